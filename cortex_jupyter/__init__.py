@@ -6,8 +6,8 @@
     log = cortex.logs("train-1")        # shows the live viewer when it is a cell's value
     log.to_pandas()
 
-Names are loaded when they are first used, so that Jupyter Server and every kernel may import this package for
-nothing: it costs a few milliseconds and loads no Kubernetes client, no pandas, no Jupyter Server.
+Each name is loaded when it is first used. Importing the package therefore takes a few milliseconds and loads no
+Kubernetes client, pandas or Jupyter Server, so every server and kernel can afford it.
 """
 
 from __future__ import annotations
@@ -47,6 +47,6 @@ def __dir__() -> list[str]:
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     # Inside the function: importing Jupyter Server's ExtensionApp takes seconds, and only a server needs it.
-    from cortex_jupyter.server.app import CortexJupyter  # noqa: PLC0415
+    from cortex_jupyter.server.app import CortexJupyter  # noqa: PLC0415 - see above
 
     return [{"module": "cortex_jupyter", "app": CortexJupyter}]

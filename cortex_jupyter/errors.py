@@ -1,38 +1,38 @@
-"""One exception tree; each message says what happened, each hint what to do next.
+"""One exception tree. Each message says what happened, each hint what to do next.
 
     CortexError
-    ├── BadQuery           400   a parameter that cannot be understood
-    │   ├── AmbiguousTask  400   a bare name that several kinds have
-    │   └── TooSlow        400   a pattern that does not come to an end
+    ├── BadQuery           400   a parameter is invalid
+    │   ├── AmbiguousTask  400   several kinds of workload have this bare name
+    │   └── TooSlow        400   a pattern takes too long on these lines
     ├── NotAllowed         403   the cluster refuses (401, 403)
     ├── OtherCluster       409   the server reads another cluster or store than the kernel
     ├── NotFound           404
     │   ├── TaskNotFound
     │   ├── ContainerNotFound
-    │   └── CursorNotHeld  410   the recording a cursor points into is no longer held
-    ├── LimitReached       429   a limit of the server; it passes
-    │   └── TooMany        429   one request asks for too much
+    │   └── CursorNotHeld  410   the lines at a cursor are no longer held
+    ├── LimitReached       429   a limit of the server is reached; waiting helps
+    │   └── TooMany        429   one request asks for too much; waiting does not help
     ├── ClusterError       502   the cluster answers with an error
     │   ├── NoCluster      502   no kubeconfig, and not inside a cluster
     │   └── ClusterUnreachable 504
-    │       └── ClusterChanged 503  the kubeconfig's context is for another cluster by now
-    ├── StoreError         500   the recording cannot be read or written
-    │   ├── StoreFull      507   the disk is full; it passes
-    │   ├── StoreBusy      503   it cannot be written now; it passes
-    │   │   └── StoreUnreachable 503  its server does not answer; it passes
-    │   ├── StoreTooNew    500   a newer version of this package keeps it
+    │       └── ClusterChanged 503  the kubeconfig's context has changed to another cluster
+    ├── StoreError         500   the store cannot be read or written
+    │   ├── StoreFull      507   the disk is full; recording goes on when there is room
+    │   ├── StoreBusy      503   the store cannot be written now; waiting helps
+    │   │   └── StoreUnreachable 503  the store's server does not answer; waiting helps
+    │   ├── StoreTooNew    500   a newer version of this package laid out the store
     │   └── LeaseLost      500   another recorder has taken over
-    ├── ArchiveError       502   managed content cannot be read or written
-    │   ├── ArchiveNotFound 404  an object of it is not there
-    │   ├── ArchiveTooNew  500   a newer version of this package has written it
-    │   └── ArchiveDamaged 500   an object of it is not what it should be
+    ├── ArchiveError       502   the archive cannot be read or written
+    │   ├── ArchiveNotFound 404  an object of the archive does not exist
+    │   ├── ArchiveTooNew  500   a newer version of this package wrote the object
+    │   └── ArchiveDamaged 500   an object is truncated, or is not an archived recording
     ├── RecorderError      500   the recorder process does not start
-    ├── WaitTimeout        504   what was waited for did not happen in time
-    ├── TaskFailed         500   a task that was waited for ended otherwise than well
+    ├── WaitTimeout        504   an awaited line or end did not come in time
+    ├── TaskFailed         500   an awaited task failed
     └── MissingExtra       500   an optional library is not installed
 
 The HTTP error body, the CLI's last line, the viewer's error strip and a Python traceback all show
-the same three things: `code`, `message`, `hint` (DESIGN section 4.1).
+the same three things: `code`, `message`, `hint` (docs/reference/http.md, Errors).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class CortexError(Exception):
     """
 
     status: ClassVar[int] = 500
-    #: Seconds after which asking again may help, HTTP's `Retry-After`; None where something else has to happen.
+    #: HTTP's `Retry-After` in seconds; None if waiting alone does not help.
     retry_s: int | None = None
     default_hint: ClassVar[str] = ""
 
@@ -71,11 +71,11 @@ class CortexError(Exception):
 
     @property
     def code(self) -> str:
-        """The name a program can compare, the class's own."""
+        """The class's name, for programs to compare."""
         return type(self).__name__
 
     def as_dict(self) -> dict[str, str]:
-        """Give the three fields every surface shows."""
+        """Return the three fields as the HTTP error body has them."""
         return {"code": self.code, "message": self.message, "hint": self.hint}
 
     def __str__(self) -> str:
@@ -83,50 +83,50 @@ class CortexError(Exception):
 
 
 class BadQuery(CortexError):
-    """A parameter that cannot be understood."""
+    """A parameter is invalid."""
 
     status = 400
 
 
 class AmbiguousTask(BadQuery):
-    """A bare name that several kinds of workload have."""
+    """A bare name fits workloads of several kinds."""
 
 
 class TooSlow(BadQuery):
-    """A pattern takes too long on the lines that there are."""
+    """A pattern takes too long on the lines of this log."""
 
-    default_hint = "leave a repetition out, or search for a text"
+    default_hint = "remove a repetition (`*`, `+`) from the pattern, or search for plain text"
 
     @classmethod
     def of(cls, pattern: str, seconds: float) -> TooSlow:
-        """Name the pattern, and how long it was given."""
+        """Return the error for a pattern that was stopped after so many seconds of CPU time."""
         return cls(f"{pattern[:80]!r} takes too long on these lines: it was stopped after {seconds:g} s of computing")
 
 
 class NotAllowed(CortexError):
-    """The cluster, or the server, does not let this user do it."""
+    """The cluster or the server refuses this user's request."""
 
     status = 403
     default_hint = "ask for the verbs `get pods/log`, `list pods` and `watch pods` in this namespace, or log in again"
 
 
 class OtherCluster(CortexError):
-    """A page asks a server for what its kernel reads in another cluster or store."""
+    """The server reads another cluster or store than the kernel that shows the viewer."""
 
     status = 409
     default_hint = "leave the viewer's transport at `auto` or set it to `comm`: lines then come through the kernel"
 
 
 class NotFound(CortexError):
-    """Something that was named is not there."""
+    """Something that a request names does not exist."""
 
     status = 404
 
 
 class TaskNotFound(NotFound):
-    """No such task, neither in the cluster nor recorded."""
+    """No task of this name exists, neither in the cluster nor in a recording."""
 
-    default_hint = "`cortex-jupyter tasks` or `%tasklogs` lists what there is"
+    default_hint = "`cortex-jupyter tasks` or `%tasklogs` lists all tasks"
 
 
 class ContainerNotFound(NotFound):
@@ -134,21 +134,21 @@ class ContainerNotFound(NotFound):
 
 
 class CursorNotHeld(NotFound):
-    """The recording that a cursor points into is no longer held."""
+    """The lines at a cursor are no longer held."""
 
     status = 410
     default_hint = "start again without a cursor"
 
 
 class LimitReached(CortexError):
-    """A configured limit is reached; the hint names it."""
+    """A limit of the server is reached; the hint names its setting."""
 
     status = 429
     retry_s: int | None = 5
 
 
 class TooMany(LimitReached):
-    """One request asks for more than a limit allows; to wait is no help."""
+    """One request asks for more than a limit allows, so waiting does not help."""
 
     retry_s = None
 
@@ -162,7 +162,7 @@ class ClusterError(CortexError):
 class NoCluster(ClusterError):
     """There is no kubeconfig, and this is not a pod."""
 
-    default_hint = "set KUBECONFIG, or try `cortex-jupyter demo`, which brings a cluster of its own"
+    default_hint = "set KUBECONFIG, or try `cortex-jupyter demo`, which brings its own cluster"
 
 
 class ClusterUnreachable(ClusterError):
@@ -173,122 +173,120 @@ class ClusterUnreachable(ClusterError):
 
 
 class ClusterChanged(ClusterUnreachable):
-    """The kubeconfig's context is for another cluster than when it was opened."""
+    """The kubeconfig's context has changed to another cluster since this connection was opened."""
 
     status = 503
     retry_s = 1
-    default_hint = "try again: it is opened anew, and then the other cluster is asked"
+    default_hint = "try again: the next request goes to the other cluster"
 
 
 class StoreError(CortexError):
-    """The recording cannot be read or written."""
+    """The store cannot be read or written."""
 
 
 class StoreFull(StoreError):
-    """The disk, or a quota, leaves no room to write."""
+    """The disk or a quota leaves no room to write."""
 
     status = 507
     default_hint = "make room on the disk, or set CORTEX_STORE to another place; recording goes on by itself, and loses nothing that the cluster still has"
 
 
 class StoreBusy(StoreError):
-    """Another process has been writing for so long that this one gave up waiting."""
+    """Another process held the store's write lock for so long that this process gave up waiting."""
 
     status = 503
     retry_s = 2
-    default_hint = (
-        "try again; if it stays so, a process that holds the store has hung: `cortex-jupyter doctor` names the recorder"
-    )
+    default_hint = "try again; if it happens again, a process that locks the store hangs: `cortex-jupyter doctor` names the recorder"
 
 
 class StoreUnreachable(StoreBusy):
-    """The server that keeps the recordings does not answer, or cannot now."""
+    """The store's server does not answer, or cannot serve this request now."""
 
     default_hint = "check that the Valkey server of CORTEX_STORE runs and can be reached; reading and recording go on by themselves when it answers"
 
 
 class StoreTooNew(StoreError):
-    """A newer version of this package keeps the recordings, in a form that this one does not know."""
+    """A newer version of this package laid out the store, in a form that this version does not know."""
 
     default_hint = (
-        "update cortex-jupyter here and start this process (server, kernel, recorder) anew; the store stays as it is"
+        "update cortex-jupyter here and restart this process (server, kernel, recorder); the store stays as it is"
     )
 
 
 class LeaseLost(StoreError):
-    """Another recorder has taken over this task; this one must stop writing."""
+    """Another recorder has taken over this task, so this one must stop writing."""
 
 
 class ArchiveError(CortexError):
-    """Managed content (a folder, S3, GCS, Azure) cannot be read or written."""
+    """The archive (a folder, S3, GCS or Azure) cannot be read or written."""
 
     status = 502
-    default_hint = "check the address and the network; what is recorded stays in the store until it is archived"
+    default_hint = "check the address and the network; recordings stay in the store until they are archived"
 
 
 class ArchiveNotFound(ArchiveError, NotFound):
-    """An object of an archive is not there."""
+    """An object of an archive does not exist."""
 
     status = 404
-    default_hint = "somebody has removed it, or the address is another one"
+    default_hint = "check the address; if it is right, the object was removed"
 
 
 class ArchiveTooNew(ArchiveError):
-    """A newer version of this package has written it, in a form that this one does not know."""
+    """A newer version of this package wrote the archived recording, in a form that this version does not know."""
 
     status = 500
     default_hint = (
-        "update cortex-jupyter; `cortex_jupyter.open`, pandas, polars and DuckDB read the file's columns as it is"
+        "update cortex-jupyter; `cortex_jupyter.open`, pandas, polars and DuckDB can read the Parquet file meanwhile"
     )
 
 
 class ArchiveDamaged(ArchiveError):
-    """An object of an archive is not what it should be: cut off, or something else."""
+    """An object of an archive is truncated, or is not an archived recording."""
 
     status = 500
-    default_hint = "fetch it again from where it came; while its recording is in the store, `cortex-jupyter archive --again` writes it anew"
+    default_hint = "copy it again from its origin; while its recording is in the store, `cortex-jupyter archive --again` writes it again"
 
 
 class RecorderError(CortexError):
-    """The recorder process does not start, or ends at once."""
+    """The recorder process does not start, or exits at once."""
 
     default_hint = "`cortex-jupyter doctor` shows the recorder's own messages"
 
 
 class WaitTimeout(CortexError, TimeoutError):
-    """What was waited for did not happen in time."""
+    """An awaited line, or the end of a task, did not come in time."""
 
     status = 504
-    default_hint = "wait longer, or look at what there is: the recording goes on"
+    default_hint = "wait longer, or look at the lines so far: recording goes on"
 
 
 class TaskFailed(CortexError):
-    """A task that was waited for ended otherwise than well.
+    """An awaited task failed, or was deleted.
 
     Parameters
     ----------
     task : str
-        Its key.
+        The task's key.
     message : str
-        How it ended, as a person reads it.
+        How it ended, in words.
     exit_code : int or None
     reason : str
-        As Kubernetes names it: `BackoffLimitExceeded`, `OOMKilled`, `DeadlineExceeded`, `Deleted`.
+        Kubernetes' word: `BackoffLimitExceeded`, `OOMKilled`, `DeadlineExceeded`, `Deleted`.
     records : sequence
-        The last lines, which the message shows too.
+        The last lines; the message shows them too.
     """
 
     def __init__(self, task: str, message: str, exit_code: int | None, reason: str, records: Sequence[object]) -> None:
         lines = "\n".join(f"  {record!r}" for record in records)
         tail = f"\n\nthe last {len(records)} lines:\n{lines}" if records else "; it wrote no line"
         super().__init__(
-            f"{task}: {message}{f' ({reason})' if reason else ''}{tail}", "`log.why()` says what led to it"
+            f"{task}: {message}{f' ({reason})' if reason else ''}{tail}", "`log.why()` shows what led to it"
         )
         self.task, self.exit_code, self.reason, self.records = task, exit_code, reason, records
 
 
 class ReadingWarning(UserWarning):
-    """What is read may be less than there is: a right is missing, or the cluster cannot be asked."""
+    """The log may be read incompletely: a right is missing, or the cluster cannot be reached."""
 
 
 class MissingExtra(CortexError, ImportError):

@@ -78,7 +78,7 @@ def _levels(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
 def _pattern(_: Path, __: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regex_worker, "_idle", [])
     with contextlib.suppress(CortexError):
-        regex_worker.found("(?:ab|a[b])*c", ["ababc"], 100, 2.0)
+        regex_worker.search("(?:ab|a[b])*c", ["ababc"], 100, 2.0)
     for one in regex_worker._idle:
         one.end()
 

@@ -1,1 +1,1 @@
-"""Kubernetes and nothing else: session, tasks, watch, log streams."""
+"""Kubernetes and nothing else: session, discovery, workloads, pods, watch, log streams, rotated files, access reviews."""

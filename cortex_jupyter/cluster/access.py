@@ -1,9 +1,9 @@
-"""Whether Kubernetes lets someone read logs: it is asked, and its answer holds for some seconds.
+"""The right to read logs. We ask Kubernetes with an access review, and its answer holds for some seconds.
 
-A store or an archive that several people share knows nothing of their rights, so what it gives is bound to the right that
-guards the same lines in the cluster: `get pods/log` in the task's namespace. A namespace that has been deleted keeps no
-RoleBindings, so its tasks are open only to those who may read logs in every namespace, through a ClusterRoleBinding; that
-somebody creates the name again changes nothing, where we may read when they did (`get namespaces`).
+A shared store or archive knows nothing of its users' rights. So we require the right that guards the same lines in the
+cluster: `get pods/log` in the task's namespace. The RoleBindings of a deleted namespace are gone, so only users with a
+ClusterRoleBinding, who may read logs in every namespace, can read its tasks. If a user creates the namespace again, this
+stays so for the old tasks, provided that we may read when the namespace was created (`get namespaces`).
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.model import TaskRef
 
-#: An answer holds so long, seconds: a right that is taken away ends reading not later.
+#: An answer holds for this many seconds, so reading ends at most this long after a right is withdrawn.
 HOLDS_S: Final = 10.0
-#: That one of our own rights is missing holds for less: a log that waits for it goes on at once.
+#: The answer that we lack a right holds for fewer seconds, so that a log which waits for the right goes on at once.
 OWN_REFUSAL_HOLDS_S: Final = 1.0
 _PATH: Final = "/apis/authorization.k8s.io/v1"
 _READ_LOGS: Final = {"verb": "get", "resource": "pods", "subresource": "log"}
-#: What recording takes once a task has been found, and how RBAC's users write it.
+#: The rights that recording a known task needs, by their names in messages.
 _RECORD: Final = {
     "get pods/log": _READ_LOGS,
     "list pods": {"verb": "list", "resource": "pods"},
     "watch pods": {"verb": "watch", "resource": "pods"},
 }
-#: What is shown beside a log, and the right that guards it in the cluster.
+#: The data that readers see beside a log, and the right that guards it in the cluster.
 _BESIDE: Final = {
     "events": ("list events", {"verb": "list", "resource": "events"}),
     "pods": ("get pods", {"verb": "get", "resource": "pods"}),
@@ -45,12 +45,12 @@ _BESIDE: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Someone on whose behalf a service reads; Kubernetes knows them by this.
+    """A user on whose behalf a service reads, as Kubernetes identifies them.
 
     Parameters
     ----------
     name : str
-        The user name, as the API server's own authentication would give it.
+        The user name, in the form that the API server's authentication produces.
     groups : tuple of str
     """
 
@@ -58,8 +58,8 @@ class Person:
     groups: tuple[str, ...] = ()
 
 
-async def may(cluster: Cluster, attributes: Mapping[str, str], person: Person | None = None) -> bool:
-    """Ask the cluster whether something may be done.
+async def is_allowed(cluster: Cluster, attributes: Mapping[str, str], person: Person | None = None) -> bool:
+    """Return whether the cluster allows an action.
 
     Parameters
     ----------
@@ -67,15 +67,15 @@ async def may(cluster: Cluster, attributes: Mapping[str, str], person: Person | 
     attributes : mapping
         `ResourceAttributes`: verb, group, resource, subresource, namespace, name; empty ones are left out.
     person : Person, optional
-        By whom; else by us. Asking for others needs the verb `create subjectaccessreviews`, which the ClusterRole
-        `system:auth-delegator` has.
+        The user who would act; we ourselves by default. To ask about another user we need the right
+        `create subjectaccessreviews`, which the ClusterRole `system:auth-delegator` has.
 
     Raises
     ------
     NotFound
-        The cluster has no such review.
+        The cluster has no access reviews.
     NotAllowed
-        We may not ask.
+        We may not ask for an access review.
     ClusterError, ClusterUnreachable
 
     Notes
@@ -93,22 +93,22 @@ async def may(cluster: Cluster, attributes: Mapping[str, str], person: Person | 
 
 
 class Access:
-    """The rights to read, for all who read through this process.
+    """The rights to read, of all users who read through this process.
 
     Parameters
     ----------
     each : bool, optional
-        Whether a right is asked for the task as well (`get` on the workload itself, so that RBAC's `resourceNames` count).
+        Require a right on each task as well: `get` on the workload itself, so that RBAC's `resourceNames` count.
     refusal_holds_s : float, optional
-        How long a refusal holds, seconds.
+        How many seconds a refusal holds.
     """
 
     def __init__(self, *, each: bool = False, refusal_holds_s: float = HOLDS_S) -> None:
         self.each, self._refusal_holds_s = each, refusal_holds_s
         self._answers: dict[tuple[Person | None, tuple[str, ...]], tuple[float, asyncio.Task[Any]]] = {}
 
-    async def namespace(self, cluster: Cluster, namespace: str, person: Person | None = None) -> None:
-        """Check that logs of a namespace may be read. What is not there is answered like what is not theirs.
+    async def check_namespace(self, cluster: Cluster, namespace: str, person: Person | None = None) -> None:
+        """Check that a user may read the logs of a namespace. A missing namespace is refused in the same way.
 
         Raises
         ------
@@ -116,27 +116,27 @@ class Access:
         ClusterError, ClusterUnreachable
             The cluster cannot be asked.
         """
-        if not await self._may(cluster, _READ_LOGS | {"namespace": namespace}, person):
+        if not await self._is_allowed(cluster, _READ_LOGS | {"namespace": namespace}, person):
             raise _refusal(person, namespace, ["get pods/log"])
 
     async def hidden(self, cluster: Cluster, namespace: str, person: Person | None = None) -> dict[str, str]:
-        """Return what of `events` and `pods` may not be shown beside the logs of a namespace, each with the reason.
+        """Return which of `events` and `pods` a user may not see beside the logs of a namespace, each with the reason.
 
         Raises
         ------
         ClusterError, ClusterUnreachable
         """
         answers = await asyncio.gather(
-            *(self._may(cluster, right | {"namespace": namespace}, person) for _, right in _BESIDE.values())
+            *(self._is_allowed(cluster, right | {"namespace": namespace}, person) for _, right in _BESIDE.values())
         )
         return {
-            what: f"{what} are not shown: the right `{name}` is missing"
-            for (what, (name, _)), allowed in zip(_BESIDE.items(), answers, strict=True)
+            data: f"{data} are not shown: the right `{name}` is missing"
+            for (data, (name, _)), allowed in zip(_BESIDE.items(), answers, strict=True)
             if not allowed
         }
 
-    async def lacking(self, cluster: Cluster, namespace: str) -> NotAllowed | None:
-        """Return which rights this process lacks to record tasks of a namespace; None where it has all.
+    async def missing_rights(self, cluster: Cluster, namespace: str) -> NotAllowed | None:
+        """Return an error that names the rights which this process lacks to record a namespace; None if it has all.
 
         Raises
         ------
@@ -146,13 +146,13 @@ class Access:
             The cluster cannot be asked.
         """
         answers = await asyncio.gather(
-            *(self._may(cluster, right | {"namespace": namespace}, None) for right in _RECORD.values())
+            *(self._is_allowed(cluster, right | {"namespace": namespace}, None) for right in _RECORD.values())
         )
         missing = [name for name, allowed in zip(_RECORD, answers, strict=True) if not allowed]
         return _refusal(None, namespace, missing) if missing else None
 
-    async def task(self, cluster: Cluster, ref: TaskRef, person: Person | None = None) -> bool:
-        """Tell whether a task of a namespace that may be read may be read itself.
+    async def may_read_task(self, cluster: Cluster, ref: TaskRef, person: Person | None = None) -> bool:
+        """Return whether a user who may read the task's namespace may read the task itself.
 
         Raises
         ------
@@ -160,74 +160,78 @@ class Access:
         """
         if not self.each:
             return True
-        wanted = {"verb": "get", "namespace": ref.namespace} | _workload(ref.kind)
-        # First whether all of the kind may be: who lists a thousand tasks asks once.
-        if await self._may(cluster, wanted, person):
+        get_kind = {"verb": "get", "namespace": ref.namespace} | _workload(ref.kind)
+        # Ask for the whole kind first: a list of a thousand tasks then needs one request.
+        if await self._is_allowed(cluster, get_kind, person):
             return True
-        return bool(ref.kind and ref.kind != "selector") and await self._may(
-            cluster, wanted | {"name": ref.name}, person
+        return bool(ref.kind and ref.kind != "selector") and await self._is_allowed(
+            cluster, get_kind | {"name": ref.name}, person
         )
 
-    async def began(self, cluster: Cluster, namespace: str, began: int, person: Person | None = None) -> bool:
-        """Tell whether what is only recorded of a namespace that may be read may be read itself.
+    async def may_read_recorded(
+        self, cluster: Cluster, namespace: str, began: int, person: Person | None = None
+    ) -> bool:
+        """Return whether a user who may read a namespace may read a task of it that only a recording still has.
 
         Parameters
         ----------
         cluster : Cluster
         namespace : str
         began : int
-            When the task did, ns. Before the present namespace it was one of another that had its name.
+            When the task began (ns since the Unix epoch). A task that began before the namespace was created belonged to
+            an earlier namespace of the same name.
         person : Person, optional
 
         Raises
         ------
         ClusterError, ClusterUnreachable
         """
-        return began >= await self.created(cluster, namespace) or await self._may(cluster, _READ_LOGS, person)
+        created = await self.namespace_created(cluster, namespace)
+        return began >= created or await self._is_allowed(cluster, _READ_LOGS, person)
 
-    async def created(self, cluster: Cluster, namespace: str) -> int:
-        """Give when the present namespace of a name was created, ns; 0 where there is none, or we may not read it.
+    async def namespace_created(self, cluster: Cluster, namespace: str) -> int:
+        """Return when a namespace was created (ns since the Unix epoch); 0 if it does not exist or we may not read it.
 
         Raises
         ------
         ClusterError, ClusterUnreachable
         """
         key = (None, (cluster.id, f"created={namespace}"))
-        found: int = await self._held(key, lambda: _created(cluster, namespace))
-        return found
+        created: int = await self._ask_once(key, lambda: _created(cluster, namespace))
+        return created
 
-    async def _may(self, cluster: Cluster, attributes: Mapping[str, str], person: Person | None) -> bool:
+    async def _is_allowed(self, cluster: Cluster, attributes: Mapping[str, str], person: Person | None) -> bool:
         key = (person, (cluster.id, *(f"{k}={v}" for k, v in attributes.items())))
-        allowed: bool = await self._held(key, lambda: may(cluster, attributes, person))
+        allowed: bool = await self._ask_once(key, lambda: is_allowed(cluster, attributes, person))
         return allowed
 
-    async def _held(
+    async def _ask_once(
         self, key: tuple[Person | None, tuple[str, ...]], ask: Callable[[], Coroutine[Any, Any, Any]]
     ) -> Any:
         now = time.monotonic()
-        known = self._answers.get(key)
-        if known is None or not self._holds(known, now):
+        answer = self._answers.get(key)
+        if answer is None or not self._holds(answer, now):
             self._answers = {k: v for k, v in self._answers.items() if self._holds(v, now)}
             asking = asyncio.create_task(ask())
-            asking.add_done_callback(_failed)  # or asyncio complains of an error that nobody waited for
-            known = self._answers[key] = (now, asking)
-        # Shielded: others wait for the same answer, and a reader that goes away must not take it from them.
-        return await asyncio.shield(known[1])
+            asking.add_done_callback(_failed)  # marks its exception as retrieved, or asyncio logs it
+            answer = self._answers[key] = (now, asking)
+        # Shielded: other readers wait for the same answer, and cancelling one of them must not cancel it.
+        return await asyncio.shield(answer[1])
 
     def _holds(self, answer: tuple[float, asyncio.Task[Any]], now: float) -> bool:
-        begun, asking = answer
+        asked_at, asking = answer
         if _failed(asking):
             return False
         refused = asking.done() and asking.result() is False
-        return now < begun + (self._refusal_holds_s if refused else HOLDS_S)
+        return now < asked_at + (self._refusal_holds_s if refused else HOLDS_S)
 
 
 async def _created(cluster: Cluster, namespace: str) -> int:
     try:
-        found = await cluster.json(f"/api/v1/namespaces/{quote(namespace, safe='')}")
+        namespace_object = await cluster.json(f"/api/v1/namespaces/{quote(namespace, safe='')}")
     except (NotFound, NotAllowed):
         return 0
-    return parse_rfc3339(found["metadata"]["creationTimestamp"])
+    return parse_rfc3339(namespace_object["metadata"]["creationTimestamp"])
 
 
 def _failed(asking: asyncio.Task[Any]) -> bool:
@@ -235,7 +239,7 @@ def _failed(asking: asyncio.Task[Any]) -> bool:
 
 
 def _workload(kind: str) -> dict[str, str]:
-    """Give group and resource of a kind; of an open one, and of a selector, the pods'.
+    """Return API group and resource of a kind; those of pods for a selector and an unknown kind.
 
     Examples
     --------
@@ -248,7 +252,7 @@ def _workload(kind: str) -> dict[str, str]:
 
 
 def _refusal(person: Person | None, namespace: str, missing: list[str]) -> NotAllowed:
-    """Name the rights that somebody lacks.
+    """Return the error for a user who lacks rights; it names them.
 
     Examples
     --------
@@ -259,7 +263,7 @@ def _refusal(person: Person | None, namespace: str, missing: list[str]) -> NotAl
     verb = "right {} is" if len(missing) == 1 else "rights {} are"
     return NotAllowed(
         f"{_who(person)} may not read logs in namespace {namespace!r}: the {verb.format(rights)} missing",
-        "ask an administrator of the cluster for a Role with it; an open log goes on by itself when it is given",
+        "ask an administrator of the cluster for a Role with it; an open log goes on by itself when it is granted",
     )
 
 

@@ -1,9 +1,9 @@
-"""Where the cluster is, and as whom we ask it: a kubeconfig, or the service account of the pod we run in.
+"""Address and credentials of the cluster: from a kubeconfig, or from the service account of the pod that we run in.
 
 We read the kubeconfig ourselves, by kubectl's rules (https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/).
-The loader of the `kubernetes` package serves one case, the `auth-provider` users (OIDC). For the others it costs 0.6 s and
-10 MB to import (release 37; 1.6 s and 50 MB in release 27), knows no time limit for plugins, only logs that one failed, and
-differs between releases in what it knows: 27 has neither `tls-server-name` nor `proxy-url`, nor the cluster for plugins.
+The loader of the `kubernetes` package is used only for users with an `auth-provider` (OIDC). Its import costs 0.6 s and 10 MB
+(release 37; 1.6 s and 50 MB in release 27). It has no time limit for credential plugins and only logs their failures. Its
+releases support different keys: 27 knows neither `tls-server-name` nor `proxy-url`, and passes no cluster to plugins.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ from cortex_jupyter.errors import ClusterChanged, ClusterError, NoCluster
 from cortex_jupyter.model import parse_rfc3339
 
 _SERVICE_ACCOUNT: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-#: A token that is in a file is read again after this time, in seconds, as client-go does (`transport/token_source.go`).
+#: A token file is read again after this many seconds, as client-go does (`transport/token_source.go`).
 _TOKEN_FILE_S: Final = 60.0
-#: Keys of a kubeconfig that name files; a relative path starts at the folder of the kubeconfig that it stands in.
+#: Keys of a kubeconfig that name files; a relative path starts at the folder of that kubeconfig.
 _PATHS: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
-#: Path, time of change, size and number of a file; None where there is none.
+#: Path, modification time (ns), size (bytes) and inode of a file; None if there is no file.
 _Stamp = tuple[str, tuple[int, int, int] | None]
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One reading of one context: host and credentials always come from the same.
+    """The host and the credentials of one context, from one reading of the kubeconfig.
 
     Parameters
     ----------
     host : str
         The API server's URL.
     namespace : str
-        The context's; else `default`.
+        The context's namespace, else `default`.
     context : str or None
-        Its name; None in a pod.
+        The context's name; None in a pod.
     authority : str
-        A fingerprint of the certificate authority in a pod, where many clusters have the same address; else empty.
+        In a pod, a fingerprint of the certificate authority, because many clusters have the same address there; else empty.
     headers : tuple of (str, str)
-        What each request carries: the credentials that do not change by themselves, and whom to act as.
+        Headers for each request: credentials that do not change by themselves, and the user to impersonate.
     token_file : Path or None
-        A file whose token is written anew from time to time.
+        A file with a token that is replaced from time to time.
     expires : float
-        When the credentials expire, in epoch seconds; infinity where nothing tells.
+        When the credentials expire (seconds since the Unix epoch); infinity if unknown.
     tls : ssl.SSLContext or None
         With the client's certificate; None for an address without TLS.
     server_name : str or None
-        The name that the server's certificate must have, where it is not the host's.
+        The name that the server's certificate must have, if it is not the host's.
     proxy : str or None
-        The URL of the proxy that leads there; it may hold a password.
+        The URL of the proxy to use; it may contain a password.
     stamps : tuple
-        What the files that were read looked like.
+        The state of the files when they were read.
     """
 
     host: str
@@ -79,16 +79,16 @@ class Configuration:
 
     @property
     def is_near(self) -> bool:
-        """Whether the API server is in this pod's cluster or on this machine: compressing costs more than it saves."""
+        """Whether the API server is in this pod's cluster or on this machine, so compression costs more than it saves."""
         return self.context is None or is_loopback(urlsplit(self.host).hostname or "")
 
     def is_outdated(self) -> bool:
-        """Tell whether a file that was read has changed since. It looks at the disk."""
-        return any(_stamp(path) != (path, seen) for path, seen in self.stamps)
+        """Return whether one of the files has changed since it was read. This reads the disk."""
+        return any(_stamp(path) != (path, state) for path, state in self.stamps)
 
 
 class TokenFile:
-    """The token in a file, read again once a minute; what was read last holds while the file cannot be read."""
+    """The token in a file, read again once a minute. The last token stays in use while the file cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -117,55 +117,55 @@ class TokenFile:
 
 
 def kubeconfig_of(kubeconfig: str | None) -> str | None:
-    """Return the kubeconfig that is named: the argument, else `KUBECONFIG`; None where neither names one."""
+    """Return the argument, else `KUBECONFIG`, else None."""
     return kubeconfig or os.environ.get("KUBECONFIG") or None
 
 
 async def configure(
     kubeconfig: str | None, context: str | None, timeout_s: float | None = None, host: str | None = None
 ) -> Configuration:
-    """Read where the cluster is and get credentials for it.
+    """Read the cluster's address and get credentials for it.
 
     Parameters
     ----------
     kubeconfig : str or None
-        A path, or several with `os.pathsep` between them; else `~/.kube/config`, else the pod's service account.
+        A path, or several with `os.pathsep` between them. None: `~/.kube/config`, else the pod's service account.
     context : str or None
-        The context's name; else the current one.
+        The context's name; None for the current one.
     timeout_s : float, optional
-        How long a credential plugin may take.
+        How long a credential plugin may take (seconds).
     host : str, optional
-        The address that it must have: where it has another, nothing of its credentials is read.
+        The address that the cluster must have. If it has another, no credentials are read.
 
     Raises
     ------
     NoCluster
-        There is none of these, or it cannot be used.
+        There is no kubeconfig and no service account, or it is invalid.
     ClusterChanged
-        It has another address, or there is no such context any more.
+        The cluster has another address than `host`, or the context no longer exists.
     """
     files = _files(kubeconfig)
     account = _SERVICE_ACCOUNT / "token"
-    # In threads: a home may be on a slow disk, and the system's certificates take 40 ms.
-    # Not pathlib's, which before Python 3.14 raise in a home that may not be entered, as /root for another user.
-    there = await asyncio.to_thread(lambda: [path for path in files if os.path.isfile(path)])  # noqa: PTH113
-    if not there and not kubeconfig and await asyncio.to_thread(os.path.exists, account):
-        found = await asyncio.to_thread(_in_pod)
-        _check(found.host, host)
-        return found
-    if not there:
+    # In threads, because a home may be on a slow disk, and loading the system's certificates takes 40 ms. Not with pathlib:
+    # before Python 3.14 its tests raise if the home may not be entered, as /root by another user.
+    existing = await asyncio.to_thread(lambda: [path for path in files if os.path.isfile(path)])  # noqa: PTH113
+    if not existing and not kubeconfig and await asyncio.to_thread(os.path.exists, account):
+        in_pod = await asyncio.to_thread(_in_pod)
+        _check(in_pod.host, host)
+        return in_pod
+    if not existing:
         names = os.pathsep.join(map(str, files)) or "~/.kube/config (there is no home directory)"
         raise NoCluster(
             f"there is no kubeconfig at {names}" + ("" if kubeconfig else ", and this is not a pod of a cluster")
         )
-    name = os.pathsep.join(map(str, there))
+    name = os.pathsep.join(map(str, existing))
     try:
-        read = await asyncio.to_thread(_Reading, there, context)
-        _check(read.host, host, read.name)
-        if read.plugin is not None:
-            status = await plugin.credentials(read.plugin, read.cluster, read.plugin_folder, timeout_s)
-            read.take(status)
-        return await asyncio.to_thread(read.configuration)
+        selected = await asyncio.to_thread(_Context, existing, context)
+        _check(selected.host, host, selected.name)
+        if selected.plugin is not None:
+            status = await plugin.credentials(selected.plugin, selected.cluster, selected.plugin_folder, timeout_s)
+            selected.add_credentials(status)
+        return await asyncio.to_thread(selected.configuration)
     except ClusterError:
         raise
     except _NoContextError as error:
@@ -174,35 +174,35 @@ async def configure(
                 f"the kubeconfig {name} has no context {context!r} any more: {host} is not asked"
             ) from error
         raise NoCluster(f"the kubeconfig {name} cannot be used: {error}") from error
-    except Exception as error:  # what a file holds may be anything
-        raise NoCluster(f"the kubeconfig {name} cannot be used: {_words(error)}") from error
+    except Exception as error:  # a kubeconfig may contain anything
+        raise NoCluster(f"the kubeconfig {name} cannot be used: {_message(error)}") from error
 
 
-def _check(found: str, wanted: str | None, context: str | None = None) -> None:
-    if wanted is not None and found != wanted:
-        what = f"the context {context!r}" if context else "this pod's service account"
+def _check(actual: str, expected: str | None, context: str | None = None) -> None:
+    if expected is not None and actual != expected:
+        subject = f"the context {context!r}" if context else "this pod's service account"
         raise ClusterChanged(
-            f"{what} is now for {found}, and no longer for {wanted}: neither is sent the credentials of the other"
+            f"{subject} is now for {actual}, and no longer for {expected}: neither is sent the credentials of the other"
         )
 
 
 class _NoContextError(ValueError):
-    """The files have no such context."""
+    """The kubeconfig does not have the requested context."""
 
 
 def _files(kubeconfig: str | None) -> list[Path]:
     if kubeconfig:
-        return [Path(os.path.expanduser(one)) for one in kubeconfig.split(os.pathsep) if one]  # noqa: PTH111 - pathlib's raises where there is no home
+        return [Path(os.path.expanduser(path)) for path in kubeconfig.split(os.pathsep) if path]  # noqa: PTH111 - pathlib's raises if there is no home
     home = os.path.expanduser("~")  # noqa: PTH111 - the same
     return [Path(home, ".kube", "config")] if home != "~" else []
 
 
 def _in_pod() -> Configuration:
-    """Read what every pod is given: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/."""
+    """Read the pod's service account: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/."""
     host, port = (os.environ.get(f"KUBERNETES_SERVICE_{name}", "") for name in ("HOST", "PORT"))
     if not host or not port:
         raise NoCluster(
-            "this pod is not told where its cluster is: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"
+            "this pod does not know its cluster's address: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"
         )
     url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     authority = _SERVICE_ACCOUNT / "ca.crt"
@@ -219,24 +219,24 @@ def _in_pod() -> Configuration:
             stamps=(_stamp(str(authority)),),
         )
     except (OSError, ValueError) as error:
-        raise NoCluster(f"the service account of this pod cannot be used: {_words(error)}") from error
+        raise NoCluster(f"the service account of this pod cannot be used: {_message(error)}") from error
 
 
-class _Reading:
+class _Context:
     """One context of one or several kubeconfig files.
 
     Attributes
     ----------
     plugin : dict or None
-        The `exec` section, where the credentials are a plugin's to give.
+        The `exec` section, if a plugin provides the credentials.
     plugin_folder : Path
-        Where its relative command starts.
+        The folder that a relative path of the plugin's command starts from.
     cluster : dict
         The section of the context's cluster.
     """
 
     def __init__(self, files: list[Path], context: str | None) -> None:
-        stamps = [_stamp(str(file)) for file in files]  # before the reading: what changes meanwhile counts as changed
+        stamps = [_stamp(str(file)) for file in files]  # before reading, so that a change while we read counts
         named, current = _merged(files)
         self.name = context or current
         if not self.name:
@@ -263,8 +263,8 @@ class _Reading:
     def _has_token(self) -> bool:
         return bool(self._user.get("token") or self._user.get("tokenFile"))
 
-    def take(self, status: dict[str, Any]) -> None:
-        """Take what a credential plugin gives."""
+    def add_credentials(self, status: dict[str, Any]) -> None:
+        """Use the credentials that a plugin printed."""
         if token := status.get("token"):
             self._user = self._user | {"token": token}
         if pem := status.get("clientCertificateData"):
@@ -275,7 +275,7 @@ class _Reading:
             self._expires = parse_rfc3339(when) / 1e9
 
     def configuration(self) -> Configuration:
-        """Read the files that it names."""
+        """Return the configuration; this reads the files that the context names."""
         cluster, user = self.cluster, self._user
         file = Path(user["tokenFile"]) if user.get("tokenFile") else None
         headers = [*_impersonation(user)]
@@ -311,30 +311,30 @@ class _Reading:
 
 
 def _merged(files: list[Path]) -> tuple[dict[str, dict[str, tuple[dict[str, Any], Path]]], str]:
-    """Read kubeconfig files: of entries with one name, and of the current context, the first counts.
+    """Read and merge kubeconfig files. The first current context wins, and the first of several entries with one name.
 
     Returns
     -------
     dict, str
-        `clusters`, `users` and `contexts`: by name, the section and the folder of its file. Paths in it are absolute.
+        `clusters`, `users` and `contexts`: by name, the section (with absolute paths) and the folder of its file.
     """
-    import yaml  # noqa: PLC0415 - readers of a recording need none
+    import yaml  # noqa: PLC0415 - readers of a recording do not need it
 
     named: dict[str, dict[str, tuple[dict[str, Any], Path]]] = {"clusters": {}, "users": {}, "contexts": {}}
     current = ""
     for file in files:
         document = _document(file, yaml)
         if document is None:
-            continue  # `touch` makes such a file, and kubectl takes it
+            continue  # an empty file, which kubectl accepts too
         if not isinstance(document, dict):
-            raise ValueError(f"{file} is no kubeconfig: it has no clusters, users and contexts")  # noqa: TRY004 - of a file
+            raise ValueError(f"{file} is no kubeconfig: it has no clusters, users and contexts")  # noqa: TRY004 - the value is a file's
         folder = file.absolute().parent
         current = current or str(document.get("current-context") or "")
-        for kind, found in named.items():
+        for kind, sections in named.items():
             for entry in document.get(kind) or ():
                 section = dict(entry.get(kind[:-1]) or {})
                 section |= {key: str(folder / section[key]) for key in _PATHS if section.get(key)}
-                found.setdefault(str(entry["name"]), (section, folder))
+                sections.setdefault(str(entry["name"]), (section, folder))
     return named, current
 
 
@@ -344,12 +344,12 @@ def _document(file: Path, yaml: Any) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}," if mark else ""
-        # Its own words quote the line, which may be the one with the token.
+        # Without the parser's message: it quotes the line, which may contain the token.
         raise ValueError(f"{file}{where} is not YAML") from None
 
 
 def _data(section: dict[str, Any], key: str) -> bytes | None:
-    """Return a certificate or key: data counts before a file."""
+    """Return a certificate or key, from inline data if there is any, else from the file."""
     if text := section.get(f"{key}-data"):
         try:
             return base64.b64decode("".join(str(text).split()), validate=True)
@@ -359,7 +359,7 @@ def _data(section: dict[str, Any], key: str) -> bytes | None:
 
 
 def _impersonation(user: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the headers that act as another: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation."""
+    """Return the impersonation headers: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation."""
     headers = [("Impersonate-User", user.get("as")), ("Impersonate-Uid", user.get("as-uid"))]
     headers += [("Impersonate-Group", group) for group in user.get("as-groups") or ()]
     for name, values in (user.get("as-user-extra") or {}).items():
@@ -368,17 +368,17 @@ def _impersonation(user: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _from_auth_provider(user: dict[str, Any]) -> str:
-    """Return the `Authorization` header of a user with an `auth-provider`, whose token may first be renewed."""
-    from kubernetes import client, config  # noqa: PLC0415 - half a second and more
+    """Return the `Authorization` header of a user with an `auth-provider`. This may renew the token."""
+    from kubernetes import client, config  # noqa: PLC0415 - takes half a second or more
 
-    one = {"name": "x", "cluster": {"server": "https://unused.invalid"}}
+    cluster = {"name": "x", "cluster": {"server": "https://unused.invalid"}}
     document = {
-        "current-context": "x", "clusters": [one], "users": [{"name": "x", "user": user}],
+        "current-context": "x", "clusters": [cluster], "users": [{"name": "x", "user": user}],
         "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
     }  # fmt: skip
-    found = client.Configuration()
-    config.load_kube_config_from_dict(document, client_configuration=found, persist_config=False)
-    value = found.auth_settings().get("BearerToken", {}).get("value")
+    loaded = client.Configuration()
+    config.load_kube_config_from_dict(document, client_configuration=loaded, persist_config=False)
+    value = loaded.auth_settings().get("BearerToken", {}).get("value")
     if not value:
         kind = user["auth-provider"].get("name")
         raise ValueError(
@@ -388,21 +388,21 @@ def _from_auth_provider(user: dict[str, Any]) -> str:
 
 
 def _proxy(configured: str, host: str) -> str | None:
-    """Return the proxy of the kubeconfig, else the environment's."""
+    """Return the proxy that the kubeconfig names, else the one that the environment names."""
     proxy = configured or proxy_for(host, os.environ)
     if proxy and (parts := urlsplit(proxy)).scheme not in ("http", "https"):
-        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without a password
-        raise ValueError(f"the proxy {shown} is not supported: use an HTTP proxy")
+        address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without a password
+        raise ValueError(f"the proxy {address} is not supported: use an HTTP proxy")
     return proxy
 
 
 def _tls(
     authority: str | None, pair: tuple[bytes | None, bytes | None] = (None, None), *, insecure: bool = False
 ) -> ssl.SSLContext:
-    """Return a context that trusts an authority, or without one what the system trusts, and shows a certificate."""
+    """Return a TLS context that trusts an authority (None: the system's authorities) and uses a client certificate."""
     try:
         context = ssl.create_default_context(cadata=authority)
-        # Python 3.13 demands of certificates what Go, and so kubectl, does not: authorities of many clusters lack it.
+        # Python 3.13 checks extensions that Go, and so kubectl, does not; certificates of many clusters lack them.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if insecure:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -410,7 +410,7 @@ def _tls(
         if bool(certificate) != bool(key):
             raise ValueError("a client certificate needs its key, and the key its certificate")
         if certificate and key:
-            # Only files can be loaded; this one is gone at once. The empty password keeps OpenSSL from asking for one.
+            # Python loads only files, so we write a temporary one. The empty password keeps OpenSSL from asking for one.
             with tempfile.NamedTemporaryFile(prefix="cortex-") as file:
                 file.write(certificate + b"\n" + key)
                 file.flush()
@@ -422,11 +422,11 @@ def _tls(
 
 def _stamp(path: str) -> _Stamp:
     try:
-        status = os.stat(path)  # noqa: PTH116 - one call, also where the path is odd
+        status = os.stat(path)  # noqa: PTH116 - one call, for any path
     except OSError:
         return path, None
     return path, (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Label selectors: which labels they match, and the labels of a task, which are those of its pods."""
+"""Label selectors, and the labels that a task's pods have."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _BETWEEN: Final = re.compile(r",(?![^(]*\))")
 
 
 def label_matcher(selector: str) -> Callable[[Labels], bool]:
-    """Return a function that tells whether labels match a selector; an empty one matches all.
+    """Return a function that tests whether labels match a selector. An empty selector matches all.
 
     Parameters
     ----------
     selector : str
-        As `kubectl -l` takes it.
+        In the syntax of `kubectl -l`.
 
     Raises
     ------
     BadQuery
-        It is no label selector.
+        The text is not a label selector.
 
     Examples
     --------
@@ -47,17 +47,17 @@ def label_matcher(selector: str) -> Callable[[Labels], bool]:
 
 
 def _requirement(text: str, selector: str) -> Callable[[Labels], bool]:
-    if found := _IN.fullmatch(text):
-        key, values, is_in = found[1], {value.strip() for value in found[3].split(",")}, found[2] == "in"
+    if match := _IN.fullmatch(text):
+        key, values, is_in = match[1], {value.strip() for value in match[3].split(",")}, match[2] == "in"
         return lambda labels: (labels.get(key) in values) is is_in
-    if found := _EQUALS.fullmatch(text):
-        key, value, is_equal = found[1], found[3], found[2] != "!="
+    if match := _EQUALS.fullmatch(text):
+        key, value, is_equal = match[1], match[3], match[2] != "!="
         return lambda labels: (labels.get(key) == value) is is_equal
-    if found := _EXISTS.fullmatch(text):
-        key, is_there = found[2], not found[1]
-        return lambda labels: (key in labels) is is_there
-    if found := _COMPARES.fullmatch(text):
-        key, bound, is_greater = found[1], int(found[3]), found[2] == ">"
+    if match := _EXISTS.fullmatch(text):
+        key, is_present = match[2], not match[1]
+        return lambda labels: (key in labels) is is_present
+    if match := _COMPARES.fullmatch(text):
+        key, bound, is_greater = match[1], int(match[3]), match[2] == ">"
 
         def compare(labels: Labels) -> bool:
             value = labels.get(key, "")
@@ -70,7 +70,7 @@ def _requirement(text: str, selector: str) -> Callable[[Labels], bool]:
 
 
 def pod_labels(obj: dict[str, Any]) -> dict[str, str]:
-    """Return the labels that the pods of a workload get from its template; of a pod those that it has.
+    """Return the labels that a workload's template gives its pods; for a pod, its own labels.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def pod_labels(obj: dict[str, Any]) -> dict[str, str]:
     {'a': 'b'}
     """
     spec = obj.get("spec") or {}
-    spec = (spec.get("jobTemplate") or {}).get("spec") or spec  # a CronJob's
+    spec = (spec.get("jobTemplate") or {}).get("spec") or spec  # a CronJob has one
     owner = spec.get("template", obj)
     labels: dict[str, str] = (owner.get("metadata") or {}).get("labels") or {}
     return labels

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class NotReady(ClusterError):
-    """The container has no log to read yet: it waits to start, or its pod is not scheduled."""
+    """The container has no log yet: it waits to start, or its pod is not scheduled."""
 
 
 @asynccontextmanager
@@ -35,30 +35,30 @@ async def open_log(
     tail: int | None = None,
     read_timeout: float | None = None,
 ) -> AsyncIterator[aiohttp.StreamReader]:
-    """Open `pods/log` with timestamps.
+    """Open the log of a container (`pods/log`) with timestamps.
 
     Parameters
     ----------
     cluster : Cluster
     namespace : str
     source : Source
-        Whose pod and container to read. The API answers for whatever run the node finds newest, so compare the
-        pod's container id before and after.
+        The pod and container to read. The API answers for the run that the node considers newest, so the caller must
+        compare the pod's container ID before and after.
     follow : bool
-        Stay until the container ends; a clean end does not prove that it has.
+        Keep the stream open until the container ends. A clean end of the stream does not prove that it has ended.
     previous : bool, optional
-        The run before the present one.
+        Read the run before the current one.
     since : int, optional
-        ns since the epoch. The API server cuts it to whole seconds (kubernetes#92389): pass a whole one.
+        ns since the Unix epoch, a whole second: the API server cuts it to seconds (kubernetes#92389).
     tail : int, optional
-        Only the last so many lines.
+        Read only this many lines, the last ones.
     read_timeout : float, optional
-        Seconds without a byte after which reading raises `TimeoutError`.
+        Reading raises `TimeoutError` after this many seconds without a byte.
 
     Raises
     ------
     NotReady
-        400 while the container waits to start, 204 while the pod is not scheduled.
+        The server answers 400 while the container waits to start, 204 while the pod is not scheduled.
     NotFound, NotAllowed, ClusterError, ClusterUnreachable
     """
     query = {"container": source.container, "timestamps": "true"}
@@ -80,7 +80,7 @@ async def open_log(
                 raise NotReady("the pod is not scheduled yet")
             case 400:
                 error = status_error(400, await response.read())
-                # `previous terminated container "x" in pod "y" not found` is a 400 as well.
+                # The server also answers 400 with `previous terminated container "x" in pod "y" not found`.
                 raise NotFound(error.message) if "previous terminated" in error.message else NotReady(error.message)
             case status:
                 raise status_error(status, await response.read())

@@ -22,9 +22,9 @@ from cortex_jupyter.errors import NoCluster
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: A plugin that has not ended after this time, in seconds, is killed. One that waits for a login in a browser needs most.
+#: A plugin that runs longer than this many seconds is killed. A login in a browser takes the longest.
 TIMEOUT_S: Final = 60.0
-#: Where a cluster of a kubeconfig holds settings for plugins.
+#: The name of the extension of a kubeconfig's cluster that holds settings for plugins.
 _EXTENSION: Final = "client.authentication.k8s.io/exec"
 
 
@@ -33,43 +33,43 @@ async def credentials(
 ) -> dict[str, Any]:
     """Run a credential plugin and return the `status` of the ExecCredential that it prints.
 
-    A cancelled call kills the plugin with all processes that it has started.
+    Cancelling the call kills the plugin and all processes that it has started.
 
     Parameters
     ----------
     plugin : mapping
         The `exec` section of the kubeconfig's user.
     cluster : mapping
-        The cluster's section, with paths that are absolute; told to the plugin where it wishes (`provideClusterInfo`).
+        The cluster's section, with absolute paths. The plugin gets it if it asks for it (`provideClusterInfo`).
     folder : Path
-        The kubeconfig's; a command with a relative path starts there.
+        The kubeconfig's folder; a relative path of the command starts there.
     timeout_s : float, optional
-        Else `TIMEOUT_S`.
+        `TIMEOUT_S` by default.
 
     Returns
     -------
     dict
-        `token`, or `clientCertificateData` and `clientKeyData`; `expirationTimestamp` where they expire.
+        `token`, or `clientCertificateData` and `clientKeyData`; with `expirationTimestamp` if they expire.
 
     Raises
     ------
     NoCluster
-        It cannot be run, fails, takes too long or prints something else; the message names it.
+        The plugin cannot be run, fails, takes too long or prints something else; the message names it.
     """
     command = [str(plugin.get("command") or ""), *map(str, plugin.get("args") or ())]
-    # Without its options, of which one may be a secret: `kubectl oidc-login get-token --oidc-client-secret=...`.
-    named = shlex.join(takewhile(lambda word: not word.startswith("-"), command))
-    name = f"the credential plugin {named!r}"
+    # Without options, because one may be a secret: `kubectl oidc-login get-token --oidc-client-secret=...`.
+    command_name = shlex.join(takewhile(lambda word: not word.startswith("-"), command))
+    name = f"the credential plugin {command_name!r}"
     hint = str(
         plugin.get("installHint")
-        or f"run `{named}` yourself, with the arguments that it has in the kubeconfig (users[].user.exec), to see why"
+        or f"run `{command_name}` yourself, with its arguments in the kubeconfig (users[].user.exec), to see why"
     )
     interactive = plugin.get("interactiveMode") == "Always"
     if interactive and not (sys.stdin and sys.stdin.isatty()):
-        raise NoCluster(f"{name} asks its questions on a terminal (interactiveMode: Always), and there is none", hint)
+        raise NoCluster(f"{name} needs a terminal (interactiveMode: Always), and there is none", hint)
     if os.sep in command[0]:
         command[0] = str(folder / command[0])
-    environ = os.environ | {str(one["name"]): str(one["value"]) for one in plugin.get("env") or ()}
+    environ = os.environ | {str(entry["name"]): str(entry["value"]) for entry in plugin.get("env") or ()}
     environ["KUBERNETES_EXEC_INFO"] = json.dumps(_request(plugin, cluster, interactive=interactive))
     seconds = TIMEOUT_S if timeout_s is None else timeout_s
     try:
@@ -79,13 +79,13 @@ async def credentials(
             stdin=None if interactive else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            start_new_session=not interactive,  # a group that can be killed whole; it would have no terminal
+            start_new_session=not interactive,  # so that we can kill the group; an interactive one would lose its terminal
         )
     except OSError as error:
         raise NoCluster(f"{name} cannot be run: {error.strerror or error}", hint) from error
     try:
         async with asyncio.timeout(seconds):
-            printed, complaint = await process.communicate()
+            printed, stderr = await process.communicate()
     except TimeoutError:
         raise NoCluster(f"{name} did not end within {seconds:g} s", hint) from None
     finally:
@@ -94,22 +94,22 @@ async def credentials(
                 process.kill() if interactive else os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     if process.returncode:
-        words = complaint.decode(errors="replace").strip()[-500:] or "it says nothing"
-        raise NoCluster(f"{name} failed with exit code {process.returncode}: {words}", hint)
+        message = stderr.decode(errors="replace").strip()[-500:] or "it printed no message"
+        raise NoCluster(f"{name} failed with exit code {process.returncode}: {message}", hint)
     return _status(printed, str(plugin.get("apiVersion")), name, hint)
 
 
 def _request(plugin: Mapping[str, Any], cluster: Mapping[str, Any], *, interactive: bool) -> dict[str, Any]:
-    """Return the ExecCredential that tells a plugin how and for what it is run."""
+    """Return the ExecCredential that a plugin gets as its input."""
     spec: dict[str, Any] = {"interactive": interactive}
     if plugin.get("provideClusterInfo"):
         names = ("server", "tls-server-name", "insecure-skip-tls-verify", "certificate-authority-data", "proxy-url")
         spec["cluster"] = {name: cluster[name] for name in names if cluster.get(name)}
         if path := cluster.get("certificate-authority"):
             spec["cluster"]["certificate-authority-data"] = base64.b64encode(Path(path).read_bytes()).decode()
-        for one in cluster.get("extensions") or ():
-            if one.get("name") == _EXTENSION:
-                spec["cluster"]["config"] = one.get("extension")
+        for entry in cluster.get("extensions") or ():
+            if entry.get("name") == _EXTENSION:
+                spec["cluster"]["config"] = entry.get("extension")
     return {"apiVersion": plugin.get("apiVersion"), "kind": "ExecCredential", "spec": spec}
 
 
@@ -117,13 +117,13 @@ def _status(printed: bytes, version: str, name: str, hint: str) -> dict[str, Any
     try:
         credential = json.loads(printed)
         status = credential["status"]
-        found = status.get("token") or (status.get("clientCertificateData") and status.get("clientKeyData"))
+        is_usable = status.get("token") or (status.get("clientCertificateData") and status.get("clientKeyData"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        # What it prints is not told: it may be a bare token. The error would quote it too.
+        # The message does not quote the output, which may be a bare token. Nor does it chain the error, which quotes it.
         kind = type(error).__name__
         raise NoCluster(f"{name} prints no ExecCredential with a status ({len(printed)} bytes, {kind})", hint) from None
     if credential.get("apiVersion") != version:
         raise NoCluster(f"{name} answers with {credential.get('apiVersion')}, and the kubeconfig asks for {version}")
-    if not found:
-        raise NoCluster(f"{name} gives neither a token nor a certificate with its key")
+    if not is_usable:
+        raise NoCluster(f"{name} prints neither a token nor a certificate with its key")
     return dict(status)

@@ -1,4 +1,4 @@
-"""What a Pod object says: its containers, their runs, why nothing runs yet. Plain functions on the API's JSON."""
+"""Reading Pod objects: containers, their runs, and why nothing runs yet. Plain functions on the API's JSON."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, Final
 
 from cortex_jupyter.model import Source, parse_rfc3339
 
-#: Characters of a termination message that are kept; the kubelet keeps 4096 bytes of one
+#: Maximum length of a termination message (characters). The kubelet keeps 4096 bytes
 #: (https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/).
 MESSAGE_MAX: Final = 4096
-#: Characters of a message where it is part of a sentence.
+#: Maximum length of a message that is part of a sentence (characters).
 LINE_MAX: Final = 500
-#: Reasons of containerd and CRI-O, and of Docker, for a container that could not be started.
+#: The reason of a container that could not be started: with containerd and CRI-O, and with Docker.
 NOT_STARTED: Final = frozenset({"StartError", "ContainerCannotRun"})
 _COLOUR: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-#: What STATUS of `kubectl get pods` says of a pod with nothing amiss; `Init:1/2` besides.
-_QUIET: Final = frozenset({"Pending", "ContainerCreating", "PodInitializing", "Running", "NotReady", "Completed",
+#: STATUS in `kubectl get pods` of a pod without a problem; `Init:1/2` is one too.
+_HEALTHY: Final = frozenset({"Pending", "ContainerCreating", "PodInitializing", "Running", "NotReady", "Completed",
                            "Succeeded", "Terminating"})  # fmt: skip
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"  # kubectl/pkg/cmd/util/podcmd
 _INDEX = "batch.kubernetes.io/job-completion-index"
@@ -33,12 +33,12 @@ class End:
     reason : str
         `Completed`, `Error`, `OOMKilled` ...
     finished : int
-        ns since the epoch, 0 where the node does not say.
+        When the run ended (ns since the Unix epoch); 0 if unknown.
     message : str
-        What the kubelet, or the container itself (`terminationMessagePath`), says of the end: `exec: "/nope": no such
-        file or directory`. At most `MESSAGE_MAX` characters of plain text.
+        The termination message, from the kubelet or from the container (`terminationMessagePath`): `exec: "/nope": no
+        such file or directory`. Plain text of at most `MESSAGE_MAX` characters.
     started : int
-        When the run started, ns since the epoch; 0 where the node does not say, or it never did.
+        When the run started (ns since the Unix epoch); 0 if unknown, or if it never did.
     """
 
     exit_code: int
@@ -49,11 +49,11 @@ class End:
 
     @property
     def has_run(self) -> bool:
-        """Whether the container's program was ever executed; if not, the message says why."""
+        """Whether the container's program was executed; if not, the message says why."""
         return self.reason not in NOT_STARTED
 
     def __str__(self) -> str:
-        """Write the end as one line: `exit 128, StartError: exec: "/nope": no such file or directory`."""
+        """Return the end as one line: `exit 128, StartError: exec: "/nope": no such file or directory`."""
         reason = f", {self.reason}" if self.reason not in ("", "Completed") else ""
         message = in_one_line(self.message)
         return f"exit {self.exit_code}{reason}" + (f": {message}" if message else "")
@@ -61,7 +61,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The present state of one container of a pod.
+    """The current state of one container of a pod.
 
     Parameters
     ----------
@@ -70,15 +70,15 @@ class Container:
     state : str
         `waiting`, `running` or `terminated`.
     reason, message : str
-        Of the waiting or terminated state, as the node says it.
+        Reason and message of the waiting or terminated state, as the node reports them.
     source : Source or None
-        The newest run; None before there was one.
+        The newest run; None before the first run.
     end : End or None
-        How the newest run ended, where it has.
+        How the newest run ended; None while it lasts.
     previous : tuple of (Source, End) or None
-        The run before it, as long as the node remembers.
+        The run before it, while the node remembers it.
     started : int
-        When the newest run started, ns since the epoch; 0 where the node does not say.
+        When the newest run started (ns since the Unix epoch); 0 if unknown.
     """
 
     name: str
@@ -93,10 +93,10 @@ class Container:
 
 
 def without_bulk(obj: dict[str, Any]) -> dict[str, Any]:
-    """Take out of a pod or workload, in place, what fills most of it and is never looked at; return it.
+    """Remove the large parts of a pod or workload that we never use, in place, and return the object.
 
-    That is who manages which field, other tools' annotations, volumes, where a pod may run, and of containers all but name and
-    restart policy: of a pod of 20 kB 2 kB are left. The pod template of a workload keeps its labels and the names of its containers.
+    These are managed fields, other tools' annotations, volumes, scheduling constraints, and all of a container except its name
+    and restart policy. A pod of 20 kB shrinks to 2 kB. A workload's pod template keeps its labels and its containers' names.
 
     Examples
     --------
@@ -116,38 +116,38 @@ def without_bulk(obj: dict[str, Any]) -> dict[str, Any]:
     spec |= _named_containers(spec)
     if "template" in spec:
         labels = (spec["template"].get("metadata") or {}).get("labels") or {}
-        of_pods = _named_containers(spec["template"].get("spec") or {})
-        spec["template"] = {"metadata": {"labels": labels}, "spec": of_pods}
+        pod_spec = _named_containers(spec["template"].get("spec") or {})
+        spec["template"] = {"metadata": {"labels": labels}, "spec": pod_spec}
     return obj
 
 
 def _named_containers(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return the containers of a pod's spec with nothing but name and restart policy."""
+    """Return the containers of a pod's spec, with only their names and restart policies."""
     return {
-        group: [{k: one[k] for k in ("name", "restartPolicy") if k in one} for one in spec[group]]
+        group: [{k: container[k] for k in ("name", "restartPolicy") if k in container} for container in spec[group]]
         for group in ("initContainers", "containers", "ephemeralContainers")
         if spec.get(group)
     }
 
 
-def restarts(pod: dict[str, Any]) -> bool:
+def may_restart(pod: dict[str, Any]) -> bool:
     """Return whether the kubelet may start a container of a pod again.
 
-    With `restartPolicy: Never` it does so only where a container has a policy of its own: a sidecar (KEP-753), or rules
+    With `restartPolicy: Never` it may do so only if a container has its own policy: a sidecar (KEP-753), or restart rules
     (KEP-5307), which may restart all containers of the pod (KEP-5532).
 
     Examples
     --------
-    >>> restarts({"spec": {"restartPolicy": "Never", "containers": [{"name": "main"}]}})
+    >>> may_restart({"spec": {"restartPolicy": "Never", "containers": [{"name": "main"}]}})
     False
     """
     spec = pod["spec"]
-    every = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
-    return spec.get("restartPolicy") != "Never" or any(one.get("restartPolicy") for one in every)
+    all_containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    return spec.get("restartPolicy") != "Never" or any(c.get("restartPolicy") for c in all_containers)
 
 
 def containers(pod: dict[str, Any]) -> list[Container]:
-    """Give the containers of a pod in the order in which they start.
+    """Return the containers of a pod in the order in which they start.
 
     Parameters
     ----------
@@ -155,20 +155,21 @@ def containers(pod: dict[str, Any]) -> list[Container]:
         A Pod object.
     """
     spec, status = pod["spec"], pod.get("status", {})
-    annotated = pod["metadata"].get("annotations", {}).get(_DEFAULT_CONTAINER)
-    found: list[Container] = []
+    default = pod["metadata"].get("annotations", {}).get(_DEFAULT_CONTAINER)
+    result: list[Container] = []
     for specs, statuses, group in (
         ("initContainers", "initContainerStatuses", "init"),
         ("containers", "containerStatuses", "main"),
         ("ephemeralContainers", "ephemeralContainerStatuses", "ephemeral"),
     ):
-        known = {s["name"]: s for s in status.get(statuses) or []}
-        for one in spec.get(specs) or []:
-            restartable_init = group == "init" and one.get("restartPolicy") == "Always"  # a sidecar: KEP-753
-            beside_default = group == "main" and annotated and one["name"] != annotated
-            kind = "sidecar" if restartable_init or beside_default else group
-            found.append(_container(pod, one["name"], kind, known.get(one["name"], {})))
-    return found
+        by_name = {s["name"]: s for s in status.get(statuses) or []}
+        for container in spec.get(specs) or []:
+            name = container["name"]
+            is_restartable_init = group == "init" and container.get("restartPolicy") == "Always"  # a sidecar: KEP-753
+            is_beside_default = group == "main" and default and name != default
+            kind = "sidecar" if is_restartable_init or is_beside_default else group
+            result.append(_container(pod, name, kind, by_name.get(name, {})))
+    return result
 
 
 def _container(pod: dict[str, Any], name: str, kind: str, status: dict[str, Any]) -> Container:
@@ -204,9 +205,9 @@ def _end(terminated: dict[str, Any]) -> End:
 
 
 def plain_text(text: str, limit: int = MESSAGE_MAX) -> str:
-    r"""Return a message of the cluster without control characters, tabs and line ends apart, and bounded in length.
+    r"""Return a message of the cluster as plain text of bounded length: of control characters only tabs and line ends stay.
 
-    A container writes its termination message itself, so it may hold escape codes.
+    A container writes its termination message itself, so it may contain escape codes.
 
     Examples
     --------
@@ -233,40 +234,40 @@ def _time(text: str | None) -> int:
     return parse_rfc3339(text) if text else 0
 
 
-def beginning(pod: dict[str, Any]) -> dict[str, Any]:
-    """Say how far a pod had come before it ran, and which of an indexed Job's it is.
+def startup(pod: dict[str, Any]) -> dict[str, Any]:
+    """Return when a pod was created and scheduled, and its place in an indexed Job.
 
     Returns
     -------
     dict
-        `created` and `scheduled`, ns since the epoch as strings; `inits`, how many init containers come first; `index`, its
-        completion index (https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode). What is not known
-        is left out.
+        `created` and `scheduled` (ns since the Unix epoch, as strings); `inits`, the number of init containers; `index`, the
+        completion index (https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode). Unknown values are
+        left out.
 
     Examples
     --------
     >>> when = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:00:02Z"}
-    >>> beginning({"metadata": {"creationTimestamp": "1970-01-01T00:00:01Z"}, "spec": {}, "status": {"conditions": [when]}})
+    >>> startup({"metadata": {"creationTimestamp": "1970-01-01T00:00:01Z"}, "spec": {}, "status": {"conditions": [when]}})
     {'created': '1000000000', 'scheduled': '2000000000'}
-    >>> beginning({"metadata": {"annotations": {"batch.kubernetes.io/job-completion-index": "3"}}, "spec": {}})
+    >>> startup({"metadata": {"annotations": {"batch.kubernetes.io/job-completion-index": "3"}}, "spec": {}})
     {'index': 3}
     """
     conditions = pod.get("status", {}).get("conditions") or []
-    done = [c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "True"]
+    scheduled = [c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "True"]
     inits = [c for c in pod["spec"].get("initContainers") or [] if c.get("restartPolicy") != "Always"]
     times = {
         "created": pod["metadata"].get("creationTimestamp"),
-        "scheduled": done[0].get("lastTransitionTime") if done else None,
+        "scheduled": scheduled[0].get("lastTransitionTime") if scheduled else None,
     }
-    found: dict[str, Any] = {name: str(_time(text)) for name, text in times.items() if text}
+    fields: dict[str, Any] = {name: str(_time(text)) for name, text in times.items() if text}
     index = (pod["metadata"].get("annotations") or {}).get(_INDEX, "")
-    return found | ({"inits": len(inits)} if inits else {}) | ({"index": int(index)} if index.isdecimal() else {})
+    return fields | ({"inits": len(inits)} if inits else {}) | ({"index": int(index)} if index.isdecimal() else {})
 
 
 def waiting_reason(pod: dict[str, Any]) -> str:
-    """Return why a pod writes no log yet, or `""` where a container runs or has run.
+    """Return why a pod writes no log yet; `""` if a container runs or has run.
 
-    The Pod object is asked and not the log endpoint, whose text loses the message (an image registry's error, for
+    We read the Pod object and not the log endpoint, whose text leaves out the message (an image registry's error, for
     instance).
 
     Examples
@@ -283,9 +284,9 @@ def waiting_reason(pod: dict[str, Any]) -> str:
     blocked = [c for c in states if c.state == "waiting" and not c.source]
     if len(blocked) < len(states):
         return ""
-    for one in blocked:
-        if one.reason and one.reason != "PodInitializing":
-            return _reason(one.reason, one.message)
+    for container in blocked:
+        if container.reason and container.reason != "PodInitializing":
+            return _reason(container.reason, container.message)
     return "ContainerCreating" if pod["spec"].get("nodeName") else "Pending: not scheduled yet"
 
 
@@ -295,18 +296,18 @@ def _reason(reason: str, message: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PodStatus:
-    """What `kubectl get pods` shows of a pod, and why.
+    """A pod's row in `kubectl get pods`, and the reason for its status.
 
     Parameters
     ----------
     word : str
-        Its STATUS: `Running`, `CrashLoopBackOff`, `Init:0/1`.
+        STATUS: `Running`, `CrashLoopBackOff`, `Init:0/1`.
     ready, total : int
-        Its READY: containers that are ready, and those that it has.
+        READY: the number of ready containers, and of all.
     restarts : int
-        Its RESTARTS.
+        RESTARTS.
     why : str
-        What led to the word, where something is amiss; else nothing.
+        The reason for the status if it is a problem; else empty.
     """
 
     word: str
@@ -317,18 +318,18 @@ class PodStatus:
 
     @property
     def is_troubled(self) -> bool:
-        """Whether the word says that something is amiss."""
-        return self.word not in _QUIET and not self.word.removeprefix("Init:")[:1].isdecimal()
+        """Whether the status means a problem."""
+        return self.word not in _HEALTHY and not self.word.removeprefix("Init:")[:1].isdecimal()
 
     def __str__(self) -> str:
-        """Write the status as one line: `CrashLoopBackOff: main ended with exit 3, Error; 4 restarts`."""
+        """Return the status as one line: `CrashLoopBackOff: main ended with exit 3, Error; 4 restarts`."""
         restarts = f"{self.restarts} restart{'' if self.restarts == 1 else 's'}" if self.restarts else ""
         why = "; ".join(filter(None, (self.why, restarts)))
         return f"{self.word}: {why}" if why else self.word
 
 
 def status_of(pod: dict[str, Any]) -> PodStatus:
-    """Return what `kubectl get pods` shows of a pod.
+    """Return a pod's status as `kubectl get pods` shows it.
 
     The rules are those of `printPod` in kubernetes/pkg/printers/internalversion/printers.go, as of 1.32: the status of the
     first init container that is not done, else of the first container that waits or has ended, else the pod's own reason
@@ -353,7 +354,7 @@ def status_of(pod: dict[str, Any]) -> PodStatus:
     conditions: dict[str, dict[str, Any]] = {c["type"]: c for c in status.get("conditions") or []}
     inits, mains = status.get("initContainerStatuses") or [], status.get("containerStatuses") or []
     sidecars = {c["name"] for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"}
-    restartable = [one for one in inits if one["name"] in sidecars]
+    restartable = [c for c in inits if c["name"] in sidecars]
 
     word, why = reason or phase, in_one_line(status.get("message") or "") if reason else ""
     scheduled = conditions.get("PodScheduled", {})
@@ -368,8 +369,8 @@ def status_of(pod: dict[str, Any]) -> PodStatus:
     if initializing and not is_initialized:
         counted = inits
     else:
-        word, why = next((found for one in mains if (found := _container_word(one))), (word, why))
-        if word == "Completed" and any(_is_ready(one) for one in mains):
+        word, why = next(filter(None, map(_container_word, mains)), (word, why))
+        if word == "Completed" and any(map(_is_ready, mains)):
             word, why = ("Running" if _is_true(conditions, "Ready") else "NotReady"), ""
 
     if pod["metadata"].get("deletionTimestamp"):
@@ -377,26 +378,26 @@ def status_of(pod: dict[str, Any]) -> PodStatus:
             word = "Unknown"
         elif phase not in ("Succeeded", "Failed"):
             word, why = "Terminating", ""
-    ready = sum(_is_ready(one) for one in (restartable if initializing and not is_initialized else counted))
+    ready = sum(map(_is_ready, restartable if initializing and not is_initialized else counted))
     total = len(spec.get("containers") or []) + len(sidecars)
-    return PodStatus(word, ready, total, sum(one.get("restartCount", 0) for one in counted), why)
+    return PodStatus(word, ready, total, sum(c.get("restartCount", 0) for c in counted), why)
 
 
 def _initializing(inits: list[dict[str, Any]], sidecars: set[str], count: int) -> tuple[str, str] | None:
-    """Return the word of the first init container that is not done, and why; None where all are."""
-    for index, one in enumerate(inits):
-        state, detail = _state(one)
-        if (state == "terminated" and not detail.get("exitCode")) or (one["name"] in sidecars and one.get("started")):
+    """Return the status of the first init container that is not done, and the reason; None if all are done."""
+    for index, init in enumerate(inits):
+        state, detail = _state(init)
+        if (state == "terminated" and not detail.get("exitCode")) or (init["name"] in sidecars and init.get("started")):
             continue
-        found = _container_word(one)
-        if found and found[0] != "PodInitializing":
-            return f"Init:{found[0]}", found[1]
+        status = _container_word(init)
+        if status and status[0] != "PodInitializing":
+            return f"Init:{status[0]}", status[1]
         return f"Init:{index}/{count}", ""
     return None
 
 
 def _container_word(status: dict[str, Any]) -> tuple[str, str] | None:
-    """Return the word of a container that waits for a reason or has ended, and why; else None."""
+    """Return the status of a container that waits or has ended, and the reason; else None."""
     state, detail = _state(status)
     if state == "waiting":
         return (detail["reason"], _why(status)) if detail.get("reason") else None
@@ -421,7 +422,7 @@ def _state(status: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _why(status: dict[str, Any]) -> str:
-    """Word what a container waits for; one that waits to be restarted, how its last run ended."""
+    """Return why a container waits. If it waits for its restart, return how its last run ended."""
     state, detail = _state(status)
     last = (status.get("lastState") or {}).get("terminated")
     if state == "waiting" and not (last and detail.get("reason") == "CrashLoopBackOff"):
@@ -431,17 +432,17 @@ def _why(status: dict[str, Any]) -> str:
     return f"{status['name']} ended with {end}" if end.exit_code or state == "waiting" else ""
 
 
-def finished(pod: dict[str, Any]) -> bool:
-    """Tell whether nothing of this pod will ever run again."""
+def is_finished(pod: dict[str, Any]) -> bool:
+    """Return whether no container of this pod will run again."""
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
-def exit_of(pods: list[dict[str, Any]]) -> End | None:
-    """Give the end that counts for a task: the newest failure of a main or init container, else the newest success.
+def decisive_end(pods: list[dict[str, Any]]) -> End | None:
+    """Return the end that gives a task its exit code: the newest failure of a main or init container, else the newest success.
 
-    When one pod fails for good the Job's controller deletes those that still run, and they end with 143 or 137: that is what
-    came of it and not why, so a pod that is being deleted counts only where there is no other failure
-    (`deleteActivePods` in kubernetes/pkg/controller/job/job_controller.go).
+    When one pod fails for good, the Job's controller deletes the pods that still run, and they end with 143 or 137
+    (`deleteActivePods` in kubernetes/pkg/controller/job/job_controller.go). That is an effect of the failure, so a pod that is
+    being deleted counts only if there is no other failure.
 
     Parameters
     ----------

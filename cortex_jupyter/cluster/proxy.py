@@ -1,4 +1,4 @@
-"""Which HTTP proxy leads to an API server: the decision that kubectl takes from the environment."""
+"""Choice of the HTTP proxy for an API server, by the environment variables and rules that kubectl uses."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
-    """Return the URL of the proxy for an address, None where it is reached directly.
+    """Return the URL of the proxy for an address; None to connect directly.
 
     The rules are those of Go's `golang.org/x/net/http/httpproxy` (`http/httpproxy/proxy.go`), which kubectl uses. Python's
-    own (`urllib.request.getproxies`) know no CIDR blocks, so that `NO_PROXY=10.0.0.0/8` would have no effect.
+    own (`urllib.request.getproxies`) do not support CIDR blocks, so `NO_PROXY=10.0.0.0/8` would have no effect.
 
     Parameters
     ----------
     url : str
-        The API server's.
+        The API server's URL.
     environ : mapping
-        `HTTPS_PROXY` or `HTTP_PROXY` by the URL's scheme, and `NO_PROXY`; each in upper case first, then in lower case.
+        `HTTPS_PROXY` or `HTTP_PROXY` (by the URL's scheme) and `NO_PROXY`. Upper case wins over lower case.
 
     Examples
     --------
@@ -53,13 +53,13 @@ def _is_direct(host: str, port: int, no_proxy: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's own."""
+    """Return whether a host name or address means this machine itself."""
     ip = _ip(host)
     return host == "localhost" or (ip is not None and ip.is_loopback)
 
 
 def _matches(entry: str, host: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: str) -> bool:
-    """Tell whether one entry of `NO_PROXY` names a host.
+    """Return whether one entry of `NO_PROXY` matches a host.
 
     Examples
     --------
@@ -77,15 +77,15 @@ def _matches(entry: str, host: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Ad
             pass
         else:
             return ip is not None and ip in network
-    name, wanted_port = entry, ""
+    name, entry_port = entry, ""
     if entry.startswith("[") and "]:" in entry:
-        name, _, wanted_port = entry[1:].rpartition("]:")
+        name, _, entry_port = entry[1:].rpartition("]:")
     elif entry.count(":") == 1:
-        name, _, wanted_port = entry.partition(":")
-    if not name or (wanted_port and wanted_port != port):
+        name, _, entry_port = entry.partition(":")
+    if not name or (entry_port and entry_port != port):
         return False
-    if (wanted_ip := _ip(name)) is not None:
-        return wanted_ip == ip
+    if (entry_ip := _ip(name)) is not None:
+        return entry_ip == ip
     name = name[1:] if name.startswith("*.") else name
     return host.endswith(name) if name.startswith(".") else host == name or host.endswith("." + name)
 

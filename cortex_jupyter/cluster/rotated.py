@@ -1,8 +1,8 @@
-"""The log files of a container as they lie on its node, rotated ones included.
+"""The rotated log files of a container on its node.
 
-`pods/log` never serves a rotated file (kubernetes#59902). The kubelet's own file server does, below
-`/api/v1/nodes/NODE/proxy/logs/pods/`, to whoever may `get nodes/proxy`. It rotates `0.log` to `0.log.TIME`, then
-compresses all but the newest to `0.log.TIME.gz` (pkg/kubelet/logs/container_log_manager.go).
+`pods/log` never serves a rotated file (kubernetes#59902). The kubelet's own file server serves them below
+`/api/v1/nodes/NODE/proxy/logs/pods/` to users with the right `get nodes/proxy`. The kubelet renames `0.log` to `0.log.TIME`,
+then compresses all but the newest to `0.log.TIME.gz` (pkg/kubelet/logs/container_log_manager.go).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Source
 
 _HREF = re.compile(rb'href="([^"?]+)"')
-#: Seconds without a byte after which a file is given up.
+#: Reading fails after this many seconds without a byte.
 _READ_S = 20.0
-#: How often an answer is asked for that does not come or breaks off, and how long is waited before the second time, in
-#: seconds; each further wait is twice as long.
+#: How many times a request is sent if its answer does not come or breaks off, and the pause before the second time
+#: (seconds). Each further pause is twice as long.
 _ATTEMPTS = 5
 _FIRST_WAIT_S = 0.5
 
@@ -50,7 +50,7 @@ class RotatedFiles:
         self._run = source.run
 
     async def names(self) -> list[str]:
-        """List them, oldest first.
+        """Return the names of the files, oldest first.
 
         Raises
         ------
@@ -59,21 +59,21 @@ class RotatedFiles:
         NotFound, ClusterError, ClusterUnreachable
         """
         listing = await self._get("")
-        found = {unquote(m.decode()) for m in _HREF.findall(listing)}
-        # A file that is being compressed is there as `.tmp` beside the plain one.
-        mine = re.compile(rf"{self._run}\.log\.(\d{{8}}-\d{{6}})(\.gz)?\Z")
-        whole = {m[1]: name for name in sorted(found, reverse=True) if (m := mine.match(name))}
-        return [whole[stamp] for stamp in sorted(whole)]
+        names = {unquote(m.decode()) for m in _HREF.findall(listing)}
+        # While the kubelet compresses a file, the folder has a `.tmp` file beside the plain one.
+        pattern = re.compile(rf"{self._run}\.log\.(\d{{8}}-\d{{6}})(\.gz)?\Z")
+        by_time = {m[1]: name for name in sorted(names, reverse=True) if (m := pattern.match(name))}
+        return [by_time[stamp] for stamp in sorted(by_time)]
 
     async def read(self, name: str) -> bytes:
-        """Give a file's text, in the format of the container runtime interface.
+        """Return a file's text, in the format of the container runtime interface.
 
         Raises
         ------
         NotFound
-            It has been rotated away, or compressed, since it was listed.
+            The kubelet has removed or compressed the file since it was listed.
         ClusterError
-            It cannot be read.
+            The file cannot be read.
         """
         data = await self._get(name)
         if not name.endswith(".gz"):
@@ -81,32 +81,32 @@ class RotatedFiles:
         try:
             return await asyncio.to_thread(gzip.decompress, data)
         except (OSError, EOFError, zlib.error) as error:
-            raise ClusterError(f"the node's {name} is no whole gzip file: {error}") from error
+            raise ClusterError(f"the node's {name} is not a complete gzip file: {error}") from error
 
     async def tail(self, name: str, size: int) -> bytes:
-        """Give about the last `size` bytes of a file's text; of a compressed one all is read.
+        """Return about the last `size` bytes of a file's text. A compressed file is read as a whole.
 
         Raises
         ------
         NotFound, ClusterError
-            As `read`.
+            As for `read`.
         """
         if name.endswith(".gz"):
             return (await self.read(name))[-size:]
         return (await self._get(name, {"Range": f"bytes=-{size}"}))[-size:]
 
     async def _get(self, name: str, headers: dict[str, str] | None = None) -> bytes:
-        """Read a file or the listing; an answer that breaks off is asked for again, as what is missed here is missed for good."""
+        """Read a file or the listing, and try again if the answer breaks off: lines missed here are missed for good."""
         for attempt in range(_ATTEMPTS):
             try:
-                return await self._ask(name, headers)
+                return await self._request(name, headers)
             except ClusterUnreachable:
                 if attempt == _ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(_FIRST_WAIT_S * 2**attempt)
         raise AssertionError
 
-    async def _ask(self, name: str, headers: dict[str, str] | None) -> bytes:
+    async def _request(self, name: str, headers: dict[str, str] | None) -> bytes:
         path = self._folder + (segment(name) if name else "")
         async with self._cluster.request(path, read_timeout=_READ_S, headers=headers) as response:
             try:

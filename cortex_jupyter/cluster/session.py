@@ -1,8 +1,7 @@
-"""A session with one cluster: a connection pool with credentials, and raw JSON.
+"""A session with one cluster: a connection pool with credentials, and plain JSON.
 
-No client of the `kubernetes` package is used, and deliberately: its `Watch` re-reads pod logs for ever, its generated
-methods have no `sinceTime` and a total timeout of 300 s, and its models cost 270 ms for 500 pods where `json.loads` costs
-2 ms (`research/jupyter.md` section 5.2). Nothing here may be imported at package level elsewhere.
+We do not use the clients of the `kubernetes` package: docs/explanation/architecture.md, Reading from the cluster. Its generated
+methods also have no `sinceTime`, and a total timeout of 300 s.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ import os
 import random
 import time
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import orjson
 
-from cortex_jupyter.cluster.clock import Clock
 from cortex_jupyter.cluster.configuration import TokenFile, configure, kubeconfig_of
 from cortex_jupyter.errors import ClusterChanged, ClusterError, ClusterUnreachable, NoCluster, NotAllowed, NotFound
 
@@ -26,61 +25,103 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster.configuration import Configuration
 
-#: Connecting may take this long, seconds.
+#: Timeout for connecting (seconds).
 CONNECT_S = 10.0
-#: An answer must begin within this many seconds, and a document may not pause for longer. A followed log begins at once as
-#: well: the kubelet flushes the headers before it waits for the first line (`GetContainerLogs` in
+#: An answer must begin within this many seconds, and a document may not pause for longer. A followed log begins at once too,
+#: because the kubelet flushes the headers before it waits for the first line (`GetContainerLogs` in
 #: kubernetes/pkg/kubelet/kubelet_pods.go).
 ANSWER_S = 20.0
-#: An API server that is too busy says after how long to ask again; so long at most, seconds, one request does.
+#: A busy API server says when to ask again. A request is repeated for at most this many seconds.
 _BUSY_S = 60.0
-#: How often, seconds, a pool that is no longer used is looked at.
+#: How often we check whether a replaced connection pool is still in use (seconds).
 _DRAIN_S = 5.0
-#: kubectl does not replace a kubeconfig, it writes over it: what is missing from it is looked for again after this time, in
-#: seconds (`WriteToFile` in client-go's tools/clientcmd/loader.go).
+#: kubectl overwrites a kubeconfig in place (`WriteToFile` in client-go's tools/clientcmd/loader.go), so a reader may see a part
+#: of it. If a context is missing, it is read again after this many seconds.
 _WRITTEN_S = 1.0
-#: A list is read in chunks of about this many bytes of JSON. Decoding holds up the whole process (20 ms for 2 MB, 400 ms for
+#: A list is read in chunks of about this many bytes of JSON. Decoding blocks the whole process (20 ms for 2 MB, 400 ms for
 #: the 23 MB of 1 000 pods), and takes several times as much memory as the text.
 _CHUNK_BYTES = 2_000_000
-#: The objects of the first chunk, of which nothing is known, and the most that later ones have (kubectl's `--chunk-size`).
+#: Objects in the first chunk, before their size is known, and the maximum of later chunks (kubectl's `--chunk-size`).
 _FIRST_CHUNK, _LARGEST_CHUNK = 100, 500
 #: For documents. The API server compresses answers over 128 KiB for a client that accepts gzip (`APIResponseCompression`,
 #: https://kubernetes.io/docs/reference/using-api/api-concepts/#response-compression).
 _COMPRESSED = {"Accept-Encoding": "gzip"}
-#: For streams of logs and of changes, and where the API server is near: in this cluster, or on this machine. No compressor may hold a line back, and small parts gain little.
+#: For streams of lines and of changes, since a compressor could hold a line back and small parts gain little. Also for
+#: documents if the API server is in this cluster or on this machine.
 _UNCOMPRESSED = {"Accept-Encoding": "identity"}
 
 
 class ExpiredError(ClusterError):
-    """What is asked for is older than what the API server still knows (410); read the list again."""
+    """The requested version is too old for the API server (410); read the list again."""
+
+
+class Clock:
+    """How far the API server's clock is ahead of ours, from the `Date` header of its answers.
+
+    Each answer narrows the bounds: `Date` is cut to whole seconds, and the server wrote it while we waited.
+
+    Examples
+    --------
+    >>> clock = Clock()
+    >>> clock.update("Thu, 01 Jan 1970 00:01:00 GMT", 50.0, 50.2)
+    >>> round(clock.offset, 3)
+    10.4
+    """
+
+    def __init__(self) -> None:
+        self._low = self._high = 0.0
+        self._is_known = False
+
+    @property
+    def offset(self) -> float:
+        """The offset in seconds; 0 before the first answer."""
+        return (self._low + self._high) / 2
+
+    def update(self, date: str | None, asked: float, answered: float) -> None:
+        """Narrow the bounds by one answer.
+
+        Parameters
+        ----------
+        date : str or None
+            The `Date` header, if the answer has one.
+        asked, answered : float
+            When we sent the request and got the answer, by our clock (seconds since the Unix epoch).
+        """
+        try:
+            server_time = parsedate_to_datetime(date or "").timestamp()
+        except ValueError:
+            return
+        low, high = server_time - answered, server_time + 1 - asked
+        if self._is_known and max(low, self._low) <= min(high, self._high):
+            low, high = max(low, self._low), min(high, self._high)
+        # Otherwise a clock was set, or the clocks drift: only the newest answer counts.
+        self._low, self._high, self._is_known = low, high, True
 
 
 class Cluster:
     """A connection pool to one API server; open it with `Cluster.open`.
 
-    It belongs to the kubeconfig, the context and the address that it was opened with: `kubectl config use-context` changes
-    nothing for it. When the server refuses the credentials (401), when they expire, and when the server cannot be reached
-    while the kubeconfig has changed, the same context is read again. Where it has the same address, its credentials,
-    certificates and proxy are used from then on. Where it has another, or is gone, `ClusterChanged` is raised, now and for
-    each later request, and neither server is sent the credentials of the other. Whoever holds this object for long
-    opens the cluster anew then: readers at their next question (`Connection.refresh`), and a recorder ends, for it
-    records what the other cluster had.
+    A cluster keeps the kubeconfig, the context and the address that it was opened with; `kubectl config use-context` does not
+    affect it. It reads the same context again if the server refuses the credentials (401), if they expire, and if the server
+    cannot be reached and the kubeconfig has changed. If the address is still the same, it uses the new credentials,
+    certificates and proxy from then on. If the address has changed, or the context is gone, this and every later request
+    raises `ClusterChanged`, and neither server is sent the credentials of the other. Readers then open the cluster again with
+    their next request (`Connection.refresh`). A recorder exits, because its tasks are those of the old cluster.
 
     Attributes
     ----------
     host : str
         The API server's URL.
     id : str
-        What identifies the cluster in a store: `CORTEX_CLUSTER`, else `host`, in a pod with a fingerprint of the
-        cluster's certificate authority behind it, for there the address is the same in many clusters. Where a store is
-        shared by processes that reach the API server by different addresses (a pod does it by another than a laptop), all
-        set the same.
+        The cluster's identity in a store: `CORTEX_CLUSTER`, else `host`. In a pod a fingerprint of the cluster's certificate
+        authority is appended, because many clusters have the same address there. Processes that share a store, but reach
+        the API server by different addresses (a pod and a laptop, say), must set the same `CORTEX_CLUSTER`.
     namespace : str
-        What holds where a task names none: `CORTEX_NAMESPACE`, else the kubeconfig's, else the pod's own.
+        The default namespace of tasks: `CORTEX_NAMESPACE`, else the kubeconfig's, else the pod's own.
     kubeconfig, context : str or None
-        With these another process opens the same cluster.
+        Another process can open the same cluster with these.
     changed : asyncio.Event
-        Set when the context has turned out to be for another cluster.
+        Set when the context is found to be for another cluster.
     """
 
     def __init__(self, configuration: Configuration, kubeconfig: str | None) -> None:
@@ -103,22 +144,22 @@ class Cluster:
     async def open(
         cls, kubeconfig: str | None = None, context: str | None = None, plugin_timeout_s: float | None = None
     ) -> Self:
-        """Read the configuration and make a session; nothing is asked of the cluster yet.
+        """Read the configuration and return a session. This sends no request to the cluster.
 
         Parameters
         ----------
         kubeconfig : str, optional
-            A path, or several as in `KUBECONFIG`; else `KUBECONFIG`, else `~/.kube/config`, else the service account of the
-            pod we run in.
+            A path, or several as in `KUBECONFIG`. By default `KUBECONFIG`, else `~/.kube/config`, else the service account
+            of the pod that we run in.
         context : str, optional
-            The kubeconfig's context; else its current one.
+            The kubeconfig's context; its current one by default.
         plugin_timeout_s : float, optional
-            How long a credential plugin may take; else a minute.
+            How long a credential plugin may take (seconds); a minute by default.
 
         Raises
         ------
         NoCluster
-            There is none of these, or it cannot be used.
+            There is no kubeconfig and no service account, or it is invalid.
         """
         kubeconfig = kubeconfig_of(kubeconfig)
         return cls(await configure(kubeconfig, context, plugin_timeout_s), kubeconfig)
@@ -156,13 +197,14 @@ class Cluster:
         return [*headers, await self._token.header()] if self._token else [*headers]
 
     async def _renew(self, generation: int) -> None:
-        """Read the configuration again: a token has expired, a plugin or a file has a new one."""
-        asked = self._renewals
+        """Read the configuration again, because a token has expired; a plugin or a file has a new one."""
+        renewals = self._renewals
         async with self._renewing:
             if generation != self._generation:
-                return  # another request has done it meanwhile
-            if asked != self._renewals:
-                # It has just failed for another request. A plugin that hangs takes a minute: not one for each that waits.
+                return  # another request has renewed it meanwhile
+            if renewals != self._renewals:
+                # The renewal has just failed for another request. A hanging plugin takes a minute, so do not repeat that for
+                # each request that waits.
                 raise self._renewal_error
             try:
                 configuration = await self._read_again()
@@ -171,11 +213,11 @@ class Cluster:
                 raise
             self._adopt(configuration)
             self._generation += 1
-            # A client certificate may be new as well, and a pool keeps its TLS context. What the old one has open goes
-            # on; nothing new is asked of it.
-            old, self._session = self._session, None
-            if old is not None:
-                task = asyncio.create_task(_drain(old))
+            # A client certificate may be new as well, and a pool keeps its TLS context. Responses that the old pool has open
+            # go on; new requests use a new pool.
+            replaced, self._session = self._session, None
+            if replaced is not None:
+                task = asyncio.create_task(_drain(replaced))
                 self._draining.add(task)
                 task.add_done_callback(self._draining.discard)
 
@@ -191,12 +233,12 @@ class Cluster:
             raise
 
     async def _renew_if_outdated(self, generation: int) -> bool:
-        """Read the configuration again where its files have changed; a cluster that was created anew has another authority.
+        """Read the configuration again if its files have changed; a recreated cluster has another certificate authority.
 
         Returns
         -------
         bool
-            Whether to ask once more.
+            Whether to send the request again.
 
         Raises
         ------
@@ -209,7 +251,7 @@ class Cluster:
         except ClusterChanged:
             raise
         except NoCluster:
-            return False  # it is being written; that there is no answer counts more
+            return False  # the file is being written; report the failed request instead
         return True
 
     @asynccontextmanager
@@ -223,46 +265,46 @@ class Cluster:
         read_timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Open a response to stream from; its status is whatever the server said.
+        """Send a request and open the response to stream from. The caller checks its status.
 
-        Where it says that it is too busy (429) it is asked again when it wishes, for a minute. We ask for no compression;
-        what comes compressed all the same, because of a proxy, is decompressed.
+        If the server is too busy (429), the request is repeated when the server says, for up to a minute. We do not ask for
+        compression, but decompress an answer that a proxy has compressed.
 
         Parameters
         ----------
         path : str
-            From `/api` or `/apis` on, already escaped.
+            The path from `/api` or `/apis` on, already escaped.
         query : mapping, optional
         method, body
-            For the few requests that are no GET.
+            For requests other than GET.
         read_timeout : float, optional
-            Seconds without a byte after which reading raises; none by default, as for a followed log.
+            Reading raises after this many seconds without a byte. There is no such limit by default, as a followed log needs.
         headers : mapping, optional
-            More of them.
+            Additional headers.
 
         Raises
         ------
         ClusterUnreachable
-            No connection, or it broke or was silent for `ANSWER_S` before the status line.
+            There was no connection, or it broke or was silent for `ANSWER_S` before the status line.
         ClusterChanged
-            The context is for another cluster than when this one was opened.
+            The context has changed to another cluster since this one was opened.
         NoCluster
-            There are no new credentials: a plugin fails, for instance.
+            New credentials cannot be read, because a plugin fails, for instance.
         """
         if self.changed.is_set():
-            raise ClusterChanged(f"{self.host} is not asked: the kubeconfig's context is for another cluster by now")
+            raise ClusterChanged(f"{self.host} is not asked: the kubeconfig's context is now for another cluster")
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=read_timeout)
         options: dict[str, Any] = {"params": query, "timeout": timeout}
         if body is not None:
             options["data"] = orjson.dumps(body)
-        sent = {"Accept": "application/json, */*", "Content-Type": "application/json"}
-        sent |= _UNCOMPRESSED | dict(headers or {})
+        request_headers = {"Accept": "application/json, */*", "Content-Type": "application/json"}
+        request_headers |= _UNCOMPRESSED | dict(headers or {})
         try:
             renewed, waited = False, 0.0
             while True:
                 generation = self._generation
                 try:
-                    response = await self._ask(method, path, sent, options)
+                    response = await self._send(method, path, request_headers, options)
                 except (aiohttp.ClientError, TimeoutError, OSError):
                     if renewed or not await self._renew_if_outdated(generation):
                         raise
@@ -283,40 +325,40 @@ class Cluster:
         except TimeoutError as error:
             raise ClusterUnreachable(f"{self.host} did not answer within {ANSWER_S:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            words, cause = _shown(error)
-            raise ClusterUnreachable(f"{self.host} does not answer: {words}") from cause
+            message, cause = _without_secrets(error)
+            raise ClusterUnreachable(f"{self.host} does not answer: {message}") from cause
         try:
             yield response
         finally:
             response.close()
 
-    async def _ask(
+    async def _send(
         self, method: str, path: str, headers: Mapping[str, str], options: Mapping[str, Any]
     ) -> aiohttp.ClientResponse:
-        sent = [*headers.items(), *await self._headers()]
+        all_headers = [*headers.items(), *await self._headers()]
         configuration = self._configuration
         asked = time.time()
         async with asyncio.timeout(ANSWER_S):
             response = await self._pool().request(
                 method,
                 self.host + path,
-                headers=sent,
+                headers=all_headers,
                 proxy=configuration.proxy,
                 server_hostname=configuration.server_name,
                 **options,
             )
-        self.clock.heard(response.headers.get("Date"), asked, time.time())
+        self.clock.update(response.headers.get("Date"), asked, time.time())
         return response
 
     async def json(
         self, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", body: object = None
     ) -> Any:
-        """Ask for one JSON document.
+        """Request one JSON document and return it.
 
         Raises
         ------
         NotFound, NotAllowed, ClusterError, ClusterUnreachable
-            As the status says; the message is the server's own.
+            By the status of the answer, with the server's own message.
         """
         document, _ = await self._document(path, query, method, body)
         return document
@@ -327,7 +369,7 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         cut: Callable[[dict[str, Any]], dict[str, Any]] = lambda item: item,
     ) -> tuple[list[dict[str, Any]], str]:
-        """Read a whole collection, in chunks; all of them are of one moment.
+        """Read a whole collection in chunks. They are consistent: all show the collection at the same moment.
 
         Parameters
         ----------
@@ -336,7 +378,7 @@ class Cluster:
         query : mapping, optional
             Selectors.
         cut : callable, optional
-            Gives of each object the part that is kept. A chunk is cut before the next is read.
+            Returns the part of an object to keep. A chunk is cut before the next one is read.
 
         Returns
         -------
@@ -349,8 +391,8 @@ class Cluster:
 
         Notes
         -----
-        https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks. When a chunk
-        comes too late (410) the list begins again, the third time as a whole, as client-go's `tools/pager` does.
+        https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks. If we ask for a
+        chunk too late (410), the list begins again; the third attempt reads it as a whole, as client-go's `tools/pager` does.
         """
         attempts = [_FIRST_CHUNK, _FIRST_CHUNK, 0]
         while True:
@@ -365,7 +407,7 @@ class Cluster:
                     if not page:
                         return objects, str(document["metadata"].get("resourceVersion") or "")
                     limit = max(1, min(limit * _CHUNK_BYTES // size, _LARGEST_CHUNK))
-                    del document  # before the next one comes
+                    del document  # frees its memory before the next one is read
             except ExpiredError:
                 if not page:
                     raise
@@ -385,9 +427,9 @@ class Cluster:
             return orjson.loads(data), len(data)
         except ValueError as error:
             if response.content_type == "application/json":
-                # A proxy can end an answer early and yet properly; only its text shows that the rest is missing.
+                # A proxy can end an answer early without an HTTP error; only the text shows that the rest is missing.
                 raise ClusterUnreachable(f"{self.host} broke off its answer after {len(data)} bytes") from error
-            # A login page of some proxy.
+            # For instance the login page of a proxy.
             text = data[:100].decode("utf-8", "replace")
             raise ClusterError(f"{self.host} does not answer as a Kubernetes API does: {text!r}") from error
 
@@ -398,34 +440,35 @@ class Cluster:
             raise ClusterUnreachable(f"{self.host} broke off its answer: {error or type(error).__name__}") from error
 
 
-def _shown(error: Exception) -> tuple[str, Exception | None]:
-    """Return the words of an error of a request, and the error unless its own words must not be shown."""
+def _without_secrets(error: Exception) -> tuple[str, Exception | None]:
+    """Return the message of a request's error, and the error to chain; None if it would reveal a password."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy says {error.status} {error.message}", None  # it quotes the proxy's URL with the password
+        # The error itself quotes the proxy's URL with the password.
+        return f"the proxy answers {error.status} {error.message}", None
     return str(error) or type(error).__name__, error
 
 
 def _pause(response: aiohttp.ClientResponse) -> float:
-    """Give how long a server that is too busy asks us to wait, seconds.
+    """Return how many seconds a busy server asks us to wait.
 
-    https://kubernetes.io/docs/concepts/cluster-administration/flow-control/ rejects with 429 and `Retry-After`, as seconds.
-    At least one: a proxy may say 0.
+    API Priority and Fairness (https://kubernetes.io/docs/concepts/cluster-administration/flow-control/) answers 429 with
+    `Retry-After` in seconds. We wait at least one second, because a proxy may say 0.
     """
-    said = response.headers.get("Retry-After", "")
-    return max(float(said), 1.0) if said.isdecimal() else 1.0
+    seconds = response.headers.get("Retry-After", "")
+    return max(float(seconds), 1.0) if seconds.isdecimal() else 1.0
 
 
 async def _drain(session: aiohttp.ClientSession) -> None:
-    """Close a pool when nothing of it is in use any more."""
+    """Close a pool when none of its connections is in use any more."""
     try:
-        while getattr(session.connector, "_acquired", None):  # noqa: ASYNC110 - nothing tells when it is
+        while getattr(session.connector, "_acquired", None):  # noqa: ASYNC110 - aiohttp has no event for it
             await asyncio.sleep(_DRAIN_S)
     finally:
         await session.close()
 
 
 def status_error(status: int, body: bytes) -> ClusterError | NotAllowed | NotFound:
-    """Give the error for an answer of the API server, with the message of its `Status` object.
+    """Return the error for an answer of the API server, with the message of its `Status` object.
 
     Parameters
     ----------

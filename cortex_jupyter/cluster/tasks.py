@@ -1,4 +1,4 @@
-"""From the name a user types to a workload, and the list of all tasks of a namespace."""
+"""Finding the workload that a user names, and listing all tasks of a namespace."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster.session import Cluster
 
-    #: Tells whether a task may be known of.
-    Mine = Callable[[TaskRef], Awaitable[bool]]
+    #: Returns whether the user may know of a task.
+    Visibility = Callable[[TaskRef], Awaitable[bool]]
 
 _OTHERS = ("deployment", "statefulset", "daemonset", "cronjob", "pod", "replicaset")
 _LISTED = ("job", "cronjob", "deployment", "statefulset", "daemonset", "pod")
@@ -26,70 +26,73 @@ _LISTED = ("job", "cronjob", "deployment", "statefulset", "daemonset", "pod")
 _LABELLED = ("job", "deployment", "statefulset", "daemonset", "pod")
 
 
-async def anybodys(_: TaskRef) -> bool:
-    """Let everything be known."""
+async def always_visible(_: TaskRef) -> bool:
+    """Return True: the user may know of every task."""
     return True
 
 
-async def resolve(cluster: Cluster, ref: TaskRef, task_label: str = "", mine: Mine = anybodys) -> Workload:
+async def resolve(
+    cluster: Cluster, ref: TaskRef, task_label: str = "", is_visible: Visibility = always_visible
+) -> Workload:
     """Find the workload that a reference names.
 
     Parameters
     ----------
     cluster : Cluster
     ref : TaskRef
-        Without a kind: the Job of that name, else the one other kind that has it, else the one Job or pod set that
-        carries it as `task_label`.
+        Without a kind: the Job of that name, else the only other kind of workload with the name, else the only Job or set
+        of pods whose `task_label` has the name as its value.
     task_label : str, optional
-        The label by which a site's launcher marks its workloads with its own task id.
-    mine : callable, optional
-        What may not be known of is as if it were not there: it is not named, and hides nothing.
+        The label in which a site's launcher stores its own task id.
+    is_visible : callable, optional
+        Tasks that the user may not know of are treated as if they did not exist.
 
     Returns
     -------
     Workload
-        A CronJob gives its newest Job.
+        For a CronJob, its newest Job.
 
     Raises
     ------
     TaskNotFound, AmbiguousTask, NotAllowed, ClusterError
     """
     if ref.kind == "selector":
-        found = [_selected(ref)] if await mine(ref) else []
+        matches = [_selected(ref)] if await is_visible(ref) else []
     elif ref.kind:
-        found = await _named(cluster, ref, (ref.kind,), mine)
+        matches = await _by_kinds(cluster, ref, (ref.kind,), is_visible)
     else:
-        found = await _bare(cluster, ref, mine)
-    if not found and task_label and not ref.kind:
-        found = await _labelled(cluster, ref, task_label, mine)
-    if len(found) > 1:
-        names = ", ".join(f"{w.ref.kind}/{w.ref.name}" for w in found)
+        matches = await _by_bare_name(cluster, ref, is_visible)
+    if not matches and task_label and not ref.kind:
+        matches = await _by_task_label(cluster, ref, task_label, is_visible)
+    if len(matches) > 1:
+        names = ", ".join(f"{w.ref.kind}/{w.ref.name}" for w in matches)
         raise AmbiguousTask(
-            f"{ref.name!r} is the name of {names} in namespace {ref.namespace!r}", f"name the kind: {found[0].ref.key}"
+            f"{ref.name!r} is the name of {names} in namespace {ref.namespace!r}",
+            f"name the kind: {matches[0].ref.key}",
         )
-    if not found:
+    if not matches:
         raise TaskNotFound(f"there is no {ref.kind or 'task'} {ref.name!r} in namespace {ref.namespace!r}")
-    return await _newest_job(cluster, found[0], mine) if found[0].ref.kind == "cronjob" else found[0]
+    return await _newest_job(cluster, matches[0], is_visible) if matches[0].ref.kind == "cronjob" else matches[0]
 
 
-async def _bare(cluster: Cluster, ref: TaskRef, mine: Mine) -> list[Workload]:
-    """Find a Job of that name, else all else that has it; who may not read Jobs may still read one of those."""
+async def _by_bare_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility) -> list[Workload]:
+    """Return the Job of that name, else all other workloads of that name. A user may lack the right to read Jobs only."""
     try:
-        if found := await _named(cluster, ref, ("job",), mine):
-            return found
+        if jobs := await _by_kinds(cluster, ref, ("job",), is_visible):
+            return jobs
     except NotAllowed:
-        found = await _named(cluster, ref, _OTHERS, mine)
-        if not found:
+        others = await _by_kinds(cluster, ref, _OTHERS, is_visible)
+        if not others:
             raise
-        return found
-    return await _named(cluster, ref, _OTHERS, mine)
+        return others
+    return await _by_kinds(cluster, ref, _OTHERS, is_visible)
 
 
-async def _named(cluster: Cluster, ref: TaskRef, kinds: tuple[str, ...], mine: Mine) -> list[Workload]:
+async def _by_kinds(cluster: Cluster, ref: TaskRef, kinds: tuple[str, ...], is_visible: Visibility) -> list[Workload]:
     answers = await asyncio.gather(
         *(fetch(cluster, kind, ref.namespace, ref.name) for kind in kinds), return_exceptions=True
     )
-    found: list[Workload] = []
+    workloads: list[Workload] = []
     denied: NotAllowed | None = None
     for kind, answer in zip(kinds, answers, strict=True):
         if isinstance(answer, NotAllowed):
@@ -99,27 +102,28 @@ async def _named(cluster: Cluster, ref: TaskRef, kinds: tuple[str, ...], mine: M
         elif isinstance(answer, BaseException):
             raise answer
         else:
-            found.append(_workload(kind, ref.namespace, answer))
-    found = await _only(found, mine)
-    # Who may read only some kinds is told so only when none of those has the name.
-    if denied and not found:
+            workloads.append(_workload(kind, ref.namespace, answer))
+    workloads = await _only_visible(workloads, is_visible)
+    # A refusal for some kinds matters only if none of the other kinds has the name.
+    if denied and not workloads:
         raise denied
-    return found
+    return workloads
 
 
-async def _only(found: list[Workload], mine: Mine) -> list[Workload]:
-    return [workload for workload in found if await mine(workload.ref)]
+async def _only_visible(workloads: list[Workload], is_visible: Visibility) -> list[Workload]:
+    return [workload for workload in workloads if await is_visible(workload.ref)]
 
 
-async def _labelled(cluster: Cluster, ref: TaskRef, label: str, mine: Mine) -> list[Workload]:
+async def _by_task_label(cluster: Cluster, ref: TaskRef, label: str, is_visible: Visibility) -> list[Workload]:
     query = {"labelSelector": f"{label}={ref.name}"}
     for kind in _LABELLED:
         items = await fetch_all(cluster, kind, ref.namespace, query)
         if kind == "pod" and items:
-            own = TaskRef(ref.namespace, "selector", query["labelSelector"])
-            return await _only([_selected(own)], mine)
-        if found := await _only([_workload(kind, ref.namespace, item) for item in items], mine):
-            return found
+            selector = TaskRef(ref.namespace, "selector", query["labelSelector"])
+            return await _only_visible([_selected(selector)], is_visible)
+        workloads = [_workload(kind, ref.namespace, item) for item in items]
+        if visible := await _only_visible(workloads, is_visible):
+            return visible
     return []
 
 
@@ -127,35 +131,35 @@ def _workload(kind: str, namespace: str, obj: dict[str, Any]) -> Workload:
     return Workload(TaskRef(namespace, kind, obj["metadata"]["name"]), obj["metadata"]["uid"], obj)
 
 
-async def _newest_job(cluster: Cluster, cronjob: Workload, mine: Mine) -> Workload:
+async def _newest_job(cluster: Cluster, cronjob: Workload, is_visible: Visibility) -> Workload:
     namespace = cronjob.ref.namespace
     jobs = _jobs_of(cronjob.obj, await fetch_all(cluster, "job", namespace))
-    own = await _only([_workload("job", namespace, job) for job in jobs], mine)
-    if not own:
+    visible = await _only_visible([_workload("job", namespace, job) for job in jobs], is_visible)
+    if not visible:
         wait = "resume it (spec.suspend: false)" if cronjob.obj["spec"].get("suspend") else "wait for its schedule"
         by_hand = f"kubectl -n {namespace} create job --from=cronjob/{cronjob.ref.name} NAME"
         raise TaskNotFound(f"{cronjob.ref.key} has no Job: {schedule_of(cronjob)}", f"{wait}, or start one: {by_hand}")
-    return max(own, key=lambda job: _age(job.obj))
+    return max(visible, key=lambda job: _age(job.obj))
 
 
-async def meant(cluster: Cluster, ref: TaskRef, mine: Mine = anybodys) -> str | None:
-    """Give the name that may have been meant by that of a task which is missing; of its kind, where it says one.
+async def suggest_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility = always_visible) -> str | None:
+    """Return an existing name similar to that of a missing task, of the same kind if the reference names one.
 
-    Apart from `resolve`, because it takes lists of all that a namespace has: a person is worth them, a recorder is not.
+    This is not part of `resolve`, because it lists a whole namespace: worthwhile for a user, but not for a recorder.
     """
     try:
         if ref.kind:
             items = await fetch_all(cluster, ref.kind, ref.namespace)
-            named = [(item["metadata"]["name"], ref.kind) for item in items]
+            existing = [(item["metadata"]["name"], ref.kind) for item in items]
         else:
-            named = [(task["name"], task["kind"]) for task in await list_tasks(cluster, ref.namespace)]
-        names = {str(name) for name, _ in named}
-        for near in difflib.get_close_matches(ref.name, names, max(1, len(names))):  # the closest first
-            kinds = [kind for name, kind in named if name == near]
-            if any([await mine(TaskRef(ref.namespace, kind, near)) for kind in kinds]):
-                return near
+            existing = [(task["name"], task["kind"]) for task in await list_tasks(cluster, ref.namespace)]
+        names = {str(name) for name, _ in existing}
+        for similar in difflib.get_close_matches(ref.name, names, max(1, len(names))):  # the most similar first
+            kinds = [kind for name, kind in existing if name == similar]
+            if any([await is_visible(TaskRef(ref.namespace, kind, similar)) for kind in kinds]):
+                return similar
     except CortexError:
-        pass  # what is known is that the task is missing
+        pass  # the caller reports the missing task, which matters more
     return None
 
 
@@ -168,54 +172,54 @@ async def pods_of(cluster: Cluster, workload: Workload) -> list[dict[str, Any]]:
 async def list_tasks(
     cluster: Cluster, namespace: str, selector: str = "", opened: Iterable[TaskRef] = ()
 ) -> list[dict[str, Any]]:
-    """List the tasks of a namespace as the HTTP contract gives them, newest first.
+    """Return the tasks of a namespace in the form of the HTTP contract, newest first.
 
     Parameters
     ----------
     cluster : Cluster
     namespace : str
     selector : str, optional
-        A label selector: tasks with a pod that it matches, and those whose template would make such pods.
+        A label selector: only tasks with a matching pod, or with a template that makes such pods.
     opened : iterable of TaskRef, optional
-        Label selectors that somebody has opened as tasks: each is a row too.
+        Label selectors that users have opened as tasks; each adds a row.
 
     Returns
     -------
     list of dict
-        As `describe` gives each. A pod that belongs to a listed workload is counted there. A CronJob is as its newest Job.
+        The fields of `describe`. A pod of a listed workload counts there. A CronJob has the fields of its newest Job.
 
     Raises
     ------
     NotAllowed
-        Not even pods may be listed.
+        We may not even list pods.
     BadQuery
-        The selector is none.
+        The text is not a label selector.
     """
     matches = label_matcher(selector)
     answers = await asyncio.gather(*(fetch_all(cluster, kind, namespace) for kind in _LISTED), return_exceptions=True)
     lists: dict[str, list[dict[str, Any]]] = {}
     for kind, answer in zip(_LISTED, answers, strict=True):
         if isinstance(answer, NotAllowed | NotFound) and kind != "pod":
-            continue  # who may not list Deployments still sees Jobs
+            continue  # a user who may not list Deployments still sees Jobs
         if isinstance(answer, BaseException):
             raise answer
         lists[kind] = answer
     pods = lists["pod"]
     by_label = _by_label(pods)
-    found: list[tuple[Workload, list[dict[str, Any]]]] = []
+    tasks: list[tuple[Workload, list[dict[str, Any]]]] = []
     for kind in _LISTED:
         for item in lists.get(kind, []):
             if kind == "cronjob" or (kind == "pod" and _controller(item)):
                 continue
             workload = _workload(kind, namespace, item)
-            own = [item] if kind == "pod" else _owned(workload, by_label)
-            if matches(pod_labels(item)) or any(matches(pod_labels(pod)) for pod in own):
-                found.append((workload, own))
+            task_pods = [item] if kind == "pod" else _owned(workload, by_label)
+            if matches(pod_labels(item)) or any(matches(pod_labels(pod)) for pod in task_pods):
+                tasks.append((workload, task_pods))
     refused: dict[str, str] = {}
-    if any(_lacks_pods(workload, own) for workload, own in found):
+    if any(_lacks_pods(workload, task_pods) for workload, task_pods in tasks):
         refused = await refusals(cluster, namespace)
-    rows = [describe(workload, own, refused.get(workload.uid, "")) for workload, own in found]
-    jobs = {workload.uid: row for (workload, _), row in zip(found, rows, strict=True)}
+    rows = [describe(workload, task_pods, refused.get(workload.uid, "")) for workload, task_pods in tasks]
+    jobs = {workload.uid: row for (workload, _), row in zip(tasks, rows, strict=True)}
     for item in lists.get("cronjob", []):
         if matches(pod_labels(item)):
             newest = max(_jobs_of(item, lists.get("job", [])), key=_age, default=None)
@@ -223,10 +227,10 @@ async def list_tasks(
             rows.append(_describe_cronjob(_workload("cronjob", namespace, item), row))
     for ref in opened:
         try:
-            own_labels = label_matcher(ref.name)
+            matches_selector = label_matcher(ref.name)
         except BadQuery:
-            continue  # the server refused it when it was opened: no pod is of it
-        rows.append(describe(_selected(ref), [pod for pod in pods if own_labels(pod_labels(pod))]))
+            continue  # the API server refused this selector, so it has no pods
+        rows.append(describe(_selected(ref), [pod for pod in pods if matches_selector(pod_labels(pod))]))
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True)
 
 
@@ -235,7 +239,7 @@ def _lacks_pods(workload: Workload, pods: list[dict[str, Any]]) -> bool:
 
 
 def _describe_cronjob(workload: Workload, newest: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the fields of a CronJob: those of its newest Job, which is what its name means as a task."""
+    """Return the fields of a CronJob: those of its newest Job, because a CronJob's name means that Job as a task."""
     spec, status, ref = workload.obj["spec"], workload.obj.get("status", {}), workload.ref
     about = schedule_of(workload)
     row = newest or {"state": "pending", "status": "", "exit_code": None, "pods": 0, "restarts": 0, "finished": None}
@@ -265,12 +269,12 @@ def _age(obj: dict[str, Any]) -> tuple[str, str]:
 
 
 def _selected(ref: TaskRef) -> Workload:
-    """Return a label selector as a task: there is no object of it."""
+    """Return a label selector as a task; it has no object in the cluster."""
     return Workload(ref, f"selector:{ref.name}", {})
 
 
 async def has_namespace(cluster: Cluster, namespace: str) -> bool | None:
-    """Tell whether the cluster has a namespace; None where we may not ask (`get namespaces`)."""
+    """Return whether the cluster has a namespace; None if we may not ask (`get namespaces`)."""
     try:
         await cluster.json(f"/api/v1/namespaces/{segment(namespace)}")
     except NotFound:
@@ -286,9 +290,9 @@ def describe(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") 
     Returns
     -------
     dict
-        `task`, `kind`, `namespace`, `name`; `state` (`pending`, `running`, `succeeded`, `failed`), `status` (what `kubectl get`
-        shows in that column: `CrashLoopBackOff`, `Complete`), `message`, `restarts` (of its pods' containers), `started`,
-        `finished` (RFC 3339 or None), `exit_code` (int or None), `pods` (their number).
+        `task`, `kind`, `namespace`, `name`; `state` (`pending`, `running`, `succeeded`, `failed`), `status` (the STATUS of
+        `kubectl get`: `CrashLoopBackOff`, `Complete`), `message`, `restarts` (of its pods' containers), `started`, `finished`
+        (RFC 3339 or None), `exit_code` (int or None), `pods` (their number).
     """
     state, ref = state_of(workload, pods, refusal), workload.ref
     started = workload.started or min((p["metadata"]["creationTimestamp"] for p in pods), default=None)
@@ -306,15 +310,15 @@ def _controller(pod: dict[str, Any]) -> bool:
 
 
 def _by_label(pods: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    by_label: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for pod in pods:
         for label in (pod["metadata"].get("labels") or {}).items():
-            found.setdefault(label, []).append(pod)
-    return found
+            by_label.setdefault(label, []).append(pod)
+    return by_label
 
 
 def _owned(workload: Workload, by_label: dict[tuple[str, str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Return the pods with all labels that a workload selects by; 300 Jobs and 1 000 pods are too many to try each with each."""
-    wanted = (workload.obj["spec"].get("selector") or {}).get("matchLabels") or {}
-    candidates = min((by_label.get(label, []) for label in wanted.items()), key=len, default=[])
-    return [pod for pod in candidates if wanted.items() <= pod["metadata"]["labels"].items()]
+    """Return the pods with all labels that a workload selects by. An index, because each Job with each pod takes too long."""
+    selected = (workload.obj["spec"].get("selector") or {}).get("matchLabels") or {}
+    candidates = min((by_label.get(label, []) for label in selected.items()), key=len, default=[])
+    return [pod for pod in candidates if selected.items() <= pod["metadata"]["labels"].items()]

@@ -1,4 +1,4 @@
-"""List and watch a collection for ever: what is there, then every change, through cuts and expired versions."""
+"""List and watch a collection without end: first its objects, then every change, through broken connections."""
 
 from __future__ import annotations
 
@@ -19,58 +19,58 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster.session import Cluster
 
-#: The server is asked to end each watch after this long, seconds, so that one that a proxy keeps half alive ends.
+#: We ask the server to end each watch after this many seconds, so that a watch which a proxy keeps half alive ends too.
 WATCH_S = 240
-#: A watch without a byte for this long, seconds, is opened anew. The API server sends a bookmark each minute
-#: (`defaultBookmarkFrequency` in staging/src/k8s.io/apiserver/pkg/storage/cacher/cacher.go); of what it does not cache, as
-#: events, it sends none, and a new watch from the same version costs little.
+#: A watch without a byte for this many seconds is reopened. The API server sends a bookmark each minute
+#: (`defaultBookmarkFrequency` in staging/src/k8s.io/apiserver/pkg/storage/cacher/cacher.go). It sends none for objects that it
+#: does not cache, such as events, but a new watch from the same version costs little.
 SILENT_S = 75.0
-#: One that ends sooner than this, seconds, is not opened again at once.
+#: A watch that ends within this many seconds is not reopened at once.
 _SHORT_S = 1.0
-#: A watch in doubt is opened anew at most this often, in seconds: hundreds of tasks may share it.
-_DOUBTS_APART_S = 3.0
+#: Reopening is triggered at most once in this many seconds, because hundreds of tasks may share a watch.
+_REOPEN_INTERVAL_S = 3.0
 
 
-class Doubt:
-    """Lets someone who knows more than a watch tells have it opened anew: its connection may be dead.
+class ReopenTrigger:
+    """Makes watches reopen. For a caller with evidence that a watch misses changes, because its connection is dead.
 
     Examples
     --------
     >>> async def main():
-    ...     doubt = Doubt()
-    ...     waiting = asyncio.ensure_future(doubt.wait())
+    ...     reopen = ReopenTrigger()
+    ...     waiting = asyncio.ensure_future(reopen.wait())
     ...     await asyncio.sleep(0)
-    ...     doubt.arise()
+    ...     reopen.fire()
     ...     return await asyncio.wait_for(waiting, 1)
     >>> asyncio.run(main())
     True
     """
 
     def __init__(self) -> None:
-        self._arisen = asyncio.Event()
+        self._fired = asyncio.Event()
         self._last = -math.inf  # monotonic
         self._next: asyncio.TimerHandle | None = None
 
-    def arise(self) -> None:
-        """Have every watch that is open opened anew, from the version that it has reached.
+    def fire(self) -> None:
+        """Make every watch with this trigger reopen, from the version that it has reached.
 
-        Doubts that follow another within three seconds count as one, at the end of that time.
+        Calls within three seconds of the last reopening count as one, at the end of the three seconds.
         """
         if self._next is not None:
             return
-        if (wait := self._last + _DOUBTS_APART_S - time.monotonic()) > 0:
-            self._next = asyncio.get_running_loop().call_later(wait, self._open_anew)
+        if (wait := self._last + _REOPEN_INTERVAL_S - time.monotonic()) > 0:
+            self._next = asyncio.get_running_loop().call_later(wait, self._reopen)
         else:
-            self._open_anew()
+            self._reopen()
 
-    def _open_anew(self) -> None:
+    def _reopen(self) -> None:
         self._next, self._last = None, time.monotonic()
-        self._arisen.set()
-        self._arisen = asyncio.Event()
+        self._fired.set()
+        self._fired = asyncio.Event()
 
     async def wait(self) -> bool:
-        """Wait for it."""
-        return await self._arisen.wait()
+        """Wait until the trigger fires."""
+        return await self._fired.wait()
 
 
 async def watch(
@@ -78,9 +78,9 @@ async def watch(
     path: str,
     query: dict[str, str],
     cut: Callable[[dict[str, Any]], dict[str, Any]] = lambda item: item,
-    doubt: Doubt | None = None,
+    reopen: ReopenTrigger | None = None,
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Follow a collection.
+    """List a collection, then follow its changes.
 
     Parameters
     ----------
@@ -90,20 +90,20 @@ async def watch(
     query : dict
         Selectors.
     cut : callable, optional
-        Gives of each object the part that is yielded, and kept to the watch's end; with its name, uid and version.
-    doubt : Doubt, optional
+        Returns the part of an object to yield, with its name, uid and version. The watch keeps these parts to its end.
+    reopen : ReopenTrigger, optional
 
     Yields
     ------
     tuple of (str, dict)
-        `("ADDED" | "MODIFIED" | "DELETED", object)`; `("SYNC", {})` after each complete list. After a list that
-        followed an outage, what vanished meanwhile comes as `DELETED`. `("LOST", {"message"})` when the API
-        server cannot be reached; the watch goes on by itself, and says `("BACK", {})` when it does.
+        `("ADDED" | "MODIFIED" | "DELETED", object)`; `("SYNC", {})` after each complete list. After an outage, objects that
+        vanished meanwhile come as `DELETED`. `("LOST", {"message"})` when the API server cannot be reached; the watch
+        tries again by itself, and yields `("BACK", {})` when it succeeds.
 
     Raises
     ------
     NotAllowed, NotFound
-        From the first list. Later they are outages: permissions come back.
+        From the first list. Later they count as outages, because rights may come back.
     """
     known: dict[str, dict[str, Any]] = {}
     version = ""
@@ -123,7 +123,7 @@ async def watch(
                 first = False
                 yield "SYNC", {}
             opened = time.monotonic()
-            async for kind, item in _changes(cluster, path, query, version, doubt or Doubt(), lost=lost):
+            async for kind, item in _changes(cluster, path, query, version, reopen or ReopenTrigger(), lost=lost):
                 if kind == "BACK":
                     lost = False
                     yield kind, item
@@ -138,7 +138,7 @@ async def watch(
                     known[part["metadata"]["uid"]] = part
                 yield kind, part
             if time.monotonic() - opened < _SHORT_S:
-                # Something on the way ends every answer at once.
+                # A proxy ends every answer at once: do not hammer the server.
                 await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311
                 wait = min(wait * 2, 15)
         except ExpiredError:
@@ -156,11 +156,11 @@ async def watch(
 
 
 async def _changes(
-    cluster: Cluster, path: str, query: dict[str, str], version: str, doubt: Doubt, *, lost: bool
+    cluster: Cluster, path: str, query: dict[str, str], version: str, reopen: ReopenTrigger, *, lost: bool
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Give the events of one watch, until it ends, falls silent or is doubted; `BACK` first where the server was lost."""
+    """Yield the events of one watch until it ends, falls silent or must be reopened. After an outage, yield `BACK` first."""
     options = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_S), "resourceVersion": version}
-    doubted = asyncio.ensure_future(doubt.wait())  # from now on: what arises while it is being opened counts
+    reopening = asyncio.ensure_future(reopen.wait())  # before the request: a trigger that fires meanwhile counts
     try:
         async with cluster.request(path, query | options) as response:
             if response.status >= 400:  # noqa: PLR2004
@@ -168,7 +168,7 @@ async def _changes(
             if lost:
                 yield "BACK", {}
             rest = b""
-            while chunk := await _chunk(response.content, doubted):
+            while chunk := await _chunk(response.content, reopening):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     event = orjson.loads(line)
@@ -176,13 +176,13 @@ async def _changes(
                         raise status_error(event["object"].get("code", 500), orjson.dumps(event["object"]))
                     yield event["type"], event["object"]
     finally:
-        doubted.cancel()
+        reopening.cancel()
 
 
-async def _chunk(content: aiohttp.StreamReader, doubted: asyncio.Future[bool]) -> bytes:
-    """Wait for bytes; give none at the end, after a long silence, or in doubt: only another watch can show what was missed."""
+async def _chunk(content: aiohttp.StreamReader, reopening: asyncio.Future[bool]) -> bytes:
+    """Wait for bytes. Return none at the end, after a long silence, or to reopen: a new watch shows what was missed."""
     reading = asyncio.ensure_future(content.readany())
-    waiting: list[asyncio.Future[Any]] = [reading, doubted]
+    waiting: list[asyncio.Future[Any]] = [reading, reopening]
     try:
         await asyncio.wait(waiting, timeout=SILENT_S, return_when=asyncio.FIRST_COMPLETED)
         return reading.result() if reading.done() else b""

@@ -1,4 +1,4 @@
-"""The kinds of workload a task can be: where the API keeps them, which pods are theirs, when they are over."""
+"""Workloads: their API paths, their pods, their state."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.model import TaskRef
 
-#: Kind -> API groups to try, newest first, and the collection's name. Kubernetes 1.20 has CronJobs in v1beta1 only.
+#: Kind -> API groups to try, newest first, and the collection's name. In Kubernetes 1.20, CronJobs exist only in v1beta1.
 COLLECTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "job": (("/apis/batch/v1",), "jobs"),
     "deployment": (("/apis/apps/v1",), "deployments"),
@@ -28,11 +28,11 @@ COLLECTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
 }
 
 
-#: What the API server appends to the name of a controller's pod (kubernetes/apimachinery/pkg/util/rand).
+#: The random suffix that the API server gives a controller's pods (kubernetes/apimachinery/pkg/util/rand).
 _RANDOM_END: Final = re.compile(r'(pods "[^"]*-)[bcdfghjklmnpqrstvwxz2456789]{5}(?=")')
 
 
-#: Who creates a Job's pods where it does not name another
+#: The controller that creates a Job's pods by default
 #: (https://kubernetes.io/docs/concepts/workloads/controllers/job/#delegation-of-managing-a-job-object-to-external-controller).
 _JOB_CONTROLLER: Final = "kubernetes.io/job-controller"
 
@@ -46,11 +46,11 @@ class State:
     name : str
         `pending`, `running`, `succeeded`, `failed` or `gone`.
     message : str
-        What a person reads: `Log not available yet: ContainerCreating`, `Job complete exit 0`.
+        The state in words: `Log not available yet: ContainerCreating`, `Job complete exit 0`.
     reason : str
-        Kubernetes' own word for it, where there is one.
+        Kubernetes' own word for it, if there is one.
     exit_code : int or None
-        Of a task that has ended.
+        The exit code of a task that has ended.
     """
 
     name: str
@@ -60,20 +60,20 @@ class State:
 
     @property
     def over(self) -> bool:
-        """Whether no line will ever be written again."""
+        """Whether the task will never write a line again."""
         return self.name in ("succeeded", "failed", "gone")
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A task as it is in the cluster.
+    """A task in the cluster.
 
     Parameters
     ----------
     ref : TaskRef
-        With its kind resolved.
+        The reference, with its kind.
     uid : str
-        Kubernetes' own; for a label selector the reference itself, since there is no object.
+        Kubernetes' UID. For a label selector, which has no object, the reference itself.
     obj : dict
         The API's JSON; empty for a label selector.
     """
@@ -92,25 +92,25 @@ class Workload:
         return {"labelSelector": label_selector(self.obj["spec"].get("selector") or {})}
 
     def is_of(self, uid: str) -> bool:
-        """Tell whether a recording's UID is this one's; that of a label selector may say which namespace of the name was meant."""
+        """Return whether a recording's UID is that of this task. A selector's may end with @ and its namespace's creation time."""
         return uid.partition("@")[0] == self.uid
 
     @property
     def started(self) -> str | None:
-        """When it started, RFC 3339, where the object says."""
+        """When the task started (RFC 3339), if the object says so."""
         started: str | None = self.obj.get("status", {}).get("startTime")
         return started or self.obj.get("metadata", {}).get("creationTimestamp")
 
     @property
     def finished(self) -> str | None:
-        """When it ended, RFC 3339, where the object says."""
+        """When the task ended (RFC 3339), if the object says so."""
         status = self.obj.get("status", {})
         ended = [c.get("lastTransitionTime") for c in status.get("conditions") or [] if c["type"] == "Failed"]
         return status.get("completionTime") or next(iter(ended), None)
 
 
 def collection(kind: str, namespace: str, group: int = 0) -> str:
-    """Give the URL path of a kind's collection in a namespace; with an empty one in all of them.
+    """Return the URL path of a kind's collection in a namespace. An empty namespace means all namespaces.
 
     Examples
     --------
@@ -122,12 +122,12 @@ def collection(kind: str, namespace: str, group: int = 0) -> str:
 
 
 def segment(name: str) -> str:
-    """Give a name as one segment of a URL path: it leads nowhere else.
+    """Return a name as one segment of a URL path, escaped so that it cannot lead to another path.
 
     Raises
     ------
     BadQuery
-        It is `.` or `..`, which no escaping keeps from meaning a folder.
+        The name is `.` or `..`, which mean a folder even if they are escaped.
 
     Examples
     --------
@@ -135,17 +135,17 @@ def segment(name: str) -> str:
     ('ml', 'ml%2F..%2F..%2Fnodes')
     """
     if name in (".", ".."):
-        raise BadQuery(f"{name!r} is no name", "write the name of an object of the cluster")
+        raise BadQuery(f"{name!r} is not a valid name", "write the name of an object of the cluster")
     return quote(name, safe="")
 
 
 async def fetch(cluster: Cluster, kind: str, namespace: str, name: str) -> Any:
-    """Get one object from the newest API group that has the kind.
+    """Return one object from the newest API group that has its kind.
 
     Raises
     ------
     NotFound
-        There is none.
+        The object does not exist.
     """
     return await _newest_group(
         kind, lambda group: cluster.json(f"{collection(kind, namespace, group)}/{segment(name)}")
@@ -155,7 +155,7 @@ async def fetch(cluster: Cluster, kind: str, namespace: str, name: str) -> Any:
 async def fetch_all(
     cluster: Cluster, kind: str, namespace: str, query: dict[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """List the objects of a kind, without what fills most of them (`pods.without_bulk`).
+    """Return the objects of a kind, without their large parts (`pods.without_bulk`).
 
     Raises
     ------
@@ -179,7 +179,7 @@ async def _newest_group(kind: str, ask: Callable[[int], Awaitable[Any]]) -> Any:
 
 
 def label_selector(selector: dict[str, Any]) -> str:
-    """Write a LabelSelector object as the string that list parameters take.
+    """Return a LabelSelector object as a string, for the query of a list.
 
     Examples
     --------
@@ -188,9 +188,9 @@ def label_selector(selector: dict[str, Any]) -> str:
     'app=x,tier in (a,b),!old'
     """
     parts = [f"{k}={v}" for k, v in (selector.get("matchLabels") or {}).items()]
-    for one in selector.get("matchExpressions") or []:
-        key, values = one["key"], ",".join(one.get("values") or [])
-        match one["operator"]:
+    for requirement in selector.get("matchExpressions") or []:
+        key, values = requirement["key"], ",".join(requirement.get("values") or [])
+        match requirement["operator"]:
             case "In":
                 parts.append(f"{key} in ({values})")
             case "NotIn":
@@ -203,18 +203,18 @@ def label_selector(selector: dict[str, Any]) -> str:
 
 
 def state_of(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") -> State:
-    """Return a task's state, as its object and its pods tell it.
+    """Return a task's state, derived from its object and its pods.
 
     Parameters
     ----------
     workload : Workload
     pods : list of dict
-        Its Pod objects, as far as they still exist.
+        Its Pod objects that still exist.
     refusal : str, optional
-        What the newest event `FailedCreate` of the workload says, which is why it has no pods.
+        The message of the workload's newest event `FailedCreate`, which says why it has no pods.
     """
     kind, status = workload.ref.kind, workload.obj.get("status", {})
-    end = podlib.exit_of(pods)
+    end = podlib.decisive_end(pods)
     if kind == "job":
         for condition in status.get("conditions") or []:
             if condition["status"] != "True":
@@ -223,32 +223,33 @@ def state_of(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") 
                 return State("succeeded", "Job complete exit 0", "Complete", 0)
             if condition["type"] == "Failed":
                 reason = condition.get("reason") or "Failed"
-                # The other reasons are named after fields of the Job; this one's message says which rule matched which pod.
+                # Other reasons explain themselves: they are fields of the Job. Only this one's message has more to say: which
+                # rule matched which pod.
                 message = condition.get("message") if reason == "PodFailurePolicy" else ""
                 return _failed("Job", end, reason, message or "")
         if workload.obj.get("spec", {}).get("suspend"):
             return State("pending", "Log not available yet: the Job is suspended", "Suspended")
-    elif kind == "pod" and pods and podlib.finished(pods[0]):
-        own = pods[0]["status"]
-        if own["phase"] == "Succeeded":
+    elif kind == "pod" and pods and podlib.is_finished(pods[0]):
+        pod_status = pods[0]["status"]
+        if pod_status["phase"] == "Succeeded":
             return State("succeeded", "Pod complete exit 0", "Succeeded", 0)
-        return _failed("Pod", end, own.get("reason") or "", own.get("message") or "")
+        return _failed("Pod", end, pod_status.get("reason") or "", pod_status.get("message") or "")
     return (_target(status) if kind == "job" else None) or _alive(workload, pods, refusal)
 
 
 def status_word(workload: Workload, pods: list[dict[str, Any]], state: State) -> str:
-    """Return what `kubectl get` shows as STATUS: of a Job that is over its own, else that of its pods.
+    """Return STATUS as `kubectl get` shows it: a Job's own if it has ended, else that of one of its pods.
 
-    Of several pods it is the word of one with which something is amiss, else of one that is not over.
+    A pod with a problem comes first, then a pod that has not ended.
     """
     if workload.ref.kind == "job" and (state.over or state.reason == "Suspended"):
         # `printJob` in kubernetes/pkg/printers/internalversion/printers.go
         return {"succeeded": "Complete", "failed": "Failed"}.get(state.name, "Suspended")
-    unfinished = [pod for pod in pods if not podlib.finished(pod)]
-    found = [podlib.status_of(pod) for pod in unfinished or pods]
-    troubled = [status.word for status in found if status.is_troubled]
-    alive = [status.word for status in found if status.word != "Terminating"]
-    words = troubled or alive or [status.word for status in found]
+    unfinished = [pod for pod in pods if not podlib.is_finished(pod)]
+    statuses = [podlib.status_of(pod) for pod in unfinished or pods]
+    troubled = [status.word for status in statuses if status.is_troubled]
+    alive = [status.word for status in statuses if status.word != "Terminating"]
+    words = troubled or alive or [status.word for status in statuses]
     return words[0] if words else "" if state.reason == "NoPods" else state.reason
 
 
@@ -262,7 +263,7 @@ def _failed(word: str, end: podlib.End | None, reason: str, message: str = "") -
 
 
 def _target(status: dict[str, Any]) -> State | None:
-    """Return the state of a Job whose end is decided while its pods stop; lines may still be written.
+    """Return the state of a Job that is sure to end, but whose pods are still stopping and may write lines.
 
     Since Kubernetes 1.31 `Failed` and `Complete` follow when no pod is left
     (https://kubernetes.io/docs/concepts/workloads/controllers/job/#terminal-job-conditions).
@@ -277,38 +278,38 @@ def _target(status: dict[str, Any]) -> State | None:
 
 def _alive(workload: Workload, pods: list[dict[str, Any]], refusal: str) -> State:
     kind = workload.ref.kind
-    unfinished = [p for p in pods if not podlib.finished(p)]
+    unfinished = [p for p in pods if not podlib.is_finished(p)]
     waiting = [podlib.waiting_reason(p) for p in unfinished]
     if unfinished and all(waiting):
         return State("pending", f"Log not available yet: {waiting[0]}", waiting[0].partition(":")[0])
     if unfinished:
         return _running(unfinished)
-    end = podlib.exit_of(pods)
+    end = podlib.decisive_end(pods)
     if pods and kind == "selector":
         return State("running", "Every pod of this selector has ended", "Ended", end.exit_code if end else None)
     if end and end.exit_code:
         return State("running", f"Running: the last pod ended with {end}, waiting for the next", "Retrying")
     if pods:
-        return State("running", "Running", "Running")  # its end is a moment away
+        return State("running", "Running", "Running")  # the workload's own end follows in a moment
     reason, why = _without_pods(workload, refusal)
     return State("pending", f"Log not available yet: {why}", reason)
 
 
 def _running(pods: list[dict[str, Any]]) -> State:
-    """Return the state of a task with pods that have begun, in kubectl's words where something is amiss."""
+    """Return the state of a task with pods that have begun. A problem is described in kubectl's words."""
     troubled = [status for status in map(podlib.status_of, pods) if status.is_troubled]
     if not troubled:
         return State("running", "Running", "Running")
     first = troubled[0]
-    alike = sum(status.word == first.word for status in troubled)
-    lead = f"{alike} of {len(pods)} pods: " if len(pods) > 1 else ""
-    # Init containers that are done leave a log, but the task itself has not begun.
+    same = sum(status.word == first.word for status in troubled)
+    lead = f"{same} of {len(pods)} pods: " if len(pods) > 1 else ""
+    # Finished init containers leave a log, but the task itself has not begun.
     name = "running" if any(map(_has_begun, pods)) else "pending"
     return State(name, f"{lead}{first}", first.word)
 
 
 def _has_begun(pod: dict[str, Any]) -> bool:
-    """Tell whether a main container has ever run, or an init container runs or fails."""
+    """Return whether a main container has ever run, or an init container runs or has failed."""
     return any(
         c.state == "running" or (c.source and (c.kind != "init" or (c.end and c.end.exit_code)))
         for c in podlib.containers(pod)
@@ -316,7 +317,7 @@ def _has_begun(pod: dict[str, Any]) -> bool:
 
 
 def _without_pods(workload: Workload, refusal: str) -> tuple[str, str]:
-    """Return why a workload has no pods: a reason in one word, and the same in words."""
+    """Return why a workload has no pods: the reason as one word, and in words."""
     kind, meta = workload.ref.kind, workload.obj.get("metadata", {})
     spec, status = workload.obj.get("spec", {}), workload.obj.get("status", {})
     if kind == "selector":
@@ -324,7 +325,7 @@ def _without_pods(workload: Workload, refusal: str) -> tuple[str, str]:
     if meta.get("deletionTimestamp"):
         return "Terminating", "it is being deleted"
     for condition in status.get("conditions") or []:
-        # Deployments and ReplicaSets say so themselves, of Jobs, StatefulSets and DaemonSets an event does.
+        # Deployments and ReplicaSets have this condition. For Jobs, StatefulSets and DaemonSets there is an event.
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             return condition.get("reason") or "FailedCreate", f"FailedCreate: {condition.get('message')}"
     if refusal:
@@ -342,10 +343,10 @@ def _without_pods(workload: Workload, refusal: str) -> tuple[str, str]:
 
 
 async def refusals(cluster: Cluster, namespace: str) -> dict[str, str]:
-    """Return the messages of the namespace's events `FailedCreate` by the UID of the object they are about.
+    """Return the messages of a namespace's events `FailedCreate`, by the UID of the workload.
 
-    They say why a controller cannot create pods: a quota, an admission webhook, a missing service account. Where events may
-    not be listed there are none.
+    They say why a controller cannot create pods: a quota, an admission webhook, a missing service account. The result is
+    empty if we may not list events.
     """
     query = {"fieldSelector": "reason=FailedCreate"}
     try:
@@ -357,12 +358,12 @@ async def refusals(cluster: Cluster, namespace: str) -> dict[str, str]:
 
 
 def refusal_of(event: dict[str, Any]) -> str:
-    """Return what an event `FailedCreate` says, the same each time that the controller tries again.
+    """Return the message of an event `FailedCreate` without the parts that differ between the controller's attempts.
 
     Examples
     --------
-    >>> says = '(combined from similar events): Error creating: pods "train-x2k4f" is forbidden: exceeded quota: none'
-    >>> refusal_of({"message": says})
+    >>> message = '(combined from similar events): Error creating: pods "train-x2k4f" is forbidden: exceeded quota: none'
+    >>> refusal_of({"message": message})
     'pods "train-…" is forbidden: exceeded quota: none'
     """
     message = podlib.in_one_line(event.get("message") or "").removeprefix("(combined from similar events): ")

@@ -1,19 +1,19 @@
-"""The words of the design as types, and the codec of a batch; knows nothing else.
+"""The data model as types, and the codec of a batch. This room imports no other room.
 
-A *recording* is one gapless sequence of numbers (`seq`). Each number is either a record (a log line) or a notice
-(a state, a start, an end, a gap). `Entry` is what a store keeps and what travels: one notice, or one *batch* of
-records as columns. Its `data` is the JSON of one SSE event, encoded once by the recorder and forwarded as those bytes.
+A *recording* is one sequence of numbers (`seq`) without holes. Each number is either a record (a log line) or a notice
+(a state, a start, an end, a gap). An `Entry` is the unit of storage and transport: one notice, or one *batch* of records
+as columns. Its `data` is the JSON of one SSE event. The recorder encodes it once; all others forward those bytes.
 """
 
 from cortex_jupyter.model.batch import STREAMS, Batch, Entry, Source, encode_batch, notice
-from cortex_jupyter.model.cursor import EVERY_SEQ, MOST_EPOCHS, Cursor, Epochs, check_epoch, epoch_at
-from cortex_jupyter.model.task import KINDS, TaskRef, checked_namespace
+from cortex_jupyter.model.cursor import EVERY_SEQ, MAX_EPOCHS, Cursor, Epochs, check_epoch, epoch_at
+from cortex_jupyter.model.task import KINDS, TaskRef, check_namespace
 from cortex_jupyter.model.times import parse_rfc3339, rfc3339
 
 __all__ = [
     "EVERY_SEQ",
     "KINDS",
-    "MOST_EPOCHS",
+    "MAX_EPOCHS",
     "STREAMS",
     "Batch",
     "Cursor",
@@ -22,7 +22,7 @@ __all__ = [
     "Source",
     "TaskRef",
     "check_epoch",
-    "checked_namespace",
+    "check_namespace",
     "encode_batch",
     "epoch_at",
     "notice",

@@ -1,4 +1,4 @@
-"""What a recording consists of, and the codec of a batch."""
+"""The parts of a recording (source, entry, batch), and the codec of a batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import orjson
 if TYPE_CHECKING:
     from cortex_jupyter.model.cursor import Epochs
 
-#: The `o` column of a batch: where a line came from. Kubernetes does not say before 1.32.
+#: The streams of lines; a batch's column `o` holds indices in this tuple. Before version 1.32, Kubernetes reports no stream.
 STREAMS: Final = ("unknown", "stdout", "stderr")
 
 
@@ -26,11 +26,13 @@ class Source:
     run : int
         The container's restart count: 0 for the first run.
     node : str
+    part : int
+        0 for the lines that the recorder follows, 1 for older lines that it backfills.
 
     Notes
     -----
-    Two are the same whose pod, container and container ID are: what else a Pod says of a run may change meanwhile,
-    and the run must not be read a second time for that.
+    Kind, run and node do not count when sources are compared. They may change in the Pod object while the run lasts, and
+    the recorder must not read the run a second time for that.
     """
 
     pod: str
@@ -42,17 +44,17 @@ class Source:
     node: str = field(default="", compare=False)
     part: int = 0
 
-    def of(self, other: Source) -> bool:
-        """Tell whether this is the other, or a part of it."""
-        return replace(self, part=0) == replace(other, part=0)
+    def is_same_run(self, source: Source) -> bool:
+        """Return whether both are the same run of a container, or parts of it."""
+        return replace(self, part=0) == replace(source, part=0)
 
     @property
     def public(self) -> dict[str, Any]:
-        """What a reader is told: the `sources` of a batch."""
+        """The fields that readers get, in the `sources` of a batch."""
         return {"pod": self.pod, "container": self.container, "kind": self.kind, "run": self.run, "node": self.node}
 
     def as_dict(self) -> dict[str, Any]:
-        """Give every field, as a store keeps it."""
+        """Return every field, as a store keeps it."""
         return asdict(self)
 
 
@@ -65,15 +67,15 @@ class Entry:
     seq : int
         Number of the first record, from 1.
     n : int
-        How many numbers it takes: the records of a batch, 1 for a notice.
+        How many numbers the entry takes: one for each record of a batch, 1 for a notice.
     event : str
         The SSE event: `log`, `status`, `gap` or `end`.
     t_min, t_max : int
-        Earliest and latest time in it, ns since the epoch, UTC. Times within are not monotone.
+        Earliest and latest time in the entry (ns since the Unix epoch). The times within are not ordered.
     data : bytes
         The JSON of the event's `data:`.
     epochs : tuple, optional
-        Those of its recording, where it was read from a store.
+        The epochs of its recording, if the entry was read from a store.
     """
 
     seq: int
@@ -91,23 +93,23 @@ class Entry:
 
     @property
     def is_kubernetes_event(self) -> bool:
-        """Whether it is an event of Kubernetes, which may only be shown to a reader with the right `list events`."""
+        """Whether this is an event of Kubernetes; only readers with the right `list events` may see those."""
         return self.event == "status" and orjson.loads(self.data).get("notice") == "event"
 
 
 @dataclass(slots=True)
 class Batch:
-    """The columns of one `log` event (DESIGN section 4.2), decoded.
+    """The columns of one `log` event (docs/reference/http.md, Events of a stream), decoded.
 
     Parameters
     ----------
     task : str
         The task's key.
     seqs, times, sids, streams : list of int
-        Number, ns since the epoch, id in `sources`, and index in `STREAMS` of each record.
+        Of each record: number, time (ns since the Unix epoch), id in `sources`, index in `STREAMS`.
     texts : list of str
     sources : dict
-        Source id to what `Source.public` gives.
+        Source id to `Source.public`.
     """
 
     task: str
@@ -123,7 +125,7 @@ class Batch:
 
     @classmethod
     def decode(cls, data: bytes) -> Batch:
-        """Read a batch's JSON.
+        """Decode a batch from its JSON.
 
         Examples
         --------
@@ -138,24 +140,24 @@ class Batch:
         sources = {int(k): v for k, v in doc["sources"].items()}
         return cls(doc["task"], seqs, [t0 + d for d in doc["dt"]], doc["s"], doc["o"], texts, sources)
 
-    def take(self, keep: list[int]) -> Batch:
-        """Give the batch of these positions only; numbers stay."""
-        used = {self.sids[i] for i in keep}
+    def take(self, positions: list[int]) -> Batch:
+        """Return a batch of the records at these positions; they keep their numbers."""
+        used = {self.sids[i] for i in positions}
         return Batch(
             self.task,
-            [self.seqs[i] for i in keep],
-            [self.times[i] for i in keep],
-            [self.sids[i] for i in keep],
-            [self.streams[i] for i in keep],
-            [self.texts[i] for i in keep],
+            [self.seqs[i] for i in positions],
+            [self.times[i] for i in positions],
+            [self.sids[i] for i in positions],
+            [self.streams[i] for i in positions],
+            [self.texts[i] for i in positions],
             {k: v for k, v in self.sources.items() if k in used},
         )
 
     def encode(self) -> bytes:
-        """Write it again, with the column `q` (offsets after `seq`) where numbers are missing."""
+        """Encode the batch as JSON. A column `q` holds offsets from `seq` if numbers are missing."""
         first = self.seqs[0]
-        whole = self.seqs[-1] - first + 1 == len(self.seqs)
-        offsets = None if whole else [s - first for s in self.seqs]
+        is_gapless = self.seqs[-1] - first + 1 == len(self.seqs)
+        offsets = None if is_gapless else [s - first for s in self.seqs]
         return encode_batch(self.task, first, self.times, self.sids, self.streams, self.texts, self.sources, offsets)
 
 
@@ -177,21 +179,21 @@ def encode_batch(
     seq : int
         Number of the first record.
     times, sids, streams, texts : list
-        The columns; `streams` may be None where no origin is known.
+        The columns. None for `streams` means unknown streams.
     sources : dict
         The sources that occur, by id.
     offsets : list of int, optional
-        Where a filter left numbers out: each record's number less `seq`.
+        Each record's number minus `seq`, if a filter has removed records.
 
     Returns
     -------
     bytes
-        JSON with no line breaks outside strings and none inside: it fits one `data:` line.
+        JSON without a line break, so it fits one `data:` line.
 
     Notes
     -----
-    Columns of integers after a string `t0` are a quarter of the cost of an event per line, and JavaScript's numbers
-    hold them exactly (`research/performance.md` section 3.1).
+    JavaScript cannot hold times in ns exactly (2^53), so `t0` is a string and the column `dt` holds differences. Why
+    columns: docs/explanation/architecture.md, Sending.
     """
     t0 = times[0]
     doc: dict[str, Any] = {
@@ -204,20 +206,20 @@ def encode_batch(
 
 
 def notice(task: str, seq: int, time: int, event: str, message: str, **fields: Any) -> Entry:
-    """Make the entry of one notice.
+    """Return the entry of one notice.
 
     Parameters
     ----------
     task : str
     seq : int
     time : int
-        ns since the epoch.
+        ns since the Unix epoch.
     event : str
         `status`, `gap` or `end`.
     message : str
-        What a person reads.
+        The text that readers see.
     **fields
-        Further fields of the event's data; those that are None are left out.
+        More fields of the event's data; a field that is None is left out.
     """
     doc = {"task": task, "seq": seq, "time": str(time), "message": message}
     doc |= {k: v for k, v in fields.items() if v is not None}

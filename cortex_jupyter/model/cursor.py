@@ -9,55 +9,55 @@ from typing import Final, Self
 
 from cortex_jupyter.errors import BadQuery, CursorNotHeld
 
-#: Stores count in 63 bits.
-_MOST: Final = (1 << 63) - 1
-#: Above every number: the place of a page whose recording is still being filled, with lines of any number.
+#: The largest number that stores can hold: they count in 63 bits.
+_MAX_SEQ: Final = (1 << 63) - 1
+#: Above every number: the place of a page while older lines are still being recorded, so lines of any number may come.
 EVERY_SEQ: Final = 1 << 53
 _BAD_HINT: Final = "take the `id:` of an event, or `older`/`newer` of a page"
 
-#: Writers whose epochs a store keeps; what only older ones wrote counts as of epoch 0.
-MOST_EPOCHS: Final = 64
+#: A store keeps the epochs of this many writers per recording. Numbers of older writers have the epoch 0.
+MAX_EPOCHS: Final = 64
 _LOST: Final = (
-    "the store lost the lines at this cursor (a power cut, or a failover); they are recorded again at other places"
+    "the store lost the lines at this cursor (a power cut, or a failover); they are recorded again under other numbers"
 )
 _UNKNOWN: Final = (
     "the store does not know whether the lines at this cursor are still the same: the cursor is older than the newest "
-    f"{MOST_EPOCHS} recorders of the task, or lines were lost (a power cut, or a failover)"
+    f"{MAX_EPOCHS} recorders of the task, or lines were lost (a power cut, or a failover)"
 )
 #: (first number, epoch) of each writer of a recording that has written anything, in order.
 Epochs = tuple[tuple[int, int], ...]
 
 
 def epoch_at(epochs: Epochs, seq: int) -> int:
-    """Return the epoch in which a number was written, 0 for one of before epochs were kept.
+    """Return the epoch in which a number was written; 0 if the store does not know it.
 
     Examples
     --------
     >>> [epoch_at(((5, 111), (9, 222)), seq) for seq in (4, 5, 8, 9)]
     [0, 111, 111, 222]
     """
-    place = bisect_right(epochs, seq, key=itemgetter(0))
-    return epochs[place - 1][1] if place else 0
+    index = bisect_right(epochs, seq, key=itemgetter(0))
+    return epochs[index - 1][1] if index else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in a recording; to everyone outside an opaque string.
+    """A place in a recording; readers treat it as an opaque string.
 
-    A number alone is no place: a store that loses its last commits in a power cut has their numbers written again, for
-    other lines. Each writer has an epoch that no other has, so a number and its epoch mean one line or none. (Raft
-    compares its logs in the same way: index and term.)
+    A number alone does not identify a line: if a store loses its last commits in a power cut, a recorder writes their
+    numbers again, for other lines. Each writer has its own epoch, so a number and its epoch mean one line or none. (Raft
+    compares its logs in the same way, by index and term.)
 
     Parameters
     ----------
     recording : int
-        The recording's id in its store; 0 means whichever is current.
+        The recording's id in its store; 0 means the current one.
     seq : int
-        Everything up to here has been delivered.
+        The last number that the reader has processed.
     before : tuple of int, optional
-        For going back in time within what was recorded up to `seq`: only records whose (time, seq) is less.
+        For paging back in time: only records up to `seq` with a smaller (time, seq) than this.
     epoch : int, optional
-        The epoch in which `seq` was written; 0 in cursors of versions that knew none.
+        The epoch in which `seq` was written; 0 in cursors of versions without epochs.
 
     Examples
     --------
@@ -74,17 +74,17 @@ class Cursor:
 
     @classmethod
     def at(cls, recording: int, seq: int, epochs: Epochs, before: tuple[int, int] | None = None) -> Self:
-        """Return the cursor of a number, with the epoch in which it was written."""
+        """Return the cursor of a number, with the epoch that it was written in."""
         return cls(recording, seq, before, 0 if seq >= EVERY_SEQ else epoch_at(epochs, seq))
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """Read a cursor.
+        """Parse a cursor.
 
         Raises
         ------
         BadQuery
-            It is none of ours.
+            The text is not a cursor.
         """
         parts = text.strip().split("-")
         if not all(p.isdecimal() and len(p) < 20 for p in parts):  # noqa: PLR2004
@@ -92,31 +92,33 @@ class Cursor:
         match [int(p) for p in parts]:
             case [0]:
                 return cls(0, 0)
-            case [recording, seq, *epoch] if seq < _MOST and len(epoch) <= 1:
+            case [recording, seq, *epoch] if seq < _MAX_SEQ and len(epoch) <= 1:
                 return cls(recording, seq, None, *epoch)
-            case [recording, seq, *epoch, time, at] if seq < _MOST and len(epoch) <= 1:
-                return cls(recording, seq, (time, at), *epoch)
+            case [recording, seq, *epoch, time, before_seq] if seq < _MAX_SEQ and len(epoch) <= 1:
+                return cls(recording, seq, (time, before_seq), *epoch)
         raise BadQuery(f"{text[:60]!r} is no cursor", _BAD_HINT)
 
     def check(self, recording: int, epochs: Epochs = (), last_seq: int = EVERY_SEQ) -> Cursor:
-        """Return the cursor for this recording.
+        """Return this cursor with the id of the recording, if it is valid in that recording.
 
         Parameters
         ----------
         recording : int
         epochs : tuple
-            The recording's.
+            The recording's epochs.
         last_seq : int, optional
             The recording's last number.
 
         Raises
         ------
         CursorNotHeld
-            It belongs to another recording (the task was started anew, or its old recording has gone), or the store has
-            lost what was recorded there, or no longer knows its epoch.
+            The cursor belongs to another recording (the task was started again, or its old recording was removed), or the
+            store has lost the lines at the cursor, or no longer knows its epoch.
         """
         if self.recording not in (0, recording):
-            raise CursorNotHeld("this cursor belongs to an earlier run of the task, or to a recording no longer held")
+            raise CursorNotHeld(
+                "this cursor belongs to an earlier run of the task, or to a recording that is no longer held"
+            )
         if self.seq < EVERY_SEQ:
             if self.seq > last_seq:
                 raise CursorNotHeld(_LOST)
@@ -130,13 +132,13 @@ class Cursor:
 
 
 def check_epoch(epochs: Epochs, seq: int, epoch: int) -> None:
-    """Check that a number was written in an epoch, so that it still means the same line.
+    """Check that a number was written in this epoch, so that it still means the same line.
 
     Raises
     ------
     CursorNotHeld
         Another epoch wrote it, or the store does not know which.
     """
-    known = epoch_at(epochs, seq)
-    if known != epoch:
-        raise CursorNotHeld(_LOST if known else _UNKNOWN)
+    recorded = epoch_at(epochs, seq)
+    if recorded != epoch:
+        raise CursorNotHeld(_LOST if recorded else _UNKNOWN)

@@ -1,4 +1,4 @@
-"""How a task is named."""
+"""Names of tasks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Final
 
 from cortex_jupyter.errors import BadQuery
 
-#: Kinds a task can be, lower case as in a task's key; `selector` is `-l app=x`.
+#: Kinds of tasks, in lower case as in a task's key; `selector` is `-l app=x`.
 KINDS: Final = ("job", "deployment", "statefulset", "daemonset", "replicaset", "cronjob", "pod", "selector")
 
-_SHORT: Final = {"jobs": "job", "po": "pod", "pods": "pod", "deploy": "deployment", "deployments": "deployment"} | {
+_SHORT_NAMES: Final = {"jobs": "job", "po": "pod", "pods": "pod", "deploy": "deployment", "deployments": "deployment"} | {
     "sts": "statefulset", "statefulsets": "statefulset", "ds": "daemonset", "daemonsets": "daemonset",
     "rs": "replicaset", "replicasets": "replicaset", "cj": "cronjob", "cronjobs": "cronjob",
 }  # fmt: skip
@@ -28,9 +28,9 @@ class TaskRef:
     ----------
     namespace : str
     kind : str
-        One of `KINDS`, or `""` where the user gave a bare name: a Job, else the one other kind that has it.
+        One of `KINDS`, or `""` for a bare name: a Job, else the only other kind of workload with this name.
     name : str
-        For the kind `selector` a label selector.
+        For the kind `selector`, a label selector.
 
     Examples
     --------
@@ -46,57 +46,58 @@ class TaskRef:
 
     @classmethod
     def parse(cls, text: str, namespace: str = "default") -> TaskRef:
-        """Read `[NAMESPACE:][KIND/]NAME` or `[NAMESPACE:]-l SELECTOR`.
+        """Parse `[NAMESPACE:][KIND/]NAME` or `[NAMESPACE:]-l SELECTOR`.
 
         Parameters
         ----------
         text : str
         namespace : str
-            What holds where `text` names none.
+            The namespace if `text` names none.
 
         Raises
         ------
         BadQuery
-            `text` is no task reference.
+            `text` does not name a task.
         """
         head, colon, rest = text.strip().partition(":")
         space, body = (head, rest) if colon else (namespace, head)
         body = body.strip()
         if body.startswith(("-l ", "-l=", "selector/")):
             body = (body[3:] if body.startswith("-l") else body[len("selector/") :]).strip()
-            if not body:  # it would select every pod of the namespace
-                raise BadQuery(f"{text[:80]!r} selects nothing", "write a label, for instance -l app=train")
-            return cls(_checked(space, text), "selector", body)
+            if not body:  # an empty selector would select every pod of the namespace
+                raise BadQuery(f"{text[:80]!r} has an empty label selector", "write a label, for instance -l app=train")
+            return cls(_check_name(space, text), "selector", body)
         kind, slash, name = body.rpartition("/")
-        kind = _SHORT.get(kind.lower(), kind.lower())
+        kind = _SHORT_NAMES.get(kind.lower(), kind.lower())
         if slash and kind not in KINDS:
             raise BadQuery(f"{kind!r} in {text!r} is no kind of task", f"kinds are {', '.join(KINDS[:-1])}")
-        return cls(_checked(space, text), kind, _checked(name, text))
+        return cls(_check_name(space, text), kind, _check_name(name, text))
 
     @property
     def key(self) -> str:
-        """The one spelling that events, stores and URLs use."""
+        """The task's canonical name in events, stores and URLs."""
         return f"{self.namespace}:{self.kind}/{self.name}" if self.kind else f"{self.namespace}:{self.name}"
 
     @property
     def path(self) -> str:
-        """The key as the path of the HTTP contract: `namespace/kind/name`."""
+        """The key as in HTTP addresses: `namespace/kind/name`."""
         return f"{self.namespace}/{self.kind}/{self.name}"
 
     def __str__(self) -> str:
         return self.key
 
 
-def checked_namespace(name: str) -> str:
-    """Give a namespace as it came, where it can be one: it goes into paths of the cluster's API.
+def check_namespace(name: str) -> str:
+    """Return the namespace unchanged if it is a valid name, because it becomes part of paths of the cluster's API.
 
     Raises
     ------
     BadQuery
+        The name is invalid.
 
     Examples
     --------
-    >>> checked_namespace("ml")
+    >>> check_namespace("ml")
     'ml'
     """
     if not _NAME.match(name):
@@ -104,7 +105,7 @@ def checked_namespace(name: str) -> str:
     return name
 
 
-def _checked(name: str, text: str) -> str:
+def _check_name(name: str, text: str) -> str:
     if not _NAME.match(name):
         raise BadQuery(
             f"{text[:80]!r} does not name a task", "write [NAMESPACE:][KIND/]NAME, for instance ml:job/train-1"

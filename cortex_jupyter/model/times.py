@@ -1,4 +1,4 @@
-"""Times as Kubernetes writes them, to the nanosecond."""
+"""RFC 3339 times as Kubernetes writes them, with nanoseconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 def rfc3339(ns: int) -> str:
-    """Write a time as Kubernetes does, with nine digits.
+    """Return a time (ns since the Unix epoch) as Kubernetes writes it, with nine digits after the second.
 
     Examples
     --------
@@ -25,12 +25,12 @@ _RFC3339: Final = re.compile(
 
 
 def parse_rfc3339(text: str) -> int:
-    """Read an RFC 3339 time to ns since the epoch, keeping all nine digits.
+    """Parse an RFC 3339 time to ns since the Unix epoch, with all nine digits.
 
     Raises
     ------
     ValueError
-        `text` is no such time.
+        `text` is not an RFC 3339 time.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def parse_rfc3339(text: str) -> int:
     match = _RFC3339.match(text)
     if match is None:
         raise ValueError(f"{text!r} is no RFC 3339 time")
-    day, clock, fraction, zone = match.groups()
+    date, time_of_day, fraction, zone = match.groups()
     zone = "+00:00" if zone in (None, "Z", "z") else zone
-    second = int(datetime.fromisoformat(f"{day}T{clock}{zone}").timestamp())
+    second = int(datetime.fromisoformat(f"{date}T{time_of_day}{zone}").timestamp())
     return second * 1_000_000_000 + int((fraction or "").ljust(9, "0"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.store import ArchiveStore, reading
-from cortex_jupyter.model import checked_namespace
+from cortex_jupyter.model import check_namespace
 from cortex_jupyter.notebook.open_file import open as open_file
 from cortex_jupyter.notebook.query import parse_query
 from cortex_jupyter.notebook.runtime import runtime
@@ -134,7 +134,7 @@ def _all_logs(namespace: str | None, query: dict[str, Any]) -> list[TaskLog]:
     async def find() -> list[TaskLog]:
         recordings = await engine.recordings()
         logs_ = []
-        for info in await recordings.held(checked_namespace(namespace or recordings.namespace)):
+        for info in await recordings.held(check_namespace(namespace or recordings.namespace)):
             archived = recordings.archive if recordings.store.info(info.id) is None else None
             logs_.append(TaskLog(engine, recordings, Recording(recordings, info.id, info.ref, None, store=archived), query))  # fmt: skip
         return logs_

@@ -1,1 +1,1 @@
-"""What a line says: its level, message and fields, its time, traceback, progress, metrics and template, its secrets."""
+"""Parsing of lines: level, message, fields, tracebacks, progress bars, metrics, templates, and masking of secrets."""

@@ -1,4 +1,4 @@
-"""Tracebacks as one thing: lines of several sources, as they come, to blocks with type, message and frames."""
+"""Find tracebacks in the lines of several sources, and return each as a block with type, message and frames."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.parsing.fields import plain
-from cortex_jupyter.parsing.grammars import MAYBE, NO, YES, Frame, Said, begin, begin_above, step
+from cortex_jupyter.parsing.grammars import MAYBE, NO, YES, Frame, TracebackState, begin, begin_above, step
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
 __all__ = ["Block", "Blocks", "Frame", "blocks"]
 
-#: A line of a traceback is no longer than this; of longer ones only the beginning is looked at.
+#: Only this many characters of a line are parsed. Lines of tracebacks are not longer.
 _REACH: Final = 2000
 _VARYING: Final = re.compile(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)?")
 
@@ -28,15 +28,15 @@ class Block:
     kind : str
         `python`, `java` (and JavaScript), `go`, `native` (C++ of PyTorch, `faulthandler`), `nccl` or `cuda`.
     source : hashable
-        Whose lines they are.
+        The source of its lines.
     type, message : str
-        Of the exception: of a chained Python one the last, of a Java one the first.
+        Type and message of the exception. In a chain: Python's last exception, Java's first.
     frames : list of Frame
-        As written; of several goroutines those of the first.
+        In the order of the text. Of several goroutines, those of the first.
     chain : list of str
-        The other exceptions, `type: message` each: those before, causes, members of a group.
+        The other exceptions, each as `type: message`: earlier ones, causes, members of a group.
     rows : list of int
-        Numbers of its lines, counted from 0 over all sources.
+        The numbers of its lines, counted from 0 over all sources.
     """
 
     kind: str
@@ -59,12 +59,12 @@ class Block:
 
     @property
     def title(self) -> str:
-        """Type and message, as the line of the exception says them."""
+        """Type and message, as in the exception's own line."""
         return f"{self.type}: {self.message}" if self.message else self.type
 
     @property
     def signature(self) -> str:
-        """The same for tracebacks that differ in nothing but numbers of their messages: one failure in many pods."""
+        """A text that is equal for tracebacks which differ only in numbers of their messages: one failure in many pods."""
         frames = [f"{frame.file}:{frame.line}:{frame.function}" for frame in self.frames]
         return "\n".join(
             [self.kind, self.type, *(_VARYING.sub("#", text) for text in [self.message, *self.chain]), *frames]
@@ -73,22 +73,22 @@ class Block:
 
 @dataclass(slots=True)
 class _Open:
-    said: Said
+    state: TracebackState
     rows: list[int]
-    #: Lines that belong if one after them does.
+    #: Lines that belong to the traceback if a later line does.
     pending: list[int] = field(default_factory=list)
 
 
 class Blocks:
-    r"""Find tracebacks in lines as they come; lines of different sources may lie between each other.
+    r"""Finds tracebacks in a sequence of lines, in which lines of different sources may alternate.
 
     Examples
     --------
     >>> lines = ["Traceback (most recent call last):", '  File "a.py", line 1, in f', "    1 / 0", "E: no", "on"]
-    >>> found = Blocks()
-    >>> [found.feed("pod", line) for line in lines]
+    >>> parser = Blocks()
+    >>> [parser.feed("pod", line) for line in lines]
     [None, None, None, None, None]
-    >>> [(block.title, block.frames[0].line, block.rows) for block in found.close()]
+    >>> [(block.title, block.frames[0].line, block.rows) for block in parser.close()]
     [('E: no', 1, [0, 1, 2, 3])]
     """
 
@@ -98,19 +98,19 @@ class Blocks:
         self._count = 0
 
     def feed(self, source: Hashable, text: str) -> Block | None:
-        """Take the next line.
+        """Process the next line.
 
         Parameters
         ----------
         source : hashable
-            Whose line it is: a container's run, with its stream where that is known.
+            The source of the line: a container's run, with its stream if that is known.
         text : str
 
         Returns
         -------
         Block or None
-            The block of this source that ended before this line, if one did. A few lines are waited for: more of the
-            message and a second traceback may follow.
+            The block of this source that ended before this line, if one did. A block ends a few lines late, because more of
+            its message, or a chained traceback, may follow.
         """
         row, line = self._count, plain(text[:_REACH]).rstrip("\r")
         self._count += 1
@@ -118,7 +118,7 @@ class Blocks:
         self._before[source] = (row, line)
         open_ = self._open.get(source)
         if open_ is not None:
-            verdict = step(open_.said, line)
+            verdict = step(open_.state, line)
             if verdict == YES:
                 open_.rows += [*open_.pending, row]
                 open_.pending = []
@@ -128,22 +128,22 @@ class Blocks:
                 return None
             assert verdict == NO
             del self._open[source]
-        if said := begin(line):
-            self._open[source] = _Open(said, [row])
-        elif before and (said := begin_above(line, before[1])):
-            step(said, line)
-            self._open[source] = _Open(said, [before[0], row])
+        if state := begin(line):
+            self._open[source] = _Open(state, [row])
+        elif before and (state := begin_above(line, before[1])):
+            step(state, line)
+            self._open[source] = _Open(state, [before[0], row])
         return None if open_ is None else _block(source, open_)
 
     def close(self) -> list[Block]:
-        """Give the blocks that no line has ended, in the order of their first lines."""
-        found = [block for source, open_ in self._open.items() if (block := _block(source, open_))]
+        """Return the blocks that are still open, in the order of their first lines."""
+        unfinished = [block for source, open_ in self._open.items() if (block := _block(source, open_))]
         self._open.clear()
-        return sorted(found, key=lambda block: block.first)
+        return sorted(unfinished, key=lambda block: block.first)
 
 
 def blocks(lines: Iterable[tuple[Hashable, str]]) -> list[Block]:
-    """Give all tracebacks of some lines.
+    """Return all tracebacks of some lines.
 
     Parameters
     ----------
@@ -159,15 +159,15 @@ def blocks(lines: Iterable[tuple[Hashable, str]]) -> list[Block]:
     >>> [block.title for block in blocks([(1, "panic: no"), (2, "ok"), (1, ""), (1, "goroutine 1 [running]:")])]
     ['panic: no']
     """
-    found = Blocks()
-    done = [block for source, text in lines if (block := found.feed(source, text))]
-    return sorted([*done, *found.close()], key=lambda block: block.first)
+    parser = Blocks()
+    finished = [block for source, text in lines if (block := parser.feed(source, text))]
+    return sorted([*finished, *parser.close()], key=lambda block: block.first)
 
 
 def _block(source: Hashable, open_: _Open) -> Block | None:
-    """Give what was found; a single line is none, and neither is one that broke off before it said its type."""
-    said = open_.said
+    """Return the block of an open traceback; None for a single line. A traceback that broke off has no type yet."""
+    state = open_.state
     if len(open_.rows) == 1:
         return None
-    name = said.type or "Traceback"
-    return Block(said.kind, source, name, said.message, said.frames, said.chain, open_.rows)
+    name = state.type or "Traceback"
+    return Block(state.kind, source, name, state.message, state.frames, state.chain, open_.rows)

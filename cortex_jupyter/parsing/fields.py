@@ -1,4 +1,4 @@
-"""What a structured line holds: its fields and its message. The text itself always stays what it was."""
+"""Fields and message of a line. The text itself is never changed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, Final
 
 import orjson
 
-#: Where structured loggers put what a person reads: zap, zerolog, logrus, slog, pino; python-json-logger; structlog.
+#: The keys in which structured loggers write the message: zap, zerolog, logrus, slog, pino; python-json-logger; structlog.
 MESSAGE: Final = ("msg", "message", "event", "log", "text")
 
 #: ECMA-48 5.4: control sequences, colours among them; 5.6: control strings, titles and links among them.
 ESCAPES: Final = r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?)"
 _ESCAPES: Final = re.compile(ESCAPES)
 _PAIR: Final = re.compile(r'([A-Za-z_][\w.@/-]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
-#: A date with a clock, in brackets or not, or klog's head up to its `]`.
+#: The heads of lines: klog's up to its `]`, or a date and time, with brackets or without.
 _KLOG: Final = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6}\s+\d+ [^\s\]]+:\d+\] ")
 _TIME: Final = re.compile(
     r"(\[)?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d))?(?(1)\])(?:\s*[|:-]\s+|\s+)"
@@ -26,12 +26,12 @@ _LEVEL: Final = re.compile(
 _BOXED: Final = frozenset(
     {"trace", "debug", "info", "notice", "warn", "warning", "error", "severe", "critical", "fatal"}
 )
-#: An object is looked for behind so many braces of a line's text.
+#: A JSON object is looked for at this many opening braces of a line.
 _TRIES: Final = 4
 
 
 def plain(text: str) -> str:
-    r"""Give a line without colours, links and other control sequences.
+    r"""Return a line without colours, links and other control sequences.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def plain(text: str) -> str:
 
 
 def fields(text: str) -> dict[str, Any] | None:
-    """Give the fields of a line.
+    """Return the fields of a line.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def fields(text: str) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        Of a JSON object, also behind a text; of logfmt (https://brandur.org/logfmt: nothing but pairs, at least two)
-        with strings as values; else None.
+        The fields of a JSON object, which may follow a text; or of logfmt (https://brandur.org/logfmt: at least two pairs
+        and nothing else) with strings as values; else None.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def fields(text: str) -> dict[str, Any] | None:
 
 
 def fields_text(text: str) -> str | None:
-    """Give the fields of a line as JSON: an object as it stands there, for one may be deeper than can be written again.
+    """Return the fields of a line as JSON. An object is copied as written, because it may be too deep to encode again.
 
     Examples
     --------
@@ -72,16 +72,16 @@ def fields_text(text: str) -> str | None:
     ('{"loss": 0.50}', '{"level":"info","msg":"step done"}', None)
     """
     line = plain(text)
-    if (found := _object(line)) is not None:
-        return line[found[0] :].rstrip()
+    if (position_and_object := _object(line)) is not None:
+        return line[position_and_object[0] :].rstrip()
     pairs = _logfmt(line)
     return None if pairs is None else orjson.dumps(pairs).decode()
 
 
 def message(text: str) -> str:
-    """Give what a person reads of a line: the message of a structured one, else the text without its head.
+    """Return the message of a line: that of a structured line, else the text without its time and level.
 
-    A time and a level are taken off only at the very beginning and in the usual forms, and only where something is left.
+    Time and level are removed only at the very beginning and in their usual forms, and only if some text is left.
 
     Parameters
     ----------
@@ -95,14 +95,14 @@ def message(text: str) -> str:
     ('lights are on', '2026-01-31 is a Saturday')
     """
     line = plain(text)
-    found = (_json(line) if line.lstrip()[:1] == "{" else None) or _logfmt(line)
-    if found is not None:
-        return next((found[key] for key in MESSAGE if isinstance(found.get(key), str)), line)
+    values = (_json(line) if line.lstrip()[:1] == "{" else None) or _logfmt(line)
+    if values is not None:
+        return next((values[key] for key in MESSAGE if isinstance(values.get(key), str)), line)
     return without_head(line) or line
 
 
 def without_head(line: str) -> str:
-    """Give a line without the time and the level at its very beginning.
+    """Return a line without the time and the level at its very beginning.
 
     Examples
     --------
@@ -120,12 +120,12 @@ def without_head(line: str) -> str:
 
 
 def _json(line: str) -> dict[str, Any] | None:
-    found = _object(line)
-    return None if found is None else found[1]
+    position_and_object = _object(line)
+    return None if position_and_object is None else position_and_object[1]
 
 
 def _object(line: str) -> tuple[int, dict[str, Any]] | None:
-    """Find the JSON object that a line is or ends with, and where it begins."""
+    """Return the JSON object that a line is or ends with, after the position where it begins."""
     if not line.rstrip().endswith("}"):
         return None
     at = -1
@@ -142,20 +142,20 @@ def _object(line: str) -> tuple[int, dict[str, Any]] | None:
 
 
 def _logfmt(line: str) -> dict[str, Any] | None:
-    """Read pairs one after another: one regular expression for all of them would look at some lines for ever."""
-    found: dict[str, Any] = {}
+    """Parse pairs one after another, because one regular expression for all could take exponential time on some lines."""
+    pairs: dict[str, Any] = {}
     at, end = 0, len(line.rstrip())
     while at < end:
         pair = _PAIR.match(line, at)
         if pair is None:
             return None
-        found[pair[1]] = _value(pair[2])
+        pairs[pair[1]] = _value(pair[2])
         at = pair.end()
         if at < end and not line[at].isspace():
             return None
         while at < end and line[at].isspace():
             at += 1
-    return found if len(found) > 1 else None
+    return pairs if len(pairs) > 1 else None
 
 
 def _value(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The level of a line, from how the common loggers write it; None rather than a guess."""
+"""The level of a line, from the forms of the common loggers; None rather than a guess."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cortex_jupyter.parsing.fields import plain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Lowest first.
+#: The levels, lowest first.
 LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical")
 
-#: What loggers call them, lower case. `fatal`, `panic`, `emerg` and `alert` end or endanger the program: critical.
+#: Loggers' names of the levels, in lower case. `fatal`, `panic`, `emerg` and `alert` end or endanger the program: critical.
 ALIASES: Final[Mapping[str, str]] = {name: name for name in LEVELS} | {
     "trc": "trace", "finest": "trace", "finer": "trace", "verbose": "trace",
     "dbg": "debug", "dbug": "debug", "fine": "debug", "config": "debug",
@@ -31,8 +31,8 @@ KEYS: Final = ("level", "severity", "lvl", "levelname", "log.level", "loglevel",
 _HEAD: Final = 96
 
 _WORD = "trace|debug|info(?:rmation)?|notice|warn(?:ing)?|err(?:or)?|severe|crit(?:ical)?|fatal|panic|emerg|alert|verbose|fine(?:st|r)?"
-# One pass over the head of a line. A capital word counts anywhere in it; a lower-case one only in brackets, after
-# `level=`, or as the first word before a colon: "no error found" and "warning lights" are prose.
+# This needs one pass over the head of a line. A word in capitals counts anywhere in it. A lower-case word counts only in
+# brackets, after `level=`, or as the first word before a colon: "no error found" and "warning lights" are prose.
 _PATTERN: Final = re.compile(
     rf"""
     \A\[?(?P<klog>[IWEFDC])(?:\d{{4}}\ \d\d:\d\d:\d\d\.\d|\ \d{{4}}-\d\d-\d\d\ \d)
@@ -51,7 +51,7 @@ _PATTERN: Final = re.compile(
 _CAPITAL: Final = re.compile(
     r"(?<![\w./=-])(TRACE|DEBUG|DBG|INFO|NOTICE|WARN(?:ING)?|ERROR|ERR|SEVERE|CRIT(?:ICAL)?|FATAL|PANIC)(?![\w./=-])"
 )
-# A search costs ten times a match or a look for words, and few lines are worth one: these say which.
+# A search costs ten times as much as a match or a search for plain words. So only lines with one of these are searched.
 _SIGNS: Final = ("[", "(", "|", "level", "lvl", "severity")
 _ANY_CAPITAL: Final = re.compile("TRACE|DEBUG|DBG|INFO|NOTICE|WARN|ERR|SEVERE|CRIT|FATAL|PANIC")
 _LETTERS: Final = {
@@ -61,7 +61,7 @@ _LETTERS: Final = {
 
 
 def level(text: str) -> str | None:
-    """Tell the level of a line.
+    """Return the level of a line.
 
     Parameters
     ----------
@@ -70,13 +70,13 @@ def level(text: str) -> str | None:
     Returns
     -------
     str or None
-        One of `LEVELS`; None where the line does not say, or says two things.
+        One of `LEVELS`; None if the line names no level, or two.
 
     Notes
     -----
-    klog: https://github.com/kubernetes/klog (`Lmmdd hh:mm:ss.uuuuuu`); Tornado and Jupyter: `[I yyyy-mm-dd`; bunyan and pino number levels 10 to 60
-    (https://getpino.io/#/docs/api?id=logger-level); Python's `logging` writes names, its `warnings` a category; pytest puts
-    `E` before what a test raised; Valkey and Redis write `.-*#` (`serverLogRaw` in server.c).
+    Forms: klog (https://github.com/kubernetes/klog): `Lmmdd hh:mm:ss.uuuuuu`. Tornado and Jupyter: `[I yyyy-mm-dd`. bunyan and
+    pino: numbers from 10 to 60 (https://getpino.io/#/docs/api?id=logger-level). Python's `logging`: names; its `warnings`: a
+    category. pytest: `E` before the lines of an exception. Valkey and Redis: `.-*#` (`serverLogRaw` in server.c).
 
     Examples
     --------
@@ -112,12 +112,12 @@ def level(text: str) -> str | None:
 
 
 def of(value: object) -> str | None:
-    """Give the level that a logger's own value means.
+    """Return the level that a logger's own value means.
 
     Parameters
     ----------
     value : object
-        A name, or a number as bunyan and pino use it, 10 to 60.
+        A name, or a number from 10 to 60 as bunyan and pino use it.
 
     Examples
     --------
@@ -141,9 +141,9 @@ def _json(text: str) -> dict[str, object] | None:
 
 
 def _of_json(doc: dict[str, object]) -> str | None:
-    """Give what a JSON line says; one that names no level may still say it in its message."""
+    """Return the level of a JSON line. If it has no key for the level, its message may still name one."""
     for key in KEYS:
         if key in doc:
             return of(doc[key])
-    said = doc.get("msg", doc.get("message"))
-    return level(said) if isinstance(said, str) and said.lstrip()[:1] != "{" else None
+    message = doc.get("msg", doc.get("message"))
+    return level(message) if isinstance(message, str) and message.lstrip()[:1] != "{" else None

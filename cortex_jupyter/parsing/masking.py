@@ -1,9 +1,9 @@
-"""Secrets and e-mail addresses in lines, masked: the rules of detect-secrets, which Yelp and IBM keep.
+"""Masking of secrets and e-mail addresses in lines, with the rules of detect-secrets, which Yelp and IBM maintain.
 
-https://github.com/Yelp/detect-secrets: the forms of tokens and keys, and its list of the words that name a secret. Its
-entropy guesses and its addresses are left out: in a log they find run ids and pods. Ours are how a log writes a named
-secret (`HF_TOKEN=...`, `Authorization: Bearer ...`; detect-secrets looks for quotes, as source code has them), the lines
-of a private key, and e-mail addresses.
+From https://github.com/Yelp/detect-secrets we take the forms of tokens and keys, and its list of words that name a secret. We
+leave out its entropy heuristics and its IP addresses, which in a log match run ids and pods. Our own rules find a named secret
+as logs write it (`HF_TOKEN=...`, `Authorization: Bearer ...`; detect-secrets expects quotes, as in source code), the lines of a
+private key, and e-mail addresses.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from cortex_jupyter.errors import MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: By the plugin of detect-secrets: what a text has that one of its rules can match. To look for these is ten times quicker
-#: than the rules. A plugin that is not named here guesses, or finds no secret, or (Discord) has no sign of its own.
+#: By plugin of detect-secrets: hints, one of which is in every text that its rules can match. Looking for hints is ten times
+#: faster than the rules. The other plugins guess, or find things that are no secrets, or (Discord) have no hint.
 _PLUGINS: Final = {
     "artifactory": ("AKC", "AP"), "aws": ("A3T", "ABIA", "ACCA", "AKIA", "ASIA"), "azure_storage_key": ("AccountKey=",),
     "basic_auth": ("://",), "github_token": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
@@ -28,9 +28,9 @@ _PLUGINS: Final = {
     "sendgrid": ("SG.",), "slack": ("xox", "hooks.slack"), "square_oauth": ("sq0csp",), "stripe": ("k_live_",),
     "telegram_token": (":AA",), "twilio": ("AC", "SK"),
 }  # fmt: skip
-#: In lower case.
+#: Hints of named secrets, in lower case.
 _NAMES: Final = ("key", "pass", "pwd", "secret", "token", "credential", "contrase", "bearer", "basic")
-#: What a line in lower case has, beside one of those, that a named secret can be in it: no `tokens/s=950`.
+#: A line in lower case with one of these hints must also match this to contain a named secret; `tokens/s=950` does not.
 _NAMED: Final = re.compile(
     r"""(?:key(?:_?id)?|pass(?:word|wd)?|pwd|secret|token|credentials?|contrase[nñ]a)["']?\s*[:=]|(?:bearer|basic)\s"""
 )
@@ -45,13 +45,13 @@ _MATERIAL: Final = re.compile(
 #: How a line of base64 begins.
 _BASE64: Final = re.compile(r"\s*[A-Za-z0-9+/]{60}")
 _BEGIN: Final = "-----BEGIN"
-#: A rule looks at no more characters at once, since some take the square of it; a line is cut between words.
+#: Rules are applied to pieces of this many characters, cut between words, because some take quadratic time.
 _PIECE: Final = 1024
 
 
 @cache
 def rules() -> tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]:
-    """Give the rules: what each finds, which hints a text has that it can match and its pattern.
+    """Return the rules, each with its kind, its hints and its pattern. A text that matches contains one of the hints.
 
     Raises
     ------
@@ -76,38 +76,38 @@ def rules() -> tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]:
     named = re.compile(
         rf"(?i)(?<![a-z])(?:{words})[\"']?\s*(?:=>|:=|[:=])\s*(?:[\"'](?P<quoted>[^\"']{{4,}})[\"']|(?!bearer|basic)(?P<secret>[^\s\"',;&)}}\]]{{6,}}))"
     )
-    found: list[tuple[str, tuple[str, ...], re.Pattern[str]]] = []
+    imported: list[tuple[str, tuple[str, ...], re.Pattern[str]]] = []
     plugins: dict[str, Any] = get_mapping_from_secret_type_to_class()
     for name, plugin in plugins.items():
         if hints := _PLUGINS.get(plugin.__module__.rpartition(".")[2]):
-            found += [(name, hints, rule) for rule in plugin.denylist]
+            imported += [(name, hints, rule) for rule in plugin.denylist]
     return (
-        *found, ("Private Key", (_BEGIN,), _MATERIAL), ("Authorization", _NAMES[-2:], _BEARER),
+        *imported, ("Private Key", (_BEGIN,), _MATERIAL), ("Authorization", _NAMES[-2:], _BEARER),
         ("Secret Keyword", _NAMES[:-2], named), ("E-mail", ("@",), _EMAIL),
     )  # fmt: skip
 
 
 @cache
-def _signs() -> frozenset[str]:
-    """Give the hints that are looked for as they are; those of `_NAMES` in any case."""
+def _exact_hints() -> frozenset[str]:
+    """Return the hints that are case-sensitive: all except `_NAMES`."""
     return frozenset(hint for _, hints, _ in rules() for hint in hints) - set(_NAMES)
 
 
 def mask(texts: Sequence[str]) -> Iterator[tuple[int, str, Counter[str]]]:
-    """Mask the secrets of lines.
+    """Mask the secrets in lines.
 
-    What a line becomes depends on it alone, and masked again it stays as it is: lines that are masked each time they
-    are read can be compared.
+    The result for a line depends on that line alone, and masking it again changes nothing. So lines that are masked each time
+    they are read can be compared.
 
     Parameters
     ----------
     texts : sequence of str
-        Lines; the more at once, the less each costs.
+        Lines. A call with many lines costs less per line.
 
     Yields
     ------
     int, str, Counter
-        Of each line in which something was masked: its place, what it is now, and how much of each kind was masked.
+        For each line in which something was masked: its index, the masked line, and the number of secrets by kind.
 
     Raises
     ------
@@ -116,35 +116,35 @@ def mask(texts: Sequence[str]) -> Iterator[tuple[int, str, Counter[str]]]:
 
     Examples
     --------
-    >>> for place, text, kinds in mask(["loss=0.3 tokens=1234", "HF_TOKEN=hf_abcdefghijkl by ann@example.org"]):
-    ...     print(place, text, dict(kinds))
+    >>> for index, text, kinds in mask(["loss=0.3 tokens=1234", "HF_TOKEN=hf_abcdefghijkl by ann@example.org"]):
+    ...     print(index, text, dict(kinds))
     1 HF_TOKEN=[masked] by [masked] {'Secret Keyword': 1, 'E-mail': 1}
     """
-    # Of all lines together first: most logs have few of the hints, and these are then looked for in each line.
+    # First search all lines together: most logs contain few of the hints, and only those are looked for in each line.
     whole = "\n".join(texts)
-    signs = [sign for sign in _signs() if sign in whole]
+    exact_hints = [hint for hint in _exact_hints() if hint in whole]
     whole = whole.lower()
     names = [name for name in _NAMES if name in whole]
-    for place, text in enumerate(texts):
-        hints = [sign for sign in signs if sign in text]
-        low = text.lower() if names else ""
-        if (named := [name for name in names if name in low]) and _NAMED.search(low):
-            hints += named
+    for index, text in enumerate(texts):
+        hints = [hint for hint in exact_hints if hint in text]
+        lowered = text.lower() if names else ""
+        if (names_in_text := [name for name in names if name in lowered]) and _NAMED.search(lowered):
+            hints += names_in_text
         if not hints and not _BASE64.match(text):
             continue
         kinds: Counter[str] = Counter()
-        new = _masked(text, _able(tuple(hints)), kinds)
+        masked = _masked(text, _applicable(tuple(hints)), kinds)
         if kinds:
-            yield place, new, kinds
+            yield index, masked, kinds
 
 
 class Mask:
-    """Masks lines, and counts what it has masked.
+    """Masks lines, and counts the secrets.
 
     Attributes
     ----------
     counts : Counter
-        What was masked, by kind.
+        The number of masked secrets by kind.
 
     Examples
     --------
@@ -157,59 +157,59 @@ class Mask:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        rules()  # raises here where they are missing
+        rules()  # raises here, and not later, if detect-secrets is missing
 
     @property
     def worth(self) -> str:
-        """A pattern in RE2's syntax for the lines that may hold a secret."""
-        return f"{'|'.join(map(re.escape, sorted(_signs())))}|(?i:{'|'.join(_NAMES)})|^\\s*[^ ]{{60,}}\\s*$"
+        """A pattern in RE2's syntax that every line with a secret matches."""
+        return f"{'|'.join(map(re.escape, sorted(_exact_hints())))}|(?i:{'|'.join(_NAMES)})|^\\s*[^ ]{{60,}}\\s*$"
 
     def __call__(self, text: str) -> str:
-        """Give the line with its secrets masked."""
+        """Return the line with its secrets masked."""
         return self.each([text])[0]
 
     def each(self, texts: Sequence[str]) -> list[str]:
-        """Give lines with their secrets masked."""
-        found = list(texts)
-        for place, text, kinds in mask(texts):
-            found[place] = text
+        """Return the lines with their secrets masked."""
+        masked = list(texts)
+        for index, text, kinds in mask(texts):
+            masked[index] = text
             self.counts += kinds
-        return found
+        return masked
 
 
 @cache
-def _able(hints: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """Give the rules that can match a text with these hints."""
+def _applicable(hints: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """Return the rules that can match a text with these hints."""
     return tuple((name, rule) for name, has, rule in rules() if rule is _MATERIAL or not set(hints).isdisjoint(has))
 
 
-def _masked(text: str, able: tuple[tuple[str, re.Pattern[str]], ...], kinds: Counter[str]) -> str:
-    """Mask until nothing more is found: what stands beside a secret may be one, once that is masked."""
+def _masked(text: str, applicable: tuple[tuple[str, re.Pattern[str]], ...], kinds: Counter[str]) -> str:
+    """Mask until nothing more matches: the text beside a secret may match once that secret is masked."""
     while True:
         before = text
-        # Cut at other places the second time: a secret may lie across a cut.
+        # The second pass cuts at other positions, because a secret may lie across a cut.
         for start in (0, _PIECE // 2)[: 1 + (len(text) > _PIECE)]:
-            text = "".join(_piece(piece, able, kinds) for piece in _pieces(text, start))
+            text = "".join(_piece(piece, applicable, kinds) for piece in _pieces(text, start))
         if text == before:
             return text
 
 
-def _piece(text: str, able: tuple[tuple[str, re.Pattern[str]], ...], kinds: Counter[str]) -> str:
-    for name, rule in able:
-        text = rule.sub(lambda match, name=name: _instead(name, match, kinds), text)  # type: ignore[misc]
+def _piece(text: str, applicable: tuple[tuple[str, re.Pattern[str]], ...], kinds: Counter[str]) -> str:
+    for name, rule in applicable:
+        text = rule.sub(lambda match, name=name: _replacement(name, match, kinds), text)  # type: ignore[misc]
     return text
 
 
-def _instead(name: str, match: re.Match[str], kinds: Counter[str]) -> str:
-    """Give what stands in place of a match: of one with a group for the secret, only that is it."""
-    place = next((p for p in match.re.groupindex.values() if match.start(p) >= 0), 0)
-    if not place and match.re.groups == 1 and name == "Basic Auth Credentials":
-        place = 1
-    start, end = (at - match.start() for at in match.span(place))
+def _replacement(name: str, match: re.Match[str], kinds: Counter[str]) -> str:
+    """Return the replacement of a match. If the pattern has a group for the secret, only that group is masked."""
+    group = next((g for g in match.re.groupindex.values() if match.start(g) >= 0), 0)
+    if not group and match.re.groups == 1 and name == "Basic Auth Credentials":
+        group = 1
+    start, end = (at - match.start() for at in match.span(group))
     secret = match[0][start:end]
     if "[masked" in secret or (name == "Secret Keyword" and _NUMBER.match(secret)):
         return match[0]
-    if not place:  # what stands around it, a quote or a space, is none of the secret
+    if not group:  # quotes and spaces around the secret are not part of it
         start += len(secret) - len(secret.lstrip(" \t\"'=:"))
         end -= len(secret) - len(secret.rstrip(" \t\"'"))
     kinds[name] += 1
@@ -217,12 +217,12 @@ def _instead(name: str, match: re.Match[str], kinds: Counter[str]) -> str:
 
 
 def _pieces(text: str, start: int) -> Iterator[str]:
-    """Cut a long line between words, where it has any; the first piece ends at `start` at the latest, unless that is 0."""
-    at, most = 0, start or _PIECE
+    """Cut a long line into pieces, between words if possible. The first piece has at most `start` characters if that is not 0."""
+    at, size = 0, start or _PIECE
     while at < len(text):
-        end = at + most
+        end = at + size
         if end < len(text):
-            gap = max(text.rfind(sign, at + most // 2, end) for sign in " \t,;")
+            gap = max(text.rfind(sign, at + size // 2, end) for sign in " \t,;")
             end = gap if gap > 0 else end
         yield text[at:end]
-        at, most = end, _PIECE
+        at, size = end, _PIECE

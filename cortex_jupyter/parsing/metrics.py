@@ -1,9 +1,9 @@
-r"""What numbers a line reports: `loss=0.31 step=400`, JSON, dicts, progress bars, tables, as the common libraries write them.
+r"""The numbers that a line reports: `loss=0.31 step=400`, JSON, dicts, progress bars and tables of the common libraries.
 
-A line is read by its *shape*, the line with `MARK` in place of each number or id, so that a rule runs once per kind of
-line and not once per line.
+We parse the *shape* of a line: the line with `MARK` in place of each number or id. So a rule runs once per shape, not once per
+line.
 
-Read are: `name=1`, `name: 1`, logfmt; JSON objects and Python dicts (Hugging Face Transformers), nested ones with dotted
+Supported forms: `name=1`, `name: 1`, logfmt; JSON objects and Python dicts (Hugging Face Transformers), nested ones with dotted
 names; the postfix of tqdm and Lightning (`loss=0.3, v_num=0`); Keras (`- loss: 0.3 - acc: 0.9`); XGBoost and LightGBM
 (`[12]\ttrain-rmse:0.3`); fairseq and Megatron (`| loss 8.1 | lm loss: 9.8E+00 |`); the PyTorch examples
 (`Epoch: [0][10/500]\tLoss 6.9 (7.0)`, `Train Epoch: 1 [640/60000 (1%)]\tLoss: 0.3`); scikit-learn (`loss = 0.3`).
@@ -18,20 +18,20 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-#: Stands in a shape for each number or id.
+#: The placeholder for a number or an id in a shape.
 MARK: Final = "\0"
 
 
 @dataclass(slots=True)
 class Reading:
-    """What the lines of one shape report.
+    """The metrics that lines of one shape report.
 
     Parameters
     ----------
     values : dict
-        Name to the place of its number among the line's tokens; a float where the shape itself says NaN or infinity.
+        Name to the index of its number among the line's marks; a float if the shape itself says NaN or infinity.
     step, epoch, bar, rank, tag : int or None
-        Places of the step, of the epoch, of the `10` in a bar's `10/100`, of the rank, of what may be a `[rank3]`.
+        Indices of the step, the epoch, the `10` in a bar's `10/100`, the rank, and a number in brackets that may be a rank.
     """
 
     values: dict[str, int | float] = field(default_factory=dict)
@@ -50,7 +50,7 @@ _WORDS: Final = re.compile(r"[A-Za-z_][\w.@/%+'-]*(?: [A-Za-z_(][\w.@/%+')-]*){0
 _PIPED: Final = re.compile(rf"\s*([A-Za-z_][\w.@/ ()-]*?)\s*[:=]?\s+{_VALUE}\s*\Z")
 _AVERAGED: Final = re.compile(rf"\s*([A-Za-z_][\w.@/-]*)\s+{_VALUE}\s*\(\s*\0\)")
 _LEVELS: Final = re.compile(r"(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\s+")
-#: A word for the step before its number; the first group that a line has counts.
+#: Words for the step before its number; the first group that a line contains counts.
 _STEPS: Final = tuple(
     re.compile(rf"(?i)(?<![\w./])(?:{words})[\"']?\s*[:=#]?\s*[\[(]?\s*\0(?![\w\0]|[-:.]\0)")
     for words in (r"(?:\w+[_/])?global[_ ]step", "steps?", "iterations?|iter|updates?|num_updates", "rounds?|batch|it")
@@ -65,21 +65,21 @@ _STEP_NAMES: Final = frozenset(
      "num_updates", "round", "batch", "it", "rank", "global_rank"}
 )  # fmt: skip
 _EPOCHS: Final = frozenset({"epoch", "epochs"})
-#: Numbers that say where, who or when, and not how well.
+#: Names of numbers that identify or locate something, and are not metrics.
 _OTHER: Final = frozenset(
     {"pid", "tid", "thread", "port", "seed", "line", "lineno", "level", "ts", "timestamp", "@timestamp", "date",
      "local_rank", "node_rank", "world_size", "v_num", "eta", "id", "uid", "gid", "version", "http"}
 )  # fmt: skip
 #: The same at the end of several words: `Booting worker with pid: 7`.
 _WHO: Final = frozenset({"pid", "tid", "port", "id", "uid", "gid"})
-#: Code and values that pytest, rich and pip show of an error.
+#: Lines of source code and values in error reports of pytest, rich and pip.
 _CODE: Final = re.compile(r"\s*│|> |E {3}")
-#: Names of a JSON line that hold a time.
+#: Keys of a JSON line that hold a time.
 _TIMES: Final = frozenset({"time", "t", "created", "msecs", "relativecreated", "asctime"})
 
 
 def read(shape: str) -> Reading | None:
-    r"""Tell what lines of a shape report.
+    r"""Return the metrics that lines of a shape report.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def read(shape: str) -> Reading | None:
     Returns
     -------
     Reading or None
-        None where there is neither a value nor an epoch.
+        None if there is neither a value nor an epoch.
 
     Examples
     --------
@@ -99,47 +99,47 @@ def read(shape: str) -> Reading | None:
     >>> read("[\0]\ttrain-rmse:\0\teval-rmse:\0").values, read("listening on \0:\0") is None
     ({'train-rmse': 1, 'eval-rmse': 2}, True)
     """
-    found = Reading()
+    reading = Reading()
     if _CODE.match(shape):
         return None
     if shape.rstrip().endswith("}") and "{" in shape:
-        _object(shape[shape.index("{") :], shape.count(MARK, 0, shape.index("{")), found)
-    if not found.values:
-        _pairs(shape, found)
-        _columns(shape, found)
+        _object(shape[shape.index("{") :], shape.count(MARK, 0, shape.index("{")), reading)
+    if not reading.values:
+        _pairs(shape, reading)
+        _columns(shape, reading)
     for kind in _STEPS:
         if (step := kind.search(shape)) is not None:
-            found.step = _place(shape, step.end())
+            reading.step = _place(shape, step.end())
             break
     if (epoch := _EPOCH.search(shape)) is not None:
-        found.epoch = _place(shape, epoch.end())
-        found.values.setdefault("epoch", found.epoch)
+        reading.epoch = _place(shape, epoch.end())
+        reading.values.setdefault("epoch", reading.epoch)
     if (bar := _BAR.search(shape)) is not None:
-        found.bar = _place(shape, shape.index(MARK, bar.start()) + 1)
-    if found.step is None and (turn := _ROUND.match(shape)) is not None:
-        found.step = _place(shape, turn.end())
+        reading.bar = _place(shape, shape.index(MARK, bar.start()) + 1)
+    if reading.step is None and (turn := _ROUND.match(shape)) is not None:
+        reading.step = _place(shape, turn.end())
     if (rank := _RANK.search(shape)) is not None:
-        found.rank = _place(shape, rank.end())
+        reading.rank = _place(shape, rank.end())
     if (tag := _TAG.search(shape)) is not None:
-        found.tag = _place(shape, tag.end())
-    found.values = {
+        reading.tag = _place(shape, tag.end())
+    reading.values = {
         name: at
-        for name, at in found.values.items()
+        for name, at in reading.values.items()
         if (words := name.lower().split())
         and name.lower() not in _STEP_NAMES | _OTHER
         and words[-1] not in _WHO
         and (name == "epoch" or words[-1] not in _EPOCHS)
     }
-    return found if found.values else None
+    return reading if reading.values else None
 
 
 def _place(shape: str, end: int) -> int:
-    """Give the place of the last mark before `end`."""
+    """Return the index of the last mark before `end`."""
     return shape.count(MARK, 0, end) - 1
 
 
-def _pairs(shape: str, found: Reading) -> None:
-    """Find `name=1` and `name: 1`; `name:1` only in a row of several, since one is a line of a file or a port."""
+def _pairs(shape: str, reading: Reading) -> None:
+    """Find `name=1` and `name: 1`. `name:1` counts only if the line has several, because one may be a port or a file's line."""
     close = [m for m in _PAIR.finditer(shape) if m["sep"] == ":"]
     row = len(close) > 1 or _ROUND.match(shape) is not None
     before = 0
@@ -150,11 +150,11 @@ def _pairs(shape: str, found: Reading) -> None:
             name = _name(left, spaced="=" not in match["sep"] or match["sep"] != "=", first=before == 0)
         before = match.end()
         if name:
-            found.values.setdefault(name, _value(shape, match["value"], at))
+            reading.values.setdefault(name, _value(shape, match["value"], at))
 
 
 def _name(left: str, *, spaced: bool, first: bool) -> str | None:
-    """Give the name that stands at the end of what precedes a separator: a word, or a few where they stand apart."""
+    """Return the name at the end of the text before a separator: a word, or several words that are set off from the rest."""
     last = _LAST.search(left)
     if last is None or "\0" in last[1]:
         return None
@@ -167,8 +167,8 @@ def _name(left: str, *, spaced: bool, first: bool) -> str | None:
     return last[1].rstrip("'")
 
 
-def _columns(shape: str, found: Reading) -> None:
-    """Find what stands in columns: `| loss 8.1 | ppl 279`, and `Loss 6.9 (7.0)` between tabs."""
+def _columns(shape: str, reading: Reading) -> None:
+    """Find values in columns: `| loss 8.1 | ppl 279`, and `Loss 6.9 (7.0)` between tabs."""
     if f"{MARK}%|" in shape:  # a bar
         return
     pieces = shape.split("|")
@@ -179,7 +179,7 @@ def _columns(shape: str, found: Reading) -> None:
             if match := rule.match(part):
                 name = match[1].strip()
                 if "\0" not in name:
-                    found.values.setdefault(name, _value(shape, match["value"], at + match.start("value")))
+                    reading.values.setdefault(name, _value(shape, match["value"], at + match.start("value")))
             at += len(part) + 1
 
 
@@ -187,13 +187,13 @@ def _value(shape: str, text: str, at: int) -> int | float:
     return shape.count(MARK, 0, at) if text == MARK else float(text)
 
 
-#: Above every number that a log is likely to hold, and exact as a float: stands for the mark of that place.
+#: This plus its index replaces each mark before JSON is parsed: larger than numbers in logs, and exact as a float.
 _SENTINEL: Final = 9_007_100_000_000_000
 _MARKED: Final = re.compile(r"90071\d{11}")
 _NAN: Final = re.compile(r"(?<=[:\s])(-?)(?:nan|NaN|inf|Infinity)(?=\s*[,}\]])")
 
 
-def _object(text: str, before: int, found: Reading) -> None:
+def _object(text: str, before: int, reading: Reading) -> None:
     """Find the numbers of a JSON object or a Python dict."""
     places = iter(range(before, before + text.count(MARK)))
     marked = re.sub(MARK, lambda _: str(_SENTINEL + next(places)), text)
@@ -204,33 +204,33 @@ def _object(text: str, before: int, found: Reading) -> None:
     except (ValueError, RecursionError):
         try:
             doc = ast.literal_eval(_NAN.sub("1e999", marked))
-            texts = True  # since Transformers 5 its dicts hold numbers as text
+            texts = True  # since Transformers 5, its dicts hold numbers as strings
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return
     if isinstance(doc, dict):
-        _walk(doc, "", found, texts=texts)
+        _walk(doc, "", reading, texts=texts)
 
 
-#: Numbers that lie deeper are nobody's metric; and Python ends at a thousand.
+#: Numbers nested deeper than this are no metrics; and Python's recursion limit is a thousand.
 _DEEP: Final = 100
 
 
-def _walk(doc: dict[Any, Any], prefix: str, found: Reading, *, texts: bool) -> None:
+def _walk(doc: dict[Any, Any], prefix: str, reading: Reading, *, texts: bool) -> None:
     for key, value in doc.items():
-        if not isinstance(key, str) or _MARKED.search(key):  # a name with a number in it is another in each line
+        if not isinstance(key, str) or _MARKED.search(key):  # a key with a number in it differs from line to line
             continue
         name = prefix + key
         number = int(value) if texts and isinstance(value, str) and value.isdecimal() else value
         if isinstance(number, dict):
             if prefix.count(".") < _DEEP:
-                _walk(number, f"{name}.", found, texts=texts)
+                _walk(number, f"{name}.", reading, texts=texts)
         elif isinstance(number, bool) or not isinstance(number, int | float) or key.lower() in _TIMES:
             continue
         elif isinstance(number, float):
             if not math.isfinite(number):
-                found.values.setdefault(name, math.nan if texts else number)
+                reading.values.setdefault(name, math.nan if texts else number)
         elif number >= _SENTINEL:
-            found.values.setdefault(name, number - _SENTINEL)
+            reading.values.setdefault(name, number - _SENTINEL)
 
 
 _NUMBER: Final = re.compile(
@@ -241,7 +241,7 @@ _MANY: Final = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, None: 1.0}
 
 
 def number(token: str) -> float | None:
-    """Give the number that a token is, its unit left off; None where it is none.
+    """Return a token as a number, without its unit; None if it is not a number.
 
     Examples
     --------

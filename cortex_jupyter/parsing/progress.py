@@ -1,6 +1,7 @@
-"""Progress bars as numbers: what a bar of tqdm, rich, pip, Keras or alive-progress says at one moment.
+"""Parsing of progress bars: the numbers in a bar of tqdm, rich, pip, Keras or alive-progress.
 
-`js/src/text/progress.ts` reads the same in the page; `tests/parsing/fixtures/progress.json` holds both to the same answers.
+`js/src/store/parsing/progress.ts` does the same in the page; `tests/parsing/fixtures/progress.json` holds both to the same
+answers.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ from cortex_jupyter.parsing.fields import plain
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A bar at one moment. What it does not say is None, or empty.
+    """The state of a bar. Values that the bar does not show are None or empty.
 
     Parameters
     ----------
     label : str
     fraction : float or None
-        Of the whole, 0 to 1.
+        Finished part of the whole, 0 to 1.
     step, total : float or None
-        In `unit`; bytes where the unit is `B`.
+        In `unit`; bytes if the unit is `B`.
     rate : float or None
         `unit` per second.
     unit : str
-        `it`, `B`, `step`, `examples` ... as the bar names it.
+        The bar's own word: `it`, `B`, `step`, `examples` ...
     elapsed, remaining : float or None
         Seconds.
     rest : str
-        What the program adds: `loss=0.31`.
+        Text that the program adds: `loss=0.31`.
     """
 
     label: str
@@ -44,18 +45,18 @@ class Progress:
     rest: str = ""
 
 
-#: A bar is no longer than this, characters.
+#: Longest line that is parsed as a bar (characters).
 _REACH: Final = 1000
 _NUMBER: Final = r"\d+(?:\.\d+)?"
 _SIZE: Final = rf"(?:{_NUMBER}\s?[kKMGTP]?)"
 _CLOCK: Final = r"(?:\d+ days?, )?(?:\d+:)?\d+:\d\d(?:\.\d+)?"
 _TIMES: Final = rf"\[({_CLOCK})(?:<({_CLOCK}|\?))?,\s*([^,\]]*)(?:,\s*([^\]]*))?\]"
-#: tqdm (https://tqdm.github.io: `bar_format`): what stands around its bar; then its form without a total.
+#: tqdm (https://tqdm.github.io: `bar_format`): the parts before and after its bar, and its form without a total.
 _BEFORE: Final = re.compile(r"(\d{1,3})%\|")
 _TQDM: Final = re.compile(rf"[^|]*\|\s*({_SIZE})(?:/({_SIZE}))?(?: {_TIMES})?\s*$")
 _DRAWN: Final = re.compile(r"[█▏▎▍▌▋▊▉#\d ]*\|")
 _OPEN: Final = re.compile(rf"^(?:(.*?):\s+)?({_SIZE})([A-Za-z]+) {_TIMES}\s*$")
-#: Lines of rich's bars, heavy or plain, with whatever columns around; Keras 3, pip and uv draw the same.
+#: rich's bars, heavy or plain, with any columns around them; Keras 3, pip and uv draw the same.
 _LINE: Final = re.compile(r"^(.*?)[━╸╺─╾]{5,}(.*)$")
 _KERAS: Final = re.compile(r"^\s*(\d+)/(\d+|Unknown) \[[=>.]+\](.*)$")
 _ALIVE: Final = re.compile(
@@ -73,17 +74,17 @@ _SIGNS: Final = ("%|", "━", " [=", " [>", "%] in ", "it [", "/s]")
 
 
 def progress(text: str) -> Progress | None:
-    r"""Read a progress bar.
+    r"""Parse a progress bar.
 
     Parameters
     ----------
     text : str
-        A line; of one that a bar has redrawn (`\r`) what it shows last.
+        A line. If a bar was redrawn in it (`\r`), its last state counts.
 
     Returns
     -------
     Progress or None
-        None where the line is none.
+        None if the line is not a progress bar.
 
     Notes
     -----
@@ -102,14 +103,14 @@ def progress(text: str) -> Progress | None:
         return None
     if bar := _tqdm(line):
         return bar
-    for form, read in _FORMS:
-        if (found := form.match(line)) and (bar := read(found)):
+    for form, parse in _FORMS:
+        if (match := form.match(line)) and (bar := parse(match)):
             return bar
     return None
 
 
 def _last(text: str) -> str:
-    """Give what a bar left on its line: the last that is not blank of what carriage returns part."""
+    """Return the last state of a bar: the last part of the line, split at carriage returns, that is not blank."""
     if "\r" in text:
         text = text[-4 * _REACH :] if len(text) > 4 * _REACH else text
         parts = [part for part in text.split("\r") if plain(part).strip()]
@@ -120,28 +121,28 @@ def _last(text: str) -> str:
 
 def _tqdm(line: str) -> Progress | None:
     share = _BEFORE.search(line)
-    found = share and _TQDM.match(line, share.end())
-    if not share or not found or not (found[3] or (found[2] and _DRAWN.match(line, share.end()))):
+    match = share and _TQDM.match(line, share.end())
+    if not share or not match or not (match[3] or (match[2] and _DRAWN.match(line, share.end()))):
         return None
-    step, total, elapsed, remaining, rate, rest = found.groups()
-    known, at = _size(total), _size(step)
-    fraction = at / known if at is not None and known else int(share[1]) / 100
+    step_text, total_text, elapsed, remaining, rate, rest = match.groups()
+    total, step = _size(total_text), _size(step_text)
+    fraction = step / total if step is not None and total else int(share[1]) / 100
     speed, unit = _rate(rate or "")
     label = _label(line[: share.start()])
-    return Progress(label, fraction, at, known, speed, unit, _seconds(elapsed), _seconds(remaining), _tail(rest))
+    return Progress(label, fraction, step, total, speed, unit, _seconds(elapsed), _seconds(remaining), _tail(rest))
 
 
-def _open(found: re.Match[str]) -> Progress:
-    label, step, unit, elapsed, remaining, rate, rest = found.groups()
+def _open(match: re.Match[str]) -> Progress:
+    label, step, unit, elapsed, remaining, rate, rest = match.groups()
     speed, _ = _rate(rate)
     return Progress(
         _label(label), None, _size(step), None, speed, unit, _seconds(elapsed), _seconds(remaining), _tail(rest)
     )
 
 
-def _line(found: re.Match[str]) -> Progress | None:
-    """Read a drawn line with numbers around it; without any it is a rule."""
-    before, after = found[1], found[2]
+def _line(match: re.Match[str]) -> Progress | None:
+    """Parse a drawn line with numbers around it. Without numbers it is only a ruler, and the result is None."""
+    before, after = match[1], match[2]
     share, parts = _SHARE.search(after), _PARTS.search(after)
     keras = re.match(r"^\s*(\d+)/(\d+)\s*$", before)
     step = total = fraction = None
@@ -164,25 +165,25 @@ def _line(found: re.Match[str]) -> Progress | None:
     return Progress(_label(before), fraction, step, total, rate, unit or named, elapsed, remaining, rest)
 
 
-def _keras(found: re.Match[str]) -> Progress:
-    step, after = float(found[1]), found[3]
-    total = float(found[2]) if found[2].isdecimal() else None
+def _keras(match: re.Match[str]) -> Progress:
+    step, after = float(match[1]), match[3]
+    total = float(match[2]) if match[2].isdecimal() else None
     rate, _ = _rate(after)
     elapsed, remaining = _when(after, done=step == total)
-    said = [part for part in after.split(" - ")[1:] if not re.match(r"\s*(?:ETA|\d+s?\b)(?!.*: \d+\.)", part)]
+    metrics = [part for part in after.split(" - ")[1:] if not re.match(r"\s*(?:ETA|\d+s?\b)(?!.*: \d+\.)", part)]
     return Progress(
-        "", step / total if total else None, step, total, rate, "step", elapsed, remaining, " - ".join(said).strip()
+        "", step / total if total else None, step, total, rate, "step", elapsed, remaining, " - ".join(metrics).strip()
     )
 
 
-def _alive(found: re.Match[str]) -> Progress:
-    label, step, total, share, elapsed, speeds, rest = found.groups()
+def _alive(match: re.Match[str]) -> Progress:
+    label, step_text, total_text, share, elapsed, speeds, rest = match.groups()
     rate, unit = _rate(speeds)
     if rate is None and (bare := re.match(rf"~?({_NUMBER})/s", speeds)):
         rate = float(bare[1])
     _, remaining = _when(speeds, done=False)
-    at, known = (float(step), float(total)) if step else (None, None)
-    return Progress(_label(label), int(share) / 100, at, known, rate, unit, float(elapsed), remaining, rest.strip())
+    step, total = (float(step_text), float(total_text)) if step_text else (None, None)
+    return Progress(_label(label), int(share) / 100, step, total, rate, unit, float(elapsed), remaining, rest.strip())
 
 
 _FORMS: Final = ((_KERAS, _keras), (_LINE, _line), (_ALIVE, _alive), (_OPEN, _open))
@@ -204,22 +205,22 @@ def _size(text: str | None) -> float | None:
 
 
 def _rate(text: str) -> tuple[float | None, str]:
-    """Read units per second, also where the bar gives seconds per unit."""
-    if found := _SPEED.search(text):
-        return float(found[1]) * _SCALE[found[2][:1].lower()], "B" if found[3] in ("b", "B") else found[3]
-    if found := _SLOW.search(text):
-        each = float(found[1]) * {"s": 1.0, "ms": 1e-3, "us": 1e-6}[found[2]]
-        return (1 / each if each else None), found[3]
+    """Parse a rate as units per second; the bar may show seconds per unit instead."""
+    if match := _SPEED.search(text):
+        return float(match[1]) * _SCALE[match[2][:1].lower()], "B" if match[3] in ("b", "B") else match[3]
+    if match := _SLOW.search(text):
+        each = float(match[1]) * {"s": 1.0, "ms": 1e-3, "us": 1e-6}[match[2]]
+        return (1 / each if each else None), match[3]
     return None, ""
 
 
 def _when(text: str, *, done: bool) -> tuple[float | None, float | None]:
-    """Read the one time that such a bar shows: what is left, and once it is done what it took."""
-    found = _WHEN.search(_SLOW.sub("", text))
-    if found is None:
+    """Parse the only time that such a bar shows: the remaining time, or the elapsed time once it is done."""
+    match = _WHEN.search(_SLOW.sub("", text))
+    if match is None:
         return None, None
-    value = _seconds(found[2])
-    return (value, None) if done and not found[1] else (None, value)
+    value = _seconds(match[2])
+    return (value, None) if done and not match[1] else (None, value)
 
 
 def _seconds(text: str | None) -> float | None:

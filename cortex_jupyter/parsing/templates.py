@@ -1,8 +1,8 @@
-"""Lines that say the same with other values, as one template: Drain on the shapes of lines.
+"""Templates: lines that are equal except for their values, found by Drain on the shapes of lines.
 
-He, Zhu, Zheng, Lyu: Drain: An Online Log Parsing Approach with Fixed Depth Tree, ICWS 2017. It is 80 lines, and runs here
-once per shape (a line with its numbers masked) and not once per line; the library of that name has had no release since
-2022 and brings three more.
+He, Zhu, Zheng, Lyu: Drain: An Online Log Parsing Approach with Fixed Depth Tree, ICWS 2017. It is 80 lines, and runs once per
+shape (a line with its numbers masked), not once per line. The library of that name has had no release since 2022 and depends
+on three more.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import Final
 
 from cortex_jupyter.parsing.metrics import MARK
 
-#: What stands in a template for what varies.
+#: The placeholder in a template for words that vary.
 ANY: Final = "<*>"
-#: Lines are one template where at least this share of their words is the same.
+#: Lines belong to one template if at least this share of their words is the same.
 _SAME: Final = 0.5
-#: Of a line so many words are compared; a node of the tree has at most so many branches.
+#: The number of words of a line that are compared, and the maximum of branches of a node of the tree.
 _WORDS: Final = 60
 _BRANCHES: Final = 100
 _RUN: Final = re.compile(r"<\*>(?:[-:./,+]?<\*>)+")
-#: What a progress bar has drawn so far.
+#: The drawn part of a progress bar.
 _DRAWN: Final = re.compile(r"\|[#█▏▎▍▌▋▊▉ =>.\0]{3,}\||(?<=\[)[=>.]{5,}(?=\])|[━╸╺─╾]{5,}")
 _SIGNED: Final = re.compile(r"(?<=[\s=:([,])[-+]<\*>")
 
 
 @dataclass(slots=True)
 class Template:
-    """Words, of which those that vary are `ANY`.
+    """A template as a list of words; those that vary are `ANY`.
 
     Parameters
     ----------
     words : list of str
     count : int
-        Lines.
+        The number of lines.
     """
 
     words: list[str]
@@ -42,52 +42,52 @@ class Template:
 
     @property
     def text(self) -> str:
-        """The template as a person reads it."""
+        """The template as text."""
         return _SIGNED.sub(ANY, _RUN.sub(ANY, " ".join(self.words)))
 
 
 @dataclass(slots=True)
 class Templates:
-    r"""Templates, as they are found.
+    r"""The templates of the lines so far.
 
     Examples
     --------
-    >>> found = Templates()
-    >>> [found.add(line) for line in ("user alice logged in", "user bob logged in", "disk \0 full", "user carol logged in")]
+    >>> templates = Templates()
+    >>> [templates.add(line) for line in ("user alice logged in", "user bob logged in", "disk \0 full", "user carol logged in")]
     [0, 0, 1, 0]
-    >>> [(t.text, t.count) for t in found.all]
+    >>> [(t.text, t.count) for t in templates.all]
     [('user <*> logged in', 3), ('disk <*> full', 1)]
     """
 
     all: list[Template] = field(default_factory=list)
-    #: Number of words and the first of them (`ANY` where it has a value) to the templates that begin so.
+    #: From the number of words and the first word (`ANY` if it contains a value) to the indices of such templates.
     _tree: dict[tuple[int, str], list[int]] = field(default_factory=dict)
     _firsts: dict[int, set[str]] = field(default_factory=dict)
 
     def add(self, shape: str, count: int = 1) -> int:
-        """Give the number of the template of a shape, a new one where none is like it.
+        """Add lines of a shape, and return the index of their template: the most similar one, or a new one.
 
         Parameters
         ----------
         shape : str
             A line with `MARK` for each value.
         count : int
-            Lines that have this shape.
+            The number of lines that have this shape.
         """
         if "|" in shape or "━" in shape or "[" in shape:
             shape = _DRAWN.sub(lambda bar: f"|{MARK}|" if bar[0][0] == "|" else MARK, shape)
         words = shape.replace(MARK, ANY).split(maxsplit=_WORDS)
         key = (len(words), self._first(words))
-        near = self._tree.setdefault(key, [])
+        candidates = self._tree.setdefault(key, [])
         best, number = 0.0, -1
-        for at in near:
-            share = _alike(self.all[at].words, words)
+        for candidate in candidates:
+            share = _similarity(self.all[candidate].words, words)
             if share > best:
-                best, number = share, at
+                best, number = share, candidate
         if number < 0 or best < _SAME:
             number = len(self.all)
             self.all.append(Template(words))
-            near.append(number)
+            candidates.append(number)
         template = self.all[number]
         template.count += count
         template.words = [a if a == b else _common(a, b) for a, b in zip(template.words, words, strict=True)]
@@ -103,8 +103,8 @@ class Templates:
         return ANY
 
 
-def _alike(template: list[str], words: list[str]) -> float:
-    """Give the share of words that are the same; a value counts half, so that a template of values draws nothing in."""
+def _similarity(template: list[str], words: list[str]) -> float:
+    """Return the share of equal words. A value counts half, so that a template of values does not attract every line."""
     if not words:
         return 1.0
     same = sum(
@@ -115,9 +115,9 @@ def _alike(template: list[str], words: list[str]) -> float:
 
 
 def _common(a: str, b: str) -> str:
-    """Give a word for two that differ: what precedes `=` or `:` stays."""
+    """Return a word for two that differ. The part before `=` or `:` stays if it is the same."""
     for sign in ("=", ":"):
-        head, found, _ = a.partition(sign)
-        if found and b.startswith(head + sign):
+        head, separator, _ = a.partition(sign)
+        if separator and b.startswith(head + sign):
             return f"{head}{sign}{ANY}"
     return ANY

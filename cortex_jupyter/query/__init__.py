@@ -1,1 +1,1 @@
-"""Which lines a reader wants: the query language, conditions on fields, regular expressions that cannot run away."""
+"""Selection of lines: the query language, conditions on fields, and regular expressions with a time limit."""

@@ -1,4 +1,4 @@
-"""What answering a query may take: records, characters and seconds."""
+"""Bounds of an answer to a query: records, characters and seconds."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from cortex_jupyter.query.pattern import SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Records of a page where `limit` is not given, and at most.
+#: Records of a page by default, and the largest `limit`.
 LIMIT: Final = 1000
-MOST: Final = 10_000
-#: Characters of text of a page, and seconds that looking for it takes, at most; see `Bound`.
+MAX_LIMIT: Final = 10_000
+#: Maximum size of a page (characters of text) and maximum time to find it (seconds); see `Bound`.
 PAGE_SIZE: Final = 32 << 20
 QUERY_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Where a page ends although there is more: its cursor goes on from there.
+    """The size and time after which a page ends early. Its cursor goes on from there.
 
     Parameters
     ----------
     size : int, optional
-        Characters of its records' texts; one record it has however long that is.
+        Characters of its records' texts. A page has at least one record, whatever its length.
     end : float, optional
-        When it is to be there, by `time.monotonic`. It goes on until at least something has been looked at.
+        Deadline, by `time.monotonic`. It counts only after some entries were read, so that each page makes progress.
     gone : callable, optional
-        True when nobody waits for it any more.
+        Returns True when no reader waits for the page any more.
     """
 
     size: int = PAGE_SIZE
@@ -39,34 +39,34 @@ class Bound:
 
     @classmethod
     def within(cls, seconds: float, size: int, gone: Callable[[], bool]) -> Self:
-        """Give the bound of a page that is begun now."""
+        """Return the bound of a page that begins now."""
         return cls(size, time.monotonic() + seconds, gone)
 
     @property
     def over(self) -> bool:
-        """Whether the time is over."""
+        """Whether the deadline has passed, or no reader waits any more."""
         return time.monotonic() >= self.end or self.gone()
 
 
-#: That of callers who have all the time they want.
-PATIENT: Final = Bound()
+#: The bound without a deadline.
+NO_DEADLINE: Final = Bound()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What answering a query may take.
+    """The limits on answering a query.
 
     Parameters
     ----------
     pattern_s : float, optional
-        Seconds of computing of one pattern for the lines of one batch.
+        CPU time of one pattern for the lines of one batch (seconds).
     query_s : float, optional
-        Seconds after which a page or a search ends with what it has, and a cursor to go on.
+        After this many seconds, a page or a search ends with its results so far, and a cursor to go on.
     page_records, page_size : int, optional
-        Records of a page, and characters of their texts.
+        Maximum of a page: records, and characters of their texts.
     """
 
     pattern_s: float = SECONDS
     query_s: float = QUERY_S
-    page_records: int = MOST
+    page_records: int = MAX_LIMIT
     page_size: int = PAGE_SIZE

@@ -1,8 +1,8 @@
-"""Conditions on a field of a line, `status>=500`: read once, tested on texts; js/src/text/conditions.ts does the same.
+"""Conditions on a field of a line, such as `status>=500`. js/src/store/asking/where.ts does the same in the page.
 
-A field is what a person would call so: a key of a JSON object (also behind a text, and `meta.step` within one), else the
-first `key=value`, `key: value` or `'key': value` in the text. `tests/query/fixtures/where.json` holds Python, HTTP, the
-command line and the viewer to the same answers.
+A field is a key of a JSON object (which may follow a text; `meta.step` is a nested key), else the first `key=value`,
+`key: value` or `'key': value` in the text. `tests/query/fixtures/where.json` holds Python, HTTP, the command line and the
+viewer to the same answers.
 """
 
 from __future__ import annotations
@@ -26,52 +26,52 @@ _NUMBER: Final = re.compile(
     r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)%?\Z", re.IGNORECASE
 )
 _HINT: Final = 'write `field op value`: status>=500, loss<0.1, user="a b", path~/api; op is one of = != < <= > >= ~ !~'
-#: An object is looked for behind so many braces of a line's text.
+#: A JSON object is looked for at this many opening braces of a line.
 _TRIES: Final = 4
 
 Condition = tuple[str, str, str]
 
 
 def conditions(text: str) -> list[Condition]:
-    r"""Read conditions, several with `and` between.
+    r"""Parse one condition, or several that are joined by `and`.
 
     Parameters
     ----------
     text : str
-        `field op value`; a value with spaces or quotes stands in double quotes.
+        `field op value`. A value with spaces or quotes must be in double quotes.
 
     Returns
     -------
     list of (field, op, value)
-        `op` is one of `=`, `!=`, `<`, `<=`, `>`, `>=` (numbers), `~` and `!~` (contains, does not).
+        `op` is one of `=`, `!=`, `<`, `<=`, `>`, `>=` (numbers), `~` (contains) and `!~` (does not contain).
 
     Raises
     ------
     BadQuery
-        It is none.
+        The text is not a condition.
 
     Examples
     --------
     >>> conditions('status>=500 and path ~ "/api v1"')
     [('status', '>=', '500'), ('path', '~', '/api v1')]
     """
-    found: list[Condition] = []
+    parsed: list[Condition] = []
     at = 0
     while match := _CONDITION.match(text, at):
         key, op, value, _ = match.groups()
         if value.startswith('"'):
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
-        found.append((key, _SAME.get(op, op), value))
+        parsed.append((key, _SAME.get(op, op), value))
         at = match.end()
         if at == len(text) and not match[4].strip():
-            return found
+            return parsed
     raise BadQuery(f"where={text[:60]!r} is no condition on a field", _HINT)
 
 
 def holds(condition: Condition) -> Callable[[str], bool]:
-    """Give the test of a condition; a line without the field passes none.
+    """Return a function that tests a line. A line without the field passes no condition.
 
-    Numbers are compared as numbers, everything else as text whose case does not count.
+    Numbers are compared as numbers, all other values as text, ignoring case.
 
     Parameters
     ----------
@@ -83,12 +83,12 @@ def holds(condition: Condition) -> Callable[[str], bool]:
     >>> low("epoch 3 loss=0.05"), low('{"loss": 0.2}'), low("no such field")
     (True, False, False)
     """
-    key, op, wanted = condition
+    key, op, operand = condition
     pair = re.compile(
         r"(?<![A-Za-z0-9_.@/-])" + re.escape(key)
         + r"""["']?(?:[ \t]+=[ \t]+|=|:[ \t]*)("(?:[^"\\]|\\.)*"|'[^']*'|[^ \t\r\n,;|()[\]{}"'][^ \t\r\n,;|)\]}"']*)"""
     )  # fmt: skip
-    head, number, text = key.split(".")[0], _number(wanted), wanted.lower()
+    head, number, text = key.split(".")[0], _number(operand), operand.lower()
 
     def test(line: str) -> bool:
         if head not in line:
@@ -98,9 +98,9 @@ def holds(condition: Condition) -> Callable[[str], bool]:
             return False
         if op in ("~", "!~"):
             return (text in value.lower()) == (op == "~")
-        mine = _number(value)
-        if mine is not None and number is not None:
-            return _COMPARE[op](mine, number)
+        field_number = _number(value)
+        if field_number is not None and number is not None:
+            return _COMPARE[op](field_number, number)
         return op in ("=", "!=") and (value.lower() == text) == (op == "=")
 
     return test
@@ -131,9 +131,9 @@ def _value(line: str, key: str, pair: re.Pattern[str]) -> str | None:
                 doc = orjson.loads(line[at:])
             except orjson.JSONDecodeError:
                 continue
-            found = _said(doc, key)
-            if found is not None:
-                return found
+            value = _json_value(doc, key)
+            if value is not None:
+                return value
             break
     match = pair.search(line)
     if match is None:
@@ -144,7 +144,7 @@ def _value(line: str, key: str, pair: re.Pattern[str]) -> str | None:
     return value[1:-1] if value.startswith("'") else value
 
 
-def _said(doc: Any, key: str) -> str | None:
+def _json_value(doc: Any, key: str) -> str | None:
     if isinstance(doc, dict) and key in doc:
         doc = doc[key]
     else:

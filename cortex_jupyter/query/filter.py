@@ -1,4 +1,4 @@
-"""Which records of a batch a query wants."""
+"""The filter that a query applies to each batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cortex_jupyter.model import STREAMS
 from cortex_jupyter.parsing.level import LEVELS, level
-from cortex_jupyter.query.sources import named
+from cortex_jupyter.query.sources import matches_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.pattern import Finder
     from cortex_jupyter.query.sources import Runs
 
-    #: Gives the positions of a batch's records that are wanted.
-    Keep = Callable[[Batch], Sequence[int]]
+    #: Returns the positions of the records of a batch that match.
+    RowFilter = Callable[[Batch], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """A filter for `Feed.frames` and for pages: the positions of a batch that are wanted.
+    """The filter of a query, as a `RowFilter`.
 
     Parameters
     ----------
     pod, container : str, optional
-        Exact name or glob, or several with commas between: no Kubernetes name holds one.
+        Exact name or glob, or several separated by commas, which no Kubernetes name contains.
     run : Runs, optional
-        Which runs of containers.
+        Runs of containers.
     stream : str, optional
         One of `STREAMS`.
     level : str, optional
-        The least of `LEVELS` that is wanted.
+        The lowest level to include, one of `LEVELS`.
     grep, exclude : list of Finder
-        Patterns of which each, none has to be in a text.
+        Patterns that a text must all contain, and patterns that it must not contain.
     where : list of callable
-        Truthy for a text whose field is as it should be; each has to hold.
+        Conditions on fields; a text must pass them all.
 
     Examples
     --------
@@ -60,37 +60,37 @@ class Filter:
     where: Sequence[Callable[[str], object]] = ()
 
     def __call__(self, batch: Batch) -> Sequence[int]:
-        """Give the positions, cheap tests first: the source once per batch, the level, which is dearest, last.
+        """Return the positions that match. Cheap tests come first (the source, once per batch); the level costs most.
 
         Raises
         ------
         TooSlow
         """
-        found: Sequence[int] = range(len(batch))
+        rows: Sequence[int] = range(len(batch))
         if self.pod or self.container or self.run:
-            sids = {id_ for id_, source in batch.sources.items() if self._from(source)}
+            sids = {id_ for id_, source in batch.sources.items() if self._includes(source)}
             if len(sids) < len(batch.sources):
-                found = [i for i, sid in enumerate(batch.sids) if sid in sids]
+                rows = [i for i, sid in enumerate(batch.sids) if sid in sids]
         if self.stream:
             code, streams = STREAMS.index(self.stream), batch.streams
-            found = [i for i in found if streams[i] == code]
+            rows = [i for i in rows if streams[i] == code]
         texts = batch.texts
         for pattern in self.grep:
-            found = pattern.among(texts, found)
-        for wanted in self.where:
-            found = [i for i in found if wanted(texts[i])]
+            rows = pattern.among(texts, rows)
+        for condition in self.where:
+            rows = [i for i in rows if condition(texts[i])]
         for pattern in self.exclude:
-            unwanted = set(pattern.among(texts, found))
-            found = [i for i in found if i not in unwanted]
+            excluded = set(pattern.among(texts, rows))
+            rows = [i for i in rows if i not in excluded]
         if self.level:
             levels: frozenset[str | None] = frozenset(LEVELS[LEVELS.index(self.level) :])
             if "info" in levels:
-                levels |= {None}  # what a program prints is information
-            found = [i for i in found if level(texts[i]) in levels]
-        return found
+                levels |= {None}  # a line without a level counts as information
+            rows = [i for i in rows if level(texts[i]) in levels]
+        return rows
 
-    def _from(self, source: dict[str, Any]) -> bool:
+    def _includes(self, source: dict[str, Any]) -> bool:
         pod, container = source["pod"], source["container"]
-        if not (named(pod, self.pod) and named(container, self.container)):
+        if not (matches_name(pod, self.pod) and matches_name(container, self.container)):
             return False
         return self.run is None or self.run.wants(pod, container, source.get("run", 0))

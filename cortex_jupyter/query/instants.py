@@ -20,9 +20,9 @@ _HINT: Final = "write a duration such as 90s, 10m, 2h, 1d or 1h30m, or an RFC 33
 
 
 def duration(text: str) -> int | None:
-    """Read a duration to ns; None where `text` is none.
+    """Parse a duration and return it in ns; None if the text is not a duration.
 
-    Units are `ms`, `s`, `m`, `h`, `d` and `w`: those of Go (kubectl's `--since`), with days and weeks.
+    Units are `ms`, `s`, `m`, `h`, `d` and `w`: those of Go (kubectl's `--since`), and days and weeks.
 
     Examples
     --------
@@ -35,26 +35,26 @@ def duration(text: str) -> int | None:
 
 
 def instant(name: str, value: object, now: int) -> int | None:
-    """Give the moment that a value of `since` or `until` means.
+    """Return the time that a value of `since` or `until` means.
 
     Parameters
     ----------
     name : str
-        The parameter, for the error.
+        The parameter's name, for the error.
     value : str, timedelta or datetime
-        A duration back from now, a time (UTC where it names no zone), or `all`.
+        A duration back from now, a time (UTC if it has no zone), or `all`.
     now : int
-        ns since the epoch.
+        ns since the Unix epoch.
 
     Returns
     -------
     int or None
-        ns since the epoch; None for `all`.
+        ns since the Unix epoch; None for `all`.
 
     Raises
     ------
     BadQuery
-        It is none of these.
+        The value is none of these.
 
     Examples
     --------
@@ -69,18 +69,18 @@ def instant(name: str, value: object, now: int) -> int | None:
     text = value.strip() if isinstance(value, str) else ""
     if text.lower() == "all" and name == "since":
         return None
-    back = duration(text)
-    if back is not None:
-        return max(0, now - back)
+    elapsed = duration(text)
+    if elapsed is not None:
+        return max(0, now - elapsed)
     try:
         return parse_rfc3339(text)
     except ValueError:
         pass
-    every = ", or all" if name == "since" else ""
-    unit = f"did you mean {text}s? " if text.isdecimal() else ""
-    raise BadQuery(f"{name}={str(value)[:60]!r} is no duration and no time", f"{unit}{_HINT}{every}")
+    or_all = ", or all" if name == "since" else ""
+    suggestion = f"did you mean {text}s? " if text.isdecimal() else ""
+    raise BadQuery(f"{name}={str(value)[:60]!r} is no duration and no time", f"{suggestion}{_HINT}{or_all}")
 
 
 def _exact(delta: timedelta) -> int:
-    """Give ns without the rounding of `total_seconds`."""
+    """Return a duration in ns, without the rounding of `total_seconds`."""
     return (delta.days * 86400 + delta.seconds) * _SECOND + delta.microseconds * 1000

@@ -1,4 +1,4 @@
-"""The query of `logs`: one definition for HTTP, the CLI and Python (DESIGN section 4.1)."""
+"""The query language: one definition for HTTP, the command line and Python (docs/reference/tasks-and-queries.md)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import Cursor
 from cortex_jupyter.parsing.level import ALIASES, LEVELS
-from cortex_jupyter.query.bounds import LIMIT, MOST, Bound, Bounds
+from cortex_jupyter.query.bounds import LIMIT, MAX_LIMIT, Bound, Bounds
 from cortex_jupyter.query.conditions import conditions, holds
 from cortex_jupyter.query.filter import Filter
 from cortex_jupyter.query.instants import duration, instant
@@ -21,66 +21,66 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from cortex_jupyter.model import Source
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
 
 #: The parameters, in the order in which they are documented.
 NAMES: Final = (
     "follow", "since", "until", "tail", "limit", "before", "after", "pod", "container", "run", "stream", "level",
     "grep", "exclude", "where", "timestamps", "pretty",
 )  # fmt: skip
-#: Those of them that may be given several times, as a list in Python; each has to hold.
+#: Parameters that may occur several times (in Python: as a list). A line must satisfy each of them.
 SEVERAL: Final = ("grep", "exclude", "where")
-#: So often at most, all together: each may take its time for each batch.
-_EACH: Final = 50
+#: Maximum number of these in a query, because each may use its full time for each batch.
+_MAX_PATTERNS: Final = 50
 
-#: With one of these no default window holds; a run that is asked for may have ended long before any.
+#: A query with one of these has no default window. A run that is asked for may have ended long before any window.
 _WINDOWED: Final = frozenset({"since", "before", "after", "run"})
 
 _TRUE, _FALSE = frozenset({"", "1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
 class SourceStore(Protocol):
-    """A store of recordings, as far as a query has to read it."""
+    """The part of a store that a query needs."""
 
     def sources(self, recording: int, /) -> Mapping[int, tuple[Source, object]]:
-        """Give the sources of a recording by id."""
+        """Return the sources of a recording by id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
-    """Which records are asked for, and how they are written.
+    """A query: the records to return, and how to write them.
 
     Parameters
     ----------
     follow : bool
-        Go on with what is yet to come.
+        Continue with new records.
     since, until : int or None
-        ns since the epoch, both inclusive; None for no bound.
+        Window (ns since the Unix epoch), both ends inclusive; None for no bound.
     tail : int or None
-        Only that many of the newest.
+        Only this many records, the newest.
     limit : int
-        Records of a page.
+        Maximum number of records of a page.
     before, after : Cursor or None
         Where a page begins.
     pod, container : str or None
-        Exact name, or a glob (`train-*`), or several with commas between.
+        Exact name or glob (`train-*`), or several separated by commas.
     run : Runs or None
-        Which runs of containers: `0` is the first, `-1` the newest (and those to come), `-2` the one before it, which is what
-        `kubectl logs --previous` gives; `POD/CONTAINER/0` is of one container; several with commas between.
+        Runs of containers: `0` is the first, `-1` the newest (and later ones), `-2` the one before the newest, like `kubectl
+        logs --previous`. `POD/CONTAINER/0` means one container. Several are separated by commas.
     stream : str or None
-        `stdout` or `stderr`. Kubernetes before 1.32 does not tell; such lines are in neither.
+        `stdout` or `stderr`. Before Kubernetes 1.32 the stream is unknown, so such lines match neither.
     level : str or None
-        At least this level. Lines of which none can be told count as `info`: what a program prints is information.
+        The lowest level to include. Lines without a level count as `info`.
     grep, exclude : tuple of str
-        Regular expressions that a line must, must not contain; see `query.pattern` for their bounds.
+        Regular expressions that a line must contain, or must not contain; see `query.pattern` for their limits.
     where : tuple of str
-        Conditions on fields, `status>=500`; see `query.conditions`.
+        Conditions on fields, such as `status>=500`; see `query.conditions`.
     timestamps, pretty : bool
-        For text: with each line's time; JSON lines spread out.
+        For text: write each line's time; spread JSON over several lines.
     bounds : Bounds
-        What answering it may take.
+        Limits on answering the query.
     raw : dict
-        The parameters as they were given, as strings; lists of them where there are several.
+        The parameters as the caller wrote them, as strings or lists of strings.
     """
 
     follow: bool = False
@@ -112,24 +112,24 @@ class LogQuery:
         now: int | None = None,
         allowed: frozenset[str] | None = None,
     ) -> Self:
-        """Read and check parameters.
+        """Parse and check parameters.
 
         Parameters
         ----------
         values : mapping
-            Strings as in a URL, or typed: bool, int, timedelta, datetime, Cursor; lists of strings for `SEVERAL`. None and (but for the switches) an
-            empty string mean that it is not given.
+            Strings as in a URL, or typed values: bool, int, timedelta, datetime, Cursor; lists of strings for `SEVERAL`. None
+            means that a parameter is absent; so does an empty string, except for the switches.
         default_since : str, optional
-            What holds where `since` is not given and no cursor and no run is.
+            The window if there is neither `since`, nor a cursor, nor a run.
         now : int, optional
-            ns since the epoch, for durations.
+            The time from which durations count back (ns since the Unix epoch).
         allowed : frozenset of str, optional
-            The names that may occur here. Those that are no parameter of a query are the caller's and ignored.
+            The names that may occur. Those that are not parameters of a query belong to the caller and are ignored.
 
         Raises
         ------
         BadQuery
-            What is wrong, and how it should be.
+            A parameter is unknown or invalid.
 
         Examples
         --------
@@ -146,27 +146,27 @@ class LogQuery:
         for name in values:
             if name not in names:
                 raise _unknown(name, names)
-        given = {
+        present = {
             k: v for k, v in values.items()
             if k in NAMES and v is not None and (v != "" or k in ("follow", "timestamps", "pretty"))
         }  # fmt: skip
         now = time.time_ns() if now is None else now
-        read: dict[str, Any] = {k: _READ[k](k, v) for k, v in given.items() if k in _READ}
-        read |= {k: instant(k, given[k], now) for k in ("since", "until") if k in given}
-        if not _WINDOWED & given.keys():
+        read: dict[str, Any] = {k: _READ[k](k, v) for k, v in present.items() if k in _READ}
+        read |= {k: instant(k, present[k], now) for k in ("since", "until") if k in present}
+        if not _WINDOWED & present.keys():
             read["since"] = instant("since", default_since, now)
-        query = cls(**read, raw={k: _raw(v) for k, v in given.items()})
+        query = cls(**read, raw={k: _raw(v) for k, v in present.items()})
         query._check()
         return query
 
     def with_default_since(self, since: str, now: int | None = None) -> Self:
-        """Give the query with another window, where none was asked for."""
+        """Return the query with another default window, if the user has not chosen one."""
         if _WINDOWED & self.raw.keys():
             return self
         return replace(self, since=instant("since", since, time.time_ns() if now is None else now))
 
     def ahead(self, by: int) -> Self:
-        """Give the query with its durations counted back from a clock that is so many ns ahead.
+        """Return the query with its durations counted back from a clock that is ahead by this many ns.
 
         Examples
         --------
@@ -182,16 +182,16 @@ class LogQuery:
         return replace(self, **moved) if moved and by else self
 
     def among(self, store: SourceStore, recording: int) -> Self:
-        """Give the query for one recording: what counts its runs from the newest is counted now; it may read the store."""
+        """Return the query for one recording: negative runs now count from its newest run. This may read the store."""
         if self.run is None or self.run.counted:
             return self
         sources = [source for source, _ in store.sources(recording).values()]
         return replace(self, run=self.run.among((s.pod, s.container, s.run) for s in sources))
 
-    def keep(self) -> Keep | None:
-        """Give the filter for `Feed.frames` and for pages, None where nothing is filtered.
+    def keep(self) -> RowFilter | None:
+        """Return the filter for batches; None if every record matches.
 
-        It decodes and matches, so it is to be called from a thread. What it needs is compiled here, once.
+        Patterns are compiled here, once. Call the filter in a thread, because it decodes and matches.
         """
         if not any((self.pod, self.container, self.run, self.stream, self.level, self.grep, self.exclude, self.where)):
             return None
@@ -202,13 +202,13 @@ class LogQuery:
             run=self.run,
             stream=self.stream,
             level=self.level,
-            grep=[finder("grep", one, seconds) for one in self.grep],
-            exclude=[finder("exclude", one, seconds) for one in self.exclude],
-            where=[holds(one) for text in self.where for one in conditions(text)],
+            grep=[finder("grep", pattern, seconds) for pattern in self.grep],
+            exclude=[finder("exclude", pattern, seconds) for pattern in self.exclude],
+            where=[holds(condition) for text in self.where for condition in conditions(text)],
         )
 
     def bound(self, gone: Callable[[], bool] = lambda: False) -> Bound:
-        """Give the bound of a page, or of a tail, that is looked for from now on, until whoever asked is gone."""
+        """Return the bound of a page or a tail that begins now; `gone` returns True when its reader has left."""
         return Bound.within(self.bounds.query_s, self.bounds.page_size, gone)
 
     def _check(self) -> None:
@@ -218,20 +218,20 @@ class LogQuery:
             raise BadQuery("tail is given with a cursor", "tail is for the newest records; with a cursor use limit")
         if self.since is not None and self.until is not None and self.since > self.until:
             raise BadQuery("since is later than until", "the window is from since to until")
-        if len(self.grep) + len(self.exclude) + len(self.where) > _EACH:
-            raise BadQuery(f"there are more than {_EACH} patterns and conditions", "join patterns by |")
-        self.keep()  # patterns are checked here, before anything is done
+        if len(self.grep) + len(self.exclude) + len(self.where) > _MAX_PATTERNS:
+            raise BadQuery(f"there are more than {_MAX_PATTERNS} patterns and conditions", "join patterns with |")
+        self.keep()  # checks the patterns before any work is done
 
 
 def _unknown(name: str, names: frozenset[str]) -> BadQuery:
-    near = difflib.get_close_matches(name, sorted(names), 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"parameters are {', '.join(n for n in NAMES if n in names)}"
+    similar = difflib.get_close_matches(name, sorted(names), 1)
+    hint = f"did you mean {similar[0]!r}?" if similar else f"parameters are {', '.join(n for n in NAMES if n in names)}"
     return BadQuery(f"there is no parameter {name[:60]!r}", hint)
 
 
 def _raw(value: object) -> str | list[str]:
     if isinstance(value, list | tuple):
-        return str(value[0]) if len(value) == 1 else [str(one) for one in value]
+        return str(value[0]) if len(value) == 1 else [str(item) for item in value]
     return _text(value)
 
 
@@ -248,12 +248,12 @@ def _switch(name: str, value: object) -> bool:
 
 def _count(name: str, value: object) -> int:
     text = _text(value).strip()
-    least, most = (1, MOST) if name == "limit" else (0, 1 << 53)
+    minimum, maximum = (1, MAX_LIMIT) if name == "limit" else (0, 1 << 53)
     number = int(text) if text.lstrip("+-").isdecimal() and len(text) < 20 else None  # noqa: PLR2004 - int() is bounded
-    if number is None or not least <= number <= most:
-        what = f"a number from {least} to {most}" if name == "limit" else "a number, 0 or more"
-        more = "; `newer` and `older` lead to the other pages" if number is not None and number > most else ""
-        raise BadQuery(f"{name}={text[:60]!r} is not {what}", f"{name} is {what}{more}")
+    if number is None or not minimum <= number <= maximum:
+        expected = f"a number from {minimum} to {maximum}" if name == "limit" else "a number, 0 or more"
+        more = "; `newer` and `older` lead to the other pages" if number is not None and number > maximum else ""
+        raise BadQuery(f"{name}={text[:60]!r} is not {expected}", f"{name} is {expected}{more}")
     return number
 
 
@@ -263,7 +263,7 @@ def _cursor(_: str, value: object) -> Cursor:
 
 def _word(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise BadQuery(f"{name}={str(value)[:60]!r} is no text", f"give {name} as a string")
+        raise BadQuery(f"{name}={str(value)[:60]!r} is not a string", f"write {name} as a string")
     return value
 
 
@@ -272,17 +272,17 @@ def _runs(name: str, value: object) -> Runs:
 
 
 def _words(name: str, value: object) -> tuple[str, ...]:
-    several = value if isinstance(value, list | tuple) else [value]
-    return tuple(word for one in several if (word := _word(name, one)))
+    items = value if isinstance(value, list | tuple) else [value]
+    return tuple(word for item in items if (word := _word(name, item)))
 
 
 def _choice(name: str, value: object) -> str:
-    known = {"stdout": "stdout", "stderr": "stderr"} if name == "stream" else ALIASES
-    found = known.get(str(value).strip().lower())
-    if found is None:
+    choices = {"stdout": "stdout", "stderr": "stderr"} if name == "stream" else ALIASES
+    choice = choices.get(str(value).strip().lower())
+    if choice is None:
         words = ("stdout", "stderr") if name == "stream" else LEVELS
         raise BadQuery(f"{name}={str(value)[:60]!r} is no {name}", f"{name} is one of {', '.join(words)}")
-    return found
+    return choice
 
 
 _READ: Final = {

@@ -1,8 +1,7 @@
-"""A pattern looked for in a process of its own, which ends itself where that takes too long.
+"""Search for a pattern in a separate process, which ends itself if that takes too long.
 
-Python's `re` holds the interpreter while it matches and cannot be interrupted, so a pattern that runs away would stop a
-server, or a kernel, for good. The process (`python -m cortex_jupyter.query.regex_worker`) has the same `re`: what matches
-does not depend on where it is looked for.
+Python's `re` holds the interpreter lock while it matches and cannot be interrupted, so a runaway pattern would stop a server or
+a kernel for good. The process (`python -m cortex_jupyter.query.regex_worker`) uses the same `re`, so the matches are the same.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from typing import Final
 
 from cortex_jupyter.errors import CortexError, TooSlow
 
-#: Before each question: how many bytes it has.
+#: The header of each request: its size in bytes.
 _SIZE: Final = struct.Struct("<Q")
-#: Processes that wait for the next question.
-_KEPT: Final = 2
-_idle: list[_Matcher] = []
+#: Maximum number of idle processes that are kept for the next request.
+_MAX_IDLE: Final = 2
+_idle: list[_Worker] = []
 
 
-class _Matcher:
-    """One process."""
+class _Worker:
+    """A process that searches."""
 
     def __init__(self) -> None:
-        # -P: an `re.py` in the current folder must not be executed as the user of a server.
+        # -P: without it, Python would import (and run) an `re.py` from the current folder.
         pipe, command = subprocess.PIPE, (sys.executable, "-P", "-m", "cortex_jupyter.query.regex_worker")
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe)  # noqa: S603 - ours
 
     def ask(self, question: bytes, answers: int) -> bytes:
-        """Give its answer; less than that where it has ended."""
+        """Send a request and return its answer, which is shorter than `answers` if the process has ended."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -51,18 +50,18 @@ class _Matcher:
         return self.process.returncode
 
 
-def found(pattern: str, texts: list[str], reach: int, seconds: float) -> bytes:
-    r"""Tell of each text whether it holds a pattern, 1 or 0.
+def search(pattern: str, texts: list[str], reach: int, seconds: float) -> bytes:
+    r"""Return for each text whether it contains a pattern, 1 or 0.
 
     Parameters
     ----------
     pattern : str
-        One that `re` takes.
+        A valid pattern of `re`.
     texts : list of str
     reach : int
-        How far into a text is looked, characters.
+        Only this many characters of a text are searched.
     seconds : float
-        Of computing, for all of them.
+        Maximum CPU time for all texts.
 
     Raises
     ------
@@ -70,19 +69,19 @@ def found(pattern: str, texts: list[str], reach: int, seconds: float) -> bytes:
 
     Examples
     --------
-    >>> found("(?:ab|a[b])*c", ["ababc", "abab"], 100, 2.0)
+    >>> search("(?:ab|a[b])*c", ["ababc", "abab"], 100, 2.0)
     b'\x01\x00'
     """
     try:
-        matcher = _idle.pop()
-    except IndexError:  # asked of threads, so not by looking first
-        matcher = _Matcher()
-    answer = matcher.ask(marshal.dumps((pattern, texts, reach, seconds)), len(texts))
+        worker = _idle.pop()
+    except IndexError:  # several threads call this, so checking first would not be safe
+        worker = _Worker()
+    answer = worker.ask(marshal.dumps((pattern, texts, reach, seconds)), len(texts))
     if len(answer) == len(texts):
-        _idle.append(matcher) if len(_idle) < _KEPT else matcher.end()
+        _idle.append(worker) if len(_idle) < _MAX_IDLE else worker.end()
         return answer
-    if (code := matcher.end()) != -signal.SIGVTALRM:
-        raise CortexError(f"the process that looks for {pattern[:60]!r} ended with {code}", "try again")
+    if (code := worker.end()) != -signal.SIGVTALRM:
+        raise CortexError(f"the process that searches for {pattern[:60]!r} ended with exit code {code}", "try again")
     raise TooSlow.of(pattern, seconds)
 
 
@@ -96,17 +95,17 @@ os.register_at_fork(after_in_child=_idle.clear)
 
 
 def main() -> None:
-    """Answer questions until there are no more."""
-    os.nice(5)  # who waits for a line comes first
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the kernel or program that asks
+    """Answer requests until standard input ends."""
+    os.nice(5)  # delivering lines to readers comes first
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is meant for the kernel or program that started us
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
     read, write = sys.stdin.buffer, sys.stdout.buffer
     while size := read.read(_SIZE.size):
         pattern, texts, reach, seconds = marshal.loads(read.read(*_SIZE.unpack(size)))  # noqa: S302 - our parent's
-        search = re.compile(pattern).search
-        # The system counts what is computed here and ends this process, whatever `re` is doing.
+        find = re.compile(pattern).search
+        # The kernel counts our CPU time and ends this process when it is used up, even while `re` is matching.
         signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-        answer = bytes(search(text, 0, reach) is not None for text in texts)
+        answer = bytes(find(text, 0, reach) is not None for text in texts)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         write.write(answer)
         write.flush()

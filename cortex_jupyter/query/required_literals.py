@@ -1,4 +1,4 @@
-"""What a line must hold for a pattern to match, so that most lines need not be asked."""
+"""The texts that a line must contain for a pattern to match. Searching for them first rules out most lines."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from cortex_jupyter.query.pattern import REPEATS, plain
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Different texts that are looked for one by one; and letters that are, where case does not count, also signs beyond ASCII.
-_SEVERAL: Final = 8
-_KIN: Final = frozenset("kKsSiI")
+#: The maximum of alternative texts, which are searched for one by one.
+_MAX_TEXTS: Final = 8
+#: Letters that equal a character beyond ASCII if case is ignored.
+_CASE_VARIANTS: Final = frozenset("kKsSiI")
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
-    """Texts of which each line that matches holds one.
+class RequiredLiterals:
+    """Texts of which every matching line contains at least one.
 
     Parameters
     ----------
     texts : tuple of str
-        None where nothing is known: an empty tuple.
+        Empty if nothing is known.
     whole : bool
-        Holding one is a match.
+        Every line that contains one of the texts matches.
     fold : bool
-        In small or capital letters, each as it likes.
+        The texts count in any case.
     """
 
     texts: tuple[str, ...] = ()
@@ -36,57 +37,58 @@ class Needed:
     fold: bool = False
 
 
-def needed(pattern: str) -> Needed:
-    r"""Tell what a line with a match holds.
+def required_literals(pattern: str) -> RequiredLiterals:
+    r"""Return the texts of which a matching line contains one.
 
     Parameters
     ----------
     pattern : str
-        One that `finder` takes; of an empty one, which every line matches, nothing is known.
+        A pattern that `finder` accepts. For an empty pattern, which every line matches, nothing is known.
 
     Examples
     --------
-    >>> needed("step 99"), needed("error|(low|high) loss")
-    (Needed(texts=('step 99',), whole=True, fold=False), Needed(texts=('error', ' loss'), whole=False, fold=False))
-    >>> needed(r"(?:a|b) loss=\d+ \(best\)").texts, needed("(a|b)(?P<x>step )+c?").texts, needed(r"\d+").texts
+    >>> required_literals("step 99"), required_literals("error|(low|high) loss")
+    (RequiredLiterals(texts=('step 99',), whole=True, fold=False), RequiredLiterals(texts=('error', ' loss'), whole=False, fold=False))
+    >>> required_literals(r"(?:a|b) loss=\d+ \(best\)").texts, required_literals("(a|b)(?P<x>step )+c?").texts, required_literals(r"\d+").texts
     ((' (best)',), ('step ',), ())
-    >>> needed("(?i)Traceback")  # a sign of several bytes is a k too
-    Needed(texts=('Tracebac',), whole=False, fold=True)
+    >>> required_literals("(?i)Traceback")  # k also equals a character of several bytes
+    RequiredLiterals(texts=('Tracebac',), whole=False, fold=True)
     """
-    several = tuple(dict.fromkeys(pattern.split("|")))
-    if all(text and plain(text) for text in several) and len(several) <= _SEVERAL:
-        return Needed(several, whole=len(several) == 1)  # of several `re` looks no further than `REACH`
+    alternatives = tuple(dict.fromkeys(pattern.split("|")))
+    if all(text and plain(text) for text in alternatives) and len(alternatives) <= _MAX_TEXTS:
+        # With several, a line may contain one only beyond `REACH`, where `re` does not search.
+        return RequiredLiterals(alternatives, whole=len(alternatives) == 1)
     parsed = sre.parse(pattern)
     fold = bool(parsed.state.flags & re.IGNORECASE)
-    return Needed(_texts(parsed, fold=fold), fold=fold)
+    return RequiredLiterals(_texts(parsed, fold=fold), fold=fold)
 
 
-def of_each(patterns: Iterable[str]) -> list[tuple[str, ...]]:
-    """Give the texts of those patterns of which some are known: a line that all match holds one of each."""
-    return [texts for pattern in patterns if (texts := needed(pattern).texts)]
+def literals_of_each(patterns: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the texts of each pattern that has any. A line that all patterns match contains one text of each."""
+    return [texts for pattern in patterns if (texts := required_literals(pattern).texts)]
 
 
 def _texts(items: Iterable[Any], *, fold: bool) -> tuple[str, ...]:
-    """Give the longest texts of which every match of a sequence holds one."""
+    """Return the longest texts of which every match of a sequence contains one."""
     best: tuple[str, ...] = ()
     run = ""
     for op, value in [*items, (None, None)]:
-        if op is sre.LITERAL and not 0xD800 <= value < 0xE000:  # noqa: PLR2004 - surrogates are in no text
+        if op is sre.LITERAL and not 0xD800 <= value < 0xE000:  # noqa: PLR2004 - no text contains surrogates
             char = chr(value)
-            if not fold or (char.isascii() and char not in _KIN):
+            if not fold or (char.isascii() and char not in _CASE_VARIANTS):
                 run += char
                 continue
-        found: tuple[str, ...] = (run,) if run else ()
-        best, run = _better(best, found), ""
+        literal: tuple[str, ...] = (run,) if run else ()
+        best, run = _better(best, literal), ""
         inner: tuple[str, ...] = ()
         if (op is sre.SUBPATTERN and not value[1] & re.IGNORECASE) or (op in REPEATS and value[0]):
             inner = _texts(value[-1], fold=fold)
         elif op is sre.BRANCH:
             branches = [_texts(branch, fold=fold) for branch in value[1]]
             inner = tuple(dict.fromkeys(text for branch in branches for text in branch)) if all(branches) else ()
-        best = _better(best, inner if len(inner) <= _SEVERAL else ())
+        best = _better(best, inner if len(inner) <= _MAX_TEXTS else ())
     return best
 
 
-def _better(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
-    return max(one, other, key=lambda texts: (min(map(len, texts), default=0), -len(texts)))
+def _better(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
+    return max(a, b, key=lambda texts: (min(map(len, texts), default=0), -len(texts)))

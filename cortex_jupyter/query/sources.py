@@ -1,6 +1,6 @@
-"""Which sources a query wants: by the names of pod and container, and by the run.
+"""Selection of sources by the names of pod and container, and by the run.
 
-The page has the same in js/src/text/sources.ts; tests/query/fixtures/sources.json is the table of both.
+js/src/store/asking/sources.ts does the same in the page; tests/query/fixtures/sources.json holds both to the same answers.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from cortex_jupyter.errors import BadQuery
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    #: The runs that are recorded of each container, by pod and container, ascending.
+    #: The recorded runs of each container in ascending order, by pod and container.
     Recorded = Mapping[tuple[str, str], Sequence[int]]
 
 _PART: Final = re.compile(r"(?:([^/]+)/([^/]+)/)?(-?\d{1,9}|\*)")
 
 
-def named(name: str, wanted: str | None) -> bool:
-    """Tell whether a name is wanted: any is where nothing is said, else by name or glob, several with commas between.
+def matches_name(name: str, selection: str | None) -> bool:
+    """Return whether a name matches a selection: names or globs, separated by commas. No selection matches every name.
 
     Examples
     --------
-    >>> named("train-0", "train-?"), named("train-0", "train"), named("train-0", "api,train-0"), named("train-0", None)
+    >>> matches_name("train-0", "train-?"), matches_name("train-0", "train"), matches_name("train-0", "api,train-0"), matches_name("train-0", None)
     (True, False, True, True)
     """
-    return not wanted or any(fnmatchcase(name, one.strip()) for one in wanted.split(","))
+    return not selection or any(fnmatchcase(name, glob.strip()) for glob in selection.split(","))
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Which runs of containers are wanted.
+    """A selection of runs of containers.
 
     Parameters
     ----------
     parts : tuple
-        Glob of the pod, glob of the container, and the number of the run as Kubernetes counts restarts: 0 is the first.
-        Negative ones count the recorded runs of the container from the newest: -2 is the run before it, which is what
-        `kubectl logs --previous` gives. None is every run.
+        Glob of the pod, glob of the container, and the number of the run, which is Kubernetes' restart count: 0 is the first.
+        Negative numbers count the container's recorded runs from the newest: -2 is the run before it, like `kubectl logs
+        --previous`. None means every run.
     recorded : mapping, optional
-        What negative numbers are counted in.
+        The runs in which negative numbers count.
 
     Examples
     --------
@@ -59,46 +59,48 @@ class Runs:
 
     @classmethod
     def parse(cls, text: str) -> Runs:
-        """Read numbers, each with `POD/CONTAINER/` before it or not, with commas between.
+        """Parse run numbers separated by commas, each optionally preceded by `POD/CONTAINER/`.
 
         Raises
         ------
         BadQuery
         """
-        found = []
-        for one in text.split(","):
-            read = _PART.fullmatch(one.strip())
-            if read is None:
+        parts = []
+        for part in text.split(","):
+            match = _PART.fullmatch(part.strip())
+            if match is None:
                 hint = "run=0 is the first run, run=-1 the newest, run=-2 the one before; run=POD/CONTAINER/0 is of one container"
                 raise BadQuery(f"run={text[:60]!r} is no run", hint)
-            pod, container, number = read.groups()
-            found.append((pod or "*", container or "*", None if number == "*" else int(number)))
-        return cls(tuple(found))
+            pod, container, number = match.groups()
+            parts.append((pod or "*", container or "*", None if number == "*" else int(number)))
+        return cls(tuple(parts))
 
     @property
     def counted(self) -> bool:
-        """Whether it is to be known which runs there are."""
+        """Whether the recorded runs are known, or no number is negative, so that `wants` can answer."""
         return self.recorded is not None or all(number is None or number >= 0 for *_, number in self.parts)
 
     def among(self, sources: Iterable[tuple[str, str, int]]) -> Runs:
-        """Give the same, counted in these: pod, container and run of each."""
-        found: dict[tuple[str, str], set[int]] = {}
+        """Return the selection with negative numbers counted in these sources (pod, container, run)."""
+        recorded: dict[tuple[str, str], set[int]] = {}
         for pod, container, run in sources:
-            found.setdefault((pod, container), set()).add(run)
-        return Runs(self.parts, {name: sorted(runs) for name, runs in found.items()})
+            recorded.setdefault((pod, container), set()).add(run)
+        return Runs(self.parts, {name: sorted(runs) for name, runs in recorded.items()})
 
     def wants(self, pod: str, container: str, run: int) -> bool:
-        """Tell whether one run is wanted."""
+        """Return whether the selection includes a run."""
         return any(
-            fnmatchcase(pod, of_pod) and fnmatchcase(container, of_container) and self._is(pod, container, run, number)
-            for of_pod, of_container, number in self.parts
+            fnmatchcase(pod, pod_glob)
+            and fnmatchcase(container, container_glob)
+            and self._includes(pod, container, run, number)
+            for pod_glob, container_glob, number in self.parts
         )
 
-    def _is(self, pod: str, container: str, run: int, number: int | None) -> bool:
+    def _includes(self, pod: str, container: str, run: int, number: int | None) -> bool:
         if number is None or number >= 0:
             return number is None or run == number
-        assert self.recorded is not None, "it was not said which runs there are"
+        assert self.recorded is not None, "call `among` first: the recorded runs are unknown"
         runs = self.recorded.get((pod, container), ())
-        if number == -1:  # and those that are yet to come
+        if number == -1:  # also runs that will come later
             return not runs or run >= runs[-1]
         return len(runs) >= -number and run == runs[number]

@@ -10,13 +10,13 @@ from bisect import insort
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.query.bounds import PATIENT, Bound
+from cortex_jupyter.query.bounds import NO_DEADLINE, Bound
 from cortex_jupyter.reader.pages import Page, in_order, newest
 from cortex_jupyter.reader.snapshot import Record, Snapshot, require_info
 
 if TYPE_CHECKING:
     from cortex_jupyter.model import Cursor
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.store import Readable
 
 #: A place after every record.
@@ -24,7 +24,7 @@ _AFTER_ALL: Final = (1 << 63, (1 << 63) - 1)
 
 
 def around(
-    store: Readable, recording: int, *, at: int, limit: int, keep: Keep | None = None, bound: Bound = PATIENT
+    store: Readable, recording: int, *, at: int, limit: int, keep: RowFilter | None = None, bound: Bound = NO_DEADLINE
 ) -> Page:
     """Return the records on both sides of a moment.
 
@@ -61,7 +61,13 @@ def around(
 
 
 def onward(
-    store: Readable, recording: int, *, after: Cursor, limit: int, keep: Keep | None = None, bound: Bound = PATIENT
+    store: Readable,
+    recording: int,
+    *,
+    after: Cursor,
+    limit: int,
+    keep: RowFilter | None = None,
+    bound: Bound = NO_DEADLINE,
 ) -> Page:
     """Return the oldest records after a place, by time.
 

@@ -245,7 +245,7 @@ class Connection:
         if self.cluster is None and person is not None:
             raise NoCluster("there is no cluster that could say who may read")
         if self.cluster is not None:
-            await self.access.namespace(self.cluster, namespace, person)
+            await self.access.check_namespace(self.cluster, namespace, person)
 
     async def hidden(self, namespace: str, person: Person | None = None) -> dict[str, str]:
         """Return what may not be shown beside the logs of a readable namespace (`events`, `pods`), with the reason.
@@ -267,13 +267,13 @@ class Connection:
         if self.access is not None or self.cluster is None:
             return None
         try:
-            return await self._own.lacking(self.cluster, namespace)
+            return await self._own.missing_rights(self.cluster, namespace)
         except CortexError:  # no reviews, or no answer just now: the recorder finds out by trying
             return None
 
     async def mine(self, ref: TaskRef, person: Person | None = None) -> bool:
         """Return whether a task of a readable namespace may be read itself."""
-        return self.access is None or self.cluster is None or await self.access.task(self.cluster, ref, person)
+        return self.access is None or self.cluster is None or await self.access.may_read_task(self.cluster, ref, person)
 
     async def readable(self, info: Info, person: Person | None = None) -> bool:
         """Return whether a recording or an archived recording of a readable namespace may be read itself."""
@@ -282,7 +282,7 @@ class Connection:
         if info.cluster != self.cluster.id:  # this cluster cannot decide about another one's tasks
             return False
         ref = info.ref
-        return await self.mine(ref, person) and await self.access.began(
+        return await self.mine(ref, person) and await self.access.may_read_recorded(
             self.cluster, ref.namespace, start_time(info), person
         )
 
@@ -297,9 +297,9 @@ class Connection:
         await self.check(ref, person)
         if self.cluster is None or error.hint != TaskNotFound.default_hint:
             return error
-        from cortex_jupyter.cluster.tasks import meant  # noqa: PLC0415
+        from cortex_jupyter.cluster.tasks import suggest_name  # noqa: PLC0415
 
-        near = await meant(self.cluster, ref, partial(self.mine, person=person))
+        near = await suggest_name(self.cluster, ref, partial(self.mine, person=person))
         return TaskNotFound(error.message, f"did you mean {near!r}? {error.hint}") if near else error
 
     async def check(self, ref: TaskRef, person: Person | None = None) -> None:

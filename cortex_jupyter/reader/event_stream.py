@@ -216,7 +216,7 @@ class EventStream:
                         await self._send(burst.events)
                     else:
                         await self._send_with_all_cursors(slot, burst)
-                    server_metrics.sent(len(burst.events), burst.oldest(window.info.last_seq))
+                    server_metrics.count_sent(len(burst.events), burst.oldest(window.info.last_seq))
                     await self._slow_down(slot, window.recording, burst)
 
     async def _send_problem_changes(self, slot: Slot, window: Window) -> None:
@@ -251,7 +251,7 @@ class EventStream:
         await asyncio.sleep(pause)
 
     async def _send_error(self, slot: Slot, error: dict[str, str]) -> None:
-        server_metrics.refused(error["code"])
+        server_metrics.count_refusal(error["code"])
         doc = error if len(self._slots) == 1 else {"task": slot.asked, **error}
         await self._send(b"event: error\ndata: " + orjson.dumps(doc) + b"\n\n")
 

@@ -22,7 +22,7 @@ from cortex_jupyter.store.budget import NOT_HELD
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.store import Readable
 
 #: Bytes read from the store at once; bytes kept for readers that keep up.
@@ -64,7 +64,7 @@ class Feed:
         *,
         since: int | None = None,
         until: int | None = None,
-        keep: Keep | None = None,
+        keep: RowFilter | None = None,
         epoch: int | None = None,
     ) -> AsyncGenerator[Burst]:
         """Yield every event with a number above `after`, then those to come, to the end of the recording.
@@ -128,7 +128,7 @@ class Feed:
             self._leave()
 
     async def frames(
-        self, after: int = 0, *, since: int | None = None, until: int | None = None, keep: Keep | None = None
+        self, after: int = 0, *, since: int | None = None, until: int | None = None, keep: RowFilter | None = None
     ) -> AsyncGenerator[Frame]:
         """Yield the same events one by one."""
         async with aclosing(self.bursts(after, since=since, until=until, keep=keep)) as bursts:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ THREADS: Final = 4
 _POOL: Final = ThreadPoolExecutor(THREADS, "cortex-filter")
 
 
-async def run_filter(keep: Keep | None, work: Callable[..., T], *args: Any) -> T:
+async def run_filter(keep: RowFilter | None, work: Callable[..., T], *args: Any) -> T:
     """Run blocking work in a thread, like `asyncio.to_thread`; with a filter, in one of the threads for filters."""
     if keep is None:
         return await asyncio.to_thread(work, *args)

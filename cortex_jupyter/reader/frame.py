@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cortex_jupyter.model import Epochs
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
 
 #: Bytes sent at once; a block of a backlog has this size.
 BURST: Final = 1 << 16
@@ -122,7 +122,7 @@ def gathered(frames: Iterable[Frame], most: int = BURST) -> Iterator[list[Frame]
         yield group
 
 
-async def cut(frame: Frame, at: int, since: int | None, until: int | None, keep: Keep | None) -> Frame | None:
+async def cut(frame: Frame, at: int, since: int | None, until: int | None, keep: RowFilter | None) -> Frame | None:
     """Remove from a batch the records that the reader has or does not want; None if no record is left."""
     if frame.event != "log" or (keep is None and frame.within(at, since, until)):
         return frame
@@ -131,7 +131,7 @@ async def cut(frame: Frame, at: int, since: int | None, until: int | None, keep:
     return await run_filter(keep, _filtered, frame, at, since, until, keep)
 
 
-def _filtered(frame: Frame, at: int, since: int | None, until: int | None, keep: Keep | None) -> Frame | None:
+def _filtered(frame: Frame, at: int, since: int | None, until: int | None, keep: RowFilter | None) -> Frame | None:
     entry = frame.entry
     batch = Batch.decode(entry.data)
     low, high = since or 0, 1 << 63 if until is None else until

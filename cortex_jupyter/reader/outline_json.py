@@ -52,7 +52,7 @@ async def outline(recording: Recording, bins: object, *, levels: bool = False) -
         counts = await asyncio.to_thread(counts_of_recording.sources)
         # Older lines of a run are recorded as a source of their own, a part of it; add them up.
         for sid, (source, _) in sources.items():
-            part_ids = [part_id for part_id, (part, _) in sources.items() if part.of(source)]
+            part_ids = [part_id for part_id, (part, _) in sources.items() if part.is_same_run(source)]
             sources_json[sid]["lines"] = sum(counts.get(part_id, 0) for part_id in part_ids)
     doc["sources"] = [sources_json[sid] for sid, (source, _) in sources.items() if not source.part]
     for name in ("first", "last", "start", "width"):

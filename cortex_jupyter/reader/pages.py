@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cortex_jupyter.query.bounds import PATIENT, Bound
+from cortex_jupyter.query.bounds import NO_DEADLINE, Bound
 from cortex_jupyter.reader.snapshot import Record, Snapshot, records_of, require_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cortex_jupyter.model import Cursor
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.store import Readable
 
 _AFTER_ALL = (1 << 63, 0)
@@ -56,8 +56,8 @@ def newest(
     before: Cursor | None = None,
     since: int | None = None,
     until: int | None = None,
-    keep: Keep | None = None,
-    bound: Bound = PATIENT,
+    keep: RowFilter | None = None,
+    bound: Bound = NO_DEADLINE,
 ) -> Page:
     """Return the newest records of a window, or those before a cursor.
 
@@ -130,8 +130,8 @@ def following(
     limit: int,
     since: int | None = None,
     until: int | None = None,
-    keep: Keep | None = None,
-    bound: Bound = PATIENT,
+    keep: RowFilter | None = None,
+    bound: Bound = NO_DEADLINE,
 ) -> Page:
     """Return the records recorded after a cursor; over all pages, each exactly once.
 
@@ -180,7 +180,7 @@ def tail_start(
     *,
     since: int | None,
     until: int | None,
-    keep: Keep | None,
+    keep: RowFilter | None,
     bound: Bound,
 ) -> tuple[tuple[int, int] | None, int, bool]:
     """Find where the newest records of a window begin; only their places are kept in memory.

@@ -23,7 +23,7 @@ from cortex_jupyter.errors import CortexError
 from cortex_jupyter.model import Batch
 from cortex_jupyter.query.bounds import Bounds
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.query.required_literals import of_each
+from cortex_jupyter.query.required_literals import literals_of_each
 from cortex_jupyter.reader.process import event
 from cortex_jupyter.reader.snapshot import require_info
 from cortex_jupyter.telemetry import logs
@@ -31,7 +31,7 @@ from cortex_jupyter.telemetry import logs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.store import Readable
 
 #: Interval (seconds) of `progress` events: the reader sees that the search goes on, the server that it does not hang.
@@ -64,7 +64,7 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
     """
     keep = query.keep() or (lambda batch: range(len(batch)))
     may_match = _prefilter(query.grep)
-    excluded = store.held(recording).lacking(of_each(query.grep)) if isinstance(store, ArchiveStore) else set()
+    excluded = store.held(recording).lacking(literals_of_each(query.grep)) if isinstance(store, ArchiveStore) else set()
     index = store.index(recording)
     start_cursor = query.before or require_info(store, recording).cursor(
         index[-1][0] + index[-1][1] - 1 if index else 0
@@ -127,7 +127,9 @@ class _OrderedMatches:
                 )
 
 
-def _within(batch: Batch, keep: Keep, numbers: tuple[int, int], times: tuple[int, int], top: tuple[int, int]) -> Batch:
+def _within(
+    batch: Batch, keep: RowFilter, numbers: tuple[int, int], times: tuple[int, int], top: tuple[int, int]
+) -> Batch:
     """Take the wanted records with the entry's own numbers: entries are merged while a search runs."""
     seqs, ats = batch.seqs, batch.times
     return batch.take([

@@ -133,7 +133,7 @@ class Session(Connection):
             return workload.uid if known is None or not workload.is_of(known.uid) else known.uid
         if await self.readable(known, person):
             return known.uid
-        return f"{workload.uid}@{await self.access.created(self.cluster, workload.ref.namespace)}"
+        return f"{workload.uid}@{await self.access.namespace_created(self.cluster, workload.ref.namespace)}"
 
     async def _archived(self, ref: TaskRef, person: Person | None) -> Info | None:
         return None if self.archive is None else await self._newest(self.archive, ref, person)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.model import Entry
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.store import Info, Readable
 
 
@@ -61,7 +61,7 @@ class Snapshot:
         Whether a batch has been read.
     """
 
-    def __init__(self, store: Readable, recording: int, last: int, keep: Keep | None) -> None:
+    def __init__(self, store: Readable, recording: int, last: int, keep: RowFilter | None) -> None:
         self._store, self._recording, self._last, self._keep = store, recording, last, keep
         self.looked = False
         self._notices: dict[int, tuple[int, dict[str, Any]]] = {}  # time and data, by number
@@ -103,7 +103,7 @@ def require_info(store: Readable, recording: int) -> Info:
     return info
 
 
-def records_of(entry: Entry, keep: Keep | None) -> list[Record]:
+def records_of(entry: Entry, keep: RowFilter | None) -> list[Record]:
     """Return the records of a batch that a filter wants."""
     batch = Batch.decode(entry.data)
     if keep is not None:

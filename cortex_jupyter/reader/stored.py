@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from cortex_jupyter.model import Entry
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.store import Readable
@@ -37,7 +37,7 @@ def stored(
     since: int | None = None,
     until: int | None = None,
     low: tuple[int, int] | None = None,
-    keep: Keep | None = None,
+    keep: RowFilter | None = None,
 ) -> Iterator[tuple[Entry, Batch | None]]:
     """Yield the entries with numbers above `after` and up to `upto`, in order of number.
 
@@ -111,7 +111,7 @@ def tail_of(recording: Recording, query: LogQuery) -> tuple[tuple[int, int] | No
     return tail_start(recording.store, recording.id, query.tail, **window, bound=query.bound())
 
 
-async def in_thread(iterator: Iterator[T], keep: Keep | None = None) -> AsyncGenerator[T]:
+async def in_thread(iterator: Iterator[T], keep: RowFilter | None = None) -> AsyncGenerator[T]:
     """Run a blocking iterator in threads, one step at a time; with a filter, in the threads for filters."""
     nothing: Any = object()
     while (item := await run_filter(keep, next, iterator, nothing)) is not nothing:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
-from cortex_jupyter.model import TaskRef, checked_namespace
+from cortex_jupyter.model import TaskRef, check_namespace
 from cortex_jupyter.reader.state import completeness_of, gone, recorded, unasked
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def list_tasks(
         The cluster does not answer, and nothing is recorded.
     NotAllowed
     """
-    recorded_infos = await session.held(checked_namespace(namespace), person)
+    recorded_infos = await session.held(check_namespace(namespace), person)
     rows: list[dict[str, Any]] = []
     problem: CortexError | None = None
     try:

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.cluster.pods import beginning, containers
+from cortex_jupyter.cluster.pods import containers, startup
 from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.recorder.source import notices
 from cortex_jupyter.recorder.source.audit import Audit
@@ -103,7 +103,9 @@ class Sources:
             self._ids[source] = sid
             is_over = anchor.ended and not anchor.unaudited
             reader = self._readers[source] = None if is_over else self._start_reading(sid, source, anchor)
-            part, part_anchor = next(((p, a) for p, (s, a) in parts.items() if s.part == 1 and s.of(source)), (0, None))
+            part, part_anchor = next(
+                ((p, a) for p, (s, a) in parts.items() if s.part == 1 and s.is_same_run(source)), (0, None)
+            )
             # The backfill was interrupted, or had not begun.
             if (part_anchor and not part_anchor.ended) or (part == 0 and reader):
                 self._start_backfill(sid, source, reader, part)
@@ -121,7 +123,7 @@ class Sources:
             if new:
                 self._add_missed_runs(*new[0][:2], parse_rfc3339(pod["metadata"]["creationTimestamp"]))
             for source, started, end in new:
-                await self._add_run(source, started, end, beginning(pod))
+                await self._add_run(source, started, end, startup(pod))
 
     def _add_missed_runs(self, source: Source, started: int, created: int) -> None:
         """Add a gap for the runs between the last known run and this one; the node keeps no log of them.

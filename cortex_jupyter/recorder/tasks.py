@@ -135,7 +135,7 @@ class LeasedTasks:
             "cortex.task": ref.key,
             "cortex.lease.epoch": lease.epoch,
         }
-        with tracing.span("cortex.task.take", attributes, ago=time.monotonic() - started_at):
+        with tracing.span("cortex.task.take", attributes, ago_s=time.monotonic() - started_at):
             running.task = asyncio.create_task(self._record(running))  # its work belongs to the same trace
         recorder_metrics.LEASES.labels("taken").inc()
         _log.info("taken", extra={"task": ref.key, "seconds": time.monotonic() - started_at})
@@ -159,17 +159,17 @@ class LeasedTasks:
             _log.warning("%s: %s", info.ref.key, error)
         except NotAllowed as error:
             _log.warning("%s: %s", info.ref.key, error)
-            recorder_metrics.failed(error)
+            recorder_metrics.count_error(error)
             self.refusals.add(info, error)
             await self._give_up(running)
         except CortexError as error:
             _log.warning("%s: %s", info.ref.key, error)
-            recorder_metrics.failed(error)
+            recorder_metrics.count_error(error)
             self._not_before[info.id] = time.monotonic() + 5
             await self._report(info.id, error)
         except Exception as error:  # noqa: BLE001 - a bug in one task must not end the others
             _log.exception("%s: recording failed", info.ref.key)
-            recorder_metrics.failed(error)
+            recorder_metrics.count_error(error)
             self._not_before[info.id] = time.monotonic() + 15
         finally:
             self.high_water_marks.set(info.id, running.recorder.last_committed)
@@ -219,7 +219,7 @@ class LeasedTasks:
         self._rights_asked_at = time.monotonic()
         for namespace in namespaces:
             try:
-                is_lacking = await self._access.lacking(self._cluster, namespace) is not None
+                is_lacking = await self._access.missing_rights(self._cluster, namespace) is not None
             except CortexError:  # no access reviews, or no answer: `Refusals` decides when to retry
                 continue
             if is_lacking:

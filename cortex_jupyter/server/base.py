@@ -48,8 +48,8 @@ class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
             "url.path": request.path,
             "url.scheme": request.protocol,
         }
-        self.span = tracing.opened(f"{request.method} {self.route}", attributes, carrier=request.headers)
-        self.span.inside()
+        self.span = tracing.open_span(f"{request.method} {self.route}", attributes, carrier=request.headers)
+        self.span.make_current()
         await super().prepare()
 
     def on_finish(self) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cortex_jupyter.model import Batch
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.store import Info
 
@@ -62,7 +62,7 @@ class DownloadHandler(StreamingHandler):
         except CortexError as error:
             if not self._headers_written:
                 raise
-            server_metrics.refused(error.code)
+            server_metrics.count_refusal(error.code)
             self.request.connection.stream.close()  # type: ignore[union-attr]  # the client must see that the file is incomplete
 
     async def _send_while_open(self, recording: Recording, query: LogQuery, suffix: str) -> None:
@@ -127,7 +127,7 @@ def select(recording: Recording, query: LogQuery, info: Info, reader_gone: threa
     return (batch for _, batch in entries if batch is not None)
 
 
-def _keep_unless_gone(keep: Keep, reader_gone: threading.Event, batch: Batch) -> Iterable[int]:
+def _keep_unless_gone(keep: RowFilter, reader_gone: threading.Event, batch: Batch) -> Iterable[int]:
     _check_reader(reader_gone)
     return keep(batch)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from traitlets import Float, HasTraits, Int
 
-from cortex_jupyter.query.bounds import MOST, PAGE_SIZE, QUERY_S, Bounds
+from cortex_jupyter.query.bounds import MAX_LIMIT, PAGE_SIZE, QUERY_S, Bounds
 from cortex_jupyter.query.pattern import SECONDS
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class Limits(HasTraits):  # type: ignore[misc]  # traitlets has no types
         help="Searches that run at the same time; one user gets at most half of them. Further searches wait. Each is a process.",
     ).tag(config=True)
     max_page_records = Int(
-        MOST,
+        MAX_LIMIT,
         min=1,
-        max=MOST,
+        max=MAX_LIMIT,
         help="Maximum number of records of a page, whatever its `limit`. The cursors `older` and `newer` lead to the others.",
     ).tag(config=True)
     max_page_size = Int(

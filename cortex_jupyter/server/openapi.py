@@ -16,7 +16,7 @@ from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import KINDS, STREAMS
 from cortex_jupyter.parsing.level import LEVELS
-from cortex_jupyter.query.bounds import LIMIT, MOST
+from cortex_jupyter.query.bounds import LIMIT, MAX_LIMIT
 from cortex_jupyter.query.language import SEVERAL
 from cortex_jupyter.server.base import Handler
 
@@ -34,7 +34,7 @@ PARAMETERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "until": (_TIME | {"examples": ["5m"]}, "End of the window."),
     "tail": ({"type": "integer", "minimum": 0}, "Only this many of the newest records."),
     "limit": (
-        {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT},
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": LIMIT},
         "Number of records of a page. A limit of the server can end the page earlier (`stopped`); `older` and `newer` continue it.",
     ),
     "before": (_CURSOR, "The cursor `older` of a page: records before it."),
@@ -81,7 +81,9 @@ def document() -> dict[str, Any]:
     at = _parameter("at", _TIME | {"examples": ["10m"]}, "Return a page around this moment.")
     text = _parameter("format", {"type": "string", "enum": ["json", "text"]}, "`text`: one plain line per event.")
     logs = [*_parameters(*PARAMETERS), cursor, at, text]
-    bins = _parameter("bins", {"type": "integer", "minimum": 1, "maximum": MOST}, "Number of equal intervals of time.")
+    bins = _parameter(
+        "bins", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}, "Number of equal intervals of time."
+    )
     levels = _parameter("levels", _TEXT, "Also count warnings and errors in each interval.")
     task_parameter = _parameter(
         "task", _TEXT, "`[NAMESPACE:][KIND/]NAME`; repeat it for each task.", required=True, is_repeatable=True

@@ -56,7 +56,7 @@ class RedactingHandler(JupyterHandler):
         else:
             hint = "this is a bug of cortex-jupyter; the server's log says more"
             body = {"code": "InternalError", "message": "the server failed on this request", "hint": hint}
-        server_metrics.refused(body["code"])
+        server_metrics.count_refusal(body["code"])
         return body
 
     def log_exception(
@@ -76,7 +76,7 @@ class RedactingHandler(JupyterHandler):
             _log.error("%s %s failed", method, self.route, exc_info=value)
             # After the first byte, no answer counts the error. A closed connection is not our failure.
             if self._headers_written and not isinstance(value, StreamClosedError):
-                server_metrics.refused("InternalError")
+                server_metrics.count_refusal("InternalError")
 
 
 def route(path: str) -> str:

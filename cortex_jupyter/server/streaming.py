@@ -154,7 +154,7 @@ class StreamingHandler(Handler):
         except CortexError as error:
             if not self._headers_written:
                 raise
-            server_metrics.refused(error.code)
+            server_metrics.count_refusal(error.code)
             self.write(event("error", **error.as_dict()))
 
     async def send(self, pieces: AsyncGenerator[bytes]) -> None:
@@ -196,4 +196,4 @@ async def _count_error(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         tail = (tail + piece[-_TAIL:])[-_TAIL:]
         yield piece
     if error := _ERROR.search(tail):
-        server_metrics.refused(error[1].decode())
+        server_metrics.count_refusal(error[1].decode())

@@ -7,7 +7,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.model import checked_namespace
+from cortex_jupyter.model import check_namespace
 from cortex_jupyter.reader.task_list import describe_task, list_tasks
 from cortex_jupyter.server.base import Handler
 
@@ -25,7 +25,7 @@ class TasksHandler(Handler):
                 raise BadQuery(f"there is no parameter {name[:60]!r}", "parameters are namespace, selector")
         recordings = await self.service.recordings()
         namespace = arguments.get("namespace") or recordings.namespace
-        self.service.allow(checked_namespace(namespace))
+        self.service.allow(check_namespace(namespace))
         person = self.service.person(self.current_user)
         rows, problem = await list_tasks(recordings, namespace, arguments.get("selector", ""), person)
         self.reply(orjson.dumps({"tasks": rows} | ({"problem": problem.as_dict()} if problem else {})))

@@ -19,7 +19,7 @@ from tornado import web
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import OtherCluster, TooMany
-from cortex_jupyter.model import TaskRef, checked_namespace
+from cortex_jupyter.model import TaskRef, check_namespace
 from cortex_jupyter.reader.state import unasked_list
 from cortex_jupyter.reader.task_list import list_tasks
 from cortex_jupyter.server.redaction import RedactingHandler
@@ -61,7 +61,7 @@ class ViewHandler(ExtensionHandlerMixin, RedactingHandler):
             raise TooMany(f"{len(tasks)} tasks are more than the {max_tasks} of one page", hint)
         if not tasks:
             namespace = self.get_query_argument("namespace", "") or recordings.namespace
-            service.allow(checked_namespace(namespace))
+            service.allow(check_namespace(namespace))
             person = service.person(self.current_user)
             rows, problem = await list_tasks(recordings, namespace, self.get_query_argument("selector", ""), person)
             self._page(f"Tasks in {namespace}", _table(namespace, rows, problem))

@@ -14,7 +14,7 @@ from cortex_jupyter.archive.file import Choice
 from cortex_jupyter.archive.order import ascending, in_order, ordered
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.query.required_literals import of_each
+from cortex_jupyter.query.required_literals import literals_of_each
 from cortex_jupyter.store.budget import NOT_HELD
 from cortex_jupyter.tables.derive import cut
 from cortex_jupyter.tables.schema import COLUMNS, schema
@@ -227,7 +227,7 @@ def _archived(
 
 def row_groups(archived: Held, query: LogQuery) -> list[int]:
     """Return the row groups that may hold lines that a query's window and patterns want."""
-    return archived.groups(query.since, query.until, of_each(query.grep))
+    return archived.groups(query.since, query.until, literals_of_each(query.grep))
 
 
 def read_wanted(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.query.pattern import REACH, Finder
 from cortex_jupyter.query.re2 import bytewise
-from cortex_jupyter.query.required_literals import needed
+from cortex_jupyter.query.required_literals import required_literals
 from cortex_jupyter.tables.bytefind import buffers, rows_with, wide
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def match_mask(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
     np = library("numpy")
     if not pattern:
         return _test(text, None, find)
-    literals, rule = needed(pattern), _bytewise(pattern)
+    literals, rule = required_literals(pattern), _bytewise(pattern)
     rows = None if literals.fold else _rows(text, literals.texts)
     if rows is None and literals.whole:
         return matching(text, re.escape(literals.texts[0]))

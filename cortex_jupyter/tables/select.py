@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.parsing.level import LEVELS
 from cortex_jupyter.query.filter import Filter
-from cortex_jupyter.query.sources import named
+from cortex_jupyter.query.sources import matches_name
 from cortex_jupyter.tables.schema import coded
 from cortex_jupyter.tables.search import match_mask
 
@@ -73,7 +73,7 @@ def _in_window(compare: Callable[[Any, Any], Any], bound: Any, table: Any) -> An
 
 
 def _named(wanted: str, name: str | None) -> bool:
-    return named(name or "", wanted)
+    return matches_name(name or "", wanted)
 
 
 def _in_runs(wanted: Runs, table: Any) -> Any:

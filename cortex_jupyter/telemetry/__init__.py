@@ -1,1 +1,1 @@
-"""What our own processes say of themselves: log messages, Prometheus metrics and OpenTelemetry traces."""
+"""Log messages, Prometheus metrics and OpenTelemetry traces of our own processes."""

@@ -1,4 +1,4 @@
-"""The buckets of every histogram of seconds: from a quiet log's pace to an outage's."""
+"""Histogram buckets in seconds, from a commit to an outage. Recorder and server share them without each other's metrics."""
 
 from typing import Final
 

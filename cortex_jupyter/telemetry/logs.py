@@ -1,11 +1,11 @@
-r"""Our own log: which fields a message has, how it is written, where it goes. No line of a task is ever in it.
+r"""Our own log: the fields of a message, its format and its file. It never contains a line of a task.
 
-`CORTEX_LOG_FORMAT` is `plain` (default) or `json`, one object for each message, as collectors of logs want it in a pod;
-`CORTEX_LOG_LEVEL` is `debug`, `info` (default of recorders), `warning` or `error`. All goes to standard error. A recorder
-that was started on demand has a file there, which is renamed to `recorder.log.1` when it has grown large.
+`CORTEX_LOG_FORMAT` is `plain` (default) or `json`: one object per message, as log collectors expect it from a pod.
+`CORTEX_LOG_LEVEL` is `debug`, `info` (default of recorders), `warning` or `error`. Messages go to standard error. For a
+recorder that was started on demand this is a file, which is renamed to `recorder.log.1` when it has grown large.
 
-A message is one line, whatever it is made of. An error's own text is written where we have made it, or the system; what
-other libraries put into theirs could be a piece of the data at hand, so of their errors there are the type and the traceback.
+A message is always one line. The text of an error is written only if we or the operating system made it. Errors of other
+libraries can quote the data that they failed on, so only their type and traceback are written.
 
 >>> record = logging.LogRecord("cortex_jupyter", logging.WARNING, "", 0, "%s\nis new", ("this",), None)
 >>> record.created = 0.0
@@ -36,22 +36,20 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
-
-#: What a message may say beside its text, in this order; `code` is that of an error of ours.
+#: The fields that a message may have beside its text, in this order; `code` is a `CortexError`'s code.
 FIELDS: Final = ("task", "source", "recorder", "code", "seconds")
-#: A file is renamed when it is larger, bytes; with the one before it, twice as much is kept.
-_LARGE: Final = 4 << 20
-#: Characters that would end a line, or talk to the terminal of who reads it.
+#: A log file is renamed when it is larger than this (bytes). One older file stays, so a log takes twice as much.
+_MAX_FILE_BYTES: Final = 4 << 20
+#: Characters that would end a line, or control the reader's terminal.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_OURS: Final = "cortex_jupyter"
+_LOGGER_NAME: Final = "cortex_jupyter"
 
 _about: ContextVar[Mapping[str, object]] = ContextVar("cortex_about", default={})  # noqa: B039 - never changed in place
 
 
 @contextmanager
 def about(**fields: object) -> Iterator[None]:
-    """Give the messages of a block, and of the asyncio tasks and threads that it starts with `to_thread`, these fields."""
+    """Add these fields to all messages of a block, and of the asyncio tasks and `to_thread` calls that it starts."""
     token = _about.set({**_about.get(), **fields})
     try:
         yield
@@ -60,41 +58,41 @@ def about(**fields: object) -> Iterator[None]:
 
 
 def begin(file: Path | None = None, *, alone: bool = True) -> None:
-    """Have this process write its log.
+    """Set up the log of this process.
 
     Parameters
     ----------
     file : Path, optional
-        Where standard error is this file, it is kept from growing for ever.
+        If standard error is this file, it is rotated when it grows large.
     alone : bool, optional
-        The process is ours: what other libraries warn of, and errors that nobody catches, are written in the same form.
+        The whole process is ours, so warnings of other libraries, and uncaught errors, are written in the same format.
     """
-    ours = logging.getLogger(_OURS)
-    if ours.handlers:
-        return  # somebody has said where it goes
-    handler = _Bounded(file)
+    logger = logging.getLogger(_LOGGER_NAME)
+    if logger.handlers:
+        return  # the program that runs us has configured our log
+    handler = _RotatingHandler(file)
     handler.setFormatter(Json() if os.environ.get("CORTEX_LOG_FORMAT") == "json" else Plain())
-    ours.addHandler(handler)
-    ours.propagate = False
+    logger.addHandler(handler)
+    logger.propagate = False
     level = logging.getLevelName(os.environ.get("CORTEX_LOG_LEVEL", "info").upper())
-    ours.setLevel(level if isinstance(level, int) else logging.INFO)
+    logger.setLevel(level if isinstance(level, int) else logging.INFO)
     if alone:
-        logging.getLogger().addHandler(handler)  # at WARNING, as it is by default
-        sys.excepthook = _uncaught
-        threading.excepthook = lambda raised: _uncaught(raised.exc_type, raised.exc_value, raised.exc_traceback)
+        logging.getLogger().addHandler(handler)  # at WARNING, the root logger's default
+        sys.excepthook = _log_uncaught
+        threading.excepthook = lambda raised: _log_uncaught(raised.exc_type, raised.exc_value, raised.exc_traceback)
 
 
-def _uncaught(kind: type[BaseException], error: BaseException | None, tb: TracebackType | None) -> None:
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, tb: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
-    logging.getLogger(_OURS).critical("failed", exc_info=(kind, error or kind(), tb))
+    logging.getLogger(_LOGGER_NAME).critical("failed", exc_info=(kind, error or kind(), tb))
 
 
 class Plain(logging.Formatter):
-    """A line for people: time, level, text, fields; a traceback below it."""
+    """Formats a message as a line to read: time, level, text, fields, and a traceback below."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
+        """Return a message as text."""
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         line = f"{_time(record)} {record.levelname} {_text(record)}{fields}"
         trace = _traceback(record)
@@ -102,10 +100,10 @@ class Plain(logging.Formatter):
 
 
 class Json(logging.Formatter):
-    """An object in a line."""
+    """Formats a message as a JSON object in one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
+        """Return a message as JSON."""
         doc = {"time": _time(record), "level": record.levelname.lower(), "message": _text(record)} | _fields(record)
         if trace := _traceback(record):
             doc["traceback"] = trace
@@ -122,20 +120,18 @@ def _text(record: logging.LogRecord) -> str:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    known = {**_about.get(), **{k: v for k, v in vars(record).items() if k in FIELDS}}
-    if "code" not in known and (error := _error(record)) is not None:
-        known["code"] = error.code if isinstance(error, CortexError) else "InternalError"
-    if isinstance(seconds := known.get("seconds"), float):
-        known["seconds"] = round(seconds, 3)
-    return {name: known[name] for name in FIELDS if known.get(name) not in (None, "")}
+    fields = {**_about.get(), **{k: v for k, v in vars(record).items() if k in FIELDS}}
+    if "code" not in fields and (error := _error(record)) is not None:
+        fields["code"] = error.code if isinstance(error, CortexError) else "InternalError"
+    if isinstance(seconds := fields.get("seconds"), float):
+        fields["seconds"] = round(seconds, 3)
+    return {name: fields[name] for name in FIELDS if fields.get(name) not in (None, "")}
 
 
 def _error(record: logging.LogRecord) -> BaseException | None:
-    """Give the error that a message is about: one that it quotes, else the one that is being handled."""
-    quoted = record.args if isinstance(record.args, tuple) else ()
-    return next(
-        (arg for arg in quoted if isinstance(arg, CortexError)), record.exc_info[1] if record.exc_info else None
-    )
+    """Return the error of a message: a `CortexError` among its arguments, else the one that is being handled."""
+    args = record.args if isinstance(record.args, tuple) else ()
+    return next((arg for arg in args if isinstance(arg, CortexError)), record.exc_info[1] if record.exc_info else None)
 
 
 def _traceback(record: logging.LogRecord) -> str:
@@ -145,7 +141,7 @@ def _traceback(record: logging.LogRecord) -> str:
 
 
 def trace(error: BaseException) -> str:
-    """Write an error's traceback, and those that led to it, without what other libraries say in their messages.
+    """Return the traceback of an error and of its causes, without the messages of other libraries' errors.
 
     Examples
     --------
@@ -156,23 +152,23 @@ def trace(error: BaseException) -> str:
     ValueError
     """
     parts: list[str] = []
-    now: BaseException | None = error
-    seen: set[int] = set()
-    while now is not None and id(now) not in seen:
-        seen.add(id(now))
-        frames = "".join(traceback.format_tb(now.__traceback__))
-        parts.append(f"{frames}{type(now).__name__}{_said(now)}")
-        now = now.__cause__ or (None if now.__suppress_context__ else now.__context__)
-    return "\nwhich came of:\n".join(parts)
+    current: BaseException | None = error
+    visited: set[int] = set()
+    while current is not None and id(current) not in visited:
+        visited.add(id(current))
+        frames = "".join(traceback.format_tb(current.__traceback__))
+        parts.append(f"{frames}{type(current).__name__}{_safe_message(current)}")
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return "\nwhich was caused by:\n".join(parts)
 
 
-def _said(error: BaseException) -> str:
-    said: Any = error.message if isinstance(error, CortexError) else getattr(error, "strerror", None)
-    return f": {_CONTROL.sub(' ', said)}" if isinstance(said, str) and said else ""
+def _safe_message(error: BaseException) -> str:
+    message: Any = error.message if isinstance(error, CortexError) else getattr(error, "strerror", None)
+    return f": {_CONTROL.sub(' ', message)}" if isinstance(message, str) and message else ""
 
 
-class _Bounded(logging.StreamHandler[Any]):
-    """Writes to standard error; where that is a file which grows large, it goes on in a new one."""
+class _RotatingHandler(logging.StreamHandler[Any]):
+    """Writes to standard error. If that is a file which grows large, a new file takes its place."""
 
     def __init__(self, file: Path | None) -> None:
         super().__init__(sys.stderr)
@@ -181,7 +177,7 @@ class _Bounded(logging.StreamHandler[Any]):
     def emit(self, record: logging.LogRecord) -> None:
         super().emit(record)
         if self._file is not None:
-            rotate(self._file, _LARGE)
+            rotate(self._file, _MAX_FILE_BYTES)
 
 
 def _is_stderr(file: Path) -> bool:
@@ -191,28 +187,21 @@ def _is_stderr(file: Path) -> bool:
         return False
 
 
-def rotate(file: Path, large: int) -> None:
-    """Put a new file in the place of our standard error, where that is this file and has grown too large.
+def rotate(file: Path, max_bytes: int) -> None:
+    """Redirect our standard error to a new file, if it is this file and larger than `max_bytes`.
 
-    Others that write to it, other recorders of the same store for instance, go on in the old one until they write their
-    next message; then they find the new one.
-
-    Parameters
-    ----------
-    file : Path
-    large : int
-        Bytes.
+    Other recorders of the same store may write to the same file. Each moves to the new file with its next message.
     """
-    ours = os.fstat(sys.stderr.fileno())
-    if ours.st_size <= large:
+    stderr = os.fstat(sys.stderr.fileno())
+    if stderr.st_size <= max_bytes:
         return
     try:
-        if os.path.samestat(ours, file.stat()):
+        if os.path.samestat(stderr, file.stat()):
             file.replace(file.with_name(f"{file.name}.1"))
-        new = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        new_fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError:
-        return  # its folder has gone, or is full: it goes on as it is
-    for number in (1, 2):  # what goes to one goes to the other: see `launch.spawn`
-        if os.path.samestat(os.fstat(number), ours):
-            os.dup2(new, number)
-    os.close(new)
+        return  # the folder was removed, or the disk is full: keep writing to the old file
+    for fd in (1, 2):  # `launch.spawn` directs both to the same file
+        if os.path.samestat(os.fstat(fd), stderr):
+            os.dup2(new_fd, fd)
+    os.close(new_fd)

@@ -1,4 +1,4 @@
-"""What a server tells of itself in Jupyter Server's own `/metrics`; see `telemetry.recorder_metrics` for the recorders' part."""
+"""A server's Prometheus metrics, in Jupyter Server's own `/metrics`; `recorder_metrics` has those of recorders."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ STREAMS: Final = Gauge("cortex_streams", "Streams open to readers")
 SENT: Final = Counter("cortex_sent_bytes_total", "Bytes of events sent to readers")
 LAG: Final = Histogram(
     "cortex_delivery_lag_seconds",
-    "From a line's time, as its node stamped it, to its being sent to a reader; of lines recorded since the reader came",
+    "From a line's time, as its node stamped it, until it is sent to a reader; only lines recorded since the reader came",
     buckets=BUCKETS,
 )
 REFUSED: Final = Counter("cortex_refused_total", "Requests and streams answered with an error, by its code", ["code"])
-#: Codes of what is our fault, and nobody's who asks: a bug, and a process of ours that ended early.
+#: Codes of errors that are our fault, not the reader's: a bug, or a process of ours that ended early.
 CRASHES: Final = ("InternalError", "MetricsFailed", "SearchFailed")
 for _crash in CRASHES:
-    REFUSED.labels(_crash)  # from the first on: a rate counts nothing when a series begins with 1
+    REFUSED.labels(_crash)  # with 0 from the start, because a rate ignores a series that begins with 1
 
 
-def refused(code: str) -> None:
-    """Count an error that is told."""
+def count_refusal(code: str) -> None:
+    """Count an error that a reader gets."""
     REFUSED.labels(code).inc()
 
 
-def sent(size: int, oldest: int | None) -> None:
-    """Count what went out together; of its batches the first has waited longest, and stands for all.
+def count_sent(size: int, oldest: int | None) -> None:
+    """Count events that were sent together. Their first batch has waited longest, and only its lag is counted.
 
     Parameters
     ----------
     size : int
-        Bytes of the events.
+        Size of the events (bytes).
     oldest : int or None
-        Time of the last line of the first batch that was recorded since the reader came, ns since the epoch; None
-        where there is none.
+        Time of the last line of the first batch that was recorded since the reader came (ns since the Unix epoch); None
+        if no batch was.
     """
     SENT.inc(size)
     if oldest is not None:

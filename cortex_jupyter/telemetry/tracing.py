@@ -1,12 +1,12 @@
-"""Traces for OpenTelemetry, of beginnings and of what fails; what goes on all the time is for metrics to tell.
+"""OpenTelemetry traces of how work begins and fails. Continuous work is counted by metrics instead.
 
-They are made where the extra `[otel]` is installed and the environment asks for them, as everywhere with OpenTelemetry:
-`OTEL_TRACES_EXPORTER` (`otlp`, `console`), `OTEL_EXPORTER_OTLP_ENDPOINT` with an exporter that you install, or a provider
-that somebody has set (`opentelemetry-instrument jupyter server`). Else nothing is imported, and a span is one comparison.
-https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+Traces are made if the extra `[otel]` is installed and the environment asks for them in the usual way: with
+`OTEL_TRACES_EXPORTER` (`otlp`, `console`), with `OTEL_EXPORTER_OTLP_ENDPOINT` and an exporter that you install, or with a
+provider that is set already (`opentelemetry-instrument jupyter server`). Otherwise nothing is imported, and a span costs one
+comparison. https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 
-A span's attributes are names (those of https://opentelemetry.io/docs/specs/semconv/ where it has them, else `cortex.`), counts
-and codes: no line, no query, no address with a password, and of an error its code alone.
+Attributes of spans are names (those of https://opentelemetry.io/docs/specs/semconv/ if it has one, else `cortex.`), counts and
+codes. They contain no line, no query and no address with a password, and of an error only its code.
 """
 
 from __future__ import annotations
@@ -28,33 +28,34 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: By which a process that we start goes on with our trace: https://opentelemetry.io/docs/specs/otel/context/env-carriers/
-_CARRIED: Final = ("TRACEPARENT", "TRACESTATE")
-_ASKED: Final = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-#: What `otlp` may mean, by which exporter is installed.
+#: Variables that pass our trace on to a process that we start:
+#: https://opentelemetry.io/docs/specs/otel/context/env-carriers/
+_CARRIER_VARIABLES: Final = ("TRACEPARENT", "TRACESTATE")
+_ENABLING: Final = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+#: Exporters that `otlp` stands for; the first installed one is used.
 _OTLP: Final = ("otlp", "otlp_proto_http", "otlp_proto_grpc")
 
-_api: Any = None  # opentelemetry.trace, where traces are made
+_api: Any = None  # the module opentelemetry.trace while traces are made
 _tracer: Any = None
 
 
 def begin(service: str) -> None:
-    """Make traces in this process from now on, where the environment asks for them.
+    """Start making traces in this process, if the environment asks for them.
 
     Parameters
     ----------
     service : str
-        What this process is called where `OTEL_SERVICE_NAME` does not say.
+        Name of this process if `OTEL_SERVICE_NAME` is not set.
     """
-    asked = [value for name in _ASKED if (value := os.environ.get(name)) and value != "none"]
+    is_asked_for = any(os.environ.get(name, "none") not in ("", "none") for name in _ENABLING)
     off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
-    if _tracer is not None or off or not (asked or "opentelemetry.sdk" in sys.modules):
+    if _tracer is not None or off or not (is_asked_for or "opentelemetry.sdk" in sys.modules):
         return
     try:
         from opentelemetry import trace  # noqa: PLC0415 - an extra
 
-        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # nobody has set one
-            _provide(trace, service)
+        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # no provider is set yet
+            _set_provider(trace, service)
     except (ImportError, LookupError) as error:
         _log.warning('No traces: %s; pip install "cortex-jupyter[otel]", and the exporter that OTEL_* names', error)
         return
@@ -62,34 +63,34 @@ def begin(service: str) -> None:
 
 
 def use(api: Any, provider: Any = None) -> None:
-    """Make spans by an OpenTelemetry API (its module `trace`), of its provider or another; or none any more (None)."""
+    """Make spans with OpenTelemetry's module `trace` (None: stop), and with this provider instead of its global one."""
     global _api, _tracer
     _api, _tracer = api, None if api is None else (provider or api).get_tracer("cortex_jupyter", __version__)
 
 
-def _provide(trace: Any, service: str) -> None:
+def _set_provider(trace: Any, service: str) -> None:
     from importlib.metadata import entry_points  # noqa: PLC0415
 
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-    known = {"service.version": __version__} | (
+    attributes = {"service.version": __version__} | (
         {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
     )
-    provider = TracerProvider(resource=Resource.create(known))
-    there = {point.name: point for point in entry_points(group="opentelemetry_traces_exporter")}
+    provider = TracerProvider(resource=Resource.create(attributes))
+    installed = {point.name: point for point in entry_points(group="opentelemetry_traces_exporter")}
     for name in (os.environ.get("OTEL_TRACES_EXPORTER") or "otlp").split(","):
-        names = _OTLP if name.strip() == "otlp" else (name.strip(),)
-        found = next((there[one] for one in names if one in there), None)
-        if found is None:
+        candidates = _OTLP if name.strip() == "otlp" else (name.strip(),)
+        exporter = next((installed[c] for c in candidates if c in installed), None)
+        if exporter is None:
             raise LookupError(f"there is no exporter {name.strip()!r}")
-        provider.add_span_processor(BatchSpanProcessor(found.load()()))
+        provider.add_span_processor(BatchSpanProcessor(exporter.load()()))
     trace.set_tracer_provider(provider)
 
 
 class Span:
-    """What may be said of a span; nothing is done with it where no traces are made."""
+    """A span of a trace. Its methods do nothing while no traces are made."""
 
     __slots__ = ("_span",)
 
@@ -97,28 +98,28 @@ class Span:
         self._span = span
 
     def set(self, attributes: Attributes) -> None:
-        """Give it attributes; None says nothing."""
+        """Set attributes of the span; those that are None are left out."""
         if self._span is not None:
             self._span.set_attributes({name: value for name, value in attributes.items() if value is not None})
 
     def event(self, name: str) -> None:
-        """Note that something happens now."""
+        """Add an event to the span, with the current time."""
         if self._span is not None:
             self._span.add_event(name)
 
     def fail(self, code: str) -> None:
-        """Note that it failed, and how."""
+        """Mark the span as failed, with the error's code."""
         if self._span is not None:
             self._span.set_attribute("error.type", code)
             self._span.set_status(_api.StatusCode.ERROR)
 
     def end(self) -> None:
-        """End a span of `opened`."""
+        """End a span that `open_span` opened."""
         if self._span is not None:
             self._span.end()
 
-    def inside(self) -> None:
-        """Have spans that this asyncio task and what it starts open from now on belong to it."""
+    def make_current(self) -> None:
+        """Make this the parent of the spans that this asyncio task, and the tasks it starts, open from now on."""
         if self._span is not None:
             from opentelemetry import context  # noqa: PLC0415
 
@@ -130,91 +131,92 @@ _NONE: Final = Span()
 
 @contextmanager
 def span(
-    name: str, attributes: Attributes | None = None, *, carrier: Mapping[str, str] | None = None, ago: float = 0.0
+    name: str, attributes: Attributes | None = None, *, carrier: Mapping[str, str] | None = None, ago_s: float = 0.0
 ) -> Iterator[Span]:
-    """Have a span while a block runs; what it raises is noted, by its code alone.
+    """Open a span for the duration of a block. An exception marks it as failed, with the code alone.
 
     Parameters
     ----------
     name : str
     attributes : mapping, optional
     carrier : mapping, optional
-        Headers or an environment that name the trace to go on with; else it belongs to the span around it.
-    ago : float, optional
-        So many seconds before it began.
+        Headers, or an environment, with the trace to continue. Otherwise the parent is the current span.
+    ago_s : float, optional
+        The span began this many seconds ago.
     """
     if _tracer is None:
         yield _NONE
         return
-    parent = _extracted(carrier)
-    start = time.time_ns() - int(ago * 1e9)
+    parent = _extract(carrier)
+    start = time.time_ns() - int(ago_s * 1e9)
     with _tracer.start_as_current_span(
         name, parent, start_time=start, record_exception=False, set_status_on_exception=False
     ) as inner:
-        one = Span(inner)
-        one.set(attributes or {})
+        outer = Span(inner)
+        outer.set(attributes or {})
         try:
-            yield one
+            yield outer
         except Exception as error:
-            one.fail(code_of(error))
+            outer.fail(code_of(error))
             raise
 
 
-def opened(name: str, attributes: Attributes | None = None, *, carrier: Mapping[str, str] | None = None) -> Span:
-    """Open a span of a request to us that `Span.end` ends."""
+def open_span(name: str, attributes: Attributes | None = None, *, carrier: Mapping[str, str] | None = None) -> Span:
+    """Open a span for a request to our server; the caller ends it with `Span.end`."""
     if _tracer is None:
         return _NONE
-    one = Span(_tracer.start_span(name, _extracted(carrier), kind=_api.SpanKind.SERVER))
-    one.set(attributes or {})
-    return one
+    opened = Span(_tracer.start_span(name, _extract(carrier), kind=_api.SpanKind.SERVER))
+    opened.set(attributes or {})
+    return opened
 
 
-def here() -> Any:
-    """Give where we are in a trace, for `past` in another thread; None where no traces are made."""
+def current_context() -> Any:
+    """Return the current context, for `record_span` in another thread; None if no traces are made."""
     return None if _tracer is None else _api.set_span_in_context(_api.get_current_span())
 
 
-def past(name: str, seconds: float, attributes: Attributes, at: Any) -> None:
-    """Make a span of what has just been done, in so many seconds.
+def record_span(name: str, seconds: float, attributes: Attributes, parent: Any) -> None:
+    """Record a span of work that has just ended.
 
     Parameters
     ----------
     name : str
     seconds : float
+        How long the work took.
     attributes : mapping
-    at : object
-        What `here` gave.
+    parent : object
+        The return value of `current_context`.
     """
-    if _tracer is None or at is None:
+    if _tracer is None or parent is None:
         return
     now = time.time_ns()
-    one = _tracer.start_span(name, at, start_time=now - int(seconds * 1e9))
-    Span(one).set(attributes)
-    one.end(now)
+    recorded = _tracer.start_span(name, parent, start_time=now - int(seconds * 1e9))
+    Span(recorded).set(attributes)
+    recorded.end(now)
 
 
-def carried() -> dict[str, str]:
-    """Give what the environment of a process that we start has to say for it to go on with our trace."""
+def propagation_env() -> dict[str, str]:
+    """Return the environment variables that let a process which we start continue our trace."""
     if _tracer is None:
         return {}
-    from opentelemetry.propagate import inject  # noqa: PLC0415
+    from opentelemetry.propagate import inject  # noqa: PLC0415 - an extra
 
-    found: dict[str, str] = {}
-    inject(found)
-    return {name.upper(): value for name, value in found.items() if name.upper() in _CARRIED}
+    headers: dict[str, str] = {}
+    inject(headers)
+    return {name.upper(): value for name, value in headers.items() if name.upper() in _CARRIER_VARIABLES}
 
 
 def carrier() -> dict[str, str]:
-    """Give what the environment says of a trace to go on with."""
-    return {name.lower(): os.environ[name] for name in _CARRIED if name in os.environ}
+    """Return the trace context that this process was started with, as headers."""
+    return {name.lower(): os.environ[name] for name in _CARRIER_VARIABLES if name in os.environ}
 
 
 def code_of(error: BaseException) -> str:
-    """Give an error's code: ours have one, of others it is the type's name."""
+    """Return the code of a `CortexError`, else the name of the error's type."""
     return error.code if isinstance(error, CortexError) else type(error).__name__
 
 
-def _extracted(carrier: Mapping[str, str] | None) -> Any:
+def _extract(carrier: Mapping[str, str] | None) -> Any:
     if not carrier:
         return None
     from opentelemetry.propagate import extract  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""A tiny API server, answered by a table: what each path gives, once or always."""
+"""A tiny API server that answers from a table: an answer for each path, once or always."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def status(code: int, message: str) -> web.Response:
 
 
 class Api:
-    """The fake.
+    """The API server.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Api:
 
 @asynccontextmanager
 async def serving(api: Api, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Api]:
-    """Serve on a port of its own, or on that one."""
+    """Serve on a free port, or on this one."""
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", api.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -94,7 +94,7 @@ async def api() -> AsyncIterator[Api]:
 
 
 def kubeconfig(path: Path, server: str, user: dict[str, Any] | None = None, **cluster: Any) -> str:
-    """Write a kubeconfig and give its path."""
+    """Write a kubeconfig and return its path."""
     context = {"cluster": "c", "user": "u", "namespace": "team"}
     document = {
         "apiVersion": "v1", "kind": "Config", "current-context": "x",

@@ -1,4 +1,4 @@
-"""Answers that the API server, or a proxy on the way, compresses are read like any other."""
+"""Answers are read in the same way if the API server, or a proxy, compresses them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOURCE = Source("p", "uid", "main", "containerd://1", "main", 0, "node-1")
 
 
 def pod(name: str) -> dict[str, Any]:
-    """Return a pod of the size that real ones have: about 10 kB."""
+    """Return a pod of a realistic size: about 10 kB."""
     metadata = {"name": name, "uid": name, "resourceVersion": "1", "annotations": {"note": "x" * 10_000}}
     return {"metadata": metadata, "spec": {"containers": []}}
 
@@ -84,7 +84,7 @@ async def test_an_error_keeps_the_servers_message(api: Any, cluster: Cluster, pr
             pass
 
 
-async def test_a_watch_gives_each_event_at_once(api: Any, cluster: Cluster, proxy: Compressing) -> None:
+async def test_a_watch_yields_each_event_at_once(api: Any, cluster: Cluster, proxy: Compressing) -> None:
     events = [orjson.dumps({"type": "ADDED", "object": pod(name)}) + b"\n" for name in ("b", "c")]
     listing, changes = proxy.answer({"metadata": {"resourceVersion": "1"}, "items": [pod("a")]}), proxy.stream(*events)
 
@@ -104,7 +104,7 @@ async def test_a_watch_gives_each_event_at_once(api: Any, cluster: Cluster, prox
     assert [accepted for path, accepted in proxy.accepted.items() if "watch" in path] == ["identity"]
 
 
-async def test_a_log_gives_each_line_at_once(api: Any, cluster: Cluster, proxy: Compressing) -> None:
+async def test_a_log_returns_each_line_at_once(api: Any, cluster: Cluster, proxy: Compressing) -> None:
     api.objects[LOG] = proxy.stream(b"2026-11-30T00:00:00Z one\n", b"2026-11-30T00:00:01Z two\n")
     async with asyncio.timeout(120), open_log(cluster, "team", SOURCE, follow=True) as lines:
         assert await lines.readline() == b"2026-11-30T00:00:00Z one\n"
@@ -112,7 +112,7 @@ async def test_a_log_gives_each_line_at_once(api: Any, cluster: Cluster, proxy: 
     assert list(proxy.accepted.values()) == ["identity"]
 
 
-async def test_a_damaged_answer_is_the_networks_fault(api: Any, cluster: Cluster) -> None:
+async def test_a_damaged_compressed_answer_counts_as_an_outage(api: Any, cluster: Cluster) -> None:
     async def damaged(_: web.Request) -> web.Response:
         wrong_checksum = gzip.compress(b"{}" * 1000)[:-8] + b"checksum"
         return web.Response(body=wrong_checksum, headers={"Content-Encoding": "gzip"})

@@ -1,4 +1,4 @@
-"""Kubeconfigs and credentials as kubectl reads them, with whatever release of the `kubernetes` package is installed."""
+"""Kubeconfigs and credentials are read as kubectl reads them, with any release of the `kubernetes` package."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def answer(path: str, **more: Any) -> Any:
 
 @pytest.mark.parametrize("as_files", [True, False])
 async def test_a_client_certificate(tmp_path: Path, as_files: bool) -> None:
-    """Of files with relative paths, which start at the kubeconfig's folder, or as data in it."""
+    """The certificate is in files with paths relative to the kubeconfig's folder, or inline."""
     authority, clients = Authority(), Authority()
     certificate, key = clients.issue("me")
     (tmp_path / "me.crt").write_text(certificate)
@@ -97,7 +97,7 @@ async def test_a_plugin_gives_a_client_certificate(tmp_path: Path) -> None:
         assert await answer(path) == {"ok": 1}
 
 
-async def test_a_key_with_a_password_is_an_error_and_no_question(tmp_path: Path) -> None:
+async def test_a_key_with_a_password_is_an_error_and_does_not_prompt(tmp_path: Path) -> None:
     certificate, key = Authority().issue("me", password="secret")
     user = {"client-certificate-data": encoded(certificate), "client-key-data": encoded(key)}
     with pytest.raises(NoCluster, match="certificate or key cannot be used"):
@@ -115,7 +115,7 @@ async def test_the_name_in_the_servers_certificate(tmp_path: Path) -> None:
         }
 
 
-async def test_an_unknown_authority_is_refused_unless_it_may_be(tmp_path: Path) -> None:
+async def test_an_unknown_authority_is_refused_unless_tls_checks_are_off(tmp_path: Path) -> None:
     async with secure(tmp_path, Authority()) as api:
         with pytest.raises(ClusterUnreachable, match="certificate"):
             await answer(kubeconfig(tmp_path / "c", api.url, {}))
@@ -123,8 +123,8 @@ async def test_an_unknown_authority_is_refused_unless_it_may_be(tmp_path: Path) 
         assert await answer(kubeconfig(tmp_path / "c", api.url, {}, **{"insecure-skip-tls-verify": True})) == {"ok": 1}
 
 
-async def test_certificates_need_not_be_stricter_than_kubectl_wants(tmp_path: Path) -> None:
-    """Python 3.13 refuses an authority without key identifiers, as many clusters have it."""
+async def test_certificates_that_kubectl_accepts_are_accepted(tmp_path: Path) -> None:
+    """Python 3.13 by itself refuses an authority without key identifiers, which many clusters have."""
     authority = Authority()
     path = kubeconfig(tmp_path / "c", "https://x", {}, **{"certificate-authority-data": encoded(authority.pem)})
     async with await Cluster.open(path) as cluster:
@@ -135,10 +135,10 @@ async def test_certificates_need_not_be_stricter_than_kubectl_wants(tmp_path: Pa
 # --- tokens ---
 
 
-async def test_a_token_file_counts_before_a_token_and_is_read_again(
+async def test_a_token_file_wins_over_a_token_and_is_read_again(
     api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As client-go does; its path starts at the kubeconfig's folder."""
+    """client-go does the same. The path is relative to the kubeconfig's folder."""
     monkeypatch.setattr(configuration, "_TOKEN_FILE_S", 0)
     api.objects["/x"] = {}
     api.tokens = {"first", "second"}
@@ -165,7 +165,7 @@ async def test_user_and_password(api: Api, tmp_path: Path) -> None:
     assert api.seen[0]["Authorization"] == f"Basic {encoded('me:p:w')}"
 
 
-async def test_acting_as_another(api: Api, tmp_path: Path) -> None:
+async def test_impersonation(api: Api, tmp_path: Path) -> None:
     api.objects["/x"] = {}
     user = {"token": "secret", "as": "ci", "as-groups": ["a", "b"], "as-user-extra": {"why": ["test"]}}
     await answer(kubeconfig(tmp_path / "c", api.url, user))
@@ -174,7 +174,7 @@ async def test_acting_as_another(api: Api, tmp_path: Path) -> None:
     assert seen["Impersonate-Extra-why"] == "test"
 
 
-async def test_a_token_goes_to_no_other_host(api: Api, tmp_path: Path) -> None:
+async def test_a_token_is_not_sent_to_another_host(api: Api, tmp_path: Path) -> None:
     async with serving(Api()) as other:
         other.objects["/x"] = {}
         other.tokens = {""}
@@ -187,7 +187,7 @@ async def test_a_token_goes_to_no_other_host(api: Api, tmp_path: Path) -> None:
         assert "Authorization" not in other.seen[0]
 
 
-async def test_an_auth_provider_is_left_to_the_kubernetes_package(api: Api, tmp_path: Path) -> None:
+async def test_the_kubernetes_package_handles_an_auth_provider(api: Api, tmp_path: Path) -> None:
     claims = base64.urlsafe_b64encode(json.dumps({"exp": int(time.time()) + 3600}).encode()).decode().rstrip("=")
     token = f"e30.{claims}.c2ln"
     api.tokens = {token}
@@ -211,7 +211,7 @@ def entry(folder: Path, server: str, token: str, **more: Any) -> dict[str, Any]:
     } | more
 
 
-async def test_of_several_files_the_first_counts(api: Api, tmp_path: Path) -> None:
+async def test_the_first_of_several_files_wins(api: Api, tmp_path: Path) -> None:
     api.objects["/x"] = {"ok": 1}
     one = entry(tmp_path / "one", api.url, "secret")
     two = entry(tmp_path / "two", "http://wrong.invalid", "wrong", **{"current-context": "x"})
@@ -242,7 +242,9 @@ async def test_of_several_files_the_first_counts(api: Api, tmp_path: Path) -> No
         ({"users": [{"name": "u", "user": {"client-key-data": "%"}}]}, "cannot be used"),
     ],
 )
-async def test_what_is_wrong_with_a_kubeconfig_is_said(tmp_path: Path, changes: dict[str, Any], why: str) -> None:
+async def test_the_error_says_what_is_wrong_with_a_kubeconfig(
+    tmp_path: Path, changes: dict[str, Any], why: str
+) -> None:
     path = tmp_path / "c"
     kubeconfig(path, "https://127.0.0.1:1")
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
@@ -250,8 +252,8 @@ async def test_what_is_wrong_with_a_kubeconfig_is_said(tmp_path: Path, changes: 
         await Cluster.open(str(path))
 
 
-async def test_neither_home_nor_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container with `runAsUser` may have no HOME, and an UID that /etc/passwd does not know."""
+async def test_without_home_and_user_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container with `runAsUser` may have no HOME and a UID that is not in /etc/passwd."""
 
     def unknown(_: object) -> None:
         raise KeyError
@@ -282,11 +284,11 @@ async def test_a_home_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     user = os.geteuid()
-    await asyncio.to_thread(bool)  # loads what nobody else may load
+    await asyncio.to_thread(bool)  # starts the thread pool while we still may read its modules
     home.chmod(0)
     try:
         if user == 0:
-            os.seteuid(65534)  # root may enter all
+            os.seteuid(65534)  # root may enter every folder
         with pytest.raises(NoCluster, match="there is no kubeconfig at"):
             await Cluster.open()
     finally:
@@ -295,15 +297,15 @@ async def test_a_home_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("text", ["token: SECRET: x", "token: *SECRET", "token: !SECRET x", "SECRET", "\tSECRET"])
-async def test_what_is_no_kubeconfig_is_not_quoted(tmp_path: Path, text: str) -> None:
-    """The line that is no YAML may be the one with the token, and messages are logged and shown."""
+async def test_an_invalid_kubeconfig_is_not_quoted(tmp_path: Path, text: str) -> None:
+    """The invalid line may contain the token, and messages are logged and shown."""
     (tmp_path / "config").write_text(text)
     with pytest.raises(NoCluster, match=r"config, line 1, is not YAML|config is no kubeconfig") as failed:
         await Cluster.open(str(tmp_path / "config"))
     assert "SECRET" not in "".join(traceback.format_exception(failed.value))
 
 
-async def test_a_proxys_password_is_in_no_message(tmp_path: Path) -> None:
+async def test_no_message_contains_a_proxys_password(tmp_path: Path) -> None:
     asked: list[str] = []
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -327,7 +329,7 @@ async def test_a_proxys_password_is_in_no_message(tmp_path: Path) -> None:
 # --- plugins ---
 
 
-async def test_what_a_plugin_is_told(api: Api, tmp_path: Path) -> None:
+async def test_the_input_of_a_plugin(api: Api, tmp_path: Path) -> None:
     api.objects["/x"] = {"ok": 1}
     code = f"""
         info = json.loads(os.environ["KUBERNETES_EXEC_INFO"])
@@ -353,7 +355,7 @@ async def test_what_a_plugin_is_told(api: Api, tmp_path: Path) -> None:
     assert (mine, typed) == ("my", "")
 
 
-async def test_what_a_plugin_gives_is_used_until_it_expires(api: Api, tmp_path: Path) -> None:
+async def test_a_plugins_credentials_are_used_until_they_expire(api: Api, tmp_path: Path) -> None:
     api.objects["/x"] = {}
     api.tokens = {"1", "2"}
     count = tmp_path / "count"
@@ -391,8 +393,8 @@ async def test_a_plugin_that_fails_is_named(tmp_path: Path, code: str, why: str)
     assert "plugin.py" in failed.value.message
 
 
-async def test_what_may_be_secret_of_a_plugin_is_in_no_message(tmp_path: Path) -> None:
-    """One may print a bare token, and a client's secret is often an option of it."""
+async def test_no_message_contains_a_plugins_output_or_options(tmp_path: Path) -> None:
+    """A plugin may print a bare token, and a client secret is often one of its options."""
     for code in ("print('SECRET')", "sys.exit(1)"):
         user = program(tmp_path, code)
         user["exec"]["args"] += ["get-token", "--client-secret=SECRET", "--password", "SECRET"]
@@ -401,8 +403,8 @@ async def test_what_may_be_secret_of_a_plugin_is_in_no_message(tmp_path: Path) -
         assert "SECRET" not in str(failed.value) + failed.value.hint
 
 
-async def test_a_plugin_that_fails_is_run_once_for_all_who_wait_for_it(api: Api, tmp_path: Path) -> None:
-    """Each of a hundred logs would otherwise wait for the time limits of all before it."""
+async def test_a_failing_plugin_runs_once_for_all_waiting_requests(api: Api, tmp_path: Path) -> None:
+    """Otherwise each of a hundred logs would wait for the timeouts of all logs before it."""
     code = f"""
         open({str(tmp_path / "runs")!r}, "a").write("x")
         if os.path.exists({str(tmp_path / "broken")!r}):
@@ -437,7 +439,7 @@ async def test_a_plugin_that_is_not_installed(tmp_path: Path) -> None:
 
 
 def is_running(pid: str) -> bool:
-    """Tell whether a process runs; in a container nobody may reap one that has lost its parent."""
+    """Return whether a process runs. In a container, an orphan may stay a zombie because no init process reaps it."""
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and ") Z " not in stat.read_text()
 
@@ -454,18 +456,18 @@ async def test_a_plugin_that_hangs_is_killed_with_its_children(tmp_path: Path, m
     assert not any(map(is_running, (tmp_path / "pids").read_text().split()))
 
 
-async def test_a_plugin_that_asks_questions_needs_a_terminal(tmp_path: Path) -> None:
-    with pytest.raises(NoCluster, match="on a terminal"):
+async def test_an_interactive_plugin_needs_a_terminal(tmp_path: Path) -> None:
+    with pytest.raises(NoCluster, match="needs a terminal"):
         await Cluster.open(
             kubeconfig(tmp_path / "c", "https://x", program(tmp_path, prints(token="x"), interactiveMode="Always"))
         )
 
 
-# --- one cluster and no other ---
+# --- never another cluster ---
 
 
 async def test_credentials_are_never_sent_to_another_cluster(api: Api, tmp_path: Path) -> None:
-    """`kubectl config use-context` changes nothing; where the context itself leads elsewhere, nobody is asked."""
+    """`kubectl config use-context` changes nothing. If the context itself leads elsewhere, no server is asked."""
     path = tmp_path / "c"
     kubeconfig(path, api.url)
     async with await Cluster.open(str(path)) as cluster, serving(Api()) as other:
@@ -492,8 +494,8 @@ async def test_credentials_are_never_sent_to_another_cluster(api: Api, tmp_path:
             assert anew.host == other.url != cluster.host
 
 
-async def test_a_cluster_created_anew_at_its_address(tmp_path: Path) -> None:
-    """It has a new authority, and so has the kubeconfig."""
+async def test_a_cluster_recreated_at_the_same_address(tmp_path: Path) -> None:
+    """The cluster and the kubeconfig have a new certificate authority."""
     old, new = Authority(), Authority()
     path = tmp_path / "c"
     async with secure(tmp_path, old) as api:
@@ -511,7 +513,7 @@ async def test_a_cluster_created_anew_at_its_address(tmp_path: Path) -> None:
             assert await cluster.json("/x") == {"ok": 1}
 
 
-async def test_a_cluster_created_anew_at_another_address(tmp_path: Path) -> None:
+async def test_a_cluster_recreated_at_another_address(tmp_path: Path) -> None:
     path = tmp_path / "c"
     async with serving(Api()) as api:
         kubeconfig(path, api.url)
@@ -527,7 +529,7 @@ async def test_a_cluster_created_anew_at_another_address(tmp_path: Path) -> None
         assert other.seen == []
 
 
-async def test_a_context_that_is_gone(api: Api, tmp_path: Path) -> None:
+async def test_a_context_that_was_removed(api: Api, tmp_path: Path) -> None:
     path = tmp_path / "c"
     kubeconfig(path, api.url)
     async with await Cluster.open(str(path), "y") as cluster:

@@ -1,4 +1,4 @@
-"""Lists are read in chunks, of one moment, whole, and without what nobody looks at."""
+"""Lists are read in consistent chunks, completely, and without the parts of objects that we never use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PODS = "/api/v1/namespaces/team/pods"
 
 
 class Collection:
-    """Answers as an API server does that honours `limit`, up to its own."""
+    """Answers like an API server that honours `limit`, up to its own maximum."""
 
     def __init__(self, count: int) -> None:
         self.items = [pod(f"p{n}") for n in range(count)]
@@ -79,7 +79,7 @@ async def test_a_list_that_expires_begins_again(cluster: Cluster, pods: Collecti
     assert "limit" not in pods.queries[-1], "the third time it is read as a whole"
 
 
-async def test_a_server_that_knows_no_limit(cluster: Cluster, pods: Collection) -> None:
+async def test_a_server_that_ignores_the_limit(cluster: Cluster, pods: Collection) -> None:
     pods.honours = False
     items, _ = await cluster.read_list(PODS)
     assert len(items) == 1000 and len(pods.queries) == 1
@@ -101,8 +101,8 @@ async def test_a_collection_without_items(api: Any, cluster: Cluster) -> None:
         await cluster.read_list(PODS)
 
 
-async def test_each_chunk_is_cut_before_the_next_is_asked_for(cluster: Cluster, pods: Collection) -> None:
-    """Else a list takes as much memory as all of its objects."""
+async def test_each_chunk_is_cut_before_the_next_one_is_requested(cluster: Cluster, pods: Collection) -> None:
+    """Otherwise a list would take as much memory as all of its whole objects."""
     requests_at: dict[str, int] = {}
 
     def cut(item: dict[str, Any]) -> dict[str, Any]:
@@ -115,8 +115,8 @@ async def test_each_chunk_is_cut_before_the_next_is_asked_for(cluster: Cluster, 
     assert list(requests_at.values()) == expected[:1000]
 
 
-async def test_tasks_of_a_crowd(api: Any, cluster: Cluster, pods: Collection) -> None:
-    """Each pod is of the Job with its labels, however many there are of both."""
+async def test_many_jobs_and_pods_are_matched_by_label(api: Any, cluster: Cluster, pods: Collection) -> None:
+    """Each pod belongs to the Job with its labels, however many Jobs and pods there are."""
     jobs = []
     for n in range(300):
         labels = {"job-name": f"j{n}", "team": "a"}
@@ -142,7 +142,7 @@ async def test_tasks_of_a_crowd(api: Any, cluster: Cluster, pods: Collection) ->
     assert [row["name"] for row in await list_tasks(cluster, "team", "job-name=j7")] == ["j7"]
 
 
-async def test_what_is_kept_of_a_pod() -> None:
+async def test_a_pod_without_bulk() -> None:
     spec = {
         "nodeName": "n", "volumes": [{"name": "v"}], "initContainers": [{"name": "i", "restartPolicy": "Always", "env": []}],
         "containers": [{"name": "c", "env": [{"name": "A"}], "image": "x"}],
@@ -160,8 +160,8 @@ async def test_what_is_kept_of_a_pod() -> None:
     }  # fmt: skip
 
 
-async def test_what_is_kept_of_a_job() -> None:
-    """Its containers are counted where pods came and went unseen."""
+async def test_a_job_without_bulk() -> None:
+    """Containers stay, because they are counted when pods came and went unseen."""
     pod = {"containers": [{"name": "c", "image": "x"}, {"name": "d"}], "volumes": [{"name": "v"}]}
     spec = {"parallelism": 2, "template": {"metadata": {"labels": {"a": "b"}, "annotations": {}}, "spec": pod}}
     found = without_bulk({"metadata": {"name": "j", "managedFields": [{}]}, "spec": spec})
@@ -169,10 +169,10 @@ async def test_what_is_kept_of_a_job() -> None:
     assert found == without_bulk(found) == {"metadata": {"name": "j"}, "spec": {"parallelism": 2, "template": template}}
 
 
-async def test_only_a_server_that_is_far_is_asked_to_compress(
+async def test_only_a_remote_server_is_asked_to_compress(
     api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Compressing costs the API server more than a near network takes."""
+    """Compression costs the API server more than a local network saves."""
     api.objects["/x"] = {}
     far = await Cluster.open(kubeconfig(tmp_path / "c", "https://api.example:6443"))
     assert not far._configuration.is_near

@@ -1,4 +1,4 @@
-"""What a Pod and a Job say, as a cluster writes them."""
+"""The state of Pods and Jobs, from objects as a cluster writes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cortex_jupyter.cluster.pods import MESSAGE_MAX, containers, exit_of, status_of, waiting_reason
+from cortex_jupyter.cluster.pods import MESSAGE_MAX, containers, decisive_end, status_of, waiting_reason
 from cortex_jupyter.cluster.workloads import Workload, state_of
 from cortex_jupyter.model import TaskRef
 
@@ -78,7 +78,7 @@ PULL = 'Back-off pulling image "nope"'
         (pod(status("m", running(), "c1")), ""),
     ],
 )  # fmt: skip
-def test_why_nothing_is_there_yet(one: Object, reason: str) -> None:
+def test_why_a_pod_has_no_log_yet(one: Object, reason: str) -> None:
     assert waiting_reason(one) == reason
 
 
@@ -100,7 +100,7 @@ def test_runs_of_a_container() -> None:
     assert loop.end is not None and loop.end.exit_code == 1 and loop.previous is None
     (again,) = containers(pod(status("m", running(), "c2", 1, crashed)))
     assert again.source is not None and again.source.run == 1 and again.end is None
-    # The run that crashed is the same source as before.
+    # The run that crashed is still the same source.
     assert again.previous is not None and again.previous[0] == loop.source and again.previous[0].run == 0
     (oom,) = containers(pod(status("m", ended(137, "OOMKilled", ident="c3"), "c3")))
     assert oom.end is not None and (oom.end.exit_code, oom.end.reason) == (137, "OOMKilled")
@@ -108,7 +108,7 @@ def test_runs_of_a_container() -> None:
     assert none.source is None and none.end is None
 
 
-def test_when_a_run_started_that_has_ended() -> None:
+def test_the_start_of_a_run_that_has_ended() -> None:
     crashed = ended(1, ident="c1")
     crashed["terminated"]["startedAt"] = "2023-11-14T22:13:20Z"
     (loop,) = containers(pod(status("m", waiting("CrashLoopBackOff"), "c1", 0, crashed)))
@@ -122,7 +122,7 @@ def test_states_of_a_job() -> None:
     assert state(job()) == ("pending", "Log not available yet: no pod has been created", None)
     assert state(job(suspend=True))[:2] == ("pending", "Log not available yet: the Job is suspended")
     assert state(job(), pod(status("m", running(), "c1"))) == ("running", "Running", None)
-    assert state(job(), bad)[0] == "running"  # the next pod is to come
+    assert state(job(), bad)[0] == "running"  # the next pod will follow
     assert state(job(("Complete", "")), good) == ("succeeded", "Job complete exit 0", 0)
     assert state(job(("Complete", "")), bad, good) == ("succeeded", "Job complete exit 0", 0)  # retried
     assert state(job(("Failed", "BackoffLimitExceeded")), bad) == (
@@ -130,29 +130,29 @@ def test_states_of_a_job() -> None:
         "Job failed exit 3: BackoffLimitExceeded",
         3,
     )
-    # No container has ended: there is no exit code to tell.
+    # No container has ended, so there is no exit code.
     assert state(job(("Failed", "DeadlineExceeded"))) == ("failed", "Job failed: DeadlineExceeded", None)
     oom = pod(status("m", ended(137, "OOMKilled"), "c1"), phase="Failed")
     assert (
         state(job(("Failed", "BackoffLimitExceeded")), oom)[1] == "Job failed exit 137: OOMKilled, BackoffLimitExceeded"
     )
-    # Newer servers say first that it will be; pods may still write.
+    # Newer servers first announce the end, while pods may still write.
     assert state(job(("FailureTarget", "DeadlineExceeded")), pod(status("m", running(), "c1")))[0] == "running"
 
 
-def test_a_sidecar_beside_what_has_ended() -> None:
+def test_a_sidecar_beside_a_container_that_has_ended() -> None:
     one = pod(status("m", ended(3), "c1"), init=(status("ship", running(), "c2"),), sidecars=("ship",), phase="Running")
     assert state(job(), one)[0] == "running"
-    assert exit_of([one]).exit_code == 3  # type: ignore[union-attr]
+    assert decisive_end([one]).exit_code == 3  # type: ignore[union-attr]
     killed = pod(
         status("m", ended(), "c1"), init=(status("ship", ended(143), "c2"),), sidecars=("ship",), phase="Succeeded"
     )
-    assert exit_of([killed]).exit_code == 0  # type: ignore[union-attr]
+    assert decisive_end([killed]).exit_code == 0  # type: ignore[union-attr]
 
 
-def test_a_debugging_container_does_not_count() -> None:
+def test_an_ephemeral_container_does_not_count() -> None:
     one = pod(status("m", ended(), "c1"), ephemeral=(status("debug", ended(1), "c2"),), phase="Succeeded")
-    assert exit_of([one]).exit_code == 0  # type: ignore[union-attr]
+    assert decisive_end([one]).exit_code == 0  # type: ignore[union-attr]
 
 
 def test_states_of_a_pod_and_others() -> None:
@@ -168,7 +168,7 @@ def test_states_of_a_pod_and_others() -> None:
     assert state(some, one)[:2] == ("pending", f"Log not available yet: ImagePullBackOff: {PULL}")
 
 
-def test_the_failure_counts_and_not_what_it_brought_upon_the_other_pods() -> None:
+def test_the_first_failure_counts_and_not_the_pods_that_were_deleted_for_it() -> None:
     failed = pod(status("m", ended(3, at="2023-11-14T22:14:20Z"), "c1"), phase="Failed")
     deleted = pod(status("m", ended(143, at="2023-11-14T22:14:22Z"), "c2"))
     deleted["metadata"]["deletionTimestamp"] = "2023-11-14T22:14:21Z"
@@ -187,7 +187,7 @@ def no_start(**extra: Any) -> Object:
     return one
 
 
-def test_a_pod_that_crashes_again_and_again_is_what_kubectl_says() -> None:
+def test_a_crash_looping_pod_has_kubectls_status() -> None:
     for kind, name in (("pod", "p"), ("deployment", "x"), ("selector", "app=x")):
         found = state_of(Workload(TaskRef("d", kind, name), "u", {}), [LOOP])
         assert (found.name, found.reason) == ("running", "CrashLoopBackOff")
@@ -197,7 +197,7 @@ def test_a_pod_that_crashes_again_and_again_is_what_kubectl_says() -> None:
     assert found.message == "1 of 3 pods: CrashLoopBackOff: m ended with exit 3, Error; 4 restarts"
 
 
-def test_one_container_of_two_is_the_reason_while_the_other_runs() -> None:
+def test_the_failing_one_of_two_containers_is_the_reason() -> None:
     bare = Workload(TaskRef("d", "pod", "p"), "u", {})
     for other, message in (
         (status("s", waiting("ErrImagePull", "no")), "ErrImagePull: s: no"),
@@ -207,7 +207,7 @@ def test_one_container_of_two_is_the_reason_while_the_other_runs() -> None:
         assert state(bare, pod(status("m", running(), "c1"), other))[:2] == ("running", message)
 
 
-def test_what_holds_a_pod_up_after_its_init_containers() -> None:
+def test_why_a_pod_waits_after_its_init_containers() -> None:
     done = status("i", ended(ident="c1"), "c1")
     one = pod(status("m", waiting("ErrImagePull", "no")), init=(done,), phase="Pending")
     assert state(job(), one)[:2] == ("pending", "ErrImagePull: m: no")
@@ -226,7 +226,7 @@ def test_a_container_that_cannot_start_says_why() -> None:
     )
 
 
-def test_what_a_container_writes_of_its_end_is_harmless_and_bounded() -> None:
+def test_a_termination_message_is_plain_text_of_bounded_length() -> None:
     one = no_start()
     one["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = "\x1b[2Jlost\r\nGPU\x00" + "x" * 10_000
     message = containers(one)[0].end.message  # type: ignore[union-attr]
@@ -276,7 +276,7 @@ def test_why_a_workload_has_no_pods() -> None:
         ),
     ],
 )
-def test_a_job_whose_end_is_decided_is_not_over(target: str, reason: str, message: str) -> None:
+def test_a_job_whose_end_is_announced_has_not_ended(target: str, reason: str, message: str) -> None:
     failed = pod(status("c", ended(3), "one"), phase="Failed")
     stopping = pod(status("c", running(), "two"), phase="Running") | {"metadata": {"name": "q", "uid": "v"} | DELETED}
     for pods in ((failed, stopping), (failed,), ()):
@@ -308,14 +308,14 @@ DELETED = {"deletionTimestamp": "2023-11-14T22:13:20Z"}
         (pod(status("m", ended(137, "OOMKilled"), "c1"), phase="Failed"), "OOMKilled", 0, 0),
         (pod(status("m", {"terminated": {"exitCode": 3}}, "c1"), phase="Failed"), "ExitCode:3", 0, 0),
         (pod(status("m", {"terminated": {"exitCode": 1, "signal": 9}}, "c1"), phase="Failed"), "Signal:9", 0, 0),
-        # The first of several that wait or have ended; one that is ready says nothing.
+        # The first of several containers that wait or have ended; ready ones do not count.
         (pod(status("a", ended(2), "c1"), status("b", waiting("ErrImagePull"))), "Error", 0, 0),
         (pod(status("a", ended(), "c1"), status("b", running(), "c2") | {"ready": True}), "NotReady", 1, 0),
         (
             pod(status("a", ended(), "c1"), status("b", running(), "c2") | {"ready": True}, conditions=(READY,)),
             "Running", 1, 0,
         ),
-        # Init containers: those that are done count for the restarts only while others are not.
+        # Restarts of finished init containers count only until all init containers are done.
         (pod(status("m", waiting("PodInitializing")), init=(status("i", running(), "c1", 2),)), "Init:0/1", 0, 2),
         (pod(status("m", waiting("PodInitializing")), init=(status("i", ended(4), "c1"),)), "Init:Error", 0, 0),
         (pod(status("m", running(), "c2"), init=(status("i", ended(), "c1", 2),)), "Running", 0, 0),

@@ -1,4 +1,4 @@
-"""Which proxy leads to the API server, and that requests take it."""
+"""The choice of the proxy to the API server, and requests through it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("no_proxy", "host", "direct"),
     [
-        # The documented cases of golang.org/x/net/http/httpproxy, and those of its tests that NO_PROXY lists really hold.
+        # The documented cases of golang.org/x/net/http/httpproxy, and realistic ones of its tests.
         ("", "10.96.0.1", False),
         ("10.0.0.0/8", "10.96.0.1", True),
         ("10.0.0.0/8", "11.96.0.1", False),
@@ -58,12 +58,12 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", "[::1]:6443", True),
     ],
 )
-def test_what_no_proxy_means(no_proxy: str, host: str, direct: bool) -> None:
+def test_no_proxy(no_proxy: str, host: str, direct: bool) -> None:
     environ = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": no_proxy}
     assert proxy_for(f"https://{host}", environ) == (None if direct else "http://proxy:3128")
 
 
-def test_the_scheme_and_the_upper_case_decide() -> None:
+def test_the_variable_follows_the_scheme_and_upper_case_wins() -> None:
     assert proxy_for("http://api.example", {"HTTPS_PROXY": "http://proxy"}) is None
     assert proxy_for("http://api.example", {"HTTP_PROXY": "http://a", "http_proxy": "http://b"}) == "http://a"
     assert proxy_for("https://api.example", {"ALL_PROXY": "http://proxy"}) is None
@@ -72,7 +72,7 @@ def test_the_scheme_and_the_upper_case_decide() -> None:
 
 @asynccontextmanager
 async def tunnel(port: int) -> AsyncIterator[tuple[str, list[str]]]:
-    """A proxy that connects whatever it is asked for to a port, and what it was asked for."""
+    """A proxy that connects every request to one port, and the list of requested addresses."""
     asked: list[str] = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,7 +101,7 @@ async def test_tls_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ):
         more = {"certificate-authority-data": encoded(authority.pem)}
         if named == "kubeconfig":
-            monkeypatch.setenv("NO_PROXY", "*")  # it is for the environment's proxies
+            monkeypatch.setenv("NO_PROXY", "*")  # it applies only to proxies from the environment
             more["proxy-url"] = proxy
         else:
             monkeypatch.setenv("HTTPS_PROXY", proxy)
@@ -111,10 +111,8 @@ async def test_tls_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert asked == ["CONNECT api.example:6443 HTTP/1.1"]
 
 
-async def test_an_address_that_no_proxy_names_is_asked_directly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Loopback is asked directly whatever stands there, so the block is tried with the addresses of this machine."""
+async def test_an_address_in_no_proxy_is_reached_directly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loopback is always reached directly, so the test uses other addresses of this machine."""
     async with serving(Api()) as api:
         api.objects["/x"] = {"ok": 1}
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -126,7 +124,7 @@ async def test_an_address_that_no_proxy_names_is_asked_directly(
         assert (one._configuration.proxy, two._configuration.proxy) == (None, "http://127.0.0.1:9")
 
 
-async def test_a_proxy_of_another_kind_is_an_error_at_once(tmp_path: Path) -> None:
+async def test_an_unsupported_proxy_is_an_error_at_once(tmp_path: Path) -> None:
     path = kubeconfig(tmp_path / "c", "https://api.example", **{"proxy-url": "socks5://127.0.0.1:1080"})
     with pytest.raises(NoCluster, match=r"socks5://127\.0\.0\.1:1080 is not supported: use an HTTP proxy"):
         await Cluster.open(path)

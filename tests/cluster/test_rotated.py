@@ -1,4 +1,4 @@
-"""Rotated files are read through a network that breaks."""
+"""Rotated files are read over an unreliable network."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 FOLDER = "/api/v1/nodes/n1/proxy/logs/pods/team_pod-1_uid-1/main/"
 
 
-async def test_an_answer_that_breaks_off_is_asked_for_again(
+async def test_an_answer_that_breaks_off_is_requested_again(
     api: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was given up at once: what it held was a gap, or older lines that were never read."""
+    """Giving up at once would make a gap, or leave older lines unread."""
     monkeypatch.setattr(lib, "_FIRST_WAIT_S", 0.01)
     breaks = 0
 

@@ -1,4 +1,4 @@
-"""Configuration, authentication and the errors of one cluster."""
+"""Configuration, authentication and errors of one cluster."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a_document(api: Any, cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("code", "kind"), [(403, NotAllowed), (404, NotFound), (422, ClusterError), (500, ClusterError)]
 )
-async def test_a_status_is_an_error_with_the_servers_words(
+async def test_a_status_is_an_error_with_the_servers_message(
     api: Any, cluster: Cluster, code: int, kind: type[Exception]
 ) -> None:
     api.objects["/x"] = answering(code, "the server's words")
@@ -47,13 +47,13 @@ async def test_a_status_is_an_error_with_the_servers_words(
         await cluster.json("/x")
 
 
-async def test_what_is_no_json_is_an_error_of_the_cluster(api: Any, cluster: Cluster) -> None:
+async def test_an_answer_that_is_not_json_is_a_cluster_error(api: Any, cluster: Cluster) -> None:
     api.objects["/x"] = answering(599, "<html>log in</html>")
     with pytest.raises(ClusterError):
         await cluster.json("/x")
 
 
-async def test_a_document_that_was_cut_short_is_an_outage_and_no_foreign_answer(api: Any, cluster: Cluster) -> None:
+async def test_a_truncated_document_is_an_outage(api: Any, cluster: Cluster) -> None:
     async def cut(_: web.Request) -> web.Response:
         return web.Response(body=b'{"items": [{"meta', content_type="application/json")
 
@@ -89,7 +89,7 @@ async def test_an_expired_token_is_read_again_once(api: Any, cluster: Cluster, t
     assert len(api.requests) == 4
 
 
-async def test_nobody_answers(tmp_path: Path) -> None:
+async def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
     async with await Cluster.open(kubeconfig(tmp_path / "c", "http://127.0.0.1:9")) as cluster:
         with pytest.raises(ClusterUnreachable, match="does not answer"):
             await cluster.json("/version")
@@ -158,11 +158,11 @@ async def test_inside_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     cluster = await Cluster.open()
     assert (cluster.host, cluster.namespace) == ("https://10.0.0.1:443", "pods-own")
     assert await cluster._headers() == [("Authorization", "Bearer secret")]
-    # The token is written anew before it expires.
+    # The kubelet replaces the token before it expires.
     (tmp_path / "token").write_text("renewed")
     monkeypatch.setattr(configuration, "_TOKEN_FILE_S", 0)
     assert await cluster._headers() == [("Authorization", "Bearer renewed")]
-    # Many clusters have this address; of one store they are two, and a pod that is started again is of the same.
+    # Many clusters have this address: a store must tell them apart, but know a restarted pod's cluster again.
     assert (await Cluster.open()).id == cluster.id != cluster.host
     (tmp_path / "ca.crt").write_text(Authority().pem)
     assert (await Cluster.open()).id != cluster.id
@@ -178,7 +178,7 @@ async def test_a_proxy(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_renewed_configuration_gets_a_pool_of_its_own(api: Any, cluster: Cluster, tmp_path: Path) -> None:
-    """A client certificate may be new; what the old pool has open goes on."""
+    """A client certificate may be new. Open responses of the old pool go on."""
     api.objects["/x"] = {}
     api.objects["/old"] = answering(599, "{}")
     async with cluster.request("/old") as open_one:
@@ -192,7 +192,7 @@ async def test_a_renewed_configuration_gets_a_pool_of_its_own(api: Any, cluster:
     assert old.closed
 
 
-async def test_the_servers_clock_is_heard(api: Any, cluster: Cluster) -> None:
+async def test_answers_set_the_clock(api: Any, cluster: Cluster) -> None:
     async def late(_: web.Request) -> web.Response:
         return web.json_response({}, headers={"Date": formatdate(time.time() - 3600, usegmt=True)})
 
@@ -201,7 +201,7 @@ async def test_the_servers_clock_is_heard(api: Any, cluster: Cluster) -> None:
     assert -3601.5 < cluster.clock.offset < -3598.5
 
 
-async def test_a_server_that_is_too_busy_is_asked_again_when_it_wishes(api: Any, cluster: Cluster) -> None:
+async def test_a_busy_server_is_asked_again_after_its_retry_after(api: Any, cluster: Cluster) -> None:
     asked: list[float] = []
 
     async def answer(_: web.Request) -> web.Response:
@@ -220,7 +220,7 @@ async def test_a_server_that_is_too_busy_is_asked_again_when_it_wishes(api: Any,
 
     api.objects["/x"] = at_once
     assert await cluster.json("/x") == {}
-    assert asked[3] - asked[2] >= 1, "else one that stays busy is asked without a pause, for ever"
+    assert asked[3] - asked[2] >= 1, "otherwise a server that stays busy is asked without a pause"
 
     async def never(_: web.Request) -> web.Response:
         busy = status(429, "come back tomorrow")

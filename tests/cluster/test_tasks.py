@@ -1,4 +1,4 @@
-"""From a name to a workload: every kind, the ambiguous, the missing, and what may not be read."""
+"""Finding a workload by name: every kind, ambiguous and missing names, and missing rights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cortex_jupyter.cluster.tasks import has_namespace, list_tasks, meant, pods_of, resolve
+from cortex_jupyter.cluster.tasks import has_namespace, list_tasks, pods_of, resolve, suggest_name
 from cortex_jupyter.cluster.workloads import COLLECTIONS, Workload, collection, fetch
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.model import TaskRef, parse_rfc3339
@@ -69,7 +69,7 @@ async def test_a_cron_job_is_its_newest_job(api: Any, cluster: Cluster) -> None:
         await resolve(cluster, ref("cronjob/nightly"))
 
 
-async def test_what_is_missing_takes_one_request_where_its_kind_is_known(api: Any, cluster: Cluster) -> None:
+async def test_a_missing_task_of_a_known_kind_takes_one_request(api: Any, cluster: Cluster) -> None:
     with pytest.raises(TaskNotFound, match="no job 'zzz' in namespace 'team'"):
         await resolve(cluster, ref("job/zzz"))
     assert len(api.requests) == 1
@@ -77,30 +77,30 @@ async def test_what_is_missing_takes_one_request_where_its_kind_is_known(api: An
         await resolve(cluster, ref("zzz"))
 
 
-async def test_what_was_meant_by_what_is_missing(api: Any, cluster: Cluster) -> None:
+async def test_a_similar_name_is_suggested_for_a_missing_task(api: Any, cluster: Cluster) -> None:
     for kind in KINDS:
         put(api, kind)
     put(api, "job", obj("train-1"), obj("eval"))
     put(api, "pod", obj("trian-x"))
-    assert await meant(cluster, ref("trian-1")) == "trian-x"
-    assert await meant(cluster, ref("job/trian-1")) == "train-1"
-    assert await meant(cluster, ref("job/zzz")) is None
+    assert await suggest_name(cluster, ref("trian-1")) == "trian-x"
+    assert await suggest_name(cluster, ref("job/trian-1")) == "train-1"
+    assert await suggest_name(cluster, ref("job/zzz")) is None
     api.deny(collection("pod", "team"))
-    assert await meant(cluster, ref("trian-1")) is None
+    assert await suggest_name(cluster, ref("trian-1")) is None
 
 
-async def test_who_may_read_only_some_kinds(api: Any, cluster: Cluster) -> None:
+async def test_a_user_who_may_read_only_some_kinds(api: Any, cluster: Cluster) -> None:
     api.deny(f"{collection('job', 'team')}/x", "jobs.batch is forbidden")
     with pytest.raises(NotAllowed, match="jobs"):
         await resolve(cluster, ref("x"))
-    # The name belongs to a kind that may be read.
+    # The name belongs to a kind that the user may read.
     put(api, "deployment", obj("x"))
     assert (await resolve(cluster, ref("x"))).ref.kind == "deployment"
     with pytest.raises(NotAllowed):
         await resolve(cluster, ref("job/x"))
 
 
-async def test_an_error_is_no_missing_task(api: Any, cluster: Cluster) -> None:
+async def test_an_error_does_not_count_as_a_missing_task(api: Any, cluster: Cluster) -> None:
     async def broken(_: web.Request) -> web.Response:
         raise RuntimeError
 
@@ -109,7 +109,7 @@ async def test_an_error_is_no_missing_task(api: Any, cluster: Cluster) -> None:
         await resolve(cluster, ref("x"))
 
 
-async def test_a_selector_is_itself(api: Any, cluster: Cluster) -> None:
+async def test_a_selector_is_a_task(api: Any, cluster: Cluster) -> None:
     found = await resolve(cluster, ref("-l app=x"))
     assert found.ref.key == "team:selector/app=x"
     put(api, "pod", obj("b", created="2023-11-14T22:00:01Z"), obj("a"))
@@ -117,19 +117,19 @@ async def test_a_selector_is_itself(api: Any, cluster: Cluster) -> None:
     assert "labelSelector=app%3Dx" in api.requests[-1]
 
 
-async def test_a_platforms_own_task_id(api: Any, cluster: Cluster) -> None:
+async def test_a_task_label_of_a_platform(api: Any, cluster: Cluster) -> None:
     for kind in KINDS:
         put(api, kind)
     put(api, "pod", obj("p"))
     found = await resolve(cluster, ref("t-77"), "example.org/task")
     assert found.ref == TaskRef("team", "selector", "example.org/task=t-77")
-    # A recorder finds it by its resolved name: it is the same one.
+    # A recorder finds the same task by its resolved name.
     assert (await resolve(cluster, found.ref)).uid == found.uid
     put(api, "job", obj("launched-by-it"))
     assert (await resolve(cluster, ref("t-77"), "example.org/task")).ref.key == "team:job/launched-by-it"
 
 
-async def test_the_list_counts_a_workloads_pods_there(api: Any, cluster: Cluster) -> None:
+async def test_the_list_counts_pods_at_their_workload(api: Any, cluster: Cluster) -> None:
     owner = {"ownerReferences": [{"uid": "u", "controller": True}], "labels": {"job-name": "x"}}
     put(api, "job", obj("x", spec={"selector": {"matchLabels": {"job-name": "x"}}}))
     put(api, "pod", obj("x-1", metadata=owner), obj("bare"))
@@ -143,7 +143,7 @@ async def test_the_list_counts_a_workloads_pods_there(api: Any, cluster: Cluster
 
 
 async def test_a_job_that_failed_while_its_pods_succeeded_has_no_exit_code(api: Any, cluster: Cluster) -> None:
-    """As after `activeDeadlineSeconds` where one of two had ended well; its code would say that all is well."""
+    """So after `activeDeadlineSeconds` if one of two pods had succeeded: its exit code 0 would look like success."""
     end = {"exitCode": 0, "reason": "Completed", "containerID": "c1"}
     main = {"name": "main", "containerID": "c1", "restartCount": 0, "state": {"terminated": end}}
     pod = obj("x-1", metadata={"labels": {"job-name": "x"}}, spec={"containers": [{"name": "main"}]})
@@ -156,8 +156,8 @@ async def test_a_job_that_failed_while_its_pods_succeeded_has_no_exit_code(api: 
     assert (row["state"], row["exit_code"], row["pods"]) == ("failed", None, 1)
 
 
-async def test_an_event_without_a_reason_tells_of_no_pod(api: Any, cluster: Cluster) -> None:
-    """Anybody may write events, and `reason` is required of none in core/v1."""
+async def test_an_event_without_a_reason_is_no_evidence_of_a_pod(api: Any, cluster: Cluster) -> None:
+    """Any user may write events, and core/v1 does not require `reason`."""
     job = Workload(ref("job/x"), "uid-x", {})
     about = {"name": "x-1", "uid": "p", "fieldPath": "spec.containers{main}"}
     when = {"firstTimestamp": "2023-11-14T22:00:01Z", "lastTimestamp": "2023-11-14T22:00:02Z"}
@@ -169,7 +169,7 @@ async def test_an_event_without_a_reason_tells_of_no_pod(api: Any, cluster: Clus
 
 
 async def test_an_unseen_run_may_have_begun_when_its_pod_was_created(api: Any, cluster: Cluster) -> None:
-    """An event comes after what it tells: lines from before `Started` would be missing in no gap."""
+    """An event comes after the fact, so a gap from `Started` on would not cover the first lines."""
     job = Workload(ref("job/x"), "uid-x", {})
     about = {"name": "x-1", "uid": "p", "fieldPath": "spec.containers{main}"}
     made = {"reason": "SuccessfulCreate", "message": "Created pod: x-1", "firstTimestamp": "1970-01-01T00:00:05.7Z"}
@@ -179,10 +179,8 @@ async def test_an_unseen_run_may_have_begun_when_its_pod_was_created(api: Any, c
     assert began == 5_000_000_000
 
 
-async def test_unseen_pods_are_found_where_the_events_of_their_creation_are_combined(
-    api: Any, cluster: Cluster
-) -> None:
-    """The tenth within ten minutes stands for all after it, and names the newest pod alone."""
+async def test_unseen_pods_are_found_when_kubernetes_combines_their_events(api: Any, cluster: Cluster) -> None:
+    """The tenth event within ten minutes stands for all later ones, and names only the newest pod."""
     job = Workload(ref("job/x"), "uid-x", obj("x"))
     job.obj["metadata"]["creationTimestamp"] = "2023-11-14T22:00:00Z"
 
@@ -200,7 +198,7 @@ async def test_unseen_pods_are_found_where_the_events_of_their_creation_are_comb
     combined = event("SuccessfulCreate", message="(combined from similar events): Created pod: x-newst")
     started = [
         event("Started", "x-fcnd5"),
-        event("Started", "x-older", at="21:59:59"),  # of another Job of that name
+        event("Started", "x-older", at="21:59:59"),  # of another Job with this name
         event("Started", "x-y-fcnd5"),  # of the Job x-y
         event("Started", "x-0-fcnd5"),  # of the Job x-0: this one is not indexed
     ]
@@ -245,7 +243,7 @@ async def test_tasks_are_selected_by_the_labels_of_their_pods(api: Any, cluster:
     }
     put(api, "job", obj("made", spec={"template": template}), obj("marked", **only_the_object))
     put(api, "cronjob", obj("nightly", spec={"jobTemplate": {"spec": {"template": template}}}))
-    # Labelled by hand, or by its operator: its template does not have it.
+    # A user or an operator has added this label: the template does not have it.
     put(api, "statefulset", obj("by-pod", spec={"template": {"metadata": {"labels": {"tier": "b"}}}, "selector": {"matchLabels": {"set": "1"}}}))  # fmt: skip
     owned = {"ownerReferences": [{"uid": "u", "controller": True}], "labels": {"set": "1", "app": "a"}}
     put(api, "pod", obj("by-pod-0", metadata=owned), obj("a", metadata={"labels": {"app": "a"}}), obj("z", metadata={"labels": {"tier": "b"}}))  # fmt: skip
@@ -253,12 +251,12 @@ async def test_tasks_are_selected_by_the_labels_of_their_pods(api: Any, cluster:
     assert names == {"made", "nightly", "by-pod", "a"}
 
 
-async def test_what_is_no_selector_is_refused(cluster: Cluster) -> None:
+async def test_an_invalid_selector_is_refused(cluster: Cluster) -> None:
     with pytest.raises(BadQuery, match="no label requirement"):
         await list_tasks(cluster, "team", "app=(x")
 
 
-async def test_a_selector_that_was_opened_is_as_its_pods(api: Any, cluster: Cluster) -> None:
+async def test_an_opened_selector_has_the_state_of_its_pods(api: Any, cluster: Cluster) -> None:
     running = {
         "phase": "Running",
         "containerStatuses": [{"name": "main", "state": {"running": {}}, "containerID": "c1"}],
@@ -292,7 +290,7 @@ async def test_a_cron_job_is_listed_as_its_newest_job(api: Any, cluster: Cluster
     assert "resume it" in raised.value.hint and "create job --from=cronjob/paused" in raised.value.hint
 
 
-async def test_why_pods_cannot_be_created_is_asked_for_only_where_there_are_none(api: Any, cluster: Cluster) -> None:
+async def test_events_are_read_only_for_workloads_without_pods(api: Any, cluster: Cluster) -> None:
     quota = 'pods "x-1" is forbidden: exceeded quota: none'
     about = {"uid": "uid-x", "kind": "Job", "name": "x"}
     api.listing("/api/v1/namespaces/team/events", {"metadata": {}, "involvedObject": about, "lastTimestamp": "2023-11-14T22:00:05Z", "message": quota})  # fmt: skip
@@ -308,7 +306,7 @@ async def test_why_pods_cannot_be_created_is_asked_for_only_where_there_are_none
     assert row["message"] == "Log not available yet: no pod has been created"
 
 
-async def test_whether_there_is_a_namespace(api: Any, cluster: Cluster) -> None:
+async def test_has_namespace(api: Any, cluster: Cluster) -> None:
     assert await has_namespace(cluster, "team") is False
     api.objects["/api/v1/namespaces/team"] = {"metadata": {"name": "team"}}
     assert await has_namespace(cluster, "team") is True

@@ -1,4 +1,4 @@
-"""A watch goes on for ever and no change is lost, through cuts, expired versions and refusals."""
+"""A watch never ends and loses no change, through broken connections, expired versions and refusals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import web
 from cluster.conftest import status
 
 from cortex_jupyter.cluster import watch as lib
-from cortex_jupyter.cluster.watch import Doubt, watch
+from cortex_jupyter.cluster.watch import ReopenTrigger, watch
 from cortex_jupyter.errors import NotAllowed
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PATH = "/api/v1/namespaces/team/pods"
 
 
 class Pods:
-    """A collection with a history: what a real API server keeps."""
+    """A collection with a history, as a real API server has it."""
 
     def __init__(self) -> None:
         self.items: dict[str, dict[str, Any]] = {}
@@ -34,7 +34,7 @@ class Pods:
         self.watches = 0
         self.news = asyncio.Event()
         self.cuts = 0
-        self.dead = 0  # watches that say nothing, the first ones
+        self.dead = 0  # this many first watches carry no events
 
     def change(self, kind: str, name: str) -> None:
         self.version += 1
@@ -90,16 +90,16 @@ def pods(api: Any, monkeypatch: pytest.MonkeyPatch) -> Pods:
 
 
 class Watching:
-    """Follows in a task and knows what is there, by the events alone."""
+    """Follows a watch in an asyncio task, and tracks the objects from its events alone."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.there: set[str] = set()
         self.events: list[str] = []
-        self.doubt = Doubt()
+        self.reopen = ReopenTrigger()
         self.task = asyncio.create_task(self._run(cluster))
 
     async def _run(self, cluster: Cluster) -> None:
-        async for kind, item in watch(cluster, PATH, {}, doubt=self.doubt):
+        async for kind, item in watch(cluster, PATH, {}, reopen=self.reopen):
             self.events.append(kind)
             if kind in ("ADDED", "MODIFIED"):
                 self.there.add(item["metadata"]["name"])
@@ -117,7 +117,7 @@ class Watching:
         await asyncio.wait([self.task])
 
 
-async def test_what_is_there_then_every_change(pods: Pods, cluster: Cluster) -> None:
+async def test_existing_objects_come_first_and_then_every_change(pods: Pods, cluster: Cluster) -> None:
     pods.change("ADDED", "a")
     seen = Watching(cluster)
     await seen.until(lambda: "SYNC" in seen.events)
@@ -128,7 +128,7 @@ async def test_what_is_there_then_every_change(pods: Pods, cluster: Cluster) -> 
     await seen.close()
 
 
-async def test_a_cut_loses_no_change(pods: Pods, cluster: Cluster) -> None:
+async def test_a_broken_connection_loses_no_change(pods: Pods, cluster: Cluster) -> None:
     seen = Watching(cluster)
     for i in range(5):
         await seen.until(lambda i=i: pods.watches > i)
@@ -141,9 +141,7 @@ async def test_a_cut_loses_no_change(pods: Pods, cluster: Cluster) -> None:
     await seen.close()
 
 
-async def test_a_watch_that_fell_silent_is_opened_anew(
-    pods: Pods, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silent_watch_is_reopened(pods: Pods, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lib, "SILENT_S", 0.2)
     pods.change("ADDED", "a")
     pods.dead = 1  # the first watch: its connection carries nothing
@@ -155,18 +153,18 @@ async def test_a_watch_that_fell_silent_is_opened_anew(
     await seen.close()
 
 
-async def test_a_watch_that_is_doubted_is_opened_anew(pods: Pods, cluster: Cluster) -> None:
+async def test_a_watch_reopens_when_its_trigger_fires(pods: Pods, cluster: Cluster) -> None:
     pods.dead = 1
     seen = Watching(cluster)
     await seen.until(lambda: pods.watches == 1)
     pods.change("ADDED", "a")
-    seen.doubt.arise()
+    seen.reopen.fire()
     await seen.until(lambda: seen.there == {"a"})
     assert seen.events == ["SYNC", "ADDED"]
     await seen.close()
 
 
-async def test_that_the_server_is_back_is_said_though_nothing_changed(pods: Pods, cluster: Cluster) -> None:
+async def test_the_end_of_an_outage_is_reported_without_a_change(pods: Pods, cluster: Cluster) -> None:
     seen = Watching(cluster)
     await seen.until(lambda: pods.watches == 1)
     pods.answers = [lambda _: status(503, "not now")]
@@ -176,12 +174,12 @@ async def test_that_the_server_is_back_is_said_though_nothing_changed(pods: Pods
     await seen.close()
 
 
-async def test_an_expired_version_lists_again_and_tells_what_vanished(pods: Pods, cluster: Cluster) -> None:
+async def test_after_an_expired_version_vanished_objects_are_deleted(pods: Pods, cluster: Cluster) -> None:
     pods.change("ADDED", "a")
     pods.change("ADDED", "b")
     seen = Watching(cluster)
     await seen.until(lambda: pods.watches == 1)
-    # The watch breaks, and meanwhile one goes, one comes, and the server forgets what happened.
+    # The watch breaks. Meanwhile an object goes, another comes, and the server forgets both changes.
     pods.answers = [lambda _: status(410, "too old")]
     pods.change("DELETED", "a")
     pods.change("ADDED", "c")
@@ -191,7 +189,7 @@ async def test_an_expired_version_lists_again_and_tells_what_vanished(pods: Pods
     await seen.until(lambda: seen.events.count("SYNC") == 2)
     assert seen.there == {"b", "c"}
     pods.change("ADDED", "d")
-    pods.oldest = pods.version + 10  # told within the stream, as an ERROR event
+    pods.oldest = pods.version + 10  # reported within the stream, as an ERROR event
     pods.cut()
     await seen.until(lambda: seen.there == {"b", "c", "d"})
     await seen.close()
@@ -211,7 +209,7 @@ async def test_a_refusal_later_is_an_outage(pods: Pods, cluster: Cluster, code: 
     await seen.close()
 
 
-async def test_a_refusal_of_the_first_list_is_told(pods: Pods, cluster: Cluster) -> None:
+async def test_a_refusal_of_the_first_list_is_raised(pods: Pods, cluster: Cluster) -> None:
     pods.answers = [lambda _: status(403, "pods is forbidden")]
     with pytest.raises(NotAllowed, match="forbidden"):
         await anext(watch(cluster, PATH, {}))
@@ -236,7 +234,7 @@ async def test_a_server_that_ends_each_watch_at_once_is_not_hammered(
     await seen.close()
 
 
-async def test_a_server_that_is_too_busy_is_no_outage(pods: Pods, cluster: Cluster) -> None:
+async def test_a_busy_server_is_not_an_outage(pods: Pods, cluster: Cluster) -> None:
     pods.change("ADDED", "a")
     pods.answers = [lambda _: status(429, "too many requests")]
     seen = Watching(cluster)

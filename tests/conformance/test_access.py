@@ -58,7 +58,7 @@ def namespace(target: Target, unique: Callable[[str], str]) -> Iterator[str]:
 
 async def is_allowed(cluster: Cluster, namespace: str, person: Person | None) -> bool:
     try:
-        await Access().namespace(cluster, namespace, person)
+        await Access().check_namespace(cluster, namespace, person)
     except NotAllowed:
         return False
     return True
@@ -75,7 +75,7 @@ async def test_access_agrees_with_rbac(target: Target, namespace: str) -> None:
         assert access_by_person == {"us": True, "alice": True, "bob": False, "carol": True, "dave of vision": True}
         access = Access(each=True)
         for name, expected in (("mine", True), ("theirs", False)):
-            assert await access.task(cluster, TaskRef(namespace, "job", name), Person("alice")) is expected
+            assert await access.may_read_task(cluster, TaskRef(namespace, "job", name), Person("alice")) is expected
         # A deleted namespace has no RoleBindings left: only a user with access to the whole cluster may read it.
         path = f"/api/v1/namespaces/{namespace}"
         target.kube.request("DELETE", path)
@@ -148,4 +148,4 @@ async def test_the_role_view_may_read_when_its_namespace_was_created(
             user["user"] = {"token": token}
         (tmp_path / account).write_text(yaml.safe_dump(config))
         async with await Cluster.open(str(tmp_path / account)) as cluster:
-            assert await Access().created(cluster, namespace) == expected
+            assert await Access().namespace_created(cluster, namespace) == expected

@@ -1,4 +1,4 @@
-"""The words of the design: what is written can be read again, and what cannot be read is said to be so."""
+"""The data model: everything that is written can be read back, and invalid texts are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EDGE = string.ascii_lowercase + string.digits
 names = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,30}[a-z0-9])?", fullmatch=True)
 kinds = st.sampled_from([k for k in KINDS if k != "selector"])
 times = st.integers(0, (1 << 63) - 1)
-#: Everything a line may hold once its bytes are decoded with backslashreplace: no surrogates, no line feed.
+#: Every text that a line can have after its bytes are decoded with backslashreplace: no surrogates, no line feed.
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"))
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -42,7 +42,7 @@ HOSTILE = [
 
 
 @given(names, kinds, names)
-def test_a_reference_is_read_as_it_is_written(namespace: str, kind: str, name: str) -> None:
+def test_a_reference_is_parsed_as_it_is_written(namespace: str, kind: str, name: str) -> None:
     ref = TaskRef(namespace, kind, name)
     assert TaskRef.parse(ref.key, namespace="elsewhere") == ref
     assert TaskRef.parse(str(ref)) == ref
@@ -95,7 +95,7 @@ def test_a_selector_may_hold_slashes_and_lists() -> None:
         *("-l", "-l ", "-l=", "selector/", "ml:-l ", "ml: selector/ "),
     ],
 )  # fmt: skip
-def test_what_names_no_task_is_a_bad_query(text: str) -> None:
+def test_a_text_that_names_no_task_is_a_bad_query(text: str) -> None:
     with pytest.raises(BadQuery) as caught:
         TaskRef.parse(text)
     assert caught.value.hint
@@ -110,13 +110,13 @@ def test_any_text_is_a_reference_or_a_bad_query(text: str) -> None:
     assert TaskRef.parse(ref.key) == ref
 
 
-def test_a_source_is_its_pod_container_and_id() -> None:
-    one = Source("p", "uid", "main", "containerd://1", "main", 0, "n1")
-    # What a Pod says besides changes: an annotation makes a main container a sidecar.
-    assert one == Source("p", "uid", "main", "containerd://1", "sidecar", 0, "n1")
-    assert hash(one) == hash(Source("p", "uid", "main", "containerd://1", "sidecar", 0, "n1"))
-    assert one != Source("p", "uid", "main", "containerd://2", "main", 1, "n1")
-    assert Source(**one.as_dict()).as_dict() == one.as_dict()
+def test_sources_are_equal_by_pod_container_and_container_id() -> None:
+    source = Source("p", "uid", "main", "containerd://1", "main", 0, "n1")
+    # The other fields of a Pod may change: an annotation makes a main container a sidecar.
+    assert source == Source("p", "uid", "main", "containerd://1", "sidecar", 0, "n1")
+    assert hash(source) == hash(Source("p", "uid", "main", "containerd://1", "sidecar", 0, "n1"))
+    assert source != Source("p", "uid", "main", "containerd://2", "main", 1, "n1")
+    assert Source(**source.as_dict()).as_dict() == source.as_dict()
 
 
 # ------------------------------------------------------------------------ Cursor
@@ -125,7 +125,7 @@ numbers = st.integers(0, (1 << 63) - 2)
 
 
 @given(numbers, numbers, st.none() | st.tuples(st.integers(0, 1 << 63), numbers), numbers)
-def test_a_cursor_is_read_as_it_is_written(
+def test_a_cursor_is_parsed_as_it_is_written(
     recording: int, seq: int, before: tuple[int, int] | None, epoch: int
 ) -> None:
     cursor = Cursor(recording, seq, before, epoch)
@@ -133,18 +133,18 @@ def test_a_cursor_is_read_as_it_is_written(
 
 
 @pytest.mark.parametrize("text", ["", "-", "1", "1-", "-1", "1-2-3-4-5-6", "a-b", "0x1-2", "1.0-2", "1-" + "9" * 20])
-def test_what_is_no_cursor(text: str) -> None:
+def test_a_malformed_cursor_is_a_bad_query(text: str) -> None:
     with pytest.raises(BadQuery):
         Cursor.parse(text)
 
 
 @pytest.mark.parametrize("seq", [(1 << 63) - 1, 1 << 63, 9_999_999_999_999_999_999])
-def test_a_number_no_store_can_hold_is_no_cursor(seq: int) -> None:
+def test_a_number_beyond_63_bits_is_a_bad_query(seq: int) -> None:
     with pytest.raises(BadQuery):
         Cursor.parse(f"1-{seq}")
 
 
-def test_a_cursor_of_another_recording_is_not_held() -> None:
+def test_a_cursor_of_another_recording_is_refused() -> None:
     assert Cursor.parse("0").check(7) == Cursor(7, 0)
     assert Cursor(7, 3).check(7) == Cursor(7, 3)
     with pytest.raises(CursorNotHeld):
@@ -168,11 +168,11 @@ def batch_of(lines: list[tuple[int, int, int, str]], seq: int) -> Batch:
 
 @given(rows, st.integers(1, 1 << 40))
 @example([(0, 1, 0, text) for text in HOSTILE], 1)
-def test_a_batch_is_read_as_it_is_written(lines: list[tuple[int, int, int, str]], seq: int) -> None:
+def test_a_batch_is_decoded_as_it_is_encoded(lines: list[tuple[int, int, int, str]], seq: int) -> None:
     batch = batch_of(lines, seq)
     data = batch.encode()
     assert Batch.decode(data) == batch
-    # It is one `data:` line of an event stream, whatever the lines hold.
+    # The data is one `data:` line of an event stream, whatever the lines contain.
     assert b"\n" not in data and b"\r" not in data
 
 
@@ -187,18 +187,18 @@ def test_a_part_keeps_its_numbers(lines: list[tuple[int, int, int, str]], data: 
     assert set(part.sources) == {lines[i][1] for i in keep}
 
 
-def test_the_column_q_stands_only_where_numbers_are_missing() -> None:
+def test_column_q_is_written_only_if_numbers_are_missing() -> None:
     batch = batch_of([(i, 1, 0, "") for i in range(5)], 1)
     assert b'"q"' not in batch.encode()
     assert b'"q"' not in batch.take([1, 2, 3]).encode()
     assert b'"q":[0,2]' in batch.take([1, 3]).encode()
 
 
-def test_a_batch_without_origin_has_unknown_streams() -> None:
+def test_a_batch_without_streams_has_unknown_streams() -> None:
     assert Batch.decode(encode_batch("t", 1, [5, 6], [1, 1], None, ["a", "b"], {1: {}})).streams == [0, 0]
 
 
-def test_a_notice_leaves_out_what_is_not_known() -> None:
+def test_a_notice_leaves_out_unknown_fields() -> None:
     entry = notice("t", 3, 99, "gap", "lines are missing", reason="rotated", lines=None)
     assert (entry.seq, entry.last, entry.t_min, entry.t_max) == (3, 3, 99, 99)
     assert b'lines":' not in entry.data and b'"reason":"rotated"' in entry.data
@@ -216,7 +216,7 @@ def test_times_keep_all_nine_digits(ns: int) -> None:
 
 
 @given(times, st.integers(-14 * 60, 14 * 60))
-def test_an_offset_is_taken_off(ns: int, minutes: int) -> None:
+def test_an_offset_from_utc_is_subtracted(ns: int, minutes: int) -> None:
     local = ns + minutes * 60_000_000_000
     assume(local >= 0)
     sign, (hours, rest) = "+-"[minutes < 0], divmod(abs(minutes), 60)
@@ -224,6 +224,6 @@ def test_an_offset_is_taken_off(ns: int, minutes: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "now", "2023-11-14", "2023-13-01T00:00:00Z", "2023-11-14T25:00:00Z", "12:00"])
-def test_what_is_no_time(text: str) -> None:
+def test_an_invalid_time_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_rfc3339(text)

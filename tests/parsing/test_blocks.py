@@ -29,7 +29,7 @@ def test_blocks(case: dict[str, Any]) -> None:
     assert [as_case(block) for block in blocks(map(tuple, case["lines"]))] == case["blocks"]
 
 
-def test_a_real_traceback_is_read_as_it_was_raised() -> None:
+def test_a_real_traceback_is_parsed() -> None:
     def deep(n: int) -> None:
         if n == 0:
             raise ValueError("deep\nand wide")
@@ -49,14 +49,14 @@ def test_a_real_traceback_is_read_as_it_was_raised() -> None:
     assert sum(frame.function == "deep" for frame in block.frames) % 3 == 0
 
 
-def test_a_block_is_given_when_its_source_goes_on() -> None:
-    found = Blocks()
+def test_a_block_is_returned_when_its_source_continues() -> None:
+    parser = Blocks()
     for line in TRACEBACK.format(1).splitlines():
-        assert found.feed("a", line) is None
-    assert found.feed("b", "something else") is None
-    (ended,) = [block for i in range(30) if (block := found.feed("a", f"step {i}"))]
+        assert parser.feed("a", line) is None
+    assert parser.feed("b", "something else") is None
+    (ended,) = [block for i in range(30) if (block := parser.feed("a", f"step {i}"))]
     assert ended.title == "RuntimeError: loss is NaN at step 1"
-    assert found.close() == []
+    assert parser.close() == []
 
 
 def test_one_failure_in_many_pods_has_one_signature() -> None:
@@ -67,11 +67,11 @@ def test_one_failure_in_many_pods_has_one_signature() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([line for case in CASES for _, line in case["lines"]]))))
-def test_any_order_of_such_lines_gives_whole_blocks(lines: list[tuple[int, str]]) -> None:
-    found = blocks(lines)
-    rows = [row for block in found for row in block.rows]
+def test_any_order_of_lines_makes_complete_blocks(lines: list[tuple[int, str]]) -> None:
+    tracebacks = blocks(lines)
+    rows = [row for block in tracebacks for row in block.rows]
     assert len(rows) == len(set(rows))
-    for block in found:
+    for block in tracebacks:
         assert len(block.rows) > 1 and block.rows == sorted(block.rows)
         assert {lines[row][0] for row in block.rows} == {block.source}
 
@@ -81,6 +81,6 @@ def test_texts_that_look_like_tracebacks(text: str) -> None:
     blocks([("a", "Traceback (most recent call last):"), ("a", text), ("a", f"  at {text}"), ("a", f"panic: {text}")])
 
 
-def test_a_mebibyte_is_no_trouble() -> None:
+def test_lines_of_a_mebibyte_are_parsed_quickly() -> None:
     for line in ("a." * (1 << 19), " at " * (1 << 18), "│" * (1 << 19), "frame #" * (1 << 17), " " * (1 << 20)):
         blocks([("a", "x"), ("a", line), ("a", "Traceback (most recent call last):"), ("a", line), ("a", line)])

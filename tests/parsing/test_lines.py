@@ -33,12 +33,12 @@ def test_texts_that_look_like_logs(text: str) -> None:
 
 
 @given(st.sampled_from(sorted(ALIASES)), st.text(max_size=30))
-def test_json_says_its_level_whatever_else_it_says(word: str, text: str) -> None:
+def test_a_json_line_has_its_level_whatever_its_message_says(word: str, text: str) -> None:
     line = json.dumps({"msg": text, "level": word.upper()})
     assert level(line) == ALIASES[word]
     assert message(line) == text
 
 
-def test_a_mebibyte_is_no_trouble() -> None:
+def test_lines_of_a_mebibyte_are_parsed_quickly() -> None:
     for line in ("a=" * (1 << 19), "{" * (1 << 20), "[" * (1 << 20), "x " * (1 << 19), "ERROR " * (1 << 17)):
         level(line), message(line), fields(line)

@@ -7,7 +7,7 @@ from detect_secrets.plugins.keyword import DENYLIST
 
 from cortex_jupyter.parsing.masking import Mask, rules
 
-K = "x4Qz9LmN2pRs7TvW8yBc3DfG5hJk6aEu0iOo1"  # no real one
+K = "x4Qz9LmN2pRs7TvW8yBc3DfG5hJk6aEu0iOo1"  # not a real key
 SECRETS = {
     "GitHub Token": f"cloning with ghp_{K[:36]}",
     "GitLab Token": f"using glpat-{K[:20]} now",
@@ -33,7 +33,7 @@ SECRETS = {
 
 
 @pytest.mark.parametrize(("kind", "line"), SECRETS.items(), ids=SECRETS)
-def test_a_secret_is_masked_and_counted_and_what_stands_around_it_stays(kind: str, line: str) -> None:
+def test_only_the_secret_is_masked_and_counted(kind: str, line: str) -> None:
     mask = Mask()
     got = mask(f"12:00 {line} step=5")
     assert got.startswith("12:00 ") and got.endswith(" step=5") and "[masked]" in got
@@ -60,7 +60,7 @@ def test_a_named_secret_is_masked_as_logs_write_it(line: str) -> None:
      "password: None", "2026-01-01 10:00:00 INFO trainer: epoch 3", "train-1-x7k2p ended: exit 0", "decorated with @property", "commit 1f3a9c2b77",
      "http://example.org:8080/path?x=1", "Bearer of news", "key=3", "[rank3]: AC step"],
 )  # fmt: skip
-def test_what_is_no_secret_stays(line: str) -> None:
+def test_other_lines_stay_unchanged(line: str) -> None:
     mask = Mask()
     assert mask(line) == line and not mask.counts
 
@@ -83,7 +83,7 @@ def test_a_secret_across_a_cut_of_a_long_line_is_masked() -> None:
             assert "ghp_" not in got and "correct" not in got and Mask()(got) == got
 
 
-def test_lines_together_become_what_each_becomes_alone() -> None:
+def test_lines_are_masked_independently_of_each_other() -> None:
     lines = ["plain", *SECRETS.values(), "tokens=5", "A" * 64, *(s + " " + t for s, t in pairwise(SECRETS.values()))]
     together = Mask()
     assert together.each(lines) == [Mask()(line) for line in lines]
@@ -91,12 +91,12 @@ def test_lines_together_become_what_each_becomes_alone() -> None:
 
 
 @pytest.mark.parametrize("word", DENYLIST)
-def test_each_word_of_the_library_that_names_a_secret_is_looked_for(word: str) -> None:
+def test_every_secret_name_of_the_library_is_masked(word: str) -> None:
     for line in (f"{word.replace('_?', '_')}=correct-horse", f"my.{word.replace('_?', '').upper()} : 'correct-horse'"):
         assert "[masked]" in Mask()(line)
 
 
-def test_a_long_line_takes_no_time_and_rules_are_those_of_the_library() -> None:
+def test_long_lines_are_masked_quickly_by_the_rules_of_the_library() -> None:
     assert len(rules()) > 25
     for line in (
         "a" * 1_000_000,

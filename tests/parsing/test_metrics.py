@@ -1,4 +1,4 @@
-"""What the common libraries write, in metrics.json: a line, what it reports, its step."""
+"""Lines of the common libraries in metrics.json, with their metrics and steps."""
 
 from __future__ import annotations
 

@@ -24,15 +24,15 @@ def test_progress(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"ascii": True}, {"desc": "train: a"}, {"unit": " examples"}, {"total": None}])
-def test_what_tqdm_itself_draws(options: dict[str, Any]) -> None:
+def test_bars_drawn_by_tqdm(options: dict[str, Any]) -> None:
     out = io.StringIO()
-    with tqdm(**{"total": 400, "file": out, "mininterval": 0, **options}) as bar:
-        bar.update(100)
-        bar.set_postfix(loss=0.5)
-    said = progress(out.getvalue())
-    assert said is not None and said.step == 100 and said.total == options.get("total", 400)
-    assert said.label == options.get("desc", "") and said.unit == options.get("unit", "it").strip()
-    assert said.rest == "loss=0.5" and said.elapsed is not None and said.elapsed <= time.monotonic()
+    with tqdm(**{"total": 400, "file": out, "mininterval": 0, **options}) as drawn:
+        drawn.update(100)
+        drawn.set_postfix(loss=0.5)
+    bar = progress(out.getvalue())
+    assert bar is not None and bar.step == 100 and bar.total == options.get("total", 400)
+    assert bar.label == options.get("desc", "") and bar.unit == options.get("unit", "it").strip()
+    assert bar.rest == "loss=0.5" and bar.elapsed is not None and bar.elapsed <= time.monotonic()
 
 
 @given(st.text(alphabet='0123456789%|█━ [](),:<?/.it/skMGB=>-\r\x1b"', max_size=200))
@@ -41,7 +41,7 @@ def test_texts_that_look_like_bars(text: str) -> None:
     assert bar is None or bar.fraction is None or bar.fraction >= 0
 
 
-def test_a_mebibyte_is_no_trouble() -> None:
+def test_lines_of_a_mebibyte_are_parsed_quickly() -> None:
     for line in ("10%| ", "━", "1/2 [=", " ", "a: ", "|", "0.", "\r", "1%|█| 1/2 [00:01<00:01, 1it/s]\r"):
         progress(line * ((1 << 20) // len(line)))
         progress(line * (999 // len(line)))

@@ -49,7 +49,7 @@ def test_defaults() -> None:
     assert query.raw == {} and query.keep() is None
     assert query.with_default_since("all").since is None
     assert LogQuery.parse({"since": "5m"}, now=NOW).with_default_since("all").since == NOW - 300 * S
-    # A run that is asked for may have ended long before the window that is shown of a task that runs.
+    # A run that is asked for may have ended long before the default window of a running task.
     run = LogQuery.parse({"run": "-2"}, default_since="1m", now=NOW)
     assert run.since is None and run.with_default_since("1m").since is None
     assert LogQuery.parse({"run": "-2", "since": "5m"}, now=NOW).since == NOW - 300 * S
@@ -70,7 +70,7 @@ def test_refused(values: dict[str, Any]) -> None:
     assert error.value.hint and len(error.value.message) < 250
 
 
-def test_what_is_the_callers_own_is_left_alone() -> None:
+def test_parameters_of_the_caller_are_ignored() -> None:
     query = LogQuery.parse({"format": "text"}, allowed=frozenset({"format", "since"}))
     assert query.raw == {}
     with pytest.raises(BadQuery, match="did you mean 'format'"):
@@ -85,7 +85,7 @@ def test_what_is_the_callers_own_is_left_alone() -> None:
         st.text(max_size=12),
     )
 )
-def test_whatever_comes_is_read_or_refused(values: dict[str, str]) -> None:
+def test_any_parameters_are_parsed_or_refused(values: dict[str, str]) -> None:
     with contextlib.suppress(BadQuery):
         LogQuery.parse(values)
 
@@ -93,7 +93,7 @@ def test_whatever_comes_is_read_or_refused(values: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "pattern", [r"\d{1,3}(?:\.\d{1,3}){3}", r"(?:[A-Z][a-z]+ ?)+:", r"(\s*\w+,)*", r"(foo|bar)+", r"a+.*b+"]
 )
-def test_usual_patterns_are_no_risk(pattern: str) -> None:
+def test_usual_patterns_are_accepted(pattern: str) -> None:
     finder("grep", pattern)
 
 

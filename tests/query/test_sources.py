@@ -1,4 +1,4 @@
-"""Which sources a query wants. The table is the page's, too (js/test/ui/sources.test.ts); the archive's and the frames' by columns."""
+"""Selection of sources. js/test/sources.test.ts uses the same table; archives and frames select by columns."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_lines_of_sources(values: dict[str, str], kept: list[int]) -> None:
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_is_no_run_is_refused(text: str) -> None:
+def test_an_invalid_run_is_refused(text: str) -> None:
     with pytest.raises(BadQuery, match="is no run") as error:
         LogQuery.parse({"run": text})
     assert "-2 the one before" in error.value.hint
@@ -56,8 +56,8 @@ def test_a_run_is_a_number_or_a_text(value: object) -> None:
     assert LogQuery.parse({"run": -1}) == LogQuery.parse({"run": "-1"})
 
 
-def test_the_newest_run_goes_on_with_those_to_come() -> None:
-    """Who follows the newest run is not left alone when it is restarted; who follows the one before it is done."""
+def test_the_newest_run_includes_later_runs() -> None:
+    """A reader who follows the newest run gets its successor after a restart. The run before it stays the same."""
     newest, before = query({"run": "-1"}).run, query({"run": "-2"}).run
     assert newest and newest.wants("train-1", "main", 2) and newest.wants("a-pod-to-come", "main", 0)
     assert before and not before.wants("train-1", "main", 2) and not before.wants("a-pod-to-come", "main", 0)

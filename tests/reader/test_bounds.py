@@ -12,7 +12,7 @@ from reader.test_pages import back, bounds, filled, in_file_order, inside, odd, 
 from support.hand import NewStore, on_sqlite
 
 from cortex_jupyter.model import Batch, Cursor
-from cortex_jupyter.query.bounds import PATIENT, Bound, Bounds
+from cortex_jupyter.query.bounds import NO_DEADLINE, Bound, Bounds
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.around import around, onward
 from cortex_jupyter.reader.pages import Page, following, newest, tail_start
@@ -98,7 +98,7 @@ def test_tail_start_finds_the_oldest_record_of_a_tail(
     with new_store() as store:
         hand = filled(store, parts)
         window = {"since": since, "until": until, "keep": keep}
-        low, _, stopped = tail_start(store, hand.id, count, bound=PATIENT, **window)  # type: ignore[arg-type]
+        low, _, stopped = tail_start(store, hand.id, count, bound=NO_DEADLINE, **window)  # type: ignore[arg-type]
         expected = newest(store, hand.id, limit=count, **window).records  # type: ignore[arg-type]
         assert low == min(((r.time, r.seq) for r in expected), default=None) and not stopped
         late, _, _ = tail_start(store, hand.id, count, bound=Bound(end=0.0), **window)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from recorder.test_recorder import COUNT, opened
 from support.hand import Hand, until
 from support.kube import python_job
 
-from cortex_jupyter.cluster.clock import Clock
+from cortex_jupyter.cluster.session import Clock
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.store import Commit

@@ -37,7 +37,7 @@ SSE = {"Accept": "text/event-stream"}
         ({"limit": "10001"}, "limit='10001'", "other pages"),
         ({"grep": "("}, "missing ), unterminated subpattern at position 0", r"\("),
         ({"exclude": "[z-a]"}, "exclude='[z-a]' is no regular expression", "backslash"),
-        ({"grep": "(a+)+"}, "repeats what itself repeats", "leave one"),
+        ({"grep": "(a+)+"}, "nested repetitions", "leave one"),
         ({"level": "loud"}, "level='loud' is no level", "trace, debug, info, warning, error, critical"),
         ({"stream": "stdin"}, "stream='stdin' is no stream", "stdout, stderr"),
         ({"follow": "perhaps"}, "neither true nor false", "follow=true"),

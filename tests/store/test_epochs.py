@@ -16,7 +16,7 @@ from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.model import EVERY_SEQ, MOST_EPOCHS, Batch, Cursor
+from cortex_jupyter.model import EVERY_SEQ, MAX_EPOCHS, Batch, Cursor
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.pages import following, newest
@@ -190,11 +190,11 @@ async def test_a_takeover_without_loss_leaves_every_place_as_it_is(machine: Mach
     for place in (*found, "0", f"{hand.id}-0"):
         assert machine.info(hand).check(Cursor.parse(place))
     assert len(machine.info(hand).epochs) == 3, "who has written nothing leaves nothing"
-    for _ in range(2 * MOST_EPOCHS):
+    for _ in range(2 * MAX_EPOCHS):
         hand.lease = store.lease(hand.id, "me")  # type: ignore[assignment]
         hand.lines([(1, 1, "y")])
-    assert len(machine.info(hand).epochs) == MOST_EPOCHS
-    *_, newest_place = await cursors(store, hand.id, many=6 + 2 * MOST_EPOCHS)
+    assert len(machine.info(hand).epochs) == MAX_EPOCHS
+    *_, newest_place = await cursors(store, hand.id, many=6 + 2 * MAX_EPOCHS)
     assert machine.info(hand).check(Cursor.parse(newest_place))
     old = Cursor.parse(found[0])
     with pytest.raises(CursorNotHeld, match="older than the newest 64 recorders"):  # refused rather than guessed

@@ -15,7 +15,7 @@ from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.query.pattern import finder
 from cortex_jupyter.query.re2 import bytewise
-from cortex_jupyter.query.required_literals import Needed, needed
+from cortex_jupyter.query.required_literals import RequiredLiterals, required_literals
 from cortex_jupyter.tables.read import read
 from cortex_jupyter.tables.search import match_mask
 
@@ -45,12 +45,12 @@ def test_a_pattern_selects_the_same_rows_as_line_by_line(filled: Filled, tmp_pat
     for name, wanted in (("grep", True), ("exclude", False)):
         expected = [text for text in LINES if bool(find(text)) is wanted]
         assert read(store, held.info.id, LogQuery.parse({name: [pattern]}))["text"].to_pylist() == expected
-    held = needed(pattern)
+    held = required_literals(pattern)
     assert all(_holds(text, held) for text in LINES if find(text))
     assert not held.whole or all(find(text) for text in LINES if _holds(text, held))
 
 
-def _holds(text: str, held: Needed) -> bool:
+def _holds(text: str, held: RequiredLiterals) -> bool:
     fold = str.lower if held.fold else str
     return not held.texts or any(fold(one) in fold(text) for one in held.texts)
 

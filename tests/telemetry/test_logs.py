@@ -1,4 +1,4 @@
-"""Our own log: one line a message, fields that programs read, nothing of what others put into their errors, and an end to its size."""
+"""Our own log: one line per message, fields for programs, no text of other libraries' errors, a bounded size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(code: str, stderr: int = subprocess.PIPE, **env: str) -> subprocess.Comp
     return subprocess.run(command, stderr=stderr, stdout=stderr, text=True, check=False, env={**os.environ, **env})
 
 
-def test_messages_are_objects_where_it_is_asked_for() -> None:
+def test_messages_are_json_objects_if_the_environment_says_so() -> None:
     done = run(MESSAGES, CORTEX_LOG_FORMAT="json")
     docs = [json.loads(line) for line in done.stderr.splitlines()]
     first = {k: v for k, v in docs[0].items() if k != "time"}
@@ -49,7 +49,7 @@ def test_messages_are_objects_where_it_is_asked_for() -> None:
     assert "SECRET" not in done.stderr.replace('raise RuntimeError("SECRET")', "") and done.returncode == 1
 
 
-def test_else_they_are_lines_for_people() -> None:
+def test_messages_are_plain_lines_by_default() -> None:
     lines = run(MESSAGES).stderr.splitlines()
     assert " WARNING ml:job/a: no room hint: " in lines[0] and lines[0].endswith(
         " task=ml:job/a recorder=r1 code=StoreFull seconds=1.235"
@@ -57,14 +57,14 @@ def test_else_they_are_lines_for_people() -> None:
     assert " ERROR a batch cannot be recorded task=ml:job/a" in lines[1] and lines[2].startswith("  File ")
 
 
-def test_the_file_of_a_recorder_does_not_grow_for_ever(tmp_path: Path) -> None:
-    """Two write to it, as when one recorder takes over from another."""
+def test_the_log_file_of_a_recorder_has_a_bounded_size(tmp_path: Path) -> None:
+    """Two processes write to the file, as when one recorder takes over from another."""
     file = tmp_path / "recorder.log"
     code = f"""
 import logging
 from pathlib import Path
 from cortex_jupyter.telemetry import logs
-logs._LARGE = 10_000
+logs._MAX_FILE_BYTES = 10_000
 logs.begin(Path({str(file)!r}))
 for i in range(1000): logging.getLogger("cortex_jupyter").warning("message %d of %s", i, "x" * 50)
 """

@@ -1,4 +1,4 @@
-"""A recorder's spans: how a task was taken, each opening of a log to its first commit, the archive step."""
+"""A recorder's spans: taking a task, each log stream from its opening to the first commit, the archive step."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_beginnings_are_traced_and_no_line_is(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")  # of the archiving process
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")  # for the archiving process
     name = unique("traced")
     sandbox.fault("cut", pod=f"{name}-.*", after_bytes=300, count=1)
     job = kube.create(python_job(name, "for i in range(50): print('SECRET line', i)"))
@@ -63,29 +63,29 @@ async def test_beginnings_are_traced_and_no_line_is(
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
     store.close()
-    found: dict[str, list[ReadableSpan]] = {}
+    by_name: dict[str, list[ReadableSpan]] = {}
     for span in spans.get_finished_spans():
-        found.setdefault(span.name, []).append(span)
-    [take] = found["cortex.task.take"]
+        by_name.setdefault(span.name, []).append(span)
+    [take] = by_name["cortex.task.take"]
     epoch = dict(take.attributes or {}).get("cortex.lease.epoch")
     assert isinstance(epoch, int) and epoch > 0
     assert take.parent is None and dict(take.attributes or {}) == {
         "k8s.namespace.name": "default", "cortex.task": f"default:job/{name}", "cortex.lease.epoch": epoch,
     }  # fmt: skip
-    reads = found["cortex.source.read"]
+    reads = by_name["cortex.source.read"]
     assert [_of(s)["cortex.read.attempt"] for s in reads] == [*range(1, len(reads) + 1)] and len(reads) > 1
     assert {_parent(s) for s in reads} == {_id(take)} and _of(reads[0])["k8s.container.name"] == "main"
     inside = {_id(s) for s in reads}
     for inner in ("cortex.log.open", "cortex.log.first_line", "cortex.commit"):
-        assert {_parent(s) for s in found[inner]} <= inside, inner
-    assert all((s.end_time or 0) >= (s.start_time or 0) for some in found.values() for s in some)
-    [step] = found["cortex.archive.step"]
-    said = capfd.readouterr()
-    out = said.out + said.err
+        assert {_parent(s) for s in by_name[inner]} <= inside, inner
+    assert all((s.end_time or 0) >= (s.start_time or 0) for some in by_name.values() for s in some)
+    [step] = by_name["cortex.archive.step"]
+    captured = capfd.readouterr()
+    out = captured.out + captured.err
     child = json.JSONDecoder().raw_decode(out, out.index('{\n    "name": "cortex.archive.task"'))[0]
     assert child["parent_id"] == f"0x{_id(step):016x}" and child["attributes"]["cortex.archive.lines"] == 50
     assert child["resource"]["attributes"]["service.name"] == "cortex-jupyter-archive"
-    assert "SECRET" not in out + "".join(s.to_json() for some in found.values() for s in some)
+    assert "SECRET" not in out + "".join(s.to_json() for some in by_name.values() for s in some)
 
 
 def _of(span: ReadableSpan) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _parent(span: ReadableSpan) -> int:
     return span.parent.span_id if span.parent else 0
 
 
-def test_what_fails_is_noted_by_its_code_alone(spans: InMemorySpanExporter) -> None:
+def test_a_failure_is_recorded_by_its_code_alone(spans: InMemorySpanExporter) -> None:
     with pytest.raises(ValueError, match="SECRET"), tracing.span("work"):
         raise ValueError("SECRET")
     [span] = spans.get_finished_spans()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding
-from cortex_jupyter.cluster.access import may
+from cortex_jupyter.cluster.access import is_allowed
 from cortex_jupyter.errors import CortexError, NotFound
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ async def _right(cluster: Cluster, namespace: str, right: Right) -> Finding:
     attributes["namespace"] = namespace if right.inside else ""
     severity = BAD if right.needed else WARN
     try:
-        missing = [verb for verb in right.verbs if not await may(cluster, attributes | {"verb": verb})]
+        missing = [verb for verb in right.verbs if not await is_allowed(cluster, attributes | {"verb": verb})]
     except NotFound:
         return Finding(PART, TOLD, f"{name}{where}: the cluster does not say what you may do")
     except CortexError as error:

@@ -1,9 +1,9 @@
-"""The grammars of tracebacks: which lines begin one, which go on, what they say.
+"""The grammars of tracebacks: which lines begin and continue one, and what they contain.
 
-Each grammar is a small machine over the lines of one source. `js/src/text/tracebacks.ts` is the same in the page;
+Each grammar is a small state machine over the lines of one source. `js/src/store/parsing/grammars.ts` does the same in the page;
 `tests/parsing/fixtures/blocks.json` holds both to the same answers.
 
-Where the forms come from: Python's `traceback` and `faulthandler` modules and PEP 654 (exception groups); rich, loguru;
+Sources of the forms: Python's `traceback` and `faulthandler` modules and PEP 654 (exception groups); rich, loguru;
 pytest's `_pytest/_code/code.py` (`ExceptionRepr`: the styles long, short and native);
 `java.lang.Throwable.printStackTrace` and logback's `ThrowableProxyConverter`; V8's `Error.prototype.stack`; Go's
 `runtime/panic.go` and `traceback.go`; PyTorch's `c10/util/Backtrace.cpp` and its device assertions; NCCL's `debug.cc`.
@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.parsing.grammars.compiled import cuda, go, java, native, nccl
 from cortex_jupyter.parsing.grammars.heads import begin, begin_above
 from cortex_jupyter.parsing.grammars.python import python
-from cortex_jupyter.parsing.grammars.said import MAYBE, NO, YES, Frame, Said
+from cortex_jupyter.parsing.grammars.state import MAYBE, NO, YES, Frame, TracebackState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["MAYBE", "NO", "YES", "Frame", "Said", "begin", "begin_above", "step"]
+__all__ = ["MAYBE", "NO", "YES", "Frame", "TracebackState", "begin", "begin_above", "step"]
 
 
-def step(said: Said, line: str) -> str:
-    """Take the next line of the source: say whether it belongs, and keep what it says."""
-    if said.prefix and said.kind == "python":
-        bare = said.prefix.rstrip()
-        line = line[len(said.prefix) :] if line.startswith(said.prefix) else "" if line.rstrip() == bare else line
-    return _STEPS[said.kind](said, line)
+def step(state: TracebackState, line: str) -> str:
+    """Process the next line of the source, and return whether it belongs to the traceback."""
+    if state.prefix and state.kind == "python":
+        bare = state.prefix.rstrip()
+        line = line[len(state.prefix) :] if line.startswith(state.prefix) else "" if line.rstrip() == bare else line
+    return _STEPS[state.kind](state, line)
 
 
-_STEPS: Final[Mapping[str, Callable[[Said, str], str]]] = {
+_STEPS: Final[Mapping[str, Callable[[TracebackState, str], str]]] = {
     "python": python, "java": java, "go": go, "native": native, "nccl": nccl, "cuda": cuda,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tracebacks of Java and JavaScript, Go, C++ and what runs below Python: NCCL, CUDA."""
+"""Tracebacks of Java and JavaScript, Go, C++, and of the libraries below Python: NCCL and CUDA."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from cortex_jupyter.parsing.grammars.heads import ASSERT, ROUTINE
-from cortex_jupyter.parsing.grammars.said import FILE, MAYBE, MORE, NATIVE_FRAME, NO, YES, Frame, Said
+from cortex_jupyter.parsing.grammars.state import FILE, MAYBE, MORE, NATIVE_FRAME, NO, YES, Frame, TracebackState
 
 _JAVA: Final = re.compile(r"^\s+at (?:.*[/@])?([\w$.<>]+)\(([^:()]*)(?::(\d+))?\)")
 _SCRIPT: Final = re.compile(r"^\s+at (?:async )?(?:(.+?) \()?(?:file://)?(.+?):(\d+):\d+\)?\s*$")
@@ -25,69 +25,69 @@ _FATAL_ON: Final = re.compile(
 _NCCL_ON: Final = re.compile(r"^\S+:\d+:\d+ \[\d+\] (?:\S+ )*?NCCL (?:INFO (\S+):(\d+) -> \d+.*|WARN .*)$")
 
 
-def java(said: Said, line: str) -> str:
-    """Take a frame of Java or JavaScript, or what caused the exception."""
-    if found := _CAUSED.match(line):
-        said.chain.append(found[1])
+def java(state: TracebackState, line: str) -> str:
+    """Process a frame of Java or JavaScript, or the cause of the exception."""
+    if match := _CAUSED.match(line):
+        state.chain.append(match[1])
         return YES
-    if found := _JAVA.match(line):
-        said.frames.append(Frame(found[2], int(found[3]) if found[3] else None, found[1]))
-    elif found := _SCRIPT.match(line):
-        said.frames.append(Frame(found[2], int(found[3]), found[1] or ""))
+    if match := _JAVA.match(line):
+        state.frames.append(Frame(match[2], int(match[3]) if match[3] else None, match[1]))
+    elif match := _SCRIPT.match(line):
+        state.frames.append(Frame(match[2], int(match[3]), match[1] or ""))
     return YES if line[:1] in (" ", "\t") and line.strip() else NO
 
 
-def go(said: Said, line: str) -> str:
-    """Take a line of a goroutine."""
+def go(state: TracebackState, line: str) -> str:
+    """Process a line of a goroutine."""
     if not line.strip():
-        if said.frames:
-            said.state = "others"
+        if state.frames:
+            state.phase = "others"
         return MAYBE
     if ROUTINE.match(line):
-        # Of many goroutines the first is the one that failed.
-        said.state = "others" if said.frames else "calls"
+        # The first of many goroutines is the one that failed.
+        state.phase = "others" if state.frames else "calls"
         return YES
-    if found := _GO_FILE.match(line):
-        if said.state == "calls" and said.frames and said.frames[-1].line is None:
-            said.frames[-1] = Frame(found[1], int(found[2]), said.frames[-1].function)
+    if match := _GO_FILE.match(line):
+        if state.phase == "calls" and state.frames and state.frames[-1].line is None:
+            state.frames[-1] = Frame(match[1], int(match[2]), state.frames[-1].function)
         return YES
     if _GO_ON.match(line) and not line.startswith("created by "):
         return YES
-    if said.state != "panic" and ("(" in line or line.startswith("created by ")) and (found := _GO_CALL.match(line)):
-        if said.state == "calls":
-            said.frames.append(Frame("", None, found[1]))
+    if state.phase != "panic" and ("(" in line or line.startswith("created by ")) and (match := _GO_CALL.match(line)):
+        if state.phase == "calls":
+            state.frames.append(Frame("", None, match[1]))
         return YES
     return NO
 
 
-def native(said: Said, line: str) -> str:
-    """Take a line of what C++ or the interpreter itself ended with."""
+def native(state: TracebackState, line: str) -> str:
+    """Process a line of a crash of C++ or of the interpreter itself."""
     if not line.strip():
         return MAYBE
-    if said.state == "python":
-        if found := FILE.match(line):
-            said.frames.append(Frame(found[1], int(found[2]), found[4] or ""))
+    if state.phase == "python":
+        if match := FILE.match(line):
+            state.frames.append(Frame(match[1], int(match[2]), match[4] or ""))
         return YES if _FATAL_ON.match(line) else NO
-    if found := _WHAT.match(line):
-        said.message = found[1]
+    if match := _WHAT.match(line):
+        state.message = match[1]
         return YES
-    if found := NATIVE_FRAME.match(line):
-        said.frames.append(Frame(found[2], None, found[1]))
+    if match := NATIVE_FRAME.match(line):
+        state.frames.append(Frame(match[2], None, match[1]))
         return YES
     return YES if MORE.match(line) else NO
 
 
-def nccl(said: Said, line: str) -> str:
-    """Take a line by which NCCL says where it warned."""
+def nccl(state: TracebackState, line: str) -> str:
+    """Process a line with the place of an NCCL warning."""
     if not line.strip():
         return MAYBE
-    if found := _NCCL_ON.match(line):
-        if found[1]:
-            said.frames.append(Frame(found[1], int(found[2]), ""))
+    if match := _NCCL_ON.match(line):
+        if match[1]:
+            state.frames.append(Frame(match[1], int(match[2]), ""))
         return YES
     return NO
 
 
-def cuda(said: Said, line: str) -> str:
-    """Take the same assertion of another thread."""
-    return YES if (found := ASSERT.match(line)) and found[4] == said.message else NO
+def cuda(state: TracebackState, line: str) -> str:
+    """Process a line: it belongs if it is the same assertion in another thread."""
+    return YES if (match := ASSERT.match(line)) and match[4] == state.message else NO

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.labels import label_matcher, pod_labels
-from cortex_jupyter.cluster.pods import exit_of
+from cortex_jupyter.cluster.pods import decisive_end
 from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.watch import watch
 from cortex_jupyter.cluster.workloads import Workload, collection
@@ -226,7 +226,7 @@ def _reduce(obj: dict[str, Any]) -> dict[str, Any]:
     names = ("phase",) if "phase" in obj.get("status", {}) else ("conditions", "completionTime")
     status = {k: v for k, v in obj.get("status", {}).items() if k in names}
     if status.get("phase") in ("Succeeded", "Failed"):
-        end = exit_of([obj])
+        end = decisive_end([obj])
         status["finished"] = end.finished if end else 0
     return {"metadata": meta, "status": status, "labels": pod_labels(obj)}
 

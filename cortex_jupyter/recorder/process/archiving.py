@@ -39,7 +39,7 @@ async def archive_completed(store: Store) -> None:
     command = [sys.executable, "-P", "-m", "cortex_jupyter.cli", "archive", "--store", store.url, "--to", url]
     begun = time.monotonic()
     with tracing.span("cortex.archive.step") as span:
-        pid = spawn([*command, "--log"], None, tracing.carried())
+        pid = spawn([*command, "--log"], None, tracing.propagation_env())
         while (code := exit_code(pid)) is None:  # noqa: ASYNC110 - a detached process reports its end to no event
             await asyncio.sleep(_CHECK_S)
         if code:

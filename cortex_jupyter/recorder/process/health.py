@@ -96,7 +96,7 @@ class Health:
     def store_refused(self, error: CortexError) -> None:
         """Note and count an error of the store; the write is repeated."""
         self._refusal = error.message
-        recorder_metrics.failed(error)
+        recorder_metrics.count_error(error)
 
     def looked_for_tasks(self, *, looked: bool = True) -> None:
         """Note that the loop that takes and hands over tasks runs, and whether the store let it look."""

@@ -198,7 +198,7 @@ class Audit:
     def _recorded(self, first: int, last: int) -> list[Line]:
         """Return the source's recorded lines between two times (ns), with some slack; its parts are included."""
         store, id_ = self._context.store, self._context.lease.recording
-        sids = {sid for sid, (source, _) in store.sources(id_).items() if source.of(self._source)}
+        sids = {sid for sid, (source, _) in store.sources(id_).items() if source.is_same_run(self._source)}
         low, high = first - _SLACK, last + _SLACK
         lines: list[Line] = []
         for entry in store.batches(id_, low, high):

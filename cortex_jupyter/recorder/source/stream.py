@@ -186,7 +186,12 @@ class Stream:
             if await ask_state() is not state:
                 return False
             self.is_answered = True
-            tracing.past("cortex.log.open", time.monotonic() - begun, {"cortex.read.mode": state.value}, tracing.here())
+            tracing.record_span(
+                "cortex.log.open",
+                time.monotonic() - begun,
+                {"cortex.read.mode": state.value},
+                tracing.current_context(),
+            )
             self._opened_at = time.monotonic()
             async for chunk in self._chunks(content, slot, watched_state if follows else None):
                 if not (piece := splitter.feed(chunk)):
@@ -288,8 +293,8 @@ class Stream:
 
     def _trace(self) -> None:
         """Trace the first new line of a stream, and have its commit traced."""
-        if (context := tracing.here()) is not None:
-            tracing.past("cortex.log.first_line", time.monotonic() - self._opened_at, {}, context)
+        if (context := tracing.current_context()) is not None:
+            tracing.record_span("cortex.log.first_line", time.monotonic() - self._opened_at, {}, context)
             self._context.channel.traced[self._sid] = context
 
     async def _deliver(self, resume: ResumeFilter, anchor: Anchor, data: bytes, *, check_run: bool) -> None:

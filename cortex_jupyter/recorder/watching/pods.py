@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.cluster.pods import Container, containers, restarts, without_bulk
+from cortex_jupyter.cluster.pods import Container, containers, may_restart, without_bulk
 from cortex_jupyter.model import parse_rfc3339
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Pods:
     def may_restart(self, source: Source) -> bool:
         """Return whether a container of the source's pod may be restarted in place; True if the pod is not known."""
         pod = self.present.get(source.pod_uid)
-        return pod is None or restarts(pod)
+        return pod is None or may_restart(pod)
 
     def creation_time(self, source: Source) -> int:
         """Return when the pod of a source was created (ns); 0 if the pod is not known."""

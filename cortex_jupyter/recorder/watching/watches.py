@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from cortex_jupyter.cluster.pods import without_bulk
 from cortex_jupyter.cluster.tasks import resolve
-from cortex_jupyter.cluster.watch import Doubt, watch
+from cortex_jupyter.cluster.watch import ReopenTrigger, watch
 from cortex_jupyter.cluster.workloads import collection, segment
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ class Watches:
         self._cluster = cluster
         self._lookups = asyncio.Semaphore(_LOOKUPS)
         self._shared: dict[str, _SharedWatch] = {}
-        self._doubts: WeakValueDictionary[str, Doubt] = WeakValueDictionary()  # by task UID, while the task is watched
+        self._reopen_triggers: WeakValueDictionary[str, ReopenTrigger] = (
+            WeakValueDictionary()
+        )  # by task UID, while the task is watched
 
     async def resolve(self, ref: TaskRef) -> Workload:
         """Return the workload of a task.
@@ -65,23 +67,23 @@ class Watches:
     def pods(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the pods of a task."""
         path = collection("pod", workload.ref.namespace)
-        return watch(self._cluster, path, workload.pod_query, without_bulk, self._doubt(workload))
+        return watch(self._cluster, path, workload.pod_query, without_bulk, self._reopen_trigger(workload))
 
     def workload(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the object that is the task."""
         query = {"fieldSelector": f"metadata.name={workload.ref.name}"}
         path = collection(workload.ref.kind, workload.ref.namespace)
-        return watch(self._cluster, path, query, doubt=self._doubt(workload))
+        return watch(self._cluster, path, query, reopen=self._reopen_trigger(workload))
 
     def doubt(self, workload: Workload) -> None:
         """Reopen a task's watches: their connections may be dead.
 
         They have missed a change that is known from elsewhere.
         """
-        self._doubt(workload).arise()
+        self._reopen_trigger(workload).fire()
 
-    def _doubt(self, workload: Workload) -> Doubt:
-        return self._doubts.setdefault(workload.uid, Doubt())
+    def _reopen_trigger(self, workload: Workload) -> ReopenTrigger:
+        return self._reopen_triggers.setdefault(workload.uid, ReopenTrigger())
 
     def events(self, namespace: str, is_ours: Callable[[str], bool]) -> AsyncIterator[Change]:
         """Follow the events about these UIDs. The API server cannot select them, so one watch serves all tasks."""
@@ -136,7 +138,7 @@ class SharedWatches(Watches):
         super().doubt(workload)
         for kind in ("pod", "job"):
             if shared := self._shared.get(collection(kind, self._watched_namespace(workload.ref.namespace))):
-                shared.doubt.arise()
+                shared.reopen.fire()
 
     def _watched_namespace(self, namespace: str) -> str:
         return "" if self._whole else namespace
@@ -147,7 +149,7 @@ class _SharedWatch:
 
     def __init__(self, cluster: Cluster, path: str, reduce: Reduce) -> None:
         self._cluster, self._path, self._reduce = cluster, path, reduce
-        self.doubt = Doubt()
+        self.reopen = ReopenTrigger()
         self._known: dict[str, dict[str, Any]] = {}
         self._listed = False
         self._followers: dict[str, set[_Follower]] = {}  # by UID
@@ -189,7 +191,7 @@ class _SharedWatch:
 
     async def _run(self) -> None:
         try:
-            async for kind, obj in watch(self._cluster, self._path, {}, self._reduce, self.doubt):
+            async for kind, obj in watch(self._cluster, self._path, {}, self._reduce, self.reopen):
                 if kind in ("SYNC", "LOST", "BACK"):
                     self._listed |= kind == "SYNC"
                     self._put_all((kind, obj))

@@ -300,7 +300,7 @@ class Channel:
     def _trace_commit(self, items: list[Item], seconds: float) -> None:
         for item in items:
             if isinstance(item, (RawLines, ParsedLines)) and (context := self.traced.pop(item.sid, None)) is not None:
-                tracing.past(
+                tracing.record_span(
                     "cortex.commit", seconds, {"cortex.task": self.task, "cortex.commit.bytes": item.size}, context
                 )
 
@@ -321,7 +321,7 @@ class Channel:
             begun = time.monotonic()
             self._writer.retrier.commit(self._lease, commit, self.stall_notice)
             seconds = time.monotonic() - begun
-            recorder_metrics.committed(commit.entries, size, seconds, self._opened_ns)
+            recorder_metrics.count_commit(commit.entries, size, seconds, self._opened_ns)
             if self.traced:
                 self._trace_commit(items, seconds)
             if commit.entries:
@@ -329,5 +329,5 @@ class Channel:
         except Exception as error:  # noqa: BLE001 - raised in the task's coroutine, which must not wait for ever
             if not isinstance(error, CortexError):
                 _log.exception("A batch of %s cannot be recorded", self._batcher.task)
-            recorder_metrics.failed(error)
+            recorder_metrics.count_error(error)
             self.error = error

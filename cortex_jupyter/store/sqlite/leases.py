@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from cortex_jupyter.errors import LeaseLost
-from cortex_jupyter.model import MOST_EPOCHS
+from cortex_jupyter.model import MAX_EPOCHS
 from cortex_jupyter.store import HEARTBEAT_S, MORE, Lease, Recorder, liveness
 from cortex_jupyter.store.sqlite.error_mapping import disk_full
 
@@ -102,7 +102,7 @@ class Leases:
                         return None
             # A time and not a counter: should a power cut take the last commits, no number is given twice.
             epoch, first = max(time.time_ns() // 1000, row[1] + 1), max(row[2], reached) + 1
-            epochs = [pair for pair in orjson.loads(row[3] or "[]") if pair[0] < first][1 - MOST_EPOCHS :]
+            epochs = [pair for pair in orjson.loads(row[3] or "[]") if pair[0] < first][1 - MAX_EPOCHS :]
             values = (owner, epoch, orjson.dumps([*epochs, (first, epoch)]).decode(), recording)
             db.execute("UPDATE recording SET owner=?, epoch=?, epochs=?, caught_up=0 WHERE id=?", values)
             return Lease(recording, owner, epoch)

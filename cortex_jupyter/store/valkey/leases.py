@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter.model import MOST_EPOCHS
+from cortex_jupyter.model import MAX_EPOCHS
 from cortex_jupyter.store import HEARTBEAT_S, MORE, Lease, Recorder, liveness
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Leases:
                 self.leave(recorder.id)
             elif patient:
                 return None
-        epoch = self._link.call("lease", recording, owner, reached, MOST_EPOCHS)
+        epoch = self._link.call("lease", recording, owner, reached, MAX_EPOCHS)
         return None if epoch is None else Lease(recording, owner, int(epoch))
 
     def _recorder(self, id_: str) -> tuple[Recorder | None, bool]:

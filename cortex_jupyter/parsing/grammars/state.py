@@ -1,4 +1,4 @@
-"""What a traceback says, and how it is written wherever it comes from."""
+"""The state of a traceback that is being parsed, and the forms that several grammars share."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-#: What a grammar says of the next line: it belongs, it belongs if a later one does, it does not.
+#: A grammar's verdict on the next line: it belongs to the traceback, it belongs if a later line does, it does not.
 YES, MAYBE, NO = "yes", "maybe", "no"
-#: A bare small word is not the name of an exception.
+#: The line of an exception. A lower-case word without a dot is not the name of an exception.
 RAISED: Final = re.compile(r"^((?:[A-Za-z_]\w*\.)+\w+|[A-Z_]\w*)(?::(?:\s+(.*)|\s*)|)$")
 FILE: Final = re.compile(r'^[\s|>]*File "(.*)", line (\d+)(?:, in (.*)| in (.*)|)$')
-#: What PyTorch and NCCL write below an exception without indenting it.
+#: Lines that PyTorch and NCCL write below an exception without indentation.
 MORE: Final = re.compile(
     r"^(?:CUDA kernel errors might|For debugging consider|Compile with `TORCH_USE_CUDA_DSA`|Device-side assert"
     r"|Exception raised from |\s*frame #\d+: |nccl\w+Error: |Last error:|Cuda failure |See documentation for Memory"
@@ -22,14 +22,14 @@ NATIVE_FRAME: Final = re.compile(r"^\s*frame #\d+: (.+?)(?: \+ 0x[0-9a-f]+)? \((
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A place in the program. What a traceback does not say is empty, or None.
+    """A place in the program. Values that the traceback does not show are empty or None.
 
     Parameters
     ----------
     file, function : str
     line : int or None
     code : str
-        The line of source, where the traceback shows it.
+        The line of source, if the traceback shows it.
     """
 
     file: str
@@ -39,17 +39,17 @@ class Frame:
 
 
 @dataclass(slots=True)
-class Said:
-    """What a traceback says so far."""
+class TracebackState:
+    """A traceback, as far as its lines have been parsed."""
 
     kind: str
     type: str = ""
     message: str = ""
     frames: list[Frame] = field(default_factory=list)
     chain: list[str] = field(default_factory=list)
-    state: str = ""
+    phase: str = ""
     prefix: str = ""
-    #: Lines since the exception that may be more of its message.
-    loose: int = 0
-    #: Function and code that pytest shows above the place.
+    #: Number of lines after the exception's, which may be more of its message.
+    lines_after: int = 0
+    #: Function and code that pytest shows above the place in the file.
     above: tuple[str, str] = ("", "")
