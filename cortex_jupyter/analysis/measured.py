@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing import metrics as rules
 from cortex_jupyter.tables.search import matching
 
@@ -41,7 +41,7 @@ class Values(NamedTuple):
 
 def read(found: Shapes, path: str | None) -> Values:
     """Read each shape once, and the tokens of all lines that have it at once; values in the order of the lines."""
-    np = library("numpy")
+    np = import_optional("numpy")
     prefix = re.sub(r"^\$\.?", "", path) if path is not None else None
     readings = [
         reading if (reading := rules.read(shape)) is not None and (prefix is None or "{" in shape) else rules.Reading()
@@ -86,7 +86,7 @@ def read(found: Shapes, path: str | None) -> Values:
 
 def _numbers(found: Shapes, places: Any) -> tuple[Any, Any]:
     """Give the numbers that tokens are, NaN for none, and which are; -1 is no token."""
-    np, pa, pc = library("numpy"), library("pyarrow"), library("pyarrow.compute")
+    np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
     values = np.full(len(places), np.nan)
     have, own, index = _own(found, places)
     if not len(own):
@@ -107,7 +107,7 @@ def _numbers(found: Shapes, places: Any) -> tuple[Any, Any]:
 
 def _own(found: Shapes, places: Any) -> tuple[Any, Any, Any]:
     """Give which places are of a token, those tokens in order, and each one's place among them."""
-    np = library("numpy")
+    np = import_optional("numpy")
     have = places >= 0
     own = places[have]
     if (own[1:] > own[:-1]).all():
@@ -119,7 +119,7 @@ def _own(found: Shapes, places: Any) -> tuple[Any, Any, Any]:
 
 def _ranks(found: Shapes, rank: Any, tag: Any) -> Any:
     """Give the ranks that lines name: `rank=3`, and `[rank3]` but not `[12]`."""
-    np = library("numpy")
+    np = import_optional("numpy")
     ranks = np.full(len(rank), np.nan)
     for places, bare in ((tag, False), (rank, True)):
         have, own, index = _own(found, places)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.metrics import MARK
 
 #: Bytes that one step looks at, so that what it computes stays in the processor's cache; and of a line, at most.
@@ -62,7 +62,7 @@ class Shapes:
         -------
         pyarrow.LargeStringArray
         """
-        pa, np = library("pyarrow"), library("numpy")
+        pa, np = import_optional("pyarrow"), import_optional("numpy")
         # The tokens and what lies between them, of which every second is a token.
         bounds = np.empty(2 * len(places), np.int64)
         bounds[0::2], bounds[1::2] = self.start[places], self.end[places]
@@ -89,7 +89,7 @@ def shapes(text: Any) -> Shapes:
     >>> found.tokens(found.at[:-1]).to_pylist()
     ['1', '2', '0.9']
     """
-    pa, np = library("pyarrow"), library("numpy")
+    pa, np = import_optional("pyarrow"), import_optional("numpy")
     whole = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
     if len(whole) == 0:
         none = np.zeros(0, np.int64)
@@ -116,7 +116,7 @@ def shapes(text: Any) -> Shapes:
 @cache
 def _tables() -> tuple[Any, Any]:
     """Give which bytes belong to a word, and a number for each byte from which hashes are made."""
-    np = library("numpy")
+    np = import_optional("numpy")
     word = np.zeros(256, np.bool_)
     word[list(_WORD)] = True
     return word, np.random.default_rng(7).integers(1, 1 << 63, 256, np.uint64)
@@ -124,7 +124,7 @@ def _tables() -> tuple[Any, Any]:
 
 def _block(held: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     """Give of a run of lines: each one's hash and count of tokens, and where the tokens begin and end."""
-    np = library("numpy")
+    np = import_optional("numpy")
     word, numbers = _tables()
     base, rows = int(bounds[0]), bounds - bounds[0]
     size = int(rows[-1])
@@ -165,7 +165,7 @@ def _block(held: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
 
 def _from(base: int, *places: Any) -> list[Any]:
     """Count places from the first byte of all; four bytes each as long as that is possible."""
-    np = library("numpy")
+    np = import_optional("numpy")
     kind = np.int32 if base < (1 << 31) - 2 * _BLOCK else np.int64
     return [(place + base).astype(kind) for place in places]
 
@@ -211,7 +211,7 @@ def _hash(np: Any, values: Any, places: Any) -> Any:
 
 @cache
 def _powers(size: int) -> tuple[Any, Any]:
-    np = library("numpy")
+    np = import_optional("numpy")
     inverse = pow(_PRIME, -1, 1 << 64)
     return tuple(
         np.cumprod(np.concatenate((np.ones(1, np.uint64), np.full(size, base, np.uint64))))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cortex_jupyter.analysis.shapes import shapes
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.templates import Templates
 from cortex_jupyter.tables.schema import coded
 from cortex_jupyter.tables.search import any_matches
@@ -38,7 +38,7 @@ def templated(message: Any) -> Templated:
     ----------
     message : pyarrow.ChunkedArray of large_string
     """
-    np, pc = library("numpy"), library("pyarrow.compute")
+    np, pc = import_optional("numpy"), import_optional("pyarrow.compute")
     if any_matches(message, "\r"):  # of a bar what it showed last
         message = pc.replace_substring_regex(pc.utf8_rtrim(message, "\r"), r"(?s)^.*\r", "")
     found, templates = shapes(message), Templates()
@@ -72,7 +72,7 @@ def patterns(table: Any) -> Any:
         `pods` (how many), `counts` (over time, `BINS` equal steps from the log's first line to its last), `seq` (of the
         first line), `example` (that line); the most frequent first.
     """
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     found, n = templated(table["message"]), table.num_rows
     many, code = len(found.texts), found.code
     time = table["time"].cast(pa.int64()).to_numpy()
@@ -105,14 +105,14 @@ def patterns(table: Any) -> Any:
 
 
 def _most(level: Any, code: Any, many: int, order: Any) -> Any:
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     levels, names = coded(level)
     counts = np.bincount(code * len(names) + levels, minlength=many * len(names)).reshape(many, len(names))
     return pa.array([names[i] for i in counts.argmax(axis=1)[order].tolist()], pa.string())
 
 
 def _distinct(pod: Any, code: Any, many: int) -> Any:
-    np = library("numpy")
+    np = import_optional("numpy")
     pods, names = coded(pod)
     seen = np.zeros((many, len(names)), np.bool_)
     seen[code, pods] = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 
 
 def thinned(table: Any, source: Any, start: int, width: int) -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ def thinned(table: Any, source: Any, start: int, width: int) -> list[dict[str, A
     >>> one["name"], one["source"], one["value"], one["seq"]
     ('loss', 'a', [5.0, 7.0, 1.0, 3.0], [1, 2, 4, 6])
     """
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     if table.num_rows == 0:
         return []
     names = table["name"].combine_chunks()
@@ -70,7 +70,7 @@ def thinned(table: Any, source: Any, start: int, width: int) -> list[dict[str, A
 
 def _ends(order: Any, group: Any) -> Any:
     """Give the first and the last of each group in an order."""
-    np = library("numpy")
+    np = import_optional("numpy")
     ordered = group[order]
     edge = np.flatnonzero(np.diff(ordered)) + 1
     return order[np.unique(np.concatenate((edge, edge - 1, [0, len(order) - 1])))] if len(order) else order

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 
 if TYPE_CHECKING:
     from cortex_jupyter.analysis.measured import Values
@@ -30,7 +30,7 @@ class Carried:
 
 def tidy(table: Any, rows: Any, found: Values, carried: Carried | None) -> Any:
     """Assemble the frame; `rows` are the rows of the table that lines are of."""
-    pa, np, pc = library("pyarrow"), library("numpy"), library("pyarrow.compute")
+    pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     _, codes, said, values, steps, epochs, ranks = found
     at = rows[found.lines]
     records = pa.array(at)
@@ -62,7 +62,7 @@ def tidy(table: Any, rows: Any, found: Values, carried: Carried | None) -> Any:
 
 def _carried(steps: Any, epochs: Any, source: Any) -> Any:
     """Give lines without a step the epoch that their source is in."""
-    np = library("numpy")
+    np = import_optional("numpy")
     if not len(steps) or not np.isnan(steps).any() or np.isnan(epochs).all():
         return steps
     order = np.lexsort((np.arange(len(source)), source))
@@ -79,7 +79,7 @@ def _carried(steps: Any, epochs: Any, source: Any) -> Any:
 
 def _keys(source: Any, pod: Any, task: Any) -> dict[tuple[str, str], Any]:
     """Give the rows of each source by its task and pod."""
-    np = library("numpy")
+    np = import_optional("numpy")
     pods, tasks = pod.dictionary.to_pylist(), task.dictionary.to_pylist()
     each = {int(number): np.flatnonzero(source == number) for number in np.unique(source)}
     return {(tasks[n % len(tasks)], pods[n // len(tasks)]): rows for n, rows in each.items()}
@@ -89,7 +89,7 @@ def _take_over(
     carried: Carried, sources: dict[tuple[str, str], Any], time: Any, step: Any, epochs: Any, rank: Any
 ) -> None:
     """Give rows the epoch and the rank that earlier pieces of their source had, and note those of this piece."""
-    np = library("numpy")
+    np = import_optional("numpy")
     for key, rows in sources.items():
         since, epoch = carried.epochs.get(key, (0, np.nan))
         without = rows[np.isnan(step[rows]) & (time[rows] >= since)]
@@ -105,7 +105,7 @@ def _take_over(
 
 def _by_source(ranks: Any, source: Any) -> Any:
     """Give each line the rank that its source names first."""
-    np = library("numpy")
+    np = import_optional("numpy")
     stated = np.flatnonzero(~np.isnan(ranks))
     if not len(stated):
         return ranks

@@ -17,17 +17,17 @@ import orjson
 
 from cortex_jupyter.archive import layout, manifest_cache
 from cortex_jupyter.archive.file import ParquetFile
-from cortex_jupyter.archive.held import Held, too_new
-from cortex_jupyter.archive.write import About, Parts, Written
+from cortex_jupyter.archive.recording import ArchivedRecording, too_new
+from cortex_jupyter.archive.write import FileMetadata, ParquetEncoder, WrittenFile
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound, ArchiveTooNew, CursorNotHeld
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from cortex_jupyter.archive.objects import Objects
+    from cortex_jupyter.archive.objects import ObjectStore
     from cortex_jupyter.model import TaskRef
-    from cortex_jupyter.store import Info, Readable
+    from cortex_jupyter.store import Readable, RecordingInfo
 
     Rows = Callable[[Readable, int], Iterable[tuple[Any, bool]]]
 
@@ -46,16 +46,16 @@ class Catalog:
 
     Parameters
     ----------
-    objects : Objects
+    objects : ObjectStore
     """
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: ObjectStore) -> None:
         self.objects = objects
-        self._known: dict[str, Held] = {}
+        self._known: dict[str, ArchivedRecording] = {}
         self._unusable: dict[str, ArchiveTooNew | ArchiveDamaged] = {}  # manifests that are left out, and why
         self._tags: dict[str, str] = {}
 
-    def all(self, namespace: str = "") -> list[Held]:
+    def all(self, namespace: str = "") -> list[ArchivedRecording]:
         """Give all tasks, those of one namespace where it is named, newest first.
 
         A manifest that is damaged, foreign, or written by a newer version is left out; our log names it each time.
@@ -66,7 +66,7 @@ class Catalog:
         """
         return self._below(f"{quote(namespace, safe='')}/" if namespace else "")[0]
 
-    def find(self, ref: TaskRef, cluster: str | None = None) -> Held | None:
+    def find(self, ref: TaskRef, cluster: str | None = None) -> ArchivedRecording | None:
         """Give the newest recording of a task, of any kind where the reference has none.
 
         Raises
@@ -83,7 +83,7 @@ class Catalog:
         held.sort(key=lambda h: (h.info.ref.kind == "job", h.info.id), reverse=True)
         return held[0] if held else None
 
-    def by_id(self, recording: int) -> Held | None:
+    def by_id(self, recording: int) -> ArchivedRecording | None:
         """Give one recording.
 
         Raises
@@ -108,7 +108,7 @@ class Catalog:
         progress: Callable[[int], object] = int,
         *,
         again: bool = False,
-    ) -> Held:
+    ) -> ArchivedRecording:
         """Archive a completed recording, or do nothing where it is archived already; may be begun again at any time.
 
         Parameters
@@ -130,17 +130,17 @@ class Catalog:
         """
         info = store.info(recording)
         if info is None:
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
         name = f"{folder(info.ref)}/{recording}"
         if not again:
             # A manifest that a crash cut off is written anew.
             with contextlib.suppress(ArchiveNotFound, ArchiveDamaged):
                 return self._load(name + _MANIFEST)
-        about = About.of(store, recording)
-        parts: list[Parts] = []
+        about = FileMetadata.of(store, recording)
+        parts: list[ParquetEncoder] = []
 
-        def begun() -> Parts:
-            parts.append(Parts(rows(store, recording), about, progress))
+        def begun() -> ParquetEncoder:
+            parts.append(ParquetEncoder(rows(store, recording), about, progress))
             return parts[-1]
 
         # It goes out as it is written, so that no disk has to hold it, and is there when its last byte is.
@@ -168,7 +168,7 @@ class Catalog:
         manifests |= {name: (listed[name], data) for name, data in self._fetched(new).items()}
         manifest_cache.store(self.objects, folder_, manifests)
 
-    def _below(self, prefix: str) -> tuple[list[Held], dict[str, ArchiveTooNew | ArchiveDamaged]]:
+    def _below(self, prefix: str) -> tuple[list[ArchivedRecording], dict[str, ArchiveTooNew | ArchiveDamaged]]:
         """Return the usable recordings below a prefix, newest first, and why each of the others is left out."""
         listed = dict(self.objects.listed(prefix))
         names = [name for name in listed if name.endswith(_MANIFEST)]
@@ -202,7 +202,7 @@ class Catalog:
         with ThreadPoolExecutor(_AT_ONCE, "cortex-manifests") as pool:
             return {name: data for name, data in zip(names, pool.map(one, names), strict=True) if data is not None}
 
-    def _load(self, name: str) -> Held:
+    def _load(self, name: str) -> ArchivedRecording:
         self._keep(name, self.objects.get(name))
         if name in self._unusable:
             raise self._unusable[name]
@@ -217,13 +217,13 @@ class Catalog:
         except (ArchiveTooNew, ArchiveDamaged) as reason:
             self._unusable[name] = reason
 
-    def _parse(self, name: str, data: bytes) -> Held:
+    def _parse(self, name: str, data: bytes) -> ArchivedRecording:
         try:
             doc = orjson.loads(data)
             if doc["version"] > layout.VERSION:
                 raise too_new(name, doc["version"])
             file = ParquetFile(self.objects, f"{name.rpartition('/')[0]}/{doc['file']}", doc["size"], doc["footer"])
-            held = Held(file, doc)
+            held = ArchivedRecording(file, doc)
             _ = held.info, held.complete  # what a list of tasks reads, so that no reader of it fails later
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = f"{self.objects.path(name)} is no manifest of an archived task, or is cut off"
@@ -243,9 +243,9 @@ def folder(ref: TaskRef) -> str:
     return "/".join(quote(part, safe="") for part in (ref.namespace, ref.kind, ref.name))
 
 
-def _manifest(about: About, written: Written, file: str) -> dict[str, Any]:
+def _manifest(about: FileMetadata, written: WrittenFile, file: str) -> dict[str, Any]:
     """Give what makes a file an archive, and what a list of tasks or a filter needs to leave it unopened."""
-    info: Info = about.info
+    info: RecordingInfo = about.info
     return asdict(info) | {
         "version": layout.VERSION, "file": file, "size": written.size, "footer": written.footer,
         "first": about.complete.first, "last": about.complete.last, "levels": written.levels, "complete": about.statement,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.model import Batch
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 #: Bytes read from the store at once, and rows of a piece.
 PIECE: Final = 4 << 20
-ROWS: Final = 65_536
+ROWS_PER_PIECE: Final = 65_536
 NAMES: Final = ("time", "seq", "source", "stream", "text")
 
 
 def raw_schema() -> Any:
     """Give the schema of what this gives: `time` in ns, `source` and `stream` as numbers."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     return pa.schema(list(zip(NAMES, (pa.int64(), pa.int64(), pa.int32(), pa.int8(), pa.large_string()), strict=True)))
 
 
@@ -46,7 +46,7 @@ def columns(batches: Sequence[bytes]) -> Any:
     >>> columns([encode_batch("d:job/a", 7, [5, 6], [1, 2], None, ["x", "y"], {})]).to_pydict()
     {'time': [5, 6], 'seq': [7, 8], 'source': [1, 2], 'stream': [0, 0], 'text': ['x', 'y']}
     """
-    pa, np = library("pyarrow"), library("numpy")
+    pa, np = import_optional("pyarrow"), import_optional("numpy")
     parts: tuple[list[Any], ...] = ([], [], [], [], [])
     target = raw_schema()
     for data in filter(None, batches):
@@ -69,7 +69,7 @@ def columns(batches: Sequence[bytes]) -> Any:
 
 def _small(numbers: list[int]) -> Any:
     """Give an array of numbers most of which are below 256; as bytes it is made four times as fast."""
-    np = library("numpy")
+    np = import_optional("numpy")
     try:
         return np.frombuffer(bytes(numbers), np.uint8)
     except ValueError:
@@ -127,7 +127,7 @@ def floors(index: list[tuple[int, int, str, int, int]]) -> dict[int, int]:
     return found
 
 
-def tables(
+def read_tables(
     store: Readable,
     recording: int,
     since: int | None = None,
@@ -135,7 +135,7 @@ def tables(
     start: int = 0,
     stop: int | None = None,
 ) -> Iterator[tuple[Any, int]]:
-    """Give the rows of all entries that `pieces` gives, about `ROWS` at a time, in order of number.
+    """Give the rows of all entries that `pieces` gives, about `ROWS_PER_PIECE` at a time, in order of number.
 
     Yields
     ------
@@ -149,7 +149,7 @@ def tables(
         for entry in entries:
             waiting.append(_part(entry, done, stop))
             rows, done = rows + entry.n, max(done, entry.last)
-            if rows >= ROWS:
+            if rows >= ROWS_PER_PIECE:
                 # Of one that was merged since the index was read it is not known what follows.
                 yield columns(waiting), low.get(entry.last, -1)
                 waiting, rows = [], 0

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.write import TAIL
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cortex_jupyter.archive.objects import Objects
+    from cortex_jupyter.archive.objects import ObjectStore
 
 #: Read of a file's end where the footer's size is not known: enough for most (`research/performance.md` section 5).
 _GUESS: Final = 65_536
@@ -34,7 +34,7 @@ _ROW: Final = "cortex.row"
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RowSelector:
     """Which rows are wanted.
 
     Parameters
@@ -54,13 +54,13 @@ class ParquetFile:
 
     Parameters
     ----------
-    objects : Objects
+    objects : ObjectStore
     name : str
     size, footer : int, optional
         Bytes, where they are known: each saves a request.
     """
 
-    def __init__(self, objects: Objects, name: str, size: int | None = None, footer: int | None = None) -> None:
+    def __init__(self, objects: ObjectStore, name: str, size: int | None = None, footer: int | None = None) -> None:
         self.objects, self.name = objects, name
         self._size, self._footer = size, footer
 
@@ -82,7 +82,7 @@ class ParquetFile:
         ------
         ArchiveDamaged, ArchiveError
         """
-        pq = library("pyarrow.parquet")
+        pq = import_optional("pyarrow.parquet")
         want = min(self._footer or _GUESS, self.size)
         tail = self._range(self.size - want, self.size) if want else b""
         if len(tail) < TAIL or tail[-4:] != _MAGIC:
@@ -124,7 +124,7 @@ class ParquetFile:
         columns: Sequence[str] | None = None,
         each: Callable[[Any], Any] | None = None,
         progress: Callable[[int], object] = int,
-        choice: Choice | None = None,
+        choice: RowSelector | None = None,
     ) -> Any:
         """Read row groups, all of them by default, as one table.
 
@@ -137,14 +137,14 @@ class ParquetFile:
             before the next is read.
         progress : callable, optional
             Called with the number of rows of each row group.
-        choice : Choice, optional
+        choice : RowSelector, optional
             Which rows are wanted: the other columns of a row group are decoded where it leaves any.
 
         Raises
         ------
         ArchiveDamaged, ArchiveError
         """
-        pa = library("pyarrow")
+        pa = import_optional("pyarrow")
         wanted = list(range(self.metadata.num_row_groups) if groups is None else groups)
         names = None if columns is None else list(columns)
         parts = self._parts(wanted) if self.objects.folder is None else []
@@ -173,8 +173,8 @@ class ParquetFile:
     def _schema(self) -> Any:
         return self.metadata.schema.to_arrow_schema()
 
-    def _chosen(self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]], choice: Choice) -> Any:
-        pa, np = library("pyarrow"), library("numpy")
+    def _chosen(self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]], choice: RowSelector) -> Any:
+        pa, np = import_optional("pyarrow"), import_optional("numpy")
         wanted = [field for field in self._schema if names is None or field.name in names]
         looked = self._group(group, list(choice.columns), parts)
         rest = [field.name for field in wanted if field.name not in choice.columns]
@@ -191,7 +191,7 @@ class ParquetFile:
         return pa.table(columns, schema=pa.schema(wanted, self._schema.metadata))
 
     def _group(self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]]) -> Any:
-        pa, pq = library("pyarrow"), library("pyarrow.parquet")
+        pa, pq = import_optional("pyarrow"), import_optional("pyarrow.parquet")
         place = _Parts(parts) if self.objects.folder is None else self.objects.folder / self.name
         local = self.objects.folder is not None
         wanted = [field for field in self._schema if names is None or field.name in names]
@@ -204,7 +204,7 @@ class ParquetFile:
 
     def _same(self, group: int, wanted: Sequence[Any]) -> dict[str, Any]:
         """Give the columns that have one value throughout a row group, as its statistics say: those need not be read."""
-        pa = library("pyarrow")
+        pa = import_optional("pyarrow")
         held = self.metadata.row_group(group)
         rows = held.num_rows
         zeros = self._zeros.slice(0, rows)
@@ -227,9 +227,9 @@ class ParquetFile:
     @cached_property
     def _zeros(self) -> Any:
         """Zeros for the rows of any row group."""
-        np, held = library("numpy"), self.metadata
+        np, held = import_optional("numpy"), self.metadata
         most = max((held.row_group(i).num_rows for i in range(held.num_row_groups)), default=0)
-        return library("pyarrow").array(np.zeros(most, np.int32))
+        return import_optional("pyarrow").array(np.zeros(most, np.int32))
 
     def pieces(self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """Read row groups one after the other, for what does not fit into memory."""
@@ -263,7 +263,7 @@ class ParquetFile:
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        pa = library("pyarrow")
+        pa = import_optional("pyarrow")
         try:
             yield
         except (pa.ArrowException, OSError, EOFError) as error:

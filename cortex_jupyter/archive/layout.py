@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 import zstandard
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import ArchiveDamaged
 from cortex_jupyter.model import STREAMS, Entry
 
@@ -27,11 +27,11 @@ ABOUT: Final = b"cortex_jupyter.archive"
 STATEMENT: Final = b"cortex_jupyter.complete"
 NOTICES: Final = b"cortex_jupyter.notices"
 BLOCKS: Final = b"cortex_jupyter.blocks"
-GRAMS: Final = b"cortex_jupyter.grams"
+TRIGRAMS: Final = b"cortex_jupyter.grams"
 #: Columns with few values; columns that grow; where message and fields are in the text, see `tables.spans`.
-FEW: Final = ("namespace", "task", "pod", "container", "kind", "node", "stream", "level")
+CATEGORICAL: Final = ("namespace", "task", "pod", "container", "kind", "node", "stream", "level")
 _GROWING: Final = ("time", "seq")
-PLACES: Final = ("message_at", "message_len", "fields_at")
+SPAN_COLUMNS: Final = ("message_at", "message_len", "fields_at")
 #: Rows of a row group: a window wastes one at each edge, and each costs 1.5 kB of footer.
 _GROUP: Final = 65_536
 _LARGEST: Final = 262_144
@@ -63,18 +63,18 @@ class Block:
 
 def schema() -> Any:
     """Give the Arrow schema of a file."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     few = pa.dictionary(pa.int32(), pa.string())
     types = {"time": pa.timestamp("ns", "UTC"), "seq": pa.int64()}
-    types |= dict.fromkeys(FEW[:5], few) | {"run": pa.int32()} | dict.fromkeys(FEW[5:], few)
-    types |= {"text": pa.large_string(), "source": pa.int32()} | dict.fromkeys(PLACES, pa.int32())
+    types |= dict.fromkeys(CATEGORICAL[:5], few) | {"run": pa.int32()} | dict.fromkeys(CATEGORICAL[5:], few)
+    types |= {"text": pa.large_string(), "source": pa.int32()} | dict.fromkeys(SPAN_COLUMNS, pa.int32())
     return pa.schema(list(types.items()))
 
 
 def options() -> dict[str, Any]:
     """Give what `pyarrow.parquet.ParquetWriter` is to do."""
     growing = dict.fromkeys(_GROWING, "DELTA_BINARY_PACKED")
-    few = [*FEW, "run", "source", *PLACES]
+    few = [*CATEGORICAL, "run", "source", *SPAN_COLUMNS]
     return {
         "compression": "zstd",
         "compression_level": 1,  # smaller than level 3 on such text, and faster: measured
@@ -101,7 +101,7 @@ def block_rows() -> int:
     return _BLOCK
 
 
-def dress(raw: Any, task: tuple[str, str], sources: dict[int, dict[str, Any]], places: dict[str, Any]) -> Any:
+def build_columns(raw: Any, task: tuple[str, str], sources: dict[int, dict[str, Any]], places: dict[str, Any]) -> Any:
     """Give the columns of a file.
 
     Parameters
@@ -119,7 +119,7 @@ def dress(raw: Any, task: tuple[str, str], sources: dict[int, dict[str, Any]], p
     -------
     pyarrow.Table
     """
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     target = schema()
     place = pc.index_in(raw["source"], value_set=pa.array(sources, pa.int32()))
 

@@ -18,7 +18,7 @@ from cortex_jupyter.errors import ArchiveError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cortex_jupyter.archive.objects import Objects
+    from cortex_jupyter.archive.objects import ObjectStore
 
 #: The object's name, in the folder of its namespace.
 NAME: Final = "manifests.zst"
@@ -32,12 +32,12 @@ def due(recording: int) -> bool:
     return crc32(str(recording).encode()) % _EACH == 0
 
 
-def load(objects: Objects, namespace: str) -> dict[str, tuple[str, bytes]]:
+def load(objects: ObjectStore, namespace: str) -> dict[str, tuple[str, bytes]]:
     """Give name to tag and manifest of what has been gathered; nothing where that cannot be read.
 
     Parameters
     ----------
-    objects : Objects
+    objects : ObjectStore
     namespace : str
         As it stands in names.
     """
@@ -50,7 +50,7 @@ def load(objects: Objects, namespace: str) -> dict[str, tuple[str, bytes]]:
         return {}
 
 
-def store(objects: Objects, namespace: str, manifests: Mapping[str, tuple[str, bytes]]) -> None:
+def store(objects: ObjectStore, namespace: str, manifests: Mapping[str, tuple[str, bytes]]) -> None:
     """Write what has been gathered.
 
     Raises

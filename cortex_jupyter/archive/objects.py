@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from cortex_jupyter.archive.access import failure, no_place
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.error_mapping import access_error, bad_address
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import ArchiveNotFound
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _TIMES: Final = 5
 _PART, _PARTS = 16 << 20, 4
 
 
-class Objects:
+class ObjectStore:
     """Everything below one URL.
 
     Parameters
@@ -45,7 +45,7 @@ class Objects:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        stores, obstore = library("obstore.store"), library("obstore")
+        stores, obstore = import_optional("obstore.store"), import_optional("obstore")
         self._api: Any = obstore
         self.folder = folder_of(url)
         try:
@@ -54,14 +54,14 @@ class Objects:
                 self._store: Any = stores.LocalStore(self.folder)
                 return
             if urlsplit(url).scheme not in SCHEMES:
-                raise no_place(url)
+                raise bad_address(url)
             self._store = stores.from_url(
                 _as_written(self.url),
                 client_options={"timeout": f"{_TIMEOUT_S}s", "connect_timeout": "5s", "allow_http": True},
                 retry_config={"max_retries": 6, "retry_timeout": _seconds(_PATIENCE_S)},
             )
         except (ValueError, OSError, self._api.exceptions.BaseError) as error:
-            raise no_place(url, error) from error
+            raise bad_address(url, error) from error
 
     @classmethod
     def beside(cls, url: str) -> tuple[Self, str]:
@@ -69,7 +69,7 @@ class Objects:
 
         Examples
         --------
-        >>> Objects.beside("/tmp/a/b.parquet")[1]
+        >>> ObjectStore.beside("/tmp/a/b.parquet")[1]
         'b.parquet'
         """
         parent, _, name = url.rpartition("/")
@@ -178,12 +178,12 @@ class Objects:
             yield
         except (kinds.NotFoundError, FileNotFoundError) as error:
             if what == "written":  # then it is the bucket that is not there
-                raise failure(self.path(name), what, error) from error
+                raise access_error(self.path(name), what, error) from error
             raise ArchiveNotFound(f"{self.path(name)} is not there") from error
         except (kinds.PermissionDeniedError, kinds.UnauthenticatedError) as error:
-            raise failure(self.path(name), what, error, refused=True) from error
+            raise access_error(self.path(name), what, error, refused=True) from error
         except (kinds.BaseError, OSError, ValueError) as error:
-            raise failure(self.path(name), what, error) from error
+            raise access_error(self.path(name), what, error) from error
 
 
 def folder_of(url: str) -> Path | None:

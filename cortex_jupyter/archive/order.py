@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MOST: Final = 4_000_000
 
 
-def in_order(table: Any) -> Any:
+def sort_records(table: Any) -> Any:
     """Order a table of records that is ordered by `seq`.
 
     Parameters
@@ -31,15 +31,15 @@ def in_order(table: Any) -> Any:
     --------
     >>> import pyarrow as pa
     >>> rows = pa.table({"time": [5, 9, 3, 7], "seq": [1, 2, 3, 4], "source": [1, 1, 1, 2]})
-    >>> in_order(rows)["seq"].to_pylist()  # the third line of source 1 says 3, but comes after the second
+    >>> sort_records(rows)["seq"].to_pylist()  # the third line of source 1 says 3, but comes after the second
     [1, 4, 2, 3]
     """
-    if len(table) < 2 or ascending(table["time"]):  # noqa: PLR2004
+    if len(table) < 2 or is_ascending(table["time"]):  # noqa: PLR2004
         return table
     return _sorted(table, reached(table, {}))
 
 
-def ordered(pieces: Iterable[tuple[Any, int]], most: int = MOST) -> Iterator[tuple[Any, bool]]:
+def sort_pieces(pieces: Iterable[tuple[Any, int]], most: int = MOST) -> Iterator[tuple[Any, bool]]:
     """Order what comes in pieces, with no more in memory than what older rows may still come before.
 
     Parameters
@@ -54,7 +54,7 @@ def ordered(pieces: Iterable[tuple[Any, int]], most: int = MOST) -> Iterator[tup
     tuple of (pyarrow.Table, bool)
         And whether it is certain that no row belongs before it.
     """
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     highest: dict[int, int] = {}
     waiting: deque[Any] = deque()
     for table, floor in pieces:
@@ -79,9 +79,9 @@ def ordered(pieces: Iterable[tuple[Any, int]], most: int = MOST) -> Iterator[tup
 
 def _plain(table: Any, highest: dict[int, int]) -> bool:
     """Tell whether rows stand in order already, also after those before them; notes how far each source has come."""
-    np = library("numpy")
+    np = import_optional("numpy")
     times = _ns(table)
-    if not len(table) or not ascending(times):
+    if not len(table) or not is_ascending(times):
         return False
     sources, at = table["source"].combine_chunks().dictionary_encode(), times.to_numpy()
     codes, known = sources.indices.to_numpy(), sources.dictionary.to_pylist()
@@ -98,14 +98,14 @@ def _plain(table: Any, highest: dict[int, int]) -> bool:
 
 def reached(table: Any, highest: dict[int, int]) -> Any:
     """Give for each row the latest time its source had reached; `highest` says how far each had come before."""
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     times, sources = _ns(table).combine_chunks(), table["source"].combine_chunks()
     found = times
     for source in pc.unique(sources).to_pylist():
         own = pc.equal(sources, source)
         mine = pc.filter(times, own)
         top = highest.get(source)
-        if not ascending(mine) or (top is not None and mine[0].as_py() < top):
+        if not is_ascending(mine) or (top is not None and mine[0].as_py() < top):
             mine = pc.cumulative_max(mine if top is None else pc.max_element_wise(mine, pa.scalar(top, mine.type)))
             found = pc.replace_with_mask(found, own, mine)
         highest[source] = mine[-1].as_py()
@@ -113,18 +113,18 @@ def reached(table: Any, highest: dict[int, int]) -> Any:
 
 
 def _sorted(table: Any, at: Any) -> Any:
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
-    if ascending(at):
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
+    if is_ascending(at):
         return table
     keys = pa.table({"reached": at, "seq": table["seq"]})
     return table.take(pc.sort_indices(keys, [("reached", "ascending"), ("seq", "ascending")]))
 
 
 def _ns(table: Any) -> Any:
-    return table["time"].cast(library("pyarrow").int64())
+    return table["time"].cast(import_optional("pyarrow").int64())
 
 
-def ascending(values: Any) -> bool:
+def is_ascending(values: Any) -> bool:
     """Tell whether no value is less than the one before."""
-    pc = library("pyarrow.compute")
+    pc = import_optional("pyarrow.compute")
     return len(values) == 0 or bool(pc.all(pc.less_equal(values[:-1], values[1:]), min_count=0).as_py())

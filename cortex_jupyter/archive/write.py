@@ -10,32 +10,32 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.archive import layout
-from cortex_jupyter.archive.extra import library
-from cortex_jupyter.archive.grams import Grams
+from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.archive.trigrams import TrigramIndexBuilder
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import rfc3339
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from cortex_jupyter.model import Entry, Source
-    from cortex_jupyter.store import Complete, Info, Readable
+    from cortex_jupyter.store import Completeness, Readable, RecordingInfo
 
 #: The bytes after a footer: its length and "PAR1" (https://parquet.apache.org/docs/file-format/).
 TAIL: Final = 8
 
 
 @dataclass(slots=True)
-class About:
+class FileMetadata:
     """What stands in a file beside its rows.
 
     Parameters
     ----------
-    info : Info
+    info : RecordingInfo
     sources : dict of int to Source
-    complete : Complete
+    complete : Completeness
     notices : list of Entry
     blocks : list of Block
     more : dict
@@ -44,16 +44,16 @@ class About:
         Nothing but `info` is known before the last row has come.
     """
 
-    info: Info
+    info: RecordingInfo
     sources: dict[int, Source]
-    complete: Complete
+    complete: Completeness
     notices: list[Entry] = field(default_factory=list)
     blocks: list[layout.Block] = field(default_factory=list)
     more: dict[str, Any] = field(default_factory=dict)
     growing: bool = False
 
     @classmethod
-    def of(cls, store: Readable, recording: int) -> About:
+    def of(cls, store: Readable, recording: int) -> FileMetadata:
         """Read it from a store.
 
         Raises
@@ -63,7 +63,7 @@ class About:
         """
         info = store.info(recording)
         if info is None:
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
         index = store.index(recording)
         notices = [e for seq, _, event, _, _ in index if event != "log" and (e := store.entry(recording, seq))]
         sources = {sid: source for sid, (source, _) in store.sources(recording).items()}
@@ -93,7 +93,7 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenFile:
     """A file that was written.
 
     Parameters
@@ -110,31 +110,31 @@ class Written:
     levels: dict[str, int]
 
 
-class Parts:
+class ParquetEncoder:
     """A file while it is written: its bytes, as they come.
 
     Parameters
     ----------
     pieces : iterable of (pyarrow.Table, bool)
         Rows in the order of reading, as the columns of `layout.schema`, as `ordered` gives them.
-    about : About
+    about : FileMetadata
     progress : callable, optional
         Called with the number of rows of each piece.
 
     Attributes
     ----------
-    written : Written or None
+    written : WrittenFile or None
         None before the last byte has come.
     """
 
     def __init__(
-        self, pieces: Iterable[tuple[Any, bool]], about: About, progress: Callable[[int], object] = int
+        self, pieces: Iterable[tuple[Any, bool]], about: FileMetadata, progress: Callable[[int], object] = int
     ) -> None:
         self._pieces, self._about, self._progress = pieces, about, progress
         self._levels: Counter[str] = Counter()
-        self._grams = Grams()
+        self._grams = TrigramIndexBuilder()
         self._rows = self._groups = 0
-        self.written: Written | None = None
+        self.written: WrittenFile | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         sink, size, part = _Sink(), 0, b""
@@ -143,11 +143,11 @@ class Parts:
             size += len(part)
             yield part
         footer = int.from_bytes(part[-TAIL:-4], "little") + TAIL  # the last part has it whole
-        self.written = Written(self._rows, size, footer, dict(self._levels))
+        self.written = WrittenFile(self._rows, size, footer, dict(self._levels))
 
     def _write(self, sink: _Sink) -> Iterator[None]:
         """Write to a sink; gives something whenever that holds more, the last time the footer."""
-        pa, pq, about = library("pyarrow"), library("pyarrow.parquet"), self._about
+        pa, pq, about = import_optional("pyarrow"), import_optional("pyarrow.parquet"), self._about
         most, sure = layout.group_rows(about.complete.records), True
         waiting: list[Any] = []
         target = layout.schema()
@@ -167,7 +167,7 @@ class Parts:
             if self._rows == about.complete.records:  # what a filter has left is no archive
                 writer.add_key_value_metadata(about.metadata(sorted_=sure))
                 if (packed := self._grams.pack()) is not None:
-                    writer.add_key_value_metadata({layout.GRAMS: packed})
+                    writer.add_key_value_metadata({layout.TRIGRAMS: packed})
                 if about.growing:
                     writer.add_key_value_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
         yield
@@ -203,18 +203,18 @@ class _Sink(io.RawIOBase):
         return b"".join(parts)
 
 
-def write(
-    path: Path, pieces: Iterable[tuple[Any, bool]], about: About, progress: Callable[[int], object] = int
+def write_file(
+    path: Path, pieces: Iterable[tuple[Any, bool]], about: FileMetadata, progress: Callable[[int], object] = int
 ) -> None:
-    """Write a new file on a disk; see `Parts`."""
+    """Write a new file on a disk; see `ParquetEncoder`."""
     with path.open("wb") as file:
-        for part in Parts(pieces, about, progress):
+        for part in ParquetEncoder(pieces, about, progress):
             file.write(part)
 
 
 def _note(blocks: list[layout.Block], seqs: Any, group: int) -> None:
     """Note in the index that a row group holds these numbers."""
-    np = library("numpy")
+    np = import_optional("numpy")
     starts = np.array([b.seq for b in blocks])
     held = np.zeros(len(blocks) + 1, bool)
     held[np.searchsorted(starts, seqs.to_numpy(), "right")] = True

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.reader.snapshot import Record
     from cortex_jupyter.reader.window import Window
-    from cortex_jupyter.store import Info
+    from cortex_jupyter.store import RecordingInfo
 
 #: Lines of one event.
 _LINES: Final = 1000
@@ -41,7 +41,7 @@ async def held(window: Window) -> AsyncGenerator[Frame]:
     window.resumed, window.after = True, window.info.last_seq
 
 
-async def _taken_in(recording: Recording) -> Info:
+async def _taken_in(recording: Recording) -> RecordingInfo:
     """Wait until what had been written is recorded, or no longer comes."""
     until, before = time.monotonic() + _LONGEST_S, -1
     while True:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from cortex_jupyter.analysis.chart import chart
 from cortex_jupyter.analysis.curves import panels
 from cortex_jupyter.analysis.result_frame import Found, cell, html_table
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.notebook.host import answers
 from cortex_jupyter.tables.convert import plain
@@ -64,11 +64,11 @@ class Metrics(Found):
     @property
     def names(self) -> list[str]:
         """What is reported, in the order in which it first is."""
-        return list(library("pyarrow.compute").unique(self._table["name"].cast("string")).to_pylist())
+        return list(import_optional("pyarrow.compute").unique(self._table["name"].cast("string")).to_pylist())
 
     def __add__(self, other: Self) -> Self:
         """Give the metrics of both, for one chart of several tasks."""
-        pa = library("pyarrow")
+        pa = import_optional("pyarrow")
         tables = [plain(m.to_arrow()) for m in (self, other)]
         return type(self)(pa.concat_tables(tables), (*self.sources, *other.sources))
 
@@ -92,14 +92,14 @@ class Metrics(Found):
 
     def again(self) -> Self:
         """Give them as they are now, of tasks that run."""
-        pa = library("pyarrow")
+        pa = import_optional("pyarrow")
         if not self.sources:
             return self
         return type(self)(pa.concat_tables([plain(source.again()) for source in self.sources]), self.sources)
 
     def summary(self) -> list[dict[str, Any]]:
         """Give for each name how many values there are, the first, the last, the least and the most."""
-        pc = library("pyarrow.compute")
+        pc = import_optional("pyarrow.compute")
         found = []
         for name in self.names:
             values = self._table.filter(pc.equal(self._table["name"].cast("string"), name))["value"]

@@ -8,7 +8,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from cortex_jupyter.archive.store import ArchiveStore, One
+from cortex_jupyter.archive.store import ArchiveStore, SingleFile
 from cortex_jupyter.errors import TaskNotFound
 from cortex_jupyter.notebook.query import check, looks
 from cortex_jupyter.notebook.runtime import runtime
@@ -72,7 +72,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as 
     engine = runtime()
 
     async def find() -> tuple[_Opened, Recording]:
-        recordings = _Opened(ArchiveStore(held.file.path, One(held)))
+        recordings = _Opened(ArchiveStore(held.file.path, SingleFile(held)))
         recording = await recordings.find(held.info.ref)
         await check_names(recording, parsed)
         return recordings, recording

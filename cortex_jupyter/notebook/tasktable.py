@@ -15,7 +15,7 @@ from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
 
 from cortex_jupyter.analysis.progress import lately
 from cortex_jupyter.analysis.progress_table import said
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import ReadingWarning
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.notebook.runtime import runtime
@@ -54,7 +54,7 @@ class TaskTable(list[dict[str, Any]]):
         MissingExtra
             There is no pandas.
         """
-        pd = library("pandas")
+        pd = import_optional("pandas")
         names = (
             "task",
             "kind",

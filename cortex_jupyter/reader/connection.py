@@ -15,10 +15,10 @@ from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.store import path_of
 from cortex_jupyter.store.ids import time_of
 from cortex_jupyter.store.liveness import HOST
-from cortex_jupyter.store.masking import masking
+from cortex_jupyter.store.masking import configure_masking
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.settings import Settings
-from cortex_jupyter.store.url import shown
+from cortex_jupyter.store.url import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
     from cortex_jupyter.model import TaskRef
-    from cortex_jupyter.store import Info, Readable, Store
+    from cortex_jupyter.store import Readable, RecordingInfo, Store
     from cortex_jupyter.store.budget import Budget
 
 
@@ -46,7 +46,7 @@ def shared(url: str) -> bool:
 def _identity(url: str) -> str:
     """Tell a store or an archive from all others: a path is one of this machine; a store's file is another when it was replaced."""
     if shared(url):
-        return shown(url)
+        return without_password(url)
     path = path_of(url)
     if path is None:  # an archive's folder, which is made when it is first looked into
         return f"{HOST} {Path(url.removeprefix('file://')).resolve()}"
@@ -56,7 +56,7 @@ def _identity(url: str) -> str:
         return f"{HOST} {path.resolve()}"
 
 
-def began(info: Info) -> int:
+def began(info: RecordingInfo) -> int:
     """Give when a recorded task began, ns: as Kubernetes says, else when its recording did."""
     return parse_rfc3339(info.started) if info.started else time_of(info.id)
 
@@ -132,7 +132,7 @@ class Connection:
 
         store = await asyncio.to_thread(open_store, store_url, budget)
         try:
-            await asyncio.to_thread(masking, store, wish=mask)
+            await asyncio.to_thread(configure_masking, store, wish=mask)
         except BaseException:
             await asyncio.to_thread(store.close)
             raise
@@ -269,7 +269,7 @@ class Connection:
         """Tell whether a task of a namespace that may be read may be read itself."""
         return self.access is None or self.cluster is None or await self.access.task(self.cluster, ref, person)
 
-    async def readable(self, info: Info, person: Person | None = None) -> bool:
+    async def readable(self, info: RecordingInfo, person: Person | None = None) -> bool:
         """Tell whether what is recorded or archived of a namespace that may be read may be read itself."""
         if self.access is None or self.cluster is None:
             return True

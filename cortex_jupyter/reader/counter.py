@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.archive.store import reading
+from cortex_jupyter.archive.store import open_readable
 from cortex_jupyter.model import Batch
 from cortex_jupyter.parsing.level import LEVELS, level
 from cortex_jupyter.telemetry import logs
@@ -73,7 +73,7 @@ def main() -> None:
     os.nice(19)  # only what nobody else needs
     asked: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())
     try:
-        with reading(asked["store"]) as store:
+        with open_readable(asked["store"]) as store:
             for found in count(store, asked["recording"], asked["seqs"]):
                 sys.stdout.buffer.write(orjson.dumps(found) + b"\n")
                 sys.stdout.buffer.flush()

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording
-    from cortex_jupyter.store import Info
+    from cortex_jupyter.store import RecordingInfo
 
 
 def page(
     recording: Recording,
     query: LogQuery,
-    info: Info,
+    info: RecordingInfo,
     task: dict[str, Any],
     at: int | None = None,
     gone: Callable[[], bool] = lambda: False,
@@ -34,7 +34,7 @@ def page(
     ----------
     recording : Recording
     query : LogQuery
-    info : Info
+    info : RecordingInfo
         Of the recording, as it was before the page is read.
     task : dict
         What `reader.state.present` gives.
@@ -98,7 +98,7 @@ def _limit(query: LogQuery) -> int:
     return min(query.tail, query.limit, most) if "limit" in query.raw else min(query.tail, most)
 
 
-def _newer(found: Page, info: Info) -> str | None:
+def _newer(found: Page, info: RecordingInfo) -> str | None:
     """Leave the way forward out where a task that is over has nothing more."""
     if found.newer is None or (info.done and found.newer.before is None and found.newer.seq >= info.last_seq):
         return None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter.archive.store import ArchiveStore, reading
+from cortex_jupyter.archive.store import ArchiveStore, open_readable
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.model import Batch
 from cortex_jupyter.query.bounds import Bounds
@@ -64,7 +64,7 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
     """
     keep = query.keep() or (lambda batch: range(len(batch)))
     holds = _prefilter(query.grep)
-    lacking = store.held(recording).lacking(of_each(query.grep)) if isinstance(store, ArchiveStore) else set()
+    lacking = store.archived(recording).lacking(of_each(query.grep)) if isinstance(store, ArchiveStore) else set()
     index = store.index(recording)
     place = query.before or held(store, recording).cursor(index[-1][0] + index[-1][1] - 1 if index else 0)
     snapshot = place.seq
@@ -158,7 +158,7 @@ def main() -> None:
     os.nice(5)  # kernels and the server come first
     asked = orjson.loads(sys.stdin.buffer.readline())
     try:
-        with reading(asked["store"]) as store:
+        with open_readable(asked["store"]) as store:
             query = replace(LogQuery.parse(asked["query"]), bounds=Bounds(**asked["bounds"]))
             for told in search(store, asked["recording"], query.among(store, asked["recording"]), asked["most"]):
                 sys.stdout.buffer.write(told)

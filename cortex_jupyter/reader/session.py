@@ -31,7 +31,7 @@ from cortex_jupyter.reader.connection import Connection
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.retry_deadline import Away
 from cortex_jupyter.recorder.process.launch import ensure_recorder
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
-    from cortex_jupyter.store import Info, Readable
+    from cortex_jupyter.store import Readable, RecordingInfo
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class Recordings(Connection):
         self.settings.look()  # a recording in a store that was emptied is to be as those before
         return self.store.open(cluster, ref, uid)
 
-    async def _uid(self, workload: Workload, known: Info | None, person: Person | None) -> str:
+    async def _uid(self, workload: Workload, known: RecordingInfo | None, person: Person | None) -> str:
         """Give that of a task's recording: a label selector is no object, and has the same in each namespace of a name."""
         if workload.ref.kind != "selector" or known is None or self.access is None or self.cluster is None:
             return workload.uid if known is None or not workload.is_of(known.uid) else known.uid
@@ -130,10 +130,10 @@ class Recordings(Connection):
             return known.uid
         return f"{workload.uid}@{await self.access.created(self.cluster, workload.ref.namespace)}"
 
-    async def _archived(self, ref: TaskRef, person: Person | None) -> Info | None:
+    async def _archived(self, ref: TaskRef, person: Person | None) -> RecordingInfo | None:
         return None if self.archive is None else await self._newest(self.archive, ref, person)
 
-    async def _newest(self, place: Readable, ref: TaskRef, person: Person | None) -> Info | None:
+    async def _newest(self, place: Readable, ref: TaskRef, person: Person | None) -> RecordingInfo | None:
         """Give the newest recording of a task that may be read, of any kind where the reference has none."""
         cluster = self.cluster.id if self.cluster else None
         found = await asyncio.to_thread(place.find, ref, cluster)
@@ -149,7 +149,7 @@ class Recordings(Connection):
             best = info if best is None or info.id > best.id else best
         return best
 
-    async def where(self, ref: TaskRef, person: Person | None = None) -> tuple[Readable, Info | None]:
+    async def where(self, ref: TaskRef, person: Person | None = None) -> tuple[Readable, RecordingInfo | None]:
         """Give what is recorded of a task and, where nothing is, what is archived; and where that is."""
         info = await self._newest(self.store, ref, person)
         if info is None and self.archive is not None:
@@ -157,7 +157,7 @@ class Recordings(Connection):
                 return self.archive, await self._archived(ref, person)
         return self.store, info
 
-    async def held(self, namespace: str, person: Person | None = None) -> list[Info]:
+    async def held(self, namespace: str, person: Person | None = None) -> list[RecordingInfo]:
         """Give what is recorded or archived of a namespace and may be read, newest first; of each recording once.
 
         Raises
@@ -244,13 +244,13 @@ class Recording:
         """The cluster that it is looked for in; None where there is no kubeconfig."""
         return self._recordings.cluster
 
-    def ahead(self, info: Info) -> int:
+    def ahead(self, info: RecordingInfo) -> int:
         """Give how far the cluster's clock is ahead of ours, ns; 0 where it is not worth a word."""
         cluster = self.cluster
         offset = info.clock_ms / 1000 or (cluster.clock.offset if cluster and self.workload else 0.0)
         return round(offset * 1e9) if abs(offset) >= _CLOCK_S else 0
 
-    async def info(self) -> Info:
+    async def info(self) -> RecordingInfo:
         """Give its present state.
 
         Raises
@@ -260,11 +260,11 @@ class Recording:
         """
         return await asyncio.to_thread(self.held)
 
-    def held(self) -> Info:
+    def held(self) -> RecordingInfo:
         """Give the same; it blocks."""
         info = self.store.info(self.id)
         if info is None:
-            raise CursorNotHeld(f"the recording of {self.ref.key} is no longer held", NOT_HELD)
+            raise CursorNotHeld(f"the recording of {self.ref.key} is no longer held", NOT_HELD_HINT)
         return info
 
     async def want(self) -> None:
@@ -345,12 +345,12 @@ class Recording:
         with self._recordings.keeping.reading(self):
             yield
 
-    async def caught_up(self) -> Info:
+    async def caught_up(self) -> RecordingInfo:
         """Wait until what was written before now has been recorded, as far as can be told.
 
         Returns
         -------
-        Info
+        RecordingInfo
             Done, or caught up with the running containers.
 
         Raises

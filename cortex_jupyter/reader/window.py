@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Batch, Cursor
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording
-    from cortex_jupyter.store import Info
+    from cortex_jupyter.store import RecordingInfo
 
 #: `tail` counts what had been written, so it waits for that to be recorded; not for ever, seconds.
 _SETTLE_S: Final = 10.0
@@ -37,7 +37,7 @@ class Window:
     ----------
     recording : Recording
     query : LogQuery
-    info : Info
+    info : RecordingInfo
         As it was when the reader came.
     resumed : bool
         The reader has been here before: it gets what follows its cursor, whatever the window.
@@ -53,7 +53,7 @@ class Window:
 
     recording: Recording
     query: LogQuery
-    info: Info
+    info: RecordingInfo
     resumed: bool
     after: int
     since: int | None
@@ -67,7 +67,7 @@ class Window:
         query: LogQuery,
         resume: Cursor | None,
         most: int | None = None,
-        info: Info | None = None,
+        info: RecordingInfo | None = None,
     ) -> Window:
         """Find the place.
 
@@ -79,7 +79,7 @@ class Window:
         most : int, optional
             Begin with about so many of the window's newest records, whatever the window: a page gets the others as it
             looks at them. Unlike `tail` it waits for nothing.
-        info : Info, optional
+        info : RecordingInfo, optional
             The recording's present state, where it is known.
 
         Raises
@@ -92,7 +92,7 @@ class Window:
 
     @classmethod
     def _opened(
-        cls, recording: Recording, query: LogQuery, resume: Cursor | None, most: int | None, info: Info | None
+        cls, recording: Recording, query: LogQuery, resume: Cursor | None, most: int | None, info: RecordingInfo | None
     ) -> Window:
         store, id_ = recording.store, recording.id
         info = info or recording.held()
@@ -224,7 +224,7 @@ def _entry(entry: Entry, batch: Batch) -> Entry:
     return Entry(batch.seqs[0], n, "log", entry.t_min, entry.t_max, batch.encode(), entry.epochs)
 
 
-async def caught_up(recording: Recording, seconds: float) -> Info:
+async def caught_up(recording: Recording, seconds: float) -> RecordingInfo:
     """Wait until what had been written is recorded, or so long; gives how it stands then."""
     try:
         return await asyncio.wait_for(recording.caught_up(), seconds)

@@ -23,7 +23,7 @@ from cortex_jupyter.recorder.source.stream_limiter import MOST, PER_NODE, Turns
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
 from cortex_jupyter.store import absolute_archive, default_url, is_shared
 from cortex_jupyter.store.budget import Budget
-from cortex_jupyter.store.masking import masking, wished
+from cortex_jupyter.store.masking import configure_masking, requested_masking
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.settings import check_archive
 from cortex_jupyter.telemetry import logs, tracing
@@ -147,7 +147,7 @@ async def _record(options: argparse.Namespace) -> None:
         stack.callback(store.close)
         told = _told()
         await asyncio.to_thread(_set, store, told, administrator=options.all)
-        if await asyncio.to_thread(masking, store):
+        if await asyncio.to_thread(configure_masking, store):
             rules()  # where they are missing nothing is recorded: what has been stored unmasked stays so
         async with await Cluster.open(options.kubeconfig, options.context) as cluster:
             _log.info("version %s records the tasks of %s into %s", __version__, cluster.id, store.url)
@@ -185,7 +185,7 @@ def _told() -> dict[str, str]:
     told = Budget.from_environment().settings(Budget()) | {
         "archive": absolute_archive(os.environ.get("CORTEX_ARCHIVE", ""))
     }
-    mask = wished()
+    mask = requested_masking()
     return {name: value for name, value in told.items() if value} | ({} if mask is None else {"mask": str(int(mask))})
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.recorder.process.health import Pulse
-    from cortex_jupyter.store import Recorder, Store
+    from cortex_jupyter.store import RecorderInfo, Store
 
 _log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -40,17 +40,17 @@ class Heart:
     Parameters
     ----------
     store : Store
-    me : Recorder
+    me : RecorderInfo
     pulse : Pulse
         Is told of each.
 
     Attributes
     ----------
-    me : Recorder
+    me : RecorderInfo
         As it presents itself from the next heartbeat on.
     """
 
-    def __init__(self, store: Store, me: Recorder, pulse: Pulse) -> None:
+    def __init__(self, store: Store, me: RecorderInfo, pulse: Pulse) -> None:
         self._store, self.me, self._pulse = store, me, pulse
         self._thread = ThreadPoolExecutor(1, "cortex-heartbeat")
         # Of the thread, all monotonic: since when it waits for an answer, since when the store is back.
@@ -107,7 +107,7 @@ class Heart:
             except Exception:  # noqa: BLE001 - others take over what we record where none comes
                 _log.exception("A heartbeat failed")
 
-    async def change(self, me: Recorder) -> None:
+    async def change(self, me: RecorderInfo) -> None:
         """Present itself otherwise, and now.
 
         Raises

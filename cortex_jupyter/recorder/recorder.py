@@ -22,7 +22,7 @@ from cortex_jupyter.recorder.tasks import Tasks
 from cortex_jupyter.recorder.watching.watches import SharedWatches, Watches
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
 from cortex_jupyter.recorder.writing.writer import Writer
-from cortex_jupyter.store import HEARTBEAT_S, Info, Recorder, Store
+from cortex_jupyter.store import HEARTBEAT_S, RecorderInfo, RecordingInfo, Store
 from cortex_jupyter.store.settings import Settings
 from cortex_jupyter.telemetry import logs
 
@@ -78,7 +78,7 @@ class Recording:
         self._selection = selection
         watches = SharedWatches(cluster, whole=not selection.namespaces) if selection else Watches(cluster)
         self._pulse = pulse or Pulse()
-        self._me = Recorder(
+        self._me = RecorderInfo(
             uuid.uuid4().hex,
             cluster.id,
             socket.gethostname(),
@@ -170,7 +170,7 @@ class Recording:
             except TimeoutError:
                 continue
 
-    async def _take(self, writer: Writer) -> list[Info]:
+    async def _take(self, writer: Writer) -> list[RecordingInfo]:
         """Begin what is wanted, end what is not any more; gives what is wanted."""
         all_ = await asyncio.to_thread(self._store.wanted, self._cluster.id)
         wanted = [info for info in all_ if not self._me.namespaces or info.ref.namespace in self._me.namespaces]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from cortex_jupyter.errors import NotAllowed
-    from cortex_jupyter.store import Info
+    from cortex_jupyter.store import RecordingInfo
 
 #: Tried again after so long, seconds; each time in a row after twice as long. A right that is given later is noticed by
 #: then, and sooner where the cluster tells who may do what.
@@ -61,7 +61,7 @@ class Refusals:
         self._clock = clock
         self._all: dict[int, _Refusal] = {}
 
-    def add(self, info: Info, error: NotAllowed) -> None:
+    def add(self, info: RecordingInfo, error: NotAllowed) -> None:
         """Note one."""
         one = self._all.setdefault(info.id, _Refusal(info.ref.namespace))
         one.wait = min(one.wait * 2, _LONGEST_S)

@@ -11,10 +11,10 @@ from cortex_jupyter.store import Commit
 
 if TYPE_CHECKING:
     from cortex_jupyter.errors import CortexError
-    from cortex_jupyter.store import Info, Lease, Store
+    from cortex_jupyter.store import Lease, RecordingInfo, Store
 
 
-def say_back(store: Store, lease: Lease, info: Info, reached: int) -> Info:
+def say_back(store: Store, lease: Lease, info: RecordingInfo, reached: int) -> RecordingInfo:
     """Say that the store has lost what it had: a server that failed over, or lost its power.
 
     Readers may have seen those numbers, so they are not given again; the notice takes them. What they stood for is
@@ -24,13 +24,13 @@ def say_back(store: Store, lease: Lease, info: Info, reached: int) -> Info:
     ----------
     store : Store
     lease : Lease
-    info : Info
+    info : RecordingInfo
     reached : int
         The last number that was committed.
 
     Returns
     -------
-    Info
+    RecordingInfo
         What holds now.
     """
     lost = reached - info.last_seq

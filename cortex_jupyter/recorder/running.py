@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from cortex_jupyter.recorder.task import TaskRecorder
-    from cortex_jupyter.store import Info, Lease
+    from cortex_jupyter.store import Lease, RecordingInfo
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class Running:
     Parameters
     ----------
     lease : Lease
-    info : Info
+    info : RecordingInfo
         As it was when it was taken.
     recorder : TaskRecorder
     merged : int
@@ -31,7 +31,7 @@ class Running:
     """
 
     lease: Lease
-    info: Info
+    info: RecordingInfo
     recorder: TaskRecorder
     merged: int = 0
     task: asyncio.Task[None] = field(init=False)

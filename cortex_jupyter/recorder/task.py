@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recorder.watching.watches import Change
     from cortex_jupyter.recorder.writing.writer import Writer
-    from cortex_jupyter.store import Info, Lease, Store
+    from cortex_jupyter.store import Lease, RecordingInfo, Store
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class TaskRecorder:
     store : Store
     writer : Writer
     lease : Lease
-    info : Info
+    info : RecordingInfo
         The recording as it stands.
     watches : Watches, optional
     turns : Turns, optional
@@ -72,7 +72,7 @@ class TaskRecorder:
         store: Store,
         writer: Writer,
         lease: Lease,
-        info: Info,
+        info: RecordingInfo,
         watches: Watches | None = None,
         turns: Turns | None = None,
         *,

@@ -107,7 +107,7 @@ class Tasks:
         """
         begun = time.monotonic()
         reached = self.reached.of(id_)
-        take = partial(self._store.lease, id_, self._me.id, patient=self._heart.patient, reached=reached)
+        take = partial(self._store.lease, id_, self._me.id, assume_alive=self._heart.patient, last_written=reached)
         lease = await asyncio.to_thread(take)
         if lease is None:
             return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recorder.process.archiving import archive_completed
 from cortex_jupyter.store.compact import compact
-from cortex_jupyter.store.retention import retain
+from cortex_jupyter.store.retention import enforce_retention
 from cortex_jupyter.store.trimming import trim
 from cortex_jupyter.telemetry import recorder_metrics
 
@@ -87,7 +87,7 @@ class Upkeep:
         try:
             while True:
                 with _tried("The store cannot be kept within its budget"):
-                    if time.monotonic() - last >= _RETAIN_S or await asyncio.to_thread(self._store.short) > 0:
+                    if time.monotonic() - last >= _RETAIN_S or await asyncio.to_thread(self._store.bytes_to_free) > 0:
                         last = time.monotonic()
                         await self._let_go(ended)
                 await asyncio.sleep(min(_RETAIN_S, _SHORT_S))
@@ -96,9 +96,9 @@ class Upkeep:
 
     async def _let_go(self, ended: threading.Event) -> None:
         await asyncio.to_thread(self._store.keep_reserve)
-        kept = await asyncio.to_thread(retain, self._store, ended.is_set)
+        kept = await asyncio.to_thread(enforce_retention, self._store, ended.is_set)
         await self._trim(ended)
-        recorder_metrics.STORE.set(await asyncio.to_thread(self._store.used))
+        recorder_metrics.STORE.set(await asyncio.to_thread(self._store.used_bytes))
         recorder_metrics.BUDGET.set((await asyncio.to_thread(self._store.budget)).max_bytes or 0)
         if kept.left:
             _log.info("%d recordings have left: the store was over its budget", kept.left)
@@ -117,7 +117,7 @@ class Upkeep:
     async def say_over(self, budget: int) -> None:
         """Say it in a recording that is larger than the whole budget; it goes on."""
         for id_, one in list(self._running.items()):
-            if id_ in self._large or await asyncio.to_thread(self._store.bytes_of, id_) <= budget:
+            if id_ in self._large or await asyncio.to_thread(self._store.recording_bytes, id_) <= budget:
                 continue
             self._large.add(id_)
             one.recorder.say(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Batch
     from cortex_jupyter.query.filter import Keep
     from cortex_jupyter.reader.session import Recording
-    from cortex_jupyter.store import Info
+    from cortex_jupyter.store import RecordingInfo
 
 _ALLOWED: Final = frozenset(NAMES) - {"follow", "limit", "before", "after"}
 _TYPES: Final = {
@@ -79,7 +79,7 @@ class DownloadHandler(StreamingHandler):
             await self._send_file(recording, query, suffix, info, gone)
 
     async def _send_file(
-        self, recording: Recording, query: LogQuery, suffix: str, info: Info, gone: threading.Event
+        self, recording: Recording, query: LogQuery, suffix: str, info: RecordingInfo, gone: threading.Event
     ) -> None:
         query = await asyncio.to_thread(query.among, recording.store, recording.id)
         batches = await in_turn(query.keep(), select, recording, query, info, gone)
@@ -110,7 +110,7 @@ class ReaderGoneError(Exception):
     """Nobody waits for the file any more; raised in a thread to which nobody listens either."""
 
 
-def select(recording: Recording, query: LogQuery, info: Info, gone: threading.Event) -> Iterator[Batch]:
+def select(recording: Recording, query: LogQuery, info: RecordingInfo, gone: threading.Event) -> Iterator[Batch]:
     """Give what a query wants of a recording, until `gone` is set: also where nothing matches for long."""
     store, id_, keep = recording.store, recording.id, query.keep()
     window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": keep and partial(_asked, keep, gone)}

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tornado.web import HTTPError
 
-from cortex_jupyter.archive.store import archive_of
+from cortex_jupyter.archive.store import select_archive
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.reader.filtering import THREADS
 from cortex_jupyter.reader.session import Recordings
 from cortex_jupyter.server.readers import Readers, Turns
-from cortex_jupyter.store.budget import NOT_HELD, Budget
+from cortex_jupyter.store.budget import NOT_HELD_HINT, Budget
 from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Service:
                     app.context or None,
                     app.task_label,
                     budget,
-                    lambda store: archive_of(store, app.archive_url or None),
+                    lambda store: select_archive(store, app.archive_url or None),
                     Access(each=app.access_each) if app.access_for == "user" or app.access_each else None,
                     mask=app.mask,
                 )
@@ -140,7 +140,7 @@ class Service:
                 cursor and cursor.recording and await asyncio.to_thread(recordings.store.info, cursor.recording) is None
             )
             if left:
-                raise CursorNotHeld(f"the recording of {ref.key} is no longer held", NOT_HELD) from None
+                raise CursorNotHeld(f"the recording of {ref.key} is no longer held", NOT_HELD_HINT) from None
             raise
 
     async def check(self, ref: TaskRef, handler: JupyterHandler) -> None:

@@ -5,14 +5,14 @@ The stores themselves are `sqlite` and `valkey`, which know nothing of each othe
 
 from cortex_jupyter.store.protocol import HEARTBEAT_S, Readable, Store
 from cortex_jupyter.store.types import (
-    MORE,
+    NEWER_FIELDS,
     Anchor,
     Commit,
-    Complete,
-    Doubt,
-    Info,
+    Completeness,
+    HealthWarning,
     Lease,
-    Recorder,
+    RecorderInfo,
+    RecordingInfo,
     as_epochs,
 )
 from cortex_jupyter.store.url import (
@@ -28,15 +28,15 @@ from cortex_jupyter.store.url import (
 
 __all__ = [
     "HEARTBEAT_S",
-    "MORE",
+    "NEWER_FIELDS",
     "Anchor",
     "Commit",
-    "Complete",
-    "Doubt",
-    "Info",
+    "Completeness",
+    "HealthWarning",
     "Lease",
     "Readable",
-    "Recorder",
+    "RecorderInfo",
+    "RecordingInfo",
     "Store",
     "absolute_archive",
     "as_epochs",

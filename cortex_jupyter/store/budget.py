@@ -21,8 +21,8 @@ _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 #: Without a setting: this much, or this share of the disk where that is less; and this long.
 _MOST_BYTES: Final = 20 << 30
 _SHARE: Final = 0.1
-MOST_AGE_S: Final = 30 * 86400.0
-NOT_HELD: Final = (
+MAX_AGE_S: Final = 30 * 86400.0
+NOT_HELD_HINT: Final = (
     "start again without a cursor; how much is kept for how long is set by store_max_bytes and store_max_age "
     "(CORTEX_STORE_MAX_BYTES, CORTEX_STORE_MAX_AGE)"
 )
@@ -100,7 +100,7 @@ def default_budget(path: Path) -> Budget:
         share = int(shutil.disk_usage(path.parent).total * _SHARE)
     except OSError:
         share = _MOST_BYTES
-    return Budget(min(_MOST_BYTES, share), MOST_AGE_S)
+    return Budget(min(_MOST_BYTES, share), MAX_AGE_S)
 
 
 def _bytes(text: str, name: str = "store_max_bytes") -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from cortex_jupyter.store import Recorder
+    from cortex_jupyter.store import RecorderInfo
 
 HOST: Final = socket.gethostname()
 
@@ -30,12 +30,12 @@ def _machine() -> str:
 MACHINE = _machine()
 
 
-def process_lives(recorder: Recorder, machine: str) -> bool:
+def process_lives(recorder: RecorderInfo, machine: str) -> bool:
     """Return whether a recorder's process lives; one that cannot be seen from here counts as living.
 
     Parameters
     ----------
-    recorder : Recorder
+    recorder : RecorderInfo
     machine : str
         `MACHINE` as the recorder's process has it.
     """

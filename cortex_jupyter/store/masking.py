@@ -27,7 +27,7 @@ _WORDS: Final = {
 }
 
 
-def wished(*, wish: bool | None = None) -> bool | None:
+def requested_masking(*, wish: bool | None = None) -> bool | None:
     """Tell whether lines are to be masked, as a setting has it, else `CORTEX_MASK`; None where neither says.
 
     Raises
@@ -46,7 +46,7 @@ def wished(*, wish: bool | None = None) -> bool | None:
     return wish
 
 
-def masking(store: Store, *, wish: bool | None = None) -> bool:
+def configure_masking(store: Store, *, wish: bool | None = None) -> bool:
     """Return whether lines are masked before they are stored, and set it for all who use the store.
 
     In a store that others share it is an administrator's to set: a wish then holds for recorders that this process starts.
@@ -60,11 +60,11 @@ def masking(store: Store, *, wish: bool | None = None) -> bool:
     Raises
     ------
     MissingExtra, BadQuery
-        As `wished`.
+        As `requested_masking`.
     StoreFull, StoreBusy
         It cannot be set now.
     """
-    wish = wished(wish=wish)
+    wish = requested_masking(wish=wish)
     if wish is not None and is_shared(store.url):
         if wish != (store.setting("mask") == "1"):
             word = "on" if wish else "off"

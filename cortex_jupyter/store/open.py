@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.errors import MissingExtra, StoreError
 from cortex_jupyter.store import default_url, is_shared, path_of
 from cortex_jupyter.store.budget import Budget
-from cortex_jupyter.store.url import SERVERS, shown
+from cortex_jupyter.store.url import SERVERS, without_password
 
 if TYPE_CHECKING:
     from cortex_jupyter.store import Store
@@ -49,7 +49,9 @@ def _opened(url: str) -> Store:
 
         return SqliteStore(path)
     if not url.startswith(SERVERS):
-        raise StoreError(f"{shown(url)!r} is no store", "set CORTEX_STORE to sqlite:///absolute/path or valkey://host")
+        raise StoreError(
+            f"{without_password(url)!r} is no store", "set CORTEX_STORE to sqlite:///absolute/path or valkey://host"
+        )
     try:
         from cortex_jupyter.store.valkey.address import Address  # noqa: PLC0415
         from cortex_jupyter.store.valkey.store import ValkeyStore  # noqa: PLC0415

@@ -9,7 +9,15 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import Entry, Source, TaskRef
     from cortex_jupyter.store.budget import Budget
-    from cortex_jupyter.store.types import Anchor, Commit, Complete, Doubt, Info, Lease, Recorder
+    from cortex_jupyter.store.types import (
+        Anchor,
+        Commit,
+        Completeness,
+        HealthWarning,
+        Lease,
+        RecorderInfo,
+        RecordingInfo,
+    )
 
 #: A recorder that has not said so for this long, seconds, is dead and its tasks are taken over.
 HEARTBEAT_S: Final = 3.0
@@ -20,13 +28,13 @@ class Readable(Protocol):
 
     url: str
 
-    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
+    def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:
         """Give the newest recording of that name (of any kind where the reference has none)."""
 
-    def info(self, recording: int) -> Info | None:
+    def info(self, recording: int) -> RecordingInfo | None:
         """Give one recording, None where it is no longer held."""
 
-    def recordings(self, namespace: str = "") -> list[Info]:
+    def recordings(self, namespace: str = "") -> list[RecordingInfo]:
         """Give all, or those of one namespace, newest first."""
 
     def want(self, recording: int, seconds: float) -> None:
@@ -44,7 +52,7 @@ class Readable(Protocol):
     def entry(self, recording: int, seq: int) -> Entry | None:
         """Give the entry that holds this number."""
 
-    def complete(self, recording: int) -> Complete:
+    def complete(self, recording: int) -> Completeness:
         """Count what is there."""
 
     def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:
@@ -65,16 +73,16 @@ class Store(Readable, Protocol):
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
         """Give the id of a task's recording, begun where there is none; what it gives does not leave at once."""
 
-    def wanted(self, cluster: str) -> list[Info]:
+    def wanted(self, cluster: str) -> list[RecordingInfo]:
         """Give what is wanted now and not done."""
 
-    def unfinished(self, cluster: str) -> list[Info]:
+    def unfinished(self, cluster: str) -> list[RecordingInfo]:
         """Give what is not done, wanted or not."""
 
     def holders(self, recordings: Iterable[int]) -> dict[int, str]:
         """Give of those that are not done who records them: the id of a living recorder, else ""."""
 
-    def lease(self, recording: int, owner: str, *, patient: bool = False, reached: int = 0) -> Lease | None:
+    def lease(self, recording: int, owner: str, *, assume_alive: bool = False, last_written: int = 0) -> Lease | None:
         """Take the lease, or None where a living recorder has it.
 
         What is written under it is of a new epoch, which no other lease ever has: not even one that the store loses.
@@ -93,17 +101,17 @@ class Store(Readable, Protocol):
     def release(self, lease: Lease) -> None:
         """Give it up, where it is still held."""
 
-    def beat(self, recorder: Recorder) -> None:
+    def beat(self, recorder: RecorderInfo) -> None:
         """Say that a recorder lives; one that has not for `HEARTBEAT_S` is dead."""
 
     def leave(self, owner: str) -> None:
         """Give up all leases of a recorder that ends."""
 
-    def recorder(self, cluster: str) -> Recorder | None:
+    def recorder(self, cluster: str) -> RecorderInfo | None:
         """Give a living recorder of that cluster, the one that was last heard of."""
         return max(self.recorders(cluster), key=lambda r: r.heartbeat, default=None)
 
-    def recorders(self, cluster: str) -> list[Recorder]:
+    def recorders(self, cluster: str) -> list[RecorderInfo]:
         """Give all living recorders of that cluster."""
 
     def add_source(self, lease: Lease, source: Source) -> int:
@@ -144,16 +152,16 @@ class Store(Readable, Protocol):
             False where they are no longer those, and nothing happened.
         """
 
-    def remains(self, recording: int) -> bytes:
+    def resume_lines(self, recording: int) -> bytes:
         """Give what the last `trim` left to be known, empty where there is nothing."""
 
     def size(self) -> int:
         """Give the bytes on disk."""
 
-    def about(self) -> str:
+    def describe(self) -> str:
         """Describe it in a line: the version of its form, and what its server is."""
 
-    def doubts(self) -> list[Doubt]:
+    def health_warnings(self) -> list[HealthWarning]:
         """Say what it cannot promise as it is set up, and what to do about it."""
 
     def budget(self) -> Budget:
@@ -174,25 +182,25 @@ class Store(Readable, Protocol):
     def unarchived(self, url: str) -> list[int]:
         """Give the complete recordings that are not in this archive yet, the longest ended first."""
 
-    def archived(self, recording: int, url: str) -> None:
+    def mark_archived(self, recording: int, url: str) -> None:
         """Note that one is there. While an archive is set, no other may leave."""
 
-    def used(self) -> int:
+    def used_bytes(self) -> int:
         """Give the bytes that recordings take, room within the file apart."""
 
-    def short(self) -> int:
+    def bytes_to_free(self) -> int:
         """Give how many bytes should leave at once, because there is hardly room for more; mostly 0."""
 
-    def bytes_of(self, recording: int) -> int:
+    def recording_bytes(self, recording: int) -> int:
         """Give about how many of them are one recording's."""
 
-    def oldest(self) -> tuple[int, float] | None:
+    def oldest_removable(self) -> tuple[int, float] | None:
         """Give the complete recording that ended first and that nobody reads, and when it ended (epoch seconds)."""
 
     def forget(self, recording: int) -> bool:
         """Make a complete recording that nobody reads unknown; its lines go with `sweep`."""
 
-    def abandon(self, seconds: float) -> int:
+    def forget_empty(self, seconds: float) -> int:
         """Make unknown what holds nothing, and what nobody has opened, wanted or held for so long; gives how many.
 
         Nothing: no record at all, or of a kind that never ends not a container that was seen.

@@ -21,7 +21,7 @@ EMPTY_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RetentionResult:
     """How a pass ended.
 
     Parameters
@@ -39,7 +39,9 @@ class Kept:
     budget: int
 
 
-def retain(store: Store, stop: Callable[[], object] = lambda: False, now: float | None = None) -> Kept:
+def enforce_retention(
+    store: Store, stop: Callable[[], object] = lambda: False, now: float | None = None
+) -> RetentionResult:
     """Let go what is over the budget.
 
     Parameters
@@ -52,7 +54,7 @@ def retain(store: Store, stop: Callable[[], object] = lambda: False, now: float 
 
     Returns
     -------
-    Kept
+    RetentionResult
 
     Raises
     ------
@@ -62,15 +64,15 @@ def retain(store: Store, stop: Callable[[], object] = lambda: False, now: float 
     assert budget.max_bytes is not None
     assert budget.max_age_s is not None
     before = (time.time() if now is None else now) - budget.max_age_s
-    store.abandon(EMPTY_S)
+    store.forget_empty(EMPTY_S)
     _sweep(store, stop)
-    while not stop() and (oldest := store.oldest()) is not None:
+    while not stop() and (oldest := store.oldest_removable()) is not None:
         recording, ended = oldest
-        if ended >= before and store.used() <= budget.max_bytes and not store.short():
+        if ended >= before and store.used_bytes() <= budget.max_bytes and not store.bytes_to_free():
             break
         left += store.forget(recording)
         _sweep(store, stop)
-    return Kept(left, max(store.used() - budget.max_bytes, 0), budget.max_bytes)
+    return RetentionResult(left, max(store.used_bytes() - budget.max_bytes, 0), budget.max_bytes)
 
 
 def _sweep(store: Store, stop: Callable[[], object]) -> None:

@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 _SLACK: Final = 1_000_000_000
 
 
-def said(store: Readable, recording: int) -> Entry | None:
+def trim_notice(store: Readable, recording: int) -> Entry | None:
     """Give the notice of what has left, None where nothing has."""
     first = store.entry(recording, 1)
     return first if first is not None and first.event == "gap" and b'"notice":"trimmed"' in first.data else None
 
 
-def missing(store: Readable, recording: int) -> tuple[int, int, int] | None:
+def trimmed_span(store: Readable, recording: int) -> tuple[int, int, int] | None:
     """Give the times between which lines have left, ns, and how many; None where none have.
 
     What a node still has of them is not to be recorded once more.
     """
-    first = said(store, recording)
+    first = trim_notice(store, recording)
     return None if first is None else (first.t_min, first.t_max, orjson.loads(first.data)["lines"])
 
 
-def remains(store: Store, recording: int, rows: Index) -> bytes:
+def collect_resume_lines(store: Store, recording: int, rows: Index) -> bytes:
     """Give what has to be known of entries that leave, and of those before them: by source, its lines from its anchor on.
 
     A container's log is taken up again where they are recognised, and one that has been silent for long has its last
@@ -69,7 +69,7 @@ def remains(store: Store, recording: int, rows: Index) -> bytes:
     return pack(orjson.dumps(kept)) if kept else b""
 
 
-def remembered(store: Store, recording: int, sid: int, anchor: Anchor) -> list[tuple[int, str]]:
+def trimmed_lines(store: Store, recording: int, sid: int, anchor: Anchor) -> list[tuple[int, str]]:
     """Give a source's lines from its anchor on that have left."""
     return [
         (at, text) for number, at, text in _read(store, recording).get(sid, []) if _from(anchor, (number, at, text))
@@ -81,6 +81,6 @@ def _from(anchor: Anchor, row: Row) -> bool:
 
 
 def _read(store: Store, recording: int) -> dict[int, list[Row]]:
-    data = store.remains(recording)
+    data = store.resume_lines(recording)
     found = orjson.loads(zstandard.decompress(data)) if data else {}
     return {int(sid): rows for sid, rows in found.items()}

@@ -16,7 +16,7 @@ import orjson
 
 from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.model import Entry, notice
-from cortex_jupyter.store.trimmed import remains, said
+from cortex_jupyter.store.trimmed import collect_resume_lines, trim_notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,13 +59,13 @@ def trim(
     StoreError
     """
     bound = store.budget().max_task_bytes
-    short = store.short()
+    short = store.bytes_to_free()
     if bound is None and not short:
         return {}
-    sizes = {id_: store.bytes_of(id_) for id_ in leases}
+    sizes = {id_: store.recording_bytes(id_) for id_ in leases}
     level = math.inf
     if short:  # other recorders give their share
-        share = short * sum(sizes.values()) / max(store.used(), 1)
+        share = short * sum(sizes.values()) / max(store.used_bytes(), 1)
         level = max(_LEAST, _level(list(sizes.values()), share))
     trimmed: dict[int, tuple[str, str]] = {}
     for id_, size in sizes.items():
@@ -96,10 +96,10 @@ def _level(sizes: list[int], share: float) -> float:
 def _trim(store: Store, lease: Lease, task: str, most: float, why: str, stop: Callable[[], object]) -> bool:
     """Let entries go until a recording is small enough; True where any went."""
     index = store.index(lease.recording)
-    left = index[1:] if said(store, lease.recording) else index
+    left = index[1:] if trim_notice(store, lease.recording) else index
     numbers = sum(n for _, n, *_ in left)
     at = 0
-    while not stop() and (size := store.bytes_of(lease.recording)) > most:
+    while not stop() and (size := store.recording_bytes(lease.recording)) > most:
         # How large each is is not in the index: by their share of the numbers, then it is looked again.
         over = (1 - most / size) * numbers
         first = at
@@ -109,14 +109,14 @@ def _trim(store: Store, lease: Lease, task: str, most: float, why: str, stop: Ca
         if not rows:
             break
         gap = _gap(store, lease.recording, task, rows, why)
-        if not store.trim(lease, gap, remains(store, lease.recording, rows)):
+        if not store.trim(lease, gap, collect_resume_lines(store, lease.recording, rows)):
             return first > 0  # merged since it was looked at: the next pass sees what they are now
     return at > 0
 
 
 def _gap(store: Store, recording: int, task: str, rows: Index, why: str) -> Entry:
     """Make the notice that stands for what has left and for these entries."""
-    before = said(store, recording)
+    before = trim_notice(store, recording)
     lines, gaps = sum(n for _, n, event, _, _ in rows if event == "log"), 0
     first, last = min(t for *_, t, _ in rows), max(t for *_, t in rows)
     # What was missing before is now among what is missing.

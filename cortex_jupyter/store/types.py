@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Info:
+class RecordingInfo:
     """What a store knows of one recording as a whole.
 
     Parameters
@@ -141,7 +141,7 @@ class Commit:
     update: dict[str, Any] = field(default_factory=dict)
 
 
-class Doubt(NamedTuple):
+class HealthWarning(NamedTuple):
     """What is doubtful of a store.
 
     Parameters
@@ -159,7 +159,7 @@ class Doubt(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Recorder:
+class RecorderInfo:
     """A recorder process as it presents itself.
 
     Parameters
@@ -208,7 +208,9 @@ class Recorder:
         more : mapping
             Of the rest what it has said; what a newer version says besides is left out.
         """
-        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in more.items() if k in MORE}
+        known: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in more.items() if k in NEWER_FIELDS
+        }
         return cls(*row, **known)
 
 
@@ -218,11 +220,11 @@ def as_epochs(pairs: Iterable[Sequence[int]] | None) -> Epochs:
 
 
 #: What recorders of older versions do not say of themselves.
-MORE: Final = tuple(field.name for field in fields(Recorder)[5:])
+NEWER_FIELDS: Final = tuple(field.name for field in fields(RecorderInfo)[5:])
 
 
 @dataclass(frozen=True, slots=True)
-class Complete:
+class Completeness:
     """The completeness statement: computed from what was committed, not assumed.
 
     Parameters

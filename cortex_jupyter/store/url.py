@@ -79,12 +79,12 @@ def absolute_archive(url: str) -> str:
     return url if not url or "://" in url else str(Path(url).expanduser().absolute())
 
 
-def shown(url: str) -> str:
+def without_password(url: str) -> str:
     """Give a URL as it may be told: a password is for the server alone.
 
     Examples
     --------
-    >>> shown("valkey://me:secret@host/1"), shown("valkey://host")
+    >>> without_password("valkey://me:secret@host/1"), without_password("valkey://host")
     ('valkey://host/1', 'valkey://host')
     """
     return re.sub(r"//.*@", "//", url)

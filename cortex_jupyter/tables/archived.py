@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.archive.extra import library
-from cortex_jupyter.archive.order import ascending
+from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.archive.order import is_ascending
 from cortex_jupyter.model import STREAMS
 from cortex_jupyter.reader.snapshot import Record
 from cortex_jupyter.tables.read import row_groups, wanted
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-    from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.query.language import LogQuery
 
 
-def in_time(held: Held) -> bool:
+def in_time(held: ArchivedRecording) -> bool:
     """Tell whether the lines stand in the order of time, so that any choice of them is in the order of reading."""
-    return ascending(held.file.read(columns=["time"])["time"])
+    return is_ascending(held.file.read(columns=["time"])["time"])
 
 
-def records(held: Held, query: LogQuery) -> Iterator[Record]:
+def records(held: ArchivedRecording, query: LogQuery) -> Iterator[Record]:
     """Give the records of an archive `in_time` that a query wants; of `tail` it knows nothing."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     columns = ["time", "seq", "source", "stream", "text"]
     sources = {sid: source.public for sid, source in held.sources.items()}
     groups = iter(row_groups(held, query))

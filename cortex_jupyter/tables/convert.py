@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import BadQuery
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def to_pandas(table: Any) -> Any:
     MissingExtra
         There is no pandas.
     """
-    pd, pa = library("pandas"), library("pyarrow")
+    pd, pa = import_optional("pandas"), import_optional("pyarrow")
     try:
         text = pd.StringDtype("pyarrow", na_value=float("nan"))  # what pandas 3 calls `str`
     except TypeError:  # pandas before 2.3 has only the one whose missing value is `pd.NA`, 2.1 without `large_string`
@@ -48,7 +48,7 @@ def to_pandas(table: Any) -> Any:
 
 def _categories(column: Any) -> Any:
     """Give a dictionary column as a `pandas.Categorical`: a byte for each row at once, where Arrow has four first."""
-    pd, np = library("pandas"), library("numpy")
+    pd, np = import_optional("pandas"), import_optional("numpy")
     known = dict.fromkeys(value for chunk in column.chunks for value in chunk.dictionary.to_pylist())
     places = {value: place for place, value in enumerate(known)}
     # Zeros that nobody writes are no memory: of a column with one value there is nothing to do.
@@ -73,7 +73,7 @@ def to_polars(table: Any) -> Any:
     MissingExtra
         There is no polars.
     """
-    pl = library("polars")
+    pl = import_optional("polars")
     same = {name: value for name in table.column_names if (value := _only(table[name])) is not None}
     # In the chunks in which it was read, as polars itself reads Parquet: whoever needs one joins what they need.
     frame = pl.from_arrow(table.drop_columns(list(same)), rechunk=False)
@@ -83,7 +83,7 @@ def to_polars(table: Any) -> Any:
 
 def _only(column: Any) -> str | None:
     """Give the value that all rows of a dictionary column have; None where there are several, or others."""
-    if not library("pyarrow").types.is_dictionary(column.type) or column.null_count:
+    if not import_optional("pyarrow").types.is_dictionary(column.type) or column.null_count:
         return None
     known = {value for chunk in column.chunks for value in chunk.dictionary.to_pylist()}
     return known.pop() if len(known) == 1 else None
@@ -91,7 +91,7 @@ def _only(column: Any) -> str | None:
 
 def plain(table: Any) -> Any:
     """Give a table whose dictionaries are text, so that it can be joined with another."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     fields = [f.with_type(pa.string()) if pa.types.is_dictionary(f.type) else f for f in table.schema]
     return table.cast(pa.schema(fields))
 

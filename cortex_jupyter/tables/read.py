@@ -8,14 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive import layout
-from cortex_jupyter.archive.columns import tables
-from cortex_jupyter.archive.extra import library
-from cortex_jupyter.archive.file import Choice
-from cortex_jupyter.archive.order import ascending, in_order, ordered
+from cortex_jupyter.archive.columns import read_tables
+from cortex_jupyter.archive.file import RowSelector
+from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.archive.order import is_ascending, sort_pieces, sort_records
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.query.required_literals import of_each
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 from cortex_jupyter.tables.derive import cut
 from cortex_jupyter.tables.schema import COLUMNS, schema
 from cortex_jupyter.tables.select import select
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.store import Readable
 
@@ -88,7 +88,7 @@ def read(
 
 def frame(rows: Any, columns: Sequence[str] = COLUMNS, *, shared: bool = False) -> Any:
     """Give columns of a frame from those of an archive's file."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     if not _CUT & set(columns) <= set(rows.column_names):
         rows = _finished(columns, rows, shared=shared)
     target = [field for field in schema() if field.name in columns]
@@ -101,8 +101,8 @@ def _finished(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
     """Cut message and fields out of the text, where they are asked for; what only helps to find them is left out."""
     found = {name: rows[name] for name in rows.column_names if name in columns or name in _ORDER}
     if _CUT & set(columns):
-        found |= cut(rows["text"], *(rows[name] for name in layout.PLACES), shared=shared)
-    return library("pyarrow").table(found)
+        found |= cut(rows["text"], *(rows[name] for name in layout.SPAN_COLUMNS), shared=shared)
+    return import_optional("pyarrow").table(found)
 
 
 def _looked_at(query: LogQuery) -> list[str]:
@@ -117,7 +117,7 @@ def _looked_at(query: LogQuery) -> list[str]:
 def _needed(columns: Sequence[str]) -> list[str]:
     """Give the columns of a file that these columns of a frame need."""
     wanted = {*_ORDER, *columns}
-    wanted |= {"text", *layout.PLACES} if _CUT & wanted else set()
+    wanted |= {"text", *layout.SPAN_COLUMNS} if _CUT & wanted else set()
     return [name for name in layout.schema().names if name in wanted]
 
 
@@ -131,24 +131,24 @@ def stored(
     each: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Give the rows that a query wants, in the order of reading, as the columns of an archive's file, or what `each` makes of them."""
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if isinstance(store, ArchiveStore):
-        rows = _archived(store.held(recording), query, _needed(columns), each, progress or int)
+        rows = _archived(store.archived(recording), query, _needed(columns), each, progress or int)
         rows = rows.filter(pc.field("seq") >= start) if start else rows
     else:
         found = []
         for piece, _ in pieces(store, recording, query, start, progress=progress or int):
             found.append(piece if each is None else each(piece))
         rows = pa.concat_tables(found) if found else layout.schema().empty_table()
-        rows = rows if ascending(rows["time"]) else in_order(_owned(rows))
+        rows = rows if is_ascending(rows["time"]) else sort_records(_owned(rows))
         if store.info(recording) is None:  # it left while it was read
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
     return rows if query.tail is None else rows.slice(max(0, len(rows) - query.tail))
 
 
 def count(store: ArchiveStore, recording: int, query: LogQuery) -> int:
     """Count the rows of an archive that a query wants, and read no more than that takes."""
-    held = store.held(recording)
+    held = store.archived(recording)
     n = len(wanted(held, query, [])) if _looked_at(query) else held.complete.records
     return n if query.tail is None else min(n, query.tail)
 
@@ -164,12 +164,12 @@ def stored_pieces(
     if query.tail is not None:
         yield stored(store, recording, query, progress), True
     elif isinstance(store, ArchiveStore):
-        held = store.held(recording)
+        held = store.archived(recording)
         for piece in held.file.pieces(row_groups(held, query), layout.schema().names):
             progress(len(piece))
             yield select(piece, query), held.ordered
     else:
-        yield from ordered(pieces(store, recording, query, stop=stop, progress=progress))
+        yield from sort_pieces(pieces(store, recording, query, stop=stop, progress=progress))
 
 
 def pieces(
@@ -183,15 +183,15 @@ def pieces(
     """Give the rows of a recording that a query wants in order of number; and the earliest time in what follows."""
     info = store.info(recording)
     if info is None:
-        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+        raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
     key = (info.ref.namespace, info.ref.key)
 
     def made(raw: Any, sources: dict[int, dict[str, Any]]) -> Any:
-        return select(layout.dress(raw, key, sources, places(raw["text"])), query)
+        return select(layout.build_columns(raw, key, sources, places(raw["text"])), query)
 
     waiting: deque[tuple[Future[Any], int]] = deque()
     with ThreadPoolExecutor(_AHEAD, "cortex-pieces") as pool:  # the next is decoded while Arrow looks at this one
-        for raw, floor in tables(store, recording, query.since, query.until, start, stop):
+        for raw, floor in read_tables(store, recording, query.since, query.until, start, stop):
             progress(len(raw))
             # Read anew: a source may have begun since.
             sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
@@ -204,7 +204,7 @@ def pieces(
 
 
 def _archived(
-    held: Held,
+    held: ArchivedRecording,
     query: LogQuery,
     columns: list[str],
     each: Callable[[Any], Any] | None,
@@ -215,19 +215,19 @@ def _archived(
         columns = columns if each is None else [name for name in columns if name != "source"]
         return wanted(held, query, columns, each, progress)
     rows = wanted(held, query, columns, each, progress)
-    if ascending(rows["time"]):
+    if is_ascending(rows["time"]):
         return rows
     # Where times run backwards, the place of a line depends on which others are there.
-    return in_order(_owned(rows).sort_by("seq"))
+    return sort_records(_owned(rows).sort_by("seq"))
 
 
-def row_groups(held: Held, query: LogQuery) -> list[int]:
+def row_groups(held: ArchivedRecording, query: LogQuery) -> list[int]:
     """Give the row groups that may hold lines of a query's window that its patterns match."""
     return held.groups(query.since, query.until, of_each(query.grep))
 
 
 def wanted(
-    held: Held,
+    held: ArchivedRecording,
     query: LogQuery,
     columns: list[str],
     each: Callable[[Any], Any] | None = None,
@@ -237,12 +237,12 @@ def wanted(
     """Give the rows that a query wants as they stand in a file, of all row groups or of some."""
     groups = row_groups(held, query) if groups is None else groups
     looked = _looked_at(query)
-    choice = Choice(looked, lambda rows, names: select(rows, query, names)) if looked else None
+    choice = RowSelector(looked, lambda rows, names: select(rows, query, names)) if looked else None
     return held.file.read(groups, columns, each, progress, choice)
 
 
 def _owned(rows: Any) -> Any:
     """Give rows that can be taken by their places: pyarrow (26) does not do so with views."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     fields = [f.with_type(pa.large_string()) if pa.types.is_string_view(f.type) else f for f in rows.schema]
     return rows.cast(pa.schema(fields))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 
 COLUMNS: Final = (
     "time", "seq", "namespace", "task", "pod", "container", "kind", "run", "node", "stream", "level", "message",
@@ -28,7 +28,7 @@ def schema() -> Any:
     >>> schema().names == list(COLUMNS)
     True
     """
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     few, text = pa.dictionary(pa.int32(), pa.string()), pa.large_string()
     types = {"time": pa.timestamp("ns", "UTC"), "seq": pa.int64(), "run": pa.int32()}
     types |= dict.fromkeys(("message", "text", "fields"), text)
@@ -37,7 +37,7 @@ def schema() -> Any:
 
 def coded(column: Any) -> tuple[Any, list[str | None]]:
     """Give a dictionary column as numbers (the last for null) and their texts."""
-    pa, np, pc = library("pyarrow"), library("numpy"), library("pyarrow.compute")
+    pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     one = column.combine_chunks()
     one = one if isinstance(one, pa.DictionaryArray) else one.chunk(0) if isinstance(one, pa.ChunkedArray) else one
     names = one.dictionary.to_pylist()

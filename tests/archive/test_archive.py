@@ -12,8 +12,8 @@ from archive.made import archived, lively
 
 from cortex_jupyter.archive import layout, order
 from cortex_jupyter.archive.catalog import Catalog
-from cortex_jupyter.archive.objects import Objects
-from cortex_jupyter.archive.order import ordered
+from cortex_jupyter.archive.objects import ObjectStore
+from cortex_jupyter.archive.order import sort_pieces
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew, CursorNotHeld, StoreUnreachable
 from cortex_jupyter.model import Batch, Cursor, TaskRef
@@ -172,21 +172,21 @@ def test_putting_it_again_does_nothing_and_a_crash_before_the_manifest_is_made_g
 ) -> None:
     lively(filled, 600)
     url = str(tmp_path / "archive")
-    put, calls, dies_at = Objects.put, [], [0]
+    put, calls, dies_at = ObjectStore.put, [], [0]
 
-    def dies(self: Objects, name: str, content: Any, **options: bool) -> bool:
+    def dies(self: ObjectStore, name: str, content: Any, **options: bool) -> bool:
         calls.append(name)
         if len(calls) == dies_at[0]:
             raise KeyboardInterrupt
         return put(self, name, content, **options)
 
-    monkeypatch.setattr(Objects, "put", dies)
+    monkeypatch.setattr(ObjectStore, "put", dies)
     for place in (1, 2):  # before the file is there, and between file and manifest
         calls.clear()
         dies_at[0] = place
         with pytest.raises(KeyboardInterrupt):
             archived(filled, url)
-        assert Catalog(Objects(url)).all() == [] and Catalog(Objects(url)).by_id(filled.id) is None
+        assert Catalog(ObjectStore(url)).all() == [] and Catalog(ObjectStore(url)).by_id(filled.id) is None
     dies_at[0] = 0
     store, held = archived(filled, url)
     assert store.info(filled.id) == replace(filled.store.info(filled.id), caught_up=True)
@@ -206,22 +206,22 @@ def test_no_disk_but_the_archives_own_is_needed(
 def test_what_fails_in_the_middle_leaves_nothing_and_the_archive_as_it_was(filled: Filled, tmp_path: Path) -> None:
     url = str(tmp_path / "archive")
     _, held = archived(lively(filled), url)
-    names = Objects(url).listed()
+    names = ObjectStore(url).listed()
 
     def rows(store: Any, recording: int) -> Any:
         yield from stored_pieces(store, recording, LogQuery.parse({}))  # all but the last row group is on its way
         raise StoreUnreachable("the store is away")
 
     with pytest.raises(StoreUnreachable):
-        Catalog(Objects(url)).put(filled.store, filled.id, rows, again=True)
-    assert Objects(url).listed() == names and [*(tmp_path / "archive").rglob("*#*")] == []
-    fresh = Catalog(Objects(url)).by_id(filled.id)
+        Catalog(ObjectStore(url)).put(filled.store, filled.id, rows, again=True)
+    assert ObjectStore(url).listed() == names and [*(tmp_path / "archive").rglob("*#*")] == []
+    fresh = Catalog(ObjectStore(url)).by_id(filled.id)
     assert fresh is not None and fresh.file.metadata.num_rows == held.file.metadata.num_rows
 
 
 def test_lookups(filled: Filled, tmp_path: Path) -> None:
     store, _ = archived(lively(filled, 300), str(tmp_path / "archive"))
-    again = Catalog(Objects(str(tmp_path / "archive")))
+    again = Catalog(ObjectStore(str(tmp_path / "archive")))
     bare = type(filled.ref)("ml", "", "train-1")
     assert store.find(filled.ref) == store.find(bare, "test") == again.find(bare).info
     assert (
@@ -237,7 +237,7 @@ def test_a_file_that_was_cut_off_says_so(filled: Filled, tmp_path: Path, cut: in
     _, held = archived(lively(filled), str(tmp_path / "archive"))
     path = held.file.objects.folder / held.file.name
     path.write_bytes(path.read_bytes()[:cut])
-    fresh = Catalog(Objects(str(tmp_path / "archive"))).by_id(filled.id)
+    fresh = Catalog(ObjectStore(str(tmp_path / "archive"))).by_id(filled.id)
     with pytest.raises((ArchiveDamaged, ArchiveNotFound), match=r"cut off|cannot be read"):
         fresh.entry(1)
 
@@ -258,7 +258,7 @@ def test_what_waits_is_bounded_and_said(filled: Filled) -> None:
         (pa.table({"time": range(i, i + 10), "seq": range(i, i + 10), "source": [1] * 10}), -1)
         for i in range(0, 100, 10)
     ]
-    found = list(ordered(pieces, most=20))
+    found = list(sort_pieces(pieces, most=20))
     assert [s for p, _ in found for s in p["seq"].to_pylist()] == list(range(100))
     assert not all(sure for _, sure in found) and max(len(p) for p, _ in found) <= 30
     assert order.MOST > 20
@@ -368,6 +368,6 @@ def test_a_manifest_of_ours_that_was_cut_off_is_written_anew(filled: Filled, tmp
     _, held = archived(lively(filled, 600), url)
     manifest = tmp_path / "archive" / (held.file.name.removesuffix(".parquet") + ".json")
     manifest.write_bytes(manifest.read_bytes()[:100])
-    assert Catalog(Objects(url)).all() == []
+    assert Catalog(ObjectStore(url)).all() == []
     assert archived(filled, url)[1].about == held.about
-    assert [one.about for one in Catalog(Objects(url)).all()] == [held.about]
+    assert [one.about for one in Catalog(ObjectStore(url)).all()] == [held.about]

@@ -17,7 +17,7 @@ from support.filled import Filled
 import cortex_jupyter as cortex
 from cortex_jupyter.archive import layout, manifest_cache, objects
 from cortex_jupyter.archive.catalog import Catalog
-from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.cli.doctor import archive as doctor
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.store import Store
 
 
@@ -81,7 +81,7 @@ def test_what_an_archive_calls_a_file_can_be_opened_and_downloaded(
     assert log.to_polars(lazy=True).collect().equals(pl.from_arrow(whole))
     to_parquet(archive, filled.id, LogQuery.parse({}), tmp_path / "logs.parquet")
     assert cortex.open(tmp_path / "logs.parquet").to_arrow().equals(whole)
-    Objects(url).put("old run.log", b"INFO one\nERROR two\n")
+    ObjectStore(url).put("old run.log", b"INFO one\nERROR two\n")
     assert [r.text for r in cortex.open(f"{url}/old run.log").filter(level="error")] == ["ERROR two"]
     with pytest.raises(ArchiveNotFound):
         cortex.open(f"{url}/none.log")
@@ -107,7 +107,7 @@ def test_two_who_archive_the_same_at_once(cloud: Cloud, url: str, filled: Filled
         assert seen.result() == [len(whole)]
         for writer in writers:
             writer.result()
-    assert [name.rpartition(".")[2] for name, _ in Objects(url).listed("ml/job/")] == ["json", "parquet"]
+    assert [name.rpartition(".")[2] for name, _ in ObjectStore(url).listed("ml/job/")] == ["json", "parquet"]
     assert read(ArchiveStore(url), filled.id, LogQuery.parse({})).equals(whole)
 
 
@@ -177,7 +177,7 @@ def test_who_may_not_is_told_what_to_check(
 ) -> None:
     for name, value in cloud.others.items():
         monkeypatch.setenv(name, value)
-    place = Objects(url)
+    place = ObjectStore(url)
     tries: dict[str, Callable[[], object]] = {
         "read": lambda: archived(lively(filled, 300), url), "written": lambda: place.put("x", b"x"),
         "written ": lambda: place.put("x", lambda: [bytes(100)]), "listed": lambda: ArchiveStore(url).recordings(),
@@ -196,7 +196,7 @@ def test_who_may_not_is_told_what_to_check(
 def test_credentials_that_are_none_say_so(cloud: Cloud, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cloud.names, "/no/file/and/no/base64!")
     with pytest.raises(ArchiveError, match=f"'{url}' is no place for an archive: ") as caught:
-        Objects(url)
+        ObjectStore(url)
     assert cloud.names in caught.value.hint and not cloud.gate.requests
 
 
@@ -214,11 +214,11 @@ def test_a_bucket_that_is_not_there(cloud: Cloud, filled: Filled) -> None:
 @compact
 def test_an_object_that_was_removed_cut_off_or_replaced(cloud: Cloud, url: str, filled: Filled, tmp_path: Path) -> None:
     _, held = archived(lively(filled, 3000), url)
-    place, name = Objects(url), held.file.name
+    place, name = ObjectStore(url), held.file.name
     whole = place.get(name)
 
     def fresh() -> None:
-        found = Catalog(Objects(url)).by_id(filled.id)
+        found = Catalog(ObjectStore(url)).by_id(filled.id)
         assert found is not None
         found.entry(1)
 
@@ -238,12 +238,12 @@ def test_an_object_that_was_removed_cut_off_or_replaced(cloud: Cloud, url: str, 
 @pytest.mark.parametrize("url_", ["ftp://x/y", "s3://", "nonsense://"])
 def test_an_address_that_is_none(url_: str) -> None:
     with pytest.raises(ArchiveError, match="no place for an archive"):
-        Objects(url_)
+        ObjectStore(url_)
 
 
-def copies(held: Held, url: str, which: range, namespace: str = "many") -> list[str]:
+def copies(held: ArchivedRecording, url: str, which: range, namespace: str = "many") -> list[str]:
     """Put manifests of tasks beside no files: an hour each, one after the other, the 100th with an error."""
-    place, names = Objects(url), []
+    place, names = ObjectStore(url), []
     for i in which:
         about = held.about | {
             "id": held.info.id + i + 1,
@@ -262,7 +262,7 @@ def test_many_tasks_are_known_after_few_requests(
 ) -> None:
     _, held = archived(lively(filled, 300), url)
     copies(held, url, range(120))
-    Catalog(Objects(url)).gather("many")
+    Catalog(ObjectStore(url)).gather("many")
     copies(held, url, range(120, 125))  # came later
     monkeypatch.setenv("CORTEX_ARCHIVE", url)
     monkeypatch.setenv("CORTEX_STORE", f"sqlite:///{tmp_path / 'none.sqlite'}")
@@ -288,21 +288,21 @@ def test_many_tasks_are_known_after_few_requests(
 
 def test_gathered_manifests_count_only_while_they_are_true(cloud: Cloud, url: str, filled: Filled) -> None:
     _, held = archived(lively(filled, 300), url)
-    names, place = copies(held, url, range(8)), Objects(url)
+    names, place = copies(held, url, range(8)), ObjectStore(url)
     kept = f"many/{manifest_cache.NAME}"
 
     def known() -> dict[str, int]:
-        return {one.info.ref.name: one.about["size"] for one in Catalog(Objects(url)).all("many")}
+        return {one.info.ref.name: one.about["size"] for one in Catalog(ObjectStore(url)).all("many")}
 
     whole = known()
-    Catalog(Objects(url)).gather("many")
+    Catalog(ObjectStore(url)).gather("many")
     assert known() == whole and len(whole) == 8
     before = place.get(kept)
     place.delete(names[3])  # gone: what is not listed is not there
     place.put(names[4], orjson.dumps(orjson.loads(place.get(names[4])) | {"size": 7}))  # archived again
     now = {name: size for name, size in whole.items() if name != "run-3"} | {"run-4": 7}
     assert known() == now
-    Catalog(Objects(url)).gather("many")
+    Catalog(ObjectStore(url)).gather("many")
     assert known() == now
     for damaged in (
         before,
@@ -316,7 +316,7 @@ def test_gathered_manifests_count_only_while_they_are_true(cloud: Cloud, url: st
         assert known() == now
     place.delete(kept)
     assert known() == now and cloud.gate.requests
-    Catalog(Objects(url)).gather("many")
+    Catalog(ObjectStore(url)).gather("many")
     cloud.gate.requests.clear()
     assert known() == now and len(cloud.gate.requests) == 2
 
@@ -326,9 +326,9 @@ def test_archiving_gathers_now_and_then(
 ) -> None:
     monkeypatch.setattr(manifest_cache, "_EACH", 1)
     archived(lively(filled, 300), url)
-    assert list(manifest_cache.load(Objects(url), "ml")) == [f"ml/job/train-1/{filled.id}.json"]
+    assert list(manifest_cache.load(ObjectStore(url), "ml")) == [f"ml/job/train-1/{filled.id}.json"]
     cloud.gate.fault = "503"
-    assert manifest_cache.load(Objects(url), "ml") == {}  # a list goes on without
+    assert manifest_cache.load(ObjectStore(url), "ml") == {}  # a list goes on without
     cloud.gate.fault = ""
     assert sum(manifest_cache.due(id_ * 32_768 + 5) for id_ in range(1000)) == 1000
     monkeypatch.setattr(manifest_cache, "_EACH", 32)
@@ -361,7 +361,7 @@ def test_the_doctor_judges_a_bucket_by_what_may_be_done_there(
 ) -> None:
     monkeypatch.setenv("CORTEX_ARCHIVE", url)
     (found,) = doctor.judge("")
-    assert found.judged == "ok" and list(Objects(url).listed()) == []
+    assert found.judged == "ok" and list(ObjectStore(url).listed()) == []
     for name, value in cloud.others.items():
         monkeypatch.setenv(name, value)
     (found,) = doctor.judge("")

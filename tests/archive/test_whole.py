@@ -13,7 +13,7 @@ from support.kube import Kube, python_job
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.store.open import open_store
-from cortex_jupyter.store.retention import retain
+from cortex_jupyter.store.retention import enforce_retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,10 @@ def test_a_task_from_the_cluster_to_the_archive(
     store = open_store(env["CORTEX_STORE"])
     try:
         until(lambda: not store.unarchived(env["CORTEX_ARCHIVE"]), "and says so in the store")
-        until(lambda: retain(store, now=time.time() + 90 * 86400).left or store.info(info.id) is None, "it may leave")
+        until(
+            lambda: enforce_retention(store, now=time.time() + 90 * 86400).left or store.info(info.id) is None,
+            "it may leave",
+        )
         assert store.find(ref) is None
     finally:
         store.close()

@@ -17,7 +17,7 @@ from cortex_jupyter.recorder.recorder import Recording
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from cortex_jupyter.store import Recorder, Store
+    from cortex_jupyter.store import RecorderInfo, Store
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def test_a_heartbeat_stands_behind_no_other_call_to_the_store(
     store: Store, hangs: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of many tasks each may have a call that waits for a server, or for its replicas: more than there are threads."""
-    beats: list[Recorder] = []
+    beats: list[RecorderInfo] = []
     real = store.beat
     monkeypatch.setattr(store, "beat", lambda me: beats.append(me) or real(me))
     async with running(store):
@@ -63,11 +63,11 @@ async def test_one_whose_store_hangs_is_not_taken_to_hang_itself(
 ) -> None:
     """A name server that is away as well has each attempt take minutes; started anew it could do no more."""
     monkeypatch.setattr(heartbeat, "BEAT_S", 0.01)
-    beats: list[Recorder] = []
+    beats: list[RecorderInfo] = []
     turns: list[int] = []
     real, pulse = store.beat, Pulse()
 
-    def beat(me: Recorder) -> None:
+    def beat(me: RecorderInfo) -> None:
         beats.append(me)
         if len(beats) > 2:
             hangs.wait()
@@ -92,7 +92,7 @@ async def test_a_heartbeat_under_way_is_not_the_last_that_is_heard_of_who_leaves
     beats: list[str] = []
     real = store.beat
 
-    def beat(me: Recorder) -> None:
+    def beat(me: RecorderInfo) -> None:
         beats.append("begun")
         if len(beats) > 2:
             hangs.wait()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cortex_jupyter.store import Recorder
+    from cortex_jupyter.store import RecorderInfo
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_one_that_fails_for_days_is_tried_as_rarely_as_before(tmp_path: Path, mo
 def test_one_is_started_where_those_that_live_may_not_take_what_is_asked_for(spawned: list[int]) -> None:
     store: Any = Shown()
 
-    def begun(one: Recorder) -> bool:
+    def begun(one: RecorderInfo) -> bool:
         store.lives, before = one, len(spawned)
         launch._started.clear()
         launch.ensure_recorder(store, CLUSTER, None, "mine", "nlp")

@@ -76,7 +76,7 @@ async def test_the_archive_answers_like_the_recording(own: Server, place: str, t
     before = await answers(own, "archived")
     assert len(before["events"]) == 1000 and store.setting("archive") == place
     _, held = archived(tape, place)  # type: ignore[arg-type]
-    store.archived(tape.id, place)
+    store.mark_archived(tape.id, place)
     with store._file.writing() as db:  # our own reading has just wanted it
         db.execute("UPDATE recording SET wanted=0")
     assert store.forget(tape.id)

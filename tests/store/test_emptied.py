@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from support.kube import Kube
     from support.valkey import Server
 
-    from cortex_jupyter.store import Info, Store
+    from cortex_jupyter.store import RecordingInfo, Store
 
 SECRET = "password=s3cr3t1234 "
 
@@ -159,10 +159,10 @@ def test_a_collector_records_anew_what_its_server_has_forgotten(
     told = {"CORTEX_MASK": "1", "CORTEX_ARCHIVE": archive, "CORTEX_STORE_MAX_TASK_BYTES": "70MB"}
     home.settings |= bucket.env | told
 
-    def found(name: str) -> Info | None:
+    def found(name: str) -> RecordingInfo | None:
         return store.find(TaskRef("default", "job", name), NAMED)
 
-    def done(name: str) -> Info | None:
+    def done(name: str) -> RecordingInfo | None:
         info = found(name)
         return info if info and info.done else None
 
@@ -203,7 +203,7 @@ def test_a_collector_opens_again_what_a_failover_has_lost(
     team, flag = unique("team"), home.path / "flag"
     store: Any = open_store(valkey_server.url)
 
-    def find(name: str) -> Info | None:
+    def find(name: str) -> RecordingInfo | None:
         return store.find(TaskRef("default", "job", f"{team}-{name}"), NAMED)  # type: ignore[no-any-return]
 
     def lose(*names: str) -> None:

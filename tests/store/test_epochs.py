@@ -13,7 +13,7 @@ from support.hand import CLUSTER, REF, Hand, recorder
 from support.valkey import Server
 
 from cortex_jupyter.archive.catalog import Catalog
-from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import EVERY_SEQ, MOST_EPOCHS, Batch, Cursor
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cortex_jupyter.store import Info, Store
+    from cortex_jupyter.store import RecordingInfo, Store
 
 
 class Machine:
@@ -51,7 +51,7 @@ class Machine:
         after.next = self.info(hand).last_seq + 1
         return after
 
-    def info(self, hand: Hand) -> Info:
+    def info(self, hand: Hand) -> RecordingInfo:
         info = self.store.info(hand.id)
         assert info is not None
         return info
@@ -239,7 +239,7 @@ async def test_a_place_holds_when_its_recording_has_left_for_the_archive(machine
     hand.end()
     found = await cursors(machine.store, hand.id)
     url = str(tmp_path / "archive")
-    Catalog(Objects(url)).put(machine.store, hand.id, lambda s, id_: stored_pieces(s, id_, LogQuery.parse({})))
+    Catalog(ObjectStore(url)).put(machine.store, hand.id, lambda s, id_: stored_pieces(s, id_, LogQuery.parse({})))
     archive = ArchiveStore(url)
     info = archive.find(REF, CLUSTER)
     assert info is not None and info.epochs == machine.info(hand).epochs

@@ -22,7 +22,7 @@ from cortex_jupyter.recorder.upkeep import Upkeep
 from cortex_jupyter.store import Commit, ids
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.open import open_store
-from cortex_jupyter.store.retention import retain
+from cortex_jupyter.store.retention import enforce_retention
 from cortex_jupyter.store.sqlite import store as sqlite
 from cortex_jupyter.store.sqlite.store import SqliteStore
 from cortex_jupyter.store.valkey import store as valkey
@@ -51,11 +51,11 @@ def held(store: SqliteStore) -> set[str]:
 def test_the_longest_ended_leave_first_and_the_disk_gets_the_room(store: Any) -> None:
     a, b, _ = (task(store, name, 2) for name in ("a", "b", "c"))
     running = task(store, "running", 2, done=False)
-    full = store.used()
+    full = store.used_bytes()
     store.set_budget(Budget(max_bytes=full - 3 * MB))
-    kept = retain(store)
+    kept = enforce_retention(store)
     assert held(store) == {"c", "running"} and (kept.left, kept.over) == (2, 0)
-    assert store.used() <= full - 3 * MB
+    assert store.used_bytes() <= full - 3 * MB
     assert len(store.index(running)) == 40
     if not isinstance(store, SqliteStore):
         assert not any(
@@ -75,11 +75,11 @@ def test_what_is_read_and_what_runs_never_leaves(store: SqliteStore) -> None:
     task(store, "old")
     store.want(read, 60)
     store.set_budget(Budget(max_bytes=1, max_age_s=0.0))
-    kept = retain(store, now=time.time() + 1)
+    kept = enforce_retention(store, now=time.time() + 1)
     assert held(store) == {"read", "running"} and kept.over > 0
     assert not store.forget(read)
     # It came to be read after it was chosen.
-    assert store.oldest() is None
+    assert store.oldest_removable() is None
 
 
 def aged(store: Any, *recordings: int) -> None:
@@ -120,27 +120,27 @@ def test_what_is_empty_and_nobody_wants_leaves(store: Any, an_hour_ago: None, mo
     store.add_source(store.lease(kept["with lines"], "gone"), source(1))
     for owner in ("me", "gone"):
         store.leave(owner)
-    retain(store)
-    assert store.abandon(3000) == 0 and len(store.recordings()) == len(never) + 2 + len(kept), "all are fresh"
+    enforce_retention(store)
+    assert store.forget_empty(3000) == 0 and len(store.recordings()) == len(never) + 2 + len(kept), "all are fresh"
     aged(store, *never, job, told.id, *(kept[k] for k in kept if k != "fresh"))
     store.want(kept["wanted"], 60)
     assert store.open(CLUSTER, TaskRef("default", "selector", "again"), "selector:again") == kept["opened again"]
     store.beat(recorder("lives"))
-    retain(store)
+    enforce_retention(store)
     assert {i.id for i in store.recordings()} == set(kept.values())
     assert all(store.info(id_) is None for id_ in (*never, job, told.id)) and store.index(told.id) == []
     # Whoever asks for one again begins it anew.
     again = store.open(CLUSTER, TaskRef("default", "selector", "x=1"), "selector:x=1")
     assert again not in never and store.info(again).last_seq == 0
     store.want(again, 60)
-    store.abandon(0)
+    store.forget_empty(0)
     assert store.info(again) is not None
 
 
 def test_age_counts_from_the_end(store: SqliteStore) -> None:
     task(store, "one", 0.1)
-    assert retain(store, now=time.time() + 29 * 86400).left == 0
-    assert retain(store, now=time.time() + 31 * 86400).left == 1
+    assert enforce_retention(store, now=time.time() + 29 * 86400).left == 0
+    assert enforce_retention(store, now=time.time() + 31 * 86400).left == 1
     assert held(store) == set()
 
 
@@ -164,9 +164,9 @@ def test_a_pass_that_was_broken_off_is_finished_by_the_next(store: SqliteStore) 
     one = task(store, "one", 4)
     store.set_budget(Budget(max_age_s=0.0))
     steps = iter([False, False, False, True, True, True, True, True, True])
-    retain(store, lambda: next(steps), now=time.time() + 1)
+    enforce_retention(store, lambda: next(steps), now=time.time() + 1)
     assert held(store) == set() and store.index(one)
-    retain(store)
+    enforce_retention(store)
     assert store.index(one) == [] and not store.sweep()
 
 
@@ -222,7 +222,9 @@ def test_a_store_of_a_version_before_goes_on(tmp_path: Path, version: int) -> No
     db.close()
     store = SqliteStore(path)
     assert store.complete(one).records == 2 and store.complete(one).masked == {}
-    assert version > 2 or retain(store).left == 1  # when it ended is known of its end notice, which is of 1970
+    assert (
+        version > 2 or enforce_retention(store).left == 1
+    )  # when it ended is known of its end notice, which is of 1970
     store.close()
 
 
@@ -237,7 +239,7 @@ async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.Monk
     run = asyncio.create_task(Recording(store, cluster).run())
     await until(lambda: not held(store))
     told = partial(REGISTRY.get_sample_value, "cortex_store_bytes")
-    await until(lambda: told() == store.used() and REGISTRY.get_sample_value("cortex_store_budget_bytes") == 1)
+    await until(lambda: told() == store.used_bytes() and REGISTRY.get_sample_value("cortex_store_budget_bytes") == 1)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from cortex_jupyter.archive.store import archive_of
+from cortex_jupyter.archive.store import select_archive
 from cortex_jupyter.cli.main import run
 from cortex_jupyter.reader.session import Recordings
 from cortex_jupyter.store import local
@@ -86,7 +86,7 @@ def test_an_administrator_sets_and_sees_them(
         "mask": "on",
     }
     assert command(shared, "set", "archive=", "max-age=", "mask=off") == 0
-    assert shared.budget().max_age_s == 30 * 86400 and archive_of(shared) is None and shared.setting("mask") == "0"
+    assert shared.budget().max_age_s == 30 * 86400 and select_archive(shared) is None and shared.setting("mask") == "0"
     before = shared.settings(NAMES)
     for wrong in ("archive", "colour=red", "max-age=soon", "mask=perhaps", "archive=ftp://x/y"):
         assert command(shared, "set", "max-bytes=1GB", wrong) == 2, wrong
@@ -101,7 +101,7 @@ async def test_no_reader_changes_them(
         for name, value in (OTHERS | {"CORTEX_ARCHIVE": archive}).items():
             monkeypatch.setenv(name, value)
         budget = Budget.read("2MB", "2d")
-        reader = await Recordings.connect(shared.url, budget=budget, archive=archive_of, mask=False)
+        reader = await Recordings.connect(shared.url, budget=budget, archive=select_archive, mask=False)
         assert (reader.archive.url if reader.archive else "") == archive, "it is where this process reads"
         await reader.close()
         assert shared.settings(NAMES) == SET
@@ -114,7 +114,7 @@ def test_no_reader_sets_what_nobody_has_set(shared: Store, monkeypatch: pytest.M
     for name, value in OTHERS.items():
         monkeypatch.setenv(name, value)
     with contextlib.closing(open_store(shared.url)) as store:
-        archive_of(store)
+        select_archive(store)
         Settings(store, {"archive": "s3://mine/runs", "mask": "1"}).look()
     done = record(shared, tmp_path, **OTHERS)
     assert done.returncode == 1 and shared.settings(NAMES) == {}
@@ -151,7 +151,7 @@ def test_a_store_of_ones_own_takes_them_from_the_environment_as_before(
     for name, value in (OTHERS | {"CORTEX_ARCHIVE": str(tmp_path / "archive")}).items():
         monkeypatch.setenv(name, value)
     with contextlib.closing(open_store(f"sqlite://{tmp_path}/r.sqlite")) as store:
-        found: Any = archive_of(store)
+        found: Any = select_archive(store)
         assert found.url == store.setting("archive") == str(tmp_path / "archive")
         assert store.budget() == Budget(1_000_000, 86400.0, 1_000_000)
 
@@ -170,5 +170,5 @@ def test_a_relative_archive_is_the_same_folder_for_every_process(
             record(store, tmp_path, CORTEX_ARCHIVE="runs")
         else:
             monkeypatch.setenv("CORTEX_ARCHIVE", "runs")
-            archive_of(store)
+            select_archive(store)
         assert store.setting("archive") == str(tmp_path / "runs")

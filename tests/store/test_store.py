@@ -18,7 +18,7 @@ from support.hand import CLUSTER, REF, Hand, NewStore, on_sqlite, recorder, sour
 
 from cortex_jupyter.errors import LeaseLost, StoreError
 from cortex_jupyter.model import Entry, TaskRef
-from cortex_jupyter.store import Anchor, Commit, Recorder, default_url, liveness
+from cortex_jupyter.store import Anchor, Commit, RecorderInfo, default_url, liveness
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.sqlite.store import SqliteStore
 
@@ -116,7 +116,7 @@ def test_who_lives(store: SqliteStore, hand: Hand) -> None:
     assert store.recorder(CLUSTER).id == "far"  # type: ignore[union-attr]
     zombie = subprocess.Popen([sys.executable, "-c", ""])
     assert os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # ended, and nobody has asked
-    store.beat(Recorder("zombie", "https://z", socket.gethostname(), zombie.pid, time.time()))
+    store.beat(RecorderInfo("zombie", "https://z", socket.gethostname(), zombie.pid, time.time()))
     assert store.recorder("https://z") is None
     zombie.wait()
 

@@ -58,12 +58,12 @@ def test_one_notice_stands_for_all_that_has_left(store: Store, hand: Hand) -> No
     fill(hand, 30)
     hand.notice("gap", T0, reason="rotated")
     fill(hand, 40)
-    whole, held = store.bytes_of(hand.id), store.used()
+    whole, held = store.recording_bytes(hand.id), store.used_bytes()
     assert not cut(store, hand, whole)
     for most in (whole * 3 // 4, whole // 4):
         assert cut(store, hand, most)
-        assert most // 2 < store.bytes_of(hand.id) < most * 1.1
-    assert held - store.used() > whole // 2
+        assert most // 2 < store.recording_bytes(hand.id) < most * 1.1
+    assert held - store.used_bytes() > whole // 2
     index = store.index(hand.id)
     upto = index[0][1]
     assert index[0][::2] == (1, "gap", T0 + (upto - 1) * SECOND + 1) and upto > 60
@@ -107,7 +107,7 @@ async def test_a_reader_who_is_far_behind_is_told(store: Store, hand: Hand) -> N
     fill(hand, 100, 100_000)
     frames = Feed(store, hand.id).frames()
     assert (await anext(frames)).last == 2
-    assert cut(store, hand, store.bytes_of(hand.id) // 4)
+    assert cut(store, hand, store.recording_bytes(hand.id) // 4)
     hand.end()
     seen = [frame async for frame in frames]
     (at,) = (i for i, frame in enumerate(seen) if frame.event == "gap")
@@ -133,9 +133,11 @@ def test_only_the_holder_of_the_lease_and_only_while_it_runs(store: Store, hand:
     gap.n = 8
     for _ in range(2):  # the same again, after an answer that was not heard
         assert store.trim(lease, gap, b"known")
-        assert [row[:2] for row in store.index(hand.id)[:2]] == [(1, 8), (9, 2)] and store.remains(hand.id) == b"known"
-    used = store.bytes_of(hand.id)
-    assert store.trim(lease, gap, b"known") and store.bytes_of(hand.id) == used
+        assert [row[:2] for row in store.index(hand.id)[:2]] == [(1, 8), (9, 2)] and store.resume_lines(
+            hand.id
+        ) == b"known"
+    used = store.recording_bytes(hand.id)
+    assert store.trim(lease, gap, b"known") and store.recording_bytes(hand.id) == used
     hand.lease = lease
     hand.end()
     gap.n = 10
@@ -151,7 +153,7 @@ def test_a_page_whose_lines_leave_while_it_is_made_says_so(
     def index(recording: int, after: int = 0) -> Any:
         found = real(recording, after)
         monkeypatch.undo()
-        assert cut(store, hand, store.bytes_of(hand.id) // 2)
+        assert cut(store, hand, store.recording_bytes(hand.id) // 2)
         return found
 
     for make in (
@@ -178,7 +180,7 @@ def test_what_a_silent_container_is_known_by_is_remembered(store: Store, hand: H
     assert [text for _, text in known] == ["before 5", "before 6", "before 7"]
     for part in (2, 4, 8):
         fill(hand, 40)
-        assert cut(store, hand, store.bytes_of(hand.id) // part)
+        assert cut(store, hand, store.recording_bytes(hand.id) // part)
         assert store.index(hand.id)[0][1] > 8
         assert recorded_lines(store, hand.id, silent, anchor) == known
     # It writes again, and its anchor moves on: they are needed no more.
@@ -186,7 +188,7 @@ def test_what_a_silent_container_is_known_by_is_remembered(store: Store, hand: H
     anchor = Anchor(T0 + 898 * SECOND, entry.seq, T0 + 900 * SECOND, top=T0 + 900 * SECOND)
     store.commit(hand.lease, Commit(anchors={silent: anchor}))
     fill(hand, 10)
-    assert cut(store, hand, store.bytes_of(hand.id) - 1000) and store.remains(hand.id) == b""
+    assert cut(store, hand, store.recording_bytes(hand.id) - 1000) and store.resume_lines(hand.id) == b""
     assert [text for _, text in recorded_lines(store, hand.id, silent, anchor)] == ["after"]
 
 
@@ -248,7 +250,7 @@ async def test_a_recorder_lets_them_go_and_says_so_once(
     retaining = asyncio.create_task(lib.Upkeep(store, {hand.id: Running(hand.lease, info, spoken)}).retain())
     for _ in range(3):
         await asyncio.to_thread(fill, hand, 40)
-        await until(lambda: store.bytes_of(hand.id) < 220_000)
+        await until(lambda: store.recording_bytes(hand.id) < 220_000)
     await until(lambda: said)  # after they have gone
     retaining.cancel()
     await asyncio.wait([retaining])

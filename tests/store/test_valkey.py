@@ -33,7 +33,7 @@ from cortex_jupyter.recorder.recorder import Recording
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.compact import compact
 from cortex_jupyter.store.open import open_store
-from cortex_jupyter.store.retention import retain
+from cortex_jupyter.store.retention import enforce_retention
 from cortex_jupyter.store.trimming import trim
 from cortex_jupyter.store.valkey import changes, link, retention
 
@@ -136,21 +136,23 @@ def test_whatever_is_cut_happens_once(server: Server, answer: bool) -> None:
         for i in range(10):
             cut(lambda i=i: hand.lines([(i, sid, os.urandom(50).hex())]))
         assert records(far, id_) == hand.written and [*far.sources(id_)] == [sid]
-        used = far.used()
+        used = far.used_bytes()
         cut(lambda: compact(far, hand.lease, done=True))
-        assert records(far, id_) == hand.written and len(far.index(id_)) == 1 and far.used() < used
+        assert records(far, id_) == hand.written and len(far.index(id_)) == 1 and far.used_bytes() < used
         hand.lines([(20, sid, "more")])
-        gap, used = notice(REF.key, 1, 0, "gap", "m"), far.bytes_of(id_)
+        gap, used = notice(REF.key, 1, 0, "gap", "m"), far.recording_bytes(id_)
         gap.n = 10
         assert cut(lambda: far.trim(hand.lease, gap, b""))
-        assert [row[:3] for row in far.index(id_)] == [(1, 10, "gap"), (11, 1, "log")] and far.bytes_of(id_) < used
+        assert [row[:3] for row in far.index(id_)] == [(1, 10, "gap"), (11, 1, "log")] and far.recording_bytes(
+            id_
+        ) < used
         cut(lambda: far.want(id_, 30))
         cut(hand.end)
         assert far.info(id_).last_seq == 12 and not far.forget(id_)  # type: ignore[union-attr]
         far.want(id_, 0)
         server.ask("ZREM", "cortex:wanted", id_)
         cut(lambda: far.forget(id_))
-        assert far.recordings() == [] and far.used() == 0
+        assert far.recordings() == [] and far.used_bytes() == 0
         cut(lambda: far.leave("me"))
         assert far.recorders(CLUSTER) == []
 
@@ -192,7 +194,7 @@ async def test_one_that_forgets_everything_under_who_reads_and_writes(server: Se
     server.ask("FLUSHALL")
     with pytest.raises(LeaseLost):
         await asyncio.to_thread(hand.lines, [(2, 1, "b")])
-    assert store.recordings() == [] and store.used() == 0
+    assert store.recordings() == [] and store.used_bytes() == 0
     with pytest.raises(CursorNotHeld):
         await anext(Feed(store, hand.id).frames(after=1))
     new = await asyncio.to_thread(Hand, store)
@@ -332,7 +334,7 @@ def test_before_memory_is_full_room_is_made_and_said(tmp_path: Path) -> None:
         for i in range(800):
             large.lines([(i, 1, os.urandom(20_000).hex())])
             if i % 20 == 0:
-                kept = retain(store)
+                kept = enforce_retention(store)
                 trimmed = trim(store, leases)
                 assert not (kept.left and trimmed) and (not trimmed or store.info(done.id) is None)
         assert store.info(done.id) is None and records(store, small.id) == small.written
@@ -529,7 +531,7 @@ def test_a_user_with_few_rights_is_enough(server: Server, monkeypatch: pytest.Mo
             compact(store, hand.lease, done=True)
             hand.end()
             assert seen.wait(120) and len(store.index(hand.id)) == 2
-            assert store.oldest() and store.size() and store.budget() and store.forget(hand.id)
+            assert store.oldest_removable() and store.size() and store.budget() and store.forget(hand.id)
             end()
         server.ask("ACL", "SETUSER", "few", "resetkeys", "~others:*")
         with pytest.raises(StoreError) as caught:
@@ -563,10 +565,10 @@ def test_what_may_leave_is_looked_for_a_few_at_a_time(
         return answer
 
     monkeypatch.setattr(store._link, "call", call)
-    assert store.oldest() is None and len(looks) == 4
+    assert store.oldest_removable() is None and len(looks) == 4
     server.ask("ZREM", "cortex:wanted", hands[20].id, hands[24].id)
     looks.clear()
-    oldest = store.oldest()
+    oldest = store.oldest_removable()
     assert oldest is not None and oldest[0] == hands[20].id and len(looks) == 2
 
 

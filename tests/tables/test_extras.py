@@ -46,7 +46,7 @@ def test_a_missing_library_is_named_with_what_brings_it(name: str, tmp_path: obj
 def test_a_library_that_is_there_and_cannot_be_imported_says_why(tmp_path: Path) -> None:
     why = "pyarrow requires NumPy 2.0 or newer, found 1.26.4"
     (tmp_path / "pyarrow.py").write_text(f"raise ImportError({why!r})")
-    code = "from cortex_jupyter.archive.extra import library; library('pyarrow.compute')"
+    code = "from cortex_jupyter.archive.optional import import_optional; import_optional('pyarrow.compute')"
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and f"MissingExtra: pyarrow cannot be imported: {why}" in done.stderr

@@ -6,7 +6,7 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, failed
 from cortex_jupyter.errors import ArchiveError, StoreError
 from cortex_jupyter.store.open import open_store
@@ -29,7 +29,7 @@ def judge(store_url: str, configured: str = "") -> Iterator[Finding]:
         yield Finding(PART, TOLD, "none is set: completed recordings are kept until their time or room in the store ends; CORTEX_ARCHIVE sets one")  # fmt: skip
         return
     try:
-        objects = Objects(url)
+        objects = ObjectStore(url)
         yield from _probed(objects)
     except ArchiveError as error:
         yield failed(PART, error)
@@ -49,7 +49,7 @@ def url_of(store_url: str) -> str:
         store.close()
 
 
-def _probed(objects: Objects) -> Iterator[Finding]:
+def _probed(objects: ObjectStore) -> Iterator[Finding]:
     # At the top, where no manifest is looked for.
     name, body = f"cortex-doctor-{uuid.uuid4().hex[:12]}", uuid.uuid4().bytes
     objects.put(name, body)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cli.doctor.finding import TOLD, WARN, Finding
 from cortex_jupyter.store import default_url
-from cortex_jupyter.store.url import shown
+from cortex_jupyter.store.url import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +93,6 @@ def judge(settings: Settings) -> Iterator[Finding]:
     text = f"CortexJupyter's {', '.join(names)} as in {where}: that is what is looked at here"
     yield Finding(PART, TOLD, text)
     if settings.store_url and settings.store_url != default_url():
-        store, other = (shown(url) for url in (settings.store_url, default_url()))
+        store, other = (without_password(url) for url in (settings.store_url, default_url()))
         text = f"servers keep recordings in {store}, kernels and the command line in {other}"
         yield Finding(PART, WARN, text, "set CORTEX_STORE, which all of them read, in place of CortexJupyter.store_url")

@@ -17,13 +17,13 @@ from cortex_jupyter.recorder.writing.commit_retrier import STOPPED
 from cortex_jupyter.store import path_of, usual_path
 from cortex_jupyter.store.liveness import HOST
 from cortex_jupyter.store.local import local_place, shared_filesystem
-from cortex_jupyter.store.masking import masking
+from cortex_jupyter.store.masking import configure_masking
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.store import Recorder, Store
+    from cortex_jupyter.store import RecorderInfo, Store
 
 PART: Final = "store"
 WHO: Final = "recorder"
@@ -60,11 +60,11 @@ def judge(url: str, cluster: str | None) -> Iterator[Finding]:
 
 def _kept(store: Store) -> Iterator[Finding]:
     held = store.recordings()
-    text = f"{store.url}, {len(held)} recordings, {store.size() / 1e6:.1f} MB, {store.about()}"
+    text = f"{store.url}, {len(held)} recordings, {store.size() / 1e6:.1f} MB, {store.describe()}"
     yield Finding(PART, OK, text)
-    for doubt in store.doubts():
+    for doubt in store.health_warnings():
         yield Finding(PART, BAD if doubt.stops else WARN, doubt.text, doubt.todo)
-    budget, oldest, used = store.budget(), store.oldest(), store.used()
+    budget, oldest, used = store.budget(), store.oldest_removable(), store.used_bytes()
     most, days = budget.max_bytes or 0, f"{(budget.max_age_s or 0) / 86400:g} days"
     kept = f"kept: up to {most / 1e6:.0f} MB, for {days} after a task's end"
     if budget.max_task_bytes is not None:
@@ -76,7 +76,7 @@ def _kept(store: Store) -> Iterator[Finding]:
         text = f"recordings take {used / 1e6:.0f} MB of the {most / 1e6:.0f} MB that they may"
         todo = "raise CORTEX_STORE_MAX_BYTES or set CORTEX_ARCHIVE: the longest ended leave soon"
         yield Finding(PART, WARN, text, todo)
-    if masking(store):
+    if configure_masking(store):
         yield Finding(PART, OK, "secrets are masked before lines are stored")
     else:
         text = "lines are stored as they were written; CORTEX_MASK=1 masks their secrets before"
@@ -146,7 +146,7 @@ def _recorders(store: Store, cluster: str | None) -> Iterator[Finding]:
         yield Finding(WHO, WARN, text, "look again in some seconds; if it stays so, the recorder's log says why")
 
 
-def _taken(store: Store, cluster: str, others: list[Recorder]) -> set[str]:
+def _taken(store: Store, cluster: str, others: list[RecorderInfo]) -> set[str]:
     """Give which of them write into the store in the form that it has now; we may have brought it up to date ourselves.
 
     Each heartbeat is refused where the form is too new for who sends it, so the next one shows it.
@@ -160,7 +160,7 @@ def _taken(store: Store, cluster: str, others: list[Recorder]) -> set[str]:
     return taken
 
 
-def _endpoint(one: Recorder) -> Finding:
+def _endpoint(one: RecorderInfo) -> Finding:
     if one.host != HOST:
         return Finding(
             WHO, TOLD, f"process {one.pid} on {one.host} serves /metrics and /readyz at port {one.port} there"
@@ -181,12 +181,12 @@ def _endpoint(one: Recorder) -> Finding:
     return Finding(WHO, OK, f"process {one.pid} is ready, its metrics are in {url}/metrics")
 
 
-def recorder(one: Recorder, tasks: int, now: float, *, taken: bool = True) -> Finding:
+def recorder(one: RecorderInfo, tasks: int, now: float, *, taken: bool = True) -> Finding:
     """Judge a recorder that lives.
 
     Parameters
     ----------
-    one : Recorder
+    one : RecorderInfo
     tasks : int
         Whose leases it holds.
     now : float
@@ -196,8 +196,8 @@ def recorder(one: Recorder, tasks: int, now: float, *, taken: bool = True) -> Fi
 
     Examples
     --------
-    >>> from cortex_jupyter.store import Recorder
-    >>> one = Recorder("9f3c52aa", "https://cluster", "node-1", 17, heartbeat=999.5, version=__version__, since=400.0)
+    >>> from cortex_jupyter.store import RecorderInfo
+    >>> one = RecorderInfo("9f3c52aa", "https://cluster", "node-1", 17, heartbeat=999.5, version=__version__, since=400.0)
     >>> recorder(one, 3, now=1000.0).judged
     'ok'
     """

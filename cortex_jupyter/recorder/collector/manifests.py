@@ -32,7 +32,7 @@ _RULES: Final = [
 ]
 #: Rotated files of a log; the kubelet's other endpoints below it can be read as well.
 _NODES: Final = [{"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}]
-#: As obstore takes them; see `archive.access`.
+#: As obstore takes them; see `archive.error_mapping`.
 _ARCHIVE_ENDPOINTS: Final = (
     "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"
 )  # fmt: skip

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.store import Info, Store
+    from cortex_jupyter.store import RecordingInfo, Store
 
 _log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ class Selection:
         asked = random.sample(free, min(len(free), _ASKED))
         return seen | {id_ for id_ in asked if await self._gone(begun[id_])}
 
-    async def _gone(self, info: Info) -> bool:
+    async def _gone(self, info: RecordingInfo) -> bool:
         try:
             return (await resolve(self._cluster, info.ref)).uid != info.uid
         except NotFound:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.recorder.process.launch import exit_code, spawn
-from cortex_jupyter.store.attempts import due
+from cortex_jupyter.store.archive_attempts import due_recordings
 from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def archive_completed(store: Store) -> None:
     StoreError
     """
     url = await asyncio.to_thread(store.setting, "archive")
-    if not url or not await asyncio.to_thread(lambda: due(store, store.unarchived(url), url)):
+    if not url or not await asyncio.to_thread(lambda: due_recordings(store, store.unarchived(url), url)):
         return
     # In a process of its own: it takes memory and seconds. Its command stands above this room. -P: see `launch.ensure_recorder`.
     command = [sys.executable, "-P", "-m", "cortex_jupyter.cli", "archive", "--store", store.url, "--to", url]

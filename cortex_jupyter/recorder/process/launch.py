@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from cortex_jupyter.store import Recorder, Store
+    from cortex_jupyter.store import RecorderInfo, Store
 
 _log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def _take_failure(key: _Key, code: int, lived_s: float) -> None:
     _failed[key] = (error, times + 1, time.monotonic() + min(_FIRST_WAIT_S * 2 ** min(times, 10), _LONGEST_WAIT_S))
 
 
-def _may_take(one: Recorder, namespace: str, ours: str) -> bool:
+def _may_take(one: RecorderInfo, namespace: str, ours: str) -> bool:
     """Tell whether a recorder may record tasks of a namespace, or ours could not either."""
     return (not one.namespaces or namespace in one.namespaces) and (namespace not in one.refused or one.rights == ours)
 

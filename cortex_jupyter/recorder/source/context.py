@@ -11,7 +11,7 @@ from cortex_jupyter.recorder.source.stream_limiter import Turns
 from cortex_jupyter.recorder.text.parser import PLAIN, Parser
 from cortex_jupyter.recorder.text.resume import recorded_lines
 from cortex_jupyter.store import Anchor
-from cortex_jupyter.store.trimmed import missing
+from cortex_jupyter.store.trimmed import trimmed_span
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
@@ -64,7 +64,7 @@ class Context:
 
     async def left(self, anchor: Anchor = Anchor()) -> tuple[int, int, int] | None:  # noqa: B008 - it is frozen
         """Give what `trimmed.missing` does, where such lines may be read once more from an anchor on: it knows no place."""
-        return None if anchor.seq else await asyncio.to_thread(missing, self.store, self.lease.recording)
+        return None if anchor.seq else await asyncio.to_thread(trimmed_span, self.store, self.lease.recording)
 
     def files(self, source: Source) -> RotatedFiles:
         """Give the rotated files of a source."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.recorder.process.health import Pulse
     from cortex_jupyter.recorder.writing.batch import Batcher
-    from cortex_jupyter.store import Info, Lease, Store
+    from cortex_jupyter.store import Lease, RecordingInfo, Store
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Voice:
 
     def __init__(self, store: Store, lease: Lease, batcher: Batcher) -> None:
         self._store, self._lease, self._batcher = store, lease, batcher
-        self._before: Info | None = None
+        self._before: RecordingInfo | None = None
 
     def stop(self, pending: Commit | None = None) -> None:
         """Say it once; a commit that waits comes after it."""

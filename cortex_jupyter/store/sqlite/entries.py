@@ -14,8 +14,8 @@ import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import Entry, Source
-from cortex_jupyter.store import Anchor, Commit, Complete, Lease, as_epochs
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store import Anchor, Commit, Completeness, Lease, as_epochs
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 from cortex_jupyter.store.packing import pack, unpack
 from cortex_jupyter.store.sqlite.error_mapping import WHERE
 from cortex_jupyter.store.sqlite.leases import fence
@@ -109,7 +109,7 @@ class Entries:
                 if size >= most:
                     break
         if found and found[0].seq > after + 1:  # numbers have no holes, so it is being deleted
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
         return found
 
     def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
@@ -138,7 +138,7 @@ class Entries:
         entry.epochs = _epochs(row[-1])
         return entry
 
-    def complete(self, recording: int) -> Complete:
+    def complete(self, recording: int) -> Completeness:
         totals = "SELECT ifnull(sum(n), 0), min(t_min), max(t_max) FROM entry WHERE recording=? AND event='log'"
         with self._file.reading() as db:
             n, first, last = db.execute(totals, (recording,)).fetchone()
@@ -147,4 +147,4 @@ class Entries:
             sources = db.execute(runs, (recording,)).fetchone()[0]
             row = db.execute("SELECT masked FROM recording WHERE id=?", (recording,)).fetchone()
         masked = orjson.loads(row[0]) if row and row[0] else {}
-        return Complete(n, first, last, [orjson.loads(unpack(WHERE, *g).data) for g in gaps], sources, masked)
+        return Completeness(n, first, last, [orjson.loads(unpack(WHERE, *g).data) for g in gaps], sources, masked)

@@ -10,7 +10,7 @@ import orjson
 
 from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.model import MOST_EPOCHS
-from cortex_jupyter.store import HEARTBEAT_S, MORE, Lease, Recorder, liveness
+from cortex_jupyter.store import HEARTBEAT_S, NEWER_FIELDS, Lease, RecorderInfo, liveness
 from cortex_jupyter.store.sqlite.error_mapping import disk_full
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 #: How the settings begin that say more of a recorder, and what: of the first, programs of older versions take all there is.
-_ABOUT: Final = {"recorder:": MORE[:3], "recorder-takes:": MORE[3:]}
+_ABOUT: Final = {"recorder:": NEWER_FIELDS[:3], "recorder-takes:": NEWER_FIELDS[3:]}
 #: And the one that names its machine, see `liveness`.
 _MACHINE: Final = "machine:"
 #: A recorder with its machine; programs of older versions name none, and only their heartbeats count.
@@ -45,7 +45,7 @@ class Leases:
 
     _file: Connections
 
-    def beat(self, recorder: Recorder) -> None:
+    def beat(self, recorder: RecorderInfo) -> None:
         with self._file.writing() as db:
             db.execute(
                 "INSERT OR REPLACE INTO recorder VALUES (?,?,?,?,?)",
@@ -67,12 +67,12 @@ class Leases:
             db.executemany("DELETE FROM setting WHERE key=?", [(key + owner,) for key in (*_ABOUT, _MACHINE)])
             db.execute("UPDATE recording SET owner=NULL WHERE owner=?", (owner,))
 
-    def recorders(self, cluster: str) -> list[Recorder]:
+    def recorders(self, cluster: str) -> list[RecorderInfo]:
         with self._file.reading() as db:
             rows = db.execute(f"{_RECORDER} WHERE cluster=?", (cluster,)).fetchall()
             said = dict(db.execute("SELECT key, value FROM setting WHERE key GLOB 'recorder*:*'").fetchall())
         more = [ChainMap(*(orjson.loads(said.get(key + row[0], "{}")) for key in _ABOUT)) for row in rows]
-        found = [(Recorder.of(row[:-1], doc), row[-1]) for row, doc in zip(rows, more, strict=True)]
+        found = [(RecorderInfo.of(row[:-1], doc), row[-1]) for row, doc in zip(rows, more, strict=True)]
         return [recorder for recorder, machine in found if self._alive(recorder, machine)]
 
     def holders(self, recordings: Iterable[int]) -> dict[int, str]:
@@ -80,7 +80,7 @@ class Leases:
         with self._file.reading() as db:
             found = dict(db.execute(query, (orjson.dumps([*recordings]).decode(),)).fetchall())
             rows = db.execute(_RECORDER).fetchall()
-        living = {row[0] for row in rows if self._alive(Recorder(*row[:-1]), row[-1])}
+        living = {row[0] for row in rows if self._alive(RecorderInfo(*row[:-1]), row[-1])}
         return {id_: owner if owner in living else "" for id_, owner in found.items()}
 
     def release(self, lease: Lease) -> None:
@@ -88,7 +88,7 @@ class Leases:
         with self._file.writing() as db:
             db.execute(query, (lease.recording, lease.owner, lease.epoch))
 
-    def lease(self, recording: int, owner: str, *, patient: bool = False, reached: int = 0) -> Lease | None:
+    def lease(self, recording: int, owner: str, *, assume_alive: bool = False, last_written: int = 0) -> Lease | None:
         with self._file.writing() as db:
             query = "SELECT owner, epoch, last_seq, epochs FROM recording WHERE id=?"
             row = db.execute(query, (recording,)).fetchone()
@@ -97,17 +97,17 @@ class Leases:
             if row[0] not in (None, owner):
                 found = db.execute(f"{_RECORDER} WHERE id=?", (row[0],)).fetchone()
                 if found is not None:
-                    holder, machine = Recorder(*found[:-1]), found[-1]
-                    if self._alive(holder, machine) or (patient and liveness.process_lives(holder, machine)):
+                    holder, machine = RecorderInfo(*found[:-1]), found[-1]
+                    if self._alive(holder, machine) or (assume_alive and liveness.process_lives(holder, machine)):
                         return None
             # A time and not a counter: should a power cut take the last commits, no number is given twice.
-            epoch, first = max(time.time_ns() // 1000, row[1] + 1), max(row[2], reached) + 1
+            epoch, first = max(time.time_ns() // 1000, row[1] + 1), max(row[2], last_written) + 1
             epochs = [pair for pair in orjson.loads(row[3] or "[]") if pair[0] < first][1 - MOST_EPOCHS :]
             values = (owner, epoch, orjson.dumps([*epochs, (first, epoch)]).decode(), recording)
             db.execute("UPDATE recording SET owner=?, epoch=?, epochs=?, caught_up=0 WHERE id=?", values)
             return Lease(recording, owner, epoch)
 
-    def _alive(self, recorder: Recorder, machine: str) -> bool:
+    def _alive(self, recorder: RecorderInfo, machine: str) -> bool:
         """Return whether a recorder lives: its heartbeat is fresh and, where its process can be seen, that runs."""
         if time.time() - recorder.heartbeat <= HEARTBEAT_S:
             return liveness.process_lives(recorder, machine)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter.store.attempts import setting_of
+from cortex_jupyter.store.archive_attempts import attempts_setting
 from cortex_jupyter.store.budget import Budget, default_budget
 from cortex_jupyter.store.ids import first_at
 from cortex_jupyter.store.packing import pack
@@ -36,7 +36,7 @@ _EMPTY: Final = (
 )
 
 
-class Leaving:
+class Retention:
     """The part of `SqliteStore` that deletes; `Store` says what each method does."""
 
     _file: Connections
@@ -74,24 +74,24 @@ class Leaving:
         with self._file.reading() as db:
             return [int(row[0]) for row in db.execute(query, (url,)).fetchall()]
 
-    def archived(self, recording: int, url: str) -> None:
+    def mark_archived(self, recording: int, url: str) -> None:
         with self._file.writing() as db:
             db.execute("INSERT OR REPLACE INTO setting VALUES (?,?)", (f"archived:{recording}", url))
-            db.execute("DELETE FROM setting WHERE key=?", (setting_of(recording),))
+            db.execute("DELETE FROM setting WHERE key=?", (attempts_setting(recording),))
 
-    def used(self) -> int:
+    def used_bytes(self) -> int:
         with self._file.reading() as db:
             pages, free, size = (
                 db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
             )
         return int((pages - free) * size)
 
-    def bytes_of(self, recording: int) -> int:
+    def recording_bytes(self, recording: int) -> int:
         with self._file.reading() as db:
             query = "SELECT ifnull(sum(length(data)), 0) FROM entry WHERE recording=?"
             return int(db.execute(query, (recording,)).fetchone()[0])
 
-    def short(self) -> int:
+    def bytes_to_free(self) -> int:
         return 0  # a full disk is waited for: what fills it is seldom a recording
 
     def trim(self, lease: Lease, gap: Entry, remains: bytes) -> bool:
@@ -105,12 +105,12 @@ class Leaving:
             db.executemany("INSERT INTO entry VALUES (?,?,?,?,?,?,?)", [(lease.recording, *row) for row in rows])
         return True
 
-    def remains(self, recording: int) -> bytes:
+    def resume_lines(self, recording: int) -> bytes:
         with self._file.reading() as db:
             row = db.execute("SELECT data FROM entry WHERE recording=? AND seq=0", (recording,)).fetchone()
         return bytes(row[0]) if row else b""
 
-    def oldest(self) -> tuple[int, float] | None:
+    def oldest_removable(self) -> tuple[int, float] | None:
         query = f"SELECT id, ifnull(ended, 0) FROM recording WHERE {_FREE} ORDER BY ended, id LIMIT 1"  # noqa: S608
         with self._file.reading() as db:
             row = db.execute(query, (time.time(),)).fetchone()
@@ -125,7 +125,7 @@ class Leaving:
             _leaves(db, recording)
         return True
 
-    def abandon(self, seconds: float) -> int:
+    def forget_empty(self, seconds: float) -> int:
         since = (time.time() - seconds, first_at(time.time() - seconds))
         with self._file.reading() as db:
             rows = db.execute(f"SELECT id, owner FROM recording WHERE {_EMPTY}", since).fetchall()  # noqa: S608
@@ -170,4 +170,4 @@ def _leaves(db: sqlite3.Connection, recording: int) -> None:
     """Have what is left of a recording that is known no more deleted by `sweep`."""
     db.execute("INSERT INTO leaving VALUES (?)", (recording,))
     db.execute("DELETE FROM source WHERE recording=?", (recording,))
-    db.execute("DELETE FROM setting WHERE key IN (?,?)", (f"archived:{recording}", setting_of(recording)))
+    db.execute("DELETE FROM setting WHERE key IN (?,?)", (f"archived:{recording}", attempts_setting(recording)))

@@ -10,14 +10,14 @@ import orjson
 
 from cortex_jupyter.errors import StoreError
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.store import Doubt, Info, Store, as_epochs, url_of
+from cortex_jupyter.store import HealthWarning, RecordingInfo, Store, as_epochs, url_of
 from cortex_jupyter.store.ids import new_id
 from cortex_jupyter.store.sqlite.changes import Changes
 from cortex_jupyter.store.sqlite.connections import Connections
 from cortex_jupyter.store.sqlite.entries import Entries
 from cortex_jupyter.store.sqlite.leases import Leases
 from cortex_jupyter.store.sqlite.reserve import Reserve
-from cortex_jupyter.store.sqlite.retention import Leaving
+from cortex_jupyter.store.sqlite.retention import Retention
 from cortex_jupyter.store.sqlite.schema import prepare
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _INFO: Final = (
 )
 
 
-class SqliteStore(Entries, Leases, Leaving, Store):
+class SqliteStore(Entries, Leases, Retention, Store):
     """A store in one file; see `store.Store` for what each method does."""
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +72,7 @@ class SqliteStore(Entries, Leases, Leaving, Store):
             db.execute(insert, (max(new_id(), newest + 1), *key, time.time()))
             return int(db.execute(query, key).fetchone()[0])
 
-    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
+    def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:
         where, values = "namespace=? AND name=?", [ref.namespace, ref.name]
         for column, value in (("kind", ref.kind), ("cluster", cluster)):
             if value:
@@ -80,15 +80,15 @@ class SqliteStore(Entries, Leases, Leaving, Store):
         found = self._infos(f"WHERE {where} ORDER BY kind != 'job', id DESC LIMIT 1", values)
         return found[0] if found else None
 
-    def info(self, recording: int) -> Info | None:
+    def info(self, recording: int) -> RecordingInfo | None:
         found = self._infos("WHERE id=?", [recording])
         return found[0] if found else None
 
-    def recordings(self, namespace: str = "") -> list[Info]:
+    def recordings(self, namespace: str = "") -> list[RecordingInfo]:
         where, values = ("WHERE namespace=? ", [namespace]) if namespace else ("", [])
         return self._infos(f"{where}ORDER BY id DESC", values)
 
-    def _infos(self, tail: str, values: list[Any]) -> list[Info]:
+    def _infos(self, tail: str, values: list[Any]) -> list[RecordingInfo]:
         with self._file.reading() as db:
             rows = db.execute(f"SELECT {_INFO} FROM recording {tail}", values).fetchall()  # noqa: S608
         return [
@@ -100,10 +100,10 @@ class SqliteStore(Entries, Leases, Leaving, Store):
         with self._file.writing() as db:
             db.execute("UPDATE recording SET wanted=max(wanted, ?) WHERE id=?", (time.time() + seconds, recording))
 
-    def wanted(self, cluster: str) -> list[Info]:
+    def wanted(self, cluster: str) -> list[RecordingInfo]:
         return self._infos("WHERE cluster=? AND done=0 AND wanted > ?", [cluster, time.time()])
 
-    def unfinished(self, cluster: str) -> list[Info]:
+    def unfinished(self, cluster: str) -> list[RecordingInfo]:
         return self._infos("WHERE cluster=? AND done=0", [cluster])
 
     def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:
@@ -113,11 +113,11 @@ class SqliteStore(Entries, Leases, Leaving, Store):
         names = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(p.stat().st_size for p in names if p.exists())
 
-    def about(self) -> str:
+    def describe(self) -> str:
         with self._file.reading() as db:
             return f"tables {db.execute('PRAGMA user_version').fetchone()[0]}"
 
-    def doubts(self) -> list[Doubt]:
+    def health_warnings(self) -> list[HealthWarning]:
         return []
 
     def keep_reserve(self) -> bool:
@@ -133,5 +133,5 @@ def _rows(db: sqlite3.Connection, recordings: AbstractSet[int]) -> dict[int, Any
     return {row[0]: row for row in db.execute(query, (orjson.dumps([*recordings]).decode(),))} if recordings else {}
 
 
-def _info(*row: Any) -> Info:
-    return Info(row[0], TaskRef(*row[1:4]), *row[4:12], *map(bool, row[12:14]), *row[14:])
+def _info(*row: Any) -> RecordingInfo:
+    return RecordingInfo(row[0], TaskRef(*row[1:4]), *row[4:12], *map(bool, row[12:14]), *row[14:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import StoreError
-from cortex_jupyter.store import Doubt
+from cortex_jupyter.store import HealthWarning
 
 if TYPE_CHECKING:
     from cortex_jupyter.store.valkey.link import Link
@@ -26,7 +26,7 @@ def about(link: Link, form: int) -> str:
     return f"form {form}, {name} {version}, {written}, {replicas} replicas, {room} of memory"
 
 
-def doubts(link: Link) -> list[Doubt]:
+def doubts(link: Link) -> list[HealthWarning]:
     """Give what is doubtful, and what to do about it."""
     return [*_written(link.info("persistence"), _fsync(link)), *_copied(link), *_memory(link.info("memory"))]
 
@@ -40,44 +40,50 @@ def _fsync(link: Link) -> str:
     return str(values[0].decode() if isinstance(values[0], bytes) else values[0]) if values else ""
 
 
-def _written(disk: dict[str, Any], fsync: str) -> list[Doubt]:
+def _written(disk: dict[str, Any], fsync: str) -> list[HealthWarning]:
     if not disk.get("aof_enabled"):
         return [
-            Doubt("it forgets what came after its last snapshot when it is started again", "CONFIG SET appendonly yes")
+            HealthWarning(
+                "it forgets what came after its last snapshot when it is started again", "CONFIG SET appendonly yes"
+            )
         ]
     found = []
     if fsync == "no":
         found.append(
-            Doubt("a power cut costs it up to half a minute (appendfsync no)", "CONFIG SET appendfsync everysec")
+            HealthWarning(
+                "a power cut costs it up to half a minute (appendfsync no)", "CONFIG SET appendfsync everysec"
+            )
         )
     failed = [name for name in ("aof_last_write_status", "aof_last_bgrewrite_status") if disk.get(name, "ok") != "ok"]
     if failed:
         found.append(
-            Doubt(f"its last write to its disk failed ({', '.join(failed)})", "look at its disk and at its log")
+            HealthWarning(f"its last write to its disk failed ({', '.join(failed)})", "look at its disk and at its log")
         )
     return found
 
 
-def _copied(link: Link) -> list[Doubt]:
+def _copied(link: Link) -> list[HealthWarning]:
     wanted, replication = link.address.replicas, link.info("replication")
     have = int(replication.get("connected_slaves", 0))
     if have < wanted:
-        return [Doubt(f"{have} of {wanted} replicas are there", "bring them back: nothing is recorded", stops=True)]
+        return [
+            HealthWarning(f"{have} of {wanted} replicas are there", "bring them back: nothing is recorded", stops=True)
+        ]
     replicas = [replication.get(f"slave{i}", {}) for i in range(have)]
     behind = [one for one in replicas if isinstance(one, dict) and one.get("state", "online") != "online"]
     if wanted and have - len(behind) < wanted:
         text = f"{len(behind)} of {have} replicas are still being filled"
-        return [Doubt(text, "wait: nothing is recorded until they are", stops=True)]
+        return [HealthWarning(text, "wait: nothing is recorded until they are", stops=True)]
     return []
 
 
-def _memory(memory: dict[str, Any]) -> list[Doubt]:
+def _memory(memory: dict[str, Any]) -> list[HealthWarning]:
     used, most, policy = int(memory["used_memory"]), int(memory.get("maxmemory") or 0), memory.get("maxmemory_policy")
     found = []
     if not most:
-        found.append(Doubt("it has no memory limit: where the machine's memory ends, the kernel ends it", "CONFIG SET maxmemory, about two thirds of the machine's"))  # fmt: skip
+        found.append(HealthWarning("it has no memory limit: where the machine's memory ends, the kernel ends it", "CONFIG SET maxmemory, about two thirds of the machine's"))  # fmt: skip
     elif used > _NEARLY * most:
-        found.append(Doubt(f"{used / most:.0%} of its memory limit is used", "raise `maxmemory`, lower CORTEX_STORE_MAX_BYTES, or set CORTEX_ARCHIVE: at the limit recording waits"))  # fmt: skip
+        found.append(HealthWarning(f"{used / most:.0%} of its memory limit is used", "raise `maxmemory`, lower CORTEX_STORE_MAX_BYTES, or set CORTEX_ARCHIVE: at the limit recording waits"))  # fmt: skip
     if str(policy).startswith("volatile"):
-        found.append(Doubt(f"at its memory limit it throws heartbeats away, and tasks change hands (maxmemory-policy {policy})", "CONFIG SET maxmemory-policy noeviction"))  # fmt: skip
+        found.append(HealthWarning(f"at its memory limit it throws heartbeats away, and tasks change hands (maxmemory-policy {policy})", "CONFIG SET maxmemory-policy noeviction"))  # fmt: skip
     return found

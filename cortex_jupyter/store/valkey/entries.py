@@ -15,8 +15,8 @@ import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import Entry, Source
-from cortex_jupyter.store import Anchor, Commit, Complete, Lease, as_epochs
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store import Anchor, Commit, Completeness, Lease, as_epochs
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 from cortex_jupyter.store.packing import pack, unpack
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Entries:
                 if size >= most:
                     break
         if found and found[0].seq > after + 1:  # numbers have no holes
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
         return found
 
     def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
@@ -102,13 +102,13 @@ class Entries:
         entry = None if row is None else _entry(row[0], row[1], row[2], as_epochs(orjson.loads(row[3])))
         return entry if entry is not None and entry.last >= seq else None
 
-    def complete(self, recording: int) -> Complete:
+    def complete(self, recording: int) -> Completeness:
         index = self.index(recording)
         logs = [(n, t_min, t_max) for _, n, event, t_min, t_max in index if event == "log"]
         gaps = [self.entry(recording, seq) for seq, _, event, _, _ in index if event == "gap"]
         sources = sum(not source.part for source, _ in self.sources(recording).values())
         masked = self._link.ask("HGET", f"cortex:{recording}", "masked")
-        return Complete(
+        return Completeness(
             sum(n for n, _, _ in logs), min((t for _, t, _ in logs), default=None),
             max((t for _, _, t in logs), default=None), [orjson.loads(g.data) for g in gaps if g], sources,
             orjson.loads(masked or b"{}") or {},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from cortex_jupyter.model import MOST_EPOCHS
-from cortex_jupyter.store import HEARTBEAT_S, MORE, Lease, Recorder, liveness
+from cortex_jupyter.store import HEARTBEAT_S, NEWER_FIELDS, Lease, RecorderInfo, liveness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,17 +25,17 @@ class Leases:
 
     _link: Link
 
-    def beat(self, recorder: Recorder) -> None:
+    def beat(self, recorder: RecorderInfo) -> None:
         known = asdict(recorder)
         # Apart: programs of older versions take the rest as it comes.
-        more = {name: known.pop(name) for name in MORE}
+        more = {name: known.pop(name) for name in NEWER_FIELDS}
         doc = orjson.dumps({"recorder": known, "machine": liveness.MACHINE} | more)
         self._link.call("beat", recorder.id, recorder.cluster, doc)
 
     def leave(self, owner: str) -> None:
         self._link.call("leave", owner)
 
-    def recorders(self, cluster: str) -> list[Recorder]:
+    def recorders(self, cluster: str) -> list[RecorderInfo]:
         ids = [id_.decode() for id_ in self._link.ask("SMEMBERS", f"cortex:recorders:{cluster}")]
         found = [one for one, lives in map(self._recorder, ids) if one and lives]
         # By the server's clock, as it expires.
@@ -57,22 +57,22 @@ class Leases:
     def release(self, lease: Lease) -> None:
         self._link.call("release", lease.recording, lease.owner, lease.epoch)
 
-    def lease(self, recording: int, owner: str, *, patient: bool = False, reached: int = 0) -> Lease | None:
+    def lease(self, recording: int, owner: str, *, assume_alive: bool = False, last_written: int = 0) -> Lease | None:
         holder = self._link.ask("HGET", f"cortex:{recording}", "owner")
         if holder is not None and holder.decode() != owner:
             recorder, lives = self._recorder(holder.decode())
             if recorder is not None and not lives:
                 self.leave(recorder.id)
-            elif patient:
+            elif assume_alive:
                 return None
-        epoch = self._link.call("lease", recording, owner, reached, MOST_EPOCHS)
+        epoch = self._link.call("lease", recording, owner, last_written, MOST_EPOCHS)
         return None if epoch is None else Lease(recording, owner, int(epoch))
 
-    def _recorder(self, id_: str) -> tuple[Recorder | None, bool]:
+    def _recorder(self, id_: str) -> tuple[RecorderInfo | None, bool]:
         """Give one whose heartbeat holds, and whether its process lives; one that we cannot see is taken to."""
         doc = self._link.call("recorder", id_)
         if doc is None:
             return None, False
         said = orjson.loads(doc)
-        recorder = Recorder.of((*said["recorder"].values(),), said)
+        recorder = RecorderInfo.of((*said["recorder"].values(),), said)
         return recorder, liveness.process_lives(recorder, said["machine"])

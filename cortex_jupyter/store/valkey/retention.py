@@ -6,8 +6,8 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.store.attempts import setting_of
-from cortex_jupyter.store.budget import MOST_AGE_S, Budget
+from cortex_jupyter.store.archive_attempts import attempts_setting
+from cortex_jupyter.store.budget import MAX_AGE_S, Budget
 from cortex_jupyter.store.ids import first_at
 from cortex_jupyter.store.packing import pack
 from cortex_jupyter.store.valkey.entries import head
@@ -30,7 +30,7 @@ _SOME: Final = 200
 _ROOM: Final = 1 << 20
 
 
-class Leaving:
+class Retention:
     """The part of `ValkeyStore` that deletes; `Store` says what each method does."""
 
     _link: Link
@@ -38,7 +38,7 @@ class Leaving:
     def budget(self) -> Budget:
         memory = self._link.info("memory")
         whole = int(memory.get("maxmemory") or 0) or int(memory.get("total_system_memory") or 0)
-        return self._set().over(Budget(int(whole * _SHARE), MOST_AGE_S))
+        return self._set().over(Budget(int(whole * _SHARE), MAX_AGE_S))
 
     def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
         held = self._set()
@@ -68,17 +68,17 @@ class Leaving:
         where: list[Any] = self._link.ask("HMGET", "cortex:settings", *(f"archived:{id_}" for id_ in done))
         return [int(id_) for id_, at in zip(done, where, strict=True) if at is None or at.decode() != url]
 
-    def archived(self, recording: int, url: str) -> None:
+    def mark_archived(self, recording: int, url: str) -> None:
         self.set_setting(f"archived:{recording}", url)
-        self._link.ask("HDEL", "cortex:settings", setting_of(recording))
+        self._link.ask("HDEL", "cortex:settings", attempts_setting(recording))
 
-    def used(self) -> int:
+    def used_bytes(self) -> int:
         return int(self._link.ask("GET", "cortex:bytes") or 0)
 
-    def bytes_of(self, recording: int) -> int:
+    def recording_bytes(self, recording: int) -> int:
         return int(self._link.ask("HGET", f"cortex:{recording}", "bytes") or 0)
 
-    def short(self) -> int:
+    def bytes_to_free(self) -> int:
         memory = self._link.info("memory")
         used, limit = int(memory["used_memory"]), int(memory.get("maxmemory") or 0)
         if not limit or used <= _SHORT * limit or memory.get("lazyfree_pending_objects"):  # it is being freed
@@ -89,11 +89,11 @@ class Leaving:
         fence = (lease.recording, lease.owner, lease.epoch)
         return bool(self._link.secured("trim", *fence, gap.last, head(gap), pack(gap.data), remains))
 
-    def remains(self, recording: int) -> bytes:
+    def resume_lines(self, recording: int) -> bytes:
         found = self._link.ask("XRANGE", f"cortex:{recording}:trimmed", "-", "+")
         return bytes(found[0][1][b"r"]) if found else b""
 
-    def oldest(self) -> tuple[int, float] | None:
+    def oldest_removable(self) -> tuple[int, float] | None:
         found: list[bytes] | None = [b""]
         while found and len(found) == 1:
             found = self._link.call("oldest", found[0], _SOME)
@@ -102,7 +102,7 @@ class Leaving:
     def forget(self, recording: int) -> bool:
         return bool(self._link.call("forget", recording))
 
-    def abandon(self, seconds: float) -> int:
+    def forget_empty(self, seconds: float) -> int:
         young = first_at(time.time() - seconds)
         found = map(int, self._link.ask("ZDIFF", 2, "cortex:recordings", "cortex:done"))
         old = [id_ for id_ in found if id_ < young]

@@ -8,14 +8,14 @@ import orjson
 
 from cortex_jupyter.errors import StoreError
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.store import Doubt, Info, Store, as_epochs
+from cortex_jupyter.store import HealthWarning, RecordingInfo, Store, as_epochs
 from cortex_jupyter.store.ids import new_id
 from cortex_jupyter.store.valkey.changes import Changes
 from cortex_jupyter.store.valkey.checks import about, doubts
 from cortex_jupyter.store.valkey.entries import Entries
 from cortex_jupyter.store.valkey.leases import Leases
 from cortex_jupyter.store.valkey.link import VERSION, Link
-from cortex_jupyter.store.valkey.retention import Leaving
+from cortex_jupyter.store.valkey.retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ _COLUMNS: Final = ("namespace", "kind", "name", "uid", "cluster", *_BEGINNING)
 _SOME: Final = 500
 
 
-class ValkeyStore(Entries, Leases, Leaving, Store):
+class ValkeyStore(Entries, Leases, Retention, Store):
     """A store on a server; see `store.Store` for what each method does, `Link` for what making one raises."""
 
     def __init__(self, address: Address) -> None:
@@ -59,27 +59,27 @@ class ValkeyStore(Entries, Leases, Leaving, Store):
                 raise
             return int(there)  # it can be read also where nothing can be written
 
-    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
+    def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:
         found = [
             info for info in self._infos(self._link.ask("SMEMBERS", _names(ref)))
             if info.ref.kind == (ref.kind or info.ref.kind) and info.cluster == (cluster or info.cluster)
         ]  # fmt: skip
         return max(found, key=lambda info: (info.ref.kind == "job", info.id), default=None)
 
-    def info(self, recording: int) -> Info | None:
+    def info(self, recording: int) -> RecordingInfo | None:
         return next(iter(self._infos([recording])), None)
 
-    def recordings(self, namespace: str = "") -> list[Info]:
+    def recordings(self, namespace: str = "") -> list[RecordingInfo]:
         found = self._infos(self._link.ask("ZRANGE", "cortex:recordings", 0, -1, "REV"))
         return [info for info in found if info.ref.namespace == (namespace or info.ref.namespace)]
 
     def want(self, recording: int, seconds: float) -> None:
         self._link.call("want", recording, int(seconds * 1000))
 
-    def wanted(self, cluster: str) -> list[Info]:
+    def wanted(self, cluster: str) -> list[RecordingInfo]:
         return [i for i in self._infos(self._link.call("wanted")) if i.cluster == cluster and not i.done]
 
-    def unfinished(self, cluster: str) -> list[Info]:
+    def unfinished(self, cluster: str) -> list[RecordingInfo]:
         found = self._infos(self._link.ask("ZDIFF", 2, "cortex:recordings", "cortex:done"))
         return [info for info in found if info.cluster == cluster]
 
@@ -90,13 +90,13 @@ class ValkeyStore(Entries, Leases, Leaving, Store):
     def size(self) -> int:
         return int(self._link.info("memory")["used_memory"])
 
-    def about(self) -> str:
+    def describe(self) -> str:
         return about(self._link, VERSION)
 
-    def doubts(self) -> list[Doubt]:
+    def health_warnings(self) -> list[HealthWarning]:
         return doubts(self._link)
 
-    def _infos(self, ids: Iterable[Any]) -> list[Info]:
+    def _infos(self, ids: Iterable[Any]) -> list[RecordingInfo]:
         some = list(ids)
         found = []
         for at in range(0, len(some), _SOME):
@@ -108,10 +108,10 @@ def _names(ref: TaskRef) -> str:
     return f"cortex:named:{ref.namespace}/{ref.name}"
 
 
-def _info(id_: bytes, lives: int, *row: bytes) -> Info:
+def _info(id_: bytes, lives: int, *row: bytes) -> RecordingInfo:
     columns: dict[str, Any] = dict(zip(_COLUMNS, (orjson.loads(value or b"null") for value in row), strict=True))
     ref = TaskRef(columns.pop("namespace"), columns.pop("kind"), columns.pop("name"))
     # What a recorder said holds while it lives.
     done, caught_up = bool(columns.pop("done")), bool(columns.pop("caught_up") and lives)
     epochs = as_epochs(columns.pop("epochs"))  # older versions keep none
-    return Info(int(id_), ref, done=done, caught_up=caught_up, epochs=epochs, **columns)
+    return RecordingInfo(int(id_), ref, done=done, caught_up=caught_up, epochs=epochs, **columns)

@@ -13,7 +13,7 @@ _EXTRA: Final = {"pyarrow": "pandas", "pandas": "pandas", "polars": "polars", "n
 }  # fmt: skip
 
 
-def library(name: str) -> Any:
+def import_optional(name: str) -> Any:
     """Import an optional library or one of its modules.
 
     Parameters
@@ -28,9 +28,9 @@ def library(name: str) -> Any:
 
     Examples
     --------
-    >>> library("json").dumps(1)
+    >>> import_optional("json").dumps(1)
     '1'
-    >>> library("no_such_library")
+    >>> import_optional("no_such_library")
     Traceback (most recent call last):
     ...
     cortex_jupyter.errors.MissingExtra: this needs no_such_library, which is not installed

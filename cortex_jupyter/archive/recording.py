@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.archive import layout
-from cortex_jupyter.archive.extra import library
-from cortex_jupyter.archive.grams import may_hold
+from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.archive.trigrams import may_contain
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveTooNew
 from cortex_jupyter.model import STREAMS, Entry, Source, TaskRef, encode_batch
-from cortex_jupyter.store import Complete, Info, as_epochs
+from cortex_jupyter.store import Completeness, RecordingInfo, as_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ def too_new(place: str, version: int) -> ArchiveTooNew:
     return ArchiveTooNew(f"{place} was written by a newer version of cortex-jupyter (layout {version}, here {layout.VERSION})")  # fmt: skip
 
 
-class Held:
+class ArchivedRecording:
     """An archived recording.
 
     Parameters
@@ -77,13 +77,13 @@ class Held:
         return doc | {"complete": statement}
 
     @cached_property
-    def info(self) -> Info:
+    def info(self) -> RecordingInfo:
         """What is known of the recording as a whole."""
         doc = self.about
         ref = TaskRef(**doc["ref"])
         names = ("uid", "cluster", "state", "message", "reason", "exit_code", "started", "finished")
         known: dict[str, Any] = {name: doc[name] for name in (*names, "last_seq", "clock_ms")}
-        return Info(
+        return RecordingInfo(
             id=doc["id"],
             ref=ref,
             done=True,
@@ -94,11 +94,11 @@ class Held:
         )
 
     @cached_property
-    def complete(self) -> Complete:
+    def complete(self) -> Completeness:
         """The completeness statement."""
         doc = self.about
         said = doc["complete"]
-        return Complete(
+        return Completeness(
             said["records"], doc["first"], doc["last"], said["gaps"], said["sources"], said.get("masked", {})
         )
 
@@ -167,10 +167,10 @@ class Held:
         low = -(1 << 63) if since is None else since
         high = 1 << 63 if until is None else until
         found = [i for i, held in enumerate(self.file.statistics("time")) if held is None or (held[1] >= low and held[0] <= high)]  # fmt: skip
-        packed = self.metadata.get(layout.GRAMS)  # files of earlier versions have none
+        packed = self.metadata.get(layout.TRIGRAMS)  # files of earlier versions have none
         if words and packed is not None:
             for each in words:
-                may = may_hold(packed, self.file.metadata.num_row_groups, each)
+                may = may_contain(packed, self.file.metadata.num_row_groups, each)
                 found = [i for i in found if may[i]]
         return found
 
@@ -181,7 +181,7 @@ class Held:
 
     def _entry(self, block: layout.Block) -> Entry:
         """Make the batch of a block: the lines with its numbers, in their order."""
-        pa, np = library("pyarrow"), library("numpy")
+        pa, np = import_optional("pyarrow"), import_optional("numpy")
         parts = []
         for group in range(block.first, block.last + 1):
             table, seqs = self._group(group)

@@ -21,12 +21,12 @@ FIRST_S, MOST_S = 120.0, 3600.0
 _NAME: Final = "archiving:"
 
 
-def setting_of(recording: int) -> str:
+def attempts_setting(recording: int) -> str:
     """Give the name of the setting in which a recording's attempts stand; it goes when it is archived, or leaves."""
     return f"{_NAME}{recording}"
 
 
-def due(store: Store, recordings: Iterable[int], url: str) -> list[int]:
+def due_recordings(store: Store, recordings: Iterable[int], url: str) -> list[int]:
     """Give those of some recordings that may be tried now.
 
     Parameters
@@ -43,7 +43,7 @@ def due(store: Store, recordings: Iterable[int], url: str) -> list[int]:
     return [one for one in recordings if _held(store, one, url)[1] <= time.time()]
 
 
-def begin(store: Store, recording: int, url: str) -> None:
+def note_attempt(store: Store, recording: int, url: str) -> None:
     """Note that one is tried; where the store has no room for that it is tried all the same, for it makes room.
 
     Raises
@@ -53,11 +53,11 @@ def begin(store: Store, recording: int, url: str) -> None:
     before, _ = _held(store, recording, url)
     until = time.time() + min(FIRST_S * 2 ** min(before, 16), MOST_S)
     with contextlib.suppress(StoreFull):
-        store.set_setting(setting_of(recording), f"{before + 1} {until:.0f} {url}")
+        store.set_setting(attempts_setting(recording), f"{before + 1} {until:.0f} {url}")
 
 
 def _held(store: Store, recording: int, url: str) -> tuple[int, float]:
     """Give how often it was tried, and until when it is left."""
-    count, _, rest = store.setting(setting_of(recording)).partition(" ")
+    count, _, rest = store.setting(attempts_setting(recording)).partition(" ")
     until, _, where = rest.partition(" ")
     return (int(count), float(until)) if where == url else (0, 0.0)

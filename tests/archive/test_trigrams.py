@@ -11,9 +11,9 @@ import pytest
 from archive.made import archived, lively
 
 import cortex_jupyter as cortex
-from cortex_jupyter.archive import grams, layout
+from cortex_jupyter.archive import layout, trigrams
 from cortex_jupyter.archive.file import ParquetFile
-from cortex_jupyter.archive.grams import Grams, may_hold
+from cortex_jupyter.archive.trigrams import TrigramIndexBuilder, may_contain
 from cortex_jupyter.model import Batch
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.searcher import search
@@ -43,16 +43,16 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("step", [1 << 16, 16, 5])
 def test_no_row_group_that_holds_a_word_is_left_out(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    monkeypatch.setattr(grams, "_STEP", step)
+    monkeypatch.setattr(trigrams, "_STEP", step)
     rng, left_out = random.Random(step), 0
     for _ in range(60):
-        noted, groups = Grams(), []
+        noted, groups = TrigramIndexBuilder(), []
         for _ in range(rng.randrange(4)):
             groups.append(["".join(rng.choices("abXYé█ 0", k=rng.randrange(9))) for _ in range(rng.randrange(1, 30))])
             noted.add(pa.array(groups[-1], pa.large_string()))
         for _ in range(30):
             words = ["".join(rng.choices("abXYé█ 0", k=rng.randrange(1, 6))) for _ in range(rng.randrange(1, 3))]
-            may = may_hold(noted.pack(), len(groups), words)
+            may = may_contain(noted.pack(), len(groups), words)
             holds = [any(word.lower() in line.lower() for word in words for line in lines) for lines in groups]
             assert len(may) == len(groups) and all(one or not held for one, held in zip(may, holds, strict=True))
             left_out += may.count(False)
@@ -107,12 +107,12 @@ def test_where_nothing_is_known_all_is_read(
     filled: Filled, tmp_path: Path, looked: list[int], monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     if file == "of an earlier version":
-        monkeypatch.setattr(Grams, "pack", lambda _: None)
+        monkeypatch.setattr(TrigramIndexBuilder, "pack", lambda _: None)
     if file == "with more grams than are worth it":
-        monkeypatch.setattr(grams, "_MOST", 10)
+        monkeypatch.setattr(trigrams, "_MOST", 10)
     _, held = archived(lively(filled), str(tmp_path / "archive"))
     path, groups = held.file.path, held.file.metadata.num_row_groups
-    assert (layout.GRAMS in held.metadata) is (file != "of an earlier version")
+    assert (layout.TRIGRAMS in held.metadata) is (file != "of an earlier version")
     looked.clear()
     assert len(cortex.open(path).filter(grep="old 7").to_arrow()) == 1
     assert sorted(set(looked)) == list(range(groups))

@@ -34,14 +34,14 @@ _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _ADDRESS: Final = "write a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
 
 
-def no_place(url: str, error: Exception | None = None) -> ArchiveError:
+def bad_address(url: str, error: Exception | None = None) -> ArchiveError:
     """Give the error of a place that cannot be looked for.
 
     Examples
     --------
-    >>> no_place("az://logs", ValueError("Account must be specified")).hint
+    >>> bad_address("az://logs", ValueError("Account must be specified")).hint
     'set AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN'
-    >>> no_place("az://").hint
+    >>> bad_address("az://").hint
     'write a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix'
     """
     cloud = _CLOUDS.get(urlsplit(url).scheme)
@@ -49,7 +49,7 @@ def no_place(url: str, error: Exception | None = None) -> ArchiveError:
     return ArchiveError(message, f"set {cloud.credentials}" if cloud and urlsplit(url).netloc else _ADDRESS)
 
 
-def failure(url: str, what: str, error: Exception, *, refused: bool = False) -> ArchiveError:
+def access_error(url: str, what: str, error: Exception, *, refused: bool = False) -> ArchiveError:
     """Give the error that a failure is.
 
     Parameters
@@ -65,7 +65,7 @@ def failure(url: str, what: str, error: Exception, *, refused: bool = False) -> 
 
     Examples
     --------
-    >>> print(failure("gs://logs/x", "read", OSError("Error performing GET http://169.254.169.254/computeMetadata/v1")))
+    >>> print(access_error("gs://logs/x", "read", OSError("Error performing GET http://169.254.169.254/computeMetadata/v1")))
     gs://logs/x cannot be read: there are no credentials for it
     <BLANKLINE>
     hint: set GOOGLE_APPLICATION_CREDENTIALS, the path of a key file, or run where the machine or the pod has a role

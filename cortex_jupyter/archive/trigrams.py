@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import zstandard
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import ArchiveDamaged
 
 if TYPE_CHECKING:
@@ -31,16 +31,16 @@ _LARGEST: Final = 8192
 _STEP: Final = 1 << 16
 
 
-class Grams:
+class TrigramIndexBuilder:
     """Collects the grams of row groups, one after the other."""
 
     def __init__(self) -> None:
-        self._seen = library("numpy").zeros(1 << 24, bool)
+        self._seen = import_optional("numpy").zeros(1 << 24, bool)
         self._groups: list[Any] = []
 
     def add(self, text: Any) -> None:
         """Note those of a row group's texts, a LargeStringArray; also those that go from one text into the next."""
-        np = library("numpy")
+        np = import_optional("numpy")
         _, offsets, values = text.buffers()
         low, high = np.frombuffer(offsets, np.int64)[[text.offset, text.offset + len(text)]].tolist()
         data = np.frombuffer(values, np.uint8)[low:high] if high > low else np.zeros(0, np.uint8)
@@ -58,7 +58,7 @@ class Grams:
 
     def pack(self) -> bytes | None:
         """Give all as text, because Parquet's metadata is text; None where that would not be small beside the rest of it."""
-        np = library("numpy")
+        np = import_optional("numpy")
         known = np.unique(np.concatenate(self._groups)) if self._groups else np.zeros(0, np.int64)
         held = [np.packbits(np.isin(known, group, assume_unique=True)) for group in self._groups]
         head = np.array([_FORM, len(self._groups), len(known)], "<u4").tobytes()
@@ -67,13 +67,13 @@ class Grams:
         return packed if len(packed) <= _LARGEST * (len(self._groups) + 1) else None
 
 
-def may_hold(packed: bytes, groups: int, words: Sequence[str]) -> list[bool]:
+def may_contain(packed: bytes, groups: int, words: Sequence[str]) -> list[bool]:
     """Tell which row groups may hold one of some words, in any case.
 
     Parameters
     ----------
     packed : bytes
-        What `Grams.pack` gave.
+        What `TrigramIndexBuilder.pack` gave.
     groups : int
         How many row groups there are.
     words : sequence of str
@@ -85,13 +85,13 @@ def may_hold(packed: bytes, groups: int, words: Sequence[str]) -> list[bool]:
     Examples
     --------
     >>> import pyarrow as pa
-    >>> grams = Grams()
+    >>> grams = TrigramIndexBuilder()
     >>> for lines in (["loss=0.5", "Step 7"], ["ERROR: hot", "x"]):
     ...     grams.add(pa.array(lines, pa.large_string()))
-    >>> [may_hold(grams.pack(), 2, words) for words in (["error", "step 8"], ["errors"], ["xy"])]
+    >>> [may_contain(grams.pack(), 2, words) for words in (["error", "step 8"], ["errors"], ["xy"])]
     [[False, True], [False, False], [True, True]]
     """
-    np = library("numpy")
+    np = import_optional("numpy")
     try:
         data = zstandard.ZstdDecompressor().decompress(base64.b64decode(packed))
         form, noted, n = np.frombuffer(data, "<u4", 3).tolist()
@@ -112,6 +112,6 @@ def may_hold(packed: bytes, groups: int, words: Sequence[str]) -> list[bool]:
 
 
 def _codes(word: str) -> Any:
-    np = library("numpy")
+    np = import_optional("numpy")
     data = np.frombuffer(word.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) | _FOLD
     return data[:-2] | data[1:-1] << 8 | data[2:] << 16 if len(data) > 2 else np.zeros(0, np.int64)  # noqa: PLR2004
