@@ -100,8 +100,8 @@ class Upkeep:
         await self._trim(ended)
         recorder_metrics.STORE.set(await asyncio.to_thread(self._store.used_bytes))
         recorder_metrics.BUDGET.set((await asyncio.to_thread(self._store.budget)).max_bytes or 0)
-        if kept.left:
-            _log.info("%d recordings have left: the store was over its budget", kept.left)
+        if kept.removed:
+            _log.info("%d recordings have left: the store was over its budget", kept.removed)
         if kept.over:
             await self.say_over(kept.budget)
 

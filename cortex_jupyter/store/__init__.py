@@ -1,4 +1,6 @@
-"""What every store of recordings is: the interface, its types and URLs, and what holds whichever it is.
+"""Define what every store of recordings offers: the protocol, its types, its URLs and what all stores share.
+
+The two stores are `sqlite` and `valkey`; they do not know each other. `open` opens a store from its URL.
 
 The stores themselves are `sqlite` and `valkey`, which know nothing of each other; `open` opens one from its URL.
 """

@@ -1,6 +1,6 @@
-"""When a recording is to be archived again that could not be: later each time, whichever recorder tries.
+"""When a recording that could not be archived is tried again: later each time, by any recorder.
 
-An attempt is noted before it begins, for what it fails by may be that it takes its process with it.
+An attempt is noted before it begins, because a failure may kill the process that tries.
 """
 
 from __future__ import annotations
@@ -16,48 +16,51 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.store.protocol import Store
 
-#: After the first attempt, each time twice as long, and at most, seconds.
-FIRST_S, MOST_S = 120.0, 3600.0
+#: Seconds until the second attempt. They double with each attempt, up to the maximum.
+FIRST_S, MAX_S = 120.0, 3600.0
 _NAME: Final = "archiving:"
 
 
 def attempts_setting(recording: int) -> str:
-    """Give the name of the setting in which a recording's attempts stand; it goes when it is archived, or leaves."""
+    """Return the name of the setting that holds a recording's attempts.
+
+    It is deleted when the recording is archived or leaves.
+    """
     return f"{_NAME}{recording}"
 
 
 def due_recordings(store: Store, recordings: Iterable[int], url: str) -> list[int]:
-    """Give those of some recordings that may be tried now.
+    """Return the recordings that may be tried now.
 
     Parameters
     ----------
     store : Store
     recordings : iterable of int
     url : str
-        Of the archive; an attempt with another does not count.
+        URL of the archive. Attempts with another archive do not count.
 
     Raises
     ------
     StoreError
     """
-    return [one for one in recordings if _held(store, one, url)[1] <= time.time()]
+    return [recording for recording in recordings if _attempts(store, recording, url)[1] <= time.time()]
 
 
 def note_attempt(store: Store, recording: int, url: str) -> None:
-    """Note that one is tried; where the store has no room for that it is tried all the same, for it makes room.
+    """Note an attempt. If the store is full the attempt goes ahead anyway, since archiving makes room.
 
     Raises
     ------
     StoreError
     """
-    before, _ = _held(store, recording, url)
-    until = time.time() + min(FIRST_S * 2 ** min(before, 16), MOST_S)
+    attempts, _ = _attempts(store, recording, url)
+    until = time.time() + min(FIRST_S * 2 ** min(attempts, 16), MAX_S)
     with contextlib.suppress(StoreFull):
-        store.set_setting(attempts_setting(recording), f"{before + 1} {until:.0f} {url}")
+        store.set_setting(attempts_setting(recording), f"{attempts + 1} {until:.0f} {url}")
 
 
-def _held(store: Store, recording: int, url: str) -> tuple[int, float]:
-    """Give how often it was tried, and until when it is left."""
+def _attempts(store: Store, recording: int, url: str) -> tuple[int, float]:
+    """Return the number of attempts, and the time (epoch seconds) before which no other may begin."""
     count, _, rest = store.setting(attempts_setting(recording)).partition(" ")
-    until, _, where = rest.partition(" ")
-    return (int(count), float(until)) if where == url else (0, 0.0)
+    until, _, archive = rest.partition(" ")
+    return (int(count), float(until)) if archive == url else (0, 0.0)

@@ -65,7 +65,7 @@ def test_a_task_from_the_cluster_to_the_archive(
     try:
         until(lambda: not store.unarchived(env["CORTEX_ARCHIVE"]), "and says so in the store")
         until(
-            lambda: enforce_retention(store, now=time.time() + 90 * 86400).left or store.info(info.id) is None,
+            lambda: enforce_retention(store, now=time.time() + 90 * 86400).removed or store.info(info.id) is None,
             "it may leave",
         )
         assert store.find(ref) is None

@@ -126,15 +126,15 @@ def test_a_valkey_server_is_judged_by_its_settings(valkey: Server, monkeypatch: 
     assert "appendonly everysec" in said(found, "ok") and "of 105 MB of memory" in said(found, "ok")
     for settings, doubt in (
         (("maxmemory", "0"), "no memory limit"),
-        (("maxmemory-policy", "volatile-lru"), "throws heartbeats away"),
+        (("maxmemory-policy", "volatile-lru"), "evicts heartbeats"),
         (("appendfsync", "no"), "half a minute"),
-        (("appendonly", "no"), "forgets what came after its last snapshot"),
+        (("appendonly", "no"), "loses everything since its last snapshot"),
     ):
         valkey.ask("CONFIG", "SET", *settings)
         assert doubt in said(store.judge(valkey.url, "c"), "warn")
     valkey.ask("CONFIG", "SET", "maxmemory", valkey.client().info("memory")["used_memory"] + 100_000)
     assert "of its memory limit is used" in said(store.judge(valkey.url, "c"), "warn")
-    assert "0 of 2 replicas are there" in said(store.judge(f"{valkey.url}/0?replicas=2", "c"), "bad")
+    assert "0 of 2 replicas are connected" in said(store.judge(f"{valkey.url}/0?replicas=2", "c"), "bad")
     valkey.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     assert "noeviction" in said(store.judge(valkey.url, "c"), "bad")
     valkey.ask("CONFIG", "SET", "requirepass", "hush")

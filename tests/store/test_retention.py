@@ -54,7 +54,7 @@ def test_the_longest_ended_leave_first_and_the_disk_gets_the_room(store: Any) ->
     full = store.used_bytes()
     store.set_budget(Budget(max_bytes=full - 3 * MB))
     kept = enforce_retention(store)
-    assert held(store) == {"c", "running"} and (kept.left, kept.over) == (2, 0)
+    assert held(store) == {"c", "running"} and (kept.removed, kept.over) == (2, 0)
     assert store.used_bytes() <= full - 3 * MB
     assert len(store.index(running)) == 40
     if not isinstance(store, SqliteStore):
@@ -139,8 +139,8 @@ def test_what_is_empty_and_nobody_wants_leaves(store: Any, an_hour_ago: None, mo
 
 def test_age_counts_from_the_end(store: SqliteStore) -> None:
     task(store, "one", 0.1)
-    assert enforce_retention(store, now=time.time() + 29 * 86400).left == 0
-    assert enforce_retention(store, now=time.time() + 31 * 86400).left == 1
+    assert enforce_retention(store, now=time.time() + 29 * 86400).removed == 0
+    assert enforce_retention(store, now=time.time() + 31 * 86400).removed == 1
     assert held(store) == set()
 
 
@@ -223,7 +223,7 @@ def test_a_store_of_a_version_before_goes_on(tmp_path: Path, version: int) -> No
     store = SqliteStore(path)
     assert store.complete(one).records == 2 and store.complete(one).masked == {}
     assert (
-        version > 2 or enforce_retention(store).left == 1
+        version > 2 or enforce_retention(store).removed == 1
     )  # when it ended is known of its end notice, which is of 1970
     store.close()
 

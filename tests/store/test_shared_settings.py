@@ -135,9 +135,9 @@ def test_a_folder_of_one_host_is_no_archive_of_a_shared_store(
     for url in (str(tmp_path), f"file://{tmp_path}"):
         assert command(shared, "set", f"archive={url}") == 2
         said = capsys.readouterr().err
-        assert "of this host alone" in said and "s3://" in said
+        assert "on this host only" in said and "s3://" in said
     done = record(shared, tmp_path, "--all", CORTEX_ARCHIVE=str(tmp_path))
-    assert done.returncode == 1 and "of this host alone" in done.stderr
+    assert done.returncode == 1 and "on this host only" in done.stderr
     assert shared.setting("archive") == ""
     # One that all hosts have is.
     (tmp_path / "mountinfo").write_text(f"36 27 0:42 / {tmp_path} rw shared:1 - nfs4 server:/export rw\n")

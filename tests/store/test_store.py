@@ -230,7 +230,7 @@ def test_a_page_that_is_broken(store: SqliteStore, hand: Hand) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "r.sqlite", tmp_path / "file" / "deeper" / "r.sqlite"):
-        with pytest.raises(StoreError, match="cannot be made"):
+        with pytest.raises(StoreError, match="cannot create"):
             SqliteStore(path)
 
 

@@ -104,7 +104,7 @@ def test_a_password_is_for_the_server_alone(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_server_that_is_not_fit_is_refused(server: Server, tmp_path: Path) -> None:
     server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-    with pytest.raises(StoreError, match="throws recordings away") as caught:
+    with pytest.raises(StoreError, match="evicts recordings") as caught:
         open_store(server.url)
     assert "noeviction" in caught.value.hint
     server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
@@ -549,7 +549,7 @@ def test_what_may_leave_is_looked_for_a_few_at_a_time(
     for hand in hands:
         hand.end()
         store.want(hand.id, 600)
-    monkeypatch.setattr(retention, "_SOME", 10)
+    monkeypatch.setattr(retention, "_PER_REQUEST", 10)
     looks: list[Any] = []
     left: list[int] = []
     real = store._link.call

@@ -62,8 +62,8 @@ def _kept(store: Store) -> Iterator[Finding]:
     held = store.recordings()
     text = f"{store.url}, {len(held)} recordings, {store.size() / 1e6:.1f} MB, {store.describe()}"
     yield Finding(PART, OK, text)
-    for doubt in store.health_warnings():
-        yield Finding(PART, BAD if doubt.stops else WARN, doubt.text, doubt.todo)
+    for warning in store.health_warnings():
+        yield Finding(PART, BAD if warning.stops_recording else WARN, warning.message, warning.hint)
     budget, oldest, used = store.budget(), store.oldest_removable(), store.used_bytes()
     most, days = budget.max_bytes or 0, f"{(budget.max_age_s or 0) / 86400:g} days"
     kept = f"kept: up to {most / 1e6:.0f} MB, for {days} after a task's end"

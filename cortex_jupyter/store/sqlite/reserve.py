@@ -1,4 +1,4 @@
-"""A little room beside the store, given up when the disk is full so that this can still be said in the store."""
+"""A reserve of disk space beside the store, given up when the disk is full so that the store can still record that."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Bytes that are kept, and as many again that must be free before recording goes on: what was just given up is no room.
-#: Enough for a checkpoint of the whole write-ahead log (4 MB), which then has room within itself for what is to be said.
+#: Size of the reserve in bytes. As many again must be free before recording continues, since space that was just given
+#: up does not count. It suffices for a checkpoint of the whole write-ahead log (4 MB), after which notices fit into
+#: the log.
 SIZE: Final = 8 << 20
 
 
@@ -26,7 +27,7 @@ class Reserve:
         self._path, self._size = path, size
 
     def keep(self) -> bool:
-        """Take the room where it is not taken; tell whether it is."""
+        """Create the reserve if it does not exist; return whether it exists."""
         try:
             if self._path.exists() and self._path.stat().st_size == self._size:
                 return True
@@ -40,6 +41,6 @@ class Reserve:
         return True
 
     def release(self) -> None:
-        """Give it up."""
+        """Give the space back to the disk."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How recordings leave a SQLite store: in small transactions, so that nobody waits for it."""
+"""How recordings leave a SQLite store: in small transactions, so that no other writer waits long."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Lease
     from cortex_jupyter.store.sqlite.connections import Connections
 
-#: Entries that are deleted, and pages that are given back, in one transaction.
+#: Entries deleted, and pages returned to the disk, in one transaction.
 _ENTRIES: Final = 50
 _PAGES: Final = 256
-#: What may leave: complete, read by nobody and, where there is an archive, in it.
+#: A recording may leave if it is complete, unread and, if an archive is set, in that archive.
 _SET: Final = "(SELECT value FROM setting WHERE key='archive')"
 _ARCHIVED: Final = "EXISTS (SELECT 1 FROM setting WHERE key='archived:' || recording.id AND value="
 _FREE: Final = f"done=1 AND wanted < ? AND (ifnull({_SET}, '') = '' OR {_ARCHIVED}{_SET}))"
-#: What holds nothing, and nobody has opened or wanted since a time, which an id may be older than.
+#: An empty recording that was not opened or wanted since a time; `id < ?` means that it was created before it.
 _EMPTY: Final = (
     "done=0 AND wanted < ? AND id < ? AND (last_seq=0 OR kind NOT IN ('job', 'pod'))"
     " AND NOT EXISTS (SELECT 1 FROM source WHERE source.recording=recording.id)"
@@ -37,23 +37,23 @@ _EMPTY: Final = (
 
 
 class Retention:
-    """The part of `SqliteStore` that deletes; `Store` says what each method does."""
+    """The part of `SqliteStore` for settings, sizes and deletion; `Store` documents each method."""
 
     _file: Connections
     holders: Callable[[Iterable[int]], dict[int, str]]
 
     def budget(self) -> Budget:
-        return self._set().over(default_budget(self._file.path))
+        return self._set_budget().over(default_budget(self._file.path))
 
     def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
-        held = self._set()
-        wish = held.over(budget) if weak else budget.over(held)
-        if rows := wish.settings(held):
+        current = self._set_budget()
+        requested = current.over(budget) if weak else budget.over(current)
+        if rows := requested.settings(current):
             with self._file.writing() as db:
                 db.executemany("INSERT OR REPLACE INTO setting VALUES (?,?)", rows.items())
 
-    def _set(self) -> Budget:
-        return Budget.kept(self.settings(one.name for one in fields(Budget)))
+    def _set_budget(self) -> Budget:
+        return Budget.kept(self.settings(field.name for field in fields(Budget)))
 
     def setting(self, name: str) -> str:
         with self._file.reading() as db:
@@ -92,7 +92,7 @@ class Retention:
             return int(db.execute(query, (recording,)).fetchone()[0])
 
     def bytes_to_free(self) -> int:
-        return 0  # a full disk is waited for: what fills it is seldom a recording
+        return 0  # recorders wait while the disk is full: usually something else fills it
 
     def trim(self, lease: Lease, gap: Entry, remains: bytes) -> bool:
         ends = "SELECT 1 FROM entry, recording WHERE id=entry.recording AND entry.recording=? AND seq+n-1=? AND done=0"
@@ -118,11 +118,11 @@ class Retention:
 
     def forget(self, recording: int) -> bool:
         with self._file.writing() as db:
-            # Looked at again: a reader may have come meanwhile.
+            # Checked again, since a reader may have come meanwhile.
             query = f"DELETE FROM recording WHERE id=? AND {_FREE}"  # noqa: S608
             if not db.execute(query, (recording, time.time())).rowcount:
                 return False
-            _leaves(db, recording)
+            _mark_deleted(db, recording)
         return True
 
     def forget_empty(self, seconds: float) -> int:
@@ -130,17 +130,17 @@ class Retention:
         with self._file.reading() as db:
             rows = db.execute(f"SELECT id, owner FROM recording WHERE {_EMPTY}", since).fetchall()  # noqa: S608
         holders = self.holders(id_ for id_, _ in rows) if rows else {}
-        left = 0
+        removed = 0
         for id_, owner in rows:
             if holders.get(id_):
                 continue
             with self._file.writing() as db:
-                # Looked at again: somebody may have opened or taken it meanwhile.
+                # Checked again, since it may have been opened or leased meanwhile.
                 query = f"DELETE FROM recording WHERE id=? AND owner IS ? AND {_EMPTY}"  # noqa: S608
                 if db.execute(query, (id_, owner, *since)).rowcount:
-                    _leaves(db, id_)
-                    left += 1
-        return left
+                    _mark_deleted(db, id_)
+                    removed += 1
+        return removed
 
     def sweep(self) -> bool:
         with self._file.reading() as db:
@@ -158,16 +158,16 @@ class Retention:
         return False
 
     def _delete(self, recording: int) -> bool:
-        some = "SELECT rowid FROM entry WHERE recording=? ORDER BY seq LIMIT ?"
+        rows = "SELECT rowid FROM entry WHERE recording=? ORDER BY seq LIMIT ?"
         with self._file.writing() as db:
-            gone = db.execute(f"DELETE FROM entry WHERE rowid IN ({some})", (recording, _ENTRIES)).rowcount  # noqa: S608
-            if not gone:
+            deleted = db.execute(f"DELETE FROM entry WHERE rowid IN ({rows})", (recording, _ENTRIES)).rowcount  # noqa: S608
+            if not deleted:
                 db.execute("DELETE FROM leaving WHERE recording=?", (recording,))
         return True
 
 
-def _leaves(db: sqlite3.Connection, recording: int) -> None:
-    """Have what is left of a recording that is known no more deleted by `sweep`."""
+def _mark_deleted(db: sqlite3.Connection, recording: int) -> None:
+    """Mark the lines of a removed recording for deletion by `sweep`."""
     db.execute("INSERT INTO leaving VALUES (?)", (recording,))
     db.execute("DELETE FROM source WHERE recording=?", (recording,))
     db.execute("DELETE FROM setting WHERE key IN (?,?)", (f"archived:{recording}", attempts_setting(recording)))

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 _INFO: Final = (
     "recording.id, namespace, kind, name, uid, recording.cluster, state, message, reason, exit_code, started, finished, done, "
-    # What a recorder said holds while it lives.
+    # `caught_up` counts only while the recorder that set it lives.
     "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq, clock_ms, masked, epochs"
 )
 
 
 class SqliteStore(Entries, Leases, Retention, Store):
-    """A store in one file; see `store.Store` for what each method does."""
+    """A store in one file; `Store` documents each method."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -59,9 +59,9 @@ class SqliteStore(Entries, Leases, Retention, Store):
         with self._file.reading() as db:
             row = db.execute(query.replace("id FROM", f"id, {known} FROM"), key).fetchone()
         if row and not row[1]:
-            with contextlib.suppress(StoreError):  # it can be read also where nothing can be written
-                self.want(row[0], 0)  # it is asked for: else it might leave before it is wanted, see `abandon`
-                # It may just have left.
+            with contextlib.suppress(StoreError):  # a read-only store can still be read
+                self.want(row[0], 0)  # keeps an empty recording from `forget_empty` until it is wanted
+                # It may have been removed just now.
                 row = (row[0], 1) if self.info(row[0]) is not None else None
         if row:
             return int(row[0])
@@ -77,12 +77,12 @@ class SqliteStore(Entries, Leases, Retention, Store):
         for column, value in (("kind", ref.kind), ("cluster", cluster)):
             if value:
                 where, values = f"{where} AND {column}=?", [*values, value]
-        found = self._infos(f"WHERE {where} ORDER BY kind != 'job', id DESC LIMIT 1", values)
-        return found[0] if found else None
+        infos = self._infos(f"WHERE {where} ORDER BY kind != 'job', id DESC LIMIT 1", values)
+        return infos[0] if infos else None
 
     def info(self, recording: int) -> RecordingInfo | None:
-        found = self._infos("WHERE id=?", [recording])
-        return found[0] if found else None
+        infos = self._infos("WHERE id=?", [recording])
+        return infos[0] if infos else None
 
     def recordings(self, namespace: str = "") -> list[RecordingInfo]:
         where, values = ("WHERE namespace=? ", [namespace]) if namespace else ("", [])
@@ -128,7 +128,7 @@ class SqliteStore(Entries, Leases, Retention, Store):
 
 
 def _rows(db: sqlite3.Connection, recordings: AbstractSet[int]) -> dict[int, Any]:
-    """Give what tells that a recording has changed."""
+    """Return rows that differ when a recording has changed."""
     query = f"SELECT {_INFO} FROM recording WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
     return {row[0]: row for row in db.execute(query, (orjson.dumps([*recordings]).decode(),))} if recordings else {}
 
