@@ -1,4 +1,4 @@
-"""One archived recording, read as a store reads one of its own: by number, by time, by entry."""
+"""One archived recording, read like one in a store: by number, by time, by entry."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.archive.file import ParquetFile
 
-#: Row groups that are kept decoded: neighbours of what is read are read next.
-_KEPT: Final = 4
+#: Number of decoded row groups in memory, since readers usually read neighbours next.
+_CACHED_GROUPS: Final = 4
 _COLUMNS: Final = ("time", "seq", "stream", "text", "source")
 
 
 def too_new(place: str, version: int) -> ArchiveTooNew:
-    """Give what to say of an archive in a layout that is not known here."""
+    """Return the error for an archive of a newer layout."""
     return ArchiveTooNew(f"{place} was written by a newer version of cortex-jupyter (layout {version}, here {layout.VERSION})")  # fmt: skip
 
 
@@ -41,7 +41,7 @@ class ArchivedRecording:
     ----------
     file : ParquetFile
     about : dict, optional
-        What the manifest says; else the file's own metadata is read when it is needed.
+        Content of the manifest. Without it the file's own metadata is read when needed.
     """
 
     def __init__(self, file: ParquetFile, about: dict[str, Any] | None = None) -> None:
@@ -57,7 +57,7 @@ class ArchivedRecording:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What the store knew.
+        """What the store knew about the recording.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class ArchivedRecording:
         try:
             doc: dict[str, Any] = orjson.loads(self.metadata[layout.ABOUT])
         except (KeyError, orjson.JSONDecodeError) as error:
-            raise ArchiveDamaged(f"{self.file.path} is no archive of a task", "`cortex_jupyter.open` reads any file of logs") from error  # fmt: skip
+            raise ArchiveDamaged(f"{self.file.path} is not an archived task", "`cortex_jupyter.open` reads any file of logs") from error  # fmt: skip
         if doc["version"] > layout.VERSION:
             raise too_new(self.file.path, doc["version"])
         statement = orjson.loads(self.metadata[layout.STATEMENT])
@@ -78,7 +78,7 @@ class ArchivedRecording:
 
     @cached_property
     def info(self) -> RecordingInfo:
-        """What is known of the recording as a whole."""
+        """What is known about the recording as a whole."""
         doc = self.about
         ref = TaskRef(**doc["ref"])
         names = ("uid", "cluster", "state", "message", "reason", "exit_code", "started", "finished")
@@ -97,20 +97,25 @@ class ArchivedRecording:
     def complete(self) -> Completeness:
         """The completeness statement."""
         doc = self.about
-        said = doc["complete"]
+        statement = doc["complete"]
         return Completeness(
-            said["records"], doc["first"], doc["last"], said["gaps"], said["sources"], said.get("masked", {})
+            statement["records"],
+            doc["first"],
+            doc["last"],
+            statement["gaps"],
+            statement["sources"],
+            statement.get("masked", {}),
         )
 
     @cached_property
     def sources(self) -> dict[int, Source]:
         """The sources by id."""
         doc = orjson.loads(self.metadata[layout.ABOUT])
-        return {one.pop("id"): Source(**one) for one in doc["sources"]}
+        return {source.pop("id"): Source(**source) for source in doc["sources"]}
 
     @cached_property
-    def ordered(self) -> bool:
-        """Whether the rows stand in the order of reading."""
+    def is_ordered(self) -> bool:
+        """Whether the rows are in reading order."""
         return bool(orjson.loads(self.metadata[layout.ABOUT])["ordered"])
 
     @cached_property
@@ -126,7 +131,7 @@ class ArchivedRecording:
         both: list[tuple[int, layout.Block | Entry]] = [(b.seq, b) for b in self._blocks]
         both += [(e.seq, replace(e, epochs=self.info.epochs)) for e in self._notices]
         both.sort(key=lambda item: item[0])
-        # Numbers have no holes: a notice that stands for lines that have left, or were lost, has those up to the next.
+        # Numbers have no holes, so a notice in place of trimmed or lost lines has all numbers up to the next item.
         for (seq, item), (following, _) in pairwise(both):
             if isinstance(item, Entry):
                 item.n = following - seq
@@ -163,24 +168,24 @@ class ArchivedRecording:
                 return
 
     def groups(self, since: int | None, until: int | None, words: Sequence[Sequence[str]] = ()) -> list[int]:
-        """Give the row groups that may hold lines of a window of time with one word, in any case, of each of some sets."""
+        """Return the row groups that may hold lines of a window with at least one word, ignoring case, of each set."""
         low = -(1 << 63) if since is None else since
         high = 1 << 63 if until is None else until
         found = [i for i, held in enumerate(self.file.statistics("time")) if held is None or (held[1] >= low and held[0] <= high)]  # fmt: skip
-        packed = self.metadata.get(layout.TRIGRAMS)  # files of earlier versions have none
+        packed = self.metadata.get(layout.TRIGRAMS)  # earlier versions wrote none
         if words and packed is not None:
-            for each in words:
-                may = may_contain(packed, self.file.metadata.num_row_groups, each)
+            for alternatives in words:
+                may = may_contain(packed, self.file.metadata.num_row_groups, alternatives)
                 found = [i for i in found if may[i]]
         return found
 
     def lacking(self, words: Sequence[Sequence[str]]) -> set[int]:
-        """Give the first numbers of those batches of `index` of which no line can have one word of each of some sets."""
+        """Return the first numbers of the batches in `index` without any line that has a word of each set."""
         may = set(self.groups(None, None, words))
         return {b.seq for b in self._blocks if may.isdisjoint(range(b.first, b.last + 1))}
 
     def _entry(self, block: layout.Block) -> Entry:
-        """Make the batch of a block: the lines with its numbers, in their order."""
+        """Return the batch of a block: the lines with its numbers, in this order."""
         pa, np = import_optional("pyarrow"), import_optional("numpy")
         parts = []
         for group in range(block.first, block.last + 1):
@@ -198,7 +203,7 @@ class ArchivedRecording:
         return Entry(block.seq, block.n, "log", block.t_min, block.t_max, data, self.info.epochs)
 
     def _group(self, group: int) -> tuple[Any, Any]:
-        """Give a row group in order of number, and its numbers."""
+        """Return a row group sorted by number, and its numbers."""
         with self._lock:
             found = self._groups.get(group)
             if found is None:
@@ -208,7 +213,7 @@ class ArchivedRecording:
                     table = table.sort_by("seq")
                     seqs = table["seq"].combine_chunks().to_numpy()
                 found = self._groups[group] = (table, seqs)
-                if len(self._groups) > _KEPT:
+                if len(self._groups) > _CACHED_GROUPS:
                     self._groups.popitem(last=False)
             self._groups.move_to_end(group)
             return found

@@ -1,4 +1,4 @@
-"""An archive with the face of a store: pages, streams, downloads and frames read it without knowing which it is."""
+"""An archive with the interface of a store, so that pages, streams, downloads and frames read both in the same way."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _log = logging.getLogger(__name__)
 
 
 class RecordingLookup(Protocol):
-    """Where archived recordings are looked up: a catalog, or the one that a file is."""
+    """Looks up archived recordings: a catalog, or a single file."""
 
     def all(self, namespace: str = "") -> list[ArchivedRecording]:
-        """Give all, newest first."""
+        """Return all recordings, newest first."""
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> ArchivedRecording | None:
-        """Give the newest of a task."""
+        """Return the newest recording of a task."""
 
     def by_id(self, recording: int) -> ArchivedRecording | None:
-        """Give one."""
+        """Return one recording."""
 
 
 class SingleFile:
-    """The one recording that a file is.
+    """The one recording in a file.
 
     Parameters
     ----------
@@ -58,26 +58,27 @@ class SingleFile:
         return cls(ArchivedRecording(ParquetFile(*ObjectStore.beside(url))))
 
     def all(self, namespace: str = "") -> list[ArchivedRecording]:
-        """Give it, where it is of that namespace."""
+        """Return the recording if it is of that namespace."""
         return [self._held] if namespace in ("", self._held.info.ref.namespace) else []
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> ArchivedRecording | None:  # noqa: ARG002 - it is of no cluster
-        """Give it, where it is that task's."""
+        """Return the recording if it is of that task."""
         return self._held if ref.name == self._held.info.ref.name else None
 
     def by_id(self, recording: int) -> ArchivedRecording | None:
-        """Give it, where it is that recording."""
+        """Return the recording if it has that id."""
         return self._held if recording == self._held.info.id else None
 
 
 class ArchiveStore(Readable):
-    """What is archived, for readers; see `store.Readable`.
+    """An archive for readers; `store.Readable` documents each method.
 
     Parameters
     ----------
     url : str
     tasks : RecordingLookup, optional
-        Else the catalog at the URL; opened when it is first asked, so that who needs no archive is not held up by one.
+        Default: the catalog at the URL. It is opened at first use, so that a process that never uses the archive does
+        not wait for it.
     """
 
     def __init__(self, url: str, tasks: RecordingLookup | None = None) -> None:
@@ -86,7 +87,7 @@ class ArchiveStore(Readable):
 
     @property
     def tasks(self) -> RecordingLookup:
-        """Where it looks.
+        """Where recordings are looked up.
 
         Raises
         ------
@@ -100,28 +101,28 @@ class ArchiveStore(Readable):
         return self._tasks
 
     def archived(self, recording: int) -> ArchivedRecording:
-        """Give an archived recording.
+        """Return an archived recording.
 
         Raises
         ------
         CursorNotHeld
-            There is none of that id.
+            The archive has no recording with that id.
         """
-        found = self.tasks.by_id(recording)
-        if found is None:
+        archived = self.tasks.by_id(recording)
+        if archived is None:
             raise CursorNotHeld("this recording is no longer archived", NOT_HELD_HINT)
-        return found
+        return archived
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:  # noqa: D102
-        found = self.tasks.find(ref, cluster)
-        return None if found is None else found.info
+        archived = self.tasks.find(ref, cluster)
+        return None if archived is None else archived.info
 
     def info(self, recording: int) -> RecordingInfo | None:  # noqa: D102
-        found = self.tasks.by_id(recording)
-        return None if found is None else found.info
+        archived = self.tasks.by_id(recording)
+        return None if archived is None else archived.info
 
     def recordings(self, namespace: str = "") -> list[RecordingInfo]:  # noqa: D102
-        return [held.info for held in self.tasks.all(namespace)]
+        return [archived.info for archived in self.tasks.all(namespace)]
 
     def want(self, recording: int, seconds: float) -> None:  # noqa: D102 - nothing leaves an archive by itself
         pass
@@ -147,26 +148,26 @@ class ArchiveStore(Readable):
 
 
 def select_archive(store: Store, url: str | None = None) -> ArchiveStore | None:
-    """Return the archive of a store: what is set now holds for all who use the store, its recorder among them.
+    """Return the archive of a store; a given one is set for all users of the store, its recorders included.
 
-    In a store that others share it is an administrator's to set: another one is then where this process reads, no more.
+    In a shared store only an administrator sets it. Then this process reads from `url`, and nothing else changes.
 
     Parameters
     ----------
     store : Store
     url : str, optional
-        Else `CORTEX_ARCHIVE`, else what was set before. An empty string means none from now on.
+        Default: `CORTEX_ARCHIVE`, else what is already set. An empty string removes the setting.
     """
     url = os.environ.get("CORTEX_ARCHIVE") if url is None else url
-    held = store.setting("archive")
-    url = held if url is None else absolute_archive(url)
-    if url != held and is_shared(store.url):
+    current = store.setting("archive")
+    url = current if url is None else absolute_archive(url)
+    if url != current and is_shared(store.url):
         _log.warning(
-            "this process reads archived tasks from %s; recorders of %s write to %s. An administrator sets that: cortex-jupyter store set archive=%s",
-            url or "nowhere", store.url, held or "nowhere", url,
+            "this process reads archived tasks from %s; recorders of %s write to %s. Only an administrator can change that: cortex-jupyter store set archive=%s",
+            url or "nowhere", store.url, current or "nowhere", url,
         )  # fmt: skip
-    elif url != held:
-        with contextlib.suppress(StoreError):  # where nothing can be written, reading goes on
+    elif url != current:
+        with contextlib.suppress(StoreError):  # a read-only store can still be read
             store.set_setting("archive", url)
     return ArchiveStore(url) if url else None
 
@@ -192,7 +193,7 @@ def nearest(store: Readable, archive: Readable | None, recording: int) -> Readab
 
 @contextlib.contextmanager
 def open_readable(url: str) -> Iterator[Readable]:
-    """Open what a reader's `store.url` names, in another process: a store or an archive.
+    """Open the store or archive of a reader's `store.url`, in another process.
 
     Raises
     ------

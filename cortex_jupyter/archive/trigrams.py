@@ -1,8 +1,9 @@
-"""Which row groups cannot hold a word: every three bytes in a row that occur in the texts of each, in a few kilobytes.
+"""A trigram index: which three bytes in a row occur in the texts of each row group, in a few kilobytes.
 
-A log has few of them, whatever its length: 7 000 in a million lines of five programs, which are 2 kB in all. So words
-that no line has (an error's name, a typing mistake) are answered from the footer, and a rare one from a few row groups;
-digits and random letters are in all of them. Case is left out, so that patterns that ignore it are served too.
+A log has few distinct trigrams, whatever its length: 7 000 in a million lines of five programs, which take 2 kB. So
+the footer alone shows that no line contains a word (an error's name, a typing mistake), and for a rare word only a
+few row groups are read. Digits and random letters occur in all of them. Case is ignored, so that the index also
+serves patterns that ignore it.
 """
 
 from __future__ import annotations
@@ -18,35 +19,36 @@ from cortex_jupyter.errors import ArchiveDamaged
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: The form of what `pack` writes; of another one nothing is known here.
-_FORM: Final = 1
-#: Sets bit 5: small and capital letters of ASCII are one then (and some signs too, which only makes it less exact).
+#: Version of what `pack` writes. An index of another version is ignored.
+_VERSION: Final = 1
+#: Bit 5, which distinguishes small from capital ASCII letters, is always set. This also joins some signs, which only
+#: makes the index less exact.
 _FOLD: Final = 0x20
-#: More than that is too much to say of one row group, and then nothing is said; no gram has this code, for all have bit 5.
-_MOST: Final = 65_536
+#: A row group with more trigrams is marked as containing anything. No trigram has the code 0, since all have bit 5.
+_MAX_TRIGRAMS: Final = 65_536
 _ANYTHING: Final = 0
-#: Bytes for a row group, of which the footer has about 2 kB without it.
-_LARGEST: Final = 8192
-#: Bytes that are looked at in one go: they and what is made of them stay in the processor's cache.
+#: Maximum bytes per row group; without the index the footer has about 2 kB for each.
+_MAX_BYTES_PER_GROUP: Final = 8192
+#: Bytes processed at once: they and the intermediate results stay in the processor's cache.
 _STEP: Final = 1 << 16
 
 
 class TrigramIndexBuilder:
-    """Collects the grams of row groups, one after the other."""
+    """Collects the trigrams of row groups, one after the other."""
 
     def __init__(self) -> None:
         self._seen = import_optional("numpy").zeros(1 << 24, bool)
         self._groups: list[Any] = []
 
     def add(self, text: Any) -> None:
-        """Note those of a row group's texts, a LargeStringArray; also those that go from one text into the next."""
+        """Add the trigrams of a row group's texts, a LargeStringArray; also those across the border of two texts."""
         np = import_optional("numpy")
         _, offsets, values = text.buffers()
         low, high = np.frombuffer(offsets, np.int64)[[text.offset, text.offset + len(text)]].tolist()
         data = np.frombuffer(values, np.uint8)[low:high] if high > low else np.zeros(0, np.uint8)
         places = np.empty(_STEP // 4 + 1, np.intp)
         for start in range(0, len(data), _STEP):
-            # Four bytes at each place, of which three count: the last of a piece are the first of the next.
+            # Read four bytes at each position and keep three of them. Pieces overlap by two bytes.
             part = np.zeros(min(_STEP + 2, len(data) - start) + 1, np.uint8)
             np.bitwise_or(data[start : start + _STEP + 2], _FOLD, out=part[:-1])
             for shift in range(min(4, len(part) - 3)):
@@ -54,28 +56,28 @@ class TrigramIndexBuilder:
                 self._seen[np.bitwise_and(four, 0xFFFFFF, out=places[: len(four)], casting="unsafe")] = True
         found = np.flatnonzero(self._seen)
         self._seen[found] = False
-        self._groups.append(found if len(found) <= _MOST else np.array([_ANYTHING]))
+        self._groups.append(found if len(found) <= _MAX_TRIGRAMS else np.array([_ANYTHING]))
 
     def pack(self) -> bytes | None:
-        """Give all as text, because Parquet's metadata is text; None where that would not be small beside the rest of it."""
+        """Return the index as text, as Parquet's metadata requires; None if it would dominate the metadata."""
         np = import_optional("numpy")
         known = np.unique(np.concatenate(self._groups)) if self._groups else np.zeros(0, np.int64)
         held = [np.packbits(np.isin(known, group, assume_unique=True)) for group in self._groups]
-        head = np.array([_FORM, len(self._groups), len(known)], "<u4").tobytes()
+        head = np.array([_VERSION, len(self._groups), len(known)], "<u4").tobytes()
         body = np.diff(known, prepend=0).astype("<u4").tobytes() + b"".join(bits.tobytes() for bits in held)
         packed = base64.b64encode(zstandard.ZstdCompressor(level=6).compress(head + body))
-        return packed if len(packed) <= _LARGEST * (len(self._groups) + 1) else None
+        return packed if len(packed) <= _MAX_BYTES_PER_GROUP * (len(self._groups) + 1) else None
 
 
 def may_contain(packed: bytes, groups: int, words: Sequence[str]) -> list[bool]:
-    """Tell which row groups may hold one of some words, in any case.
+    """Return which row groups may contain one of some words, ignoring case.
 
     Parameters
     ----------
     packed : bytes
-        What `TrigramIndexBuilder.pack` gave.
+        Result of `TrigramIndexBuilder.pack`.
     groups : int
-        How many row groups there are.
+        The file's number of row groups.
     words : sequence of str
 
     Raises
@@ -94,13 +96,13 @@ def may_contain(packed: bytes, groups: int, words: Sequence[str]) -> list[bool]:
     np = import_optional("numpy")
     try:
         data = zstandard.ZstdDecompressor().decompress(base64.b64decode(packed))
-        form, noted, n = np.frombuffer(data, "<u4", 3).tolist()
-        if (form, noted) != (_FORM, groups):
+        version, indexed, n = np.frombuffer(data, "<u4", 3).tolist()
+        if (version, indexed) != (_VERSION, groups):
             return [True] * groups
         known, row = np.cumsum(np.frombuffer(data[12:], "<u4", n).astype(np.int64)), -(-n // 8)
         bits = np.frombuffer(data[12 + 4 * n :], np.uint8, groups * row).reshape(groups, row)
     except (ValueError, zstandard.ZstdError) as error:
-        raise ArchiveDamaged(f"the metadata of an archive is damaged: {error}") from error
+        raise ArchiveDamaged(f"the metadata of an archived file are damaged: {error}") from error
     held = np.unpackbits(bits, axis=1, count=n).astype(bool)
     found = held[:, known == _ANYTHING].any(axis=1)
     for word in words:

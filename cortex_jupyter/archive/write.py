@@ -1,4 +1,4 @@
-"""A recording to a Parquet file, row group by row group: neither memory nor a disk has to hold all of it."""
+"""Write a recording to a Parquet file, row group by row group: neither memory nor a disk has to hold all of it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Entry, Source
     from cortex_jupyter.store import Completeness, Readable, RecordingInfo
 
-#: The bytes after a footer: its length and "PAR1" (https://parquet.apache.org/docs/file-format/).
+#: Bytes after a footer: its length and "PAR1" (https://parquet.apache.org/docs/file-format/).
 TAIL: Final = 8
 
 
 @dataclass(slots=True)
 class FileMetadata:
-    """What stands in a file beside its rows.
+    """What a file holds beside its rows.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ class FileMetadata:
     notices : list of Entry
     blocks : list of Block
     more : dict
-        What else the statement in the file is to say.
+        Further fields of the statement in the file.
     growing : bool
-        Nothing but `info` is known before the last row has come.
+        Everything but `info` is unknown until the last row has come.
     """
 
     info: RecordingInfo
@@ -53,13 +53,13 @@ class FileMetadata:
     growing: bool = False
 
     @classmethod
-    def of(cls, store: Readable, recording: int) -> FileMetadata:
-        """Read it from a store.
+    def from_store(cls, store: Readable, recording: int) -> FileMetadata:
+        """Read the metadata of a recording from a store.
 
         Raises
         ------
         CursorNotHeld
-            The recording has left it.
+            The recording has left the store.
         """
         info = store.info(recording)
         if info is None:
@@ -71,7 +71,7 @@ class FileMetadata:
 
     @property
     def statement(self) -> dict[str, Any]:
-        """The completeness statement as it stands in the file."""
+        """The completeness statement in the form that the file holds."""
         complete = self.complete
         return {
             "records": complete.records, "from": _time(complete.first), "to": _time(complete.last),
@@ -79,7 +79,7 @@ class FileMetadata:
         } | ({"masked": complete.masked} if complete.masked else {}) | self.more  # fmt: skip
 
     def metadata(self, *, sorted_: bool) -> dict[bytes, bytes]:
-        """Give what else stands in the metadata of a file that holds all lines."""
+        """Return the other metadata of a file that holds all lines."""
         complete = self.complete
         about = asdict(self.info) | {
             "version": layout.VERSION, "ordered": sorted_, "first": complete.first, "last": complete.last,
@@ -99,9 +99,9 @@ class WrittenFile:
     Parameters
     ----------
     rows, size, footer : int
-        `footer`: bytes from the footer's first to the file's last.
+        `footer` counts the bytes from the footer's first to the file's last.
     levels : dict
-        How many lines have each level; "" for none.
+        Number of lines by level; "" for none.
     """
 
     rows: int
@@ -111,20 +111,20 @@ class WrittenFile:
 
 
 class ParquetEncoder:
-    """A file while it is written: its bytes, as they come.
+    """Encodes a recording as a Parquet file, and yields its bytes in parts.
 
     Parameters
     ----------
     pieces : iterable of (pyarrow.Table, bool)
-        Rows in the order of reading, as the columns of `layout.schema`, as `ordered` gives them.
+        Rows in reading order with the columns of `layout.schema`, as `sort_pieces` yields them.
     about : FileMetadata
     progress : callable, optional
-        Called with the number of rows of each piece.
+        Called with the number of rows of each row group.
 
     Attributes
     ----------
     written : WrittenFile or None
-        None before the last byte has come.
+        None until the last part was yielded.
     """
 
     def __init__(
@@ -142,51 +142,51 @@ class ParquetEncoder:
             part = sink.take()
             size += len(part)
             yield part
-        footer = int.from_bytes(part[-TAIL:-4], "little") + TAIL  # the last part has it whole
+        footer = int.from_bytes(part[-TAIL:-4], "little") + TAIL  # the last part holds all of the footer
         self.written = WrittenFile(self._rows, size, footer, dict(self._levels))
 
     def _write(self, sink: _Sink) -> Iterator[None]:
-        """Write to a sink; gives something whenever that holds more, the last time the footer."""
+        """Write to a sink, and yield whenever it holds more. The last part holds the footer."""
         pa, pq, about = import_optional("pyarrow"), import_optional("pyarrow.parquet"), self._about
-        most, sure = layout.group_rows(about.complete.records), True
+        group_rows, is_ordered = layout.group_rows(about.complete.records), True
         waiting: list[Any] = []
         target = layout.schema()
         if not about.growing:
             target = target.with_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
-        with pq.ParquetWriter(sink, target, **layout.options()) as writer:
+        with pq.ParquetWriter(sink, target, **layout.writer_options()) as writer:
             for table, certain in self._pieces:
-                sure = sure and certain
+                is_ordered = is_ordered and certain
                 waiting.append(table)
-                while sum(map(len, waiting)) >= most:
+                while sum(map(len, waiting)) >= group_rows:
                     whole = pa.concat_tables(waiting)
-                    self._group(writer, whole.slice(0, most), most)
-                    waiting = [whole.slice(most)]
+                    self._group(writer, whole.slice(0, group_rows), group_rows)
+                    waiting = [whole.slice(group_rows)]
                     yield
             if sum(map(len, waiting)):
-                self._group(writer, pa.concat_tables(waiting), most)
-            if self._rows == about.complete.records:  # what a filter has left is no archive
-                writer.add_key_value_metadata(about.metadata(sorted_=sure))
+                self._group(writer, pa.concat_tables(waiting), group_rows)
+            if self._rows == about.complete.records:  # a filtered file is no archive
+                writer.add_key_value_metadata(about.metadata(sorted_=is_ordered))
                 if (packed := self._grams.pack()) is not None:
                     writer.add_key_value_metadata({layout.TRIGRAMS: packed})
                 if about.growing:
                     writer.add_key_value_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
         yield
 
-    def _group(self, writer: Any, table: Any, most: int) -> None:
+    def _group(self, writer: Any, table: Any, group_rows: int) -> None:
         whole = table.combine_chunks()
-        writer.write_table(whole, row_group_size=most)
+        writer.write_table(whole, row_group_size=group_rows)
         if self._about.blocks:
-            _note(self._about.blocks, whole["seq"], self._groups)
+            _add_group(self._about.blocks, whole["seq"], self._groups)
         self._grams.add(whole["text"].chunk(0))
         counts = whole["level"].value_counts().to_pylist()
-        self._levels.update({one["values"] or "": one["counts"] for one in counts})
+        self._levels.update({row["values"] or "": row["counts"] for row in counts})
         self._rows += len(table)
         self._groups += 1
         self._progress(len(table))
 
 
 class _Sink(io.RawIOBase):
-    """What was written since it was taken the last time."""
+    """Collects written bytes until they are taken."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -212,14 +212,14 @@ def write_file(
             file.write(part)
 
 
-def _note(blocks: list[layout.Block], seqs: Any, group: int) -> None:
-    """Note in the index that a row group holds these numbers."""
+def _add_group(blocks: list[layout.Block], seqs: Any, group: int) -> None:
+    """Record in the index that a row group holds these numbers."""
     np = import_optional("numpy")
     starts = np.array([b.seq for b in blocks])
-    held = np.zeros(len(blocks) + 1, bool)
-    held[np.searchsorted(starts, seqs.to_numpy(), "right")] = True
-    for place in (np.flatnonzero(held) - 1).tolist():
-        block = blocks[place]
+    is_held = np.zeros(len(blocks) + 1, bool)
+    is_held[np.searchsorted(starts, seqs.to_numpy(), "right")] = True
+    for position in (np.flatnonzero(is_held) - 1).tolist():
+        block = blocks[position]
         block.first, block.last = min(block.first, group), max(block.last, group)
 
 

@@ -74,7 +74,7 @@ def _one(store: Store, catalog: Catalog, recording: int, url: str, *, again: boo
             note_attempt(store, recording, url)
         with tracing.span("cortex.archive.task", known, carrier=tracing.carrier()) as span:
             with progress(f"archiving {info.ref.key}", lines) as bar:
-                held = catalog.put(store, recording, _rows, bar.update, again=again)
+                held = catalog.put(store, recording, _rows, bar.update, overwrite=again)
             span.set({"cortex.archive.bytes": held.file.size})
             store.mark_archived(recording, url)
     except CursorNotHeld:

@@ -39,7 +39,7 @@ def lazy(store: Readable, recording: int, query: LogQuery) -> Any:
     MissingExtra
         There is no polars.
     """
-    if isinstance(store, ArchiveStore) and (held := store.archived(recording)).ordered and everything(query):
+    if isinstance(store, ArchiveStore) and (held := store.archived(recording)).is_ordered and everything(query):
         return _scanned(held)
     return _by_pieces(store, recording, query)
 

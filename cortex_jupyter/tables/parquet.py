@@ -60,7 +60,7 @@ def to_parquet(
         if archived is not None:
             shutil.copyfile(archived, temporary)
             return
-        about = FileMetadata.of(store, recording)
+        about = FileMetadata.from_store(store, recording)
         about.more = {"query": dict(query.raw)}
         if not with_events:
             about.notices = [entry for entry in about.notices if not entry.is_kubernetes_event]

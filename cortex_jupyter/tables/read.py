@@ -165,9 +165,9 @@ def stored_pieces(
         yield stored(store, recording, query, progress), True
     elif isinstance(store, ArchiveStore):
         held = store.archived(recording)
-        for piece in held.file.pieces(row_groups(held, query), layout.schema().names):
+        for piece in held.file.iter_groups(row_groups(held, query), layout.schema().names):
             progress(len(piece))
-            yield select(piece, query), held.ordered
+            yield select(piece, query), held.is_ordered
     else:
         yield from sort_pieces(pieces(store, recording, query, stop=stop, progress=progress))
 
@@ -210,7 +210,7 @@ def _archived(
     each: Callable[[Any], Any] | None,
     progress: Callable[[int], object],
 ) -> Any:
-    if not _looked_at(query) and held.ordered:
+    if not _looked_at(query) and held.is_ordered:
         # They stand in order, and whatever is made of them here wants no source's number.
         columns = columns if each is None else [name for name in columns if name != "source"]
         return wanted(held, query, columns, each, progress)

@@ -213,7 +213,7 @@ def test_what_fails_in_the_middle_leaves_nothing_and_the_archive_as_it_was(fille
         raise StoreUnreachable("the store is away")
 
     with pytest.raises(StoreUnreachable):
-        Catalog(ObjectStore(url)).put(filled.store, filled.id, rows, again=True)
+        Catalog(ObjectStore(url)).put(filled.store, filled.id, rows, overwrite=True)
     assert ObjectStore(url).listed() == names and [*(tmp_path / "archive").rglob("*#*")] == []
     fresh = Catalog(ObjectStore(url)).by_id(filled.id)
     assert fresh is not None and fresh.file.metadata.num_rows == held.file.metadata.num_rows
@@ -258,10 +258,10 @@ def test_what_waits_is_bounded_and_said(filled: Filled) -> None:
         (pa.table({"time": range(i, i + 10), "seq": range(i, i + 10), "source": [1] * 10}), -1)
         for i in range(0, 100, 10)
     ]
-    found = list(sort_pieces(pieces, most=20))
+    found = list(sort_pieces(pieces, limit=20))
     assert [s for p, _ in found for s in p["seq"].to_pylist()] == list(range(100))
     assert not all(sure for _, sure in found) and max(len(p) for p, _ in found) <= 30
-    assert order.MOST > 20
+    assert order.MAX_WAITING > 20
 
 
 def test_what_a_newer_version_has_archived_is_refused_and_the_rest_is_read(

@@ -262,7 +262,7 @@ def test_many_tasks_are_known_after_few_requests(
 ) -> None:
     _, held = archived(lively(filled, 300), url)
     copies(held, url, range(120))
-    Catalog(ObjectStore(url)).gather("many")
+    Catalog(ObjectStore(url)).refresh_manifest_cache("many")
     copies(held, url, range(120, 125))  # came later
     monkeypatch.setenv("CORTEX_ARCHIVE", url)
     monkeypatch.setenv("CORTEX_STORE", f"sqlite:///{tmp_path / 'none.sqlite'}")
@@ -295,14 +295,14 @@ def test_gathered_manifests_count_only_while_they_are_true(cloud: Cloud, url: st
         return {one.info.ref.name: one.about["size"] for one in Catalog(ObjectStore(url)).all("many")}
 
     whole = known()
-    Catalog(ObjectStore(url)).gather("many")
+    Catalog(ObjectStore(url)).refresh_manifest_cache("many")
     assert known() == whole and len(whole) == 8
     before = place.get(kept)
     place.delete(names[3])  # gone: what is not listed is not there
     place.put(names[4], orjson.dumps(orjson.loads(place.get(names[4])) | {"size": 7}))  # archived again
     now = {name: size for name, size in whole.items() if name != "run-3"} | {"run-4": 7}
     assert known() == now
-    Catalog(ObjectStore(url)).gather("many")
+    Catalog(ObjectStore(url)).refresh_manifest_cache("many")
     assert known() == now
     for damaged in (
         before,
@@ -316,7 +316,7 @@ def test_gathered_manifests_count_only_while_they_are_true(cloud: Cloud, url: st
         assert known() == now
     place.delete(kept)
     assert known() == now and cloud.gate.requests
-    Catalog(ObjectStore(url)).gather("many")
+    Catalog(ObjectStore(url)).refresh_manifest_cache("many")
     cloud.gate.requests.clear()
     assert known() == now and len(cloud.gate.requests) == 2
 

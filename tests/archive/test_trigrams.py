@@ -109,7 +109,7 @@ def test_where_nothing_is_known_all_is_read(
     if file == "of an earlier version":
         monkeypatch.setattr(TrigramIndexBuilder, "pack", lambda _: None)
     if file == "with more grams than are worth it":
-        monkeypatch.setattr(trigrams, "_MOST", 10)
+        monkeypatch.setattr(trigrams, "_MAX_TRIGRAMS", 10)
     _, held = archived(lively(filled), str(tmp_path / "archive"))
     path, groups = held.file.path, held.file.metadata.num_row_groups
     assert (layout.TRIGRAMS in held.metadata) is (file != "of an earlier version")

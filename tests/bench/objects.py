@@ -55,7 +55,7 @@ def run(report: Report) -> None:
         for i in range(TASKS):
             about = held.about | {"id": i + 1, "ref": {"namespace": "many", "kind": "job", "name": f"run-{i}"}}
             place.put(f"many/job/run-{i}/{i + 1}.json", orjson.dumps(about))
-        Catalog(ObjectStore(_URL)).gather("many")
+        Catalog(ObjectStore(_URL)).refresh_manifest_cache("many")
         made.requests.clear()
         assert len(Catalog(ObjectStore(_URL)).all("many")) == TASKS
         report.add("requests to know 1 000 archived tasks", len(made.requests), 5, "")
