@@ -46,7 +46,7 @@ def bad_address(url: str, error: Exception | None = None) -> ArchiveError:
     'write a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix'
     """
     cloud = _CLOUDS.get(urlsplit(url).scheme)
-    message = f"{url[:200]!r} is no place for an archive{f': {brief(str(error))}' if error else ''}"
+    message = f"{url[:200]!r} cannot be an archive{f': {brief(str(error))}' if error else ''}"
     return ArchiveError(message, f"set {cloud.credentials}" if cloud and urlsplit(url).netloc else _ADDRESS)
 
 

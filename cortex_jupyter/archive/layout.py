@@ -194,7 +194,7 @@ def unpack(data: bytes) -> Any:
     try:
         return orjson.loads(zstandard.ZstdDecompressor().decompress(base64.b64decode(data)))
     except (ValueError, zstandard.ZstdError) as error:
-        raise ArchiveDamaged(f"the metadata of an archived file are damaged: {error}") from error
+        raise ArchiveDamaged(f"the metadata of an archived file is damaged: {error}") from error
 
 
 def pack_blocks(index: list[Block]) -> bytes:

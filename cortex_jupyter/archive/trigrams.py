@@ -102,7 +102,7 @@ def may_contain(packed: bytes, groups: int, words: Sequence[str]) -> list[bool]:
         known, row = np.cumsum(np.frombuffer(data[12:], "<u4", n).astype(np.int64)), -(-n // 8)
         bits = np.frombuffer(data[12 + 4 * n :], np.uint8, groups * row).reshape(groups, row)
     except (ValueError, zstandard.ZstdError) as error:
-        raise ArchiveDamaged(f"the metadata of an archived file are damaged: {error}") from error
+        raise ArchiveDamaged(f"the metadata of an archived file is damaged: {error}") from error
     held = np.unpackbits(bits, axis=1, count=n).astype(bool)
     found = held[:, known == _ANYTHING].any(axis=1)
     for word in words:

@@ -195,7 +195,7 @@ def test_who_may_not_is_told_what_to_check(
 @pytest.mark.parametrize("cloud", [kind for kind in COMPACT if kind != "s3"], indirect=True)
 def test_credentials_that_are_none_say_so(cloud: Cloud, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cloud.names, "/no/file/and/no/base64!")
-    with pytest.raises(ArchiveError, match=f"'{url}' is no place for an archive: ") as caught:
+    with pytest.raises(ArchiveError, match=f"'{url}' cannot be an archive: ") as caught:
         ObjectStore(url)
     assert cloud.names in caught.value.hint and not cloud.gate.requests
 
@@ -230,14 +230,14 @@ def test_an_object_that_was_removed_cut_off_or_replaced(cloud: Cloud, url: str, 
     with pytest.raises(ArchiveDamaged):
         fresh()
     place.delete(name)
-    with pytest.raises(ArchiveNotFound, match="is not there"):
+    with pytest.raises(ArchiveNotFound, match="does not exist"):
         fresh()
     assert cloud.gate.requests and filled.store.complete(filled.id).records == 3050
 
 
 @pytest.mark.parametrize("url_", ["ftp://x/y", "s3://", "nonsense://"])
 def test_an_address_that_is_none(url_: str) -> None:
-    with pytest.raises(ArchiveError, match="no place for an archive"):
+    with pytest.raises(ArchiveError, match="cannot be an archive"):
         ObjectStore(url_)
 
 

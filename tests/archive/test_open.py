@@ -155,7 +155,7 @@ def test_a_newer_version_of_ours_is_read_as_any_parquet(
 @pytest.mark.parametrize(
     ("content", "error", "match"),
     [
-        (None, ArchiveNotFound, "is not there"),
+        (None, ArchiveNotFound, "does not exist"),
         (gzip.compress(b"x" * 100_000)[:-20], ArchiveDamaged, "cut off"),
         (b"PAR1" + b"x" * 50, ArchiveDamaged, "cut off|no Parquet"),
         ("folder", BadQuery, "is a folder"),

@@ -206,7 +206,7 @@ def test_an_archive_that_cannot_be_written_is_bad(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("CORTEX_ARCHIVE", "/proc/no/archive")
     assert "/proc/no/archive" in said(archive.judge(url), "bad")
     monkeypatch.setenv("CORTEX_ARCHIVE", "ftp://host/x")
-    assert "is no place for an archive" in said(archive.judge(url), "bad")
+    assert "cannot be an archive" in said(archive.judge(url), "bad")
 
 
 def test_a_viewer_without_its_files_is_bad(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def records(store: Store, recording: int, after: int = 0) -> list[tuple[int, int
 @example([5, 5, 15, 5, 5, 0], True)
 @example([1] * 10 + [12] + [1] * 10 + [0], False)
 def test_every_record_and_every_cursor_stays(new_store: NewStore, sizes: list[int], done: bool) -> None:
-    few, lines = lib._FEW, lib._LINES
-    lib._FEW, lib._LINES = 3, 20
+    few, lines = lib._MIN_RUN, lib._MAX_RECORDS
+    lib._MIN_RUN, lib._MAX_RECORDS = 3, 20
     try:
         with new_store() as store:
             hand = Hand(store)
@@ -60,7 +60,7 @@ def test_every_record_and_every_cursor_stays(new_store: NewStore, sizes: list[in
             assert store.index(hand.id) == merged
             assert store.complete(hand.id).records == len(hand.written)
     finally:
-        lib._FEW, lib._LINES = few, lines
+        lib._MIN_RUN, lib._MAX_RECORDS = few, lines
 
 
 def test_warm_batches_are_left_to_those_who_follow(store: Store, hand: Hand) -> None:
@@ -77,8 +77,8 @@ def test_passes_that_go_on_from_the_last_do_as_one_that_begins_anew(
     new_store: NewStore, steps: list[tuple[int, bool, bool]]
 ) -> None:
     """Each step: a batch of so many lines, whether it is warm, and whether a pass comes after it."""
-    few, lines = lib._FEW, lib._LINES
-    lib._FEW, lib._LINES = 3, 20
+    few, lines = lib._MIN_RUN, lib._MAX_RECORDS
+    lib._MIN_RUN, lib._MAX_RECORDS = 3, 20
     try:
         with new_store() as store:
             stepwise, anew = (Hand(store, TaskRef("default", "job", name), name) for name in "ab")
@@ -100,7 +100,7 @@ def test_passes_that_go_on_from_the_last_do_as_one_that_begins_anew(
                         compact(store, anew.lease)
                 assert store.index(stepwise.id) == store.index(anew.id)
     finally:
-        lib._FEW, lib._LINES = few, lines
+        lib._MIN_RUN, lib._MAX_RECORDS = few, lines
 
 
 def test_who_has_lost_the_lease_merges_nothing(store: Store, hand: Hand) -> None:

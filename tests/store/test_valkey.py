@@ -336,7 +336,7 @@ def test_before_memory_is_full_room_is_made_and_said(tmp_path: Path) -> None:
             if i % 20 == 0:
                 kept = enforce_retention(store)
                 trimmed = trim(store, leases)
-                assert not (kept.left and trimmed) and (not trimmed or store.info(done.id) is None)
+                assert not (kept.removed and trimmed) and (not trimmed or store.info(done.id) is None)
         assert store.info(done.id) is None and records(store, small.id) == small.written
         (gap,) = store.complete(large.id).gaps
         assert "memory of the store's server was nearly full" in gap["reason"] and "`maxmemory`" in gap["hint"]

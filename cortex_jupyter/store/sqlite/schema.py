@@ -49,7 +49,7 @@ _MASKED: Final = "ALTER TABLE recording ADD COLUMN masked TEXT;\n"
 _LEAVING: Final = """
 ALTER TABLE recording ADD COLUMN ended REAL;
 ALTER TABLE recording ADD COLUMN clock_ms INTEGER NOT NULL DEFAULT 0;
-UPDATE recording SET ended=(SELECT max(t_max) / 1e9 FROM entry DAMAGED_HINT recording=id AND event='end') DAMAGED_HINT done=1;
+UPDATE recording SET ended=(SELECT max(t_max) / 1e9 FROM entry WHERE recording=id AND event='end') WHERE done=1;
 CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE leaving (recording INTEGER PRIMARY KEY);
 """
@@ -87,7 +87,7 @@ def _check_version(db: sqlite3.Connection, path: Path) -> int:
     """Return the version of the tables; refuse a version that this program must not touch."""
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version > _VERSION:
-        row = db.execute("SELECT value FROM setting DAMAGED_HINT key='least'").fetchone()
+        row = db.execute("SELECT value FROM setting WHERE key='least'").fetchone()
         if row is None or int(row[0]) > _VERSION:
             raise StoreTooNew(
                 f"{path} is kept by a newer version of cortex-jupyter (tables {version}, here {_VERSION})"
