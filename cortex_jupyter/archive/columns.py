@@ -95,11 +95,11 @@ def read_log_entries(
     last_read, end = max(index[0][0], start) - 1, index[-1][0] + index[-1][1] - 1
     end = end if stop is None else min(end, stop - 1)
     with ThreadPoolExecutor(1, "cortex-entries") as pool:
-        ahead = pool.submit(store.entries, recording, last_read, BYTES_PER_READ)
-        while entries := ahead.result():
+        next_read = pool.submit(store.entries, recording, last_read, BYTES_PER_READ)
+        while entries := next_read.result():
             last_read = entries[-1].last
             if last_read < end:
-                ahead = pool.submit(store.entries, recording, last_read, BYTES_PER_READ)
+                next_read = pool.submit(store.entries, recording, last_read, BYTES_PER_READ)
             yield [
                 e for e in entries if e.event == "log" and e.seq <= end and _overlaps(e.t_min, e.t_max, since, until)
             ]

@@ -29,9 +29,9 @@ _CACHED_GROUPS: Final = 4
 _COLUMNS: Final = ("time", "seq", "stream", "text", "source")
 
 
-def too_new(place: str, version: int) -> ArchiveTooNew:
+def too_new(path: str, version: int) -> ArchiveTooNew:
     """Return the error for an archive of a newer layout."""
-    return ArchiveTooNew(f"{place} was written by a newer version of cortex-jupyter (layout {version}, here {layout.VERSION})")  # fmt: skip
+    return ArchiveTooNew(f"{path} was written by a newer version of cortex-jupyter (layout {version}, here {layout.VERSION})")  # fmt: skip
 
 
 class ArchivedRecording:
@@ -146,40 +146,40 @@ class ArchivedRecording:
 
     def entry(self, seq: int) -> Entry | None:
         """As `Store.entry`."""
-        place = bisect_right(self._items, seq, key=lambda item: item[0]) - 1
-        if place < 0:
+        position = bisect_right(self._items, seq, key=lambda item: item[0]) - 1
+        if position < 0:
             return None
-        item = self._items[place][1]
+        item = self._items[position][1]
         if item.seq + item.n <= seq:
             return None
         return item if isinstance(item, Entry) else self._entry(item)
 
-    def entries(self, after: int, most: int) -> Iterator[Entry]:
+    def entries(self, after: int, max_bytes: int) -> Iterator[Entry]:
         """As `Store.entries`."""
-        place = max(bisect_right(self._items, after + 1, key=lambda item: item[0]) - 1, 0)
+        position = max(bisect_right(self._items, after + 1, key=lambda item: item[0]) - 1, 0)
         size = 0
-        for _, item in self._items[place:]:
+        for _, item in self._items[position:]:
             if item.seq + item.n - 1 <= after:
                 continue
             entry = item if isinstance(item, Entry) else self._entry(item)
             yield entry
             size += len(entry.data)
-            if size >= most:
+            if size >= max_bytes:
                 return
 
     def groups(self, since: int | None, until: int | None, words: Sequence[Sequence[str]] = ()) -> list[int]:
         """Return the row groups that may hold lines of a window with at least one word, ignoring case, of each set."""
         low = -(1 << 63) if since is None else since
         high = 1 << 63 if until is None else until
-        found = [i for i, held in enumerate(self.file.statistics("time")) if held is None or (held[1] >= low and held[0] <= high)]  # fmt: skip
+        groups = [i for i, value_range in enumerate(self.file.statistics("time")) if value_range is None or (value_range[1] >= low and value_range[0] <= high)]  # fmt: skip
         packed = self.metadata.get(layout.TRIGRAMS)  # earlier versions wrote none
         if words and packed is not None:
             for alternatives in words:
                 may = may_contain(packed, self.file.metadata.num_row_groups, alternatives)
-                found = [i for i in found if may[i]]
-        return found
+                groups = [i for i in groups if may[i]]
+        return groups
 
-    def lacking(self, words: Sequence[Sequence[str]]) -> set[int]:
+    def batches_without(self, words: Sequence[Sequence[str]]) -> set[int]:
         """Return the first numbers of the batches in `index` without any line that has a word of each set."""
         may = set(self.groups(None, None, words))
         return {b.seq for b in self._blocks if may.isdisjoint(range(b.first, b.last + 1))}
@@ -205,15 +205,15 @@ class ArchivedRecording:
     def _group(self, group: int) -> tuple[Any, Any]:
         """Return a row group sorted by number, and its numbers."""
         with self._lock:
-            found = self._groups.get(group)
-            if found is None:
+            cached = self._groups.get(group)
+            if cached is None:
                 table = self.file.read([group], _COLUMNS)
                 seqs = table["seq"].combine_chunks().to_numpy()
                 if (seqs[1:] < seqs[:-1]).any():
                     table = table.sort_by("seq")
                     seqs = table["seq"].combine_chunks().to_numpy()
-                found = self._groups[group] = (table, seqs)
+                cached = self._groups[group] = (table, seqs)
                 if len(self._groups) > _CACHED_GROUPS:
                     self._groups.popitem(last=False)
             self._groups.move_to_end(group)
-            return found
+            return cached

@@ -130,8 +130,8 @@ class ArchiveStore(Readable):
     def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:  # noqa: D102
         return {sid: (source, Anchor(ended=True)) for sid, source in self.archived(recording).sources.items()}
 
-    def entries(self, recording: int, after: int, most: int) -> list[Entry]:  # noqa: D102
-        return list(self.archived(recording).entries(after, most))
+    def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:  # noqa: D102
+        return list(self.archived(recording).entries(after, max_bytes))
 
     def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:  # noqa: D102
         index = self.archived(recording).index

@@ -37,7 +37,7 @@ class TrigramIndexBuilder:
     """Collects the trigrams of row groups, one after the other."""
 
     def __init__(self) -> None:
-        self._seen = import_optional("numpy").zeros(1 << 24, bool)
+        self._occurs = import_optional("numpy").zeros(1 << 24, bool)
         self._groups: list[Any] = []
 
     def add(self, text: Any) -> None:
@@ -46,25 +46,25 @@ class TrigramIndexBuilder:
         _, offsets, values = text.buffers()
         low, high = np.frombuffer(offsets, np.int64)[[text.offset, text.offset + len(text)]].tolist()
         data = np.frombuffer(values, np.uint8)[low:high] if high > low else np.zeros(0, np.uint8)
-        places = np.empty(_STEP // 4 + 1, np.intp)
+        codes = np.empty(_STEP // 4 + 1, np.intp)
         for start in range(0, len(data), _STEP):
             # Read four bytes at each position and keep three of them. Pieces overlap by two bytes.
             part = np.zeros(min(_STEP + 2, len(data) - start) + 1, np.uint8)
             np.bitwise_or(data[start : start + _STEP + 2], _FOLD, out=part[:-1])
             for shift in range(min(4, len(part) - 3)):
                 four = np.frombuffer(part, "<u4", (len(part) - shift) // 4, shift)
-                self._seen[np.bitwise_and(four, 0xFFFFFF, out=places[: len(four)], casting="unsafe")] = True
-        found = np.flatnonzero(self._seen)
-        self._seen[found] = False
-        self._groups.append(found if len(found) <= _MAX_TRIGRAMS else np.array([_ANYTHING]))
+                self._occurs[np.bitwise_and(four, 0xFFFFFF, out=codes[: len(four)], casting="unsafe")] = True
+        trigrams = np.flatnonzero(self._occurs)
+        self._occurs[trigrams] = False
+        self._groups.append(trigrams if len(trigrams) <= _MAX_TRIGRAMS else np.array([_ANYTHING]))
 
     def pack(self) -> bytes | None:
         """Return the index as text, as Parquet's metadata requires; None if it would dominate the metadata."""
         np = import_optional("numpy")
-        known = np.unique(np.concatenate(self._groups)) if self._groups else np.zeros(0, np.int64)
-        held = [np.packbits(np.isin(known, group, assume_unique=True)) for group in self._groups]
-        head = np.array([_VERSION, len(self._groups), len(known)], "<u4").tobytes()
-        body = np.diff(known, prepend=0).astype("<u4").tobytes() + b"".join(bits.tobytes() for bits in held)
+        all_trigrams = np.unique(np.concatenate(self._groups)) if self._groups else np.zeros(0, np.int64)
+        bitmaps = [np.packbits(np.isin(all_trigrams, group, assume_unique=True)) for group in self._groups]
+        head = np.array([_VERSION, len(self._groups), len(all_trigrams)], "<u4").tobytes()
+        body = np.diff(all_trigrams, prepend=0).astype("<u4").tobytes() + b"".join(bits.tobytes() for bits in bitmaps)
         packed = base64.b64encode(zstandard.ZstdCompressor(level=6).compress(head + body))
         return packed if len(packed) <= _MAX_BYTES_PER_GROUP * (len(self._groups) + 1) else None
 
@@ -99,18 +99,18 @@ def may_contain(packed: bytes, groups: int, words: Sequence[str]) -> list[bool]:
         version, indexed, n = np.frombuffer(data, "<u4", 3).tolist()
         if (version, indexed) != (_VERSION, groups):
             return [True] * groups
-        known, row = np.cumsum(np.frombuffer(data[12:], "<u4", n).astype(np.int64)), -(-n // 8)
+        all_trigrams, row = np.cumsum(np.frombuffer(data[12:], "<u4", n).astype(np.int64)), -(-n // 8)
         bits = np.frombuffer(data[12 + 4 * n :], np.uint8, groups * row).reshape(groups, row)
     except (ValueError, zstandard.ZstdError) as error:
         raise ArchiveDamaged(f"the metadata of an archived file is damaged: {error}") from error
-    held = np.unpackbits(bits, axis=1, count=n).astype(bool)
-    found = held[:, known == _ANYTHING].any(axis=1)
+    occurs = np.unpackbits(bits, axis=1, count=n).astype(bool)
+    result = occurs[:, all_trigrams == _ANYTHING].any(axis=1)
     for word in words:
-        wanted = _codes(word)
-        place = np.minimum(np.searchsorted(known, wanted), max(n - 1, 0))
-        there = bool(n) and bool((known[place] == wanted).all())
-        found = found | (held[:, place].all(axis=1) if there or not len(wanted) else False)
-    return list(found.tolist())
+        codes = _codes(word)
+        positions = np.minimum(np.searchsorted(all_trigrams, codes), max(n - 1, 0))
+        is_known = bool(n) and bool((all_trigrams[positions] == codes).all())
+        result = result | (occurs[:, positions].all(axis=1) if is_known or not len(codes) else False)
+    return list(result.tolist())
 
 
 def _codes(word: str) -> Any:

@@ -64,7 +64,9 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
     """
     keep = query.keep() or (lambda batch: range(len(batch)))
     holds = _prefilter(query.grep)
-    lacking = store.archived(recording).lacking(of_each(query.grep)) if isinstance(store, ArchiveStore) else set()
+    lacking = (
+        store.archived(recording).batches_without(of_each(query.grep)) if isinstance(store, ArchiveStore) else set()
+    )
     index = store.index(recording)
     place = query.before or held(store, recording).cursor(index[-1][0] + index[-1][1] - 1 if index else 0)
     snapshot = place.seq

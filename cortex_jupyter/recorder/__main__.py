@@ -182,7 +182,7 @@ async def _until_changed(run: Coroutine[Any, Any, None], cluster: Cluster) -> No
 
 def _told() -> dict[str, str]:
     """Give the settings that we were started with."""
-    told = Budget.from_environment().settings(Budget()) | {
+    told = Budget.from_environment().changed_settings(Budget()) | {
         "archive": absolute_archive(os.environ.get("CORTEX_ARCHIVE", ""))
     }
     mask = requested_masking()

@@ -63,7 +63,7 @@ class Service:
                 # In a thread, because it takes a second that kernels would wait for.
                 await asyncio.to_thread(import_module, "cortex_jupyter.cluster.session")
                 app = self.app
-                budget = Budget.read(app.store_max_bytes, app.store_max_age, app.store_max_task_bytes)
+                budget = Budget.parse(app.store_max_bytes, app.store_max_age, app.store_max_task_bytes)
                 self._recordings = await Recordings.connect(
                     app.store_url or None,
                     app.kubeconfig or None,

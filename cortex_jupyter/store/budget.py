@@ -46,7 +46,7 @@ class Budget:
     max_task_bytes: int | None = None
 
     @classmethod
-    def read(cls, max_bytes: str = "", max_age: str = "", max_task_bytes: str = "") -> Budget:
+    def parse(cls, max_bytes: str = "", max_age: str = "", max_task_bytes: str = "") -> Budget:
         """Parse settings; an empty one is not set.
 
         Raises
@@ -55,9 +55,9 @@ class Budget:
 
         Examples
         --------
-        >>> Budget.read("50GB", "30d")
+        >>> Budget.parse("50GB", "30d")
         Budget(max_bytes=50000000000, max_age_s=2592000.0, max_task_bytes=None)
-        >>> Budget.read("1.5 GiB").max_bytes
+        >>> Budget.parse("1.5 GiB").max_bytes
         1610612736
         """
         return cls(
@@ -75,21 +75,21 @@ class Budget:
         BadQuery
         """
         names = ("MAX_BYTES", "MAX_AGE", "MAX_TASK_BYTES")
-        return cls.read(*(os.environ.get(f"CORTEX_STORE_{name}", "") for name in names))
+        return cls.parse(*(os.environ.get(f"CORTEX_STORE_{name}", "") for name in names))
 
-    def over(self, other: Budget) -> Budget:
+    def with_defaults(self, other: Budget) -> Budget:
         """Return this budget, with the other's values for parts that are not set here."""
         return Budget(
             **{name: getattr(other, name) if value is None else value for name, value in asdict(self).items()}
         )
 
     @classmethod
-    def kept(cls, settings: Mapping[str, str]) -> Budget:
+    def from_settings(cls, settings: Mapping[str, str]) -> Budget:
         """Build a budget from a store's settings, ignoring unrelated ones."""
         size, age, task_size = (settings.get(name) for name in ("max_bytes", "max_age_s", "max_task_bytes"))
         return cls(int(size) if size else None, float(age) if age else None, int(task_size) if task_size else None)
 
-    def settings(self, current: Budget) -> dict[str, str]:
+    def changed_settings(self, current: Budget) -> dict[str, str]:
         """Return the settings that a store has to change, given the budget that it has."""
         return {k: str(v) for k, v in asdict(self).items() if v is not None and v != getattr(current, k)}
 

@@ -98,7 +98,7 @@ def local_place(usual: Path) -> Path:
     type_ = shared_filesystem(usual)
     if not type_:
         return usual
-    local = [place for place in PLACES if os.access(place, os.W_OK | os.X_OK) and not shared_filesystem(place)]
+    local = [folder for folder in PLACES if os.access(folder, os.W_OK | os.X_OK) and not shared_filesystem(folder)]
     if not local:
         raise StoreError(
             f"no local disk was found for recordings: {usual} is on a network file system ({type_})", _MEMORY_HINT

@@ -36,7 +36,7 @@ def open_store(url: str | None = None, budget: Budget | None = None, *, weak: bo
     MissingExtra
     """
     store = _open(url or default_url())
-    requested = (budget or Budget()).over(
+    requested = (budget or Budget()).with_defaults(
         Budget.from_environment()
     )  # a wrong value is an error also for a shared store
     if not is_shared(store.url):

@@ -43,8 +43,8 @@ class Readable(Protocol):
     def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:
         """Return the sources and their anchors by id."""
 
-    def entries(self, recording: int, after: int, most: int) -> list[Entry]:
-        """Return entries with numbers above `after`, in order: about `most` bytes, and at least one entry."""
+    def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:
+        """Return entries with numbers above `after`, in order: about `max_bytes` of data, and at least one entry."""
 
     def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
         """Return (seq, n, event, t_min, t_max) of every entry that begins above a number, in order."""

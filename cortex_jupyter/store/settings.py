@@ -84,7 +84,7 @@ def write_settings(store: Store, changes: Mapping[str, str]) -> None:
             check_archive(store.url, value)
             rows[name] = absolute_archive(value)
         else:
-            budget = Budget.read(**{name.replace("-", "_"): value}).settings(Budget())
+            budget = Budget.parse(**{name.replace("-", "_"): value}).changed_settings(Budget())
             rows[NAMES[name]] = budget.get(NAMES[name], "")
     for key, value in rows.items():
         store.set_setting(key, value)

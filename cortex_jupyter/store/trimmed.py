@@ -45,42 +45,44 @@ def collect_resume_lines(store: Store, recording: int, rows: Index) -> bytes:
     the oldest of the recording.
     """
     last = rows[-1][0] + rows[-1][1] - 1
-    before = _read(store, recording)
-    found: dict[int, list[Row]] = {}
+    before = _trimmed_rows(store, recording)
+    lines: dict[int, list[Row]] = {}
     anchors: dict[int, Anchor] = {}
     for sid, (source, anchor) in store.sources(recording).items():
         if anchor.last and anchor.seq <= last and not anchor.ended and not source.part:
             anchors[sid] = anchor
-            found[sid] = [row for row in before.get(sid, []) if _from(anchor, row)]
+            lines[sid] = [row for row in before.get(sid, []) if _is_after(anchor, row)]
     for seq, n, event, t_min, t_max in rows:
-        wanted = {
+        overlapping = {
             sid: a for sid, a in anchors.items()
             if seq + n > a.seq and t_max >= a.second and t_min <= max(a.last, a.top) + _SLACK
         }  # fmt: skip
-        entry = store.entry(recording, seq) if wanted and event == "log" else None
+        entry = store.entry(recording, seq) if overlapping and event == "log" else None
         if entry is None or entry.event != "log":
             continue
         batch = Batch.decode(entry.data)
         for number, sid, at, text in zip(batch.seqs, batch.sids, batch.times, batch.texts, strict=True):
             # If the entry was merged meanwhile, it holds more numbers than it did.
-            if sid in wanted and seq <= number < seq + n and _from(wanted[sid], (number, at, text)):
-                found[sid].append((number, at, text))
-    kept = {str(sid): lines for sid, lines in found.items() if lines}
-    return pack(orjson.dumps(kept)) if kept else b""
+            if sid in overlapping and seq <= number < seq + n and _is_after(overlapping[sid], (number, at, text)):
+                lines[sid].append((number, at, text))
+    packed = {str(sid): rows_ for sid, rows_ in lines.items() if rows_}
+    return pack(orjson.dumps(packed)) if packed else b""
 
 
 def trimmed_lines(store: Store, recording: int, sid: int, anchor: Anchor) -> list[tuple[int, str]]:
     """Return a source's trimmed lines from its anchor on, as (time, text)."""
     return [
-        (at, text) for number, at, text in _read(store, recording).get(sid, []) if _from(anchor, (number, at, text))
+        (at, text)
+        for number, at, text in _trimmed_rows(store, recording).get(sid, [])
+        if _is_after(anchor, (number, at, text))
     ]
 
 
-def _from(anchor: Anchor, row: Row) -> bool:
+def _is_after(anchor: Anchor, row: Row) -> bool:
     return row[0] >= anchor.seq and row[1] >= anchor.second
 
 
-def _read(store: Store, recording: int) -> dict[int, list[Row]]:
+def _trimmed_rows(store: Store, recording: int) -> dict[int, list[Row]]:
     data = store.resume_lines(recording)
-    found = orjson.loads(zstandard.decompress(data)) if data else {}
-    return {int(sid): rows for sid, rows in found.items()}
+    documents = orjson.loads(zstandard.decompress(data)) if data else {}
+    return {int(sid): rows for sid, rows in documents.items()}

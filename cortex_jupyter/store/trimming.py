@@ -97,16 +97,16 @@ def _level(sizes: list[int], share: float) -> float:
 def _trim(store: Store, lease: Lease, task: str, limit: float, why: str, stop: Callable[[], object]) -> bool:
     """Remove entries until a recording is small enough; return whether any were removed."""
     index = store.index(lease.recording)
-    left = index[1:] if trim_notice(store, lease.recording) else index
-    numbers = sum(n for _, n, *_ in left)
+    remaining = index[1:] if trim_notice(store, lease.recording) else index
+    numbers = sum(n for _, n, *_ in remaining)
     at = 0
     while not stop() and (size := store.recording_bytes(lease.recording)) > limit:
         # The index does not hold sizes. Estimate them from the number of records, then measure again.
         over = (1 - limit / size) * numbers
         first = at
-        while over > 0 and at - first < _ENTRIES and at < len(left) - 1:
-            over, numbers, at = over - left[at][1], numbers - left[at][1], at + 1
-        rows = left[first:at]
+        while over > 0 and at - first < _ENTRIES and at < len(remaining) - 1:
+            over, numbers, at = over - remaining[at][1], numbers - remaining[at][1], at + 1
+        rows = remaining[first:at]
         if not rows:
             break
         gap = _gap(store, lease.recording, task, rows, why)

@@ -204,7 +204,7 @@ def test_settings_live_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(BadQuery, match="soon"):
         budget()
     with pytest.raises(BadQuery, match="much"):
-        Budget.read("much")
+        Budget.parse("much")
 
 
 @pytest.mark.parametrize("version", [2, 3, 4])

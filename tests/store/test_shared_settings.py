@@ -100,7 +100,7 @@ async def test_no_reader_changes_them(
     for archive in ("s3://mine/runs", ""):
         for name, value in (OTHERS | {"CORTEX_ARCHIVE": archive}).items():
             monkeypatch.setenv(name, value)
-        budget = Budget.read("2MB", "2d")
+        budget = Budget.parse("2MB", "2d")
         reader = await Recordings.connect(shared.url, budget=budget, archive=select_archive, mask=False)
         assert (reader.archive.url if reader.archive else "") == archive, "it is where this process reads"
         await reader.close()

@@ -96,7 +96,7 @@ class Entries:
             row = (lease.recording, new.seq, new.n, new.event, new.t_min, new.t_max, data)
             db.execute("INSERT INTO entry VALUES (?,?,?,?,?,?,?)", row)
 
-    def entries(self, recording: int, after: int, most: int) -> list[Entry]:
+    def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:
         entries: list[Entry] = []
         size = 0
         query = f"{_ENTRY_EPOCHS} WHERE recording=? AND seq >= ifnull({_HOLDER}, 0) AND seq+n-1 > ? ORDER BY seq"
@@ -105,7 +105,7 @@ class Entries:
                 entries.append(unpack(DAMAGED_HINT, *row))
                 entries[-1].epochs = _epochs(epochs)
                 size += len(entries[-1].data)
-                if size >= most:
+                if size >= max_bytes:
                     break
         if entries and entries[0].seq > after + 1:  # numbers have no holes, so the recording is being deleted
             raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)

@@ -43,17 +43,17 @@ class Retention:
     holders: Callable[[Iterable[int]], dict[int, str]]
 
     def budget(self) -> Budget:
-        return self._set_budget().over(default_budget(self._file.path))
+        return self._explicit_budget().with_defaults(default_budget(self._file.path))
 
     def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
-        current = self._set_budget()
-        requested = current.over(budget) if weak else budget.over(current)
-        if rows := requested.settings(current):
+        current = self._explicit_budget()
+        requested = current.with_defaults(budget) if weak else budget.with_defaults(current)
+        if rows := requested.changed_settings(current):
             with self._file.writing() as db:
                 db.executemany("INSERT OR REPLACE INTO setting VALUES (?,?)", rows.items())
 
-    def _set_budget(self) -> Budget:
-        return Budget.kept(self.settings(field.name for field in fields(Budget)))
+    def _explicit_budget(self) -> Budget:
+        return Budget.from_settings(self.settings(field.name for field in fields(Budget)))
 
     def setting(self, name: str) -> str:
         with self._file.reading() as db:

@@ -16,7 +16,6 @@ from cortex_jupyter.store.sqlite.changes import Changes
 from cortex_jupyter.store.sqlite.connections import Connections
 from cortex_jupyter.store.sqlite.entries import Entries
 from cortex_jupyter.store.sqlite.leases import Leases
-from cortex_jupyter.store.sqlite.reserve import Reserve
 from cortex_jupyter.store.sqlite.retention import Retention
 from cortex_jupyter.store.sqlite.schema import prepare
 
@@ -31,6 +30,44 @@ _INFO: Final = (
     # `caught_up` counts only while the recorder that set it lives.
     "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq, clock_ms, masked, epochs"
 )
+#: Size of the reserve in bytes. As many again must be free before recording continues, since space that was just given
+#: up does not count. It suffices for a checkpoint of the whole write-ahead log (4 MB), after which notices fit into
+#: the log.
+_RESERVE_BYTES: Final = 8 << 20
+
+
+class Reserve:
+    """Disk space beside the store, given up when the disk is full so that the store can still record that.
+
+    It is a file of zeros.
+
+    Parameters
+    ----------
+    path : Path
+    size : int, optional
+    """
+
+    def __init__(self, path: Path, size: int = _RESERVE_BYTES) -> None:
+        self._path, self._size = path, size
+
+    def keep(self) -> bool:
+        """Create the reserve if it does not exist; return whether it exists."""
+        try:
+            if self._path.exists() and self._path.stat().st_size == self._size:
+                return True
+            with self._path.open("wb") as file:
+                file.write(bytes(2 * self._size))
+                file.flush()
+                file.truncate(self._size)
+        except OSError:
+            self.release()
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the space back to the disk."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
 class SqliteStore(Entries, Leases, Retention, Store):

@@ -68,17 +68,17 @@ class Entries:
         while self._link.call("merge", *fence, new.seq, new.last, new.n, head(new), data, *old):
             pass
 
-    def entries(self, recording: int, after: int, most: int) -> list[Entry]:
+    def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:
         entries: list[Entry] = []
         size = 0
-        text, *rows = self._link.call("entries", recording, after + 1, most // _PACKED)
+        text, *rows = self._link.call("entries", recording, after + 1, max_bytes // _PACKED)
         epochs = as_epochs(orjson.loads(text))
         for i in range(0, len(rows), 3):
             entry = _entry(rows[i], rows[i + 1], rows[i + 2], epochs)
             if entry.last > after:
                 entries.append(entry)
                 size += len(entry.data)
-                if size >= most:
+                if size >= max_bytes:
                     break
         if entries and entries[0].seq > after + 1:  # numbers have no holes
             raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)

@@ -39,16 +39,16 @@ class Retention:
     def budget(self) -> Budget:
         memory = self._link.info("memory")
         whole = int(memory.get("maxmemory") or 0) or int(memory.get("total_system_memory") or 0)
-        return self._set_budget().over(Budget(int(whole * _SHARE), MAX_AGE_S))
+        return self._explicit_budget().with_defaults(Budget(int(whole * _SHARE), MAX_AGE_S))
 
     def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
-        current = self._set_budget()
-        requested = current.over(budget) if weak else budget.over(current)
-        for name, value in requested.settings(current).items():
+        current = self._explicit_budget()
+        requested = current.with_defaults(budget) if weak else budget.with_defaults(current)
+        for name, value in requested.changed_settings(current).items():
             self.set_setting(name, value)
 
-    def _set_budget(self) -> Budget:
-        return Budget.kept(self.settings(field.name for field in fields(Budget)))
+    def _explicit_budget(self) -> Budget:
+        return Budget.from_settings(self.settings(field.name for field in fields(Budget)))
 
     def setting(self, name: str) -> str:
         value: bytes | None = self._link.ask("HGET", "cortex:settings", name)
