@@ -1,4 +1,4 @@
-"""Recordings with everything a log may hold, and their archives."""
+"""Recordings with everything that a log may hold, and their archives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ GAP = {"from": "2026-01-01T00:00:01Z", "to": "2026-01-01T00:00:04Z", "reason": "
 
 
 def lively(filled: Filled, n: int = 9_000, seed: int = 1) -> Filled:
-    """Three sources whose clocks differ and run backwards now and then, notices between, a late batch of old lines."""
+    """Record three sources with different clocks that sometimes go back, notices between, and a late batch of old
+    lines."""
     rng, clock = random.Random(seed), [0, 0, 0]
     for start in range(0, n, 300):
         lines = []
@@ -40,7 +41,7 @@ def lively(filled: Filled, n: int = 9_000, seed: int = 1) -> Filled:
 
 
 def archived(filled: Filled, url: str) -> tuple[ArchiveStore, ArchivedRecording]:
-    """Archive a recording there."""
+    """Archive a recording at a URL."""
     catalog = Catalog(ObjectStore(url))
     held = catalog.put(filled.store, filled.id, lambda store, id_: stored_pieces(store, id_, LogQuery.parse({})))
     return ArchiveStore(url, catalog), held

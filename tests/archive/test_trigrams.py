@@ -1,4 +1,4 @@
-"""Row groups that cannot hold a word are not read; and no line is ever missed for it."""
+"""Row groups that cannot contain a word are not read, and no line with it is ever missed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The row groups whose texts are read, of many in a few thousand lines."""
+    """Collect the row groups whose texts are read, of many in a few thousand lines."""
     monkeypatch.setattr(layout, "_GROUP", 1000)
     read_group, seen = ParquetFile._group, []
 
@@ -42,7 +42,7 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("step", [1 << 16, 16, 5])
-def test_no_row_group_that_holds_a_word_is_left_out(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+def test_no_row_group_with_a_word_is_skipped(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(trigrams, "_STEP", step)
     rng, left_out = random.Random(step), 0
     for _ in range(60):
@@ -59,7 +59,7 @@ def test_no_row_group_that_holds_a_word_is_left_out(monkeypatch: pytest.MonkeyPa
     assert left_out > 100
 
 
-def test_a_word_that_no_line_has_is_answered_from_the_footer(filled: Filled, tmp_path: Path, looked: list[int]) -> None:
+def test_the_footer_answers_for_a_word_that_no_line_has(filled: Filled, tmp_path: Path, looked: list[int]) -> None:
     store, held = archived(lively(filled), str(tmp_path / "archive"))
     file = held.file
     every = range(file.metadata.num_row_groups)
@@ -81,7 +81,7 @@ def test_a_word_that_no_line_has_is_answered_from_the_footer(filled: Filled, tmp
 
 
 @pytest.mark.parametrize("pattern", ["nowhere", "old 7", "(?i)STEP 12|no 12", "é"])
-def test_a_search_asks_for_no_batch_that_cannot_hold_a_word(
+def test_a_search_reads_no_batch_without_the_word(
     filled: Filled, tmp_path: Path, looked: list[int], pattern: str
 ) -> None:
     store, held = archived(lively(filled), str(tmp_path / "archive"))
@@ -103,7 +103,7 @@ def _seqs(events: list[bytes]) -> list[int]:
 
 
 @pytest.mark.parametrize("file", ["of an earlier version", "with more grams than are worth it"])
-def test_where_nothing_is_known_all_is_read(
+def test_without_an_index_every_group_is_read(
     filled: Filled, tmp_path: Path, looked: list[int], monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     if file == "of an earlier version":

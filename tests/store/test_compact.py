@@ -39,7 +39,7 @@ def records(store: Store, recording: int, after: int = 0) -> list[tuple[int, int
 @given(st.lists(st.integers(0, 14), min_size=1, max_size=40), st.booleans())
 @example([5, 5, 15, 5, 5, 0], True)
 @example([1] * 10 + [12] + [1] * 10 + [0], False)
-def test_every_record_and_every_cursor_stays(new_store: NewStore, sizes: list[int], done: bool) -> None:
+def test_merging_keeps_every_record_and_cursor(new_store: NewStore, sizes: list[int], done: bool) -> None:
     few, lines = lib._MIN_RUN, lib._MAX_RECORDS
     lib._MIN_RUN, lib._MAX_RECORDS = 3, 20
     try:
@@ -63,7 +63,7 @@ def test_every_record_and_every_cursor_stays(new_store: NewStore, sizes: list[in
         lib._MIN_RUN, lib._MAX_RECORDS = few, lines
 
 
-def test_warm_batches_are_left_to_those_who_follow(store: Store, hand: Hand) -> None:
+def test_recent_batches_are_not_merged(store: Store, hand: Hand) -> None:
     now = time.time_ns()
     for i in range(20):
         hand.lines([(now + i, 1, str(i))])
@@ -73,9 +73,7 @@ def test_warm_batches_are_left_to_those_who_follow(store: Store, hand: Hand) -> 
 
 @given(st.lists(st.tuples(st.integers(0, 14), st.booleans(), st.booleans()), min_size=1, max_size=60))
 @example([(1, False, False)] * 12 + [(1, True, True)] + [(1, False, True)] * 12)
-def test_passes_that_go_on_from_the_last_do_as_one_that_begins_anew(
-    new_store: NewStore, steps: list[tuple[int, bool, bool]]
-) -> None:
+def test_passes_that_continue_merge_like_a_full_pass(new_store: NewStore, steps: list[tuple[int, bool, bool]]) -> None:
     """Each step: a batch of so many lines, whether it is warm, and whether a pass comes after it."""
     few, lines = lib._MIN_RUN, lib._MAX_RECORDS
     lib._MIN_RUN, lib._MAX_RECORDS = 3, 20
@@ -103,7 +101,7 @@ def test_passes_that_go_on_from_the_last_do_as_one_that_begins_anew(
         lib._MIN_RUN, lib._MAX_RECORDS = few, lines
 
 
-def test_who_has_lost_the_lease_merges_nothing(store: Store, hand: Hand) -> None:
+def test_a_recorder_without_the_lease_merges_nothing(store: Store, hand: Hand) -> None:
     for i in range(20):
         hand.lines([(i, 1, str(i))])
     store.leave("me")
@@ -114,7 +112,7 @@ def test_who_has_lost_the_lease_merges_nothing(store: Store, hand: Hand) -> None
     assert records(store, hand.id) == hand.written
 
 
-def test_two_who_merge_at_once_lose_nothing(store: Store, hand: Hand) -> None:
+def test_two_concurrent_merges_lose_nothing(store: Store, hand: Hand) -> None:
     """The pass over a living recording and the one at its end, of which one had looked before the other wrote."""
     for i in range(20):
         hand.lines([(i, 1, str(i))])

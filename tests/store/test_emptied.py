@@ -47,7 +47,7 @@ def unset(store: Any) -> None:
         store._link.ask("DEL", "cortex:settings")
 
 
-def test_what_was_set_is_set_again_by_whoever_knows_of_it(store: Store) -> None:
+def test_lost_settings_are_restored_by_processes_that_know_them(store: Store) -> None:
     store.set_budget(Budget(max_bytes=10_000))
     told = Settings(store, {"mask": "1", "archive": "/there", "max_bytes": "5"}, marks=True, administrator=True)
     other = Settings(store, marks=True)
@@ -65,9 +65,7 @@ def test_what_was_set_is_set_again_by_whoever_knows_of_it(store: Store) -> None:
     assert told.masked and not other.masked, "who was told to mask masks"
 
 
-def test_a_reader_leaves_no_mark_and_is_not_kept_from_reading_by_it(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_writes_no_mark_and_can_read_without_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(*_: str) -> None:
         raise StoreBusy("another process writes")
 
@@ -78,7 +76,7 @@ def test_a_reader_leaves_no_mark_and_is_not_kept_from_reading_by_it(
         Settings(store, {"mask": "1"}, administrator=True).look()
 
 
-async def test_no_task_is_taken_unmasked_by_who_was_told_to_mask(
+async def test_a_recorder_started_with_masking_takes_no_task_unmasked(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.leave("me")
@@ -109,7 +107,7 @@ async def test_no_task_is_taken_unmasked_by_who_was_told_to_mask(
     assert taken == [True] * 3
 
 
-async def test_a_reader_that_knows_of_masking_says_so_again_before_anything_is_recorded(
+async def test_a_reader_restores_masking_before_anything_is_recorded(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], valkey_server: Server, tmp_path: Path
 ) -> None:
     valkey_server.ask("FLUSHALL")
@@ -148,7 +146,7 @@ def bucket(tmp_path: Path) -> Iterator[Gate]:
         yield s3
 
 
-def test_a_collector_records_anew_what_its_server_has_forgotten(
+def test_a_collector_records_again_after_the_server_was_emptied(
     kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server, bucket: Gate
 ) -> None:
     """What runs and what is over, masked and archived as it was to be, though the settings were forgotten as well."""
@@ -195,7 +193,7 @@ def test_a_collector_records_anew_what_its_server_has_forgotten(
         store.close()
 
 
-def test_a_collector_opens_again_what_a_failover_has_lost(
+def test_a_collector_reopens_recordings_lost_in_a_failover(
     kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server
 ) -> None:
     """A recording that was begun in the last second before it, be its task quiet, or over by then."""

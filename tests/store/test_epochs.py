@@ -110,7 +110,7 @@ async def cursors(store: Store, id_: int, after: int = 0, many: int = 99) -> lis
     return found
 
 
-async def test_a_place_among_what_was_lost_is_refused_and_each_before_it_holds(machine: Machine) -> None:
+async def test_cursors_among_lost_lines_are_refused_and_earlier_ones_stay_valid(machine: Machine) -> None:
     hand = Hand(machine.store)
     for i in range(3):
         hand.lines([(i, 1, f"kept {i}")])
@@ -140,7 +140,7 @@ async def test_a_place_among_what_was_lost_is_refused_and_each_before_it_holds(m
     assert machine.info(hand).check(Cursor(hand.id, EVERY_SEQ, (5, 0)))
 
 
-async def test_a_reader_that_outlives_the_stores_machine_is_told(machine: Machine, tmp_path: Path) -> None:
+async def test_a_reader_that_outlives_the_stores_machine_gets_an_error(machine: Machine, tmp_path: Path) -> None:
     """A server elsewhere has the stream open while the store and its recorder lose their power."""
     hand = Hand(machine.store)
     hand.lines([(1, 1, "kept")])
@@ -156,7 +156,7 @@ async def test_a_reader_that_outlives_the_stores_machine_is_told(machine: Machin
             await anext(bursts)
 
 
-async def test_one_of_several_readers_is_told_while_the_others_go_on(machine: Machine) -> None:
+async def test_only_the_reader_beyond_the_loss_gets_an_error(machine: Machine) -> None:
     hand = Hand(machine.store)
     hand.lines([(1, 1, "kept")])
     machine.sync()
@@ -176,7 +176,7 @@ async def test_one_of_several_readers_is_told_while_the_others_go_on(machine: Ma
         assert seen == [1, 2, 3, 4, 5, 6, 7] and (await anext(fresh)).last == 8
 
 
-async def test_a_takeover_without_loss_leaves_every_place_as_it_is(machine: Machine) -> None:
+async def test_cursors_stay_valid_after_takeovers_without_loss(machine: Machine) -> None:
     """Whatever kills recorders, and however often: nothing is lost, and no page is loaded anew."""
     store = machine.store
     hand = Hand(store)
@@ -204,7 +204,7 @@ async def test_a_takeover_without_loss_leaves_every_place_as_it_is(machine: Mach
             await anext(bursts)
 
 
-async def test_places_of_before_there_were_epochs_hold_for_what_was_recorded_then(tmp_path: Path) -> None:
+async def test_cursors_from_before_epochs_are_valid_for_lines_recorded_then(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
     with closing(SqliteStore(path)) as store:
         hand = Hand(store)
@@ -229,7 +229,7 @@ async def test_places_of_before_there_were_epochs_hold_for_what_was_recorded_the
             assert db.execute("SELECT value FROM setting WHERE key='least'").fetchone() == ("4",)
 
 
-async def test_a_place_holds_when_its_recording_has_left_for_the_archive(machine: Machine, tmp_path: Path) -> None:
+async def test_a_cursor_stays_valid_when_its_recording_moved_to_the_archive(machine: Machine, tmp_path: Path) -> None:
     hand = Hand(machine.store)
     sid = hand.source()
     hand.lines([(1, sid, "a"), (2, sid, "b")])

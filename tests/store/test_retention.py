@@ -48,7 +48,7 @@ def held(store: SqliteStore) -> set[str]:
     return {i.ref.name for i in store.recordings()}
 
 
-def test_the_longest_ended_leave_first_and_the_disk_gets_the_room(store: Any) -> None:
+def test_recordings_that_ended_first_leave_first_and_free_disk_space(store: Any) -> None:
     a, b, _ = (task(store, name, 2) for name in ("a", "b", "c"))
     running = task(store, "running", 2, done=False)
     full = store.used_bytes()
@@ -70,7 +70,7 @@ def test_the_longest_ended_leave_first_and_the_disk_gets_the_room(store: Any) ->
     assert store.path.stat().st_size <= full - 3 * MB
 
 
-def test_what_is_read_and_what_runs_never_leaves(store: SqliteStore) -> None:
+def test_recordings_that_are_read_or_running_never_leave(store: SqliteStore) -> None:
     read, _ = task(store, "read"), task(store, "running", done=False)
     task(store, "old")
     store.want(read, 60)
@@ -100,7 +100,7 @@ def an_hour_ago(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "new_id", lambda: ids.first_at(time.time() - 3600))
 
 
-def test_what_is_empty_and_nobody_wants_leaves(store: Any, an_hour_ago: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwanted_empty_recordings_leave(store: Any, an_hour_ago: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Anybody who may read begins as many as they can name, and these are never complete."""
     never = [store.open(CLUSTER, TaskRef("default", "selector", f"x={i}"), f"selector:x={i}") for i in range(3)]
     job = store.open(CLUSTER, TaskRef("default", "job", "never-taken"), "u")
@@ -137,14 +137,14 @@ def test_what_is_empty_and_nobody_wants_leaves(store: Any, an_hour_ago: None, mo
     assert store.info(again) is not None
 
 
-def test_age_counts_from_the_end(store: SqliteStore) -> None:
+def test_age_counts_from_the_end_of_the_task(store: SqliteStore) -> None:
     task(store, "one", 0.1)
     assert enforce_retention(store, now=time.time() + 29 * 86400).removed == 0
     assert enforce_retention(store, now=time.time() + 31 * 86400).removed == 1
     assert held(store) == set()
 
 
-async def test_a_reader_of_what_has_left_is_told(store: SqliteStore) -> None:
+async def test_a_reader_of_a_removed_recording_gets_an_error(store: SqliteStore) -> None:
     one = task(store, "one", 3)
     frames = Feed(store, one).frames()
     assert (await anext(frames)).last == 1
@@ -160,7 +160,7 @@ async def test_a_reader_of_what_has_left_is_told(store: SqliteStore) -> None:
 
 
 @on_sqlite
-def test_a_pass_that_was_broken_off_is_finished_by_the_next(store: SqliteStore) -> None:
+def test_the_next_pass_finishes_an_interrupted_one(store: SqliteStore) -> None:
     one = task(store, "one", 4)
     store.set_budget(Budget(max_age_s=0.0))
     steps = iter([False, False, False, True, True, True, True, True, True])
@@ -171,7 +171,7 @@ def test_a_pass_that_was_broken_off_is_finished_by_the_next(store: SqliteStore) 
 
 
 @on_sqlite
-def test_a_hole_in_what_is_being_deleted_is_no_log(store: SqliteStore) -> None:
+def test_a_partly_deleted_recording_is_not_read_as_a_log(store: SqliteStore) -> None:
     one = task(store, "one", 4)
     store.forget(one)
     store.sweep()
@@ -180,7 +180,7 @@ def test_a_hole_in_what_is_being_deleted_is_no_log(store: SqliteStore) -> None:
         store.entries(one, 0, 1)
 
 
-def test_settings_live_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_kept_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite://{tmp_path}/r.sqlite"
 
     def budget(given: Budget | None = None, *, weak: bool = False) -> Budget:
@@ -208,7 +208,7 @@ def test_settings_live_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("version", [2, 3, 4])
-def test_a_store_of_a_version_before_goes_on(tmp_path: Path, version: int) -> None:
+def test_a_store_of_an_earlier_version_is_updated(tmp_path: Path, version: int) -> None:
     path = tmp_path / "r.sqlite"
     store = SqliteStore(path)
     one = task(store, "one", 0.1)
@@ -228,7 +228,7 @@ def test_a_store_of_a_version_before_goes_on(tmp_path: Path, version: int) -> No
     store.close()
 
 
-async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_recorder_enforces_retention(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     task(store, "old")
     store.set_budget(Budget(max_bytes=1))
     store.leave("me")
@@ -245,7 +245,7 @@ async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.Monk
         await run
 
 
-async def test_a_running_task_over_the_whole_budget_goes_on_and_says_so(store: SqliteStore) -> None:
+async def test_a_running_task_over_the_budget_continues_with_a_notice(store: SqliteStore) -> None:
     said: list[str] = []
     one, other = task(store, "large", 1, done=False), task(store, "small", 0.1, done=False)
     spoken: Any = type("Spoken", (), {"say": lambda _, message, **__: said.append(message)})

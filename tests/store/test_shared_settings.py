@@ -64,7 +64,7 @@ def record(store: Store, tmp_path: Path, *options: str, **env: str) -> subproces
     return subprocess.run(line, env=clean | kubeconfig | env, capture_output=True, text=True, check=False)
 
 
-def test_an_administrator_sets_and_sees_them(
+def test_an_administrator_sets_and_lists_settings(
     shared: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command(shared, "set", "archive=s3://logs/runs", "max-bytes=50GB", "max-age=90d", "mask=on") == 0
@@ -93,7 +93,7 @@ def test_an_administrator_sets_and_sees_them(
     assert shared.settings(NAMES) == before, "all or nothing"
 
 
-async def test_no_reader_changes_them(
+async def test_no_reader_changes_settings(
     shared: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     command(shared, "set", "archive=s3://logs/runs", "max-bytes=50GB", "max-age=90d", "mask=on")
@@ -109,7 +109,7 @@ async def test_no_reader_changes_them(
     assert caplog.text.count("store set mask=") == 2
 
 
-def test_no_reader_sets_what_nobody_has_set(shared: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_reader_sets_unset_settings(shared: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Their recorder, too, is started with their environment."""
     for name, value in OTHERS.items():
         monkeypatch.setenv(name, value)
@@ -120,7 +120,7 @@ def test_no_reader_sets_what_nobody_has_set(shared: Store, monkeypatch: pytest.M
     assert done.returncode == 1 and shared.settings(NAMES) == {}
 
 
-def test_a_collector_with_settings_of_its_own_is_an_administrator(shared: Store, tmp_path: Path) -> None:
+def test_a_collector_with_its_own_settings_counts_as_an_administrator(shared: Store, tmp_path: Path) -> None:
     done = record(shared, tmp_path, "--all", **OTHERS)
     assert done.returncode == 1
     held = shared.settings(NAMES)
@@ -129,7 +129,7 @@ def test_a_collector_with_settings_of_its_own_is_an_administrator(shared: Store,
     assert shared.settings(NAMES) == held | {"max_age_s": "172800.0"}, "what it does not say stays"
 
 
-def test_a_folder_of_one_host_is_no_archive_of_a_shared_store(
+def test_a_folder_on_one_host_cannot_be_the_archive_of_a_shared_store(
     shared: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for url in (str(tmp_path), f"file://{tmp_path}"):
@@ -145,9 +145,7 @@ def test_a_folder_of_one_host_is_no_archive_of_a_shared_store(
     assert command(shared, "set", f"archive={tmp_path}/archive") == 0
 
 
-def test_a_store_of_ones_own_takes_them_from_the_environment_as_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_private_store_takes_settings_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (OTHERS | {"CORTEX_ARCHIVE": str(tmp_path / "archive")}).items():
         monkeypatch.setenv(name, value)
     with contextlib.closing(open_store(f"sqlite://{tmp_path}/r.sqlite")) as store:

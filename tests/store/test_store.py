@@ -58,7 +58,7 @@ def test_a_recording_is_found_by_name(store: SqliteStore) -> None:
     assert info is not None and (info.state, info.done, info.caught_up, info.last_seq) == ("pending", False, False, 0)
 
 
-def test_what_is_wanted(store: SqliteStore, hand: Hand) -> None:
+def test_wishes(store: SqliteStore, hand: Hand) -> None:
     assert store.wanted(CLUSTER) == []
     store.want(hand.id, 30)
     store.want(hand.id, 1)  # a shorter wish takes nothing away
@@ -68,7 +68,7 @@ def test_what_is_wanted(store: SqliteStore, hand: Hand) -> None:
 
 
 @pytest.mark.parametrize("unaudited", [False, True])
-def test_a_commit_is_whole(store: SqliteStore, hand: Hand, unaudited: bool) -> None:
+def test_a_commit_is_atomic(store: SqliteStore, hand: Hand, unaudited: bool) -> None:
     sid = hand.source(1)
     anchor = Anchor(1, 2, 3, ended=True, top=4, unaudited=unaudited)
     store.commit(hand.lease, Commit(anchors={sid: anchor}, update={"state": "running", "exit_code": 3}))
@@ -83,7 +83,7 @@ def test_a_commit_is_whole(store: SqliteStore, hand: Hand, unaudited: bool) -> N
     assert [e.seq for e in store.entries(hand.id, 0, 1 << 20)] == [1]
 
 
-def test_the_lease_fences(store: SqliteStore, hand: Hand) -> None:
+def test_a_commit_under_an_old_lease_is_refused(store: SqliteStore, hand: Hand) -> None:
     store.beat(recorder("other"))
     assert store.lease(hand.id, "other") is None  # its holder lives
     again = store.lease(hand.id, "me")
@@ -107,7 +107,7 @@ def dead_pid() -> int:
     return process.pid
 
 
-def test_who_lives(store: SqliteStore, hand: Hand) -> None:
+def test_living_recorders(store: SqliteStore, hand: Hand) -> None:
     assert store.recorder(CLUSTER).id == "me"  # type: ignore[union-attr]
     store.leave("me")
     store.beat(recorder("dead", dead_pid()))
@@ -121,9 +121,7 @@ def test_who_lives(store: SqliteStore, hand: Hand) -> None:
     zombie.wait()
 
 
-def test_a_process_of_the_same_number_elsewhere_is_not_ours(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_with_the_same_pid_elsewhere_is_not_ours(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Containers that have one name and see other processes: only its heartbeat tells."""
     monkeypatch.setattr(liveness, "MACHINE", "another boot")
     hand = Hand(store, owner="far")
@@ -148,7 +146,7 @@ _UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc"]
     or subprocess.run([*_UNSHARE, "true"], check=False, capture_output=True).returncode != 0,
     reason="this user may make no process namespace",
 )
-def test_a_container_with_our_host_name_does_not_take_what_we_record(store: SqliteStore, hand: Hand) -> None:
+def test_a_container_with_our_host_name_does_not_take_our_tasks(store: SqliteStore, hand: Hand) -> None:
     """It sees none of our processes, and its own have numbers of ours."""
     store.beat(recorder("me"))
     command = [*_UNSHARE, sys.executable, "-c", TAKE_OVER, store.url, str(hand.id)]
@@ -168,7 +166,7 @@ def test_a_container_with_our_host_name_does_not_take_what_we_record(store: Sqli
     hand.lines([(1, 1, "it is still ours")])
 
 
-def test_a_dead_recorders_task_is_taken_over(store: SqliteStore) -> None:
+def test_the_task_of_a_dead_recorder_is_taken_over(store: SqliteStore) -> None:
     hand = Hand(store, owner="dead")
     store.commit(hand.lease, Commit(update={"caught_up": 1}))
     assert store.info(hand.id).caught_up  # type: ignore[union-attr]
@@ -208,7 +206,7 @@ def test_entries_by_number(store: SqliteStore, hand: Hand) -> None:
 @pytest.mark.parametrize(
     "damage", [b"this is no database at all, but a text of some length" * 99, b"SQLite format 3\0" + b"\xff" * 2000]
 )
-def test_a_file_that_is_no_store(tmp_path: Path, damage: bytes) -> None:
+def test_a_file_that_is_not_a_store(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "r.sqlite").write_bytes(damage)
     with pytest.raises(StoreError, match=r"r\.sqlite") as caught:
         SqliteStore(tmp_path / "r.sqlite")
@@ -216,7 +214,7 @@ def test_a_file_that_is_no_store(tmp_path: Path, damage: bytes) -> None:
 
 
 @on_sqlite
-def test_a_page_that_is_broken(store: SqliteStore, hand: Hand) -> None:
+def test_a_damaged_page(store: SqliteStore, hand: Hand) -> None:
     hand.lines([(1, 1, "a")])
     db = sqlite3.connect(store.path)
     with db:
@@ -227,7 +225,7 @@ def test_a_page_that_is_broken(store: SqliteStore, hand: Hand) -> None:
             read()
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "r.sqlite", tmp_path / "file" / "deeper" / "r.sqlite"):
         with pytest.raises(StoreError, match="cannot create"):
@@ -235,7 +233,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @on_sqlite
-def test_a_full_disk_is_an_error_and_passes(store: SqliteStore, hand: Hand) -> None:
+def test_a_full_disk_is_a_temporary_error(store: SqliteStore, hand: Hand) -> None:
     db = store._file._db
     db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
     with pytest.raises(StoreError, match="full"):
@@ -275,7 +273,7 @@ async def test_writers_and_readers_in_several_processes(new_store: NewStore) -> 
     store.close()
 
 
-async def test_a_change_of_one_recording_wakes_its_own_readers_alone(new_store: NewStore) -> None:
+async def test_a_change_of_a_recording_wakes_only_its_readers(new_store: NewStore) -> None:
     """Else each of 200 tasks that a server has open looks for news with every commit of any."""
     with new_store() as store:
         hands = [Hand(store, TaskRef("default", "job", name)) for name in "abc"]
@@ -309,7 +307,7 @@ async def test_a_subscription_lasts_until_it_is_ended(store: SqliteStore, hand: 
     other.close()
 
 
-def test_a_recorder_says_what_it_is_until_it_leaves(store: SqliteStore) -> None:
+def test_a_recorder_is_listed_until_it_leaves(store: SqliteStore) -> None:
     me = replace(recorder(), version="1.2.3", since=1000.0, port=9464, namespaces=("ml",), selection="a", rights="r")
     for refused in ((), ("ml", "nlp"), ()):
         me = replace(me, refused=refused)

@@ -53,7 +53,7 @@ def texts(store: Store, recording: int) -> list[str]:
     return [m for e in entries if e.event == "log" for m in Batch.decode(e.data).texts]
 
 
-def test_one_notice_stands_for_all_that_has_left(store: Store, hand: Hand) -> None:
+def test_one_notice_replaces_all_trimmed_lines(store: Store, hand: Hand) -> None:
     hand.notice("status", T0)
     fill(hand, 30)
     hand.notice("gap", T0, reason="rotated")
@@ -88,7 +88,7 @@ def test_one_notice_stands_for_all_that_has_left(store: Store, hand: Hand) -> No
     assert (found.records, found.notices) == (len(left), [gap | {"event": "gap"}])
 
 
-def test_what_has_been_merged_leaves_too(store: Store, hand: Hand) -> None:
+def test_merged_entries_are_trimmed_too(store: Store, hand: Hand) -> None:
     fill(hand, 40, 200)
     compact(store, hand.lease, done=True)
     fill(hand, 1, 40_000)
@@ -102,7 +102,7 @@ def test_what_has_been_merged_leaves_too(store: Store, hand: Hand) -> None:
     assert not cut(store, hand, 200_000)
 
 
-async def test_a_reader_who_is_far_behind_is_told(store: Store, hand: Hand) -> None:
+async def test_a_reader_far_behind_gets_the_notice(store: Store, hand: Hand) -> None:
     """What it is given at once it has; of the rest it gets the notice, once, and what is left."""
     fill(hand, 100, 100_000)
     frames = Feed(store, hand.id).frames()
@@ -117,7 +117,7 @@ async def test_a_reader_who_is_far_behind_is_told(store: Store, hand: Hand) -> N
     assert gap.cursor.startswith(f"{hand.id}-{gap.last}-") and 140 < gap.last < 160
 
 
-def test_only_the_holder_of_the_lease_and_only_while_it_runs(store: Store, hand: Hand) -> None:
+def test_only_the_leaseholder_trims_and_only_a_running_task(store: Store, hand: Hand) -> None:
     fill(hand, 20)
     gap = notice(REF.key, 1, 5, "gap", "m")
     gap.n = 8
@@ -144,7 +144,7 @@ def test_only_the_holder_of_the_lease_and_only_while_it_runs(store: Store, hand:
     assert not store.trim(lease, gap, b"")
 
 
-def test_a_page_whose_lines_leave_while_it_is_made_says_so(
+def test_a_page_whose_lines_are_trimmed_meanwhile_has_the_notice(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(hand, 40)
@@ -169,7 +169,7 @@ def test_a_page_whose_lines_leave_while_it_is_made_says_so(
 # ------------------------------------------------------------------ the recorder goes on
 
 
-def test_what_a_silent_container_is_known_by_is_remembered(store: Store, hand: Hand) -> None:
+def test_the_last_lines_of_a_silent_container_stay_known(store: Store, hand: Hand) -> None:
     """Its last lines are among the oldest, and a stream that is taken up again repeats them."""
     hand.source(1)
     silent = hand.source(2)
@@ -225,7 +225,7 @@ class Rig:
         return [" ".join(text.split()[:2]) for text in texts(self.store, self.hand.id)]
 
 
-async def test_what_has_left_is_not_read_again_from_the_node(store: Store, hand: Hand) -> None:
+async def test_trimmed_lines_are_not_recorded_again(store: Store, hand: Hand) -> None:
     """Neither as skipped lines of a rotated file, nor as older lines, nor by a recorder that takes over."""
     rig = Rig(store, hand)
     lines = (rig.old + rig.new).splitlines(keepends=True)
@@ -238,9 +238,7 @@ async def test_what_has_left_is_not_read_again_from_the_node(store: Store, hand:
     assert again == found and len(store.complete(hand.id).gaps) == 1
 
 
-async def test_a_recorder_lets_them_go_and_says_so_once(
-    store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_recorder_trims_and_says_so_once(store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lib, "_RETAIN_S", 0.01)
     store.set_budget(Budget(max_task_bytes=200_000))
     said: list[tuple[str, dict[str, str]]] = []

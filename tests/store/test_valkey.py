@@ -62,7 +62,7 @@ def store(server: Server) -> Iterator[ValkeyStore]:
         yield one  # type: ignore[misc]
 
 
-def test_the_server_is_what_it_is_taken_for(server: Server, request: pytest.FixtureRequest) -> None:
+def test_the_server_is_the_expected_one(server: Server, request: pytest.FixtureRequest) -> None:
     name = server.client().info("server").get("server_name", "redis")
     assert f"{name}-server" == request.node.callspec.params["server"]
 
@@ -70,13 +70,13 @@ def test_the_server_is_what_it_is_taken_for(server: Server, request: pytest.Fixt
 @pytest.mark.parametrize(
     "url", ["valkey://", "valkey:/x", "valkey://h:port", "valkey://h/x", "valkey://h?maxlen=1", "valkey://:s@cret/@h"]
 )
-def test_an_address_that_is_none_is_not_shown(url: str) -> None:
+def test_a_wrong_address_is_not_shown(url: str) -> None:
     with pytest.raises(StoreError) as caught:
         open_store(url)
     assert "cret" not in str(caught.value) and "valkey://[USER@]HOST" in caught.value.hint
 
 
-def test_a_password_is_for_the_server_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_server_sees_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
     with Server(tmp_path / "v", requirepass="s@cret") as server:
@@ -102,7 +102,7 @@ def test_a_password_is_for_the_server_alone(tmp_path: Path, monkeypatch: pytest.
             assert "cret" not in str(away.value)
 
 
-def test_a_server_that_is_not_fit_is_refused(server: Server, tmp_path: Path) -> None:
+def test_an_unfit_server_is_refused(server: Server, tmp_path: Path) -> None:
     server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     with pytest.raises(StoreError, match="evicts recordings") as caught:
         open_store(server.url)
@@ -117,7 +117,7 @@ def test_a_server_that_is_not_fit_is_refused(server: Server, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("answer", [True, False], ids=["answer", "request"])
-def test_whatever_is_cut_happens_once(server: Server, answer: bool) -> None:
+def test_an_interrupted_request_takes_effect_once(server: Server, answer: bool) -> None:
     """A script whose answer is lost has run, one whose request broke off in the middle has not; each is asked again."""
     with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
 
@@ -186,7 +186,7 @@ def test_a_server_whose_clock_is_set_back_or_forward(server: Server, store: Valk
         hand.lines([(1, 1, "late")])
 
 
-async def test_one_that_forgets_everything_under_who_reads_and_writes(server: Server, store: ValkeyStore) -> None:
+async def test_a_server_emptied_under_readers_and_a_writer(server: Server, store: ValkeyStore) -> None:
     hand = Hand(store)
     hand.lines([(1, 1, "a")])
     frames = Feed(store, hand.id).frames()
@@ -202,7 +202,7 @@ async def test_one_that_forgets_everything_under_who_reads_and_writes(server: Se
     await frames.aclose()
 
 
-def test_a_disk_that_stands_still(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With `appendfsync always` a commit waits for the disk, here for longer than we wait; then it is there, once."""
     monkeypatch.setattr(link, "_TIMEOUT_S", 0.3)
     with (
@@ -240,7 +240,7 @@ def frozen(folder: Path) -> Iterator[tuple[Path, Callable[[], None], Callable[[]
         subprocess.run(["umount", "-l", place], check=True)
 
 
-def test_a_commit_that_got_no_answer_may_be_made_again(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_without_an_answer_can_be_repeated(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     hand = Hand(store)
     sid = hand.source()
     commits: list[Commit] = []
@@ -257,7 +257,7 @@ def test_a_commit_that_got_no_answer_may_be_made_again(store: ValkeyStore, monke
     assert store.add_source(hand.lease, store.sources(hand.id)[sid][0]) == sid
 
 
-def test_memory_that_is_full_is_said_and_passes(server: Server, store: ValkeyStore) -> None:
+def test_full_memory_is_a_temporary_error_with_a_notice(server: Server, store: ValkeyStore) -> None:
     hand = Hand(store)
     server.ask("CONFIG", "SET", "maxmemory", int(server.client().info("memory")["used_memory"]) + (1 << 21))
     try:
@@ -283,7 +283,7 @@ def test_memory_that_is_full_is_said_and_passes(server: Server, store: ValkeySto
     assert records(store, hand.id)[-1][3] == "room again"
 
 
-async def test_a_server_that_cannot_write_to_its_disk_takes_nothing_and_readers_are_told(
+async def test_a_server_that_cannot_write_to_its_disk_refuses_and_readers_get_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even a notice: who has read what there is hears of it by an error, and goes on from there."""
@@ -320,7 +320,7 @@ async def test_a_server_that_cannot_write_to_its_disk_takes_nothing_and_readers_
             await frames.aclose()
 
 
-def test_before_memory_is_full_room_is_made_and_said(tmp_path: Path) -> None:
+def test_space_is_freed_before_memory_is_full(tmp_path: Path) -> None:
     """Completed recordings leave first, then the oldest lines of the largest that runs; no line is refused."""
     with Server(tmp_path / "v") as server, closing(open_store(server.url)) as store:
         done, small, large = (Hand(store, TaskRef("default", "job", n), n) for n in ("done", "small", "large"))
@@ -343,7 +343,7 @@ def test_before_memory_is_full_room_is_made_and_said(tmp_path: Path) -> None:
         assert 200 < store.complete(large.id).records == 800 - gap["lines"] and records(store, large.id)[-1][0] == 800
 
 
-def test_a_commit_counts_when_a_replica_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_counts_once_a_replica_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "_WAIT_MS", 4000)
     with (
         Server(tmp_path / "a", repl_diskless_sync_delay=0) as primary,
@@ -370,7 +370,7 @@ def test_a_commit_counts_when_a_replica_has_it(tmp_path: Path, monkeypatch: pyte
             assert records(store, hand.id) == hand.written
 
 
-def test_a_transaction_that_is_cut_in_the_file_is_not_there_at_all(tmp_path: Path) -> None:
+def test_a_transaction_cut_off_in_the_file_is_lost_as_a_whole(tmp_path: Path) -> None:
     """Lines and anchor are kept or lost together: what is on the disk after a power cut ends anywhere."""
     with Server(tmp_path / "v", appendonly="yes", appendfsync="no") as server:
         with closing(open_store(server.url)) as store:
@@ -392,7 +392,7 @@ def test_a_transaction_that_is_cut_in_the_file_is_not_there_at_all(tmp_path: Pat
                 assert info is not None and info.last_seq == len(held) == len(index)
 
 
-async def test_a_store_that_has_gone_back_is_said(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_rolled_back_store_gets_a_notice(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers may have seen the numbers it lost: they are not given again."""
     hand = Hand(store)
     hand.lines([(1, 1, "a"), (2, 1, "b")])
@@ -420,7 +420,7 @@ async def test_a_store_that_has_gone_back_is_said(store: ValkeyStore, monkeypatc
     assert (said.seq, said.last, Lost.last) == (3, 8, 8) and b'"seq":8' in said.data and b"lost its last 5" in said.data
 
 
-async def test_readers_are_called_again_after_the_way_broke(server: Server, store: ValkeyStore) -> None:
+async def test_subscribers_are_called_after_a_broken_connection(server: Server, store: ValkeyStore) -> None:
     with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
         hand = Hand(store)
         calls: list[int] = []
@@ -435,7 +435,7 @@ async def test_readers_are_called_again_after_the_way_broke(server: Server, stor
         end()
 
 
-async def test_a_reader_waits_for_no_message_that_was_lost(server: Server, store: ValkeyStore) -> None:
+async def test_a_reader_does_not_wait_for_a_lost_message(server: Server, store: ValkeyStore) -> None:
     """Lost with its connection: nothing is committed after it that would wake the reader."""
     hand = Hand(store)
     with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
@@ -459,7 +459,7 @@ async def test_a_reader_waits_for_no_message_that_was_lost(server: Server, store
         await reading
 
 
-async def test_a_way_that_hangs_is_given_up_and_tried_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hanging_connection_is_replaced(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """No end of a connection is seen, and what was sent arrives in the end: the commit is there once."""
     monkeypatch.setattr(link, "_TIMEOUT_S", 0.3)
     monkeypatch.setattr(changes, "_SILENT_S", 0.2)
@@ -481,7 +481,7 @@ async def test_a_way_that_hangs_is_given_up_and_tried_again(server: Server, monk
         end()
 
 
-def test_a_store_that_is_closed_under_who_reads_says_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_closed_under_a_reader_raises_an_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "_TIMEOUT_S", 0.3)
     found: list[Exception] = []
     with Relay(server.port) as relay:
@@ -503,7 +503,7 @@ def test_a_store_that_is_closed_under_who_reads_says_so(server: Server, monkeypa
     assert len(found) == 8 and all(isinstance(error, StoreError) for error in found), found
 
 
-def test_what_was_merged_may_be_read_while_it_moves(store: ValkeyStore) -> None:
+def test_entries_can_be_read_while_a_merge_moves_them(store: ValkeyStore) -> None:
     """Entries that cannot be merged move before those that can, a few at a time."""
     hand = Hand(store)
     for _ in range(70):
@@ -517,7 +517,7 @@ def test_what_was_merged_may_be_read_while_it_moves(store: ValkeyStore) -> None:
     assert (live, kept) == (0, 71)
 
 
-def test_a_user_with_few_rights_is_enough(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_with_few_permissions_suffices(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
     rules = ["on", ">pw", "~cortex:*", "&cortex:*", "+@all", "-@dangerous", "+info"]
     server.ask("ACL", "SETUSER", "few", *rules)
@@ -541,7 +541,7 @@ def test_a_user_with_few_rights_is_enough(server: Server, monkeypatch: pytest.Mo
         server.ask("ACL", "DELUSER", "few")
 
 
-def test_what_may_leave_is_looked_for_a_few_at_a_time(
+def test_removable_recordings_are_searched_in_small_requests(
     server: Server, store: ValkeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the server looks it answers nobody, and thousands may wait for their archive."""
@@ -590,7 +590,7 @@ def test_tls(tmp_path: Path) -> None:
             assert records(store, hand.id) == hand.written and "ca=" in store.url
 
 
-async def test_a_wish_that_is_renewed_wakes_no_recorder(server: Server, store: ValkeyStore) -> None:
+async def test_renewing_a_wish_wakes_no_recorder(server: Server, store: ValkeyStore) -> None:
     one, other = (store.open(CLUSTER, TaskRef("default", "job", name), name) for name in ("one", "other"))
     calls: list[int] = []
     end = store.subscribe(lambda: calls.append(1))

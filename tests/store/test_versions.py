@@ -41,7 +41,7 @@ def test_a_newer_store_is_refused_with_a_hint(store: Store) -> None:
     assert "update cortex-jupyter" in caught.value.hint
 
 
-def test_a_newer_store_that_takes_this_version_is_used(store: Store, hand: Hand) -> None:
+def test_a_newer_store_that_admits_this_version_is_used(store: Store, hand: Hand) -> None:
     hand.lines([(1, 1, "before")])
     upgrade(store, 1)
     hand.lines([(2, 1, "after")])
@@ -50,7 +50,7 @@ def test_a_newer_store_that_takes_this_version_is_used(store: Store, hand: Hand)
     again.close()
 
 
-async def test_who_had_it_open_uses_it_no_more(store: Store, hand: Hand) -> None:
+async def test_a_process_that_had_the_store_open_stops_using_it(store: Store, hand: Hand) -> None:
     hand.lines([(1, 1, "before")])
     upgrade(store, 99)
     for write in (
@@ -75,7 +75,7 @@ async def test_who_had_it_open_uses_it_no_more(store: Store, hand: Hand) -> None
         store.entries(hand.id, 0, 1000)
 
 
-async def test_a_recorder_ends_and_says_why(new_store: NewStore) -> None:
+async def test_a_recorder_ends_with_the_reason(new_store: NewStore) -> None:
     with new_store() as store:
         cluster: Any = type("Api", (), {"id": CLUSTER})()
         run = asyncio.create_task(Recording(store, cluster).run())
@@ -85,7 +85,7 @@ async def test_a_recorder_ends_and_says_why(new_store: NewStore) -> None:
             await run
 
 
-def test_what_a_newer_recorder_says_besides_is_left_out(store: Store) -> None:
+def test_unknown_fields_of_a_newer_recorder_are_ignored(store: Store) -> None:
     me = recorder()
     store.beat(me)
     if isinstance(store, SqliteStore):
@@ -101,7 +101,7 @@ def test_what_a_newer_recorder_says_besides_is_left_out(store: Store) -> None:
     assert [one.id for one in store.recorders(CLUSTER)] == [me.id]
 
 
-def test_an_older_recorder_understands_what_this_one_says(store: Store) -> None:
+def test_an_older_recorder_understands_this_ones_fields(store: Store) -> None:
     """It takes of what is said of a recorder all that stands in one place: what it knows must be all."""
     me = replace(recorder(), namespaces=("ml",), selection="x", rights="r")
     store.beat(me)
