@@ -1,5 +1,4 @@
-"""A real S3 server (SeaweedFS) on loopback, and a proxy before it or another server that counts requests and injects
-faults."""
+"""A real S3 server (SeaweedFS) on loopback, and a proxy that counts requests and injects faults."""
 
 from __future__ import annotations
 

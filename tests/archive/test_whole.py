@@ -1,4 +1,4 @@
-"""A task of a cluster is recorded, archived by the recorder, leaves the store, and is read as before."""
+"""A cluster's task is recorded, archived by the recorder, removed from the store, and still reads the same."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_task_from_the_cluster_to_the_archive(
         assert store.find(ref) is None
     finally:
         store.close()
-    assert cli("logs", f"ml:{name}", "--since", "all") == lines  # the Job is still there
+    assert cli("logs", f"ml:{name}", "--since", "all") == lines  # the Job still exists
     kube.delete("jobs", name, "ml")
     until(lambda: f"ml:job/{name}" in cli("tasks", "-n", "ml"), "the list has it")
     assert read() == before and before.startswith("2000 2026-01-01 12:00:00 WARNING step 1999 succeeded True warning")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def records(store: Store, recording: int, after: int = 0) -> list[tuple[int, int, int, str]]:
-    """Give every record with a number above `after`, and check that no number is missing or doubled."""
+    """Return every record with a number above `after`, checking that no number is missing or doubled."""
     entries = store.entries(recording, after, 1 << 30)
     assert [e.seq for e in entries[1:]] == [e.last + 1 for e in entries[:-1]]
     rows = []
@@ -74,7 +74,7 @@ def test_recent_batches_are_not_merged(store: Store, hand: Hand) -> None:
 @given(st.lists(st.tuples(st.integers(0, 14), st.booleans(), st.booleans()), min_size=1, max_size=60))
 @example([(1, False, False)] * 12 + [(1, True, True)] + [(1, False, True)] * 12)
 def test_passes_that_continue_merge_like_a_full_pass(new_store: NewStore, steps: list[tuple[int, bool, bool]]) -> None:
-    """Each step: a batch of so many lines, whether it is warm, and whether a pass comes after it."""
+    """Each step is a batch with its number of lines, whether it is recent, and whether a pass follows it."""
     few, lines = lib._MIN_RUN, lib._MAX_RECORDS
     lib._MIN_RUN, lib._MAX_RECORDS = 3, 20
     try:
@@ -113,7 +113,7 @@ def test_a_recorder_without_the_lease_merges_nothing(store: Store, hand: Hand) -
 
 
 def test_two_concurrent_merges_lose_nothing(store: Store, hand: Hand) -> None:
-    """The pass over a living recording and the one at its end, of which one had looked before the other wrote."""
+    """A pass over a running recording and the one at its end overlap: one reads before the other writes."""
     for i in range(20):
         hand.lines([(i, 1, str(i))])
     part = [Batch.decode(e.data) for e in store.entries(hand.id, 0, 1 << 20)[:8]]

@@ -1,4 +1,4 @@
-"""A store that was emptied, or has lost its last second: what the cluster still has is recorded anew, as it was to be."""
+"""A store lost its last second, or everything: what the cluster still has is recorded again, with the same settings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SECRET = "password=s3cr3t1234 "
 
 
 def unset(store: Any) -> None:
-    """Have a store forget its settings."""
+    """Remove a store's settings."""
     if isinstance(store, SqliteStore):
         with store._file.writing() as db:
             db.execute("DELETE FROM setting")
@@ -56,7 +56,7 @@ def test_lost_settings_are_restored_by_processes_that_know_them(store: Store) ->
     assert store.budget().max_bytes == 10_000, "what others have set holds"
     new = Settings(store, marks=True)
     unset(store)
-    new.look()  # one that has just come, and knows of nothing that was lost
+    new.look()  # a new process, which does not know what was lost
     assert other.look() and not other.look() and told.look() and not new.look()
     assert (store.setting("mask"), store.setting("archive"), store.budget().max_bytes) == ("1", "/there", 10_000)
     assert other.masked and new.masked
@@ -149,7 +149,7 @@ def bucket(tmp_path: Path) -> Iterator[Gate]:
 def test_a_collector_records_again_after_the_server_was_emptied(
     kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server, bucket: Gate
 ) -> None:
-    """What runs and what is over, masked and archived as it was to be, though the settings were forgotten as well."""
+    """Running and ended tasks are masked and archived as before, although the settings were lost too."""
     valkey_server.ask("FLUSHALL")
     team, flag = unique("team"), home.path / "flag"
     over, runs = f"{team}-over", f"{team}-runs"
@@ -196,7 +196,7 @@ def test_a_collector_records_again_after_the_server_was_emptied(
 def test_a_collector_reopens_recordings_lost_in_a_failover(
     kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server
 ) -> None:
-    """A recording that was begun in the last second before it, be its task quiet, or over by then."""
+    """A recording that began in the last second before the failover, of a quiet or an ended task."""
     valkey_server.ask("FLUSHALL")
     team, flag = unique("team"), home.path / "flag"
     store: Any = open_store(valkey_server.url)
@@ -226,7 +226,7 @@ def test_a_collector_reopens_recordings_lost_in_a_failover(
             kept = find("kept")
             lose("lost")
             kube.wait_for(lambda: (i := find("lost")) and store.complete(i.id).records, "it to be recorded again")
-            os.kill(first.pid, signal.SIGSTOP)  # as where the server is away while the others end
+            os.kill(first.pid, signal.SIGSTOP)  # as if the server were out of reach while the others end
             lose("lost-too")
             flag.touch()
             for name in ("lost", "lost-too", "kept"):

@@ -1,4 +1,4 @@
-"""A store that has lost its last commits writes their numbers again: no reader's place may mean the other lines."""
+"""A store that lost its last commits writes their numbers again; no cursor may then mean the other lines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Machine:
-    """A machine with a store, which may lose its power: what was committed since `sync` is lost then."""
+    """A machine with a store that can lose its power: commits since `sync` are lost then."""
 
     def __init__(self, url: str, sync: Callable[[], None], cut: Callable[[], None]) -> None:
         self.store: Store = open_store(url)
@@ -44,8 +44,8 @@ class Machine:
         self.store = open_store(self.url)
 
     def again(self, hand: Hand) -> Hand:
-        """Give the hand of a recorder that goes on after the power cut."""
-        self.store.leave("me")  # its heartbeat has gone cold
+        """Return the hand of a recorder that continues after the power cut."""
+        self.store.leave("me")  # its heartbeat has expired
         after = Hand(self.store, owner="after")
         assert after.id == hand.id
         after.next = self.info(hand).last_seq + 1
@@ -100,7 +100,7 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]
 
 
 async def cursors(store: Store, id_: int, after: int = 0, many: int = 99) -> list[str]:
-    """Give the cursors of the events that a reader gets."""
+    """Return the cursors of the events that a reader gets."""
     found: list[str] = []
     async with aclosing(Feed(store, id_).frames(after)) as frames:
         async for frame in frames:
@@ -125,7 +125,7 @@ async def test_cursors_among_lost_lines_are_refused_and_earlier_ones_stay_valid(
     machine.cut()
     assert machine.info(hand).last_seq == 3
     for place in (*places[3:], page.newer, page.older):
-        with pytest.raises(CursorNotHeld, match="power cut"):  # nothing is recorded there yet
+        with pytest.raises(CursorNotHeld, match="power cut"):  # nothing is recorded at that number yet
             machine.info(hand).check(place)  # type: ignore[arg-type]
     after = machine.again(hand)
     for i in range(9):
@@ -136,7 +136,7 @@ async def test_cursors_among_lost_lines_are_refused_and_earlier_ones_stay_valid(
     assert [machine.info(hand).check(place).seq for place in places[:3]] == [1, 2, 3]
     follows = following(machine.store, hand.id, after=places[2], limit=99)
     assert [r.text for r in follows.records] == [f"other {i}" for i in range(9)]
-    # Of pages of a recording that was being filled: only their time counts.
+    # Of a page's cursor in a recording that was being filled, only the time counts.
     assert machine.info(hand).check(Cursor(hand.id, EVERY_SEQ, (5, 0)))
 
 
@@ -168,7 +168,7 @@ async def test_only_the_reader_beyond_the_loss_gets_an_error(machine: Machine) -
         after.lines([(4 + i, 1, f"other {i}")])
     feed = Feed(machine.store, hand.id)
     async with aclosing(feed.frames()) as fresh:
-        seen = [(await anext(fresh)).last for _ in range(7)]  # the feed now reads for all
+        seen = [(await anext(fresh)).last for _ in range(7)]  # the feed now reads for all subscribers
         with pytest.raises(CursorNotHeld):
             async with aclosing(feed.bursts(place.seq, epoch=place.epoch)) as bursts:
                 await anext(bursts)
@@ -177,14 +177,14 @@ async def test_only_the_reader_beyond_the_loss_gets_an_error(machine: Machine) -
 
 
 async def test_cursors_stay_valid_after_takeovers_without_loss(machine: Machine) -> None:
-    """Whatever kills recorders, and however often: nothing is lost, and no page is loaded anew."""
+    """However recorders are killed, nothing is lost and no page loads its window again."""
     store = machine.store
     hand = Hand(store)
     for turn in range(5):
         lease = store.lease(hand.id, "me")
         assert lease is not None
         hand.lease = lease
-        for i in range(3 if turn % 2 else 0):  # some write nothing
+        for i in range(3 if turn % 2 else 0):  # some recorders write nothing
             hand.lines([(i, 1, "x")])
     found = await cursors(store, hand.id, many=6)
     for place in (*found, "0", f"{hand.id}-0"):
@@ -209,7 +209,7 @@ async def test_cursors_from_before_epochs_are_valid_for_lines_recorded_then(tmp_
     with closing(SqliteStore(path)) as store:
         hand = Hand(store)
         hand.lines([(1, 1, "a"), (2, 1, "b")])
-    with closing(sqlite3.connect(path)) as db:  # as tables 4 were
+    with closing(sqlite3.connect(path)) as db:  # as in version 4 of the tables
         db.executescript("ALTER TABLE recording DROP COLUMN epochs; DELETE FROM setting; PRAGMA user_version = 4;")
     with closing(SqliteStore(path)) as store:
         old = Cursor.parse(f"{hand.id}-2")
@@ -222,9 +222,9 @@ async def test_cursors_from_before_epochs_are_valid_for_lines_recorded_then(tmp_
         later.lines([(3, 1, "c")])
         info = store.info(hand.id)
         assert info is not None and info.check(old) == old, "nothing was lost"
-        with pytest.raises(CursorNotHeld):  # by an old version, and of what it cannot have seen in this epoch
+        with pytest.raises(CursorNotHeld):  # from an old version, at a number that it cannot have seen in this epoch
             info.check(Cursor.parse(f"{hand.id}-3"))
-        # Programs of the version before go on with the file: what is new only adds to it.
+        # Programs of the previous version continue to use the file, since the new column only adds to it.
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("SELECT value FROM setting WHERE key='least'").fetchone() == ("4",)
 

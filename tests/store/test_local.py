@@ -1,4 +1,4 @@
-"""A store is on a disk of this host alone, wherever the home is."""
+"""A store is on a local disk, wherever the home is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOUNT = "36 27 0:42 / {at} rw,relatime shared:1 master:2 - {kind} server:/expor
 
 @pytest.fixture
 def tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the local place of a host."""
+    """Yield the local folder of a host."""
     place = tmp_path / "var tmp"
     place.mkdir()
     monkeypatch.setattr(local, "PLACES", (tmp_path / "absent", place))
@@ -38,7 +38,7 @@ def tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def home(tmp_path: Path, tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Give what makes a home on a file system of a type."""
+    """Return a function that makes a home on a file system of a type."""
     monkeypatch.delenv("CORTEX_STORE", raising=False)
 
     def make(kind: str) -> Path:
@@ -147,9 +147,9 @@ def test_the_innermost_and_latest_mount_decides(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "mountinfo").write_text("".join(_MOUNT.format(at=at, kind=kind) for at, kind in lines))
     monkeypatch.setattr(local, "MOUNTS", tmp_path / "mountinfo")
     places = (inner / "new" / "file", tmp_path / "a" / "file", Path(f"{inner}x/file"), tmp_path / "link" / "file")
-    # What is not there yet is judged by the folder that it will be made in.
+    # A path that does not exist yet is judged by its nearest existing folder.
     assert [local.shared_filesystem(place) for place in places] == ["", "nfs4", "nfs4", ""]
-    (inner / "db").symlink_to(tmp_path / "a" / "file")  # SQLite writes where a link leads
+    (inner / "db").symlink_to(tmp_path / "a" / "file")  # SQLite writes to the target of a link
     with pytest.raises(StoreError, match="nfs4"):
         local.check_local(inner / "db")
     monkeypatch.setattr(local, "MOUNTS", tmp_path / "none")
@@ -160,7 +160,7 @@ def test_the_innermost_and_latest_mount_decides(tmp_path: Path, monkeypatch: pyt
 def test_the_root_of_a_pod_in_a_virtual_machine_is_local_and_its_volumes_are_not(
     home: Callable[[str], Path], tmp: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """Kata and gVisor show the container's own file system so: one kernel has it, and there is no other disk."""
+    """Kata and gVisor show the container's root like this: it belongs to one kernel, and there is no other disk."""
     volume = home(kind)
     local.MOUNTS.write_text(local.MOUNTS.read_text().replace("overlay", kind))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
@@ -174,7 +174,7 @@ def test_the_root_of_a_pod_in_a_virtual_machine_is_local_and_its_volumes_are_not
 
 
 def test_the_package_can_be_imported_on_a_read_only_root() -> None:
-    """As in a pod with `readOnlyRootFilesystem`, which records on Valkey."""
+    """As in a pod with `readOnlyRootFilesystem` that records on Valkey."""
     code = "import tempfile; tempfile._candidate_tempdir_list = lambda: []\nimport cortex_jupyter.store"
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
@@ -183,7 +183,7 @@ def test_the_package_can_be_imported_on_a_read_only_root() -> None:
 def test_the_root_of_a_virtual_machine_on_host_files_is_not_local(
     home: Callable[[str], Path], tmp: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """A virtual machine may run on the files of its host, whose users write them too."""
+    """A virtual machine may run on files of its host, whose users write to them too."""
     home(kind)
     local.MOUNTS.write_text(local.MOUNTS.read_text().replace("overlay", kind))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
@@ -199,7 +199,7 @@ def _mounts() -> bool:
 
 @pytest.mark.skipif(not _mounts(), reason="no FUSE file system can be mounted here (bindfs)")
 def test_on_a_real_fuse_file_system(tmp_path: Path) -> None:
-    """As a user with such a home: the store is elsewhere, works, and doctor says so."""
+    """For a user with such a home the store is elsewhere and works, and doctor says so."""
     disk, mount, tmp = (tmp_path / name for name in ("disk", "mount", "tmp"))
     for folder in (disk, mount, tmp):
         folder.mkdir()
@@ -229,7 +229,7 @@ def test_on_a_real_fuse_file_system(tmp_path: Path) -> None:
 def test_a_complete_store_on_a_read_only_network_disk_can_be_read(
     home: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody writes there, so nothing can be damaged."""
+    """No process writes there, so nothing can be damaged."""
     path = home("ext4") / "kept.sqlite"
     with contextlib.closing(SqliteStore(path)) as store:
         id_ = Hand(store).id

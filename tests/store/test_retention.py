@@ -1,4 +1,4 @@
-"""What is over the budget leaves, the longest ended first; what is read or runs never does."""
+"""Recordings over the budget leave, those that ended first at first; read or running ones never leave."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MB = 1 << 20
 
 
 def task(store: SqliteStore, name: str, megabytes: float = 1.0, *, done: bool = True) -> int:
-    """Record a task of so many MB that do not compress."""
+    """Record a task with this many MB of incompressible text."""
     hand = Hand(store, TaskRef("default", "job", name))
     for i in range(int(megabytes * 20)):
         hand.lines([(i, 1, os.urandom(MB // 20).hex())])
@@ -78,12 +78,12 @@ def test_recordings_that_are_read_or_running_never_leave(store: SqliteStore) -> 
     kept = enforce_retention(store, now=time.time() + 1)
     assert held(store) == {"read", "running"} and kept.over > 0
     assert not store.forget(read)
-    # It came to be read after it was chosen.
+    # A reader came after it was chosen.
     assert store.oldest_removable() is None
 
 
 def aged(store: Any, *recordings: int) -> None:
-    """Have nobody opened or wanted them for long."""
+    """Make recordings look as if they were not opened or wanted for long."""
     for id_ in recordings:
         if isinstance(store, SqliteStore):
             with store._file.writing() as db:
@@ -95,13 +95,13 @@ def aged(store: Any, *recordings: int) -> None:
 
 @pytest.fixture
 def an_hour_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever begins did so then."""
+    """Make new recordings look as if they began an hour ago."""
     for module in (sqlite, valkey):
         monkeypatch.setattr(module, "new_id", lambda: ids.first_at(time.time() - 3600))
 
 
 def test_unwanted_empty_recordings_leave(store: Any, an_hour_ago: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anybody who may read begins as many as they can name, and these are never complete."""
+    """Each reader can create any number of them, and they are never complete."""
     never = [store.open(CLUSTER, TaskRef("default", "selector", f"x={i}"), f"selector:x={i}") for i in range(3)]
     job = store.open(CLUSTER, TaskRef("default", "job", "never-taken"), "u")
     told = Hand(store, TaskRef("default", "selector", "told"), "selector:told")
@@ -129,7 +129,7 @@ def test_unwanted_empty_recordings_leave(store: Any, an_hour_ago: None, monkeypa
     enforce_retention(store)
     assert {i.id for i in store.recordings()} == set(kept.values())
     assert all(store.info(id_) is None for id_ in (*never, job, told.id)) and store.index(told.id) == []
-    # Whoever asks for one again begins it anew.
+    # Asking for one again creates it again.
     again = store.open(CLUSTER, TaskRef("default", "selector", "x=1"), "selector:x=1")
     assert again not in never and store.info(again).last_seq == 0
     store.want(again, 60)
@@ -194,7 +194,7 @@ def test_settings_are_kept_in_the_store(tmp_path: Path, monkeypatch: pytest.Monk
     assert budget(Budget(max_bytes=5)) == Budget(5, 30 * 86400)
     monkeypatch.setenv("CORTEX_STORE_MAX_BYTES", "7kB")
     monkeypatch.setenv("CORTEX_STORE_MAX_AGE", "2d")
-    # The recorder takes what its reader's server has set, not the environment it was started in.
+    # The recorder uses the settings in the store, not the environment that it was started in.
     assert budget(weak=True) == Budget(5, 2 * 86400)
     assert budget() == Budget(7000, 2 * 86400)
     assert budget(Budget(max_bytes=9)) == Budget(9, 2 * 86400)
@@ -224,7 +224,7 @@ def test_a_store_of_an_earlier_version_is_updated(tmp_path: Path, version: int) 
     assert store.complete(one).records == 2 and store.complete(one).masked == {}
     assert (
         version > 2 or enforce_retention(store).removed == 1
-    )  # when it ended is known of its end notice, which is of 1970
+    )  # the end is taken from its end notice, which is of 1970
     store.close()
 
 

@@ -1,4 +1,4 @@
-"""What is set for all who use a shared store is an administrator's: no reader changes it, whatever their environment says."""
+"""Only an administrator sets the settings of a shared store. No reader changes them, whatever its environment says."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_administrator_sets_and_lists_settings(
     assert command(shared, "set", "archive=s3://logs/runs", "max-bytes=50GB", "max-age=90d", "mask=on") == 0
     assert shared.settings(NAMES) == SET
     capsys.readouterr()
-    monkeypatch.setenv("CORTEX_STORE_MAX_AGE", "1d")  # to look at it changes nothing
+    monkeypatch.setenv("CORTEX_STORE_MAX_AGE", "1d")  # reading settings changes nothing
     assert command(shared, "show") == 0
     out = capsys.readouterr().out
     assert (
@@ -110,7 +110,7 @@ async def test_no_reader_changes_settings(
 
 
 def test_no_reader_sets_unset_settings(shared: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Their recorder, too, is started with their environment."""
+    """A reader's recorder is started with the reader's environment too."""
     for name, value in OTHERS.items():
         monkeypatch.setenv(name, value)
     with contextlib.closing(open_store(shared.url)) as store:
@@ -139,7 +139,7 @@ def test_a_folder_on_one_host_cannot_be_the_archive_of_a_shared_store(
     done = record(shared, tmp_path, "--all", CORTEX_ARCHIVE=str(tmp_path))
     assert done.returncode == 1 and "on this host only" in done.stderr
     assert shared.setting("archive") == ""
-    # One that all hosts have is.
+    # A folder that all hosts share can be.
     (tmp_path / "mountinfo").write_text(f"36 27 0:42 / {tmp_path} rw shared:1 - nfs4 server:/export rw\n")
     monkeypatch.setattr(local, "MOUNTS", tmp_path / "mountinfo")
     assert command(shared, "set", f"archive={tmp_path}/archive") == 0
@@ -158,7 +158,7 @@ def test_a_private_store_takes_settings_from_the_environment(tmp_path: Path, mon
 def test_a_relative_archive_is_the_same_folder_for_every_process(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each process would otherwise look below its own current folder, and find nothing that another one archived."""
+    """Otherwise each process would look below its own current folder, and miss what another one archived."""
     monkeypatch.delenv("CORTEX_ARCHIVE", raising=False)
     monkeypatch.chdir(tmp_path)
     with contextlib.closing(open_store(f"sqlite:///{tmp_path / 'recordings.sqlite'}")) as store:

@@ -1,4 +1,4 @@
-"""What a store promises: all or nothing, one writer, and an error that says where."""
+"""What a store promises: atomic commits, one writer, and errors that name the store."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_url_names_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_recording_is_found_by_name(store: SqliteStore) -> None:
     one = store.open(CLUSTER, REF, "u1")
     assert store.open(CLUSTER, REF, "u1") == one
-    two = store.open(CLUSTER, REF, "u2")  # the task was started anew
+    two = store.open(CLUSTER, REF, "u2")  # the task was started again
     other = store.open("https://other", REF, "u1")
     pod = store.open(CLUSTER, TaskRef("default", "pod", "train-1"), "u3")
     assert [i.id for i in store.recordings()] == [pod, other, two, one]
@@ -61,7 +61,7 @@ def test_a_recording_is_found_by_name(store: SqliteStore) -> None:
 def test_wishes(store: SqliteStore, hand: Hand) -> None:
     assert store.wanted(CLUSTER) == []
     store.want(hand.id, 30)
-    store.want(hand.id, 1)  # a shorter wish takes nothing away
+    store.want(hand.id, 1)  # a shorter wish does not shorten it
     assert [i.id for i in store.wanted(CLUSTER)] == [hand.id] and store.wanted("https://other") == []
     hand.end()
     assert store.wanted(CLUSTER) == []
@@ -74,7 +74,7 @@ def test_a_commit_is_atomic(store: SqliteStore, hand: Hand, unaudited: bool) -> 
     store.commit(hand.lease, Commit(anchors={sid: anchor}, update={"state": "running", "exit_code": 3}))
     assert store.sources(hand.id) == {sid: (source(1), anchor)}
     entry = hand.lines([(1, sid, "a")])
-    # The same number again: nothing of this commit is there afterwards.
+    # The same number again: afterwards nothing of this commit is there.
     with pytest.raises(StoreError):
         store.commit(hand.lease, Commit([Entry(9, 1, "log", 0, 0, b""), entry], {sid: Anchor()}, {"state": "failed"}))
     assert store.sources(hand.id)[sid][1] == anchor
@@ -115,14 +115,14 @@ def test_living_recorders(store: SqliteStore, hand: Hand) -> None:
     store.beat(recorder("far", 1, host="another-host"))
     assert store.recorder(CLUSTER).id == "far"  # type: ignore[union-attr]
     zombie = subprocess.Popen([sys.executable, "-c", ""])
-    assert os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # ended, and nobody has asked
+    assert os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # ended, with no reader
     store.beat(RecorderInfo("zombie", "https://z", socket.gethostname(), zombie.pid, time.time()))
     assert store.recorder("https://z") is None
     zombie.wait()
 
 
 def test_a_process_with_the_same_pid_elsewhere_is_not_ours(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Containers that have one name and see other processes: only its heartbeat tells."""
+    """Containers with one host name that see different processes: only the heartbeat counts."""
     monkeypatch.setattr(liveness, "MACHINE", "another boot")
     hand = Hand(store, owner="far")
     store.beat(recorder("far", dead_pid()))
@@ -147,7 +147,7 @@ _UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc"]
     reason="this user may make no process namespace",
 )
 def test_a_container_with_our_host_name_does_not_take_our_tasks(store: SqliteStore, hand: Hand) -> None:
-    """It sees none of our processes, and its own have numbers of ours."""
+    """It sees none of our processes, and its own have the same process ids."""
     store.beat(recorder("me"))
     command = [*_UNSHARE, sys.executable, "-c", TAKE_OVER, store.url, str(hand.id)]
     beating = threading.Event()
@@ -256,7 +256,7 @@ hand.store.want(hand.id, 1)
 
 
 async def test_writers_and_readers_in_several_processes(new_store: NewStore) -> None:
-    """They make the place at the same moment, too."""
+    """They also create the file at the same moment."""
     with new_store() as place:
         url = place.url.replace("/new/", "/newer/")
     tests = str(Path(__file__).parents[1])
@@ -274,13 +274,13 @@ async def test_writers_and_readers_in_several_processes(new_store: NewStore) -> 
 
 
 async def test_a_change_of_a_recording_wakes_only_its_readers(new_store: NewStore) -> None:
-    """Else each of 200 tasks that a server has open looks for news with every commit of any."""
+    """Otherwise each of 200 open tasks in a server would look for news after every commit of any task."""
     with new_store() as store:
         hands = [Hand(store, TaskRef("default", "job", name)) for name in "abc"]
         calls: list[str] = []
         for hand, name in zip(hands, "abc", strict=True):
             store.subscribe(lambda name=name: calls.append(name), hand.id)
-        await until(lambda: set(calls) == set("abc"))  # once, when it begins
+        await until(lambda: set(calls) == set("abc"))  # once at the beginning
         for _ in range(20):
             calls.clear()
             hands[1].notice()
@@ -296,7 +296,7 @@ async def test_a_subscription_lasts_until_it_is_ended(store: SqliteStore, hand: 
         raise RuntimeError("Event loop is closed")
 
     ends.append(store.subscribe(closed))
-    await until(lambda: calls)  # who comes later need not be called before something changes
+    await until(lambda: calls)  # a later subscriber is called only after a change
     ends[0]()
     calls.clear()
     other = open_store(store.url)

@@ -1,4 +1,4 @@
-"""Of a recording over its bound the oldest lines leave; one notice stands for them wherever somebody reads."""
+"""The oldest lines of a recording over its limit leave, and readers get one notice in their place."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SECOND = 1_000_000_000
 
 
 def fill(hand: Hand, batches: int, size: int = 20_000, sid: int = 1) -> None:
-    """Record batches of two lines that do not compress, a second each."""
+    """Record batches of two incompressible lines, a second each."""
     for _ in range(batches):
         at = T0 + hand.next * SECOND
         hand.lines([(at, sid, os.urandom(size // 4).hex()), (at + 1, sid, "short")])
@@ -74,7 +74,7 @@ def test_one_notice_replaces_all_trimmed_lines(store: Store, hand: Hand) -> None
     assert (complete.records, gap["lines"], gap["upto"]) == (len(left), len(hand.written) - len(left), upto)
     assert (gap["from"], gap["to"], gap["gaps"]) == (str(T0), str(index[0][4]), 1)
     assert "store_max_task_bytes" in gap["reason"] and "CORTEX_STORE_MAX_TASK_BYTES" in gap["hint"]
-    # Whoever reads, from whichever number on, gets it, and then what is there.
+    # A reader at any of its numbers gets the notice, then the next entry.
     for after in (0, 1, upto // 2, upto - 1):
         first, second, *_ = store.entries(hand.id, after, 1 << 30)
         assert (first.seq, first.last, first.event, second.seq) == (1, upto, "gap", upto + 1)
@@ -103,7 +103,7 @@ def test_merged_entries_are_trimmed_too(store: Store, hand: Hand) -> None:
 
 
 async def test_a_reader_far_behind_gets_the_notice(store: Store, hand: Hand) -> None:
-    """What it is given at once it has; of the rest it gets the notice, once, and what is left."""
+    """It keeps what it read before; then it gets the notice once, and what is left."""
     fill(hand, 100, 100_000)
     frames = Feed(store, hand.id).frames()
     assert (await anext(frames)).last == 2
@@ -127,11 +127,11 @@ def test_only_the_leaseholder_trims_and_only_a_running_task(store: Store, hand: 
     assert lease is not None
     with pytest.raises(LeaseLost):
         store.trim(hand.lease, gap, b"")
-    assert not cut(store, hand, 1000) and len(store.index(hand.id)) == 20  # the recorder's other tasks go on
+    assert not cut(store, hand, 1000) and len(store.index(hand.id)) == 20  # the recorder's other tasks continue
     gap.n = 7  # within an entry, as after a merge
     assert not store.trim(lease, gap, b"")
     gap.n = 8
-    for _ in range(2):  # the same again, after an answer that was not heard
+    for _ in range(2):  # the same again, after a lost answer
         assert store.trim(lease, gap, b"known")
         assert [row[:2] for row in store.index(hand.id)[:2]] == [(1, 8), (9, 2)] and store.resume_lines(
             hand.id
@@ -170,7 +170,7 @@ def test_a_page_whose_lines_are_trimmed_meanwhile_has_the_notice(
 
 
 def test_the_last_lines_of_a_silent_container_stay_known(store: Store, hand: Hand) -> None:
-    """Its last lines are among the oldest, and a stream that is taken up again repeats them."""
+    """Its last lines are among the oldest, and a resumed stream repeats them."""
     hand.source(1)
     silent = hand.source(2)
     hand.lines([(T0 + i * SECOND, silent, f"before {i}") for i in range(8)])
@@ -183,7 +183,7 @@ def test_the_last_lines_of_a_silent_container_stay_known(store: Store, hand: Han
         assert cut(store, hand, store.recording_bytes(hand.id) // part)
         assert store.index(hand.id)[0][1] > 8
         assert recorded_lines(store, hand.id, silent, anchor) == known
-    # It writes again, and its anchor moves on: they are needed no more.
+    # It writes again and its anchor moves, so these lines are no longer needed.
     entry = hand.lines([(T0 + 900 * SECOND, silent, "after")])
     anchor = Anchor(T0 + 898 * SECOND, entry.seq, T0 + 900 * SECOND, top=T0 + 900 * SECOND)
     store.commit(hand.lease, Commit(anchors={silent: anchor}))
@@ -226,7 +226,7 @@ class Rig:
 
 
 async def test_trimmed_lines_are_not_recorded_again(store: Store, hand: Hand) -> None:
-    """Neither as skipped lines of a rotated file, nor as older lines, nor by a recorder that takes over."""
+    """Neither as skipped lines of a rotated file, nor as backfill, nor by a recorder that takes over."""
     rig = Rig(store, hand)
     lines = (rig.old + rig.new).splitlines(keepends=True)
     rig.node.scripts = [[b"".join(lines[i : i + 20]) for i in range(0, 400, 20)]]
@@ -249,7 +249,7 @@ async def test_a_recorder_trims_and_says_so_once(store: Store, hand: Hand, monke
     for _ in range(3):
         await asyncio.to_thread(fill, hand, 40)
         await until(lambda: store.recording_bytes(hand.id) < 220_000)
-    await until(lambda: said)  # after they have gone
+    await until(lambda: said)  # after they were trimmed
     retaining.cancel()
     await asyncio.wait([retaining])
     ((message, fields),) = said

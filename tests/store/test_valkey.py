@@ -1,6 +1,6 @@
-"""What only a server can do to a store: forget, refuse, fail over, lose its way; what is promised holds each time.
+"""Failures that only a server can cause: it forgets, refuses, fails over or loses its connection. The promises hold.
 
-Each on Valkey and on Redis.
+Each test runs on Valkey and on Redis.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 def server(
     request: pytest.FixtureRequest, server_of: Callable[[str], Server], monkeypatch: pytest.MonkeyPatch
 ) -> Server:
-    """Give the one that all tests of a kind share; those that they start themselves are of that kind too."""
+    """Yield the server that all tests of a kind share; tests that start their own use that kind too."""
     monkeypatch.setattr(servers, "PROGRAM", request.param)
     found = server_of(request.param)
     found.ask("FLUSHALL")
@@ -93,7 +93,7 @@ def test_only_the_server_sees_a_password(tmp_path: Path, monkeypatch: pytest.Mon
             )
             ensure_recorder(store, CLUSTER)
             assert "cret" not in str(commands)
-            # Who is started with that command line gets in all the same.
+            # A process that is started with that command line can connect too.
             code = f"from cortex_jupyter.store.open import open_store; open_store({store.url!r}).recordings()"
             subprocess.run([sys.executable, "-c", code], check=True)
             server.kill()
@@ -118,7 +118,7 @@ def test_an_unfit_server_is_refused(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", [True, False], ids=["answer", "request"])
 def test_an_interrupted_request_takes_effect_once(server: Server, answer: bool) -> None:
-    """A script whose answer is lost has run, one whose request broke off in the middle has not; each is asked again."""
+    """A script with a lost answer has run; one whose request was cut has not. Both requests are repeated."""
     with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
 
         def cut(ask: Callable[[], Any]) -> Any:
@@ -158,25 +158,26 @@ def test_an_interrupted_request_takes_effect_once(server: Server, answer: bool) 
 
 
 def test_a_server_whose_clock_is_set_back_or_forward(server: Server, store: ValkeyStore) -> None:
-    """What expires does so by it: an hour later than it should, or at once."""
+    """Keys expire by the server's clock: an hour late, or at once."""
     far = recorder("far", host="another-host")
     hand = Hand(store)
     store.leave("me")
     store.beat(far)
     lease = store.lease(hand.id, "far")
     assert lease is not None and store.lease(hand.id, "me") is None
-    # Back by an hour, and it died just then: nobody has to wait for an hour.
+    # The clock goes back by an hour just when the recorder dies: no task waits for an hour.
     server.ask("PEXPIRE", "cortex:recorder:far", 3_600_000)
     ahead = lease.epoch + 3_600_000_000
     server.ask("HSET", f"cortex:{hand.id}", "epoch", ahead)
     assert store.recorders(CLUSTER) == [] and store.holders([hand.id]) == {hand.id: ""}
-    store.beat(far)  # or it lives
+    store.beat(far)  # unless it lives
     assert [one.id for one in store.recorders(CLUSTER)] == ["far"] and store.lease(hand.id, "me") is None
     server.ask("PEXPIRE", "cortex:recorder:far", 3_600_000)
     store.beat(recorder())
     taken = store.lease(hand.id, "me")
     assert taken is not None and taken.epoch == ahead + 1, "no number is given twice"
-    # Forward: every heartbeat has run out. Whoever comes first takes it, and who had it can write no more.
+    # The clock goes forward: every heartbeat has expired. The first recorder takes the task, and the former holder
+    # cannot write.
     server.ask("DEL", "cortex:recorder:me")
     store.beat(far)
     again = store.lease(hand.id, "far")
@@ -203,7 +204,8 @@ async def test_a_server_emptied_under_readers_and_a_writer(server: Server, store
 
 
 def test_a_stalled_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `appendfsync always` a commit waits for the disk, here for longer than we wait; then it is there, once."""
+    """With `appendfsync always` a commit waits for the disk, here longer than our timeout; afterwards it is there
+    once."""
     monkeypatch.setattr(link, "_TIMEOUT_S", 0.3)
     with (
         frozen(tmp_path) as (folder, freeze, thaw),
@@ -227,7 +229,7 @@ def test_a_stalled_disk(server: Server, tmp_path: Path, monkeypatch: pytest.Monk
 
 @contextmanager
 def frozen(folder: Path) -> Iterator[tuple[Path, Callable[[], None], Callable[[], None]]]:
-    """Give a disk of its own, and what has all writing to it stand still and go on."""
+    """Yield a disk of its own, and a context in which all writes to it stall."""
     image, place = folder / "disk", folder / "mounted"
     place.mkdir()
     image.write_bytes(bytes(16 << 20))
@@ -250,7 +252,7 @@ def test_a_commit_without_an_answer_can_be_repeated(store: ValkeyStore, monkeypa
         hand.lines([(i, sid, f"line {i}")])
     real(hand.lease, commits[-1])
     assert records(store, hand.id) == hand.written
-    # But not what is not the last: that is another recorder's, or a store that has lost what followed.
+    # But not a commit that is not the last one: it is another recorder's, or the store has lost what followed.
     commits[-1].entries[0].data = commits[0].entries[0].data
     with pytest.raises(LeaseLost):
         real(hand.lease, commits[-1])
@@ -270,7 +272,7 @@ def test_full_memory_is_a_temporary_error_with_a_notice(server: Server, store: V
             flood()
         assert "maxmemory" in caught.value.hint and not store.keep_reserve()
         before = records(store, hand.id)
-        # What keeps its readers informed, and others from taking over, has a place.
+        # Notices and heartbeats are still accepted.
         hand.notice("status", 1, "the store is full", reason="StoreFull")
         store.beat(recorder())
         store.want(hand.id, 5)
@@ -286,12 +288,12 @@ def test_full_memory_is_a_temporary_error_with_a_notice(server: Server, store: V
 async def test_a_server_that_cannot_write_to_its_disk_refuses_and_readers_get_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even a notice: who has read what there is hears of it by an error, and goes on from there."""
+    """Not even a notice is accepted: a reader at the end gets an error, and continues from there later."""
     monkeypatch.setattr(session, "WANTED_S", 0.1)
     with Server(tmp_path / "v", save="3600 1") as server, closing(open_store(server.url)) as store:
         hand = Hand(store)
         hand.lines([(1, 1, "a")])
-        (server.folder / "dump.rdb").mkdir()  # where its snapshot belongs
+        (server.folder / "dump.rdb").mkdir()  # where its snapshot is written
         server.ask("BGSAVE")
         await until(lambda: server.client().info("persistence")["rdb_last_bgsave_status"] == "err")
         for write in (
@@ -321,7 +323,7 @@ async def test_a_server_that_cannot_write_to_its_disk_refuses_and_readers_get_an
 
 
 def test_space_is_freed_before_memory_is_full(tmp_path: Path) -> None:
-    """Completed recordings leave first, then the oldest lines of the largest that runs; no line is refused."""
+    """Completed recordings leave first, then the oldest lines of the largest running one; no line is refused."""
     with Server(tmp_path / "v") as server, closing(open_store(server.url)) as store:
         done, small, large = (Hand(store, TaskRef("default", "job", n), n) for n in ("done", "small", "large"))
         small.lines([(1, 1, "short")])
@@ -361,7 +363,7 @@ def test_a_commit_counts_once_a_replica_has_it(tmp_path: Path, monkeypatch: pyte
                 hand.lines([(2, 1, "b")])
             monkeypatch.setattr(link, "_WAIT_MS", 4000)
             replica.start()
-            # The same again: written, but on no replica before now.
+            # The same again: it was written, but is on no replica yet.
             hand.written.pop()
             hand.lines([(2, 1, "b")])
             primary.kill()
@@ -371,7 +373,7 @@ def test_a_commit_counts_once_a_replica_has_it(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_transaction_cut_off_in_the_file_is_lost_as_a_whole(tmp_path: Path) -> None:
-    """Lines and anchor are kept or lost together: what is on the disk after a power cut ends anywhere."""
+    """Lines and anchor are kept or lost together, wherever the file ends after a power cut."""
     with Server(tmp_path / "v", appendonly="yes", appendfsync="no") as server:
         with closing(open_store(server.url)) as store:
             hand = Hand(store)
@@ -393,7 +395,7 @@ def test_a_transaction_cut_off_in_the_file_is_lost_as_a_whole(tmp_path: Path) ->
 
 
 async def test_a_rolled_back_store_gets_a_notice(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readers may have seen the numbers it lost: they are not given again."""
+    """Readers may have seen the lost numbers, so they are not used again."""
     hand = Hand(store)
     hand.lines([(1, 1, "a"), (2, 1, "b")])
 
@@ -436,7 +438,7 @@ async def test_subscribers_are_called_after_a_broken_connection(server: Server, 
 
 
 async def test_a_reader_does_not_wait_for_a_lost_message(server: Server, store: ValkeyStore) -> None:
-    """Lost with its connection: nothing is committed after it that would wake the reader."""
+    """The message is lost with its connection, and no later commit would wake the reader."""
     hand = Hand(store)
     with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
         seen: list[int] = []
@@ -460,7 +462,7 @@ async def test_a_reader_does_not_wait_for_a_lost_message(server: Server, store: 
 
 
 async def test_a_hanging_connection_is_replaced(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No end of a connection is seen, and what was sent arrives in the end: the commit is there once."""
+    """The connection never ends, and what was sent arrives in the end: the commit is there once."""
     monkeypatch.setattr(link, "_TIMEOUT_S", 0.3)
     monkeypatch.setattr(changes, "_SILENT_S", 0.2)
     with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
@@ -544,7 +546,7 @@ def test_a_user_with_few_permissions_suffices(server: Server, monkeypatch: pytes
 def test_removable_recordings_are_searched_in_small_requests(
     server: Server, store: ValkeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the server looks it answers nobody, and thousands may wait for their archive."""
+    """The server answers no other request while it searches, and thousands may wait for their archive."""
     hands = [Hand(store, TaskRef("default", "job", f"t{i}"), f"u{i}") for i in range(25)]
     for hand in hands:
         hand.end()
@@ -558,7 +560,7 @@ def test_removable_recordings_are_searched_in_small_requests(
         answer = real(script, *arguments)
         if script == "oldest":
             looks.append(answer)
-            if not left:  # what it goes on from leaves, so the next looks from the beginning
+            if not left:  # the recording to continue after leaves, so the next request begins again
                 left.append(hands[9].id)
                 server.ask("ZREM", "cortex:wanted", hands[9].id)
                 assert store.forget(left[0])
@@ -594,7 +596,7 @@ async def test_renewing_a_wish_wakes_no_recorder(server: Server, store: ValkeySt
     one, other = (store.open(CLUSTER, TaskRef("default", "job", name), name) for name in ("one", "other"))
     calls: list[int] = []
     end = store.subscribe(lambda: calls.append(1))
-    await until(lambda: calls)  # it watches
+    await until(lambda: calls)  # the subscription is active
     calls.clear()
     store.want(one, 600)
     await until(lambda: calls)
@@ -602,8 +604,8 @@ async def test_renewing_a_wish_wakes_no_recorder(server: Server, store: ValkeySt
         store.want(one, 600)
     store.want(other, 600)
     await until(lambda: len(calls) > 1)
-    assert len(calls) == 2  # messages keep their order
-    server.ask("ZADD", "cortex:wanted", 1, str(one))  # it has run out
+    assert len(calls) == 2  # messages arrive in order
+    server.ask("ZADD", "cortex:wanted", 1, str(one))  # the wish has expired
     store.want(one, 600)
     await until(lambda: len(calls) > 2)
     end()

@@ -1,4 +1,4 @@
-"""A store that a newer version keeps: what it says that older ones may use is used, all else is refused, also later."""
+"""A store of a newer version: used if it admits this version, else refused, also by processes that had it open."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def upgrade(store: Store, least: int) -> None:
-    """Do to a store what a version of far from now does; versions from `least` on may go on with it."""
+    """Mark a store as a far newer version does; versions from `least` on may continue to use it."""
     if isinstance(store, SqliteStore):
         with sqlite3.connect(store.path) as db:
             db.execute("PRAGMA user_version = 99")
@@ -70,7 +70,7 @@ async def test_a_process_that_had_the_store_open_stops_using_it(store: Store, ha
         except StoreTooNew:
             return True
 
-    await until(read)  # a server is looked at once in a while
+    await until(read)  # the version of a server is checked every few seconds
     with pytest.raises(StoreTooNew):
         store.entries(hand.id, 0, 1000)
 
@@ -102,7 +102,7 @@ def test_unknown_fields_of_a_newer_recorder_are_ignored(store: Store) -> None:
 
 
 def test_an_older_recorder_understands_this_ones_fields(store: Store) -> None:
-    """It takes of what is said of a recorder all that stands in one place: what it knows must be all."""
+    """It expects exactly the fields that it knows in one of the places."""
     me = replace(recorder(), namespaces=("ml",), selection="x", rights="r")
     store.beat(me)
     if isinstance(store, SqliteStore):
