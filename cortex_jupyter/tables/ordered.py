@@ -1,6 +1,6 @@
 """All records of a recording in the order in which people read, one after the other and without Arrow.
 
-The same order as `in_order` gives a table and `reader.pages` a page, but with only those lines in memory whose
+The same order as `archive.order.sort_records` gives a table and `reader.pages` a page, but with only those lines in memory whose
 place is not certain yet: a line may go out when no entry to come reaches back to its time.
 """
 

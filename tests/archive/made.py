@@ -20,8 +20,7 @@ GAP = {"from": "2026-01-01T00:00:01Z", "to": "2026-01-01T00:00:04Z", "reason": "
 
 
 def lively(filled: Filled, n: int = 9_000, seed: int = 1) -> Filled:
-    """Record three sources with clocks that differ and sometimes go back, notices between, and a late batch of old
-    lines."""
+    """Record three sources whose clocks differ and sometimes go back, with notices and a late batch of old lines."""
     rng, clock = random.Random(seed), [0, 0, 0]
     for start in range(0, n, 300):
         lines = []

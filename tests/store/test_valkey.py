@@ -204,8 +204,10 @@ async def test_a_server_emptied_under_readers_and_a_writer(server: Server, store
 
 
 def test_a_stalled_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `appendfsync always` a commit waits for the disk, here longer than our timeout; afterwards it is there
-    once."""
+    """With `appendfsync always` a commit waits for the disk, here longer than our timeout.
+
+    Afterwards it is there once.
+    """
     monkeypatch.setattr(link, "_TIMEOUT_S", 0.3)
     with (
         frozen(tmp_path) as (folder, freeze, thaw),

@@ -25,7 +25,7 @@ async def archive_completed(store: Store) -> None:
     """Archive what is complete, where an archive is set, and wait for it.
 
     What goes wrong is in our own log, where the process writes too; recordings stay until they are archived, and each
-    that could not be is tried again later each time (see `attempts`). The process outlives us: should it be begun
+    that could not be is tried again later each time (see `archive_attempts`). The process outlives us: should it be begun
     twice, both write the same.
 
     Raises
