@@ -66,7 +66,7 @@ def sort_pieces(pieces: Iterable[tuple[Any, int]], limit: int = MAX_WAITING) -> 
         waiting.append(table.append_column("reached", at))
         rows = pa.concat_tables(waiting)
         rows = _sorted(rows, rows["reached"])
-        # Rows with the floor's mask time wait too: of equal times the lower number comes first.
+        # Rows with the floor's own time wait too: of equal times the lower number comes first.
         ready = int(pc.sum(pc.less(rows["reached"], floor), min_count=0).as_py())
         is_certain = True
         if len(rows) - ready > limit:
@@ -85,15 +85,15 @@ def _is_sorted(table: Any, highest: dict[int, int]) -> bool:
     if not len(table) or not is_ascending(times):
         return False
     sources, at = table["source"].combine_chunks().dictionary_encode(), times.to_numpy()
-    codes, known = sources.indices.to_numpy(), sources.dictionary.to_pylist()
+    codes, source_ids = sources.indices.to_numpy(), sources.dictionary.to_pylist()
     # numpy keeps the last value assigned to a position: forwards a source's latest time, backwards its earliest.
-    low, high = np.empty(len(known), np.int64), np.empty(len(known), np.int64)
+    low, high = np.empty(len(source_ids), np.int64), np.empty(len(source_ids), np.int64)
     low[codes[::-1]], high[codes] = at[::-1], at
-    if any(first < highest.get(source, first) for source, first in zip(known, low.tolist(), strict=True)):
+    if any(first < highest.get(source, first) for source, first in zip(source_ids, low.tolist(), strict=True)):
         return False
     if any(top > at[0] for top in highest.values()):
         return False
-    highest.update(zip(known, high.tolist(), strict=True))
+    highest.update(zip(source_ids, high.tolist(), strict=True))
     return True
 
 

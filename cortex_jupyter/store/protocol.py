@@ -140,14 +140,14 @@ class Store(Readable, Protocol):
     def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
         """Replace several entries by one with the same records. Do nothing if the entries have changed."""
 
-    def trim(self, lease: Lease, gap: Entry, remains: bytes) -> bool:
+    def trim(self, lease: Lease, gap: Entry, resume_lines: bytes) -> bool:
         """Replace the oldest entries of an unfinished recording by a notice that takes all their numbers.
 
         Parameters
         ----------
         lease : Lease
         gap : Entry
-        remains : bytes
+        resume_lines : bytes
             Packed lines that resuming still needs, see `trimmed.collect_resume_lines`.
 
         Returns

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 _ENTRIES: Final = 50
 _PAGES: Final = 256
 #: A recording may leave if it is complete, unread and, if an archive is set, in that archive.
-_SET: Final = "(SELECT value FROM setting WHERE key='archive')"
+_ARCHIVE: Final = "(SELECT value FROM setting WHERE key='archive')"
 _ARCHIVED: Final = "EXISTS (SELECT 1 FROM setting WHERE key='archived:' || recording.id AND value="
-_FREE: Final = f"done=1 AND wanted < ? AND (ifnull({_SET}, '') = '' OR {_ARCHIVED}{_SET}))"
+_REMOVABLE: Final = f"done=1 AND wanted < ? AND (ifnull({_ARCHIVE}, '') = '' OR {_ARCHIVED}{_ARCHIVE}))"
 #: An empty recording that was not opened or wanted since a time; `id < ?` means that it was created before it.
 _EMPTY: Final = (
     "done=0 AND wanted < ? AND id < ? AND (last_seq=0 OR kind NOT IN ('job', 'pod'))"
@@ -94,9 +94,9 @@ class Retention:
     def bytes_to_free(self) -> int:
         return 0  # recorders wait while the disk is full: usually something else fills it
 
-    def trim(self, lease: Lease, gap: Entry, remains: bytes) -> bool:
+    def trim(self, lease: Lease, gap: Entry, resume_lines: bytes) -> bool:
         ends = "SELECT 1 FROM entry, recording WHERE id=entry.recording AND entry.recording=? AND seq+n-1=? AND done=0"
-        rows = [(0, 0, "remains", 0, 0, remains), (gap.seq, gap.n, gap.event, gap.t_min, gap.t_max, pack(gap.data))]
+        rows = [(0, 0, "remains", 0, 0, resume_lines), (gap.seq, gap.n, gap.event, gap.t_min, gap.t_max, pack(gap.data))]
         with self._file.writing() as db:
             fence(db, lease)
             if db.execute(ends, (lease.recording, gap.last)).fetchone() is None:
@@ -111,7 +111,7 @@ class Retention:
         return bytes(row[0]) if row else b""
 
     def oldest_removable(self) -> tuple[int, float] | None:
-        query = f"SELECT id, ifnull(ended, 0) FROM recording WHERE {_FREE} ORDER BY ended, id LIMIT 1"  # noqa: S608
+        query = f"SELECT id, ifnull(ended, 0) FROM recording WHERE {_REMOVABLE} ORDER BY ended, id LIMIT 1"  # noqa: S608
         with self._file.reading() as db:
             row = db.execute(query, (time.time(),)).fetchone()
         return (int(row[0]), float(row[1])) if row else None
@@ -119,7 +119,7 @@ class Retention:
     def forget(self, recording: int) -> bool:
         with self._file.writing() as db:
             # Checked again, since a reader may have come meanwhile.
-            query = f"DELETE FROM recording WHERE id=? AND {_FREE}"  # noqa: S608
+            query = f"DELETE FROM recording WHERE id=? AND {_REMOVABLE}"  # noqa: S608
             if not db.execute(query, (recording, time.time())).rowcount:
                 return False
             _mark_deleted(db, recording)

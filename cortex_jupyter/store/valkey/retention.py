@@ -88,9 +88,9 @@ class Retention:
             return 0
         return int(used - _ENOUGH * limit)
 
-    def trim(self, lease: Lease, gap: Entry, remains: bytes) -> bool:
+    def trim(self, lease: Lease, gap: Entry, resume_lines: bytes) -> bool:
         fence = (lease.recording, lease.owner, lease.epoch)
-        return bool(self._link.secured("trim", *fence, gap.last, head(gap), pack(gap.data), remains))
+        return bool(self._link.secured("trim", *fence, gap.last, head(gap), pack(gap.data), resume_lines))
 
     def resume_lines(self, recording: int) -> bytes:
         entries = self._link.ask("XRANGE", f"cortex:{recording}:trimmed", "-", "+")
