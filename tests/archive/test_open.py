@@ -155,9 +155,9 @@ def test_an_export_of_a_newer_version_is_read_as_foreign_parquet(
 @pytest.mark.parametrize(
     ("content", "error", "match"),
     [
-        (None, ArchiveNotFound, "does not exist"),
+        (None, ArchiveNotFound, "is not there"),
         (gzip.compress(b"x" * 100_000)[:-20], ArchiveDamaged, "cut off"),
-        (b"PAR1" + b"x" * 50, ArchiveDamaged, "cut off|no Parquet"),
+        (b"PAR1" + b"x" * 50, ArchiveDamaged, "cut off|not a Parquet"),
         ("folder", BadQuery, "is a folder"),
     ],
 )

@@ -93,7 +93,7 @@ def test_passes_that_continue_merge_like_a_full_pass(new_store: NewStore, steps:
                     compact(store, anew.lease)
             for cold in (False, True):
                 if cold:
-                    with patch.object(lib, "_WARM", 0):
+                    with patch.object(lib, "_MIN_AGE_NS", 0):
                         compact(store, stepwise.lease, place)
                         compact(store, anew.lease)
                 assert store.index(stepwise.id) == store.index(anew.id)
