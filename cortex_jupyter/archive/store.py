@@ -173,12 +173,12 @@ def select_archive(store: Store, url: str | None = None) -> ArchiveStore | None:
 
 
 def nearest(store: Readable, archive: Readable | None, recording: int) -> Readable:
-    """Give where a recording is read fastest as columns: its archive, where that is on this machine.
+    """Return where columns of a recording are read fastest: its archive if that is on this machine, else the store.
 
     Parameters
     ----------
     store : Readable
-        Where it is.
+        The store that holds it.
     archive : Readable or None
     recording : int
     """

@@ -103,13 +103,13 @@ class Store(Readable, Protocol):
         """
 
     def release(self, lease: Lease) -> None:
-        """Give up a lease if it is still held."""
+        """Release a lease if it is still held."""
 
     def beat(self, recorder: RecorderInfo) -> None:
         """Record a heartbeat. A recorder without one for `HEARTBEAT_S` is dead."""
 
     def leave(self, owner: str) -> None:
-        """Give up all leases of a recorder that ends."""
+        """Release all leases of a recorder that ends."""
 
     def recorder(self, cluster: str) -> RecorderInfo | None:
         """Return the living recorder of a cluster with the newest heartbeat."""
@@ -187,7 +187,10 @@ class Store(Readable, Protocol):
         """Return the completed recordings that are not in this archive yet. The one that ended first comes first."""
 
     def mark_archived(self, recording: int, url: str) -> None:
-        """Note that a recording is in this archive. If an archive is set, only recordings in it may leave the store."""
+        """Mark a recording as being in this archive.
+
+        If an archive is set, only recordings in it may leave the store.
+        """
 
     def used_bytes(self) -> int:
         """Return the bytes that recordings take, without free space inside the file."""
@@ -221,7 +224,7 @@ class Store(Readable, Protocol):
         """
 
     def release_reserve(self) -> None:
-        """Give the reserved space back to the disk."""
+        """Return the reserved space to the disk."""
 
     def close(self) -> None:
         """Close all connections and files."""

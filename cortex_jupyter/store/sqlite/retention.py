@@ -96,7 +96,10 @@ class Retention:
 
     def trim(self, lease: Lease, gap: Entry, resume_lines: bytes) -> bool:
         ends = "SELECT 1 FROM entry, recording WHERE id=entry.recording AND entry.recording=? AND seq+n-1=? AND done=0"
-        rows = [(0, 0, "remains", 0, 0, resume_lines), (gap.seq, gap.n, gap.event, gap.t_min, gap.t_max, pack(gap.data))]
+        rows = [
+            (0, 0, "remains", 0, 0, resume_lines),
+            (gap.seq, gap.n, gap.event, gap.t_min, gap.t_max, pack(gap.data)),
+        ]
         with self._file.writing() as db:
             fence(db, lease)
             if db.execute(ends, (lease.recording, gap.last)).fetchone() is None:

@@ -65,7 +65,7 @@ class Reserve:
         return True
 
     def release(self) -> None:
-        """Give the space back to the disk."""
+        """Return the space to the disk."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 

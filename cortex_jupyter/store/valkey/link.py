@@ -101,7 +101,7 @@ class Link:
         return self._do(lambda: self.client.execute_command(*command))
 
     def call(self, script: str, *arguments: Any) -> Any:
-        """Give what one of our scripts gives.
+        """Run one of our scripts and return its answer.
 
         Raises
         ------
