@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "TaskLog": "cortex_jupyter.notebook.tasklog",
-    "open": "cortex_jupyter.notebook.opened",
+    "open": "cortex_jupyter.notebook.open_file",
     "scan": "cortex_jupyter.notebook.scan",
     "logs": "cortex_jupyter.notebook.tasklog",
     "tasks": "cortex_jupyter.notebook.tasklog",

@@ -12,15 +12,15 @@ const labextension = resolve(here, "../cortex_jupyter/labextension");
 // The loader is copied into every model and into saved notebooks; the rest goes to each page once.
 const LIMITS = { "loader.js": 4_000, "viewer.js": 120_000, "store.js": 136_000, "viewer.css": 24_000, "page.js": 120_000, "page.css": 4_000 };
 
-const common = { bundle: true, format: "esm", target: "es2022", minify: true, legalComments: "none", logLevel: "warning" };
+const common = { bundle: true, format: "esm", target: "es2022", charset: "utf8", minify: true, legalComments: "none", logLevel: "warning" };
 
 const options = {
   ...common,
   entryPoints: [
-    { in: resolve(here, "src/loader.ts"), out: "loader" },
-    { in: resolve(here, "src/widget.ts"), out: "viewer" },
+    { in: resolve(here, "src/hosts/loader.ts"), out: "loader" },
+    { in: resolve(here, "src/hosts/widget.ts"), out: "viewer" },
     { in: resolve(here, "src/store/worker.ts"), out: "store" },
-    { in: resolve(here, "src/widget.css"), out: "viewer" },
+    { in: resolve(here, "src/ui/viewer.css"), out: "viewer" },
   ],
   outdir,
   absWorkingDir: here,
@@ -31,8 +31,8 @@ const page = {
   ...options,
   format: "iife",
   entryPoints: [
-    { in: resolve(here, "src/page/page.ts"), out: "page" },
-    { in: resolve(here, "src/page/page.css"), out: "page" },
+    { in: resolve(here, "src/hosts/page.ts"), out: "page" },
+    { in: resolve(here, "src/hosts/page.css"), out: "page" },
   ],
 };
 
@@ -40,7 +40,7 @@ const page = {
 const lab = {
   ...options,
   format: "iife",
-  entryPoints: [resolve(here, "src/lab/lab.ts")],
+  entryPoints: [resolve(here, "src/hosts/lab.ts")],
   entryNames: "[name].[hash]",
   outdir: resolve(labextension, "static"),
   metafile: true,

@@ -17,7 +17,7 @@ import cortex_jupyter
 from cortex_jupyter.cli import demo
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.query import regex_worker
-from cortex_jupyter.reader.levels import Levels
+from cortex_jupyter.reader.levels import LevelCounts
 from cortex_jupyter.reader.process import EndedEarlyError, output
 from cortex_jupyter.recorder.process import archiving, launch
 
@@ -69,7 +69,7 @@ def _measure(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
 
 
 def _levels(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
-    levels = Levels(filled.store, filled.id)
+    levels = LevelCounts(filled.store, filled.id)
     levels.bins(0, 1, 1)
     assert levels._counting is not None
     levels._counting.join(120)

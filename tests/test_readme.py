@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cortex_jupyter import TaskLog
-from cortex_jupyter.cli.main import parser
+from cortex_jupyter.cli.command_line import parser
 from cortex_jupyter.query.language import NAMES
 from cortex_jupyter.recorder.__main__ import parser as recorder
 from cortex_jupyter.server.app import CortexJupyter

@@ -1,6 +1,6 @@
-"""Curves as a picture: SVG that needs no library and no script, in light and dark, also in a saved notebook.
+"""Draw curves as SVG that needs no library and no script, in light and dark, also in a saved notebook.
 
-The crosshair with its values is done by CSS alone, so it works wherever the picture is shown.
+CSS alone shows the crosshair with its values, so it works wherever the picture is shown.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.analysis.curves import Curve, Panel
 
-#: Tableau 10 without its grey: told apart by most eyes, on white and on black.
+#: Tableau 10 without its grey: most people can tell these apart, on white and on black.
 COLOURS: Final = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#eeca3b", "#ff9da6", "#9d755d")
 _WIDTH: Final = 1000
 _GAP: Final = 18
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 24
-#: Places of a panel where the crosshair stops, and curves whose values it says.
+#: Number of crosshair positions in a panel; number of curves whose values it shows.
 _STOPS: Final = 40
-_SAID: Final = 8
+_LABELLED: Final = 8
 STYLE: Final = (
     ".cortex-chart{max-width:1200px;margin:.4em 0;color:var(--jp-ui-font-color1,inherit)}"
     ".cortex-chart svg{width:100%;height:auto;display:block;font:11px system-ui,-apple-system,'Segoe UI',sans-serif}"
@@ -44,12 +44,12 @@ def chart(panels: Sequence[Panel], note: str = "") -> str:
     ----------
     panels : sequence of Panel
     note : str, optional
-        Stands above, for instance that it is live.
+        Text above the chart, for instance that it is live.
 
     Returns
     -------
     str
-        HTML. What was logged is escaped.
+        HTML; text from the log is escaped.
     """
     if not panels:
         return f'<div class="cortex-chart"><style>{STYLE}</style><i>no numbers that vary</i> {escape(note)}</div>'
@@ -67,7 +67,7 @@ def chart(panels: Sequence[Panel], note: str = "") -> str:
 
 
 def colour(place: int) -> str:
-    """Give the colour of the curve at a place."""
+    """Return the colour of the curve at an index."""
     return COLOURS[place % len(COLOURS)]
 
 
@@ -91,9 +91,9 @@ def _labels(panels: Sequence[Panel]) -> list[str]:
 
 
 def _panel(panel: Panel, width: float, height: float) -> str:
-    shown = [panel.band, *panel.curves] if panel.band else panel.curves
-    xs = [float(v) for c in shown for v in (*c.x[:1], *c.x[-1:], *c.lost[:1], *c.lost[-1:])]
-    ys = [float(v) for c in shown if len(c.low) for v in (c.low.min(), c.high.max())]
+    visible = [panel.band, *panel.curves] if panel.band else panel.curves
+    xs = [float(v) for c in visible for v in (*c.x[:1], *c.x[-1:], *c.lost[:1], *c.lost[-1:])]
+    ys = [float(v) for c in visible if len(c.low) for v in (c.low.min(), c.high.max())]
     title = f'<text x="{_LEFT}" y="15" font-weight="600" font-size="12">{escape(panel.name)}</text>'
     if panel.last is not None:
         title += f'<text class="dim" x="{width - _RIGHT:.0f}" y="15" text-anchor="end">{_short(panel.last)}</text>'
@@ -165,7 +165,7 @@ def _axes(
 
 
 def _lost(panel: Panel, width: float, x: Any) -> str:
-    """Mark where a value was NaN or infinite, and say where first: that is what one looks for."""
+    """Mark where values were NaN or infinite, and label the first: users look for it."""
     where = [at for curve in panel.curves for at in curve.lost]
     if not where:
         return ""
@@ -181,21 +181,23 @@ def _lost(panel: Panel, width: float, x: Any) -> str:
 
 
 def _stops(panel: Panel, x: Any, width: float, height: float) -> str:
-    """Give the places of the crosshair: each an invisible strip whose line and values CSS shows under the pointer."""
-    shown = [panel.band, *panel.apart] if panel.band else list(panel.curves)[:_SAID]
-    held = [(c, place) for place, c in enumerate(shown) if len(c.x)]
-    if not held:
+    """Draw the crosshair positions: invisible strips whose line and values CSS shows under the pointer."""
+    visible = [panel.band, *panel.apart] if panel.band else list(panel.curves)[:_LABELLED]
+    curves_with_points = [(c, place) for place, c in enumerate(visible) if len(c.x)]
+    if not curves_with_points:
         return ""
-    longest = max((c for c, _ in held), key=lambda c: len(c.x))
+    longest = max((c for c, _ in curves_with_points), key=lambda c: len(c.x))
     step = max(1, math.ceil(len(longest.x) / _STOPS))
     at = longest.x[::step].tolist()
     edges = [_LEFT - 1.0, *((x(a) + x(b)) / 2 for a, b in itertools.pairwise(at)), width - _RIGHT + 1]
     parts = []
     for left, right, value in zip(edges, edges[1:], at, strict=False):
         rows = []
-        for curve, place in held:
+        for curve, place in curves_with_points:
             near = abs(curve.x - value).argmin()
-            rows.append((colour(place), curve.label if len(held) > 1 else "", _short(float(curve.y[near]))))
+            rows.append(
+                (colour(place), curve.label if len(curves_with_points) > 1 else "", _short(float(curve.y[near])))
+            )
         parts.append(
             _stop(
                 left, right, x(value), _clock(value) if panel.by_time else f"step {_step(value)}", rows, width, height
@@ -222,7 +224,7 @@ def _stop(
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
-    """Give round values between two, about `most` of them.
+    """Return round values between two, about `most` of them.
 
     Examples
     --------
@@ -234,7 +236,7 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
         return [low]
     raw = span / most
     unit = 10 ** math.floor(math.log10(raw))
-    error = raw / unit  # https://github.com/d3/d3-array: the round step that is nearest on a logarithmic scale
+    error = raw / unit  # as in https://github.com/d3/d3-array: the nearest round step on a logarithmic scale
     step = unit * (10 if error >= math.sqrt(50) else 5 if error >= math.sqrt(10) else 2 if error >= math.sqrt(2) else 1)
     first = math.ceil(low / step - 1e-9)
     return [float(f"{i * step:.10g}") for i in range(first, math.floor(high / step + 1e-9) + 1)]
@@ -255,7 +257,7 @@ def _moments(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _step(value: float) -> str:
-    # A point is the mean of several steps.
+    # A point can be the mean of several steps.
     return f"{value:,.0f}".replace(",", " ") if value >= 20 else _short(value)  # noqa: PLR2004
 
 
@@ -264,7 +266,7 @@ def _clock(seconds: float) -> str:
 
 
 def _short(value: float) -> str:
-    """Write a number as an axis does.
+    """Format a number for an axis.
 
     Examples
     --------

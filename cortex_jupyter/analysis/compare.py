@@ -1,4 +1,4 @@
-"""Two runs side by side: what only one says, where they part, what takes longer; numbers, ids and times masked."""
+"""Compare two runs: patterns of only one, where they diverge, what takes longer; numbers, ids and times masked."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cortex_jupyter.analysis.templates import templated
+from cortex_jupyter.analysis.templates import find_templates
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.tables.schema import coded
 
-#: Lines before the first difference that are given with it.
+#: Lines shown before the first difference.
 _CONTEXT: Final = 2
-#: Moments that both runs pass and that are compared, and from how many seconds and which ratio on a duration has changed.
+#: Number of moments compared. A duration has changed from this many seconds and this ratio on.
 _MOMENTS: Final = 14
 _LEAST_S: Final = 0.05
 _RATIO: Final = 1.2
-#: Of a line that recurs, so many are needed for a usual pause between two.
+#: Occurrences of a line from which its usual interval is computed.
 _OFTEN: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first line at which two runs part.
+    """The first line at which two runs diverge.
 
     Parameters
     ----------
     a, b : dict or None
-        The line of each (`seq`, `time`, `pod`, `container`, `text`, `at` in seconds since its run's first line); None
-        where that run has ended before.
+        The line of each run (`seq`, `time`, `pod`, `container`, `text`, `at` in seconds since its run's first line);
+        None if that run has ended before.
     before : list of str
-        The lines of `a` before it that are the same in both.
+        The lines of `a` before it, which are the same in both.
     """
 
     a: dict[str, Any] | None
@@ -40,8 +40,8 @@ class Difference:
 
 
 @dataclass(slots=True)
-class Compared:
-    """What was found; see `compare`."""
+class ComparisonData:
+    """The result of `compare`."""
 
     patterns: Any
     durations: Any
@@ -51,30 +51,30 @@ class Compared:
     seconds: tuple[float, float]
 
 
-def compare(a: Any, b: Any) -> Compared:
+def compare(a: Any, b: Any) -> ComparisonData:
     """Compare two runs.
 
     Parameters
     ----------
     a, b : pyarrow.Table
-        Of records, as `to_arrow` gives them.
+        Records, as `to_arrow` returns them.
 
     Returns
     -------
     Compared
         `patterns`: `pattern`, `count_a`, `count_b`, `in` (`a`, `b`, `both`), `level`, `first_a`, `first_b` (seconds
-        since the run's first line), `example_a`, `example_b`; those that only one run has first. `durations`: `kind`
-        (`run`, `phase` between two moments that both pass, `every` for the usual pause between lines that recur),
-        `what`, `a`, `b` (seconds), `ratio`; what costs most first. `first`: where they part, None where they do not.
+        since the run's first line), `example_a`, `example_b`; patterns of only one run come first. `durations`: `kind`
+        (`run`; `phase` between two moments that both runs pass; `every` for the usual interval of a recurring line),
+        `what`, `a`, `b` (seconds), `ratio`; the largest difference first. `first`: where the runs diverge, or None.
     """
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     both = pa.chunked_array([*a["message"].chunks, *b["message"].chunks], pa.large_string())
-    found = templated(both)
+    found = find_templates(both)
     codes = (found.code[: a.num_rows], found.code[a.num_rows :])
     times = tuple(_since(table) for table in (a, b))
-    many = len(found.texts)
-    counts = [np.bincount(code, minlength=many) for code in codes]
-    firsts = [_first(code, many) for code in codes]
+    template_count = len(found.texts)
+    counts = [np.bincount(code, minlength=template_count) for code in codes]
+    firsts = [_first(code, template_count) for code in codes]
     at = [
         np.array([t[i] if i < len(t) else np.nan for i in first.tolist()])
         for t, first in zip(times, firsts, strict=True)
@@ -84,10 +84,10 @@ def compare(a: Any, b: Any) -> Compared:
     moments = _moments(found.texts, counts, at)
     top = max(*seconds, 1e-9)
     above, below = (np.histogram(t, bins=120, range=(0, top))[0].tolist() for t in times)
-    return Compared(
+    return ComparisonData(
         _patterns((a, b), found.texts, counts, firsts, at),
         _durations(found.texts, codes, times, (a, b), counts, moments, seconds),
-        _parting((a, b), codes, times),
+        _first_difference((a, b), codes, times),
         moments,
         (above, below),
         seconds,
@@ -95,15 +95,15 @@ def compare(a: Any, b: Any) -> Compared:
 
 
 def _since(table: Any) -> Any:
-    """Give the seconds since a run's first line."""
+    """Return the seconds since a run's first line."""
     pa = import_optional("pyarrow")
     time = table["time"].cast(pa.int64()).to_numpy()
     return (time - time.min()) / 1e9 if len(time) else time.astype(float)
 
 
-def _first(code: Any, many: int) -> Any:
+def _first(code: Any, template_count: int) -> Any:
     np = import_optional("numpy")
-    first = np.full(many, len(code), np.int64)
+    first = np.full(template_count, len(code), np.int64)
     np.minimum.at(first, code, np.arange(len(code)))
     return first
 
@@ -132,7 +132,7 @@ def _patterns(tables: tuple[Any, Any], texts: list[str], counts: Any, firsts: An
 
 
 def _moments(texts: list[str], counts: Any, at: Any) -> list[tuple[str, float, float]]:
-    """Give moments that both runs pass, in the same order: first lines of templates that are rare in both."""
+    """Return moments that both runs pass in the same order: the first lines of templates that are rare in both."""
     np = import_optional("numpy")
     if not texts:
         return []
@@ -146,7 +146,7 @@ def _moments(texts: list[str], counts: Any, at: Any) -> list[tuple[str, float, f
         if at[1][code] >= reached:
             found.append((texts[code], float(at[0][code]), float(at[1][code])))
             reached = at[1][code]
-    if len(found) > _MOMENTS:  # those that lie furthest apart say most
+    if len(found) > _MOMENTS:  # keep those after the longest gaps, where most time was spent
         gaps = [max(y[1] - x[1], y[2] - x[2]) for x, y in itertools.pairwise(found)]
         kept = sorted(range(1, len(found)), key=lambda i: -gaps[i - 1])[: _MOMENTS - 1]
         found = [found[0], *(found[i] for i in sorted(kept))]
@@ -161,7 +161,7 @@ def _durations(texts: list[str], codes: Any, times: Any, tables: Any, counts: An
     for (x, xa, xb), (y, ya, yb) in itertools.pairwise(moments):
         if _changed(ya - xa, yb - xb):
             rows.append((abs((yb - xb) - (ya - xa)), "phase", f"{x} → {y}", ya - xa, yb - xb))
-    usual = [_usual(code, t, table, len(texts)) for code, t, table in zip(codes, times, tables, strict=True)]
+    usual = [_usual_interval(code, t, table, len(texts)) for code, t, table in zip(codes, times, tables, strict=True)]
     for code in np.flatnonzero((counts[0] >= _OFTEN) & (counts[1] >= _OFTEN)).tolist():
         one, two = float(usual[0][code]), float(usual[1][code])
         if one == one and two == two and max(one, two) / max(min(one, two), 1e-9) >= _RATIO and abs(one - two) >= 0.001:  # noqa: PLR0124, PLR2004 - NaN
@@ -180,23 +180,23 @@ def _changed(a: float, b: float) -> bool:
     return abs(a - b) >= _LEAST_S and max(a, b) >= _RATIO * max(min(a, b), 1e-9)
 
 
-def _usual(code: Any, time: Any, table: Any, many: int) -> Any:
-    """Give for each template the median pause between two of its lines in one source."""
+def _usual_interval(code: Any, time: Any, table: Any, template_count: int) -> Any:
+    """Return the median interval between two lines of each template in one source."""
     np = import_optional("numpy")
     source = _sources(table)[0]
     order = np.lexsort((time, source, code))
     same = (np.diff(code[order]) == 0) & (np.diff(source[order]) == 0)
     pauses, of = np.diff(time[order])[same], code[order][1:][same]
-    found = np.full(many, np.nan)
-    bounds = np.searchsorted(of, np.arange(many + 1))
-    for place in range(many):
+    found = np.full(template_count, np.nan)
+    bounds = np.searchsorted(of, np.arange(template_count + 1))
+    for place in range(template_count):
         if bounds[place + 1] - bounds[place] >= _OFTEN - 1:
             found[place] = np.median(pauses[bounds[place] : bounds[place + 1]])
     return found
 
 
 def _sources(table: Any) -> tuple[Any, list[tuple[str, str, int]]]:
-    """Give of each line its source, and of each source (container, pod, run)."""
+    """Return each line's source index, and each source as (container, pod, run)."""
     np = import_optional("numpy")
     pods, pod_names = coded(table["pod"])
     containers, container_names = coded(table["container"])
@@ -207,14 +207,14 @@ def _sources(table: Any) -> tuple[Any, list[tuple[str, str, int]]]:
     return source, names
 
 
-def _parting(tables: Any, codes: Any, times: Any) -> Difference | None:
-    """Return the earliest place where the lines of two sources that correspond differ, counted from where each began.
+def _first_difference(tables: Any, codes: Any, times: Any) -> Difference | None:
+    """Return the earliest difference between corresponding sources, by the time since each source began.
 
-    Pods of one run start when there is room for them; by the run's clock a late one would seem to part late.
+    Pods start when there is room for them. By the run's clock, a pod that started late would seem to diverge late.
     """
     np = import_optional("numpy")
     sources = [_sources(table) for table in tables]
-    paired = _paired(sources[0][1], sources[1][1])
+    paired = _pair_sources(sources[0][1], sources[1][1])
     best: tuple[float, Difference] | None = None
     for left, right in paired:
         rows = [
@@ -238,8 +238,8 @@ def _parting(tables: Any, codes: Any, times: Any) -> Difference | None:
     return best[1] if best else None
 
 
-def _paired(a: list[tuple[str, str, int]], b: list[tuple[str, str, int]]) -> list[tuple[int, int]]:
-    """Pair sources: the same container and run, pods in the order of their names, ids at the end left out of it."""
+def _pair_sources(a: list[tuple[str, str, int]], b: list[tuple[str, str, int]]) -> list[tuple[int, int]]:
+    """Pair sources: same container and run; pods in the order of their names, whose ids at the end do not count."""
 
     def ranked(names: list[tuple[str, str, int]]) -> dict[tuple[str, int, int], int]:
         order = sorted(

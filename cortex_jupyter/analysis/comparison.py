@@ -1,15 +1,15 @@
-"""Two runs side by side as an object: a frame of patterns, a frame of durations, and a picture of both runs."""
+"""Show a comparison of two runs: a frame of patterns, a frame of durations, and a picture of both."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.analysis.pattern_table import said
-from cortex_jupyter.analysis.result_frame import Found, cell, html_table
+from cortex_jupyter.analysis.pattern_table import pattern_html
+from cortex_jupyter.analysis.result_frame import ResultFrame, cell, html_table
 
 if TYPE_CHECKING:
-    from cortex_jupyter.analysis.compare import Compared, Difference
+    from cortex_jupyter.analysis.compare import ComparisonData, Difference
 
 _SHOWN: Final = 12
 _A, _B, _BAD = "#4c78a8", "#f58518", "#e45756"
@@ -17,32 +17,32 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT = 1000, 176, 12, 12
 _MONO: Final = "font:12px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere"
 
 
-class Comparison(Found):
-    """What differs between two runs; `log.compare(other)` makes it.
+class Comparison(ResultFrame):
+    """The differences between two runs, returned by `log.compare(other)`.
 
-    As a frame, the patterns of both: `pattern`, `count_a`, `count_b`, `in`, `level`, `first_a`, `first_b`,
-    `example_a`, `example_b`; those that only one run has first.
+    As a frame it holds the patterns of both runs: `pattern`, `count_a`, `count_b`, `in`, `level`, `first_a`, `first_b`,
+    `example_a`, `example_b`; patterns of only one run come first.
 
     Attributes
     ----------
     first : Difference or None
-        The first line at which they part: `a`, `b` (dicts, one None where that run has ended), `before`.
-    durations : Found
+        The first line at which the runs diverge: `a`, `b` (dicts; None if that run has ended), `before`.
+    durations : ResultFrame
         What takes longer or shorter: `kind`, `what`, `a`, `b` (seconds), `ratio`.
-    only_a, only_b : Found
-        The patterns that only one run has.
+    only_a, only_b : ResultFrame
+        The patterns of only one run.
     """
 
     nothing = "neither run has a line"
 
-    def __init__(self, found: Compared, names: tuple[str, str]) -> None:
+    def __init__(self, found: ComparisonData, names: tuple[str, str]) -> None:
         from cortex_jupyter.archive.optional import import_optional  # noqa: PLC0415
 
         pc = import_optional("pyarrow.compute")
         super().__init__(found.patterns)
-        self.names, self.first, self.durations = names, found.first, Found(found.durations)
+        self.names, self.first, self.durations = names, found.first, ResultFrame(found.durations)
         self.only_a, self.only_b = (
-            Found(found.patterns.filter(pc.equal(found.patterns["in"], which))) for which in "ab"
+            ResultFrame(found.patterns.filter(pc.equal(found.patterns["in"], which))) for which in "ab"
         )
         self._found = found
 
@@ -69,13 +69,17 @@ class Comparison(Found):
         parts = [
             f'<div style="margin:.3em 0"><b style="color:{_A}">a</b> {a} &nbsp; <b style="color:{_B}">b</b> {b}</div>',
             self._picture(),
-            _parting(self.first),
+            _first_difference(self.first),
         ]
         for title, found, column in (("Only in a", self.only_a, "a"), ("Only in b", self.only_b, "b")):
             if found:
                 rows = found.to_arrow().slice(0, _SHOWN).to_pylist()
                 cells = [
-                    [f"{r[f'count_{column}']:,}", f"{r[f'first_{column}']:.2f} s", said(r["pattern"], r["level"])]
+                    [
+                        f"{r[f'count_{column}']:,}",
+                        f"{r[f'first_{column}']:.2f} s",
+                        pattern_html(r["pattern"], r["level"]),
+                    ]
                     for r in rows
                 ]
                 parts += [
@@ -87,7 +91,7 @@ class Comparison(Found):
             cells = [
                 [
                     _KINDS[r["kind"]],
-                    said(r["what"]) if r["kind"] != "run" else "",
+                    pattern_html(r["what"]) if r["kind"] != "run" else "",
                     _seconds(r["a"]),
                     _seconds(r["b"]),
                     _times(r["ratio"]),
@@ -101,7 +105,7 @@ class Comparison(Found):
         return f'<div class="cortex-compare">{"".join(parts)}</div>'
 
     def _picture(self) -> str:
-        """Draw both runs on one axis of time: lines per moment, moments that both pass joined, the parting marked."""
+        """Draw both runs on one time axis: lines per moment, lines between common moments, and the first difference."""
         found, top = self._found, max(*self._found.seconds, 1e-9)
 
         def x(seconds: float) -> float:
@@ -146,7 +150,7 @@ def _title(text: str) -> str:
     return f'<div style="margin:.8em 0 .2em;font-weight:600">{text}</div>'
 
 
-def _parting(first: Difference | None) -> str:
+def _first_difference(first: Difference | None) -> str:
     if first is None:
         return _title("The same lines in the same order, numbers and ids apart")
     rows = [f'<div style="opacity:.6">&nbsp; {escape(text)}</div>' for text in first.before]

@@ -1,4 +1,4 @@
-"""From a tidy frame of metrics to the curves of a chart: one panel per name, one curve per pod, few points."""
+"""Turn a tidy frame of metrics into the curves of a chart: one panel per name, one curve per pod, few points."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any, Final
 
 from cortex_jupyter.archive.optional import import_optional
 
-#: Panels of a chart, and points of a curve: more than a screen has room for would only cost.
+#: Panels of a chart and points of a curve; a screen has no room for more.
 PANELS: Final = 9
 _POINTS: Final = 150
-#: From so many curves on a band and its median say more than their tangle.
+#: From this number of curves on, a band and its median say more than the curves.
 MANY: Final = 9
-#: Curves that are shown beside the band: so many times further from the median than is usual, and at most so many.
-_FAR, _APART = 5.0, 3
-#: What is looked at first.
+#: Outliers drawn beside the band: this many times as far from the median as is usual; this many at most.
+_FAR, _MAX_OUTLIERS = 5.0, 3
+#: Words in metric names that users want to see first.
 _FIRST: Final = ("loss", "acc", "rmse", "mae", "auc", "f1", "error", "ppl", "score", "reward")
 _LOG_FROM: Final = 300.0
 
 
 @dataclass(slots=True)
 class Curve:
-    """One curve: means of what falls on one point, with the least and the most of it.
+    """One curve: at each point the mean, the least and the greatest of the values that fall on it.
 
     Parameters
     ----------
     label : str
     x, y, low, high : numpy.ndarray
     lost : list of float
-        Where the value was NaN or infinite.
+        Positions at which the value was NaN or infinite.
     """
 
     label: str
@@ -49,15 +49,15 @@ class Panel:
     name : str
     curves : list of Curve
     by_time : bool
-        x is seconds since the epoch and not the step.
+        x is seconds since the epoch, not the step.
     log : bool
-        y wants a logarithmic scale.
+        y needs a logarithmic scale.
     last : float or None
-        The newest value, the mean of all curves' last.
+        The newest value: the mean of all curves' last values.
     band : Curve or None
-        Of many curves: the median, and the least and the most at each x.
+        With many curves: the median, and the least and the greatest value at each x.
     apart : list of Curve
-        Of many curves: those few that keep away from the others.
+        With many curves: the few that keep far from the others.
     """
 
     name: str
@@ -70,16 +70,16 @@ class Panel:
 
 
 def panels(table: Any, names: tuple[str, ...] = (), x: str | None = None) -> list[Panel]:
-    """Choose what is drawn, and thin it out.
+    """Choose what to draw, and reduce the number of points.
 
     Parameters
     ----------
     table : pyarrow.Table
-        As `analysis.metrics.metrics` gives it.
+        As `analysis.metrics.metrics` returns it.
     names : tuple of str, optional
-        Which metrics; else those that vary, what is usually looked at first.
+        The metrics to draw; default: those that vary, the usually most wanted first.
     x : str, optional
-        `step` or `time`; else the step where it grows.
+        `step` or `time`; default: the step if it grows.
 
     Examples
     --------
@@ -94,12 +94,12 @@ def panels(table: Any, names: tuple[str, ...] = (), x: str | None = None) -> lis
     if table.num_rows == 0:
         return []
     columns = _columns(table)
-    codes, said = columns["name"]
+    codes, metric_names = columns["name"]
     chosen = _chosen(columns, names)
     source, labels = _sources(table, columns)
     found = []
     for name in chosen:
-        rows = np.flatnonzero(codes == said.index(name))
+        rows = np.flatnonzero(codes == metric_names.index(name))
         found.append(_panel(name, rows, columns, source, labels, x))
     return found
 
@@ -125,11 +125,11 @@ def _columns(table: Any) -> dict[str, Any]:
 
 def _chosen(columns: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     np = import_optional("numpy")
-    codes, said = columns["name"]
+    codes, metric_names = columns["name"]
     if names:
-        return [name for name in names if name in said]
+        return [name for name in names if name in metric_names]
     kept = []
-    for code, name in enumerate(said):
+    for code, name in enumerate(metric_names):
         values = columns["value"][codes == code]
         if len(values) > 1 and name != "epoch" and not (values == values[0]).all():
             first = next((i for i, word in enumerate(_FIRST) if word in name.lower()), len(_FIRST))
@@ -138,22 +138,24 @@ def _chosen(columns: dict[str, Any], names: tuple[str, ...]) -> list[str]:
 
 
 def _sources(table: Any, columns: dict[str, Any]) -> tuple[Any, dict[int, str]]:
-    """Give of each row a number for its source, and of each number its label: as short as tells them apart."""
+    """Return each row's source index, and a label for each source, as short as keeps them distinct."""
     np = import_optional("numpy")
     del table
     (pods, pod_names), (tasks, task_names), ranks = columns["pod"], columns["task"], columns["rank"]
     source = pods * len(task_names) + tasks
     distinct, first = np.unique(source, return_index=True)
     several, per_task = len(set(tasks[first].tolist())) > 1, len(distinct) > len(set(tasks[first].tolist()))
-    held = ranks[first]
-    ranked = not np.isnan(held).any() and len(set(zip(held.tolist(), tasks[first].tolist(), strict=True))) == len(held)
+    curves_with_points = ranks[first]
+    ranked = not np.isnan(curves_with_points).any() and len(
+        set(zip(curves_with_points.tolist(), tasks[first].tolist(), strict=True))
+    ) == len(curves_with_points)
     labels = {}
     for number, row in zip(distinct.tolist(), first.tolist(), strict=True):
         task = task_names[tasks[row]].rpartition("/")[2]
         pod = pod_names[pods[row]]
         part = f"rank {int(ranks[row])}" if ranked else re.sub(rf"\A{re.escape(task)}-(?=.)", "", pod)
         labels[number] = f"{task} {part}" if several and per_task else task if several else part
-    # By rank where there is one: its colour is the same in every run then.
+    # Sorted by rank, if known: a rank then has the same colour in every run.
     ordered = sorted(labels, key=lambda n: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", labels[n])])
     place = {number: i for i, number in enumerate(ordered)}
     lookup = np.zeros(int(distinct.max()) + 1, np.int64)
@@ -181,12 +183,12 @@ def _panel(name: str, rows: Any, columns: dict[str, Any], source: Any, labels: d
     finite = values[np.isfinite(values)]
     log = bool(len(finite) and finite.min() > 0 and finite.max() / finite.min() > _LOG_FROM)
     band = _band(curves) if len(curves) >= MANY else None
-    apart = _apart(curves, band) if band else []
+    apart = _outliers(curves, band) if band else []
     return Panel(name, curves, by_time, log, sum(lasts) / len(lasts) if lasts else None, band, apart)
 
 
 def _grows(steps: Any, of: Any) -> bool:
-    """Tell whether the steps of each source grow, and so place its values; steps that begin anew with an epoch do not."""
+    """Return whether each source's steps grow, so that they can serve as x; steps that restart each epoch cannot."""
     np = import_optional("numpy")
     if np.isnan(steps).any():
         return False
@@ -216,24 +218,24 @@ def _curve(label: str, x: Any, y: Any, edges: Any, lost: list[float]) -> Curve:
 
 def _band(curves: list[Curve]) -> Curve:
     np = import_optional("numpy")
-    held = [c for c in curves if len(c.x)]
-    if not held:
+    curves_with_points = [c for c in curves if len(c.x)]
+    if not curves_with_points:
         return Curve("median", *(np.zeros(0) for _ in range(4)))
-    x = np.unique(np.concatenate([c.x for c in held]))
+    x = np.unique(np.concatenate([c.x for c in curves_with_points]))
     x = x if len(x) <= _POINTS else np.linspace(x[0], x[-1], _POINTS)
-    ys = np.array([np.interp(x, c.x, c.y, left=np.nan, right=np.nan) for c in held])
+    ys = np.array([np.interp(x, c.x, c.y, left=np.nan, right=np.nan) for c in curves_with_points])
     some = ~np.isnan(ys).all(axis=0)
     x, ys = x[some], ys[:, some]
     return Curve("median", x, np.nanmedian(ys, axis=0), np.nanmin(ys, axis=0), np.nanmax(ys, axis=0))
 
 
-def _apart(curves: list[Curve], band: Curve) -> list[Curve]:
-    """Give the curves that keep away from the median, the farthest first."""
+def _outliers(curves: list[Curve], band: Curve) -> list[Curve]:
+    """Return the curves that keep far from the median, the farthest first."""
     np = import_optional("numpy")
-    held = [c for c in curves if len(c.x)]
-    if not held or not len(band.x):
+    curves_with_points = [c for c in curves if len(c.x)]
+    if not curves_with_points or not len(band.x):
         return []
-    far = np.array([np.abs(c.y - np.interp(c.x, band.x, band.y)).mean() for c in held])
+    far = np.array([np.abs(c.y - np.interp(c.x, band.x, band.y)).mean() for c in curves_with_points])
     limit = max(_FAR * float(np.median(far)), 0.02 * float(band.high.max() - band.low.min()))
-    order = np.argsort(-far)[:_APART]
-    return [held[i] for i in order if far[i] > limit]
+    order = np.argsort(-far)[:_MAX_OUTLIERS]
+    return [curves_with_points[i] for i in order if far[i] > limit]

@@ -1,4 +1,4 @@
-"""What went wrong in a log: tracebacks and lines that say error, each once however many pods say it."""
+"""Find the errors of a log: tracebacks and lines of level error, each once however many pods report it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cortex_jupyter.tables.schema import coded
 if TYPE_CHECKING:
     from datetime import datetime
 
-#: Lines of the same source before an error that are given with it, and characters of each.
+#: Lines of the same source that are shown before an error; characters of each.
 CONTEXT: Final = 5
 _WIDTH: Final = 1000
 _BAD: Final = frozenset(LEVELS[LEVELS.index("error") :])
@@ -28,22 +28,22 @@ class Error:
     Parameters
     ----------
     kind : str
-        `python`, `java`, `go`, `native`, `nccl`, `cuda`; `line` for a line that says error without a traceback.
+        `python`, `java`, `go`, `native`, `nccl`, `cuda`; `line` for a line of level error without a traceback.
     type, message : str
-        Of the first: `ValueError`, `bad shape (3, 4)`. Of a line, its level and what it says.
+        Of the first occurrence: `ValueError`, `bad shape (3, 4)`. For a line, its level and its message.
     frames : list of Frame
-        `file`, `line`, `function`, `code`, as the traceback has them.
+        `file`, `line`, `function`, `code`, as in the traceback.
     chain : list of str
-        The exceptions before it, or that it groups.
+        The exceptions that came before it, or that it groups.
     count : int
     pods : list of str
-        In the order in which they met it.
+        In the order in which they reported it.
     first, last : datetime
-        To the microsecond; `seq` leads to the line with all digits.
+        With microseconds; the line at `seq` has all digits.
     seq : int
-        The number of its first line: `log[error.seq]`.
+        Number of its first line: `log[error.seq]`.
     text : str
-        All of the first traceback.
+        The whole first traceback.
     context : list of str
         The lines of its source before it.
     """
@@ -60,7 +60,7 @@ class Error:
     seq: int = 0
     text: str = ""
     context: list[str] = field(default_factory=list)
-    #: Row of its first line, and its source, in the table it was found in.
+    #: The row of its first line, and its source, in the table that was searched.
     row: int = 0
     source: int = 0
 
@@ -76,7 +76,7 @@ def errors(table: Any) -> list[Error]:
     Parameters
     ----------
     table : pyarrow.Table
-        Of records, as `to_arrow` gives it.
+        Records, as `to_arrow` returns them.
 
     Returns
     -------
@@ -92,26 +92,26 @@ def errors(table: Any) -> list[Error]:
         if (block := reader.feed(of, text)) is not None:
             blocks.append(block)
     blocks = sorted([*blocks, *reader.close()], key=lambda block: block.first)
-    taken = np.zeros(len(texts), np.bool_)
+    in_block = np.zeros(len(texts), np.bool_)
     for block in blocks:
-        taken[block.rows] = True
+        in_block[block.rows] = True
     groups: dict[str, list[int]] = {}
-    made: dict[str, Error] = {}
+    error_by_key: dict[str, Error] = {}
     for block in blocks:
         key = block.signature
         groups.setdefault(key, []).append(block.first)
-        if key not in made:
-            made[key] = Error(
+        if key not in error_by_key:
+            error_by_key[key] = Error(
                 block.kind, block.type, block.message, block.frames, block.chain, text=_text(block, texts)
             )
-    _lines(table, taken, groups, made)
+    _lines(table, in_block, groups, error_by_key)
     order = _by_source(source)
-    found = [_filled(made[key], rows, table, texts, source, order) for key, rows in groups.items()]
+    found = [_complete(error_by_key[key], rows, table, texts, source, order) for key, rows in groups.items()]
     return sorted(found, key=lambda error: error.row)
 
 
 def _source(table: Any) -> Any:
-    """Give of each line a number for its source: pod, container, run and stream."""
+    """Return a source number for each line: pod, container, run and stream."""
     np = import_optional("numpy")
     key = table["run"].to_numpy().astype(np.int64)
     for name in ("pod", "container", "stream"):
@@ -124,11 +124,11 @@ def _text(block: Block, texts: list[str]) -> str:
     return "\n".join(plain(texts[row][:_WIDTH]) for row in block.rows)
 
 
-def _lines(table: Any, taken: Any, groups: dict[str, list[int]], made: dict[str, Error]) -> None:
-    """Add the lines that say error, those of one shape as one."""
+def _lines(table: Any, in_block: Any, groups: dict[str, list[int]], error_by_key: dict[str, Error]) -> None:
+    """Add the lines of level error; lines of one shape are one error."""
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     levels, names = coded(table["level"])
-    bad = np.isin(levels, [i for i, name in enumerate(names) if name in _BAD]) & ~taken
+    bad = np.isin(levels, [i for i, name in enumerate(names) if name in _BAD]) & ~in_block
     rows = np.flatnonzero(bad)
     if not len(rows):
         return
@@ -136,41 +136,41 @@ def _lines(table: Any, taken: Any, groups: dict[str, list[int]], made: dict[str,
     shape = shapes(said)
     order = np.argsort(shape.shape, kind="stable")
     bounds = np.searchsorted(shape.shape[order], np.arange(len(shape.texts) + 1))
-    for place, text in enumerate(shape.texts):
-        own, key = rows[order[bounds[place] : bounds[place + 1]]].tolist(), f"line\n{text}"
+    for position, text in enumerate(shape.texts):
+        own, key = rows[order[bounds[position] : bounds[position + 1]]].tolist(), f"line\n{text}"
         groups[key] = own
         level, whole = str(names[levels[own[0]]]), plain(str(table["text"][own[0]].as_py())[:_WIDTH])
-        made[key] = Error("line", level.upper(), said[int(shape.first[place])].as_py()[:_WIDTH], text=whole)
+        error_by_key[key] = Error("line", level.upper(), said[int(shape.first[position])].as_py()[:_WIDTH], text=whole)
 
 
 def _by_source(source: Any) -> tuple[Any, Any]:
-    """Give the rows source by source, and the place of each row among them."""
+    """Return the rows sorted by source, and the position of each row in that order."""
     np = import_optional("numpy")
     order = np.argsort(source, kind="stable")
-    place = np.empty(len(source), np.int64)
-    place[order] = np.arange(len(source))
-    return order, place
+    position = np.empty(len(source), np.int64)
+    position[order] = np.arange(len(source))
+    return order, position
 
 
-def _filled(
+def _complete(
     error: Error, rows: list[int], table: Any, texts: list[str], source: Any, by_source: tuple[Any, Any]
 ) -> Error:
     pa = import_optional("pyarrow")
-    order, place = by_source
+    order, position = by_source
     at = pa.array(rows)
     times = table["time"].take(at).cast(pa.timestamp("us", "UTC"), safe=False)
     error.count, error.row, error.source = len(rows), rows[0], int(source[rows[0]])
     error.pods = list(dict.fromkeys(table["pod"].take(at).to_pylist()))
     error.first, error.last = times[0].as_py(), times[-1].as_py()
     error.seq = table["seq"][rows[0]].as_py()
-    here = int(place[rows[0]])
+    here = int(position[rows[0]])
     before = [int(row) for row in order[max(0, here - CONTEXT) : here] if source[row] == error.source]
     error.context = [plain(texts[row][:_WIDTH]) for row in before]
     return error
 
 
 def as_table(found: list[Error]) -> Any:
-    """Give errors as a table.
+    """Return errors as a table.
 
     Returns
     -------
@@ -197,7 +197,7 @@ def as_table(found: list[Error]) -> Any:
 
 
 def _failed(error: Error) -> Frame | None:
-    """Give the frame in which it happened: Python's last, of others the first."""
+    """Return the frame in which it happened: the last one in Python, else the first."""
     if not error.frames:
         return None
     return error.frames[-1 if error.kind == "python" else 0]

@@ -1,22 +1,25 @@
-"""The templates of a log as an object: a frame that shows how often each was said over time."""
+"""Show the templates of a log, with how often each occurred over time."""
 
 from __future__ import annotations
 
 import re
 from html import escape
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.analysis.result_frame import Found, html_table
-from cortex_jupyter.analysis.spark import bars, spark
+from cortex_jupyter.analysis.result_frame import ResultFrame, html_table
 from cortex_jupyter.parsing.templates import ANY
 
-#: By level, as in the viewer; by transparency it serves light and dark.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Colours of levels, as in the viewer; they serve light and dark.
 LEVELS: Final = {"warning": "#b8860b", "error": "#d9534f", "critical": "#d9534f"}
 _SHOWN: Final = 30
+_BARS: Final = " ▁▂▃▄▅▆▇█"
 
 
-class Patterns(Found):
-    """The templates of a log, the most frequent first; `log.patterns()` makes it.
+class Patterns(ResultFrame):
+    """The templates of a log, the most frequent first; returned by `log.patterns()`.
 
     Columns: `pattern`, `count`, `share`, `level`, `first`, `last`, `pods`, `counts`, `seq`, `example`.
     """
@@ -24,7 +27,7 @@ class Patterns(Found):
     nothing = "no lines"
 
     def grep(self, place: int) -> str:
-        """Give a regular expression for the lines of one pattern: `log.filter(grep=log.patterns().grep(3))`.
+        """Return a regular expression for the lines of one pattern: `log.filter(grep=log.patterns().grep(3))`.
 
         Parameters
         ----------
@@ -44,7 +47,7 @@ class Patterns(Found):
             return f"<i>{self.nothing}</i>"
         rows = self._table.slice(0, _SHOWN).to_pylist()
         cells = [
-            [f"{r['count']:,}", f"{r['share']:.1%}", spark(r["counts"], LEVELS.get(r["level"], "#4c78a8")), said(r["pattern"], r["level"]), str(r["pods"])]
+            [f"{r['count']:,}", f"{r['share']:.1%}", spark(r["counts"], LEVELS.get(r["level"], "#4c78a8")), pattern_html(r["pattern"], r["level"]), str(r["pods"])]
             for r in rows
         ]  # fmt: skip
         head = ["lines", "share", "over time", "pattern", "pods"]
@@ -52,7 +55,7 @@ class Patterns(Found):
 
 
 def grep(pattern: str) -> str:
-    r"""Give a regular expression for the lines of a template.
+    r"""Return a regular expression for the lines of a template.
 
     Examples
     --------
@@ -63,8 +66,35 @@ def grep(pattern: str) -> str:
     return r"\s+".join(words)
 
 
-def said(pattern: str, level: str | None = None) -> str:
-    """Write a template as HTML: what varies is dim, what is bad has its colour."""
+def pattern_html(pattern: str, level: str | None = None) -> str:
+    """Return a template as HTML: variable parts are dim, and bad levels are coloured."""
     text = escape(pattern).replace(escape(ANY), '<span style="opacity:.6">·</span>')
     colour = f";color:{LEVELS[level]}" if level in LEVELS else ""
     return f'<span style="font:12px/1.5 ui-monospace,Menlo,Consolas,monospace{colour}">{text}</span>'
+
+
+def spark(counts: Sequence[int], colour: str = "#4c78a8", width: int = 128, height: int = 20) -> str:
+    """Draw counts over time as bars, in SVG the size of a word."""
+    top = max([*counts, 1])
+    wide = width / max(1, len(counts))
+    bars = "".join(
+        f'<rect x="{i * wide:.1f}" y="{height - h:.1f}" width="{max(1.0, wide - 0.8):.1f}" height="{h:.1f}"/>'
+        for i, n in enumerate(counts)
+        if n and (h := max(1.5, n / top * height))
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+        f'<g fill="{colour}">{bars}</g><path d="M0 {height - 0.5}H{width}" stroke="currentColor" stroke-opacity=".2"/></svg>'
+    )
+
+
+def bars(counts: Sequence[int]) -> str:
+    """Draw counts over time as bars, in text.
+
+    Examples
+    --------
+    >>> bars([0, 1, 4, 8])
+    ' ▁▄█'
+    """
+    top = max([*counts, 1])
+    return "".join(_BARS[-(-n * 8 // top)] for n in counts)

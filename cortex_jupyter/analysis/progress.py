@@ -1,4 +1,4 @@
-"""How far each container is: the newest state of its progress bars, and of `epoch 3/10` in its lines."""
+"""Find how far each container is: the newest state of its progress bars, and of `epoch 3/10` in its lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cortex_jupyter.tables.schema import coded
 if TYPE_CHECKING:
     from cortex_jupyter.store import Readable
 
-#: What a bar's line has somewhere (`parsing.progress`), and what counts towards a total; in RE2's syntax.
+#: Text in the lines of progress bars (`parsing.progress`), and counts towards a total, in RE2's syntax.
 _BAR: Final = r"%\||━|\d/\d+ \[[=>.]|%\] in |it \[|/s\]"
 _COUNTED: Final = re.compile(
     r"(?i)(?<![\w/])(epoch|step|iteration|iter|batch|shard|part|file|round|fold|trial|chunk|task)s?[\s:=#]*\[?\s*(\d{1,12})\s*(?:/|of)\s*(\d{1,12})\b(?!/)"
@@ -22,26 +22,26 @@ _COUNTED: Final = re.compile(
 _LIKELY: Final = (
     r"(?i:epoch|step|iter|batch|shard|part|file|round|fold|trial|chunk|task)s?[ :=#]*\[? *[0-9]+ *(?:/|of) *[0-9]"
 )
-#: For a list of tasks, so many of a task's newest lines, and bytes of them.
+#: For a list of tasks: newest lines, and bytes of them, read of each task.
 _GLANCE: Final = 300
 _GLANCE_BYTES: Final = 1 << 18
-#: Of a source so many of its newest lines are looked at.
+#: Newest lines examined of each source.
 _NEWEST: Final = 2000
 
 
-def found(table: Any) -> Any:
+def progress_bars(table: Any) -> Any:
     """Find how far each container is.
 
     Parameters
     ----------
     table : pyarrow.Table
-        Of records, as `to_arrow` gives it.
+        Records, as `to_arrow` returns them.
 
     Returns
     -------
     pyarrow.Table
         `pod`, `container`, `label`, `step`, `total`, `fraction` (0 to 1), `rate` (per second), `unit`, `elapsed`,
-        `remaining` (seconds), `time` (of the newest state), `seq`; a row per bar, the newest first.
+        `remaining` (seconds), `time` (of the newest state), `seq`; one row per bar, the newest first.
     """
     np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
     rows: list[dict[str, Any]] = []
@@ -71,20 +71,21 @@ def found(table: Any) -> Any:
     return pa.Table.from_pylist(rows, schema=pa.schema(kinds))
 
 
-def lately(store: Readable, recording: int, last: int) -> dict[str, Any] | None:
-    """Give how far a task is by its very last lines, without reading its log; needs no pyarrow.
+def latest_progress(store: Readable, recording: int, last: int) -> dict[str, Any] | None:
+    """Return how far a task is by its very last lines, without reading its log and without pyarrow.
 
     Parameters
     ----------
     store : Store
     recording : int
     last : int
-        Its newest number.
+        The recording's newest number.
 
     Returns
     -------
     dict or None
-        The bar with the least done of those that the last lines show, as a row of `found`; None where there is none.
+        Of the bars in the last lines, the one with the lowest fraction, as a row of `progress_bars`; None without a
+        bar.
     """
     lines: dict[str, list[tuple[str, int]]] = {}
     for entry in store.entries(recording, max(0, last - _GLANCE), _GLANCE_BYTES):
@@ -101,7 +102,7 @@ def lately(store: Readable, recording: int, last: int) -> dict[str, Any] | None:
 
 
 def _newest(lines: list[str], rows: list[int], times: Any) -> list[tuple[Progress, int]]:
-    """Give the newest state of each bar of a source, told apart by their labels and totals."""
+    """Return the newest state of each of a source's bars, which differ by label and total."""
     seen: dict[tuple[str, float | None], tuple[Progress, int]] = {}
     counted: dict[tuple[str, float], list[tuple[float, float, int]]] = {}
     for text, row in zip(reversed(lines), reversed(rows), strict=True):
@@ -115,7 +116,7 @@ def _newest(lines: list[str], rows: list[int], times: Any) -> list[tuple[Progres
 
 
 def _paced(name: str, total: float, states: list[tuple[float, float, int]]) -> tuple[Progress, int]:
-    """Give the state of a count, its rate measured from the first line of this pass to the newest."""
+    """Return the state of a count; its rate is measured from the first line of this pass to the newest."""
     step, now, row = states[0]
     first, began = step, now
     for earlier, at, _ in states:

@@ -1,18 +1,18 @@
-"""How far a task is, as an object: a frame that shows its bars."""
+"""Show how far a task is: a frame that displays progress bars."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import Any, Final
 
-from cortex_jupyter.analysis.result_frame import Found, html_table
+from cortex_jupyter.analysis.result_frame import ResultFrame, html_table
 
 _SHOWN: Final = 40
 _FULL: Final = 30
 
 
-class ProgressFrame(Found):
-    """The newest state of each progress bar; `log.progress()` makes it.
+class ProgressFrame(ResultFrame):
+    """The newest state of each progress bar; returned by `log.progress()`.
 
     Columns: `pod`, `container`, `label`, `step`, `total`, `fraction`, `rate` (per second), `unit`, `elapsed`,
     `remaining` (seconds), `time`, `seq`.
@@ -22,7 +22,7 @@ class ProgressFrame(Found):
 
     def __repr__(self) -> str:
         rows = self._table.slice(0, _SHOWN).to_pylist()
-        return "\n".join(f"{_bar(r)}  {said(r):40}  {r['pod']}/{r['container']}" for r in rows) or self.nothing
+        return "\n".join(f"{_bar(r)}  {progress_text(r):40}  {r['pod']}/{r['container']}" for r in rows) or self.nothing
 
     def _repr_html_(self) -> str:
         if not self:
@@ -33,19 +33,19 @@ class ProgressFrame(Found):
                 escape(f"{r['pod']}/{r['container']}"),
                 escape(r["label"] or ""),
                 _drawn(r["fraction"]),
-                escape(said(r, label=False)),
+                escape(progress_text(r, label=False)),
             ]
             for r in rows
         ]
         return html_table(["", "", "", ""], cells, len(self) - len(rows))
 
 
-def said(row: dict[str, Any], *, label: bool = True) -> str:
-    """Write how far something is, as a person says it.
+def progress_text(row: dict[str, Any], *, label: bool = True) -> str:
+    """Describe a progress bar's state in words.
 
     Examples
     --------
-    >>> said({"label": "train", "fraction": 0.62, "step": 1240.0, "total": 2000.0, "rate": 3.1, "unit": "it", "remaining": 245.0})
+    >>> progress_text({"label": "train", "fraction": 0.62, "step": 1240.0, "total": 2000.0, "rate": 3.1, "unit": "it", "remaining": 245.0})
     'train 62%, 1240/2000, 3.1 it/s, 4 min 5 s left'
     """
     parts = []
@@ -57,16 +57,16 @@ def said(row: dict[str, Any], *, label: bool = True) -> str:
     if row["rate"]:
         parts.append(f"{row['rate']:.3g} {row['unit'] or 'it'}/s")
     if row["remaining"]:
-        parts.append(f"{left(row['remaining'])} left")
+        parts.append(f"{duration_text(row['remaining'])} left")
     return head + ", ".join(parts)
 
 
-def left(seconds: float) -> str:
-    """Write a duration.
+def duration_text(seconds: float) -> str:
+    """Format a duration.
 
     Examples
     --------
-    >>> left(12.4), left(245), left(7500)
+    >>> duration_text(12.4), duration_text(245), duration_text(7500)
     ('12 s', '4 min 5 s', '2 h 5 min')
     """
     if seconds < 60:  # noqa: PLR2004

@@ -1,6 +1,6 @@
-"""The numbers that a whole recording reports, as events, for the HTTP handler and for the comm alike.
+"""Return the numbers in a whole recording as events, for the HTTP handler and for the comm.
 
-The work is done by a process of its own (`analysis.measurer`), which ends with its last reader.
+A process of its own (`analysis.measurer`) does the work, and ends with its last reader.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.reader.session import Recording
 
-#: A piece of 65 536 lines takes a fraction of a second; on a machine that is busy, longer.
-_DEAF_S: Final = 60.0
+#: Longest silence (seconds): a piece of 65 536 lines takes a fraction of a second, or longer on a busy machine.
+_SILENCE_S: Final = 60.0
 
 
 async def measured(recording: Recording, query_s: float = QUERY_S) -> AsyncGenerator[bytes]:
-    """Give the events of `analysis.measurer.measure`, in pieces as they come, one process for all who ask meanwhile."""
-    ask = {"store": recording.store.url, "recording": recording.id, "query_s": query_s}
+    """Yield the events of `analysis.measurer.measure`, in pieces; readers at the same time share one process."""
+    request = {"store": recording.store.url, "recording": recording.id, "query_s": query_s}
     try:
         upto = (await recording.info()).last_seq
-        async with aclosing(Answers.here().read("cortex_jupyter.analysis.measurer", ask, _DEAF_S, upto)) as pieces:
+        async with aclosing(
+            Answers.of_running_loop().read("cortex_jupyter.analysis.measurer", request, _SILENCE_S, upto)
+        ) as pieces:
             async for piece in pieces:
                 yield piece
     except CortexError as error:
         yield event("error", **error.as_dict())
-    except (EndedEarlyError, OSError):  # a TimeoutError is one
+    except (EndedEarlyError, OSError):  # includes TimeoutError
         message = "the metrics could not be read to the end"
         yield event("error", code="MetricsFailed", message=message, hint="the server's log says why")

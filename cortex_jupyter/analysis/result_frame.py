@@ -1,4 +1,4 @@
-"""A frame of what was found in a log: an Arrow table that pandas, polars and DuckDB read, and that shows itself."""
+"""Results of an analysis as a frame: an Arrow table that pandas, polars and DuckDB read, and that displays itself."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Rows that are shown of a frame.
+#: Rows displayed.
 _SHOWN: Final = 20
 _CELL: Final = 160
 
 
-class Found:
-    """Rows of what was found.
+class ResultFrame:
+    """The rows of a result.
 
     Parameters
     ----------
@@ -23,12 +23,12 @@ class Found:
     Examples
     --------
     >>> import pyarrow as pa
-    >>> found = Found(pa.table({"name": ["loss"], "value": [0.25]}))
-    >>> len(found), next(iter(found)), found.to_polars().shape
+    >>> frame = ResultFrame(pa.table({"name": ["loss"], "value": [0.25]}))
+    >>> len(frame), next(iter(frame)), frame.to_polars().shape
     (1, {'name': 'loss', 'value': 0.25}, (1, 2))
     """
 
-    #: What an empty one says.
+    #: What an empty frame displays.
     nothing: ClassVar[str] = "nothing was found"
 
     def __init__(self, table: Any) -> None:
@@ -40,35 +40,35 @@ class Found:
         return list(self._table.column_names)
 
     def to_arrow(self) -> Any:
-        """Give a `pyarrow.Table`."""
+        """Return a `pyarrow.Table`."""
         return self._table
 
     def to_pandas(self) -> Any:
-        """Give a `pandas.DataFrame`.
+        """Return a `pandas.DataFrame`.
 
         Raises
         ------
         MissingExtra
-            There is no pandas.
+            pandas is not installed.
         """
         from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 
         return to_pandas(self._table)
 
     def to_polars(self) -> Any:
-        """Give a `polars.DataFrame`.
+        """Return a `polars.DataFrame`.
 
         Raises
         ------
         MissingExtra
-            There is no polars.
+            polars is not installed.
         """
         from cortex_jupyter.tables.convert import to_polars  # noqa: PLC0415
 
         return to_polars(self._table)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Let polars, pyarrow, DuckDB and pandas read it directly."""
+        """Return an Arrow stream, so that polars, pyarrow, DuckDB and pandas read the frame directly."""
         return self._table.__arrow_c_stream__(requested_schema)
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class Found:
             yield from batch.to_pylist()
 
     def shown(self) -> tuple[list[str], list[list[str]]]:
-        """Give the head and the cells that are shown, as plain text."""
+        """Return the header and the cells that are displayed, as plain text."""
         rows = self._table.slice(0, _SHOWN).to_pylist()
         return self.columns, [[cell(row[name]) for name in self.columns] for row in rows]
 
@@ -105,7 +105,7 @@ class Found:
 
 
 def cell(value: object) -> str:
-    """Write a value as a table's cell."""
+    """Format a value for a table's cell."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -119,7 +119,7 @@ def cell(value: object) -> str:
 
 
 def html_table(head: list[str], rows: list[list[str]], more: int = 0, *, wrap: bool = False) -> str:
-    """Write a table; the cells are HTML already."""
+    """Return a table as HTML; the cells are HTML already."""
     style = "text-align:left;vertical-align:top" + (";white-space:pre-wrap;overflow-wrap:anywhere" if wrap else "")
     top = "".join(f'<th style="text-align:left">{escape(name)}</th>' for name in head)
     body = "".join(f"<tr>{''.join(f'<td style={chr(34)}{style}{chr(34)}>{c}</td>' for c in row)}</tr>" for row in rows)

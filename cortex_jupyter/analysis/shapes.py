@@ -1,9 +1,8 @@
-"""The shapes of a million lines at once: what of a line stays the same when its numbers and ids change.
+"""Find the shapes of a million lines at once: what stays the same in a line when its numbers and ids change.
 
 `epoch 3 loss=0.25` and `epoch 4 loss=0.21` have one shape, `epoch · loss=·`. A log of a million lines has some tens or
-hundreds of them, so that what a line means can be found out once per shape by readable Python, and only numbers need be
-read per line. Regular expressions with groups over whole columns take six seconds for that; looking at the bytes with
-numpy takes half a second.
+hundreds of shapes. So readable Python can parse each shape once, and only numbers are read per line. Regular
+expressions with groups over whole columns would take six seconds; numpy on the bytes takes half a second.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from typing import Any, Final
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.metrics import MARK
 
-#: Bytes that one step looks at, so that what it computes stays in the processor's cache; and of a line, at most.
+#: Bytes that one step processes, so that its intermediate arrays stay in the processor's cache.
 _BLOCK: Final = 1 << 17
 _WORD: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_."
-_PRIME: Final = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
+_PRIME: Final = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
 
 
 @dataclass(slots=True)
@@ -29,15 +28,15 @@ class Shapes:
     Parameters
     ----------
     shape : numpy.ndarray
-        Of each line, the place of its shape in `texts`.
+        For each line, the index of its shape in `texts`.
     texts : list of str
-        The shapes, each token that has a digit replaced by `MARK`.
+        The shapes, with each token that has a digit replaced by `MARK`.
     first, count : numpy.ndarray
-        Of each shape, the first line that has it, and how many have.
+        For each shape, its first line, and its number of lines.
     at : numpy.ndarray
-        Of each line, the place of its first token in `start` and `end`; one more than there are lines.
+        For each line, the index of its first token in `start` and `end`; it has one element more than there are lines.
     start, end : numpy.ndarray
-        Of each token, its first byte in `data` and the one after its last.
+        For each token, the offset in `data` of its first byte, and of the byte after its last.
     data : pyarrow.Buffer
     """
 
@@ -51,19 +50,19 @@ class Shapes:
     data: Any
 
     def tokens(self, places: Any) -> Any:
-        """Give the texts of tokens, without copying the lines.
+        """Return the texts of tokens, without a copy of the lines.
 
         Parameters
         ----------
         places : numpy.ndarray
-            In `start` and `end`, ascending.
+            Indexes in `start` and `end`, ascending.
 
         Returns
         -------
         pyarrow.LargeStringArray
         """
         pa, np = import_optional("pyarrow"), import_optional("numpy")
-        # The tokens and what lies between them, of which every second is a token.
+        # An array of tokens and the gaps between them; every second element is a token.
         bounds = np.empty(2 * len(places), np.int64)
         bounds[0::2], bounds[1::2] = self.start[places], self.end[places]
         kind = pa.large_binary()
@@ -77,7 +76,7 @@ def shapes(text: Any) -> Shapes:
     Parameters
     ----------
     text : pyarrow.ChunkedArray of large_string
-        Without nulls.
+        Has no nulls.
 
     Examples
     --------
@@ -97,11 +96,11 @@ def shapes(text: Any) -> Shapes:
     _, offsets, data = whole.buffers()
     bounds = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]
     data = data if data is not None else pa.py_buffer(b"")
-    held = np.frombuffer(data, np.uint8)
+    data_bytes = np.frombuffer(data, np.uint8)
     blocks = np.searchsorted(bounds, np.arange(bounds[0], bounds[-1] + _BLOCK, _BLOCK), "left")
     cuts = sorted({0, len(whole), *np.minimum(blocks, len(whole)).tolist()})
     with ThreadPoolExecutor(pa.cpu_count(), "cortex-shapes") as pool:  # numpy releases the interpreter
-        parts = list(pool.map(lambda a, b: _block(held, bounds[a : b + 1]), cuts[:-1], cuts[1:]))
+        parts = list(pool.map(lambda a, b: _block(data_bytes, bounds[a : b + 1]), cuts[:-1], cuts[1:]))
     hashes, counts, starts, ends = (np.concatenate(column) for column in zip(*parts, strict=True))
     at = np.concatenate(([0], np.cumsum(counts)))
     _, first, shape, count = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
@@ -109,21 +108,21 @@ def shapes(text: Any) -> Shapes:
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     first, count, shape = first[order], count[order], place[shape]
-    texts = [_masked(held, bounds, at, starts, ends, int(row)) for row in first]
+    texts = [_shape_text(data_bytes, bounds, at, starts, ends, int(row)) for row in first]
     return Shapes(shape, texts, first, count, at, starts, ends, data)
 
 
 @cache
 def _tables() -> tuple[Any, Any]:
-    """Give which bytes belong to a word, and a number for each byte from which hashes are made."""
+    """Return which bytes belong to a word, and a random number per byte value for hashing."""
     np = import_optional("numpy")
     word = np.zeros(256, np.bool_)
     word[list(_WORD)] = True
     return word, np.random.default_rng(7).integers(1, 1 << 63, 256, np.uint64)
 
 
-def _block(held: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
-    """Give of a run of lines: each one's hash and count of tokens, and where the tokens begin and end."""
+def _block(data_bytes: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
+    """Return, for a block of lines, the hash and the token count of each, and where the tokens begin and end."""
     np = import_optional("numpy")
     word, numbers = _tables()
     base, rows = int(bounds[0]), bounds - bounds[0]
@@ -131,28 +130,28 @@ def _block(held: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     if size == 0:
         none = np.zeros(0, np.int64)
         return np.zeros(len(rows) - 1, np.uint64), np.zeros(len(rows) - 1, np.int64), none, none
-    # Two spaces before and three after, so that every neighbour of a byte exists.
+    # Two spaces before and three after, so that each byte has the neighbours that are read.
     text = np.full(size + 5, 32, np.uint8)
-    text[2:-3] = held[base : base + size]
+    text[2:-3] = data_bytes[base : base + size]
     digit = (text >= 48) & (text <= 57)  # noqa: PLR2004 - ASCII
     inside = word[text]
     _exponents(np, text, digit, inside, rows)
     starts, ends = _runs(np, inside[1:-2], rows)
-    ends -= text[ends + 1] == 46  # noqa: PLR2004 - the full stop of a sentence
+    ends -= text[ends + 1] == 46  # noqa: PLR2004 - a full stop ends a sentence, not a token
     digits = np.zeros(size + 1, np.int32)
     np.cumsum(digit[2:-3], dtype=np.int32, out=digits[1:])
-    some = digits[ends] > digits[starts]
-    starts, ends = starts[some], ends[some]
+    has_digit = digits[ends] > digits[starts]
+    starts, ends = starts[has_digit], ends[has_digit]
     first = np.zeros(size + 1, np.bool_)  # where a line begins
     first[rows] = True
     named = _names(text, digit, starts, ends) & ~first[ends]
     starts, ends = starts[~named], ends[~named]
     before, signed = text[starts + 1], word[text[starts]] & ~first[np.maximum(starts - 1, 0)]
     sign = ((before == 45) | (before == 43)) & ~signed & digit[starts + 2]  # noqa: PLR2004 - minus, plus
-    sign &= ~first[starts]  # nothing of the line before is ours
+    sign &= ~first[starts]  # a sign at the end of the line before does not count
     starts = starts - sign
     begun = np.searchsorted(starts, rows)
-    # Of each token one byte is kept, as MARK; the rest of it is left out.
+    # Keep one byte of each token, as MARK, and drop the rest.
     edges = np.zeros(size + 1, np.int8)
     edges[starts + 1] += 1
     edges[ends] -= 1
@@ -160,28 +159,28 @@ def _block(held: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     kept = text[2:-3].copy()
     kept[starts] = 0
     left_out = np.concatenate(([0], np.cumsum(ends - starts - 1)))
-    return _hash(np, numbers[kept[keep]], rows - left_out[begun]), np.diff(begun), *_from(base, starts, ends)
+    return _hash(np, numbers[kept[keep]], rows - left_out[begun]), np.diff(begun), *_absolute(base, starts, ends)
 
 
-def _from(base: int, *places: Any) -> list[Any]:
-    """Count places from the first byte of all; four bytes each as long as that is possible."""
+def _absolute(base: int, *places: Any) -> list[Any]:
+    """Make offsets absolute in the buffer, as four-byte integers while they fit."""
     np = import_optional("numpy")
     kind = np.int32 if base < (1 << 31) - 2 * _BLOCK else np.int64
     return [(place + base).astype(kind) for place in places]
 
 
 def _exponents(np: Any, text: Any, digit: Any, inside: Any, rows: Any) -> None:
-    """Make the sign in `1e-05` a part of the word, where all of it is of one line."""
+    """Make the sign in `1e-05` a part of its word, if all of it is in one line."""
     signs = np.flatnonzero((text == 45) | (text == 43))  # noqa: PLR2004
     signs = signs[(signs > 1) & (signs < len(text) - 1)]
-    # The first line that begins after the digit before `e` has to begin after the digit behind the sign.
+    # Between the digit before `e` and the digit after the sign no line may begin.
     signs = signs[rows[np.minimum(np.searchsorted(rows, signs - 4, "right"), len(rows) - 1)] > signs - 2]
     low = text[signs - 1] | 32
     inside[signs[(low == 101) & digit[signs - 2] & digit[signs + 1]]] = True  # noqa: PLR2004 - e
 
 
 def _runs(np: Any, inside: Any, rows: Any) -> tuple[Any, Any]:
-    """Give where runs of word bytes begin and end; none goes beyond its line. `inside` has one byte more on each side."""
+    """Return where runs of word bytes begin and end, none across lines. `inside` has one more byte at each end."""
     begins = inside[1:-1] & ~inside[:-2]
     ends = inside[1:-1] & ~inside[2:]
     edges = rows[1:-1][(rows[1:-1] > 0) & (rows[1:-1] < len(begins))]
@@ -191,7 +190,7 @@ def _runs(np: Any, inside: Any, rows: Any) -> tuple[Any, Any]:
 
 
 def _names(text: Any, digit: Any, starts: Any, ends: Any) -> Any:
-    """Tell which words with a digit are names of something, as `f1` is in `f1=0.9`: these belong to the shape."""
+    """Return which words with a digit are names, like `f1` in `f1=0.9`: they belong to the shape."""
     after, second = text[ends + 2], text[ends + 3]
     follows = (after == 61) | (after == 58)  # noqa: PLR2004 - = and :
     quoted = ((after == 34) | (after == 39)) & ((second == 58) | (second == 115))  # noqa: PLR2004 - "f1": and valid_1's
@@ -202,7 +201,7 @@ def _names(text: Any, digit: Any, starts: Any, ends: Any) -> Any:
 
 
 def _hash(np: Any, values: Any, places: Any) -> Any:
-    """Give the sum of value times PRIME**place of each line, places counted from its own beginning, modulo 2**64."""
+    """Return for each line the sum of value times PRIME**position, with positions from the line's start, modulo 2**64."""
     powers, inverse = _powers(1 << max(16, len(values).bit_length()))
     sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(values * powers[: len(values)])))
     lengths = (places[1:] - places[:-1]).astype(np.uint64)
@@ -219,11 +218,11 @@ def _powers(size: int) -> tuple[Any, Any]:
     )
 
 
-def _masked(held: Any, bounds: Any, at: Any, starts: Any, ends: Any, row: int) -> str:
-    """Give the shape of one line as text."""
+def _shape_text(data_bytes: Any, bounds: Any, at: Any, starts: Any, ends: Any, row: int) -> str:
+    """Return the shape of one line as text."""
     parts, place = [], int(bounds[row])
     for token in range(int(at[row]), int(at[row + 1])):
-        parts.append(held[place : int(starts[token])].tobytes())
+        parts.append(data_bytes[place : int(starts[token])].tobytes())
         place = int(ends[token])
-    parts.append(held[place : int(bounds[row + 1])].tobytes())
+    parts.append(data_bytes[place : int(bounds[row + 1])].tobytes())
     return MARK.encode().join(parts).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""From the numbers that lines report to a tidy frame: what lines leave out they take from their source."""
+"""Assemble a tidy frame from the numbers in lines; epochs and ranks carry over within a source."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.archive.optional import import_optional
 
 if TYPE_CHECKING:
-    from cortex_jupyter.analysis.measured import Values
+    from cortex_jupyter.analysis.by_shape import Values
 
 
 @dataclass(slots=True)
 class Carried:
-    """What the lines of a source take over from those before them, where a log is read in pieces.
+    """What later lines of a source inherit from earlier ones, if a log is read in pieces.
 
     Parameters
     ----------
     epochs : dict
         By task and pod: the time (ns) of the line that began the epoch, and the epoch.
     ranks : dict
-        By task and pod.
+        The rank, by task and pod.
     """
 
     epochs: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
     ranks: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
-def tidy(table: Any, rows: Any, found: Values, carried: Carried | None) -> Any:
-    """Assemble the frame; `rows` are the rows of the table that lines are of."""
+def tidy(table: Any, rows: Any, parsed: Values, carried: Carried | None) -> Any:
+    """Assemble the frame; `rows` holds the table's row of each line."""
     pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
-    _, codes, said, values, steps, epochs, ranks = found
-    at = rows[found.lines]
+    _, codes, name_list, values, steps, epochs, ranks = parsed
+    at = rows[parsed.lines]
     records = pa.array(at)
     pods = table["pod"].combine_chunks() if isinstance(table["pod"], pa.ChunkedArray) else table["pod"]
     keys = table["task"].combine_chunks() if isinstance(table["task"], pa.ChunkedArray) else table["task"]
     pod, task = pods.take(records), keys.take(records)
     source = pod.indices.to_numpy() * max(1, len(task.dictionary)) + task.indices.to_numpy()
-    step = _carried(steps, epochs, source)
-    rank = _by_source(ranks, source)
+    step = _fill_steps(steps, epochs, source)
+    rank = _fill_ranks(ranks, source)
     if carried is not None:
         time = table["time"].take(records).cast(pa.int64()).to_numpy()
-        _take_over(carried, _keys(source, pod, task), time, step, epochs, rank)
+        _carry_over(carried, _keys(source, pod, task), time, step, epochs, rank)
     index = np.array([
-        _index(p, t) for p in pod.dictionary.to_pylist() for t in task.dictionary.to_pylist()
+        _pod_index(p, t) for p in pod.dictionary.to_pylist() for t in task.dictionary.to_pylist()
     ] or [np.nan], np.float64)  # fmt: skip
     rank = np.where(np.isnan(rank), index[source] if len(source) else rank, rank)
-    names = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(said, pa.string()))
+    names = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(name_list, pa.string()))
     return pa.table({
         "time": table["time"].take(records),
         "step": pa.array(step, pa.float64(), from_pandas=True),
-        "name": pc.dictionary_encode(names.cast(pa.string())) if len(said) != len(set(said)) else names,
+        "name": pc.dictionary_encode(names.cast(pa.string())) if len(name_list) != len(set(name_list)) else names,
         "value": pa.array(values, pa.float64()),
         "task": task,
         "pod": pod,
@@ -60,8 +60,8 @@ def tidy(table: Any, rows: Any, found: Values, carried: Carried | None) -> Any:
     })  # fmt: skip
 
 
-def _carried(steps: Any, epochs: Any, source: Any) -> Any:
-    """Give lines without a step the epoch that their source is in."""
+def _fill_steps(steps: Any, epochs: Any, source: Any) -> Any:
+    """Return the steps; a line without a step gets the current epoch of its source."""
     np = import_optional("numpy")
     if not len(steps) or not np.isnan(steps).any() or np.isnan(epochs).all():
         return steps
@@ -78,33 +78,33 @@ def _carried(steps: Any, epochs: Any, source: Any) -> Any:
 
 
 def _keys(source: Any, pod: Any, task: Any) -> dict[tuple[str, str], Any]:
-    """Give the rows of each source by its task and pod."""
+    """Return the rows of each source, by its task and pod."""
     np = import_optional("numpy")
     pods, tasks = pod.dictionary.to_pylist(), task.dictionary.to_pylist()
     each = {int(number): np.flatnonzero(source == number) for number in np.unique(source)}
     return {(tasks[n % len(tasks)], pods[n // len(tasks)]): rows for n, rows in each.items()}
 
 
-def _take_over(
+def _carry_over(
     carried: Carried, sources: dict[tuple[str, str], Any], time: Any, step: Any, epochs: Any, rank: Any
 ) -> None:
-    """Give rows the epoch and the rank that earlier pieces of their source had, and note those of this piece."""
+    """Set the epoch and the rank that rows inherit from earlier pieces, and remember those of this piece."""
     np = import_optional("numpy")
     for key, rows in sources.items():
         since, epoch = carried.epochs.get(key, (0, np.nan))
         without = rows[np.isnan(step[rows]) & (time[rows] >= since)]
         step[without] = epoch
-        said = rows[~np.isnan(epochs[rows])]
-        if len(said) and time[said[-1]] >= since:
-            carried.epochs[key] = (int(time[said[-1]]), float(epochs[said[-1]]))
+        with_epoch = rows[~np.isnan(epochs[rows])]
+        if len(with_epoch) and time[with_epoch[-1]] >= since:
+            carried.epochs[key] = (int(time[with_epoch[-1]]), float(epochs[with_epoch[-1]]))
         if key in carried.ranks:
             rank[rows] = carried.ranks[key]
         elif not np.isnan(rank[rows[0]]):
             carried.ranks[key] = float(rank[rows[0]])
 
 
-def _by_source(ranks: Any, source: Any) -> Any:
-    """Give each line the rank that its source names first."""
+def _fill_ranks(ranks: Any, source: Any) -> Any:
+    """Return each line's rank: the one that its source names first."""
     np = import_optional("numpy")
     stated = np.flatnonzero(~np.isnan(ranks))
     if not len(stated):
@@ -114,8 +114,8 @@ def _by_source(ranks: Any, source: Any) -> Any:
     return np.where(np.isnan(ranks), table[source], ranks)
 
 
-def _index(pod: str, task: str) -> float:
-    """Give the index of a pod of an Indexed Job (`NAME-3-x7k2p`) or a StatefulSet (`NAME-3`), NaN for others."""
+def _pod_index(pod: str, task: str) -> float:
+    """Return the index of a pod of an Indexed Job (`NAME-3-x7k2p`) or a StatefulSet (`NAME-3`); NaN for any other."""
     name = re.escape(task.rpartition("/")[2])
     match = re.match(rf"{name}-(\d{{1,5}})(?:-[a-z0-9]{{5}})?\Z", pod)
     return float(match[1]) if match else float("nan")

@@ -1,15 +1,15 @@
-"""Why a task ended as it did: one sentence, and what it rests on."""
+"""Explain why a task ended as it did: one sentence, and the evidence."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.analysis.errorlist import MONO, card
+from cortex_jupyter.analysis.error_list import MONO, card
 from cortex_jupyter.cluster.pods import NOT_STARTED
 
 if TYPE_CHECKING:
-    from cortex_jupyter.analysis.ends import Container, Ending
+    from cortex_jupyter.analysis.diagnosis import Container, Diagnosis
     from cortex_jupyter.analysis.errors import Error
 
 _BAD, _GOOD = "#d9534f", "#3c9a5f"
@@ -19,7 +19,7 @@ _SHOWN_LINES: Final = 5
 
 
 class Why:
-    """What ended a task; `log.why()` makes it.
+    """What ended a task; returned by `log.why()`.
 
     Attributes
     ----------
@@ -28,18 +28,18 @@ class Why:
     summary : str
         One sentence.
     containers : list of Container
-        Each run: `pod`, `container`, `exit_code`, `reason`, `meaning`, `message` (of its
-        termination), `ended`, `last` (its last lines).
+        Each run: `pod`, `container`, `exit_code`, `reason`, `meaning`, `message` (the termination message), `ended`,
+        `last` (its last lines).
     culprit : Container or None
         The container that failed first.
     error : Error or None
-        The last error of that container, else the last of all.
+        The last error of that container, or else of the task.
     errors : list of Error
     events : list of dict
-        The cluster's warnings and gaps in the recording: `time`, `reason`, `message`.
+        The cluster's warnings, and gaps in the recording: `time`, `reason`, `message`.
     """
 
-    def __init__(self, task: str, status: Any, found: Ending) -> None:
+    def __init__(self, task: str, status: Any, found: Diagnosis) -> None:
         self.task, self.state, self.reason, self.message = task, status.state, status.reason, status.message
         self.exit_code: int | None = status.exit_code
         self.containers, self.events, self.errors = found.containers, found.events, found.errors
@@ -48,7 +48,7 @@ class Why:
 
     def _summary(self) -> str:
         if self.reason == "Opened":
-            return "of a file only its lines say how it ended"
+            return "a file has no exit status; see its last lines"
         if self.state == "succeeded":
             restarts = sum(1 for c in self.containers if c.exit_code)
             return f"it ended well: {self.message}" + (f", after {restarts} runs that failed" if restarts else "")
@@ -56,26 +56,30 @@ class Why:
             return f"it has not started: {self.message}"
         if self.state == "running" and self.culprit is None:
             return f"it has not ended: {self.message}"
-        # In Kubernetes' words: it may wait to run again (CrashLoopBackOff).
+        # In Kubernetes' words: a task that is running may wait to run again (CrashLoopBackOff).
         now = "it runs again" if self.message.startswith("Running") else f"it is in state {self.reason}"
         lead = f"{now}; before, " if self.state == "running" else ""
-        if (one := self.culprit) is None:
+        if (container := self.culprit) is None:
             last = self.events[-1]["message"] if self.events else ""
             return f"{self.message}{f'; {last}' if last else ''}"
-        what = f" ({one.meaning})" if one.meaning and one.reason != "OOMKilled" else ""
-        how = "was " + one.meaning if one.reason == "OOMKilled" else f"ended with exit code {one.exit_code}{what}"
-        if one.reason in NOT_STARTED:
-            how = f"could not be started ({one.reason}, exit code {one.exit_code})"
-        if one.message:
-            how += f": {' '.join(one.message.split())[:500]}"
-        run = f" in its run {one.run}" if one.run else ""
-        said = f", after {self.error.title[:200]}" if self.error and one.pod in self.error.pods else ""
+        what = f" ({container.meaning})" if container.meaning and container.reason != "OOMKilled" else ""
+        how = (
+            "was " + container.meaning
+            if container.reason == "OOMKilled"
+            else f"ended with exit code {container.exit_code}{what}"
+        )
+        if container.reason in NOT_STARTED:
+            how = f"could not be started ({container.reason}, exit code {container.exit_code})"
+        if container.message:
+            how += f": {' '.join(container.message.split())[:500]}"
+        run = f" in its run {container.run}" if container.run else ""
+        after_error = f", after {self.error.title[:200]}" if self.error and container.pod in self.error.pods else ""
         why = (
             f"; {self.reason}"
-            if self.state == "failed" and self.reason not in ("", "Error", one.reason, "BackoffLimitExceeded")
+            if self.state == "failed" and self.reason not in ("", "Error", container.reason, "BackoffLimitExceeded")
             else ""
         )
-        return f"{lead}{one.container} of {one.pod}{run} {how}{said}{why}"
+        return f"{lead}{container.container} of {container.pod}{run} {how}{after_error}{why}"
 
     def __str__(self) -> str:
         state = "" if self.reason == "Opened" else f" {self.state}"
@@ -87,13 +91,13 @@ class Why:
                 "\nwhat the cluster said\n"
                 + _indented([f"{e['time'][11:19]} {e['message']}" for e in self.events[-_EVENTS:]])
             )
-        parts += [f"\n{_ended(one)}\n{_indented(one.last[-_SHOWN_LINES:])}" for one in self._shown()]
+        parts += [f"\n{_ended(container)}\n{_indented(container.last[-_SHOWN_LINES:])}" for container in self._shown()]
         return "\n".join(parts)
 
     __repr__ = __str__
 
     def _shown(self) -> list[Container]:
-        """Give the containers whose last lines are shown: those that failed, else the main ones."""
+        """Return the containers whose last lines are shown: those that failed, else the main ones."""
         bad = [c for c in self.containers if c.exit_code]
         return sorted(bad or [c for c in self.containers if c.kind == "main"], key=lambda c: c is not self.culprit)[
             :_CONTAINERS
@@ -116,11 +120,11 @@ class Why:
             parts.append(f'{_title("What the cluster said")}<div style="{MONO}">{lines}</div>')
         if self.state != "succeeded" or any(c.exit_code for c in self.containers):
             parts.append(_title("The last lines"))
-            for one in self._shown():
-                lines = "".join(f"<div>{escape(line) or '&nbsp;'}</div>" for line in one.last)
-                opened = " open" if one is self.culprit and self.error is None else ""
+            for container in self._shown():
+                lines = "".join(f"<div>{escape(line) or '&nbsp;'}</div>" for line in container.last)
+                opened = " open" if container is self.culprit and self.error is None else ""
                 parts.append(
-                    f'<details{opened} style="margin:.2em 0"><summary style="cursor:pointer">{escape(_ended(one))}</summary><div style="{MONO};padding-left:1.2em;opacity:.85">{lines}</div></details>'
+                    f'<details{opened} style="margin:.2em 0"><summary style="cursor:pointer">{escape(_ended(container))}</summary><div style="{MONO};padding-left:1.2em;opacity:.85">{lines}</div></details>'
                 )
         return f'<div class="cortex-why">{"".join(parts)}</div>'
 
@@ -129,13 +133,15 @@ def _headed(error: Error) -> str:
     return f"the last error ({error.count}x, in {len(error.pods)} {'pod' if len(error.pods) == 1 else 'pods'})"
 
 
-def _ended(one: Container) -> str:
-    run = f" run {one.run}" if one.run else ""
-    if one.exit_code is None:
-        return f"{one.pod}/{one.container}{run}: not seen to end"
-    meaning = one.meaning or (one.reason if one.reason != "Completed" else "")
-    how = f"exit {one.exit_code}{f', {meaning}' if meaning else ''}"
-    return f"{one.pod}/{one.container}{run}: {how}" + (f"\n  {one.message}" if one.message else "")
+def _ended(container: Container) -> str:
+    run = f" run {container.run}" if container.run else ""
+    if container.exit_code is None:
+        return f"{container.pod}/{container.container}{run}: not seen to end"
+    meaning = container.meaning or (container.reason if container.reason != "Completed" else "")
+    how = f"exit {container.exit_code}{f', {meaning}' if meaning else ''}"
+    return f"{container.pod}/{container.container}{run}: {how}" + (
+        f"\n  {container.message}" if container.message else ""
+    )
 
 
 def _indented(lines: list[str]) -> str:

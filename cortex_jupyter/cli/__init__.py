@@ -9,14 +9,14 @@ def main(argv: list[str] | None = None) -> int:
     Parameters
     ----------
     argv : list of str, optional
-        Instead of the process's own.
+        Arguments; by default those of the process.
 
     Returns
     -------
     int
-        The exit code: 0; 1 after an error; 2 where the command line is wrong; of `logs -f` the task's; 4 of
-        `logs --strict` where lines are missing.
+        The exit code: 0; 1 after an error; 2 if the command line is wrong; the task's own for `logs -f`; 4 for
+        `logs --strict` if lines are missing.
     """
-    from cortex_jupyter.cli.main import run  # noqa: PLC0415 - so that the package can be imported for nothing
+    from cortex_jupyter.cli.command_line import run  # noqa: PLC0415 - so that an import of the package stays cheap
 
     return run(argv)

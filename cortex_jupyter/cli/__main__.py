@@ -1,4 +1,4 @@
-"""`python -m cortex_jupyter.cli`."""
+"""Run the command line: `python -m cortex_jupyter.cli`."""
 
 import sys
 

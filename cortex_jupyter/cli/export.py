@@ -1,4 +1,4 @@
-"""`cortex-jupyter export`."""
+"""`cortex-jupyter export`: write a log to a file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import IO, TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from cortex_jupyter.cli.query import log_of
-from cortex_jupyter.cli.terminal import say
+from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.reader.text import line
 from cortex_jupyter.tables.convert import whole
-from cortex_jupyter.tables.statement import many
+from cortex_jupyter.tables.statement import format_count
 
 if TYPE_CHECKING:
     import argparse
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.record import Record
     from cortex_jupyter.query.language import LogQuery
 
-#: What a spreadsheet takes for the beginning of a formula (https://owasp.org/www-community/attacks/CSV_Injection).
+#: Characters with which a spreadsheet formula can begin (https://owasp.org/www-community/attacks/CSV_Injection).
 FORMULA: Final = "^[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"
 _KINDS: Final = (".parquet", ".ndjson", ".jsonl", ".txt", ".log", ".csv")
 _CSV: Final = ("seq", "time", "pod", "container", "kind", "run", "node", "stream", "level", "text")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the log of a task, as it is now, to a file."""
+    """Write the log of a task, as it is now, to a file in the format of the file's suffix."""
     target = Path(options.file)
-    packed = target.suffix == ".gz"
-    kind = Path(target.stem).suffix if packed else target.suffix
-    if kind not in _KINDS or (packed and kind == ".parquet"):
+    is_gzip = target.suffix == ".gz"
+    kind = Path(target.stem).suffix if is_gzip else target.suffix
+    if kind not in _KINDS or (is_gzip and kind == ".parquet"):
         raise BadQuery(
-            f"{target.name!r} does not say what to write",
-            f"end the name in one of {', '.join(_KINDS)}, all but .parquet also followed by .gz",
+            f"cannot tell the format from the name {target.name!r}",
+            f"end the name in {', '.join(_KINDS)}; all but .parquet may be followed by .gz",
         )
     if options.spreadsheet and kind != ".csv":
-        raise BadQuery("--spreadsheet is for CSV", "end the name in .csv or .csv.gz")
+        raise BadQuery("--spreadsheet works with CSV only", "end the name in .csv or .csv.gz")
     log = log_of(options).mask() if options.mask else log_of(options)
     if kind == ".parquet":
         log.to_parquet(target)
@@ -51,24 +51,24 @@ def run(options: argparse.Namespace) -> int:
         total = len(log)
 
         def write(path: Path) -> None:
-            with progress(f"writing {target.name}", total) as bar, _open(path, packed=packed) as out:
-                records = _counted(log.records(), bar)
+            with progress(f"writing {target.name}", total) as bar, _open(path, is_gzip=is_gzip) as out:
+                records = _with_progress(log.records(), bar)
                 if kind == ".csv":
                     _csv(out, records, is_for_spreadsheet=options.spreadsheet)
                 else:
                     _WRITERS[kind](out, records, log.query)
 
         whole(target, write)
-    say(f"{target}: {many(target.stat().st_size, 'byte')}")
-    say(str(log.complete))
+    print_status(f"{target}: {format_count(target.stat().st_size, 'byte')}")
+    print_status(str(log.complete))
     return 0
 
 
-def _open(path: Path, *, packed: bool) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "wb", compresslevel=6)) if packed else path.open("wb")
+def _open(path: Path, *, is_gzip: bool) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "wb", compresslevel=6)) if is_gzip else path.open("wb")
 
 
-def _counted(records: Iterable[Record], bar: Any) -> Iterable[Record]:
+def _with_progress(records: Iterable[Record], bar: Any) -> Iterable[Record]:
     for record in records:
         bar.update()
         yield record
@@ -86,14 +86,16 @@ def _txt(out: IO[bytes], records: Iterable[Record], query: LogQuery) -> None:
 
 
 def _csv(out: IO[bytes], records: Iterable[Record], *, is_for_spreadsheet: bool) -> None:
-    starts = re.compile(FORMULA).match
+    is_formula = re.compile(FORMULA).match
     with io.TextIOWrapper(out, encoding="utf-8", errors="replace", newline="", write_through=True) as text:
         rows = csv.DictWriter(text, _CSV)
         rows.writeheader()
         for record in records:
             row = record.as_dict()
             if is_for_spreadsheet:
-                row |= {name: f"'{value}" for name, value in row.items() if isinstance(value, str) and starts(value)}
+                row |= {
+                    name: f"'{value}" for name, value in row.items() if isinstance(value, str) and is_formula(value)
+                }
             rows.writerow(row)
 
 

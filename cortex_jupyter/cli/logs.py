@@ -1,4 +1,4 @@
-"""`cortex-jupyter logs`."""
+"""`cortex-jupyter logs`: write a log to the terminal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.cli.query import log_of
-from cortex_jupyter.cli.terminal import colourful, prefix, safe, say
+from cortex_jupyter.cli.terminal import prefix, print_status, safe, wants_colour
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.reader.text import line
-from cortex_jupyter.tables.statement import many
+from cortex_jupyter.tables.statement import format_count
 
 if TYPE_CHECKING:
     import argparse
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.tasklog import TaskLog
     from cortex_jupyter.query.language import LogQuery
 
-#: What is shown while a task runs, where `since` is not given (DESIGN section 4.1).
+#: Default of `since` while a task runs (docs/reference/tasks-and-queries.md).
 _WINDOW: Final = "1m"
-#: Exit code of `--strict` where lines are missing.
+#: Exit code of `--strict` if lines are missing.
 _GAPS: Final = 4
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the log of a task, as it is now or to the task's end."""
+    """Write the log of a task, as it is now or, with `--follow`, until the task ends."""
     if options.follow and options.output == "json":
-        raise BadQuery("-o json is one document and has no end yet", "with -f use -o ndjson")
+        raise BadQuery("-o json does not work with -f: its one document has no end yet", "use -o ndjson")
     log = log_of(options)
     if options.since is None and options.run is None and not options.previous and not log.over:
         log = log.filter(since=_WINDOW)
-    writer = Writer(log.query, options.output, options.prefix, several=log.several)
-    code = _follow(log, writer) if options.follow else _now(log, writer, options)
+    writer = RecordWriter(log.query, options.output, options.prefix, several=log.several)
+    code = _follow(log, writer) if options.follow else _write_now(log, writer, options)
     return code or (_GAPS if options.strict and log.complete.gaps else 0)
 
 
-def _now(log: TaskLog, writer: Writer, options: argparse.Namespace) -> int:
+def _write_now(log: TaskLog, writer: RecordWriter, options: argparse.Namespace) -> int:
     count = 0
     if options.output == "json":
         records = [r.as_dict() for r in log.records()]
@@ -53,28 +53,28 @@ def _now(log: TaskLog, writer: Writer, options: argparse.Namespace) -> int:
     statement = log.complete
     status = log.status
     if not count:
-        say(f"{status.message}: no lines to show{_elsewhere(log, statement.records)}")
+        print_status(f"{status.message}: no lines to show{_hint_about_others(log, statement.records)}")
     elif status.state == "failed" or not status.message.startswith(("Running", "Job complete", "Pod complete")):
-        say(status.message)
-    say(str(statement))
+        print_status(status.message)
+    print_status(str(statement))
     return 0
 
 
-def _elsewhere(log: TaskLog, count: int) -> str:
-    """Return where the lines of a task are, of which a query shows none."""
+def _hint_about_others(log: TaskLog, count: int) -> str:
+    """Return how to see the lines that the query leaves out."""
     if log.query.run is not None:
         runs = [f"{pod}/{container} {', '.join(map(str, numbers))}" for (pod, container), numbers in log.runs.items()]
         return f"; recorded are the runs {'; '.join(runs[:5])}" if runs else ""
-    return f"; it has {many(count, 'line')}, --since all shows them" if count else ""
+    return f"; it has {format_count(count, 'line')}, --since all shows them" if count else ""
 
 
-def _follow(log: TaskLog, writer: Writer) -> int:
-    said, code = "", 0
+def _follow(log: TaskLog, writer: RecordWriter) -> int:
+    last_message, code = "", 0
     status = log.status
-    # What was said of that may be older than the window.
+    # The notice about this state may be older than the window.
     if status.state == "pending" or log.problem is not None:
-        said = status.message
-        say(said)
+        last_message = status.message
+        print_status(last_message)
     events = log.frames()
     try:
         for frame in events:
@@ -86,42 +86,42 @@ def _follow(log: TaskLog, writer: Writer) -> int:
             message = doc.get("message", "")
             if source.get("pod") and not message.startswith(f"{source['pod']} · {source['container']}"):
                 message = f"{source['pod']}/{source['container']}: {message}"
-            if message != said:
-                say(message)
-                said = message
+            if message != last_message:
+                print_status(message)
+                last_message = message
             if frame.event == "end":
                 code = doc.get("exit_code") or (doc.get("state") == "failed")
     finally:
         events.close()
-    say(str(log.complete))
+    print_status(str(log.complete))
     return int(code)
 
 
-class Writer:
+class RecordWriter:
     """Writes records to standard output.
 
     Parameters
     ----------
     query : LogQuery
-        `timestamps` and `pretty` hold.
+        Its `timestamps` and `pretty` apply.
     output : str
         `text` or `ndjson`.
     prefixes : str
         `auto`, `always` or `never`.
     several : bool
-        The log comes from several containers.
+        Whether the log comes from several containers.
     """
 
     def __init__(self, query: LogQuery, output: str, prefixes: str, *, several: bool) -> None:
         self._query, self._json = query, output == "ndjson"
-        self._tty, self._colour = sys.stdout.isatty(), colourful(sys.stdout)
-        self._prefixed = prefixes == "always" or (prefixes == "auto" and several and self._tty)
-        self._plain = not (self._json or self._tty or self._prefixed or query.timestamps or query.pretty)
-        # A buffer of our own: with PYTHONUNBUFFERED `sys.stdout` has none, and a large write may be done by halves.
+        self._tty, self._colour = sys.stdout.isatty(), wants_colour(sys.stdout)
+        self._has_prefix = prefixes == "always" or (prefixes == "auto" and several and self._tty)
+        self._plain = not (self._json or self._tty or self._has_prefix or query.timestamps or query.pretty)
+        # Our own buffer: with PYTHONUNBUFFERED, `sys.stdout` has none and may write only a part of a large text.
         self._out = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115
 
     def batch(self, batch: Batch) -> None:
-        """Write a batch, at once."""
+        """Write a batch and flush."""
         if self._plain:
             self._out.write("".join(f"{text}\n" for text in batch.texts).encode("utf-8", "replace"))
         else:
@@ -139,8 +139,8 @@ class Writer:
     def _text(self, record: Record) -> str:
         text = safe(record.text) if self._tty else record.text
         text = line(record.ns, text, timestamps=self._query.timestamps, pretty=self._query.pretty)
-        return prefix(record.pod, record.container, colour=self._colour) + text if self._prefixed else text
+        return prefix(record.pod, record.container, colour=self._colour) + text if self._has_prefix else text
 
     def flush(self) -> None:
-        """Hand over what is written."""
+        """Flush the buffer."""
         self._out.flush()

@@ -1,4 +1,4 @@
-"""From the options of a command to a log."""
+"""Find the log that the options of a command name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES: Final = (
 
 
 def log_of(options: argparse.Namespace) -> TaskLog:
-    """Find the task that the command line names.
+    """Return the log that the command line names.
 
     Raises
     ------
@@ -26,11 +26,11 @@ def log_of(options: argparse.Namespace) -> TaskLog:
     selector = getattr(options, "selector", None)
     if (options.task is None) == (selector is None):
         raise BadQuery(
-            "name one task" if options.task is None else "both a task and a selector are given",
-            "`cortex-jupyter tasks` lists what there is",
+            "no task is given" if options.task is None else "both a task and a selector are given",
+            "name one task; `cortex-jupyter tasks` lists them",
         )
     if options.previous and options.run is not None:
-        raise BadQuery("both --previous and --run are given", "--previous is --run -2")
+        raise BadQuery("both --previous and --run are given", "give one of them; --previous means --run -2")
     query: dict[str, Any] = {name: value for name in _NAMES if (value := getattr(options, name)) is not None}
     if options.previous:
         query |= {"run": "-2", "since": "all"}
@@ -45,10 +45,9 @@ def log_of(options: argparse.Namespace) -> TaskLog:
 
 
 def _with_crashed(log: TaskLog) -> TaskLog:
-    """Return the log with what `kubectl logs -p` gives of a container that waits to be restarted: the run that crashed.
+    """Return the log with the run that crashed, as `kubectl logs -p` does, of containers that wait for their restart.
 
-    It is the newest one. Where the run before it is recorded as well that is shown; where it is not, for the node keeps
-    only one or two, this is the last run before the one to come.
+    That run is the newest one. The run before it is preferred, but it may not be recorded: a node keeps one or two runs.
     """
     if log.over:
         return log

@@ -1,4 +1,4 @@
-"""`cortex-jupyter sql`."""
+"""`cortex-jupyter sql`: query logs with SQL."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ask the logs of tasks, or of files, by SQL."""
+    """Run a statement on the logs of tasks or files, and write its result."""
     if options.spreadsheet and options.output != "csv":
-        raise BadQuery("--spreadsheet is for CSV", "write -o csv")
-    found = scan(options.tasks or None, namespace=options.namespace).sql(options.statement)
+        raise BadQuery("--spreadsheet works with CSV only", "add -o csv")
+    result = scan(options.tasks or None, namespace=options.namespace).sql(options.statement)
     if options.output == "text":
-        found.show(max_rows=options.rows, max_width=10_000)
+        result.show(max_rows=options.rows, max_width=10_000)
         return 0
-    table = found.to_arrow_table()
+    table = result.to_arrow_table()
     if options.output == "csv":
         table = _flat(table)
         if options.spreadsheet:
@@ -37,15 +37,15 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _flat(table: Any) -> Any:
-    """Return a table with JSON in place of lists, structures and maps, for which CSV has no form."""
+    """Return a table with JSON instead of lists, structures and maps, which CSV cannot hold."""
     pa = import_optional("pyarrow")
-    for place, field in enumerate(table.schema):
+    for i, field in enumerate(table.schema):
         if pa.types.is_nested(field.type):
-            values = table.column(place).to_pylist()
-            if pa.types.is_map(field.type):  # it comes as pairs
+            values = table.column(i).to_pylist()
+            if pa.types.is_map(field.type):  # pyarrow returns a map as pairs
                 values = [value and dict(value) for value in values]
             texts = [None if value is None else _json(value) for value in values]
-            table = table.set_column(place, field.name, pa.array(texts, pa.large_string()))
+            table = table.set_column(i, field.name, pa.array(texts, pa.large_string()))
     return table
 
 
@@ -56,13 +56,11 @@ def _json(value: Any) -> str:
 def _without_formulas(table: Any) -> Any:
     """Return a table with an apostrophe before each text that a spreadsheet would run as a formula."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
-    for place, field in enumerate(table.schema):
+    for i, field in enumerate(table.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
-            texts = table.column(place).cast(pa.large_string())
+            texts = table.column(i).cast(pa.large_string())
             quoted = pc.binary_join_element_wise(
                 pa.scalar("'", pa.large_string()), texts, pa.scalar("", pa.large_string())
             )
-            table = table.set_column(
-                place, field.name, pc.if_else(pc.match_substring_regex(texts, FORMULA), quoted, texts)
-            )
+            table = table.set_column(i, field.name, pc.if_else(pc.match_substring_regex(texts, FORMULA), quoted, texts))
     return table

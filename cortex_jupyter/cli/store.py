@@ -1,4 +1,4 @@
-"""`cortex-jupyter store`: what is set for all who use a store."""
+"""`cortex-jupyter store`: the settings of a store, for all its users."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show or set what holds for all who use a store.
+    """Show or change the settings of a store.
 
     Raises
     ------
@@ -27,12 +27,12 @@ def run(options: argparse.Namespace) -> int:
             pairs = [text.partition("=") for text in options.settings]
             for name, separator, _ in pairs:
                 if not separator:
-                    raise BadQuery(f"{name!r} sets nothing", "write NAME=VALUE, for instance max-age=30d")
+                    raise BadQuery(f"cannot set {name!r}: there is no value", "write NAME=VALUE, such as max-age=30d")
             write_settings(store, {name: value for name, _, value in pairs})
-        found = read_settings(store)
+        settings = read_settings(store)
     if options.action == "show" and options.output == "json":
-        print(orjson.dumps(found).decode())
+        print(orjson.dumps(settings).decode())
     else:
-        for name, value in found.items():
+        for name, value in settings.items():
             print(f"{name:<15} {value or 'not set'}")
     return 0

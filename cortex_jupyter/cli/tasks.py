@@ -1,4 +1,4 @@
-"""`cortex-jupyter tasks`."""
+"""`cortex-jupyter tasks`: list the tasks of a namespace."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace) -> int:
     """List the tasks of a namespace."""
-    found = tasks(options.namespace, options.selector, kubeconfig=options.kubeconfig, context=options.context)
+    table = tasks(options.namespace, options.selector, kubeconfig=options.kubeconfig, context=options.context)
     if options.output == "json":
-        print(orjson.dumps({"tasks": list(found)}).decode())
-    elif found:
-        print(found)
+        print(orjson.dumps({"tasks": list(table)}).decode())
+    elif table:
+        print(table)
     else:
-        print("no tasks here; -n names another namespace", file=sys.stderr)
+        print("there are no tasks in this namespace; choose another with -n", file=sys.stderr)
     return 0

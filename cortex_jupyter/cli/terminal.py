@@ -1,4 +1,4 @@
-"""What a terminal may be sent, and in which colours."""
+"""Text for a terminal: safe, and in colour."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from typing import TextIO
 
-#: Escape codes that are no colours could move the cursor, rename the window or answer for the user.
+#: Escape codes other than colours: they could move the cursor, rename the window or type for the user.
 _UNSAFE: Final = re.compile(
     r"\x1b\[[0-9;:]*m|\x1b(?:\[[0-?]*[ -/]*[@-~]?|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|.|\Z)|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
 _COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
 
-def colourful(stream: TextIO) -> bool:
-    """Whether a stream is a terminal that wants colours (https://no-color.org)."""
+def wants_colour(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that wants colours (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def safe(text: str) -> str:
-    r"""Take out of a line what is no text and no colour; of a progress bar the last state stays.
+    r"""Return a line without control characters and escape codes, except colours. Keep only a progress bar's last state.
 
     Examples
     --------
@@ -39,12 +39,12 @@ def safe(text: str) -> str:
 
 
 def prefix(pod: str, container: str, *, colour: bool) -> str:
-    """Give what stands before a line; each pod has a colour of its own, the same in every run."""
+    """Return the prefix of a line. Each pod has its own colour, the same in every run of the program."""
     name = f"{pod}/{container} "
     return f"\x1b[{_COLOURS[zlib.crc32(pod.encode()) % len(_COLOURS)]}m{name}\x1b[0m" if colour else name
 
 
-def say(message: str) -> None:
+def print_status(message: str) -> None:
     """Write a status line to standard error."""
     text = safe(message) if sys.stderr.isatty() else message
-    print(f"\x1b[2m{text}\x1b[0m" if colourful(sys.stderr) else text, file=sys.stderr, flush=True)
+    print(f"\x1b[2m{text}\x1b[0m" if wants_colour(sys.stderr) else text, file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""What a user of a notebook, of IPython or of a script has in hand: `TaskLog`, the viewer, the magic."""
+"""The Python interface for notebooks, IPython and scripts: `TaskLog`, the viewer, the magic."""

@@ -1,4 +1,4 @@
-"""What the text of a log tells: the half of `TaskLog` that reads lines for what they mean."""
+"""The part of `TaskLog` that analyses lines: metrics, errors, progress, patterns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cortex_jupyter.notebook.data import Data
 
 if TYPE_CHECKING:
     from cortex_jupyter.analysis.comparison import Comparison
-    from cortex_jupyter.analysis.errorlist import Errors
+    from cortex_jupyter.analysis.error_list import Errors
     from cortex_jupyter.analysis.pattern_table import Patterns
     from cortex_jupyter.analysis.progress_table import ProgressFrame
     from cortex_jupyter.analysis.why import Why
@@ -21,15 +21,15 @@ class Analysis(Data):
     """The part of `TaskLog` that finds metrics, errors, patterns and progress."""
 
     def mask(self) -> Masked:
-        """Give the log with tokens, keys, passwords and e-mail addresses masked, as data and for export.
+        """Return the log with tokens, keys, passwords and e-mail addresses masked, as data and for export.
 
-        The rules are those of detect-secrets. What is stored stays as it is; what was masked is counted in the
-        completeness statement.
+        The rules are those of detect-secrets. The recording does not change. The completeness statement counts what
+        was masked.
 
         Raises
         ------
         MissingExtra
-            There is no detect-secrets.
+            detect-secrets is not installed.
 
         Examples
         --------
@@ -46,17 +46,17 @@ class Analysis(Data):
         return Masked(self)
 
     def metrics(self, *names: str, pattern: str | None = None, path: str | None = None) -> Metrics:
-        r"""Find the numbers that the log reports: a frame with a row per value, and a chart with `.plot()`.
+        r"""Return the metrics that lines report: a frame with a row per value, and a chart with `.plot()`.
 
-        By themselves are found `loss=0.31 step=400`, `loss: 0.31`, JSON and Python dicts, and what tqdm, Lightning,
-        Transformers, Keras, XGBoost, LightGBM, fairseq and the PyTorch examples write.
+        Known forms are `loss=0.31 step=400`, `loss: 0.31`, JSON, Python dicts, and the output of tqdm, Lightning,
+        Transformers, Keras, XGBoost, LightGBM, fairseq and the PyTorch examples.
 
         Parameters
         ----------
         *names : str
-            Only these; globs (`val_*`).
+            Only these metrics; globs are allowed (`val_*`).
         pattern : str, optional
-            A regular expression in place of the known forms; each named group is a value of that name, `step` the step.
+            A regular expression to use instead of the known forms. Each named group is a metric; `step` is the step.
         path : str, optional
             Only fields of JSON lines at or below this path: `train.loss`.
 
@@ -68,9 +68,9 @@ class Analysis(Data):
         Raises
         ------
         BadQuery
-            `pattern` cannot be understood or names no group.
+            `pattern` is no regular expression, or has no named group.
         MissingExtra
-            There is no pyarrow.
+            pyarrow is not installed.
 
         Examples
         --------
@@ -87,53 +87,53 @@ class Analysis(Data):
         """
         from cortex_jupyter.notebook.metrics import Metrics  # noqa: PLC0415 - needs pyarrow, which is optional
 
-        source = _Reported(self, names, pattern, path)
-        return Metrics(source.again(), [source])
+        source = _MetricSource(self, names, pattern, path)
+        return Metrics(source.table(), [source])
 
     def errors(self) -> Errors:
-        """Find what went wrong: tracebacks, and lines that say error; the same one in many pods is one.
+        """Return tracebacks, and lines that report an error. The same error in several pods counts as one.
 
-        Read are tracebacks of Python, Java, JavaScript and Go, those of C++ in PyTorch, of CUDA and of NCCL.
+        Tracebacks of Python, Java, JavaScript, Go, of C++ in PyTorch, of CUDA and of NCCL are known.
 
         Returns
         -------
         Errors
             A sequence of `Error` (`type`, `message`, `frames`, `count`, `pods`, `first`, `last`, `context`, `text`,
-            `seq`) in the order in which they first occurred; also a frame.
+            `seq`) in the order of their first occurrence. It is a frame too.
 
         Raises
         ------
         MissingExtra
-            There is no pyarrow or no numpy.
+            pyarrow or numpy is not installed.
         """
-        from cortex_jupyter.analysis.errorlist import Errors  # noqa: PLC0415
+        from cortex_jupyter.analysis.error_list import Errors  # noqa: PLC0415
         from cortex_jupyter.analysis.errors import errors  # noqa: PLC0415
 
         return Errors(errors(self.to_arrow()))
 
     def why(self) -> Why:
-        """Say what ended the task: exit code and reason, the cluster's events, the last error, the last lines.
+        """Return what ended the task: exit code, reason, Kubernetes' events, the last error and the last lines.
 
         Returns
         -------
         Why
-            `summary` is one sentence; `exit_code`, `reason`, `culprit` (the container that failed first), `error`,
-            `errors`, `events`, `containers` with their last lines.
+            Its `summary` is one sentence. Also `exit_code`, `reason`, `culprit` (the container that failed first),
+            `error`, `errors`, `events`, and `containers` with their last lines.
 
         Raises
         ------
         MissingExtra
-            There is no pyarrow or no numpy.
+            pyarrow or numpy is not installed.
         """
-        from cortex_jupyter.analysis.ends import ending  # noqa: PLC0415
+        from cortex_jupyter.analysis.diagnosis import diagnose  # noqa: PLC0415
         from cortex_jupyter.analysis.why import Why  # noqa: PLC0415
 
         table = self.to_arrow()
-        found = ending(self._recording.store, self._recording.id, table)
-        return Why(self._recording.ref.key, self.status, found)
+        diagnosis = diagnose(self._recording.store, self._recording.id, table)
+        return Why(self._recording.ref.key, self.status, diagnosis)
 
     def progress(self) -> ProgressFrame:
-        """Say how far each container is: its progress bars (tqdm, rich, Keras ...) and counts such as `epoch 3/10`.
+        """Return the progress of each container: bars (tqdm, rich, Keras, ...) and counts such as `epoch 3/10`.
 
         Returns
         -------
@@ -144,26 +144,26 @@ class Analysis(Data):
         Raises
         ------
         MissingExtra
-            There is no pyarrow or no numpy.
+            pyarrow or numpy is not installed.
         """
-        from cortex_jupyter.analysis.progress import found  # noqa: PLC0415
+        from cortex_jupyter.analysis.progress import progress_bars  # noqa: PLC0415
         from cortex_jupyter.analysis.progress_table import ProgressFrame  # noqa: PLC0415
 
-        return ProgressFrame(found(self.to_arrow()))
+        return ProgressFrame(progress_bars(self.to_arrow()))
 
     def patterns(self) -> Patterns:
-        r"""Group lines that say the same with other values: `epoch <*> loss=<*>`, with counts over time.
+        r"""Group lines that are equal except for their values, such as `epoch <*> loss=<*>`, with counts over time.
 
         Returns
         -------
         Patterns
             Columns `pattern`, `count`, `share`, `level`, `first`, `last`, `pods`, `counts` (over time), `seq` and
-            `example` (of the first line); the most frequent first.
+            `example` (of the first line). The most frequent pattern comes first.
 
         Raises
         ------
         MissingExtra
-            There is no pyarrow or no numpy.
+            pyarrow or numpy is not installed.
 
         Examples
         --------
@@ -171,10 +171,10 @@ class Analysis(Data):
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> _ = (folder / "train.log").write_text("step=1 loss=0.5\nsaved\nstep=2 loss=0.25\n")
         >>> log = cortex.open(folder / "train.log")
-        >>> found = log.patterns()
-        >>> found.to_pandas()[["pattern", "count"]].values.tolist()
+        >>> patterns = log.patterns()
+        >>> patterns.to_pandas()[["pattern", "count"]].values.tolist()
         [['step=<*> loss=<*>', 2], ['saved', 1]]
-        >>> [record.text for record in log.filter(grep=found.grep(1))]
+        >>> [record.text for record in log.filter(grep=patterns.grep(1))]
         ['saved']
         """
         from cortex_jupyter.analysis.pattern_table import Patterns  # noqa: PLC0415
@@ -183,10 +183,10 @@ class Analysis(Data):
         return Patterns(patterns(self.to_arrow()))
 
     def compare(self, other: Analysis) -> Comparison:
-        r"""Compare with another run: the first line that differs, what only one says, what takes longer.
+        r"""Compare with another run: the first line that differs, lines of one run only, and what takes longer.
 
-        Numbers, ids and times count as the same. This log is `a`, the other one `b`; pods correspond by the order of
-        their names.
+        Differences in numbers, IDs and times do not count. This log is `a`, the other one `b`. Pods are paired in the
+        order of their names.
 
         Parameters
         ----------
@@ -203,10 +203,10 @@ class Analysis(Data):
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> _ = (folder / "good.log").write_text("read shard 7\nstep=1 loss=0.5\n")
         >>> _ = (folder / "bad.log").write_text("read shard 9\nshard 9 is broken\nstep=1 loss=2.5\n")
-        >>> found = cortex.open(folder / "good.log").compare(cortex.open(folder / "bad.log"))
-        >>> found.first.a["text"], found.first.b["text"]
+        >>> comparison = cortex.open(folder / "good.log").compare(cortex.open(folder / "bad.log"))
+        >>> comparison.first.a["text"], comparison.first.b["text"]
         ('step=1 loss=0.5', 'shard 9 is broken')
-        >>> found.only_b.to_pandas().pattern.tolist()
+        >>> comparison.only_b.to_pandas().pattern.tolist()
         ['shard <*> is broken']
         """
         from cortex_jupyter.analysis.compare import compare  # noqa: PLC0415
@@ -216,24 +216,24 @@ class Analysis(Data):
         return Comparison(compare(self.to_arrow(), other.to_arrow()), names)
 
 
-class _Reported:
-    """Where metrics came from."""
+class _MetricSource:
+    """Reads the metrics of a log again when the log has grown; implements `notebook.metrics.Source`."""
 
     def __init__(self, log: Analysis, names: tuple[str, ...], pattern: str | None, path: str | None) -> None:
-        from cortex_jupyter.analysis.growing import Growing  # noqa: PLC0415
+        from cortex_jupyter.analysis.incremental import IncrementalMetrics  # noqa: PLC0415
 
         self._log = log
-        self._growing = Growing(self._read, log._parsed, names, pattern, path)  # noqa: SLF001 - a part of the log
+        self._growing = IncrementalMetrics(self._read, log._parsed, names, pattern, path)  # noqa: SLF001 - a part of the log
 
     def _read(self, start: int) -> tuple[Any, int]:
-        from cortex_jupyter.analysis.growing import COLUMNS  # noqa: PLC0415
+        from cortex_jupyter.analysis.incremental import COLUMNS  # noqa: PLC0415
 
         last, _ = self.mark()
         records = self._log._table(COLUMNS, start=start)  # noqa: SLF001
         return records, max(last, import_optional("pyarrow.compute").max(records["seq"]).as_py() or 0)
 
-    def again(self) -> Any:
-        return self._growing.now()
+    def table(self) -> Any:
+        return self._growing.update()
 
     def mark(self) -> tuple[int, bool]:
         return self._log._mark()  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""The terminal's colours and weights as CSS, for a page of which nobody knows whether it is light or dark."""
+"""Terminal colours and weights as CSS that is legible on a light and on a dark page."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 _SGR: Final = re.compile(r"\x1b\[([0-9;:]*)m")
 _LEVELS: Final = (0, 95, 135, 175, 215, 255)
-#: xterm's eight hues; black, grey and white are the page's own ink.
+#: xterm's eight colours. Black, grey and white become the page's own text colour.
 _HUES: Final = (None, (205, 0, 0), (0, 205, 0), (205, 205, 0), (0, 0, 238), (205, 0, 205), (0, 205, 205), None)
-#: As bright as white and black are equally far from: 4.6 to 1 on both.
+#: A luminance with the same contrast to white and to black: 4.6 to 1.
 _LUMINANCE: Final = 0.18
 _FLAGS: Final = {1: "font-weight:600", 2: "opacity:.65", 3: "font-style:italic", 4: "text-decoration:underline"}
 _OFF: Final = {22: (1, 2), 23: (3,), 24: (4,)}
 
 
 def spans(text: str) -> Iterator[tuple[str, str]]:
-    r"""Cut a line where its looks change.
+    r"""Split a line where its style changes.
 
-    Codes are those of ECMA-48 (SGR) with the 256 colours and true colour of ISO 8613-6; backgrounds are left out.
+    It reads the SGR codes of ECMA-48, with the 256 colours and true colour of ISO 8613-6, and ignores backgrounds.
 
     Yields
     ------
     tuple of str and str
-        CSS, empty for the page's own looks, and text.
+        CSS, empty for the page's default style, and the text.
 
     Examples
     --------
@@ -50,18 +50,18 @@ def spans(text: str) -> Iterator[tuple[str, str]]:
             elif code in _OFF:
                 flags.difference_update(_OFF[code])
             elif code in (38, 48):
-                found = _extended(codes)
-                colour = found if code == 38 else colour  # noqa: PLR2004 - the code of foregrounds
+                extended = _extended(codes)
+                colour = extended if code == 38 else colour  # noqa: PLR2004 - the code of foregrounds
             elif 30 <= code <= 37 or 90 <= code <= 97:  # noqa: PLR2004 - the codes of colours
                 colour = _legible(_HUES[code % 10])
-            elif code == 39:  # noqa: PLR2004 - the page's own
+            elif code == 39:  # noqa: PLR2004 - the page's default
                 colour = ""
     if start < len(text):
         yield _css(flags, colour), text[start:]
 
 
 def tint(name: str) -> str:
-    """Give a colour that a name keeps, for a source's.
+    """Return the colour of a source. The same name always has the same colour.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def _extended(codes: Iterator[int]) -> str:
     if kind == 2:  # noqa: PLR2004 - true colour
         return _legible((next(codes, 0), next(codes, 0), next(codes, 0)))
     number = next(codes, 0)
-    if number < 16:  # noqa: PLR2004 - the terminal's own sixteen
+    if number < 16:  # noqa: PLR2004 - the sixteen basic colours
         return _legible(_HUES[number % 8])
     if number < 232:  # noqa: PLR2004 - the colour cube; what follows is grey
         cube = number - 16
@@ -90,7 +90,7 @@ def _extended(codes: Iterator[int]) -> str:
 
 
 def _legible(rgb: tuple[int, int, int] | None) -> str:
-    """Give a colour of the same hue that is read on light and on dark; none for greys."""
+    """Return a colour of the same hue that is legible on light and dark pages; for greys, none."""
     if rgb is None or max(rgb) - min(rgb) < 40:  # noqa: PLR2004 - too pale to have a hue
         return ""
     light = [(min(c, 255) / 255) ** 2.2 for c in rgb]

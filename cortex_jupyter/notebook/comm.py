@@ -1,57 +1,67 @@
-"""The kernel's side of the comm: the bytes of the SSE contract for pages that reach no server (VS Code, Colab).
+"""The kernel's side of the comm: the same event stream as over HTTP, for pages that reach no server (VS Code, Colab).
 
-The page asks, the kernel answers; messages are plain dicts. Several pages may show one widget (two tabs, people who share a
-notebook), and each hears what is sent to any: a page names itself in what it asks (`"client": NAME`), the kernel names it in the
-answers, and each has its own stream.
+The page asks and the kernel answers, in plain dicts. Several pages may show one widget: two tabs, or two people who share a
+notebook. Each page hears everything that is sent to any of them. So a page names itself in its requests
+(`"client": NAME`), the kernel repeats that name in its answers, and each page has its own stream.
 
-    page    {"type": "open", "stream": 3, "tasks": [KEY, ...], "cursor": "C1,C2", "since": "1m"}   in place of before
-    kernel  {"type": "bytes", "stream": 3, "n": 1} and one buffer                     of the event stream
-    page    {"type": "ack", "n": 1}                                                   it is in the page's store
+    page    {"type": "open", "stream": 3, "tasks": [KEY, ...], "cursor": "C1,C2", "since": "1m"}   replaces the stream before
+    kernel  {"type": "bytes", "stream": 3, "n": 1} and one buffer                     bytes of the event stream
+    page    {"type": "ack", "n": 1}                                                   the page has stored it
     page    {"type": "page", "id": 7, "task": KEY, "query": {...}}                    older lines
     kernel  {"type": "page", "id": 7, "page": {...}} or {..., "error": {...}}
-    page    {"type": "outline", "id": 8, "task": KEY, "bins": 1000}                   how the lines are spread over time
+    page    {"type": "outline", "id": 8, "task": KEY, "bins": 1000}                   number of lines over time
     kernel  {"type": "outline", "id": 8, "outline": {...}} or {..., "error": {...}}
     page    {"type": "search", "id": 9, "task": KEY, "query": {...}}                  a filter over the whole recording
-    page    {"type": "metrics", "id": 9, "task": KEY}                                 the numbers that all of it reports
-    kernel  {"type": "found", "id": 9} and one buffer                                 of events; at last {..., "done": true}
+    page    {"type": "metrics", "id": 9, "task": KEY}                                 the metrics of the whole recording
+    kernel  {"type": "found", "id": 9} and one buffer                                 events; the last message has "done": true
     page    {"type": "stop", "id": 9}
     kernel  {"type": "error", "stream": 3, "error": {"code", "message", "hint"}}      the stream could not be opened
     page    {"type": "close"}
 
-What is written is what `GET stream` writes, by the same code (`server.sse`); here is only how it travels.
+`reader.event_stream` writes the events, here as for `GET cortex/stream`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.analysis.recording_metrics import measured
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.model import Cursor, TaskRef
-from cortex_jupyter.notebook.outlet import RATE, Outlet
 from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.event_stream import HEARTBEAT_S, EventStream, Slot
 from cortex_jupyter.reader.outline_json import outline
-from cortex_jupyter.reader.page_json import page, place
-from cortex_jupyter.reader.search import asked, matches
+from cortex_jupyter.reader.page_json import page, parse_moment
+from cortex_jupyter.reader.search import matches, parse_search
 from cortex_jupyter.reader.state import present
 from cortex_jupyter.reader.window import Window, at_most
-from cortex_jupyter.server.sse import Slot, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from cortex_jupyter.notebook.outlet import Send
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.reader.session import Recording, Session
 
+    #: `widget.send(content, buffers)`. Any thread may call it: ipykernel's IOPub has a thread of its own.
+    Send = Callable[[dict[str, Any], list[bytes] | None], object]
     Work = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 _log = logging.getLogger(__name__)
 
-#: What the page may ask of a page of older lines.
+#: Messages per second to one page: Jupyter Server cuts off what exceeds its IOPub limit.
+_RATE: Final = 15
+#: Messages that the page has not acknowledged yet.
+_MAX_UNACKNOWLEDGED: Final = 8
+#: Unsent bytes above which the stream waits for the page.
+_MAX_UNSENT_BYTES: Final = 1 << 20
+#: A page that acknowledges nothing for this long (seconds) has gone: tabs close without a message. If it comes back, it
+#: opens a new stream at its cursor.
+_GONE_S: Final = 60.0
+#: Parameters of a query for a page of older lines.
 _PAGE: Final = frozenset(
     {
         "since",
@@ -73,43 +83,131 @@ _PAGE: Final = frozenset(
 
 
 class CommServer:
-    """Answers one widget's pages.
+    """Answers all pages of one widget.
 
     Parameters
     ----------
     engine : Runtime
-        Everything runs on its loop; `receive` may be called from any thread and returns at once.
+        Everything runs on its loop. `receive` may be called from any thread and returns at once.
     recordings : Recordings
     send : callable
     """
 
-    def __init__(self, engine: Runtime, recordings: Recordings, send: Send) -> None:
+    def __init__(self, engine: Runtime, recordings: Session, send: Send) -> None:
         self._engine, self._recordings, self._send = engine, recordings, send
         self._pages: dict[object, PageServer] = {}
 
     def receive(self, message: dict[str, Any]) -> None:
-        """Take a message of a page."""
-        self._engine.loop.call_soon_threadsafe(self._take, message)
+        """Handle a message of a page."""
+        self._engine.loop.call_soon_threadsafe(self._receive, message)
 
     def close(self) -> None:
-        """End what is being sent."""
+        """Stop everything that is being sent."""
         if self._engine.alive:
-            self._engine.loop.call_soon_threadsafe(self._end)
+            self._engine.loop.call_soon_threadsafe(self._close)
 
-    def _take(self, message: dict[str, Any]) -> None:
+    def _receive(self, message: dict[str, Any]) -> None:
         name = message.get("client")
         if name not in self._pages:
-            self._pages = {k: one for k, one in self._pages.items() if one.busy}
+            self._pages = {k: server for k, server in self._pages.items() if server.is_busy}
 
             def send(answer: dict[str, Any], buffers: list[bytes] | None) -> None:
                 self._send({"client": name, **answer}, buffers)
 
             self._pages[name] = PageServer(self._recordings, send)
-        self._pages[name].take(message)
+        self._pages[name].receive(message)
 
-    def _end(self) -> None:
-        for one in self._pages.values():
-            one.close()
+    def _close(self) -> None:
+        for server in self._pages.values():
+            server.close()
+
+
+class KernelPermissions:
+    """What this process may read: in a shared store, the process's own permissions in the cluster count.
+
+    Parameters
+    ----------
+    recordings : Recordings
+    """
+
+    def __init__(self, recordings: Session) -> None:
+        self._recordings = recordings
+
+    async def check(self, ref: TaskRef) -> None:
+        """Check that this process may read a task."""
+        await self._recordings.allow(ref.namespace)
+        await self._recordings.check(ref)
+
+    async def hidden(self, ref: TaskRef) -> dict[str, str]:
+        """Return what this process may not see beside a task's lines, and why."""
+        return await self._recordings.hidden(ref.namespace)
+
+    async def renew(self) -> bool:
+        """Return False: the kernel's user never changes."""
+        return False
+
+
+class CommSink:
+    """Collects the bytes of a stream into few messages, and sends no more of them than the page acknowledges.
+
+    Parameters
+    ----------
+    send : callable
+    stream : object
+        The page's number of the stream.
+    """
+
+    def __init__(self, send: Send, stream: object) -> None:
+        self._send, self._stream = send, stream
+        self._unsent = bytearray()
+        self._sent = self._acknowledged = 0
+        self._has_bytes = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_ack = asyncio.Event()
+        self._is_empty = asyncio.Event()
+        self._has_room.set()
+
+    async def send(self, events: bytes) -> None:
+        """Queue bytes; wait while too many of them are unsent."""
+        self._unsent += events
+        self._has_bytes.set()
+        self._is_empty.clear()
+        if len(self._unsent) > _MAX_UNSENT_BYTES:
+            self._has_room.clear()
+        await self._has_room.wait()
+
+    def acknowledge(self, n: int) -> None:
+        """Note that the page has stored message `n` and those before it."""
+        self._acknowledged = max(self._acknowledged, min(n, self._sent))
+        self._has_ack.set()
+
+    async def drained(self) -> None:
+        """Wait until everything has been sent."""
+        await self._is_empty.wait()
+
+    async def run(self) -> None:
+        """Send what is queued; return when the page has gone.
+
+        The first bytes after a silence go out at once, later ones at most `_RATE` times per second.
+        """
+        last_sent = float("-inf")
+        while True:
+            await self._has_bytes.wait()
+            await asyncio.sleep(max(0.0, last_sent + 1 / _RATE - time.monotonic()))
+            while self._sent - self._acknowledged >= _MAX_UNACKNOWLEDGED:
+                self._has_ack.clear()
+                try:
+                    async with asyncio.timeout(_GONE_S):
+                        await self._has_ack.wait()
+                except TimeoutError:
+                    return
+            data, self._unsent = bytes(self._unsent), bytearray()
+            self._has_bytes.clear()
+            self._has_room.set()
+            self._sent += 1
+            last_sent = time.monotonic()
+            self._send({"type": "bytes", "stream": self._stream, "n": self._sent}, [data])
+            self._is_empty.set()
 
 
 class PageServer:
@@ -117,33 +215,33 @@ class PageServer:
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : Session
     send : callable
     """
 
-    def __init__(self, recordings: Recordings, send: Send) -> None:
+    def __init__(self, recordings: Session, send: Send) -> None:
         self._recordings, self._send = recordings, send
         self._stream: asyncio.Task[None] | None = None
-        self._outlet: Outlet | None = None
+        self._sink: CommSink | None = None
         self._pages: set[asyncio.Task[None]] = set()
         self._searches: dict[object, asyncio.Task[None]] = {}
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether anything is being sent."""
         works = (*self._pages, *self._searches.values(), *((self._stream,) if self._stream else ()))
         return any(not work.done() for work in works)
 
-    def take(self, message: dict[str, Any]) -> None:
-        """Take a message."""
+    def receive(self, message: dict[str, Any]) -> None:
+        """Handle a message of the page."""
         match message.get("type"):
             case "open":
                 self._stop()
                 answer = {"type": "error", "stream": message.get("stream")}
                 self._stream = asyncio.create_task(self._guarded(self._open, message, answer))
             case "ack":
-                if self._outlet is not None:
-                    self._outlet.ack(int(message.get("n", 0)))
+                if self._sink is not None:
+                    self._sink.acknowledge(int(message.get("n", 0)))
             case "page" | "outline" as kind:
                 answer = {"type": kind, "id": message.get("id")}
                 work = self._page if kind == "page" else self._outline
@@ -162,17 +260,17 @@ class PageServer:
     def _stop(self) -> None:
         if self._stream is not None:
             self._stream.cancel()
-        self._stream = self._outlet = None
+        self._stream = self._sink = None
 
     def close(self) -> None:
-        """End what is being sent."""
+        """Stop everything that is being sent."""
         self._stop()
         for search in self._searches.values():
             search.cancel()
         self._searches.clear()
 
     async def _guarded(self, work: Work, message: dict[str, Any], answer: dict[str, Any]) -> None:
-        """Do something for the page; what goes wrong is shown there, for nobody else would see it."""
+        """Do some work for the page, and show its failure there: no caller waits for the result."""
         try:
             await work(message)
         except CortexError as error:
@@ -187,24 +285,26 @@ class PageServer:
     async def _open(self, message: dict[str, Any]) -> None:
         tasks = [str(t) for t in message.get("tasks") or []]
         if not tasks:
-            raise BadQuery("no task is named", "a viewer needs at least one")
+            raise BadQuery("no task is named", "name at least one task")
         query = LogQuery.parse({"since": message.get("since")}, default_since="1m")
         cursors = [Cursor.parse(c) if c else None for c in str(message.get("cursor") or "").split(",")]
         cursors += [None] * (len(tasks) - len(cursors))
-        most = at_most(message.get("most"))
-        slots = await asyncio.gather(*(self._slot(t, query, c, most) for t, c in zip(tasks, cursors, strict=False)))
+        max_records = at_most(message.get("most"))
+        slots = await asyncio.gather(
+            *(self._slot(t, query, c, max_records) for t, c in zip(tasks, cursors, strict=False))
+        )
         if len(slots) == 1 and slots[0].error is not None:
             raise slots[0].error
-        self._outlet = outlet = Outlet(self._send, message.get("stream"), self._recordings)
-        stream = Stream(outlet, list(slots))
+        self._sink = sink = CommSink(self._send, message.get("stream"))
+        stream = EventStream(list(slots), sink, KernelPermissions(self._recordings), heartbeat_s=HEARTBEAT_S)
 
         async def run() -> None:
             await stream.run()
-            await outlet.drained()
+            await sink.drained()
 
-        works = [asyncio.create_task(run()), asyncio.create_task(outlet.run())]
+        works = [asyncio.create_task(run()), asyncio.create_task(sink.run())]
         try:
-            await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)  # all is sent, or the page has gone
+            await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)  # everything is sent, or the page has gone
         finally:
             for work in works:
                 work.cancel()
@@ -212,39 +312,42 @@ class PageServer:
         if not works[0].cancelled():
             works[0].result()
 
-    async def _slot(self, asked: str, query: LogQuery, cursor: Cursor | None, most: int | None) -> Slot:
-        slot = Slot(asked, cursor="" if cursor is None else str(cursor))
+    async def _slot(self, name: str, query: LogQuery, cursor: Cursor | None, max_records: int | None) -> Slot:
+        slot = Slot(name, cursor="" if cursor is None else str(cursor))
         try:
-            recording = await self._recordings.find(TaskRef.parse(asked, self._recordings.namespace))
-            slot.window = await Window.open(recording, query, cursor, most)
+            recording = await self._recordings.find(TaskRef.parse(name, self._recordings.namespace))
+            slot.window = await Window.open(recording, query, cursor, max_records)
         except CortexError as error:
             slot.error = error
         return slot
 
     async def _search(self, message: dict[str, Any]) -> None:
         id_ = message.get("id")
-        query = asked(message.get("query") or {}) if message["type"] == "search" else None
-        recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
+        query = parse_search(message.get("query") or {}) if message["type"] == "search" else None
+        recording = await self._find(message)
         if query is not None and query.before is not None:
             (await recording.info()).check(query.before)
         async with aclosing(measured(recording) if query is None else matches(recording, query)) as pieces:
             async for piece in pieces:
                 self._send({"type": "found", "id": id_}, [piece])
-                await asyncio.sleep(1 / RATE)
+                await asyncio.sleep(1 / _RATE)
         self._searches.pop(id_, None)
         self._send({"type": "found", "id": id_, "done": True}, None)
 
     async def _outline(self, message: dict[str, Any]) -> None:
-        recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
-        found = await outline(recording, message.get("bins"), levels=bool(message.get("levels")))
-        self._send({"type": "outline", "id": message.get("id"), "outline": found}, None)
+        recording = await self._find(message)
+        answer = await outline(recording, message.get("bins"), levels=bool(message.get("levels")))
+        self._send({"type": "outline", "id": message.get("id"), "outline": answer}, None)
 
     async def _page(self, message: dict[str, Any]) -> None:
-        recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
-        asked = message.get("query") or {}
-        query = LogQuery.parse(asked, allowed=_PAGE)
-        at = place(asked.get("at"), query)
+        recording = await self._find(message)
+        parameters = message.get("query") or {}
+        query = LogQuery.parse(parameters, allowed=_PAGE)
+        at = parse_moment(parameters.get("at"), query)
         info = await recording.info()
         task = await present(recording, info)
-        found = await asyncio.to_thread(page, recording, query, info, task, at)
-        self._send({"type": "page", "id": message.get("id"), "page": found}, None)
+        answer = await asyncio.to_thread(page, recording, query, info, task, at)
+        self._send({"type": "page", "id": message.get("id"), "page": answer}, None)
+
+    async def _find(self, message: dict[str, Any]) -> Recording:
+        return await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))

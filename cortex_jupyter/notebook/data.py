@@ -1,4 +1,4 @@
-"""A log as data: Arrow, pandas, polars, Parquet, and whatever reads Arrow's C stream."""
+"""The part of `TaskLog` that returns data: Arrow, pandas, polars, Parquet, and Arrow's C stream."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 
 
 class Data(Snapshot):
-    """The half of `TaskLog` that gives frames; each is the log as it is now."""
+    """The part of `TaskLog` that returns frames. Each holds the log as it is now."""
 
     def to_arrow(self) -> Any:
-        """Give a `pyarrow.Table` of the log as it is now.
+        """Return a `pyarrow.Table` of the log as it is now.
 
         Columns: `time` (ns, UTC), `seq`, `namespace`, `task`, `pod`, `container`, `kind`, `run`, `node`, `stream`,
-        `level`, `message`, `text`, `fields`; rows in the order of time, of one source as in its file.
+        `level`, `message`, `text`, `fields`; rows are ordered by time, and within a source as in its file.
 
         Raises
         ------
         MissingExtra
-            There is no pyarrow.
+            pyarrow is not installed.
         """
         return self._table()
 
     def to_pandas(self) -> Any:
-        """Give a `pandas.DataFrame` with the columns of `to_arrow`."""
+        """Return a `pandas.DataFrame` with the columns of `to_arrow`."""
         from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 
         return to_pandas(self._table())
 
     def to_polars(self, *, lazy: bool = False) -> Any:
-        """Give a `polars.DataFrame` with the columns of `to_arrow`.
+        """Return a `polars.DataFrame` with the columns of `to_arrow`.
 
         Parameters
         ----------
         lazy : bool, optional
-            A `polars.LazyFrame`: filters and columns reach down to the archive or the recording.
+            Return a `polars.LazyFrame`, which reads only the rows and columns that are needed.
         """
         from cortex_jupyter.tables.convert import to_polars  # noqa: PLC0415
 
@@ -55,67 +55,67 @@ class Data(Snapshot):
         return scan(self._columnar(), self._recording.id, self._parsed())
 
     def sql(self, statement: str) -> Any:
-        """Ask the log by SQL, as the table `log`.
+        """Query the log with SQL, as the table `log`.
 
         Parameters
         ----------
         statement : str
-            For DuckDB: `select level, count(*) from log group by 1`. Only the columns that it names are read. `time` is
-            a TIMESTAMP in UTC.
+            A statement for DuckDB: `select level, count(*) from log group by 1`. Only the columns that it names are
+            read. `time` is a TIMESTAMP in UTC.
 
         Returns
         -------
         duckdb.DuckDBPyRelation
-            Shows as a table; `.df()`, `.pl()`, `.arrow()`, `.fetchall()`.
+            It is displayed as a table, and has `.df()`, `.pl()`, `.arrow()` and `.fetchall()`.
 
         Raises
         ------
         BadQuery
-            DuckDB cannot run it.
+            DuckDB cannot run the statement.
         MissingExtra
-            There is no duckdb.
+            duckdb is not installed.
         """
         from cortex_jupyter.tables.sql import needed, run  # noqa: PLC0415
 
         return run(statement, "log", self._table(needed(statement)))
 
     def fields(self) -> Any:
-        """Give the fields of JSON and logfmt lines as columns with types of their own.
+        """Return the fields of JSON and logfmt lines as typed columns.
 
         Returns
         -------
         pandas.DataFrame
-            A row per line that has fields: `time`, `seq`, `pod`, `level`, and the fields. Where values of one field are
-            of several kinds it is text; `frame.attrs["conflicts"]` says which, `attrs["left_out"]` how many fields
-            beyond the 500 most frequent there are.
+            A row per line with fields: `time`, `seq`, `pod`, `level`, and the fields. A field with values of several
+            types becomes text; `frame.attrs["conflicts"]` lists these. `attrs["left_out"]` is the number of fields
+            left out: only the 500 most frequent ones are columns.
         """
-        from cortex_jupyter.tables.columns import WITH, fields  # noqa: PLC0415
+        from cortex_jupyter.tables.columns import BASE_COLUMNS, fields  # noqa: PLC0415
         from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 
-        found = fields(self._table((*WITH, "fields")))
-        frame = to_pandas(found.table)
-        frame.attrs |= {"conflicts": found.conflicts, "left_out": found.left_out}
+        result = fields(self._table((*BASE_COLUMNS, "fields")))
+        frame = to_pandas(result.table)
+        frame.attrs |= {"conflicts": result.conflicts, "left_out": result.left_out}
         return frame
 
     def follow_frames(self, every: str = "5s", kind: str = "pandas") -> Iterator[Any]:
-        """Give what there is as a frame and then, to the task's end, what is new.
+        """Yield a frame with all lines so far, then frames with new lines, until the task ends.
 
         Parameters
         ----------
         every : str, optional
-            The time between two looks; where nothing is new none is given.
+            The time between two frames. Without new lines, no frame is returned.
         kind : str, optional
             `pandas`, `polars` or `arrow`.
 
         Yields
         ------
         pandas.DataFrame, polars.DataFrame or pyarrow.Table
-            With the columns of `to_arrow`. Each line comes once.
+            With the columns of `to_arrow`. Each line is in one frame only.
 
         Raises
         ------
         BadQuery
-            `every` is no duration, or `kind` is none of the three.
+            `every` is no duration, or `kind` is unknown.
         """
         from cortex_jupyter.tables.convert import to_pandas, to_polars  # noqa: PLC0415
         from cortex_jupyter.tables.read import read  # noqa: PLC0415
@@ -128,13 +128,13 @@ class Data(Snapshot):
         convert = kinds.get(kind)
         pause = duration(every)
         if convert is None or not pause:
-            raise BadQuery(f"every={every!r}, kind={kind!r} cannot be followed", "write every='5s' and kind='pandas', 'polars' or 'arrow'")  # fmt: skip
+            raise BadQuery(f"cannot follow with every={every!r}, kind={kind!r}", "write every='5s' and kind='pandas', 'polars' or 'arrow'")  # fmt: skip
         query, start = self._parsed(), 0
         while True:
             info = self._settle()
             if info.last_seq >= start:
                 table = read(self._recording.store, self._recording.id, query, start=start)
-                # Up to what was there when it was looked: what came meanwhile is for the next look.
+                # Leave lines that came after `_settle` to the next frame.
                 pc: Any = import_optional("pyarrow.compute")
                 table = table.filter(pc.less_equal(pc.field("seq"), info.last_seq))
                 start = info.last_seq + 1
@@ -146,15 +146,15 @@ class Data(Snapshot):
                 self._wait(lambda info: info.done, pause / 1e9)
 
     def to_parquet(self, path: str | PathLike[str]) -> None:
-        """Write the log to a Parquet file, in the layout of an archive, with the completeness statement in its metadata.
+        """Write the log to a Parquet file in the layout of an archive, with the completeness statement in its metadata.
 
-        The columns are those of `to_arrow` but `message` and `fields`, which would double the file: `cortex.open` gives
-        them again.
+        The columns are those of `to_arrow` without `message` and `fields`, which would double the file. `cortex.open`
+        derives them again.
 
         Raises
         ------
         BadQuery
-            It cannot be written there.
+            The file cannot be written.
         """
         from cortex_jupyter.tables.parquet import to_parquet  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Everything of a task's log to its end, for `for` and for `async for`."""
+"""Follow a task's log until the task ends, with `for` and `async for`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
 from cortex_jupyter.model import Batch
-from cortex_jupyter.notebook.inorder import held
+from cortex_jupyter.notebook.backlog import backlog
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.reader.window import Window
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 async def frames(recording: Recording, query: LogQuery) -> AsyncGenerator[Frame]:
-    """Give the events of a task's window and those to come, to its end; it stays wanted meanwhile."""
+    """Yield the events in a task's window, then new ones until the task ends. The task stays wanted meanwhile."""
     async with recording.wanted():
         window = await Window.open(recording, query, None)
         await window.settle()
-        if await asyncio.to_thread(several, recording):
-            async with aclosing(held(window)) as events:
+        if await asyncio.to_thread(has_several_containers, recording):
+            async with aclosing(backlog(window)) as events:
                 async for frame in events:
                     yield frame
         async with aclosing(window.bursts()) as bursts:
@@ -37,10 +37,10 @@ async def frames(recording: Recording, query: LogQuery) -> AsyncGenerator[Frame]
                     yield frame
 
 
-def several(recording: Recording) -> bool:
-    """Tell whether lines come, or may yet come, from several containers; it blocks."""
+def has_several_containers(recording: Recording) -> bool:
+    """Return whether lines come, or may still come, from several containers. It blocks."""
     sources = recording.store.sources(recording.id).values()
-    # Of these two kinds no specification says how many pods there are.
+    # The specification of these two kinds does not say how many pods there are.
     if recording.ref.kind in ("selector", "daemonset") or len({(s.pod, s.container) for s, _ in sources}) > 1:
         return True
     spec = recording.workload.obj.get("spec", {}) if recording.workload else {}
@@ -50,7 +50,7 @@ def several(recording: Recording) -> bool:
 
 
 class Frames:
-    """The events of a task to its end, one after the other, for code that is not asynchronous.
+    """The events of a task until it ends, one by one, for synchronous code.
 
     Parameters
     ----------
@@ -62,26 +62,26 @@ class Frames:
     def __init__(self, runtime: Runtime, recording: Recording, query: LogQuery) -> None:
         self._runtime = runtime
         self._frames = frames(recording, query)
-        self._step: asyncio.Task[Any] | None = None  # that waits for the next one
-        self.over = False
+        self._step: asyncio.Task[Any] | None = None  # waits for the next event
+        self.is_over = False
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.next()) is not None:
             yield frame
 
     def next(self, timeout: float | None = None, tick: Callable[[], object] | None = None) -> Frame | None:
-        """Wait for the next event, None at the end; `tick` is called a few times a second meanwhile.
+        """Wait for the next event and return it; at the end return None. Call `tick` a few times per second meanwhile.
 
         Raises
         ------
         TimeoutError
-            Nothing came in so many seconds. The reading has ended then.
+            No event came within `timeout` (seconds). This also ends the reading.
         """
-        return None if self.over else self._runtime.run(self._more(), timeout=timeout, tick=tick)
+        return None if self.is_over else self._runtime.run(self._more(), timeout=timeout, tick=tick)
 
     async def anext(self) -> Frame | None:
-        """Do as `next`, on the caller's own event loop."""
-        return None if self.over else await asyncio.wrap_future(self._runtime.submit(self._more()))
+        """Wait for the next event like `next`, on the caller's own event loop."""
+        return None if self.is_over else await asyncio.wrap_future(self._runtime.submit(self._more()))
 
     async def _more(self) -> Frame | None:
         self._step = asyncio.current_task()
@@ -89,22 +89,22 @@ class Frames:
             async for frame in self._frames:
                 return frame
         except BaseException:
-            self.over = True
+            self.is_over = True
             raise
         finally:
             self._step = None
-        self.over = True
+        self.is_over = True
         return None
 
     def close(self) -> None:
-        """End the reading."""
-        if not self.over:
-            self.over = True
+        """Stop reading."""
+        if not self.is_over:
+            self.is_over = True
             if self._runtime.alive:
                 self._runtime.submit(self._end())
 
     async def _end(self) -> None:
-        # What is running cannot be closed; an interrupt may have cancelled it already, and twice would break its end.
+        # A running generator cannot be closed. Cancel its step, unless an interrupt has: a second time would break its clean-up.
         if (step := self._step) is not None:
             if not step.cancelling():
                 step.cancel()
@@ -116,9 +116,9 @@ class Frames:
 
 
 class Follow:
-    """The records of a task, each once, to its end: those that are there in the order of time, then as they come.
+    """The records of a task until it ends, each once: recorded ones ordered by time, then new ones as they come.
 
-    An iterator and an asynchronous iterator; `close`, or forgetting it, ends the reading.
+    It is an iterator and an asynchronous iterator. Close or delete it to end the reading.
     """
 
     def __init__(self, events: Frames) -> None:
@@ -129,13 +129,13 @@ class Follow:
         return self
 
     def __next__(self) -> Record:
-        found = self.next()
-        if found is None:
+        record = self.next()
+        if record is None:
             raise StopIteration
-        return found
+        return record
 
     def next(self, timeout: float | None = None) -> Record | None:
-        """Wait for the next record, None at the end.
+        """Wait for the next record and return it; at the end return None.
 
         Parameters
         ----------
@@ -145,12 +145,12 @@ class Follow:
         Raises
         ------
         TimeoutError
-            Nothing came. The iterator has ended then.
+            No record came in time. This also ends the iterator.
         """
         until = None if timeout is None else time.monotonic() + timeout
         left = timeout
         while not self._ready and (frame := self._events.next(left)) is not None:
-            self._take(frame)
+            self._add(frame)
             left = None if until is None else max(0.0, until - time.monotonic())
         return self._ready.popleft() if self._ready else None
 
@@ -159,16 +159,16 @@ class Follow:
 
     async def __anext__(self) -> Record:
         while not self._ready and (frame := await self._events.anext()) is not None:
-            self._take(frame)
+            self._add(frame)
         if not self._ready:
             raise StopAsyncIteration
         return self._ready.popleft()
 
     def close(self) -> None:
-        """End the reading."""
+        """Stop reading."""
         self._events.close()
 
-    def _take(self, frame: Frame) -> None:
-        # Decoded here, in the thread that uses it.
+    def _add(self, frame: Frame) -> None:
+        # Decode in the thread that uses the records.
         if frame.event == "log":
             self._ready.extend(Record.each(Batch.decode(frame.entry.data)))

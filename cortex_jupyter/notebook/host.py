@@ -1,4 +1,4 @@
-"""Who sees what a cell gives: a terminal, a page that speaks with this kernel, or a program that writes the notebook down."""
+"""What displays a cell's output: a terminal, a page with a live kernel, or a program that executes the notebook."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def _kernel() -> Any:
 
 
 def shows_html() -> bool:
-    """Whether somebody may see HTML: a terminal's IPython and a script may not."""
+    """Return whether output may be shown as HTML. IPython in a terminal and scripts show text."""
     return _kernel() is not None
 
 
-def answers() -> bool:
-    """Whether a page may answer a widget.
+def can_use_widgets() -> bool:
+    """Return whether a page with a live kernel may show widgets.
 
-    `nbconvert --execute`, `jupyter execute`, papermill and Quarto run notebooks with nbclient, which can ask nobody for input
-    and says so in each request. A widget would be saved beside what the cell shows without one, and exporters prefer it
-    although it has no kernel any more. Voila uses nbclient too, but serves the live kernel to a page.
+    `nbconvert --execute`, `jupyter execute`, papermill and Quarto run notebooks with nbclient, which says in each request
+    that no user can be asked for input. There, a widget would be saved beside the static output, and exporters would
+    prefer the widget although its kernel has gone. Voila uses nbclient too, but its pages have the live kernel.
 
     References
     ----------
@@ -32,5 +32,5 @@ def answers() -> bool:
     https://voila.readthedocs.io/en/stable/customize.html (the variables of a kernel)
     """
     parent: dict[str, Any] = getattr(_kernel(), "get_parent", dict)()
-    asks = parent.get("content", {}).get("allow_stdin", True)
-    return bool(asks) or os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")
+    has_user = parent.get("content", {}).get("allow_stdin", True)
+    return bool(has_user) or os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")

@@ -1,7 +1,7 @@
-"""`%tasklogs`: the tasks there are, or the log of one; thin over `tasks` and `logs`.
+"""`%tasklogs`: list tasks or show a log, with the functions `tasks` and `logs`.
 
-`{3}` in a regular expression is no variable to be expanded and quotes are not part of a value, so the line is not
-expanded by IPython but here, and only the task's name (`research/jupyter.md` section 6).
+IPython does not expand the line: it would take `{3}` in a regular expression for a variable, and leave quotes in values.
+Only the task's name is expanded here (architecture.md, "Notebook").
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import MagicArgumentParser
 
 from cortex_jupyter.errors import BadQuery, CortexError
-from cortex_jupyter.notebook.complete import Completer
-from cortex_jupyter.notebook.query import check, looks
+from cortex_jupyter.notebook.completion import Completer
+from cortex_jupyter.notebook.query import parse_query, take_viewer_options
 from cortex_jupyter.notebook.tasklog import TaskLog, logs, tasks
 from cortex_jupyter.query.language import SEVERAL
 
@@ -27,44 +27,44 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.notebook.tasktable import TaskTable
 
-#: Flag -> what it does. The same names as everywhere.
+#: Help of each parameter of a query.
 QUERY: Final = {
     "since": "how far back: 90s, 10m, 2h, an RFC 3339 time, or all",
-    "until": "not after this",
-    "tail": "only so many of the newest",
-    "pod": "only this pod; a glob, or several with commas",
+    "until": "only lines until this time",
+    "tail": "only the newest N lines",
+    "pod": "only this pod; a glob, or several separated by commas",
     "container": "only this container",
     "run": "only this run of a container: 0 is the first, -1 the newest, -2 the one before",
     "stream": "stdout or stderr",
     "level": "at least this level: warning, error, ...",
     "grep": "only lines that match this regular expression",
-    "exclude": "no lines that match this one",
-    "where": "only lines whose field is so: status>=500, loss<0.1, path~/api",
+    "exclude": "no lines that match this regular expression",
+    "where": "only lines whose field meets this condition: status>=500, loss<0.1, path~/api",
 }
 _VARIABLE: Final = re.compile(r"\{([A-Za-z_]\w*)\}|\$([A-Za-z_]\w*)")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Give the parser of the line."""
-    made: argparse.ArgumentParser = MagicArgumentParser("tasklogs")
-    made.add_argument("task", nargs="?", help="[NAMESPACE:][KIND/]NAME; without it the tasks are listed")
+    """Return the parser of the line."""
+    root: argparse.ArgumentParser = MagicArgumentParser("tasklogs")
+    root.add_argument("task", nargs="?", help="[NAMESPACE:][KIND/]NAME; without it the tasks are listed")
     for name, text in QUERY.items():
-        made.add_argument(f"--{name}", help=text, action="append" if name in SEVERAL else "store")
-    made.add_argument("-l", "--selector", help="a label selector of pods: for the list, or in place of a name")
-    made.add_argument("-n", "--namespace")
-    made.add_argument("--kubeconfig", help="a path")
-    made.add_argument("--context", help="of the kubeconfig")
-    made.add_argument("--no-timestamps", action="store_true", help="lines without their times")
-    made.add_argument("--pretty", action="store_true", help="JSON lines spread out")
-    made.add_argument("--height", type=int, metavar="N", help="of the viewer, pixels")
-    made.add_argument("--df", metavar="NAME", help="leave the log as a pandas DataFrame under this name")
-    made.add_argument("--wait", action="store_true", help="wait for the task's end first")
-    return made
+        root.add_argument(f"--{name}", help=text, action="append" if name in SEVERAL else "store")
+    root.add_argument("-l", "--selector", help="label selector for pods: for the list, or instead of a task")
+    root.add_argument("-n", "--namespace")
+    root.add_argument("--kubeconfig", help="path of a kubeconfig")
+    root.add_argument("--context", help="context of the kubeconfig")
+    root.add_argument("--no-timestamps", action="store_true", help="hide the times of lines")
+    root.add_argument("--pretty", action="store_true", help="show JSON lines with indentation")
+    root.add_argument("--height", type=int, metavar="N", help="height of the viewer in pixels")
+    root.add_argument("--df", metavar="NAME", help="also store the log as a pandas DataFrame in this variable")
+    root.add_argument("--wait", action="store_true", help="first wait until the task has ended")
+    return root
 
 
 @magics_class
 class TaskLogsMagics(Magics):  # type: ignore[misc]
-    """The magic of this package."""
+    """The magic `%tasklogs`."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
@@ -78,7 +78,7 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         %tasklogs                                   the tasks of the namespace
         %tasklogs train-1                           its log, live
         %tasklogs ml:deployment/api --since 10m --level warning --grep "loss=nan"
-        %tasklogs train-1 --df df --wait            at its end, also as a DataFrame
+        %tasklogs train-1 --df df --wait            when it has ended, and as a DataFrame too
 
         Options: --since --until --tail --pod --container --run --stream --level --grep --exclude --where --namespace
         --selector --no-timestamps --pretty --height N --df NAME --wait --kubeconfig --context
@@ -86,30 +86,30 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         try:
             return self._run(parser().parse_args(split(line)))
         except CortexError as error:
-            # One clear message: a traceback of ours would say nothing more.
+            # IPython shows a UsageError as one line. Our traceback would not help.
             raise UsageError(str(error)) from None
 
     def _run(self, options: argparse.Namespace) -> TaskLog | TaskTable:
         where: dict[str, Any] = {"kubeconfig": options.kubeconfig, "context": options.context}
         namespace = options.namespace
         if options.task is None and (options.selector is None or not self._asks_for_log(options)):
-            found = tasks(namespace, options.selector or "", **where)
-            self.completer.learn(task["name"] for task in found)
-            return found
+            table = tasks(namespace, options.selector or "", **where)
+            self.completer.learn(task["name"] for task in table)
+            return table
         if options.task and options.selector:
-            raise BadQuery("both a task and a selector are given", "name one of them")
+            raise BadQuery("both a task and a selector are given", "give one of them")
         if options.df and not options.df.isidentifier():
-            raise BadQuery(f"{options.df!r} is no name of a variable", "write --df df")
+            raise BadQuery(f"{options.df!r} is not a valid variable name", "write --df df")
         query = {name: value for name in QUERY if (value := getattr(options, name)) is not None}
         query |= {name: query[name][0] for name in SEVERAL if len(query.get(name, ())) == 1}
         query |= {"timestamps": False} if options.no_timestamps else {}
         query |= {"pretty": True} if options.pretty else {}
-        check(query)
+        parse_query(query)
         task = f"-l {options.selector}" if options.selector else self._expanded(options.task)
         log = logs(task, namespace=namespace, **where, **query)
         self.completer.learn([log.task.rpartition("/")[2]])
         if options.height is not None:
-            log.looks |= looks({"height": options.height})
+            log.looks |= take_viewer_options({"height": options.height})
         if options.wait:
             log.wait()
         if options.df:
@@ -123,14 +123,14 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         def value(match: re.Match[str]) -> str:
             name = match[1] or match[2]
             if name not in self.shell.user_ns:
-                raise BadQuery(f"there is no variable {name!r}", "write the task's name as it is, or set the variable")
+                raise BadQuery(f"there is no variable {name!r}", "set the variable, or write the task's name")
             return str(self.shell.user_ns[name])
 
         return _VARIABLE.sub(value, task)
 
 
 def split(line: str) -> list[str]:
-    r"""Split a line at spaces; matching quotes around a value are taken off, backslashes stay.
+    r"""Split a line at spaces. Remove quotes around values, and keep backslashes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A log whose secrets are masked: what may leave the house."""
+"""A log with masked secrets, for sharing."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Masked:
-    """A log with tokens, keys, passwords and e-mail addresses masked, as data; `log.mask()` makes it.
+    """A log as data, with tokens, keys, passwords and e-mail addresses masked; made by `log.mask()`.
 
-    What is stored stays as it is. What was masked is counted in `complete` and in the metadata of Parquet files.
+    The recording does not change. `complete` and the metadata of Parquet files count what was masked.
 
     Parameters
     ----------
@@ -35,14 +35,14 @@ class Masked:
 
     @property
     def masked(self) -> Counter[str]:
-        """How many secrets were masked, by kind, in what was read last."""
+        """The number of masked secrets by kind, in the last read."""
         return self._mask.counts
 
     @property
     def complete(self) -> Completeness:
-        """The completeness statement, with what was masked in what was read last."""
-        said = self._log._statement()  # noqa: SLF001 - the half of a log that gives no statement
-        return replace(said, masked=dict(Counter(said.masked) + self.masked))
+        """The completeness statement, with the number of secrets masked in the last read."""
+        statement = self._log._statement()  # noqa: SLF001 - the same room
+        return replace(statement, masked=dict(Counter(statement.masked) + self.masked))
 
     @property
     def query(self) -> LogQuery:
@@ -50,7 +50,7 @@ class Masked:
         return self._log._parsed()  # noqa: SLF001
 
     def records(self) -> Iterator[Record]:
-        """Give the records of the log as it is now; needs no pyarrow."""
+        """Yield the records of the log as it is now. It needs no pyarrow."""
         self._mask = mask = Mask()
         for record in self._log.records():
             text = mask(record.text)
@@ -65,8 +65,8 @@ class Masked:
         return True
 
     def to_arrow(self) -> Any:
-        """Give a `pyarrow.Table` with the columns of `TaskLog.to_arrow`."""
-        from cortex_jupyter.tables.masked import masked  # noqa: PLC0415 - needs pyarrow, which is optional
+        """Return a `pyarrow.Table` with the columns of `TaskLog.to_arrow`."""
+        from cortex_jupyter.tables.mask import masked  # noqa: PLC0415 - needs pyarrow, which is optional
 
         self._mask = Mask()
         table = masked(self._log.to_arrow(), self._mask)
@@ -74,24 +74,24 @@ class Masked:
         return table.replace_schema_metadata(metadata)
 
     def to_pandas(self) -> Any:
-        """Give a `pandas.DataFrame`."""
+        """Return a `pandas.DataFrame`."""
         from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 
         return to_pandas(self.to_arrow())
 
     def to_polars(self) -> Any:
-        """Give a `polars.DataFrame`."""
+        """Return a `polars.DataFrame`."""
         from cortex_jupyter.tables.convert import to_polars  # noqa: PLC0415
 
         return to_polars(self.to_arrow())
 
     def to_parquet(self, path: str | PathLike[str]) -> None:
-        """Write a Parquet file; what was masked stands in the statement in its metadata.
+        """Write a Parquet file. The completeness statement in its metadata counts what was masked.
 
         Raises
         ------
         BadQuery
-            It cannot be written there.
+            The file cannot be written.
         """
         from cortex_jupyter.archive.optional import import_optional  # noqa: PLC0415
         from cortex_jupyter.tables.convert import whole  # noqa: PLC0415
@@ -105,7 +105,7 @@ class Masked:
         )
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Let polars, pyarrow, DuckDB and pandas read it directly."""
+        """Let polars, pyarrow, DuckDB and pandas read the log directly."""
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
-"""Metrics as an object: a frame that says what it holds, and its drawing.
+"""The metrics of a log: a frame, and its chart.
 
-The drawing is a picture in a saved notebook, and one that follows the task where there is a kernel.
+The chart is a picture in a saved notebook. With a kernel, it follows the task.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from cortex_jupyter.analysis.chart import chart
 from cortex_jupyter.analysis.curves import panels
-from cortex_jupyter.analysis.result_frame import Found, cell, html_table
+from cortex_jupyter.analysis.result_frame import ResultFrame, cell, html_table
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.notebook.host import answers
+from cortex_jupyter.notebook.host import can_use_widgets
 from cortex_jupyter.tables.convert import plain
 
 if TYPE_CHECKING:
@@ -25,37 +25,35 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Seconds between two pictures of a task that runs, at least; and of the time, the share that drawing may take.
+#: Minimum interval of redrawing the chart of a running task (seconds), and the share of time that drawing may take.
 _EVERY_S: Final = 1.5
 _SHARE: Final = 0.1
 
 
 class Source(Protocol):
-    """A log whose metrics these are."""
+    """A log with metrics."""
 
-    def again(self) -> Any:
-        """Give the table as it is now."""
+    def table(self) -> Any:
+        """Return the metrics as they are now, as a `pyarrow.Table`."""
 
     def mark(self) -> tuple[int, bool]:
-        """Give how far it has been recorded, and whether that is its end."""
+        """Return the number of the last record, and whether the log is complete."""
 
 
-class Metrics(Found):
-    """The numbers that a log reports, a row per value; `log.metrics()` makes it.
+class Metrics(ResultFrame):
+    """The metrics of a log, a row per value; made by `log.metrics()`.
 
     Columns: `time` (ns, UTC), `step`, `name`, `value`, `task`, `pod`, `rank`, `seq`.
 
     Parameters
     ----------
     table : pyarrow.Table
-        As `analysis.metrics.metrics` gives it.
+        The result of `analysis.metrics.metrics`.
     sources : sequence of Source, optional
-        Where it came from, so that a chart can follow tasks that run.
+        The logs, so that a chart can follow running tasks.
     """
 
-    nothing = (
-        r'no numbers are reported in these lines; metrics(pattern=r"...(?P<loss>\S+)...") reads a form of your own'
-    )
+    nothing = r'these lines report no metrics; read another form with metrics(pattern=r"...(?P<loss>\S+)...")'
 
     def __init__(self, table: Any, sources: Sequence[Source] = ()) -> None:
         super().__init__(table)
@@ -63,26 +61,26 @@ class Metrics(Found):
 
     @property
     def names(self) -> list[str]:
-        """What is reported, in the order in which it first is."""
+        """The names of the metrics, in the order of their first values."""
         return list(import_optional("pyarrow.compute").unique(self._table["name"].cast("string")).to_pylist())
 
     def __add__(self, other: Self) -> Self:
-        """Give the metrics of both, for one chart of several tasks."""
+        """Return the metrics of both, for one chart of several tasks."""
         pa = import_optional("pyarrow")
         tables = [plain(m.to_arrow()) for m in (self, other)]
         return type(self)(pa.concat_tables(tables), (*self.sources, *other.sources))
 
     def plot(self, *names: str, x: str | None = None) -> Chart:
-        """Draw it: a panel for each name, a curve for each pod; of many pods their median and range.
+        """Return a chart: a panel for each metric, with a curve for each pod, or the median and range of many pods.
 
-        In a notebook the picture follows a task that runs. It needs no plotting library.
+        In a notebook the chart follows a running task. It needs no plotting library.
 
         Parameters
         ----------
         *names : str
-            Which; else those that vary, losses first, at most nine.
+            Metrics to show. Default: at most nine of those that vary, losses first.
         x : str, optional
-            `step` or `time`; else the step where it grows.
+            `step` or `time`. Default: the step if it grows, else the time.
 
         Returns
         -------
@@ -91,28 +89,28 @@ class Metrics(Found):
         return Chart(self, names, x)
 
     def again(self) -> Self:
-        """Give them as they are now, of tasks that run."""
+        """Return the metrics as they are now."""
         pa = import_optional("pyarrow")
         if not self.sources:
             return self
-        return type(self)(pa.concat_tables([plain(source.again()) for source in self.sources]), self.sources)
+        return type(self)(pa.concat_tables([plain(source.table()) for source in self.sources]), self.sources)
 
     def summary(self) -> list[dict[str, Any]]:
-        """Give for each name how many values there are, the first, the last, the least and the most."""
+        """Return for each metric its number of values, and the first, last, least and greatest value."""
         pc = import_optional("pyarrow.compute")
-        found = []
+        rows = []
         for name in self.names:
             values = self._table.filter(pc.equal(self._table["name"].cast("string"), name))["value"]
             finite = values.filter(pc.is_finite(values))
             ends = pc.min_max(finite)
-            found.append({
+            rows.append({
                 "name": name, "values": len(values), "first": values[0].as_py(), "last": values[-1].as_py(),
                 "least": ends["min"].as_py(), "most": ends["max"].as_py(),
             })  # fmt: skip
-        return found
+        return rows
 
     def shown(self) -> tuple[list[str], list[list[str]]]:
-        """Give a row per name: a row per value would say little."""
+        """Return the table to display: a row per metric instead of a row per value."""
         rows = self.summary()
         return list(rows[0]), [[cell(value) for value in row.values()] for row in rows]
 
@@ -124,12 +122,14 @@ class Metrics(Found):
         if not self:
             return f"<i>{escape(self.nothing)}</i>"
         head, rows = self.shown()
-        note = f'<div style="opacity:.65">{len(self):,} values; .plot() draws them, .to_pandas() gives them</div>'
+        note = (
+            f'<div style="opacity:.65">{len(self):,} values; draw them with .plot(), read them with .to_pandas()</div>'
+        )
         return html_table(head, [[escape(text) for text in row] for row in rows]) + note
 
 
 class Chart:
-    """A drawing of metrics; `Metrics.plot` makes it.
+    """A chart of metrics; made by `Metrics.plot`.
 
     Parameters
     ----------
@@ -144,11 +144,11 @@ class Chart:
         self._widget: Any = None
 
     def html(self, note: str = "") -> str:
-        """Give the picture as HTML that needs nothing else."""
+        """Return the chart as self-contained HTML."""
         return chart(panels(self.metrics.to_arrow(), self._names, self._x), note)
 
     def close(self) -> None:
-        """Follow no longer."""
+        """Stop following the tasks."""
         self._closed.set()
 
     def __repr__(self) -> str:
@@ -156,7 +156,7 @@ class Chart:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.html()}
-        if self._widget is None and answers() and any(not source.mark()[1] for source in self.metrics.sources):
+        if self._widget is None and can_use_widgets() and any(not source.mark()[1] for source in self.metrics.sources):
             self._widget = self._follow()
         if self._widget is not None:
             shown = self._widget._repr_mimebundle_()
@@ -165,7 +165,7 @@ class Chart:
 
     def _follow(self) -> Any:
         try:
-            from ipywidgets import HTML  # noqa: PLC0415 - only where there is a page
+            from ipywidgets import HTML  # noqa: PLC0415 - only pages need it
         except ImportError:
             return None
         widget = HTML(self.html("live"))
@@ -173,21 +173,21 @@ class Chart:
         return widget
 
     def _keep_up(self, widget: Any) -> None:
-        """Draw anew when lines have come, until the tasks have ended."""
-        seen: list[tuple[int, bool]] = []  # what came while the first picture was drawn is news too
+        """Redraw the chart when new lines have come, until the tasks have ended."""
+        seen: list[tuple[int, bool]] = []  # empty, because lines may have come while the first picture was drawn
         pause = _EVERY_S
         while not self._closed.wait(pause):
             try:
                 marks = [source.mark() for source in self.metrics.sources]
-                over = all(done for _, done in marks)
-                if marks != seen or over:
+                is_over = all(done for _, done in marks)
+                if marks != seen or is_over:
                     seen, began = marks, time.perf_counter()
                     self.metrics = self.metrics.again()
-                    widget.value = self.html("" if over else "live")
+                    widget.value = self.html("" if is_over else "live")
                     pause = max(_EVERY_S, (time.perf_counter() - began) / _SHARE)
-                if over:
+                if is_over:
                     return
             except CortexError as error:
-                _log.warning("the chart no longer follows: %s", error.message)
-                widget.value = self.html(f"no longer followed: {error.message}")
+                _log.warning("the chart stopped following its tasks: %s", error.message)
+                widget.value = self.html(f"not followed any more: {error.message}")
                 return

@@ -1,4 +1,4 @@
-"""The parameters of a log in Python."""
+"""The parameters of a log in Python: the query, and how the viewer looks."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from cortex_jupyter.query.language import LogQuery
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: The parameters of a query that mean something here.
+#: The parameters of a query that Python takes.
 NAMES: Final = frozenset(EVERYWHERE) - {"follow", "limit", "before", "after"}
-#: How times are shown, and what columns there are; `LogViewer` says what each means.
+#: Values of the viewer's options; `LogViewer` explains them.
 TIMES: Final = ("local", "utc", "start", "delta", "off")
 COLUMNS: Final = ("pod", "container", "level")
 FOLDS: Final = ("", "exact", "masked")
 CHARTS: Final = ("", "time", "step")
-#: What sets how the viewer looks, and what it has to be.
-LOOKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+#: The viewer's options: a check of the value, and its description.
+VIEWER_OPTIONS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "time": (lambda v: v in TIMES, f"one of {', '.join(TIMES)}"),
     "wrap": (lambda v: isinstance(v, bool), "True or False"),
     "columns": (lambda v: isinstance(v, list | tuple) and set(v) <= set(COLUMNS), f"a list of {', '.join(COLUMNS)}"),
     "font_size": (lambda v: isinstance(v, int) and 9 <= v <= 20, "a number of pixels from 9 to 20"),  # noqa: PLR2004
     "newest_first": (lambda v: isinstance(v, bool), "True or False"),
-    "fields": (lambda v: isinstance(v, list | tuple) and all(isinstance(f, str) for f in v), "a list of fields' names"),
+    "fields": (lambda v: isinstance(v, list | tuple) and all(isinstance(f, str) for f in v), "a list of field names"),
     "fold": (lambda v: v in FOLDS, f"one of {', '.join(map(repr, FOLDS))}"),
     "chart": (lambda v: v in CHARTS, f"one of {', '.join(map(repr, CHARTS))}"),
     "chart_log": (lambda v: isinstance(v, bool), "True or False"),
@@ -33,44 +33,44 @@ LOOKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
 }
 _ELSEWHERE: Final = {
     "follow": "call .follow() on the log",
-    "limit": "use tail, which gives the newest",
+    "limit": "use tail, which returns the newest lines",
     "before": "use until",
     "after": "use since, or slice the log by seq: log[100:200]",
 }
 
 
-def looks(given: dict[str, Any]) -> dict[str, Any]:
-    """Take out of what was given how the viewer is to look.
+def take_viewer_options(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Remove the viewer's options from the parameters, and return them.
 
     Raises
     ------
     BadQuery
-        A value is none of those there are.
+        A value is not allowed.
 
     Examples
     --------
     >>> given = {"since": "5m", "wrap": True, "time": "utc"}
-    >>> looks(given), given
+    >>> take_viewer_options(given), given
     ({'time': 'utc', 'wrap': True}, {'since': '5m'})
     """
-    found = {name: value for name in LOOKS if (value := given.pop(name, None)) is not None}
-    for name, value in found.items():
-        is_good, what = LOOKS[name]
+    options = {name: value for name in VIEWER_OPTIONS if (value := parameters.pop(name, None)) is not None}
+    for name, value in options.items():
+        is_good, what = VIEWER_OPTIONS[name]
         if not is_good(value):
-            raise BadQuery(f"{name}={str(value)[:60]!r} is nothing a viewer knows", f"{name} is {what}")
-    return found
+            raise BadQuery(f"the viewer does not know {name}={str(value)[:60]!r}", f"{name} is {what}")
+    return options
 
 
-def check(query: dict[str, Any]) -> LogQuery:
-    """Read the parameters of a query, `since` being `all` where it is not given.
+def parse_query(query: dict[str, Any]) -> LogQuery:
+    """Parse the parameters of a query. The default of `since` is `all`.
 
     Raises
     ------
     BadQuery
-        One is unknown or cannot be understood.
+        A parameter is unknown or wrong.
     """
     for name in query:
         if name in _ELSEWHERE:
-            raise BadQuery(f"{name!r} is no parameter of a log in Python", _ELSEWHERE[name])
+            raise BadQuery(f"{name!r} is not a parameter of a log in Python", _ELSEWHERE[name])
     given = {k: v for k, v in query.items() if v is not None}
     return LogQuery.parse({"since": "all", **given}, allowed=NAMES)

@@ -1,4 +1,4 @@
-"""One line and the state of a task, as Python code meets them."""
+"""A record, a bookmarked record and the state of a task, for Python code."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Record:
     Parameters
     ----------
     seq : int
-        Its number in the recording.
+        Number in the recording.
     ns : int
-        Its time, ns since the epoch, UTC.
+        Time in ns since the epoch (UTC).
     pod, container, kind : str
         `kind` is `init`, `main`, `sidecar` or `ephemeral`.
     run : int
-        The container's restart count.
+        Restart count of the container.
     node : str
     stream : str
-        `stdout`, `stderr`, or `unknown` where Kubernetes does not say.
+        `stdout`, `stderr`, or `unknown` if Kubernetes does not say.
     text : str
-        As written.
+        The line as written.
 
     Examples
     --------
@@ -54,34 +54,34 @@ class Record:
 
     @property
     def time(self) -> datetime:
-        """The time with Python's resolution of a microsecond; `ns` holds all digits."""
+        """The time in microseconds, Python's resolution; `ns` is exact."""
         return datetime.fromtimestamp(self.ns // 1_000_000_000, UTC).replace(
             microsecond=self.ns % 1_000_000_000 // 1000
         )
 
     @property
     def level(self) -> str | None:
-        """The level that the line states, if it does."""
+        """The level of the line, if it has one."""
         return level(self.text)
 
     def __repr__(self) -> str:
         return f"{rfc3339(self.ns)[11:23]} {self.pod}/{self.container} {self.text}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Give what `-o json` and `-o ndjson` write: the record of the HTTP contract."""
+        """Return what `-o json` and `-o ndjson` write: a record of a page (docs/reference/http.md), and its node."""
         return {
             "seq": self.seq, "time": rfc3339(self.ns), "pod": self.pod, "container": self.container, "kind": self.kind,
             "run": self.run, "node": self.node, "stream": self.stream, "level": self.level, "text": self.text,
         }  # fmt: skip
 
     @classmethod
-    def of(cls, found: snapshot.Record) -> Self:
-        """Make it from a record of a page."""
-        return cls._make(found.seq, found.time, found.source, found.stream, found.text)
+    def of(cls, record: snapshot.Record) -> Self:
+        """Convert a record of a page."""
+        return cls._make(record.seq, record.time, record.source, record.stream, record.text)
 
     @classmethod
     def each(cls, batch: Batch) -> Iterator[Self]:
-        """Make those of a batch, in its order."""
+        """Yield the records of a batch, in its order."""
         rows = zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)
         for seq, ns, sid, stream, text in rows:
             yield cls._make(seq, ns, batch.sources[sid], stream, text)
@@ -94,13 +94,13 @@ class Record:
 
 
 class Marked(NamedTuple):
-    """A line that was bookmarked in the viewer.
+    """A bookmarked line.
 
     Parameters
     ----------
     record : Record
     note : str
-        What was written beside it, or nothing.
+        The user's note; may be empty.
     """
 
     record: Record
@@ -109,20 +109,20 @@ class Marked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a task stands.
+    """The state of a task.
 
     Parameters
     ----------
     state : str
         `pending`, `running`, `succeeded`, `failed` or `gone`.
     message : str
-        What a person reads: `Log not available yet: ImagePullBackOff`, `Job complete exit 0`.
+        For users: `Log not available yet: ImagePullBackOff`, `Job complete exit 0`.
     exit_code : int or None
-        Of a task that has ended.
+        Exit code of a task that has ended.
     done : bool
-        It has ended and all of its log has been read.
+        Whether the task has ended and its recording is complete.
     reason : str
-        As Kubernetes names it, where it says one.
+        The reason that Kubernetes gives, or nothing.
     """
 
     state: str
@@ -133,7 +133,7 @@ class Status:
 
     @classmethod
     def of(cls, task: dict[str, Any], *, done: bool) -> Self:
-        """Take it from a task as the HTTP contract gives it."""
+        """Convert the description of a task in an HTTP answer."""
         return cls(task["state"], task["message"], task["exit_code"], done, task.get("reason") or "")
 
     def __str__(self) -> str:

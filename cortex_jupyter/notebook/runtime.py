@@ -1,6 +1,6 @@
-"""One background thread with an event loop of its own, on which everything asynchronous of this process runs.
+"""A background thread with an event loop, which runs all our asynchronous code in this process.
 
-A notebook's own loop is busy while a cell runs, and a script has none; so `asyncio.run` serves neither.
+A notebook's own loop is busy while a cell runs, and a script has none. `asyncio.run` would help neither of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from cortex_jupyter.archive.store import select_archive
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 from cortex_jupyter.store import default_url
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How often a wait looks at its progress, seconds.
+#: Interval of `tick` during a wait (seconds).
 _TICK_S: Final = 0.25
-#: How long the end of the program waits for what is being unwound, seconds.
+#: Time for running coroutines to end when the program exits (seconds).
 _END_S: Final = 5.0
 
 
 class _Call(Generic[T]):
-    """A coroutine that is run on the loop for a thread that waits for it."""
+    """A coroutine on the loop, and the future with which another thread waits for it."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], timeout: float | None) -> None:
         self._coroutine, self._timeout = coroutine, timeout
@@ -43,7 +43,7 @@ class _Call(Generic[T]):
 
     def cancel(self) -> None:
         if self._task is None:
-            self._coroutine.close()  # what never runs would warn of that when it is collected
+            self._coroutine.close()  # a coroutine that never runs would warn when it is deleted
         else:
             self._task.cancel()
 
@@ -57,23 +57,23 @@ class _Call(Generic[T]):
 
 
 class Runtime:
-    """The thread, and the recordings that are open on it, one per store, kubeconfig and context."""
+    """The thread, and the connections that are open on it: one per store, kubeconfig and context."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._opened: dict[tuple[str | None, ...], Recordings] = {}
+        self._opened: dict[tuple[str | None, ...], Session] = {}
         self._opening: asyncio.Lock | None = None
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, begun where it does not run yet."""
+        """The loop. It is started when it is first needed."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._opening = asyncio.Lock()
-                # A daemon: the interpreter's end must not wait for a stream that never ends.
+                # A daemon thread, so that the interpreter can exit while a stream is open.
                 self._thread = threading.Thread(target=self._loop.run_forever, name="cortex-jupyter", daemon=True)
                 self._thread.start()
             return self._loop
@@ -94,24 +94,24 @@ class Runtime:
         timeout: float | None = None,
         tick: Callable[[], object] | None = None,
     ) -> T:
-        """Run a coroutine to its end and give its result; an interrupt (Ctrl-C, the stop button) cancels it.
+        """Run a coroutine and return its result. An interrupt (Ctrl-C, the stop button) cancels it.
 
         Parameters
         ----------
         coroutine : coroutine
         timeout : float, optional
-            Seconds after which it is cancelled.
+            Seconds after which the coroutine is cancelled.
         tick : callable, optional
-            Called a few times a second while waiting, for progress.
+            Called a few times per second during the wait, to show progress.
 
         Raises
         ------
         TimeoutError
-            It took longer than `timeout`.
+            The coroutine took longer than `timeout`.
         """
-        assert threading.current_thread() is not self._thread, "the loop would wait for itself"
+        assert threading.current_thread() is not self._thread, "a call from the loop's own thread would wait for itself"
         call = _Call(coroutine, timeout)
-        # Both are done on the loop, in their order: an interrupt may come in any moment, also while one is handed over.
+        # The loop runs `begin` and `cancel` in this order, even if an interrupt comes while `begin` is being scheduled.
         try:
             self.loop.call_soon_threadsafe(call.begin)
             while tick is not None:
@@ -124,13 +124,13 @@ class Runtime:
             self.loop.call_soon_threadsafe(call.cancel)
             raise
 
-    async def recordings(self, kubeconfig: str | None = None, context: str | None = None) -> Recordings:
-        """Give the recordings of the default store, with that cluster. On the loop only.
+    async def recordings(self, kubeconfig: str | None = None, context: str | None = None) -> Session:
+        """Return the connection to the default store and a cluster. Call it on the loop only.
 
         Raises
         ------
         StoreError, NoCluster
-            The second only where a kubeconfig is named and cannot be used.
+            NoCluster is raised only if `kubeconfig` or `context` is given and cannot be used.
         """
         key = (
             default_url(),
@@ -143,44 +143,44 @@ class Runtime:
         )
         assert self._opening is not None
         async with self._opening:
-            found = self._opened.get(key)
-            if found is None:
-                found = await Recordings.connect(
+            connection = self._opened.get(key)
+            if connection is None:
+                connection = await Session.connect(
                     key[0], kubeconfig, context, os.environ.get("CORTEX_TASK_LABEL", ""), archive=select_archive
                 )
-                if found.cluster is None and (kubeconfig or context):
-                    await found.close()
+                if connection.cluster is None and (kubeconfig or context):
+                    await connection.close()
                     from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415 - heavy
 
                     await Cluster.open(kubeconfig, context)  # raises with the reason
-                self._opened[key] = found
-            await found.refresh()
-            return found
+                self._opened[key] = connection
+            await connection.refresh()
+            return connection
 
     def close(self) -> None:
-        """End the thread and what is open on it."""
+        """Stop the thread, and close its connections."""
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
             opened, self._opened = list(self._opened.values()), {}
         if loop is None or thread is None:
             return
-        ended = False
+        is_closed = False
         with contextlib.suppress(Exception):
-            ended = asyncio.run_coroutine_threadsafe(_end(opened), loop).result(2 * _END_S)
-        if not ended:
-            return  # to stop or close what is in use would have it fail aloud; the thread is a daemon
+            is_closed = asyncio.run_coroutine_threadsafe(_end(opened), loop).result(2 * _END_S)
+        if not is_closed:
+            return  # closing what is still in use would raise errors; the daemon thread ends with the process
         loop.call_soon_threadsafe(loop.stop)
         thread.join(2)
         if not thread.is_alive():
             loop.close()
 
 
-async def _end(opened: list[Recordings]) -> bool:
-    """End what runs and close what is open; False where something does not end."""
-    me = asyncio.current_task()
-    tasks = [t for t in asyncio.all_tasks() if t is not me]
+async def _end(opened: list[Session]) -> bool:
+    """Cancel all tasks and close the connections. Return False if a task does not end in time."""
+    this_task = asyncio.current_task()
+    tasks = [t for t in asyncio.all_tasks() if t is not this_task]
     for task in tasks:
-        # What an interrupt has cancelled is being unwound: a second time would break that.
+        # An interrupt may have cancelled it already. A second time would break its clean-up.
         if not task.cancelling():
             task.cancel()
     if tasks and (await asyncio.wait(tasks, timeout=_END_S))[1]:
@@ -189,7 +189,7 @@ async def _end(opened: list[Recordings]) -> bool:
     for recordings in opened:
         if recordings.cluster is not None:
             await recordings.cluster.close()
-        # Not in a thread of the pool, which takes no more work at the interpreter's end.
+        # Not in the thread pool: it takes no more work when the interpreter exits.
         recordings.store.close()
     return True
 
@@ -199,7 +199,7 @@ _abandoned: list[Runtime] = []
 
 
 def runtime() -> Runtime:
-    """Give this process's runtime."""
+    """Return this process's runtime."""
     global _current  # noqa: PLW0603
     if _current is None:
         _current = Runtime()
@@ -207,7 +207,10 @@ def runtime() -> Runtime:
 
 
 def _forget() -> None:
-    """In a forked child: the thread is not there, and closing its SQLite files would break the parent's locks."""
+    """Leave the parent's runtime alone in a forked child.
+
+    The child does not have the thread, and closing its SQLite files would break the parent's locks.
+    """
     global _current  # noqa: PLW0603
     if _current is not None:
         _abandoned.append(_current)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.store import ArchiveStore, open_readable
 from cortex_jupyter.model import checked_namespace
-from cortex_jupyter.notebook.opened import open as open_file
-from cortex_jupyter.notebook.query import check
+from cortex_jupyter.notebook.open_file import open as open_file
+from cortex_jupyter.notebook.query import parse_query
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog, logs
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 def scan(
     tasks: Iterable[str | PathLike[str] | TaskLog] | None = None, *, namespace: str | None = None, **query: Any
 ) -> Scan:
-    """Give the logs of many tasks as one table, none of them read yet.
+    """Return the logs of many tasks as one table. Nothing is read yet.
 
     Parameters
     ----------
     tasks : iterable of str, path or TaskLog, optional
-        Tasks, or files as for `open`. All that are recorded or archived of a namespace where none is given.
+        Tasks, or files as for `open`. Default: all recorded or archived tasks of the namespace.
     namespace : str, optional
-        Where a task names none; else `CORTEX_NAMESPACE`, else the kubeconfig's.
+        Namespace of tasks that name none. Default: `CORTEX_NAMESPACE`, else the kubeconfig's.
     **query
-        As for `logs`. Archived tasks whose manifest excludes it are not opened.
+        As for `logs`. Archived tasks are not opened if their manifests show that nothing can match.
 
     Raises
     ------
     BadQuery, TaskNotFound, ArchiveError
     """
-    parsed = check(query)
-    found = _held(namespace, query) if tasks is None else [_log(one, namespace, query) for one in tasks]
-    return Scan([log for log in found if _may_hold(log, parsed)], query)
+    parsed = parse_query(query)
+    logs_ = _all_logs(namespace, query) if tasks is None else [_log(task, namespace, query) for task in tasks]
+    return Scan([log for log in logs_ if _may_hold(log, parsed)], query)
 
 
 class Scan:
@@ -51,33 +51,33 @@ class Scan:
     Attributes
     ----------
     logs : list of TaskLog
-        Those that may hold what is asked for.
+        Logs that may hold matching lines.
     """
 
-    def __init__(self, found: Sequence[TaskLog], query: dict[str, Any]) -> None:
-        self.logs = list(found)
+    def __init__(self, logs: Sequence[TaskLog], query: dict[str, Any]) -> None:
+        self.logs = list(logs)
         self._query = query
 
     def to_arrow(self, columns: Sequence[str] = COLUMNS) -> Any:
-        """Give a `pyarrow.Table`, task after task, with the columns of `TaskLog.to_arrow`."""
+        """Return a `pyarrow.Table`, task after task, with the columns of `TaskLog.to_arrow`."""
         pa = import_optional("pyarrow")
         with progress("reading tasks", len(self.logs)) as bar:
             tables = []
             for log in self.logs:
-                tables.append(log._table(columns).replace_schema_metadata(None))  # noqa: SLF001 - by columns
+                tables.append(log._table(columns).replace_schema_metadata(None))  # noqa: SLF001 - the same room
                 bar.update()
         if not tables:
             return pa.schema([f for f in schema() if f.name in columns]).empty_table()
         return pa.concat_tables(tables).unify_dictionaries()
 
     def to_pandas(self) -> Any:
-        """Give a `pandas.DataFrame`."""
+        """Return a `pandas.DataFrame`."""
         from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 
         return to_pandas(self.to_arrow())
 
     def to_polars(self, *, lazy: bool = True) -> Any:
-        """Give a `polars.LazyFrame`, or a `DataFrame` where it is not to be lazy."""
+        """Return a `polars.LazyFrame`, or a `DataFrame` with `lazy=False`."""
         pl = import_optional("polars")
         if not self.logs:
             empty = pl.from_arrow(self.to_arrow())
@@ -86,28 +86,28 @@ class Scan:
         return frames if lazy else frames.collect()
 
     def to_dask(self) -> Any:
-        """Give a `dask.dataframe.DataFrame`, a partition per task, which the workers read themselves.
+        """Return a `dask.dataframe.DataFrame` with a partition per task, which the workers read.
 
-        They have to reach the store or the archive: an archive in object storage, from whatever machine.
+        The workers must reach the store or the archive. An archive in object storage works from any machine.
 
         Raises
         ------
         MissingExtra
-            There is no dask.
+            dask is not installed.
         """
         dd = import_optional("dask.dataframe")
         parts = [log.place for log in self.logs]
-        meta = _converted(schema().empty_table())
-        return dd.from_map(_part, parts, meta=meta) if parts else dd.from_pandas(meta, npartitions=1)
+        meta = _to_pandas(schema().empty_table())
+        return dd.from_map(_read_part, parts, meta=meta) if parts else dd.from_pandas(meta, npartitions=1)
 
     def sql(self, statement: str) -> Any:
-        """Ask all of them by SQL, as the table `logs`; else as `TaskLog.sql`."""
+        """Query all logs with SQL, as the table `logs`; see `TaskLog.sql`."""
         from cortex_jupyter.tables.sql import needed, run  # noqa: PLC0415
 
         return run(statement, "logs", self.to_arrow(needed(statement)))
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Let polars, pyarrow, DuckDB and pandas read them."""
+        """Let polars, pyarrow, DuckDB and pandas read the logs directly."""
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def __len__(self) -> int:
@@ -118,32 +118,32 @@ class Scan:
         return f"cortex_jupyter.scan({[log.opened or log.task for log in self.logs]!r}{query})"
 
 
-def _log(one: str | PathLike[str] | TaskLog, namespace: str | None, query: dict[str, Any]) -> TaskLog:
-    if isinstance(one, TaskLog):
-        return one.filter(**query) if query else one
-    text = str(one)
-    if not isinstance(one, str) or "://" in text or Path(text).expanduser().is_file():
+def _log(task: str | PathLike[str] | TaskLog, namespace: str | None, query: dict[str, Any]) -> TaskLog:
+    if isinstance(task, TaskLog):
+        return task.filter(**query) if query else task
+    text = str(task)
+    if not isinstance(task, str) or "://" in text or Path(text).expanduser().is_file():
         return open_file(text, **query)
     return logs(text, namespace=namespace, **query)
 
 
-def _held(namespace: str | None, query: dict[str, Any]) -> list[TaskLog]:
-    """Give the tasks that are recorded or archived; the cluster is not asked for each of them."""
+def _all_logs(namespace: str | None, query: dict[str, Any]) -> list[TaskLog]:
+    """Return the logs of all recorded or archived tasks of a namespace, without asking the cluster for each task."""
     engine = runtime()
 
     async def find() -> list[TaskLog]:
         recordings = await engine.recordings()
-        found = []
+        logs_ = []
         for info in await recordings.held(checked_namespace(namespace or recordings.namespace)):
             archived = recordings.archive if recordings.store.info(info.id) is None else None
-            found.append(TaskLog(engine, recordings, Recording(recordings, info.id, info.ref, None, store=archived), query))  # fmt: skip
-        return found
+            logs_.append(TaskLog(engine, recordings, Recording(recordings, info.id, info.ref, None, store=archived), query))  # fmt: skip
+        return logs_
 
     return engine.run(find())
 
 
 def _may_hold(log: TaskLog, query: LogQuery) -> bool:
-    """Tell whether a log may hold what is asked for, by what its manifest says."""
+    """Return whether a log may hold matching lines, by its manifest."""
     url, recording, _ = log.place
     store = log._recording.store  # noqa: SLF001 - the same room
     if not isinstance(store, ArchiveStore) or not url:
@@ -162,20 +162,20 @@ def _may_hold(log: TaskLog, query: LogQuery) -> bool:
     return any(levels.get(name) for name in levels_of(query.level))
 
 
-def _part(place: tuple[str, int, dict[str, Any]]) -> Any:
-    """Read one task, on whatever machine."""
+def _read_part(place: tuple[str, int, dict[str, Any]]) -> Any:
+    """Read one task, on a worker's machine."""
     from cortex_jupyter.tables.read import read  # noqa: PLC0415
 
     url, recording, query = place
     with open_readable(url) as store:
         parsed = LogQuery.parse({"since": "all", **query}).among(store, recording)
-        return _converted(read(store, recording, parsed))
+        return _to_pandas(read(store, recording, parsed))
 
 
-def _converted(table: Any) -> Any:
-    """Give pandas without categories, whose values would differ from partition to partition."""
+def _to_pandas(table: Any) -> Any:
+    """Return a DataFrame without categories, which would differ between partitions."""
     from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 
     frame = to_pandas(table)
-    few = [name for name in frame.columns if str(frame[name].dtype) == "category"]
-    return frame.astype(dict.fromkeys(few, frame["text"].dtype))
+    categories = [name for name in frame.columns if str(frame[name].dtype) == "category"]
+    return frame.astype(dict.fromkeys(categories, frame["text"].dtype))

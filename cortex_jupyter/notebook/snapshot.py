@@ -1,4 +1,4 @@
-"""Reading what is recorded now: the half of `TaskLog` that waits, counts and gives records."""
+"""The part of `TaskLog` that reads the recording as it is now: state, records, counts."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.reader.session import Recording, Recordings
+    from cortex_jupyter.reader.session import Recording, Session
     from cortex_jupyter.store import Readable, RecordingInfo
 
 
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[tqdm[Any]]:
-    """Show a bar, but only where the block lasts longer than a second and somebody looks."""
-    # A thread that follows a task for a chart has no cell of its own to show a bar in.
+    """Show a progress bar if the block takes longer than a second and output goes to a user."""
+    # The thread that updates a chart has no cell in which to show a bar.
     hidden = None if threading.current_thread() is threading.main_thread() else True
     with tqdm(total=total, desc=what, unit=" lines", unit_scale=True, delay=1, leave=False, disable=hidden) as bar:
         yield bar
@@ -43,14 +43,14 @@ class Snapshot:
     Parameters
     ----------
     engine : Runtime
-    recordings : Recordings
+    recordings : Session
     recording : Recording
-        One of them.
+        The task's recording.
     query : dict
-        The parameters as they were given.
+        The parameters as the user gave them.
     """
 
-    def __init__(self, engine: Runtime, recordings: Recordings, recording: Recording, query: dict[str, Any]) -> None:
+    def __init__(self, engine: Runtime, recordings: Session, recording: Recording, query: dict[str, Any]) -> None:
         self._engine = engine
         self._recordings = recordings
         self._recording = recording
@@ -58,16 +58,16 @@ class Snapshot:
 
     @property
     def status(self) -> Status:
-        """How the task stands, as its recorder saw it last."""
+        """The state of the task, as its recorder saw it last."""
         return self._engine.run(self._now())
 
     @property
     def problem(self) -> CortexError | None:
-        """Why nothing new can be recorded just now: a right is missing, or the cluster cannot be asked; None where it can."""
+        """Why nothing new can be recorded now: a permission is missing, or the cluster does not answer. Else None."""
         return self._engine.run(self._recording.obstacle())
 
     def _parsed(self) -> LogQuery:
-        """Read the query anew: `since="10m"` means the ten minutes before this moment, by the cluster's clock."""
+        """Parse the query again: `since="10m"` means the ten minutes before now, by the cluster's clock."""
         info = self._recording.store.info(self._recording.id)
         ahead = self._recording.ahead(info) if info else 0
         query = LogQuery.parse({"since": "all", **self._query}).ahead(ahead)
@@ -75,16 +75,16 @@ class Snapshot:
 
     @property
     def place(self) -> tuple[str, int, dict[str, Any]]:
-        """Where the log is, and what of it: enough for another process to read it."""
+        """Store, recording and query: what another process needs to read the same log."""
         return self._recording.store.url, self._recording.id, dict(self._query)
 
     def _settle(self) -> RecordingInfo:
-        """Wait until what had been written before now has been recorded.
+        """Wait until everything written so far is recorded.
 
         Raises
         ------
         NotAllowed
-            A right is missing to read it, and nothing is recorded.
+            A permission to read the log is missing, and nothing is recorded.
         """
         try:
             info = self._watch(self._recording.caught_up(), "reading the log")
@@ -113,7 +113,7 @@ class Snapshot:
             return self._engine.run(coroutine, timeout=timeout, tick=tick)
 
     def _mark(self) -> tuple[int, bool]:
-        """Give the number of the newest record, and whether it is the last."""
+        """Return the number of the newest record, and whether the recording is complete."""
         info = self._engine.run(self._recording.info())
         return info.last_seq, info.done
 
@@ -125,7 +125,7 @@ class Snapshot:
         return Completeness.of(self._recording.store, self._recording.id)
 
     def _columnar(self) -> Readable:
-        """Where whole columns are read from."""
+        """Return the place to read whole columns from: the archive if it has the recording, else the store."""
         return nearest(self._recording.store, self._recordings.archive, self._recording.id)
 
     def _table(self, columns: Sequence[str] = COLUMNS, *, start: int = 0, shared: bool = False) -> Any:
@@ -137,7 +137,7 @@ class Snapshot:
             return read(store, id_, self._parsed(), bar.update, columns, start, shared=shared)
 
     def records(self) -> Iterator[Record]:
-        """Give the records of the log as it is now, in the order of `to_arrow`; needs no pyarrow."""
+        """Yield the records of the log as it is now, in the order of `to_arrow`. It needs no pyarrow."""
         self._settle()
         yield from map(Record.of, ordered(self._recording.store, self._recording.id, self._parsed()))
 
@@ -147,14 +147,14 @@ class Snapshot:
             self._settle()
             return self._statement().records
         if isinstance(store := self._columnar(), ArchiveStore):
-            from cortex_jupyter.tables.read import count  # noqa: PLC0415 - needs pyarrow, as any archive does
+            from cortex_jupyter.tables.read import count  # noqa: PLC0415 - needs pyarrow, like any archive
 
             self._settle()
             return count(store, self._recording.id, self._parsed())
         return sum(1 for _ in self.records())
 
     def __bool__(self) -> bool:
-        """Hold, also without a line: else `if log` would read all of it."""
+        """Return True, even without lines. Otherwise `if log` would read the whole log."""
         return True
 
     @overload
@@ -164,18 +164,18 @@ class Snapshot:
     def __getitem__(self, place: slice) -> list[Record]: ...
 
     def __getitem__(self, place: int | slice) -> Record | list[Record]:
-        """Give the record with this `seq`, or those with `seq` in the range; negative ones count from the end.
+        """Return the record with this `seq`, or all records in a range of `seq`. Negative numbers count from the end.
 
         Raises
         ------
         IndexError
-            There is no such record: the number is a notice's, filtered out, or not there yet.
+            There is no such record: the number belongs to a notice, is filtered out, or does not exist yet.
         """
         last = self._settle().last_seq
         if isinstance(place, slice):
             start, stop, step = place.indices(last + 1)
-            found = [r for r in self._between(start, stop) if (r.seq - start) % step == 0]
-            return sorted(found, key=lambda r: r.seq)
+            records = [r for r in self._between(start, stop) if (r.seq - start) % step == 0]
+            return sorted(records, key=lambda r: r.seq)
         seq = place if place >= 0 else last + 1 + place
         for record in self._between(seq, seq + 1):
             return record
@@ -187,7 +187,7 @@ class Snapshot:
 
 
 async def until(recording: Recording, test: Callable[[RecordingInfo], bool]) -> RecordingInfo:
-    """Wait until a recording's row passes a test; the task stays wanted meanwhile."""
+    """Wait until a recording's state passes a test, and return the state. The task stays wanted meanwhile."""
     changed, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def wake() -> None:

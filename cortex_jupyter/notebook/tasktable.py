@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
 
-from cortex_jupyter.analysis.progress import lately
-from cortex_jupyter.analysis.progress_table import said
+from cortex_jupyter.analysis.progress import latest_progress
+from cortex_jupyter.analysis.progress_table import progress_text
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import ReadingWarning
 from cortex_jupyter.model import TaskRef
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cortex_jupyter.errors import CortexError
-    from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.reader.session import Session
 
 _COLUMNS: Final = ("task", "state", "status", "restarts", "started", "finished", "exit_code", "pods")
 
 
 class TaskTable(list[dict[str, Any]]):
-    """Tasks, newest first, each a dict as `GET cortex/tasks` gives it; shows as a table.
+    """Tasks, newest first, each a dict as in `GET cortex/tasks`. It is displayed as a table.
 
     Examples
     --------
@@ -44,15 +44,15 @@ class TaskTable(list[dict[str, Any]]):
 
     def __init__(self, tasks: Iterable[dict[str, Any]] = (), origin: str = "") -> None:
         super().__init__(tasks)
-        self._origin = origin  # which cluster and store they are of, for the links
+        self._origin = origin  # identifies cluster and store, for the links
 
     def to_pandas(self) -> Any:
-        """Give a `pandas.DataFrame`; `started` and `finished` are UTC times.
+        """Return a `pandas.DataFrame`; `started` and `finished` are UTC times.
 
         Raises
         ------
         MissingExtra
-            There is no pandas.
+            pandas is not installed.
         """
         pd = import_optional("pandas")
         names = (
@@ -76,11 +76,11 @@ class TaskTable(list[dict[str, Any]]):
 
     @property
     def _shown(self) -> tuple[str, ...]:
-        """The columns; how far a task is, where one says so."""
+        """The columns, with `progress` if a task reports it."""
         return (*_COLUMNS, "progress") if any(task.get("progress") for task in self) else _COLUMNS
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Give the cells of the table, without its head."""
+        """Return the cells of the table, without its header."""
         shown = self._shown
         return [tuple("" if task.get(c) is None else str(task[c]) for c in shown) for task in self]
 
@@ -110,14 +110,14 @@ def _link(task: str, origin: str) -> str:
 def tasks(
     namespace: str | None = None, selector: str = "", *, kubeconfig: str | None = None, context: str | None = None
 ) -> TaskTable:
-    """List the tasks of a namespace, newest first, also those of which only the recording or the archive is left.
+    """List the tasks of a namespace, newest first. Includes deleted tasks that are still recorded or archived.
 
     Parameters
     ----------
     namespace : str, optional
-        Else `CORTEX_NAMESPACE`, else the kubeconfig's.
+        Default: `CORTEX_NAMESPACE`, else the kubeconfig's.
     selector : str, optional
-        A label selector of pods, `app=x,tier!=y`, as everywhere: tasks with such pods, and those whose template makes such.
+        A label selector for pods, such as `app=x,tier!=y`: tasks with such pods, or whose pod template has such labels.
     kubeconfig, context : str, optional
         As for `logs`.
 
@@ -130,44 +130,44 @@ def tasks(
     engine = runtime()
 
     async def listed() -> tuple[list[dict[str, Any]], CortexError | None, str]:
-        recordings: Recordings = await engine.recordings(kubeconfig, context)
-        found, problem = await list_tasks(recordings, namespace or recordings.namespace, selector)
-        await asyncio.to_thread(_add_progress, recordings, found)
-        return found, problem, recordings.origin
+        recordings: Session = await engine.recordings(kubeconfig, context)
+        rows, problem = await list_tasks(recordings, namespace or recordings.namespace, selector)
+        await asyncio.to_thread(_add_progress, recordings, rows)
+        return rows, problem, recordings.origin
 
-    found, problem, origin = engine.run(listed())
+    rows, problem, origin = engine.run(listed())
     if problem is not None:
         warnings.warn(unasked_list(problem), ReadingWarning, stacklevel=2)
-    return TaskTable(found, origin)
+    return TaskTable(rows, origin)
 
 
-def _add_progress(recordings: Recordings, found: list[dict[str, Any]]) -> None:
-    """Say of tasks that run and are recorded how far they are, by their last lines."""
+def _add_progress(recordings: Session, tasks: list[dict[str, Any]]) -> None:
+    """Add the progress of running tasks that are recorded, from their last lines."""
     cluster = recordings.cluster.id if recordings.cluster else None
-    for task in found:
+    for task in tasks:
         if task["state"] == "running" and task["recorded"]:
             info = recordings.store.find(TaskRef.parse(task["task"]), cluster)
-            row = lately(recordings.store, info.id, info.last_seq) if info and not info.done else None
-            if row is not None:
-                task["progress"] = said(row)
+            bar = latest_progress(recordings.store, info.id, info.last_seq) if info and not info.done else None
+            if bar is not None:
+                task["progress"] = progress_text(bar)
 
 
 def page_of(task: str, origin: str = "") -> str | None:
-    """Give the address of a task's page on the Jupyter server of this kernel, from the server's root on: what the host is called the browser knows.
+    """Return the address of a task's page on this kernel's Jupyter server, without the host, which only the browser knows.
 
     Parameters
     ----------
     task : str
     origin : str, optional
-        Which cluster and store it is of (`Connection.origin`): a server that reads another one says so.
+        Identifies the task's cluster and store (`Connection.origin`). A server that reads others shows an error.
 
     Returns
     -------
     str or None
-        None where no Jupyter server started this kernel, or one without the extension.
+        None if no Jupyter server started this kernel, or if the server does not have the extension.
     """
     enabled = (Path(p) / "jupyter_server_config.d" / "cortex_jupyter.json" for p in jupyter_config_path())
-    # What a running server writes for `jupyter server list`; jupyter_client tells kernels whose they are.
+    # The file that each running server writes for `jupyter server list`. jupyter_client sets JPY_PARENT_PID for kernels.
     file = Path(jupyter_runtime_dir()) / f"jpserver-{os.environ.get('JPY_PARENT_PID', '')}.json"
     if not file.is_file() or not any(path.is_file() for path in enabled):
         return None

@@ -1,4 +1,4 @@
-"""What the page shows now, in Python's own parameters."""
+"""Translate what the viewer shows into parameters of a query."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _SLASHED: Final = re.compile(r"/(.+)/([imsc]*)\Z", re.DOTALL)
 
 
 def query_of(view: dict[str, Any]) -> dict[str, Any]:
-    """Give the parameters of `TaskLog.filter` for what a viewer shows.
+    """Return the parameters of `TaskLog.filter` for what a viewer shows.
 
     Parameters
     ----------
     view : dict
-        The widget's trait `view`; `shown` has the filter's parts as js/src/store/asking/terms.ts reads them,
-        and which sources are shown (js/src/store/asking/sources.ts).
+        The widget's trait `view`. `shown` has the parts of the filter (js/src/store/asking/terms.ts), and the
+        sources that are shown (js/src/store/asking/sources.ts).
 
     Examples
     --------
@@ -25,18 +25,18 @@ def query_of(view: dict[str, Any]) -> dict[str, Any]:
     {'since': '10m', 'level': 'warning', 'grep': '(?i)loss', 'exclude': ['(?i)healthz', 'GET'], 'where': 'step>3', 'pod': 'a,b'}
     """
     shown: dict[str, Any] = view.get("shown") or {}
-    found: dict[str, Any] = {k: view[k] for k in ("since", "until", "stream") if view.get(k)}
+    parameters: dict[str, Any] = {k: view[k] for k in ("since", "until", "stream") if view.get(k)}
     if shown.get("level"):
-        found["level"] = shown["level"]
+        parameters["level"] = shown["level"]
     for name in ("grep", "exclude", "where"):
         parts = [part if name == "where" else _pattern(part) for part in shown.get(name) or ()]
         if parts:
-            found[name] = parts[0] if len(parts) == 1 else parts
-    return found | {name: shown[name] for name in ("pod", "container", "run") if shown.get(name)}
+            parameters[name] = parts[0] if len(parts) == 1 else parts
+    return parameters | {name: shown[name] for name in ("pod", "container", "run") if shown.get(name)}
 
 
 def _pattern(term: str) -> str:
-    """Write a text or a /regex/ as a Python pattern; case counts when a capital was typed, or with the flag `c`."""
+    """Return a text or a /regex/ as a Python pattern. It is case-sensitive if it has a capital letter or the flag `c`."""
     slashed = _SLASHED.match(term)
     if slashed:
         source, flags = slashed.groups()
@@ -44,7 +44,7 @@ def _pattern(term: str) -> str:
             return source
     else:
         flags, source = "", re.sub(r"([\\^$.*+?()\[\]{}|])", r"\\\1", term)
-    exact, flags = "c" in flags, flags.replace("c", "")
-    if not flags and not exact and not re.search(r"[A-Z]", re.sub(r"\\.", "", source)):
+    is_exact, flags = "c" in flags, flags.replace("c", "")
+    if not flags and not is_exact and not re.search(r"[A-Z]", re.sub(r"\\.", "", source)):
         flags = "i"
     return f"(?{flags}){source}" if flags else source

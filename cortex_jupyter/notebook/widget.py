@@ -1,4 +1,7 @@
-"""The viewer as a widget: a loader, a few traits, and a comm that brings the viewer and, where no server is reached, the log."""
+"""The viewer as a widget: a loader, a few traits, and a comm.
+
+The comm carries the viewer's code and, if the page reaches no server, the log.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +19,21 @@ from cortex_jupyter.query.language import SEVERAL
 
 if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.reader.session import Session
 
 _STATIC: Final = Path(__file__).parent / "static"
-
-
-#: A page asks again while nobody answers, so a kernel that was busy finds several questions; one answer reaches all pages.
+#: Minimum interval (seconds) of sending the viewer's code. Pages repeat their request until it comes, so a busy kernel finds
+#: several requests; one answer reaches all pages.
 _ANSWER_EVERY_S: Final = 0.2
 
 
 def bundle(name: str) -> bytes:
-    """Read a file of the built front end.
+    """Read a file of the built viewer.
 
     Raises
     ------
     MissingExtra
-        It has not been built.
+        The viewer has not been built.
     """
     path = _STATIC / name
     if not path.is_file():
@@ -42,50 +44,50 @@ def bundle(name: str) -> bytes:
 
 
 def version_of(*parts: bytes) -> str:
-    """Name a build of the viewer, so that a page loads each only once."""
+    """Return a hash of a build of the viewer, so that a page loads each build only once."""
     return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
 class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
-    """The live viewer of one or more tasks; `TaskLog` makes and shows it.
+    """The live viewer of one or more tasks; made by `TaskLog.viewer`.
 
-    Traits carry settings and a summary. Neither lines nor the viewer's code are in them: a trait is saved in the
-    notebook's file and sent for each viewer. The code goes to each page once, when its loader asks (js/src/loader.ts).
+    Traits hold settings and a summary, but neither lines nor the viewer's code: traits are saved in the notebook's file
+    and sent for each viewer. Each page gets the code once, when its loader asks (js/src/loader.ts).
 
     Parameters
     ----------
     tasks : list of str
-        Keys.
+        Keys of the tasks.
     query : dict
-        What is shown first; `since` is `1m` where it is not given.
+        The query at first. The default of `since` is `1m`.
     transport : str
         `auto`, `sse` or `comm`.
     origin : str
-        Which cluster and store the tasks are of, as a fingerprint: a server that reads another one is not asked.
+        A fingerprint of the tasks' cluster and store. The page does not use a server that reads others.
     height, font_size : int
         Pixels.
     time : str
-        How lines' times are shown: `local`, `utc`, `start` (since the task's start), `delta` (since the line before), `off`.
+        How times are shown: `local`, `utc`, `start` (since the task's start), `delta` (since the previous line), `off`.
     wrap : bool
-        Long lines are wrapped.
+        Wrap long lines.
     columns : list of str
-        Of `pod`, `container` and `level`.
+        Some of `pod`, `container` and `level`.
     newest_first : bool
-        The newest line is on top.
+        Show the newest line on top.
     fields : list of str
-        What rows show of JSON and logfmt lines behind the message, in this order; nothing: all fields.
+        Fields of JSON and logfmt lines that rows show behind the message, in this order. Empty: all fields.
     fold : str
-        Equal lines that follow each other are one row: `exact`ly equal ones, or `masked`, whatever their numbers.
+        Show consecutive equal lines as one row: `exact`ly equal ones, or `masked` to ignore numbers.
     chart : str
-        A chart of the metrics beside the lines, over `time` or `step`; nothing: none.
+        Show a chart of the metrics over `time` or `step`. Empty: no chart.
     chart_log : bool
-        Its values on a logarithmic scale.
+        Show the chart's values on a logarithmic scale.
     follow : bool
-        The newest line is kept in sight; written by the page as well, as all of these.
+        Keep the newest line in sight. The page changes this trait too, like all of the above.
     bookmarks : list of dict
-        `task`, `seq` and `note` of lines that were marked.
+        `task`, `seq` and `note` of bookmarked lines.
     view, status : dict
-        Written by the page: the filter as it is now, and the task's state and counts.
+        Written by the page: the present filter, and the task's state and counts.
     """
 
     tasks = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -108,9 +110,9 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     status = traitlets.Dict().tag(sync=True)
     _viewer = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, engine: Runtime, recordings: Recordings, **traits: Any) -> None:
-        # Read here and not when the class is made: without a bundle the module can still be imported.
-        # As an attribute and before: anywidget makes a synced trait of what it finds.
+    def __init__(self, engine: Runtime, recordings: Session, **traits: Any) -> None:
+        # Read the files here, so that the module can be imported when the viewer has not been built.
+        # Set `_esm` before `super().__init__`, where anywidget makes a synced trait of it.
         self._esm = bundle("loader.js").decode()
         self._parts = [bundle("viewer.js"), bundle("viewer.css"), bundle("store.js")]
         self._answered = float("-inf")
@@ -118,15 +120,16 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         self._server = CommServer(engine, recordings, self.send)
         self.on_msg(self._received)
 
-    @traitlets.observe("comm")  # type: ignore[untyped-decorator]  # traitlets tells no types
+    @traitlets.observe("comm")  # type: ignore[untyped-decorator]  # traitlets has no types
     def _opened(self, change: dict[str, Any]) -> None:
-        # A page that asks in a subshell has a busy kernel's answer. ipykernel 7.4 hands what it asks to the shell that has
-        # written last, which is the one of the cell that made us: the viewer would be there when all cells have ended.
+        # JupyterLab sends comm messages to a subshell, so that a busy kernel can answer. ipykernel 7.4 passes them on to the
+        # shell that sent last on this comm: the shell of the cell that created the widget. Then the viewer would appear
+        # only after all cells have ended. So keep the message in its own subshell.
         if hasattr(change["new"], "_reply_subshell_for"):
-            change["new"]._reply_subshell_for = lambda _data, asked: asked  # noqa: SLF001
+            change["new"]._reply_subshell_for = lambda _data, subshell: subshell  # noqa: SLF001
 
     def _received(self, _: object, content: dict[str, Any], __: object) -> None:
-        # From whatever thread: JupyterLab sends comm messages to a subshell.
+        # It may run in any thread: JupyterLab sends comm messages to a subshell.
         if content.get("type") != "viewer":
             self._server.receive(content)
         elif time.monotonic() > self._answered + _ANSWER_EVERY_S:
@@ -134,21 +137,21 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
             self.send({"type": "viewer", "version": self._viewer}, self._parts)
 
     def close(self) -> None:
-        """End the viewer and what it reads."""
-        server: CommServer | None = getattr(self, "_server", None)  # None where it could not be made
+        """Close the viewer and its streams."""
+        server: CommServer | None = getattr(self, "_server", None)  # None if `__init__` has failed
         if server is not None:
             server.close()
         super().close()
 
     def mimebundle(self) -> dict[str, Any]:
-        """Give the part of a display bundle that shows this widget."""
+        """Return the part of a display bundle that shows this widget."""
         bundle = self._repr_mimebundle_()
         data: dict[str, Any] = bundle[0] if isinstance(bundle, tuple) else bundle
         return {k: v for k, v in (data or {}).items() if k != "text/plain"}
 
 
 def for_page(query: dict[str, Any]) -> dict[str, Any]:
-    r"""Write a query as the page's own filter understands it.
+    r"""Return a query in the form of the page's filter.
 
     Examples
     --------
@@ -159,10 +162,10 @@ def for_page(query: dict[str, Any]) -> dict[str, Any]:
     if "tail" in shown:
         shown["tail"] = int(shown["tail"])
     for name in SEVERAL:
-        if given := shown.get(name):
-            shown[name] = [given] if isinstance(given, str) else list(given)
+        if value := shown.get(name):
+            shown[name] = [value] if isinstance(value, str) else list(value)
     for name in ("grep", "exclude"):
-        # The page takes plain text for text; Python's pattern is a regular expression, and case counts.
+        # In the page, `/.../c` is a case-sensitive regular expression like those of Python; other text is literal.
         if name in shown:
             shown[name] = [f"/{pattern}/c" for pattern in shown[name]]
     return shown

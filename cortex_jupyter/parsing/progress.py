@@ -1,6 +1,6 @@
 """Progress bars as numbers: what a bar of tqdm, rich, pip, Keras or alive-progress says at one moment.
 
-`js/src/store/parsing/progress.ts` reads the same in the page; `tests/parsing/fixtures/progress.json` holds both to the same answers.
+`js/src/text/progress.ts` reads the same in the page; `tests/parsing/fixtures/progress.json` holds both to the same answers.
 """
 
 from __future__ import annotations

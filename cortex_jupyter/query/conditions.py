@@ -1,4 +1,4 @@
-"""Conditions on a field of a line, `status>=500`: read once, tested on texts; js/src/store/asking/where.ts does the same.
+"""Conditions on a field of a line, `status>=500`: read once, tested on texts; js/src/text/conditions.ts does the same.
 
 A field is what a person would call so: a key of a JSON object (also behind a text, and `meta.step` within one), else the
 first `key=value`, `key: value` or `'key': value` in the text. `tests/query/fixtures/where.json` holds Python, HTTP, the

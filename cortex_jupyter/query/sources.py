@@ -1,6 +1,6 @@
 """Which sources a query wants: by the names of pod and container, and by the run.
 
-The page has the same in js/src/store/asking/sources.ts; tests/query/fixtures/sources.json is the table of both.
+The page has the same in js/src/text/sources.ts; tests/query/fixtures/sources.json is the table of both.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""A recording as its readers have it: opened by a task's name, then followed, or read in pages from any place."""
+"""Serve a recording to its readers: open it by a task's name, then follow it, or read pages from any place."""

@@ -1,4 +1,4 @@
-"""What readers read from, and by which right: the store, the archive, the cluster."""
+"""Connect readers with what they read from: the store, the archive and the cluster, and check their rights."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from cortex_jupyter.store.budget import Budget
 
 
-def shared(url: str) -> bool:
-    """Tell whether other people may keep their logs at a URL too.
+def is_shared(url: str) -> bool:
+    """Return whether other people may keep their logs at a URL too.
 
     Examples
     --------
-    >>> [shared(url) for url in ("sqlite:///x", "/data/archive", "file:///a", "valkey://host", "s3://bucket/logs")]
+    >>> [is_shared(url) for url in ("sqlite:///x", "/data/archive", "file:///a", "valkey://host", "s3://bucket/logs")]
     [False, False, False, True, True]
     """
     scheme, separator, _ = url.partition("://")
@@ -44,11 +44,14 @@ def shared(url: str) -> bool:
 
 
 def _identity(url: str) -> str:
-    """Tell a store or an archive from all others: a path is one of this machine; a store's file is another when it was replaced."""
-    if shared(url):
+    """Return what identifies a store or an archive.
+
+    A path counts on its own machine only, and a file with its inode, so that a replaced file differs.
+    """
+    if is_shared(url):
         return without_password(url)
     path = path_of(url)
-    if path is None:  # an archive's folder, which is made when it is first looked into
+    if path is None:  # an archive's folder, which is created when it is first read
         return f"{HOST} {Path(url.removeprefix('file://')).resolve()}"
     try:
         return f"{HOST} {path.resolve()} {path.stat().st_ino}"
@@ -56,8 +59,8 @@ def _identity(url: str) -> str:
         return f"{HOST} {path.resolve()}"
 
 
-def began(info: RecordingInfo) -> int:
-    """Give when a recorded task began, ns: as Kubernetes says, else when its recording did."""
+def start_time(info: RecordingInfo) -> int:
+    """Return when a recorded task started (ns): as Kubernetes says, else when its recording began."""
     return parse_rfc3339(info.started) if info.started else time_of(info.id)
 
 
@@ -68,13 +71,14 @@ class Connection:
     ----------
     store : Store
     cluster : Cluster or None
-        None where there is none: what is recorded can still be read.
+        None without a cluster: recordings can still be read.
     task_label : str, optional
         As in `cluster.tasks.resolve`.
     archive : Readable, optional
-        Where completed recordings are kept when they have left the store.
+        Where completed recordings are after they have left the store.
     access : Access, optional
-        Whose rights count; else those of this process where the store or the archive is one that others share.
+        Checks the rights of readers; by default those of this process, if the store or the archive is shared.
+        archive is shared.
     """
 
     def __init__(
@@ -89,7 +93,7 @@ class Connection:
         self.archive = archive
         self.cluster = cluster
         self.task_label = task_label
-        if access is None and (shared(store.url) or (archive is not None and shared(archive.url))):
+        if access is None and (is_shared(store.url) or (archive is not None and is_shared(archive.url))):
             access = Access()
         self.access = access
         self._own = Access(refusal_holds_s=OWN_REFUSAL_HOLDS_S)
@@ -110,24 +114,24 @@ class Connection:
         *,
         mask: bool | None = None,
     ) -> Self:
-        """Open the store and read the cluster's configuration; nothing is asked of the cluster yet.
+        """Open the store and read the cluster's configuration, without a request to the cluster.
 
         Parameters
         ----------
         archive : callable, optional
-            Gives the archive that belongs to a store, None where it has none.
+            Returns the archive that belongs to a store, or None.
         access : Access, optional
         mask : bool, optional
-            As `recorder.text.parser.masking` takes it.
+            As in `store.masking.masking`.
 
         Raises
         ------
         MissingExtra, BadQuery
-            Lines are to be masked, and cannot be.
+            Masking is wanted, but impossible.
         StoreError
-            The store cannot be opened. (No cluster is no error here, but when a task is not recorded.)
+            The store cannot be opened. A missing cluster raises only when an unrecorded task is opened.
         """
-        # Here and not above: readers of what is recorded need no Kubernetes client.
+        # Imported here because readers of recordings need no Kubernetes client.
         from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
 
         store = await asyncio.to_thread(open_store, store_url, budget)
@@ -140,32 +144,33 @@ class Connection:
             cluster = await Cluster.open(kubeconfig, context)
         except NoCluster:
             cluster = None
-        found = cls(store, cluster, task_label, await asyncio.to_thread(archive, store), access)
-        found._configured = (kubeconfig, context)
-        await asyncio.to_thread(found.settings.look)
-        return found
+        connection = cls(store, cluster, task_label, await asyncio.to_thread(archive, store), access)
+        connection._configured = (kubeconfig, context)
+        await asyncio.to_thread(connection.settings.look)
+        return connection
 
     @property
     def origin(self) -> str:
-        """A fingerprint of the cluster, the store and the archive, to be compared with another process's.
+        """A fingerprint of the cluster, the store and the archive, for comparison with another process.
 
-        A task's key means the same in both only where their fingerprints are equal. It is made of addresses without user
-        names and passwords, so that a page may have it.
+        A task's key means the same in two processes only if their fingerprints are equal. It is made from
+        addresses without
+        user names and passwords, so a page may see it.
         """
         archive = "" if self.archive is None else _identity(self.archive.url)
         parts = (self.cluster.id if self.cluster else "", _identity(self.store.url), archive)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     async def refresh(self) -> None:
-        """Open the cluster anew where the kubeconfig's context is for another one by now; what is open goes on."""
+        """Open the cluster again if the kubeconfig's context now names another one; open streams continue."""
         old = self.cluster
         if old is None or not old.changed.is_set():
             return
         try:
             new = await type(old).open(*self._configured)
         except NoCluster:
-            new = None  # as at the start: what is recorded can still be read
-        if self.cluster is not old:  # another request has done it meanwhile
+            new = None  # as at the start: recordings can still be read
+        if self.cluster is not old:  # another request has replaced it meanwhile
             old, new = new, self.cluster
         self.cluster = new
         if old is not None:
@@ -182,11 +187,11 @@ class Connection:
 
     @property
     def namespace(self) -> str:
-        """The namespace that holds where a task names none."""
+        """The namespace of a task that names none."""
         return self.cluster.namespace if self.cluster else os.environ.get("CORTEX_NAMESPACE") or "default"
 
     async def connected(self) -> Cluster:
-        """Return the cluster; where there was none, read the kubeconfig again, which may be there by now.
+        """Return the cluster. If there was none, read the kubeconfig again, which may exist by now.
 
         Raises
         ------
@@ -196,7 +201,7 @@ class Connection:
             return self.cluster
         if self._opening is None:
             self._opening = asyncio.create_task(self._open_cluster())
-        # All who ask share one opening, which may run a credential plugin; none of them ends it for the others.
+        # All callers share one opening, which may run a credential plugin; a caller that is cancelled does not stop it.
         return await asyncio.shield(self._opening)
 
     async def _open_cluster(self) -> Cluster:
@@ -209,7 +214,7 @@ class Connection:
         return self.cluster
 
     async def resolve(self, ref: TaskRef, person: Person | None = None) -> Workload:
-        """Find a task in the cluster; what may not be read itself is as if it were not there.
+        """Find a task in the cluster; a task that may not be read counts as missing.
 
         Raises
         ------
@@ -221,16 +226,17 @@ class Connection:
         return await resolve(cluster, ref, self.task_label, partial(self.mine, person=person))
 
     async def allow(self, namespace: str, person: Person | None = None) -> None:
-        """Check that the logs of a namespace may be read, before anything is looked for in it.
+        """Check that the logs of a namespace may be read, before anything in it is looked up.
 
-        Nothing is asked where only this user's own store is read, nor where this process knows no cluster: then its own
-        credentials for the store and the archive decide.
+        Nothing is checked for a user's own store, nor if this process knows no cluster: then its own
+        credentials for the
+        store and the archive decide.
 
         Raises
         ------
         NotAllowed
         NoCluster
-            It is asked for a person, and there is none.
+            The rights of a person are needed, and there is no cluster.
         ClusterError
             The cluster cannot be asked.
         """
@@ -242,7 +248,7 @@ class Connection:
             await self.access.namespace(self.cluster, namespace, person)
 
     async def hidden(self, namespace: str, person: Person | None = None) -> dict[str, str]:
-        """Return what may not be shown beside the logs of a namespace that may be read: `events` or `pods`, and why.
+        """Return what may not be shown beside the logs of a readable namespace (`events`, `pods`), with the reason.
 
         Raises
         ------
@@ -254,7 +260,7 @@ class Connection:
         return await self.access.hidden(self.cluster, namespace, person)
 
     async def lacking(self, namespace: str) -> NotAllowed | None:
-        """Return why a recorder with our rights could not record tasks of a namespace; None where it could, or nobody knows.
+        """Return why a recorder with our rights could not record a namespace's tasks; None if it could, or if unknown.
 
         Nothing is asked where `allow` asks already: there another recorder, with rights of its own, may have the task.
         """
@@ -266,27 +272,27 @@ class Connection:
             return None
 
     async def mine(self, ref: TaskRef, person: Person | None = None) -> bool:
-        """Tell whether a task of a namespace that may be read may be read itself."""
+        """Return whether a task of a readable namespace may be read itself."""
         return self.access is None or self.cluster is None or await self.access.task(self.cluster, ref, person)
 
     async def readable(self, info: RecordingInfo, person: Person | None = None) -> bool:
-        """Tell whether what is recorded or archived of a namespace that may be read may be read itself."""
+        """Return whether a recording or an archived recording of a readable namespace may be read itself."""
         if self.access is None or self.cluster is None:
             return True
-        if info.cluster != self.cluster.id:  # another cluster's rights are not this one's to give
+        if info.cluster != self.cluster.id:  # this cluster cannot decide about another one's tasks
             return False
         ref = info.ref
         return await self.mine(ref, person) and await self.access.began(
-            self.cluster, ref.namespace, began(info), person
+            self.cluster, ref.namespace, start_time(info), person
         )
 
     async def missing(self, ref: TaskRef, error: NotFound, person: Person | None = None) -> NotFound:
-        """Give the error of a task that is not there, with the name that may have been meant.
+        """Return the error for a task that does not exist, with the name that was probably meant.
 
         Raises
         ------
         NotAllowed
-            They may not even know that.
+            The person may not know whether the task exists.
         """
         await self.check(ref, person)
         if self.cluster is None or error.hint != TaskNotFound.default_hint:
@@ -297,7 +303,9 @@ class Connection:
         return TaskNotFound(error.message, f"did you mean {near!r}? {error.hint}") if near else error
 
     async def check(self, ref: TaskRef, person: Person | None = None) -> None:
-        """Refuse a task of a namespace that may be read, where it may not itself; there or not, the answer is the same.
+        """Refuse a task of a readable namespace that may not be read itself.
+
+        The answer is the same if the task does not exist.
 
         Raises
         ------

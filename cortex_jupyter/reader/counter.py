@@ -1,10 +1,10 @@
-"""A process that tells the levels of a recording's lines: `python -m cortex_jupyter.reader.counter`.
+"""A process that finds the levels of a recording's lines: `python -m cortex_jupyter.reader.counter`.
 
-A level is known by looking at a line, a second and a half of computing for a million: too long for a server that shares
-its time with kernels, and more than recording should cost.
+A level is found by looking at each line's text: 1.5 s of computing for a million lines. That is too long for a server
+that shares its processors with kernels, and more than recording should cost.
 
-It reads one line of JSON from its input, and writes one for each batch: its number, its count, the seconds (since the
-epoch) in which there are warnings or errors, with how many; and how many lines each source has.
+It reads one line of JSON from its input and writes one for each batch: its first number, its count, the seconds (since
+the epoch) that have warnings or errors with how many, and how many lines each source has.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def count(
     Yields
     ------
     tuple
-        (first number, records, [[second, warnings, errors], ...], [(source's id, lines), ...]); batches that are no
-        longer so are left out.
+        (first number, records, [[second, warnings, errors], ...], [(source's id, lines), ...]). Batches that have been
+        merged or removed meanwhile are left out.
     """
     for seq in seqs:
         entry = store.entry(recording, seq)
@@ -62,22 +62,22 @@ def count(
         yield (
             seq,
             entry.n,
-            [[second, *both] for second, both in sorted(seconds.items())],
+            [[second, *warnings_errors] for second, warnings_errors in sorted(seconds.items())],
             list(Counter(batch.sids).items()),
         )
 
 
 def main() -> None:
-    """Do what the input asks for."""
-    logs.begin()  # what fails here is in the server's log, without the line at which it did
-    os.nice(19)  # only what nobody else needs
-    asked: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())
+    """Answer the question on the standard input."""
+    logs.begin()  # an error goes to the server's log, without the log line that caused it
+    os.nice(19)  # use only processor time that nothing else needs
+    request: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())
     try:
-        with open_readable(asked["store"]) as store:
-            for found in count(store, asked["recording"], asked["seqs"]):
-                sys.stdout.buffer.write(orjson.dumps(found) + b"\n")
+        with open_readable(request["store"]) as store:
+            for counts in count(store, request["recording"], request["seqs"]):
+                sys.stdout.buffer.write(orjson.dumps(counts) + b"\n")
                 sys.stdout.buffer.flush()
-    except BrokenPipeError:  # nobody wants to know any more
+    except BrokenPipeError:  # the reader has left
         os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Threads for what filters lines: a pattern that takes its time keeps nobody waiting who has none."""
+"""Threads for filters, so that a slow pattern delays only readers that filter."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Of all readers together.
+#: Threads that all filtering readers share.
 THREADS: Final = 4
 _POOL: Final = ThreadPoolExecutor(THREADS, "cortex-filter")
 
 
-async def in_turn(keep: Keep | None, work: Callable[..., T], *args: Any) -> T:
-    """Do in a thread what blocks, as `asyncio.to_thread`; where it filters, in one of those for that."""
+async def run_filter(keep: Keep | None, work: Callable[..., T], *args: Any) -> T:
+    """Run blocking work in a thread, like `asyncio.to_thread`; with a filter, in one of the threads for filters."""
     if keep is None:
         return await asyncio.to_thread(work, *args)
     return await asyncio.get_running_loop().run_in_executor(_POOL, work, *args)

@@ -1,4 +1,4 @@
-"""Events on their way to readers: each made once, and those that go out together joined once, however many readers."""
+"""Events on their way to readers: each is encoded once, and joined once with those that are sent with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from cortex_jupyter.model import Batch, Cursor, Entry
-from cortex_jupyter.reader.filtering import in_turn
+from cortex_jupyter.reader.filtering import run_filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Epochs
     from cortex_jupyter.query.filter import Keep
 
-#: Bytes that go out at once; a block of a backlog is as large.
+#: Bytes sent at once; a block of a backlog has this size.
 BURST: Final = 1 << 16
 _ID, _EVENT, _DATA, _END = b"id: ", b"\nevent: ", b"\ndata: ", b"\n\n"
 
@@ -32,11 +32,11 @@ class Frame:
     t_min, t_max : int
         As an `Entry` has them.
     cursor : str
-        What to give back to go on after this event.
+        A reader sends it back to continue after this event.
     written : bytes
-        The SSE event, as who follows this task alone gets it.
+        The SSE event as a reader of this task alone gets it.
     epochs : tuple
-        Those of its recording.
+        The epochs of the recording.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class Frame:
 
     @classmethod
     def of(cls, recording: int, entry: Entry) -> Self:
-        """Make the frame of an entry."""
+        """Create the frame of an entry."""
         cursor = str(Cursor.at(recording, entry.last, entry.epochs))
         written = b"".join((_ID, cursor.encode(), _EVENT, entry.event.encode(), _DATA, entry.data, _END))
         return cls(
@@ -65,26 +65,26 @@ class Frame:
         )
 
     def within(self, at: int, since: int | None, until: int | None) -> bool:
-        """Tell whether all of it comes after `at` and has its time in the window; notices always do."""
+        """Return whether the whole event is after `at` and within the window; for a notice always True."""
         return self.event != "log" or (
             self.seq > at and (since is None or self.t_min >= since) and (until is None or self.t_max <= until)
         )
 
     @property
     def body(self) -> bytes:
-        """All of the event but its `id:`."""
+        """The event without its `id:`."""
         return self.written[len(_ID) + len(self.cursor) + 1 :]
 
     @property
     def entry(self) -> Entry:
-        """What it was made of; its data is not kept a second time."""
+        """The entry that the frame was made of, rebuilt from `written` so that its data is not kept twice."""
         begin = len(_ID) + len(self.cursor) + len(_EVENT) + len(self.event) + len(_DATA)
         data = self.written[begin : -len(_END)]
         return Entry(self.seq, self.last - self.seq + 1, self.event, self.t_min, self.t_max, data, self.epochs)
 
 
 class Burst:
-    """Events that go out together.
+    """Events that are sent together.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ class Burst:
     Attributes
     ----------
     events : bytes
-        All of them as they are written.
+        The encoded events, joined.
     """
 
     __slots__ = ("events", "frames")
@@ -104,31 +104,31 @@ class Burst:
         self.events = b"".join([frame.written for frame in frames])
 
     def oldest(self, since: int) -> int | None:
-        """Return the time of the first batch with a number above `since`, ns; None where there is none."""
+        """Return the time (ns) of the first batch with a number above `since`, or None."""
         return next((frame.t_max for frame in self.frames if frame.event == "log" and frame.seq > since), None)
 
 
 def gathered(frames: Iterable[Frame], most: int = BURST) -> Iterator[list[Frame]]:
-    """Divide frames into what goes out together: as many as have so many bytes, and at least one."""
-    found: list[Frame] = []
+    """Group frames for sending: each group has at most `most` bytes, but at least one frame."""
+    group: list[Frame] = []
     size = 0
     for frame in frames:
         size += len(frame.written)
-        if found and size > most:
-            yield found
-            found, size = [], len(frame.written)
-        found.append(frame)
-    if found:
-        yield found
+        if group and size > most:
+            yield group
+            group, size = [], len(frame.written)
+        group.append(frame)
+    if group:
+        yield group
 
 
 async def cut(frame: Frame, at: int, since: int | None, until: int | None, keep: Keep | None) -> Frame | None:
-    """Leave out of a batch what the reader has or does not want; None where nothing is left."""
+    """Remove from a batch the records that the reader has or does not want; None if no record is left."""
     if frame.event != "log" or (keep is None and frame.within(at, since, until)):
         return frame
     if (since is not None and frame.t_max < since) or (until is not None and frame.t_min > until):
         return None
-    return await in_turn(keep, _filtered, frame, at, since, until, keep)
+    return await run_filter(keep, _filtered, frame, at, since, until, keep)
 
 
 def _filtered(frame: Frame, at: int, since: int | None, until: int | None, keep: Keep | None) -> Frame | None:

@@ -1,4 +1,4 @@
-"""How many warnings and errors there are when, and lines of each source, of whole recordings: counted once by a process, and kept in this one."""
+"""Count warnings, errors and the lines of each source in whole recordings; a process counts, this one caches."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 _SECOND: Final = 1_000_000_000
 #: -P: see `launch.ensure_recorder`.
 _COMMAND: Final = (sys.executable, "-P", "-m", "cortex_jupyter.reader.counter")
-#: Recordings whose counts are kept; of another they are counted again.
-_KEPT: Final = 64
-#: Processes at once, of all recordings; the others wait.
-_TURN: Final = threading.Semaphore(2)
+#: Recordings whose counts are cached; those of any other are counted again.
+_CACHED_RECORDINGS: Final = 64
+#: Worker processes that run at the same time, for all recordings; the others wait.
+_PROCESS_SLOTS: Final = threading.Semaphore(2)
 
 
-class Levels:
-    """The levels of one recording.
+class LevelCounts:
+    """The warnings, errors and lines of one recording.
 
     Parameters
     ----------
@@ -33,49 +33,50 @@ class Levels:
     def __init__(self, store: Readable, recording: int) -> None:
         self._store, self._recording = store, recording
         self._lock = threading.Lock()
-        #: By a batch's first number: its count, [second, warnings, errors] of the seconds that have any, [source, lines].
+        #: By a batch's first number: its count, the [second, warnings, errors] that are not zero, and [source, lines].
         self._counts: dict[int, tuple[int, list[list[int]], list[list[int]]]] = {}
         self._counting: threading.Thread | None = None
 
     def bins(self, start: int, width: int, count: int) -> tuple[int, list[int], list[int]]:
-        """Give what is known, and have the rest counted; it blocks for a moment.
+        """Return what is counted so far, and start to count the rest; it blocks for a moment.
 
         Parameters
         ----------
         start, width, count : int
-            Of the bins, ns.
+            Start and width of the bins (ns), and their number.
 
         Returns
         -------
         tuple
-            Records that have been looked at, and of each bin the warnings and the errors.
+            Records counted so far, and the warnings and the errors of each bin.
         """
         index = {seq: n for seq, n, event, _, _ in self._store.index(self._recording) if event == "log"}
         with self._lock:
-            known = {seq: seconds for seq, (n, seconds, _) in self._counts.items() if index.get(seq) == n}
-        if missing := [seq for seq in reversed(index) if seq not in known]:
+            counted = {seq: seconds for seq, (n, seconds, _) in self._counts.items() if index.get(seq) == n}
+        if missing := [seq for seq in reversed(index) if seq not in counted]:
             self._count(missing)
         warnings, errors = [0] * count, [0] * count
         parts = max(1, _SECOND // width)
-        for seconds in known.values():
-            for second, some, more in seconds:
-                # Bins narrower than a second share what it has; it may begin before the first of them.
+        for seconds in counted.values():
+            for second, warnings_here, errors_here in seconds:
+                # A second's counts are shared evenly by bins narrower than a second. A second may
+                # begin before the first bin.
                 for part in range(parts):
-                    at = (second * _SECOND + part * _SECOND // parts - start) // width
-                    at = min(count - 1, max(0, at))
-                    warnings[at] += some * (part + 1) // parts - some * part // parts
-                    errors[at] += more * (part + 1) // parts - more * part // parts
-        return sum(index[seq] for seq in known), warnings, errors
+                    bin_ = (second * _SECOND + part * _SECOND // parts - start) // width
+                    bin_ = min(count - 1, max(0, bin_))
+                    warnings[bin_] += warnings_here * (part + 1) // parts - warnings_here * part // parts
+                    errors[bin_] += errors_here * (part + 1) // parts - errors_here * part // parts
+        return sum(index[seq] for seq in counted), warnings, errors
 
     def sources(self) -> dict[int, int]:
-        """Give how many lines each source has, by its id, of those that have been looked at."""
+        """Return how many of the lines counted so far each source has, by its id."""
         index = {seq: n for seq, n, event, _, _ in self._store.index(self._recording) if event == "log"}
-        found: dict[int, int] = {}
+        lines_by_source: dict[int, int] = {}
         with self._lock:
             for seq, (n, _, sources) in self._counts.items():
                 for sid, lines in sources if index.get(seq) == n else ():
-                    found[sid] = found.get(sid, 0) + lines
-        return found
+                    lines_by_source[sid] = lines_by_source.get(sid, 0) + lines
+        return lines_by_source
 
     def _count(self, seqs: list[int]) -> None:
         with self._lock:
@@ -85,12 +86,12 @@ class Levels:
             self._counting.start()
 
     def _run(self, seqs: list[int]) -> None:
-        ask = orjson.dumps({"store": self._store.url, "recording": self._recording, "seqs": seqs})
+        request = orjson.dumps({"store": self._store.url, "recording": self._recording, "seqs": seqs})
         pipe = subprocess.PIPE
-        with _TURN, subprocess.Popen(_COMMAND, stdin=pipe, stdout=pipe) as process:  # noqa: S603 - ours
+        with _PROCESS_SLOTS, subprocess.Popen(_COMMAND, stdin=pipe, stdout=pipe) as process:  # noqa: S603 - ours
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(ask + b"\n")
+            process.stdin.write(request + b"\n")
             process.stdin.close()
             for line in process.stdout:
                 seq, *counts = orjson.loads(line)
@@ -98,16 +99,16 @@ class Levels:
                     self._counts[seq] = tuple(counts)
 
 
-_known: dict[tuple[str, int], Levels] = {}
-_looking: Final = threading.Lock()
+_cache: dict[tuple[str, int], LevelCounts] = {}
+_cache_lock: Final = threading.Lock()
 
 
-def levels_of(store: Readable, recording: int) -> Levels:
-    """Give the one of a recording in this process; of those that were asked for longest ago nothing is kept."""
+def level_counts(store: Readable, recording: int) -> LevelCounts:
+    """Return the counts of a recording, one object in this process; the least recently used ones are dropped."""
     key = (store.url, recording)
-    with _looking:
-        levels = _known.pop(key) if key in _known else Levels(store, recording)
-        _known[key] = levels  # the last of them
-        for oldest in list(_known)[:-_KEPT]:
-            del _known[oldest]
-    return levels
+    with _cache_lock:
+        counts = _cache.pop(key) if key in _cache else LevelCounts(store, recording)
+        _cache[key] = counts  # now the most recently used
+        for oldest in list(_cache)[:-_CACHED_RECORDINGS]:
+            del _cache[oldest]
+    return counts

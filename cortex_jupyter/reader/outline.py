@@ -1,6 +1,6 @@
-"""A recording at a glance: how many lines when, without reading them.
+"""Count the lines of a recording over time, without reading them.
 
-Each batch has its count and its earliest and latest time as columns, so ten million lines are a few thousand rows.
+The store's index has each batch's count and its earliest and latest time, so ten million lines are a few thousand rows.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import orjson
 if TYPE_CHECKING:
     from cortex_jupyter.store import Readable
 
-#: Notices told at most, the newest: each is a read of its own.
+#: Notices included at most, the newest ones: each costs a read.
 _NOTICES: Final = 500
-#: Bins are so many ns wide, times a power of two.
+#: Width of the finest bins (ns); bins are this wide, times a power of two.
 _FINEST: Final = 1_000_000
 
 
@@ -29,11 +29,11 @@ class Outline:
     first, last : int or None
         Earliest and latest time of a record, ns since the epoch.
     upto : int
-        Number of the last record that is counted.
+        Number of the last record counted.
     start, width : int
-        Where the first bin begins, ns since the epoch; how wide each is, ns.
+        Where the first bin begins (ns since the epoch), and the width of each (ns).
     lines : list of int
-        Records of each bin; within a batch they count as spread evenly.
+        Records in each bin; the records of a batch count as spread evenly over its time.
     notices : list of dict
         The data of the status, gap and end events, in order of number.
     """
@@ -56,7 +56,7 @@ def outline(store: Readable, recording: int, bins: int) -> Outline:
     store : Readable
     recording : int
     bins : int
-        Bins at most; there are more than half as many where the recording is longer than `bins` milliseconds.
+        Number of bins at most. A recording longer than `bins` milliseconds gets more than half as many.
 
     Examples
     --------
@@ -65,9 +65,9 @@ def outline(store: Readable, recording: int, bins: int) -> Outline:
     """
     index = store.index(recording)
     logs = [(t_min, t_max, n) for _, n, event, t_min, t_max in index if event == "log"]
-    told = [(seq, event) for seq, _, event, _, _ in index if event != "log"][-_NOTICES:]
+    notice_rows = [(seq, event) for seq, _, event, _, _ in index if event != "log"][-_NOTICES:]
     notices = []
-    for seq, event in told:
+    for seq, event in notice_rows:
         entry = store.entry(recording, seq)
         if entry is not None and entry.event != "log":
             notices.append(orjson.loads(entry.data) | {"event": event})
@@ -78,21 +78,21 @@ def outline(store: Readable, recording: int, bins: int) -> Outline:
     width = _FINEST
     while last // width - first // width >= bins:
         width *= 2
-    # From a multiple of the width on: as the recording grows, bins keep their edges or pairs of them become one.
+    # Start at a multiple of the width. So as the recording grows, bins keep their edges, or pairs of them become one.
     start = first // width * width
     lines = spread(logs, start, width, (last - start) // width + 1)
     return Outline(sum(n for _, _, n in logs), first, last, upto, start, width, lines, notices)
 
 
 def spread(batches: list[tuple[int, int, int]], start: int, width: int, count: int) -> list[int]:
-    """Give how many lines lie in each bin; the sum is exact.
+    """Return how many lines lie in each bin; the sum is exact.
 
     Parameters
     ----------
     batches : list of tuple
-        (earliest time, latest time, lines) of each, ns.
+        Earliest time (ns), latest time (ns) and lines of each.
     start, width, count : int
-        Of the bins.
+        Start and width of the bins (ns), and their number.
     """
     bins = [0] * count
     for t_min, t_max, n in batches:
@@ -100,9 +100,9 @@ def spread(batches: list[tuple[int, int, int]], start: int, width: int, count: i
         if low == high:
             bins[low] += n
             continue
-        span, given = t_max - t_min + 1, 0
+        span, assigned = t_max - t_min + 1, 0
         for i in range(low, high + 1):
             upto = n if i == high else n * (start + (i + 1) * width - t_min) // span
-            bins[i] += upto - given
-            given = upto
+            bins[i] += upto - assigned
+            assigned = upto
     return bins

@@ -1,7 +1,7 @@
-"""Pages of a recording: the newest records of a window, older ones by time, newer ones by number.
+"""Read pages of a recording: the newest records of a window, older ones by time, newer ones by number.
 
-Going back is by time, because that is how people read; going forward is in the order of recording, because only that
-gives everything exactly once while lines still arrive. Both cursors carry how far the recording had come.
+Going back is by time, because people read by time. Going forward is in the order of recording, because only that
+returns everything exactly once while lines still arrive. Both cursors carry the last number the reader's page knew of.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from cortex_jupyter.query.bounds import PATIENT, Bound
-from cortex_jupyter.reader.snapshot import Record, Snapshot, held, records_of
+from cortex_jupyter.reader.snapshot import Record, Snapshot, records_of, require_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.filter import Keep
     from cortex_jupyter.store import Readable
 
-_FOREVER = (1 << 63, 0)
+_AFTER_ALL = (1 << 63, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some records of a recording, ordered by time, within one source as in its file.
+    """Some records of a recording, ordered by time, and within one source in file order.
 
     Parameters
     ----------
     records : list of Record
     notices : list of dict
-        The data of status and gap events between them.
+        The data of the status and gap events between them.
     older, newer : Cursor or None
-        None where nothing is left.
+        None if nothing is left in that direction.
     stopped : bool
-        Its bound ended it: there may be more of what was asked for where a cursor leads.
+        The page ended at a limit of time or size; its cursors lead to the rest.
     """
 
     records: list[Record]
@@ -59,7 +59,7 @@ def newest(
     keep: Keep | None = None,
     bound: Bound = PATIENT,
 ) -> Page:
-    """Give the newest records of a window, or those before a cursor.
+    """Return the newest records of a window, or those before a cursor.
 
     Parameters
     ----------
@@ -76,21 +76,21 @@ def newest(
     """
     index = store.index(recording)
     snapshot = before.seq if before else (index[-1][0] + index[-1][1] - 1 if index else 0)
-    top = before.before if before and before.before else ((until, 1 << 63) if until is not None else _FOREVER)
+    top = before.before if before and before.before else ((until, 1 << 63) if until is not None else _AFTER_ALL)
     floor = (since if since is not None else -1, 0)
     best: list[tuple[int, int, Record]] = []  # ascending; the `limit` newest so far, and one more
-    seen = Snapshot(store, recording, snapshot, keep)
+    snapshot_reader = Snapshot(store, recording, snapshot, keep)
     size, full, edge = 0, False, floor
-    # Entries overlap in time where several pods write, so those with the latest lines come first.
+    # Entries overlap in time if several pods write, so the entries with the latest lines come first.
     for seq, n, _, t_min, t_max in sorted(index, key=lambda row: -row[4]):
         if seq > snapshot or t_min > top[0] or t_max < floor[0]:
             continue
         if full and t_max < best[0][0]:
             break
-        if seen.looked and bound.over and floor < (t_max + 1, 0) < top:
-            edge = (t_max + 1, 0)  # everything later has been looked at
+        if snapshot_reader.looked and bound.over and floor < (t_max + 1, 0) < top:
+            edge = (t_max + 1, 0)  # everything later has been read
             break
-        for record in seen.records(seq, n):
+        for record in snapshot_reader.records(seq, n):
             key = (record.time, record.seq)
             if floor <= key < top and (not full or key > best[0][:2]):
                 insort(best, (*key, record))
@@ -100,19 +100,20 @@ def newest(
                     full = True
                     size -= len(best[0][2].text)
                     del best[0]
-    info = held(store, recording)
+    info = require_info(store, recording)
     best = best[-limit:] if limit else []
-    if edge > floor:  # what lies before it is looked for once more, from there
+    if edge > floor:  # the next page continues from here
         full = full and bool(best) and best[0][:2] > edge
         best = [row for row in best if row[:2] >= edge]
-    # A page that is not full has come to the window's edge; before that there may be more, which another page with the
-    # same window does not give.
+    # A page that is not full has reached the window's start. Before that there may be records that another page
+    # with the
+    # same window would not return.
     low = (best[0][:2] if best else top) if full else edge
     more = full or edge > floor
     beyond = since is not None and top > floor and _anything_before(index, floor)
     newer = replace(before, before=None) if before else info.cursor(snapshot)
     older = replace(newer, before=low) if more or beyond else None
-    between = seen.notices(lambda at: at < top and (not more or at >= low))
+    between = snapshot_reader.notices(lambda at: at < top and (not more or at >= low))
     stopped = more and len(best) < limit
     return Page(in_order(r for _, _, r in best), between, older, newer, stopped)
 
@@ -132,7 +133,7 @@ def following(
     keep: Keep | None = None,
     bound: Bound = PATIENT,
 ) -> Page:
-    """Give the records recorded after a cursor, each exactly once over all pages.
+    """Return the records recorded after a cursor; over all pages, each exactly once.
 
     Parameters
     ----------
@@ -141,13 +142,13 @@ def following(
     after : Cursor
         `newer` of another page, an event's `id:`, or 0.
     """
-    found: list[Record] = []
+    records: list[Record] = []
     notices: list[dict[str, Any]] = []
     at, more, size = after.seq, False, 0
     low, high = since if since is not None else -1, until if until is not None else 1 << 63
     while not more and (entries := store.entries(recording, at, 1 << 20)):
         for entry in entries:
-            if len(found) >= limit or (at > after.seq and bound.over):
+            if len(records) >= limit or (at > after.seq and bound.over):
                 more = True
                 break
             if entry.event != "log":
@@ -158,18 +159,18 @@ def following(
             wanted = [r for r in records_of(entry, keep) if r.seq > at and low <= r.time <= high]
             for record in wanted:
                 size += len(record.text)
-                if len(found) == limit or (found and size > bound.size):
+                if len(records) == limit or (records and size > bound.size):
                     more = True
                     break
-                found.append(record)
-            at = found[-1].seq if more else entry.last
+                records.append(record)
+            at = records[-1].seq if more else entry.last
             if more:
                 break
-    info = held(store, recording)
+    info = require_info(store, recording)
     reached = info.cursor(at) if at > after.seq else replace(after, recording=recording)
     newer = None if info.done and not more else reached
-    older = replace(after, recording=recording, before=_FOREVER) if after.seq else None
-    return Page(in_order(found), notices, older, newer, more and len(found) < limit)
+    older = replace(after, recording=recording, before=_AFTER_ALL) if after.seq else None
+    return Page(in_order(records), notices, older, newer, more and len(records) < limit)
 
 
 def tail_start(
@@ -182,34 +183,34 @@ def tail_start(
     keep: Keep | None,
     bound: Bound,
 ) -> tuple[tuple[int, int] | None, int, bool]:
-    """Find where the newest records of a window begin, with no more of them in memory than their places.
+    """Find where the newest records of a window begin; only their places are kept in memory.
 
     Parameters
     ----------
     store, recording, since, until, keep, bound
-        As in `newest`; the bound's size does not matter.
+        As in `newest`, but the bound's size is not used.
     count : int
 
     Returns
     -------
     tuple
-        (time, seq) of the oldest of them, None where there are none; the number up to which that holds; and whether
-        the time was over before all were found: then what lies before that place has not been looked at.
+        (time, seq) of the oldest of them, or None; the last number that was considered; and whether the time ran out
+        before all were found. Then records before that place have not been read.
     """
     index = store.index(recording)
     low, high = (since if since is not None else -1), (until if until is not None else 1 << 63)
     best: list[tuple[int, int]] = []  # a heap
     snapshot, stopped = index[-1][0] + index[-1][1] - 1 if index else 0, False
-    looked = False
+    has_read = False
     for seq, n, event, t_min, t_max in sorted(index, key=lambda row: -row[4]) if count else ():
         if event != "log" or t_min > high or t_max < low:
             continue
         if len(best) == count and t_max < best[0][0]:
             break
-        if bound.over and looked:
+        if bound.over and has_read:
             best, stopped = [key for key in best if key[0] > t_max] or [(t_max + 1, 0)], True
             break
-        looked = True
+        has_read = True
         entry = store.entry(recording, seq)
         for record in records_of(entry, keep) if entry and entry.event == "log" else ():
             if seq <= record.seq < seq + n and low <= record.time <= high:
@@ -218,10 +219,10 @@ def tail_start(
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:
-    """Order records by time, but those of one source as in its file, whatever their times say.
+    """Order records by time, and the records of one source in file order, whatever their times say.
 
-    Two writers (stdout, stderr) gave 835 timestamps out of order in 100 000 lines: a line is shown at the latest time
-    its source had reached.
+    Two writers (stdout, stderr) gave 835 timestamps out of order in 100 000 lines. So a line is placed at the latest
+    time that its source had reached.
     """
     reached: dict[int, int] = {}
     keyed: list[tuple[int, int, Record]] = []

@@ -1,4 +1,4 @@
-"""What a process of ours writes, as it comes: for work that would keep the interpreter from kernels, and that may run away."""
+"""Run a module in a process of its own: work that would hold the interpreter lock, or that may run away."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-#: A process needs a moment to start, seconds, more on a machine that is busy.
+#: Time (seconds) that a process may take to start, also on a busy machine.
 _START_S: Final = 20.0
 _PIECE: Final = 1 << 18
 
 
 class EndedEarlyError(Exception):
-    """The process failed; its own words are in the server's log."""
+    """The process failed; its error is in the server's log."""
 
 
 async def output(module: str, ask: dict[str, Any], deaf_s: float) -> AsyncGenerator[bytes]:
-    """Run a module with one line of JSON as its input; it ends with its reader.
+    """Run a module with one line of JSON as its input, and yield its output; it ends with its reader.
 
     Parameters
     ----------
     module : str
     ask : dict
     deaf_s : float
-        So long may it be silent, once it has begun.
+        Seconds that it may be silent after its first output.
 
     Yields
     ------
@@ -49,23 +49,23 @@ async def output(module: str, ask: dict[str, Any], deaf_s: float) -> AsyncGenera
     try:
         process.stdin.write(orjson.dumps(ask) + b"\n")
         process.stdin.close()
-        patience = _START_S
-        while piece := await asyncio.wait_for(process.stdout.read(_PIECE), patience):
-            patience = deaf_s
+        timeout_s = _START_S
+        while piece := await asyncio.wait_for(process.stdout.read(_PIECE), timeout_s):
+            timeout_s = deaf_s
             yield piece
         if await process.wait():
             raise EndedEarlyError
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        # What it has said must be taken: asyncio waits for the end of a pipe, and of one that is full it reads no more.
+        # Read the rest: asyncio waits for the end of the pipe, but stops reading a pipe that is full.
         while await process.stdout.read(_PIECE):
             pass
         await process.wait()
 
 
 def event(name: str, **doc: Any) -> bytes:
-    r"""Write a Server-Sent Event.
+    r"""Encode a server-sent event.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How long readers wait for a store that does not answer: a server that is started anew, or fails over to another."""
+"""Wait for a store that does not answer, such as a server that is restarted or fails over to another."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from cortex_jupyter.errors import StoreBusy
 
-#: So long, seconds; who reads again later goes on from their cursor.
-_PATIENCE_S: Final = 60.0
-_AGAIN_S: Final = 0.5
+#: Time (seconds) after which a reader gives up; it can come back later with its cursor.
+_GIVE_UP_S: Final = 60.0
+_RETRY_S: Final = 0.5
 
 
-class Away:
-    """One reader's patience."""
+class RetryDeadline:
+    """How long one reader retries."""
 
     def __init__(self) -> None:
         self._since = 0.0
 
     async def wait(self, error: StoreBusy) -> None:
-        """Wait until it is worth another attempt.
+        """Wait before the next attempt.
 
         Raises
         ------
         StoreBusy
-            It has lasted too long.
+            The store has not answered for too long.
         """
         self._since = self._since or time.monotonic()
-        if time.monotonic() - self._since > _PATIENCE_S:
+        if time.monotonic() - self._since > _GIVE_UP_S:
             raise error
-        await asyncio.sleep(_AGAIN_S)
+        await asyncio.sleep(_RETRY_S)
 
-    def over(self) -> None:
-        """Note that it answers."""
+    def clear(self) -> None:
+        """Note that the store answers."""
         self._since = 0.0

@@ -1,6 +1,6 @@
-"""A filter over a whole recording, newest matches first, for the HTTP handler and for the comm alike.
+"""Search a whole recording, newest matches first, for the HTTP handler and for the comm.
 
-The work is done by a process of its own (`reader.searcher`), which ends with its reader.
+A process of its own (`reader.searcher`) does the work, and ends with its reader.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.reader.session import Recording
 
-#: What a search may be narrowed by.
+#: Parameters that narrow a search.
 FILTERS: Final = frozenset(
     {"since", "until", "before", "pod", "container", "run", "stream", "level", "grep", "exclude", "where"}
 )
-#: Matches after which it stops and says so: nobody reads more.
-_MOST: Final = 10_000
-#: What bounds where it looks, and is no filter.
+#: A search stops after this many matches and says so: no user reads more.
+_MAX_MATCHES: Final = 10_000
+#: Parameters that bound where to search, and are no filter.
 _PLACES: Final = frozenset({"since", "until", "before"})
-#: Without a word for so long, seconds, it has hung; patterns that run away are stopped before.
-_DEAF_S: Final = 60.0
+#: A process that is silent for this time (seconds) hangs; patterns that run away are stopped before.
+_SILENCE_S: Final = 60.0
 
 
-async def matches(recording: Recording, query: LogQuery, most: int = _MOST) -> AsyncGenerator[bytes]:
-    """Search a recording; the events of `reader.searcher.search`, in pieces as they come.
+async def matches(recording: Recording, query: LogQuery, most: int = _MAX_MATCHES) -> AsyncGenerator[bytes]:
+    """Yield the events of `reader.searcher.search`, in pieces as they come.
 
     Parameters
     ----------
     recording : Recording
     query : LogQuery
     most : int, optional
-        Matches after which it ends.
+        The search ends after this many matches.
 
     Yields
     ------
     bytes
-        A pattern that runs away ends with an `error` event that names it.
+        A pattern that takes too long ends with an `error` event that names it.
     """
-    ask = {
+    request = {
         "store": recording.store.url, "recording": recording.id, "query": _raw(query), "most": most,
         "bounds": asdict(query.bounds),
     }  # fmt: skip
     try:
-        async with aclosing(output("cortex_jupyter.reader.searcher", ask, _DEAF_S)) as pieces:
+        async with aclosing(output("cortex_jupyter.reader.searcher", request, _SILENCE_S)) as pieces:
             async for piece in pieces:
                 yield piece
     except (EndedEarlyError, TimeoutError):
@@ -59,7 +59,7 @@ async def matches(recording: Recording, query: LogQuery, most: int = _MOST) -> A
 
 
 def _raw(query: LogQuery) -> dict[str, str | list[str]]:
-    """Give the parameters again: durations have become times, which do not pass while the process starts."""
+    """Return the parameters again, with durations as times: time must not pass while the process starts."""
     raw = {k: v for k, v in query.raw.items() if k in FILTERS}
     for name in ("since", "until"):
         if (value := getattr(query, name)) is not None:
@@ -67,8 +67,8 @@ def _raw(query: LogQuery) -> dict[str, str | list[str]]:
     return raw
 
 
-def asked(values: dict[str, Any]) -> LogQuery:
-    """Read what is searched for.
+def parse_search(values: dict[str, Any]) -> LogQuery:
+    """Parse a request for a search.
 
     Raises
     ------
@@ -77,5 +77,5 @@ def asked(values: dict[str, Any]) -> LogQuery:
     """
     query = LogQuery.parse(values, allowed=FILTERS)
     if not (FILTERS - _PLACES) & query.raw.keys():
-        raise BadQuery("nothing is searched for", "give grep, exclude, where, level, stream, pod, container or run")
+        raise BadQuery("the search has no filter", "give grep, exclude, where, level, stream, pod, container or run")
     return query

@@ -1,9 +1,9 @@
-"""A process that searches one recording backward in time: `python -m cortex_jupyter.reader.searcher`.
+"""A process that searches one recording backwards in time: `python -m cortex_jupyter.reader.searcher`.
 
-Python's `re` holds the interpreter's lock while it matches, so in the server every line that is tested would be time
-taken from kernels. This process can be ended.
+Python's `re` holds the interpreter lock while it matches; in the server it would take that time from all other
+requests. And a process can be ended when its reader leaves.
 
-It reads one line of JSON from its input and writes Server-Sent Events: `log` with what matches, newest batches first;
+It reads one line of JSON from its input and writes server-sent events: `log` with the matches, newest batches first;
 `progress`; at the end `done`.
 """
 
@@ -25,7 +25,7 @@ from cortex_jupyter.query.bounds import Bounds
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.query.required_literals import of_each
 from cortex_jupyter.reader.process import event
-from cortex_jupyter.reader.snapshot import held
+from cortex_jupyter.reader.snapshot import require_info
 from cortex_jupyter.telemetry import logs
 
 if TYPE_CHECKING:
@@ -34,89 +34,94 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.filter import Keep
     from cortex_jupyter.store import Readable
 
-#: Progress is told so often, seconds: a reader sees that it goes on, and the server that it has not run away.
-_TELL_S: Final = 0.1
-#: Text that JSON writes as it is.
-_PLAIN: Final = re.compile(r"[^\\\"\x00-\x1f]+\Z")
-#: Characters that mean something in a pattern, and those that a backslash makes mean themselves.
-_MEANS: Final = re.compile(r"[\\.^$*+?{}\[\]|()]")
+#: Interval (seconds) of `progress` events: the reader sees that the search goes on, the server that it does not hang.
+_PROGRESS_S: Final = 0.1
+#: Text that JSON writes unescaped.
+_UNESCAPED: Final = re.compile(r"[^\\\"\x00-\x1f]+\Z")
+#: Characters with a meaning in a pattern, and characters that stand for themselves after a backslash.
+_SPECIAL: Final = re.compile(r"[\\.^$*+?{}\[\]|()]")
 _ESCAPED: Final = re.compile(r"\\([^A-Za-z0-9])")
 
 
 def search(store: Readable, recording: int, query: LogQuery, most: int) -> Iterator[bytes]:
-    """Give what matches as events, newest first.
+    """Yield the matches as events, newest first.
 
     Parameters
     ----------
     store : Readable
     recording : int
     query : LogQuery
-        `since`, `until`, `before`, the filters and its bounds count.
+        Its `since`, `until`, `before`, filters and bounds are used.
     most : int
-        Ends after so many matches.
+        The search ends after this many matches.
 
     Yields
     ------
     bytes
-        Whole events. `progress` and `done` say back to which time everything has been searched (`to`, ns as a
-        string), how many lines match, how many were looked at, and how many there are; `done` also whether that is
-        `all`, and otherwise `older`, the cursor from which another search goes on.
+        Whole events. `progress` and `done` hold `to`, the time back to which everything has been searched (ns as a
+        string), and the numbers of lines that match, that were searched, and that there are. `done` also holds `all`,
+        whether everything was searched, and else `older`, the cursor from which another search continues.
     """
     keep = query.keep() or (lambda batch: range(len(batch)))
-    holds = _prefilter(query.grep)
-    lacking = (
+    may_match = _prefilter(query.grep)
+    excluded = (
         store.archived(recording).batches_without(of_each(query.grep)) if isinstance(store, ArchiveStore) else set()
     )
     index = store.index(recording)
-    place = query.before or held(store, recording).cursor(index[-1][0] + index[-1][1] - 1 if index else 0)
-    snapshot = place.seq
+    start_cursor = query.before or require_info(store, recording).cursor(
+        index[-1][0] + index[-1][1] - 1 if index else 0
+    )
+    snapshot = start_cursor.seq
+    # Only records before this (time, seq) count.
     top = query.before.before if query.before and query.before.before else (1 << 63, 0)
     low, high = query.since or 0, min(top[0], query.until if query.until is not None else 1 << 63)
     rows = [r for r in index if r[2] == "log" and r[0] <= snapshot and r[4] >= low and r[3] <= high]
-    # Entries overlap in time where several pods write: what is later than the latest line of the next one is done.
+    # Entries overlap in time if several pods write: only lines later than the latest line of the next entry are final.
     rows.sort(key=lambda row: -row[4])
-    bound, told, total, looked, at = query.bound(), _Told(), sum(row[1] for row in rows), 0, 0.0
+    bound, pending, total, looked, last_progress = query.bound(), _OrderedMatches(), sum(row[1] for row in rows), 0, 0.0
     for seq, n, _, _, t_max in rows:
-        yield from told.later_than(t_max)
+        yield from pending.later_than(t_max)
         now = time.monotonic()
-        over = (told.matches >= most or (looked and bound.over)) and (t_max + 1, 0) < top
-        if over or now - at > _TELL_S:
-            at = now
-            yield event("progress", to=str(t_max), matches=told.matches, looked=looked, lines=total)
+        over = (pending.matches >= most or (looked and bound.over)) and (t_max + 1, 0) < top
+        if over or now - last_progress > _PROGRESS_S:
+            last_progress = now
+            yield event("progress", to=str(t_max), matches=pending.matches, looked=looked, lines=total)
         if over:
-            older = str(replace(place, before=(t_max + 1, 0)))
-            yield event("done", to=str(t_max), matches=told.matches, looked=looked, lines=total, all=False, older=older)
+            older = str(replace(start_cursor, before=(t_max + 1, 0)))
+            yield event(
+                "done", to=str(t_max), matches=pending.matches, looked=looked, lines=total, all=False, older=older
+            )
             return
         looked += n
-        if seq in lacking:
+        if seq in excluded:
             continue
         entry = store.entry(recording, seq)
-        if entry is None or entry.event != "log" or not holds(entry.data):
+        if entry is None or entry.event != "log" or not may_match(entry.data):
             continue
         batch = _within(Batch.decode(entry.data), keep, (seq, min(seq + n, snapshot + 1)), (low, high), top)
-        told.found(batch)
-    yield from told.later_than(-1)
-    yield event("done", to=str(low), matches=told.matches, looked=looked, lines=total, all=True, older=None)
+        pending.add(batch)
+    yield from pending.later_than(-1)
+    yield event("done", to=str(low), matches=pending.matches, looked=looked, lines=total, all=True, older=None)
 
 
-class _Told:
-    """What was found, told when no later line can come: so a search that stops goes on with what was not told."""
+class _OrderedMatches:
+    """Holds matches back until no later line can come, so that a search that stops can continue without a duplicate."""
 
     def __init__(self) -> None:
         self.matches = 0
         self._held: list[Batch] = []
 
-    def found(self, batch: Batch) -> None:
+    def add(self, batch: Batch) -> None:
         if batch.seqs:
             self._held.append(batch)
 
     def later_than(self, time: int) -> Iterator[bytes]:
-        """Give the events of what is later, and keep the rest."""
-        held, self._held = self._held, []
-        for batch in held:
+        """Yield the events of matches later than a time, and hold the rest back."""
+        batches, self._held = self._held, []
+        for batch in batches:
             late = [i for i, t in enumerate(batch.times) if t > time]
             if len(late) < len(batch):
-                self.found(batch.take([i for i, t in enumerate(batch.times) if t <= time]))
+                self.add(batch.take([i for i, t in enumerate(batch.times) if t <= time]))
             if late:
                 self.matches += len(late)
                 yield (
@@ -125,7 +130,7 @@ class _Told:
 
 
 def _within(batch: Batch, keep: Keep, numbers: tuple[int, int], times: tuple[int, int], top: tuple[int, int]) -> Batch:
-    """Leave out what another entry has (idle ones are merged while this goes on), and what is not wanted."""
+    """Take the wanted records with the entry's own numbers: entries are merged while a search runs."""
     seqs, ats = batch.seqs, batch.times
     return batch.take([
         i for i in keep(batch)
@@ -134,16 +139,17 @@ def _within(batch: Batch, keep: Keep, numbers: tuple[int, int], times: tuple[int
 
 
 def _prefilter(patterns: tuple[str, ...]) -> Callable[[bytes], bool]:
-    """Tell of a batch's bytes whether anything in it can match: most batches need not be decoded then."""
-    tests = [test for pattern in patterns if (test := _bytes(pattern)) is not None]
+    """Return a test of a batch's bytes: whether it can match. Most batches need not be decoded then."""
+    tests = [test for pattern in patterns if (test := _byte_test(pattern)) is not None]
     return lambda data: all(test(data) for test in tests)
 
 
-def _bytes(pattern: str) -> Callable[[bytes], object] | None:
+def _byte_test(pattern: str) -> Callable[[bytes], object] | None:
+    """Return a test for a pattern that is plain text; None for any other pattern."""
     fold = pattern.startswith("(?i)")
     text = _ESCAPED.sub(r"\1", pattern.removeprefix("(?i)"))
-    # With a backslash left or added it would mean something; what JSON escapes stands there in another way.
-    if _MEANS.search(_ESCAPED.sub("", pattern.removeprefix("(?i)"))) or not _PLAIN.match(text):
+    # A pattern is not tested in bytes if a character in it has a meaning, or is one that JSON escapes.
+    if _SPECIAL.search(_ESCAPED.sub("", pattern.removeprefix("(?i)"))) or not _UNESCAPED.match(text):
         return None
     if not fold:
         return _contains(text.encode())
@@ -155,15 +161,15 @@ def _contains(needle: bytes) -> Callable[[bytes], bool]:
 
 
 def main() -> None:
-    """Do what the input asks for."""
-    logs.begin()  # what fails here is in the server's log, without the line at which it did
+    """Answer the question on the standard input."""
+    logs.begin()  # an error goes to the server's log, without the log line that caused it
     os.nice(5)  # kernels and the server come first
-    asked = orjson.loads(sys.stdin.buffer.readline())
+    request = orjson.loads(sys.stdin.buffer.readline())
     try:
-        with open_readable(asked["store"]) as store:
-            query = replace(LogQuery.parse(asked["query"]), bounds=Bounds(**asked["bounds"]))
-            for told in search(store, asked["recording"], query.among(store, asked["recording"]), asked["most"]):
-                sys.stdout.buffer.write(told)
+        with open_readable(request["store"]) as store:
+            query = replace(LogQuery.parse(request["query"]), bounds=Bounds(**request["bounds"]))
+            for piece in search(store, request["recording"], query.among(store, request["recording"]), request["most"]):
+                sys.stdout.buffer.write(piece)
                 sys.stdout.buffer.flush()
     except CortexError as error:
         sys.stdout.buffer.write(event("error", **error.as_dict()))

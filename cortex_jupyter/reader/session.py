@@ -1,6 +1,7 @@
-"""From a task's name to its recording, with a recorder at work: what the server, the notebook and the CLI start from.
+"""Open a task's recording by name and keep a recorder at work: where server, notebook and command line begin.
 
-`Recordings` opens them, a `Recording` is one of them as its readers have it, and `Keeping` keeps wanted what is being read.
+`Session` opens recordings, a `Recording` is one of them as a reader sees it, and `KeepAlive` renews the wishes for
+those that are being read.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from cortex_jupyter.errors import (
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.reader.connection import Connection
 from cortex_jupyter.reader.feed import Feed
-from cortex_jupyter.reader.retry_deadline import Away
+from cortex_jupyter.reader.retry_deadline import RetryDeadline
 from cortex_jupyter.recorder.process.launch import ensure_recorder
 from cortex_jupyter.store.budget import NOT_HELD_HINT
 
@@ -43,36 +44,36 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: That a recording can be of.
+#: Kinds of tasks that can have a recording.
 KINDS: Final = (*COLLECTIONS, "selector")
-#: A wish for a recording holds this long, seconds, and is renewed three times in it.
+#: A wish is valid for this time (seconds), and is renewed three times within it.
 WANTED_S: Final = 30.0
-#: So often in a row must recording fail before readers are told to give up.
+#: Readers are told to give up after recording has failed this many times in a row.
 _FAILURES: Final = 3
-#: Whether a recorder lives is asked so often at most, seconds.
-_LOOK_S: Final = 0.5
-#: Whether the cluster can be asked by now, or gives the right that was missing, is asked so often, seconds.
-_AGAIN_S: Final = 2.0
-#: `Date` is cut to seconds, so an offset below this, seconds, is none.
+#: Shortest interval (seconds) between two checks that a recorder lives.
+_RECORDER_CHECK_S: Final = 0.5
+#: Interval (seconds) between checks whether the cluster answers again, or has granted the missing right.
+_PROBLEM_CHECK_S: Final = 2.0
+#: The header `Date` has whole seconds, so a clock offset below this (seconds) counts as none.
 _CLOCK_S: Final = 1.0
 
 
-class Recordings(Connection):
-    """The recordings of one store, opened by task name; see `Connection` for what it takes."""
+class Session(Connection):
+    """Opens the recordings of one store by task name; see `Connection` for its parameters."""
 
     @cached_property
-    def keeping(self) -> Keeping:
-        """What is being read of them."""
-        return Keeping()
+    def keep_alive(self) -> KeepAlive:
+        """The recordings that are being read."""
+        return KeepAlive()
 
     async def find(self, ref: TaskRef, person: Person | None = None) -> Recording:
-        """Find a task, in the cluster or else among what is recorded, and begin to record it where needed.
+        """Find a task, in the cluster or else among the recordings, and begin to record it if needed.
 
         Parameters
         ----------
         ref : TaskRef
         person : Person, optional
-            On whose behalf; else this process's own.
+            The person who reads; by default the user of this process.
 
         Raises
         ------
@@ -80,24 +81,24 @@ class Recordings(Connection):
         """
         await self.allow(ref.namespace, person)
         opened = self.cluster is not None
-        lacking = asyncio.create_task(self.lacking(ref.namespace))  # beside the search, for it costs a request
+        lacking = asyncio.create_task(self.lacking(ref.namespace))  # at the same time, for it costs a request
         try:
-            found = await self._find(ref, person)
-            if found.workload is not None:
-                found.problem = await (lacking if opened else self.lacking(ref.namespace))
-            found.hidden = await self.hidden(ref.namespace, person)
+            recording = await self._find(ref, person)
+            if recording.workload is not None:
+                recording.problem = await (lacking if opened else self.lacking(ref.namespace))
+            recording.hidden = await self.hidden(ref.namespace, person)
         except NotFound as error:
             raise await self.missing(ref, error, person) from None
         finally:
             lacking.cancel()
-        await found.want()
-        return found
+        await recording.want()
+        return recording
 
     async def _find(self, ref: TaskRef, person: Person | None) -> Recording:
         try:
             workload = await self.resolve(ref, person)
         except (NotAllowed, AmbiguousTask):
-            raise  # what the cluster does not let them read is not read from the recording either
+            raise  # if the cluster refuses, the recording must not be read either
         except CortexError as error:
             held = await self._newest(self.store, ref, person)
             if held is None or not held.last_seq:
@@ -110,7 +111,7 @@ class Recordings(Connection):
         assert self.cluster is not None
         known = await asyncio.to_thread(self.store.find, workload.ref, self.cluster.id)
         if known is None or known.uid != workload.uid:
-            with contextlib.suppress(ArchiveError):  # it must not keep a task from being recorded
+            with contextlib.suppress(ArchiveError):  # a broken archive must not keep a task from being recorded
                 archived = await self._archived(workload.ref, person)
                 if archived is not None and archived.uid == workload.uid:
                     return Recording(self, archived.id, archived.ref, workload, store=self.archive)
@@ -119,11 +120,15 @@ class Recordings(Connection):
         return Recording(self, id_, workload.ref, workload)
 
     def _opened(self, cluster: str, ref: TaskRef, uid: str) -> int:
-        self.settings.look()  # a recording in a store that was emptied is to be as those before
+        self.settings.look()  # if the store was emptied, it must get its settings again before a recording
         return self.store.open(cluster, ref, uid)
 
     async def _uid(self, workload: Workload, known: RecordingInfo | None, person: Person | None) -> str:
-        """Give that of a task's recording: a label selector is no object, and has the same in each namespace of a name."""
+        """Return the uid of a task's recording.
+
+        A label selector is no object of the cluster: it has the same uid in a namespace that was deleted and created
+        again.
+        """
         if workload.ref.kind != "selector" or known is None or self.access is None or self.cluster is None:
             return workload.uid if known is None or not workload.is_of(known.uid) else known.uid
         if await self.readable(known, person):
@@ -134,12 +139,12 @@ class Recordings(Connection):
         return None if self.archive is None else await self._newest(self.archive, ref, person)
 
     async def _newest(self, place: Readable, ref: TaskRef, person: Person | None) -> RecordingInfo | None:
-        """Give the newest recording of a task that may be read, of any kind where the reference has none."""
+        """Return the newest readable recording of a task; of any kind if the reference has none."""
         cluster = self.cluster.id if self.cluster else None
-        found = await asyncio.to_thread(place.find, ref, cluster)
-        if found is None or await self.readable(found, person):
-            return found
-        best = None  # older ones of that kind are no more theirs, but one of another kind may be
+        newest = await asyncio.to_thread(place.find, ref, cluster)
+        if newest is None or await self.readable(newest, person):
+            return newest
+        best = None  # older recordings of that kind cannot be readable either, but one of another kind may be
         for kind in () if ref.kind else KINDS:
             info = await asyncio.to_thread(place.find, TaskRef(ref.namespace, kind, ref.name), cluster)
             if info is None or not await self.readable(info, person):
@@ -150,41 +155,41 @@ class Recordings(Connection):
         return best
 
     async def where(self, ref: TaskRef, person: Person | None = None) -> tuple[Readable, RecordingInfo | None]:
-        """Give what is recorded of a task and, where nothing is, what is archived; and where that is."""
+        """Return where a task is recorded or else archived, and the recording's state, or None."""
         info = await self._newest(self.store, ref, person)
         if info is None and self.archive is not None:
-            with contextlib.suppress(ArchiveError):  # the answer without it is right too
+            with contextlib.suppress(ArchiveError):  # without the archive the answer is still correct
                 return self.archive, await self._archived(ref, person)
         return self.store, info
 
     async def held(self, namespace: str, person: Person | None = None) -> list[RecordingInfo]:
-        """Give what is recorded or archived of a namespace and may be read, newest first; of each recording once.
+        """Return the readable recordings of a namespace, in the store or archived, newest first, each once.
 
         Raises
         ------
         NotAllowed, NoCluster, ClusterError, StoreError
         """
         await self.allow(namespace, person)
-        found = [i for i in await asyncio.to_thread(self.store.recordings, namespace) if i.last_seq]
+        infos = [i for i in await asyncio.to_thread(self.store.recordings, namespace) if i.last_seq]
         if self.archive is not None:
             try:
                 archived = await asyncio.to_thread(self.archive.recordings, namespace)
             except ArchiveError as error:
                 _log.warning("archived tasks are not listed: %s", error)
                 archived = []
-            known = {info.id for info in found}
-            found += [info for info in archived if info.id not in known]
-        found = [info for info in found if await self.readable(info, person)]
-        return sorted(found, key=lambda info: info.id, reverse=True)
+            known = {info.id for info in infos}
+            infos += [info for info in archived if info.id not in known]
+        infos = [info for info in infos if await self.readable(info, person)]
+        return sorted(infos, key=lambda info: info.id, reverse=True)
 
     @cached_property
     def _feeds(self) -> WeakValueDictionary[tuple[str, int], Feed]:
         return WeakValueDictionary()
 
     def feed(self, recording: int, store: Readable | None = None) -> Feed:
-        """Give the one feed of a recording in this process, which lasts as long as one of its readers has it."""
+        """Return the one feed of a recording in this process. It lives as long as one of its readers holds it."""
         place = store or self.store
-        key = (place.url, recording)  # it may have left for the archive since
+        key = (place.url, recording)  # the recording may have left for the archive since
         feed = self._feeds.get(key)
         if feed is None:
             feed = self._feeds[key] = Feed(place, recording)
@@ -192,27 +197,28 @@ class Recordings(Connection):
 
 
 class Recording:
-    """One task's recording, from a reader's side.
+    """One task's recording, as a reader sees it.
 
     Attributes
     ----------
     id : int
     ref : TaskRef
-        Resolved.
+        The resolved reference.
     workload : Workload or None
-        The task in the cluster, None where only the recording is left.
+        The task in the cluster; None if only the recording is left.
     gone : bool
-        The cluster says that it has no such task; a recorder then gives an unfinished recording its end.
+        The cluster has no such task. A recorder then ends an unfinished recording.
     problem : CortexError or None
-        Why nothing can be recorded from here: a right is missing, or the cluster cannot be asked. It is looked at again
-        while somebody reads.
+        Why this process cannot record: a right is missing, or the cluster does not answer. Checked again while the
+        recording
+        is read.
     hidden : dict
-        What its reader may not see beside the lines, `events` or `pods`, and why.
+        What the reader may not see beside the lines (`events`, `pods`), with the reason.
     """
 
     def __init__(
         self,
-        recordings: Recordings,
+        session: Session,
         id_: int,
         ref: TaskRef,
         workload: Workload | None,
@@ -221,88 +227,90 @@ class Recording:
         problem: CortexError | None = None,
         store: Readable | None = None,
     ) -> None:
-        self._recordings = recordings
+        self._session = session
         #: Where it is read from: the store, or the archive.
-        self.store: Readable = store or recordings.store
+        self.store: Readable = store or session.store
         self.id = id_
         self.ref = ref
         self.workload = workload
         self.gone = gone
         self.problem = problem
         self.hidden: dict[str, str] = {}
-        self._looked = time.monotonic()  # when the problem was last looked at
-        self._written = float("-inf")  # when the wish was last written, monotonic
-        self._done = False  # by then
+        self._checked_at = time.monotonic()  # when the problem was last checked
+        self._wished_at = float("-inf")  # when the wish was last written, monotonic
+        self._done = False  # whether the task was done at that time
 
     @cached_property
     def feed(self) -> Feed:
-        """The live sequence, the same for all who read it now."""
-        return self._recordings.feed(self.id, self.store)
+        """The live sequence; all present readers share it."""
+        return self._session.feed(self.id, self.store)
 
     @property
     def cluster(self) -> Cluster | None:
-        """The cluster that it is looked for in; None where there is no kubeconfig."""
-        return self._recordings.cluster
+        """The cluster in which the task is looked for; None without a kubeconfig."""
+        return self._session.cluster
 
     def ahead(self, info: RecordingInfo) -> int:
-        """Give how far the cluster's clock is ahead of ours, ns; 0 where it is not worth a word."""
+        """Return how far the cluster's clock is ahead of ours (ns); 0 if the difference is negligible."""
         cluster = self.cluster
         offset = info.clock_ms / 1000 or (cluster.clock.offset if cluster and self.workload else 0.0)
         return round(offset * 1e9) if abs(offset) >= _CLOCK_S else 0
 
     async def info(self) -> RecordingInfo:
-        """Give its present state.
+        """Return the recording's present state.
 
         Raises
         ------
         CursorNotHeld
-            It has left the store.
+            The recording has left the store.
         """
         return await asyncio.to_thread(self.held)
 
     def held(self) -> RecordingInfo:
-        """Give the same; it blocks."""
+        """Return the recording's present state; it blocks."""
         info = self.store.info(self.id)
         if info is None:
             raise CursorNotHeld(f"the recording of {self.ref.key} is no longer held", NOT_HELD_HINT)
         return info
 
     async def want(self) -> None:
-        """See to it that the wish is written, which keeps it in the store, and that a recorder runs where one is needed.
+        """Write the wish, which keeps the recording in the store, and start a recorder if one is needed.
 
-        May be called at any rate: a wish is written, and whether the task is done read, only when the last is a third over.
+        It may be called at any rate. It writes the wish, and checks whether the task is done, only when a third of the
+        last
+        wish's time is over.
 
         Raises
         ------
         RecorderError
             The recorder does not start.
         """
-        if time.monotonic() - self._written > WANTED_S / 3:
+        if time.monotonic() - self._wished_at > WANTED_S / 3:
             await asyncio.to_thread(self._wish)
-        if self.problem is not None and time.monotonic() - self._looked > _AGAIN_S:
-            await self._look_again()
+        if self.problem is not None and time.monotonic() - self._checked_at > _PROBLEM_CHECK_S:
+            await self._check_problem()
         cluster = self.cluster
         if self._done or cluster is None or (self.workload is None and not self.gone):
             return
-        # One look is for all tasks of a namespace: there may be hundreds, and each asks every second.
-        looked, namespace = self._recordings.keeping.looked, self.ref.namespace
-        if time.monotonic() - looked.get(namespace, float("-inf")) < _LOOK_S:
+        # One check serves all tasks of a namespace: there may be hundreds, and each asks every second.
+        recorder_seen_at, namespace = self._session.keep_alive.recorder_seen_at, self.ref.namespace
+        if time.monotonic() - recorder_seen_at.get(namespace, float("-inf")) < _RECORDER_CHECK_S:
             return
-        looked[namespace] = time.monotonic()
+        recorder_seen_at[namespace] = time.monotonic()
         try:
             await asyncio.to_thread(
-                ensure_recorder, self._recordings.store, cluster.id, cluster.kubeconfig, cluster.context, namespace
+                ensure_recorder, self._session.store, cluster.id, cluster.kubeconfig, cluster.context, namespace
             )
         except BaseException:
-            looked.pop(namespace, None)  # it is each reader's to be told
+            recorder_seen_at.pop(namespace, None)  # so that each reader gets the error
             raise
 
-    async def _look_again(self) -> None:
-        """See whether the cluster can be asked by now, or the missing right has been given."""
-        self._looked = time.monotonic()
+    async def _check_problem(self) -> None:
+        """Check whether the cluster answers by now, or has granted the missing right."""
+        self._checked_at = time.monotonic()
         if self.workload is None:
             try:
-                workload = await self._recordings.resolve(self.ref)
+                workload = await self._session.resolve(self.ref)
             except NotFound:
                 self.gone, self.problem = True, None
                 return
@@ -310,20 +318,21 @@ class Recording:
                 self.problem = error
                 return
             if not workload.is_of((await self.info()).uid):
-                self.gone, self.problem = True, None  # another task has its name now
+                self.gone, self.problem = True, None  # a new task has the name now
                 return
             self.workload = workload
-        self.problem = await self._recordings.lacking(self.ref.namespace)
+        self.problem = await self._session.lacking(self.ref.namespace)
 
     async def obstacle(self) -> CortexError | None:
-        """Return `problem`, but None where it is none.
+        """Return `problem`, or None if it does not matter.
 
-        The recording is complete, or a recorder has the task all the same: with other rights, or from another place.
+        It does not matter if the recording is complete, or if another recorder holds the task (with other rights, or
+        elsewhere).
         """
         return self.problem and await asyncio.to_thread(self._obstacle)
 
     def _obstacle(self) -> CortexError | None:
-        if self.held().done or self._recordings.store.holders([self.id]).get(self.id):
+        if self.held().done or self._session.store.holders([self.id]).get(self.id):
             return None
         return self.problem
 
@@ -331,34 +340,34 @@ class Recording:
         self._done = self.held().done
         try:
             self.store.want(self.id, WANTED_S)
-            self._written = time.monotonic()
+            self._wished_at = time.monotonic()
         except StoreError as error:
-            # Full, busy or read-only: what is recorded can be read all the same.
+            # The store is full, busy or read-only: recordings can still be read.
             _log.warning("%s: %s", self.ref.key, error)
 
     @asynccontextmanager
     async def wanted(self) -> AsyncIterator[None]:
-        """Keep it wanted, and a recorder running, as long as the block lasts.
+        """Keep the recording wanted, and a recorder running, for the time of the block.
 
-        A recorder that dies is noticed within a second and another one started.
+        A recorder that dies is noticed within a second, and another one is started.
         """
-        with self._recordings.keeping.reading(self):
+        with self._session.keep_alive.reading(self):
             yield
 
     async def caught_up(self) -> RecordingInfo:
-        """Wait until what was written before now has been recorded, as far as can be told.
+        """Wait until everything written before now is recorded, as far as can be known.
 
         Returns
         -------
         RecordingInfo
-            Done, or caught up with the running containers.
+            The recording is done, or has caught up with the running containers.
 
         Raises
         ------
         RecorderError
             No recorder takes the task.
         NotAllowed
-            A right is missing to record it.
+            A right to record the task is missing.
         """
         changed = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -366,7 +375,7 @@ class Recording:
         def wake() -> None:
             loop.call_soon_threadsafe(changed.set)
 
-        away = Away()
+        retry_deadline = RetryDeadline()
         unsubscribe = self.store.subscribe(wake, self.id)
         try:
             while True:
@@ -378,9 +387,9 @@ class Recording:
                     await self.want()
                     if isinstance(obstacle := await self.obstacle(), NotAllowed):
                         raise obstacle
-                    away.over()
+                    retry_deadline.clear()
                 except StoreBusy as error:
-                    await away.wait(error)
+                    await retry_deadline.wait(error)
                 try:
                     async with asyncio.timeout(1):
                         await changed.wait()
@@ -390,21 +399,21 @@ class Recording:
             unsubscribe()
 
 
-class Keeping:
-    """The recordings that are being read. Belongs to one event loop."""
+class KeepAlive:
+    """The recordings that are being read; renews their wishes. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        #: When it was last seen that a recorder lives or begins, monotonic; by namespace.
-        self.looked: dict[str, float] = {}
+        #: When a living or starting recorder was last seen (monotonic), by namespace.
+        self.recorder_seen_at: dict[str, float] = {}
         self._readers: dict[int, list[Recording]] = {}
         self._keepers: dict[int, asyncio.Task[None]] = {}
 
     @contextmanager
     def reading(self, recording: Recording) -> Iterator[None]:
-        """Keep it wanted while the block lasts."""
+        """Keep a recording wanted for the time of the block."""
         readers = self._readers.setdefault(recording.id, [])
         if recording.workload is not None:
-            for other in readers:  # an object of the API is large, and each of them has come with one of their own
+            for other in readers:  # share one object of the API, which is large; each reader came with a copy
                 other.workload, other.problem = recording.workload, recording.problem
         readers.append(recording)
         if len(readers) == 1:
@@ -420,14 +429,14 @@ class Keeping:
     async def _keep(self, readers: list[Recording]) -> None:
         failures = 0
         while True:
-            newest = readers[-1]  # who came last knows best what the cluster says of the task
+            newest = readers[-1]  # the last reader to come has the newest state from the cluster
             try:
                 await newest.want()
                 for other in readers:
                     other.workload, other.gone, other.problem = newest.workload, newest.gone, newest.problem
                 failures = 0
                 newest.feed.fail(None)
-            except StoreBusy as error:  # it passes, and readers have a patience of their own
+            except StoreBusy as error:  # temporary; readers have a deadline of their own
                 _log.warning("%s: %s", newest.ref.key, error)
                 await asyncio.sleep(1)
                 continue

@@ -1,4 +1,4 @@
-"""A recording as far as a cursor saw it, read entry by entry: what pages by time are made of."""
+"""Read a recording as far as a cursor saw it, entry by entry: the base of pages by time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line, as a page gives it.
+    """One line of a page.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Record:
     sid : int
         Id of its source within the recording.
     source : dict
-        What `Source.public` gives.
+        As `Source.public` returns it.
     stream : int
         Index in `STREAMS`.
     text : str
@@ -46,7 +46,7 @@ class Record:
 
 
 class Snapshot:
-    """What there was of a recording when its last number was this one.
+    """A recording as it was when it had a certain last number.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Snapshot:
     Attributes
     ----------
     looked : bool
-        A batch has been read.
+        Whether a batch has been read.
     """
 
     def __init__(self, store: Readable, recording: int, last: int, keep: Keep | None) -> None:
@@ -67,15 +67,16 @@ class Snapshot:
         self._notices: dict[int, tuple[int, dict[str, Any]]] = {}  # time and data, by number
 
     def records(self, seq: int, n: int) -> list[Record]:
-        """Give the records that the index says are in an entry; of one that is a notice, keep that.
+        """Return the records that the index places in an entry; a notice is kept for `notices`.
 
-        Within the row's own numbers: idle entries are merged at any time, also since the index was read. And within
-        what the cursor saw: it may point into an entry, and what comes after it comes with `newer`.
+        Only the index row's own numbers count, because small entries are merged at any time, also since the index was
+        read.
+        Only numbers that the cursor saw count: it may point into an entry, and `newer` returns the rest.
         """
         entry = self._store.entry(self._recording, seq)
         if entry is None:
             return []
-        if entry.event != "log":  # also of what was a batch when the index was read, and has left since
+        if entry.event != "log":  # also if a batch of the index has been trimmed since
             if entry.event != "end":
                 self._notices[entry.seq] = entry.t_min, orjson.loads(entry.data)
             return []
@@ -84,13 +85,13 @@ class Snapshot:
         return [record for record in records_of(entry, self._keep) if seq <= record.seq < end]
 
     def notices(self, wanted: Callable[[tuple[int, int]], bool]) -> list[dict[str, Any]]:
-        """Give those that have been met at a (time, number) that is wanted, in that order."""
-        places = sorted((time, seq) for seq, (time, _) in self._notices.items())
-        return [self._notices[seq][1] for time, seq in places if wanted((time, seq))]
+        """Return the notices met at a wanted (time, number), in that order."""
+        positions = sorted((time, seq) for seq, (time, _) in self._notices.items())
+        return [self._notices[seq][1] for time, seq in positions if wanted((time, seq))]
 
 
-def held(store: Readable, recording: int) -> RecordingInfo:
-    """Tell whether a recording is there; it may have left while it was read.
+def require_info(store: Readable, recording: int) -> RecordingInfo:
+    """Return a recording's state, or raise: it may have left while it was read.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def held(store: Readable, recording: int) -> RecordingInfo:
 
 
 def records_of(entry: Entry, keep: Keep | None) -> list[Record]:
-    """Give the records of a batch that a filter wants."""
+    """Return the records of a batch that a filter wants."""
     batch = Batch.decode(entry.data)
     if keep is not None:
         batch = batch.take(list(keep(batch)))

@@ -1,4 +1,4 @@
-"""A task as the JSON of the contract: from the cluster, or from the recording where the cluster has it no more."""
+"""A task as JSON of the HTTP contract: from the cluster, or from its recording if the cluster has it no more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def recorded(info: RecordingInfo) -> dict[str, Any]:
-    """Give a task as its recording has it.
+    """Return a task as its recording has it.
 
     Examples
     --------
@@ -32,7 +32,7 @@ def recorded(info: RecordingInfo) -> dict[str, Any]:
 
 
 def gone(info: RecordingInfo) -> dict[str, Any]:
-    """Give a task that the cluster has no more; one whose end nobody saw is `gone`."""
+    """Return a task that the cluster has no more; its state is `gone` if its end was not seen."""
     if info.done:
         return recorded(info)
     message = "The task is no longer in the cluster; what was recorded of it is here"
@@ -40,7 +40,7 @@ def gone(info: RecordingInfo) -> dict[str, Any]:
 
 
 def unasked(info: RecordingInfo, error: CortexError) -> dict[str, Any]:
-    """Return a task of which the cluster cannot be asked: its state is the last that was recorded.
+    """Return a task when the cluster does not answer: its state is the last that was recorded.
 
     Examples
     --------
@@ -58,18 +58,18 @@ def unasked(info: RecordingInfo, error: CortexError) -> dict[str, Any]:
 
 
 def unasked_list(error: CortexError) -> str:
-    """Say of a list of tasks that it is not the cluster's."""
+    """Return the message for a list of tasks that does not come from the cluster."""
     return f"The cluster cannot be asked: {error.message}; these tasks and states are the last that were recorded"
 
 
 async def present(recording: Recording, info: RecordingInfo) -> dict[str, Any]:
-    """Give a task as it is now: what its recorder said last, else what the cluster says.
+    """Return a task as it is now: by its recorder's last word, else by the cluster.
 
     Parameters
     ----------
     recording : Recording
     info : RecordingInfo
-        Just read.
+        The recording's state, just read.
     """
     obstacle = None if info.done else await recording.obstacle()
     if recording.workload is None and obstacle is not None:
@@ -78,7 +78,7 @@ async def present(recording: Recording, info: RecordingInfo) -> dict[str, Any]:
         return gone(info)
     if recording.workload is None or (obstacle is None and info.state):
         return recorded(info)
-    # Not for those who only read.
+    # Imported here because readers of recordings do not need it.
     from cortex_jupyter.cluster.tasks import pods_of  # noqa: PLC0415
     from cortex_jupyter.cluster.workloads import state_of  # noqa: PLC0415
 
@@ -86,7 +86,7 @@ async def present(recording: Recording, info: RecordingInfo) -> dict[str, Any]:
     try:
         pods = await pods_of(recording.cluster, recording.workload)
     except CortexError:
-        pods = []  # the workload says enough
+        pods = []  # the workload's state is enough
     state, workload = state_of(recording.workload, pods), recording.workload
     now = {"state": state.name, "message": state.message, "reason": state.reason, "exit_code": state.exit_code}
     if obstacle is not None:
@@ -95,7 +95,7 @@ async def present(recording: Recording, info: RecordingInfo) -> dict[str, Any]:
 
 
 def completeness_of(complete: Completeness) -> dict[str, Any]:
-    """Write the completeness statement as the contract has it: what is recorded, counted and not assumed."""
+    """Return the completeness statement as the contract has it: counted from what is recorded, never assumed."""
     return {
         "records": complete.records,
         "from": None if complete.first is None else rfc3339(complete.first),

@@ -1,6 +1,6 @@
-"""What a recording holds now, batch by batch, filtered: for downloads and for the `tail` of a stream.
+"""Read what a recording holds now, batch by batch, filtered: for downloads and for the `tail` of a stream.
 
-A `Feed` goes on for ever and pages sort; this reads once, forward, and ends. It blocks: `in_thread` runs it.
+A `Feed` never ends by itself and pages sort; this reads forward once and ends. It blocks: `in_thread` runs it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import Batch
-from cortex_jupyter.reader.filtering import in_turn
+from cortex_jupyter.reader.filtering import run_filter
 from cortex_jupyter.reader.pages import tail_start
 from cortex_jupyter.store.budget import NOT_HELD_HINT
 
@@ -39,7 +39,7 @@ def stored(
     low: tuple[int, int] | None = None,
     keep: Keep | None = None,
 ) -> Iterator[tuple[Entry, Batch | None]]:
-    """Give the entries with numbers above `after` and not above `upto`, in order of number.
+    """Yield the entries with numbers above `after` and up to `upto`, in order of number.
 
     Parameters
     ----------
@@ -49,14 +49,14 @@ def stored(
     since, until : int, optional
         ns since the epoch, both inclusive.
     low : tuple of int, optional
-        (time, seq) of the first record that is wanted, by time.
+        (time, seq) of the first wanted record, by time.
     keep : callable, optional
         A filter, as in `Feed.frames`.
 
     Yields
     ------
     tuple of (Entry, Batch or None)
-        What is wanted of a batch, or a notice and None. Batches of which nothing is wanted are left out.
+        The wanted records of a batch, or a notice and None. A batch without wanted records is left out.
     """
     floor = max(-1 if since is None else since, low[0] if low else -1)
     ceiling = 1 << 63 if until is None else until
@@ -84,7 +84,7 @@ def stored(
 
 
 def start(store: Readable, recording: int, since: int | None) -> int:
-    """Give the number after which a window begins: what lies before it need not even be unpacked."""
+    """Return the number after which a window begins; earlier entries need not even be unpacked."""
     if since is None:
         return 0
     index = store.index(recording)
@@ -95,7 +95,7 @@ def start(store: Readable, recording: int, since: int | None) -> int:
 
 
 def newest_since(store: Readable, recording: int, since: int | None, most: int) -> int | None:
-    """Give the time from which there are about `most` records, or `since` where that is later."""
+    """Return the time since which there are about `most` records, or `since` if that is later."""
     rows = sorted((t_max, t_min, n) for _, n, event, t_min, t_max in store.index(recording) if event == "log")
     for _, t_min, n in reversed(rows):
         most -= n
@@ -112,7 +112,7 @@ def tail_of(recording: Recording, query: LogQuery) -> tuple[tuple[int, int] | No
 
 
 async def in_thread(iterator: Iterator[T], keep: Keep | None = None) -> AsyncGenerator[T]:
-    """Run an iterator that blocks in threads, one step at a time; where it filters, in those for that."""
+    """Run a blocking iterator in threads, one step at a time; with a filter, in the threads for filters."""
     nothing: Any = object()
-    while (item := await in_turn(keep, next, iterator, nothing)) is not nothing:
+    while (item := await run_filter(keep, next, iterator, nothing)) is not nothing:
         yield item

@@ -1,4 +1,4 @@
-"""What tasks there are, in the cluster, recorded and archived; for HTTP, Python and the command line alike."""
+"""List and describe tasks, in the cluster, recorded and archived; for HTTP, Python and the command line."""
 
 from __future__ import annotations
 
@@ -13,65 +13,65 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
-    from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.reader.session import Session
 
-#: Pods whose events are asked for, newest first; each is a request.
+#: Number of pods whose events are read, newest first; each costs a request.
 _PODS: Final = 20
 
 
 async def list_tasks(
-    recordings: Recordings, namespace: str, selector: str = "", person: Person | None = None
+    session: Session, namespace: str, selector: str = "", person: Person | None = None
 ) -> tuple[list[dict[str, Any]], CortexError | None]:
-    """List tasks, of the cluster, of the recordings and of the archive.
+    """List the tasks of the cluster, of the store and of the archive.
 
     Parameters
     ----------
-    recordings : Recordings
+    session : Session
     namespace : str
     selector : str, optional
-        A label selector, of pods' labels. Recordings keep no labels, so with it only the cluster's tasks are given.
+        A label selector for pods. Recordings hold no labels, so with a selector only the cluster's tasks are returned.
     person : Person, optional
-        On whose behalf.
+        The person who reads; by default the user of this process.
 
     Returns
     -------
     list of dict, CortexError or None
-        The tasks, newest first; and why the cluster could not be asked, where it could not. The states of the tasks are
-        then the last that were recorded.
+        The tasks, newest first, and the error if the cluster did not answer. Then the states are the last that were
+        recorded.
 
     Raises
     ------
     BadQuery
-        It is no namespace.
+        The name is no namespace's.
     NotFound
-        The cluster has no such namespace, and nothing is recorded of it.
+        The cluster has no such namespace, and nothing of it is recorded.
     NoCluster, ClusterError
-        The cluster cannot be asked, and nothing is recorded.
+        The cluster does not answer, and nothing is recorded.
     NotAllowed
     """
-    held = await recordings.held(checked_namespace(namespace), person)
+    recorded_infos = await session.held(checked_namespace(namespace), person)
     rows: list[dict[str, Any]] = []
     problem: CortexError | None = None
     try:
-        cluster = await recordings.connected()
+        cluster = await session.connected()
         from cortex_jupyter.cluster.tasks import has_namespace  # noqa: PLC0415
         from cortex_jupyter.cluster.tasks import list_tasks as present  # noqa: PLC0415
 
-        held = [i for i in held if i.cluster == cluster.id]
-        opened = {i.ref for i in held if i.ref.kind == "selector" and not selector}
+        recorded_infos = [i for i in recorded_infos if i.cluster == cluster.id]
+        opened = {i.ref for i in recorded_infos if i.ref.kind == "selector" and not selector}
         listed_now = await present(cluster, namespace, selector, opened)
-        rows = [row for row in listed_now if await recordings.mine(TaskRef.parse(row["task"]), person)]
-        if not (rows or held) and await has_namespace(cluster, namespace) is False:
+        rows = [row for row in listed_now if await session.mine(TaskRef.parse(row["task"]), person)]
+        if not (rows or recorded_infos) and await has_namespace(cluster, namespace) is False:
             raise NotFound(f'namespaces "{namespace}" not found', "`kubectl get namespaces` lists those of the cluster")
     except ClusterError as error:
-        if selector or not held:
+        if selector or not recorded_infos:
             raise
         problem = error
-    known = {i.ref.key for i in held}
-    for one in rows:
-        one["recorded"] = one["task"] in known
-    listed = {one["task"] for one in rows}
-    for info in [] if selector else held:  # newest first: an older one of the same name is left out
+    recorded_keys = {i.ref.key for i in recorded_infos}
+    for row in rows:
+        row["recorded"] = row["task"] in recorded_keys
+    listed = {row["task"] for row in rows}
+    for info in [] if selector else recorded_infos:  # newest first: an older one of the same name is left out
         if info.ref.key not in listed:
             listed.add(info.ref.key)
             row = gone(info) if problem is None else unasked(info, problem)
@@ -79,59 +79,59 @@ async def list_tasks(
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True), problem
 
 
-async def describe_task(recordings: Recordings, ref: TaskRef, person: Person | None = None) -> dict[str, Any]:
-    """Give one task as the contract has it.
+async def describe_task(session: Session, ref: TaskRef, person: Person | None = None) -> dict[str, Any]:
+    """Return one task as the contract has it.
 
     Parameters
     ----------
-    recordings : Recordings
+    session : Session
     ref : TaskRef
     person : Person, optional
-        On whose behalf.
+        The person who reads; by default the user of this process.
 
     Raises
     ------
     TaskNotFound, AmbiguousTask, NotAllowed, ClusterError, NoCluster
     """
-    await recordings.allow(ref.namespace, person)
+    await session.allow(ref.namespace, person)
     try:
-        return await _described(recordings, ref, person)
+        return await _described(session, ref, person)
     except NotFound as error:
-        raise await recordings.missing(ref, error, person) from None
+        raise await session.missing(ref, error, person) from None
 
 
-async def _described(recordings: Recordings, ref: TaskRef, person: Person | None) -> dict[str, Any]:
+async def _described(session: Session, ref: TaskRef, person: Person | None) -> dict[str, Any]:
     try:
-        workload = await recordings.resolve(ref, person)
+        workload = await session.resolve(ref, person)
     except NotAllowed:
         raise
     except CortexError as error:
-        store, info = await recordings.where(ref, person)
+        store, info = await session.where(ref, person)
         if info is None or not info.last_seq:
             raise
         doc: dict[str, Any] = gone(info) if isinstance(error, NotFound) else unasked(info, error)
         doc |= {"pods": [], "events": [], "hidden": {}}
     else:
-        cluster = recordings.cluster
+        cluster = session.cluster
         assert cluster is not None
-        store, info = await recordings.where(workload.ref, person)
+        store, info = await session.where(workload.ref, person)
         info = info if info is not None and workload.is_of(info.uid) else None
-        hidden = await recordings.hidden(workload.ref.namespace, person)
+        hidden = await session.hidden(workload.ref.namespace, person)
         doc = await _present(cluster, workload, hidden)
         if info is not None and info.done:
             doc |= {k: v for k, v in recorded(info).items() if v is not None}
     empty: dict[str, Any] = {"records": 0, "from": None, "to": None, "gaps": [], "sources": 0}
-    held = empty if info is None else completeness_of(await asyncio.to_thread(store.complete, info.id))
+    recorded_json = empty if info is None else completeness_of(await asyncio.to_thread(store.complete, info.id))
     offset = info.clock_ms / 1000 if info else 0.0
-    if not offset and recordings.cluster is not None:
-        offset = recordings.cluster.clock.offset
+    if not offset and session.cluster is not None:
+        offset = session.cluster.clock.offset
     doc["clock"] = {"offset_s": round(offset, 1)}
-    doc["recorded"] = held | {"complete": info is not None and info.done}
+    doc["recorded"] = recorded_json | {"complete": info is not None and info.done}
     return doc
 
 
 async def _present(cluster: Cluster, workload: Workload, hidden: dict[str, str]) -> dict[str, Any]:
-    """Describe a task, without what may not be shown. Its state is that of the list of tasks, whatever is hidden."""
+    """Describe a task without what may not be shown. Its state equals that in the list of tasks, whatever is hidden."""
     from cortex_jupyter.cluster.tasks import describe, pods_of  # noqa: PLC0415
     from cortex_jupyter.cluster.workloads import refusals, state_of  # noqa: PLC0415
 
@@ -148,10 +148,10 @@ async def _present(cluster: Cluster, workload: Workload, hidden: dict[str, str])
         uids = [workload.uid, *(pod["metadata"]["uid"] for pod in reversed(pods))][: _PODS + 1]
         try:
             lists = await asyncio.gather(*(_events(cluster, workload.ref.namespace, uid) for uid in uids))
-        except NotAllowed as error:  # our own right, where nobody else's counts
+        except NotAllowed as error:  # this process lacks the right, and no other rights are checked
             hidden["events"] = f"events are not shown: {error.message}"
         else:
-            doc["events"] = sorted((e for one in lists for e in one), key=lambda e: e["time"] or "")
+            doc["events"] = sorted((e for events in lists for e in events), key=lambda e: e["time"] or "")
     doc["hidden"] = hidden
     return doc
 

@@ -1,4 +1,4 @@
-"""Records as rows of JSON and as lines of text."""
+"""Write records as rows of JSON and as lines of text."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _BREAK: Final = re.compile(r"\r\n|\r|\n")
 
 
 def row(seq: int, time: int, source: dict[str, Any], stream: int, text: str) -> dict[str, Any]:
-    """Give a record as the contract has it.
+    """Return a record as the contract has it.
 
     Parameters
     ----------
     seq, time : int
-        Number, and ns since the epoch.
+        Number; ns since the epoch.
     source : dict
-        What `Source.public` gives.
+        As `Source.public` returns it.
     stream : int
         Index in `STREAMS`.
     text : str
     """
     return {
-        "seq": seq, "time": written(time), "pod": source["pod"], "container": source["container"],
+        "seq": seq, "time": format_time(time), "pod": source["pod"], "container": source["container"],
         "kind": source["kind"], "run": source["run"], "stream": STREAMS[stream], "text": text, "level": level(text),
     }  # fmt: skip
 
 
 def rows(batch: Batch) -> Iterator[dict[str, Any]]:
-    """Give the records of a batch as `row` does."""
+    """Return the records of a batch as `row` does."""
     columns = zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)
     return (row(seq, time, batch.sources[sid], stream, text) for seq, time, sid, stream, text in columns)
 
@@ -52,12 +52,12 @@ def _second(second: int) -> str:
     return rfc3339(second * 1_000_000_000)[:19]
 
 
-def written(time: int) -> str:
-    """Write a time as `rfc3339` does; most lines share their second with the one before.
+def format_time(time: int) -> str:
+    """Format a time as `rfc3339` does; it caches the second, which most lines share with the line before.
 
     Examples
     --------
-    >>> written(1_700_000_000_000_000_005)
+    >>> format_time(1_700_000_000_000_000_005)
     '2023-11-14T22:13:20.000000005Z'
     """
     second, fraction = divmod(time, 1_000_000_000)
@@ -73,9 +73,9 @@ def line(time: int, text: str, *, timestamps: bool, pretty: bool) -> str:
         ns since the epoch.
     text : str
     timestamps : bool
-        With the time before it.
+        Put the time before the text.
     pretty : bool
-        A JSON object spread out over several lines; one deeper than 254 stays as it is.
+        Spread a JSON object over several lines; one nested deeper than 254 stays as it is.
 
     Examples
     --------
@@ -83,21 +83,22 @@ def line(time: int, text: str, *, timestamps: bool, pretty: bool) -> str:
     '1970-01-01T00:00:00.000000000Z {\n  "a": 1\n}'
     """
     if pretty and text.lstrip()[:1] in ("{", "["):
-        with contextlib.suppress(orjson.JSONDecodeError, TypeError):  # it only looked so, or is too deep to write
+        with contextlib.suppress(orjson.JSONDecodeError, TypeError):  # it is no JSON, or too deep to write
             text = orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode()
-    return f"{written(time)} {text}" if timestamps else text
+    return f"{format_time(time)} {text}" if timestamps else text
 
 
 def lines(batch: Batch, query: LogQuery) -> str:
-    """Write a batch as text, a line break after each record."""
+    """Write a batch as text, with a line break after each record."""
     pairs = zip(batch.times, batch.texts, strict=True)
     return "".join(line(t, m, timestamps=query.timestamps, pretty=query.pretty) + "\n" for t, m in pairs)
 
 
 def events(burst: Burst, query: LogQuery) -> bytes:
-    """Write events, those of lines one for each, for `curl` and clients that want lines; it blocks.
+    """Encode events, one for each line, for `curl` and clients that want lines; it blocks.
 
-    A carriage return ends a line of the stream, so the parts go out as lines of one event.
+    In an event stream a carriage return ends a line, so a text with several parts is sent as several lines of one
+    event.
     """
     out = []
     for frame in burst.frames:

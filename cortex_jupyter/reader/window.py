@@ -1,4 +1,4 @@
-"""The events that one reader of one task gets: where a stream begins, its first state, its records, its end."""
+"""The events that one reader of one task gets: where its stream begins, the first state, the records, the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import orjson
 
 from cortex_jupyter.errors import BadQuery, NotAllowed, RecorderError
 from cortex_jupyter.model import EVERY_SEQ, Entry, epoch_at, notice
-from cortex_jupyter.reader.filtering import in_turn
+from cortex_jupyter.reader.filtering import run_filter
 from cortex_jupyter.reader.frame import Burst, Frame
 from cortex_jupyter.reader.state import completeness_of, gone, present
 from cortex_jupyter.reader.stored import in_thread, newest_since, start, stored, tail_of
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
     from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.store import RecordingInfo
 
-#: `tail` counts what had been written, so it waits for that to be recorded; not for ever, seconds.
+#: Time limit (seconds) for `tail` to wait until everything written so far is recorded.
 _SETTLE_S: Final = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Window:
-    """What one reader asked of one task, and where that begins in the recording.
+    """What one reader wants of one task, and where that begins in the recording.
 
     Parameters
     ----------
     recording : Recording
     query : LogQuery
     info : RecordingInfo
-        As it was when the reader came.
+        The recording's state when the reader came.
     resumed : bool
-        The reader has been here before: it gets what follows its cursor, whatever the window.
+        The reader has been here before: it gets everything after its cursor, whatever the window.
     after : int
         The last number that is not sent.
     since : int or None
-        ns since the epoch.
+        Start of the window, ns since the epoch.
     low : tuple of (int, int) or None
-        With `tail`: (time, seq) of the oldest record that is sent, and
+        With `tail`: (time, seq) of the oldest record that is sent.
     snapshot : int
-        up to which number that holds; what is recorded later is sent as it comes.
+        With `tail`: the last number that `low` considers; later records are sent as they come.
     """
 
     recording: Recording
@@ -69,7 +69,7 @@ class Window:
         most: int | None = None,
         info: RecordingInfo | None = None,
     ) -> Window:
-        """Find the place.
+        """Find where the stream begins.
 
         Parameters
         ----------
@@ -77,21 +77,21 @@ class Window:
         query : LogQuery
         resume : Cursor or None
         most : int, optional
-            Begin with about so many of the window's newest records, whatever the window: a page gets the others as it
-            looks at them. Unlike `tail` it waits for nothing.
+            Begin with about this many of the window's newest records; a page loads older ones when the user scrolls to
+            them. Unlike `tail`, it waits for nothing.
         info : RecordingInfo, optional
-            The recording's present state, where it is known.
+            The recording's present state, if known.
 
         Raises
         ------
         CursorNotHeld
-            The cursor points into another recording, or beyond what this one holds.
+            The cursor belongs to another recording, or is beyond the end of this one.
         """
-        # In one thread's turn: where a hundred viewers come at once, turns are most of what each costs.
-        return await asyncio.to_thread(cls._opened, recording, query, resume, most, info)
+        # In one call in a thread: with a hundred viewers at once, switching threads is most of the cost.
+        return await asyncio.to_thread(cls._open_in_thread, recording, query, resume, most, info)
 
     @classmethod
-    def _opened(
+    def _open_in_thread(
         cls, recording: Recording, query: LogQuery, resume: Cursor | None, most: int | None, info: RecordingInfo | None
     ) -> Window:
         store, id_ = recording.store, recording.id
@@ -109,25 +109,25 @@ class Window:
         return cls(recording=recording, query=query, info=info, resumed=False, after=after, since=since)
 
     async def settle(self) -> None:
-        """With `tail`: wait for what had been written, then find its oldest record that is wanted."""
+        """With `tail`: wait until everything written is recorded, then find the oldest wanted record."""
         query, recording = self.query, self.recording
         if self.resumed or query.tail is None:
             return
         try:
-            self.info = await caught_up(recording, _SETTLE_S)
+            self.info = await wait_caught_up(recording, _SETTLE_S)
         except NotAllowed:
-            self.info = await recording.info()  # the status says so, and a stream goes on when the right is given
-        self.low, self.snapshot, _ = await in_turn(query.keep(), tail_of, recording, query)
+            self.info = await recording.info()  # the status event has the reason; the stream goes on once it is allowed
+        self.low, self.snapshot, _ = await run_filter(query.keep(), tail_of, recording, query)
         if self.low:
             self.since = self.low[0]
 
     async def status(self, asked: str) -> bytes:
-        """Give the event with which a stream begins: the task's state, and the way to what lies before the window.
+        """Return the first event of a stream: the task's state, and a cursor to what lies before the window.
 
         Parameters
         ----------
         asked : str
-            The task as the reader named it, so that it can tell which of its tasks this is.
+            The task as the reader wrote it, so that the reader can match the answer with its request.
         """
         recording, info = self.recording, self.info
         doc: dict[str, Any] = await present(recording, info)
@@ -136,7 +136,7 @@ class Window:
         return b"event: status\ndata: " + orjson.dumps(doc | await asyncio.to_thread(self._around)) + b"\n\n"
 
     def _around(self) -> dict[str, Any]:
-        """Tell what is recorded in all, and where that lies which is before the window."""
+        """Return what is recorded in all, and the cursor to what lies before the window."""
         recording = self.recording
         doc: dict[str, Any] = {
             "recorded": completeness_of(recording.store.complete(recording.id)) | {"complete": self.info.done}
@@ -155,28 +155,28 @@ class Window:
         filling = not (info.done or info.caught_up)
         index = recording.store.index(recording.id)
         if filling or any(event == "log" and (t_min, seq) < low for seq, _, event, t_min, _ in index):
-            # Of a recording that is still being filled, older lines may come at any time.
+            # While a recording is being filled, older lines may come at any time.
             return info.cursor(EVERY_SEQ if filling else max(info.last_seq, self.snapshot), low)
         return None
 
     async def bursts(self) -> AsyncGenerator[Burst]:
-        """Give the events that follow, to the end of the task."""
+        """Yield the events that follow, to the end of the task."""
         recording, query, info = self.recording, self.query, self.info
         keep = query.keep()
         if recording.gone and not info.done:
-            self.info = info = await caught_up(recording, _SETTLE_S)  # a recorder gives it its end
+            self.info = info = await wait_caught_up(recording, _SETTLE_S)  # a recorder will end the recording
         if query.tail is not None and not self.resumed:
             async with aclosing(self._tail()) as tail:
                 async for frame in tail:
                     yield Burst([frame])
             self.after = self.snapshot
         if info.done and self.after >= info.last_seq:
-            # A reader that has everything, or a tail that was all: it still gets the end.
+            # The reader has everything, or the tail was everything: it still gets the end.
             entry = await asyncio.to_thread(recording.store.entry, recording.id, info.last_seq)
             if entry is not None and entry.event == "end":
                 yield Burst([Frame.of(recording.id, entry)])
             return
-        # Where the cluster cannot be asked it is not known to be gone: more may come.
+        # Without an answer from the cluster the task may still exist, and more may come.
         known_gone = recording.workload is None and recording.problem is None
         if known_gone and not info.done and not info.caught_up:
             async with aclosing(self._rest()) as rest:
@@ -196,14 +196,14 @@ class Window:
         if self.low is None:
             return
         after = await asyncio.to_thread(start, self.recording.store, self.recording.id, self.low[0])
-        async for frame in self._held(after, self.snapshot):
+        async for frame in self._stored_frames(after, self.snapshot):
             if frame.event in ("log", "gap"):
                 yield frame
 
     async def _rest(self) -> AsyncGenerator[Frame]:
-        """Give what there is of a task that nobody records any more, and say that this is the end."""
+        """Yield the rest of a task that no recorder records any more, and an end event."""
         upto, key = self.info.last_seq, self.recording.ref.key
-        async for frame in self._held(self.after, upto):
+        async for frame in self._stored_frames(self.after, upto):
             if "events" not in self.recording.hidden or not frame.entry.is_kubernetes_event:
                 yield frame
         message = gone(self.info)["message"]
@@ -211,11 +211,11 @@ class Window:
         end.epochs = self.info.epochs
         yield Frame.of(self.recording.id, end)
 
-    def _held(self, after: int, upto: int) -> AsyncGenerator[Frame]:
+    def _stored_frames(self, after: int, upto: int) -> AsyncGenerator[Frame]:
         id_, query = self.recording.id, self.query
         window: dict[str, Any] = {"since": self.since, "until": query.until, "low": self.low, "keep": query.keep()}
-        held = stored(self.recording.store, id_, after=after, upto=upto, **window)
-        frames = (Frame.of(id_, entry if batch is None else _entry(entry, batch)) for entry, batch in held)
+        matches = stored(self.recording.store, id_, after=after, upto=upto, **window)
+        frames = (Frame.of(id_, entry if batch is None else _entry(entry, batch)) for entry, batch in matches)
         return in_thread(frames, window["keep"])
 
 
@@ -224,8 +224,8 @@ def _entry(entry: Entry, batch: Batch) -> Entry:
     return Entry(batch.seqs[0], n, "log", entry.t_min, entry.t_max, batch.encode(), entry.epochs)
 
 
-async def caught_up(recording: Recording, seconds: float) -> RecordingInfo:
-    """Wait until what had been written is recorded, or so long; gives how it stands then."""
+async def wait_caught_up(recording: Recording, seconds: float) -> RecordingInfo:
+    """Wait until everything written is recorded, or the time is over; return the recording's state then."""
     try:
         return await asyncio.wait_for(recording.caught_up(), seconds)
     except TimeoutError:
@@ -233,16 +233,16 @@ async def caught_up(recording: Recording, seconds: float) -> RecordingInfo:
     except RecorderError:
         if not recording.gone:
             raise
-        return await recording.info()  # nothing new can come
+        return await recording.info()  # the task is gone, so nothing new can come
     except NotAllowed:
         info = await recording.info()
         if not await asyncio.to_thread(lambda: recording.store.complete(info.id).records):
             raise
-        return info  # what was recorded before the right was lost, or by others
+        return info  # something was recorded, before the right was lost or by another recorder
 
 
 def at_most(value: object) -> int | None:
-    """Read `most`.
+    """Parse `most`.
 
     Raises
     ------

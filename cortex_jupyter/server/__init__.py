@@ -1,1 +1,1 @@
-"""The Jupyter Server extension: REST and SSE below `{base_url}cortex/` (DESIGN section 4)."""
+"""The Jupyter Server extension: JSON and event streams below `{base_url}cortex/` (docs/reference/http.md)."""

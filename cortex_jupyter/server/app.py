@@ -1,4 +1,4 @@
-"""The extension as Jupyter Server sees it: routes, start and stop."""
+"""The extension itself: its routes, its start and its stop."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _TASK = r"cortex/tasks/([^/]+)/([^/]+)/([^/]+)"
 class CortexJupyter(Settings, ExtensionApp):
     """The logs of Kubernetes tasks, for pages and programs: `GET {base_url}cortex/...`.
 
-    An ExtensionApp and not a function, because only it is stopped with the server: it holds connections to the
-    cluster and open streams.
+    It is an ExtensionApp because Jupyter Server stops only those; an extension that is a function is not stopped. This one
+    holds open streams and connections to the cluster.
     """
 
     name = "cortex_jupyter"
@@ -41,16 +41,16 @@ class CortexJupyter(Settings, ExtensionApp):
     load_other_extensions = True
 
     def initialize_settings(self) -> None:
-        """Make the service and tell pages that it is there, so that they need not probe."""
+        """Create the service, and write our version into the page configuration, so that pages need not probe for us."""
         logs.begin(alone=False)
         tracing.begin("cortex-jupyter-server")
         self.service = Service(self)
         if self.mask is not None:
-            os.environ["CORTEX_MASK"] = str(int(self.mask))  # for kernels: they have tasks recorded without asking us
+            os.environ["CORTEX_MASK"] = str(int(self.mask))  # for kernels, which start recorders without this server
         try:
             requested_masking(wish=self.mask)
         except CortexError as error:
-            self.log.critical("Nothing will be recorded: %s", error)  # each request says the same
+            self.log.critical("Nothing will be recorded: %s", error)  # each request fails with the same error
         assert self.serverapp is not None
         page: dict[str, Any] = self.serverapp.web_app.settings.setdefault("page_config_data", {})
         page["cortexJupyter"] = __version__
@@ -73,7 +73,7 @@ class CortexJupyter(Settings, ExtensionApp):
         ])  # fmt: skip
 
     def note_activity(self) -> None:
-        """Tell Jupyter Server that work is going on."""
+        """Tell Jupyter Server that it is in use."""
         assert self.serverapp is not None
         self.serverapp.web_app.settings["last_activity_times"]["cortex_jupyter"] = utcnow()
 

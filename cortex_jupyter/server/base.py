@@ -1,4 +1,4 @@
-"""What all handlers share: who may ask, how a query is read, how an error is told."""
+"""The base of all handlers: access, parameters and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tornado import web
 from cortex_jupyter.errors import BadQuery, CortexError, NotFound, OtherCluster
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.query.language import SEVERAL, LogQuery
-from cortex_jupyter.server.discreet import Discreet
+from cortex_jupyter.server.redaction import RedactingHandler
 from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -23,80 +23,83 @@ if TYPE_CHECKING:
     from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.server.service import Service
 
-#: The header in which a page says whose tasks it asks for; see `Connection.origin`.
+#: Header with which a page names the cluster and store of its tasks; see `Connection.origin`.
 ORIGIN: Final = "X-Cortex-Origin"
-#: Arguments that belong to Jupyter Server and may stand in any URL.
-_JUPYTERS: Final = frozenset({"token", "_xsrf", "no_track_activity"})
+#: Arguments of Jupyter Server itself, allowed in any URL.
+_JUPYTER_ARGUMENTS: Final = frozenset({"token", "_xsrf", "no_track_activity"})
 
 
-class Handler(ExtensionHandlerMixin, Discreet, APIHandler):
-    """A handler below `cortex/`; each error it raises becomes `{"error": {code, message, hint}}` with its status."""
+class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
+    """A handler below `cortex/`. Each error it raises becomes `{"error": {code, message, hint}}` with the error's status."""
 
     auth_resource = "cortex-jupyter"
     # Reading logs does not keep an idle server alive; see `CortexJupyter.keep_alive_while_following`.
     _track_activity = False
 
     span = tracing.Span()
-    _code = ""  # of the error that is answered
+    _error_code = ""  # code of the error in the answer
 
-    async def prepare(self) -> None:  # type: ignore[override]  # as the base has it
-        """Begin the request's span before anything is checked: what is refused is seen too."""
-        asked = self.request
-        described = {
-            "http.request.method": asked.method, "http.route": self.route, "url.path": asked.path, "url.scheme": asked.protocol,
-        }  # fmt: skip
-        self.span = tracing.opened(f"{asked.method} {self.route}", described, carrier=asked.headers)
+    async def prepare(self) -> None:  # type: ignore[override]  # async, as in the base class
+        """Begin the request's trace span, before any check, so that refused requests are traced too."""
+        request = self.request
+        attributes = {
+            "http.request.method": request.method,
+            "http.route": self.route,
+            "url.path": request.path,
+            "url.scheme": request.protocol,
+        }
+        self.span = tracing.opened(f"{request.method} {self.route}", attributes, carrier=request.headers)
         self.span.inside()
         await super().prepare()
 
     def on_finish(self) -> None:
-        """End it; that of a stream lasts as long as the stream."""
+        """End the request's trace span. The span of a stream lasts as long as the stream."""
         super().on_finish()
         status = self.get_status()
         self.span.set({"http.response.status_code": status})
         if status >= 500:  # noqa: PLR2004 - https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status
-            self.span.fail(self._code or str(status))
+            self.span.fail(self._error_code or str(status))
         self.span.end()
 
     @property
     def service(self) -> Service:
-        """What the handlers of one server share."""
+        """The service that all handlers of one server share."""
         service: Service = self.extensionapp.service
         return service
 
     def arguments(self, *several: str) -> dict[str, Any]:
-        """Give the query's arguments, each given once but those of `SEVERAL`, which may come as a list.
+        """Return the arguments of the URL's query by name. A repeated argument of `SEVERAL` becomes a list.
 
         Parameters
         ----------
         *several : str
-            Names that may be given several times; they are left out.
+            Names of other arguments that may be repeated. They are left out of the result.
 
         Raises
         ------
         BadQuery
-            Another one is given twice: which holds would be a guess.
+            Another argument is repeated; to choose one of its values would be a guess.
         """
-        found: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         for name in self.request.query_arguments:
-            if name in _JUPYTERS or name in several:
+            if name in _JUPYTER_ARGUMENTS or name in several:
                 continue
-            values = self.get_query_arguments(name, strip=False)  # a space counts in `grep`
+            values = self.get_query_arguments(name, strip=False)  # spaces matter in `grep`
             if len(values) > 1 and name not in SEVERAL:
                 raise BadQuery(f"{name!r} is given {len(values)} times", f"give {name} once")
-            found[name] = values if len(values) > 1 else values[0]
-        return found
+            arguments[name] = values if len(values) > 1 else values[0]
+        return arguments
 
     def query(self, arguments: dict[str, Any], since: str, allowed: frozenset[str]) -> LogQuery:
-        """Read a query, within what this server allows.
+        """Parse a query, and bound it by the limits of this server.
 
         Parameters
         ----------
         arguments : dict
         since : str
-            Where it is not given.
+            The default of `since`.
         allowed : frozenset of str
-            The names that may occur.
+            Names of the parameters that this address takes.
 
         Raises
         ------
@@ -105,17 +108,19 @@ class Handler(ExtensionHandlerMixin, Discreet, APIHandler):
         return self.service.app.bounded(LogQuery.parse(arguments, default_since=since, allowed=allowed))
 
     def reference(self, namespace: str, kind: str, name: str) -> TaskRef:
-        """Read the task in a path; the kind `task` or `-` leaves the kind open.
+        """Parse the task in a path. The kind `task` or `-` stands for any kind.
 
         Raises
         ------
         BadQuery
-            It names no task.
+            The path names no task.
         """
         return TaskRef.parse(f"{namespace}:{name}" if kind in ("task", "-") else f"{namespace}:{kind}/{name}")
 
     async def check_cluster(self) -> None:
-        """Refuse a page whose kernel reads another cluster or store than this server: a task of the same name is another one.
+        """Refuse a page whose kernel reads another cluster or store than this server.
+
+        There, a task of the same name would be another task.
 
         Raises
         ------
@@ -126,33 +131,33 @@ class Handler(ExtensionHandlerMixin, Discreet, APIHandler):
             raise OtherCluster("this Jupyter server reads another cluster or store than the kernel")
 
     async def find(self, namespace: str, kind: str, name: str, cursor: Cursor | None = None) -> Recording:
-        """Find the task of a path, and have it recorded; see `Service.find`."""
+        """Find the task of a path and request its recording; see `Service.find`."""
         ref = self.reference(namespace, kind, name)
         await self.check_cluster()
         return await self.service.find(ref, self.current_user, cursor)
 
     def reply(self, body: bytes) -> Awaitable[None]:
-        """Answer with JSON; what is given back is done when the reader has been sent all of it."""
+        """Answer with JSON. The result is done when everything has been sent to the reader."""
         self.set_header("Cache-Control", "no-store")
         return self.finish(body)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Tell an error in the form of the contract, never with a traceback."""
+        """Answer with an error as documented (docs/reference/http.md), never with a traceback."""
         error = (kwargs.get("exc_info") or (None, None, None))[1]
         if isinstance(error, CortexError) and error.retry_s is not None:
             self.set_header("Retry-After", error.retry_s)
         body = self.refusal(status_code, error)
-        self._code = body["code"]
+        self._error_code = body["code"]
         self.finish(orjson.dumps({"error": body}))
 
 
 class NotFoundHandler(Handler):
-    """Everything else below `cortex/`."""
+    """Answers all other addresses below `cortex/`."""
 
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """Say what there is."""
+        """Answer with an error that lists the addresses."""
         raise NotFound(
-            "there is no such address", "GET cortex/tasks, cortex/tasks/NAMESPACE/KIND/NAME[/logs], cortex/stream"
+            "there is no such address", "use GET cortex/tasks, cortex/tasks/NAMESPACE/KIND/NAME[/logs], cortex/stream"
         )

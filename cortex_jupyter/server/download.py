@@ -1,4 +1,4 @@
-"""`GET cortex/tasks/NAMESPACE/KIND/NAME/logs.ndjson`, `.txt` and `.parquet`: what is recorded, as a file."""
+"""`GET cortex/tasks/NAMESPACE/KIND/NAME/logs.ndjson`, `.txt` and `.parquet`: the recorded log as a file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from tornado.iostream import StreamClosedError
 from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.query.language import NAMES, LogQuery
 from cortex_jupyter.reader import text
-from cortex_jupyter.reader.filtering import in_turn
-from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.event_stream import ReaderGoneError
+from cortex_jupyter.reader.filtering import run_filter
+from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.stored import in_thread, start, stored, tail_of
-from cortex_jupyter.reader.window import caught_up
+from cortex_jupyter.reader.window import wait_caught_up
 from cortex_jupyter.server.streaming import StreamingHandler
 from cortex_jupyter.telemetry import server_metrics
 
@@ -40,13 +41,14 @@ _TYPES: Final = {
     "txt": "text/plain; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
 }
-#: As for a page; and the bytes that are read from a temporary file at once.
+#: A download waits at most this long (seconds) until everything written so far is recorded, as a page does.
 _SETTLE_S: Final = 30.0
+#: Bytes that are read from a temporary file at once.
 _PIECE: Final = 1 << 18
 
 
 class DownloadHandler(StreamingHandler):
-    """The log of one task as a file, in the order of recording; streamed, so that its size does not matter."""
+    """The log of one task as a file, in the order of recording. It is streamed, so memory does not grow with its size."""
 
     @web.authenticated
     @authorized
@@ -56,39 +58,39 @@ class DownloadHandler(StreamingHandler):
         recording = await self.find(namespace, kind, name)
         await check_names(recording, query)
         try:
-            await self.until_closed(self._kept(recording, query, suffix), recording.ref)
+            await self.until_closed(self._send_while_open(recording, query, suffix), recording.ref)
         except CortexError as error:
             if not self._headers_written:
                 raise
             server_metrics.refused(error.code)
-            self.request.connection.stream.close()  # type: ignore[union-attr]  # a file that ends early is no file
+            self.request.connection.stream.close()  # type: ignore[union-attr]  # the client must see that the file is incomplete
 
-    async def _kept(self, recording: Recording, query: LogQuery, suffix: str) -> None:
-        gone = threading.Event()
+    async def _send_while_open(self, recording: Recording, query: LogQuery, suffix: str) -> None:
+        reader_gone = threading.Event()
         with self.reading():
-            async with recording.wanted():  # as long as it takes, so that retention leaves it alone
+            async with recording.wanted():  # so that retention does not remove it meanwhile
                 try:
-                    await self._send(recording, query, suffix, gone)
+                    await self._send(recording, query, suffix, reader_gone)
                 finally:
-                    gone.set()
+                    reader_gone.set()
 
-    async def _send(self, recording: Recording, query: LogQuery, suffix: str, gone: threading.Event) -> None:
-        info = await caught_up(recording, _SETTLE_S)
+    async def _send(self, recording: Recording, query: LogQuery, suffix: str, reader_gone: threading.Event) -> None:
+        info = await wait_caught_up(recording, _SETTLE_S)
         user, readers = self.service.user(self), self.service.readers
         with readers.files.use(user, 1) if suffix == "parquet" else nullcontext():
-            await self._send_file(recording, query, suffix, info, gone)
+            await self._send_file(recording, query, suffix, info, reader_gone)
 
     async def _send_file(
-        self, recording: Recording, query: LogQuery, suffix: str, info: RecordingInfo, gone: threading.Event
+        self, recording: Recording, query: LogQuery, suffix: str, info: RecordingInfo, reader_gone: threading.Event
     ) -> None:
         query = await asyncio.to_thread(query.among, recording.store, recording.id)
-        batches = await in_turn(query.keep(), select, recording, query, info, gone)
+        batches = await run_filter(query.keep(), select, recording, query, info, reader_gone)
         pieces: Iterator[bytes]
         with tempfile.TemporaryDirectory(prefix="cortex-") as folder:
             if suffix == "parquet":
                 path = Path(folder) / "logs.parquet"
                 limit = self.service.app.max_file_bytes
-                pieces = _pieces(await in_turn(query.keep(), parquet, recording, query, path, gone, limit))
+                pieces = _pieces(await run_filter(query.keep(), parquet, recording, query, path, reader_gone, limit))
             elif suffix == "txt":
                 pieces = (text.lines(batch, query).encode("utf-8", "replace") for batch in batches)
             else:
@@ -106,64 +108,64 @@ class DownloadHandler(StreamingHandler):
                 return
 
 
-class ReaderGoneError(Exception):
-    """Nobody waits for the file any more; raised in a thread to which nobody listens either."""
-
-
-def select(recording: Recording, query: LogQuery, info: RecordingInfo, gone: threading.Event) -> Iterator[Batch]:
-    """Give what a query wants of a recording, until `gone` is set: also where nothing matches for long."""
+def select(recording: Recording, query: LogQuery, info: RecordingInfo, reader_gone: threading.Event) -> Iterator[Batch]:
+    """Return the batches of a recording that match a query. Stop when `reader_gone` is set, even if nothing matches for long."""
     store, id_, keep = recording.store, recording.id, query.keep()
-    window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": keep and partial(_asked, keep, gone)}
+    bounds: dict[str, Any] = {
+        "since": query.since,
+        "until": query.until,
+        "keep": keep and partial(_keep_unless_gone, keep, reader_gone),
+    }
     upto = info.last_seq
     if query.tail is not None:
         low, upto, stopped = tail_of(recording, query)
         if stopped:
-            hint = "bound it by since, or go back by pages: `.../logs?grep=...&before=OLDER`"
-            raise TooMany(f"the newest {query.tail} such lines were not found within {query.bounds.query_s:g} s", hint)
-        window["low"] = low or (1 << 63, 0)
-    held = stored(store, id_, upto=upto, after=start(store, id_, query.since), **window)
-    return (batch for _, batch in held if batch is not None)
+            hint = "add since, or go back by pages: `.../logs?grep=...&before=OLDER`"
+            raise TooMany(f"cannot find the newest {query.tail} matching lines within {query.bounds.query_s:g} s", hint)
+        bounds["low"] = low or (1 << 63, 0)  # without a match: above every record
+    entries = stored(store, id_, upto=upto, after=start(store, id_, query.since), **bounds)
+    return (batch for _, batch in entries if batch is not None)
 
 
-def _asked(keep: Keep, gone: threading.Event, batch: Batch) -> Iterable[int]:
-    _still(gone)
+def _keep_unless_gone(keep: Keep, reader_gone: threading.Event, batch: Batch) -> Iterable[int]:
+    _check_reader(reader_gone)
     return keep(batch)
 
 
-def parquet(recording: Recording, query: LogQuery, path: Path, gone: threading.Event, limit: int) -> Path:
-    """Return the file to send: the archive's own where it holds just that, else one that is written by row groups.
+def parquet(recording: Recording, query: LogQuery, path: Path, reader_gone: threading.Event, limit: int) -> Path:
+    """Return the file to send: the archive's own file if it holds exactly the query's result, else a new one.
 
-    The archive's own holds the events of Kubernetes; a reader who may not see them gets a file without them.
+    The archive's file contains events of Kubernetes. A reader who may not see them gets a new file without them.
 
     Raises
     ------
     TooMany
-        It would have more bytes than `limit`.
+        The new file would have more bytes than `limit`.
     """
-    # Here and not above: with it comes pyarrow, which is an extra and takes half a second.
+    # pyarrow is an extra, and its import takes half a second.
     from cortex_jupyter.tables.parquet import file_of, to_parquet  # noqa: PLC0415
 
     with_events = "events" not in recording.hidden
-    held = file_of(recording.store, recording.id, query) if with_events else None
-    if held is None:
+    archived = file_of(recording.store, recording.id, query) if with_events else None
+    if archived is None:
 
-        def go_on(_: int) -> None:
-            _go_on(path.parent, gone, limit)
+        def check(_: int) -> None:
+            _check_reader(reader_gone)
+            _check_size(path.parent, limit)
 
-        to_parquet(recording.store, recording.id, query, path, go_on, with_events=with_events)
-        _go_on(path.parent, gone, limit)  # of the last row group nothing was known before
-    return held or path
+        to_parquet(recording.store, recording.id, query, path, check, with_events=with_events)
+        check(0)  # the last row group has been written since the last call
+    return archived or path
 
 
-def _go_on(folder: Path, gone: threading.Event, limit: int) -> None:
-    _still(gone)
+def _check_size(folder: Path, limit: int) -> None:
     if sum(part.stat().st_size for part in folder.iterdir()) > limit:
-        hint = "bound it by since and until, archive the task and read its file, or raise CortexJupyter.max_file_bytes"
+        hint = "add since and until, archive the task and read its file, or raise CortexJupyter.max_file_bytes"
         raise TooMany(f"the Parquet file has more than the {limit} bytes of this server's limit", hint)
 
 
-def _still(gone: threading.Event) -> None:
-    if gone.is_set():
+def _check_reader(reader_gone: threading.Event) -> None:
+    if reader_gone.is_set():
         raise ReaderGoneError
 
 

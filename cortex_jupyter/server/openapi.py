@@ -1,6 +1,6 @@
-"""`GET cortex/openapi.json`: the requests and answers of this server, for programs and for those who write them.
+"""`GET cortex/openapi.json`: the description of this server's requests and answers, as OpenAPI 3.1.
 
-The document is https://spec.openapis.org/oas/v3.1.0; tests hold the handlers to it.
+Tests check the handlers against this document. https://spec.openapis.org/oas/v3.1.0
 """
 
 from __future__ import annotations
@@ -27,31 +27,34 @@ _CURSOR: Final = {"type": "string", "examples": ["0"]}
 _MAYBE: Final = {"type": ["string", "null"]}
 _NUMBER: Final = {"type": ["integer", "null"]}
 
-#: Each parameter of a query: what it is, and what it does.
+#: Schema and description of each parameter of a query.
 PARAMETERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
-    "follow": (_FLAG, "Go on with what is yet to come, as an event stream, while the task runs."),
-    "since": (_TIME, "From then on: a duration back from now, a time, or `all`."),
-    "until": (_TIME | {"examples": ["5m"]}, "Up to then."),
-    "tail": ({"type": "integer", "minimum": 0}, "Only that many of the newest."),
+    "follow": (_FLAG, "Follow the log as an event stream while the task runs."),
+    "since": (_TIME, "Start of the window: a duration before now, a time, or `all`."),
+    "until": (_TIME | {"examples": ["5m"]}, "End of the window."),
+    "tail": ({"type": "integer", "minimum": 0}, "Only this many of the newest records."),
     "limit": (
         {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT},
-        "Records of a page; fewer where a limit of the server ends it (`stopped`), `older` and `newer` go on.",
+        "Number of records of a page. A limit of the server can end the page earlier (`stopped`); `older` and `newer` continue it.",
     ),
-    "before": (_CURSOR, "A page's `older`: go back from there."),
-    "after": (_CURSOR, "A page's `newer`: go on from there; `0` is the beginning."),
-    "pod": (_TEXT, "A pod's name, a glob, or several with commas between."),
-    "container": (_TEXT, "A container's name, a glob, or several with commas between."),
+    "before": (_CURSOR, "The cursor `older` of a page: records before it."),
+    "after": (_CURSOR, "The cursor `newer` of a page: records after it. `0` is the beginning."),
+    "pod": (_TEXT, "Name of a pod, a glob, or several of them, separated by commas."),
+    "container": (_TEXT, "Name of a container, a glob, or several of them, separated by commas."),
     "run": (
         {"type": "string", "examples": ["-1", "0", "train-0/main/1"]},
-        "Runs of containers: 0 the first, -1 the newest.",
+        "Runs of containers: 0 is the first, -1 the newest.",
     ),
-    "stream": ({"type": "string", "enum": [s for s in STREAMS if s in ("stdout", "stderr")]}, "Which of the two."),
-    "level": ({"type": "string", "enum": list(LEVELS)}, "At least this level."),
-    "grep": (_TEXT, "A regular expression that lines must contain."),
-    "exclude": (_TEXT, "A regular expression that lines must not contain."),
+    "stream": (
+        {"type": "string", "enum": [s for s in STREAMS if s in ("stdout", "stderr")]},
+        "Only lines of this stream.",
+    ),
+    "level": ({"type": "string", "enum": list(LEVELS)}, "Only lines of at least this level."),
+    "grep": (_TEXT, "A regular expression that lines must match."),
+    "exclude": (_TEXT, "A regular expression that lines must not match."),
     "where": ({"type": "string", "examples": ["status>=500", "loss<0.1"]}, "A condition on a field."),
-    "timestamps": (_FLAG, "In text: with each line's time."),
-    "pretty": (_FLAG, "In text: JSON lines spread out."),
+    "timestamps": (_FLAG, "In text: write the time before each line."),
+    "pretty": (_FLAG, "In text: write JSON lines with indentation."),
 }
 _STREAMED: Final = "text/event-stream"
 _FILTERS: Final = ("pod", "container", "run", "stream", "level", "grep", "exclude", "where")
@@ -59,12 +62,12 @@ _WINDOW: Final = ("since", "until")
 
 
 class OpenApiHandler(Handler):
-    """What may be asked here."""
+    """The OpenAPI document."""
 
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """Give the document."""
+        """Answer with the document."""
         for argument in self.arguments():
             raise BadQuery(f"there is no parameter {argument[:60]!r}", "this address has none")
         self.reply(orjson.dumps(document() | {"servers": [{"url": f"{self.base_url}cortex"}]}))
@@ -72,59 +75,65 @@ class OpenApiHandler(Handler):
 
 @cache
 def document() -> dict[str, Any]:
-    """Give the document, without the address of a server."""
+    """Return the document, without the address of a server."""
     task = "/tasks/{namespace}/{kind}/{name}"
-    cursor = _query("cursor", _TEXT, "Where the reader was; the header `Last-Event-ID` says the same.")
-    place = _query("at", _TIME | {"examples": ["10m"]}, "A page around this moment.")
-    text = _query("format", {"type": "string", "enum": ["json", "text"]}, "`text`: one plain line per event.")
-    logs = [*_several(*PARAMETERS), cursor, place, text]
-    bins = _query("bins", {"type": "integer", "minimum": 1, "maximum": MOST}, "How many parts of the time.")
-    levels = _query("levels", _TEXT, "With warnings and errors of each part.")
-    one = _query("task", _TEXT, "`[NAMESPACE:][KIND/]NAME`, given once for each task.", required=True, many=True)
-    most = _query("most", {"type": "integer", "minimum": 0}, "Begin with about so many of the newest.")
-    space = _query("namespace", _TEXT, "Whose tasks; else the server's own.")
-    label = _query("selector", _TEXT, "A Kubernetes label selector, of pods.")
-    tail = _several("tail", *_WINDOW, *_FILTERS)
-    kept = [*tail, *_several("timestamps", "pretty")]
-    listed = {"tasks": {"type": "array", "items": _ref("Task")}, "problem": _PROBLEM}
-    tasks = {"type": "object", "required": ["tasks"], "properties": listed}
-    found: dict[str, Any] = {
-        "/tasks": _get("The tasks of a namespace, newest first.", [space, label], {"application/json": tasks}),
-        task: _get("One task.", _path(), {"application/json": _ref("Described")}),
-        f"{task}/logs": _get(
-            "The log: a stream while it is followed, else a page.",
-            [*_path(), *logs],
+    cursor = _parameter("cursor", _TEXT, "Resume after this cursor, like the header `Last-Event-ID`.")
+    at = _parameter("at", _TIME | {"examples": ["10m"]}, "Return a page around this moment.")
+    text = _parameter("format", {"type": "string", "enum": ["json", "text"]}, "`text`: one plain line per event.")
+    logs = [*_parameters(*PARAMETERS), cursor, at, text]
+    bins = _parameter("bins", {"type": "integer", "minimum": 1, "maximum": MOST}, "Number of equal intervals of time.")
+    levels = _parameter("levels", _TEXT, "Also count warnings and errors in each interval.")
+    task_parameter = _parameter(
+        "task", _TEXT, "`[NAMESPACE:][KIND/]NAME`; repeat it for each task.", required=True, is_repeatable=True
+    )
+    max_records = _parameter(
+        "most", {"type": "integer", "minimum": 0}, "Begin with about this many of the newest records."
+    )
+    namespace = _parameter("namespace", _TEXT, "The namespace of the tasks; by default the server's own.")
+    selector = _parameter("selector", _TEXT, "A Kubernetes label selector for pods.")
+    tail = _parameters("tail", *_WINDOW, *_FILTERS)
+    file_parameters = [*tail, *_parameters("timestamps", "pretty")]
+    task_list = {"tasks": {"type": "array", "items": _ref("Task")}, "problem": _PROBLEM}
+    tasks = {"type": "object", "required": ["tasks"], "properties": task_list}
+    paths: dict[str, Any] = {
+        "/tasks": _operation("The tasks of a namespace, newest first.", [namespace, selector], {"application/json": tasks}),
+        task: _operation("One task.", _path_parameters(), {"application/json": _ref("Described")}),
+        f"{task}/logs": _operation(
+            "The log: an event stream while it is followed, else a page.",
+            [*_path_parameters(), *logs],
             {"application/json": _ref("Page"), _STREAMED: _TEXT},
         ),
-        f"{task}/outline": _get(
-            "Lines over time.", [*_path(), bins, levels], {"application/json": {"type": "object"}}
+        f"{task}/outline": _operation(
+            "Lines over time.", [*_path_parameters(), bins, levels], {"application/json": {"type": "object"}}
         ),
-        f"{task}/search": _get(
-            "A filter over all of it, newest first.",
-            [*_path(), *_several(*_WINDOW, "before", *_FILTERS)],
+        f"{task}/search": _operation(
+            "Matches of a filter in the whole recording, newest first.",
+            [*_path_parameters(), *_parameters(*_WINDOW, "before", *_FILTERS)],
             {_STREAMED: _TEXT},
         ),
-        f"{task}/metrics": _get("The numbers that all of it reports.", _path(), {_STREAMED: _TEXT}),
-        "/stream": _get("Several tasks over one connection.", [one, cursor, most, *_several("follow"), *tail], {_STREAMED: _TEXT}),
-        "/openapi.json": _get("This document.", [], {"application/json": {"type": "object"}}),
+        f"{task}/metrics": _operation("The metrics of the whole recording.", _path_parameters(), {_STREAMED: _TEXT}),
+        "/stream": _operation("Several tasks over one connection.", [task_parameter, cursor, max_records, *_parameters("follow"), *tail], {_STREAMED: _TEXT}),
+        "/openapi.json": _operation("This document.", [], {"application/json": {"type": "object"}}),
     }  # fmt: skip
     types = {"ndjson": "application/x-ndjson", "txt": "text/plain", "parquet": "application/vnd.apache.parquet"}
     for suffix, kind in types.items():
-        found[f"{task}/logs.{suffix}"] = _get("The log as a file.", [*_path(), *kept], {kind: {}})
+        paths[f"{task}/logs.{suffix}"] = _operation(
+            "The log as a file.", [*_path_parameters(), *file_parameters], {kind: {}}
+        )
     return {
         "openapi": "3.1.0",
         "info": {"title": "cortex-jupyter", "version": __version__, "description": "Logs of Kubernetes tasks."},
-        "paths": found,
+        "paths": paths,
         "components": {"schemas": _SCHEMAS, "securitySchemes": {"token": _TOKEN}},
         "security": [{"token": []}],
     }
 
 
 _TOKEN: Final = {
-    "type": "apiKey", "in": "header", "name": "Authorization", "description": "`token ...`, as of all of Jupyter Server",
+    "type": "apiKey", "in": "header", "name": "Authorization", "description": "`token ...`, as everywhere in Jupyter Server",
 }  # fmt: skip
 _PROBLEM: Final = {
-    "type": "object", "description": "Why the cluster could not be asked; the tasks are then those that are recorded.",
+    "type": "object", "description": "Why the cluster cannot be asked. Then only recorded tasks are listed.",
     "properties": dict.fromkeys(("code", "message", "hint"), _TEXT),
 }  # fmt: skip
 _TASK: Final = {
@@ -152,7 +161,7 @@ _SCHEMAS: Final = {
     "Task": _object(_TASK | {"status": _TEXT, "restarts": _NUMBER, "pods": {"type": "integer"}}),
     "Described": _object(
         _TASK | {"reason": _TEXT, "pods": {"type": "array"}, "events": {"type": "array"}, "recorded": _object(_COMPLETE),
-                 "hidden": {"type": "object", "description": "What may not be shown (`events`, `pods`), and which right would show it."}}
+                 "hidden": {"type": "object", "description": "What you may not see (`events`, `pods`), and which permission you need for it."}}
     ),
     "Record": _object(_RECORD),
     "Page": _object({
@@ -161,16 +170,16 @@ _SCHEMAS: Final = {
     }),
     "Error": _object({"error": _object({"code": _TEXT, "message": _TEXT, "hint": _TEXT})}),
 }  # fmt: skip
-#: Every status that an answer may have besides 200, and why.
+#: Meaning of each status of an answer besides 200.
 STATUSES: Final = {
-    "400": "the query cannot be understood", "401": "who asks is not known", "403": "not allowed",
-    "404": "there is no such task", "410": "what a cursor points into is no longer held", "429": "a limit is reached",
+    "400": "the query is wrong", "401": "not signed in", "403": "not allowed",
+    "404": "there is no such task", "410": "the lines at this cursor are no longer held", "429": "a limit is reached",
     "500": "the store cannot be read", "502": "the cluster answers with an error", "503": "the store is busy",
     "504": "the cluster does not answer", "507": "the disk is full",
 }  # fmt: skip
 
 
-def _get(summary: str, parameters: list[dict[str, Any]], answers: dict[str, Any]) -> dict[str, Any]:
+def _operation(summary: str, parameters: list[dict[str, Any]], answers: dict[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {
         "200": {"description": summary, "content": {kind: {"schema": schema} for kind, schema in answers.items()}}
     }
@@ -178,23 +187,23 @@ def _get(summary: str, parameters: list[dict[str, Any]], answers: dict[str, Any]
     responses |= {status: {"description": why, "content": error} for status, why in STATUSES.items()}
     for status in ("429", "503"):
         responses[status]["headers"] = {
-            "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds, where to wait helps."}
+            "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds, if waiting helps."}
         }
     return {"get": {"summary": summary, "parameters": parameters, "responses": responses}}
 
 
-def _query(
-    name: str, schema: dict[str, Any], description: str, *, required: bool = False, many: bool = False
+def _parameter(
+    name: str, schema: dict[str, Any], description: str, *, required: bool = False, is_repeatable: bool = False
 ) -> dict[str, Any]:
-    listed = {"type": "array", "items": schema, "minItems": int(required)} if many else schema
+    listed = {"type": "array", "items": schema, "minItems": int(required)} if is_repeatable else schema
     return {"name": name, "in": "query", "required": required, "schema": listed, "description": description}
 
 
-def _several(*names: str) -> list[dict[str, Any]]:
-    return [_query(name, *PARAMETERS[name], many=name in SEVERAL) for name in names]
+def _parameters(*names: str) -> list[dict[str, Any]]:
+    return [_parameter(name, *PARAMETERS[name], is_repeatable=name in SEVERAL) for name in names]
 
 
-def _path() -> list[dict[str, Any]]:
+def _path_parameters() -> list[dict[str, Any]]:
     kinds = [*KINDS, "task", "-"]
-    of = {"namespace": _TEXT, "kind": {"type": "string", "enum": kinds}, "name": _TEXT}
-    return [{"name": name, "in": "path", "required": True, "schema": schema} for name, schema in of.items()]
+    schemas = {"namespace": _TEXT, "kind": {"type": "string", "enum": kinds}, "name": _TEXT}
+    return [{"name": name, "in": "path", "required": True, "schema": schema} for name, schema in schemas.items()]

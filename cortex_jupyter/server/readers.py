@@ -1,4 +1,4 @@
-"""Who reads now: each stream is counted, for its user and for its tasks, as long as it is open."""
+"""What readers use of a server at the same time: open streams, running work and bytes, each with its limits."""
 
 from __future__ import annotations
 
@@ -24,44 +24,46 @@ class _Reader:
     tasks: frozenset[str]
 
 
-class Turns:
-    """Whose work is done now: so much at one time, and of one user no more than half of it, so that nobody waits for one alone.
+class WorkLimiter:
+    """Limits how many pieces of work run at the same time.
+
+    One user gets at most half of the places, so that other users need not wait for one user only.
 
     Parameters
     ----------
-    most : int
-        At one time; who asks for more waits.
+    limit : int
+        Further work waits.
     """
 
-    def __init__(self, most: int) -> None:
-        self._each = -(-most // 2)
-        self._all = asyncio.Semaphore(most)
-        self._of_user: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+    def __init__(self, limit: int) -> None:
+        self._user_limit = -(-limit // 2)
+        self._all_users = asyncio.Semaphore(limit)
+        self._by_user: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def turn(self, user: str) -> AsyncIterator[None]:
-        """Wait for a turn, and have it while the block runs."""
-        mine = self._of_user.get(user) or self._of_user.setdefault(user, asyncio.Semaphore(self._each))
-        async with mine, self._all:
+    async def slot(self, user: str) -> AsyncIterator[None]:
+        """Wait for a place for this user's work, and hold it while the block runs."""
+        of_user = self._by_user.get(user) or self._by_user.setdefault(user, asyncio.Semaphore(self._user_limit))
+        async with of_user, self._all_users:
             yield
 
 
 class Quota:
-    """How much of something is in use, by all users of a server and by each.
+    """Limits how much of something is in use, by all users of a server and by each user.
 
     Parameters
     ----------
     limits : Limits
     what : str
-        As a person reads it: `bytes of pages wait to be sent`.
-    most, each : str
-        The names of the limits, of all and of one user.
+        For the error message: `bytes of pages wait to be sent`.
+    total, per_user : str
+        The names of the limits.
     hint : str
         What a user can do.
     """
 
-    def __init__(self, limits: Limits, what: str, most: str, each: str, hint: str) -> None:
-        self._limits, self._what, self._most, self._each, self._hint = limits, what, most, each, hint
+    def __init__(self, limits: Limits, what: str, total: str, per_user: str, hint: str) -> None:
+        self._limits, self._what, self._total, self._per_user, self._hint = limits, what, total, per_user, hint
         self._used: Counter[str] = Counter()
 
     @contextmanager
@@ -71,11 +73,11 @@ class Quota:
         Raises
         ------
         LimitReached
-            With it there would be more than a limit allows. Where nothing is in use any amount is taken.
+            The amount would exceed a limit. While nothing is in use, any amount is accepted.
         """
         for name, used, whose in (
-            (self._each, self._used[user], "for you"),
-            (self._most, self._used.total(), "on this server"),
+            (self._per_user, self._used[user], "for you"),
+            (self._total, self._used.total(), "on this server"),
         ):
             limit: int = getattr(self._limits, name)
             if used and used + amount > limit:
@@ -90,7 +92,7 @@ class Quota:
 
 
 class Readers:
-    """Those of one server.
+    """The readers of one server, with their limits.
 
     Parameters
     ----------
@@ -100,26 +102,26 @@ class Readers:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._open: dict[asyncio.Task[object], _Reader] = {}
-        hint = "read the answers that you have asked for, try again"
-        self.pages = Turns(limits.max_pages)
+        self.pages = WorkLimiter(limits.max_pages)
+        hint = "read the answers to your earlier requests, then try again"
         self.buffered = Quota(limits, "bytes of pages wait to be read", "max_buffered", "max_buffered_per_user", hint)
-        hint = "try again when one is there, take .ndjson or .txt, which need no file"
+        hint = "try again when one is finished, or download .ndjson or .txt, which need no temporary file"
         self.files = Quota(limits, "Parquet files are being written or sent", "max_files", "max_files_per_user", hint)
 
     @contextmanager
     def reading(self, user: str, tasks: Iterable[str] = ()) -> Iterator[None]:
-        """Count the running task of asyncio as a stream, to be cancelled when the server stops.
+        """Count the current asyncio task as an open stream. It is cancelled when the server stops.
 
         Parameters
         ----------
         user : str
         tasks : iterable of str
-            The keys of those that it follows; none for a search or a download.
+            Keys of the tasks that the stream follows; none for a search or a download.
 
         Raises
         ------
         LimitReached
-            As many are open as the server, or one user, or one of the tasks may have.
+            The server, the user or a task has the maximum number of open streams.
         """
         reader = _Reader(user, frozenset(tasks))
         self._check(reader)
@@ -134,19 +136,19 @@ class Readers:
 
     def _check(self, new: _Reader) -> None:
         limits, readers = self._limits, self._open.values()
-        if len(readers) >= (most := limits.max_streams):
-            hint = "try again; where it stays so, whoever runs this server raises CortexJupyter.max_streams"
-            raise LimitReached(f"{most} streams are open on this server", hint)
-        if sum(reader.user == new.user for reader in readers) >= (most := limits.max_streams_per_user):
+        if len(readers) >= (limit := limits.max_streams):
+            hint = "try again later; if that does not help, ask the administrator to raise CortexJupyter.max_streams"
+            raise LimitReached(f"{limit} streams are open on this server", hint)
+        if sum(reader.user == new.user for reader in readers) >= (limit := limits.max_streams_per_user):
             hint = "close a notebook or a download, follow several tasks over one stream, or raise CortexJupyter.max_streams_per_user"
-            raise LimitReached(f"{most} streams are open for you on this server", hint)
+            raise LimitReached(f"{limit} streams are open for you on this server", hint)
         for task in new.tasks:
-            if sum(task in reader.tasks for reader in readers) >= (most := limits.max_viewers):
-                hint = "try again when somebody has closed it, read it by pages (without follow=true), or raise CortexJupyter.max_viewers"
-                raise LimitReached(f"{most} viewers follow {task} on this server", hint)
+            if sum(task in reader.tasks for reader in readers) >= (limit := limits.max_viewers):
+                hint = "try again when another viewer is closed, read pages (without follow=true), or raise CortexJupyter.max_viewers"
+                raise LimitReached(f"{limit} viewers follow {task} on this server", hint)
 
     async def end(self) -> None:
-        """Cancel all of them and wait until they are gone."""
+        """Cancel all open streams, and wait until they have ended."""
         streams = tuple(self._open)
         for task in streams:
             task.cancel()

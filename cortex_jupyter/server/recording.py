@@ -1,4 +1,4 @@
-"""What is asked of a whole recording, below `cortex/tasks/NAMESPACE/KIND/NAME/`: `outline`, `search` and `metrics`."""
+"""Requests about a whole recording, below `cortex/tasks/NAMESPACE/KIND/NAME/`: `outline`, `search` and `metrics`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tornado import web
 
 from cortex_jupyter.analysis.recording_metrics import measured
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.outline_json import outline
-from cortex_jupyter.reader.search import asked, matches
+from cortex_jupyter.reader.search import matches, parse_search
 from cortex_jupyter.server.base import Handler
 from cortex_jupyter.server.streaming import StreamingHandler
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class OutlineHandler(Handler):
-    """How a recording's lines are spread over time, for scroll bar and histogram."""
+    """The number of a recording's lines over time, for scroll bar and histogram."""
 
     @web.authenticated
     @authorized
@@ -40,33 +40,35 @@ class OutlineHandler(Handler):
 
 
 class SearchHandler(StreamingHandler):
-    """A filter over a whole recording, newest matches first, as an event stream."""
+    """The matches of a filter in a whole recording, newest first, as an event stream."""
 
     @web.authenticated
     @authorized
     async def get(self, namespace: str, kind: str, name: str) -> None:
-        """Answer with an event stream; it ends when the reader goes."""
-        query = self.service.app.bounded(asked(self.arguments()))
+        """Answer with an event stream. The work ends when the reader goes."""
+        query = self.service.app.bounded(parse_search(self.arguments()))
         recording = await self.find(namespace, kind, name)
         await check_names(recording, query)
         if query.before is not None:
             (await recording.info()).check(query.before)
-        await self.events(self._in_turn(recording, query), recording.ref)
+        await self.events(self._search(recording, query), recording.ref)
 
-    async def _in_turn(self, recording: Recording, query: LogQuery) -> AsyncGenerator[bytes]:
-        async with self.service.searches.turn(self.service.user(self)), aclosing(matches(recording, query)) as pieces:
+    async def _search(self, recording: Recording, query: LogQuery) -> AsyncGenerator[bytes]:
+        async with self.service.searches.slot(self.service.user(self)), aclosing(matches(recording, query)) as pieces:
             async for piece in pieces:
                 yield piece
 
 
 class MetricsHandler(StreamingHandler):
-    """The numbers that a whole recording reports, for a chart, as an event stream."""
+    """The metrics of a whole recording, for a chart, as an event stream."""
 
     @web.authenticated
     @authorized
     async def get(self, namespace: str, kind: str, name: str) -> None:
-        """Answer with an event stream; it ends when the reader goes."""
+        """Answer with an event stream. The work ends when the reader goes."""
         for argument in self.arguments():
-            raise BadQuery(f"there is no parameter {argument[:60]!r}", "metrics are of the whole recording")
+            raise BadQuery(
+                f"there is no parameter {argument[:60]!r}", "the metrics of the whole recording take no parameters"
+            )
         recording = await self.find(namespace, kind, name)
         await self.events(measured(recording, self.service.app.max_query_s), recording.ref)

@@ -1,4 +1,4 @@
-"""What the handlers of one server share: its recordings, what may be read, and who reads."""
+"""The state that all handlers of one server share: recordings, users and their permissions, open streams."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cortex_jupyter.archive.store import select_archive
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.reader.filtering import THREADS
-from cortex_jupyter.reader.session import Recordings
-from cortex_jupyter.server.readers import Readers, Turns
+from cortex_jupyter.reader.session import Session
+from cortex_jupyter.server.readers import Readers, WorkLimiter
 from cortex_jupyter.store.budget import NOT_HELD_HINT, Budget
 from cortex_jupyter.telemetry import tracing
 
@@ -27,44 +27,43 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: How the names begin that Kubernetes keeps for itself.
-_SYSTEM: Final = "system:"
+#: Prefix of the user and group names that Kubernetes reserves for itself.
+_RESERVED: Final = "system:"
 
 
 class Service:
-    """The one of a server; opens the store and the cluster's configuration when it is first asked.
+    """The shared state of one server. It opens the store and the cluster when they are first needed.
 
     Parameters
     ----------
     app : Settings
-        Whose settings hold.
     """
 
     def __init__(self, app: Settings) -> None:
         self.app = app
-        self._recordings: Recordings | None = None
+        self._recordings: Session | None = None
         self._opening = asyncio.Lock()
         self.readers = Readers(app)
-        self.searches = Turns(app.max_searches)
-        self.filters = Turns(THREADS)
+        self.searches = WorkLimiter(app.max_searches)
+        self.filters = WorkLimiter(THREADS)
 
-    async def recordings(self) -> Recordings:
-        """Give the recordings.
+    async def recordings(self) -> Session:
+        """Return the open store and cluster.
 
         Raises
         ------
         BadQuery, MissingExtra
-            A setting of the store cannot be read, or lines are to be masked and cannot be.
+            A setting of the store is wrong, or masking is on and its extra is missing.
         StoreError
-            The store cannot be opened; the next request tries again.
+            The store cannot be opened. The next request tries again.
         """
         async with self._opening:
             if self._recordings is None:
-                # In a thread, because it takes a second that kernels would wait for.
+                # In a thread: the import takes a second, and meanwhile the event loop must serve kernels.
                 await asyncio.to_thread(import_module, "cortex_jupyter.cluster.session")
                 app = self.app
                 budget = Budget.parse(app.store_max_bytes, app.store_max_age, app.store_max_task_bytes)
-                self._recordings = await Recordings.connect(
+                self._recordings = await Session.connect(
                     app.store_url or None,
                     app.kubeconfig or None,
                     app.context or None,
@@ -78,30 +77,30 @@ class Service:
             return self._recordings
 
     def person(self, user: Any) -> Person | None:
-        """Give on whose behalf is read when a user of this server asks; None: on this process's own.
+        """Return the Kubernetes identity of a user of this server; None if the server's own permissions count.
 
         Parameters
         ----------
         user : jupyter_server.auth.User
-            A Hub's user brings its groups with it.
+            A user of a Hub has groups too.
 
         Raises
         ------
         NotAllowed
-            Kubernetes would take the name for one of its own.
+            The name is reserved by Kubernetes.
         """
         app = self.app
         if app.access_for == "server":
             return None
         groups = (getattr(user, "hub_user", None) or {}).get("groups") or ()
-        name, *names = (app.access_prefix + one for one in (user.username, *groups))
-        # These are not anybody's to choose: `system:masters` may do everything.
-        if name.startswith(_SYSTEM):
-            raise NotAllowed(f"the user name {name!r} is one of Kubernetes' own", "set CortexJupyter.access_prefix")
-        return Person(name, (*(n for n in names if not n.startswith(_SYSTEM)), "system:authenticated"))
+        name, *group_names = (app.access_prefix + plain for plain in (user.username, *groups))
+        # No user may choose such a name: `system:masters` may do everything.
+        if name.startswith(_RESERVED):
+            raise NotAllowed(f"Kubernetes reserves the user name {name!r}", "set CortexJupyter.access_prefix")
+        return Person(name, (*(n for n in group_names if not n.startswith(_RESERVED)), "system:authenticated"))
 
     def allow(self, namespace: str) -> None:
-        """Check that tasks of a namespace may be read on this server at all.
+        """Check that this server serves tasks of a namespace.
 
         Raises
         ------
@@ -110,24 +109,24 @@ class Service:
         allowed = self.app.namespaces
         if allowed and namespace not in allowed:
             raise NotAllowed(
-                f"namespace {namespace!r} is not open on this server", f"open are {', '.join(sorted(allowed))}"
+                f"this server does not serve namespace {namespace!r}", f"it serves {', '.join(sorted(allowed))}"
             )
 
     async def find(self, ref: TaskRef, user: Any, cursor: Cursor | None = None) -> Recording:
-        """Find a task and have it recorded.
+        """Find a task and request its recording.
 
         Parameters
         ----------
         ref : TaskRef
         user : jupyter_server.auth.User
-            Who asks.
+            The user who asks.
         cursor : Cursor, optional
-            What the reader has of it.
+            Where the reader resumes.
 
         Raises
         ------
         CursorNotHeld
-            There is no such task any more, and its recording has left the store.
+            The task does not exist any more, and its recording has left the store.
         TaskNotFound, AmbiguousTask, NotAllowed, ClusterError, NoCluster, StoreError
         """
         self.allow(ref.namespace)
@@ -136,76 +135,98 @@ class Service:
             with tracing.span("cortex.task.find", {"k8s.namespace.name": ref.namespace, "cortex.task": ref.key}):
                 return await recordings.find(ref, self.person(user))
         except (TaskNotFound, NoCluster, ClusterUnreachable):
-            left = (
+            has_left_store = (
                 cursor and cursor.recording and await asyncio.to_thread(recordings.store.info, cursor.recording) is None
             )
-            if left:
+            if has_left_store:
                 raise CursorNotHeld(f"the recording of {ref.key} is no longer held", NOT_HELD_HINT) from None
             raise
 
-    async def check(self, ref: TaskRef, handler: JupyterHandler) -> None:
-        """Check that somebody who reads a task may go on, as far as it is known who they are.
-
-        Raises
-        ------
-        NotAllowed
-        ClusterError, ClusterUnreachable
-            The cluster cannot be asked.
-        """
-        recordings, person = await self.recordings(), self.person(handler.current_user)
-        await recordings.allow(ref.namespace, person)
-        await recordings.check(ref, person)
-
-    async def hidden(self, ref: TaskRef, handler: JupyterHandler) -> dict[str, str]:
-        """Return what a reader of a task may not see beside its lines, and why; see `Connection.hidden`.
-
-        Raises
-        ------
-        ClusterError, ClusterUnreachable
-            The cluster cannot be asked.
-        """
-        return await (await self.recordings()).hidden(ref.namespace, self.person(handler.current_user))
-
-    async def renewed(self, handler: JupyterHandler) -> bool:
-        """Take what the Hub, where there is one, says now of who reads, and tell whether that is something new.
-
-        Who logs out there, or loses the role or a group, has a stream open that was begun before. A Hub that is away says
-        nothing: what it said last holds until it is back.
-
-        Raises
-        ------
-        NotAllowed
-            It does not let them in any more.
-        """
-        hub = getattr(handler.identity_provider, "hub_auth", None)
-        if hub is None:
-            return False
-        try:
-            found = await hub.user_for_token(hub.get_token(handler), session_id=hub.get_session_id(handler), sync=False)
-        except HTTPError as error:
-            _log.warning("JupyterHub cannot be asked who reads: status %s", error.status_code)
-            return False
-        if found is None or not hub.check_scopes(hub.access_scopes, found):
-            raise NotAllowed("JupyterHub does not let you in any more", "sign in again, in another tab too")
-        before = self.person(handler.current_user)
-        handler.current_user = type(handler.current_user)(found)
-        return self.person(handler.current_user) != before
-
     def user(self, handler: JupyterHandler) -> str:
-        """Give whose streams those of a request are; who comes with the server's own token has a new name each time."""
+        """Return the user as which a request is counted.
+
+        A request with the server's own token has a new user name each time, so all of these count as one.
+        """
         if self.app.access_for == "server" and handler.token_authenticated:
             return ""
         name: str = handler.current_user.username
         return name
 
-    def active(self) -> None:
-        """Tell Jupyter Server that work is going on, where the setting says so."""
+    def note_activity(self) -> None:
+        """Tell Jupyter Server that it is in use, if `keep_alive_while_following` is set."""
         if self.app.keep_alive_while_following:
             self.app.note_activity()
 
     async def close(self) -> None:
-        """End the streams and close everything."""
+        """End the streams, and close the store and the cluster."""
         await self.readers.end()
         if self._recordings is not None:
             await self._recordings.close()
             self._recordings = None
+
+
+class RequestPermissions:
+    """What the user of one request may read; implements `reader.permissions.Permissions`.
+
+    Parameters
+    ----------
+    service : Service
+    handler : JupyterHandler
+        The request, which may last for days.
+    """
+
+    def __init__(self, service: Service, handler: JupyterHandler) -> None:
+        self._service, self._handler = service, handler
+
+    @property
+    def _person(self) -> Person | None:
+        return self._service.person(self._handler.current_user)
+
+    async def check(self, ref: TaskRef) -> None:
+        """Check that the user, as known now, may read a task.
+
+        Raises
+        ------
+        NotAllowed
+        ClusterError, ClusterUnreachable
+            The cluster cannot be asked.
+        """
+        recordings, person = await self._service.recordings(), self._person
+        await recordings.allow(ref.namespace, person)
+        await recordings.check(ref, person)
+
+    async def hidden(self, ref: TaskRef) -> dict[str, str]:
+        """Return what the user may not see beside a task's lines, and why; see `Connection.hidden`.
+
+        Raises
+        ------
+        ClusterError, ClusterUnreachable
+            The cluster cannot be asked.
+        """
+        return await (await self._service.recordings()).hidden(ref.namespace, self._person)
+
+    async def renew(self) -> bool:
+        """Ask the Hub, if there is one, who the user is. Return whether their name or groups have changed.
+
+        A user may sign out, or lose a role or a group, while a stream is open. If the Hub does not answer, its last answer
+        holds.
+
+        Raises
+        ------
+        NotAllowed
+            The Hub does not let the user in any more.
+        """
+        handler = self._handler
+        hub = getattr(handler.identity_provider, "hub_auth", None)
+        if hub is None:
+            return False
+        try:
+            user = await hub.user_for_token(hub.get_token(handler), session_id=hub.get_session_id(handler), sync=False)
+        except HTTPError as error:
+            _log.warning("cannot ask JupyterHub who the reader is: it answered with status %s", error.status_code)
+            return False
+        if user is None or not hub.check_scopes(hub.access_scopes, user):
+            raise NotAllowed("JupyterHub does not let you in any more", "sign in again, in another tab too")
+        before = self._person
+        handler.current_user = type(handler.current_user)(user)
+        return self._person != before

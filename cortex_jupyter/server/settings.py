@@ -1,4 +1,4 @@
-"""The settings of the extension, as traits of `c.CortexJupyter`; those that bound what it gives are in `limits`."""
+"""The settings of the extension, as traits of `c.CortexJupyter`. Its limits are in `limits.py`."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from cortex_jupyter.server.limits import Limits
 
 
 def _text(what: str) -> Unicode:
-    """Give a setting that is empty where it is not set."""
+    """Return a setting whose default is the empty text."""
     return Unicode("", help=what).tag(config=True)
 
 
 class Settings(Limits):
-    """What the administrator or user of one server sets."""
+    """The settings of one server."""
 
     store_url = _text(
-        "Where recordings are kept, sqlite:///absolute/path or valkey://host; else CORTEX_STORE, else the user's data directory."
+        "The store of the recordings: sqlite:///absolute/path or valkey://host. Default: CORTEX_STORE, else a file in the user's data directory."
     )
     store_max_bytes = _text(
-        "What recordings may take, such as 50GB; completed ones leave, the longest ended first. Else CORTEX_STORE_MAX_BYTES, else 20 GiB or a tenth of the disk, whichever is less."
+        "Maximum size of all recordings, such as 50GB. Above it, completed recordings leave, those that ended first. Default: CORTEX_STORE_MAX_BYTES, else 20 GiB or a tenth of the disk, whichever is less."
     )
     store_max_age = _text(
-        "How long after its end a task's recording is kept, such as 30d, which is the default; else CORTEX_STORE_MAX_AGE."
+        "How long a recording is kept after its task has ended, such as 7d. Default: CORTEX_STORE_MAX_AGE, else 30d."
     )
     store_max_task_bytes = _text(
-        "What the recording of a running task may take, such as 2GB: its oldest lines leave then, and a gap notice says so. Else CORTEX_STORE_MAX_TASK_BYTES, else there is no such bound."
+        "Maximum size of the recording of a running task, such as 2GB. Above it, its oldest lines leave, and a gap notice says so. Default: CORTEX_STORE_MAX_TASK_BYTES, else no limit."
     )
     archive_url = _text(
-        "Where completed recordings are written as Parquet: a folder, s3://, gs:// or az://; else CORTEX_ARCHIVE. They leave the store only when they are there."
+        "The archive, to which completed recordings are written as Parquet: a folder, s3://, gs:// or az://. Recordings leave the store only after they are archived. Default: CORTEX_ARCHIVE."
     )
     mask = Bool(
         None,
         allow_none=True,
-        help="Whether tokens, keys, passwords and e-mail addresses are masked before lines are stored; holds for all who use the store; in a shared one `cortex-jupyter store set mask=on` does. Else CORTEX_MASK, else what was set before.",
+        help="Mask tokens, keys, passwords and e-mail addresses before lines are stored. It applies to all users of the store; for a shared store use `cortex-jupyter store set mask=on`. Default: CORTEX_MASK, else the store's present setting.",
     ).tag(config=True)
-    kubeconfig = _text("Path of a kubeconfig; else KUBECONFIG, ~/.kube/config or the pod's own.")
-    context = _text("The kubeconfig's context; else its current one.")
-    namespaces = List(Unicode(), help="Namespaces whose tasks may be read; empty for all the cluster allows.").tag(
+    kubeconfig = _text("Path of a kubeconfig. Default: KUBECONFIG, ~/.kube/config, or the service account of the pod.")
+    context = _text("Context of the kubeconfig. Default: its current context.")
+    namespaces = List(Unicode(), help="Namespaces that this server serves. Empty: all that the cluster allows.").tag(
         config=True
     )
     access_for = Enum(
         ["server", "user"],
         "server",
-        help="Whose right to `get pods/log` counts where recordings or archives are shared: this server's own (a single-user server, whose kernels have the same credentials), or that of each user who asks (a service for many).",
+        help="Whose permission to `get pods/log` counts if recordings or archives are shared: `server`, this server's own (a single-user server, whose kernels have the same credentials), or `user`, that of the user who asks (a service for many users).",
     ).tag(config=True)
     access_prefix = _text(
-        "With access_for='user': what Kubernetes knows users and groups by before their names, as its --oidc-username-prefix."
+        "With access_for='user': prefix of user and group names in Kubernetes, as in its --oidc-username-prefix."
     )
     access_each = Bool(
         default_value=False,
-        help="Whether a task is shown only to who may also `get` the workload itself, so that RBAC's resourceNames count.",
+        help="Show a task only to users who may also `get` the workload itself, so that resourceNames of RBAC count.",
     ).tag(config=True)
-    task_label = _text("The label by which a launcher marks its workloads with its own task id.")
+    task_label = _text("Label with which a launcher writes its own task ID on workloads.")
     heartbeat_s = Float(15.0, help="Seconds of silence after which a stream sends a comment.").tag(config=True)
     keep_alive_while_following = Bool(
         default_value=False,
-        help="Whether a stream of a running task counts as activity, so that the idle server is not culled.",
+        help="Count open streams of running tasks as activity, so that an idle server is not culled.",
     ).tag(config=True)
 
     def note_activity(self) -> None:
-        """Tell the server that work is going on; nothing where there is none."""
+        """Tell Jupyter Server that it is in use. Without a server, do nothing."""

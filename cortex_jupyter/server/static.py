@@ -1,4 +1,4 @@
-"""`GET cortex/static/NAME`: the front end as it was built, for the viewer's own page."""
+"""`GET cortex/static/NAME`: the built files of the viewer, for its own page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tornado import web
 from cortex_jupyter.errors import NotFound
 from cortex_jupyter.server.base import Handler
 
-#: By path: the room of notebooks, where the widget is, comes after this one.
+#: The widget and this page use the same files. Found by path, because this room does not import `notebook`.
 _STATIC: Final = Path(__file__).parents[1] / "notebook" / "static"
 _TYPES: Final = {
     "page.js": "text/javascript",
@@ -24,13 +24,13 @@ _TYPES: Final = {
 
 
 @cache
-def part(name: str) -> tuple[bytes, str]:
-    """Read one of the files that pages may have.
+def read_file(name: str) -> tuple[bytes, str]:
+    """Read one of the viewer's files.
 
     Returns
     -------
     tuple of bytes and str
-        What it says, and a name for just that.
+        The content, and a hash of it.
 
     Raises
     ------
@@ -38,29 +38,31 @@ def part(name: str) -> tuple[bytes, str]:
     """
     path = _STATIC / name
     if name not in _TYPES or not path.is_file():
-        raise NotFound(f"there is no file {name[:60]!r}", f"there are {', '.join(sorted(_TYPES))}, once built")
+        raise NotFound(
+            f"there is no file {name[:60]!r}", f"the files are {', '.join(sorted(_TYPES))}, after `make setup`"
+        )
     body = path.read_bytes()
     return body, hashlib.sha256(body).hexdigest()[:16]
 
 
 def address_of(name: str) -> str:
-    """Give a file's address below `cortex/`; another build has another one, so that it may be kept for ever.
+    """Return a file's address below `cortex/`. Each build has its own address, so browsers may cache the file for ever.
 
     Raises
     ------
     NotFound
     """
-    return f"static/{name}?v={part(name)[1]}"
+    return f"static/{name}?v={read_file(name)[1]}"
 
 
 class StaticHandler(Handler):
-    """A file of the front end."""
+    """A file of the viewer."""
 
     @web.authenticated
     @authorized
     async def get(self, name: str) -> None:
-        """Give it."""
-        body, version = part(name)
+        """Answer with the file."""
+        body, version = read_file(name)
         self.set_header("Etag", f'"{version}"')
         self.set_header("Cache-Control", "private, max-age=31536000, immutable")
         if self.check_etag_header():

@@ -1,4 +1,4 @@
-"""What the two handlers that answer with a stream share: resuming, and ending at once when the reader goes."""
+"""The base of the handlers that answer with a stream: resume, send, and end at once when the reader goes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
+from tornado.iostream import StreamClosedError
+
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.model import Cursor
+from cortex_jupyter.reader.event_stream import EventStream, ReaderGoneError, Slot, Throttle
+from cortex_jupyter.reader.permissions import PermissionWatch
 from cortex_jupyter.reader.process import event
 from cortex_jupyter.server.base import Handler
-from cortex_jupyter.server.pace import Pace
-from cortex_jupyter.server.rights import Rights
-from cortex_jupyter.server.sse import Slot, Stream
+from cortex_jupyter.server.service import RequestPermissions
 from cortex_jupyter.telemetry import server_metrics
 
 if TYPE_CHECKING:
@@ -23,30 +25,63 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import TaskRef
 
-#: An error as the last event of a stream, and more bytes than it has; within `data` no line ends.
+_SSE_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    # Proxies must neither store nor compress the stream, and nginx must not buffer it.
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+#: An error as the last event of a stream. Its `data` has no newline, and it is shorter than `_TAIL` bytes.
 _ERROR: Final = re.compile(rb'(?:\A|\n)event: error\ndata: {"code":"(\w+)"[^\n]*\n\n\Z')
 _TAIL: Final = 8192
+
+
+class ResponseSink:
+    """Sends a stream's bytes as the body of an HTTP response.
+
+    Parameters
+    ----------
+    handler : Handler
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        for name, value in _SSE_HEADERS.items():
+            handler.set_header(name, value)
+
+    async def send(self, events: bytes) -> None:
+        """Write and flush. Only one call at a time: Tornado forgets the first of two flushes that wait.
+
+        Raises
+        ------
+        ReaderGoneError
+        """
+        self._handler.write(events)
+        try:
+            await self._handler.flush()
+        except StreamClosedError as error:
+            raise ReaderGoneError from error
 
 
 class StreamingHandler(Handler):
     """A handler that may answer with a stream."""
 
     _running: asyncio.Future[None] | None = None
-    _lost: CortexError | None = None  # why they may not read any more
+    _revoked: CortexError | None = None  # why the reader may not read any more
 
     def on_connection_close(self) -> None:
-        """Stop what is done for a reader that has gone."""
+        """Stop the work for a reader that has gone."""
         super().on_connection_close()
         if self._running is not None:
             self._running.cancel()
 
     async def until_closed(self, work: Awaitable[None], ref: TaskRef | None = None) -> None:
-        """Do something until it is done, the reader has gone or, with a task, may not read that any more.
+        """Wait for some work. Cancel it when the reader has gone or, with `ref`, may not read that task any more.
 
         Raises
         ------
         CortexError
-            They may not.
+            Why the reader may not read the task any more.
         """
         running = self._running = asyncio.ensure_future(work)
         watching = None if ref is None else asyncio.create_task(self._watch(ref, running))
@@ -57,19 +92,19 @@ class StreamingHandler(Handler):
             running.cancel()
             if watching is not None:
                 watching.cancel()
-        if self._lost is not None and not self._finished:
-            raise self._lost
+        if self._revoked is not None and not self._finished:
+            raise self._revoked
 
     async def _watch(self, ref: TaskRef, running: asyncio.Future[None]) -> None:
-        """Ask as often as a stream is heard of whether they may read on; what is over sooner is not asked about."""
-        rights = Rights(self)
-        while self._lost is None:
+        """Check the reader's permission every heartbeat interval. Work that ends sooner is not checked again."""
+        permissions = PermissionWatch(RequestPermissions(self.service, self))
+        while self._revoked is None:
             await asyncio.sleep(self.service.app.heartbeat_s)
-            [self._lost] = await rights.lost([ref])
+            [self._revoked] = await permissions.revoked([ref])
         running.cancel()
 
     def reading(self, tasks: Iterable[str] = ()) -> AbstractContextManager[None]:
-        """Count what is sent as one of the user's streams; see `Readers.reading`."""
+        """Count the answer as one of the user's streams; see `Readers.reading`."""
         return self.service.readers.reading(self.service.user(self), tasks)
 
     async def stream(self, slots: list[Slot], *, plain: bool = False) -> None:
@@ -80,29 +115,39 @@ class StreamingHandler(Handler):
         LimitReached
         """
         tasks = {slot.window.recording.ref.key for slot in slots if slot.window}
+        settings = self.service.app
 
         async def run() -> None:
             with self.reading(tasks):
-                await Stream(self, slots, plain=plain).run()
+                stream = EventStream(
+                    slots,
+                    ResponseSink(self),
+                    RequestPermissions(self.service, self),
+                    heartbeat_s=settings.heartbeat_s,
+                    on_heartbeat=self.service.note_activity,
+                    max_bytes_per_s=settings.max_bytes_per_s,
+                    plain=plain,
+                    span=self.span,
+                )
+                await stream.run()
 
         await self.until_closed(run())
 
     async def events(self, pieces: AsyncGenerator[bytes], ref: TaskRef) -> None:
-        """Answer with an event stream of a task that is written elsewhere.
+        """Answer with the events of a task that a process of ours writes.
 
         Raises
         ------
         LimitReached
         """
-        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
-        self.set_header("Cache-Control", "no-cache, no-transform")
-        self.set_header("X-Accel-Buffering", "no")
+        for name, value in _SSE_HEADERS.items():
+            self.set_header(name, value)
 
         async def run() -> None:
             with self.reading():
-                await self.flush()  # the headers: a reader knows that it is heard
-                async with aclosing(pieces), aclosing(_counted(pieces)) as told:
-                    await self.send(told)
+                await self.flush()  # the headers, so that the reader knows that the request was accepted
+                async with aclosing(pieces), aclosing(_count_error(pieces)) as counted_pieces:
+                    await self.send(counted_pieces)
 
         try:
             await self.until_closed(run(), ref)
@@ -113,21 +158,21 @@ class StreamingHandler(Handler):
             self.write(event("error", **error.as_dict()))
 
     async def send(self, pieces: AsyncGenerator[bytes]) -> None:
-        """Write pieces as they come, as fast as this server sends to one reader."""
-        pace = Pace(self.service.app.max_bytes_per_s)
+        """Write pieces as they come, within `max_bytes_per_s`."""
+        throttle = Throttle(self.service.app.max_bytes_per_s)
         async for piece in pieces:
             self.write(piece)
             await self.flush()
-            if pause := pace.pause(len(piece)):
+            if pause := throttle.pause(len(piece)):
                 await asyncio.sleep(pause)
 
     def resume(self, argument: str | None) -> list[Cursor | None]:
-        """Read where the reader was: the header of a reconnecting EventSource, else the argument `cursor`.
+        """Parse the cursors from which the reader resumes: the header `Last-Event-ID`, else the argument `cursor`.
 
         Returns
         -------
         list of Cursor or None
-            In the order of the tasks; None where the reader has nothing of a task yet.
+            In the order of the tasks. None for a task of which the reader has nothing yet.
 
         Raises
         ------
@@ -137,12 +182,15 @@ class StreamingHandler(Handler):
         cursors = [Cursor.parse(part) if part.strip() else None for part in text.split(",")]
         for cursor in cursors:
             if cursor is not None and cursor.before is not None:
-                raise BadQuery(f"the cursor {cursor} leads back, a stream goes on", "take the `id:` of an event")
+                raise BadQuery(
+                    f"cannot resume at {cursor}: this cursor leads back, and a stream goes forward",
+                    "give the `id:` of an event",
+                )
         return cursors
 
 
-async def _counted(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """Give pieces of events, and count the error with which they end, whoever has written it."""
+async def _count_error(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Pass on pieces of events. If the last event is an error, count it in our metrics."""
     tail = b""
     async for piece in pieces:
         tail = (tail + piece[-_TAIL:])[-_TAIL:]

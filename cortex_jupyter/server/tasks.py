@@ -18,7 +18,7 @@ class TasksHandler(Handler):
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """List those of the cluster, and those that only the recordings still have, newest first."""
+        """List the tasks of the cluster, and deleted tasks that are still recorded or archived, newest first."""
         arguments = self.arguments()
         for name in arguments:
             if name not in ("namespace", "selector"):
@@ -37,7 +37,7 @@ class TaskHandler(Handler):
     @web.authenticated
     @authorized
     async def get(self, namespace: str, kind: str, name: str) -> None:
-        """Give its state, pods, events and what is recorded of it. Nothing begins to be recorded by that."""
+        """Answer with the task's state, pods, events and what is recorded. This request does not start a recording."""
         for argument in self.arguments():
             raise BadQuery(f"there is no parameter {argument[:60]!r}", "this address has none")
         ref = self.reference(namespace, kind, name)

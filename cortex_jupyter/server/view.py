@@ -1,6 +1,7 @@
-"""`GET cortex/view?task=REF&...`: the viewer as a page of its own, and without a task a list of them.
+"""`GET cortex/view?task=REF&...`: the viewer as a page of its own; without a task, a list of tasks.
 
-The page's script reads the rest of the address (js/src/page). Nothing in the page is inline, so that its policy can be strict.
+The page's script reads the other parameters (js/src/page). The page has no inline script or style, so its content security
+policy can be strict.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from cortex_jupyter.errors import OtherCluster, TooMany
 from cortex_jupyter.model import TaskRef, checked_namespace
 from cortex_jupyter.reader.state import unasked_list
 from cortex_jupyter.reader.task_list import list_tasks
-from cortex_jupyter.server.discreet import Discreet
+from cortex_jupyter.server.redaction import RedactingHandler
 from cortex_jupyter.server.static import address_of
 
 if TYPE_CHECKING:
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.server.service import Service
 
-#: The store runs as a worker from a blob: URL, and downloads are made as one.
+#: The page's store runs as a worker from a blob: URL, and downloads are blobs too.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; worker-src blob:; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -36,13 +37,13 @@ _POLICY: Final = (
 _COLUMNS: Final = ("state", "status", "restarts", "started", "finished", "exit_code", "pods")
 
 
-class ViewHandler(ExtensionHandlerMixin, Discreet):
-    """A page for a browser: who is not known is asked to log in, and errors are pages too."""
+class ViewHandler(ExtensionHandlerMixin, RedactingHandler):
+    """A page for a browser. A user who is not signed in gets the login page, and errors are pages too."""
 
     auth_resource = "cortex-jupyter"
 
     def set_default_headers(self) -> None:
-        """Forbid all that the page does not need."""
+        """Forbid everything that the page does not need."""
         super().set_default_headers()
         self.set_header("Content-Security-Policy", _POLICY)
         self.set_header("Cache-Control", "no-store")
@@ -50,15 +51,15 @@ class ViewHandler(ExtensionHandlerMixin, Discreet):
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """Show the tasks that the address names, or which there are."""
+        """Answer with the viewer of the tasks in the address, or with a list of tasks."""
         service: Service = self.extensionapp.service
         recordings = await service.recordings()
-        asked = self.get_query_arguments("task")
-        most = service.app.max_tasks_per_stream
-        if len(asked) > most:
+        tasks = self.get_query_arguments("task")
+        max_tasks = service.app.max_tasks_per_stream
+        if len(tasks) > max_tasks:
             hint = "open a second page, or raise CortexJupyter.max_tasks_per_stream"
-            raise TooMany(f"{len(asked)} tasks are more than the {most} of one page", hint)
-        if not asked:
+            raise TooMany(f"{len(tasks)} tasks are more than the {max_tasks} of one page", hint)
+        if not tasks:
             namespace = self.get_query_argument("namespace", "") or recordings.namespace
             service.allow(checked_namespace(namespace))
             person = service.person(self.current_user)
@@ -69,18 +70,18 @@ class ViewHandler(ExtensionHandlerMixin, Discreet):
         if origin and origin != recordings.origin:
             hint = "show it in a notebook whose kernel reads that cluster, or start Jupyter with its KUBECONFIG and CORTEX_STORE"
             raise OtherCluster("this Jupyter server reads another cluster or store than the kernel of this link", hint)
-        refs = [TaskRef.parse(task, recordings.namespace) for task in asked]
-        found = await asyncio.gather(*(service.find(ref, self.current_user) for ref in refs))
-        # So that the browser has the cookie whose value hubs want to see in each request of the page.
+        refs = [TaskRef.parse(task, recordings.namespace) for task in tasks]
+        opened = await asyncio.gather(*(service.find(ref, self.current_user) for ref in refs))
+        # Reading it sets the XSRF cookie, whose value JupyterHub wants in each request of the page.
         _ = self.xsrf_token
         base = url_path_join(self.base_url, "cortex")
-        said = {
+        page_config = {
             "baseUrl": self.base_url,
             "cortexJupyter": __version__,
-            "cortexTasks": [recording.ref.key for recording in found],
+            "cortexTasks": [recording.ref.key for recording in opened],
             "cortexStore": url_path_join(base, address_of("store.js")),
         }
-        config = orjson.dumps(said).decode().replace("<", "\\u003c")
+        config = orjson.dumps(page_config).decode().replace("<", "\\u003c")
         scripts = (
             f'<script id="jupyter-config-data" type="application/json">{config}</script>'
             f'<script src="{base}/{address_of("page.js")}" defer></script>'
@@ -97,7 +98,7 @@ class ViewHandler(ExtensionHandlerMixin, Discreet):
         )
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Tell an error as a page that says what to do next."""
+        """Answer with an error as a page."""
         error = (kwargs.get("exc_info") or (None, None, None))[1]
         refusal = self.refusal(status_code, error)
         message, hint = refusal["message"], refusal["hint"]
@@ -106,7 +107,7 @@ class ViewHandler(ExtensionHandlerMixin, Discreet):
 
 
 def _table(namespace: str, tasks: list[dict[str, Any]], problem: CortexError | None = None) -> str:
-    """Write the tasks, each a link to its log; and why the cluster could not be asked for them.
+    """Return the list of tasks as HTML, each with a link to its log, and why the cluster could not be asked.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""From a recording to Arrow, and from there to pandas, polars, DuckDB and Parquet.
+"""Turn a recording into Arrow, and Arrow into pandas, polars, DuckDB and Parquet.
 
-Nothing here imports an optional library before it is used; one that is missing is named with the extra that brings it.
+No module here imports an optional library before it is used; the error for a missing one names the extra to install.
 """

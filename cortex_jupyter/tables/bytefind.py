@@ -1,4 +1,4 @@
-"""Bytes in the one long piece of memory that a column's texts are, where a call for each text would cost more than the search."""
+"""Search the one buffer that holds all texts of a column: a call per text would cost more than the search itself."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cortex_jupyter.archive.optional import import_optional
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Where more than one line in so many holds a word, a call for each place is dearer than RE2 on each line. After so many
-#: places it is judged whether the rest will.
-_SELDOM: Final = 64
+#: If more than one line in this many holds a word, RE2 on each line is faster than a call for each match. After
+#: _JUDGED matches, the rest is estimated.
+_RARE: Final = 64
 _JUDGED: Final = 64
 
 
 def buffers(text: Any) -> tuple[Any, Any]:
-    """Give where each text of an array begins and the last ends, and the bytes, as numpy arrays.
+    """Return the offsets of an array's texts (and the end of the last), and the bytes, as numpy arrays.
 
     Parameters
     ----------
@@ -26,12 +26,12 @@ def buffers(text: Any) -> tuple[Any, Any]:
     """
     np = import_optional("numpy")
     _, offsets, values = text.buffers()
-    held = np.frombuffer(values, np.uint8) if values is not None else np.zeros(0, np.uint8)
-    return np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1], held
+    value_bytes = np.frombuffer(values, np.uint8) if values is not None else np.zeros(0, np.uint8)
+    return np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1], value_bytes
 
 
 def rows_with(text: Any, word: bytes) -> Any:
-    """Give the rows that hold a word, where that is quickly said: None where they are many, or there is no `memmem`.
+    """Return the rows that hold a word; None if there are many, or if the platform has no `memmem`.
 
     Parameters
     ----------
@@ -53,36 +53,39 @@ def rows_with(text: Any, word: bytes) -> Any:
     offsets, values = buffers(text)
     if find is None or not len(text):
         return None
-    places: list[int] = []
-    base, begin, most = values.ctypes.data, int(offsets[0]), len(text) // _SELDOM
+    addresses: list[int] = []
+    base, begin, limit = values.ctypes.data, int(offsets[0]), len(text) // _RARE
     at, end = base + begin, base + int(offsets[-1])
-    while place := find(at, end - at, word, len(word)):
-        places.append(place - base)
-        if len(places) > most or (
-            len(places) == _JUDGED and _JUDGED * (end - base - begin) > most * (place - base - begin)
+    while address := find(at, end - at, word, len(word)):
+        addresses.append(address - base)
+        if len(addresses) > limit or (
+            len(addresses) == _JUDGED and _JUDGED * (end - base - begin) > limit * (address - base - begin)
         ):
             return None
-        at = place + 1
-    found = np.array(places, np.int64)
-    rows = np.searchsorted(offsets, found, "right") - 1
-    return np.unique(rows[found + len(word) <= offsets[rows + 1]])  # what goes over a text's end is in none
+        at = address + 1
+    matches = np.array(addresses, np.int64)
+    rows = np.searchsorted(offsets, matches, "right") - 1
+    return np.unique(rows[matches + len(word) <= offsets[rows + 1]])  # a match across two texts does not count
 
 
 @cache
 def _memmem() -> Callable[[int, int, bytes, int], int | None] | None:
-    """Give the C library's search (https://man7.org/linux/man-pages/man3/memmem.3.html); ctypes releases the interpreter."""
+    """Return the C library's search, or None.
+
+    See https://man7.org/linux/man-pages/man3/memmem.3.html; ctypes releases the interpreter lock.
+    """
     try:
-        found = ctypes.CDLL(None).memmem
+        memmem = ctypes.CDLL(None).memmem
     except (AttributeError, TypeError, OSError):  # Windows has none
         return None
-    found.restype = ctypes.c_void_p
-    found.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
-    search: Callable[[int, int, bytes, int], int | None] = found
+    memmem.restype = ctypes.c_void_p
+    memmem.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
+    search: Callable[[int, int, bytes, int], int | None] = memmem
     return search
 
 
 def wide(text: Any) -> Any:
-    """Give the rows that hold bytes beyond ASCII; neighbours of such a row may be among them.
+    """Return the rows that hold bytes beyond ASCII; neighbours of such a row may be among them.
 
     Examples
     --------
@@ -94,8 +97,8 @@ def wide(text: Any) -> Any:
     offsets, values = buffers(text)
     if values[offsets[0] : offsets[-1]].max(initial=0) < 128:  # noqa: PLR2004 - ASCII
         return np.zeros(0, np.int64)
-    eights = np.append(values[len(values) // 8 * 8 :], np.zeros(8, np.uint8))[:8].view(np.uint64)  # the rest
-    eights = np.append(values[: len(values) // 8 * 8].view(np.uint64), eights)
+    words = np.append(values[len(values) // 8 * 8 :], np.zeros(8, np.uint8))[:8].view(np.uint64)  # the last bytes
+    words = np.append(values[: len(values) // 8 * 8].view(np.uint64), words)
     begin, last = offsets[:-1] // 8, np.maximum(offsets[1:] - 1, 0) // 8
-    held = np.bitwise_or.reduceat(eights, begin) | eights[last]
-    return np.flatnonzero(held & 0x8080808080808080)
+    combined = np.bitwise_or.reduceat(words, begin) | words[last]
+    return np.flatnonzero(combined & 0x8080808080808080)

@@ -1,4 +1,4 @@
-"""When the lines of another's log were written."""
+"""Find when the lines of a foreign log were written."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from cortex_jupyter.archive.optional import import_optional
 
-#: Names under which others keep it; the first that is there is taken.
+#: Names of time fields in foreign logs; the first that is present is used.
 TIMES: Final = ("time", "timestamp", "@timestamp", "ts", "datetime", "date", "asctime")
 _DATE: Final = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d"
 _WRITTEN: Final = re.compile(rf"\[?({_DATE})(?:[.,](\d{{1,9}}))?\d*(Z|[+-]\d\d:?\d\d)?")
 _FIELD: Final = re.compile(rf'"(?:{"|".join(map(re.escape, TIMES))})"\s*:\s*(?:"([^"]*)"|(\d{{1,19}}(?!\d)(?:\.\d+)?))')
 
-#: Seconds since the epoch that are a log's time: from 1990 to 2200.
+#: Seconds since the epoch that are plausible for a log: from 1990 to 2200.
 _EARLIEST: Final = 631_152_000
 _LATEST: Final = 7_258_118_400
 #: Seconds since the epoch that fit into 64 bits of ns: from 1677 to 2262.
@@ -23,12 +23,12 @@ _LAST: Final = 2**63 // 10**9
 
 
 class Clock:
-    """The time of one line after another.
+    """Finds the time of one line after another.
 
     Parameters
     ----------
     last : int
-        ns since the epoch: the time of lines before the first that says when it was written.
+        ns since the epoch: the time of lines before the first line with a time of its own.
 
     Examples
     --------
@@ -42,15 +42,15 @@ class Clock:
         self._second = ("", 0)
 
     def at(self, when: Any, line: str) -> int:
-        """Give the time that a column says, one of `times`; where it says none, what the line says."""
+        """Return the time in a column of `times`; without one, the time that the line itself states."""
         self.last = when if type(when) is int else self.line(line if when is None else str(when))
         return self.last
 
     def line(self, line: str) -> int:
-        """Give when a line was written; where it does not say, when the one before was."""
-        found = _WRITTEN.match(line)
-        if found is not None:
-            self.last = self._ns(found[1], found[2], found[3]) or self.last
+        """Return when a line was written; if it does not say, the time of the line before."""
+        match = _WRITTEN.match(line)
+        if match is not None:
+            self.last = self._ns(match[1], match[2], match[3]) or self.last
         elif line[:1] == "{" and (field := _FIELD.search(line)) is not None:
             if field[2]:
                 self.last = _number(float(field[2]) if "." in field[2] else int(field[2])) or self.last
@@ -73,7 +73,7 @@ class Clock:
 
 
 def times(column: Any) -> list[Any]:
-    """Give times in ns, None for what is none; of text what it says."""
+    """Return a column's times in ns, None for no time; text columns are returned as text."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         second = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
@@ -85,7 +85,7 @@ def times(column: Any) -> list[Any]:
 
 
 def _number(value: float) -> int:
-    """Read seconds, milliseconds, microseconds or nanoseconds since the epoch; 0 for what is none, such as a step's number.
+    """Convert seconds, milliseconds, microseconds or nanoseconds since the epoch to ns; 0 for any other number.
 
     Examples
     --------
@@ -94,6 +94,6 @@ def _number(value: float) -> int:
     """
     for power in (9, 6, 3, 0):
         if _EARLIEST <= value / 10 ** (9 - power) < _LATEST:
-            # A float of our days is exact to a quarter of a microsecond, no further.
+            # A float near today's time is exact to a quarter of a microsecond only.
             return int(value) * 10**power + round(value % 1 * 1e6) * 10**power // 10**6
     return 0

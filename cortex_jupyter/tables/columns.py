@@ -1,4 +1,4 @@
-"""The fields of JSON and logfmt lines as columns with types of their own."""
+"""Turn the fields of JSON and logfmt lines into typed columns."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import orjson
 
 from cortex_jupyter.archive.optional import import_optional
 
-#: What every row has besides its fields.
-WITH: Final = ("time", "seq", "pod", "level")
-#: So many different fields become columns, the most frequent: a log whose keys are ids would have as many as lines.
-MOST: Final = 500
+#: Columns of every row besides its fields.
+BASE_COLUMNS: Final = ("time", "seq", "pod", "level")
+#: Only this many fields become columns, the most frequent: a log with ids as keys has as many keys as lines.
+MAX_FIELDS: Final = 500
 
 
 @dataclass(slots=True)
 class Fields:
-    """Fields as columns.
+    """The fields of a log as columns.
 
     Parameters
     ----------
     table : pyarrow.Table
-        A row per line that has fields: `time`, `seq`, `pod`, `level`, and the fields by name; one that is called as one
-        of those has an underscore after it. What is nested is JSON, null where it is nested deeper than 254.
+        A row per line that has fields: `time`, `seq`, `pod`, `level`, and the fields by name. A field that has one of
+        those names gets an underscore at its end. Nested values are JSON text; null if nested deeper than 254.
     conflicts : dict
-        Fields with values of several kinds, which are text, and how many values there are of each kind.
+        Fields with values of several kinds, which become text, and the number of values of each kind.
     left_out : int
-        Different fields beyond the 500 most frequent.
+        How many different fields are beyond the 500 most frequent.
     """
 
     table: Any
@@ -37,12 +37,12 @@ class Fields:
 
 
 def fields(table: Any) -> Fields:
-    """Give the fields of a frame's lines.
+    """Return the fields of a table's lines.
 
     Parameters
     ----------
     table : pyarrow.Table
-        With the columns of `WITH` and `fields`.
+        With the columns of `BASE_COLUMNS` and `fields`.
 
     Examples
     --------
@@ -60,18 +60,18 @@ def fields(table: Any) -> Fields:
         for name, value in doc.items():
             kinds.setdefault(name, Counter())[_kind(value)] += 1
     names = sorted(kinds, key=lambda name: -kinds[name].total())
-    kept = [name for name in kinds if name in set(names[:MOST])]
-    columns = {name: rows[name] for name in WITH}
+    column_names = [name for name in kinds if name in set(names[:MAX_FIELDS])]
+    columns = {name: rows[name] for name in BASE_COLUMNS}
     conflicts: dict[str, dict[str, int]] = {}
-    for name in kept:
-        found = set(kinds[name]) - {"null"}
-        if found == {"int", "float"}:
-            found = {"float"}
+    for name in column_names:
+        value_kinds = set(kinds[name]) - {"null"}
+        if value_kinds == {"int", "float"}:
+            value_kinds = {"float"}
         values = [doc.get(name) for doc in docs]
-        if len(found) > 1:
+        if len(value_kinds) > 1:
             conflicts[name] = {kind: n for kind, n in kinds[name].items() if kind != "null"}
-        columns[f"{name}_" if name in WITH else name] = _column(pa, values, found)
-    return Fields(pa.table(columns), conflicts, max(len(names) - MOST, 0))
+        columns[f"{name}_" if name in BASE_COLUMNS else name] = _column(pa, values, value_kinds)
+    return Fields(pa.table(columns), conflicts, max(len(names) - MAX_FIELDS, 0))
 
 
 def _column(pa: Any, values: list[Any], kinds: set[str]) -> Any:
@@ -91,7 +91,7 @@ def _column(pa: Any, values: list[Any], kinds: set[str]) -> Any:
 def _text(value: Any) -> str | None:
     try:
         return orjson.dumps(value).decode()
-    except TypeError:  # deeper than orjson writes, though not than it reads
+    except TypeError:  # nested deeper than orjson writes, although it reads it
         return None
 
 

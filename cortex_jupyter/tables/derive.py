@@ -1,4 +1,4 @@
-"""The columns `message` and `fields`, cut out of the text where `places` says; Python sees only odd lines."""
+"""Cut the columns `message` and `fields` out of the text by the spans of `places`; Python parses only odd lines."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Final
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing import fields as rules
 from cortex_jupyter.tables.spans import places
-from cortex_jupyter.tables.views import Views, only, viewed
+from cortex_jupyter.tables.views import Views, as_views, with_nulls
 
 #: Rows that one thread cuts at once.
 _PIECE: Final = 131_072
 
 
 def derived(text: Any) -> dict[str, Any]:
-    """Give the columns `level`, `message` and `fields` of a column of lines.
+    """Return the columns `level`, `message` and `fields` of a column of lines.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def derived(text: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        As `parsing.level.level`, `parsing.fields.message` and `parsing.fields.fields` give them, the last as JSON text.
+        The same as `parsing.level.level`, `parsing.fields.message` and `parsing.fields.fields`, the last as JSON text.
 
     Examples
     --------
@@ -36,24 +36,25 @@ def derived(text: Any) -> dict[str, Any]:
     >>> found["fields"].to_pylist()
     ['{"level": "warn", "msg": "hot", "t": 84}', '{"level":"info","msg":"step done"}', None]
     """
-    found = places(text)
-    return {"level": found["level"], **cut(text, found["message_at"], found["message_len"], found["fields_at"])}
+    columns = places(text)
+    return {"level": columns["level"], **cut(text, columns["message_at"], columns["message_len"], columns["fields_at"])}
 
 
 def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any, *, shared: bool = False) -> dict[str, Any]:
-    """Give `message` and `fields` of a column of lines whose places are known.
+    """Return `message` and `fields` of a column of lines whose spans are known.
 
     Parameters
     ----------
     text, message_at, message_len, fields_at : pyarrow.ChunkedArray
         See `places`.
     shared : bool, optional
-        Give `string_view` instead of `large_string`, and `text` as well: 16 bytes a line, and the bytes of the text
-        itself.
+        Return `string_view` instead of `large_string`, and `text` as well: they share the bytes of the text, and add
+        only
+        16 bytes per line.
     """
     pa = import_optional("pyarrow")
     rows = pa.table([text, message_at, message_len, fields_at], names=["0", "1", "2", "3"])
-    # In pieces, for all processors: what was read from a file may be one chunk.
+    # In pieces, for all processors: a column that was read from a file may be one chunk.
     pieces = [piece.columns for piece in rows.to_batches(max_chunksize=_PIECE)]
     if len(pieces) <= 1:
         parts = [_cut(*columns, shared=shared) for columns in pieces]
@@ -68,22 +69,22 @@ def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any, *, shared:
 
 
 def _cut(text: Any, at: Any, length: Any, fields_at: Any, *, shared: bool) -> dict[str, Any]:
-    whole = viewed(text) if shared else text
+    whole = as_views(text) if shared else text
     odd = _odd(text, at, fields_at)
-    found = {"message": _message(text, whole, at, length, odd), "fields": _fields(text, whole, fields_at, odd)}
-    # A view first and then the copy: its size is known, where gathering would double a buffer until it fits.
-    return found | {"text": whole} if shared else {name: part.cast(text.type) for name, part in found.items()}
+    columns = {"message": _message(text, whole, at, length, odd), "fields": _fields(text, whole, fields_at, odd)}
+    # Views first, then a copy: its size is known then; gathering would double a buffer until it fits.
+    return columns | {"text": whole} if shared else {name: part.cast(text.type) for name, part in columns.items()}
 
 
 def _odd(text: Any, at: Any, fields_at: Any) -> tuple[Any, Any, Any] | None:
-    """Give which lines have to be read by Python, where there are any, and their messages and fields."""
+    """Return the lines that Python must parse, with their messages and fields; None if there is none."""
     pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
     if not at.null_count and not pc.equal(pc.min(fields_at), -1).as_py():
         return None
     odd = pc.or_(at.is_null(), pc.fill_null(pc.equal(fields_at, -1), fill_value=False))
     lines = [(rules.message(line), rules.fields_text(line)) for line in pc.filter(text, odd).to_pylist()]
-    said, read = (pa.array(column, pa.large_string()) for column in zip(*lines, strict=True))
-    return np.flatnonzero(odd.to_numpy(zero_copy_only=False)), said, read
+    messages, fields = (pa.array(column, pa.large_string()) for column in zip(*lines, strict=True))
+    return np.flatnonzero(odd.to_numpy(zero_copy_only=False)), messages, fields
 
 
 def _message(text: Any, whole: Any, at: Any, length: Any, odd: tuple[Any, Any, Any] | None) -> Any:
@@ -93,23 +94,23 @@ def _message(text: Any, whole: Any, at: Any, length: Any, odd: tuple[Any, Any, A
     views = Views(len(text), prefixes=whole is not text)
     views.set(None, text, at, length)
     if odd is not None:
-        where, said, _ = odd
-        views.set(where, said)
+        where, messages, _ = odd
+        views.set(where, messages)
     return views.array()
 
 
 def _fields(text: Any, whole: Any, fields_at: Any, odd: tuple[Any, Any, Any] | None) -> Any:
     pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
-    held, shared = fields_at.is_valid().to_numpy(zero_copy_only=False), whole is not text
-    if not held.any():
+    has_fields, shared = fields_at.is_valid().to_numpy(zero_copy_only=False), whole is not text
+    if not has_fields.any():
         return pa.nulls(len(text), whole.type)
     if odd is None and pc.max(fields_at).as_py() == 0:  # an object is its whole line
-        return only(whole, held)
-    views, rows = Views(len(text), prefixes=shared), np.flatnonzero(held)
+        return with_nulls(whole, has_fields)
+    views, rows = Views(len(text), prefixes=shared), np.flatnonzero(has_fields)
     views.set(rows, text, fields_at.drop_null(), rows=rows)
     if odd is not None:
-        where, _, read = odd
-        views.set(where, read)
-        held = held.copy()
-        held[where] = read.is_valid().to_numpy(zero_copy_only=False)
-    return only(views.array(), held)
+        where, _, fields = odd
+        views.set(where, fields)
+        has_fields = has_fields.copy()
+        has_fields[where] = fields.is_valid().to_numpy(zero_copy_only=False)
+    return with_nulls(views.array(), has_fields)

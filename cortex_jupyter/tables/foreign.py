@@ -1,4 +1,4 @@
-"""Logs of other origin: text, NDJSON and Parquet, also compressed with gzip or zstd, as rows of a recording."""
+"""Read logs that others wrote: text, NDJSON and Parquet, also compressed with gzip or zstd."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Bytes read at once, and lines looked at to tell what a file is.
+#: Bytes read at once; lines that are examined to find out what a file is.
 _PIECE: Final = 4 << 20
 _LOOK: Final = 100
-#: Names under which others keep what a person reads; the first that is there is taken.
+#: Names of text columns in foreign logs; the first that is present is used.
 _TEXTS: Final = ("text", "message", "msg", "log", "line", "body", "content", "value", "raw")
 _ORIGIN: Final[tuple[str, ...]] = ("pod", "container", "run", "stream")
 _STAMPED: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) ?")
-#: What wrote the lines of a file that does not say.
+#: The container of lines in a file that names none.
 _CONTAINER: Final = "log"
 _MAGIC: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd", b"PA": "parquet"}
 
@@ -35,18 +35,18 @@ Row = tuple[int, int, int, str]  # time, source, stream, text
 
 
 class Foreign:
-    """A file of logs, read once from its beginning.
+    """A foreign log file, read once from its beginning.
 
     Parameters
     ----------
     path : path
     name : str
-        What it is called: the pod of lines that name none.
+        The file's name, which is the pod of lines that name none.
 
     Attributes
     ----------
     sources : dict
-        The sources that have occurred so far.
+        The sources found so far.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -56,12 +56,12 @@ class Foreign:
         self._clock = Clock(int(path.stat().st_mtime) * 1_000_000_000)
 
     def tables(self) -> Iterator[Any]:
-        """Give the rows in the order of the file, about `ROWS_PER_PIECE` at a time, with the columns of `raw_schema`.
+        """Yield the rows in the order of the file, about `ROWS_PER_PIECE` at a time, with the columns of `raw_schema`.
 
         Raises
         ------
         ArchiveDamaged
-            It is compressed and was cut off, or is no Parquet file although it begins as one.
+            The file is compressed and was cut off, or begins like a Parquet file and is none.
         """
         pa = import_optional("pyarrow")
         with self.path.open("rb") as file:
@@ -81,21 +81,21 @@ class Foreign:
 
     def _source(self, pod: str, container: str, run: int = 0) -> int:
         key = (pod, container, run)
-        found = self._ids.get(key)
-        if found is None:
-            found = self._ids[key] = len(self._ids) + 1
-            self.sources[found] = Source(pod, "", container, "", "main", run)
-        return found
+        source_id = self._ids.get(key)
+        if source_id is None:
+            source_id = self._ids[key] = len(self._ids) + 1
+            self.sources[source_id] = Source(pod, "", container, "", "main", run)
+        return source_id
 
     # --------------------------------------------------------------------- text
 
     def _lines(self, kind: str) -> Iterator[Row]:
         lines = self._split(kind)
         head = list(islice(lines, _LOOK))
-        if head and all(map(_ours, head[:-1] or head)):  # the last may have been cut off
+        if head and all(map(_ours, head[:-1] or head)):  # the last line may have been cut off
             yield from map(self._exported, chain(head, lines))
             return
-        # `kubectl logs --timestamps`, and what container runtimes write: the time is no part of the line.
+        # Written by `kubectl logs --timestamps` or a container runtime: the time is no part of the line.
         stamped = bool(head) and all(_STAMPED.match(line) for line in head)
         source = self._source(self.name, _CONTAINER)
         for line in chain(head, lines):
@@ -128,7 +128,7 @@ class Foreign:
         return file
 
     def _exported(self, line: str) -> Row:
-        """Read a line of our own NDJSON; what is none, such as a last one that was cut off, as it is."""
+        """Parse a line of our own NDJSON. Any other line, such as a last one that was cut off, is returned as it is."""
         doc = _ours(line)
         if doc is None:
             return self._clock.line(line), self._source(self.name, _CONTAINER), 0, line
@@ -142,21 +142,25 @@ class Foreign:
         pa, pq = import_optional("pyarrow"), import_optional("pyarrow.parquet")
         try:
             with pq.ParquetFile(self.path) as file:
-                # By place: a name may be there twice.
+                # By position: a name may occur twice.
                 kinds = [field.type for field in file.schema_arrow]
-                places = {name.lower(): i for i, name in reversed([*enumerate(file.schema_arrow.names)])}
+                column_index = {name.lower(): i for i, name in reversed([*enumerate(file.schema_arrow.names)])}
                 texty = [i for i, kind in enumerate(kinds) if _texty(pa, kind)]
-                text = next((places[n] for n in _TEXTS if places.get(n) in texty), texty[0] if texty else None)
-                time = next((places[n] for n in TIMES if places.get(n, text) != text), None)
+                text = next(
+                    (column_index[n] for n in _TEXTS if column_index.get(n) in texty), texty[0] if texty else None
+                )
+                time = next((column_index[n] for n in TIMES if column_index.get(n, text) != text), None)
                 for batch in file.iter_batches(ROWS_PER_PIECE):
-                    yield from self._rows(batch, text, time, places)
+                    yield from self._rows(batch, text, time, column_index)
         except (pa.ArrowException, OSError) as error:
             raise ArchiveDamaged(f"{self.name} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
 
-    def _rows(self, batch: Any, text: int | None, time: int | None, places: dict[str, int]) -> Iterator[Row]:
+    def _rows(self, batch: Any, text: int | None, time: int | None, column_index: dict[str, int]) -> Iterator[Row]:
         n = batch.num_rows
-        columns: dict[str, list[Any]] = {c: batch.column(places[c]).to_pylist() for c in _ORIGIN if c in places}
-        if text is None:  # nothing to read: each row as it is
+        columns: dict[str, list[Any]] = {
+            c: batch.column(column_index[c]).to_pylist() for c in _ORIGIN if c in column_index
+        }
+        if text is None:  # there is no text column: each row becomes JSON
             texts = [orjson.dumps(row, default=str).decode() for row in batch.to_pylist()]
         else:
             texts = [_text(x) for x in batch.column(text).to_pylist()]
@@ -179,7 +183,7 @@ def _table(pa: Any, seq: int, rows: list[Row]) -> Any:
 
 
 def _ours(line: str) -> dict[str, Any] | None:
-    """Read a line of `export FILE.ndjson`; None where it is none."""
+    """Parse a line of `export FILE.ndjson`; None if it is none."""
     if line[:1] != "{":
         return None
     try:

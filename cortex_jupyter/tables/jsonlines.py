@@ -1,4 +1,4 @@
-"""JSON lines by the million: level, message and fields as places, without a Python object per line."""
+"""Find level, message and fields of JSON lines as spans, without a Python object per line."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _KEYS: Final = tuple(dict.fromkeys((*level_rules.KEYS, *rules.MESSAGE)))
-#: What Arrow's reader takes otherwise than orjson: a null in place of a level, no object, a second object, NUL.
+#: Lines that Arrow's reader may read differently from orjson: a level of null, no object, a second object, NUL.
 _DOUBTFUL: Final = (
     r'"(?:level|severity|lvl|levelname|log\.level|loglevel|level_name|msg|message|event|log|text)"\s*:\s*(?:null|[^\s"])'
     r"|\\u|[\x00-\x1f]|\s$|[^}]$|[-+.][^\d]?\}|[Nn]a[Nn]|Inf"
 )
-#: An object of more bytes may be deeper than orjson reads.
-_LONG: Final = 1024
-#: Bytes of the first lines.
-_SOME: Final = 1 << 16
+#: An object with more bytes may be nested deeper than orjson reads.
+_LONG_OBJECT: Final = 1024
+#: Bytes of the first lines, in which keys are looked for.
+_SAMPLE_BYTES: Final = 1 << 16
 
 
 def json_places(text: Any) -> tuple[Any, Any, Any, Any]:
-    """Give the level's index, `message_at`, `message_len` and `fields_at` of lines that begin as JSON objects do.
+    """Return the level's index, `message_at`, `message_len` and `fields_at` of lines that begin like a JSON object.
 
     Parameters
     ----------
@@ -37,31 +37,31 @@ def json_places(text: Any) -> tuple[Any, Any, Any, Any]:
     Returns
     -------
     tuple of pyarrow.Array
-        As `places` describes them.
+        As `spans.places` describes them.
     """
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     data = text.cast(pa.large_binary())
-    doubtful = pc.or_(pc.match_substring_regex(data, _DOUBTFUL), pc.greater(pc.binary_length(data), _LONG))
+    doubtful = pc.or_(pc.match_substring_regex(data, _DOUBTFUL), pc.greater(pc.binary_length(data), _LONG_OBJECT))
     sure = pc.invert(doubtful)
     rows = pc.filter(text, sure)
-    found = _by_arrow(rows) if len(rows) else None
-    if found is None:
+    parsed = _by_arrow(rows) if len(rows) else None
+    if parsed is None:
         return _by_python(text)
     if len(rows) == len(text):
-        return found
+        return parsed
     slow = _by_python(pc.filter(text, doubtful))
     order = pc.sort_indices(pa.concat_arrays([pc.indices_nonzero(sure), pc.indices_nonzero(doubtful)]))
-    level, at, length, fields = (pa.concat_arrays(pair).take(order) for pair in zip(found, slow, strict=True))
+    level, at, length, fields = (pa.concat_arrays(pair).take(order) for pair in zip(parsed, slow, strict=True))
     return level, at, length, fields
 
 
 def _by_arrow(text: Any) -> tuple[Any, Any, Any, Any] | None:
-    """Read them all at once; None where one of them is not what Arrow and orjson agree on."""
+    """Parse all lines at once; None if Arrow and orjson would disagree about one of them."""
     pa, pc, pj = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("pyarrow.json")
     nothing, end = (pa.scalar(word, pa.large_string()) for word in ("", "\n"))
     joined = pc.binary_join_element_wise(text, nothing, end)  # a line break after each
     lines = joined.buffers()[2].slice(0, pc.sum(pc.binary_length(joined)).as_py())
-    # A column that no line has costs as much as one that all have.
+    # A column that is null in every line costs as much as any other.
     keys = _present(text, lines) or [_KEYS[0]]
     kind = pa.schema([(key, pa.string()) for key in keys])
     try:
@@ -75,27 +75,27 @@ def _by_arrow(text: Any) -> tuple[Any, Any, Any, Any] | None:
     if len(table) != len(text):
         return None
     none = pa.nulls(len(text), pa.string())
-    held = {key: table[key].combine_chunks() if key in keys else none for key in _KEYS}
-    said = pc.coalesce(*(held[key] for key in level_rules.KEYS))
-    level = _levels(said, pc.coalesce(held["msg"], held["message"]))
+    columns_by_key = {key: table[key].combine_chunks() if key in keys else none for key in _KEYS}
+    level_text = pc.coalesce(*(columns_by_key[key] for key in level_rules.KEYS))
+    level = _levels(level_text, pc.coalesce(columns_by_key["msg"], columns_by_key["message"]))
     at, length = pa.nulls(len(text), pa.int32()), pa.nulls(len(text), pa.int32())
-    open_ = pa.array([True] * len(text))
+    unset = pa.array([True] * len(text))
     for key in rules.MESSAGE:
-        value = held[key]
-        here = pc.and_(open_, pc.is_valid(value))
-        open_ = pc.and_(open_, pc.is_null(value))
-        if pc.any(here).as_py():
-            where, size = _value(pc.filter(text, here), key, pc.filter(value, here))
-            at, length = pc.replace_with_mask(at, here, where), pc.replace_with_mask(length, here, size)
-    # No key: the message is the line.
-    at = pc.if_else(open_, pa.scalar(0, pa.int32()), at)
+        value = columns_by_key[key]
+        in_key = pc.and_(unset, pc.is_valid(value))
+        unset = pc.and_(unset, pc.is_null(value))
+        if pc.any(in_key).as_py():
+            where, size = _value(pc.filter(text, in_key), key, pc.filter(value, in_key))
+            at, length = pc.replace_with_mask(at, in_key, where), pc.replace_with_mask(length, in_key, size)
+    # No such key: the message is the whole line.
+    at = pc.if_else(unset, pa.scalar(0, pa.int32()), at)
     return level, at, length, pa.array([0] * len(text), pa.int32())
 
 
 def _present(text: Any, lines: Any) -> list[str]:
-    """Give those of the keys that there are: what the first lines have not is looked for at once, and seldom found."""
-    some = lines.slice(0, min(lines.size, _SOME)).to_pybytes()
-    absent = [key for key in _KEYS if f'"{key}"'.encode() not in some]
+    """Return the keys that occur. Keys missing in the first lines rarely occur later, so they are searched together."""
+    sample = lines.slice(0, min(lines.size, _SAMPLE_BYTES)).to_pybytes()
+    absent = [key for key in _KEYS if f'"{key}"'.encode() not in sample]
     if absent and any_matches(text, f'"(?:{"|".join(map(re.escape, absent))})"'):
         content = lines.to_pybytes()
         absent = [key for key in absent if f'"{key}"'.encode() not in content]
@@ -103,31 +103,31 @@ def _present(text: Any, lines: Any) -> list[str]:
 
 
 def _value(text: Any, key: str, value: Any) -> tuple[Any, Any]:
-    """Find a string value in its line, as it stands there; null where it stands there in escapes only."""
+    """Return offset and size of a string value in its line; null if the line holds it only in escaped form."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     data = text.cast(pa.large_binary())
     sizes = pc.binary_length(value).cast(pa.int32())
-    best = pa.nulls(len(text), pa.int32())
+    starts = pa.nulls(len(text), pa.int32())
     for mark in (f'"{key}":"', f'"{key}": "'):
-        if not best.null_count:
+        if not starts.null_count:
             break
         start = pc.add(pc.find_substring(data, mark).cast(pa.int32()), pa.scalar(len(mark), pa.int32()))
         start = pc.if_else(pc.less(start, len(mark)), None, start)
         same = pc.equal(
             slices(data, pc.coalesce(start, pa.scalar(0, pa.int32())), sizes), value.cast(pa.large_binary())
         )
-        best = pc.coalesce(best, pc.if_else(pc.and_(same, pc.is_valid(start)), start, None))
-    return best, pc.if_else(pc.is_valid(best), sizes, None)
+        starts = pc.coalesce(starts, pc.if_else(pc.and_(same, pc.is_valid(start)), start, None))
+    return starts, pc.if_else(pc.is_valid(starts), sizes, None)
 
 
 def slices(data: Any, start: Any, size: Any) -> Any:
-    """Cut a piece out of each value: `size` bytes from `start`, fewer where the value ends before.
+    """Cut a piece out of each value: `size` bytes from `start`, or fewer if the value ends before.
 
     Parameters
     ----------
     data : pyarrow.LargeBinaryArray
     start, size : pyarrow.Int32Array
-        `size` is null for everything to the end.
+        A null in `size` means to the end.
 
     Examples
     --------
@@ -144,18 +144,18 @@ def slices(data: Any, start: Any, size: Any) -> Any:
     low = np.minimum(begin + start.to_numpy(zero_copy_only=False), end)
     long = size.fill_null(2**31 - 1).to_numpy(zero_copy_only=False)
     high = np.minimum(low + long, end)
-    # The wanted pieces and those between them, over the same bytes; every second one is copied out.
+    # An array of the wanted pieces and the gaps between them, over the same bytes; take every second one.
     both = np.empty(2 * n, np.int64)
     both[0::2], both[1::2] = low, high
     cuts = pa.Array.from_buffers(data.type, 2 * n - 1, [None, pa.py_buffer(both), data.buffers()[2]])
     return cuts.take(pa.array(np.arange(0, 2 * n, 2, dtype=np.int32)))
 
 
-def _levels(said: Any, message: Any) -> Any:
-    """Give the index of the level that a key's value means; one that names none may say it in its message."""
+def _levels(level_text: Any, message: Any) -> Any:
+    """Return the index of the level in a key's value; a line without such a key may name it in its message."""
     pc = import_optional("pyarrow.compute")
-    level = _each(said, level_rules.of)
-    return pc.if_else(pc.is_null(said), _each(message, _of_message), level)
+    level = _each(level_text, level_rules.of)
+    return pc.if_else(pc.is_null(level_text), _each(message, _of_message), level)
 
 
 def _of_message(text: str) -> str | None:
@@ -163,7 +163,7 @@ def _of_message(text: str) -> str | None:
 
 
 def _each(words: Any, find: Callable[[str], str | None]) -> Any:
-    """Ask for each different word once."""
+    """Call `find` once for each distinct word."""
     pa = import_optional("pyarrow")
     distinct = words.dictionary_encode()
     codes = [_code(find(word)) for word in distinct.dictionary.to_pylist()]
@@ -189,13 +189,13 @@ def _line(line: str) -> tuple[int | None, int | None, int | None, int | None]:
         doc = None
     if not isinstance(doc, dict) or not doc:
         return level, None, None, -1
-    said = next((doc[key] for key in rules.MESSAGE if isinstance(doc.get(key), str)), None)
-    if said is None:
+    message = next((doc[key] for key in rules.MESSAGE if isinstance(doc.get(key), str)), None)
+    if message is None:
         return level, 0, None, 0
-    at = line.find(said)
+    at = line.find(message)
     if at < 0:
         return level, None, None, 0
-    return level, len(line[:at].encode()), len(said.encode()), 0
+    return level, len(line[:at].encode()), len(message.encode()), 0
 
 
 def _code(level: str | None) -> int | None:

@@ -1,4 +1,4 @@
-"""A log as a `polars.LazyFrame`: what is filtered out or not asked for is not read, or at least not computed."""
+"""Return a log as a `polars.LazyFrame`, so that unwanted rows and columns are not read, or at least not computed."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ _CLOUD: Final = ("aws_access_key_id", "aws_secret_access_key", "aws_session_toke
 
 
 def lazy(store: Readable, recording: int, query: LogQuery) -> Any:
-    """Give a log as a lazy frame with the columns of `schema`.
+    """Return a log as a lazy frame with the columns of `schema`.
 
     Parameters
     ----------
     store : Readable
-        An archive in a folder or in S3 is scanned by polars itself, which skips row groups by their statistics; all
-        else is read piece by piece, each filtered at once.
+        polars itself scans an archive in a folder or in S3, and skips row groups by their statistics. Any other store
+        is read piece by piece, and each piece is filtered at once.
     recording : int
     query : LogQuery
 
     Raises
     ------
     MissingExtra
-        There is no polars.
+        polars is not installed.
     """
-    if isinstance(store, ArchiveStore) and (held := store.archived(recording)).is_ordered and everything(query):
-        return _scanned(held)
+    if isinstance(store, ArchiveStore) and (archived := store.archived(recording)).is_ordered and everything(query):
+        return _scanned(archived)
     return _by_pieces(store, recording, query)
 
 
-def _scanned(held: ArchivedRecording) -> Any:
+def _scanned(archived: ArchivedRecording) -> Any:
     pl = import_optional("polars")
     options = None
-    if held.file.objects.folder is None:
+    if archived.file.objects.folder is None:
         options = {name: value for name in _CLOUD if (value := os.environ.get(name.upper()))} | {
             "aws_allow_http": "true"
         }
-    rows = pl.scan_parquet(held.file.path, storage_options=options, glob=False)
+    rows = pl.scan_parquet(archived.file.path, storage_options=options, glob=False)
     parts = pl.struct("text", *layout.SPAN_COLUMNS)
     return rows.with_columns(
         parts.map_batches(lambda part: _cut(part, "message"), pl.String, is_elementwise=True).alias("message"),
@@ -65,27 +65,27 @@ def _cut(part: Any, name: str) -> Any:
     columns = [
         part.struct.field(n).to_arrow().cast(k) for n, k in zip(("text", *layout.SPAN_COLUMNS), kinds, strict=True)
     ]
-    found = cut(*(pa.chunked_array([c]) for c in columns))[name]
-    return pl.Series(name, found.combine_chunks() if len(found) else [], dtype=pl.String)
+    rows_out = cut(*(pa.chunked_array([c]) for c in columns))[name]
+    return pl.Series(name, rows_out.combine_chunks() if len(rows_out) else [], dtype=pl.String)
 
 
 def _by_pieces(store: Readable, recording: int, query: LogQuery) -> Any:
     pl, plugins = import_optional("polars"), import_optional("polars.io.plugins")
 
-    def source(columns: list[str] | None, predicate: Any, most: int | None, _: int | None) -> Iterator[Any]:
-        wanted = [
+    def source(columns: list[str] | None, predicate: Any, row_limit: int | None, _: int | None) -> Iterator[Any]:
+        needed = [
             *dict.fromkeys([*(columns or COLUMNS), *(predicate.meta.root_names() if predicate is not None else [])])
         ]
         for rows, _sure in stored_pieces(store, recording, query):
-            found = pl.from_arrow(frame(rows, wanted))
+            rows_out = pl.from_arrow(frame(rows, needed))
             if predicate is not None:
-                found = found.filter(predicate)
-            found = found.select(columns or COLUMNS)
-            if most is not None:
-                found = found.head(most)
-                most -= len(found)
-            yield found
-            if most == 0:
+                rows_out = rows_out.filter(predicate)
+            rows_out = rows_out.select(columns or COLUMNS)
+            if row_limit is not None:
+                rows_out = rows_out.head(row_limit)
+                row_limit -= len(rows_out)
+            yield rows_out
+            if row_limit == 0:
                 return
 
     return plugins.register_io_source(source, schema=pl.from_arrow(schema().empty_table()).schema)

@@ -1,4 +1,4 @@
-"""Any file of logs as an archived recording: ours as it is, others' written anew beside it, for as long as it is open."""
+"""Open any log file as an archived recording: our own as it is, a foreign one as a temporary copy in our layout."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.archive.layout import Block
 
-#: Bytes of an object that are fetched at once.
+#: Bytes of an object fetched at once.
 _PIECE: Final = 16 << 20
 #: The namespace of tasks that are files.
 _NAMESPACE: Final = "file"
 
 
 def opened(url: str, scratch: Path, progress: Callable[[int], object] = int) -> ArchivedRecording:
-    """Open a file of logs.
+    """Open a log file.
 
     Parameters
     ----------
     url : str
         A path, or an object's URL (`s3://`, `gs://`, `az://`, `https://`).
     scratch : path
-        A folder for what has to be written anew.
+        A folder for temporary files.
     progress : callable, optional
         Called with the number of lines of each piece.
 
@@ -52,27 +52,27 @@ def opened(url: str, scratch: Path, progress: Callable[[int], object] = int) -> 
         if folder.is_dir():
             raise BadQuery(f"{url} is a folder", "name a file; `cortex_jupyter.scan` reads the tasks of an archive")
         raise ArchiveNotFound(f"{url} is not there", "check the path")
-    place, name = ObjectStore.beside(str(folder) if folder is not None else url)
-    file = ParquetFile(place, name)
-    if file.size >= 12 and place.range(name, 0, 4) == b"PAR1":  # noqa: PLR2004 - the least that a Parquet file has
+    objects, name = ObjectStore.beside(str(folder) if folder is not None else url)
+    file = ParquetFile(objects, name)
+    if file.size >= 12 and objects.range(name, 0, 4) == b"PAR1":  # noqa: PLR2004 - the least that a Parquet file has
         about = (file.metadata.metadata or {}).get(layout.ABOUT)
         if about is not None and orjson.loads(about).get("version") == layout.VERSION:
             return ArchivedRecording(file)
-    return _written(_local(place, name, scratch), name, scratch, progress)
+    return _written(_local(objects, name, scratch), name, scratch, progress)
 
 
-def _local(place: ObjectStore, name: str, scratch: Path) -> Path:
-    if place.folder is not None:
-        return place.folder / name
-    path, size = scratch / "fetched", place.size(name)
+def _local(objects: ObjectStore, name: str, scratch: Path) -> Path:
+    if objects.folder is not None:
+        return objects.folder / name
+    path, size = scratch / "fetched", objects.size(name)
     with path.open("wb") as out:
         for start in range(0, size, _PIECE):
-            out.write(place.range(name, start, min(start + _PIECE, size)))
+            out.write(objects.range(name, start, min(start + _PIECE, size)))
     return path
 
 
 def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], object]) -> ArchivedRecording:
-    """Write a file of other make as an archive."""
+    """Copy a foreign file into our layout."""
     foreign = Foreign(path, name)
     slug = re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-.") or "log"
     ref = TaskRef(_NAMESPACE, "job", slug[:200])
@@ -89,12 +89,12 @@ def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], obj
         seq, low, high = 0, None, None
         for raw in foreign.tables():
             times = raw["time"].to_numpy()
-            least, most = int(times.min()), int(times.max())
-            low, high = min(least, low or least), max(most, high or most)
+            earliest, latest = int(times.min()), int(times.max())
+            low, high = min(earliest, low or earliest), max(latest, high or latest)
             about.blocks += _blocks(seq + 1, times)
             seq += len(raw)
             public = {sid: source.public for sid, source in foreign.sources.items()}
-            # What a file says of its order is its order: it is one source, or was exported.
+            # The file's order is the order of reading: it has one source, or was exported in that order.
             yield layout.build_columns(raw, (ref.namespace, ref.key), public, places(raw["text"])), low
         about.complete = Completeness(seq, low, high, [], len(foreign.sources))
         end = notice(ref.key, seq + 1, high or 0, "end", message, state="succeeded")

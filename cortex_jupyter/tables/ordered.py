@@ -1,7 +1,7 @@
-"""All records of a recording in the order in which people read, one after the other and without Arrow.
+"""Yield all records of a recording in the order of reading, one by one and without Arrow.
 
-The same order as `archive.order.sort_records` gives a table and `reader.pages` a page, but with only those lines in memory whose
-place is not certain yet: a line may go out when no entry to come reaches back to its time.
+The order is that of `archive.order.in_order` for tables and `reader.pages` for pages. Only lines whose place is still
+uncertain are in memory: a line is yielded once no later entry reaches back to its time.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _PIECE: Final = 4 << 20
 def ordered(
     store: Readable, recording: int, query: LogQuery, start: int = 0, stop: int | None = None
 ) -> Iterator[Record]:
-    """Give the records of a query's window, filtered, ordered by time, within one source as in its file.
+    """Yield the records of a query's window, filtered, ordered by time, and within one source in file order.
 
     Parameters
     ----------
     store : Readable
     recording : int
     query : LogQuery
-        Its window, filter and `tail` hold.
+        Its window, filter and `tail` apply.
     start, stop : int, optional
         Only records with `start <= seq < stop`.
 
@@ -44,22 +44,22 @@ def ordered(
     Record
         As in `reader.pages`.
     """
-    found = None if start or stop is not None else _archived(store, recording, query)
-    found = found or _sorted(store, recording, query, start, stop)
+    records_in_order = None if start or stop is not None else _archived(store, recording, query)
+    records_in_order = records_in_order or _sorted(store, recording, query, start, stop)
     if query.tail is None:
-        yield from found
+        yield from records_in_order
     elif query.tail:
         # A tail of n holds n records in memory, and no more.
-        yield from deque(found, query.tail)
+        yield from deque(records_in_order, query.tail)
 
 
 def _archived(store: Readable, recording: int, query: LogQuery) -> Iterator[Record] | None:
-    """Give them from an archive on this machine whose lines all stand in the order of time, where that is one."""
-    if not isinstance(store, ArchiveStore) or (held := store.archived(recording)).file.objects.folder is None:
+    """Yield them from an archive on this machine, if all its lines are in the order of time; else return None."""
+    if not isinstance(store, ArchiveStore) or (archived := store.archived(recording)).file.objects.folder is None:
         return None
     from cortex_jupyter.tables.archived import in_time, records  # noqa: PLC0415 - needs pyarrow, as any archive does
 
-    return records(held, query) if in_time(held) else None
+    return records(archived, query) if in_time(archived) else None
 
 
 def _sorted(store: Readable, recording: int, query: LogQuery, start: int, stop: int | None) -> Iterator[Record]:
@@ -83,7 +83,7 @@ def _sorted(store: Readable, recording: int, query: LogQuery, start: int, stop: 
 
 
 def _floors(store: Readable, recording: int) -> deque[tuple[int, int]]:
-    """Give for each entry its number and the earliest time in it and in all that follow it."""
+    """Return for each entry its number, and the earliest time in it and all later entries."""
     floor, floors = 1 << 63, []
     for seq, _, event, t_min, _ in reversed(store.index(recording)):
         if event == "log":
@@ -100,9 +100,9 @@ def _records(batch: Batch) -> Iterator[Record]:
 def batches(
     store: Readable, recording: int, query: LogQuery, start: int = 0, stop: int | None = None
 ) -> Iterator[Batch]:
-    """Give the batches that hold records of a query's window, filtered, in the order of recording.
+    """Yield the batches that hold records of a query's window, filtered, in the order of recording.
 
-    A batch on the window's edge may hold records outside of it; of numbers, only `start <= seq < stop`.
+    A batch at the window's edge may hold records outside of it, but none outside of `start <= seq < stop`.
     """
     keep = query.keep()
     low, high = query.since, query.until
@@ -113,12 +113,12 @@ def batches(
     end = end if stop is None else min(end, stop - 1)
     if at >= end:
         return
-    # The next piece is read and unpacked while this one is decoded: zstd and SQLite release the interpreter.
+    # Read and unpack the next piece while this one is decoded: zstd and SQLite release the interpreter lock.
     with ThreadPoolExecutor(1, "cortex-frames") as pool:
-        ahead = pool.submit(store.entries, recording, at, _PIECE)
-        while entries := ahead.result():
+        next_entries = pool.submit(store.entries, recording, at, _PIECE)
+        while entries := next_entries.result():
             if entries[-1].last < end:
-                ahead = pool.submit(store.entries, recording, entries[-1].last, _PIECE)
+                next_entries = pool.submit(store.entries, recording, entries[-1].last, _PIECE)
             for entry in entries:
                 if (
                     entry.last > at
@@ -126,7 +126,7 @@ def batches(
                     and _overlaps((0, 0, "", entry.t_min, entry.t_max), low, high)
                 ):
                     batch = Batch.decode(entry.data)
-                    if entry.seq <= at or entry.last > end:  # batches are merged at any time
+                    if entry.seq <= at or entry.last > end:  # batches can be merged at any time
                         batch = batch.take([i for i, seq in enumerate(batch.seqs) if at < seq <= end])
                     if keep is not None:
                         batch = batch.take(list(keep(batch)))

@@ -1,4 +1,4 @@
-"""A log as a Parquet file: the layout of an archive, row group by row group."""
+"""Write a log as a Parquet file in the layout of an archive, row group by row group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.store import Readable
 
-#: Parameters that change neither which rows there are nor their order.
+#: Query parameters that change neither the rows nor their order.
 _HARMLESS = frozenset({"timestamps", "pretty"})
 
 
@@ -31,11 +31,11 @@ def to_parquet(
     *,
     with_events: bool = True,
 ) -> None:
-    """Write what a query wants of a log.
+    """Write the records that a query wants to a Parquet file.
 
-    The file has the columns of `to_arrow` but `message` and `fields`, which would double it and are cut out of `text`
-    again by whatever reads it here (`cortex_jupyter.open`). It appears under its name when it is whole; what stood
-    there before stays until then.
+    The file has the columns of `to_arrow` without `message` and `fields`: they would double its size, and
+    `cortex_jupyter.open` cuts them out of `text` again. The file appears under its name when it is complete; an older
+    file of that name stays until then.
 
     Parameters
     ----------
@@ -46,16 +46,16 @@ def to_parquet(
     progress : callable, optional
         Called with the number of records of each piece, before the query's filter.
     with_events : bool, optional
-        Whether the file's metadata holds the events of Kubernetes, as an archive's does.
+        Whether the file's metadata holds the events of Kubernetes, like an archive's.
 
     Raises
     ------
     BadQuery
-        It cannot be written there.
+        The file cannot be written.
     MissingExtra, StoreError, ArchiveError
     """
 
-    def made(temporary: Path) -> None:
+    def write_export(temporary: Path) -> None:
         archived = file_of(store, recording, query) if with_events else None
         if archived is not None:
             shutil.copyfile(archived, temporary)
@@ -66,17 +66,17 @@ def to_parquet(
             about.notices = [entry for entry in about.notices if not entry.is_kubernetes_event]
         write_file(temporary, stored_pieces(store, recording, query, about.info.last_seq + 1, progress), about)
 
-    whole(path, made)
+    whole(path, write_export)
 
 
 def everything(query: LogQuery) -> bool:
-    """Tell whether a query wants all lines."""
+    """Return whether a query wants all lines."""
     raw = query.raw.keys() - _HARMLESS
     return raw <= {"since"} and query.since is None
 
 
 def file_of(store: Readable, recording: int, query: LogQuery) -> Path | None:
-    """Give the file that holds just what a query wants, where there is one on this machine."""
+    """Return the file on this machine that holds exactly what a query wants, or None."""
     if not isinstance(store, ArchiveStore) or not everything(query):
         return None
     file = store.archived(recording).file

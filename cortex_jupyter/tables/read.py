@@ -1,4 +1,4 @@
-"""From a recording or an archive to one Arrow table, column by column; no Python object outlives its piece."""
+"""Read a recording or an archive into one Arrow table, column by column; Python objects live for one piece only."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.store import Readable
 
-#: Columns of a frame that a file has not; and columns of a file by which rows are put in order.
+#: Columns of a frame that a file does not have; columns of a file by which rows are ordered.
 _CUT: Final = frozenset({"message", "fields"})
 _ORDER: Final = frozenset({"time", "seq", "source"})
-#: Pieces of a recording that are made into rows while the next is read.
+#: Pieces of a recording that are converted while the next one is read.
 _AHEAD: Final = 1
 
 
@@ -54,59 +54,60 @@ def read(
     store : Readable
     recording : int
     query : LogQuery
-        Its window and its filter hold; what concerns pages does not.
+        Its window and filter apply; its parameters for pages do not.
     progress : callable, optional
         Called with the number of records of each piece, before the query's filter.
     columns : sequence of str, optional
-        Only these, in the order of `schema`: what is not asked for is neither read nor computed.
+        Only these columns, in the order of `schema`; other columns are neither read nor computed.
     start : int, optional
-        Only records with `seq` from here on.
+        Only records with `seq` from this number on.
     shared : bool, optional
-        `message`, `text` and `fields` are `string_view`, of the same bytes: less memory, for who can read it.
+        Return `message`, `text` and `fields` as `string_view` of the same bytes: less memory, if the library can read
+        it.
 
     Returns
     -------
     pyarrow.Table
-        The columns of `schema`, ordered by time and within one source as in its file. The schema's metadata holds
+        The columns of `schema`, ordered by time, and within one source in file order. The schema's metadata holds
         the completeness statement of the whole recording, the query and the number of rows.
 
     Raises
     ------
     MissingExtra
-        There is no pyarrow.
+        pyarrow is not installed.
     StoreError
     """
     statement = Completeness.of(store, recording)
-    # Of a tail only what is left is cut; else each piece at once, while its text is at hand.
-    each = None if query.tail is not None else partial(_finished, columns, shared=shared)
+    # With `tail`, cut only the rows that are left; else each piece at once, while its text is in the processor's cache.
+    each = None if query.tail is not None else partial(_cut_columns, columns, shared=shared)
     rows = stored(store, recording, query, progress, columns, start, each)
     if not statement.done and statement.gaps != (now := Completeness.of(store, recording)).gaps:
-        statement = now  # the oldest lines have left while it was read
+        statement = now  # the oldest lines were trimmed while it was read
     metadata = {layout.STATEMENT: statement.as_json(query=dict(query.raw), rows=len(rows))}
     return frame(rows, columns, shared=shared).replace_schema_metadata(metadata)
 
 
 def frame(rows: Any, columns: Sequence[str] = COLUMNS, *, shared: bool = False) -> Any:
-    """Give columns of a frame from those of an archive's file."""
+    """Return the columns of a frame from those of an archive's file."""
     pa = import_optional("pyarrow")
     if not _CUT & set(columns) <= set(rows.column_names):
-        rows = _finished(columns, rows, shared=shared)
+        rows = _cut_columns(columns, rows, shared=shared)
     target = [field for field in schema() if field.name in columns]
     if shared:
         target = [f.with_type(rows[f.name].type) if pa.types.is_large_string(f.type) else f for f in target]
     return pa.table([rows[field.name] for field in target], schema=pa.schema(target))
 
 
-def _finished(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
-    """Cut message and fields out of the text, where they are asked for; what only helps to find them is left out."""
+def _cut_columns(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
+    """Cut message and fields out of the text, if asked for, and drop the columns that only help to cut."""
     found = {name: rows[name] for name in rows.column_names if name in columns or name in _ORDER}
     if _CUT & set(columns):
         found |= cut(rows["text"], *(rows[name] for name in layout.SPAN_COLUMNS), shared=shared)
     return import_optional("pyarrow").table(found)
 
 
-def _looked_at(query: LogQuery) -> list[str]:
-    """Give the columns of a file that `select` looks at."""
+def _examined_columns(query: LogQuery) -> list[str]:
+    """Return the columns of a file that `select` examines."""
     wanted = {name for name in ("pod", "container", "stream", "level") if getattr(query, name)}
     wanted |= {"pod", "container", "run"} if query.run else set()
     wanted |= {"text"} if query.grep or query.exclude or query.where else set()
@@ -114,8 +115,8 @@ def _looked_at(query: LogQuery) -> list[str]:
     return [name for name in layout.schema().names if name in wanted]
 
 
-def _needed(columns: Sequence[str]) -> list[str]:
-    """Give the columns of a file that these columns of a frame need."""
+def _file_columns(columns: Sequence[str]) -> list[str]:
+    """Return the columns of a file that are needed for these columns of a frame."""
     wanted = {*_ORDER, *columns}
     wanted |= {"text", *layout.SPAN_COLUMNS} if _CUT & wanted else set()
     return [name for name in layout.schema().names if name in wanted]
@@ -130,10 +131,10 @@ def stored(
     start: int = 0,
     each: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Give the rows that a query wants, in the order of reading, as the columns of an archive's file, or what `each` makes of them."""
+    """Return the wanted rows in the order of reading, as columns of an archive's file or as `each` converts them."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if isinstance(store, ArchiveStore):
-        rows = _archived(store.archived(recording), query, _needed(columns), each, progress or int)
+        rows = _archived(store.archived(recording), query, _file_columns(columns), each, progress or int)
         rows = rows.filter(pc.field("seq") >= start) if start else rows
     else:
         found = []
@@ -141,15 +142,15 @@ def stored(
             found.append(piece if each is None else each(piece))
         rows = pa.concat_tables(found) if found else layout.schema().empty_table()
         rows = rows if is_ascending(rows["time"]) else sort_records(_owned(rows))
-        if store.info(recording) is None:  # it left while it was read
+        if store.info(recording) is None:  # it has left the store while it was read
             raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
     return rows if query.tail is None else rows.slice(max(0, len(rows) - query.tail))
 
 
 def count(store: ArchiveStore, recording: int, query: LogQuery) -> int:
-    """Count the rows of an archive that a query wants, and read no more than that takes."""
-    held = store.archived(recording)
-    n = len(wanted(held, query, [])) if _looked_at(query) else held.complete.records
+    """Count the rows of an archive that a query wants, and read only what is necessary for that."""
+    archived = store.archived(recording)
+    n = len(read_wanted(archived, query, [])) if _examined_columns(query) else archived.complete.records
     return n if query.tail is None else min(n, query.tail)
 
 
@@ -160,14 +161,17 @@ def stored_pieces(
     stop: int | None = None,
     progress: Callable[[int], object] = int,
 ) -> Iterator[tuple[Any, bool]]:
-    """Give the same by and by, of numbers those below `stop`, for what does not fit into memory; and whether its order is certain."""
+    """Yield the wanted rows with numbers below `stop` in pieces, for logs larger than memory.
+
+    With each piece comes whether its order is certain.
+    """
     if query.tail is not None:
         yield stored(store, recording, query, progress), True
     elif isinstance(store, ArchiveStore):
-        held = store.archived(recording)
-        for piece in held.file.iter_groups(row_groups(held, query), layout.schema().names):
+        archived = store.archived(recording)
+        for piece in archived.file.iter_groups(row_groups(archived, query), layout.schema().names):
             progress(len(piece))
-            yield select(piece, query), held.is_ordered
+            yield select(piece, query), archived.is_ordered
     else:
         yield from sort_pieces(pieces(store, recording, query, stop=stop, progress=progress))
 
@@ -180,22 +184,22 @@ def pieces(
     stop: int | None = None,
     progress: Callable[[int], object] = int,
 ) -> Iterator[tuple[Any, int]]:
-    """Give the rows of a recording that a query wants in order of number; and the earliest time in what follows."""
+    """Yield the wanted rows of a recording in order of number, with the earliest time of all that follow."""
     info = store.info(recording)
     if info is None:
         raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
     key = (info.ref.namespace, info.ref.key)
 
-    def made(raw: Any, sources: dict[int, dict[str, Any]]) -> Any:
+    def to_rows(raw: Any, sources: dict[int, dict[str, Any]]) -> Any:
         return select(layout.build_columns(raw, key, sources, places(raw["text"])), query)
 
     waiting: deque[tuple[Future[Any], int]] = deque()
-    with ThreadPoolExecutor(_AHEAD, "cortex-pieces") as pool:  # the next is decoded while Arrow looks at this one
+    with ThreadPoolExecutor(_AHEAD, "cortex-pieces") as pool:  # decode the next piece while Arrow converts this one
         for raw, floor in read_tables(store, recording, query.since, query.until, start, stop):
             progress(len(raw))
-            # Read anew: a source may have begun since.
+            # Read the sources again: a new one may have started.
             sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
-            waiting.append((pool.submit(made, raw, sources), floor))
+            waiting.append((pool.submit(to_rows, raw, sources), floor))
             if len(waiting) > _AHEAD:
                 job, low = waiting.popleft()
                 yield job.result(), low
@@ -204,45 +208,45 @@ def pieces(
 
 
 def _archived(
-    held: ArchivedRecording,
+    archived: ArchivedRecording,
     query: LogQuery,
     columns: list[str],
     each: Callable[[Any], Any] | None,
     progress: Callable[[int], object],
 ) -> Any:
-    if not _looked_at(query) and held.is_ordered:
-        # They stand in order, and whatever is made of them here wants no source's number.
+    if not _examined_columns(query) and archived.is_ordered:
+        # The lines are in order, and nothing that is made of them here needs the source's number.
         columns = columns if each is None else [name for name in columns if name != "source"]
-        return wanted(held, query, columns, each, progress)
-    rows = wanted(held, query, columns, each, progress)
+        return read_wanted(archived, query, columns, each, progress)
+    rows = read_wanted(archived, query, columns, each, progress)
     if is_ascending(rows["time"]):
         return rows
-    # Where times run backwards, the place of a line depends on which others are there.
+    # If times go back, the place of a line depends on which other lines are there.
     return sort_records(_owned(rows).sort_by("seq"))
 
 
-def row_groups(held: ArchivedRecording, query: LogQuery) -> list[int]:
-    """Give the row groups that may hold lines of a query's window that its patterns match."""
-    return held.groups(query.since, query.until, of_each(query.grep))
+def row_groups(archived: ArchivedRecording, query: LogQuery) -> list[int]:
+    """Return the row groups that may hold lines that a query's window and patterns want."""
+    return archived.groups(query.since, query.until, of_each(query.grep))
 
 
-def wanted(
-    held: ArchivedRecording,
+def read_wanted(
+    archived: ArchivedRecording,
     query: LogQuery,
     columns: list[str],
     each: Callable[[Any], Any] | None = None,
     progress: Callable[[int], object] = int,
     groups: Sequence[int] | None = None,
 ) -> Any:
-    """Give the rows that a query wants as they stand in a file, of all row groups or of some."""
-    groups = row_groups(held, query) if groups is None else groups
-    looked = _looked_at(query)
-    choice = RowSelector(looked, lambda rows, names: select(rows, query, names)) if looked else None
-    return held.file.read(groups, columns, each, progress, choice)
+    """Return the wanted rows in the order of a file, from all row groups or some."""
+    groups = row_groups(archived, query) if groups is None else groups
+    examined = _examined_columns(query)
+    choice = RowSelector(examined, lambda rows, names: select(rows, query, names)) if examined else None
+    return archived.file.read(groups, columns, each, progress, choice)
 
 
 def _owned(rows: Any) -> Any:
-    """Give rows that can be taken by their places: pyarrow (26) does not do so with views."""
+    """Return rows whose text columns can be gathered by index: pyarrow (26) cannot do that with views."""
     pa = import_optional("pyarrow")
     fields = [f.with_type(pa.large_string()) if pa.types.is_string_view(f.type) else f for f in rows.schema]
     return rows.cast(pa.schema(fields))

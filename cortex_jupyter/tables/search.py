@@ -1,6 +1,6 @@
-"""Which texts hold something: looked for in bytes, where RE2 is ten times faster than in characters.
+"""Find which texts match a pattern, in bytes: RE2 is ten times faster in bytes than in characters.
 
-A pattern is Python's, whatever finds it: `find` here and there has the same answer (`query.re2` says where RE2 has).
+A pattern has Python's meaning in any case: `match_mask` returns what `find` would (`query.re2` says when RE2 agrees).
 """
 
 from __future__ import annotations
@@ -20,54 +20,54 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.query.re2 import Bytewise
 
-#: Lines for which a pattern has its time: as many as a batch.
+#: Lines that share one time limit of a pattern: as many as a batch.
 _PIECE: Final = 4096
 _bytewise: Final = lru_cache(64)(bytewise)
 
 
-def found(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
-    r"""Tell which texts a pattern is found in.
+def match_mask(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
+    r"""Return which texts a pattern is found in.
 
     Parameters
     ----------
     text : pyarrow.LargeStringArray
     pattern : str
-        One that `query.pattern.finder` takes; nothing where only `find` knows.
+        A pattern that `query.pattern.finder` takes; empty if only `find` can test.
     find : callable
-        Truthy for the texts that are meant.
+        Returns a true value for the texts that match.
 
     Examples
     --------
     >>> import pyarrow as pa
-    >>> found(pa.array(["a1", "b2", "A٣"], pa.large_string()), r"(?i)a\d", re.compile(r"(?i)a\d").search).to_pylist()
+    >>> match_mask(pa.array(["a1", "b2", "A٣"], pa.large_string()), r"(?i)a\d", re.compile(r"(?i)a\d").search).to_pylist()
     [True, False, True]
     """
     np = import_optional("numpy")
     if not pattern:
-        return _asked(text, None, find)
-    held, rule = needed(pattern), _bytewise(pattern)
-    rows = None if held.fold else _rows(text, held.texts)
-    if rows is None and held.whole:
-        return matching(text, re.escape(held.texts[0]))
-    if rows is None and held.texts and not held.fold:
-        rows = np.flatnonzero(matching(text, "|".join(map(re.escape, held.texts))))
+        return _test(text, None, find)
+    literals, rule = needed(pattern), _bytewise(pattern)
+    rows = None if literals.fold else _rows(text, literals.texts)
+    if rows is None and literals.whole:
+        return matching(text, re.escape(literals.texts[0]))
+    if rows is None and literals.texts and not literals.fold:
+        rows = np.flatnonzero(matching(text, "|".join(map(re.escape, literals.texts))))
     if rows is None:
-        return _asked(text, rule, find)
-    if not held.whole:
-        some = _asked(text.take(import_optional("pyarrow").array(rows)), rule, find)
+        return _test(text, rule, find)
+    if not literals.whole:
+        some = _test(text.take(import_optional("pyarrow").array(rows)), rule, find)
         rows = rows[some.to_numpy(zero_copy_only=False)]
     return _mask(len(text), rows)
 
 
 def _rows(text: Any, words: Sequence[str]) -> Any:
-    """Give the rows that hold one of some words, None where that is not quickly said."""
-    np, found = import_optional("numpy"), []
+    """Return the rows that hold one of some words; None if `bytefind.rows_with` cannot answer quickly."""
+    np, rows_by_word = import_optional("numpy"), []
     for word in words:
         rows = rows_with(text, word.encode("utf-8", "surrogatepass"))
         if rows is None:
             return None
-        found.append(rows)
-    return np.unique(np.concatenate(found)) if found else None
+        rows_by_word.append(rows)
+    return np.unique(np.concatenate(rows_by_word)) if rows_by_word else None
 
 
 def _mask(length: int, rows: Any) -> Any:
@@ -77,32 +77,32 @@ def _mask(length: int, rows: Any) -> Any:
     return import_optional("pyarrow").array(mask)
 
 
-def _asked(text: Any, rule: Bytewise | None, find: Callable[[str], object]) -> Any:
-    """Ask RE2 where it has a rule, and Python of those lines for which that does not hold."""
+def _test(text: Any, rule: Bytewise | None, find: Callable[[str], object]) -> Any:
+    """Test with RE2 if there is a rule, and with Python the lines for which the rule does not hold."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if rule is not None:
         try:
             mask = matching(text, rule.pattern)
-        except pa.ArrowInvalid:  # too large for RE2's memory
+        except pa.ArrowInvalid:  # the pattern needs more memory than RE2 allows
             rule = None
     if rule is None:
-        return pa.array(_asked_python(find, text.to_pylist()), pa.bool_())
+        return pa.array(_test_in_python(find, text.to_pylist()), pa.bool_())
     odd = _odd(text, rule)
     if odd is None or not pc.any(odd, min_count=0).as_py():
         return mask
-    return pc.replace_with_mask(mask, odd, _asked(pc.filter(text, odd), None, find))
+    return pc.replace_with_mask(mask, odd, _test(pc.filter(text, odd), None, find))
 
 
-def _asked_python(find: Callable[[str], object], texts: list[str]) -> list[bool]:
+def _test_in_python(find: Callable[[str], object], texts: list[str]) -> list[bool]:
     if not isinstance(find, Finder):
         return [bool(find(text)) for text in texts]
     pieces = (texts[at : at + _PIECE] for at in range(0, len(texts), _PIECE))
-    good = [set(find.among(piece, range(len(piece)))) for piece in pieces]
-    return [i % _PIECE in good[i // _PIECE] for i in range(len(texts))]
+    matches = [set(find.among(piece, range(len(piece)))) for piece in pieces]
+    return [i % _PIECE in matches[i // _PIECE] for i in range(len(texts))]
 
 
 def _odd(text: Any, rule: Bytewise) -> Any:
-    """Tell for which lines a rule may not hold; None for none."""
+    """Return for which lines a rule may not hold; None if for none."""
     pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
     masks = []
     if (np.diff(buffers(text)[0]) > REACH).any():
@@ -118,7 +118,10 @@ def _odd(text: Any, rule: Bytewise) -> Any:
 
 @cache
 def _letters() -> str:
-    """Give a pattern for bytes of characters beyond ASCII that may be letters, digits or spaces: all but symbols from U+2000 to U+2FFF."""
+    """Return a pattern for the bytes of characters beyond ASCII that may be letters, digits or spaces.
+
+    It excludes only the symbols from U+2000 to U+2FFF.
+    """
     last: dict[int, list[str]] = {}
     for code in range(0x2000, 0x3000):
         if chr(code).isalnum() or chr(code).isspace():
@@ -129,20 +132,20 @@ def _letters() -> str:
 
 
 def matching(text: Any, pattern: str) -> Any:
-    """Tell which texts match.
+    """Return which texts match.
 
     Parameters
     ----------
     text : pyarrow.LargeStringArray or pyarrow.ChunkedArray
     pattern : str
-        In RE2's syntax (https://github.com/google/re2/wiki/Syntax); `.` and classes are of bytes.
+        In RE2's syntax (https://github.com/google/re2/wiki/Syntax); `.` and classes match bytes.
     """
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     return pc.match_substring_regex(text.cast(pa.large_binary()), pattern)
 
 
 def holding(text: Any, word: str) -> Any:
-    """Tell which texts hold a word.
+    """Return which texts hold a word.
 
     Parameters
     ----------
@@ -161,5 +164,5 @@ def holding(text: Any, word: str) -> Any:
 
 
 def any_matches(text: Any, pattern: str) -> bool:
-    """Tell whether one of them matches."""
+    """Return whether any text matches."""
     return bool(import_optional("pyarrow.compute").any(matching(text, pattern), min_count=0).as_py())

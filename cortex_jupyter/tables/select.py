@@ -1,6 +1,6 @@
-"""Which rows of a table a query wants: the answers of `query.filter.Filter`, by columns.
+"""Select the rows of a table that a query wants; the result equals `query.filter.Filter`, computed by columns.
 
-Source, stream and level are columns with few values; only patterns look at texts, and only at those that are left.
+Source, stream and level are columns with few values. Only patterns read texts, and only those that are left.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cortex_jupyter.parsing.level import LEVELS
 from cortex_jupyter.query.filter import Filter
 from cortex_jupyter.query.sources import named
 from cortex_jupyter.tables.schema import coded
-from cortex_jupyter.tables.search import found
+from cortex_jupyter.tables.search import match_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 def select(table: Any, query: LogQuery, columns: Sequence[str] | None = None) -> Any:
-    """Give the rows of a query's window and filter.
+    """Return the rows of a query's window and filter.
 
     Parameters
     ----------
     table : pyarrow.Table
-        The columns of an archive's file that are looked at, and any others.
+        The columns of an archive's file that the query examines, and any others.
     query : LogQuery
     columns : sequence of str, optional
-        Only these are given: of what is only looked at nothing is copied for the last test.
+        Only these are returned. A column that is examined but not returned is not copied for the last test.
     """
     tests = list(_tests(query))
     for i, test in enumerate(tests):
@@ -42,33 +42,33 @@ def select(table: Any, query: LogQuery, columns: Sequence[str] | None = None) ->
 
 
 def _tests(query: LogQuery) -> Iterator[Callable[[Any], Any]]:
-    """Give what tells which rows of a table are wanted, cheap tests first: each as a function that gives a mask."""
+    """Yield the tests of a query, cheap ones first: each is a function that returns a mask of wanted rows."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     for bound, compare in ((query.since, pc.greater_equal), (query.until, pc.less_equal)):
         if bound is not None:
-            yield partial(_timed, compare, pa.scalar(bound, pa.timestamp("ns", "UTC")))
+            yield partial(_in_window, compare, pa.scalar(bound, pa.timestamp("ns", "UTC")))
     keep = query.keep()
     if not isinstance(keep, Filter):
         return
     for column, wanted in (("pod", keep.pod), ("container", keep.container)):
         if wanted:
-            yield partial(_few, column, partial(_named, wanted))
+            yield partial(_by_value, column, partial(_named, wanted))
     if keep.run:
-        yield partial(_ran, keep.run)
+        yield partial(_in_runs, keep.run)
     if keep.stream:
-        yield partial(_few, "stream", lambda name: name == keep.stream)
+        yield partial(_by_value, "stream", lambda name: name == keep.stream)
     if keep.level:
         levels: set[str | None] = set(levels_of(keep.level))
-        yield partial(_few, "level", lambda name: (name or "") in levels)
+        yield partial(_by_value, "level", lambda name: (name or "") in levels)
     for pattern, find in zip(query.grep, keep.grep, strict=True):
-        yield partial(_texts, pattern, find, wanted=True)
+        yield partial(_by_text, pattern, find, wanted=True)
     for test in keep.where:
-        yield partial(_texts, "", test, wanted=True)
+        yield partial(_by_text, "", test, wanted=True)
     for pattern, find in zip(query.exclude, keep.exclude, strict=True):
-        yield partial(_texts, pattern, find, wanted=False)
+        yield partial(_by_text, pattern, find, wanted=False)
 
 
-def _timed(compare: Callable[[Any, Any], Any], bound: Any, table: Any) -> Any:
+def _in_window(compare: Callable[[Any, Any], Any], bound: Any, table: Any) -> Any:
     return compare(table["time"], bound)
 
 
@@ -76,8 +76,8 @@ def _named(wanted: str, name: str | None) -> bool:
     return named(name or "", wanted)
 
 
-def _ran(wanted: Runs, table: Any) -> Any:
-    """Tell which rows are of the runs that are wanted."""
+def _in_runs(wanted: Runs, table: Any) -> Any:
+    """Return which rows belong to the wanted runs."""
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     if not len(table):
         return pa.array([], pa.bool_())
@@ -89,13 +89,13 @@ def _ran(wanted: Runs, table: Any) -> Any:
 
 
 def levels_of(least: str) -> Sequence[str]:
-    """Give the names that a manifest counts lines under for `level=` something: "" where a line says none."""
+    """Return the level names that a manifest counts for a lowest level; "" stands for lines without a level."""
     names = LEVELS[LEVELS.index(least) :]
     return (*names, "") if "info" in names else names
 
 
-def _few(column: str, wanted: Callable[[str | None], bool], table: Any) -> Any:
-    """Tell which rows have a value of a column with few values that is wanted."""
+def _by_value(column: str, wanted: Callable[[str | None], bool], table: Any) -> Any:
+    """Return which rows have a wanted value, for a column with few values."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     masks = []
     for chunk in table[column].chunks:
@@ -105,8 +105,8 @@ def _few(column: str, wanted: Callable[[str | None], bool], table: Any) -> Any:
     return pa.chunked_array(masks, pa.bool_())
 
 
-def _texts(pattern: str, find: Callable[[str], object], table: Any, *, wanted: bool) -> Any:
-    """Tell in which rows the text is found, or is not."""
+def _by_text(pattern: str, find: Callable[[str], object], table: Any, *, wanted: bool) -> Any:
+    """Return in which rows the text is found, or is not found."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
-    masks = [found(chunk, pattern, find) for chunk in table["text"].chunks]
+    masks = [match_mask(chunk, pattern, find) for chunk in table["text"].chunks]
     return pa.chunked_array(masks if wanted else [pc.invert(mask) for mask in masks], pa.bool_())

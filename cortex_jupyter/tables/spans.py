@@ -1,8 +1,8 @@
-"""What is read out of a line, as places in its text: its level, where its message begins, where its fields do.
+"""Find level, message and fields of lines as spans of their text.
 
-A million lines have few different beginnings once their digits are taken for one another: those few go to `parsing`,
-and the answers to all lines that begin so. JSON lines are read by Arrow. Lines with colours, logfmt and JSON behind a
-text are left to whoever asks for their message or fields: `message_at` is null then.
+Once all digits count as equal, a million lines begin in only a few ways. Each such beginning is parsed once by
+`parsing`, and the result holds for all lines that begin so. Arrow parses JSON lines. Lines with colours, logfmt, and
+JSON behind text are left to the caller that needs their message or fields: `message_at` is null then.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from cortex_jupyter.tables.search import holding
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-#: The columns, their types, and their order.
+#: The columns, in order.
 PLACES: Final = ("level", "message_at", "message_len", "fields_at")
-#: So many bytes of a line are its beginning: what `level` looks at where all are ASCII; where not, it may be four times as many.
+#: Bytes of a line's beginning. `level` examines as many if all are ASCII, else up to four times as many.
 _HEAD: Final = 96
 _LONG: Final = 12 * _HEAD
-#: A head that comes so near to where it is cut off may be longer.
+#: A head that ends this close to the cut (bytes) may be longer.
 _NEAR: Final = 40
-#: Bytes that are looked at in one go, so that they stay in the processor's cache.
+#: Bytes processed at once, so that they stay in the processor's cache.
 _CACHED: Final = 1 << 18
-#: Begins as an object does. And what needs Python: colours, an object behind something, pairs.
+#: A line that begins like an object; then what needs Python: colours, an object behind text, pairs.
 _OBJECT: Final = r'^\{\s*"'
-_BLANK: Final = r"[\s\x0b\x1c-\x1f\x80-\xff]"  # bytes that may be, or be part of, what Python takes for a space
+_BLANK: Final = r"[\s\x0b\x1c-\x1f\x80-\xff]"  # bytes of what Python may take for a space
 _ENDED: Final = rf"(?s)\{{.*\}}{_BLANK}*$"
 _PAIR: Final = r"^[A-Za-z_](?:[\w.@/-]|[\x80-\xff])*="
 _BRACED: Final = rf"^{_BLANK}*\{{"
-#: By a line's first and last byte: those that a blank, a brace, or a name may begin or end with.
+#: First or last bytes of a line that may be a blank, and first bytes that may begin a name.
 _BLANKS: Final = frozenset({*range(9, 14), *range(28, 33), *range(128, 256)})
 _LETTERS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
-#: A head of klog's, however long. And a level written as a number is the only thing about digits that counts.
+#: A klog head, of any length; and a level written as a number, the one case in which digits matter.
 _KLOG: Final = re.compile(r"[IWEF]\d{4} \d")
 _NUMBERED: Final = r"(?i)(?:level|lvl|severity|loglevel|levelname)[\"']?\s*[=:]\s*[\"']?0"
 
 
 def places(text: Any) -> dict[str, Any]:
-    """Give the places of each line.
+    """Return the spans of each line.
 
     Parameters
     ----------
@@ -54,10 +54,10 @@ def places(text: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        `level`: a dictionary of `parsing.level.LEVELS`. `message_at`, `message_len`: the message is so many bytes of
-        the text from there on, to its end where the length is null; null where the text holds it in no one piece, or
-        nobody has looked. `fields_at`: where a JSON object begins that goes to the end; null where there are no
-        fields, -1 where nobody has looked.
+        `level`: a dictionary of `parsing.level.LEVELS`. `message_at`, `message_len`: first byte and number of bytes of
+        the message in the text; a null length means to the end; a null `message_at` means that the message is not one
+        piece of the text, or was not parsed. `fields_at`: where a JSON object begins that goes to the end; null if
+        there are no fields, -1 if they were not parsed.
 
     Examples
     --------
@@ -79,15 +79,15 @@ def places(text: Any) -> dict[str, Any]:
 
 def _chunk(text: Any) -> tuple[Any, ...]:
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
-    data = text.cast(pa.large_binary())  # in bytes RE2 is ten times quicker
+    data = text.cast(pa.large_binary())  # RE2 is ten times faster in bytes
     first, last = _edges(data)
-    objects = _matching(data, _among(first, {123}), _OBJECT)
-    levels, at = _begun(text, data)
+    objects = _matching(data, _is_in(first, {123}), _OBJECT)
+    levels, at = _by_beginning(text, data)
     length = pa.nulls(len(text), pa.int32())
     fields = pa.nulls(len(text), pa.int32())
-    braced = pc.and_not(_matching(data, _among(first, {123, *_BLANKS}), _BRACED), objects)
-    ended = _matching(data, pc.and_not(_among(last, {125, *_BLANKS}), objects), _ENDED)
-    odd = pc.or_(pc.or_(braced, ended), _matching(data, _among(first, _LETTERS), _PAIR))
+    braced = pc.and_not(_matching(data, _is_in(first, {123, *_BLANKS}), _BRACED), objects)
+    ended = _matching(data, pc.and_not(_is_in(last, {125, *_BLANKS}), objects), _ENDED)
+    odd = pc.or_(pc.or_(braced, ended), _matching(data, _is_in(first, _LETTERS), _PAIR))
     odd = pc.or_(odd, holding(data, "\x1b"))
     objects = pc.and_not(objects, odd)
     if pc.any(odd).as_py():
@@ -96,27 +96,27 @@ def _chunk(text: Any) -> tuple[Any, ...]:
         braced = _matching(data, odd, _BRACED)
         levels = _by_line(text, braced, levels)
     if pc.any(objects).as_py():
-        found = json_places(pc.filter(text, objects))
+        parsed = json_places(pc.filter(text, objects))
         levels, at, length, fields = (
             pc.replace_with_mask(column, objects, new)
-            for column, new in zip((levels, at, length, fields), found, strict=True)
+            for column, new in zip((levels, at, length, fields), parsed, strict=True)
         )
     dictionary = pa.array(level_rules.LEVELS, pa.string())
     return pa.DictionaryArray.from_arrays(levels, dictionary), at, length, fields
 
 
 def _edges(data: Any) -> tuple[Any, Any]:
-    """Give the first and the last byte of each line, as numpy arrays; of an empty one another's."""
+    """Return the first and the last byte of each line as numpy arrays; arbitrary bytes for empty lines."""
     np = import_optional("numpy")
     offsets, values = buffers(data)
     if not len(values):
         return np.zeros(len(data), np.uint8), np.zeros(len(data), np.uint8)
-    most = len(values) - 1
-    return values[np.minimum(offsets[:-1], most)], values[np.maximum(offsets[1:] - 1, 0)]
+    last_index = len(values) - 1
+    return values[np.minimum(offsets[:-1], last_index)], values[np.maximum(offsets[1:] - 1, 0)]
 
 
-def _among(codes: Any, wanted: Collection[int]) -> Any:
-    """Tell which bytes are among some."""
+def _is_in(codes: Any, wanted: Collection[int]) -> Any:
+    """Return which codes are in a set."""
     pa, np = import_optional("pyarrow"), import_optional("numpy")
     table = np.zeros(256, bool)
     table[list(wanted)] = True
@@ -131,35 +131,39 @@ def _matching(data: Any, mask: Any, pattern: str) -> Any:
     return pc.replace_with_mask(mask, mask, pc.match_substring_regex(pc.filter(data, mask), pattern))
 
 
-def _begun(text: Any, data: Any) -> tuple[Any, Any]:
-    """Give level and `message_at` of lines by how they begin."""
+def _by_beginning(text: Any, data: Any) -> tuple[Any, Any]:
+    """Return level and `message_at` of lines by their beginnings."""
     pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
     head = pc.binary_slice(data, 0, _HEAD)
     wide = _wide(head)
     if pc.any(wide).as_py():
         head = pc.if_else(wide, pc.binary_slice(data, 0, _LONG), head)
-    distinct = _masked(head).dictionary_encode()
+    distinct = _without_digits(head).dictionary_encode()
     codes, heads = distinct.indices, distinct.dictionary.to_pylist()
-    words = [head.decode("utf-8", "ignore") for head in heads]
-    said = [level_rules.level(word) for word in words]
-    levels = pa.array([None if one is None else level_rules.LEVELS.index(one) for one in said], pa.int8()).take(codes)
-    starts = np.fromiter((_start(word, raw) for word, raw in zip(words, heads, strict=True)), np.int32, len(words))
+    heads_text = [head.decode("utf-8", "ignore") for head in heads]
+    levels_by_head = [level_rules.level(word) for word in heads_text]
+    levels = pa.array(
+        [None if level is None else level_rules.LEVELS.index(level) for level in levels_by_head], pa.int8()
+    ).take(codes)
+    starts = np.fromiter(
+        (_start(word, raw) for word, raw in zip(heads_text, heads, strict=True)), np.int32, len(heads_text)
+    )
     at = pa.array(starts).take(codes)
-    # A message of nothing is the whole line; where the head does not end within what was looked at nobody knows.
+    # If nothing is left for the message, it is the whole line. If the head may go on after the cut, parse the line.
     lengths = pc.binary_length(data)
     at = pc.if_else(pc.equal(at, lengths.cast(pa.int32())), pa.scalar(0, pa.int32()), at)
     near = pc.greater_equal(at, pc.subtract(pc.binary_length(head), _NEAR).cast(pa.int32()))
     unsure = pc.and_(near, pc.greater(lengths, _HEAD))
-    places_ = pc.if_else(unsure, None, at)
+    message_at = pc.if_else(unsure, None, at)
     if pc.any(unsure).as_py():
-        places_ = pc.replace_with_mask(places_, unsure, _starts(pc.filter(text, unsure)))
+        message_at = pc.replace_with_mask(message_at, unsure, _starts(pc.filter(text, unsure)))
     numbered = distinct.dictionary.cast(pa.large_binary())
     numbered = pc.match_substring_regex(numbered, _NUMBERED).take(codes)
-    return _by_line(text, numbered, levels), places_
+    return _by_line(text, numbered, levels), message_at
 
 
 def _wide(head: Any) -> Any:
-    """Tell which beginnings have characters of several bytes, or colours."""
+    """Return which beginnings have characters of several bytes, or colours."""
     pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     mask = np.zeros(len(head), bool)
     near = wide(head)
@@ -167,21 +171,21 @@ def _wide(head: Any) -> Any:
     return pc.or_(pa.array(mask), holding(head, "\x1b"))
 
 
-def _masked(head: Any) -> Any:
-    """Give the beginnings with each digit as 0."""
+def _without_digits(head: Any) -> Any:
+    """Return the beginnings with each digit replaced by 0."""
     pa, np = import_optional("pyarrow"), import_optional("numpy")
     offsets, values = buffers(head)
     masked = values[offsets[0] : offsets[-1]].copy()
     for start in range(0, len(masked), _CACHED):
         part = masked[start : start + _CACHED]
-        digit = part - np.uint8(48)  # what is below "0" wraps around
+        digit = part - np.uint8(48)  # bytes below "0" wrap around
         digit *= digit < 10  # noqa: PLR2004 - the digits of ASCII
         part -= digit
     return pa.Array.from_buffers(head.type, len(head), [None, pa.py_buffer(offsets - offsets[0]), pa.py_buffer(masked)])
 
 
 def _start(word: str, raw: bytes) -> int:
-    """Give where the message of a beginning begins, bytes; the end where nothing is left, or more has to be seen."""
+    """Return where the message begins (bytes); the end if nothing is left, or if more of the line is needed."""
     if not word or word[0] == "{" or "\x1b" in word:
         return 0
     rest = rules.without_head(word)
@@ -198,10 +202,10 @@ def _starts(text: Any) -> Any:
 
 
 def _by_line(text: Any, mask: Any, levels: Any) -> Any:
-    """Ask `level` for each line of a mask."""
+    """Parse the level of each line of a mask."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if not pc.any(mask).as_py():
         return levels
-    said = [level_rules.level(line) for line in pc.filter(text, mask).to_pylist()]
-    own = pa.array([None if one is None else level_rules.LEVELS.index(one) for one in said], pa.int8())
+    line_levels = [level_rules.level(line) for line in pc.filter(text, mask).to_pylist()]
+    own = pa.array([None if level is None else level_rules.LEVELS.index(level) for level in line_levels], pa.int8())
     return pc.replace_with_mask(levels, mask, own)

@@ -1,4 +1,4 @@
-"""SQL over logs, by DuckDB."""
+"""Run SQL over logs with DuckDB."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COUNTED: Final = re.compile(r"count\s*\(\s*\*\s*\)", re.IGNORECASE)
 
 
 def needed(text: str) -> Sequence[str]:
-    """Give the columns that a statement may need: only those are read and computed.
+    """Return the columns that a statement may need; only those are read and computed.
 
     Examples
     --------
@@ -37,22 +37,22 @@ def run(text: str, name: str, table: Any) -> Any:
     ----------
     text : str
     name : str
-        What the statement calls the table.
+        The table's name in the statement.
     table : pyarrow.Table
-        `time` becomes a `TIMESTAMP` in UTC of microseconds: DuckDB has few functions for nanoseconds, and for zones it
-        needs a module from the network.
+        `time` becomes a `TIMESTAMP` in UTC with microseconds: DuckDB has few functions for nanoseconds, and needs an
+        extension from the network for time zones.
 
     Returns
     -------
     duckdb.DuckDBPyRelation
-        Shows as a table; `.df()`, `.pl()`, `.arrow()`, `.fetchall()`.
+        It displays as a table; use `.df()`, `.pl()`, `.arrow()`, `.fetchall()`.
 
     Raises
     ------
     BadQuery
-        DuckDB cannot run it; with its words.
+        DuckDB cannot run the statement; the message has DuckDB's error.
     MissingExtra
-        There is no duckdb.
+        duckdb is not installed.
     """
     pa, duckdb = import_optional("pyarrow"), import_optional("duckdb")
     if "time" in table.column_names:
@@ -61,11 +61,11 @@ def run(text: str, name: str, table: Any) -> Any:
     connection = duckdb.connect()
     connection.register(name, table)
     try:
-        found = connection.sql(text)
-        if found is not None:
-            found.columns  # noqa: B018 - binds it now, where the error can be told
+        relation = connection.sql(text)
+        if relation is not None:
+            relation.columns  # noqa: B018 - binds the statement now, so that its error is raised here
     except duckdb.Error as error:
         raise BadQuery(f"DuckDB cannot run this: {error}", f"the table is {name!r}, its columns are {', '.join(COLUMNS)}") from error  # fmt: skip
-    if found is None:
-        raise BadQuery("this statement gives no rows", f"select something, for instance `from {name} limit 10`")
-    return found
+    if relation is None:
+        raise BadQuery("this statement returns no rows", f"select something, for instance `from {name} limit 10`")
+    return relation

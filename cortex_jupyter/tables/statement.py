@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """What a recording holds, computed from what was committed and not assumed; as text, in local time.
+    """What a recording holds, computed from what was committed, never assumed; as text, in local time.
 
     Parameters
     ----------
     records : int
         Lines.
     from_, to : str or None
-        Time of the earliest and the latest line, RFC 3339 with nine digits; None without a line.
+        Times of the earliest and the latest line, RFC 3339 with nine digits; None without lines.
     sources : int
-        Runs of containers.
+        Number of sources (runs of containers).
     done : bool
         The task has ended and everything it wrote has been read.
     gaps : list of dict
-        Where lines are missing: `from`, `to`, `reason`, `source`.
+        Where lines are missing, or may be: `from`, `to`, `reason`, `source`.
     masked : dict
-        How many secrets were masked, by kind, before lines were stored, or in what goes with this statement.
+        Number of masked secrets by kind, masked before lines were stored or when they were read.
 
     Examples
     --------
@@ -49,46 +49,54 @@ class Completeness:
 
     @classmethod
     def of(cls, store: Readable, recording: int) -> Self:
-        """Ask the store."""
-        found, info = store.complete(recording), store.info(recording)
-        first, last = (None if t is None else rfc3339(t) for t in (found.first, found.last))
-        return cls(found.records, first, last, found.sources, info is not None and info.done, found.gaps, found.masked)
+        """Return the statement of a recording."""
+        complete, info = store.complete(recording), store.info(recording)
+        first, last = (None if t is None else rfc3339(t) for t in (complete.first, complete.last))
+        return cls(
+            complete.records,
+            first,
+            last,
+            complete.sources,
+            info is not None and info.done,
+            complete.gaps,
+            complete.masked,
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the `complete` of the HTTP contract, and `sources` and `done`."""
-        found = {
+        """Return the `complete` object of the HTTP contract, with `sources` and `done`."""
+        complete = {
             "records": self.records, "from": self.from_, "to": self.to, "gaps": self.gaps,
             "sources": self.sources, "done": self.done,
         }  # fmt: skip
-        return found | ({"masked": self.masked} if self.masked else {})
+        return complete | ({"masked": self.masked} if self.masked else {})
 
     def as_json(self, **more: Any) -> bytes:
-        """Give the same as JSON, as it stands in the metadata of tables and Parquet files."""
+        """Return the statement as JSON, as in the metadata of tables and Parquet files."""
         return orjson.dumps(self.as_dict() | more)
 
     def __str__(self) -> str:
-        parts = [many(self.records, "line")]
+        parts = [format_count(self.records, "line")]
         if self.from_ and self.to:
             parts.append(f"{_span(self.from_, self.to)} {_when(self.to):%Z}")
-        parts.append(many(self.sources, "source"))
+        parts.append(format_count(self.sources, "source"))
         if self.masked:
             kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.masked.items()))
-            parts.append(f"{many(sum(self.masked.values()), 'secret')} masked ({kinds})")
+            parts.append(f"{format_count(sum(self.masked.values()), 'secret')} masked ({kinds})")
         if not self.gaps:
             parts.append("complete" if self.done else "complete so far")
             return ", ".join(parts)
-        parts.append(many(len(self.gaps), "gap"))
+        parts.append(format_count(len(self.gaps), "gap"))
         return f"{', '.join(parts)}: {'; '.join(map(_gap, self.gaps))}"
 
     __repr__ = __str__
 
 
-def many(n: int, word: str) -> str:
-    """Give a number of things, in words.
+def format_count(n: int, word: str) -> str:
+    """Format a count with its noun.
 
     Examples
     --------
-    >>> many(14978, "byte"), many(1, "line")
+    >>> format_count(14978, "byte"), format_count(1, "line")
     ('14 978 bytes', '1 line')
     """
     return f"{n:,} {word}{'' if n == 1 else 's'}".replace(",", " ")
@@ -101,7 +109,7 @@ def _span(start: str, end: str) -> str:
 
 
 def _when(text: str) -> datetime:
-    # The statement has RFC 3339, a gap's notice nanoseconds.
+    # The statement has RFC 3339; a gap notice has nanoseconds.
     ns = int(text) if text.isdecimal() else parse_rfc3339(text)
     return datetime.fromtimestamp(ns // 1_000_000_000, UTC).astimezone()
 

@@ -1,7 +1,7 @@
-"""Pieces of texts without a copy of them: Arrow's string views, 16 bytes each.
+"""Cut pieces of texts without a copy: Arrow's string views, 16 bytes each.
 
-https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout: a length, and either up to 12 bytes
-or the first 4, the number of a buffer and where in it the piece begins.
+A view holds a length, and either up to 12 bytes, or the first 4 bytes, a buffer's number and the offset in it
+(https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout).
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from cortex_jupyter.archive.optional import import_optional
 
-#: A view holds so many bytes itself.
+#: Bytes that a view can hold itself.
 _SHORT: Final = 12
-#: Places count to 2 GiB: a larger buffer is given as several that overlap, so that each piece lies whole in one.
+#: Offsets reach 2 GiB. A larger buffer is passed as several overlapping ones, so that each piece is whole in one.
 _STEP: Final = 1 << 30
-#: Of more bytes at once Arrow makes no views.
+#: Arrow makes no views of more bytes at once.
 _MOST: Final = (1 << 31) - 1
-#: Views that are set at once: what is in between stays in the processor's cache, and is no new memory each time.
+#: Views set at once: intermediate arrays stay in the processor's cache and are reused.
 _BLOCK: Final = 16_384
 
 
@@ -26,13 +26,13 @@ class Views:
     Parameters
     ----------
     n : int
-        How many.
+        Number of views.
     prefixes : bool, optional
-        With the first bytes of the long ones: whoever compares needs them, whoever copies does not.
+        Fill in the first bytes of long texts: needed to compare views, not to copy them.
     """
 
     def __init__(self, n: int, *, prefixes: bool = True) -> None:
-        # Length and first bytes are one number, buffer and place another: half as many strided writes.
+        # Length and prefix are one number, buffer and offset another: half as many strided writes.
         np, room = import_optional("numpy"), import_optional("pyarrow").allocate_buffer(16 * n)
         self._rows = np.frombuffer(room, "<i8").reshape(n, 2)
         self._rows[:] = 0
@@ -40,17 +40,17 @@ class Views:
         self._buffers: list[Any] = []
 
     def set(self, where: Any, data: Any, start: Any = None, size: Any = None, rows: Any = None) -> None:
-        """Set views to a piece of each value: `size` bytes from `start`, fewer where the value ends before.
+        """Set views to a piece of each value: `size` bytes from `start`, or fewer if the value ends before.
 
         Parameters
         ----------
         where : numpy.ndarray of int or None
-            Which views; None for all.
+            Indexes of the views; None for all.
         data : pyarrow.LargeBinaryArray or pyarrow.LargeStringArray
         start, size : pyarrow.Int32Array, optional
-            From the first byte, to the end; so also where they are null. Nothing reaches beyond its value.
+            Default: the whole value, as for a null. A piece never reaches beyond its value.
         rows : numpy.ndarray of int, optional
-            Which values; else all. `start` and `size` are of those.
+            Indexes of the values; default: all. `start` and `size` refer to these.
         """
         np = import_optional("numpy")
         values = data.buffers()[2]
@@ -60,8 +60,8 @@ class Views:
         offsets = np.frombuffer(data.buffers()[1], np.int64, len(data) + 1 + data.offset)[data.offset :]
         n = len(data) if rows is None else len(rows)
         starts = None if start is None else start.fill_null(0).to_numpy()
-        # A null is to the end, which is nearer than this: no value is longer than a view can say.
-        most = None if size is None or size.null_count == n else size.fill_null(_MOST).to_numpy()
+        # Null means to the end. No value is longer than `_MOST`.
+        max_sizes = None if size is None or size.null_count == n else size.fill_null(_MOST).to_numpy()
         found = self._rows if where is None else np.empty((n, 2), np.int64)
         for at in range(0, n, _BLOCK):
             end = min(at + _BLOCK, n)
@@ -77,8 +77,8 @@ class Views:
                     head = np.minimum(np.maximum(head, 0), sizes)
                     rest = sizes - head
                 begin, sizes = begin + head, rest
-            if most is not None:
-                sizes = np.minimum(sizes, np.maximum(most[at:end], 0))
+            if max_sizes is not None:
+                sizes = np.minimum(sizes, np.maximum(max_sizes[at:end], 0))
             self._fill(found[at:end], values, begin, sizes)
         if where is not None:
             self._rows[where] = found
@@ -86,32 +86,32 @@ class Views:
 
     def _fill(self, found: Any, values: Any, begin: Any, sizes: Any) -> None:
         np = import_optional("numpy")
-        held = np.frombuffer(values, np.uint8)
+        value_bytes = np.frombuffer(values, np.uint8)
         found[:, 0] = sizes
         parts = found.view(np.int32)
-        if self._prefixes and len(held) > _SHORT:
-            # The four bytes from each place on; the last three places have not so many, and what begins there is short.
-            four = np.ndarray(len(held) - 3, np.int32, buffer=values, strides=(1,))
+        if self._prefixes and len(value_bytes) > _SHORT:
+            # The four bytes at each offset. The last three offsets have fewer; a text that begins there is short.
+            four = np.ndarray(len(value_bytes) - 3, np.int32, buffer=values, strides=(1,))
             parts[:, 1] = four[np.minimum(begin, len(four) - 1)]
-        np.left_shift(begin if len(held) <= _STEP else begin % _STEP, 32, out=found[:, 1])
-        if self._buffers or len(held) > _STEP:
+        np.left_shift(begin if len(value_bytes) <= _STEP else begin % _STEP, 32, out=found[:, 1])
+        if self._buffers or len(value_bytes) > _STEP:
             parts[:, 2] = begin // _STEP + len(self._buffers)
         short = np.flatnonzero(sizes <= _SHORT)
         if len(short):
             at = np.arange(_SHORT)
-            few = held[np.minimum(begin[short, None] + at, len(held) - 1)]
+            few = value_bytes[np.minimum(begin[short, None] + at, len(value_bytes) - 1)]
             few[at >= sizes[short, None]] = 0
             parts[short, 1:] = few.view(np.int32)
 
     def array(self) -> Any:
-        """Give them as a `pyarrow.StringViewArray`."""
+        """Return the views as a `pyarrow.StringViewArray`."""
         pa = import_optional("pyarrow")
         buffers = [None, pa.py_buffer(self._rows), *self._buffers]
         return pa.Array.from_buffers(pa.string_view(), len(self._rows), buffers)
 
 
-def viewed(texts: Any) -> Any:
-    """Give whole texts as views.
+def as_views(texts: Any) -> Any:
+    """Return whole texts as views.
 
     Parameters
     ----------
@@ -129,23 +129,24 @@ def viewed(texts: Any) -> Any:
     return views.array()
 
 
-def only(texts: Any, held: Any) -> Any:
-    """Give the same texts, null where they are not held: of the same memory, in which a null may stand for bytes.
+def with_nulls(texts: Any, is_valid: Any) -> Any:
+    """Return the same texts with null where they are not valid.
 
-    https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-layout
+    The result shares the memory of `texts`. In Arrow, a null may have bytes
+    (https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-layout).
 
     Parameters
     ----------
     texts : pyarrow.StringViewArray or pyarrow.LargeStringArray
-    held : numpy.ndarray of bool
+    is_valid : numpy.ndarray of bool
 
     Examples
     --------
     >>> import numpy as np, pyarrow as pa
-    >>> only(viewed(pa.array(["a", "b"], pa.large_string())), np.array([False, True])).to_pylist()
+    >>> with_nulls(as_views(pa.array(["a", "b"], pa.large_string())), np.array([False, True])).to_pylist()
     [None, 'b']
     """
     np, pa = import_optional("numpy"), import_optional("pyarrow")
-    valid = np.packbits(np.pad(held, (texts.offset, 0)), bitorder="little")
+    valid = np.packbits(np.pad(is_valid, (texts.offset, 0)), bitorder="little")
     buffers = [pa.py_buffer(valid), *texts.buffers()[1:]]
     return pa.Array.from_buffers(texts.type, len(texts), buffers, offset=texts.offset)

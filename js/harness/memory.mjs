@@ -6,7 +6,7 @@ import { pathToFileURL } from "node:url";
 import * as esbuild from "esbuild";
 
 const lines = Number(process.argv[2] ?? 1_000_000);
-const entry = 'export { TaskStore } from "./src/store/holding/store.ts"; export { Selection } from "./src/store/drawing/selection.ts"; export { fromPlain } from "./src/view/settings.ts";';
+const entry = 'export { TaskStore } from "./src/store/taskstore.ts"; export { Selection } from "./src/store/selection.ts"; export { fromPlain } from "./src/client/settings.ts";';
 const { outputFiles } = await esbuild.build({ stdin: { contents: entry, resolveDir: join(import.meta.dirname, "..") }, bundle: true, format: "esm", write: false });
 const file = join(await mkdtemp(join(tmpdir(), "store-")), "store.mjs");
 await writeFile(file, outputFiles[0].contents);
@@ -28,7 +28,7 @@ for (let at = 0; at < lines; at += 1000) {
   text += m.reduce((sum, one) => sum + one.length, 0);
   const rows = store.rows;
   store.addLog(event);
-  selection.take(store, rows, store.rows);
+  selection.addRows(store, rows, store.rows);
 }
 const took = performance.now() - started;
 used();

@@ -1,10 +1,10 @@
 /** A server's stream as text, a model as anywidget gives it, and a store that runs in the test. */
 
 import { vi } from "vitest";
-import { Origins } from "../src/store/origins.ts";
-import { Hub } from "../src/store/client.ts";
-import type { Model } from "../src/view/session.ts";
-import type { LogEvent, SourceInfo } from "../src/types/events.ts";
+import type { LogEvent, SourceInfo } from "../src/protocol/events.ts";
+import { Origins } from "../src/store/worker.ts";
+import type { Model } from "../src/client/session.ts";
+import { StoreClient } from "../src/client/storeclient.ts";
 
 export const TASK = "default:job/train-1";
 export const T0 = 1_700_000_000_000;
@@ -28,8 +28,8 @@ export function sse(event: string, data: object, id = ""): string {
 
 export const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-export function engineHub(fetcher?: typeof fetch): Hub {
-  return new Hub((onMessage) => {
+export function engineHub(fetcher?: typeof fetch): StoreClient {
+  return new StoreClient((onMessage) => {
     const origins = new Origins(onMessage, false, fetcher);
     return { post: (message) => origins.receive(message), stop: () => origins.stop() };
   });

@@ -1,12 +1,12 @@
 /** A viewer in a page, as a test sees and moves it. Time passes only in `settle`. */
 
 import { afterEach, beforeEach, vi } from "vitest";
-import type { Hub } from "../src/store/client.ts";
-import { Session } from "../src/view/session.ts";
-import { Viewer } from "../src/view/viewer.ts";
+import { Session } from "../src/client/session.ts";
+import type { StoreClient } from "../src/client/storeclient.ts";
+import { Viewer } from "../src/ui/viewer.ts";
 import { engineHub, type FakeModel, fakeModel, type Line, logEvent, sse } from "./helpers.ts";
 
-export let hub: Hub;
+export let hub: StoreClient;
 export let model: FakeModel;
 export let session: Session;
 export let viewer: Viewer;

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 from support.rows import Row, table
 
-from cortex_jupyter.analysis.errorlist import Errors
+from cortex_jupyter.analysis.error_list import Errors
 from cortex_jupyter.analysis.errors import errors
-from cortex_jupyter.analysis.progress import found as progress
-from cortex_jupyter.analysis.progress import lately
-from cortex_jupyter.analysis.progress_table import ProgressFrame, said
+from cortex_jupyter.analysis.progress import latest_progress
+from cortex_jupyter.analysis.progress import progress_bars as progress
+from cortex_jupyter.analysis.progress_table import ProgressFrame, progress_text
 
 if TYPE_CHECKING:
     from support.filled import Filled
@@ -57,13 +57,13 @@ def test_errors_are_a_sequence_a_frame_and_harmless_html() -> None:
     assert "2x" in repr(found) and not Errors(errors(table([]))) and len(Errors([]).to_pandas().columns) == 15
 
 
-def test_many_errors_that_all_say_something_else_are_all_there() -> None:
+def test_many_different_errors_are_all_listed() -> None:
     words = [f"{a}{b}{c}" for a in "abcdefghijklm" for b in "nopqrstuvwxyz" for c in "abcdefgh"]
     rows = [(float(i), "p", f"ERROR cannot {word}") for i, word in enumerate(words)]
     assert [e.message for e in errors(table(rows))] == [f"cannot {word}" for word in words]
 
 
-def test_progress_of_bars_and_of_counts() -> None:
+def test_progress_of_bars_and_counts() -> None:
     rows: list[Row] = [
         (0, "p", " 10%|#         | 10/100 [00:10<01:30,  1.00it/s]\r 62%|######    | 62/100 [01:02<00:38,  1.00it/s]"),
         *[(float(i), "q", f"INFO epoch {1 + i // 10}/4 loss=1 {10 * i}") for i in range(25)],
@@ -78,9 +78,9 @@ def test_progress_of_bars_and_of_counts() -> None:
     assert repr(ProgressFrame(progress(table([])))) == "no progress bars"
 
 
-def test_how_far_a_task_is_by_its_last_lines(filled: Filled) -> None:
-    assert lately(filled.store, filled.id, 0) is None
+def test_latest_progress_reads_only_the_last_lines(filled: Filled) -> None:
+    assert latest_progress(filled.store, filled.id, 0) is None
     filled.lines([(1, i * 10**9, f"INFO epoch {1 + i // 100}/8 loss=1") for i in range(400)])
     filled.lines([(2, 400 * 10**9 + i, f"{i}%|#  | {i}/100 [00:10<01:30,  1.00it/s]") for i in range(3, 90)])
-    row = lately(filled.store, filled.id, filled.next - 1)
-    assert row is not None and said(row) == "epoch 50%, 4/8, 0.00752 epoch/s, 8 min 52 s left"
+    row = latest_progress(filled.store, filled.id, filled.next - 1)
+    assert row is not None and progress_text(row) == "epoch 50%, 4/8, 0.00752 epoch/s, 8 min 52 s left"

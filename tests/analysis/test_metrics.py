@@ -19,7 +19,7 @@ Row = tuple[str, str]  # pod, text
 
 
 def table(rows: Sequence[Row], task: str = "ml:job/train") -> Any:
-    """Records a second apart."""
+    """Return records one second apart."""
     coded = [pa.array(column, pa.string()).dictionary_encode() for column in ([r[0] for r in rows], [task] * len(rows))]
     columns = {
         "time": pa.array([i * 1_000_000_000 for i in range(len(rows))], pa.timestamp("ns", "UTC")),
@@ -43,7 +43,7 @@ def test_the_frame_has_its_columns_also_without_a_row() -> None:
         assert found.schema.field("value").type == pa.float64() and found.schema.field("rank").type == pa.int32()
 
 
-def test_steps_ranks_and_epochs_are_those_of_the_source() -> None:
+def test_steps_ranks_and_epochs_carry_over_within_a_source() -> None:
     rows = [
         ("train-0-abcde", "Epoch 1/5"), ("train-1-abcde", "Epoch 2/5"),
         ("train-0-abcde", "100/100 - 2s - loss: 0.5"), ("train-1-abcde", "- loss: 0.4"),
@@ -64,7 +64,7 @@ def test_each_state_of_a_progress_bar_counts_and_colours_do_not() -> None:
     assert values(metrics(table([("p", bar)]))) == [(1, "loss", 0.1, None), (2, "loss", 0.2, None), (3, "loss", 0.3, None)]  # fmt: skip
 
 
-def test_a_pattern_or_a_path_of_ones_own() -> None:
+def test_a_users_own_pattern_or_path() -> None:
     rows = [
         ("p", "took 3.5s at 7"),
         ("p", '{"train": {"loss": 0.5}, "loss": 9}'),
@@ -90,7 +90,7 @@ def test_odd_lines_do_no_harm(text: str) -> None:
     assert next(v for _, _, v, _ in values(found)) == 1.0 and found["value"][-1].as_py() == 2.0
 
 
-def test_a_line_keeps_to_itself_wherever_a_block_is_cut() -> None:
+def test_block_boundaries_never_mix_lines() -> None:
     lines = ["5", "-", "3", "", "e-4", "x7", "7x", "1e", "-5"] * 50
     found = shapes(pa.chunked_array([pa.array(lines[:7], pa.large_string()), pa.array(lines[7:], pa.large_string())]))
     got = [found.texts[s].replace("\0", "#") for s in found.shape.tolist()]
@@ -102,13 +102,13 @@ def drawn(rows: Sequence[Row], *names: str, x: str | None = None) -> str:
     return chart(panels(metrics(table(rows)), names, x))
 
 
-def test_a_chart_says_where_a_value_was_lost_and_escapes_what_was_logged() -> None:
+def test_a_chart_marks_non_finite_values_and_escapes_text() -> None:
     rows = [("train-0-abcde", f'{{"step": {i}, "<b>loss": {"NaN" if i > 7 else i}}}') for i in range(10)]
     html = drawn(rows)
     assert "NaN from step 8" in html and "&lt;b&gt;loss" in html and "<b>" not in html and "<script" not in html
 
 
-def test_steps_that_begin_anew_are_drawn_over_time() -> None:
+def test_steps_that_restart_are_drawn_over_time() -> None:
     again = [("p", f"epoch {i // 5} step {i % 5} loss={i}") for i in range(20)]
     [panel] = panels(metrics(table(again)), ("loss",))
     assert panel.by_time and not panels(metrics(table(again)), ("loss",), "step")[0].by_time
@@ -116,7 +116,7 @@ def test_steps_that_begin_anew_are_drawn_over_time() -> None:
     assert not panel.by_time and panel.last == 19
 
 
-def test_of_many_pods_the_one_that_is_apart_is_shown() -> None:
+def test_an_outlier_among_many_pods_is_drawn() -> None:
     rows = [
         (f"train-{p}-abcde", f"step={s} loss={1 / (s + 1) + p * 0.001 + (5 if p == 40 else 0)}")
         for s in range(20)
@@ -127,7 +127,7 @@ def test_of_many_pods_the_one_that_is_apart_is_shown() -> None:
     assert "64 sources" in chart([panel]) and len(chart([panel])) < 60_000
 
 
-def test_what_never_varies_or_is_never_finite_still_gives_a_picture() -> None:
+def test_constant_or_non_finite_metrics_still_give_a_chart() -> None:
     assert "no numbers that vary" in drawn([("p", "step=1 lr=1"), ("p", "step=2 lr=1")])
     assert "never a finite number" in drawn([("p", "step=1 loss=nan"), ("p", "step=2 loss=nan")], "loss")
     assert ">loss<" in drawn([("p", "loss=3")], "loss")

@@ -12,7 +12,7 @@ from cortex_jupyter.analysis.templates import BINS, patterns
 
 
 def run(pods: str = "ab", slow: float = 1.0, steps: int = 30, bad: int | None = None) -> list[Row]:
-    """A run of two pods; `bad` is the step at which the second one breaks."""
+    """Return a run of two pods; `bad` is the step at which the second one fails."""
     rows: list[Row] = []
     for index, suffix in enumerate(pods):
         at, pod = index * 0.01, f"train-{index}-{suffix * 5}"
@@ -30,7 +30,7 @@ def run(pods: str = "ab", slow: float = 1.0, steps: int = 30, bad: int | None = 
     return sorted(rows, key=lambda row: row[0])
 
 
-def test_lines_that_say_the_same_are_one_pattern_with_counts_over_time() -> None:
+def test_equal_lines_are_one_pattern_with_counts_over_time() -> None:
     found = patterns(table(run(bad=20))).to_pylist()
     assert [(r["pattern"], r["count"], r["level"], r["pods"]) for r in found[:3]] == [
         ("step <*> loss=<*>", 50, "info", 2), ("mounting s3://demo/<*> (read only)", 2, None, 2),
@@ -43,7 +43,7 @@ def test_lines_that_say_the_same_are_one_pattern_with_counts_over_time() -> None
     assert {r["level"] for r in found} == {"info", "warning", "error", None}
 
 
-def test_words_that_vary_are_found_without_a_digit_and_prose_is_not_lumped_together() -> None:
+def test_words_without_digits_can_vary_and_prose_is_not_merged() -> None:
     rows = [
         (i, "p", f"user {name} logged in from {place}")
         for i, (name, place) in enumerate([("alice", "home"), ("bob", "work"), ("carol", "train")])
@@ -54,7 +54,7 @@ def test_words_that_vary_are_found_without_a_digit_and_prose_is_not_lumped_toget
     ]  # fmt: skip
 
 
-def test_a_bar_is_one_pattern_however_far_it_is() -> None:
+def test_all_states_of_a_progress_bar_are_one_pattern() -> None:
     rows: list[Row] = [
         (float(i), "p", f"train: {i * 10}%|{'#' * i}{' ' * (10 - i)}| {i}/10 [00:0{i}<00:09,  1.00it/s]")
         for i in range(10)
@@ -63,7 +63,7 @@ def test_a_bar_is_one_pattern_however_far_it_is() -> None:
     assert [r["count"] for r in patterns(table(rows)).to_pylist()] == [10, 9]
 
 
-def test_a_pattern_gives_the_expression_that_finds_its_lines() -> None:
+def test_a_patterns_expression_finds_its_lines() -> None:
     rows = run(bad=20)
     found = Patterns(patterns(table(rows)))
     for place, row in enumerate(found):
@@ -74,7 +74,7 @@ def test_a_pattern_gives_the_expression_that_finds_its_lines() -> None:
 @pytest.mark.parametrize(
     "rows", [[], [(0.0, "p", "")], [(0.0, "p", "\r\r"), (0.0, "p", "\x00\x01 \x1b[31m")], [(0.0, "p", "x " * 9000)]]
 )
-def test_odd_logs_give_a_frame_all_the_same(rows: list[Row]) -> None:
+def test_odd_logs_give_a_frame(rows: list[Row]) -> None:
     found = patterns(table(rows))
     assert found.num_rows == len({text for *_, text in rows}) and found.schema.names[0] == "pattern"
     Patterns(found)._repr_html_()
@@ -82,14 +82,14 @@ def test_odd_logs_give_a_frame_all_the_same(rows: list[Row]) -> None:
     assert repr(Comparison(compare(table(rows), table(rows)), ("x", "y"))).endswith("numbers and ids apart")
 
 
-def test_two_runs_that_say_the_same_do_not_differ() -> None:
+def test_runs_with_equal_lines_do_not_differ() -> None:
     found = Comparison(compare(table(run("ab")), table(run("xy"))), ("one", "two"))
     assert found.first is None and not found.only_a and not found.only_b
     assert [r["kind"] for r in found.durations] == ["run"]
     assert "The same lines" in found._repr_html_()
 
 
-def test_where_two_runs_part_and_what_only_one_says() -> None:
+def test_the_first_difference_and_the_patterns_of_one_run() -> None:
     found = Comparison(compare(table(run("ab")), table(run("xy", bad=20))), ("one", "two"))
     assert found.first is not None and found.first.a is not None and found.first.b is not None
     assert found.first.a["text"].startswith("INFO step 20") and found.first.b["text"] == "WARNING gradient exploded"
@@ -102,7 +102,7 @@ def test_where_two_runs_part_and_what_only_one_says() -> None:
     assert "WARNING gradient exploded" in html and "<script" not in html
 
 
-def test_what_takes_longer() -> None:
+def test_durations_that_differ() -> None:
     found = Comparison(compare(table(run("ab")), table(run("xy", slow=2))), ("one", "two"))
     assert found.first is None
     kinds = {(r["kind"], r["what"]): (round(r["a"], 2), round(r["b"], 2)) for r in found.durations}
@@ -111,8 +111,8 @@ def test_what_takes_longer() -> None:
     assert kinds["run", "the whole run"] == (6.01, 11.01)
 
 
-def test_a_pod_that_starts_late_does_not_part_late() -> None:
-    """The other pod is killed when this one breaks, four lines later, and by the run's clock long before."""
+def test_a_late_pod_does_not_count_as_diverging_late() -> None:
+    """The other pod is killed four lines after this one fails, which by the run's clock is much earlier."""
 
     def late(rows: list[Row]) -> list[Row]:
         return [(at + 5 * ("-1-" in pod), pod, text) for at, pod, text in rows]
@@ -123,6 +123,6 @@ def test_a_pod_that_starts_late_does_not_part_late() -> None:
     assert found.first.b["text"] == "WARNING gradient exploded"
 
 
-def test_a_run_that_ends_early_parts_where_it_ends() -> None:
+def test_a_run_that_ends_early_diverges_at_its_end() -> None:
     found = Comparison(compare(table(run()), table(run(steps=10)[:-2])), ("one", "two"))
     assert found.first is not None and found.first.b is None and "has ended" in found._repr_html_()

@@ -57,7 +57,7 @@ def test_viewer_options_work_as_for_a_task(tmp_path: Path) -> None:
     viewer = cortex.open(tmp_path / "a.log", time="utc", wrap=True).viewer
     assert (viewer.time, viewer.wrap, viewer.transport) == ("utc", True, "comm")
     viewer.close()
-    with pytest.raises(BadQuery, match="nothing a viewer knows"):
+    with pytest.raises(BadQuery, match="the viewer does not know"):
         cortex.open(tmp_path / "a.log", time="noon")
 
 

@@ -22,7 +22,7 @@ from support.hand import until
 from support.ports import free_port
 
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ async def _recorder(
 ) -> AsyncIterator[tuple[int, list[int], Callable[[], dict[str, float]]]]:
     """Run a recorder of these tasks; gives its process, the recordings, and what reads its metrics."""
     kubeconfig, port = str(writers.kube.kubeconfig), free_port()
-    recordings = await Recordings.connect(url, kubeconfig)
+    recordings = await Session.connect(url, kubeconfig)
     assert recordings.cluster is not None
     ids = []
     for name in writers.names:

@@ -23,7 +23,7 @@ from support.hand import until
 from support.kube import python_job
 
 from cortex_jupyter.model import Batch, TaskRef
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ def _sandbox() -> Iterator[SandboxProcess]:
 
 
 @contextlib.asynccontextmanager
-async def _recordings(kubeconfig: Path, program: str = _WITH) -> AsyncIterator[tuple[Recordings, Any]]:
+async def _recordings(kubeconfig: Path, program: str = _WITH) -> AsyncIterator[tuple[Session, Any]]:
     """Give a new store whose recorder runs as that program."""
     with tempfile.TemporaryDirectory() as folder:
-        one = await Recordings.connect(f"sqlite://{folder}/r.sqlite", str(kubeconfig))
+        one = await Session.connect(f"sqlite://{folder}/r.sqlite", str(kubeconfig))
         assert one.cluster is not None
         host = one.cluster.id
         process = _start(one.store.url, kubeconfig, program, Path(folder))
@@ -187,7 +187,7 @@ def _anchors(report: Report) -> None:
 async def _ingest(kubeconfig: Path, program: str, *, masked: bool = False) -> float:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite://{folder}/r.sqlite"
-        recordings = await Recordings.connect(url, str(kubeconfig))
+        recordings = await Session.connect(url, str(kubeconfig))
         assert recordings.cluster is not None
         workload = await recordings.resolve(TaskRef.parse("backlog"))
         host = recordings.cluster.id

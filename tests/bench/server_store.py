@@ -20,7 +20,7 @@ from support.valkey import Server
 
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.reader.feed import Feed
-from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def run(report: Report) -> None:
 
 async def _rest(report: Report, url: str, server: Server) -> None:
     """What it costs that nothing happens to a hundred tasks that one process watches: requests, connections, CPU."""
-    recordings = Recordings(await asyncio.to_thread(open_store, url), None)
+    recordings = Session(await asyncio.to_thread(open_store, url), None)
     hands = [Hand(recordings.store, TaskRef("default", "job", f"t{i}"), f"u{i}") for i in range(WATCHED)]
 
     async def read(one: Recording) -> None:
@@ -99,7 +99,7 @@ def _place(kind: str) -> Iterator[tuple[str, Server | None]]:
 
 async def _ingest(kubeconfig: Path, url: str, server: Server | None) -> dict[str, float]:
     """Record the backlog with a recorder of its own; what it and the server used for that."""
-    recordings = await Recordings.connect(url, str(kubeconfig))
+    recordings = await Session.connect(url, str(kubeconfig))
     assert recordings.cluster is not None
     workload = await recordings.resolve(TaskRef.parse("backlog"))
     host = recordings.cluster.id

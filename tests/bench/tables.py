@@ -56,7 +56,7 @@ print(json.dumps({"pandas": min(times)}))
 
 _ARCHIVE = """
 import json, resource, sys, time
-from cortex_jupyter.cli.main import run
+from cortex_jupyter.cli.command_line import run
 import pyarrow.parquet as pq
 from cortex_jupyter.archive import layout
 def cpu():

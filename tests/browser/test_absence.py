@@ -160,7 +160,7 @@ def test_who_is_signed_out_is_told_so_and_reads_on_when_signed_in_again(
     page.context.clear_cookies()
     lab.restart(token="another-token")
     problem = viewer.locator(".cl-problem")
-    expect(problem).to_contain_text("Jupyter Server does not know who asks", timeout=WAIT)
+    expect(problem).to_contain_text("you are not signed in to Jupyter Server", timeout=WAIT)
     expect(problem).to_contain_text("sign in again")
     says(viewer, re.compile(r"Reconnecting, last line \d+ s ago"))
     assert viewer.locator("[data-seq]").count() > 15, "what is here can be read on"

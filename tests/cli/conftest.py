@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Cli:
-    """The command line, in an environment of its own."""
+    """The command line with its own environment."""
 
     env: dict[str, str]
 
     def command(self, *arguments: str) -> list[str]:
-        # With old releases `CORTEX_TEST_OLD` lets deprecations pass: they are not ours to mend.
+        # `CORTEX_TEST_OLD` allows deprecation warnings of old releases, which we cannot fix.
         old = ("-W", "default::DeprecationWarning") if os.environ.get("CORTEX_TEST_OLD") else ()
         return [sys.executable, "-W", "error", *old, "-m", "cortex_jupyter.cli", *arguments]
 
@@ -43,13 +43,13 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def cli(env: dict[str, str], tmp_path: Path) -> Cli:
-    """Without a cluster: what is recorded can be read."""
+    """The command line without a cluster: it reads recordings."""
     return Cli(env | {"KUBECONFIG": str(tmp_path / "no-kubeconfig")})
 
 
 @pytest.fixture
 def live(env: dict[str, str], sandbox: Any) -> Cli:
-    """With the sandbox."""
+    """The command line with the sandbox."""
     return Cli(env | {"KUBECONFIG": str(sandbox.kubeconfig)})
 
 

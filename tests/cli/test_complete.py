@@ -1,4 +1,4 @@
-"""What is said at the end of `logs`: how many lines, from when to when, what is missing; and `--strict`."""
+"""The completeness statement at the end of `logs`, and `--strict`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BERLIN = {"TZ": "Europe/Berlin"}
 
 
 @pytest.fixture
-def holed(filled: Filled) -> Filled:
+def with_gap(filled: Filled) -> Filled:
     span = {"from": str(T0 + 10**9), "to": str(T0 + 4 * 10**9)}
     source = {"pod": "train-1-aa", "container": "main"}
     filled.lines([(1, 0, "a")]).notice("gap", "lines are missing", **span, reason="rotated away", source=source)
@@ -23,10 +23,10 @@ def holed(filled: Filled) -> Filled:
 
 
 @pytest.mark.parametrize("follow", [(), ("-f",)])
-def test_lines_that_are_missing_are_told_in_local_time_and_strict_fails(
-    cli: Cli, holed: Filled, follow: tuple[str, ...]
+def test_missing_lines_are_reported_in_local_time_and_strict_fails(
+    cli: Cli, with_gap: Filled, follow: tuple[str, ...]
 ) -> None:
-    holed.end()
+    with_gap.end()
     cli.env |= BERLIN
     lax, strict = cli("logs", "ml:train-1", *follow), cli("logs", "ml:train-1", "--strict", *follow)
     assert (lax.returncode, strict.returncode) == (0, 4)
@@ -36,12 +36,12 @@ def test_lines_that_are_missing_are_told_in_local_time_and_strict_fails(
     )
 
 
-def test_the_task_s_own_failure_comes_first(cli: Cli, holed: Filled) -> None:
-    holed.end(3, "failed", "Job failed exit 3")
+def test_the_tasks_own_exit_code_comes_first(cli: Cli, with_gap: Filled) -> None:
+    with_gap.end(3, "failed", "Job failed exit 3")
     assert cli("logs", "ml:train-1", "-f", "--strict").returncode == 3
 
 
-def test_strict_is_content_with_all_lines(cli: Cli, filled: Filled) -> None:
+def test_strict_succeeds_if_no_line_is_missing(cli: Cli, filled: Filled) -> None:
     filled.lines([(1, 0, "a")]).end()
     assert cli("logs", "ml:train-1", "--strict").returncode == 0
     assert "exit with 4" in cli("logs", "--help").stdout

@@ -1,4 +1,4 @@
-"""The doctor judges real parts, sound and broken."""
+"""The doctor checks real parts, working and broken ones."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Store
 
 
-def said(findings: Iterable[Finding], judged: str) -> str:
-    """Give all that is judged so, with what to do about it."""
+def texts_of(findings: Iterable[Finding], judged: str) -> str:
+    """Return the texts of all findings with this judgement."""
     return "\n".join(f"{f.text} -> {f.todo}" for f in findings if f.judged == judged)
 
 
-def test_it_tells_programs_the_same(cli: Cli, filled: Filled) -> None:
+def test_the_report_as_json(cli: Cli, filled: Filled) -> None:
     filled.end()
     done = cli("doctor", "--json", "--timeout", "60")
     report = json.loads(done.stdout)
@@ -55,30 +55,32 @@ def test_it_tells_programs_the_same(cli: Cli, filled: Filled) -> None:
     assert {f["part"] for f in report["findings"]} == {"cluster", "store", "archive", "jupyter", "packages"}
 
 
-async def test_a_right_that_is_missing_is_named_with_what_it_costs(sandbox: SandboxProcess, kube: Kube) -> None:
+async def test_a_missing_permission_is_named_with_its_consequence(sandbox: SandboxProcess, kube: Kube) -> None:
     async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
-        found = await kubernetes.judge(cluster, "default")
-        assert not said(found, "bad") + said(found, "warn") and "apart" in said(found, "ok")
+        findings = await kubernetes.judge(cluster, "default")
+        assert not texts_of(findings, "bad") + texts_of(findings, "warn") and "apart" in texts_of(findings, "ok")
         sandbox.fault("deny", verb="get", resource="nodes/proxy")
         sandbox.fault("deny", verb="watch", resource="pods", namespace="default")
-        found = await kubernetes.judge(cluster, "default")
-    assert said(found, "bad") == (
+        findings = await kubernetes.judge(cluster, "default")
+    assert texts_of(findings, "bad") == (
         "you may not watch pods in namespace default -> ask for `watch` on `pods`: without it no log can be read"
     )
-    assert "ask for `get` on `nodes/proxy`: without it lines that the node has rotated away" in said(found, "warn")
+    assert "ask for `get` on `nodes/proxy`: without it lines in log files that the node has rotated" in texts_of(
+        findings, "warn"
+    )
 
 
-async def test_a_shared_store_wants_a_name_for_a_cluster_whose_address_is_not_its_own(
+async def test_a_shared_store_needs_a_name_for_a_cluster_with_an_ambiguous_address(
     sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CORTEX_STORE", f"sqlite://{tmp_path}/store.sqlite")
 
     async def warned(*, name: bool = False) -> str:
         monkeypatch.setenv("CORTEX_CLUSTER", "prod-1") if name else monkeypatch.delenv("CORTEX_CLUSTER", raising=False)
-        found = await doctor.examine(str(sandbox.kubeconfig), None, None, 60.0)
-        return said([f for f in found if f.part == "cluster"], "warn")
+        findings = await doctor.examine(str(sandbox.kubeconfig), None, None, 60.0)
+        return texts_of([f for f in findings if f.part == "cluster"], "warn")
 
-    assert "CORTEX_CLUSTER" not in await warned()  # it is only ours
+    assert "CORTEX_CLUSTER" not in await warned()  # the store is not shared
     with contextlib.closing(open_store(f"sqlite://{tmp_path}/store.sqlite")) as kept:
         kept.set_setting("archive", "s3://127.0.0.1:9/logs")
     assert "s3://127.0.0.1:9/logs is shared" in await warned() and "set CORTEX_CLUSTER" in await warned()
@@ -87,12 +89,12 @@ async def test_a_shared_store_wants_a_name_for_a_cluster_whose_address_is_not_it
         sandbox.fault("deny", verb="get", resource="namespaces")
         text = await warned()
         assert f"{server.url} is shared" in text and "set CORTEX_CLUSTER" in text
-        assert "ask for `get` on `namespaces`: without it who creates a deleted namespace again reads" in text
+        assert "ask for `get` on `namespaces`: without it a user who creates a deleted namespace again can read" in text
         assert "CORTEX_CLUSTER" not in await warned(name=True)
 
 
-async def test_what_hangs_ends_in_time_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster, a store and an archive that take connections and never answer."""
+async def test_checks_that_hang_time_out_and_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster, a store and an archive that accept connections and never answer."""
     held = []
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -105,11 +107,11 @@ async def test_what_hangs_ends_in_time_and_is_named(tmp_path: Path, monkeypatch:
     (tmp_path / "config").write_text(json.dumps(config))
     monkeypatch.setenv("CORTEX_STORE", f"valkey://127.0.0.1:{port}")
     monkeypatch.setenv("CORTEX_ARCHIVE", f"http://127.0.0.1:{port}/logs")
-    found = await doctor.examine(str(tmp_path / "config"), None, None, 1.0)
+    findings = await doctor.examine(str(tmp_path / "config"), None, None, 1.0)
     for _, writer in held:
         writer.close()
     server.close()
-    late = {f.part for f in found if f.judged == "bad" and "no answer within 1 s" in f.text and f.todo}
+    late = {f.part for f in findings if f.judged == "bad" and "no answer within 1 s" in f.text and f.todo}
     assert late == {"cluster", "store", "archive"}
 
 
@@ -121,27 +123,27 @@ def valkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def test_a_valkey_server_is_judged_by_its_settings(valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = list(store.judge(valkey.url, "c"))
-    assert not said(found, "bad") + said(found, "warn")
-    assert "appendonly everysec" in said(found, "ok") and "of 105 MB of memory" in said(found, "ok")
+    findings = list(store.judge(valkey.url, "c"))
+    assert not texts_of(findings, "bad") + texts_of(findings, "warn")
+    assert "appendonly everysec" in texts_of(findings, "ok") and "of 105 MB of memory" in texts_of(findings, "ok")
     for settings, doubt in (
         (("maxmemory", "0"), "no memory limit"),
-        (("maxmemory-policy", "volatile-lru"), "evicts heartbeats"),
+        (("maxmemory-policy", "volatile-lru"), "throws heartbeats away"),
         (("appendfsync", "no"), "half a minute"),
-        (("appendonly", "no"), "loses everything since its last snapshot"),
+        (("appendonly", "no"), "forgets what came after its last snapshot"),
     ):
         valkey.ask("CONFIG", "SET", *settings)
-        assert doubt in said(store.judge(valkey.url, "c"), "warn")
+        assert doubt in texts_of(store.judge(valkey.url, "c"), "warn")
     valkey.ask("CONFIG", "SET", "maxmemory", valkey.client().info("memory")["used_memory"] + 100_000)
-    assert "of its memory limit is used" in said(store.judge(valkey.url, "c"), "warn")
-    assert "0 of 2 replicas are connected" in said(store.judge(f"{valkey.url}/0?replicas=2", "c"), "bad")
+    assert "of its memory limit is used" in texts_of(store.judge(valkey.url, "c"), "warn")
+    assert "0 of 2 replicas are there" in texts_of(store.judge(f"{valkey.url}/0?replicas=2", "c"), "bad")
     valkey.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-    assert "noeviction" in said(store.judge(valkey.url, "c"), "bad")
+    assert "noeviction" in texts_of(store.judge(valkey.url, "c"), "bad")
     valkey.ask("CONFIG", "SET", "requirepass", "hush")
-    assert "CORTEX_STORE_PASSWORD" in said(store.judge(valkey.url, "c"), "bad")
+    assert "CORTEX_STORE_PASSWORD" in texts_of(store.judge(valkey.url, "c"), "bad")
     monkeypatch.setattr("cortex_jupyter.store.valkey.link._TIMEOUT_S", 1.0)
     valkey.kill()
-    assert "does not answer" in said(store.judge(valkey.url, "c"), "bad")
+    assert "does not answer" in texts_of(store.judge(valkey.url, "c"), "bad")
 
 
 @contextlib.contextmanager
@@ -162,7 +164,7 @@ def beating(kept: Store, *recorders: RecorderInfo) -> Iterator[None]:
         thread.join()
 
 
-def test_who_records_what_since_when_and_in_which_version(tmp_path: Path) -> None:
+def test_recorders_are_listed_with_age_version_and_tasks(tmp_path: Path) -> None:
     url = f"sqlite://{tmp_path}/store.sqlite"
     with contextlib.closing(open_store(url)) as kept:
         one, left = (kept.open("c", TaskRef("ml", "job", name), name) for name in ("a", "b"))
@@ -173,83 +175,85 @@ def test_who_records_what_since_when_and_in_which_version(tmp_path: Path) -> Non
         for recorder in (old, me):
             kept.beat(recorder)
         assert kept.lease(one, "old")
-        found = list(store.judge(url, "c"))
-        assert "version 0.0.9, records 1 tasks" in said(found, "warn"), "it has not written since we look"
-        assert "too old for the form of this store" in said(found, "warn")
+        findings = list(store.judge(url, "c"))
+        assert "version 0.0.9, records 1 tasks" in texts_of(findings, "warn"), (
+            "no heartbeat has come since the doctor started"
+        )
+        assert "too old for this store; update it" in texts_of(findings, "warn")
         with beating(kept, old, me):
-            found = list(store.judge(url, "c"))
-        assert "version 0.0.9, records 1 tasks, since 10 min; heartbeat" in said(found, "told")
-        assert f"process {os.getpid()} on {HOST}, version {__version__}, records 0 tasks" in said(found, "ok")
-        assert "nobody records what is wanted: ml:job/b" in said(found, "warn")
-        assert f"{me.port}/metrics does not answer" in said(found, "warn")
+            findings = list(store.judge(url, "c"))
+        assert "version 0.0.9, records 1 tasks, since 10 min; heartbeat" in texts_of(findings, "told")
+        assert f"process {os.getpid()} on {HOST}, version {__version__}, records 0 tasks" in texts_of(findings, "ok")
+        assert "although readers want them: ml:job/b" in texts_of(findings, "warn")
+        assert f"{me.port}/metrics does not answer" in texts_of(findings, "warn")
         kept.leave("me")
         assert all(str(os.getpid()) not in f.text for f in store.judge(url, "c"))
 
 
 def test_a_store_of_a_newer_version_is_bad(tmp_path: Path) -> None:
     url = f"sqlite://{tmp_path}/store.sqlite"
-    assert "0 recordings" in said(store.judge(url, None), "ok")
+    assert "0 recordings" in texts_of(store.judge(url, None), "ok")
     with sqlite3.connect(tmp_path / "store.sqlite") as db:
         db.execute("PRAGMA user_version = 99")
         db.execute("INSERT OR REPLACE INTO setting VALUES ('least', '99')")
     db.close()
-    assert "update cortex-jupyter" in said(store.judge(url, None), "bad")
+    assert "update cortex-jupyter" in texts_of(store.judge(url, None), "bad")
 
 
 def test_an_archive_that_cannot_be_written_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """See `tests/archive/test_clouds.py` for one of a bucket."""
+    """`tests/archive/test_clouds.py` tests a bucket."""
     url = f"sqlite://{tmp_path}/store.sqlite"
-    assert "none is set" in said(archive.judge(url), "told")
+    assert "no archive is set" in texts_of(archive.judge(url), "told")
     monkeypatch.setenv("CORTEX_ARCHIVE", str(tmp_path / "archive"))
-    assert "can be written, read and deleted" in said(archive.judge(url), "ok")
+    assert "writing, reading and deleting work" in texts_of(archive.judge(url), "ok")
     assert list((tmp_path / "archive").iterdir()) == []
     monkeypatch.setenv("CORTEX_ARCHIVE", "/proc/no/archive")
-    assert "/proc/no/archive" in said(archive.judge(url), "bad")
+    assert "/proc/no/archive" in texts_of(archive.judge(url), "bad")
     monkeypatch.setenv("CORTEX_ARCHIVE", "ftp://host/x")
-    assert "cannot be an archive" in said(archive.judge(url), "bad")
+    assert "is no place for an archive" in texts_of(archive.judge(url), "bad")
 
 
 def test_a_viewer_without_its_files_is_bad(tmp_path: Path) -> None:
     (tmp_path / "viewer.js").write_text("")
-    found = jupyter.bundle(tmp_path)
-    assert found.judged == "bad" and "lacks loader.js, viewer.js" in found.text and found.todo
+    finding = jupyter.bundle(tmp_path)
+    assert finding.judged == "bad" and "files loader.js, viewer.js" in finding.text and finding.todo
 
 
-async def test_what_else_is_recorded_and_reading_for_others_want_rights_too(sandbox: SandboxProcess) -> None:
+async def test_other_kinds_and_reading_for_users_need_permissions(sandbox: SandboxProcess) -> None:
     async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
         sandbox.fault("deny", verb="list", resource="deployments", namespace="default")
         sandbox.fault("deny", verb="create", resource="subjectaccessreviews")
-        found = await kubernetes.judge(cluster, "default")
-        assert "you may not list deployments in namespace default -> ask for `list`" in said(found, "warn")
-        assert not said(found, "bad")
-        found = await kubernetes.judge(cluster, "default", for_users=True)
-    assert said(found, "bad").startswith("you may not create subjectaccessreviews -> ask for `create`")
+        findings = await kubernetes.judge(cluster, "default")
+        assert "you may not list deployments in namespace default -> ask for `list`" in texts_of(findings, "warn")
+        assert not texts_of(findings, "bad")
+        findings = await kubernetes.judge(cluster, "default", for_users=True)
+    assert texts_of(findings, "bad").startswith("you may not create subjectaccessreviews -> ask for `create`")
 
 
 async def test_servers_are_judged_by_jupyters_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's store is sound; that of the servers is not, nor is their archive."""
+    """The environment's store works; the store and the archive of the servers do not."""
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path / "config"))
     monkeypatch.setenv("CORTEX_STORE", f"sqlite://{tmp_path}/sound.sqlite")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")  # opening a store with one leaves it there
+    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")  # opening a store with a password sets it
     (tmp_path / "config").mkdir()
     file = tmp_path / "config" / "jupyter_server_config.py"
     store_url = f"valkey://me:hush@127.0.0.1:{free_port()}"
     lines = [f"store_url = '{store_url}'", "archive_url = '/proc/no/archive'", f"kubeconfig = '{tmp_path}/theirs'"]
     file.write_text("print('hello')\n" + "\n".join(f"c.CortexJupyter.{line}" for line in lines))
-    found = await doctor.examine(None, None, None, 30.0)
-    bad = said(found, "bad")
+    findings = await doctor.examine(None, None, None, 30.0)
+    bad = texts_of(findings, "bad")
     assert "does not answer" in bad and "/proc/no/archive" in bad and f"{tmp_path}/theirs" in bad
-    assert f"store_url, archive_url, kubeconfig as in {file}" in said(found, "told")
-    assert f"sqlite://{tmp_path}/sound.sqlite -> set CORTEX_STORE" in said(found, "warn")
-    assert all("hush" not in one.text + one.todo for one in found)
+    assert f"store_url, archive_url, kubeconfig from {file}" in texts_of(findings, "told")
+    assert f"sqlite://{tmp_path}/sound.sqlite -> set CORTEX_STORE" in texts_of(findings, "warn")
+    assert all("hush" not in one.text + one.todo for one in findings)
     file.write_text("c.CortexJupyter.access_for = 'user'\n1 / 0")
-    assert "ZeroDivisionError" in said(await doctor.examine(None, None, None, 30.0), "warn")
+    assert "ZeroDivisionError" in texts_of(await doctor.examine(None, None, None, 30.0), "warn")
 
 
 @pytest.mark.parametrize("command", ["tasks", "doctor"])
-def test_without_home_and_user_name_a_command_says_what_to_set(command: str) -> None:
+def test_without_home_directory_a_command_says_what_to_set(command: str) -> None:
     """As in a container with `runAsUser`: HOME is not set, and /etc/passwd does not know the UID."""
     code = f"""
 import pwd, sys

@@ -1,4 +1,4 @@
-"""A recorder that is killed as often as it begins, as where memory is short: the user is told, and it is not tried for ever."""
+"""A recorder that is killed whenever it starts, as without memory: the user is told, and attempts stop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_who_follows_is_told(sandbox: Any, unique: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_follower_is_told_that_the_recorder_was_killed(
+    sandbox: Any, unique: Callable[[str], str], tmp_path: Path
+) -> None:
     name = unique("killed")
     sandbox.kube.create(python_job(name, "import time; time.sleep(600)"))
     home = Home(tmp_path, sandbox.kubeconfig)

@@ -27,7 +27,7 @@ def test_a_task_is_followed_to_its_end(live: Cli, kube: Kube, unique: Callable[[
     assert "Job failed exit 3" in done.stderr and "5 lines" in done.stderr and done.stderr.endswith("complete\n")
 
 
-def test_why_a_task_waits_is_told_also_to_who_comes_later(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
+def test_why_a_task_waits_is_reported_to_later_readers_too(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("waits")
     kube.create(python_job(name, "print('never')", image="docker.io/local/missing:1"))
     try:
@@ -59,13 +59,13 @@ def test_tasks_and_doctor(live: Cli, kube: Kube, unique: Callable[[str], str]) -
     assert "✓ cluster: http" in done.stdout and "✓ cluster: you may get pods/log in namespace default" in done.stdout
 
 
-def test_a_namespace_that_is_not_there_is_no_empty_one(live: Cli) -> None:
+def test_a_missing_namespace_is_an_error(live: Cli) -> None:
     done = live("tasks", "-n", "nosuch")
     assert done.returncode == 1 and not done.stdout
     assert done.stderr.startswith('error: namespaces "nosuch" not found\n')
 
 
-def test_an_unknown_task_is_told_with_what_may_be_meant(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
+def test_an_unknown_task_is_reported_with_a_suggestion(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("misspelt")
     job(kube, name, "echo done")
     done = live("logs", name + "x")
@@ -73,7 +73,7 @@ def test_an_unknown_task_is_told_with_what_may_be_meant(live: Cli, kube: Kube, u
     assert done.stderr.startswith(f"error: there is no task '{name}x'") and f"did you mean '{name}'?" in done.stderr
 
 
-def test_it_goes_on_when_the_recorder_is_killed(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
+def test_following_continues_when_the_recorder_is_killed(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("killed")
     job(kube, name, "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.05; done")
     process = live.start("logs", name, "-f", "--since", "all")

@@ -1,4 +1,4 @@
-"""The release before and this one at one store: readers and recorders of both, and what the older one has left behind."""
+"""The previous release and this one share a store: readers and recorders of both, and recordings of the older one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from support.kube import Kube
 
-#: The release before, and the tables of its stores. To be moved on with each release.
+#: The previous release, and the version of its store. Change them with each release.
 BEFORE, TABLES = "ab037ed781d4d221c8122f6539e1d3da48c0d984", 3
 FILL = """
 import sys
@@ -37,12 +37,12 @@ task.end(3, "failed", "Job failed exit 3")
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with the release before; its wheel would hold the same modules, and takes npm to build."""
+    """Return a folder with the previous release. Its wheel would hold the same modules, but needs npm to build."""
     return unpack_commit(BEFORE, tmp_path_factory.mktemp("before") / "it", "cortex_jupyter", "tests/frames")
 
 
 def of(folder: Path, cli: Cli) -> Cli:
-    """Give the command line of the release before, in the same environment."""
+    """Return the command line of the previous release, in the same environment."""
     return replace(cli, env=cli.env | {"PYTHONPATH": f"{folder}:{folder}/tests/frames", "PYTHONSAFEPATH": "1"})
 
 
@@ -72,7 +72,7 @@ def read(process: subprocess.Popen[str], lines: int) -> list[str]:
 
 
 def recorder(path: Path, known: int = 0) -> int:
-    """Give the process id of a recorder other than the one that is known."""
+    """Return the process ID of a recorder other than the known one."""
     for _ in range(1200):
         with contextlib.closing(sqlite3.connect(path)) as db:
             for (pid,) in db.execute("SELECT pid FROM recorder WHERE pid != ?", (known,)):
@@ -81,7 +81,7 @@ def recorder(path: Path, known: int = 0) -> int:
     raise AssertionError("there is no recorder")
 
 
-def test_readers_and_recorders_of_both_at_one_store(
+def test_readers_and_recorders_of_both_releases_share_a_store(
     before: Path, live: Cli, kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
     name, old, path = unique("neighbours"), of(before, live), tmp_path / "recordings.sqlite"
@@ -95,18 +95,18 @@ def test_readers_and_recorders_of_both_at_one_store(
             found = read(newer, 30)
             assert tables(path) > TABLES and f"{before}" in Path(f"/proc/{first}/environ").read_text()
 
-            # The older recorder goes on in the tables that are new to it, and both read what it writes.
+            # The older recorder continues with tables that are new to it, and both releases read what it writes.
             (tmp_path / "one").touch()
             seen, found = seen + read(older, 30), found + read(newer, 30)
 
-            # The newer recorder waits for its lease, takes over, and the older reader reads on.
+            # The newer recorder waits for the lease and takes over. The older reader reads on.
             with ended(live.start("record")) as second:
                 assert recorder(path, first) == second.pid
                 os.kill(first, signal.SIGKILL)
                 (tmp_path / "two").touch()
                 seen, found = seen + read(older, 30), found + read(newer, 30)
 
-                # What is begun anew by then has to be of this release.
+                # A recorder that is started now must be of this release.
                 for refused in (old("logs", name), old("record")):
                     assert refused.returncode == 1 and "another version" in refused.stderr, refused.stderr
                 (tmp_path / "three").touch()
@@ -115,7 +115,7 @@ def test_readers_and_recorders_of_both_at_one_store(
     assert seen == found == [f"line {i}" for i in range(1, 91)]
 
 
-def test_what_the_release_before_has_recorded_and_archived_is_read(before: Path, cli: Cli, tmp_path: Path) -> None:
+def test_recordings_and_archives_of_the_previous_release_are_read(before: Path, cli: Cli, tmp_path: Path) -> None:
     old, path = of(before, cli), tmp_path / "recordings.sqlite"
     url, archive = cli.env["CORTEX_STORE"], str(tmp_path / "archive")
     subprocess.run([sys.executable, "-c", FILL, url], env=old.env, check=True)

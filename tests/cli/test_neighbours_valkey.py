@@ -1,4 +1,4 @@
-"""The wheel of the release before and this version on one Valkey server: collectors and servers of both at one task."""
+"""The previous release and this version on one Valkey server: collectors and servers of both, for one task."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from support.kube import Kube
 
-#: The first that has collectors. To be moved on with each release.
+#: The first release with collectors. Change it with each release.
 BEFORE = "db426357c40ec9bcee6c2460ea7d58307ac82500"
-#: Of each of the task's parts; a part waits for a file.
+#: Lines of each part of the task. A part waits for a file.
 LINES = 300
 PARTS = ("one", "two", "three")
 PROGRAM = """
@@ -57,7 +57,7 @@ def collecting(home: Home, label: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 class Reader:
-    """Follows a task through a server, to its end."""
+    """Follows a task through a server until it ends."""
 
     def __init__(self, server: Jupyter, name: str, pool: ThreadPoolExecutor) -> None:
         self.texts: list[str] = []
@@ -75,15 +75,15 @@ class Reader:
         return len(self.texts) >= lines
 
 
-def test_collectors_and_servers_of_both_at_one_task(
+def test_collectors_and_servers_of_both_releases_share_a_task(
     before: Path, sandbox: Any, kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """An update and its taking back: the older collector, then this one in its place, then the older one again."""
+    """An update and a rollback: the older collector, then this one, then the older one again."""
     name, gates = unique("neighbours"), {part: tmp_path / part for part in PARTS}
     expected = [f"line {i:08}" for i in range(len(PARTS) * LINES)]
     job = python_job(name, PROGRAM.format(gates=["", *(str(gates[p]) for p in PARTS[1:])], lines=LINES))
     job["metadata"]["labels"] = {"recorded": name}
-    job["spec"]["template"]["metadata"]["labels"]["recorded"] = name  # what this version's selector means
+    job["spec"]["template"]["metadata"]["labels"]["recorded"] = name  # the label that this version's selector matches
     with contextlib.ExitStack() as stack:
         valkey = stack.enter_context(Server(tmp_path / "valkey", appendonly="yes"))
         homes = {}
@@ -92,7 +92,7 @@ def test_collectors_and_servers_of_both_at_one_task(
             homes[version] = Home(tmp_path / version, sandbox.kubeconfig, {"CORTEX_STORE": valkey.url} | more)
             stack.callback(homes[version].end)
         store = stack.enter_context(contextlib.closing(open_store(valkey.url)))
-        pool = stack.enter_context(ThreadPoolExecutor())  # before the servers, whose end ends its readers
+        pool = stack.enter_context(ThreadPoolExecutor())  # entered before the servers: when they stop, its readers end
 
         def holder() -> int:
             """Give the process that records the task."""
@@ -117,7 +117,7 @@ def test_collectors_and_servers_of_both_at_one_task(
 
         all_have("one")
         second = stack.enter_context(collecting(homes["new"], f"recorded={name}"))
-        both_are_there()  # where no collector is, the servers start recorders of their own
+        both_are_there()  # without a collector, the servers would start their own recorders
         first.send_signal(signal.SIGTERM)
         assert first.wait(120) == 0
         kube.wait_for(lambda: holder() == second.pid, "this version's collector to take it over")
@@ -132,7 +132,7 @@ def test_collectors_and_servers_of_both_at_one_task(
             one.end.result(120)
             assert one.texts == expected and "gap" not in one.kinds and one.kinds[-1] == "end", version
 
-        # What has ended: merged by the older one, read by both, and no recorder was started by either.
+        # A completed task: the older release merges its batches, both read it, and neither starts a recorder.
         for version, server in servers.items():
             pages = [*server.pages(name)]
             assert [r["text"] for page in pages for r in page["records"]] == expected, version

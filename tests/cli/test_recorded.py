@@ -41,7 +41,7 @@ def test_text_is_as_written_when_piped(cli: Cli, task: Filled) -> None:
     ]
 
 
-def test_followed_it_has_the_exit_code_of_the_task(cli: Cli, task: Filled) -> None:
+def test_follow_exits_with_the_tasks_exit_code(cli: Cli, task: Filled) -> None:
     done = cli("logs", "ml:train-1", "-f")
     assert done.returncode == 3 and len(done.stdout.splitlines()) == 101
     assert done.stderr.splitlines() == [
@@ -63,8 +63,8 @@ def test_json_and_ndjson(cli: Cli, task: Filled) -> None:
     assert [orjson.loads(x)["seq"] for x in lines] == list(range(1, 102))
 
 
-def test_what_was_there_is_followed_in_the_order_of_time(cli: Cli, filled: Filled) -> None:
-    """Recorders take in a backlog block by block, one container after the other."""
+def test_a_backlog_is_followed_in_the_order_of_time(cli: Cli, filled: Filled) -> None:
+    """Recorders read a backlog in blocks, one container after the other."""
     for sid in (1, 2):
         filled.lines([(sid, 10 * i + sid, f"{sid} {i}") for i in range(1500)])
     filled.notice("gap", "lines are missing", 7005, reason="r", **{"from": "0", "to": "1"})
@@ -79,7 +79,7 @@ def test_what_was_there_is_followed_in_the_order_of_time(cli: Cli, filled: Fille
 
 
 def test_a_window_counts_from_the_clusters_clock(cli: Cli, filled: Filled) -> None:
-    """The node's clock is an hour ahead of ours: its last ten minutes have not come here yet."""
+    """The node's clock is an hour ahead of ours, so its last ten minutes are in our future."""
     now = time.time_ns() - T0 + 3_600_000_000_000
     filled.lines([(1, now - 1_200_000_000_000, "before"), (1, now - 30_000_000_000, "within")])
     filled.update(clock_ms=3_600_000)
@@ -89,7 +89,7 @@ def test_a_window_counts_from_the_clusters_clock(cli: Cli, filled: Filled) -> No
         assert "within" in done.stdout and "before" not in done.stdout, more
 
 
-def test_options_choose_lines(cli: Cli, task: Filled) -> None:
+def test_options_select_lines(cli: Cli, task: Filled) -> None:
     assert cli("logs", "ml:train-1", "--level", "error").stdout.startswith("ERROR")
     assert cli("logs", "ml:train-1", "--grep", "step 9.", "--exclude", "5").stdout.split() == [
         w for i in range(90, 100) if i != 95 for w in ("INFO", "step", str(i))
@@ -117,14 +117,14 @@ def test_one_run_of_a_container(cli: Cli, task: Filled) -> None:
         return [line.rpartition(" ")[2] for line in done.stdout.splitlines()]
 
     first = [str(i) for i in range(100)]
-    # The run before is shown whole: it ended before any window that one would look at.
+    # The whole previous run is shown, although it ended before the window.
     assert numbers("-p", "--since", "2026-01-01T00:00:01Z") == first
     assert numbers("--previous") == numbers("--run", "-2") == numbers("--run", "train-1-aa/main/0") == first
     assert numbers("-p", "-f", "--tail", "2") == first[-2:]
     assert numbers("--run", "-1", "--pod", "*-aa") == ["more"]
 
 
-def test_nothing_to_show_is_said(cli: Cli, task: Filled) -> None:
+def test_an_empty_result_is_explained(cli: Cli, task: Filled) -> None:
     done = cli("logs", "ml:train-1", "--since", "1m")
     assert done.returncode == 0 and done.stdout == ""
     assert done.stderr.splitlines() == [
@@ -148,15 +148,15 @@ def test_nothing_to_show_is_said(cli: Cli, task: Filled) -> None:
         (["logs", "ml:train-1", "--previous"], 1, "error: the task has no run '-2'"),
         (["logs", "ml:train-1", "-p", "--run", "0"], 2, "error: both --previous and --run are given"),
         (["logs", "ml:train-1", "--run", "first"], 2, "error: run='first' is no run\n\nhint: run=0 is the first run"),
-        (["logs", "ml:train-1", "-f", "-o", "json"], 2, "error: -o json is one document"),
-        (["logs"], 2, "error: name one task"),
-        (["export", "ml:train-1", "x.doc"], 2, "error: 'x.doc' does not say what to write"),
+        (["logs", "ml:train-1", "-f", "-o", "json"], 2, "error: -o json does not work with -f: its one document"),
+        (["logs"], 2, "error: no task is given"),
+        (["export", "ml:train-1", "x.doc"], 2, "error: cannot tell the format from the name 'x.doc'"),
         (["tasks"], 1, "error: there is no kubeconfig"),
         ([], 2, "error: the following arguments are required: COMMAND"),
         (["nothing"], 2, "error: argument COMMAND: invalid choice"),
     ],
 )
-def test_an_error_says_what_and_what_to_do(
+def test_an_error_has_a_message_and_a_hint(
     cli: Cli, task: Filled, arguments: list[str], code: int, message: str
 ) -> None:
     done = cli(*arguments)
@@ -164,13 +164,13 @@ def test_an_error_says_what_and_what_to_do(
     assert done.stderr.startswith(message) and "Traceback" not in done.stderr and "hint: " in done.stderr
 
 
-def test_a_store_that_is_none_is_told(cli: Cli, tmp_path: Path) -> None:
+def test_a_file_that_is_no_store_is_an_error(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "recordings.sqlite").write_text("not a database, but long enough to be read as one" * 10)
     done = cli("logs", "ml:train-1")
     assert done.returncode == 1 and "cannot be used" in done.stderr and "CORTEX_STORE" in done.stderr
 
 
-def test_a_reader_that_has_enough_is_no_error(cli: Cli, filled: Filled) -> None:
+def test_a_closed_pipe_is_no_error(cli: Cli, filled: Filled) -> None:
     filled.lines([(1, i, f"line {i} {'x' * 200}") for i in range(20_000)]).end()
     for more, unbuffered in (([], ""), (["-f"], ""), (["-f"], "1")):
         cli.env["PYTHONUNBUFFERED"] = unbuffered
@@ -193,14 +193,14 @@ def on_terminal(cli: Cli, *arguments: str, **env: str) -> bytes:
     try:
         while piece := os.read(parent, 65536):
             seen += piece
-    except OSError:  # what Linux says of a terminal that has closed
+    except OSError:  # Linux raises this when the terminal has closed
         pass
     process.wait(120)
     os.close(parent)
     return seen
 
 
-def test_a_terminal_gets_colours_and_nothing_that_moves_it(cli: Cli, task: Filled) -> None:
+def test_a_terminal_gets_colours_and_no_other_escape_codes(cli: Cli, task: Filled) -> None:
     seen = on_terminal(cli, "logs", "ml:train-1", "--tail", "2")
     first, second, *_ = seen.splitlines()
     assert first.endswith(b"mtrain-1-aa/main \x1b[0mINFO step 99")
@@ -209,7 +209,7 @@ def test_a_terminal_gets_colours_and_nothing_that_moves_it(cli: Cli, task: Fille
     assert plain.startswith(b"train-1-aa/main INFO step 99\r\n")
 
 
-def test_cells_of_a_csv_file_are_no_formulas_where_one_asks_for_it(cli: Cli, filled: Filled, tmp_path: Path) -> None:
+def test_spreadsheet_option_disarms_formulas_in_csv(cli: Cli, filled: Filled, tmp_path: Path) -> None:
     texts = ["=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1", "loss=1", "", "'=1"]
     filled.lines([(1, i, text) for i, text in enumerate(texts)]).end()
 
@@ -223,12 +223,12 @@ def test_cells_of_a_csv_file_are_no_formulas_where_one_asks_for_it(cli: Cli, fil
     safe = [row["text"] for row in written("safe.csv", "--spreadsheet")]
     assert safe == [f"'{text}" if i < 7 else text for i, text in enumerate(texts)]
     refused = cli("export", "ml:train-1", str(tmp_path / "x.txt"), "--spreadsheet")
-    assert refused.returncode == 2 and "--spreadsheet is for CSV" in refused.stderr
+    assert refused.returncode == 2 and "--spreadsheet works with CSV only" in refused.stderr
     sql = ("sql", "-o", "csv", "select seq, text from logs order by seq", "ml:train-1")
     assert next(row["text"] for row in csv.DictReader(io.StringIO(cli(*sql).stdout, newline=""))) == "=1+2"
     asked = [row["text"] for row in csv.DictReader(io.StringIO(cli(*sql, "--spreadsheet").stdout, newline=""))]
     assert asked[:5] == safe[:5] and asked[6:] == safe[6:]  # a pipe read as text loses "\r"
-    assert "--spreadsheet is for CSV" in cli("sql", "select 1", "ml:train-1", "--spreadsheet").stderr
+    assert "--spreadsheet works with CSV only" in cli("sql", "select 1", "ml:train-1", "--spreadsheet").stderr
 
 
 def test_lists_and_structures_are_json_in_csv(cli: Cli, task: Filled) -> None:
@@ -265,7 +265,7 @@ def test_export(cli: Cli, task: Filled, tmp_path: Path, name: str) -> None:
         assert [orjson.loads(x)["text"] for x in data.splitlines()] == expected
 
 
-def test_an_export_that_fails_leaves_what_was_there(cli: Cli, task: Filled, tmp_path: Path) -> None:
+def test_a_failed_export_is_an_error(cli: Cli, task: Filled, tmp_path: Path) -> None:
     done = cli("export", "ml:train-1", str(tmp_path / "no" / "x.txt"))
     assert done.returncode == 2 and "cannot be written" in done.stderr
 
@@ -275,10 +275,10 @@ def test_doctor_without_a_cluster(cli: Cli, task: Filled) -> None:
     assert done.returncode == 1
     assert "✗ cluster: there is no kubeconfig" in done.stdout and "✓ store: sqlite://" in done.stdout
     assert (
-        "· store: kept: up to " in done.stdout
-        and "for 30 days after a task's end; the next to leave ended" in done.stdout
+        "· store: limits: " in done.stdout
+        and " MB, and 30 days after a task's end; the next recording to leave ended" in done.stdout
     )
-    assert "· store: lines are stored as they were written; CORTEX_MASK=1 masks their secrets before" in done.stdout
+    assert "· store: lines are stored as written; CORTEX_MASK=1 masks secrets before lines are stored" in done.stdout
     assert "1 recordings" in done.stdout and "Jupyter Server extension" in done.stdout
 
 
@@ -287,7 +287,7 @@ def test_help_and_version(cli: Cli) -> None:
     assert "--since" in cli("logs", "--help").stdout and "--store" in cli("record", "--help").stdout
 
 
-def test_an_archive_is_that_of_the_store_once_something_is_in_it(cli: Cli, task: Filled, tmp_path: Path) -> None:
+def test_a_store_remembers_an_archive_after_the_first_success(cli: Cli, task: Filled, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for misspelt in (str(tmp_path / "file" / "archive"), "s4://bucket/archive"):
         assert cli("archive", "--to", misspelt).returncode == 1

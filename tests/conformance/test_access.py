@@ -15,7 +15,7 @@ from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import NotAllowed, TaskNotFound
 from cortex_jupyter.model import TaskRef, parse_rfc3339
 from cortex_jupyter.reader import session
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 from cortex_jupyter.store import Commit
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ async def test_a_new_namespace_of_the_same_name_gives_no_access_to_old_logs(
     binding = kube.request("GET", f"{_RBAC}/namespaces/{namespace}/rolebindings/{namespace}-alice").json()
     kube.create(python_job("old", "print('x')", namespace=namespace))
     async with await Cluster.open(str(kube.kubeconfig)) as cluster:
-        recordings = Recordings(store, cluster, access=Access())
+        recordings = Session(store, cluster, access=Access())
         job = await recordings.resolve(TaskRef(namespace, "job", "old"))
         old = Hand(store, job.ref, job.uid, cluster=cluster.id)
         old.lines([(time.time_ns(), 1, "a secret")])
@@ -109,7 +109,7 @@ async def test_a_new_namespace_of_the_same_name_gives_no_access_to_old_logs(
             meta = {"name": body["metadata"]["name"]}
             created = kube.request("POST", f"{_RBAC}/namespaces/{namespace}/{plural}", json=body | {"metadata": meta})
             assert created.status_code == 201
-        recordings = Recordings(store, cluster, access=Access())  # with no cached access reviews
+        recordings = Session(store, cluster, access=Access())  # with no cached access reviews
         with pytest.raises(TaskNotFound) as caught:
             await recordings.find(job.ref, Person("alice"))
         with pytest.raises(TaskNotFound) as never:

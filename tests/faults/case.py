@@ -20,7 +20,7 @@ from support.jupyter import counter
 from support.kube import python_job
 
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -61,7 +61,7 @@ class Row:
 class Case:
     """A running row: its Job, recorder, store and reader."""
 
-    def __init__(self, sandbox: Any, recordings: Recordings, node_logs: NodeLogs, name: str, folder: Path) -> None:
+    def __init__(self, sandbox: Any, recordings: Session, node_logs: NodeLogs, name: str, folder: Path) -> None:
         self.sandbox, self.recordings, self.node_logs, self.name, self.folder = (
             sandbox,
             recordings,
@@ -206,7 +206,7 @@ async def running_case(
         NodeLogs(sandbox.root, name) as node_logs,
     ):
         url = valkey.url if valkey else f"sqlite://{folder}/store/r.sqlite"
-        recordings = await Recordings.connect(url, str(sandbox.kubeconfig), mask=masked)
+        recordings = await Session.connect(url, str(sandbox.kubeconfig), mask=masked)
         case = Case(sandbox, recordings, node_logs, name, folder)
         case.valkey = valkey
         try:

@@ -17,7 +17,7 @@ from support.jupyter import counter
 from support.kube import python_job
 
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ async def test_a_component_is_killed_and_restarted(
     job = unique("f")
     target.kube.create(python_job(job, counter(LINES, per_second=1000)))
     received, killed_at = Received(), 0.0
-    recordings = await Recordings.connect(f"sqlite://{tmp_path}/r.sqlite", str(target.kube.kubeconfig))
+    recordings = await Session.connect(f"sqlite://{tmp_path}/r.sqlite", str(target.kube.kubeconfig))
     try:
         recording = await recordings.find(TaskRef.parse(job))
         async with asyncio.timeout(200), recording.wanted():

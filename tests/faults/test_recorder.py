@@ -21,7 +21,7 @@ from support.jupyter import counter
 
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 from cortex_jupyter.recorder.process.launch import log_path
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ async def read_again(case: Case) -> None:
     for path in (case.folder / "store").glob("r.sqlite*"):
         with suppress(FileNotFoundError):  # a recorder that tried to open it removed the write-ahead log
             path.rename(case.folder / path.name)
-    case.recordings = await Recordings.connect(case.recordings.store.url, str(case.sandbox.kubeconfig))
+    case.recordings = await Session.connect(case.recordings.store.url, str(case.sandbox.kubeconfig))
     case.received = Received()
     await case.read()
 

@@ -13,11 +13,10 @@ import pytest
 from server.tape import T0, Tape
 
 from cortex_jupyter.errors import NotAllowed
-from cortex_jupyter.model import Cursor
-from cortex_jupyter.notebook import outlet
-from cortex_jupyter.notebook.comm import CommServer
-from cortex_jupyter.notebook.outlet import Outlet
-from cortex_jupyter.server.sse import Slot, Stream
+from cortex_jupyter.model import Cursor, TaskRef
+from cortex_jupyter.notebook import comm
+from cortex_jupyter.notebook.comm import CommServer, CommSink, KernelPermissions
+from cortex_jupyter.reader.event_stream import EventStream, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Page:
-    """A page that splits the stream as the real one does, and acknowledges only when told to."""
+    """A page that splits the stream as the real one does, and acknowledges messages only on request."""
 
     def __init__(self, engine: Runtime, beside: Page | None = None) -> None:
         self.inbox: queue.Queue[tuple[dict[str, Any], bytes]] = queue.Queue()
@@ -43,7 +42,7 @@ class Page:
         self.ids: list[str] = []
 
     def _sent(self, message: dict[str, Any], buffers: list[bytes] | None = None) -> None:
-        # All pages of a widget hear everything; a page takes what is for it.
+        # All pages of a widget receive everything; each handles its own messages.
         for page in self.pages:
             if page.name == message["client"]:
                 page.inbox.put((message, buffers[0] if buffers else b""))
@@ -99,7 +98,7 @@ def test_the_stream_begins_with_the_state_and_ends_with_the_end(filled: Filled, 
 
 def test_a_window_and_the_page_before_it(filled: Filled, page: Page) -> None:
     filled.lines([(1, i, f"line {i}") for i in range(100)]).end()
-    page.send(type="open", tasks=["ml:job/train-1"], since="1m")  # all of it is months old
+    page.send(type="open", tasks=["ml:job/train-1"], since="1m")  # all lines are months old
     events = page.until("end")
     older = events[0][1]["older"]
     assert texts(events) == [] and older
@@ -110,7 +109,7 @@ def test_a_window_and_the_page_before_it(filled: Filled, page: Page) -> None:
     assert answer["page"]["older"] and "notices" in answer["page"] and answer["page"]["complete"]["records"] == 100
 
 
-def test_resumed_at_a_cursor_each_line_comes_once(filled: Filled, page: Page) -> None:
+def test_after_resuming_at_a_cursor_each_line_was_sent_once(filled: Filled, page: Page) -> None:
     for i in range(30):
         filled.lines([(1, i, f"line {i}")])
     filled.end()
@@ -122,17 +121,17 @@ def test_resumed_at_a_cursor_each_line_comes_once(filled: Filled, page: Page) ->
     assert texts(page.until("end")) == [f"line {i}" for i in range(12, 30)]
 
 
-def test_opened_anew_the_stream_before_stops(filled: Filled, page: Page) -> None:
+def test_opening_a_stream_stops_the_previous_one(filled: Filled, page: Page) -> None:
     filled.lines([(1, i, f"line {i}") for i in range(10)]).end()
     for _ in range(3):
         page.send(type="open", tasks=["ml:job/train-1"], since="all")
     assert texts(page.until("end")) == [f"line {i}" for i in range(10)]
 
 
-def test_a_page_that_takes_nothing_is_sent_no_more_than_its_credit(
+def test_a_page_that_acknowledges_nothing_gets_a_limited_number_of_messages(
     filled: Filled, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "_FULL", 1000)
+    monkeypatch.setattr(comm, "_MAX_UNSENT_BYTES", 1000)
     for i in range(400):
         filled.lines([(1, 20 * i + j, f"line {20 * i + j} {'x' * 50}") for j in range(20)])
     filled.end()
@@ -143,16 +142,16 @@ def test_a_page_that_takes_nothing_is_sent_no_more_than_its_credit(
         page.take(ack=False, timeout=0.6)
     page.send(type="ack", n=8)
     got = texts(page.events())
-    monkeypatch.setattr(outlet, "_FULL", 1 << 20)
+    monkeypatch.setattr(comm, "_MAX_UNSENT_BYTES", 1 << 20)
     got += texts(page.until("end"))
     assert got == [f"line {i} {'x' * 50}" for i in range(8000)]
 
 
-def test_two_pages_of_one_widget_have_each_their_own_stream_and_answers(
+def test_two_pages_of_one_widget_have_separate_streams_and_answers(
     filled: Filled, page: Page, engine: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two tabs, or two people who share a notebook: what one asks, and how fast it reads, is nothing to the other."""
-    monkeypatch.setattr(outlet, "_FULL", 1000)
+    """Two tabs, or two users who share a notebook, do not affect each other's requests and speed."""
+    monkeypatch.setattr(comm, "_MAX_UNSENT_BYTES", 1000)
     for i in range(400):
         filled.lines([(1, 20 * i + j, f"line {20 * i + j} {'x' * 50}") for j in range(20)])
     filled.end()
@@ -175,48 +174,52 @@ def test_two_pages_of_one_widget_have_each_their_own_stream_and_answers(
     assert got == [f"line {i} {'x' * 50}" for i in range(8000)]
 
 
-def test_a_page_that_has_gone_without_a_word_is_sent_nothing_and_keeps_nothing_open(
+def test_the_stream_of_a_page_that_has_silently_gone_ends(
     filled: Filled, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "_GONE_S", 0.2)
+    monkeypatch.setattr(comm, "_GONE_S", 0.2)
     for i in range(400):
         filled.lines([(1, i, f"line {i} {'x' * 50}")])
     page.send(type="open", tasks=["ml:job/train-1"], since="all")
     page.take(ack=False)
     server = page.server._pages["one"]
-    assert server.busy
-    for i in range(400, 420):  # each a message, until there are as many as are sent without an answer
-        if not server.busy:
+    assert server.is_busy
+    for i in range(400, 420):  # one message each, up to the limit of unacknowledged messages
+        if not server.is_busy:
             break
         filled.lines([(1, i, f"line {i}")])
         with contextlib.suppress(queue.Empty):
             page.take(ack=False, timeout=0.5)
-    assert not server.busy
-    # It is back, and asks by cursor.
+    assert not server.is_busy
+    # The page comes back, and resumes at its cursor.
     page.events()
     page.send(type="open", tasks=["ml:job/train-1"], cursor=page.ids[-1])
     assert page.take()["n"] == 1
 
 
-async def test_a_quiet_stream_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Outlet._App, "heartbeat_s", 0.01)
+async def test_a_quiet_stream_sends_heartbeats() -> None:
     sent: asyncio.Queue[bytes] = asyncio.Queue()
-    taken = Outlet(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None, 1)
-    recording = SimpleNamespace(ref="a task", hidden={})
+    sink = CommSink(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None, 1)
+
+    async def allow(*_: object) -> dict[str, str]:
+        return {}
+
+    recordings: Any = SimpleNamespace(allow=allow, check=allow, hidden=allow)
+    recording = SimpleNamespace(ref=TaskRef("ml", "job", "train-1"), hidden={})
     slot = Slot("ml:job/train-1", window=cast("Any", SimpleNamespace(recording=recording)))
-    stream = Stream(taken, [slot])
+    stream = EventStream([slot], sink, KernelPermissions(recordings), heartbeat_s=0.01)
     stream._pumps = [asyncio.create_task(asyncio.Event().wait())]  # type: ignore[list-item]
-    work = [asyncio.create_task(stream._beat()), asyncio.create_task(taken.run()), *stream._pumps]
+    work = [asyncio.create_task(stream._beat()), asyncio.create_task(sink.run()), *stream._pumps]
     async with asyncio.timeout(120):
         assert b": hb " in await sent.get()
     for task in work:
         task.cancel()
 
 
-def test_where_the_store_is_shared_it_ends_with_the_kernel_s_right_to_read(
+def test_with_a_shared_store_a_stream_ends_when_the_kernel_loses_its_permission(
     filled: Filled, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Outlet._App, "heartbeat_s", 0.01)
+    monkeypatch.setattr(comm, "HEARTBEAT_S", 0.01)
 
     class Taken:
         async def namespace(self, _cluster: object, namespace: str, person: object) -> None:
@@ -233,7 +236,7 @@ def test_where_the_store_is_shared_it_ends_with_the_kernel_s_right_to_read(
     monkeypatch.setattr(recordings, "access", Taken())
     assert page.until("error")[-1][1]["code"] == "NotAllowed"
     until = time.monotonic() + 120
-    while page.server._pages["one"].busy:
+    while page.server._pages["one"].is_busy:
         assert time.monotonic() < until
         time.sleep(0.01)
     tape.close()
@@ -262,21 +265,23 @@ def test_several_tasks_over_one_comm(filled: Filled, page: Page) -> None:
         ({"tasks": ["ml:job/train-1"], "cursor": "x"}, "BadQuery"),
     ],
 )
-def test_what_cannot_be_opened_is_told(filled: Filled, page: Page, message: dict[str, Any], code: str) -> None:
+def test_a_stream_that_cannot_be_opened_is_an_error(
+    filled: Filled, page: Page, message: dict[str, Any], code: str
+) -> None:
     filled.lines([(1, 0, "one")])
     page.send(type="open", **message)
     answer = page.take()
     assert answer["type"] == "error" and answer["error"]["code"] == code and answer["error"]["message"]
 
 
-def test_a_bad_request_for_a_page_is_told_to_who_asked(filled: Filled, page: Page) -> None:
+def test_a_bad_request_for_a_page_is_answered_with_an_error(filled: Filled, page: Page) -> None:
     filled.lines([(1, 0, "one")])
     page.send(type="page", id=3, task="ml:job/train-1", query={"limit": "99999"})
     answer = page.take()
     assert answer["id"] == 3 and answer["error"]["code"] == "BadQuery"
 
 
-def test_a_search_over_the_recording_comes_in_events_and_can_be_stopped(filled: Filled, page: Page) -> None:
+def test_a_search_sends_events_and_can_be_stopped(filled: Filled, page: Page) -> None:
     filled.lines([(1, i, f"line {i}") for i in range(500)]).end(0, "succeeded", "Job complete exit 0")
     page.send(type="search", id=7, task="ml:job/train-1", query={"grep": "line 4.$"})
     events: list[tuple[str, dict[str, Any]]] = []
@@ -292,7 +297,7 @@ def test_a_search_over_the_recording_comes_in_events_and_can_be_stopped(filled: 
     assert page.take()["outline"]["records"] == 500
 
 
-def test_the_metrics_of_a_recording_come_in_events(filled: Filled, page: Page) -> None:
+def test_the_metrics_of_a_recording_are_sent_as_events(filled: Filled, page: Page) -> None:
     filled.lines([(1, i, f"step={i} loss={1 / (i + 1)}") for i in range(5)]).end(0, "succeeded", "Job complete exit 0")
     page.send(type="metrics", id=7, task="ml:job/train-1")
     events: list[tuple[str, dict[str, Any]]] = []

@@ -1,4 +1,4 @@
-"""The demo's notebook, run by a real kernel against the sandbox."""
+"""The demo's notebook, executed by a real kernel with the sandbox."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_the_packaged_notebook_is_the_one_in_notebooks() -> None:
 
 
 class Other(BaseHTTPRequestHandler):
-    """Another Jupyter server, which lets nobody in with our token."""
+    """Another Jupyter server, which does not accept our token."""
 
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/api" else 403)
         self.end_headers()
 
 
-def test_a_port_that_another_server_has_is_said(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     log = tmp_path / "lab.log"
     log.write_text("ERROR: the Jupyter server could not be started because port is not available.\n")
     with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other, subprocess.Popen(["sleep", "0.5"]) as lab:

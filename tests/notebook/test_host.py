@@ -1,4 +1,4 @@
-"""What a cell shows depends on who runs it, said by a real kernel."""
+"""What a cell shows depends on the program that executes it. Tested with a real kernel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 @pytest.fixture
 def shown(filled: Filled) -> Iterator[Callable[..., set[str]]]:
-    """Run a cell; gives the kinds of what it shows."""
+    """Run a cell and return the MIME types of its output."""
     filled.lines([(1, i * 10**9, f"step {i} loss={i}") for i in range(1, 5)]).update(state="running", caught_up=1)
     manager, client = start_new_kernel()
 
@@ -33,7 +33,7 @@ def shown(filled: Filled) -> Iterator[Callable[..., set[str]]]:
     manager.shutdown_kernel(now=True)
 
 
-def test_only_where_a_page_may_answer_there_is_a_widget(shown: Callable[..., set[str]]) -> None:
+def test_widgets_are_shown_only_if_a_page_can_answer(shown: Callable[..., set[str]]) -> None:
     log = "import cortex_jupyter as cortex, os; log = cortex.logs('ml:train-1'); log"
     for cell in (log, "log.metrics().plot()"):
         assert shown(cell, allow_stdin=False) == {"text/plain", "text/html"}, "nbclient: nobody is there"

@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from support.filled import Filled
 
-# A shell of its own: IPython changes the process it lives in.
+# In a process of its own, because IPython changes its process.
 SHELL = """
 import contextlib, io, json, sys, warnings
 from IPython.core.interactiveshell import InteractiveShell
@@ -44,18 +44,18 @@ def task(filled: Filled) -> None:
     filled.lines([(1, i, f"INFO step {i}") for i in range(100)]).end()
 
 
-def test_it_gives_the_log_once(task: None) -> None:
+def test_the_magic_returns_the_log_once(task: None) -> None:
     (shown,) = shell("%tasklogs ml:train-1 --since all --tail 5")
     assert shown["value"] == "cortex_jupyter.logs('ml:job/train-1', since='all', tail='5')"
     assert shown["out"].count("cortex_jupyter.logs") == 1
 
 
-def test_quotes_and_braces_are_kept_as_meant(task: None) -> None:
+def test_quotes_and_braces_are_parsed_as_meant(task: None) -> None:
     kept, length = shell(r"""log = %tasklogs ml:train-1 --grep "^INFO step \d{2}$" """, "len(log)")
     assert kept["err"] == "" and length["value"] == "90"
 
 
-def test_variables_hold_in_the_name_only(task: None) -> None:
+def test_variables_are_expanded_in_the_name_only(task: None) -> None:
     _, braces, dollar, missing, pattern = shell(
         "name = 'train-1'",
         "%tasklogs ml:{name}",
@@ -68,7 +68,7 @@ def test_variables_hold_in_the_name_only(task: None) -> None:
     assert pattern["value"] == "cortex_jupyter.logs('ml:job/train-1', grep='{name}')"
 
 
-def test_a_frame_is_left(task: None) -> None:
+def test_df_stores_a_frame_in_a_variable(task: None) -> None:
     _, frame = shell("log = %tasklogs ml:train-1 --df df --wait", "(len(df), list(df.columns)[:3])")
     assert frame["value"] == "(100, ['time', 'seq', 'namespace'])"
 
@@ -78,7 +78,7 @@ def test_a_frame_is_left(task: None) -> None:
     [
         ("ml:train-1 --nope", "unrecognized arguments: --nope"),
         ("ml:train-1 --since soon", "since='soon' is no duration"),
-        ("ml:train-1 --df 1x", "is no name of a variable"),
+        ("ml:train-1 --df 1x", "is not a valid variable name"),
         ("ml:train-1 'x", "No closing quotation"),
         ("ml:train-9", "there is no kubeconfig"),
         ("--height x ml:train-1", "invalid int value"),
@@ -91,7 +91,7 @@ def test_an_error_is_one_message(task: None, line: str, message: str) -> None:
     assert shown["value"] == "None"
 
 
-def test_completion_knows_flags_values_and_names_seen(task: None) -> None:
+def test_completion_knows_flags_values_and_used_names(task: None) -> None:
     _, flags, values, names = shell(
         "log = %tasklogs ml:train-1",
         "complete:%tasklogs --le",

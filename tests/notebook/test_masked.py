@@ -27,7 +27,7 @@ def fill(filled: Filled) -> None:
     filled.lines([(1, i, text) for i, text in enumerate(LINES)]).end()
 
 
-def test_a_masked_log_holds_no_secret_and_says_how_many_it_had(filled: Filled, engine: Runtime, tmp_path: Path) -> None:
+def test_a_masked_log_has_no_secret_and_counts_what_was_masked(filled: Filled, engine: Runtime, tmp_path: Path) -> None:
     fill(filled)
     log = cortex.logs("ml:train-1")
     masked = log.mask()
@@ -47,7 +47,7 @@ def test_a_masked_log_holds_no_secret_and_says_how_many_it_had(filled: Filled, e
     assert [r.text for r in log] == LINES, "what is stored stays"
 
 
-def test_what_was_masked_before_it_was_stored_counts_too(filled: Filled, engine: Runtime) -> None:
+def test_secrets_masked_before_storing_are_counted_too(filled: Filled, engine: Runtime) -> None:
     fill(filled.update(masked={"E-mail": 4}))
     log = cortex.logs("ml:train-1")
     assert log.complete.masked == {"E-mail": 4}
@@ -56,7 +56,9 @@ def test_what_was_masked_before_it_was_stored_counts_too(filled: Filled, engine:
     assert masked.complete.masked == {"Secret Keyword": 2, "E-mail": 5, "Private Key": 2}
 
 
-def test_the_command_line_exports_masked(filled: Filled, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_exports_a_masked_log(
+    filled: Filled, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fill(filled)
     for name in ("x.txt", "x.ndjson", "x.csv", "x.parquet"):
         assert main(["export", "ml:train-1", str(tmp_path / name), "--mask"]) == 0

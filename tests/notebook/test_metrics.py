@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*ipykernel.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The cluster cannot be asked"),  # there is none: the recordings are made by hand
+    pytest.mark.filterwarnings("ignore:The cluster cannot be asked"),  # the tests write recordings without a cluster
 ]
 
 
@@ -29,7 +29,7 @@ def lines(first: int, last: int) -> list[tuple[int, int, str]]:
     return [(1 + i % 2, i * 10**9, f"INFO step {i} loss={1 / (i + 1):.4f} acc={i / 100}") for i in range(first, last)]
 
 
-def test_metrics_of_a_log_are_a_frame_and_a_picture(filled: Filled, engine: Runtime) -> None:
+def test_metrics_of_a_log_are_a_frame_and_a_chart(filled: Filled, engine: Runtime) -> None:
     filled.lines(lines(0, 50)).end()
     found = cortex.logs("ml:train-1").metrics()
     assert found.names == ["loss", "acc"] and len(found) == 100 == len(found.to_pandas()) == pl.DataFrame(found).height
@@ -42,7 +42,7 @@ def test_metrics_of_a_log_are_a_frame_and_a_picture(filled: Filled, engine: Runt
     assert not cortex.logs("ml:train-1").metrics("nothing")
 
 
-def test_two_tasks_in_one_picture(store: Store, engine: Runtime) -> None:
+def test_two_tasks_in_one_chart(store: Store, engine: Runtime) -> None:
     for name in ("train-1", "train-2"):
         Filled(store, name).lines(lines(0, 20)).end()
     both = cortex.logs("ml:train-1").metrics("loss") + cortex.logs("ml:train-2").metrics("loss")
@@ -50,7 +50,7 @@ def test_two_tasks_in_one_picture(store: Store, engine: Runtime) -> None:
     assert len(both) == 40 and all(label in html for label in ("train-1 aa", "train-2 train-1-bb"))
 
 
-def test_a_chart_follows_a_task_that_runs(filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chart_follows_a_running_task(filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cortex_jupyter.notebook.metrics._EVERY_S", 0.02)
     filled.lines(lines(0, 20)).update(caught_up=1, state="running")
     chart = cortex.logs("ml:train-1").metrics().plot()
@@ -82,7 +82,7 @@ S = 10**9
         pytest.param([], {}, 1, id="nothing new"),
     ],
 )
-def test_metrics_that_grow_are_those_of_the_whole_log(
+def test_growing_metrics_equal_those_of_the_whole_log(
     filled: Filled, engine: Runtime, later: list[tuple[int, int, str]], query: dict[str, Any], reads: int
 ) -> None:
     filled.lines(
@@ -106,12 +106,12 @@ def test_metrics_that_grow_are_those_of_the_whole_log(
     filled.end()
 
 
-def test_what_leaves_a_window_leaves_its_metrics(filled: Filled, engine: Runtime) -> None:
+def test_metrics_of_lines_that_leave_the_window_are_dropped(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1, i * S, f"step={i} loss={i}") for i in range(10)]).update(caught_up=1, state="running")
     [source] = cortex.logs("ml:train-1", since=rfc3339(T0)).metrics().sources
-    # The window moves with the clock, which a test would have to wait for.
+    # The window moves with the clock. The test moves it instead of waiting.
     source._growing._query = lambda: LogQuery.parse({"since": rfc3339(T0 + 3 * S)})
-    assert source.again()["value"].to_pylist() == [3, 4, 5, 6, 7, 8, 9]
+    assert source.table()["value"].to_pylist() == [3, 4, 5, 6, 7, 8, 9]
     filled.end()
 
 
@@ -122,7 +122,7 @@ def until(test: Callable[[], Any]) -> None:
         time.sleep(0.02)
 
 
-def test_the_list_of_tasks_says_how_far_they_are(filled: Filled, engine: Runtime) -> None:
+def test_the_list_of_tasks_shows_their_progress(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1, i * 10**9, f"epoch {i}/8") for i in range(1, 5)]).update(state="running", caught_up=1)
     found = [
         {"task": f"ml:job/{name}", "state": "running", "recorded": held}

@@ -1,4 +1,4 @@
-"""The notebooks, each run by a kernel of its own against one sandbox."""
+"""The notebooks, each executed by its own kernel, with one sandbox."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-#: Quick, and few pods.
+#: A short demo with few pods.
 SHORT: dict[str, dict[str, Any]] = {
     "first-look": {"seconds": 1.5}, "why-did-it-die": {"seconds": 1.5}, "curves-from-text": {"seconds": 3},
     "compare-two-runs": {"seconds": 1.5}, "64-pods": {"pods": 12, "seconds": 1},
@@ -61,14 +61,14 @@ def home(sandbox_process: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What a client of an S3 server needs."""
+    """The environment for clients of an S3 server."""
     with seaweed(tmp_path_factory.mktemp("s3")) as port, gate(port) as way:
         yield way.env
 
 
 @pytest.fixture(scope="module")
 def run(home: Home, s3: dict[str, str]) -> dict[str, Any]:
-    """All of them, two at a time."""
+    """Execute all notebooks, two at a time."""
     env = {**home.env, **s3, "PYTHONPATH": os.pathsep.join([str(FOLDER.parent), str(FOLDER)])}
     turn = asyncio.Semaphore(2)
 
@@ -90,7 +90,7 @@ def run(home: Home, s3: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_a_notebook_runs_and_shows(run: dict[str, Any], name: str) -> None:
+def test_a_notebook_runs_and_shows_its_outputs(run: dict[str, Any], name: str) -> None:
     shown = {cell.id: str(cell.outputs) for cell in run[name].cells if cell.cell_type == "code"}
     for id_, words in EXPECTED[name].items():
         assert not [word for word in words if word not in shown[id_]], f"{id_}: {shown[id_][:3000]}"

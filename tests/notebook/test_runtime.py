@@ -1,4 +1,4 @@
-"""The thread behind what is not asynchronous: an interrupt, and the end of the program, while something is being read."""
+"""The background thread: an interrupt, and the exit of the program, during a read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Reading:
-    """A stream of which nothing comes, and which is slow to end."""
+    """A stream without events that is slow to end."""
 
     def __init__(self) -> None:
         self.begun, self.ending, self.ended = threading.Event(), threading.Event(), threading.Event()
@@ -44,7 +44,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
 
 
 def interrupted(engine: Runtime, reading: Reading, moment: str) -> None:
-    """Read until there is an interrupt, and end the reading as who reads does."""
+    """Read until an interrupt, then close the stream as a reader does."""
     loop = engine.loop
     hand_over = loop.call_soon_threadsafe
 
@@ -66,7 +66,7 @@ def interrupted(engine: Runtime, reading: Reading, moment: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["handed over", "waiting"])
-def test_an_interrupt_ends_a_reading_that_is_slow_to_end(
+def test_an_interrupt_ends_a_read_that_is_slow_to_end(
     engine: Runtime, reading: Reading, caplog: pytest.LogCaptureFixture, moment: str
 ) -> None:
     interrupted(engine, reading, moment)
@@ -77,7 +77,7 @@ def test_an_interrupt_ends_a_reading_that_is_slow_to_end(
     assert not caplog.records
 
 
-def test_the_end_of_the_program_waits_for_it_or_leaves_it_alone(
+def test_program_exit_waits_for_a_read_or_abandons_it(
     engine: Runtime, reading: Reading, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "_END_S", 0.1)
@@ -88,12 +88,12 @@ def test_the_end_of_the_program_waits_for_it_or_leaves_it_alone(
     reading.may_end.set()
 
 
-def test_closing_ends_a_reading_that_waits(engine: Runtime, reading: Reading, caplog: pytest.LogCaptureFixture) -> None:
+def test_closing_ends_a_waiting_read(engine: Runtime, reading: Reading, caplog: pytest.LogCaptureFixture) -> None:
     reading.may_end.set()
     events = follow.Frames(engine, None, LogQuery())  # type: ignore[arg-type]
 
     def read() -> None:
-        with contextlib.suppress(BaseException):  # of concurrent.futures, and that of asyncio
+        with contextlib.suppress(BaseException):  # the cancellations of concurrent.futures and of asyncio
             events.next()
 
     reader = threading.Thread(target=read)

@@ -1,4 +1,4 @@
-"""Pods, containers and runs in Python: the table that the server and the page have, too."""
+"""Filters for pods, containers and runs in Python, with the same table as the server and the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
 
 
-# There is none: the recordings are made by hand.
+# The tests write recordings without a cluster.
 pytestmark = pytest.mark.filterwarnings("ignore:The cluster cannot be asked")
 
 

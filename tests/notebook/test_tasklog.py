@@ -36,7 +36,7 @@ def ended(filled: Filled, code: int = 0) -> TaskLog:
     return cortex.logs("ml:train-1")
 
 
-def test_what_a_log_says_of_itself(filled: Filled, engine: Runtime) -> None:
+def test_state_and_completeness_of_a_log(filled: Filled, engine: Runtime) -> None:
     log = ended(filled, 3)
     assert (log.task, log.state, log.exit_code, log.over) == ("ml:job/train-1", "failed", 3, True)
     assert len(log) == 150 and log.complete.records == 150 and log.complete.done
@@ -44,7 +44,7 @@ def test_what_a_log_says_of_itself(filled: Filled, engine: Runtime) -> None:
     assert repr(log.filter(level="warning", tail=3)) == "cortex_jupyter.logs('ml:job/train-1', level='warning', tail=3)"
 
 
-def test_every_library_reads_it(filled: Filled, engine: Runtime, tmp_path: Path) -> None:
+def test_every_library_reads_a_log(filled: Filled, engine: Runtime, tmp_path: Path) -> None:
     log = ended(filled)
     assert len(log.to_pandas()) == len(log.to_polars()) == len(log.to_arrow()) == 150
     assert pl.DataFrame(log).height == pa.table(log).num_rows == 150
@@ -52,11 +52,11 @@ def test_every_library_reads_it(filled: Filled, engine: Runtime, tmp_path: Path)
         assert len(pd.DataFrame.from_arrow(log)) == 150
     assert duckdb.sql("select count(*) from log").fetchall() == [(150,)]
     log.to_parquet(tmp_path / "x.parquet")
-    same = ["time", "seq", "task", "pod", "run", "level", "text"]  # message and fields are cut out of the text again
+    same = ["time", "seq", "task", "pod", "run", "level", "text"]  # without message and fields, which are derived again
     assert pl.read_parquet(tmp_path / "x.parquet").select(same).equals(log.to_polars().select(same))
 
 
-def test_filters_compose_and_later_ones_win(filled: Filled, engine: Runtime) -> None:
+def test_filters_combine_and_later_ones_override(filled: Filled, engine: Runtime) -> None:
     log = ended(filled).filter(grep="slow").filter(tail=10)
     assert type(log).__name__ == "TaskLog" and len(log) == 10
     assert len(log.filter(tail=None)) == 50 and len(log.filter(grep="step", tail=None)) == 100
@@ -67,7 +67,7 @@ def test_records_by_number(filled: Filled, engine: Runtime) -> None:
     log = ended(filled)
     assert [r.seq for r in log[10:13]] == [10, 11, 12]
     assert log[1].text == "INFO step 0"
-    assert [r.text for r in log[-3:]] == ["WARNING slow 48", "WARNING slow 49"]  # the last number is the end's
+    assert [r.text for r in log[-3:]] == ["WARNING slow 48", "WARNING slow 49"]  # the last number belongs to the end
     with pytest.raises(IndexError, match="no record has the number 101"):
         log[101]
     assert [r.seq for r in log] == [r.seq for r in log.follow()] == [*range(1, 101), *range(102, 152)]
@@ -81,11 +81,11 @@ async def test_follow_for_async_code(filled: Filled, engine: Runtime) -> None:
     ]
 
 
-def test_follow_goes_on_while_it_is_written(filled: Filled, engine: Runtime) -> None:
+def test_follow_continues_while_lines_are_written(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1, 0, "first")]).update(caught_up=1, state="running")
     filled.store.beat(RecorderInfo("tests", "test", "here", 1, time.time()))
     log, got, began = cortex.logs("ml:train-1"), [], threading.Event()
-    # As with a cluster: without one, a recording that is not over counts as abandoned.
+    # As with a cluster. Without one, an unfinished recording counts as abandoned.
     log._recording.workload = _Unneeded()  # type: ignore[assignment]
     log._recording.want = _nothing  # type: ignore[method-assign]
     log._recording.problem = None
@@ -125,14 +125,14 @@ async def _nothing() -> None: ...
         ({"tail": -1}, "0 or more"), ({"grep": "("}, "backslash"), ({"limit": 3}, "tail"), ({"stream": "x"}, "stdout"),
     ],
 )  # fmt: skip
-def test_a_bad_query_is_told_at_once(filled: Filled, engine: Runtime, query: dict[str, object], hint: str) -> None:
+def test_a_bad_query_is_an_error_at_once(filled: Filled, engine: Runtime, query: dict[str, object], hint: str) -> None:
     ended(filled)
     with pytest.raises(BadQuery) as told:
         cortex.logs("ml:train-1", **query)
     assert hint in told.value.hint
 
 
-def test_what_is_not_there(filled: Filled, engine: Runtime) -> None:
+def test_missing_records_and_tasks_are_errors(filled: Filled, engine: Runtime) -> None:
     ended(filled)
     with pytest.raises(ContainerNotFound, match="nginx"):
         cortex.logs("ml:train-1", container="nginx")
@@ -157,7 +157,7 @@ print(len(log.to_pandas()))
 """
 
 
-def test_in_a_script_of_its_own(filled: Filled) -> None:
+def test_a_log_in_a_script(filled: Filled) -> None:
     ended(filled, 4)
     done = subprocess.run([sys.executable, "-W", "error", "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stderr == ""

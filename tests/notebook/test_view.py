@@ -40,7 +40,7 @@ def test_a_filter_of_the_page_means_the_same_in_python(view: dict[str, Any], kep
     assert keep is not None and [lines[i] for i in keep(batch)] == kept
 
 
-def test_the_log_of_what_is_in_view(filled: Filled, engine: Runtime) -> None:
+def test_view_is_the_log_as_the_viewer_shows_it(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1 + i % 2, i, f"INFO loss={i}") for i in range(20)]).end()
     log = cortex.logs("ml:train-1")
     log.viewer.view = {
@@ -58,7 +58,7 @@ def test_the_log_of_what_is_in_view(filled: Filled, engine: Runtime) -> None:
     log.viewer.close()
 
 
-def test_the_viewer_holds_no_line_and_says_what_is_missing(
+def test_the_widget_state_has_no_lines_and_a_missing_bundle_is_reported(
     filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cortex_jupyter.errors import MissingExtra  # noqa: PLC0415
@@ -76,7 +76,7 @@ def test_the_viewer_holds_no_line_and_says_what_is_missing(
         _ = cortex.logs("ml:train-1").viewer
 
 
-def test_the_code_of_the_viewer_is_sent_and_not_saved(
+def test_the_viewers_code_is_sent_and_not_saved(
     filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cortex_jupyter.notebook.widget import LogViewer, bundle  # noqa: PLC0415
@@ -86,11 +86,11 @@ def test_the_code_of_the_viewer_is_sent_and_not_saved(
     filled.lines([(1, 1, "a line")]).end()
     viewer = cortex.logs("ml:train-1").viewer
     state = viewer.get_state()
-    # It is saved for each viewer: this bounds what three of them add to a notebook's file.
+    # It is saved for each viewer. This limits what three viewers add to a notebook's file.
     assert len(json.dumps(state)) < 6_000 and len(state["_esm"]) <= 4_000 and "_css" not in state
     for _ in range(3):
         viewer._received(viewer, {"type": "viewer"}, [])
-    # What was asked while the kernel was busy is answered once.
+    # Requests that came while the kernel was busy are answered once.
     assert sent == [
         (
             {"type": "viewer", "version": state["_viewer"]},

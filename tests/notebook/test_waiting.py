@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
 
 
-# There is none: the recordings are made by hand.
+# The tests write recordings without a cluster.
 pytestmark = pytest.mark.filterwarnings("ignore:The cluster cannot be asked")
 
 
-def test_a_failed_task_raises_with_what_one_looks_for_first(filled: Filled, engine: Runtime) -> None:
+def test_a_failed_task_raises_with_reason_and_last_lines(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1, i, f"INFO step {i}") for i in range(100)])
     filled.end(137, "failed", "Job failed exit 137").update(reason="OOMKilled")
     log = cortex.logs("ml:train-1")
@@ -44,7 +44,7 @@ def test_a_failed_task_raises_with_what_one_looks_for_first(filled: Filled, engi
         log.wait("never said", raise_on_failure=True)
 
 
-def test_what_comes_too_late_says_what_there_is(filled: Filled, engine: Runtime) -> None:
+def test_a_timeout_reports_the_present_state(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1, 0, "first"), (1, 1, "second")]).update(caught_up=1, state="running", message="Running")
     log = cortex.logs("ml:train-1")
     log._recording.workload = _Running()  # type: ignore[assignment]
@@ -97,7 +97,7 @@ print("waiting", flush=True)
 """
 
 
-def test_an_interrupt_ends_the_waiting_and_not_the_recording(
+def test_an_interrupt_ends_the_wait_and_not_the_recording(
     sandbox: Any, tmp_path: Path, unique: Callable[[str], str]
 ) -> None:
     home, name, gate = Home(tmp_path, sandbox.kubeconfig), unique("wait"), tmp_path / "gate"
@@ -116,7 +116,7 @@ def test_an_interrupt_ends_the_waiting_and_not_the_recording(
             assert waiting.stdout is not None and waiting.stdout.readline() == "waiting\n"
             waiting.send_signal(signal.SIGINT)
             _, err = waiting.communicate(timeout=10)
-            # The interrupt may come before the waiting has quite begun: then a warning stands behind it.
+            # The interrupt may come before the wait has begun. Then a warning follows.
             assert waiting.returncode != 0 and "KeyboardInterrupt" in err.splitlines(), err
         gate.touch()
         sandbox.kube.wait_job(name)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.tasklog import TaskLog
 
 
-# There is none: the recordings are made by hand.
+# The tests write recordings without a cluster.
 pytestmark = pytest.mark.filterwarnings("ignore:The cluster cannot be asked")
 
 
@@ -43,7 +43,7 @@ def test_a_failed_task(filled: Filled, engine: Runtime) -> None:
     assert "<b>assert" not in why._repr_html_()
 
 
-def test_one_that_used_too_much_memory(filled: Filled, engine: Runtime) -> None:
+def test_a_task_that_used_too_much_memory(filled: Filled, engine: Runtime) -> None:
     filled.lines([(2, 0, "loading")])
     ended(filled, 137, "OOMKilled")
     filled.end(137, "failed", "Job failed exit 137")
@@ -52,7 +52,7 @@ def test_one_that_used_too_much_memory(filled: Filled, engine: Runtime) -> None:
     assert why.error is None and why.culprit is not None and why.culprit.last == ["loading"]
 
 
-def test_one_that_did_well_runs_or_never_began(filled: Filled, engine: Runtime) -> None:
+def test_tasks_that_succeeded_run_or_never_started(filled: Filled, engine: Runtime) -> None:
     filled.notice("status", "x: FailedScheduling: no node", notice="event", reason="FailedScheduling", level="warning")
     filled.update(state="pending", message="Log not available yet: Unschedulable", caught_up=1)
     assert running().why().summary == "it has not started: Log not available yet: Unschedulable"

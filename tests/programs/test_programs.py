@@ -1,4 +1,4 @@
-"""What real programs printed (`logs/`), seen as a user sees it; js/test/folds.test.ts reads the same answers."""
+"""What real programs printed (`logs/`), seen as a user sees it; js/test/store/folds.test.ts reads the same answers."""
 
 from __future__ import annotations
 

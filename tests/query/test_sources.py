@@ -1,4 +1,4 @@
-"""Which sources a query wants. The table is the page's, too (js/test/sources.test.ts); the archive's and the frames' by columns."""
+"""Which sources a query wants. The table is the page's, too (js/test/ui/sources.test.ts); the archive's and the frames' by columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes whose answers are shared: one for all who ask the same meanwhile, few at once, ended with the last reader."""
+"""Simultaneous readers share the answers of worker processes; few run at once, and each ends with its last reader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Processes:
-    """In place of real ones: each writes what it is given to."""
+    """Replaces real processes: each writes what the test puts into `words`."""
 
     def __init__(self) -> None:
         self.begun: list[dict[str, Any]] = []
@@ -55,7 +55,7 @@ async def until(what: Any) -> None:
             await asyncio.sleep(0)
 
 
-async def test_who_asks_meanwhile_reads_the_same_from_its_beginning(processes: Processes) -> None:
+async def test_readers_who_ask_at_the_same_time_share_one_answer_from_its_beginning(processes: Processes) -> None:
     all_of = Answers()
     first = asyncio.create_task(read(all_of))
     processes.words.put_nowait(b"a" * 300_000)
@@ -69,7 +69,7 @@ async def test_who_asks_meanwhile_reads_the_same_from_its_beginning(processes: P
     assert await read(all_of) == b"" and len(processes.begun) == 2, "what is over is not kept: there may be more by now"
 
 
-async def test_an_answer_that_lacks_lines_is_not_shared_and_not_raced(
+async def test_an_outdated_answer_is_not_shared_and_the_next_one_waits_for_it(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answers, "_FRESH_S", 0.0)
@@ -81,7 +81,7 @@ async def test_an_answer_that_lacks_lines_is_not_shared_and_not_raced(
     assert processes.most == 1
 
 
-async def test_few_run_at_once(processes: Processes) -> None:
+async def test_only_two_processes_run_at_once(processes: Processes) -> None:
     all_of = Answers()
     tasks = [asyncio.create_task(read(all_of, recording)) for recording in range(6)]
     await until(lambda: processes.running == 2)
@@ -91,7 +91,7 @@ async def test_few_run_at_once(processes: Processes) -> None:
     assert (len(processes.begun), processes.most) == (6, 2)
 
 
-async def test_it_ends_with_its_last_reader_and_another_begins_anew(processes: Processes) -> None:
+async def test_a_process_ends_with_its_last_reader_and_the_next_question_starts_another(processes: Processes) -> None:
     all_of = Answers()
     tasks = [asyncio.create_task(read(all_of)) for _ in range(2)]
     await until(lambda: processes.running)
@@ -105,7 +105,7 @@ async def test_it_ends_with_its_last_reader_and_another_begins_anew(processes: P
     assert processes.running == 0
 
 
-async def test_a_process_that_fails_fails_for_all_its_readers(processes: Processes) -> None:
+async def test_a_failing_process_fails_for_all_its_readers(processes: Processes) -> None:
     all_of = Answers()
     tasks = [asyncio.create_task(read(all_of)) for _ in range(3)]
     processes.words.put_nowait(b"!")

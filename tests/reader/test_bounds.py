@@ -1,4 +1,4 @@
-"""A page that its bound ends early, by size or by time, leads on: all pages together are what was asked for."""
+"""A page that ends early, by size or by time, leads on: all pages together return everything."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from support.hand import NewStore, on_sqlite
 from cortex_jupyter.model import Batch, Cursor
 from cortex_jupyter.query.bounds import PATIENT, Bound, Bounds
 from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.around import around, onward
 from cortex_jupyter.reader.pages import Page, following, newest, tail_start
-from cortex_jupyter.reader.places import around, onward
 from cortex_jupyter.reader.searcher import search
 
 if TYPE_CHECKING:
     Parts = list[list[tuple[int, int]] | None]
 
-#: Sizes in characters, a record having three or more; and whether the time is over from the beginning.
+#: Size limits (characters; a record has three or more), and whether the time is over from the beginning.
 limits = st.builds(Bound, st.sampled_from([1, 4, 7, 1000]), st.sampled_from([0.0, float("inf")]))
 
 
@@ -32,7 +32,7 @@ def numbers(pages: list[Page]) -> list[int]:
 @on_sqlite
 @settings(max_examples=30)
 @given(recordings, st.integers(1, 7), limits, bounds, bounds, st.booleans())
-def test_backwards(
+def test_limited_pages_backwards_return_everything(
     new_store: NewStore, parts: Parts, limit: int, bound: Bound, since: int | None, until: int | None, filtered: bool
 ) -> None:
     keep = odd if filtered else None
@@ -54,7 +54,7 @@ def test_backwards(
 @on_sqlite
 @settings(max_examples=30)
 @given(recordings, st.integers(1, 7), limits, st.integers(-1, 13), st.booleans())
-def test_around_and_on_from_there(
+def test_limited_pages_around_a_moment_return_everything(
     new_store: NewStore, parts: Parts, limit: int, bound: Bound, at: int, filtered: bool
 ) -> None:
     keep = odd if filtered else None
@@ -74,7 +74,7 @@ def test_around_and_on_from_there(
 @on_sqlite
 @settings(max_examples=30)
 @given(recordings, st.integers(1, 7), limits)
-def test_forwards(new_store: NewStore, parts: Parts, limit: int, bound: Bound) -> None:
+def test_limited_pages_forwards_return_everything(new_store: NewStore, parts: Parts, limit: int, bound: Bound) -> None:
     with new_store() as store:
         hand = filled(store, parts)
         pages, at = [], -1
@@ -91,7 +91,7 @@ def test_forwards(new_store: NewStore, parts: Parts, limit: int, bound: Bound) -
 @on_sqlite
 @settings(max_examples=30)
 @given(recordings, st.integers(0, 9), bounds, bounds, st.booleans())
-def test_where_a_tail_begins(
+def test_tail_start_finds_the_oldest_record_of_a_tail(
     new_store: NewStore, parts: Parts, count: int, since: int | None, until: int | None, filtered: bool
 ) -> None:
     keep = odd if filtered else None
@@ -114,7 +114,9 @@ def found(events: list[bytes]) -> tuple[list[int], dict[str, object]]:
 @on_sqlite
 @settings(max_examples=30)
 @given(recordings, st.sampled_from([0.0, 1000.0]), st.sampled_from([1, 3, 1000]))
-def test_a_search_goes_on_where_it_was_stopped(new_store: NewStore, parts: Parts, query_s: float, most: int) -> None:
+def test_a_stopped_search_continues_without_losing_or_repeating_matches(
+    new_store: NewStore, parts: Parts, query_s: float, most: int
+) -> None:
     with new_store() as store:
         hand = filled(store, parts)
         seqs: list[int] = []

@@ -1,4 +1,4 @@
-"""Time is the node's: an offset is measured, said, and what a duration counts from."""
+"""Times are the node's: the clock offset is measured and reported, and durations are counted by it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.kube import python_job
 
 from cortex_jupyter.cluster.clock import Clock
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.store import Commit
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ async def test_a_node_that_is_an_hour_ahead(sandbox: Any, kube: Kube, unique: An
     kube.delete("jobs", name)
 
 
-async def test_what_is_known_of_the_clock(store: Store, hand: Hand) -> None:
+async def test_the_clock_offset_comes_from_the_recorder_or_else_the_api_server(store: Store, hand: Hand) -> None:
     cluster: Any = type("Api", (), {"clock": Clock()})()
-    recordings = Recordings(store, cluster)
+    recordings = Session(store, cluster)
     workload: Any = object()
     recording = Recording(recordings, hand.id, TaskRef("default", "job", "a"), workload)
     assert recording.ahead(await recording.info()) == 0
-    # Before a recorder has measured it, the API server's.
+    # Until a recorder has measured the offset, the API server's is used.
     cluster.clock._low = cluster.clock._high = -600.0
     assert recording.ahead(await recording.info()) == -600 * 10**9
     store.commit(hand.lease, Commit(update={"clock_ms": 7000}))

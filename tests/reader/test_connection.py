@@ -1,4 +1,4 @@
-"""What readers share: one store, and one cluster, however many ask for it at once."""
+"""Readers share one store and one cluster, however many ask for it at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VERSION = "client.authentication.k8s.io/v1"
 
 
 class Late:
-    """A connection without a cluster, whose kubeconfig comes later with a credential plugin."""
+    """A connection without a cluster; its kubeconfig, with a credential plugin, appears later."""
 
     def __init__(self, folder: Path, connection: Connection) -> None:
         self.folder, self.connection = folder, connection
@@ -40,7 +40,7 @@ class Late:
         credential = {"apiVersion": VERSION, "kind": "ExecCredential", "status": {"token": "x"}}
         end = "sys.exit('no session')" if broken else f"print({json.dumps(credential)!r})"
         program = self.folder / "plugin.py"
-        # It goes on when it may, so that all who ask at once do so while it runs.
+        # The plugin waits until the test lets it go on, so that all requests come while it runs.
         program.write_text(
             f"import os, sys, time\nopen({str(self.folder / 'runs')!r}, 'a').write('x')\n"
             f"while not os.path.exists({str(self.folder / 'go')!r}): time.sleep(0.01)\n{end}\n"
@@ -69,7 +69,7 @@ async def late(tmp_path: Path) -> AsyncIterator[Late]:
     await connection.close()
 
 
-async def test_requests_that_ask_for_the_cluster_at_once_share_one_opening(late: Late) -> None:
+async def test_concurrent_requests_for_the_cluster_share_one_opening(late: Late) -> None:
     late.configure()
     asked = await late.ask(3)
     late.go()
@@ -78,7 +78,7 @@ async def test_requests_that_ask_for_the_cluster_at_once_share_one_opening(late:
     assert await late.connection.connected() is late.connection.cluster
 
 
-async def test_a_request_that_goes_away_does_not_end_the_opening_for_the_others(late: Late) -> None:
+async def test_a_cancelled_request_does_not_cancel_the_opening_for_others(late: Late) -> None:
     late.configure()
     first, second = await late.ask(2)
     first.cancel()
@@ -88,7 +88,7 @@ async def test_a_request_that_goes_away_does_not_end_the_opening_for_the_others(
     assert await second is late.connection.cluster and late.runs == 1
 
 
-async def test_an_opening_that_fails_fails_for_all_who_wait_and_the_next_request_tries_again(late: Late) -> None:
+async def test_a_failed_opening_fails_for_all_waiting_requests_and_the_next_request_tries_again(late: Late) -> None:
     late.configure(broken=True)
     asked = await late.ask(3)
     late.go()
@@ -98,7 +98,7 @@ async def test_an_opening_that_fails_fails_for_all_who_wait_and_the_next_request
     assert await late.connection.connected() is late.connection.cluster and late.runs == 2
 
 
-async def test_a_connection_that_is_closed_while_it_opens_its_cluster_leaves_none_open(tmp_path: Path) -> None:
+async def test_closing_while_the_cluster_opens_leaves_no_cluster_open(tmp_path: Path) -> None:
     late = Late(tmp_path, Connection(open_store(f"sqlite://{tmp_path}/s.sqlite"), None))
     late.connection._configured = (str(tmp_path / "config"), None)
     late.configure()

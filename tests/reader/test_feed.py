@@ -1,4 +1,4 @@
-"""Everything after a cursor, once, in order, to the end; for any number of readers, whatever happens meanwhile."""
+"""A feed yields everything after a cursor once, in order, to the end, for any number of readers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 async def seqs(frames: AsyncIterator[Frame], slow: float = 0) -> list[int]:
-    """Give the numbers of every record and notice, to the end."""
+    """Return the numbers of all records and notices, to the end."""
     found: list[int] = []
     async for frame in frames:
         found += Batch.decode(frame.entry.data).seqs if frame.event == "log" else [frame.entry.seq]
@@ -57,11 +57,11 @@ async def _counted(frames: AsyncIterator[Frame], n: int) -> AsyncIterator[tuple[
 
 
 def a_while(coroutine: object) -> asyncio.Task[list[int]]:
-    """Run it beside; what does not come within that never comes."""
+    """Run a coroutine in the background, and fail if it takes more than two minutes."""
     return asyncio.create_task(asyncio.wait_for(coroutine, 120))  # type: ignore[arg-type]
 
 
-async def test_readers_at_any_cursor_while_it_is_written_and_merged(
+async def test_readers_at_any_cursor_get_everything_while_batches_are_written_and_merged(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lib, "RECENT", 4000)
@@ -83,17 +83,17 @@ async def test_readers_at_any_cursor_while_it_is_written_and_merged(
         if turn % 5 == 0:
             await asyncio.to_thread(compact, store, hand.lease, done=True)
         if turn % 7 == 0:
-            await first(feed.frames(), 2)  # one leaves in mid-stream
+            await first(feed.frames(), 2)  # a reader leaves in mid-stream
     await asyncio.to_thread(hand.end)
     for at, task in readers:
         assert await task == list(range(at + 1, hand.next))
 
 
-async def test_what_comes_within_a_moment_goes_out_together_to_many(
+async def test_entries_within_a_short_time_are_sent_together_to_many_readers(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lib, "_EACH_S", 1e9)
-    monkeypatch.setattr(lib, "_MOMENT_S", 1e9)  # only what cannot wait ends it
+    monkeypatch.setattr(lib, "_DELAY_PER_READER_S", 1e9)
+    monkeypatch.setattr(lib, "_MAX_DELAY_S", 1e9)  # only entries that must not wait end the delay
     hand.lines([(1, 1, "a")])
     feed = Feed(store, hand.id)
     got: list[list[Burst]] = [[], []]
@@ -134,7 +134,7 @@ async def test_what_comes_within_a_moment_goes_out_together_to_many(
         ]
 
 
-async def test_after_the_moment_it_goes_out_whatever_comes(store: Store, hand: Hand) -> None:
+async def test_delayed_entries_are_sent_when_the_delay_is_over(store: Store, hand: Hand) -> None:
     feed = Feed(store, hand.id)
     readers = [a_while(_lasts(feed, 4)) for _ in range(3)]
     for n in range(1, 5):
@@ -147,8 +147,10 @@ async def _lasts(feed: Feed, n: int) -> list[int]:
     return [frame.last for frame in await first(feed.frames(), n)]
 
 
-async def test_a_complete_recording_of_many_pieces(store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing changes any more: no wake-up helps a reader on."""
+async def test_a_complete_recording_of_many_pieces_is_read_to_its_end(
+    store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recording does not change any more, so no wake-up helps a reader."""
     monkeypatch.setattr(lib, "PIECE", 1000)
     for i in range(50):
         hand.lines([(i, 1, "x" * 300)] * 3)
@@ -166,7 +168,7 @@ async def test_a_second_store_sees_what_the_first_commits(store: Store, hand: Ha
     other.close()
 
 
-async def test_what_is_committed_while_the_first_reader_reads_is_not_missed(store: Store, hand: Hand) -> None:
+async def test_entries_committed_during_the_first_read_are_not_missed(store: Store, hand: Hand) -> None:
     hand.lines([(1, 1, "a")])
     feed = Feed(store, hand.id)
     read, written = feed._read, False
@@ -177,7 +179,7 @@ async def test_what_is_committed_while_the_first_reader_reads_is_not_missed(stor
         if not written:
             written = True
             hand.end()
-            # The change is noticed before this reader has what it read; no other change will follow.
+            # The change is signalled before this reader has its result; no other change will follow.
             asyncio.run_coroutine_threadsafe(noticed(), loop).result()
         return frames
 
@@ -192,7 +194,7 @@ async def test_what_is_committed_while_the_first_reader_reads_is_not_missed(stor
     assert await asyncio.wait_for(seqs(feed.frames()), 120) == [1, 2]
 
 
-async def test_a_cursor_at_the_end_is_at_the_end(store: Store, hand: Hand) -> None:
+async def test_a_cursor_at_the_end_yields_nothing(store: Store, hand: Hand) -> None:
     hand.lines([(1, 1, "a")])
     end = hand.end()
     feed = Feed(store, hand.id)
@@ -218,7 +220,7 @@ async def test_a_window_cuts_lines_and_keeps_notices(store: Store, hand: Hand) -
         7,
         8,
     ]
-    # A cursor within an entry, and one after a part that was cut.
+    # A cursor within an entry, and one after a part that was cut out.
     frames = await first(feed.frames(1, until=5), 1)
     assert (frames[0].entry.seq, frames[0].last, frames[0].cursor) == (1, 3, f"{hand.id}-3-{hand.lease.epoch}")
     assert await seqs(feed.frames(2)) == [3, 4, 5, 6, 7, 8]
@@ -239,7 +241,7 @@ async def removed(store: Any, recording: int) -> None:
     await asyncio.to_thread(run)
 
 
-async def test_a_recording_that_leaves_the_store(store: Store, hand: Hand) -> None:
+async def test_readers_of_a_recording_that_leaves_the_store_get_an_error(store: Store, hand: Hand) -> None:
     hand.lines([(1, 1, "a")])
     feed = Feed(store, hand.id)
     reader = feed.frames()
@@ -273,11 +275,11 @@ async def test_a_store_that_breaks_ends_every_reader(store: Store, hand: Hand, m
 
 
 @pytest.mark.parametrize("times", [3, 1 << 30])
-async def test_readers_wait_for_a_store_that_is_away_but_not_for_ever(
+async def test_readers_wait_for_a_busy_store_but_give_up_in_the_end(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    monkeypatch.setattr(retry_deadline, "_AGAIN_S", 0.01)
-    monkeypatch.setattr(retry_deadline, "_PATIENCE_S", 60 if times == 3 else 0.1)
+    monkeypatch.setattr(retry_deadline, "_RETRY_S", 0.01)
+    monkeypatch.setattr(retry_deadline, "_GIVE_UP_S", 60 if times == 3 else 0.1)
     hand.lines([(1, 1, "a")])
     hand.end()
     left, read = itertools.count(), store.entries
@@ -296,7 +298,7 @@ async def test_readers_wait_for_a_store_that_is_away_but_not_for_ever(
             await reading
 
 
-async def test_nothing_is_left_when_the_last_reader_has_gone(store: Any, hand: Hand) -> None:
+async def test_the_last_reader_to_leave_frees_all_resources(store: Any, hand: Hand) -> None:
     hand.lines([(1, 1, "a")])
     feed = Feed(store, hand.id)
     for _ in range(30):
@@ -305,5 +307,5 @@ async def test_nothing_is_left_when_the_last_reader_has_gone(store: Any, hand: H
         await reader.aclose()  # type: ignore[attr-defined]
     assert not feed._recent and not feed._readers and not store._changes._callbacks
     if isinstance(store, SqliteStore):
-        # Each round had a watching thread with a connection, which is not kept.
+        # Each round had a watching thread with a connection, which must not be kept.
         assert len(store._file._connections) < 20

@@ -1,4 +1,4 @@
-"""Pages give each record once, whatever their size and whatever happens between them."""
+"""Pages return each record once, whatever their size and whatever happens between them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.store import Store
 
-#: A recording: batches of (time, source), with notices between (None).
+#: A recording: batches of (time, source), and notices (None) between them.
 line = st.tuples(st.integers(0, 12), st.integers(1, 3))
 recordings = st.lists(st.none() | st.lists(line, min_size=1, max_size=6), max_size=10)
 bounds = st.none() | st.integers(-1, 13)
@@ -44,7 +44,7 @@ def inside(hand: Hand, since: int | None, until: int | None) -> set[int]:
 
 
 def back(between: Callable[[], object], page: Callable[[Cursor | None], Page]) -> Iterator[Page]:
-    """Give all pages from the newest to the oldest."""
+    """Yield all pages from the newest to the oldest."""
     one = page(None)
     for _ in range(200):
         yield one
@@ -71,7 +71,7 @@ def in_file_order(page: Page) -> bool:
 @given(recordings, st.integers(1, 7), bounds, bounds, st.booleans(), st.booleans())
 @example([[(1, 1)] * 6, [(1, 1)] * 6], 5, None, None, False, True)
 @example([[(1, 1), (2, 1), (3, 1)]], 2, 2, None, False, False)
-def test_backwards_each_record_once(
+def test_pages_backwards_return_each_record_once(
     new_store: NewStore, parts: list[list[tuple[int, int]] | None], limit: int, since: int | None, until: int | None, filtered: bool,
     compacting: bool,
 ) -> None:  # fmt: skip
@@ -81,7 +81,7 @@ def test_backwards_each_record_once(
         expected = {q for q in inside(hand, since, until) if q % 2 or not filtered}
 
         def happens() -> None:
-            # More is written, and what there is is merged, between any two pages.
+            # Between any two pages, more is written and batches are merged.
             hand.lines([(5, 1, "later"), (0, 2, "later")])
             if compacting:
                 compact(store, hand.lease, done=True)
@@ -93,7 +93,7 @@ def test_backwards_each_record_once(
         seen = Counter(r.seq for p in pages for r in p.records)
         assert seen == Counter(expected)
         assert all(len(p.records) <= limit and in_file_order(p) for p in pages)
-        # Backwards in time: no page holds a line that is older than one of the next.
+        # Backwards in time: no page holds a line older than one of the next page.
         edges = [(min(r.time for r in p.records), max(r.time for r in p.records)) for p in pages if p.records]
         assert all(newer[0] >= older[1] for newer, older in pairwise(edges))
         notices = Counter(n["seq"] for p in pages for n in p.notices)
@@ -101,7 +101,7 @@ def test_backwards_each_record_once(
 
 
 @given(recordings, recordings, st.integers(1, 7), bounds, bounds, st.booleans(), st.booleans())
-def test_forwards_each_record_once(
+def test_pages_forwards_return_each_record_once(
     new_store: NewStore, parts: list[list[tuple[int, int]] | None], more: list[list[tuple[int, int]] | None], limit: int,
     since: int | None, until: int | None, filtered: bool, compacting: bool,
 ) -> None:  # fmt: skip
@@ -131,10 +131,10 @@ def test_forwards_each_record_once(
 
 
 @given(recordings, st.integers(1, 7), st.integers(0, 40))
-def test_both_ways_from_any_place_meet(
+def test_pages_forwards_and_backwards_from_any_place_return_everything_once(
     new_store: NewStore, parts: list[list[tuple[int, int]] | None], limit: int, at: int
 ) -> None:
-    """A page forward from a place, and the older ones before it: together everything, nothing twice."""
+    """A page forwards from a place and the older pages before it together return everything once."""
     with new_store() as store:
         hand = filled(store, parts)
         at = min(at, hand.next - 1)
@@ -147,7 +147,7 @@ def test_both_ways_from_any_place_meet(
         assert sorted(seen) == [w[0] for w in hand.written]
 
 
-def test_lines_of_one_source_keep_the_order_of_their_file(store: Store, hand: Hand) -> None:
+def test_lines_of_one_source_stay_in_file_order(store: Store, hand: Hand) -> None:
     hand.lines([(30, 1, "a"), (10, 1, "b"), (20, 2, "x"), (40, 1, "c"), (25, 2, "y")])
     assert [r.text for r in newest(store, hand.id, limit=10).records] == ["x", "y", "a", "b", "c"]
     assert in_order([]) == []

@@ -1,4 +1,4 @@
-"""A process of ours that is no longer listened to."""
+"""A worker process whose reader has left."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 _MUCH = "import sys\nfor _ in range(10_000): sys.stdout.write('x' * 10_000)"
 
 
-async def test_it_ends_also_where_it_has_said_more_than_was_taken(
+async def test_a_process_ends_even_with_output_that_was_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who goes away from a search that is slowed down leaves their turn to others."""
+    """A reader that leaves a slow search frees its slot for others."""
     begun: list[Any] = []
     begin = asyncio.create_subprocess_exec
 

@@ -1,4 +1,4 @@
-"""From a name to a recording: what the cluster says, and what is left when it says nothing."""
+"""Open a recording by name: with the cluster's answer, and without one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cortex_jupyter.errors import (
 )
 from cortex_jupyter.model import TaskRef, rfc3339
 from cortex_jupyter.reader import session as lib
-from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Api:
-    """Of a cluster, what opening needs."""
+    """The parts of a cluster that opening a recording needs."""
 
     id, namespace, kubeconfig, context = CLUSTER, "default", None, None
 
@@ -48,13 +48,13 @@ class Api:
 
 
 @pytest.fixture
-def recordings(store: Store, monkeypatch: pytest.MonkeyPatch) -> Recordings:
+def recordings(store: Store, monkeypatch: pytest.MonkeyPatch) -> Session:
     monkeypatch.setattr(lib, "ensure_recorder", lambda *_: None)
     cluster: Any = Api()
-    return Recordings(store, cluster)
+    return Session(store, cluster)
 
 
-def answering(recordings: Recordings, answer: Workload | CortexError) -> None:
+def answering(recordings: Session, answer: Workload | CortexError) -> None:
     async def resolve(_: TaskRef, person: object = None) -> Workload:
         if isinstance(answer, CortexError):
             raise answer
@@ -67,8 +67,8 @@ NAME = TaskRef("default", "", "train-1")
 
 
 @pytest.mark.parametrize("error", [TaskNotFound("gone"), ClusterUnreachable("away")])
-async def test_what_is_recorded_is_there_without_the_task(
-    recordings: Recordings, store: Store, hand: Hand, error: CortexError
+async def test_a_recording_can_be_read_without_its_task(
+    recordings: Session, store: Store, hand: Hand, error: CortexError
 ) -> None:
     answering(recordings, error)
     with pytest.raises(type(error)):
@@ -76,7 +76,7 @@ async def test_what_is_recorded_is_there_without_the_task(
     hand.lines([(1, 1, "a")])
     found = await recordings.find(NAME)
     assert (found.id, found.ref.kind, found.workload) == (hand.id, "job", None)
-    # Where the cluster says that the task is gone, a recorder gives the recording its end; else nobody can.
+    # If the cluster says that the task is gone, a recorder ends the recording; otherwise no process can.
     assert found.gone == isinstance(error, TaskNotFound)
     assert [i.id for i in store.wanted(CLUSTER)] == [hand.id]
     if found.gone:
@@ -88,35 +88,37 @@ async def test_what_is_recorded_is_there_without_the_task(
 
 
 @pytest.mark.parametrize("error", [NotAllowed("pods is forbidden"), AmbiguousTask("two kinds have it")])
-async def test_what_the_cluster_refuses_is_refused(recordings: Recordings, hand: Hand, error: CortexError) -> None:
+async def test_a_task_that_the_cluster_refuses_cannot_be_read_from_its_recording(
+    recordings: Session, hand: Hand, error: CortexError
+) -> None:
     hand.lines([(1, 1, "a")])
     answering(recordings, error)
     with pytest.raises(type(error)):
         await recordings.find(NAME)
 
 
-async def test_a_task_in_the_cluster_is_wanted(recordings: Recordings, store: Store) -> None:
+async def test_finding_a_task_in_the_cluster_writes_a_wish(recordings: Session, store: Store) -> None:
     answering(recordings, Workload(TaskRef("default", "job", "train-1"), "u9", {}))
     found = await recordings.find(NAME)
     assert [i.id for i in store.wanted(CLUSTER)] == [found.id]
     assert (await recordings.find(NAME)).id == found.id
-    # Started anew under its name, it is another recording.
+    # A task that is created again under the same name has another recording.
     answering(recordings, Workload(TaskRef("default", "job", "train-1"), "u10", {}))
     assert (await recordings.find(NAME)).id != found.id
     assert recordings.feed(found.id) is recordings.feed(found.id)
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
-async def test_what_began_before_the_present_namespace_is_for_those_who_may_read_in_all(
-    store: Store, recordings: Recordings, tmp_path: Path, *, everywhere: bool
+async def test_recordings_older_than_the_namespace_need_the_right_to_read_all_namespaces(
+    store: Store, recordings: Session, tmp_path: Path, *, everywhere: bool
 ) -> None:
-    """Of the store and of the archive alike, in the list and by name."""
+    """This holds for the store and the archive, in the list and by name."""
     created = 1_700_000_000
     times = {"before": created - 3600, "since": created}
     archive = open_store(f"sqlite://{tmp_path}/archive.sqlite")
     for place, kind in ((store, "kept"), (archive, "archived")):
         for when, began in times.items():
-            # Its end was seen late: what counts is when it began.
+            # The end was seen late: the start of the recording counts.
             hand = Hand(place, TaskRef("default", "job", f"{kind}-{when}"), f"{kind}-{when}")
             hand.lines([(created * 10**9 + 5, 1, "a")])
             hand.notice("end", 0, "", done=1, state="succeeded", started=rfc3339(began * 10**9))
@@ -131,7 +133,7 @@ async def test_what_began_before_the_present_namespace_is_for_those_who_may_read
             return {"status": {"allowed": everywhere or asked.get("namespace") == "default"}}
 
     cluster: Any = Recreated()
-    these = Recordings(store, cluster, archive=archive, access=Access())
+    these = Session(store, cluster, archive=archive, access=Access())
     answering(these, TaskNotFound("gone"))
     names = {f"{kind}-{when}" for kind in ("kept", "archived") for when in times}
     seen = {name for name in names if everywhere or "since" in name}
@@ -144,10 +146,10 @@ async def test_what_began_before_the_present_namespace_is_for_those_who_may_read
     archive.close()
 
 
-async def test_hundreds_of_tasks_at_rest_cost_the_store_no_more_than_their_wishes(
-    recordings: Recordings, store: Store, monkeypatch: pytest.MonkeyPatch
+async def test_hundreds_of_idle_tasks_cost_the_store_only_their_wishes(
+    recordings: Session, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is looked after every second."""
+    """Each of them asks every second."""
     looks: list[int] = []
     infos: list[int] = []
     monkeypatch.setattr(lib, "ensure_recorder", lambda *_: looks.append(1))
@@ -157,7 +159,7 @@ async def test_hundreds_of_tasks_at_rest_cost_the_store_no_more_than_their_wishe
         found.append(Recording(recordings, store.open(CLUSTER, workload.ref, workload.uid), workload.ref, workload))
     real = store.info
     monkeypatch.setattr(store, "info", lambda id_: infos.append(id_) or real(id_))
-    monkeypatch.setattr(lib, "_LOOK_S", 3600.0)
+    monkeypatch.setattr(lib, "_RECORDER_CHECK_S", 3600.0)
     for _ in range(5):
         await asyncio.gather(*(one.want() for one in found))
     assert len(infos) == 20 and len(looks) == 1 and len(store.wanted(CLUSTER)) == 20
@@ -166,7 +168,7 @@ async def test_hundreds_of_tasks_at_rest_cost_the_store_no_more_than_their_wishe
         raise RecorderError("it ended at once")
 
     monkeypatch.setattr(lib, "ensure_recorder", fails)
-    recordings.keeping.looked.clear()
+    recordings.keep_alive.recorder_seen_at.clear()
     for one in found:
         with pytest.raises(RecorderError):
             await one.want()

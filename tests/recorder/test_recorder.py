@@ -17,7 +17,7 @@ from support.kube import pod_spec, python_container, python_job, python_pod
 
 from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.reader.pages import newest
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -65,14 +65,14 @@ class Seen:
 
 
 @pytest.fixture
-async def recordings(sandbox: Any, tmp_path: Path) -> AsyncIterator[Recordings]:
+async def recordings(sandbox: Any, tmp_path: Path) -> AsyncIterator[Session]:
     async with opened(sandbox, tmp_path) as one:
         yield one
 
 
 @asynccontextmanager
-async def opened(sandbox: Any, folder: Path) -> AsyncIterator[Recordings]:
-    one = await Recordings.connect(f"sqlite://{folder}/r.sqlite", str(sandbox.kubeconfig))
+async def opened(sandbox: Any, folder: Path) -> AsyncIterator[Session]:
+    one = await Session.connect(f"sqlite://{folder}/r.sqlite", str(sandbox.kubeconfig))
     try:
         yield one
     finally:
@@ -84,7 +84,7 @@ async def opened(sandbox: Any, folder: Path) -> AsyncIterator[Recordings]:
         await one.close()
 
 
-async def follow(recordings: Recordings, name: str, at: Callable[[Seen], object] = lambda _: None) -> Seen:
+async def follow(recordings: Session, name: str, at: Callable[[Seen], object] = lambda _: None) -> Seen:
     recording = await recordings.find(TaskRef.parse(name))
     return await asyncio.wait_for(Seen().read(recording, at), 120)
 
@@ -102,7 +102,7 @@ def exactly(seen: Seen, n: int) -> bool:
     return len(texts) == n
 
 
-async def test_a_job_of_two_pods_arrives_whole(recordings: Recordings, kube: Kube, unique: Any) -> None:
+async def test_a_job_of_two_pods_arrives_whole(recordings: Session, kube: Kube, unique: Any) -> None:
     name = unique("whole")
     program = "import sys\nfor i in range(20000): print(f'line {i:08}')"
     kube.create(python_job(name, program, parallelism=2, init="print('prepare')"))
@@ -118,7 +118,7 @@ async def test_a_job_of_two_pods_arrives_whole(recordings: Recordings, kube: Kub
     kube.delete("jobs", name)
 
 
-async def test_killed_in_mid_stream(recordings: Recordings, kube: Kube, unique: Any) -> None:
+async def test_killed_in_mid_stream(recordings: Session, kube: Kube, unique: Any) -> None:
     name = unique("killed")
     kube.create(python_job(name, COUNT.format(n=4000, pause=0.0005), parallelism=2))
     killed: set[int] = set()
@@ -138,7 +138,7 @@ async def test_killed_in_mid_stream(recordings: Recordings, kube: Kube, unique: 
     kube.delete("jobs", name)
 
 
-async def test_two_recorders_at_once(recordings: Recordings, kube: Kube, unique: Any, sandbox: Any) -> None:
+async def test_two_recorders_at_once(recordings: Session, kube: Kube, unique: Any, sandbox: Any) -> None:
     name = unique("two")
     command = [sys.executable, "-P", "-m", "cortex_jupyter.recorder", "--store", recordings.store.url]
     command += ["--kubeconfig", str(sandbox.kubeconfig), "--idle", "3"]
@@ -187,7 +187,7 @@ async def test_two_recorders_at_once(recordings: Recordings, kube: Kube, unique:
     ids=lambda f: f["kind"] + str(f.get("code", "")),
 )
 async def test_faults_of_the_way(
-    recordings: Recordings, kube: Kube, unique: Any, sandbox: Any, fault: dict[str, Any]
+    recordings: Session, kube: Kube, unique: Any, sandbox: Any, fault: dict[str, Any]
 ) -> None:
     name = unique("fault")
     matched = {} if fault["kind"] == "status" else {"pod": f"{name}.*"}
@@ -198,7 +198,7 @@ async def test_faults_of_the_way(
     kube.delete("jobs", name)
 
 
-async def test_a_restart_is_another_run(recordings: Recordings, kube: Kube, unique: Any) -> None:
+async def test_a_restart_is_another_run(recordings: Session, kube: Kube, unique: Any) -> None:
     name = unique("again")
     program = (
         COUNT.format(n=50, pause=0.01)
@@ -215,7 +215,7 @@ async def test_a_restart_is_another_run(recordings: Recordings, kube: Kube, uniq
     kube.delete("pods", name)
 
 
-async def test_a_failure_ends_with_its_exit_code(recordings: Recordings, kube: Kube, unique: Any) -> None:
+async def test_a_failure_ends_with_its_exit_code(recordings: Session, kube: Kube, unique: Any) -> None:
     name = unique("three")
     kube.create(python_job(name, "print('no'); raise SystemExit(3)"))
     seen = await follow(recordings, name)
@@ -226,9 +226,7 @@ async def test_a_failure_ends_with_its_exit_code(recordings: Recordings, kube: K
     kube.delete("jobs", name)
 
 
-async def test_an_image_that_is_missing_then_there(
-    recordings: Recordings, kube: Kube, unique: Any, sandbox: Any
-) -> None:
+async def test_an_image_that_is_missing_then_there(recordings: Session, kube: Kube, unique: Any, sandbox: Any) -> None:
     name, image = unique("image"), f"registry.local/{unique('none')}:1"
     sandbox.fault("image", image=image, present=False)
     kube.create(python_job(name, "print('here')", image=image))
@@ -246,7 +244,7 @@ async def test_an_image_that_is_missing_then_there(
 
 
 async def test_readers_are_told_why_the_log_of_a_container_that_started_late_cannot_be_read(
-    recordings: Recordings, kube: Kube, unique: Any, sandbox: Any
+    recordings: Session, kube: Kube, unique: Any, sandbox: Any
 ) -> None:
     """While it was pending there was nothing to read, and nothing to wait for."""
     name, image = unique("late"), f"registry.local/{unique('slow')}:1"
@@ -268,7 +266,7 @@ async def test_readers_are_told_why_the_log_of_a_container_that_started_late_can
 
 
 async def test_readers_are_told_why_nothing_can_be_recorded(
-    recordings: Recordings, kube: Kube, unique: Any, sandbox: Any
+    recordings: Session, kube: Kube, unique: Any, sandbox: Any
 ) -> None:
     name = unique("denied")
     kube.create(python_job(name, "print('here')"))
@@ -284,7 +282,7 @@ async def test_readers_are_told_why_nothing_can_be_recorded(
     kube.delete("jobs", name)
 
 
-async def test_a_pod_that_is_deleted(recordings: Recordings, kube: Kube, unique: Any) -> None:
+async def test_a_pod_that_is_deleted(recordings: Session, kube: Kube, unique: Any) -> None:
     name = unique("gone")
     kube.create(python_pod(name, "import time\nprint('a', flush=True)\ntime.sleep(60)"))
 
@@ -297,7 +295,7 @@ async def test_a_pod_that_is_deleted(recordings: Recordings, kube: Kube, unique:
     assert len(seen.of("end")) == 1
 
 
-async def test_a_sidecar_and_a_second_container(recordings: Recordings, kube: Kube, unique: Any) -> None:
+async def test_a_sidecar_and_a_second_container(recordings: Session, kube: Kube, unique: Any) -> None:
     name = unique("side")
     spec = pod_spec([python_container("main", "print('m')"), python_container("other", "print('o')")])
     kube.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
@@ -307,7 +305,7 @@ async def test_a_sidecar_and_a_second_container(recordings: Recordings, kube: Ku
 
 
 async def test_what_happened_before_anybody_read_is_told_to_the_second_task_as_well(
-    recordings: Recordings, kube: Kube, unique: Any
+    recordings: Session, kube: Kube, unique: Any
 ) -> None:
     """The events of a namespace are watched once, and known already when another of its tasks begins."""
     names = [unique("nowhere"), unique("nowhere")]
@@ -326,9 +324,7 @@ async def test_what_happened_before_anybody_read_is_told_to_the_second_task_as_w
         kube.delete("jobs", name)
 
 
-async def test_the_state_comes_before_the_events_that_led_to_it(
-    recordings: Recordings, kube: Kube, unique: Any
-) -> None:
+async def test_the_state_comes_before_the_events_that_led_to_it(recordings: Session, kube: Kube, unique: Any) -> None:
     """Also where the events are known already and the pods' containers are not."""
     names = [unique("half"), unique("half")]
     for name in names:

@@ -17,7 +17,7 @@ from support.jupyter import Home
 from support.kube import python_job
 
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -48,9 +48,9 @@ async def recorder(sandbox: SandboxProcess, folder: Path, url: str, *options: st
 
 
 @asynccontextmanager
-async def reader(sandbox: SandboxProcess, url: str) -> AsyncIterator[Recordings]:
+async def reader(sandbox: SandboxProcess, url: str) -> AsyncIterator[Session]:
     """Read as the sandbox's own user; the recorder that is started for it ends with the block."""
-    one = await Recordings.connect(url, str(sandbox.kubeconfig))
+    one = await Session.connect(url, str(sandbox.kubeconfig))
     assert one.cluster is not None
     before = {r.id for r in one.store.recorders(one.cluster.id)}
     try:

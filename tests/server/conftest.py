@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that knows no cluster: it reads what is recorded."""
+    """A server without a cluster, which reads recordings."""
     with run_server(tmp_path_factory.mktemp("home"), "--CortexJupyter.heartbeat_s=0.2") as running:
         yield running
 
@@ -46,13 +46,13 @@ def session_tape(store: Store) -> Iterator[Callable[[str], Tape]]:
 
 @pytest.fixture
 def tape(session_tape: Callable[[str], Tape]) -> Tape:
-    """A recording of its own."""
+    """A recording for one test."""
     return session_tape("task")
 
 
 @pytest.fixture(scope="session")
 def done(session_tape: Callable[[str], Tape]) -> Tape:
-    """A task that is over: two pods, three containers, 1 000 lines in 34 batches, times that cross, notices."""
+    """A completed task: two pods, three containers, 1 000 lines in 34 batches with overlapping times, and notices."""
     tape = session_tape("done")
     sids = [tape.source("train-0"), tape.source("train-1"), tape.source("train-0", "proxy", "sidecar")]
     tape.note("status", "Log not available yet: ContainerCreating", state="pending")

@@ -1,4 +1,4 @@
-"""An identity provider for tests: the header says who asks, as a hub's cookie does."""
+"""An identity provider for tests: a header names the user, as a hub's cookie does."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from jupyter_server.auth.identity import IdentityProvider, User
 
 @dataclass
 class HubUser(User):
-    """As jupyterhub's own: what the Hub says of a user comes with it."""
+    """A user like that of jupyterhub, with the Hub's description of the user."""
 
     hub_user: dict[str, Any] = field(default_factory=dict)
 
 
 class People(IdentityProvider):
-    """Knows who comes by `X-User: NAME;GROUP;GROUP`, a browser by a cookie `user=NAME`."""
+    """Identifies programs by `X-User: NAME;GROUP;GROUP`, and browsers by a cookie `user=NAME`."""
 
     def get_user(self, handler: Any) -> HubUser | None:
         name, *groups = handler.request.headers.get("X-User", handler.get_cookie("user", "")).split(";")
@@ -24,7 +24,7 @@ class People(IdentityProvider):
 
 
 class Fails(IdentityProvider):
-    """As Jupyter's own; whoever comes with `X-Fails` meets an error that quotes their token."""
+    """Jupyter's own provider, except that a request with `X-Fails` gets an error that quotes its token."""
 
     def get_user(self, handler: Any) -> Any:
         if handler.request.headers.get("X-Fails"):

@@ -41,13 +41,13 @@ class Server:
         return {"Authorization": f"token {TOKEN}"}
 
     def get(self, path: str, headers: dict[str, str] | None = None, **query: Any) -> httpx.Response:
-        """Ask with the token."""
+        """Send a GET request with the token."""
         return httpx.get(
             self.url + path, params=query or None, headers=self.headers | (headers or {}), timeout=60, verify=_TLS
         )
 
     def page(self, name: str, **query: Any) -> dict[str, Any]:
-        """Give a page of JSON."""
+        """Return a page."""
         response = self.get(logs(name), **query)
         assert response.status_code == 200, response.text
         assert response.headers["content-type"].startswith("application/json")
@@ -55,12 +55,12 @@ class Server:
         return found
 
     def error(self, path: str, headers: dict[str, str] | None = None, **query: Any) -> tuple[int, dict[str, str]]:
-        """Give the status and the error."""
+        """Return status and error of a failed request."""
         response = self.get(path, headers, **query)
         return response.status_code, response.json()["error"]
 
     def refused(self, code: str, headers: dict[str, str] | None = None) -> float:
-        """Give how often it has answered with an error, as its `/metrics` have it."""
+        """Return how often the server has answered with an error, from its `/metrics`."""
         text = self.get("metrics", headers).text
         found = re.search(rf'^cortex_refused_total{{code="{code}"}} (\S+)$', text, re.MULTILINE)
         return float(found[1]) if found else 0.0
@@ -88,12 +88,12 @@ class Server:
 
 
 def logs(name: str, suffix: str = "logs", namespace: str = "default", kind: str = "job") -> str:
-    """Give the path of a task's log."""
+    """Return the path of a task's log."""
     return f"cortex/tasks/{namespace}/{kind}/{name}/{suffix}"
 
 
 def records(events: list[httpx_sse.ServerSentEvent], task: str | None = None) -> list[tuple[int, str]]:
-    """Give number and text of every record in the `log` events."""
+    """Return number and text of every record in the `log` events."""
     found = []
     for event in events:
         if event.event == "log":
@@ -108,7 +108,7 @@ def records(events: list[httpx_sse.ServerSentEvent], task: str | None = None) ->
 
 @contextlib.contextmanager
 def run_server(home: Path, *options: str, kubeconfig: Path | str = "/nowhere", **env: str) -> Iterator[Server]:
-    """Run `jupyter server` with an empty home while the block runs."""
+    """Run `jupyter server` with an empty home directory while the block runs."""
     port = free_port()
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "JUPYTER_", "CORTEX_", "PYTEST_"))}
     store_url = env.pop("CORTEX_STORE", f"sqlite:///{home / 'store' / 'recordings.sqlite'}")

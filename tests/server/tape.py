@@ -1,4 +1,4 @@
-"""A recording written by a test, as a recorder would write it."""
+"""A recording that a test writes as a recorder would."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Line = tuple[int, int, str] | tuple[int, int, str, int]
 
 
 class Tape:
-    """The recorder of one task, held by a test; lives as long as it is not closed."""
+    """The recorder of one task, played by a test. It counts as alive until it is closed."""
 
     def __init__(
         self, store: Store, name: str, namespace: str = "default", kind: str = "job", cluster: str = CLUSTER
@@ -91,7 +91,7 @@ class Tape:
         return [text for *_, text in self.lines]
 
     def close(self) -> None:
-        """Be a recorder no more."""
+        """Stop being a recorder."""
         self._over.set()
         self._thread.join()
         self.store.leave(self.owner)

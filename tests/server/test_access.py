@@ -1,4 +1,4 @@
-"""Whose rights count where recordings are shared: those that Kubernetes gives, on every way in."""
+"""Access to shared recordings: Kubernetes' permissions of the user count, at every address."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cortex_jupyter.archive.layout import NOTICES, unpack_notices
 from cortex_jupyter.cluster.access import Person
 from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.server.app import CortexJupyter
 from cortex_jupyter.server.download import parquet
 from cortex_jupyter.server.service import Service
@@ -37,15 +37,14 @@ if TYPE_CHECKING:
     from conftest import SandboxProcess
 
 _PEOPLE = ("--ServerApp.identity_provider_class=server.people.People", "--CortexJupyter.access_for=user")
-#: What hardly gets smaller, with numbers.
-#: Of each answer more than one piece: none has its end in what goes at once.
+#: A program whose lines have metrics and hardly compress, so each answer needs several writes.
 _MUCH = """import os
 for i in range(6000):
     numbers = ' '.join(f'{key}={i * 7919 % (970 + n)}' for n, key in enumerate(('lr', *'abcdef')))
     print(f'step={i} loss={i * 7919 % 1000 / 7} {numbers} {os.urandom(60).hex()}')"""
 _FOREVER = "import time\nprint('first', flush=True)\ntime.sleep(600)"
 ALICE, BOB = {"X-User": "alice"}, {"X-User": "bob"}
-#: Every way to a task's lines, or to what is known of it.
+#: Every address with a task's lines or state.
 WAYS = (
     "cortex/tasks/default/job/{}",
     *(f"cortex/tasks/default/job/{{}}/{end}" for end in ("logs", "logs.txt", "logs.ndjson", "logs.parquet")),
@@ -60,7 +59,7 @@ WAYS = (
 
 @pytest.fixture(scope="module")
 def service(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server for many people."""
+    """A server for several users."""
     home = Home(tmp_path_factory.mktemp("service"), sandbox_process.kubeconfig)
     with run_server(
         home.path, *_PEOPLE, "--CortexJupyter.heartbeat_s=0.2", kubeconfig=home.kubeconfig,
@@ -72,7 +71,7 @@ def service(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def task(sandbox_process: SandboxProcess, service: Server) -> str:
-    """One that has ended, is recorded, and is gone from the cluster."""
+    """A task that has ended, is recorded, and was deleted from the cluster."""
     kube = Kube(sandbox_process.kubeconfig)
     kube.create(python_job("access", "print('a secret line')"))
     kube.wait_job("access", "Complete")
@@ -84,7 +83,7 @@ def task(sandbox_process: SandboxProcess, service: Server) -> str:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_in_is_closed_alike_for_what_is_not_theirs_and_what_is_not_there(
+def test_every_address_refuses_unreadable_and_missing_tasks_alike(
     service: Server, sandbox: SandboxProcess, task: str, way: str
 ) -> None:
     sandbox.fault("deny", verb="get", resource="pods/log", namespace="default", user="bob")
@@ -97,17 +96,17 @@ def test_every_way_in_is_closed_alike_for_what_is_not_theirs_and_what_is_not_the
     assert answers[0].text == answers[1].text
 
 
-async def test_events_and_pods_have_rights_of_their_own(
+async def test_events_and_pods_need_their_own_permissions(
     service: Server, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
 ) -> None:
-    """Who may read the log sees it, and is told which right would show the rest."""
+    """A user who may read the log sees it, and which permissions would show the rest."""
     name, who = unique("beside"), {"X-User": unique("eve")}
     spec = python_job(name, "print('a line', flush=True); import time; time.sleep(600)")
     kube.create(spec)
     path, sse = f"cortex/tasks/default/job/{name}", {"Accept": "text/event-stream"}
 
     def read(headers: dict[str, str]) -> tuple[str, dict[str, str]]:
-        """Everything that a viewer asks for, until the line and what came before it are there."""
+        """Return everything that a viewer requests, up to the line."""
         parts = []
         with httpx.stream(
             "GET", f"{service.url}{path}/logs?since=all", headers=headers | sse, timeout=60, verify=_TLS
@@ -146,7 +145,7 @@ async def test_events_and_pods_have_rights_of_their_own(
     kube.delete("jobs", name)
 
 
-async def test_an_open_stream_shows_no_events_once_the_right_is_taken_away(
+async def test_an_open_stream_shows_no_events_after_the_permission_is_revoked(
     service: Server, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
 ) -> None:
     name, who = unique("taken"), {"X-User": unique("fay")}
@@ -169,7 +168,7 @@ def _notices(file: bytes) -> bytes:
     return b"".join(entry.data for entry in unpack_notices(pq.read_metadata(io.BytesIO(file)).metadata[NOTICES]))
 
 
-async def test_an_archived_file_is_sent_without_events_to_who_may_not_see_them(tmp_path: Path) -> None:
+async def test_an_archived_file_is_sent_without_events_to_users_who_may_not_see_them(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'recordings.sqlite'}")
     tape = Tape(store, "kept")
     tape.write([(T0, tape.source(), "a line")])
@@ -177,7 +176,7 @@ async def test_an_archived_file_is_sent_without_events_to_who_may_not_see_them(t
     tape.end()
     tape.close()
     archive, _ = archived(tape, str(tmp_path / "archive"))  # type: ignore[arg-type]
-    recording = Recording(Recordings(store, None, archive=archive), tape.id, tape.ref, None, store=archive)
+    recording = Recording(Session(store, None, archive=archive), tape.id, tape.ref, None, store=archive)
     query = LogQuery.parse({"since": "all"})
 
     def read() -> bytes:
@@ -189,7 +188,7 @@ async def test_an_archived_file_is_sent_without_events_to_who_may_not_see_them(t
     store.close()
 
 
-def test_an_answer_holds_for_seconds_whatever_is_asked_for(
+def test_an_access_review_is_cached_for_seconds_for_all_requests(
     service: Server, sandbox: SandboxProcess, task: str, unique: Callable[[str], str]
 ) -> None:
     who = unique("dora")
@@ -198,11 +197,11 @@ def test_an_answer_holds_for_seconds_whatever_is_asked_for(
     for way in WAYS:
         assert service.get(way.format(task), {"X-User": who}).status_code == 403
     asked = sum(fault["hits"] for fault in sandbox.faults() if fault["id"] == denied["id"])
-    # One review for all of them, and one more for each ten seconds that they took.
+    # One review for all requests, and one more for each ten seconds that they took.
     assert 1 <= asked <= 1 + (time.monotonic() - begun) // 10
 
 
-def test_the_groups_of_who_asks_are_in_what_kubernetes_is_asked(
+def test_access_reviews_contain_the_groups_of_the_user(
     service: Server, sandbox: SandboxProcess, task: str, unique: Callable[[str], str]
 ) -> None:
     ann, bea = unique("ann"), unique("bea")
@@ -215,7 +214,7 @@ def test_the_groups_of_who_asks_are_in_what_kubernetes_is_asked(
     assert service.get(logs(task), {"X-User": unique("cleo")}).status_code == 403
 
 
-async def test_a_right_that_is_taken_away_ends_an_open_stream(
+async def test_a_revoked_permission_ends_an_open_stream(
     service: Server, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = unique("taken")
@@ -230,10 +229,10 @@ async def test_a_right_that_is_taken_away_ends_an_open_stream(
     assert rest[-1].event == "error" and json.loads(rest[-1].data)["code"] == "NotAllowed"
 
 
-async def test_a_right_that_is_taken_away_ends_downloads_searches_and_charts_too(
+async def test_a_revoked_permission_ends_downloads_searches_and_charts(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """Each of them would last for a minute: more is to be sent than may go at once."""
+    """Each of them would last for a minute, because there is more to send than the limit lets through at once."""
     name, home = unique("long"), Home(tmp_path, sandbox.kubeconfig)
     kube.create(python_job(name, _MUCH))
     kube.wait_job(name, "Complete")
@@ -256,7 +255,7 @@ async def test_a_right_that_is_taken_away_ends_downloads_searches_and_charts_too
                             if not got:
                                 begun.append(end)
                             got += piece
-                    except httpx.RemoteProtocolError:  # what ends early must not look like a whole file
+                    except httpx.RemoteProtocolError:  # an incomplete file must not look complete
                         return "cut off"
                     return got.decode()
 
@@ -277,12 +276,12 @@ async def test_a_right_that_is_taken_away_ends_downloads_searches_and_charts_too
 
 
 @pytest.mark.parametrize("name", ["system:admin", "system:serviceaccount:kube-system:x"])
-def test_nobody_is_called_as_kubernetes_calls_its_own(service: Server, task: str, name: str) -> None:
+def test_user_names_reserved_by_kubernetes_are_refused(service: Server, task: str, name: str) -> None:
     status, error = service.error(logs(task), {"X-User": name})
     assert (status, error["code"]) == (403, "NotAllowed") and "access_prefix" in error["hint"]
 
 
-def test_groups_of_the_hub_are_kubernetes_groups_but_none_of_its_own() -> None:
+def test_groups_of_the_hub_are_passed_on_except_reserved_ones() -> None:
     app = CortexJupyter(access_for="user", access_prefix="oidc:")
     user = HubUser("dave", hub_user={"name": "dave", "groups": ["vision", "system:masters"]})
     groups = ("oidc:vision", "oidc:system:masters", "system:authenticated")
@@ -293,14 +292,14 @@ def test_groups_of_the_hub_are_kubernetes_groups_but_none_of_its_own() -> None:
     assert Service(app).person(user) is None
 
 
-def test_who_is_not_known_gets_nothing(service: Server, task: str) -> None:
+def test_anonymous_requests_are_refused(service: Server, task: str) -> None:
     for way in WAYS:
         answer = httpx.get(service.url + way.format(task))
         assert answer.status_code in (302, 403), way
         assert "secret" not in answer.text
 
 
-def test_who_owns_a_namespaces_name_now_does_not_read_what_was_there_before(
+def test_the_owner_of_a_recreated_namespace_cannot_read_old_recordings(
     service: Server, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
 ) -> None:
     space, name = unique("again"), unique("old")
@@ -313,16 +312,16 @@ def test_who_owns_a_namespaces_name_now_does_not_read_what_was_there_before(
     path, read = kube.path("namespaces", space), time.time_ns()
 
     def again() -> bool:
-        """Times of the cluster are whole seconds."""
+        """Create the namespace again. Its creation time has whole seconds, so it must be in a later second than the read."""
         kube.request("DELETE", path)
         kube.wait_for(lambda: kube.request("GET", path).status_code == 404, "the namespace to go")
         created: str = kube.create({"kind": "Namespace", "metadata": {"name": space}})["metadata"]["creationTimestamp"]
         return parse_rfc3339(created) > read
 
     kube.wait_for(again, "a later second")
-    # Bob may read in the new one, Alice in every one.
+    # Bob may read in the new namespace, Alice in all.
     sandbox.fault("deny", verb="get", resource="pods/log", namespace="", user="bob")
-    kube.wait_for(lambda: service.get(old, BOB).status_code == 404, "what holds for seconds to be over")
+    kube.wait_for(lambda: service.get(old, BOB).status_code == 404, "the cached answer to expire")
     ways = [way.replace("/default/", f"/{space}/").replace("=default", f"={space}") for way in WAYS]
     for way in ways:
         found = [service.get(way.format(one), BOB) for one in (name, "never-was")]
@@ -333,7 +332,7 @@ def test_who_owns_a_namespaces_name_now_does_not_read_what_was_there_before(
     listed = [{t["name"] for t in service.get(f"cortex/tasks?namespace={space}", who).json()["tasks"]} for who in (ALICE, BOB)]  # fmt: skip
     assert listed == [{name, f"job-name={name}"}, set()]
     assert "secret" not in service.get(selector, BOB, since="all").text
-    # What runs in the new one is read by whoever may read there, also what has the name of the old.
+    # Users of the new namespace may read its tasks, even those with names of old tasks.
     kube.create(python_job(name, "print('of the new one')", namespace=space))
     kube.wait_job(name, "Complete", space)
     assert "of the new one" in service.get(old, BOB).text
@@ -345,7 +344,7 @@ def test_who_owns_a_namespaces_name_now_does_not_read_what_was_there_before(
     kube.delete("namespaces", space)
 
 
-def test_a_namespace_that_may_not_be_read_keeps_todays_rule(
+def test_without_permission_to_get_a_namespace_its_name_decides(
     service: Server, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
 ) -> None:
     space, name = unique("unread"), unique("old")
@@ -363,7 +362,7 @@ def test_a_namespace_that_may_not_be_read_keeps_todays_rule(
 
 @pytest.fixture
 def each(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Server]:
-    """A server where each task is asked for: Bob may read those whose names begin with `mine`."""
+    """A server that checks each task: Bob may read those whose names begin with `mine`."""
     home = Home(tmp_path, sandbox.kubeconfig)
     with run_server(
         home.path, *_PEOPLE, "--CortexJupyter.access_each=True", kubeconfig=home.kubeconfig,
@@ -373,8 +372,8 @@ def each(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Server]:
     home.end()
 
 
-def test_a_task_of_its_own(sandbox: SandboxProcess, kube: Kube, each: Server) -> None:
-    """RBAC's `resourceNames`: who may get one Job sees that one."""
+def test_resource_names_give_access_to_single_tasks(sandbox: SandboxProcess, kube: Kube, each: Server) -> None:
+    """RBAC's `resourceNames`: a user who may get one Job sees that Job."""
     for name in ("mine", "theirs"):
         kube.create(python_job(name, f"print('of {name}')"))
         kube.wait_job(name, "Complete")
@@ -391,10 +390,10 @@ def test_a_task_of_its_own(sandbox: SandboxProcess, kube: Kube, each: Server) ->
         kube.delete("jobs", name)
 
 
-def test_what_is_not_theirs_is_not_there_whatever_it_is_called(
+def test_tasks_without_permission_seem_missing_by_every_name(
     sandbox: SandboxProcess, kube: Kube, each: Server, unique: Callable[[str], str]
 ) -> None:
-    """By a bare name, by a suggestion, by a recording that begins."""
+    """By a bare name, in a suggestion, and when a recording starts."""
     space, theirs, both, mine = (unique(one) for one in ("space", "theirs", "both", "mine"))
     never = {theirs: unique("theirs"), both: unique("both")}
     kube.create({"kind": "Namespace", "metadata": {"name": space}})
@@ -420,22 +419,22 @@ def test_what_is_not_theirs_is_not_there_whatever_it_is_called(
             assert answers[0].status_code == answers[1].status_code >= 400, way
             assert answers[0].text.replace(name, never[name]) == answers[1].text, way
 
-    # Pods may be read: the Deployment of the same name does not stand in the way, nor is it named.
+    # Pods may be read. The Deployment of the same name neither prevents this nor is named.
     assert "of a pod" in each.get(logs(both, kind="-", namespace=space), BOB, since="all").text
     same(bare, theirs)
-    # A name that is near to theirs is not answered with it; one that is near to mine is.
+    # A name that resembles theirs is not corrected to it; one that resembles mine is.
     assert theirs not in each.get(logs(theirs + "x", kind="-", namespace=space), BOB).text.replace(theirs + "x", "")
     status, error = each.error(logs(mine + "x", kind="-", namespace=space), BOB)
     assert status == 404 and f"did you mean {mine!r}?" in error["hint"]
     sandbox.fault("deny", verb="get", resource="pods", user="bob")
-    # It is asked for again when the answer from before has been held for long enough.
+    # Kubernetes is asked again when the cached answer has expired.
     kube.wait_for(
         lambda: each.get(logs(mine + "x", kind="-", namespace=space), BOB).status_code == 403, "the right to go"
     )
     same(bare, theirs, both)
     same(ways, theirs)
     store = open_store(each.store_url)
-    assert {i.ref.kind for i in store.recordings(space)} == {"pod"}, "nothing begins for who may not read it"
+    assert {i.ref.kind for i in store.recordings(space)} == {"pod"}, "a user without permission starts no recording"
     store.close()
     status, error = each.error(logs(both, kind="-", namespace=space), ALICE)
     assert (status, error["code"]) == (400, "AmbiguousTask")
@@ -443,7 +442,7 @@ def test_what_is_not_theirs_is_not_there_whatever_it_is_called(
     kube.delete("namespaces", space)
 
 
-def test_ones_own_recordings_are_read_without_asking_anybody(
+def test_a_users_own_recordings_need_no_access_review(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
     name = unique("own")

@@ -1,4 +1,4 @@
-"""What a server answers about a task is the same from its recording and, when that has left, from the archive."""
+"""A server's answers about a task are the same from its recording and, when that has left, from the archive."""
 
 from __future__ import annotations
 
@@ -40,30 +40,32 @@ def own(place: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
         yield running
 
 
-async def answers(server: Server, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+async def ask_everything(server: Server, name: str) -> dict[str, Any]:
+    answers: dict[str, Any] = {}
     for query in (
         {},
         {"limit": "50"},
         {"level": "error", "limit": "7"},
         {"grep": "line 0.*7", "after": "0", "limit": "20"},
     ):
-        page = found[str(query)] = server.page(name, **query)
-        found[f"{query} older"] = (
+        page = answers[str(query)] = server.page(name, **query)
+        answers[f"{query} older"] = (
             server.page(name, before=page["older"], limit="9")["records"] if page["older"] else None
         )
     for suffix in ("ndjson", "txt"):
-        found[suffix] = server.get(logs(name, f"logs.{suffix}"), level="warning").text
-    found["events"] = records(await server.events(logs(name), {"Accept": "text/event-stream"}, since="all"))
-    found["task"] = server.get(f"cortex/tasks/default/job/{name}").json()
-    found["listed"] = [t for t in server.get("cortex/tasks", namespace="default").json()["tasks"] if t["name"] == name]
-    found["outline"] = {
+        answers[suffix] = server.get(logs(name, f"logs.{suffix}"), level="warning").text
+    answers["events"] = records(await server.events(logs(name), {"Accept": "text/event-stream"}, since="all"))
+    answers["task"] = server.get(f"cortex/tasks/default/job/{name}").json()
+    answers["listed"] = [
+        t for t in server.get("cortex/tasks", namespace="default").json()["tasks"] if t["name"] == name
+    ]
+    answers["outline"] = {
         k: v for k, v in server.get(logs(name, "outline")).json().items() if k in ("records", "first", "last")
     }
-    return found
+    return answers
 
 
-async def test_the_archive_answers_like_the_recording(own: Server, place: str, tmp_path: Path) -> None:
+async def test_answersfrom_the_archive_equal_those_from_the_recording(own: Server, place: str, tmp_path: Path) -> None:
     store = open_store(own.store_url)
     tape = Tape(store, "archived")
     sids = [tape.source("train-0"), tape.source("train-1")]
@@ -73,24 +75,26 @@ async def test_the_archive_answers_like_the_recording(own: Server, place: str, t
     tape.note("gap", "lines are missing", T0 + 32 * 10**9, reason="rotated", source=1)
     tape.end()
     tape.close()
-    before = await answers(own, "archived")
+    before = await ask_everything(own, "archived")
     assert len(before["events"]) == 1000 and store.setting("archive") == place
-    _, held = archived(tape, place)  # type: ignore[arg-type]
+    _, in_archive = archived(tape, place)  # type: ignore[arg-type]
     store.mark_archived(tape.id, place)
-    with store._file.writing() as db:  # our own reading has just wanted it
+    with store._file.writing() as db:  # the reads above have renewed the wish
         db.execute("UPDATE recording SET wanted=0")
     assert store.forget(tape.id)
     while store.sweep():
         pass
     assert store.find(tape.ref) is None
-    after = await answers(own, "archived")
+    after = await ask_everything(own, "archived")
     for name, answer in before.items():
         assert after[name] == answer, name
     whole = own.get(logs("archived", "logs.parquet"))
-    if held.file.objects.folder is not None:
-        assert whole.content == held.file.objects.get(held.file.name)
+    if in_archive.file.objects.folder is not None:
+        assert whole.content == in_archive.file.objects.get(in_archive.file.name)
     (tmp_path / "whole.parquet").write_bytes(whole.content)
-    assert [r.text for r in cortex.open(tmp_path / "whole.parquet")] == [r.text for r in cortex.open(held.file.path)]
+    assert [r.text for r in cortex.open(tmp_path / "whole.parquet")] == [
+        r.text for r in cortex.open(in_archive.file.path)
+    ]
     (tmp_path / "some.parquet").write_bytes(own.get(logs("archived", "logs.parquet"), level="error").content)
     assert pq.read_table(tmp_path / "some.parquet")["level"].to_pylist() == ["error"] * 500
     assert "line 00007" in own.get(logs("archived", "search"), grep="line 00007").text

@@ -1,4 +1,4 @@
-"""What only a cluster can show: live states, pods, containers and events, and a recording that begins by itself."""
+"""With a live cluster: states, pods, containers and events, and a recording that starts by itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def live(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFacto
     home.end()  # the recorder outlives its server
 
 
-async def test_three_cases(live: Server, kube: Kube, unique: Callable[[str], str]) -> None:
+async def test_page_stream_and_error(live: Server, kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("cases")
     kube.create(python_job(name, "import time\nfor i in range(200): print('line', i, flush=True); time.sleep(0.005)"))
     events = await live.events(logs(name), follow="true", since="all")
@@ -44,7 +44,9 @@ async def test_three_cases(live: Server, kube: Kube, unique: Callable[[str], str
     assert (status, error["code"]) == (404, "TaskNotFound") and name in error["hint"]
 
 
-async def test_a_completed_task_is_recorded_first(live: Server, kube: Kube, unique: Callable[[str], str]) -> None:
+async def test_a_page_of_a_completed_task_waits_for_its_recording(
+    live: Server, kube: Kube, unique: Callable[[str], str]
+) -> None:
     name = unique("late")
     kube.create(python_job(name, "for i in range(500): print('line', i)\nraise SystemExit(3)"))
     kube.wait_job(name, "Failed")
@@ -72,17 +74,15 @@ async def test_a_task_is_described(live: Server, kube: Kube, unique: Callable[[s
     assert live.page(name)["records"][0]["text"] == "x"
 
 
-def test_the_configured_cluster_and_no_other(sandbox_process: SandboxProcess, tmp_path: Path) -> None:
+def test_only_the_configured_cluster_is_used(sandbox_process: SandboxProcess, tmp_path: Path) -> None:
     options = ("--CortexJupyter.kubeconfig=/not/there",)
     with run_server(tmp_path, *options, kubeconfig=sandbox_process.kubeconfig) as server:
         status, error = server.error(logs("any"))
     assert (status, error["code"]) == (502, "NoCluster") and "/not/there" in error["message"]
 
 
-def test_a_cluster_that_was_created_anew_is_asked_without_a_restart(
-    sandbox_process: SandboxProcess, tmp_path: Path
-) -> None:
-    """Its port is another: the kubeconfig is read again when there is no answer."""
+def test_a_recreated_cluster_is_found_without_a_restart(sandbox_process: SandboxProcess, tmp_path: Path) -> None:
+    """Its port has changed. The kubeconfig is read again when the cluster does not answer."""
     config = tmp_path / "config"
     there = yaml.safe_load(Path(sandbox_process.kubeconfig).read_text())
     gone = copy.deepcopy(there)

@@ -1,4 +1,4 @@
-"""What a download does in a thread ends with its reader, also where nothing matches for long."""
+"""The thread of a download ends with its reader, even if nothing matches for long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.server.download import ReaderGoneError, parquet, select
+from cortex_jupyter.reader.event_stream import ReaderGoneError
+from cortex_jupyter.server.download import parquet, select
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("grep", ["line", "in no line"])
-def test_it_stops_within_a_batch(store: Store, done: Tape, tmp_path: Path, grep: str) -> None:
+def test_a_download_stops_within_a_batch(store: Store, done: Tape, tmp_path: Path, grep: str) -> None:
     recording = cast("Any", SimpleNamespace(store=store, id=done.id, hidden={}))
     info = store.info(done.id)
     assert info is not None

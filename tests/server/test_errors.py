@@ -46,8 +46,8 @@ SSE = {"Accept": "text/event-stream"}
         ({"before": "1-2", "after": "1-2"}, "both before and after are given", "not both"),
         ({"after": "here"}, "'here' is no cursor", "`id:` of an event"),
         ({"after": "1-2", "tail": "3"}, "tail is given with a cursor", "limit"),
-        ({"cursor": "1-2"}, "cursor is given for a page", "after=`newer`"),
-        ({"format": "xml"}, "format='xml' is no format", "json or text"),
+        ({"cursor": "1-2"}, "a page does not take cursor", "after=`newer`"),
+        ({"format": "xml"}, "there is no format 'xml'", "format=json or format=text"),
         ({"since": ["1m", "2m"]}, "'since' is given 2 times", "once"),
     ],
 )
@@ -58,12 +58,12 @@ def test_bad_queries(server: Server, done: Tape, query: dict[str, str], message:
 
 
 @pytest.mark.parametrize("query", [{"before": "1-2"}, {"cursor": "1-2-3-4"}, {"cursor": "1-1,1-2"}, {"cursor": "no"}])
-def test_bad_queries_of_a_stream_have_a_status_too(server: Server, done: Tape, query: dict[str, str]) -> None:
+def test_bad_queries_of_a_stream_have_an_error_status(server: Server, done: Tape, query: dict[str, str]) -> None:
     status, error = server.error(logs(done.ref.name), SSE, **query)
     assert (status, error["code"]) == (400, "BadQuery")
 
 
-def test_a_query_is_checked_before_the_task_is_looked_for(server: Server) -> None:
+def test_a_query_is_checked_before_the_task_is_searched(server: Server) -> None:
     assert server.error(logs("nobody"), tail="-1")[0] == 400
 
 
@@ -97,7 +97,9 @@ def test_cursors_of_another_recording(server: Server, done: Tape, query: dict[st
     assert (status, error["code"], error["hint"]) == (410, "CursorNotHeld", "start again without a cursor")
 
 
-def test_a_recording_that_has_left(server: Server, store: Store, session_tape: Callable[[str], Tape]) -> None:
+def test_a_cursor_of_a_recording_that_has_left_the_store(
+    server: Server, store: Store, session_tape: Callable[[str], Tape]
+) -> None:
     tape = session_tape("left")
     tape.source()
     tape.write([(1, 1, "a")])
@@ -120,7 +122,7 @@ def test_no_cluster_and_nothing_recorded(server: Server) -> None:
         assert (status, error["code"]) == (502, "NoCluster") and "KUBECONFIG" in error["hint"]
 
 
-def test_stream_of_nothing_and_of_too_much(server: Server) -> None:
+def test_a_stream_of_no_tasks_or_too_many_is_refused(server: Server) -> None:
     assert server.error("cortex/stream")[1]["message"] == "no task is named"
     assert server.error("cortex/stream", task=["a"] * 51)[0] == 429
     assert server.error("cortex/stream", task="a", cursor="1-1,1-1")[0] == 400
@@ -128,7 +130,7 @@ def test_stream_of_nothing_and_of_too_much(server: Server) -> None:
     assert server.error("cortex/stream", task="nobody")[0] == 502, "one task: its error is the answer's"
 
 
-def test_addresses_that_are_none(server: Server) -> None:
+def test_unknown_addresses(server: Server) -> None:
     assert server.error("cortex/nothing")[1]["code"] == "NotFound"
     assert server.error("cortex/tasks", nmespace="a")[0] == 400
     response = httpx.post(server.url + "cortex/tasks", headers=server.headers)
@@ -157,7 +159,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_nothing_without_the_token(server: Server, path: str) -> None:
+def test_requests_without_the_token_are_refused(server: Server, path: str) -> None:
     for headers in ({}, {"Authorization": "token wrong"}, SSE):
         response = httpx.get(server.url + path, headers=headers)
         assert response.status_code == 403 and response.json()["error"]["code"] == "NotAllowed"
@@ -195,12 +197,12 @@ def test_limits_and_namespaces_of_a_server(tmp_path: Path, server: Server, tape:
     )  # fmt: skip
     with run_server(tmp_path, *options, CORTEX_STORE=server.store_url) as small:
         status, error = small.error(logs("a", namespace="secret"))
-        assert (status, error["code"], error["hint"]) == (403, "NotAllowed", "open are default, ml")
+        assert (status, error["code"], error["hint"]) == (403, "NotAllowed", "it serves default, ml")
         assert small.error("cortex/tasks", namespace="secret")[0] == 403
         assert small.error("cortex/tasks/secret/job/a")[0] == 403
         assert small.error("cortex/stream", task="secret:a")[0] == 403
         assert small.error("cortex/stream", task=["a", "b", "c"])[0] == 429
-        for _ in range(3):  # each that goes makes room for the next: it is cleaned up at once
+        for _ in range(3):  # a reader that goes frees its place for the next at once
             with _when_free(small, tape):
                 status, error = small.error(logs(tape.ref.name), follow="true")
                 assert (status, error["code"]) == (429, "LimitReached") and "max_streams" in error["hint"]
@@ -209,12 +211,12 @@ def test_limits_and_namespaces_of_a_server(tmp_path: Path, server: Server, tape:
 
 @contextlib.contextmanager
 def _when_free(small: Server, tape: Tape) -> Iterator[None]:
-    """Hold the one stream of that server, as soon as it can be had."""
+    """Hold the only allowed stream of that server, as soon as it is free."""
     for _ in range(100):
         url = small.url + logs(tape.ref.name)
         with httpx.stream("GET", url, params={"follow": "true"}, headers=small.headers) as response:
             if response.status_code == 200:
-                parts = response.iter_raw()  # held, because httpx closes the connection with its iterator
+                parts = response.iter_raw()  # keep a reference: httpx closes the connection with its iterator
                 next(parts)
                 yield
                 return
@@ -222,7 +224,7 @@ def _when_free(small: Server, tape: Tape) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("content", "code"), [(b"this is no database" * 100, "StoreError"), (None, "StoreError")])
-def test_a_store_that_cannot_be_used(tmp_path: Path, content: bytes | None, code: str) -> None:
+def test_an_unusable_store_is_reported(tmp_path: Path, content: bytes | None, code: str) -> None:
     path = tmp_path / "recordings.sqlite"
     path.write_bytes(content) if content else path.mkdir()
     with run_server(tmp_path, CORTEX_STORE=f"sqlite:///{path}") as broken:

@@ -35,12 +35,12 @@ def test_loading_the_extension_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "set()"
 
 
-def test_pages_are_told_that_it_is_there(server: Server) -> None:
+def test_the_page_configuration_names_the_extension(server: Server) -> None:
     page = server.get("lab").text
     assert f'"cortexJupyter": "{cortex_jupyter.__version__}"' in page
 
 
-def test_following_is_activity_only_where_the_setting_says_so(tmp_path: Path, server: Server, tape: Tape) -> None:
+def test_following_counts_as_activity_only_with_the_setting(tmp_path: Path, server: Server, tape: Tape) -> None:
     tape.running()
     for setting in ("True", "False"):
         home = tmp_path / setting
@@ -49,7 +49,7 @@ def test_following_is_activity_only_where_the_setting_says_so(tmp_path: Path, se
         with run_server(home, *options, CORTEX_STORE=server.store_url) as one:
 
             def activity(one: Server = one) -> str:
-                # Asking is activity of its own, unless one asks not to be counted.
+                # A request counts as activity unless it has `no_track_activity`.
                 said: str = one.get("api/status", no_track_activity="1").json()["last_activity"]
                 return said
 
@@ -78,7 +78,7 @@ def test_masking_is_set_in_the_store_and_for_kernels(
     done.store.set_setting("mask", "0")
 
 
-def test_without_the_rules_nothing_is_recorded_and_it_is_said(tmp_path: Path) -> None:
+def test_without_masking_rules_nothing_is_recorded_and_an_error_says_so(tmp_path: Path) -> None:
     (tmp_path / "detect_secrets.py").write_text("raise ModuleNotFoundError(name=__name__)")
     path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
     with run_server(tmp_path, CORTEX_MASK="1", PYTHONPATH=path) as server:
@@ -87,7 +87,7 @@ def test_without_the_rules_nothing_is_recorded_and_it_is_said(tmp_path: Path) ->
         assert answer.json()["error"]["code"] == "MissingExtra" and "[mask]" in answer.json()["error"]["hint"]
 
 
-async def test_the_servers_own_metrics_have_ours(server: Server, tape: Tape) -> None:
+async def test_the_servers_metrics_endpoint_has_our_metrics(server: Server, tape: Tape) -> None:
     def found() -> dict[str, float]:
         text = server.get("metrics").text
         return {name: float(value) for name, value in re.findall(r"^(cortex_\S+) (\S+)$", text, re.MULTILINE)}
@@ -112,8 +112,8 @@ async def test_the_servers_own_metrics_have_ours(server: Server, tape: Tape) -> 
     assert now[refused] == before.get(refused, 0) + 1
 
 
-def test_what_recordings_may_take_is_set_in_the_store(tmp_path: Path) -> None:
-    """So that the recorder, which outlives the server, holds to it."""
+def test_the_budget_is_set_in_the_store(tmp_path: Path) -> None:
+    """So that it applies to the recorder, which outlives the server."""
     options = [f"--CortexJupyter.store_max_{k}" for k in ("bytes=50MB", "age=2d", "task_bytes=2MB")]
     with run_server(tmp_path, *options) as server:
         server.get("cortex/tasks")  # the first request opens the store
@@ -122,13 +122,13 @@ def test_what_recordings_may_take_is_set_in_the_store(tmp_path: Path) -> None:
         store.close()
 
 
-def test_the_doctor_finds_the_server_and_what_it_counts(server: Server) -> None:
+def test_the_doctor_finds_the_server_and_its_metrics(server: Server) -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("CORTEX_", "JUPYTER_", "XDG_"))}
     env |= {"HOME": str(server.home), "CORTEX_STORE": server.store_url, "JUPYTER_PLATFORM_DIRS": "1", "KUBECONFIG": "/nowhere"}  # fmt: skip
     command = [sys.executable, "-m", "cortex_jupyter.cli", "doctor", "--timeout", "60"]
     said = subprocess.run(command, env=env, text=True, capture_output=True, check=False).stdout
     assert (
-        f"✓ jupyter: Jupyter server {server.url.replace('127.0.0.1', 'localhost')} has cortex-jupyter {cortex_jupyter.__version__}, its metrics in /metrics"
+        f"✓ jupyter: Jupyter server {server.url.replace('127.0.0.1', 'localhost')} has cortex-jupyter {cortex_jupyter.__version__}; its metrics are at /metrics"
         in said
     )
     assert TOKEN not in said

@@ -1,4 +1,4 @@
-"""What keeps a page of another site from reading: the name it comes by, where it comes from, what may be done with an answer."""
+"""Pages of other sites cannot read: checks of host name, origin and content type."""
 
 from __future__ import annotations
 
@@ -30,10 +30,8 @@ def ask(server: Server, address: str, done: Tape, method: str = "GET", **headers
 
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:{}", "127.0.0.1.evil.example", "169.254.169.254"])
-def test_by_another_name_than_this_machines_nothing_is_read(
-    server: Server, done: Tape, address: str, host: str
-) -> None:
-    """A name of another site that has been made to lead here is that site's, for a browser: DNS rebinding."""
+def test_requests_with_a_foreign_host_name_are_refused(server: Server, done: Tape, address: str, host: str) -> None:
+    """DNS rebinding: another site lets its own name point to this machine, so a browser takes the answers for that site's."""
     host = host.format(httpx.URL(server.url).port)
     for credentials in (f"token {TOKEN}", ""):
         answer = ask(server, address, done, Host=host, Authorization=credentials)
@@ -44,12 +42,12 @@ def test_by_another_name_than_this_machines_nothing_is_read(
 
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_nothing_can_be_changed_so_no_other_site_can_have_a_browser_change_it(
+def test_only_get_is_answered_so_other_sites_cannot_change_anything(
     server: Server, done: Tape, address: str, method: str
 ) -> None:
     assert ask(server, address, done, method).status_code == 405, "nor with the server's token"
     with httpx.Client(timeout=60, verify=_TLS) as browser:
-        # What signing in gives to a browser: a cookie, which goes with each request, whoever has it made.
+        # A browser that has signed in sends its cookie with each request, whichever site causes the request.
         assert browser.get(f"{server.url}cortex/view?token={TOKEN}").status_code == 200
         assert browser.get(server.url + "cortex/tasks").status_code == 200
         answer = browser.request(method, server.url + address.format(done.ref.name), headers={"Origin": "https://evil.example"})  # fmt: skip
@@ -57,7 +55,7 @@ def test_nothing_can_be_changed_so_no_other_site_can_have_a_browser_change_it(
 
 
 @pytest.mark.parametrize("address", [a for a in ADDRESSES if "view" not in a])
-def test_another_site_reads_nothing_by_a_browsers_cookie(server: Server, done: Tape, address: str) -> None:
+def test_other_sites_cannot_read_with_a_browsers_cookie(server: Server, done: Tape, address: str) -> None:
     with httpx.Client(timeout=60, verify=_TLS) as browser:
         assert browser.get(f"{server.url}cortex/view?token={TOKEN}").status_code == 200
         answer = browser.get(server.url + address.format(done.ref.name), headers={"Origin": "https://evil.example"})
@@ -67,8 +65,10 @@ def test_another_site_reads_nothing_by_a_browsers_cookie(server: Server, done: T
 
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("token", [TOKEN, "wrong"])
-def test_an_answer_is_what_it_says_and_runs_nothing(server: Server, done: Tape, address: str, token: str) -> None:
-    """JSON, event streams, files, pages and errors alike: a line of a task may look like a page with a script in it."""
+def test_answers_have_a_safe_content_type_and_run_no_script(
+    server: Server, done: Tape, address: str, token: str
+) -> None:
+    """This applies to JSON, event streams, files, pages and errors: a line may look like HTML with a script."""
     answer = ask(server, address, done, Authorization=f"token {token}")
     assert answer.headers["x-content-type-options"] == "nosniff"
     parts = [part.split() for part in answer.headers["content-security-policy"].split(";") if part.strip()]
@@ -81,7 +81,7 @@ def test_an_answer_is_what_it_says_and_runs_nothing(server: Server, done: Tape, 
     assert kind != "text/html" or "view" in address
 
 
-def test_every_handler_is_among_them() -> None:
+def test_every_handler_is_tested_here() -> None:
     app = CortexJupyter()
     app.handlers = []
     app.initialize_handlers()

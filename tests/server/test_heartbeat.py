@@ -1,4 +1,4 @@
-"""A stream's heartbeat goes on, whatever fails beside it."""
+"""A stream's heartbeat continues when permission checks fail."""
 
 from __future__ import annotations
 
@@ -10,49 +10,32 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cortex_jupyter.errors import ClusterUnreachable
-from cortex_jupyter.server import rights
-from cortex_jupyter.server.sse import Slot, Stream
-from cortex_jupyter.telemetry.tracing import Span
+from cortex_jupyter.reader import permissions
+from cortex_jupyter.reader.event_stream import EventStream, Slot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
 
 class Reader:
-    """A handler whose response is kept, and whose rights cannot be checked for a while."""
-
-    current_user = None
-    span = Span()
+    """A sink that keeps what is sent, and permissions that cannot be checked for a while."""
 
     def __init__(self, *failures: Exception) -> None:
         self._failures = list(failures)
         self.body = b""
-        self.service = SimpleNamespace(
-            app=SimpleNamespace(heartbeat_s=0.01, max_bytes_per_s=0),
-            active=lambda: None,
-            check=self._check,
-            hidden=self._hidden,
-            renewed=self._renewed,
-        )
 
-    async def _check(self, *_: Any) -> None:
+    async def send(self, events: bytes) -> None:
+        self.body += events
+
+    async def check(self, *_: Any) -> None:
         if self._failures:
             raise self._failures.pop()
 
-    async def _hidden(self, *_: Any) -> dict[str, str]:
+    async def hidden(self, *_: Any) -> dict[str, str]:
         return {}
 
-    async def _renewed(self, _: Any) -> bool:
+    async def renew(self) -> bool:
         return False
-
-    def set_header(self, *_: str) -> None:
-        pass
-
-    def write(self, body: bytes) -> None:
-        self.body += body
-
-    async def flush(self) -> None:
-        pass
 
 
 class Silent:
@@ -78,28 +61,28 @@ class Silent:
         yield
 
 
-async def test_a_check_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failing_permission_check_does_not_end_a_stream(caplog: pytest.LogCaptureFixture) -> None:
     window: Any = Silent()
-    reader: Any = Reader(KeyError("a"), ValueError("b"))
-    run = asyncio.create_task(Stream(reader, [Slot("train-1", window)]).run())
+    reader = Reader(KeyError("a"), ValueError("b"))
+    run = asyncio.create_task(EventStream([Slot("train-1", window)], reader, reader, heartbeat_s=0.01).run())
     while reader.body.count(b": hb ") < 3:
         assert not run.done()
         await asyncio.sleep(0.01)
-    assert reader._failures == [] and caplog.text.count("looked at again") == 2
+    assert reader._failures == [] and caplog.text.count("the next check tries again") == 2
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
 
 
-async def test_it_ends_where_nobody_says_for_long_that_it_may_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_ends_when_its_permission_stays_unconfirmed(monkeypatch: pytest.MonkeyPatch) -> None:
     window: Any = Silent()
     away = [ClusterUnreachable("the cluster does not answer") for _ in range(1000)]
-    reader: Any = Reader(*away)
-    run = asyncio.create_task(Stream(reader, [Slot("train-1", window)]).run())
+    reader = Reader(*away)
+    run = asyncio.create_task(EventStream([Slot("train-1", window)], reader, reader, heartbeat_s=0.01).run())
     while reader.body.count(b": hb ") < 3:
         assert not run.done(), "it may be away for a while"
         await asyncio.sleep(0.01)
-    monkeypatch.setattr(rights, "_UNSAID_S", 0)
+    monkeypatch.setattr(permissions, "_UNCONFIRMED_S", 0)
     async with asyncio.timeout(120):
         await run
     assert reader.body.rpartition(b"event: ")[2].startswith(b'error\ndata: {"code":"ClusterUnreachable"')

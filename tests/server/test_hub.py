@@ -1,4 +1,7 @@
-"""As a service of a real JupyterHub: the Hub says who asks, Kubernetes says what they may read. Browsers: `tests/browser/test_hub.py`."""
+"""A service of a real JupyterHub: the Hub identifies the user, Kubernetes decides what the user may read.
+
+Browsers: `tests/browser/test_hub.py`.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def hub(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactor
     home.end()
 
 
-def test_each_user_reads_what_kubernetes_lets_them(
+def test_each_user_reads_what_kubernetes_allows(
     hub: Hub, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
 ) -> None:
     name = unique("hub")
@@ -40,10 +43,10 @@ def test_each_user_reads_what_kubernetes_lets_them(
         assert answer.status_code == 403 and "user 'bob' may not read logs" in answer.text
 
 
-def test_the_groups_that_the_hub_tells_of_a_user_are_in_what_kubernetes_is_asked(
+def test_access_reviews_contain_the_hubs_groups_of_the_user(
     hub: Hub, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
 ) -> None:
-    space, name = unique("groups"), unique("hub")  # nothing is held of what was asked before
+    space, name = unique("groups"), unique("hub")  # new names, for which no answer is cached
     kube.create({"kind": "Namespace", "metadata": {"name": space}})
     kube.create(python_job(name, "print('a line')", namespace=space))
     kube.wait_job(name, "Complete", space)
@@ -53,7 +56,7 @@ def test_the_groups_that_the_hub_tells_of_a_user_are_in_what_kubernetes_is_asked
     assert found == {"alice": 403, "bob": 200}, "alice is of the group vision"
 
 
-def test_who_may_not_use_the_service_and_who_is_not_known(hub: Hub) -> None:
+def test_users_without_the_scope_and_anonymous_users_are_refused(hub: Hub) -> None:
     assert hub.get("cortex/tasks", None).status_code == 403
     login = httpx.get(hub.service + "cortex/view")
     assert login.status_code == 302 and login.headers["location"].startswith(
@@ -67,18 +70,18 @@ def test_who_may_not_use_the_service_and_who_is_not_known(hub: Hub) -> None:
 @pytest.mark.parametrize(
     "path", ["api/kernels", "api/contents", "api/sessions", "files/hub.log", "api/terminals", "lab"]
 )
-def test_there_is_nothing_else_in_it(hub: Hub, path: str) -> None:
-    """Whoever could start a kernel there would have the service's own rights."""
+def test_the_service_offers_nothing_else(hub: Hub, path: str) -> None:
+    """A user who could start a kernel there would have the service's own permissions."""
     assert hub.get(path, "alice").status_code in (403, 404)
 
 
-def test_no_token_in_its_log(hub: Hub) -> None:
+def test_the_log_of_the_service_has_no_token(hub: Hub) -> None:
     token = hub.token("alice").json()["token"]
     httpx.get(hub.service + f"cortex/tasks?token={token}")
     assert token not in hub.log.read_text() and "Traceback" not in hub.log.read_text()
 
 
-def test_while_the_hub_is_away_kubernetes_still_ends_what_may_not_be_read_any_more(
+def test_kubernetes_can_revoke_permissions_while_the_hub_is_away(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
     name, home = unique("away"), Home(tmp_path, sandbox.kubeconfig)
@@ -91,10 +94,10 @@ def test_while_the_hub_is_away_kubernetes_still_ends_what_may_not_be_read_any_mo
             ) as got:
                 lines = got.iter_lines()
                 assert any("first" in line for line in lines)
-                hub.process.kill()  # what it had started goes on
+                hub.process.kill()  # the services that it started go on
                 hub.process.wait()
                 said = len(hub.log.read_text())
-                while "cannot be asked who reads" not in hub.log.read_text()[said:]:
+                while "cannot ask JupyterHub who the reader is" not in hub.log.read_text()[said:]:
                     assert next(lines) is not None, "it is open as long as nothing speaks against it"
                 sandbox.fault("deny", resource="pods/log", user="alice")
                 rest = list(lines)

@@ -1,4 +1,4 @@
-"""Each limit of a server, from outside: at the limit all is well, beyond it there is an error that says what to do."""
+"""Each limit of a server, from outside: up to the limit requests work, above it an error says what to do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from server.tape import T0
 
 from cortex_jupyter.model import Batch, rfc3339
 from cortex_jupyter.server.limits import Limits
-from cortex_jupyter.server.readers import Turns
+from cortex_jupyter.server.readers import WorkLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ ALICE, BOB, CAROL = ({"X-User": name} for name in ("alice", "bob", "carol"))
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Server]:
-    """A server for several people, all of whose limits are near; with the recordings of the other."""
+    """A server for several users with low limits, on the store of the other server."""
     options = [
         f"--CortexJupyter.{limit}"
         for limit in (
@@ -55,7 +55,7 @@ def follow(server: Server, path: str, who: dict[str, str]) -> contextlib.Abstrac
 
 
 def hold(stack: contextlib.ExitStack, server: Server, path: str, who: dict[str, str]) -> None:
-    """Have a stream open; as soon as there is room, for a server notices a moment later that a reader has gone."""
+    """Hold a stream open. Retry first: the server notices a moment later that an earlier reader has gone."""
     for _ in range(200):
         response = follow(server, path, who)
         answer = response.__enter__()
@@ -82,7 +82,7 @@ def live(tape: Tape) -> str:
     return f"{logs(tape.ref.name)}?follow=true"
 
 
-def test_streams_are_counted_by_user_and_for_all(limited: Server, session_tape: Callable[[str], Tape]) -> None:
+def test_streams_are_limited_per_user_and_in_total(limited: Server, session_tape: Callable[[str], Tape]) -> None:
     a, b = live(session_tape("one")), live(session_tape("two"))
     with contextlib.ExitStack() as stack:
         for path in (a, b):
@@ -98,7 +98,7 @@ def test_streams_are_counted_by_user_and_for_all(limited: Server, session_tape: 
         assert httpx.get(limited.url + a.partition("?")[0], headers=CAROL).status_code == 200, "a page is no stream"
 
 
-def test_viewers_of_one_task_are_counted_over_all_streams(
+def test_viewers_of_a_task_are_limited_over_all_streams(
     limited: Server, tape: Tape, session_tape: Callable[[str], Tape]
 ) -> None:
     path, other = live(tape), session_tape("other")
@@ -113,7 +113,7 @@ def test_viewers_of_one_task_are_counted_over_all_streams(
         hold(stack, limited, live(other), CAROL)
 
 
-def test_tasks_of_one_stream(limited: Server, done: Tape) -> None:
+def test_tasks_of_a_stream_are_limited(limited: Server, done: Tape) -> None:
     task = f"task={done.ref.key}"
     assert httpx.get(limited.url + f"cortex/stream?{task}&{task}", headers=ALICE).status_code == 200
     answer = httpx.get(limited.url + f"cortex/stream?{task}&{task}&{task}", headers=ALICE)
@@ -136,7 +136,7 @@ def _half(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize("leave", [_closed, _reset, _half])
 @pytest.mark.parametrize("heard", [True, False], ids=["after the first byte", "before it"])
-def test_whoever_leaves_makes_room_however_they_leave(
+def test_a_reader_that_goes_frees_its_place_however_it_goes(
     limited: Server, tape: Tape, leave: Callable[[socket.socket], None], heard: bool
 ) -> None:
     path = live(tape)
@@ -158,7 +158,7 @@ def test_whoever_leaves_makes_room_however_they_leave(
         connection.close()
 
 
-def test_a_stream_that_ends_by_itself_makes_room(limited: Server, done: Tape, tape: Tape) -> None:
+def test_a_stream_that_ends_by_itself_frees_its_place(limited: Server, done: Tape, tape: Tape) -> None:
     for _ in range(5):
         answer = httpx.get(limited.url + logs(done.ref.name), headers=ALICE | {"Accept": "text/event-stream"})
         assert answer.status_code == 200 and "event: end" in answer.text
@@ -167,7 +167,7 @@ def test_a_stream_that_ends_by_itself_makes_room(limited: Server, done: Tape, ta
             hold(stack, limited, live(tape), ALICE)
 
 
-def test_the_table_of_limits_is_that_of_the_server() -> None:
+def test_the_documented_limits_are_those_of_the_server() -> None:
     table = (Path(__file__).parents[2] / "docs" / "reference" / "limits.md").read_text()
     rows = [[cell.strip() for cell in row.split("|")[1:3]] for row in table.splitlines() if row.startswith("| `max_")]
     defaults = {name: trait.default() for name, trait in Limits.class_own_traits(config=True).items()}
@@ -179,7 +179,7 @@ def test_the_table_of_limits_is_that_of_the_server() -> None:
 
 
 def walk(server: Server, path: str, first: dict[str, str], way: str, on: str) -> Iterator[dict[str, Any]]:
-    """Give pages until there are no more."""
+    """Yield pages until there are no more."""
     query = first
     for _ in range(500):
         answer = httpx.get(server.url + path, params=query, headers=ALICE, timeout=30)
@@ -196,7 +196,7 @@ def walk(server: Server, path: str, first: dict[str, str], way: str, on: str) ->
     ("first", "way", "on"),
     [({}, "older", "before"), ({"after": "0"}, "newer", "after"), ({"grep": "ERROR"}, "older", "before")],
 )
-def test_a_page_ends_at_its_limits_and_leads_on(
+def test_a_page_ends_at_its_limits_and_its_cursors_continue(
     limited: Server, done: Tape, first: dict[str, str], way: str, on: str
 ) -> None:
     pages = list(walk(limited, logs(done.ref.name), first | {"limit": "10000"}, way, on))
@@ -208,7 +208,7 @@ def test_a_page_ends_at_its_limits_and_leads_on(
     assert any(page["stopped"] for page in pages) and not pages[-1]["stopped"]
 
 
-def test_a_line_longer_than_a_page_is_a_page(limited: Server, tape: Tape) -> None:
+def test_a_line_longer_than_the_page_limit_is_a_page_of_its_own(limited: Server, tape: Tape) -> None:
     sid = tape.source()
     tape.write([(T0 + i, sid, letter * 5000) for i, letter in enumerate("abc")])
     tape.end()
@@ -220,7 +220,7 @@ def test_a_line_longer_than_a_page_is_a_page(limited: Server, tape: Tape) -> Non
     ]
 
 
-def test_a_search_is_stopped_and_goes_on(limited: Server, done: Tape) -> None:
+def test_a_search_stops_at_its_limit_and_its_cursor_continues(limited: Server, done: Tape) -> None:
     seqs: list[int] = []
     first = T0 + 900 * 10**9
     narrow = {"grep": "ERROR", "since": rfc3339(first)}
@@ -239,9 +239,7 @@ def test_a_search_is_stopped_and_goes_on(limited: Server, done: Tape) -> None:
     assert sorted(seqs) == [seq for seq, time, _, text in done.lines if "ERROR" in text and time >= first]
 
 
-def test_metrics_end_with_what_was_found_in_time_and_say_so(
-    limited: Server, session_tape: Callable[[str], Tape]
-) -> None:
+def test_metrics_stop_at_their_limit_and_say_so(limited: Server, session_tape: Callable[[str], Tape]) -> None:
     tape = session_tape("numbers")
     sid = tape.source()
     for first in range(0, 140_000, 4000):
@@ -255,14 +253,14 @@ def test_metrics_end_with_what_was_found_in_time_and_say_so(
     assert error["code"] == "TooMany" and str(looked["looked"]) in error["message"] and "max_query_s" in error["hint"]
 
 
-#: Two ways to read a letter, as many times as there are letters; RE2, which would be done with it at once, does not look
-#: ahead, and there is no letter without which it need not be looked for.
+#: Exponential backtracking: two ways to match each letter. The lookahead keeps RE2 away, which would match it at once, and no
+#: literal is required, so that no prefilter applies.
 EVIL = "(?:(?=a)ab|a[b])*[cd]"
 
 
 @pytest.fixture(scope="module")
 def hostile(session_tape: Callable[[str], Tape]) -> Tape:
-    """Lines on which such a pattern does not come to an end, the last of very many."""
+    """Many lines, the last of which makes the pattern run away."""
     tape = session_tape("hostile")
     sid = tape.source()
     tape.write([(T0 + i, sid, f"a plain line {i}") for i in range(2000)])
@@ -272,7 +270,7 @@ def hostile(session_tape: Callable[[str], Tape]) -> Tape:
 
 
 @pytest.mark.parametrize("way", ["logs", "logs?tail=5", "logs?follow=true", "logs.txt?tail=5", "logs.parquet"])
-def test_a_pattern_that_runs_away_is_stopped_and_named(limited: Server, hostile: Tape, way: str) -> None:
+def test_a_runaway_pattern_is_stopped_and_named(limited: Server, hostile: Tape, way: str) -> None:
     path = logs(hostile.ref.name, way.partition("?")[0])
     query = dict([way.partition("?")[2].split("=")]) if "?" in way else {}
     answer = httpx.get(limited.url + path, params=query | {"grep": EVIL}, headers=ALICE, timeout=30)
@@ -281,14 +279,14 @@ def test_a_pattern_that_runs_away_is_stopped_and_named(limited: Server, hostile:
     assert error["code"] == "TooSlow" and EVIL in error["message"] and "0.1 s" in error["message"] and error["hint"]
 
 
-def test_patterns_are_so_many_and_so_long(limited: Server, done: Tape) -> None:
+def test_number_and_length_of_patterns_are_limited(limited: Server, done: Tape) -> None:
     path = limited.url + logs(done.ref.name)
     for number, length, status in ((50, 1, 200), (51, 1, 400), (1, 1000, 200), (1, 1001, 400)):
         answer = httpx.get(path, params={"grep": ["e" * length] * number}, headers=ALICE, timeout=30)
         assert answer.status_code == status, (number, length)
 
 
-def test_in_a_stream_it_is_an_event_and_a_file_is_not_whole(limited: Server, hostile: Tape) -> None:
+def test_a_runaway_pattern_is_an_event_of_a_stream_and_cuts_a_file(limited: Server, hostile: Tape) -> None:
     path = limited.url + logs(hostile.ref.name)
     accept = ALICE | {"Accept": "text/event-stream"}
     answer = httpx.get(path, params={"exclude": EVIL}, headers=accept, timeout=30)
@@ -300,7 +298,7 @@ def test_in_a_stream_it_is_an_event_and_a_file_is_not_whole(limited: Server, hos
     assert "event: error" in answer.text and "TooSlow" in answer.text
 
 
-def test_others_read_on_while_patterns_run_away(limited: Server, hostile: Tape, done: Tape) -> None:
+def test_other_readers_are_served_while_patterns_run_away(limited: Server, hostile: Tape, done: Tape) -> None:
     path = limited.url + logs(hostile.ref.name)
     with ThreadPoolExecutor(6) as pool:
         evil = [pool.submit(httpx.get, path, params={"grep": EVIL}, headers=BOB, timeout=60) for _ in range(12)]
@@ -309,7 +307,7 @@ def test_others_read_on_while_patterns_run_away(limited: Server, hostile: Tape, 
     assert {one.result().status_code for one in evil} == {400}
 
 
-def test_searches_of_one_user_take_turns_and_all_are_answered(limited: Server, done: Tape) -> None:
+def test_searches_of_one_user_queue_and_all_are_answered(limited: Server, done: Tape) -> None:
     def search(who: dict[str, str]) -> str:
         return httpx.get(limited.url + logs(done.ref.name, "search") + "?grep=ERROR", headers=who, timeout=60).text
 
@@ -323,7 +321,7 @@ def test_searches_of_one_user_take_turns_and_all_are_answered(limited: Server, d
 
 @pytest.fixture(scope="module")
 def long(session_tape: Callable[[str], Tape]) -> Tape:
-    """More than goes out at once there, but not by much."""
+    """A little more than the limit lets through at once."""
     tape = session_tape("long")
     sid = tape.source()
     for batch in range(8):
@@ -332,7 +330,7 @@ def long(session_tape: Callable[[str], Tape]) -> Tape:
     return tape
 
 
-def test_a_stream_that_is_slowed_down_loses_nothing_and_says_how_far_it_is(limited: Server, long: Tape) -> None:
+def test_a_throttled_stream_loses_nothing_and_reports_its_lag(limited: Server, long: Tape) -> None:
     sse = ALICE | {"Accept": "text/event-stream"}
     parts = httpx.get(limited.url + logs(long.ref.name), headers=sse, timeout=30).text.splitlines()
     texts = [text for part in parts if part.startswith('data: {"task"') for text in json.loads(part[6:]).get("m", ())]
@@ -343,20 +341,20 @@ def test_a_stream_that_is_slowed_down_loses_nothing_and_says_how_far_it_is(limit
 
 
 @pytest.mark.parametrize("way", ["logs.txt", "logs.ndjson"])
-def test_what_is_sent_otherwise_is_whole_too(limited: Server, long: Tape, way: str) -> None:
+def test_throttled_downloads_and_searches_are_whole(limited: Server, long: Tape, way: str) -> None:
     text = httpx.get(limited.url + logs(long.ref.name, way), headers=ALICE, timeout=30).text
     assert [text.count(line) for line in long.texts] == [1] * len(long.texts)
 
 
-def test_who_has_no_limit_is_told_nothing_of_it(server: Server, long: Tape) -> None:
+def test_a_stream_without_a_limit_reports_no_lag(server: Server, long: Tape) -> None:
     assert ": behind" not in server.get(logs(long.ref.name), {"Accept": "text/event-stream"}).text
 
 
-async def test_of_what_is_done_at_one_time_no_user_has_more_than_half() -> None:
-    turns, over, begun = Turns(4), asyncio.Event(), []
+async def test_one_user_gets_at_most_half_of_the_running_works() -> None:
+    turns, over, begun = WorkLimiter(4), asyncio.Event(), []
 
     async def work(user: str) -> None:
-        async with turns.turn(user):
+        async with turns.slot(user):
             begun.append(user)
             await over.wait()
 
@@ -375,7 +373,7 @@ async def test_of_what_is_done_at_one_time_no_user_has_more_than_half() -> None:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Server]:
-    """A server that keeps little for its readers."""
+    """A server with little memory for unsent pages."""
     options = [
         f"--CortexJupyter.{limit}"
         for limit in (
@@ -395,7 +393,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[
 
 @pytest.fixture(scope="module")
 def bulky(session_tape: Callable[[str], Tape]) -> Tape:
-    """Ten million characters, which hardly get smaller."""
+    """Ten million characters that hardly compress."""
     tape = session_tape("bulky")
     sid = tape.source()
     for batch in range(10):
@@ -405,7 +403,7 @@ def bulky(session_tape: Callable[[str], Tape]) -> Tape:
 
 
 def unread(stack: contextlib.ExitStack, server: Server, path: str, user: str) -> None:
-    """Ask, wait for the first bytes of the answer, and take no more."""
+    """Send a request, wait for the first bytes of the answer, and read no more."""
     address = urlsplit(server.url)
     connection = socket.socket()
     stack.callback(connection.close)
@@ -430,9 +428,7 @@ def status_of(server: Server, path: str, user: dict[str, str]) -> int:
         ("logs.parquet", "max_files_per_user", "max_files"),
     ],
 )
-def test_what_slow_readers_have_the_server_keep_is_counted(
-    small: Server, bulky: Tape, way: str, each: str, most: str
-) -> None:
+def test_bytes_held_for_slow_readers_are_limited(small: Server, bulky: Tape, way: str, each: str, most: str) -> None:
     path = logs(bulky.ref.name, way)
     with contextlib.ExitStack() as stack:
         unread(stack, small, path, "alice")
@@ -453,7 +449,7 @@ def test_what_slow_readers_have_the_server_keep_is_counted(
         time.sleep(0.05)
 
 
-def test_a_file_has_so_many_bytes_at_most(small: Server, bulky: Tape, session_tape: Callable[[str], Tape]) -> None:
+def test_the_size_of_a_parquet_file_is_limited(small: Server, bulky: Tape, session_tape: Callable[[str], Tape]) -> None:
     tape = session_tape("vast")
     sid = tape.source()
     for batch in range(60):

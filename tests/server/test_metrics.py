@@ -1,4 +1,4 @@
-"""The numbers that a whole recording reports, for a chart: thinned out, and nothing lost that a picture shows."""
+"""The metrics of a whole recording, thinned out so that a chart still looks the same."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 S = 10**9
 
 
-def found(events: Any) -> dict[tuple[str, str], list[tuple[int, float | None, float | str, int]]]:
-    """Give (time, step, value, seq) by name and pod, in the order of time."""
+def series_of(events: Any) -> dict[tuple[str, str], list[tuple[int, float | None, float | str, int]]]:
+    """Return (time, step, value, seq) by name and pod, in the order of time."""
     points: dict[tuple[str, str], list[Any]] = {}
     for one in (one for e in events if e.event == "points" for one in json.loads(e.data)["series"]):
         rows = zip(one["time"], one["step"], one["value"], one["seq"], strict=True)
@@ -25,13 +25,13 @@ def found(events: Any) -> dict[tuple[str, str], list[tuple[int, float | None, fl
     return {key: sorted(set(rows)) for key, rows in points.items()}
 
 
-async def test_metrics_of_a_recording_are_rows_of_it(server: Server, tape: Tape) -> None:
+async def test_metrics_have_the_values_and_places_of_their_lines(server: Server, tape: Tape) -> None:
     a, b = tape.source(), tape.source(pod="train-2")
     tape.write([(T0, a, "Epoch 1/5"), (T0 + S, a, "loss=0.5"), (T0 + S, b, "rank=1 step=7 loss=0.25")])
     tape.write([(T0 + 2 * S, a, "loss=nan"), (T0 + 3 * S, a, "loss=inf acc=90%"), (T0 + 3 * S, b, "nothing")])
     tape.end()
     events = await server.events(logs(tape.ref.name, "metrics"))
-    points = found(events)
+    points = series_of(events)
     by_text = {text: (t, seq) for seq, t, _, text in tape.lines}
     at = lambda text: by_text[text]  # noqa: E731
     own, other = at("loss=0.5"), at("rank=1 step=7 loss=0.25")
@@ -43,20 +43,20 @@ async def test_metrics_of_a_recording_are_rows_of_it(server: Server, tape: Tape)
     assert (events[-1].event, last) == ("done", {"looked": 6, "lines": 6, "left_out": 0})
 
 
-async def test_of_many_values_the_extremes_stay(server: Server, tape: Tape) -> None:
+async def test_thinning_keeps_the_extremes(server: Server, tape: Tape) -> None:
     source = tape.source()
     values = [((i * 7919) % 10_007) / 100 for i in range(20_000)]
     values[12_345], values[54] = 5000.0, -1.0
     for first in range(0, 20_000, 4000):
         tape.write([(T0 + i * S, source, f"step={i} loss={values[i]}") for i in range(first, first + 4000)])
     tape.end()
-    [rows] = found(await server.events(logs(tape.ref.name, "metrics"))).values()
+    [rows] = series_of(await server.events(logs(tape.ref.name, "metrics"))).values()
     assert len(rows) < 2500
     kept = {int(step or 0): value for _, step, value, _ in rows}
     assert {0, 54, 12_345, 19_999} <= kept.keys() and all(values[step] == value for step, value in kept.items())
 
 
-async def test_keys_without_end_are_counted_and_not_sent(server: Server, tape: Tape) -> None:
+async def test_too_many_metric_names_are_counted_and_not_sent(server: Server, tape: Tape) -> None:
     tape.write(
         [
             (T0 + i * S, tape.source(), json.dumps({f"key{'abcdefghij'[i % 10]}{chr(97 + i // 10)}": i}))
@@ -65,7 +65,7 @@ async def test_keys_without_end_are_counted_and_not_sent(server: Server, tape: T
     )
     tape.end()
     events = await server.events(logs(tape.ref.name, "metrics"))
-    assert len(found(events)) == 100 and json.loads(events[-1].data)["left_out"] == 150
+    assert len(series_of(events)) == 100 and json.loads(events[-1].data)["left_out"] == 150
 
 
 @pytest.mark.parametrize("lines", [[], [(T0, "no numbers here")]])
@@ -74,9 +74,9 @@ async def test_a_log_without_numbers_has_no_points(server: Server, tape: Tape, l
         tape.write([(t, tape.source(), text) for t, text in lines])
     tape.end()
     events = await server.events(logs(tape.ref.name, "metrics"))
-    assert not found(events) and events[-1].event == "done"
+    assert not series_of(events) and events[-1].event == "done"
 
 
-def test_a_parameter_that_is_none_is_said(server: Server, done: Tape) -> None:
+def test_an_unknown_parameter_is_an_error(server: Server, done: Tape) -> None:
     status, error = server.error(logs(done.ref.name, "metrics"), since="1m")
     assert (status, error["code"]) == (400, "BadQuery")

@@ -1,4 +1,4 @@
-"""The server against its own description, with whatever may be sent to it."""
+"""The server against its own description, with generated requests."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _FIELDS = (
     "../../etc/passwd", "a\r\nSet-Cookie: x=1", "\0", "\x1b[31m", "<script>alert(1)</script>", "' OR 1=1 --", "ü" * 300,
     "default:job/done", "http://169.254.169.254/latest", "s3://bucket/x", "file:///etc/passwd", "${jndi:ldap://x}",
 )  # fmt: skip
-#: No namespaces, though a part of a path.
+#: Invalid namespaces that look like parts of a path.
 NOWHERE = (
     "default/../../nodes/n1/proxy", "..", ".", "default/..", "default%2F..", "a/b", "a\\b", "default?x=1", "default#",
     "DEFAULT", "-l app=x", "default:job", "é", "a\0b", "default\r\nX: y",
 )  # fmt: skip
-#: What a header or a path may bring besides.
+#: Other text that may come in a header or a path.
 _ANY = st.one_of(st.sampled_from(_FIELDS), st.text(max_size=40))
 
 
@@ -46,7 +46,7 @@ _ANY = st.one_of(st.sampled_from(_FIELDS), st.text(max_size=40))
 def knowing(
     server: Server, sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server of the same store that knows a cluster, the one whose tasks are recorded there."""
+    """A server with the same store, and with the cluster whose tasks are recorded there."""
     home = Home(tmp_path_factory.mktemp("knowing"), sandbox_process.kubeconfig)
     known = {"CORTEX_STORE": server.store_url, "CORTEX_CLUSTER": CLUSTER}
     with run_server(home.path, kubeconfig=home.kubeconfig, **known) as running:
@@ -96,9 +96,7 @@ def _conforms(answer: httpx.Response, operation: dict[str, Any]) -> None:
 @pytest.mark.parametrize("path", document()["paths"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_whatever_is_sent_is_answered_as_described(
-    client: httpx.Client, done: Tape, path: str, data: st.DataObject
-) -> None:
+def test_any_request_is_answered_as_described(client: httpx.Client, done: Tape, path: str, data: st.DataObject) -> None:
     operation = document()["paths"][path]["get"]
     names = [p["name"] for p in operation["parameters"] if p["in"] == "query"]
     ours = {"namespace": "default", "kind": "job", "name": done.ref.name}
@@ -117,24 +115,26 @@ def test_whatever_is_sent_is_answered_as_described(
     headers |= {"Accept": data.draw(st.sampled_from(["*/*", "text/event-stream", "application/json"]))}
     answer = client.get(url, headers=headers if data.draw(st.booleans()) else {})
     if answer.status_code == 404 and answer.json()["error"]["code"] == "NotFound":
-        return  # a name with a `/` in it leads elsewhere
+        return  # a name with `/` is another address
     _conforms(answer, operation)
 
 
 @pytest.mark.parametrize("namespace", NOWHERE)
 @pytest.mark.parametrize("selector", ["", "app=x"])
-def test_a_namespace_leads_nowhere_else(client: httpx.Client, namespace: str, selector: str) -> None:
-    """It is a part of a path of the cluster's API, which is asked with the server's own rights."""
+def test_a_namespace_cannot_inject_a_path_of_the_cluster_api(
+    client: httpx.Client, namespace: str, selector: str
+) -> None:
+    """The namespace becomes part of a path of the cluster's API, which the server reads with its own permissions."""
     answer = client.get("cortex/tasks", params={"namespace": namespace, "selector": selector})
     assert answer.status_code == 400 and answer.json()["error"]["code"] == "BadQuery", answer.text
     page = client.get("cortex/view", params={"namespace": namespace, "selector": selector})
     assert page.status_code == 400 and ("is no namespace" in page.text or not namespace.isprintable()), page.text
-    if namespace.strip("."):  # else it is the client's to leave it out
+    if namespace.strip("."):  # a client removes a segment of dots
         task = client.get(f"cortex/tasks/{quote(namespace, safe='')}/job/train-1")
         assert task.status_code == 400 and task.json()["error"]["code"] == "BadQuery", task.text
 
 
-def test_no_namespace_is_the_server_s_own(client: httpx.Client, done: Tape) -> None:
+def test_the_default_namespace_is_the_servers_own(client: httpx.Client, done: Tape) -> None:
     for address in ("cortex/view?namespace=", "cortex/view", "cortex/tasks?namespace="):
         answer = client.get(address)
         assert answer.status_code == 200 and done.ref.name in answer.text, answer.text
@@ -144,7 +144,7 @@ def test_no_namespace_is_the_server_s_own(client: httpx.Client, done: Tape) -> N
 @pytest.mark.parametrize(
     "task", ["http://169.254.169.254/x", "//evil.test/x", "ml:job/../../nodes", "s3://bucket/x", "a@evil.test:80/x"]
 )
-def test_a_task_reference_leads_nowhere_else(client: httpx.Client, task: str) -> None:
+def test_a_task_reference_cannot_inject_a_path_of_the_cluster_api(client: httpx.Client, task: str) -> None:
     answer = client.get("cortex/stream", params={"task": task})
     assert answer.status_code == 400 and answer.json()["error"]["code"] == "BadQuery", answer.text
 
@@ -156,10 +156,10 @@ _PARTS = st.one_of(
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_cursor_that_was_tampered_with_opens_nothing_else(
+def test_a_forged_cursor_opens_no_other_recording(
     client: httpx.Client, done: Tape, session_tape: Any, data: st.DataObject
 ) -> None:
-    """Cursors are not signed: what they say is looked up in the recording of the task in the path, whose right was checked."""
+    """Cursors are not signed. They apply only to the recording of the task in the path, whose permission was checked."""
     if not _others:
         _others.append(session_tape("theirs"))
         _others[0].source()
@@ -195,8 +195,10 @@ def _texts(answer: httpx.Response) -> set[str]:
     return {text for doc in docs for text in doc.get("m", ())}
 
 
-def test_records_are_only_of_the_task_that_was_asked_for(client: httpx.Client, done: Tape, session_tape: Any) -> None:
-    """A cursor of another recording opens nothing, however it is made."""
+def test_a_cursor_of_another_recording_shows_none_of_its_records(
+    client: httpx.Client, done: Tape, session_tape: Any
+) -> None:
+    """A cursor of another recording opens nothing, however it is constructed."""
     other = session_tape("other")
     other.source()
     other.write([(1, 1, "not yours")])

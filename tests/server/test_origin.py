@@ -1,4 +1,4 @@
-"""A server answers only pages whose kernel reads the same cluster and store: elsewhere a task of that name is another one."""
+"""A server answers only pages whose kernel reads the same cluster and store, where task names mean the same tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Away:
-    """Of a cluster or a store that is elsewhere, what tells it from others."""
+    """The identity of another cluster or store."""
 
     def __init__(self, where: str) -> None:
         self.id = self.url = where
@@ -33,14 +33,14 @@ def origin(store: Any, cluster: str = "", archive: str = "") -> str:
 @pytest.mark.parametrize(
     "way", ["logs", "logs?follow=true", "logs.txt", "logs.parquet", "outline", "search?grep=x", "metrics"]
 )
-def test_every_way_is_closed_to_a_page_of_another_cluster(server: Server, store: Store, done: Tape, way: str) -> None:
+def test_every_address_refuses_a_page_of_another_cluster(server: Server, store: Store, done: Tape, way: str) -> None:
     path = logs(done.ref.name, way)
     assert server.get(path, {"X-Cortex-Origin": origin(store)}).status_code == 200
     status, error = server.error(path, {"X-Cortex-Origin": origin(store, "https://other")})
     assert (status, error["code"]) == (409, "OtherCluster") and "kernel" in error["hint"]
 
 
-def test_so_are_a_stream_of_several_tasks_and_the_page_of_a_link(server: Server, store: Store, done: Tape) -> None:
+def test_streams_and_viewer_pages_refuse_a_page_of_another_cluster(server: Server, store: Store, done: Tape) -> None:
     other = origin(store, "https://other")
     status, error = server.error(f"cortex/stream?task={done.ref.key}", {"X-Cortex-Origin": other})
     assert (status, error["code"]) == (409, "OtherCluster")
@@ -50,7 +50,7 @@ def test_so_are_a_stream_of_several_tasks_and_the_page_of_a_link(server: Server,
     assert page.status_code == 409 and "reads another cluster" in page.text
 
 
-def test_an_origin_is_of_cluster_store_and_archive(tmp_path: Path) -> None:
+def test_an_origin_depends_on_cluster_store_and_archive(tmp_path: Path) -> None:
     store, other = (open_store(f"sqlite:///{tmp_path / name}.sqlite") for name in ("one", "two"))
     ours = origin(store, "https://a", "s3://logs")
     assert ours == origin(store, "https://a", "s3://logs")
@@ -68,8 +68,8 @@ def test_an_origin_is_of_cluster_store_and_archive(tmp_path: Path) -> None:
     again.close()
 
 
-def test_an_origin_stays_when_the_archive_folder_is_made(tmp_path: Path) -> None:
-    """The folder is made when it is first looked into, by the kernel or the server."""
+def test_an_origin_does_not_change_when_the_archive_folder_is_created(tmp_path: Path) -> None:
+    """The kernel or the server creates the folder when it first reads it."""
     store, folder = open_store(f"sqlite:///{tmp_path / 'one.sqlite'}"), tmp_path / "archive"
     before = origin(store, "https://a", str(folder))
     folder.mkdir()
@@ -77,8 +77,8 @@ def test_an_origin_stays_when_the_archive_folder_is_made(tmp_path: Path) -> None
     store.close()
 
 
-def test_an_origin_tells_nothing_of_a_password() -> None:
-    """Not even whether a guess is right: it is made without it."""
+def test_an_origin_does_not_depend_on_a_password() -> None:
+    """So it does not even confirm a guessed password."""
     urls = ("valkey://me:secret@host/1", "valkey://me:guess@host/1", "valkey://host/1")
     assert len({origin(Away(url), "https://a", "https://u:p@host/logs") for url in urls}) == 1
     assert origin(Away(urls[0])) != origin(Away("valkey://other/1"))

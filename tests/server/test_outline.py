@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from server.tape import Tape
 
 
-def test_the_outline_counts_every_line_and_tells_what_notices_say(server: Server, done: Tape) -> None:
+def test_the_outline_counts_every_line_and_has_the_notices(server: Server, done: Tape) -> None:
     found = server.get(logs(done.ref.name, "outline"), bins=50).json()
     assert (found["records"], sum(found["lines"]), found["task"]) == (1000, 1000, done.ref.key)
     assert 25 <= len(found["lines"]) <= 50
@@ -34,12 +34,12 @@ def test_a_recording_without_lines_has_an_outline(server: Server, tape: Tape) ->
 
 
 @pytest.mark.parametrize("query", [{"bins": "0"}, {"bins": "many"}, {"bins": "99999999999"}, {"bin": "5"}])
-def test_a_wrong_outline_is_said(server: Server, done: Tape, query: dict[str, str]) -> None:
+def test_wrong_parameters_of_an_outline_are_errors(server: Server, done: Tape, query: dict[str, str]) -> None:
     status, error = server.error(logs(done.ref.name, "outline"), **query)
     assert (status, error["code"]) == (400, "BadQuery")
 
 
-def test_a_page_around_a_moment_leads_both_ways_to_everything(server: Server, done: Tape) -> None:
+def test_the_cursors_of_a_page_around_a_moment_lead_to_every_record(server: Server, done: Tape) -> None:
     page = server.page(done.ref.name, at=rfc3339(T0 + 500 * 10**9), limit=100)
     seqs = [r["seq"] for r in page["records"]]
     by_time = [q for _, q in sorted((t, q) for q, t, *_ in done.lines)]
@@ -61,12 +61,12 @@ def test_a_page_around_a_moment_leads_both_ways_to_everything(server: Server, do
 @pytest.mark.parametrize(
     "query", [{"at": "soon"}, {"at": rfc3339(T0), "since": "1m"}, {"at": rfc3339(T0), "tail": "5"}]
 )
-def test_a_place_that_is_none_is_said(server: Server, done: Tape, query: dict[str, str]) -> None:
+def test_a_wrong_moment_is_an_error(server: Server, done: Tape, query: dict[str, str]) -> None:
     status, error = server.error(logs(done.ref.name), **query)
     assert (status, error["code"]) == (400, "BadQuery")
 
 
-async def test_a_stream_begins_with_the_newest_and_tells_where(server: Server, done: Tape) -> None:
+async def test_a_stream_begins_with_the_newest_lines_and_a_cursor_to_older_ones(server: Server, done: Tape) -> None:
     events = await server.events("cortex/stream", task=done.ref.key, since="all", most="100")
     found = [q for q, _ in records(events)]
     status = json.loads(events[0].data)
@@ -79,7 +79,7 @@ async def test_a_stream_begins_with_the_newest_and_tells_where(server: Server, d
     assert len(records(whole)) == 1000 and json.loads(whole[0].data)["older"] is None
 
 
-def test_levels_are_counted_aside_and_lie_where_the_lines_are(server: Server, done: Tape) -> None:
+def test_levels_are_counted_in_the_intervals_of_their_lines(server: Server, done: Tape) -> None:
     query = {"bins": 50, "levels": "true"}
     end = time.monotonic() + 120
     while (found := server.get(logs(done.ref.name, "outline"), **query).json())["counted"] < 1000:

@@ -1,4 +1,4 @@
-"""No line of a task and no token comes into our own logs: recorder, archiver, server and its processes, at their loudest."""
+"""Our own logs have no line of a task and no token: recorder, archiver, server and its processes, at the debug level."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from support.kube import Kube
 
 MARK = "Zm9vYmFyIHNlY3JldA"
-#: Written by one program; what a parser, a terminal, a log of logs may stumble over.
+#: Lines of one program that may confuse a parser, a terminal or a log of logs.
 HOSTILE = f"""
 import sys
 out = sys.stdout.buffer
@@ -43,7 +43,7 @@ sys.exit(3)
 """
 
 
-async def test_no_line_and_no_token_is_in_them(
+async def test_our_logs_have_no_line_and_no_token(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
     name, home = unique("hostile"), Home(tmp_path, sandbox.kubeconfig)
@@ -87,7 +87,7 @@ async def test_no_line_and_no_token_is_in_them(
 
 
 _TASK = "cortex/tasks/default/job/" + MARK.lower()
-#: An address of every handler, with something in it that cannot be read.
+#: An address of every handler, with an undecodable part.
 FAILING = (
     "cortex/tasks?namespace=%FF{0}&", "cortex/tasks/%FF{0}/job/x?", _TASK + "?x=%FF{0}&", "cortex/tasks/%FF{0}/job/x/logs?",
     *(f"{_TASK}/{end}?bins=%FF{{0}}&" for end in ("logs", "outline", "search", "metrics", "logs.ndjson", "logs.txt", "logs.parquet")),
@@ -98,14 +98,14 @@ FAILING = (
 
 @pytest.fixture(scope="module")
 def loud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server at its loudest, in which also what nobody has foreseen can be made to fail."""
+    """A server at the debug level that can be made to fail in unexpected ways."""
     options = ("--Application.log_level=DEBUG", "--ServerApp.identity_provider_class=server.people.Fails")
     path = f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"
     with run_server(tmp_path_factory.mktemp("loud"), *options, PYTHONPATH=path, CORTEX_LOG_LEVEL="debug") as server:
         yield server
 
 
-def test_every_handler_is_among_those_that_fail() -> None:
+def test_every_handler_is_made_to_fail() -> None:
     app = CortexJupyter()
     app.handlers = []
     app.initialize_handlers()
@@ -116,13 +116,13 @@ def test_every_handler_is_among_those_that_fail() -> None:
 
 @pytest.mark.parametrize("address", FAILING)
 @pytest.mark.parametrize("how", ["unreadable", "unforeseen", "posted", "of a stranger"])
-def test_what_is_refused_leaves_no_token_and_nothing_of_the_query(loud: Server, address: str, how: str) -> None:
+def test_a_refused_request_leaves_no_token_and_no_query_in_the_log(loud: Server, address: str, how: str) -> None:
     method = "POST" if how == "posted" else "GET"
     token = TOKEN if how != "of a stranger" else "almost-" + TOKEN
     before = len(loud.log.read_text())
     headers = {"X-Fails": "1"} if how == "unforeseen" else {}
     if how == "unforeseen":
-        address = address.replace("%FF", "")  # it gets as far as that
+        address = address.replace("%FF", "")  # so that the request reaches the handler
     answer = httpx.request(method, f"{loud.url}{address.format(MARK)}token={token}", headers=headers)
     assert answer.status_code >= 300 or "openapi" in address
     loud.get("cortex/written-after-it")

@@ -52,7 +52,7 @@ def test_default_limit_and_bare_kind(server: Server, done: Tape) -> None:
     assert response.headers["cache-control"] == "no-store"
 
 
-def test_conditions_on_fields_each_have_to_hold(server: Server, done: Tape) -> None:
+def test_all_conditions_on_fields_must_hold(server: Server, done: Tape) -> None:
     page = server.page(done.ref.name, where=["loss>=0.1", "loss<0.2"], grep=["INFO", "line"], limit=10_000)
     texts = [t for *_, t in done.lines]
     expected = [t for t in texts if (found := re.search(r"loss=([0-9.]+)", t)) and 0.1 <= float(found[1]) < 0.2]
@@ -64,7 +64,7 @@ def test_conditions_on_fields_each_have_to_hold(server: Server, done: Tape) -> N
     sizes=st.lists(st.integers(70, 999), min_size=1, max_size=4),
     filters=st.sampled_from([{}, {"level": "warn"}, {"grep": "5 "}, {"pod": "*-1"}]),
 )
-def test_pages_back_give_every_record_once(
+def test_pages_going_back_have_every_record_once(
     server: Server, done: Tape, sizes: list[int], filters: dict[str, str]
 ) -> None:
     expected = _expected(done, filters)
@@ -84,7 +84,7 @@ def test_pages_back_give_every_record_once(
     sizes=st.lists(st.integers(70, 999), min_size=1, max_size=4),
     filters=st.sampled_from([{}, {"level": "error"}, {"exclude": "5 "}, {"container": "proxy"}]),
 )
-def test_pages_forward_give_every_record_once(
+def test_pages_going_forward_have_every_record_once(
     server: Server, done: Tape, sizes: list[int], filters: dict[str, str]
 ) -> None:
     seen: list[int] = []
@@ -113,7 +113,7 @@ def _expected(done: Tape, filters: dict[str, str]) -> list[int]:
     return [seq for seq, _, sid, text in done.lines if wanted(sid, text)]
 
 
-def test_since_until_and_tail_hold_together(server: Server, done: Tape) -> None:
+def test_since_until_and_tail_combine(server: Server, done: Tape) -> None:
     low, high = T0 + 100 * 10**9, T0 + 200 * 10**9
     inside = sorted((t, s) for s, t, *_ in done.lines if low <= t <= high)
     page = server.page(done.ref.name, since=rfc3339(low), until=rfc3339(high))
@@ -124,23 +124,23 @@ def test_since_until_and_tail_hold_together(server: Server, done: Tape) -> None:
     assert server.page(done.ref.name, tail=0)["records"] == []
 
 
-def test_window_of_a_completed_task_is_all_unless_asked(server: Server, done: Tape) -> None:
+def test_the_default_window_of_a_completed_task_is_all(server: Server, done: Tape) -> None:
     assert server.page(done.ref.name, since="1m")["records"] == []
     assert len(server.page(done.ref.name)["records"]) == 1000
 
 
-def test_streams_are_told_apart(server: Server, done: Tape) -> None:
+def test_records_can_be_filtered_by_stream(server: Server, done: Tape) -> None:
     found = {s: server.page(done.ref.name, stream=s)["records"] for s in ("stdout", "stderr")}
     assert [len(r) for r in found.values()] == [500, 500]
     assert {r["stream"] for r in found["stderr"]} == {"stderr"}
 
 
-def test_notices_come_with_the_page_they_lie_in(server: Server, done: Tape) -> None:
+def test_a_page_has_the_notices_of_its_time_range(server: Server, done: Tape) -> None:
     notices = server.page(done.ref.name)["notices"]
     assert [n["message"] for n in notices] == ["Log not available yet: ContainerCreating", "lines are missing"]
 
 
-def test_running_task_that_is_not_followed_is_a_page(server: Server, tape: Tape) -> None:
+def test_a_running_task_that_is_not_followed_is_answered_with_a_page(server: Server, tape: Tape) -> None:
     sid = tape.source()
     tape.running()
     tape.write([(T0, sid, "old")])
@@ -152,7 +152,7 @@ def test_running_task_that_is_not_followed_is_a_page(server: Server, tape: Tape)
     assert page["task"]["state"] == "running"
 
 
-def test_text_comes_as_it_was_written(server: Server, tape: Tape) -> None:
+def test_text_is_returned_as_written(server: Server, tape: Tape) -> None:
     sid = tape.source()
     texts = ["<b>&amp;</b>", "a\rb\rc", "\x1b[31mred\x1b[0m", "nul\x00", "é\u2028\u2029", "\\xff", "y" * (1 << 20), ""]
     tape.write([(T0 + i, sid, text) for i, text in enumerate(texts)])
@@ -161,7 +161,7 @@ def test_text_comes_as_it_was_written(server: Server, tape: Tape) -> None:
 
 
 @pytest.mark.parametrize("filters", [{}, {"level": "error"}, {"tail": "7"}, {"pod": "train-1", "grep": "line 00[0-4]"}])
-def test_downloads_hold_what_pages_hold(server: Server, done: Tape, filters: dict[str, str]) -> None:
+def test_downloads_have_the_same_records_as_pages(server: Server, done: Tape, filters: dict[str, str]) -> None:
     page = (
         server.page(done.ref.name, limit=10_000, **filters)
         if "tail" not in filters
@@ -184,7 +184,7 @@ def test_pretty_text(server: Server, tape: Tape) -> None:
     assert server.get(logs(tape.ref.name, "logs.txt"), pretty="true").text == '{\n  "a": {\n    "b": 1\n  }\n}\n'
 
 
-def test_what_is_too_deep_to_be_spread_out_stays_as_it_is(server: Server, tape: Tape) -> None:
+def test_json_that_is_nested_too_deeply_is_not_indented(server: Server, tape: Tape) -> None:
     deep = '{"a":' + "[" * 400 + "]" * 400 + "}"
     tape.write([(T0, tape.source(), deep)])
     tape.end()

@@ -1,4 +1,4 @@
-"""A Hub that is away, and a cluster that is: what each says counts as long as it says it, and the other is asked all the same."""
+"""Permissions while the Hub or the cluster does not answer: each is asked, whatever the state of the other."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tornado.web import HTTPError
 
 from cortex_jupyter.errors import ClusterUnreachable, CortexError, NotAllowed
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.server import rights
+from cortex_jupyter.reader import permissions
+from cortex_jupyter.reader.permissions import PermissionWatch
 from cortex_jupyter.server.app import CortexJupyter
-from cortex_jupyter.server.rights import Rights
-from cortex_jupyter.server.service import Service
+from cortex_jupyter.server.service import RequestPermissions, Service
 
 TASKS = [TaskRef("ml", "job", "a"), TaskRef("ml", "job", "b")]
 
 
 class Hub:
-    """As `jupyterhub.services.auth.HubOAuth`; `None` has signed out."""
+    """Imitates `jupyterhub.services.auth.HubOAuth`. `None` means that the user has signed out."""
 
     access_scopes = ("access:services!service=logs",)
 
@@ -43,14 +43,14 @@ class Hub:
 
 
 class HubsUser(HubUser):
-    """Made of what the Hub says, as jupyterhub's own."""
+    """A user made of the Hub's description, like that of jupyterhub."""
 
     def __init__(self, says: dict[str, Any]) -> None:
         super().__init__(says["name"], hub_user=says)
 
 
 class Cluster:
-    """What Kubernetes says: who may read, or that it does not answer."""
+    """Imitates the permissions of Kubernetes, and its absence."""
 
     def __init__(self) -> None:
         self.allowed = {"vision"}
@@ -80,52 +80,52 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture
-def read(hub: Hub, cluster: Cluster) -> Rights:
+def read(hub: Hub, cluster: Cluster) -> PermissionWatch:
     service = Service(CortexJupyter(access_for="user"))
     service._recordings = cluster  # type: ignore[assignment]
     identity = SimpleNamespace(hub_auth=hub)
-    handler: Any = SimpleNamespace(service=service, identity_provider=identity, current_user=HubsUser(hub.says))
-    return Rights(handler)
+    handler: Any = SimpleNamespace(identity_provider=identity, current_user=HubsUser(hub.says))
+    return PermissionWatch(RequestPermissions(service, handler))
 
 
 def codes(lost: list[CortexError | None]) -> list[str]:
     return [error.code if error else "" for error in lost]
 
 
-async def test_a_hub_that_is_away_keeps_nobodys_right(hub: Hub, cluster: Cluster, read: Rights) -> None:
+async def test_an_absent_hub_does_not_prolong_permissions(hub: Hub, cluster: Cluster, read: PermissionWatch) -> None:
     hub.says = HTTPError(502, "the Hub does not answer")
-    assert codes(await read.lost(TASKS)) == ["", ""], "and takes nobody's"
+    assert codes(await read.revoked(TASKS)) == ["", ""], "and takes nobody's"
     cluster.allowed.clear()
-    assert codes(await read.lost(TASKS)) == ["NotAllowed"] * 2
+    assert codes(await read.revoked(TASKS)) == ["NotAllowed"] * 2
 
 
 @pytest.mark.parametrize("away", [ClusterUnreachable("it does not answer"), None])
-async def test_who_signs_out_reads_no_more_whatever_kubernetes_says(
-    hub: Hub, cluster: Cluster, read: Rights, away: Exception | None
+async def test_signing_out_ends_reading_whatever_kubernetes_says(
+    hub: Hub, cluster: Cluster, read: PermissionWatch, away: Exception | None
 ) -> None:
-    assert codes(await read.lost(TASKS)) == ["", ""]
+    assert codes(await read.revoked(TASKS)) == ["", ""]
     hub.says, cluster.away = None, away
-    assert codes(await read.lost(TASKS)) == ["NotAllowed"] * 2
+    assert codes(await read.revoked(TASKS)) == ["NotAllowed"] * 2
 
 
-async def test_who_has_left_a_group_is_asked_about_without_it_at_once(hub: Hub, read: Rights) -> None:
+async def test_leaving_a_group_takes_effect_at_once(hub: Hub, read: PermissionWatch) -> None:
     hub.says = {"name": "alice", "groups": []}
-    assert codes(await read.lost(TASKS)) == ["NotAllowed"] * 2
+    assert codes(await read.revoked(TASKS)) == ["NotAllowed"] * 2
 
 
 @pytest.mark.parametrize("hub_is_away", [False, True])
-async def test_reading_ends_where_kubernetes_says_nothing_for_long(
-    hub: Hub, cluster: Cluster, read: Rights, monkeypatch: pytest.MonkeyPatch, hub_is_away: bool
+async def test_reading_ends_when_kubernetes_is_silent_for_long(
+    hub: Hub, cluster: Cluster, read: PermissionWatch, monkeypatch: pytest.MonkeyPatch, hub_is_away: bool
 ) -> None:
     cluster.away = ClusterUnreachable("it does not answer")
     if hub_is_away:
         hub.says = HTTPError(500)
-    assert codes(await read.lost(TASKS)) == ["", ""], "it may be away for a while"
+    assert codes(await read.revoked(TASKS)) == ["", ""], "it may be away for a while"
     cluster.away = None
-    assert codes(await read.lost(TASKS)) == ["", ""]
+    assert codes(await read.revoked(TASKS)) == ["", ""]
     cluster.away = KeyError("what nobody has foreseen")
-    assert codes(await read.lost(TASKS)) == ["", ""]
-    monkeypatch.setattr(rights, "_UNSAID_S", 0)
-    assert codes(await read.lost(TASKS)) == ["ClusterUnreachable"] * 2
+    assert codes(await read.revoked(TASKS)) == ["", ""]
+    monkeypatch.setattr(permissions, "_UNCONFIRMED_S", 0)
+    assert codes(await read.revoked(TASKS)) == ["ClusterUnreachable"] * 2
     cluster.away = None
-    assert codes(await read.lost(TASKS)) == ["", ""]
+    assert codes(await read.revoked(TASKS)) == ["", ""]

@@ -1,4 +1,4 @@
-"""A filter over the whole recording: newest matches first, with progress; it ends with its reader, and never for ever."""
+"""Search in the whole recording: newest matches first, with progress. It ends with its reader, and cannot run for ever."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         ({"pod": "train-1", "exclude": "loss=0.[1-9]"}, "WARNING line 000"),
     ],
 )
-async def test_every_match_comes_once_newest_batches_first(
+async def test_every_match_is_sent_once_newest_batches_first(
     server: Server, done: Tape, filters: dict[str, str], wanted: str
 ) -> None:
     events = await server.events(logs(done.ref.name, "search"), **filters)
@@ -42,7 +42,7 @@ async def test_every_match_comes_once_newest_batches_first(
     assert (events[-1].event, last["matches"], last["looked"], last["all"]) == ("done", len(found), 1000, True)
 
 
-async def test_a_window_bounds_the_search(server: Server, done: Tape) -> None:
+async def test_a_search_stays_within_its_window(server: Server, done: Tape) -> None:
     low, high = T0 + 100 * 10**9, T0 + 200 * 10**9
     query = {"grep": "line", "since": rfc3339(low), "until": rfc3339(high)}
     events = await server.events(logs(done.ref.name, "search"), **query)
@@ -51,7 +51,7 @@ async def test_a_window_bounds_the_search(server: Server, done: Tape) -> None:
 
 
 @pytest.mark.parametrize("query", [{}, {"since": "1m"}, {"grep": "("}, {"grep": "(a+)+$"}, {"limit": "5", "grep": "x"}])
-def test_a_search_for_nothing_or_with_what_cannot_be_is_refused(
+def test_a_search_without_a_filter_or_with_a_wrong_one_is_refused(
     server: Server, done: Tape, query: dict[str, str]
 ) -> None:
     status, error = server.error(logs(done.ref.name, "search"), **query)
@@ -59,7 +59,7 @@ def test_a_search_for_nothing_or_with_what_cannot_be_is_refused(
 
 
 def searchers(server: Server, module: str = "reader.searcher") -> list[str]:
-    """Give the processes that search this server's store."""
+    """Return the processes that search this server's store."""
     found = []
     for proc in Path("/proc").glob("[0-9]*"):
         try:
@@ -87,7 +87,7 @@ async def test_a_search_ends_when_its_reader_goes(server: Server, tape: Tape) ->
     await until(server, running=False)
 
 
-async def test_a_pattern_that_runs_away_is_named(server: Server, tape: Tape) -> None:
+async def test_a_runaway_pattern_is_named(server: Server, tape: Tape) -> None:
     tape.write([(T0, tape.source(), "x" * 60_000)])
     tape.end()
     before = server.refused("TooSlow")
@@ -103,7 +103,7 @@ async def test_a_pattern_that_runs_away_is_named(server: Server, tape: Tape) -> 
     ("way", "module", "code"),
     [("search?grep=x*x*x*x*y", "reader.searcher", "SearchFailed"), ("metrics", "analysis.measurer", "MetricsFailed")],
 )
-async def test_a_process_that_is_killed_is_an_error_that_is_counted(
+async def test_a_killed_search_process_is_an_error_and_counted(
     server: Server, tape: Tape, way: str, module: str, code: str
 ) -> None:
     tape.write([(T0 + i, tape.source(), f"step={i} loss=0.5 {'x' * 60_000}") for i in range(20)])

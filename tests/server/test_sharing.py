@@ -1,19 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from server.tape import T0, Tape
 
 from cortex_jupyter.model import Batch, Entry
 from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.event_stream import EventStream, Slot
 from cortex_jupyter.reader.frame import Frame
-from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.reader.window import Window
-from cortex_jupyter.server.sse import Slot, Stream
 from cortex_jupyter.store.open import open_store
-from cortex_jupyter.telemetry.tracing import Span
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,21 +20,13 @@ if TYPE_CHECKING:
 
 
 class Viewer:
-    """What a stream needs of a handler."""
-
-    span = Span()
+    """A sink that keeps what is sent."""
 
     def __init__(self) -> None:
-        self.service = SimpleNamespace(app=SimpleNamespace(heartbeat_s=60, max_bytes_per_s=0), active=lambda: None)
         self.got: list[bytes] = []
 
-    def set_header(self, *_: str) -> None:
-        pass
-
-    def write(self, data: bytes) -> None:
-        self.got.append(data)
-
-    async def flush(self) -> None:
+    async def send(self, events: bytes) -> None:
+        self.got.append(events)
         await asyncio.sleep(0)
 
 
@@ -54,12 +44,13 @@ async def test_a_hundred_viewers_share_one_frame_per_batch(tmp_path: Path, monke
     sid = tape.source()
     tape.running()
     tape.write([(T0, sid, "first")])
-    recording = Recording(Recordings(store, None), tape.id, tape.ref, None)
+    recording = Recording(Session(store, None), tape.id, tape.ref, None)
     viewers = [Viewer() for _ in range(100)]
 
     async def follow(viewer: Viewer) -> None:
         window = await Window.open(recording, LogQuery.parse({"since": "all"}), None)
-        await Stream(viewer, [Slot("shared", window)]).run()  # type: ignore[arg-type]
+        permissions: Any = None  # the test ends before the first heartbeat
+        await EventStream([Slot("shared", window)], viewer, permissions, heartbeat_s=60).run()
 
     tasks = [asyncio.create_task(follow(viewer)) for viewer in viewers]
     while not all(b'"first"' in b"".join(v.got) for v in viewers):  # noqa: ASYNC110 - fakes have no event

@@ -1,4 +1,4 @@
-"""Pods, containers and runs that are asked for, by page, stream, search and download alike: one table for all."""
+"""Filters for pods, containers and runs work alike in pages, streams, searches and downloads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def restarted(session_tape: Callable[[str], Tape]) -> Tape:
 
 
 @pytest.mark.parametrize(("values", "kept"), CASES, ids=str)
-async def test_what_is_asked_for_comes(
+async def test_matching_records_are_sent(
     server: Server, restarted: Tape, values: dict[str, str], kept: list[int]
 ) -> None:
     name = restarted.ref.name
@@ -45,7 +45,7 @@ async def test_what_is_asked_for_comes(
 @pytest.mark.parametrize(
     ("values", "kept"), [case for case in CASES if case[0].get("run", "").startswith("-2")], ids=str
 )
-async def test_what_is_asked_for_is_found(
+async def test_matching_records_are_searched(
     server: Server, restarted: Tape, values: dict[str, str], kept: list[int]
 ) -> None:
     found = records(await server.events(logs(restarted.ref.name, "search"), **values))

@@ -42,7 +42,7 @@ async def test_completed_task_streams_only_when_asked_for_a_stream(server: Serve
     assert end["message"] == "Job complete exit 0"
 
 
-async def test_first_event_tells_the_state_and_what_is_recorded(server: Server, done: Tape) -> None:
+async def test_the_first_event_has_the_state_and_what_is_recorded(server: Server, done: Tape) -> None:
     events = await server.events(logs(done.ref.name), SSE)
     first = json.loads(events[0].data)
     assert events[0].id == "" and events[0].retry == 1000
@@ -50,7 +50,7 @@ async def test_first_event_tells_the_state_and_what_is_recorded(server: Server, 
     assert first["state"] == "succeeded" and first["recorded"]["records"] == 1000 and first["recorded"]["complete"]
 
 
-async def test_every_event_resumes_exactly_there(server: Server, done: Tape) -> None:
+async def test_a_stream_resumes_exactly_after_any_event(server: Server, done: Tape) -> None:
     whole = await server.events(logs(done.ref.name), SSE)
     for i, event in enumerate(whole[1:-1], 1):
         had = set(records(whole[: i + 1]))
@@ -63,7 +63,7 @@ async def test_every_event_resumes_exactly_there(server: Server, done: Tape) -> 
     assert [event.event for event in last] == ["status", "end"], "who has everything is told so, and not left waiting"
 
 
-async def test_the_header_of_a_reconnecting_client_wins_over_its_old_address(server: Server, done: Tape) -> None:
+async def test_last_event_id_overrides_the_cursor_in_the_address(server: Server, done: Tape) -> None:
     whole = await server.events(logs(done.ref.name), SSE)
     rest = await server.events(
         logs(done.ref.name), SSE | {"Last-Event-ID": whole[20].id}, cursor=whole[3].id, since="1m"
@@ -72,7 +72,7 @@ async def test_the_header_of_a_reconnecting_client_wins_over_its_old_address(ser
     assert records(rest) == [pair for pair in expected(done) if pair not in had]
 
 
-async def test_window_and_the_way_to_what_is_older(server: Server, done: Tape) -> None:
+async def test_a_stream_has_its_window_and_a_cursor_to_older_lines(server: Server, done: Tape) -> None:
     low, high = T0 + 500 * 10**9, T0 + 700 * 10**9
     events = await server.events(logs(done.ref.name), SSE, since=rfc3339(low), until=rfc3339(high))
     assert records(events) == [(s, m) for s, t, _, m in done.lines if low <= t <= high]
@@ -82,7 +82,7 @@ async def test_window_and_the_way_to_what_is_older(server: Server, done: Tape) -
 
 
 @pytest.mark.parametrize("filters", [{}, {"level": "error"}])
-async def test_tail_is_the_newest_of_the_window(server: Server, done: Tape, filters: dict[str, str]) -> None:
+async def test_tail_sends_the_newest_records_of_the_window(server: Server, done: Tape, filters: dict[str, str]) -> None:
     wanted = [line for line in done.lines if not filters or line[3].startswith("ERROR")]
     newest = sorted(sorted((t, s) for s, t, *_ in wanted)[-50:], key=lambda x: x[1])
     events = await server.events(logs(done.ref.name), SSE, tail=50, **filters)
@@ -91,7 +91,7 @@ async def test_tail_is_the_newest_of_the_window(server: Server, done: Tape, filt
     assert len(page["records"]) == len(wanted) - 50
 
 
-async def test_tail_then_what_comes(server: Server, tape: Tape) -> None:
+async def test_after_the_tail_new_lines_follow(server: Server, tape: Tape) -> None:
     sid = tape.source()
     tape.write([(T0 + i, sid, f"old {i}") for i in range(100)])
     tape.running()
@@ -105,7 +105,7 @@ async def test_tail_then_what_comes(server: Server, tape: Tape) -> None:
     assert texts == ["old 97", "old 98", "old 99", *(f"new {i}" for i in range(5))]
 
 
-async def test_filters_cut_what_is_sent_and_numbers_stay(server: Server, done: Tape) -> None:
+async def test_filtered_batches_keep_their_numbers(server: Server, done: Tape) -> None:
     events = await server.events(logs(done.ref.name), SSE, grep="line 00[05]", level="warn", pod="train-[01]")
     wanted = [
         (s, m) for s, _, _, m in done.lines if m.startswith(("WARN", "ERR")) and ("line 000" in m or "line 005" in m)
@@ -132,7 +132,7 @@ async def test_a_running_task_is_followed_to_its_end(server: Server, tape: Tape)
     assert json.loads(events[-1].data)["exit_code"] == 3
 
 
-async def test_heartbeat_while_nothing_comes(server: Server, tape: Tape) -> None:
+async def test_a_silent_stream_sends_heartbeats(server: Server, tape: Tape) -> None:
     tape.running()
     async with server.stream(logs(tape.ref.name), follow="true") as source:
         seen = b""
@@ -193,7 +193,7 @@ async def test_one_stream_resumes_each_of_its_tasks(server: Server, done: Tape, 
             assert records(whole[: i + 1], one.ref.key) + records(rest, one.ref.key) == expected(one), whole[i].id
 
 
-async def test_a_cursor_that_is_not_held_costs_only_its_own_task(server: Server, done: Tape, tape: Tape) -> None:
+async def test_an_invalid_cursor_affects_only_its_own_task(server: Server, done: Tape, tape: Tape) -> None:
     tape.end()
     events = await server.events("cortex/stream", task=[done.ref.key, tape.ref.key], cursor="999999-1,")
     assert [json.loads(e.data)["code"] for e in events if e.event == "error"] == ["CursorNotHeld"]
@@ -205,7 +205,7 @@ async def test_a_cursor_that_is_not_held_costs_only_its_own_task(server: Server,
 
 @pytest.fixture(scope="module")
 def large(session_tape: Any) -> Tape:
-    """12 MB in 80 batches: more than the sockets between server and client hold."""
+    """12 MB in 80 batches: more than the buffers of the sockets hold."""
     tape: Tape = session_tape("large")
     sid = tape.source()
     for batch in range(80):
@@ -216,14 +216,14 @@ def large(session_tape: Any) -> Tape:
     return tape
 
 
-async def test_a_slow_reader_holds_nobody_up_and_loses_nothing(server: Server, large: Tape) -> None:
+async def test_a_slow_reader_delays_no_other_and_loses_nothing(server: Server, large: Tape) -> None:
     host, port = server.url.split("/")[2].split(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 16)
     path = f"/{server.url.split('/', 3)[3]}{logs(large.ref.name)}?since=all"
     writer.write(
         f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: text/event-stream\r\nAuthorization: token {TOKEN}\r\n\r\n".encode()
     )
-    slow = await reader.readuntil(b"event: log")  # and then it reads no more
+    slow = await reader.readuntil(b"event: log")  # then it stops reading
     fast = await server.events(logs(large.ref.name), SSE, since="all")
     assert records(fast) == expected(large), "beside a reader that does not read"
     while b"event: end" not in slow[-1000:]:
@@ -234,7 +234,7 @@ async def test_a_slow_reader_holds_nobody_up_and_loses_nothing(server: Server, l
     assert slow.count(b"INFO line ") == 80_000
 
 
-async def test_the_loop_answers_others_while_a_filter_runs(server: Server, large: Tape) -> None:
+async def test_other_requests_are_answered_while_a_filter_runs(server: Server, large: Tape) -> None:
     reading = asyncio.create_task(
         server.events(logs(large.ref.name), SSE, since="all", grep=r"line \d*7 x+$", level="info")
     )
@@ -247,14 +247,14 @@ async def test_the_loop_answers_others_while_a_filter_runs(server: Server, large
     assert pings > 3, "answered while the stream ran, not after it"
 
 
-async def test_a_reader_that_goes_is_cleaned_up_at_once(server: Server, tape: Tape) -> None:
+async def test_the_stream_of_a_reader_that_goes_ends_at_once(server: Server, tape: Tape) -> None:
     tape.running()
     sid = tape.source()
     for _ in range(3):
         async with server.stream(logs(tape.ref.name), follow="true", since="all") as source:
             async for _event in source.aiter_sse():
                 break
-    # Whoever comes afterwards gets everything, and the server wrote no error about those who left.
+    # Later readers get everything, and the server logs no error about readers that have gone.
     tape.write([(T0, sid, "x")])
     tape.end()
     assert records(await server.events(logs(tape.ref.name), follow="true", since="all")) == expected(tape)

@@ -1,4 +1,4 @@
-"""A server's spans, as OpenTelemetry's own exporter writes them: named by the conventions, with nothing in them that is secret."""
+"""A server's spans, as OpenTelemetry's exporter writes them: named by the conventions, without secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def spans(text: str) -> list[dict[str, Any]]:
     return found
 
 
-async def test_requests_are_traced_where_it_is_asked_for(tmp_path: Path) -> None:
+async def test_requests_are_traced_if_configured(tmp_path: Path) -> None:
     store = open_store(f"sqlite://{tmp_path}/store.sqlite")
     tape = Tape(store, "train-1")
     tape.write([(T0, tape.source(), "a line that is nobody's business")])

@@ -1,4 +1,4 @@
-"""The viewer as a page of its own: who may have it, what it may do, and what it says where there is nothing to show."""
+"""The viewer as a page of its own: access, content security policy, and error pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from server.tape import Tape
 
 
-def test_the_page_names_its_tasks_and_may_run_only_the_server_s_own_script(server: Server, done: Tape) -> None:
+def test_the_page_names_its_tasks_and_runs_only_the_servers_script(server: Server, done: Tape) -> None:
     page = server.get("cortex/view", task=f"job/{done.ref.name}", grep="</script><b>")
     assert page.status_code == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
     policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
@@ -43,9 +43,7 @@ def test_the_page_names_its_tasks_and_may_run_only_the_server_s_own_script(serve
         ("", 400, "BadQuery", "task"),
     ],
 )
-def test_a_reference_to_nothing_gives_a_page_that_says_so(
-    server: Server, task: str, status: int, code: str, words: str
-) -> None:
+def test_a_missing_task_is_an_error_page(server: Server, task: str, status: int, code: str, words: str) -> None:
     before = server.refused(code)
     page = server.get("cortex/view", task=task)
     assert server.refused(code) == before + 1
@@ -54,13 +52,13 @@ def test_a_reference_to_nothing_gives_a_page_that_says_so(
     assert "<b>" not in page.text and "default-src 'none'" in page.headers["content-security-policy"]
 
 
-def test_who_is_not_known_is_asked_to_log_in(server: Server, done: Tape) -> None:
+def test_an_anonymous_user_gets_the_login_page(server: Server, done: Tape) -> None:
     page = httpx.get(server.url + "cortex/view", params={"task": done.ref.key})
     assert page.status_code == 302 and "/login?next=" in page.headers["location"]
     assert httpx.get(server.url + "cortex/static/page.js").status_code == 403
 
 
-def test_without_a_task_the_tasks_are_links(server: Server, done: Tape) -> None:
+def test_without_a_task_the_page_links_to_all_tasks(server: Server, done: Tape) -> None:
     page = server.get("cortex/view", namespace=done.ref.namespace)
     assert f'href="view?task={done.ref.key.replace(":", "%3A")}"' in page.text
     assert server.get("cortex/static/loader.js").json()["error"]["code"] == "NotFound"

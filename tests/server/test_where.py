@@ -1,4 +1,4 @@
-"""The table of conditions over HTTP and on the command line; in Python test_view.py holds it, in the page terms.test.ts."""
+"""The table of conditions over HTTP and on the command line. test_view.py checks it in Python, terms.test.ts in the page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from server.running import logs
 from server.tape import T0
 
-from cortex_jupyter.cli.main import run
+from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.notebook import runtime as runtime_module
 from cortex_jupyter.notebook.runtime import Runtime
 
@@ -26,7 +26,7 @@ CASES = list(enumerate(TABLE["cases"]))
 
 @pytest.fixture(scope="module")
 def table(session_tape: Callable[[str], Tape]) -> Tape:
-    """A task that is over: each case's lines are those of a pod."""
+    """A completed task; each case has its lines in a pod of its own."""
     tape = session_tape("table")
     for number, case in CASES:
         sid = tape.source(f"case-{number}")
@@ -37,7 +37,7 @@ def table(session_tape: Callable[[str], Tape]) -> Tape:
 
 @pytest.fixture
 def cli(server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """The command line in this process: to start one for each case takes longer than what it does."""
+    """The command line in this process, because starting a process for each case would take longer than the test."""
     monkeypatch.setenv("CORTEX_STORE", server.store_url)
     monkeypatch.setenv("KUBECONFIG", str(server.home / "none"))
     engine = Runtime()
@@ -53,7 +53,7 @@ def cli(server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(("number", "case"), CASES, ids=[case["where"] for _, case in CASES])
-def test_one_table_for_pages_streams_downloads_and_command_line(
+def test_conditions_in_pages_streams_downloads_and_the_command_line(
     server: Server, table: Tape, cli: Any, number: int, case: dict[str, Any]
 ) -> None:
     chosen = {"pod": f"case-{number}", "where": case["where"]}
@@ -67,8 +67,8 @@ def test_one_table_for_pages_streams_downloads_and_command_line(
     assert code == 0 and [json.loads(line)["text"] for line in out.splitlines()] == case["yes"]
 
 
-@pytest.mark.parametrize("text", [text for text in TABLE["refused"] if text])  # an empty parameter is none
-def test_what_is_no_condition_is_refused_everywhere(server: Server, table: Tape, cli: Any, text: str) -> None:
+@pytest.mark.parametrize("text", [text for text in TABLE["refused"] if text])  # an empty parameter counts as not given
+def test_an_invalid_condition_is_refused_everywhere(server: Server, table: Tape, cli: Any, text: str) -> None:
     status, error = server.error(logs(table.ref.name), where=text)
     assert (status, error["code"]) == (400, "BadQuery") and "field op value" in error["hint"]
     code, out, said = cli("logs", table.ref.key, "--where", text)

@@ -17,7 +17,7 @@ from support.kube import python_job
 
 from cortex_jupyter.errors import StoreBusy
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 from cortex_jupyter.recorder import tasks as lib
 from cortex_jupyter.recorder.recorder import Recording
 from cortex_jupyter.store.budget import Budget
@@ -115,7 +115,7 @@ async def test_a_reader_restores_masking_before_anything_is_recorded(
     kube.create(python_job(name, "import time; time.sleep(600)"))
     with closing(open_store(valkey_server.url)) as administrators:
         administrators.set_setting("mask", "1")
-    recordings = await Recordings.connect(valkey_server.url, str(sandbox.kubeconfig))
+    recordings = await Session.connect(valkey_server.url, str(sandbox.kubeconfig))
     try:
         assert recordings.cluster is not None
         valkey_server.ask("FLUSHALL")

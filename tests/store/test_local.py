@@ -209,7 +209,7 @@ def test_on_a_real_fuse_file_system(tmp_path: Path) -> None:
         home.mkdir()
         code = (
             "import sys\nfrom pathlib import Path\nfrom cortex_jupyter.store import local\n"
-            "local.PLACES = (Path(sys.argv.pop(1)),)\nfrom cortex_jupyter.cli.main import run\nsys.exit(run())"
+            "local.PLACES = (Path(sys.argv.pop(1)),)\nfrom cortex_jupyter.cli.command_line import run\nsys.exit(run())"
         )
         env = {k: v for k, v in os.environ.items() if not k.startswith(("CORTEX_", "XDG_", "JUPYTER_"))}
         env |= {"HOME": str(home), "KUBECONFIG": str(tmp_path / "none")}

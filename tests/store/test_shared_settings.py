@@ -12,8 +12,8 @@ import orjson
 import pytest
 
 from cortex_jupyter.archive.store import select_archive
-from cortex_jupyter.cli.main import run
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.cli.command_line import run
+from cortex_jupyter.reader.session import Session
 from cortex_jupyter.store import local
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.open import open_store
@@ -101,7 +101,7 @@ async def test_no_reader_changes_settings(
         for name, value in (OTHERS | {"CORTEX_ARCHIVE": archive}).items():
             monkeypatch.setenv(name, value)
         budget = Budget.parse("2MB", "2d")
-        reader = await Recordings.connect(shared.url, budget=budget, archive=select_archive, mask=False)
+        reader = await Session.connect(shared.url, budget=budget, archive=select_archive, mask=False)
         assert (reader.archive.url if reader.archive else "") == archive, "it is where this process reads"
         await reader.close()
         assert shared.settings(NAMES) == SET

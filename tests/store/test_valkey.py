@@ -310,7 +310,7 @@ async def test_a_server_that_cannot_write_to_its_disk_refuses_and_readers_get_an
             await asyncio.to_thread(store.want, hand.id, 5)
 
         reading: Any = SimpleNamespace(id=hand.id, ref=REF, workload=None, feed=feed, want=want)
-        with session.Keeping().reading(reading):
+        with session.KeepAlive().reading(reading):
             frames = feed.frames()
             assert (await anext(frames)).last == 1
             with pytest.raises(StoreFull):

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Store
 
 
-# There is none: the recordings are made by hand.
+# There is no cluster: the tests write the recordings.
 pytestmark = pytest.mark.filterwarnings("ignore:The cluster cannot be asked")
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A store and an archive of one's own, no cluster."""
+    """A store and an archive for this test, and no cluster."""
     monkeypatch.setenv("CORTEX_STORE", f"sqlite:///{tmp_path / 'recordings.sqlite'}")
     monkeypatch.setenv("CORTEX_ARCHIVE", str(tmp_path / "archive"))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
@@ -60,12 +60,12 @@ def test_lazy_frames_are_those_of_arrow(filled: Filled, file: str) -> None:
 
 
 @pytest.mark.parametrize("query", [{}, {"level": "warning"}, {"grep": "no"}, {"tail": 50}])
-def test_polars_has_what_arrow_has_also_where_clocks_run_backwards(file: str, query: dict[str, object]) -> None:
+def test_lazy_frames_equal_arrow_tables_even_if_clocks_go_back(file: str, query: dict[str, object]) -> None:
     log = cortex.open(file, **query)
     assert log.to_polars().equals(pl.from_arrow(log.to_arrow())) and len(log.to_polars()) > 10
 
 
-def test_only_what_is_asked_for_is_computed(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_wanted_columns_are_computed(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     lively(filled, 600)
     monkeypatch.setattr("cortex_jupyter.tables.read.cut", lambda *_: pytest.fail("message is not needed"))
     table = read(filled.store, filled.id, LogQuery.parse({"grep": "no"}), columns=("level", "seq"))
@@ -86,7 +86,7 @@ def test_sql(file: str) -> None:
             log.sql(wrong)
 
 
-def test_fields_have_types_and_conflicts_are_told(tmp_path: Path) -> None:
+def test_fields_have_types_and_conflicts_are_listed(tmp_path: Path) -> None:
     lines = [
         '{"step": 1, "loss": 0.5, "ok": true, "tag": "a"}',
         "text",
@@ -120,7 +120,7 @@ def test_following_by_frames(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     reader.join(120)
     assert rest == [f"c{i}" for i in range(20)]
     assert [len(f) for f in log.follow_frames()] == [22]
-    with pytest.raises(BadQuery, match="cannot be followed"):
+    with pytest.raises(BadQuery, match="cannot follow with"):
         next(log.follow_frames("soon"))
     store.close()
 
@@ -174,7 +174,7 @@ def test_archived_tasks_that_a_manifest_excludes_are_not_opened(
 
 
 def test_the_command_line_asks_too(several: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    from cortex_jupyter.cli.main import run  # noqa: PLC0415
+    from cortex_jupyter.cli.command_line import run  # noqa: PLC0415
 
     statement = "select task, count(*) as n from logs where level is null group by 1 order by 1"
     assert run(["sql", statement, *several, "-o", "ndjson"]) == 0

@@ -42,7 +42,7 @@ LINES = [
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_line_has_what_it_has_alone(line: str) -> None:
+def test_message_and_fields_of_a_known_line(line: str) -> None:
     assert of([line]) == by_line([line])
 
 
@@ -55,23 +55,23 @@ MADE = st.lists(PIECES, max_size=8).map("".join)
 
 @settings(deadline=None)
 @given(st.lists(MADE | st.text(max_size=60), max_size=20))
-def test_a_column_has_what_single_lines_have(lines: list[str]) -> None:
+def test_a_column_gives_the_same_as_single_lines(lines: list[str]) -> None:
     assert of(lines) == by_line(lines)
 
 
-def test_no_chunk_at_all() -> None:
+def test_a_column_without_chunks() -> None:
     found = derived(pa.chunked_array([], pa.large_string()))
     assert all(len(column) == 0 for column in found.values())
 
 
-def test_a_key_that_comes_late_is_found() -> None:
+def test_a_key_that_first_occurs_late_is_found() -> None:
     lines = ['{"n":12345678,"msg":"as before"}'] * 3000 + ['{"severity":"error","event":"at last"}', '{"n":1}']
     found = derived(pa.chunked_array([pa.array(lines, pa.large_string())]))
     assert found["level"].to_pylist()[-3:] == [None, "error", None]
     assert found["message"].to_pylist()[-3:] == ["as before", "at last", '{"n":1}']
 
 
-def test_fields_that_are_whole_lines_take_no_memory_and_mean_the_same_elsewhere(tmp_path: Path) -> None:
+def test_fields_that_are_whole_lines_share_memory_and_survive_a_round_trip(tmp_path: Path) -> None:
     lines = ['{"n":1,"msg":"first"}', "between, and longer than any view holds itself", '{"n":2}', "last"]
     text = pa.chunked_array([pa.array(lines, pa.large_string())])
     column = derived(text)["fields"]

@@ -34,7 +34,7 @@ store.close()
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_missing_library_is_named_with_what_brings_it(name: str, tmp_path: object) -> None:
+def test_a_missing_library_is_named_with_its_extra(name: str, tmp_path: object) -> None:
     extra, what = CASES[name]
     command = [sys.executable, "-c", CODE.format(name=name, what=what), f"sqlite:///{tmp_path}/x.sqlite"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -43,7 +43,7 @@ def test_a_missing_library_is_named_with_what_brings_it(name: str, tmp_path: obj
     )
 
 
-def test_a_library_that_is_there_and_cannot_be_imported_says_why(tmp_path: Path) -> None:
+def test_the_error_of_a_library_that_cannot_be_imported_has_the_reason(tmp_path: Path) -> None:
     why = "pyarrow requires NumPy 2.0 or newer, found 1.26.4"
     (tmp_path / "pyarrow.py").write_text(f"raise ImportError({why!r})")
     code = "from cortex_jupyter.archive.optional import import_optional; import_optional('pyarrow.compute')"

@@ -64,7 +64,7 @@ def test_libraries_read_it(filled: Filled) -> None:
     assert duckdb.sql("select count(*) from found").fetchall() == [(10,)]
 
 
-def test_categories_of_chunks_with_dictionaries_of_their_own() -> None:
+def test_categories_of_chunks_with_different_dictionaries() -> None:
     parts = [([0, 1, None, 1], ["x", "y"]), ([0, None, 2, 1], ["y", "z", "x"]), ([0, 0], ["x"]), ([None], [])]
     chunks = [pa.DictionaryArray.from_arrays(pa.array(i, pa.int32()), pa.array(d, pa.string())) for i, d in parts]
     rows = pa.table({"pod": pa.chunked_array(chunks), "one": pa.chunked_array([chunks[2].take(pa.array([0] * 11))])})
@@ -151,7 +151,7 @@ def test_batches_merged_while_reading_are_read_once(filled: Filled, monkeypatch:
     assert len(calls) > 1 and entries
 
 
-def test_only_what_may_still_move_is_held(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_lines_whose_place_is_uncertain_are_in_memory(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(50):
         filled.lines([(1 + i % 2, 10 * i + j, f"line {10 * i + j}") for j in range(10)])
     found = ordered(filled.store, filled.id, LogQuery.parse({}))

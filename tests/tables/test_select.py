@@ -1,4 +1,4 @@
-"""Filters by columns: the same rows as asking each text, and no more read than that takes."""
+"""Filters by columns select the same rows as filters line by line, and read no more than necessary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cortex_jupyter.query.pattern import finder
 from cortex_jupyter.query.re2 import bytewise
 from cortex_jupyter.query.required_literals import Needed, needed
 from cortex_jupyter.tables.read import read
-from cortex_jupyter.tables.search import found
+from cortex_jupyter.tables.search import match_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ LINES = [
         "far", r"far=\d", "Qcd", "🚂 tr.in", "thing", "no\0", r"\t", "^$", "x?", "a.b", "(?s)a.b", "(?x) loss = 1 2", "$", "(?:best|nothing)", "é", "best|away", "(best|away)$", "(?i)AWAY|best", "b|é|q|w|e|r|t|y|u|i", "|b", "b|", "CAF|[0-9] no",
     ],
 )  # fmt: skip
-def test_a_pattern_means_what_it_means_line_by_line(filled: Filled, tmp_path: Path, pattern: str) -> None:
+def test_a_pattern_selects_the_same_rows_as_line_by_line(filled: Filled, tmp_path: Path, pattern: str) -> None:
     filled.lines([(1, i, text) for i, text in enumerate(LINES)]).end()
     store, held = archived(filled, str(tmp_path))
     find = finder("grep", pattern)
@@ -55,7 +55,7 @@ def _holds(text: str, held: Needed) -> bool:
     return not held.texts or any(fold(one) in fold(text) for one in held.texts)
 
 
-#: What RE2 and `re` take for another thing, somewhere.
+#: Patterns and texts that RE2 and `re` treat differently.
 PIECES = [
     "a", "k", "S", "é", "█", "1", r"\d", r"\w", r"\s", r"\S", r"\W", r"\D", ".", "[ab]", "[^a]", "[a-k]", r"[^\d]", r"[\w-]", "[█é]", "[^█]",
     r"\b", r"\B", "^", "$", r"\A", r"\Z", "\n", "\u017f", "(?i:k)", "(?s:.)", "(?m:^)", "(?m:$)", "[K-s]", "(?i:[^s])", "(?-i:a)", "(?=a)", "(a|k)", "(a)\\1",
@@ -64,7 +64,7 @@ PIECES = [
 
 
 @pytest.mark.parametrize("flag", ["", "(?i)", "(?s)", "(?m)", "(?a)", "(?ia)"])
-def test_re2_is_given_what_means_the_same(flag: str) -> None:
+def test_re2_gets_an_equivalent_pattern(flag: str) -> None:
     rng = random.Random(flag)
     lines = [
         "".join(rng.choices("abkKsSiI_19 .\n\t-é█٣\u212a\u017f\u0131İÅß\u00a0\u2003\x1c\0²→", k=rng.randrange(9)))
@@ -82,27 +82,29 @@ def test_re2_is_given_what_means_the_same(flag: str) -> None:
         except BadQuery:
             continue
         asked += bytewise(pattern) is not None
-        assert found(text, pattern, find).to_pylist() == [bool(find(line)) for line in lines], pattern
+        assert match_mask(text, pattern, find).to_pylist() == [bool(find(line)) for line in lines], pattern
     assert asked > 25 or "a" in flag
 
 
 @pytest.mark.parametrize("pattern", ["word", r"w\w+d", "word|sword", r"\bword\b"])
 @pytest.mark.parametrize("often", [1, 2, 40, 100, 5000])
-def test_a_word_is_found_however_often_it_is_there(pattern: str, often: int) -> None:
+def test_a_word_is_found_whether_rare_or_frequent(pattern: str, often: int) -> None:
     rng = random.Random(often)
     lines = ["a sword, a word" if rng.randrange(often) == 0 else "wo rd" * rng.randrange(4) for _ in range(5000)]
     crowded = ["word"] * 300 + lines  # what comes first is not what comes after
     for texts in (lines, crowded, crowded[::-1]):
         text = pa.array(["rd", *texts, "wo"], pa.large_string())[1:-1]
-        assert found(text, pattern, finder("grep", pattern)).to_pylist() == [bool(re.search(pattern, t)) for t in texts]
+        assert match_mask(text, pattern, finder("grep", pattern)).to_pylist() == [
+            bool(re.search(pattern, t)) for t in texts
+        ]
 
 
-def test_letters_beyond_ascii_that_case_makes_ascii() -> None:
+def test_letters_beyond_ascii_that_equal_ascii_letters_in_another_case() -> None:
     others = "".join(chr(i) for i in range(128, 0x110000) if not 0xD800 <= i < 0xE000)
     assert set(re.findall("(?i)[a-z0-9]", others)) == set("\u212a\u017f\u0130\u0131")
 
 
-def test_the_rest_of_a_row_is_decoded_where_something_was_found(
+def test_other_columns_are_decoded_only_for_matching_rows(
     filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cortex_jupyter.archive.layout._GROUP", 1000)

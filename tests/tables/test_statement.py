@@ -12,23 +12,23 @@ def said(filled: Filled) -> str:
     return str(Completeness.of(filled.store, filled.id))
 
 
-def test_an_empty_one(filled: Filled) -> None:
+def test_the_statement_of_an_empty_recording(filled: Filled) -> None:
     assert said(filled) == "0 lines, 3 sources, complete so far"
     assert Completeness.of(filled.store, filled.id).as_dict()["from"] is None
 
 
-def test_over_days_and_complete(filled: Filled) -> None:
+def test_the_statement_of_a_complete_recording_over_days(filled: Filled) -> None:
     filled.lines([(1, 0, "a"), (1, 90_000 * 10**9, "b")]).end()
     assert said(filled) == "2 lines, 2026-01-01 00:00:00 to 2026-01-02 01:00:00 UTC, 3 sources, complete"
 
 
-def test_what_was_masked_before_it_was_stored(filled: Filled) -> None:
+def test_the_statement_counts_masked_secrets(filled: Filled) -> None:
     filled.update(masked={"Secret Keyword": 2, "E-mail": 1}).end()
     assert said(filled) == "0 lines, 3 sources, 3 secrets masked (1 E-mail, 2 Secret Keyword), complete"
     assert Completeness.of(filled.store, filled.id).as_dict()["masked"] == {"Secret Keyword": 2, "E-mail": 1}
 
 
-def test_a_gap_is_told_with_its_reason_and_place(filled: Filled) -> None:
+def test_the_statement_names_a_gap_with_reason_and_source(filled: Filled) -> None:
     times = {"from": "2026-01-01T00:00:01Z", "to": "2026-01-01T00:00:04Z"}
     source = {"pod": "train-1-aa", "container": "main"}
     filled.lines([(1, 0, "a")]).notice("gap", "lines are missing", **times, reason="rotated away", source=source)

@@ -40,7 +40,7 @@ def test_message_and_fields_are_the_same_whether_they_share_the_text_or_not(line
             chunk.validate(full=True)
 
 
-def test_a_line_of_nothing_but_colour_says_nothing() -> None:
+def test_a_line_with_only_colour_codes_has_an_empty_message() -> None:
     text = pa.chunked_array([pa.array(["\x1b[1m"], pa.large_string())])
     found = places(text)
     assert cut(text, *(found[name] for name in ("message_at", "message_len", "fields_at")))["message"].to_pylist() == [
@@ -48,7 +48,7 @@ def test_a_line_of_nothing_but_colour_says_nothing() -> None:
     ]
 
 
-def test_places_that_do_not_fit_into_a_view_are_counted_from_a_later_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offsets_too_large_for_a_view_refer_to_a_later_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_STEP", 64)
     lines = pa.array([f"line {i} with some more text" for i in range(50)], pa.large_string())
     views = Views(len(lines))
@@ -57,11 +57,13 @@ def test_places_that_do_not_fit_into_a_view_are_counted_from_a_later_buffer(monk
     found.validate(full=True)
     assert found.to_pylist() == [line[5:] for line in lines.to_pylist()]
     monkeypatch.setattr(module, "_MOST", 64)
-    assert module.viewed(lines).to_pylist() == lines.to_pylist()
+    assert module.as_views(lines).to_pylist() == lines.to_pylist()
 
 
 @pytest.mark.parametrize("prefixes", [True, False])
-def test_pieces_lie_within_their_value_whatever_a_file_says(monkeypatch: pytest.MonkeyPatch, *, prefixes: bool) -> None:
+def test_pieces_stay_within_their_value_even_with_wrong_offsets(
+    monkeypatch: pytest.MonkeyPatch, *, prefixes: bool
+) -> None:
     monkeypatch.setattr(module, "_BLOCK", 7)
     rng = random.Random(4)
     lines = ["x" * rng.randrange(3) + f"line {i} of some length"[: rng.randrange(30)] for i in range(100)]

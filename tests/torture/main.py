@@ -30,7 +30,7 @@ from support.jupyter import counter  # noqa: E402
 from support.kube import Kube, python_job  # noqa: E402
 from torture.readers import ReaderResult, RecordingReader, run_follower  # noqa: E402
 
-from cortex_jupyter.reader.session import Recordings  # noqa: E402
+from cortex_jupyter.reader.session import Session  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ async def torture(
 ) -> list[ReaderResult]:
     """Run a pod and its readers to the end; return the result of each reader."""
     name = f"torture-{uuid.uuid4().hex[:6]}"
-    recordings = await Recordings.connect(f"sqlite://{folder}/r.sqlite", str(kube.kubeconfig), mask=masked)
+    recordings = await Session.connect(f"sqlite://{folder}/r.sqlite", str(kube.kubeconfig), mask=masked)
     program = counter(lines, per_second=RATE)
     kube.create(python_job(name, program.replace("'x' * 60", _SECRET) if masked else program))
     try:
@@ -99,7 +99,7 @@ async def torture(
 
 
 async def _inject_faults(
-    reader: RecordingReader, recordings: Recordings, lines: int, fail_api: Callable[[], None]
+    reader: RecordingReader, recordings: Session, lines: int, fail_api: Callable[[], None]
 ) -> None:
     """Inject five faults, one after each sixth of the lines."""
     kill = lambda: _end_recorder(recordings)  # noqa: E731
@@ -112,7 +112,7 @@ async def _inject_faults(
         await asyncio.to_thread(inject)
 
 
-def _end_recorder(recordings: Recordings) -> None:
+def _end_recorder(recordings: Session) -> None:
     assert recordings.cluster is not None
     if recorder := recordings.store.recorder(recordings.cluster.host):
         with suppress(ProcessLookupError):

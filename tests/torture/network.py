@@ -40,7 +40,7 @@ from support.network import FaultRates, Network
 
 from cortex_jupyter.errors import ClusterUnreachable, RecorderError
 from cortex_jupyter.model import TaskRef, parse_rfc3339
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -163,7 +163,7 @@ class Soak:
             self._degrade(network)
             home = Home(self.folder, network.kubeconfig, {"CORTEX_STORE": self.url})
             server = await asyncio.to_thread(Jupyter, home, "server", None, *_NO_EXTENSIONS)
-            recordings = await Recordings.connect(self.url, str(network.kubeconfig))
+            recordings = await Session.connect(self.url, str(network.kubeconfig))
             try:
                 with Network.to_port(server.port) as sse_network:
                     self._degrade(sse_network)
@@ -182,7 +182,7 @@ class Soak:
         network.round_trip_s, network.bytes_per_s, network.fault_rates = 0.2, 1e6, self.fault_rates
 
     async def _read(
-        self, seconds: float, patience_s: float, recordings: Recordings, home: Home, sse_network: Network
+        self, seconds: float, patience_s: float, recordings: Session, home: Home, sse_network: Network
     ) -> None:
         self._create()
         readers = []
@@ -230,7 +230,7 @@ class Soak:
     # ------------------------------------------------------------ readers
 
     @staticmethod
-    async def _in_python(recordings: Recordings, task: Task) -> None:
+    async def _in_python(recordings: Session, task: Task) -> None:
         """Read the recording; after an error, continue from the last `seq` received."""
         last_seq = 0
         while task.received.end is None:

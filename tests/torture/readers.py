@@ -18,7 +18,7 @@ from cortex_jupyter.model import TaskRef
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.reader.session import Session
 
 _NUMBER = re.compile(rb" line (\d{8}) ")
 
@@ -79,7 +79,7 @@ class RecordingReader:
     received : Received
     """
 
-    def __init__(self, recordings: Recordings, task: str) -> None:
+    def __init__(self, recordings: Session, task: str) -> None:
         self._recordings, self._task, self._id = recordings, task, 0
         self.received = Received()
 

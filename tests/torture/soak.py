@@ -27,7 +27,7 @@ from faults.received import check_received  # noqa: E402
 from support.jupyter import counter  # noqa: E402
 from support.kube import python_job  # noqa: E402
 
-from cortex_jupyter.reader.session import Recordings  # noqa: E402
+from cortex_jupyter.reader.session import Session  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ JOBS, LINES, RATE = 3, 12_000, 600
 class Soak:
     """The soak test with its figures."""
 
-    def __init__(self, sandbox: Any, recordings: Recordings, folder: Path, seed: int) -> None:
+    def __init__(self, sandbox: Any, recordings: Session, folder: Path, seed: int) -> None:
         self.sandbox, self.recordings, self.folder = sandbox, recordings, folder
         self.random = random.Random(seed)
         self.injected: Counter[str] = Counter()
@@ -163,7 +163,7 @@ async def main(minutes: float, seed: int) -> int:
     start, rounds = time.monotonic(), 0
     with tempfile.TemporaryDirectory() as name, run_sandbox(Path(name) / "s", "--log-check", "1") as sandbox:
         folder = Path(name)
-        recordings = await Recordings.connect(f"sqlite://{folder}/store/r.sqlite", str(sandbox.kubeconfig))
+        recordings = await Session.connect(f"sqlite://{folder}/store/r.sqlite", str(sandbox.kubeconfig))
         soak = Soak(sandbox, recordings, folder, seed)
         try:
             while time.monotonic() < start + minutes * 60:

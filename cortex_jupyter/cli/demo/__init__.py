@@ -1,4 +1,4 @@
-"""`cortex-jupyter demo`: a cluster, a task that runs in it, and JupyterLab with a notebook that shows its log."""
+"""`cortex-jupyter demo`: start a cluster, run a task in it, and open JupyterLab with a notebook that shows its log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cli.demo.cluster import clean, start
-from cortex_jupyter.cli.terminal import say
+from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import CortexError, MissingExtra
 from cortex_jupyter.store.open import open_store
 
@@ -31,36 +31,38 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _NOTEBOOK: Final = Path(__file__).with_name("demo.ipynb")
-#: JupyterLab has this long to answer, seconds.
+#: Time for JupyterLab to start (seconds).
 _START_S: Final = 90.0
-#: Seconds in which the recorder may end by itself.
+#: Time for the recorder to end after SIGTERM (seconds).
 _GRACE_S: Final = 5.0
-#: No question about news over the first view.
-_QUIET: Final = {"@jupyterlab/apputils-extension/notification.jupyterlab-settings": '{"fetchNews": "false", "checkForUpdates": false}'}  # fmt: skip
+#: Settings that keep JupyterLab's question about news away from the first view.
+_SETTINGS: Final = {"@jupyterlab/apputils-extension/notification.jupyterlab-settings": '{"fetchNews": "false", "checkForUpdates": false}'}  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
-    """Start everything, print the address, and end everything at SIGINT or SIGTERM."""
+    """Start everything, print the address, and stop everything at SIGINT or SIGTERM."""
     if importlib.util.find_spec("jupyterlab") is None:
-        raise MissingExtra("the demo opens JupyterLab, which is not installed", 'pip install "cortex-jupyter[lab]"')
+        raise MissingExtra("the demo needs JupyterLab, which is not installed", 'pip install "cortex-jupyter[lab]"')
     signal.signal(signal.SIGTERM, _interrupted)
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cortex-demo-", ignore_cleanup_errors=True)))
         env = dict(os.environ, CORTEX_STORE=f"sqlite:///{work / 'store' / 'recordings.sqlite'}")
         if not env.get("KUBECONFIG"):
-            say("starting a cluster of its own (KUBECONFIG names none): the pods are processes of this machine")
+            print_status(
+                "KUBECONFIG is not set: starting a cluster for the demo, whose pods are processes on this machine"
+            )
             env["KUBECONFIG"] = stack.enter_context(_sandbox(work))
         os.environ |= env
         stack.callback(_end_recorder, env["CORTEX_STORE"])
         port, token = options.port or _free_port(), secrets.token_hex(16)
         lab = stack.enter_context(_lab(work, env, port, token))
         _wait(lab, port, token, work / "lab.log")
-        # Only now, so that there is something to see from its beginning.
-        stack.callback(_quietly, clean)
+        # The task starts last, so that the user sees it from its beginning.
+        stack.callback(_run_ignoring_errors, clean)
         asyncio.run(start())
         address = f"http://127.0.0.1:{port}/lab/tree/demo.ipynb?token={token}"
         print(address, flush=True)
-        say("Ctrl-C ends everything")
+        print_status("press Ctrl-C to stop everything")
         if not options.no_browser:
             webbrowser.open(address)
         with contextlib.suppress(KeyboardInterrupt):
@@ -69,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _interrupted(_: int, __: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the second one must not interrupt the cleaning up
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second SIGTERM must not interrupt the clean-up
     raise KeyboardInterrupt
 
 
@@ -80,7 +82,7 @@ def _sandbox(work: Path) -> Iterator[str]:
         assert process.stdout is not None
         kubeconfig = process.stdout.readline().strip()
         if not kubeconfig:
-            raise CortexError(f"the cluster ended at once with exit code {process.wait()}", "see the message above")
+            raise CortexError(f"cannot start the demo's cluster: exit code {process.wait()}", "see the message above")
         yield kubeconfig
 
 
@@ -89,14 +91,14 @@ def _lab(work: Path, env: dict[str, str], port: int, token: str) -> Iterator[sub
     folder, settings = work / "notebooks", work / "settings"
     folder.mkdir()
     shutil.copy(_NOTEBOOK, folder / "demo.ipynb")
-    for name, text in _QUIET.items():
+    for name, text in _SETTINGS.items():
         (settings / name).parent.mkdir(parents=True)
         (settings / name).write_text(text)
     more = {"JUPYTERLAB_SETTINGS_DIR": str(settings), "JUPYTERLAB_WORKSPACES_DIR": str(work / "workspaces")}
     command = [
         sys.executable, "-P", "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
         "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}",
-        # Also where the package was not installed but is on the path.
+        # The extension is not enabled if the package is only on the path and not installed.
         "--ServerApp.jpserver_extensions={'cortex_jupyter': True}",
     ]  # fmt: skip
     if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -123,26 +125,26 @@ def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen[An
 
 
 def _wait(lab: subprocess.Popen[Any], port: int, token: str, log: Path) -> None:
-    # By its token: another server may have the port, and ours ends only when it has noticed.
-    asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"})
+    # With the token: another server may have the port, and ours takes a while to notice and end.
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"})
     until = time.monotonic() + _START_S
     while time.monotonic() < until and lab.poll() is None:
         with contextlib.suppress(OSError, HTTPException):
-            urllib.request.urlopen(asked, timeout=2).close()  # noqa: S310 - on this machine
+            urllib.request.urlopen(request, timeout=2).close()  # noqa: S310 - on this machine
             return
         time.sleep(0.2)
     last = (log.read_text(errors="replace").strip().splitlines() or [""])[-1]
-    raise CortexError(f"JupyterLab does not start on port {port}: {last}", "is the port free? --port takes another")
+    raise CortexError(f"JupyterLab does not start on port {port}: {last}", "choose another port with --port")
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def _end_recorder(url: str) -> None:
-    """End the recorder of the demo's store: the store goes now."""
+    """Stop the recorder of the demo's store, before the store is deleted."""
     with contextlib.suppress(CortexError, OSError):
         store = open_store(url)
         try:
@@ -154,7 +156,7 @@ def _end_recorder(url: str) -> None:
 
 
 def _end(pid: int) -> None:
-    """End a process that is not our child; one that does not end in time has nothing left to save."""
+    """Stop a process that is not our child. Kill it if it does not end in time: it has nothing to save."""
     os.kill(pid, signal.SIGTERM)
     end = time.monotonic() + _GRACE_S
     with contextlib.suppress(ProcessLookupError):
@@ -164,6 +166,6 @@ def _end(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _quietly(work: Any) -> None:
+def _run_ignoring_errors(work: Any) -> None:
     with contextlib.suppress(CortexError):
         asyncio.run(work())

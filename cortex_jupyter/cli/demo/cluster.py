@@ -1,4 +1,4 @@
-"""The demo's Job: put into the cluster that KUBECONFIG names, and taken out of it."""
+"""The demo's Job: create it in the cluster of KUBECONFIG, and delete it again."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from cortex_jupyter.errors import CortexError, NotFound
 NAME: Final = "train-demo"
 _LABEL: Final = {"app.kubernetes.io/managed-by": "cortex-jupyter-demo"}
 _PROGRAM: Final = Path(__file__).with_name("train.py")
-#: An image without Python, but with the node's own below /host: the project's test cluster.
+#: The image of the project's test cluster. It has no Python; the Job mounts the node's file system at /host and uses its Python.
 _LOCAL: Final = "docker.io/local/busybox:1"
 
 
 async def start() -> None:
-    """Create the Job, in place of one of an earlier demo.
+    """Create the Job. Delete the Job of an earlier demo first.
 
     Raises
     ------
     CortexError
-        There is a Job of that name which is none of ours, or the cluster refuses.
+        The cluster has a Job of that name that is not the demo's, or refuses the request.
     """
     async with await Cluster.open() as cluster:
         jobs = collection("job", cluster.namespace)
@@ -42,10 +42,10 @@ async def clean() -> None:
 async def _delete(cluster: Cluster, jobs: str) -> None:
     path = f"{jobs}/{NAME}"
     try:
-        found = await cluster.json(path)
-        if not _LABEL.items() <= (found["metadata"].get("labels") or {}).items():
+        existing = await cluster.json(path)
+        if not _LABEL.items() <= (existing["metadata"].get("labels") or {}).items():
             raise CortexError(
-                f"there is a Job {NAME!r} that is none of the demo's", "delete it, or use another namespace"
+                f"the cluster has a Job {NAME!r} that is not the demo's", "delete it, or use another namespace"
             )
         body = {"propagationPolicy": "Background"}
         await cluster.json(path, method="DELETE", body=body)
@@ -57,32 +57,32 @@ async def _delete(cluster: Cluster, jobs: str) -> None:
 
 
 async def image_of(cluster: Cluster) -> str:
-    """Give an image that runs Python there."""
+    """Return an image with which the cluster can run Python."""
     try:
         nodes = (await cluster.json("/api/v1/nodes"))["items"]
     except CortexError:
-        nodes = []  # not everybody may see nodes
+        nodes = []  # many users may not list nodes
     images = {name for node in nodes for i in node["status"].get("images") or [] for name in i.get("names") or []}
     return _LOCAL if _LOCAL in images else "docker.io/library/python:3-slim"
 
 
 def job(image: str) -> dict[str, Any]:
-    """Give the Job: three pods, each with an init container, the training, and a sidecar."""
+    """Return the Job: three pods, each with an init container, the training and a sidecar."""
     local = image == _LOCAL
     length = [{"name": name, "value": os.environ[name]} for name in ("CORTEX_DEMO_SECONDS",) if name in os.environ]
     python = ["busybox", "chroot", "/host", "/usr/bin/python3"] if local else ["python3"]
 
     def container(name: str, role: str) -> dict[str, Any]:
-        found: dict[str, Any] = {
+        container: dict[str, Any] = {
             "name": name, "image": image, "command": [*python, "-u", "-c", _PROGRAM.read_text(), role],
             "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, *length],
         }  # fmt: skip
         if local:
-            found |= {
+            container |= {
                 "imagePullPolicy": "Never",
                 "volumeMounts": [{"name": "host", "mountPath": "/host", "readOnly": True}],
             }
-        return found
+        return container
 
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
@@ -91,7 +91,7 @@ def job(image: str) -> dict[str, Any]:
     }
     if local:
         spec["volumes"] = [{"name": "host", "hostPath": {"path": "/"}}]
-    annotations = {"kubectl.kubernetes.io/default-container": "train"}  # which makes the other one a sidecar
+    annotations = {"kubectl.kubernetes.io/default-container": "train"}  # so the other container counts as a sidecar
     return {
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": NAME, "labels": _LABEL},
         "spec": {

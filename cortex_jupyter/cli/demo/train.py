@@ -1,6 +1,6 @@
-"""What the demo's containers run: looks like a training, computes nothing. Needs nothing but Python.
+"""The program of the demo's containers. It looks like a training, computes nothing and needs only Python.
 
-Run as `python train.py ROLE`, ROLE being prepare, train or metrics. `CORTEX_DEMO_SECONDS` is how long it takes.
+Run `python train.py ROLE`; ROLE is prepare, train or metrics. `CORTEX_DEMO_SECONDS` is its duration.
 """
 
 import json
@@ -14,13 +14,13 @@ from pathlib import Path
 
 SECONDS = float(os.environ.get("CORTEX_DEMO_SECONDS", "90"))
 EPOCHS, STEPS = 6, 60
-HOT = 82
+HOT_C = 82
 POD = os.environ.get("POD", "train-demo-local")
 RANDOM = random.Random(POD)  # noqa: S311
 
 
 def prepare() -> None:
-    """Look like an init container that checks its data."""
+    """Write the lines of an init container that checks its data."""
     print("mounting data set s3://demo/images (read only)")
     for part in range(1, 6):
         print(f"shard {part}/5 verified, {RANDOM.randint(180, 220)} MiB")
@@ -29,12 +29,12 @@ def prepare() -> None:
 
 
 def train() -> None:
-    """Look like a training."""
+    """Write the lines of a training."""
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     log = logging.getLogger("trainer")
     log.info("model resnet-demo, 25.6 M parameters, batch 256, seed %d", RANDOM.randint(1, 999))
     pause = SECONDS / (EPOCHS * (STEPS + 4))
-    trouble = (RANDOM.randint(2, EPOCHS - 1), RANDOM.randint(10, STEPS - 10))
+    failing_step = (RANDOM.randint(2, EPOCHS - 1), RANDOM.randint(10, STEPS - 10))
     for epoch in range(1, EPOCHS + 1):
         for step in range(1, STEPS + 1):
             done = (epoch - 1) + step / STEPS
@@ -45,8 +45,8 @@ def train() -> None:
             )
             if RANDOM.randint(1, 80) == 1:
                 log.warning("gradient norm %.1f clipped to 1.0", RANDOM.uniform(4, 30))
-            if (epoch, step) == trouble:
-                survive(log)
+            if (epoch, step) == failing_step:
+                recover(log)
             time.sleep(pause)
         bar(epoch, 4 * pause)
         print(
@@ -57,8 +57,8 @@ def train() -> None:
     log.info("training finished, weights saved to /models/resnet-demo.pt")
 
 
-def survive(log: logging.Logger) -> None:
-    """Fail and go on, with the traceback that goes with it."""
+def recover(log: logging.Logger) -> None:
+    """Log a traceback, and continue."""
     shard = Path(f"/data/shard-{RANDOM.randint(1, 5)}.tar")
     try:
         shard.read_bytes()
@@ -78,11 +78,11 @@ def bar(epoch: int, seconds: float) -> None:
 
 
 def metrics() -> None:
-    """Look like a sidecar that writes JSON."""
+    """Write the JSON lines of a sidecar."""
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         celsius = RANDOM.randint(58, 84)
-        hot = {"level": "warning", "msg": "gpu is hot"} if celsius > HOT else {"level": "info", "msg": "gpu"}
+        hot = {"level": "warning", "msg": "gpu is hot"} if celsius > HOT_C else {"level": "info", "msg": "gpu"}
         sample = {"util": RANDOM.randint(78, 99), "mem_gib": round(RANDOM.uniform(31, 34), 1), "temp_c": celsius}
         print(json.dumps({"ts": round(time.time(), 3), **hot, **sample}))
         time.sleep(2)

@@ -1,4 +1,4 @@
-"""`cortex-jupyter doctor`: judges a whole installation, and says what to do about what is not as it should be."""
+"""`cortex-jupyter doctor`: check a whole installation, and say what to do about each problem."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tqdm import tqdm
 from cortex_jupyter.cli.doctor import archive, identity, jupyter, packages, settings, store
 from cortex_jupyter.cli.doctor import cluster as kubernetes
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, aside, within
-from cortex_jupyter.cli.terminal import colourful, safe
+from cortex_jupyter.cli.terminal import safe, wants_colour
 from cortex_jupyter.cluster.session import Cluster
-from cortex_jupyter.reader.connection import shared
+from cortex_jupyter.reader.connection import is_shared
 from cortex_jupyter.store import default_url
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ _MARKS: Final = {OK: ("✓", 32), WARN: ("!", 33), BAD: ("✗", 31), TOLD: ("·"
 _NO_CLUSTER: Final = "check the address in the kubeconfig and the network"
 _NO_STORE: Final = "check that the server of CORTEX_STORE runs, or that the file's disk is not hanging"
 _NO_ARCHIVE: Final = "check address, network and endpoint (AWS_ENDPOINT_URL, GOOGLE_BASE_URL, AZURE_STORAGE_ENDPOINT)"
-_NO_SERVER: Final = "a Jupyter server hangs: look at its log, start it anew"
-_NO_DISK: Final = "the disk with Python's packages is slow: look again"
+_NO_SERVER: Final = "a Jupyter server hangs: look at its log and restart it"
+_NO_DISK: Final = "the disk with Python's packages is slow: run the doctor again"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Look at everything; 0 where nothing is bad."""
+    """Check everything and print the findings. Return 1 if something is bad, else 0."""
     findings = asyncio.run(examine(options.kubeconfig, options.context, options.namespace, options.timeout))
     healthy = all(finding.judged != BAD for finding in findings)
     if options.json:
@@ -43,60 +43,60 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def examine(kubeconfig: str | None, context: str | None, namespace: str | None, seconds: float) -> list[Finding]:
-    """Give what is found: all parts are looked at at once, none for longer than that.
+    """Check all parts at the same time and return the findings.
 
     Parameters
     ----------
     kubeconfig, context, namespace : str or None
-        As everywhere.
     seconds : float
+        Timeout of each check.
     """
-    told = settings.read()
-    url = told.store_url or default_url()  # says itself, and well, where no local disk is found
+    configured = settings.read()
+    url = configured.store_url or default_url()  # raises a clear error if there is no local disk
     cluster: Cluster | None = None
-    found: list[Finding] = []
+    findings: list[Finding] = []
 
     async def opened() -> list[Finding]:
         nonlocal cluster
-        named = (kubeconfig or told.kubeconfig or None, context or told.context or None)
-        cluster = await Cluster.open(*named, plugin_timeout_s=seconds)
+        names = (kubeconfig or configured.kubeconfig or None, context or configured.context or None)
+        cluster = await Cluster.open(*names, plugin_timeout_s=seconds)
         return []
 
-    # The plugin's own limit comes first, for its error names it; the other is for a disk that hangs.
-    found += await within(seconds + 1, kubernetes.PART, opened(), _NO_CLUSTER)
+    # The credential plugin's timeout is shorter, because its error names the plugin. The outer one is for a disk that hangs.
+    findings += await within(seconds + 1, kubernetes.PART, opened(), _NO_CLUSTER)
     id_ = cluster.id if cluster else None
     parts = [
         within(seconds, store.PART, aside(lambda: store.judge(url, id_)), _NO_STORE),
-        within(seconds, archive.PART, aside(lambda: archive.judge(url, told.archive_url)), _NO_ARCHIVE),
-        within(seconds, jupyter.PART, aside(lambda: settings.judge(told)), _NO_DISK),
+        within(seconds, archive.PART, aside(lambda: archive.judge(url, configured.archive_url)), _NO_ARCHIVE),
+        within(seconds, jupyter.PART, aside(lambda: settings.judge(configured)), _NO_DISK),
         within(seconds, jupyter.PART, aside(jupyter.installed), _NO_DISK),
         within(seconds, jupyter.PART, jupyter.running(), _NO_SERVER),
         within(seconds, packages.PART, aside(packages.judge), _NO_DISK),
     ]
     try:
         if cluster is not None:
-            host, others = (
-                cluster.host,
-                any(map(shared, (url, told.archive_url or os.environ.get("CORTEX_ARCHIVE", "")))),
-            )
+            host = cluster.host
+            has_others = any(map(is_shared, (url, configured.archive_url or os.environ.get("CORTEX_ARCHIVE", ""))))
             parts.insert(0, within(seconds, kubernetes.PART, aside(lambda: identity.judge(url, host)), _NO_STORE))
-            asked = kubernetes.judge(cluster, namespace or cluster.namespace, shared=others, for_users=told.for_users)
-            parts.insert(0, within(seconds, kubernetes.PART, asked, _NO_CLUSTER))
-        with tqdm(total=len(parts), desc="looking", unit=" parts", leave=False, delay=0.3, disable=None) as bar:
-            looking = [asyncio.ensure_future(part) for part in parts]
-            for one in looking:
-                one.add_done_callback(lambda _: bar.update())
-            for findings in await asyncio.gather(*looking):
-                found += findings
+            check = kubernetes.judge(
+                cluster, namespace or cluster.namespace, shared=has_others, for_users=configured.for_users
+            )
+            parts.insert(0, within(seconds, kubernetes.PART, check, _NO_CLUSTER))
+        with tqdm(total=len(parts), desc="checking", unit=" parts", leave=False, delay=0.3, disable=None) as bar:
+            checks = [asyncio.ensure_future(part) for part in parts]
+            for running in checks:
+                running.add_done_callback(lambda _: bar.update())
+            for part_findings in await asyncio.gather(*checks):
+                findings += part_findings
     finally:
         if cluster is not None:
             await cluster.close()
-    return found
+    return findings
 
 
 def _print(finding: Finding) -> None:
     mark, colour = _MARKS[finding.judged]
-    if colourful(sys.stdout):
+    if wants_colour(sys.stdout):
         mark = f"\x1b[{colour}m{mark}\x1b[0m"
     lines = [f"{mark} {finding.part}: {finding.text}"]
     if finding.todo and finding.judged != OK:

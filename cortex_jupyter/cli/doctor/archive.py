@@ -1,4 +1,4 @@
-"""The archive: whether a small object can be written there, read again and deleted."""
+"""Check the archive: write, read and delete a small object."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PART: Final = "archive"
 
 
 def judge(store_url: str, configured: str = "") -> Iterator[Finding]:
-    """Look at the archive of a store, or at the one that Jupyter's configuration says.
+    """Check the archive of Jupyter's configuration, else that of the store.
 
     Raises
     ------
@@ -26,40 +26,40 @@ def judge(store_url: str, configured: str = "") -> Iterator[Finding]:
     """
     url = configured or url_of(store_url)
     if not url:
-        yield Finding(PART, TOLD, "none is set: completed recordings are kept until their time or room in the store ends; CORTEX_ARCHIVE sets one")  # fmt: skip
+        yield Finding(PART, TOLD, "no archive is set: completed recordings leave the store by age and size, and are then gone; set one with CORTEX_ARCHIVE")  # fmt: skip
         return
     try:
         objects = ObjectStore(url)
-        yield from _probed(objects)
+        yield from _probe(objects)
     except ArchiveError as error:
         yield failed(PART, error)
 
 
 def url_of(store_url: str) -> str:
-    """Give where the archive of a store is, "" where there is none."""
+    """Return the URL of a store's archive, or "" without one."""
     if (url := os.environ.get("CORTEX_ARCHIVE")) is not None:
         return url
     try:
         store = open_store(store_url)
     except StoreError:
-        return ""  # what is wrong with the store is said of the store
+        return ""  # the check of the store reports this error
     try:
         return store.setting("archive")
     finally:
         store.close()
 
 
-def _probed(objects: ObjectStore) -> Iterator[Finding]:
-    # At the top, where no manifest is looked for.
+def _probe(objects: ObjectStore) -> Iterator[Finding]:
+    # At the top level, where the archive looks for no manifests.
     name, body = f"cortex-doctor-{uuid.uuid4().hex[:12]}", uuid.uuid4().bytes
     objects.put(name, body)
-    same = objects.get(name) == body
-    if not same:
-        yield Finding(PART, BAD, f"{objects.url} gives back something else than what was written", "look at what lies between: a cache, a proxy")  # fmt: skip
+    is_equal = objects.get(name) == body
+    if not is_equal:
+        yield Finding(PART, BAD, f"{objects.url} returns other data than were written", "check what is in between: a cache, a proxy")  # fmt: skip
     try:
         objects.delete(name)
     except ArchiveError as error:
-        yield Finding(PART, WARN, error.message, f"{error.hint}; the small object {name} stays there")
+        yield Finding(PART, WARN, error.message, f"{error.hint}; delete the small object {name} yourself")
     else:
-        if same:
-            yield Finding(PART, OK, f"{objects.url}: can be written, read and deleted in")
+        if is_equal:
+            yield Finding(PART, OK, f"{objects.url}: writing, reading and deleting work")

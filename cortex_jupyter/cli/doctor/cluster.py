@@ -1,4 +1,4 @@
-"""Kubernetes: whether it answers, as whom, what one may do there, and whether its clock is ours."""
+"""Check Kubernetes: whether it answers, as which user, with which permissions, and whether its clock is right."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
 
 PART: Final = "cluster"
-#: The same bound as that of the notice in a recording.
+#: The same limit as for the notice in a recording (seconds).
 _CLOCK_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """Something that one must be allowed to do.
+    """A permission of RBAC.
 
     Parameters
     ----------
     group, resource, sub : str
-        As RBAC names it.
+        API group, resource and subresource.
     verbs : tuple of str
     lost : str
-        What is so without it.
+        What does not work without it.
     needed : bool
         Whether nothing works without it.
     inside : bool
-        In a namespace, else in the whole cluster.
+        Whether it is needed in a namespace only, not in the whole cluster.
     """
 
     group: str
@@ -52,67 +52,76 @@ _RIGHTS: Final = (
     *(Right("apps", name, "", _READ, "tasks of this kind are not found", needed=False)
       for name in ("deployments", "statefulsets", "daemonsets", "replicasets")),
     Right("batch", "cronjobs", "", ("get", "list"), "CronJobs are not found by their names", needed=False),
-    Right("", "events", "", ("list", "watch"), "what Kubernetes says of pods is not in their logs", needed=False),
-    Right("", "nodes", "proxy", ("get",), "lines that the node has rotated away are not fetched", needed=False, inside=False),
+    Right("", "events", "", ("list", "watch"), "the logs do not show Kubernetes' events of pods", needed=False),
+    Right("", "nodes", "proxy", ("get",), "lines in log files that the node has rotated are not read", needed=False, inside=False),
 )  # fmt: skip
 
 
-#: Where the store is one that others share.
+#: With a store that several users share.
 _SHARED: Final = Right(
-    "", "namespaces", "", ("get",), "who creates a deleted namespace again reads what was recorded in it before", needed=False
+    "", "namespaces", "", ("get",), "a user who creates a deleted namespace again can read what was recorded in the old one", needed=False
 )  # fmt: skip
 
 
-#: Where a server reads on behalf of its users (`access_for`).
+#: With a server that reads on behalf of its users (`access_for`).
 _REVIEWS: Final = Right(
-    "authorization.k8s.io", "subjectaccessreviews", "", ("create",), "no user is shown anything: bind the ClusterRole system:auth-delegator", inside=False
+    "authorization.k8s.io", "subjectaccessreviews", "", ("create",), "users see nothing: bind the ClusterRole system:auth-delegator", inside=False
 )  # fmt: skip
 
 
 async def judge(cluster: Cluster, namespace: str, *, shared: bool = False, for_users: bool = False) -> list[Finding]:
-    """Look at a cluster and at our rights in a namespace, which are more where the store is shared, or read for others.
+    """Check a cluster and our permissions in a namespace.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    namespace : str
+    shared : bool, optional
+        Check what a shared store needs too.
+    for_users : bool, optional
+        Check what a server needs that reads on behalf of its users.
 
     Raises
     ------
     CortexError
-        It does not answer.
+        The cluster does not answer.
     """
     version = (await cluster.json("/version"))["gitVersion"]
-    rights_asked = (*_RIGHTS, *[_SHARED][:shared], *[_REVIEWS][:for_users])
-    asked = asyncio.gather(*(_right(cluster, namespace, right) for right in rights_asked))
-    who, rights = await asyncio.gather(_who(cluster), asked)
-    return [Finding(PART, OK, f"{cluster.host}, Kubernetes {version}{who}"), *rights, _clock(cluster.clock.offset)]
+    rights = (*_RIGHTS, *[_SHARED][:shared], *[_REVIEWS][:for_users])
+    checks = asyncio.gather(*(_right(cluster, namespace, right) for right in rights))
+    user, findings = await asyncio.gather(_user(cluster), checks)
+    return [Finding(PART, OK, f"{cluster.host}, Kubernetes {version}{user}"), *findings, _clock(cluster.clock.offset)]
 
 
-async def _who(cluster: Cluster) -> str:
+async def _user(cluster: Cluster) -> str:
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     try:
         answer = await cluster.json("/apis/authentication.k8s.io/v1/selfsubjectreviews", method="POST", body=body)
         return f", as {answer['status']['userInfo']['username']}"
     except (CortexError, KeyError):
-        return ""  # Kubernetes before 1.28 does not tell
+        return ""  # Kubernetes before 1.28 does not answer this
 
 
 async def _right(cluster: Cluster, namespace: str, right: Right) -> Finding:
     name = f"{right.resource}/{right.sub}" if right.sub else right.resource
     where = f" in namespace {namespace}" if right.inside else ""
-    asked = {"group": right.group, "resource": right.resource, "subresource": right.sub}
-    asked["namespace"] = namespace if right.inside else ""
-    worst = BAD if right.needed else WARN
+    attributes = {"group": right.group, "resource": right.resource, "subresource": right.sub}
+    attributes["namespace"] = namespace if right.inside else ""
+    severity = BAD if right.needed else WARN
     try:
-        missing = [verb for verb in right.verbs if not await may(cluster, asked | {"verb": verb})]
+        missing = [verb for verb in right.verbs if not await may(cluster, attributes | {"verb": verb})]
     except NotFound:
-        return Finding(PART, TOLD, f"{name}{where}: the cluster does not tell what you may do")
+        return Finding(PART, TOLD, f"{name}{where}: the cluster does not say what you may do")
     except CortexError as error:
-        return Finding(PART, worst, f"{name}{where}: {error.message}", error.hint)
+        return Finding(PART, severity, f"{name}{where}: {error.message}", error.hint)
     if missing:
         todo = f"ask for `{' '.join(missing)}` on `{name}`: without it {right.lost}"
-        return Finding(PART, worst, f"you may not {', '.join(missing)} {name}{where}", todo)
+        return Finding(PART, severity, f"you may not {', '.join(missing)} {name}{where}", todo)
     return Finding(PART, OK, f"you may {', '.join(right.verbs)} {name}{where}")
 
 
 def _clock(ahead: float) -> Finding:
-    """Judge how far the API server's clock is ahead of ours, seconds.
+    """Judge the difference of the API server's clock to ours (seconds; positive if it is ahead).
 
     Examples
     --------
@@ -122,5 +131,5 @@ def _clock(ahead: float) -> Finding:
     if abs(ahead) < _CLOCK_S:
         return Finding(PART, OK, f"its clock and this machine's are less than {_CLOCK_S:g} s apart")
     side = "ahead of" if ahead > 0 else "behind"
-    todo = "have both set by NTP; times are the cluster's, and `since` counts from its clock"
+    todo = "synchronise both with NTP; times are the cluster's, and `since` counts from its clock"
     return Finding(PART, WARN, f"its clock is {abs(ahead):.0f} s {side} this machine's", todo)

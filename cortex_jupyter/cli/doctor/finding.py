@@ -1,4 +1,4 @@
-"""What the doctor says, and how long it waits for an answer."""
+"""The doctor's findings, and checks with a timeout."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
 OK: Final = "ok"
-#: It works, but not as well as it could, or not for long.
+#: It works, but not as well as it could, or not much longer.
 WARN: Final = "warn"
-#: Logs cannot be read, recorded or archived as it is set up.
+#: With this set-up, logs cannot be read, recorded or archived.
 BAD: Final = "bad"
+#: Information.
 TOLD: Final = "told"
 
 
@@ -27,14 +28,14 @@ class Finding:
     Parameters
     ----------
     part : str
-        Of the installation: `cluster`, `store`, `recorder`, `archive`, `jupyter`, `packages`.
+        Part of the installation: `cluster`, `store`, `recorder`, `archive`, `jupyter`, `packages`.
     judged : str
-        `OK`, `WARN`, `BAD`, or `TOLD` for what is none of them.
+        `OK`, `WARN`, `BAD` or `TOLD`.
     text : str
     todo : str
         What to do about it.
     details : tuple of str
-        Lines that belong to it.
+        Further lines.
     """
 
     part: str
@@ -45,54 +46,55 @@ class Finding:
 
 
 def failed(part: str, error: CortexError) -> Finding:
-    """Give the finding that an error is."""
+    """Return an error as a finding."""
     return Finding(part, BAD, error.message, error.hint)
 
 
-async def within(seconds: float, part: str, found: Awaitable[Iterable[Finding]], late: str) -> list[Finding]:
-    """Give what a part of the examination finds, or that it found nothing in time; it never raises.
+async def within(seconds: float, part: str, check: Awaitable[Iterable[Finding]], late: str) -> list[Finding]:
+    """Return the findings of a check. A timeout or an error becomes a finding too.
 
     Parameters
     ----------
     seconds : float
+        Timeout.
     part : str
-    found : awaitable
+    check : awaitable
     late : str
-        What to do where there is no answer.
+        What to do after a timeout.
     """
     try:
         async with asyncio.timeout(seconds):
-            return list(await found)
+            return list(await check)
     except TimeoutError:
-        return [Finding(part, BAD, f"there is no answer within {seconds:g} s", late)]
+        return [Finding(part, BAD, f"no answer within {seconds:g} s", late)]
     except CortexError as error:
         return [failed(part, error)]
-    except Exception as error:  # noqa: BLE001 - the other findings count all the more
-        text = f"it cannot be looked at: {type(error).__name__}: {error}"
+    except Exception as error:  # noqa: BLE001 - the other checks must go on
+        text = f"cannot check it: {type(error).__name__}: {error}"
         return [Finding(part, BAD, text, "this is a bug of cortex-jupyter: report it")]
 
 
-async def aside(look: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """Look in a thread that does not keep the program from ending: what hangs there may hang for minutes."""
+async def aside(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Run a check in a daemon thread, which does not delay the program's end if the check hangs."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[list[Finding]] = loop.create_future()
 
-    def tell(found: list[Finding] | None, error: Exception | None) -> None:
+    def finish(findings: list[Finding] | None, error: Exception | None) -> None:
         if done.done():
-            return  # nobody waits any more
+            return  # the timeout was faster
         if error is not None:
             done.set_exception(error)
         else:
-            done.set_result(found or [])
+            done.set_result(findings or [])
 
     def run() -> None:
-        found, error = None, None
+        findings, error = None, None
         try:
-            found = list(look())
-        except Exception as raised:  # noqa: BLE001 - it is raised where it is waited for
+            findings = list(check())
+        except Exception as raised:  # noqa: BLE001 - raised again in the waiting coroutine
             error = raised
         if not loop.is_closed():
-            loop.call_soon_threadsafe(tell, found, error)
+            loop.call_soon_threadsafe(finish, findings, error)
 
     threading.Thread(target=run, name="cortex-doctor", daemon=True).start()
     return await done

@@ -1,4 +1,4 @@
-"""By what name a store that others share knows the cluster: two clusters with one must not count as one."""
+"""Check the cluster's name in a shared store: two clusters with the same name would be taken for one."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from urllib.parse import urlsplit
 from cortex_jupyter.cli.doctor import archive
 from cortex_jupyter.cli.doctor.cluster import PART
 from cortex_jupyter.cli.doctor.finding import WARN, Finding
-from cortex_jupyter.reader.connection import shared
+from cortex_jupyter.reader.connection import is_shared
 from cortex_jupyter.store.url import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TODO: Final = "set CORTEX_CLUSTER to a name of the cluster, the same wherever its logs are recorded or read, another for each other cluster"
+_TODO: Final = "set CORTEX_CLUSTER to a name of this cluster: the same wherever its logs are recorded or read, and a different one for each other cluster"
 
 
 def judge(store_url: str, host: str) -> Iterator[Finding]:
-    """Look at the address of a cluster, where what is shared knows it by that.
+    """Check the address of a cluster, if a shared store or archive identifies the cluster by it.
 
     Parameters
     ----------
@@ -28,20 +28,20 @@ def judge(store_url: str, host: str) -> Iterator[Finding]:
     """
     if os.environ.get("CORTEX_CLUSTER") or not ambiguous(host, os.environ.get("KUBERNETES_SERVICE_HOST", "")):
         return
-    for url in filter(shared, (store_url, archive.url_of(store_url))):
-        text = f"{without_password(url)} is shared, and {host} is an address that other clusters have as well, or others do not know this one by"
+    for url in filter(is_shared, (store_url, archive.url_of(store_url))):
+        text = f"{without_password(url)} is shared, but the address {host} does not identify this cluster: other clusters can have the same, or other machines reach this one at another"
         yield Finding(PART, WARN, text, _TODO)
 
 
 def ambiguous(host: str, service: str) -> bool:
-    """Tell whether an API server's address says nothing of which it is.
+    """Return whether an API server's address does not identify its cluster.
 
     Parameters
     ----------
     host : str
-        Its URL.
+        URL of the API server.
     service : str
-        Where pods reach theirs; empty outside.
+        Address of the API server inside a pod; empty elsewhere.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Jupyter in this environment, and the servers of this user that run now."""
+"""Check Jupyter in this environment, and this user's running Jupyter servers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 PART: Final = "jupyter"
 _STATIC: Final = Path(__file__).parents[2] / "notebook" / "static"
 _BUNDLE: Final = ("loader.js", "viewer.js", "store.js", "viewer.css", "page.js", "page.css")
-_AGAIN: Final = "pip install --force-reinstall --no-deps cortex-jupyter (from its folder: make setup)"
+_REINSTALL: Final = "pip install --force-reinstall --no-deps cortex-jupyter (from its folder: make setup)"
 
 
 def installed() -> Iterator[Finding]:
-    """Look at what Jupyter finds of ours."""
+    """Check which of our extensions Jupyter finds."""
     from jupyter_server.extension.config import ExtensionConfigManager  # noqa: PLC0415 - 0.3 s
 
     manager: Any = ExtensionConfigManager(read_config_path=jupyter_config_path())
@@ -38,37 +38,39 @@ def installed() -> Iterator[Finding]:
     folders = [Path(folder, "cortex-jupyter") for folder in jupyter_path("labextensions")]
     found = next((folder for folder in folders if (folder / "package.json").is_file()), None)
     if found is None:
-        text = "JupyterLab's extension is not found: no launcher, no kept lines of a notebook of another day"
-        yield Finding(PART, WARN, text, _AGAIN)
+        text = (
+            "JupyterLab does not find our extension: there is no launcher, and reopened notebooks show no earlier lines"
+        )
+        yield Finding(PART, WARN, text, _REINSTALL)
     else:
         yield Finding(PART, OK, f"JupyterLab's extension: {found}")
     yield bundle(_STATIC)
 
 
 def bundle(folder: Path) -> Finding:
-    """Judge whether the viewer's files are there."""
+    """Check that the viewer's files exist."""
     missing = [name for name in _BUNDLE if not (folder / name).is_file() or not (folder / name).stat().st_size]
     if missing:
-        return Finding(PART, BAD, f"the viewer lacks {', '.join(missing)} in {folder}", _AGAIN)
-    return Finding(PART, OK, "the viewer's files are there")
+        return Finding(PART, BAD, f"the viewer's files {', '.join(missing)} are missing in {folder}", _REINSTALL)
+    return Finding(PART, OK, "the viewer's files are installed")
 
 
 async def running() -> list[Finding]:
     """Ask each Jupyter server of this user whether it has our extension."""
     async with aiohttp.ClientSession() as session:
-        found = await asyncio.gather(*(_server(session, about) for about in await asyncio.to_thread(_files)))
-    return found or [Finding(PART, TOLD, "no Jupyter server of yours runs now")]
+        findings = await asyncio.gather(*(_server(session, about) for about in await asyncio.to_thread(_files)))
+    return findings or [Finding(PART, TOLD, "you have no running Jupyter server")]
 
 
 def _files() -> list[dict[str, Any]]:
-    """Give what the servers that live have written of themselves."""
-    found = []
+    """Return the connection files of running servers."""
+    servers = []
     for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
-        with contextlib.suppress(OSError, ValueError, KeyError):  # it has ended, and left its file
-            about = json.loads(file.read_text())
-            os.kill(about["pid"], 0)
-            found.append(about)
-    return found
+        with contextlib.suppress(OSError, ValueError, KeyError):  # the server has ended without deleting its file
+            server = json.loads(file.read_text())
+            os.kill(server["pid"], 0)
+            servers.append(server)
+    return servers
 
 
 async def _server(session: aiohttp.ClientSession, about: dict[str, Any]) -> Finding:
@@ -79,18 +81,16 @@ async def _server(session: aiohttp.ClientSession, about: dict[str, Any]) -> Find
             status = answer.status
             version = (await answer.json())["info"]["version"] if status == 200 else ""  # noqa: PLR2004
         async with session.get(URL(f"{url}metrics", encoded=True), headers=headers) as answer:
-            counted = b"cortex_streams" in await answer.read()
+            has_metrics = b"cortex_streams" in await answer.read()
     except (aiohttp.ClientError, ValueError, KeyError) as error:
         return Finding(PART, WARN, f"{name}: {type(error).__name__}: {error}", "look at its log")
     if status in (401, 403):
-        return Finding(PART, TOLD, f"{name} wants a password, so it is not looked at")
+        return Finding(PART, TOLD, f"{name} needs a password, so it is not checked")
     if not version:
-        return Finding(
-            PART, WARN, f"{name} has no cortex-jupyter", "start it anew, in an environment with cortex-jupyter"
-        )
+        return Finding(PART, WARN, f"{name} has no cortex-jupyter", "restart it in an environment with cortex-jupyter")
     if version != __version__:
         return Finding(
-            PART, WARN, f"{name} still runs cortex-jupyter {version}, here is {__version__}", "start it anew"
+            PART, WARN, f"{name} still runs cortex-jupyter {version}; {__version__} is installed", "restart it"
         )
-    metrics = ", its metrics in /metrics" if counted else ""
+    metrics = "; its metrics are at /metrics" if has_metrics else ""
     return Finding(PART, OK, f"{name} has cortex-jupyter {version}{metrics}")

@@ -1,4 +1,4 @@
-"""The packages that ours needs: whether they are there, in versions that it was made for."""
+"""Check that the packages that we need are installed, in versions that fit."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
 PART: Final = "packages"
 _US: Final = "cortex-jupyter"
-#: Extras that people install; the others are for those who work on it.
+#: Extras for users; the others are for development.
 _EXTRAS: Final = ("pandas", "polars", "archive", "sql", "dask", "valkey", "mask", "hub", "otel", "lab")
 
 
 def judge() -> Iterator[Finding]:
-    """Look at this environment."""
+    """Check this environment."""
     python = ".".join(map(str, sys.version_info[:3]))
     try:
         required = metadata.requires(_US) or []
     except metadata.PackageNotFoundError:
-        yield Finding(PART, TOLD, f"cortex-jupyter {__version__} is not installed, but runs from its folder, on Python {python}")  # fmt: skip
+        yield Finding(PART, TOLD, f"cortex-jupyter {__version__} runs from its folder without being installed, on Python {python}")  # fmt: skip
         return
     wrong = [*wrong_versions([Requirement(one) for one in required], metadata.version)]
     yield from wrong
     if not wrong:
-        yield Finding(PART, OK, f"cortex-jupyter {__version__} on Python {python}; what it needs is there, in versions that fit")  # fmt: skip
+        yield Finding(PART, OK, f"cortex-jupyter {__version__} on Python {python}; the packages that it needs are installed, in versions that fit")  # fmt: skip
 
 
 def wrong_versions(required: Iterable[Requirement], version: Callable[[str], str]) -> Iterator[Finding]:
-    """Give what is missing or of a version that does not fit; an extra need not be there.
+    """Yield a finding for each package that is missing or has a wrong version. Packages of extras may be missing.
 
     Parameters
     ----------
     required : iterable of Requirement
     version : callable
-        Gives the installed version of a package.
+        Returns the installed version of a package.
 
     Yields
     ------
@@ -51,21 +51,23 @@ def wrong_versions(required: Iterable[Requirement], version: Callable[[str], str
     --------
     >>> one = Requirement("orjson>=3.11")
     >>> [f.text for f in wrong_versions([one], {"orjson": "3.9"}.__getitem__)]
-    ['orjson 3.9 is installed, needed is >=3.11']
+    ['orjson 3.9 is installed, but >=3.11 is needed']
     """
-    told = set()
-    for one in required:
-        extra = next((e for e in _EXTRAS if one.marker and one.marker.evaluate({"extra": e})), "")
-        if one.marker and not extra and not one.marker.evaluate({"extra": ""}):
+    reported = set()
+    for requirement in required:
+        extra = next((e for e in _EXTRAS if requirement.marker and requirement.marker.evaluate({"extra": e})), "")
+        if requirement.marker and not extra and not requirement.marker.evaluate({"extra": ""}):
             continue
         todo = f'pip install "{_US}[{extra}]"' if extra else f"pip install {_US}"
         try:
-            found = version(one.name)
+            installed = version(requirement.name)
         except (metadata.PackageNotFoundError, KeyError):
             if not extra:
-                yield Finding(PART, BAD, f"{one.name} is not installed", todo)
+                yield Finding(PART, BAD, f"{requirement.name} is not installed", todo)
             continue
-        if not one.specifier.contains(found, prereleases=True) and one.name not in told:
-            told.add(one.name)
-            text = f"{one.name} {found} is installed, needed is {one.specifier}"
-            yield Finding(PART, WARN if extra else BAD, text, f'pip install "{one.name}{one.specifier}"')
+        if not requirement.specifier.contains(installed, prereleases=True) and requirement.name not in reported:
+            reported.add(requirement.name)
+            text = f"{requirement.name} {installed} is installed, but {requirement.specifier} is needed"
+            yield Finding(
+                PART, WARN if extra else BAD, text, f'pip install "{requirement.name}{requirement.specifier}"'
+            )

@@ -1,4 +1,4 @@
-"""What Jupyter's configuration files say of us: servers go by them, and not by the environment alone."""
+"""Check our settings in Jupyter's configuration files, which servers read in addition to the environment."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PART: Final = "jupyter"
-#: In the order in which they are loaded, what comes later holds: the extension's own, the server's, the application's.
+#: Names of the configuration files of the extension, the server and the applications. Later ones override earlier ones.
 _FILES: Final = (
     "jupyter_cortex_jupyter_config",
     "jupyter_server_config",
     "jupyter_notebook_config",
     "jupyter_lab_config",
 )
-_LOOKED: Final = ("store_url", "archive_url", "kubeconfig", "context", "access_for")
+_NAMES: Final = ("store_url", "archive_url", "kubeconfig", "context", "access_for")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Traits of `CortexJupyter` as they are set in files; empty ones are not.
+    """Traits of `CortexJupyter` that are set in configuration files; empty if not set.
 
     Parameters
     ----------
     store_url, archive_url, kubeconfig, context, access_for : str
     files : tuple of str
-        Those that set one.
+        Files that set one of them.
     broken : tuple of str
-        Those that cannot be loaded, with why.
+        Files that cannot be loaded, each with the reason.
     """
 
     store_url: str = ""
@@ -49,16 +49,16 @@ class Settings:
 
     @property
     def for_users(self) -> bool:
-        """Whether a server here reads on behalf of its users: as it is set, or as a service of a JupyterHub."""
+        """Whether a server reads on behalf of its users here: by its setting, or because it is a service of a JupyterHub."""
         service = "JUPYTERHUB_SERVICE_URL" in os.environ and "JUPYTERHUB_USER" not in os.environ
         return self.access_for == "user" or (service and not self.access_for)
 
 
 def read() -> Settings:
-    """Load the files as a server of this environment does."""
-    from jupyter_core.application import JupyterApp  # noqa: PLC0415 - it takes a moment
+    """Load the configuration files as a server of this environment does."""
+    from jupyter_core.application import JupyterApp  # noqa: PLC0415 - slow
 
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     files: list[str] = []
     broken: list[str] = []
     for name in _FILES:
@@ -67,32 +67,32 @@ def read() -> Settings:
         except RuntimeError as error:  # there is no home directory
             broken.append(f"{name}: {error}")
             continue
-        with contextlib.redirect_stdout(sys.stderr):  # what they print is none of our report
+        with contextlib.redirect_stdout(sys.stderr):  # the files may print, and the report is on stdout
             try:
                 app.load_config_file(suppress_errors=False)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - they are programs
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - configuration files are programs
                 broken.append(f"{name}: {type(error).__name__}: {error}")
-        ours = app.config.get("CortexJupyter", {})
-        here = {k: ours[k] for k in _LOOKED if isinstance(ours.get(k), str) and ours[k]}
-        if here.items() - found.items():
+        traits = app.config.get("CortexJupyter", {})
+        file_values = {k: traits[k] for k in _NAMES if isinstance(traits.get(k), str) and traits[k]}
+        if file_values.items() - values.items():
             files += [file for file in app.loaded_config_files if file not in files]
-        found |= here
-    return Settings(**found, files=tuple(files), broken=tuple(broken))
+        values |= file_values
+    return Settings(**values, files=tuple(files), broken=tuple(broken))
 
 
 def judge(settings: Settings) -> Iterator[Finding]:
-    """Say what of it holds for servers alone."""
+    """Report settings that apply to servers only."""
     for text in settings.broken:
         yield Finding(
-            PART, WARN, f"a configuration file cannot be loaded: {text}", "servers start without what it says"
+            PART, WARN, f"cannot load a configuration file: {text}", "correct it; servers start without its settings"
         )
-    names = [name for name in _LOOKED if getattr(settings, name)]
+    names = [name for name in _NAMES if getattr(settings, name)]
     if not names:
         return
     where = ", ".join(settings.files)
-    text = f"CortexJupyter's {', '.join(names)} as in {where}: that is what is looked at here"
+    text = f"the doctor checks with CortexJupyter's {', '.join(names)} from {where}"
     yield Finding(PART, TOLD, text)
     if settings.store_url and settings.store_url != default_url():
-        store, other = (without_password(url) for url in (settings.store_url, default_url()))
-        text = f"servers keep recordings in {store}, kernels and the command line in {other}"
-        yield Finding(PART, WARN, text, "set CORTEX_STORE, which all of them read, in place of CortexJupyter.store_url")
+        server_store, other_store = (without_password(url) for url in (settings.store_url, default_url()))
+        text = f"servers keep recordings in {server_store}, but kernels and the command line in {other_store}"
+        yield Finding(PART, WARN, text, "set CORTEX_STORE, which all of them read, instead of CortexJupyter.store_url")

@@ -1,6 +1,6 @@
 """The grammars of tracebacks: which lines begin one, which go on, what they say.
 
-Each grammar is a small machine over the lines of one source. `js/src/store/parsing/grammars.ts` is the same in the page;
+Each grammar is a small machine over the lines of one source. `js/src/text/tracebacks.ts` is the same in the page;
 `tests/parsing/fixtures/blocks.json` holds both to the same answers.
 
 Where the forms come from: Python's `traceback` and `faulthandler` modules and PEP 654 (exception groups); rich, loguru;

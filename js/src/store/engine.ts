@@ -1,65 +1,68 @@
-/** The store's side of the page: messages in, views out. Runs in a worker, or in the page where workers are forbidden. */
+/** The worker's side of the page: receives messages, sends updates. It runs in a worker, or in the page where workers are forbidden. */
 
-import type { FromStore, ToStore } from "../types/messages.ts";
-import { goalOf, Seeking } from "./asking/seeking.ts";
-import { Clock } from "./holding/clock.ts";
-import { copied } from "./drawing/copy.ts";
-import type { Watcher } from "./holding/changes.ts";
-import { Tasks } from "./holding/held.ts";
-import { Holdings } from "./holding/holdings.ts";
-import { Loader } from "./holding/loader.ts";
-import { Surveys } from "./holding/surveys.ts";
-import { Links } from "./holding/links.ts";
-import type { TaskStore } from "./holding/store.ts";
-import { View } from "./drawing/view.ts";
+import type { FromStore, ToStore } from "../protocol/messages.ts";
+import { StreamIngest } from "./ingest.ts";
+import { ClusterClock, Links } from "./links.ts";
+import { Loader } from "./loader.ts";
+import { OutlineLoader } from "./outlineloader.ts";
+import { fieldsOf } from "./rendering.ts";
+import { goalOf, Seeker } from "./seeker.ts";
+import { type StoreWatcher, Tasks } from "./tasks.ts";
+import type { TaskStore } from "./taskstore.ts";
+import { copyRows, View } from "./view.ts";
 import { soon, Views } from "./views.ts";
 
-const KEEP = 5000;
-/** After so long without another key a filter is asked of the server. */
-const TYPED = 400;
-const TICK = 1000;
-/** Ticks that are so far apart: the machine slept. */
-const SLEPT = 30_000;
+const KEEP_MS = 5000;
+/** Pause in typing after which the server is asked to search (ms). */
+const TYPING_PAUSE_MS = 400;
+const TICK_MS = 1000;
+/** A pause between two ticks that means that the machine slept (ms). */
+const SLEPT_MS = 30_000;
 
-export class Engine implements Watcher {
+export class Engine implements StoreWatcher {
   #ticked = Date.now();
-  readonly #clock = new Clock();
+  readonly #clock = new ClusterClock();
   readonly #tasks = new Tasks(this.#clock);
   readonly #views: Views;
-  readonly #loader: Loader = new Loader(this.#tasks, this, (task, problem) => this.#holdings.onPlaceLost(task, problem));
-  readonly #seeker: Seeking;
-  readonly #surveys = new Surveys(this.#tasks, this);
-  readonly #holdings = new Holdings(this.#tasks, this.#loader, this.#surveys, this.#clock, this);
+  readonly #loader: Loader = new Loader(this.#tasks, this, (task, problem) => this.#ingest.onCursorExpired(task, problem));
+  readonly #seeker: Seeker;
+  readonly #outlines = new OutlineLoader(this.#tasks, this);
+  readonly #ingest = new StreamIngest(this.#tasks, this.#loader, this.#outlines, this.#clock, this);
   readonly #links: Links;
   #searching = false;
-  #seeking: ReturnType<typeof setTimeout> | undefined;
-  readonly #tick: ReturnType<typeof setInterval>;
+  #seekTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly #ticker: ReturnType<typeof setInterval>;
+
+  readonly #post: (message: FromStore) => void;
+  /** Whether a watchdog terminates this worker if a regular expression runs without end. */
+  readonly #guarded: boolean;
 
   constructor(
-    private readonly post: (message: FromStore) => void,
-    /** Whether a watchdog can end us when a regex runs away. */
-    private readonly guarded: boolean,
+    post: (message: FromStore) => void,
+    guarded: boolean,
     fetcher?: typeof fetch,
   ) {
+    this.#post = post;
+    this.#guarded = guarded;
     this.#views = new Views(post, this.#clock, this.#tasks);
     this.#views.loader = this.#loader;
-    this.#seeker = new Seeking(this.#views, this.#tasks, this.#loader, this);
+    this.#seeker = new Seeker(this.#views, this.#tasks, this.#loader, this);
     const actions = {
       send: (model: string, message: Record<string, unknown>) => post({ op: "send", model, message }),
       headers: () => post({ op: "headers" }),
       changed: () => this.changed(),
-      arrived: () => this.#views.arrived(),
+      arrived: () => this.#views.flushAll(),
     };
-    this.#links = this.#tasks.links = new Links(this.#holdings, this.#clock, actions, fetcher);
-    this.#tick = setInterval(() => this.#second(), TICK);
+    this.#links = this.#tasks.links = new Links(this.#ingest, this.#clock, actions, fetcher);
+    this.#ticker = setInterval(() => this.#everySecond(), TICK_MS);
   }
 
   stop(): void {
-    clearInterval(this.#tick);
-    clearTimeout(this.#seeking);
+    clearInterval(this.#ticker);
+    clearTimeout(this.#seekTimer);
     for (const view of this.#views.all.values()) {
       view.search?.stop();
-      view.beyond?.stop();
+      view.remoteJump?.stop();
     }
     this.#views.charts.close();
     this.#links.close();
@@ -72,225 +75,226 @@ export class Engine implements Watcher {
         links.config = message.config;
         break;
       case "subscribe":
-        links.sessions.set(message.model, message);
-        for (const task of message.tasks) this.#tasks.hold(task);
-        links.assign();
+        links.subscriptions.set(message.model, message);
+        for (const task of message.tasks) this.#tasks.entryOf(task);
+        links.assignTasks();
         break;
       case "unsubscribe":
-        links.sessions.delete(message.model);
-        links.assign();
-        setTimeout(() => this.#tasks.release(links.wanted), KEEP);
+        links.subscriptions.delete(message.model);
+        links.assignTasks();
+        setTimeout(() => this.#tasks.keepOnly(links.wantedTasks), KEEP_MS);
         break;
       case "comm":
         links.receive(message.model, message.message, message.bytes);
         break;
       case "view":
-        this.#views.all.set(message.view, new View(message.view, message.model, this.#views.storesOf(message.model), message.filter, message.look));
-        this.#views.all.get(message.view)!.seen = message.seen ?? true;
-        this.#refold(this.#views.all.get(message.view)!);
-        this.#views.chart();
+        this.#views.all.set(message.view, new View(message.view, message.model, this.#views.storesOf(message.model), message.filter, message.viewport));
+        this.#views.all.get(message.view)!.isVisible = message.isVisible ?? true;
+        this.#foldEqualLines(this.#views.all.get(message.view)!);
+        this.#views.updateCharts();
         this.#views.refresh(this.#views.all.get(message.view));
-        this.#search();
+        this.#searchSlice();
         break;
       case "close":
         this.#views.all.get(message.view)?.search?.stop();
-        this.#views.all.get(message.view)?.beyond?.stop();
+        this.#views.all.get(message.view)?.remoteJump?.stop();
         this.#views.all.delete(message.view);
-        this.#views.chart();
+        this.#views.updateCharts();
         break;
       case "retry":
         for (const task of links.tasksOf(message.model)) {
-          const held = this.#tasks.get(task);
-          if (held) held.problem = null;
-          links.of(task)?.link.retry();
+          const entry = this.#tasks.get(task);
+          if (entry) entry.problem = null;
+          links.entryOf(task)?.link.retry();
         }
         break;
       case "wake":
         links.wake();
         break;
       case "ping":
-        this.post({ op: "pong" });
+        this.#post({ op: "pong" });
         break;
       default:
-        this.#forView(message);
+        this.#receiveForView(message);
     }
   }
 
-  #forView(message: Extract<ToStore, { view: string }>): void {
+  #receiveForView(message: Extract<ToStore, { view: string }>): void {
     const view = this.#views.all.get(message.view);
     if (view === undefined) return;
-    // Whatever else the reader wants: the next is not what is waited for any more.
-    if (["filter", "find", "jump"].includes(message.op) || (message.op === "look" && message.look.follow)) {
-      view.beyond?.stop();
-      view.beyond = view.goal = null;
+    // Another wish of the user ends a remote jump.
+    if (["filter", "find", "jump"].includes(message.op) || (message.op === "viewport" && message.viewport.follow)) {
+      view.remoteJump?.stop();
+      view.remoteJump = view.goal = null;
     }
     if (message.op === "filter") {
       view.refilter(message.filter);
-      this.#refold(view);
-      for (const task of this.#links.tasksOf(view.model)) this.#tasks.hold(task).autoPages = 0;
-      this.#search();
-      this.#cover(view);
+      this.#foldEqualLines(view);
+      for (const task of this.#links.tasksOf(view.model)) this.#tasks.entryOf(task).autoPages = 0;
+      this.#searchSlice();
+      this.#coverWindow(view);
       this.#seeker.endSearch(view);
-      clearTimeout(this.#seeking);
-      this.#seeking = setTimeout(() => this.#seeker.seek(), TYPED);
-    } else if (message.op === "look") {
-      if (message.look.follow && !view.look.follow) view.window.extended = false;
-      if (message.look.follow || message.look.seek === null) view.aim.seek = null;
-      view.look = message.look;
-    } else if (message.op === "ack" || message.op === "sight") {
-      if (message.op === "ack") view.waiting = false;
-      else view.seen = message.seen;
-      if (view.dirty) this.#views.flush(view);
-      if (view.charted) this.#views.charts.read();
+      clearTimeout(this.#seekTimer);
+      this.#seekTimer = setTimeout(() => this.#seeker.startSearches(), TYPING_PAUSE_MS);
+    } else if (message.op === "viewport") {
+      if (message.viewport.follow && !view.viewport.follow) view.window.isExtended = false;
+      if (message.viewport.follow || message.viewport.seek === null) view.scrollAnchor.seekTime = null;
+      view.viewport = message.viewport;
+    } else if (message.op === "ack" || message.op === "visible") {
+      if (message.op === "ack") view.awaitsAck = false;
+      else view.isVisible = message.isVisible;
+      if (view.isDirty) this.#views.flush(view);
+      if (view.hasChart) this.#views.charts.read();
       return;
-    } else if (message.op === "older") {
-      view.window.extended = true;
+    } else if (message.op === "loadOlder") {
+      view.window.isExtended = true;
       this.#seeker.endSearch(view);
       for (const store of view.selection.stores) {
         const head = store.spans.find(({ from }) => from === -Infinity);
-        void (head ? this.#loader.back(store.task, head) : this.#loader.older(store.task));
+        void (head ? this.#loader.loadBefore(store.task, head) : this.#loader.loadOlder(store.task));
       }
-    } else if (message.op === "hole") {
+    } else if (message.op === "loadSpan") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
       const row = view.selection.rowOf(message.id);
-      if (store) void this.#loader.on(store.task, store.spans.find((span) => span.row === row));
+      if (store) void this.#loader.loadAfter(store.task, store.spans.find((span) => span.row === row));
     } else if (message.op === "search") {
       if (message.go) view.search?.go();
       else view.search?.stop();
-    } else if (message.op === "fold") view.selection.toggle(message.id);
+    } else if (message.op === "toggleFold") view.selection.toggleFold(message.id);
     else if (message.op === "copy") {
-      this.post({ op: "text", ask: message.ask, text: copied(view.selection, view.between(message.from, message.to), message.as) });
+      this.#post({ op: "text", ask: message.ask, text: copyRows(view.selection, view.between(message.from, message.to), message.as), fields: null });
       return;
     } else if (message.op === "find") {
       view.selection.finder.set(message.term);
-      this.#search();
+      this.#searchSlice();
     } else if (message.op === "chart") {
-      view.charted = view.chartDue = message.on;
-      this.#views.chart();
+      view.hasChart = view.isChartDue = message.on;
+      this.#views.updateCharts();
     } else if (message.op === "jump") {
-      if (!this.#seeker.goBeyond(view, message.jump) && !view.jump(this.#seeker.near(view, message.jump))) return;
+      if (!this.#seeker.startRemoteJump(view, message.jump) && !view.jump(this.#seeker.resolveUnloaded(view, message.jump))) return;
     } else if (message.op === "text") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
-      this.post({ op: "text", ask: message.ask, text: store?.texts[view.selection.rowOf(message.id)] ?? "" });
+      const text = store?.texts[view.selection.rowOf(message.id)] ?? "";
+      this.#post({ op: "text", ask: message.ask, text, fields: fieldsOf(text) });
       return;
     }
     this.#views.refresh(view);
   }
 
-  /** A task's lines are folded for all its viewers alike: as far as any of them asks. */
-  #refold(asking: View): void {
+  /** Fold equal lines of the view's tasks. All views of a task share its folds: the strongest mode that one of them asks for. */
+  #foldEqualLines(asking: View): void {
     for (const store of asking.selection.stores) {
       const views = [...this.#views.all.values()].filter(({ selection }) => selection.stores.includes(store));
-      const same = (["masked", "exact"] as const).find((one) => views.some(({ selection }) => selection.filter.same === one)) ?? "";
-      if (store.folds.same === same) continue;
+      const same = (["masked", "exact"] as const).find((one) => views.some(({ selection }) => selection.filter.equalLines === one)) ?? "";
+      if (store.folds.equalLines === same) continue;
       store.refold(same);
       for (const { selection } of views) selection.reload();
     }
   }
 
-  // What the holdings tell
+  // StoreWatcher
 
-  taken(store: TaskStore, before: number): void {
-    for (const view of this.#views.all.values()) view.selection.leave(store);
+  rowsAdded(store: TaskStore, before: number): void {
+    for (const view of this.#views.all.values()) view.selection.removeJoining(store);
     store.folds.settle();
     for (const view of this.#views.all.values()) {
       if (!view.selection.stores.includes(store)) continue;
-      view.dirty = true;
-      view.selection.take(store, before, store.rows);
+      view.isDirty = true;
+      view.selection.addRows(store, before, store.rows);
       const goal = goalOf(view);
-      if (goal?.store !== store || !store.isHere(goal.seq)) continue;
-      view.beyond = view.goal = null;
+      if (goal?.store !== store || !store.isLoaded(goal.seq)) continue;
+      view.remoteJump = view.goal = null;
       view.jump({ to: "seq", task: store.task, seq: goal.seq });
     }
-    this.#search();
+    this.#searchSlice();
     this.#views.charts.read();
   }
 
-  dropped(store: TaskStore, row: number): void {
-    for (const view of this.#views.all.values()) view.selection.drop(store, row);
+  rowRemoved(store: TaskStore, row: number): void {
+    for (const view of this.#views.all.values()) view.selection.removeRow(store, row);
   }
 
-  thinned(store: TaskStore): void {
-    for (const { selection } of this.#views.all.values()) if (selection.stores.includes(store)) selection.thin();
+  rowsEvicted(store: TaskStore): void {
+    for (const { selection } of this.#views.all.values()) if (selection.stores.includes(store)) selection.removeEvicted();
   }
 
-  /** The views are made anew: their rows have other numbers. */
-  moved(store: TaskStore, rows: Int32Array): void {
-    this.#views.charts.moved(store, rows);
+  /** Recreate the views of a task whose rows have other numbers. */
+  rowsRenumbered(store: TaskStore, rows: Int32Array): void {
+    this.#views.charts.renumber(store, rows);
     for (const view of this.#views.all.values()) {
-      const { look, selection } = view;
+      const { viewport, selection } = view;
       const slot = selection.stores.indexOf(store);
       if (slot === -1) continue;
-      const mine = look.anchor !== null && look.anchor >= 0 && selection.slotOf(look.anchor) === slot;
-      const anchor = mine ? rows[selection.rowOf(look.anchor!)] : -1;
-      const anew = view.renew(selection.stores, mine ? { ...look, anchor: anchor < 0 ? null : selection.idOf(slot, anchor) } : look);
-      this.#views.all.set(view.id, anew);
+      const mine = viewport.anchor !== null && viewport.anchor >= 0 && selection.slotOf(viewport.anchor) === slot;
+      const anchor = mine ? rows[selection.rowOf(viewport.anchor!)] : -1;
+      const recreated = view.recreate(selection.stores, mine ? { ...viewport, anchor: anchor < 0 ? null : selection.idOf(slot, anchor) } : viewport);
+      this.#views.all.set(view.id, recreated);
     }
   }
 
-  placesIn(store: TaskStore): number[] {
-    return [...this.#views.all.values()].filter(({ selection }) => selection.stores.includes(store)).map((view) => view.placeTime()).filter((time) => time !== null);
+  readerKeys(store: TaskStore): number[] {
+    return [...this.#views.all.values()].filter(({ selection }) => selection.stores.includes(store)).map((view) => view.readerTime()).filter((time) => time !== null);
   }
 
-  paged(store: TaskStore): void {
-    for (const view of this.#views.all.values()) if (view.selection.stores.includes(store)) this.#cover(view);
+  pageLoaded(store: TaskStore): void {
+    for (const view of this.#views.all.values()) if (view.selection.stores.includes(store)) this.#coverWindow(view);
   }
 
-  windowOf(store: TaskStore): number {
+  widestWindow(store: TaskStore): number {
     return Math.max(0, ...[...this.#views.all.values()].filter(({ selection }) => selection.stores.includes(store)).map(({ selection }) => selection.filter.since ?? 0));
   }
 
-  renewed(tasks: string[], begin: () => void): void {
-    const places = new Map([...this.#views.all.values()].map((view) => [view.id, view.aim.seek ?? view.placeTime()]));
+  tasksReset(tasks: string[], begin: () => void): void {
+    const places = new Map([...this.#views.all.values()].map((view) => [view.id, view.scrollAnchor.seekTime ?? view.readerTime()]));
     begin();
     for (const view of this.#views.all.values()) {
-      const { look, selection, model, id } = view;
+      const { viewport, selection, model, id } = view;
       if (!selection.stores.some((store) => tasks.includes(store.task))) continue;
-      view.beyond?.stop();
-      const anew = view.renew(this.#views.storesOf(model), { ...look, anchor: null });
-      anew.beyond = null;
-      anew.selection.finder.set(view.selection.finder.term);
-      anew.aim.seek = look.follow ? null : (places.get(id) ?? null);
-      this.#views.all.set(id, anew);
-      if (anew.aim.seek !== null) for (const task of tasks) this.#holdings.reachBack(task, anew.aim.seek);
+      view.remoteJump?.stop();
+      const recreated = view.recreate(this.#views.storesOf(model), { ...viewport, anchor: null });
+      recreated.remoteJump = null;
+      recreated.selection.finder.set(view.selection.finder.term);
+      recreated.scrollAnchor.seekTime = viewport.follow ? null : (places.get(id) ?? null);
+      this.#views.all.set(id, recreated);
+      if (recreated.scrollAnchor.seekTime !== null) for (const task of tasks) this.#ingest.keepReachable(task, recreated.scrollAnchor.seekTime);
     }
-    this.#views.chart();
+    this.#views.updateCharts();
     this.changed();
   }
 
-  #second(): void {
-    const slept = Date.now() - this.#ticked > SLEPT;
+  #everySecond(): void {
+    const slept = Date.now() - this.#ticked > SLEPT_MS;
     this.#ticked = Date.now();
     if (slept) this.#links.wake();
-    const seen = [...this.#views.all.values()].filter((view) => view.seen);
-    this.#surveys.second(new Set(seen.flatMap(({ selection }) => selection.stores)));
-    this.#seeker.seek();
-    for (const view of seen) this.#seeker.fetch(view);
-    for (const { wish } of seen) if (wish) void this.#loader.look(wish.store.task, wish);
-    // All are drawn in one frame.
-    for (const update of seen.filter((view) => !view.waiting && view.isStale(this.#views.surroundings(view))).map((view) => this.#views.next(view))) this.post(update);
-    if (seen.some(({ selection }) => selection.stores.some(({ ended }) => !ended))) this.post({ op: "clock", now: this.#tasks.now() });
+    const seen = [...this.#views.all.values()].filter((view) => view.isVisible);
+    this.#outlines.everySecond(new Set(seen.flatMap(({ selection }) => selection.stores)));
+    this.#seeker.startSearches();
+    for (const view of seen) this.#seeker.loadGoal(view);
+    for (const { wantedRows } of seen) if (wantedRows) void this.#loader.loadVisible(wantedRows.store.task, wantedRows);
+    // Post all updates together, so that the page draws them in one frame.
+    for (const update of seen.filter((view) => !view.awaitsAck && view.isStale(this.#views.contextOf(view))).map((view) => this.#views.nextUpdate(view))) this.#post(update);
+    if (seen.some(({ selection }) => selection.stores.some(({ ended }) => !ended))) this.#post({ op: "clock", now: this.#tasks.now() });
   }
 
-  #search(): void {
+  #searchSlice(): void {
     if (this.#searching) return;
     let more = false;
     for (const view of this.#views.all.values()) {
       if (view.selection.unsearched === 0 && view.selection.finder.unsearched === 0) continue;
-      more = view.selection.search(this.guarded) || more;
+      more = view.selection.search(this.#guarded) || more;
       this.#views.refresh(view);
     }
     if (!more) return;
     this.#searching = true;
     soon(() => {
       this.#searching = false;
-      this.#search();
+      this.#searchSlice();
     });
   }
 
-  #cover(view: View): void {
-    const { now, live } = this.#views.surroundings(view);
-    this.#loader.cover(view.selection.stores, view.selection.filter.since, view.window.begin(now, live, view.look.follow));
+  #coverWindow(view: View): void {
+    const { now, live } = this.#views.contextOf(view);
+    this.#loader.coverWindow(view.selection.stores, view.selection.filter.since, view.window.start(now, live, view.viewport.follow));
   }
 
   changed(): void {

@@ -1,24 +1,25 @@
-/** The views on the page, and what goes out to them: each is sent an update when it has changed, is in sight and has drawn the last. */
+/** The views on the page. A view is sent an update when it has changed, is visible and has drawn the last update. */
 
-import type { FromStore, Update } from "../types/messages.ts";
-import { Charts } from "./drawing/charts.ts";
-import type { Surroundings, View } from "./drawing/view.ts";
-import type { Clock } from "./holding/clock.ts";
-import type { Tasks } from "./holding/held.ts";
-import type { Loader } from "./holding/loader.ts";
-import type { TaskStore } from "./holding/store.ts";
+import type { FromStore } from "../protocol/messages.ts";
+import type { Update } from "../protocol/update.ts";
+import { Charts } from "./charts.ts";
+import type { ClusterClock } from "./links.ts";
+import type { Loader } from "./loader.ts";
+import type { Tasks } from "./tasks.ts";
+import type { TaskStore } from "./taskstore.ts";
+import type { View, ViewContext } from "./view.ts";
 
-const SUMMARY_EVERY = 500;
+const SUMMARY_EVERY_MS = 500;
 
 export class Views {
   readonly all = new Map<string, View>();
   readonly charts = new Charts({
-    linkOf: (task) => this.tasks.linkOf(task),
-    seen: (store) => this.#chartsOf(store).some(({ seen, waiting }) => seen && !waiting),
+    linkOf: (task) => this.#tasks.linkOf(task),
+    seen: (store) => this.#chartsOf(store).some(({ isVisible, awaitsAck }) => isVisible && !awaitsAck),
     soon,
     changed: (store) => {
       for (const view of this.#chartsOf(store)) {
-        view.chartDue = true;
+        view.isChartDue = true;
         this.refresh(view);
       }
     },
@@ -26,85 +27,93 @@ export class Views {
   #summaryDue = false;
   loader!: Loader;
 
-  constructor(
-    private readonly post: (message: FromStore) => void,
-    private readonly clock: Clock,
-    private readonly tasks: Tasks,
-  ) {}
+  readonly #post: (message: FromStore) => void;
+  readonly #clock: ClusterClock;
+  readonly #tasks: Tasks;
 
-  changed(): void {
-    for (const view of this.all.values()) view.dirty = true;
-    this.arrived();
+  constructor(
+    post: (message: FromStore) => void,
+    clock: ClusterClock,
+    tasks: Tasks,
+  ) {
+    this.#post = post;
+    this.#clock = clock;
+    this.#tasks = tasks;
   }
 
-  /** What has come is shown, where it is. */
-  arrived(): void {
+  changed(): void {
+    for (const view of this.all.values()) view.isDirty = true;
+    this.flushAll();
+  }
+
+  /** Send updates to the views that have changed. */
+  flushAll(): void {
     let any = false;
     for (const view of this.all.values()) {
-      any ||= view.dirty;
-      if (view.dirty) this.flush(view);
+      any ||= view.isDirty;
+      if (view.isDirty) this.flush(view);
     }
-    if (any) this.#summarize();
+    if (any) this.#summarizeLater();
   }
 
   refresh(view: View | undefined): void {
     if (view === undefined) return;
-    view.dirty = true;
+    view.isDirty = true;
     this.flush(view);
-    this.#summarize();
+    this.#summarizeLater();
   }
 
-  #summarize(): void {
+  #summarizeLater(): void {
     if (this.#summaryDue) return;
     this.#summaryDue = true;
     setTimeout(() => {
       this.#summaryDue = false;
-      this.post({ op: "summary", tasks: this.tasks.summaries() });
-    }, SUMMARY_EVERY);
+      this.#post({ op: "summary", tasks: this.#tasks.summaries() });
+    }, SUMMARY_EVERY_MS);
   }
 
-  surroundings(view: View): Surroundings {
-    const tasks = this.tasks.links.tasksOf(view.model);
-    const held = tasks.map((task) => this.tasks.hold(task));
-    const entry = tasks.length > 0 ? this.tasks.links.of(tasks[0]) : undefined;
-    const live = held.some(({ store }) => !store.ended);
-    const done = !live && held.length > 0;
-    const problem = held.find((one) => one.problem !== null)?.problem ?? held.find((one) => one.trouble !== null)?.trouble ?? (done && entry?.state !== "stopped" ? null : (entry?.problem ?? null));
-    const rest = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", behind: done ? 0 : (entry?.behind ?? 0), problem, ahead: this.clock.ahead, tasks: tasks.map((task) => this.tasks.summary(task)) };
-    return { now: this.tasks.now(), live, loading: held.some((one) => one.loading), rest };
+  contextOf(view: View): ViewContext {
+    const tasks = this.#tasks.links.tasksOf(view.model);
+    const entries = tasks.map((task) => this.#tasks.entryOf(task));
+    const entry = tasks.length > 0 ? this.#tasks.links.entryOf(tasks[0]) : undefined;
+    const live = entries.some(({ store }) => !store.ended);
+    const done = !live && entries.length > 0;
+    const problem = entries.find((one) => one.problem !== null)?.problem ?? entries.find((one) => one.loadProblem !== null)?.loadProblem ?? (done && entry?.state !== "stopped" ? null : (entry?.problem ?? null));
+    const rest = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", linesBehind: done ? 0 : (entry?.linesBehind ?? 0), problem, clockAhead: this.#clock.ahead, tasks: tasks.map((task) => this.#tasks.summary(task)) };
+    return { now: this.#tasks.now(), live, loading: entries.some((one) => one.isLoading), rest };
   }
 
-  /** Shows it, as soon as it is in sight and the last update has been drawn. */
+  /** Send an update if the view is visible and has drawn the last one. */
   flush(view: View): void {
-    if (!view.waiting && view.seen) this.post(this.next(view));
+    if (!view.awaitsAck && view.isVisible) this.#post(this.nextUpdate(view));
   }
 
-  next(view: View): Update {
-    view.dirty = false;
-    view.waiting = true;
-    const update = view.update(this.surroundings(view));
-    if (view.selection.tooSlow) update.filterError = `stopped, too slow: ${view.selection.tooSlow}`;
-    if (view.chartDue) update.chart = this.charts.of(view.selection.stores);
-    view.chartDue = false;
-    if (view.wish) void this.loader.look(view.wish.store.task, view.wish);
+  nextUpdate(view: View): Update {
+    view.isDirty = false;
+    view.awaitsAck = true;
+    const update = view.update(this.contextOf(view));
+    if (view.selection.slowRegex) update.filterError = `stopped, too slow: ${view.selection.slowRegex}`;
+    if (view.isChartDue) update.chart = this.charts.chartOf(view.selection.stores);
+    view.isChartDue = false;
+    if (view.wantedRows) void this.loader.loadVisible(view.wantedRows.store.task, view.wantedRows);
     return update;
   }
 
   storesOf(model: string): TaskStore[] {
-    return this.tasks.links.tasksOf(model).map((task) => this.tasks.hold(task).store);
+    return this.#tasks.links.tasksOf(model).map((task) => this.#tasks.entryOf(task).store);
   }
 
-  /** Charts are kept of what is shown in any view. */
-  chart(): void {
-    this.charts.show(new Set([...this.all.values()].filter(({ charted }) => charted).flatMap(({ selection }) => selection.stores)));
+  /** Keep charts for the tasks of all views that show one. */
+  updateCharts(): void {
+    this.charts.setStores(new Set([...this.all.values()].filter(({ hasChart }) => hasChart).flatMap(({ selection }) => selection.stores)));
   }
 
   #chartsOf(store: TaskStore): View[] {
-    return [...this.all.values()].filter(({ charted, selection }) => charted && selection.stores.includes(store));
+    return [...this.all.values()].filter(({ hasChart, selection }) => hasChart && selection.stores.includes(store));
   }
 }
 
-/** After whatever waits already: unlike a timer, without a least delay. */
+/** Run a function after the tasks that are queued already. Unlike a timer this has no minimum delay. */
 export function soon(callback: () => void): void {
   const { port1, port2 } = new MessageChannel();
   port1.addEventListener("message", () => {

@@ -1,7 +1,90 @@
-/** The store's code as it runs: by itself in a worker; the page that may not start one imports it and calls `connect`. */
+/**
+ * The entry point of the worker. It runs one engine for each cluster and store that the page's kernels read, because the same
+ * task name means different tasks in two of them.
+ */
 
-import type { FromStore, ToStore } from "../types/messages.ts";
-import { Origins } from "./origins.ts";
+import type { FromStore, PageConfig, ToStore } from "../protocol/messages.ts";
+import { withOrigin } from "../transport/http.ts";
+import { Engine } from "./engine.ts";
+
+/** A model that comes back within this time (ms), because a cell is run again, finds its lines. */
+const KEEP_MS = 10_000;
+
+export class Origins {
+  readonly #engines = new Map<string, Engine>();
+  readonly #models = new Map<string, string>();
+  readonly #views = new Map<string, string>();
+  #config: PageConfig = { base: "", headers: {} };
+
+  readonly #post: (message: FromStore) => void;
+  readonly #guarded: boolean;
+  readonly #fetcher: (typeof fetch) | undefined;
+
+  constructor(
+    post: (message: FromStore) => void,
+    guarded: boolean,
+    fetcher?: typeof fetch,
+  ) {
+    this.#post = post;
+    this.#guarded = guarded;
+    this.#fetcher = fetcher;
+  }
+
+  receive(message: ToStore): void {
+    switch (message.op) {
+      case "ping":
+        this.#post({ op: "pong" });
+        break;
+      case "config":
+        this.#config = message.config;
+        for (const [origin, engine] of this.#engines) engine.receive({ op: "config", config: withOrigin(this.#config, origin) });
+        break;
+      case "wake":
+        for (const engine of this.#engines.values()) engine.receive(message);
+        break;
+      case "subscribe":
+        this.#models.set(message.model, message.origin ?? "");
+        this.#engine(message.origin ?? "").receive(message);
+        break;
+      case "unsubscribe": {
+        const origin = this.#models.get(message.model) ?? "";
+        this.#engine(origin).receive(message);
+        this.#models.delete(message.model);
+        setTimeout(() => this.#release(origin), KEEP_MS);
+        break;
+      }
+      case "comm":
+      case "retry":
+        this.#engine(this.#models.get(message.model) ?? "").receive(message);
+        break;
+      default:
+        if (message.op === "view") this.#views.set(message.view, this.#models.get(message.model) ?? "");
+        this.#engine(this.#views.get(message.view) ?? "").receive(message);
+        if (message.op === "close") this.#views.delete(message.view);
+    }
+  }
+
+  stop(): void {
+    for (const engine of this.#engines.values()) engine.stop();
+  }
+
+  #engine(origin: string): Engine {
+    let engine = this.#engines.get(origin);
+    if (engine === undefined) {
+      // Summaries name tasks, so they go only to models of the same origin.
+      const post = (message: FromStore): void => this.#post(message.op === "summary" || message.op === "clock" ? { ...message, origin } : message);
+      this.#engines.set(origin, (engine = new Engine(post, this.#guarded, this.#fetcher)));
+      engine.receive({ op: "config", config: withOrigin(this.#config, origin) });
+    }
+    return engine;
+  }
+
+  #release(origin: string): void {
+    if ([...this.#models.values(), ...this.#views.values()].includes(origin)) return;
+    this.#engines.get(origin)?.stop();
+    this.#engines.delete(origin);
+  }
+}
 
 export function connect(post: (message: FromStore) => void): (message: ToStore) => void {
   const origins = new Origins(post, false);

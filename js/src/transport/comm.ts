@@ -1,51 +1,57 @@
 /**
- * The way through the kernel, for hosts whose page reaches no server (VS Code, Colab, marimo). The kernel sends the same SSE
- * bytes; what is in the store is acknowledged, so a slow page slows the kernel.
+ * The link through the kernel, for hosts whose page reaches no Jupyter server (VS Code, Colab, marimo). The kernel sends the
+ * same SSE bytes. The page acknowledges what it has stored, so that a slow page slows the kernel down.
  */
 
-import { fromNs, windowOf } from "../store/parsing/time.ts";
-import type { LogPage, OutlineDoc, Problem } from "../types/events.ts";
-import { BINS, cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, type SearchQuery, type SearchSink, SILENCE, widestSince } from "./link.ts";
-import { PageError } from "./page.ts";
-import { Splitter } from "./splitter.ts";
+import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
+import { fromNs, parseWindow } from "../text/time.ts";
+import { RequestError } from "./http.ts";
+import { isFatal, joinCursors, type Link, type LinkHost, MAX_FIRST_LINES, OUTLINE_BINS, type PageQuery, type SearchQuery, type SearchSink, SILENCE_MS, widestSince } from "./link.ts";
+import { SseParser } from "./sseparser.ts";
 
-const ASK_AGAIN = 5000;
-/** Well inside the eight messages that the kernel lets be under way. */
+const RETRY_MS = 5000;
+/** Well below the eight messages that the kernel sends ahead. */
 const ACK_EVERY = 4;
-const ACK_WITHIN = 50;
-const PAGE_TIMEOUT = 30_000;
+const ACK_WITHIN_MS = 50;
+const REQUEST_TIMEOUT_MS = 30_000;
 
-interface Waiting {
+interface PendingRequest {
   resolve(answer: unknown): void;
-  reject(reason: PageError): void;
+  reject(reason: RequestError): void;
 }
 
 export class CommLink implements Link {
   #tasks: string[] = [];
   #order: string[] = [];
-  #splitter = new Splitter();
-  /** Which stream is heard: what the kernel still had under way of the one before is of a place that has been left. */
+  #splitter = new SseParser();
+  /** Number of the current stream. Messages of an earlier one are ignored, because they belong to another place. */
   #stream = 0;
-  #last = 0;
+  #received = 0;
   #acked = 0;
-  #acking: ReturnType<typeof setTimeout> | undefined;
-  #heard = false;
+  #ackTimer: ReturnType<typeof setTimeout> | undefined;
+  #isLive = false;
   #heardAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #pages = new Map<number, Waiting>();
-  #searches = new Map<number, [Splitter, SearchSink]>();
-  #asked = 0;
+  #requests = new Map<number, PendingRequest>();
+  #searches = new Map<number, [SseParser, SearchSink]>();
+  #lastId = 0;
+
+  readonly #host: LinkHost;
+  readonly #send: (message: Record<string, unknown>) => void;
 
   constructor(
-    private readonly host: Host,
-    private readonly send: (message: Record<string, unknown>) => void,
-  ) {}
+    host: LinkHost,
+    send: (message: Record<string, unknown>) => void,
+  ) {
+    this.#host = host;
+    this.#send = send;
+  }
 
   update(tasks: string[]): void {
     this.#tasks = [...tasks];
-    const open = tasks.filter((task) => !this.host.isEnded(task));
+    const open = tasks.filter((task) => !this.#host.isEnded(task));
     if (open.length > 0) this.#open();
-    else if (tasks.length > 0) this.host.onState("done");
+    else if (tasks.length > 0) this.#host.onState("done");
     else this.close();
   }
 
@@ -53,66 +59,69 @@ export class CommLink implements Link {
     this.update(this.#tasks);
   }
 
-  /** A kernel that speaks is alive; one that was not heard for long is asked again, by cursor. */
+  /** Ask again, by cursor, a kernel that has been silent for long. */
   wake(): void {
-    if (this.#order.some((task) => !this.host.isEnded(task)) && Date.now() - this.#heardAt > SILENCE) this.#open();
+    if (this.#order.some((task) => !this.#host.isEnded(task)) && Date.now() - this.#heardAt > SILENCE_MS) this.#open();
   }
 
   close(): void {
     clearTimeout(this.#timer);
-    clearTimeout(this.#acking);
-    this.#acking = undefined;
-    if (this.#order.length > 0) this.send({ type: "close" });
+    clearTimeout(this.#ackTimer);
+    this.#ackTimer = undefined;
+    if (this.#order.length > 0) this.#send({ type: "close" });
     this.#order = [];
   }
 
   #open(again = false): void {
     if (!again) this.#stream++;
-    this.#order = this.#tasks.filter((task) => !this.host.isEnded(task));
+    this.#order = this.#tasks.filter((task) => !this.#host.isEnded(task));
     clearTimeout(this.#timer);
     if (this.#order.length === 0) {
-      this.host.onState("done");
+      this.#host.onState("done");
       return;
     }
-    this.host.onState("waiting");
-    this.#heard = false;
-    this.#splitter = new Splitter();
-    this.#last = this.#acked = 0;
-    const cursor = cursorsOf(this.#order, this.host);
-    const since = widestSince(this.#order, this.host, (text) => windowOf(text) ?? Infinity);
-    this.send({ type: "open", stream: this.#stream, tasks: this.#order, ...(cursor === "" ? {} : { cursor }), ...(since === "" ? {} : { since, most: MOST }) });
-    // A kernel that is busy answers the first question as well as the last.
-    this.#timer = setTimeout(() => this.#open(true), ASK_AGAIN);
+    this.#host.onState("waiting");
+    this.#isLive = false;
+    this.#splitter = new SseParser();
+    this.#received = this.#acked = 0;
+    const cursor = joinCursors(this.#order, this.#host);
+    const since = widestSince(this.#order, this.#host, (text) => parseWindow(text) ?? Infinity);
+    this.#send({ type: "open", stream: this.#stream, tasks: this.#order, ...(cursor === "" ? {} : { cursor }), ...(since === "" ? {} : { since, most: MAX_FIRST_LINES }) });
+    // A busy kernel answers the first question as well as the last.
+    this.#timer = setTimeout(() => this.#open(true), RETRY_MS);
   }
 
-  /** An acknowledgement stands for all before it: each one costs the kernel a message with its answers, so they are few. */
+  /** Acknowledge all messages so far. Each acknowledgement costs the kernel a message with its answers, so there are few. */
   #acknowledge(): void {
     const now = (): void => {
-      clearTimeout(this.#acking);
-      this.#acking = undefined;
-      if (this.#acked === this.#last) return;
-      this.#acked = this.#last;
-      this.send({ type: "ack", n: this.#last });
+      clearTimeout(this.#ackTimer);
+      this.#ackTimer = undefined;
+      if (this.#acked === this.#received) return;
+      this.#acked = this.#received;
+      this.#send({ type: "ack", n: this.#received });
     };
-    if (this.#last - this.#acked >= ACK_EVERY) now();
-    else this.#acking ??= setTimeout(now, ACK_WITHIN);
+    if (this.#received - this.#acked >= ACK_EVERY) now();
+    else this.#ackTimer ??= setTimeout(now, ACK_WITHIN_MS);
   }
 
-  #alive(): void {
+  #markAlive(): void {
     this.#heardAt = Date.now();
-    if (this.#heard) return;
-    this.#heard = true;
-    this.host.onState("live");
+    if (this.#isLive) return;
+    this.#isLive = true;
+    this.#host.onState("live");
     clearTimeout(this.#timer);
-    this.#listen(SILENCE);
+    this.#watchSilence(SILENCE_MS);
   }
 
-  /** Silence also means a kernel that was restarted and knows nothing of us. One timer: to set it anew for each message costs more than the message. */
-  #listen(wait: number): void {
+  /**
+   * Reopen the stream after a silence: a restarted kernel does not know it. There is one timer, because setting it anew for each
+   * message costs more than the message.
+   */
+  #watchSilence(wait: number): void {
     this.#timer = setTimeout(() => {
       const quiet = Date.now() - this.#heardAt;
-      if (quiet >= SILENCE) this.#open();
-      else this.#listen(SILENCE - quiet);
+      if (quiet >= SILENCE_MS) this.#open();
+      else this.#watchSilence(SILENCE_MS - quiet);
     }, wait);
   }
 
@@ -120,66 +129,66 @@ export class CommLink implements Link {
     if (message.stream !== undefined && message.stream !== this.#stream) return;
     if (message.type === "bytes" && bytes !== undefined) {
       const n = Number(message.n);
-      // A number that does not grow is a new stream of the kernel, whose bytes do not continue the last ones.
-      if (n <= this.#last) {
-        this.#splitter = new Splitter();
+      // A number that does not grow means a new stream of the kernel, whose bytes do not continue the last ones.
+      if (n <= this.#received) {
+        this.#splitter = new SseParser();
         this.#acked = n - 1;
       }
-      this.#last = n;
-      this.#alive();
-      this.#splitter.push(bytes, (event) => this.host.onEvent(event, this.#order));
-      if (this.#splitter.now !== undefined) this.host.onClock?.(fromNs(this.#splitter.now), true);
-      this.#splitter.now = undefined;
+      this.#received = n;
+      this.#markAlive();
+      this.#splitter.push(bytes, (event) => this.#host.onEvent(event, this.#order));
+      if (this.#splitter.nodeTime !== undefined) this.#host.onClock?.(fromNs(this.#splitter.nodeTime), true);
+      this.#splitter.nodeTime = undefined;
       this.#acknowledge();
-      this.host.onChunk();
-      if (this.#order.every((task) => this.host.isEnded(task))) {
+      this.#host.onChunk();
+      if (this.#order.every((task) => this.#host.isEnded(task))) {
         clearTimeout(this.#timer);
-        this.host.onState("done");
+        this.#host.onState("done");
       }
-    } else if (message.type === "found") this.#found(message, bytes);
-    else if (message.type === "error") this.#failed(message.error as Problem);
-    else if (message.type === "page" || message.type === "outline") this.#answered(message);
+    } else if (message.type === "found") this.#searchEvent(message, bytes);
+    else if (message.type === "error") this.#handleError(message.error as Problem);
+    else if (message.type === "page" || message.type === "outline") this.#settleRequest(message);
   }
 
-  #failed(problem: Problem): void {
+  #handleError(problem: Problem): void {
     clearTimeout(this.#timer);
-    this.#heard = false;
+    this.#isLive = false;
     if (problem.code === "CursorNotHeld") {
-      this.host.onCursorLost(this.#order, problem);
+      this.#host.onCursorLost(this.#order, problem);
       this.#open();
-    } else if (isFatal(problem)) this.host.onState("stopped", problem);
+    } else if (isFatal(problem)) this.#host.onState("stopped", problem);
     else {
-      this.host.onState("reconnecting", problem);
-      this.#timer = setTimeout(() => this.#open(), ASK_AGAIN);
+      this.#host.onState("reconnecting", problem);
+      this.#timer = setTimeout(() => this.#open(), RETRY_MS);
     }
   }
 
   page(task: string, query: PageQuery): Promise<LogPage> {
-    return this.#ask({ type: "page", task, query }) as Promise<LogPage>;
+    return this.#request({ type: "page", task, query }) as Promise<LogPage>;
   }
 
   outline(task: string, levels: boolean): Promise<OutlineDoc> {
-    return this.#ask({ type: "outline", task, bins: BINS, levels }) as Promise<OutlineDoc>;
+    return this.#request({ type: "outline", task, bins: OUTLINE_BINS, levels }) as Promise<OutlineDoc>;
   }
 
   search(task: string, query: SearchQuery, sink: SearchSink): () => void {
-    return this.#events({ type: "search", task, query }, sink);
+    return this.#startSearch({ type: "search", task, query }, sink);
   }
 
   metrics(task: string, sink: SearchSink): () => void {
-    return this.#events({ type: "metrics", task }, sink);
+    return this.#startSearch({ type: "metrics", task }, sink);
   }
 
-  #events({ type, ...question }: Record<string, unknown>, sink: SearchSink): () => void {
-    const id = ++this.#asked;
-    this.#searches.set(id, [new Splitter(), sink]);
-    this.send({ type, id, ...question });
+  #startSearch({ type, ...question }: Record<string, unknown>, sink: SearchSink): () => void {
+    const id = ++this.#lastId;
+    this.#searches.set(id, [new SseParser(), sink]);
+    this.#send({ type, id, ...question });
     return () => {
-      if (this.#searches.delete(id)) this.send({ type: "stop", id });
+      if (this.#searches.delete(id)) this.#send({ type: "stop", id });
     };
   }
 
-  #found(message: Record<string, unknown>, bytes: Uint8Array | undefined): void {
+  #searchEvent(message: Record<string, unknown>, bytes: Uint8Array | undefined): void {
     const id = Number(message.id);
     const [splitter, sink] = this.#searches.get(id) ?? [];
     if (bytes !== undefined) splitter?.push(bytes, (event) => sink?.event(event));
@@ -187,21 +196,21 @@ export class CommLink implements Link {
     sink?.end(message.error as Problem | undefined);
   }
 
-  #ask({ type, ...question }: Record<string, unknown>): Promise<unknown> {
-    const id = ++this.#asked;
-    this.send({ type, id, ...question });
+  #request({ type, ...question }: Record<string, unknown>): Promise<unknown> {
+    const id = ++this.#lastId;
+    this.#send({ type, id, ...question });
     return new Promise((resolve, reject) => {
-      this.#pages.set(id, { resolve, reject });
+      this.#requests.set(id, { resolve, reject });
       setTimeout(() => {
-        if (this.#pages.delete(id)) reject(new PageError({ code: "Timeout", message: "The kernel did not answer; it may be busy" }));
-      }, PAGE_TIMEOUT);
+        if (this.#requests.delete(id)) reject(new RequestError({ code: "Timeout", message: "The kernel did not answer; it may be busy" }));
+      }, REQUEST_TIMEOUT_MS);
     });
   }
 
-  #answered(message: Record<string, unknown>): void {
-    const waiting = this.#pages.get(Number(message.id));
-    this.#pages.delete(Number(message.id));
-    if (message.error !== undefined) waiting?.reject(new PageError(message.error as Problem));
+  #settleRequest(message: Record<string, unknown>): void {
+    const waiting = this.#requests.get(Number(message.id));
+    this.#requests.delete(Number(message.id));
+    if (message.error !== undefined) waiting?.reject(new RequestError(message.error as Problem));
     else waiting?.resolve(message[message.type as string]);
   }
 }

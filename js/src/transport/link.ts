@@ -1,27 +1,27 @@
-/** What the store needs of a way to the recording, and what the way needs of the store. SSE and comm both are a Link. */
+/** What the worker needs from a link to the recording, and what the link needs from the worker. There are two links: SSE and comm. */
 
-import type { LogPage, OutlineDoc, Problem } from "../types/events.ts";
-import type { LinkState } from "../types/messages.ts";
-import type { SseEvent } from "./splitter.ts";
+import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
+import type { LinkState } from "../protocol/update.ts";
+import type { SseEvent } from "./sseparser.ts";
 
 export interface Link {
-  /** Opens, reopens or closes so that exactly these tasks stream. */
+  /** Open, reopen or close the stream, so that exactly these tasks stream. */
   update(tasks: string[]): void;
-  /** Tries again after a stop. */
+  /** Try again after a stop. */
   retry(): void;
-  /** Timers and connections may have stood still: what is dead is opened again, what waits does so no longer. */
+  /** Reopen what is dead after timers and connections stood still, and end all waiting. */
   wake(): void;
   page(task: string, query: PageQuery): Promise<LogPage>;
-  /** How the lines of the whole recording are spread over time. */
+  /** Return the outline of the whole recording. */
   outline(task: string, levels: boolean): Promise<OutlineDoc>;
-  /** A filter over the whole recording, newest matches first; answers how to stop it. */
+  /** Search the whole recording, newest matches first. Return a function that stops it. */
   search(task: string, query: SearchQuery, sink: SearchSink): () => void;
-  /** The numbers that the whole recording reports; answers how to stop it. */
+  /** Read the metrics of the whole recording. Return a function that stops it. */
   metrics(task: string, sink: SearchSink): () => void;
   close(): void;
 }
 
-/** As the server has them: regular expressions are Python's. */
+/** The server's query parameters. Regular expressions are Python's. */
 export interface SearchQuery {
   grep: string[];
   exclude: string[];
@@ -37,58 +37,58 @@ export interface SearchQuery {
 
 export interface SearchSink {
   event(event: SseEvent): void;
-  /** Nothing more comes. */
+  /** Nothing more follows. */
   end(problem?: Problem): void;
 }
 
 export interface PageQuery {
   before?: string;
   after?: string;
-  /** Around this time, RFC 3339. */
+  /** Around this time (RFC 3339). */
   at?: string;
   until?: string;
   limit: number;
   since?: string;
 }
 
-/** A stream begins with about so many of its window's lines at most: the others come when somebody looks at them. */
-export const MOST = 20_000;
-/** How finely the server counts. */
-export const BINS = 4000;
+/** A stream begins with at most this many lines of its window. The others are loaded when a user looks at them. */
+export const MAX_FIRST_LINES = 20_000;
+/** Number of bins of an outline. */
+export const OUTLINE_BINS = 4000;
 
-export interface Host {
+export interface LinkHost {
   cursorOf(task: string): string;
   sinceOf(task: string): string;
   isEnded(task: string): boolean;
-  /** `order` is the order of the tasks in the request, to which the event's id is aligned. */
+  /** `order` is the order of the tasks in the request, which the parts of an event's id follow. */
   onEvent(event: SseEvent, order: string[]): void;
-  /** After each chunk of bytes: the time to paint. */
+  /** Called after each chunk of bytes: the time to paint. */
   onChunk(): void;
   onState(state: LinkState, problem?: Problem): void;
-  /** The place is not held any more: forget what is here of these tasks and begin anew. */
+  /** The cursor has expired: forget these tasks' lines and start over. */
   onCursorLost(tasks: string[], problem: Problem): void;
-  /** Every answer of the server tells what time it is there; heartbeats and states what time it is at the nodes. */
+  /** A time (ms): the server's from an answer, or the nodes' from a heartbeat or a status. */
   onClock?(time: number, ofNodes?: boolean): void;
-  /** So many lines wait at the server, which slows the stream down. */
+  /** Number of lines that wait at the server, which limits the rate. */
   onBehind?(lines: number): void;
 }
 
-export const SILENCE = 45_000;
+export const SILENCE_MS = 45_000;
 
-/** Codes after which asking again cannot help. */
+/** Codes after which trying again cannot help. */
 const FATAL = /NotFound|NotAllowed|Forbidden|Unauthor|Ambiguous|Invalid|BadQuery|BadRequest|Unknown/;
 
 export function isFatal(problem: Problem): boolean {
   return FATAL.test(problem.code);
 }
 
-export function cursorsOf(tasks: string[], host: Host): string {
+export function joinCursors(tasks: string[], host: LinkHost): string {
   const cursors = tasks.map((task) => host.cursorOf(task));
   return cursors.some(Boolean) ? cursors.join(",") : "";
 }
 
-/** The widest window that one of the tasks without a cursor asks for. */
-export function widestSince(tasks: string[], host: Host, widthOf: (since: string) => number): string {
+/** Return the widest window that one of the tasks without a cursor asks for. */
+export function widestSince(tasks: string[], host: LinkHost, widthOf: (since: string) => number): string {
   let widest = "";
   for (const task of tasks) {
     if (host.cursorOf(task) !== "") continue;

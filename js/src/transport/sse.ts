@@ -1,39 +1,52 @@
-/** The page's one SSE connection, for however many tasks: fetch (EventSource sends no headers), reconnect by cursor. */
+/** The page's one SSE connection, for all its tasks. It uses fetch, because EventSource sends no headers, and reconnects by cursor. */
 
-import { fromNs, windowOf } from "../store/parsing/time.ts";
-import type { LogPage, OutlineDoc, Problem } from "../types/events.ts";
-import type { PageConfig } from "../types/messages.ts";
-import { cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, type SearchQuery, type SearchSink, SILENCE, widestSince } from "./link.ts";
-import { errorOf, fetchEvents, fetchOutline, fetchPage, fetchSearch, taskPath } from "./page.ts";
-import { Splitter } from "./splitter.ts";
+import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
+import type { PageConfig } from "../protocol/messages.ts";
+import { fromNs, parseWindow } from "../text/time.ts";
+import { fetchEvents, fetchOutline, fetchPage, fetchSearch, readProblem, taskPath } from "./http.ts";
+import { isFatal, joinCursors, type Link, type LinkHost, MAX_FIRST_LINES, type PageQuery, type SearchQuery, type SearchSink, SILENCE_MS, widestSince } from "./link.ts";
+import { SseParser } from "./sseparser.ts";
 
-const FIRST_DELAY = 500;
-const LAST_DELAY = 15_000;
-const STOPPING = new Set([400, 401, 403, 404]);
-/** A page that was let in is refused so often before it says so: tokens and cookies are renewed beside it. */
-const REFUSALS = 3;
-/** Who signs in again comes back to the page, which wakes it; each refusal is a line in the server's log. */
-const LAST_DELAY_REFUSED = 60_000;
+const FIRST_DELAY_MS = 500;
+const MAX_DELAY_MS = 15_000;
+const FATAL_STATUSES = new Set([400, 401, 403, 404]);
+/** Refusals after a successful connection before the user is told: tokens and cookies are renewed in the meantime. */
+const MAX_SILENT_REFUSALS = 3;
+/**
+ * Longest delay after refusals (ms). Each refusal is a line in the server's log, and a user who signs in again comes back to the
+ * page, which wakes it.
+ */
+const MAX_REFUSED_DELAY_MS = 60_000;
 
 export class SseLink implements Link {
   #tasks: string[] = [];
   #abort: AbortController | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
-  #retry: number | undefined;
+  #retryMs: number | undefined;
   #refusals = 0;
-  /** The server was here, with our half. */
-  #met = false;
+  /** The server was reached once, with our extension. */
+  #wasConnected = false;
   #heardAt = 0;
-  #live = false;
+  #isLive = false;
+
+  readonly #host: LinkHost;
+  readonly #config: () => PageConfig;
+  /** The server has no extension (a 404 that is not ours) or reads another cluster or store. The host may use the comm instead. */
+  readonly #onAbsent: (problem?: Problem) => void;
+  readonly #fetcher: typeof fetch;
 
   constructor(
-    private readonly host: Host,
-    private readonly config: () => PageConfig,
-    /** No server half behind this address (a 404 that is not ours), or one that reads another cluster or store: the host may use the comm instead. */
-    private readonly onAbsent: (problem?: Problem) => void,
-    private readonly fetcher: typeof fetch = (...args) => fetch(...args),
-  ) {}
+    host: LinkHost,
+    config: () => PageConfig,
+    onAbsent: (problem?: Problem) => void,
+    fetcher: typeof fetch = (...args) => fetch(...args),
+  ) {
+    this.#host = host;
+    this.#config = config;
+    this.#onAbsent = onAbsent;
+    this.#fetcher = fetcher;
+  }
 
   update(tasks: string[]): void {
     this.#tasks = [...tasks];
@@ -46,7 +59,7 @@ export class SseLink implements Link {
   }
 
   wake(): void {
-    if (this.#timer !== undefined || (this.#live && Date.now() - this.#heardAt > SILENCE)) this.#reopen(0);
+    if (this.#timer !== undefined || (this.#isLive && Date.now() - this.#heardAt > SILENCE_MS)) this.#reopen(0);
   }
 
   close(): void {
@@ -56,22 +69,22 @@ export class SseLink implements Link {
   }
 
   page(task: string, query: PageQuery): Promise<LogPage> {
-    return fetchPage(this.fetcher, this.config(), task, query);
+    return fetchPage(this.#fetcher, this.#config(), task, query);
   }
 
   outline(task: string, levels: boolean): Promise<OutlineDoc> {
-    return fetchOutline(this.fetcher, this.config(), task, levels);
+    return fetchOutline(this.#fetcher, this.#config(), task, levels);
   }
 
   search(task: string, query: SearchQuery, sink: SearchSink): () => void {
     const abort = new AbortController();
-    void fetchSearch(this.fetcher, this.config(), task, query, sink, abort.signal);
+    void fetchSearch(this.#fetcher, this.#config(), task, query, sink, abort.signal);
     return () => abort.abort();
   }
 
   metrics(task: string, sink: SearchSink): () => void {
     const abort = new AbortController();
-    void fetchEvents(this.fetcher, this.config(), `${taskPath(task)}/metrics`, sink, abort.signal);
+    void fetchEvents(this.#fetcher, this.#config(), `${taskPath(task)}/metrics`, sink, abort.signal);
     return () => abort.abort();
   }
 
@@ -79,100 +92,102 @@ export class SseLink implements Link {
     this.#abort?.abort();
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#live = false;
-    const open = this.#tasks.filter((task) => !this.host.isEnded(task));
-    if (open.length > 0) this.#timer = setTimeout(() => void this.#run(open), delay);
-    else if (this.#tasks.length > 0) this.host.onState("done");
+    this.#isLive = false;
+    const open = this.#tasks.filter((task) => !this.#host.isEnded(task));
+    if (open.length > 0) this.#timer = setTimeout(() => void this.#connect(open), delay);
+    else if (this.#tasks.length > 0) this.#host.onState("done");
   }
 
-  #again(problem?: Problem, atLeast = 0): void {
-    const ceiling = Math.min(this.#refusals > REFUSALS ? LAST_DELAY_REFUSED : LAST_DELAY, (this.#retry ?? FIRST_DELAY) * 2 ** this.#failures);
+  #reconnectLater(problem?: Problem, atLeast = 0): void {
+    const ceiling = Math.min(this.#refusals > MAX_SILENT_REFUSALS ? MAX_REFUSED_DELAY_MS : MAX_DELAY_MS, (this.#retryMs ?? FIRST_DELAY_MS) * 2 ** this.#failures);
     this.#failures++;
-    const left = this.#tasks.some((task) => !this.host.isEnded(task));
-    if (left) this.host.onState("reconnecting", problem);
+    const left = this.#tasks.some((task) => !this.#host.isEnded(task));
+    if (left) this.#host.onState("reconnecting", problem);
     this.#reopen(atLeast + ceiling * (0.5 + Math.random() / 2));
   }
 
   #address(tasks: string[]): string {
     const query = new URLSearchParams(tasks.map((task) => ["task", task]));
-    const since = widestSince(tasks, this.host, (text) => windowOf(text) ?? Infinity);
-    if (since !== "") query.set("since", since);
-    if (since !== "") query.set("most", String(MOST));
-    const cursor = cursorsOf(tasks, this.host);
+    const since = widestSince(tasks, this.#host, (text) => parseWindow(text) ?? Infinity);
+    if (since !== "") {
+      query.set("since", since);
+      query.set("most", String(MAX_FIRST_LINES));
+    }
+    const cursor = joinCursors(tasks, this.#host);
     if (cursor !== "") query.set("cursor", cursor);
-    return `${this.config().base}stream?${query}`;
+    return `${this.#config().base}stream?${query}`;
   }
 
-  async #run(tasks: string[]): Promise<void> {
+  async #connect(tasks: string[]): Promise<void> {
     const abort = new AbortController();
     this.#abort = abort;
     this.#timer = undefined;
-    if (this.#failures === 0) this.host.onState(this.#met ? "reconnecting" : "connecting");
-    let silence = setTimeout(() => abort.abort("silence"), SILENCE);
+    if (this.#failures === 0) this.#host.onState(this.#wasConnected ? "reconnecting" : "connecting");
+    let silence = setTimeout(() => abort.abort("silence"), SILENCE_MS);
     const heard = (): void => {
       clearTimeout(silence);
       this.#heardAt = Date.now();
-      silence = setTimeout(() => abort.abort("silence"), SILENCE);
+      silence = setTimeout(() => abort.abort("silence"), SILENCE_MS);
     };
     try {
-      const response = await this.fetcher(this.#address(tasks), {
-        headers: { ...this.config().headers, Accept: "text/event-stream" },
+      const response = await this.#fetcher(this.#address(tasks), {
+        headers: { ...this.#config().headers, Accept: "text/event-stream" },
         credentials: "same-origin",
         cache: "no-store",
         signal: abort.signal,
       });
       const date = Date.parse(response.headers.get("Date") ?? "");
-      if (!Number.isNaN(date)) this.host.onClock?.(date);
+      if (!Number.isNaN(date)) this.#host.onClock?.(date);
       if (!response.ok || response.body === null) {
-        await this.#refused(response, tasks);
+        await this.#handleRefusal(response, tasks);
         return;
       }
-      this.#met = this.#live = true;
+      this.#wasConnected = this.#isLive = true;
       this.#refusals = 0;
-      this.host.onState("live");
+      this.#host.onState("live");
       heard();
       await this.#read(response.body.getReader(), tasks, heard);
-      this.#again();
+      this.#reconnectLater();
     } catch {
       if (this.#abort !== abort || (abort.signal.aborted && abort.signal.reason !== "silence")) return;
-      // That the line is cut is said by the state; what the browser calls it helps nobody.
-      this.#again();
+      // The state says that the connection is cut; the browser's message adds nothing.
+      this.#reconnectLater();
     } finally {
       clearTimeout(silence);
     }
   }
 
   async #read(reader: ReadableStreamDefaultReader<Uint8Array>, tasks: string[], heard: () => void): Promise<void> {
-    const splitter = new Splitter();
+    const splitter = new SseParser();
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
       heard();
       splitter.push(value, (event) => {
         this.#failures = 0;
-        this.host.onEvent(event, tasks);
+        this.#host.onEvent(event, tasks);
       });
-      this.#retry = splitter.retry;
-      if (splitter.now !== undefined) this.host.onClock?.(fromNs(splitter.now), true);
-      splitter.now = undefined;
-      this.host.onBehind?.(splitter.waiting);
-      this.host.onChunk();
+      this.#retryMs = splitter.retry;
+      if (splitter.nodeTime !== undefined) this.#host.onClock?.(fromNs(splitter.nodeTime), true);
+      splitter.nodeTime = undefined;
+      this.#host.onBehind?.(splitter.linesBehind);
+      this.#host.onChunk();
     }
   }
 
-  async #refused(response: Response, tasks: string[]): Promise<void> {
-    const problem = await errorOf(response);
-    if (problem.code === "OtherCluster") this.onAbsent(problem);
+  async #handleRefusal(response: Response, tasks: string[]): Promise<void> {
+    const problem = await readProblem(response);
+    if (problem.code === "OtherCluster") this.#onAbsent(problem);
     else if (response.status === 410) {
-      this.host.onCursorLost(tasks, problem);
-      this.#again();
+      this.#host.onCursorLost(tasks, problem);
+      this.#reconnectLater();
     } else if (response.status === 404 && problem.code === "") {
-      // A hub answers so for a server that is being started again.
-      if (this.#met) this.#again();
-      else this.onAbsent();
-    } else if (this.#met && (response.status === 401 || response.status === 403)) this.#again(++this.#refusals > REFUSALS ? problem : undefined);
-    else if (STOPPING.has(response.status) || isFatal(problem)) this.host.onState("stopped", problem);
-    // A proxy's 502 and the like is a server that is not there; the cluster's trouble has a code of its own.
-    else this.#again(problem.code.startsWith("Http5") ? undefined : problem, Number(response.headers.get("Retry-After")) * 1000 || 0);
+      // A hub answers like this while it restarts a server.
+      if (this.#wasConnected) this.#reconnectLater();
+      else this.#onAbsent();
+    } else if (this.#wasConnected && (response.status === 401 || response.status === 403)) this.#reconnectLater(++this.#refusals > MAX_SILENT_REFUSALS ? problem : undefined);
+    else if (FATAL_STATUSES.has(response.status) || isFatal(problem)) this.#host.onState("stopped", problem);
+    // A proxy's 502 means that the server is away. Problems of the cluster have a code of their own.
+    else this.#reconnectLater(problem.code.startsWith("Http5") ? undefined : problem, Number(response.headers.get("Retry-After")) * 1000 || 0);
   }
 }

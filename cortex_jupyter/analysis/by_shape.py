@@ -1,0 +1,138 @@
+"""Read the numbers in lines of known forms: each shape of line is parsed once."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.parsing import metrics as rules
+from cortex_jupyter.tables.search import matching
+
+if TYPE_CHECKING:
+    from cortex_jupyter.analysis.shapes import Shapes
+
+_PLAIN: Final = r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$"
+_RANK: Final = re.compile(r"(?:rank)?(\d{1,6})\Z")
+
+
+class Values(NamedTuple):
+    """The values that lines report; each column is a numpy array with one element per value, in the order of the lines.
+
+    Parameters
+    ----------
+    lines : array of int
+        Number of the value's line.
+    codes : array of int
+        Index of the value's name in `names`.
+    names : list of str
+    values, steps, epochs, ranks : array of float
+        NaN if the line has none.
+    """
+
+    lines: Any
+    codes: Any
+    names: list[str]
+    values: Any
+    steps: Any
+    epochs: Any
+    ranks: Any
+
+
+def read_shapes(shapes: Shapes, path: str | None) -> Values:
+    """Parse each shape once, and convert the tokens of all its lines at once; values are in the order of the lines."""
+    np = import_optional("numpy")
+    prefix = re.sub(r"^\$\.?", "", path) if path is not None else None
+    readings = [
+        reading if (reading := rules.read(shape)) is not None and (prefix is None or "{" in shape) else rules.Reading()
+        for shape in shapes.texts
+    ]
+    for reading in readings if prefix is not None else ():
+        reading.values = {
+            name: at for name, at in reading.values.items() if name == prefix or name.startswith(f"{prefix}.")
+        }
+    value_counts = np.array([len(reading.values) for reading in readings], np.int64)[shapes.shape]
+    end = np.cumsum(value_counts)
+    begin, total = end - value_counts, int(end[-1]) if len(end) else 0
+    codes, values, places = np.zeros(total, np.int32), np.full(total, np.nan), np.full(total, -1)
+    # These are the same for all values of a line.
+    step, epoch, rank, tag = (np.full(len(value_counts), -1) for _ in range(4))
+    code_of_name: dict[str, int] = {}
+    order = np.argsort(shapes.shape, kind="stable")
+    ends = np.cumsum(shapes.count)
+    for reading, lines in zip(readings, np.split(order, ends[:-1]), strict=True) if readings else ():
+        if not reading.values:
+            continue
+        first = shapes.at[lines]
+        step_token = next((at for at in (reading.step, reading.epoch, reading.bar) if at is not None), None)
+        for column, at in ((step, step_token), (epoch, reading.epoch), (rank, reading.rank), (tag, reading.tag)):
+            if at is not None:
+                column[lines] = first + at
+        for i, (name, where) in enumerate(reading.values.items()):
+            row = begin[lines] + i
+            codes[row] = code_of_name.setdefault(name, len(code_of_name))
+            if isinstance(where, float):
+                values[row] = where
+            else:
+                places[row] = first + where
+    stated = places < 0
+    numbers, valid = _numbers(shapes, places)
+    values = np.where(stated, values, numbers)
+    keep = np.flatnonzero(valid | stated)
+    lines = np.repeat(np.arange(len(value_counts)), value_counts)[keep]
+    steps, epochs = (_numbers(shapes, column)[0][lines] for column in (step, epoch))
+    return Values(lines, codes[keep], list(code_of_name), values[keep], steps, epochs, _ranks(shapes, rank, tag)[lines])
+
+
+def _numbers(shapes: Shapes, places: Any) -> tuple[Any, Any]:
+    """Return the numbers that tokens stand for (NaN for none), and which are numbers; -1 is no token."""
+    np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
+    values = np.full(len(places), np.nan)
+    have, own, index = _distinct_tokens(shapes, places)
+    if not len(own):
+        return values, have
+    tokens = shapes.tokens(own)
+    plain = matching(tokens, _PLAIN)
+    if pc.all(plain).as_py():
+        numbers = tokens.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    else:
+        numbers = pc.if_else(plain, tokens, None).cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
+        odd = pc.invert(plain)
+        coded = tokens.filter(odd).dictionary_encode()
+        distinct_numbers = np.array([rules.number(t) for t in coded.dictionary.to_pylist()], np.float64)
+        numbers[odd.to_numpy(zero_copy_only=False)] = distinct_numbers[coded.indices.to_numpy()]
+    values[have] = numbers[index]
+    return values, ~np.isnan(values)
+
+
+def _distinct_tokens(shapes: Shapes, places: Any) -> tuple[Any, Any, Any]:
+    """Return which positions have a token, those tokens in order, and the index of each position's token."""
+    np = import_optional("numpy")
+    have = places >= 0
+    own = places[have]
+    if (own[1:] > own[:-1]).all():
+        return have, own, slice(None)
+    wanted = np.zeros(len(shapes.start), np.bool_)
+    wanted[own] = True
+    return have, np.flatnonzero(wanted), (np.cumsum(wanted, dtype=np.int32) - 1)[own]
+
+
+def _ranks(shapes: Shapes, rank: Any, tag: Any) -> Any:
+    """Return the ranks that lines name: `rank=3` and `[rank3]`, but not `[12]`."""
+    np = import_optional("numpy")
+    ranks = np.full(len(rank), np.nan)
+    for places, bare in ((tag, False), (rank, True)):
+        have, own, index = _distinct_tokens(shapes, places)
+        if not len(own):
+            continue
+        coded = shapes.tokens(own).dictionary_encode()
+        distinct_ranks = [_rank(text, bare=bare) for text in coded.dictionary.to_pylist()]
+        numbers = np.array(distinct_ranks, np.float64)[coded.indices.to_numpy()]
+        new = numbers[index]
+        ranks[have] = np.where(np.isnan(new), ranks[have], new)
+    return ranks
+
+
+def _rank(text: str, *, bare: bool) -> float:
+    match = _RANK.match(text)
+    return float(match[1]) if match and (bare or text.startswith("rank")) else float("nan")

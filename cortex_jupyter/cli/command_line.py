@@ -1,0 +1,188 @@
+"""The command line: its options, and how commands run and report errors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from cortex_jupyter._version import __version__
+from cortex_jupyter.cli.terminal import print_status
+from cortex_jupyter.errors import BadQuery, CortexError, ReadingWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+#: Exit codes after an interrupt and after a closed pipe: 128 plus the number of the signal, as in shells.
+_INTERRUPTED: Final = 130
+_CLOSED_PIPE: Final = 141
+_SPREADSHEET: Final = "in CSV, put an apostrophe before cells that a spreadsheet would run as a formula (those that begin with =, +, -, @, tab)"
+_EPILOG: Final = """\
+TASK is [NAMESPACE:][KIND/]NAME, such as train-1, ml:job/train-1, deployment/api.
+Data goes to standard output, everything else to standard error.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    root = _Parser("cortex-jupyter", description="The logs of Kubernetes tasks.", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    root.add_argument("--version", action="version", version=f"cortex-jupyter {__version__}")
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    tasks = commands.add_parser("tasks", help="list the tasks of a namespace")
+    _where(tasks)
+    tasks.add_argument(
+        "-l", "--selector", default="", metavar="SELECTOR", help="label selector for pods: list tasks with such pods"
+    )
+    tasks.add_argument("-o", "--output", choices=("text", "json"), default="text")
+
+    logs = commands.add_parser("logs", help="write the log of a task", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    _task(logs)
+    logs.add_argument(
+        "-f", "--follow", action="store_true", help="follow the log until the task ends; exit with the task's exit code"
+    )
+    logs.add_argument("--strict", action="store_true", help="exit with 4 if lines are missing (with -f only if the task itself succeeded)")  # fmt: skip
+    logs.add_argument("-o", "--output", choices=("text", "json", "ndjson"), default="text")
+    logs.add_argument("--prefix", choices=("auto", "always", "never"), default="auto", help="write pod and container before each line (auto: on a terminal, if there are several containers)")  # fmt: skip
+
+    export = commands.add_parser("export", help="write the log of a task to a file")
+    _task(export, "FILE")
+    export.add_argument("file", metavar="FILE", help="its suffix sets the format: .parquet, .ndjson, .txt, .csv; all but .parquet also with .gz")  # fmt: skip
+    export.add_argument("--spreadsheet", action="store_true", help=_SPREADSHEET)
+    export.add_argument("--mask", action="store_true", help="mask tokens, keys, passwords and e-mail addresses")
+
+    sql = commands.add_parser("sql", help="query logs with SQL: `select level, count(*) from logs group by 1`")
+    sql.add_argument("statement", metavar="SQL", help="statement for DuckDB; the table is `logs`")
+    sql.add_argument("tasks", nargs="*", metavar="TASK", help="tasks or files (default: all recorded or archived tasks of the namespace)")  # fmt: skip
+    sql.add_argument("-n", "--namespace", metavar="NS", help="default: CORTEX_NAMESPACE, else the kubeconfig's")
+    sql.add_argument("-o", "--output", choices=("text", "ndjson", "csv"), default="text")
+    sql.add_argument("--spreadsheet", action="store_true", help=_SPREADSHEET)
+    sql.add_argument("--rows", type=int, default=1000, metavar="N", help="maximum number of rows in text output")
+
+    archive = commands.add_parser("archive", help="write completed recordings to the archive, as Parquet")
+    archive.add_argument(
+        "--to",
+        metavar="URL",
+        help="the archive: a folder, s3://, gs:// or az://; a store that is not shared remembers it (default: CORTEX_ARCHIVE)",
+    )
+    archive.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
+    archive.add_argument("--log", action="store_true", help=argparse.SUPPRESS)  # write our own log, as JSON
+    archive.add_argument("--again", action="store_true", help="archive again what is archived already")
+
+    store = commands.add_parser("store", help="show or change the settings of a store")
+    actions = store.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+    show = actions.add_parser("show", help="show the settings")
+    show.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    change = actions.add_parser("set", help="change settings, as the administrator of a shared store")
+    change.add_argument("settings", metavar="NAME=VALUE", nargs="+", help="archive=s3://..., max-bytes=50GB, max-age=30d, max-task-bytes=2GB, mask=on; an empty value removes a setting")  # fmt: skip
+    for action in (show, change):
+        action.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
+
+    commands.add_parser("record", help="run the recorder in the foreground", add_help=False)
+
+    demo = commands.add_parser("demo", help="open JupyterLab with the log of a running task")
+    demo.add_argument("--port", type=int, default=0, help="port of the Jupyter server (default: a free one)")
+    demo.add_argument("--no-browser", action="store_true", help="only print the address")
+
+    doctor = commands.add_parser("doctor", help="check the installation: what works, and what to do about what does not; exit with 1 if something is bad")  # fmt: skip
+    _where(doctor)
+    doctor.add_argument("--json", action="store_true", help="write one object: ok, findings (part, judged: ok, warn, bad or told, text, todo, details)")  # fmt: skip
+    doctor.add_argument("--timeout", type=float, default=4.0, metavar="S", help="seconds to wait for each check (default: %(default)g)")  # fmt: skip
+    return root
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong command line like any other error."""
+
+    def error(self, message: str) -> NoReturn:
+        report_error(BadQuery(message, f"`{self.prog} --help` lists the options"))
+        raise SystemExit(2)
+
+
+def _where(to: argparse.ArgumentParser) -> None:
+    to.add_argument("-n", "--namespace", metavar="NS", help="default: CORTEX_NAMESPACE, else the kubeconfig's")
+    to.add_argument("--kubeconfig", metavar="PATH")
+    to.add_argument("--context", metavar="NAME", help="context of the kubeconfig")
+
+
+def _task(to: argparse.ArgumentParser, after: str = "") -> None:
+    to.add_argument("task", nargs=None if after else "?", metavar="TASK")
+    _where(to)
+    if not after:
+        to.add_argument(
+            "-l", "--selector", metavar="SELECTOR", help="label selector for pods, as in kubectl, instead of TASK"
+        )
+    to.add_argument(
+        "--since", metavar="TIME", help="90s, 10m, 2h, RFC 3339, all (default: 1m while the task runs, else all)"
+    )
+    to.add_argument("--until", metavar="TIME")
+    to.add_argument("--tail", metavar="N", help="only the newest N lines")
+    to.add_argument("--pod", metavar="NAME", help="a name, a glob, or several separated by commas")
+    to.add_argument("--container", metavar="NAME")
+    to.add_argument(
+        "--run",
+        metavar="N",
+        help="run of each container, counted by restarts: 0 is the first, -1 the newest; POD/CONTAINER/0 for one container; without --since, the whole run",
+    )
+    to.add_argument("-p", "--previous", action="store_true", help="the whole run before the newest: --run -2 --since all")  # fmt: skip
+    to.add_argument("--stream", metavar="NAME", help="stdout or stderr")
+    to.add_argument("--level", metavar="LEVEL", help="at least this level")
+    to.add_argument("--grep", metavar="REGEX", action="append", help="may be repeated, like --exclude and --where")
+    to.add_argument("--exclude", metavar="REGEX", action="append")
+    to.add_argument(
+        "--where",
+        metavar="CONDITION",
+        action="append",
+        help="condition on a field: 'status>=500', 'loss<0.1', 'path~/api'",
+    )
+    to.add_argument("--timestamps", action="store_true", default=None)
+    to.add_argument("--pretty", action="store_true", default=None, help="write JSON lines with indentation")
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ["record"]:  # the recorder parses its own options
+            command = import_module("cortex_jupyter.recorder.__main__").main
+            return int(command(arguments[1:]))
+        options = parser().parse_args(arguments)
+        warnings.simplefilter("always", ReadingWarning)
+        warnings.showwarning = _show_warning
+        module = import_module(f"cortex_jupyter.cli.{options.command}")
+        run_command: Callable[[argparse.Namespace], int] = module.run
+        code = run_command(options)
+        sys.stdout.flush()
+    except CortexError as error:
+        report_error(error)
+        return 2 if type(error) is BadQuery else 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of the pipe has ended. Without this, Python's flush at exit would fail with another error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE
+    return code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """Write our own warnings as status lines, and all others as Python does."""
+    if issubclass(category, ReadingWarning):
+        print_status(str(message))
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)
+
+
+def report_error(error: CortexError) -> None:
+    """Write an error and its hint to standard error."""
+    print(f"error: {error.message}" + (f"\n\nhint: {error.hint}" if error.hint else ""), file=sys.stderr)

@@ -1,0 +1,95 @@
+"""Failed requests: the error in the answer, its count in our metrics, and a line without query or names in the server's log."""
+
+from __future__ import annotations
+
+import logging
+from http.client import responses
+from typing import TYPE_CHECKING, Final
+
+from jupyter_server.base.handlers import JupyterHandler
+from tornado import web
+from tornado.iostream import StreamClosedError
+
+from cortex_jupyter.errors import CortexError
+from cortex_jupyter.telemetry import server_metrics
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_log = logging.getLogger(__name__)
+
+#: The fixed parts of our addresses: directly below `cortex/`, and behind a task.
+_TOP_LEVEL: Final = ("tasks", "stream", "view", "openapi.json")
+_OF_TASK: Final = ("logs", "outline", "search", "metrics", "logs.ndjson", "logs.txt", "logs.parquet")
+
+#: Code and hint for refusals by Jupyter Server itself, by status.
+_REFUSALS: Final = {
+    400: ("BadQuery", "check the address"),
+    403: ("NotAllowed", "ask for permission to read"),
+    404: ("NotFound", "requests from pages of other sites are not answered"),
+    405: ("MethodNotAllowed", "use GET"),
+}
+
+
+class RedactingHandler(JupyterHandler):
+    """A handler that keeps a request's query, which may hold the server's token, out of the server's log.
+
+    Jupyter Server removes tokens from its access log. But Tornado logs errors with the whole address.
+    """
+
+    @property
+    def route(self) -> str:
+        """The request's path with placeholders instead of names."""
+        return route(self.request.path.removeprefix(self.base_url))
+
+    def refusal(self, status_code: int, error: BaseException | None) -> dict[str, str]:
+        """Return code, message and hint of the error to answer with. Also set the status and count the error."""
+        if isinstance(error, CortexError):
+            self.set_status(error.status)
+            body = error.as_dict()
+        elif status_code in (401, 403) and not self.current_user:
+            hint = "sign in again in another tab; a program sends the server's token: `Authorization: token ...`"
+            body = {"code": "NotAllowed", "message": "you are not signed in to Jupyter Server", "hint": hint}
+        elif isinstance(error, web.HTTPError):
+            code, hint = _REFUSALS.get(status_code, ("HTTPError", ""))
+            body = {"code": code, "message": responses.get(status_code, "Refused"), "hint": hint}
+        else:
+            hint = "this is a bug of cortex-jupyter; the server's log says more"
+            body = {"code": "InternalError", "message": "the server failed on this request", "hint": hint}
+        server_metrics.refused(body["code"])
+        return body
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,  # noqa: ARG002 - the base class's signature
+        value: BaseException | None,
+        tb: TracebackType | None,  # noqa: ARG002
+    ) -> None:
+        """Log failures of the server with their traceback, and errors of the request only by code or status."""
+        method = self.request.method
+        if isinstance(value, CortexError):
+            _log.debug("%s %s is answered with %s", method, self.route, value.code)
+        elif isinstance(value, web.HTTPError):  # its text may quote a part of the address
+            level = logging.WARNING if value.status_code >= 500 else logging.DEBUG  # noqa: PLR2004
+            _log.log(level, "%s %s is answered with status %s", method, self.route, value.status_code)
+        else:
+            _log.error("%s %s failed", method, self.route, exc_info=value)
+            # After the first byte, no answer counts the error. A closed connection is not our failure.
+            if self._headers_written and not isinstance(value, StreamClosedError):
+                server_metrics.refused("InternalError")
+
+
+def route(path: str) -> str:
+    """Return a path below the base URL with placeholders instead of names.
+
+    Examples
+    --------
+    >>> route("cortex/tasks/ml/job/train-1/logs.parquet"), route("cortex/stream"), route("cortex/x/y")
+    ('/cortex/tasks/{namespace}/{kind}/{name}/logs.parquet', '/cortex/stream', '/cortex/{other}')
+    """
+    first, *rest = path.removeprefix("cortex/").split("/")
+    if first == "tasks" and len(rest) in (3, 4) and (len(rest) == 3 or rest[3] in _OF_TASK):  # noqa: PLR2004
+        return "/".join(["/cortex/tasks/{namespace}/{kind}/{name}", *rest[3:]])
+    if first == "static" and len(rest) == 1:
+        return "/cortex/static/{name}"
+    return f"/cortex/{first}" if not rest and first in _TOP_LEVEL else "/cortex/{other}"

@@ -1,0 +1,230 @@
+/** One widget model: its tasks, its settings, its comm, and what is written back to Python (at most once a second, and never a line). */
+
+import type { Transport } from "../protocol/messages.ts";
+import type { SourceSummary, TaskSummary } from "../protocol/update.ts";
+import { quoteValue } from "../text/conditions.ts";
+import { isRegex } from "../text/query.ts";
+import { type Change, DEFAULT_SINCE, fromPlain, type PlainSettings, type Settings, toViewTrait } from "./settings.ts";
+import type { StoreClient } from "./storeclient.ts";
+
+const STATUS_EVERY_MS = 1000;
+const VIEW_EVERY_MS = 1000;
+const FINISHED = new Set(["succeeded", "failed", "gone"]);
+/** Display settings that are traits of the same names. Python or the viewer sets them, and they are saved with the notebook. */
+const DISPLAY_TRAITS = ["time", "wrap", "columns", "newest_first", "font_size", "fields", "fold", "chart", "chart_log"] as const;
+
+/** A note on a line. */
+export interface Bookmark {
+  task: string;
+  seq: number;
+  note: string;
+}
+
+/** The saved settings and the time of the first visible row. */
+type SavedView = PlainSettings & { at?: string };
+
+/** The part of anywidget's model that the viewer uses. */
+export interface Model {
+  get(name: string): unknown;
+  set(name: string, value: unknown): void;
+  save_changes(): void;
+  send(message: unknown): void;
+  on(name: string, callback: (...args: never[]) => void): void;
+  off(name: string, callback: (...args: never[]) => void): void;
+}
+
+/** What the session calls on each of its views. */
+export interface SessionView {
+  settings(): void;
+  follow(follow: boolean): void;
+  stopFinding(): void;
+  showError(message: string): void;
+  close(): void;
+}
+
+export class Session {
+  settings: Settings;
+  readonly model: string;
+  readonly views = new Set<SessionView>();
+  /** The cluster and store that the tasks belong to; "" for the server's own. */
+  readonly origin: string;
+  /** Time of the row that was read before the page was reloaded; null for none. */
+  readonly readerTime: number | null;
+  #written: Record<string, string> = {};
+  #due: Record<string, ReturnType<typeof setTimeout> | undefined> = {};
+  #next: Record<string, unknown> = {};
+  #restored = false;
+  #closed = false;
+  #opened = false;
+  #off: (() => void)[] = [];
+
+  readonly #store: StoreClient;
+
+  constructor(
+    readonly widget: Model,
+    store: StoreClient,
+  ) {
+    this.#store = store;
+    this.origin = (widget.get("origin") as string | undefined) ?? "";
+    const saved = widget.get("view") as SavedView | undefined;
+    // A reloaded page shows what it showed before.
+    this.#restored = Boolean(saved?.since);
+    this.settings = fromPlain({ ...(this.#restored ? saved : this.#query), ...this.#displayTraits });
+    const at = Date.parse((saved ?? this.#query as SavedView).at ?? "");
+    this.readerTime = Number.isNaN(at) || this.follow ? null : at;
+    this.model = store.open({
+      tasks: this.tasks,
+      transport: (widget.get("transport") as Transport | undefined) ?? "auto",
+      since: this.#query.since || DEFAULT_SINCE,
+      origin: this.origin,
+      send: (message) => widget.send(message),
+      summary: (tasks) => this.#summary(tasks),
+    });
+    this.#on("msg:custom", (message: Record<string, unknown>, buffers?: DataView[]) => {
+      // Another tab's page asked for the viewer's code.
+      if (message.type === "viewer") return;
+      const [buffer] = buffers ?? [];
+      // Copy the bytes: they are transferred to the worker, and the host may still hold the frame they came in.
+      const bytes = buffer && new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength).slice();
+      store.comm(this.model, message, bytes);
+    });
+    this.#on("change:query", () => this.#apply(fromPlain({ ...this.#query, ...this.#displayTraits })));
+    for (const name of DISPLAY_TRAITS) this.#on(`change:${name}`, () => this.#displayChanged(name));
+    for (const name of ["height", "bookmarks"]) this.#on(`change:${name}`, () => this.#apply(this.settings));
+    this.#on("change:follow", () => {
+      for (const view of this.views) view.follow(this.follow);
+    });
+    this.#on("change:tasks", () => this.#tasksChanged());
+  }
+
+  get tasks(): string[] {
+    return (this.widget.get("tasks") as string[] | undefined) ?? [];
+  }
+
+  get height(): number {
+    return Number(this.widget.get("height")) || 420;
+  }
+
+  get follow(): boolean {
+    return this.widget.get("follow") !== false;
+  }
+
+  get bookmarks(): Bookmark[] {
+    return (this.widget.get("bookmarks") as Bookmark[] | undefined) ?? [];
+  }
+
+  get #query(): PlainSettings {
+    return (this.widget.get("query") as PlainSettings | undefined) ?? {};
+  }
+
+  get #displayTraits(): PlainSettings {
+    return Object.fromEntries(DISPLAY_TRAITS.map((name) => [name, this.widget.get(name)]).filter(([, value]) => value !== undefined)) as PlainSettings;
+  }
+
+  #displayChanged(name: string): void {
+    const looks = fromPlain(this.#displayTraits);
+    const { fields, equalLines } = looks.filter;
+    // The worker only needs to know of changes to its own part of the settings, the filter.
+    this.#apply({ ...looks, filter: name === "fields" || name === "fold" ? { ...this.settings.filter, fields, equalLines } : this.settings.filter });
+  }
+
+  /** Set a trait from this page and save it. */
+  setTrait(name: "height" | "follow" | "bookmarks" | (typeof DISPLAY_TRAITS)[number], value: unknown): void {
+    if (JSON.stringify(this.widget.get(name)) === JSON.stringify(value)) return;
+    this.widget.set(name, value);
+    this.widget.save_changes();
+  }
+
+  #on(name: string, callback: (...args: never[]) => void): void {
+    this.widget.on(name, callback);
+    this.#off.push(() => this.widget.off(name, callback));
+  }
+
+  change(change: Change): void {
+    const { filter: before, ...looks } = this.settings;
+    const given = Object.entries(change);
+    const isLook = ([name]: [string, unknown]): boolean => name in looks;
+    const filter = given.filter((one) => !isLook(one));
+    this.#apply({ ...looks, ...Object.fromEntries(given.filter(isLook)), filter: filter.length === 0 ? before : { ...before, ...Object.fromEntries(filter) } });
+    const { time, wrap, columns, newestFirst, fontSize, chart, chartLog } = this.settings;
+    const { fields, equalLines } = this.settings.filter;
+    const traits = { time, wrap, columns, newest_first: newestFirst, font_size: fontSize, fields, fold: equalLines, chart, chart_log: chartLog };
+    for (const name of DISPLAY_TRAITS) this.setTrait(name, traits[name]);
+  }
+
+  /** Add a field to those that rows show, or take it out. */
+  chooseField(field: string): void {
+    const { fields } = this.settings.filter;
+    this.change({ fields: fields.includes(field) ? fields.filter((one) => one !== field) : [...fields, field] });
+  }
+
+  /** Add a condition on a field's value to the filter. */
+  addFilter({ field, op, value }: { field: string; op: string; value: string }): void {
+    const { where } = this.settings.filter;
+    const condition = `${field}${op}${quoteValue(value)}`;
+    if (!where.includes(condition)) this.change({ where: [...where, condition] });
+  }
+
+  /** Take out the regular expression that took too long, so that the lines come back. */
+  regexStopped(): void {
+    const { grep, regex, include, exclude } = this.settings.filter;
+    const typed = regex || isRegex(grep);
+    const [suspect] = typed ? [grep] : [...include, ...exclude].filter(isRegex);
+    this.change(typed ? { grep: "", regex: false } : { include: include.filter((term) => term !== suspect), exclude: exclude.filter((term) => term !== suspect) });
+    for (const view of this.views) {
+      if (suspect === undefined) view.stopFinding();
+      view.showError(`The regular expression ${suspect ?? "that was sought"} took too long on one line and was taken out`);
+    }
+  }
+
+  #apply(settings: Settings): void {
+    this.settings = settings;
+    for (const view of this.views) view.settings();
+  }
+
+  #tasksChanged(): void {
+    this.#store.resubscribe(this.model, this.tasks);
+    this.#apply(this.settings);
+  }
+
+  /** Show everything if the tasks had already ended when the viewer opened, unless a window was asked for. Pages bound how much is loaded. */
+  onSummary(tasks: TaskSummary[]): void {
+    if (this.#opened || tasks.some(({ state }) => state === "")) return;
+    this.#opened = true;
+    if (!this.#query.since && !this.#restored && tasks.every(({ state }) => FINISHED.has(state))) this.change({ since: null });
+  }
+
+  #summary(tasks: TaskSummary[]): void {
+    const [{ task = "", state = "", message = "" } = {}] = tasks;
+    const sum = (pick: (one: TaskSummary) => number): number => tasks.reduce((total, one) => total + pick(one), 0);
+    this.#write("status", { task, state, message, lines: sum(({ lines }) => lines), gaps: sum(({ gaps }) => gaps) }, STATUS_EVERY_MS);
+  }
+
+  /** Report which rows are visible, and the time of the first one while the view is paused. */
+  reportVisible(sources: SourceSummary[], first: number | null, last: number | null, at: number | undefined): void {
+    const place = at === undefined ? {} : { at: new Date(at).toISOString() };
+    this.#write("view", { ...toViewTrait(this.settings, sources, first, last), ...place }, VIEW_EVERY_MS);
+  }
+
+  /** Write a trait at most once in `every` ms, only if it changed. The newest value is always written in the end. */
+  #write(name: string, value: unknown, every: number): void {
+    this.#next[name] = value;
+    if (this.#due[name] !== undefined || this.#closed || this.#written[name] === JSON.stringify(value)) return;
+    this.#due[name] = setTimeout(() => {
+      this.#due[name] = undefined;
+      const text = JSON.stringify(this.#next[name]);
+      if (this.#closed || text === this.#written[name]) return;
+      this.#written[name] = text;
+      this.widget.set(name, this.#next[name]);
+      this.widget.save_changes();
+    }, every);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const timer of Object.values(this.#due)) clearTimeout(timer);
+    for (const off of this.#off) off();
+    for (const view of this.views) view.close();
+    this.#store.closeSession(this.model);
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * The viewer's settings, shared by all views of one model. `fromPlain` and `toPlain` convert them from and to plain values:
+ * Python's `query`, the traits, the saved `view` and an address.
+ */
+
+import type { Filter } from "../protocol/requests.ts";
+import type { SourceSummary } from "../protocol/update.ts";
+import { filterTerms, isRegex } from "../text/query.ts";
+import { sourceQuery } from "../text/sources.ts";
+import { formatWindow, parseWindow } from "../text/time.ts";
+
+export const TIMES = ["local", "utc", "start", "delta", "off"] as const;
+export type Time = (typeof TIMES)[number];
+export const COLUMNS = ["pod", "container", "level"] as const;
+export type Column = (typeof COLUMNS)[number];
+/** What a chart's x axis shows; "" hides the chart. */
+const CHARTS = ["", "time", "step"] as const;
+export type ChartBy = (typeof CHARTS)[number];
+export const FONT_SIZES = { least: 9, usual: 12, most: 20 };
+
+export interface Settings {
+  filter: Filter;
+  time: Time;
+  wrap: boolean;
+  columns: Column[];
+  /** Show the newest line on top. */
+  newestFirst: boolean;
+  /** Font size of the lines (px). */
+  fontSize: number;
+  chart: ChartBy;
+  /** Draw the chart's values on a logarithmic scale. */
+  chartLog: boolean;
+}
+
+export type Change = Partial<Filter> & Partial<Omit<Settings, "filter">>;
+
+/** Settings as plain values, with the names that Python's query uses. */
+export interface PlainSettings {
+  since?: string;
+  /** RFC 3339. `since` is then an RFC 3339 time, too. */
+  until?: string;
+  pod?: string;
+  container?: string;
+  run?: string;
+  stream?: string;
+  level?: string;
+  /** A text or a /regex/. Several become chips. */
+  grep?: string | string[];
+  exclude?: string | string[];
+  where?: string | string[];
+  /** The text in the filter box. */
+  typed?: string;
+  regex?: boolean;
+  match_case?: boolean;
+  off?: string[];
+  tail?: number | null;
+  timestamps?: boolean;
+  pretty?: boolean;
+  fields?: string[];
+  fold?: string;
+  time?: string;
+  wrap?: boolean;
+  columns?: string[];
+  font_size?: number;
+  newest_first?: boolean;
+  chart?: string;
+  chart_log?: boolean;
+}
+
+export const DEFAULT_SINCE = "1m";
+
+function toList(value: string | string[] | undefined): string[] {
+  return (Array.isArray(value) ? value : [value]).filter((one): one is string => typeof one === "string" && one !== "");
+}
+
+function parseInstant(text: string | undefined): number | null {
+  const time = /^\d{4}-/.test(text ?? "") ? Date.parse(text!) : Number.NaN;
+  return Number.isNaN(time) ? null : time;
+}
+
+export function fromPlain(plain: PlainSettings): Settings {
+  const grep = toList(plain.grep);
+  // A single plain text goes into the filter box, where it can be edited.
+  const inBox = plain.typed === undefined && grep.length === 1 && !isRegex(grep[0]);
+  const filter: Filter = {
+    grep: inBox ? grep[0] : (plain.typed ?? ""),
+    regex: plain.regex ?? false,
+    matchCase: plain.match_case ?? false,
+    include: inBox ? [] : grep,
+    exclude: toList(plain.exclude),
+    where: toList(plain.where),
+    level: plain.level ?? "",
+    stream: plain.stream ?? "",
+    off: plain.off ?? [],
+    pod: plain.pod ?? "",
+    container: plain.container ?? "",
+    run: String(plain.run ?? ""),
+    since: parseInstant(plain.since) === null || parseInstant(plain.until) === null ? parseWindow(plain.since || (plain.run ? "all" : DEFAULT_SINCE)) : null,
+    from: parseInstant(plain.until) === null ? null : parseInstant(plain.since),
+    until: parseInstant(plain.until),
+    tail: typeof plain.tail === "number" ? plain.tail : null,
+    pretty: plain.pretty ?? true,
+    fields: plain.fields ?? [],
+    equalLines: plain.fold === "exact" || plain.fold === "masked" ? plain.fold : "",
+  };
+  const time = TIMES.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
+  const columns = COLUMNS.filter((one) => (plain.columns ?? ["pod", "container"]).includes(one));
+  const size = Number(plain.font_size) || FONT_SIZES.usual;
+  return { filter, time, wrap: plain.wrap ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONT_SIZES.least, Math.min(FONT_SIZES.most, size)), chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false };
+}
+
+/** Return the settings that differ from the default, as `fromPlain` reads them. */
+export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize, chart, chartLog }: Settings): PlainSettings {
+  const { from, until } = filter;
+  const all: PlainSettings = {
+    since: from === null ? formatWindow(filter.since) : new Date(from).toISOString(),
+    until: until === null ? undefined : new Date(until).toISOString(),
+    pod: filter.pod,
+    container: filter.container,
+    run: filter.run,
+    stream: filter.stream,
+    level: filter.level,
+    grep: filter.include,
+    exclude: filter.exclude,
+    where: filter.where,
+    typed: filter.grep,
+    regex: filter.regex || undefined,
+    match_case: filter.matchCase || undefined,
+    off: filter.off,
+    tail: filter.tail ?? undefined,
+    pretty: filter.pretty ? undefined : false,
+    fields: filter.fields,
+    fold: filter.equalLines,
+    time: time === "local" ? undefined : time,
+    wrap: wrap || undefined,
+    columns: columns.join() === "pod,container" ? undefined : columns,
+    newest_first: newestFirst || undefined,
+    font_size: fontSize === FONT_SIZES.usual ? undefined : fontSize,
+    chart,
+    chart_log: chartLog || undefined,
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined && value !== "" && !(Array.isArray(value) && value.length === 0))) as PlainSettings;
+}
+
+/** Return the `view` trait: the settings, the filter as Python's parameters, and which rows are visible. */
+export function toViewTrait(settings: Settings, sources: SourceSummary[], first: number | null, last: number | null): Record<string, unknown> {
+  const { include, exclude, where, level } = filterTerms(settings.filter);
+  return {
+    ...toPlain(settings),
+    shown: { grep: include, exclude, where, level, ...sourceQuery(settings.filter, sources) },
+    first_seq: first,
+    last_seq: last,
+  };
+}
+
+const LISTS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
+const FLAGS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "newest_first", "chart_log"]);
+const NUMBERS = new Set(["tail", "font_size"]);
+const TEXTS = new Set(["since", "until", "pod", "container", "run", "stream", "level", "typed", "time", "at", "chart"]);
+
+/** The settings as an address; `at` is the time of the first visible row while the view is paused. */
+export type Address = PlainSettings & { at?: string };
+
+/** Read the settings from an address and ignore other parameters. */
+export function parseAddress(search: URLSearchParams): Address {
+  const plain: Record<string, unknown> = {};
+  for (const name of new Set(search.keys())) {
+    if (LISTS.has(name)) plain[name] = search.getAll(name);
+    else if (FLAGS.has(name)) plain[name] = search.get(name) !== "false";
+    else if (NUMBERS.has(name)) plain[name] = Number(search.get(name)) || 0;
+    else if (TEXTS.has(name)) plain[name] = search.get(name);
+  }
+  return plain as Address;
+}
+
+/** Return an address with the tasks first, then the settings that differ from the default. */
+export function formatAddress(tasks: string[], view: Record<string, unknown>): URLSearchParams {
+  const search = new URLSearchParams(tasks.map((task) => ["task", task]));
+  for (const [name, value] of Object.entries(view)) {
+    if (LISTS.has(name)) for (const one of [value].flat()) search.append(name, String(one));
+    else if ((FLAGS.has(name) || NUMBERS.has(name) || TEXTS.has(name)) && value !== "" && value !== undefined && value !== null) search.set(name, String(value));
+  }
+  return search;
+}

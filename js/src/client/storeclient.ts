@@ -1,0 +1,342 @@
+/** The page's side of the worker. A page has one client, whatever the number of widgets and module instances: it is found on globalThis. */
+
+import type { FromStore, FullText, ToStore, Transport } from "../protocol/messages.ts";
+import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
+import type { TaskSummary, Update } from "../protocol/update.ts";
+import { isRegex, usesRegex } from "../text/query.ts";
+import { readPageConfig } from "../transport/http.ts";
+
+/** How long the worker may not answer while a regular expression of the user is in use (ms). */
+const UNRESPONSIVE_MS = 2000;
+const PING_AGAIN_MS = 1000;
+const IDLE_MS = 10_000;
+
+export interface SessionEntry {
+  tasks: string[];
+  transport: Transport;
+  since: string;
+  /** The cluster and store that the tasks belong to; "" for the server's own. */
+  origin: string;
+  send(message: Record<string, unknown>): void;
+  summary(tasks: TaskSummary[]): void;
+}
+
+export interface ViewEntry {
+  model: string;
+  filter: Filter;
+  viewport: Viewport;
+  /** The text that is marked without filtering. */
+  find: string;
+  /** Whether the view shows the chart. */
+  hasChart: boolean;
+  /** Whether the view can be seen on the screen. */
+  isVisible: boolean;
+  update(update: Update): void;
+  /** Called when only time has passed. */
+  clock(now: number): void;
+  /** The regular expression took too long: the view must drop it. */
+  regexStopped(): void;
+}
+
+export interface Connection {
+  post(message: ToStore): void;
+  stop(): void;
+}
+
+export type Connect = (onMessage: (message: FromStore) => void) => Connection;
+
+export class StoreClient {
+  #connection: Connection | undefined;
+  #generation = 0;
+  #count = 0;
+  #suspect = "";
+  #watchdog: ReturnType<typeof setTimeout> | undefined;
+  readonly #sessions = new Map<string, SessionEntry>();
+  readonly #views = new Map<string, ViewEntry>();
+  readonly #replies = new Map<number, (text: FullText) => void>();
+
+  readonly #connect: Connect;
+
+  constructor(connect: Connect) {
+    this.#connect = connect;
+  }
+
+  open(session: SessionEntry): string {
+    const model = `m${++this.#count}`;
+    this.#sessions.set(model, session);
+    this.#post({ op: "subscribe", model, ...subscriptionOf(session) });
+    return model;
+  }
+
+  resubscribe(model: string, tasks: string[]): void {
+    const session = this.#sessions.get(model);
+    if (!session) return;
+    session.tasks = tasks;
+    this.#post({ op: "subscribe", model, ...subscriptionOf(session) });
+    for (const [view, side] of this.#views) {
+      if (side.model !== model) continue;
+      this.#post(viewMessage(view, side));
+      if (side.hasChart) this.#post({ op: "chart", view, on: true });
+    }
+  }
+
+  comm(model: string, message: Record<string, unknown>, bytes?: Uint8Array): void {
+    if (this.#sessions.has(model)) this.#post({ op: "comm", model, message, bytes });
+  }
+
+  closeSession(model: string): void {
+    if (!this.#sessions.delete(model)) return;
+    this.#post({ op: "unsubscribe", model });
+    this.#stopWhenIdle();
+  }
+
+  addView(side: ViewEntry): string {
+    const view = `v${++this.#count}`;
+    this.#views.set(view, side);
+    this.#post(viewMessage(view, side));
+    if (usesRegex(side.filter)) this.#watchWorker(view);
+    return view;
+  }
+
+  closeView(view: string): void {
+    if (this.#views.delete(view)) this.#post({ op: "close", view });
+  }
+
+  setFilter(view: string, filter: Filter): void {
+    this.#post({ op: "filter", view, filter });
+    if (usesRegex(filter)) this.#watchWorker(view);
+  }
+
+  setFind(view: string, term: string): void {
+    this.#post({ op: "find", view, term });
+    const side = this.#views.get(view);
+    if (side) side.find = term;
+    if (isRegex(term)) this.#watchWorker(view);
+  }
+
+  showChart(view: string, on: boolean): void {
+    const side = this.#views.get(view);
+    if (side === undefined || side.hasChart === on) return;
+    side.hasChart = on;
+    this.#post({ op: "chart", view, on });
+  }
+
+  jump(view: string, jump: Jump): void {
+    this.#post({ op: "jump", view, jump });
+  }
+
+  setViewport(view: string, viewport: Viewport): void {
+    this.#post({ op: "viewport", view, viewport });
+  }
+
+  ack(view: string): void {
+    this.#post({ op: "ack", view });
+  }
+
+  setVisible(view: string, isVisible: boolean): void {
+    const side = this.#views.get(view);
+    if (side === undefined || side.isVisible === isVisible) return;
+    side.isVisible = isVisible;
+    this.#post({ op: "visible", view, isVisible });
+  }
+
+  loadOlder(view: string): void {
+    this.#post({ op: "loadOlder", view });
+  }
+
+  search(view: string, go: boolean): void {
+    this.#post({ op: "search", view, go });
+  }
+
+  loadSpan(view: string, id: number): void {
+    this.#post({ op: "loadSpan", view, id });
+  }
+
+  toggleFold(view: string, id: number): void {
+    this.#post({ op: "toggleFold", view, id });
+  }
+
+  /**
+   * Check the connections after the page became visible or the network came back. A lost network alone means little: the server
+   * may be on this machine.
+   */
+  wake(): void {
+    if (this.#connection === undefined) return;
+    this.#post({ op: "config", config: readPageConfig() });
+    this.#post({ op: "wake" });
+  }
+
+  retry(model: string): void {
+    this.#post({ op: "config", config: readPageConfig() });
+    this.#post({ op: "retry", model });
+  }
+
+  fullText(view: string, id: number): Promise<FullText> {
+    return this.#request((ask) => ({ op: "text", view, id, ask }));
+  }
+
+  /** Return the rows from one to another as they are to be copied. */
+  copy(view: string, from: number, to: number, as: "text" | "json" | "code"): Promise<string> {
+    return this.#request((ask) => ({ op: "copy", view, from, to, as, ask })).then(({ text }) => text);
+  }
+
+  #request(message: (ask: number) => ToStore): Promise<FullText> {
+    const ask = ++this.#count;
+    return new Promise((resolve) => {
+      this.#replies.set(ask, resolve);
+      this.#post(message(ask));
+    });
+  }
+
+  #post(message: ToStore): void {
+    if (this.#connection === undefined) {
+      this.#start();
+      // `#start` has just told the new worker everything that is open. Only one-time actions are still to be sent.
+      if (message.op === "subscribe" || message.op === "view") return;
+    }
+    this.#connection!.post(message);
+  }
+
+  #start(): void {
+    const generation = ++this.#generation;
+    this.#connection = this.#connect((message) => {
+      if (generation === this.#generation) this.#receive(message);
+    });
+    this.#connection.post({ op: "config", config: readPageConfig() });
+    for (const [model, session] of this.#sessions) this.#connection.post({ op: "subscribe", model, ...subscriptionOf(session) });
+    for (const [view, side] of this.#views) {
+      this.#connection.post(viewMessage(view, side));
+      if (side.find !== "") this.#connection.post({ op: "find", view, term: side.find });
+      if (side.hasChart) this.#connection.post({ op: "chart", view, on: true });
+    }
+  }
+
+  #receive(message: FromStore): void {
+    if (message.op === "update") this.#views.get(message.view)?.update(message);
+    else if (message.op === "clock") {
+      for (const side of this.#views.values()) if (this.#isOf(side.model, message.origin)) side.clock(message.now);
+    } else if (message.op === "send") this.#sessions.get(message.model)?.send(message.message);
+    else if (message.op === "summary") {
+      for (const [model, session] of this.#sessions) if (this.#isOf(model, message.origin)) session.summary(message.tasks.filter(({ task }) => session.tasks.includes(task)));
+    } else if (message.op === "headers") this.#post({ op: "config", config: readPageConfig() });
+    else if (message.op === "pong") this.#onPong();
+    else if (message.op === "text") {
+      this.#replies.get(message.ask)?.(message);
+      this.#replies.delete(message.ask);
+    }
+  }
+
+  #isOf(model: string, origin = ""): boolean {
+    return (this.#sessions.get(model)?.origin ?? "") === origin;
+  }
+
+  /** Ping the worker. A regular expression that backtracks without end blocks it, and only terminating the worker stops that. */
+  #watchWorker(view: string): void {
+    this.#suspect = view;
+    clearTimeout(this.#watchdog);
+    this.#post({ op: "ping" });
+    // Wait for one more short timer: if the page itself was busy, the answer is queued behind this one.
+    this.#watchdog = setTimeout(() => (this.#watchdog = setTimeout(() => this.#restartWorker(), 100)), UNRESPONSIVE_MS);
+  }
+
+  #onPong(): void {
+    clearTimeout(this.#watchdog);
+    const side = this.#views.get(this.#suspect);
+    if (side && (usesRegex(side.filter) || isRegex(side.find))) this.#watchdog = setTimeout(() => this.#watchWorker(this.#suspect), PING_AGAIN_MS);
+  }
+
+  #restartWorker(): void {
+    this.#connection?.stop();
+    this.#connection = undefined;
+    const side = this.#views.get(this.#suspect);
+    console.error("[cortex-jupyter] stopped a filter that took too long", side?.filter.grep);
+    side?.regexStopped();
+    if (this.#connection === undefined) this.#start();
+  }
+
+  #stopWhenIdle(): void {
+    if (this.#sessions.size > 0) return;
+    setTimeout(() => {
+      if (this.#sessions.size > 0 || this.#views.size > 0) return;
+      this.#generation++;
+      this.#connection?.stop();
+      this.#connection = undefined;
+    }, IDLE_MS);
+  }
+}
+
+function viewMessage(view: string, { model, filter, viewport, isVisible }: ViewEntry): ToStore {
+  return { op: "view", view, model, filter, viewport, isVisible };
+}
+
+function subscriptionOf({ tasks, transport, since, origin }: SessionEntry): Pick<SessionEntry, "tasks" | "transport" | "since" | "origin"> {
+  return { tasks, transport, since, origin };
+}
+
+const CLIENT_KEY = Symbol.for("cortex-jupyter/v1");
+
+interface StoreModule {
+  connect(post: (message: FromStore) => void): (message: ToStore) => void;
+}
+
+function startStore(code: string, onMessage: (message: FromStore) => void): Connection {
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  let early: ToStore[] | undefined = [];
+  let deliver: (message: ToStore) => void = (message) => early?.push(message);
+  let worker: Worker | undefined;
+  let stopped = false;
+
+  const begin = (send: (message: ToStore) => void): void => {
+    deliver = send;
+    for (const message of early ?? []) send(message);
+    early = undefined;
+  };
+  const inPage = async (): Promise<void> => {
+    worker?.terminate();
+    worker = undefined;
+    try {
+      const store = (await import(/* @vite-ignore */ url)) as StoreModule;
+      if (!stopped) begin(store.connect(onMessage));
+    } catch (reason) {
+      console.error("[cortex-jupyter] the viewer's store could not be started", reason);
+    }
+  };
+  try {
+    worker = new Worker(url, { type: "module", name: "cortex-jupyter" });
+    worker.addEventListener("error", (event) => {
+      // An error before the worker is ready means that workers are forbidden here. Later it is a fault of ours.
+      if (early === undefined) console.error("[cortex-jupyter]", event.message);
+      else void inPage();
+    });
+    worker.addEventListener("message", ({ data }: MessageEvent<FromStore>) => {
+      if (data.op === "ready" && worker) begin((message) => worker?.postMessage(message, transfers(message)));
+      else onMessage(data);
+    });
+  } catch {
+    void inPage();
+  }
+  return {
+    post: (message) => deliver(message),
+    stop: () => {
+      stopped = true;
+      worker?.terminate();
+      URL.revokeObjectURL(url);
+    },
+  };
+}
+
+function transfers(message: ToStore): Transferable[] {
+  return message.op === "comm" && message.bytes !== undefined ? [message.bytes.buffer as ArrayBuffer] : [];
+}
+
+function wakeOnReturn(hub: StoreClient): StoreClient {
+  for (const event of ["online", "focus"]) addEventListener(event, () => hub.wake());
+  document.addEventListener("visibilitychange", () => document.hidden || hub.wake());
+  return hub;
+}
+
+/** Return the page's only client. Every model has its own instance of this module, so the client is kept on globalThis. */
+export function pageStoreClient(code: string): StoreClient {
+  const page = globalThis as unknown as Record<symbol, StoreClient | undefined>;
+  return (page[CLIENT_KEY] ??= wakeOnReturn(new StoreClient((onMessage) => startStore(code, onMessage))));
+}

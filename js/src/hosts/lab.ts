@@ -1,0 +1,92 @@
+/**
+ * A prebuilt JupyterLab extension. It opens the list of tasks from the launcher and from the View menu of Notebook 7, and shows
+ * the lines that a saved notebook holds.
+ *
+ * Such an extension is a module federation container: JupyterLab loads the script, hands it the shared packages and asks it for
+ * its plugins (https://jupyterlab.readthedocs.io/en/stable/extension/extension_dev.html#prebuilt-extensions). This one is
+ * written by hand, because it needs only four tokens and a class from the page; a bundler and JupyterLab's packages in the build
+ * would cost more.
+ */
+
+import { readPageConfig } from "../transport/http.ts";
+import { showSavedLines, type Tracker } from "./savedoutput.ts";
+
+const NAME = "cortex-jupyter";
+const OPEN = `${NAME}:tasks`;
+
+/** Lines of a log with the newest marked. `jp-icon3` and `jp-icon-brand0` are JupyterLab's classes and follow its theme. */
+const ICON = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24"><g class="jp-icon3" fill="#616161"><path d="M3 4h3v2H3zM8 4h13v2H8zM3 9h3v2H3zM8 9h9v2H8zM3 14h3v2H3zM8 14h12v2H8z"/></g><path class="jp-icon-brand0" fill="#0d47a1" d="M3 19h3v2H3zM8 19h7v2H8z"/></svg>`;
+
+/** The part of https://webpack.js.org/concepts/module-federation/ that is used: by package and version, how to get a module. */
+export type Shared = Record<string, Record<string, { get(): Factory | Promise<Factory> }>>;
+type Factory = () => Record<string, unknown>;
+
+interface App {
+  commands: { addCommand(id: string, options: object): unknown };
+}
+
+interface Launcher {
+  add(item: object): unknown;
+}
+
+interface MainMenu {
+  viewMenu: { addGroup(items: object[], rank: number): unknown };
+}
+
+interface Palette {
+  addItem(item: object): unknown;
+}
+
+/** Return a shared package's exports; empty where the application does not have it. */
+async function sharedModule(scope: Shared, name: string): Promise<Record<string, unknown>> {
+  // The application registers its own copy before it loads extensions, which may bring other copies.
+  const [own] = Object.values(scope[name] ?? {});
+  return own === undefined ? {} : (await own.get())();
+}
+
+async function plugin(scope: Shared): Promise<object> {
+  const names = ["launcher", "mainmenu", "apputils", "notebook", "ui-components"].map((name) => `@jupyterlab/${name}`);
+  const [{ ILauncher }, { IMainMenu }, { ICommandPalette }, { INotebookTracker }, { LabIcon }] = await Promise.all(names.map((name) => sharedModule(scope, name)));
+  // An application without the token has no place for the item either.
+  const optional = [ILauncher, IMainMenu, ICommandPalette, INotebookTracker].map((token, i) => token ?? { name: names[i] });
+  const icon = LabIcon && new (LabIcon as new (options: object) => object)({ name: OPEN, svgstr: ICON });
+  return {
+    id: `${NAME}:plugin`,
+    description: "Opens the list of Kubernetes tasks, from which each leads to its log; shows the lines that a saved notebook holds.",
+    autoStart: true,
+    optional,
+    activate(app: App, launcher: Launcher | null, menu: MainMenu | null, palette: Palette | null, tracker: Tracker | null): void {
+      if (tracker !== null) showSavedLines(tracker);
+      const { base } = readPageConfig();
+      // Without the server extension there is nothing to open.
+      if (base === "") return;
+      app.commands.addCommand(OPEN, {
+        label: "Task Logs",
+        caption: "Kubernetes tasks and their logs, in a page of their own",
+        icon,
+        execute: () => void open(`${base}view`, "_blank", "noopener"),
+      });
+      launcher?.add({ command: OPEN, category: "Other" });
+      menu?.viewMenu.addGroup([{ command: OPEN }], 60);
+      palette?.addItem({ command: OPEN, category: "Kubernetes" });
+    },
+  };
+}
+
+let scope: Shared = {};
+
+const container = {
+  init(given: Shared): void {
+    scope = given;
+  },
+  /** Return the factory of the only module, `./extension`. */
+  async get(): Promise<() => object> {
+    const result = { __esModule: true, default: await plugin(scope) };
+    return () => result;
+  },
+};
+
+/** The global that JupyterLab reads containers from. */
+const CONTAINERS = "_JUPYTERLAB";
+const page = globalThis as unknown as Record<string, Record<string, typeof container> | undefined>;
+(page[CONTAINERS] ??= {})[NAME] = container;

@@ -1,0 +1,72 @@
+/**
+ * The viewer as a page of its own. The server names the tasks in the page's configuration, as JupyterLab does. The address holds
+ * the settings and follows their changes. The script is a classic one, not a module, because hubs let classic scripts pass by
+ * cookie alone.
+ */
+
+import { taskParts } from "../text/format.ts";
+import { readPageConfig } from "../transport/http.ts";
+import type { Model } from "../client/session.ts";
+import { formatAddress, parseAddress } from "../client/settings.ts";
+import viewer from "./widget.ts";
+
+interface PageData {
+  cortexTasks: string[];
+  /** Address of the worker's code. */
+  cortexStore: string;
+}
+
+function followTheme(): void {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const show = (): void => void (document.body.dataset.jpThemeLight = String(!dark.matches));
+  dark.addEventListener("change", show);
+  show();
+}
+
+function setTitle(tasks: string[], status: { state?: string }): void {
+  const names = tasks.map((task) => taskParts(task).name).join(", ");
+  document.title = [names, status.state].filter(Boolean).join(" · ");
+}
+
+/** Return the part of a widget's model that the viewer uses. What it saves goes into the address. */
+function pageModel(tasks: string[]): Model {
+  const plain = parseAddress(new URLSearchParams(location.search));
+  const looks = { time: plain.time, wrap: plain.wrap, columns: plain.columns, newest_first: plain.newest_first, font_size: plain.font_size };
+  // Without a window the viewer chooses one, depending on whether the task has ended.
+  const shown = plain.since ? { view: plain } : { query: plain };
+  const traits: Record<string, unknown> = { tasks, transport: "sse", follow: plain.at === undefined, ...looks, ...shown };
+  return {
+    get: (name) => traits[name],
+    set(name, value) {
+      traits[name] = value;
+    },
+    save_changes() {
+      const { view = plain, status = {} } = traits;
+      history.replaceState(null, "", `?${formatAddress(tasks, view as Record<string, unknown>)}`);
+      setTitle(tasks, status as { state?: string });
+    },
+    send() {},
+    on() {},
+    off() {},
+  };
+}
+
+async function start(): Promise<void> {
+  followTheme();
+  const { cortexTasks: tasks, cortexStore } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as PageData;
+  setTitle(tasks, {});
+  const response = await fetch(cortexStore, { headers: readPageConfig().headers, credentials: "same-origin" });
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  const widget = viewer("", await response.text());
+  const model = pageModel(tasks);
+  widget.initialize({ model });
+  const main = document.querySelector("main")!;
+  widget.render({ model, el: main });
+  // The page has nothing else that could want the keys.
+  main.querySelector<HTMLElement>("[role=log]")?.focus({ preventScroll: true });
+}
+
+start().catch((reason: unknown) => {
+  console.error("[cortex-jupyter]", reason);
+  document.querySelector("main")!.textContent = `The log viewer could not start: ${String(reason)}`;
+});

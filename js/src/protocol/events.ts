@@ -1,0 +1,136 @@
+/** What the server sends: the events of the stream, pages, and the outline of a recording. */
+
+export type SourceKind = "init" | "main" | "sidecar" | "ephemeral";
+
+export interface SourceInfo {
+  pod: string;
+  container: string;
+  kind?: SourceKind;
+  run?: number;
+  node?: string | null;
+}
+
+export interface LogEvent {
+  task: string;
+  seq: number;
+  sources: Record<string, SourceInfo>;
+  t0: string;
+  dt: number[];
+  s: number[];
+  o?: number[];
+  m: string[];
+  /** Offsets from `seq`, when the server has filtered. */
+  q?: number[];
+}
+
+export type TaskState = "pending" | "running" | "succeeded" | "failed" | "gone";
+
+export interface StatusEvent {
+  task: string;
+  state?: TaskState;
+  message?: string;
+  seq?: number;
+  time?: string;
+  source?: SourceInfo;
+  notice?: "state" | "waiting" | "created" | "started" | "ended" | "event" | "backfill" | "clock" | "retention";
+  level?: string;
+  hint?: string;
+  /** The current time at the nodes (ns). */
+  now?: string;
+  exit_code?: number | null;
+  reason?: string | null;
+  /** For an end: the whole termination message. */
+  termination_message?: string;
+  /** For a start: when the pod was created and scheduled (ns), and its number of init containers. */
+  created?: string;
+  scheduled?: string;
+  inits?: number;
+  /** Completion index of the pod, for an indexed Job. */
+  index?: number;
+  older?: string | null;
+  /** With `older`: the start of the stream (ns). */
+  from?: string | null;
+  /** What this user may not see beside the lines (`events`, `pods`), each with the permission that would show it. */
+  hidden?: Record<string, string>;
+}
+
+export interface GapEvent {
+  task: string;
+  seq?: number;
+  from?: string;
+  to?: string;
+  reason?: string;
+  lines?: number | null;
+  source?: SourceInfo;
+  hint?: string;
+}
+
+export interface EndEvent {
+  task: string;
+  seq?: number;
+  time?: string;
+  state?: TaskState;
+  exit_code?: number | null;
+  message?: string;
+}
+
+export interface Problem {
+  code: string;
+  message: string;
+  hint?: string;
+  task?: string;
+}
+
+export interface PageRecord {
+  seq: number;
+  time: string;
+  pod: string;
+  container: string;
+  run?: number;
+  stream?: string | null;
+  text: string;
+  source?: Partial<SourceInfo>;
+}
+
+/** A notice inside a page. Its fields show its kind, or `event` where the server names it. */
+export type PageNotice = (StatusEvent | GapEvent | EndEvent) & { event?: string };
+
+/** The completeness statement: counts of what was committed. */
+export interface Complete {
+  records: number;
+  from: string | null;
+  to: string | null;
+  sources?: number;
+  done?: boolean;
+  gaps: GapEvent[];
+  /** Number of secrets that were masked before they were stored, by kind. */
+  masked?: Record<string, number>;
+}
+
+export interface LogPage {
+  records: PageRecord[];
+  complete?: Complete;
+  notices?: PageNotice[];
+  older?: string | null;
+  newer?: string | null;
+}
+
+/** How the lines of a recording are spread over time; times in ns. */
+export interface OutlineDoc {
+  records: number;
+  /** Sequence number of the last record that is counted. */
+  upto: number;
+  first: string | null;
+  last: string | null;
+  /** Start of the first bin, and width of each. */
+  start: string;
+  width: string;
+  lines: number[];
+  /** If requested: warnings and errors of each bin, and the number of records that were examined for them. */
+  warnings?: number[];
+  errors?: number[];
+  counted?: number;
+  notices: PageNotice[];
+  /** If requested: the sources, with the number of lines of each as far as they are counted. */
+  sources?: (SourceInfo & { lines?: number })[];
+}

@@ -1,0 +1,57 @@
+/** What a user wants to see: which lines, and where among them. */
+
+/**
+ * Which lines a view shows. `off` holds the keys of sources, or of single runs, that are switched off; `since` is the window
+ * (ms), null for everything.
+ */
+export interface Filter {
+  /** The text being typed, see text/query.ts. */
+  grep: string;
+  regex: boolean;
+  /** The text being typed is case-sensitive. */
+  matchCase: boolean;
+  /** The chips: texts or /regexes/ that a line must or must not contain, and conditions on its fields. */
+  include: string[];
+  exclude: string[];
+  where: string[];
+  level: string;
+  stream: string;
+  off: string[];
+  /** Set from Python: only pods, containers and runs of these names, until the user chooses. See text/sources.ts. */
+  pod: string;
+  container: string;
+  run: string;
+  since: number | null;
+  /** A fixed range in place of a window that ends now (ms). */
+  from: number | null;
+  until: number | null;
+  tail: number | null;
+  pretty: boolean;
+  /** Fields of structured lines that rows show, in this order; empty for all. */
+  fields: string[];
+  /** Fold equal lines that follow each other into one row: exactly equal ones, or those that differ only in numbers. */
+  equalLines: "" | "exact" | "masked";
+}
+
+/** The visible rows [from, from + count). The row `anchor`, which was at `anchorIndex`, keeps its place. */
+export interface Viewport {
+  /** In the first viewport: the time of the row to begin with, read before a reload. Null: the user has moved since. */
+  seek?: number | null;
+  from: number;
+  count: number;
+  follow: boolean;
+  /** The newest row is on top. */
+  newestFirst?: boolean;
+  anchor: number | null;
+  anchorIndex: number;
+}
+
+/** Where to go. `from` is the row that the user is at. */
+export type Jump =
+  | { to: "time"; time: number }
+  | { to: "row"; id: number }
+  /** With `time` also to a line that is not loaded. */
+  | { to: "seq"; task: string; seq: number; time?: number }
+  | { to: "match" | "error"; by: 1 | -1; from: number | null }
+  /** The last line before the task failed. */
+  | { to: "death" };

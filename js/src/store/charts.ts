@@ -1,0 +1,326 @@
+/**
+ * The metrics of one task: curves that grow with its lines, read in slices. The server reads the lines that are not loaded,
+ * once. Nothing is read while no view shows a chart.
+ */
+
+import type { Chart, Curve } from "../protocol/update.ts";
+import { parseMetrics } from "../text/metrics.ts";
+import type { Link } from "../transport/link.ts";
+import type { SseEvent } from "../transport/sseparser.ts";
+import { NOTICE } from "./lines.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+/** A curve with this many points is reduced to half as many at most. */
+const MAX_POINTS = 4096;
+/** Points that are sent to the page, for all curves together. */
+const MAX_SENT_POINTS = 24_000;
+const MIN_SENT_POINTS = 100;
+/** Number of different metrics that are kept. */
+const MAX_METRICS = 100;
+/** Points kept for a stretch of time: first, last, minimum, maximum (M4, as the Python package does it), and the first that is not finite. */
+const POINTS_PER_STRETCH = 5;
+/** Rows that are read between two looks at the clock. */
+const ROWS_PER_CHECK = 64;
+
+interface Point {
+  time: number;
+  step: number;
+  value: number;
+  seq: number;
+}
+
+/** A series as the server sends it. All lists have the same length. */
+export interface SeriesDoc {
+  name: string;
+  pod: string;
+  container: string;
+  time: number[];
+  step: (number | null)[];
+  value: (number | string)[];
+  seq: number[];
+}
+
+export class Curves {
+  readonly #points = new Map<string, { name: string; source: string; points: Point[]; sorted: boolean }>();
+  readonly #names = new Set<string>();
+  readonly #leftOut = new Set<string>();
+  /** The current epoch of each source, and the key of the line that named it. */
+  readonly #epochs = new Map<number, { since: number; epoch: number }>();
+  #next = 0;
+
+  constructor(readonly store: TaskStore) {}
+
+  get omittedMetrics(): number {
+    return this.#leftOut.size;
+  }
+
+  get isBehind(): boolean {
+    return this.#next < this.store.rows;
+  }
+
+  /** Read new lines for at most `most` ms. Return whether they report values. */
+  read(most: number): boolean {
+    const { store } = this;
+    const end = performance.now() + most;
+    let result = false;
+    for (let row = this.#next; row < store.rows; row++) {
+      if (row % ROWS_PER_CHECK === 0 && performance.now() > end) break;
+      this.#next = row + 1;
+      // The server reads the lines that a search found elsewhere.
+      if (store.flags[row] & NOTICE || store.isRemoved(row) || store.isSearchHit(row)) continue;
+      for (const { values, step, epoch } of parseMetrics(store.texts[row])) {
+        const at = this.#stepOf(row, step, epoch);
+        for (const [name, value] of values) this.#add(name, this.#sourceOf(row), { time: store.timeOf(row), step: at, value, seq: store.seq[row] });
+        result = true;
+      }
+    }
+    return result;
+  }
+
+  /** Follow a renumbering of the rows. */
+  renumber(rows: Int32Array): void {
+    let next = 0;
+    for (let row = 0; row < this.#next; row++) if (rows[row] >= 0) next++;
+    this.#next = next;
+  }
+
+  /** Add values that the server has read. A line that is loaded, too, yields the same point. */
+  addSeries({ name, pod, container, time, step, value, seq }: SeriesDoc): void {
+    const source = this.store.sourceKey({ pod, container });
+    for (const [i, number] of seq.entries()) this.#add(name, source, { time: time[i] / 1e6, step: step[i] ?? Number.NaN, value: parseValue(value[i]), seq: number });
+  }
+
+  /** Return the curves. `share` is this task's part of the points that a view may send. */
+  build(share: number): Curve[] {
+    const most = Math.max(MIN_SENT_POINTS, Math.floor((MAX_SENT_POINTS * share) / Math.max(1, this.#points.size)));
+    return [...this.#points.values()].map((series) => {
+      sortPoints(series);
+      const points = series.points.length > most ? thinOut(series.points, Math.floor(most / POINTS_PER_STRETCH)) : series.points;
+      const column = (pick: (point: Point) => number): Float64Array => Float64Array.from(points, pick);
+      return { name: series.name, source: series.source, task: this.store.task, time: column(({ time }) => time), step: column(({ step }) => step), value: column(({ value }) => value), seq: column(({ seq }) => seq) };
+    });
+  }
+
+  #sourceOf(row: number): string {
+    const source = this.store.sources[this.store.source[row]];
+    return source ? this.store.sourceKey(source) : "";
+  }
+
+  /** Return the step of a line. A line without one gets the epoch that its source is in, unless it came before the line that named the epoch. */
+  #stepOf(row: number, step: number, epoch: number): number {
+    const id = this.store.source[row];
+    const key = this.store.key[row];
+    const last = this.#epochs.get(id);
+    const isLater = last === undefined || key >= last.since;
+    if (!Number.isNaN(epoch) && isLater) this.#epochs.set(id, { since: key, epoch });
+    return Number.isNaN(step) && last && isLater ? last.epoch : step;
+  }
+
+  #add(name: string, source: string, point: Point): void {
+    if (!this.#names.has(name)) {
+      if (this.#names.size >= MAX_METRICS) {
+        if (this.#leftOut.size < 10 * MAX_METRICS) this.#leftOut.add(name);
+        return;
+      }
+      this.#names.add(name);
+    }
+    const key = `${name}\n${source}`;
+    let series = this.#points.get(key);
+    if (series === undefined) this.#points.set(key, (series = { name, source, points: [], sorted: true }));
+    const last = series.points.at(-1);
+    if (last && (last.time > point.time || (last.time === point.time && last.seq >= point.seq))) series.sorted = false;
+    series.points.push(point);
+    if (series.points.length < MAX_POINTS) return;
+    sortPoints(series);
+    series.points = thinOut(series.points, MAX_POINTS / 2 / POINTS_PER_STRETCH);
+  }
+}
+
+function parseValue(value: number | string): number {
+  return typeof value === "number" ? value : Number(value.replace("inf", "Infinity"));
+}
+
+/** Sort points by time and drop those that came both from the page and from the server. */
+function sortPoints(series: { points: Point[]; sorted: boolean }): void {
+  if (series.sorted) return;
+  series.sorted = true;
+  series.points.sort((a, b) => a.seq - b.seq);
+  series.points = series.points.filter((point, i, all) => {
+    for (let before = i - 1; before >= 0 && all[before].seq === point.seq; before--) {
+      if (!Object.is(all[before].value, point.value)) continue;
+      // The server knows earlier lines, so it may know the step where the page does not.
+      if (Number.isNaN(all[before].step)) all[before].step = point.step;
+      return false;
+    }
+    return true;
+  });
+  series.points.sort((a, b) => a.time - b.time || a.seq - b.seq);
+}
+
+function thinOut(points: Point[], stretches: number): Point[] {
+  const from = points[0].time;
+  const width = (points.at(-1)!.time - from) / stretches || 1;
+  const kept: Point[] = [];
+  for (let begin = 0; begin < points.length; ) {
+    const stretch = Math.floor((points[begin].time - from) / width);
+    let end = begin + 1;
+    while (end < points.length && Math.floor((points[end].time - from) / width) === stretch) end++;
+    const chosen = new Set([begin, end - 1]);
+    let [least, most, lost] = [-1, -1, -1];
+    for (let i = begin; i < end; i++) {
+      const { value } = points[i];
+      if (!Number.isFinite(value)) lost = lost < 0 ? i : lost;
+      else {
+        if (least < 0 || value < points[least].value) least = i;
+        if (most < 0 || value > points[most].value) most = i;
+      }
+    }
+    for (const i of [least, most, lost]) if (i >= 0) chosen.add(i);
+    for (const i of [...chosen].toSorted((a, b) => a - b)) kept.push(points[i]);
+    begin = end;
+  }
+  return kept;
+}
+
+/** How long lines are read before other work gets its turn (ms). */
+const READ_SLICE_MS = 8;
+/** Least time between two drawings of a chart (ms). */
+const REDRAW_MS = 500;
+
+interface ChartState {
+  curves: Curves;
+  /** Lines were left when it was read last. */
+  behind: boolean;
+  /** State of the server's reading. */
+  remote: "no" | "reading" | "done" | "failed";
+  stop: () => void;
+  linesRead: number;
+  lines: number;
+  leftOut: number;
+  message: string;
+  /** Number of absences when the server was asked. */
+  absences: number;
+}
+
+interface ChartHooks {
+  linkOf(task: string): Link | undefined;
+  /** Return whether a visible view shows the chart of these lines. */
+  seen(store: TaskStore): boolean;
+  /** Run after the tasks that are queued already. */
+  soon(work: () => void): void;
+  /** The chart of a task has changed. */
+  changed(store: TaskStore): void;
+}
+
+export class Charts {
+  readonly #charted = new Map<TaskStore, ChartState>();
+  readonly #redrawTimers = new Map<TaskStore, ReturnType<typeof setTimeout>>();
+  #reading = false;
+
+  readonly #hooks: ChartHooks;
+
+  constructor(hooks: ChartHooks) {
+    this.#hooks = hooks;
+  }
+
+  /** Set the tasks whose chart is shown. */
+  setStores(stores: Set<TaskStore>): void {
+    for (const [store, charted] of this.#charted) {
+      if (stores.has(store)) continue;
+      charted.stop();
+      clearTimeout(this.#redrawTimers.get(store));
+      this.#redrawTimers.delete(store);
+      this.#charted.delete(store);
+    }
+    for (const store of stores) if (!this.#charted.has(store)) this.#charted.set(store, { curves: new Curves(store), behind: true, remote: "no", stop: () => {}, linesRead: 0, lines: 0, leftOut: 0, message: "", absences: 0 });
+    this.read();
+  }
+
+  /** Read new lines, in slices. */
+  read(): void {
+    if (this.#reading) return;
+    let more = false;
+    for (const [store, charted] of this.#charted) {
+      if (!this.#hooks.seen(store)) continue;
+      this.#readRemote(store, charted);
+      const result = charted.curves.read(READ_SLICE_MS);
+      const { isBehind } = charted.curves;
+      if (result || isBehind !== charted.behind) this.#changed(store);
+      charted.behind = isBehind;
+      more ||= isBehind;
+    }
+    if (!more) return;
+    this.#reading = true;
+    this.#hooks.soon(() => {
+      this.#reading = false;
+      this.read();
+    });
+  }
+
+  renumber(store: TaskStore, rows: Int32Array): void {
+    this.#charted.get(store)?.curves.renumber(rows);
+  }
+
+  chartOf(stores: TaskStore[]): Chart {
+    const all = stores.map((store) => this.#charted.get(store)).filter((one) => one !== undefined);
+    const sum = (pick: (one: ChartState) => number): number => all.reduce((total, one) => total + pick(one), 0);
+    const failed = all.find(({ remote }) => remote === "failed");
+    return {
+      curves: all.flatMap(({ curves }) => curves.build(1 / all.length)),
+      coverage: failed ? "loaded" : all.some(({ remote, curves }) => remote === "reading" || curves.isBehind) ? "reading" : "all",
+      linesRead: sum(({ linesRead }) => linesRead),
+      lines: sum(({ lines }) => lines),
+      message: failed?.message ?? "",
+      leftOut: sum(({ curves, leftOut }) => Math.max(leftOut, curves.omittedMetrics)),
+    };
+  }
+
+  close(): void {
+    this.setStores(new Set());
+  }
+
+  /** Let the server read the lines that are not loaded: once, and again after an absence. */
+  #readRemote(store: TaskStore, charted: ChartState): void {
+    const holes = store.spans.filter(({ onDemand }) => onDemand).length;
+    const lacks = charted.remote === "no" && (store.older || store.spans.length > 0);
+    const link = this.#hooks.linkOf(store.task);
+    if (link === undefined || charted.remote === "reading" || !(lacks || holes > charted.absences)) {
+      charted.absences = Math.min(charted.absences, holes);
+      return;
+    }
+    charted.absences = holes;
+    charted.remote = "reading";
+    this.#changed(store);
+    charted.stop = link.metrics(store.task, {
+      event: (event) => this.#event(store, charted, event),
+      end: (problem) => this.#end(store, charted, problem?.message ?? "The reading was cut off"),
+    });
+  }
+
+  #event(store: TaskStore, charted: ChartState, { event, data }: SseEvent): void {
+    const doc = JSON.parse(data) as { series?: SeriesDoc[]; message?: string; looked?: number; lines?: number; left_out?: number };
+    if (event === "points") for (const series of doc.series ?? []) charted.curves.addSeries(series);
+    else if (event === "error") this.#end(store, charted, doc.message ?? "");
+    else if (event === "progress" || event === "done") {
+      [charted.linesRead, charted.lines, charted.leftOut] = [doc.looked ?? 0, doc.lines ?? 0, doc.left_out ?? 0];
+      if (event === "done") charted.remote = "done";
+    }
+    this.#changed(store);
+  }
+
+  /** The server stopped early: show a chart of the loaded lines, and say so. */
+  #end(store: TaskStore, charted: ChartState, message: string): void {
+    if (charted.remote !== "reading") return;
+    charted.remote = "failed";
+    charted.message = message;
+    this.#changed(store);
+  }
+
+  #changed(store: TaskStore): void {
+    if (this.#redrawTimers.has(store)) return;
+    this.#redrawTimers.set(store, setTimeout(() => {
+      this.#redrawTimers.delete(store);
+      this.#hooks.changed(store);
+    }, REDRAW_MS));
+  }
+}

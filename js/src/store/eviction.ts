@@ -1,0 +1,132 @@
+/** Keeps a task's memory bounded: drops the lines that are far from every user. They are loaded again when a user looks at them. */
+
+import { HOLE, NOTICE } from "./lines.ts";
+import { lowerBound } from "./sequence.ts";
+import { spanLines, type UnloadedSpan } from "./spans.ts";
+import type { StoreWatcher } from "./tasks.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+/** Rows are renumbered when this many were dropped: as many as stay, so that it takes no longer than recreating the views. */
+const COMPACT_ROWS = 250_000;
+
+/** Drop lines of a task that takes too much memory. */
+export function limitMemory(store: TaskStore, watcher: StoreWatcher): void {
+  if (!isFull(store)) return;
+  const before = store.rows;
+  if (!evict(store, watcher.readerKeys(store))) return;
+  watcher.rowsEvicted(store);
+  watcher.rowsAdded(store, before);
+  if (store.removedRows > COMPACT_ROWS) watcher.rowsRenumbered(store, store.compact());
+}
+
+/**
+ * Limits for a task's lines and their characters. Above one of them, lines are dropped down to `KEPT_SHARE` of it: a few at a
+ * time, so that it fits into a frame.
+ */
+const KEEP_LINES = 300_000;
+const KEEP_CHARS = 64 * 2 ** 20;
+const KEPT_SHARE = 0.9;
+
+function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_CHARS): boolean {
+  return store.lines > lines || store.characters > text;
+}
+
+/**
+ * Drop lines. Return whether any were dropped.
+ *
+ * `places`: keys of the rows that users look at. The lines nearest to them and to the end stay.
+ */
+export function evict(store: TaskStore, places: number[], lines = KEEP_LINES, text = KEEP_CHARS): boolean {
+  const order = sortedRows(store);
+  const count = order.length;
+  const stays = KEPT_SHARE * count * Math.min(lines / Math.max(1, store.lines), text / Math.max(1, store.characters), 1);
+  const centres = [...places.map((key) => lowerBound(order.length, (index) => store.displayKey(order[index]) < key)), count].toSorted((a, b) => a - b);
+  // Find the largest radius around each place that keeps few enough lines.
+  let [low, high] = [0, count];
+  while (low < high) {
+    const middle = (low + high + 1) >>> 1;
+    if (coveredRows(centres, middle, count) <= stays) low = middle;
+    else high = middle - 1;
+  }
+  const holes = rangesOutside(centres, low, count);
+  // From the end, so that the indexes of the ranges before stay valid.
+  for (const [from, to] of holes.toReversed()) replaceWithSpan(store, order, from, to);
+  return holes.length > 0;
+}
+
+/** Return the loaded rows in display order, with the members of each fold together. */
+function sortedRows(store: TaskStore): Uint32Array {
+  const { folds, key, seq } = store;
+  const compare = (a: number, b: number): number => {
+    const up = folds.rootOf(a);
+    const down = folds.rootOf(b);
+    return key[up] - key[down] || seq[up] - seq[down] || up - down || a - b;
+  };
+  const order = new Uint32Array(store.rows);
+  // Nearly all lines come in order. Sort the few that do not, and merge them in.
+  const late: number[] = [];
+  let count = 0;
+  let before = -Infinity;
+  for (let row = 0; row < store.rows; row++) {
+    if (store.isRemoved(row) || store.isSearchHit(row)) continue;
+    const alone = folds.back[row] === 0;
+    if ((alone && key[row] > before) || count === 0 || compare(order[count - 1], row) <= 0) {
+      order[count++] = row;
+      before = alone ? key[row] : Infinity;
+    } else late.push(row);
+  }
+  late.sort(compare);
+  let place = count + late.length - 1;
+  for (let next = late.length - 1, last = count - 1; next >= 0; place--) order[place] = last >= 0 && compare(order[last], late[next]) > 0 ? order[last--] : late[next--];
+  return order.subarray(0, count + late.length);
+}
+
+function rangesOutside(centres: number[], radius: number, count: number): [number, number][] {
+  const result: [number, number][] = [];
+  let at = 0;
+  for (const centre of centres) {
+    if (centre - radius > at) result.push([at, centre - radius]);
+    at = Math.max(at, centre + radius);
+  }
+  if (at < count) result.push([at, count]);
+  return result;
+}
+
+function coveredRows(centres: number[], radius: number, count: number): number {
+  return count - rangesOutside(centres, radius, count).reduce((sum, [from, to]) => sum + to - from, 0);
+}
+
+/** Replace rows [from, to) of the order with one unloaded span, joined with spans in it or next to it. */
+function replaceWithSpan(store: TaskStore, order: Uint32Array, from: number, to: number): void {
+  const rootAt = (place: number): number => store.folds.rootOf(order[place]);
+  // Keep or drop a fold as a whole.
+  while (from > 0 && from < to && rootAt(from) === rootAt(from - 1)) from++;
+  while (to > from && to < order.length && rootAt(to) === rootAt(to - 1)) to++;
+  const isSpan = (place: number): boolean => (store.flags[order[place]] & (NOTICE | HOLE)) === (NOTICE | HOLE);
+  if (from > 0 && isSpan(from - 1)) from--;
+  if (to < order.length && isSpan(to)) to++;
+  let [low, high, lines] = [Infinity, -Infinity, 0];
+  const dropped: number[] = [];
+  for (let place = from; place < to; place++) {
+    const row = order[place];
+    if (isSpan(place)) {
+      const span = store.spans.find((one) => one.row === row);
+      if (span === undefined) continue;
+      [low, high, lines] = [Math.min(low, span.low), Math.max(high, span.high), lines + spanLines(span)];
+      store.closeSpan(span);
+    } else if (!(store.flags[row] & NOTICE)) {
+      const time = store.timeOf(row);
+      [low, high, lines] = [Math.min(low, time), Math.max(high, time), lines + 1];
+      dropped.push(row);
+    }
+  }
+  if (lines === 0) return;
+  store.dropRows(dropped);
+  const first = from === 0;
+  const span: Omit<UnloadedSpan, "row"> = {
+    from: first ? -Infinity : store.displayKey(order[from - 1]),
+    to: to < order.length ? store.displayKey(order[to]) : high,
+    low, high, lines, until: Infinity, onDemand: false,
+  };
+  store.addSpan(span);
+}

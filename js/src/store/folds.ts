@@ -1,0 +1,292 @@
+/**
+ * Rows that belong together: the lines of a traceback, the states of a progress bar, the same traceback in many pods, equal
+ * lines. They are found as lines arrive, source by source. A member stores the distance to its head.
+ */
+
+import { plainText, stripEscapes } from "../text/ansi.ts";
+import { mayBeBar, parseProgress } from "../text/progress.ts";
+import { addLine, mayStartBlock, startFromFrame, startTraceback, type TracebackState, tracebackTitle } from "../text/tracebacks.ts";
+
+export interface Fold {
+  /** State of a traceback; null for a progress bar and for equal lines. */
+  traceback: TracebackState | null;
+  /** Number of rows below the head. */
+  rows: number;
+  last: number;
+  /** Heads of the same traceback in other pods. */
+  twins: number[];
+}
+
+/** What the folds read of the rows. */
+interface FoldRows {
+  readonly texts: string[];
+  pod(row: number): string;
+  time(row: number): number;
+}
+
+interface OpenTraceback {
+  traceback: TracebackState;
+  head: number;
+  /** Rows that belong to it if a later row does. */
+  pending: number[];
+}
+
+/** Reads one stream of one source, line by line. */
+interface StreamReader {
+  open: OpenTraceback | null;
+  before: number;
+  bars: Map<string, [head: number, step: number]>;
+  /** The next lines are compared with this one. */
+  equal: [head: number, text: string] | null;
+}
+
+/** Which consecutive lines of a stream are folded: none, equal ones, or those that differ only in numbers. */
+export type EqualLines = "" | "exact" | "masked";
+
+/** Characters of a line that are examined. */
+export const MAX_CHARS = 2000;
+const MAX_DISTANCE = 0xffff;
+/** Equal failures of several pods within this time (ms) are shown as one. */
+const TWIN_WINDOW_MS = 60_000;
+/** Numbers and generated names. */
+const MASKED = /\b[0-9a-f]{8,}\b|\b[0-9a-f]{4,}(?:-[0-9a-f]{4,})+\b|0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
+const VARYING = /0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
+export class Folds {
+  /** Distance to the row that a row belongs to; 0 for a row of its own. */
+  back = new Uint16Array(1024);
+  readonly heads = new Map<number, Fold>();
+  /** Rows that are shown already and turned out to belong to another row. They join it in `settle`. */
+  readonly joining = new Map<number, number>();
+  /** Heads whose text has changed with the last lines. */
+  readonly changedHeads = new Set<number>();
+  #readers: StreamReader[] = [];
+  #base = 0;
+  #finished = new Set<number>();
+  /** Streams whose readers refer to removed rows. */
+  readonly #resetStreams = new Set<number>();
+  readonly #headBySignature = new Map<string, number>();
+
+  readonly #rows: FoldRows;
+
+  constructor(
+    rows: FoldRows,
+    readonly equalLines: EqualLines = "",
+  ) {
+    this.#rows = rows;
+  }
+
+  /** Begin to add lines from row `base` on, and return a function that ends it. Older lines are read by themselves, apart from the stream. */
+  start(base: number, older = false): () => void {
+    this.settle();
+    this.changedHeads.clear();
+    this.#base = base;
+    this.#resetStreams.clear();
+    const readers = this.#readers;
+    if (older) this.#readers = [];
+    return () => {
+      this.#groupTwins(older);
+      this.#readers = readers;
+      for (const stream of this.#resetStreams) delete readers[stream];
+    };
+  }
+
+  /** Forget removed rows. A fold is removed as a whole. */
+  forget(isGone: (row: number) => boolean): void {
+    this.settle();
+    for (const [head, fold] of this.heads) {
+      if (isGone(head)) {
+        this.heads.delete(head);
+        this.changedHeads.delete(head);
+      } else fold.twins = fold.twins.filter((row) => !isGone(row));
+    }
+    for (const head of this.#finished) if (isGone(head)) this.#finished.delete(head);
+    for (const [sign, head] of this.#headBySignature) if (isGone(head)) this.#headBySignature.delete(sign);
+    this.#readers = [];
+  }
+
+  /** Forget removed rows of these streams, which are added again while older lines are read. */
+  forgetForReload(isGone: (row: number) => boolean, streams: number[]): void {
+    for (const stream of streams) this.#resetStreams.add(stream);
+    this.forget(isGone);
+  }
+
+  /** Follow a renumbering of the rows; -1 stands for a removed row. */
+  renumber(moved: Int32Array): void {
+    const back = new Uint16Array(this.back.length);
+    for (let row = 0; row < moved.length; row++) {
+      if (moved[row] < 0 || this.back[row] === 0) continue;
+      const head = moved[row - this.back[row]];
+      if (head >= 0) back[moved[row]] = moved[row] - head;
+    }
+    this.back = back;
+    const heads = [...this.heads];
+    this.heads.clear();
+    for (const [head, fold] of heads) {
+      let { last } = fold;
+      while (last > head && moved[last] < 0) last--;
+      this.heads.set(moved[head], { ...fold, last: moved[last], twins: fold.twins.map((row) => moved[row]) });
+    }
+    this.#finished = new Set([...this.#finished].map((row) => moved[row]));
+    for (const [sign, head] of this.#headBySignature) this.#headBySignature.set(sign, moved[head]);
+    this.changedHeads.clear();
+    this.#readers = [];
+  }
+
+  reserve(length: number): void {
+    if (length <= this.back.length) return;
+    const bigger = new Uint16Array(length);
+    bigger.set(this.back);
+    this.back = bigger;
+  }
+
+  add(stream: number, row: number): void {
+    const reader = (this.#readers[stream] ??= { open: null, before: -1, bars: new Map(), equal: null });
+    const { open, before } = reader;
+    const raw = this.#rows.texts[row];
+    reader.before = row;
+    if (open === null && before >= 0 && reader.bars.size === 0 && !mayStartBlock(raw)) {
+      if (this.equalLines !== "") this.#foldEqual(reader, row, raw);
+      return;
+    }
+    const text = raw.length > MAX_CHARS ? raw.slice(0, MAX_CHARS) : raw;
+    const line = plainText(text).replace(/\r$/, "");
+    if (open !== null) {
+      const verdict = addLine(open.traceback, line);
+      if (verdict === "maybe") {
+        if (!mayBeBar(raw)) {
+          open.pending.push(row);
+          return;
+        }
+      } else if (verdict === "yes") {
+        for (const one of [...open.pending, row]) if (!this.#join(one, open.head)) reader.open = null;
+        open.pending = [];
+        const fold = this.heads.get(open.head);
+        if (fold) fold.traceback = open.traceback;
+        reader.equal = null;
+        return;
+      } else {
+        reader.open = null;
+        if (this.equalLines !== "") for (const one of open.pending) this.#foldEqual(reader, one, this.#rows.texts[one]);
+      }
+    }
+    if (this.#foldBar(reader, row, raw)) return;
+    if (line !== "") reader.bars.clear();
+    if (reader.open !== null) return;
+    let traceback = startTraceback(line);
+    let head = row;
+    if (traceback === null && before >= 0 && /^\s|^frame #/.test(line) && this.back[before] === 0) {
+      traceback = startFromFrame(line, stripEscapes(this.#rows.texts[before].slice(0, MAX_CHARS)));
+      head = before;
+    }
+    if (traceback === null) {
+      if (this.equalLines !== "") this.#foldEqual(reader, row, raw);
+      return;
+    }
+    reader.equal = null;
+    reader.open = { traceback, head, pending: [] };
+    if (head === row) return;
+    addLine(traceback, line);
+    this.#join(row, head);
+    this.heads.get(head)!.traceback = traceback;
+  }
+
+  #foldEqual(reader: StreamReader, row: number, raw: string): void {
+    const text = this.equalLines === "exact" ? raw : raw.slice(0, MAX_CHARS).replace(MASKED, "#");
+    if (reader.equal?.[1] !== text || !this.#join(row, reader.equal[0])) reader.equal = [row, text];
+  }
+
+  #foldBar(reader: StreamReader, row: number, raw: string): boolean {
+    const bar = mayBeBar(raw) ? parseProgress(raw) : null;
+    if (bar === null) return false;
+    const key = `${bar.label} ${bar.total}`;
+    const [head, at] = reader.bars.get(key) ?? [-1, 0];
+    const now = bar.step ?? bar.fraction ?? 0;
+    // A bar that starts again is a new bar.
+    const same = head >= 0 && now >= at && this.#join(row, head);
+    reader.bars.set(key, [same ? head : row, now]);
+    reader.equal = null;
+    return true;
+  }
+
+  #join(row: number, head: number): boolean {
+    if (row - head > MAX_DISTANCE || row <= head) return false;
+    if (row < this.#base) this.joining.set(row, head);
+    else this.back[row] = row - head;
+    const fold = this.heads.get(head) ?? { traceback: null, rows: 0, last: head, twins: [] };
+    fold.rows++;
+    fold.last = row;
+    this.heads.set(head, fold);
+    this.changedHeads.add(head);
+    return true;
+  }
+
+  /** Let the rows that turned out to belong to others join them. */
+  settle(): void {
+    for (const [row, head] of this.joining) this.back[row] = row - head;
+    this.joining.clear();
+  }
+
+  /** Join tracebacks that have not grown with these lines, and so are complete, with the same one in another pod. */
+  #groupTwins(all: boolean): void {
+    for (const head of this.#finished) {
+      if (this.changedHeads.has(head) && !all) continue;
+      this.#finished.delete(head);
+      this.#joinTwin(head);
+    }
+    for (const head of this.changedHeads) {
+      if (!this.heads.get(head)?.traceback?.type) continue;
+      if (all) this.#joinTwin(head);
+      else this.#finished.add(head);
+    }
+  }
+
+  #joinTwin(head: number): void {
+    const traceback = this.heads.get(head)!.traceback!;
+    if (traceback.frames === 0) return;
+    const sign = [traceback.kind, traceback.frameHash, ...[traceback.type, traceback.message, ...traceback.chain].map((text) => text.replace(VARYING, "#"))].join("\n");
+    const first = this.#headBySignature.get(sign);
+    const fold = first === undefined ? undefined : this.heads.get(first);
+    const together = fold && head > first! && Math.abs(this.#rows.time(head) - this.#rows.time(first!)) < TWIN_WINDOW_MS && head - first! <= MAX_DISTANCE;
+    if (!together || [first!, ...fold.twins].some((one) => this.#rows.pod(one) === this.#rows.pod(head))) {
+      this.#headBySignature.set(sign, head);
+      return;
+    }
+    fold.twins.push(head);
+    if (head < this.#base) this.joining.set(head, first!);
+    else this.back[head] = head - first!;
+    this.changedHeads.add(first!);
+  }
+
+  /** Return the outermost row that a row belongs to. */
+  rootOf(row: number): number {
+    while (this.back[row] !== 0) row -= this.back[row];
+    return row;
+  }
+
+  /** Return the head that a row belongs to, or the row itself. */
+  headOf(row: number): number {
+    while (this.back[row] !== 0 && !this.heads.has(row)) row -= this.back[row];
+    return row;
+  }
+
+  /** Return the rows that belong to a head, with its twins. */
+  membersOf(head: number): number[] {
+    const fold = this.heads.get(head);
+    if (fold === undefined) return [];
+    const result: number[] = [];
+    for (let row = head + 1; row <= fold.last; row++) if (this.back[row] === row - head && !fold.twins.includes(row)) result.push(row);
+    return [...result, ...fold.twins.filter((row) => this.back[row] === row - head)];
+  }
+
+  /** Return the text of a row and all its members, for a search. */
+  textOf(head: number): string {
+    const fold = this.heads.get(head)!;
+    // For a bar the last state counts; for equal lines any of them.
+    if (fold.traceback === null && mayBeBar(this.#rows.texts[head])) return this.#rows.texts[fold.last];
+    return [head, ...this.membersOf(head)].map((row) => (row !== head && this.heads.has(row) ? this.textOf(row) : this.#rows.texts[row])).join("\n");
+  }
+
+  titleOf(head: number): string {
+    return tracebackTitle(this.heads.get(head)!.traceback!);
+  }
+}

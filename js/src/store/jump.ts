@@ -1,0 +1,277 @@
+/** Where a jump leads: among the rows that are shown, or in lines that are not loaded, which the server searches. */
+
+import type { LogEvent } from "../protocol/events.ts";
+import type { Jump } from "../protocol/requests.ts";
+import type { RemoteJumpState as Said } from "../protocol/update.ts";
+import { ERROR, rankOf } from "../text/level.ts";
+import { pythonPattern } from "../text/query.ts";
+import { fromNs } from "../text/time.ts";
+import type { Link } from "../transport/link.ts";
+import type { SseEvent } from "../transport/sseparser.ts";
+import { NO_SOURCE, NOTICE } from "./lines.ts";
+import { type RemoteQuery, type SearchProgress, toRange } from "./remotesearch.ts";
+import type { Finder, Selection } from "./selection.ts";
+import type { RowSequence } from "./sequence.ts";
+import type { UnloadedSpan } from "./spans.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+/** Return the row to go to; null if there is none. */
+export function findDestination(to: Jump, selection: Selection, finder: Finder, low: number): number | null {
+  const { shown } = selection;
+  if (shown.length === 0) return null;
+  switch (to.to) {
+    case "time":
+      return shown.at(Math.min(shown.length - 1, shown.lowerBound((id) => selection.keyOf(id) < to.time)));
+    case "row":
+      return to.id;
+    case "seq":
+      return nearestSeq(selection, to.task, to.seq);
+    case "match":
+      return nextMatch(to.from, to.by, finder.matches, finder.matches.lowerBound((id) => selection.keyOf(id) < low));
+    case "error":
+      return nextError(selection, to.from, to.by);
+    case "death":
+      return lastBeforeFailure(selection);
+  }
+}
+
+/** Return the next match, wrapping around at the end as editors do. Matches before the window are left out. */
+function nextMatch(from: number | null, by: 1 | -1, result: RowSequence, first: number): number | null {
+  const length = result.length - first;
+  if (length === 0) return null;
+  if (from === null) return result.at(by > 0 ? first : result.length - 1);
+  const place = Math.max(0, result.indexFor(from) - first);
+  const here = place < length && result.at(first + place) === from;
+  const next = by > 0 ? place + (here ? 1 : 0) : place - 1;
+  return result.at(first + ((next + length) % length));
+}
+
+function isError(selection: Selection, id: number): boolean {
+  return selection.stores[selection.slotOf(id)].levelOf(selection.rowOf(id)) >= ERROR;
+}
+
+/** Return the next error. Consecutive errors count as one, so that a traceback is not walked line by line. */
+function nextError(selection: Selection, from: number | null, by: 1 | -1): number | null {
+  const { shown } = selection;
+  let index = from === null ? (by > 0 ? 0 : shown.length - 1) : Math.min(shown.length - 1, shown.indexFor(from));
+  if (from !== null) {
+    while (index >= 0 && index < shown.length && isError(selection, shown.at(index))) index += by;
+  }
+  while (index >= 0 && index < shown.length && !isError(selection, shown.at(index))) index += by;
+  if (index < 0 || index >= shown.length) return null;
+  // Going back, land on the first line of the block.
+  if (by < 0) while (index > 0 && isError(selection, shown.at(index - 1))) index--;
+  return shown.at(index);
+}
+
+function nearestSeq(selection: Selection, task: string, seq: number): number | null {
+  const { shown, stores } = selection;
+  let best: number | null = null;
+  let distance = Infinity;
+  for (let index = 0; index < shown.length && distance > 0; index++) {
+    const id = shown.at(index);
+    const store = stores[selection.slotOf(id)];
+    const away = Math.abs(store.seq[selection.rowOf(id)] - seq);
+    if ((task === "" || store.task === task) && away < distance) [best, distance] = [id, away];
+  }
+  return best;
+}
+
+/** Return the last line of the source that failed last, or the last line of all. */
+function lastBeforeFailure(selection: Selection): number | null {
+  const { shown, stores } = selection;
+  const ends = stores.flatMap((store) => store.marks).filter(({ kind, level }) => kind === "ended" && level >= ERROR);
+  const last = ends.toSorted((a, b) => a.time - b.time).at(-1);
+  let newest: number | null = null;
+  for (let index = shown.length - 1; index >= 0; index--) {
+    const id = shown.at(index);
+    const store = stores[selection.slotOf(id)];
+    const row = selection.rowOf(id);
+    if (store.flags[row] & NOTICE || store.source[row] === NO_SOURCE) continue;
+    newest ??= id;
+    if (last === undefined || (selection.keyOfSource(store, store.source[row]) === last.source && store.key[row] <= last.time)) return id;
+  }
+  return newest;
+}
+
+type DirectedJump = Extract<Jump, { by: 1 | -1 }>;
+
+/** The unloaded spans of a task between the user and the next loaded match. */
+export interface TaskSpans {
+  store: TaskStore;
+  spans: Pick<UnloadedSpan, "low" | "high">[];
+}
+
+/** A line that is not loaded. */
+export interface JumpGoal {
+  store: TaskStore;
+  seq: number;
+  time: number;
+}
+
+/** Return the next loaded row, without wrapping around. */
+export function nextLoaded(to: DirectedJump, selection: Selection): number | null {
+  const next = findDestination(to, selection, selection.finder, -Infinity);
+  if (next === null || to.from === null) return next;
+  return selection.compare(next, to.from) * to.by > 0 ? next : null;
+}
+
+/**
+ * Return the spans in which the next match or error may be; `by` is a direction in time. The view's own search has covered
+ * everything after `searchedTo`.
+ */
+export function spansBetween(to: DirectedJump, selection: Selection, searchedTo: number): TaskSpans[] {
+  const { from, by } = to;
+  if (from === null || from < 0 || selection.matcher.error !== "") return [];
+  if (to.to === "match" && (!selection.finder.isActive || selection.finder.error !== "")) return [];
+  const here = selection.keyOf(from);
+  const next = nextLoaded(to, selection);
+  const aim = next === null ? by * Infinity : selection.keyOf(next);
+  // Search hits are shown alone, so the user may be in the middle of a span.
+  const remaining = ({ low, high }: UnloadedSpan): Pick<UnloadedSpan, "low" | "high"> => (by > 0 ? { low: Math.max(low, here), high: Math.min(high, searchedTo) } : { low, high: Math.min(high, searchedTo, here) });
+  const inWay = ({ low, high }: Pick<UnloadedSpan, "low" | "high">): boolean => low < high && (by > 0 ? high > here && low < aim : low < here && high > aim);
+  return selection.stores.map((store) => ({ store, spans: store.spans.map(remaining).filter(inWay) })).filter(({ spans }) => spans.length > 0);
+}
+
+/** The part of a view that limits the search: its filter and its sources. */
+interface Searchable {
+  readonly selection: Selection;
+  remoteQuery(store: TaskStore): RemoteQuery | null;
+}
+
+interface RemoteJumpHooks {
+  linkOf(task: string): Link | undefined;
+  /** A goal was found. */
+  found(): void;
+  /** There is no goal. */
+  none(): void;
+  changed(): void;
+}
+
+export class RemoteJump {
+  #state: Said["state"] = "running";
+  #to = Infinity;
+  #message = "";
+  #goal: JumpGoal | null = null;
+  #searching: Set<TaskStore>;
+  #stops = new Map<TaskStore, () => void>();
+
+  readonly #view: Searchable;
+  readonly #hooks: RemoteJumpHooks;
+
+  constructor(
+    readonly jump: DirectedJump,
+    where: TaskSpans[],
+    view: Searchable,
+    hooks: RemoteJumpHooks,
+  ) {
+    this.#view = view;
+    this.#hooks = hooks;
+    this.#searching = new Set(where.map(({ store }) => store));
+    for (const one of where) this.#ask(one, Math.max(...one.spans.map(({ high }) => high)));
+  }
+
+  /** The result, once all tasks have been searched. */
+  get goal(): JumpGoal | null {
+    return this.#searching.size === 0 ? this.#goal : null;
+  }
+
+  get summary(): Said {
+    const { jump } = this;
+    return { state: this.#state, to: this.#to, message: this.#message, what: jump.to === "match" ? "match" : "error", later: jump.by > 0 };
+  }
+
+  stop(): void {
+    for (const stop of this.#stops.values()) stop();
+    this.#searching.clear();
+  }
+
+  #ask({ store, spans }: TaskSpans, until: number): void {
+    const query = this.#query(store);
+    if (query === null) {
+      this.#done(store);
+      return;
+    }
+    const since = Math.min(...spans.map(({ low }) => low));
+    const range = toRange(since, until);
+    const stop = this.#hooks.linkOf(store.task)?.search(store.task, { ...query, ...range }, {
+      event: (event) => this.#event({ store, spans }, event),
+      end: (problem) => {
+        if (problem !== undefined) this.#fail(problem.message);
+        else this.#done(store);
+      },
+    });
+    if (stop === undefined) this.#done(store);
+    else this.#stops.set(store, stop);
+  }
+
+  /** Return the query for the match or error, within the view's filter. */
+  #query(store: TaskStore): RemoteQuery | null {
+    const query = this.#view.remoteQuery(store);
+    if (query === null) return null;
+    if (this.jump.to === "match") return { ...query, grep: [...query.grep, pythonPattern(this.#view.selection.finder.term)] };
+    return rankOf(query.level ?? "") > ERROR ? query : { ...query, level: "error" };
+  }
+
+  #event(one: TaskSpans, { event, data }: SseEvent): void {
+    if (!this.#searching.has(one.store)) return;
+    if (event === "error") this.#fail((JSON.parse(data) as { message: string }).message);
+    else if (event === "log") {
+      const best = this.#nearestLine(one, JSON.parse(data) as LogEvent);
+      if (best === null) return;
+      if (this.#goal === null || (best.time - this.#goal.time) * this.jump.by < 0) this.#goal = best;
+      // The newest matches come first: going back, the first one is the next.
+      if (this.jump.by < 0) this.#done(one.store);
+    } else if (event === "progress" || event === "done") {
+      const { to, all } = JSON.parse(data) as SearchProgress;
+      const time = fromNs(to);
+      if (time < 8e15) this.#to = Math.min(this.#to, time);
+      if (event === "done" && all) this.#done(one.store);
+      else if (event === "done") {
+        // The server stopped at many matches. The next one in time is before all of them.
+        this.#stops.get(one.store)?.();
+        this.#ask(one, time);
+      }
+      this.#hooks.changed();
+    }
+  }
+
+  /** Return the nearest line of an event that is not loaded and whose source is shown. */
+  #nearestLine({ store, spans }: TaskSpans, { seq, t0, dt, q, s, sources }: LogEvent): JumpGoal | null {
+    let best: JumpGoal | null = null;
+    for (const [i, offset] of dt.entries()) {
+      const time = fromNs(t0) + offset / 1e6;
+      const { run = 0, ...source } = sources[s[i]];
+      if (!spans.some(({ low, high }) => time >= Math.floor(low) && time <= high + 1) || !this.#view.selection.wantsRun(store, { run, ...source })) continue;
+      const number = seq + (q === undefined ? i : q[i]);
+      if (store.isLoaded(number) || this.#isFrom(store, number)) continue;
+      if (best === null || (time - best.time) * this.jump.by < 0) best = { store, seq: number, time };
+    }
+    return best;
+  }
+
+  /** Return whether a line is the one that the user is at: a search hit may stand alone. */
+  #isFrom(store: TaskStore, seq: number): boolean {
+    const { selection } = this.#view;
+    const { from } = this.jump;
+    return from !== null && selection.stores[selection.slotOf(from)] === store && store.seq[selection.rowOf(from)] === seq;
+  }
+
+  #done(store: TaskStore): void {
+    this.#stops.get(store)?.();
+    if (!this.#searching.delete(store) || this.#searching.size > 0) return;
+    if (this.#goal === null) {
+      this.#state = "none";
+      this.#hooks.none();
+    } else this.#hooks.found();
+    this.#hooks.changed();
+  }
+
+  #fail(message: string): void {
+    this.stop();
+    this.#goal = null;
+    this.#state = "failed";
+    this.#message = message;
+    this.#hooks.changed();
+  }
+}

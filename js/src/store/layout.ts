@@ -1,0 +1,157 @@
+/**
+ * Where rows stand on the scroll bar: unloaded lines take the room that they will need. Converts between indexes of shown rows,
+ * places on the bar and display order.
+ */
+
+import type { Selection } from "./selection.ts";
+import { spanRows, spanRowsAfter, type UnloadedSpan } from "./spans.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+/** Unloaded rows before the shown row `at`. */
+export interface UnloadedBlock {
+  at: number;
+  rows: number;
+  store: TaskStore;
+  span: UnloadedSpan;
+  /** Rows of the span before the first of these. */
+  skip: number;
+}
+
+/** A place on the scroll bar: a shown row, or the row `offset` of an unloaded span. */
+export type RowPlace = { index: number } | { block: UnloadedBlock; offset: number };
+
+export class Layout {
+  readonly total: number;
+
+  constructor(
+    /** Number of rows that are shown. */
+    readonly count: number,
+    /** Ordered by `at`. */
+    readonly blocks: readonly UnloadedBlock[],
+  ) {
+    this.total = blocks.reduce((sum, { rows }) => sum + rows, count);
+  }
+
+  toBar(index: number): number {
+    let bar = index;
+    for (const { at, rows } of this.blocks) if (at <= index) bar += rows;
+    return bar;
+  }
+
+  at(bar: number): RowPlace {
+    let before = 0;
+    for (const block of this.blocks) {
+      const first = block.at + before;
+      if (bar < first) break;
+      if (bar < first + block.rows) return { block, offset: block.skip + bar - first };
+      before += block.rows;
+    }
+    return { index: bar - before };
+  }
+
+  /** Return the place of a time in unloaded lines; null if it is loaded. */
+  blankAt(time: number | null): number | null {
+    let before = 0;
+    for (const { at, rows, span, store, skip } of time === null ? [] : this.blocks) {
+      if (time! > span.low && time! < span.high) {
+        const within = rows + skip - spanRowsAfter(span, time!, store.outline);
+        return at + before + Math.max(0, Math.min(rows - 1, within - skip)) + 1;
+      }
+      before += rows;
+    }
+    return null;
+  }
+}
+
+/** Build the layout. Unloaded lines take room only if nothing is filtered. */
+export function buildLayout(selection: Selection, start: number, count: number, low: number): Layout {
+  const blocks: UnloadedBlock[] = [];
+  for (const [slot, store] of selection.isNarrowed ? [] : selection.stores.entries()) {
+    for (const span of store.spans) {
+      const at = selection.shown.indexFor(selection.idOf(slot, span.row)) - start;
+      const rows = spanRows(span);
+      if (at >= 0 && rows > 1) blocks.push({ at: at + 1, rows: rows - 1, store, span, skip: 1 });
+      else if (at < 0 && span.high > low && selection.filter.tail === null) {
+        // The window begins within the span.
+        const within = spanRowsAfter(span, low, store.outline);
+        if (within > 0) blocks.push({ at: 0, rows: within, store, span, skip: rows - within });
+      }
+    }
+  }
+  return new Layout(count, blocks.toSorted((a, b) => a.at - b.at));
+}
+
+export class DisplayOrder {
+  readonly total: number;
+
+  readonly #selection: Selection;
+  readonly #layout: Layout;
+  /** Rows [start, end) of the selection are shown. */
+  readonly #start: number;
+  readonly #end: number;
+  readonly #newestFirst: boolean;
+
+  constructor(
+    selection: Selection,
+    layout: Layout,
+    start: number,
+    end: number,
+    newestFirst: boolean,
+  ) {
+    this.#selection = selection;
+    this.#layout = layout;
+    this.#start = start;
+    this.#end = end;
+    this.#newestFirst = newestFirst;
+    // Row 0 (by time) stands before the first line.
+    this.total = layout.total + 1;
+  }
+
+  /** Return the place by time of a displayed place. */
+  byTime(shown: number): number {
+    return this.#newestFirst ? this.#mirrored(this.total - 1 - shown) : shown;
+  }
+
+  /** Return the displayed place of a place by time. */
+  shownAt(byTime: number): number {
+    return this.#newestFirst ? this.total - 1 - this.#mirrored(byTime) : byTime;
+  }
+
+  /** Return the ids of the rows from one to another as they are displayed, ordered by time. */
+  between(from: number, to: number): number[] {
+    const { shown } = this.#selection;
+    const [a, b] = [from, to].map((id) => Math.max(0, Math.min(shown.indexFor(id), shown.length - 1)));
+    if (!this.#newestFirst || a <= b) return this.#ids(Math.min(a, b), Math.max(a, b));
+    const [older, newer] = [this.#block(b), this.#block(a)];
+    return [...this.#ids(older.first, b), ...this.#ids(older.last + 1, newer.first - 1), ...this.#ids(a, newer.last)];
+  }
+
+  #ids(from: number, to: number): number[] {
+    return Array.from({ length: Math.max(0, to - from + 1) }, (_unused, i) => this.#selection.shown.at(from + i));
+  }
+
+  #mirrored(byTime: number): number {
+    const place = byTime === 0 ? null : this.#layout.at(byTime - 1);
+    if (place === null || !("index" in place)) return byTime;
+    const index = this.#start + place.index;
+    const { first, last } = this.#block(index);
+    return byTime + first + last - 2 * index;
+  }
+
+  /** Return the range of shown rows that belong together with a row. */
+  #block(index: number): { first: number; last: number } {
+    const root = this.#rootAt(index);
+    let [first, last] = [index, index];
+    if (!this.#selection.opened.has(root)) return { first, last };
+    while (first > this.#start && this.#rootAt(first - 1) === root) first--;
+    while (last + 1 < this.#end && this.#rootAt(last + 1) === root) last++;
+    return { first, last };
+  }
+
+  #rootAt(index: number): number {
+    const selection = this.#selection;
+    const id = selection.shown.at(index);
+    const slot = selection.slotOf(id);
+    return selection.idOf(slot, selection.stores[slot].folds.rootOf(selection.rowOf(id)));
+  }
+}

@@ -1,0 +1,163 @@
+/** Turns a stored line into the row that is drawn: its text, styles and matches. Only for visible rows. */
+
+import type { Row, StyleRun } from "../protocol/update.ts";
+import { parseAnsi, showHidden, stripEscapes } from "../text/ansi.ts";
+import { formatValue, type LineFields, parseFields } from "../text/fields.ts";
+import { LEVEL_KEYS } from "../text/level.ts";
+import { formatProgress, mayBeBar, parseProgress } from "../text/progress.ts";
+import type { Matcher } from "../text/query.ts";
+import { isSameTime, parseLineTime } from "../text/linetime.ts";
+import { GAP, HOLE, NOTICE } from "./lines.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+/** Longer lines are cut; a click loads the whole text. */
+const MAX_CHARS = 4096;
+const MAX_JSON_CHARS = 65_536;
+
+const MESSAGE_KEYS = ["msg", "message", "event", "log", "text"];
+const TIME_KEYS = new Set(["time", "timestamp", "ts", "@timestamp", "asctime", "t"]);
+const NUMBER = /^[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?%?$/i;
+
+/** Builds a line from pieces, each with its style. */
+class StyledText {
+  text = "";
+  readonly runs: StyleRun[] = [];
+
+  add(text: string, style = ""): this {
+    if (text === "") return this;
+    if ((this.runs.at(-1)?.[1] ?? "") !== style) this.runs.push([this.text.length, style]);
+    const before = this.text.length;
+    this.text += showHidden(text, (from, to) => this.runs.push([before + from, "x"], [before + to, style]));
+    return this;
+  }
+
+  /** Add a text that may have ANSI colours. */
+  raw(text: string): this {
+    const { text: clean, runs } = parseAnsi(text.replaceAll(/\r?\n/g, " ⏎ "));
+    for (const [at, style] of runs) this.runs.push([this.text.length + at, style]);
+    this.text += clean;
+    if (runs.length > 0) this.runs.push([this.text.length, ""]);
+    return this;
+  }
+}
+
+/** Return whether a field holds the time of the row. */
+function isRowTime(key: string, value: unknown, time: number): boolean {
+  if (!TIME_KEYS.has(key)) return false;
+  if (typeof value === "number") return [value, value * 1000, value / 1e6].some((ms) => isSameTime({ time: ms, hasZone: true }, time));
+  const stamp = parseLineTime(String(value), time);
+  return stamp !== null && isSameTime(stamp, time);
+}
+
+function fieldAt(fields: Record<string, unknown>, path: string): unknown {
+  if (Object.hasOwn(fields, path)) return fields[path];
+  let value: unknown = fields;
+  for (const part of path.split(".")) value = typeof value === "object" && value !== null && Object.hasOwn(value, part) ? (value as Record<string, unknown>)[part] : undefined;
+  return value;
+}
+
+/** Render a structured line: level, the text before the object, the message, then the other fields or the chosen ones with dim keys. */
+function renderFields({ before, fields }: LineFields, time: number, chosen: readonly string[]): { text: string; runs: StyleRun[] } {
+  const out = new StyledText();
+  const level = LEVEL_KEYS.find((key) => typeof fields[key] === "string");
+  const message = MESSAGE_KEYS.find((key) => typeof fields[key] === "string");
+  if (before !== "") {
+    const stamp = parseLineTime(before, time);
+    if (stamp && isSameTime(stamp, time)) out.add(before.slice(0, stamp.to), "k").raw(before.slice(stamp.to));
+    else out.raw(before);
+  }
+  if (level !== undefined) out.add(String(fields[level]).toUpperCase(), "w").add(" ");
+  if (message !== undefined) out.raw(String(fields[message]));
+  const shown: [string, unknown][] = chosen.length > 0 ? chosen.map((path) => [path, fieldAt(fields, path)]) : Object.entries(fields).filter(([key, value]) => key !== level && key !== message && !isRowTime(key, value, time));
+  for (const [key, value] of shown) {
+    if (value === undefined) continue;
+    out.add(out.text === "" || /\s$/.test(out.text) ? "" : "  ").add(`${key}=`, "k");
+    const written = formatValue(value);
+    out.add(written, typeof value === "number" || typeof value === "bigint" || NUMBER.test(written) ? "n" : "");
+  }
+  return out;
+}
+
+// Level words, links and numbers. Linear: alternatives start with different characters.
+const TOKENS = /\b(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b|\b(https?:\/\/[^\s"'<>\u0060)\]]+)|(?<![\w.:/-]|\d,)([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?%?)(?![\w:/-]|\.\d)/gi;
+const TOKEN_CHARS = 600;
+
+/** Style the numbers, links and the level word of a plain line. Its own time is dim if it equals the row's time. */
+function highlightTokens(text: string, time: number): StyleRun[] {
+  const runs: StyleRun[] = [];
+  const stamp = parseLineTime(text, time);
+  // klog's head also has file and line, then a bracket.
+  const dim = stamp && isSameTime(stamp, time) ? (/^[^\]]{0,60}\] /.exec(/^[IWEFD]\d{4} /.test(text) ? text : "")?.[0].length ?? stamp.to) : 0;
+  if (dim > 0) runs.push([stamp!.from, "k"], [dim, ""]);
+  for (const match of text.slice(dim, TOKEN_CHARS).matchAll(TOKENS)) {
+    const [all, word, link] = match;
+    if (word !== undefined && word !== word.toUpperCase()) continue;
+    const address = link?.replace(/[.,;:!?]+$/, "");
+    const style = word === undefined ? (address === undefined ? "n" : `a l${address}`) : "w";
+    runs.push([dim + match.index, style], [dim + match.index + (address ?? all).length, ""]);
+  }
+  return runs;
+}
+
+/** Return the fields that open below a structured line; null for text and for a redrawn bar. */
+export function fieldsOf(raw: string): Record<string, unknown> | null {
+  return /\r[^\r]/.test(raw) ? null : (parseFields(stripEscapes(raw))?.fields ?? null);
+}
+
+/** Render a traceback as one line, with its number of frames. */
+function renderTraceback(store: TaskStore, row: number): Pick<Row, "text" | "runs" | "aside"> {
+  const { traceback } = store.folds.heads.get(row)!;
+  const { prefix, frames, chain, type } = traceback!;
+  const before = prefix.trim() === "" ? "" : `${stripEscapes(prefix).trim()} `;
+  const count = frames === 0 ? "" : `${frames} frame${frames === 1 ? "" : "s"}`;
+  const more = chain.length === 0 ? "" : `${chain.length} more exception${chain.length === 1 ? "" : "s"}`;
+  return {
+    text: before + store.folds.titleOf(row),
+    runs: [[0, "k"], [before.length, "e"], [before.length + (type || "Traceback").length, ""]],
+    aside: [count, more].filter(Boolean).join(" · "),
+  };
+}
+
+/** Render a progress bar: its last state, or its state at this row while it is open. */
+function renderBar(store: TaskStore, row: number, open: boolean): Pick<Row, "text" | "runs" | "aside" | "bar"> | null {
+  const fold = store.folds.heads.get(row);
+  const raw = store.texts[fold === undefined || open ? row : fold.last];
+  const bar = parseProgress(raw);
+  if (bar === null) return null;
+  const times = fold?.rows ?? raw.split("\r").filter((part) => part.trim() !== "").length - 1;
+  return { ...formatProgress(bar), bar: bar.fraction ?? -1, aside: times > 0 ? `${times} update${times === 1 ? "" : "s"}` : "" };
+}
+
+/** Style a line below a traceback's row: places dim, source code not. */
+function highlightBlockLine(text: string): StyleRun[] {
+  return /^[\s|]*File "|^\s+at |^[\s|]*[~^]+\s*$|^\t\S+:\d+|^[\s|]*Traceback /.test(text) ? [[0, "k"]] : [];
+}
+
+export function renderRow(store: TaskStore, row: number, id: number, source: number, matcher: Pick<Matcher, "find">, pretty: boolean, open = false, chosen: readonly string[] = []): Row {
+  const flags = store.flags[row];
+  const raw = store.texts[row];
+  const base = { id, seq: store.seq[row], time: store.timeOf(row), source, level: store.levelOf(row) };
+  if (flags & NOTICE) {
+    return { ...base, kind: flags & GAP ? "gap" : flags & HOLE ? "hole" : "notice", text: parseAnsi(raw).text, runs: [], marks: [], hiddenChars: 0, hasDetails: false, hint: store.hints.get(row) };
+  }
+  const line = { ...base, kind: "line" as const, hiddenChars: 0, hasDetails: false };
+  const { folds } = store;
+  const fold = folds.heads.get(row);
+  if (fold !== undefined || mayBeBar(raw)) {
+    const unit = fold?.traceback ? renderTraceback(store, row) : folds.back[row] === 0 ? renderBar(store, row, open) : null;
+    if (unit !== null) return { ...line, ...unit, marks: matcher.find(unit.text), fold: fold === undefined ? undefined : open ? "open" : "shut", hasDetails: fold === undefined && raw.includes("\r") };
+  }
+  const clean = parseAnsi(raw.length > MAX_CHARS ? raw.slice(0, MAX_CHARS) : raw);
+  let { text, runs } = clean;
+  const inBlock = folds.back[row] !== 0 && folds.heads.get(folds.headOf(row))?.traceback !== null;
+  if (inBlock) return { ...line, text, runs: runs.length > 0 ? runs : highlightBlockLine(text), marks: matcher.find(text), hiddenChars: Math.max(0, raw.length - MAX_CHARS), isNested: true };
+  const result = runs.length === 0 && raw.length <= MAX_JSON_CHARS ? parseFields(raw.length > MAX_CHARS ? raw : text) : null;
+  const hiddenChars = result === null ? Math.max(0, raw.length - MAX_CHARS) : 0;
+  if (result !== null && pretty) {
+    ({ text, runs } = renderFields(result, base.time, chosen));
+    if (text.length > MAX_CHARS) text = text.slice(0, MAX_CHARS);
+  } else if (runs.length === 0) runs = highlightTokens(text, base.time);
+  const equal = fold === undefined ? {} : { fold: open ? ("open" as const) : ("shut" as const), repeats: fold.rows + 1, lastTime: store.timeOf(fold.last) };
+  const redrawn = /\r[^\r]/.test(raw) && !runs.some(([, style]) => style === "x");
+  return { ...line, text, runs, marks: matcher.find(text), hiddenChars, aside: redrawn ? "redrawn" : undefined, hasDetails: result !== null || redrawn, ...equal };
+}

@@ -1,0 +1,456 @@
+/** Which rows of its tasks a view shows, and in which order. Kept up to date as rows arrive; a new filter and find run in slices. */
+
+import type { Filter } from "../protocol/requests.ts";
+import { plainText } from "../text/ansi.ts";
+import { DEFAULT_LEVEL } from "../text/level.ts";
+import { mayBeBar } from "../text/progress.ts";
+import { compileFilter, isRegex, type Matcher, regexError, termRegex, termTest } from "../text/query.ts";
+import { type RunId, sourceTest } from "../text/sources.ts";
+import { GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
+import { RowSequence } from "./sequence.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+/** A row's id in a view is its task's slot times this, plus its row number. */
+const SLOT_SIZE = 2 ** 27;
+
+class RowFilter {
+  filter: Filter;
+  matcher: Matcher;
+  #enabled: boolean[][] = [];
+  /** One test per task, and the number of its sources when the test was made: a newer run changes what "the newest" means. */
+  #choosers: { wants: (one: RunId) => boolean; among: number }[] = [];
+  #rank = 0;
+
+  constructor(
+    readonly stores: TaskStore[],
+    filter: Filter,
+  ) {
+    this.filter = filter;
+    this.matcher = compileFilter(filter);
+  }
+
+  protected setFilter(filter: Filter): void {
+    this.filter = filter;
+    this.matcher = compileFilter(filter);
+    this.#rank = this.matcher.rank;
+    this.#enabled = [];
+    this.#choosers = [];
+  }
+
+  /** Return whether a newer run changes which runs count as the newest. */
+  protected get isOutdated(): boolean {
+    return this.filter.run.includes("-") && !this.#choosers.every(({ among }, slot) => among === this.stores[slot].sources.length);
+  }
+
+  /** Whether the filter is on lines, and not only on sources. */
+  get isNarrowed(): boolean {
+    return this.matcher.active || this.#rank > 0 || this.filter.stream !== "";
+  }
+
+  /** Whether some sources are hidden. */
+  get hidesSources(): boolean {
+    const { off, pod, container, run } = this.filter;
+    return off.length > 0 || `${pod}${container}${run}` !== "";
+  }
+
+  keyOfSource(store: TaskStore, source: number): string {
+    return store.sourceKey(store.sources[source]);
+  }
+
+  isSourceShown(slot: number, source: number): boolean {
+    if (source === NO_SOURCE) return true;
+    const row = (this.#enabled[slot] ??= []);
+    return (row[source] ??= this.wantsRun(this.stores[slot], this.stores[slot].sources[source]));
+  }
+
+  /** Return whether a run of a source is shown, also if no line of it is loaded. */
+  wantsRun(store: TaskStore, source: RunId): boolean {
+    const { off } = this.filter;
+    if (off.length > 0 && (off.includes(store.sourceKey(source)) || off.includes(store.runKey(source)))) return false;
+    const slot = this.stores.indexOf(store);
+    this.#choosers[slot] ??= { wants: sourceTest(this.filter, store.sources), among: store.sources.length };
+    return this.#choosers[slot].wants(source);
+  }
+
+  /** Return whether a row is shown. Rows that belong together are shown or hidden together. */
+  matches(id: number): boolean {
+    const slot = Math.floor(id / SLOT_SIZE);
+    const row = id % SLOT_SIZE;
+    const { folds, texts } = this.stores[slot];
+    // Nearly all rows stand alone.
+    if (folds.back[row] === 0 && !folds.heads.has(row)) return this.testRow(slot, row, texts[row]);
+    const root = folds.rootOf(row);
+    const fold = folds.heads.get(root);
+    if (fold === undefined) return this.testRow(slot, root, texts[root]);
+    // Equal lines may differ in numbers, so test each.
+    if (fold.traceback === null && !mayBeBar(texts[root])) return [root, ...folds.membersOf(root)].some((one) => this.testRow(slot, one, texts[one]));
+    return [root, ...fold.twins].some((one) => this.testRow(slot, one, folds.textOf(one)));
+  }
+
+  protected testRow(slot: number, row: number, text: string): boolean {
+    const store = this.stores[slot];
+    const flags = store.flags[row];
+    if (!this.isSourceShown(slot, store.source[row])) return false;
+    // Always show gaps. Hide other notices only if the filter has a text.
+    if (flags & NOTICE) return flags & HOLE ? !this.isNarrowed : (flags & GAP) > 0 || !this.matcher.active;
+    if (this.#rank > 0 && (store.levelOf(row) || DEFAULT_LEVEL) < this.#rank) return false;
+    if (this.filter.stream !== "" && store.streamOf(row) !== this.filter.stream) return false;
+    return !this.matcher.active || this.matcher.test(text);
+  }
+}
+
+/** A slice searches rows in steps until this much time has passed (ms). Matches are shown after each slice. */
+const STEP_ROWS = 4000;
+const SLICE_MS = 8;
+/** Without a watchdog, a slice this slow (ms) ends the search. */
+const SLOW_MS = 250;
+
+export class Finder {
+  term = "";
+  error = "";
+  /** Rows at the front of the shown ones that are not searched yet. */
+  unsearched = 0;
+  matches: RowSequence;
+  #test: ((line: string) => boolean) | undefined;
+  #marker: RegExp | undefined;
+
+  readonly #selection: Selection;
+
+  constructor(selection: Selection) {
+    this.#selection = selection;
+    this.matches = new RowSequence(selection.compare);
+  }
+
+  get isActive(): boolean {
+    return this.#test !== undefined;
+  }
+
+  set(term: string): void {
+    this.term = term;
+    this.error = "";
+    this.#test = this.#marker = undefined;
+    try {
+      if (term !== "") [this.#test, this.#marker] = [termTest(term), termRegex(term, "g")];
+    } catch (reason) {
+      this.error = regexError(reason);
+    }
+    this.restart();
+  }
+
+  /** Start again: the shown rows have changed. */
+  restart(): void {
+    this.matches = new RowSequence(this.#selection.compare);
+    this.unsearched = this.isActive ? this.#selection.shown.length : 0;
+  }
+
+  /** Search rows that came to the shown ones; `lowest` is the lowest of their indexes. */
+  addRows(ids: number[], lowest: number): void {
+    if (!this.isActive) return;
+    if (lowest < this.unsearched) this.restart();
+    else this.matches.merge(ids.filter((id) => this.#matches(id)));
+  }
+
+  removeRow(id: number): void {
+    if (!this.isActive) return;
+    this.unsearched = Math.min(this.unsearched, this.#selection.shown.length);
+    this.matches.remove(id);
+  }
+
+  marks(text: string): number[] {
+    const marks: number[] = [];
+    if (this.#marker === undefined) return marks;
+    this.#marker.lastIndex = 0;
+    for (let match = this.#marker.exec(text); match !== null && marks.length < 200; match = this.#marker.exec(text)) {
+      if (match[0] === "") this.#marker.lastIndex++;
+      else marks.push(match.index, match.index + match[0].length);
+    }
+    return marks;
+  }
+
+  /** Search one slice, newest rows first. Return whether more is left. */
+  search(guarded: boolean): boolean {
+    if (this.unsearched === 0) return false;
+    const started = Date.now();
+    const { shown } = this.#selection;
+    do {
+      const from = Math.max(0, this.unsearched - STEP_ROWS);
+      const ids: number[] = [];
+      for (let index = from; index < this.unsearched; index++) {
+        const id = shown.at(index);
+        if (this.#matches(id)) ids.push(id);
+        if (!guarded && isRegex(this.term) && (index & 255) === 0 && Date.now() - started > SLOW_MS) {
+          this.error = `stopped, too slow: ${this.term}`;
+          this.unsearched = 0;
+          return false;
+        }
+      }
+      this.unsearched = from;
+      this.matches.merge(ids);
+    } while (this.unsearched > 0 && Date.now() - started < SLICE_MS);
+    return this.unsearched > 0;
+  }
+
+  #matches(id: number): boolean {
+    const { stores, slotOf, rowOf } = this.#selection;
+    const store = stores[slotOf(id)];
+    const row = rowOf(id);
+    if (store.flags[row] & NOTICE) return false;
+    const text = store.folds.heads.has(row) ? store.folds.textOf(row) : store.texts[row];
+    return this.#test!(plainText(text));
+  }
+}
+
+export class Selection extends RowFilter {
+  /** Rows at the front of `all` that the running search has not reached. */
+  unsearched = 0;
+  slowRegex = "";
+  readonly finder: Finder;
+  all: RowSequence;
+  shown: RowSequence;
+  /** Heads whose members are shown. */
+  readonly opened = new Set<number>();
+
+  constructor(stores: TaskStore[], filter: Filter) {
+    super(stores, filter);
+    this.all = this.shown = new RowSequence(this.compare);
+    this.finder = new Finder(this);
+    this.reload();
+  }
+
+  /** Rebuild everything, after the folds have changed. */
+  reload(): void {
+    this.opened.clear();
+    this.all = this.shown = new RowSequence(this.compare);
+    for (const store of this.stores) this.addRows(store, 0, store.rows);
+    this.refilter(this.filter);
+  }
+
+  idOf(slot: number, row: number): number {
+    return slot * SLOT_SIZE + row;
+  }
+
+  slotOf(id: number): number {
+    return Math.floor(id / SLOT_SIZE);
+  }
+
+  rowOf(id: number): number {
+    return id % SLOT_SIZE;
+  }
+
+  keyOf(id: number): number {
+    const { key, folds } = this.stores[this.slotOf(id)];
+    return key[folds.rootOf(id % SLOT_SIZE)];
+  }
+
+  get filtered(): boolean {
+    return this.all !== this.shown;
+  }
+
+  readonly compare = (a: number, b: number): number => {
+    const one = this.stores[Math.floor(a / SLOT_SIZE)];
+    const two = this.stores[Math.floor(b / SLOT_SIZE)];
+    const [i, j] = [a % SLOT_SIZE, b % SLOT_SIZE];
+    const [up, down] = [one.folds.rootOf(i), two.folds.rootOf(j)];
+    const order = one.key[up] - two.key[down] || one.seq[up] - two.seq[down] || a - i + up - (b - j + down);
+    return order || this.#compareWithin(one, up, i, j);
+  };
+
+  /** Compare two rows of one root: its own lines come first, then those of each of its twins. */
+  #compareWithin({ folds, seq }: TaskStore, root: number, i: number, j: number): number {
+    const [over, under] = [folds.headOf(i), folds.headOf(j)];
+    if (over !== under) return over === root ? -1 : under === root ? 1 : seq[over] - seq[under] || over - under;
+    return i === over ? (j === over ? 0 : -1) : j === over ? 1 : seq[i] - seq[j] || i - j;
+  }
+
+  /** Return which of the twins of a traceback to show: the first whose source is shown. */
+  memberOf(slot: number, row: number): number {
+    const store = this.stores[slot];
+    return [row, ...(store.folds.heads.get(row)?.twins ?? [])].find((one) => this.isSourceShown(slot, store.source[one])) ?? row;
+  }
+
+  /** Return whether all folds that a row belongs to are open. */
+  #isOpen(slot: number, row: number): boolean {
+    const { back } = this.stores[slot].folds;
+    for (let at = row; back[at] !== 0; ) {
+      at -= back[at];
+      if (!this.opened.has(slot * SLOT_SIZE + at)) return false;
+    }
+    return true;
+  }
+
+  /** Open or close a fold. */
+  toggleFold(id: number): void {
+    const slot = this.slotOf(id);
+    if (this.opened.delete(id)) this.#removeAll(this.#membersOf(slot, id % SLOT_SIZE));
+    else {
+      this.opened.add(id);
+      this.#insert(this.#membersOf(slot, id % SLOT_SIZE).filter((row) => this.#isOpen(slot, row % SLOT_SIZE)));
+    }
+  }
+
+  /** Open the folds around a line. */
+  reveal(task: string, seq: number): void {
+    for (const [slot, store] of this.stores.entries()) {
+      if (task !== "" && store.task !== task) continue;
+      const row = store.seq.subarray(0, store.rows).indexOf(seq);
+      for (let at = row; at > 0 && store.folds.back[at] !== 0; ) {
+        at -= store.folds.back[at];
+        if (!this.opened.has(slot * SLOT_SIZE + at)) this.toggleFold(slot * SLOT_SIZE + at);
+      }
+    }
+  }
+
+  /** Open a traceback if the match is below its row. */
+  revealMatch(id: number): void {
+    const { folds } = this.stores[this.slotOf(id)];
+    const fold = folds.heads.get(id % SLOT_SIZE);
+    if (fold?.traceback && !this.opened.has(id) && this.finder.marks(folds.titleOf(id % SLOT_SIZE)).length === 0) this.toggleFold(id);
+  }
+
+  #membersOf(slot: number, head: number): number[] {
+    const { folds } = this.stores[slot];
+    return folds.membersOf(head).flatMap((row) => [slot * SLOT_SIZE + row, ...(folds.heads.has(row) ? this.#membersOf(slot, row) : [])]);
+  }
+
+  #insert(ids: number[]): void {
+    this.#merge(ids.toSorted(this.compare));
+  }
+
+  #removeAll(ids: number[]): void {
+    const removed = new Set(ids);
+    this.all.removeAll(removed);
+    if (!this.filtered) {
+      this.finder.restart();
+      return;
+    }
+    this.shown.removeAll(removed);
+    if (this.unsearched > 0) this.refilter(this.filter);
+    this.finder.restart();
+  }
+
+  /** Take out rows that are about to join another row, while they can still be found at their old places. */
+  removeJoining(store: TaskStore): void {
+    const slot = this.stores.indexOf(store);
+    const { joining } = store.folds;
+    if (slot === -1 || joining.size === 0) return;
+    const joiningIds = [...joining.keys()].flatMap((row) => [slot * SLOT_SIZE + row, ...this.#membersOf(slot, row)]);
+    for (const id of joiningIds) this.opened.delete(id);
+    this.#removeAll(joiningIds);
+  }
+
+  /** Show rows that joined an open fold, and heads that match now. */
+  #showJoined(slot: number, { folds }: TaskStore, from: number): void {
+    for (const head of folds.changedHeads) {
+      const id = slot * SLOT_SIZE + folds.rootOf(head);
+      if (this.opened.has(slot * SLOT_SIZE + head)) {
+        const late = folds.membersOf(head).map((row) => slot * SLOT_SIZE + row).filter((row) => row % SLOT_SIZE < from && this.#isOpen(slot, row % SLOT_SIZE) && !this.all.has(row));
+        if (late.length > 0) this.#insert(late);
+      }
+      if (this.filtered && this.all.indexFor(id) >= this.unsearched && !this.shown.has(id) && this.#nowMatches(slot, head)) this.shown.merge([id]);
+    }
+  }
+
+  /** Return whether a head matches with its new members. For equal lines only the last is new. */
+  #nowMatches(slot: number, head: number): boolean {
+    const { folds, texts } = this.stores[slot];
+    const { traceback, last } = folds.heads.get(head)!;
+    return traceback === null ? this.testRow(slot, last, texts[last]) : this.matches(slot * SLOT_SIZE + head);
+  }
+
+  /** Add rows [from, to) of a task. */
+  addRows(store: TaskStore, from: number, to: number): void {
+    const slot = this.stores.indexOf(store);
+    if (slot === -1) return;
+    if (this.isOutdated) this.refilter(this.filter);
+    const ids: number[] = [];
+    let sorted = true;
+    const result: number[] = [];
+    for (let row = from; row < to; row++) {
+      if (store.isSearchHit(row)) {
+        result.push(slot * SLOT_SIZE + row);
+        continue;
+      }
+      // A span that has been loaded.
+      if ((store.flags[row] & (GAP | HOLE)) === (GAP | HOLE) || (store.folds.back[row] !== 0 && !this.#isOpen(slot, row))) continue;
+      const i = ids.push(slot * SLOT_SIZE + row) - 1;
+      if (i > 0 && sorted && this.compare(ids[i - 1], ids[i]) > 0) sorted = false;
+    }
+    if (!sorted) ids.sort(this.compare);
+    if (ids.length > 0) this.#merge(ids);
+    this.#addHits(result);
+    this.#showJoined(slot, store, from);
+  }
+
+  /** Show search hits while the filter is on lines. Otherwise they would stand among unloaded lines. */
+  #addHits(ids: number[]): void {
+    if (!this.isNarrowed || ids.length === 0) return;
+    const shown = ids.filter((id) => this.matches(id)).toSorted(this.compare);
+    this.finder.addRows(shown, this.shown.merge(shown));
+  }
+
+  #merge(ids: number[]): void {
+    const lowest = this.all.merge(ids);
+    if (!this.filtered) this.finder.addRows(ids, lowest);
+    else if (lowest < this.unsearched) this.refilter(this.filter);
+    else {
+      const shown = ids.filter((id) => this.matches(id));
+      this.finder.addRows(shown, this.shown.merge(shown));
+    }
+  }
+
+  /** Remove a row. */
+  removeRow(store: TaskStore, row: number): void {
+    const slot = this.stores.indexOf(store);
+    if (slot === -1) return;
+    const id = slot * SLOT_SIZE + row;
+    if (this.unsearched > 0) this.unsearched = Math.min(this.unsearched, Math.max(0, this.all.length - 1));
+    this.all.remove(id);
+    if (this.filtered) this.shown.remove(id);
+    this.finder.removeRow(id);
+  }
+
+  /** Remove rows that were evicted. */
+  removeEvicted(): void {
+    const here = (id: number): boolean => !this.stores[Math.floor(id / SLOT_SIZE)].isRemoved(id % SLOT_SIZE);
+    this.all.retain(here);
+    if (this.filtered && this.unsearched > 0) {
+      this.refilter(this.filter);
+      return;
+    }
+    if (this.filtered) this.shown.retain(here);
+    this.finder.restart();
+  }
+
+  refilter(filter: Filter): void {
+    this.setFilter(filter);
+    this.slowRegex = "";
+    const everything = !this.isNarrowed && !this.hidesSources;
+    this.shown = everything ? this.all : new RowSequence(this.compare);
+    this.unsearched = everything ? 0 : this.all.length;
+    this.finder.restart();
+    for (const [slot, store] of this.stores.entries()) this.#addHits(store.searchHits.map((row) => slot * SLOT_SIZE + row));
+  }
+
+  /** Search one slice, newest lines first. Return whether more is left. */
+  search(guarded: boolean): boolean {
+    // Find searches the shown rows, so it comes after the filter.
+    if (this.unsearched === 0) return this.finder.search(guarded);
+    const started = Date.now();
+    do {
+      const from = Math.max(0, this.unsearched - STEP_ROWS);
+      const result: number[] = [];
+      for (let index = from; index < this.unsearched; index++) {
+        const id = this.all.at(index);
+        if (this.matches(id)) result.push(id);
+        if (!guarded && (index & 255) === 0 && Date.now() - started > SLOW_MS) {
+          this.slowRegex = this.matcher.regex || this.filter.grep;
+          this.unsearched = 0;
+          return false;
+        }
+      }
+      this.unsearched = from;
+      this.finder.addRows(result, this.shown.merge(result));
+    } while (this.unsearched > 0 && Date.now() - started < SLICE_MS);
+    return this.unsearched > 0 || this.finder.unsearched > 0;
+  }
+}

@@ -1,0 +1,181 @@
+/** The slice of rows that is sent to a view: where it begins, and its rows, with fillers for lines that are not loaded. */
+
+import type { Viewport } from "../protocol/requests.ts";
+import type { RemoteSearchState, Row, Update } from "../protocol/update.ts";
+import type { DisplayOrder, Layout, UnloadedBlock } from "./layout.ts";
+import type { WantedRows } from "./loader.ts";
+import { renderRow } from "./rendering.ts";
+import type { Selection } from "./selection.ts";
+import type { SourceGroups } from "./sources.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+export const EDGE_ID = -1;
+/** Ids from here on downward are fillers, by their place. */
+const BLANK_ID = -10;
+const EMPTY_ROW: Omit<Row, "id" | "kind" | "text"> = { seq: -1, time: 0, source: -1, level: 0, runs: [], marks: [], hiddenChars: 0, hasDetails: false };
+
+/** Return the state of a search; its time is written as `{ms}`. */
+function searchText({ state, to, message }: RemoteSearchState): string {
+  if (state === "failed") return message;
+  if (state === "done") return "Searched to here: there are no more matches before";
+  return to === Infinity ? "Searching what is not loaded…" : `${state === "running" ? "Searching, back" : "Searched back"} to {${Math.floor(to)}}`;
+}
+
+function blankRow(bar: number): Row {
+  return { ...EMPTY_ROW, id: BLANK_ID - bar, kind: "blank", text: "" };
+}
+
+/** Return the row above the oldest one. `hidden` is the number of rows before the window. */
+export function edgeRow(stores: TaskStore[], loading: boolean, hidden: number, remote: RemoteSearchState | undefined): Row {
+  if (remote !== undefined) return { ...EMPTY_ROW, id: EDGE_ID, kind: "edge", text: searchText(remote), aside: remote.state, remote };
+  const older = hidden > 0 || stores.some((store) => store.older !== null && store.older !== undefined);
+  const isKnown = stores.some((store) => store.rows > 0 || store.state !== "");
+  const text = loading ? "Loading older lines…" : older ? "Older lines" : isKnown ? "Beginning of the log" : "";
+  return { ...EMPTY_ROW, id: EDGE_ID, kind: "edge", text };
+}
+
+/** Give up seeking this long (ms) after the last line from before the place. */
+const SEEK_MS = 5000;
+/** Rows that are sent above the place that is sought. */
+const MARGIN_ROWS = 24;
+
+/** Rows [start, start + count) of the selection are shown. */
+export interface ShownRows {
+  start: number;
+  count: number;
+  layout: Layout;
+  order: DisplayOrder;
+}
+
+/** The first row to send, how far the anchor has moved, and the place that was sought or jumped to. */
+export type SliceStart = { from: number; viewport: Viewport } & Pick<Update, "shift" | "seekRow" | "jump">;
+
+export class ScrollAnchor {
+  /** Number of rows from before the sought place, and when it last changed. */
+  #before = -1;
+  #since = 0;
+  /** The last jump's row, and whether it has been sent to the view. */
+  jumpedTo: number | null = null;
+  #landed = true;
+  /** The time that was jumped to. */
+  #time: number | null = null;
+
+  readonly #selection: Selection;
+
+  constructor(
+    selection: Selection,
+    /** The time to go back to after the lines were reloaded, until a line of that time has arrived. */
+    public seekTime: number | null,
+  ) {
+    this.#selection = selection;
+  }
+
+  jump(id: number | null, time: number | null): void {
+    this.jumpedTo = id;
+    this.#time = time;
+    this.#landed = false;
+    this.seekTime = null;
+  }
+
+  /** Return where the slice begins. The viewport changes when a sought or jumped-to place is reached. */
+  resolve(viewport: Viewport, shownRows: ShownRows): SliceStart {
+    if (viewport.follow) return { from: viewport.newestFirst ? 0 : shownRows.order.total - viewport.count, shift: 0, viewport };
+    if (this.seekTime !== null) return this.#seekTime(this.seekTime, viewport, shownRows);
+    if (viewport.anchor !== null) return this.#holdRow(viewport.anchor, viewport, shownRows);
+    return { from: viewport.from, shift: 0, viewport };
+  }
+
+  #seekTime(time: number, viewport: Viewport, { start, count, layout, order }: ShownRows): SliceStart {
+    const { shown, stores } = this.#selection;
+    const sought = Math.max(0, shown.lowerBound((id) => this.#selection.keyOf(id) < time) - start);
+    const unloaded = layout.blankAt(time);
+    const seekRow = order.shownAt(unloaded ?? Math.min(order.total - 1, layout.toBar(sought) + 1));
+    const from = seekRow - MARGIN_ROWS;
+    // A recorder may have to be started and sends older lines in parts, so wait for the row itself.
+    const isKnown = unloaded !== null || (sought < count && this.#selection.keyOf(shown.at(sought + start)) === time);
+    const hasLines = stores.some((store) => store.lines > 0);
+    const before = hasLines ? sought : -1;
+    if (before !== this.#before) [this.#before, this.#since] = [before, Date.now()];
+    if (!isKnown && (!hasLines || Date.now() - this.#since <= SEEK_MS)) return { from, shift: 0, seekRow, viewport };
+    this.seekTime = null;
+    const anchor = unloaded !== null || sought >= count ? null : shown.at(sought + start);
+    return { from, shift: 0, seekRow, viewport: { ...viewport, from: Math.max(0, from), anchor, anchorIndex: seekRow } };
+  }
+
+  #holdRow(anchor: number, viewport: Viewport, { start, layout, order }: ShownRows): SliceStart {
+    const index = order.shownAt(anchor === EDGE_ID ? 0 : Math.min(order.total - 1, layout.toBar(Math.max(0, this.#selection.shown.indexFor(anchor) - start)) + 1));
+    if (this.#landed) {
+      const shift = index - viewport.anchorIndex;
+      return { from: viewport.from + shift, shift, viewport };
+    }
+    this.#landed = true;
+    const unloaded = layout.blankAt(this.#time);
+    const jump = unloaded === null ? { row: index, id: anchor } : { row: order.shownAt(unloaded), id: BLANK_ID - unloaded };
+    const from = jump.row - Math.floor(viewport.count / 2);
+    return { from, shift: 0, jump, viewport: { ...viewport, from, anchor: unloaded === null ? anchor : null, anchorIndex: index } };
+  }
+}
+
+/** Visible rows that are not loaded. */
+export type WantedSpanRows = WantedRows & { store: TaskStore };
+
+export class Slice {
+  readonly rows: Row[] = [];
+  wanted: WantedSpanRows | null = null;
+
+  readonly #selection: Selection;
+  readonly #groups: SourceGroups;
+  readonly #follow: boolean;
+
+  constructor(
+    selection: Selection,
+    groups: SourceGroups,
+    { start, layout, order }: ShownRows,
+    from: number,
+    count: number,
+    follow: boolean,
+    /** Makes the row above the first line. */
+    edge: () => Row,
+  ) {
+    this.#selection = selection;
+    this.#groups = groups;
+    this.#follow = follow;
+    for (let at = from; at < Math.min(order.total, from + count); at++) {
+      const bar = order.byTime(at);
+      const place = bar === 0 ? null : layout.at(bar - 1);
+      if (place === null) this.rows.push(edge());
+      else if ("index" in place) this.rows.push(this.#row(selection.shown.at(start + place.index)));
+      else {
+        this.rows.push(blankRow(bar));
+        this.#request(place.block, place.offset);
+      }
+    }
+  }
+
+  #request({ store, span }: UnloadedBlock, offset: number): void {
+    if (this.#follow && span.onDemand) return;
+    this.wanted ??= { store, span, first: offset, last: offset };
+    if (this.wanted.span !== span) return;
+    this.wanted.first = Math.min(this.wanted.first, offset);
+    this.wanted.last = Math.max(this.wanted.last, offset);
+  }
+
+  #row(id: number): Row {
+    const selection = this.#selection;
+    const groups = this.#groups;
+    const slot = selection.slotOf(id);
+    const row = selection.rowOf(id);
+    const store = selection.stores[slot];
+    const member = selection.memberOf(slot, row);
+    const shown = renderRow(store, member, id, groups.groupOf(slot, member), this.#marker, selection.filter.pretty, selection.opened.has(id), selection.filter.fields);
+    const twins = store.folds.heads.get(row)?.twins ?? [];
+    if (twins.length > 0) shown.otherSources = [row, ...twins].filter((one) => one !== member).map((one) => groups.groupOf(slot, one));
+    return shown;
+  }
+
+  /** Mark the matches of find, or else those of the filter. */
+  get #marker(): { find(text: string): number[] } {
+    const { finder, matcher } = this.#selection;
+    return finder.isActive ? { find: (text) => finder.marks(text) } : matcher;
+  }
+}

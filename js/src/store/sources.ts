@@ -1,0 +1,89 @@
+/** The sources of a view: containers of pods with their runs, each pod with a colour of its own. */
+
+import type { SourceSummary } from "../protocol/update.ts";
+import { NO_SOURCE } from "./lines.ts";
+import type { Selection } from "./selection.ts";
+
+/** Return a hue; slots next to each other differ much, for pods that are numbered. */
+function slotHue(slot: number): number {
+  return (slot * 150 + 255) % 360;
+}
+
+/** Return a pod's hue, one of twelve: the one that its name hashes to, unless another pod has it. */
+function pickHue(pod: string, taken: Map<string, number>): number {
+  const known = taken.get(pod);
+  if (known !== undefined) return known;
+  let hash = 2166136261;
+  for (let i = 0; i < pod.length; i++) hash = Math.imul(hash ^ pod.charCodeAt(i), 16777619);
+  let slot = (hash >>> 0) % 12;
+  const used = new Set(taken.values());
+  while (used.size < 12 && used.has(slotHue(slot))) slot = (slot + 1) % 12;
+  taken.set(pod, slotHue(slot));
+  return slotHue(slot);
+}
+
+/** Compute a source's values from its runs. */
+function summarize(group: SourceSummary): void {
+  const { runs } = group;
+  runs.sort((a, b) => a.run - b.run);
+  const newest = runs.at(-1);
+  for (const one of runs) if (one !== newest) one.state = "ended";
+  group.on = runs.some(({ on }) => on);
+  group.lines = runs.reduce((sum, { lines }) => sum + lines, 0);
+  group.lastLineAt = Math.max(0, ...runs.map(({ lastLineAt }) => lastLineAt));
+  if (newest) [group.state, group.exit] = [newest.state, newest.exit];
+}
+
+export class SourceGroups {
+  /** A source is new since the last summary. */
+  hasNew = false;
+  readonly #hues = new Map<string, number>();
+  readonly #groups: SourceSummary[] = [];
+  readonly #groupIds = new Map<string, number>();
+  readonly #groupOf: number[][] = [];
+
+  readonly #selection: Selection;
+
+  constructor(selection: Selection) {
+    this.#selection = selection;
+  }
+
+  /** Return the index of a row's source; -1 if it has none. */
+  groupOf(slot: number, row: number): number {
+    const source = this.#selection.stores[slot].source[row];
+    return source === NO_SOURCE ? -1 : this.#group(slot, source);
+  }
+
+  #group(slot: number, source: number): number {
+    const known = (this.#groupOf[slot] ??= [])[source];
+    if (known !== undefined) return known;
+    const store = this.#selection.stores[slot];
+    const { pod, container, kind } = store.sources[source];
+    const key = this.#selection.keyOfSource(store, source);
+    let group = this.#groupIds.get(key);
+    if (group === undefined) {
+      group = this.#groups.length;
+      this.#groupIds.set(key, group);
+      this.hasNew = true;
+      this.#groups.push({ key, task: store.task, pod, container, kind, hue: pickHue(pod, this.#hues), on: true, runs: [], index: null, lines: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
+    }
+    this.#groupOf[slot][source] = group;
+    return group;
+  }
+
+  summaries(): SourceSummary[] {
+    for (const group of this.#groups) group.runs = [];
+    for (const [slot, store] of this.#selection.stores.entries()) {
+      for (const [id, source] of store.sources.entries()) {
+        const { run, lines, outlineLines, linesSince, state, exit, endMessage, startedAt, endedAt, lastKey, kind, node, index } = source;
+        const group = this.#groups[this.#group(slot, id)];
+        group.runs.push({ key: store.runKey(source), run, on: this.#selection.isSourceShown(slot, id), lines: outlineLines > 0 ? Math.max(lines, outlineLines + linesSince) : lines, state, exit, endMessage, startedAt, endedAt, lastLineAt: Math.max(0, lastKey) });
+        group.kind = kind;
+        group.node = node || group.node;
+        group.index = index ?? group.index;
+      }
+    }
+    for (const group of this.#groups) summarize(group);
+    return this.#groups;
+  }
+}

@@ -1,0 +1,168 @@
+/** The time axis of a view: its window, the histogram of its lines, and when to draw it again. The window stands still while the user reads. */
+
+import type { Histogram } from "../protocol/update.ts";
+import { ERROR, WARNING } from "../text/level.ts";
+import { LEVEL_BITS, NOTICE } from "./lines.ts";
+import type { Selection } from "./selection.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+/** A moving window moves in this many steps. */
+const WINDOW_STEPS = 60;
+/** Time after the first rows (ms) until it is known which rows are the newest. */
+const SETTLE_MS = 500;
+
+export class TimeWindow {
+  /** The user has scrolled beyond the start of the window. */
+  isExtended = false;
+  low = -Infinity;
+  #firstRows = 0;
+  #tailLow = -Infinity;
+
+  readonly #selection: Selection;
+
+  constructor(selection: Selection) {
+    this.#selection = selection;
+  }
+
+  /** Return the start of the window (ms). With `follow` it moves with the time. */
+  start(now: number, live: boolean, follow: boolean): number {
+    const { since, from, tail } = this.#selection.filter;
+    if (this.isExtended) return -Infinity;
+    if (from !== null) this.low = from;
+    else if (since === null) this.low = -Infinity;
+    else if (follow || this.low === -Infinity) {
+      const step = since / WINDOW_STEPS;
+      this.low = (live ? Math.floor(now / step) * step : this.newest) - since;
+    }
+    return tail === null ? this.low : Math.max(this.low, this.#tailBound(tail));
+  }
+
+  get newest(): number {
+    return Math.max(0, ...this.#selection.stores.map((store) => store.lastTime));
+  }
+
+  #tailBound(tail: number): number {
+    const selection = this.#selection;
+    const { all } = selection;
+    if (all.length === 0) return -Infinity;
+    this.#firstRows ||= Date.now();
+    if (Date.now() - this.#firstRows < SETTLE_MS) this.#tailLow = tail === 0 ? Infinity : selection.keyOf(all.at(Math.max(0, all.length - tail)));
+    return this.#tailLow;
+  }
+}
+
+const BINS = 160;
+
+interface HistogramRange {
+  now: number;
+  live: boolean;
+  low: number;
+  newest: number;
+}
+
+function buildHistogram(stores: TaskStore[], { now, live, low, newest }: HistogramRange): Histogram {
+  const bins = new Uint32Array(BINS * 4);
+  const to = Math.max(live ? now : 0, newest);
+  const from = Math.min(to, ...stores.map(firstTime));
+  const scale = BINS / Math.max(1, to - from + 1);
+  const binAt = (time: number): number => Math.min(BINS - 1, Math.max(0, Math.floor((time - from) * scale))) * 4;
+  for (const store of stores) {
+    const { key, flags, seq, outline } = store;
+    const upto = outline?.lastSeq ?? -1;
+    for (const [i, count] of outline?.lines.entries() ?? []) {
+      if (count === 0) continue;
+      const bin = binAt(outline!.start + (i + 0.5) * outline!.width);
+      bins[bin] += count;
+      bins[bin + 1] += outline!.warnings?.[i] ?? 0;
+      bins[bin + 2] += outline!.errors?.[i] ?? 0;
+    }
+    for (let row = 0; row < store.rows; row++) {
+      const flag = flags[row];
+      if (flag & NOTICE || store.isRemoved(row)) continue;
+      const bin = binAt(key[row]);
+      if (seq[row] > upto) bins[bin]++;
+      if (outline?.errors && seq[row] <= upto) continue;
+      const level = flag & LEVEL_BITS;
+      if (level >= ERROR) bins[bin + 2]++;
+      else if (level === WARNING) bins[bin + 1]++;
+    }
+    for (const { kind, time } of store.marks) if (kind === "gap") bins[binAt(time) + 3]++;
+  }
+  // Clamp marks to the end of the axis: the end of a task is noticed late.
+  const marks = stores.flatMap((store) => store.marks.map((mark) => (mark.time > to ? { ...mark, time: to, to } : mark))).toSorted((a, b) => a.time - b.time);
+  return { from, to, bins, count: BINS, low, isComplete: stores.every(({ outline }) => outline !== null), marks, loaded: loadedRanges(stores, from, to) };
+}
+
+function firstTime(store: TaskStore): number {
+  let first = store.outline?.first || Infinity;
+  for (let row = 0; row < store.rows && row < 1; row++) first = Math.min(first, store.firstKey);
+  return Math.min(first, ...store.marks.map(({ time }) => time));
+}
+
+/** Return the ranges that are in no span. */
+function loadedRanges(stores: TaskStore[], from: number, to: number): [number, number][] {
+  const result: [number, number][] = [];
+  let at = from;
+  for (const { low, high } of stores.flatMap(({ spans }) => spans).toSorted((a, b) => a.low - b.low)) {
+    if (low > at) result.push([at, low]);
+    at = Math.max(at, high);
+  }
+  if (at < to || result.length === 0) result.push([at, to]);
+  return result;
+}
+
+const REDRAW_MS = 500;
+/** If only time has passed, redraw after the axis has moved by this share of its length (some pixels), and by at least this much (ms). */
+const REDRAW_SHARE = 1 / 64;
+const MIN_STEP_MS = 2000;
+/** With this many rows the bars hardly change as more arrive. */
+const LONG_ROWS = 2000;
+
+export interface AxisState {
+  now: number;
+  live: boolean;
+  low: number;
+  follow: boolean;
+}
+
+export class TimeAxis {
+  /** A monotonic time (ms). */
+  #at = -Infinity;
+  #signature = "";
+  #step = MIN_STEP_MS;
+
+  readonly #selection: Selection;
+  readonly #window: TimeWindow;
+
+  constructor(
+    selection: Selection,
+    window: TimeWindow,
+  ) {
+    this.#selection = selection;
+    this.#window = window;
+  }
+
+  isStale(moment: AxisState): boolean {
+    return this.#signatureOf(moment) !== this.#signature;
+  }
+
+  /** Return the axis if it has changed. */
+  redraw(at: number, moment: AxisState): Histogram | undefined {
+    const { all, stores } = this.#selection;
+    // Draw a short log at once.
+    if (at - this.#at < (all.length < LONG_ROWS ? 0 : REDRAW_MS) || !this.isStale(moment)) return undefined;
+    this.#at = all.length === 0 ? -Infinity : at;
+    const drawn = buildHistogram(stores, { ...moment, newest: this.#window.newest });
+    // A power of two, so that all views move in the same frame.
+    this.#step = MIN_STEP_MS * 2 ** Math.max(0, Math.floor(Math.log2(((drawn.to - drawn.from) / MIN_STEP_MS) * REDRAW_SHARE)));
+    this.#signature = this.#signatureOf(moment);
+    return drawn;
+  }
+
+  /** What the drawing depends on. A moving window moves with the axis, so only its width counts. */
+  #signatureOf({ now, live, low, follow }: AxisState): string {
+    const { all, filter, stores } = this.#selection;
+    const window = live && follow && !this.#window.isExtended && filter.from === null ? filter.since : low;
+    return `${stores.map(({ recorded, spans, outline }) => `${recorded} ${spans.length} ${outline?.errors?.length}`).join(" ")} ${all.length} ${live ? Math.floor(now / this.#step) : ""} ${window}`;
+  }
+}

@@ -1,0 +1,249 @@
+/** What one view on the page shows: a slice of its selection, kept in place, with counts. At most one update is on its way. */
+
+import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
+import type { RemoteSearchState, Update } from "../protocol/update.ts";
+import { LEVELS } from "../text/level.ts";
+import { findDestination, type JumpGoal, type RemoteJump } from "./jump.ts";
+import { buildLayout, DisplayOrder } from "./layout.ts";
+import { NOTICE } from "./lines.ts";
+import { type RemoteQuery, remoteQuery, type RemoteSearch } from "./remotesearch.ts";
+import { Selection } from "./selection.ts";
+import { EDGE_ID, edgeRow, ScrollAnchor, Slice, type WantedSpanRows } from "./slice.ts";
+import { SourceGroups } from "./sources.ts";
+import type { TaskStore } from "./taskstore.ts";
+import { TimeAxis, TimeWindow } from "./timeaxis.ts";
+
+const SOURCES_EVERY_MS = 250;
+const RATE_OVER_MS = 5000;
+export interface ViewContext {
+  now: number;
+  live: boolean;
+  loading: boolean;
+  rest: Pick<Update, "link" | "transport" | "linesBehind" | "problem" | "tasks" | "clockAhead">;
+}
+
+export class View {
+  awaitsAck = false;
+  isDirty = true;
+  /** Whether a user can see it. */
+  isVisible = true;
+  /** The filter's search in lines that are not loaded. */
+  search: RemoteSearch | null = null;
+  /** The search for the next match or error in lines that are not loaded. */
+  remoteJump: RemoteJump | null = null;
+  /** The unloaded line that is jumped to. */
+  goal: JumpGoal | null = null;
+  /** Whether the chart is shown, and whether it changed since it was sent. */
+  hasChart = false;
+  isChartDue = false;
+  /** Visible rows that are not loaded. */
+  wantedRows: WantedSpanRows | null = null;
+  #generation = 0;
+  readonly selection: Selection;
+  readonly groups: SourceGroups;
+  readonly window: TimeWindow;
+  readonly #axis: TimeAxis;
+  readonly scrollAnchor: ScrollAnchor;
+  /** A monotonic time (ms). */
+  #sourcesAt = -Infinity;
+  #sourcesOf = -1;
+  #signature = "";
+  #order: DisplayOrder | undefined;
+
+  constructor(
+    readonly id: string,
+    readonly model: string,
+    stores: TaskStore[],
+    filter: Filter,
+    public viewport: Viewport,
+  ) {
+    this.selection = new Selection(stores, filter);
+    this.groups = new SourceGroups(this.selection);
+    this.window = new TimeWindow(this.selection);
+    this.#axis = new TimeAxis(this.selection, this.window);
+    this.scrollAnchor = new ScrollAnchor(this.selection, viewport.follow ? null : (viewport.seek ?? null));
+  }
+
+  /** Return the same view for rows with other numbers. */
+  recreate(stores: TaskStore[], viewport: Viewport): View {
+    const recreated = new View(this.id, this.model, stores, this.selection.filter, viewport);
+    recreated.awaitsAck = this.awaitsAck;
+    recreated.isVisible = this.isVisible;
+    recreated.window.isExtended = this.window.isExtended;
+    recreated.window.low = this.window.low;
+    recreated.search = this.search;
+    recreated.remoteJump = this.remoteJump;
+    recreated.hasChart = recreated.isChartDue = this.hasChart;
+    recreated.#generation = this.#generation + 1;
+    return recreated;
+  }
+
+  refilter(filter: Filter): void {
+    const { since, from, until } = this.selection.filter;
+    if (filter.since !== since || filter.from !== from || filter.until !== until) {
+      this.window.isExtended = false;
+      this.window.low = -Infinity;
+    }
+    this.#sourcesAt = -Infinity;
+    this.selection.refilter(filter);
+  }
+
+  /** Turn "next", which is the row below, into a direction in time. */
+  toTimeOrder<To extends Jump>(to: To): To {
+    return "by" in to && this.viewport.newestFirst ? { ...to, by: to.by === 1 ? -1 : 1 } : to;
+  }
+
+  /** Return the filter as a query for one of the tasks. */
+  remoteQuery(store: TaskStore): RemoteQuery | null {
+    return remoteQuery(this.selection.filter, this.groups.summaries().filter(({ task }) => task === store.task));
+  }
+
+  /** All matches after this time are known, loaded or not (ms). */
+  get searchedTo(): number {
+    if (this.search === null) return Infinity;
+    return this.search.state === "done" ? -Infinity : this.search.to;
+  }
+
+  /** Jump to a row. Return whether there is one. If it is before the window, all older rows are shown. */
+  jump(to: Jump): boolean {
+    const { selection } = this;
+    if (to.to === "seq") selection.reveal(to.task, to.seq);
+    const id = findDestination(this.toTimeOrder(to), selection, selection.finder, this.window.low);
+    const time = to.to === "time" ? to.time : null;
+    if (id === null && time === null) return false;
+    if (to.to === "match" && id !== null) selection.revealMatch(id);
+    if ((time ?? selection.keyOf(id!)) < this.window.low) this.window.isExtended = true;
+    this.scrollAnchor.jump(id, time);
+    this.viewport = { ...this.viewport, follow: false, anchor: id ?? EDGE_ID, anchorIndex: 0 };
+    return true;
+  }
+
+  /** Return the ids of the rows from one to another, ordered by time. */
+  between(from: number, to: number): number[] {
+    return this.#order?.between(from, to) ?? [];
+  }
+
+  /** The time of the row that the user is at. */
+  readerTime(): number | null {
+    const { anchor } = this.viewport;
+    return anchor === null || anchor < 0 ? null : this.selection.keyOf(anchor);
+  }
+
+  /** Return whether the passing of a second changes more than texts that count up. */
+  isStale({ now, live, rest }: ViewContext): boolean {
+    const low = this.window.start(now, live, this.viewport.follow);
+    const start = low === -Infinity ? 0 : this.selection.shown.lowerBound((id) => this.selection.keyOf(id) < low);
+    return this.scrollAnchor.seekTime !== null || this.#signatureOf(start, this.#rate(now, live), rest) !== this.#signature || this.#sourcesOf !== this.selection.all.length || this.#axis.isStale({ now, live, low, follow: this.viewport.follow });
+  }
+
+  #signatureOf(start: number, rate: number, { clockAhead, linesBehind }: ViewContext["rest"]): string {
+    return `${start} ${this.selection.all.length} ${rate} ${Math.trunc(clockAhead / 2000)} ${linesBehind}`;
+  }
+
+  #rate(now: number, live: boolean): number {
+    const { all } = this.selection;
+    if (!live || this.selection.stores.every((store) => store.lines === 0)) return 0;
+    const from = Math.min(now, Date.now() + 60_000) - RATE_OVER_MS;
+    return (all.length - all.lowerBound((id) => this.selection.keyOf(id) < from)) / (RATE_OVER_MS / 1000);
+  }
+
+  update({ now, live, loading, rest }: ViewContext): Update {
+    const { selection, viewport } = this;
+    const { shown, all, stores } = selection;
+    const low = this.window.start(now, live, this.viewport.follow);
+    const start = low === -Infinity ? 0 : shown.lowerBound((id) => selection.keyOf(id) < low);
+    const { until } = selection.filter;
+    const end = until === null ? shown.length : Math.max(start, shown.lowerBound((id) => selection.keyOf(id) <= until));
+    const count = end - start;
+    const layout = buildLayout(selection, start, count, low);
+    const order = (this.#order = new DisplayOrder(selection, layout, start, end, viewport.newestFirst ?? false));
+    const what = { start, count, layout, order };
+    const slice = this.scrollAnchor.resolve(viewport, what);
+    this.viewport = slice.viewport;
+    const from = Math.max(0, Math.min(slice.from, order.total - 1));
+    const { rows, wanted } = new Slice(selection, this.groups, what, from, viewport.count, viewport.follow, () => edgeRow(stores, loading, start, this.#remote(0)));
+    this.wantedRows = wanted;
+    const rate = this.#rate(now, live);
+    this.#signature = this.#signatureOf(start, rate, rest);
+    const update: Update = {
+      ...rest,
+      op: "update",
+      view: this.id,
+      total: order.total,
+      first: from,
+      shift: slice.shift,
+      follow: viewport.follow,
+      newestFirst: viewport.newestFirst ?? false,
+      rows,
+      generation: this.#generation,
+      seekRow: slice.seekRow,
+      lines: stores.reduce((sum, store) => sum + store.recorded, 0),
+      shown: count,
+      filtered: selection.filtered,
+      searching: selection.unsearched,
+      remote: this.#remote(count),
+      beyond: this.remoteJump?.summary,
+      find: this.#find(low),
+      jump: slice.jump,
+      rate,
+      newest: this.window.newest,
+      now,
+      loading,
+      filterError: selection.matcher.error,
+    };
+    const at = performance.now();
+    if (this.groups.hasNew || at - this.#sourcesAt >= SOURCES_EVERY_MS) {
+      this.#sourcesAt = all.length === 0 ? -Infinity : at;
+      this.#sourcesOf = all.length;
+      this.groups.hasNew = false;
+      update.sources = this.groups.summaries();
+    }
+    const histogram = this.#axis.redraw(at, { now, live, low, follow: viewport.follow });
+    if (histogram) update.histogram = histogram;
+    return update;
+  }
+
+  #find(low: number): Update["find"] {
+    const { finder, keyOf } = { finder: this.selection.finder, keyOf: (id: number) => this.selection.keyOf(id) };
+    if (!finder.isActive && finder.error === "") return undefined;
+    const { jumpedTo } = this.scrollAnchor;
+    const first = low === -Infinity ? 0 : finder.matches.lowerBound((id) => keyOf(id) < low);
+    const at = jumpedTo === null ? -1 : finder.matches.indexFor(jumpedTo);
+    const here = at >= first && at < finder.matches.length && finder.matches.at(at) === jumpedTo;
+    const count = finder.matches.length - first;
+    return { count, at: !here ? -1 : this.viewport.newestFirst ? count - 1 - (at - first) : at - first, searching: finder.unsearched, error: finder.error };
+  }
+
+  #remote(matches: number): RemoteSearchState | undefined {
+    const { search } = this;
+    return search === null ? undefined : { state: search.state, to: search.to, matches, message: search.message };
+  }
+}
+
+/** Most lines that are copied at once. */
+const MAX_COPIED = 100_000;
+
+export function copyRows(selection: Selection, ids: number[], as: "text" | "json" | "code"): string {
+  const { stores } = selection;
+  const lines: string[] = [];
+  let [low, high] = [Infinity, -Infinity];
+  for (const id of ids) {
+    if (lines.length >= MAX_COPIED) break;
+    const store = stores[selection.slotOf(id)];
+    const row = selection.rowOf(id);
+    if (store.flags[row] & NOTICE) continue;
+    // Copy the members of a closed fold, too.
+    for (const one of [row, ...(selection.opened.has(id) ? [] : store.folds.membersOf(row))]) {
+      const [seq, text] = [store.seq[one], store.texts[one]];
+      [low, high] = [Math.min(low, seq), Math.max(high, seq)];
+      if (as === "code") lines.push("");
+      else if (as === "text") lines.push(text);
+      else {
+        const { pod, container } = store.sources[store.source[one]];
+        lines.push(JSON.stringify({ seq, time: new Date(store.timeOf(one)).toISOString(), pod, container, level: LEVELS[store.levelOf(one)] || null, text }));
+      }
+    }
+  }
+  if (as === "code") return lines.length === 0 ? "" : `log[${low}:${high + 1}]`;
+  return lines.map((line) => `${line}\n`).join("");
+}

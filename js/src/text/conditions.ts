@@ -1,0 +1,94 @@
+/** Conditions on a field of a line, such as `status>=500`. `cortex_jupyter/query/conditions.py` has the same rules, and one table tests both. */
+
+import { plainText } from "./ansi.ts";
+import { parseObject } from "./fields.ts";
+
+export type Condition = [key: string, op: string, value: string];
+
+const CONDITION = /\s*([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)\s*("(?:[^"\\]|\\.)*"|[^\s"][^\s]*)(\s+and\s+|\s*$)/y;
+const OPERATOR_ALIASES: Record<string, string> = { "==": "=", "≥": ">=", "≤": "<=", "≠": "!=" };
+const NUMBER = /^[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)%?$/i;
+
+const COMPARE: Record<string, (a: number, b: number) => boolean> = {
+  "=": (a, b) => a === b,
+  "!=": (a, b) => a !== b,
+  "<": (a, b) => a < b,
+  "<=": (a, b) => a <= b,
+  ">": (a, b) => a > b,
+  ">=": (a, b) => a >= b,
+};
+
+/** Quote a value for a condition, if needed. */
+export function quoteValue(value: string): string {
+  return /^[^\s"]+$/.test(value) ? value : `"${value.replace(/["\\]/g, String.raw`\$&`)}"`;
+}
+
+function unquoteValue(text: string): string {
+  if (text.startsWith('"')) return text.slice(1, -1).replace(/\\(.)/gs, "$1");
+  return text.startsWith("'") ? text.slice(1, -1) : text;
+}
+
+/** Parse conditions joined with `and`; null if the text is none. */
+export function parseConditions(text: string): Condition[] | null {
+  const result: Condition[] = [];
+  CONDITION.lastIndex = 0;
+  for (let match = CONDITION.exec(text); match !== null; match = CONDITION.exec(text)) {
+    const [, key, op, value, after] = match;
+    result.push([key, OPERATOR_ALIASES[op] ?? op, unquoteValue(value)]);
+    if (CONDITION.lastIndex === text.length) return after.trim() === "" ? result : null;
+  }
+  return null;
+}
+
+function parseNumber(text: string): number | null {
+  if (!NUMBER.test(text)) return null;
+  const plain = text.replace(/%$/, "");
+  return /inf/i.test(plain) ? (plain.startsWith("-") ? -Infinity : Infinity) : Number(plain);
+}
+
+/** Return a pattern for a field and its value in a text. */
+function fieldRegex(key: string, flags = ""): RegExp {
+  const name = key.replace(/[\\^$.*+?()[\]{}|/]/g, String.raw`\$&`);
+  return new RegExp(String.raw`(?<![A-Za-z0-9_.@/-])${name}["']?(?:[ \t]+=[ \t]+|=|:[ \t]*)("(?:[^"\\]|\\.)*"|'[^']*'|[^ \t\r\n,;|()[\]{}"'][^ \t\r\n,;|)\]}"']*)`, flags);
+}
+
+/** Return a pattern that marks the field and its value. */
+export function conditionRegex([key]: Condition): RegExp {
+  return fieldRegex(key, "g");
+}
+
+function fieldValue(doc: unknown, key: string): string | null {
+  let value = doc as Record<string, unknown>;
+  if (typeof value === "object" && value !== null && !Array.isArray(value) && Object.hasOwn(value, key)) value = value[key] as Record<string, unknown>;
+  else {
+    for (const part of key.split(".")) {
+      if (typeof value !== "object" || value === null || Array.isArray(value) || !Object.hasOwn(value, part)) return null;
+      value = value[part] as Record<string, unknown>;
+    }
+  }
+  return typeof value === "object" && value !== null ? null : String(value);
+}
+
+function readField(line: string, key: string, pair: RegExp): string | null {
+  const result = fieldValue(parseObject(line)?.fields, key);
+  if (result !== null) return result;
+  const match = pair.exec(line);
+  return match === null ? null : unquoteValue(match[1]);
+}
+
+/** Return the test of a condition. Numbers compare as numbers, everything else as text without regard to case. A line without the field fails. */
+export function conditionTest([key, op, wanted]: Condition): (line: string) => boolean {
+  const pair = fieldRegex(key);
+  const head = key.split(".")[0];
+  const number = parseNumber(wanted);
+  const text = wanted.toLowerCase();
+  return (line) => {
+    if (!line.includes(head)) return false;
+    const value = readField(plainText(line), key, pair);
+    if (value === null) return false;
+    if (op === "~" || op === "!~") return value.toLowerCase().includes(text) === (op === "~");
+    const mine = parseNumber(value);
+    if (mine !== null && number !== null) return COMPARE[op](mine, number);
+    return (op === "=" || op === "!=") && (value.toLowerCase() === text) === (op === "=");
+  };
+}

@@ -1,0 +1,76 @@
+/** Numbers, times and durations as text. */
+
+/** Return the message of whatever was thrown. */
+export function errorMessage(reason: unknown): string {
+  return reason instanceof Error ? reason.message : String(reason);
+}
+
+/** 18204 as "18 204", with thin no-break spaces. */
+export function groupDigits(value: number): string {
+  return String(Math.round(value)).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
+}
+
+function twoDigits(value: number): string {
+  return value < 10 ? `0${value}` : String(value);
+}
+
+export function formatClock(ms: number): string {
+  const date = new Date(ms);
+  return `${twoDigits(date.getHours())}:${twoDigits(date.getMinutes())}:${twoDigits(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** Return the time of day in UTC. */
+export function formatUtcClock(ms: number): string {
+  return new Date(ms).toISOString().slice(11, 23);
+}
+
+/** Return a duration to the millisecond: `+1:02:03.456`. */
+export function formatElapsed(ms: number): string {
+  const whole = Math.abs(Math.round(ms));
+  const hours = Math.floor(whole / 3_600_000);
+  const rest = `${twoDigits(Math.floor(whole / 60_000) % 60)}:${twoDigits(Math.floor(whole / 1000) % 60)}.${String(whole % 1000).padStart(3, "0")}`;
+  return `${ms < 0 ? "−" : "+"}${hours > 0 ? `${hours}:` : ""}${rest}`;
+}
+
+export function formatShortClock(ms: number, seconds: boolean): string {
+  return formatClock(ms).slice(0, seconds ? 8 : 5);
+}
+
+export function formatAge(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return minutes < 10 && seconds % 60 ? `${minutes} m ${seconds % 60} s` : `${minutes} m`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} m` : `${Math.floor(hours / 24)} d`;
+}
+
+/** Round the age of something that goes on: from a minute on to ten seconds, so that its text changes seldom. */
+export function roundAge(ms: number): number {
+  return ms < 60_000 ? ms : ms - (ms % 10_000);
+}
+
+/** Return a duration as text: `2 s`, `1 h 12 m`. */
+export function formatPhase(ms: number): string {
+  return ms < 950 ? "< 1 s" : formatAge(ms);
+}
+
+/** Return 8123 as "8.1k", for narrow columns. */
+export function shortCount(value: number): string {
+  if (value < 1000) return String(value);
+  if (value < 999_500) return `${(value / 1000).toFixed(value < 9950 ? 1 : 0)}k`;
+  return `${(value / 1e6).toFixed(value < 9.95e6 ? 1 : 0)}M`;
+}
+
+export function zoneName(): string {
+  const minutes = -new Date().getTimezoneOffset();
+  if (minutes === 0) return "UTC";
+  const rest = Math.abs(minutes) % 60;
+  return `UTC${minutes > 0 ? "+" : "−"}${Math.floor(Math.abs(minutes) / 60)}${rest ? `:${twoDigits(rest)}` : ""}`;
+}
+
+/** Split `namespace:kind/name`. */
+export function taskParts(task: string): { namespace: string; kind: string; name: string } {
+  const [, namespace, kind, name] = /^([^:]*):([^/]*)\/(.*)$/.exec(task) ?? ["", "default", "job", task];
+  return { namespace, kind, name };
+}

@@ -1,0 +1,64 @@
+/** The time that a line's own text names. */
+
+export interface LineTime {
+  from: number;
+  to: number;
+  /** Time (ms); taken as UTC if the text names no zone. */
+  time: number;
+  hasZone: boolean;
+}
+
+const FRACTION = String.raw`(?:[.,](\d{1,9}))?`;
+/**
+ * `2026-01-31T12:00:00.123Z` and its variants, klog's `I0131 12:00:00.000001`, a web server's `[31/Jan/2026:12:00:00 +0000]`,
+ * syslog's `Jan 31 12:00:00`.
+ */
+const DATE = new RegExp(String.raw`\[?(?<![\w.])(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d):(\d\d):(\d\d)${FRACTION}(?: ?(Z|UTC|[+-]\d\d:?\d\d))?(?!\w)\]?`);
+const KLOG = /^[IWEFD](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d+)/;
+const WEB_SERVER = /\[(\d\d)\/([A-Z][a-z]{2})\/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-]\d{4})\]/;
+const SYSLOG = /^([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d)(?=\s)/;
+const CLOCK = new RegExp(String.raw`^\[?(\d\d):(\d\d):(\d\d)${FRACTION}(?=[\s\]|])\]?`);
+const EPOCH = /^\[?(1\d{9})(?:(\d{3})|\.(\d{1,9}))?(?=[\s\]|])\]?/;
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const HEAD_CHARS = 96;
+const DAY_MS = 86_400_000;
+/** Zones differ by whole quarters of an hour, and by fourteen hours at most. */
+const QUARTER_HOUR_MS = 900_000;
+const MAX_ZONE_MS = 14 * 3_600_000;
+/** Longest delay between the program and the kubelet (ms). */
+const MAX_DELAY_MS = 1500;
+
+function parseZone(text: string): number {
+  const match = /([+-])(\d\d):?(\d\d)/.exec(text);
+  return match === null ? 0 : (match[1] === "-" ? -1 : 1) * (Number(match[2]) * 60 + Number(match[3])) * 60_000;
+}
+
+/** Parse the time in a line's head. `near` supplies the year and the day if they are missing. */
+export function parseLineTime(text: string, near: number): LineTime | null {
+  const head = text.slice(0, HEAD_CHARS);
+  if (!/\d:\d\d|^\[?1\d{9}/.test(head)) return null;
+  const at = (found: RegExpExecArray, date: number[], fraction = "", offset = ""): LineTime => {
+    const [year, month, day, hour, minute, second] = date.map(Number);
+    const time = Date.UTC(year, month - 1, day, hour, minute, second) + Number(`0.${fraction || 0}`) * 1000 - parseZone(offset);
+    return { from: found.index, to: found.index + found[0].length, time, hasZone: offset !== "" };
+  };
+  const year = new Date(near).getUTCFullYear();
+  let match = DATE.exec(head);
+  if (match) return at(match, match.slice(1, 7).map(Number), match[7], match[8]);
+  if ((match = KLOG.exec(head))) return at(match, [year, ...match.slice(1, 6).map(Number)], match[6]);
+  if ((match = WEB_SERVER.exec(head))) return at(match, [Number(match[3]), MONTHS.indexOf(match[2]) + 1, Number(match[1]), ...match.slice(4, 7).map(Number)], "", match[7]);
+  if ((match = SYSLOG.exec(head))) return at(match, [year, MONTHS.indexOf(match[1]) + 1, ...match.slice(2, 6).map(Number)]);
+  if ((match = EPOCH.exec(head))) return { from: 0, to: match[0].length, time: Number(match[1]) * 1000 + Number(match[2] ?? 0) + Number(`0.${match[3] ?? 0}`) * 1000, hasZone: true };
+  if ((match = CLOCK.exec(head))) {
+    const clock = match.slice(1, 4).reduce((sum, part) => 60 * sum + Number(part), 0) * 1000 + Number(`0.${match[4] ?? 0}`) * 1000;
+    const day = near - (near % DAY_MS) + clock;
+    return { from: 0, to: match[0].length, time: [day - DAY_MS, day, day + DAY_MS].reduce((best, one) => (Math.abs(one - near) < Math.abs(best - near) ? one : best)), hasZone: false };
+  }
+  return null;
+}
+
+/** Return whether a line's own time equals that of its row, in any zone if it names none. */
+export function isSameTime(stamp: Pick<LineTime, "time" | "hasZone">, time: number): boolean {
+  const apart = Math.abs(stamp.time - time);
+  return stamp.hasZone ? apart < MAX_DELAY_MS : apart < MAX_ZONE_MS + MAX_DELAY_MS && Math.min(apart % QUARTER_HOUR_MS, QUARTER_HOUR_MS - (apart % QUARTER_HOUR_MS)) < MAX_DELAY_MS;
+}

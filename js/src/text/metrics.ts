@@ -1,0 +1,341 @@
+/**
+ * The numbers that a line reports: `loss=0.31 step=400`, JSON, dicts, progress bars, tables. The rules are those of
+ * `cortex_jupyter/parsing/metrics.py`, which explains each; tests/parsing/metrics.json tests both. The rules run once for each
+ * shape of line, not for each line. A shape is the line with a placeholder for each number or id: `epoch · loss=·`.
+ */
+
+/** Stands for each number or id in a shape. */
+const PLACEHOLDER = "\0";
+
+const TOKEN = /(?:(?<![\w.])[-+](?=\d))?(?:[\w.]|(?<=\d[eE])[-+](?=\d))+/g;
+const DIGIT = /\d/;
+/** What follows a word with a digit that is a name: `f1=`, `"f1":`, `valid_1's`, `validation_0-rmse`. */
+const PART_OF_NAME = /^(?:[=:]|["'][:s]|[-/@][A-Za-z])/;
+
+export interface Shape {
+  text: string;
+  tokens: string[];
+}
+
+function shapeOf(line: string): Shape {
+  const tokens: string[] = [];
+  const text = line.replace(TOKEN, (word, at: number) => {
+    const end = at + word.length;
+    // The full stop of a sentence.
+    const token = word.endsWith(".") ? word.slice(0, -1) : word;
+    if (!DIGIT.test(token)) return word;
+    const next = token === word ? line.slice(end, end + 2) : ".";
+    if (line[at - 1] === "@" || (/^[A-Z_]/i.test(token) && PART_OF_NAME.test(next))) return word;
+    tokens.push(token);
+    return PLACEHOLDER + word.slice(token.length);
+  });
+  return { text, tokens };
+}
+
+const NUMBER = /^([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:([kMGT])|(?:it|[nmuµ]?s|sec|m|min|h|[KMGT]i?B|[KMG]i|B|b|x|pt|W|C))?$/;
+const UNIT_FACTORS: Record<string, number> = { k: 1e3, M: 1e6, G: 1e9, T: 1e12 };
+
+/** Return a token's number without its unit; undefined if it is not a number. */
+function parseNumber(token: string): number | undefined {
+  const match = NUMBER.exec(token);
+  return match === null ? undefined : Number(match[1]) * (match[2] ? UNIT_FACTORS[match[2]] : 1);
+}
+
+/** Names of fields that hold a time. */
+const TIMES = new Set(["time", "t", "created", "msecs", "relativecreated", "asctime"]);
+const PIECE = /\s*(?:([{}[\](),:])|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(-?)(\0|[A-Za-z]+))/y;
+const MAX_DEPTH = 40;
+
+type Value = Dict | number | { mark: number } | { text: string; mark: number } | null;
+type Dict = Map<string, Value>;
+
+class Unreadable extends Error {}
+
+/**
+ * Return the numbers of a JSON object or a Python dict in a shape by their dotted names; undefined if it is neither. `first` is
+ * the number of tokens before it.
+ */
+function parseNumbers(text: string, first: number): Map<string, number> | undefined {
+  try {
+    const reader = new LiteralReader(text, first);
+    const doc = reader.value(0);
+    if (!(doc instanceof Map) || !reader.atEnd) return undefined;
+    const result = new Map<string, number>();
+    collectNumbers(doc, "", reader.python, result);
+    return result;
+  } catch (reason) {
+    if (reason instanceof Unreadable) return undefined;
+    throw reason;
+  }
+}
+
+/** Return a reference to a token: -1 - its index. A value that is not finite is stored as it is, so the two cannot be confused. */
+const tokenRef = (place: number): number => -1 - place;
+
+function collectNumbers(doc: Dict, prefix: string, python: boolean, result: Map<string, number>): void {
+  for (const [key, value] of doc) {
+    // A name with a number in it differs from line to line.
+    if (key.includes(PLACEHOLDER)) continue;
+    const name = prefix + key;
+    if (value instanceof Map) collectNumbers(value, `${name}.`, python, result);
+    else if (value === null || TIMES.has(key.toLowerCase()) || result.has(name)) continue;
+    else if (typeof value === "number") result.set(name, python ? Number.NaN : value);
+    // Since Transformers 5 its dicts hold numbers as text.
+    else if (!("text" in value) || (python && value.text === PLACEHOLDER)) result.set(name, tokenRef(value.mark));
+  }
+}
+
+class LiteralReader {
+  /** Whether its quotes or constants are Python's. */
+  python = false;
+  #at = 0;
+  #mark: number;
+
+  readonly #text: string;
+
+  constructor(text: string, first: number) {
+    this.#text = text;
+    this.#mark = first;
+  }
+
+  get atEnd(): boolean {
+    return this.#text.slice(this.#at).trim() === "";
+  }
+
+  #next(): RegExpExecArray {
+    PIECE.lastIndex = this.#at;
+    const match = PIECE.exec(this.#text);
+    if (match === null) throw new Unreadable();
+    this.#at = PIECE.lastIndex;
+    return match;
+  }
+
+  value(depth: number): Value {
+    if (depth > MAX_DEPTH) throw new Unreadable();
+    const [, sign, double, single, minus, word] = this.#next();
+    const string = double ?? single;
+    if (string !== undefined) {
+      if (single !== undefined) this.python = true;
+      const mark = this.#mark;
+      this.#mark += string.split(PLACEHOLDER).length - 1;
+      return { text: string, mark };
+    }
+    if (sign === "{") return this.#dict(depth);
+    if (sign === "[" || sign === "(") return this.#list(depth, sign === "[" ? "]" : ")");
+    if (word === PLACEHOLDER) {
+      const mark = this.#mark++;
+      return minus ? null : { mark };
+    }
+    if (["True", "False", "None", "nan", "inf"].includes(word)) this.python = true;
+    if (/^(?:nan|NaN)$/.test(word)) return Number.NaN;
+    if (/^(?:inf|Infinity)$/.test(word)) return minus ? -Infinity : Infinity;
+    if (/^(?:true|false|null|True|False|None)$/.test(word)) return null;
+    throw new Unreadable();
+  }
+
+  #dict(depth: number): Dict {
+    const result: Dict = new Map();
+    for (;;) {
+      const key = this.#key();
+      if (key === null) return result;
+      if (this.#next()[1] !== ":") throw new Unreadable();
+      result.set(key, this.value(depth + 1));
+      const [, sign] = this.#next();
+      if (sign === "}") return result;
+      if (sign !== ",") throw new Unreadable();
+    }
+  }
+
+  /** Return a key, null at the end of the dict, "" for a key that is not text. */
+  #key(): string | null {
+    const [, sign, double, single, , word] = this.#next();
+    if (sign === "}") return null;
+    const string = double ?? single;
+    if (string === undefined && word !== PLACEHOLDER) throw new Unreadable();
+    if (single !== undefined || word === PLACEHOLDER) this.python = true;
+    this.#mark += (string ?? word).split(PLACEHOLDER).length - 1;
+    return string ?? "";
+  }
+
+  #list(depth: number, end: string): null {
+    for (;;) {
+      PIECE.lastIndex = this.#at;
+      const match = PIECE.exec(this.#text);
+      if (match?.[1] === end) {
+        this.#at = PIECE.lastIndex;
+        return null;
+      }
+      this.value(depth + 1);
+      const [, sign] = this.#next();
+      if (sign === end) return null;
+      if (sign !== ",") throw new Unreadable();
+    }
+  }
+}
+
+export interface MetricValues {
+  values: [name: string, value: number][];
+  /** NaN if the line names none. */
+  step: number;
+  epoch: number;
+}
+
+/** Indexes of the line's tokens, -1 for none. For values see `tokenRef`. */
+interface ShapeReading {
+  values: [name: string, value: number][];
+  step: number;
+  epoch: number;
+}
+
+/** Python's \w includes letters of all scripts. */
+const W = String.raw`\p{L}\p{N}_`;
+const VALUE = String.raw`(\0|[-+]?(?:[nN][aA][nN]|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)(?![${W}]))(?!%\|)%?(?![${W}\0]|[-:/.,]\0|-[${W}])`;
+const NAME = `[A-Za-z_][${W}.@/%+'-]*`;
+const re = (source: string, flags = ""): RegExp => new RegExp(source, `u${flags}`);
+
+const PAIR = re(String.raw`(\s*=\s*|\s*:\s+|:)[\[\(]?${VALUE}`, "g");
+const NAME_AT_END = re(String.raw`(?<![${W}.?&])(${NAME}(?:\[[${W}]+\])?)['"]?$`);
+const NAME_BOUNDARY = re(String.raw`[|,;\t\[\]:(){}"=]|\s-\s|\s{2,}|\0`, "g");
+const WORDS = re(String.raw`^${NAME}(?: [A-Za-z_(][${W}.@/%+')-]*){0,3}$`);
+const PIPED = re(String.raw`^\s*([A-Za-z_][${W}.@/ ()-]*?)\s*[:=]?\s+${VALUE}\s*$`);
+const AVERAGED = re(String.raw`^\s*([A-Za-z_][${W}.@/-]*)\s+${VALUE}\s*\(\s*\0\)`);
+const LEVELS = /(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\s+/g;
+const STEPS = [String.raw`(?:[${W}]+[_/])?global[_ ]step`, "steps?", "iterations?|iter|updates?|num_updates", "rounds?|batch|it"].map((words) => labelledNumber(words));
+const EPOCH = labelledNumber("epochs?", "%");
+const BAR = /(?:^|[|\s[])\s*\0\/\0(?:\s+\[|\s+[━=>-]|\s*\(|\]|\s+-\s)/;
+const ROUND = /^\s*(?:\0-\0-\0\S* \0:\0:\S*\s+)?\[\0\]\s/;
+const FILE = re(String.raw`\.[${W}]{1,3}$`);
+const EPOCHS = new Set(["epoch", "epochs"]);
+/** Steps, and names of numbers that say where, who or when, not how well. */
+const NOT_METRICS = new Set(
+  ("step steps global_step trainer/global_step iteration iterations iter update updates num_updates round batch it rank global_rank " +
+    "pid tid thread port seed line lineno level ts timestamp @timestamp date local_rank node_rank world_size v_num eta id uid gid version http").split(" "),
+);
+const MAY_HAVE_METRICS = /[^0-9 \t][ \t]*[=:][[( \t]*[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)|[eE][pP][oO][cC][hH]|\|[ \t]*[A-Za-z].* [0-9]|\t[A-Za-z].*[0-9]/;
+const COLOUR = /\u001b\[[0-?]*[ -/]*[@-~]/g;
+/** Longer lines are cut here: they report no metrics, and some rules look at each pair of spaces. */
+const MAX_CHARS = 8192;
+const MAX_SHAPES = 4000;
+/** The same at the end of several words: `Booting worker with pid: 7`. */
+const ID_NAMES = new Set(["pid", "tid", "port", "id", "uid", "gid"]);
+/** Lines of code and values that pytest, rich and pip show of an error. */
+const CODE_LINE = /^(?:\s*│|> |E {3})/;
+
+/** Return a pattern for a word followed by its number. */
+function labelledNumber(words: string, more = ""): RegExp {
+  return re(String.raw`(?<![${W}.\/])(?:${words})["']?\s*[:=#]?\s*[\[\(]?\s*\0(?![${W}\0${more}]|[-:.]\0)`, "i");
+}
+
+const readingsByShape = new Map<string, ShapeReading | null>();
+
+/** Return what a line reports; a redrawn progress bar reports each of its states. */
+export function parseMetrics(text: string): MetricValues[] {
+  const result: MetricValues[] = [];
+  const line = text.includes("\u001b") ? text.slice(0, MAX_CHARS).replace(COLOUR, "") : text.slice(0, MAX_CHARS);
+  if (!MAY_HAVE_METRICS.test(line)) return result;
+  for (const state of line.includes("\r") ? line.split("\r") : [line]) {
+    const { text: shape, tokens } = shapeOf(state);
+    let reading = readingsByShape.get(shape);
+    if (reading === undefined) {
+      if (readingsByShape.size > MAX_SHAPES) readingsByShape.clear();
+      readingsByShape.set(shape, (reading = readShape(shape)));
+    }
+    if (reading === null) continue;
+    const number = (place: number): number => (place < 0 ? Number.NaN : (parseNumber(tokens[place]) ?? Number.NaN));
+    const values: MetricValues["values"] = [];
+    for (const [name, value] of reading.values) {
+      const said = Number.isFinite(value) ? parseNumber(tokens[-1 - value]) : value;
+      if (said !== undefined) values.push([name, said]);
+    }
+    if (values.length > 0) result.push({ values, step: number(reading.step), epoch: number(reading.epoch) });
+  }
+  return result;
+}
+
+/** Return what lines of a shape report; null if they report no value. */
+function readShape(shape: string): ShapeReading | null {
+  if (CODE_LINE.test(shape)) return null;
+  let result = new Map<string, number>();
+  const brace = shape.indexOf("{");
+  if (brace >= 0 && shape.trimEnd().endsWith("}")) result = parseNumbers(shape.slice(brace), tokensBefore(shape, brace)) ?? result;
+  if (result.size === 0) {
+    readPairs(shape, result);
+    readColumns(shape, result);
+  }
+  const step = STEPS.map((kind) => kind.exec(shape)).find((match) => match !== null);
+  const epoch = EPOCH.exec(shape);
+  if (epoch && !result.has("epoch")) result.set("epoch", tokenRef(lastToken(shape, epoch)));
+  const round = ROUND.exec(shape);
+  const bar = BAR.exec(shape);
+  const values = [...result].filter(([name]) => {
+    const low = name.trim().toLowerCase();
+    const end = low.split(/\s+/).at(-1)!;
+    return low !== "" && !NOT_METRICS.has(name.toLowerCase()) && !ID_NAMES.has(end) && (name === "epoch" || !EPOCHS.has(end));
+  });
+  if (values.length === 0) return null;
+  const at = step ? lastToken(shape, step) : round ? lastToken(shape, round) : epoch ? lastToken(shape, epoch) : bar ? tokensBefore(shape, shape.indexOf(PLACEHOLDER, bar.index) + 1) - 1 : -1;
+  return { values, step: at, epoch: epoch ? lastToken(shape, epoch) : -1 };
+}
+
+/** Return the number of tokens before a place. */
+function tokensBefore(shape: string, end: number): number {
+  let count = 0;
+  for (let at = shape.indexOf(PLACEHOLDER); at >= 0 && at < end; at = shape.indexOf(PLACEHOLDER, at + 1)) count++;
+  return count;
+}
+
+/** Return the index of a match's last token. */
+function lastToken(shape: string, { index, 0: { length } }: RegExpExecArray): number {
+  return tokensBefore(shape, index + length) - 1;
+}
+
+function valueAt(shape: string, text: string, at: number): number {
+  if (text === PLACEHOLDER) return tokenRef(tokensBefore(shape, at));
+  return /nan/i.test(text) ? Number.NaN : text.startsWith("-") ? -Infinity : Infinity;
+}
+
+/** Read `name=1` and `name: 1`. `name:1` counts only if there are several, because one is a line of a file or a port. */
+function readPairs(shape: string, result: Map<string, number>): void {
+  const all = [...shape.matchAll(PAIR)];
+  const row = all.filter(([, separator]) => separator === ":").length > 1 || ROUND.test(shape);
+  let before = 0;
+  for (const match of all) {
+    const [whole, separator, value] = match;
+    const left = shape.slice(before, match.index);
+    const isPair = separator !== ":" || (row && !left.includes("/") && !FILE.test(left));
+    const name = isPair ? nameBefore(left, separator !== "=", before === 0) : undefined;
+    before = match.index + whole.length;
+    const at = shape.indexOf(value, match.index + separator.length);
+    if (name && !result.has(name)) result.set(name, valueAt(shape, value, at));
+  }
+}
+
+/** Return the name before a separator: a word, or a few words if they stand apart. */
+function nameBefore(left: string, spaced: boolean, first: boolean): string | undefined {
+  const name = NAME_AT_END.exec(left)?.[1];
+  if (name === undefined || name.includes(PLACEHOLDER)) return undefined;
+  if (spaced) {
+    const cut = [...left.matchAll(NAME_BOUNDARY)].at(-1);
+    const words = left.slice(cut ? cut.index + cut[0].length : 0).replace(/^[ '"-]+|[ '"-]+$/g, "").replace(LEVELS, "");
+    if ((cut || first) && WORDS.test(words) && words.endsWith(name.split(/\s+/).at(-1)!)) return words.replace(/'+$/, "");
+  }
+  return name.replace(/'+$/, "");
+}
+
+/**
+ * Read columns: `| loss 8.1 | ppl 279`, and `Loss 6.9 (7.0)` between tabs.
+ */
+function readColumns(shape: string, result: Map<string, number>): void {
+  if (shape.includes(`${PLACEHOLDER}%|`)) return;
+  const piped = shape.split("|");
+  const [rule, parts] = piped.length > 2 ? [PIPED, piped] : [AVERAGED, shape.split("\t")];
+  let at = 0;
+  for (const part of parts) {
+    const [whole, name, value] = rule.exec(part) ?? [];
+    if (name !== undefined && !name.includes(PLACEHOLDER) && !result.has(name.trim())) {
+      const from = whole!.indexOf(value!, whole!.indexOf(name) + name.length);
+      result.set(name.trim(), valueAt(shape, value!, at + from));
+    }
+    at += part.length + 1;
+  }
+}

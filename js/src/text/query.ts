@@ -1,0 +1,214 @@
+/**
+ * The query language: what a user types into the filter box, what a chip stands for, and the test of a line that follows from
+ * both. A term is a text or a /regex/; there are also conditions on fields and a level.
+ */
+
+import type { Filter } from "../protocol/requests.ts";
+import { plainText } from "./ansi.ts";
+import { conditionRegex, conditionTest, parseConditions } from "./conditions.ts";
+import { errorMessage } from "./format.ts";
+import { rankOf } from "./level.ts";
+
+export interface Terms {
+  include: string[];
+  exclude: string[];
+  where: string[];
+  /** The least level; "" for any. */
+  level: string;
+}
+
+const SLASHED = /^\/(.+)\/([imsc]*)$/s;
+
+function escapeRegex(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);
+}
+
+/** Return the flag for upper and lower case: a capital letter makes a term case-sensitive. Letters of `\W` and the like do not count. */
+function caseFlags(text: string): string {
+  return /\p{Lu}/u.test(text.replace(/\\./g, "")) ? "" : "i";
+}
+
+/** Translate a pattern from Python's syntax: `(?i)` in front, `(?P<name>`, `\A` and `\Z`. The flag `c` makes it case-sensitive. */
+function translatePython(written: string, flags: string): [source: string, flags: string] {
+  const [head = "", given = ""] = /^\(\?([aimsux]+)\)/.exec(written) ?? [];
+  const source = written
+    .slice(head.length)
+    .replace(/\(\?P</g, "(?<")
+    .replace(/\(\?P=(\w+)\)/g, "\\k<$1>")
+    .replace(/\\./gs, (result) => (result === "\\A" ? "^" : result === "\\Z" ? "$" : result));
+  const all = [...new Set(`${given.replace(/[^ims]/g, "")}${flags.replace("c", "")}`)].join("");
+  return [source, all || (head === "" && !flags.includes("c") ? caseFlags(source) : "")];
+}
+
+/** Return a term's regular expression. Throws if it is invalid. */
+export function termRegex(term: string, more = ""): RegExp {
+  const [, source, flags] = SLASHED.exec(term) ?? [];
+  if (source === undefined) return new RegExp(escapeRegex(term), more + caseFlags(term));
+  const [written, own] = translatePython(source, flags);
+  return new RegExp(written, more + own);
+}
+
+/** Return why a pattern is not a regular expression. */
+export function regexError(reason: unknown): string {
+  return errorMessage(reason).replace(/^Invalid regular expression: /, "");
+}
+
+export function isRegex(term: string): boolean {
+  return SLASHED.test(term);
+}
+
+/** Return a term's test. A case-sensitive plain text needs no regular expression. */
+export function termTest(term: string): (line: string) => boolean {
+  if (!isRegex(term) && caseFlags(term) === "") return (line) => line.includes(term);
+  const regex = termRegex(term);
+  return (line) => regex.test(line);
+}
+
+/** Return the term that the box and its two switches stand for. */
+export function makeTerm(text: string, regex: boolean, matchCase: boolean): string {
+  if (isRegex(text)) return text;
+  if (regex) return `/${text}/${matchCase ? "c" : ""}`;
+  return matchCase && caseFlags(text) !== "" ? `/${escapeRegex(text)}/c` : text;
+}
+
+/** Split `loss -healthz -"GET /"` into the text and the words to exclude. */
+function splitExcludes(text: string): { grep: string; exclude: string[] } {
+  const exclude: string[] = [];
+  const grep = text.replace(/(^|\s)-(?:"([^"]+)"|([^\s"\d-]\S*))/g, (_all, _space: string, quoted?: string, word?: string) => {
+    exclude.push((quoted ?? word)!);
+    return "";
+  });
+  return exclude.length > 0 ? { grep: grep.trim(), exclude } : { grep: text, exclude };
+}
+
+/** Parse what was typed: `!text` and `-word` exclude, `"text"` is taken literally, `level>=warning`, `status>=500`, `/regex/`. */
+export function parseTerms(typed: string, regex = false, matchCase = false): Terms {
+  const result: Terms = { include: [], exclude: [], where: [], level: "" };
+  const text = typed.trim();
+  if (text === "") return typed === "" ? result : { ...result, include: [typed] };
+  const negative = /^!\s*(?=\S)/.exec(text) ?? /^-(?=\/.+\/[imsc]*$)/.exec(text);
+  const rest = negative ? text.slice(negative[0].length) : typed;
+  const into = negative ? result.exclude : result.include;
+  const quoted = /^"([^"]+)"$/.exec(rest.trim());
+  const level = /^level\s*(?:>=|≥)\s*([a-z]+)$/i.exec(text);
+  if (quoted) into.push(makeTerm(quoted[1], false, matchCase));
+  else if (regex || isRegex(rest)) into.push(makeTerm(rest, true, matchCase));
+  else if (level && rankOf(level[1]) > 0) result.level = level[1].toLowerCase();
+  else if (negative === null && parseConditions(text)) result.where.push(text);
+  else if (negative) into.push(makeTerm(rest, false, matchCase));
+  else {
+    const { grep, exclude } = splitExcludes(typed);
+    if (grep !== "") result.include.push(makeTerm(grep, false, matchCase));
+    result.exclude.push(...exclude);
+  }
+  return result;
+}
+
+/** Return a term as Python's regular expression, which is case-sensitive by default. */
+export function pythonPattern(term: string): string {
+  const [, source, flags] = SLASHED.exec(term) ?? [];
+  if (source !== undefined && /^\(\?[aimsux]+\)/.test(source)) return source;
+  const own = (flags ?? "").replace("c", "");
+  const all = own === "" && !flags?.includes("c") ? caseFlags(source ?? term) : own;
+  return `${all === "" ? "" : `(?${all})`}${source ?? escapeRegex(term)}`;
+}
+
+/** Describe a term for its chip. */
+export function describeTerm(term: string): string {
+  const [, source, flags] = SLASHED.exec(term) ?? [];
+  if (source === undefined) return `“${term}”`;
+  const plain = source.replace(/^\(\?i\)/, "").replace(/\\([\\^$.*+?()[\]{}|/])/g, "$1");
+  if (escapeRegex(plain) === source.replace(/^\(\?i\)/, "").replaceAll("\\/", "/")) return `“${plain}”${flags.includes("c") && caseFlags(plain) && !source.startsWith("(?i)") ? " Aa" : ""}`;
+  return `/${source}/${flags.replace("c", "")}`;
+}
+
+export interface Matcher {
+  test(text: string): boolean;
+  /** Return starts and ends of the matches in a row's text. */
+  find(text: string): number[];
+  /** The regular expression that was typed, to name it if it takes too long. */
+  regex: string;
+  /** The least level as a number; 0 for any. */
+  rank: number;
+  active: boolean;
+  error: string;
+}
+
+const MAX_MARKS = 200;
+
+/** Return the terms of the text being typed together with the chips. */
+export function filterTerms(filter: Partial<Filter>): Terms {
+  const { grep = "", regex = false, matchCase = false, include = [], exclude = [], where = [], level = "" } = filter;
+  const typed = parseTerms(grep, regex, matchCase);
+  return {
+    include: [...include, ...typed.include].filter(Boolean),
+    exclude: [...exclude, ...typed.exclude].filter(Boolean),
+    where: [...where, ...typed.where].filter(Boolean),
+    level: rankOf(typed.level) > rankOf(level) ? typed.level : level,
+  };
+}
+
+export function usesRegex(filter: Partial<Filter>): boolean {
+  const { include, exclude } = filterTerms(filter);
+  return [...include, ...exclude].some(isRegex);
+}
+
+export function compileFilter(filter: Partial<Filter>): Matcher {
+  const terms = filterTerms(filter);
+  const wanted: ((line: string) => boolean)[] = [];
+  const unwanted: ((line: string) => boolean)[] = [];
+  const markers: RegExp[] = [];
+  let error = "";
+  const attempt = (what: string, work: () => void): void => {
+    try {
+      work();
+    } catch (reason) {
+      error ||= `${what}: ${regexError(reason)}`;
+    }
+  };
+  for (const term of terms.include) {
+    attempt(term, () => {
+      markers.push(termRegex(term, "g"));
+      wanted.push(termTest(term));
+    });
+  }
+  for (const term of terms.exclude) attempt(term, () => unwanted.push(termTest(term)));
+  for (const text of terms.where) {
+    const result = parseConditions(text);
+    if (result === null) error ||= `${text} is no condition on a field: write status>=500 or user="a b"`;
+    for (const condition of result ?? []) {
+      wanted.push(conditionTest(condition));
+      markers.push(conditionRegex(condition));
+    }
+  }
+  return {
+    regex: [...terms.include, ...terms.exclude].find(isRegex) ?? "",
+    rank: rankOf(terms.level),
+    error,
+    active: wanted.length + unwanted.length > 0,
+    test(text) {
+      const line = plainText(text);
+      return wanted.every((test) => test(line)) && !unwanted.some((test) => test(line));
+    },
+    find: (text) => findMarks(text, markers),
+  };
+}
+
+/** Return starts and ends of the matches, in order and without overlaps. */
+function findMarks(text: string, markers: RegExp[]): number[] {
+  const marks: [number, number][] = [];
+  for (const one of markers) {
+    one.lastIndex = 0;
+    for (let match = one.exec(text); match !== null && marks.length < MAX_MARKS; match = one.exec(text)) {
+      if (match[0] === "") one.lastIndex++;
+      else marks.push([match.index, match.index + match[0].length]);
+    }
+  }
+  if (markers.length > 1) marks.sort((a, b) => a[0] - b[0]);
+  const flat: number[] = [];
+  for (const [from, to] of marks) {
+    if (flat.length > 0 && from <= flat[flat.length - 1]) flat[flat.length - 1] = Math.max(flat[flat.length - 1], to);
+    else flat.push(from, to);
+  }
+  return flat;
+}

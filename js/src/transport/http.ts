@@ -1,0 +1,104 @@
+/** Return what the page's configuration says of its Jupyter server. Without our key in it the server extension is not installed. */
+
+import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
+import type { PageConfig } from "../protocol/messages.ts";
+import { errorMessage, taskParts } from "../text/format.ts";
+import { OUTLINE_BINS, type PageQuery, type SearchQuery, type SearchSink } from "./link.ts";
+import { SseParser } from "./sseparser.ts";
+
+export function readPageConfig(page: Document = document): PageConfig {
+  const headers: Record<string, string> = {};
+  let config: Record<string, string> = {};
+  try {
+    config = JSON.parse(page.getElementById("jupyter-config-data")?.textContent ?? "{}") as Record<string, string>;
+  } catch (reason) {
+    console.warn("[cortex-jupyter] the page's configuration could not be read", reason);
+  }
+  if (!config.baseUrl || !config.cortexJupyter) return { base: "", headers };
+  if (config.token) headers.Authorization = `token ${config.token}`;
+  const xsrf = /(?:^|;\s*)_xsrf=([^;]*)/.exec(page.cookie)?.[1];
+  if (xsrf) headers["X-XSRFToken"] = decodeURIComponent(xsrf);
+  const root = new URL(config.baseUrl.replace(/\/?$/, "/"), page.location.origin);
+  return { base: `${root.href}cortex/`, headers };
+}
+
+/**
+ * Add the origin of the tasks to the headers; "" is the server's own. A server with another cluster or store refuses the request
+ * (server/base.py).
+ */
+export function withOrigin(config: PageConfig, origin: string): PageConfig {
+  return origin === "" ? config : { ...config, headers: { ...config.headers, "X-Cortex-Origin": origin } };
+}
+
+/** Return the path of `ns:kind/name` below `{base}`. */
+export function taskPath(task: string): string {
+  const { namespace, kind, name } = taskParts(task);
+  return `tasks/${[namespace, kind, name].map(encodeURIComponent).join("/")}`;
+}
+
+const STATUS_MESSAGES: Record<number, string> = {
+  400: "The server did not understand the request",
+  401: "The server does not know who you are",
+  403: "The server does not allow this",
+  404: "There is no such task",
+  410: "The place in the recording is not held any more",
+  429: "The server's limit of open streams is reached",
+};
+
+/** Read the problem from an error response. Our errors have a body; a 404 without one comes from another handler, and has the code "". */
+export async function readProblem(response: Response): Promise<Problem> {
+  try {
+    const body = (await response.json()) as { error?: Partial<Problem> };
+    if (body.error?.message) return { code: body.error.code ?? String(response.status), message: body.error.message, hint: body.error.hint };
+  } catch {
+    // Not JSON: from a proxy or another handler.
+  }
+  const hint = response.status === 401 || response.status === 403 ? "Sign in again, in another tab too." : "";
+  const code = response.status === 404 ? "" : `Http${response.status}`;
+  return { code, message: STATUS_MESSAGES[response.status] ?? `The server answered ${response.status}`, hint };
+}
+
+export class RequestError extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.message);
+  }
+}
+
+export async function fetchPage(fetcher: typeof fetch, config: PageConfig, task: string, query: PageQuery): Promise<LogPage> {
+  const parameters = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== undefined).map(([name, value]) => [name, String(value)]));
+  return (await fetchJson(fetcher, config, `${taskPath(task)}/logs?${parameters}`)) as LogPage;
+}
+
+export async function fetchOutline(fetcher: typeof fetch, config: PageConfig, task: string, levels: boolean): Promise<OutlineDoc> {
+  return (await fetchJson(fetcher, config, `${taskPath(task)}/outline?bins=${OUTLINE_BINS}${levels ? "&levels=true" : ""}`)) as OutlineDoc;
+}
+
+export function fetchSearch(fetcher: typeof fetch, config: PageConfig, task: string, query: SearchQuery, sink: SearchSink, signal: AbortSignal): Promise<void> {
+  const pairs = Object.entries(query).flatMap(([name, value]: [string, string | string[] | undefined]) => (value === undefined ? [] : [value].flat().map((one): [string, string] => [name, one])));
+  return fetchEvents(fetcher, config, `${taskPath(task)}/search?${new URLSearchParams(pairs)}`, sink, signal);
+}
+
+/** Read events until the server ends them, or `signal` does. */
+export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, path: string, sink: SearchSink, signal: AbortSignal): Promise<void> {
+  const headers = { ...config.headers, Accept: "text/event-stream" };
+  try {
+    const response = await fetcher(`${config.base}${path}`, { headers, credentials: "same-origin", cache: "no-store", signal });
+    if (!response.ok || response.body === null) {
+      sink.end(await readProblem(response));
+      return;
+    }
+    const splitter = new SseParser();
+    const reader = response.body.getReader();
+    for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) splitter.push(value!, (event) => sink.event(event));
+    if (!signal.aborted) sink.end();
+  } catch (reason) {
+    if (!signal.aborted) sink.end({ code: "SearchFailed", message: `The answer was cut off: ${errorMessage(reason)}` });
+  }
+}
+
+async function fetchJson(fetcher: typeof fetch, config: PageConfig, path: string): Promise<unknown> {
+  const headers = { ...config.headers, Accept: "application/json" };
+  const response = await fetcher(`${config.base}${path}`, { headers, credentials: "same-origin" });
+  if (!response.ok) throw new RequestError(await readProblem(response));
+  return response.json();
+}

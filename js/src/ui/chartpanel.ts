@@ -1,0 +1,214 @@
+/** The chart beside the lines: a small plot for each metric, over the same time as the time axis, or over steps. */
+
+import type { Filter, Jump } from "../protocol/requests.ts";
+import type { Chart, Histogram, SourceSummary } from "../protocol/update.ts";
+import { formatShortClock } from "../text/format.ts";
+import type { Change, Settings } from "../client/settings.ts";
+import { button, h, setAttr, setText } from "./dom.ts";
+import { buildMultiples, type CurvePoint, type Multiple, timeOf, valueOf } from "./multiples.ts";
+import { type Axis, LEFT, Plot, type PlotActions, RIGHT } from "./plot.ts";
+import type { SourceLabel } from "./row.ts";
+import { formatNumber, roundTicks, timeTicks } from "./scale.ts";
+
+const NO_METRICS = "No numbers that vary are in these lines. loss=0.31, JSON, tqdm, Keras, Lightning and others are recognised automatically.";
+/** Least and greatest height of a plot (px); the plots share the room. */
+const MIN_PLOT_PX = 46;
+const MAX_PLOT_PX = 150;
+const TITLE_PX = 20;
+const MAX_TICKS = 3;
+/** Width that a tick label needs (px). */
+const TICK_PX = 56;
+/** Number of sources whose values the tooltip shows. */
+const MAX_VALUES = 8;
+/** Time for drawing in a frame (ms). The other plots follow in the next frames. */
+const DRAW_SLICE_MS = 6;
+
+export class ChartPanel {
+  #by = (["time", "step"] as const).map((by) => h("button", { type: "button", title: `Over ${by}`, "aria-pressed": "false", onclick: () => this.#change({ chart: by }) }, by === "time" ? "Time" : "Step"));
+  #log = h("button", { type: "button", title: "Logarithmic scale", "aria-pressed": "false", onclick: () => this.#change({ chartLog: !this.#settings!.chartLog }) }, "log");
+  #coverage = h("span", { class: "cl-dim cl-of" });
+  #plots = h("div", { class: "cl-plots" });
+  #empty = h("p", { class: "cl-dim", hidden: true });
+  #ticks = h("div", { class: "cl-pt", "aria-hidden": "true" });
+  #tip = h("div", { class: "cl-tip cl-ptip", role: "tooltip", hidden: true });
+  readonly element = h(
+    "div",
+    { class: "cl-chart", role: "group", "aria-label": "Chart of the metrics", hidden: true },
+    h("div", { class: "cl-bar cl-chead" }, h("span", { class: "cl-seg", role: "group", "aria-label": "Over" }, ...this.#by), h("span", { class: "cl-seg" }, this.#log), this.#coverage, h("span", { class: "cl-grow" }), button("×", "Close the chart (p)", () => this.#change({ chart: "" }), { class: "btn cl-x" })),
+    this.#plots,
+    this.#empty,
+    this.#ticks,
+    this.#tip,
+  );
+  #pool: Plot[] = [];
+  #settings: Settings | undefined;
+  #chart: Chart | undefined;
+  #histogram: Histogram | undefined;
+  #sources: SourceSummary[] = [];
+  #labels: SourceLabel[] = [];
+  /** What of the sources the chart depends on. */
+  #shape = "";
+  #shown: Multiple[] = [];
+  #axis: Axis | undefined;
+  /** Number of plots still to be drawn, the one drawn last, and the frame that continues. */
+  #undrawn = 0;
+  #lastDrawn = -1;
+  #frame = 0;
+
+  readonly #change: (change: Change) => void;
+  readonly #jump: (jump: Jump) => void;
+
+  constructor(
+    change: (change: Change) => void,
+    jump: (jump: Jump) => void,
+  ) {
+    this.#change = change;
+    this.#jump = jump;
+  }
+
+  get isShown(): boolean {
+    return !this.element.hidden;
+  }
+
+  /** Apply the settings. */
+  show(settings: Settings): void {
+    this.#settings = settings;
+    this.element.hidden = settings.chart === "";
+    for (const [i, by] of this.#by.entries()) setAttr(by, "aria-pressed", String(settings.chart === ["time", "step"][i]));
+    setAttr(this.#log, "aria-pressed", String(settings.chartLog));
+    this.draw();
+  }
+
+  update(chart: Chart | undefined, histogram: Histogram | undefined, sources: SourceSummary[], labels: SourceLabel[]): void {
+    const shape = sources.map(({ key, on, hue }, i) => `${key} ${on} ${hue} ${labels[i]?.short}`).join("\n");
+    const same = chart === undefined && histogram === undefined && shape === this.#shape;
+    this.#shape = shape;
+    this.#chart = chart ?? this.#chart;
+    this.#histogram = histogram ?? this.#histogram;
+    this.#sources = sources;
+    this.#labels = labels;
+    if (!same) this.draw();
+  }
+
+  draw(): void {
+    const { filter, chart: by, chartLog } = this.#settings!;
+    if (by === "" || this.#chart === undefined || this.#histogram === undefined) return;
+    const { shown, more, stepless } = buildMultiples(this.#chart, this.#sources, this.#labels, by);
+    this.#shown = shown;
+    const axis = this.#axisOf(by, chartLog, filter);
+    this.#axis = axis;
+    while (this.#pool.length < shown.length) this.#pool.push(this.#plot());
+    if (this.#plots.children.length !== shown.length) this.#plots.replaceChildren(...this.#pool.slice(0, shown.length).map(({ element }) => element));
+    this.#undrawn = shown.length;
+    if (this.#frame === 0) this.#drawSome();
+    this.#showCoverage(this.#chart, more, stepless);
+    this.#drawTicks(axis);
+  }
+
+  /** Draw as many plots as a frame has time for. They take turns, so that each is drawn whatever arrives meanwhile. */
+  #drawSome(): void {
+    this.#frame = 0;
+    const end = performance.now() + DRAW_SLICE_MS;
+    for (; this.#undrawn > 0 && performance.now() < end; this.#undrawn--) {
+      this.#lastDrawn = (this.#lastDrawn + 1) % this.#shown.length;
+      this.#pool[this.#lastDrawn].draw(this.#shown[this.#lastDrawn], this.#axis!);
+    }
+    if (this.#undrawn > 0) this.#frame = requestAnimationFrame(() => this.#drawSome());
+  }
+
+  #plot(): Plot {
+    const actions: PlotActions = {
+      point: (plot, x, y) => this.#pointAt(plot, x, y),
+      jump: (point) => this.#jumpTo(point),
+      narrow: (a, b) => this.#narrow(a, b),
+      widen: () => this.#change({ since: null, from: null, until: null }),
+    };
+    return new Plot(actions);
+  }
+
+  #axisOf(by: "time" | "step", log: boolean, filter: Filter): Axis {
+    const { from, to, low } = this.#histogram!;
+    const room = this.#plots.clientHeight || MIN_PLOT_PX * 3;
+    const height = Math.max(MIN_PLOT_PX, Math.min(MAX_PLOT_PX, Math.floor(room / Math.max(1, this.#shown.length)) - TITLE_PX));
+    const size = { by, log, width: this.#plots.clientWidth || 300, height };
+    const window = filter.from === null ? [low, to] : [filter.from, filter.until ?? to];
+    if (by === "time") return { ...size, from, to, low: window[0], high: window[1] };
+    let [first, last, least, most] = [Infinity, -Infinity, Infinity, -Infinity];
+    for (const { lines } of this.#shown) {
+      for (const { x, time } of lines) {
+        for (let i = 0; i < x.length; i++) {
+          if (Number.isNaN(x[i])) continue;
+          [first, last] = [Math.min(first, x[i]), Math.max(last, x[i])];
+          if (time[i] >= window[0] && time[i] <= window[1]) [least, most] = [Math.min(least, x[i]), Math.max(most, x[i])];
+        }
+      }
+    }
+    return first > last ? { ...size, from: 0, to: 1, low: 0, high: 1 } : { ...size, from: first, to: Math.max(last, first + 1e-9), low: Math.min(least, last), high: Math.max(most, first) };
+  }
+
+  #showCoverage(chart: Chart, more: number, stepless: number): void {
+    const { coverage, linesRead, lines, message, leftOut } = chart;
+    const share = lines > 0 ? ` ${Math.floor((100 * linesRead) / lines)} %` : "";
+    const words = coverage === "reading" ? `reading${share}…` : coverage === "loaded" ? "only of the lines loaded here" : stepless > 0 ? `${stepless} without steps` : more + leftOut > 0 ? `${more + leftOut} more metrics` : "";
+    setText(this.#coverage, words);
+    setAttr(this.#coverage, "title", coverage === "loaded" ? message : coverage === "reading" ? "The server is reading the whole log" : "Of the whole log");
+    this.#coverage.classList.toggle("cl-gaps", coverage === "loaded");
+    setText(this.#empty, this.#shown.length > 0 ? "" : stepless > 0 ? "No line names a step." : coverage === "reading" ? "Reading the log…" : NO_METRICS);
+    this.#empty.hidden = this.#empty.textContent === "";
+  }
+
+  #drawTicks({ by, from, to, width }: Axis): void {
+    // As many labels as fit.
+    const count = Math.max(1, Math.min(MAX_TICKS, Math.floor((width - LEFT - RIGHT) / TICK_PX) - 1));
+    const times = timeTicks(from, to + (to - from) / count, count + 1).map((text, i): [number, string] => [i / count, text]);
+    const steps = (): [number, string][] => roundTicks(from, to, count).map((step) => [(step - from) / (to - from), formatNumber(step, 3)]);
+    const all = this.#shown.length === 0 ? [] : by === "time" ? times : steps();
+    if (this.#ticks.children.length !== all.length) this.#ticks.replaceChildren(...all.map(() => h("span", {})));
+    for (const [i, [share, text]] of all.entries()) {
+      const tick = this.#ticks.children[i] as HTMLElement;
+      setText(tick, text);
+      tick.style.left = `${(100 * share).toFixed(1)}%`;
+      // Keep the labels at the ends within the chart.
+      tick.style.transform = `translateX(${share < 0.05 ? 0 : share > 0.95 ? -100 : -50}%)`;
+    }
+  }
+
+  /** Mark a place in all plots and describe it beside the one that it is in. */
+  #pointAt(plot: Plot, x: number | null, y: number): void {
+    // Measure before anything changes, to avoid another layout.
+    const place = plot.area.getBoundingClientRect();
+    const panel = this.element.getBoundingClientRect();
+    for (const other of this.#pool.slice(0, this.#shown.length)) if (other !== plot) other.mark(x);
+    const points = plot.mark(x, y);
+    this.#tip.hidden = x === null || points.length === 0;
+    if (x === null || points.length === 0) return;
+    const { line, at } = points[0];
+    const when = [formatShortClock(line.time[at], true), Number.isNaN(line.step[at]) ? "" : `step ${formatNumber(line.step[at], 6)}`].filter(Boolean).join(" · ");
+    const rows = points.slice(0, MAX_VALUES).map((point, i) => h(i === 0 ? "b" : "span", { class: "cl-s", style: `--h:${point.line.hue}` }, "● ", h("span", {}, `${formatNumber(valueOf(point))} ${point.line.label}`)));
+    this.#tip.replaceChildren(h("span", {}, when), ...rows, ...(points.length > MAX_VALUES ? [h("span", { class: "cl-faint" }, `and ${points.length - MAX_VALUES} more`)] : []));
+    plot.describe(`${when}. ${points.slice(0, MAX_VALUES).map((point) => `${point.line.label} ${formatNumber(valueOf(point))}`.trim()).join(", ")}`, x);
+    const left = place.left - panel.left + plot.frame.xOf(x);
+    const right = left > panel.width / 2;
+    this.#tip.style.left = `${Math.round(right ? left - 10 : left + 10)}px`;
+    this.#tip.style.transform = right ? "translateX(-100%)" : "";
+    this.#tip.style.top = `${Math.round(Math.min(place.top - panel.top + 6, Math.max(0, panel.height - 24 - 17 * Math.min(points.length, MAX_VALUES + 1))))}px`;
+  }
+
+  #jumpTo(point: CurvePoint): void {
+    const { filter } = this.#settings!;
+    const time = timeOf(point);
+    if (filter.from !== null && (time < filter.from || time > (filter.until ?? Infinity))) this.#change({ since: null, from: null, until: null });
+    this.#jump({ to: "seq", task: point.line.task, seq: point.line.seq[point.at], time });
+  }
+
+  /** Narrow the window to a range; for steps to the time in which they were. */
+  #narrow(a: number, b: number): void {
+    let [from, until] = [a, b];
+    if (this.#axis!.by === "step") {
+      const times = this.#shown.flatMap(({ lines }) => lines.flatMap(({ x, time }) => [...time].filter((_unused, i) => x[i] >= a && x[i] <= b)));
+      if (times.length === 0) return;
+      [from, until] = [times.reduce((least, time) => Math.min(least, time)), times.reduce((most, time) => Math.max(most, time))];
+    }
+    this.#change({ since: null, from: Math.floor(from), until: Math.ceil(until) });
+  }
+}

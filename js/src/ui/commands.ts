@@ -1,0 +1,186 @@
+/** The keys and the actions that they and the menus start. Keys work only while the viewer has the focus. One table holds them and their help. */
+
+import type { Jump } from "../protocol/requests.ts";
+import type { Session } from "../client/session.ts";
+import { FONT_SIZES, TIMES } from "../client/settings.ts";
+import { EQUAL_LINES } from "./display.ts";
+import { button, h } from "./dom.ts";
+import type { FilterBar } from "./filterbar.ts";
+import type { LineActions } from "./lineactions.ts";
+import type { Rows } from "./rows.ts";
+
+export type Action =
+  | "filter" | "find" | "next" | "previous" | "escape" | "newest" | "oldest" | "follow" | "goto" | "nextError" | "previousError" | "death"
+  | "same" | "open" | "time" | "wrap" | "json" | "full" | "help" | "bigger" | "smaller" | "mark" | "copy" | "copyCode" | "context" | "sources" | "reverse" | "chart";
+
+const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Action, what: string][]][] = [
+  ["Look for", [
+    [["/"], "/", "filter", "filter: show only what matches"],
+    [["Ctrl+f", "F3"], "Ctrl F", "find", "find without filtering"],
+    [["n"], "n", "next", "next match"],
+    [["N"], "N", "previous", "previous match"],
+    [["e"], "e", "nextError", "next error"],
+    [["E"], "E", "previousError", "previous error"],
+    [["c"], "c", "context", "this line in context, without the filter"],
+    [["Escape"], "Esc", "escape", "close, clear"],
+  ]],
+  ["Go to", [
+    [["g", "Home"], "g", "oldest", "oldest line"],
+    [["G", "End"], "G", "newest", "newest line, and follow"],
+    [["F", " "], "F", "follow", "follow or pause"],
+    [[":"], ":", "goto", "a time: 14:03, -5m"],
+    [["d"], "d", "death", "last line before the task died"],
+  ]],
+  ["Show", [
+    [["t"], "t", "time", "times: local, UTC, since start, since before, off"],
+    [["w"], "w", "wrap", "wrap long lines"],
+    [["j"], "j", "json", "JSON lines with the message first"],
+    [["Enter", "o"], "Enter", "open", "open or fold the picked line"],
+    [["u"], "u", "same", "fold equal lines, then also those that differ in numbers"],
+    [["r"], "r", "reverse", "newest line on top, or at the bottom"],
+    [["s"], "s", "sources", "sources"],
+    [["p"], "p", "chart", "chart of the metrics, beside the lines"],
+    [["f"], "f", "full", "full screen"],
+    [["+", "="], "+", "bigger", "larger text"],
+    [["-"], "−", "smaller", "smaller text"],
+  ]],
+  ["Take along", [
+    [["m"], "m", "mark", "bookmark the line, with a note"],
+    [["y"], "y", "copy", "copy the picked lines"],
+    [["Y"], "Y", "copyCode", "copy them as code"],
+    [["?"], "?", "help", "these keys"],
+  ]],
+];
+
+const ACTIONS = new Map(GROUPS.flatMap(([, rows]) => rows.flatMap(([keys, , action]) => keys.map((key): [string, Action] => [key, action]))));
+
+/** Return the action of a key; undefined if it has none. */
+function actionOf(event: KeyboardEvent): Action | undefined {
+  const control = event.ctrlKey || event.metaKey;
+  if (event.altKey) return undefined;
+  return ACTIONS.get(control ? `Ctrl+${event.key.toLowerCase()}` : event.key);
+}
+
+function helpPanel(close: () => void): HTMLElement {
+  const groups = GROUPS.map(([title, rows]) => h("section", {}, h("h4", {}, title), ...rows.map(([, shown, , what]) => h("div", {}, h("kbd", {}, shown), " ", what))));
+  const picking = h("p", { class: "cl-dim" }, "Click a time to pick a line, Shift-click or Shift ↑↓ to pick more. In the list of sources ↑↓, Home and End go from row to row.");
+  return h("div", { class: "cl-help", role: "dialog", "aria-label": "Keys", hidden: true }, h("div", { class: "cl-keys" }, ...groups), picking, button("Close", "Close", close, { class: "btn cl-outline" }));
+}
+
+export interface CommandTargets {
+  rows: Rows;
+  filterBar: FilterBar;
+  lineActions: LineActions;
+  jump(to: Jump): void;
+}
+
+export class Commands {
+  readonly help = helpPanel(() => this.act("help"));
+
+  readonly #root: HTMLElement;
+  readonly #session: Session;
+  readonly #targets: CommandTargets;
+
+  constructor(
+    root: HTMLElement,
+    session: Session,
+    targets: CommandTargets,
+  ) {
+    this.#root = root;
+    this.#session = session;
+    this.#targets = targets;
+    root.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  /** Move the focus to the lines, so that the keys act on them. */
+  focus(): void {
+    this.#targets.rows.element.focus({ preventScroll: true });
+  }
+
+  act(action: Action): void {
+    const { rows, filterBar, lineActions, jump } = this.#targets;
+    const { settings } = this.#session;
+    const change = this.#session.change.bind(this.#session);
+    const from = rows.current?.id ?? null;
+    const act: Record<Action, () => void> = {
+      filter: () => filterBar.toFilter(),
+      find: () => filterBar.toFind(),
+      next: () => jump({ to: "match", by: 1, from }),
+      previous: () => jump({ to: "match", by: -1, from }),
+      nextError: () => jump({ to: "error", by: 1, from }),
+      previousError: () => jump({ to: "error", by: -1, from }),
+      death: () => jump({ to: "death" }),
+      escape: () => this.#escape(),
+      newest: () => this.#newest(),
+      oldest: () => rows.toOldest(),
+      follow: () => (rows.follow ? rows.setFollow(false) : this.#newest()),
+      goto: () => lineActions.goTo(),
+      time: () => change({ time: TIMES[(TIMES.indexOf(settings.time) + 1) % TIMES.length] }),
+      wrap: () => change({ wrap: !settings.wrap }),
+      reverse: () => change({ newestFirst: !settings.newestFirst }),
+      chart: () => change({ chart: settings.chart === "" ? "time" : "" }),
+      json: () => change({ pretty: !settings.filter.pretty }),
+      open: () => rows.picker.open(),
+      same: () => change({ equalLines: EQUAL_LINES[(EQUAL_LINES.findIndex(([same]) => same === settings.filter.equalLines) + 1) % EQUAL_LINES.length][0] }),
+      bigger: () => change({ fontSize: Math.min(FONT_SIZES.most, settings.fontSize + 1) }),
+      smaller: () => change({ fontSize: Math.max(FONT_SIZES.least, settings.fontSize - 1) }),
+      full: () => this.#fullScreen(),
+      help: () => this.#toggleHelp(),
+      mark: () => lineActions.bookmark(),
+      copy: () => lineActions.copy("text"),
+      copyCode: () => lineActions.copy("code"),
+      context: () => lineActions.context(),
+      sources: () => this.#root.classList.toggle(this.#root.matches(".cl-narrow, .cl-tight.cl-charted") ? "cl-sources" : "cl-nosources"),
+    };
+    act[action]();
+  }
+
+  #key(event: KeyboardEvent): void {
+    const { target } = event;
+    const typing = target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
+    const control = event.ctrlKey || event.metaKey;
+    if (typing && event.key !== "Escape" && !(control && event.key === "f")) {
+      // What is typed here must not reach the notebook's own shortcuts.
+      event.stopPropagation();
+      return;
+    }
+    const picks = event.shiftKey && !control && (event.key === "ArrowUp" || event.key === "ArrowDown");
+    const action = picks ? undefined : actionOf(event);
+    // The space bar and Enter press the focused element.
+    if ([" ", "-", "Enter"].includes(event.key) && (target as Element).closest("button, a, summary")) return;
+    if (action === undefined && !picks) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (picks) this.#targets.lineActions.extend(event.key === "ArrowUp" ? -1 : 1);
+    else this.act(action!);
+  }
+
+  #newest(): void {
+    this.#targets.rows.setFollow(true);
+    this.focus();
+  }
+
+  #toggleHelp(): void {
+    this.help.hidden = !this.help.hidden;
+    if (this.help.hidden) this.focus();
+    else this.help.querySelector("button")?.focus({ preventScroll: true });  // start reading at the top
+  }
+
+  #fullScreen(): void {
+    const root = this.#root;
+    if (document.fullscreenElement) void document.exitFullscreen();
+    else if (root.requestFullscreen) void root.requestFullscreen().catch(() => root.classList.toggle("cl-full"));
+    else root.classList.toggle("cl-full");
+  }
+
+  #escape(): void {
+    const { filterBar, lineActions } = this.#targets;
+    if (!this.help.hidden) this.#toggleHelp();
+    else if (lineActions.escape()) return;
+    else if (filterBar.finding) {
+      filterBar.toFilter();
+      this.focus();
+    } else if (this.#session.settings.filter.grep !== "") this.#session.change({ grep: "" });
+    else this.#root.classList.remove("cl-full", "cl-sources");
+  }
+}

@@ -1,0 +1,64 @@
+/** The display menu: times, wrapping, JSON, columns, order and font size. */
+
+import { type Change, type Column, COLUMNS, FONT_SIZES, type Settings, type Time, TIMES } from "../client/settings.ts";
+import { button, h } from "./dom.ts";
+import { Menu, type MenuItem } from "./menu.ts";
+
+const TIME_WORDS: Record<Time, string> = { local: "Local time", utc: "UTC", start: "Since the start", delta: "Since the line before", off: "No times" };
+const COLUMN_WORDS: Record<Column, string> = { pod: "Pod", container: "Container", level: "Level" };
+
+export const EQUAL_LINES = [["", "One by one"], ["exact", "Folded"], ["masked", "Folded, ignoring numbers"]] as const;
+
+export class DisplayMenu {
+  readonly element: HTMLElement;
+  #time: Menu;
+  #wrap = button("Wrap", "Wrap long lines (w)", () => this.#change({ wrap: !this.#settings().wrap }), { class: "" });
+  #json = button("JSON", "JSON lines with the message first (j)", () => this.#change({ pretty: !this.#settings().filter.pretty }), { class: "" });
+
+  readonly #settings: () => Settings;
+  readonly #change: (change: Change) => void;
+
+  constructor(
+    settings: () => Settings,
+    change: (change: Change) => void,
+  ) {
+    this.#settings = settings;
+    this.#change = change;
+    this.#time = new Menu("Time", "Time of each line (t)", () => this.#times(), "");
+    const more = new Menu("⋯", "Columns, order and size", () => this.#more(), "");
+    this.element = h("span", { class: "cl-seg cl-display", role: "group", "aria-label": "Display" }, this.#time.element, this.#wrap, this.#json, more.element);
+  }
+
+  #times(): MenuItem[] {
+    return TIMES.map((one) => ({ label: TIME_WORDS[one], checked: this.#settings().time === one, act: () => this.#change({ time: one }) }));
+  }
+
+  #more(): (MenuItem | string)[] {
+    const { columns, newestFirst, fontSize, filter } = this.#settings();
+    const toggled = (column: Column): Column[] => COLUMNS.filter((one) => columns.includes(one) !== (one === column));
+    // The buttons are hidden in a narrow viewer, so the menu has their entries.
+    const folded: (MenuItem | string)[] = this.element.closest(".cl-slim") === null ? [] : [
+      { label: "Wrap (w)", checked: this.#settings().wrap, staysOpen: true, act: () => this.#change({ wrap: !this.#settings().wrap }) },
+      { label: "JSON, message first (j)", checked: filter.pretty, staysOpen: true, act: () => this.#change({ pretty: !this.#settings().filter.pretty }) },
+      "Times (t)",
+      ...this.#times(),
+    ];
+    return [
+      ...folded,
+      "Columns",
+      ...COLUMNS.map((one) => ({ label: COLUMN_WORDS[one], checked: columns.includes(one), staysOpen: true, act: () => this.#change({ columns: toggled(one) }) })),
+      "Order (r)",
+      { label: "Newest first", checked: newestFirst, staysOpen: true, act: () => this.#change({ newestFirst: !newestFirst }) },
+      "Equal lines (u)",
+      ...EQUAL_LINES.map(([equalLines, label]) => ({ label, checked: filter.equalLines === equalLines, act: () => this.#change({ equalLines }) })),
+      `Text, ${fontSize} px`,
+      { label: "Larger (+)", staysOpen: true, act: () => this.#change({ fontSize: Math.min(FONT_SIZES.most, this.#settings().fontSize + 1) }) },
+      { label: "Smaller (−)", staysOpen: true, act: () => this.#change({ fontSize: Math.max(FONT_SIZES.least, this.#settings().fontSize - 1) }) },
+    ];
+  }
+
+  show(): void {
+    const { time, wrap, filter } = this.#settings();
+    for (const [one, on] of [[this.#time.button, time !== "off"], [this.#wrap, wrap], [this.#json, filter.pretty]] as const) one.setAttribute("aria-pressed", String(on));
+  }
+}

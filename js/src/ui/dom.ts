@@ -1,0 +1,50 @@
+/** Helpers that make and change elements without markup: text always stays text. */
+
+type Attributes = Record<string, string | number | boolean | ((event: never) => void) | undefined>;
+type Child = Node | string | null | undefined;
+
+export function h<K extends keyof HTMLElementTagNameMap>(tag: K, attributes: Attributes = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name.slice(2), value as EventListener);
+    // Setting the attribute would violate a strict Content-Security-Policy.
+    else if (name === "style") element.style.cssText = String(value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== undefined && value !== false) element.setAttribute(name, String(value));
+  }
+  for (const child of children) if (child !== null && child !== undefined) element.append(child);
+  return element;
+}
+
+export function svg(tag: string, attributes: Record<string, string>): SVGElement {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+/** Set an element's text if it differs, so that nothing is laid out or announced again. */
+export function setText(element: HTMLElement, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Set an attribute if it differs. A drawing is repainted even for an equal one. */
+export function setAttr(element: Element, name: string, value: string): void {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+/** Hide or show an element if that is a change. */
+export function setHidden(element: HTMLElement, hidden: boolean): void {
+  if (element.hidden !== hidden) element.hidden = hidden;
+}
+
+export function setStyle(element: HTMLElement, name: "height" | "transform", value: string): void {
+  if (element.style[name] !== value) element.style[name] = value;
+}
+
+export function setClass(element: HTMLElement, name: string, on: boolean): void {
+  if (element.classList.contains(name) !== on) element.classList.toggle(name, on);
+}
+
+export function button(label: string, title: string, onclick: () => void, more: Attributes = {}): HTMLButtonElement {
+  return h("button", { type: "button", title, "aria-label": title, class: "btn", onclick, ...more }, label);
+}

@@ -1,0 +1,282 @@
+/** The filter bar: the box, which filters or only finds, the chips, the least level, and the number of matches. */
+
+import type { Filter } from "../protocol/requests.ts";
+import type { RemoteSearchState, Update } from "../protocol/update.ts";
+import { parseConditions, quoteValue } from "../text/conditions.ts";
+import { formatShortClock, groupDigits } from "../text/format.ts";
+import { describeTerm, isRegex, makeTerm, parseTerms, termRegex } from "../text/query.ts";
+import type { Change, Settings } from "../client/settings.ts";
+import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
+import { Menu } from "./menu.ts";
+
+const LEVEL_CHOICES: [string, string][] = [["", "all levels"], ["debug", "level ≥ debug"], ["info", "level ≥ info"], ["warning", "level ≥ warning"], ["error", "level ≥ error"]];
+const FILTER = 'Filter: text, /regex/, !not, loss<0.1';
+const FIND = "Find: text or /regex/";
+
+export interface FilterActions {
+  change(change: Change): void;
+  /** Find without filtering; "" ends it. */
+  find(term: string): void;
+  /** Continue or stop the search in lines that are not loaded. */
+  search(go: boolean): void;
+  step(by: 1 | -1): void;
+  /** Move the focus back to the lines. */
+  focusLines(): void;
+}
+
+/** Describe how far the lines that are not loaded have been searched. */
+function describeRemoteSearch(remote: RemoteSearchState | undefined): string {
+  if (!remote || remote.state === "done") return "";
+  if (remote.state === "failed") return ", the rest could not be searched";
+  return remote.to === Infinity ? ", searching…" : `, searched back to ${formatShortClock(remote.to, true)}`;
+}
+
+export class FilterBar {
+  readonly #input = h("input", { type: "search", class: "cl-input", placeholder: FILTER, "aria-label": "Filter lines", spellcheck: "false", autocomplete: "off" });
+  readonly element: HTMLElement;
+  finding = false;
+  #mode: HTMLButtonElement[];
+  #regex = button(".*", "Regular expression", () => this.#toggle("regex"), { class: "btn cl-tog", "aria-pressed": "false" });
+  #case = button("Aa", "Match case", () => this.#toggle("matchCase"), { class: "btn cl-tog", "aria-pressed": "false" });
+  #level = h("select", { class: "cl-chip", "aria-label": "Least level" }, ...LEVEL_CHOICES.map(([value, text]) => h("option", { value }, text)));
+  #chips = h("span", { class: "cl-chips" });
+  #count = h("span", { class: "cl-dim cl-count", "aria-live": "off" });
+  #steps = h("span", { class: "cl-steps", hidden: true }, button("↑", "Previous match (N)", () => this.#actions.step(-1)), button("↓", "Next match (n)", () => this.#actions.step(1)));
+  #remote = h("button", { type: "button", class: "cl-more", hidden: true, onclick: () => this.#actions.search(this.#update?.remote?.state !== "running") });
+  #error = h("span", { class: "cl-le cl-count", role: "alert" });
+  #settings: Settings | undefined;
+  #chipsOf = "";
+  #sought = "";
+  #findOptions: Record<"regex" | "matchCase", boolean> = { regex: false, matchCase: false };
+
+  readonly #actions: FilterActions;
+
+  constructor(actions: FilterActions, display: HTMLElement) {
+    this.#actions = actions;
+    this.#input.addEventListener("input", () => this.#typed());
+    this.#input.addEventListener("keydown", (event) => this.#key(event));
+    this.#level.addEventListener("change", () => actions.change({ level: this.#level.value }));
+    this.#mode = [button("Filter", "Show only what matches (/)", () => this.toFilter(), { class: "" }), button("Find", "Find without filtering (Ctrl+F)", () => this.toFind(), { class: "" })];
+    this.element = h(
+      "div",
+      { class: "cl-bar cl-filter" },
+      h("span", { class: "cl-seg", role: "group", "aria-label": "What the box does" }, ...this.#mode),
+      this.#level,
+      this.#chips,
+      h("span", { class: "cl-box" }, this.#input, this.#case, this.#regex),
+      this.#error,
+      h("span", { class: "cl-found" }, this.#count, this.#remote, this.#steps),
+      display,
+    );
+    this.#showMode();
+  }
+
+  /** Let the box filter. */
+  toFilter(): void {
+    this.#setFinding(false);
+  }
+
+  toFind(): void {
+    this.#setFinding(true);
+  }
+
+  #setFinding(finding: boolean): void {
+    if (this.finding !== finding) {
+      this.finding = finding;
+      if (!finding) this.#setSought("");
+      this.#showMode();
+    }
+    this.#input.focus({ preventScroll: true });
+    this.#input.select();
+  }
+
+  #showMode(): void {
+    for (const [i, one] of this.#mode.entries()) one.setAttribute("aria-pressed", String(this.finding === (i === 1)));
+    this.#input.placeholder = this.finding ? FIND : FILTER;
+    this.#input.setAttribute("aria-label", this.finding ? "Find in the lines" : "Filter lines");
+    this.#input.value = this.finding ? this.#sought : (this.#settings?.filter.grep ?? "");
+    this.#showSwitches();
+    this.#showCount();
+  }
+
+  #showSwitches(): void {
+    const of = this.finding ? this.#findOptions : this.#settings?.filter;
+    this.#regex.setAttribute("aria-pressed", String(of?.regex ?? false));
+    this.#case.setAttribute("aria-pressed", String(of?.matchCase ?? false));
+  }
+
+  #toggle(name: "regex" | "matchCase"): void {
+    if (this.finding) {
+      this.#findOptions[name] = !this.#findOptions[name];
+      this.#showSwitches();
+      this.#setSought(this.#sought);
+    } else this.#actions.change({ [name]: !this.#settings?.filter[name] });
+  }
+
+  #typed(): void {
+    if (this.finding) this.#setSought(this.#input.value);
+    else this.#actions.change({ grep: this.#input.value });
+  }
+
+  #setSought(text: string): void {
+    this.#sought = text;
+    this.#actions.find(text === "" ? "" : makeTerm(text, this.#findOptions.regex, this.#findOptions.matchCase));
+  }
+
+  #key(event: KeyboardEvent): void {
+    if (event.key === "Enter") {
+      if (this.finding) this.#actions.step(event.shiftKey ? -1 : 1);
+      else this.#commit();
+    } else if (event.key === "Escape") {
+      if (this.finding) this.toFilter();
+      else if (this.#input.value !== "") this.#actions.change({ grep: "" });
+      else this.#actions.focusLines();
+    } else if (event.key === "ArrowDown") this.#actions.focusLines();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  /** Turn what is typed into chips. */
+  #commit(): void {
+    const { filter } = this.#settings ?? {};
+    if (!filter || this.#input.value.trim() === "") return;
+    const { include, exclude, where, level } = parseTerms(this.#input.value, filter.regex, filter.matchCase);
+    if ([...include, ...exclude].some((term) => isRegex(term) && !isValidRegex(term))) return;
+    const all = (old: string[], more: string[]): string[] => [...new Set([...old, ...more])];
+    this.#actions.change({ grep: "", regex: false, include: all(filter.include, include), exclude: all(filter.exclude, exclude), where: all(filter.where, where), level: level || filter.level });
+  }
+
+  show(settings: Settings): void {
+    this.#settings = settings;
+    const { filter } = settings;
+    if (!this.finding && this.#input.value !== filter.grep) this.#input.value = filter.grep;
+    this.#level.value = LEVEL_CHOICES.some(([value]) => value === filter.level) ? filter.level : "";
+    setClass(this.#level, "cl-on", filter.level !== "");
+    this.#showSwitches();
+    const chips = chipsOf(filter);
+    const key = JSON.stringify(chips);
+    if (key === this.#chipsOf) return;
+    this.#chipsOf = key;
+    const actions = { change: this.#actions.change, edit: (text: string) => this.#edit(text) };
+    this.#chips.replaceChildren(...chips.map((chip) => chipElement(chip, actions)));
+  }
+
+  #edit(text: string): void {
+    this.toFilter();
+    this.#input.value = text;
+    this.#actions.change({ grep: text });
+  }
+
+  #update: Update | undefined;
+
+  update(update: Update): void {
+    this.#update = update;
+    this.#showCount();
+  }
+
+  /** Describe which lines find covers: lines that are not loaded are not searched. */
+  #describeSearched(shown: number, lines: number, filtered: boolean): string {
+    if (filtered || shown >= lines) return groupDigits(filtered ? shown : lines);
+    const { since, from } = this.#settings!.filter;
+    return `${groupDigits(shown)} ${since === null && from === null ? "loaded" : "in this window"}`;
+  }
+
+  #showCount(): void {
+    const { filterError = "", filtered = false, shown = 0, lines = 0, searching = 0, find, remote } = this.#update ?? {};
+    const error = (this.finding && find?.error) || filterError;
+    setText(this.#error, error);
+    setClass(this.#input, "cl-bad", error !== "");
+    setAttr(this.#input, "aria-invalid", String(error !== ""));
+    setHidden(this.#steps, !this.finding || !find || find.count === 0);
+    if (this.finding && find && this.#sought !== "") setText(this.#count, find.searching > 0 ? `${groupDigits(find.count)} so far…` : `${find.at >= 0 ? `${groupDigits(find.at + 1)} / ` : ""}${groupDigits(find.count)} of ${this.#describeSearched(shown, lines, filtered)}`);
+    else setText(this.#count, !filtered ? "" : searching > 0 ? `${groupDigits(shown)} so far…` : `${groupDigits(shown)} of ${groupDigits(lines)}${describeRemoteSearch(remote)}`);
+    setHidden(this.#remote, this.finding || !remote || remote.state === "done");
+    setText(this.#remote, remote?.state === "running" ? "Stop" : remote?.state === "failed" ? "Try again" : "Search on");
+    setAttr(this.#remote, "title", remote?.message || "The server searches the lines that are not loaded");
+  }
+}
+
+function isValidRegex(term: string): boolean {
+  try {
+    return termRegex(term) instanceof RegExp;
+  } catch {
+    return false;
+  }
+}
+
+export interface ChipActions {
+  change(change: Partial<Filter>): void;
+  /** Put a text into the box. */
+  edit(text: string): void;
+}
+
+interface Chip {
+  words: string;
+  without: Partial<Filter>;
+  typed?: string;
+  inverted?: Partial<Filter>;
+}
+
+const OPPOSITE: Record<string, string> = { "=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">", "~": "!~", "!~": "~" };
+const WRITTEN: Record<string, string> = { ">=": "≥", "<=": "≤", "!=": "≠", "~": "contains", "!~": "does not contain" };
+
+function describeCondition(text: string): string {
+  return (parseConditions(text) ?? []).map(([key, op, value]) => `${key} ${WRITTEN[op] ?? op} ${value}`).join(" and ") || text;
+}
+
+/** Return the opposite of a condition; only a single one has a simple opposite. */
+function opposite(text: string): string | null {
+  const result = parseConditions(text) ?? [];
+  return result.length === 1 ? `${result[0][0]}${OPPOSITE[result[0][1]]}${quoteValue(result[0][2])}` : null;
+}
+
+function without(list: string[], one: string): string[] {
+  return list.filter((other) => other !== one);
+}
+
+function withAdded(list: string[], one: string): string[] {
+  return list.includes(one) ? list : [...list, one];
+}
+
+/** Return a term as it is typed. A plain text that would be parsed as something else is quoted. */
+function typedText(term: string): string {
+  return !isRegex(term) && (parseConditions(term) !== null || /^[-!"]/.test(term)) ? `"${term}"` : term;
+}
+
+function chipsOf(filter: Filter): Chip[] {
+  const { include, exclude, where, pod, container, run, stream, from, until } = filter;
+  const chips: Chip[] = [];
+  if (from !== null && until !== null) {
+    const seconds = until - from < 3_600_000;
+    chips.push({ words: `${formatShortClock(from, seconds)} to ${formatShortClock(until, seconds)}`, without: { from: null, until: null } });
+  }
+  for (const term of include) {
+    const rest = without(include, term);
+    chips.push({ words: `contains ${describeTerm(term)}`, without: { include: rest }, typed: typedText(term), inverted: { include: rest, exclude: withAdded(exclude, term) } });
+  }
+  for (const term of exclude) {
+    const rest = without(exclude, term);
+    chips.push({ words: `not ${describeTerm(term)}`, without: { exclude: rest }, typed: `!${term}`, inverted: { exclude: rest, include: withAdded(include, term) } });
+  }
+  for (const text of where) {
+    const rest = without(where, text);
+    const other = opposite(text);
+    chips.push({ words: describeCondition(text), without: { where: rest }, typed: text, inverted: other === null ? undefined : { where: withAdded(rest, other) } });
+  }
+  for (const [name, value] of Object.entries({ pod, container, run, stream })) if (value) chips.push({ words: `${name} ${value}`, without: { [name]: "" } });
+  return chips;
+}
+
+function chipElement(chip: Chip, actions: ChipActions): HTMLElement {
+  const remove = (): void => actions.change(chip.without);
+  const menu = new Menu(chip.words, `${chip.words}: invert, edit or remove`, () => [
+    ...(chip.inverted ? [{ label: "Invert", act: () => actions.change(chip.inverted!) }] : []),
+    ...(chip.typed === undefined ? [] : [{ label: "Edit", act: () => {
+      remove();
+      actions.edit(chip.typed!);
+    } }]),
+    { label: "Remove", act: remove },
+  ], "cl-cw");
+  return h("span", { class: "cl-chip" }, menu.element, button("×", `Remove: ${chip.words}`, remove, { class: "cl-x" }));
+}

@@ -1,0 +1,143 @@
+/** The header: the task and its phases, and actions for the whole log. */
+
+import type { SourceSummary, Update } from "../protocol/update.ts";
+import { errorMessage, taskParts } from "../text/format.ts";
+import { filterTerms, pythonPattern } from "../text/query.ts";
+import { sourceQuery } from "../text/sources.ts";
+import { readPageConfig, taskPath, withOrigin } from "../transport/http.ts";
+import { formatAddress, type Settings, toPlain } from "../client/settings.ts";
+import type { Action } from "./commands.ts";
+import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
+import { Menu, type MenuItem } from "./menu.ts";
+import { isLocalFile, phasesOf, runningProblem, showPhases } from "./phases.ts";
+
+const FORMATS: [string, string][] = [["txt", "Text"], ["ndjson", "NDJSON"], ["parquet", "Parquet"]];
+
+export interface HeaderActions {
+  /** The cluster and store that the tasks belong to; "" for the server's own. */
+  origin: string;
+  showError(message: string): void;
+  act(action: Action): void;
+  bookmarks(): MenuItem[];
+  settings(): Settings;
+  sources(): SourceSummary[];
+}
+
+/** Return the filter as the server's parameters, for the task that has these sources. */
+function downloadQuery(settings: Settings, sources: SourceSummary[]): URLSearchParams {
+  const { since = "all", until = "", stream = "" } = toPlain(settings);
+  const { include, exclude, where, level } = filterTerms(settings.filter);
+  const all = { since, until, stream, level, ...sourceQuery(settings.filter, sources), grep: include.map(pythonPattern), exclude: exclude.map(pythonPattern), where };
+  return new URLSearchParams(Object.entries(all).flatMap(([name, value]) => [value].flat().filter(Boolean).map((one): [string, string] => [name, one])));
+}
+
+export class Header {
+  readonly element: HTMLElement;
+  /** Time of the first start of a pod (ms); 0 if not known. */
+  start = 0;
+  #dot = h("span", { class: "cl-dot", "aria-hidden": "true" });
+  #name = h("span", { class: "cl-name" });
+  #where = h("span", { class: "cl-dim cl-where" });
+  #phases = h("span", { class: "cl-phases", "aria-label": "Phases" });
+  #download: Menu;
+  #page = h("a", { class: "btn cl-wide", target: "_blank", rel: "noopener", title: "A page of its own, to be linked", "aria-label": "A page of its own", hidden: true, onpointerdown: () => this.#updateLink(), onfocus: () => this.#updateLink() }, "↗");
+  #chart = button("Metrics", "Chart of the metrics (p)", () => this.#actions.act("chart"), { "data-icon": "∿", "aria-pressed": "false" });
+  #tasks: string[] = [];
+
+  readonly #actions: HeaderActions;
+
+  constructor(actions: HeaderActions) {
+    this.#actions = actions;
+    this.#download = new Menu("Download", "Download the log", () => [
+      "What is shown",
+      ...FORMATS.map(([format, label]) => ({ label, act: () => void this.#save(format, (task) => downloadQuery(actions.settings(), actions.sources().filter((source) => source.task === task))) })),
+      "The whole log",
+      ...FORMATS.map(([format, label]) => ({ label: `${label}, all`, act: () => void this.#save(format, () => new URLSearchParams({ since: "all" })) })),
+    ]);
+    const go = new Menu("Go to", "Go to a place in the log", () => [
+      ...([["A time… (:)", "goto"], ["Oldest line (g)", "oldest"], ["Newest line (G)", "newest"], ["Next error (e)", "nextError"], ["Previous error (E)", "previousError"], ["Before the task died (d)", "death"]] as const).map(([label, action]) => ({ label, act: () => actions.act(action) })),
+      "Bookmarks",
+      ...actions.bookmarks(),
+      { label: "Bookmark this line… (m)", act: () => actions.act("mark") },
+      ...this.#narrowItems(),
+    ]);
+    go.button.dataset.icon = "→";
+    this.#download.button.dataset.icon = "↓";
+    this.element = h(
+      "div",
+      { class: "cl-bar cl-head" },
+      this.#dot,
+      this.#name,
+      h("span", { class: "cl-strip" }, this.#where, this.#phases),
+      h("span", { class: "cl-grow" }),
+      button("Sources", "Choose sources (s)", () => actions.act("sources"), { class: "btn cl-only-narrow", "data-icon": "☰" }),
+      this.#chart,
+      go.element,
+      this.#download.element,
+      this.#page,
+      button("⤢", "Full screen (f)", () => actions.act("full"), { class: "btn cl-wide" }),
+      button("?", "Keys (?)", () => actions.act("help"), { class: "btn cl-wide" }),
+    );
+  }
+
+  /** Return menu entries for the buttons that are hidden in a narrow viewer. */
+  #narrowItems(): (MenuItem | string)[] {
+    if (this.element.closest(".cl-slim") === null) return [];
+    const page = (): void => {
+      this.#updateLink();
+      this.#page.click();
+    };
+    return ["Viewer", { label: "Full screen (f)", act: () => this.#actions.act("full") }, { label: "Keys (?)", act: () => this.#actions.act("help") }, ...(this.#page.hidden ? [] : [{ label: "A page of its own", act: page }])];
+  }
+
+  tasks(tasks: string[]): void {
+    this.#tasks = tasks;
+    setAttr(this.#chart, "aria-pressed", String(this.#actions.settings().chart !== ""));
+    const parts = tasks.map(taskParts);
+    setText(this.#name, parts.map(({ name }) => name).join(", ") || "no task");
+    setText(this.#where, [...new Set(parts.map(({ kind, namespace }) => `${kind} · ${namespace}`))].join(", "));
+  }
+
+  update(update: Update): void {
+    const { tasks, transport } = update;
+    this.clock(update);
+    const started = tasks.flatMap(({ pods }) => pods ?? []).flatMap(({ init, main }) => [init, main]).filter((time) => time > 0);
+    this.start = started.length > 0 ? Math.min(...started) : 0;
+    const failed = tasks.some(({ state }) => state === "failed" || state === "gone");
+    setClass(this.#dot, "cl-bad", failed);
+    setClass(this.#dot, "cl-troubled", !failed && tasks.some((task) => runningProblem(task) !== ""));
+    setClass(this.#dot, "cl-idle", !failed && tasks.every(({ state }) => state !== "running"));
+    setClass(this.#dot, "cl-good", !failed && tasks.every(({ state }) => state === "succeeded"));
+    setHidden(this.#where, tasks.length > 0 && tasks.every(isLocalFile));
+    setHidden(this.#download.element, transport !== "sse");
+    setHidden(this.#page, transport !== "sse" || document.querySelector("main.cl-page") !== null);
+  }
+
+  /** Let the page's address hold the current settings. */
+  #updateLink(): void {
+    const address = formatAddress(this.#tasks, { ...toPlain(this.#actions.settings()) });
+    if (this.#actions.origin !== "") address.set("origin", this.#actions.origin);
+    this.#page.href = `${readPageConfig().base}view?${address}`;
+  }
+
+  /** Update the phases and the length of the current one. */
+  clock({ tasks, now }: Update): void {
+    // For several tasks show only the current phase of each.
+    showPhases(this.#phases, tasks.length === 1 ? phasesOf(tasks[0], now) : [...new Set(tasks.map((task) => phasesOf(task, now).at(-1)?.name ?? ""))].map((name) => ({ name, length: null, now: true, title: "" })));
+  }
+
+  async #save(format: string, query: (task: string) => URLSearchParams): Promise<void> {
+    const { base, headers } = withOrigin(readPageConfig(), this.#actions.origin);
+    for (const task of this.#tasks) {
+      try {
+        const response = await fetch(`${base}${taskPath(task)}/logs.${format}?${query(task)}`, { headers, credentials: "same-origin" });
+        if (!response.ok) throw new Error(`the server answered ${response.status}`);
+        const url = URL.createObjectURL(await response.blob());
+        h("a", { href: url, download: `${taskParts(task).name}.${format}` }).click();
+        setTimeout(() => URL.revokeObjectURL(url), 60_000);
+      } catch (reason) {
+        this.#actions.showError(`Download failed: ${errorMessage(reason)}`);
+      }
+    }
+  }
+}

@@ -1,0 +1,252 @@
+/** Actions on lines: pick, copy, bookmark, show in context, and go to a time; with the toolbar and the prompt that they use. */
+
+import type { Jump } from "../protocol/requests.ts";
+import type { Row } from "../protocol/update.ts";
+import { errorMessage, groupDigits } from "../text/format.ts";
+import { parseTypedTime } from "../text/time.ts";
+import type { Bookmark, Session } from "../client/session.ts";
+import { button, h, setHidden, setText } from "./dom.ts";
+import { Menu, type MenuItem } from "./menu.ts";
+import type { Rows } from "./rows.ts";
+
+class Prompt {
+  #label = h("label", {});
+  #input = h("input", { type: "text", class: "cl-input", spellcheck: "false", autocomplete: "off", "aria-describedby": "cl-prompt-error" });
+  #error = h("span", { class: "cl-le", role: "alert" });
+  readonly element = h("div", { class: "cl-prompt", role: "dialog", "aria-label": "Question", hidden: true }, this.#label, this.#input, this.#error);
+  #answer: (text: string) => string = () => "";
+
+  readonly #onClose: () => void;
+
+  constructor(onClose: () => void) {
+    this.#onClose = onClose;
+    this.#label.append(h("span", {}));
+    this.#input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") {
+        const error = this.#answer(this.#input.value);
+        setText(this.#error, error);
+        if (error === "") this.close();
+      } else if (event.key === "Escape") this.close();
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    });
+    this.#input.addEventListener("blur", () => (this.element.hidden = true));
+  }
+
+  /** Ask a question. `answer` returns what is wrong with an answer, "" if nothing is. */
+  ask(question: string, placeholder: string, value: string, answer: (text: string) => string): void {
+    setText(this.#label.firstChild as HTMLElement, question);
+    this.element.setAttribute("aria-label", question);
+    this.#input.setAttribute("aria-label", question);
+    this.#input.placeholder = placeholder;
+    this.#input.value = value;
+    setText(this.#error, "");
+    this.#answer = answer;
+    this.element.hidden = false;
+    this.#input.focus({ preventScroll: true });
+    this.#input.select();
+  }
+
+  close(): boolean {
+    if (this.element.hidden) return false;
+    this.element.hidden = true;
+    this.#onClose();
+    return true;
+  }
+}
+
+export type CopyAs = "text" | "json" | "code";
+
+export interface PickActions {
+  copy(as: CopyAs): void;
+  context(): void;
+  mark(): void;
+  drop(): void;
+}
+
+class PickBar {
+  #count = h("span", { "aria-live": "polite" });
+  #message = h("span", { class: "cl-state", "data-tone": "good", "aria-live": "polite" });
+  readonly element: HTMLElement;
+
+  constructor(actions: PickActions) {
+    const copy = new Menu("Copy ▾", "Copy the picked lines", () => [
+      { label: "As text (y)", act: () => actions.copy("text") },
+      { label: "As JSON", act: () => actions.copy("json") },
+      { label: "As code (Y)", act: () => actions.copy("code") },
+    ]);
+    this.element = h(
+      "div",
+      { class: "cl-status cl-pickbar", role: "toolbar", "aria-label": "Picked lines", hidden: true },
+      this.#count,
+      copy.element,
+      button("In context", "Show the line in context: without the filter (c)", actions.context),
+      button("Bookmark", "Bookmark the line, with a note (m)", actions.mark),
+      this.#message,
+      h("span", { class: "cl-grow" }),
+      button("×", "Pick nothing (Esc)", actions.drop, { class: "btn" }),
+    );
+  }
+
+  update(count: number): void {
+    setHidden(this.element, count === 0);
+    setText(this.#count, count === 1 ? "1 line picked" : `${groupDigits(count)} lines picked`);
+    setText(this.#message, "");
+  }
+
+  showMessage(words: string): void {
+    setText(this.#message, words);
+  }
+}
+
+/** Copy a text. A page without a clipboard (plain http) uses the old way. */
+async function copyToClipboard(text: string): Promise<void> {
+  if (navigator.clipboard !== undefined) {
+    await navigator.clipboard.writeText(text);
+    return;
+  }
+  const area = h("textarea", { style: "position:fixed;opacity:0" });
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  if (!done) throw new Error("this page may not write to the clipboard");
+}
+
+const UNFILTERED = { grep: "", regex: false, include: [], exclude: [], where: [], level: "", stream: "", off: [], pod: "", container: "", run: "" };
+
+export interface LineActionHost {
+  /** Return the task of a source. */
+  task(source: number): string;
+  copy(from: number, to: number, as: CopyAs): Promise<string>;
+  jump(to: Jump): void;
+  now(): number;
+  showError(message: string): void;
+}
+
+export class LineActions {
+  readonly prompt: Prompt;
+  readonly pickBar: PickBar;
+  #notes = new Map<string, string>();
+  #notesOf: unknown;
+
+  readonly #rows: Rows;
+  readonly #session: Session;
+  readonly #actions: LineActionHost;
+
+  constructor(
+    rows: Rows,
+    session: Session,
+    actions: LineActionHost,
+  ) {
+    this.#rows = rows;
+    this.#session = session;
+    this.#actions = actions;
+    this.prompt = new Prompt(() => rows.element.focus({ preventScroll: true }));
+    this.pickBar = new PickBar({ copy: (as) => this.copy(as), context: () => this.context(), mark: () => this.bookmark(), drop: () => this.escape() });
+    rows.element.addEventListener("click", (event) => {
+      const target = event.target as Element;
+      if (!target.closest(".cl-t, .cl-s, [data-seq] > i")) return;
+      rows.picker.pick(target, event.shiftKey);
+      this.update();
+    });
+    rows.element.addEventListener("mousedown", (event) => {
+      // Picking rows must not select text.
+      if (event.shiftKey && (event.target as Element).closest(".cl-t, .cl-s")) event.preventDefault();
+    });
+  }
+
+  update(): void {
+    this.pickBar.update(this.#rows.selection.isDeliberate ? this.#rows.selection.count : 0);
+  }
+
+  extend(by: 1 | -1): void {
+    this.#rows.picker.move(by, true);
+    this.update();
+  }
+
+  /** Close the prompt or clear the picked rows. Return whether there was something to close. */
+  escape(): boolean {
+    if (this.prompt.close()) return true;
+    if (this.#rows.selection.count === 0) return false;
+    this.#rows.selection.clear();
+    this.#rows.draw();
+    this.update();
+    return true;
+  }
+
+  copy(as: CopyAs): void {
+    const ends = this.#rows.selection.ends ?? (this.#rows.current ? [this.#rows.current.id, this.#rows.current.id] : null);
+    if (ends === null) return;
+    this.#rows.selection.isDeliberate = this.#rows.selection.count > 0;
+    this.update();
+    void this.#actions.copy(ends[0], ends[1], as).then((text) => this.#copyText(text, as === "code" ? text : "copied"));
+  }
+
+  copyCode(from: number, to: number): void {
+    void this.#copyText(`log[${from}:${to}]`, "copied");
+  }
+
+  async #copyText(text: string, said: string): Promise<void> {
+    try {
+      await copyToClipboard(text);
+      this.pickBar.showMessage(said === "copied" ? "Copied" : `Copied ${said}`);
+    } catch (reason) {
+      this.#actions.showError(`Could not copy: ${errorMessage(reason)}`);
+    }
+  }
+
+  /** Show the current row among all lines. */
+  context(): void {
+    const { current } = this.#rows;
+    if (current === undefined) return;
+    this.#session.change(UNFILTERED);
+    this.#actions.jump({ to: "row", id: current.id });
+  }
+
+  goTo(): void {
+    this.prompt.ask("Go to", "14:03, 14:03:21, -5m or 2026-01-31 14:03", "", (text) => {
+      const time = parseTypedTime(text, this.#actions.now(), this.#session.settings.time === "utc");
+      if (time === null) return "write a time such as 14:03, 14:03:21, -5m or 2026-01-31 14:03";
+      this.#actions.jump({ to: "time", time });
+      return "";
+    });
+  }
+
+  // Bookmarks
+
+  bookmark(): void {
+    const { current } = this.#rows;
+    if (current === undefined) return;
+    const task = this.#actions.task(current.source);
+    const rest = this.#session.bookmarks.filter((one) => one.task !== task || one.seq !== current.seq);
+    const exists = this.#session.bookmarks.length > rest.length;
+    this.prompt.ask(`Note on line ${current.seq}`, exists ? "empty takes the bookmark away" : "a note, or nothing", this.noteOf(current) ?? "", (note) => {
+      const isRemoved = exists && note.trim() === "";
+      this.#session.setTrait("bookmarks", isRemoved ? rest : [...rest, { task, seq: current.seq, note: note.trim() }]);
+      this.#rows.restyle();
+      return "";
+    });
+  }
+
+  noteOf(row: Row): string | undefined {
+    const { bookmarks } = this.#session;
+    if (bookmarks.length === 0) return undefined;
+    if (this.#notesOf !== bookmarks) {
+      this.#notesOf = bookmarks;
+      this.#notes = new Map(bookmarks.map((one) => [bookmarkKey(one), one.note]));
+    }
+    return this.#notes.get(bookmarkKey({ task: this.#actions.task(row.source), seq: row.seq }));
+  }
+
+  /** Return the menu entries of the bookmarks. */
+  bookmarkItems(): MenuItem[] {
+    return this.#session.bookmarks.map(({ task, seq, note }) => ({ label: `★ ${note || `line ${seq}`}`, act: () => this.#actions.jump({ to: "seq", task, seq }) }));
+  }
+}
+
+function bookmarkKey({ task, seq }: Pick<Bookmark, "task" | "seq">): string {
+  return `${seq} ${task}`;
+}

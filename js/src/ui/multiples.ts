@@ -1,0 +1,91 @@
+/** The data of the plots: one plot for each metric, with a line for each source that is shown. */
+
+import type { Chart, Curve, SourceSummary } from "../protocol/update.ts";
+import type { SourceLabel } from "./row.ts";
+
+/** Most plots that are drawn. */
+const MAX_MULTIPLES = 16;
+/** Names that come first. */
+const SHOWN_FIRST = ["loss", "acc", "rmse", "mae", "auc", "f1", "error", "ppl", "score", "reward"];
+
+export interface CurveLine extends Curve {
+  label: string;
+  hue: number;
+  /** Where a point is drawn, by time or step; NaN if it has none. */
+  x: Float64Array;
+  /** `x` never decreases. Times do not, but steps may start over. */
+  ordered: boolean;
+}
+
+/** A point of a line. */
+export interface CurvePoint {
+  line: CurveLine;
+  at: number;
+}
+
+export interface Multiple {
+  name: string;
+  lines: CurveLine[];
+  /** The points of all lines that are not finite, ordered by time. */
+  nonFinite: CurvePoint[];
+  /** Range of the finite values; Infinity and -Infinity if there are none. */
+  least: number;
+  most: number;
+}
+
+/** Return the metrics that vary, the usual ones first. */
+export function buildMultiples({ curves }: Chart, sources: SourceSummary[], labels: SourceLabel[], by: "time" | "step"): { shown: Multiple[]; more: number; stepless: number } {
+  const known = new Map(sources.map((source, i) => [source.key, { on: source.on, label: labels[i]?.short || source.pod, hue: source.hue }]));
+  const several = new Set(curves.map(({ source }) => source)).size > 1;
+  const byName = new Map<string, Multiple>();
+  for (const curve of curves) {
+    // The epoch is a position, not a result.
+    const { on = true, label = "", hue = 252 } = known.get(curve.source) ?? {};
+    if (curve.name === "epoch" || !on) continue;
+    const found = byName.get(curve.name) ?? { name: curve.name, lines: [], nonFinite: [], least: Infinity, most: -Infinity };
+    byName.set(curve.name, found);
+    const x = by === "time" ? curve.time : curve.step;
+    const line = { ...curve, label: several ? label : "", hue, x, ordered: x.every((one, i) => i === 0 || one >= x[i - 1]) };
+    found.lines.push(line);
+    for (let i = 0; i < line.value.length; i++) {
+      const value = line.value[i];
+      if (Number.isFinite(value)) [found.least, found.most] = [Math.min(found.least, value), Math.max(found.most, value)];
+      else found.nonFinite.push({ line, at: i });
+    }
+  }
+  const varying = [...byName.values()].filter(({ least, most, nonFinite }) => least < most || nonFinite.length > 0);
+  const result = varying.filter(({ lines }) => lines.some(({ x }) => !x.every(Number.isNaN)));
+  for (const { nonFinite } of result) nonFinite.sort((a, b) => timeOf(a) - timeOf(b));
+  const rank = ({ name }: Multiple): number => (SHOWN_FIRST.findIndex((word) => name.toLowerCase().includes(word)) + SHOWN_FIRST.length + 1) % (SHOWN_FIRST.length + 1);
+  const size = ({ lines }: Multiple): number => Math.round(Math.log10(lines.reduce((sum, { value }) => sum + value.length, 0)));
+  result.sort((a, b) => rank(a) - rank(b) || size(b) - size(a) || (a.name < b.name ? -1 : 1));
+  return { shown: result.slice(0, MAX_MULTIPLES), more: Math.max(0, result.length - MAX_MULTIPLES), stepless: varying.length - result.length };
+}
+
+export function valueOf({ line, at }: CurvePoint): number {
+  return line.value[at];
+}
+
+export function timeOf({ line, at }: CurvePoint): number {
+  return line.time[at];
+}
+
+/** Return the point of each line that is nearest to a place on the axis. */
+export function nearestPoints({ lines }: Multiple, x: number): CurvePoint[] {
+  return lines.map((line) => ({ line, at: nearestIndex(line, x) })).filter(({ at }) => at >= 0);
+}
+
+function nearestIndex({ x: all, ordered }: CurveLine, x: number): number {
+  let [from, to] = [0, all.length];
+  if (ordered) {
+    while (from < to) {
+      const middle = (from + to) >>> 1;
+      if (all[middle] < x) from = middle + 1;
+      else to = middle;
+    }
+    [from, to] = [Math.max(0, from - 1), Math.min(all.length, from + 1)];
+  }
+  let at = -1;
+  for (let i = from; i < to; i++) if (!Number.isNaN(all[i]) && (at < 0 || Math.abs(all[i] - x) < Math.abs(all[at] - x))) at = i;
+  return at;
+}

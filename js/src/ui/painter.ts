@@ -1,0 +1,95 @@
+/** Draws updates: at most once a frame, and only while the view is visible. The worker keeps all lines meanwhile. */
+
+import type { Update } from "../protocol/update.ts";
+import { errorMessage } from "../text/format.ts";
+
+/** Least time between two acknowledgements (ms): about two updates a frame. */
+const ACK_EVERY_MS = 8;
+
+export interface PainterActions {
+  draw(update: Update): void;
+  /** Let the next update be sent. */
+  ack(): void;
+  /** The view became visible or invisible. */
+  visibilityChanged(seen: boolean): void;
+  showError(message: string): void;
+}
+
+export class Painter {
+  #pending: Update | undefined;
+  #frame = 0;
+  #isIntersecting = true;
+  #isHeldBack = false;
+  #ackTimer: ReturnType<typeof setTimeout> | undefined;
+  #ackedAt = 0;
+  #observer: IntersectionObserver | undefined;
+
+  readonly #actions: PainterActions;
+
+  constructor(
+    root: HTMLElement,
+    actions: PainterActions,
+  ) {
+    this.#actions = actions;
+    if (typeof IntersectionObserver === "function") {
+      this.#observer = new IntersectionObserver((entries) => {
+        this.#isIntersecting = entries[entries.length - 1].isIntersecting;
+        this.#shown();
+      });
+      this.#observer.observe(root);
+    }
+    document.addEventListener("visibilitychange", this.#shown);
+  }
+
+  get isVisible(): boolean {
+    return this.#isIntersecting && !document.hidden;
+  }
+
+  readonly #shown = (): void => {
+    if (this.isVisible && this.#isHeldBack) this.#schedule();
+    this.#actions.visibilityChanged(this.isVisible);
+  };
+
+  receive(update: Update): void {
+    update.sources ??= this.#pending?.sources;
+    update.histogram ??= this.#pending?.histogram;
+    update.chart ??= this.#pending?.chart;
+    update.jump ??= this.#pending?.jump;
+    // A sought row is sent once, and may have moved since.
+    if (this.#pending?.seekRow !== undefined) update.seekRow ??= this.#pending.seekRow + update.shift;
+    this.#pending = update;
+    if (this.isVisible) this.#schedule();
+    else this.#isHeldBack = true;
+  }
+
+  close(): void {
+    cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#ackTimer);
+    this.#observer?.disconnect();
+    document.removeEventListener("visibilitychange", this.#shown);
+  }
+
+  /** Acknowledge before the frame is drawn: an update that arrives until then is drawn with it. */
+  #ack(): void {
+    const wait = Math.max(0, this.#ackedAt + ACK_EVERY_MS - performance.now());
+    this.#ackTimer ??= setTimeout(() => {
+      this.#ackTimer = undefined;
+      this.#ackedAt = performance.now();
+      this.#actions.ack();
+    }, wait);
+  }
+
+  #schedule(): void {
+    this.#isHeldBack = false;
+    this.#ack();
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      try {
+        if (this.#pending) this.#actions.draw(this.#pending);
+      } catch (reason) {
+        this.#actions.showError(`The viewer failed to draw: ${errorMessage(reason)}`);
+      }
+      this.#pending = undefined;
+    });
+  }
+}

@@ -1,0 +1,178 @@
+/** The rows of a view and their elements: which rows are here, which are drawn, and which are picked. */
+
+import type { FullText } from "../protocol/messages.ts";
+import type { Row, Update } from "../protocol/update.ts";
+import { h, setClass } from "./dom.ts";
+import { makeRow, type RowActions } from "./row.ts";
+import { ROW_PX } from "./scroll.ts";
+
+interface End {
+  id: number;
+  index: number;
+}
+
+export class RowSelection {
+  #tail: End | null = null;
+  head: End | null = null;
+
+  /** Picked by the user, and not only jumped to. */
+  isDeliberate = false;
+
+  set(id: number, index: number, deliberate = true): void {
+    this.#tail = this.head = { id, index };
+    this.isDeliberate = deliberate;
+  }
+
+  extend(id: number, index: number): void {
+    this.#tail ??= { id, index };
+    this.head = { id, index };
+    this.isDeliberate = true;
+  }
+
+  clear(): void {
+    this.#tail = this.head = null;
+  }
+
+  /** Ids of the first and the last picked row; null for none. */
+  get ends(): [first: number, last: number] | null {
+    if (this.#tail === null || this.head === null) return null;
+    return this.#tail.index <= this.head.index ? [this.#tail.id, this.head.id] : [this.head.id, this.#tail.id];
+  }
+
+  get count(): number {
+    return this.#tail === null || this.head === null ? 0 : Math.abs(this.head.index - this.#tail.index) + 1;
+  }
+
+  has(index: number): boolean {
+    if (this.#tail === null || this.head === null) return false;
+    return index >= Math.min(this.#tail.index, this.head.index) && index <= Math.max(this.#tail.index, this.head.index);
+  }
+
+  /** Follow rows that came or went. An end that is among the new rows shows how far all have moved. */
+  reindex(rows: Row[], first: number): void {
+    for (const end of new Set([this.#tail, this.head])) {
+      const at = end === null ? -1 : rows.findIndex(({ id }) => id === end.id);
+      if (end !== null && at !== -1) {
+        const moved = first + at - end.index;
+        for (const one of new Set([this.#tail, this.head])) if (one !== null) one.index += moved;
+        return;
+      }
+    }
+  }
+}
+
+export interface RowPoolActions extends RowActions {
+  /** Set what a row's element shows beside its text: time, level and note. */
+  decorate(element: HTMLElement, row: Row, before: Row | undefined): void;
+}
+
+export class RowPool {
+  readonly element = h("div", { class: "cl-sheet" });
+  /** Index of the first row that is here. */
+  first = 0;
+  rows: Row[] = [];
+  /** Row 0 is the newest. */
+  newestFirst = false;
+  /** Index of the first row that is drawn. */
+  #drawn = 0;
+  #version = 0;
+  #made = new Map<number, [version: number, key: string, element: HTMLElement]>();
+  #open = new Map<number, FullText>();
+
+  readonly #actions: RowPoolActions;
+  readonly #selection: RowSelection;
+
+  constructor(
+    actions: RowPoolActions,
+    selection: RowSelection,
+  ) {
+    this.#actions = actions;
+    this.#selection = selection;
+  }
+
+  /** Index after the last row that is here. */
+  get end(): number {
+    return this.first + this.rows.length;
+  }
+
+  /** Some rows are open, so heights differ. */
+  get hasOpenRows(): boolean {
+    return this.#open.size > 0;
+  }
+
+  row(index: number): Row | undefined {
+    return this.rows[index - this.first];
+  }
+
+  /** Return the first row from an index on that can serve as an anchor. */
+  firstFrom(index: number): { id: number; index: number } | undefined {
+    const at = this.rows.findIndex((row, i) => row.id >= 0 && this.first + i >= index);
+    return at === -1 ? undefined : { id: this.rows[at].id, index: this.first + at };
+  }
+
+  setRows({ first, rows, newestFirst }: Update): void {
+    this.first = first;
+    this.rows = rows;
+    this.newestFirst = newestFirst;
+  }
+
+  /** Forget all rows and elements. */
+  clear(): void {
+    this.#made.clear();
+    this.#open.clear();
+    this.rows = [];
+  }
+
+  /** Let all elements be made again. */
+  restyle(): void {
+    this.#version++;
+  }
+
+  /** Return the row of an element. */
+  rowOf(element: Element): { id: number; index: number } | undefined {
+    const child = element.closest(".cl-sheet > *");
+    const i = child === null ? -1 : Array.from(this.element.children).indexOf(child);
+    const row = i === -1 ? undefined : this.row(this.#drawn + i);
+    return row === undefined || row.id < 0 ? undefined : { id: row.id, index: this.#drawn + i };
+  }
+
+  elementOf(id: number): HTMLElement | undefined {
+    return this.#made.get(id)?.[2];
+  }
+
+  heights(): number[] {
+    return Array.from(this.element.children, (child) => (child as HTMLElement).offsetHeight || ROW_PX);
+  }
+
+  /** Draw rows. Elements that stay are reused, so the user's text selection stays, too. */
+  draw(from: number, end: number): void {
+    this.#drawn = from;
+    const wanted: HTMLElement[] = [];
+    const reused = new Map<number, [number, string, HTMLElement]>();
+    for (const [i, row] of this.rows.slice(from - this.first, end - this.first).entries()) {
+      const key = `${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.otherSources} ${row.bar} ${row.repeats}`;
+      let drawn = this.#made.get(row.id);
+      if (drawn === undefined || drawn[0] !== this.#version || drawn[1] !== key) drawn = [this.#version, key, makeRow(row, this.#actions, this.#open)];
+      setClass(drawn[2], "cl-picked", this.#selection.has(from + i));
+      this.#actions.decorate(drawn[2], row, this.#before(from - this.first + i));
+      reused.set(row.id, drawn);
+      wanted.push(drawn[2]);
+    }
+    const stays = new Set(wanted);
+    for (const child of Array.from(this.element.children)) if (!stays.has(child as HTMLElement)) child.remove();
+    let next = this.element.firstChild;
+    for (const element of wanted) {
+      if (element === next) next = next.nextSibling;
+      else this.element.insertBefore(element, next);
+    }
+    this.#made = reused;
+  }
+
+  /** Return the line before a row, by time. */
+  #before(at: number): Row | undefined {
+    const by = this.newestFirst ? 1 : -1;
+    let before = at + by;
+    while (this.rows[before] !== undefined && this.rows[before].kind !== "line") before += by;
+    return this.rows[before];
+  }
+}

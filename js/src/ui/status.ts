@@ -1,0 +1,241 @@
+/**
+ * The status bar, the problem bar and the text over empty rows: whether the log is complete and live, counts, gaps, and the way
+ * to the newest line.
+ */
+
+import type { Complete, Problem } from "../protocol/events.ts";
+import type { Filter } from "../protocol/requests.ts";
+import type { RemoteJumpState, TaskSummary, Update } from "../protocol/update.ts";
+import { formatAge, formatShortClock, groupDigits, roundAge, zoneName } from "../text/format.ts";
+import type { Time } from "../client/settings.ts";
+import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
+import { runningProblem } from "./phases.ts";
+import { formatNotice } from "./row.ts";
+
+type Tone = "good" | "warn" | "bad" | "idle";
+
+/** Describe what the viewer is doing. The colour only repeats it. */
+export function describeState(update: Update, follow: boolean, behind: Lag = { lines: 0, time: 0 }): [string, Tone] {
+  const { link, problem, tasks, newest, now, beyond } = update;
+  if (beyond) return [describeRemoteJump(beyond), beyond.state === "failed" ? "warn" : "idle"];
+  const ended = tasks.filter((task) => task.ended);
+  if (tasks.length > 0 && ended.length === tasks.length) {
+    const failed = ended.some((task) => task.state !== "succeeded");
+    return [[...new Set(ended.map(({ message }) => message))].join(" · "), failed ? "bad" : "good"];
+  }
+  if (link === "stopped" || problem?.task) return [`Stopped: ${problem?.message ?? ""}`, "bad"];
+  // `onLine` is reliable only when it is false.
+  const trying = globalThis.navigator?.onLine === false ? "Offline" : "Reconnecting";
+  if (link === "reconnecting") return [`${trying}${newest > 0 ? `, last line ${formatAge(roundAge(Math.max(0, now - newest)))} ago` : "…"}`, "warn"];
+  if (link === "waiting") return ["Waiting for the kernel", "idle"];
+  if (link === "connecting") return ["Connecting…", "idle"];
+  const stopped = tasks.find((task) => task.stopped)?.stopped;
+  if (stopped) return [stopped, "bad"];
+  const pending = tasks.find((task) => task.state === "pending");
+  if (pending) return [pending.message || "Pending", "idle"];
+  const troubled = tasks.find((task) => runningProblem(task) !== "");
+  if (troubled && follow) return [troubled.message, "warn"];
+  if (follow && update.linesBehind > 0) return [`Live, ${countOf(update.linesBehind, "line")} behind: this server sends no faster`, "idle"];
+  return follow ? ["Live", "good"] : [describePause(behind), "idle"];
+}
+
+function describeRemoteJump({ state, to, what, later, message }: RemoteJumpState): string {
+  if (state === "failed") return `What is not loaded could not be searched: ${message}`;
+  if (state === "none") return `No ${later ? "later" : "earlier"} ${what} in what is not loaded`;
+  return `Looking for the ${later ? "next" : "previous"} ${what} in what is not loaded${to === Infinity ? "…" : `, searched back to ${formatShortClock(to, true)}`}`;
+}
+
+/** How far a paused view is behind the newest line. */
+export interface Lag {
+  lines: number;
+  /** Time (ms). */
+  time: number;
+}
+
+function describePause({ lines, time }: Lag): string {
+  return lines <= 0 ? "Paused" : `Paused: view is ${formatAge(Math.max(0, time))} behind, ${countOf(lines, "line")} waiting`;
+}
+
+function describeGaps(tasks: TaskSummary[]): string {
+  const gaps = tasks.reduce((sum, task) => sum + task.gaps, 0);
+  const lines = tasks.reduce((sum, task) => sum + task.gapLines, 0);
+  if (gaps === 0) return "";
+  return `${gaps} gap${gaps === 1 ? "" : "s"}${lines > 0 ? `, ${groupDigits(lines)} lines` : ""}`;
+}
+
+/** Describe the completeness statement: number of lines, their time range, sources and masked secrets, and whether it is complete. */
+export function describeCompleteness(tasks: TaskSummary[]): string {
+  const all = tasks.map(({ complete }) => complete).filter((one) => one !== null);
+  if (all.length === 0 || all.length < tasks.length) return "";
+  const sum = (pick: (one: Complete) => number | undefined): number => all.reduce((total, one) => total + (pick(one) ?? 0), 0);
+  const times = all.flatMap(({ from, to }) => [from, to]).filter((time) => time !== null).map((time) => Date.parse(time));
+  const [first, last] = [Math.min(...times), Math.max(...times)];
+  const day = new Date(first).toDateString() === new Date(last).toDateString() ? "" : `${new Date(first).toLocaleDateString()} `;
+  const until = day === "" ? "" : `${new Date(last).toLocaleDateString()} `;
+  const span = times.length > 0 ? `${day}${formatShortClock(first, true)} to ${until}${formatShortClock(last, true)}` : "";
+  const masked = sum((one) => Object.values(one.masked ?? {}).reduce((a, b) => a + b, 0));
+  const whole = all.every(({ done, gaps }) => done && gaps.length === 0) ? "complete" : "";
+  return [countOf(sum(({ records }) => records), "line"), span, countOf(sum(({ sources }) => sources), "source"), masked > 0 ? `${countOf(masked, "secret")} masked` : "", whole].filter(Boolean).join(", ");
+}
+
+/** Name what may not be shown beside the lines. The title has the permission that would show it. */
+export function describeHidden(hidden: Record<string, string>): string {
+  const names = Object.keys(hidden);
+  return names.length > 0 ? `without ${names.join(" and ")}` : "";
+}
+
+/** Describe a difference between the clocks. From two seconds on it changes what "the last minute" means. */
+export function describeClock(ahead: number): string {
+  if (Math.abs(ahead) < 2000) return "";
+  return `clock of the cluster is ${(Math.abs(ahead) / 1000).toFixed(1)} s ${ahead > 0 ? "ahead" : "behind"}`;
+}
+
+function countOf(count: number, word: string): string {
+  return `${groupDigits(count)} ${word}${count === 1 ? "" : "s"}`;
+}
+
+export class StatusBar {
+  readonly element: HTMLElement;
+  #state = h("span", { class: "cl-state" });
+  #counts = h("span", { "aria-live": "off" });
+  #gaps = h("button", { type: "button", class: "cl-gaps", title: "What is missing, and why", onclick: () => this.#toggleGaps() });
+  #missing = h("div", { class: "cl-help cl-missing", role: "dialog", "aria-label": "What is missing", hidden: true });
+  #tasks: TaskSummary[] = [];
+  #clock = h("span", { class: "cl-gaps" });
+  #hidden = h("span", { class: "cl-faint cl-zone" });
+  #transport = h("span", { class: "cl-faint cl-zone", title: "Lines come through the kernel and wait while it is busy. They bypass it if Jupyter Server has the cortex-jupyter extension and reads the same cluster and store" });
+  #zone = h("span", { class: "cl-faint cl-zone", title: "How times are shown" });
+  #place = h("button", { type: "button", class: "cl-code", title: "Copy the visible lines as code" });
+  #visible: [number, number] = [0, 0];
+  #pill = button("↓ newest", "Go to the newest line and follow (End)", () => this.#newest(), { class: "cl-pill" });
+
+  readonly #newest: () => void;
+
+  constructor(
+    newest: () => void,
+    copyCode: (from: number, to: number) => void,
+  ) {
+    this.#newest = newest;
+    this.#place.addEventListener("click", () => copyCode(...this.#visible));
+    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#hidden, this.#transport, this.#zone, this.#place, this.#pill);
+  }
+
+  /** Update the texts that count up. */
+  state(update: Update, follow: boolean, behind: Lag): void {
+    const [words, tone] = describeState(update, follow, behind);
+    setText(this.#state, `● ${words}`);
+    setAttr(this.#state, "data-tone", tone);
+  }
+
+  update(update: Update, follow: boolean, behind: Lag): void {
+    this.state(update, follow, behind);
+    const { lines, shown, filtered, rate } = update;
+    const rates = rate >= 1 ? ` · ${groupDigits(rate)}/s` : rate > 0 ? ` · ${rate.toFixed(1)}/s` : "";
+    const counted = describeCompleteness(update.tasks);
+    setText(this.#counts, `${filtered ? `${groupDigits(shown)} of ` : ""}${counted || countOf(lines, "line")}${rates}`);
+    setAttr(this.#counts, "title", counted && `${groupDigits(lines)} of them are loaded`);
+    this.#tasks = update.tasks;
+    setText(this.#gaps, describeGaps(update.tasks));
+    setText(this.#clock, describeClock(update.clockAhead));
+    const hidden = Object.assign({}, ...update.tasks.map((task) => task.hidden ?? {})) as Record<string, string>;
+    setText(this.#hidden, describeHidden(hidden));
+    setAttr(this.#hidden, "title", Object.values(hidden).join("; "));
+    setText(this.#transport, update.transport === "comm" && ["live", "done"].includes(update.link) ? "via kernel" : "");
+    setText(this.#pill, update.newestFirst ? "↑ newest" : "↓ newest");
+    this.#follow(follow);
+  }
+
+  /** Show or hide the list of gaps, each with its reason and what would have prevented it. */
+  #toggleGaps(): void {
+    this.#missing.hidden = !this.#missing.hidden;
+    const rows = this.#tasks.flatMap(({ missing }) => missing).map(({ text, hint }) => h("div", {}, formatNotice(text, (ms) => formatShortClock(ms, true)), h("div", { class: "cl-faint" }, hint)));
+    this.#missing.replaceChildren(...rows);
+  }
+
+  #follow(follow: boolean): void {
+    setClass(this.#pill, "cl-on", follow);
+    setAttr(this.#pill, "aria-pressed", String(follow));
+  }
+
+  /** Show in which way times are shown. */
+  zone(time: Time): void {
+    setText(this.#zone, { local: zoneName(), utc: "UTC", start: "since the start", delta: "since the line before", off: "" }[time]);
+  }
+
+  place(first: number | null, last: number | null): void {
+    if (first !== null && last !== null) this.#visible = [first, last + 1];
+    setText(this.#place, first === null || last === null ? "" : `log[${first}:${last + 1}]`);
+  }
+}
+
+/** Explain why no line is shown; "" if that needs no explanation. */
+export function describeEmpty(update: Update, { since, from }: Pick<Filter, "since" | "from">): string {
+  if (update.shown > 0) return "";
+  const stopped = update.tasks.find((task) => task.stopped && !task.ended)?.stopped;
+  if (stopped && update.lines === 0) return stopped;
+  const pending = update.tasks.find((task) => task.state === "pending" && !task.ended);
+  if (pending && update.lines === 0) {
+    const reason = pending.message || "Pending";
+    return reason.startsWith("Log not available yet") ? reason : `Log not available yet: ${reason}`;
+  }
+  if (update.searching > 0) return "Searching…";
+  if (update.link === "connecting" || update.link === "waiting") return update.link === "waiting" ? "Waiting for the kernel" : "Connecting…";
+  if (update.filtered && update.lines > 0) return "No line matches the filter";
+  if (update.lines > 0 && from !== null) return "No line in this range";
+  if (update.lines > 0 && since !== null) return `No line in this window; the newest is ${formatAge(roundAge(Math.max(0, update.now - update.newest)))} old`;
+  if (update.problem) return "";
+  if (update.tasks.length > 0 && update.tasks.every((task) => task.ended)) return "The task wrote no lines";
+  return update.link === "live" ? "No lines yet" : "";
+}
+
+export class EmptyPanel {
+  #text = h("div", {});
+  #olderButton = button("Load older lines", "Load older lines", () => this.#older(), { class: "btn cl-outline" });
+  readonly element = h("div", { class: "cl-empty", hidden: true }, this.#text, this.#olderButton);
+
+  readonly #older: () => void;
+
+  constructor(older: () => void) {
+    this.#older = older;
+  }
+
+  updateText(update: Update, filter: Filter): void {
+    const words = describeEmpty(update, filter);
+    setText(this.#text, words);
+    setHidden(this.element, words === "");
+  }
+
+  update(update: Update, filter: Filter): void {
+    this.updateText(update, filter);
+    const edge = update.rows[0];
+    setHidden(this.#olderButton, edge?.text !== "Older lines" || update.filtered);
+  }
+}
+
+export class ProblemBar {
+  #text = h("span", {});
+  #hint = h("span", { class: "cl-dim" });
+  #retryButton = button("Try again", "Try again", () => this.#retry(), { class: "btn cl-outline" });
+  readonly element = h("div", { class: "cl-problem", role: "alert", hidden: true }, this.#text, this.#hint, h("span", { class: "cl-grow" }), this.#retryButton);
+  #error = "";
+
+  readonly #retry: () => void;
+
+  constructor(retry: () => void) {
+    this.#retry = retry;
+  }
+
+  show(problem: Problem | null, stopped: boolean): void {
+    setText(this.#text, problem?.message ?? this.#error);
+    setText(this.#hint, problem?.hint ?? "");
+    setHidden(this.element, !problem && this.#error === "");
+    setHidden(this.#retryButton, !stopped);
+  }
+
+  /** Show an error of the page itself, not of the stream. */
+  showError(message: string): void {
+    console.error("[cortex-jupyter]", message);
+    this.#error = message;
+    this.show(null, false);
+  }
+}

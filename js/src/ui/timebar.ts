@@ -1,0 +1,240 @@
+/** The time bar: buttons for the window, and the lines over time with warnings, errors, gaps and events. Dragging chooses a range. */
+
+import type { Filter } from "../protocol/requests.ts";
+import type { Histogram, Mark } from "../protocol/update.ts";
+import { groupDigits } from "../text/format.ts";
+import { h, setAttr, setText, svg } from "./dom.ts";
+import { formatNotice } from "./row.ts";
+import { formatMoment, timeTicks } from "./scale.ts";
+
+const WINDOWS: [string, number | null][] = [["1m", 60_000], ["5m", 300_000], ["10m", 600_000], ["1h", 3_600_000], ["All", null]];
+const WIDTH_UNITS = 760;
+const HEIGHT_PX = 34;
+const TICKS = 5;
+/** A shorter drag is a click (px). */
+const CLICK_PX = 4;
+const MARKED_KINDS = new Set<Mark["kind"]>(["restart", "ended", "event", "end"]);
+
+export class TimeBar {
+  readonly element: HTMLElement;
+  #buttons: HTMLButtonElement[];
+  #paths = ["all", "warn", "err", "gap", "mark", "bad"].map((name) => svg("path", { class: `cl-h-${name}`, "vector-effect": "non-scaling-stroke" }));
+  #window = svg("rect", { class: "cl-h-window", y: "0", height: String(HEIGHT_PX) });
+  #visible = svg("rect", { class: "cl-h-sight", y: String(HEIGHT_PX - 2), height: "2" });
+  #drag = svg("rect", { class: "cl-h-drag", y: "0", height: String(HEIGHT_PX), width: "0" });
+  #cursor = svg("rect", { class: "cl-h-cursor", y: "0", height: String(HEIGHT_PX), width: "0" });
+  #drawing: SVGElement;
+  #ticks = h("div", { class: "cl-ticks", "aria-hidden": "true" });
+  #tip = h("div", { class: "cl-tip", role: "tooltip", hidden: true });
+  #axis: HTMLElement;
+  #histogram: Histogram | undefined;
+  #filter: Pick<Filter, "since" | "from" | "until"> = { since: null, from: null, until: null };
+  /** The keyboard's place and the start of a range (ms). */
+  #keyTime: number | null = null;
+  #rangeFrom: number | null = null;
+
+  readonly #change: (change: Partial<Filter>) => void;
+  readonly #jump: (time: number) => void;
+
+  constructor(
+    change: (change: Partial<Filter>) => void,
+    jump: (time: number) => void,
+  ) {
+    this.#change = change;
+    this.#jump = jump;
+    this.#buttons = WINDOWS.map(([label, window]) => {
+      const title = window === null ? "The whole log" : `The last ${label}`;
+      return h("button", { type: "button", title, "aria-pressed": "false", onclick: () => change({ since: window, from: null, until: null }) }, label);
+    });
+    const id = `cl-hatch-${Math.random().toString(36).slice(2)}`;
+    const hatch = svg("pattern", { id, width: "5", height: "5", patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
+    hatch.append(svg("rect", { class: "cl-h-hatch", width: "2.5", height: "5" }));
+    this.#paths[3].setAttribute("fill", `url(#${id})`);
+    this.#drawing = svg("svg", { viewBox: `0 0 ${WIDTH_UNITS} ${HEIGHT_PX}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+    this.#drawing.append(hatch, this.#window, ...this.#paths, this.#visible, this.#drag, this.#cursor);
+    this.#axis = h("div", { class: "cl-axis", role: "slider", tabindex: "0", "aria-label": "Time: arrows move, Shift with arrows chooses a range, Enter goes there, Escape shows all", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "100" }, this.#drawing as unknown as Node, this.#tip);
+    this.element = h(
+      "div",
+      { class: "cl-time" },
+      h("div", { class: "cl-seg", role: "group", "aria-label": "Window" }, ...this.#buttons),
+      h("div", { class: "cl-hist" }, this.#axis, this.#ticks),
+    );
+    this.#listen();
+  }
+
+  show(filter: Filter): void {
+    this.#filter = filter;
+    for (const [i, [, window]] of WINDOWS.entries()) this.#buttons[i].setAttribute("aria-pressed", String(filter.from === null && window === filter.since));
+    if (this.#histogram) this.#drawWindow();
+  }
+
+  /** Start of the axis (ms); 0 before there is one. */
+  get from(): number {
+    return this.#histogram?.from ?? 0;
+  }
+
+  /** Show which lines are visible. */
+  showVisible(from: number | undefined, to: number | undefined): void {
+    if (this.#histogram === undefined || from === undefined || to === undefined) return;
+    this.#placeRect(this.#visible, Math.min(from, to), Math.max(from, to), 3);
+  }
+
+  draw(histogram: Histogram, live: boolean): void {
+    this.#histogram = histogram;
+    const { bins, count, from, to, marks = [] } = histogram;
+    let highest = 1;
+    for (let i = 0; i < count; i++) highest = Math.max(highest, bins[i * 4]);
+    const step = WIDTH_UNITS / count;
+    const paths = ["", "", "", "", "", ""];
+    const gaps = marks.filter(({ kind }) => kind === "gap");
+    for (let i = 0; i < count; i++) {
+      const x = (i * step).toFixed(1);
+      const bar = (height: number, base = 0): string => `M${x} ${(HEIGHT_PX - base).toFixed(1)}v-${height.toFixed(1)}h${(step * 0.8).toFixed(1)}v${height.toFixed(1)}z`;
+      const [all, warn, err, gap] = bins.subarray(i * 4, i * 4 + 4);
+      if (all > 0) paths[0] += bar(2 + ((HEIGHT_PX - 4) * all) / highest);
+      // A single error among thousands of lines must be visible.
+      const errors = err > 0 ? Math.max(3, (HEIGHT_PX * err) / highest) : 0;
+      if (err > 0) paths[2] += bar(errors);
+      if (warn > 0) paths[1] += bar(Math.max(3, (HEIGHT_PX * warn) / highest), errors);
+      if (gap > 0 && gaps.length === 0) paths[3] += `M${x} 0h${Math.max(step, 4).toFixed(1)}v${HEIGHT_PX}h-${Math.max(step, 4).toFixed(1)}z`;
+    }
+    for (const { time, to: until } of gaps) {
+      const [x, end] = [this.#x(time), this.#x(until)];
+      paths[3] += `M${x.toFixed(1)} 0h${Math.max(4, end - x).toFixed(1)}v${HEIGHT_PX}h-${Math.max(4, end - x).toFixed(1)}z`;
+    }
+    for (const { kind, level, time } of marks) if (MARKED_KINDS.has(kind)) paths[level >= 5 || kind === "restart" ? 5 : 4] += `M${this.#x(time).toFixed(1)} 0V${HEIGHT_PX}`;
+    for (const [i, path] of this.#paths.entries()) setAttr(path, "d", paths[i]);
+    this.#drawWindow();
+    // The last label is the end of the axis.
+    const times = timeTicks(from, to + (to - from) / TICKS, TICKS + 1);
+    if (live && to > from) times[TICKS] = "now";
+    if (this.#ticks.children.length !== times.length) this.#ticks.replaceChildren(...times.map(() => h("span", {})));
+    for (const [i, time] of times.entries()) setText(this.#ticks.children[i] as HTMLElement, time);
+  }
+
+  #drawWindow(): void {
+    const { from, to, low } = this.#histogram!;
+    const [begin, end] = this.#filter.from === null ? [low, to] : [this.#filter.from, this.#filter.until ?? to];
+    const all = begin <= from && end >= to;
+    if (all) setAttr(this.#window, "width", "0");
+    else this.#placeRect(this.#window, begin, end, 1);
+  }
+
+  #x(time: number): number {
+    const { from, to } = this.#histogram!;
+    return Math.max(0, Math.min(WIDTH_UNITS, ((time - from) / Math.max(1, to - from)) * WIDTH_UNITS)) || 0;
+  }
+
+  #placeRect(rect: SVGElement, from: number, to: number, least: number): void {
+    const x = this.#x(from);
+    const width = Math.max(least, this.#x(to) - x);
+    setAttr(rect, "x", Math.min(x, WIDTH_UNITS - width).toFixed(1));
+    setAttr(rect, "width", width.toFixed(1));
+  }
+
+  #timeAt(clientX: number): number {
+    const { left, width } = this.#axis.getBoundingClientRect();
+    const { from, to } = this.#histogram!;
+    return from + Math.max(0, Math.min(1, (clientX - left) / Math.max(1, width))) * (to - from);
+  }
+
+  #listen(): void {
+    const axis = this.#axis;
+    let down: number | null = null;
+    axis.addEventListener("pointerdown", (event: PointerEvent) => {
+      if (this.#histogram === undefined || event.button !== 0) return;
+      down = event.clientX;
+      axis.setPointerCapture?.(event.pointerId);
+      event.preventDefault();
+      axis.focus({ preventScroll: true });
+    });
+    axis.addEventListener("pointermove", (event: PointerEvent) => {
+      if (this.#histogram === undefined) return;
+      this.#hover(event.clientX);
+      if (down !== null && Math.abs(event.clientX - down) > CLICK_PX) this.#range(this.#timeAt(down), this.#timeAt(event.clientX));
+    });
+    axis.addEventListener("pointerup", (event: PointerEvent) => {
+      if (down === null || this.#histogram === undefined) return;
+      const [a, b] = [this.#timeAt(down), this.#timeAt(event.clientX)];
+      const dragged = Math.abs(event.clientX - down) > CLICK_PX;
+      down = null;
+      this.#drag.setAttribute("width", "0");
+      if (dragged) this.#narrow(a, b);
+      else this.#jump(b);
+    });
+    axis.addEventListener("dblclick", () => this.#change({ since: null, from: null, until: null }));
+    axis.addEventListener("pointerleave", () => {
+      this.#tip.hidden = true;
+      this.#cursor.setAttribute("width", "0");
+    });
+    axis.addEventListener("blur", () => this.#clear());
+    axis.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  #range(a: number, b: number): void {
+    this.#placeRect(this.#drag, Math.min(a, b), Math.max(a, b), 1);
+  }
+
+  #narrow(a: number, b: number): void {
+    this.#change({ since: null, from: Math.floor(Math.min(a, b)), until: Math.ceil(Math.max(a, b)) });
+  }
+
+  #clear(): void {
+    this.#keyTime = this.#rangeFrom = null;
+    this.#tip.hidden = true;
+    this.#drag.setAttribute("width", "0");
+    this.#cursor.setAttribute("width", "0");
+  }
+
+  /** Describe what is at a place. */
+  #hover(clientX: number): void {
+    const { left, width } = this.#axis.getBoundingClientRect();
+    this.#describe(this.#timeAt(clientX), Math.max(0, Math.min(width, clientX - left)), width);
+  }
+
+  #describe(time: number, x: number, width: number): void {
+    const { from, to, bins, count, marks = [] } = this.#histogram!;
+    const bin = (to - from) / count;
+    const i = Math.max(0, Math.min(count - 1, Math.floor((time - from) / Math.max(1, bin))));
+    const [all, warn, err] = bins.subarray(i * 4, i * 4 + 3);
+    const near = Math.max(bin, ((to - from) * 4) / Math.max(1, width));
+    const happened = marks.filter((mark) => time >= mark.time - near && time <= mark.to + near).slice(0, 3);
+    const counts = [`${groupDigits(all)} line${all === 1 ? "" : "s"}`, warn > 0 ? `${groupDigits(warn)} warning${warn === 1 ? "" : "s"}` : "", err > 0 ? `${groupDigits(err)} error${err === 1 ? "" : "s"}` : ""].filter(Boolean).join(", ");
+    const at = (ms: number): string => formatMoment(ms, Math.max(0, bin), to - from);
+    const words = [`${at(time)} · ${counts}`, ...happened.map(({ text }) => formatNotice(text, at))];
+    setText(this.#tip, words.join("\n"));
+    this.#tip.hidden = false;
+    this.#tip.style.left = `${Math.round(Math.min(x, width - 40))}px`;
+    this.#tip.style.transform = `translateX(${x > width / 2 ? "-100%" : "0"})`;
+    this.#placeRect(this.#cursor, time, time, 1);
+    this.#axis.setAttribute("aria-valuetext", words.join(". "));
+    this.#axis.setAttribute("aria-valuenow", String(Math.round((100 * (time - from)) / Math.max(1, to - from))));
+  }
+
+  #key(event: KeyboardEvent): void {
+    if (this.#histogram === undefined) return;
+    const { from, to, count } = this.#histogram;
+    const step = (to - from) / count;
+    const by = { ArrowLeft: -step, ArrowRight: step, PageUp: -10 * step, PageDown: 10 * step, Home: from - to, End: to - from }[event.key];
+    if (by !== undefined) {
+      const now = this.#keyTime ?? to;
+      if (event.shiftKey) this.#rangeFrom ??= now;
+      else this.#rangeFrom = null;
+      this.#keyTime = Math.max(from, Math.min(to, now + by));
+      const { width } = this.#axis.getBoundingClientRect();
+      this.#describe(this.#keyTime, ((this.#keyTime - from) / Math.max(1, to - from)) * width, width);
+      if (this.#rangeFrom === null) this.#drag.setAttribute("width", "0");
+      else this.#range(this.#rangeFrom, this.#keyTime);
+    } else if (event.key === "Enter" && this.#keyTime !== null) {
+      if (this.#rangeFrom === null) this.#jump(this.#keyTime);
+      else this.#narrow(this.#rangeFrom, this.#keyTime);
+      this.#rangeFrom = null;
+      this.#drag.setAttribute("width", "0");
+    } else if (event.key === "Escape" && (this.#rangeFrom !== null || this.#filter.from !== null)) {
+      if (this.#rangeFrom === null) this.#change({ since: null, from: null, until: null });
+      this.#clear();
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}

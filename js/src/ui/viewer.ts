@@ -1,0 +1,312 @@
+/** One view: puts its parts together, and applies updates from the worker and changes of the settings to them. */
+
+import type { Jump } from "../protocol/requests.ts";
+import type { SourceSummary, Update } from "../protocol/update.ts";
+import type { Session } from "../client/session.ts";
+import type { StoreClient, ViewEntry } from "../client/storeclient.ts";
+import { ChartPanel } from "./chartpanel.ts";
+import { Commands } from "./commands.ts";
+import { DisplayMenu } from "./display.ts";
+import { h, setClass } from "./dom.ts";
+import { FilterBar } from "./filterbar.ts";
+import { Header } from "./header.ts";
+import { LineActions } from "./lineactions.ts";
+import { Painter } from "./painter.ts";
+import { decorateRow, type SourceLabel } from "./row.ts";
+import { Rows } from "./rows.ts";
+import { SourceList } from "./sourcelist.ts";
+import { POD_CHARS, sourceLabels } from "./sourcenames.ts";
+import { EmptyPanel, ProblemBar, StatusBar } from "./status.ts";
+import { TimeBar } from "./timebar.ts";
+
+/** Narrower than this (px), a chart takes the place of the list of sources. */
+const TIGHT_PX = 800;
+/** Narrower than the first (px), the list of sources becomes a menu; narrower than the second, secondary controls are hidden. */
+const NARROW_PX = 620;
+const SLIM_PX = 440;
+/** Height of a row relative to its font size: 19 px to 12 px. */
+const LEADING = 19 / 12;
+
+export class Viewer {
+  readonly root = h("div", { class: "cortex-logs", "data-lm-suppress-shortcuts": "true" });
+  #header: Header;
+  #filterBar: FilterBar;
+  #timeBar: TimeBar;
+  #sourceList: SourceList;
+  #rows: Rows;
+  #chart: ChartPanel;
+  #status: StatusBar;
+  #empty: EmptyPanel;
+  #problem: ProblemBar;
+  #lineActions: LineActions;
+  #commands: Commands;
+  #painter: Painter;
+  readonly #displayMenu: DisplayMenu;
+  #labels: SourceLabel[] = [];
+  #labelsOf = "";
+  #sources: SourceSummary[] = [];
+  #drawn: Update | undefined;
+  #view = "";
+  #entry: ViewEntry | undefined;
+  #resize: ResizeObserver | undefined;
+
+  readonly #store: StoreClient;
+  readonly #session: Session;
+
+  constructor(
+    store: StoreClient,
+    session: Session,
+  ) {
+    this.#store = store;
+    this.#session = session;
+    const change = session.change.bind(session);
+    this.#rows = new Rows({
+      label: (source) => this.#labels[source],
+      loadOlder: () => this.#loadOlder(),
+      loadSpan: (id) => store.loadSpan(this.#view, id),
+      toggleFold: (id) => store.toggleFold(this.#view, id),
+      search: (go) => store.search(this.#view, go),
+      fullText: (id) => store.fullText(this.#view, id),
+      resized: () => this.#rows.draw(),
+      tree: {
+        get chosen() {
+          return session.settings.filter.fields;
+        },
+        choose: (field) => session.chooseField(field),
+        filter: (condition) => session.addFilter(condition),
+      },
+      setViewport: (viewport) => {
+        if (this.#entry) this.#entry.viewport = viewport;
+        store.setViewport(this.#view, viewport);
+      },
+      followChanged: (follow) => this.#followChanged(follow),
+      // Only a click leaves a chosen range. Otherwise a range of few lines would load all others.
+      reachedOldest: () => session.settings.filter.from === null && this.#drawn && !this.#drawn.loading && this.#drawn.rows.at(this.#drawn.newestFirst ? -1 : 0)?.text === "Older lines" && this.#loadOlder(),
+      decorate: (element, row, before) => decorateRow(element, row, before, {
+        time: session.settings.time,
+        start: this.#header.start || this.#timeBar.from || row.time,
+        levels: session.settings.columns.includes("level"),
+        note: (one) => this.#lineActions.noteOf(one),
+      }),
+    });
+    this.#lineActions = new LineActions(this.#rows, session, {
+      task: (source) => this.#sources[source]?.task ?? session.tasks[0] ?? "",
+      copy: (from, to, as) => store.copy(this.#view, from, to, as),
+      jump: (to) => this.#jump(to),
+      now: () => this.#drawn?.now ?? Date.now(),
+      showError: (message) => this.#problem.showError(message),
+    });
+    this.#header = new Header({ origin: session.origin, showError: (message) => this.#problem.showError(message), act: (action) => this.#commands.act(action), bookmarks: () => this.#lineActions.bookmarkItems(), settings: () => session.settings, sources: () => this.#sources });
+    this.#displayMenu = new DisplayMenu(() => session.settings, change);
+    this.#filterBar = new FilterBar({
+      change,
+      find: (term) => store.setFind(this.#view, term),
+      search: (go) => store.search(this.#view, go),
+      step: (by) => this.#jump({ to: "match", by, from: this.#rows.current?.id ?? null }),
+      focusLines: () => this.#commands.focus(),
+    }, this.#displayMenu.element);
+    this.#timeBar = new TimeBar(change, (time) => this.#jump({ to: "time", time }));
+    this.#sourceList = new SourceList((off) => change({ off, pod: "", container: "", run: "" }), (time) => this.#jump({ to: "time", time }));
+    this.#chart = new ChartPanel(change, (to) => this.#jump(to));
+    this.#status = new StatusBar(() => this.#commands.act("newest"), (from, to) => this.#lineActions.copyCode(from, to));
+    this.#empty = new EmptyPanel(() => this.#loadOlder());
+    this.#problem = new ProblemBar(() => store.retry(session.model));
+    this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, lineActions: this.#lineActions, jump: (to) => this.#jump(to) });
+    const main = h("div", { class: "cl-main" }, this.#rows.element, this.#empty.element, this.#lineActions.prompt.element);
+    const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element);
+    this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, heightGrip(this.root, (height) => session.setTrait("height", height)), this.#commands.help);
+    this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => store.ack(this.#view), visibilityChanged: (visible) => store.setVisible(this.#view, visible), showError: (message) => this.#problem.showError(message) });
+    this.settings();
+    this.#entry = {
+      model: session.model,
+      filter: session.settings.filter,
+      viewport: { ...this.#rows.viewport(), ...(session.readerTime === null ? {} : { follow: false, seek: session.readerTime }) },
+      find: "",
+      hasChart: false,
+      isVisible: true,
+      update: (update) => this.#painter.receive(update),
+      clock: (now) => this.#clock(now),
+      regexStopped: () => session.regexStopped(),
+    };
+    this.#view = store.addView(this.#entry);
+    store.showChart(this.#view, session.settings.chart !== "");
+    if (!session.follow) this.#rows.setFollow(false);
+    this.#observe();
+  }
+
+  /** Apply settings that changed here, in another view of the model, or in Python. */
+  settings(): void {
+    const { settings, height, tasks } = this.#session;
+    const { time, wrap, columns, newestFirst, fontSize } = settings;
+    const refilters = this.#entry !== undefined && this.#entry.filter !== settings.filter;
+    if (refilters) {
+      // First, so that the worker filters while the rest is drawn here.
+      this.#entry!.filter = settings.filter;
+      this.#store.setFilter(this.#view, settings.filter);
+    }
+    this.#header.tasks(tasks);
+    this.#filterBar.show(settings);
+    this.#displayMenu.show();
+    this.#timeBar.show(settings.filter);
+    this.#status.zone(time);
+    this.root.style.setProperty("--height", `${height}px`);
+    this.root.style.setProperty("--size", `${fontSize}px`);
+    this.root.style.setProperty("--row", `${Math.round(fontSize * LEADING)}px`);
+    setClass(this.root, "cl-notime", time === "off");
+    setClass(this.root, "cl-levels", columns.includes("level"));
+    setClass(this.root, "cl-charted", settings.chart !== "");
+    this.#chart.show(settings);
+    if (this.#entry) this.#store.showChart(this.#view, this.#chart.isShown);
+    this.#rows.setOrder(newestFirst);
+    this.#rows.setLineLayout(wrap, Math.round(fontSize * LEADING));
+    this.#showLabels();
+    if (refilters) this.#rows.restyle();
+    else this.#rows.draw();
+  }
+
+  /** Follow or pause, from Python. */
+  follow(follow: boolean): void {
+    this.#rows.setFollow(follow);
+  }
+
+  stopFinding(): void {
+    this.#filterBar.toFilter();
+  }
+
+  showError(message: string): void {
+    this.#problem.showError(message);
+  }
+
+  close(): void {
+    this.#painter.close();
+    this.#resize?.disconnect();
+    this.#rows.close();
+    this.#store.closeView(this.#view);
+    this.root.remove();
+  }
+
+  #observe(): void {
+    if (typeof ResizeObserver !== "function") return;
+    this.#resize = new ResizeObserver(() => {
+      setClass(this.root, "cl-narrow", this.root.clientWidth < NARROW_PX);
+      setClass(this.root, "cl-tight", this.root.clientWidth < TIGHT_PX);
+      setClass(this.root, "cl-slim", this.root.clientWidth < SLIM_PX);
+      this.#rows.measure();
+      this.#chart.draw();
+    });
+    this.#resize.observe(this.root);
+    this.#resize.observe(this.#rows.element);
+  }
+
+  #draw(update: Update): void {
+    if (update.sources) {
+      this.#sources = update.sources;
+      this.#sourceList.update(update.sources, update.now);
+      this.#showLabels();
+    }
+    this.#drawn = update;
+    this.#session.onSummary(update.tasks);
+    this.#rows.update(update);
+    this.#header.update(update);
+    this.#filterBar.update(update);
+    this.#status.update(update, this.#rows.follow, this.#lag(update));
+    this.#empty.update(update, this.#session.settings.filter);
+    this.#lineActions.update();
+    this.#problem.show(update.problem, update.link === "stopped" || Boolean(update.problem?.task));
+    if (update.histogram) this.#timeBar.draw(update.histogram, update.link !== "done");
+    this.#chart.update(update.chart, update.histogram, this.#sources, this.#labels);
+    this.#reportPlace();
+  }
+
+  /** Update texts that count up after time has passed. */
+  #clock(now: number): void {
+    if (this.#drawn === undefined || !this.#painter.isVisible) return;
+    const drawn = (this.#drawn = { ...this.#drawn, now });
+    this.#header.clock(drawn);
+    this.#sourceList.now = now;
+    this.#status.state(drawn, this.#rows.follow, this.#lag(drawn));
+    this.#empty.updateText(drawn, this.#session.settings.filter);
+  }
+
+  #showLabels(): void {
+    const { columns } = this.#session.settings;
+    this.#labels = sourceLabels(this.#sources, columns);
+    // Hidden sources need no room.
+    const visible = this.#sources.some(({ on }) => on) ? this.#labels.filter((_unused, i) => this.#sources[i]?.on) : this.#labels;
+    const shape = `${this.#labels.map(({ short, hue }) => `${short} ${hue}`).join("|")} ${visible.map(({ short }) => short).join("|")}`;
+    if (shape === this.#labelsOf) return;
+    this.#labelsOf = shape;
+    // Room for the pods' names, and for the beginning of a container's name.
+    const longest = Math.max(1, ...visible.map(({ short }) => short.split(" ")[0].length));
+    const several = visible.some(({ short }) => short.includes(" "));
+    const pod = Math.min(POD_CHARS, longest);
+    this.root.style.setProperty("--src-w", `${several ? Math.max(9, pod + 5) : pod}ch`);
+    setClass(this.root, "cl-single", this.#labels.length < 2 || this.#labels.every(({ short }) => short === ""));
+    this.#rows.restyle();
+  }
+
+  #reportPlace(): void {
+    let first: number | null = null;
+    let last: number | null = null;
+    for (const { seq } of this.#rows.visibleRows) {
+      if (first === null || seq < first) first = seq;
+      if (last === null || seq > last) last = seq;
+    }
+    this.#status.place(first, last);
+    this.#timeBar.showVisible(this.#rows.visibleRows[0]?.time, this.#rows.visibleRows.at(-1)?.time);
+    this.#session.reportVisible(this.#sources, first, last, this.#rows.follow ? undefined : this.#rows.visibleRows[0]?.time);
+  }
+
+  #lag({ total, newest }: Update): { lines: number; time: number } {
+    const { newestFirst, place, visibleRows } = this.#rows;
+    const last = visibleRows.at(newestFirst ? 0 : -1);
+    return { lines: newestFirst ? place.index : total - place.index - Math.max(1, visibleRows.length), time: last === undefined ? 0 : newest - last.time };
+  }
+
+  #followChanged(follow: boolean): void {
+    if (this.#drawn) this.#status.update(this.#drawn, follow, this.#lag(this.#drawn));
+    this.#session.setTrait("follow", follow);
+  }
+
+  #jump(to: Jump): void {
+    this.#store.jump(this.#view, to);
+  }
+
+  #loadOlder(): void {
+    if (this.#rows.follow && this.#rows.total > 1) this.#rows.setFollow(false);
+    this.#store.loadOlder(this.#view);
+  }
+}
+
+const MIN_HEIGHT_PX = 200;
+const MAX_HEIGHT_PX = 3000;
+const STEP_PX = 40;
+
+/** Return the lower edge, which can be dragged or moved with the arrow keys. `keep` is called with the chosen height (px). */
+function heightGrip(root: HTMLElement, keep: (height: number) => void): HTMLElement {
+  const element = h("div", { class: "cl-grip", role: "separator", "aria-orientation": "horizontal", "aria-label": "Height", tabindex: "0", title: "Drag to change the height" });
+  const set = (height: number): void => {
+    const bounded = Math.round(Math.max(MIN_HEIGHT_PX, Math.min(MAX_HEIGHT_PX, height)));
+    root.style.setProperty("--height", `${bounded}px`);
+    keep(bounded);
+  };
+  element.addEventListener("pointerdown", (down: PointerEvent) => {
+    const [from, height] = [down.clientY, root.offsetHeight];
+    element.setPointerCapture(down.pointerId);
+    const move = (event: PointerEvent): void => root.style.setProperty("--height", `${Math.max(MIN_HEIGHT_PX, height + event.clientY - from)}px`);
+    element.addEventListener("pointermove", move);
+    element.addEventListener("pointerup", () => {
+      element.removeEventListener("pointermove", move);
+      set(root.offsetHeight);
+    }, { once: true });
+    down.preventDefault();
+  });
+  element.addEventListener("keydown", (event) => {
+    const by = { ArrowDown: STEP_PX, ArrowUp: -STEP_PX }[event.key];
+    if (by === undefined) return;
+    set(root.offsetHeight + by);
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  return element;
+}

@@ -1,0 +1,82 @@
+import { readFile } from "node:fs/promises";
+import { describe, expect, it } from "vitest";
+import { conditionTest, parseConditions, quoteValue } from "../../src/text/conditions.ts";
+import { compileFilter, describeTerm, parseTerms, pythonPattern } from "../../src/text/query.ts";
+import { parseTypedTime } from "../../src/text/time.ts";
+import { fromPlain, toPlain, toViewTrait } from "../../src/client/settings.ts";
+
+const TABLE = JSON.parse(await readFile(new URL("../../../tests/query/fixtures/where.json", import.meta.url), "utf8")) as { cases: { where: string; yes: string[]; no: string[] }[]; refused: string[] };
+const none = { include: [], exclude: [], where: [], level: "" };
+
+describe("conditions on fields, as in Python", () => {
+  it.each(TABLE.cases)("$where", ({ where, yes, no }) => {
+    const matcher = compileFilter({ where: [where] });
+    expect([...yes, ...no].filter((line) => matcher.test(line))).toEqual(yes);
+  });
+
+  it.each(TABLE.refused)("%o is not a condition", (text) => {
+    expect(parseConditions(text)).toBeNull();
+    expect(text === "" || compileFilter({ where: [text] }).error !== "").toBe(true);
+  });
+
+  it("any value can be quoted", () => {
+    for (const value of ["a", 'say "hi"', "back\\slash", "two words", "=", "a and b"]) expect(conditionTest(parseConditions(`x=${quoteValue(value)}`)![0])(JSON.stringify({ x: value })), value).toBe(true);
+  });
+
+  it("marks the field with its value", () => {
+    expect(compileFilter({ grep: "loss<3", include: ["ep"] }).find("epoch 3 loss=2.13 lr=1")).toEqual([0, 2, 8, 17]);
+  });
+});
+
+describe("typed terms", () => {
+  it.each([
+    ["loss", false, false, { include: ["loss"] }],
+    ["/a.b/", false, false, { include: ["/a.b/"] }],
+    ["a.b", true, false, { include: ["/a.b/"] }],
+    ["loss", false, true, { include: ["/loss/c"] }],
+    ["Loss", false, true, { include: ["Loss"] }],
+    ["!GET /healthz", false, false, { exclude: ["GET /healthz"] }],
+    ["loss -healthz -\"GET /\"", false, false, { include: ["loss"], exclude: ["healthz", "GET /"] }],
+    ["-/x+/", false, false, { exclude: ["/x+/"] }],
+    ["status>=500", false, false, { where: ["status>=500"] }],
+    ["a=1 and b~x", false, false, { where: ["a=1 and b~x"] }],
+    ['"a=1"', false, false, { include: ["a=1"] }],
+    ["loss=", false, false, { include: ["loss="] }],
+    ["level >= warn", false, false, { level: "warn" }],
+    ["level≥ERROR", false, false, { level: "error" }],
+    ["", false, false, {}],
+  ])("%o", (text, regex, matchCase, found) => {
+    expect(parseTerms(text, regex, matchCase)).toEqual({ ...none, ...found });
+  });
+
+  it.each([["a.b", "(?i)a\\.b"], ["Loss", "Loss"], ["/loss/c", "loss"], ["/a|b/", "(?i)a|b"], ["/x/s", "(?s)x"], ["/(?i)X/c", "(?i)X"]])("%o is Python's %o", (term, pattern) => {
+    expect(pythonPattern(term)).toBe(pattern);
+  });
+
+  it("a chip shows a text without escapes", () => {
+    expect(["loss", "/a\\.b/c", "/a+/", "/(?i)get \\/x/c"].map(describeTerm)).toEqual(["“loss”", "“a.b” Aa", "/a+/", "“get /x”"]);
+  });
+
+  it("the error names the invalid part", () => {
+    expect(compileFilter({ include: ["/(/"], exclude: ["/x/"] }).error).toMatch(/^\/\(\/: /);
+  });
+});
+
+it("settings survive a round trip", () => {
+  const plain = { since: "2026-01-31T12:00:00.000Z", until: "2026-01-31T12:05:00.000Z", grep: ["loss", "/x/"], exclude: ["y"], where: ["a>1"], typed: "z", level: "info", off: ["k"], tail: 5, pretty: false, time: "utc", wrap: true, columns: ["pod", "level"], font_size: 14, match_case: true };
+  expect(toPlain(fromPlain(plain))).toEqual(plain);
+  expect(toPlain(fromPlain({}))).toEqual({ since: "1m" });
+  expect(fromPlain({ font_size: 99, time: "?", columns: ["x"] })).toMatchObject({ fontSize: 20, time: "local", columns: [] });
+  expect(toViewTrait(fromPlain({ grep: ["/a/c"], typed: "!b level" }), [], 3, 9)).toMatchObject({ shown: { grep: ["/a/c"], exclude: ["b level"], where: [], level: "" }, first_seq: 3, last_seq: 9 });
+});
+
+describe("typed times", () => {
+  const now = Date.UTC(2026, 0, 31, 14, 30);
+  it.each([
+    ["14:03", Date.UTC(2026, 0, 31, 14, 3)], ["14:03:21.5", Date.UTC(2026, 0, 31, 14, 3, 21, 500)], ["23:00", Date.UTC(2026, 0, 30, 23)], ["-5m", now - 300_000], ["- 1h30m", now - 5_400_000],
+    ["2026-01-30 08:00", Date.UTC(2026, 0, 30, 8)], ["2026-01-30T08:00:00Z", Date.UTC(2026, 0, 30, 8)], ["2026-01-30T08:00:00+01:00", Date.UTC(2026, 0, 30, 7)],
+    ["25:00", null], ["14", null], ["-5", null], ["soon", null], ["", null],
+  ])("%o", (text, time) => {
+    expect(parseTypedTime(text, now, true)).toBe(time);
+  });
+});

@@ -1,0 +1,470 @@
+// @vitest-environment happy-dom
+import { describe, expect, it, vi } from "vitest";
+import { phasesOf } from "../../src/ui/phases.ts";
+import { type Line, ns, sse, T0, TASK, W0, W1 } from "../helpers.ts";
+import { all, feed, find, messages, model, next, page, session, settle, show, type, viewer } from "../page.ts";
+
+page({ now: T0 + 1_000_000 });
+
+const picked = (): string[] => all(".cl-picked .cl-m").map((element) => element.textContent ?? "");
+const chips = (): string[] => all(".cl-chips .cl-cw").map((element) => element.textContent ?? "");
+const named = (label: string): HTMLElement => all("button").find((one) => one.getAttribute("aria-label") === label || one.textContent === label)!;
+const lines = (n: number, text: (i: number) => string): Line[] => Array.from({ length: n }, (_unused, i): Line => [T0 + i * 1000, ((i % 2) + 1) as 1 | 2, text(i)]);
+
+async function status(data: object): Promise<void> {
+  model.bytes(sse("status", { task: TASK, seq: next.seq++, ...data }, `c${next.seq}`));
+  await settle();
+}
+
+async function key(name: string, more: KeyboardEventInit = {}, target: HTMLElement = find(".cl-rows")): Promise<void> {
+  target.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true, ...more }));
+  await settle();
+}
+
+const enter = (): Promise<void> => key("Enter", {}, find("input[type=search]"));
+
+describe("chips", () => {
+  it("Enter makes them, several apply at once, and each can be inverted, edited and removed", async () => {
+    show();
+    await feed(...lines(40, (i) => `step=${i} ${i % 2 ? "odd" : "even"} GET /healthz`.slice(0, i % 10 === 0 ? 99 : 12)));
+    await type("odd");
+    await enter();
+    await type("step>=30");
+    await enter();
+    await type("!step=35");
+    expect(messages()).toEqual(["step=31 odd ", "step=33 odd ", "step=37 odd ", "step=39 odd "].map((text) => text));
+    await enter();
+    expect(chips()).toEqual(["contains “odd”", "not “step=35”", "step ≥ 30"]);
+    expect(find<HTMLInputElement>("input[type=search]").value).toBe("");
+    named("step ≥ 30: invert, edit or remove").click();
+    named("Invert").click();
+    await settle();
+    expect(chips()).toContain("step < 30");
+    expect(messages()[0]).toBe("step=1 odd G");
+    named("contains “odd”: invert, edit or remove").click();
+    named("Edit").click();
+    await settle();
+    expect(find<HTMLInputElement>("input[type=search]").value).toBe("odd");
+    for (const chip of chips()) named(`Remove: ${chip}`).click();
+    await type("");
+    expect(messages()).toHaveLength(Math.min(40, messages().length));
+    await settle(1500);
+    expect(model.traits.view).toMatchObject({ shown: { grep: [], exclude: [], where: [] } });
+  });
+
+  it("case sensitivity, a level, and an error in place", async () => {
+    show();
+    await feed(...["Loss", "loss", "ERROR x", "WARN y"].map((text, i): Line => [T0 + i, 1, text]));
+    await type("loss");
+    expect(messages()).toHaveLength(2);
+    named("Match case").click();
+    await settle();
+    expect(messages()).toEqual(["loss"]);
+    await enter();
+    expect(chips()).toEqual(["contains “loss” Aa"]);
+    named("Remove: contains “loss” Aa").click();
+    named("Match case").click();
+    await type("level>=warning");
+    expect(messages()).toEqual(["ERROR x", "WARN y"]);
+    await enter();
+    expect(find<HTMLSelectElement>("select").value).toBe("warning");
+    await type("/(/");
+    await enter();
+    expect(find("[role=alert].cl-le").textContent).toMatch(/^\/\(\/: .*group/i);
+    expect(chips()).toEqual([]);
+  });
+
+  it("Python's query becomes chips, several of a kind too", async () => {
+    show({ query: { since: "all", grep: ["/a/c", "/b/c"], exclude: ["/x+/c"], where: ["n>1"] } });
+    await feed([T0, 1, "a b n=2"], [T0 + 1, 1, "A b n=2"], [T0 + 2, 1, "a b x n=2"], [T0 + 3, 1, "a b n=1"]);
+    expect(messages()).toEqual(["a b n=2"]);
+    expect(chips()).toEqual(["contains “a” Aa", "contains “b” Aa", "not /x+/", "n > 1"]);
+  });
+});
+
+describe("find without filtering", () => {
+  it("marks, counts and wraps around; later lines count, too", async () => {
+    show();
+    await feed(...lines(30, (i) => (i % 10 === 5 ? `needle ${i}` : `hay ${i}`)));
+    await key("f", { ctrlKey: true });
+    await type("needle");
+    expect(messages().filter((text) => text.startsWith("hay")).length).toBeGreaterThan(5);
+    expect(find(".cl-found .cl-count").textContent).toBe("3 of 30");
+    await enter();
+    const first = picked();
+    expect(first[0]).toMatch(/^needle/);
+    await enter();
+    await enter();
+    await enter();
+    expect(picked()).toEqual(first);
+    expect(find(".cl-found .cl-count").textContent).toMatch(/^\d \/ 3 of 30$/);
+    await key("N");
+    expect(picked()).not.toEqual(first);
+    await feed([T0 + 99_000, 1, "needle new"]);
+    expect(find(".cl-found .cl-count").textContent).toMatch(/4 of 31$/);
+    await key("Escape", {}, find("input[type=search]"));
+    expect(find(".cl-found .cl-count").textContent).toBe("");
+    expect(all("mark")).toHaveLength(0);
+  });
+
+  it("says how many lines were searched, if that is not all", async () => {
+    show({ query: { since: "10s" } });
+    await feed(...lines(30, (i) => (i % 10 === 5 ? `needle ${i}` : `hay ${i}`)));
+    await key("f", { ctrlKey: true });
+    await type("needle");
+    expect(find(".cl-found .cl-count").textContent).toMatch(/^1 of 1\d in this window$/);
+  });
+
+  it("a match is shown in context: without the filter, at its place", async () => {
+    show();
+    await feed(...lines(200, (i) => (i === 77 ? "needle" : `hay ${i}`)));
+    await type("needle");
+    expect(messages()).toEqual(["needle"]);
+    find("[data-seq] .cl-t").click();
+    await settle();
+    named("Show the line in context: without the filter (c)").click();
+    await settle();
+    expect(picked()).toEqual(["needle"]);
+    expect(messages()).toEqual(expect.arrayContaining(["hay 76", "needle", "hay 78"]));
+    expect(find<HTMLInputElement>("input[type=search]").value).toBe("");
+  });
+});
+
+describe("jumps", () => {
+  it("errors forward and back, a time, and the last line before the end", async () => {
+    show();
+    await feed(...lines(120, (i) => (i === 20 || i === 60 || i === 61 ? `ERROR ${i}` : `fine ${i}`)));
+    await key("E");
+    expect(picked()).toEqual(["ERROR 60"]);
+    await key("E");
+    expect(picked()).toEqual(["ERROR 20"]);
+    await key("e");
+    expect(picked()).toEqual(["ERROR 60"]);
+    await key(":");
+    const input = find<HTMLInputElement>(".cl-prompt input");
+    input.value = "never";
+    await key("Enter", {}, input);
+    expect(find(".cl-prompt [role=alert]").textContent).toContain("14:03");
+    input.value = new Date(T0 + 100_000).toISOString();
+    await key("Enter", {}, input);
+    expect(picked()).toEqual(["fine 100"]);
+    await status({ notice: "ended", source: W1, time: ns(T0 + 119_500), exit_code: 1, reason: "Error", message: "" });
+    await feed([T0 + 130_000, 1, "the other goes on"]);
+    await key("d");
+    expect(picked()).toEqual(["fine 119"]);
+  });
+
+  it("the axis ends where the task did, however late the end was noticed", async () => {
+    show();
+    await feed([T0, 1, "first"], [T0 + 10_000, 1, "last"]);
+    await status({ notice: "ended", source: W0, time: ns(T0 + 10_500), exit_code: 0, reason: "Completed", message: "" });
+    model.bytes(sse("end", { task: TASK, seq: next.seq++, time: ns(T0 + 17_000), state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "c"));
+    await settle(600);
+    const axis = find(".cl-axis");
+    vi.spyOn(axis, "getBoundingClientRect").mockReturnValue({ left: 0, width: 1000 } as DOMRect);
+    axis.dispatchEvent(new MouseEvent("pointermove", { bubbles: true, clientX: 1000 }));
+    expect(find("[role=tooltip]").textContent).toMatch(/^\d\d:13:30\.500 · /);
+    expect(find("[role=tooltip]").textContent).toContain("Job complete exit 0");
+  });
+
+  it("the axis: a click goes there, a drag narrows, a double click shows all", async () => {
+    show();
+    await feed(...lines(100, (i) => `line ${i}`));
+    await settle(600);
+    const axis = find(".cl-axis");
+    vi.spyOn(axis, "getBoundingClientRect").mockReturnValue({ left: 0, width: 1000 } as DOMRect);
+    const point = (name: string, x: number): unknown => axis.dispatchEvent(Object.assign(new MouseEvent(name, { bubbles: true, button: 0, clientX: x }), { pointerId: 1 }));
+    point("pointermove", 2);
+    expect(find("[role=tooltip]").textContent).toMatch(/^\d\d:13:2\d\.\d+ · \d+ lines?$/);
+    const { from, until } = session.settings.filter;
+    expect([from, until]).toEqual([null, null]);
+    const span = 99_000;
+    point("pointerdown", 0);
+    point("pointermove", 20);
+    point("pointerup", (1000 * 20_000) / span);
+    await settle();
+    expect(session.settings.filter.from).toBe(T0);
+    expect(messages().at(-1)).toMatch(/^line (19|20)$/);
+    expect(chips()[0]).toMatch(/^\d\d:13:20 to \d\d:13:4\d$/);
+    axis.dispatchEvent(new MouseEvent("dblclick", { bubbles: true }));
+    await settle();
+    expect(chips()).toEqual([]);
+    point("pointerdown", (1000 * 30_000) / span);
+    point("pointerup", (1000 * 30_000) / span);
+    await settle();
+    expect(picked()[0]).toMatch(/^line (29|30|31)$/);
+    await key("ArrowLeft", {}, axis);
+    await key("ArrowLeft", { shiftKey: true }, axis);
+    expect(axis.getAttribute("aria-valuetext")).toMatch(/lines?/);
+    await key("Enter", {}, axis);
+    expect(session.settings.filter.from).not.toBeNull();
+    await key("Escape", {}, axis);
+    expect(session.settings.filter.from).toBeNull();
+  });
+});
+
+describe("copies and bookmarks", () => {
+  it("copies picked lines as text, JSON and code", async () => {
+    show();
+    const copied: string[] = [];
+    vi.stubGlobal("navigator", { clipboard: { writeText: (text: string) => Promise.resolve(void copied.push(text)) } });
+    await feed(...lines(10, (i) => `line ${i}`));
+    const times = all("[data-seq] .cl-t");
+    times[3].click();
+    await settle();
+    times[5].dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true }));
+    await settle();
+    expect(picked()).toEqual(["line 3", "line 4", "line 5"]);
+    expect(find(".cl-pickbar").textContent).toContain("3 lines picked");
+    await key("ArrowUp", { shiftKey: true });
+    expect(picked()).toEqual(["line 3", "line 4"]);
+    await key("y");
+    await key("Y", { shiftKey: true });
+    named("Copy the picked lines").click();
+    named("As JSON").click();
+    await settle();
+    expect(copied.slice(0, 2)).toEqual(["line 3\nline 4\n", "log[3:5]"]);
+    expect(copied[2].trim().split("\n").map((line) => JSON.parse(line) as unknown)[0]).toEqual({ seq: 3, time: new Date(T0 + 3000).toISOString(), pod: W1.pod, container: "main", level: null, text: "line 3" });
+    await key("Escape");
+    expect(picked()).toEqual([]);
+    expect(find(".cl-pickbar").hidden).toBe(true);
+    vi.unstubAllGlobals();
+  });
+
+  it("a bookmark has a note, is a trait, and leads back", async () => {
+    show();
+    await feed(...lines(300, (i) => `line ${i}`));
+    all("[data-seq] .cl-t").at(-2)!.click();
+    await key("m");
+    const input = find<HTMLInputElement>(".cl-prompt input");
+    input.value = "here it breaks";
+    await key("Enter", {}, input);
+    expect(model.traits.bookmarks).toEqual([{ task: TASK, seq: 298, note: "here it breaks" }]);
+    expect(find(".cl-noted").dataset.note).toBe("here it breaks");
+    await key("g");
+    expect(messages()[0]).toBe("line 0");
+    named("Go to a place in the log").click();
+    named("★ here it breaks").click();
+    await settle();
+    expect(picked()).toEqual(["line 298"]);
+  });
+});
+
+describe("display settings", () => {
+  it("are traits: set from Python, written back, and saved", async () => {
+    show({ time: "utc", wrap: true, columns: ["pod", "level"], font_size: 15, height: 500, follow: true, bookmarks: [] });
+    await feed([T0, 1, "ERROR a"], [T0 + 1, 2, "b"]);
+    await settle(300);
+    expect(find("[data-seq] .cl-t").textContent).toBe("22:13:20.000");
+    expect(find("[data-seq] > i").textContent).toBe("error");
+    expect(viewer.root.style.getPropertyValue("--size")).toBe("15px");
+    expect(find(".cl-rows").classList.contains("cl-wrap")).toBe(true);
+    await key("w");
+    await key("-");
+    expect(model.traits).toMatchObject({ wrap: false, font_size: 14 });
+    Object.assign(model.traits, { time: "off", font_size: 10 });
+    model.emit("change:time");
+    await settle();
+    expect(viewer.root.classList.contains("cl-notime")).toBe(true);
+    expect(viewer.root.style.getPropertyValue("--size")).toBe("10px");
+    await key("ArrowDown", {}, find("[role=separator]"));
+    expect(model.traits.height).toBe(200);
+  });
+
+  it("newest first: follows at the top, keeps the place, and turns around the row being read", async () => {
+    show({ newest_first: true });
+    await feed(...lines(200, (i) => `line ${i}`));
+    expect(find(".cl-pill").textContent).toBe("↑ newest");
+    expect(messages().slice(0, 3)).toEqual(["line 199", "line 198", "line 197"]);
+    await feed([T0 + 300_000, 1, "newer"]);
+    expect(messages()[0]).toBe("newer");
+    find(".cl-rows").dispatchEvent(new WheelEvent("wheel", { deltaY: 100 }));
+    find(".cl-rows").scrollTop = 50 * 19;
+    find(".cl-rows").dispatchEvent(new Event("scroll"));
+    await settle(400);
+    const top = messages()[0];
+    expect(top).toMatch(/^line 1[45]\d$/);
+    await feed([T0 + 301_000, 1, "newest"]);
+    expect(messages()[0]).toBe(top);
+    expect(find("[role=status]").textContent).toMatch(/5\d lines waiting/);
+    await key("r");
+    expect(model.traits.newest_first).toBe(false);
+    expect(messages()[0]).toBe(top);
+    expect(messages()[1]).toBe(`line ${Number(top.slice(5)) + 1}`);
+    await key("r");
+    await key("g");
+    expect(messages().at(-1)).toBe("line 0");
+    await key("G");
+    expect(messages()[0]).toBe("newest");
+    // The next is the one below.
+    await key("f", { ctrlKey: true });
+    await type("line 1");
+    await key("n");
+    expect(picked()).toEqual(["line 199"]);
+    expect(find(".cl-found").textContent).toMatch(/^1 \/ 111 of/);
+  });
+
+  it("newest first: a traceback is read from its first line, and copies are in order", async () => {
+    const writeText = vi.fn(() => Promise.resolve());
+    vi.stubGlobal("navigator", { clipboard: { writeText } });
+    show({ newest_first: true });
+    const traceback = ["Traceback (most recent call last):", '  File "a.py", line 1, in f', "KeyError: 1"];
+    await feed([T0, 1, "before"], ...traceback.map((text, i): Line => [T0 + 1 + i, 1, text]), [T0 + 9, 1, "after"], [T0 + 10, 1, "last"]);
+    await settle(2000);
+    find(".cl-tw").click();
+    await settle();
+    expect(messages().map((text) => text.trim().split(/[ :]/)[0])).toEqual(["last", "after", expect.stringMatching(/KeyError|▾/), "File", "KeyError", "before"]);
+    all("[data-seq] .cl-t")[1].click();
+    await settle();
+    all("[data-seq] .cl-t")[3].dispatchEvent(new MouseEvent("click", { shiftKey: true, bubbles: true }));
+    await key("y");
+    expect(writeText).toHaveBeenCalledWith(`${traceback.slice(0, 2).join("\n")}\nafter\n`);
+    vi.unstubAllGlobals();
+  });
+
+  it("Enter opens and closes the picked line", async () => {
+    show();
+    await feed([T0, 1, "a"], [T0 + 1, 1, '{"msg":"m","a":1}']);
+    find("[data-seq='1'] .cl-t").click();
+    await settle();
+    await key("Enter");
+    expect(find(".cl-tree").textContent).toContain("a: 1");
+    await key("Enter");
+    expect(find(".cl-tree")).toBeNull();
+  });
+
+  it("chosen fields and folded lines are traits, too", async () => {
+    show({ fields: ["b"], fold: "" });
+    await feed([T0, 1, '{"msg":"m","a":1,"b":2}'], [T0 + 1, 1, "same 1"], [T0 + 2, 1, "same 1"], [T0 + 3, 1, "same 2"]);
+    expect(messages()).toEqual(["▸ m  b=2", "same 1", "same 1", "same 2"]);
+    await key("u");
+    expect(model.traits.fold).toBe("exact");
+    expect(messages()).toEqual(["▸ m  b=2", expect.stringMatching(/^▸ same 1 {2}· × 2 until /), "same 2"]);
+    Object.assign(model.traits, { fields: ["a", "b"], fold: "masked" });
+    model.emit("change:fold");
+    await settle();
+    expect(messages()).toEqual(["▸ m  a=1  b=2", expect.stringMatching(/^▸ same 1 {2}· × 3 until /)]);
+  });
+
+  it("a reloaded page shows what it showed before", async () => {
+    show({ query: { since: "5m" }, view: { since: "1h", grep: ["a"], typed: "b", first_seq: 1 } });
+    await settle();
+    expect(find('.cl-time [aria-pressed="true"]').textContent).toBe("1h");
+    expect(chips()).toEqual(["contains “a”"]);
+    expect(find<HTMLInputElement>("input[type=search]").value).toBe("b");
+  });
+
+  it("follow is a state that Python sees and sets", async () => {
+    show({ follow: true });
+    await feed(...lines(200, (i) => `line ${i}`));
+    find(".cl-rows").dispatchEvent(new WheelEvent("wheel", { deltaY: -100 }));
+    await feed(...lines(50, (i) => `more ${i}`).map(([ms, source, text]): Line => [ms + 300_000, source, text]));
+    expect(model.traits.follow).toBe(false);
+    expect(find("[role=status]").textContent).toMatch(/Paused: view is \d+ s behind, \d+ lines waiting/);
+    model.traits.follow = true;
+    model.emit("change:follow");
+    await settle();
+    expect(messages().at(-1)).toBe("more 49");
+  });
+});
+
+describe("state and phases", () => {
+  it("phases with their lengths; for several pods the typical one", async () => {
+    show();
+    const begun = { created: ns(T0 - 20_000), scheduled: ns(T0 - 18_000), inits: 1 };
+    await status({ notice: "started", time: ns(T0), source: { ...W0, container: "fetch", kind: "init" }, message: "", ...begun });
+    await status({ notice: "ended", time: ns(T0 + 3000), source: { ...W0, container: "fetch", kind: "init" }, exit_code: 0, message: "" });
+    await status({ notice: "started", time: ns(T0 + 4000), source: W0, message: "", ...begun });
+    await status({ notice: "started", time: ns(T0 + 30_000), source: W1, message: "", ...begun });
+    model.bytes(sse("status", { task: TASK, state: "running", message: "", now: ns(T0 + 64_000) }));
+    await settle();
+    expect(all(".cl-ph").map(({ textContent }) => textContent)).toEqual(["Scheduled 2 s", "Pulled 18 s", "Init 1/1 3 s", "Running 1 m"]);
+    expect(all(".cl-ph")[1].title).toBe(`18 s typically; the slowest of 2 pods: ${W1.pod}, 48 s`);
+    model.bytes(sse("end", { task: TASK, seq: next.seq++, state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "c"));
+    await settle();
+    expect(all(".cl-ph").at(-1)!.textContent).toBe("Complete · exit 0");
+    // Where there is no room the first ones are left out.
+    expect(all(".cl-ph").map(({ style }) => Number(style.order))).toEqual([0, -1, -2, -3, -4]);
+  });
+
+  it("a task that crashes again and again does not count as running", async () => {
+    show();
+    const state = async (message: string, reason: string): Promise<void> => await status({ notice: "state", state: "running", time: ns(T0 + 9000), message, reason });
+    await status({ notice: "started", time: ns(T0), source: { ...W0, run: 4 }, message: "", scheduled: ns(T0 - 3_600_000) });
+    await status({ notice: "ended", time: ns(T0 + 1000), source: { ...W0, run: 4 }, exit_code: 3, reason: "Error", message: "" });
+    const words = "CrashLoopBackOff: main ended with exit 3, Error; 4 restarts";
+    await state(words, "CrashLoopBackOff");
+    await settle();
+    expect(all("[data-notice]").map(({ textContent }) => textContent)).toContain(`${W0.pod} · main started again (run 4)`);
+    // How long it took to come to its first run is not known.
+    expect(all(".cl-ph").map(({ textContent }) => textContent)).toEqual(["CrashLoopBackOff"]);
+    expect(find(".cl-ph.cl-now").title).toBe(words);
+    expect(find(".cl-dot").classList.contains("cl-troubled")).toBe(true);
+    const bar = find("[role=status]");
+    expect(bar.textContent).toContain(words);
+    expect(bar.querySelector("[data-tone]")!.getAttribute("data-tone")).toBe("warn");
+    await status({ notice: "started", time: ns(T0 + 20_000), source: { ...W0, run: 5 }, message: "", scheduled: ns(T0 - 3_600_000) });
+    await state("Running", "Running");
+    await settle();
+    expect(all(".cl-ph").map(({ textContent }) => textContent!.slice(0, 7))).toEqual(["Running"]);
+    expect([bar.textContent!.includes("Live"), find(".cl-dot").classList.contains("cl-troubled")]).toEqual([true, false]);
+  });
+
+  it("a container that could not be started has not run, and says why", async () => {
+    show();
+    const begun = { created: ns(T0 - 20_000), scheduled: ns(T0 - 18_000) };
+    const why = 'exec: "/nope/python":\n  no such file or directory';
+    await status({ notice: "created", time: ns(T0), source: W0, message: "", ...begun });
+    await status({ notice: "ended", time: ns(T0), source: W0, exit_code: 128, reason: "StartError", termination_message: why, message: "" });
+    await settle();
+    expect(all("[data-notice] .cl-nt").map(({ textContent }) => textContent)).toContain(`${W0.pod} · main could not be started: exit 128, StartError: exec: "/nope/python": no such file or directory`);
+    find("[data-notice] .cl-more").click();
+    await settle();
+    expect(find(".cl-hint").textContent).toBe(why);
+    find(".cl-only").dispatchEvent(new Event("pointerover", { bubbles: true }));
+    expect(find(".cl-only").title).toContain(`failed, exit 128\n${why}`);
+    model.bytes(sse("end", { task: TASK, seq: next.seq++, state: "failed", exit_code: 128, message: `Pod failed exit 128: StartError: ${"failed to create task: ".repeat(9)}${why}` }, "c"));
+    await settle();
+    // What matters stands at the end of a long line: it opens.
+    all("[data-notice] .cl-more").at(-1)!.click();
+    await settle();
+    expect(all("[data-notice].cl-open").at(-1)!.textContent).toContain("no such file or directory");
+    expect(all(".cl-ph").map(({ textContent }) => textContent)).toEqual(["Scheduled 2 s", "Failed · exit 128"]);
+  });
+
+  it("a file has lines, but no end and no exit code", () => {
+    const file = { task: "file:job/old.log", state: "succeeded" as const, message: "", reason: "", ended: true, exit: null, lines: 3000, gaps: 0, missing: [], gapLines: 0, complete: null };
+    expect(phasesOf(file, 0).map(({ name }) => name)).toEqual(["File · 3\u202f000 lines"]);
+    expect(phasesOf({ ...file, task: TASK }, 0).map(({ name }) => name)).toEqual(["Complete"]);
+  });
+
+  it("a click shows only one source, then all again; the others are hidden with one click", async () => {
+    show();
+    await status({ notice: "started", time: ns(T0), source: { ...W0, container: "proxy", kind: "sidecar" }, message: "" });
+    await feed(...lines(4, (i) => `line ${i}`));
+    await settle(300);
+    const only = (): HTMLElement => find(".cl-only");
+    only().click();
+    await settle(300);
+    expect(messages()).toEqual(["line 0", "line 2"]);
+    only().click();
+    await settle(300);
+    expect(messages()).toHaveLength(4);
+    named("Show or hide init containers and sidecars").click();
+    await settle(300);
+    expect(all("[role=switch]").map((one) => one.getAttribute("aria-checked"))).toEqual(["true", "true", "false"]);
+    only().dispatchEvent(new Event("pointerover", { bubbles: true }));
+    expect(only().title).toContain("on n1");
+    expect(only().title).toContain("2 lines, the last 1 s ago");
+  });
+});
+
+it("the help lists the keys in groups, and Escape closes it", async () => {
+  show();
+  await settle();
+  await key("?");
+  expect(find("[aria-label=Keys]").hidden).toBe(false);
+  expect(all(".cl-help h4").map(({ textContent }) => textContent)).toEqual(["Look for", "Go to", "Show", "Take along"]);
+  await key("Escape");
+  expect(find("[aria-label=Keys]").hidden).toBe(true);
+});

@@ -1,0 +1,115 @@
+// @vitest-environment happy-dom
+/// <reference types="node" />
+import { readFileSync } from "node:fs";
+import { describe, expect, it, vi } from "vitest";
+import { compileFilter } from "../../src/text/query.ts";
+import { fieldsOf, renderRow } from "../../src/store/rendering.ts";
+import { TaskStore } from "../../src/store/taskstore.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { makeRow, type RowActions } from "../../src/ui/row.ts";
+import { logEvent, T0, TASK } from "../helpers.ts";
+
+const HOSTILE = JSON.parse(readFileSync(`${import.meta.dirname}/../../../tests/parsing/fixtures/hostile.json`, "utf8")) as { name: string; line: string; shows: string; links: string[] }[];
+const ALLOWED = new Set(["DIV", "I", "SPAN", "A", "BUTTON", "DETAILS", "SUMMARY", "MARK"]);
+const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/;
+const ACTIONS: RowActions = {
+  label: () => ({ short: "w-0", full: "worker-0", hue: 0 }),
+  loadOlder: vi.fn(), loadSpan: vi.fn(), search: vi.fn(), toggleFold: vi.fn(), resized: vi.fn(),
+  fullText: () => Promise.resolve({ text: "", fields: null }),
+  tree: { chosen: [], choose: vi.fn(), filter: vi.fn() },
+};
+
+interface Shown {
+  /** Of Python's query. */
+  fields?: string[];
+  grep?: string;
+  open?: boolean;
+  pretty?: boolean;
+}
+
+function element(line: string, { fields = [], grep = "", open = false, pretty = true }: Shown = {}): HTMLElement {
+  const store = new TaskStore(TASK);
+  store.addLog(logEvent(0, [[T0, 1, line]]));
+  const row = renderRow(store, 0, 0, 0, compileFilter({ ...fromPlain({}).filter, grep }), pretty, false, fields);
+  return makeRow(row, ACTIONS, open ? new Map([[0, { text: line, fields: fieldsOf(line) }]]) : new Map());
+}
+
+const said = (line: string, shown?: Shown): string => element(line, shown).querySelector(".cl-m")!.textContent;
+const words = (line: string, style: string): string[] => [...element(line).querySelectorAll(`.cl-m ${style}`)].map(({ textContent }) => textContent);
+
+describe.each(HOSTILE)("hostile lines are text: $name", ({ line, shows, links }) => {
+  it("as one row", () => {
+    const row = element(line);
+    expect(row.querySelector(".cl-m")!.textContent).toBe(shows);
+    expect([...row.querySelectorAll("a")].map((link) => link.getAttribute("href"))).toEqual(links);
+    for (const link of row.querySelectorAll("a")) expect(link.rel).toBe("noopener noreferrer");
+  });
+
+  it.each([[false], [true]])("nothing in it is markup, and nothing is hidden; opened: %s", (open) => {
+    for (const pretty of [true, false]) {
+      const row = element(line, { open, pretty });
+      for (const node of row.querySelectorAll("*")) expect(ALLOWED.has(node.tagName)).toBe(true);
+      expect(row.textContent).not.toMatch(HIDDEN);
+      for (const node of row.querySelectorAll("*")) for (const { name } of node.attributes) expect(name).not.toMatch(/^on/);
+    }
+  });
+});
+
+describe("structured lines", () => {
+  const time = new Date(T0).toISOString();
+
+  it("show the message first, then dim fields, without the time that the row already shows", () => {
+    expect(said(`{"time":"${time}","level":"warn","msg":"slow","shard":7,"meta":{"a":[1]}}`)).toBe('▸ WARN slow  shard=7  meta={"a":[1]}');
+    expect(said(`time="${time}" level=info msg="step done" loss=0.5`)).toBe("▸ INFO step done  loss=0.5");
+    expect(said('worker 3: {"loss":0.5,"step":7}')).toBe("▸ worker 3: loss=0.5  step=7");
+    expect(said('{"ts":12,"msg":"another time"}')).toBe("▸ another time  ts=12");
+    expect(words('{"msg":"m","loss":0.5}', ".cl-k")).toEqual(["loss="]);
+    expect(words("level=warn loss=0.5 to=x", ".cl-n")).toEqual(["0.5"]);
+  });
+
+  it("show chosen fields in the chosen order, also nested ones", () => {
+    expect(said('{"msg":"m","a":1,"b":{"c":2},"d":3}', { fields: ["b.c", "a", "none"] })).toBe("▸ m  b.c=2  a=1");
+  });
+
+  it("are shown as written if pretty is off", () => {
+    expect(said('{"msg":"m","a":1}', { pretty: false })).toBe('▸ {"msg":"m","a":1}');
+  });
+
+  it("open as a tree of typed values, with texts over several lines", () => {
+    const row = element('{"msg":"one\\ntwo","n":12345678901234567890,"ok":true,"none":null,"in":{"deep":{"x":1}},"list":[{"y":2}]}', { open: true });
+    expect(row.querySelector(".cl-multi")!.textContent).toBe("one\ntwo");
+    const leaves = [...row.querySelectorAll(".cl-leaf")].map((leaf) => `${leaf.children[0].textContent}: ${leaf.children[2].textContent} ${leaf.children[2].className}`);
+    expect(leaves.slice(1)).toEqual(["n: 12345678901234567890 cl-n", "ok: true cl-bool", "none: null cl-k", "x: 1 cl-n", "y: 2 cl-n"]);
+  });
+
+  it("one click turns a value into a filter, or shows a field in the rows", () => {
+    const row = element('worker: {"meta":{"status":503},"list":[4]}', { open: true });
+    const [status, inList] = [...row.querySelectorAll(".cl-leaf")];
+    expect([...status.querySelectorAll(".cl-act")].map(({ textContent }) => textContent)).toEqual(["=", "≠", "≥", "≤", "⧉"]);
+    status.querySelectorAll<HTMLElement>(".cl-act")[2].click();
+    expect(ACTIONS.tree.filter).toHaveBeenLastCalledWith({ field: "meta.status", op: ">=", value: "503" });
+    status.querySelector<HTMLElement>(".cl-key")!.click();
+    expect(ACTIONS.tree.choose).toHaveBeenLastCalledWith("meta.status");
+    expect(inList.querySelectorAll(".cl-act")).toHaveLength(1);
+  });
+});
+
+describe("plain lines", () => {
+  it("have a dim time if it equals the row's", () => {
+    const [own, other] = [new Date(T0 - 20).toISOString(), new Date(T0 - 20_000).toISOString()];
+    expect(words(`${own} WARNING trainer: slow`, ".cl-k")).toEqual([own]);
+    expect(words(`${other} WARNING trainer: slow`, ".cl-k")).toEqual([]);
+    expect(words(`${own} WARNING trainer: slow`, ".cl-lv")).toEqual(["WARNING"]);
+  });
+
+  it("that are long are cut, and show how many characters follow", () => {
+    expect(said("x".repeat(1024 * 1024))).toMatch(/^x{4096} … 1\s044\s480 more$/);
+    expect(said(`${"\u202e".repeat(9000)}`, { open: true })).toBe("RLO".repeat(9000));
+  });
+
+  it("have their matches marked, across colours and control characters", () => {
+    const marks = (line: string, grep: string): string[] => [...element(line, { grep }).querySelectorAll("mark")].map(({ textContent }) => textContent);
+    expect(marks("\u001b[31mlo\u001b[0mss=1", "loss").join("")).toBe("loss");
+    expect(marks("train:  62%|██████▏   | 1240/2000 [06:40<04:05,  3.10it/s]", "train")).toEqual(["train"]);
+  });
+});

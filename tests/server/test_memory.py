@@ -1,0 +1,88 @@
+"""A server keeps little or nothing in memory of recordings without readers, however many there were."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from server.tape import T0, Tape
+
+from cortex_jupyter.reader import levels
+from cortex_jupyter.reader.session import Recording, Session
+from cortex_jupyter.store.open import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from cortex_jupyter.reader.feed import Feed
+    from cortex_jupyter.reader.frame import Frame
+
+
+async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    tapes = [Tape(store, f"train-{i}") for i in range(5)]
+    before = set(threading.enumerate())
+    recordings = Session(store, None)
+    feeds: set[Feed] = set()
+
+    async def read(tape: Tape) -> str:
+        recording = Recording(recordings, tape.id, tape.ref, None)
+        feeds.add(recording.feed)
+        async with aclosing(recording.feed.frames()) as frames:
+            return [frame async for frame in frames][-1].event
+
+    reading = []
+    for tape in tapes:
+        tape.running()
+        tape.write([(T0, tape.source(), "a line")])
+        reading += [asyncio.create_task(read(tape)) for _ in range(3)]
+    while not all(feed.buffered_bytes for feed in feeds) or len(feeds) < len(tapes):  # noqa: ASYNC110 - they begin
+        await asyncio.sleep(0.01)
+    for tape in tapes:
+        await asyncio.to_thread(tape.end)
+    assert await asyncio.gather(*reading) == ["end"] * 15, "three read each of them, through one feed"
+    assert [feed.buffered_bytes for feed in feeds] == [0] * 5
+    async with asyncio.timeout(120):
+        # The store's watcher thread ends with its last subscriber.
+        while {t for t in threading.enumerate() if t.name == "cortex-changes"} - before:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    for tape in tapes:
+        tape.close()
+    store.close()
+
+
+async def test_a_reader_that_starts_while_another_stops_gets_everything(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    tape = Tape(store, "train")
+    tape.running()
+    tape.write([(T0, tape.source(), "a line")])
+    recordings = Session(store, None)
+    first, second = (Recording(recordings, tape.id, tape.ref, None).feed for _ in range(2))
+    assert first is second
+    early, late = first.frames(), second.frames()
+    frames: list[Frame] = [await anext(early), await anext(late)]
+    await early.aclose()
+    del first, early
+    assert Recording(recordings, tape.id, tape.ref, None).feed is second, "as long as somebody reads it is the same"
+    await asyncio.to_thread(tape.end)
+    frames += [frame async for frame in late]
+    assert [frame.event for frame in frames] == ["status", "status", "log", "end"]
+    tape.close()
+    store.close()
+
+
+def test_level_counts_are_cached_for_the_last_used_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(levels, "_known", {})
+    store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    first = levels.level_counts(store, 1)
+    second = levels.level_counts(store, 2)
+    for recording in range(3, 200):
+        levels.level_counts(store, recording)
+        assert levels.level_counts(store, 1) is first
+    assert len(levels._cache) == 64
+    assert levels.level_counts(store, 2) is not second, "its counts were dropped; they are counted again"
+    store.close()
