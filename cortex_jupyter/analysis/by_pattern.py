@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from cortex_jupyter.analysis.by_shape import Values
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing import metrics as rules
 from cortex_jupyter.query.pattern import finder
@@ -20,7 +20,7 @@ def read_by_pattern(text: Any, pattern: str) -> Values:
     BadQuery
         The pattern is invalid, or has no named group.
     """
-    np = library("numpy")
+    np = import_optional("numpy")
     finder("pattern", pattern)
     compiled = re.compile(pattern)
     groups = list(compiled.groupindex)
@@ -47,7 +47,7 @@ def read_by_pattern(text: Any, pattern: str) -> Values:
 
 
 def _floats(texts: list[str | None]) -> Any:
-    np = library("numpy")
+    np = import_optional("numpy")
     return np.array([_float(text) for text in texts], np.float64)
 
 
@@ -65,4 +65,6 @@ def _float(text: str | None) -> float | None:
 
 def _stated(hits: list[dict[str, str | None]], name: str) -> Any:
     """Return which hits literally say NaN."""
-    return library("numpy").array([(hit[name] or "").strip().lower().lstrip("+-") == "nan" for hit in hits], bool)
+    return import_optional("numpy").array(
+        [(hit[name] or "").strip().lower().lstrip("+-") == "nan" for hit in hits], bool
+    )

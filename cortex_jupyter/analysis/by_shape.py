@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing import metrics as rules
 from cortex_jupyter.tables.search import matching
 
@@ -41,7 +41,7 @@ class Values(NamedTuple):
 
 def read_shapes(shapes: Shapes, path: str | None) -> Values:
     """Parse each shape once, and convert the tokens of all its lines at once; values are in the order of the lines."""
-    np = library("numpy")
+    np = import_optional("numpy")
     prefix = re.sub(r"^\$\.?", "", path) if path is not None else None
     readings = [
         reading if (reading := rules.read(shape)) is not None and (prefix is None or "{" in shape) else rules.Reading()
@@ -86,7 +86,7 @@ def read_shapes(shapes: Shapes, path: str | None) -> Values:
 
 def _numbers(shapes: Shapes, places: Any) -> tuple[Any, Any]:
     """Return the numbers that tokens stand for (NaN for none), and which are numbers; -1 is no token."""
-    np, pa, pc = library("numpy"), library("pyarrow"), library("pyarrow.compute")
+    np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
     values = np.full(len(places), np.nan)
     have, own, index = _distinct_tokens(shapes, places)
     if not len(own):
@@ -107,7 +107,7 @@ def _numbers(shapes: Shapes, places: Any) -> tuple[Any, Any]:
 
 def _distinct_tokens(shapes: Shapes, places: Any) -> tuple[Any, Any, Any]:
     """Return which positions have a token, those tokens in order, and the index of each position's token."""
-    np = library("numpy")
+    np = import_optional("numpy")
     have = places >= 0
     own = places[have]
     if (own[1:] > own[:-1]).all():
@@ -119,7 +119,7 @@ def _distinct_tokens(shapes: Shapes, places: Any) -> tuple[Any, Any, Any]:
 
 def _ranks(shapes: Shapes, rank: Any, tag: Any) -> Any:
     """Return the ranks that lines name: `rank=3` and `[rank3]`, but not `[12]`."""
-    np = library("numpy")
+    np = import_optional("numpy")
     ranks = np.full(len(rank), np.nan)
     for places, bare in ((tag, False), (rank, True)):
         have, own, index = _distinct_tokens(shapes, places)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cortex_jupyter.analysis.templates import find_templates
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.tables.schema import coded
 
 #: Lines shown before the first difference.
@@ -67,7 +67,7 @@ def compare(a: Any, b: Any) -> ComparisonData:
         (`run`; `phase` between two moments that both runs pass; `every` for the usual interval of a recurring line),
         `what`, `a`, `b` (seconds), `ratio`; the largest difference first. `first`: where the runs diverge, or None.
     """
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     both = pa.chunked_array([*a["message"].chunks, *b["message"].chunks], pa.large_string())
     found = find_templates(both)
     codes = (found.code[: a.num_rows], found.code[a.num_rows :])
@@ -96,20 +96,20 @@ def compare(a: Any, b: Any) -> ComparisonData:
 
 def _since(table: Any) -> Any:
     """Return the seconds since a run's first line."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     time = table["time"].cast(pa.int64()).to_numpy()
     return (time - time.min()) / 1e9 if len(time) else time.astype(float)
 
 
 def _first(code: Any, template_count: int) -> Any:
-    np = library("numpy")
+    np = import_optional("numpy")
     first = np.full(template_count, len(code), np.int64)
     np.minimum.at(first, code, np.arange(len(code)))
     return first
 
 
 def _patterns(tables: tuple[Any, Any], texts: list[str], counts: Any, firsts: Any, at: Any) -> Any:
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     where = np.where(counts[1] == 0, "a", np.where(counts[0] == 0, "b", "both"))
     order = np.lexsort((-(counts[0] + counts[1]), where == "both"))
 
@@ -123,7 +123,7 @@ def _patterns(tables: tuple[Any, Any], texts: list[str], counts: Any, firsts: An
         "count_a": pa.array(counts[0][order], pa.int64()),
         "count_b": pa.array(counts[1][order], pa.int64()),
         "in": pa.array(where[order].tolist(), pa.string()),
-        "level": library("pyarrow.compute").coalesce(*levels).cast(pa.string()),
+        "level": import_optional("pyarrow.compute").coalesce(*levels).cast(pa.string()),
         "first_a": pa.array(at[0][order], pa.float64(), from_pandas=True),
         "first_b": pa.array(at[1][order], pa.float64(), from_pandas=True),
         "example_a": of(tables[0], "text", firsts[0]),
@@ -133,7 +133,7 @@ def _patterns(tables: tuple[Any, Any], texts: list[str], counts: Any, firsts: An
 
 def _moments(texts: list[str], counts: Any, at: Any) -> list[tuple[str, float, float]]:
     """Return moments that both runs pass in the same order: the first lines of templates that are rare in both."""
-    np = library("numpy")
+    np = import_optional("numpy")
     if not texts:
         return []
     rare = (
@@ -154,7 +154,7 @@ def _moments(texts: list[str], counts: Any, at: Any) -> list[tuple[str, float, f
 
 
 def _durations(texts: list[str], codes: Any, times: Any, tables: Any, counts: Any, moments: Any, seconds: Any) -> Any:
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     rows: list[tuple[float, str, str, float, float]] = []
     if max(seconds) > 0:
         rows.append((abs(seconds[1] - seconds[0]) + 1e9, "run", "the whole run", *seconds))
@@ -182,7 +182,7 @@ def _changed(a: float, b: float) -> bool:
 
 def _usual_interval(code: Any, time: Any, table: Any, template_count: int) -> Any:
     """Return the median interval between two lines of each template in one source."""
-    np = library("numpy")
+    np = import_optional("numpy")
     source = _sources(table)[0]
     order = np.lexsort((time, source, code))
     same = (np.diff(code[order]) == 0) & (np.diff(source[order]) == 0)
@@ -197,7 +197,7 @@ def _usual_interval(code: Any, time: Any, table: Any, template_count: int) -> An
 
 def _sources(table: Any) -> tuple[Any, list[tuple[str, str, int]]]:
     """Return each line's source index, and each source as (container, pod, run)."""
-    np = library("numpy")
+    np = import_optional("numpy")
     pods, pod_names = coded(table["pod"])
     containers, container_names = coded(table["container"])
     runs = table["run"].to_numpy()
@@ -212,7 +212,7 @@ def _first_difference(tables: Any, codes: Any, times: Any) -> Difference | None:
 
     Pods start when there is room for them. By the run's clock, a pod that started late would seem to diverge late.
     """
-    np = library("numpy")
+    np = import_optional("numpy")
     sources = [_sources(table) for table in tables]
     paired = _pair_sources(sources[0][1], sources[1][1])
     best: tuple[float, Difference] | None = None

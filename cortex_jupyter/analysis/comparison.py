@@ -36,9 +36,9 @@ class Comparison(ResultFrame):
     nothing = "neither run has a line"
 
     def __init__(self, found: ComparisonData, names: tuple[str, str]) -> None:
-        from cortex_jupyter.archive.extra import library  # noqa: PLC0415
+        from cortex_jupyter.archive.optional import import_optional  # noqa: PLC0415
 
-        pc = library("pyarrow.compute")
+        pc = import_optional("pyarrow.compute")
         super().__init__(found.patterns)
         self.names, self.first, self.durations = names, found.first, ResultFrame(found.durations)
         self.only_a, self.only_b = (

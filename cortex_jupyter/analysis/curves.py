@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 
 #: Panels of a chart and points of a curve; a screen has no room for more.
 PANELS: Final = 9
@@ -90,7 +90,7 @@ def panels(table: Any, names: tuple[str, ...] = (), x: str | None = None) -> lis
     >>> panel.name, panel.by_time, panel.curves[0].y.tolist(), panel.last
     ('loss', False, [3.0, 1.0], 1.0)
     """
-    np = library("numpy")
+    np = import_optional("numpy")
     if table.num_rows == 0:
         return []
     columns = _columns(table)
@@ -105,7 +105,7 @@ def panels(table: Any, names: tuple[str, ...] = (), x: str | None = None) -> lis
 
 
 def _columns(table: Any) -> dict[str, Any]:
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     found: dict[str, Any] = {
         "time": table["time"].cast(pa.int64()).to_numpy() / 1e9,
         "step": table["step"].to_numpy(),
@@ -124,7 +124,7 @@ def _columns(table: Any) -> dict[str, Any]:
 
 
 def _chosen(columns: dict[str, Any], names: tuple[str, ...]) -> list[str]:
-    np = library("numpy")
+    np = import_optional("numpy")
     codes, metric_names = columns["name"]
     if names:
         return [name for name in names if name in metric_names]
@@ -139,7 +139,7 @@ def _chosen(columns: dict[str, Any], names: tuple[str, ...]) -> list[str]:
 
 def _sources(table: Any, columns: dict[str, Any]) -> tuple[Any, dict[int, str]]:
     """Return each row's source index, and a label for each source, as short as keeps them distinct."""
-    np = library("numpy")
+    np = import_optional("numpy")
     del table
     (pods, pod_names), (tasks, task_names), ranks = columns["pod"], columns["task"], columns["rank"]
     source = pods * len(task_names) + tasks
@@ -164,7 +164,7 @@ def _sources(table: Any, columns: dict[str, Any]) -> tuple[Any, dict[int, str]]:
 
 
 def _panel(name: str, rows: Any, columns: dict[str, Any], source: Any, labels: dict[int, str], x: str | None) -> Panel:
-    np = library("numpy")
+    np = import_optional("numpy")
     steps, of = columns["step"][rows], source[rows]
     by_time = x == "time" or (x is None and not _grows(steps, of))
     at, values = (columns["time"] if by_time else columns["step"])[rows], columns["value"][rows]
@@ -189,7 +189,7 @@ def _panel(name: str, rows: Any, columns: dict[str, Any], source: Any, labels: d
 
 def _grows(steps: Any, of: Any) -> bool:
     """Return whether each source's steps grow, so that they can serve as x; steps that restart each epoch cannot."""
-    np = library("numpy")
+    np = import_optional("numpy")
     if np.isnan(steps).any():
         return False
     order = np.argsort(of, kind="stable")
@@ -198,7 +198,7 @@ def _grows(steps: Any, of: Any) -> bool:
 
 
 def _curve(label: str, x: Any, y: Any, edges: Any, lost: list[float]) -> Curve:
-    np = library("numpy")
+    np = import_optional("numpy")
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     if len(x) <= _POINTS:
@@ -217,7 +217,7 @@ def _curve(label: str, x: Any, y: Any, edges: Any, lost: list[float]) -> Curve:
 
 
 def _band(curves: list[Curve]) -> Curve:
-    np = library("numpy")
+    np = import_optional("numpy")
     curves_with_points = [c for c in curves if len(c.x)]
     if not curves_with_points:
         return Curve("median", *(np.zeros(0) for _ in range(4)))
@@ -231,7 +231,7 @@ def _band(curves: list[Curve]) -> Curve:
 
 def _outliers(curves: list[Curve], band: Curve) -> list[Curve]:
     """Return the curves that keep far from the median, the farthest first."""
-    np = library("numpy")
+    np = import_optional("numpy")
     curves_with_points = [c for c in curves if len(c.x)]
     if not curves_with_points or not len(band.x):
         return []

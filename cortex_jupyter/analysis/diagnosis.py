@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.analysis.errors import Error, errors
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.model import rfc3339
 from cortex_jupyter.parsing.fields import plain
 from cortex_jupyter.tables.schema import coded
@@ -138,7 +138,7 @@ def _notices(
 
 
 def _last_lines(table: Any, containers: dict[tuple[str, str, int], Container]) -> None:
-    np = library("numpy")
+    np = import_optional("numpy")
     pods, pod_names = coded(table["pod"])
     names, container_names = coded(table["container"])
     runs = table["run"].to_numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 
 
 def downsample(table: Any, source: Any, start: int, width: int) -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ def downsample(table: Any, source: Any, start: int, width: int) -> list[dict[str
     >>> series["name"], series["source"], series["value"], series["seq"]
     ('loss', 'a', [5.0, 7.0, 1.0, 3.0], [1, 2, 4, 6])
     """
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     if table.num_rows == 0:
         return []
     names = table["name"].combine_chunks()
@@ -71,7 +71,7 @@ def downsample(table: Any, source: Any, start: int, width: int) -> list[dict[str
 
 def _ends(order: Any, group: Any) -> Any:
     """Return the first and the last row of each group in an order."""
-    np = library("numpy")
+    np = import_optional("numpy")
     ordered = group[order]
     edge = np.flatnonzero(np.diff(ordered)) + 1
     return order[np.unique(np.concatenate((edge, edge - 1, [0, len(order) - 1])))] if len(order) else order

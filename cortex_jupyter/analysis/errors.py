@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.analysis.shapes import shapes
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.blocks import Block, Blocks, Frame
 from cortex_jupyter.parsing.fields import plain
 from cortex_jupyter.parsing.level import LEVELS
@@ -83,7 +83,7 @@ def errors(table: Any) -> list[Error]:
     list of Error
         In the order in which they first occurred.
     """
-    np = library("numpy")
+    np = import_optional("numpy")
     if table.num_rows == 0:
         return []
     texts, source = table["text"].to_pylist(), _source(table)
@@ -112,7 +112,7 @@ def errors(table: Any) -> list[Error]:
 
 def _source(table: Any) -> Any:
     """Return a source number for each line: pod, container, run and stream."""
-    np = library("numpy")
+    np = import_optional("numpy")
     key = table["run"].to_numpy().astype(np.int64)
     for name in ("pod", "container", "stream"):
         codes, names = coded(table[name])
@@ -126,7 +126,7 @@ def _text(block: Block, texts: list[str]) -> str:
 
 def _lines(table: Any, in_block: Any, groups: dict[str, list[int]], error_by_key: dict[str, Error]) -> None:
     """Add the lines of level error; lines of one shape are one error."""
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     levels, names = coded(table["level"])
     bad = np.isin(levels, [i for i, name in enumerate(names) if name in _BAD]) & ~in_block
     rows = np.flatnonzero(bad)
@@ -145,7 +145,7 @@ def _lines(table: Any, in_block: Any, groups: dict[str, list[int]], error_by_key
 
 def _by_source(source: Any) -> tuple[Any, Any]:
     """Return the rows sorted by source, and the position of each row in that order."""
-    np = library("numpy")
+    np = import_optional("numpy")
     order = np.argsort(source, kind="stable")
     position = np.empty(len(source), np.int64)
     position[order] = np.arange(len(source))
@@ -155,7 +155,7 @@ def _by_source(source: Any) -> tuple[Any, Any]:
 def _complete(
     error: Error, rows: list[int], table: Any, texts: list[str], source: Any, by_source: tuple[Any, Any]
 ) -> Error:
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     order, position = by_source
     at = pa.array(rows)
     times = table["time"].take(at).cast(pa.timestamp("us", "UTC"), safe=False)
@@ -178,7 +178,7 @@ def as_table(found: list[Error]) -> Any:
         `kind`, `type`, `message`, `count`, `pods` (list), `first`, `last`, `file`, `line`, `function` (of the frame that
         failed), `frames` (list of structs), `chain` (list), `seq`, `text`, `context` (list).
     """
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     frame = pa.struct([("file", pa.string()), ("line", pa.int32()), ("function", pa.string()), ("code", pa.string())])
     moment, some = pa.timestamp("us", "UTC"), pa.list_(pa.string())
     failed = [_failed(error) for error in found]

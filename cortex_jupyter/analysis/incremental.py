@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.analysis.metrics import Carried, metrics
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.tables.convert import plain
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class IncrementalMetrics:
 
     def update(self) -> Any:
         """Return the metrics as `analysis.metrics.metrics` does."""
-        pa, pc = library("pyarrow"), library("pyarrow.compute")
+        pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
         query = self._query()
         if self._table is None or query.tail is not None or query.run is not None:
             return self._read_all()
@@ -88,7 +88,7 @@ class IncrementalMetrics:
 
 def _times(records: Any) -> dict[tuple[str, str], tuple[int, int]]:
     """Return the earliest and the latest time of each task and pod."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     plain = pa.table({name: records[name].cast(pa.string()) for name in ("task", "pod")})
     plain = plain.append_column("time", records["time"].cast(pa.int64()))
     rows = plain.group_by(["task", "pod"]).aggregate([("time", "min"), ("time", "max")]).to_pylist()
@@ -100,7 +100,7 @@ def _order(table: Any, known: int) -> Any:
 
     It is None if times go back within the old or the new rows.
     """
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     time = table["time"].cast(pa.int64()).to_numpy()
     old, new = time[:known], time[known:]
     if not len(new) or not len(old) or new.min() >= old.max():

@@ -16,8 +16,8 @@ import orjson
 
 from cortex_jupyter.analysis.downsample import downsample
 from cortex_jupyter.analysis.metrics import Carried, metrics
-from cortex_jupyter.archive.extra import library
-from cortex_jupyter.archive.store import reading
+from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.archive.store import open_readable
 from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.query.bounds import Bound
 from cortex_jupyter.query.language import LogQuery
@@ -62,7 +62,7 @@ def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
         The time was over before all lines were searched.
     """
     bound = Bound(end=time.monotonic() + query_s)
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     rows = [row for row in store.index(recording) if row[2] == "log"]
     total, looked = sum(row[1] for row in rows), 0
     start = min((row[3] for row in rows), default=0)
@@ -99,7 +99,7 @@ def main() -> None:
     os.nice(10)  # kernels, the server and searches come first
     request: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())
     try:
-        with reading(request["store"]) as store:
+        with open_readable(request["store"]) as store:
             for piece in measure(store, request["recording"], request["query_s"]):
                 sys.stdout.buffer.write(piece)
                 sys.stdout.buffer.flush()

@@ -9,7 +9,7 @@ from cortex_jupyter.analysis.by_pattern import read_by_pattern
 from cortex_jupyter.analysis.by_shape import read_shapes
 from cortex_jupyter.analysis.shapes import shapes
 from cortex_jupyter.analysis.tidy import Carried, tidy
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.fields import ESCAPES
 from cortex_jupyter.tables.search import any_matches, matching
 
@@ -57,7 +57,7 @@ def metrics(
     MissingExtra
         pyarrow or numpy is not installed.
     """
-    np = library("numpy")
+    np = import_optional("numpy")
     text, rows = _lines(table)
     if pattern is not None:
         values = read_by_pattern(text, pattern)
@@ -69,12 +69,12 @@ def metrics(
     if not names:
         return frame
     wanted = np.array([any(fnmatchcase(name, glob) for glob in names) for name in values.names], np.bool_)
-    return frame.filter(library("pyarrow").array(wanted[values.codes]))
+    return frame.filter(import_optional("pyarrow").array(wanted[values.codes]))
 
 
 def _lines(table: Any) -> tuple[Any, Any]:
     """Return the texts without colours, each state of a progress bar as a text of its own, and the row of each."""
-    pc, np = library("pyarrow.compute"), library("numpy")
+    pc, np = import_optional("pyarrow.compute"), import_optional("numpy")
     text = table["text"]
     if any_matches(text, "\x1b"):
         text = pc.replace_substring_regex(text, ESCAPES, "")
@@ -82,5 +82,5 @@ def _lines(table: Any) -> tuple[Any, Any]:
     if any_matches(text, "\r"):
         states = pc.split_pattern(text.combine_chunks(), "\r")
         rows = pc.list_parent_indices(states).to_numpy(zero_copy_only=False)
-        text = library("pyarrow").chunked_array([states.flatten()])
+        text = import_optional("pyarrow").chunked_array([states.flatten()])
     return text, rows

@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.model import Batch
 from cortex_jupyter.parsing.progress import Progress, progress
 from cortex_jupyter.tables.schema import coded
@@ -43,7 +43,7 @@ def progress_bars(table: Any) -> Any:
         `pod`, `container`, `label`, `step`, `total`, `fraction` (0 to 1), `rate` (per second), `unit`, `elapsed`,
         `remaining` (seconds), `time` (of the newest state), `seq`; one row per bar, the newest first.
     """
-    np, pa, pc = library("numpy"), library("pyarrow"), library("pyarrow.compute")
+    np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
     rows: list[dict[str, Any]] = []
     if table.num_rows:
         text = table["text"]
@@ -129,7 +129,7 @@ def _paced(name: str, total: float, states: list[tuple[float, float, int]]) -> t
 
 
 def _row(where: dict[str, Any], bar: Progress, table: Any, row: int) -> dict[str, Any]:
-    us = library("pyarrow").timestamp("us", "UTC")
+    us = import_optional("pyarrow").timestamp("us", "UTC")
     return where | {
         "label": bar.label, "step": bar.step, "total": bar.total, "fraction": bar.fraction, "rate": bar.rate,
         "unit": bar.unit, "elapsed": bar.elapsed, "remaining": bar.remaining,

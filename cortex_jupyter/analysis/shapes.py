@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.metrics import MARK
 
 #: Bytes that one step processes, so that its intermediate arrays stay in the processor's cache.
@@ -61,7 +61,7 @@ class Shapes:
         -------
         pyarrow.LargeStringArray
         """
-        pa, np = library("pyarrow"), library("numpy")
+        pa, np = import_optional("pyarrow"), import_optional("numpy")
         # An array of tokens and the gaps between them; every second element is a token.
         bounds = np.empty(2 * len(places), np.int64)
         bounds[0::2], bounds[1::2] = self.start[places], self.end[places]
@@ -88,7 +88,7 @@ def shapes(text: Any) -> Shapes:
     >>> found.tokens(found.at[:-1]).to_pylist()
     ['1', '2', '0.9']
     """
-    pa, np = library("pyarrow"), library("numpy")
+    pa, np = import_optional("pyarrow"), import_optional("numpy")
     whole = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
     if len(whole) == 0:
         none = np.zeros(0, np.int64)
@@ -115,7 +115,7 @@ def shapes(text: Any) -> Shapes:
 @cache
 def _tables() -> tuple[Any, Any]:
     """Return which bytes belong to a word, and a random number per byte value for hashing."""
-    np = library("numpy")
+    np = import_optional("numpy")
     word = np.zeros(256, np.bool_)
     word[list(_WORD)] = True
     return word, np.random.default_rng(7).integers(1, 1 << 63, 256, np.uint64)
@@ -123,7 +123,7 @@ def _tables() -> tuple[Any, Any]:
 
 def _block(data_bytes: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     """Return, for a block of lines, the hash and the token count of each, and where the tokens begin and end."""
-    np = library("numpy")
+    np = import_optional("numpy")
     word, numbers = _tables()
     base, rows = int(bounds[0]), bounds - bounds[0]
     size = int(rows[-1])
@@ -164,7 +164,7 @@ def _block(data_bytes: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
 
 def _absolute(base: int, *places: Any) -> list[Any]:
     """Make offsets absolute in the buffer, as four-byte integers while they fit."""
-    np = library("numpy")
+    np = import_optional("numpy")
     kind = np.int32 if base < (1 << 31) - 2 * _BLOCK else np.int64
     return [(place + base).astype(kind) for place in places]
 
@@ -210,7 +210,7 @@ def _hash(np: Any, values: Any, places: Any) -> Any:
 
 @cache
 def _powers(size: int) -> tuple[Any, Any]:
-    np = library("numpy")
+    np = import_optional("numpy")
     inverse = pow(_PRIME, -1, 1 << 64)
     return tuple(
         np.cumprod(np.concatenate((np.ones(1, np.uint64), np.full(size, base, np.uint64))))

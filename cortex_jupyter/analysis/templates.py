@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cortex_jupyter.analysis.shapes import shapes
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.templates import Templates
 from cortex_jupyter.tables.schema import coded
 from cortex_jupyter.tables.search import any_matches
@@ -38,7 +38,7 @@ def find_templates(message: Any) -> LineTemplates:
     ----------
     message : pyarrow.ChunkedArray of large_string
     """
-    np, pc = library("numpy"), library("pyarrow.compute")
+    np, pc = import_optional("numpy"), import_optional("pyarrow.compute")
     if any_matches(message, "\r"):  # keep the last state of a progress bar
         message = pc.replace_substring_regex(pc.utf8_rtrim(message, "\r"), r"(?s)^.*\r", "")
     line_shapes, templates = shapes(message), Templates()
@@ -72,7 +72,7 @@ def patterns(table: Any) -> Any:
         many), `counts` (over time: `BINS` equal intervals from the log's first line to its last), `seq` (of the first
         line), `example` (that line); the most frequent first.
     """
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     templates, n = find_templates(table["message"]), table.num_rows
     template_count, code = len(templates.texts), templates.code
     time = table["time"].cast(pa.int64()).to_numpy()
@@ -105,7 +105,7 @@ def patterns(table: Any) -> Any:
 
 
 def _most_frequent_level(level: Any, code: Any, template_count: int, order: Any) -> Any:
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     levels, names = coded(level)
     counts = np.bincount(code * len(names) + levels, minlength=template_count * len(names)).reshape(
         template_count, len(names)
@@ -114,7 +114,7 @@ def _most_frequent_level(level: Any, code: Any, template_count: int, order: Any)
 
 
 def _distinct(pod: Any, code: Any, template_count: int) -> Any:
-    np = library("numpy")
+    np = import_optional("numpy")
     pods, names = coded(pod)
     seen = np.zeros((template_count, len(names)), np.bool_)
     seen[code, pods] = True

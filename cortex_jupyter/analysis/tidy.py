@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 
 if TYPE_CHECKING:
     from cortex_jupyter.analysis.by_shape import Values
@@ -30,7 +30,7 @@ class Carried:
 
 def tidy(table: Any, rows: Any, parsed: Values, carried: Carried | None) -> Any:
     """Assemble the frame; `rows` holds the table's row of each line."""
-    pa, np, pc = library("pyarrow"), library("numpy"), library("pyarrow.compute")
+    pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     _, codes, name_list, values, steps, epochs, ranks = parsed
     at = rows[parsed.lines]
     records = pa.array(at)
@@ -62,7 +62,7 @@ def tidy(table: Any, rows: Any, parsed: Values, carried: Carried | None) -> Any:
 
 def _fill_steps(steps: Any, epochs: Any, source: Any) -> Any:
     """Return the steps; a line without a step gets the current epoch of its source."""
-    np = library("numpy")
+    np = import_optional("numpy")
     if not len(steps) or not np.isnan(steps).any() or np.isnan(epochs).all():
         return steps
     order = np.lexsort((np.arange(len(source)), source))
@@ -79,7 +79,7 @@ def _fill_steps(steps: Any, epochs: Any, source: Any) -> Any:
 
 def _keys(source: Any, pod: Any, task: Any) -> dict[tuple[str, str], Any]:
     """Return the rows of each source, by its task and pod."""
-    np = library("numpy")
+    np = import_optional("numpy")
     pods, tasks = pod.dictionary.to_pylist(), task.dictionary.to_pylist()
     each = {int(number): np.flatnonzero(source == number) for number in np.unique(source)}
     return {(tasks[n % len(tasks)], pods[n // len(tasks)]): rows for n, rows in each.items()}
@@ -89,7 +89,7 @@ def _carry_over(
     carried: Carried, sources: dict[tuple[str, str], Any], time: Any, step: Any, epochs: Any, rank: Any
 ) -> None:
     """Set the epoch and the rank that rows inherit from earlier pieces, and remember those of this piece."""
-    np = library("numpy")
+    np = import_optional("numpy")
     for key, rows in sources.items():
         since, epoch = carried.epochs.get(key, (0, np.nan))
         without = rows[np.isnan(step[rows]) & (time[rows] >= since)]
@@ -105,7 +105,7 @@ def _carry_over(
 
 def _fill_ranks(ranks: Any, source: Any) -> Any:
     """Return each line's rank: the one that its source names first."""
-    np = library("numpy")
+    np = import_optional("numpy")
     stated = np.flatnonzero(~np.isnan(ranks))
     if not len(stated):
         return ranks

@@ -1,4 +1,6 @@
-"""Completed recordings as Parquet in managed content: a folder, S3, GCS or Azure.
+"""Completed recordings as Parquet in a folder, S3, GCS or Azure.
 
-An archive is one Parquet file per task and a small manifest, written last: what has a manifest is whole.
+Each recording is one Parquet file and a small manifest, which is written last: a recording with a manifest is
+complete.
+
 """

@@ -1,6 +1,6 @@
-"""Reading a Parquet file by parts, wherever it lies: the footer once, then of the row groups those that are wanted.
+"""Read a Parquet file in parts, wherever it lies: the footer once, then the row groups that are needed.
 
-pyarrow would ask an object store for each column chunk; here what lies side by side is one request.
+pyarrow would request each column chunk from an object store. Here one request covers adjacent ones.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.write import TAIL
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cortex_jupyter.archive.objects import Objects
+    from cortex_jupyter.archive.objects import ObjectStore
 
-#: Read of a file's end where the footer's size is not known: enough for most (`research/performance.md` section 5).
-_GUESS: Final = 65_536
-#: A hole of so many bytes is read rather than asked around; and so much is asked for at once.
-_HOLE: Final = 1 << 20
-_MOST: Final = 64 << 20
+#: Bytes to read from a file's end if the footer's size is not known: enough for most (architecture.md, "Archive").
+_TAIL_GUESS: Final = 65_536
+#: Gaps up to this many bytes are read instead of making another request; and the maximum size of a request in bytes.
+_MAX_GAP: Final = 1 << 20
+_MAX_REQUEST: Final = 64 << 20
 _MAGIC: Final = b"PAR1"
-#: Columns whose dictionary also says what there might have been; nobody can tell from a row group's one value.
-_CLOSED: Final = frozenset({"stream", "level"})
-#: Where a row stands in its row group, while rows are chosen.
+#: Columns whose dictionary lists all possible values. It cannot be derived from the one value of a row group.
+_ENUMERATED: Final = frozenset({"stream", "level"})
+#: Column with a row's position in its row group, while rows are selected.
 _ROW: Final = "cortex.row"
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """Which rows are wanted.
+class RowSelector:
+    """Selects rows.
 
     Parameters
     ----------
     columns : sequence of str
-        What it looks at.
+        The columns that it examines.
     select : callable
-        Gives the rows of a table of these columns, and others, that are wanted; of the columns that it is named.
+        Given a table with these and other columns and the names of the columns to return, returns the selected rows.
     """
 
     columns: Sequence[str]
@@ -54,24 +54,24 @@ class ParquetFile:
 
     Parameters
     ----------
-    objects : Objects
+    objects : ObjectStore
     name : str
     size, footer : int, optional
-        Bytes, where they are known: each saves a request.
+        Sizes in bytes, if known; each saves a request.
     """
 
-    def __init__(self, objects: Objects, name: str, size: int | None = None, footer: int | None = None) -> None:
+    def __init__(self, objects: ObjectStore, name: str, size: int | None = None, footer: int | None = None) -> None:
         self.objects, self.name = objects, name
         self._size, self._footer = size, footer
 
     @property
     def path(self) -> str:
-        """What other libraries call it."""
+        """Path or URL of the file for other libraries."""
         return self.objects.path(self.name)
 
     @cached_property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return self.objects.size(self.name) if self._size is None else self._size
 
     @cached_property
@@ -82,11 +82,13 @@ class ParquetFile:
         ------
         ArchiveDamaged, ArchiveError
         """
-        pq = library("pyarrow.parquet")
-        want = min(self._footer or _GUESS, self.size)
+        pq = import_optional("pyarrow.parquet")
+        want = min(self._footer or _TAIL_GUESS, self.size)
         tail = self._range(self.size - want, self.size) if want else b""
         if len(tail) < TAIL or tail[-4:] != _MAGIC:
-            raise ArchiveDamaged(f"{self.path} is no Parquet file, or was cut off: it does not end as one")
+            raise ArchiveDamaged(
+                f"{self.path} is not a Parquet file, or was cut off: its last bytes are not those of one"
+            )
         need = int.from_bytes(tail[-8:-4], "little") + TAIL
         if need > self.size:
             raise ArchiveDamaged(f"{self.path} was cut off: its footer is longer than the file")
@@ -97,26 +99,27 @@ class ParquetFile:
 
     @cached_property
     def spans(self) -> list[tuple[int, int]]:
-        """Where the bytes of each row group lie: first, and after the last."""
-        found = []
+        """For each row group the offset of its first byte, and of the byte after its last."""
+        spans = []
         for i in range(self.metadata.num_row_groups):
             group = self.metadata.row_group(i)
             chunks = [group.column(j) for j in range(group.num_columns)]
             starts = [min(c.dictionary_page_offset or c.data_page_offset, c.data_page_offset) for c in chunks]
             ends = [s + c.total_compressed_size for s, c in zip(starts, chunks, strict=True)]
-            found.append((min(starts, default=0), max(ends, default=0)))
-        return found
+            spans.append((min(starts, default=0), max(ends, default=0)))
+        return spans
 
     def statistics(self, column: str) -> list[tuple[Any, Any] | None]:
-        """Give the least and the greatest value of a column for each row group; None where the file does not say."""
+        """Return the least and greatest value of a column for each row group; None if the file does not record them."""
         names = [self.metadata.schema.column(i).path for i in range(self.metadata.num_columns)]
         if column not in names:
             return [None] * self.metadata.num_row_groups
-        place, found = names.index(column), []
+        position, ranges = names.index(column), []
         for i in range(self.metadata.num_row_groups):
-            held = self.metadata.row_group(i).column(place).statistics
-            found.append((held.min_raw, held.max_raw) if held is not None and held.has_min_max else None)
-        return found
+            statistics = self.metadata.row_group(i).column(position).statistics
+            has_range = statistics is not None and statistics.has_min_max
+            ranges.append((statistics.min_raw, statistics.max_raw) if has_range else None)
+        return ranges
 
     def read(
         self,
@@ -124,43 +127,43 @@ class ParquetFile:
         columns: Sequence[str] | None = None,
         each: Callable[[Any], Any] | None = None,
         progress: Callable[[int], object] = int,
-        choice: Choice | None = None,
+        selector: RowSelector | None = None,
     ) -> Any:
-        """Read row groups, all of them by default, as one table.
+        """Read row groups, by default all, as one table.
 
         Parameters
         ----------
         groups : sequence of int, optional
         columns : sequence of str, optional
         each : callable, optional
-            What to make of the table of each row group, in the thread that has read it: what it leaves out is gone
-            before the next is read.
+            Transforms the table of each row group, in the thread that read it. Rows that it drops are freed before the
+            next group is read.
         progress : callable, optional
             Called with the number of rows of each row group.
-        choice : Choice, optional
-            Which rows are wanted: the other columns of a row group are decoded where it leaves any.
+        selector : RowSelector, optional
+            Which rows to read. The other columns of a row group are decoded only if it selects any row.
 
         Raises
         ------
         ArchiveDamaged, ArchiveError
         """
-        pa = library("pyarrow")
+        pa = import_optional("pyarrow")
         wanted = list(range(self.metadata.num_row_groups) if groups is None else groups)
         names = None if columns is None else list(columns)
         parts = self._parts(wanted) if self.objects.folder is None else []
 
-        def one(group: int) -> Any:
+        def read_group(group: int) -> Any:
             with self._readable():
-                if choice is None:
+                if selector is None:
                     table = self._group(group, names, parts)
                 else:
-                    table = self._chosen(group, names, parts, choice)
+                    table = self._select(group, names, parts, selector)
             return table if each is None else each(table)
 
-        # Row group by row group: read at once, each column would be copied together, with twice the memory.
+        # Row group by row group: reading all at once would copy each column together, with twice the memory.
         with ThreadPoolExecutor(pa.cpu_count(), "cortex-parquet") as pool:
             tables = []
-            for group, table in zip(wanted, pool.map(one, wanted), strict=True):
+            for group, table in zip(wanted, pool.map(read_group, wanted), strict=True):
                 progress(self.metadata.row_group(group).num_rows)
                 tables.append(table)
         if tables:
@@ -173,74 +176,78 @@ class ParquetFile:
     def _schema(self) -> Any:
         return self.metadata.schema.to_arrow_schema()
 
-    def _chosen(self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]], choice: Choice) -> Any:
-        pa, np = library("pyarrow"), library("numpy")
+    def _select(
+        self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]], selector: RowSelector
+    ) -> Any:
+        pa, np = import_optional("pyarrow"), import_optional("numpy")
         wanted = [field for field in self._schema if names is None or field.name in names]
-        looked = self._group(group, list(choice.columns), parts)
-        rest = [field.name for field in wanted if field.name not in choice.columns]
-        both = [field.name for field in wanted if field.name in choice.columns]
-        found = choice.select(looked.append_column(_ROW, pa.array(np.arange(len(looked)))), [*both, _ROW])
+        examined = self._group(group, list(selector.columns), parts)
+        rest = [field.name for field in wanted if field.name not in selector.columns]
+        both = [field.name for field in wanted if field.name in selector.columns]
+        selected = selector.select(examined.append_column(_ROW, pa.array(np.arange(len(examined)))), [*both, _ROW])
         if not wanted:
-            return found  # of which only the number counts
-        if not len(found):
-            others = pa.schema(wanted).empty_table()
+            return selected  # only the number of rows counts
+        if not len(selected):
+            unexamined = pa.schema(wanted).empty_table()
         else:
-            others = self._group(group, rest, parts)
-            others = others if len(found) == len(looked) else others.take(found[_ROW])
-        columns = [(others if field.name in rest else found)[field.name] for field in wanted]
+            unexamined = self._group(group, rest, parts)
+            unexamined = unexamined if len(selected) == len(examined) else unexamined.take(selected[_ROW])
+        columns = [(unexamined if field.name in rest else selected)[field.name] for field in wanted]
         return pa.table(columns, schema=pa.schema(wanted, self._schema.metadata))
 
     def _group(self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]]) -> Any:
-        pa, pq = library("pyarrow"), library("pyarrow.parquet")
-        place = _Parts(parts) if self.objects.folder is None else self.objects.folder / self.name
+        pa, pq = import_optional("pyarrow"), import_optional("pyarrow.parquet")
+        file_or_path = _PartialFile(parts) if self.objects.folder is None else self.objects.folder / self.name
         local = self.objects.folder is not None
         wanted = [field for field in self._schema if names is None or field.name in names]
-        same = self._same(group, wanted)
-        read = [field.name for field in wanted if field.name not in same]
-        with pq.ParquetFile(place, metadata=self.metadata, memory_map=local, pre_buffer=False) as file:
+        constants = self._constant_columns(group, wanted)
+        read = [field.name for field in wanted if field.name not in constants]
+        with pq.ParquetFile(file_or_path, metadata=self.metadata, memory_map=local, pre_buffer=False) as file:
             table = file.read_row_groups([group], read, use_threads=False)
-        found = [same[f.name] if f.name in same else table[f.name] for f in wanted]
-        return pa.table(found, schema=pa.schema(wanted, self._schema.metadata))
+        columns = [constants[f.name] if f.name in constants else table[f.name] for f in wanted]
+        return pa.table(columns, schema=pa.schema(wanted, self._schema.metadata))
 
-    def _same(self, group: int, wanted: Sequence[Any]) -> dict[str, Any]:
-        """Give the columns that have one value throughout a row group, as its statistics say: those need not be read."""
-        pa = library("pyarrow")
-        held = self.metadata.row_group(group)
-        rows = held.num_rows
+    def _constant_columns(self, group: int, wanted: Sequence[Any]) -> dict[str, Any]:
+        """Return the columns whose statistics show a single value in a row group; they need not be read."""
+        pa = import_optional("pyarrow")
+        row_group = self.metadata.row_group(group)
+        rows = row_group.num_rows
         zeros = self._zeros.slice(0, rows)
-        found = {}
-        for field in wanted[1:]:  # one column is read in any case
-            said = held.column(self._schema.get_field_index(field.name)).statistics
-            if said is None or not said.has_null_count:
+        constants = {}
+        for field in wanted[1:]:  # at least one column must be read
+            statistics = row_group.column(self._schema.get_field_index(field.name)).statistics
+            if statistics is None or not statistics.has_null_count:
                 continue
-            if said.null_count == rows:
-                found[field.name] = pa.nulls(rows, field.type)
-            elif said.null_count or not said.has_min_max or said.min != said.max:
+            if statistics.null_count == rows:
+                constants[field.name] = pa.nulls(rows, field.type)
+            elif statistics.null_count or not statistics.has_min_max or statistics.min != statistics.max:
                 continue
-            elif pa.types.is_dictionary(field.type) and field.name not in _CLOSED:
-                value = pa.array([said.min], field.type.value_type)
-                found[field.name] = pa.DictionaryArray.from_arrays(zeros, value).cast(field.type)
+            elif pa.types.is_dictionary(field.type) and field.name not in _ENUMERATED:
+                value = pa.array([statistics.min], field.type.value_type)
+                constants[field.name] = pa.DictionaryArray.from_arrays(zeros, value).cast(field.type)
             elif pa.types.is_int32(field.type):
-                found[field.name] = zeros if said.min == 0 else pa.repeat(pa.scalar(said.min, field.type), rows)
-        return found
+                constants[field.name] = (
+                    zeros if statistics.min == 0 else pa.repeat(pa.scalar(statistics.min, field.type), rows)
+                )
+        return constants
 
     @cached_property
     def _zeros(self) -> Any:
         """Zeros for the rows of any row group."""
-        np, held = library("numpy"), self.metadata
-        most = max((held.row_group(i).num_rows for i in range(held.num_row_groups)), default=0)
-        return library("pyarrow").array(np.zeros(most, np.int32))
+        np, metadata = import_optional("numpy"), self.metadata
+        largest = max((metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)), default=0)
+        return import_optional("pyarrow").array(np.zeros(largest, np.int32))
 
-    def pieces(self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> Iterator[Any]:
-        """Read row groups one after the other, for what does not fit into memory."""
+    def iter_groups(self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """Yield row groups one after the other, for files that do not fit into memory."""
         for group in range(self.metadata.num_row_groups) if groups is None else groups:
             yield self.read([group], columns)
 
     def _parts(self, groups: Sequence[int]) -> list[tuple[int, bytes]]:
-        """Fetch the bytes of row groups, those that lie side by side in one request."""
+        """Fetch the bytes of row groups; one request covers adjacent ones."""
         runs: list[list[int]] = []
         for start, end in sorted(self.spans[g] for g in groups):
-            if runs and start - runs[-1][1] <= _HOLE and end - runs[-1][0] <= _MOST:
+            if runs and start - runs[-1][1] <= _MAX_GAP and end - runs[-1][0] <= _MAX_REQUEST:
                 runs[-1][1] = max(end, runs[-1][1])
             else:
                 runs.append([start, end])
@@ -248,30 +255,28 @@ class ParquetFile:
 
     def _range(self, start: int, end: int) -> bytes:
         try:
-            found = self.objects.range(self.name, start, end)
+            data = self.objects.range(self.name, start, end)
         except ArchiveNotFound:
             raise
         except ArchiveError:
             if self.objects.size(self.name) < end:
-                raise ArchiveDamaged(
-                    f"{self.path} was cut off: it is shorter than it was when it was written"
-                ) from None
+                raise ArchiveDamaged(f"{self.path} was cut off: it is shorter than when it was written") from None
             raise
-        if len(found) < end - start:
-            raise ArchiveDamaged(f"{self.path} was cut off: it is shorter than it was when it was written")
-        return found
+        if len(data) < end - start:
+            raise ArchiveDamaged(f"{self.path} was cut off: it is shorter than when it was written")
+        return data
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        pa = library("pyarrow")
+        pa = import_optional("pyarrow")
         try:
             yield
         except (pa.ArrowException, OSError, EOFError) as error:
             raise ArchiveDamaged(f"{self.path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
 
 
-class _Parts(io.RawIOBase):
-    """A file of which some parts are there."""
+class _PartialFile(io.RawIOBase):
+    """A read-only file of which only some parts are in memory."""
 
     def __init__(self, parts: list[tuple[int, bytes]]) -> None:
         self._parts, self._at = parts, 0
@@ -294,7 +299,7 @@ class _Parts(io.RawIOBase):
         for start, part in self._parts:
             if start <= self._at < start + len(part):
                 at = self._at - start
-                found = part[at:] if size < 0 else part[at : at + size]
-                self._at += len(found)
-                return found
-        raise EOFError(f"byte {self._at} was not asked for")
+                data = part[at:] if size < 0 else part[at : at + size]
+                self._at += len(data)
+                return data
+        raise EOFError(f"byte {self._at} was not fetched")

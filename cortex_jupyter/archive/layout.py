@@ -1,10 +1,10 @@
-"""How a recording lies in a Parquet file.
+"""The layout of a recording in a Parquet file.
 
-One row per line, in the order in which people read, so that a window of time is a run of row groups. Notices and the
-completeness statement stand in the file's key-value metadata and are no rows: a reader of other make counts lines when
-it counts rows, columns keep one meaning, and one read of the footer gives them with the index. `text` is the truth.
-`level` and the places of message and fields are derived from it when the file is written, for statistics and speed;
-`message` and `fields` themselves would double the file and are cut out when it is read.
+One row per line, in reading order, so that a window of time is a range of row groups. Notices and the completeness
+statement are in the file's key-value metadata: rows are lines for every program, columns keep one meaning, and the
+footer holds all of it. `text` is the truth. `level` and the spans of message and fields are derived from it for speed
+and statistics; `message` and `fields` would double the file, so readers cut them out of `text`.
+docs/reference/archive.md describes the files for users.
 """
 
 from __future__ import annotations
@@ -16,41 +16,43 @@ from typing import Any, Final
 import orjson
 import zstandard
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import ArchiveDamaged
 from cortex_jupyter.model import STREAMS, Entry
 
-#: Raised by what an older reader would get wrong, who then refuses it; a key more in manifest or metadata harms none.
+#: Raised by changes that an older reader would misread; it then refuses the file. New keys in manifest or metadata are
+#: compatible.
 VERSION: Final = 1
-#: Keys of the file's metadata: the version and what the store knew, the statement, notices, the index by number, and by `grams`.
+#: Keys of the file's metadata: what the store knew with the version, the statement, the notices, the index by number,
+#: and the trigram index.
 ABOUT: Final = b"cortex_jupyter.archive"
 STATEMENT: Final = b"cortex_jupyter.complete"
 NOTICES: Final = b"cortex_jupyter.notices"
 BLOCKS: Final = b"cortex_jupyter.blocks"
-GRAMS: Final = b"cortex_jupyter.grams"
-#: Columns with few values; columns that grow; where message and fields are in the text, see `tables.spans`.
-FEW: Final = ("namespace", "task", "pod", "container", "kind", "node", "stream", "level")
+TRIGRAMS: Final = b"cortex_jupyter.grams"
+#: Columns with few distinct values; columns that grow; spans of message and fields in the text, see `tables.spans`.
+CATEGORICAL: Final = ("namespace", "task", "pod", "container", "kind", "node", "stream", "level")
 _GROWING: Final = ("time", "seq")
-PLACES: Final = ("message_at", "message_len", "fields_at")
-#: Rows of a row group: a window wastes one at each edge, and each costs 1.5 kB of footer.
+SPAN_COLUMNS: Final = ("message_at", "message_len", "fields_at")
+#: Rows of a row group. A window reads up to one group too much at each edge, and each group costs 1.5 kB of footer.
 _GROUP: Final = 65_536
 _LARGEST: Final = 262_144
 _GROUPS: Final = 512
-#: Numbers of a block of the index: what is read and sent at once.
+#: Maximum numbers of a block of the index, which is what a reader reads and sends at once.
 _BLOCK: Final = 4096
 
 
 @dataclass(slots=True)
 class Block:
-    """A run of numbers without a notice between.
+    """A run of consecutive numbers without a notice.
 
     Parameters
     ----------
     seq, n : int
     t_min, t_max : int
-        ns since the epoch.
+        Earliest and latest time, in ns since the epoch.
     first, last : int
-        Row groups that hold them; the first is above the last while none is known.
+        First and last row group that hold them; the first is greater than the last if none is known.
     """
 
     seq: int
@@ -62,31 +64,33 @@ class Block:
 
 
 def schema() -> Any:
-    """Give the Arrow schema of a file."""
-    pa = library("pyarrow")
-    few = pa.dictionary(pa.int32(), pa.string())
+    """Return the Arrow schema of a file."""
+    pa = import_optional("pyarrow")
+    categorical = pa.dictionary(pa.int32(), pa.string())
     types = {"time": pa.timestamp("ns", "UTC"), "seq": pa.int64()}
-    types |= dict.fromkeys(FEW[:5], few) | {"run": pa.int32()} | dict.fromkeys(FEW[5:], few)
-    types |= {"text": pa.large_string(), "source": pa.int32()} | dict.fromkeys(PLACES, pa.int32())
+    types |= (
+        dict.fromkeys(CATEGORICAL[:5], categorical) | {"run": pa.int32()} | dict.fromkeys(CATEGORICAL[5:], categorical)
+    )
+    types |= {"text": pa.large_string(), "source": pa.int32()} | dict.fromkeys(SPAN_COLUMNS, pa.int32())
     return pa.schema(list(types.items()))
 
 
-def options() -> dict[str, Any]:
-    """Give what `pyarrow.parquet.ParquetWriter` is to do."""
-    growing = dict.fromkeys(_GROWING, "DELTA_BINARY_PACKED")
-    few = [*FEW, "run", "source", *PLACES]
+def writer_options() -> dict[str, Any]:
+    """Return the arguments for `pyarrow.parquet.ParquetWriter`."""
+    delta = dict.fromkeys(_GROWING, "DELTA_BINARY_PACKED")
+    encoded = [*CATEGORICAL, "run", "source", *SPAN_COLUMNS]
     return {
         "compression": "zstd",
         "compression_level": 1,  # smaller than level 3 on such text, and faster: measured
-        "use_dictionary": few,
-        "column_encoding": growing,
-        # Not of the text: its first and last line by the alphabet exclude nothing, and stand in the footer in full.
-        "write_statistics": [*_GROWING, *few],
+        "use_dictionary": encoded,
+        "column_encoding": delta,
+        # Not for the text: its least and greatest line exclude nothing, and the footer would hold them in full.
+        "write_statistics": [*_GROWING, *encoded],
     }
 
 
 def group_rows(rows: int) -> int:
-    """Give how many rows a row group of a file of so many has.
+    """Return the number of rows of a row group in a file with so many rows.
 
     Examples
     --------
@@ -97,12 +101,12 @@ def group_rows(rows: int) -> int:
 
 
 def block_rows() -> int:
-    """Give how many numbers a block of the index has at most."""
+    """Return the maximum numbers of a block of the index."""
     return _BLOCK
 
 
-def dress(raw: Any, task: tuple[str, str], sources: dict[int, dict[str, Any]], places: dict[str, Any]) -> Any:
-    """Give the columns of a file.
+def build_columns(raw: Any, task: tuple[str, str], sources: dict[int, dict[str, Any]], spans: dict[str, Any]) -> Any:
+    """Return the columns of a file.
 
     Parameters
     ----------
@@ -112,18 +116,18 @@ def dress(raw: Any, task: tuple[str, str], sources: dict[int, dict[str, Any]], p
         Namespace and key.
     sources : dict
         Source id to what `Source.public` gives.
-    places : dict
+    spans : dict
         The columns `level`, `message_at`, `message_len`, `fields_at`, in the chunks of `text`.
 
     Returns
     -------
     pyarrow.Table
     """
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     target = schema()
-    place = pc.index_in(raw["source"], value_set=pa.array(sources, pa.int32()))
+    positions = pc.index_in(raw["source"], value_set=pa.array(sources, pa.int32()))
 
-    def few(indices: Any, values: list[Any]) -> Any:
+    def categories(indices: Any, values: list[Any]) -> Any:
         distinct = list(dict.fromkeys(values))
         codes = pa.array([distinct.index(v) for v in values], pa.int32())
         dictionary = pa.array(distinct, pa.string())
@@ -131,25 +135,25 @@ def dress(raw: Any, task: tuple[str, str], sources: dict[int, dict[str, Any]], p
         return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
 
     def of_source(name: str) -> Any:
-        return few(place, [source.get(name) or "" for source in sources.values()])
+        return categories(positions, [source.get(name) or "" for source in sources.values()])
 
-    zero = pc.multiply(pc.fill_null(place, 0), 0)
+    zero = pc.multiply(pc.fill_null(positions, 0), 0)
     runs = pa.array([source.get("run", 0) for source in sources.values()], pa.int32())
     columns = {
         "time": raw["time"].cast(target.field("time").type),
         "seq": raw["seq"],
-        "namespace": few(zero, [task[0]]),
-        "task": few(zero, [task[1]]),
+        "namespace": categories(zero, [task[0]]),
+        "task": categories(zero, [task[1]]),
         "pod": of_source("pod"),
         "container": of_source("container"),
         "kind": of_source("kind"),
-        "run": runs.take(place),
+        "run": runs.take(positions),
         "node": of_source("node"),
-        "stream": few(raw["stream"], list(STREAMS)),
+        "stream": categories(raw["stream"], list(STREAMS)),
         "text": raw["text"],
         "source": raw["source"],
-        **places,
-        "level": places["level"].cast(target.field("level").type),
+        **spans,
+        "level": spans["level"].cast(target.field("level").type),
     }
     return pa.table([columns[name] for name in target.names], schema=target)
 
@@ -162,26 +166,26 @@ def blocks(index: list[tuple[int, int, str, int, int]]) -> list[Block]:
     >>> [(b.seq, b.n) for b in blocks([(1, 2, "log", 5, 6), (3, 1, "log", 7, 7), (4, 1, "status", 8, 8), (5, 1, "log", 9, 9)])]
     [(1, 3), (5, 1)]
     """
-    found: list[Block] = []
+    joined: list[Block] = []
     for seq, n, event, t_min, t_max in index:
         if event != "log":
             continue
-        last = found[-1] if found else None
+        last = joined[-1] if joined else None
         if last is not None and last.seq + last.n == seq and last.n + n <= _BLOCK:
             last.n += n
             last.t_min, last.t_max = min(last.t_min, t_min), max(last.t_max, t_max)
         else:
-            found.append(Block(seq, n, t_min, t_max))
-    return found
+            joined.append(Block(seq, n, t_min, t_max))
+    return joined
 
 
 def pack(doc: Any) -> bytes:
-    """Write what may be long, as text, because Parquet's metadata is text."""
+    """Compress a document to text, since Parquet's metadata is text."""
     return base64.b64encode(zstandard.ZstdCompressor(level=6).compress(orjson.dumps(doc)))
 
 
 def unpack(data: bytes) -> Any:
-    """Read what `pack` wrote.
+    """Return the document that `pack` compressed.
 
     Raises
     ------
@@ -190,41 +194,41 @@ def unpack(data: bytes) -> Any:
     try:
         return orjson.loads(zstandard.ZstdDecompressor().decompress(base64.b64decode(data)))
     except (ValueError, zstandard.ZstdError) as error:
-        raise ArchiveDamaged(f"the metadata of an archive is damaged: {error}") from error
+        raise ArchiveDamaged(f"the metadata of an archived file is damaged: {error}") from error
 
 
-def pack_blocks(found: list[Block]) -> bytes:
-    """Write the index: each number as the difference to the block before, which compresses."""
-    rows, before = [], Block(0, 0, 0, 0, 0, 0)
-    for b in found:
-        rows.append([b.seq - before.seq - before.n, b.n, b.t_min - before.t_min, b.t_max - b.t_min, b.first - before.first, b.last - b.first])  # fmt: skip
-        before = b
+def pack_blocks(index: list[Block]) -> bytes:
+    """Pack the index. Numbers are differences to the block before, which compress well."""
+    rows, previous = [], Block(0, 0, 0, 0, 0, 0)
+    for b in index:
+        rows.append([b.seq - previous.seq - previous.n, b.n, b.t_min - previous.t_min, b.t_max - b.t_min, b.first - previous.first, b.last - b.first])  # fmt: skip
+        previous = b
     return pack(rows)
 
 
 def unpack_blocks(data: bytes) -> list[Block]:
-    """Read the index.
+    """Unpack the index.
 
     Examples
     --------
     >>> unpack_blocks(pack_blocks([Block(3, 2, 10, 20, 0, 1)]))
     [Block(seq=3, n=2, t_min=10, t_max=20, first=0, last=1)]
     """
-    found, before = [], Block(0, 0, 0, 0, 0, 0)
+    index, previous = [], Block(0, 0, 0, 0, 0, 0)
     for seq, n, t_min, span, first, groups in unpack(data):
-        at, low, group = before.seq + before.n + seq, before.t_min + t_min, before.first + first
-        before = Block(at, n, low, low + span, group, group + groups)
-        found.append(before)
-    return found
+        at, low, group = previous.seq + previous.n + seq, previous.t_min + t_min, previous.first + first
+        previous = Block(at, n, low, low + span, group, group + groups)
+        index.append(previous)
+    return index
 
 
 def pack_notices(notices: list[Entry]) -> bytes:
-    """Write notices."""
+    """Pack notices."""
     return pack([[e.seq, e.event, e.t_min, e.data.decode()] for e in notices])
 
 
 def unpack_notices(data: bytes) -> list[Entry]:
-    """Read notices.
+    """Unpack notices.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""The manifests of a namespace in one object, so that a thousand tasks are known after three requests.
+"""Copies of a namespace's manifests in one object, so that listing a thousand tasks takes three requests.
 
-It holds copies and decides nothing: what exists is what the bucket lists, and a copy counts while its manifest's tag is
-the one listed. So it may be old, damaged, gone, or written by two at once, of which the later wins: what it lacks is
-asked for as if there were none.
+The bucket's listing alone decides what exists: a copy counts only while its manifest has the listed tag. So the cache
+may be old, damaged or missing, and if two processes write it the later one wins. Missing copies are fetched one by
+one.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from cortex_jupyter.errors import ArchiveError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cortex_jupyter.archive.objects import Objects
+    from cortex_jupyter.archive.objects import ObjectStore
 
-#: The object's name, in the folder of its namespace.
+#: Name of the object in the folder of its namespace.
 NAME: Final = "manifests.zst"
 _VERSION: Final = 1
-#: One task in so many has the manifests gathered: about as many are left to be asked for one by one.
+#: One of this many recordings updates the cache, so about as many manifests are fetched one by one.
 _EACH: Final = 32
 
 
 def due(recording: int) -> bool:
-    """Tell whether the manifests are to be gathered after this one: by its number, for nobody counts across processes."""
+    """Return whether to update the cache after this recording: decided by its id, since no count spans processes."""
     return crc32(str(recording).encode()) % _EACH == 0
 
 
-def load(objects: Objects, namespace: str) -> dict[str, tuple[str, bytes]]:
-    """Give name to tag and manifest of what has been gathered; nothing where that cannot be read.
+def load(objects: ObjectStore, namespace: str) -> dict[str, tuple[str, bytes]]:
+    """Return tag and manifest by name, empty if the cache cannot be read.
 
     Parameters
     ----------
-    objects : Objects
+    objects : ObjectStore
     namespace : str
-        As it stands in names.
+        As in object names.
     """
     try:
         doc = orjson.loads(zstandard.ZstdDecompressor().decompress(objects.get(f"{namespace}/{NAME}")))
@@ -50,8 +50,8 @@ def load(objects: Objects, namespace: str) -> dict[str, tuple[str, bytes]]:
         return {}
 
 
-def store(objects: Objects, namespace: str, manifests: Mapping[str, tuple[str, bytes]]) -> None:
-    """Write what has been gathered.
+def store(objects: ObjectStore, namespace: str, manifests: Mapping[str, tuple[str, bytes]]) -> None:
+    """Write the cache.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""An archive with the face of a store: pages, streams, downloads and frames read it without knowing which it is."""
+"""An archive with the interface of a store, so that pages, streams, downloads and frames read both in the same way."""
 
 from __future__ import annotations
 
@@ -10,83 +10,84 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from cortex_jupyter.errors import ArchiveError, CursorNotHeld, MissingExtra, StoreError
 from cortex_jupyter.store import Anchor, Readable, absolute_archive, is_shared, is_store
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.model import Entry, Source, TaskRef
-    from cortex_jupyter.store import Complete, Info, Store
+    from cortex_jupyter.store import Completeness, RecordingInfo, Store
 
 
 _log = logging.getLogger(__name__)
 
 
-class Tasks(Protocol):
-    """Where archived recordings are looked up: a catalog, or the one that a file is."""
+class RecordingLookup(Protocol):
+    """Looks up archived recordings: a catalog, or a single file."""
 
-    def all(self, namespace: str = "") -> list[Held]:
-        """Give all, newest first."""
+    def all(self, namespace: str = "") -> list[ArchivedRecording]:
+        """Return all recordings, newest first."""
 
-    def find(self, ref: TaskRef, cluster: str | None = None) -> Held | None:
-        """Give the newest of a task."""
+    def find(self, ref: TaskRef, cluster: str | None = None) -> ArchivedRecording | None:
+        """Return the newest recording of a task."""
 
-    def by_id(self, recording: int) -> Held | None:
-        """Give one."""
+    def by_id(self, recording: int) -> ArchivedRecording | None:
+        """Return one recording."""
 
 
-class One:
-    """The one recording that a file is.
+class SingleFile:
+    """The one recording in a file.
 
     Parameters
     ----------
-    held : Held
+    held : ArchivedRecording
     """
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: ArchivedRecording) -> None:
         self._held = held
 
     @classmethod
     def at(cls, url: str) -> Self:
         """Open the file at a URL."""
         from cortex_jupyter.archive.file import ParquetFile  # noqa: PLC0415 - needs obstore
-        from cortex_jupyter.archive.held import Held  # noqa: PLC0415
-        from cortex_jupyter.archive.objects import Objects  # noqa: PLC0415
+        from cortex_jupyter.archive.objects import ObjectStore  # noqa: PLC0415
+        from cortex_jupyter.archive.recording import ArchivedRecording  # noqa: PLC0415
 
-        return cls(Held(ParquetFile(*Objects.beside(url))))
+        return cls(ArchivedRecording(ParquetFile(*ObjectStore.beside(url))))
 
-    def all(self, namespace: str = "") -> list[Held]:
-        """Give it, where it is of that namespace."""
+    def all(self, namespace: str = "") -> list[ArchivedRecording]:
+        """Return the recording if it is of that namespace."""
         return [self._held] if namespace in ("", self._held.info.ref.namespace) else []
 
-    def find(self, ref: TaskRef, cluster: str | None = None) -> Held | None:  # noqa: ARG002 - it is of no cluster
-        """Give it, where it is that task's."""
+    def find(self, ref: TaskRef, cluster: str | None = None) -> ArchivedRecording | None:  # noqa: ARG002 - it is of no cluster
+        """Return the recording if it is of that task."""
         return self._held if ref.name == self._held.info.ref.name else None
 
-    def by_id(self, recording: int) -> Held | None:
-        """Give it, where it is that recording."""
+    def by_id(self, recording: int) -> ArchivedRecording | None:
+        """Return the recording if it has that id."""
         return self._held if recording == self._held.info.id else None
 
 
 class ArchiveStore(Readable):
-    """What is archived, for readers; see `store.Readable`.
+    """An archive for readers; `store.Readable` documents each method.
 
     Parameters
     ----------
     url : str
-    tasks : Tasks, optional
-        Else the catalog at the URL; opened when it is first asked, so that who needs no archive is not held up by one.
+    tasks : RecordingLookup, optional
+        Default: the catalog at the URL. It is opened at first use, so that a process that never uses the archive does
+        not wait for it.
     """
 
-    def __init__(self, url: str, tasks: Tasks | None = None) -> None:
+    def __init__(self, url: str, tasks: RecordingLookup | None = None) -> None:
         self.url = url
         self._tasks = tasks
 
     @property
-    def tasks(self) -> Tasks:
-        """Where it looks.
+    def tasks(self) -> RecordingLookup:
+        """Where recordings are looked up.
 
         Raises
         ------
@@ -94,90 +95,90 @@ class ArchiveStore(Readable):
         """
         if self._tasks is None:
             from cortex_jupyter.archive.catalog import Catalog  # noqa: PLC0415 - needs obstore
-            from cortex_jupyter.archive.objects import Objects  # noqa: PLC0415
+            from cortex_jupyter.archive.objects import ObjectStore  # noqa: PLC0415
 
-            self._tasks = Catalog(Objects(self.url))
+            self._tasks = Catalog(ObjectStore(self.url))
         return self._tasks
 
-    def held(self, recording: int) -> Held:
-        """Give an archived recording.
+    def archived(self, recording: int) -> ArchivedRecording:
+        """Return an archived recording.
 
         Raises
         ------
         CursorNotHeld
-            There is none of that id.
+            The archive has no recording with that id.
         """
-        found = self.tasks.by_id(recording)
-        if found is None:
-            raise CursorNotHeld("this recording is no longer archived", NOT_HELD)
-        return found
+        archived = self.tasks.by_id(recording)
+        if archived is None:
+            raise CursorNotHeld("this recording is no longer archived", NOT_HELD_HINT)
+        return archived
 
-    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:  # noqa: D102
-        found = self.tasks.find(ref, cluster)
-        return None if found is None else found.info
+    def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:  # noqa: D102
+        archived = self.tasks.find(ref, cluster)
+        return None if archived is None else archived.info
 
-    def info(self, recording: int) -> Info | None:  # noqa: D102
-        found = self.tasks.by_id(recording)
-        return None if found is None else found.info
+    def info(self, recording: int) -> RecordingInfo | None:  # noqa: D102
+        archived = self.tasks.by_id(recording)
+        return None if archived is None else archived.info
 
-    def recordings(self, namespace: str = "") -> list[Info]:  # noqa: D102
-        return [held.info for held in self.tasks.all(namespace)]
+    def recordings(self, namespace: str = "") -> list[RecordingInfo]:  # noqa: D102
+        return [archived.info for archived in self.tasks.all(namespace)]
 
     def want(self, recording: int, seconds: float) -> None:  # noqa: D102 - nothing leaves an archive by itself
         pass
 
     def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:  # noqa: D102
-        return {sid: (source, Anchor(ended=True)) for sid, source in self.held(recording).sources.items()}
+        return {sid: (source, Anchor(ended=True)) for sid, source in self.archived(recording).sources.items()}
 
-    def entries(self, recording: int, after: int, most: int) -> list[Entry]:  # noqa: D102
-        return list(self.held(recording).entries(after, most))
+    def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:  # noqa: D102
+        return list(self.archived(recording).entries(after, max_bytes))
 
     def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:  # noqa: D102
-        index = self.held(recording).index
+        index = self.archived(recording).index
         return index[bisect_right(index, after, key=lambda row: row[0]) :] if after else list(index)
 
     def entry(self, recording: int, seq: int) -> Entry | None:  # noqa: D102
-        return self.held(recording).entry(seq)
+        return self.archived(recording).entry(seq)
 
-    def complete(self, recording: int) -> Complete:  # noqa: D102
-        return self.held(recording).complete
+    def complete(self, recording: int) -> Completeness:  # noqa: D102
+        return self.archived(recording).complete
 
     def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:  # noqa: ARG002, D102 - nothing changes
         return lambda: None
 
 
-def archive_of(store: Store, url: str | None = None) -> ArchiveStore | None:
-    """Return the archive of a store: what is set now holds for all who use the store, its recorder among them.
+def select_archive(store: Store, url: str | None = None) -> ArchiveStore | None:
+    """Return the archive of a store; a given one is set for all users of the store, its recorders included.
 
-    In a store that others share it is an administrator's to set: another one is then where this process reads, no more.
+    In a shared store only an administrator sets it. Then this process reads from `url`, and nothing else changes.
 
     Parameters
     ----------
     store : Store
     url : str, optional
-        Else `CORTEX_ARCHIVE`, else what was set before. An empty string means none from now on.
+        Default: `CORTEX_ARCHIVE`, else what is already set. An empty string removes the setting.
     """
     url = os.environ.get("CORTEX_ARCHIVE") if url is None else url
-    held = store.setting("archive")
-    url = held if url is None else absolute_archive(url)
-    if url != held and is_shared(store.url):
+    current = store.setting("archive")
+    url = current if url is None else absolute_archive(url)
+    if url != current and is_shared(store.url):
         _log.warning(
-            "this process reads archived tasks from %s; recorders of %s write to %s. An administrator sets that: cortex-jupyter store set archive=%s",
-            url or "nowhere", store.url, held or "nowhere", url,
+            "this process reads archived tasks from %s; recorders of %s write to %s. Only an administrator can change that: cortex-jupyter store set archive=%s",
+            url or "nowhere", store.url, current or "nowhere", url,
         )  # fmt: skip
-    elif url != held:
-        with contextlib.suppress(StoreError):  # where nothing can be written, reading goes on
+    elif url != current:
+        with contextlib.suppress(StoreError):  # a read-only store can still be read
             store.set_setting("archive", url)
     return ArchiveStore(url) if url else None
 
 
 def nearest(store: Readable, archive: Readable | None, recording: int) -> Readable:
-    """Give where a recording is read fastest as columns: its archive, where that is on this machine.
+    """Return where columns of a recording are read fastest: its archive if that is on this machine, else the store.
 
     Parameters
     ----------
     store : Readable
-        Where it is.
+        The store that holds it.
     archive : Readable or None
     recording : int
     """
@@ -191,15 +192,15 @@ def nearest(store: Readable, archive: Readable | None, recording: int) -> Readab
 
 
 @contextlib.contextmanager
-def reading(url: str) -> Iterator[Readable]:
-    """Open what a reader's `store.url` names, in another process: a store or an archive.
+def open_readable(url: str) -> Iterator[Readable]:
+    """Open the store or archive of a reader's `store.url`, in another process.
 
     Raises
     ------
     StoreError, ArchiveError
     """
     if not is_store(url):
-        yield ArchiveStore(url, One.at(url) if url.endswith(".parquet") else None)
+        yield ArchiveStore(url, SingleFile.at(url) if url.endswith(".parquet") else None)
         return
     store = open_store(url)
     try:

@@ -1,4 +1,4 @@
-"""A recording to a Parquet file, row group by row group: neither memory nor a disk has to hold all of it."""
+"""Write a recording to a Parquet file, row group by row group: neither memory nor a disk has to hold all of it."""
 
 from __future__ import annotations
 
@@ -10,60 +10,60 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.archive import layout
-from cortex_jupyter.archive.extra import library
-from cortex_jupyter.archive.grams import Grams
+from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.archive.trigrams import TrigramIndexBuilder
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import rfc3339
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from cortex_jupyter.model import Entry, Source
-    from cortex_jupyter.store import Complete, Info, Readable
+    from cortex_jupyter.store import Completeness, Readable, RecordingInfo
 
-#: The bytes after a footer: its length and "PAR1" (https://parquet.apache.org/docs/file-format/).
+#: Bytes after a footer: its length and "PAR1" (https://parquet.apache.org/docs/file-format/).
 TAIL: Final = 8
 
 
 @dataclass(slots=True)
-class About:
-    """What stands in a file beside its rows.
+class FileMetadata:
+    """What a file holds beside its rows.
 
     Parameters
     ----------
-    info : Info
+    info : RecordingInfo
     sources : dict of int to Source
-    complete : Complete
+    complete : Completeness
     notices : list of Entry
     blocks : list of Block
     more : dict
-        What else the statement in the file is to say.
+        Further fields of the statement in the file.
     growing : bool
-        Nothing but `info` is known before the last row has come.
+        Everything but `info` is unknown until the last row has come.
     """
 
-    info: Info
+    info: RecordingInfo
     sources: dict[int, Source]
-    complete: Complete
+    complete: Completeness
     notices: list[Entry] = field(default_factory=list)
     blocks: list[layout.Block] = field(default_factory=list)
     more: dict[str, Any] = field(default_factory=dict)
     growing: bool = False
 
     @classmethod
-    def of(cls, store: Readable, recording: int) -> About:
-        """Read it from a store.
+    def from_store(cls, store: Readable, recording: int) -> FileMetadata:
+        """Read the metadata of a recording from a store.
 
         Raises
         ------
         CursorNotHeld
-            The recording has left it.
+            The recording has left the store.
         """
         info = store.info(recording)
         if info is None:
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
         index = store.index(recording)
         notices = [e for seq, _, event, _, _ in index if event != "log" and (e := store.entry(recording, seq))]
         sources = {sid: source for sid, (source, _) in store.sources(recording).items()}
@@ -71,7 +71,7 @@ class About:
 
     @property
     def statement(self) -> dict[str, Any]:
-        """The completeness statement as it stands in the file."""
+        """The completeness statement in the form that the file holds."""
         complete = self.complete
         return {
             "records": complete.records, "from": _time(complete.first), "to": _time(complete.last),
@@ -79,7 +79,7 @@ class About:
         } | ({"masked": complete.masked} if complete.masked else {}) | self.more  # fmt: skip
 
     def metadata(self, *, sorted_: bool) -> dict[bytes, bytes]:
-        """Give what else stands in the metadata of a file that holds all lines."""
+        """Return the other metadata of a file that holds all lines."""
         complete = self.complete
         about = asdict(self.info) | {
             "version": layout.VERSION, "ordered": sorted_, "first": complete.first, "last": complete.last,
@@ -93,15 +93,15 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenFile:
     """A file that was written.
 
     Parameters
     ----------
     rows, size, footer : int
-        `footer`: bytes from the footer's first to the file's last.
+        `footer` counts the bytes from the footer's first to the file's last.
     levels : dict
-        How many lines have each level; "" for none.
+        Number of lines by level; "" for none.
     """
 
     rows: int
@@ -110,31 +110,31 @@ class Written:
     levels: dict[str, int]
 
 
-class Parts:
-    """A file while it is written: its bytes, as they come.
+class ParquetEncoder:
+    """Encodes a recording as a Parquet file, and yields its bytes in parts.
 
     Parameters
     ----------
     pieces : iterable of (pyarrow.Table, bool)
-        Rows in the order of reading, as the columns of `layout.schema`, as `ordered` gives them.
-    about : About
+        Rows in reading order with the columns of `layout.schema`, as `sort_pieces` yields them.
+    about : FileMetadata
     progress : callable, optional
-        Called with the number of rows of each piece.
+        Called with the number of rows of each row group.
 
     Attributes
     ----------
-    written : Written or None
-        None before the last byte has come.
+    written : WrittenFile or None
+        None until the last part was yielded.
     """
 
     def __init__(
-        self, pieces: Iterable[tuple[Any, bool]], about: About, progress: Callable[[int], object] = int
+        self, pieces: Iterable[tuple[Any, bool]], about: FileMetadata, progress: Callable[[int], object] = int
     ) -> None:
         self._pieces, self._about, self._progress = pieces, about, progress
         self._levels: Counter[str] = Counter()
-        self._grams = Grams()
+        self._grams = TrigramIndexBuilder()
         self._rows = self._groups = 0
-        self.written: Written | None = None
+        self.written: WrittenFile | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         sink, size, part = _Sink(), 0, b""
@@ -142,51 +142,51 @@ class Parts:
             part = sink.take()
             size += len(part)
             yield part
-        footer = int.from_bytes(part[-TAIL:-4], "little") + TAIL  # the last part has it whole
-        self.written = Written(self._rows, size, footer, dict(self._levels))
+        footer = int.from_bytes(part[-TAIL:-4], "little") + TAIL  # the last part holds all of the footer
+        self.written = WrittenFile(self._rows, size, footer, dict(self._levels))
 
     def _write(self, sink: _Sink) -> Iterator[None]:
-        """Write to a sink; gives something whenever that holds more, the last time the footer."""
-        pa, pq, about = library("pyarrow"), library("pyarrow.parquet"), self._about
-        most, sure = layout.group_rows(about.complete.records), True
+        """Write to a sink, and yield whenever it holds more. The last part holds the footer."""
+        pa, pq, about = import_optional("pyarrow"), import_optional("pyarrow.parquet"), self._about
+        group_rows, is_ordered = layout.group_rows(about.complete.records), True
         waiting: list[Any] = []
         target = layout.schema()
         if not about.growing:
             target = target.with_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
-        with pq.ParquetWriter(sink, target, **layout.options()) as writer:
+        with pq.ParquetWriter(sink, target, **layout.writer_options()) as writer:
             for table, certain in self._pieces:
-                sure = sure and certain
+                is_ordered = is_ordered and certain
                 waiting.append(table)
-                while sum(map(len, waiting)) >= most:
+                while sum(map(len, waiting)) >= group_rows:
                     whole = pa.concat_tables(waiting)
-                    self._group(writer, whole.slice(0, most), most)
-                    waiting = [whole.slice(most)]
+                    self._group(writer, whole.slice(0, group_rows), group_rows)
+                    waiting = [whole.slice(group_rows)]
                     yield
             if sum(map(len, waiting)):
-                self._group(writer, pa.concat_tables(waiting), most)
-            if self._rows == about.complete.records:  # what a filter has left is no archive
-                writer.add_key_value_metadata(about.metadata(sorted_=sure))
+                self._group(writer, pa.concat_tables(waiting), group_rows)
+            if self._rows == about.complete.records:  # a filtered file is no archive
+                writer.add_key_value_metadata(about.metadata(sorted_=is_ordered))
                 if (packed := self._grams.pack()) is not None:
-                    writer.add_key_value_metadata({layout.GRAMS: packed})
+                    writer.add_key_value_metadata({layout.TRIGRAMS: packed})
                 if about.growing:
                     writer.add_key_value_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
         yield
 
-    def _group(self, writer: Any, table: Any, most: int) -> None:
+    def _group(self, writer: Any, table: Any, group_rows: int) -> None:
         whole = table.combine_chunks()
-        writer.write_table(whole, row_group_size=most)
+        writer.write_table(whole, row_group_size=group_rows)
         if self._about.blocks:
-            _note(self._about.blocks, whole["seq"], self._groups)
+            _add_group(self._about.blocks, whole["seq"], self._groups)
         self._grams.add(whole["text"].chunk(0))
         counts = whole["level"].value_counts().to_pylist()
-        self._levels.update({one["values"] or "": one["counts"] for one in counts})
+        self._levels.update({row["values"] or "": row["counts"] for row in counts})
         self._rows += len(table)
         self._groups += 1
         self._progress(len(table))
 
 
 class _Sink(io.RawIOBase):
-    """What was written since it was taken the last time."""
+    """Collects written bytes until they are taken."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -203,23 +203,23 @@ class _Sink(io.RawIOBase):
         return b"".join(parts)
 
 
-def write(
-    path: Path, pieces: Iterable[tuple[Any, bool]], about: About, progress: Callable[[int], object] = int
+def write_file(
+    path: Path, pieces: Iterable[tuple[Any, bool]], about: FileMetadata, progress: Callable[[int], object] = int
 ) -> None:
-    """Write a new file on a disk; see `Parts`."""
+    """Write a new file on a disk; see `ParquetEncoder`."""
     with path.open("wb") as file:
-        for part in Parts(pieces, about, progress):
+        for part in ParquetEncoder(pieces, about, progress):
             file.write(part)
 
 
-def _note(blocks: list[layout.Block], seqs: Any, group: int) -> None:
-    """Note in the index that a row group holds these numbers."""
-    np = library("numpy")
+def _add_group(blocks: list[layout.Block], seqs: Any, group: int) -> None:
+    """Record in the index that a row group holds these numbers."""
+    np = import_optional("numpy")
     starts = np.array([b.seq for b in blocks])
-    held = np.zeros(len(blocks) + 1, bool)
-    held[np.searchsorted(starts, seqs.to_numpy(), "right")] = True
-    for place in (np.flatnonzero(held) - 1).tolist():
-        block = blocks[place]
+    is_held = np.zeros(len(blocks) + 1, bool)
+    is_held[np.searchsorted(starts, seqs.to_numpy(), "right")] = True
+    for position in (np.flatnonzero(is_held) - 1).tolist():
+        block = blocks[position]
         block.first, block.last = min(block.first, group), max(block.last, group)
 
 

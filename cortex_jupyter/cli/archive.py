@@ -9,14 +9,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.catalog import Catalog
-from cortex_jupyter.archive.objects import Objects
-from cortex_jupyter.archive.store import ArchiveStore, archive_of
+from cortex_jupyter.archive.objects import ObjectStore
+from cortex_jupyter.archive.store import ArchiveStore, select_archive
 from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import BadQuery, CortexError, CursorNotHeld
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.store import absolute_archive, is_shared
-from cortex_jupyter.store.attempts import begin, due
+from cortex_jupyter.store.archive_attempts import due_recordings, note_attempt
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.tables.read import stored_pieces
 from cortex_jupyter.tables.statement import format_count
@@ -39,13 +39,13 @@ def run(options: argparse.Namespace) -> int:
     tracing.begin("cortex-jupyter-archive")
     store = open_store(options.store)
     try:
-        archive = ArchiveStore(absolute_archive(options.to)) if options.to else archive_of(store, options.to)
+        archive = ArchiveStore(absolute_archive(options.to)) if options.to else select_archive(store, options.to)
         if archive is None:
             raise BadQuery("no archive is set", "give --to or set CORTEX_ARCHIVE: a folder, s3://, gs:// or az://")
-        catalog = Catalog(Objects(archive.url))
+        catalog = Catalog(ObjectStore(archive.url))
         wanted = [i.id for i in store.recordings() if i.done] if options.again else store.unarchived(archive.url)
         if options.log:
-            wanted = due(store, wanted, archive.url)
+            wanted = due_recordings(store, wanted, archive.url)
         # In random order: otherwise the archiving processes of several collectors would all begin with the same recording.
         random.shuffle(wanted)
         code = 0
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
             failed = _archive(store, catalog, recording, archive.url, again=options.again, log=options.log)
             code = max(code, failed)
             if not failed and not is_shared(store.url):
-                archive_of(store, archive.url)  # remember it in the store, now that the address has worked
+                select_archive(store, archive.url)  # remember it in the store, now that the address has worked
         return code
     finally:
         store.close()
@@ -71,12 +71,12 @@ def _archive(store: Store, catalog: Catalog, recording: int, url: str, *, again:
     }
     try:
         if log:  # an attempt by hand neither waits nor delays others
-            begin(store, recording, url)
+            note_attempt(store, recording, url)
         with tracing.span("cortex.archive.task", attributes, carrier=tracing.carrier()) as span:
             with progress(f"archiving {info.ref.key}", lines) as bar:
-                archived = catalog.put(store, recording, _pieces, bar.update, again=again)
+                archived = catalog.put(store, recording, _pieces, bar.update, overwrite=again)
             span.set({"cortex.archive.bytes": archived.file.size})
-            store.archived(recording, url)
+            store.mark_archived(recording, url)
     except CursorNotHeld:
         return 0  # the recording has left the store meanwhile
     except CortexError as error:

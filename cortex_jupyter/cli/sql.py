@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.cli.export import FORMULA
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.notebook.scan import scan
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         table = _flat(table)
         if options.spreadsheet:
             table = _without_formulas(table)
-        library("pyarrow.csv").write_csv(table, sys.stdout.buffer)
+        import_optional("pyarrow.csv").write_csv(table, sys.stdout.buffer)
         return 0
     for row in table.to_pylist():
         print(orjson.dumps(row, default=str).decode())
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _flat(table: Any) -> Any:
     """Return a table with JSON instead of lists, structures and maps, which CSV cannot hold."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     for i, field in enumerate(table.schema):
         if pa.types.is_nested(field.type):
             values = table.column(i).to_pylist()
@@ -55,7 +55,7 @@ def _json(value: Any) -> str:
 
 def _without_formulas(table: Any) -> Any:
     """Return a table with an apostrophe before each text that a spreadsheet would run as a formula."""
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     for i, field in enumerate(table.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
             texts = table.column(i).cast(pa.large_string())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.notebook.data import Data
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class _MetricSource:
 
         last, _ = self.mark()
         records = self._log._table(COLUMNS, start=start)  # noqa: SLF001
-        return records, max(last, library("pyarrow.compute").max(records["seq"]).as_py() or 0)
+        return records, max(last, import_optional("pyarrow.compute").max(records["seq"]).as_py() or 0)
 
     def table(self) -> Any:
         return self._growing.update()

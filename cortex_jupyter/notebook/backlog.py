@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.reader.snapshot import Record
     from cortex_jupyter.reader.window import Window
-    from cortex_jupyter.store import Info
+    from cortex_jupyter.store import RecordingInfo
 
 #: Lines per event.
 _LINES: Final = 1000
@@ -40,7 +40,7 @@ async def backlog(window: Window) -> AsyncGenerator[Frame]:
     window.resumed, window.after = True, window.info.last_seq
 
 
-async def _backlog_recorded(recording: Recording) -> Info:
+async def _backlog_recorded(recording: Recording) -> RecordingInfo:
     """Wait until everything written so far is recorded, or nothing more comes."""
     end, last_seq = time.monotonic() + _MAX_WAIT_S, -1
     while True:

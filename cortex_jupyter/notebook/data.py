@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.notebook.snapshot import Snapshot, progress
 from cortex_jupyter.query.instants import duration
@@ -135,7 +135,7 @@ class Data(Snapshot):
             if info.last_seq >= start:
                 table = read(self._recording.store, self._recording.id, query, start=start)
                 # Leave lines that came after `_settle` to the next frame.
-                pc: Any = library("pyarrow.compute")
+                pc: Any = import_optional("pyarrow.compute")
                 table = table.filter(pc.less_equal(pc.field("seq"), info.last_seq))
                 start = info.last_seq + 1
                 if len(table):

@@ -93,13 +93,15 @@ class Masked:
         BadQuery
             The file cannot be written.
         """
-        from cortex_jupyter.archive.extra import library  # noqa: PLC0415
+        from cortex_jupyter.archive.optional import import_optional  # noqa: PLC0415
         from cortex_jupyter.tables.convert import whole  # noqa: PLC0415
 
         table = self.to_arrow().drop_columns(["message", "fields"])
         whole(
             path,
-            lambda file: library("pyarrow.parquet").write_table(table, file, compression="zstd", compression_level=1),
+            lambda file: import_optional("pyarrow.parquet").write_table(
+                table, file, compression="zstd", compression_level=1
+            ),
         )
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 from cortex_jupyter.analysis.chart import chart
 from cortex_jupyter.analysis.curves import panels
 from cortex_jupyter.analysis.result_frame import ResultFrame, cell, html_table
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.notebook.host import can_use_widgets
 from cortex_jupyter.tables.convert import plain
@@ -62,11 +62,11 @@ class Metrics(ResultFrame):
     @property
     def names(self) -> list[str]:
         """The names of the metrics, in the order of their first values."""
-        return list(library("pyarrow.compute").unique(self._table["name"].cast("string")).to_pylist())
+        return list(import_optional("pyarrow.compute").unique(self._table["name"].cast("string")).to_pylist())
 
     def __add__(self, other: Self) -> Self:
         """Return the metrics of both, for one chart of several tasks."""
-        pa = library("pyarrow")
+        pa = import_optional("pyarrow")
         tables = [plain(m.to_arrow()) for m in (self, other)]
         return type(self)(pa.concat_tables(tables), (*self.sources, *other.sources))
 
@@ -90,14 +90,14 @@ class Metrics(ResultFrame):
 
     def again(self) -> Self:
         """Return the metrics as they are now."""
-        pa = library("pyarrow")
+        pa = import_optional("pyarrow")
         if not self.sources:
             return self
         return type(self)(pa.concat_tables([plain(source.table()) for source in self.sources]), self.sources)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return for each metric its number of values, and the first, last, least and greatest value."""
-        pc = library("pyarrow.compute")
+        pc = import_optional("pyarrow.compute")
         rows = []
         for name in self.names:
             values = self._table.filter(pc.equal(self._table["name"].cast("string"), name))["value"]

@@ -8,7 +8,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from cortex_jupyter.archive.store import ArchiveStore, One
+from cortex_jupyter.archive.store import ArchiveStore, SingleFile
 from cortex_jupyter.errors import TaskNotFound
 from cortex_jupyter.notebook.query import parse_query, take_viewer_options
 from cortex_jupyter.notebook.runtime import runtime
@@ -72,7 +72,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - lik
     engine = runtime()
 
     async def find() -> tuple[_FileSession, Recording]:
-        recordings = _FileSession(ArchiveStore(archived.file.path, One(archived)))
+        recordings = _FileSession(ArchiveStore(archived.file.path, SingleFile(archived)))
         recording = await recordings.find(archived.info.ref)
         await check_names(recording, parsed)
         return recordings, recording

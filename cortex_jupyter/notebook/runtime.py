@@ -13,7 +13,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from cortex_jupyter.archive.store import archive_of
+from cortex_jupyter.archive.store import select_archive
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.store import default_url
 
@@ -146,7 +146,7 @@ class Runtime:
             connection = self._opened.get(key)
             if connection is None:
                 connection = await Session.connect(
-                    key[0], kubeconfig, context, os.environ.get("CORTEX_TASK_LABEL", ""), archive=archive_of
+                    key[0], kubeconfig, context, os.environ.get("CORTEX_TASK_LABEL", ""), archive=select_archive
                 )
                 if connection.cluster is None and (kubeconfig or context):
                     await connection.close()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.archive.extra import library
-from cortex_jupyter.archive.store import ArchiveStore, reading
+from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.archive.store import ArchiveStore, open_readable
 from cortex_jupyter.model import check_namespace
 from cortex_jupyter.notebook.open_file import open as open_file
 from cortex_jupyter.notebook.query import parse_query
@@ -60,7 +60,7 @@ class Scan:
 
     def to_arrow(self, columns: Sequence[str] = COLUMNS) -> Any:
         """Return a `pyarrow.Table`, task after task, with the columns of `TaskLog.to_arrow`."""
-        pa = library("pyarrow")
+        pa = import_optional("pyarrow")
         with progress("reading tasks", len(self.logs)) as bar:
             tables = []
             for log in self.logs:
@@ -78,7 +78,7 @@ class Scan:
 
     def to_polars(self, *, lazy: bool = True) -> Any:
         """Return a `polars.LazyFrame`, or a `DataFrame` with `lazy=False`."""
-        pl = library("polars")
+        pl = import_optional("polars")
         if not self.logs:
             empty = pl.from_arrow(self.to_arrow())
             return empty.lazy() if lazy else empty
@@ -95,7 +95,7 @@ class Scan:
         MissingExtra
             dask is not installed.
         """
-        dd = library("dask.dataframe")
+        dd = import_optional("dask.dataframe")
         parts = [log.place for log in self.logs]
         meta = _to_pandas(schema().empty_table())
         return dd.from_map(_read_part, parts, meta=meta) if parts else dd.from_pandas(meta, npartitions=1)
@@ -148,7 +148,7 @@ def _may_hold(log: TaskLog, query: LogQuery) -> bool:
     store = log._recording.store  # noqa: SLF001 - the same room
     if not isinstance(store, ArchiveStore) or not url:
         return True
-    about = store.held(recording).about
+    about = store.archived(recording).about
     first, last = about["first"], about["last"]
     if first is None:
         return False
@@ -167,7 +167,7 @@ def _read_part(place: tuple[str, int, dict[str, Any]]) -> Any:
     from cortex_jupyter.tables.read import read  # noqa: PLC0415
 
     url, recording, query = place
-    with reading(url) as store:
+    with open_readable(url) as store:
         parsed = LogQuery.parse({"since": "all", **query}).among(store, recording)
         return _to_pandas(read(store, recording, parsed))
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.reader.session import Recording, Session
-    from cortex_jupyter.store import Info, Readable
+    from cortex_jupyter.store import Readable, RecordingInfo
 
 
 @contextmanager
@@ -78,7 +78,7 @@ class Snapshot:
         """Store, recording and query: what another process needs to read the same log."""
         return self._recording.store.url, self._recording.id, dict(self._query)
 
-    def _settle(self) -> Info:
+    def _settle(self) -> RecordingInfo:
         """Wait until everything written so far is recorded.
 
         Raises
@@ -97,10 +97,12 @@ class Snapshot:
             warnings.warn(self.status.message, ReadingWarning, stacklevel=3)
         return info
 
-    def _wait(self, test: Callable[[Info], bool], timeout: float | None = None) -> Info:
+    def _wait(self, test: Callable[[RecordingInfo], bool], timeout: float | None = None) -> RecordingInfo:
         return self._watch(until(self._recording, test), "waiting for the task", timeout)
 
-    def _watch(self, coroutine: Coroutine[Any, Any, Info], what: str, timeout: float | None = None) -> Info:
+    def _watch(
+        self, coroutine: Coroutine[Any, Any, RecordingInfo], what: str, timeout: float | None = None
+    ) -> RecordingInfo:
         with progress(what) as bar:
 
             def tick() -> None:
@@ -184,7 +186,7 @@ class Snapshot:
         return map(Record.of, records)
 
 
-async def until(recording: Recording, test: Callable[[Info], bool]) -> Info:
+async def until(recording: Recording, test: Callable[[RecordingInfo], bool]) -> RecordingInfo:
     """Wait until a recording's state passes a test, and return the state. The task stays wanted meanwhile."""
     changed, loop = asyncio.Event(), asyncio.get_running_loop()
 

@@ -15,7 +15,7 @@ from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
 
 from cortex_jupyter.analysis.progress import latest_progress
 from cortex_jupyter.analysis.progress_table import progress_text
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import ReadingWarning
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.notebook.runtime import runtime
@@ -54,7 +54,7 @@ class TaskTable(list[dict[str, Any]]):
         MissingExtra
             pandas is not installed.
         """
-        pd = library("pandas")
+        pd = import_optional("pandas")
         names = (
             "task",
             "kind",

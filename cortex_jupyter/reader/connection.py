@@ -15,10 +15,10 @@ from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.store import path_of
 from cortex_jupyter.store.ids import time_of
 from cortex_jupyter.store.liveness import HOST
-from cortex_jupyter.store.masking import masking
+from cortex_jupyter.store.masking import configure_masking
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.settings import Settings
-from cortex_jupyter.store.url import shown
+from cortex_jupyter.store.url import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
     from cortex_jupyter.model import TaskRef
-    from cortex_jupyter.store import Info, Readable, Store
+    from cortex_jupyter.store import Readable, RecordingInfo, Store
     from cortex_jupyter.store.budget import Budget
 
 
@@ -49,7 +49,7 @@ def _identity(url: str) -> str:
     A path counts on its own machine only, and a file with its inode, so that a replaced file differs.
     """
     if is_shared(url):
-        return shown(url)
+        return without_password(url)
     path = path_of(url)
     if path is None:  # an archive's folder, which is created when it is first read
         return f"{HOST} {Path(url.removeprefix('file://')).resolve()}"
@@ -59,7 +59,7 @@ def _identity(url: str) -> str:
         return f"{HOST} {path.resolve()}"
 
 
-def start_time(info: Info) -> int:
+def start_time(info: RecordingInfo) -> int:
     """Return when a recorded task started (ns): as Kubernetes says, else when its recording began."""
     return parse_rfc3339(info.started) if info.started else time_of(info.id)
 
@@ -136,7 +136,7 @@ class Connection:
 
         store = await asyncio.to_thread(open_store, store_url, budget)
         try:
-            await asyncio.to_thread(masking, store, wish=mask)
+            await asyncio.to_thread(configure_masking, store, wish=mask)
         except BaseException:
             await asyncio.to_thread(store.close)
             raise
@@ -275,7 +275,7 @@ class Connection:
         """Return whether a task of a readable namespace may be read itself."""
         return self.access is None or self.cluster is None or await self.access.may_read_task(self.cluster, ref, person)
 
-    async def readable(self, info: Info, person: Person | None = None) -> bool:
+    async def readable(self, info: RecordingInfo, person: Person | None = None) -> bool:
         """Return whether a recording or an archived recording of a readable namespace may be read itself."""
         if self.access is None or self.cluster is None:
             return True

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.archive.store import reading
+from cortex_jupyter.archive.store import open_readable
 from cortex_jupyter.model import Batch
 from cortex_jupyter.parsing.level import LEVELS, level
 from cortex_jupyter.telemetry import logs
@@ -73,7 +73,7 @@ def main() -> None:
     os.nice(19)  # use only processor time that nothing else needs
     request: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())
     try:
-        with reading(request["store"]) as store:
+        with open_readable(request["store"]) as store:
             for counts in count(store, request["recording"], request["seqs"]):
                 sys.stdout.buffer.write(orjson.dumps(counts) + b"\n")
                 sys.stdout.buffer.flush()

@@ -17,7 +17,7 @@ from cortex_jupyter.errors import CortexError, CursorNotHeld, StoreBusy
 from cortex_jupyter.model import check_epoch, epoch_at
 from cortex_jupyter.reader.frame import BURST, Burst, Frame, cut, gathered
 from cortex_jupyter.reader.retry_deadline import RetryDeadline
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -258,7 +258,7 @@ class Feed:
         if not frames:
             info = await asyncio.to_thread(self._store.info, self.recording)
             if info is None:
-                raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+                raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
             if info.done and epoch is not None:
                 check_epoch(info.epochs, position, epoch)
             return None if info.done and position >= info.last_seq else []

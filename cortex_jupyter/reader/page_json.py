@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording
-    from cortex_jupyter.store import Info
+    from cortex_jupyter.store import RecordingInfo
 
 
 def page(
     recording: Recording,
     query: LogQuery,
-    info: Info,
+    info: RecordingInfo,
     task: dict[str, Any],
     at: int | None = None,
     gone: Callable[[], bool] = lambda: False,
@@ -34,7 +34,7 @@ def page(
     ----------
     recording : Recording
     query : LogQuery
-    info : Info
+    info : RecordingInfo
         The recording's state before the page is read.
     task : dict
         As `reader.state.present` returns it.
@@ -98,7 +98,7 @@ def _limit(query: LogQuery) -> int:
     return min(query.tail, query.limit, max_records) if "limit" in query.raw else min(query.tail, max_records)
 
 
-def _newer(result: Page, info: Info) -> str | None:
+def _newer(result: Page, info: RecordingInfo) -> str | None:
     """Return the cursor forward; None if the task is over and has no newer records."""
     if result.newer is None or (info.done and result.newer.before is None and result.newer.seq >= info.last_seq):
         return None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter.archive.store import ArchiveStore, reading
+from cortex_jupyter.archive.store import ArchiveStore, open_readable
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.model import Batch
 from cortex_jupyter.query.bounds import Bounds
@@ -64,7 +64,11 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
     """
     keep = query.keep() or (lambda batch: range(len(batch)))
     may_match = _prefilter(query.grep)
-    excluded = store.held(recording).lacking(literals_of_each(query.grep)) if isinstance(store, ArchiveStore) else set()
+    excluded = (
+        store.archived(recording).batches_without(literals_of_each(query.grep))
+        if isinstance(store, ArchiveStore)
+        else set()
+    )
     index = store.index(recording)
     start_cursor = query.before or require_info(store, recording).cursor(
         index[-1][0] + index[-1][1] - 1 if index else 0
@@ -166,7 +170,7 @@ def main() -> None:
     os.nice(5)  # kernels and the server come first
     request = orjson.loads(sys.stdin.buffer.readline())
     try:
-        with reading(request["store"]) as store:
+        with open_readable(request["store"]) as store:
             query = replace(LogQuery.parse(request["query"]), bounds=Bounds(**request["bounds"]))
             for piece in search(store, request["recording"], query.among(store, request["recording"]), request["most"]):
                 sys.stdout.buffer.write(piece)

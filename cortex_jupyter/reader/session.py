@@ -32,7 +32,7 @@ from cortex_jupyter.reader.connection import Connection
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.retry_deadline import RetryDeadline
 from cortex_jupyter.recorder.process.launch import ensure_recorder
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
-    from cortex_jupyter.store import Info, Readable
+    from cortex_jupyter.store import Readable, RecordingInfo
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class Session(Connection):
         self.settings.look()  # if the store was emptied, it must get its settings again before a recording
         return self.store.open(cluster, ref, uid)
 
-    async def _uid(self, workload: Workload, known: Info | None, person: Person | None) -> str:
+    async def _uid(self, workload: Workload, known: RecordingInfo | None, person: Person | None) -> str:
         """Return the uid of a task's recording.
 
         A label selector is no object of the cluster: it has the same uid in a namespace that was deleted and created
@@ -135,10 +135,10 @@ class Session(Connection):
             return known.uid
         return f"{workload.uid}@{await self.access.namespace_created(self.cluster, workload.ref.namespace)}"
 
-    async def _archived(self, ref: TaskRef, person: Person | None) -> Info | None:
+    async def _archived(self, ref: TaskRef, person: Person | None) -> RecordingInfo | None:
         return None if self.archive is None else await self._newest(self.archive, ref, person)
 
-    async def _newest(self, place: Readable, ref: TaskRef, person: Person | None) -> Info | None:
+    async def _newest(self, place: Readable, ref: TaskRef, person: Person | None) -> RecordingInfo | None:
         """Return the newest readable recording of a task; of any kind if the reference has none."""
         cluster = self.cluster.id if self.cluster else None
         newest = await asyncio.to_thread(place.find, ref, cluster)
@@ -154,7 +154,7 @@ class Session(Connection):
             best = info if best is None or info.id > best.id else best
         return best
 
-    async def where(self, ref: TaskRef, person: Person | None = None) -> tuple[Readable, Info | None]:
+    async def where(self, ref: TaskRef, person: Person | None = None) -> tuple[Readable, RecordingInfo | None]:
         """Return where a task is recorded or else archived, and the recording's state, or None."""
         info = await self._newest(self.store, ref, person)
         if info is None and self.archive is not None:
@@ -162,7 +162,7 @@ class Session(Connection):
                 return self.archive, await self._archived(ref, person)
         return self.store, info
 
-    async def held(self, namespace: str, person: Person | None = None) -> list[Info]:
+    async def held(self, namespace: str, person: Person | None = None) -> list[RecordingInfo]:
         """Return the readable recordings of a namespace, in the store or archived, newest first, each once.
 
         Raises
@@ -250,13 +250,13 @@ class Recording:
         """The cluster in which the task is looked for; None without a kubeconfig."""
         return self._session.cluster
 
-    def ahead(self, info: Info) -> int:
+    def ahead(self, info: RecordingInfo) -> int:
         """Return how far the cluster's clock is ahead of ours (ns); 0 if the difference is negligible."""
         cluster = self.cluster
         offset = info.clock_ms / 1000 or (cluster.clock.offset if cluster and self.workload else 0.0)
         return round(offset * 1e9) if abs(offset) >= _CLOCK_S else 0
 
-    async def info(self) -> Info:
+    async def info(self) -> RecordingInfo:
         """Return the recording's present state.
 
         Raises
@@ -266,11 +266,11 @@ class Recording:
         """
         return await asyncio.to_thread(self.held)
 
-    def held(self) -> Info:
+    def held(self) -> RecordingInfo:
         """Return the recording's present state; it blocks."""
         info = self.store.info(self.id)
         if info is None:
-            raise CursorNotHeld(f"the recording of {self.ref.key} is no longer held", NOT_HELD)
+            raise CursorNotHeld(f"the recording of {self.ref.key} is no longer held", NOT_HELD_HINT)
         return info
 
     async def want(self) -> None:
@@ -354,12 +354,12 @@ class Recording:
         with self._session.keep_alive.reading(self):
             yield
 
-    async def caught_up(self) -> Info:
+    async def caught_up(self) -> RecordingInfo:
         """Wait until everything written before now is recorded, as far as can be known.
 
         Returns
         -------
-        Info
+        RecordingInfo
             The recording is done, or has caught up with the running containers.
 
         Raises

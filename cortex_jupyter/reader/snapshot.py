@@ -9,14 +9,14 @@ import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import Batch
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.model import Entry
     from cortex_jupyter.query.filter import RowFilter
-    from cortex_jupyter.store import Info, Readable
+    from cortex_jupyter.store import Readable, RecordingInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Snapshot:
         return [self._notices[seq][1] for time, seq in positions if wanted((time, seq))]
 
 
-def require_info(store: Readable, recording: int) -> Info:
+def require_info(store: Readable, recording: int) -> RecordingInfo:
     """Return a recording's state, or raise: it may have left while it was read.
 
     Raises
@@ -99,7 +99,7 @@ def require_info(store: Readable, recording: int) -> Info:
     """
     info = store.info(recording)
     if info is None:
-        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+        raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
     return info
 
 

@@ -9,17 +9,17 @@ from cortex_jupyter.model import rfc3339
 
 if TYPE_CHECKING:
     from cortex_jupyter.reader.session import Recording
-    from cortex_jupyter.store import Complete, Info
+    from cortex_jupyter.store import Completeness, RecordingInfo
 
 
-def recorded(info: Info) -> dict[str, Any]:
+def recorded(info: RecordingInfo) -> dict[str, Any]:
     """Return a task as its recording has it.
 
     Examples
     --------
     >>> from cortex_jupyter.model import TaskRef
-    >>> from cortex_jupyter.store import Info
-    >>> info = Info(1, TaskRef("ml", "job", "a"), "u", "c", "failed", "Job failed exit 3", "Failed", 3, None, None, True, True, 9)
+    >>> from cortex_jupyter.store import RecordingInfo
+    >>> info = RecordingInfo(1, TaskRef("ml", "job", "a"), "u", "c", "failed", "Job failed exit 3", "Failed", 3, None, None, True, True, 9)
     >>> [recorded(info)[k] for k in ("task", "state", "exit_code")]
     ['ml:job/a', 'failed', 3]
     """
@@ -31,7 +31,7 @@ def recorded(info: Info) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def gone(info: Info) -> dict[str, Any]:
+def gone(info: RecordingInfo) -> dict[str, Any]:
     """Return a task that the cluster has no more; its state is `gone` if its end was not seen."""
     if info.done:
         return recorded(info)
@@ -39,15 +39,15 @@ def gone(info: Info) -> dict[str, Any]:
     return recorded(info) | {"state": "gone", "message": message, "reason": "Deleted"}
 
 
-def unasked(info: Info, error: CortexError) -> dict[str, Any]:
+def unasked(info: RecordingInfo, error: CortexError) -> dict[str, Any]:
     """Return a task when the cluster does not answer: its state is the last that was recorded.
 
     Examples
     --------
     >>> from cortex_jupyter.errors import NoCluster
     >>> from cortex_jupyter.model import TaskRef
-    >>> from cortex_jupyter.store import Info
-    >>> info = Info(1, TaskRef("ml", "job", "a"), "u", "c", "running", "Running", "", None, None, None, False, True, 9)
+    >>> from cortex_jupyter.store import RecordingInfo
+    >>> info = RecordingInfo(1, TaskRef("ml", "job", "a"), "u", "c", "running", "Running", "", None, None, None, False, True, 9)
     >>> unasked(info, NoCluster("there is no kubeconfig at /x"))["message"]
     'The cluster cannot be asked: there is no kubeconfig at /x; this is what is recorded'
     """
@@ -62,13 +62,13 @@ def unasked_list(error: CortexError) -> str:
     return f"The cluster cannot be asked: {error.message}; these tasks and states are the last that were recorded"
 
 
-async def present(recording: Recording, info: Info) -> dict[str, Any]:
+async def present(recording: Recording, info: RecordingInfo) -> dict[str, Any]:
     """Return a task as it is now: by its recorder's last word, else by the cluster.
 
     Parameters
     ----------
     recording : Recording
-    info : Info
+    info : RecordingInfo
         The recording's state, just read.
     """
     obstacle = None if info.done else await recording.obstacle()
@@ -94,7 +94,7 @@ async def present(recording: Recording, info: Info) -> dict[str, Any]:
     return recorded(info) | now | {"started": workload.started, "finished": workload.finished}
 
 
-def completeness_of(complete: Complete) -> dict[str, Any]:
+def completeness_of(complete: Completeness) -> dict[str, Any]:
     """Return the completeness statement as the contract has it: counted from what is recorded, never assumed."""
     return {
         "records": complete.records,

@@ -11,7 +11,7 @@ from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import Batch
 from cortex_jupyter.reader.filtering import run_filter
 from cortex_jupyter.reader.pages import tail_start
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -80,7 +80,7 @@ def stored(
                     yield entry, batch
         after = entries[-1].last
     if after < upto and store.info(recording) is None:
-        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+        raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
 
 
 def start(store: Readable, recording: int, since: int | None) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Batch, Cursor
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording
-    from cortex_jupyter.store import Info
+    from cortex_jupyter.store import RecordingInfo
 
 #: Time limit (seconds) for `tail` to wait until everything written so far is recorded.
 _SETTLE_S: Final = 10.0
@@ -37,7 +37,7 @@ class Window:
     ----------
     recording : Recording
     query : LogQuery
-    info : Info
+    info : RecordingInfo
         The recording's state when the reader came.
     resumed : bool
         The reader has been here before: it gets everything after its cursor, whatever the window.
@@ -53,7 +53,7 @@ class Window:
 
     recording: Recording
     query: LogQuery
-    info: Info
+    info: RecordingInfo
     resumed: bool
     after: int
     since: int | None
@@ -67,7 +67,7 @@ class Window:
         query: LogQuery,
         resume: Cursor | None,
         most: int | None = None,
-        info: Info | None = None,
+        info: RecordingInfo | None = None,
     ) -> Window:
         """Find where the stream begins.
 
@@ -79,7 +79,7 @@ class Window:
         most : int, optional
             Begin with about this many of the window's newest records; a page loads older ones when the user scrolls to
             them. Unlike `tail`, it waits for nothing.
-        info : Info, optional
+        info : RecordingInfo, optional
             The recording's present state, if known.
 
         Raises
@@ -92,7 +92,7 @@ class Window:
 
     @classmethod
     def _open_in_thread(
-        cls, recording: Recording, query: LogQuery, resume: Cursor | None, most: int | None, info: Info | None
+        cls, recording: Recording, query: LogQuery, resume: Cursor | None, most: int | None, info: RecordingInfo | None
     ) -> Window:
         store, id_ = recording.store, recording.id
         info = info or recording.held()
@@ -224,7 +224,7 @@ def _entry(entry: Entry, batch: Batch) -> Entry:
     return Entry(batch.seqs[0], n, "log", entry.t_min, entry.t_max, batch.encode(), entry.epochs)
 
 
-async def wait_caught_up(recording: Recording, seconds: float) -> Info:
+async def wait_caught_up(recording: Recording, seconds: float) -> RecordingInfo:
     """Wait until everything written is recorded, or the time is over; return the recording's state then."""
     try:
         return await asyncio.wait_for(recording.caught_up(), seconds)

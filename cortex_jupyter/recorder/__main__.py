@@ -23,7 +23,7 @@ from cortex_jupyter.recorder.source.stream_limiter import MAX_STREAMS, MAX_STREA
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
 from cortex_jupyter.store import absolute_archive, default_url, is_shared
 from cortex_jupyter.store.budget import Budget
-from cortex_jupyter.store.masking import masking, wished
+from cortex_jupyter.store.masking import configure_masking, requested_masking
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.settings import check_archive
 from cortex_jupyter.telemetry import logs, tracing
@@ -169,7 +169,7 @@ async def _record(options: argparse.Namespace) -> None:
         stack.callback(store.close)
         settings = _startup_settings()
         await asyncio.to_thread(_store_settings, store, settings, administrator=options.all)
-        if await asyncio.to_thread(masking, store):
+        if await asyncio.to_thread(configure_masking, store):
             rules()  # fail before anything is stored: lines that were stored unmasked stay so
         async with await Cluster.open(options.kubeconfig, options.context) as cluster:
             _log.info("version %s records the tasks of %s into %s", __version__, cluster.id, store.url)
@@ -217,10 +217,10 @@ async def _run_until_cluster_changes(run: Coroutine[Any, Any, None], cluster: Cl
 
 def _startup_settings() -> dict[str, str]:
     """Return the settings that the process was started with."""
-    settings = Budget.from_environment().settings(Budget()) | {
+    settings = Budget.from_environment().changed_settings(Budget()) | {
         "archive": absolute_archive(os.environ.get("CORTEX_ARCHIVE", ""))
     }
-    mask = wished()
+    mask = requested_masking()
     return {name: value for name, value in settings.items() if value} | (
         {} if mask is None else {"mask": str(int(mask))}
     )

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.recorder.process.health import Health
-    from cortex_jupyter.store import Recorder as RecorderInfo
-    from cortex_jupyter.store import Store
+    from cortex_jupyter.store import RecorderInfo, Store
 
 _log = logging.getLogger(__name__)
 _P = ParamSpec("_P")

@@ -22,8 +22,7 @@ from cortex_jupyter.recorder.tasks import LeasedTasks
 from cortex_jupyter.recorder.watching.watches import SharedWatches, Watches
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
 from cortex_jupyter.recorder.writing.writer import Writer
-from cortex_jupyter.store import HEARTBEAT_S, Info, Store
-from cortex_jupyter.store import Recorder as RecorderInfo
+from cortex_jupyter.store import HEARTBEAT_S, RecorderInfo, RecordingInfo, Store
 from cortex_jupyter.store.settings import Settings
 from cortex_jupyter.telemetry import logs
 
@@ -178,7 +177,7 @@ class Recorder:
             except TimeoutError:
                 continue
 
-    async def _update_tasks(self, writer: Writer) -> list[Info]:
+    async def _update_tasks(self, writer: Writer) -> list[RecordingInfo]:
         """Start the tasks that are wanted, stop those that are not any more; return the wanted ones."""
         all_wanted = await asyncio.to_thread(self._store.wanted, self._cluster.id)
         wanted = [info for info in all_wanted if not self._me.namespaces or info.ref.namespace in self._me.namespaces]

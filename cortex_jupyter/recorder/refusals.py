@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from cortex_jupyter.errors import NotAllowed
-    from cortex_jupyter.store import Info
+    from cortex_jupyter.store import RecordingInfo
 
 #: A refused task is tried again after this long (seconds); each further refusal doubles it. A right that is granted
 #: later is noticed by then, or sooner if the cluster answers who may do what.
@@ -66,7 +66,7 @@ class Refusals:
         self._clock = clock
         self._by_recording: dict[int, _Refusal] = {}
 
-    def add(self, info: Info, error: NotAllowed) -> None:
+    def add(self, info: RecordingInfo, error: NotAllowed) -> None:
         """Add a refusal."""
         refusal = self._by_recording.setdefault(info.id, _Refusal(info.ref.namespace))
         now = self._clock()

@@ -11,10 +11,10 @@ from cortex_jupyter.store import Commit
 
 if TYPE_CHECKING:
     from cortex_jupyter.errors import CortexError
-    from cortex_jupyter.store import Info, Lease, Store
+    from cortex_jupyter.store import Lease, RecordingInfo, Store
 
 
-def report_rollback(store: Store, lease: Lease, info: Info, last_committed: int) -> Info:
+def report_rollback(store: Store, lease: Lease, info: RecordingInfo, last_committed: int) -> RecordingInfo:
     """Write that the store was rolled back: a server failed over, or lost power.
 
     Readers may have seen the lost numbers, so they are not used again; the notice takes them. The lost lines are read
@@ -24,13 +24,13 @@ def report_rollback(store: Store, lease: Lease, info: Info, last_committed: int)
     ----------
     store : Store
     lease : Lease
-    info : Info
+    info : RecordingInfo
     last_committed : int
         The last number that was committed.
 
     Returns
     -------
-    Info
+    RecordingInfo
         The recording as it stands now.
     """
     lost_count = last_committed - info.last_seq

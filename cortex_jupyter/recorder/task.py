@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recorder.watching.watches import Change
     from cortex_jupyter.recorder.writing.writer import Writer
-    from cortex_jupyter.store import Info, Lease, Store
+    from cortex_jupyter.store import Lease, RecordingInfo, Store
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class TaskRecorder:
     store : Store
     writer : Writer
     lease : Lease
-    info : Info
+    info : RecordingInfo
         The recording as it stands.
     watches : Watches, optional
     limiter : StreamLimiter, optional
@@ -74,7 +74,7 @@ class TaskRecorder:
         store: Store,
         writer: Writer,
         lease: Lease,
-        info: Info,
+        info: RecordingInfo,
         *,
         watches: Watches | None = None,
         limiter: StreamLimiter | None = None,
@@ -378,7 +378,7 @@ class RunningTask:
     Parameters
     ----------
     lease : Lease
-    info : Info
+    info : RecordingInfo
         The recording as it was when it was leased.
     recorder : TaskRecorder
     merged : int
@@ -390,7 +390,7 @@ class RunningTask:
     """
 
     lease: Lease
-    info: Info
+    info: RecordingInfo
     recorder: TaskRecorder
     merged: int = 0
     task: asyncio.Task[None] = field(init=False)

@@ -109,7 +109,11 @@ class LeasedTasks:
         started_at = time.monotonic()
         last_committed = self.high_water_marks.get(id_)
         lease_call = partial(
-            self._store.lease, id_, self._me.id, patient=self._heartbeat.waits_for_others, reached=last_committed
+            self._store.lease,
+            id_,
+            self._me.id,
+            assume_alive=self._heartbeat.waits_for_others,
+            last_written=last_committed,
         )
         lease = await asyncio.to_thread(lease_call)
         if lease is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recorder.process.archiving import archive_completed
 from cortex_jupyter.store.compact import compact
-from cortex_jupyter.store.retention import retain
+from cortex_jupyter.store.retention import enforce_retention
 from cortex_jupyter.store.trimming import trim
 from cortex_jupyter.telemetry import recorder_metrics
 
@@ -88,7 +88,7 @@ class Upkeep:
         try:
             while True:
                 with _logging_failures("the store cannot be kept within its budget"):
-                    if time.monotonic() - last >= _RETAIN_S or await asyncio.to_thread(self._store.short) > 0:
+                    if time.monotonic() - last >= _RETAIN_S or await asyncio.to_thread(self._store.bytes_to_free) > 0:
                         last = time.monotonic()
                         await self._make_room(ended)
                 await asyncio.sleep(min(_RETAIN_S, _SHORT_S))
@@ -97,12 +97,12 @@ class Upkeep:
 
     async def _make_room(self, ended: threading.Event) -> None:
         await asyncio.to_thread(self._store.keep_reserve)
-        retention = await asyncio.to_thread(retain, self._store, ended.is_set)
+        retention = await asyncio.to_thread(enforce_retention, self._store, ended.is_set)
         await self._trim(ended)
-        recorder_metrics.STORE.set(await asyncio.to_thread(self._store.used))
+        recorder_metrics.STORE.set(await asyncio.to_thread(self._store.used_bytes))
         recorder_metrics.BUDGET.set((await asyncio.to_thread(self._store.budget)).max_bytes or 0)
-        if retention.left:
-            _log.info("%d recordings were removed: the store was over its budget", retention.left)
+        if retention.removed:
+            _log.info("%d recordings were removed: the store was over its budget", retention.removed)
         if retention.over:
             await self.report_over_budget(retention.budget)
 
@@ -120,7 +120,7 @@ class Upkeep:
     async def report_over_budget(self, budget: int) -> None:
         """Write into each recording that is larger than the whole budget that it is; it goes on."""
         for id_, task in list(self._running.items()):
-            if id_ in self._over_budget or await asyncio.to_thread(self._store.bytes_of, id_) <= budget:
+            if id_ in self._over_budget or await asyncio.to_thread(self._store.recording_bytes, id_) <= budget:
                 continue
             self._over_budget.add(id_)
             task.recorder.put_status(

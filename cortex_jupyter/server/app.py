@@ -21,7 +21,7 @@ from cortex_jupyter.server.static import StaticHandler
 from cortex_jupyter.server.stream import StreamHandler
 from cortex_jupyter.server.tasks import TaskHandler, TasksHandler
 from cortex_jupyter.server.view import ViewHandler
-from cortex_jupyter.store.masking import wished
+from cortex_jupyter.store.masking import requested_masking
 from cortex_jupyter.telemetry import logs, tracing
 
 _TASK = r"cortex/tasks/([^/]+)/([^/]+)/([^/]+)"
@@ -48,7 +48,7 @@ class CortexJupyter(Settings, ExtensionApp):
         if self.mask is not None:
             os.environ["CORTEX_MASK"] = str(int(self.mask))  # for kernels, which start recorders without this server
         try:
-            wished(wish=self.mask)
+            requested_masking(wish=self.mask)
         except CortexError as error:
             self.log.critical("Nothing will be recorded: %s", error)  # each request fails with the same error
         assert self.serverapp is not None

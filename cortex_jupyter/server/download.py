@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Batch
     from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.reader.session import Recording
-    from cortex_jupyter.store import Info
+    from cortex_jupyter.store import RecordingInfo
 
 _ALLOWED: Final = frozenset(NAMES) - {"follow", "limit", "before", "after"}
 _TYPES: Final = {
@@ -81,7 +81,7 @@ class DownloadHandler(StreamingHandler):
             await self._send_file(recording, query, suffix, info, reader_gone)
 
     async def _send_file(
-        self, recording: Recording, query: LogQuery, suffix: str, info: Info, reader_gone: threading.Event
+        self, recording: Recording, query: LogQuery, suffix: str, info: RecordingInfo, reader_gone: threading.Event
     ) -> None:
         query = await asyncio.to_thread(query.among, recording.store, recording.id)
         batches = await run_filter(query.keep(), select, recording, query, info, reader_gone)
@@ -108,7 +108,7 @@ class DownloadHandler(StreamingHandler):
                 return
 
 
-def select(recording: Recording, query: LogQuery, info: Info, reader_gone: threading.Event) -> Iterator[Batch]:
+def select(recording: Recording, query: LogQuery, info: RecordingInfo, reader_gone: threading.Event) -> Iterator[Batch]:
     """Return the batches of a recording that match a query. Stop when `reader_gone` is set, even if nothing matches for long."""
     store, id_, keep = recording.store, recording.id, query.keep()
     bounds: dict[str, Any] = {

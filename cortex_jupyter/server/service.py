@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tornado.web import HTTPError
 
-from cortex_jupyter.archive.store import archive_of
+from cortex_jupyter.archive.store import select_archive
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.reader.filtering import THREADS
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.server.readers import Readers, WorkLimiter
-from cortex_jupyter.store.budget import NOT_HELD, Budget
+from cortex_jupyter.store.budget import NOT_HELD_HINT, Budget
 from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -62,14 +62,14 @@ class Service:
                 # In a thread: the import takes a second, and meanwhile the event loop must serve kernels.
                 await asyncio.to_thread(import_module, "cortex_jupyter.cluster.session")
                 app = self.app
-                budget = Budget.read(app.store_max_bytes, app.store_max_age, app.store_max_task_bytes)
+                budget = Budget.parse(app.store_max_bytes, app.store_max_age, app.store_max_task_bytes)
                 self._recordings = await Session.connect(
                     app.store_url or None,
                     app.kubeconfig or None,
                     app.context or None,
                     app.task_label,
                     budget,
-                    lambda store: archive_of(store, app.archive_url or None),
+                    lambda store: select_archive(store, app.archive_url or None),
                     Access(each=app.access_each) if app.access_for == "user" or app.access_each else None,
                     mask=app.mask,
                 )
@@ -139,7 +139,7 @@ class Service:
                 cursor and cursor.recording and await asyncio.to_thread(recordings.store.info, cursor.recording) is None
             )
             if has_left_store:
-                raise CursorNotHeld(f"the recording of {ref.key} is no longer held", NOT_HELD) from None
+                raise CursorNotHeld(f"the recording of {ref.key} is no longer held", NOT_HELD_HINT) from None
             raise
 
     def user(self, handler: JupyterHandler) -> str:

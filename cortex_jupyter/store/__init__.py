@@ -1,18 +1,20 @@
-"""What every store of recordings is: the interface, its types and URLs, and what holds whichever it is.
+"""Define what every store of recordings offers: the protocol, its types, its URLs and what all stores share.
+
+The two stores are `sqlite` and `valkey`; they do not know each other. `open` opens a store from its URL.
 
 The stores themselves are `sqlite` and `valkey`, which know nothing of each other; `open` opens one from its URL.
 """
 
 from cortex_jupyter.store.protocol import HEARTBEAT_S, Readable, Store
 from cortex_jupyter.store.types import (
-    MORE,
+    NEWER_FIELDS,
     Anchor,
     Commit,
-    Complete,
-    Doubt,
-    Info,
+    Completeness,
+    HealthWarning,
     Lease,
-    Recorder,
+    RecorderInfo,
+    RecordingInfo,
     as_epochs,
 )
 from cortex_jupyter.store.url import (
@@ -28,15 +30,15 @@ from cortex_jupyter.store.url import (
 
 __all__ = [
     "HEARTBEAT_S",
-    "MORE",
+    "NEWER_FIELDS",
     "Anchor",
     "Commit",
-    "Complete",
-    "Doubt",
-    "Info",
+    "Completeness",
+    "HealthWarning",
     "Lease",
     "Readable",
-    "Recorder",
+    "RecorderInfo",
+    "RecordingInfo",
     "Store",
     "absolute_archive",
     "as_epochs",

@@ -1,4 +1,4 @@
-"""How much of the disk recordings may take, and for how long: as it is written, and as a store keeps it."""
+"""How many bytes recordings may take and for how long they stay: parsed from settings, and kept in a store."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-#: Without a setting: this much, or this share of the disk where that is less; and this long.
-_MOST_BYTES: Final = 20 << 30
+#: Defaults: this many bytes or this share of the disk, whichever is less, and this age in seconds.
+_MAX_BYTES: Final = 20 << 30
 _SHARE: Final = 0.1
-MOST_AGE_S: Final = 30 * 86400.0
-NOT_HELD: Final = (
-    "start again without a cursor; how much is kept for how long is set by store_max_bytes and store_max_age "
+MAX_AGE_S: Final = 30 * 86400.0
+NOT_HELD_HINT: Final = (
+    "start again without a cursor; store_max_bytes and store_max_age set how much is kept, and for how long "
     "(CORTEX_STORE_MAX_BYTES, CORTEX_STORE_MAX_AGE)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What recordings may take; None where nothing is set.
+    """What recordings may take; None for a part that is not set.
 
     Parameters
     ----------
     max_bytes : int or None
     max_age_s : float or None
-        Counted from the end of a task.
+        Age since the end of the task.
     max_task_bytes : int or None
-        Of each recording while its task runs: its oldest lines leave then, and a gap notice says so.
+        Size of a recording while its task runs. Beyond it the oldest lines leave, and a gap notice says so.
     """
 
     max_bytes: int | None = None
@@ -46,8 +46,8 @@ class Budget:
     max_task_bytes: int | None = None
 
     @classmethod
-    def read(cls, max_bytes: str = "", max_age: str = "", max_task_bytes: str = "") -> Budget:
-        """Read settings; what is empty is not set.
+    def parse(cls, max_bytes: str = "", max_age: str = "", max_task_bytes: str = "") -> Budget:
+        """Parse settings; an empty one is not set.
 
         Raises
         ------
@@ -55,9 +55,9 @@ class Budget:
 
         Examples
         --------
-        >>> Budget.read("50GB", "30d")
+        >>> Budget.parse("50GB", "30d")
         Budget(max_bytes=50000000000, max_age_s=2592000.0, max_task_bytes=None)
-        >>> Budget.read("1.5 GiB").max_bytes
+        >>> Budget.parse("1.5 GiB").max_bytes
         1610612736
         """
         return cls(
@@ -68,51 +68,51 @@ class Budget:
 
     @classmethod
     def from_environment(cls) -> Budget:
-        """Read `CORTEX_STORE_MAX_BYTES`, `CORTEX_STORE_MAX_AGE` and `CORTEX_STORE_MAX_TASK_BYTES`.
+        """Parse `CORTEX_STORE_MAX_BYTES`, `CORTEX_STORE_MAX_AGE` and `CORTEX_STORE_MAX_TASK_BYTES`.
 
         Raises
         ------
         BadQuery
         """
         names = ("MAX_BYTES", "MAX_AGE", "MAX_TASK_BYTES")
-        return cls.read(*(os.environ.get(f"CORTEX_STORE_{name}", "") for name in names))
+        return cls.parse(*(os.environ.get(f"CORTEX_STORE_{name}", "") for name in names))
 
-    def over(self, other: Budget) -> Budget:
-        """Give what is set here, and what only the other sets."""
+    def with_defaults(self, other: Budget) -> Budget:
+        """Return this budget, with the other's values for parts that are not set here."""
         return Budget(
             **{name: getattr(other, name) if value is None else value for name, value in asdict(self).items()}
         )
 
     @classmethod
-    def kept(cls, settings: Mapping[str, str]) -> Budget:
-        """Read what a store keeps; other settings do not matter."""
-        size, age, each = (settings.get(name) for name in ("max_bytes", "max_age_s", "max_task_bytes"))
-        return cls(int(size) if size else None, float(age) if age else None, int(each) if each else None)
+    def from_settings(cls, settings: Mapping[str, str]) -> Budget:
+        """Build a budget from a store's settings, ignoring unrelated ones."""
+        size, age, task_size = (settings.get(name) for name in ("max_bytes", "max_age_s", "max_task_bytes"))
+        return cls(int(size) if size else None, float(age) if age else None, int(task_size) if task_size else None)
 
-    def settings(self, held: Budget) -> dict[str, str]:
-        """Give what a store has to keep that keeps another one."""
-        return {k: str(v) for k, v in asdict(self).items() if v is not None and v != getattr(held, k)}
+    def changed_settings(self, current: Budget) -> dict[str, str]:
+        """Return the settings that a store has to change, given the budget that it has."""
+        return {k: str(v) for k, v in asdict(self).items() if v is not None and v != getattr(current, k)}
 
 
 def default_budget(path: Path) -> Budget:
-    """Give what holds for a store where nothing is set: 20 GiB or a tenth of its disk, whichever is less; 30 days."""
+    """Return the default budget: 20 GiB or a tenth of the disk, whichever is less, and 30 days."""
     try:
         share = int(shutil.disk_usage(path.parent).total * _SHARE)
     except OSError:
-        share = _MOST_BYTES
-    return Budget(min(_MOST_BYTES, share), MOST_AGE_S)
+        share = _MAX_BYTES
+    return Budget(min(_MAX_BYTES, share), MAX_AGE_S)
 
 
 def _bytes(text: str, name: str = "store_max_bytes") -> int:
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise BadQuery(f"{text[:60]!r} is no size", f"write {name} as 50GB, 500MiB or a number of bytes")
-    number, power, binary = found.groups()
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise BadQuery(f"{text[:60]!r} is not a size", f"write {name} as 50GB, 500MiB or a number of bytes")
+    number, power, binary = match.groups()
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[power.lower()])
 
 
 def _age(text: str) -> float:
-    found = _AGE.fullmatch(text.strip())
-    if found is None:
-        raise BadQuery(f"{text[:60]!r} is no age", "write store_max_age as 30d, 12h or 4w")
-    return float(found[1]) * _SECONDS[found[2]]
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise BadQuery(f"{text[:60]!r} is not an age", "write store_max_age as 30d, 12h or 4w")
+    return float(match[1]) * _SECONDS[match[2]]

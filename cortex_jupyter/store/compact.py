@@ -1,7 +1,6 @@
-"""Merge the small batches of a live log into large ones when they have cooled down.
+"""Merge the small batches of a live log into large ones once they are no longer read as news.
 
-A log of 100 lines a second is committed a few lines at a time, which compresses badly: 82 bytes a line against 39 in
-batches of a thousand (`research/performance.md` section 2).
+A log of 100 lines a second is committed a few lines at a time, which compresses badly (architecture.md, "Storing").
 """
 
 from __future__ import annotations
@@ -14,57 +13,57 @@ from cortex_jupyter.model import Batch, Entry, encode_batch
 if TYPE_CHECKING:
     from cortex_jupyter.store import Lease, Store
 
-#: Batches are merged up to this many records, once the next one would exceed it or a notice stands between.
-_LINES: Final = 2000
-#: Batches whose last line is younger than this, ns, are left to the readers that follow.
-_WARM: Final = 10_000_000_000
-#: Runs shorter than this are not worth a transaction yet.
-_FEW: Final = 8
+#: Maximum number of records in a merged batch. A notice also ends it.
+_MAX_RECORDS: Final = 2000
+#: Batches whose last line is younger than this (ns) are left to the readers that follow.
+_MIN_AGE_NS: Final = 10_000_000_000
+#: Shorter runs are not worth a transaction yet.
+_MIN_RUN: Final = 8
 
 
 def compact(store: Store, lease: Lease, after: int = 0, *, done: bool = False) -> int:
-    """Merge what can be merged.
+    """Merge the batches that can be merged.
 
     Parameters
     ----------
     store : Store
     lease : Lease
-        A recorder's right to write.
+        The recorder's right to write.
     after : int, optional
-        What the last pass gave: a pass costs what is new, however long the recording has become.
+        Result of the last pass. A pass then costs only what is new, however long the recording is.
     done : bool, optional
-        The recording is complete: merge the shortest runs too.
+        The recording is complete: merge also short and recent runs.
 
     Returns
     -------
     int
-        The number up to which nothing is left to merge while the recording goes on.
+        The number up to which no later pass has anything to merge while the recording continues.
 
     Raises
     ------
     LeaseLost, StoreError
     """
-    old = time.time_ns() - (0 if done else _WARM)
+    newest_mergeable = time.time_ns() - (0 if done else _MIN_AGE_NS)
     runs: list[list[int]] = [[]]
     size, last = 0, after
     settled = None
     for seq, n, event, _, t_max in store.index(lease.recording, after):
         last = seq + n - 1
-        small = event == "log" and n < _LINES // 2
-        merges = small and t_max <= old
+        small = event == "log" and n < _MAX_RECORDS // 2
+        merges = small and t_max <= newest_mergeable
         if small and not merges and settled is None:
-            # It merges once it has cooled down, and so may those before it.
+            # It will be merged later, perhaps together with those before it.
             settled = (runs[-1] or [seq])[0] - 1
-        # What is left as it is ends the run: only neighbours may be merged.
-        if not merges or size + n > _LINES:
+        # An entry that is not merged ends the run: only neighbours can be merged.
+        if not merges or size + n > _MAX_RECORDS:
             runs.append([])
             size = 0
         if merges:
             runs[-1].append(seq)
             size += n
     for run in runs:
-        # The last run may still grow; merging it each time would write the same lines again and again.
-        if len(run) >= (2 if done else _FEW) and (done or run is not runs[-1]):
+        # The last run may still grow. Merging it each time would write the same lines again and again.
+        if len(run) >= (2 if done else _MIN_RUN) and (done or run is not runs[-1]):
             _merge(store, lease, run)
     return (runs[-1] or [last + 1])[0] - 1 if settled is None else settled
 

@@ -6,20 +6,22 @@ import secrets
 import time
 from typing import Final
 
-#: The beginning of 2025, ms since the epoch.
+#: The beginning of 2025, in ms since the epoch.
 _EPOCH_MS: Final = 1_735_689_600_000
 
 
 def new_id() -> int:
-    """Give an id that no other store gives: those of several may share an archive, where a recording keeps its own.
+    """Return an id that is unique across stores.
 
-    Milliseconds since 2025 and 12 random bits; JavaScript's numbers hold it until 2059.
+    Several stores may share an archive, in which a recording keeps its id.
+
+    It holds milliseconds since 2025 and 12 random bits. JavaScript's numbers represent it exactly until 2059.
     """
     return (time.time_ns() // 1_000_000 - _EPOCH_MS) << 12 | secrets.randbits(12)
 
 
 def time_of(id_: int) -> int:
-    """Give when an id was given, ns since the epoch.
+    """Return when an id was created, in ns since the epoch.
 
     Examples
     --------
@@ -30,7 +32,7 @@ def time_of(id_: int) -> int:
 
 
 def first_at(seconds: float) -> int:
-    """Give the least id that may be given at a time, seconds since the epoch.
+    """Return the smallest id that can be created at a time, given in seconds since the epoch.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Whether a recorder's process lives: known at once on this machine, elsewhere by its heartbeat alone."""
+"""Whether a recorder's process lives. On this machine that is known at once, elsewhere only from its heartbeat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from cortex_jupyter.store import Recorder
+    from cortex_jupyter.store import RecorderInfo
 
 HOST: Final = socket.gethostname()
 
@@ -25,27 +25,27 @@ def _machine() -> str:
         return ""
 
 
-#: The same for all processes that see each other under the same process ids, "" where that cannot be known. A host name
-#: does not tell: containers of one image on a shared volume have one name, and each a process 1.
+#: Equal for all processes that see each other under the same process ids, "" if that cannot be known. A host name does
+#: not suffice: containers of one image that share a volume have one name, and each has a process 1.
 MACHINE = _machine()
 
 
-def process_lives(recorder: Recorder, machine: str) -> bool:
-    """Return whether a recorder's process lives; one that cannot be seen from here counts as living.
+def process_lives(recorder: RecorderInfo, machine: str) -> bool:
+    """Return whether a recorder's process lives. A process that cannot be seen from here counts as living.
 
     Parameters
     ----------
-    recorder : Recorder
+    recorder : RecorderInfo
     machine : str
-        `MACHINE` as the recorder's process has it.
+        `MACHINE` of the recorder's process.
     """
     if not MACHINE or machine != MACHINE:
         return True
     try:
         os.kill(recorder.pid, 0)
-        # A zombie takes signals too: killed, and its parent has not looked yet.
+        # A zombie accepts signals too: it was killed, but its parent has not collected it yet.
         return Path(f"/proc/{recorder.pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # not ours to signal, or no /proc: the heartbeat has to do
+        return True  # we may not signal it, or there is no /proc: rely on the heartbeat

@@ -1,4 +1,4 @@
-"""Whether lines are masked before they are stored: a setting of the store, for all who use it."""
+"""Whether lines are masked before they are stored: a setting that all users of a store share."""
 
 from __future__ import annotations
 
@@ -27,56 +27,56 @@ _WORDS: Final = {
 }
 
 
-def wished(*, wish: bool | None = None) -> bool | None:
-    """Tell whether lines are to be masked, as a setting has it, else `CORTEX_MASK`; None where neither says.
+def requested_masking(*, wish: bool | None = None) -> bool | None:
+    """Return whether a setting or `CORTEX_MASK` asks for masking; None if neither says.
 
     Raises
     ------
     MissingExtra
-        They are to be, and detect-secrets is not installed.
+        Masking is requested, and detect-secrets is not installed.
     BadQuery
-        `CORTEX_MASK` says neither yes nor no.
+        `CORTEX_MASK` is neither true nor false.
     """
     if wish is None and (word := os.environ.get("CORTEX_MASK", "").strip().lower()):
         if word not in _WORDS:
-            raise BadQuery(f"CORTEX_MASK={word!r} says neither yes nor no", "set it to 1 or 0")
+            raise BadQuery(f"CORTEX_MASK={word!r} is neither yes nor no", "set it to 1 or 0")
         wish = _WORDS[word]
     if wish:
         rules()
     return wish
 
 
-def masking(store: Store, *, wish: bool | None = None) -> bool:
-    """Return whether lines are masked before they are stored, and set it for all who use the store.
+def configure_masking(store: Store, *, wish: bool | None = None) -> bool:
+    """Return whether lines are masked before they are stored; a given wish is set for all users of the store.
 
-    In a store that others share it is an administrator's to set: a wish then holds for recorders that this process starts.
+    In a shared store only an administrator sets it. The wish then applies to recorders that this process starts.
 
     Parameters
     ----------
     store : Store
     wish : bool, optional
-        Else `CORTEX_MASK`, else what somebody has set before.
+        Default: `CORTEX_MASK`, else what is already set.
 
     Raises
     ------
     MissingExtra, BadQuery
-        As `wished`.
+        As `requested_masking`.
     StoreFull, StoreBusy
         It cannot be set now.
     """
-    wish = wished(wish=wish)
+    wish = requested_masking(wish=wish)
     if wish is not None and is_shared(store.url):
         if wish != (store.setting("mask") == "1"):
             word = "on" if wish else "off"
             _log.warning(
-                "masking is an administrator's to set in %s: cortex-jupyter store set mask=%s", store.url, word
+                "only an administrator can set masking in %s: cortex-jupyter store set mask=%s", store.url, word
             )
         return wish or store.setting("mask") == "1"
     if wish is not None and wish != (store.setting("mask") == "1"):
         try:
             store.set_setting("mask", str(int(wish)))
         except (StoreFull, StoreBusy):
-            raise  # a recorder that can write a moment later must know
+            raise  # a recorder that can write a moment later must have the setting
         except StoreError:
-            return wish  # where nothing can be written, nothing is recorded, and reading goes on
+            return wish  # the store is read-only: nothing is recorded, and reading continues
     return store.setting("mask") == "1"

@@ -1,4 +1,4 @@
-"""An entry's data as a store keeps it: zstd 1, no dearer than writing the bytes it saves."""
+"""Compress an entry's data with zstd level 1, which costs no more time than writing the bytes it saves."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import zstandard
 from cortex_jupyter.errors import StoreError
 from cortex_jupyter.model import Entry
 
-_packers = threading.local()
+_local = threading.local()
 
 
 def pack(data: bytes) -> bytes:
-    """Compress an entry's data."""
-    packer: zstandard.ZstdCompressor | None = getattr(_packers, "one", None)
-    if packer is None:
-        packer = _packers.one = zstandard.ZstdCompressor(level=1)
-    return packer.compress(data)
+    """Return an entry's data compressed."""
+    compressor: zstandard.ZstdCompressor | None = getattr(_local, "compressor", None)
+    if compressor is None:
+        compressor = _local.compressor = zstandard.ZstdCompressor(level=1)
+    return compressor.compress(data)
 
 
 def unpack(hint: str, seq: int, n: int, event: str, t_min: int, t_max: int, data: bytes) -> Entry:
-    """Give an entry from its columns.
+    """Return the entry that its stored columns describe.
 
     Parameters
     ----------
     hint : str
-        What to do where it is damaged.
+        What to do if it is damaged.
     seq, n, event, t_min, t_max
-        As `Entry` has them.
+        As in `Entry`.
     data : bytes
-        What `pack` gave.
+        Result of `pack`.
 
     Raises
     ------
     StoreError
-        It is damaged.
+        The data are damaged.
     """
     try:
         return Entry(seq, n, event, t_min, t_max, zstandard.decompress(data))

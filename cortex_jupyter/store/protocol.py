@@ -1,4 +1,4 @@
-"""What a store must do, and what its readers need of it."""
+"""What a store must do, and the part of it that readers need."""
 
 from __future__ import annotations
 
@@ -9,53 +9,61 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import Entry, Source, TaskRef
     from cortex_jupyter.store.budget import Budget
-    from cortex_jupyter.store.types import Anchor, Commit, Complete, Doubt, Info, Lease, Recorder
+    from cortex_jupyter.store.types import (
+        Anchor,
+        Commit,
+        Completeness,
+        HealthWarning,
+        Lease,
+        RecorderInfo,
+        RecordingInfo,
+    )
 
-#: A recorder that has not said so for this long, seconds, is dead and its tasks are taken over.
+#: A recorder without a heartbeat for this many seconds is dead, and other recorders take over its tasks.
 HEARTBEAT_S: Final = 3.0
 
 
 class Readable(Protocol):
-    """What readers need of a store, be it recordings or an archive. Every method blocks and may be called from any thread."""
+    """What readers need: a store of recordings or an archive. Every method blocks and may be called from any thread."""
 
     url: str
 
-    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
-        """Give the newest recording of that name (of any kind where the reference has none)."""
+    def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:
+        """Return the newest recording of a task; of any kind if the reference names none."""
 
-    def info(self, recording: int) -> Info | None:
-        """Give one recording, None where it is no longer held."""
+    def info(self, recording: int) -> RecordingInfo | None:
+        """Return one recording, None if the store no longer holds it."""
 
-    def recordings(self, namespace: str = "") -> list[Info]:
-        """Give all, or those of one namespace, newest first."""
+    def recordings(self, namespace: str = "") -> list[RecordingInfo]:
+        """Return all recordings, or those of one namespace, newest first."""
 
     def want(self, recording: int, seconds: float) -> None:
-        """Say that somebody reads it for that long from now on."""
+        """Record a reader's wish: the recording is wanted for this many seconds from now."""
 
     def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:
-        """Give the sources by id."""
+        """Return the sources and their anchors by id."""
 
-    def entries(self, recording: int, after: int, most: int) -> list[Entry]:
-        """Give the entries that hold numbers above `after`, in order, about `most` bytes of them (at least one)."""
+    def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:
+        """Return entries with numbers above `after`, in order: about `max_bytes` of data, and at least one entry."""
 
     def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
-        """Give (seq, n, event, t_min, t_max) of every entry that begins above a number, in order."""
+        """Return (seq, n, event, t_min, t_max) of every entry that begins above a number, in order."""
 
     def entry(self, recording: int, seq: int) -> Entry | None:
-        """Give the entry that holds this number."""
+        """Return the entry that holds this number."""
 
-    def complete(self, recording: int) -> Complete:
-        """Count what is there."""
+    def complete(self, recording: int) -> Completeness:
+        """Return the completeness statement."""
 
     def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:
-        """Call back, from a thread, after each change of a recording by anyone, else after each new wish.
+        """Call `callback` from a thread after each change of a recording; without `recording`, after each new wish.
 
-        It may call more often: once when it begins, and after it could not look for a while.
+        Extra calls are possible: once at the beginning, and when the store was out of reach for a while.
 
         Returns
         -------
         callable
-            Ends it.
+            Ends the subscription.
         """
 
 
@@ -63,149 +71,160 @@ class Store(Readable, Protocol):
     """Where recordings are kept. Every method blocks and may be called from any thread."""
 
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
-        """Give the id of a task's recording, begun where there is none; what it gives does not leave at once."""
+        """Return the id of a task's recording, creating it if there is none.
 
-    def wanted(self, cluster: str) -> list[Info]:
-        """Give what is wanted now and not done."""
+        `forget_empty` then leaves an empty one alone for a while.
+        """
 
-    def unfinished(self, cluster: str) -> list[Info]:
-        """Give what is not done, wanted or not."""
+    def wanted(self, cluster: str) -> list[RecordingInfo]:
+        """Return the unfinished recordings that a reader wants now."""
+
+    def unfinished(self, cluster: str) -> list[RecordingInfo]:
+        """Return all unfinished recordings."""
 
     def holders(self, recordings: Iterable[int]) -> dict[int, str]:
-        """Give of those that are not done who records them: the id of a living recorder, else ""."""
+        """Return for each unfinished recording the id of the living recorder that holds its lease, else ""."""
 
-    def lease(self, recording: int, owner: str, *, patient: bool = False, reached: int = 0) -> Lease | None:
-        """Take the lease, or None where a living recorder has it.
+    def lease(self, recording: int, owner: str, *, assume_alive: bool = False, last_written: int = 0) -> Lease | None:
+        """Take the lease; None if a living recorder has it.
 
-        What is written under it is of a new epoch, which no other lease ever has: not even one that the store loses.
+        Each lease gets a new epoch, which no other lease ever has, not even one that the store lost.
 
         Parameters
         ----------
         recording : int
         owner : str
         patient : bool, optional
-            One of which nothing is heard is taken to live: the store was away, for all of them, until just now.
+            Treat a holder without a heartbeat as alive. Used just after the store was out of reach, when no recorder
+            could send one.
         reached : int, optional
-            The last number that is known to have been written. Should the store have lost it, the new epoch begins after
-            it, and what is written before that takes the lost numbers (see `say_back`).
+            The last number that is known to have been written. If the store has lost it, the new epoch begins after
+            it, and a notice takes the lost numbers.
         """
 
     def release(self, lease: Lease) -> None:
-        """Give it up, where it is still held."""
+        """Release a lease if it is still held."""
 
-    def beat(self, recorder: Recorder) -> None:
-        """Say that a recorder lives; one that has not for `HEARTBEAT_S` is dead."""
+    def beat(self, recorder: RecorderInfo) -> None:
+        """Record a heartbeat. A recorder without one for `HEARTBEAT_S` is dead."""
 
     def leave(self, owner: str) -> None:
-        """Give up all leases of a recorder that ends."""
+        """Release all leases of a recorder that ends."""
 
-    def recorder(self, cluster: str) -> Recorder | None:
-        """Give a living recorder of that cluster, the one that was last heard of."""
+    def recorder(self, cluster: str) -> RecorderInfo | None:
+        """Return the living recorder of a cluster with the newest heartbeat."""
         return max(self.recorders(cluster), key=lambda r: r.heartbeat, default=None)
 
-    def recorders(self, cluster: str) -> list[Recorder]:
-        """Give all living recorders of that cluster."""
+    def recorders(self, cluster: str) -> list[RecorderInfo]:
+        """Return all living recorders of a cluster."""
 
     def add_source(self, lease: Lease, source: Source) -> int:
-        """Add one, giving its id."""
+        """Add a source and return its id."""
 
     def commit(self, lease: Lease, commit: Commit) -> None:
-        """Write, all or nothing.
+        """Write everything, or nothing.
 
-        Where it is not known whether a commit was written (the way to the store broke), the same may be committed again.
+        A caller that does not know whether a commit was written (the connection broke) may commit the same again.
 
         Raises
         ------
         LeaseLost
-            Another recorder has taken over, or the store has lost what was committed before.
+            Another recorder has taken over, or the store has lost an earlier commit.
         StoreFull, StoreBusy
-            It passes.
+            The condition is temporary.
         """
 
     def batches(self, recording: int, first: int, last: int) -> Iterator[Entry]:
-        """Give the batches that may hold lines between two times, ns, both inclusive; one at a time in memory."""
+        """Yield the batches that may hold lines between two times (ns, inclusive); one is in memory at a time."""
 
     def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
-        """Put one entry in the place of several that it holds; nothing happens where they are no longer those."""
+        """Replace several entries by one with the same records. Do nothing if the entries have changed."""
 
-    def trim(self, lease: Lease, gap: Entry, remains: bytes) -> bool:
-        """Put a notice in the place of the oldest entries of a recording that is not done: all those whose numbers it takes.
+    def trim(self, lease: Lease, gap: Entry, resume_lines: bytes) -> bool:
+        """Replace the oldest entries of an unfinished recording by a notice that takes all their numbers.
 
         Parameters
         ----------
         lease : Lease
         gap : Entry
-        remains : bytes
-            What has to be known of them all the same, see `store.remains`.
+        resume_lines : bytes
+            Packed lines that resuming still needs, see `trimmed.collect_resume_lines`.
 
         Returns
         -------
         bool
-            False where they are no longer those, and nothing happened.
+            False if the entries have changed; nothing was written then.
         """
 
-    def remains(self, recording: int) -> bytes:
-        """Give what the last `trim` left to be known, empty where there is nothing."""
+    def resume_lines(self, recording: int) -> bytes:
+        """Return the packed lines that the last `trim` kept for resuming; empty if there are none."""
 
     def size(self) -> int:
-        """Give the bytes on disk."""
+        """Return the store's size in bytes."""
 
-    def about(self) -> str:
-        """Describe it in a line: the version of its form, and what its server is."""
+    def describe(self) -> str:
+        """Return a one-line description: the version of the form, and the server."""
 
-    def doubts(self) -> list[Doubt]:
-        """Say what it cannot promise as it is set up, and what to do about it."""
+    def health_warnings(self) -> list[HealthWarning]:
+        """Return what the store cannot promise with its present setup, and what to do about it."""
 
     def budget(self) -> Budget:
-        """Give what holds, both parts of it: what is set, else the default."""
+        """Return the budget in force: what is set, else the defaults."""
 
     def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
-        """Set those parts that are given; where `weak`, only those that nobody has set."""
+        """Set the given parts of the budget; with `weak`, only those that are not set yet."""
 
     def setting(self, name: str) -> str:
-        """Give what is set for all who use this store, "" where nothing is."""
+        """Return a setting that all users of the store share, "" if it is not set."""
 
     def settings(self, names: Iterable[str]) -> dict[str, str]:
-        """Give those that are set."""
+        """Return those of the settings that are set."""
 
     def set_setting(self, name: str, value: str) -> None:
-        """Set it."""
+        """Set a setting for all users of the store."""
 
     def unarchived(self, url: str) -> list[int]:
-        """Give the complete recordings that are not in this archive yet, the longest ended first."""
+        """Return the completed recordings that are not in this archive yet. The one that ended first comes first."""
 
-    def archived(self, recording: int, url: str) -> None:
-        """Note that one is there. While an archive is set, no other may leave."""
+    def mark_archived(self, recording: int, url: str) -> None:
+        """Mark a recording as being in this archive.
 
-    def used(self) -> int:
-        """Give the bytes that recordings take, room within the file apart."""
+        If an archive is set, only recordings in it may leave the store.
+        """
 
-    def short(self) -> int:
-        """Give how many bytes should leave at once, because there is hardly room for more; mostly 0."""
+    def used_bytes(self) -> int:
+        """Return the bytes that recordings take, without free space inside the file."""
 
-    def bytes_of(self, recording: int) -> int:
-        """Give about how many of them are one recording's."""
+    def bytes_to_free(self) -> int:
+        """Return how many bytes must leave now because memory is nearly full; usually 0."""
 
-    def oldest(self) -> tuple[int, float] | None:
-        """Give the complete recording that ended first and that nobody reads, and when it ended (epoch seconds)."""
+    def recording_bytes(self, recording: int) -> int:
+        """Return roughly how many bytes one recording takes."""
+
+    def oldest_removable(self) -> tuple[int, float] | None:
+        """Return the completed, unread recording that ended first, and when it ended (epoch seconds)."""
 
     def forget(self, recording: int) -> bool:
-        """Make a complete recording that nobody reads unknown; its lines go with `sweep`."""
+        """Remove a completed, unread recording. `sweep` deletes its lines later."""
 
-    def abandon(self, seconds: float) -> int:
-        """Make unknown what holds nothing, and what nobody has opened, wanted or held for so long; gives how many.
+    def forget_empty(self, seconds: float) -> int:
+        """Remove empty recordings that were not opened, wanted or leased for this many seconds; return how many.
 
-        Nothing: no record at all, or of a kind that never ends not a container that was seen.
+        A recording is empty if it has no record. A recording of a kind that never ends is also empty if it has no
+        container.
         """
 
     def sweep(self) -> bool:
-        """Delete some lines of what is forgotten, or give some room back to the disk; False where nothing is left."""
+        """Delete some lines of removed recordings, or return some space to the disk; False if nothing is left to do."""
 
     def keep_reserve(self) -> bool:
-        """Have a little room set aside for a full disk; False where there is none, or not as much again besides."""
+        """Reserve some disk space for use when the disk is full.
+
+        Return False if that is impossible, or if as much again is not free.
+        """
 
     def release_reserve(self) -> None:
-        """Use that room."""
+        """Return the reserved space to the disk."""
 
     def close(self) -> None:
-        """Release everything."""
+        """Close all connections and files."""

@@ -1,8 +1,8 @@
-"""Completed recordings leave the store, the longest ended first, when it is over its budget or they over their age.
+"""Remove completed recordings that are too old or exceed the store's budget, beginning with the one that ended first.
 
-What is being read and what still runs does not leave; of what runs too long for its bound, see `store.trimming`. A
-reader of what has left gets `CursorNotHeld`. What was begun and is empty, as of a label selector that no pod has, leaves
-after minutes: it would never be complete, and anybody who may read begins as many as they can name.
+Recordings that are being read or still run do not leave; `store.trimming` cuts running recordings that are too large.
+A reader of a removed recording gets `CursorNotHeld`. Empty recordings, such as of a label selector without pods,
+leave after minutes: they would never be complete, and each reader may create as many as it likes.
 """
 
 from __future__ import annotations
@@ -16,63 +16,65 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.store import Store
 
-#: What is empty and wanted by nobody leaves after so long, seconds.
+#: Unwanted empty recordings leave after this many seconds.
 EMPTY_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """How a pass ended.
+class RetentionResult:
+    """Result of a pass.
 
     Parameters
     ----------
-    left : int
-        Recordings that have left.
+    removed : int
+        Number of removed recordings.
     over : int
-        Bytes over the budget that cannot leave.
+        Bytes over the budget that cannot be freed.
     budget : int
         Bytes.
     """
 
-    left: int
+    removed: int
     over: int
     budget: int
 
 
-def retain(store: Store, stop: Callable[[], object] = lambda: False, now: float | None = None) -> Kept:
-    """Let go what is over the budget.
+def enforce_retention(
+    store: Store, stop: Callable[[], object] = lambda: False, now: float | None = None
+) -> RetentionResult:
+    """Remove what is over the budget.
 
     Parameters
     ----------
     store : Store
     stop : callable, optional
-        Asked between transactions; true to leave the rest to another pass.
+        Called between transactions; if it returns true, the rest is left to another pass.
     now : float, optional
         Seconds since the epoch.
 
     Returns
     -------
-    Kept
+    RetentionResult
 
     Raises
     ------
     StoreError
     """
-    budget, left = store.budget(), 0
+    budget, removed = store.budget(), 0
     assert budget.max_bytes is not None
     assert budget.max_age_s is not None
     before = (time.time() if now is None else now) - budget.max_age_s
-    store.abandon(EMPTY_S)
+    store.forget_empty(EMPTY_S)
     _sweep(store, stop)
-    while not stop() and (oldest := store.oldest()) is not None:
+    while not stop() and (oldest := store.oldest_removable()) is not None:
         recording, ended = oldest
-        if ended >= before and store.used() <= budget.max_bytes and not store.short():
+        if ended >= before and store.used_bytes() <= budget.max_bytes and not store.bytes_to_free():
             break
-        left += store.forget(recording)
+        removed += store.forget(recording)
         _sweep(store, stop)
-    return Kept(left, max(store.used() - budget.max_bytes, 0), budget.max_bytes)
+    return RetentionResult(removed, max(store.used_bytes() - budget.max_bytes, 0), budget.max_bytes)
 
 
 def _sweep(store: Store, stop: Callable[[], object]) -> None:
     while not stop() and store.sweep():
-        time.sleep(0.002)  # the writer waits for our transactions, let it have its turn
+        time.sleep(0.002)  # let the recorder's writer begin a transaction

@@ -1,7 +1,9 @@
-"""What is set for all who use a store: who may set it, and how one process writes it again where the store has lost it.
+"""Read and write the settings that all users of a store share.
 
-A server that was emptied has forgotten its recordings, and that secrets are to be masked. The first is plain to see, the
-second would be found in the lines.
+A process also restores settings that its store has lost.
+
+A server that was emptied has forgotten its recordings and its settings, masking among them. Lost recordings are
+noticed at once; lost masking would show only in unmasked lines.
 """
 
 from __future__ import annotations
@@ -26,16 +28,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: What is only ever changed, never taken away.
+#: Settings that are changed, but never removed.
 _NAMES: Final = ("mask", "archive", *(field.name for field in fields(Budget)))
-#: A word that a recorder leaves there: another one, or none, and the store has begun anew.
+#: Setting with a random word that a recorder writes. If it is missing or different, the store was emptied.
 _MARK: Final = "begun"
-#: As `archive.objects.SCHEMES`, of a room above this one.
+#: The same as `archive.objects.SCHEMES`, which this room may not import.
 _SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https")
-_PLACES: Final = "set s3://bucket/prefix, gs://bucket/prefix or az://container/prefix, or a folder that all hosts have"
+_ARCHIVE_HINT: Final = "set s3://bucket/prefix, gs://bucket/prefix or az://container/prefix, or a folder on a file system that all hosts share"
 
 
-#: What an administrator sets, and the setting that keeps it.
+#: Names that an administrator uses, and the settings that keep them.
 NAMES: Final = {
     "archive": "archive",
     "max-bytes": "max_bytes",
@@ -47,22 +49,22 @@ _WORDS: Final = {"on": "1", "1": "1", "off": "0", "0": "0", "": "0"}
 
 
 def read_settings(store: Store) -> dict[str, str]:
-    """Return what is set in a store by the names of `NAMES`, "" for what is not."""
-    held = store.settings(NAMES.values())
-    found = {name: held.get(key, "") for name, key in NAMES.items()}
-    if age := found["max-age"]:
-        found["max-age"] = f"{float(age) / 86400:g}d"
-    return found | {"mask": "on" if found["mask"] == "1" else "off"}
+    """Return a store's settings by the names of `NAMES`, "" for those that are not set."""
+    stored = store.settings(NAMES.values())
+    values = {name: stored.get(key, "") for name, key in NAMES.items()}
+    if age := values["max-age"]:
+        values["max-age"] = f"{float(age) / 86400:g}d"
+    return values | {"mask": "on" if values["mask"] == "1" else "off"}
 
 
-def write_settings(store: Store, wanted: Mapping[str, str]) -> None:
-    """Set some for all who use a store; where one is wrong, none.
+def write_settings(store: Store, changes: Mapping[str, str]) -> None:
+    """Set settings for all users of a store; if one is wrong, set none.
 
     Parameters
     ----------
     store : Store
-    wanted : mapping
-        By the names of `NAMES`; an empty value takes one back.
+    changes : mapping
+        By the names of `NAMES`. An empty value resets a setting.
 
     Raises
     ------
@@ -71,25 +73,25 @@ def write_settings(store: Store, wanted: Mapping[str, str]) -> None:
     StoreError
     """
     rows: dict[str, str] = {}
-    for name, value in wanted.items():
+    for name, value in changes.items():
         if name not in NAMES:
-            raise BadQuery(f"{name!r} is no setting of a store", f"set one of {', '.join(NAMES)}")
+            raise BadQuery(f"a store has no setting {name!r}", f"set one of {', '.join(NAMES)}")
         if name == "mask":
             if value.lower() not in _WORDS:
-                raise BadQuery(f"mask={value!r} says neither on nor off", "write mask=on or mask=off")
+                raise BadQuery(f"mask={value!r} is neither on nor off", "write mask=on or mask=off")
             rows[name] = _WORDS[value.lower()]
         elif name == "archive":
             check_archive(store.url, value)
             rows[name] = absolute_archive(value)
         else:
-            budget = Budget.read(**{name.replace("-", "_"): value}).settings(Budget())
+            budget = Budget.parse(**{name.replace("-", "_"): value}).changed_settings(Budget())
             rows[NAMES[name]] = budget.get(NAMES[name], "")
     for key, value in rows.items():
         store.set_setting(key, value)
 
 
 def check_archive(store_url: str, url: str) -> None:
-    """Refuse a place that cannot be the archive of all who use a store.
+    """Check that a URL can be the archive of a store.
 
     Raises
     ------
@@ -98,70 +100,73 @@ def check_archive(store_url: str, url: str) -> None:
     scheme, separator, rest = url.partition("://")
     if separator and scheme != "file":
         if scheme not in _SCHEMES:
-            raise BadQuery(f"{url[:200]!r} is no place for an archive", _PLACES)
+            raise BadQuery(f"{url[:200]!r} cannot be an archive", _ARCHIVE_HINT)
         return
     folder = Path(unquote(rest) if separator else url).expanduser().absolute()
     if url and is_shared(store_url) and not shared_filesystem(folder):
         raise BadQuery(
-            f"the folder {folder} is of this host alone, so it cannot be the archive of a store that others share",
-            _PLACES,
+            f"the folder {folder} is on this host only, so it cannot be the archive of a shared store",
+            _ARCHIVE_HINT,
         )
 
 
 class Settings:
-    """The settings of one store.
+    """Reads a store's settings, and restores those that the store has lost.
 
     Parameters
     ----------
     store : Store
-    told : mapping, optional
-        What this process was started with, to be set where nothing is.
+    initial : mapping, optional
+        The settings that this process was started with. They apply if nothing is set.
     marks : bool, optional
-        Whether it has to know that the store was emptied.
+        Whether `look` has to notice that the store was emptied.
     administrator : bool, optional
-        Whether what it was told is set also in a store that others share.
+        Whether `initial` is set in a shared store too.
     """
 
     def __init__(
         self,
         store: Store,
-        told: Mapping[str, str] | None = None,
+        initial: Mapping[str, str] | None = None,
         *,
         marks: bool = False,
         administrator: bool = False,
     ) -> None:
         self._store, self._marks = store, marks
-        self._told = dict(told or {})
-        self._known = dict(self._told) if administrator or not is_shared(store.url) else {}
+        self._initial = dict(initial or {})
+        self._known = dict(self._initial) if administrator or not is_shared(store.url) else {}
 
     @property
     def masked(self) -> bool:
-        """Whether secrets are masked before lines are stored: where this process was told so, whatever others say."""
-        return "1" in (self._told.get("mask"), self._known.get("mask"))
+        """Whether secrets are masked before lines are stored.
+
+        True if this process was started so, whatever the store says.
+        """
+        return "1" in (self._initial.get("mask"), self._known.get("mask"))
 
     def look(self) -> bool:
-        """Take in what is set, and set again what the store has lost; it blocks.
+        """Read the settings, and set again those that the store has lost. This blocks.
 
         Returns
         -------
         bool
-            Whether the store was emptied since the last look.
+            Whether the store was emptied since the last call.
 
         Raises
         ------
         StoreError
         """
-        held = self._store.settings((*_NAMES, _MARK))
-        lost = [name for name in _NAMES if name in self._known and name not in held]
+        stored = self._store.settings((*_NAMES, _MARK))
+        lost = [name for name in _NAMES if name in self._known and name not in stored]
         for name in lost:
             self._store.set_setting(name, self._known[name])
-        emptied = _MARK in self._known and self._known.pop(_MARK) != held.get(_MARK)
+        emptied = _MARK in self._known and self._known.pop(_MARK) != stored.get(_MARK)
         if emptied:
             _log.warning("the store %s was emptied; set again: %s", self._store.url, ", ".join(lost) or "nothing")
-        self._known |= held
-        if self._marks and _MARK not in held:
+        self._known |= stored
+        if self._marks and _MARK not in stored:
             mark = secrets.token_hex(8)
-            with contextlib.suppress(StoreFull, StoreBusy):  # the next look is soon
+            with contextlib.suppress(StoreFull, StoreBusy):  # the next call is soon
                 self._store.set_setting(_MARK, mark)
                 self._known[_MARK] = mark
         return emptied

@@ -1,4 +1,4 @@
-"""What stays of lines that have left: the notice that they did, and what it takes to go on from where they were."""
+"""What remains of trimmed lines: the gap notice, and the lines that are needed to resume a container's log."""
 
 from __future__ import annotations
 
@@ -14,73 +14,75 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Entry
     from cortex_jupyter.store import Anchor, Readable, Store
 
-    #: Number, time and text of a line that has left.
+    #: Number, time and text of a trimmed line.
     Row = tuple[int, int, str]
-    #: As `Store.index` gives them.
+    #: As `Store.index` returns them.
     Index = list[tuple[int, int, str, int, int]]
 
-#: Times of two writers may be out of order by so much, ns.
+#: Times of two writers may be out of order by this much (ns).
 _SLACK: Final = 1_000_000_000
 
 
-def said(store: Readable, recording: int) -> Entry | None:
-    """Give the notice of what has left, None where nothing has."""
+def trim_notice(store: Readable, recording: int) -> Entry | None:
+    """Return the notice of trimmed lines, None if nothing was trimmed."""
     first = store.entry(recording, 1)
     return first if first is not None and first.event == "gap" and b'"notice":"trimmed"' in first.data else None
 
 
-def missing(store: Readable, recording: int) -> tuple[int, int, int] | None:
-    """Give the times between which lines have left, ns, and how many; None where none have.
+def trimmed_span(store: Readable, recording: int) -> tuple[int, int, int] | None:
+    """Return the earliest and latest time (ns) of the trimmed lines and their number; None if nothing was trimmed.
 
-    What a node still has of them is not to be recorded once more.
+    The recorder must not record these lines again, even if the node still has them.
     """
-    first = said(store, recording)
+    first = trim_notice(store, recording)
     return None if first is None else (first.t_min, first.t_max, orjson.loads(first.data)["lines"])
 
 
-def remains(store: Store, recording: int, rows: Index) -> bytes:
-    """Give what has to be known of entries that leave, and of those before them: by source, its lines from its anchor on.
+def collect_resume_lines(store: Store, recording: int, rows: Index) -> bytes:
+    """Return, packed, the lines from each source's anchor on that are in these entries or were trimmed before.
 
-    A container's log is taken up again where they are recognised, and one that has been silent for long has its last
-    lines among the oldest.
+    Resuming a container's log recognizes these lines. A container that was silent for long has its last lines among
+    the oldest of the recording.
     """
     last = rows[-1][0] + rows[-1][1] - 1
-    before = _read(store, recording)
-    found: dict[int, list[Row]] = {}
+    before = _trimmed_rows(store, recording)
+    lines: dict[int, list[Row]] = {}
     anchors: dict[int, Anchor] = {}
     for sid, (source, anchor) in store.sources(recording).items():
         if anchor.last and anchor.seq <= last and not anchor.ended and not source.part:
             anchors[sid] = anchor
-            found[sid] = [row for row in before.get(sid, []) if _from(anchor, row)]
+            lines[sid] = [row for row in before.get(sid, []) if _is_after(anchor, row)]
     for seq, n, event, t_min, t_max in rows:
-        wanted = {
+        overlapping = {
             sid: a for sid, a in anchors.items()
             if seq + n > a.seq and t_max >= a.second and t_min <= max(a.last, a.top) + _SLACK
         }  # fmt: skip
-        entry = store.entry(recording, seq) if wanted and event == "log" else None
+        entry = store.entry(recording, seq) if overlapping and event == "log" else None
         if entry is None or entry.event != "log":
             continue
         batch = Batch.decode(entry.data)
         for number, sid, at, text in zip(batch.seqs, batch.sids, batch.times, batch.texts, strict=True):
-            # Merged meanwhile, it may hold more than it did.
-            if sid in wanted and seq <= number < seq + n and _from(wanted[sid], (number, at, text)):
-                found[sid].append((number, at, text))
-    kept = {str(sid): lines for sid, lines in found.items() if lines}
-    return pack(orjson.dumps(kept)) if kept else b""
+            # If the entry was merged meanwhile, it holds more numbers than it did.
+            if sid in overlapping and seq <= number < seq + n and _is_after(overlapping[sid], (number, at, text)):
+                lines[sid].append((number, at, text))
+    packed = {str(sid): rows_ for sid, rows_ in lines.items() if rows_}
+    return pack(orjson.dumps(packed)) if packed else b""
 
 
-def remembered(store: Store, recording: int, sid: int, anchor: Anchor) -> list[tuple[int, str]]:
-    """Give a source's lines from its anchor on that have left."""
+def trimmed_lines(store: Store, recording: int, sid: int, anchor: Anchor) -> list[tuple[int, str]]:
+    """Return a source's trimmed lines from its anchor on, as (time, text)."""
     return [
-        (at, text) for number, at, text in _read(store, recording).get(sid, []) if _from(anchor, (number, at, text))
+        (at, text)
+        for number, at, text in _trimmed_rows(store, recording).get(sid, [])
+        if _is_after(anchor, (number, at, text))
     ]
 
 
-def _from(anchor: Anchor, row: Row) -> bool:
+def _is_after(anchor: Anchor, row: Row) -> bool:
     return row[0] >= anchor.seq and row[1] >= anchor.second
 
 
-def _read(store: Store, recording: int) -> dict[int, list[Row]]:
-    data = store.remains(recording)
-    found = orjson.loads(zstandard.decompress(data)) if data else {}
-    return {int(sid): rows for sid, rows in found.items()}
+def _trimmed_rows(store: Store, recording: int) -> dict[int, list[Row]]:
+    data = store.resume_lines(recording)
+    documents = orjson.loads(zstandard.decompress(data)) if data else {}
+    return {int(sid): rows for sid, rows in documents.items()}

@@ -1,9 +1,10 @@
-"""The oldest lines of a recording that runs for weeks leave before it ends, and a gap notice says so in their place.
+"""Remove the oldest lines of a running recording that is too large, and leave a gap notice in their place.
 
-Of its own accord nothing of a running task leaves. It does where a bound is set (`store_max_task_bytes`), and where the
-memory of a Valkey server is nearly full: it would refuse every line soon, and the cluster throws away those that wait.
-The notice takes the numbers of all that has left, in one transaction with their end and the lease's number. So there
-is one, which grows, and whoever reads at any of those numbers gets it.
+This happens in two cases only: a limit is set (`store_max_task_bytes`), or the memory of a Valkey server is nearly
+full. A full server would refuse every new line, and the cluster does not keep lines for long.
+
+The notice takes the numbers of all removed entries, in one transaction with their removal and the check of the lease.
+So a recording has one such notice, which grows, and a reader at any of those numbers gets it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import orjson
 
 from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.model import Entry, notice
-from cortex_jupyter.store.trimmed import remains, said
+from cortex_jupyter.store.trimmed import collect_resume_lines, trim_notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Lease, Store
     from cortex_jupyter.store.trimmed import Index
 
-#: Entries that leave in one transaction: the server answers nobody else meanwhile.
+#: Entries removed in one transaction. The server answers no other request meanwhile.
 _ENTRIES: Final = 64
-#: Where memory is short, what is smaller is left alone, bytes: it is not what fills it.
-_LEAST: Final = 1 << 20
+#: If memory is short, recordings smaller than this (bytes) are left alone: they are not what fills it.
+_MIN_BYTES: Final = 1 << 20
 BOUND: Final = "the oldest leave a running recording that has reached store_max_task_bytes"
 MEMORY: Final = "the oldest left when the memory of the store's server was nearly full"
 _HINTS: Final = {
@@ -39,46 +40,46 @@ _HINTS: Final = {
 def trim(
     store: Store, leases: dict[int, tuple[Lease, str]], stop: Callable[[], object] = lambda: False
 ) -> dict[int, tuple[str, str]]:
-    """Let the oldest lines go of what is over its bound or, where memory is short, of what is largest.
+    """Trim recordings over their limit or, if memory is short, the largest ones.
 
     Parameters
     ----------
     store : Store
     leases : dict
-        The right to write, and the task's key, of each recording that may be trimmed.
+        The lease and the task's key of each recording that may be trimmed.
     stop : callable, optional
-        Asked between transactions; true to leave the rest to another pass.
+        Called between transactions; if it returns true, the rest is left to another pass.
 
     Returns
     -------
     dict
-        Why, and what would have avoided it, of each recording that has been trimmed.
+        Reason and hint for each trimmed recording.
 
     Raises
     ------
     StoreError
     """
     bound = store.budget().max_task_bytes
-    short = store.short()
-    if bound is None and not short:
+    excess = store.bytes_to_free()
+    if bound is None and not excess:
         return {}
-    sizes = {id_: store.bytes_of(id_) for id_ in leases}
+    sizes = {id_: store.recording_bytes(id_) for id_ in leases}
     level = math.inf
-    if short:  # other recorders give their share
-        share = short * sum(sizes.values()) / max(store.used(), 1)
-        level = max(_LEAST, _level(list(sizes.values()), share))
+    if excess:  # other recorders save their share
+        share = excess * sum(sizes.values()) / max(store.used_bytes(), 1)
+        level = max(_MIN_BYTES, _level(list(sizes.values()), share))
     trimmed: dict[int, tuple[str, str]] = {}
     for id_, size in sizes.items():
         why = BOUND if bound is not None and bound <= level else MEMORY
-        most = min(level, math.inf if bound is None else bound)
-        with contextlib.suppress(LeaseLost):  # the others are still ours
-            if size > most and _trim(store, *leases[id_], most, why, stop):
+        limit = min(level, math.inf if bound is None else bound)
+        with contextlib.suppress(LeaseLost):  # we still hold the other leases
+            if size > limit and _trim(store, *leases[id_], limit, why, stop):
                 trimmed[id_] = why, _HINTS[why]
     return trimmed
 
 
 def _level(sizes: list[int], share: float) -> float:
-    """Give the size down to which all that are larger have to go to be smaller by a share together.
+    """Return the size to which all larger ones must shrink to save `share` in total.
 
     Examples
     --------
@@ -93,33 +94,33 @@ def _level(sizes: list[int], share: float) -> float:
     return 0.0
 
 
-def _trim(store: Store, lease: Lease, task: str, most: float, why: str, stop: Callable[[], object]) -> bool:
-    """Let entries go until a recording is small enough; True where any went."""
+def _trim(store: Store, lease: Lease, task: str, limit: float, why: str, stop: Callable[[], object]) -> bool:
+    """Remove entries until a recording is small enough; return whether any were removed."""
     index = store.index(lease.recording)
-    left = index[1:] if said(store, lease.recording) else index
-    numbers = sum(n for _, n, *_ in left)
+    remaining = index[1:] if trim_notice(store, lease.recording) else index
+    numbers = sum(n for _, n, *_ in remaining)
     at = 0
-    while not stop() and (size := store.bytes_of(lease.recording)) > most:
-        # How large each is is not in the index: by their share of the numbers, then it is looked again.
-        over = (1 - most / size) * numbers
+    while not stop() and (size := store.recording_bytes(lease.recording)) > limit:
+        # The index does not hold sizes. Estimate them from the number of records, then measure again.
+        over = (1 - limit / size) * numbers
         first = at
-        while over > 0 and at - first < _ENTRIES and at < len(left) - 1:
-            over, numbers, at = over - left[at][1], numbers - left[at][1], at + 1
-        rows = left[first:at]
+        while over > 0 and at - first < _ENTRIES and at < len(remaining) - 1:
+            over, numbers, at = over - remaining[at][1], numbers - remaining[at][1], at + 1
+        rows = remaining[first:at]
         if not rows:
             break
         gap = _gap(store, lease.recording, task, rows, why)
-        if not store.trim(lease, gap, remains(store, lease.recording, rows)):
-            return first > 0  # merged since it was looked at: the next pass sees what they are now
+        if not store.trim(lease, gap, collect_resume_lines(store, lease.recording, rows)):
+            return first > 0  # they were merged meanwhile: the next pass sees the new entries
     return at > 0
 
 
 def _gap(store: Store, recording: int, task: str, rows: Index, why: str) -> Entry:
-    """Make the notice that stands for what has left and for these entries."""
-    before = said(store, recording)
+    """Return the notice for these entries and all that were removed before."""
+    before = trim_notice(store, recording)
     lines, gaps = sum(n for _, n, event, _, _ in rows if event == "log"), 0
     first, last = min(t for *_, t, _ in rows), max(t for *_, t in rows)
-    # What was missing before is now among what is missing.
+    # The new notice includes earlier gaps.
     for seq in [row[0] for row in rows if row[2] == "gap"] + [1] * bool(before):
         entry = store.entry(recording, seq)
         if entry is None or entry.event != "gap":

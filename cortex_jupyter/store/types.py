@@ -1,4 +1,4 @@
-"""What a store keeps of recordings, as types."""
+"""Types of what a store keeps about recordings."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Info:
-    """What a store knows of one recording as a whole.
+class RecordingInfo:
+    """What a store knows about one recording as a whole.
 
     Parameters
     ----------
     id : int
     ref : TaskRef
     uid : str
-        The workload's own, so that a task of the same name started anew is another recording.
+        UID of the workload. A task of the same name that is started again has another UID, so it is another recording.
     cluster : str
         The API server's URL.
     state, message, reason : str
-        As `cluster.workloads.State` has them.
+        As in `cluster.workloads.State`.
     exit_code : int or None
     started, finished : str or None
-        RFC 3339, as Kubernetes says.
+        RFC 3339, as Kubernetes reports them.
     done : bool
-        The end notice is in; nothing will follow.
+        The end notice is written; nothing will follow.
     caught_up : bool
-        What had been written when recording began has been read.
+        Everything that had been written when recording began has been read.
     last_seq : int
     clock_ms : int
-        How far the cluster's clock is ahead of the recorder's.
+        How many milliseconds the cluster's clock is ahead of the recorder's.
     masked : dict or None
-        How many secrets were masked before they were stored, by kind; None where they were not looked for.
+        Number of secrets that were masked before they were stored, by kind; None if masking was off.
     epochs : tuple
-        First number and epoch of each of its writers, see `Cursor`; the newest of them.
+        First number and epoch of each of its newest writers, see `Cursor`.
     """
 
     id: int
@@ -61,11 +61,11 @@ class Info:
     epochs: Epochs = ()
 
     def cursor(self, seq: int, before: tuple[int, int] | None = None) -> Cursor:
-        """Return the cursor of a number of this recording."""
+        """Return the cursor for a number of this recording."""
         return Cursor.at(self.id, seq, self.epochs, before)
 
     def check(self, cursor: Cursor) -> Cursor:
-        """Return a cursor where its place is still held here.
+        """Return the cursor if its place is still in this recording.
 
         Raises
         ------
@@ -76,22 +76,22 @@ class Info:
 
 @dataclass(slots=True)
 class Anchor:
-    """Where a source is taken up again (DESIGN section 5, rule 1).
+    """Where reading a source resumes (architecture.md, "The rules", rule 1).
 
     Parameters
     ----------
     second : int
-        A whole second at least 2 s before the last line, ns since the epoch; 0 before the first line.
+        A whole second at least 2 s before the last line, in ns since the epoch; 0 before the first line.
     seq : int
-        Number of the source's first record with a time not before `second`; 0 for its first of all.
+        Number of the source's first record with a time not before `second`; 0 means from the beginning.
     last : int
-        Time of the last line, ns.
+        Time of the last line, in ns.
     ended : bool
         The source has been read to its end.
     top : int
-        The latest whole second any of its lines had, ns: after a clock was set back it lies ahead of `last`.
+        The latest whole second of any of its lines, in ns. After a clock was set back it is later than `last`.
     unaudited : bool
-        It has ended, and nobody has looked yet whether lines of it were skipped.
+        The source has ended, but its rotated files have not been audited for skipped lines yet.
     """
 
     second: int = 0
@@ -103,18 +103,18 @@ class Anchor:
 
     @property
     def row(self) -> tuple[int, int, int, int, int]:
-        """As a store keeps it; versions that do not know of `unaudited` take its 2 for true."""
+        """The columns that a store keeps. Versions without `unaudited` read the 2 in `ended` as true."""
         return self.second, self.seq, self.last, self.ended + self.unaudited, self.top
 
     @classmethod
     def of(cls, second: int, seq: int, last: int, ended: int, top: int) -> Anchor:
-        """Give one as a store keeps it."""
+        """Build an anchor from the columns that a store keeps."""
         return cls(second, seq, last, ended > 0, top, ended > 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write one recording; a commit under an older epoch is refused."""
+    """The right to write one recording. A commit under an older epoch is refused."""
 
     recording: int
     owner: str
@@ -123,17 +123,17 @@ class Lease:
 
 @dataclass(slots=True)
 class Commit:
-    """What is written in one transaction.
+    """Everything that one transaction writes.
 
     Parameters
     ----------
     entries : list of Entry
-        Consecutive, from the recording's next number on.
+        Consecutive, beginning with the recording's next number.
     anchors : dict
-        Source id to where it is now.
+        Source id to its current anchor.
     update : dict
-        Columns of the recording that change: `state`, `message`, `reason`, `exit_code`, `started`, `finished`,
-        `done`, `caught_up`, `clock_ms`, `masked`.
+        Columns of the recording that change: `state`, `message`, `reason`, `exit_code`, `started`, `finished`, `done`,
+        `caught_up`, `clock_ms`, `masked`.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -141,47 +141,47 @@ class Commit:
     update: dict[str, Any] = field(default_factory=dict)
 
 
-class Doubt(NamedTuple):
-    """What is doubtful of a store.
+class HealthWarning(NamedTuple):
+    """A promise that a store cannot keep with its present setup.
 
     Parameters
     ----------
-    text : str
-    todo : str
+    message : str
+    hint : str
         What to do about it.
-    stops : bool
-        Whether nothing is recorded as it is.
+    stops_recording : bool
+        Whether nothing can be recorded until it is fixed.
     """
 
-    text: str
-    todo: str
-    stops: bool = False
+    message: str
+    hint: str
+    stops_recording: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Recorder:
-    """A recorder process as it presents itself.
+class RecorderInfo:
+    """What a recorder process reports about itself.
 
     Parameters
     ----------
     id, cluster, host : str
     pid : int
     heartbeat : float
-        When it was last heard of, epoch seconds.
+        Time of its last heartbeat, in epoch seconds.
     version : str
-        Of this package.
+        Version of this package.
     since : float
-        When it began, epoch seconds; 0 where it does not say, as those of an older version.
+        When it started, in epoch seconds; 0 if unknown (older versions do not report it).
     port : int
-        Where it serves `/metrics`; 0 for nowhere.
+        Port on which it serves `/metrics`; 0 if it does not.
     namespaces : tuple of str
-        Of the tasks that it takes; none of them: all.
+        Namespaces whose tasks it takes; empty means all.
     selection : str
-        What it selects by itself; those with the same share it. "" for nothing, and where it does not say.
+        What it selects without readers' wishes; recorders with the same selection share it. "" if nothing, or unknown.
     refused : tuple of str
-        Namespaces in which the cluster has just not let it read.
+        Namespaces in which the cluster has recently refused it.
     rights : str
-        The same for all processes that have its credentials.
+        Identifies its credentials: equal for all processes that have the same.
     """
 
     id: str
@@ -199,16 +199,18 @@ class Recorder:
 
     @classmethod
     def of(cls, row: Sequence[Any], more: Mapping[str, Any]) -> Self:
-        """Give one from what a store keeps of it.
+        """Build it from what a store keeps.
 
         Parameters
         ----------
         row : sequence
             `id` to `heartbeat`.
         more : mapping
-            Of the rest what it has said; what a newer version says besides is left out.
+            The other fields that it reported. Fields that only newer versions know are ignored.
         """
-        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in more.items() if k in MORE}
+        known: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in more.items() if k in NEWER_FIELDS
+        }
         return cls(*row, **known)
 
 
@@ -217,24 +219,24 @@ def as_epochs(pairs: Iterable[Sequence[int]] | None) -> Epochs:
     return tuple((int(first), int(epoch)) for first, epoch in pairs or ())
 
 
-#: What recorders of older versions do not say of themselves.
-MORE: Final = tuple(field.name for field in fields(Recorder)[5:])
+#: Fields that recorders of older versions do not report.
+NEWER_FIELDS: Final = tuple(field.name for field in fields(RecorderInfo)[5:])
 
 
 @dataclass(frozen=True, slots=True)
-class Complete:
-    """The completeness statement: computed from what was committed, not assumed.
+class Completeness:
+    """The completeness statement, computed from what was committed.
 
     Parameters
     ----------
     records : int
     first, last : int or None
-        Earliest and latest time of a record, ns.
+        Earliest and latest time of a record, in ns.
     gaps : list of dict
         The data of each gap notice.
     sources : int
     masked : dict
-        How many secrets were masked before they were stored, by kind.
+        Number of secrets that were masked before they were stored, by kind.
     """
 
     records: int

@@ -1,4 +1,4 @@
-"""The URLs of stores."""
+"""URLs of stores."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from urllib.parse import quote, unquote, urlsplit
 from cortex_jupyter.errors import StoreError
 from cortex_jupyter.store.local import local_place
 
-#: How the URL of a store on a server begins.
+#: Schemes of a store on a server.
 SERVERS: Final = ("valkey:", "valkeys:")
 
 
 def default_url() -> str:
-    """Return `CORTEX_STORE`, else the URL of a SQLite file: at `usual_path`, or on a local disk where that is on none.
+    """Return `CORTEX_STORE`, else the URL of a SQLite file.
+
+    It is at `usual_path` or, if that is not on a local disk, on one.
 
     Raises
     ------
@@ -27,7 +29,7 @@ def default_url() -> str:
 
 
 def usual_path() -> Path:
-    """Return the path of a user's store: below their Jupyter data directory.
+    """Return the path of a user's store in their Jupyter data directory.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def usual_path() -> Path:
 
 
 def data_folder() -> Path:
-    """Return the folder for what we keep of a user: below their Jupyter data directory.
+    """Return the folder for a user's data, in their Jupyter data directory.
 
     Raises
     ------
@@ -49,7 +51,7 @@ def data_folder() -> Path:
 
     try:
         return Path(jupyter_data_dir()).absolute() / "cortex"
-    except RuntimeError as error:  # pathlib's
+    except RuntimeError as error:  # raised by pathlib
         raise StoreError(
             f"there is no place for recordings: user {os.getuid()} has no home directory",
             "set CORTEX_STORE to sqlite:///absolute/path or a server, or HOME to a folder that can be written",
@@ -57,17 +59,17 @@ def data_folder() -> Path:
 
 
 def is_store(url: str) -> bool:
-    """Tell whether a URL names a store; else it may name an archive."""
+    """Return whether a URL names a store. Otherwise it may name an archive."""
     return url.startswith(("sqlite:", *SERVERS))
 
 
 def is_shared(url: str) -> bool:
-    """Return whether a store is on a server, where what is set holds for other people too."""
+    """Return whether a store is on a server, where settings affect other people too."""
     return url.startswith(SERVERS)
 
 
 def absolute_archive(url: str) -> str:
-    """Return the URL of an archive so that it means the same in every process, whatever its current folder is.
+    """Return the URL of an archive in a form that does not depend on the current folder.
 
     Examples
     --------
@@ -79,19 +81,19 @@ def absolute_archive(url: str) -> str:
     return url if not url or "://" in url else str(Path(url).expanduser().absolute())
 
 
-def shown(url: str) -> str:
-    """Give a URL as it may be told: a password is for the server alone.
+def without_password(url: str) -> str:
+    """Return a URL without its password, which only the server may see.
 
     Examples
     --------
-    >>> shown("valkey://me:secret@host/1"), shown("valkey://host")
+    >>> without_password("valkey://me:secret@host/1"), without_password("valkey://host")
     ('valkey://host/1', 'valkey://host')
     """
     return re.sub(r"//.*@", "//", url)
 
 
 def url_of(path: Path) -> str:
-    """Give the URL of a SQLite store.
+    """Return the URL of a SQLite store.
 
     Examples
     --------
@@ -102,7 +104,7 @@ def url_of(path: Path) -> str:
 
 
 def path_of(url: str) -> Path | None:
-    """Give the file a URL names, None where it is of another kind.
+    """Return the file that a URL names, None if it is not a SQLite store.
 
     Examples
     --------
@@ -110,5 +112,5 @@ def path_of(url: str) -> Path | None:
     (PosixPath('/data/tasks.sqlite'), PosixPath('/data/tasks.sqlite'))
     """
     parts = urlsplit(url)
-    # Some write an absolute path with a fourth slash, as SQLAlchemy has it.
+    # Some people write an absolute path with a fourth slash, as SQLAlchemy does.
     return Path("/" + unquote(parts.path).lstrip("/")) if parts.scheme == "sqlite" and parts.path else None

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.archive.extra import library
-from cortex_jupyter.archive.order import ascending
+from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.archive.order import is_ascending
 from cortex_jupyter.model import STREAMS
 from cortex_jupyter.reader.snapshot import Record
 from cortex_jupyter.tables.read import read_wanted, row_groups
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
-    from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.query.language import LogQuery
 
 
-def in_time(archived: Held) -> bool:
+def in_time(archived: ArchivedRecording) -> bool:
     """Return whether the lines are in the order of time, so that any selection of them is in the order of reading."""
-    return ascending(archived.file.read(columns=["time"])["time"])
+    return is_ascending(archived.file.read(columns=["time"])["time"])
 
 
-def records(archived: Held, query: LogQuery) -> Iterator[Record]:
+def records(archived: ArchivedRecording, query: LogQuery) -> Iterator[Record]:
     """Yield the records of an archive (one that is `in_time`) that a query wants; `tail` is ignored."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     columns = ["time", "seq", "source", "stream", "text"]
     sources = {sid: source.public for sid, source in archived.sources.items()}
     groups = iter(row_groups(archived, query))

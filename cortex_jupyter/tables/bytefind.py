@@ -6,7 +6,7 @@ import ctypes
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ def buffers(text: Any) -> tuple[Any, Any]:
     ----------
     text : pyarrow.LargeStringArray or pyarrow.LargeBinaryArray
     """
-    np = library("numpy")
+    np = import_optional("numpy")
     _, offsets, values = text.buffers()
     value_bytes = np.frombuffer(values, np.uint8) if values is not None else np.zeros(0, np.uint8)
     return np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1], value_bytes
@@ -49,7 +49,7 @@ def rows_with(text: Any, word: bytes) -> Any:
     >>> rows_with(pa.array(["xab", "", "ab", "a", "b"] + [""] * 199, pa.large_string()), b"ab").tolist()
     [0, 2]
     """
-    np, find = library("numpy"), _memmem()
+    np, find = import_optional("numpy"), _memmem()
     offsets, values = buffers(text)
     if find is None or not len(text):
         return None
@@ -93,7 +93,7 @@ def wide(text: Any) -> Any:
     >>> wide(pa.array(["a" * 30, "é", "b" * 30, "c" * 30], pa.large_string())).tolist()
     [0, 1]
     """
-    np = library("numpy")
+    np = import_optional("numpy")
     offsets, values = buffers(text)
     if values[offsets[0] : offsets[-1]].max(initial=0) < 128:  # noqa: PLR2004 - ASCII
         return np.zeros(0, np.int64)

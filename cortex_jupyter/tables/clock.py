@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 
 #: Names of time fields in foreign logs; the first that is present is used.
 TIMES: Final = ("time", "timestamp", "@timestamp", "ts", "datetime", "date", "asctime")
@@ -74,7 +74,7 @@ class Clock:
 
 def times(column: Any) -> list[Any]:
     """Return a column's times in ns, None for no time; text columns are returned as text."""
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         second = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
         fits = pc.and_(pc.greater_equal(second, _FIRST), pc.less(second, _LAST))

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 
 #: Columns of every row besides its fields.
 BASE_COLUMNS: Final = ("time", "seq", "pod", "level")
@@ -52,7 +52,7 @@ def fields(table: Any) -> Fields:
     >>> found.table["n"].to_pylist(), found.conflicts
     (['1', 'x'], {'n': {'int': 1, 'text': 1}})
     """
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     rows = table.filter(pc.is_valid(table["fields"]))
     docs = [orjson.loads(text) for text in rows["fields"].to_pylist()]
     kinds: dict[str, Counter[str]] = {}

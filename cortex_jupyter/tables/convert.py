@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import BadQuery
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def to_pandas(table: Any) -> Any:
     MissingExtra
         pandas is not installed.
     """
-    pd, pa = library("pandas"), library("pyarrow")
+    pd, pa = import_optional("pandas"), import_optional("pyarrow")
     try:
         text = pd.StringDtype("pyarrow", na_value=float("nan"))  # what pandas 3 calls `str`
     except TypeError:  # pandas before 2.3 has only the dtype with `pd.NA`; 2.1 has none for `large_string`
@@ -48,7 +48,7 @@ def to_pandas(table: Any) -> Any:
 
 def _categories(column: Any) -> Any:
     """Return a dictionary column as a `pandas.Categorical`, with one byte per row at once (Arrow takes four first)."""
-    pd, np = library("pandas"), library("numpy")
+    pd, np = import_optional("pandas"), import_optional("numpy")
     values = dict.fromkeys(value for chunk in column.chunks for value in chunk.dictionary.to_pylist())
     index_of = {value: index for index, value in enumerate(values)}
     # Zeros that are never written take no memory, so a column with one value costs nothing.
@@ -73,7 +73,7 @@ def to_polars(table: Any) -> Any:
     MissingExtra
         polars is not installed.
     """
-    pl = library("polars")
+    pl = import_optional("polars")
     same = {name: value for name in table.column_names if (value := _only(table[name])) is not None}
     # Keep the chunks, as polars does when it reads Parquet: the user can still join the columns that need it.
     frame = pl.from_arrow(table.drop_columns(list(same)), rechunk=False)
@@ -83,7 +83,7 @@ def to_polars(table: Any) -> Any:
 
 def _only(column: Any) -> str | None:
     """Return the one value of all rows of a dictionary column; None if there are several values, or none."""
-    if not library("pyarrow").types.is_dictionary(column.type) or column.null_count:
+    if not import_optional("pyarrow").types.is_dictionary(column.type) or column.null_count:
         return None
     values = {value for chunk in column.chunks for value in chunk.dictionary.to_pylist()}
     return values.pop() if len(values) == 1 else None
@@ -91,7 +91,7 @@ def _only(column: Any) -> str | None:
 
 def plain(table: Any) -> Any:
     """Return a table with its dictionaries as text, so that it can be joined with another one."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     fields = [f.with_type(pa.string()) if pa.types.is_dictionary(f.type) else f for f in table.schema]
     return table.cast(pa.schema(fields))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing import fields as rules
 from cortex_jupyter.tables.spans import places
 from cortex_jupyter.tables.views import Views, as_views, with_nulls
@@ -52,7 +52,7 @@ def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any, *, shared:
         only
         16 bytes per line.
     """
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     rows = pa.table([text, message_at, message_len, fields_at], names=["0", "1", "2", "3"])
     # In pieces, for all processors: a column that was read from a file may be one chunk.
     pieces = [piece.columns for piece in rows.to_batches(max_chunksize=_PIECE)]
@@ -78,7 +78,7 @@ def _cut(text: Any, at: Any, length: Any, fields_at: Any, *, shared: bool) -> di
 
 def _odd(text: Any, at: Any, fields_at: Any) -> tuple[Any, Any, Any] | None:
     """Return the lines that Python must parse, with their messages and fields; None if there is none."""
-    pa, pc, np = library("pyarrow"), library("pyarrow.compute"), library("numpy")
+    pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
     if not at.null_count and not pc.equal(pc.min(fields_at), -1).as_py():
         return None
     odd = pc.or_(at.is_null(), pc.fill_null(pc.equal(fields_at, -1), fill_value=False))
@@ -88,7 +88,7 @@ def _odd(text: Any, at: Any, fields_at: Any) -> tuple[Any, Any, Any] | None:
 
 
 def _message(text: Any, whole: Any, at: Any, length: Any, odd: tuple[Any, Any, Any] | None) -> Any:
-    pc = library("pyarrow.compute")
+    pc = import_optional("pyarrow.compute")
     if odd is None and length.null_count == len(length) and pc.equal(pc.max(at), 0).as_py():
         return whole  # no line has a head
     views = Views(len(text), prefixes=whole is not text)
@@ -100,7 +100,7 @@ def _message(text: Any, whole: Any, at: Any, length: Any, odd: tuple[Any, Any, A
 
 
 def _fields(text: Any, whole: Any, fields_at: Any, odd: tuple[Any, Any, Any] | None) -> Any:
-    pa, pc, np = library("pyarrow"), library("pyarrow.compute"), library("numpy")
+    pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
     has_fields, shared = fields_at.is_valid().to_numpy(zero_copy_only=False), whole is not text
     if not has_fields.any():
         return pa.nulls(len(text), whole.type)

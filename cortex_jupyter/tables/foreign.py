@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING, Any, Final, cast
 import orjson
 import zstandard
 
-from cortex_jupyter.archive.columns import ROWS, raw_schema
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.columns import ROWS_PER_PIECE, raw_schema
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import ArchiveDamaged
 from cortex_jupyter.model import STREAMS, Source
 from cortex_jupyter.tables.clock import TIMES, Clock, times
@@ -56,14 +56,14 @@ class Foreign:
         self._clock = Clock(int(path.stat().st_mtime) * 1_000_000_000)
 
     def tables(self) -> Iterator[Any]:
-        """Yield the rows in the order of the file, about `ROWS` at a time, with the columns of `raw_schema`.
+        """Yield the rows in the order of the file, about `ROWS_PER_PIECE` at a time, with the columns of `raw_schema`.
 
         Raises
         ------
         ArchiveDamaged
             The file is compressed and was cut off, or begins like a Parquet file and is none.
         """
-        pa = library("pyarrow")
+        pa = import_optional("pyarrow")
         with self.path.open("rb") as file:
             kind = _MAGIC.get(file.read(2), "text")
         rows = self._parquet() if kind == "parquet" else self._lines(kind)
@@ -73,7 +73,7 @@ class Foreign:
         for row in rows:
             waiting.append(row)
             size += len(row[3])
-            if len(waiting) >= ROWS or size > 16 * _PIECE:
+            if len(waiting) >= ROWS_PER_PIECE or size > 16 * _PIECE:
                 yield _table(pa, seq, waiting)
                 seq, waiting, size = seq + len(waiting), [], 0
         if waiting:
@@ -139,7 +139,7 @@ class Foreign:
     # ------------------------------------------------------------------ Parquet
 
     def _parquet(self) -> Iterator[Row]:
-        pa, pq = library("pyarrow"), library("pyarrow.parquet")
+        pa, pq = import_optional("pyarrow"), import_optional("pyarrow.parquet")
         try:
             with pq.ParquetFile(self.path) as file:
                 # By position: a name may occur twice.
@@ -150,7 +150,7 @@ class Foreign:
                     (column_index[n] for n in _TEXTS if column_index.get(n) in texty), texty[0] if texty else None
                 )
                 time = next((column_index[n] for n in TIMES if column_index.get(n, text) != text), None)
-                for batch in file.iter_batches(ROWS):
+                for batch in file.iter_batches(ROWS_PER_PIECE):
                     yield from self._rows(batch, text, time, column_index)
         except (pa.ArrowException, OSError) as error:
             raise ArchiveDamaged(f"{self.name} cannot be read as Parquet: {str(error).splitlines()[0]}") from error

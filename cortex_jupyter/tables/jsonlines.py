@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing import fields as rules
 from cortex_jupyter.parsing import level as level_rules
 from cortex_jupyter.tables.search import any_matches
@@ -39,7 +39,7 @@ def json_places(text: Any) -> tuple[Any, Any, Any, Any]:
     tuple of pyarrow.Array
         As `spans.places` describes them.
     """
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     data = text.cast(pa.large_binary())
     doubtful = pc.or_(pc.match_substring_regex(data, _DOUBTFUL), pc.greater(pc.binary_length(data), _LONG_OBJECT))
     sure = pc.invert(doubtful)
@@ -57,7 +57,7 @@ def json_places(text: Any) -> tuple[Any, Any, Any, Any]:
 
 def _by_arrow(text: Any) -> tuple[Any, Any, Any, Any] | None:
     """Parse all lines at once; None if Arrow and orjson would disagree about one of them."""
-    pa, pc, pj = library("pyarrow"), library("pyarrow.compute"), library("pyarrow.json")
+    pa, pc, pj = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("pyarrow.json")
     nothing, end = (pa.scalar(word, pa.large_string()) for word in ("", "\n"))
     joined = pc.binary_join_element_wise(text, nothing, end)  # a line break after each
     lines = joined.buffers()[2].slice(0, pc.sum(pc.binary_length(joined)).as_py())
@@ -104,7 +104,7 @@ def _present(text: Any, lines: Any) -> list[str]:
 
 def _value(text: Any, key: str, value: Any) -> tuple[Any, Any]:
     """Return offset and size of a string value in its line; null if the line holds it only in escaped form."""
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     data = text.cast(pa.large_binary())
     sizes = pc.binary_length(value).cast(pa.int32())
     starts = pa.nulls(len(text), pa.int32())
@@ -135,7 +135,7 @@ def slices(data: Any, start: Any, size: Any) -> Any:
     >>> slices(pa.array([b"abc", b"def"], pa.large_binary()), pa.array([1, 0], pa.int32()), pa.array([1, None], pa.int32())).to_pylist()
     [b'b', b'def']
     """
-    pa, np = library("pyarrow"), library("numpy")
+    pa, np = import_optional("pyarrow"), import_optional("numpy")
     n = len(data)
     if not n:
         return data
@@ -153,7 +153,7 @@ def slices(data: Any, start: Any, size: Any) -> Any:
 
 def _levels(level_text: Any, message: Any) -> Any:
     """Return the index of the level in a key's value; a line without such a key may name it in its message."""
-    pc = library("pyarrow.compute")
+    pc = import_optional("pyarrow.compute")
     level = _each(level_text, level_rules.of)
     return pc.if_else(pc.is_null(level_text), _each(message, _of_message), level)
 
@@ -164,14 +164,14 @@ def _of_message(text: str) -> str | None:
 
 def _each(words: Any, find: Callable[[str], str | None]) -> Any:
     """Call `find` once for each distinct word."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     distinct = words.dictionary_encode()
     codes = [_code(find(word)) for word in distinct.dictionary.to_pylist()]
     return pa.array(codes, pa.int8()).take(distinct.indices)
 
 
 def _by_python(text: Any) -> tuple[Any, Any, Any, Any]:
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     rows = [_line(line) for line in text.to_pylist()]
     columns = zip(*rows, strict=True) if rows else ([], [], [], [])
     kinds = (pa.int8(), pa.int32(), pa.int32(), pa.int32())

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive import layout
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.tables.derive import cut
 from cortex_jupyter.tables.parquet import everything
@@ -16,7 +16,7 @@ from cortex_jupyter.tables.schema import COLUMNS, schema
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.store import Readable
 
@@ -39,20 +39,20 @@ def lazy(store: Readable, recording: int, query: LogQuery) -> Any:
     MissingExtra
         polars is not installed.
     """
-    if isinstance(store, ArchiveStore) and (archived := store.held(recording)).ordered and everything(query):
+    if isinstance(store, ArchiveStore) and (archived := store.archived(recording)).is_ordered and everything(query):
         return _scanned(archived)
     return _by_pieces(store, recording, query)
 
 
-def _scanned(archived: Held) -> Any:
-    pl = library("polars")
+def _scanned(archived: ArchivedRecording) -> Any:
+    pl = import_optional("polars")
     options = None
     if archived.file.objects.folder is None:
         options = {name: value for name in _CLOUD if (value := os.environ.get(name.upper()))} | {
             "aws_allow_http": "true"
         }
     rows = pl.scan_parquet(archived.file.path, storage_options=options, glob=False)
-    parts = pl.struct("text", *layout.PLACES)
+    parts = pl.struct("text", *layout.SPAN_COLUMNS)
     return rows.with_columns(
         parts.map_batches(lambda part: _cut(part, "message"), pl.String, is_elementwise=True).alias("message"),
         parts.map_batches(lambda part: _cut(part, "fields"), pl.String, is_elementwise=True).alias("fields"),
@@ -60,15 +60,17 @@ def _scanned(archived: Held) -> Any:
 
 
 def _cut(part: Any, name: str) -> Any:
-    pa, pl = library("pyarrow"), library("polars")
-    kinds = [pa.large_string(), *[pa.int32()] * len(layout.PLACES)]
-    columns = [part.struct.field(n).to_arrow().cast(k) for n, k in zip(("text", *layout.PLACES), kinds, strict=True)]
+    pa, pl = import_optional("pyarrow"), import_optional("polars")
+    kinds = [pa.large_string(), *[pa.int32()] * len(layout.SPAN_COLUMNS)]
+    columns = [
+        part.struct.field(n).to_arrow().cast(k) for n, k in zip(("text", *layout.SPAN_COLUMNS), kinds, strict=True)
+    ]
     rows_out = cut(*(pa.chunked_array([c]) for c in columns))[name]
     return pl.Series(name, rows_out.combine_chunks() if len(rows_out) else [], dtype=pl.String)
 
 
 def _by_pieces(store: Readable, recording: int, query: LogQuery) -> Any:
-    pl, plugins = library("polars"), library("polars.io.plugins")
+    pl, plugins = import_optional("polars"), import_optional("polars.io.plugins")
 
     def source(columns: list[str] | None, predicate: Any, row_limit: int | None, _: int | None) -> Iterator[Any]:
         needed = [

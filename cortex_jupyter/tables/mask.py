@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.tables.derive import derived
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def masked(table: Any, mask: Mask) -> Any:
     pyarrow.Table
         The same rows and columns; level, message and fields of changed lines are parsed again.
     """
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     text = table["text"].combine_chunks()
     candidates = pc.match_substring_regex(text, mask.worth)
     if not pc.any(candidates, min_count=0).as_py():

@@ -10,13 +10,13 @@ import orjson
 
 from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.file import ParquetFile
-from cortex_jupyter.archive.held import Held
-from cortex_jupyter.archive.objects import Objects, folder_of
-from cortex_jupyter.archive.order import ordered
-from cortex_jupyter.archive.write import About, write
+from cortex_jupyter.archive.objects import ObjectStore, folder_of
+from cortex_jupyter.archive.order import sort_pieces
+from cortex_jupyter.archive.recording import ArchivedRecording
+from cortex_jupyter.archive.write import FileMetadata, write_file
 from cortex_jupyter.errors import ArchiveNotFound, BadQuery
 from cortex_jupyter.model import TaskRef, notice, rfc3339
-from cortex_jupyter.store import Complete, Info
+from cortex_jupyter.store import Completeness, RecordingInfo
 from cortex_jupyter.tables.foreign import Foreign
 from cortex_jupyter.tables.spans import places
 
@@ -32,7 +32,7 @@ _PIECE: Final = 16 << 20
 _NAMESPACE: Final = "file"
 
 
-def opened(url: str, scratch: Path, progress: Callable[[int], object] = int) -> Held:
+def opened(url: str, scratch: Path, progress: Callable[[int], object] = int) -> ArchivedRecording:
     """Open a log file.
 
     Parameters
@@ -52,16 +52,16 @@ def opened(url: str, scratch: Path, progress: Callable[[int], object] = int) -> 
         if folder.is_dir():
             raise BadQuery(f"{url} is a folder", "name a file; `cortex_jupyter.scan` reads the tasks of an archive")
         raise ArchiveNotFound(f"{url} is not there", "check the path")
-    objects, name = Objects.beside(str(folder) if folder is not None else url)
+    objects, name = ObjectStore.beside(str(folder) if folder is not None else url)
     file = ParquetFile(objects, name)
     if file.size >= 12 and objects.range(name, 0, 4) == b"PAR1":  # noqa: PLR2004 - the least that a Parquet file has
         about = (file.metadata.metadata or {}).get(layout.ABOUT)
         if about is not None and orjson.loads(about).get("version") == layout.VERSION:
-            return Held(file)
+            return ArchivedRecording(file)
     return _written(_local(objects, name, scratch), name, scratch, progress)
 
 
-def _local(objects: Objects, name: str, scratch: Path) -> Path:
+def _local(objects: ObjectStore, name: str, scratch: Path) -> Path:
     if objects.folder is not None:
         return objects.folder / name
     path, size = scratch / "fetched", objects.size(name)
@@ -71,7 +71,7 @@ def _local(objects: Objects, name: str, scratch: Path) -> Path:
     return path
 
 
-def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], object]) -> Held:
+def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], object]) -> ArchivedRecording:
     """Copy a foreign file into our layout."""
     foreign = Foreign(path, name)
     slug = re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-.") or "log"
@@ -81,7 +81,9 @@ def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], obj
         "id": time.time_ns() // 1_000_000, "ref": ref, "uid": "", "cluster": "", "state": "succeeded", "message": message,
         "reason": "Opened", "exit_code": None, "started": None, "finished": None, "done": True, "caught_up": True,
     }  # fmt: skip
-    about = About(Info(**info, last_seq=0), foreign.sources, Complete(0, None, None, [], 0), growing=True)
+    about = FileMetadata(
+        RecordingInfo(**info, last_seq=0), foreign.sources, Completeness(0, None, None, [], 0), growing=True
+    )
 
     def rows() -> Iterator[tuple[Any, int]]:
         seq, low, high = 0, None, None
@@ -93,16 +95,16 @@ def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], obj
             seq += len(raw)
             public = {sid: source.public for sid, source in foreign.sources.items()}
             # The file's order is the order of reading: it has one source, or was exported in that order.
-            yield layout.dress(raw, (ref.namespace, ref.key), public, places(raw["text"])), low
-        about.complete = Complete(seq, low, high, [], len(foreign.sources))
+            yield layout.build_columns(raw, (ref.namespace, ref.key), public, places(raw["text"])), low
+        about.complete = Completeness(seq, low, high, [], len(foreign.sources))
         end = notice(ref.key, seq + 1, high or 0, "end", message, state="succeeded")
         about.notices = [end]
         span = {"started": rfc3339(low), "finished": rfc3339(high)} if low is not None and high is not None else {}
-        about.info = Info(**(info | span), last_seq=seq + 1)
+        about.info = RecordingInfo(**(info | span), last_seq=seq + 1)
 
     target = scratch / "log.parquet"
-    write(target, ordered(rows()), about, progress)
-    return Held(ParquetFile(Objects(str(scratch)), target.name))
+    write_file(target, sort_pieces(rows()), about, progress)
+    return ArchivedRecording(ParquetFile(ObjectStore(str(scratch)), target.name))
 
 
 def _blocks(seq: int, times: Any) -> list[Block]:

@@ -55,7 +55,7 @@ def ordered(
 
 def _archived(store: Readable, recording: int, query: LogQuery) -> Iterator[Record] | None:
     """Yield them from an archive on this machine, if all its lines are in the order of time; else return None."""
-    if not isinstance(store, ArchiveStore) or (archived := store.held(recording)).file.objects.folder is None:
+    if not isinstance(store, ArchiveStore) or (archived := store.archived(recording)).file.objects.folder is None:
         return None
     from cortex_jupyter.tables.archived import in_time, records  # noqa: PLC0415 - needs pyarrow, as any archive does
 

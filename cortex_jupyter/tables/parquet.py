@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.archive.store import ArchiveStore
-from cortex_jupyter.archive.write import About, write
+from cortex_jupyter.archive.write import FileMetadata, write_file
 from cortex_jupyter.tables.convert import whole
 from cortex_jupyter.tables.read import stored_pieces
 
@@ -55,18 +55,18 @@ def to_parquet(
     MissingExtra, StoreError, ArchiveError
     """
 
-    def write_file(temporary: Path) -> None:
+    def write_export(temporary: Path) -> None:
         archived = file_of(store, recording, query) if with_events else None
         if archived is not None:
             shutil.copyfile(archived, temporary)
             return
-        about = About.of(store, recording)
+        about = FileMetadata.from_store(store, recording)
         about.more = {"query": dict(query.raw)}
         if not with_events:
             about.notices = [entry for entry in about.notices if not entry.is_kubernetes_event]
-        write(temporary, stored_pieces(store, recording, query, about.info.last_seq + 1, progress), about)
+        write_file(temporary, stored_pieces(store, recording, query, about.info.last_seq + 1, progress), about)
 
-    whole(path, write_file)
+    whole(path, write_export)
 
 
 def everything(query: LogQuery) -> bool:
@@ -79,5 +79,5 @@ def file_of(store: Readable, recording: int, query: LogQuery) -> Path | None:
     """Return the file on this machine that holds exactly what a query wants, or None."""
     if not isinstance(store, ArchiveStore) or not everything(query):
         return None
-    file = store.held(recording).file
+    file = store.archived(recording).file
     return None if file.objects.folder is None else file.objects.folder / file.name

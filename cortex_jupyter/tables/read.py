@@ -8,14 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive import layout
-from cortex_jupyter.archive.columns import tables
-from cortex_jupyter.archive.extra import library
-from cortex_jupyter.archive.file import Choice
-from cortex_jupyter.archive.order import ascending, in_order, ordered
+from cortex_jupyter.archive.columns import read_tables
+from cortex_jupyter.archive.file import RowSelector
+from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.archive.order import is_ascending, sort_pieces, sort_records
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.query.required_literals import literals_of_each
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 from cortex_jupyter.tables.derive import cut
 from cortex_jupyter.tables.schema import COLUMNS, schema
 from cortex_jupyter.tables.select import select
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.store import Readable
 
@@ -89,7 +89,7 @@ def read(
 
 def frame(rows: Any, columns: Sequence[str] = COLUMNS, *, shared: bool = False) -> Any:
     """Return the columns of a frame from those of an archive's file."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     if not _CUT & set(columns) <= set(rows.column_names):
         rows = _cut_columns(columns, rows, shared=shared)
     target = [field for field in schema() if field.name in columns]
@@ -102,8 +102,8 @@ def _cut_columns(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
     """Cut message and fields out of the text, if asked for, and drop the columns that only help to cut."""
     found = {name: rows[name] for name in rows.column_names if name in columns or name in _ORDER}
     if _CUT & set(columns):
-        found |= cut(rows["text"], *(rows[name] for name in layout.PLACES), shared=shared)
-    return library("pyarrow").table(found)
+        found |= cut(rows["text"], *(rows[name] for name in layout.SPAN_COLUMNS), shared=shared)
+    return import_optional("pyarrow").table(found)
 
 
 def _examined_columns(query: LogQuery) -> list[str]:
@@ -118,7 +118,7 @@ def _examined_columns(query: LogQuery) -> list[str]:
 def _file_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a file that are needed for these columns of a frame."""
     wanted = {*_ORDER, *columns}
-    wanted |= {"text", *layout.PLACES} if _CUT & wanted else set()
+    wanted |= {"text", *layout.SPAN_COLUMNS} if _CUT & wanted else set()
     return [name for name in layout.schema().names if name in wanted]
 
 
@@ -132,24 +132,24 @@ def stored(
     each: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Return the wanted rows in the order of reading, as columns of an archive's file or as `each` converts them."""
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if isinstance(store, ArchiveStore):
-        rows = _archived(store.held(recording), query, _file_columns(columns), each, progress or int)
+        rows = _archived(store.archived(recording), query, _file_columns(columns), each, progress or int)
         rows = rows.filter(pc.field("seq") >= start) if start else rows
     else:
         found = []
         for piece, _ in pieces(store, recording, query, start, progress=progress or int):
             found.append(piece if each is None else each(piece))
         rows = pa.concat_tables(found) if found else layout.schema().empty_table()
-        rows = rows if ascending(rows["time"]) else in_order(_owned(rows))
+        rows = rows if is_ascending(rows["time"]) else sort_records(_owned(rows))
         if store.info(recording) is None:  # it has left the store while it was read
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
     return rows if query.tail is None else rows.slice(max(0, len(rows) - query.tail))
 
 
 def count(store: ArchiveStore, recording: int, query: LogQuery) -> int:
     """Count the rows of an archive that a query wants, and read only what is necessary for that."""
-    archived = store.held(recording)
+    archived = store.archived(recording)
     n = len(read_wanted(archived, query, [])) if _examined_columns(query) else archived.complete.records
     return n if query.tail is None else min(n, query.tail)
 
@@ -168,12 +168,12 @@ def stored_pieces(
     if query.tail is not None:
         yield stored(store, recording, query, progress), True
     elif isinstance(store, ArchiveStore):
-        archived = store.held(recording)
-        for piece in archived.file.pieces(row_groups(archived, query), layout.schema().names):
+        archived = store.archived(recording)
+        for piece in archived.file.iter_groups(row_groups(archived, query), layout.schema().names):
             progress(len(piece))
-            yield select(piece, query), archived.ordered
+            yield select(piece, query), archived.is_ordered
     else:
-        yield from ordered(pieces(store, recording, query, stop=stop, progress=progress))
+        yield from sort_pieces(pieces(store, recording, query, stop=stop, progress=progress))
 
 
 def pieces(
@@ -187,15 +187,15 @@ def pieces(
     """Yield the wanted rows of a recording in order of number, with the earliest time of all that follow."""
     info = store.info(recording)
     if info is None:
-        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+        raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
     key = (info.ref.namespace, info.ref.key)
 
     def to_rows(raw: Any, sources: dict[int, dict[str, Any]]) -> Any:
-        return select(layout.dress(raw, key, sources, places(raw["text"])), query)
+        return select(layout.build_columns(raw, key, sources, places(raw["text"])), query)
 
     waiting: deque[tuple[Future[Any], int]] = deque()
     with ThreadPoolExecutor(_AHEAD, "cortex-pieces") as pool:  # decode the next piece while Arrow converts this one
-        for raw, floor in tables(store, recording, query.since, query.until, start, stop):
+        for raw, floor in read_tables(store, recording, query.since, query.until, start, stop):
             progress(len(raw))
             # Read the sources again: a new one may have started.
             sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
@@ -208,30 +208,30 @@ def pieces(
 
 
 def _archived(
-    archived: Held,
+    archived: ArchivedRecording,
     query: LogQuery,
     columns: list[str],
     each: Callable[[Any], Any] | None,
     progress: Callable[[int], object],
 ) -> Any:
-    if not _examined_columns(query) and archived.ordered:
+    if not _examined_columns(query) and archived.is_ordered:
         # The lines are in order, and nothing that is made of them here needs the source's number.
         columns = columns if each is None else [name for name in columns if name != "source"]
         return read_wanted(archived, query, columns, each, progress)
     rows = read_wanted(archived, query, columns, each, progress)
-    if ascending(rows["time"]):
+    if is_ascending(rows["time"]):
         return rows
     # If times go back, the place of a line depends on which other lines are there.
-    return in_order(_owned(rows).sort_by("seq"))
+    return sort_records(_owned(rows).sort_by("seq"))
 
 
-def row_groups(archived: Held, query: LogQuery) -> list[int]:
+def row_groups(archived: ArchivedRecording, query: LogQuery) -> list[int]:
     """Return the row groups that may hold lines that a query's window and patterns want."""
     return archived.groups(query.since, query.until, literals_of_each(query.grep))
 
 
 def read_wanted(
-    archived: Held,
+    archived: ArchivedRecording,
     query: LogQuery,
     columns: list[str],
     each: Callable[[Any], Any] | None = None,
@@ -241,12 +241,12 @@ def read_wanted(
     """Return the wanted rows in the order of a file, from all row groups or some."""
     groups = row_groups(archived, query) if groups is None else groups
     examined = _examined_columns(query)
-    choice = Choice(examined, lambda rows, names: select(rows, query, names)) if examined else None
+    choice = RowSelector(examined, lambda rows, names: select(rows, query, names)) if examined else None
     return archived.file.read(groups, columns, each, progress, choice)
 
 
 def _owned(rows: Any) -> Any:
     """Return rows whose text columns can be gathered by index: pyarrow (26) cannot do that with views."""
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     fields = [f.with_type(pa.large_string()) if pa.types.is_string_view(f.type) else f for f in rows.schema]
     return rows.cast(pa.schema(fields))

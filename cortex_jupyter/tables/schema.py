@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 
 COLUMNS: Final = (
     "time", "seq", "namespace", "task", "pod", "container", "kind", "run", "node", "stream", "level", "message",
@@ -28,7 +28,7 @@ def schema() -> Any:
     >>> schema().names == list(COLUMNS)
     True
     """
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     category, text = pa.dictionary(pa.int32(), pa.string()), pa.large_string()
     types = {"time": pa.timestamp("ns", "UTC"), "seq": pa.int64(), "run": pa.int32()}
     types |= dict.fromkeys(("message", "text", "fields"), text)
@@ -37,7 +37,7 @@ def schema() -> Any:
 
 def coded(column: Any) -> tuple[Any, list[str | None]]:
     """Return the codes of a dictionary column (null has the last one), and the texts that they stand for."""
-    pa, np, pc = library("pyarrow"), library("numpy"), library("pyarrow.compute")
+    pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     array = column.combine_chunks()
     array = (
         array

@@ -9,7 +9,7 @@ import re
 from functools import cache, lru_cache, reduce
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.query.pattern import REACH, Finder
 from cortex_jupyter.query.re2 import bytewise
 from cortex_jupyter.query.required_literals import required_literals
@@ -42,7 +42,7 @@ def match_mask(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
     >>> match_mask(pa.array(["a1", "b2", "A٣"], pa.large_string()), r"(?i)a\d", re.compile(r"(?i)a\d").search).to_pylist()
     [True, False, True]
     """
-    np = library("numpy")
+    np = import_optional("numpy")
     if not pattern:
         return _test(text, None, find)
     literals, rule = required_literals(pattern), _bytewise(pattern)
@@ -54,14 +54,14 @@ def match_mask(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
     if rows is None:
         return _test(text, rule, find)
     if not literals.whole:
-        some = _test(text.take(library("pyarrow").array(rows)), rule, find)
+        some = _test(text.take(import_optional("pyarrow").array(rows)), rule, find)
         rows = rows[some.to_numpy(zero_copy_only=False)]
     return _mask(len(text), rows)
 
 
 def _rows(text: Any, words: Sequence[str]) -> Any:
     """Return the rows that hold one of some words; None if `bytefind.rows_with` cannot answer quickly."""
-    np, rows_by_word = library("numpy"), []
+    np, rows_by_word = import_optional("numpy"), []
     for word in words:
         rows = rows_with(text, word.encode("utf-8", "surrogatepass"))
         if rows is None:
@@ -71,15 +71,15 @@ def _rows(text: Any, words: Sequence[str]) -> Any:
 
 
 def _mask(length: int, rows: Any) -> Any:
-    np = library("numpy")
+    np = import_optional("numpy")
     mask = np.zeros(length, bool)
     mask[rows] = True
-    return library("pyarrow").array(mask)
+    return import_optional("pyarrow").array(mask)
 
 
 def _test(text: Any, rule: Bytewise | None, find: Callable[[str], object]) -> Any:
     """Test with RE2 if there is a rule, and with Python the lines for which the rule does not hold."""
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if rule is not None:
         try:
             mask = matching(text, rule.pattern)
@@ -103,7 +103,7 @@ def _test_in_python(find: Callable[[str], object], texts: list[str]) -> list[boo
 
 def _odd(text: Any, rule: Bytewise) -> Any:
     """Return for which lines a rule may not hold; None if for none."""
-    pa, pc, np = library("pyarrow"), library("pyarrow.compute"), library("numpy")
+    pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
     masks = []
     if (np.diff(buffers(text)[0]) > REACH).any():
         masks.append(pc.greater(pc.binary_length(text), REACH))
@@ -140,7 +140,7 @@ def matching(text: Any, pattern: str) -> Any:
     pattern : str
         In RE2's syntax (https://github.com/google/re2/wiki/Syntax); `.` and classes match bytes.
     """
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     return pc.match_substring_regex(text.cast(pa.large_binary()), pattern)
 
 
@@ -165,4 +165,4 @@ def holding(text: Any, word: str) -> Any:
 
 def any_matches(text: Any, pattern: str) -> bool:
     """Return whether any text matches."""
-    return bool(library("pyarrow.compute").any(matching(text, pattern), min_count=0).as_py())
+    return bool(import_optional("pyarrow.compute").any(matching(text, pattern), min_count=0).as_py())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.level import LEVELS
 from cortex_jupyter.query.filter import Filter
 from cortex_jupyter.query.sources import matches_name
@@ -43,7 +43,7 @@ def select(table: Any, query: LogQuery, columns: Sequence[str] | None = None) ->
 
 def _tests(query: LogQuery) -> Iterator[Callable[[Any], Any]]:
     """Yield the tests of a query, cheap ones first: each is a function that returns a mask of wanted rows."""
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     for bound, compare in ((query.since, pc.greater_equal), (query.until, pc.less_equal)):
         if bound is not None:
             yield partial(_in_window, compare, pa.scalar(bound, pa.timestamp("ns", "UTC")))
@@ -78,7 +78,7 @@ def _named(wanted: str, name: str | None) -> bool:
 
 def _in_runs(wanted: Runs, table: Any) -> Any:
     """Return which rows belong to the wanted runs."""
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     if not len(table):
         return pa.array([], pa.bool_())
     (pods, pod_names), (containers, container_names) = coded(table["pod"]), coded(table["container"])
@@ -96,7 +96,7 @@ def levels_of(least: str) -> Sequence[str]:
 
 def _by_value(column: str, wanted: Callable[[str | None], bool], table: Any) -> Any:
     """Return which rows have a wanted value, for a column with few values."""
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     masks = []
     for chunk in table[column].chunks:
         good = [wanted(value) for value in chunk.dictionary.to_pylist()]
@@ -107,6 +107,6 @@ def _by_value(column: str, wanted: Callable[[str | None], bool], table: Any) -> 
 
 def _by_text(pattern: str, find: Callable[[str], object], table: Any, *, wanted: bool) -> Any:
     """Return in which rows the text is found, or is not found."""
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     masks = [match_mask(chunk, pattern, find) for chunk in table["text"].chunks]
     return pa.chunked_array(masks if wanted else [pc.invert(mask) for mask in masks], pa.bool_())

@@ -11,7 +11,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing import fields as rules
 from cortex_jupyter.parsing import level as level_rules
 from cortex_jupyter.tables.bytefind import buffers, wide
@@ -67,7 +67,7 @@ def places(text: Any) -> dict[str, Any]:
     >>> [found[name].to_pylist() for name in PLACES]
     [['warning', 'info', None], [23, 25, None], [3, None, None], [0, None, -1]]
     """
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     with ThreadPoolExecutor(pa.cpu_count(), "cortex-places") as pool:  # Arrow releases the interpreter
         parts = list(pool.map(_chunk, text.chunks))
     kinds = (pa.dictionary(pa.int8(), pa.string()), pa.int32(), pa.int32(), pa.int32())
@@ -78,7 +78,7 @@ def places(text: Any) -> dict[str, Any]:
 
 
 def _chunk(text: Any) -> tuple[Any, ...]:
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     data = text.cast(pa.large_binary())  # RE2 is ten times faster in bytes
     first, last = _edges(data)
     objects = _matching(data, _is_in(first, {123}), _OBJECT)
@@ -107,7 +107,7 @@ def _chunk(text: Any) -> tuple[Any, ...]:
 
 def _edges(data: Any) -> tuple[Any, Any]:
     """Return the first and the last byte of each line as numpy arrays; arbitrary bytes for empty lines."""
-    np = library("numpy")
+    np = import_optional("numpy")
     offsets, values = buffers(data)
     if not len(values):
         return np.zeros(len(data), np.uint8), np.zeros(len(data), np.uint8)
@@ -117,7 +117,7 @@ def _edges(data: Any) -> tuple[Any, Any]:
 
 def _is_in(codes: Any, wanted: Collection[int]) -> Any:
     """Return which codes are in a set."""
-    pa, np = library("pyarrow"), library("numpy")
+    pa, np = import_optional("pyarrow"), import_optional("numpy")
     table = np.zeros(256, bool)
     table[list(wanted)] = True
     return pa.array(table[codes])
@@ -125,7 +125,7 @@ def _is_in(codes: Any, wanted: Collection[int]) -> Any:
 
 def _matching(data: Any, mask: Any, pattern: str) -> Any:
     """Narrow a mask to the lines that match."""
-    pc = library("pyarrow.compute")
+    pc = import_optional("pyarrow.compute")
     if not pc.any(mask).as_py():
         return mask
     return pc.replace_with_mask(mask, mask, pc.match_substring_regex(pc.filter(data, mask), pattern))
@@ -133,7 +133,7 @@ def _matching(data: Any, mask: Any, pattern: str) -> Any:
 
 def _by_beginning(text: Any, data: Any) -> tuple[Any, Any]:
     """Return level and `message_at` of lines by their beginnings."""
-    pa, pc, np = library("pyarrow"), library("pyarrow.compute"), library("numpy")
+    pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
     head = pc.binary_slice(data, 0, _HEAD)
     wide = _wide(head)
     if pc.any(wide).as_py():
@@ -164,7 +164,7 @@ def _by_beginning(text: Any, data: Any) -> tuple[Any, Any]:
 
 def _wide(head: Any) -> Any:
     """Return which beginnings have characters of several bytes, or colours."""
-    pa, np, pc = library("pyarrow"), library("numpy"), library("pyarrow.compute")
+    pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     mask = np.zeros(len(head), bool)
     near = wide(head)
     mask[near] = pc.match_substring_regex(head.take(pa.array(near)), r"[\x80-\xff]")
@@ -173,7 +173,7 @@ def _wide(head: Any) -> Any:
 
 def _without_digits(head: Any) -> Any:
     """Return the beginnings with each digit replaced by 0."""
-    pa, np = library("pyarrow"), library("numpy")
+    pa, np = import_optional("pyarrow"), import_optional("numpy")
     offsets, values = buffers(head)
     masked = values[offsets[0] : offsets[-1]].copy()
     for start in range(0, len(masked), _CACHED):
@@ -196,14 +196,14 @@ def _start(word: str, raw: bytes) -> int:
 
 
 def _starts(text: Any) -> Any:
-    pa = library("pyarrow")
+    pa = import_optional("pyarrow")
     lines = text.to_pylist()
     return pa.array([len(x.encode()) - len((rules.without_head(x) or x).encode()) for x in lines], pa.int32())
 
 
 def _by_line(text: Any, mask: Any, levels: Any) -> Any:
     """Parse the level of each line of a mask."""
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if not pc.any(mask).as_py():
         return levels
     line_levels = [level_rules.level(line) for line in pc.filter(text, mask).to_pylist()]

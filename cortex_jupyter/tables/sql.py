@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.tables.schema import COLUMNS
 
@@ -54,7 +54,7 @@ def run(text: str, name: str, table: Any) -> Any:
     MissingExtra
         duckdb is not installed.
     """
-    pa, duckdb = library("pyarrow"), library("duckdb")
+    pa, duckdb = import_optional("pyarrow"), import_optional("duckdb")
     if "time" in table.column_names:
         time = table["time"].cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.timestamp("us"))
         table = table.set_column(table.column_names.index("time"), "time", time)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.optional import import_optional
 
 #: Bytes that a view can hold itself.
 _SHORT: Final = 12
@@ -33,7 +33,7 @@ class Views:
 
     def __init__(self, n: int, *, prefixes: bool = True) -> None:
         # Length and prefix are one number, buffer and offset another: half as many strided writes.
-        np, room = library("numpy"), library("pyarrow").allocate_buffer(16 * n)
+        np, room = import_optional("numpy"), import_optional("pyarrow").allocate_buffer(16 * n)
         self._rows = np.frombuffer(room, "<i8").reshape(n, 2)
         self._rows[:] = 0
         self._prefixes = prefixes
@@ -52,7 +52,7 @@ class Views:
         rows : numpy.ndarray of int, optional
             Indexes of the values; default: all. `start` and `size` refer to these.
         """
-        np = library("numpy")
+        np = import_optional("numpy")
         values = data.buffers()[2]
         if values is None or not values.size:
             self._rows[slice(None) if where is None else where] = 0
@@ -85,7 +85,7 @@ class Views:
         self._buffers += [values.slice(i, min(2 * _STEP - 1, values.size - i)) for i in range(0, values.size, _STEP)]
 
     def _fill(self, found: Any, values: Any, begin: Any, sizes: Any) -> None:
-        np = library("numpy")
+        np = import_optional("numpy")
         value_bytes = np.frombuffer(values, np.uint8)
         found[:, 0] = sizes
         parts = found.view(np.int32)
@@ -105,7 +105,7 @@ class Views:
 
     def array(self) -> Any:
         """Return the views as a `pyarrow.StringViewArray`."""
-        pa = library("pyarrow")
+        pa = import_optional("pyarrow")
         buffers = [None, pa.py_buffer(self._rows), *self._buffers]
         return pa.Array.from_buffers(pa.string_view(), len(self._rows), buffers)
 
@@ -121,7 +121,7 @@ def as_views(texts: Any) -> Any:
     -------
     pyarrow.StringViewArray
     """
-    pa, values = library("pyarrow"), texts.buffers()[2]
+    pa, values = import_optional("pyarrow"), texts.buffers()[2]
     if values is None or values.size <= _MOST:
         return texts.cast(pa.string_view())
     views = Views(len(texts))
@@ -146,7 +146,7 @@ def with_nulls(texts: Any, is_valid: Any) -> Any:
     >>> with_nulls(as_views(pa.array(["a", "b"], pa.large_string())), np.array([False, True])).to_pylist()
     [None, 'b']
     """
-    np, pa = library("numpy"), library("pyarrow")
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
     valid = np.packbits(np.pad(is_valid, (texts.offset, 0)), bitorder="little")
     buffers = [pa.py_buffer(valid), *texts.buffers()[1:]]
     return pa.Array.from_buffers(texts.type, len(texts), buffers, offset=texts.offset)

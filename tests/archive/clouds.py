@@ -1,12 +1,14 @@
 """S3, GCS and Azure on loopback, each behind the same gate.
 
-S3 is SeaweedFS. Azure is azurite, Microsoft's own; npm brings it with 360 MB, so only `make test-clouds` tries it.
+S3 is SeaweedFS. Azure is azurite, Microsoft's own emulator; npm installs it with 360 MB, so only `make test-clouds`
+uses it.
 
-GCS is SeaweedFS too. obstore speaks GCS's XML interface, which Google made to be that of S3 with headers of its own, and
-no fake of GCS in PyPI, npm or Debian speaks it: they are made for the JSON interface. gcp-storage-emulator 2026.7.19 has of
-XML no list, no deletion and no upload in parts; fake-gcs-server 1.54 lists, but answers every PUT with 400. No archive
-can be put there. What is Google's own is here: address, key file, and the token signed with it, which the gate verifies.
-Not tried: generations and preconditions, which an archive does not use, and the words of Google's errors.
+GCS is SeaweedFS too. obstore uses GCS's XML interface, which Google designed like S3's with headers of its own. No
+fake of GCS in PyPI, npm or Debian supports an archive there, since they implement the JSON interface:
+gcp-storage-emulator 2026.7.19 has no XML list, deletion or multipart upload; fake-gcs-server 1.54 lists, but answers
+every PUT with 400. What is specific to Google is tested: the address, the key file, and the token signed with it,
+which the gate verifies. Not tested: generations and preconditions, which an archive does not use, and the texts of
+Google's errors.
 """
 
 from __future__ import annotations
@@ -37,24 +39,24 @@ if TYPE_CHECKING:
     from email.message import Message
     from pathlib import Path
 
-#: What the whole suite runs on.
+#: Clouds on which the whole suite runs.
 WHOLE = os.environ.get("CORTEX_TEST_CLOUDS", "s3").split()
-#: And what runs on GCS too wherever the tests run.
+#: And those on which some tests run in addition.
 COMPACT = list(dict.fromkeys([*WHOLE, "gs"]))
 
 
 @dataclass
 class Cloud:
-    """One of them, as a client sees it.
+    """One cloud as a client sees it.
 
     Attributes
     ----------
     url : str
     gate : Gate
     env : dict
-        What a client needs.
+        Environment variables of a client.
     others : dict
-        What somebody has instead who may do nothing here.
+        Environment variables of a client without permissions.
     names : str
         The variable that holds the credentials.
     """
@@ -67,7 +69,7 @@ class Cloud:
 
 
 class Clouds:
-    """The servers, each started when it is first needed, and stopped together."""
+    """The servers; each starts when it is first needed, and all stop together."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -83,7 +85,7 @@ class Clouds:
     def _seaweed(self) -> int:
         (self._folder / "seaweed").mkdir()
         port = self._running.enter_context(seaweed(self._folder / "seaweed"))
-        for bucket in ("logs", OPEN):  # made with what is written first
+        for bucket in ("logs", OPEN):  # created by the first write
             client = {"access_key_id": "key", "secret_access_key": "secret", "client_options": {"allow_http": True}}
             S3Store(bucket, endpoint=f"http://127.0.0.1:{port}", **client).put("made", b"")
         return port
@@ -95,14 +97,14 @@ class Clouds:
 
     @cached_property
     def _google(self) -> tuple[Path, Path, rsa.RSAPublicKey]:
-        """The key files of one who may and of one who may not, and by what the former is known."""
+        """Return key files of a client with and one without permissions, and the public key of the former."""
         ours, others = self._folder / "key.json", self._folder / "other.json"
         _key_file(others)
         return ours, others, _key_file(ours)
 
     @contextlib.contextmanager
     def cloud(self, kind: str) -> Iterator[Cloud]:
-        """Give one with a gate of its own."""
+        """Yield a cloud with a gate of its own."""
         if kind == "s3":
             name = "AWS_SECRET_ACCESS_KEY"
             with gate(self._seaweed) as made:
@@ -121,7 +123,7 @@ class Clouds:
 
 
 def _key_file(path: Path) -> rsa.RSAPublicKey:
-    """Write a service account's key; gives its public half."""
+    """Write a service account's key and return its public half."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     account = {"type": "service_account", "client_email": "tests@example.org", "private_key_id": "1"}
@@ -130,7 +132,7 @@ def _key_file(path: Path) -> rsa.RSAPublicKey:
 
 
 def _signed(headers: Message, key: rsa.RSAPublicKey) -> bool:
-    """Tell whether a request carries a token that the key has signed."""
+    """Return whether a request has a token that the key has signed."""
     kind, _, token = headers.get("Authorization", "").partition(" ")
     signed, _, signature = token.rpartition(".")
     try:
@@ -140,14 +142,14 @@ def _signed(headers: Message, key: rsa.RSAPublicKey) -> bool:
     return kind == "Bearer"
 
 
-#: Azurite's own, which its documentation names.
+#: Azurite's key, from its documentation.
 ACCOUNT = "devstoreaccount1"
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 @contextlib.contextmanager
 def azurite(folder: Path) -> Iterator[int]:
-    """Start azurite, with a container `logs`; gives its port."""
+    """Start azurite with a container `logs` and yield its port."""
     program, port = os.environ.get("CORTEX_TEST_AZURITE", "azurite-blob"), free_port()
     options = ["--location", str(folder), "--blobHost", "127.0.0.1", "--blobPort", str(port)]
     options += ["--silent", "--disableTelemetry"]
@@ -165,7 +167,7 @@ def azurite(folder: Path) -> Iterator[int]:
 
 
 def _container(port: int) -> bool:
-    """Create it, which obstore cannot."""
+    """Create the container, which obstore cannot do."""
     date, version = formatdate(usegmt=True), "2023-11-03"
     said = f"x-ms-date:{date}\nx-ms-version:{version}\n/{ACCOUNT}/{ACCOUNT}/logs\nrestype:container"
     digest = hmac.new(base64.b64decode(ACCOUNT_KEY), f"PUT{12 * chr(10)}{said}".encode(), hashlib.sha256).digest()

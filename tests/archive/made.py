@@ -1,4 +1,4 @@
-"""Recordings with everything a log may hold, and their archives."""
+"""Recordings with everything that a log may hold, and their archives."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.archive.catalog import Catalog
-from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.tables.read import stored_pieces
@@ -14,13 +14,13 @@ from cortex_jupyter.tables.read import stored_pieces
 if TYPE_CHECKING:
     from support.filled import Filled
 
-    from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.archive.recording import ArchivedRecording
 
 GAP = {"from": "2026-01-01T00:00:01Z", "to": "2026-01-01T00:00:04Z", "reason": "rotated away"}
 
 
 def lively(filled: Filled, n: int = 9_000, seed: int = 1) -> Filled:
-    """Three sources whose clocks differ and run backwards now and then, notices between, a late batch of old lines."""
+    """Record three sources whose clocks differ and sometimes go back, with notices and a late batch of old lines."""
     rng, clock = random.Random(seed), [0, 0, 0]
     for start in range(0, n, 300):
         lines = []
@@ -39,8 +39,8 @@ def lively(filled: Filled, n: int = 9_000, seed: int = 1) -> Filled:
     return filled.lines([(3, i, f"old {i}") for i in range(50)]).end()
 
 
-def archived(filled: Filled, url: str) -> tuple[ArchiveStore, Held]:
-    """Archive a recording there."""
-    catalog = Catalog(Objects(url))
+def archived(filled: Filled, url: str) -> tuple[ArchiveStore, ArchivedRecording]:
+    """Archive a recording at a URL."""
+    catalog = Catalog(ObjectStore(url))
     held = catalog.put(filled.store, filled.id, lambda store, id_: stored_pieces(store, id_, LogQuery.parse({})))
     return ArchiveStore(url, catalog), held

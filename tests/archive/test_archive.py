@@ -12,8 +12,8 @@ from archive.made import archived, lively
 
 from cortex_jupyter.archive import layout, order
 from cortex_jupyter.archive.catalog import Catalog
-from cortex_jupyter.archive.objects import Objects
-from cortex_jupyter.archive.order import ordered
+from cortex_jupyter.archive.objects import ObjectStore
+from cortex_jupyter.archive.order import sort_pieces
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew, CursorNotHeld, StoreUnreachable
 from cortex_jupyter.model import Batch, Cursor, TaskRef
@@ -41,13 +41,13 @@ QUERIES: list[dict[str, object]] = [
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many row groups and blocks in a few thousand lines."""
+    """Make many row groups and blocks from a few thousand lines."""
     monkeypatch.setattr(layout, "_GROUP", 1000)
     monkeypatch.setattr(layout, "_BLOCK", 700)
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=str)
-def test_a_frame_of_the_archive_is_that_of_the_recording(
+def test_a_frame_of_the_archive_equals_that_of_the_recording(
     filled: Filled, tmp_path: Path, query: dict[str, object]
 ) -> None:
     store, held = archived(lively(filled), str(tmp_path / "archive"))
@@ -61,7 +61,7 @@ def test_a_frame_of_the_archive_is_that_of_the_recording(
 
 
 @pytest.mark.parametrize("times", ["in order", "backwards"])
-def test_records_and_counts_of_the_archive_are_those_of_the_recording(
+def test_records_and_counts_of_the_archive_equal_those_of_the_recording(
     filled: Filled, tmp_path: Path, times: str
 ) -> None:
     if times == "backwards":
@@ -81,7 +81,7 @@ def test_records_and_counts_of_the_archive_are_those_of_the_recording(
 
 
 @pytest.mark.parametrize("query", [{}, {"grep": "loss"}, {"level": "error"}], ids=str)
-def test_pages_of_the_archive_are_those_of_the_recording(
+def test_pages_of_the_archive_equal_those_of_the_recording(
     filled: Filled, tmp_path: Path, query: dict[str, object]
 ) -> None:
     store, _ = archived(lively(filled), str(tmp_path / "archive"))
@@ -103,7 +103,7 @@ def test_pages_of_the_archive_are_those_of_the_recording(
     assert pages[0].newer is None and sum(map(len, seqs[::2])) == sum(map(len, seqs[1::2])) > 0
 
 
-def test_entries_are_gapless_and_hold_what_was_recorded(filled: Filled, tmp_path: Path) -> None:
+def test_entries_have_no_holes_and_hold_all_records(filled: Filled, tmp_path: Path) -> None:
     store, held = archived(lively(filled.update(masked={"E-mail": 2})), str(tmp_path / "archive"))
     at, rows = 0, {}
     while entries := store.entries(filled.id, at, 100_000):
@@ -128,7 +128,7 @@ def test_entries_are_gapless_and_hold_what_was_recorded(filled: Filled, tmp_path
     assert outline(store, filled.id, 50).records == outline(filled.store, filled.id, 50).records
 
 
-def test_what_had_left_before_the_end_is_said_as_it_was(filled: Filled, tmp_path: Path) -> None:
+def test_the_notice_of_trimmed_lines_is_archived(filled: Filled, tmp_path: Path) -> None:
     for i in range(50):
         filled.lines([(1, i, f"{i} " + os.urandom(2000).hex())])
     filled.store.set_budget(Budget(max_task_bytes=30_000))
@@ -157,7 +157,7 @@ def test_a_log_without_lines(filled: Filled, tmp_path: Path, what: str) -> None:
     assert newest(store, filled.id, limit=5) == newest(filled.store, filled.id, limit=5)
 
 
-def test_the_file_serves_others(filled: Filled, tmp_path: Path) -> None:
+def test_other_programs_can_read_the_file(filled: Filled, tmp_path: Path) -> None:
     _, held = archived(lively(filled), str(tmp_path / "archive"))
     table = pq.read_table(held.file.path)
     assert table.num_rows == 9050
@@ -167,26 +167,26 @@ def test_the_file_serves_others(filled: Filled, tmp_path: Path) -> None:
     assert all(times) and held.file.statistics("text") == [None] * len(times)
 
 
-def test_putting_it_again_does_nothing_and_a_crash_before_the_manifest_is_made_good(
+def test_archiving_twice_does_nothing_and_repairs_a_missing_manifest(
     filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lively(filled, 600)
     url = str(tmp_path / "archive")
-    put, calls, dies_at = Objects.put, [], [0]
+    put, calls, dies_at = ObjectStore.put, [], [0]
 
-    def dies(self: Objects, name: str, content: Any, **options: bool) -> bool:
+    def dies(self: ObjectStore, name: str, content: Any, **options: bool) -> bool:
         calls.append(name)
         if len(calls) == dies_at[0]:
             raise KeyboardInterrupt
         return put(self, name, content, **options)
 
-    monkeypatch.setattr(Objects, "put", dies)
+    monkeypatch.setattr(ObjectStore, "put", dies)
     for place in (1, 2):  # before the file is there, and between file and manifest
         calls.clear()
         dies_at[0] = place
         with pytest.raises(KeyboardInterrupt):
             archived(filled, url)
-        assert Catalog(Objects(url)).all() == [] and Catalog(Objects(url)).by_id(filled.id) is None
+        assert Catalog(ObjectStore(url)).all() == [] and Catalog(ObjectStore(url)).by_id(filled.id) is None
     dies_at[0] = 0
     store, held = archived(filled, url)
     assert store.info(filled.id) == replace(filled.store.info(filled.id), caught_up=True)
@@ -194,34 +194,32 @@ def test_putting_it_again_does_nothing_and_a_crash_before_the_manifest_is_made_g
     assert archived(filled, url)[1].about == held.about and not calls
 
 
-def test_no_disk_but_the_archives_own_is_needed(
-    filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a collector's pod there is hardly any, and who fills it is evicted."""
+def test_archiving_needs_no_other_disk(filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector's pod has hardly any disk, and is evicted if it fills it."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     store, held = archived(lively(filled), str(tmp_path / "archive"))
     assert len(read(store, held.info.id, LogQuery.parse({}))) == store.complete(held.info.id).records
 
 
-def test_what_fails_in_the_middle_leaves_nothing_and_the_archive_as_it_was(filled: Filled, tmp_path: Path) -> None:
+def test_a_failure_in_the_middle_leaves_the_archive_unchanged(filled: Filled, tmp_path: Path) -> None:
     url = str(tmp_path / "archive")
     _, held = archived(lively(filled), url)
-    names = Objects(url).listed()
+    names = ObjectStore(url).listed()
 
     def rows(store: Any, recording: int) -> Any:
-        yield from stored_pieces(store, recording, LogQuery.parse({}))  # all but the last row group is on its way
+        yield from stored_pieces(store, recording, LogQuery.parse({}))  # all row groups but the last are uploaded
         raise StoreUnreachable("the store is away")
 
     with pytest.raises(StoreUnreachable):
-        Catalog(Objects(url)).put(filled.store, filled.id, rows, again=True)
-    assert Objects(url).listed() == names and [*(tmp_path / "archive").rglob("*#*")] == []
-    fresh = Catalog(Objects(url)).by_id(filled.id)
+        Catalog(ObjectStore(url)).put(filled.store, filled.id, rows, overwrite=True)
+    assert ObjectStore(url).listed() == names and [*(tmp_path / "archive").rglob("*#*")] == []
+    fresh = Catalog(ObjectStore(url)).by_id(filled.id)
     assert fresh is not None and fresh.file.metadata.num_rows == held.file.metadata.num_rows
 
 
 def test_lookups(filled: Filled, tmp_path: Path) -> None:
     store, _ = archived(lively(filled, 300), str(tmp_path / "archive"))
-    again = Catalog(Objects(str(tmp_path / "archive")))
+    again = Catalog(ObjectStore(str(tmp_path / "archive")))
     bare = type(filled.ref)("ml", "", "train-1")
     assert store.find(filled.ref) == store.find(bare, "test") == again.find(bare).info
     assert (
@@ -233,17 +231,17 @@ def test_lookups(filled: Filled, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 3, 20, -1, -2000])
-def test_a_file_that_was_cut_off_says_so(filled: Filled, tmp_path: Path, cut: int) -> None:
+def test_a_file_that_was_cut_off_is_reported(filled: Filled, tmp_path: Path, cut: int) -> None:
     _, held = archived(lively(filled), str(tmp_path / "archive"))
     path = held.file.objects.folder / held.file.name
     path.write_bytes(path.read_bytes()[:cut])
-    fresh = Catalog(Objects(str(tmp_path / "archive"))).by_id(filled.id)
+    fresh = Catalog(ObjectStore(str(tmp_path / "archive"))).by_id(filled.id)
     with pytest.raises((ArchiveDamaged, ArchiveNotFound), match=r"cut off|cannot be read"):
         fresh.entry(1)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_ordering_by_pieces_is_ordering_at_once(filled: Filled, seed: int) -> None:
+def test_sorting_pieces_equals_sorting_at_once(filled: Filled, seed: int) -> None:
     lively(filled, 2000, seed)
     whole = read(filled.store, filled.id, LogQuery.parse({}))["seq"].to_pylist()
     found = list(stored_pieces(filled.store, filled.id, LogQuery.parse({})))
@@ -251,20 +249,20 @@ def test_ordering_by_pieces_is_ordering_at_once(filled: Filled, seed: int) -> No
     assert all(sure for _, sure in found)
 
 
-def test_what_waits_is_bounded_and_said(filled: Filled) -> None:
+def test_waiting_rows_are_limited_and_the_loss_of_order_is_reported(filled: Filled) -> None:
     import pyarrow as pa  # noqa: PLC0415
 
     pieces = [
         (pa.table({"time": range(i, i + 10), "seq": range(i, i + 10), "source": [1] * 10}), -1)
         for i in range(0, 100, 10)
     ]
-    found = list(ordered(pieces, most=20))
+    found = list(sort_pieces(pieces, limit=20))
     assert [s for p, _ in found for s in p["seq"].to_pylist()] == list(range(100))
     assert not all(sure for _, sure in found) and max(len(p) for p, _ in found) <= 30
-    assert order.MOST > 20
+    assert order.MAX_WAITING > 20
 
 
-def test_what_a_newer_version_has_archived_is_refused_and_the_rest_is_read(
+def test_recordings_of_a_newer_layout_are_refused_and_others_read(
     filled: Filled, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store, held = archived(lively(filled, 600), str(tmp_path / "archive"))
@@ -282,13 +280,11 @@ def test_what_a_newer_version_has_archived_is_refused_and_the_rest_is_read(
         with pytest.raises(ArchiveTooNew, match="layout 2, here 1") as caught:
             ask()
         assert "update cortex-jupyter" in caught.value.hint
-    other.write_bytes(manifest.read_bytes())  # written anew by a version that is known
+    other.write_bytes(manifest.read_bytes())  # written again by a known version
     assert len(store.recordings()) == 2
 
 
-def test_a_local_archive_is_for_its_owner_alone_and_folders_of_the_user_stay_as_they_are(
-    filled: Filled, tmp_path: Path
-) -> None:
+def test_a_new_archive_folder_is_private_and_existing_folders_keep_their_mode(filled: Filled, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     mine.chmod(0o755)
@@ -310,10 +306,10 @@ def test_a_local_archive_is_for_its_owner_alone_and_folders_of_the_user_stay_as_
     ("mode", "folders", "files"),
     [(0o700, 0o700, 0o600), (0o2750, 0o2750, 0o640), (0o2770, 0o2770, 0o640), (0o1777, 0o1777, 0o644)],
 )
-def test_who_may_read_the_folder_of_an_archive_may_read_what_is_archived_there(
+def test_users_who_may_read_the_archive_folder_may_read_its_files(
     filled: Filled, tmp_path: Path, mode: int, folders: int, files: int
 ) -> None:
-    """An administrator makes it for a team, whose readers are other users than the collector."""
+    """An administrator makes the folder for a team, whose readers are other users than the collector."""
     team = tmp_path / "team"
     team.mkdir()
     team.chmod(mode)
@@ -339,7 +335,7 @@ _FOREIGN = {
 
 
 @pytest.mark.parametrize("what", _FOREIGN)
-def test_a_manifest_that_is_foreign_or_cut_off_is_named_each_time_and_the_rest_is_read(
+def test_foreign_and_damaged_manifests_are_named_and_others_read(
     filled: Filled, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     store, held = archived(lively(filled, 600), str(tmp_path / "archive"))
@@ -363,11 +359,11 @@ def test_a_manifest_that_is_foreign_or_cut_off_is_named_each_time_and_the_rest_i
     assert len(store.recordings()) == 2 and caplog.text == ""
 
 
-def test_a_manifest_of_ours_that_was_cut_off_is_written_anew(filled: Filled, tmp_path: Path) -> None:
+def test_a_damaged_manifest_of_ours_is_written_again(filled: Filled, tmp_path: Path) -> None:
     url = str(tmp_path / "archive")
     _, held = archived(lively(filled, 600), url)
     manifest = tmp_path / "archive" / (held.file.name.removesuffix(".parquet") + ".json")
     manifest.write_bytes(manifest.read_bytes()[:100])
-    assert Catalog(Objects(url)).all() == []
+    assert Catalog(ObjectStore(url)).all() == []
     assert archived(filled, url)[1].about == held.about
-    assert [one.about for one in Catalog(Objects(url)).all()] == [held.about]
+    assert [one.about for one in Catalog(ObjectStore(url)).all()] == [held.about]

@@ -17,7 +17,7 @@ from support.filled import Filled
 import cortex_jupyter as cortex
 from cortex_jupyter.archive import layout, manifest_cache, objects
 from cortex_jupyter.archive.catalog import Catalog
-from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.cli.doctor import archive as doctor
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.store import Store
 
 
@@ -70,7 +70,7 @@ def test_an_archive_in_a_bucket_is_read_like_the_recording(cloud: Cloud, url: st
 
 
 @compact
-def test_what_an_archive_calls_a_file_can_be_opened_and_downloaded(
+def test_an_archived_file_can_be_opened_and_downloaded_by_its_path(
     cloud: Cloud, url: str, store: Store, tmp_path: Path
 ) -> None:
     filled = lively(Filled(store, "app=x,tier in (ü)", "ml"), 600)
@@ -81,14 +81,14 @@ def test_what_an_archive_calls_a_file_can_be_opened_and_downloaded(
     assert log.to_polars(lazy=True).collect().equals(pl.from_arrow(whole))
     to_parquet(archive, filled.id, LogQuery.parse({}), tmp_path / "logs.parquet")
     assert cortex.open(tmp_path / "logs.parquet").to_arrow().equals(whole)
-    Objects(url).put("old run.log", b"INFO one\nERROR two\n")
+    ObjectStore(url).put("old run.log", b"INFO one\nERROR two\n")
     assert [r.text for r in cortex.open(f"{url}/old run.log").filter(level="error")] == ["ERROR two"]
     with pytest.raises(ArchiveNotFound):
         cortex.open(f"{url}/none.log")
 
 
 @compact
-def test_two_who_archive_the_same_at_once(cloud: Cloud, url: str, filled: Filled) -> None:
+def test_two_processes_archive_the_same_recording(cloud: Cloud, url: str, filled: Filled) -> None:
     lively(filled, 3000)
     whole, met = read(filled.store, filled.id, LogQuery.parse({})), Barrier(3)
 
@@ -107,11 +107,13 @@ def test_two_who_archive_the_same_at_once(cloud: Cloud, url: str, filled: Filled
         assert seen.result() == [len(whole)]
         for writer in writers:
             writer.result()
-    assert [name.rpartition(".")[2] for name, _ in Objects(url).listed("ml/job/")] == ["json", "parquet"]
+    assert [name.rpartition(".")[2] for name, _ in ObjectStore(url).listed("ml/job/")] == ["json", "parquet"]
     assert read(ArchiveStore(url), filled.id, LogQuery.parse({})).equals(whole)
 
 
-def test_a_window_reads_its_share(cloud: Cloud, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_window_reads_only_its_share_of_the_file(
+    cloud: Cloud, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(layout, "_GROUP", 1500)
     lines = [
         (1 + i % 2, i * 1_000_000, f"2026-01-01 INFO {i:x} {hash(str(i)):x} {hash(i * 7.1):x}") for i in range(150_000)
@@ -138,7 +140,7 @@ def test_a_window_reads_its_share(cloud: Cloud, url: str, filled: Filled, monkey
 
 @compact
 @pytest.mark.parametrize(("fault", "times"), [("503", 2), ("cut", 1)])
-def test_what_passes_is_tried_again(cloud: Cloud, url: str, filled: Filled, fault: str, times: int) -> None:
+def test_temporary_failures_are_retried(cloud: Cloud, url: str, filled: Filled, fault: str, times: int) -> None:
     cloud.gate.fault, cloud.gate.times = fault, times
     _, held = archived(lively(filled, 600), url)
     assert cloud.gate.times == 0
@@ -160,7 +162,9 @@ def test_an_answer_that_ends_early(cloud: Cloud, url: str, filled: Filled, first
 
 @compact
 @pytest.mark.parametrize("fault", ["503", "cut"])
-def test_what_lasts_is_an_error_and_the_recording_stays(cloud: Cloud, url: str, filled: Filled, fault: str) -> None:
+def test_lasting_failures_are_errors_and_the_recording_stays(
+    cloud: Cloud, url: str, filled: Filled, fault: str
+) -> None:
     lively(filled, 600)
     cloud.gate.fault = fault
     with pytest.raises(ArchiveError, match=f"{cloud.url}/.* cannot be"):
@@ -172,12 +176,10 @@ def test_what_lasts_is_an_error_and_the_recording_stays(cloud: Cloud, url: str, 
 
 
 @compact
-def test_who_may_not_is_told_what_to_check(
-    cloud: Cloud, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refusal_says_what_to_check(cloud: Cloud, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in cloud.others.items():
         monkeypatch.setenv(name, value)
-    place = Objects(url)
+    place = ObjectStore(url)
     tries: dict[str, Callable[[], object]] = {
         "read": lambda: archived(lively(filled, 300), url), "written": lambda: place.put("x", b"x"),
         "written ": lambda: place.put("x", lambda: [bytes(100)]), "listed": lambda: ArchiveStore(url).recordings(),
@@ -187,20 +189,20 @@ def test_who_may_not_is_told_what_to_check(
         with pytest.raises(ArchiveError, match=f"{cloud.url}/.* may not be {what.strip()}: ") as caught:
             tried()
         assert cloud.names in caught.value.hint
-    assert len(cloud.gate.requests) == len(tries)  # a refusal is not tried again
+    assert len(cloud.gate.requests) == len(tries)  # a refusal is not retried
     assert filled.store.complete(filled.id).records == 350
 
 
 # Any two words may be credentials of S3.
 @pytest.mark.parametrize("cloud", [kind for kind in COMPACT if kind != "s3"], indirect=True)
-def test_credentials_that_are_none_say_so(cloud: Cloud, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported(cloud: Cloud, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(cloud.names, "/no/file/and/no/base64!")
-    with pytest.raises(ArchiveError, match=f"'{url}' is no place for an archive: ") as caught:
-        Objects(url)
+    with pytest.raises(ArchiveError, match=f"'{url}' cannot be an archive: ") as caught:
+        ObjectStore(url)
     assert cloud.names in caught.value.hint and not cloud.gate.requests
 
 
-def test_a_bucket_that_is_not_there(cloud: Cloud, filled: Filled) -> None:
+def test_a_bucket_that_does_not_exist(cloud: Cloud, filled: Filled) -> None:
     if cloud.url.startswith(("s3", "gs")):
         pytest.skip("SeaweedFS makes a bucket that is written to, or refuses it to who has no key")
     url = f"{cloud.url}-else/x"
@@ -212,13 +214,13 @@ def test_a_bucket_that_is_not_there(cloud: Cloud, filled: Filled) -> None:
 
 
 @compact
-def test_an_object_that_was_removed_cut_off_or_replaced(cloud: Cloud, url: str, filled: Filled, tmp_path: Path) -> None:
+def test_an_object_that_was_deleted_cut_off_or_replaced(cloud: Cloud, url: str, filled: Filled, tmp_path: Path) -> None:
     _, held = archived(lively(filled, 3000), url)
-    place, name = Objects(url), held.file.name
+    place, name = ObjectStore(url), held.file.name
     whole = place.get(name)
 
     def fresh() -> None:
-        found = Catalog(Objects(url)).by_id(filled.id)
+        found = Catalog(ObjectStore(url)).by_id(filled.id)
         assert found is not None
         found.entry(1)
 
@@ -230,20 +232,20 @@ def test_an_object_that_was_removed_cut_off_or_replaced(cloud: Cloud, url: str, 
     with pytest.raises(ArchiveDamaged):
         fresh()
     place.delete(name)
-    with pytest.raises(ArchiveNotFound, match="is not there"):
+    with pytest.raises(ArchiveNotFound, match="does not exist"):
         fresh()
     assert cloud.gate.requests and filled.store.complete(filled.id).records == 3050
 
 
 @pytest.mark.parametrize("url_", ["ftp://x/y", "s3://", "nonsense://"])
-def test_an_address_that_is_none(url_: str) -> None:
-    with pytest.raises(ArchiveError, match="no place for an archive"):
-        Objects(url_)
+def test_a_wrong_address(url_: str) -> None:
+    with pytest.raises(ArchiveError, match="cannot be an archive"):
+        ObjectStore(url_)
 
 
-def copies(held: Held, url: str, which: range, namespace: str = "many") -> list[str]:
-    """Put manifests of tasks beside no files: an hour each, one after the other, the 100th with an error."""
-    place, names = Objects(url), []
+def copies(held: ArchivedRecording, url: str, which: range, namespace: str = "many") -> list[str]:
+    """Write manifests of tasks without files, with an hour each, one after the other, the 100th with an error."""
+    place, names = ObjectStore(url), []
     for i in which:
         about = held.about | {
             "id": held.info.id + i + 1,
@@ -257,12 +259,12 @@ def copies(held: Held, url: str, which: range, namespace: str = "many") -> list[
     return names
 
 
-def test_many_tasks_are_known_after_few_requests(
+def test_many_tasks_are_listed_with_few_requests(
     cloud: Cloud, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _, held = archived(lively(filled, 300), url)
     copies(held, url, range(120))
-    Catalog(Objects(url)).gather("many")
+    Catalog(ObjectStore(url)).refresh_manifest_cache("many")
     copies(held, url, range(120, 125))  # came later
     monkeypatch.setenv("CORTEX_ARCHIVE", url)
     monkeypatch.setenv("CORTEX_STORE", f"sqlite:///{tmp_path / 'none.sqlite'}")
@@ -280,29 +282,29 @@ def test_many_tasks_are_known_after_few_requests(
         engine().close()
         engine.__globals__["_current"] = None
     asked = [path for _, path, _ in cloud.gate.requests]
-    # Two lists, what was gathered, and the five: no file, and no manifest twice.
+    # Two lists, the cache, and the five new manifests: no file, and no manifest twice.
     assert len(asked) == 8 and not any(".parquet" in path for path in asked)
-    # Azure's lists say more than twice as much of each object.
+    # Azure's lists are more than twice as long for each object.
     assert sum(size for _, _, size in cloud.gate.requests) < (130_000 if cloud.url[:2] != "az" else 200_000)
 
 
-def test_gathered_manifests_count_only_while_they_are_true(cloud: Cloud, url: str, filled: Filled) -> None:
+def test_cached_manifests_count_only_while_their_tags_match(cloud: Cloud, url: str, filled: Filled) -> None:
     _, held = archived(lively(filled, 300), url)
-    names, place = copies(held, url, range(8)), Objects(url)
+    names, place = copies(held, url, range(8)), ObjectStore(url)
     kept = f"many/{manifest_cache.NAME}"
 
     def known() -> dict[str, int]:
-        return {one.info.ref.name: one.about["size"] for one in Catalog(Objects(url)).all("many")}
+        return {one.info.ref.name: one.about["size"] for one in Catalog(ObjectStore(url)).all("many")}
 
     whole = known()
-    Catalog(Objects(url)).gather("many")
+    Catalog(ObjectStore(url)).refresh_manifest_cache("many")
     assert known() == whole and len(whole) == 8
     before = place.get(kept)
-    place.delete(names[3])  # gone: what is not listed is not there
+    place.delete(names[3])  # an object that is not listed does not exist
     place.put(names[4], orjson.dumps(orjson.loads(place.get(names[4])) | {"size": 7}))  # archived again
     now = {name: size for name, size in whole.items() if name != "run-3"} | {"run-4": 7}
     assert known() == now
-    Catalog(Objects(url)).gather("many")
+    Catalog(ObjectStore(url)).refresh_manifest_cache("many")
     assert known() == now
     for damaged in (
         before,
@@ -312,31 +314,31 @@ def test_gathered_manifests_count_only_while_they_are_true(cloud: Cloud, url: st
         zstandard.compress(b'{"version": 9}'),
         zstandard.compress(b"[]"),
     ):
-        place.put(kept, damaged)  # an older one by somebody who was slower, or anything else
+        place.put(kept, damaged)  # an older cache by a slower process, or anything else
         assert known() == now
     place.delete(kept)
     assert known() == now and cloud.gate.requests
-    Catalog(Objects(url)).gather("many")
+    Catalog(ObjectStore(url)).refresh_manifest_cache("many")
     cloud.gate.requests.clear()
     assert known() == now and len(cloud.gate.requests) == 2
 
 
-def test_archiving_gathers_now_and_then(
+def test_archiving_refreshes_the_manifest_cache_sometimes(
     cloud: Cloud, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(manifest_cache, "_EACH", 1)
     archived(lively(filled, 300), url)
-    assert list(manifest_cache.load(Objects(url), "ml")) == [f"ml/job/train-1/{filled.id}.json"]
+    assert list(manifest_cache.load(ObjectStore(url), "ml")) == [f"ml/job/train-1/{filled.id}.json"]
     cloud.gate.fault = "503"
-    assert manifest_cache.load(Objects(url), "ml") == {}  # a list goes on without
+    assert manifest_cache.load(ObjectStore(url), "ml") == {}  # listing works without it
     cloud.gate.fault = ""
     assert sum(manifest_cache.due(id_ * 32_768 + 5) for id_ in range(1000)) == 1000
     monkeypatch.setattr(manifest_cache, "_EACH", 32)
     due = sum(manifest_cache.due(id_ * 32_768 + 5) for id_ in range(1000))
-    assert 20 < due < 45  # whatever the numbers are made of
+    assert 20 < due < 45  # for all kinds of ids
 
 
-def test_a_lazy_frame_reads_what_its_filter_leaves(
+def test_a_lazy_frame_reads_only_what_its_filter_needs(
     cloud: Cloud, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layout, "_GROUP", 2000)
@@ -352,16 +354,16 @@ def test_a_lazy_frame_reads_what_its_filter_leaves(
     asked = sum(size for _, path, size in cloud.gate.requests if ".parquet" in path)
     assert (
         asked - (1 << 18) < held.file.size / 8
-    )  # polars reads so much of a file's end for the footer, whatever its size
+    )  # polars reads this much of a file's end for the footer, whatever the file's size
     assert frame.collect().equals(whole)
 
 
-def test_the_doctor_judges_a_bucket_by_what_may_be_done_there(
+def test_the_doctor_tries_the_permissions_in_a_bucket(
     cloud: Cloud, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CORTEX_ARCHIVE", url)
     (found,) = doctor.judge("")
-    assert found.judged == "ok" and list(Objects(url).listed()) == []
+    assert found.judged == "ok" and list(ObjectStore(url).listed()) == []
     for name, value in cloud.others.items():
         monkeypatch.setenv(name, value)
     (found,) = doctor.judge("")

@@ -39,7 +39,7 @@ def rows(log: Any) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
-def test_text_packed_or_not(tmp_path: Path, suffix: str, ending: str) -> None:
+def test_compressed_and_plain_text(tmp_path: Path, suffix: str, ending: str) -> None:
     data = ("\ufeff" + ending.join(LINES)).encode()
     pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[suffix]
     path = tmp_path / f"Old Run.log{suffix}"
@@ -52,7 +52,7 @@ def test_text_packed_or_not(tmp_path: Path, suffix: str, ending: str) -> None:
     assert [r.text for r in log.follow()] == LINES and log.wait("hot").seq == 3
 
 
-def test_how_the_viewer_looks_is_said_as_for_a_task(tmp_path: Path) -> None:
+def test_viewer_options_work_as_for_a_task(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text("one\n")
     viewer = cortex.open(tmp_path / "a.log", time="utc", wrap=True).viewer
     assert (viewer.time, viewer.wrap, viewer.transport) == ("utc", True, "comm")
@@ -61,7 +61,7 @@ def test_how_the_viewer_looks_is_said_as_for_a_task(tmp_path: Path) -> None:
         cortex.open(tmp_path / "a.log", time="noon")
 
 
-def test_times_before_lines_are_taken_off_where_all_have_one(tmp_path: Path) -> None:
+def test_leading_times_are_removed_if_all_lines_have_one(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text("2026-01-31T12:00:00.000000005Z one\n2026-01-31T13:00:01+01:00 two\n")
     assert rows(cortex.open(tmp_path / "a.log")) == [
         (1_769_860_800_000_000_005, "one"),
@@ -69,7 +69,7 @@ def test_times_before_lines_are_taken_off_where_all_have_one(tmp_path: Path) -> 
     ]
 
 
-def test_our_own_exports_come_back(filled: Filled, tmp_path: Path) -> None:
+def test_our_own_exports_can_be_opened(filled: Filled, tmp_path: Path) -> None:
     _, held = archived(lively(filled, 600), str(tmp_path / "archive"))
     log = cortex.open(held.file.path)
     whole = read(filled.store, filled.id, LogQuery.parse({}))
@@ -95,7 +95,7 @@ def test_our_own_exports_come_back(filled: Filled, tmp_path: Path) -> None:
         ({"n": [1, 2], "x": [0.5, math.nan]}, ['{"n":1,"x":0.5}', '{"n":2,"x":null}']),
     ],
 )
-def test_parquet_of_others(tmp_path: Path, columns: dict[str, Any], texts: list[str]) -> None:
+def test_foreign_parquet(tmp_path: Path, columns: dict[str, Any], texts: list[str]) -> None:
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     log = cortex.open(tmp_path / "x.parquet")
     assert log.to_arrow()["text"].to_pylist() == texts and log.to_arrow().schema.equals(schema())
@@ -103,8 +103,8 @@ def test_parquet_of_others(tmp_path: Path, columns: dict[str, Any], texts: list[
         assert log.to_arrow()["time"][0].as_py() == pd.Timestamp("2026-01-31 12:00:00Z")
 
 
-def test_parquet_that_is_not_of_logs(tmp_path: Path) -> None:
-    """Times that are none, or beyond what 64 bits of ns hold; runs that are none; a name twice: the lines are there."""
+def test_parquet_without_logs(tmp_path: Path) -> None:
+    """Invalid times, times beyond 64 bits of ns, invalid runs, a duplicate name: the lines are still there."""
     far = [dt.datetime(year, 1, 31, 12, tzinfo=dt.UTC) for year in (9999, 2026, 1)]
     steps = [math.inf, 1_769_860_800.0, math.nan]
     for times in (far, steps, pa.array(["no", "2026-01-31T12:00:00Z", None])):
@@ -122,7 +122,7 @@ def test_parquet_that_is_not_of_logs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 200])
-def test_an_export_that_was_cut_off_or_added_to(filled: Filled, tmp_path: Path, count: int) -> None:
+def test_an_export_that_was_cut_off_or_extended(filled: Filled, tmp_path: Path, count: int) -> None:
     filled.lines([(1, i, f"line {i}") for i in range(count)])
     _, held = archived(filled.end(), str(tmp_path / "archive"))
     exported = [orjson.dumps(r.as_dict()) for r in cortex.open(held.file.path)]
@@ -133,13 +133,13 @@ def test_an_export_that_was_cut_off_or_added_to(filled: Filled, tmp_path: Path, 
     assert found["text"].to_pylist() == [*(f"line {i}" for i in range(count)), *(x.decode() for x in more)]
 
 
-def test_times_that_are_none(tmp_path: Path) -> None:
+def test_invalid_times(tmp_path: Path) -> None:
     none = ["9999-12-31T23:59:59Z a", "1600-01-01T00:00:00Z b", "2026-02-31 00:00:00 c", f'{{"ts": {"9" * 5000}}}']
     (tmp_path / "a.log").write_text("\n".join([LINES[0], *none]))
     assert rows(cortex.open(tmp_path / "a.log")) == [(TIMES[0], line) for line in (LINES[0], *none)]
 
 
-def test_a_newer_version_of_ours_is_read_as_any_parquet(
+def test_an_export_of_a_newer_version_is_read_as_foreign_parquet(
     filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layout, "VERSION", 2)
@@ -157,11 +157,11 @@ def test_a_newer_version_of_ours_is_read_as_any_parquet(
     [
         (None, ArchiveNotFound, "is not there"),
         (gzip.compress(b"x" * 100_000)[:-20], ArchiveDamaged, "cut off"),
-        (b"PAR1" + b"x" * 50, ArchiveDamaged, "cut off|no Parquet"),
+        (b"PAR1" + b"x" * 50, ArchiveDamaged, "cut off|not a Parquet"),
         ("folder", BadQuery, "is a folder"),
     ],
 )
-def test_what_cannot_be_read_says_so(tmp_path: Path, content: Any, error: type[Exception], match: str) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path, content: Any, error: type[Exception], match: str) -> None:
     path = tmp_path / "x.log"
     if content == "folder":
         path.mkdir()
@@ -187,8 +187,8 @@ BAD: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_typed_frames(filled: Filled, tmp_path: Path, name: str) -> None:
-    """Recorded, archived, and read from a text file: the same columns, and the text as it was."""
+def test_bad_input_gives_typed_frames(filled: Filled, tmp_path: Path, name: str) -> None:
+    """Recorded, archived, and read from a text file: the same columns, and the original text."""
     from tables.test_derive import by_line  # noqa: PLC0415
 
     lines = BAD[name]
@@ -211,7 +211,7 @@ def test_bad_input_is_typed_frames(filled: Filled, tmp_path: Path, name: str) ->
 
 
 def everything(log: Any, other: Any) -> None:
-    """Ask for all that a log's text can tell, as values and as they are shown."""
+    """Run every analysis of a log, as values and as displayed."""
     shown = [log.errors(), log.metrics(), log.patterns(), log.progress(), log.why(), log.compare(other)]
     for one in [*shown, log.metrics().plot(), log.complete, log.mask().complete, log]:
         assert repr(one)
@@ -224,7 +224,7 @@ def everything(log: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_can_be_asked_for_everything(tmp_path: Path, name: str) -> None:
+def test_every_analysis_accepts_bad_input(tmp_path: Path, name: str) -> None:
     (tmp_path / "x.log").write_text("\n".join(BAD[name]), newline="")
     (tmp_path / "y.log").write_text("a=1 step 3: loss=0.5\nERROR no\n")
     log, other = cortex.open(tmp_path / "x.log"), cortex.open(tmp_path / "y.log")
@@ -232,7 +232,7 @@ def test_bad_input_can_be_asked_for_everything(tmp_path: Path, name: str) -> Non
     everything(other, log)
 
 
-def test_only_notices_can_be_asked_for_everything(filled: Filled, tmp_path: Path) -> None:
+def test_every_analysis_accepts_a_log_of_notices_only(filled: Filled, tmp_path: Path) -> None:
     filled.notice("status", "Log not available yet: ContainerCreating")
     filled.notice("gap", "lines are missing", **GAP)
     _, held = archived(filled.end(1, "failed", "Job failed exit 1"), str(tmp_path / "archive"))

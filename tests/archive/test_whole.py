@@ -1,4 +1,4 @@
-"""A task of a cluster is recorded, archived by the recorder, leaves the store, and is read as before."""
+"""A cluster's task is recorded, archived by the recorder, removed from the store, and still reads the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.kube import Kube, python_job
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.store.open import open_store
-from cortex_jupyter.store.retention import retain
+from cortex_jupyter.store.retention import enforce_retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,11 +64,14 @@ def test_a_task_from_the_cluster_to_the_archive(
     store = open_store(env["CORTEX_STORE"])
     try:
         until(lambda: not store.unarchived(env["CORTEX_ARCHIVE"]), "and says so in the store")
-        until(lambda: retain(store, now=time.time() + 90 * 86400).left or store.info(info.id) is None, "it may leave")
+        until(
+            lambda: enforce_retention(store, now=time.time() + 90 * 86400).removed or store.info(info.id) is None,
+            "it may leave",
+        )
         assert store.find(ref) is None
     finally:
         store.close()
-    assert cli("logs", f"ml:{name}", "--since", "all") == lines  # the Job is still there
+    assert cli("logs", f"ml:{name}", "--since", "all") == lines  # the Job still exists
     kube.delete("jobs", name, "ml")
     until(lambda: f"ml:job/{name}" in cli("tasks", "-n", "ml"), "the list has it")
     assert read() == before and before.startswith("2000 2026-01-01 12:00:00 WARNING step 1999 succeeded True warning")

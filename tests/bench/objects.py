@@ -13,7 +13,7 @@ from archive.s3 import gate, seaweed
 from support.filled import Filled, new_store
 
 from cortex_jupyter.archive.catalog import Catalog
-from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.tables.read import read
@@ -51,12 +51,12 @@ def run(report: Report) -> None:
         assert len(read(ArchiveStore(_URL), info.id, LogQuery.parse({"grep": "OutOfMemoryError"}))) == 0
         data = sum(size for _, path, size in made.requests if ".parquet" in path)
         report.add("grep for a word that no line has: bytes / file", data / held.file.size, None)
-        place = Objects(_URL)
+        place = ObjectStore(_URL)
         for i in range(TASKS):
             about = held.about | {"id": i + 1, "ref": {"namespace": "many", "kind": "job", "name": f"run-{i}"}}
             place.put(f"many/job/run-{i}/{i + 1}.json", orjson.dumps(about))
-        Catalog(Objects(_URL)).gather("many")
+        Catalog(ObjectStore(_URL)).refresh_manifest_cache("many")
         made.requests.clear()
-        assert len(Catalog(Objects(_URL)).all("many")) == TASKS
+        assert len(Catalog(ObjectStore(_URL)).all("many")) == TASKS
         report.add("requests to know 1 000 archived tasks", len(made.requests), 5, "")
         report.add("bytes for that", sum(size for _, _, size in made.requests) / 1000, None, "kB")

@@ -72,7 +72,7 @@ import pyarrow as pa
 pa.set_cpu_count(1)
 table = pq.read_table(path)
 at = cpu()
-pq.write_table(table, "copy.parquet", row_group_size=65_536, **layout.options())
+pq.write_table(table, "copy.parquet", row_group_size=65_536, **layout.writer_options())
 found["write"] = cpu() - at
 from cortex_jupyter.tables.spans import places
 text = table["text"].combine_chunks()

@@ -23,7 +23,7 @@ from cortex_jupyter.cli.doctor import archive, jupyter, store
 from cortex_jupyter.cli.doctor import cluster as kubernetes
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.store import Recorder
+from cortex_jupyter.store import RecorderInfo
 from cortex_jupyter.store.liveness import HOST
 from cortex_jupyter.store.open import open_store
 
@@ -147,7 +147,7 @@ def test_a_valkey_server_is_judged_by_its_settings(valkey: Server, monkeypatch: 
 
 
 @contextlib.contextmanager
-def beating(kept: Store, *recorders: Recorder) -> Iterator[None]:
+def beating(kept: Store, *recorders: RecorderInfo) -> Iterator[None]:
     ended = threading.Event()
 
     def beat() -> None:
@@ -170,8 +170,8 @@ def test_recorders_are_listed_with_age_version_and_tasks(tmp_path: Path) -> None
         one, left = (kept.open("c", TaskRef("ml", "job", name), name) for name in ("a", "b"))
         for id_ in (one, left):
             kept.want(id_, 60)
-        old = Recorder("old", "c", "elsewhere", 1, 0, "0.0.9", time.time() - 600)
-        me = Recorder("me", "c", HOST, os.getpid(), 0, __version__, time.time(), free_port())
+        old = RecorderInfo("old", "c", "elsewhere", 1, 0, "0.0.9", time.time() - 600)
+        me = RecorderInfo("me", "c", HOST, os.getpid(), 0, __version__, time.time(), free_port())
         for recorder in (old, me):
             kept.beat(recorder)
         assert kept.lease(one, "old")

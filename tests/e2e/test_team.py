@@ -33,7 +33,7 @@ from cortex_jupyter.store.open import open_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cortex_jupyter.store import Info, Store
+    from cortex_jupyter.store import RecordingInfo, Store
 
 LINES, PODS = 9_000, 2
 _ALL = {"follow": "true", "since": "all"}
@@ -69,7 +69,7 @@ class Team:
         with (self.home.path / "collector.log").open("ab") as log:
             return subprocess.Popen(command, env=self.home.env, cwd=self.home.path, stdout=log, stderr=log)
 
-    def info(self, name: str) -> Info | None:
+    def info(self, name: str) -> RecordingInfo | None:
         return self.store.find(TaskRef(self.namespace, "job", name))
 
     def kill_a_collector(self) -> None:

@@ -70,7 +70,7 @@ def test_what_one_records_the_other_reads_though_the_server_dies(
         assert "snapshot" not in doctor
         valkey.ask("CONFIG", "SET", "appendonly", "no")
         doctor = other.run(sys.executable, "-m", "cortex_jupyter.cli", "doctor", "--timeout", "60").stdout
-        assert "! store: it forgets what came after its last snapshot" in doctor and "appendonly yes" in doctor
+        assert "! store: a restart loses everything since its last snapshot" in doctor and "appendonly yes" in doctor
         assert len(one.recorders()) == 1 and not other.recorders()
         # The password is nowhere but in the environment of those who need it.
         commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (*one.recorders(), server.process.pid)]

@@ -13,7 +13,7 @@ from faults.test_recorder import killed
 from support.jupyter import counter
 
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.store.masking import masking
+from cortex_jupyter.store.masking import configure_masking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def _masked(case: Case) -> list[int]:
 async def switched_on(case: Case) -> None:
     await case.wait_lines(3000)
     case.mark_fault()
-    await asyncio.to_thread(masking, case.recordings.store, wish=True)
+    await asyncio.to_thread(configure_masking, case.recordings.store, wish=True)
     await case.wait_lines(3000)
     await case.kill_recorder()
 

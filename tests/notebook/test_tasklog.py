@@ -17,7 +17,7 @@ import pytest
 import cortex_jupyter as cortex
 from cortex_jupyter.errors import BadQuery, ContainerNotFound, NoCluster
 from cortex_jupyter.notebook.record import Record, Status
-from cortex_jupyter.store import Recorder
+from cortex_jupyter.store import RecorderInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,7 @@ async def test_follow_for_async_code(filled: Filled, engine: Runtime) -> None:
 
 def test_follow_continues_while_lines_are_written(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1, 0, "first")]).update(caught_up=1, state="running")
-    filled.store.beat(Recorder("tests", "test", "here", 1, time.time()))
+    filled.store.beat(RecorderInfo("tests", "test", "here", 1, time.time()))
     log, got, began = cortex.logs("ml:train-1"), [], threading.Event()
     # As with a cluster. Without one, an unfinished recording counts as abandoned.
     log._recording.workload = _Unneeded()  # type: ignore[assignment]

@@ -10,11 +10,11 @@ from support.filled import Filled, new_store
 from support.hand import Hand
 
 from cortex_jupyter.archive.catalog import Catalog
-from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.cli import archive, main
 from cortex_jupyter.recorder.process import archiving
-from cortex_jupyter.store import attempts
-from cortex_jupyter.store.attempts import begin, due
+from cortex_jupyter.store import archive_attempts
+from cortex_jupyter.store.archive_attempts import due_recordings, note_attempt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,22 +26,22 @@ def test_each_failure_delays_the_next_attempt_longer(store: Store, monkeypatch: 
     hand, clock = Hand(store), [1_800_000_000.0]
     hand.end()
     store.set_setting("archive", "here")
-    monkeypatch.setattr(attempts, "time", SimpleNamespace(time=lambda: clock[0]))
+    monkeypatch.setattr(archive_attempts, "time", SimpleNamespace(time=lambda: clock[0]))
     waits = []
     for _ in range(8):
-        begin(store, hand.id, "here")
-        assert due(store, [hand.id], "here") == [] and due(store, [hand.id], "there") == [hand.id]
+        note_attempt(store, hand.id, "here")
+        assert due_recordings(store, [hand.id], "here") == [] and due_recordings(store, [hand.id], "there") == [hand.id]
         start = clock[0]
-        while not due(store, [hand.id], "here"):
+        while not due_recordings(store, [hand.id], "here"):
             clock[0] += 60
         waits.append(clock[0] - start)
     assert [wait / 60 for wait in waits] == [2, 4, 8, 16, 32, 60, 60, 60]
     monkeypatch.undo()
-    begin(store, hand.id, "here")
-    store.archived(hand.id, "here")
-    assert store.setting(attempts.setting_of(hand.id)) == "" and store.unarchived("here") == []
-    begin(store, hand.id, "here")
-    assert store.forget(hand.id) and store.setting(attempts.setting_of(hand.id)) == ""
+    note_attempt(store, hand.id, "here")
+    store.mark_archived(hand.id, "here")
+    assert store.setting(archive_attempts.attempts_setting(hand.id)) == "" and store.unarchived("here") == []
+    note_attempt(store, hand.id, "here")
+    assert store.forget(hand.id) and store.setting(archive_attempts.attempts_setting(hand.id)) == ""
 
 
 def test_an_attempt_that_kills_its_process_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,8 +58,8 @@ def test_an_attempt_that_kills_its_process_counts(tmp_path: Path, monkeypatch: p
     try:
         one = Filled(store).lines([(1, 1, "a")]).end()
         with pytest.raises(Killed):
-            archive._one(store, Catalog(Objects(url)), one.id, url, again=False, log=True)
-        assert store.unarchived(url) == [one.id] and due(store, [one.id], url) == []
+            archive._one(store, Catalog(ObjectStore(url)), one.id, url, again=False, log=True)
+        assert store.unarchived(url) == [one.id] and due_recordings(store, [one.id], url) == []
     finally:
         store.close()
 
@@ -85,6 +85,6 @@ async def test_recorders_archive_the_rest_when_one_recording_cannot_be_archived(
         # Whoever has mended it tries by hand, and does not wait.
         (tmp_path / "archive/ml/job/broken").unlink()
         assert main(["archive", "--store", store.url, "--to", url]) == 0
-        assert store.unarchived(url) == [] and store.setting(attempts.setting_of(broken.id)) == ""
+        assert store.unarchived(url) == [] and store.setting(archive_attempts.attempts_setting(broken.id)) == ""
     finally:
         store.close()

@@ -41,16 +41,16 @@ def test_in_doubt_the_holder_keeps_its_task(store: Store) -> None:
     hand = Hand(store, owner="far")
     store.beat(FAR)
     run_out(store, "far")
-    assert store.lease(hand.id, "me", patient=True) is None
-    own = store.lease(hand.id, "far", patient=True)
+    assert store.lease(hand.id, "me", assume_alive=True) is None
+    own = store.lease(hand.id, "far", assume_alive=True)
     assert own is not None, "he himself has no doubt"
     store.release(own)
-    assert store.lease(hand.id, "me", patient=True) is not None, "nobody has it"
+    assert store.lease(hand.id, "me", assume_alive=True) is not None, "nobody has it"
     dead = recorder("dead", dead_pid())
     store.leave("me")
     store.beat(dead)
     # What is seen to be dead is.
-    assert store.lease(hand.id, "dead") and store.lease(hand.id, "me", patient=True) is not None
+    assert store.lease(hand.id, "dead") and store.lease(hand.id, "me", assume_alive=True) is not None
 
 
 class Away:
@@ -68,9 +68,9 @@ class Away:
         self.beats = 0
         lease = store.lease
 
-        def counted(id_: int, owner: str, *, patient: bool = False, reached: int = 0) -> Lease | None:
-            self.tried.append(patient)
-            return lease(id_, owner, patient=patient, reached=reached)
+        def counted(id_: int, owner: str, *, assume_alive: bool = False, last_written: int = 0) -> Lease | None:
+            self.tried.append(assume_alive)
+            return lease(id_, owner, assume_alive=assume_alive, last_written=last_written)
 
         for name in ("beat", "wanted", "settings"):
             monkeypatch.setattr(store, name, self._way(getattr(store, name)))

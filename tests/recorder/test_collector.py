@@ -15,7 +15,7 @@ from support.jupyter import Home
 from support.kube import pod_spec, python_container, python_job
 
 from cortex_jupyter.model import Batch, TaskRef
-from cortex_jupyter.store import Recorder
+from cortex_jupyter.store import RecorderInfo
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def test_a_lease_can_be_given_back(kind: str, request: pytest.FixtureRequest, tm
     try:
         ids = [store.open(CLUSTER, TaskRef("default", "job", name), name) for name in ("a", "b")]
         for name in ("me", "you"):
-            store.beat(Recorder(name, CLUSTER, "elsewhere", 1, 0))
+            store.beat(RecorderInfo(name, CLUSTER, "elsewhere", 1, 0))
         assert {r.id for r in store.recorders(CLUSTER)} == {"me", "you"} and store.recorders("another") == []
         lease = store.lease(ids[0], "me")
         assert lease and store.holders([*ids, 17]) == {ids[0]: "me", ids[1]: ""}

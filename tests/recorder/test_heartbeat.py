@@ -17,8 +17,7 @@ from cortex_jupyter.recorder.recorder import Recorder
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from cortex_jupyter.store import Recorder as RecorderInfo
-    from cortex_jupyter.store import Store
+    from cortex_jupyter.store import RecorderInfo, Store
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cortex_jupyter.store import Recorder
+    from cortex_jupyter.store import RecorderInfo
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_recorder_that_fails_for_days_is_started_at_the_longest_wait(
 def test_a_recorder_is_started_if_the_living_ones_may_not_record_the_task(spawned: list[int]) -> None:
     store: Any = Shown()
 
-    def begun(one: Recorder) -> bool:
+    def begun(one: RecorderInfo) -> bool:
         store.lives, before = one, len(spawned)
         launch._started.clear()
         launch.ensure_recorder(store, CLUSTER, None, "mine", "nlp")

@@ -18,7 +18,7 @@ from cortex_jupyter.recorder.source.backfill import Backfill
 from cortex_jupyter.recorder.source.stream import RunState
 from cortex_jupyter.recorder.writing.batch import PendingNotice
 from cortex_jupyter.recorder.writing.writer import Writer
-from cortex_jupyter.store.masking import masking
+from cortex_jupyter.store.masking import configure_masking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -140,14 +140,14 @@ def test_the_setting_holds_for_everything_that_uses_the_store(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CORTEX_MASK", raising=False)
-    assert not masking(store) and masking(store, wish=True) and masking(store)
+    assert not configure_masking(store) and configure_masking(store, wish=True) and configure_masking(store)
     monkeypatch.setenv("CORTEX_MASK", "0")
-    assert masking(store, wish=True) and not masking(store)
+    assert configure_masking(store, wish=True) and not configure_masking(store)
     monkeypatch.setenv("CORTEX_MASK", " Yes ")
-    assert masking(store)
+    assert configure_masking(store)
     monkeypatch.setenv("CORTEX_MASK", "perhaps")
     with pytest.raises(BadQuery, match="neither yes nor no"):
-        masking(store)
+        configure_masking(store)
 
 
 @on_sqlite
@@ -160,9 +160,9 @@ def test_a_setting_that_cannot_be_stored_is_an_error(store: SqliteStore, monkeyp
 
     monkeypatch.setattr(store, "set_setting", busy)
     with pytest.raises(StoreBusy):
-        masking(store, wish=True)
+        configure_masking(store, wish=True)
     monkeypatch.setattr(store, "set_setting", sealed)
-    assert masking(store, wish=True)  # nothing is recorded there either
+    assert configure_masking(store, wish=True)  # nothing is recorded there either
 
 
 def test_a_recorder_without_the_rules_ends_at_once_and_says_what_to_install(
@@ -179,5 +179,5 @@ def test_a_recorder_without_the_rules_ends_at_once_and_says_what_to_install(
 
     monkeypatch.setattr("cortex_jupyter.store.masking.rules", missing)
     with pytest.raises(MissingExtra):
-        masking(store, wish=True)
+        configure_masking(store, wish=True)
     assert store.setting("mask") != "1"

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
-from cortex_jupyter.store import Commit, Recorder, Store
+from cortex_jupyter.store import Commit, RecorderInfo, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,7 +43,7 @@ class Tape:
         self.lines: list[tuple[int, int, int, str]] = []  # seq, time, sid, text
 
     def _beat(self) -> None:
-        self.store.beat(Recorder(self.owner, self.cluster, socket.gethostname(), os.getpid(), time.time()))
+        self.store.beat(RecorderInfo(self.owner, self.cluster, socket.gethostname(), os.getpid(), time.time()))
 
     def _live(self) -> None:
         while not self._over.wait(0.5):

@@ -78,7 +78,7 @@ async def test_answersfrom_the_archive_equal_those_from_the_recording(own: Serve
     before = await ask_everything(own, "archived")
     assert len(before["events"]) == 1000 and store.setting("archive") == place
     _, in_archive = archived(tape, place)  # type: ignore[arg-type]
-    store.archived(tape.id, place)
+    store.mark_archived(tape.id, place)
     with store._file.writing() as db:  # the reads above have renewed the wish
         db.execute("UPDATE recording SET wanted=0")
     assert store.forget(tape.id)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def records(store: Store, recording: int, after: int = 0) -> list[tuple[int, int, int, str]]:
-    """Give every record with a number above `after`, and check that no number is missing or doubled."""
+    """Return every record with a number above `after`, checking that no number is missing or doubled."""
     entries = store.entries(recording, after, 1 << 30)
     assert [e.seq for e in entries[1:]] == [e.last + 1 for e in entries[:-1]]
     rows = []
@@ -39,9 +39,9 @@ def records(store: Store, recording: int, after: int = 0) -> list[tuple[int, int
 @given(st.lists(st.integers(0, 14), min_size=1, max_size=40), st.booleans())
 @example([5, 5, 15, 5, 5, 0], True)
 @example([1] * 10 + [12] + [1] * 10 + [0], False)
-def test_every_record_and_every_cursor_stays(new_store: NewStore, sizes: list[int], done: bool) -> None:
-    few, lines = lib._FEW, lib._LINES
-    lib._FEW, lib._LINES = 3, 20
+def test_merging_keeps_every_record_and_cursor(new_store: NewStore, sizes: list[int], done: bool) -> None:
+    few, lines = lib._MIN_RUN, lib._MAX_RECORDS
+    lib._MIN_RUN, lib._MAX_RECORDS = 3, 20
     try:
         with new_store() as store:
             hand = Hand(store)
@@ -60,10 +60,10 @@ def test_every_record_and_every_cursor_stays(new_store: NewStore, sizes: list[in
             assert store.index(hand.id) == merged
             assert store.complete(hand.id).records == len(hand.written)
     finally:
-        lib._FEW, lib._LINES = few, lines
+        lib._MIN_RUN, lib._MAX_RECORDS = few, lines
 
 
-def test_warm_batches_are_left_to_those_who_follow(store: Store, hand: Hand) -> None:
+def test_recent_batches_are_not_merged(store: Store, hand: Hand) -> None:
     now = time.time_ns()
     for i in range(20):
         hand.lines([(now + i, 1, str(i))])
@@ -73,12 +73,10 @@ def test_warm_batches_are_left_to_those_who_follow(store: Store, hand: Hand) -> 
 
 @given(st.lists(st.tuples(st.integers(0, 14), st.booleans(), st.booleans()), min_size=1, max_size=60))
 @example([(1, False, False)] * 12 + [(1, True, True)] + [(1, False, True)] * 12)
-def test_passes_that_go_on_from_the_last_do_as_one_that_begins_anew(
-    new_store: NewStore, steps: list[tuple[int, bool, bool]]
-) -> None:
-    """Each step: a batch of so many lines, whether it is warm, and whether a pass comes after it."""
-    few, lines = lib._FEW, lib._LINES
-    lib._FEW, lib._LINES = 3, 20
+def test_passes_that_continue_merge_like_a_full_pass(new_store: NewStore, steps: list[tuple[int, bool, bool]]) -> None:
+    """Each step is a batch with its number of lines, whether it is recent, and whether a pass follows it."""
+    few, lines = lib._MIN_RUN, lib._MAX_RECORDS
+    lib._MIN_RUN, lib._MAX_RECORDS = 3, 20
     try:
         with new_store() as store:
             stepwise, anew = (Hand(store, TaskRef("default", "job", name), name) for name in "ab")
@@ -95,15 +93,15 @@ def test_passes_that_go_on_from_the_last_do_as_one_that_begins_anew(
                     compact(store, anew.lease)
             for cold in (False, True):
                 if cold:
-                    with patch.object(lib, "_WARM", 0):
+                    with patch.object(lib, "_MIN_AGE_NS", 0):
                         compact(store, stepwise.lease, place)
                         compact(store, anew.lease)
                 assert store.index(stepwise.id) == store.index(anew.id)
     finally:
-        lib._FEW, lib._LINES = few, lines
+        lib._MIN_RUN, lib._MAX_RECORDS = few, lines
 
 
-def test_who_has_lost_the_lease_merges_nothing(store: Store, hand: Hand) -> None:
+def test_a_recorder_without_the_lease_merges_nothing(store: Store, hand: Hand) -> None:
     for i in range(20):
         hand.lines([(i, 1, str(i))])
     store.leave("me")
@@ -114,8 +112,8 @@ def test_who_has_lost_the_lease_merges_nothing(store: Store, hand: Hand) -> None
     assert records(store, hand.id) == hand.written
 
 
-def test_two_who_merge_at_once_lose_nothing(store: Store, hand: Hand) -> None:
-    """The pass over a living recording and the one at its end, of which one had looked before the other wrote."""
+def test_two_concurrent_merges_lose_nothing(store: Store, hand: Hand) -> None:
+    """A pass over a running recording and the one at its end overlap: one reads before the other writes."""
     for i in range(20):
         hand.lines([(i, 1, str(i))])
     part = [Batch.decode(e.data) for e in store.entries(hand.id, 0, 1 << 20)[:8]]

@@ -1,4 +1,4 @@
-"""A store that was emptied, or has lost its last second: what the cluster still has is recorded anew, as it was to be."""
+"""A store lost its last second, or everything: what the cluster still has is recorded again, with the same settings."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from support.kube import Kube
     from support.valkey import Server
 
-    from cortex_jupyter.store import Info, Store
+    from cortex_jupyter.store import RecordingInfo, Store
 
 SECRET = "password=s3cr3t1234 "
 
 
 def unset(store: Any) -> None:
-    """Have a store forget its settings."""
+    """Remove a store's settings."""
     if isinstance(store, SqliteStore):
         with store._file.writing() as db:
             db.execute("DELETE FROM setting")
@@ -47,7 +47,7 @@ def unset(store: Any) -> None:
         store._link.ask("DEL", "cortex:settings")
 
 
-def test_what_was_set_is_set_again_by_whoever_knows_of_it(store: Store) -> None:
+def test_lost_settings_are_restored_by_processes_that_know_them(store: Store) -> None:
     store.set_budget(Budget(max_bytes=10_000))
     told = Settings(store, {"mask": "1", "archive": "/there", "max_bytes": "5"}, marks=True, administrator=True)
     other = Settings(store, marks=True)
@@ -56,7 +56,7 @@ def test_what_was_set_is_set_again_by_whoever_knows_of_it(store: Store) -> None:
     assert store.budget().max_bytes == 10_000, "what others have set holds"
     new = Settings(store, marks=True)
     unset(store)
-    new.look()  # one that has just come, and knows of nothing that was lost
+    new.look()  # a new process, which does not know what was lost
     assert other.look() and not other.look() and told.look() and not new.look()
     assert (store.setting("mask"), store.setting("archive"), store.budget().max_bytes) == ("1", "/there", 10_000)
     assert other.masked and new.masked
@@ -65,9 +65,7 @@ def test_what_was_set_is_set_again_by_whoever_knows_of_it(store: Store) -> None:
     assert told.masked and not other.masked, "who was told to mask masks"
 
 
-def test_a_reader_leaves_no_mark_and_is_not_kept_from_reading_by_it(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_writes_no_mark_and_can_read_without_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(*_: str) -> None:
         raise StoreBusy("another process writes")
 
@@ -78,7 +76,7 @@ def test_a_reader_leaves_no_mark_and_is_not_kept_from_reading_by_it(
         Settings(store, {"mask": "1"}, administrator=True).look()
 
 
-async def test_no_task_is_taken_unmasked_by_who_was_told_to_mask(
+async def test_a_recorder_started_with_masking_takes_no_task_unmasked(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.leave("me")
@@ -109,7 +107,7 @@ async def test_no_task_is_taken_unmasked_by_who_was_told_to_mask(
     assert taken == [True] * 3
 
 
-async def test_a_reader_that_knows_of_masking_says_so_again_before_anything_is_recorded(
+async def test_a_reader_restores_masking_before_anything_is_recorded(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], valkey_server: Server, tmp_path: Path
 ) -> None:
     valkey_server.ask("FLUSHALL")
@@ -148,10 +146,10 @@ def bucket(tmp_path: Path) -> Iterator[Gate]:
         yield s3
 
 
-def test_a_collector_records_anew_what_its_server_has_forgotten(
+def test_a_collector_records_again_after_the_server_was_emptied(
     kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server, bucket: Gate
 ) -> None:
-    """What runs and what is over, masked and archived as it was to be, though the settings were forgotten as well."""
+    """Running and ended tasks are masked and archived as before, although the settings were lost too."""
     valkey_server.ask("FLUSHALL")
     team, flag = unique("team"), home.path / "flag"
     over, runs = f"{team}-over", f"{team}-runs"
@@ -159,10 +157,10 @@ def test_a_collector_records_anew_what_its_server_has_forgotten(
     told = {"CORTEX_MASK": "1", "CORTEX_ARCHIVE": archive, "CORTEX_STORE_MAX_TASK_BYTES": "70MB"}
     home.settings |= bucket.env | told
 
-    def found(name: str) -> Info | None:
+    def found(name: str) -> RecordingInfo | None:
         return store.find(TaskRef("default", "job", name), NAMED)
 
-    def done(name: str) -> Info | None:
+    def done(name: str) -> RecordingInfo | None:
         info = found(name)
         return info if info and info.done else None
 
@@ -195,15 +193,15 @@ def test_a_collector_records_anew_what_its_server_has_forgotten(
         store.close()
 
 
-def test_a_collector_opens_again_what_a_failover_has_lost(
+def test_a_collector_reopens_recordings_lost_in_a_failover(
     kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server
 ) -> None:
-    """A recording that was begun in the last second before it, be its task quiet, or over by then."""
+    """A recording that began in the last second before the failover, of a quiet or an ended task."""
     valkey_server.ask("FLUSHALL")
     team, flag = unique("team"), home.path / "flag"
     store: Any = open_store(valkey_server.url)
 
-    def find(name: str) -> Info | None:
+    def find(name: str) -> RecordingInfo | None:
         return store.find(TaskRef("default", "job", f"{team}-{name}"), NAMED)  # type: ignore[no-any-return]
 
     def lose(*names: str) -> None:
@@ -228,7 +226,7 @@ def test_a_collector_opens_again_what_a_failover_has_lost(
             kept = find("kept")
             lose("lost")
             kube.wait_for(lambda: (i := find("lost")) and store.complete(i.id).records, "it to be recorded again")
-            os.kill(first.pid, signal.SIGSTOP)  # as where the server is away while the others end
+            os.kill(first.pid, signal.SIGSTOP)  # as if the server were out of reach while the others end
             lose("lost-too")
             flag.touch()
             for name in ("lost", "lost-too", "kept"):

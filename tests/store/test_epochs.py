@@ -1,4 +1,4 @@
-"""A store that has lost its last commits writes their numbers again: no reader's place may mean the other lines."""
+"""A store that lost its last commits writes their numbers again; no cursor may then mean the other lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.hand import CLUSTER, REF, Hand, recorder
 from support.valkey import Server
 
 from cortex_jupyter.archive.catalog import Catalog
-from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import EVERY_SEQ, MAX_EPOCHS, Batch, Cursor
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cortex_jupyter.store import Info, Store
+    from cortex_jupyter.store import RecordingInfo, Store
 
 
 class Machine:
-    """A machine with a store, which may lose its power: what was committed since `sync` is lost then."""
+    """A machine with a store that can lose its power: commits since `sync` are lost then."""
 
     def __init__(self, url: str, sync: Callable[[], None], cut: Callable[[], None]) -> None:
         self.store: Store = open_store(url)
@@ -44,14 +44,14 @@ class Machine:
         self.store = open_store(self.url)
 
     def again(self, hand: Hand) -> Hand:
-        """Give the hand of a recorder that goes on after the power cut."""
-        self.store.leave("me")  # its heartbeat has gone cold
+        """Return the hand of a recorder that continues after the power cut."""
+        self.store.leave("me")  # its heartbeat has expired
         after = Hand(self.store, owner="after")
         assert after.id == hand.id
         after.next = self.info(hand).last_seq + 1
         return after
 
-    def info(self, hand: Hand) -> Info:
+    def info(self, hand: Hand) -> RecordingInfo:
         info = self.store.info(hand.id)
         assert info is not None
         return info
@@ -100,7 +100,7 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]
 
 
 async def cursors(store: Store, id_: int, after: int = 0, many: int = 99) -> list[str]:
-    """Give the cursors of the events that a reader gets."""
+    """Return the cursors of the events that a reader gets."""
     found: list[str] = []
     async with aclosing(Feed(store, id_).frames(after)) as frames:
         async for frame in frames:
@@ -110,7 +110,7 @@ async def cursors(store: Store, id_: int, after: int = 0, many: int = 99) -> lis
     return found
 
 
-async def test_a_place_among_what_was_lost_is_refused_and_each_before_it_holds(machine: Machine) -> None:
+async def test_cursors_among_lost_lines_are_refused_and_earlier_ones_stay_valid(machine: Machine) -> None:
     hand = Hand(machine.store)
     for i in range(3):
         hand.lines([(i, 1, f"kept {i}")])
@@ -125,7 +125,7 @@ async def test_a_place_among_what_was_lost_is_refused_and_each_before_it_holds(m
     machine.cut()
     assert machine.info(hand).last_seq == 3
     for place in (*places[3:], page.newer, page.older):
-        with pytest.raises(CursorNotHeld, match="power cut"):  # nothing is recorded there yet
+        with pytest.raises(CursorNotHeld, match="power cut"):  # nothing is recorded at that number yet
             machine.info(hand).check(place)  # type: ignore[arg-type]
     after = machine.again(hand)
     for i in range(9):
@@ -136,11 +136,11 @@ async def test_a_place_among_what_was_lost_is_refused_and_each_before_it_holds(m
     assert [machine.info(hand).check(place).seq for place in places[:3]] == [1, 2, 3]
     follows = following(machine.store, hand.id, after=places[2], limit=99)
     assert [r.text for r in follows.records] == [f"other {i}" for i in range(9)]
-    # Of pages of a recording that was being filled: only their time counts.
+    # Of a page's cursor in a recording that was being filled, only the time counts.
     assert machine.info(hand).check(Cursor(hand.id, EVERY_SEQ, (5, 0)))
 
 
-async def test_a_reader_that_outlives_the_stores_machine_is_told(machine: Machine, tmp_path: Path) -> None:
+async def test_a_reader_that_outlives_the_stores_machine_gets_an_error(machine: Machine, tmp_path: Path) -> None:
     """A server elsewhere has the stream open while the store and its recorder lose their power."""
     hand = Hand(machine.store)
     hand.lines([(1, 1, "kept")])
@@ -156,7 +156,7 @@ async def test_a_reader_that_outlives_the_stores_machine_is_told(machine: Machin
             await anext(bursts)
 
 
-async def test_one_of_several_readers_is_told_while_the_others_go_on(machine: Machine) -> None:
+async def test_only_the_reader_beyond_the_loss_gets_an_error(machine: Machine) -> None:
     hand = Hand(machine.store)
     hand.lines([(1, 1, "kept")])
     machine.sync()
@@ -168,7 +168,7 @@ async def test_one_of_several_readers_is_told_while_the_others_go_on(machine: Ma
         after.lines([(4 + i, 1, f"other {i}")])
     feed = Feed(machine.store, hand.id)
     async with aclosing(feed.frames()) as fresh:
-        seen = [(await anext(fresh)).last for _ in range(7)]  # the feed now reads for all
+        seen = [(await anext(fresh)).last for _ in range(7)]  # the feed now reads for all subscribers
         with pytest.raises(CursorNotHeld):
             async with aclosing(feed.bursts(place.seq, epoch=place.epoch)) as bursts:
                 await anext(bursts)
@@ -176,15 +176,15 @@ async def test_one_of_several_readers_is_told_while_the_others_go_on(machine: Ma
         assert seen == [1, 2, 3, 4, 5, 6, 7] and (await anext(fresh)).last == 8
 
 
-async def test_a_takeover_without_loss_leaves_every_place_as_it_is(machine: Machine) -> None:
-    """Whatever kills recorders, and however often: nothing is lost, and no page is loaded anew."""
+async def test_cursors_stay_valid_after_takeovers_without_loss(machine: Machine) -> None:
+    """However recorders are killed, nothing is lost and no page loads its window again."""
     store = machine.store
     hand = Hand(store)
     for turn in range(5):
         lease = store.lease(hand.id, "me")
         assert lease is not None
         hand.lease = lease
-        for i in range(3 if turn % 2 else 0):  # some write nothing
+        for i in range(3 if turn % 2 else 0):  # some recorders write nothing
             hand.lines([(i, 1, "x")])
     found = await cursors(store, hand.id, many=6)
     for place in (*found, "0", f"{hand.id}-0"):
@@ -204,12 +204,12 @@ async def test_a_takeover_without_loss_leaves_every_place_as_it_is(machine: Mach
             await anext(bursts)
 
 
-async def test_places_of_before_there_were_epochs_hold_for_what_was_recorded_then(tmp_path: Path) -> None:
+async def test_cursors_from_before_epochs_are_valid_for_lines_recorded_then(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
     with closing(SqliteStore(path)) as store:
         hand = Hand(store)
         hand.lines([(1, 1, "a"), (2, 1, "b")])
-    with closing(sqlite3.connect(path)) as db:  # as tables 4 were
+    with closing(sqlite3.connect(path)) as db:  # as in version 4 of the tables
         db.executescript("ALTER TABLE recording DROP COLUMN epochs; DELETE FROM setting; PRAGMA user_version = 4;")
     with closing(SqliteStore(path)) as store:
         old = Cursor.parse(f"{hand.id}-2")
@@ -222,14 +222,14 @@ async def test_places_of_before_there_were_epochs_hold_for_what_was_recorded_the
         later.lines([(3, 1, "c")])
         info = store.info(hand.id)
         assert info is not None and info.check(old) == old, "nothing was lost"
-        with pytest.raises(CursorNotHeld):  # by an old version, and of what it cannot have seen in this epoch
+        with pytest.raises(CursorNotHeld):  # from an old version, at a number that it cannot have seen in this epoch
             info.check(Cursor.parse(f"{hand.id}-3"))
-        # Programs of the version before go on with the file: what is new only adds to it.
+        # Programs of the previous version continue to use the file, since the new column only adds to it.
         with closing(sqlite3.connect(path)) as db:
             assert db.execute("SELECT value FROM setting WHERE key='least'").fetchone() == ("4",)
 
 
-async def test_a_place_holds_when_its_recording_has_left_for_the_archive(machine: Machine, tmp_path: Path) -> None:
+async def test_a_cursor_stays_valid_when_its_recording_moved_to_the_archive(machine: Machine, tmp_path: Path) -> None:
     hand = Hand(machine.store)
     sid = hand.source()
     hand.lines([(1, sid, "a"), (2, sid, "b")])
@@ -239,7 +239,7 @@ async def test_a_place_holds_when_its_recording_has_left_for_the_archive(machine
     hand.end()
     found = await cursors(machine.store, hand.id)
     url = str(tmp_path / "archive")
-    Catalog(Objects(url)).put(machine.store, hand.id, lambda s, id_: stored_pieces(s, id_, LogQuery.parse({})))
+    Catalog(ObjectStore(url)).put(machine.store, hand.id, lambda s, id_: stored_pieces(s, id_, LogQuery.parse({})))
     archive = ArchiveStore(url)
     info = archive.find(REF, CLUSTER)
     assert info is not None and info.epochs == machine.info(hand).epochs

@@ -1,4 +1,4 @@
-"""A store is on a disk of this host alone, wherever the home is."""
+"""A store is on a local disk, wherever the home is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOUNT = "36 27 0:42 / {at} rw,relatime shared:1 master:2 - {kind} server:/expor
 
 @pytest.fixture
 def tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the local place of a host."""
+    """Yield the local folder of a host."""
     place = tmp_path / "var tmp"
     place.mkdir()
     monkeypatch.setattr(local, "PLACES", (tmp_path / "absent", place))
@@ -38,7 +38,7 @@ def tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def home(tmp_path: Path, tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Give what makes a home on a file system of a type."""
+    """Return a function that makes a home on a file system of a type."""
     monkeypatch.delenv("CORTEX_STORE", raising=False)
 
     def make(kind: str) -> Path:
@@ -58,7 +58,7 @@ def home(tmp_path: Path, tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     "kind",
     ["nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "afs", "9p", "ceph", "fuse", "fuse.sshfs", "virtiofs"],
 )
-def test_with_a_network_home_the_store_is_on_a_local_disk_and_the_user_is_told_once(
+def test_with_a_network_home_the_store_is_on_a_local_disk_and_one_message_says_so(
     home: Callable[[str], Path], tmp: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     path = home(kind)
@@ -75,7 +75,7 @@ def test_with_a_network_home_the_store_is_on_a_local_disk_and_the_user_is_told_o
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "overlay", "tmpfs", "btrfs", "zfs", "fuseblk", "fuse.fuse-overlayfs"])
-def test_with_a_local_home_it_is_where_it_was(home: Callable[[str], Path], kind: str) -> None:
+def test_with_a_local_home_the_store_is_at_the_usual_path(home: Callable[[str], Path], kind: str) -> None:
     path = home(kind)
     assert path_of(default_url()) == path / "jupyter" / "cortex" / "recordings.sqlite"
     with contextlib.closing(open_store()):
@@ -91,7 +91,9 @@ def test_a_store_that_is_named_on_a_network_file_system_is_refused(home: Callabl
     assert finding.judged == "bad" and "nfs4" in finding.text and "CORTEX_STORE" in finding.todo
 
 
-def test_where_recordings_of_before_are_is_said(home: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_message_names_the_path_of_earlier_recordings(
+    home: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
     path = home("ext4")
     with contextlib.closing(open_store()):
         pass
@@ -107,7 +109,7 @@ def test_where_recordings_of_before_are_is_said(home: Callable[[str], Path], cap
     assert len(said) == 1 and said[0].judged == "warn"
 
 
-def test_a_folder_that_another_made_is_not_used(home: Callable[[str], Path], tmp: Path, tmp_path: Path) -> None:
+def test_a_folder_that_another_user_made_is_not_used(home: Callable[[str], Path], tmp: Path, tmp_path: Path) -> None:
     home("nfs4")
     mine, theirs = tmp / f"cortex-jupyter-{os.getuid()}", tmp_path / "theirs"
     theirs.mkdir()
@@ -127,7 +129,7 @@ def test_a_folder_that_another_made_is_not_used(home: Callable[[str], Path], tmp
     assert list(theirs.iterdir()) == []
 
 
-def test_without_a_local_disk_it_says_what_to_set(
+def test_without_a_local_disk_the_error_says_what_to_set(
     home: Callable[[str], Path], tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = home("nfs4")
@@ -137,7 +139,7 @@ def test_without_a_local_disk_it_says_what_to_set(
     assert "CORTEX_STORE" in caught.value.hint
 
 
-def test_the_innermost_and_the_latest_mount_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_innermost_and_latest_mount_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     (tmp_path / "link").symlink_to(inner)
@@ -145,9 +147,9 @@ def test_the_innermost_and_the_latest_mount_decide(tmp_path: Path, monkeypatch: 
     (tmp_path / "mountinfo").write_text("".join(_MOUNT.format(at=at, kind=kind) for at, kind in lines))
     monkeypatch.setattr(local, "MOUNTS", tmp_path / "mountinfo")
     places = (inner / "new" / "file", tmp_path / "a" / "file", Path(f"{inner}x/file"), tmp_path / "link" / "file")
-    # What is not there yet is judged by the folder that it will be made in.
+    # A path that does not exist yet is judged by its nearest existing folder.
     assert [local.shared_filesystem(place) for place in places] == ["", "nfs4", "nfs4", ""]
-    (inner / "db").symlink_to(tmp_path / "a" / "file")  # SQLite writes where a link leads
+    (inner / "db").symlink_to(tmp_path / "a" / "file")  # SQLite writes to the target of a link
     with pytest.raises(StoreError, match="nfs4"):
         local.check_local(inner / "db")
     monkeypatch.setattr(local, "MOUNTS", tmp_path / "none")
@@ -158,7 +160,7 @@ def test_the_innermost_and_the_latest_mount_decide(tmp_path: Path, monkeypatch: 
 def test_the_root_of_a_pod_in_a_virtual_machine_is_local_and_its_volumes_are_not(
     home: Callable[[str], Path], tmp: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """Kata and gVisor show the container's own file system so: one kernel has it, and there is no other disk."""
+    """Kata and gVisor show the container's root like this: it belongs to one kernel, and there is no other disk."""
     volume = home(kind)
     local.MOUNTS.write_text(local.MOUNTS.read_text().replace("overlay", kind))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
@@ -171,17 +173,17 @@ def test_the_root_of_a_pod_in_a_virtual_machine_is_local_and_its_volumes_are_not
     assert local.shared_filesystem(tmp) == "nfs4", "the root of a diskless node"
 
 
-def test_where_no_folder_can_be_written_the_package_is_imported() -> None:
-    """As in a pod with `readOnlyRootFilesystem`, which records on Valkey."""
+def test_the_package_can_be_imported_on_a_read_only_root() -> None:
+    """As in a pod with `readOnlyRootFilesystem` that records on Valkey."""
     code = "import tempfile; tempfile._candidate_tempdir_list = lambda: []\nimport cortex_jupyter.store"
     subprocess.run([sys.executable, "-P", "-c", code], check=True)
 
 
 @pytest.mark.parametrize("kind", ["virtiofs", "9p"])
-def test_the_root_of_a_machine_that_another_serves_is_not_local(
+def test_the_root_of_a_virtual_machine_on_host_files_is_not_local(
     home: Callable[[str], Path], tmp: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """A virtual machine may run on the files of its host, whose users write them too."""
+    """A virtual machine may run on files of its host, whose users write to them too."""
     home(kind)
     local.MOUNTS.write_text(local.MOUNTS.read_text().replace("overlay", kind))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
@@ -197,7 +199,7 @@ def _mounts() -> bool:
 
 @pytest.mark.skipif(not _mounts(), reason="no FUSE file system can be mounted here (bindfs)")
 def test_on_a_real_fuse_file_system(tmp_path: Path) -> None:
-    """As a user with such a home: the store is elsewhere, works, and doctor says so."""
+    """For a user with such a home the store is elsewhere and works, and doctor says so."""
     disk, mount, tmp = (tmp_path / name for name in ("disk", "mount", "tmp"))
     for folder in (disk, mount, tmp):
         folder.mkdir()
@@ -224,10 +226,10 @@ def test_on_a_real_fuse_file_system(tmp_path: Path) -> None:
         subprocess.run(["fusermount3", "-u", mount], check=True)
 
 
-def test_what_is_sealed_on_a_read_only_network_disk_is_read(
+def test_a_complete_store_on_a_read_only_network_disk_can_be_read(
     home: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody writes there, so nothing can be damaged."""
+    """No process writes there, so nothing can be damaged."""
     path = home("ext4") / "kept.sqlite"
     with contextlib.closing(SqliteStore(path)) as store:
         id_ = Hand(store).id

@@ -1,4 +1,4 @@
-"""What is over the budget leaves, the longest ended first; what is read or runs never does."""
+"""Recordings over the budget leave, those that ended first at first; read or running ones never leave."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cortex_jupyter.recorder.upkeep import Upkeep
 from cortex_jupyter.store import Commit, ids
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.open import open_store
-from cortex_jupyter.store.retention import retain
+from cortex_jupyter.store.retention import enforce_retention
 from cortex_jupyter.store.sqlite import store as sqlite
 from cortex_jupyter.store.sqlite.store import SqliteStore
 from cortex_jupyter.store.valkey import store as valkey
@@ -35,7 +35,7 @@ MB = 1 << 20
 
 
 def task(store: SqliteStore, name: str, megabytes: float = 1.0, *, done: bool = True) -> int:
-    """Record a task of so many MB that do not compress."""
+    """Record a task with this many MB of incompressible text."""
     hand = Hand(store, TaskRef("default", "job", name))
     for i in range(int(megabytes * 20)):
         hand.lines([(i, 1, os.urandom(MB // 20).hex())])
@@ -48,14 +48,14 @@ def held(store: SqliteStore) -> set[str]:
     return {i.ref.name for i in store.recordings()}
 
 
-def test_the_longest_ended_leave_first_and_the_disk_gets_the_room(store: Any) -> None:
+def test_recordings_that_ended_first_leave_first_and_free_disk_space(store: Any) -> None:
     a, b, _ = (task(store, name, 2) for name in ("a", "b", "c"))
     running = task(store, "running", 2, done=False)
-    full = store.used()
+    full = store.used_bytes()
     store.set_budget(Budget(max_bytes=full - 3 * MB))
-    kept = retain(store)
-    assert held(store) == {"c", "running"} and (kept.left, kept.over) == (2, 0)
-    assert store.used() <= full - 3 * MB
+    kept = enforce_retention(store)
+    assert held(store) == {"c", "running"} and (kept.removed, kept.over) == (2, 0)
+    assert store.used_bytes() <= full - 3 * MB
     assert len(store.index(running)) == 40
     if not isinstance(store, SqliteStore):
         assert not any(
@@ -70,20 +70,20 @@ def test_the_longest_ended_leave_first_and_the_disk_gets_the_room(store: Any) ->
     assert store.path.stat().st_size <= full - 3 * MB
 
 
-def test_what_is_read_and_what_runs_never_leaves(store: SqliteStore) -> None:
+def test_recordings_that_are_read_or_running_never_leave(store: SqliteStore) -> None:
     read, _ = task(store, "read"), task(store, "running", done=False)
     task(store, "old")
     store.want(read, 60)
     store.set_budget(Budget(max_bytes=1, max_age_s=0.0))
-    kept = retain(store, now=time.time() + 1)
+    kept = enforce_retention(store, now=time.time() + 1)
     assert held(store) == {"read", "running"} and kept.over > 0
     assert not store.forget(read)
-    # It came to be read after it was chosen.
-    assert store.oldest() is None
+    # A reader came after it was chosen.
+    assert store.oldest_removable() is None
 
 
 def aged(store: Any, *recordings: int) -> None:
-    """Have nobody opened or wanted them for long."""
+    """Make recordings look as if they were not opened or wanted for long."""
     for id_ in recordings:
         if isinstance(store, SqliteStore):
             with store._file.writing() as db:
@@ -95,13 +95,13 @@ def aged(store: Any, *recordings: int) -> None:
 
 @pytest.fixture
 def an_hour_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever begins did so then."""
+    """Make new recordings look as if they began an hour ago."""
     for module in (sqlite, valkey):
         monkeypatch.setattr(module, "new_id", lambda: ids.first_at(time.time() - 3600))
 
 
-def test_what_is_empty_and_nobody_wants_leaves(store: Any, an_hour_ago: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anybody who may read begins as many as they can name, and these are never complete."""
+def test_unwanted_empty_recordings_leave(store: Any, an_hour_ago: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reader can create any number of them, and they are never complete."""
     never = [store.open(CLUSTER, TaskRef("default", "selector", f"x={i}"), f"selector:x={i}") for i in range(3)]
     job = store.open(CLUSTER, TaskRef("default", "job", "never-taken"), "u")
     told = Hand(store, TaskRef("default", "selector", "told"), "selector:told")
@@ -120,31 +120,31 @@ def test_what_is_empty_and_nobody_wants_leaves(store: Any, an_hour_ago: None, mo
     store.add_source(store.lease(kept["with lines"], "gone"), source(1))
     for owner in ("me", "gone"):
         store.leave(owner)
-    retain(store)
-    assert store.abandon(3000) == 0 and len(store.recordings()) == len(never) + 2 + len(kept), "all are fresh"
+    enforce_retention(store)
+    assert store.forget_empty(3000) == 0 and len(store.recordings()) == len(never) + 2 + len(kept), "all are fresh"
     aged(store, *never, job, told.id, *(kept[k] for k in kept if k != "fresh"))
     store.want(kept["wanted"], 60)
     assert store.open(CLUSTER, TaskRef("default", "selector", "again"), "selector:again") == kept["opened again"]
     store.beat(recorder("lives"))
-    retain(store)
+    enforce_retention(store)
     assert {i.id for i in store.recordings()} == set(kept.values())
     assert all(store.info(id_) is None for id_ in (*never, job, told.id)) and store.index(told.id) == []
-    # Whoever asks for one again begins it anew.
+    # Asking for one again creates it again.
     again = store.open(CLUSTER, TaskRef("default", "selector", "x=1"), "selector:x=1")
     assert again not in never and store.info(again).last_seq == 0
     store.want(again, 60)
-    store.abandon(0)
+    store.forget_empty(0)
     assert store.info(again) is not None
 
 
-def test_age_counts_from_the_end(store: SqliteStore) -> None:
+def test_age_counts_from_the_end_of_the_task(store: SqliteStore) -> None:
     task(store, "one", 0.1)
-    assert retain(store, now=time.time() + 29 * 86400).left == 0
-    assert retain(store, now=time.time() + 31 * 86400).left == 1
+    assert enforce_retention(store, now=time.time() + 29 * 86400).removed == 0
+    assert enforce_retention(store, now=time.time() + 31 * 86400).removed == 1
     assert held(store) == set()
 
 
-async def test_a_reader_of_what_has_left_is_told(store: SqliteStore) -> None:
+async def test_a_reader_of_a_removed_recording_gets_an_error(store: SqliteStore) -> None:
     one = task(store, "one", 3)
     frames = Feed(store, one).frames()
     assert (await anext(frames)).last == 1
@@ -160,18 +160,18 @@ async def test_a_reader_of_what_has_left_is_told(store: SqliteStore) -> None:
 
 
 @on_sqlite
-def test_a_pass_that_was_broken_off_is_finished_by_the_next(store: SqliteStore) -> None:
+def test_the_next_pass_finishes_an_interrupted_one(store: SqliteStore) -> None:
     one = task(store, "one", 4)
     store.set_budget(Budget(max_age_s=0.0))
     steps = iter([False, False, False, True, True, True, True, True, True])
-    retain(store, lambda: next(steps), now=time.time() + 1)
+    enforce_retention(store, lambda: next(steps), now=time.time() + 1)
     assert held(store) == set() and store.index(one)
-    retain(store)
+    enforce_retention(store)
     assert store.index(one) == [] and not store.sweep()
 
 
 @on_sqlite
-def test_a_hole_in_what_is_being_deleted_is_no_log(store: SqliteStore) -> None:
+def test_a_partly_deleted_recording_is_not_read_as_a_log(store: SqliteStore) -> None:
     one = task(store, "one", 4)
     store.forget(one)
     store.sweep()
@@ -180,7 +180,7 @@ def test_a_hole_in_what_is_being_deleted_is_no_log(store: SqliteStore) -> None:
         store.entries(one, 0, 1)
 
 
-def test_settings_live_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_kept_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite://{tmp_path}/r.sqlite"
 
     def budget(given: Budget | None = None, *, weak: bool = False) -> Budget:
@@ -194,7 +194,7 @@ def test_settings_live_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert budget(Budget(max_bytes=5)) == Budget(5, 30 * 86400)
     monkeypatch.setenv("CORTEX_STORE_MAX_BYTES", "7kB")
     monkeypatch.setenv("CORTEX_STORE_MAX_AGE", "2d")
-    # The recorder takes what its reader's server has set, not the environment it was started in.
+    # The recorder uses the settings in the store, not the environment that it was started in.
     assert budget(weak=True) == Budget(5, 2 * 86400)
     assert budget() == Budget(7000, 2 * 86400)
     assert budget(Budget(max_bytes=9)) == Budget(9, 2 * 86400)
@@ -204,11 +204,11 @@ def test_settings_live_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(BadQuery, match="soon"):
         budget()
     with pytest.raises(BadQuery, match="much"):
-        Budget.read("much")
+        Budget.parse("much")
 
 
 @pytest.mark.parametrize("version", [2, 3, 4])
-def test_a_store_of_a_version_before_goes_on(tmp_path: Path, version: int) -> None:
+def test_a_store_of_an_earlier_version_is_updated(tmp_path: Path, version: int) -> None:
     path = tmp_path / "r.sqlite"
     store = SqliteStore(path)
     one = task(store, "one", 0.1)
@@ -222,11 +222,13 @@ def test_a_store_of_a_version_before_goes_on(tmp_path: Path, version: int) -> No
     db.close()
     store = SqliteStore(path)
     assert store.complete(one).records == 2 and store.complete(one).masked == {}
-    assert version > 2 or retain(store).left == 1  # when it ended is known of its end notice, which is of 1970
+    assert (
+        version > 2 or enforce_retention(store).removed == 1
+    )  # the end is taken from its end notice, which is of 1970
     store.close()
 
 
-async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_recorder_enforces_retention(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     task(store, "old")
     store.set_budget(Budget(max_bytes=1))
     store.leave("me")
@@ -237,13 +239,13 @@ async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.Monk
     run = asyncio.create_task(Recorder(store, cluster).run())
     await until(lambda: not held(store))
     told = partial(REGISTRY.get_sample_value, "cortex_store_bytes")
-    await until(lambda: told() == store.used() and REGISTRY.get_sample_value("cortex_store_budget_bytes") == 1)
+    await until(lambda: told() == store.used_bytes() and REGISTRY.get_sample_value("cortex_store_budget_bytes") == 1)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
 
 
-async def test_a_running_task_over_the_whole_budget_goes_on_and_says_so(store: SqliteStore) -> None:
+async def test_a_running_task_over_the_budget_continues_with_a_notice(store: SqliteStore) -> None:
     said: list[str] = []
     one, other = task(store, "large", 1, done=False), task(store, "small", 0.1, done=False)
     spoken: Any = type("Spoken", (), {"put_status": lambda _, message, **__: said.append(message)})

@@ -1,4 +1,4 @@
-"""What is set for all who use a shared store is an administrator's: no reader changes it, whatever their environment says."""
+"""Only an administrator sets the settings of a shared store. No reader changes them, whatever its environment says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from cortex_jupyter.archive.store import archive_of
+from cortex_jupyter.archive.store import select_archive
 from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.store import local
@@ -64,13 +64,13 @@ def record(store: Store, tmp_path: Path, *options: str, **env: str) -> subproces
     return subprocess.run(line, env=clean | kubeconfig | env, capture_output=True, text=True, check=False)
 
 
-def test_an_administrator_sets_and_sees_them(
+def test_an_administrator_sets_and_lists_settings(
     shared: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command(shared, "set", "archive=s3://logs/runs", "max-bytes=50GB", "max-age=90d", "mask=on") == 0
     assert shared.settings(NAMES) == SET
     capsys.readouterr()
-    monkeypatch.setenv("CORTEX_STORE_MAX_AGE", "1d")  # to look at it changes nothing
+    monkeypatch.setenv("CORTEX_STORE_MAX_AGE", "1d")  # reading settings changes nothing
     assert command(shared, "show") == 0
     out = capsys.readouterr().out
     assert (
@@ -86,22 +86,22 @@ def test_an_administrator_sets_and_sees_them(
         "mask": "on",
     }
     assert command(shared, "set", "archive=", "max-age=", "mask=off") == 0
-    assert shared.budget().max_age_s == 30 * 86400 and archive_of(shared) is None and shared.setting("mask") == "0"
+    assert shared.budget().max_age_s == 30 * 86400 and select_archive(shared) is None and shared.setting("mask") == "0"
     before = shared.settings(NAMES)
     for wrong in ("archive", "colour=red", "max-age=soon", "mask=perhaps", "archive=ftp://x/y"):
         assert command(shared, "set", "max-bytes=1GB", wrong) == 2, wrong
     assert shared.settings(NAMES) == before, "all or nothing"
 
 
-async def test_no_reader_changes_them(
+async def test_no_reader_changes_settings(
     shared: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     command(shared, "set", "archive=s3://logs/runs", "max-bytes=50GB", "max-age=90d", "mask=on")
     for archive in ("s3://mine/runs", ""):
         for name, value in (OTHERS | {"CORTEX_ARCHIVE": archive}).items():
             monkeypatch.setenv(name, value)
-        budget = Budget.read("2MB", "2d")
-        reader = await Session.connect(shared.url, budget=budget, archive=archive_of, mask=False)
+        budget = Budget.parse("2MB", "2d")
+        reader = await Session.connect(shared.url, budget=budget, archive=select_archive, mask=False)
         assert (reader.archive.url if reader.archive else "") == archive, "it is where this process reads"
         await reader.close()
         assert shared.settings(NAMES) == SET
@@ -109,18 +109,18 @@ async def test_no_reader_changes_them(
     assert caplog.text.count("store set mask=") == 2
 
 
-def test_no_reader_sets_what_nobody_has_set(shared: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Their recorder, too, is started with their environment."""
+def test_no_reader_sets_unset_settings(shared: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A reader's recorder is started with the reader's environment too."""
     for name, value in OTHERS.items():
         monkeypatch.setenv(name, value)
     with contextlib.closing(open_store(shared.url)) as store:
-        archive_of(store)
+        select_archive(store)
         Settings(store, {"archive": "s3://mine/runs", "mask": "1"}).look()
     done = record(shared, tmp_path, **OTHERS)
     assert done.returncode == 1 and shared.settings(NAMES) == {}
 
 
-def test_a_collector_with_settings_of_its_own_is_an_administrator(shared: Store, tmp_path: Path) -> None:
+def test_a_collector_with_its_own_settings_counts_as_an_administrator(shared: Store, tmp_path: Path) -> None:
     done = record(shared, tmp_path, "--all", **OTHERS)
     assert done.returncode == 1
     held = shared.settings(NAMES)
@@ -129,29 +129,27 @@ def test_a_collector_with_settings_of_its_own_is_an_administrator(shared: Store,
     assert shared.settings(NAMES) == held | {"max_age_s": "172800.0"}, "what it does not say stays"
 
 
-def test_a_folder_of_one_host_is_no_archive_of_a_shared_store(
+def test_a_folder_on_one_host_cannot_be_the_archive_of_a_shared_store(
     shared: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for url in (str(tmp_path), f"file://{tmp_path}"):
         assert command(shared, "set", f"archive={url}") == 2
         said = capsys.readouterr().err
-        assert "of this host alone" in said and "s3://" in said
+        assert "on this host only" in said and "s3://" in said
     done = record(shared, tmp_path, "--all", CORTEX_ARCHIVE=str(tmp_path))
-    assert done.returncode == 1 and "of this host alone" in done.stderr
+    assert done.returncode == 1 and "on this host only" in done.stderr
     assert shared.setting("archive") == ""
-    # One that all hosts have is.
+    # A folder that all hosts share can be.
     (tmp_path / "mountinfo").write_text(f"36 27 0:42 / {tmp_path} rw shared:1 - nfs4 server:/export rw\n")
     monkeypatch.setattr(local, "MOUNTS", tmp_path / "mountinfo")
     assert command(shared, "set", f"archive={tmp_path}/archive") == 0
 
 
-def test_a_store_of_ones_own_takes_them_from_the_environment_as_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_private_store_takes_settings_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (OTHERS | {"CORTEX_ARCHIVE": str(tmp_path / "archive")}).items():
         monkeypatch.setenv(name, value)
     with contextlib.closing(open_store(f"sqlite://{tmp_path}/r.sqlite")) as store:
-        found: Any = archive_of(store)
+        found: Any = select_archive(store)
         assert found.url == store.setting("archive") == str(tmp_path / "archive")
         assert store.budget() == Budget(1_000_000, 86400.0, 1_000_000)
 
@@ -160,7 +158,7 @@ def test_a_store_of_ones_own_takes_them_from_the_environment_as_before(
 def test_a_relative_archive_is_the_same_folder_for_every_process(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each process would otherwise look below its own current folder, and find nothing that another one archived."""
+    """Otherwise each process would look below its own current folder, and miss what another one archived."""
     monkeypatch.delenv("CORTEX_ARCHIVE", raising=False)
     monkeypatch.chdir(tmp_path)
     with contextlib.closing(open_store(f"sqlite:///{tmp_path / 'recordings.sqlite'}")) as store:
@@ -170,5 +168,5 @@ def test_a_relative_archive_is_the_same_folder_for_every_process(
             record(store, tmp_path, CORTEX_ARCHIVE="runs")
         else:
             monkeypatch.setenv("CORTEX_ARCHIVE", "runs")
-            archive_of(store)
+            select_archive(store)
         assert store.setting("archive") == str(tmp_path / "runs")

@@ -1,4 +1,4 @@
-"""What a store promises: all or nothing, one writer, and an error that says where."""
+"""What a store promises: atomic commits, one writer, and errors that name the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.hand import CLUSTER, REF, Hand, NewStore, on_sqlite, recorder, sour
 
 from cortex_jupyter.errors import LeaseLost, StoreError
 from cortex_jupyter.model import Entry, TaskRef
-from cortex_jupyter.store import Anchor, Commit, Recorder, default_url, liveness
+from cortex_jupyter.store import Anchor, Commit, RecorderInfo, default_url, liveness
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.sqlite.store import SqliteStore
 
@@ -46,7 +46,7 @@ def test_a_url_names_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_recording_is_found_by_name(store: SqliteStore) -> None:
     one = store.open(CLUSTER, REF, "u1")
     assert store.open(CLUSTER, REF, "u1") == one
-    two = store.open(CLUSTER, REF, "u2")  # the task was started anew
+    two = store.open(CLUSTER, REF, "u2")  # the task was started again
     other = store.open("https://other", REF, "u1")
     pod = store.open(CLUSTER, TaskRef("default", "pod", "train-1"), "u3")
     assert [i.id for i in store.recordings()] == [pod, other, two, one]
@@ -58,23 +58,23 @@ def test_a_recording_is_found_by_name(store: SqliteStore) -> None:
     assert info is not None and (info.state, info.done, info.caught_up, info.last_seq) == ("pending", False, False, 0)
 
 
-def test_what_is_wanted(store: SqliteStore, hand: Hand) -> None:
+def test_wishes(store: SqliteStore, hand: Hand) -> None:
     assert store.wanted(CLUSTER) == []
     store.want(hand.id, 30)
-    store.want(hand.id, 1)  # a shorter wish takes nothing away
+    store.want(hand.id, 1)  # a shorter wish does not shorten it
     assert [i.id for i in store.wanted(CLUSTER)] == [hand.id] and store.wanted("https://other") == []
     hand.end()
     assert store.wanted(CLUSTER) == []
 
 
 @pytest.mark.parametrize("unaudited", [False, True])
-def test_a_commit_is_whole(store: SqliteStore, hand: Hand, unaudited: bool) -> None:
+def test_a_commit_is_atomic(store: SqliteStore, hand: Hand, unaudited: bool) -> None:
     sid = hand.source(1)
     anchor = Anchor(1, 2, 3, ended=True, top=4, unaudited=unaudited)
     store.commit(hand.lease, Commit(anchors={sid: anchor}, update={"state": "running", "exit_code": 3}))
     assert store.sources(hand.id) == {sid: (source(1), anchor)}
     entry = hand.lines([(1, sid, "a")])
-    # The same number again: nothing of this commit is there afterwards.
+    # The same number again: afterwards nothing of this commit is there.
     with pytest.raises(StoreError):
         store.commit(hand.lease, Commit([Entry(9, 1, "log", 0, 0, b""), entry], {sid: Anchor()}, {"state": "failed"}))
     assert store.sources(hand.id)[sid][1] == anchor
@@ -83,7 +83,7 @@ def test_a_commit_is_whole(store: SqliteStore, hand: Hand, unaudited: bool) -> N
     assert [e.seq for e in store.entries(hand.id, 0, 1 << 20)] == [1]
 
 
-def test_the_lease_fences(store: SqliteStore, hand: Hand) -> None:
+def test_a_commit_under_an_old_lease_is_refused(store: SqliteStore, hand: Hand) -> None:
     store.beat(recorder("other"))
     assert store.lease(hand.id, "other") is None  # its holder lives
     again = store.lease(hand.id, "me")
@@ -107,7 +107,7 @@ def dead_pid() -> int:
     return process.pid
 
 
-def test_who_lives(store: SqliteStore, hand: Hand) -> None:
+def test_living_recorders(store: SqliteStore, hand: Hand) -> None:
     assert store.recorder(CLUSTER).id == "me"  # type: ignore[union-attr]
     store.leave("me")
     store.beat(recorder("dead", dead_pid()))
@@ -115,16 +115,14 @@ def test_who_lives(store: SqliteStore, hand: Hand) -> None:
     store.beat(recorder("far", 1, host="another-host"))
     assert store.recorder(CLUSTER).id == "far"  # type: ignore[union-attr]
     zombie = subprocess.Popen([sys.executable, "-c", ""])
-    assert os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # ended, and nobody has asked
-    store.beat(Recorder("zombie", "https://z", socket.gethostname(), zombie.pid, time.time()))
+    assert os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # ended, with no reader
+    store.beat(RecorderInfo("zombie", "https://z", socket.gethostname(), zombie.pid, time.time()))
     assert store.recorder("https://z") is None
     zombie.wait()
 
 
-def test_a_process_of_the_same_number_elsewhere_is_not_ours(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Containers that have one name and see other processes: only its heartbeat tells."""
+def test_a_process_with_the_same_pid_elsewhere_is_not_ours(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers with one host name that see different processes: only the heartbeat counts."""
     monkeypatch.setattr(liveness, "MACHINE", "another boot")
     hand = Hand(store, owner="far")
     store.beat(recorder("far", dead_pid()))
@@ -148,8 +146,8 @@ _UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc"]
     or subprocess.run([*_UNSHARE, "true"], check=False, capture_output=True).returncode != 0,
     reason="this user may make no process namespace",
 )
-def test_a_container_with_our_host_name_does_not_take_what_we_record(store: SqliteStore, hand: Hand) -> None:
-    """It sees none of our processes, and its own have numbers of ours."""
+def test_a_container_with_our_host_name_does_not_take_our_tasks(store: SqliteStore, hand: Hand) -> None:
+    """It sees none of our processes, and its own have the same process ids."""
     store.beat(recorder("me"))
     command = [*_UNSHARE, sys.executable, "-c", TAKE_OVER, store.url, str(hand.id)]
     beating = threading.Event()
@@ -168,7 +166,7 @@ def test_a_container_with_our_host_name_does_not_take_what_we_record(store: Sqli
     hand.lines([(1, 1, "it is still ours")])
 
 
-def test_a_dead_recorders_task_is_taken_over(store: SqliteStore) -> None:
+def test_the_task_of_a_dead_recorder_is_taken_over(store: SqliteStore) -> None:
     hand = Hand(store, owner="dead")
     store.commit(hand.lease, Commit(update={"caught_up": 1}))
     assert store.info(hand.id).caught_up  # type: ignore[union-attr]
@@ -208,7 +206,7 @@ def test_entries_by_number(store: SqliteStore, hand: Hand) -> None:
 @pytest.mark.parametrize(
     "damage", [b"this is no database at all, but a text of some length" * 99, b"SQLite format 3\0" + b"\xff" * 2000]
 )
-def test_a_file_that_is_no_store(tmp_path: Path, damage: bytes) -> None:
+def test_a_file_that_is_not_a_store(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "r.sqlite").write_bytes(damage)
     with pytest.raises(StoreError, match=r"r\.sqlite") as caught:
         SqliteStore(tmp_path / "r.sqlite")
@@ -216,7 +214,7 @@ def test_a_file_that_is_no_store(tmp_path: Path, damage: bytes) -> None:
 
 
 @on_sqlite
-def test_a_page_that_is_broken(store: SqliteStore, hand: Hand) -> None:
+def test_a_damaged_page(store: SqliteStore, hand: Hand) -> None:
     hand.lines([(1, 1, "a")])
     db = sqlite3.connect(store.path)
     with db:
@@ -227,15 +225,15 @@ def test_a_page_that_is_broken(store: SqliteStore, hand: Hand) -> None:
             read()
 
 
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "r.sqlite", tmp_path / "file" / "deeper" / "r.sqlite"):
-        with pytest.raises(StoreError, match="cannot be made"):
+        with pytest.raises(StoreError, match="cannot create"):
             SqliteStore(path)
 
 
 @on_sqlite
-def test_a_full_disk_is_an_error_and_passes(store: SqliteStore, hand: Hand) -> None:
+def test_a_full_disk_is_a_temporary_error(store: SqliteStore, hand: Hand) -> None:
     db = store._file._db
     db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
     with pytest.raises(StoreError, match="full"):
@@ -258,7 +256,7 @@ hand.store.want(hand.id, 1)
 
 
 async def test_writers_and_readers_in_several_processes(new_store: NewStore) -> None:
-    """They make the place at the same moment, too."""
+    """They also create the file at the same moment."""
     with new_store() as place:
         url = place.url.replace("/new/", "/newer/")
     tests = str(Path(__file__).parents[1])
@@ -275,14 +273,14 @@ async def test_writers_and_readers_in_several_processes(new_store: NewStore) -> 
     store.close()
 
 
-async def test_a_change_of_one_recording_wakes_its_own_readers_alone(new_store: NewStore) -> None:
-    """Else each of 200 tasks that a server has open looks for news with every commit of any."""
+async def test_a_change_of_a_recording_wakes_only_its_readers(new_store: NewStore) -> None:
+    """Otherwise each of 200 open tasks in a server would look for news after every commit of any task."""
     with new_store() as store:
         hands = [Hand(store, TaskRef("default", "job", name)) for name in "abc"]
         calls: list[str] = []
         for hand, name in zip(hands, "abc", strict=True):
             store.subscribe(lambda name=name: calls.append(name), hand.id)
-        await until(lambda: set(calls) == set("abc"))  # once, when it begins
+        await until(lambda: set(calls) == set("abc"))  # once at the beginning
         for _ in range(20):
             calls.clear()
             hands[1].notice()
@@ -298,7 +296,7 @@ async def test_a_subscription_lasts_until_it_is_ended(store: SqliteStore, hand: 
         raise RuntimeError("Event loop is closed")
 
     ends.append(store.subscribe(closed))
-    await until(lambda: calls)  # who comes later need not be called before something changes
+    await until(lambda: calls)  # a later subscriber is called only after a change
     ends[0]()
     calls.clear()
     other = open_store(store.url)
@@ -309,7 +307,7 @@ async def test_a_subscription_lasts_until_it_is_ended(store: SqliteStore, hand: 
     other.close()
 
 
-def test_a_recorder_says_what_it_is_until_it_leaves(store: SqliteStore) -> None:
+def test_a_recorder_is_listed_until_it_leaves(store: SqliteStore) -> None:
     me = replace(recorder(), version="1.2.3", since=1000.0, port=9464, namespaces=("ml",), selection="a", rights="r")
     for refused in ((), ("ml", "nlp"), ()):
         me = replace(me, refused=refused)

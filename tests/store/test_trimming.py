@@ -1,4 +1,4 @@
-"""Of a recording over its bound the oldest lines leave; one notice stands for them wherever somebody reads."""
+"""The oldest lines of a recording over its limit leave, and readers get one notice in their place."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SECOND = 1_000_000_000
 
 
 def fill(hand: Hand, batches: int, size: int = 20_000, sid: int = 1) -> None:
-    """Record batches of two lines that do not compress, a second each."""
+    """Record batches of two incompressible lines, a second each."""
     for _ in range(batches):
         at = T0 + hand.next * SECOND
         hand.lines([(at, sid, os.urandom(size // 4).hex()), (at + 1, sid, "short")])
@@ -53,17 +53,17 @@ def texts(store: Store, recording: int) -> list[str]:
     return [m for e in entries if e.event == "log" for m in Batch.decode(e.data).texts]
 
 
-def test_one_notice_stands_for_all_that_has_left(store: Store, hand: Hand) -> None:
+def test_one_notice_replaces_all_trimmed_lines(store: Store, hand: Hand) -> None:
     hand.notice("status", T0)
     fill(hand, 30)
     hand.notice("gap", T0, reason="rotated")
     fill(hand, 40)
-    whole, held = store.bytes_of(hand.id), store.used()
+    whole, held = store.recording_bytes(hand.id), store.used_bytes()
     assert not cut(store, hand, whole)
     for most in (whole * 3 // 4, whole // 4):
         assert cut(store, hand, most)
-        assert most // 2 < store.bytes_of(hand.id) < most * 1.1
-    assert held - store.used() > whole // 2
+        assert most // 2 < store.recording_bytes(hand.id) < most * 1.1
+    assert held - store.used_bytes() > whole // 2
     index = store.index(hand.id)
     upto = index[0][1]
     assert index[0][::2] == (1, "gap", T0 + (upto - 1) * SECOND + 1) and upto > 60
@@ -74,7 +74,7 @@ def test_one_notice_stands_for_all_that_has_left(store: Store, hand: Hand) -> No
     assert (complete.records, gap["lines"], gap["upto"]) == (len(left), len(hand.written) - len(left), upto)
     assert (gap["from"], gap["to"], gap["gaps"]) == (str(T0), str(index[0][4]), 1)
     assert "store_max_task_bytes" in gap["reason"] and "CORTEX_STORE_MAX_TASK_BYTES" in gap["hint"]
-    # Whoever reads, from whichever number on, gets it, and then what is there.
+    # A reader at any of its numbers gets the notice, then the next entry.
     for after in (0, 1, upto // 2, upto - 1):
         first, second, *_ = store.entries(hand.id, after, 1 << 30)
         assert (first.seq, first.last, first.event, second.seq) == (1, upto, "gap", upto + 1)
@@ -88,7 +88,7 @@ def test_one_notice_stands_for_all_that_has_left(store: Store, hand: Hand) -> No
     assert (found.records, found.notices) == (len(left), [gap | {"event": "gap"}])
 
 
-def test_what_has_been_merged_leaves_too(store: Store, hand: Hand) -> None:
+def test_merged_entries_are_trimmed_too(store: Store, hand: Hand) -> None:
     fill(hand, 40, 200)
     compact(store, hand.lease, done=True)
     fill(hand, 1, 40_000)
@@ -102,12 +102,12 @@ def test_what_has_been_merged_leaves_too(store: Store, hand: Hand) -> None:
     assert not cut(store, hand, 200_000)
 
 
-async def test_a_reader_who_is_far_behind_is_told(store: Store, hand: Hand) -> None:
-    """What it is given at once it has; of the rest it gets the notice, once, and what is left."""
+async def test_a_reader_far_behind_gets_the_notice(store: Store, hand: Hand) -> None:
+    """It keeps what it read before; then it gets the notice once, and what is left."""
     fill(hand, 100, 100_000)
     frames = Feed(store, hand.id).frames()
     assert (await anext(frames)).last == 2
-    assert cut(store, hand, store.bytes_of(hand.id) // 4)
+    assert cut(store, hand, store.recording_bytes(hand.id) // 4)
     hand.end()
     seen = [frame async for frame in frames]
     (at,) = (i for i, frame in enumerate(seen) if frame.event == "gap")
@@ -117,7 +117,7 @@ async def test_a_reader_who_is_far_behind_is_told(store: Store, hand: Hand) -> N
     assert gap.cursor.startswith(f"{hand.id}-{gap.last}-") and 140 < gap.last < 160
 
 
-def test_only_the_holder_of_the_lease_and_only_while_it_runs(store: Store, hand: Hand) -> None:
+def test_only_the_leaseholder_trims_and_only_a_running_task(store: Store, hand: Hand) -> None:
     fill(hand, 20)
     gap = notice(REF.key, 1, 5, "gap", "m")
     gap.n = 8
@@ -127,22 +127,24 @@ def test_only_the_holder_of_the_lease_and_only_while_it_runs(store: Store, hand:
     assert lease is not None
     with pytest.raises(LeaseLost):
         store.trim(hand.lease, gap, b"")
-    assert not cut(store, hand, 1000) and len(store.index(hand.id)) == 20  # the recorder's other tasks go on
+    assert not cut(store, hand, 1000) and len(store.index(hand.id)) == 20  # the recorder's other tasks continue
     gap.n = 7  # within an entry, as after a merge
     assert not store.trim(lease, gap, b"")
     gap.n = 8
-    for _ in range(2):  # the same again, after an answer that was not heard
+    for _ in range(2):  # the same again, after a lost answer
         assert store.trim(lease, gap, b"known")
-        assert [row[:2] for row in store.index(hand.id)[:2]] == [(1, 8), (9, 2)] and store.remains(hand.id) == b"known"
-    used = store.bytes_of(hand.id)
-    assert store.trim(lease, gap, b"known") and store.bytes_of(hand.id) == used
+        assert [row[:2] for row in store.index(hand.id)[:2]] == [(1, 8), (9, 2)] and store.resume_lines(
+            hand.id
+        ) == b"known"
+    used = store.recording_bytes(hand.id)
+    assert store.trim(lease, gap, b"known") and store.recording_bytes(hand.id) == used
     hand.lease = lease
     hand.end()
     gap.n = 10
     assert not store.trim(lease, gap, b"")
 
 
-def test_a_page_whose_lines_leave_while_it_is_made_says_so(
+def test_a_page_whose_lines_are_trimmed_meanwhile_has_the_notice(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(hand, 40)
@@ -151,7 +153,7 @@ def test_a_page_whose_lines_leave_while_it_is_made_says_so(
     def index(recording: int, after: int = 0) -> Any:
         found = real(recording, after)
         monkeypatch.undo()
-        assert cut(store, hand, store.bytes_of(hand.id) // 2)
+        assert cut(store, hand, store.recording_bytes(hand.id) // 2)
         return found
 
     for make in (
@@ -167,8 +169,8 @@ def test_a_page_whose_lines_leave_while_it_is_made_says_so(
 # ------------------------------------------------------------------ the recorder goes on
 
 
-def test_what_a_silent_container_is_known_by_is_remembered(store: Store, hand: Hand) -> None:
-    """Its last lines are among the oldest, and a stream that is taken up again repeats them."""
+def test_the_last_lines_of_a_silent_container_stay_known(store: Store, hand: Hand) -> None:
+    """Its last lines are among the oldest, and a resumed stream repeats them."""
     hand.source(1)
     silent = hand.source(2)
     hand.lines([(T0 + i * SECOND, silent, f"before {i}") for i in range(8)])
@@ -178,15 +180,15 @@ def test_what_a_silent_container_is_known_by_is_remembered(store: Store, hand: H
     assert [text for _, text in known] == ["before 5", "before 6", "before 7"]
     for part in (2, 4, 8):
         fill(hand, 40)
-        assert cut(store, hand, store.bytes_of(hand.id) // part)
+        assert cut(store, hand, store.recording_bytes(hand.id) // part)
         assert store.index(hand.id)[0][1] > 8
         assert recorded_lines(store, hand.id, silent, anchor) == known
-    # It writes again, and its anchor moves on: they are needed no more.
+    # It writes again and its anchor moves, so these lines are no longer needed.
     entry = hand.lines([(T0 + 900 * SECOND, silent, "after")])
     anchor = Anchor(T0 + 898 * SECOND, entry.seq, T0 + 900 * SECOND, top=T0 + 900 * SECOND)
     store.commit(hand.lease, Commit(anchors={silent: anchor}))
     fill(hand, 10)
-    assert cut(store, hand, store.bytes_of(hand.id) - 1000) and store.remains(hand.id) == b""
+    assert cut(store, hand, store.recording_bytes(hand.id) - 1000) and store.resume_lines(hand.id) == b""
     assert [text for _, text in recorded_lines(store, hand.id, silent, anchor)] == ["after"]
 
 
@@ -223,8 +225,8 @@ class Rig:
         return [" ".join(text.split()[:2]) for text in texts(self.store, self.hand.id)]
 
 
-async def test_what_has_left_is_not_read_again_from_the_node(store: Store, hand: Hand) -> None:
-    """Neither as skipped lines of a rotated file, nor as older lines, nor by a recorder that takes over."""
+async def test_trimmed_lines_are_not_recorded_again(store: Store, hand: Hand) -> None:
+    """Neither as skipped lines of a rotated file, nor as backfill, nor by a recorder that takes over."""
     rig = Rig(store, hand)
     lines = (rig.old + rig.new).splitlines(keepends=True)
     rig.node.scripts = [[b"".join(lines[i : i + 20]) for i in range(0, 400, 20)]]
@@ -236,9 +238,7 @@ async def test_what_has_left_is_not_read_again_from_the_node(store: Store, hand:
     assert again == found and len(store.complete(hand.id).gaps) == 1
 
 
-async def test_a_recorder_lets_them_go_and_says_so_once(
-    store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_recorder_trims_and_says_so_once(store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lib, "_RETAIN_S", 0.01)
     store.set_budget(Budget(max_task_bytes=200_000))
     said: list[tuple[str, dict[str, str]]] = []
@@ -248,8 +248,8 @@ async def test_a_recorder_lets_them_go_and_says_so_once(
     retaining = asyncio.create_task(lib.Upkeep(store, {hand.id: RunningTask(hand.lease, info, spoken)}).retain())
     for _ in range(3):
         await asyncio.to_thread(fill, hand, 40)
-        await until(lambda: store.bytes_of(hand.id) < 220_000)
-    await until(lambda: said)  # after they have gone
+        await until(lambda: store.recording_bytes(hand.id) < 220_000)
+    await until(lambda: said)  # after they were trimmed
     retaining.cancel()
     await asyncio.wait([retaining])
     ((message, fields),) = said

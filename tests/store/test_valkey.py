@@ -1,6 +1,6 @@
-"""What only a server can do to a store: forget, refuse, fail over, lose its way; what is promised holds each time.
+"""Failures that only a server can cause: it forgets, refuses, fails over or loses its connection. The promises hold.
 
-Each on Valkey and on Redis.
+Each test runs on Valkey and on Redis.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.compact import compact
 from cortex_jupyter.store.open import open_store
-from cortex_jupyter.store.retention import retain
+from cortex_jupyter.store.retention import enforce_retention
 from cortex_jupyter.store.trimming import trim
 from cortex_jupyter.store.valkey import changes, link, retention
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 def server(
     request: pytest.FixtureRequest, server_of: Callable[[str], Server], monkeypatch: pytest.MonkeyPatch
 ) -> Server:
-    """Give the one that all tests of a kind share; those that they start themselves are of that kind too."""
+    """Yield the server that all tests of a kind share; tests that start their own use that kind too."""
     monkeypatch.setattr(servers, "PROGRAM", request.param)
     found = server_of(request.param)
     found.ask("FLUSHALL")
@@ -62,7 +62,7 @@ def store(server: Server) -> Iterator[ValkeyStore]:
         yield one  # type: ignore[misc]
 
 
-def test_the_server_is_what_it_is_taken_for(server: Server, request: pytest.FixtureRequest) -> None:
+def test_the_server_is_the_expected_one(server: Server, request: pytest.FixtureRequest) -> None:
     name = server.client().info("server").get("server_name", "redis")
     assert f"{name}-server" == request.node.callspec.params["server"]
 
@@ -70,13 +70,13 @@ def test_the_server_is_what_it_is_taken_for(server: Server, request: pytest.Fixt
 @pytest.mark.parametrize(
     "url", ["valkey://", "valkey:/x", "valkey://h:port", "valkey://h/x", "valkey://h?maxlen=1", "valkey://:s@cret/@h"]
 )
-def test_an_address_that_is_none_is_not_shown(url: str) -> None:
+def test_a_wrong_address_is_not_shown(url: str) -> None:
     with pytest.raises(StoreError) as caught:
         open_store(url)
     assert "cret" not in str(caught.value) and "valkey://[USER@]HOST" in caught.value.hint
 
 
-def test_a_password_is_for_the_server_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_server_sees_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
     with Server(tmp_path / "v", requirepass="s@cret") as server:
@@ -93,7 +93,7 @@ def test_a_password_is_for_the_server_alone(tmp_path: Path, monkeypatch: pytest.
             )
             ensure_recorder(store, CLUSTER)
             assert "cret" not in str(commands)
-            # Who is started with that command line gets in all the same.
+            # A process that is started with that command line can connect too.
             code = f"from cortex_jupyter.store.open import open_store; open_store({store.url!r}).recordings()"
             subprocess.run([sys.executable, "-c", code], check=True)
             server.kill()
@@ -102,9 +102,9 @@ def test_a_password_is_for_the_server_alone(tmp_path: Path, monkeypatch: pytest.
             assert "cret" not in str(away.value)
 
 
-def test_a_server_that_is_not_fit_is_refused(server: Server, tmp_path: Path) -> None:
+def test_an_unfit_server_is_refused(server: Server, tmp_path: Path) -> None:
     server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-    with pytest.raises(StoreError, match="throws recordings away") as caught:
+    with pytest.raises(StoreError, match="evicts recordings") as caught:
         open_store(server.url)
     assert "noeviction" in caught.value.hint
     server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
@@ -117,8 +117,8 @@ def test_a_server_that_is_not_fit_is_refused(server: Server, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("answer", [True, False], ids=["answer", "request"])
-def test_whatever_is_cut_happens_once(server: Server, answer: bool) -> None:
-    """A script whose answer is lost has run, one whose request broke off in the middle has not; each is asked again."""
+def test_an_interrupted_request_takes_effect_once(server: Server, answer: bool) -> None:
+    """A script with a lost answer has run; one whose request was cut has not. Both requests are repeated."""
     with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
 
         def cut(ask: Callable[[], Any]) -> Any:
@@ -136,45 +136,48 @@ def test_whatever_is_cut_happens_once(server: Server, answer: bool) -> None:
         for i in range(10):
             cut(lambda i=i: hand.lines([(i, sid, os.urandom(50).hex())]))
         assert records(far, id_) == hand.written and [*far.sources(id_)] == [sid]
-        used = far.used()
+        used = far.used_bytes()
         cut(lambda: compact(far, hand.lease, done=True))
-        assert records(far, id_) == hand.written and len(far.index(id_)) == 1 and far.used() < used
+        assert records(far, id_) == hand.written and len(far.index(id_)) == 1 and far.used_bytes() < used
         hand.lines([(20, sid, "more")])
-        gap, used = notice(REF.key, 1, 0, "gap", "m"), far.bytes_of(id_)
+        gap, used = notice(REF.key, 1, 0, "gap", "m"), far.recording_bytes(id_)
         gap.n = 10
         assert cut(lambda: far.trim(hand.lease, gap, b""))
-        assert [row[:3] for row in far.index(id_)] == [(1, 10, "gap"), (11, 1, "log")] and far.bytes_of(id_) < used
+        assert [row[:3] for row in far.index(id_)] == [(1, 10, "gap"), (11, 1, "log")] and far.recording_bytes(
+            id_
+        ) < used
         cut(lambda: far.want(id_, 30))
         cut(hand.end)
         assert far.info(id_).last_seq == 12 and not far.forget(id_)  # type: ignore[union-attr]
         far.want(id_, 0)
         server.ask("ZREM", "cortex:wanted", id_)
         cut(lambda: far.forget(id_))
-        assert far.recordings() == [] and far.used() == 0
+        assert far.recordings() == [] and far.used_bytes() == 0
         cut(lambda: far.leave("me"))
         assert far.recorders(CLUSTER) == []
 
 
 def test_a_server_whose_clock_is_set_back_or_forward(server: Server, store: ValkeyStore) -> None:
-    """What expires does so by it: an hour later than it should, or at once."""
+    """Keys expire by the server's clock: an hour late, or at once."""
     far = recorder("far", host="another-host")
     hand = Hand(store)
     store.leave("me")
     store.beat(far)
     lease = store.lease(hand.id, "far")
     assert lease is not None and store.lease(hand.id, "me") is None
-    # Back by an hour, and it died just then: nobody has to wait for an hour.
+    # The clock goes back by an hour just when the recorder dies: no task waits for an hour.
     server.ask("PEXPIRE", "cortex:recorder:far", 3_600_000)
     ahead = lease.epoch + 3_600_000_000
     server.ask("HSET", f"cortex:{hand.id}", "epoch", ahead)
     assert store.recorders(CLUSTER) == [] and store.holders([hand.id]) == {hand.id: ""}
-    store.beat(far)  # or it lives
+    store.beat(far)  # unless it lives
     assert [one.id for one in store.recorders(CLUSTER)] == ["far"] and store.lease(hand.id, "me") is None
     server.ask("PEXPIRE", "cortex:recorder:far", 3_600_000)
     store.beat(recorder())
     taken = store.lease(hand.id, "me")
     assert taken is not None and taken.epoch == ahead + 1, "no number is given twice"
-    # Forward: every heartbeat has run out. Whoever comes first takes it, and who had it can write no more.
+    # The clock goes forward: every heartbeat has expired. The first recorder takes the task, and the former holder
+    # cannot write.
     server.ask("DEL", "cortex:recorder:me")
     store.beat(far)
     again = store.lease(hand.id, "far")
@@ -184,7 +187,7 @@ def test_a_server_whose_clock_is_set_back_or_forward(server: Server, store: Valk
         hand.lines([(1, 1, "late")])
 
 
-async def test_one_that_forgets_everything_under_who_reads_and_writes(server: Server, store: ValkeyStore) -> None:
+async def test_a_server_emptied_under_readers_and_a_writer(server: Server, store: ValkeyStore) -> None:
     hand = Hand(store)
     hand.lines([(1, 1, "a")])
     frames = Feed(store, hand.id).frames()
@@ -192,7 +195,7 @@ async def test_one_that_forgets_everything_under_who_reads_and_writes(server: Se
     server.ask("FLUSHALL")
     with pytest.raises(LeaseLost):
         await asyncio.to_thread(hand.lines, [(2, 1, "b")])
-    assert store.recordings() == [] and store.used() == 0
+    assert store.recordings() == [] and store.used_bytes() == 0
     with pytest.raises(CursorNotHeld):
         await anext(Feed(store, hand.id).frames(after=1))
     new = await asyncio.to_thread(Hand, store)
@@ -200,8 +203,11 @@ async def test_one_that_forgets_everything_under_who_reads_and_writes(server: Se
     await frames.aclose()
 
 
-def test_a_disk_that_stands_still(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `appendfsync always` a commit waits for the disk, here for longer than we wait; then it is there, once."""
+def test_a_stalled_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `appendfsync always` a commit waits for the disk, here longer than our timeout.
+
+    Afterwards it is there once.
+    """
     monkeypatch.setattr(link, "_TIMEOUT_S", 0.3)
     with (
         frozen(tmp_path) as (folder, freeze, thaw),
@@ -225,7 +231,7 @@ def test_a_disk_that_stands_still(server: Server, tmp_path: Path, monkeypatch: p
 
 @contextmanager
 def frozen(folder: Path) -> Iterator[tuple[Path, Callable[[], None], Callable[[], None]]]:
-    """Give a disk of its own, and what has all writing to it stand still and go on."""
+    """Yield a disk of its own, and a context in which all writes to it stall."""
     image, place = folder / "disk", folder / "mounted"
     place.mkdir()
     image.write_bytes(bytes(16 << 20))
@@ -238,7 +244,7 @@ def frozen(folder: Path) -> Iterator[tuple[Path, Callable[[], None], Callable[[]
         subprocess.run(["umount", "-l", place], check=True)
 
 
-def test_a_commit_that_got_no_answer_may_be_made_again(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_without_an_answer_can_be_repeated(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     hand = Hand(store)
     sid = hand.source()
     commits: list[Commit] = []
@@ -248,14 +254,14 @@ def test_a_commit_that_got_no_answer_may_be_made_again(store: ValkeyStore, monke
         hand.lines([(i, sid, f"line {i}")])
     real(hand.lease, commits[-1])
     assert records(store, hand.id) == hand.written
-    # But not what is not the last: that is another recorder's, or a store that has lost what followed.
+    # But not a commit that is not the last one: it is another recorder's, or the store has lost what followed.
     commits[-1].entries[0].data = commits[0].entries[0].data
     with pytest.raises(LeaseLost):
         real(hand.lease, commits[-1])
     assert store.add_source(hand.lease, store.sources(hand.id)[sid][0]) == sid
 
 
-def test_memory_that_is_full_is_said_and_passes(server: Server, store: ValkeyStore) -> None:
+def test_full_memory_is_a_temporary_error_with_a_notice(server: Server, store: ValkeyStore) -> None:
     hand = Hand(store)
     server.ask("CONFIG", "SET", "maxmemory", int(server.client().info("memory")["used_memory"]) + (1 << 21))
     try:
@@ -268,7 +274,7 @@ def test_memory_that_is_full_is_said_and_passes(server: Server, store: ValkeySto
             flood()
         assert "maxmemory" in caught.value.hint and not store.keep_reserve()
         before = records(store, hand.id)
-        # What keeps its readers informed, and others from taking over, has a place.
+        # Notices and heartbeats are still accepted.
         hand.notice("status", 1, "the store is full", reason="StoreFull")
         store.beat(recorder())
         store.want(hand.id, 5)
@@ -281,15 +287,15 @@ def test_memory_that_is_full_is_said_and_passes(server: Server, store: ValkeySto
     assert records(store, hand.id)[-1][3] == "room again"
 
 
-async def test_a_server_that_cannot_write_to_its_disk_takes_nothing_and_readers_are_told(
+async def test_a_server_that_cannot_write_to_its_disk_refuses_and_readers_get_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even a notice: who has read what there is hears of it by an error, and goes on from there."""
+    """Not even a notice is accepted: a reader at the end gets an error, and continues from there later."""
     monkeypatch.setattr(session, "WANTED_S", 0.1)
     with Server(tmp_path / "v", save="3600 1") as server, closing(open_store(server.url)) as store:
         hand = Hand(store)
         hand.lines([(1, 1, "a")])
-        (server.folder / "dump.rdb").mkdir()  # where its snapshot belongs
+        (server.folder / "dump.rdb").mkdir()  # where its snapshot is written
         server.ask("BGSAVE")
         await until(lambda: server.client().info("persistence")["rdb_last_bgsave_status"] == "err")
         for write in (
@@ -318,8 +324,8 @@ async def test_a_server_that_cannot_write_to_its_disk_takes_nothing_and_readers_
             await frames.aclose()
 
 
-def test_before_memory_is_full_room_is_made_and_said(tmp_path: Path) -> None:
-    """Completed recordings leave first, then the oldest lines of the largest that runs; no line is refused."""
+def test_space_is_freed_before_memory_is_full(tmp_path: Path) -> None:
+    """Completed recordings leave first, then the oldest lines of the largest running one; no line is refused."""
     with Server(tmp_path / "v") as server, closing(open_store(server.url)) as store:
         done, small, large = (Hand(store, TaskRef("default", "job", n), n) for n in ("done", "small", "large"))
         small.lines([(1, 1, "short")])
@@ -332,16 +338,16 @@ def test_before_memory_is_full_room_is_made_and_said(tmp_path: Path) -> None:
         for i in range(800):
             large.lines([(i, 1, os.urandom(20_000).hex())])
             if i % 20 == 0:
-                kept = retain(store)
+                kept = enforce_retention(store)
                 trimmed = trim(store, leases)
-                assert not (kept.left and trimmed) and (not trimmed or store.info(done.id) is None)
+                assert not (kept.removed and trimmed) and (not trimmed or store.info(done.id) is None)
         assert store.info(done.id) is None and records(store, small.id) == small.written
         (gap,) = store.complete(large.id).gaps
         assert "memory of the store's server was nearly full" in gap["reason"] and "`maxmemory`" in gap["hint"]
         assert 200 < store.complete(large.id).records == 800 - gap["lines"] and records(store, large.id)[-1][0] == 800
 
 
-def test_a_commit_counts_when_a_replica_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_counts_once_a_replica_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "_WAIT_MS", 4000)
     with (
         Server(tmp_path / "a", repl_diskless_sync_delay=0) as primary,
@@ -359,7 +365,7 @@ def test_a_commit_counts_when_a_replica_has_it(tmp_path: Path, monkeypatch: pyte
                 hand.lines([(2, 1, "b")])
             monkeypatch.setattr(link, "_WAIT_MS", 4000)
             replica.start()
-            # The same again: written, but on no replica before now.
+            # The same again: it was written, but is on no replica yet.
             hand.written.pop()
             hand.lines([(2, 1, "b")])
             primary.kill()
@@ -368,8 +374,8 @@ def test_a_commit_counts_when_a_replica_has_it(tmp_path: Path, monkeypatch: pyte
             assert records(store, hand.id) == hand.written
 
 
-def test_a_transaction_that_is_cut_in_the_file_is_not_there_at_all(tmp_path: Path) -> None:
-    """Lines and anchor are kept or lost together: what is on the disk after a power cut ends anywhere."""
+def test_a_transaction_cut_off_in_the_file_is_lost_as_a_whole(tmp_path: Path) -> None:
+    """Lines and anchor are kept or lost together, wherever the file ends after a power cut."""
     with Server(tmp_path / "v", appendonly="yes", appendfsync="no") as server:
         with closing(open_store(server.url)) as store:
             hand = Hand(store)
@@ -390,8 +396,8 @@ def test_a_transaction_that_is_cut_in_the_file_is_not_there_at_all(tmp_path: Pat
                 assert info is not None and info.last_seq == len(held) == len(index)
 
 
-async def test_a_store_that_has_gone_back_is_said(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readers may have seen the numbers it lost: they are not given again."""
+async def test_a_rolled_back_store_gets_a_notice(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers may have seen the lost numbers, so they are not used again."""
     hand = Hand(store)
     hand.lines([(1, 1, "a"), (2, 1, "b")])
 
@@ -418,7 +424,7 @@ async def test_a_store_that_has_gone_back_is_said(store: ValkeyStore, monkeypatc
     assert (said.seq, said.last, Lost.last) == (3, 8, 8) and b'"seq":8' in said.data and b"lost its last 5" in said.data
 
 
-async def test_readers_are_called_again_after_the_way_broke(server: Server, store: ValkeyStore) -> None:
+async def test_subscribers_are_called_after_a_broken_connection(server: Server, store: ValkeyStore) -> None:
     with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
         hand = Hand(store)
         calls: list[int] = []
@@ -433,8 +439,8 @@ async def test_readers_are_called_again_after_the_way_broke(server: Server, stor
         end()
 
 
-async def test_a_reader_waits_for_no_message_that_was_lost(server: Server, store: ValkeyStore) -> None:
-    """Lost with its connection: nothing is committed after it that would wake the reader."""
+async def test_a_reader_does_not_wait_for_a_lost_message(server: Server, store: ValkeyStore) -> None:
+    """The message is lost with its connection, and no later commit would wake the reader."""
     hand = Hand(store)
     with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
         seen: list[int] = []
@@ -457,8 +463,8 @@ async def test_a_reader_waits_for_no_message_that_was_lost(server: Server, store
         await reading
 
 
-async def test_a_way_that_hangs_is_given_up_and_tried_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No end of a connection is seen, and what was sent arrives in the end: the commit is there once."""
+async def test_a_hanging_connection_is_replaced(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection never ends, and what was sent arrives in the end: the commit is there once."""
     monkeypatch.setattr(link, "_TIMEOUT_S", 0.3)
     monkeypatch.setattr(changes, "_SILENT_S", 0.2)
     with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
@@ -479,7 +485,7 @@ async def test_a_way_that_hangs_is_given_up_and_tried_again(server: Server, monk
         end()
 
 
-def test_a_store_that_is_closed_under_who_reads_says_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_closed_under_a_reader_raises_an_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "_TIMEOUT_S", 0.3)
     found: list[Exception] = []
     with Relay(server.port) as relay:
@@ -501,7 +507,7 @@ def test_a_store_that_is_closed_under_who_reads_says_so(server: Server, monkeypa
     assert len(found) == 8 and all(isinstance(error, StoreError) for error in found), found
 
 
-def test_what_was_merged_may_be_read_while_it_moves(store: ValkeyStore) -> None:
+def test_entries_can_be_read_while_a_merge_moves_them(store: ValkeyStore) -> None:
     """Entries that cannot be merged move before those that can, a few at a time."""
     hand = Hand(store)
     for _ in range(70):
@@ -515,7 +521,7 @@ def test_what_was_merged_may_be_read_while_it_moves(store: ValkeyStore) -> None:
     assert (live, kept) == (0, 71)
 
 
-def test_a_user_with_few_rights_is_enough(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_with_few_permissions_suffices(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
     rules = ["on", ">pw", "~cortex:*", "&cortex:*", "+@all", "-@dangerous", "+info"]
     server.ask("ACL", "SETUSER", "few", *rules)
@@ -529,7 +535,7 @@ def test_a_user_with_few_rights_is_enough(server: Server, monkeypatch: pytest.Mo
             compact(store, hand.lease, done=True)
             hand.end()
             assert seen.wait(120) and len(store.index(hand.id)) == 2
-            assert store.oldest() and store.size() and store.budget() and store.forget(hand.id)
+            assert store.oldest_removable() and store.size() and store.budget() and store.forget(hand.id)
             end()
         server.ask("ACL", "SETUSER", "few", "resetkeys", "~others:*")
         with pytest.raises(StoreError) as caught:
@@ -539,15 +545,15 @@ def test_a_user_with_few_rights_is_enough(server: Server, monkeypatch: pytest.Mo
         server.ask("ACL", "DELUSER", "few")
 
 
-def test_what_may_leave_is_looked_for_a_few_at_a_time(
+def test_removable_recordings_are_searched_in_small_requests(
     server: Server, store: ValkeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the server looks it answers nobody, and thousands may wait for their archive."""
+    """The server answers no other request while it searches, and thousands may wait for their archive."""
     hands = [Hand(store, TaskRef("default", "job", f"t{i}"), f"u{i}") for i in range(25)]
     for hand in hands:
         hand.end()
         store.want(hand.id, 600)
-    monkeypatch.setattr(retention, "_SOME", 10)
+    monkeypatch.setattr(retention, "_PER_REQUEST", 10)
     looks: list[Any] = []
     left: list[int] = []
     real = store._link.call
@@ -556,17 +562,17 @@ def test_what_may_leave_is_looked_for_a_few_at_a_time(
         answer = real(script, *arguments)
         if script == "oldest":
             looks.append(answer)
-            if not left:  # what it goes on from leaves, so the next looks from the beginning
+            if not left:  # the recording to continue after leaves, so the next request begins again
                 left.append(hands[9].id)
                 server.ask("ZREM", "cortex:wanted", hands[9].id)
                 assert store.forget(left[0])
         return answer
 
     monkeypatch.setattr(store._link, "call", call)
-    assert store.oldest() is None and len(looks) == 4
+    assert store.oldest_removable() is None and len(looks) == 4
     server.ask("ZREM", "cortex:wanted", hands[20].id, hands[24].id)
     looks.clear()
-    oldest = store.oldest()
+    oldest = store.oldest_removable()
     assert oldest is not None and oldest[0] == hands[20].id and len(looks) == 2
 
 
@@ -588,11 +594,11 @@ def test_tls(tmp_path: Path) -> None:
             assert records(store, hand.id) == hand.written and "ca=" in store.url
 
 
-async def test_a_wish_that_is_renewed_wakes_no_recorder(server: Server, store: ValkeyStore) -> None:
+async def test_renewing_a_wish_wakes_no_recorder(server: Server, store: ValkeyStore) -> None:
     one, other = (store.open(CLUSTER, TaskRef("default", "job", name), name) for name in ("one", "other"))
     calls: list[int] = []
     end = store.subscribe(lambda: calls.append(1))
-    await until(lambda: calls)  # it watches
+    await until(lambda: calls)  # the subscription is active
     calls.clear()
     store.want(one, 600)
     await until(lambda: calls)
@@ -600,8 +606,8 @@ async def test_a_wish_that_is_renewed_wakes_no_recorder(server: Server, store: V
         store.want(one, 600)
     store.want(other, 600)
     await until(lambda: len(calls) > 1)
-    assert len(calls) == 2  # messages keep their order
-    server.ask("ZADD", "cortex:wanted", 1, str(one))  # it has run out
+    assert len(calls) == 2  # messages arrive in order
+    server.ask("ZADD", "cortex:wanted", 1, str(one))  # the wish has expired
     store.want(one, 600)
     await until(lambda: len(calls) > 2)
     end()

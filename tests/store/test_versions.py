@@ -1,4 +1,4 @@
-"""A store that a newer version keeps: what it says that older ones may use is used, all else is refused, also later."""
+"""A store of a newer version: used if it admits this version, else refused, also by processes that had it open."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def upgrade(store: Store, least: int) -> None:
-    """Do to a store what a version of far from now does; versions from `least` on may go on with it."""
+    """Mark a store as a far newer version does; versions from `least` on may continue to use it."""
     if isinstance(store, SqliteStore):
         with sqlite3.connect(store.path) as db:
             db.execute("PRAGMA user_version = 99")
@@ -41,7 +41,7 @@ def test_a_newer_store_is_refused_with_a_hint(store: Store) -> None:
     assert "update cortex-jupyter" in caught.value.hint
 
 
-def test_a_newer_store_that_takes_this_version_is_used(store: Store, hand: Hand) -> None:
+def test_a_newer_store_that_admits_this_version_is_used(store: Store, hand: Hand) -> None:
     hand.lines([(1, 1, "before")])
     upgrade(store, 1)
     hand.lines([(2, 1, "after")])
@@ -50,7 +50,7 @@ def test_a_newer_store_that_takes_this_version_is_used(store: Store, hand: Hand)
     again.close()
 
 
-async def test_who_had_it_open_uses_it_no_more(store: Store, hand: Hand) -> None:
+async def test_a_process_that_had_the_store_open_stops_using_it(store: Store, hand: Hand) -> None:
     hand.lines([(1, 1, "before")])
     upgrade(store, 99)
     for write in (
@@ -70,12 +70,12 @@ async def test_who_had_it_open_uses_it_no_more(store: Store, hand: Hand) -> None
         except StoreTooNew:
             return True
 
-    await until(read)  # a server is looked at once in a while
+    await until(read)  # the version of a server is checked every few seconds
     with pytest.raises(StoreTooNew):
         store.entries(hand.id, 0, 1000)
 
 
-async def test_a_recorder_ends_and_says_why(new_store: NewStore) -> None:
+async def test_a_recorder_ends_with_the_reason(new_store: NewStore) -> None:
     with new_store() as store:
         cluster: Any = type("Api", (), {"id": CLUSTER})()
         run = asyncio.create_task(Recorder(store, cluster).run())
@@ -85,7 +85,7 @@ async def test_a_recorder_ends_and_says_why(new_store: NewStore) -> None:
             await run
 
 
-def test_what_a_newer_recorder_says_besides_is_left_out(store: Store) -> None:
+def test_unknown_fields_of_a_newer_recorder_are_ignored(store: Store) -> None:
     me = recorder()
     store.beat(me)
     if isinstance(store, SqliteStore):
@@ -101,8 +101,8 @@ def test_what_a_newer_recorder_says_besides_is_left_out(store: Store) -> None:
     assert [one.id for one in store.recorders(CLUSTER)] == [me.id]
 
 
-def test_an_older_recorder_understands_what_this_one_says(store: Store) -> None:
-    """It takes of what is said of a recorder all that stands in one place: what it knows must be all."""
+def test_an_older_recorder_understands_this_ones_fields(store: Store) -> None:
+    """It expects exactly the fields that it knows in one of the places."""
     me = replace(recorder(), namespaces=("ml",), selection="x", rights="r")
     store.beat(me)
     if isinstance(store, SqliteStore):

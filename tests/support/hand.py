@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
-from cortex_jupyter.store import Anchor, Commit, Lease, Recorder, Store
+from cortex_jupyter.store import Anchor, Commit, Lease, RecorderInfo, Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +31,8 @@ def source(number: int = 1, run: int = 0) -> Source:
     return Source(f"pod-{number}", f"uid-{number}", "main", f"containerd://{number}-{run}", run=run, node="n1")
 
 
-def recorder(name: str = "me", pid: int | None = None, host: str | None = None) -> Recorder:
-    return Recorder(name, CLUSTER, host or socket.gethostname(), os.getpid() if pid is None else pid, time.time())
+def recorder(name: str = "me", pid: int | None = None, host: str | None = None) -> RecorderInfo:
+    return RecorderInfo(name, CLUSTER, host or socket.gethostname(), os.getpid() if pid is None else pid, time.time())
 
 
 class Hand:

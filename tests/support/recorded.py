@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import cortex_jupyter.notebook
 from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
-from cortex_jupyter.store import Commit, Recorder
+from cortex_jupyter.store import Commit, RecorderInfo
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def record(store_url: str, name: str, lines: int) -> TaskRef:
     store = open_store(store_url)
     try:
         recording = store.open(CLUSTER, ref, f"uid-{name}")
-        store.beat(Recorder(name, CLUSTER, socket.gethostname(), os.getpid(), time.time()))
+        store.beat(RecorderInfo(name, CLUSTER, socket.gethostname(), os.getpid(), time.time()))
         lease = store.lease(recording, name)
         assert lease is not None
         pods = [Source(f"{name}-{i}", f"uid-{i}", "main", f"id-{i}", node="node-1") for i in range(3)]

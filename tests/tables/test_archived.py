@@ -133,7 +133,7 @@ def several(home: Path) -> list[str]:
         filled = Filled(store, f"run-{i}").lines([(1, i * 10**12, text), (2, i * 10**12 + 5, f"step {i}")]).end()
         if i < 2:
             archived(filled, str(home / "archive"))
-            store.archived(filled.id, str(home / "archive"))
+            store.mark_archived(filled.id, str(home / "archive"))
             assert store.forget(filled.id)
     store.close()
     return ["ml:run-0", "ml:run-1", "ml:run-2"]

@@ -46,8 +46,8 @@ def test_a_missing_library_is_named_with_its_extra(name: str, tmp_path: object) 
 def test_the_error_of_a_library_that_cannot_be_imported_has_the_reason(tmp_path: Path) -> None:
     why = "pyarrow requires NumPy 2.0 or newer, found 1.26.4"
     (tmp_path / "pyarrow.py").write_text(f"raise ImportError({why!r})")
-    code = "from cortex_jupyter.archive.extra import library; library('pyarrow.compute')"
+    code = "from cortex_jupyter.archive.optional import import_optional; import_optional('pyarrow.compute')"
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and f"MissingExtra: pyarrow cannot be imported: {why}" in done.stderr
+    assert done.returncode == 1 and f"MissingExtra: cannot import pyarrow: {why}" in done.stderr
     assert "hint: install a release of pyarrow that fits" in done.stderr

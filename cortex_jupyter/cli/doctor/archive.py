@@ -6,7 +6,7 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, failed
 from cortex_jupyter.errors import ArchiveError, StoreError
 from cortex_jupyter.store.open import open_store
@@ -29,7 +29,7 @@ def judge(store_url: str, configured: str = "") -> Iterator[Finding]:
         yield Finding(PART, TOLD, "no archive is set: completed recordings leave the store by age and size, and are then gone; set one with CORTEX_ARCHIVE")  # fmt: skip
         return
     try:
-        objects = Objects(url)
+        objects = ObjectStore(url)
         yield from _probe(objects)
     except ArchiveError as error:
         yield failed(PART, error)
@@ -49,7 +49,7 @@ def url_of(store_url: str) -> str:
         store.close()
 
 
-def _probe(objects: Objects) -> Iterator[Finding]:
+def _probe(objects: ObjectStore) -> Iterator[Finding]:
     # At the top level, where the archive looks for no manifests.
     name, body = f"cortex-doctor-{uuid.uuid4().hex[:12]}", uuid.uuid4().bytes
     objects.put(name, body)

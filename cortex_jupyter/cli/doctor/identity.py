@@ -11,7 +11,7 @@ from cortex_jupyter.cli.doctor import archive
 from cortex_jupyter.cli.doctor.cluster import PART
 from cortex_jupyter.cli.doctor.finding import WARN, Finding
 from cortex_jupyter.reader.connection import is_shared
-from cortex_jupyter.store.url import shown
+from cortex_jupyter.store.url import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def judge(store_url: str, host: str) -> Iterator[Finding]:
     if os.environ.get("CORTEX_CLUSTER") or not ambiguous(host, os.environ.get("KUBERNETES_SERVICE_HOST", "")):
         return
     for url in filter(is_shared, (store_url, archive.url_of(store_url))):
-        text = f"{shown(url)} is shared, but the address {host} does not identify this cluster: other clusters can have the same, or other machines reach this one at another"
+        text = f"{without_password(url)} is shared, but the address {host} does not identify this cluster: other clusters can have the same, or other machines reach this one at another"
         yield Finding(PART, WARN, text, _TODO)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cli.doctor.finding import TOLD, WARN, Finding
 from cortex_jupyter.store import default_url
-from cortex_jupyter.store.url import shown
+from cortex_jupyter.store.url import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +93,6 @@ def judge(settings: Settings) -> Iterator[Finding]:
     text = f"the doctor checks with CortexJupyter's {', '.join(names)} from {where}"
     yield Finding(PART, TOLD, text)
     if settings.store_url and settings.store_url != default_url():
-        server_store, other_store = (shown(url) for url in (settings.store_url, default_url()))
+        server_store, other_store = (without_password(url) for url in (settings.store_url, default_url()))
         text = f"servers keep recordings in {server_store}, but kernels and the command line in {other_store}"
         yield Finding(PART, WARN, text, "set CORTEX_STORE, which all of them read, instead of CortexJupyter.store_url")

@@ -17,13 +17,13 @@ from cortex_jupyter.recorder.writing.commit_retrier import STOPPED
 from cortex_jupyter.store import path_of, usual_path
 from cortex_jupyter.store.liveness import HOST
 from cortex_jupyter.store.local import local_place, shared_filesystem
-from cortex_jupyter.store.masking import masking
+from cortex_jupyter.store.masking import configure_masking
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.store import Recorder, Store
+    from cortex_jupyter.store import RecorderInfo, Store
 
 PART: Final = "store"
 RECORDER: Final = "recorder"
@@ -60,11 +60,11 @@ def judge(url: str, cluster: str | None) -> Iterator[Finding]:
 
 def _contents(store: Store) -> Iterator[Finding]:
     recordings = store.recordings()
-    text = f"{store.url}, {len(recordings)} recordings, {store.size() / 1e6:.1f} MB, {store.about()}"
+    text = f"{store.url}, {len(recordings)} recordings, {store.size() / 1e6:.1f} MB, {store.describe()}"
     yield Finding(PART, OK, text)
-    for doubt in store.doubts():
-        yield Finding(PART, BAD if doubt.stops else WARN, doubt.text, doubt.todo)
-    budget, oldest, used = store.budget(), store.oldest(), store.used()
+    for warning in store.health_warnings():
+        yield Finding(PART, BAD if warning.stops_recording else WARN, warning.message, warning.hint)
+    budget, oldest, used = store.budget(), store.oldest_removable(), store.used_bytes()
     max_bytes, days = budget.max_bytes or 0, f"{(budget.max_age_s or 0) / 86400:g} days"
     limits = f"limits: {max_bytes / 1e6:.0f} MB, and {days} after a task's end"
     if budget.max_task_bytes is not None:
@@ -76,7 +76,7 @@ def _contents(store: Store) -> Iterator[Finding]:
         text = f"recordings take {used / 1e6:.0f} MB of at most {max_bytes / 1e6:.0f} MB"
         todo = "raise CORTEX_STORE_MAX_BYTES or set CORTEX_ARCHIVE: the recordings that ended first will leave soon"
         yield Finding(PART, WARN, text, todo)
-    if masking(store):
+    if configure_masking(store):
         yield Finding(PART, OK, "secrets are masked before lines are stored")
     else:
         text = "lines are stored as written; CORTEX_MASK=1 masks secrets before lines are stored"
@@ -149,7 +149,7 @@ def _recorders(store: Store, cluster: str | None) -> Iterator[Finding]:
         )
 
 
-def _still_writing(store: Store, cluster: str, others: list[Recorder]) -> set[str]:
+def _still_writing(store: Store, cluster: str, others: list[RecorderInfo]) -> set[str]:
     """Return the IDs of recorders that can still write to the store, after we may have updated its form.
 
     The store refuses every heartbeat of a recorder that is too old for the form. So wait for each recorder's next heartbeat.
@@ -163,7 +163,7 @@ def _still_writing(store: Store, cluster: str, others: list[Recorder]) -> set[st
     return writing
 
 
-def _endpoint(recorder: Recorder) -> Finding:
+def _endpoint(recorder: RecorderInfo) -> Finding:
     if recorder.host != HOST:
         text = f"process {recorder.pid} on {recorder.host} serves /metrics and /readyz on port {recorder.port} there"
         return Finding(RECORDER, TOLD, text)
@@ -184,12 +184,12 @@ def _endpoint(recorder: Recorder) -> Finding:
     return Finding(RECORDER, OK, f"process {recorder.pid} is ready; its metrics are at {url}/metrics")
 
 
-def judge_recorder(recorder: Recorder, tasks: int, now: float, *, is_writing: bool = True) -> Finding:
+def judge_recorder(recorder: RecorderInfo, tasks: int, now: float, *, is_writing: bool = True) -> Finding:
     """Judge a recorder that is alive.
 
     Parameters
     ----------
-    recorder : Recorder
+    recorder : RecorderInfo
     tasks : int
         Number of leases that it holds.
     now : float
@@ -199,8 +199,8 @@ def judge_recorder(recorder: Recorder, tasks: int, now: float, *, is_writing: bo
 
     Examples
     --------
-    >>> from cortex_jupyter.store import Recorder
-    >>> alive = Recorder("9f3c52aa", "https://cluster", "node-1", 17, heartbeat=999.5, version=__version__, since=400.0)
+    >>> from cortex_jupyter.store import RecorderInfo
+    >>> alive = RecorderInfo("9f3c52aa", "https://cluster", "node-1", 17, heartbeat=999.5, version=__version__, since=400.0)
     >>> judge_recorder(alive, 3, now=1000.0).judged
     'ok'
     """

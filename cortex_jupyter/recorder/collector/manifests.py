@@ -32,7 +32,7 @@ _RULES: Final = [
 ]
 #: The rotated files of a log. This right also covers the kubelet's other endpoints.
 _NODES: Final = [{"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}]
-#: As obstore reads them; see `archive.access`.
+#: As obstore reads them; see `archive.error_mapping`.
 _ARCHIVE_ENDPOINTS: Final = (
     "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"
 )  # fmt: skip

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.store import Info, Store
+    from cortex_jupyter.store import RecordingInfo, Store
 
 _log = logging.getLogger(__name__)
 
@@ -210,7 +210,7 @@ class Selection:
         to_look_up = random.sample(free, min(len(free), _MAX_LOOKUPS))
         return seen | {id_ for id_ in to_look_up if await self._is_gone(unfinished[id_])}
 
-    async def _is_gone(self, info: Info) -> bool:
+    async def _is_gone(self, info: RecordingInfo) -> bool:
         try:
             return (await resolve(self._cluster, info.ref)).uid != info.uid
         except NotFound:

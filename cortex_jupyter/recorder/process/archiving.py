@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.recorder.process.launch import exit_code, spawn
-from cortex_jupyter.store.attempts import due
+from cortex_jupyter.store.archive_attempts import due_recordings
 from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ async def archive_completed(store: Store) -> None:
     """Archive the completed recordings, if an archive is set, and wait for the end.
 
     Failures are in our own log, to which the process writes too. A recording stays in the store until it is archived;
-    after each failure the next attempt is later (`store.attempts`). The process outlives the recorder. If it is started
+    after each failure the next attempt is later (`store.archive_attempts`). The process outlives the recorder. If it is started
     twice, both processes write the same.
 
     Raises
@@ -33,7 +33,7 @@ async def archive_completed(store: Store) -> None:
     StoreError
     """
     url = await asyncio.to_thread(store.setting, "archive")
-    if not url or not await asyncio.to_thread(lambda: due(store, store.unarchived(url), url)):
+    if not url or not await asyncio.to_thread(lambda: due_recordings(store, store.unarchived(url), url)):
         return
     # The CLI stands above this room, so it is started by its module name. -P: see `launch.ensure_recorder`.
     command = [sys.executable, "-P", "-m", "cortex_jupyter.cli", "archive", "--store", store.url, "--to", url]

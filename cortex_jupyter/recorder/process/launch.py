@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from cortex_jupyter.store import Recorder, Store
+    from cortex_jupyter.store import RecorderInfo, Store
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def _note_failure(key: _Key, code: int, lived_s: float) -> None:
     _failed[key] = (error, times + 1, time.monotonic() + min(_FIRST_WAIT_S * 2 ** min(times, 10), _LONGEST_WAIT_S))
 
 
-def _may_record(recorder: Recorder, namespace: str, our_credentials: str) -> bool:
+def _may_record(recorder: RecorderInfo, namespace: str, our_credentials: str) -> bool:
     """Return whether a recorder may record tasks of a namespace, or a recorder of ours could not either."""
     return (not recorder.namespaces or namespace in recorder.namespaces) and (
         namespace not in recorder.refused or recorder.rights == our_credentials

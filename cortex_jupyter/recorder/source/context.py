@@ -11,7 +11,7 @@ from cortex_jupyter.recorder.source.stream_limiter import StreamLimiter
 from cortex_jupyter.recorder.text.parser import PLAIN, Parser
 from cortex_jupyter.recorder.text.resume import recorded_lines
 from cortex_jupyter.store import Anchor
-from cortex_jupyter.store.trimmed import missing
+from cortex_jupyter.store.trimmed import trimmed_span
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
@@ -67,7 +67,7 @@ class Context:
 
         It may if the anchor has no record number.
         """
-        return None if anchor.seq else await asyncio.to_thread(missing, self.store, self.lease.recording)
+        return None if anchor.seq else await asyncio.to_thread(trimmed_span, self.store, self.lease.recording)
 
     def rotated_files(self, source: Source) -> RotatedFiles:
         """Return a source's rotated files."""

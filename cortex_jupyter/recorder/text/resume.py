@@ -9,7 +9,7 @@ from cortex_jupyter.model import Batch
 from cortex_jupyter.recorder.text.align import Aligner
 from cortex_jupyter.recorder.text.lines import parse
 from cortex_jupyter.recorder.text.parser import PLAIN, Parser
-from cortex_jupyter.store.trimmed import remembered
+from cortex_jupyter.store.trimmed import trimmed_lines
 
 if TYPE_CHECKING:
     from cortex_jupyter.recorder.text.align import Line
@@ -93,7 +93,7 @@ def recorded_lines(store: Store, recording: int, sid: int, anchor: Anchor) -> li
         for entry in entries:
             last_seq = entry.last
             if entry.event == "gap" and entry.seq == 1:
-                lines += remembered(store, recording, sid, anchor)
+                lines += trimmed_lines(store, recording, sid, anchor)
             if entry.event != "log":
                 continue
             batch = Batch.decode(entry.data)

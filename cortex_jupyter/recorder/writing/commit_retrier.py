@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.recorder.process.health import Health
     from cortex_jupyter.recorder.writing.batch import Batcher
-    from cortex_jupyter.store import Info, Lease, Store
+    from cortex_jupyter.store import Lease, RecordingInfo, Store
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class StallNotice:
 
     def __init__(self, store: Store, lease: Lease, batcher: Batcher) -> None:
         self._store, self._lease, self._batcher = store, lease, batcher
-        self._info_before: Info | None = None
+        self._info_before: RecordingInfo | None = None
 
     def report(self, pending: Commit | None = None) -> None:
         """Write once that the recording has stopped, before the commit that waits."""

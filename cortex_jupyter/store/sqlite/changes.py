@@ -1,4 +1,4 @@
-"""Notice a commit by any process within about ten milliseconds, one after a pause within twenty-five."""
+"""Notice commits of any process: within about 10 ms while they follow each other, else within 25 ms."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
     Rows = Callable[[sqlite3.Connection, AbstractSet[int]], dict[int, Any]]
 
-#: `PRAGMA data_version` every 10 ms costs 0.3-1 % of a core: that is for lines that follow each other.
+#: Poll intervals of a quiet and a busy file. `PRAGMA data_version` every 10 ms costs 0.3 to 1 % of a core.
 _POLL_S = (0.025, 0.01)
-#: Commits that are further apart are single lines, or a recorder's beat, which comes once a second.
-_LIVELY_S = 0.3
+#: Commits further apart than this are single lines, or a recorder's heartbeat, which comes once a second.
+_BUSY_S = 0.3
 
 
 class Changes:
     """Calls back after each change of a SQLite file.
 
-    One thread per store, alive only while somebody is subscribed. SQLite has no notification across processes:
-    `data_version` (https://sqlite.org/pragma.html#pragma_data_version) changes with another connection's commit. It does
-    not say of what, so the rows of those recordings are compared that anybody asks about: a server that has 200 tasks
-    open would otherwise have each of them look for news with every commit of any.
+    One thread per store, alive only while there are subscribers. SQLite cannot notify other processes, but
+    `data_version` (https://sqlite.org/pragma.html#pragma_data_version) changes with each commit of another connection.
+    It does not tell what changed, so the thread compares the rows of the subscribed recordings. Otherwise each of 200
+    open tasks would look for news after every commit of any task.
 
     Parameters
     ----------
     connect : callable
-        Gives a connection of the thread's own.
+        Opens a connection for the thread.
     rows : callable
-        Given a connection and ids of recordings, the rows there are.
+        Returns the rows of recordings, given a connection and their ids.
     """
 
     def __init__(self, connect: Callable[[], sqlite3.Connection], rows: Rows) -> None:
@@ -46,7 +46,10 @@ class Changes:
         self._thread: threading.Thread | None = None
 
     def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:
-        """Call `callback` from the watching thread after each change, of a recording or of anything; gives what ends it."""
+        """Call `callback` from the watching thread after each change of a recording, or of anything.
+
+        Returns a function that ends it.
+        """
         with self._lock:
             self._callbacks[callback] = recording
             if self._thread is None:
@@ -76,28 +79,30 @@ class Changes:
 
     def _watch(self, stop: threading.Event) -> None:
         db: sqlite3.Connection | None = None
-        seen, changed, lively = None, 0.0, False
-        known: dict[int, Any] = {}
+        last_version, changed_at, is_busy = None, 0.0, False
+        known_rows: dict[int, Any] = {}
         try:
-            while not stop.wait(_POLL_S[lively]):
-                # Closed or broken under us: whoever reads next gets the store's own error.
+            while not stop.wait(_POLL_S[is_busy]):
+                # The store was closed or is broken: the next read of it raises the store's own error.
                 with contextlib.suppress(sqlite3.Error, CortexError):
                     db = db or self._connect()
                     version = db.execute("PRAGMA data_version").fetchone()[0]
                     now = time.monotonic()
-                    lively = now - changed < _LIVELY_S and (lively or version != seen)
-                    if version != seen:
+                    is_busy = now - changed_at < _BUSY_S and (is_busy or version != last_version)
+                    if version != last_version:
                         with self._lock:
                             callbacks = dict(self._callbacks)
                         ids = {id_ for id_ in callbacks.values() if id_ is not None}
                         rows = dict.fromkeys(ids) | self._rows(db, ids)
-                        seen, changed = version, now
+                        last_version, changed_at = version, now
                         for callback, id_ in callbacks.items():
-                            # One that is new among them is called in any case: what it has missed nobody knows.
-                            if id_ is None or id_ not in known or rows[id_] != known[id_]:
-                                with contextlib.suppress(RuntimeError):  # its loop has closed; the others' have not
+                            # A new subscription is always called, since it may have missed a change.
+                            if id_ is None or id_ not in known_rows or rows[id_] != known_rows[id_]:
+                                with contextlib.suppress(
+                                    RuntimeError
+                                ):  # the loop of this subscriber has closed; others' have not
                                     callback()
-                        known = rows
+                        known_rows = rows
         finally:
             if db is not None:
                 db.close()

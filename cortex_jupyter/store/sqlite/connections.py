@@ -1,7 +1,7 @@
-"""The connections to one SQLite file: one for each thread that asks, closed together.
+"""Connections to one SQLite file: one for each thread, closed together.
 
-WAL: one writer, readers in any process. `synchronous=NORMAL`: a killed process loses nothing, a power cut at most the
-last commits, which the recorder reads again from its anchor, written in the same transaction.
+The file uses a write-ahead log and `synchronous=NORMAL`. What a power cut can lose: docs/explanation/sqlite-store.md,
+"After a power cut".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cortex_jupyter.errors import StoreError
 from cortex_jupyter.store.local import check_local
-from cortex_jupyter.store.sqlite.error_mapping import WHERE, errors
+from cortex_jupyter.store.sqlite.error_mapping import DAMAGED_HINT, errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 
 class Connections:
-    """The way to a file; safe to use from any thread.
+    """The connections to a file; safe to use from any thread.
 
     Parameters
     ----------
     path : Path
-        Its folder is made where there is none.
+        Its folder is created if it does not exist.
 
     Raises
     ------
     StoreError
-        It cannot be made, or lies on a network file system.
+        The folder cannot be created, or is on a network file system.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,31 +40,31 @@ class Connections:
         self._local = threading.local()
         self._connections: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._lock = threading.Condition()
-        self._using = 0  # threads that are at their connections; None are closed under them
+        self._using = 0  # threads that use their connection now; none is closed meanwhile
         self._closed = False
-        #: Called before each use, and again at the begin of each transaction that writes; may refuse it.
+        #: Called before each use, and again at the start of each writing transaction. It may refuse by raising.
         self.guard: Callable[[sqlite3.Connection], object] = bool
         try:
             if not (path.exists() and _sealed(path)):
                 check_local(path)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise StoreError(f"{path.parent} cannot be made: {error}", WHERE) from error
+            raise StoreError(f"cannot create {path.parent}: {error}", DAMAGED_HINT) from error
 
     def open(self) -> sqlite3.Connection:
-        """Open one more, which the caller closes."""
+        """Open another connection, which the caller closes."""
         with errors(self.path):
             if _sealed(self.path):
                 return sqlite3.connect(
                     f"{self.path.as_uri()}?immutable=1", uri=True, isolation_level=None, check_same_thread=False
                 )
-            # Made in one thread and closed by close() in another: sqlite is built thread-safe.
+            # It is opened in one thread and closed by close() in another: sqlite is built thread-safe.
             db = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
             try:
                 if self.path.stat().st_mode & 0o077:
                     self.path.chmod(0o600)
                 if not self.path.stat().st_size:
-                    db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the file has a page
+                    db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only possible before the file has a page
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = NORMAL")
             except BaseException:
@@ -75,9 +75,10 @@ class Connections:
     def _connect(self) -> sqlite3.Connection:
         db = self.open()
         with self._lock:
-            # Whoever calls asyncio.run again and again has new threads each time; each connection is three files.
-            known, self._connections = self._connections, [(threading.current_thread(), db)]
-            for thread, old in known:
+            # A program that calls asyncio.run repeatedly has new threads each time, and each connection has three open
+            # files.
+            previous, self._connections = self._connections, [(threading.current_thread(), db)]
+            for thread, old in previous:
                 if thread.is_alive():
                     self._connections.append((thread, old))
                 else:
@@ -93,12 +94,12 @@ class Connections:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give this thread's connection.
+        """Provide this thread's connection.
 
         Raises
         ------
         StoreError
-            What SQLite says of the file, or the store has been closed.
+            SQLite reports an error, or the store has been closed.
         """
         with self._lock:
             if self._closed:
@@ -116,7 +117,7 @@ class Connections:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Give this thread's connection within a transaction: all that is done with it is committed, or nothing."""
+        """Provide this thread's connection in a transaction, which is committed as a whole or not at all."""
         with self.reading() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -129,9 +130,9 @@ class Connections:
                 raise
 
     def close(self) -> None:
-        """Close every connection; none can be had afterwards.
+        """Close all connections; the object cannot be used afterwards.
 
-        Waits for what other threads are at: SQLite crashes when a connection is closed in the middle of a query.
+        It waits until other threads have finished: SQLite crashes if a connection is closed in the middle of a query.
         """
         with self._lock:
             self._closed = True
@@ -143,6 +144,6 @@ class Connections:
 
 
 def _sealed(path: Path) -> bool:
-    """Tell whether a store lies on a read-only disk, whole: SQLite then needs no files beside it."""
+    """Return whether a store is complete on a read-only disk; SQLite then needs no files beside it."""
     read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
     return bool(read_only) and path.exists() and not path.with_name(path.name + "-wal").exists()

@@ -1,7 +1,6 @@
-"""The entries of a recording and its sources in SQLite: written in one transaction, read by number.
+"""Entries and sources of a recording in SQLite: written in one transaction, read by number.
 
-A batch is one zstd-compressed blob, not a row per line: half the CPU and a quarter of the disk (measured:
-`research/performance.md` section 2).
+A batch is one zstd-compressed blob, not a row per line: architecture.md, "Storing".
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import Entry, Source
-from cortex_jupyter.store import Anchor, Commit, Complete, Lease, as_epochs
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store import Anchor, Commit, Completeness, Lease, as_epochs
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 from cortex_jupyter.store.packing import pack, unpack
-from cortex_jupyter.store.sqlite.error_mapping import WHERE
+from cortex_jupyter.store.sqlite.error_mapping import DAMAGED_HINT
 from cortex_jupyter.store.sqlite.leases import fence
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _UPDATABLE: Final = frozenset(
     {"state", "message", "reason", "exit_code", "started", "finished", "done", "caught_up", "clock_ms", "masked"},
 )
 _ENTRY: Final = "SELECT seq, n, event, t_min, t_max, data FROM entry"
-#: With its recording's epochs: read in one statement, they belong together.
+#: An entry with its recording's epochs. One statement reads both, so they belong together.
 _ENTRY_EPOCHS: Final = (
     "SELECT seq, n, event, t_min, t_max, data, (SELECT epochs FROM recording WHERE id=entry.recording) FROM entry"
 )
@@ -43,7 +42,7 @@ def _epochs(text: str | None) -> Epochs:
 
 
 class Entries:
-    """The part of `SqliteStore` that holds what was recorded; `Store` says what each method does."""
+    """The part of `SqliteStore` for entries and sources; `Store` documents each method."""
 
     _file: Connections
 
@@ -63,7 +62,7 @@ class Entries:
             return int(top) + 1
 
     def commit(self, lease: Lease, commit: Commit) -> None:
-        # Compressed before the transaction begins, so that it is short.
+        # Compressed before the transaction begins, to keep it short.
         rows = [(lease.recording, e.seq, e.n, e.event, e.t_min, e.t_max, pack(e.data)) for e in commit.entries]
         with self._file.writing() as db:
             fence(db, lease)
@@ -88,29 +87,29 @@ class Entries:
         with self._file.writing() as db:
             fence(db, lease)
             range_ = (lease.recording, new.seq, new.last)
-            there = db.execute(
+            current = db.execute(
                 "SELECT seq, n FROM entry WHERE recording=? AND seq BETWEEN ? AND ? ORDER BY seq", range_
             ).fetchall()
-            if [seq for seq, _ in there] != list(old) or sum(n for _, n in there) != new.n:
-                return  # merged by another pass since it was looked at
+            if [seq for seq, _ in current] != list(old) or sum(n for _, n in current) != new.n:
+                return  # another pass has merged them meanwhile
             db.execute("DELETE FROM entry WHERE recording=? AND seq BETWEEN ? AND ?", range_)
             row = (lease.recording, new.seq, new.n, new.event, new.t_min, new.t_max, data)
             db.execute("INSERT INTO entry VALUES (?,?,?,?,?,?,?)", row)
 
-    def entries(self, recording: int, after: int, most: int) -> list[Entry]:
-        found: list[Entry] = []
+    def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:
+        entries: list[Entry] = []
         size = 0
         query = f"{_ENTRY_EPOCHS} WHERE recording=? AND seq >= ifnull({_HOLDER}, 0) AND seq+n-1 > ? ORDER BY seq"
         with self._file.reading() as db:
             for *row, epochs in db.execute(query, (recording, recording, after + 1, after)):
-                found.append(unpack(WHERE, *row))
-                found[-1].epochs = _epochs(epochs)
-                size += len(found[-1].data)
-                if size >= most:
+                entries.append(unpack(DAMAGED_HINT, *row))
+                entries[-1].epochs = _epochs(epochs)
+                size += len(entries[-1].data)
+                if size >= max_bytes:
                     break
-        if found and found[0].seq > after + 1:  # numbers have no holes, so it is being deleted
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
-        return found
+        if entries and entries[0].seq > after + 1:  # numbers have no holes, so the recording is being deleted
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
+        return entries
 
     def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
         query = "SELECT seq, n, event, t_min, t_max FROM entry WHERE recording=? AND seq > ? ORDER BY seq"
@@ -123,7 +122,7 @@ class Entries:
             numbers = db.execute(query, (recording, first, last)).fetchall()
         at = 0
         for (seq,) in numbers:
-            # Merged meanwhile, one entry may hold several of them.
+            # An entry that was merged meanwhile may hold several of these numbers.
             if seq > at and (entry := self.entry(recording, seq)) is not None:
                 at = entry.last
                 yield entry
@@ -134,11 +133,11 @@ class Entries:
             row = db.execute(query, (recording, recording, seq)).fetchone()
         if row is None or row[0] + row[1] <= seq:
             return None
-        entry = unpack(WHERE, *row[:-1])
+        entry = unpack(DAMAGED_HINT, *row[:-1])
         entry.epochs = _epochs(row[-1])
         return entry
 
-    def complete(self, recording: int) -> Complete:
+    def complete(self, recording: int) -> Completeness:
         totals = "SELECT ifnull(sum(n), 0), min(t_min), max(t_max) FROM entry WHERE recording=? AND event='log'"
         with self._file.reading() as db:
             n, first, last = db.execute(totals, (recording,)).fetchone()
@@ -147,4 +146,6 @@ class Entries:
             sources = db.execute(runs, (recording,)).fetchone()[0]
             row = db.execute("SELECT masked FROM recording WHERE id=?", (recording,)).fetchone()
         masked = orjson.loads(row[0]) if row and row[0] else {}
-        return Complete(n, first, last, [orjson.loads(unpack(WHERE, *g).data) for g in gaps], sources, masked)
+        return Completeness(
+            n, first, last, [orjson.loads(unpack(DAMAGED_HINT, *g).data) for g in gaps], sources, masked
+        )

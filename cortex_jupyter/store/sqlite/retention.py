@@ -1,4 +1,4 @@
-"""How recordings leave a SQLite store: in small transactions, so that nobody waits for it."""
+"""How recordings leave a SQLite store: in small transactions, so that no other writer waits long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter.store.attempts import setting_of
+from cortex_jupyter.store.archive_attempts import attempts_setting
 from cortex_jupyter.store.budget import Budget, default_budget
 from cortex_jupyter.store.ids import first_at
 from cortex_jupyter.store.packing import pack
@@ -22,38 +22,38 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Lease
     from cortex_jupyter.store.sqlite.connections import Connections
 
-#: Entries that are deleted, and pages that are given back, in one transaction.
+#: Entries deleted, and pages returned to the disk, in one transaction.
 _ENTRIES: Final = 50
 _PAGES: Final = 256
-#: What may leave: complete, read by nobody and, where there is an archive, in it.
-_SET: Final = "(SELECT value FROM setting WHERE key='archive')"
+#: A recording may leave if it is complete, unread and, if an archive is set, in that archive.
+_ARCHIVE: Final = "(SELECT value FROM setting WHERE key='archive')"
 _ARCHIVED: Final = "EXISTS (SELECT 1 FROM setting WHERE key='archived:' || recording.id AND value="
-_FREE: Final = f"done=1 AND wanted < ? AND (ifnull({_SET}, '') = '' OR {_ARCHIVED}{_SET}))"
-#: What holds nothing, and nobody has opened or wanted since a time, which an id may be older than.
+_REMOVABLE: Final = f"done=1 AND wanted < ? AND (ifnull({_ARCHIVE}, '') = '' OR {_ARCHIVED}{_ARCHIVE}))"
+#: An empty recording that was not opened or wanted since a time; `id < ?` means that it was created before it.
 _EMPTY: Final = (
     "done=0 AND wanted < ? AND id < ? AND (last_seq=0 OR kind NOT IN ('job', 'pod'))"
     " AND NOT EXISTS (SELECT 1 FROM source WHERE source.recording=recording.id)"
 )
 
 
-class Leaving:
-    """The part of `SqliteStore` that deletes; `Store` says what each method does."""
+class Retention:
+    """The part of `SqliteStore` for settings, sizes and deletion; `Store` documents each method."""
 
     _file: Connections
     holders: Callable[[Iterable[int]], dict[int, str]]
 
     def budget(self) -> Budget:
-        return self._set().over(default_budget(self._file.path))
+        return self._explicit_budget().with_defaults(default_budget(self._file.path))
 
     def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
-        held = self._set()
-        wish = held.over(budget) if weak else budget.over(held)
-        if rows := wish.settings(held):
+        current = self._explicit_budget()
+        requested = current.with_defaults(budget) if weak else budget.with_defaults(current)
+        if rows := requested.changed_settings(current):
             with self._file.writing() as db:
                 db.executemany("INSERT OR REPLACE INTO setting VALUES (?,?)", rows.items())
 
-    def _set(self) -> Budget:
-        return Budget.kept(self.settings(one.name for one in fields(Budget)))
+    def _explicit_budget(self) -> Budget:
+        return Budget.from_settings(self.settings(field.name for field in fields(Budget)))
 
     def setting(self, name: str) -> str:
         with self._file.reading() as db:
@@ -74,29 +74,32 @@ class Leaving:
         with self._file.reading() as db:
             return [int(row[0]) for row in db.execute(query, (url,)).fetchall()]
 
-    def archived(self, recording: int, url: str) -> None:
+    def mark_archived(self, recording: int, url: str) -> None:
         with self._file.writing() as db:
             db.execute("INSERT OR REPLACE INTO setting VALUES (?,?)", (f"archived:{recording}", url))
-            db.execute("DELETE FROM setting WHERE key=?", (setting_of(recording),))
+            db.execute("DELETE FROM setting WHERE key=?", (attempts_setting(recording),))
 
-    def used(self) -> int:
+    def used_bytes(self) -> int:
         with self._file.reading() as db:
             pages, free, size = (
                 db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
             )
         return int((pages - free) * size)
 
-    def bytes_of(self, recording: int) -> int:
+    def recording_bytes(self, recording: int) -> int:
         with self._file.reading() as db:
             query = "SELECT ifnull(sum(length(data)), 0) FROM entry WHERE recording=?"
             return int(db.execute(query, (recording,)).fetchone()[0])
 
-    def short(self) -> int:
-        return 0  # a full disk is waited for: what fills it is seldom a recording
+    def bytes_to_free(self) -> int:
+        return 0  # recorders wait while the disk is full: usually something else fills it
 
-    def trim(self, lease: Lease, gap: Entry, remains: bytes) -> bool:
+    def trim(self, lease: Lease, gap: Entry, resume_lines: bytes) -> bool:
         ends = "SELECT 1 FROM entry, recording WHERE id=entry.recording AND entry.recording=? AND seq+n-1=? AND done=0"
-        rows = [(0, 0, "remains", 0, 0, remains), (gap.seq, gap.n, gap.event, gap.t_min, gap.t_max, pack(gap.data))]
+        rows = [
+            (0, 0, "remains", 0, 0, resume_lines),
+            (gap.seq, gap.n, gap.event, gap.t_min, gap.t_max, pack(gap.data)),
+        ]
         with self._file.writing() as db:
             fence(db, lease)
             if db.execute(ends, (lease.recording, gap.last)).fetchone() is None:
@@ -105,42 +108,42 @@ class Leaving:
             db.executemany("INSERT INTO entry VALUES (?,?,?,?,?,?,?)", [(lease.recording, *row) for row in rows])
         return True
 
-    def remains(self, recording: int) -> bytes:
+    def resume_lines(self, recording: int) -> bytes:
         with self._file.reading() as db:
             row = db.execute("SELECT data FROM entry WHERE recording=? AND seq=0", (recording,)).fetchone()
         return bytes(row[0]) if row else b""
 
-    def oldest(self) -> tuple[int, float] | None:
-        query = f"SELECT id, ifnull(ended, 0) FROM recording WHERE {_FREE} ORDER BY ended, id LIMIT 1"  # noqa: S608
+    def oldest_removable(self) -> tuple[int, float] | None:
+        query = f"SELECT id, ifnull(ended, 0) FROM recording WHERE {_REMOVABLE} ORDER BY ended, id LIMIT 1"  # noqa: S608
         with self._file.reading() as db:
             row = db.execute(query, (time.time(),)).fetchone()
         return (int(row[0]), float(row[1])) if row else None
 
     def forget(self, recording: int) -> bool:
         with self._file.writing() as db:
-            # Looked at again: a reader may have come meanwhile.
-            query = f"DELETE FROM recording WHERE id=? AND {_FREE}"  # noqa: S608
+            # Checked again, since a reader may have come meanwhile.
+            query = f"DELETE FROM recording WHERE id=? AND {_REMOVABLE}"  # noqa: S608
             if not db.execute(query, (recording, time.time())).rowcount:
                 return False
-            _leaves(db, recording)
+            _mark_deleted(db, recording)
         return True
 
-    def abandon(self, seconds: float) -> int:
+    def forget_empty(self, seconds: float) -> int:
         since = (time.time() - seconds, first_at(time.time() - seconds))
         with self._file.reading() as db:
             rows = db.execute(f"SELECT id, owner FROM recording WHERE {_EMPTY}", since).fetchall()  # noqa: S608
         holders = self.holders(id_ for id_, _ in rows) if rows else {}
-        left = 0
+        removed = 0
         for id_, owner in rows:
             if holders.get(id_):
                 continue
             with self._file.writing() as db:
-                # Looked at again: somebody may have opened or taken it meanwhile.
+                # Checked again, since it may have been opened or leased meanwhile.
                 query = f"DELETE FROM recording WHERE id=? AND owner IS ? AND {_EMPTY}"  # noqa: S608
                 if db.execute(query, (id_, owner, *since)).rowcount:
-                    _leaves(db, id_)
-                    left += 1
-        return left
+                    _mark_deleted(db, id_)
+                    removed += 1
+        return removed
 
     def sweep(self) -> bool:
         with self._file.reading() as db:
@@ -158,16 +161,16 @@ class Leaving:
         return False
 
     def _delete(self, recording: int) -> bool:
-        some = "SELECT rowid FROM entry WHERE recording=? ORDER BY seq LIMIT ?"
+        rows = "SELECT rowid FROM entry WHERE recording=? ORDER BY seq LIMIT ?"
         with self._file.writing() as db:
-            gone = db.execute(f"DELETE FROM entry WHERE rowid IN ({some})", (recording, _ENTRIES)).rowcount  # noqa: S608
-            if not gone:
+            deleted = db.execute(f"DELETE FROM entry WHERE rowid IN ({rows})", (recording, _ENTRIES)).rowcount  # noqa: S608
+            if not deleted:
                 db.execute("DELETE FROM leaving WHERE recording=?", (recording,))
         return True
 
 
-def _leaves(db: sqlite3.Connection, recording: int) -> None:
-    """Have what is left of a recording that is known no more deleted by `sweep`."""
+def _mark_deleted(db: sqlite3.Connection, recording: int) -> None:
+    """Mark the lines of a removed recording for deletion by `sweep`."""
     db.execute("INSERT INTO leaving VALUES (?)", (recording,))
     db.execute("DELETE FROM source WHERE recording=?", (recording,))
-    db.execute("DELETE FROM setting WHERE key IN (?,?)", (f"archived:{recording}", setting_of(recording)))
+    db.execute("DELETE FROM setting WHERE key IN (?,?)", (f"archived:{recording}", attempts_setting(recording)))

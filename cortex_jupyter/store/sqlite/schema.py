@@ -1,9 +1,9 @@
-"""The tables of a SQLite store, and how a file of an older version becomes one of this.
+"""The tables of a SQLite store, and how a file of an older version is updated.
 
-`PRAGMA user_version` is the version of the tables. Whoever raises it says in the setting `least` which older version may
-go on using the file: what only adds to it harms no neighbour. All others are refused, also those that had it open before:
-before each use and within each transaction that writes the version is read (3 µs), so nothing is read or written in a
-form that is no more.
+`PRAGMA user_version` is the version of the tables. A change that raises it writes into the setting `least` the oldest
+version that may continue to use the file; additions to the tables harm no older program. All other versions are
+refused, even if they had the file open before: the version is read before each use and within each writing transaction
+(3 µs).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import StoreError, StoreTooNew
-from cortex_jupyter.store.sqlite.error_mapping import WHERE
+from cortex_jupyter.store.sqlite.error_mapping import DAMAGED_HINT
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.store.sqlite.connections import Connections
 
 _VERSION: Final = 5
-#: The oldest version that may go on using a file of this one.
-_LEAST: Final = 4
+#: The oldest version that may continue to use a file of this version.
+_OLDEST_USER: Final = 4
 _SCHEMA: Final = """
 CREATE TABLE recording (
     id INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, namespace TEXT NOT NULL, kind TEXT NOT NULL,
@@ -45,7 +45,7 @@ CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE leaving (recording INTEGER PRIMARY KEY);
 """
 _MASKED: Final = "ALTER TABLE recording ADD COLUMN masked TEXT;\n"
-#: From version 2. Its file keeps its size: what leaves makes room within it.
+#: From version 2. The file keeps its size: deleted recordings leave free space inside it.
 _LEAVING: Final = """
 ALTER TABLE recording ADD COLUMN ended REAL;
 ALTER TABLE recording ADD COLUMN clock_ms INTEGER NOT NULL DEFAULT 0;
@@ -54,37 +54,37 @@ CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE leaving (recording INTEGER PRIMARY KEY);
 """
 _EPOCHS: Final = "ALTER TABLE recording ADD COLUMN epochs TEXT;\n"
-#: By version, what makes this one of it.
+#: By a file's version, the statements that update it.
 _STEPS: Final = {0: _SCHEMA, 2: _LEAVING + _MASKED + _EPOCHS, 3: _MASKED + _EPOCHS, 4: _EPOCHS}
 
 
 def prepare(file: Connections) -> None:
-    """Make the tables where there are none, or bring them up to date; from then on none but this version's are used.
+    """Create or update the tables; from then on, refuse the file when its version is not admitted.
 
     Raises
     ------
     StoreTooNew
-        A newer version keeps the file.
+        The file belongs to a newer version.
     StoreError
-        The file is older than any version that this one knows.
+        The file is too old to be updated.
     """
-    # Read first: what is complete can be read where nothing can be written.
+    # Read the version first: an up-to-date file on a read-only disk can be read without writing.
     with file.reading() as db:
-        version = _admitted(db, file.path)
+        version = _check_version(db, file.path)
     if version < _VERSION:
         with file.writing() as db:
-            if (version := _admitted(db, file.path)) < _VERSION:
+            if (version := _check_version(db, file.path)) < _VERSION:
                 if version not in _STEPS:
-                    raise StoreError(f"{file.path} is too old to be brought up to date (tables {version})", WHERE)
+                    raise StoreError(f"{file.path} is too old to be updated (tables {version})", DAMAGED_HINT)
                 for statement in _STEPS[version].split(";\n"):
                     db.execute(statement)
-                db.execute("INSERT OR REPLACE INTO setting VALUES ('least', ?)", (str(_LEAST),))
+                db.execute("INSERT OR REPLACE INTO setting VALUES ('least', ?)", (str(_OLDEST_USER),))
                 db.execute(f"PRAGMA user_version = {_VERSION}")
-    file.guard = lambda db: _admitted(db, file.path)
+    file.guard = lambda db: _check_version(db, file.path)
 
 
-def _admitted(db: sqlite3.Connection, path: Path) -> int:
-    """Give the version of the tables, unless it is one that this program must leave alone."""
+def _check_version(db: sqlite3.Connection, path: Path) -> int:
+    """Return the version of the tables; refuse a version that this program must not touch."""
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version > _VERSION:
         row = db.execute("SELECT value FROM setting WHERE key='least'").fetchone()

@@ -10,14 +10,13 @@ import orjson
 
 from cortex_jupyter.errors import StoreError
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.store import Doubt, Info, Store, as_epochs, url_of
+from cortex_jupyter.store import HealthWarning, RecordingInfo, Store, as_epochs, url_of
 from cortex_jupyter.store.ids import new_id
 from cortex_jupyter.store.sqlite.changes import Changes
 from cortex_jupyter.store.sqlite.connections import Connections
 from cortex_jupyter.store.sqlite.entries import Entries
 from cortex_jupyter.store.sqlite.leases import Leases
-from cortex_jupyter.store.sqlite.reserve import Reserve
-from cortex_jupyter.store.sqlite.retention import Leaving
+from cortex_jupyter.store.sqlite.retention import Retention
 from cortex_jupyter.store.sqlite.schema import prepare
 
 if TYPE_CHECKING:
@@ -28,13 +27,51 @@ if TYPE_CHECKING:
 
 _INFO: Final = (
     "recording.id, namespace, kind, name, uid, recording.cluster, state, message, reason, exit_code, started, finished, done, "
-    # What a recorder said holds while it lives.
+    # `caught_up` counts only while the recorder that set it lives.
     "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq, clock_ms, masked, epochs"
 )
+#: Size of the reserve in bytes. As many again must be free before recording continues, since space that was just given
+#: up does not count. It suffices for a checkpoint of the whole write-ahead log (4 MB), after which notices fit into
+#: the log.
+_RESERVE_BYTES: Final = 8 << 20
 
 
-class SqliteStore(Entries, Leases, Leaving, Store):
-    """A store in one file; see `store.Store` for what each method does."""
+class Reserve:
+    """Disk space beside the store, given up when the disk is full so that the store can still record that.
+
+    It is a file of zeros.
+
+    Parameters
+    ----------
+    path : Path
+    size : int, optional
+    """
+
+    def __init__(self, path: Path, size: int = _RESERVE_BYTES) -> None:
+        self._path, self._size = path, size
+
+    def keep(self) -> bool:
+        """Create the reserve if it does not exist; return whether it exists."""
+        try:
+            if self._path.exists() and self._path.stat().st_size == self._size:
+                return True
+            with self._path.open("wb") as file:
+                file.write(bytes(2 * self._size))
+                file.flush()
+                file.truncate(self._size)
+        except OSError:
+            self.release()
+            return False
+        return True
+
+    def release(self) -> None:
+        """Return the space to the disk."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+class SqliteStore(Entries, Leases, Retention, Store):
+    """A store in one file; `Store` documents each method."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -59,9 +96,9 @@ class SqliteStore(Entries, Leases, Leaving, Store):
         with self._file.reading() as db:
             row = db.execute(query.replace("id FROM", f"id, {known} FROM"), key).fetchone()
         if row and not row[1]:
-            with contextlib.suppress(StoreError):  # it can be read also where nothing can be written
-                self.want(row[0], 0)  # it is asked for: else it might leave before it is wanted, see `abandon`
-                # It may just have left.
+            with contextlib.suppress(StoreError):  # a read-only store can still be read
+                self.want(row[0], 0)  # keeps an empty recording from `forget_empty` until it is wanted
+                # It may have been removed just now.
                 row = (row[0], 1) if self.info(row[0]) is not None else None
         if row:
             return int(row[0])
@@ -72,23 +109,23 @@ class SqliteStore(Entries, Leases, Leaving, Store):
             db.execute(insert, (max(new_id(), newest + 1), *key, time.time()))
             return int(db.execute(query, key).fetchone()[0])
 
-    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
+    def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:
         where, values = "namespace=? AND name=?", [ref.namespace, ref.name]
         for column, value in (("kind", ref.kind), ("cluster", cluster)):
             if value:
                 where, values = f"{where} AND {column}=?", [*values, value]
-        found = self._infos(f"WHERE {where} ORDER BY kind != 'job', id DESC LIMIT 1", values)
-        return found[0] if found else None
+        infos = self._infos(f"WHERE {where} ORDER BY kind != 'job', id DESC LIMIT 1", values)
+        return infos[0] if infos else None
 
-    def info(self, recording: int) -> Info | None:
-        found = self._infos("WHERE id=?", [recording])
-        return found[0] if found else None
+    def info(self, recording: int) -> RecordingInfo | None:
+        infos = self._infos("WHERE id=?", [recording])
+        return infos[0] if infos else None
 
-    def recordings(self, namespace: str = "") -> list[Info]:
+    def recordings(self, namespace: str = "") -> list[RecordingInfo]:
         where, values = ("WHERE namespace=? ", [namespace]) if namespace else ("", [])
         return self._infos(f"{where}ORDER BY id DESC", values)
 
-    def _infos(self, tail: str, values: list[Any]) -> list[Info]:
+    def _infos(self, tail: str, values: list[Any]) -> list[RecordingInfo]:
         with self._file.reading() as db:
             rows = db.execute(f"SELECT {_INFO} FROM recording {tail}", values).fetchall()  # noqa: S608
         return [
@@ -100,10 +137,10 @@ class SqliteStore(Entries, Leases, Leaving, Store):
         with self._file.writing() as db:
             db.execute("UPDATE recording SET wanted=max(wanted, ?) WHERE id=?", (time.time() + seconds, recording))
 
-    def wanted(self, cluster: str) -> list[Info]:
+    def wanted(self, cluster: str) -> list[RecordingInfo]:
         return self._infos("WHERE cluster=? AND done=0 AND wanted > ?", [cluster, time.time()])
 
-    def unfinished(self, cluster: str) -> list[Info]:
+    def unfinished(self, cluster: str) -> list[RecordingInfo]:
         return self._infos("WHERE cluster=? AND done=0", [cluster])
 
     def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:
@@ -113,11 +150,11 @@ class SqliteStore(Entries, Leases, Leaving, Store):
         names = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(p.stat().st_size for p in names if p.exists())
 
-    def about(self) -> str:
+    def describe(self) -> str:
         with self._file.reading() as db:
             return f"tables {db.execute('PRAGMA user_version').fetchone()[0]}"
 
-    def doubts(self) -> list[Doubt]:
+    def health_warnings(self) -> list[HealthWarning]:
         return []
 
     def keep_reserve(self) -> bool:
@@ -128,10 +165,10 @@ class SqliteStore(Entries, Leases, Leaving, Store):
 
 
 def _rows(db: sqlite3.Connection, recordings: AbstractSet[int]) -> dict[int, Any]:
-    """Give what tells that a recording has changed."""
+    """Return rows that differ when a recording has changed."""
     query = f"SELECT {_INFO} FROM recording WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
     return {row[0]: row for row in db.execute(query, (orjson.dumps([*recordings]).decode(),))} if recordings else {}
 
 
-def _info(*row: Any) -> Info:
-    return Info(row[0], TaskRef(*row[1:4]), *row[4:12], *map(bool, row[12:14]), *row[14:])
+def _info(*row: Any) -> RecordingInfo:
+    return RecordingInfo(row[0], TaskRef(*row[1:4]), *row[4:12], *map(bool, row[12:14]), *row[14:])

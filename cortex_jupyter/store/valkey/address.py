@@ -1,4 +1,4 @@
-"""What the URL of a Valkey store says. A password is for the server alone: not for logs, messages, command lines."""
+"""Parse the URL of a Valkey store. Only the server may see a password: no log, message or command line shows it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from cortex_jupyter.errors import StoreError
 
-_HINT = "write valkey://[USER@]HOST[:PORT][/DATABASE][?replicas=1], valkeys:// for TLS (?ca=FILE for an authority of your own)"
+_HINT = "write valkey://[USER@]HOST[:PORT][/DATABASE][?replicas=1], valkeys:// for TLS (?ca=FILE for your own certificate authority)"
 _PORT = 6379
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is, and how it is spoken to.
+    """Where a server is, and how to connect to it.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Address:
     ca : str
         File of the certificate authority; empty for the system's.
     replicas : int
-        So many replicas have to have a commit before it counts.
+        Number of replicas that must have a commit before it counts.
     """
 
     host: str
@@ -41,7 +41,7 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Read a URL. Without a password in it the one in `CORTEX_STORE_PASSWORD` holds.
+        """Parse a URL. If it has no password, `CORTEX_STORE_PASSWORD` supplies it.
 
         Raises
         ------
@@ -49,25 +49,25 @@ class Address:
 
         Examples
         --------
-        >>> one = Address.parse("valkey://me:secret@host/2?replicas=1")
-        >>> one.password, one.url
+        >>> address = Address.parse("valkey://me:secret@host/2?replicas=1")
+        >>> address.password, address.url
         ('secret', 'valkey://me@host:6379/2?replicas=1')
         """
         try:
             parts = urlsplit(url)
             options = parse_qs(parts.query, strict_parsing=bool(parts.query))
-            known = parts.scheme in ("valkey", "valkeys") and options.keys() <= {"replicas", "ca"}
-            found = cls(
+            is_valid = parts.scheme in ("valkey", "valkeys") and options.keys() <= {"replicas", "ca"}
+            address = cls(
                 parts.hostname or "", parts.port or _PORT, int(parts.path.strip("/") or 0), unquote(parts.username or ""),
                 unquote(parts.password or "") or os.environ.get("CORTEX_STORE_PASSWORD", ""),
                 parts.scheme == "valkeys", options.get("ca", [""])[0], int(options.get("replicas", ["0"])[0]),
             )  # fmt: skip
         except ValueError:
-            known = False
-        if not known or not found.host:
-            # Not the URL itself: what is wrong with it may be that its password holds an `@` or a `/`.
-            raise StoreError("CORTEX_STORE is no address of a Valkey server", _HINT)
-        return found
+            is_valid = False
+        if not is_valid or not address.host:
+            # The message does not show the URL: the mistake may be a password with an `@` or a `/`.
+            raise StoreError("CORTEX_STORE is not the address of a Valkey server", _HINT)
+        return address
 
     @property
     def url(self) -> str:

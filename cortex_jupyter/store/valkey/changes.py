@@ -1,13 +1,14 @@
-"""Notice changes by anyone: one connection for all recordings that this process reads.
+"""Notice changes of any process, with one connection for all recordings that this process reads.
 
-A channel for each recording and not `XREAD BLOCK` on its stream. A waiting read holds a connection: a hundred tasks are a
-hundred connections, which time out and ask again (every 5 s: 1 200 requests a minute), or one that waits for all and has
-to be broken off whenever another task is opened. And what changes may be the state alone, or what has been merged, which no
-stream tells. A subscription is one connection, which is widened while it waits: for a hundred tasks at rest it costs
-12 requests a minute, the pings (`make bench ARGS=valkey`; with the wishes of their readers 1 210).
+Each recording has a channel. `XREAD BLOCK` on its stream would be the alternative, but a waiting read holds a
+connection: a hundred tasks need a hundred connections, which time out and ask again every 5 s (1 200 requests a
+minute), or one that is interrupted whenever another task is opened. And no stream shows a change of state or a merge.
+A subscription is one connection, which can be extended while it waits. For a hundred quiet tasks it costs 12 pings a
+minute (`make bench ARGS=valkey`; with their readers' wishes 1 210 requests).
 
-A message bears nothing; what is new is read once for all readers (`reader.feed`). One that is lost is lost with its
-connection, and whoever waits is called when there is a new one: broken, at once; silent, after 10 s.
+A message has no content; `reader.feed` reads what is new once for all readers. A message can be lost only with its
+connection. Subscribers are called when there is a new connection: at once if the old one broke, after 10 s if it fell
+silent.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ if TYPE_CHECKING:
 
     import valkey
 
-#: How soon a new subscription is known to the server, seconds; a message comes at once.
-_LOOK_S: Final = 0.05
-#: Silent for so long, seconds, the server is asked; for twice as long, the connection is dead and made anew.
+#: Seconds until a new subscription is sent to the server; messages arrive at once.
+_POLL_S: Final = 0.05
+#: After this many silent seconds the server is pinged; after twice as many the connection is dead and replaced.
 _SILENT_S: Final = 5.0
-#: Between attempts to connect, seconds.
-_AGAIN_S: Final = 0.2
+#: Seconds between attempts to connect.
+_RECONNECT_S: Final = 0.2
 
 
 class Changes:
     """Calls back after each message of a channel.
 
-    One thread per store, alive only while somebody is subscribed. A connection that breaks is made anew; whoever is
-    subscribed is then called, since anything may have been missed.
+    One thread per store, alive only while there are subscribers. A broken connection is replaced, and all subscribers
+    are called then, since they may have missed a change.
     """
 
     def __init__(self, client: valkey.Valkey) -> None:
@@ -46,10 +47,13 @@ class Changes:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._stop.set()
-        self._threads: list[threading.Thread] = []  # one that watches, others that are about to end
+        self._threads: list[threading.Thread] = []  # the one that watches, and others that are about to end
 
     def subscribe(self, callback: Callable[[], None], channel: str) -> Callable[[], None]:
-        """Call `callback` from the watching thread once it watches, and after each message; gives what ends it."""
+        """Call `callback` from the watching thread once it watches, and after each message.
+
+        Returns a function that ends it.
+        """
         with self._lock:
             self._callbacks.setdefault(channel, []).append(callback)
             if self._stop.is_set():
@@ -60,9 +64,9 @@ class Changes:
 
         def end() -> None:
             with self._lock:
-                if callback in (left := self._callbacks.get(channel, [])):
-                    left.remove(callback)
-                if not left:
+                if callback in (remaining := self._callbacks.get(channel, [])):
+                    remaining.remove(callback)
+                if not remaining:
                     self._callbacks.pop(channel, None)
                 if not self._callbacks:
                     self._stop.set()
@@ -70,7 +74,7 @@ class Changes:
         return end
 
     def close(self) -> None:
-        """End, and wait for it: a connection must not be closed under who listens."""
+        """End the thread and wait for it: its connection must not be closed while it listens."""
         with self._lock:
             self._callbacks.clear()
             self._stop.set()
@@ -85,35 +89,35 @@ class Changes:
                 with self._client.pubsub() as pubsub:
                     self._listen(pubsub, stop)
             except (ValkeyError, OSError):
-                stop.wait(_AGAIN_S)  # whoever reads meanwhile gets the store's own error
+                stop.wait(_RECONNECT_S)  # a read meanwhile raises the store's own error
 
     def _listen(self, pubsub: Any, stop: threading.Event) -> None:
-        known: set[str] = set()
-        heard, asked = time.monotonic(), False
+        subscribed: set[str] = set()
+        heard_at, pinged = time.monotonic(), False
         while not stop.is_set():
             with self._lock:
-                wanted = set(self._callbacks)
-            if not wanted:  # whoever ends the last one ends us
+                channels = set(self._callbacks)
+            if not channels:  # the last subscription has ended, which also sets `stop`
                 return
-            if wanted - known:
-                pubsub.subscribe(*wanted - known)
-            if known - wanted:
-                pubsub.unsubscribe(*known - wanted)
-            known = wanted
-            # That a subscription has begun is a message too.
-            if message := pubsub.get_message(timeout=_LOOK_S):
-                heard, asked = time.monotonic(), False
+            if channels - subscribed:
+                pubsub.subscribe(*channels - subscribed)
+            if subscribed - channels:
+                pubsub.unsubscribe(*subscribed - channels)
+            subscribed = channels
+            # The server confirms a subscription with a message too.
+            if message := pubsub.get_message(timeout=_POLL_S):
+                heard_at, pinged = time.monotonic(), False
                 if message["type"] in ("message", "subscribe"):
                     self._call(message["channel"].decode())
-            elif time.monotonic() - heard > 2 * _SILENT_S:
+            elif time.monotonic() - heard_at > 2 * _SILENT_S:
                 raise NoConnection
-            elif not asked and time.monotonic() - heard > _SILENT_S:
-                asked = True
+            elif not pinged and time.monotonic() - heard_at > _SILENT_S:
+                pinged = True
                 pubsub.ping()
 
     def _call(self, channel: str) -> None:
         with self._lock:
             callbacks = tuple(self._callbacks.get(channel, ()))
         for callback in callbacks:
-            with contextlib.suppress(RuntimeError):  # its loop has closed; the others' have not
+            with contextlib.suppress(RuntimeError):  # the loop of this subscriber has closed; others' have not
                 callback()

@@ -1,10 +1,11 @@
-"""The entries of a recording and its sources in Valkey.
+"""Entries and sources of a recording in Valkey.
 
-A recording is a stream whose ids are numbers of records (`SEQ-0`), a batch an entry of it, and an index beside it (a
-sorted set: number, count, event, times) so that pages by time read only the batches they need. What has cooled down is
-merged into a second stream, since one cannot be changed but at its ends; the notice of what has left (`trimming`) is a
-third, of one entry. A commit is one script: entries, anchors and
-the recording's row are one transaction, also for replicas and in the append-only file, so they are kept or lost together.
+A recording is a stream whose ids are record numbers (`SEQ-0`), with one entry per batch. A sorted set beside it is
+the index (number, count, event, times), so that a page by time reads only the batches that it needs. A stream can
+change only at its ends, so merged batches are in a second stream, and the notice of trimmed lines is in a third one.
+
+A commit is one script. Entries, anchors and the recording's row are one transaction, also for replicas and in the
+append-only file, so they are kept or lost together.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import Entry, Source
-from cortex_jupyter.store import Anchor, Commit, Complete, Lease, as_epochs
-from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store import Anchor, Commit, Completeness, Lease, as_epochs
+from cortex_jupyter.store.budget import NOT_HELD_HINT
 from cortex_jupyter.store.packing import pack, unpack
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Epochs
     from cortex_jupyter.store.valkey.link import Link
 
-#: What JSON with its repetitions is to zstd, about.
+#: Rough ratio by which zstd compresses a batch's JSON.
 _PACKED: Final = 4
 _DAMAGED: Final = (
     "set CORTEX_STORE to another database of the server; lines are read again from the cluster where they still are"
@@ -33,12 +34,12 @@ _DAMAGED: Final = (
 
 
 class Entries:
-    """The part of `ValkeyStore` that holds what was recorded; `Store` says what each method does."""
+    """The part of `ValkeyStore` for entries and sources; `Store` documents each method."""
 
     _link: Link
 
     def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:
-        # Anchors first: a source that is added meanwhile has none yet.
+        # Anchors first: a source that is added between the two requests has none yet.
         anchors = self._link.ask("HGETALL", f"cortex:{recording}:anchors")
         sources = self._link.ask("HGETALL", f"cortex:{recording}:sources")
         at = {sid: Anchor.of(*orjson.loads(doc)) for sid, doc in anchors.items()}
@@ -57,9 +58,9 @@ class Entries:
             arguments += (sid, orjson.dumps(a.row))
         for column, value in commit.update.items():
             arguments += (column, orjson.dumps(value))
-        # What is said has a place even where lines have none: that they have none may be what is said.
-        said = all(e.event != "log" for e in commit.entries)
-        self._link.secured("say" if said else "commit", *arguments)
+        # A commit without lines may use memory above the limit: its notice may say that lines were refused.
+        is_notice = all(e.event != "log" for e in commit.entries)
+        self._link.secured("commit_notice" if is_notice else "commit", *arguments)
 
     def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
         fence = (lease.recording, lease.owner, lease.epoch)
@@ -67,21 +68,21 @@ class Entries:
         while self._link.call("merge", *fence, new.seq, new.last, new.n, head(new), data, *old):
             pass
 
-    def entries(self, recording: int, after: int, most: int) -> list[Entry]:
-        found: list[Entry] = []
+    def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:
+        entries: list[Entry] = []
         size = 0
-        text, *rows = self._link.call("entries", recording, after + 1, most // _PACKED)
+        text, *rows = self._link.call("entries", recording, after + 1, max_bytes // _PACKED)
         epochs = as_epochs(orjson.loads(text))
         for i in range(0, len(rows), 3):
             entry = _entry(rows[i], rows[i + 1], rows[i + 2], epochs)
             if entry.last > after:
-                found.append(entry)
+                entries.append(entry)
                 size += len(entry.data)
-                if size >= most:
+                if size >= max_bytes:
                     break
-        if found and found[0].seq > after + 1:  # numbers have no holes
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
-        return found
+        if entries and entries[0].seq > after + 1:  # numbers have no holes
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
+        return entries
 
     def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
         rows = self._link.ask("ZRANGE", f"cortex:{recording}:index", f"({after}", "+inf", "BYSCORE")
@@ -90,7 +91,7 @@ class Entries:
     def batches(self, recording: int, first: int, last: int) -> Iterator[Entry]:
         at = 0
         for seq, _, event, t_min, t_max in self.index(recording):
-            # Merged meanwhile, one entry may hold several of them.
+            # An entry that was merged meanwhile may hold several of these numbers.
             if event == "log" and t_max >= first and t_min <= last and seq > at:
                 entry = self.entry(recording, seq)
                 if entry is not None:
@@ -102,13 +103,13 @@ class Entries:
         entry = None if row is None else _entry(row[0], row[1], row[2], as_epochs(orjson.loads(row[3])))
         return entry if entry is not None and entry.last >= seq else None
 
-    def complete(self, recording: int) -> Complete:
+    def complete(self, recording: int) -> Completeness:
         index = self.index(recording)
         logs = [(n, t_min, t_max) for _, n, event, t_min, t_max in index if event == "log"]
         gaps = [self.entry(recording, seq) for seq, _, event, _, _ in index if event == "gap"]
         sources = sum(not source.part for source, _ in self.sources(recording).values())
         masked = self._link.ask("HGET", f"cortex:{recording}", "masked")
-        return Complete(
+        return Completeness(
             sum(n for n, _, _ in logs), min((t for _, t, _ in logs), default=None),
             max((t for _, _, t in logs), default=None), [orjson.loads(g.data) for g in gaps if g], sources,
             orjson.loads(masked or b"{}") or {},
@@ -116,7 +117,7 @@ class Entries:
 
 
 def head(entry: Entry) -> str:
-    """Give what the index says of an entry beside its number."""
+    """Return what the index holds about an entry beside its number."""
     return f"{entry.n} {entry.event} {entry.t_min} {entry.t_max}"
 
 

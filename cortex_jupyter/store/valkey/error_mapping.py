@@ -1,4 +1,4 @@
-"""What a Valkey server and the way to it say, as our own errors; each with what to do next."""
+"""Map errors of a Valkey server and its connection to ours, each with a hint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FULL: Final = "raise the server's `maxmemory`, or lower store_max_bytes (CORTEX
 _DISK: Final = "make room on the disk of the Valkey server; recording goes on by itself, and loses nothing that the cluster still has"
 _REFUSED: Final = "put the password into CORTEX_STORE_PASSWORD, or into CORTEX_STORE as valkey://USER:PASSWORD@HOST"
 _ALLOWED: Final = "let this user read and write `cortex:*` and run scripts: ACL SETUSER NAME ~cortex:* &cortex:* +@all"
-#: What passes by itself: it starts, it has no primary or too few replicas now, a script takes long.
+#: Conditions that pass by themselves: the server starts, has no primary or too few replicas, or runs a long script.
 _PASSES: Final = ("LOADING", "MASTERDOWN", "NOREPLICAS", "BUSY", "READONLY", "CLUSTERDOWN", "TRYAGAIN")
 
 _AWAY: Final = (theirs.ConnectionError, theirs.TimeoutError, theirs.ReadOnlyError, OSError)
@@ -24,12 +24,12 @@ _AWAY: Final = (theirs.ConnectionError, theirs.TimeoutError, theirs.ReadOnlyErro
 
 @contextmanager
 def errors(url: str) -> Iterator[None]:
-    """Turn what the client raises into our own errors.
+    """Raise our own errors in place of the client's.
 
     Parameters
     ----------
     url : str
-        The store's, without a password.
+        URL of the store, without a password.
 
     Raises
     ------
@@ -38,31 +38,31 @@ def errors(url: str) -> Iterator[None]:
     try:
         yield
     except (theirs.ValkeyError, OSError) as error:
-        raise _meaning(url, error) from error
+        raise _mapped(url, error) from error
 
 
 def too_new(url: str, form: str) -> StoreTooNew:
-    """Give what to say of a store whose `cortex:version` is that of a newer program."""
+    """Return the error for a store whose `cortex:version` is of a newer program."""
     return StoreTooNew(f"{url} is kept by a newer version of cortex-jupyter (form {form.split(maxsplit=1)[0]})")
 
 
-def _meaning(url: str, error: Exception) -> StoreError:
-    said = str(error)
-    text = f"the recordings in {url} cannot be used: {said}"
-    found = StoreError(text, "`cortex-jupyter doctor` looks at the store")
-    if said.startswith("LEASE "):
-        found = LeaseLost(said.removeprefix("LEASE ").partition(" script:")[0])
-    elif said.startswith("VERSION "):
-        found = too_new(url, said.removeprefix("VERSION "))
-    elif isinstance(error, theirs.AuthenticationError) or said.startswith(("NOAUTH", "WRONGPASS")):
-        found = StoreError(f"{url} refuses the user or the password", _REFUSED)
+def _mapped(url: str, error: Exception) -> StoreError:
+    message = str(error)
+    text = f"the recordings in {url} cannot be used: {message}"
+    mapped = StoreError(text, "`cortex-jupyter doctor` examines the store")
+    if message.startswith("LEASE "):
+        mapped = LeaseLost(message.removeprefix("LEASE ").partition(" script:")[0])
+    elif message.startswith("VERSION "):
+        mapped = too_new(url, message.removeprefix("VERSION "))
+    elif isinstance(error, theirs.AuthenticationError) or message.startswith(("NOAUTH", "WRONGPASS")):
+        mapped = StoreError(f"{url} refuses the user or the password", _REFUSED)
     elif isinstance(error, theirs.NoPermissionError):
-        found = StoreError(text, _ALLOWED)
+        mapped = StoreError(text, _ALLOWED)
     elif isinstance(error, theirs.OutOfMemoryError):
-        found = StoreFull(f"{url} has reached its memory limit", _FULL)
-    elif said.startswith("MISCONF"):
-        found = StoreFull(f"{url} cannot write to its disk", _DISK)
-    # The client knows some answers as classes of their own, and takes the first word away.
-    elif isinstance(error, _AWAY) or said.startswith(_PASSES):
-        found = StoreUnreachable(f"{url} does not answer: {said}")
-    return found
+        mapped = StoreFull(f"{url} has reached its memory limit", _FULL)
+    elif message.startswith("MISCONF"):
+        mapped = StoreFull(f"{url} cannot write to its disk", _DISK)
+    # The client has classes for some answers, and removes the first word of their text.
+    elif isinstance(error, _AWAY) or message.startswith(_PASSES):
+        mapped = StoreUnreachable(f"{url} does not answer: {message}")
+    return mapped

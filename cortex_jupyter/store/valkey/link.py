@@ -1,4 +1,4 @@
-"""The way to one Valkey server: connections for any thread, scripts, and what the server has to be like."""
+"""The connections to one Valkey server, its scripts, and the checks that it is fit to keep recordings."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.store.valkey.address import Address
 
-#: A server that has not answered for so long, seconds, is away.
+#: A server that has not answered for this many seconds is out of reach.
 _TIMEOUT_S: Final = 5.0
-#: So often, seconds, it is seen to that what is kept still has the form that we know. Scripts that write see to it each
-#: time, so that a recorder, which beats each second, asks nothing more.
-_LOOK_S: Final = 2.0
-#: How long a commit waits for replicas, ms.
+#: Seconds between checks that the store's form is one that we know. Scripts that write check it each time, so a
+#: recorder, whose heartbeats write each second, makes no extra requests.
+_CHECK_S: Final = 2.0
+#: How long a commit waits for replicas, in ms.
 _WAIT_MS: Final = 3000
-#: Of the form of what is kept; see `guard.lua`.
+#: Version of the store's form; see `guard.lua`.
 VERSION: Final = 1
-#: https://valkey.io/topics/eval-intro/#eval-flags: what only reads, and the little that has to be said when memory is
-#: full. All else is refused then as a whole, before it begins.
+#: Flags of scripts (https://valkey.io/topics/eval-intro/#eval-flags): those that only read, and those that must work
+#: when memory is full. With full memory the server refuses all others before they begin.
 _FLAGS: Final = {
     "infos": "no-writes", "wanted": "no-writes", "entries": "no-writes", "entry": "no-writes", "oldest": "no-writes", "holders": "no-writes", "recorder": "no-writes",
-    "say": "allow-oom", "beat": "allow-oom", "lease": "allow-oom", "want": "allow-oom", "forget": "allow-oom", "abandon": "allow-oom",
+    "commit_notice": "allow-oom", "beat": "allow-oom", "lease": "allow-oom", "want": "allow-oom", "forget": "allow-oom", "forget_empty": "allow-oom",
     "leave": "allow-oom", "release": "allow-oom", "merge": "allow-oom", "trim": "allow-oom",
 }  # fmt: skip
 
 
 @cache
 def _script(name: str) -> tuple[str, str]:
-    """Give a script and its SHA1, by which the server keeps it; `say` is a commit that is a notice."""
+    """Return a script and its SHA1, by which the server caches it. `commit_notice` is `commit` with another flag."""
     folder = resources.files("cortex_jupyter.store.valkey") / "scripts"
-    body = (folder / f"{'commit' if name == 'say' else name}.lua").read_text()
+    body = (folder / f"{'commit' if name == 'commit_notice' else name}.lua").read_text()
     flags = _FLAGS.get(name, "")
     guard = "" if flags == "no-writes" else f"local VERSION = {VERSION}\n{(folder / 'guard.lua').read_text()}"
     heartbeat = f"local HEARTBEAT = {HEARTBEAT_S * 1000:.0f}\n"
@@ -54,7 +54,7 @@ def _script(name: str) -> tuple[str, str]:
 
 
 class Link:
-    """Speaks with the server; safe to use from any thread.
+    """Sends commands and scripts to the server; safe to use from any thread.
 
     Parameters
     ----------
@@ -63,22 +63,23 @@ class Link:
     Raises
     ------
     StoreError
-        The server is not there, or not fit to keep recordings.
+        The server is out of reach, or not fit to keep recordings.
     """
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._url = address.url  # put together once, not for each request
+        self._url = address.url  # computed once, not for each request
         tls = {"ssl": True, "ssl_ca_certs": address.ca or None, "ssl_check_hostname": True} if address.tls else {}
         self.client = valkey.Valkey(
             address.host, address.port, address.database, username=address.user or None,
             password=address.password or None, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S / 2,
             socket_keepalive=True, client_name="cortex-jupyter",
-            # Once, over a new connection: everything we ask may be asked twice. (Without the list the client never does.)
+            # One retry over a new connection: each of our requests may be repeated. The client only retries errors in
+            # the list.
             retry=Retry(NoBackoff(), 1, (NoConnection,)), retry_on_error=[NoConnection], **tls,
         )  # fmt: skip
         self._closed = False
-        self._looked = float("-inf")  # monotonic
+        self._checked_at = float("-inf")  # monotonic
         try:
             self._prepare()
         except BaseException:
@@ -86,12 +87,12 @@ class Link:
             raise
 
     def close(self) -> None:
-        """Close every connection; nothing can be asked afterwards."""
+        """Close all connections; nothing can be asked afterwards."""
         self._closed = True
         self.client.close()
 
     def ask(self, *command: Any) -> Any:
-        """Give the answer to one command.
+        """Return the answer to one command.
 
         Raises
         ------
@@ -100,7 +101,7 @@ class Link:
         return self._do(lambda: self.client.execute_command(*command))
 
     def call(self, script: str, *arguments: Any) -> Any:
-        """Give what one of our scripts gives.
+        """Run one of our scripts and return its answer.
 
         Raises
         ------
@@ -117,12 +118,12 @@ class Link:
         return self._do(run, guarded=_FLAGS.get(script) != "no-writes")
 
     def secured(self, script: str, *arguments: Any) -> Any:
-        """Give what one of our scripts gives when as many replicas as are asked for have what it wrote.
+        """Return a script's answer once the required number of replicas has what it wrote.
 
         Raises
         ------
         StoreBusy
-            They have not, or not yet.
+            Too few replicas have it yet.
         StoreError
         """
         if not self.address.replicas:
@@ -130,7 +131,7 @@ class Link:
         text, sha = _script(script)
 
         def run() -> tuple[Any, int]:
-            # `WAIT` is about what its own connection wrote.
+            # `WAIT` waits for writes of its own connection only.
             for command in (("EVALSHA", sha), ("EVAL", text)):
                 pipe = self.client.pipeline(transaction=False)
                 pipe.execute_command(*command, 0, *arguments)
@@ -153,29 +154,29 @@ class Link:
         return done
 
     def info(self, section: str) -> dict[str, Any]:
-        """Give what the server says of itself."""
-        found: dict[str, Any] = self._do(lambda: self.client.info(section))
-        return found
+        """Return a section of the server's INFO."""
+        answer: dict[str, Any] = self._do(lambda: self.client.info(section))
+        return answer
 
     def _do(self, what: Callable[[], Any], *, guarded: bool = False) -> Any:
         if self._closed:
             raise self._gone()
         with errors(self._url):
             try:
-                if not guarded and time.monotonic() - self._looked > _LOOK_S:
+                if not guarded and time.monotonic() - self._checked_at > _CHECK_S:
                     self._check_form()
-                found = what()
+                answer = what()
             except ReadOnlyError:
-                # It was the primary: whoever is now is found by connecting anew.
+                # It was the primary. A new connection finds the server that is primary now.
                 self.client.connection_pool.disconnect(inuse_connections=False)
                 raise
             except (ValueError, AttributeError) as error:
                 if not self._closed:
                     raise
-                raise self._gone() from error  # closed under who waits for an answer: the client's buffer has gone
-        if guarded:  # or it would have been refused
-            self._looked = time.monotonic()
-        return found
+                raise self._gone() from error  # closed while this thread waited for an answer: the client's buffer is gone
+        if guarded:  # the script has checked the form
+            self._checked_at = time.monotonic()
+        return answer
 
     def _gone(self) -> StoreError:
         return StoreError(f"the store {self._url} has been closed")
@@ -184,7 +185,7 @@ class Link:
         url = self._url
         server = self.info("server")
         if int(str(server.get("redis_version", "0")).split(".")[0]) < 7:  # noqa: PLR2004 - flags of scripts
-            raise StoreError(f"{url} is too old", "use Valkey, or Redis 7.0 or newer")
+            raise StoreError(f"{url} runs a server that is too old", "use Valkey, or Redis 7.0 or newer")
         if server.get("redis_mode", server.get("server_mode")) == "cluster":
             raise StoreError(f"{url} is a cluster", "use a server on its own, with replicas for safety")
         if self.info("replication").get("role") != "master":
@@ -194,7 +195,7 @@ class Link:
         policy = str(self.info("memory").get("maxmemory_policy", "noeviction"))
         if policy.startswith("allkeys"):
             raise StoreError(
-                f"{url} throws recordings away when its memory is full (maxmemory-policy {policy})",
+                f"{url} evicts recordings when its memory is full (maxmemory-policy {policy})",
                 "CONFIG SET maxmemory-policy noeviction, also in its configuration file",
             )
 
@@ -202,4 +203,4 @@ class Link:
         form = self.client.get("cortex:version")
         if form is not None and int(form.split()[-1]) > VERSION:
             raise too_new(self._url, form.decode())
-        self._looked = time.monotonic()
+        self._checked_at = time.monotonic()

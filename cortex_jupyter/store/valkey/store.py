@@ -8,33 +8,33 @@ import orjson
 
 from cortex_jupyter.errors import StoreError
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.store import Doubt, Info, Store, as_epochs
+from cortex_jupyter.store import HealthWarning, RecordingInfo, Store, as_epochs
 from cortex_jupyter.store.ids import new_id
+from cortex_jupyter.store.valkey import checks
 from cortex_jupyter.store.valkey.changes import Changes
-from cortex_jupyter.store.valkey.checks import about, doubts
 from cortex_jupyter.store.valkey.entries import Entries
 from cortex_jupyter.store.valkey.leases import Leases
 from cortex_jupyter.store.valkey.link import VERSION, Link
-from cortex_jupyter.store.valkey.retention import Leaving
+from cortex_jupyter.store.valkey.retention import Retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from cortex_jupyter.store.valkey.address import Address
 
-#: As `open` begins a recording; each is kept as JSON.
-_BEGINNING: Final[dict[str, Any]] = {
+#: Initial columns of a recording; each is kept as JSON.
+_INITIAL: Final[dict[str, Any]] = {
     "state": "pending", "message": "Log not available yet: the recorder is starting", "reason": "", "exit_code": None,
     "started": None, "finished": None, "done": 0, "caught_up": 0, "last_seq": 0, "clock_ms": 0, "masked": None,
     "epochs": [],
 }  # fmt: skip
-_COLUMNS: Final = ("namespace", "kind", "name", "uid", "cluster", *_BEGINNING)
-#: Recordings that are asked for at once: the server answers nobody else meanwhile.
-_SOME: Final = 500
+_COLUMNS: Final = ("namespace", "kind", "name", "uid", "cluster", *_INITIAL)
+#: Recordings per request: the server answers no other request meanwhile.
+_PER_REQUEST: Final = 500
 
 
-class ValkeyStore(Entries, Leases, Leaving, Store):
-    """A store on a server; see `store.Store` for what each method does, `Link` for what making one raises."""
+class ValkeyStore(Entries, Leases, Retention, Store):
+    """A store on a server; `Store` documents each method, `Link` the errors of the constructor."""
 
     def __init__(self, address: Address) -> None:
         self.url = address.url
@@ -47,41 +47,41 @@ class ValkeyStore(Entries, Leases, Leaving, Store):
 
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
         name = f"{cluster} {ref.namespace}/{ref.kind}/{ref.name} {uid}"
-        there = self._link.ask("HGET", "cortex:uids", name)
-        if there is not None and self._link.ask("EXISTS", f"cortex:{int(there)}:sources"):
-            return int(there)
+        known = self._link.ask("HGET", "cortex:uids", name)
+        if known is not None and self._link.ask("EXISTS", f"cortex:{int(known)}:sources"):
+            return int(known)
         row = {"namespace": ref.namespace, "kind": ref.kind, "name": ref.name, "uid": uid, "cluster": cluster}
-        columns = [x for k, v in (row | _BEGINNING).items() for x in (k, orjson.dumps(v))]
-        try:  # also where it is there: it is asked for, and else might leave before it is wanted, see `abandon`
+        columns = [x for k, v in (row | _INITIAL).items() for x in (k, orjson.dumps(v))]
+        try:  # also if it exists: keeps an empty recording from `forget_empty` until it is wanted
             return int(self._link.secured("open", name, _names(ref), new_id(), *columns))
         except StoreError:
-            if there is None:
+            if known is None:
                 raise
-            return int(there)  # it can be read also where nothing can be written
+            return int(known)  # a read-only store can still be read
 
-    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
-        found = [
+    def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:
+        infos = [
             info for info in self._infos(self._link.ask("SMEMBERS", _names(ref)))
             if info.ref.kind == (ref.kind or info.ref.kind) and info.cluster == (cluster or info.cluster)
         ]  # fmt: skip
-        return max(found, key=lambda info: (info.ref.kind == "job", info.id), default=None)
+        return max(infos, key=lambda info: (info.ref.kind == "job", info.id), default=None)
 
-    def info(self, recording: int) -> Info | None:
+    def info(self, recording: int) -> RecordingInfo | None:
         return next(iter(self._infos([recording])), None)
 
-    def recordings(self, namespace: str = "") -> list[Info]:
-        found = self._infos(self._link.ask("ZRANGE", "cortex:recordings", 0, -1, "REV"))
-        return [info for info in found if info.ref.namespace == (namespace or info.ref.namespace)]
+    def recordings(self, namespace: str = "") -> list[RecordingInfo]:
+        infos = self._infos(self._link.ask("ZRANGE", "cortex:recordings", 0, -1, "REV"))
+        return [info for info in infos if info.ref.namespace == (namespace or info.ref.namespace)]
 
     def want(self, recording: int, seconds: float) -> None:
         self._link.call("want", recording, int(seconds * 1000))
 
-    def wanted(self, cluster: str) -> list[Info]:
+    def wanted(self, cluster: str) -> list[RecordingInfo]:
         return [i for i in self._infos(self._link.call("wanted")) if i.cluster == cluster and not i.done]
 
-    def unfinished(self, cluster: str) -> list[Info]:
-        found = self._infos(self._link.ask("ZDIFF", 2, "cortex:recordings", "cortex:done"))
-        return [info for info in found if info.cluster == cluster]
+    def unfinished(self, cluster: str) -> list[RecordingInfo]:
+        infos = self._infos(self._link.ask("ZDIFF", 2, "cortex:recordings", "cortex:done"))
+        return [info for info in infos if info.cluster == cluster]
 
     def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:
         channel = "cortex:wishes" if recording is None else f"cortex:changed:{recording}"
@@ -90,28 +90,28 @@ class ValkeyStore(Entries, Leases, Leaving, Store):
     def size(self) -> int:
         return int(self._link.info("memory")["used_memory"])
 
-    def about(self) -> str:
-        return about(self._link, VERSION)
+    def describe(self) -> str:
+        return checks.describe(self._link, VERSION)
 
-    def doubts(self) -> list[Doubt]:
-        return doubts(self._link)
+    def health_warnings(self) -> list[HealthWarning]:
+        return checks.health_warnings(self._link)
 
-    def _infos(self, ids: Iterable[Any]) -> list[Info]:
-        some = list(ids)
-        found = []
-        for at in range(0, len(some), _SOME):
-            found += self._link.call("infos", len(_COLUMNS), *_COLUMNS, *some[at : at + _SOME])
-        return [_info(*row) for row in found]
+    def _infos(self, ids: Iterable[Any]) -> list[RecordingInfo]:
+        pending = list(ids)
+        infos = []
+        for at in range(0, len(pending), _PER_REQUEST):
+            infos += self._link.call("infos", len(_COLUMNS), *_COLUMNS, *pending[at : at + _PER_REQUEST])
+        return [_info(*row) for row in infos]
 
 
 def _names(ref: TaskRef) -> str:
     return f"cortex:named:{ref.namespace}/{ref.name}"
 
 
-def _info(id_: bytes, lives: int, *row: bytes) -> Info:
+def _info(id_: bytes, lives: int, *row: bytes) -> RecordingInfo:
     columns: dict[str, Any] = dict(zip(_COLUMNS, (orjson.loads(value or b"null") for value in row), strict=True))
     ref = TaskRef(columns.pop("namespace"), columns.pop("kind"), columns.pop("name"))
-    # What a recorder said holds while it lives.
+    # `caught_up` counts only while the recorder that set it lives.
     done, caught_up = bool(columns.pop("done")), bool(columns.pop("caught_up") and lives)
     epochs = as_epochs(columns.pop("epochs"))  # older versions keep none
-    return Info(int(id_), ref, done=done, caught_up=caught_up, epochs=epochs, **columns)
+    return RecordingInfo(int(id_), ref, done=done, caught_up=caught_up, epochs=epochs, **columns)

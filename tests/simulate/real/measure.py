@@ -28,7 +28,7 @@ from support.valkey import Server
 from tqdm import tqdm
 
 from cortex_jupyter.archive.catalog import Catalog
-from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.cluster.pods import without_bulk
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.store.open import open_store
@@ -102,7 +102,7 @@ def _archive(url: str, lines: int) -> dict[str, float]:
         whole, requests = _cpu_of(command, env), list(bucket.requests)
         idle = _cpu_of(command, env)
         os.environ.update(bucket.env)
-        size = sum(held.file.size for held in Catalog(Objects("s3://logs/sizing")).all())
+        size = sum(held.file.size for held in Catalog(ObjectStore("s3://logs/sizing")).all())
         return {
             "archive_start_ms": idle * 1000, "archive_line_us": (whole - idle) / lines * 1e6,
             "archive_bytes": size / lines, "archive_requests": len(requests),

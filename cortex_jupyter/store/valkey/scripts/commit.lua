@@ -1,5 +1,6 @@
--- ARGV: id, owner, epoch; how many entries, of each: seq, n, head, data; how many anchors, of each: source, anchor;
--- then columns of the row. All of it is one transaction for replicas and the append-only file.
+-- Commits entries, anchors and columns as one transaction, also for replicas and the append-only file.
+-- ARGV: id, owner, epoch; the number of entries, and seq, n, head, data of each; the number of anchors, and source and
+-- anchor of each; then names and values of the recording's columns.
 local id, row, live, index = ARGV[1], key(ARGV[1]), key(ARGV[1], 'live'), key(ARGV[1], 'index')
 local lost = fence(id, ARGV[2], ARGV[3])
 if lost then
@@ -16,9 +17,10 @@ if count > 0 then
   local last = tonumber(call('HGET', row, 'last_seq'))
   local first = ARGV[at]
   if tonumber(first) <= last then
-    local there = call('XRANGE', live, first .. '-0', first .. '-0')[1]
-    if there and there[2][2] == ARGV[at + 2] and there[2][4] == ARGV[at + 3] then
-      -- The same again, after an attempt that heard no answer. Written, so that a `WAIT` after it waits for it.
+    local stored = call('XRANGE', live, first .. '-0', first .. '-0')[1]
+    if stored and stored[2][2] == ARGV[at + 2] and stored[2][4] == ARGV[at + 3] then
+      -- The same commit again, after an attempt whose answer was lost. It writes something, so that a following `WAIT`
+      -- waits for the replicas.
       call('HSET', row, 'last_seq', integer(last))
       return 0
     end
@@ -28,7 +30,7 @@ if count > 0 then
     if tonumber(ARGV[i]) ~= last + 1 then
       return redis.error_reply('LEASE the store ends at record ' .. integer(last) .. ', not before ' .. ARGV[i])
     end
-    last, bytes = last + ARGV[i + 1], bytes + #ARGV[i + 3] + BESIDE
+    last, bytes = last + ARGV[i + 1], bytes + #ARGV[i + 3] + OVERHEAD
   end
   for i = at, at + 4 * count - 1, 4 do
     call('XADD', live, ARGV[i] .. '-0', 'h', ARGV[i + 2], 'd', ARGV[i + 3])

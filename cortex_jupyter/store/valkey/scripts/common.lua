@@ -1,5 +1,5 @@
--- Before every script. A recording's keys are "cortex:ID" and "cortex:ID:...". Numbers of records and ids are below
--- 2^53, so that Lua has them exactly; times in ns are not, and are only passed on.
+-- Prepended to every script. A recording's keys are "cortex:ID" and "cortex:ID:...". Record numbers and ids are below
+-- 2^53, so Lua represents them exactly. Times in ns are larger, so scripts only pass them on.
 local call = redis.call
 
 local function key(id, part)
@@ -15,17 +15,17 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
--- A heartbeat that holds for longer than any does is from before the server's clock was set back: a recorder that lives
--- has said so again within a second.
+-- Returns whether a recorder lives. A heartbeat that expires later than any new one would was written before the server's
+-- clock was set back; a living recorder replaces it within a second.
 local function lives(recorder)
   local left = recorder and call('PTTL', 'cortex:recorder:' .. recorder) or 0
   return left > 0 and left <= HEARTBEAT
 end
 
--- Refuses a lease that is no longer held: an error to return, nil where it is.
+-- Returns an error if a lease is no longer held, else nil.
 local function fence(id, owner, epoch)
-  local held = call('HMGET', key(id), 'owner', 'epoch')
-  if held[1] ~= owner or held[2] ~= epoch then
+  local holder = call('HMGET', key(id), 'owner', 'epoch')
+  if holder[1] ~= owner or holder[2] ~= epoch then
     return redis.error_reply('LEASE another recorder has taken over this task')
   end
 end
@@ -34,29 +34,29 @@ local function changed(id)
   call('PUBLISH', 'cortex:changed:' .. id, '')
 end
 
--- The first number of the entry that holds one, or nil.
+-- Returns the first number of the entry that holds a number, or nil.
 local function holder(id, seq)
   local found = call('ZRANGE', key(id, 'index'), seq, '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, 1)[1]
   return found and string.match(found, '^%d+')
 end
 
--- What an entry takes beside its data: its place in the stream and in the index.
-local BESIDE = 300
+-- Bytes of an entry beside its data: in the stream and in the index.
+local OVERHEAD = 300
 
 local function grow(id, bytes)
   call('HINCRBY', key(id), 'bytes', integer(bytes))
   call('INCRBY', 'cortex:bytes', integer(bytes))
 end
 
--- Makes a recording unknown. Its streams are freed by a thread of the server's.
+-- Removes a recording. A thread of the server frees its streams.
 local function forget(id)
   local row = call('HMGET', key(id), 'name_key', 'names', 'bytes')
   call('DECRBY', 'cortex:bytes', row[3] or 0)
   call('HDEL', 'cortex:uids', row[1])
   call('SREM', row[2], id)
   call('HDEL', 'cortex:settings', 'archived:' .. id, 'archiving:' .. id)
-  for _, all in ipairs({'cortex:recordings', 'cortex:wanted', 'cortex:done'}) do
-    call('ZREM', all, id)
+  for _, set in ipairs({'cortex:recordings', 'cortex:wanted', 'cortex:done'}) do
+    call('ZREM', set, id)
   end
   call('UNLINK', key(id))
   for _, part in ipairs({'live', 'kept', 'trimmed', 'index', 'sources', 'anchors'}) do
@@ -65,8 +65,8 @@ local function forget(id)
   changed(id)
 end
 
--- Whether a recording may leave: complete, read by nobody and, where there is an archive, in it.
-local function free(id, now)
+-- Returns whether a recording may leave: it is complete, unread and, if an archive is set, in that archive.
+local function may_leave(id, now)
   local archive = call('HGET', 'cortex:settings', 'archive')
   if archive and archive ~= '' and call('HGET', 'cortex:settings', 'archived:' .. id) ~= archive then
     return false

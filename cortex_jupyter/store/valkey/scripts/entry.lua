@@ -1,5 +1,5 @@
--- ARGV: id, a number. Gives id, head and data of the entry that holds it, where there is one, and the recording's
--- epochs.
+-- ARGV: id, a number. Returns id, head and data of the entry that holds the number, and the recording's epochs; nil if
+-- there is none.
 local seq = holder(ARGV[1], ARGV[2])
 if not seq then
   return nil

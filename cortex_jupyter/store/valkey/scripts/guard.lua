@@ -1,5 +1,5 @@
--- Before every script that writes: whoever changes the form of what is kept puts its version here and, behind it, the
--- oldest version that may go on as it is. All others write nothing from then on.
+-- Prepended to every script that writes. `cortex:version` holds the version of the store's form and, behind it, the oldest
+-- version whose programs may continue to use it; all older programs are refused from then on.
 local form = call('GET', 'cortex:version')
 if not form then
   call('SET', 'cortex:version', VERSION .. ' ' .. VERSION)

@@ -1,4 +1,4 @@
--- ARGV: id of a recorder that ends. Whoever waits for something to record is woken.
+-- Releases all leases of a recorder that ends, and wakes recorders that wait for work. ARGV: id of the recorder.
 for _, id in ipairs(call('SMEMBERS', 'cortex:leases:' .. ARGV[1])) do
   if call('HGET', key(id), 'owner') == ARGV[1] then
     call('HDEL', key(id), 'owner')

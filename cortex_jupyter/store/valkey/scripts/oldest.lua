@@ -1,15 +1,15 @@
--- Looks for the complete recording that ended first and may leave: gives it, and when it ended, ms; or the last that was
--- looked at, to go on from; nothing where there are no more. ARGV: to go on from, or ''; how many to look at.
+-- Looks for the completed recording that ended first and may leave. ARGV: the recording to continue after, or ''; how many to
+-- examine. Returns that recording and when it ended (ms), or the last one examined, or nil if there are no more.
 local now, at = now_ms(), 0
 if ARGV[1] ~= '' then
-  at = (call('ZRANK', 'cortex:done', ARGV[1]) or -1) + 1 -- from the beginning where it has left
+  at = (call('ZRANK', 'cortex:done', ARGV[1]) or -1) + 1 -- from the beginning if that one has left
 end
-local some = call('ZRANGE', 'cortex:done', at, at + ARGV[2] - 1, 'WITHSCORES')
-for i = 1, #some, 2 do
-  if free(some[i], now) then
-    return {some[i], some[i + 1]}
+local page = call('ZRANGE', 'cortex:done', at, at + ARGV[2] - 1, 'WITHSCORES')
+for i = 1, #page, 2 do
+  if may_leave(page[i], now) then
+    return {page[i], page[i + 1]}
   end
 end
-if #some == 2 * ARGV[2] then
-  return {some[#some - 1]}
+if #page == 2 * ARGV[2] then
+  return {page[#page - 1]}
 end

@@ -1,10 +1,10 @@
--- Gives the id of a task's recording, begun where there is none: name, by which it is unique; set, of its namesakes;
--- id, to take where no newer one is there; then columns of its row.
+-- Returns the id of a task's recording, creating it if there is none. ARGV: its unique name; the key of the set of recordings
+-- with its name; the id to use, unless a newer one exists; then its columns.
 local name, set, id = ARGV[1], ARGV[2], ARGV[3]
-local there = call('HGET', 'cortex:uids', name)
-if there then
-  call('HSET', key(there), 'wished', integer(now_ms())) -- else it might leave before it is wanted, see abandon.lua
-  return there
+local known = call('HGET', 'cortex:uids', name)
+if known then
+  call('HSET', key(known), 'wished', integer(now_ms())) -- keeps an empty one from forget_empty.lua
+  return known
 end
 local newest = call('ZRANGE', 'cortex:recordings', 0, 0, 'REV')[1]
 if newest and tonumber(newest) >= tonumber(id) then

@@ -1,5 +1,5 @@
--- ARGV: id, owner, epoch, source. Gives its number; the one it has where it was added already, by an attempt that
--- heard no answer.
+-- Adds a source. ARGV: id, owner, epoch, source. Returns its number: the same one if an earlier attempt, whose answer was
+-- lost, added it.
 local id, sources = ARGV[1], key(ARGV[1], 'sources')
 local lost = fence(id, ARGV[2], ARGV[3])
 if lost then

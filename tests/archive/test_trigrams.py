@@ -1,4 +1,4 @@
-"""Row groups that cannot hold a word are not read; and no line is ever missed for it."""
+"""Row groups that cannot contain a word are not read, and no line with it is ever missed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from archive.made import archived, lively
 
 import cortex_jupyter as cortex
-from cortex_jupyter.archive import grams, layout
+from cortex_jupyter.archive import layout, trigrams
 from cortex_jupyter.archive.file import ParquetFile
-from cortex_jupyter.archive.grams import Grams, may_hold
+from cortex_jupyter.archive.trigrams import TrigramIndexBuilder, may_contain
 from cortex_jupyter.model import Batch
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.searcher import search
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The row groups whose texts are read, of many in a few thousand lines."""
+    """Collect the row groups whose texts are read, of many in a few thousand lines."""
     monkeypatch.setattr(layout, "_GROUP", 1000)
     read_group, seen = ParquetFile._group, []
 
@@ -42,24 +42,24 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("step", [1 << 16, 16, 5])
-def test_no_row_group_that_holds_a_word_is_left_out(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    monkeypatch.setattr(grams, "_STEP", step)
+def test_no_row_group_with_a_word_is_skipped(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    monkeypatch.setattr(trigrams, "_STEP", step)
     rng, left_out = random.Random(step), 0
     for _ in range(60):
-        noted, groups = Grams(), []
+        noted, groups = TrigramIndexBuilder(), []
         for _ in range(rng.randrange(4)):
             groups.append(["".join(rng.choices("abXYé█ 0", k=rng.randrange(9))) for _ in range(rng.randrange(1, 30))])
             noted.add(pa.array(groups[-1], pa.large_string()))
         for _ in range(30):
             words = ["".join(rng.choices("abXYé█ 0", k=rng.randrange(1, 6))) for _ in range(rng.randrange(1, 3))]
-            may = may_hold(noted.pack(), len(groups), words)
+            may = may_contain(noted.pack(), len(groups), words)
             holds = [any(word.lower() in line.lower() for word in words for line in lines) for lines in groups]
             assert len(may) == len(groups) and all(one or not held for one, held in zip(may, holds, strict=True))
             left_out += may.count(False)
     assert left_out > 100
 
 
-def test_a_word_that_no_line_has_is_answered_from_the_footer(filled: Filled, tmp_path: Path, looked: list[int]) -> None:
+def test_the_footer_answers_for_a_word_that_no_line_has(filled: Filled, tmp_path: Path, looked: list[int]) -> None:
     store, held = archived(lively(filled), str(tmp_path / "archive"))
     file = held.file
     every = range(file.metadata.num_row_groups)
@@ -81,7 +81,7 @@ def test_a_word_that_no_line_has_is_answered_from_the_footer(filled: Filled, tmp
 
 
 @pytest.mark.parametrize("pattern", ["nowhere", "old 7", "(?i)STEP 12|no 12", "é"])
-def test_a_search_asks_for_no_batch_that_cannot_hold_a_word(
+def test_a_search_reads_no_batch_without_the_word(
     filled: Filled, tmp_path: Path, looked: list[int], pattern: str
 ) -> None:
     store, held = archived(lively(filled), str(tmp_path / "archive"))
@@ -103,16 +103,16 @@ def _seqs(events: list[bytes]) -> list[int]:
 
 
 @pytest.mark.parametrize("file", ["of an earlier version", "with more grams than are worth it"])
-def test_where_nothing_is_known_all_is_read(
+def test_without_an_index_every_group_is_read(
     filled: Filled, tmp_path: Path, looked: list[int], monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     if file == "of an earlier version":
-        monkeypatch.setattr(Grams, "pack", lambda _: None)
+        monkeypatch.setattr(TrigramIndexBuilder, "pack", lambda _: None)
     if file == "with more grams than are worth it":
-        monkeypatch.setattr(grams, "_MOST", 10)
+        monkeypatch.setattr(trigrams, "_MAX_TRIGRAMS", 10)
     _, held = archived(lively(filled), str(tmp_path / "archive"))
     path, groups = held.file.path, held.file.metadata.num_row_groups
-    assert (layout.GRAMS in held.metadata) is (file != "of an earlier version")
+    assert (layout.TRIGRAMS in held.metadata) is (file != "of an earlier version")
     looked.clear()
     assert len(cortex.open(path).filter(grep="old 7").to_arrow()) == 1
     assert sorted(set(looked)) == list(range(groups))

@@ -1,6 +1,6 @@
-"""What a place wants of whoever writes or reads there, so that a failure says what to do.
+"""Map failures of a folder or bucket to our errors, with a hint that says what to do.
 
-Credentials and endpoints are those of the environment, by the names that obstore, polars and the clouds' own tools share.
+Credentials and endpoints come from the environment variables that obstore, polars and the clouds' own tools share.
 """
 
 from __future__ import annotations
@@ -12,60 +12,61 @@ from urllib.parse import urlsplit
 from cortex_jupyter.errors import ArchiveError
 
 
-class _Wanted(NamedTuple):
+class _Variables(NamedTuple):
     credentials: str
     endpoint: str
 
 
-_S3: Final = _Wanted("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL, AWS_REGION")
-_GCS: Final = _Wanted("GOOGLE_APPLICATION_CREDENTIALS, the path of a key file", "GOOGLE_BASE_URL")
-_AZURE: Final = _Wanted(
+_S3: Final = _Variables("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL, AWS_REGION")
+_GCS: Final = _Variables("GOOGLE_APPLICATION_CREDENTIALS, the path of a key file", "GOOGLE_BASE_URL")
+_AZURE: Final = _Variables(
     "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_ENDPOINT"
 )
 _CLOUDS: Final = {"s3": _S3, "s3a": _S3, "gs": _GCS, "az": _AZURE, "abfs": _AZURE, "abfss": _AZURE}
 
-#: Where all three have the credentials of a machine, which is asked when the environment has none.
+#: Addresses where the three clouds serve a machine's credentials. obstore asks there if the environment has none.
 _MACHINE: Final = re.compile(r"//169\.254\.169\.254/|//metadata\.google\.internal/")
-#: obstore has types for a refusal, but none while it lists or asks for a token.
+#: obstore has exception types for a refusal, but not while it lists or asks for a token.
 _REFUSED: Final = re.compile(r"status code: 40[13]\b|token request: .* status code: 400\b")
-#: Its request's address, which is left out where that holds a secret, and its status; and the clouds' own word for it.
+#: Finds in obstore's text the address of its request (left out if it holds a secret), the status, and the cloud's own
+#: code.
 _ANSWER: Final = re.compile(r"performing [A-Z]+ (?:\w+://([^/\s]+)|REDACTED).*? status code: (\d+[^:\n]*)", re.DOTALL)
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _ADDRESS: Final = "write a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
 
 
-def no_place(url: str, error: Exception | None = None) -> ArchiveError:
-    """Give the error of a place that cannot be looked for.
+def bad_address(url: str, error: Exception | None = None) -> ArchiveError:
+    """Return the error for a URL that cannot be an archive.
 
     Examples
     --------
-    >>> no_place("az://logs", ValueError("Account must be specified")).hint
+    >>> bad_address("az://logs", ValueError("Account must be specified")).hint
     'set AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN'
-    >>> no_place("az://").hint
+    >>> bad_address("az://").hint
     'write a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix'
     """
     cloud = _CLOUDS.get(urlsplit(url).scheme)
-    message = f"{url[:200]!r} is no place for an archive{f': {brief(str(error))}' if error else ''}"
+    message = f"{url[:200]!r} cannot be an archive{f': {brief(str(error))}' if error else ''}"
     return ArchiveError(message, f"set {cloud.credentials}" if cloud and urlsplit(url).netloc else _ADDRESS)
 
 
-def failure(url: str, what: str, error: Exception, *, refused: bool = False) -> ArchiveError:
-    """Give the error that a failure is.
+def access_error(url: str, what: str, error: Exception, *, refused: bool = False) -> ArchiveError:
+    """Return the error for a failed operation.
 
     Parameters
     ----------
     url : str
-        A path or URL of an object.
+        Path or URL of an object.
     what : str
-        What could not be done with it.
+        What failed: `read`, `written`, `listed` or `deleted`.
     error : Exception
-        Of obstore.
+        Exception of obstore.
     refused : bool, optional
-        It is known that it was not allowed.
+        The failure is known to be a refusal.
 
     Examples
     --------
-    >>> print(failure("gs://logs/x", "read", OSError("Error performing GET http://169.254.169.254/computeMetadata/v1")))
+    >>> print(access_error("gs://logs/x", "read", OSError("Error performing GET http://169.254.169.254/computeMetadata/v1")))
     gs://logs/x cannot be read: there are no credentials for it
     <BLANKLINE>
     hint: set GOOGLE_APPLICATION_CREDENTIALS, the path of a key file, or run where the machine or the pod has a role
@@ -76,9 +77,9 @@ def failure(url: str, what: str, error: Exception, *, refused: bool = False) -> 
         return ArchiveError(f"{url} cannot be {what}: there are no credentials for it", hint)
     if refused or _REFUSED.search(text):
         hint = (
-            f"check the credentials ({cloud.credentials}) and what they may do there"
+            f"check the credentials ({cloud.credentials}) and their permissions there"
             if cloud
-            else "check the rights there"
+            else "check the permissions there"
         )
         return ArchiveError(f"{url} may not be {what}: {brief(text)}", hint)
     endpoint = f", the network and the endpoint ({cloud.endpoint})" if cloud else " and what is there"
@@ -87,7 +88,7 @@ def failure(url: str, what: str, error: Exception, *, refused: bool = False) -> 
 
 
 def brief(text: str) -> str:
-    r"""Give what a person needs of obstore's words: who answered what, else their first line.
+    r"""Return the essence of obstore's message: who answered what, else its first line.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""One archived recording, read as a store reads one of its own: by number, by time, by entry."""
+"""One archived recording, read like one in a store: by number, by time, by entry."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.archive import layout
-from cortex_jupyter.archive.extra import library
-from cortex_jupyter.archive.grams import may_hold
+from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.archive.trigrams import may_contain
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveTooNew
 from cortex_jupyter.model import STREAMS, Entry, Source, TaskRef, encode_batch
-from cortex_jupyter.store import Complete, Info, as_epochs
+from cortex_jupyter.store import Completeness, RecordingInfo, as_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cortex_jupyter.archive.file import ParquetFile
 
-#: Row groups that are kept decoded: neighbours of what is read are read next.
-_KEPT: Final = 4
+#: Number of decoded row groups in memory, since readers usually read neighbours next.
+_CACHED_GROUPS: Final = 4
 _COLUMNS: Final = ("time", "seq", "stream", "text", "source")
 
 
-def too_new(place: str, version: int) -> ArchiveTooNew:
-    """Give what to say of an archive in a layout that is not known here."""
-    return ArchiveTooNew(f"{place} was written by a newer version of cortex-jupyter (layout {version}, here {layout.VERSION})")  # fmt: skip
+def too_new(path: str, version: int) -> ArchiveTooNew:
+    """Return the error for an archive of a newer layout."""
+    return ArchiveTooNew(f"{path} was written by a newer version of cortex-jupyter (layout {version}, here {layout.VERSION})")  # fmt: skip
 
 
-class Held:
+class ArchivedRecording:
     """An archived recording.
 
     Parameters
     ----------
     file : ParquetFile
     about : dict, optional
-        What the manifest says; else the file's own metadata is read when it is needed.
+        Content of the manifest. Without it the file's own metadata is read when needed.
     """
 
     def __init__(self, file: ParquetFile, about: dict[str, Any] | None = None) -> None:
@@ -57,7 +57,7 @@ class Held:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What the store knew.
+        """What the store knew about the recording.
 
         Raises
         ------
@@ -70,20 +70,20 @@ class Held:
         try:
             doc: dict[str, Any] = orjson.loads(self.metadata[layout.ABOUT])
         except (KeyError, orjson.JSONDecodeError) as error:
-            raise ArchiveDamaged(f"{self.file.path} is no archive of a task", "`cortex_jupyter.open` reads any file of logs") from error  # fmt: skip
+            raise ArchiveDamaged(f"{self.file.path} is not an archived task", "`cortex_jupyter.open` reads any file of logs") from error  # fmt: skip
         if doc["version"] > layout.VERSION:
             raise too_new(self.file.path, doc["version"])
         statement = orjson.loads(self.metadata[layout.STATEMENT])
         return doc | {"complete": statement}
 
     @cached_property
-    def info(self) -> Info:
-        """What is known of the recording as a whole."""
+    def info(self) -> RecordingInfo:
+        """What is known about the recording as a whole."""
         doc = self.about
         ref = TaskRef(**doc["ref"])
         names = ("uid", "cluster", "state", "message", "reason", "exit_code", "started", "finished")
         known: dict[str, Any] = {name: doc[name] for name in (*names, "last_seq", "clock_ms")}
-        return Info(
+        return RecordingInfo(
             id=doc["id"],
             ref=ref,
             done=True,
@@ -94,23 +94,28 @@ class Held:
         )
 
     @cached_property
-    def complete(self) -> Complete:
+    def complete(self) -> Completeness:
         """The completeness statement."""
         doc = self.about
-        said = doc["complete"]
-        return Complete(
-            said["records"], doc["first"], doc["last"], said["gaps"], said["sources"], said.get("masked", {})
+        statement = doc["complete"]
+        return Completeness(
+            statement["records"],
+            doc["first"],
+            doc["last"],
+            statement["gaps"],
+            statement["sources"],
+            statement.get("masked", {}),
         )
 
     @cached_property
     def sources(self) -> dict[int, Source]:
         """The sources by id."""
         doc = orjson.loads(self.metadata[layout.ABOUT])
-        return {one.pop("id"): Source(**one) for one in doc["sources"]}
+        return {source.pop("id"): Source(**source) for source in doc["sources"]}
 
     @cached_property
-    def ordered(self) -> bool:
-        """Whether the rows stand in the order of reading."""
+    def is_ordered(self) -> bool:
+        """Whether the rows are in reading order."""
         return bool(orjson.loads(self.metadata[layout.ABOUT])["ordered"])
 
     @cached_property
@@ -126,7 +131,7 @@ class Held:
         both: list[tuple[int, layout.Block | Entry]] = [(b.seq, b) for b in self._blocks]
         both += [(e.seq, replace(e, epochs=self.info.epochs)) for e in self._notices]
         both.sort(key=lambda item: item[0])
-        # Numbers have no holes: a notice that stands for lines that have left, or were lost, has those up to the next.
+        # Numbers have no holes, so a notice in place of trimmed or lost lines has all numbers up to the next item.
         for (seq, item), (following, _) in pairwise(both):
             if isinstance(item, Entry):
                 item.n = following - seq
@@ -141,47 +146,47 @@ class Held:
 
     def entry(self, seq: int) -> Entry | None:
         """As `Store.entry`."""
-        place = bisect_right(self._items, seq, key=lambda item: item[0]) - 1
-        if place < 0:
+        position = bisect_right(self._items, seq, key=lambda item: item[0]) - 1
+        if position < 0:
             return None
-        item = self._items[place][1]
+        item = self._items[position][1]
         if item.seq + item.n <= seq:
             return None
         return item if isinstance(item, Entry) else self._entry(item)
 
-    def entries(self, after: int, most: int) -> Iterator[Entry]:
+    def entries(self, after: int, max_bytes: int) -> Iterator[Entry]:
         """As `Store.entries`."""
-        place = max(bisect_right(self._items, after + 1, key=lambda item: item[0]) - 1, 0)
+        position = max(bisect_right(self._items, after + 1, key=lambda item: item[0]) - 1, 0)
         size = 0
-        for _, item in self._items[place:]:
+        for _, item in self._items[position:]:
             if item.seq + item.n - 1 <= after:
                 continue
             entry = item if isinstance(item, Entry) else self._entry(item)
             yield entry
             size += len(entry.data)
-            if size >= most:
+            if size >= max_bytes:
                 return
 
     def groups(self, since: int | None, until: int | None, words: Sequence[Sequence[str]] = ()) -> list[int]:
-        """Give the row groups that may hold lines of a window of time with one word, in any case, of each of some sets."""
+        """Return the row groups that may hold lines of a window with at least one word, ignoring case, of each set."""
         low = -(1 << 63) if since is None else since
         high = 1 << 63 if until is None else until
-        found = [i for i, held in enumerate(self.file.statistics("time")) if held is None or (held[1] >= low and held[0] <= high)]  # fmt: skip
-        packed = self.metadata.get(layout.GRAMS)  # files of earlier versions have none
+        groups = [i for i, value_range in enumerate(self.file.statistics("time")) if value_range is None or (value_range[1] >= low and value_range[0] <= high)]  # fmt: skip
+        packed = self.metadata.get(layout.TRIGRAMS)  # earlier versions wrote none
         if words and packed is not None:
-            for each in words:
-                may = may_hold(packed, self.file.metadata.num_row_groups, each)
-                found = [i for i in found if may[i]]
-        return found
+            for alternatives in words:
+                may = may_contain(packed, self.file.metadata.num_row_groups, alternatives)
+                groups = [i for i in groups if may[i]]
+        return groups
 
-    def lacking(self, words: Sequence[Sequence[str]]) -> set[int]:
-        """Give the first numbers of those batches of `index` of which no line can have one word of each of some sets."""
+    def batches_without(self, words: Sequence[Sequence[str]]) -> set[int]:
+        """Return the first numbers of the batches in `index` without any line that has a word of each set."""
         may = set(self.groups(None, None, words))
         return {b.seq for b in self._blocks if may.isdisjoint(range(b.first, b.last + 1))}
 
     def _entry(self, block: layout.Block) -> Entry:
-        """Make the batch of a block: the lines with its numbers, in their order."""
-        pa, np = library("pyarrow"), library("numpy")
+        """Return the batch of a block: the lines with its numbers, in this order."""
+        pa, np = import_optional("pyarrow"), import_optional("numpy")
         parts = []
         for group in range(block.first, block.last + 1):
             table, seqs = self._group(group)
@@ -198,17 +203,17 @@ class Held:
         return Entry(block.seq, block.n, "log", block.t_min, block.t_max, data, self.info.epochs)
 
     def _group(self, group: int) -> tuple[Any, Any]:
-        """Give a row group in order of number, and its numbers."""
+        """Return a row group sorted by number, and its numbers."""
         with self._lock:
-            found = self._groups.get(group)
-            if found is None:
+            cached = self._groups.get(group)
+            if cached is None:
                 table = self.file.read([group], _COLUMNS)
                 seqs = table["seq"].combine_chunks().to_numpy()
                 if (seqs[1:] < seqs[:-1]).any():
                     table = table.sort_by("seq")
                     seqs = table["seq"].combine_chunks().to_numpy()
-                found = self._groups[group] = (table, seqs)
-                if len(self._groups) > _KEPT:
+                cached = self._groups[group] = (table, seqs)
+                if len(self._groups) > _CACHED_GROUPS:
                     self._groups.popitem(last=False)
             self._groups.move_to_end(group)
-            return found
+            return cached

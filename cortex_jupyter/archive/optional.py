@@ -1,4 +1,4 @@
-"""Optional libraries, imported where they are used."""
+"""Import optional libraries where they are used."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from cortex_jupyter.errors import MissingExtra
 
-#: Which extra of ours brings a library.
+#: The extra of ours that installs a library.
 _EXTRA: Final = {"pyarrow": "pandas", "pandas": "pandas", "polars": "polars", "numpy": "pandas", "obstore": "archive"} | {
     "duckdb": "sql", "dask": "dask",
 }  # fmt: skip
 
 
-def library(name: str) -> Any:
+def import_optional(name: str) -> Any:
     """Import an optional library or one of its modules.
 
     Parameters
@@ -24,13 +24,13 @@ def library(name: str) -> Any:
     Raises
     ------
     MissingExtra
-        It is not installed, or cannot be imported beside what else is; the hint says what to install.
+        It is not installed, or does not work with the other packages here. The hint says what to install.
 
     Examples
     --------
-    >>> library("json").dumps(1)
+    >>> import_optional("json").dumps(1)
     '1'
-    >>> library("no_such_library")
+    >>> import_optional("no_such_library")
     Traceback (most recent call last):
     ...
     cortex_jupyter.errors.MissingExtra: this needs no_such_library, which is not installed
@@ -42,7 +42,7 @@ def library(name: str) -> Any:
     except ModuleNotFoundError as error:
         root = name.partition(".")[0]
         if error.name != root:
-            raise  # it is there, and something that it needs is not: its own message says what
+            raise  # it is installed, but something that it needs is not; its own message names that
         package = f"cortex-jupyter[{_EXTRA[root]}]" if root in _EXTRA else root
         raise MissingExtra(f"this needs {root}, which is not installed", f'pip install "{package}"') from error
     except (
@@ -50,4 +50,4 @@ def library(name: str) -> Any:
     ) as error:  # as of pyarrow 26 beside NumPy 1: no metadata tells an installer that the two do not fit
         root = name.partition(".")[0]
         hint = f"install a release of {root} that fits the other packages here: docs/reference/environments.md"
-        raise MissingExtra(f"{root} cannot be imported: {error}", hint) from error
+        raise MissingExtra(f"cannot import {root}: {error}", hint) from error
