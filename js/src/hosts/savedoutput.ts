@@ -5,9 +5,9 @@
 
 const WIDGET_VIEW = "application/vnd.jupyter.widget-view+json";
 const HTML = "text/html";
-/** Of the lines in an output; see `notebook/static_html.py`. */
-const TAIL = "cortex-logs-static";
-/** As ipywidgets' own, whose place this takes. */
+/** CSS class of the saved lines; see `notebook/static_html.py`. */
+const SAVED_LINES_CLASS = "cortex-logs-static";
+/** The rank of ipywidgets' own renderer, which this one replaces. */
 const RANK = -10;
 
 /** The part of JupyterLab's rendermime that is used. */
