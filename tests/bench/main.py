@@ -1,4 +1,4 @@
-"""`make bench`: the budgets of DESIGN section 7 as ratios of one run, or counts.
+"""`make bench`: the budgets (`docs/explanation/architecture.md`, "Budgets") as ratios of one run, or counts.
 
     make bench                 all
     make bench ARGS="pipe"     one of: pipe, recorder, takeover, valkey, order, day, gateway, viewers, fleet, containers, crowd, paint,

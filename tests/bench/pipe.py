@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LINES = 600_000
 ROUNDS = 3
 
-#: The mix of `research/performance.md`: logging with numbers, JSON lines, progress, tracebacks, klog.
+#: The mix of lines that `docs/explanation/architecture.md` was measured with: numbers, JSON, progress, tracebacks, klog.
 PROGRAM = """
 import random, sys
 r = random.Random(7)
