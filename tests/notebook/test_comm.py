@@ -222,7 +222,7 @@ def test_with_a_shared_store_a_stream_ends_when_the_kernel_loses_its_permission(
     monkeypatch.setattr(comm, "HEARTBEAT_S", 0.01)
 
     class Taken:
-        async def namespace(self, _cluster: object, namespace: str, person: object) -> None:
+        async def check_namespace(self, _cluster: object, namespace: str, person: object) -> None:
             assert person is None, "it is the kernel's own"
             raise NotAllowed(f"you may not read logs in namespace {namespace!r}")
 
