@@ -128,15 +128,15 @@ def test_a_valkey_server_is_judged_by_its_settings(valkey: Server, monkeypatch: 
     assert "appendonly everysec" in texts_of(findings, "ok") and "of 105 MB of memory" in texts_of(findings, "ok")
     for settings, doubt in (
         (("maxmemory", "0"), "no memory limit"),
-        (("maxmemory-policy", "volatile-lru"), "throws heartbeats away"),
+        (("maxmemory-policy", "volatile-lru"), "evicts heartbeats"),
         (("appendfsync", "no"), "half a minute"),
-        (("appendonly", "no"), "forgets what came after its last snapshot"),
+        (("appendonly", "no"), "loses everything since its last snapshot"),
     ):
         valkey.ask("CONFIG", "SET", *settings)
         assert doubt in texts_of(store.judge(valkey.url, "c"), "warn")
     valkey.ask("CONFIG", "SET", "maxmemory", valkey.client().info("memory")["used_memory"] + 100_000)
     assert "of its memory limit is used" in texts_of(store.judge(valkey.url, "c"), "warn")
-    assert "0 of 2 replicas are there" in texts_of(store.judge(f"{valkey.url}/0?replicas=2", "c"), "bad")
+    assert "0 of 2 replicas are connected" in texts_of(store.judge(f"{valkey.url}/0?replicas=2", "c"), "bad")
     valkey.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     assert "noeviction" in texts_of(store.judge(valkey.url, "c"), "bad")
     valkey.ask("CONFIG", "SET", "requirepass", "hush")
@@ -210,7 +210,7 @@ def test_an_archive_that_cannot_be_written_is_bad(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("CORTEX_ARCHIVE", "/proc/no/archive")
     assert "/proc/no/archive" in texts_of(archive.judge(url), "bad")
     monkeypatch.setenv("CORTEX_ARCHIVE", "ftp://host/x")
-    assert "is no place for an archive" in texts_of(archive.judge(url), "bad")
+    assert "cannot be an archive" in texts_of(archive.judge(url), "bad")
 
 
 def test_a_viewer_without_its_files_is_bad(tmp_path: Path) -> None:

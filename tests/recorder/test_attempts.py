@@ -58,7 +58,7 @@ def test_an_attempt_that_kills_its_process_counts(tmp_path: Path, monkeypatch: p
     try:
         one = Filled(store).lines([(1, 1, "a")]).end()
         with pytest.raises(Killed):
-            archive._one(store, Catalog(ObjectStore(url)), one.id, url, again=False, log=True)
+            archive._archive(store, Catalog(ObjectStore(url)), one.id, url, again=False, log=True)
         assert store.unarchived(url) == [one.id] and due_recordings(store, [one.id], url) == []
     finally:
         store.close()

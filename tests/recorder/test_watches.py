@@ -147,7 +147,7 @@ class Silent:
 async def test_hundreds_of_doubts_reopen_a_shared_watch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs in back-off have nothing to read, and each of them asks every few seconds whether the watch is dead."""
     monkeypatch.setattr(watch_lib, "_SHORT_S", 0.0)
-    monkeypatch.setattr(watch_lib, "_DOUBTS_APART_S", 600.0)
+    monkeypatch.setattr(watch_lib, "_REOPEN_INTERVAL_S", 600.0)
     api = Silent()
     watches = SharedWatches(cast("Cluster", api))
     jobs = [Workload(TaskRef("ml", "job", f"job-{i}"), f"uid-{i}", {}) for i in range(300)]
@@ -164,7 +164,7 @@ async def test_hundreds_of_doubts_reopen_a_shared_watch_once(monkeypatch: pytest
 
 async def test_a_doubt_soon_after_another_is_handled_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_lib, "_SHORT_S", 0.0)
-    monkeypatch.setattr(watch_lib, "_DOUBTS_APART_S", 0.5)
+    monkeypatch.setattr(watch_lib, "_REOPEN_INTERVAL_S", 0.5)
     api = Silent()
     watches = SharedWatches(cast("Cluster", api))
     job = Workload(TaskRef("ml", "job", "a"), "uid-a", {})

@@ -76,7 +76,7 @@ async def test_a_reader_that_starts_while_another_stops_gets_everything(tmp_path
 
 
 def test_level_counts_are_cached_for_the_last_used_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(levels, "_known", {})
+    monkeypatch.setattr(levels, "_cache", {})
     store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
     first = levels.level_counts(store, 1)
     second = levels.level_counts(store, 2)
