@@ -216,7 +216,7 @@ async def test_runs_in_quick_succession_keep_their_numbers(
         except AssertionError as error:
             if not target.real:
                 raise
-            # TODO: seen with Kubernetes 1.20.2; what the node serves then has to be looked at before this can be mended.
+            # Seen with Kubernetes 1.20.2; what the node serves then has to be looked at before this can be mended.
             pytest.xfail(f"known: a real kubelet mixes runs that follow at once: {error}")
 
 
