@@ -44,8 +44,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "only": ["loss is nan at step"], "first": ["gradient norm"], "losses": ["<svg", "good", "bad"],
     },
     "logs-from-s3": {
-        # A Job that fails deletes its other pod: on a busy machine before the end of its log could be read.
-        "archived": ["s3://runs/logs/"], "open": ["cortex-logs-static", "last-week"], "complete": ["2 sources, "],
+        "archived": ["s3://runs/logs/"], "open": ["cortex-logs-static", "last-week"], "complete": ["2 sources, complete"],
         "why": ["train of last-week-1-", "RuntimeError: CUDA error"], "frame": ["Traceback"], "sql": ["info"], "curves": ["<svg", "rank 1"],
     },
     "64-pods": {"complete": ["12 sources, complete"], "plot": ["12 sources", "far from the others"], "worst": ["7"], "patterns": ["12"]},
