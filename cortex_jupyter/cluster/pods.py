@@ -130,8 +130,10 @@ def _named_containers(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def may_restart(pod: dict[str, Any]) -> bool:
+def may_restart(pod: dict[str, Any], exit_code: int | None = None) -> bool:
     """Return whether the kubelet may start a container of a pod again.
+
+    With `restartPolicy: OnFailure` it does so unless the exit code is 0; None means that the code is not known.
 
     With `restartPolicy: Never` it may do so only if a container has its own policy: a sidecar (KEP-753), or restart rules
     (KEP-5307), which may restart all containers of the pod (KEP-5532).
@@ -143,7 +145,10 @@ def may_restart(pod: dict[str, Any]) -> bool:
     """
     spec = pod["spec"]
     all_containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
-    return spec.get("restartPolicy") != "Never" or any(c.get("restartPolicy") for c in all_containers)
+    if any(c.get("restartPolicy") for c in all_containers):
+        return True
+    policy = spec.get("restartPolicy")
+    return policy != "Never" and not (policy == "OnFailure" and exit_code == 0)
 
 
 def containers(pod: dict[str, Any]) -> list[Container]:

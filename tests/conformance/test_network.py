@@ -191,7 +191,7 @@ async def test_lines_between_a_clean_end_and_the_deletion_of_the_pod_are_a_gap(
 
 
 async def test_runs_in_quick_succession_keep_their_numbers(
-    behind_network: Callable[..., Any], unique: Callable[[str], str], target: Target
+    behind_network: Callable[..., Any], unique: Callable[[str], str]
 ) -> None:
     """The kubelet already serves the next run before the API server knows of it."""
     async with behind_network(unique("net"), balanced=False) as (case, network):
@@ -210,14 +210,8 @@ async def test_runs_in_quick_succession_keep_their_numbers(
             case.faults_done.with_name(f"{case.faults_done.name}.last").touch()
         written = case.node_logs.lines()
         assert sorted(run for _, _, run in written) == [0] * 4 + [1] * 4
-        try:
-            assert check_received(written, case.received) == 0
-            assert not case.received.gaps
-        except AssertionError as error:
-            if not target.real:
-                raise
-            # Seen with Kubernetes 1.20.2; what the node serves then has to be looked at before this can be mended.
-            pytest.xfail(f"known: a real kubelet mixes runs that follow at once: {error}")
+        assert check_received(written, case.received) == 0
+        assert not case.received.gaps
 
 
 @pytest.mark.timeout(200)

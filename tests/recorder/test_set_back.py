@@ -42,7 +42,7 @@ class Life:
         self.store, self.lines = store, lines
         self.hand = Hand(store)
         self.sid = self.hand.source()
-        self.node: Any = Node(pod("terminated"))
+        self.node: Any = Node(pod("terminated", finished=1_000_000))  # after all of its lines
         self.rotated = 0  # lines that are in another file
         self.seen: dict[int, Line] = {}  # by its number, each line that was ever recorded
 

@@ -456,6 +456,51 @@ async def test_the_run_of_a_first_stream_is_checked_only_if_it_may_be_another(
     assert len([q for q in node.asked if "previous" in q]) == asks
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+async def test_the_next_run_is_not_taken_for_one_that_the_node_has_removed_before_the_api_server_shows_it(
+    store: Store, hand: Hand, writer: Writer, *, recorded: bool
+) -> None:
+    """Seen on a real cluster: run 1 has ended too, the kubelet has removed run 0, and the API server still shows run 0."""
+    shown = pod("terminated", exit_code=3, finished=1)
+    shown["spec"]["restartPolicy"] = "OnFailure"
+    node = Node(shown, line(2, "of the next run") + line(2.1, "as well"))
+    node.scripts = [[LOG]] if recorded else []
+    rig = Rig(store, hand, node)
+    reading = asyncio.create_task(rig.run(writer, seen=shown))
+    await until(lambda: len([query for query in node.asked if "previous" in query]) >= 2)
+    assert rig.texts == (ALL if recorded else [])
+    node.pod = pod("terminated", number=1, last=0)
+    node.removed = True
+    await reading
+    assert (rig.texts, rig.ended) == (ALL if recorded else [], True)
+
+
+@pytest.mark.parametrize(
+    ("newest", "error", "asks"),
+    [(line(2, "of run 1"), None, 2), (b"", None, 2), (line(2, "of run 1"), ConnectionResetError(), 3)],
+    ids=["clean", "clean-no-lines", "broken"],
+)
+async def test_a_run_that_was_read_to_its_end_is_complete_though_the_node_removes_it_before_the_api_server_shows_it(
+    store: Store, hand: Hand, writer: Writer, newest: bytes, error: Exception | None, asks: int
+) -> None:
+    """Its stream ended, and the node served it as the previous run: nothing can be missing."""
+    node = Node(pod(), LOG)
+    rig = Rig(store, hand, node)
+
+    async def restarts() -> None:
+        node.log, node.previous, node.runs = newest, LOG, True
+        if error is not None:
+            raise error
+
+    node.scripts = [[LOG, restarts]]
+    reading = asyncio.create_task(rig.run(writer, seen=pod()))
+    # The run of the first stream is checked; that of a stream that brings other lines; and the end.
+    await until(lambda: len([query for query in node.asked if "previous" in query]) >= asks, 20)
+    node.pod, node.removed = pod("terminated", number=1, last=0), True
+    await reading
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+
+
 async def test_while_the_next_start_is_backed_off_the_previous_run_cannot_be_read(
     store: Store, hand: Hand, writer: Writer
 ) -> None:

@@ -49,6 +49,8 @@ class LastLines:
     ----------
     clock_set_back : bool
         Whether the newest lines are older than the anchor. A follow from the anchor would not get them.
+    first_unread : int
+        When the first line was written that `are_recorded` last saw and that is not recorded (ns); 0 if there is none.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class LastLines:
     ) -> None:
         self._context, self._source, self._sid, self._on_failure = context, source, sid, on_failure
         self.clock_set_back = False
+        self.first_unread = 0
         self._is_missing = False  # whether the last answer was that there is no such pod
 
     async def are_recorded(self, *, previous: bool) -> bool | None:
@@ -69,6 +72,7 @@ class LastLines:
         if probe is None:
             return None
         self._check_clock(probe)
+        self.first_unread = next((at for at, text in probe if (at, text) not in recorded), 0)
         return complete(recorded, probe)
 
     async def check_end(self) -> EndCheck:  # noqa: PLR0911 - one return per case
@@ -104,11 +108,11 @@ class LastLines:
             return EndCheck.FAILED
         return EndCheck.OVER if complete(recorded, lines.rows()) else EndCheck.RUNNING
 
-    async def is_previous_run(self, first: int = 0, started: int = 0) -> bool:
+    async def is_previous_run(self, first: int = 0, started: int = 0) -> bool | None:
         """Return whether the node already serves this run as the one before the newest, whatever the API server says.
 
         The kubelet restarts a container before the API server knows that it has ended, and serves the newest run. It
-        then serves this run as the previous one.
+        then serves this run as the previous one. None if the node has no log of a previous run.
 
         Parameters
         ----------
@@ -122,18 +126,8 @@ class LastLines:
         ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError
         """
         recorded = await self._recorded()
-        request = open_log(
-            self._context.cluster, self._context.namespace, self._source, follow=False, previous=True,
-            tail=max(len(recorded) + 1, _PROBE), read_timeout=30,
-        )  # fmt: skip
-        try:
-            async with request as content:
-                splitter = Splitter()
-                data = splitter.feed(await content.read())
-                lines = await asyncio.to_thread(self._context.parser.lines, data + splitter.rest())
-        except NotFound:
-            return False
-        rows = lines.rows()
+        if (rows := await self._previous_run(tail=len(recorded))) is None:
+            return None
         if first and rows and rows[-1][0] >= first:
             # The newest run itself: its next start is backed off, or a virtual kubelet ignores `previous`.
             return False
@@ -142,6 +136,22 @@ class LastLines:
         if not recorded and rows and started:
             return rows[-1][0] >= started
         return not set(recorded).isdisjoint(rows)
+
+    async def has_been_replaced(self) -> bool:
+        """Return whether the node serves another run, and this one, with all of its lines recorded, as the previous run.
+
+        Exact after `flush`. The newest run is read first: a virtual kubelet that ignores `previous` then gives lines that
+        are at least as new.
+        """
+        recorded = await self._recorded()
+        newest = await self._probe(previous=False, tail=len(recorded))
+        if not recorded or newest is None or not set(recorded).isdisjoint(newest):
+            return False
+        try:
+            previous = await self._previous_run(tail=len(recorded))
+        except (ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError):
+            return False
+        return previous is not None and complete(recorded, previous)
 
     async def has_stalled(self) -> bool:
         """Return whether the log has lines that the open stream does not bring, or its pod is gone.
@@ -188,6 +198,26 @@ class LastLines:
         lines = await self._context.recorded_lines(self._sid, channel.anchor(self._sid))
         earlier = (i for i in range(len(lines) - 1, -1, -1) if lines[i][0] != recent[-1][0])
         return lines[next(earlier, 0) :] or recent
+
+    async def _previous_run(self, *, tail: int) -> list[Line] | None:
+        """Return the last lines of the run before the newest; None if there is none, or if the node has removed it.
+
+        Raises
+        ------
+        ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError
+        """
+        request = open_log(
+            self._context.cluster, self._context.namespace, self._source, follow=False, previous=True,
+            tail=max(tail + 1, _PROBE), read_timeout=30,
+        )  # fmt: skip
+        try:
+            async with request as content:
+                splitter = Splitter()
+                data = splitter.feed(await content.read())
+        except NotFound:
+            return None
+        lines = await asyncio.to_thread(self._context.parser.lines, data + splitter.rest())
+        return None if lines.errors and not lines.times else lines.rows()
 
     async def whole_log(self, *, previous: bool) -> Lines | None:
         """Return all lines of the open file of a finished container; None if they cannot be read.

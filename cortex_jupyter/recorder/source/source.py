@@ -23,7 +23,7 @@ from cortex_jupyter.recorder.source import notices
 from cortex_jupyter.recorder.source.bridge import bridge
 from cortex_jupyter.recorder.source.ending import EndCheck, Evidence, Verdict
 from cortex_jupyter.recorder.source.last_lines import LastLines
-from cortex_jupyter.recorder.source.stream import AnotherRunError, RunState, Stream
+from cortex_jupyter.recorder.source.stream import AnotherRunError, RunState, Stream, UnknownRunError
 from cortex_jupyter.recorder.text.lines import Lines, is_removed
 from cortex_jupyter.store.ids import time_of
 from cortex_jupyter.telemetry import logs, recorder_metrics, tracing
@@ -78,7 +78,9 @@ class SourceReader:
         self._stream = Stream(context, source, sid, self._last, pods)
         self._backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
         self._clean = False  # whether the last stream ended without an error
+        self._is_replaced = False  # whether the node has said that all lines are recorded, and another run was started
         self._evidence = Evidence()
+        self._has_unread = False  # whether the node was seen to have lines that were not recorded: the evidence is void
         # Differences between the node's clock and our monotonic clock (ns), 0 if not known: the least possible one, and
         # the one that the last line shows.
         self._clock = self._line_clock = 0
@@ -159,6 +161,11 @@ class SourceReader:
                 case RunState.UNKNOWN:
                     await self._pause(state)
                     continue
+                case RunState.RUNNING if self._is_replaced:
+                    await self._pause(state)  # until the API server shows what the node has shown
+                    continue
+                case _ if self._is_replaced:
+                    return self._end()
                 case RunState.RESET:
                     return await self._give_up("the node no longer knows its container")
                 case RunState.GONE:
@@ -173,7 +180,8 @@ class SourceReader:
                     if recorded:
                         return self._end()
                     if recorded is not None:
-                        self._evidence = Evidence()  # the log has lines that are not recorded
+                        may_be_others = self._pods.may_be_of_next_run(self._source, self._last.first_unread)
+                        self._has_unread = previous or not may_be_others
                     if last_reads >= _LAST_READS:
                         return await self._end_unverified()
             answered, loss = await self._attempt(state)
@@ -196,20 +204,23 @@ class SourceReader:
             # A line is written before it arrives, so the node's clock is at least that far ahead.
             self._line_clock = last - int(stream.last_line_at * _NS)
             self._clock = max(self._clock or self._line_clock, self._line_clock)
-            self._evidence = Evidence()
+            self._evidence, self._has_unread = Evidence(), False
         if stream.is_aligned and (stream.is_removed or (self._clean and not follows)):
-            self._evidence.proven = True
+            self._evidence.proven, self._has_unread = True, False
         if not self._clean or stream.reopen or not follows:
             return
         now = time.monotonic()
         check = await self._last.check_end()
+        if check in (EndCheck.RUNNING, EndCheck.FAILED) and self._pods.may_restart(self._source):
+            # A node keeps few runs: soon this one may be gone, and nothing else shows that it is complete.
+            self._is_replaced = await self._last.has_been_replaced()
         if check is EndCheck.RUNNING:
             self._evidence = Evidence()
             # Something between the node and us ended the stream. Reopen it soon: without a stream, a pod that is
             # deleted takes its last lines along.
             stream.reopen = stream.has_new_lines
             return
-        self._evidence.check = check
+        self._evidence.check, self._has_unread = check, False
         self._evidence.ended_about = int(
             (time.time() - (now - stream.closed_at) + self._context.cluster.clock.offset) * _NS
         )
@@ -229,9 +240,15 @@ class SourceReader:
             with tracing.span("cortex.source.read", self._span_attributes(state)) as span:
                 self._clean = await self._stream.read(state, self._ask_state, self._watched_state)
                 span.set({"cortex.read.clean_end": self._clean, "cortex.read.new_lines": self._stream.has_new_lines})
+        except UnknownRunError:
+            _log.debug("the node does not say which run of the container it serves")
+            self._disregard_lines()
+            return False, ""  # this is no read of the log's end
         except AnotherRunError:
             _log.debug("the node already has a newer run of the container than the API server")
-            self._clean = False
+            self._disregard_lines()
+            await self._channel.flush()
+            self._is_replaced = await self._last.has_been_replaced()
             return True, ""
         except NotFound as error:
             self._failed(error)
@@ -245,7 +262,7 @@ class SourceReader:
             self._failed(error)
             if isinstance(error, ClusterError) and is_removed(error.message):
                 # The kubelet gives the same text while a runtime restarts. If lines may be missing, ask again.
-                is_over = not follows and self._evidence.judge(self._how_it_ended()) is not Verdict.GAP
+                is_over = not follows and self._verdict() is not Verdict.GAP
                 return True, f"the node no longer has it: {error.message}" if is_over else ""
             is_lost = not follows and time.monotonic() - self._answered_at > _NODE_LOST_S
             why = f"the node did not answer for {_NODE_LOST_S / 60:g} minutes: {self.failure}"
@@ -261,6 +278,13 @@ class SourceReader:
         self._answered_at = time.monotonic()
         _log.debug("its log was read (%s)", state.value, extra={"seconds": self._answered_at - begun})
         return True, ""
+
+    def _disregard_lines(self) -> None:
+        """Note that the lines that the node serves are of another run: they show nothing about the end of this one."""
+        self._clean = self._has_unread = False
+
+    def _verdict(self) -> Verdict:
+        return (Evidence() if self._has_unread else self._evidence).judge(self._how_it_ended())
 
     def _span_attributes(self, state: RunState) -> dict[str, str | int]:
         source = self._source
@@ -335,7 +359,7 @@ class SourceReader:
     async def _give_up(self, reason: str) -> None:
         """End a log that can no longer be read. The evidence of its end decides whether lines may be missing."""
         await self._channel.flush()
-        match self._evidence.judge(self._how_it_ended()):
+        match self._verdict():
             case Verdict.GAP:
                 return self._end_with_gap(reason)
             case Verdict.UNCHECKED:

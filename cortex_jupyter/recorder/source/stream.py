@@ -55,8 +55,16 @@ class RunState(Enum):
     UNKNOWN = "unknown"  # the cluster does not answer, and never has
 
 
+#: If the node cannot say which run it serves, wait this long for the API server to show a newer one (s).
+_SETTLE_S: Final = 5.0
+
+
 class AnotherRunError(Exception):
     """The node serves another run of the container than the API server knows of."""
+
+
+class UnknownRunError(AnotherRunError):
+    """The node may serve another run: it has no previous one, and the API server may be behind."""
 
 
 class StallThreshold:
@@ -140,6 +148,7 @@ class Stream:
         self._reads = 0
         self._stall_threshold = StallThreshold()
         self._opened_at = 0.0  # when the present stream was opened (monotonic)
+        self._unknown_since = 0.0  # since when the node cannot say which run it serves (monotonic); 0 if it can
 
     async def read(
         self, state: RunState, ask_state: Callable[[], Awaitable[RunState]], watched_state: Callable[[], RunState]
@@ -160,6 +169,8 @@ class Stream:
         NotFound, ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError
         AnotherRunError
             The node sends lines of another run; none of them is recorded.
+        UnknownRunError
+            It may do so; read again.
         """
         self.is_answered = self.has_new_lines = self.reopen = self.is_aligned = self.is_removed = False
         self._reads += 1
@@ -204,7 +215,7 @@ class Stream:
                     if not recorded and not previous:
                         first = next(iter(parse(piece).times), 0)
                         if state is RunState.ENDED or self._reads > 1 or self._may_be_restarted(first):
-                            await self._check_run(first)
+                            await self._check_run(first, is_start=True)
                 await self._deliver(resume, anchor, await resume.feed(piece), check_run=not previous)
         rest = splitter.rest()
         if rest and not rest[:1].isdigit():
@@ -225,13 +236,32 @@ class Stream:
         now = time.time() + self._context.cluster.clock.offset
         return first > (now - _RESTART_LAG_S) * 1e9 and self._pods.may_restart(self._source)
 
-    async def _check_run(self, first: int = 0) -> None:
-        """Raise if the lines that arrive are of another run; `first` is the time of the first one (ns), or 0."""
+    async def _check_run(self, first: int, *, is_start: bool) -> None:
+        """Raise if the lines that arrive are of another run.
+
+        Parameters
+        ----------
+        first : int
+            When the first line that arrived was written (ns).
+        is_start : bool
+            Whether that is the first line of a log.
+
+        Raises
+        ------
+        AnotherRunError, ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError
+        """
         container = self._pods.container(self._source)
         previous_end = container.previous[1].finished if container and container.previous else 0
         started = container.started if container and 0 < previous_end < container.started else 0
-        if await self._last.is_previous_run(first, started):
+        is_previous = await self._last.is_previous_run(first if is_start else 0, started)
+        if is_previous:
             raise AnotherRunError
+        if is_previous is None and self._pods.may_be_of_next_run(self._source, first):
+            # A kubelet keeps the newest ended container: if the next run has ended as well, this one may be removed.
+            self._unknown_since = self._unknown_since or time.monotonic()
+            if time.monotonic() - self._unknown_since < _SETTLE_S:
+                raise UnknownRunError
+        self._unknown_since = 0.0
 
     async def _chunks(
         self, content: aiohttp.StreamReader, slot: StreamSlot, watched_state: Callable[[], RunState] | None
@@ -301,7 +331,7 @@ class Stream:
         channel = self._context.channel
         if resume.unaligned:
             if check_run:
-                await self._check_run()
+                await self._check_run(resume.unaligned[0][0], is_start=False)
             bridged = await bridge(
                 self._context.rotated_files(self._source), resume.recorded, anchor.second, resume.unaligned, self._context.parser,
                 resume.trimmed,

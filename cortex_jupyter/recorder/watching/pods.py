@@ -109,10 +109,26 @@ class Pods:
         """Return the present state of the source's container; None if its pod is deleted."""
         return _container_named(self.present.get(source.pod_uid), source.container)
 
-    def may_restart(self, source: Source) -> bool:
+    def may_restart(self, source: Source, exit_code: int | None = None) -> bool:
         """Return whether a container of the source's pod may be restarted in place; True if the pod is not known."""
         pod = self.present.get(source.pod_uid)
-        return pod is None or may_restart(pod)
+        return pod is None or may_restart(pod, exit_code)
+
+    def may_be_of_next_run(self, source: Source, line_time: int) -> bool:
+        """Return whether a line that the node serves may be of the run after this one, which the API server does not show.
+
+        The line is younger than this run's end, which is known to the second.
+
+        Parameters
+        ----------
+        source : Source
+            A run that has ended, by the API server.
+        line_time : int
+            When the line was written (ns).
+        """
+        container = self.container(source)
+        end = container.end if container else None
+        return end is not None and 0 < end.finished <= line_time and self.may_restart(source, end.exit_code)
 
     def creation_time(self, source: Source) -> int:
         """Return when the pod of a source was created (ns); 0 if the pod is not known."""
