@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import aiohttp
 import orjson
@@ -15,7 +15,7 @@ from cortex_jupyter.cluster.session import ExpiredError, status_error
 from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NotAllowed, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from cortex_jupyter.cluster.session import Cluster
 
@@ -39,7 +39,6 @@ class ReopenTrigger:
     >>> async def main():
     ...     reopen = ReopenTrigger()
     ...     waiting = asyncio.ensure_future(reopen.wait())
-    ...     await asyncio.sleep(0)
     ...     reopen.fire()
     ...     return await asyncio.wait_for(waiting, 1)
     >>> asyncio.run(main())
@@ -68,9 +67,9 @@ class ReopenTrigger:
         self._fired.set()
         self._fired = asyncio.Event()
 
-    async def wait(self) -> bool:
-        """Wait until the trigger fires."""
-        return await self._fired.wait()
+    def wait(self) -> Coroutine[Any, Any, Literal[True]]:
+        """Wait until the trigger fires; a firing counts from this call on."""
+        return self._fired.wait()
 
 
 async def watch(
@@ -179,7 +178,7 @@ async def _changes(
         reopening.cancel()
 
 
-async def _chunk(content: aiohttp.StreamReader, reopening: asyncio.Future[bool]) -> bytes:
+async def _chunk(content: aiohttp.StreamReader, reopening: asyncio.Future[Literal[True]]) -> bytes:
     """Wait for bytes. Return none at the end, after a long silence, or to reopen: a new watch shows what was missed."""
     reading = asyncio.ensure_future(content.readany())
     waiting: list[asyncio.Future[Any]] = [reading, reopening]

@@ -14,6 +14,7 @@ from support.node import T0, Node, cri, line, pod
 from cortex_jupyter.errors import ClusterError, NotFound
 from cortex_jupyter.model import Batch, parse_rfc3339, rfc3339
 from cortex_jupyter.recorder.source import source as lib
+from cortex_jupyter.recorder.source import stream
 from cortex_jupyter.recorder.source.context import Context
 from cortex_jupyter.recorder.source.source import SourceReader
 from cortex_jupyter.recorder.source.stream import RunState
@@ -454,6 +455,20 @@ async def test_the_run_of_a_first_stream_is_checked_only_if_it_may_be_another(
     await rig.run(writer, seen=running)
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
     assert len([q for q in node.asked if "previous" in q]) == asks
+
+
+async def test_the_log_of_an_ended_run_is_not_read_before_it_has_come(store: Store, hand: Hand, writer: Writer) -> None:
+    """While nothing comes of a log that is followed, it is quiet. The log of a run that has ended is only slow."""
+    node, caught_up = Node(pod("terminated"), LOG), []
+
+    async def slow() -> None:
+        await asyncio.sleep(3 * stream._QUIET_S)
+        caught_up.append(rig.reader.caught_up)
+
+    node.scripts = [[slow, LOG]]
+    rig = Rig(store, hand, node)
+    await rig.run(writer, seen=pod("terminated"))
+    assert (caught_up, rig.texts, rig.reader.caught_up) == ([False], ALL, True)
 
 
 @pytest.mark.parametrize("recorded", [True, False])

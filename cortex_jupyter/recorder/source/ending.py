@@ -64,6 +64,8 @@ class Evidence:
         The cluster's time at that end, as far as the cluster's clock and the node's agree.
     check : EndCheck or None
         What the check right after that end showed; None if the follow did not end cleanly.
+    unread_from : int
+        The node was seen to have lines that were not recorded; the first of them was written then. 0 if there were none.
 
     Examples
     --------
@@ -75,6 +77,10 @@ class Evidence:
     'UNCHECKED'
     >>> Evidence(open_until=10_700_000_000, check=EndCheck.FAILED).judge(end).name
     'GAP'
+    >>> Evidence(open_until=11 * _SECOND, unread_from=9 * _SECOND).judge(end, may_restart=True).name
+    'GAP'
+    >>> Evidence(open_until=11 * _SECOND, unread_from=12 * _SECOND).judge(end, may_restart=True).name
+    'COMPLETE'
     """
 
     proven: bool = False
@@ -82,12 +88,23 @@ class Evidence:
     checked_at: int = 0
     ended_about: int = 0
     check: EndCheck | None = None
+    unread_from: int = 0
 
-    def judge(self, end: End | None) -> Verdict:
-        """Return how complete the log is; `end` is None if no watch or request saw the container end."""
+    def judge(self, end: End | None, *, may_restart: bool = False) -> Verdict:
+        """Return how complete the log is.
+
+        Parameters
+        ----------
+        end : End or None
+            None if no watch or request saw the container end.
+        may_restart : bool, optional
+            Whether unread lines that were written after the end may be of the next run.
+        """
         if self.proven or (end is not None and not end.has_run):
             return Verdict.COMPLETE
         finished = end.finished if end is not None else 0
+        if self.unread_from and not (may_restart and 0 < finished <= self.unread_from):
+            return Verdict.GAP
         open_until = max(self.open_until, self.checked_at if self.check is EndCheck.OVER else 0)
         if finished and open_until >= finished + _SECOND:
             return Verdict.COMPLETE

@@ -49,8 +49,9 @@ class LastLines:
     ----------
     clock_set_back : bool
         Whether the newest lines are older than the anchor. A follow from the anchor would not get them.
-    first_unread : int
-        When the first line was written that `are_recorded` last saw and that is not recorded (ns); 0 if there is none.
+    unread_from : int
+        When the first line was written that the last check of the end saw and that was not recorded (ns); 0 if there was
+        none.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class LastLines:
     ) -> None:
         self._context, self._source, self._sid, self._on_failure = context, source, sid, on_failure
         self.clock_set_back = False
-        self.first_unread = 0
+        self.unread_from = 0
         self._is_missing = False  # whether the last answer was that there is no such pod
 
     async def are_recorded(self, *, previous: bool) -> bool | None:
@@ -72,10 +73,9 @@ class LastLines:
         if probe is None:
             return None
         self._check_clock(probe)
-        self.first_unread = next((at for at, text in probe if (at, text) not in recorded), 0)
-        return complete(recorded, probe)
+        return self._is_complete(recorded, probe)
 
-    async def check_end(self) -> EndCheck:  # noqa: PLR0911 - one return per case
+    async def check_end(self) -> EndCheck:
         """Check whether the container has ended, right after a follow has come to a clean end.
 
         Follows the last lines once more. A kubelet ends a follow at once if the container does not run, and holds it
@@ -86,27 +86,39 @@ class LastLines:
         request = open_log(
             self._context.cluster, self._context.namespace, self._source, follow=True, tail=tail, read_timeout=_LOOK_S
         )
-        splitter, data, is_answered = Splitter(), b"", False
+        splitter, data, is_answered, is_open = Splitter(), b"", False, False
         try:
             async with asyncio.timeout(2 * _LOOK_S), request as content:
                 is_answered = True
-                while chunk := await content.readany():
+                while not is_open and (chunk := await content.readany()):
                     data += splitter.feed(chunk)
-                    if data.count(b"\n") > tail:
-                        return EndCheck.RUNNING  # the container has written more
+                    is_open = data.count(b"\n") > tail  # the container has written more
         except NotFound:
             return EndCheck.GONE if time.monotonic() - begun < _SOON_S else EndCheck.FAILED
         except TimeoutError:
-            return EndCheck.RUNNING if is_answered else EndCheck.FAILED
+            if not is_answered:
+                return EndCheck.FAILED
+            is_open = True
         except (ClusterError, NotAllowed, aiohttp.ClientError, OSError):
             return EndCheck.FAILED
-        lines = await asyncio.to_thread(self._context.parser.lines, data + splitter.rest())
+        is_soon = time.monotonic() - begun < _SOON_S
+        lines = await asyncio.to_thread(self._context.parser.lines, data + (b"" if is_open else splitter.rest()))
         if lines.errors:
-            soon = time.monotonic() - begun < _SOON_S
-            return EndCheck.REMOVED if soon and is_removed(lines.errors[-1]) else EndCheck.FAILED
-        if not lines.times and recorded:
+            return EndCheck.REMOVED if is_soon and is_removed(lines.errors[-1]) else EndCheck.FAILED
+        if not lines.times and recorded and not is_open:
             return EndCheck.FAILED
-        return EndCheck.OVER if complete(recorded, lines.rows()) else EndCheck.RUNNING
+        is_complete = self._is_complete(recorded, lines.rows())
+        return EndCheck.RUNNING if is_open or not is_complete else EndCheck.OVER
+
+    def _is_complete(self, recorded: list[Line], last: list[Line]) -> bool:
+        """Return whether the last lines of a log are recorded; set `unread_from`."""
+        if complete(recorded, last) or not last:
+            self.unread_from = 0
+            return complete(recorded, last)
+        known = set(recorded)
+        unread = max((i + 1 for i, line in enumerate(last) if line in known), default=0)
+        self.unread_from = last[min(unread, len(last) - 1)][0]
+        return False
 
     async def is_previous_run(self, first: int = 0, started: int = 0) -> bool | None:
         """Return whether the node already serves this run as the one before the newest, whatever the API server says.

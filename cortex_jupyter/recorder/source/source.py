@@ -80,7 +80,6 @@ class SourceReader:
         self._clean = False  # whether the last stream ended without an error
         self._is_replaced = False  # whether the node has said that all lines are recorded, and another run was started
         self._evidence = Evidence()
-        self._has_unread = False  # whether the node was seen to have lines that were not recorded: the evidence is void
         # Differences between the node's clock and our monotonic clock (ns), 0 if not known: the least possible one, and
         # the one that the last line shows.
         self._clock = self._line_clock = 0
@@ -157,37 +156,16 @@ class SourceReader:
             self._clock = known_time - int(self._answered_at * _NS)
         while True:
             state = await self._ask_state()
-            match state:
-                case RunState.UNKNOWN:
-                    await self._pause(state)
-                    continue
-                case RunState.RUNNING if self._is_replaced:
-                    await self._pause(state)  # until the API server shows what the node has shown
-                    continue
-                case _ if self._is_replaced:
-                    return self._end()
-                case RunState.RESET:
-                    return await self._give_up("the node no longer knows its container")
-                case RunState.GONE:
-                    return await self._give_up(_POD_DELETED)
-                case RunState.PASSED:
-                    return await self._give_up(
-                        "its container was started again before the end of its log could be read"
-                    )
-                case RunState.ENDED | RunState.REPLACED:
-                    previous = state is RunState.REPLACED
-                    recorded = await self._last.are_recorded(previous=previous) if self._clean else None
-                    if recorded:
-                        return self._end()
-                    if recorded is not None:
-                        may_be_others = self._pods.may_be_of_next_run(self._source, self._last.first_unread)
-                        self._has_unread = previous or not may_be_others
-                    if last_reads >= _LAST_READS:
-                        return await self._end_unverified()
+            if state is RunState.UNKNOWN or (state is RunState.RUNNING and self._is_replaced):
+                await self._pause(state)  # until the API server answers, or shows what the node has shown
+                continue
+            if await self._end_if_over(state, last_reads):
+                return
             answered, loss = await self._attempt(state)
             if loss:
                 is_gone = await self._ask_state() is RunState.GONE
-                return await self._give_up(_POD_DELETED if is_gone else loss)
+                await self._give_up(_POD_DELETED if is_gone else loss)
+                return
             await self._channel.flush()
             follows = state is RunState.RUNNING
             await self._collect_evidence(follows=follows)
@@ -195,6 +173,42 @@ class SourceReader:
             last_reads = 0 if self._stream.has_new_lines else last_reads + (answered and not follows)
             if (follows or not self._clean or last_reads > 1) and not self._stream.reopen:
                 await self._pause(state)
+
+    async def _end_if_over(self, state: RunState, last_reads: int) -> bool:
+        """End the log if it is complete, or can no longer be read; return whether it has ended.
+
+        Parameters
+        ----------
+        state : RunState
+            Anything but UNKNOWN.
+        last_reads : int
+            How often the log was read to its end without new lines.
+        """
+        match state:
+            case RunState.RUNNING:
+                return False
+            case _ if self._is_replaced:
+                self._end()
+            case RunState.RESET:
+                await self._give_up("the node no longer knows its container")
+            case RunState.GONE:
+                await self._give_up(_POD_DELETED)
+            case RunState.PASSED:
+                await self._give_up("its container was started again before the end of its log could be read")
+            case _:
+                previous = state is RunState.REPLACED
+                recorded = await self._last.are_recorded(previous=previous) if self._clean else None
+                if recorded is False and previous:
+                    self._evidence = Evidence()
+                elif recorded is False:
+                    self._evidence.proven, self._evidence.unread_from = False, self._last.unread_from
+                if recorded:
+                    self._end()
+                elif last_reads >= _LAST_READS:
+                    await self._end_unverified()
+                else:
+                    return False
+        return True
 
     async def _collect_evidence(self, *, follows: bool) -> None:
         """Keep what the last stream shows about the end of the log (`ending`)."""
@@ -204,9 +218,9 @@ class SourceReader:
             # A line is written before it arrives, so the node's clock is at least that far ahead.
             self._line_clock = last - int(stream.last_line_at * _NS)
             self._clock = max(self._clock or self._line_clock, self._line_clock)
-            self._evidence, self._has_unread = Evidence(), False
+            self._evidence = Evidence()
         if stream.is_aligned and (stream.is_removed or (self._clean and not follows)):
-            self._evidence.proven, self._has_unread = True, False
+            self._evidence.proven, self._evidence.unread_from = True, 0
         if not self._clean or stream.reopen or not follows:
             return
         now = time.monotonic()
@@ -214,18 +228,18 @@ class SourceReader:
         if check in (EndCheck.RUNNING, EndCheck.FAILED) and self._pods.may_restart(self._source):
             # A node keeps few runs: soon this one may be gone, and nothing else shows that it is complete.
             self._is_replaced = await self._last.has_been_replaced()
+        open_until = self._line_clock + int(stream.closed_at * _NS) if self._line_clock else 0
         if check is EndCheck.RUNNING:
-            self._evidence = Evidence()
+            self._evidence = Evidence(open_until=open_until, unread_from=self._last.unread_from)
             # Something between the node and us ended the stream. Reopen it soon: without a stream, a pod that is
             # deleted takes its last lines along.
             stream.reopen = stream.has_new_lines
             return
-        self._evidence.check, self._has_unread = check, False
+        self._evidence.check, self._evidence.unread_from = check, 0
         self._evidence.ended_about = int(
             (time.time() - (now - stream.closed_at) + self._context.cluster.clock.offset) * _NS
         )
-        if self._line_clock:
-            self._evidence.open_until = self._line_clock + int(stream.closed_at * _NS)
+        self._evidence.open_until = open_until or self._evidence.open_until
         if self._clock:
             self._evidence.checked_at = self._clock + int(now * _NS)
 
@@ -240,16 +254,12 @@ class SourceReader:
             with tracing.span("cortex.source.read", self._span_attributes(state)) as span:
                 self._clean = await self._stream.read(state, self._ask_state, self._watched_state)
                 span.set({"cortex.read.clean_end": self._clean, "cortex.read.new_lines": self._stream.has_new_lines})
-        except UnknownRunError:
-            _log.debug("the node does not say which run of the container it serves")
-            self._disregard_lines()
-            return False, ""  # this is no read of the log's end
-        except AnotherRunError:
-            _log.debug("the node already has a newer run of the container than the API server")
-            self._disregard_lines()
+        except AnotherRunError as error:
+            _log.debug("the node serves, or may serve, another run of the container than the API server shows")
+            self._clean = False
             await self._channel.flush()
             self._is_replaced = await self._last.has_been_replaced()
-            return True, ""
+            return not isinstance(error, UnknownRunError), ""
         except NotFound as error:
             self._failed(error)
             # If the pod exists, the node has forgotten this run.
@@ -279,12 +289,11 @@ class SourceReader:
         _log.debug("its log was read (%s)", state.value, extra={"seconds": self._answered_at - begun})
         return True, ""
 
-    def _disregard_lines(self) -> None:
-        """Note that the lines that the node serves are of another run: they show nothing about the end of this one."""
-        self._clean = self._has_unread = False
-
     def _verdict(self) -> Verdict:
-        return (Evidence() if self._has_unread else self._evidence).judge(self._how_it_ended())
+        end = self._how_it_ended()
+        return self._evidence.judge(
+            end, may_restart=self._pods.may_restart(self._source, end.exit_code if end else None)
+        )
 
     def _span_attributes(self, state: RunState) -> dict[str, str | int]:
         source = self._source

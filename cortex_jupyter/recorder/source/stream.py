@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -204,7 +205,8 @@ class Stream:
                 tracing.current_context(),
             )
             self._opened_at = time.monotonic()
-            async for chunk in self._chunks(content, slot, watched_state if follows else None):
+            chunks = self._followed(content, slot, watched_state) if follows else _whole(content)
+            async for chunk in chunks:
                 if not (piece := splitter.feed(chunk)):
                     continue
                 if not has_lines:
@@ -263,16 +265,10 @@ class Stream:
                 raise UnknownRunError
         self._unknown_since = 0.0
 
-    async def _chunks(
-        self, content: aiohttp.StreamReader, slot: StreamSlot, watched_state: Callable[[], RunState] | None
+    async def _followed(
+        self, content: aiohttp.StreamReader, slot: StreamSlot, watched_state: Callable[[], RunState]
     ) -> AsyncIterator[bytes]:
-        """Yield what arrives. End a follow that has stalled, is old, or whose slot is over, with `reopen` set.
-
-        Raises
-        ------
-        TimeoutError
-            A read that is no follow has fallen silent.
-        """
+        """Yield what arrives. End a follow that has stalled, is old, or whose slot is over, with `reopen` set."""
         opened_at, quiet_s = time.monotonic(), _QUIET_S if not self.caught_up else self._stall_threshold.threshold_s
         begun_ns, heard_at, checked_at = time.time_ns(), opened_at, opened_at
         while True:
@@ -284,9 +280,7 @@ class Stream:
                     self.reopen = True
                     return
                 silent = time.monotonic() - heard_at
-                if watched_state is None and silent > _DEAD_S:
-                    raise TimeoutError(f"the node sent nothing for {_DEAD_S:g} s") from None
-                if watched_state is not None and silent > _SILENT_S and watched_state() is not RunState.RUNNING:
+                if silent > _SILENT_S and watched_state() is not RunState.RUNNING:
                     # The container has ended and the stream has not: its connection is dead.
                     self.reopen = True
                     return
@@ -296,7 +290,7 @@ class Stream:
                 if not had_caught_up:
                     self._pods.wake()
                     quiet_s = self._stall_threshold.threshold_s
-                elif watched_state is not None and await self._last.has_stalled():
+                elif await self._last.has_stalled():
                     self.reopen = True
                     return
                 else:
@@ -317,7 +311,7 @@ class Stream:
                 self._pods.wake()
             # The kubelet ends a stream after 4 h (its server's WriteTimeout); we end ours before that, between two
             # lines.
-            if slot.is_over or (watched_state is not None and time.monotonic() - opened_at > _OLD_S):
+            if slot.is_over or time.monotonic() - opened_at > _OLD_S:
                 self.reopen = True
                 return
 
@@ -348,3 +342,22 @@ class Stream:
             self.may_have_skipped |= bool(resume.recorded)
             self.size += len(data)
             await channel.put_lines(self._sid, data)
+
+
+async def _whole(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield what arrives of the log of a run that has ended.
+
+    Raises
+    ------
+    TimeoutError
+        It has fallen silent.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(_DEAD_S):
+                chunk = await content.readany()
+        except TimeoutError:
+            raise TimeoutError(f"the node sent nothing for {_DEAD_S:g} s") from None
+        if not chunk:
+            return
+        yield chunk

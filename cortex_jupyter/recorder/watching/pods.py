@@ -115,19 +115,24 @@ class Pods:
         return pod is None or may_restart(pod, exit_code)
 
     def may_be_of_next_run(self, source: Source, line_time: int) -> bool:
-        """Return whether a line that the node serves may be of the run after this one, which the API server does not show.
+        """Return whether a line that the node serves as the newest run's may be of a run after this one.
 
-        The line is younger than this run's end, which is known to the second.
+        It may if the API server shows such a run by now, or if it shows that this run had ended (to the second) before the
+        line was written.
 
         Parameters
         ----------
         source : Source
-            A run that has ended, by the API server.
+            A run that has ended.
         line_time : int
             When the line was written (ns).
         """
         container = self.container(source)
-        end = container.end if container else None
+        if container is None:
+            return False
+        if container.source is not None and container.source.container_id != source.container_id:
+            return True
+        end = container.end
         return end is not None and 0 < end.finished <= line_time and self.may_restart(source, end.exit_code)
 
     def creation_time(self, source: Source) -> int:
