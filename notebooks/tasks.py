@@ -36,6 +36,8 @@ for epoch in range(1, epochs + 1):
             log.warning("gradient norm %.1f, loss scale halved", r.uniform(40, 90))
             log.error("loss is nan at step %d", total)
         if total >= o["fail"] and rank == o["bad"]:
+            # Its failure ends the Job, which deletes the pods that still run: their last lines might be lost.
+            time.sleep(pause * (epochs * steps - total) + 3)
             def forward(batch):
                 raise RuntimeError("CUDA error: device-side assert triggered (batch %d)" % batch)
             forward(total)
