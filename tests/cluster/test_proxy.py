@@ -74,6 +74,7 @@ def test_the_variable_follows_the_scheme_and_upper_case_wins() -> None:
 async def tunnel(port: int) -> AsyncIterator[tuple[str, list[str]]]:
     """A proxy that connects every request to one port, and the list of requested addresses."""
     asked: list[str] = []
+    writers: list[asyncio.StreamWriter] = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
@@ -84,12 +85,18 @@ async def tunnel(port: int) -> AsyncIterator[tuple[str, list[str]]]:
         head = await reader.readuntil(b"\r\n\r\n")
         asked.append(head.split(b"\r\n")[0].decode())
         there, back = await asyncio.open_connection("127.0.0.1", port)
+        writers.extend([writer, back])
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         await asyncio.gather(pump(reader, back), pump(there, writer), return_exceptions=True)
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
-    server.close()
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+    finally:
+        server.close()
+        for one in writers:
+            one.close()
+        await asyncio.gather(*(one.wait_closed() for one in writers), return_exceptions=True)
 
 
 @pytest.mark.parametrize("named", ["kubeconfig", "environment"])
@@ -119,9 +126,11 @@ async def test_an_address_in_no_proxy_is_reached_directly(tmp_path: Path, monkey
         monkeypatch.setenv("NO_PROXY", "10.0.0.0/8")
         async with await Cluster.open(kubeconfig(tmp_path / "c", api.url)) as cluster:
             assert await cluster.json("/x") == {"ok": 1}
-        one = await Cluster.open(kubeconfig(tmp_path / "c", "https://10.96.0.1:443"))
-        two = await Cluster.open(kubeconfig(tmp_path / "c", "http://11.96.0.1:443"))
-        assert (one._configuration.proxy, two._configuration.proxy) == (None, "http://127.0.0.1:9")
+        async with (
+            await Cluster.open(kubeconfig(tmp_path / "c", "https://10.96.0.1:443")) as one,
+            await Cluster.open(kubeconfig(tmp_path / "c", "http://11.96.0.1:443")) as two,
+        ):
+            assert (one._configuration.proxy, two._configuration.proxy) == (None, "http://127.0.0.1:9")
 
 
 async def test_an_unsupported_proxy_is_an_error_at_once(tmp_path: Path) -> None:
