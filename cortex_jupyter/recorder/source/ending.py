@@ -9,9 +9,12 @@ The rule is in `docs/explanation/architecture.md`, "When a log is complete". `Ev
 3. **Complete**: the kubelet ended a follow with the message that the container is removed. It says so after the last
    line.
 4. **Complete**: the container could not be started, so it wrote nothing.
-5. **A mark, no gap**: a follow ended cleanly when the container ended, and the node said at once that the container is
+5. **Complete**: the node served another run, and this one, with its last lines recorded, as the previous run
+   (`LastLines.has_been_replaced`).
+6. **A mark, no gap**: a follow ended cleanly when the container ended, and the node said at once that the container is
    over (a second follow ended at once with the same last line) or that its log is removed.
-6. **A gap**: everything else.
+7. **A gap**: everything else. Unread lines void rules 2 and 6, unless they were written after the end and may be of the next
+   run.
 """
 
 from __future__ import annotations
