@@ -169,7 +169,7 @@ def test_all_containers_restarted_in_place(target: Target, create: Create, user:
     spec["containers"].append(python_container("beside", beside))
     name = create(job)
     following = Following(target.kube, user, name)
-    for text in ("run 0 49", "beside"):
+    for text in ("prepared", "run 0 49", "beside"):  # the kubelet deletes these logs at the restart
         following.until(text)
     Path(gate).touch()
     following.until("run 1 49")
