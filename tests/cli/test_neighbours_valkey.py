@@ -110,7 +110,7 @@ def test_collectors_and_servers_of_both_releases_share_a_task(
         def all_have(part: str) -> None:
             lines = (PARTS.index(part) + 1) * LINES
             for version, one in readers.items():
-                kube.wait_for(lambda one=one: one.has(lines), f"{part} at the {version} server")
+                kube.wait_for(lambda one=one: one.has(lines), f"{part} at the {version} server", timeout=240)
 
         def both_are_there() -> None:
             kube.wait_for(lambda: len(store.recorders(store.recordings()[0].cluster)) == 2, "both to be there")
