@@ -256,11 +256,6 @@ def _literal(url: str) -> str:
     return url if scheme in ("http", "https") else f"{scheme}://{place}{slash}{quote(path)}"
 
 
-def url_of(path: Path) -> str:
-    """Return the URL of a folder."""
-    return f"file://{quote(str(path.absolute()))}"
-
-
 def _seconds(seconds: float) -> Any:
     from datetime import timedelta  # noqa: PLC0415
 
