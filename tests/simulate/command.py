@@ -1,4 +1,4 @@
-"""What a fleet needs, on paper and by simulation: one collector, one Valkey, one bucket; what breaks first, what to add.
+"""Compute what a fleet needs: what one collector, one Valkey, one bucket carries, what is full first, what to add.
 
     make simulate                                                  2 000 tasks, 10 000 containers, 200 viewers
     make simulate ARGS="--tasks 300 --containers 400 --lines-per-second 5000"
@@ -18,9 +18,7 @@ import numpy as np
 from simulate.fleet import BURST_SHARE, RATE_SIGMA, Fleet, FleetError, Population
 from simulate.parameters import FILE, Parameters, ParametersError
 from simulate.picture import picture
-from simulate.simulation import STEP_S, Day, Outcome, Simulation
 from simulate.sizing import Paper, mean_age
-from tqdm import tqdm
 
 #: What of a whole fleet is drawn: each as if there were one of it.
 _DRAWN = {
@@ -46,7 +44,6 @@ def _options() -> argparse.ArgumentParser:
             f"--{field.name.replace('_', '-')}", type=int if field.type == "int" else float, default=field.default, metavar="N",
             help=f"{helps[field.name]} (default: %(default)s)",
         )  # fmt: skip
-    made.add_argument("--seed", type=int, default=1, help="of chance (default: %(default)s)")
     made.add_argument(
         "--parameters", type=Path, default=FILE, metavar="FILE", help="costs (default: those of this folder)"
     )
@@ -58,7 +55,7 @@ def _options() -> argparse.ArgumentParser:
     return made
 
 
-def main(arguments: list[str] | None = None, day: Day = Day()) -> int:  # noqa: B008 - it does not change
+def main(arguments: list[str] | None = None) -> int:
     """Do what the command line asks for; gives the exit code."""
     parser = _options()
     options = parser.parse_args(arguments)
@@ -77,13 +74,10 @@ def main(arguments: list[str] | None = None, day: Day = Day()) -> int:  # noqa: 
         parser.error(str(error))
     about = parameters.about
     print(f"costs: {about['date']}, {about['machine']}, {about['versions']}\n")
-    with tqdm(total=int(day.length_s / STEP_S), desc="08:45 to 09:15", unit="step", leave=False) as bar:
-        outcome = Simulation(fleet, parameters, options.seed, day).run(bar.update)
     paper = Paper(fleet, parameters)
     _assumed(paper)
     _carries(paper)
-    _table(paper, outcome, day)
-    _delays(outcome)
+    _table(paper)
     if options.picture:
         options.picture.write_text(_drawn(fleet, parameters))
     return 0
@@ -96,7 +90,7 @@ def _assumed(paper: Paper) -> None:
         f"{fleet.tasks:,} tasks of {fleet.task_minutes:g} minutes on average (a running one is {mean_age(fleet.task_minutes * 60) / 3600:.1f} h old),"
         f" {fleet.containers:,} containers,\n{fleet.lines_per_second:,.0f} lines/s of 150 bytes: log-normal (sigma {RATE_SIGMA:g}), the busiest 1 % write"
         f" {busiest:.0%}, half of them less than a line in {1 / np.median(rates):.1f} s;\neach writes {BURST_SHARE:.0%} of the time."
-        f" {fleet.viewers} viewers come at nine, a collector dies at ten past.\n"
+        f" {fleet.viewers} viewers.\n"
     )
 
 
@@ -115,47 +109,20 @@ def _singles(paper: Paper) -> dict[str, float]:
     return {label.format(**vars(paper.fleet)): found[name].one for name, label in _DRAWN.items()}
 
 
-def _table(paper: Paper, outcome: Outcome, day: Day) -> None:
+def _table(paper: Paper) -> None:
     fleet = paper.fleet
     print(
         f"With {fleet.collectors} collectors, {fleet.servers} server process(es), a Valkey of {fleet.valkey_gb:g} GB:\n"
     )
-    print(f"{'part':42} {'uses':>16} {'of it':>6}  {'at nine':>7}  full at  add then")
-    seen = {
-        "collectors: CPU": outcome.load["busiest"], "Valkey: its one thread": outcome.load["Valkey"],
-        "servers: CPU": outcome.load["servers"], "Valkey: memory for what runs": outcome.running / fleet.valkey_gb / 1e9,
-    }  # fmt: skip
+    print(f"{'part':42} {'uses':>16} {'of it':>6}  full at  add then")
     for part in paper.parts():
-        peak = (
-            f"{np.quantile(seen[part.name][int(day.nine_s / STEP_S) : int(day.death_s / STEP_S)], 0.99):7.0%}"
-            if part.name in seen
-            else ""
-        )
         full = f"{fleet.tasks / part.load:9,.0f}" if part.load else ""
         mark = "  <-- too much" if part.load > part.most else ""
-        print(f"{part.name:42} {part.amount:>16} {part.load:6.1%}  {peak:>7} {full}  {part.add}{mark}")
+        print(f"{part.name:42} {part.amount:>16} {part.load:6.1%} {full}  {part.add}{mark}")
     first = paper.parts()[0]
-    print(
-        f"\nFirst to be full: {first.name}, at {fleet.tasks / first.load:,.0f} tasks of this kind. Add {first.add}.\n"
-    )
-
-
-def _delays(outcome: Outcome) -> None:
-    print("from written to recorded, s        p50     p95     p99")
-    names = {
-        "read": "tasks that somebody reads", "unread": "tasks that nobody reads",
-        "taken over": "lines while nobody had the task",
-    }  # fmt: skip
-    for name, text in names.items():
-        one = outcome.delays[name]
-        print(f"{text:32} {one.at(0.5):7.3f} {one.at(0.95):7.3f} {one.at(0.99):7.3f}")
-    behind = ", ".join(f"{name} {seconds:.2f}" for name, seconds in outcome.behind.items())
-    print(f"longest that work had to wait, s: {behind}")
-    if outcome.trimmed:
-        print(f"{outcome.trimmed / 1e9:.1f} GB of running tasks had no place in Valkey: their oldest lines are gaps")
-    print(
-        f"\n{outcome.lines:,.0f} lines in {outcome.commits:,.0f} commits, {outcome.started:,} tasks began in half an hour"
-    )
+    print(f"\nFirst to be full: {first.name}, at {fleet.tasks / first.load:,.0f} tasks of this kind. Add {first.add}.")
+    if fleet.collectors > 1:
+        print(f"If a collector dies, each other one needs {paper.takeover_s:.1f} s of its core to take over.")
 
 
 def _drawn(fleet: Fleet, parameters: Parameters) -> str:

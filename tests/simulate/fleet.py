@@ -1,4 +1,4 @@
-"""The fleet that is simulated: what the user says of it, and what is assumed."""
+"""The fleet: what the user says about it, and what is assumed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from cortex_jupyter.recorder.source.stream_limiter import MAX_STREAMS, MAX_STREAMS_PER_NODE
-
 #: Lines a second of a container are log-normal: of 10 000 the busiest hundred write a third of all lines, half of them a
 #: line in ten seconds or less. Sums of many factors are log-normal, and a few programs always write most of the log.
 RATE_SIGMA: Final = 2.0
-#: A container writes in bursts: so long on average, seconds, a fifth of the time, with five times its rate.
-BURST_S, BURST_SHARE = 10.0, 0.2
-#: Lines that a container writes as soon as it starts.
-FIRST_LINES: Final = 100
+#: A container writes in bursts: a fifth of the time, with five times its rate.
+BURST_SHARE: Final = 0.2
 #: How long tasks last is log-normal: a mean of 60 minutes is a median of 19. Traces of GPU clusters are heavier still (Hu et al.,
 #: "Characterization and Prediction of Deep Learning Workloads in Large-Scale GPU Datacenters", SC 2021). None beyond a week.
 TIME_SIGMA, LONGEST_S = 1.5, 7 * 86400.0
@@ -84,7 +80,7 @@ class Fleet:
 
 
 class Population:
-    """The tasks and containers of a fleet, drawn by chance; a place that a task leaves is taken by another at once.
+    """The tasks and containers of a fleet at one moment, drawn by chance.
 
     Parameters
     ----------
@@ -97,8 +93,8 @@ class Population:
         Of each container, its task.
     rate : ndarray
         Lines a second of each container.
-    age, left : ndarray
-        Seconds, of each task: since it began, until it ends.
+    age : ndarray
+        For each task, the time since it began (seconds).
     """
 
     def __init__(self, fleet: Fleet, rng: np.random.Generator) -> None:
@@ -109,11 +105,10 @@ class Population:
         self.sizes = sizes
         self.rate = self._rates(fleet.containers)
         self.rate *= fleet.lines_per_second / self.rate.sum()
-        # Who looks at some moment meets long ones more often.
+        # At a given moment, long tasks are more likely to be running.
         pool = self._times(50 * fleet.tasks)
         whole = rng.choice(pool, fleet.tasks, p=pool / pool.sum())
         self.age = rng.random(fleet.tasks) * whole
-        self.left = whole - self.age
 
     def _rates(self, n: int) -> np.ndarray:
         mean = self._fleet.lines_per_second / self._fleet.containers
@@ -125,19 +120,3 @@ class Population:
         times = self._rng.lognormal(np.log(mean) - TIME_SIGMA**2 / 2, TIME_SIGMA, n)
         bounded: np.ndarray = np.minimum(times, LONGEST_S)
         return bounded
-
-    def pass_time(self, seconds: float) -> np.ndarray:
-        """Let time pass; gives the tasks that have ended, in whose places others have begun."""
-        self.age += seconds
-        self.left -= seconds
-        ended = np.flatnonzero(self.left <= 0)
-        if len(ended):
-            self.age[ended], self.left[ended] = 0, self._times(len(ended))
-            theirs = np.isin(self.task, ended)
-            self.rate[theirs] = self._rates(int(theirs.sum()))
-        return ended
-
-
-def limits() -> tuple[int, int]:
-    """Give how many logs a collector reads at once, and of one node."""
-    return MAX_STREAMS, MAX_STREAMS_PER_NODE

@@ -40,10 +40,8 @@ class Parameters:
         What the same costs the Valkey server.
     line_bytes, entry_bytes, task_kb : float
         Its memory for a line of a large batch, for a commit that is not merged with others yet, for a task.
-    sqlite_line_us, sqlite_line_bytes : float
-        The collector's CPU with SQLite, and a line on its disk.
-    event_us, send_us, viewer_kb, server_mb : float
-        The server's: to read a batch from the store; to send it to one viewer; memory of a viewer that waits; its own.
+    event_us, send_us : float
+        The server's: to read a batch from the store; to send it to one viewer.
     archive_start_ms, archive_line_us, archive_bytes, archive_requests : float
         Of the archiver: its start; a line; bytes of a line in the bucket; requests for a task.
     start_requests, end_requests : float
@@ -70,12 +68,8 @@ class Parameters:
     line_bytes: float
     entry_bytes: float
     task_kb: float
-    sqlite_line_us: float
-    sqlite_line_bytes: float
     event_us: float
     send_us: float
-    viewer_kb: float
-    server_mb: float
     archive_start_ms: float
     archive_line_us: float
     archive_bytes: float

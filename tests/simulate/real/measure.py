@@ -78,21 +78,16 @@ def _about() -> dict[str, str]:
 
 
 def _backlog() -> dict[str, float]:
-    """Lines that arrive in large pieces, into both stores; and how they are archived."""
+    """Measure lines that arrive in large pieces, and how they are archived."""
     lines = server_store.LINES
-    found: dict[str, float] = {}
     with pipe.backlog(lines) as (_, home, _):
         idle = _cpu_of(["-m", "cortex_jupyter.recorder", "--idle", "0"], home.env)
-        for kind in ("sqlite", "valkey"):
-            with server_store._place(kind) as (url, server):
-                figure = asyncio.run(server_store._ingest(home.kubeconfig, url, server))
-                us = (figure["cpu"] - idle) / lines * 1e6
-                if kind == "sqlite":
-                    found |= {"sqlite_line_us": us, "sqlite_line_bytes": figure["bytes"] / lines}
-                else:
-                    found |= {"line_us": us, "line_bytes": figure["bytes"] / lines}
-                    found |= {"valkey_line_us": figure["server"] / lines * 1e6} | _archive(url, lines)
-    return found
+        with server_store._place("valkey") as (url, server):
+            figure = asyncio.run(server_store._ingest(home.kubeconfig, url, server))
+            us = (figure["cpu"] - idle) / lines * 1e6
+            valkey_us = figure["server"] / lines * 1e6
+            costs = {"line_us": us, "line_bytes": figure["bytes"] / lines, "valkey_line_us": valkey_us}
+            return costs | _archive(url, lines)
 
 
 def _archive(url: str, lines: int) -> dict[str, float]:
@@ -197,8 +192,6 @@ def _live(one: Small, done: Any, found: dict[str, Any]) -> None:
     """Containers that write little, which is most of them: read by nobody, by a viewer for each task, by ten."""
     collector, sources = one.collectors[0].pid, TASKS * CONTAINERS
     assert one.server
-    server = one.server.process.pid
-    found["server_mb"] = resident(server)
     time.sleep(3)
     rest = one.spend(SECONDS)
     done(
@@ -216,10 +209,7 @@ def _live(one: Small, done: Any, found: dict[str, Any]) -> None:
     asked = one.spend(_ASKED_S)
     runs = [_Run(0, one.spend(SECONDS))]
     probes = (asked.collectors[0] - runs[0].spent.collectors[0]) * _ASKED_S / sources
-    with one.viewed(TASKS):
-        held = resident(server)
-    with one.viewed(10 * TASKS):
-        done("quiet ones", probe_ms=max(probes, 0) * 1000, viewer_kb=grown(server, held) / 9 / TASKS)
+    done("quiet ones", probe_ms=max(probes, 0) * 1000)
     for pause in (1.0, 0.1):
         one.tasks(f"every-{pause:g}".replace(".", "-"), TASKS, CONTAINERS, pause)
         time.sleep(3)
