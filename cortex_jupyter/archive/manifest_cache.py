@@ -2,7 +2,7 @@
 
 The bucket's listing alone decides what exists: a copy counts only while its manifest has the listed tag. So the cache
 may be old, damaged or missing, and if two processes write it the later one wins. Missing copies are fetched one by
-one.
+one. Without it, the first listing of 1 000 tasks takes 1 002 requests instead of 4.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Terminal colours and weights as CSS that is legible on a light and on a dark page."""
+"""Terminal colours and weights as CSS that is legible on a light and on a dark page.
+
+nbconvert's `ansi2html` needs classes that JupyterLab styles only in text outputs, and 350 ms to import.
+"""
 
 from __future__ import annotations
 

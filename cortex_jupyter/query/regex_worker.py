@@ -2,6 +2,7 @@
 
 Python's `re` holds the interpreter lock while it matches and cannot be interrupted, so a runaway pattern would stop a server or
 a kernel for good. The process (`python -m cortex_jupyter.query.regex_worker`) uses the same `re`, so the matches are the same.
+The package `regex` has a timeout, but costs up to 10 times as much per line (architecture.md, "Searching").
 """
 
 from __future__ import annotations

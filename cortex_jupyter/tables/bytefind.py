@@ -1,4 +1,7 @@
-"""Search the one buffer that holds all texts of a column: a call per text would cost more than the search itself."""
+"""Search the one buffer that holds all texts of a column: a call per text would cost more than the search itself.
+
+With RE2 in place of `memmem`, the worst grep of an archive takes 3.2 times the CPU of polars' scan instead of 2.5.
+"""
 
 from __future__ import annotations
 

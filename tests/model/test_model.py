@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import string
-
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -21,7 +19,6 @@ from cortex_jupyter.model import (
     rfc3339,
 )
 
-EDGE = string.ascii_lowercase + string.digits
 names = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,30}[a-z0-9])?", fullmatch=True)
 kinds = st.sampled_from([k for k in KINDS if k != "selector"])
 times = st.integers(0, (1 << 63) - 1)

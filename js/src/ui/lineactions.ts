@@ -9,6 +9,7 @@ import { button, h, setHidden, setText } from "./dom.ts";
 import { Menu, type MenuItem } from "./menu.ts";
 import type { Rows } from "./rows.ts";
 
+/** A line to type in, above the rows. With a `<dialog>` that is not modal, Enter, Escape and blur would stay our work. */
 class Prompt {
   #label = h("label", {});
   #input = h("input", { type: "text", class: "cl-input", spellcheck: "false", autocomplete: "off", "aria-describedby": "cl-prompt-error" });

@@ -1,4 +1,7 @@
-/** A button with a menu below it. Escape, a choice or a click elsewhere closes it; the arrow keys walk through it. */
+/** A button with a menu below it. Escape, a choice or a click elsewhere closes it; the arrow keys walk through it.
+ *
+ * `popover` would replace a dozen of these lines, but not the keys; and its menus leave the viewer (architecture.md, "Viewer").
+ */
 
 import { h } from "./dom.ts";
 
