@@ -63,10 +63,10 @@ def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
     """
     bound = Bound(end=time.monotonic() + query_s)
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
-    rows = [row for row in store.index(recording) if row[2] == "log"]
-    total, looked = sum(row[1] for row in rows), 0
-    start = min((row[3] for row in rows), default=0)
-    width = (max((row[4] for row in rows), default=0) - start) // _INTERVALS + 1
+    rows = [row for row in store.index(recording) if row.event == "log"]
+    total, looked = sum(row.n for row in rows), 0
+    start = min((row.t_min for row in rows), default=0)
+    width = (max((row.t_max for row in rows), default=0) - start) // _INTERVALS + 1
     names: dict[str, bool] = {}
     carried = Carried()
     for piece, _ in stored_pieces(store, recording, LogQuery.parse({"since": "all"})):

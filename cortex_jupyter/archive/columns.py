@@ -13,7 +13,7 @@ from cortex_jupyter.model import Batch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cortex_jupyter.model import Entry
+    from cortex_jupyter.model import Entry, IndexEntry
     from cortex_jupyter.store import Readable
 
 #: Bytes read from the store at once, and rows of a table.
@@ -111,7 +111,7 @@ def _overlaps(t_min: int, t_max: int, since: int | None, until: int | None) -> b
     return (since is None or t_max >= since) and (until is None or t_min <= until)
 
 
-def min_times_after(index: list[tuple[int, int, str, int, int]]) -> dict[int, int]:
+def min_times_after(index: list[IndexEntry]) -> dict[int, int]:
     """Return for each batch, by its last number, the earliest time in all batches that follow.
 
     Examples

@@ -18,7 +18,7 @@ import zstandard
 
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import ArchiveDamaged
-from cortex_jupyter.model import STREAMS, Entry
+from cortex_jupyter.model import STREAMS, Entry, IndexEntry
 
 #: Raised by changes that an older reader would misread; it then refuses the file. New keys in manifest or metadata are
 #: compatible.
@@ -158,24 +158,25 @@ def build_columns(raw: Any, task: tuple[str, str], sources: dict[int, dict[str, 
     return pa.table([columns[name] for name in target.names], schema=target)
 
 
-def blocks(index: list[tuple[int, int, str, int, int]]) -> list[Block]:
+def blocks(index: list[IndexEntry]) -> list[Block]:
     """Join the batches of a recording's index to blocks.
 
     Examples
     --------
-    >>> [(b.seq, b.n) for b in blocks([(1, 2, "log", 5, 6), (3, 1, "log", 7, 7), (4, 1, "status", 8, 8), (5, 1, "log", 9, 9)])]
+    >>> rows = (1, 2, "log", 5, 6), (3, 1, "log", 7, 7), (4, 1, "status", 8, 8), (5, 1, "log", 9, 9)
+    >>> [(b.seq, b.n) for b in blocks([IndexEntry(*row) for row in rows])]
     [(1, 3), (5, 1)]
     """
     joined: list[Block] = []
-    for seq, n, event, t_min, t_max in index:
-        if event != "log":
+    for row in index:
+        if row.event != "log":
             continue
-        last = joined[-1] if joined else None
-        if last is not None and last.seq + last.n == seq and last.n + n <= _BLOCK:
-            last.n += n
-            last.t_min, last.t_max = min(last.t_min, t_min), max(last.t_max, t_max)
+        block = joined[-1] if joined else None
+        if block is not None and block.seq + block.n == row.seq and block.n + row.n <= _BLOCK:
+            block.n += row.n
+            block.t_min, block.t_max = min(block.t_min, row.t_min), max(block.t_max, row.t_max)
         else:
-            joined.append(Block(seq, n, t_min, t_max))
+            joined.append(Block(row.seq, row.n, row.t_min, row.t_max))
     return joined
 
 

@@ -16,7 +16,7 @@ from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.trigrams import may_contain
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveTooNew
-from cortex_jupyter.model import STREAMS, Entry, Source, TaskRef, encode_batch
+from cortex_jupyter.model import STREAMS, UNBOUNDED, Entry, IndexEntry, Source, TaskRef, encode_batch
 from cortex_jupyter.store import Completeness, RecordingInfo, as_epochs
 
 if TYPE_CHECKING:
@@ -140,9 +140,12 @@ class ArchivedRecording:
         return both
 
     @cached_property
-    def index(self) -> list[tuple[int, int, str, int, int]]:
+    def index(self) -> list[IndexEntry]:
         """As `Store.index`."""
-        return [(i.seq, i.n, i.event if isinstance(i, Entry) else "log", i.t_min, i.t_max) for _, i in self._items]
+        return [
+            IndexEntry(item.seq, item.n, item.event if isinstance(item, Entry) else "log", item.t_min, item.t_max)
+            for _, item in self._items
+        ]
 
     def entry(self, seq: int) -> Entry | None:
         """As `Store.entry`."""
@@ -169,8 +172,8 @@ class ArchivedRecording:
 
     def groups(self, since: int | None, until: int | None, words: Sequence[Sequence[str]] = ()) -> list[int]:
         """Return the row groups that may hold lines of a window with at least one word, ignoring case, of each set."""
-        low = -(1 << 63) if since is None else since
-        high = 1 << 63 if until is None else until
+        low = -UNBOUNDED if since is None else since
+        high = UNBOUNDED if until is None else until
         groups = [i for i, value_range in enumerate(self.file.statistics("time")) if value_range is None or (value_range[1] >= low and value_range[0] <= high)]  # fmt: skip
         packed = self.metadata.get(layout.TRIGRAMS)  # earlier versions wrote none
         if words and packed is not None:

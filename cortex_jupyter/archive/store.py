@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 from bisect import bisect_right
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, Self
 
 from cortex_jupyter.errors import ArchiveError, CursorNotHeld, MissingExtra, StoreError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cortex_jupyter.archive.recording import ArchivedRecording
-    from cortex_jupyter.model import Entry, Source, TaskRef
+    from cortex_jupyter.model import Entry, IndexEntry, Source, TaskRef
     from cortex_jupyter.store import Completeness, RecordingInfo, Store
 
 
@@ -133,9 +134,9 @@ class ArchiveStore(Readable):
     def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:  # noqa: D102
         return list(self.archived(recording).entries(after, max_bytes))
 
-    def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:  # noqa: D102
+    def index(self, recording: int, after: int = 0) -> list[IndexEntry]:  # noqa: D102
         index = self.archived(recording).index
-        return index[bisect_right(index, after, key=lambda row: row[0]) :] if after else list(index)
+        return index[bisect_right(index, after, key=attrgetter("seq")) :] if after else list(index)
 
     def entry(self, recording: int, seq: int) -> Entry | None:  # noqa: D102
         return self.archived(recording).entry(seq)

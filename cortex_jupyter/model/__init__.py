@@ -5,20 +5,34 @@ A *recording* is one sequence of numbers (`seq`) without holes. Each number is e
 as columns. Its `data` is the JSON of one SSE event. The recorder encodes it once; all others forward those bytes.
 """
 
-from cortex_jupyter.model.batch import STREAMS, Batch, Entry, Source, encode_batch, notice
-from cortex_jupyter.model.cursor import EVERY_SEQ, MAX_EPOCHS, Cursor, Epochs, check_epoch, epoch_at
+from cortex_jupyter.model.batch import STREAMS, Batch, Entry, IndexEntry, Source, encode_batch, notice
+from cortex_jupyter.model.cursor import (
+    AFTER_ALL,
+    EVERY_SEQ,
+    MAX_EPOCHS,
+    UNBOUNDED,
+    Cursor,
+    Epochs,
+    Place,
+    check_epoch,
+    epoch_at,
+)
 from cortex_jupyter.model.task import KINDS, TaskRef, check_namespace
 from cortex_jupyter.model.times import parse_rfc3339, rfc3339
 
 __all__ = [
+    "AFTER_ALL",
     "EVERY_SEQ",
     "KINDS",
     "MAX_EPOCHS",
     "STREAMS",
+    "UNBOUNDED",
     "Batch",
     "Cursor",
     "Entry",
     "Epochs",
+    "IndexEntry",
+    "Place",
     "Source",
     "TaskRef",
     "check_epoch",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
@@ -95,6 +95,21 @@ class Entry:
     def is_kubernetes_event(self) -> bool:
         """Whether this is an event of Kubernetes; only readers with the right `list events` may see those."""
         return self.event == "status" and orjson.loads(self.data).get("notice") == "event"
+
+
+class IndexEntry(NamedTuple):
+    """An entry in the index of a recording: what an `Entry` has beside its data."""
+
+    seq: int
+    n: int
+    event: str
+    t_min: int
+    t_max: int
+
+    @property
+    def last(self) -> int:
+        """Number of the last record."""
+        return self.seq + self.n - 1
 
 
 @dataclass(slots=True)

@@ -9,8 +9,12 @@ from typing import Final, Self
 
 from cortex_jupyter.errors import BadQuery, CursorNotHeld
 
-#: The largest number that stores can hold: they count in 63 bits.
-_MAX_SEQ: Final = (1 << 63) - 1
+#: No time (ns) and no number is greater: stores have 63 bits for each. As a bound it means that there is none.
+UNBOUNDED: Final = (1 << 63) - 1
+#: A time and a number: where a record stands when records are ordered by time.
+Place = tuple[int, int]
+#: The place after every record.
+AFTER_ALL: Final[Place] = (UNBOUNDED, UNBOUNDED)
 #: Above every number: the place of a page while older lines are still being recorded, so lines of any number may come.
 EVERY_SEQ: Final = 1 << 53
 _BAD_HINT: Final = "take the `id:` of an event, or `older`/`newer` of a page"
@@ -69,11 +73,11 @@ class Cursor:
 
     recording: int
     seq: int
-    before: tuple[int, int] | None = None
+    before: Place | None = None
     epoch: int = 0
 
     @classmethod
-    def at(cls, recording: int, seq: int, epochs: Epochs, before: tuple[int, int] | None = None) -> Self:
+    def at(cls, recording: int, seq: int, epochs: Epochs, before: Place | None = None) -> Self:
         """Return the cursor of a number, with the epoch that it was written in."""
         return cls(recording, seq, before, 0 if seq >= EVERY_SEQ else epoch_at(epochs, seq))
 
@@ -92,9 +96,9 @@ class Cursor:
         match [int(p) for p in parts]:
             case [0]:
                 return cls(0, 0)
-            case [recording, seq, *epoch] if seq < _MAX_SEQ and len(epoch) <= 1:
+            case [recording, seq, *epoch] if seq < UNBOUNDED and len(epoch) <= 1:
                 return cls(recording, seq, None, *epoch)
-            case [recording, seq, *epoch, time, before_seq] if seq < _MAX_SEQ and len(epoch) <= 1:
+            case [recording, seq, *epoch, time, before_seq] if seq < UNBOUNDED and len(epoch) <= 1:
                 return cls(recording, seq, (time, before_seq), *epoch)
         raise BadQuery(f"{text[:60]!r} is no cursor", _BAD_HINT)
 

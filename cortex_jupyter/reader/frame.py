@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from cortex_jupyter.model import Batch, Cursor, Entry
+from cortex_jupyter.model import UNBOUNDED, Batch, Cursor, Entry
 from cortex_jupyter.reader.filtering import run_filter
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ async def cut(frame: Frame, at: int, since: int | None, until: int | None, keep:
 def _filtered(frame: Frame, at: int, since: int | None, until: int | None, keep: RowFilter | None) -> Frame | None:
     entry = frame.entry
     batch = Batch.decode(entry.data)
-    low, high = since or 0, 1 << 63 if until is None else until
+    low, high = since or 0, UNBOUNDED if until is None else until
     wanted = [i for i, (s, t) in enumerate(zip(batch.seqs, batch.times, strict=True)) if s > at and low <= t <= high]
     if len(wanted) < len(batch):
         batch = batch.take(wanted)

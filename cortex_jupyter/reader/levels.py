@@ -50,7 +50,7 @@ class LevelCounts:
         tuple
             Records counted so far, and the warnings and the errors of each bin.
         """
-        index = {seq: n for seq, n, event, _, _ in self._store.index(self._recording) if event == "log"}
+        index = {row.seq: row.n for row in self._store.index(self._recording) if row.event == "log"}
         with self._lock:
             counted = {seq: seconds for seq, (n, seconds, _) in self._counts.items() if index.get(seq) == n}
         if missing := [seq for seq in reversed(index) if seq not in counted]:
@@ -70,7 +70,7 @@ class LevelCounts:
 
     def sources(self) -> dict[int, int]:
         """Return how many of the lines counted so far each source has, by its id."""
-        index = {seq: n for seq, n, event, _, _ in self._store.index(self._recording) if event == "log"}
+        index = {row.seq: row.n for row in self._store.index(self._recording) if row.event == "log"}
         lines_by_source: dict[int, int] = {}
         with self._lock:
             for seq, (n, _, sources) in self._counts.items():

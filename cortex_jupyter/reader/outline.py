@@ -64,24 +64,23 @@ def outline(store: Readable, recording: int, bins: int) -> Outline:
     [9, 5]
     """
     index = store.index(recording)
-    logs = [(t_min, t_max, n) for _, n, event, t_min, t_max in index if event == "log"]
-    notice_rows = [(seq, event) for seq, _, event, _, _ in index if event != "log"][-_NOTICES:]
+    logs = [row for row in index if row.event == "log"]
     notices = []
-    for seq, event in notice_rows:
-        entry = store.entry(recording, seq)
+    for row in [row for row in index if row.event != "log"][-_NOTICES:]:
+        entry = store.entry(recording, row.seq)
         if entry is not None and entry.event != "log":
-            notices.append(orjson.loads(entry.data) | {"event": event})
-    upto = index[-1][0] + index[-1][1] - 1 if index else 0
+            notices.append(orjson.loads(entry.data) | {"event": row.event})
+    upto = index[-1].last if index else 0
     if not logs:
         return Outline(0, None, None, upto, 0, _FINEST, [], notices)
-    first, last = min(t for t, _, _ in logs), max(t for _, t, _ in logs)
+    first, last = min(row.t_min for row in logs), max(row.t_max for row in logs)
     width = _FINEST
     while last // width - first // width >= bins:
         width *= 2
     # Start at a multiple of the width. So as the recording grows, bins keep their edges, or pairs of them become one.
     start = first // width * width
-    lines = spread(logs, start, width, (last - start) // width + 1)
-    return Outline(sum(n for _, _, n in logs), first, last, upto, start, width, lines, notices)
+    lines = spread([(row.t_min, row.t_max, row.n) for row in logs], start, width, (last - start) // width + 1)
+    return Outline(sum(row.n for row in logs), first, last, upto, start, width, lines, notices)
 
 
 def spread(batches: list[tuple[int, int, int]], start: int, width: int, count: int) -> list[int]:

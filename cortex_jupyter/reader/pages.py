@@ -19,7 +19,7 @@ from cortex_jupyter.reader.snapshot import Record, Snapshot, records_of, require
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cortex_jupyter.model import Cursor
+    from cortex_jupyter.model import Cursor, IndexEntry
     from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.store import Readable
 
@@ -118,7 +118,7 @@ def newest(
     return Page(in_order(r for _, _, r in best), between, older, newer, stopped)
 
 
-def _anything_before(index: list[tuple[int, int, str, int, int]], low: tuple[int, int]) -> bool:
+def _anything_before(index: list[IndexEntry], low: tuple[int, int]) -> bool:
     return any(event == "log" and (t_min, seq) < low for seq, _, event, t_min, _ in index)
 
 

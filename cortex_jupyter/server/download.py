@@ -17,6 +17,7 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import CortexError, TooMany
+from cortex_jupyter.model import AFTER_ALL
 from cortex_jupyter.query.language import NAMES, LogQuery
 from cortex_jupyter.reader import text
 from cortex_jupyter.reader.event_stream import ReaderGoneError
@@ -122,7 +123,7 @@ def select(recording: Recording, query: LogQuery, info: RecordingInfo, reader_go
         if stopped:
             hint = "add since, or go back by pages: `.../logs?grep=...&before=OLDER`"
             raise TooMany(f"cannot find the newest {query.tail} matching lines within {query.bounds.query_s:g} s", hint)
-        bounds["low"] = low or (1 << 63, 0)  # without a match: above every record
+        bounds["low"] = low or AFTER_ALL  # without a match: above every record
     entries = stored(store, id_, upto=upto, after=start(store, id_, query.since), **bounds)
     return (batch for _, batch in entries if batch is not None)
 

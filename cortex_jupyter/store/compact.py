@@ -47,20 +47,20 @@ def compact(store: Store, lease: Lease, after: int = 0, *, done: bool = False) -
     runs: list[list[int]] = [[]]
     size, last = 0, after
     settled = None
-    for seq, n, event, _, t_max in store.index(lease.recording, after):
-        last = seq + n - 1
-        small = event == "log" and n < _MAX_RECORDS // 2
-        merges = small and t_max <= newest_mergeable
+    for row in store.index(lease.recording, after):
+        last = row.last
+        small = row.event == "log" and row.n < _MAX_RECORDS // 2
+        merges = small and row.t_max <= newest_mergeable
         if small and not merges and settled is None:
             # It will be merged later, perhaps together with those before it.
-            settled = (runs[-1] or [seq])[0] - 1
+            settled = (runs[-1] or [row.seq])[0] - 1
         # An entry that is not merged ends the run: only neighbours can be merged.
-        if not merges or size + n > _MAX_RECORDS:
+        if not merges or size + row.n > _MAX_RECORDS:
             runs.append([])
             size = 0
         if merges:
-            runs[-1].append(seq)
-            size += n
+            runs[-1].append(row.seq)
+            size += row.n
     for run in runs:
         # The last run may still grow. Merging it each time would write the same lines again and again.
         if len(run) >= (2 if done else _MIN_RUN) and (done or run is not runs[-1]):

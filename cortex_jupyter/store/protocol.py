@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from cortex_jupyter.model import Entry, Source, TaskRef
+    from cortex_jupyter.model import Entry, IndexEntry, Source, TaskRef
     from cortex_jupyter.store.budget import Budget
     from cortex_jupyter.store.types import (
         Anchor,
@@ -46,8 +46,8 @@ class Readable(Protocol):
     def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:
         """Return entries with numbers above `after`, in order: about `max_bytes` of data, and at least one entry."""
 
-    def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
-        """Return (seq, n, event, t_min, t_max) of every entry that begins above a number, in order."""
+    def index(self, recording: int, after: int = 0) -> list[IndexEntry]:
+        """Return the index of the entries that begin above a number, in order."""
 
     def entry(self, recording: int, seq: int) -> Entry | None:
         """Return the entry that holds this number."""

@@ -11,13 +11,11 @@ from cortex_jupyter.model import Batch
 from cortex_jupyter.store.packing import pack
 
 if TYPE_CHECKING:
-    from cortex_jupyter.model import Entry
+    from cortex_jupyter.model import Entry, IndexEntry
     from cortex_jupyter.store import Anchor, Readable, Store
 
     #: Number, time and text of a trimmed line.
     Row = tuple[int, int, str]
-    #: As `Store.index` returns them.
-    Index = list[tuple[int, int, str, int, int]]
 
 #: Times of two writers may be out of order by this much (ns).
 _SLACK: Final = 1_000_000_000
@@ -38,13 +36,13 @@ def trimmed_span(store: Readable, recording: int) -> tuple[int, int, int] | None
     return None if first is None else (first.t_min, first.t_max, orjson.loads(first.data)["lines"])
 
 
-def collect_resume_lines(store: Store, recording: int, rows: Index) -> bytes:
+def collect_resume_lines(store: Store, recording: int, rows: list[IndexEntry]) -> bytes:
     """Return, packed, the lines from each source's anchor on that are in these entries or were trimmed before.
 
     Resuming a container's log recognizes these lines. A container that was silent for long has its last lines among
     the oldest of the recording.
     """
-    last = rows[-1][0] + rows[-1][1] - 1
+    last = rows[-1].last
     before = _trimmed_rows(store, recording)
     lines: dict[int, list[Row]] = {}
     anchors: dict[int, Anchor] = {}
@@ -52,18 +50,20 @@ def collect_resume_lines(store: Store, recording: int, rows: Index) -> bytes:
         if anchor.last and anchor.seq <= last and not anchor.ended and not source.part:
             anchors[sid] = anchor
             lines[sid] = [row for row in before.get(sid, []) if _is_after(anchor, row)]
-    for seq, n, event, t_min, t_max in rows:
+    for index_row in rows:
         overlapping = {
             sid: a for sid, a in anchors.items()
-            if seq + n > a.seq and t_max >= a.second and t_min <= max(a.last, a.top) + _SLACK
+            if index_row.last >= a.seq and index_row.t_max >= a.second
+            and index_row.t_min <= max(a.last, a.top) + _SLACK
         }  # fmt: skip
-        entry = store.entry(recording, seq) if overlapping and event == "log" else None
+        entry = store.entry(recording, index_row.seq) if overlapping and index_row.event == "log" else None
         if entry is None or entry.event != "log":
             continue
         batch = Batch.decode(entry.data)
         for number, sid, at, text in zip(batch.seqs, batch.sids, batch.times, batch.texts, strict=True):
             # If the entry was merged meanwhile, it holds more numbers than it did.
-            if sid in overlapping and seq <= number < seq + n and _is_after(overlapping[sid], (number, at, text)):
+            is_own = index_row.seq <= number <= index_row.last
+            if sid in overlapping and is_own and _is_after(overlapping[sid], (number, at, text)):
                 lines[sid].append((number, at, text))
     packed = {str(sid): rows_ for sid, rows_ in lines.items() if rows_}
     return pack(orjson.dumps(packed)) if packed else b""

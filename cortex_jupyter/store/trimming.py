@@ -22,8 +22,8 @@ from cortex_jupyter.store.trimmed import collect_resume_lines, trim_notice
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cortex_jupyter.model import IndexEntry
     from cortex_jupyter.store import Lease, Store
-    from cortex_jupyter.store.trimmed import Index
 
 #: Entries removed in one transaction. The server answers no other request meanwhile.
 _ENTRIES: Final = 64
@@ -98,14 +98,14 @@ def _trim(store: Store, lease: Lease, task: str, limit: float, why: str, stop: C
     """Remove entries until a recording is small enough; return whether any were removed."""
     index = store.index(lease.recording)
     remaining = index[1:] if trim_notice(store, lease.recording) else index
-    numbers = sum(n for _, n, *_ in remaining)
+    numbers = sum(row.n for row in remaining)
     at = 0
     while not stop() and (size := store.recording_bytes(lease.recording)) > limit:
         # The index does not hold sizes. Estimate them from the number of records, then measure again.
         over = (1 - limit / size) * numbers
         first = at
         while over > 0 and at - first < _ENTRIES and at < len(remaining) - 1:
-            over, numbers, at = over - remaining[at][1], numbers - remaining[at][1], at + 1
+            over, numbers, at = over - remaining[at].n, numbers - remaining[at].n, at + 1
         rows = remaining[first:at]
         if not rows:
             break
@@ -115,20 +115,20 @@ def _trim(store: Store, lease: Lease, task: str, limit: float, why: str, stop: C
     return at > 0
 
 
-def _gap(store: Store, recording: int, task: str, rows: Index, why: str) -> Entry:
+def _gap(store: Store, recording: int, task: str, rows: list[IndexEntry], why: str) -> Entry:
     """Return the notice for these entries and all that were removed before."""
     before = trim_notice(store, recording)
-    lines, gaps = sum(n for _, n, event, _, _ in rows if event == "log"), 0
-    first, last = min(t for *_, t, _ in rows), max(t for *_, t in rows)
+    lines, gaps = sum(row.n for row in rows if row.event == "log"), 0
+    first, last = min(row.t_min for row in rows), max(row.t_max for row in rows)
     # The new notice includes earlier gaps.
-    for seq in [row[0] for row in rows if row[2] == "gap"] + [1] * bool(before):
+    for seq in [row.seq for row in rows if row.event == "gap"] + [1] * bool(before):
         entry = store.entry(recording, seq)
         if entry is None or entry.event != "gap":
             continue
         doc = orjson.loads(entry.data)
         first, last = min(first, _ns(doc, "from", first)), max(last, _ns(doc, "to", last))
         lines, gaps = lines + doc.get("lines", 0), gaps + doc.get("gaps", 1)
-    upto = rows[-1][0] + rows[-1][1] - 1
+    upto = rows[-1].last
     reason = why + (f" (gaps that were there before: {gaps})" if gaps else "")
     entry = notice(
         task, 1, first, "gap", f"Lines are missing ({lines}): {reason}", **{"from": str(first), "to": str(last)},

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from functools import lru_cache
+from itertools import starmap
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.model import Entry, Source
+from cortex_jupyter.model import Entry, IndexEntry, Source
 from cortex_jupyter.store import Anchor, Commit, Completeness, Lease, as_epochs
 from cortex_jupyter.store.budget import NOT_HELD_HINT
 from cortex_jupyter.store.packing import pack, unpack
@@ -111,10 +112,10 @@ class Entries:
             raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
         return entries
 
-    def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
+    def index(self, recording: int, after: int = 0) -> list[IndexEntry]:
         query = "SELECT seq, n, event, t_min, t_max FROM entry WHERE recording=? AND seq > ? ORDER BY seq"
         with self._file.reading() as db:
-            return db.execute(query, (recording, after)).fetchall()
+            return list(starmap(IndexEntry, db.execute(query, (recording, after))))
 
     def batches(self, recording: int, first: int, last: int) -> Iterator[Entry]:
         query = "SELECT seq FROM entry WHERE recording=? AND event='log' AND t_max >= ? AND t_min <= ? ORDER BY seq"

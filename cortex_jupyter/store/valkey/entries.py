@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.model import Entry, Source
+from cortex_jupyter.model import Entry, IndexEntry, Source
 from cortex_jupyter.store import Anchor, Commit, Completeness, Lease, as_epochs
 from cortex_jupyter.store.budget import NOT_HELD_HINT
 from cortex_jupyter.store.packing import pack, unpack
@@ -84,16 +84,16 @@ class Entries:
             raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
         return entries
 
-    def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
+    def index(self, recording: int, after: int = 0) -> list[IndexEntry]:
         rows = self._link.ask("ZRANGE", f"cortex:{recording}:index", f"({after}", "+inf", "BYSCORE")
         return [_row(row) for row in rows]
 
     def batches(self, recording: int, first: int, last: int) -> Iterator[Entry]:
         at = 0
-        for seq, _, event, t_min, t_max in self.index(recording):
+        for row in self.index(recording):
             # An entry that was merged meanwhile may hold several of these numbers.
-            if event == "log" and t_max >= first and t_min <= last and seq > at:
-                entry = self.entry(recording, seq)
+            if row.event == "log" and row.t_max >= first and row.t_min <= last and row.seq > at:
+                entry = self.entry(recording, row.seq)
                 if entry is not None:
                     at = entry.last
                     yield entry
@@ -105,15 +105,18 @@ class Entries:
 
     def complete(self, recording: int) -> Completeness:
         index = self.index(recording)
-        logs = [(n, t_min, t_max) for _, n, event, t_min, t_max in index if event == "log"]
-        gaps = [self.entry(recording, seq) for seq, _, event, _, _ in index if event == "gap"]
+        logs = [row for row in index if row.event == "log"]
+        gaps = [self.entry(recording, row.seq) for row in index if row.event == "gap"]
         sources = sum(not source.part for source, _ in self.sources(recording).values())
         masked = self._link.ask("HGET", f"cortex:{recording}", "masked")
         return Completeness(
-            sum(n for n, _, _ in logs), min((t for _, t, _ in logs), default=None),
-            max((t for _, _, t in logs), default=None), [orjson.loads(g.data) for g in gaps if g], sources,
+            sum(row.n for row in logs),
+            min((row.t_min for row in logs), default=None),
+            max((row.t_max for row in logs), default=None),
+            [orjson.loads(g.data) for g in gaps if g],
+            sources,
             orjson.loads(masked or b"{}") or {},
-        )  # fmt: skip
+        )
 
 
 def head(entry: Entry) -> str:
@@ -121,9 +124,9 @@ def head(entry: Entry) -> str:
     return f"{entry.n} {entry.event} {entry.t_min} {entry.t_max}"
 
 
-def _row(row: bytes) -> tuple[int, int, str, int, int]:
+def _row(row: bytes) -> IndexEntry:
     seq, n, event, t_min, t_max = row.split()
-    return int(seq), int(n), event.decode(), int(t_min), int(t_max)
+    return IndexEntry(int(seq), int(n), event.decode(), int(t_min), int(t_max))
 
 
 def _entry(id_: bytes, head: bytes, data: bytes, epochs: Epochs) -> Entry:
