@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.model import Entry, encode_batch
+from cortex_jupyter.reader.filtering import in_thread
 from cortex_jupyter.reader.frame import Frame
-from cortex_jupyter.reader.stored import in_thread
 from cortex_jupyter.reader.window import wait_caught_up
 from cortex_jupyter.tables.ordered import ordered
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from cortex_jupyter.reader.session import Recording
-    from cortex_jupyter.reader.snapshot import Record
     from cortex_jupyter.reader.window import Window
     from cortex_jupyter.store import RecordingInfo
+    from cortex_jupyter.store.scan import Record
 
 #: Lines per event.
 _LINES: Final = 1000

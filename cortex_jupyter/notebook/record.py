@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cortex_jupyter.model import Batch
-    from cortex_jupyter.reader import snapshot
+    from cortex_jupyter.store import scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Record:
         }  # fmt: skip
 
     @classmethod
-    def of(cls, record: snapshot.Record) -> Self:
+    def of(cls, record: scan.Record) -> Self:
         """Convert a record of a page."""
         return cls._make(record.seq, record.time, record.source, record.stream, record.text)
 

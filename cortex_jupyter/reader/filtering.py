@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from cortex_jupyter.query.filter import RowFilter
 
@@ -23,3 +23,10 @@ async def run_filter(keep: RowFilter | None, work: Callable[..., T], *args: Any)
     if keep is None:
         return await asyncio.to_thread(work, *args)
     return await asyncio.get_running_loop().run_in_executor(_POOL, work, *args)
+
+
+async def in_thread(iterator: Iterator[T], keep: RowFilter | None = None) -> AsyncGenerator[T]:
+    """Run a blocking iterator in threads, one step at a time; with a filter, in the threads for filters."""
+    nothing: Any = object()
+    while (item := await run_filter(keep, next, iterator, nothing)) is not nothing:
+        yield item

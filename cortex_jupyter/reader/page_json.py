@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.query.instants import instant
-from cortex_jupyter.reader.around import around, onward
-from cortex_jupyter.reader.pages import Page, following, newest
+from cortex_jupyter.reader.pages import Page, around, following, newest, onward
 from cortex_jupyter.reader.state import completeness_of
 from cortex_jupyter.reader.text import row
 

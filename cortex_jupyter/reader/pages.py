@@ -1,29 +1,29 @@
-"""Read pages of a recording: the newest records of a window, older ones by time, newer ones by number.
+"""Read pages of a recording: the newest records of a window, those around a moment, and on from there.
 
-Going back is by time, because people read by time. Going forward is in the order of recording, because only that
-returns everything exactly once while lines still arrive. Both cursors carry the last number the reader's page knew of.
+Going back, and on from a moment, is by time, because people read by time. Going forward from a cursor without a time is
+in the order of recording, because only that returns everything exactly once while lines still arrive. All cursors carry
+the last number that the reader's first page knew of.
 """
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from heapq import heappush, heappushpop
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from cortex_jupyter.model import AFTER_ALL, UNBOUNDED
 from cortex_jupyter.query.bounds import NO_DEADLINE, Bound
-from cortex_jupyter.reader.snapshot import Record, Snapshot, records_of, require_info
+from cortex_jupyter.store.scan import Record, Scan, in_order, last_number, records_of, require_info
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from cortex_jupyter.model import Cursor, IndexEntry
+    from cortex_jupyter.model import Cursor, Entry, IndexEntry, Place
     from cortex_jupyter.query.filter import RowFilter
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.store import Readable
-
-_AFTER_ALL = (1 << 63, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,55 +71,148 @@ def newest(
     since, until : int, optional
         ns since the epoch, both inclusive.
     keep : callable, optional
-        A filter, as in `Feed.frames`.
+        A filter, as in `Scan`.
     bound : Bound, optional
+
+    Raises
+    ------
+    CursorNotHeld
+        The recording has left the store.
     """
     index = store.index(recording)
-    snapshot = before.seq if before else (index[-1][0] + index[-1][1] - 1 if index else 0)
-    top = before.before if before and before.before else ((until, 1 << 63) if until is not None else _AFTER_ALL)
-    floor = (since if since is not None else -1, 0)
-    best: list[tuple[int, int, Record]] = []  # ascending; the `limit` newest so far, and one more
-    snapshot_reader = Snapshot(store, recording, snapshot, keep)
-    size, full, edge = 0, False, floor
-    # Entries overlap in time if several pods write, so the entries with the latest lines come first.
-    for seq, n, _, t_min, t_max in sorted(index, key=lambda row: -row[4]):
-        if seq > snapshot or t_min > top[0] or t_max < floor[0]:
-            continue
-        if full and t_max < best[0][0]:
-            break
-        if snapshot_reader.looked and bound.over and floor < (t_max + 1, 0) < top:
-            edge = (t_max + 1, 0)  # everything later has been read
-            break
-        for record in snapshot_reader.records(seq, n):
-            key = (record.time, record.seq)
-            if floor <= key < top and (not full or key > best[0][:2]):
-                insort(best, (*key, record))
-                size += len(record.text)
-                full = full or len(best) > limit
-                while len(best) > limit + 1 or (size > bound.size and len(best) > 1):
-                    full = True
-                    size -= len(best[0][2].text)
-                    del best[0]
+    snapshot = before.seq if before else last_number(index)
+    high = (before and before.before) or AFTER_ALL
+    scan = Scan(store, recording, upto=snapshot, high=high, keep=keep).within(since, until)
+    found = _first_by_time(scan, index, limit, bound, newest_first=True)
     info = require_info(store, recording)
-    best = best[-limit:] if limit else []
-    if edge > floor:  # the next page continues from here
-        full = full and bool(best) and best[0][:2] > edge
-        best = [row for row in best if row[:2] >= edge]
-    # A page that is not full has reached the window's start. Before that there may be records that another page
-    # with the
-    # same window would not return.
-    low = (best[0][:2] if best else top) if full else edge
-    more = full or edge > floor
-    beyond = since is not None and top > floor and _anything_before(index, floor)
     newer = replace(before, before=None) if before else info.cursor(snapshot)
-    older = replace(newer, before=low) if more or beyond else None
-    between = snapshot_reader.notices(lambda at: at < top and (not more or at >= low))
-    stopped = more and len(best) < limit
-    return Page(in_order(r for _, _, r in best), between, older, newer, stopped)
+    rest = found.reached
+    # Before the window's start there may be records that another page with the same window would not return.
+    if rest is None and since is not None and scan.low < scan.high and begins_before(index, scan.low):
+        rest = scan.low
+    older = None if rest is None else replace(newer, before=rest)
+    return Page(in_order(found.records), found.notices, older, newer, found.stopped)
 
 
-def _anything_before(index: list[IndexEntry], low: tuple[int, int]) -> bool:
-    return any(event == "log" and (t_min, seq) < low for seq, _, event, t_min, _ in index)
+def begins_before(index: list[IndexEntry], place: Place) -> bool:
+    """Return whether a recording has records before a place."""
+    return any(row.event == "log" and (row.t_min, row.seq) < place for row in index)
+
+
+def around(
+    store: Readable, recording: int, *, at: int, limit: int, keep: RowFilter | None = None, bound: Bound = NO_DEADLINE
+) -> Page:
+    """Return the records on both sides of a moment. `newest` continues from its `older`, `onward` from its `newer`.
+
+    Parameters
+    ----------
+    store, recording, keep, bound
+        As in `newest`.
+    at : int
+        ns since the epoch.
+    limit : int
+        Records of the page; half of them lie before the moment, if there are enough.
+
+    Raises
+    ------
+    CursorNotHeld
+    """
+    position = require_info(store, recording).cursor(last_number(store.index(recording)), (at, 0))
+    before = newest(store, recording, limit=limit // 2, before=position, keep=keep, bound=bound)
+    after = onward(store, recording, after=position, limit=limit - len(before.records), keep=keep, bound=bound)
+    records = in_order([*before.records, *after.records])
+    notices, stopped = [*before.notices, *after.notices], before.stopped or after.stopped
+    return Page(records, notices, before.older, after.newer, stopped)
+
+
+def onward(
+    store: Readable,
+    recording: int,
+    *,
+    after: Cursor,
+    limit: int,
+    keep: RowFilter | None = None,
+    bound: Bound = NO_DEADLINE,
+) -> Page:
+    """Return the oldest records after a place, by time.
+
+    Parameters
+    ----------
+    store, recording, limit, keep, bound
+        As in `newest`.
+    after : Cursor
+        `newer` of `around`. Its (time, seq) says up to where the reader has everything.
+
+    Raises
+    ------
+    CursorNotHeld
+    """
+    assert after.before is not None
+    time, seq = after.before
+    scan = Scan(store, recording, upto=after.seq, low=(time, seq + 1), keep=keep)
+    found = _first_by_time(scan, store.index(recording), limit, bound, newest_first=False)
+    require_info(store, recording)
+    newer = None if found.reached is None else replace(after, before=found.reached)
+    return Page(in_order(found.records), found.notices, None, newer, found.stopped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The first records of a scan by time, and the notices between them; None for `reached` if these are all."""
+
+    records: list[Record]
+    notices: list[dict[str, Any]]
+    reached: Place | None
+    stopped: bool
+
+
+def _first_by_time(scan: Scan, index: list[IndexEntry], limit: int, bound: Bound, *, newest_first: bool) -> _Found:
+    """Find the first `limit` records of a scan by time, from its newest or from its oldest record on."""
+    start = scan.high if newest_first else scan.low
+    rows: list[
+        tuple[int, int, Record]
+    ] = []  # the first ones so far: `limit` and one more, or as many as `bound` allows
+    size, is_full, has_read = 0, False, False
+    edge: Place | None = None
+    notices: dict[int, Entry] = {}
+    for row in scan.by_time(index, newest_first=newest_first):
+        if is_full and not scan.overlaps(row):
+            break
+        beside = (row.t_max + 1, 0) if newest_first else (row.t_min - 1, UNBOUNDED)
+        if has_read and bound.over and scan.low < beside < scan.high:
+            edge = beside  # everything up to there has been read
+            break
+        part = scan.read(row)
+        if part is None:
+            continue
+        if part.entry.event != "log":  # also if the row was a batch that has been trimmed since
+            notices[part.entry.seq] = part.entry
+            continue
+        has_read = True
+        if (batch := scan.batch(part)) is None:
+            continue
+        rows += [(record.time, record.seq, record) for record in records_of(batch)]
+        rows.sort(reverse=newest_first)
+        size += sum(map(len, batch.texts))
+        if len(rows) > limit or size > bound.size:
+            sizes = list(accumulate(len(record.text) for _, _, record in rows[: limit + 1]))
+            count = max(1, bisect_right(sizes, bound.size))
+            size, is_full = sizes[count - 1], is_full or len(rows) > limit or len(rows) > count
+            del rows[count:]
+        if is_full:  # only records before the last of these are wanted now
+            scan = replace(scan, low=rows[-1][:2]) if newest_first else replace(scan, high=rows[-1][:2])
+    reached = (rows[:limit][-1][:2] if limit and rows else start) if is_full else None
+    if edge is not None and (reached is None or (reached < edge if newest_first else reached > edge)):
+        reached = edge
+
+    def is_reached(place: Place) -> bool:
+        return reached is None or (place >= reached if newest_first else place <= reached)
+
+    records = [record for time, seq, record in rows[:limit] if is_reached((time, seq))]
+    between = sorted((entry.t_min, seq) for seq, entry in notices.items() if entry.event != "end")
+    shown = [place for place in between if (place < start if newest_first else place >= start) and is_reached(place)]
+    documents = [orjson.loads(notices[seq].data) for _, seq in shown]
+    return _Found(records, documents, reached, reached is not None and len(records) < limit)
 
 
 def following(
@@ -141,36 +234,44 @@ def following(
         As in `newest`.
     after : Cursor
         `newer` of another page, an event's `id:`, or 0.
+
+    Raises
+    ------
+    CursorNotHeld
     """
     records: list[Record] = []
     notices: list[dict[str, Any]] = []
     at, more, size = after.seq, False, 0
-    low, high = since if since is not None else -1, until if until is not None else 1 << 63
-    while not more and (entries := store.entries(recording, at, 1 << 20)):
-        for entry in entries:
-            if len(records) >= limit or (at > after.seq and bound.over):
+    scan = Scan(store, recording, after=after.seq, keep=keep).within(since, until)
+    for part in scan.parts():
+        if len(records) >= limit or (at > after.seq and bound.over):
+            more = True
+            break
+        batch = scan.batch(part) if part.entry.event == "log" else None
+        if part.entry.event not in ("log", "end"):
+            notices.append(orjson.loads(part.entry.data))
+        for record in records_of(batch) if batch else ():
+            size += len(record.text)
+            if len(records) == limit or (records and size > bound.size):
                 more = True
                 break
-            if entry.event != "log":
-                if entry.event != "end":
-                    notices.append(orjson.loads(entry.data))
-                at = entry.last
-                continue
-            wanted = [r for r in records_of(entry, keep) if r.seq > at and low <= r.time <= high]
-            for record in wanted:
-                size += len(record.text)
-                if len(records) == limit or (records and size > bound.size):
-                    more = True
-                    break
-                records.append(record)
-            at = records[-1].seq if more else entry.last
-            if more:
-                break
+            records.append(record)
+        if more:
+            at = records[-1].seq
+            break
+        at = part.last
     info = require_info(store, recording)
     reached = info.cursor(at) if at > after.seq else replace(after, recording=recording)
     newer = None if info.done and not more else reached
-    older = replace(after, recording=recording, before=_AFTER_ALL) if after.seq else None
+    older = replace(after, recording=recording, before=AFTER_ALL) if after.seq else None
     return Page(in_order(records), notices, older, newer, more and len(records) < limit)
+
+
+def tail_of(store: Readable, recording: int, query: LogQuery) -> tuple[Place | None, int, bool]:
+    """Find where the `tail` of a query begins; see `tail_start`."""
+    assert query.tail is not None
+    window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": query.keep()}
+    return tail_start(store, recording, query.tail, **window, bound=query.bound())
 
 
 def tail_start(
@@ -182,7 +283,7 @@ def tail_start(
     until: int | None,
     keep: RowFilter | None,
     bound: Bound,
-) -> tuple[tuple[int, int] | None, int, bool]:
+) -> tuple[Place | None, int, bool]:
     """Find where the newest records of a window begin; only their places are kept in memory.
 
     Parameters
@@ -198,35 +299,20 @@ def tail_start(
         before all were found. Then records before that place have not been read.
     """
     index = store.index(recording)
-    low, high = (since if since is not None else -1), (until if until is not None else 1 << 63)
-    best: list[tuple[int, int]] = []  # a heap
-    snapshot, stopped = index[-1][0] + index[-1][1] - 1 if index else 0, False
-    has_read = False
-    for seq, n, event, t_min, t_max in sorted(index, key=lambda row: -row[4]) if count else ():
-        if event != "log" or t_min > high or t_max < low:
+    scan = Scan(store, recording, upto=last_number(index), keep=keep).within(since, until)
+    best: list[Place] = []  # a heap
+    is_stopped = has_read = False
+    for row in scan.by_time(index, newest_first=True) if count else ():
+        if row.event != "log":
             continue
-        if len(best) == count and t_max < best[0][0]:
+        if len(best) == count and row.t_max < best[0][0]:
             break
         if bound.over and has_read:
-            best, stopped = [key for key in best if key[0] > t_max] or [(t_max + 1, 0)], True
+            best, is_stopped = [place for place in best if place[0] > row.t_max] or [(row.t_max + 1, 0)], True
             break
         has_read = True
-        entry = store.entry(recording, seq)
-        for record in records_of(entry, keep) if entry and entry.event == "log" else ():
-            if seq <= record.seq < seq + n and low <= record.time <= high:
-                (heappush if len(best) < count else heappushpop)(best, (record.time, record.seq))
-    return min(best, default=None), snapshot, stopped
-
-
-def in_order(records: Iterable[Record]) -> list[Record]:
-    """Order records by time, and the records of one source in file order, whatever their times say.
-
-    Two writers (stdout, stderr) gave 835 timestamps out of order in 100 000 lines. So a line is placed at the latest
-    time that its source had reached.
-    """
-    reached: dict[int, int] = {}
-    keyed: list[tuple[int, int, Record]] = []
-    for record in sorted(records, key=lambda r: r.seq):
-        time = reached[record.sid] = max(record.time, reached.get(record.sid, record.time))
-        keyed.append((time, record.seq, record))
-    return [record for _, _, record in sorted(keyed, key=lambda k: k[:2])]
+        part = scan.read(row)
+        batch = scan.batch(part) if part and part.entry.event == "log" else None
+        for place in zip(batch.times, batch.seqs, strict=True) if batch else ():
+            (heappush if len(best) < count else heappushpop)(best, place)
+    return min(best, default=None), scan.upto, is_stopped

@@ -20,18 +20,18 @@ import orjson
 
 from cortex_jupyter.archive.store import ArchiveStore, open_readable
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.model import Batch
+from cortex_jupyter.model import AFTER_ALL, UNBOUNDED
 from cortex_jupyter.query.bounds import Bounds
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.query.required_literals import literals_of_each
 from cortex_jupyter.reader.process import event
-from cortex_jupyter.reader.snapshot import require_info
+from cortex_jupyter.store.scan import Scan, last_number, require_info
 from cortex_jupyter.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cortex_jupyter.query.filter import RowFilter
+    from cortex_jupyter.model import Batch
     from cortex_jupyter.store import Readable
 
 #: Interval (seconds) of `progress` events: the reader sees that the search goes on, the server that it does not hang.
@@ -62,7 +62,6 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
         string), and the numbers of lines that match, that were searched, and that there are. `done` also holds `all`,
         whether everything was searched, and else `older`, the cursor from which another search continues.
     """
-    keep = query.keep() or (lambda batch: range(len(batch)))
     may_match = _prefilter(query.grep)
     excluded = (
         store.archived(recording).batches_without(literals_of_each(query.grep))
@@ -70,40 +69,33 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
         else set()
     )
     index = store.index(recording)
-    start_cursor = query.before or require_info(store, recording).cursor(
-        index[-1][0] + index[-1][1] - 1 if index else 0
-    )
-    snapshot = start_cursor.seq
-    # Only records before this (time, seq) count.
-    top = query.before.before if query.before and query.before.before else (1 << 63, 0)
-    low, high = query.since or 0, min(top[0], query.until if query.until is not None else 1 << 63)
-    rows = [r for r in index if r[2] == "log" and r[0] <= snapshot and r[4] >= low and r[3] <= high]
-    # Entries overlap in time if several pods write: only lines later than the latest line of the next entry are final.
-    rows.sort(key=lambda row: -row[4])
-    bound, pending, total, looked, last_progress = query.bound(), _OrderedMatches(), sum(row[1] for row in rows), 0, 0.0
-    for seq, n, _, _, t_max in rows:
-        yield from pending.later_than(t_max)
+    start_cursor = query.before or require_info(store, recording).cursor(last_number(index))
+    high = start_cursor.before or AFTER_ALL
+    scan = Scan(store, recording, upto=start_cursor.seq, high=high, keep=query.keep()).within(query.since, query.until)
+    rows = [row for row in scan.by_time(index, newest_first=True) if row.event == "log"]
+    bound, pending, total, looked, last_progress = query.bound(), _OrderedMatches(), sum(row.n for row in rows), 0, 0.0
+    for row in rows:
+        to = str(row.t_max)
+        yield from pending.later_than(row.t_max)  # only these are final
         now = time.monotonic()
-        over = (pending.matches >= most or (looked and bound.over)) and (t_max + 1, 0) < top
+        over = (pending.matches >= most or (looked and bound.over)) and (row.t_max + 1, 0) < high
         if over or now - last_progress > _PROGRESS_S:
             last_progress = now
-            yield event("progress", to=str(t_max), matches=pending.matches, looked=looked, lines=total)
+            yield event("progress", to=to, matches=pending.matches, looked=looked, lines=total)
         if over:
-            older = str(replace(start_cursor, before=(t_max + 1, 0)))
-            yield event(
-                "done", to=str(t_max), matches=pending.matches, looked=looked, lines=total, all=False, older=older
-            )
+            older = str(replace(start_cursor, before=(row.t_max + 1, 0)))
+            yield event("done", to=to, matches=pending.matches, looked=looked, lines=total, all=False, older=older)
             return
-        looked += n
-        if seq in excluded:
+        looked += row.n
+        part = None if row.seq in excluded else scan.read(row)
+        if part is None or part.entry.event != "log" or not may_match(part.entry.data):
             continue
-        entry = store.entry(recording, seq)
-        if entry is None or entry.event != "log" or not may_match(entry.data):
-            continue
-        batch = _within(Batch.decode(entry.data), keep, (seq, min(seq + n, snapshot + 1)), (low, high), top)
-        pending.add(batch)
-    yield from pending.later_than(-1)
-    yield event("done", to=str(low), matches=pending.matches, looked=looked, lines=total, all=True, older=None)
+        if (batch := scan.batch(part)) is not None:
+            pending.add(batch)
+    yield from pending.later_than(-UNBOUNDED)
+    yield event(
+        "done", to=str(query.since or 0), matches=pending.matches, looked=looked, lines=total, all=True, older=None
+    )
 
 
 class _OrderedMatches:
@@ -114,8 +106,7 @@ class _OrderedMatches:
         self._held: list[Batch] = []
 
     def add(self, batch: Batch) -> None:
-        if batch.seqs:
-            self._held.append(batch)
+        self._held.append(batch)
 
     def later_than(self, time: int) -> Iterator[bytes]:
         """Yield the events of matches later than a time, and hold the rest back."""
@@ -129,17 +120,6 @@ class _OrderedMatches:
                 yield (
                     b"event: log\ndata: " + (batch if len(late) == len(batch) else batch.take(late)).encode() + b"\n\n"
                 )
-
-
-def _within(
-    batch: Batch, keep: RowFilter, numbers: tuple[int, int], times: tuple[int, int], top: tuple[int, int]
-) -> Batch:
-    """Take the wanted records with the entry's own numbers: entries are merged while a search runs."""
-    seqs, ats = batch.seqs, batch.times
-    return batch.take([
-        i for i in keep(batch)
-        if numbers[0] <= seqs[i] < numbers[1] and times[0] <= ats[i] <= times[1] and (ats[i], seqs[i]) < top
-    ])  # fmt: skip
 
 
 def _prefilter(patterns: tuple[str, ...]) -> Callable[[bytes], bool]:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from cortex_jupyter.errors import BadQuery, NotAllowed, RecorderError
 from cortex_jupyter.model import EVERY_SEQ, Entry, epoch_at, notice
-from cortex_jupyter.reader.filtering import run_filter
+from cortex_jupyter.reader.filtering import in_thread, run_filter
 from cortex_jupyter.reader.frame import Burst, Frame
+from cortex_jupyter.reader.pages import begins_before, tail_of
 from cortex_jupyter.reader.state import completeness_of, gone, present
-from cortex_jupyter.reader.stored import in_thread, newest_since, start, stored, tail_of
+from cortex_jupyter.store.scan import Scan, last_number
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
-    from cortex_jupyter.model import Batch, Cursor
+    from cortex_jupyter.model import Cursor, IndexEntry, Place
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording
-    from cortex_jupyter.store import RecordingInfo
+    from cortex_jupyter.store import Readable, RecordingInfo
 
 #: Time limit (seconds) for `tail` to wait until everything written so far is recorded.
 _SETTLE_S: Final = 10.0
@@ -57,7 +59,7 @@ class Window:
     resumed: bool
     after: int
     since: int | None
-    low: tuple[int, int] | None = None
+    low: Place | None = None
     snapshot: int = 0
 
     @classmethod
@@ -104,8 +106,8 @@ class Window:
         query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
         since = query.since
         if most is not None and query.tail is None:
-            since = newest_since(store, id_, since, most)
-        after = start(store, id_, since)
+            since = _newest_since(store.index(id_), since, most)
+        after = _number_before(store, id_, since)
         return cls(recording=recording, query=query, info=info, resumed=False, after=after, since=since)
 
     async def settle(self) -> None:
@@ -117,7 +119,7 @@ class Window:
             self.info = await wait_caught_up(recording, _SETTLE_S)
         except NotAllowed:
             self.info = await recording.info()  # the status event has the reason; the stream goes on once it is allowed
-        self.low, self.snapshot, _ = await run_filter(query.keep(), tail_of, recording, query)
+        self.low, self.snapshot, _ = await run_filter(query.keep(), tail_of, recording.store, recording.id, query)
         if self.low:
             self.since = self.low[0]
 
@@ -153,8 +155,7 @@ class Window:
         if low is None:
             return None
         filling = not (info.done or info.caught_up)
-        index = recording.store.index(recording.id)
-        if filling or any(event == "log" and (t_min, seq) < low for seq, _, event, t_min, _ in index):
+        if filling or begins_before(recording.store.index(recording.id), low):
             # While a recording is being filled, older lines may come at any time.
             return info.cursor(EVERY_SEQ if filling else max(info.last_seq, self.snapshot), low)
         return None
@@ -195,7 +196,7 @@ class Window:
     async def _tail(self) -> AsyncGenerator[Frame]:
         if self.low is None:
             return
-        after = await asyncio.to_thread(start, self.recording.store, self.recording.id, self.low[0])
+        after = await asyncio.to_thread(_number_before, self.recording.store, self.recording.id, self.low[0])
         async for frame in self._stored_frames(after, self.snapshot):
             if frame.event in ("log", "gap"):
                 yield frame
@@ -212,16 +213,37 @@ class Window:
         yield Frame.of(self.recording.id, end)
 
     def _stored_frames(self, after: int, upto: int) -> AsyncGenerator[Frame]:
-        id_, query = self.recording.id, self.query
-        window: dict[str, Any] = {"since": self.since, "until": query.until, "low": self.low, "keep": query.keep()}
-        matches = stored(self.recording.store, id_, after=after, upto=upto, **window)
-        frames = (Frame.of(id_, entry if batch is None else _entry(entry, batch)) for entry, batch in matches)
-        return in_thread(frames, window["keep"])
+        store, id_, keep = self.recording.store, self.recording.id, self.query.keep()
+        scan = Scan(store, id_, after=after, upto=upto, keep=keep).within(self.since, self.query.until)
+        return in_thread(_frames(scan if self.low is None else replace(scan, low=max(scan.low, self.low))), keep)
 
 
-def _entry(entry: Entry, batch: Batch) -> Entry:
-    n = batch.seqs[-1] - batch.seqs[0] + 1
-    return Entry(batch.seqs[0], n, "log", entry.t_min, entry.t_max, batch.encode(), entry.epochs)
+def _frames(scan: Scan) -> Iterator[Frame]:
+    for part in scan.parts():
+        entry = part.entry
+        if entry.event != "log":
+            yield Frame.of(scan.recording, entry)
+        elif (batch := scan.batch(part)) is not None:
+            n = batch.seqs[-1] - batch.seqs[0] + 1
+            cut = Entry(batch.seqs[0], n, "log", entry.t_min, entry.t_max, batch.encode(), entry.epochs)
+            yield Frame.of(scan.recording, cut)
+
+
+def _number_before(store: Readable, recording: int, since: int | None) -> int:
+    """Return the number after which a window begins; earlier entries need not even be unpacked."""
+    if since is None:
+        return 0
+    index = store.index(recording)
+    return next((row.seq - 1 for row in index if row.event == "log" and row.t_max >= since), last_number(index))
+
+
+def _newest_since(index: list[IndexEntry], since: int | None, most: int) -> int | None:
+    """Return the time since which there are about `most` records, or `since` if that is later."""
+    for row in sorted((row for row in index if row.event == "log"), key=attrgetter("t_max", "t_min"), reverse=True):
+        most -= row.n
+        if most <= 0:
+            return row.t_min if since is None else max(since, row.t_min)
+    return since
 
 
 async def wait_caught_up(recording: Recording, seconds: float) -> RecordingInfo:

@@ -7,9 +7,10 @@ import re
 import tempfile
 import threading
 from contextlib import aclosing, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 from jupyter_server.auth.decorator import authorized
@@ -21,15 +22,16 @@ from cortex_jupyter.model import AFTER_ALL
 from cortex_jupyter.query.language import NAMES, LogQuery
 from cortex_jupyter.reader import text
 from cortex_jupyter.reader.event_stream import ReaderGoneError
-from cortex_jupyter.reader.filtering import run_filter
+from cortex_jupyter.reader.filtering import in_thread, run_filter
 from cortex_jupyter.reader.name_check import check_names
-from cortex_jupyter.reader.stored import in_thread, start, stored, tail_of
+from cortex_jupyter.reader.pages import tail_of
 from cortex_jupyter.reader.window import wait_caught_up
 from cortex_jupyter.server.streaming import StreamingHandler
+from cortex_jupyter.store.scan import Scan
 from cortex_jupyter.telemetry import server_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from cortex_jupyter.model import Batch
     from cortex_jupyter.query.filter import RowFilter
@@ -112,23 +114,19 @@ class DownloadHandler(StreamingHandler):
 def select(recording: Recording, query: LogQuery, info: RecordingInfo, reader_gone: threading.Event) -> Iterator[Batch]:
     """Return the batches of a recording that match a query. Stop when `reader_gone` is set, even if nothing matches for long."""
     store, id_, keep = recording.store, recording.id, query.keep()
-    bounds: dict[str, Any] = {
-        "since": query.since,
-        "until": query.until,
-        "keep": keep and partial(_keep_unless_gone, keep, reader_gone),
-    }
-    upto = info.last_seq
+    if keep is not None:
+        keep = partial(_keep_unless_gone, keep, reader_gone)
+    scan = Scan(store, id_, upto=info.last_seq, keep=keep).within(query.since, query.until)
     if query.tail is not None:
-        low, upto, stopped = tail_of(recording, query)
+        low, upto, stopped = tail_of(store, id_, query)
         if stopped:
             hint = "add since, or go back by pages: `.../logs?grep=...&before=OLDER`"
             raise TooMany(f"cannot find the newest {query.tail} matching lines within {query.bounds.query_s:g} s", hint)
-        bounds["low"] = low or AFTER_ALL  # without a match: above every record
-    entries = stored(store, id_, upto=upto, after=start(store, id_, query.since), **bounds)
-    return (batch for _, batch in entries if batch is not None)
+        scan = replace(scan, upto=upto, low=low or AFTER_ALL)
+    return scan.narrowed(store.index(id_)).batches()
 
 
-def _keep_unless_gone(keep: RowFilter, reader_gone: threading.Event, batch: Batch) -> Iterable[int]:
+def _keep_unless_gone(keep: RowFilter, reader_gone: threading.Event, batch: Batch) -> Sequence[int]:
     _check_reader(reader_gone)
     return keep(batch)
 

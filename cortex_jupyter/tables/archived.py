@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.order import is_ascending
 from cortex_jupyter.model import STREAMS
-from cortex_jupyter.reader.snapshot import Record
+from cortex_jupyter.store.scan import Record
 from cortex_jupyter.tables.read import read_wanted, row_groups
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.model import Batch
-from cortex_jupyter.reader.snapshot import Record
+from cortex_jupyter.store.scan import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

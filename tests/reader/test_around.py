@@ -10,9 +10,8 @@ from reader.test_pages import filled, recordings, write
 from support.hand import Hand, NewStore
 
 from cortex_jupyter.model import Cursor
-from cortex_jupyter.reader.around import around, onward
 from cortex_jupyter.reader.outline import outline
-from cortex_jupyter.reader.pages import newest
+from cortex_jupyter.reader.pages import around, newest, onward
 from cortex_jupyter.store.compact import compact
 
 if TYPE_CHECKING:

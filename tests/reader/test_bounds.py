@@ -14,8 +14,7 @@ from support.hand import NewStore, on_sqlite
 from cortex_jupyter.model import Batch, Cursor
 from cortex_jupyter.query.bounds import NO_DEADLINE, Bound, Bounds
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.reader.around import around, onward
-from cortex_jupyter.reader.pages import Page, following, newest, tail_start
+from cortex_jupyter.reader.pages import Page, around, following, newest, onward, tail_start
 from cortex_jupyter.reader.searcher import search
 
 if TYPE_CHECKING:

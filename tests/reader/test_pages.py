@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from support.hand import Hand, NewStore
 
 from cortex_jupyter.model import Batch, Cursor
-from cortex_jupyter.reader.pages import Page, following, in_order, newest
+from cortex_jupyter.reader.pages import Page, following, newest
 from cortex_jupyter.store.compact import compact
+from cortex_jupyter.store.scan import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,10 +12,9 @@ from support.node import T0, Node, cri, line, pod
 
 from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.model import Batch, Cursor, notice
-from cortex_jupyter.reader.around import around
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.outline import outline
-from cortex_jupyter.reader.pages import following, newest
+from cortex_jupyter.reader.pages import around, following, newest
 from cortex_jupyter.recorder import upkeep as lib
 from cortex_jupyter.recorder.source.audit import Audit
 from cortex_jupyter.recorder.source.backfill import Backfill

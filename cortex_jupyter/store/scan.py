@@ -1,0 +1,264 @@
+"""Read a recording, in a store or an archive: forwards by number, or by time from its newest or its oldest line.
+
+Entries change while they are read: neighbours are merged into one, and the oldest are trimmed to one notice. So a scan
+counts numbers, not entries, and yields each number once.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
+from itertools import accumulate
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.model import AFTER_ALL, UNBOUNDED, Batch, Entry
+from cortex_jupyter.store.budget import NOT_HELD_HINT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cortex_jupyter.model import IndexEntry, Place
+    from cortex_jupyter.query.filter import RowFilter
+    from cortex_jupyter.store.protocol import Readable
+    from cortex_jupyter.store.types import RecordingInfo
+
+#: Bytes read from the store at once.
+_PIECE: Final = 1 << 20
+_BEFORE_ALL: Final[Place] = (-UNBOUNDED, 0)
+
+
+class EntryPart(NamedTuple):
+    """An entry, and the first and the last of its numbers that a scan wants."""
+
+    entry: Entry
+    first: int
+    last: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the scan wants all numbers of the entry."""
+        return self.first <= self.entry.seq and self.entry.last <= self.last
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Which records of a recording to read.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+    after, upto : int, optional
+        Only numbers above `after`, up to and including `upto`.
+    low, high : tuple of (int, int), optional
+        Only records with `low <= (time, number) < high`.
+    keep : callable, optional
+        A filter: takes a batch and returns the positions of the wanted records.
+    """
+
+    store: Readable
+    recording: int
+    _: KW_ONLY
+    after: int = 0
+    upto: int = UNBOUNDED
+    low: Place = _BEFORE_ALL
+    high: Place = AFTER_ALL
+    keep: RowFilter | None = None
+
+    def within(self, since: int | None, until: int | None) -> Self:
+        """Return a scan of only the records in a window of time (ns since the epoch, both inclusive)."""
+        low = self.low if since is None else max(self.low, (since, 0))
+        high = self.high if until is None else min(self.high, (until, UNBOUNDED))
+        return replace(self, low=low, high=high)
+
+    def overlaps(self, entry: Entry | IndexEntry) -> bool:
+        """Return whether an entry may hold records with a wanted time."""
+        return entry.t_max >= self.low[0] and entry.t_min <= self.high[0]
+
+    def by_time(self, index: list[IndexEntry], *, newest_first: bool) -> list[IndexEntry]:
+        """Return the rows of the index that hold wanted numbers and times, by their latest or by their earliest time.
+
+        Entries overlap in time if several pods write. So a reader has all newest (oldest) lines up to a time once the
+        latest (earliest) time of the next row is beyond it.
+        """
+        rows = [row for row in index if row.seq <= self.upto and row.last > self.after and self.overlaps(row)]
+        rows.sort(key=attrgetter("t_max" if newest_first else "t_min"), reverse=newest_first)
+        return rows
+
+    def narrowed(self, index: list[IndexEntry]) -> Self:
+        """Return a scan by number that begins and ends with batches that may hold wanted times."""
+        rows = [row for row in index if row.event == "log" and self.overlaps(row)]
+        if not rows:
+            return replace(self, upto=self.after)
+        return replace(self, after=max(self.after, rows[0].seq - 1), upto=min(self.upto, rows[-1].last))
+
+    def read(self, row: IndexEntry) -> EntryPart | None:
+        """Read the entry that holds the numbers of a row of the index now; None if it has left the store."""
+        entry = self.store.entry(self.recording, row.seq)
+        return None if entry is None else EntryPart(entry, row.seq, min(row.last, self.upto))
+
+    def parts(self) -> Iterator[EntryPart]:
+        """Yield all entries that hold wanted numbers, of any time, by number.
+
+        If the scan has an end, the next entries are read while the caller works on these: zstd and SQLite release the
+        interpreter lock.
+
+        Raises
+        ------
+        CursorNotHeld
+            The recording has left the store.
+        """
+        position, read = self.after, partial(self.store.entries, self.recording)
+        if position >= self.upto:
+            return
+        has_end = self.upto < UNBOUNDED
+        with ThreadPoolExecutor(1, "cortex-scan") as pool:
+            entries = read(position, _PIECE)
+            while entries:
+                last = entries[-1].last
+                ahead = pool.submit(read, last, _PIECE) if has_end and last < self.upto else None
+                for entry in entries:
+                    if entry.seq > self.upto:
+                        return
+                    if entry.last > position:
+                        yield EntryPart(entry, max(entry.seq, position + 1), min(entry.last, self.upto))
+                        position = entry.last
+                if position >= self.upto:
+                    return
+                entries = ahead.result() if ahead else read(position, _PIECE)
+        if has_end:
+            require_info(self.store, self.recording)
+
+    def batch(self, part: EntryPart) -> Batch | None:
+        """Return the wanted records of a batch, None if there are none."""
+        entry = part.entry
+        if not self.overlaps(entry):
+            return None
+        batch = Batch.decode(entry.data)
+        positions = range(len(batch)) if self.keep is None else self.keep(batch)
+        if not (part.is_whole and (entry.t_min, 0) >= self.low and (entry.t_max, UNBOUNDED) <= self.high):
+            seqs, times, low, high = batch.seqs, batch.times, self.low, self.high
+            positions = [
+                i for i in positions if part.first <= seqs[i] <= part.last and low <= (times[i], seqs[i]) < high
+            ]
+        taken = batch if len(positions) == len(batch) else batch.take(list(positions))
+        return taken if taken.seqs else None
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the wanted records batch by batch, by number."""
+        for part in self.parts():
+            if part.entry.event == "log" and (batch := self.batch(part)) is not None:
+                yield batch
+
+
+def last_number(index: list[IndexEntry]) -> int:
+    """Return the last number of a recording; 0 if it is empty."""
+    return index[-1].last if index else 0
+
+
+def read_notices(store: Readable, recording: int, rows: Iterable[IndexEntry]) -> list[Entry]:
+    """Return the notices among these rows of the index, by number.
+
+    Each comes once: since the index was read, several may have been trimmed to one.
+    """
+    entries = (store.entry(recording, row.seq) for row in rows if row.event != "log")
+    return list({entry.seq: entry for entry in entries if entry is not None and entry.event != "log"}.values())
+
+
+def require_info(store: Readable, recording: int) -> RecordingInfo:
+    """Return a recording's state, or raise: it may have left while it was read.
+
+    Raises
+    ------
+    CursorNotHeld
+    """
+    info = store.info(recording)
+    if info is None:
+        raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
+    return info
+
+
+class LaterTimes:
+    """The earliest time in all batches after a number: no line of those comes before it in the order of reading.
+
+    Parameters
+    ----------
+    index : list of IndexEntry
+
+    Examples
+    --------
+    >>> from cortex_jupyter.model import IndexEntry
+    >>> later = LaterTimes([IndexEntry(1, 2, "log", 5, 6), IndexEntry(3, 1, "log", 4, 7)])
+    >>> later.after(0), later.after(2), later.after(3) == UNBOUNDED
+    (4, 4, True)
+    """
+
+    def __init__(self, index: list[IndexEntry]) -> None:
+        rows = [row for row in index if row.event == "log"]
+        self._seqs = [row.seq for row in rows]
+        self._times = list(accumulate((row.t_min for row in reversed(rows)), min))[::-1]
+
+    def after(self, number: int) -> int:
+        """Return that time (ns), `UNBOUNDED` if no batch follows."""
+        position = bisect_right(self._seqs, number)
+        return self._times[position] if position < len(self._times) else UNBOUNDED
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line.
+
+    Parameters
+    ----------
+    seq : int
+    time : int
+        ns since the epoch.
+    sid : int
+        Id of its source within the recording.
+    source : dict
+        As `Source.public` returns it.
+    stream : int
+        Index in `STREAMS`.
+    text : str
+    """
+
+    seq: int
+    time: int
+    sid: int
+    source: dict[str, Any]
+    stream: int
+    text: str
+
+
+def records_of(batch: Batch) -> list[Record]:
+    """Return the records of a batch."""
+    rows = zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)
+    return [Record(seq, time, sid, batch.sources[sid], stream, text) for seq, time, sid, stream, text in rows]
+
+
+def with_reading_time(records: Iterable[Record], reached: dict[int, int]) -> Iterator[tuple[int, int, Record]]:
+    """Yield for records by number what sorts them into the order of reading: a time, the number, and the record.
+
+    That order is by time, and within one source the order of its file, whatever its times say. Two writers (stdout,
+    stderr) gave 835 timestamps out of order in 100 000 lines. So a line is placed at the latest time that its source
+    has reached.
+
+    Parameters
+    ----------
+    records : iterable of Record
+    reached : dict
+        The latest time of each source so far; it is updated.
+    """
+    for record in records:
+        time = reached[record.sid] = max(record.time, reached.get(record.sid, record.time))
+        yield time, record.seq, record
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Sort records into the order of reading."""
+    by_number = sorted(records, key=attrgetter("seq"))
+    return [record for _, _, record in sorted(with_reading_time(by_number, {}))]
