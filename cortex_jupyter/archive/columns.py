@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from cortex_jupyter.archive.optional import import_optional
-from cortex_jupyter.model import Batch
+from cortex_jupyter.model import UNBOUNDED
+from cortex_jupyter.store.scan import LaterTimes, Scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cortex_jupyter.model import Entry, IndexEntry
     from cortex_jupyter.store import Readable
 
-#: Bytes read from the store at once, and rows of a table.
-BYTES_PER_READ: Final = 4 << 20
+#: Rows of a table.
 ROWS_PER_PIECE: Final = 65_536
 _NAMES: Final = ("time", "seq", "source", "stream", "text")
 
@@ -49,7 +47,7 @@ def decode_batches(batches: Sequence[bytes]) -> Any:
     pa, np = import_optional("pyarrow"), import_optional("numpy")
     parts: tuple[list[Any], ...] = ([], [], [], [], [])
     target = raw_schema()
-    for data in filter(None, batches):
+    for data in batches:
         doc = orjson.loads(data)
         first, n = doc["seq"], len(doc["m"])
         row = (
@@ -76,57 +74,6 @@ def _small(numbers: list[int]) -> Any:
         return np.fromiter(numbers, np.int32, len(numbers))
 
 
-def read_log_entries(
-    store: Readable,
-    recording: int,
-    since: int | None = None,
-    until: int | None = None,
-    start: int = 0,
-    stop: int | None = None,
-) -> Iterator[list[Entry]]:
-    """Yield lists of `log` entries that may hold lines of a window, and have numbers from `start` to below `stop`.
-
-    The next list is read and unpacked while the caller works on one: zstd and SQLite release the interpreter lock.
-    """
-    index = [row for row in store.index(recording) if row[2] == "log" and _overlaps(row[3], row[4], since, until)]
-    index = [row for row in index if row[0] + row[1] > start and (stop is None or row[0] < stop)]
-    if not index:
-        return
-    last_read, end = max(index[0][0], start) - 1, index[-1][0] + index[-1][1] - 1
-    end = end if stop is None else min(end, stop - 1)
-    with ThreadPoolExecutor(1, "cortex-entries") as pool:
-        next_read = pool.submit(store.entries, recording, last_read, BYTES_PER_READ)
-        while entries := next_read.result():
-            last_read = entries[-1].last
-            if last_read < end:
-                next_read = pool.submit(store.entries, recording, last_read, BYTES_PER_READ)
-            yield [
-                e for e in entries if e.event == "log" and e.seq <= end and _overlaps(e.t_min, e.t_max, since, until)
-            ]
-            if last_read >= end:
-                return
-
-
-def _overlaps(t_min: int, t_max: int, since: int | None, until: int | None) -> bool:
-    return (since is None or t_max >= since) and (until is None or t_min <= until)
-
-
-def min_times_after(index: list[IndexEntry]) -> dict[int, int]:
-    """Return for each batch, by its last number, the earliest time in all batches that follow.
-
-    Examples
-    --------
-    >>> min_times_after([(1, 2, "log", 5, 6), (3, 1, "log", 4, 7)])[2]
-    4
-    """
-    floor, floors = 1 << 62, {}
-    for seq, n, event, t_min, _ in reversed(index):
-        if event == "log":
-            floors[seq + n - 1] = floor
-            floor = min(floor, t_min)
-    return floors
-
-
 def read_tables(
     store: Readable,
     recording: int,
@@ -135,32 +82,31 @@ def read_tables(
     start: int = 0,
     stop: int | None = None,
 ) -> Iterator[tuple[Any, int]]:
-    """Yield tables of the entries that `read_log_entries` yields, about `ROWS_PER_PIECE` rows each, by number.
+    """Yield the lines of the batches that may hold lines of a window, about `ROWS_PER_PIECE` rows each, by number.
+
+    Only lines with `start <= seq < stop`; those of a batch at the window's edge may lie outside of the window.
 
     Yields
     ------
     tuple of (pyarrow.Table, int)
         The rows, and the earliest time in all that follow.
     """
-    floors = min_times_after(store.index(recording))
+    index = store.index(recording)
+    later = LaterTimes(index)
+    scan = Scan(store, recording, after=start - 1, upto=UNBOUNDED if stop is None else stop - 1)
+    scan = scan.within(since, until).narrowed(index)
     waiting: list[bytes] = []
-    rows, done = 0, start - 1
-    for entries in read_log_entries(store, recording, since, until, start, stop):
-        for entry in entries:
-            waiting.append(_unread_data(entry, done, stop))
-            rows, done = rows + entry.n, max(done, entry.last)
-            if rows >= ROWS_PER_PIECE:
-                # If the entry was merged after the index was read, what follows is unknown.
-                yield decode_batches(waiting), floors.get(entry.last, -1)
-                waiting, rows = [], 0
+    rows = 0
+    for part in scan.parts():
+        if part.entry.event != "log" or not scan.overlaps(part.entry):
+            continue
+        if part.is_whole:
+            waiting.append(part.entry.data)
+        elif (batch := scan.batch(part)) is not None:
+            waiting.append(batch.encode())
+        rows += part.last - part.first + 1
+        if rows >= ROWS_PER_PIECE:
+            yield decode_batches(waiting), later.after(part.last)
+            waiting, rows = [], 0
     if waiting:
-        yield decode_batches(waiting), 1 << 62
-
-
-def _unread_data(entry: Entry, done: int, stop: int | None) -> bytes:
-    """Return an entry's data without the numbers that were read already: entries may be merged at any time."""
-    if entry.seq > done and (stop is None or entry.last < stop):
-        return entry.data
-    batch = Batch.decode(entry.data)
-    keep = [i for i, seq in enumerate(batch.seqs) if seq > done and (stop is None or seq < stop)]
-    return batch.take(keep).encode() if keep else b""
+        yield decode_batches(waiting), UNBOUNDED

@@ -26,7 +26,7 @@ def sort_records(table: Any) -> Any:
     -------
     pyarrow.Table
         The same rows. A line counts as written at the latest time that its source had reached, as in
-        `reader.pages.in_order`.
+        `store.scan.with_reading_time`.
 
     Examples
     --------

@@ -1,28 +1,24 @@
 """Yield all records of a recording in the order of reading, one by one and without Arrow.
 
-The order is that of `archive.order.in_order` for tables and `reader.pages` for pages. Only lines whose place is still
-uncertain are in memory: a line is yielded once no later entry reaches back to its time.
+`archive.order` does the same for tables. Only lines whose place is still uncertain are in memory: a line is yielded
+once no later entry reaches back to its time.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.archive.store import ArchiveStore
-from cortex_jupyter.model import Batch
-from cortex_jupyter.store.scan import Record
+from cortex_jupyter.model import UNBOUNDED
+from cortex_jupyter.store.scan import LaterTimes, Record, Scan, records_of, with_reading_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.store import Readable
-
-#: Bytes read from the store at once.
-_PIECE: Final = 4 << 20
 
 
 def ordered(
@@ -42,7 +38,6 @@ def ordered(
     Yields
     ------
     Record
-        As in `reader.pages`.
     """
     records_in_order = None if start or stop is not None else _archived(store, recording, query)
     records_in_order = records_in_order or _sorted(store, recording, query, start, stop)
@@ -63,79 +58,16 @@ def _archived(store: Readable, recording: int, query: LogQuery) -> Iterator[Reco
 
 
 def _sorted(store: Readable, recording: int, query: LogQuery, start: int, stop: int | None) -> Iterator[Record]:
-    floors = _floors(store, recording)
-    low = query.since if query.since is not None else -1
-    high = query.until if query.until is not None else 1 << 63
-    waiting: list[tuple[int, int, Record]] = []
+    index = store.index(recording)
+    later = LaterTimes(index)
     reached: dict[int, int] = {}
-    for batch in batches(store, recording, query, start, stop):
-        for record in _records(batch):
-            at = reached[record.sid] = max(record.time, reached.get(record.sid, record.time))
-            if low <= record.time <= high:
-                heapq.heappush(waiting, (at, record.seq, record))
-        while floors and floors[0][0] <= batch.seqs[-1]:
-            floors.popleft()
-        floor = floors[0][1] if floors else 1 << 63
+    scan = Scan(store, recording, after=start - 1, upto=UNBOUNDED if stop is None else stop - 1, keep=query.keep())
+    waiting: list[tuple[int, int, Record]] = []
+    for batch in scan.within(query.since, query.until).narrowed(index).batches():
+        for row in with_reading_time(records_of(batch), reached):
+            heapq.heappush(waiting, row)
+        floor = later.after(batch.seqs[-1])
         while waiting and waiting[0][0] < floor:
             yield heapq.heappop(waiting)[2]
     while waiting:
         yield heapq.heappop(waiting)[2]
-
-
-def _floors(store: Readable, recording: int) -> deque[tuple[int, int]]:
-    """Return for each entry its number, and the earliest time in it and all later entries."""
-    floor, floors = 1 << 63, []
-    for seq, _, event, t_min, _ in reversed(store.index(recording)):
-        if event == "log":
-            floor = min(floor, t_min)
-            floors.append((seq, floor))
-    return deque(reversed(floors))
-
-
-def _records(batch: Batch) -> Iterator[Record]:
-    rows = zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)
-    return (Record(seq, at, sid, batch.sources[sid], stream, text) for seq, at, sid, stream, text in rows)
-
-
-def batches(
-    store: Readable, recording: int, query: LogQuery, start: int = 0, stop: int | None = None
-) -> Iterator[Batch]:
-    """Yield the batches that hold records of a query's window, filtered, in the order of recording.
-
-    A batch at the window's edge may hold records outside of it, but none outside of `start <= seq < stop`.
-    """
-    keep = query.keep()
-    low, high = query.since, query.until
-    index = [row for row in store.index(recording) if row[2] == "log" and _overlaps(row, low, high)]
-    if not index:
-        return
-    at, end = max(start, index[0][0]) - 1, index[-1][0] + index[-1][1] - 1
-    end = end if stop is None else min(end, stop - 1)
-    if at >= end:
-        return
-    # Read and unpack the next piece while this one is decoded: zstd and SQLite release the interpreter lock.
-    with ThreadPoolExecutor(1, "cortex-frames") as pool:
-        next_entries = pool.submit(store.entries, recording, at, _PIECE)
-        while entries := next_entries.result():
-            if entries[-1].last < end:
-                next_entries = pool.submit(store.entries, recording, entries[-1].last, _PIECE)
-            for entry in entries:
-                if (
-                    entry.last > at
-                    and entry.event == "log"
-                    and _overlaps((0, 0, "", entry.t_min, entry.t_max), low, high)
-                ):
-                    batch = Batch.decode(entry.data)
-                    if entry.seq <= at or entry.last > end:  # batches can be merged at any time
-                        batch = batch.take([i for i, seq in enumerate(batch.seqs) if at < seq <= end])
-                    if keep is not None:
-                        batch = batch.take(list(keep(batch)))
-                    if len(batch):
-                        yield batch
-                at = max(at, entry.last)
-            if at >= end:
-                return
-
-
-def _overlaps(row: tuple[int, int, str, int, int], low: int | None, high: int | None) -> bool:
-    return (low is None or row[4] >= low) and (high is None or row[3] <= high)
