@@ -11,6 +11,7 @@ from cortex_jupyter.analysis.errors import Error, errors
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.model import rfc3339
 from cortex_jupyter.parsing.fields import plain
+from cortex_jupyter.store.scan import read_notices
 from cortex_jupyter.tables.schema import coded
 
 if TYPE_CHECKING:
@@ -119,20 +120,18 @@ def _notices(
 ) -> list[dict[str, Any]]:
     """Set how the containers ended, and return the warnings and gaps between the lines."""
     events = []
-    for seq, _, event, at, _ in store.index(recording):
-        if event == "log" or (entry := store.entry(recording, seq)) is None:
-            continue
+    for entry in read_notices(store, recording, store.index(recording)):
         doc = orjson.loads(entry.data)
         source = doc.get("source") or {}
         key = (source.get("pod"), source.get("container"), source.get("run", 0))
-        when = rfc3339(int(doc.get("time") or at))
+        when = rfc3339(int(doc.get("time") or entry.t_min))
         if doc.get("notice") == "ended" and key in containers:
             container = containers[key]
             container.exit_code, container.reason, container.ended = doc.get("exit_code"), doc.get("reason") or "", when
             container.message = doc.get("termination_message") or ""
         elif doc.get("notice") == "event" and doc.get("level") == "warning":
             events.append({"time": when, "reason": doc.get("reason") or "", "message": doc["message"]})
-        elif event == "gap":
+        elif entry.event == "gap":
             events.append({"time": when, "reason": "Gap", "message": doc.get("message") or doc.get("reason") or ""})
     return events
 

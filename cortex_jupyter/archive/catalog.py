@@ -20,8 +20,8 @@ from cortex_jupyter.archive import layout, manifest_cache
 from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.recording import ArchivedRecording, too_new
 from cortex_jupyter.archive.write import FileMetadata, ParquetEncoder, WrittenFile
-from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound, ArchiveTooNew, CursorNotHeld
-from cortex_jupyter.store.budget import NOT_HELD_HINT
+from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound, ArchiveTooNew
+from cortex_jupyter.store.scan import require_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -129,9 +129,7 @@ class Catalog:
             Archiving failed; the recording stays in the store.
         CursorNotHeld, StoreError, MissingExtra
         """
-        info = store.info(recording)
-        if info is None:
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
+        info = require_info(store, recording)
         name = f"{folder(info.ref)}/{recording}"
         if not overwrite:
             # A manifest that a crash cut off is written again.

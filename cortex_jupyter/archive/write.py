@@ -12,9 +12,8 @@ import orjson
 from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.trigrams import TrigramIndexBuilder
-from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import rfc3339
-from cortex_jupyter.store.budget import NOT_HELD_HINT
+from cortex_jupyter.store.scan import read_notices, require_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -61,11 +60,8 @@ class FileMetadata:
         CursorNotHeld
             The recording has left the store.
         """
-        info = store.info(recording)
-        if info is None:
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
-        index = store.index(recording)
-        notices = [e for seq, _, event, _, _ in index if event != "log" and (e := store.entry(recording, seq))]
+        info, index = require_info(store, recording), store.index(recording)
+        notices = read_notices(store, recording, index)
         sources = {sid: source for sid, (source, _) in store.sources(recording).items()}
         return cls(info, sources, store.complete(recording), notices, layout.blocks(index))
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.model import Entry, encode_batch
 from cortex_jupyter.reader.filtering import in_thread
 from cortex_jupyter.reader.frame import Frame
 from cortex_jupyter.reader.window import wait_caught_up
+from cortex_jupyter.store.scan import read_notices
 from cortex_jupyter.tables.ordered import ordered
 
 if TYPE_CHECKING:
@@ -52,10 +54,8 @@ async def _backlog_recorded(recording: Recording) -> RecordingInfo:
 
 def _frames(window: Window, upto: int) -> Iterator[Frame]:
     store, id_, task = window.recording.store, window.recording.id, window.recording.ref.key
-    seqs = (seq for seq, _, event, _, _ in store.index(id_) if event not in ("log", "end"))
-    entries = (store.entry(id_, seq) for seq in seqs if window.after < seq <= upto)
-    # By number: since the index was read, notices may have been merged into one.
-    notices = deque(sorted({n.seq: n for n in entries if n is not None}.values(), key=lambda n: (n.t_min, n.seq)))
+    rows_wanted = [row for row in store.index(id_) if row.event != "end" and window.after < row.seq <= upto]
+    notices = deque(sorted(read_notices(store, id_, rows_wanted), key=attrgetter("t_min", "seq")))
     query = replace(window.query, since=window.since)
     rows: list[Record] = []
     for record in ordered(store, id_, query, window.after + 1, upto + 1):

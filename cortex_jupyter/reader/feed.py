@@ -13,11 +13,11 @@ from contextlib import aclosing
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from cortex_jupyter.errors import CortexError, CursorNotHeld, StoreBusy
+from cortex_jupyter.errors import CortexError, StoreBusy
 from cortex_jupyter.model import check_epoch, epoch_at
 from cortex_jupyter.reader.frame import BURST, Burst, Frame, cut, gathered
 from cortex_jupyter.reader.retry_deadline import RetryDeadline
-from cortex_jupyter.store.budget import NOT_HELD_HINT
+from cortex_jupyter.store.scan import require_info
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -256,9 +256,7 @@ class Feed:
             return None if not frames and self._recent[-1].event == "end" else frames
         frames = await asyncio.to_thread(self._read, position, epoch)
         if not frames:
-            info = await asyncio.to_thread(self._store.info, self.recording)
-            if info is None:
-                raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
+            info = await asyncio.to_thread(require_info, self._store, self.recording)
             if info.done and epoch is not None:
                 check_epoch(info.epochs, position, epoch)
             return None if info.done and position >= info.last_seq else []

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cortex_jupyter.store.scan import last_number, read_notices
+
 if TYPE_CHECKING:
     from cortex_jupyter.store import Readable
 
@@ -65,12 +67,11 @@ def outline(store: Readable, recording: int, bins: int) -> Outline:
     """
     index = store.index(recording)
     logs = [row for row in index if row.event == "log"]
-    notices = []
-    for row in [row for row in index if row.event != "log"][-_NOTICES:]:
-        entry = store.entry(recording, row.seq)
-        if entry is not None and entry.event != "log":
-            notices.append(orjson.loads(entry.data) | {"event": row.event})
-    upto = index[-1].last if index else 0
+    newest_notices = [row for row in index if row.event != "log"][-_NOTICES:]
+    notices = [
+        orjson.loads(entry.data) | {"event": entry.event} for entry in read_notices(store, recording, newest_notices)
+    ]
+    upto = last_number(index)
     if not logs:
         return Outline(0, None, None, upto, 0, _FINEST, [], notices)
     first, last = min(row.t_min for row in logs), max(row.t_max for row in logs)

@@ -13,9 +13,8 @@ from cortex_jupyter.archive.file import RowSelector
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.order import is_ascending, sort_pieces, sort_records
 from cortex_jupyter.archive.store import ArchiveStore
-from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.query.required_literals import literals_of_each
-from cortex_jupyter.store.budget import NOT_HELD_HINT
+from cortex_jupyter.store.scan import require_info
 from cortex_jupyter.tables.derive import cut
 from cortex_jupyter.tables.schema import COLUMNS, schema
 from cortex_jupyter.tables.select import select
@@ -142,8 +141,7 @@ def stored(
             found.append(piece if each is None else each(piece))
         rows = pa.concat_tables(found) if found else layout.schema().empty_table()
         rows = rows if is_ascending(rows["time"]) else sort_records(_owned(rows))
-        if store.info(recording) is None:  # it has left the store while it was read
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
+        require_info(store, recording)  # it may have left the store while it was read
     return rows if query.tail is None else rows.slice(max(0, len(rows) - query.tail))
 
 
@@ -185,9 +183,7 @@ def pieces(
     progress: Callable[[int], object] = int,
 ) -> Iterator[tuple[Any, int]]:
     """Yield the wanted rows of a recording in order of number, with the earliest time of all that follow."""
-    info = store.info(recording)
-    if info is None:
-        raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
+    info = require_info(store, recording)
     key = (info.ref.namespace, info.ref.key)
 
     def to_rows(raw: Any, sources: dict[int, dict[str, Any]]) -> Any:
