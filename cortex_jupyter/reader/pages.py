@@ -247,7 +247,7 @@ def following(
         if len(records) >= limit or (at > after.seq and bound.over):
             more = True
             break
-        batch = scan.batch(part) if part.entry.event == "log" else None
+        batch = scan.batch(part)
         if part.entry.event not in ("log", "end"):
             notices.append(orjson.loads(part.entry.data))
         for record in records_of(batch) if batch else ():
@@ -310,9 +310,7 @@ def tail_start(
         if bound.over and has_read:
             best, is_stopped = [place for place in best if place[0] > row.t_max] or [(row.t_max + 1, 0)], True
             break
-        has_read = True
-        part = scan.read(row)
-        batch = scan.batch(part) if part and part.entry.event == "log" else None
+        has_read, batch = True, scan.read_batch(row)
         for place in zip(batch.times, batch.seqs, strict=True) if batch else ():
             (heappush if len(best) < count else heappushpop)(best, place)
     return min(best, default=None), scan.upto, is_stopped

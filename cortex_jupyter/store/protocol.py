@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from cortex_jupyter.model import Entry, IndexEntry, Source, TaskRef
     from cortex_jupyter.store.budget import Budget
@@ -133,9 +133,6 @@ class Store(Readable, Protocol):
         StoreFull, StoreBusy
             The condition is temporary.
         """
-
-    def batches(self, recording: int, first: int, last: int) -> Iterator[Entry]:
-        """Yield the batches that may hold lines between two times (ns, inclusive); one is in memory at a time."""
 
     def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
         """Replace several entries by one with the same records. Do nothing if the entries have changed."""

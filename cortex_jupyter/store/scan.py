@@ -101,6 +101,11 @@ class Scan:
         entry = self.store.entry(self.recording, row.seq)
         return None if entry is None else EntryPart(entry, row.seq, min(row.last, self.upto))
 
+    def read_batch(self, row: IndexEntry) -> Batch | None:
+        """Read the wanted records that a row of the index stands for; None if there are none, and for a notice."""
+        part = self.read(row) if row.event == "log" and self.overlaps(row) else None
+        return None if part is None else self.batch(part)
+
     def parts(self) -> Iterator[EntryPart]:
         """Yield all entries that hold wanted numbers, of any time, by number.
 
@@ -112,7 +117,7 @@ class Scan:
         CursorNotHeld
             The recording has left the store.
         """
-        position, read = self.after, partial(self.store.entries, self.recording)
+        position, read = max(self.after, 0), partial(self.store.entries, self.recording)
         if position >= self.upto:
             return
         has_end = self.upto < UNBOUNDED
@@ -134,9 +139,9 @@ class Scan:
             require_info(self.store, self.recording)
 
     def batch(self, part: EntryPart) -> Batch | None:
-        """Return the wanted records of a batch, None if there are none."""
+        """Return the wanted records of a batch; None if there are none, and for a notice."""
         entry = part.entry
-        if not self.overlaps(entry):
+        if entry.event != "log" or not self.overlaps(entry):
             return None
         batch = Batch.decode(entry.data)
         positions = range(len(batch)) if self.keep is None else self.keep(batch)
@@ -151,7 +156,7 @@ class Scan:
     def batches(self) -> Iterator[Batch]:
         """Yield the wanted records batch by batch, by number."""
         for part in self.parts():
-            if part.entry.event == "log" and (batch := self.batch(part)) is not None:
+            if (batch := self.batch(part)) is not None:
                 yield batch
 
 

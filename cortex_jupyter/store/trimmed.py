@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import orjson
 import zstandard
 
-from cortex_jupyter.model import Batch
 from cortex_jupyter.store.packing import pack
+from cortex_jupyter.store.scan import Scan
 
 if TYPE_CHECKING:
     from cortex_jupyter.model import Entry, IndexEntry
@@ -50,20 +50,18 @@ def collect_resume_lines(store: Store, recording: int, rows: list[IndexEntry]) -
         if anchor.last and anchor.seq <= last and not anchor.ended and not source.part:
             anchors[sid] = anchor
             lines[sid] = [row for row in before.get(sid, []) if _is_after(anchor, row)]
+    scan = Scan(store, recording)
     for index_row in rows:
         overlapping = {
             sid: a for sid, a in anchors.items()
             if index_row.last >= a.seq and index_row.t_max >= a.second
             and index_row.t_min <= max(a.last, a.top) + _SLACK
         }  # fmt: skip
-        entry = store.entry(recording, index_row.seq) if overlapping and index_row.event == "log" else None
-        if entry is None or entry.event != "log":
+        batch = scan.read_batch(index_row) if overlapping else None
+        if batch is None:
             continue
-        batch = Batch.decode(entry.data)
         for number, sid, at, text in zip(batch.seqs, batch.sids, batch.times, batch.texts, strict=True):
-            # If the entry was merged meanwhile, it holds more numbers than it did.
-            is_own = index_row.seq <= number <= index_row.last
-            if sid in overlapping and is_own and _is_after(overlapping[sid], (number, at, text)):
+            if sid in overlapping and _is_after(overlapping[sid], (number, at, text)):
                 lines[sid].append((number, at, text))
     packed = {str(sid): rows_ for sid, rows_ in lines.items() if rows_}
     return pack(orjson.dumps(packed)) if packed else b""

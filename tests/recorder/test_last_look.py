@@ -98,20 +98,20 @@ def said(store: Store, hand: Hand, what: bytes) -> int:
 
 def failing(store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception) -> Callable[[int], None]:
     """Have a store that cannot be read through; gives what says how often."""
-    batches, left = store.batches, 0
+    index, left = store.index, 0
 
     def read(*args: Any) -> Any:
         nonlocal left
         if left:
             left -= 1
             raise error
-        return batches(*args)
+        return index(*args)
 
     def times(n: int) -> None:
         nonlocal left
         left = n
 
-    monkeypatch.setattr(store, "batches", read)
+    monkeypatch.setattr(store, "index", read)
     return times
 
 

@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
-from cortex_jupyter.model import Batch
 from cortex_jupyter.recorder.source import notices
 from cortex_jupyter.recorder.source.bridge import NODES_PROXY_HINT
 from cortex_jupyter.recorder.text.lines import LONGEST, PART_BYTES
-from cortex_jupyter.recorder.text.resume import first_lines
+from cortex_jupyter.recorder.text.resume import first_lines, lines_of
+from cortex_jupyter.store.scan import Scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,12 +199,11 @@ class Audit:
         """Return the source's recorded lines between two times (ns), with some slack; its parts are included."""
         store, id_ = self._context.store, self._context.lease.recording
         sids = {sid for sid, (source, _) in store.sources(id_).items() if source.is_same_run(self._source)}
-        low, high = first - _SLACK, last + _SLACK
+        scan = Scan(store, id_).within(first - _SLACK, last + _SLACK)
         lines: list[Line] = []
-        for entry in store.batches(id_, low, high):
-            batch = Batch.decode(entry.data)
-            rows = zip(batch.sids, batch.times, batch.texts, strict=True)
-            lines += [(t, m) for s, t, m in rows if s in sids and low <= t <= high]
+        for row in store.index(id_):
+            if (batch := scan.read_batch(row)) is not None:
+                lines += lines_of(batch, sids)
         return self._parser.rows(lines)
 
     def _begins_after(self, moment: int) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.model import Batch
 from cortex_jupyter.recorder.text.align import Aligner
 from cortex_jupyter.recorder.text.lines import parse
 from cortex_jupyter.recorder.text.parser import PLAIN, Parser
+from cortex_jupyter.store.scan import Scan
 from cortex_jupyter.store.trimmed import trimmed_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from cortex_jupyter.model import Batch
     from cortex_jupyter.recorder.text.align import Line
     from cortex_jupyter.store import Anchor, Store
 
@@ -88,32 +91,24 @@ def recorded_lines(store: Store, recording: int, sid: int, anchor: Anchor) -> li
     if not anchor.last:
         return []
     lines: list[Line] = []
-    last_seq = max(anchor.seq - 1, 0)
-    while entries := store.entries(recording, last_seq, 4 << 20):
-        for entry in entries:
-            last_seq = entry.last
-            if entry.event == "gap" and entry.seq == 1:
-                lines += trimmed_lines(store, recording, sid, anchor)
-            if entry.event != "log":
-                continue
-            batch = Batch.decode(entry.data)
-            rows = zip(batch.seqs, batch.sids, batch.times, batch.texts, strict=True)
-            lines += [(t, m) for q, s, t, m in rows if s == sid and q >= anchor.seq and t >= anchor.second]
+    scan = Scan(store, recording, after=anchor.seq - 1, low=(anchor.second, 0))
+    for part in scan.parts():
+        if part.entry.event == "gap" and part.entry.seq == 1:
+            lines += trimmed_lines(store, recording, sid, anchor)
+        elif (batch := scan.batch(part)) is not None:
+            lines += lines_of(batch, {sid})
     return lines
 
 
 def first_lines(store: Store, recording: int, sid: int) -> list[Line]:
     """Return a source's first recorded lines: those of the first batch that holds any."""
-    last_seq = 0
-    while entries := store.entries(recording, last_seq, 1 << 20):
-        for entry in entries:
-            last_seq = entry.last
-            if entry.event == "log":
-                batch = Batch.decode(entry.data)
-                rows = zip(batch.sids, batch.times, batch.texts, strict=True)
-                if lines := [(t, m) for s, t, m in rows if s == sid]:
-                    return lines
-    return []
+    batches = Scan(store, recording).batches()
+    return next((lines for batch in batches if (lines := lines_of(batch, {sid}))), [])
+
+
+def lines_of(batch: Batch, sids: Collection[int]) -> list[Line]:
+    """Return the lines of some sources in a batch."""
+    return [(t, m) for s, t, m in zip(batch.sids, batch.times, batch.texts, strict=True) if s in sids]
 
 
 def ends_with(recorded: list[Line], probe: list[Line]) -> bool:

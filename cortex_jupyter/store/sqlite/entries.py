@@ -21,7 +21,7 @@ from cortex_jupyter.store.sqlite.error_mapping import DAMAGED_HINT
 from cortex_jupyter.store.sqlite.leases import fence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from cortex_jupyter.model import Epochs
     from cortex_jupyter.store.sqlite.connections import Connections
@@ -116,17 +116,6 @@ class Entries:
         query = "SELECT seq, n, event, t_min, t_max FROM entry WHERE recording=? AND seq > ? ORDER BY seq"
         with self._file.reading() as db:
             return list(starmap(IndexEntry, db.execute(query, (recording, after))))
-
-    def batches(self, recording: int, first: int, last: int) -> Iterator[Entry]:
-        query = "SELECT seq FROM entry WHERE recording=? AND event='log' AND t_max >= ? AND t_min <= ? ORDER BY seq"
-        with self._file.reading() as db:
-            numbers = db.execute(query, (recording, first, last)).fetchall()
-        at = 0
-        for (seq,) in numbers:
-            # An entry that was merged meanwhile may hold several of these numbers.
-            if seq > at and (entry := self.entry(recording, seq)) is not None:
-                at = entry.last
-                yield entry
 
     def entry(self, recording: int, seq: int) -> Entry | None:
         with self._file.reading() as db:

@@ -21,7 +21,7 @@ from cortex_jupyter.store.budget import NOT_HELD_HINT
 from cortex_jupyter.store.packing import pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from cortex_jupyter.model import Epochs
     from cortex_jupyter.store.valkey.link import Link
@@ -87,16 +87,6 @@ class Entries:
     def index(self, recording: int, after: int = 0) -> list[IndexEntry]:
         rows = self._link.ask("ZRANGE", f"cortex:{recording}:index", f"({after}", "+inf", "BYSCORE")
         return [_row(row) for row in rows]
-
-    def batches(self, recording: int, first: int, last: int) -> Iterator[Entry]:
-        at = 0
-        for row in self.index(recording):
-            # An entry that was merged meanwhile may hold several of these numbers.
-            if row.event == "log" and row.t_max >= first and row.t_min <= last and row.seq > at:
-                entry = self.entry(recording, row.seq)
-                if entry is not None:
-                    at = entry.last
-                    yield entry
 
     def entry(self, recording: int, seq: int) -> Entry | None:
         row = self._link.call("entry", recording, seq)
