@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
@@ -255,13 +256,10 @@ class Batcher:
         commit.anchors |= {sid: self.progress[sid].anchor for sid in parsed}
 
     def _merge(self, parsed: dict[int, Lines], first: int) -> tuple[list[int], list[str], list[int]]:
-        """Merge the lines of several sources by time; the lines of each source keep the order of its file."""
+        """Merge the lines of several sources in the order of reading, as in `store.scan.with_reading_time`."""
         rows: list[tuple[int, int, int]] = []
         for sid, lines in parsed.items():
-            latest = 0
-            for i, line_time in enumerate(lines.times):
-                latest = max(latest, line_time)
-                rows.append((latest, sid, i))
+            rows += zip(accumulate(lines.times, max), repeat(sid), range(len(lines.times)))
         rows.sort()
         numbers: dict[int, list[int]] = {sid: [0] * len(lines.times) for sid, lines in parsed.items()}
         for number, (_, sid, i) in enumerate(rows, first):
