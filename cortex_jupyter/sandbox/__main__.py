@@ -5,9 +5,22 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from typing import Final
 
 from cortex_jupyter.sandbox.config import Config
 from cortex_jupyter.sandbox.sandbox import Sandbox, run
+
+#: What each setting of `Config` means.
+_SETTINGS: Final = {
+    "log_max_size": "size in bytes at which a log is rotated",
+    "log_max_files": "files kept per container",
+    "log_check": "seconds between two checks of the log sizes",
+    "backoff": "first restart back-off in seconds",
+    "backoff_max": "longest restart back-off in seconds",
+    "job_backoff": "seconds before a Job's next pod",
+    "bookmark": "seconds between two bookmarks of a watch",
+    "idle": "seconds until an idle connection is closed",
+}
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -17,42 +30,9 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; 0 picks a free one")
     parser.add_argument("--root", help="folder for log files (default: a temporary folder, removed at the end)")
     parser.add_argument("--kubeconfig", help="where to write the kubeconfig (default: ROOT/kubeconfig)")
-    parser.add_argument(
-        "--log-max-size",
-        type=int,
-        default=defaults.log_max_size,
-        help="size in bytes at which a log is rotated (%(default)s)",
-    )
-    parser.add_argument(
-        "--log-max-files", type=int, default=defaults.log_max_files, help="files kept per container (%(default)s)"
-    )
-    parser.add_argument(
-        "--log-check",
-        type=float,
-        default=defaults.log_check,
-        help="seconds between two checks of the log sizes (%(default)s)",
-    )
-    parser.add_argument(
-        "--backoff", type=float, default=defaults.backoff, help="first restart back-off in seconds (%(default)s)"
-    )
-    parser.add_argument(
-        "--backoff-max",
-        type=float,
-        default=defaults.backoff_max,
-        help="longest restart back-off in seconds (%(default)s)",
-    )
-    parser.add_argument(
-        "--job-backoff", type=float, default=defaults.job_backoff, help="seconds before a Job's next pod (%(default)s)"
-    )
-    parser.add_argument(
-        "--bookmark",
-        type=float,
-        default=defaults.bookmark,
-        help="seconds between two bookmarks of a watch (%(default)s)",
-    )
-    parser.add_argument(
-        "--idle", type=float, default=defaults.idle, help="seconds until an idle connection is closed (%(default)s)"
-    )
+    for name, text in _SETTINGS.items():
+        option, default = "--" + name.replace("_", "-"), getattr(defaults, name)
+        parser.add_argument(option, type=type(default), default=default, help=f"{text} (%(default)s)")
     return parser
 
 

@@ -1,8 +1,7 @@
 """Define what every store of recordings offers: the protocol, its types, its URLs and what all stores share.
 
-The two stores are `sqlite` and `valkey`; they do not know each other. `open` opens a store from its URL.
-
-The stores themselves are `sqlite` and `valkey`, which know nothing of each other; `open` opens one from its URL.
+The two stores are `sqlite` and `valkey`; they do not know each other. `open` opens a store from its URL. `scan` reads
+recordings, in stores and archives alike.
 """
 
 from cortex_jupyter.store.protocol import HEARTBEAT_S, Readable, Store
