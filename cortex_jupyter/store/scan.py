@@ -99,7 +99,7 @@ class Scan:
     def read(self, row: IndexEntry) -> EntryPart | None:
         """Read the entry that holds the numbers of a row of the index now; None if it has left the store."""
         entry = self.store.entry(self.recording, row.seq)
-        return None if entry is None else EntryPart(entry, row.seq, min(row.last, self.upto))
+        return None if entry is None else EntryPart(entry, max(row.seq, self.after + 1), min(row.last, self.upto))
 
     def read_batch(self, row: IndexEntry) -> Batch | None:
         """Read the wanted records that a row of the index stands for; None if there are none, and for a notice."""
@@ -121,7 +121,8 @@ class Scan:
         if position >= self.upto:
             return
         has_end = self.upto < UNBOUNDED
-        with ThreadPoolExecutor(1, "cortex-scan") as pool:
+        pool = ThreadPoolExecutor(1, "cortex-scan")
+        try:
             entries = read(position, _PIECE)
             while entries:
                 last = entries[-1].last
@@ -135,6 +136,8 @@ class Scan:
                 if position >= self.upto:
                     return
                 entries = ahead.result() if ahead else read(position, _PIECE)
+        finally:
+            pool.shutdown(wait=False)  # a reader that leaves may do so on an event loop
         if has_end:
             require_info(self.store, self.recording)
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.model import STREAMS, parse_rfc3339
+from cortex_jupyter.model import STREAMS, UNBOUNDED, parse_rfc3339
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 _SCALE: Final = [10 ** (9 - n) for n in range(10)]
 _NS: Final = 1_000_000_000
-_END: Final = 1 << 63
 #: More bytes than a time has: RFC3339Nano with an offset has 35.
 _STAMP: Final = 40
 #: The runtime cuts a line after this many bytes of text (`max_container_log_line_size` of containerd's CRI plugin).
@@ -113,7 +112,7 @@ def parse(piece: bytes) -> Lines:
         try:
             if stamp[:19] != cached or stamp[-1] != "Z":
                 time = parse_rfc3339(stamp)
-                if not 0 <= time < _END:  # outside the range of stores and batches
+                if not 0 <= time <= UNBOUNDED:  # outside the range of stores and batches
                     raise ValueError(stamp)  # noqa: TRY301
                 cached, base = stamp[:19] if stamp[-1] == "Z" else "", time - time % _NS
                 out.marks.append((base, len(times)))
