@@ -11,6 +11,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from heapq import heappush, heappushpop
 from itertools import accumulate
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -83,15 +84,15 @@ def newest(
     snapshot = before.seq if before else last_number(index)
     high = (before and before.before) or AFTER_ALL
     scan = Scan(store, recording, upto=snapshot, high=high, keep=keep).within(since, until)
-    found = _first_by_time(scan, index, limit, bound, newest_first=True)
+    content = _first_by_time(scan, index, limit, bound, newest_first=True)
     info = require_info(store, recording)
     newer = replace(before, before=None) if before else info.cursor(snapshot)
-    rest = found.reached
+    rest = content.reached
     # Before the window's start there may be records that another page with the same window would not return.
     if rest is None and since is not None and scan.low < scan.high and begins_before(index, scan.low):
         rest = scan.low
     older = None if rest is None else replace(newer, before=rest)
-    return Page(in_order(found.records), found.notices, older, newer, found.stopped)
+    return Page(in_order(content.records), content.notices, older, newer, content.stopped)
 
 
 def begins_before(index: list[IndexEntry], place: Place) -> bool:
@@ -150,14 +151,14 @@ def onward(
     assert after.before is not None
     time, seq = after.before
     scan = Scan(store, recording, upto=after.seq, low=(time, seq + 1), keep=keep)
-    found = _first_by_time(scan, store.index(recording), limit, bound, newest_first=False)
+    content = _first_by_time(scan, store.index(recording), limit, bound, newest_first=False)
     require_info(store, recording)
-    newer = None if found.reached is None else replace(after, before=found.reached)
-    return Page(in_order(found.records), found.notices, None, newer, found.stopped)
+    newer = None if content.reached is None else replace(after, before=content.reached)
+    return Page(in_order(content.records), content.notices, None, newer, content.stopped)
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _PageContent:
     """The first records of a scan by time, and the notices between them; None for `reached` if these are all."""
 
     records: list[Record]
@@ -166,21 +167,22 @@ class _Found:
     stopped: bool
 
 
-def _first_by_time(scan: Scan, index: list[IndexEntry], limit: int, bound: Bound, *, newest_first: bool) -> _Found:
+def _first_by_time(
+    scan: Scan, index: list[IndexEntry], limit: int, bound: Bound, *, newest_first: bool
+) -> _PageContent:
     """Find the first `limit` records of a scan by time, from its newest or from its oldest record on."""
     start = scan.high if newest_first else scan.low
-    rows: list[
-        tuple[int, int, Record]
-    ] = []  # the first ones so far: `limit` and one more, or as many as `bound` allows
+    # The first records so far, at most one more than `limit`, and no more text than `bound` allows.
+    rows: list[tuple[int, int, Record]] = []
     size, is_full, has_read = 0, False, False
     edge: Place | None = None
     notices: dict[int, Entry] = {}
     for row in scan.by_time(index, newest_first=newest_first):
         if is_full and not scan.overlaps(row):
             break
-        beside = (row.t_max + 1, 0) if newest_first else (row.t_min - 1, UNBOUNDED)
-        if has_read and bound.over and scan.low < beside < scan.high:
-            edge = beside  # everything up to there has been read
+        boundary = (row.t_max + 1, 0) if newest_first else (row.t_min - 1, UNBOUNDED)
+        if has_read and bound.over and scan.low < boundary < scan.high:
+            edge = boundary  # everything up to there has been read
             break
         part = scan.read(row)
         if part is None:
@@ -209,10 +211,13 @@ def _first_by_time(scan: Scan, index: list[IndexEntry], limit: int, bound: Bound
         return reached is None or (place >= reached if newest_first else place <= reached)
 
     records = [record for time, seq, record in rows[:limit] if is_reached((time, seq))]
-    between = sorted((entry.t_min, seq) for seq, entry in notices.items() if entry.event != "end")
-    shown = [place for place in between if (place < start if newest_first else place >= start) and is_reached(place)]
-    documents = [orjson.loads(notices[seq].data) for _, seq in shown]
-    return _Found(records, documents, reached, reached is not None and len(records) < limit)
+    documents = []
+    for entry in sorted(notices.values(), key=attrgetter("t_min", "seq")):
+        place = (entry.t_min, entry.seq)
+        is_behind_start = place < start if newest_first else place >= start
+        if entry.event != "end" and is_behind_start and is_reached(place):
+            documents.append(orjson.loads(entry.data))
+    return _PageContent(records, documents, reached, reached is not None and len(records) < limit)
 
 
 def following(
@@ -296,7 +301,7 @@ def tail_start(
     -------
     tuple
         (time, seq) of the oldest of them, or None; the last number that was considered; and whether the time ran out
-        before all were found. Then records before that place have not been read.
+        before all were content. Then records before that place have not been read.
     """
     index = store.index(recording)
     scan = Scan(store, recording, upto=last_number(index), keep=keep).within(since, until)

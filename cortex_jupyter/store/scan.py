@@ -126,7 +126,7 @@ class Scan:
             entries = read(position, _PIECE)
             while entries:
                 last = entries[-1].last
-                ahead = pool.submit(read, last, _PIECE) if has_end and last < self.upto else None
+                next_read = pool.submit(read, last, _PIECE) if has_end and last < self.upto else None
                 for entry in entries:
                     if entry.seq > self.upto:
                         return
@@ -135,7 +135,7 @@ class Scan:
                         position = entry.last
                 if position >= self.upto:
                     return
-                entries = ahead.result() if ahead else read(position, _PIECE)
+                entries = next_read.result() if next_read else read(position, _PIECE)
         finally:
             pool.shutdown(wait=False)  # a reader that leaves may do so on an event loop
         if has_end:
@@ -153,8 +153,8 @@ class Scan:
             positions = [
                 i for i in positions if part.first <= seqs[i] <= part.last and low <= (times[i], seqs[i]) < high
             ]
-        taken = batch if len(positions) == len(batch) else batch.take(list(positions))
-        return taken if taken.seqs else None
+        wanted = batch if len(positions) == len(batch) else batch.take(list(positions))
+        return wanted if wanted.seqs else None
 
     def batches(self) -> Iterator[Batch]:
         """Yield the wanted records batch by batch, by number."""
