@@ -229,7 +229,7 @@ async def test_trimmed_lines_are_not_recorded_again(store: Store, hand: Hand) ->
     rig = Rig(store, hand)
     lines = (rig.old + rig.new).splitlines(keepends=True)
     rig.node.scripts = [[b"".join(lines[i : i + 20]) for i in range(0, 400, 20)]]
-    found = await rig.record(cut_to=100_000)
+    found = await rig.record(cut_to=80_000)  # fewer than the 200 new lines, in whatever batches they came
     assert found and found == [f"new {i}" for i in range(200)][-len(found) :]
     (gap,) = store.complete(hand.id).gaps
     assert gap["lines"] == 400 - len(found)
