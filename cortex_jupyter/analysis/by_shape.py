@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from cortex_jupyter.archive.bytefind import matching
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing import metrics as rules
-from cortex_jupyter.tables.search import matching
 
 if TYPE_CHECKING:
     from cortex_jupyter.analysis.shapes import Shapes

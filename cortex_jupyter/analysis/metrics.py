@@ -9,9 +9,9 @@ from cortex_jupyter.analysis.by_pattern import read_by_pattern
 from cortex_jupyter.analysis.by_shape import read_shapes
 from cortex_jupyter.analysis.shapes import shapes
 from cortex_jupyter.analysis.tidy import Carried, tidy
+from cortex_jupyter.archive.bytefind import any_matches, matching
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.fields import ESCAPES
-from cortex_jupyter.tables.search import any_matches, matching
 
 __all__ = ["Carried", "metrics"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cortex_jupyter.analysis.shapes import shapes
+from cortex_jupyter.archive.bytefind import any_matches
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.templates import Templates
 from cortex_jupyter.tables.schema import coded
-from cortex_jupyter.tables.search import any_matches
 
 #: Time intervals in which occurrences are counted.
 BINS: Final = 32

@@ -17,20 +17,20 @@ from urllib.parse import quote
 import orjson
 
 from cortex_jupyter.archive import layout, manifest_cache
+from cortex_jupyter.archive.columns import read_rows
 from cortex_jupyter.archive.file import ParquetFile
+from cortex_jupyter.archive.order import sort_pieces
 from cortex_jupyter.archive.recording import ArchivedRecording, too_new
 from cortex_jupyter.archive.write import FileMetadata, ParquetEncoder, WrittenFile
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound, ArchiveTooNew
 from cortex_jupyter.store.scan import require_info
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from cortex_jupyter.archive.objects import ObjectStore
     from cortex_jupyter.model import TaskRef
     from cortex_jupyter.store import Readable, RecordingInfo
-
-    Rows = Callable[[Readable, int], Iterable[tuple[Any, bool]]]
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,6 @@ class Catalog:
         self,
         store: Readable,
         recording: int,
-        rows: Rows,
         progress: Callable[[int], object] = int,
         *,
         overwrite: bool = False,
@@ -116,8 +115,6 @@ class Catalog:
         ----------
         store : Readable
         recording : int
-        rows : callable
-            Returns the rows of a recording, as `ParquetEncoder` takes them.
         progress : callable, optional
             Called with the number of rows of each piece.
         overwrite : bool, optional
@@ -139,7 +136,8 @@ class Catalog:
         encoders: list[ParquetEncoder] = []
 
         def encode() -> ParquetEncoder:
-            encoders.append(ParquetEncoder(rows(store, recording), about, progress))
+            rows = sort_pieces(read_rows(store, recording))
+            encoders.append(ParquetEncoder(rows, about, progress))
             return encoders[-1]
 
         # The file is uploaded while it is written, so that no disk has to hold it. It appears when its last byte is

@@ -1,22 +1,29 @@
-"""Read the batches of a recording as Arrow tables."""
+"""Read the batches of a recording as Arrow tables, and as the rows of an archive's file."""
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.archive.spans import places
 from cortex_jupyter.model import UNBOUNDED
-from cortex_jupyter.store.scan import LaterTimes, Scan
+from cortex_jupyter.store.scan import LaterTimes, Scan, require_info
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from cortex_jupyter.store import Readable
 
 #: Rows of a table.
 ROWS_PER_PIECE: Final = 65_536
+#: Pieces of a recording that are converted while the next one is read.
+_AHEAD: Final = 1
 _NAMES: Final = ("time", "seq", "source", "stream", "text")
 
 
@@ -110,3 +117,58 @@ def read_tables(
             waiting, rows = [], 0
     if waiting:
         yield decode_batches(waiting), UNBOUNDED
+
+
+def read_rows(
+    store: Readable,
+    recording: int,
+    since: int | None = None,
+    until: int | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    progress: Callable[[int], object] = int,
+    select: Callable[[Any], Any] | None = None,
+) -> Iterator[tuple[Any, int]]:
+    """Yield the rows of a recording with the columns of an archive's file, by number.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+    since, until, start, stop : int, optional
+        As for `read_tables`.
+    progress : callable, optional
+        Called with the number of rows of each piece, before `select`.
+    select : callable, optional
+        Returns the wanted rows of a piece.
+
+    Yields
+    ------
+    tuple of (pyarrow.Table, int)
+        The rows, and the earliest time in all that follow.
+
+    Raises
+    ------
+    CursorNotHeld
+        The recording has left the store.
+    """
+    info = require_info(store, recording)
+    task = (info.ref.namespace, info.ref.key)
+
+    def to_rows(raw: Any, sources: dict[int, dict[str, Any]]) -> Any:
+        rows = layout.build_columns(raw, task, sources, places(raw["text"]))
+        return rows if select is None else select(rows)
+
+    waiting: deque[tuple[Future[Any], int]] = deque()
+    with ThreadPoolExecutor(_AHEAD, "cortex-pieces") as pool:  # decode the next piece while Arrow converts this one
+        for raw, floor in read_tables(store, recording, since, until, start, stop):
+            progress(len(raw))
+            # Read the sources again: a new one may have started.
+            sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
+            waiting.append((pool.submit(to_rows, raw, sources), floor))
+            if len(waiting) > _AHEAD:
+                job, low = waiting.popleft()
+                yield job.result(), low
+        for job, low in waiting:
+            yield job.result(), low

@@ -30,7 +30,7 @@ STATEMENT: Final = b"cortex_jupyter.complete"
 NOTICES: Final = b"cortex_jupyter.notices"
 BLOCKS: Final = b"cortex_jupyter.blocks"
 TRIGRAMS: Final = b"cortex_jupyter.grams"
-#: Columns with few distinct values; columns that grow; spans of message and fields in the text, see `tables.spans`.
+#: Columns with few distinct values; columns that grow; spans of message and fields in the text, see `spans`.
 CATEGORICAL: Final = ("namespace", "task", "pod", "container", "kind", "node", "stream", "level")
 _GROWING: Final = ("time", "seq")
 SPAN_COLUMNS: Final = ("message_at", "message_len", "fields_at")

@@ -69,7 +69,6 @@ def parser() -> argparse.ArgumentParser:
         help="the archive: a folder, s3://, gs:// or az://; a store that is not shared remembers it (default: CORTEX_ARCHIVE)",
     )
     archive.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
-    archive.add_argument("--log", action="store_true", help=argparse.SUPPRESS)  # write our own log, as JSON
     archive.add_argument("--again", action="store_true", help="archive again what is archived already")
 
     store = commands.add_parser("store", help="show or change the settings of a store")

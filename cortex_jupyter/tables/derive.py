@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.archive.spans import places
 from cortex_jupyter.parsing import fields as rules
-from cortex_jupyter.tables.spans import places
 from cortex_jupyter.tables.views import Views, as_views, with_nulls
 
 #: Rows that one thread cuts at once.

@@ -13,12 +13,12 @@ from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.objects import ObjectStore, folder_of
 from cortex_jupyter.archive.order import sort_pieces
 from cortex_jupyter.archive.recording import ArchivedRecording
+from cortex_jupyter.archive.spans import places
 from cortex_jupyter.archive.write import FileMetadata, write_file
 from cortex_jupyter.errors import ArchiveNotFound, BadQuery
 from cortex_jupyter.model import TaskRef, notice, rfc3339
 from cortex_jupyter.store import Completeness, RecordingInfo
 from cortex_jupyter.tables.foreign import Foreign
-from cortex_jupyter.tables.spans import places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive import layout
-from cortex_jupyter.archive.columns import read_tables
+from cortex_jupyter.archive.columns import read_rows
 from cortex_jupyter.archive.file import RowSelector
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.order import is_ascending, sort_pieces, sort_records
@@ -18,12 +16,10 @@ from cortex_jupyter.store.scan import require_info
 from cortex_jupyter.tables.derive import cut
 from cortex_jupyter.tables.schema import COLUMNS, schema
 from cortex_jupyter.tables.select import select
-from cortex_jupyter.tables.spans import places
 from cortex_jupyter.tables.statement import Completeness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from concurrent.futures import Future
 
     from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.query.language import LogQuery
@@ -32,8 +28,6 @@ if TYPE_CHECKING:
 #: Columns of a frame that a file does not have; columns of a file by which rows are ordered.
 _CUT: Final = frozenset({"message", "fields"})
 _ORDER: Final = frozenset({"time", "seq", "source"})
-#: Pieces of a recording that are converted while the next one is read.
-_AHEAD: Final = 1
 
 
 def read(
@@ -182,25 +176,17 @@ def pieces(
     stop: int | None = None,
     progress: Callable[[int], object] = int,
 ) -> Iterator[tuple[Any, int]]:
-    """Yield the wanted rows of a recording in order of number, with the earliest time of all that follow."""
-    info = require_info(store, recording)
-    key = (info.ref.namespace, info.ref.key)
-
-    def to_rows(raw: Any, sources: dict[int, dict[str, Any]]) -> Any:
-        return select(layout.build_columns(raw, key, sources, places(raw["text"])), query)
-
-    waiting: deque[tuple[Future[Any], int]] = deque()
-    with ThreadPoolExecutor(_AHEAD, "cortex-pieces") as pool:  # decode the next piece while Arrow converts this one
-        for raw, floor in read_tables(store, recording, query.since, query.until, start, stop):
-            progress(len(raw))
-            # Read the sources again: a new one may have started.
-            sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
-            waiting.append((pool.submit(to_rows, raw, sources), floor))
-            if len(waiting) > _AHEAD:
-                job, low = waiting.popleft()
-                yield job.result(), low
-        for job, low in waiting:
-            yield job.result(), low
+    """Yield the wanted rows of a recording by number, with the earliest time of all that follow."""
+    return read_rows(
+        store,
+        recording,
+        query.since,
+        query.until,
+        start,
+        stop,
+        progress=progress,
+        select=partial(select, query=query),
+    )
 
 
 def _archived(

@@ -9,11 +9,11 @@ import re
 from functools import cache, lru_cache, reduce
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.archive.bytefind import buffers, containing, mask_of_rows, matching, rows_with, wide
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.query.pattern import REACH, Finder
 from cortex_jupyter.query.re2 import bytewise
 from cortex_jupyter.query.required_literals import required_literals
-from cortex_jupyter.tables.bytefind import buffers, rows_with, wide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,7 +56,7 @@ def match_mask(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
     if not literals.whole:
         some = _test(text.take(import_optional("pyarrow").array(rows)), rule, find)
         rows = rows[some.to_numpy(zero_copy_only=False)]
-    return _mask(len(text), rows)
+    return mask_of_rows(len(text), rows)
 
 
 def _rows(text: Any, words: Sequence[str]) -> Any:
@@ -68,13 +68,6 @@ def _rows(text: Any, words: Sequence[str]) -> Any:
             return None
         rows_by_word.append(rows)
     return np.unique(np.concatenate(rows_by_word)) if rows_by_word else None
-
-
-def _mask(length: int, rows: Any) -> Any:
-    np = import_optional("numpy")
-    mask = np.zeros(length, bool)
-    mask[rows] = True
-    return import_optional("pyarrow").array(mask)
 
 
 def _test(text: Any, rule: Bytewise | None, find: Callable[[str], object]) -> Any:
@@ -108,10 +101,12 @@ def _odd(text: Any, rule: Bytewise) -> Any:
     if (np.diff(buffers(text)[0]) > REACH).any():
         masks.append(pc.greater(pc.binary_length(text), REACH))
     if not rule.breaks:
-        masks.append(holding(text, "\n"))
+        masks.append(containing(text, "\n"))
     if not rule.letters and len(rows := wide(text)):
         masks.append(
-            _mask(len(text), rows[matching(text.take(pa.array(rows)), _letters()).to_numpy(zero_copy_only=False)])
+            mask_of_rows(
+                len(text), rows[matching(text.take(pa.array(rows)), _letters()).to_numpy(zero_copy_only=False)]
+            )
         )
     return reduce(pc.or_, masks) if masks else None
 
@@ -129,40 +124,3 @@ def _letters() -> str:
             last.setdefault(second, []).append(rf"\x{third:02x}")
     symbols = [rf"\xe2\x{second:02x}[{''.join(thirds)}]" for second, thirds in last.items()]
     return rf"[\xc0-\xe1\xe3-\xff]|{'|'.join(symbols)}"
-
-
-def matching(text: Any, pattern: str) -> Any:
-    """Return which texts match.
-
-    Parameters
-    ----------
-    text : pyarrow.LargeStringArray or pyarrow.ChunkedArray
-    pattern : str
-        In RE2's syntax (https://github.com/google/re2/wiki/Syntax); `.` and classes match bytes.
-    """
-    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
-    return pc.match_substring_regex(text.cast(pa.large_binary()), pattern)
-
-
-def holding(text: Any, word: str) -> Any:
-    """Return which texts hold a word.
-
-    Parameters
-    ----------
-    text : pyarrow.LargeStringArray or pyarrow.LargeBinaryArray
-    word : str
-        Not empty.
-
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> holding(pa.array(["a+b", "aab"], pa.large_string()), "a+").to_pylist()
-    [True, False]
-    """
-    rows = rows_with(text, word.encode("utf-8", "surrogatepass"))
-    return matching(text, re.escape(word)) if rows is None else _mask(len(text), rows)
-
-
-def any_matches(text: Any, pattern: str) -> bool:
-    """Return whether any text matches."""
-    return bool(import_optional("pyarrow.compute").any(matching(text, pattern), min_count=0).as_py())

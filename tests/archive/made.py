@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.store import ArchiveStore
-from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.tables.read import stored_pieces
 
 if TYPE_CHECKING:
     from support.filled import Filled
@@ -42,5 +40,5 @@ def lively(filled: Filled, n: int = 9_000, seed: int = 1) -> Filled:
 def archived(filled: Filled, url: str) -> tuple[ArchiveStore, ArchivedRecording]:
     """Archive a recording at a URL."""
     catalog = Catalog(ObjectStore(url))
-    held = catalog.put(filled.store, filled.id, lambda store, id_: stored_pieces(store, id_, LogQuery.parse({})))
+    held = catalog.put(filled.store, filled.id)
     return ArchiveStore(url, catalog), held

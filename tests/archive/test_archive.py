@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from support.filled import Filled
 
+    from cortex_jupyter.model import Entry
+
 QUERIES: list[dict[str, object]] = [
     {}, {"tail": 700}, {"level": "warning"}, {"grep": "loss=0.4.*1"}, {"grep": "step 12"}, {"exclude": "INFO"},
     {"pod": "train-1-a*", "level": "info"}, {"since": "2026-01-01T00:00:00.2Z"}, {"container": "prepare"}, {"run": 1},
@@ -206,12 +208,19 @@ def test_a_failure_in_the_middle_leaves_the_archive_unchanged(filled: Filled, tm
     _, held = archived(lively(filled), url)
     names = ObjectStore(url).listed()
 
-    def rows(store: Any, recording: int) -> Any:
-        yield from stored_pieces(store, recording, LogQuery.parse({}))  # all row groups but the last are uploaded
-        raise StoreUnreachable("the store is away")
+    class GoesAway:
+        """The store is away when half of the entries have been read."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(filled.store, name)
+
+        def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:
+            if after > filled.next // 2:
+                raise StoreUnreachable("the store is away")
+            return filled.store.entries(recording, after, max_bytes // 64)
 
     with pytest.raises(StoreUnreachable):
-        Catalog(ObjectStore(url)).put(filled.store, filled.id, rows, overwrite=True)
+        Catalog(ObjectStore(url)).put(GoesAway(), filled.id, overwrite=True)  # type: ignore[arg-type]
     assert ObjectStore(url).listed() == names and [*(tmp_path / "archive").rglob("*#*")] == []
     fresh = Catalog(ObjectStore(url)).by_id(filled.id)
     assert fresh is not None and fresh.file.metadata.num_rows == held.file.metadata.num_rows

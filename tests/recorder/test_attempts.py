@@ -9,9 +9,9 @@ import pytest
 from support.filled import Filled, new_store
 from support.hand import Hand
 
+from cortex_jupyter.archive.archiver import archive_due
 from cortex_jupyter.archive.catalog import Catalog
-from cortex_jupyter.archive.objects import ObjectStore
-from cortex_jupyter.cli import archive, main
+from cortex_jupyter.cli import main
 from cortex_jupyter.recorder.process import archiving
 from cortex_jupyter.store import archive_attempts
 from cortex_jupyter.store.archive_attempts import due_recordings, note_attempt
@@ -58,7 +58,7 @@ def test_an_attempt_that_kills_its_process_counts(tmp_path: Path, monkeypatch: p
     try:
         one = Filled(store).lines([(1, 1, "a")]).end()
         with pytest.raises(Killed):
-            archive._archive(store, Catalog(ObjectStore(url)), one.id, url, again=False, log=True)
+            archive_due(store, url)
         assert store.unarchived(url) == [one.id] and due_recordings(store, [one.id], url) == []
     finally:
         store.close()

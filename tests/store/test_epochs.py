@@ -17,12 +17,10 @@ from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import EVERY_SEQ, MAX_EPOCHS, Batch, Cursor
-from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.pages import following, newest
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.sqlite.store import SqliteStore
-from cortex_jupyter.tables.read import stored_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -239,7 +237,7 @@ async def test_a_cursor_stays_valid_when_its_recording_moved_to_the_archive(mach
     hand.end()
     found = await cursors(machine.store, hand.id)
     url = str(tmp_path / "archive")
-    Catalog(ObjectStore(url)).put(machine.store, hand.id, lambda s, id_: stored_pieces(s, id_, LogQuery.parse({})))
+    Catalog(ObjectStore(url)).put(machine.store, hand.id)
     archive = ArchiveStore(url)
     info = archive.find(REF, CLUSTER)
     assert info is not None and info.epochs == machine.info(hand).epochs

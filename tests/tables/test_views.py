@@ -9,10 +9,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from cortex_jupyter.archive.spans import places
 from cortex_jupyter.parsing.fields import fields_text, message
 from cortex_jupyter.tables import views as module
 from cortex_jupyter.tables.derive import cut
-from cortex_jupyter.tables.spans import places
 from cortex_jupyter.tables.views import Views
 
 LINES = [

@@ -35,11 +35,11 @@ async def archive_completed(store: Store) -> None:
     url = await asyncio.to_thread(store.setting, "archive")
     if not url or not await asyncio.to_thread(lambda: due_recordings(store, store.unarchived(url), url)):
         return
-    # The CLI stands above this room, so it is started by its module name. -P: see `launch.ensure_recorder`.
-    command = [sys.executable, "-P", "-m", "cortex_jupyter.cli", "archive", "--store", store.url, "--to", url]
+    # -P: see `launch.ensure_recorder`.
+    command = [sys.executable, "-P", "-m", "cortex_jupyter.archive.archiver", store.url, url]
     begun = time.monotonic()
     with tracing.span("cortex.archive.step") as span:
-        pid = spawn([*command, "--log"], None, tracing.propagation_env())
+        pid = spawn(command, None, tracing.propagation_env())
         while (code := exit_code(pid)) is None:  # noqa: ASYNC110 - a detached process reports its end to no event
             await asyncio.sleep(_CHECK_S)
         if code:

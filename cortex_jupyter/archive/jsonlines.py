@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cortex_jupyter.archive.bytefind import any_matches
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing import fields as rules
 from cortex_jupyter.parsing import level as level_rules
-from cortex_jupyter.tables.search import any_matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,8 +4,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cortex_jupyter.archive.spans import places
 from cortex_jupyter.parsing.level import ALIASES, level
-from cortex_jupyter.tables.spans import places
 
 PIECES = [
     *ALIASES, *(a.upper() for a in ALIASES), *(a.capitalize() for a in ALIASES), "I0102 10:00:00.000001 1 x", "E",

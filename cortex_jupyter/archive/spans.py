@@ -11,12 +11,11 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.archive.bytefind import buffers, containing, wide
+from cortex_jupyter.archive.jsonlines import json_places
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing import fields as rules
 from cortex_jupyter.parsing import level as level_rules
-from cortex_jupyter.tables.bytefind import buffers, wide
-from cortex_jupyter.tables.jsonlines import json_places
-from cortex_jupyter.tables.search import holding
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -88,7 +87,7 @@ def _chunk(text: Any) -> tuple[Any, ...]:
     braced = pc.and_not(_matching(data, _is_in(first, {123, *_BLANKS}), _BRACED), objects)
     ended = _matching(data, pc.and_not(_is_in(last, {125, *_BLANKS}), objects), _ENDED)
     odd = pc.or_(pc.or_(braced, ended), _matching(data, _is_in(first, _LETTERS), _PAIR))
-    odd = pc.or_(odd, holding(data, "\x1b"))
+    odd = pc.or_(odd, containing(data, "\x1b"))
     objects = pc.and_not(objects, odd)
     if pc.any(odd).as_py():
         at = pc.if_else(odd, None, at)
@@ -168,7 +167,7 @@ def _wide(head: Any) -> Any:
     mask = np.zeros(len(head), bool)
     near = wide(head)
     mask[near] = pc.match_substring_regex(head.take(pa.array(near)), r"[\x80-\xff]")
-    return pc.or_(pa.array(mask), holding(head, "\x1b"))
+    return pc.or_(pa.array(mask), containing(head, "\x1b"))
 
 
 def _without_digits(head: Any) -> Any:

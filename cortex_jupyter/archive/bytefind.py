@@ -1,11 +1,13 @@
-"""Search the one buffer that holds all texts of a column: a call per text would cost more than the search itself.
+"""Search the texts of a column in bytes: RE2 is ten times faster in bytes than in characters.
 
+A rare word is searched in the one buffer that holds all texts: a call per text would cost more than the search itself.
 With RE2 in place of `memmem`, the worst grep of an archive takes 3.2 times the CPU of polars' scan instead of 2.5.
 """
 
 from __future__ import annotations
 
 import ctypes
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -105,3 +107,48 @@ def wide(text: Any) -> Any:
     begin, last = offsets[:-1] // 8, np.maximum(offsets[1:] - 1, 0) // 8
     combined = np.bitwise_or.reduceat(words, begin) | words[last]
     return np.flatnonzero(combined & 0x8080808080808080)
+
+
+def matching(text: Any, pattern: str) -> Any:
+    """Return which texts match.
+
+    Parameters
+    ----------
+    text : pyarrow.LargeStringArray or pyarrow.ChunkedArray
+    pattern : str
+        In RE2's syntax (https://github.com/google/re2/wiki/Syntax); `.` and classes match bytes.
+    """
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
+    return pc.match_substring_regex(text.cast(pa.large_binary()), pattern)
+
+
+def containing(text: Any, word: str) -> Any:
+    """Return which texts hold a word.
+
+    Parameters
+    ----------
+    text : pyarrow.LargeStringArray or pyarrow.LargeBinaryArray
+    word : str
+        Not empty.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> containing(pa.array(["a+b", "aab"], pa.large_string()), "a+").to_pylist()
+    [True, False]
+    """
+    rows = rows_with(text, word.encode("utf-8", "surrogatepass"))
+    return matching(text, re.escape(word)) if rows is None else mask_of_rows(len(text), rows)
+
+
+def any_matches(text: Any, pattern: str) -> bool:
+    """Return whether any text matches."""
+    return bool(import_optional("pyarrow.compute").any(matching(text, pattern), min_count=0).as_py())
+
+
+def mask_of_rows(length: int, rows: Any) -> Any:
+    """Return a mask of so many rows that is true for these."""
+    np = import_optional("numpy")
+    mask = np.zeros(length, bool)
+    mask[rows] = True
+    return import_optional("pyarrow").array(mask)
