@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError, StoreBusy, StoreFull
-from cortex_jupyter.recorder.collector.sharing import TaskSharing
+from cortex_jupyter.recorder.collector.sharing import Plan, TaskSharing
 from cortex_jupyter.recorder.heartbeat import BEAT_S, Heartbeat
 from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.recorder.source.stream_limiter import StreamLimiter
@@ -94,8 +94,8 @@ class Recorder:
             rights=rights,
         )
         self._heartbeat = Heartbeat(store, self._me, self._health)
-        # when tasks were last shared (monotonic)
-        self._sharing, self._shared_at = TaskSharing(self._me.id), float("-inf")
+        self._sharing = TaskSharing(self._me.id)
+        self._shared_at = float("-inf")  # when tasks were last shared (monotonic)
         self._next_expiry = float("inf")  # when the heartbeat of the first fellow recorder expires (monotonic)
         self._settings = Settings(store, told, marks=True, administrator=selection is not None)
         self._changed = asyncio.Event()
@@ -189,14 +189,16 @@ class Recorder:
             if mask and not running.recorder.masked and not running.task.cancelling():
                 running.task.cancel()
         with_readers = {info.id for info in wanted}
-        ids = set(with_readers)
-        if self._selection is not None:
-            to_start = await self._share(self._selection.ids, with_readers)
-            ids |= self._selection.ids
+        if self._selection is None:
+            plan = Plan(take=tuple(info.id for info in wanted))
         else:
-            to_start = [info.id for info in wanted]
+            plan = await self._plan_sharing(self._selection, with_readers)
+        for id_ in plan.hand_over:
+            if id_ in self._tasks.running:  # it may have ended meanwhile
+                await self._tasks.hand_over(self._tasks.running[id_])
+        ids = with_readers | (self._selection.ids if self._selection is not None else set())
         await self._tasks.handle_refusals(ids)
-        for id_ in to_start:
+        for id_ in plan.take:
             if self._tasks.can_start(id_):
                 await self._tasks.start(writer, id_, masked=mask)
                 self._health.looked_for_tasks()  # starting thousands takes a while
@@ -205,30 +207,23 @@ class Recorder:
         await self._tasks.stop_unwanted(ids)
         return wanted
 
-    async def _share(self, selected: set[int], wanted: set[int]) -> list[int]:
-        """Hand over the tasks above our share; return those to start."""
+    async def _plan_sharing(self, selection: Selection, wanted: set[int]) -> Plan:
+        """Return which of the selected and wanted tasks to take, and which to hand over."""
         if time.monotonic() - self._shared_at < _SHARE_S and time.monotonic() < self._next_expiry:
-            return []
+            return Plan()
         self._shared_at = time.monotonic()
-        relevant = selected | wanted
+        relevant = selection.ids | wanted
         holders = await asyncio.to_thread(self._store.holders, relevant)
-        if self._selection is not None:
-            await self._selection.handle_missing(relevant - holders.keys())
+        await selection.handle_missing(relevant - holders.keys())
         self._tasks.high_water_marks.expire(relevant - holders.keys())
         fellows = await self._fellow_recorders()
-        # What another recorder records for a reader is not shared.
-        holders = {
-            i: o
-            for i, o in holders.items()
-            if o in fellows or (not o and not self._tasks.refusals.is_left_to_others(i))
+        # What another recorder records for a reader is not shared, nor what we may not read.
+        shared = {
+            id_: owner
+            for id_, owner in holders.items()
+            if owner in fellows or (not owner and not self._tasks.refusals.is_left_to_others(id_))
         }
-        for id_ in self._sharing.to_hand_over(holders, len(fellows)):
-            if id_ in self._tasks.running:
-                await self._tasks.hand_over(self._tasks.running[id_])
-                holders[id_] = ""
-        # A task that has just failed here is ours in the store, but free all the same.
-        mine = {id_ for id_, owner in holders.items() if owner == self._me.id}
-        return [*(mine - self._tasks.running.keys()), *self._sharing.to_take(holders, len(fellows))]
+        return self._sharing.plan(shared, len(fellows), self._tasks.running)
 
     async def _fellow_recorders(self) -> set[str]:
         """Return the recorders with the same selection, including this one.

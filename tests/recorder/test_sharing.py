@@ -12,7 +12,7 @@ from support.hand import CLUSTER, recorder
 
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recorder.collector.selection import Selection
-from cortex_jupyter.recorder.collector.sharing import LEAVE_S, TaskSharing
+from cortex_jupyter.recorder.collector.sharing import LEAVE_S, Plan, Situation, TaskSharing, make_plan
 from cortex_jupyter.recorder.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -43,10 +43,12 @@ class Store:
                 if sharing is None:
                     continue
                 seen = dict(self.holders)
-                for id_ in sharing.to_hand_over(seen, len(self.recorders)):
+                mine = [id_ for id_, owner in seen.items() if owner == name]
+                plan = sharing.plan(seen, len(self.recorders), running=mine)
+                for id_ in plan.hand_over:
                     given += 1
                     self.holders[id_] = ""
-                for id_ in sharing.to_take(seen, len(self.recorders)):
+                for id_ in plan.take:
                     self.holders[id_] = self.holders[id_] or name
         return given
 
@@ -110,7 +112,60 @@ def test_a_recorder_that_is_slow_at_first_soon_has_its_share() -> None:
 
 def test_in_a_store_that_has_just_been_emptied_there_is_nothing_to_share() -> None:
     sharing = TaskSharing("a")
-    assert sharing.to_hand_over({}, 0) == [] == sharing.to_take({}, 0), "not even our own heartbeat is there"
+    assert sharing.plan({}, 0, running=[]) == Plan(), "not even our own heartbeat is there"
+
+
+def situation(holders: dict[int, str], recorders: int, **known: Any) -> Situation:
+    running = known.pop("running", {id_ for id_, owner in holders.items() if owner == "a"})
+    return Situation("a", holders, recorders, running=running, **known)
+
+
+def test_above_its_share_a_recorder_takes_only_what_has_been_free_for_long() -> None:
+    holders = {1: "a", 2: "a", 3: "", 4: ""}
+    assert make_plan(situation(holders, 2)) == Plan()
+    assert make_plan(situation(holders, 2, overdue={4})) == Plan(take=(4,))
+
+
+def test_what_a_recorder_has_just_handed_over_is_left_to_the_others() -> None:
+    holders = {1: "b", 2: "", 3: "", 4: "b"}
+    assert {*make_plan(situation(holders, 2)).take} == {2, 3}
+    assert make_plan(situation(holders, 2, offered={3})).take == (2,)
+    assert {*make_plan(situation(holders, 2, offered={3}, overdue={3})).take} == {2, 3}, "but not for ever"
+
+
+def test_a_task_that_failed_here_is_taken_again_and_never_handed_over() -> None:
+    holders = dict.fromkeys(range(8), "a")
+    assert make_plan(situation(holders, 2, running={0, 1, 2, 3, 4, 5, 6})) == Plan(take=(7,))
+    assert make_plan(situation({1: "a", 2: "b"}, 2, running=set())) == Plan(take=(1,))
+
+
+def test_nothing_is_handed_over_while_a_task_is_free_or_after_a_failure_to() -> None:
+    holders = dict.fromkeys(range(16), "a")
+    assert make_plan(situation(holders, 2)).hand_over == (15, 14)
+    assert make_plan(situation(holders, 2, max_hand_over=1)).hand_over == (15,)
+    assert make_plan(situation(holders, 2, max_hand_over=0)).hand_over == ()
+    assert make_plan(situation(holders | {16: ""}, 2)).hand_over == ()
+
+
+@given(
+    st.dictionaries(st.integers(0, 30), st.sampled_from(["", "a", "b", "c"])),
+    st.sets(st.integers(0, 30)),
+    st.sets(st.integers(0, 30)),
+    st.sets(st.integers(0, 30)),
+)
+def test_a_plan_is_within_what_is_ours_and_what_is_free(
+    holders: dict[int, str], stopped: set[int], offered: set[int], overdue: set[int]
+) -> None:
+    mine = {id_ for id_, owner in holders.items() if owner == "a"}
+    free = {id_ for id_, owner in holders.items() if not owner}
+    plan = make_plan(situation(holders, 3, running=mine - stopped, offered=offered, overdue=overdue))
+    assert len({*plan.take, *plan.hand_over}) == len(plan.take) + len(plan.hand_over)
+    assert {*plan.take} & mine == mine & stopped and {*plan.take} <= free | mine
+    assert {*plan.hand_over} <= mine - stopped and not (free and plan.hand_over)
+    share = len(holders) / 3
+    assert len({*plan.take} & free - overdue) <= max(0.0, share + 1 - len(mine)), "no more than its share at once"
+    assert free & overdue <= {*plan.take}, "no task waits for a recorder that takes none"
+    assert len(mine) - len(plan.hand_over) >= min(share, len(mine))
 
 
 async def test_a_recorder_with_another_selection_has_no_share(store: RealStore) -> None:
@@ -126,7 +181,7 @@ async def test_a_recorder_with_another_selection_has_no_share(store: RealStore) 
         )
     )
     assert store.lease(ids[0], "user")
-    taken = await Recorder(store, cluster, selection=team)._share({*ids}, set())
-    assert {*taken} == {*ids[1:]}, "at once"
+    taken = await Recorder(store, cluster, selection=team)._plan_sharing(team, {*ids})
+    assert {*taken.take} == {*ids[1:]}, "at once"
     store.beat(replace(recorder("colleague"), selection=team.name))
-    assert len(await Recorder(store, cluster, selection=team)._share({*ids}, set())) == 4
+    assert len((await Recorder(store, cluster, selection=team)._plan_sharing(team, {*ids})).take) == 4

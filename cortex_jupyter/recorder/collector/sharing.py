@@ -1,4 +1,10 @@
-"""How recorders share the tasks that they all select: each decides alone, from what all of them see in the store."""
+"""How recorders share the tasks that they all select: each decides alone, from what all of them see in the store.
+
+A share is the number of tasks divided by the number of recorders. A recorder takes free tasks at once up to its share
+(rounded up). Above its share it takes only tasks that have been free for `LEAVE_S`, so that a recorder which takes
+nothing keeps no task waiting. If no task is free, the recorder with the most tasks, at least two more than another,
+hands over a quarter of its excess, and checks again.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +12,14 @@ import math
 import time
 import zlib
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.recorder.backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
 #: A recorder leaves tasks above its share to the others for this long (seconds); then it takes them all the same.
 LEAVE_S: Final = 1.5
@@ -21,13 +29,91 @@ LEAVE_S: Final = 1.5
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 4.0, 3600.0
 
 
-class TaskSharing:
-    """One recorder's part.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a recorder does with the tasks of all recorders.
 
-    A share is the number of tasks divided by the number of recorders. A recorder takes free tasks at once up to its
-    share (rounded up). Above its share it takes only tasks that have been free for `LEAVE_S`, so that a recorder which
-    takes nothing keeps no task waiting. The recorder with the most tasks, at least two more than another, hands over a
-    quarter of its excess, and checks again.
+    Parameters
+    ----------
+    take : tuple of int
+        Tasks to start, in order.
+    hand_over : tuple of int
+        Running tasks to leave to the other recorders.
+    """
+
+    take: tuple[int, ...] = ()
+    hand_over: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a recorder knows when it decides.
+
+    Parameters
+    ----------
+    me : str
+        The recorder's id.
+    holders : mapping
+        Each unfinished task of the recorders that share, with the recorder that has its lease, or "".
+    recorders : int
+        Number of living recorders that share, including this one.
+    running : set of int
+        The tasks that this recorder records now.
+    offered : set of int
+        Tasks that it handed over, and that no other recorder has taken yet.
+    overdue : set of int
+        Tasks that have been free for `LEAVE_S`.
+    max_hand_over : float
+        Maximum number of tasks to hand over now.
+    """
+
+    me: str
+    holders: Mapping[int, str]
+    recorders: int
+    running: AbstractSet[int]
+    offered: AbstractSet[int] = frozenset()
+    overdue: AbstractSet[int] = frozenset()
+    max_hand_over: float = math.inf
+
+
+def make_plan(known: Situation) -> Plan:
+    """Return which tasks to take, and which to hand over: the newest, since they have the least to read again.
+
+    Examples
+    --------
+    >>> holders = {1: "", 2: "", 3: "", 4: "b"}
+    >>> len(make_plan(Situation("a", holders, recorders=2, running=set())).take)
+    2
+    >>> holders = {1: "a", 2: "a", 3: "a", 4: "a"}
+    >>> make_plan(Situation("a", holders, recorders=2, running={1, 2, 3, 4}))
+    Plan(take=(), hand_over=(4,))
+    >>> make_plan(Situation("a", {1: "a", 2: "a", 3: "b"}, recorders=2, running={1, 2}))
+    Plan(take=(), hand_over=())
+    """
+    mine = [id_ for id_, owner in known.holders.items() if owner == known.me]
+    free = [id_ for id_, owner in known.holders.items() if not owner]
+    # A task that has just failed here is ours in the store, but free all the same.
+    failed = tuple(id_ for id_ in mine if id_ not in known.running)
+    share = len(known.holders) / max(1, known.recorders)
+    if free:
+        # Each recorder has an order of its own, so that they do not all try to take the same task.
+        order = sorted(free, key=lambda id_: zlib.crc32(f"{known.me} {id_}".encode()))
+        room = max(0, math.ceil(share) - len(mine))
+        first = [id_ for id_ in order if id_ not in known.offered][:room]
+        late = [id_ for id_ in order if id_ in known.overdue and id_ not in first]
+        return Plan(take=(*failed, *first, *late))
+    counts = Counter(known.holders.values())
+    fewest = 0 if len(counts) < known.recorders else min(counts.values(), default=0)
+    excess = min(len(mine) - math.floor(share), len(mine) - fewest - 1)
+    busiest = max(counts, key=lambda id_: (counts[id_], id_), default="")
+    if busiest != known.me or excess < 1:
+        return Plan(take=failed)
+    newest = sorted(mine, reverse=True)[: int(min(math.ceil(excess / 4), known.max_hand_over))]
+    return Plan(take=failed, hand_over=tuple(id_ for id_ in newest if id_ in known.running))
+
+
+class TaskSharing:
+    """Makes one recorder's plans, and remembers what happened to the tasks that it handed over.
 
     Parameters
     ----------
@@ -40,59 +126,36 @@ class TaskSharing:
     def __init__(self, me: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._me, self._clock = me, clock
         self._free_since: dict[int, float] = {}  # by task
-        self._handed_over: set[int] = set()  # handed over, and not yet seen with another recorder
+        self._offered: set[int] = set()  # handed over, and not yet seen with another recorder
         self._paused_until = 0.0  # hands nothing over before then
         self._pause = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
 
-    def to_take(self, holders: Mapping[int, str], recorders: int) -> list[int]:
-        """Return the tasks to take now, in order.
+    def plan(self, holders: Mapping[int, str], recorders: int, running: Iterable[int]) -> Plan:
+        """Return the plan for now. The caller carries it out.
 
         Parameters
         ----------
-        holders : mapping
-            Each unfinished task, with the recorder that has it, or "".
-        recorders : int
-            How many recorders live, including this one.
-
-        Examples
-        --------
-        >>> len(TaskSharing("a").to_take({1: "", 2: "", 3: "", 4: "b"}, 2))
-        2
+        holders, recorders, running
+            As for `Situation`.
         """
-        now = self._clock()
+        now, ours = self._clock(), ("", self._me)
         self._free_since = {id_: self._free_since.get(id_, now) for id_, owner in holders.items() if not owner}
-        if any(holders.get(id_, self._me) not in ("", self._me) for id_ in self._handed_over):
+        if any(holders.get(id_, "") not in ours for id_ in self._offered):
             self._pause.reset()  # another recorder has taken one
-        self._handed_over = {id_ for id_ in self._handed_over if holders.get(id_) in ("", self._me)}
-        mine = sum(owner == self._me for owner in holders.values())
-        room = max(0, math.ceil(len(holders) / max(1, recorders)) - mine)
-        # Each recorder has an order of its own, so that they do not all try to take the same task.
-        order = sorted(self._free_since, key=lambda id_: zlib.crc32(f"{self._me} {id_}".encode()))
-        first = [id_ for id_ in order if id_ not in self._handed_over][:room]
-        late = [id_ for id_ in order if id_ not in first and now - self._free_since[id_] >= LEAVE_S]
-        if self._handed_over.intersection(late):
+        self._offered = {id_ for id_ in self._offered if holders.get(id_) in ours}
+        plan = make_plan(
+            Situation(
+                self._me,
+                holders,
+                recorders,
+                running=frozenset(running),
+                offered=self._offered,
+                overdue={id_ for id_, since in self._free_since.items() if now - since >= LEAVE_S},
+                max_hand_over=0 if now < self._paused_until else math.inf if self._pause.is_first else 1,
+            )
+        )
+        taken_back = self._offered.intersection(plan.take)
+        if taken_back:
             self._paused_until = now + self._pause.next()
-            self._handed_over.difference_update(late)
-        return first + late
-
-    def to_hand_over(self, holders: Mapping[int, str], recorders: int) -> list[int]:
-        """Return the tasks to hand over now; the newest first, since they have the least to read again.
-
-        Examples
-        --------
-        >>> TaskSharing("a").to_hand_over({1: "a", 2: "a", 3: "a", 4: "a"}, 2)
-        [4]
-        >>> TaskSharing("a").to_hand_over({1: "a", 2: "a", 3: "b"}, 2)
-        []
-        """
-        counts = Counter(holders.values())
-        free, mine = counts.pop("", 0), counts[self._me]
-        fewest = 0 if len(counts) < recorders else min(counts.values(), default=0)
-        excess = min(mine - len(holders) // max(1, recorders), mine - fewest - 1)
-        busiest = max(counts, key=lambda id_: (counts[id_], id_), default="")
-        if free or excess < 1 or busiest != self._me or self._clock() < self._paused_until:
-            return []
-        own_tasks = sorted((id_ for id_, owner in holders.items() if owner == self._me), reverse=True)
-        handed_over = own_tasks[: math.ceil(excess / 4) if self._pause.is_first else 1]
-        self._handed_over.update(handed_over)
-        return handed_over
+        self._offered = (self._offered - taken_back).union(plan.hand_over)
+        return plan
