@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.model import Entry, IndexEntry, Source, TaskRef
-    from cortex_jupyter.store import Completeness, RecordingInfo, Store
+    from cortex_jupyter.store import Completeness, RecordingInfo, SettingsStore
 
 
 _log = logging.getLogger(__name__)
@@ -148,14 +148,14 @@ class ArchiveStore(Readable):
         return lambda: None
 
 
-def select_archive(store: Store, url: str | None = None) -> ArchiveStore | None:
+def select_archive(store: SettingsStore, url: str | None = None) -> ArchiveStore | None:
     """Return the archive of a store; a given one is set for all users of the store, its recorders included.
 
     In a shared store only an administrator sets it. Then this process reads from `url`, and nothing else changes.
 
     Parameters
     ----------
-    store : Store
+    store : SettingsStore
     url : str, optional
         Default: `CORTEX_ARCHIVE`, else what is already set. An empty string removes the setting.
     """

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.store import Store
+    from cortex_jupyter.store import SettingsStore, Store
 
 _log = logging.getLogger("cortex_jupyter.recorder")  # named explicitly: run as a program this module is `__main__`
 
@@ -226,7 +226,7 @@ def _startup_settings() -> dict[str, str]:
     )
 
 
-def _store_settings(store: Store, settings: dict[str, str], *, administrator: bool) -> None:
+def _store_settings(store: SettingsStore, settings: dict[str, str], *, administrator: bool) -> None:
     """Store our settings for everything that uses the store.
 
     A collector has an administrator's settings, other recorders only a reader's.

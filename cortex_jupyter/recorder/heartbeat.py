@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.recorder.process.health import Health
-    from cortex_jupyter.store import RecorderInfo, Store
+    from cortex_jupyter.store import LeaseStore, RecorderInfo
 
 _log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -40,7 +40,7 @@ class Heartbeat:
 
     Parameters
     ----------
-    store : Store
+    store : LeaseStore
     me : RecorderInfo
     health : Health
         Notified of each heartbeat.
@@ -51,7 +51,7 @@ class Heartbeat:
         What the next heartbeat says of this recorder.
     """
 
-    def __init__(self, store: Store, me: RecorderInfo, health: Health) -> None:
+    def __init__(self, store: LeaseStore, me: RecorderInfo, health: Health) -> None:
         self._store, self.me, self._health = store, me, health
         self._thread = ThreadPoolExecutor(1, "cortex-heartbeat")
         # Set by the thread (monotonic): since when it waits for an answer; since when the store is back.

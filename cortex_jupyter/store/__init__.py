@@ -1,10 +1,10 @@
-"""Define what every store of recordings offers: the protocol, its types, its URLs and what all stores share.
+"""Define what every store of recordings offers: the protocols, their types, the URLs and what all stores share.
 
 The two stores are `sqlite` and `valkey`; they do not know each other. `open` opens a store from its URL. `scan` reads
 recordings, in stores and archives alike.
 """
 
-from cortex_jupyter.store.protocol import HEARTBEAT_S, Readable, Store
+from cortex_jupyter.store.protocol import HEARTBEAT_S, LeaseStore, Readable, RetentionStore, SettingsStore, Store
 from cortex_jupyter.store.types import (
     NEWER_FIELDS,
     Anchor,
@@ -35,9 +35,12 @@ __all__ = [
     "Completeness",
     "HealthWarning",
     "Lease",
+    "LeaseStore",
     "Readable",
     "RecorderInfo",
     "RecordingInfo",
+    "RetentionStore",
+    "SettingsStore",
     "Store",
     "absolute_archive",
     "as_epochs",

@@ -14,7 +14,7 @@ from cortex_jupyter.errors import StoreFull
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cortex_jupyter.store.protocol import Store
+    from cortex_jupyter.store.protocol import SettingsStore
 
 #: Seconds until the second attempt. They double with each attempt, up to the maximum.
 FIRST_S, MAX_S = 120.0, 3600.0
@@ -29,12 +29,12 @@ def attempts_setting(recording: int) -> str:
     return f"{_NAME}{recording}"
 
 
-def due_recordings(store: Store, recordings: Iterable[int], url: str) -> list[int]:
+def due_recordings(store: SettingsStore, recordings: Iterable[int], url: str) -> list[int]:
     """Return the recordings that may be tried now.
 
     Parameters
     ----------
-    store : Store
+    store : SettingsStore
     recordings : iterable of int
     url : str
         URL of the archive. Attempts with another archive do not count.
@@ -46,7 +46,7 @@ def due_recordings(store: Store, recordings: Iterable[int], url: str) -> list[in
     return [recording for recording in recordings if _attempts(store, recording, url)[1] <= time.time()]
 
 
-def note_attempt(store: Store, recording: int, url: str) -> None:
+def note_attempt(store: SettingsStore, recording: int, url: str) -> None:
     """Note an attempt. If the store is full the attempt goes ahead anyway, since archiving makes room.
 
     Raises
@@ -59,7 +59,7 @@ def note_attempt(store: Store, recording: int, url: str) -> None:
         store.set_setting(attempts_setting(recording), f"{attempts + 1} {until:.0f} {url}")
 
 
-def _attempts(store: Store, recording: int, url: str) -> tuple[int, float]:
+def _attempts(store: SettingsStore, recording: int, url: str) -> tuple[int, float]:
     """Return the number of attempts, and the time (epoch seconds) before which no other may begin."""
     count, _, rest = store.setting(attempts_setting(recording)).partition(" ")
     until, _, archive = rest.partition(" ")

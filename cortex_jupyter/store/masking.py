@@ -11,7 +11,7 @@ from cortex_jupyter.parsing.masking import rules
 from cortex_jupyter.store.url import is_shared
 
 if TYPE_CHECKING:
-    from cortex_jupyter.store.protocol import Store
+    from cortex_jupyter.store.protocol import SettingsStore
 
 _log = logging.getLogger(__name__)
 
@@ -46,14 +46,14 @@ def requested_masking(*, wish: bool | None = None) -> bool | None:
     return wish
 
 
-def configure_masking(store: Store, *, wish: bool | None = None) -> bool:
+def configure_masking(store: SettingsStore, *, wish: bool | None = None) -> bool:
     """Return whether lines are masked before they are stored; a given wish is set for all users of the store.
 
     In a shared store only an administrator sets it. The wish then applies to recorders that this process starts.
 
     Parameters
     ----------
-    store : Store
+    store : SettingsStore
     wish : bool, optional
         Default: `CORTEX_MASK`, else what is already set.
 

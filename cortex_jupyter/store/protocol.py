@@ -1,4 +1,7 @@
-"""What a store must do, and the part of it that readers need."""
+"""What a store must do. Its parts are protocols of their own: a caller that needs only one says so in its type.
+
+Every method blocks and may be called from any thread.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ HEARTBEAT_S: Final = 3.0
 
 
 class Readable(Protocol):
-    """What readers need: a store of recordings or an archive. Every method blocks and may be called from any thread."""
+    """What readers need: a store of recordings or an archive."""
 
     url: str
 
@@ -67,43 +70,25 @@ class Readable(Protocol):
         """
 
 
-class Store(Readable, Protocol):
-    """Where recordings are kept. Every method blocks and may be called from any thread."""
+class SettingsStore(Protocol):
+    """The settings that all users of a store share."""
 
-    def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
-        """Return the id of a task's recording, creating it if there is none.
+    url: str
 
-        `forget_empty` then leaves an empty one alone for a while.
-        """
+    def setting(self, name: str) -> str:
+        """Return a setting that all users of the store share, "" if it is not set."""
 
-    def wanted(self, cluster: str) -> list[RecordingInfo]:
-        """Return the unfinished recordings that a reader wants now."""
+    def settings(self, names: Iterable[str]) -> dict[str, str]:
+        """Return those of the settings that are set."""
 
-    def unfinished(self, cluster: str) -> list[RecordingInfo]:
-        """Return all unfinished recordings."""
+    def set_setting(self, name: str, value: str) -> None:
+        """Set a setting for all users of the store."""
 
-    def holders(self, recordings: Iterable[int]) -> dict[int, str]:
-        """Return for each unfinished recording the id of the living recorder that holds its lease, else ""."""
 
-    def lease(self, recording: int, owner: str, *, assume_alive: bool = False, last_written: int = 0) -> Lease | None:
-        """Take the lease; None if a living recorder has it.
+class LeaseStore(Protocol):
+    """The living recorders, and the lease of each recording: at most one recorder writes a recording."""
 
-        Each lease gets a new epoch, which no other lease ever has, not even one that the store lost.
-
-        Parameters
-        ----------
-        recording : int
-        owner : str
-        patient : bool, optional
-            Treat a holder without a heartbeat as alive. Used just after the store was out of reach, when no recorder
-            could send one.
-        reached : int, optional
-            The last number that is known to have been written. If the store has lost it, the new epoch begins after
-            it, and a notice takes the lost numbers.
-        """
-
-    def release(self, lease: Lease) -> None:
-        """Release a lease if it is still held."""
+    url: str
 
     def beat(self, recorder: RecorderInfo) -> None:
         """Record a heartbeat. A recorder without one for `HEARTBEAT_S` is dead."""
@@ -118,24 +103,72 @@ class Store(Readable, Protocol):
     def recorders(self, cluster: str) -> list[RecorderInfo]:
         """Return all living recorders of a cluster."""
 
-    def add_source(self, lease: Lease, source: Source) -> int:
-        """Add a source and return its id."""
+    def holders(self, recordings: Iterable[int]) -> dict[int, str]:
+        """Return for each unfinished recording the id of the living recorder that holds its lease, else ""."""
 
-    def commit(self, lease: Lease, commit: Commit) -> None:
-        """Write everything, or nothing.
+    def lease(self, recording: int, owner: str, *, assume_alive: bool = False, last_written: int = 0) -> Lease | None:
+        """Take the lease; None if a living recorder has it.
 
-        A caller that does not know whether a commit was written (the connection broke) may commit the same again.
+        Each lease gets a new epoch, which no other lease ever has, not even one that the store lost.
 
-        Raises
-        ------
-        LeaseLost
-            Another recorder has taken over, or the store has lost an earlier commit.
-        StoreFull, StoreBusy
-            The condition is temporary.
+        Parameters
+        ----------
+        recording : int
+        owner : str
+        assume_alive : bool, optional
+            Treat a holder without a heartbeat as alive. Used just after the store was out of reach, when no recorder
+            could send one.
+        last_written : int, optional
+            The last number that is known to have been written. If the store has lost it, the new epoch begins after
+            it, and a notice takes the lost numbers.
         """
 
-    def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
-        """Replace several entries by one with the same records. Do nothing if the entries have changed."""
+    def release(self, lease: Lease) -> None:
+        """Release a lease if it is still held."""
+
+
+class RetentionStore(Protocol):
+    """How much a store may hold, and what leaves it."""
+
+    def budget(self) -> Budget:
+        """Return the budget in force: what is set, else the defaults."""
+
+    def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
+        """Set the given parts of the budget; with `weak`, only those that are not set yet."""
+
+    def used_bytes(self) -> int:
+        """Return the bytes that recordings take, without free space inside the file."""
+
+    def recording_bytes(self, recording: int) -> int:
+        """Return roughly how many bytes one recording takes."""
+
+    def bytes_to_free(self) -> int:
+        """Return how many bytes must leave now because memory is nearly full; usually 0."""
+
+    def unarchived(self, url: str) -> list[int]:
+        """Return the completed recordings that are not in this archive yet. The one that ended first comes first."""
+
+    def mark_archived(self, recording: int, url: str) -> None:
+        """Mark a recording as being in this archive.
+
+        If an archive is set, only recordings in it may leave the store.
+        """
+
+    def oldest_removable(self) -> tuple[int, float] | None:
+        """Return the completed, unread recording that ended first, and when it ended (epoch seconds)."""
+
+    def forget(self, recording: int) -> bool:
+        """Remove a completed, unread recording. `sweep` deletes its lines later."""
+
+    def forget_empty(self, seconds: float) -> int:
+        """Remove empty recordings that were not opened, wanted or leased for this many seconds; return how many.
+
+        A recording is empty if it has no record. A recording of a kind that never ends is also empty if it has no
+        container.
+        """
+
+    def sweep(self) -> bool:
+        """Delete some lines of removed recordings, or return some space to the disk; False if nothing is left to do."""
 
     def trim(self, lease: Lease, gap: Entry, resume_lines: bytes) -> bool:
         """Replace the oldest entries of an unfinished recording by a notice that takes all their numbers.
@@ -156,64 +189,6 @@ class Store(Readable, Protocol):
     def resume_lines(self, recording: int) -> bytes:
         """Return the packed lines that the last `trim` kept for resuming; empty if there are none."""
 
-    def size(self) -> int:
-        """Return the store's size in bytes."""
-
-    def describe(self) -> str:
-        """Return a one-line description: the version of the form, and the server."""
-
-    def health_warnings(self) -> list[HealthWarning]:
-        """Return what the store cannot promise with its present setup, and what to do about it."""
-
-    def budget(self) -> Budget:
-        """Return the budget in force: what is set, else the defaults."""
-
-    def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
-        """Set the given parts of the budget; with `weak`, only those that are not set yet."""
-
-    def setting(self, name: str) -> str:
-        """Return a setting that all users of the store share, "" if it is not set."""
-
-    def settings(self, names: Iterable[str]) -> dict[str, str]:
-        """Return those of the settings that are set."""
-
-    def set_setting(self, name: str, value: str) -> None:
-        """Set a setting for all users of the store."""
-
-    def unarchived(self, url: str) -> list[int]:
-        """Return the completed recordings that are not in this archive yet. The one that ended first comes first."""
-
-    def mark_archived(self, recording: int, url: str) -> None:
-        """Mark a recording as being in this archive.
-
-        If an archive is set, only recordings in it may leave the store.
-        """
-
-    def used_bytes(self) -> int:
-        """Return the bytes that recordings take, without free space inside the file."""
-
-    def bytes_to_free(self) -> int:
-        """Return how many bytes must leave now because memory is nearly full; usually 0."""
-
-    def recording_bytes(self, recording: int) -> int:
-        """Return roughly how many bytes one recording takes."""
-
-    def oldest_removable(self) -> tuple[int, float] | None:
-        """Return the completed, unread recording that ended first, and when it ended (epoch seconds)."""
-
-    def forget(self, recording: int) -> bool:
-        """Remove a completed, unread recording. `sweep` deletes its lines later."""
-
-    def forget_empty(self, seconds: float) -> int:
-        """Remove empty recordings that were not opened, wanted or leased for this many seconds; return how many.
-
-        A recording is empty if it has no record. A recording of a kind that never ends is also empty if it has no
-        container.
-        """
-
-    def sweep(self) -> bool:
-        """Delete some lines of removed recordings, or return some space to the disk; False if nothing is left to do."""
-
     def keep_reserve(self) -> bool:
         """Reserve some disk space for use when the disk is full.
 
@@ -222,6 +197,50 @@ class Store(Readable, Protocol):
 
     def release_reserve(self) -> None:
         """Return the reserved space to the disk."""
+
+
+class Store(Readable, LeaseStore, RetentionStore, SettingsStore, Protocol):
+    """Where recordings are kept."""
+
+    def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
+        """Return the id of a task's recording, creating it if there is none.
+
+        `forget_empty` then leaves an empty one alone for a while.
+        """
+
+    def wanted(self, cluster: str) -> list[RecordingInfo]:
+        """Return the unfinished recordings that a reader wants now."""
+
+    def unfinished(self, cluster: str) -> list[RecordingInfo]:
+        """Return all unfinished recordings."""
+
+    def add_source(self, lease: Lease, source: Source) -> int:
+        """Add a source and return its id."""
+
+    def commit(self, lease: Lease, commit: Commit) -> None:
+        """Write everything, or nothing.
+
+        A caller that does not know whether a commit was written (the connection broke) may commit the same again.
+
+        Raises
+        ------
+        LeaseLost
+            Another recorder has taken over, or the store has lost an earlier commit.
+        StoreFull, StoreBusy
+            The condition is temporary.
+        """
+
+    def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
+        """Replace several entries by one with the same records. Do nothing if the entries have changed."""
+
+    def size(self) -> int:
+        """Return the store's size in bytes."""
+
+    def describe(self) -> str:
+        """Return a one-line description: the version of the form, and the server."""
+
+    def health_warnings(self) -> list[HealthWarning]:
+        """Return what the store cannot promise with its present setup, and what to do about it."""
 
     def close(self) -> None:
         """Close all connections and files."""

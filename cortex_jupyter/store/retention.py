@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cortex_jupyter.store import Store
+    from cortex_jupyter.store import RetentionStore
 
 #: Unwanted empty recordings leave after this many seconds.
 EMPTY_S: Final = 600.0
@@ -40,13 +40,13 @@ class RetentionResult:
 
 
 def enforce_retention(
-    store: Store, stop: Callable[[], object] = lambda: False, now: float | None = None
+    store: RetentionStore, stop: Callable[[], object] = lambda: False, now: float | None = None
 ) -> RetentionResult:
     """Remove what is over the budget.
 
     Parameters
     ----------
-    store : Store
+    store : RetentionStore
     stop : callable, optional
         Called between transactions; if it returns true, the rest is left to another pass.
     now : float, optional
@@ -75,6 +75,6 @@ def enforce_retention(
     return RetentionResult(removed, max(store.used_bytes() - budget.max_bytes, 0), budget.max_bytes)
 
 
-def _sweep(store: Store, stop: Callable[[], object]) -> None:
+def _sweep(store: RetentionStore, stop: Callable[[], object]) -> None:
     while not stop() and store.sweep():
         time.sleep(0.002)  # let the recorder's writer begin a transaction

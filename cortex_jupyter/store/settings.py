@@ -24,7 +24,7 @@ from cortex_jupyter.store.url import absolute_archive, is_shared
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cortex_jupyter.store.protocol import Store
+    from cortex_jupyter.store.protocol import SettingsStore
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ NAMES: Final = {
 _WORDS: Final = {"on": "1", "1": "1", "off": "0", "0": "0", "": "0"}
 
 
-def read_settings(store: Store) -> dict[str, str]:
+def read_settings(store: SettingsStore) -> dict[str, str]:
     """Return a store's settings by the names of `NAMES`, "" for those that are not set."""
     stored = store.settings(NAMES.values())
     values = {name: stored.get(key, "") for name, key in NAMES.items()}
@@ -57,12 +57,12 @@ def read_settings(store: Store) -> dict[str, str]:
     return values | {"mask": "on" if values["mask"] == "1" else "off"}
 
 
-def write_settings(store: Store, changes: Mapping[str, str]) -> None:
+def write_settings(store: SettingsStore, changes: Mapping[str, str]) -> None:
     """Set settings for all users of a store; if one is wrong, set none.
 
     Parameters
     ----------
-    store : Store
+    store : SettingsStore
     changes : mapping
         By the names of `NAMES`. An empty value resets a setting.
 
@@ -115,7 +115,7 @@ class Settings:
 
     Parameters
     ----------
-    store : Store
+    store : SettingsStore
     initial : mapping, optional
         The settings that this process was started with. They apply if nothing is set.
     marks : bool, optional
@@ -126,7 +126,7 @@ class Settings:
 
     def __init__(
         self,
-        store: Store,
+        store: SettingsStore,
         initial: Mapping[str, str] | None = None,
         *,
         marks: bool = False,

@@ -12,7 +12,7 @@ from cortex_jupyter.store.scan import Scan
 
 if TYPE_CHECKING:
     from cortex_jupyter.model import Entry, IndexEntry
-    from cortex_jupyter.store import Anchor, Readable, Store
+    from cortex_jupyter.store import Anchor, Readable, RetentionStore, Store
 
     #: Number, time and text of a trimmed line.
     Row = tuple[int, int, str]
@@ -67,7 +67,7 @@ def collect_resume_lines(store: Store, recording: int, rows: list[IndexEntry]) -
     return pack(orjson.dumps(packed)) if packed else b""
 
 
-def trimmed_lines(store: Store, recording: int, sid: int, anchor: Anchor) -> list[tuple[int, str]]:
+def trimmed_lines(store: RetentionStore, recording: int, sid: int, anchor: Anchor) -> list[tuple[int, str]]:
     """Return a source's trimmed lines from its anchor on, as (time, text)."""
     return [
         (at, text)
@@ -80,7 +80,7 @@ def _is_after(anchor: Anchor, row: Row) -> bool:
     return row[0] >= anchor.seq and row[1] >= anchor.second
 
 
-def _trimmed_rows(store: Store, recording: int) -> dict[int, list[Row]]:
+def _trimmed_rows(store: RetentionStore, recording: int) -> dict[int, list[Row]]:
     data = store.resume_lines(recording)
     documents = orjson.loads(zstandard.decompress(data)) if data else {}
     return {int(sid): rows for sid, rows in documents.items()}

@@ -23,7 +23,7 @@ from cortex_jupyter.store.open import open_store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.store import RecorderInfo, Store
+    from cortex_jupyter.store import LeaseStore, RecorderInfo, Store
 
 PART: Final = "store"
 RECORDER: Final = "recorder"
@@ -149,7 +149,7 @@ def _recorders(store: Store, cluster: str | None) -> Iterator[Finding]:
         )
 
 
-def _still_writing(store: Store, cluster: str, others: list[RecorderInfo]) -> set[str]:
+def _still_writing(store: LeaseStore, cluster: str, others: list[RecorderInfo]) -> set[str]:
     """Return the IDs of recorders that can still write to the store, after we may have updated its form.
 
     The store refuses every heartbeat of a recorder that is too old for the form. So wait for each recorder's next heartbeat.

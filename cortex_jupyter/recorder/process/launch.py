@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from cortex_jupyter.store import RecorderInfo, Store
+    from cortex_jupyter.store import LeaseStore, RecorderInfo
 
 _log = logging.getLogger(__name__)
 
@@ -58,13 +58,13 @@ def credentials_id(kubeconfig: str | None, context: str | None) -> str:
 
 
 def ensure_recorder(
-    store: Store, cluster: str, kubeconfig: str | None = None, context: str | None = None, namespace: str = ""
+    store: LeaseStore, cluster: str, kubeconfig: str | None = None, context: str | None = None, namespace: str = ""
 ) -> None:
     """Start a recorder, unless a living one may record the namespace. Blocks only to read the store.
 
     Parameters
     ----------
-    store : Store
+    store : LeaseStore
     cluster : str
         `Cluster.id`, which identifies the cluster in stores.
     kubeconfig, context : str, optional

@@ -10,7 +10,7 @@ import orjson
 
 from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.model import MAX_EPOCHS
-from cortex_jupyter.store import HEARTBEAT_S, NEWER_FIELDS, Lease, RecorderInfo, liveness
+from cortex_jupyter.store import HEARTBEAT_S, NEWER_FIELDS, Lease, LeaseStore, RecorderInfo, liveness
 from cortex_jupyter.store.sqlite.error_mapping import disk_full
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def fence(db: sqlite3.Connection, lease: Lease) -> None:
         raise LeaseLost("another recorder has taken over this task")
 
 
-class Leases:
-    """The part of `SqliteStore` for recorders and leases; `Store` documents each method."""
+class Leases(LeaseStore):
+    """The part of `SqliteStore` for recorders and leases; `LeaseStore` documents each method."""
 
     _file: Connections
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from cortex_jupyter.store import RetentionStore, SettingsStore
 from cortex_jupyter.store.archive_attempts import attempts_setting
 from cortex_jupyter.store.budget import Budget, default_budget
 from cortex_jupyter.store.ids import first_at
@@ -36,8 +37,8 @@ _EMPTY: Final = (
 )
 
 
-class Retention:
-    """The part of `SqliteStore` for settings, sizes and deletion; `Store` documents each method."""
+class Retention(RetentionStore, SettingsStore):
+    """The part of `SqliteStore` for settings, sizes and deletion; the protocols document each method."""
 
     _file: Connections
     holders: Callable[[Iterable[int]], dict[int, str]]

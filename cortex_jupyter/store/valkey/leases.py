@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from cortex_jupyter.model import MAX_EPOCHS
-from cortex_jupyter.store import HEARTBEAT_S, NEWER_FIELDS, Lease, RecorderInfo, liveness
+from cortex_jupyter.store import HEARTBEAT_S, NEWER_FIELDS, Lease, LeaseStore, RecorderInfo, liveness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _PER_REQUEST: Final = 2000
 
 
-class Leases:
-    """The part of `ValkeyStore` for recorders and leases; `Store` documents each method."""
+class Leases(LeaseStore):
+    """The part of `ValkeyStore` for recorders and leases; `LeaseStore` documents each method."""
 
     _link: Link
 

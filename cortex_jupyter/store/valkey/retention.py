@@ -6,6 +6,7 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.store import RetentionStore, SettingsStore
 from cortex_jupyter.store.archive_attempts import attempts_setting
 from cortex_jupyter.store.budget import MAX_AGE_S, Budget
 from cortex_jupyter.store.ids import first_at
@@ -31,8 +32,8 @@ _PER_REQUEST: Final = 200
 _ROOM: Final = 1 << 20
 
 
-class Retention:
-    """The part of `ValkeyStore` for settings, sizes and deletion; `Store` documents each method."""
+class Retention(RetentionStore, SettingsStore):
+    """The part of `ValkeyStore` for settings, sizes and deletion; the protocols document each method."""
 
     _link: Link
 
