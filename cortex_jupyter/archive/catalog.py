@@ -245,6 +245,12 @@ def _manifest(about: FileMetadata, written: WrittenFile, file: str) -> dict[str,
     """Return a manifest: what a list of tasks or a filter needs without opening the file."""
     info: RecordingInfo = about.info
     return asdict(info) | {
-        "version": layout.VERSION, "file": file, "size": written.size, "footer": written.footer,
-        "first": about.complete.first, "last": about.complete.last, "levels": written.levels, "complete": about.statement,
-    }  # fmt: skip
+        "version": layout.VERSION,
+        "file": file,
+        "size": written.size,
+        "footer": written.footer,
+        "first": about.complete.first,
+        "last": about.complete.last,
+        "levels": written.levels,
+        "complete": about.statement,
+    }

@@ -202,7 +202,16 @@ def pack_blocks(index: list[Block]) -> bytes:
     """Pack the index. Numbers are differences to the block before, which compress well."""
     rows, previous = [], Block(0, 0, 0, 0, 0, 0)
     for b in index:
-        rows.append([b.seq - previous.seq - previous.n, b.n, b.t_min - previous.t_min, b.t_max - b.t_min, b.first - previous.first, b.last - b.first])  # fmt: skip
+        rows.append(
+            [
+                b.seq - previous.seq - previous.n,
+                b.n,
+                b.t_min - previous.t_min,
+                b.t_max - b.t_min,
+                b.first - previous.first,
+                b.last - b.first,
+            ]
+        )
         previous = b
     return pack(rows)
 

@@ -8,9 +8,15 @@ from typing import Any, Final
 from cortex_jupyter.errors import MissingExtra
 
 #: The extra of ours that installs a library.
-_EXTRA: Final = {"pyarrow": "pandas", "pandas": "pandas", "polars": "polars", "numpy": "pandas", "obstore": "archive"} | {
-    "duckdb": "sql", "dask": "dask",
-}  # fmt: skip
+_EXTRA: Final = {
+    "pyarrow": "pandas",
+    "pandas": "pandas",
+    "polars": "polars",
+    "numpy": "pandas",
+    "obstore": "archive",
+    "duckdb": "sql",
+    "dask": "dask",
+}
 
 
 def import_optional(name: str) -> Any:

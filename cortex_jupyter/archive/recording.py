@@ -31,7 +31,9 @@ _COLUMNS: Final = ("time", "seq", "stream", "text", "source")
 
 def too_new(path: str, version: int) -> ArchiveTooNew:
     """Return the error for an archive of a newer layout."""
-    return ArchiveTooNew(f"{path} was written by a newer version of cortex-jupyter (layout {version}, here {layout.VERSION})")  # fmt: skip
+    return ArchiveTooNew(
+        f"{path} was written by a newer version of cortex-jupyter (layout {version}, here {layout.VERSION})"
+    )
 
 
 class ArchivedRecording:
@@ -70,7 +72,9 @@ class ArchivedRecording:
         try:
             doc: dict[str, Any] = orjson.loads(self.metadata[layout.ABOUT])
         except (KeyError, orjson.JSONDecodeError) as error:
-            raise ArchiveDamaged(f"{self.file.path} is not an archived task", "`cortex_jupyter.open` reads any file of logs") from error  # fmt: skip
+            raise ArchiveDamaged(
+                f"{self.file.path} is not an archived task", "`cortex_jupyter.open` reads any file of logs"
+            ) from error
         if doc["version"] > layout.VERSION:
             raise too_new(self.file.path, doc["version"])
         statement = orjson.loads(self.metadata[layout.STATEMENT])
@@ -198,7 +202,9 @@ class ArchivedRecording:
                 parts.append(table.slice(low, high - low))
         rows = pa.concat_tables(parts).sort_by("seq") if len(parts) > 1 else parts[0]
         if len(rows) != block.n:
-            raise ArchiveDamaged(f"{self.file.path} does not hold all lines from {block.seq} to {block.seq + block.n - 1}")  # fmt: skip
+            raise ArchiveDamaged(
+                f"{self.file.path} does not hold all lines from {block.seq} to {block.seq + block.n - 1}"
+            )
         times, sids = rows["time"].cast(pa.int64()).to_pylist(), rows["source"].to_pylist()
         streams = [STREAMS.index(s) for s in rows["stream"].to_pylist()]
         public = {sid: self.sources[sid].public for sid in set(sids)}

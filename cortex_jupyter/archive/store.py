@@ -165,8 +165,11 @@ def select_archive(store: SettingsStore, url: str | None = None) -> ArchiveStore
     if url != current and is_shared(store.url):
         _log.warning(
             "this process reads archived tasks from %s; recorders of %s write to %s. Only an administrator can change that: cortex-jupyter store set archive=%s",
-            url or "nowhere", store.url, current or "nowhere", url,
-        )  # fmt: skip
+            url or "nowhere",
+            store.url,
+            current or "nowhere",
+            url,
+        )
     elif url != current:
         with contextlib.suppress(StoreError):  # a read-only store can still be read
             store.set_setting("archive", url)

@@ -69,18 +69,29 @@ class FileMetadata:
     def statement(self) -> dict[str, Any]:
         """The completeness statement in the form that the file holds."""
         complete = self.complete
-        return {
-            "records": complete.records, "from": _time(complete.first), "to": _time(complete.last),
-            "gaps": complete.gaps, "sources": complete.sources, "done": self.info.done,
-        } | ({"masked": complete.masked} if complete.masked else {}) | self.more  # fmt: skip
+        return (
+            {
+                "records": complete.records,
+                "from": _time(complete.first),
+                "to": _time(complete.last),
+                "gaps": complete.gaps,
+                "sources": complete.sources,
+                "done": self.info.done,
+            }
+            | ({"masked": complete.masked} if complete.masked else {})
+            | self.more
+        )
 
     def metadata(self, *, sorted_: bool) -> dict[bytes, bytes]:
         """Return the other metadata of a file that holds all lines."""
         complete = self.complete
         about = asdict(self.info) | {
-            "version": layout.VERSION, "ordered": sorted_, "first": complete.first, "last": complete.last,
+            "version": layout.VERSION,
+            "ordered": sorted_,
+            "first": complete.first,
+            "last": complete.last,
             "sources": [{"id": sid} | source.as_dict() for sid, source in self.sources.items()],
-        }  # fmt: skip
+        }
         return {
             layout.ABOUT: orjson.dumps(about),
             layout.NOTICES: layout.pack_notices(self.notices),

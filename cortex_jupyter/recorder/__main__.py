@@ -59,12 +59,31 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="record all Jobs and bare pods from their first line on; never ends when idle",
     )
-    selecting.add_argument("-n", "--namespace", action="append", default=[], metavar="NS", help="with --all: only tasks of this namespace; may be given several times")  # fmt: skip
+    selecting.add_argument(
+        "-n",
+        "--namespace",
+        action="append",
+        default=[],
+        metavar="NS",
+        help="with --all: only tasks of this namespace; may be given several times",
+    )
     selecting.add_argument(
         "-l", "--selector", default="", metavar="SELECTOR", help="with --all: only tasks whose pods have these labels"
     )
-    result.add_argument("--streams", type=int, default=MAX_STREAMS, metavar="N", help="read at most N logs at once; more take turns (default: %(default)s)")  # fmt: skip
-    result.add_argument("--streams-per-node", type=int, default=MAX_STREAMS_PER_NODE, metavar="N", help="read at most N logs of one node at once (default: %(default)s)")  # fmt: skip
+    result.add_argument(
+        "--streams",
+        type=int,
+        default=MAX_STREAMS,
+        metavar="N",
+        help="read at most N logs at once; more take turns (default: %(default)s)",
+    )
+    result.add_argument(
+        "--streams-per-node",
+        type=int,
+        default=MAX_STREAMS_PER_NODE,
+        metavar="N",
+        help="read at most N logs of one node at once (default: %(default)s)",
+    )
     result.add_argument("--port", type=int, metavar="N", help="serve /metrics, /healthz and /readyz on this port")
     installing = result.add_argument_group("print a Deployment of the recorder, with everything that it needs")
     installing.add_argument(

@@ -35,10 +35,14 @@ def report_rollback(store: Store, lease: Lease, info: RecordingInfo, last_commit
     """
     lost_count = last_committed - info.last_seq
     entry = notice(
-        info.ref.key, last_committed + 1, time.time_ns(), "status",
+        info.ref.key,
+        last_committed + 1,
+        time.time_ns(),
+        "status",
         f"The store has lost its last {lost_count} records: what the cluster still has of them follows once more",
-        notice="store", hint="see what a Valkey server promises with which settings: docs/reference/valkey.md",
-    )  # fmt: skip
+        notice="store",
+        hint="see what a Valkey server promises with which settings: docs/reference/valkey.md",
+    )
     entry.seq, entry.n = info.last_seq + 1, lost_count + 1
     store.commit(lease, Commit([entry]))
     return replace(info, last_seq=entry.last)
@@ -74,8 +78,14 @@ def report_failure(
     if lease is None or info is None or info.done or info.message == text or (again and info.reason == error.code):
         return lease
     entry = notice(
-        info.ref.key, info.last_seq + 1, time.time_ns(), "status", text, state=info.state, reason=error.code,
+        info.ref.key,
+        info.last_seq + 1,
+        time.time_ns(),
+        "status",
+        text,
+        state=info.state,
+        reason=error.code,
         notice="state",
-    )  # fmt: skip
+    )
     store.commit(lease, Commit([entry], update={"message": text, "reason": error.code}))
     return lease

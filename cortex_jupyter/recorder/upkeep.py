@@ -125,5 +125,6 @@ class Upkeep:
             self._over_budget.add(id_)
             task.recorder.put_status(
                 f"This recording is larger than the store's budget of {budget / 1e6:.0f} MB; it goes on",
-                notice="retention", hint="raise store_max_bytes (CORTEX_STORE_MAX_BYTES), let the oldest lines leave (CORTEX_STORE_MAX_TASK_BYTES), or make the task write less",
-            )  # fmt: skip
+                notice="retention",
+                hint="raise store_max_bytes (CORTEX_STORE_MAX_BYTES), let the oldest lines leave (CORTEX_STORE_MAX_TASK_BYTES), or make the task write less",
+            )

@@ -131,9 +131,19 @@ def _gap(store: Store, recording: int, task: str, rows: list[IndexEntry], why: s
     upto = rows[-1].last
     reason = why + (f" (gaps that were there before: {gaps})" if gaps else "")
     entry = notice(
-        task, 1, first, "gap", f"Lines are missing ({lines}): {reason}", **{"from": str(first), "to": str(last)},
-        reason=reason, hint=_HINTS[why], lines=lines, gaps=gaps, upto=upto, notice="trimmed",
-    )  # fmt: skip
+        task,
+        1,
+        first,
+        "gap",
+        f"Lines are missing ({lines}): {reason}",
+        **{"from": str(first), "to": str(last)},
+        reason=reason,
+        hint=_HINTS[why],
+        lines=lines,
+        gaps=gaps,
+        upto=upto,
+        notice="trimmed",
+    )
     entry.n, entry.t_max = upto, last
     return entry
 

@@ -34,8 +34,13 @@ _RULES: Final = [
 _NODES: Final = [{"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}]
 #: As obstore reads them; see `archive.error_mapping`.
 _ARCHIVE_ENDPOINTS: Final = (
-    "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"
-)  # fmt: skip
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT",
+    "GOOGLE_BASE_URL",
+    "AZURE_STORAGE_ENDPOINT",
+    "AZURE_ENDPOINT",
+)
 #: The endpoint for traces takes precedence over the general one:
 #: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 _TRACE_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -115,12 +120,16 @@ def manifests(install: InstallOptions) -> str:
     """
     objects = [
         _object("v1", "ServiceAccount", install.namespace, automountServiceAccountToken=False),
-        *_roles(install), _deployment(install), _network_policy(install),
+        *_roles(install),
+        _deployment(install),
+        _network_policy(install),
         _object(
-            "policy/v1beta1" if install.policy_beta else "policy/v1", "PodDisruptionBudget", install.namespace,
+            "policy/v1beta1" if install.policy_beta else "policy/v1",
+            "PodDisruptionBudget",
+            install.namespace,
             spec={"maxUnavailable": 1, "selector": {"matchLabels": _LABELS}},
         ),
-    ]  # fmt: skip
+    ]
     head = (_HEAD + _BUCKET).format(namespace=install.namespace, secret=install.secret)
     head += "" if os.environ.get("CORTEX_CLUSTER") else _NO_NAME
     head += "" if _archive_ports() else _NO_ENDPOINT
@@ -183,35 +192,48 @@ def _deployment(install: InstallOptions) -> dict[str, Any]:
         env.append({"name": "CORTEX_CLUSTER", "value": cluster})
     env += [{"name": name, "value": value} for name, value in _trace_variables().items()]
     container = {
-        "name": "collector", "image": install.image, "command": command, "env": env,
+        "name": "collector",
+        "image": install.image,
+        "command": command,
+        "env": env,
         "envFrom": [{"secretRef": {"name": f"{install.secret}-archive", "optional": True}}],
         "ports": [{"name": "metrics", "containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "metrics"}, "periodSeconds": 5},
         # Fails if the process itself hangs; readiness shows that the store is away.
         "livenessProbe": {
-            "httpGet": {"path": "/healthz", "port": "metrics"}, "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 3,
+            "httpGet": {"path": "/healthz", "port": "metrics"},
+            "periodSeconds": 20,
+            "timeoutSeconds": 5,
+            "failureThreshold": 3,
         },
         "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
         "securityContext": {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
-    }  # fmt: skip
+    }
     spread = {
-        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": _LABELS},
-    }  # fmt: skip
+    }
     pod = {
         "serviceAccountName": NAME,
         "automountServiceAccountToken": True,
         "securityContext": {
-            "runAsNonRoot": True, "runAsUser": _USER, "runAsGroup": _USER, "fsGroup": _USER,
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "topologySpreadConstraints": [spread],
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}],
-    }  # fmt: skip
+    }
     scraped = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT)}
     template = {"metadata": {"labels": _LABELS, "annotations": scraped}, "spec": pod}
     selector = {"matchLabels": _LABELS}

@@ -199,10 +199,12 @@ class Selection:
         They include recordings of tasks that have left the cluster; nothing else shows these.
         """
         unfinished = {
-            info.id: info for info in await asyncio.to_thread(self._store.unfinished, self._cluster.id)
-            if info.last_seq and info.ref.kind in KINDS
+            info.id: info
+            for info in await asyncio.to_thread(self._store.unfinished, self._cluster.id)
+            if info.last_seq
+            and info.ref.kind in KINDS
             and (not self.namespaces or info.ref.namespace in self.namespaces)
-        }  # fmt: skip
+        }
         seen = {info.id for info in unfinished.values() if info.uid in self._seen}
         unseen = unfinished.keys() - seen - self.ids
         holders = await asyncio.to_thread(self._store.holders, unseen)

@@ -58,8 +58,14 @@ class Leases(LeaseStore):
                 for key, names in _ABOUT.items()
             }
             for key, value in (documents | {_MACHINE: liveness.MACHINE}).items():
-                db.execute("INSERT INTO setting VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value WHERE value!=excluded.value", (key + recorder.id, value))  # fmt: skip
-                db.execute(f"DELETE FROM setting WHERE key GLOB '{key}*' AND substr(key, {len(key) + 1}) NOT IN (SELECT id FROM recorder)")  # fmt: skip # noqa: S608
+                db.execute(
+                    "INSERT INTO setting VALUES (?,?)"
+                    " ON CONFLICT DO UPDATE SET value=excluded.value WHERE value!=excluded.value",
+                    (key + recorder.id, value),
+                )
+                stale = "substr(key, ?) NOT IN (SELECT id FROM recorder)"
+                query = f"DELETE FROM setting WHERE key GLOB '{key}*' AND {stale}"  # noqa: S608 - the key is a constant
+                db.execute(query, (len(key) + 1,))
 
     def leave(self, owner: str) -> None:
         with self._file.writing() as db:

@@ -58,10 +58,15 @@ class Address:
             options = parse_qs(parts.query, strict_parsing=bool(parts.query))
             is_valid = parts.scheme in ("valkey", "valkeys") and options.keys() <= {"replicas", "ca"}
             address = cls(
-                parts.hostname or "", parts.port or _PORT, int(parts.path.strip("/") or 0), unquote(parts.username or ""),
+                parts.hostname or "",
+                parts.port or _PORT,
+                int(parts.path.strip("/") or 0),
+                unquote(parts.username or ""),
                 unquote(parts.password or "") or os.environ.get("CORTEX_STORE_PASSWORD", ""),
-                parts.scheme == "valkeys", options.get("ca", [""])[0], int(options.get("replicas", ["0"])[0]),
-            )  # fmt: skip
+                parts.scheme == "valkeys",
+                options.get("ca", [""])[0],
+                int(options.get("replicas", ["0"])[0]),
+            )
         except ValueError:
             is_valid = False
         if not is_valid or not address.host:

@@ -85,9 +85,24 @@ def _memory_warnings(memory: dict[str, Any]) -> list[HealthWarning]:
     used, limit, policy = int(memory["used_memory"]), int(memory.get("maxmemory") or 0), memory.get("maxmemory_policy")
     warnings = []
     if not limit:
-        warnings.append(HealthWarning("it has no memory limit: when the machine's memory is used up, the kernel kills it", "CONFIG SET maxmemory, about two thirds of the machine's"))  # fmt: skip
+        warnings.append(
+            HealthWarning(
+                "it has no memory limit: when the machine's memory is used up, the kernel kills it",
+                "CONFIG SET maxmemory, about two thirds of the machine's",
+            )
+        )
     elif used > _NEARLY_FULL * limit:
-        warnings.append(HealthWarning(f"{used / limit:.0%} of its memory limit is used", "raise `maxmemory`, lower CORTEX_STORE_MAX_BYTES, or set CORTEX_ARCHIVE: at the limit recording waits"))  # fmt: skip
+        warnings.append(
+            HealthWarning(
+                f"{used / limit:.0%} of its memory limit is used",
+                "raise `maxmemory`, lower CORTEX_STORE_MAX_BYTES, or set CORTEX_ARCHIVE: at the limit recording waits",
+            )
+        )
     if str(policy).startswith("volatile"):
-        warnings.append(HealthWarning(f"at its memory limit it evicts heartbeats, and tasks change between recorders (maxmemory-policy {policy})", "CONFIG SET maxmemory-policy noeviction"))  # fmt: skip
+        warnings.append(
+            HealthWarning(
+                f"at its memory limit it evicts heartbeats, and tasks change between recorders (maxmemory-policy {policy})",
+                "CONFIG SET maxmemory-policy noeviction",
+            )
+        )
     return warnings

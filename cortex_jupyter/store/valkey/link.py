@@ -34,11 +34,12 @@ _WAIT_MS: Final = 3000
 VERSION: Final = 1
 #: Flags of scripts (https://valkey.io/topics/eval-intro/#eval-flags): those that only read, and those that must work
 #: when memory is full. With full memory the server refuses all others before they begin.
-_FLAGS: Final = {
-    "infos": "no-writes", "wanted": "no-writes", "entries": "no-writes", "entry": "no-writes", "oldest": "no-writes", "holders": "no-writes", "recorder": "no-writes",
-    "commit_notice": "allow-oom", "beat": "allow-oom", "lease": "allow-oom", "want": "allow-oom", "forget": "allow-oom", "forget_empty": "allow-oom",
-    "leave": "allow-oom", "release": "allow-oom", "merge": "allow-oom", "trim": "allow-oom",
-}  # fmt: skip
+_FLAGS: Final = dict.fromkeys(
+    ("infos", "wanted", "entries", "entry", "oldest", "holders", "recorder"), "no-writes"
+) | dict.fromkeys(
+    ("commit_notice", "beat", "lease", "want", "forget", "forget_empty", "leave", "release", "merge", "trim"),
+    "allow-oom",
+)
 
 
 @cache
@@ -71,13 +72,21 @@ class Link:
         self._url = address.url  # computed once, not for each request
         tls = {"ssl": True, "ssl_ca_certs": address.ca or None, "ssl_check_hostname": True} if address.tls else {}
         self.client = valkey.Valkey(
-            address.host, address.port, address.database, username=address.user or None,
-            password=address.password or None, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S / 2,
-            socket_keepalive=True, client_name="cortex-jupyter",
+            address.host,
+            address.port,
+            address.database,
+            username=address.user or None,
+            password=address.password or None,
+            socket_timeout=_TIMEOUT_S,
+            socket_connect_timeout=_TIMEOUT_S / 2,
+            socket_keepalive=True,
+            client_name="cortex-jupyter",
             # One retry over a new connection: each of our requests may be repeated. The client only retries errors in
             # the list.
-            retry=Retry(NoBackoff(), 1, (NoConnection,)), retry_on_error=[NoConnection], **tls,
-        )  # fmt: skip
+            retry=Retry(NoBackoff(), 1, (NoConnection,)),
+            retry_on_error=[NoConnection],
+            **tls,
+        )
         self._closed = False
         self._checked_at = float("-inf")  # monotonic
         try:

@@ -24,10 +24,19 @@ if TYPE_CHECKING:
 
 #: Initial columns of a recording; each is kept as JSON.
 _INITIAL: Final[dict[str, Any]] = {
-    "state": "pending", "message": "Log not available yet: the recorder is starting", "reason": "", "exit_code": None,
-    "started": None, "finished": None, "done": 0, "caught_up": 0, "last_seq": 0, "clock_ms": 0, "masked": None,
+    "state": "pending",
+    "message": "Log not available yet: the recorder is starting",
+    "reason": "",
+    "exit_code": None,
+    "started": None,
+    "finished": None,
+    "done": 0,
+    "caught_up": 0,
+    "last_seq": 0,
+    "clock_ms": 0,
+    "masked": None,
     "epochs": [],
-}  # fmt: skip
+}
 _COLUMNS: Final = ("namespace", "kind", "name", "uid", "cluster", *_INITIAL)
 #: Recordings per request: the server answers no other request meanwhile.
 _PER_REQUEST: Final = 500
@@ -61,9 +70,10 @@ class ValkeyStore(Entries, Leases, Retention, Store):
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:
         infos = [
-            info for info in self._infos(self._link.ask("SMEMBERS", _names(ref)))
+            info
+            for info in self._infos(self._link.ask("SMEMBERS", _names(ref)))
             if info.ref.kind == (ref.kind or info.ref.kind) and info.cluster == (cluster or info.cluster)
-        ]  # fmt: skip
+        ]
         return max(infos, key=lambda info: (info.ref.kind == "job", info.id), default=None)
 
     def info(self, recording: int) -> RecordingInfo | None:
