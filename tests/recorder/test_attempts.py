@@ -88,3 +88,17 @@ async def test_recorders_archive_the_rest_when_one_recording_cannot_be_archived(
         assert store.unarchived(url) == [] and store.setting(archive_attempts.attempts_setting(broken.id)) == ""
     finally:
         store.close()
+
+
+async def test_an_archive_that_cannot_be_used_is_reported_in_our_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    store = new_store(tmp_path)
+    try:
+        Filled(store).lines([(1, 1, "a")]).end()
+        store.set_setting("archive", "ftp://host/logs")
+        await archiving.archive_completed(store)
+        [line] = capfd.readouterr().err.splitlines()
+        assert "ERROR" in line and "ftp://host/logs" in line and "tried again" in caplog.text
+    finally:
+        store.close()
