@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
 
+    from cortex_jupyter.model import PublicSource
     from cortex_jupyter.store import Readable
 
 #: Rows of a table.
@@ -156,7 +157,7 @@ def read_rows(
     info = require_info(store, recording)
     task = (info.ref.namespace, info.ref.key)
 
-    def to_rows(raw: Any, sources: dict[int, dict[str, Any]]) -> Any:
+    def to_rows(raw: Any, sources: dict[int, PublicSource]) -> Any:
         rows = layout.build_columns(raw, task, sources, places(raw["text"]))
         return rows if select is None else select(rows)
 

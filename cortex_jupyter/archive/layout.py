@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 import zstandard
@@ -19,6 +19,9 @@ import zstandard
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import ArchiveDamaged
 from cortex_jupyter.model import STREAMS, Entry, IndexEntry
+
+if TYPE_CHECKING:
+    from cortex_jupyter.model import PublicSource
 
 #: Raised by changes that an older reader would misread; it then refuses the file. New keys in manifest or metadata are
 #: compatible.
@@ -105,7 +108,7 @@ def block_rows() -> int:
     return _BLOCK
 
 
-def build_columns(raw: Any, task: tuple[str, str], sources: dict[int, dict[str, Any]], spans: dict[str, Any]) -> Any:
+def build_columns(raw: Any, task: tuple[str, str], sources: dict[int, PublicSource], spans: dict[str, Any]) -> Any:
     """Return the columns of a file.
 
     Parameters
@@ -134,7 +137,7 @@ def build_columns(raw: Any, task: tuple[str, str], sources: dict[int, dict[str, 
         chunks = [pa.DictionaryArray.from_arrays(codes.take(c), dictionary) for c in indices.chunks]
         return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
 
-    def of_source(name: str) -> Any:
+    def of_source(name: Literal["pod", "container", "kind", "node"]) -> Any:
         return categories(positions, [source.get(name) or "" for source in sources.values()])
 
     zero = pc.multiply(pc.fill_null(positions, 0), 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NotRequired, TypedDict
 
 import orjson
 
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
 
 #: The streams of lines; a batch's column `o` holds indices in this tuple. Before version 1.32, Kubernetes reports no stream.
 STREAMS: Final = ("unknown", "stdout", "stderr")
+
+
+class PublicSource(TypedDict):
+    """What readers get of a source, in the `sources` of a batch."""
+
+    pod: str
+    container: str
+    kind: NotRequired[str]
+    run: NotRequired[int]
+    node: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ class Source:
         return replace(self, part=0) == replace(source, part=0)
 
     @property
-    def public(self) -> dict[str, Any]:
+    def public(self) -> PublicSource:
         """The fields that readers get, in the `sources` of a batch."""
         return {"pod": self.pod, "container": self.container, "kind": self.kind, "run": self.run, "node": self.node}
 
@@ -133,7 +143,7 @@ class Batch:
     sids: list[int]
     streams: list[int]
     texts: list[str]
-    sources: dict[int, dict[str, Any]]
+    sources: dict[int, PublicSource]
 
     def __len__(self) -> int:
         return len(self.seqs)
@@ -183,7 +193,7 @@ def encode_batch(
     sids: list[int],
     streams: list[int] | None,
     texts: list[str],
-    sources: dict[int, dict[str, Any]],
+    sources: dict[int, PublicSource],
     offsets: list[int] | None = None,
 ) -> bytes:
     """Encode records as the data of one `log` event.

@@ -12,7 +12,7 @@ from cortex_jupyter.parsing.level import level
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.model import Batch
+    from cortex_jupyter.model import Batch, PublicSource
     from cortex_jupyter.store import scan
 
 
@@ -87,7 +87,7 @@ class Record:
             yield cls._make(seq, ns, batch.sources[sid], stream, text)
 
     @classmethod
-    def _make(cls, seq: int, ns: int, source: dict[str, Any], stream: int, text: str) -> Self:
+    def _make(cls, seq: int, ns: int, source: PublicSource, stream: int, text: str) -> Self:
         pod, container, kind = source["pod"], source["container"], source.get("kind", "main")
         run, node = source.get("run", 0), source.get("node") or ""
         return cls(seq, ns, pod, container, kind, run, node, STREAMS[stream], text)

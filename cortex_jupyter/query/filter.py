@@ -11,9 +11,8 @@ from cortex_jupyter.query.sources import matches_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
-    from cortex_jupyter.model import Batch
+    from cortex_jupyter.model import Batch, PublicSource
     from cortex_jupyter.query.pattern import Finder
     from cortex_jupyter.query.sources import Runs
 
@@ -89,7 +88,7 @@ class Filter:
             rows = [i for i in rows if level(texts[i]) in levels]
         return rows
 
-    def _includes(self, source: dict[str, Any]) -> bool:
+    def _includes(self, source: PublicSource) -> bool:
         pod, container = source["pod"], source["container"]
         if not (matches_name(pod, self.pod) and matches_name(container, self.container)):
             return False

@@ -44,7 +44,7 @@ async def outline(recording: Recording, bins: object, *, levels: bool = False) -
     sources = await asyncio.to_thread(recording.store.sources, recording.id)
     doc = asdict(spread) | {"task": recording.ref.key, "recording": recording.id}
     doc["notices"] = allowed(recording, doc["notices"])
-    sources_json = {sid: source.public for sid, (source, _) in sources.items()}
+    sources_json: dict[int, dict[str, Any]] = {sid: {**source.public} for sid, (source, _) in sources.items()}
     if levels and spread.lines:
         counts_of_recording = level_counts(recording.store, recording.id)
         bounds = (spread.start, spread.width, len(spread.lines))

@@ -15,6 +15,7 @@ from cortex_jupyter.parsing.level import level
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cortex_jupyter.model import PublicSource
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.frame import Burst
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _BREAK: Final = re.compile(r"\r\n|\r|\n")
 
 
-def row(seq: int, time: int, source: dict[str, Any], stream: int, text: str) -> dict[str, Any]:
+def row(seq: int, time: int, source: PublicSource, stream: int, text: str) -> dict[str, Any]:
     """Return a record as the contract has it.
 
     Parameters

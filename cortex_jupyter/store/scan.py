@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from itertools import accumulate
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import AFTER_ALL, UNBOUNDED, Batch, Entry
@@ -21,7 +21,7 @@ from cortex_jupyter.store.budget import NOT_HELD_HINT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cortex_jupyter.model import IndexEntry, Place
+    from cortex_jupyter.model import IndexEntry, Place, PublicSource
     from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.store.protocol import Readable
     from cortex_jupyter.store.types import RecordingInfo
@@ -237,7 +237,7 @@ class Record:
     seq: int
     time: int
     sid: int
-    source: dict[str, Any]
+    source: PublicSource
     stream: int
     text: str
 
