@@ -178,7 +178,11 @@ class ArchivedRecording:
         """Return the row groups that may hold lines of a window with at least one word, ignoring case, of each set."""
         low = -UNBOUNDED if since is None else since
         high = UNBOUNDED if until is None else until
-        groups = [i for i, value_range in enumerate(self.file.statistics("time")) if value_range is None or (value_range[1] >= low and value_range[0] <= high)]  # fmt: skip
+        groups = [
+            i
+            for i, value_range in enumerate(self.file.statistics("time"))
+            if value_range is None or (value_range[1] >= low and value_range[0] <= high)
+        ]
         packed = self.metadata.get(layout.TRIGRAMS)  # earlier versions wrote none
         if words and packed is not None:
             for alternatives in words:

@@ -53,10 +53,12 @@ def collect_resume_lines(store: Store, recording: int, rows: list[IndexEntry]) -
     scan = Scan(store, recording)
     for index_row in rows:
         overlapping = {
-            sid: a for sid, a in anchors.items()
-            if index_row.last >= a.seq and index_row.t_max >= a.second
+            sid: a
+            for sid, a in anchors.items()
+            if index_row.last >= a.seq
+            and index_row.t_max >= a.second
             and index_row.t_min <= max(a.last, a.top) + _SLACK
-        }  # fmt: skip
+        }
         batch = scan.read_batch(index_row) if overlapping else None
         if batch is None:
             continue
