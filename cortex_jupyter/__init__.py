@@ -47,6 +47,6 @@ def __dir__() -> list[str]:
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
     # Inside the function: importing Jupyter Server's ExtensionApp takes seconds, and only a server needs it.
-    from cortex_jupyter.server.app import CortexJupyter  # noqa: PLC0415 - see above
+    from cortex_jupyter.server.app import CortexJupyter
 
     return [{"module": "cortex_jupyter", "app": CortexJupyter}]

@@ -36,7 +36,7 @@ class Comparison(ResultFrame):
     nothing = "neither run has a line"
 
     def __init__(self, found: ComparisonData, names: tuple[str, str]) -> None:
-        from cortex_jupyter.archive.optional import import_optional  # noqa: PLC0415
+        from cortex_jupyter.archive.optional import import_optional
 
         pc = import_optional("pyarrow.compute")
         super().__init__(found.patterns)

@@ -51,7 +51,7 @@ class ResultFrame:
         MissingExtra
             pandas is not installed.
         """
-        from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_pandas
 
         return to_pandas(self._table)
 
@@ -63,7 +63,7 @@ class ResultFrame:
         MissingExtra
             polars is not installed.
         """
-        from cortex_jupyter.tables.convert import to_polars  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_polars
 
         return to_polars(self._table)
 

@@ -257,6 +257,6 @@ def _literal(url: str) -> str:
 
 
 def _seconds(seconds: float) -> Any:
-    from datetime import timedelta  # noqa: PLC0415
+    from datetime import timedelta
 
     return timedelta(seconds=seconds)

@@ -52,9 +52,9 @@ class SingleFile:
     @classmethod
     def at(cls, url: str) -> Self:
         """Open the file at a URL."""
-        from cortex_jupyter.archive.file import ParquetFile  # noqa: PLC0415 - needs obstore
-        from cortex_jupyter.archive.objects import ObjectStore  # noqa: PLC0415
-        from cortex_jupyter.archive.recording import ArchivedRecording  # noqa: PLC0415
+        from cortex_jupyter.archive.file import ParquetFile  # needs obstore
+        from cortex_jupyter.archive.objects import ObjectStore
+        from cortex_jupyter.archive.recording import ArchivedRecording
 
         return cls(ArchivedRecording(ParquetFile(*ObjectStore.beside(url))))
 
@@ -95,8 +95,8 @@ class ArchiveStore(Readable):
         ArchiveError, MissingExtra
         """
         if self._tasks is None:
-            from cortex_jupyter.archive.catalog import Catalog  # noqa: PLC0415 - needs obstore
-            from cortex_jupyter.archive.objects import ObjectStore  # noqa: PLC0415
+            from cortex_jupyter.archive.catalog import Catalog  # needs obstore
+            from cortex_jupyter.archive.objects import ObjectStore
 
             self._tasks = Catalog(ObjectStore(self.url))
         return self._tasks

@@ -17,6 +17,6 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 0; 1 after an error; 2 if the command line is wrong; the task's own for `logs -f`; 4 for
         `logs --strict` if lines are missing.
     """
-    from cortex_jupyter.cli.command_line import run  # noqa: PLC0415 - so that an import of the package stays cheap
+    from cortex_jupyter.cli.command_line import run  # so that an import of the package stays cheap
 
     return run(argv)

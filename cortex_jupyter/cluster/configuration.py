@@ -318,7 +318,7 @@ def _merged(files: list[Path]) -> tuple[dict[str, dict[str, tuple[dict[str, Any]
     dict, str
         `clusters`, `users` and `contexts`: by name, the section (with absolute paths) and the folder of its file.
     """
-    import yaml  # noqa: PLC0415 - readers of a recording do not need it
+    import yaml  # readers of a recording do not need it
 
     named: dict[str, dict[str, tuple[dict[str, Any], Path]]] = {"clusters": {}, "users": {}, "contexts": {}}
     current = ""
@@ -369,7 +369,7 @@ def _impersonation(user: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _from_auth_provider(user: dict[str, Any]) -> str:
     """Return the `Authorization` header of a user with an `auth-provider`. This may renew the token."""
-    from kubernetes import client, config  # noqa: PLC0415 - takes half a second or more
+    from kubernetes import client, config  # takes half a second or more
 
     cluster = {"name": "x", "cluster": {"server": "https://unused.invalid"}}
     document = {

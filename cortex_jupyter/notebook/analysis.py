@@ -41,7 +41,7 @@ class Analysis(Data):
         ['login [masked]']
         >>> log.mask().to_parquet(folder / "login.parquet")
         """
-        from cortex_jupyter.notebook.masked import Masked  # noqa: PLC0415
+        from cortex_jupyter.notebook.masked import Masked
 
         return Masked(self)
 
@@ -85,7 +85,7 @@ class Analysis(Data):
         >>> log.metrics("loss").plot()
         a chart of loss
         """
-        from cortex_jupyter.notebook.metrics import Metrics  # noqa: PLC0415 - needs pyarrow, which is optional
+        from cortex_jupyter.notebook.metrics import Metrics  # needs pyarrow, which is optional
 
         source = _MetricSource(self, names, pattern, path)
         return Metrics(source.table(), [source])
@@ -106,8 +106,8 @@ class Analysis(Data):
         MissingExtra
             pyarrow or numpy is not installed.
         """
-        from cortex_jupyter.analysis.error_list import Errors  # noqa: PLC0415
-        from cortex_jupyter.analysis.errors import errors  # noqa: PLC0415
+        from cortex_jupyter.analysis.error_list import Errors
+        from cortex_jupyter.analysis.errors import errors
 
         return Errors(errors(self.to_arrow()))
 
@@ -125,8 +125,8 @@ class Analysis(Data):
         MissingExtra
             pyarrow or numpy is not installed.
         """
-        from cortex_jupyter.analysis.diagnosis import diagnose  # noqa: PLC0415
-        from cortex_jupyter.analysis.why import Why  # noqa: PLC0415
+        from cortex_jupyter.analysis.diagnosis import diagnose
+        from cortex_jupyter.analysis.why import Why
 
         table = self.to_arrow()
         diagnosis = diagnose(self._recording.store, self._recording.id, table)
@@ -146,8 +146,8 @@ class Analysis(Data):
         MissingExtra
             pyarrow or numpy is not installed.
         """
-        from cortex_jupyter.analysis.progress import progress_bars  # noqa: PLC0415
-        from cortex_jupyter.analysis.progress_table import ProgressFrame  # noqa: PLC0415
+        from cortex_jupyter.analysis.progress import progress_bars
+        from cortex_jupyter.analysis.progress_table import ProgressFrame
 
         return ProgressFrame(progress_bars(self.to_arrow()))
 
@@ -177,8 +177,8 @@ class Analysis(Data):
         >>> [record.text for record in log.filter(grep=patterns.grep(1))]
         ['saved']
         """
-        from cortex_jupyter.analysis.pattern_table import Patterns  # noqa: PLC0415
-        from cortex_jupyter.analysis.templates import patterns  # noqa: PLC0415
+        from cortex_jupyter.analysis.pattern_table import Patterns
+        from cortex_jupyter.analysis.templates import patterns
 
         return Patterns(patterns(self.to_arrow()))
 
@@ -209,8 +209,8 @@ class Analysis(Data):
         >>> comparison.only_b.to_pandas().pattern.tolist()
         ['shard <*> is broken']
         """
-        from cortex_jupyter.analysis.compare import compare  # noqa: PLC0415
-        from cortex_jupyter.analysis.comparison import Comparison  # noqa: PLC0415
+        from cortex_jupyter.analysis.compare import compare
+        from cortex_jupyter.analysis.comparison import Comparison
 
         names = (self._recording.ref.key, other._recording.ref.key)
         return Comparison(compare(self.to_arrow(), other.to_arrow()), names)
@@ -220,13 +220,13 @@ class _MetricSource:
     """Reads the metrics of a log again when the log has grown; implements `notebook.metrics.Source`."""
 
     def __init__(self, log: Analysis, names: tuple[str, ...], pattern: str | None, path: str | None) -> None:
-        from cortex_jupyter.analysis.incremental import IncrementalMetrics  # noqa: PLC0415
+        from cortex_jupyter.analysis.incremental import IncrementalMetrics
 
         self._log = log
         self._growing = IncrementalMetrics(self._read, log._parsed, names, pattern, path)  # noqa: SLF001 - a part of the log
 
     def _read(self, start: int) -> tuple[Any, int]:
-        from cortex_jupyter.analysis.incremental import COLUMNS  # noqa: PLC0415
+        from cortex_jupyter.analysis.incremental import COLUMNS
 
         last, _ = self.mark()
         records = self._log._table(COLUMNS, start=start)  # noqa: SLF001

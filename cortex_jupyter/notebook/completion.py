@@ -56,7 +56,7 @@ class Completer:
             runtime().submit(self._read_names())
 
     async def _read_names(self) -> None:
-        from cortex_jupyter.cluster.tasks import list_tasks  # noqa: PLC0415 - heavy
+        from cortex_jupyter.cluster.tasks import list_tasks  # heavy
 
         try:
             recordings = await runtime().recordings()

@@ -33,7 +33,7 @@ class Data(Snapshot):
 
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame` with the columns of `to_arrow`."""
-        from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_pandas
 
         return to_pandas(self._table())
 
@@ -45,11 +45,11 @@ class Data(Snapshot):
         lazy : bool, optional
             Return a `polars.LazyFrame`, which reads only the rows and columns that are needed.
         """
-        from cortex_jupyter.tables.convert import to_polars  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_polars
 
         if not lazy:
             return to_polars(self._table(shared=True))
-        from cortex_jupyter.tables.lazy import lazy as scan  # noqa: PLC0415
+        from cortex_jupyter.tables.lazy import lazy as scan
 
         self._settle()
         return scan(self._columnar(), self._recording.id, self._parsed())
@@ -75,7 +75,7 @@ class Data(Snapshot):
         MissingExtra
             duckdb is not installed.
         """
-        from cortex_jupyter.tables.sql import needed, run  # noqa: PLC0415
+        from cortex_jupyter.tables.sql import needed, run
 
         return run(statement, "log", self._table(needed(statement)))
 
@@ -89,8 +89,8 @@ class Data(Snapshot):
             types becomes text; `frame.attrs["conflicts"]` lists these. `attrs["left_out"]` is the number of fields
             left out: only the 500 most frequent ones are columns.
         """
-        from cortex_jupyter.tables.columns import BASE_COLUMNS, fields  # noqa: PLC0415
-        from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
+        from cortex_jupyter.tables.columns import BASE_COLUMNS, fields
+        from cortex_jupyter.tables.convert import to_pandas
 
         result = fields(self._table((*BASE_COLUMNS, "fields")))
         frame = to_pandas(result.table)
@@ -117,8 +117,8 @@ class Data(Snapshot):
         BadQuery
             `every` is no duration, or `kind` is unknown.
         """
-        from cortex_jupyter.tables.convert import to_pandas, to_polars  # noqa: PLC0415
-        from cortex_jupyter.tables.read import read  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_pandas, to_polars
+        from cortex_jupyter.tables.read import read
 
         kinds: dict[str, Callable[[Any], Any]] = {
             "pandas": to_pandas,
@@ -156,7 +156,7 @@ class Data(Snapshot):
         BadQuery
             The file cannot be written.
         """
-        from cortex_jupyter.tables.parquet import to_parquet  # noqa: PLC0415
+        from cortex_jupyter.tables.parquet import to_parquet
 
         self._settle()
         with progress("writing the log", self._statement().records) as bar:

@@ -8,7 +8,7 @@ from typing import Any
 
 def _kernel() -> Any:
     try:
-        from IPython.core.getipython import get_ipython  # noqa: PLC0415
+        from IPython.core.getipython import get_ipython
     except ImportError:
         return None
     return getattr(get_ipython(), "kernel", None)

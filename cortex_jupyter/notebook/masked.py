@@ -66,7 +66,7 @@ class Masked:
 
     def to_arrow(self) -> Any:
         """Return a `pyarrow.Table` with the columns of `TaskLog.to_arrow`."""
-        from cortex_jupyter.tables.mask import masked  # noqa: PLC0415 - needs pyarrow, which is optional
+        from cortex_jupyter.tables.mask import masked  # needs pyarrow, which is optional
 
         self._mask = Mask()
         table = masked(self._log.to_arrow(), self._mask)
@@ -75,13 +75,13 @@ class Masked:
 
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame`."""
-        from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_pandas
 
         return to_pandas(self.to_arrow())
 
     def to_polars(self) -> Any:
         """Return a `polars.DataFrame`."""
-        from cortex_jupyter.tables.convert import to_polars  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_polars
 
         return to_polars(self.to_arrow())
 
@@ -93,8 +93,8 @@ class Masked:
         BadQuery
             The file cannot be written.
         """
-        from cortex_jupyter.archive.optional import import_optional  # noqa: PLC0415
-        from cortex_jupyter.tables.convert import whole  # noqa: PLC0415
+        from cortex_jupyter.archive.optional import import_optional
+        from cortex_jupyter.tables.convert import whole
 
         table = self.to_arrow().drop_columns(["message", "fields"])
         whole(

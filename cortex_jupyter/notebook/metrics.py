@@ -165,7 +165,7 @@ class Chart:
 
     def _follow(self) -> Any:
         try:
-            from ipywidgets import HTML  # noqa: PLC0415 - only pages need it
+            from ipywidgets import HTML  # only pages need it
         except ImportError:
             return None
         widget = HTML(self.html("live"))

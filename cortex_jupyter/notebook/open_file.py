@@ -56,7 +56,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - lik
     >>> [(r.level, r.text[20:]) for r in open(path)]
     [('info', 'INFO on'), ('error', 'ERROR hot')]
     """
-    from cortex_jupyter.tables.opening import opened  # noqa: PLC0415 - needs pyarrow and obstore
+    from cortex_jupyter.tables.opening import opened  # needs pyarrow and obstore
 
     viewer_options = take_viewer_options(query)
     parsed = parse_query(query)

@@ -150,7 +150,7 @@ class Runtime:
                 )
                 if connection.cluster is None and (kubeconfig or context):
                     await connection.close()
-                    from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415 - heavy
+                    from cortex_jupyter.cluster.session import Cluster  # heavy
 
                     await Cluster.open(kubeconfig, context)  # raises with the reason
                 self._opened[key] = connection

@@ -72,7 +72,7 @@ class Scan:
 
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame`."""
-        from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_pandas
 
         return to_pandas(self.to_arrow())
 
@@ -102,7 +102,7 @@ class Scan:
 
     def sql(self, statement: str) -> Any:
         """Query all logs with SQL, as the table `logs`; see `TaskLog.sql`."""
-        from cortex_jupyter.tables.sql import needed, run  # noqa: PLC0415
+        from cortex_jupyter.tables.sql import needed, run
 
         return run(statement, "logs", self.to_arrow(needed(statement)))
 
@@ -157,14 +157,14 @@ def _may_hold(log: TaskLog, query: LogQuery) -> bool:
     levels = about.get("levels")
     if query.level is None or levels is None:
         return True
-    from cortex_jupyter.tables.select import levels_of  # noqa: PLC0415
+    from cortex_jupyter.tables.select import levels_of
 
     return any(levels.get(name) for name in levels_of(query.level))
 
 
 def _read_part(place: tuple[str, int, dict[str, Any]]) -> Any:
     """Read one task, on a worker's machine."""
-    from cortex_jupyter.tables.read import read  # noqa: PLC0415
+    from cortex_jupyter.tables.read import read
 
     url, recording, query = place
     with open_readable(url) as store:
@@ -174,7 +174,7 @@ def _read_part(place: tuple[str, int, dict[str, Any]]) -> Any:
 
 def _to_pandas(table: Any) -> Any:
     """Return a DataFrame without categories, which would differ between partitions."""
-    from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
+    from cortex_jupyter.tables.convert import to_pandas
 
     frame = to_pandas(table)
     categories = [name for name in frame.columns if str(frame[name].dtype) == "category"]

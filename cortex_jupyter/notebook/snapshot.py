@@ -129,7 +129,7 @@ class Snapshot:
         return nearest(self._recording.store, self._recordings.archive, self._recording.id)
 
     def _table(self, columns: Sequence[str] = COLUMNS, *, start: int = 0, shared: bool = False) -> Any:
-        from cortex_jupyter.tables.read import read  # noqa: PLC0415 - needs pyarrow, which is optional
+        from cortex_jupyter.tables.read import read  # needs pyarrow, which is optional
 
         self._settle()
         store, id_ = self._columnar(), self._recording.id
@@ -147,7 +147,7 @@ class Snapshot:
             self._settle()
             return self._statement().records
         if isinstance(store := self._columnar(), ArchiveStore):
-            from cortex_jupyter.tables.read import count  # noqa: PLC0415 - needs pyarrow, like any archive
+            from cortex_jupyter.tables.read import count  # needs pyarrow, like any archive
 
             self._settle()
             return count(store, self._recording.id, self._parsed())

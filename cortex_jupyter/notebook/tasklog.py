@@ -116,7 +116,7 @@ class TaskLog(Waiting, Analysis):
         """Whether the task has ended, by its recording or by its state in the cluster when it was found."""
         if self._engine.run(self._recording.info()).done:
             return True
-        from cortex_jupyter.cluster.workloads import state_of  # noqa: PLC0415
+        from cortex_jupyter.cluster.workloads import state_of
 
         workload = self._recording.workload
         # A bare pod is the workload itself. The state of a Job needs only the Job.
@@ -178,7 +178,7 @@ class TaskLog(Waiting, Analysis):
     def viewer(self) -> LogViewer:
         """The widget that shows this log. All cells share it."""
         if self._viewer is None:
-            from cortex_jupyter.notebook.widget import LogViewer, for_page  # noqa: PLC0415 - loads ipywidgets
+            from cortex_jupyter.notebook.widget import LogViewer, for_page  # loads ipywidgets
 
             self._viewer = LogViewer(
                 self._engine,
@@ -193,7 +193,7 @@ class TaskLog(Waiting, Analysis):
     @property
     def view(self) -> TaskLog:
         """The log as the viewer shows it now: window, filter and pods. Its repr is code for the same log."""
-        from cortex_jupyter.notebook.view import query_of  # noqa: PLC0415
+        from cortex_jupyter.notebook.view import query_of
 
         return self.filter(**query_of(dict(self.viewer.view)))
 

@@ -59,8 +59,8 @@ def rules() -> tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]:
         detect-secrets is not installed.
     """
     try:
-        from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class  # noqa: PLC0415
-        from detect_secrets.plugins.keyword import DENYLIST  # noqa: PLC0415
+        from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
+        from detect_secrets.plugins.keyword import DENYLIST
     except ModuleNotFoundError as error:
         raise MissingExtra(
             "masking needs detect-secrets, which is not installed", 'pip install "cortex-jupyter[mask]"'

@@ -132,7 +132,7 @@ class Connection:
             The store cannot be opened. A missing cluster raises only when an unrecorded task is opened.
         """
         # Imported here because readers of recordings need no Kubernetes client.
-        from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
+        from cortex_jupyter.cluster.session import Cluster
 
         store = await asyncio.to_thread(open_store, store_url, budget)
         try:
@@ -205,7 +205,7 @@ class Connection:
         return await asyncio.shield(self._opening)
 
     async def _open_cluster(self) -> Cluster:
-        from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415 - heavy
+        from cortex_jupyter.cluster.session import Cluster  # heavy
 
         try:
             self.cluster = await Cluster.open(*self._configured)
@@ -221,7 +221,7 @@ class Connection:
         TaskNotFound, AmbiguousTask, NotAllowed, ClusterError, NoCluster
         """
         cluster = await self.connected()
-        from cortex_jupyter.cluster.tasks import resolve  # noqa: PLC0415
+        from cortex_jupyter.cluster.tasks import resolve
 
         return await resolve(cluster, ref, self.task_label, partial(self.mine, person=person))
 
@@ -297,7 +297,7 @@ class Connection:
         await self.check(ref, person)
         if self.cluster is None or error.hint != TaskNotFound.default_hint:
             return error
-        from cortex_jupyter.cluster.tasks import suggest_name  # noqa: PLC0415
+        from cortex_jupyter.cluster.tasks import suggest_name
 
         near = await suggest_name(self.cluster, ref, partial(self.mine, person=person))
         return TaskNotFound(error.message, f"did you mean {near!r}? {error.hint}") if near else error

@@ -79,8 +79,8 @@ async def present(recording: Recording, info: RecordingInfo) -> dict[str, Any]:
     if recording.workload is None or (obstacle is None and info.state):
         return recorded(info)
     # Imported here because readers of recordings do not need it.
-    from cortex_jupyter.cluster.tasks import pods_of  # noqa: PLC0415
-    from cortex_jupyter.cluster.workloads import state_of  # noqa: PLC0415
+    from cortex_jupyter.cluster.tasks import pods_of
+    from cortex_jupyter.cluster.workloads import state_of
 
     assert recording.cluster is not None
     try:

@@ -54,8 +54,8 @@ async def list_tasks(
     problem: CortexError | None = None
     try:
         cluster = await session.connected()
-        from cortex_jupyter.cluster.tasks import has_namespace  # noqa: PLC0415
-        from cortex_jupyter.cluster.tasks import list_tasks as present  # noqa: PLC0415
+        from cortex_jupyter.cluster.tasks import has_namespace
+        from cortex_jupyter.cluster.tasks import list_tasks as present
 
         recorded_infos = [i for i in recorded_infos if i.cluster == cluster.id]
         opened = {i.ref for i in recorded_infos if i.ref.kind == "selector" and not selector}
@@ -132,8 +132,8 @@ async def _described(session: Session, ref: TaskRef, person: Person | None) -> d
 
 async def _present(cluster: Cluster, workload: Workload, hidden: dict[str, str]) -> dict[str, Any]:
     """Describe a task without what may not be shown. Its state equals that in the list of tasks, whatever is hidden."""
-    from cortex_jupyter.cluster.tasks import describe, pods_of  # noqa: PLC0415
-    from cortex_jupyter.cluster.workloads import refusals, state_of  # noqa: PLC0415
+    from cortex_jupyter.cluster.tasks import describe, pods_of
+    from cortex_jupyter.cluster.workloads import refusals, state_of
 
     hidden = dict(hidden)
     pods = await pods_of(cluster, workload)
@@ -157,7 +157,7 @@ async def _present(cluster: Cluster, workload: Workload, hidden: dict[str, str])
 
 
 def _pod(pod: dict[str, Any]) -> dict[str, Any]:
-    from cortex_jupyter.cluster.pods import containers  # noqa: PLC0415
+    from cortex_jupyter.cluster.pods import containers
 
     return {
         "name": pod["metadata"]["name"],
@@ -182,7 +182,7 @@ async def _events(cluster: Cluster, namespace: str, uid: str) -> list[dict[str, 
     """
     if uid.startswith("selector:"):
         return []
-    from cortex_jupyter.cluster.workloads import segment  # noqa: PLC0415
+    from cortex_jupyter.cluster.workloads import segment
 
     query = {"fieldSelector": f"involvedObject.uid={uid}"}
     try:

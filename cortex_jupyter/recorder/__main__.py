@@ -151,7 +151,11 @@ def _log_file(url: str) -> Path | None:
 
 
 def _manifests(options: argparse.Namespace) -> str:
-    from cortex_jupyter.recorder.collector.manifests import STORE_PORT, InstallOptions, manifests  # noqa: PLC0415 - only this needs YAML
+    from cortex_jupyter.recorder.collector.manifests import (
+        STORE_PORT,
+        InstallOptions,
+        manifests,
+    )  # only this needs YAML
 
     namespaces = tuple(options.namespace)
     own = options.into or next(iter(namespaces), "cortex-jupyter")
@@ -171,7 +175,7 @@ def _manifests(options: argparse.Namespace) -> str:
 
 async def _record(options: argparse.Namespace) -> None:
     # Imported late: it takes 0.3 s, and `--help` or `--manifests` do not need it.
-    from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
+    from cortex_jupyter.cluster.session import Cluster
 
     task = asyncio.current_task()
     assert task is not None
@@ -181,7 +185,7 @@ async def _record(options: argparse.Namespace) -> None:
     health = Health(options.port or 0)
     async with contextlib.AsyncExitStack() as stack:
         if health.port:
-            from cortex_jupyter.recorder.process.endpoint import serving  # noqa: PLC0415 - only with --port
+            from cortex_jupyter.recorder.process.endpoint import serving  # only with --port
 
             await stack.enter_async_context(serving(health))
         store = await _open_store(options, health)

@@ -142,7 +142,7 @@ def parquet(recording: Recording, query: LogQuery, path: Path, reader_gone: thre
         The new file would have more bytes than `limit`.
     """
     # pyarrow is an extra, and its import takes half a second.
-    from cortex_jupyter.tables.parquet import file_of, to_parquet  # noqa: PLC0415
+    from cortex_jupyter.tables.parquet import file_of, to_parquet
 
     with_events = "events" not in recording.hidden
     archived = file_of(recording.store, recording.id, query) if with_events else None

@@ -56,7 +56,7 @@ def settings() -> Config:
         The process was not started as a service of a Hub.
     """
     try:
-        from jupyterhub.singleuser.extension import JupyterHubIdentityProvider  # noqa: PLC0415 - an extra
+        from jupyterhub.singleuser.extension import JupyterHubIdentityProvider  # an extra
     except ImportError as error:
         raise MissingExtra("jupyterhub is not installed", "pip install 'cortex-jupyter[hub]'") from error
     url, prefix = os.environ.get("JUPYTERHUB_SERVICE_URL"), os.environ.get("JUPYTERHUB_SERVICE_PREFIX")

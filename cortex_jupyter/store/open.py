@@ -47,7 +47,7 @@ def open_store(url: str | None = None, budget: Budget | None = None, *, weak: bo
 
 def _open(url: str) -> Store:
     if (path := path_of(url)) is not None:
-        from cortex_jupyter.store.sqlite.store import SqliteStore  # noqa: PLC0415
+        from cortex_jupyter.store.sqlite.store import SqliteStore
 
         return SqliteStore(path)
     if not url.startswith(SERVERS):
@@ -56,8 +56,8 @@ def _open(url: str) -> Store:
             "set CORTEX_STORE to sqlite:///absolute/path or valkey://host",
         )
     try:
-        from cortex_jupyter.store.valkey.address import Address  # noqa: PLC0415
-        from cortex_jupyter.store.valkey.store import ValkeyStore  # noqa: PLC0415
+        from cortex_jupyter.store.valkey.address import Address
+        from cortex_jupyter.store.valkey.store import ValkeyStore
     except ModuleNotFoundError as error:
         raise MissingExtra(
             "a store on a server needs the package valkey, which is not installed",

@@ -47,7 +47,7 @@ def data_folder() -> Path:
     StoreError
         There is none: a container may have neither HOME nor an entry for its UID in /etc/passwd.
     """
-    from jupyter_core.paths import jupyter_data_dir  # noqa: PLC0415
+    from jupyter_core.paths import jupyter_data_dir
 
     try:
         return Path(jupyter_data_dir()).absolute() / "cortex"

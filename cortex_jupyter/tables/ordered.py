@@ -52,7 +52,7 @@ def _archived(store: Readable, recording: int, query: LogQuery) -> Iterator[Reco
     """Yield them from an archive on this machine, if all its lines are in the order of time; else return None."""
     if not isinstance(store, ArchiveStore) or (archived := store.archived(recording)).file.objects.folder is None:
         return None
-    from cortex_jupyter.tables.archived import in_time, records  # noqa: PLC0415 - needs pyarrow, as any archive does
+    from cortex_jupyter.tables.archived import in_time, records  # needs pyarrow, as any archive does
 
     return records(archived, query) if in_time(archived) else None
 

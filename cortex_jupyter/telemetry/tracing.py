@@ -54,7 +54,7 @@ def begin(service: str) -> None:
     if _tracer is not None or off or not (is_asked_for or "opentelemetry.sdk" in sys.modules):
         return
     try:
-        from opentelemetry import trace  # noqa: PLC0415 - an extra
+        from opentelemetry import trace  # an extra
 
         if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # no provider is set yet
             _set_provider(trace, service)
@@ -71,11 +71,11 @@ def use(api: Any, provider: Any = None) -> None:
 
 
 def _set_provider(trace: Any, service: str) -> None:
-    from importlib.metadata import entry_points  # noqa: PLC0415
+    from importlib.metadata import entry_points
 
-    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     attributes = {"service.version": __version__} | (
         {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
@@ -123,7 +123,7 @@ class Span:
     def make_current(self) -> None:
         """Make this the parent of the spans that this asyncio task, and the tasks it starts, open from now on."""
         if self._span is not None:
-            from opentelemetry import context  # noqa: PLC0415
+            from opentelemetry import context
 
             context.attach(_api.set_span_in_context(self._span))
 
@@ -201,7 +201,7 @@ def propagation_env() -> dict[str, str]:
     """Return the environment variables that let a process which we start continue our trace."""
     if _tracer is None:
         return {}
-    from opentelemetry.propagate import inject  # noqa: PLC0415 - an extra
+    from opentelemetry.propagate import inject  # an extra
 
     headers: dict[str, str] = {}
     inject(headers)
@@ -221,6 +221,6 @@ def code_of(error: BaseException) -> str:
 def _extract(carrier: Mapping[str, str] | None) -> Any:
     if not carrier:
         return None
-    from opentelemetry.propagate import extract  # noqa: PLC0415
+    from opentelemetry.propagate import extract
 
     return extract(carrier)

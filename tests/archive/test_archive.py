@@ -259,7 +259,7 @@ def test_sorting_pieces_equals_sorting_at_once(filled: Filled, seed: int) -> Non
 
 
 def test_waiting_rows_are_limited_and_the_loss_of_order_is_reported(filled: Filled) -> None:
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     pieces = [
         (pa.table({"time": range(i, i + 10), "seq": range(i, i + 10), "source": [1] * 10}), -1)

@@ -189,7 +189,7 @@ BAD: dict[str, list[str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_gives_typed_frames(filled: Filled, tmp_path: Path, name: str) -> None:
     """Recorded, archived, and read from a text file: the same columns, and the original text."""
-    from tables.test_derive import by_line  # noqa: PLC0415
+    from tables.test_derive import by_line
 
     lines = BAD[name]
     if lines:

@@ -99,7 +99,7 @@ def test_an_interrupt_is_quiet(live: Cli, kube: Kube, unique: Callable[[str], st
 
 
 def _recorder(url: str) -> int:
-    from cortex_jupyter.store.open import open_store  # noqa: PLC0415
+    from cortex_jupyter.store.open import open_store
 
     store = open_store(url)
     try:

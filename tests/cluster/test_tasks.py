@@ -329,7 +329,7 @@ async def test_a_name_is_one_segment_of_a_path(api: Any, cluster: Cluster, names
     asked: list[str] = []
 
     async def anything(request: web.Request) -> web.Response:
-        from aiohttp import web  # noqa: PLC0415
+        from aiohttp import web
 
         asked.append(request.raw_path)
         return web.json_response({"items": []})

@@ -243,7 +243,7 @@ def test_with_a_shared_store_a_stream_ends_when_the_kernel_loses_its_permission(
 
 
 def test_several_tasks_over_one_comm(filled: Filled, page: Page) -> None:
-    from support.filled import Filled as Another  # noqa: PLC0415
+    from support.filled import Filled as Another
 
     filled.lines([(1, 0, "one")]).end()
     Another(filled.store, "train-2").lines([(1, 0, "two")]).end()

@@ -20,7 +20,7 @@ def query(values: dict[str, str]) -> LogQuery:
     class Store:
         @staticmethod
         def sources(_: int) -> dict[int, Any]:
-            from cortex_jupyter.model import Source  # noqa: PLC0415
+            from cortex_jupyter.model import Source
 
             named = [Source(pod, "", container, str(i), "main", run) for i, (pod, container, run) in enumerate(SOURCES)]
             return {i: (one, None) for i, one in enumerate(named)}

@@ -62,12 +62,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         fleet = Fleet(**{field.name: getattr(options, field.name) for field in fields(Fleet)})
         if options.measure:
-            from simulate.real.measure import measure  # noqa: PLC0415 - it needs all of the bench
+            from simulate.real.measure import measure  # it needs all of the bench
 
             measure().save(options.parameters)
         parameters = Parameters.load(options.parameters)
         if options.check:
-            from simulate.real.check import check  # noqa: PLC0415 - the same
+            from simulate.real.check import check
 
             return check(parameters)
     except (FleetError, ParametersError) as error:

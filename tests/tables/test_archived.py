@@ -174,7 +174,7 @@ def test_archived_tasks_that_a_manifest_excludes_are_not_opened(
 
 
 def test_the_command_line_asks_too(several: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    from cortex_jupyter.cli.command_line import run  # noqa: PLC0415
+    from cortex_jupyter.cli.command_line import run
 
     statement = "select task, count(*) as n from logs where level is null group by 1 order by 1"
     assert run(["sql", statement, *several, "-o", "ndjson"]) == 0

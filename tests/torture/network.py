@@ -392,7 +392,7 @@ async def soak_on_cluster(folder: Path, seed: int, means: tuple[float, float, fl
         yield Soak(kube, Path("/"), folder, seed, means, 8000)
         kube.close()
         return
-    from conftest import run_sandbox  # noqa: PLC0415
+    from conftest import run_sandbox
 
     with run_sandbox(folder / "s", "--log-check", "1") as sandbox:
         yield Soak(

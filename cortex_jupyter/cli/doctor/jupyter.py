@@ -27,7 +27,7 @@ _REINSTALL: Final = "pip install --force-reinstall --no-deps cortex-jupyter (fro
 
 def installed() -> Iterator[Finding]:
     """Check which of our extensions Jupyter finds."""
-    from jupyter_server.extension.config import ExtensionConfigManager  # noqa: PLC0415 - 0.3 s
+    from jupyter_server.extension.config import ExtensionConfigManager  # 0.3 s
 
     manager: Any = ExtensionConfigManager(read_config_path=jupyter_config_path())
     if manager.get_jpserver_extensions().get("cortex_jupyter"):

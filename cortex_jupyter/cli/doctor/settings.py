@@ -56,7 +56,7 @@ class Settings:
 
 def read() -> Settings:
     """Load the configuration files as a server of this environment does."""
-    from jupyter_core.application import JupyterApp  # noqa: PLC0415 - slow
+    from jupyter_core.application import JupyterApp  # slow
 
     values: dict[str, str] = {}
     files: list[str] = []
