@@ -55,7 +55,7 @@ def chart(panels: Sequence[Panel], note: str = "") -> str:
         return f'<div class="cortex-chart"><style>{STYLE}</style><i>no numbers that vary</i> {escape(note)}</div>'
     columns = 1 if len(panels) == 1 else 2 if len(panels) in (2, 4) else 3
     width = (_WIDTH - _GAP * (columns - 1)) / columns
-    height = 300.0 if columns == 1 else 220.0 if columns == 2 else 190.0  # noqa: PLR2004
+    height = 300.0 if columns == 1 else 220.0 if columns == 2 else 190.0
     rows = math.ceil(len(panels) / columns)
     drawn = "".join(
         f'<g transform="translate({(i % columns) * (width + _GAP):.0f},{(i // columns) * height:.0f})">'
@@ -157,7 +157,7 @@ def _axes(
             parts.append(
                 f'<text class="dim" x="{_LEFT - 6}" y="{at + 3.5:.1f}" text-anchor="end">{_short(value)}</text>'
             )
-    ticks = _moments(*xs) if panel.by_time else [(v, _short(v)) for v in _ticks(*xs, 5 if width > 400 else 4)]  # noqa: PLR2004
+    ticks = _moments(*xs) if panel.by_time else [(v, _short(v)) for v in _ticks(*xs, 5 if width > 400 else 4)]
     for value, label in ticks:
         parts.append(f'<text class="dim" x="{x(value):.1f}" y="{height - 7:.0f}" text-anchor="middle">{label}</text>')
     parts.append(f'<path class="grid" style="stroke-opacity:.4" d="M{_LEFT} {bottom:.1f}H{width - _RIGHT:.0f}"/>')
@@ -258,7 +258,7 @@ def _moments(low: float, high: float) -> list[tuple[float, str]]:
 
 def _step(value: float) -> str:
     # A point can be the mean of several steps.
-    return f"{value:,.0f}".replace(",", " ") if value >= 20 else _short(value)  # noqa: PLR2004
+    return f"{value:,.0f}".replace(",", " ") if value >= 20 else _short(value)
 
 
 def _clock(seconds: float) -> str:
@@ -275,9 +275,9 @@ def _short(value: float) -> str:
     """
     size = abs(value)
     for unit, of in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
-        if of <= size < 1e12:  # noqa: PLR2004
+        if of <= size < 1e12:
             return f"{value / (1e3 if unit == 'k' else of):.4g}{unit}"
-    if size and (size < 1e-3 or size >= 1e12):  # noqa: PLR2004
+    if size and (size < 1e-3 or size >= 1e12):
         mantissa, _, exponent = f"{value:.2e}".partition("e")
         return f"{float(mantissa):g}e{int(exponent)}"
     return f"{value:.4g}"

@@ -164,7 +164,7 @@ def _durations(texts: list[str], codes: Any, times: Any, tables: Any, counts: An
     usual = [_usual_interval(code, t, table, len(texts)) for code, t, table in zip(codes, times, tables, strict=True)]
     for code in np.flatnonzero((counts[0] >= _OFTEN) & (counts[1] >= _OFTEN)).tolist():
         one, two = float(usual[0][code]), float(usual[1][code])
-        if one == one and two == two and max(one, two) / max(min(one, two), 1e-9) >= _RATIO and abs(one - two) >= 0.001:  # noqa: PLR0124, PLR2004 - NaN
+        if one == one and two == two and max(one, two) / max(min(one, two), 1e-9) >= _RATIO and abs(one - two) >= 0.001:  # noqa: PLR0124 - NaN
             cost = abs(two - one) * min(counts[0][code], counts[1][code])
             rows.append((cost, "every", texts[code], one, two))
     rows.sort(key=lambda row: -row[0])

@@ -170,9 +170,9 @@ def _seconds(value: float) -> str:
     >>> [_seconds(v) for v in (0.0, 0.0123, 3.25, 125.0, 7300.0)]
     ['0 s', '12 ms', '3.2 s', '2 min 5 s', '2 h 1 min']
     """
-    if value == 0 or value >= 3600:  # noqa: PLR2004
+    if value == 0 or value >= 3600:
         return "0 s" if value == 0 else f"{value // 3600:.0f} h {value % 3600 // 60:.0f} min"
-    if value >= 60:  # noqa: PLR2004
+    if value >= 60:
         return f"{value // 60:.0f} min {value % 60:.0f} s"
     return f"{value:.2g} s" if value >= 1 else f"{value * 1000:.0f} ms"
 

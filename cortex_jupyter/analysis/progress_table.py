@@ -69,9 +69,9 @@ def duration_text(seconds: float) -> str:
     >>> duration_text(12.4), duration_text(245), duration_text(7500)
     ('12 s', '4 min 5 s', '2 h 5 min')
     """
-    if seconds < 60:  # noqa: PLR2004
+    if seconds < 60:
         return f"{seconds:.0f} s"
-    if seconds < 3600:  # noqa: PLR2004
+    if seconds < 3600:
         return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
     return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
 
@@ -85,5 +85,5 @@ def _drawn(fraction: float | None) -> str:
     done = min(1.0, fraction or 0.0) * 100
     return (
         '<div style="width:180px;height:9px;border-radius:5px;background:rgba(128,128,128,.25);overflow:hidden">'
-        f'<div style="width:{done:.1f}%;height:100%;background:{"#3c9a5f" if done >= 100 else "#4c78a8"}"></div></div>'  # noqa: PLR2004
+        f'<div style="width:{done:.1f}%;height:100%;background:{"#3c9a5f" if done >= 100 else "#4c78a8"}"></div></div>'
     )

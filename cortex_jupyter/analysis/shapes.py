@@ -133,11 +133,11 @@ def _block(data_bytes: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     # Two spaces before and three after, so that each byte has the neighbours that are read.
     text = np.full(size + 5, 32, np.uint8)
     text[2:-3] = data_bytes[base : base + size]
-    digit = (text >= 48) & (text <= 57)  # noqa: PLR2004 - ASCII
+    digit = (text >= 48) & (text <= 57)  # ASCII
     inside = word[text]
     _exponents(np, text, digit, inside, rows)
     starts, ends = _runs(np, inside[1:-2], rows)
-    ends -= text[ends + 1] == 46  # noqa: PLR2004 - a full stop ends a sentence, not a token
+    ends -= text[ends + 1] == 46  # a full stop ends a sentence, not a token
     digits = np.zeros(size + 1, np.int32)
     np.cumsum(digit[2:-3], dtype=np.int32, out=digits[1:])
     has_digit = digits[ends] > digits[starts]
@@ -147,7 +147,7 @@ def _block(data_bytes: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     named = _names(text, digit, starts, ends) & ~first[ends]
     starts, ends = starts[~named], ends[~named]
     before, signed = text[starts + 1], word[text[starts]] & ~first[np.maximum(starts - 1, 0)]
-    sign = ((before == 45) | (before == 43)) & ~signed & digit[starts + 2]  # noqa: PLR2004 - minus, plus
+    sign = ((before == 45) | (before == 43)) & ~signed & digit[starts + 2]  # minus, plus
     sign &= ~first[starts]  # a sign at the end of the line before does not count
     starts = starts - sign
     begun = np.searchsorted(starts, rows)
@@ -171,12 +171,12 @@ def _absolute(base: int, *places: Any) -> list[Any]:
 
 def _exponents(np: Any, text: Any, digit: Any, inside: Any, rows: Any) -> None:
     """Make the sign in `1e-05` a part of its word, if all of it is in one line."""
-    signs = np.flatnonzero((text == 45) | (text == 43))  # noqa: PLR2004
+    signs = np.flatnonzero((text == 45) | (text == 43))
     signs = signs[(signs > 1) & (signs < len(text) - 1)]
     # Between the digit before `e` and the digit after the sign no line may begin.
     signs = signs[rows[np.minimum(np.searchsorted(rows, signs - 4, "right"), len(rows) - 1)] > signs - 2]
     low = text[signs - 1] | 32
-    inside[signs[(low == 101) & digit[signs - 2] & digit[signs + 1]]] = True  # noqa: PLR2004 - e
+    inside[signs[(low == 101) & digit[signs - 2] & digit[signs + 1]]] = True  # e
 
 
 def _runs(np: Any, inside: Any, rows: Any) -> tuple[Any, Any]:
@@ -192,11 +192,13 @@ def _runs(np: Any, inside: Any, rows: Any) -> tuple[Any, Any]:
 def _names(text: Any, digit: Any, starts: Any, ends: Any) -> Any:
     """Return which words with a digit are names, like `f1` in `f1=0.9`: they belong to the shape."""
     after, second = text[ends + 2], text[ends + 3]
-    follows = (after == 61) | (after == 58)  # noqa: PLR2004 - = and :
-    quoted = ((after == 34) | (after == 39)) & ((second == 58) | (second == 115))  # noqa: PLR2004 - "f1": and valid_1's
-    joined = ((after == 45) | (after == 47) | (after == 64)) & ((second | 32) >= 97) & ((second | 32) <= 122)  # noqa: PLR2004 - validation_0-rmse
-    letter = ~digit[starts + 2] & (text[starts + 2] != 46)  # noqa: PLR2004
-    top = text[starts + 1] == 64  # noqa: PLR2004 - acc@5
+    follows = (after == 61) | (after == 58)  # = and :
+    quoted = ((after == 34) | (after == 39)) & ((second == 58) | (second == 115))  # "f1": and valid_1's
+    joined = (
+        ((after == 45) | (after == 47) | (after == 64)) & ((second | 32) >= 97) & ((second | 32) <= 122)
+    )  # validation_0-rmse
+    letter = ~digit[starts + 2] & (text[starts + 2] != 46)
+    top = text[starts + 1] == 64  # acc@5
     return (letter & (follows | quoted | joined)) | top
 
 

@@ -100,7 +100,7 @@ def wide(text: Any) -> Any:
     """
     np = import_optional("numpy")
     offsets, values = buffers(text)
-    if values[offsets[0] : offsets[-1]].max(initial=0) < 128:  # noqa: PLR2004 - ASCII
+    if values[offsets[0] : offsets[-1]].max(initial=0) < 128:  # ASCII
         return np.zeros(0, np.int64)
     words = np.append(values[len(values) // 8 * 8 :], np.zeros(8, np.uint8))[:8].view(np.uint64)  # the last bytes
     words = np.append(values[: len(values) // 8 * 8].view(np.uint64), words)

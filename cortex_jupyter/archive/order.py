@@ -35,7 +35,7 @@ def sort_records(table: Any) -> Any:
     >>> sort_records(rows)["seq"].to_pylist()  # the third line of source 1 says 3, but comes after the second
     [1, 4, 2, 3]
     """
-    if len(table) < 2 or is_ascending(table["time"]):  # noqa: PLR2004
+    if len(table) < 2 or is_ascending(table["time"]):
         return table
     return _sorted(table, reached_times(table, {}))
 

@@ -178,7 +178,7 @@ def _without_digits(head: Any) -> Any:
     for start in range(0, len(masked), _CACHED):
         part = masked[start : start + _CACHED]
         digit = part - np.uint8(48)  # bytes below "0" wrap around
-        digit *= digit < 10  # noqa: PLR2004 - the digits of ASCII
+        digit *= digit < 10  # the digits of ASCII
         part -= digit
     return pa.Array.from_buffers(head.type, len(head), [None, pa.py_buffer(offsets - offsets[0]), pa.py_buffer(masked)])
 

@@ -114,37 +114,37 @@ class ArchiveStore(Readable):
             raise CursorNotHeld("this recording is no longer archived", NOT_HELD_HINT)
         return archived
 
-    def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:  # noqa: D102
+    def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:
         archived = self.tasks.find(ref, cluster)
         return None if archived is None else archived.info
 
-    def info(self, recording: int) -> RecordingInfo | None:  # noqa: D102
+    def info(self, recording: int) -> RecordingInfo | None:
         archived = self.tasks.by_id(recording)
         return None if archived is None else archived.info
 
-    def recordings(self, namespace: str = "") -> list[RecordingInfo]:  # noqa: D102
+    def recordings(self, namespace: str = "") -> list[RecordingInfo]:
         return [archived.info for archived in self.tasks.all(namespace)]
 
-    def want(self, recording: int, seconds: float) -> None:  # noqa: D102 - nothing leaves an archive by itself
+    def want(self, recording: int, seconds: float) -> None:
         pass
 
-    def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:  # noqa: D102
+    def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:
         return {sid: (source, Anchor(ended=True)) for sid, source in self.archived(recording).sources.items()}
 
-    def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:  # noqa: D102
+    def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:
         return list(self.archived(recording).entries(after, max_bytes))
 
-    def index(self, recording: int, after: int = 0) -> list[IndexEntry]:  # noqa: D102
+    def index(self, recording: int, after: int = 0) -> list[IndexEntry]:
         index = self.archived(recording).index
         return index[bisect_right(index, after, key=attrgetter("seq")) :] if after else list(index)
 
-    def entry(self, recording: int, seq: int) -> Entry | None:  # noqa: D102
+    def entry(self, recording: int, seq: int) -> Entry | None:
         return self.archived(recording).entry(seq)
 
-    def complete(self, recording: int) -> Completeness:  # noqa: D102
+    def complete(self, recording: int) -> Completeness:
         return self.archived(recording).complete
 
-    def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:  # noqa: ARG002, D102 - nothing changes
+    def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:  # noqa: ARG002 - nothing changes
         return lambda: None
 
 

@@ -116,4 +116,4 @@ def may_contain(packed: bytes, groups: int, words: Sequence[str]) -> list[bool]:
 def _codes(word: str) -> Any:
     np = import_optional("numpy")
     data = np.frombuffer(word.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) | _FOLD
-    return data[:-2] | data[1:-1] << 8 | data[2:] << 16 if len(data) > 2 else np.zeros(0, np.int64)  # noqa: PLR2004
+    return data[:-2] | data[1:-1] << 8 | data[2:] << 16 if len(data) > 2 else np.zeros(0, np.int64)

@@ -118,7 +118,7 @@ class RecordWriter:
         self._has_prefix = prefixes == "always" or (prefixes == "auto" and several and self._tty)
         self._plain = not (self._json or self._tty or self._has_prefix or query.timestamps or query.pretty)
         # Our own buffer: with PYTHONUNBUFFERED, `sys.stdout` has none and may write only a part of a large text.
-        self._out = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115
+        self._out = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115 - as long as the process
 
     def batch(self, batch: Batch) -> None:
         """Write a batch and flush."""

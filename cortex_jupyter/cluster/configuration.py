@@ -148,7 +148,7 @@ async def configure(
     account = _SERVICE_ACCOUNT / "token"
     # In threads, because a home may be on a slow disk, and loading the system's certificates takes 40 ms. Not with pathlib:
     # before Python 3.14 its tests raise if the home may not be entered, as /root by another user.
-    existing = await asyncio.to_thread(lambda: [path for path in files if os.path.isfile(path)])  # noqa: PTH113
+    existing = await asyncio.to_thread(lambda: [path for path in files if os.path.isfile(path)])  # noqa: PTH113 - see above
     if not existing and not kubeconfig and await asyncio.to_thread(os.path.exists, account):
         in_pod = await asyncio.to_thread(_in_pod)
         _check(in_pod.host, host)

@@ -113,8 +113,8 @@ class RotatedFiles:
                 data = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise ClusterUnreachable(f"the node broke off {name or 'its listing'}: {error}") from error
-            if response.status == 404:  # noqa: PLR2004
+            if response.status == 404:
                 raise NotFound(f"the node has no {name or 'such folder'}")
-            if response.status >= 400:  # noqa: PLR2004
+            if response.status >= 400:
                 raise status_error(response.status, data)
         return data

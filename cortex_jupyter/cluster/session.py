@@ -310,13 +310,13 @@ class Cluster:
                         raise
                     renewed = True
                     continue
-                if response.status == 401 and not renewed:  # noqa: PLR2004
+                if response.status == 401 and not renewed:
                     response.release()
                     await self._renew(generation)
                     renewed = True
-                elif response.status == 429 and (pause := _pause(response)) + waited <= _BUSY_S:  # noqa: PLR2004
+                elif response.status == 429 and (pause := _pause(response)) + waited <= _BUSY_S:
                     response.release()
-                    await asyncio.sleep(pause * random.uniform(1, 1.5))  # noqa: S311
+                    await asyncio.sleep(pause * random.uniform(1, 1.5))  # noqa: S311 - no secret
                     waited += pause
                 else:
                     break
@@ -421,7 +421,7 @@ class Cluster:
             path, query, method=method, body=body, read_timeout=ANSWER_S, headers=encoding
         ) as response:
             data = await self._read(response)
-            if response.status >= 400:  # noqa: PLR2004
+            if response.status >= 400:
                 raise status_error(response.status, data)
         try:
             return orjson.loads(data), len(data)

@@ -138,19 +138,19 @@ async def watch(
                 yield kind, part
             if time.monotonic() - opened < _SHORT_S:
                 # A proxy ends every answer at once: do not hammer the server.
-                await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311
+                await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
                 wait = min(wait * 2, 15)
         except ExpiredError:
             # https://kubernetes.io/docs/reference/using-api/api-concepts/#410-gone-responses
             version = ""
-            await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311
+            await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
             wait = min(wait * 2, 15)
         except (ClusterError, NotAllowed, NotFound, aiohttp.ClientError, TimeoutError, OSError) as error:
             if first and not isinstance(error, ClusterUnreachable):
                 raise
             lost = True
             yield "LOST", {"message": str(error).partition("\n")[0]}
-            await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311
+            await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
             wait = min(wait * 2, 15)
 
 
@@ -162,7 +162,7 @@ async def _changes(
     reopening = asyncio.ensure_future(reopen.wait())  # before the request: a trigger that fires meanwhile counts
     try:
         async with cluster.request(path, query | options) as response:
-            if response.status >= 400:  # noqa: PLR2004
+            if response.status >= 400:
                 raise status_error(response.status, await response.read())
             if lost:
                 yield "BACK", {}

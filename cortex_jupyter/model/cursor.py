@@ -91,7 +91,7 @@ class Cursor:
             The text is not a cursor.
         """
         parts = text.strip().split("-")
-        if not all(p.isdecimal() and len(p) < 20 for p in parts):  # noqa: PLR2004
+        if not all(p.isdecimal() and len(p) < 20 for p in parts):
             raise BadQuery(f"{text[:60]!r} is no cursor", _BAD_HINT)
         match [int(p) for p in parts]:
             case [0]:

@@ -229,11 +229,11 @@ class _MetricSource:
         from cortex_jupyter.analysis.incremental import COLUMNS
 
         last, _ = self.mark()
-        records = self._log._table(COLUMNS, start=start)  # noqa: SLF001
+        records = self._log._table(COLUMNS, start=start)  # noqa: SLF001 - a part of TaskLog
         return records, max(last, import_optional("pyarrow.compute").max(records["seq"]).as_py() or 0)
 
     def table(self) -> Any:
         return self._growing.update()
 
     def mark(self) -> tuple[int, bool]:
-        return self._log._mark()  # noqa: SLF001
+        return self._log._mark()  # noqa: SLF001 - a part of TaskLog

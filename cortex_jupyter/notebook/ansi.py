@@ -54,10 +54,10 @@ def spans(text: str) -> Iterator[tuple[str, str]]:
                 flags.difference_update(_OFF[code])
             elif code in (38, 48):
                 extended = _extended(codes)
-                colour = extended if code == 38 else colour  # noqa: PLR2004 - the code of foregrounds
-            elif 30 <= code <= 37 or 90 <= code <= 97:  # noqa: PLR2004 - the codes of colours
+                colour = extended if code == 38 else colour  # the code of foregrounds
+            elif 30 <= code <= 37 or 90 <= code <= 97:  # the codes of colours
                 colour = _legible(_HUES[code % 10])
-            elif code == 39:  # noqa: PLR2004 - the page's default
+            elif code == 39:  # the page's default
                 colour = ""
     if start < len(text):
         yield _css(flags, colour), text[start:]
@@ -81,12 +81,12 @@ def _css(flags: set[int], colour: str) -> str:
 
 def _extended(codes: Iterator[int]) -> str:
     kind = next(codes, 0)
-    if kind == 2:  # noqa: PLR2004 - true colour
+    if kind == 2:  # true colour
         return _legible((next(codes, 0), next(codes, 0), next(codes, 0)))
     number = next(codes, 0)
-    if number < 16:  # noqa: PLR2004 - the sixteen basic colours
+    if number < 16:  # the sixteen basic colours
         return _legible(_HUES[number % 8])
-    if number < 232:  # noqa: PLR2004 - the colour cube; what follows is grey
+    if number < 232:  # the colour cube; what follows is grey
         cube = number - 16
         return _legible((_LEVELS[cube // 36], _LEVELS[cube // 6 % 6], _LEVELS[cube % 6]))
     return ""
@@ -94,7 +94,7 @@ def _extended(codes: Iterator[int]) -> str:
 
 def _legible(rgb: tuple[int, int, int] | None) -> str:
     """Return a colour of the same hue that is legible on light and dark pages; for greys, none."""
-    if rgb is None or max(rgb) - min(rgb) < 40:  # noqa: PLR2004 - too pale to have a hue
+    if rgb is None or max(rgb) - min(rgb) < 40:  # too pale to have a hue
         return ""
     light = [(min(c, 255) / 255) ** 2.2 for c in rgb]
     luminance = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2]

@@ -275,7 +275,7 @@ class PageServer:
             await work(message)
         except CortexError as error:
             self._send({**answer, "error": error.as_dict()}, None)
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001 - the reader is told
             _log.exception("[cortex-jupyter] the viewer's request failed")
             hint = "this is a bug of cortex-jupyter; the kernel's log says more"
             self._send(

@@ -68,7 +68,7 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self.completer = Completer(sorted(name for name in parser()._option_string_actions if name[:2] == "--"))  # noqa: SLF001
+        self.completer = Completer(sorted(name for name in parser()._option_string_actions if name[:2] == "--"))  # noqa: SLF001 - argparse has no other list
 
     @no_var_expand  # type: ignore[untyped-decorator]
     @line_magic  # type: ignore[untyped-decorator]

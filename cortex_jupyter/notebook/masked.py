@@ -47,7 +47,7 @@ class Masked:
     @property
     def query(self) -> LogQuery:
         """The parameters of the log."""
-        return self._log._parsed()  # noqa: SLF001
+        return self._log._parsed()  # noqa: SLF001 - a part of TaskLog
 
     def records(self) -> Iterator[Record]:
         """Yield the records of the log as it is now. It needs no pyarrow."""

@@ -23,13 +23,13 @@ VIEWER_OPTIONS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "time": (lambda v: v in TIMES, f"one of {', '.join(TIMES)}"),
     "wrap": (lambda v: isinstance(v, bool), "True or False"),
     "columns": (lambda v: isinstance(v, list | tuple) and set(v) <= set(COLUMNS), f"a list of {', '.join(COLUMNS)}"),
-    "font_size": (lambda v: isinstance(v, int) and 9 <= v <= 20, "a number of pixels from 9 to 20"),  # noqa: PLR2004
+    "font_size": (lambda v: isinstance(v, int) and 9 <= v <= 20, "a number of pixels from 9 to 20"),
     "newest_first": (lambda v: isinstance(v, bool), "True or False"),
     "fields": (lambda v: isinstance(v, list | tuple) and all(isinstance(f, str) for f in v), "a list of field names"),
     "fold": (lambda v: v in FOLDS, f"one of {', '.join(map(repr, FOLDS))}"),
     "chart": (lambda v: v in CHARTS, f"one of {', '.join(map(repr, CHARTS))}"),
     "chart_log": (lambda v: isinstance(v, bool), "True or False"),
-    "height": (lambda v: isinstance(v, int) and v >= 200, "a number of pixels, at least 200"),  # noqa: PLR2004
+    "height": (lambda v: isinstance(v, int) and v >= 200, "a number of pixels, at least 200"),
 }
 _ELSEWHERE: Final = {
     "follow": "call .follow() on the log",

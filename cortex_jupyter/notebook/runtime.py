@@ -200,7 +200,7 @@ _abandoned: list[Runtime] = []
 
 def runtime() -> Runtime:
     """Return this process's runtime."""
-    global _current  # noqa: PLW0603
+    global _current  # noqa: PLW0603 - one per process
     if _current is None:
         _current = Runtime()
     return _current
@@ -211,7 +211,7 @@ def _forget() -> None:
 
     The child does not have the thread, and closing its SQLite files would break the parent's locks.
     """
-    global _current  # noqa: PLW0603
+    global _current  # noqa: PLW0603 - one per process
     if _current is not None:
         _abandoned.append(_current)
     _current = None

@@ -97,14 +97,14 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     height = traitlets.Int(420, min=200).tag(sync=True)
     font_size = traitlets.Int(12, min=9, max=20).tag(sync=True)
     time = traitlets.Enum(("local", "utc", "start", "delta", "off"), "local").tag(sync=True)
-    wrap = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003
+    wrap = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default
     columns = traitlets.List(traitlets.Enum(("pod", "container", "level")), ["pod", "container"]).tag(sync=True)
-    newest_first = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003
+    newest_first = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default
     fields = traitlets.List(traitlets.Unicode()).tag(sync=True)
     fold = traitlets.Enum(("", "exact", "masked"), "").tag(sync=True)
     chart = traitlets.Enum(("", "time", "step"), "").tag(sync=True)
-    chart_log = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003
-    follow = traitlets.Bool(True).tag(sync=True)  # noqa: FBT003
+    chart_log = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default
+    follow = traitlets.Bool(True).tag(sync=True)  # noqa: FBT003 - a trait's default
     bookmarks = traitlets.List(traitlets.Dict()).tag(sync=True)
     view = traitlets.Dict().tag(sync=True)
     status = traitlets.Dict().tag(sync=True)
@@ -126,7 +126,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         # shell that sent last on this comm: the shell of the cell that created the widget. Then the viewer would appear
         # only after all cells have ended. So keep the message in its own subshell.
         if hasattr(change["new"], "_reply_subshell_for"):
-            change["new"]._reply_subshell_for = lambda _data, subshell: subshell  # noqa: SLF001
+            change["new"]._reply_subshell_for = lambda _data, subshell: subshell  # noqa: SLF001 - ipykernel has no public way
 
     def _received(self, _: object, content: dict[str, Any], __: object) -> None:
         # It may run in any thread: JupyterLab sends comm messages to a subshell.

@@ -126,8 +126,8 @@ def of(value: object) -> str | None:
     """
     if isinstance(value, str):
         word = value.strip().lower()
-        return ALIASES.get(word) or (of(int(word)) if word.isdecimal() and len(word) < 4 else None)  # noqa: PLR2004
-    if isinstance(value, int) and not isinstance(value, bool) and 10 <= value <= 60 and value % 10 == 0:  # noqa: PLR2004
+        return ALIASES.get(word) or (of(int(word)) if word.isdecimal() and len(word) < 4 else None)
+    if isinstance(value, int) and not isinstance(value, bool) and 10 <= value <= 60 and value % 10 == 0:
         return LEVELS[value // 10 - 1]
     return None
 

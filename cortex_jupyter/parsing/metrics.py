@@ -172,7 +172,7 @@ def _columns(shape: str, reading: Reading) -> None:
     if f"{MARK}%|" in shape:  # a bar
         return
     pieces = shape.split("|")
-    rules = ((_PIPED, pieces),) if len(pieces) > 2 else ((_AVERAGED, shape.split("\t")),)  # noqa: PLR2004
+    rules = ((_PIPED, pieces),) if len(pieces) > 2 else ((_AVERAGED, shape.split("\t")),)
     for rule, parts in rules:
         at = 0
         for part in parts:

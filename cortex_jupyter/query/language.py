@@ -249,7 +249,7 @@ def _switch(name: str, value: object) -> bool:
 def _count(name: str, value: object) -> int:
     text = _text(value).strip()
     minimum, maximum = (1, MAX_LIMIT) if name == "limit" else (0, 1 << 53)
-    number = int(text) if text.lstrip("+-").isdecimal() and len(text) < 20 else None  # noqa: PLR2004 - int() is bounded
+    number = int(text) if text.lstrip("+-").isdecimal() and len(text) < 20 else None  # int() is bounded
     if number is None or not minimum <= number <= maximum:
         expected = f"a number from {minimum} to {maximum}" if name == "limit" else "a number, 0 or more"
         more = "; `newer` and `older` lead to the other pages" if number is not None and number > maximum else ""

@@ -129,7 +129,7 @@ def _set(items: Iterable[Any], flags: int, result: Bytewise) -> str:
         else:
             low, high = (value, value) if op is sre.LITERAL else value
             codes |= {*range(low, min(high, 127) + 1)}
-            if high > 127:  # noqa: PLR2004 - beyond ASCII
+            if high > 127:  # beyond ASCII
                 if low != high or negated or flags & re.IGNORECASE:
                     raise _UntranslatableError
                 beyond.append(_char(high))

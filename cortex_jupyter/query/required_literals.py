@@ -76,7 +76,7 @@ def _texts(items: Iterable[Any], *, fold: bool) -> tuple[str, ...]:
     best: tuple[str, ...] = ()
     run = ""
     for op, value in [*items, (None, None)]:
-        if op is sre.LITERAL and not 0xD800 <= value < 0xE000:  # noqa: PLR2004 - no text contains surrogates
+        if op is sre.LITERAL and not 0xD800 <= value < 0xE000:  # no text contains surrogates
             char = chr(value)
             if not fold or (char.isascii() and char not in _CASE_VARIANTS):
                 run += char

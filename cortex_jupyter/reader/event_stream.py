@@ -186,7 +186,7 @@ class EventStream:
             raise
         except CortexError as error:
             await self._send_error(slot, error.as_dict())
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001 - the reader is told
             # After the first byte no status can be sent. Without this event the client would see a clean end.
             _log.exception("A stream of cortex-jupyter failed")
             hint = "this is a bug of cortex-jupyter; the server's log says more"

@@ -274,6 +274,6 @@ def at_most(value: object) -> int | None:
     if value is None:
         return None
     text = str(value).strip()
-    if not text.isdecimal() or not 1 <= len(text) <= 9:  # noqa: PLR2004
+    if not text.isdecimal() or not 1 <= len(text) <= 9:
         raise BadQuery(f"most={text[:60]!r} is no number", "write most=20000")
     return int(text)

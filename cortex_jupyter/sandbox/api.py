@@ -59,7 +59,7 @@ def parse_path(path: str) -> Target:
     group, rest = ("", parts[1:]) if parts[0] == "api" else ("/".join(parts[1:2]), parts[2:])
     version, rest = (rest[0] if rest else ""), rest[1:]
     namespace = ""
-    if len(rest) > 2 and rest[0] == "namespaces" and rest[2] not in ("status", "finalize"):  # noqa: PLR2004 - namespaces/NS/PLURAL
+    if len(rest) > 2 and rest[0] == "namespaces" and rest[2] not in ("status", "finalize"):  # namespaces/NS/PLURAL
         namespace, rest = rest[1], rest[2:]
     resource = BY_PATH.get((group, version, rest[0])) if rest else None
     if resource is None or parts[0] not in ("api", "apis"):

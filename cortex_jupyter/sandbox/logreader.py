@@ -79,7 +79,7 @@ class Formatter:
                     break
                 self._records_left -= 1
             fields = record.split(b" ", 3)
-            if len(fields) < 4:  # noqa: PLR2004 - the kubelet logs "Failed when parsing line" and goes on
+            if len(fields) < 4:  # the kubelet logs "Failed when parsing line" and goes on
                 continue
             stamp, stream, tag, text = fields
             at_line_start, self._line_start = self._line_start, tag[:1] == b"F"
@@ -104,7 +104,7 @@ class Formatter:
 
 def _fixed(stamp: bytes) -> bytes:
     """Return a timestamp with nine fractional digits (`RFC3339NanoFixed`)."""
-    if len(stamp) == 30:  # noqa: PLR2004 - it has nine digits
+    if len(stamp) == 30:  # it has nine digits
         return stamp
     bare = stamp[:-1]
     return (bare if b"." in bare else bare + b".").ljust(29, b"0") + b"Z"

@@ -57,7 +57,7 @@ class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
         super().on_finish()
         status = self.get_status()
         self.span.set({"http.response.status_code": status})
-        if status >= 500:  # noqa: PLR2004 - https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status
+        if status >= 500:  # https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status
             self.span.fail(self._error_code or str(status))
         self.span.end()
 

@@ -63,14 +63,14 @@ class RedactingHandler(JupyterHandler):
         self,
         typ: type[BaseException] | None,  # noqa: ARG002 - the base class's signature
         value: BaseException | None,
-        tb: TracebackType | None,  # noqa: ARG002
+        tb: TracebackType | None,  # noqa: ARG002 - an override
     ) -> None:
         """Log failures of the server with their traceback, and errors of the request only by code or status."""
         method = self.request.method
         if isinstance(value, CortexError):
             _log.debug("%s %s is answered with %s", method, self.route, value.code)
         elif isinstance(value, web.HTTPError):  # its text may quote a part of the address
-            level = logging.WARNING if value.status_code >= 500 else logging.DEBUG  # noqa: PLR2004
+            level = logging.WARNING if value.status_code >= 500 else logging.DEBUG
             _log.log(level, "%s %s is answered with status %s", method, self.route, value.status_code)
         else:
             _log.error("%s %s failed", method, self.route, exc_info=value)
@@ -88,7 +88,7 @@ def route(path: str) -> str:
     ('/cortex/tasks/{namespace}/{kind}/{name}/logs.parquet', '/cortex/stream', '/cortex/{other}')
     """
     first, *rest = path.removeprefix("cortex/").split("/")
-    if first == "tasks" and len(rest) in (3, 4) and (len(rest) == 3 or rest[3] in _OF_TASK):  # noqa: PLR2004
+    if first == "tasks" and len(rest) in (3, 4) and (len(rest) == 3 or rest[3] in _OF_TASK):
         return "/".join(["/cortex/tasks/{namespace}/{kind}/{name}", *rest[3:]])
     if first == "static" and len(rest) == 1:
         return "/cortex/static/{name}"

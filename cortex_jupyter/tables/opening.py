@@ -54,7 +54,7 @@ def opened(url: str, scratch: Path, progress: Callable[[int], object] = int) -> 
         raise ArchiveNotFound(f"{url} is not there", "check the path")
     objects, name = ObjectStore.beside(str(folder) if folder is not None else url)
     file = ParquetFile(objects, name)
-    if file.size >= 12 and objects.range(name, 0, 4) == b"PAR1":  # noqa: PLR2004 - the least that a Parquet file has
+    if file.size >= 12 and objects.range(name, 0, 4) == b"PAR1":  # the least that a Parquet file has
         about = (file.metadata.metadata or {}).get(layout.ABOUT)
         if about is not None and orjson.loads(about).get("version") == layout.VERSION:
             return ArchivedRecording(file)

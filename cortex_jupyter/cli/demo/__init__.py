@@ -110,7 +110,7 @@ def _lab(work: Path, env: dict[str, str], port: int, token: str) -> Iterator[sub
 
 @contextlib.contextmanager
 def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)  # noqa: S603
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **options)  # noqa: S603 - our own command
     try:
         yield process
     finally:

@@ -16,7 +16,7 @@ SECONDS = float(os.environ.get("CORTEX_DEMO_SECONDS", "90"))
 EPOCHS, STEPS = 6, 60
 HOT_C = 82
 POD = os.environ.get("POD", "train-demo-local")
-RANDOM = random.Random(POD)  # noqa: S311
+RANDOM = random.Random(POD)  # noqa: S311 - no secret
 
 
 def prepare() -> None:

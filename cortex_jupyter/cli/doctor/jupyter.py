@@ -79,7 +79,7 @@ async def _server(session: aiohttp.ClientSession, about: dict[str, Any]) -> Find
     try:
         async with session.get(URL(f"{url}cortex/openapi.json", encoded=True), headers=headers) as answer:
             status = answer.status
-            version = (await answer.json())["info"]["version"] if status == 200 else ""  # noqa: PLR2004
+            version = (await answer.json())["info"]["version"] if status == 200 else ""
         async with session.get(URL(f"{url}metrics", encoded=True), headers=headers) as answer:
             has_metrics = b"cortex_streams" in await answer.read()
     except (aiohttp.ClientError, ValueError, KeyError) as error:

@@ -142,7 +142,7 @@ def _recorders(store: Store, cluster: str | None) -> Iterator[Finding]:
         yield Finding(RECORDER, TOLD, "no recorder runs now; the first reader of a task starts one")
     unrecorded = [info.ref.key for info in store.wanted(cluster) if not holders.get(info.id)]
     if unrecorded:
-        names = ", ".join(unrecorded[:3]) + (f" and {len(unrecorded) - 3} more" if len(unrecorded) > 3 else "")  # noqa: PLR2004
+        names = ", ".join(unrecorded[:3]) + (f" and {len(unrecorded) - 3} more" if len(unrecorded) > 3 else "")
         text = f"no recorder records these tasks, although readers want them: {names}"
         yield Finding(
             RECORDER, WARN, text, "run the doctor again in some seconds; if it still says so, see the recorder's log"

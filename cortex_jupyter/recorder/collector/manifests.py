@@ -140,7 +140,7 @@ def manifests(install: InstallOptions) -> str:
 class _PlainDumper(yaml.SafeDumper):
     """A dumper that writes repeated values in full, without aliases."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - an override
         return True
 
 
@@ -212,7 +212,7 @@ def _deployment(install: InstallOptions) -> dict[str, Any]:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - in the pod
     }
     spread = {
         "maxSkew": 1,

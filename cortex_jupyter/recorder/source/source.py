@@ -358,7 +358,7 @@ class SourceReader:
         wait = self._backoff.next()
         if self._clean and state is RunState.RUNNING:
             wait = max(wait, _STATE_LAG_S)
-        until = time.monotonic() + wait * random.uniform(0.8, 1.2)  # noqa: S311
+        until = time.monotonic() + wait * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         full_lists = self._pods.full_lists
         while (remaining := until - time.monotonic()) > 0 and (
             state is RunState.UNKNOWN or (self._watched_state() is state and self._pods.full_lists == full_lists)

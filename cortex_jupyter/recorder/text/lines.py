@@ -113,10 +113,10 @@ def parse(piece: bytes) -> Lines:
             if stamp[:19] != cached or stamp[-1] != "Z":
                 time = parse_rfc3339(stamp)
                 if not 0 <= time <= UNBOUNDED:  # outside the range of stores and batches
-                    raise ValueError(stamp)  # noqa: TRY301
+                    raise ValueError(stamp)  # noqa: TRY301 - caught with what int() raises
                 cached, base = stamp[:19] if stamp[-1] == "Z" else "", time - time % _NS
                 out.marks.append((base, len(times)))
-            elif len(stamp) == 20:  # noqa: PLR2004 - no fraction
+            elif len(stamp) == 20:  # no fraction
                 time = base
             else:
                 fraction = stamp[20:-1]
@@ -298,7 +298,7 @@ def _split_long(line: bytes, cut: int = 0, more: int = 0) -> list[bytes]:
     while len(text) - start > LONGEST + more:
         end = start + LONGEST
         # Do not split a UTF-8 character; its later bytes are 10xxxxxx.
-        end -= next((b for b in range(4) if text[end - b] & 0xC0 != 0x80), 0)  # noqa: PLR2004
+        end -= next((b for b in range(4) if text[end - b] & 0xC0 != 0x80), 0)
         lines.append(head + text[start:end])
         start = end
     return [*lines, head + text[start:]]

@@ -81,7 +81,7 @@ class Entries:
                 assert commit.update.keys() <= _UPDATABLE | {"last_seq", "ended"}
                 assignments = ", ".join(f"{k}=?" for k in commit.update)
                 values = [orjson.dumps(v).decode() if isinstance(v, dict) else v for v in commit.update.values()]
-                db.execute(f"UPDATE recording SET {assignments} WHERE id=?", [*values, lease.recording])  # noqa: S608
+                db.execute(f"UPDATE recording SET {assignments} WHERE id=?", [*values, lease.recording])
 
     def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
         data = pack(new.data)

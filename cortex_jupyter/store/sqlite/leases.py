@@ -25,7 +25,7 @@ _ABOUT: Final = {"recorder:": NEWER_FIELDS[:3], "recorder-takes:": NEWER_FIELDS[
 #: Prefix of the setting that names a recorder's machine, see `liveness`.
 _MACHINE: Final = "machine:"
 #: A recorder with its machine. Older programs name none, so only their heartbeats count.
-_RECORDER: Final = f"SELECT recorder.*, (SELECT value FROM setting WHERE key='{_MACHINE}' || recorder.id) FROM recorder"  # noqa: S608
+_RECORDER: Final = f"SELECT recorder.*, (SELECT value FROM setting WHERE key='{_MACHINE}' || recorder.id) FROM recorder"
 
 
 def fence(db: sqlite3.Connection, lease: Lease) -> None:
@@ -64,7 +64,7 @@ class Leases(LeaseStore):
                     (key + recorder.id, value),
                 )
                 stale = "substr(key, ?) NOT IN (SELECT id FROM recorder)"
-                query = f"DELETE FROM setting WHERE key GLOB '{key}*' AND {stale}"  # noqa: S608 - the key is a constant
+                query = f"DELETE FROM setting WHERE key GLOB '{key}*' AND {stale}"  # the key is a constant
                 db.execute(query, (len(key) + 1,))
 
     def leave(self, owner: str) -> None:

@@ -71,7 +71,7 @@ class Retention(RetentionStore, SettingsStore):
             db.execute("INSERT OR REPLACE INTO setting VALUES (?,?)", (name, value))
 
     def unarchived(self, url: str) -> list[int]:
-        query = f"SELECT id FROM recording WHERE done=1 AND NOT {_ARCHIVED}?) ORDER BY ended, id"  # noqa: S608
+        query = f"SELECT id FROM recording WHERE done=1 AND NOT {_ARCHIVED}?) ORDER BY ended, id"
         with self._file.reading() as db:
             return [int(row[0]) for row in db.execute(query, (url,)).fetchall()]
 
@@ -115,7 +115,7 @@ class Retention(RetentionStore, SettingsStore):
         return bytes(row[0]) if row else b""
 
     def oldest_removable(self) -> tuple[int, float] | None:
-        query = f"SELECT id, ifnull(ended, 0) FROM recording WHERE {_REMOVABLE} ORDER BY ended, id LIMIT 1"  # noqa: S608
+        query = f"SELECT id, ifnull(ended, 0) FROM recording WHERE {_REMOVABLE} ORDER BY ended, id LIMIT 1"
         with self._file.reading() as db:
             row = db.execute(query, (time.time(),)).fetchone()
         return (int(row[0]), float(row[1])) if row else None
@@ -123,7 +123,7 @@ class Retention(RetentionStore, SettingsStore):
     def forget(self, recording: int) -> bool:
         with self._file.writing() as db:
             # Checked again, since a reader may have come meanwhile.
-            query = f"DELETE FROM recording WHERE id=? AND {_REMOVABLE}"  # noqa: S608
+            query = f"DELETE FROM recording WHERE id=? AND {_REMOVABLE}"
             if not db.execute(query, (recording, time.time())).rowcount:
                 return False
             _mark_deleted(db, recording)
@@ -132,7 +132,7 @@ class Retention(RetentionStore, SettingsStore):
     def forget_empty(self, seconds: float) -> int:
         since = (time.time() - seconds, first_at(time.time() - seconds))
         with self._file.reading() as db:
-            rows = db.execute(f"SELECT id, owner FROM recording WHERE {_EMPTY}", since).fetchall()  # noqa: S608
+            rows = db.execute(f"SELECT id, owner FROM recording WHERE {_EMPTY}", since).fetchall()
         holders = self.holders(id_ for id_, _ in rows) if rows else {}
         removed = 0
         for id_, owner in rows:
@@ -140,7 +140,7 @@ class Retention(RetentionStore, SettingsStore):
                 continue
             with self._file.writing() as db:
                 # Checked again, since it may have been opened or leased meanwhile.
-                query = f"DELETE FROM recording WHERE id=? AND owner IS ? AND {_EMPTY}"  # noqa: S608
+                query = f"DELETE FROM recording WHERE id=? AND owner IS ? AND {_EMPTY}"
                 if db.execute(query, (id_, owner, *since)).rowcount:
                     _mark_deleted(db, id_)
                     removed += 1
@@ -153,7 +153,7 @@ class Retention(RetentionStore, SettingsStore):
             kind = db.execute("PRAGMA auto_vacuum").fetchone()[0]
         if row is not None:
             return self._delete(row[0])
-        if free and kind == 2:  # noqa: PLR2004 - https://sqlite.org/pragma.html#pragma_auto_vacuum: incremental
+        if free and kind == 2:  # https://sqlite.org/pragma.html#pragma_auto_vacuum: incremental
             with self._file.writing() as db:
                 db.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
             return True
@@ -164,7 +164,7 @@ class Retention(RetentionStore, SettingsStore):
     def _delete(self, recording: int) -> bool:
         rows = "SELECT rowid FROM entry WHERE recording=? ORDER BY seq LIMIT ?"
         with self._file.writing() as db:
-            deleted = db.execute(f"DELETE FROM entry WHERE rowid IN ({rows})", (recording, _ENTRIES)).rowcount  # noqa: S608
+            deleted = db.execute(f"DELETE FROM entry WHERE rowid IN ({rows})", (recording, _ENTRIES)).rowcount
             if not deleted:
                 db.execute("DELETE FROM leaving WHERE recording=?", (recording,))
         return True

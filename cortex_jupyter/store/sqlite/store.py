@@ -105,7 +105,7 @@ class SqliteStore(Entries, Leases, Retention, Store):
         with self._file.writing() as db:
             newest = db.execute("SELECT ifnull(max(id), 0) FROM recording").fetchone()[0]
             columns = "id, cluster, namespace, kind, name, uid, wanted"
-            insert = f"INSERT OR IGNORE INTO recording ({columns}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608
+            insert = f"INSERT OR IGNORE INTO recording ({columns}) VALUES (?,?,?,?,?,?,?)"
             db.execute(insert, (max(new_id(), newest + 1), *key, time.time()))
             return int(db.execute(query, key).fetchone()[0])
 
@@ -127,7 +127,7 @@ class SqliteStore(Entries, Leases, Retention, Store):
 
     def _infos(self, tail: str, values: list[Any]) -> list[RecordingInfo]:
         with self._file.reading() as db:
-            rows = db.execute(f"SELECT {_INFO} FROM recording {tail}", values).fetchall()  # noqa: S608
+            rows = db.execute(f"SELECT {_INFO} FROM recording {tail}", values).fetchall()
         return [
             _info(*row, masked and orjson.loads(masked), as_epochs(epochs and orjson.loads(epochs)))
             for *row, masked, epochs in rows
@@ -166,7 +166,7 @@ class SqliteStore(Entries, Leases, Retention, Store):
 
 def _rows(db: sqlite3.Connection, recordings: AbstractSet[int]) -> dict[int, Any]:
     """Return rows that differ when a recording has changed."""
-    query = f"SELECT {_INFO} FROM recording WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
+    query = f"SELECT {_INFO} FROM recording WHERE id IN (SELECT value FROM json_each(?))"
     return {row[0]: row for row in db.execute(query, (orjson.dumps([*recordings]).decode(),))} if recordings else {}
 
 

@@ -193,7 +193,7 @@ class Link:
     def _prepare(self) -> None:
         url = self._url
         server = self.info("server")
-        if int(str(server.get("redis_version", "0")).split(".")[0]) < 7:  # noqa: PLR2004 - flags of scripts
+        if int(str(server.get("redis_version", "0")).split(".")[0]) < 7:  # flags of scripts
             raise StoreError(f"{url} runs a server that is too old", "use Valkey, or Redis 7.0 or newer")
         if server.get("redis_mode", server.get("server_mode")) == "cluster":
             raise StoreError(f"{url} is a cluster", "use a server on its own, with replicas for safety")
