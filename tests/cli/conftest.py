@@ -21,8 +21,8 @@ class Cli:
     env: dict[str, str]
 
     def command(self, *arguments: str) -> list[str]:
-        # `CORTEX_TEST_OLD` allows deprecation warnings of old releases, which we cannot fix.
-        old = ("-W", "default::DeprecationWarning") if os.environ.get("CORTEX_TEST_OLD") else ()
+        # `CORTEX_TEST_OLD` leaves out deprecation warnings of old releases, which we cannot fix.
+        old = ("-W", "ignore::DeprecationWarning") if os.environ.get("CORTEX_TEST_OLD") else ()
         return [sys.executable, "-W", "error", *old, "-m", "cortex_jupyter.cli", *arguments]
 
     def __call__(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
