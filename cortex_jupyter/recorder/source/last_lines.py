@@ -112,9 +112,11 @@ class LastLines:
 
     def _is_complete(self, recorded: list[Line], last: list[Line]) -> bool:
         """Return whether the last lines of a log are recorded; set `unread_from`."""
-        if complete(recorded, last) or not last:
-            self.unread_from = 0
-            return complete(recorded, last)
+        self.unread_from = 0
+        if complete(recorded, last):
+            return True
+        if not last:
+            return False
         known = set(recorded)
         unread = max((i + 1 for i, line in enumerate(last) if line in known), default=0)
         self.unread_from = last[min(unread, len(last) - 1)][0]
