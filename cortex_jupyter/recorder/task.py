@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 _CHECK_S: Final = 5.0
 #: If the API server returns a state on request, the watch brings it within this long (seconds), or the watch is dead.
 _BEHIND_S: Final = 3.0
-#: How often the events that show unseen pods are requested while the API server does not answer.
+#: How often the events that show unseen pods are requested while the API server does not answer, or they are incomplete.
 _EVENT_ATTEMPTS: Final = 6
 #: A clock that is off by more than the first (seconds) is reported; a change by less than the second is noise.
 _CLOCK_S, _CLOCK_STEP_S = 2.0, 1.0
@@ -91,7 +91,7 @@ class TaskRecorder:
         self._is_gone = False
         self._idle_since = 0.0  # since when nothing is left to read (monotonic)
         self._idle_backoff = Backoff(_BEHIND_S, math.inf)  # how long that may be so
-        self._failed_event_requests = 0  # how many requests for the events of unseen pods have failed
+        self._event_requests = 0  # how often the events of unseen pods were requested
         self._unreachable_since = 0.0  # since when the API server does not answer (monotonic)
         self._reported_state = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
@@ -338,21 +338,28 @@ class TaskRecorder:
         return update
 
     async def _report_unseen(self) -> bool:
-        """Write a gap for each container that ran unseen; return False if its events are to be requested once more."""
+        """Write a gap for each container that ran, or may have run, unseen; return False to request the events once more."""
         if self._workload is None or self._info.ref.kind != "job":
             return True
         since = time_of(self._info.id) // 1_000_000_000 * 1_000_000_000
+        known: dict[str, set[str]] = {pod["metadata"]["name"]: set() for pod in self._pods.all}
+        known |= self._sources.seen_containers
+        self._event_requests += 1
+        may_ask_again = self._event_requests < _EVENT_ATTEMPTS
         try:
-            unseen_runs = await unseen_containers(self._cluster, self._workload, self._sources.seen_containers, since)
+            unseen_runs = await unseen_containers(self._cluster, self._workload, known, since)
         except ClusterError as error:
-            self._failed_event_requests += 1
-            if self._failed_event_requests < _EVENT_ATTEMPTS:
+            if may_ask_again:
                 return False
             _log.warning("cannot check whether pods came and went unseen: %s", error)
             return True
+        if may_ask_again and any(runs == 0 for *_, runs in unseen_runs):
+            return False
         for source, started, runs in unseen_runs:
             reason = "its pod came and went before it could be seen"
-            if runs > 1:
+            if runs == 0:
+                reason += "; no event says whether it ran"
+            elif runs > 1:
                 reason = f"runs 0 to {runs - 1} came and went with their pod before they could be seen"
             self._channel.put_notice(gap(source, 0, started, time.time_ns(), reason))
         return True

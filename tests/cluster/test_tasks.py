@@ -168,6 +168,37 @@ async def test_an_event_without_a_reason_is_no_evidence_of_a_pod(api: Any, clust
     assert (source.pod, source.container, runs) == ("x-1", "main", 1)
 
 
+@pytest.mark.parametrize(
+    ("about_the_pod", "unseen"),
+    [
+        ([], ["init", "main"]),
+        ([{"reason": "Scheduled"}, {"reason": "Pulled"}], ["init", "main"]),
+        ([{"reason": "Scheduled"}, {"reason": "Failed", "type": "Warning"}], []),
+        ([{"reason": "FailedScheduling", "type": "Warning"}], []),
+    ],
+)
+async def test_a_pod_of_which_only_its_creation_is_known_may_have_run(
+    cluster: Cluster, about_the_pod: list[dict[str, Any]], unseen: list[str]
+) -> None:
+    """A kubelet before 1.27 sends five events a second, so `Started` may come after the end of the task."""
+    job = Workload(ref("job/x"), "uid-x", obj("x"))
+    job.obj["spec"]["template"] = {"spec": {"initContainers": [{"name": "init"}], "containers": [{"name": "main"}]}}
+    when = {"firstTimestamp": "2023-11-14T22:00:05Z", "lastTimestamp": "2023-11-14T22:00:05Z"}
+    made = {"reason": "SuccessfulCreate", "message": "Created pod: x-1", "involvedObject": {"uid": "uid-x"}}
+    of_pod = [{"type": "Normal"} | e | {"involvedObject": {"name": "x-1", "uid": "p"}} for e in about_the_pod]
+
+    async def events(path: str, query: dict[str, str]) -> Any:
+        items = of_pod if query["fieldSelector"] == "involvedObject.name=x-1" else [made]
+        return {"items": [when | event for event in items]}
+
+    cluster.json = events  # type: ignore[assignment, method-assign]
+    found = await unseen_containers(cluster, job, {}, 0)
+    assert [(source.container, runs) for source, _, runs in found] == [(name, 0) for name in unseen]
+    # It has been seen, and with it what became of it.
+    assert await unseen_containers(cluster, job, {"x-1": set()}, 0) == []
+    assert await unseen_containers(cluster, job, {}, parse_rfc3339("2023-11-14T22:00:06Z")) == []
+
+
 async def test_an_unseen_run_may_have_begun_when_its_pod_was_created(api: Any, cluster: Cluster) -> None:
     """An event comes after the fact, so a gap from `Started` on would not cover the first lines."""
     job = Workload(ref("job/x"), "uid-x", {})

@@ -96,6 +96,7 @@ def restart_api(kube: Kube, api: Component) -> None:
     api.kill_and_start()
 
     def ready() -> bool:
+        api.supervise()
         with contextlib.suppress(httpx.TransportError):
             return kube.request("GET", "/readyz").is_success
         return False

@@ -6,11 +6,17 @@ The process ids of the components are in files in the folder `pid/` beside the k
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
-import time
-from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+_MAX_STARTS = 3
 
 
 class Component:
@@ -26,6 +32,9 @@ class Component:
     def __init__(self, kubeconfig: str | Path, name: str) -> None:
         self.name = name
         self._file = Path(kubeconfig).parent / "pid" / name
+        self._log = Path()
+        self._start: Callable[[], int]
+        self._starts = self._pid = 0
 
     @property
     def is_local(self) -> bool:
@@ -40,21 +49,35 @@ class Component:
         pairs = [os.fsdecode(a).partition("=") for a in (proc / "environ").read_bytes().split(b"\0") if a]
         env, folder = {k: v for k, _, v in pairs}, (proc / "cwd").resolve()
         # The command's first word may need the PATH that it was started with.
-        program, log = (proc / "exe").resolve(), (proc / "fd/1").resolve()
-        os.kill(pid, signal.SIGKILL)
-        end = time.monotonic() + 120
-        while _is_running(pid) and time.monotonic() < end:
-            time.sleep(0.02)
-        with log.open("ab") as out:
-            process = subprocess.Popen(
-                command, executable=program, env=env, cwd=folder, start_new_session=True, stdin=subprocess.DEVNULL,
-                stdout=out, stderr=out,
-            )  # fmt: skip
-        self._file.write_text(f"{process.pid}\n")
-        process.returncode = 0  # keeps Popen from warning that the process outlives the test
+        program, self._log = (proc / "exe").resolve(), (proc / "fd/1").resolve()
+        # Not its state in /proc: a process is a zombie there while threads of it still hold its port.
+        ended = select.poll()
+        pidfd = os.pidfd_open(pid)
+        try:
+            ended.register(pidfd, select.POLLIN)
+            os.kill(pid, signal.SIGKILL)
+            assert ended.poll(120_000), f"the {self.name} does not die"
+        finally:
+            os.close(pidfd)
 
+        def start() -> int:
+            with self._log.open("ab") as out:
+                process = subprocess.Popen(
+                    command, executable=program, env=env, cwd=folder, start_new_session=True, stdin=subprocess.DEVNULL,
+                    stdout=out, stderr=out,
+                )  # fmt: skip
+            process.returncode = 0  # keeps Popen from warning that the process outlives the test
+            self._file.write_text(f"{process.pid}\n")
+            return process.pid
 
-def _is_running(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    return False
+        self._start, self._starts, self._pid = start, 1, start()
+
+    def supervise(self) -> None:
+        """Start it again if it has ended since, as a supervisor does; fail with the end of its log the third time."""
+        has_ended, status = os.waitpid(self._pid, os.WNOHANG)
+        if not has_ended:
+            return
+        log = self._log.read_text(errors="replace")[-3000:]
+        assert self._starts < _MAX_STARTS, f"the {self.name} ended ({status}): {log}"
+        self._starts += 1
+        self._pid = self._start()

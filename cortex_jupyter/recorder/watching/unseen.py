@@ -29,12 +29,17 @@ _LONGEST_BASE: Final = 58
 _CONTAINER: Final = re.compile(r"spec\.(\w+)\{(.+)\}")
 _SECOND: Final = 1_000_000_000
 _KINDS: Final = {"initContainers": "init", "ephemeralContainers": "ephemeral"}
+_KINDS_IN_SPEC: Final = (("initContainers", "init"), ("containers", "main"))
 
 
 async def unseen_containers(
     cluster: Cluster, workload: Workload, known: Mapping[str, set[str]], since: int
 ) -> list[tuple[Source, int, int]]:
-    """Return the containers of a Job that started and are not known.
+    """Return the containers of a Job that started, or may have started, and are not known.
+
+    An event may come long after what it reports: a kubelet before 1.27 sends five a second (`eventRecordQPS`), and each
+    container that starts costs three. So a pod of which only its creation is known counts too, with 0 runs, unless its
+    other events say why it did not start.
 
     Parameters
     ----------
@@ -42,7 +47,7 @@ async def unseen_containers(
     workload : Workload
         The Job.
     known : mapping of str to set of str
-        The containers that have been seen, by the names of their pods.
+        The containers that have been seen to run, by the names of their pods; empty sets for pods seen without one.
     since : int
         When recording began (ns, a whole second). Pods without an event since then are left out.
 
@@ -50,8 +55,8 @@ async def unseen_containers(
     -------
     list of (Source, int, int)
         The first run of a container; when its pod was created, the earliest time that it may have begun (ns, a whole
-        second); and the number of its runs. Empty if events may not be read. The API server keeps events for an hour
-        (`--event-ttl`).
+        second); and the number of its runs, 0 if no event says by now whether it ran. Empty if events may not be read.
+        The API server keeps events for an hour (`--event-ttl`).
 
     Raises
     ------
@@ -67,12 +72,13 @@ async def unseen_containers(
         if any((event.get("message") or "").startswith(_COMBINED) for event in created):
             pods = await _started_pods(cluster, workload) | pods
         pod = workload.obj.get("spec", {}).get("template", {}).get("spec", {})
-        container_count = len(pod.get("containers", ())) + len(pod.get("initContainers", ()))
-        for name in sorted(name for name in pods if len(known.get(name, ())) < max(container_count, 1)):
+        container_names = [(c["name"], kind) for field, kind in _KINDS_IN_SPEC for c in pod.get(field, ())]
+        for name in sorted(name for name in pods if len(known.get(name, ())) < max(len(container_names), 1)):
             events = await _events(cluster, namespace, f"involvedObject.name={name}")
-            if max(map(_last_time, events), default=0) < since:
+            if max(map(_last_time, events), default=pods[name]) < since:
                 continue
             earliest = min(filter(None, [pods[name], *map(_first_time, events)]), default=0)
+            runs: list[tuple[Source, int, int]] = []
             for event in events:
                 involved = event["involvedObject"]
                 field_path = _CONTAINER.fullmatch(involved.get("fieldPath") or "")
@@ -81,7 +87,13 @@ async def unseen_containers(
                         name, involved.get("uid", ""), field_path[2], "", kind=_KINDS.get(field_path[1], "main")
                     )
                     # The kubelet counts equal events (EventCorrelator in client-go/tools/record/events_cache.go).
-                    unseen_runs.append((source, earliest, event.get("count") or 1))
+                    runs.append((source, earliest, event.get("count") or 1))
+            if not runs and name not in known and not any(e.get("type") == "Warning" for e in events):
+                uid = next((uid for e in events if (uid := e["involvedObject"].get("uid"))), "")
+                runs = [
+                    (Source(name, uid, container, "", kind=kind), earliest, 0) for container, kind in container_names
+                ]
+            unseen_runs += runs
     except NotAllowed:
         pass
     return unseen_runs
