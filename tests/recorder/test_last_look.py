@@ -208,6 +208,23 @@ async def test_a_rotation_before_a_takeover_is_checked_though_the_log_grew_littl
     assert texts(store, hand) == ALL
 
 
+async def test_a_pod_that_is_deleted_before_its_first_line_and_a_takeover_is_a_gap_from_its_creation(
+    store: Store, hand: Hand
+) -> None:
+    node, never = Node(pod()), asyncio.Event()
+    node.scripts = [[never.wait]]
+    async with life(node, store, hand) as first:
+        await first.context.channel.flush()
+        await first.die()
+    node.pod = NotFound("no such pod")
+    with Writer(store) as writer:
+        second = Life(node, store, hand, writer)
+        await second.sources.load()
+        await second.end()
+    (gap,) = store.complete(hand.id).gaps
+    assert int(gap["from"]) == parse_rfc3339("2023-11-14T22:00:00Z"), "when the pod was created"
+
+
 async def test_a_node_that_does_not_answer_at_once_is_asked_again(store: Store, hand: Hand) -> None:
     node, asked = rotated(OLD, NEW), 0
 

@@ -84,10 +84,16 @@ while not os.path.exists('FAULTS_DONE'):
 """
 
 
-#: Options that disable server extensions which this test does not need, because importing them takes seconds.
-_NO_EXTENSIONS = [
-    f"--ServerApp.jpserver_extensions={name}=False"
-    for name in ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals", "notebook", "notebook_shim")
+#: How often the server sends a heartbeat, and after how long without one a reader reconnects (seconds). With the default of
+#: 15 s and three times as long, a few connections that fall silent one after the other take minutes.
+_HEARTBEAT_S, _SILENCE_S = 3, 10
+#: Options of the server; server extensions that this test does not need are disabled, because importing them takes seconds.
+_SERVER_OPTIONS = [
+    f"--CortexJupyter.heartbeat_s={_HEARTBEAT_S}",
+    *(
+        f"--ServerApp.jpserver_extensions={name}=False"
+        for name in ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals", "notebook", "notebook_shim")
+    ),
 ]
 
 
@@ -162,7 +168,7 @@ class Soak:
         with network, NodeLogs(self.root, f"soak-{self.tag}") as node_logs:
             self._degrade(network)
             home = Home(self.folder, network.kubeconfig, {"CORTEX_STORE": self.url})
-            server = await asyncio.to_thread(Jupyter, home, "server", None, *_NO_EXTENSIONS)
+            server = await asyncio.to_thread(Jupyter, home, "server", None, *_SERVER_OPTIONS)
             recordings = await Session.connect(self.url, str(network.kubeconfig))
             try:
                 with Network.to_port(server.port) as sse_network:
@@ -246,11 +252,13 @@ class Soak:
 
     @staticmethod
     async def _as_sse(sse_network: Network, task: Task) -> None:
-        """Read as the viewer does: reconnect with the cursor, also after 45 s without a heartbeat."""
+        """Read as the viewer does: reconnect with the cursor, also after some time without a heartbeat."""
         client = SseClient(task.sse, task.name)
         headers = {"Authorization": f"token {TOKEN}", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
         base = f"http://127.0.0.1:{sse_network.port}/"
-        async with httpx.AsyncClient(base_url=base, headers=headers, timeout=httpx.Timeout(10, read=45)) as http:
+        async with httpx.AsyncClient(
+            base_url=base, headers=headers, timeout=httpx.Timeout(10, read=_SILENCE_S)
+        ) as http:
             while task.sse.end is None:
                 client.drop_incomplete()
                 with contextlib.suppress(httpx.TransportError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.cluster.rotated import RotatedFiles
 from cortex_jupyter.recorder.source.stream_limiter import StreamLimiter
 from cortex_jupyter.recorder.text.parser import PLAIN, Parser
-from cortex_jupyter.recorder.text.resume import recorded_lines
+from cortex_jupyter.recorder.text.resume import recorded_lines, recorded_start
 from cortex_jupyter.store import Anchor
 from cortex_jupyter.store.trimmed import trimmed_span
 
@@ -61,6 +61,10 @@ class Context:
         return await asyncio.to_thread(
             lambda: self.parser.rows(recorded_lines(self.store, self.lease.recording, sid, anchor))
         )
+
+    async def recorded_start(self, source: Source) -> int:
+        """Return when a run may have begun according to the notice of its start (ns); 0 if there is none."""
+        return await asyncio.to_thread(recorded_start, self.store, self.lease.recording, source)
 
     async def trimmed(self, anchor: Anchor = Anchor()) -> tuple[int, int, int] | None:  # noqa: B008 - Anchor is frozen
         """Return `trimmed.missing` if a read from this anchor may bring trimmed lines again; else None.

@@ -370,7 +370,7 @@ class SourceReader:
         await self._channel.flush()
         match self._verdict():
             case Verdict.GAP:
-                return self._end_with_gap(reason)
+                return await self._end_with_gap(reason)
             case Verdict.UNCHECKED:
                 self.mark_unchecked()
         return self._end()
@@ -402,9 +402,9 @@ class SourceReader:
             f"its last lines could not be read: {self._read_error or 'the node gives other ones'}"
         )
 
-    def _end_with_gap(self, reason: str) -> None:
+    async def _end_with_gap(self, reason: str) -> None:
         now = time.time_ns()
-        since = self._channel.anchor(self._sid).last or min(self._earliest_start(), now)
+        since = self._channel.anchor(self._sid).last or min(await self._earliest_start(), now)
         self._channel.put_notice(notices.gap(self._source, self._sid, since, now, reason))
         self._end()
 
@@ -412,10 +412,11 @@ class SourceReader:
         self._stream.caught_up = True
         self._channel.put_notice(notices.ended(self._source, self._sid, self._how_it_ended()))
 
-    def _earliest_start(self) -> int:
+    async def _earliest_start(self) -> int:
         """Return when the run may have begun (ns).
 
-        This is the start that the node reports, else its pod's creation, else when the recording was requested.
+        This is the start that the node reports, else its pod's creation, also as an earlier recorder saw it, else when the
+        recording was requested.
         """
         known = self._pods.last_known(self._source)
         if known and known.started and known.source and known.source.container_id == self._source.container_id:
@@ -423,7 +424,11 @@ class SourceReader:
         end = self._how_it_ended()
         if end and end.started:
             return end.started
-        return self._pods.creation_time(self._source) or time_of(self._context.lease.recording)
+        return (
+            self._pods.creation_time(self._source)
+            or await self._context.recorded_start(self._source)
+            or time_of(self._context.lease.recording)
+        )
 
     def _how_it_ended(self) -> End | None:
         known = self._pods.last_known(self._source)

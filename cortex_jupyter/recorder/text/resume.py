@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+import orjson
+
 from cortex_jupyter.recorder.text.align import Aligner
 from cortex_jupyter.recorder.text.lines import parse
 from cortex_jupyter.recorder.text.parser import PLAIN, Parser
-from cortex_jupyter.store.scan import Scan
+from cortex_jupyter.store.scan import Scan, read_notices
 from cortex_jupyter.store.trimmed import trimmed_lines
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from cortex_jupyter.model import Batch
+    from cortex_jupyter.model import Batch, Source
     from cortex_jupyter.recorder.text.align import Line
     from cortex_jupyter.store import Anchor, Store
 
@@ -104,6 +106,15 @@ def first_lines(store: Store, recording: int, sid: int) -> list[Line]:
     """Return a source's first recorded lines: those of the first batch that holds any."""
     batches = Scan(store, recording).batches()
     return next((lines for batch in batches if (lines := lines_of(batch, {sid}))), [])
+
+
+def recorded_start(store: Store, recording: int, source: Source) -> int:
+    """Return when a run may have begun according to the notice of its start (ns); 0 if there is none."""
+    for entry in read_notices(store, recording, store.index(recording)):
+        notice = orjson.loads(entry.data)
+        if notice.get("notice") in ("started", "created") and notice.get("source") == source.public:
+            return int(notice.get("created") or notice["time"])
+    return 0
 
 
 def lines_of(batch: Batch, sids: Collection[int]) -> list[Line]:
