@@ -116,7 +116,9 @@ def test_a_laptop_that_slept_for_hours_asks_for_its_window_and_has_the_rest_on_d
             page.mouse.wheel(0, -200)
             page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         shot(page, f"not-loaded-{transport}")
-        hole.get_by_role("button", name="Load").click(timeout=WAIT)
+        # A kernel may send what it wrote meanwhile before the page asks it for a window; then nothing is left to load.
+        if transport != "comm" or hole.count():
+            hole.get_by_role("button", name="Load").click(timeout=WAIT)
     finally:
         lab.server.process.send_signal(signal.SIGCONT)
     expect(hole).to_have_count(0, timeout=WAIT)
