@@ -35,31 +35,91 @@ def quantile(q: float, name: str, window: str, by: str = "") -> str:
 
 #: Name, condition, for how long, severity, what it means and what to do.
 ALERTS: Final = (
-    ("CortexLinesMissing", "increase(cortex_gaps_total[10m]) > 0", "0m", "warning",
-     "Lines are missing from a log; its gap notice says which and why. `get nodes/proxy` lets rotated files be read"),
-    ("CortexRecorderStale", f"time() - cortex_heartbeat_timestamp_seconds > {STALE_S:g}", "1m", "critical",
-     "A recorder does not reach its store: other recorders take over its tasks; look at its log and at the store"),
-    ("CortexNothingRecorded", f"cortex_uncommitted_seconds > {WAITS_S:g}", "1m", "critical",
-     "The store takes heartbeats and no lines: it is full, or a replica is missing; `/readyz` says which, `cortex_errors_total` counts it"),
-    ("CortexNoRecorder", "absent(cortex_heartbeat_timestamp_seconds)", "5m", "critical",
-     "No recorder is there, or none is scraped: nothing is recorded. Look at the collector's pods, and at Prometheus' targets"),
-    ("CortexDown", f"up == 0 and on (job, instance) ({_KNOWN})", "2m", "critical",
-     "A recorder or a Jupyter server that was there does not answer: it hangs, is not ready, or the network is cut; look at its log"),
-    ("CortexQueueLarge", f"cortex_queue_bytes > {_QUEUE}", "5m", "warning",
-     "What was read waits for the store and takes memory: the store is slow for what its recorders read; add a recorder, or see why commits are slow"),
-    ("CortexRecordingBehind", f"{quantile(0.95, 'cortex_recording_lag_seconds', '5m', 'instance')} > 10", "5m", "warning",
-     "Lines reach the store 10 s late: the recorder or the store is at its limit; add a recorder, or look at commit times"),
-    ("CortexCommitSlow", f"{quantile(0.95, 'cortex_commit_seconds', '5m', 'instance')} > 1", "5m", "warning",
-     "The store takes more than a second for a batch: a slow disk, or a Valkey server that is busy"),
-    ("CortexStoreNearlyFull", "max by (job) (cortex_store_bytes) > 0.9 * max by (job) (cortex_store_budget_bytes) > 0", "15m", "warning",
-     "Completed recordings will leave soon; set an archive, or raise the budget"),
-    ("CortexLeasesLost", 'increase(cortex_leases_total{change="lost"}[10m]) > 3', "0m", "warning",
-     "Recorders take tasks from each other: one stalls for seconds at a time (CPU limit, paused machine)"),
-    ("CortexErrors", 'increase(cortex_errors_total{code="InternalError"}[10m]) > 0', "0m", "warning",
-     "A recorder failed on something it does not know; its log has the traceback: report it"),
-    ("CortexServerErrors", f'increase(cortex_refused_total{{code=~"{"|".join(server.CRASHES)}"}}[10m]) > 0', "0m", "warning",
-     "A Jupyter server failed on a request, or a search or chart of it ended early; its log has the traceback: report it"),
-)  # fmt: skip
+    (
+        "CortexLinesMissing",
+        "increase(cortex_gaps_total[10m]) > 0",
+        "0m",
+        "warning",
+        "Lines are missing from a log; its gap notice says which and why. `get nodes/proxy` lets rotated files be read",
+    ),
+    (
+        "CortexRecorderStale",
+        f"time() - cortex_heartbeat_timestamp_seconds > {STALE_S:g}",
+        "1m",
+        "critical",
+        "A recorder does not reach its store: other recorders take over its tasks; look at its log and at the store",
+    ),
+    (
+        "CortexNothingRecorded",
+        f"cortex_uncommitted_seconds > {WAITS_S:g}",
+        "1m",
+        "critical",
+        "The store takes heartbeats and no lines: it is full, or a replica is missing; `/readyz` says which, `cortex_errors_total` counts it",
+    ),
+    (
+        "CortexNoRecorder",
+        "absent(cortex_heartbeat_timestamp_seconds)",
+        "5m",
+        "critical",
+        "No recorder is there, or none is scraped: nothing is recorded. Look at the collector's pods, and at Prometheus' targets",
+    ),
+    (
+        "CortexDown",
+        f"up == 0 and on (job, instance) ({_KNOWN})",
+        "2m",
+        "critical",
+        "A recorder or a Jupyter server that was there does not answer: it hangs, is not ready, or the network is cut; look at its log",
+    ),
+    (
+        "CortexQueueLarge",
+        f"cortex_queue_bytes > {_QUEUE}",
+        "5m",
+        "warning",
+        "What was read waits for the store and takes memory: the store is slow for what its recorders read; add a recorder, or see why commits are slow",
+    ),
+    (
+        "CortexRecordingBehind",
+        f"{quantile(0.95, 'cortex_recording_lag_seconds', '5m', 'instance')} > 10",
+        "5m",
+        "warning",
+        "Lines reach the store 10 s late: the recorder or the store is at its limit; add a recorder, or look at commit times",
+    ),
+    (
+        "CortexCommitSlow",
+        f"{quantile(0.95, 'cortex_commit_seconds', '5m', 'instance')} > 1",
+        "5m",
+        "warning",
+        "The store takes more than a second for a batch: a slow disk, or a Valkey server that is busy",
+    ),
+    (
+        "CortexStoreNearlyFull",
+        "max by (job) (cortex_store_bytes) > 0.9 * max by (job) (cortex_store_budget_bytes) > 0",
+        "15m",
+        "warning",
+        "Completed recordings will leave soon; set an archive, or raise the budget",
+    ),
+    (
+        "CortexLeasesLost",
+        'increase(cortex_leases_total{change="lost"}[10m]) > 3',
+        "0m",
+        "warning",
+        "Recorders take tasks from each other: one stalls for seconds at a time (CPU limit, paused machine)",
+    ),
+    (
+        "CortexErrors",
+        'increase(cortex_errors_total{code="InternalError"}[10m]) > 0',
+        "0m",
+        "warning",
+        "A recorder failed on something it does not know; its log has the traceback: report it",
+    ),
+    (
+        "CortexServerErrors",
+        f'increase(cortex_refused_total{{code=~"{"|".join(server.CRASHES)}"}}[10m]) > 0',
+        "0m",
+        "warning",
+        "A Jupyter server failed on a request, or a search or chart of it ended early; its log has the traceback: report it",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +175,10 @@ def metrics() -> list[Metric]:
 def panel(metric: Metric, at: int) -> dict[str, Any]:
     """Give a panel of Grafana."""
     return {
-        "id": at + 1, "type": "timeseries", "title": metric.name, "description": metric.text,
+        "id": at + 1,
+        "type": "timeseries",
+        "title": metric.name,
+        "description": metric.text,
         "datasource": {"type": "prometheus", "uid": "${source}"},
         "gridPos": {"x": at % 3 * _WIDTH, "y": at // 3 * _HEIGHT, "w": _WIDTH, "h": _HEIGHT},
         "fieldConfig": {"defaults": {"unit": metric.unit, "min": 0}, "overrides": []},
@@ -123,17 +186,22 @@ def panel(metric: Metric, at: int) -> dict[str, Any]:
             {"refId": chr(65 + i), "expr": query, "legendFormat": legend}
             for i, (query, legend) in enumerate(metric.queries())
         ],
-    }  # fmt: skip
+    }
 
 
 def dashboard() -> str:
     """Give the dashboard."""
     source = {"name": "source", "type": "datasource", "query": "prometheus", "label": "Prometheus"}
     found = {
-        "uid": "cortex-jupyter", "title": "cortex-jupyter: logs of tasks", "tags": ["cortex-jupyter"], "schemaVersion": 39,
-        "refresh": "30s", "time": {"from": "now-6h", "to": "now"}, "templating": {"list": [source]},
+        "uid": "cortex-jupyter",
+        "title": "cortex-jupyter: logs of tasks",
+        "tags": ["cortex-jupyter"],
+        "schemaVersion": 39,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "templating": {"list": [source]},
         "panels": [panel(metric, at) for at, metric in enumerate(metrics())],
-    }  # fmt: skip
+    }
     return json.dumps(found, indent=1) + "\n"
 
 

@@ -12,10 +12,25 @@ import cortex_jupyter
 
 #: What public calls give, and where that is written.
 PAGES = (
-    "errors", "notebook.record", "notebook.follow", "notebook.tasktable", "notebook.metrics", "notebook.masked",
-    "analysis.result_frame", "analysis.error_list", "analysis.errors", "analysis.why", "analysis.diagnosis", "analysis.pattern_table", "analysis.comparison",
-    "analysis.compare", "analysis.progress_table", "tables.statement", "parsing.blocks", "query.language",
-)  # fmt: skip
+    "errors",
+    "notebook.record",
+    "notebook.follow",
+    "notebook.tasktable",
+    "notebook.metrics",
+    "notebook.masked",
+    "analysis.result_frame",
+    "analysis.error_list",
+    "analysis.errors",
+    "analysis.why",
+    "analysis.diagnosis",
+    "analysis.pattern_table",
+    "analysis.comparison",
+    "analysis.compare",
+    "analysis.progress_table",
+    "tables.statement",
+    "parsing.blocks",
+    "query.language",
+)
 
 
 def write(folder: Path) -> None:

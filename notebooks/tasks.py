@@ -51,9 +51,17 @@ log.info("training finished, weights saved to /models/resnet-demo.pt")
 """
 
 OPTIONS = {
-    "seconds": 20, "epochs": 4, "steps": 40, "seed": 1, "rate": 0.6, "loading": 1, "diverge": 0, "fail": 1 << 30, "bad": 0,
+    "seconds": 20,
+    "epochs": 4,
+    "steps": 40,
+    "seed": 1,
+    "rate": 0.6,
+    "loading": 1,
+    "diverge": 0,
+    "fail": 1 << 30,
+    "bad": 0,
     "straggler": -1,
-}  # fmt: skip
+}
 
 
 def start(name: str, pods: int = 1, **options: float) -> str:
@@ -94,9 +102,11 @@ def job(name, pods, image, options):
     """Give the Job: an Indexed one, so that each pod knows its rank."""
     python = ["busybox", "chroot", "/host", "/usr/bin/python3"] if image == LOCAL else ["python3"]
     container = {
-        "name": "train", "image": image, "command": [*python, "-u", "-c", PROGRAM],
+        "name": "train",
+        "image": image,
+        "command": [*python, "-u", "-c", PROGRAM],
         "env": [{"name": "OPTIONS", "value": json.dumps(options)}],
-    }  # fmt: skip
+    }
     spec = {"restartPolicy": "Never", "containers": [container]}
     if image == LOCAL:
         container |= {
@@ -105,6 +115,14 @@ def job(name, pods, image, options):
         }
         spec["volumes"] = [{"name": "host", "hostPath": {"path": "/"}}]
     return {
-        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
-        "spec": {"parallelism": pods, "completions": pods, "completionMode": "Indexed", "backoffLimit": 0, "template": {"spec": spec}},
-    }  # fmt: skip
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {
+            "parallelism": pods,
+            "completions": pods,
+            "completionMode": "Indexed",
+            "backoffLimit": 0,
+            "template": {"spec": spec},
+        },
+    }

@@ -29,14 +29,32 @@ AWAY = {"message": "405 Method Not Allowed", "error": {"summary": "", "detail": 
     ("python", "npm", "code", "says"),
     [
         (SOUND, NPM_SOUND, 0, ["constraints.txt: no fault is known", "js/package-lock.json: no fault is known"]),
-        ({"dependencies": [{"name": "a", "version": "1", "vulns": [FAULT]}]}, NPM_SOUND, 1, ["  a 1: PYSEC-2026-1, mended in 2"]),
-        (SOUND, NPM_FAULT, 1, ["js/package-lock.json: 2 known", "  x <2: high, reads what it may not", "  y *: high, by what it needs"]),
-        ({"dependencies": [UNKNOWN]}, AWAY, 0, ["constraints.txt: the database of known faults was not reachable (Dependency not found: b (1))", "js/package-lock.json: the database of known faults was not reachable (405 Method Not Allowed)"]),
+        (
+            {"dependencies": [{"name": "a", "version": "1", "vulns": [FAULT]}]},
+            NPM_SOUND,
+            1,
+            ["  a 1: PYSEC-2026-1, mended in 2"],
+        ),
+        (
+            SOUND,
+            NPM_FAULT,
+            1,
+            ["js/package-lock.json: 2 known", "  x <2: high, reads what it may not", "  y *: high, by what it needs"],
+        ),
+        (
+            {"dependencies": [UNKNOWN]},
+            AWAY,
+            0,
+            [
+                "constraints.txt: the database of known faults was not reachable (Dependency not found: b (1))",
+                "js/package-lock.json: the database of known faults was not reachable (405 Method Not Allowed)",
+            ],
+        ),
         ({"dependencies": [*SOUND["dependencies"], UNKNOWN]}, NPM_SOUND, 0, ["  1 of 2 packages are unknown to it"]),
         (None, None, 0, ["constraints.txt: the database of known faults was not reachable (no way there)"]),
         (None, NPM_FAULT, 1, ["constraints.txt: the database of known faults was not reachable (no way there)"]),
     ],
-)  # fmt: skip
+)
 def test_only_what_is_known_to_be_faulty_fails(
     tmp_path: Path, python: dict[str, Any] | None, npm: dict[str, Any] | None, code: int, says: list[str]
 ) -> None:

@@ -6,9 +6,18 @@ import subprocess
 import sys
 
 HEAVY = (
-    "kubernetes", "pandas", "polars", "pyarrow", "numpy", "aiohttp", "tornado", "jupyter_server", "anywidget", "IPython",
+    "kubernetes",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "numpy",
+    "aiohttp",
+    "tornado",
+    "jupyter_server",
+    "anywidget",
+    "IPython",
     "opentelemetry",
-)  # fmt: skip
+)
 
 
 def loaded_by(statement: str) -> set[str]:

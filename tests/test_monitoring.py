@@ -52,11 +52,17 @@ def test_what_an_alert_counts_is_served_before_the_first_of_it() -> None:
 
 #: What a sound recorder and a sound server tell, each minute, from 1970 on.
 SOUND = {
-    "up{job='c',instance='r'}": "1x90", "up{job='c',instance='s'}": "1x90", "up{job='others',instance='x'}": "1x90",
-    "cortex_heartbeat_timestamp_seconds{job='c',instance='r'}": "0+60x90", "cortex_lines_total{job='c',instance='r'}": "0+9x90",
-    "cortex_gaps_total{job='c',instance='r'}": "0x90", "cortex_uncommitted_seconds{job='c',instance='r'}": "0x90",
-    "cortex_queue_bytes{job='c',instance='r'}": "1000x90", "cortex_streams{job='c',instance='s'}": "3x90",
-    "cortex_store_bytes{job='c',instance='r'}": "100x90", "cortex_store_budget_bytes{job='c',instance='r'}": "1000x90",
+    "up{job='c',instance='r'}": "1x90",
+    "up{job='c',instance='s'}": "1x90",
+    "up{job='others',instance='x'}": "1x90",
+    "cortex_heartbeat_timestamp_seconds{job='c',instance='r'}": "0+60x90",
+    "cortex_lines_total{job='c',instance='r'}": "0+9x90",
+    "cortex_gaps_total{job='c',instance='r'}": "0x90",
+    "cortex_uncommitted_seconds{job='c',instance='r'}": "0x90",
+    "cortex_queue_bytes{job='c',instance='r'}": "1000x90",
+    "cortex_streams{job='c',instance='s'}": "3x90",
+    "cortex_store_bytes{job='c',instance='r'}": "100x90",
+    "cortex_store_budget_bytes{job='c',instance='r'}": "1000x90",
     "cortex_recording_lag_seconds_bucket{job='c',instance='r',le='1'}": "0+60x90",
     "cortex_recording_lag_seconds_bucket{job='c',instance='r',le='30'}": "0+60x90",
     "cortex_recording_lag_seconds_bucket{job='c',instance='r',le='+Inf'}": "0+60x90",
@@ -70,7 +76,7 @@ SOUND = {
     "cortex_refused_total{job='c',instance='s',code='SearchFailed'}": "0x90",
     "cortex_refused_total{job='c',instance='s',code='MetricsFailed'}": "0x90",
     "cortex_refused_total{job='c',instance='s',code='NotFound'}": "0+5x90",
-}  # fmt: skip
+}
 #: What of it is otherwise, for each alert; `None`: it is not told any more.
 OFF: dict[str, dict[str, str | None]] = {
     "CortexLinesMissing": {"cortex_gaps_total": "0x80 1x10"},
@@ -109,5 +115,7 @@ def test_each_alert_comes_with_its_trouble_alone(tmp_path: Path) -> None:
     (tmp_path / "tests.yaml").write_text(
         yaml.safe_dump({"rule_files": [rules], "evaluation_interval": "1m", "tests": tests})
     )
-    done = subprocess.run(["promtool", "test", "rules", str(tmp_path / "tests.yaml")], capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(tmp_path / "tests.yaml")], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr

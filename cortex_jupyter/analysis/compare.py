@@ -118,17 +118,19 @@ def _patterns(tables: tuple[Any, Any], texts: list[str], counts: Any, firsts: An
         return table[column].take(held).combine_chunks().cast(pa.large_string())
 
     levels = [of(table, "level", first) for table, first in zip(tables, firsts, strict=True)]
-    return pa.table({
-        "pattern": pa.array([texts[i] for i in order.tolist()], pa.string()),
-        "count_a": pa.array(counts[0][order], pa.int64()),
-        "count_b": pa.array(counts[1][order], pa.int64()),
-        "in": pa.array(where[order].tolist(), pa.string()),
-        "level": import_optional("pyarrow.compute").coalesce(*levels).cast(pa.string()),
-        "first_a": pa.array(at[0][order], pa.float64(), from_pandas=True),
-        "first_b": pa.array(at[1][order], pa.float64(), from_pandas=True),
-        "example_a": of(tables[0], "text", firsts[0]),
-        "example_b": of(tables[1], "text", firsts[1]),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "pattern": pa.array([texts[i] for i in order.tolist()], pa.string()),
+            "count_a": pa.array(counts[0][order], pa.int64()),
+            "count_b": pa.array(counts[1][order], pa.int64()),
+            "in": pa.array(where[order].tolist(), pa.string()),
+            "level": import_optional("pyarrow.compute").coalesce(*levels).cast(pa.string()),
+            "first_a": pa.array(at[0][order], pa.float64(), from_pandas=True),
+            "first_b": pa.array(at[1][order], pa.float64(), from_pandas=True),
+            "example_a": of(tables[0], "text", firsts[0]),
+            "example_b": of(tables[1], "text", firsts[1]),
+        }
+    )
 
 
 def _moments(texts: list[str], counts: Any, at: Any) -> list[tuple[str, float, float]]:

@@ -119,8 +119,9 @@ class Comparison(ResultFrame):
             up = -1 if place == 0 else 1
             bars = "".join(
                 f"M{_LEFT + i * wide:.1f} {base}v{up * max(1.5, n / most * room):.1f}h{wide - 1:.1f}V{base}z"
-                for i, n in enumerate(counts) if n
-            )  # fmt: skip
+                for i, n in enumerate(counts)
+                if n
+            )
             parts.append(f'<path d="{bars}" fill="{colour}" fill-opacity=".75"/>')
             parts.append(
                 f'<path d="M{_LEFT} {base}H{x(found.seconds[place]):.1f}" stroke="{colour}" stroke-width="2"/>'

@@ -22,11 +22,19 @@ LAST: Final = 10
 _WIDTH: Final = 1000
 #: https://tldp.org/LDP/abs/html/exitcodes.html and signal(7): above 128 it is a signal.
 _CODES: Final = {
-    125: "the container runtime failed", 126: "the command cannot be executed", 127: "the command was not found",
-    130: "interrupted (SIGINT)", 132: "illegal instruction (SIGILL)", 134: "aborted (SIGABRT)", 135: "bus error (SIGBUS)",
-    136: "arithmetic error (SIGFPE)", 137: "killed (SIGKILL)", 139: "segmentation fault (SIGSEGV)",
-    141: "broken pipe (SIGPIPE)", 143: "terminated (SIGTERM)",
-}  # fmt: skip
+    125: "the container runtime failed",
+    126: "the command cannot be executed",
+    127: "the command was not found",
+    130: "interrupted (SIGINT)",
+    132: "illegal instruction (SIGILL)",
+    134: "aborted (SIGABRT)",
+    135: "bus error (SIGBUS)",
+    136: "arithmetic error (SIGFPE)",
+    137: "killed (SIGKILL)",
+    139: "segmentation fault (SIGSEGV)",
+    141: "broken pipe (SIGPIPE)",
+    143: "terminated (SIGTERM)",
+}
 #: Exit codes of containers that were ended because another one failed.
 _CONSEQUENCES: Final = frozenset({137, 143})
 

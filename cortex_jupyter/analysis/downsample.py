@@ -61,14 +61,16 @@ def downsample(table: Any, source: Any, start: int, width: int) -> list[dict[str
     result = []
     for series_rows in np.split(rows, np.flatnonzero(np.diff(series[rows])) + 1):
         at = int(series[series_rows[0]])
-        result.append({
-            "name": names.dictionary[at // len(source.dictionary)].as_py(),
-            "source": source.dictionary[at % len(source.dictionary)].as_py(),
-            "time": time[series_rows].tolist(),
-            "step": [None if s != s else s for s in step[series_rows].tolist()],  # noqa: PLR0124 - NaN
-            "value": [v if abs(v) < float("inf") else str(v) for v in value[series_rows].tolist()],
-            "seq": seq[series_rows].tolist(),
-        })  # fmt: skip
+        result.append(
+            {
+                "name": names.dictionary[at // len(source.dictionary)].as_py(),
+                "source": source.dictionary[at % len(source.dictionary)].as_py(),
+                "time": time[series_rows].tolist(),
+                "step": [None if s != s else s for s in step[series_rows].tolist()],  # noqa: PLR0124 - NaN
+                "value": [v if abs(v) < float("inf") else str(v) for v in value[series_rows].tolist()],
+                "seq": seq[series_rows].tolist(),
+            }
+        )
     return result
 
 

@@ -183,16 +183,28 @@ def as_table(found: list[Error]) -> Any:
     moment, some = pa.timestamp("us", "UTC"), pa.list_(pa.string())
     failed = [_failed(error) for error in found]
     columns = {
-        "kind": ([e.kind for e in found], pa.string()), "type": ([e.type for e in found], pa.string()),
-        "message": ([e.message for e in found], pa.string()), "count": ([e.count for e in found], pa.int64()),
-        "pods": ([e.pods for e in found], some), "first": ([e.first for e in found], moment),
+        "kind": ([e.kind for e in found], pa.string()),
+        "type": ([e.type for e in found], pa.string()),
+        "message": ([e.message for e in found], pa.string()),
+        "count": ([e.count for e in found], pa.int64()),
+        "pods": ([e.pods for e in found], some),
+        "first": ([e.first for e in found], moment),
         "last": ([e.last for e in found], moment),
-        "file": ([f and f.file for f in failed], pa.string()), "line": ([f and f.line for f in failed], pa.int32()),
+        "file": ([f and f.file for f in failed], pa.string()),
+        "line": ([f and f.line for f in failed], pa.int32()),
         "function": ([f and f.function for f in failed], pa.string()),
-        "frames": ([[{"file": f.file, "line": f.line, "function": f.function, "code": f.code} for f in e.frames] for e in found], pa.list_(frame)),
-        "chain": ([e.chain for e in found], some), "seq": ([e.seq for e in found], pa.int64()),
-        "text": ([e.text for e in found], pa.string()), "context": ([e.context for e in found], some),
-    }  # fmt: skip
+        "frames": (
+            [
+                [{"file": f.file, "line": f.line, "function": f.function, "code": f.code} for f in e.frames]
+                for e in found
+            ],
+            pa.list_(frame),
+        ),
+        "chain": ([e.chain for e in found], some),
+        "seq": ([e.seq for e in found], pa.int64()),
+        "text": ([e.text for e in found], pa.string()),
+        "context": ([e.context for e in found], some),
+    }
     return pa.table({name: pa.array(values, kind) for name, (values, kind) in columns.items()})
 
 

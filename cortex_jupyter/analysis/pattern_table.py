@@ -48,9 +48,15 @@ class Patterns(ResultFrame):
             return f"<i>{self.nothing}</i>"
         rows = self._table.slice(0, _SHOWN).to_pylist()
         cells = [
-            [f"{r['count']:,}", f"{r['share']:.1%}", _bars_html(r["counts"], r["level"]), pattern_html(r["pattern"], r["level"]), str(r["pods"])]
+            [
+                f"{r['count']:,}",
+                f"{r['share']:.1%}",
+                _bars_html(r["counts"], r["level"]),
+                pattern_html(r["pattern"], r["level"]),
+                str(r["pods"]),
+            ]
             for r in rows
-        ]  # fmt: skip
+        ]
         head = ["lines", "share", "over time", "pattern", "pods"]
         return html_table(head, cells, len(self) - len(rows), wrap=True)
 

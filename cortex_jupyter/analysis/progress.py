@@ -64,10 +64,19 @@ def progress_bars(table: Any) -> Any:
             rows += [_row(where, bar, table, row) for bar, row in _newest(lines, newest, times)]
     rows.sort(key=lambda row: -row["seq"])
     kinds = [
-        ("pod", pa.string()), ("container", pa.string()), ("label", pa.string()), ("step", pa.float64()),
-        ("total", pa.float64()), ("fraction", pa.float64()), ("rate", pa.float64()), ("unit", pa.string()),
-        ("elapsed", pa.float64()), ("remaining", pa.float64()), ("time", pa.timestamp("us", "UTC")), ("seq", pa.int64()),
-    ]  # fmt: skip
+        ("pod", pa.string()),
+        ("container", pa.string()),
+        ("label", pa.string()),
+        ("step", pa.float64()),
+        ("total", pa.float64()),
+        ("fraction", pa.float64()),
+        ("rate", pa.float64()),
+        ("unit", pa.string()),
+        ("elapsed", pa.float64()),
+        ("remaining", pa.float64()),
+        ("time", pa.timestamp("us", "UTC")),
+        ("seq", pa.int64()),
+    ]
     return pa.Table.from_pylist(rows, schema=pa.schema(kinds))
 
 
@@ -131,7 +140,14 @@ def _paced(name: str, total: float, states: list[tuple[float, float, int]]) -> t
 def _row(where: dict[str, Any], bar: Progress, table: Any, row: int) -> dict[str, Any]:
     us = import_optional("pyarrow").timestamp("us", "UTC")
     return where | {
-        "label": bar.label, "step": bar.step, "total": bar.total, "fraction": bar.fraction, "rate": bar.rate,
-        "unit": bar.unit, "elapsed": bar.elapsed, "remaining": bar.remaining,
-        "time": table["time"][row].cast(us, safe=False).as_py(), "seq": table["seq"][row].as_py(),
-    }  # fmt: skip
+        "label": bar.label,
+        "step": bar.step,
+        "total": bar.total,
+        "fraction": bar.fraction,
+        "rate": bar.rate,
+        "unit": bar.unit,
+        "elapsed": bar.elapsed,
+        "remaining": bar.remaining,
+        "time": table["time"][row].cast(us, safe=False).as_py(),
+        "seq": table["seq"][row].as_py(),
+    }

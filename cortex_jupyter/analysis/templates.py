@@ -90,18 +90,20 @@ def patterns(table: Any) -> Any:
     order = np.argsort(-count, kind="stable")
     moment = pa.timestamp("ns", "UTC")
     example = pa.array(early[order])
-    return pa.table({
-        "pattern": pa.array([templates.texts[i] for i in order.tolist()], pa.string()),
-        "count": pa.array(count[order], pa.int64()),
-        "share": pa.array(count[order] / max(1, n), pa.float64()),
-        "level": _most_frequent_level(table["level"], code, template_count, order),
-        "first": pa.array(first[order], pa.int64()).cast(moment),
-        "last": pa.array(last[order], pa.int64()).cast(moment),
-        "pods": pa.array(_distinct(table["pod"], code, template_count)[order], pa.int32()),
-        "counts": pa.array(list(counts[order].astype(np.int32)), pa.list_(pa.int32())),
-        "seq": table["seq"].take(example),
-        "example": table["text"].take(example),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "pattern": pa.array([templates.texts[i] for i in order.tolist()], pa.string()),
+            "count": pa.array(count[order], pa.int64()),
+            "share": pa.array(count[order] / max(1, n), pa.float64()),
+            "level": _most_frequent_level(table["level"], code, template_count, order),
+            "first": pa.array(first[order], pa.int64()).cast(moment),
+            "last": pa.array(last[order], pa.int64()).cast(moment),
+            "pods": pa.array(_distinct(table["pod"], code, template_count)[order], pa.int32()),
+            "counts": pa.array(list(counts[order].astype(np.int32)), pa.list_(pa.int32())),
+            "seq": table["seq"].take(example),
+            "example": table["text"].take(example),
+        }
+    )
 
 
 def _most_frequent_level(level: Any, code: Any, template_count: int, order: Any) -> Any:

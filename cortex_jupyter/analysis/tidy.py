@@ -43,21 +43,24 @@ def tidy(table: Any, rows: Any, parsed: Values, carried: Carried | None) -> Any:
     if carried is not None:
         time = table["time"].take(records).cast(pa.int64()).to_numpy()
         _carry_over(carried, _keys(source, pod, task), time, step, epochs, rank)
-    index = np.array([
-        _pod_index(p, t) for p in pod.dictionary.to_pylist() for t in task.dictionary.to_pylist()
-    ] or [np.nan], np.float64)  # fmt: skip
+    index = np.array(
+        [_pod_index(p, t) for p in pod.dictionary.to_pylist() for t in task.dictionary.to_pylist()] or [np.nan],
+        np.float64,
+    )
     rank = np.where(np.isnan(rank), index[source] if len(source) else rank, rank)
     names = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(name_list, pa.string()))
-    return pa.table({
-        "time": table["time"].take(records),
-        "step": pa.array(step, pa.float64(), from_pandas=True),
-        "name": pc.dictionary_encode(names.cast(pa.string())) if len(name_list) != len(set(name_list)) else names,
-        "value": pa.array(values, pa.float64()),
-        "task": task,
-        "pod": pod,
-        "rank": pa.array(rank, pa.float64(), from_pandas=True).cast(pa.int32()),
-        "seq": table["seq"].take(records),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "time": table["time"].take(records),
+            "step": pa.array(step, pa.float64(), from_pandas=True),
+            "name": pc.dictionary_encode(names.cast(pa.string())) if len(name_list) != len(set(name_list)) else names,
+            "value": pa.array(values, pa.float64()),
+            "task": task,
+            "pod": pod,
+            "rank": pa.array(rank, pa.float64(), from_pandas=True).cast(pa.int32()),
+            "seq": table["seq"].take(records),
+        }
+    )
 
 
 def _fill_steps(steps: Any, epochs: Any, source: Any) -> Any:

@@ -28,7 +28,12 @@ Data goes to standard output, everything else to standard error.
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    root = _Parser("cortex-jupyter", description="The logs of Kubernetes tasks.", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    root = _Parser(
+        "cortex-jupyter",
+        description="The logs of Kubernetes tasks.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     root.add_argument("--version", action="version", version=f"cortex-jupyter {__version__}")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
 
@@ -39,24 +44,44 @@ def parser() -> argparse.ArgumentParser:
     )
     tasks.add_argument("-o", "--output", choices=("text", "json"), default="text")
 
-    logs = commands.add_parser("logs", help="write the log of a task", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    logs = commands.add_parser(
+        "logs", help="write the log of a task", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     _task(logs)
     logs.add_argument(
         "-f", "--follow", action="store_true", help="follow the log until the task ends; exit with the task's exit code"
     )
-    logs.add_argument("--strict", action="store_true", help="exit with 4 if lines are missing (with -f only if the task itself succeeded)")  # fmt: skip
+    logs.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with 4 if lines are missing (with -f only if the task itself succeeded)",
+    )
     logs.add_argument("-o", "--output", choices=("text", "json", "ndjson"), default="text")
-    logs.add_argument("--prefix", choices=("auto", "always", "never"), default="auto", help="write pod and container before each line (auto: on a terminal, if there are several containers)")  # fmt: skip
+    logs.add_argument(
+        "--prefix",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="write pod and container before each line (auto: on a terminal, if there are several containers)",
+    )
 
     export = commands.add_parser("export", help="write the log of a task to a file")
     _task(export, "FILE")
-    export.add_argument("file", metavar="FILE", help="its suffix sets the format: .parquet, .ndjson, .txt, .csv; all but .parquet also with .gz")  # fmt: skip
+    export.add_argument(
+        "file",
+        metavar="FILE",
+        help="its suffix sets the format: .parquet, .ndjson, .txt, .csv; all but .parquet also with .gz",
+    )
     export.add_argument("--spreadsheet", action="store_true", help=_SPREADSHEET)
     export.add_argument("--mask", action="store_true", help="mask tokens, keys, passwords and e-mail addresses")
 
     sql = commands.add_parser("sql", help="query logs with SQL: `select level, count(*) from logs group by 1`")
     sql.add_argument("statement", metavar="SQL", help="statement for DuckDB; the table is `logs`")
-    sql.add_argument("tasks", nargs="*", metavar="TASK", help="tasks or files (default: all recorded or archived tasks of the namespace)")  # fmt: skip
+    sql.add_argument(
+        "tasks",
+        nargs="*",
+        metavar="TASK",
+        help="tasks or files (default: all recorded or archived tasks of the namespace)",
+    )
     sql.add_argument("-n", "--namespace", metavar="NS", help="default: CORTEX_NAMESPACE, else the kubeconfig's")
     sql.add_argument("-o", "--output", choices=("text", "ndjson", "csv"), default="text")
     sql.add_argument("--spreadsheet", action="store_true", help=_SPREADSHEET)
@@ -76,7 +101,12 @@ def parser() -> argparse.ArgumentParser:
     show = actions.add_parser("show", help="show the settings")
     show.add_argument("-o", "--output", choices=("text", "json"), default="text")
     change = actions.add_parser("set", help="change settings, as the administrator of a shared store")
-    change.add_argument("settings", metavar="NAME=VALUE", nargs="+", help="archive=s3://..., max-bytes=50GB, max-age=30d, max-task-bytes=2GB, mask=on; an empty value removes a setting")  # fmt: skip
+    change.add_argument(
+        "settings",
+        metavar="NAME=VALUE",
+        nargs="+",
+        help="archive=s3://..., max-bytes=50GB, max-age=30d, max-task-bytes=2GB, mask=on; an empty value removes a setting",
+    )
     for action in (show, change):
         action.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
 
@@ -86,10 +116,19 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--port", type=int, default=0, help="port of the Jupyter server (default: a free one)")
     demo.add_argument("--no-browser", action="store_true", help="only print the address")
 
-    doctor = commands.add_parser("doctor", help="check the installation: what works, and what to do about what does not; exit with 1 if something is bad")  # fmt: skip
+    doctor = commands.add_parser(
+        "doctor",
+        help="check the installation: what works, and what to do about what does not; exit with 1 if something is bad",
+    )
     _where(doctor)
-    doctor.add_argument("--json", action="store_true", help="write one object: ok, findings (part, judged: ok, warn, bad or told, text, todo, details)")  # fmt: skip
-    doctor.add_argument("--timeout", type=float, default=4.0, metavar="S", help="seconds to wait for each check (default: %(default)g)")  # fmt: skip
+    doctor.add_argument(
+        "--json",
+        action="store_true",
+        help="write one object: ok, findings (part, judged: ok, warn, bad or told, text, todo, details)",
+    )
+    doctor.add_argument(
+        "--timeout", type=float, default=4.0, metavar="S", help="seconds to wait for each check (default: %(default)g)"
+    )
     return root
 
 
@@ -126,7 +165,9 @@ def _task(to: argparse.ArgumentParser, after: str = "") -> None:
         metavar="N",
         help="run of each container, counted by restarts: 0 is the first, -1 the newest; POD/CONTAINER/0 for one container; without --since, the whole run",
     )
-    to.add_argument("-p", "--previous", action="store_true", help="the whole run before the newest: --run -2 --since all")  # fmt: skip
+    to.add_argument(
+        "-p", "--previous", action="store_true", help="the whole run before the newest: --run -2 --since all"
+    )
     to.add_argument("--stream", metavar="NAME", help="stdout or stderr")
     to.add_argument("--level", metavar="LEVEL", help="at least this level")
     to.add_argument("--grep", metavar="REGEX", action="append", help="may be repeated, like --exclude and --where")

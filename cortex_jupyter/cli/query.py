@@ -11,9 +11,20 @@ if TYPE_CHECKING:
     import argparse
 
 _NAMES: Final = (
-    "since", "until", "tail", "pod", "container", "run", "stream", "level", "grep", "exclude",
-    "where", "timestamps", "pretty",
-)  # fmt: skip
+    "since",
+    "until",
+    "tail",
+    "pod",
+    "container",
+    "run",
+    "stream",
+    "level",
+    "grep",
+    "exclude",
+    "where",
+    "timestamps",
+    "pretty",
+)
 
 
 def log_of(options: argparse.Namespace) -> TaskLog:

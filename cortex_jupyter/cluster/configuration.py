@@ -373,9 +373,11 @@ def _from_auth_provider(user: dict[str, Any]) -> str:
 
     cluster = {"name": "x", "cluster": {"server": "https://unused.invalid"}}
     document = {
-        "current-context": "x", "clusters": [cluster], "users": [{"name": "x", "user": user}],
+        "current-context": "x",
+        "clusters": [cluster],
+        "users": [{"name": "x", "user": user}],
         "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
-    }  # fmt: skip
+    }
     loaded = client.Configuration()
     config.load_kube_config_from_dict(document, client_configuration=loaded, persist_config=False)
     value = loaded.auth_settings().get("BearerToken", {}).get("value")

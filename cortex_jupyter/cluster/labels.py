@@ -66,7 +66,10 @@ def _requirement(text: str, selector: str) -> Callable[[Labels], bool]:
             return int(value) > bound if is_greater else int(value) < bound
 
         return compare
-    raise BadQuery(f"{text[:80]!r} in {selector[:80]!r} is no label requirement", "write it as for `kubectl -l`: app=train,tier!=test")  # fmt: skip
+    raise BadQuery(
+        f"{text[:80]!r} in {selector[:80]!r} is no label requirement",
+        "write it as for `kubectl -l`: app=train,tier!=test",
+    )
 
 
 def pod_labels(obj: dict[str, Any]) -> dict[str, str]:

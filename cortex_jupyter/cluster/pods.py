@@ -17,8 +17,9 @@ LINE_MAX: Final = 500
 NOT_STARTED: Final = frozenset({"StartError", "ContainerCannotRun"})
 _COLOUR: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 #: STATUS in `kubectl get pods` of a pod without a problem; `Init:1/2` is one too.
-_HEALTHY: Final = frozenset({"Pending", "ContainerCreating", "PodInitializing", "Running", "NotReady", "Completed",
-                           "Succeeded", "Terminating"})  # fmt: skip
+_HEALTHY: Final = frozenset(
+    {"Pending", "ContainerCreating", "PodInitializing", "Running", "NotReady", "Completed", "Succeeded", "Terminating"}
+)
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"  # kubectl/pkg/cmd/util/podcmd
 _INDEX = "batch.kubernetes.io/job-completion-index"
 
@@ -197,9 +198,16 @@ def _container(pod: dict[str, Any], name: str, kind: str, status: dict[str, Any]
     if last.get("containerID") and last["containerID"] != current and run > 0:
         previous = (source(last["containerID"], run - 1), _end(last))
     return Container(
-        name, kind, state, detail.get("reason") or "", detail.get("message") or "",
-        source(current, run) if current else None, end, previous, end.started if end else _time(detail.get("startedAt")),
-    )  # fmt: skip
+        name,
+        kind,
+        state,
+        detail.get("reason") or "",
+        detail.get("message") or "",
+        source(current, run) if current else None,
+        end,
+        previous,
+        end.started if end else _time(detail.get("startedAt")),
+    )
 
 
 def _end(terminated: dict[str, Any]) -> End:
@@ -456,7 +464,9 @@ def decisive_end(pods: list[dict[str, Any]]) -> End | None:
     """
     ends = [
         (c.end, "deletionTimestamp" not in pod["metadata"])
-        for pod in pods for c in containers(pod) if c.end and c.kind in ("init", "main")
-    ]  # fmt: skip
+        for pod in pods
+        for c in containers(pod)
+        if c.end and c.kind in ("init", "main")
+    ]
     newest = max(ends, key=lambda e: (e[0].exit_code != 0, e[1], e[0].finished), default=None)
     return newest[0] if newest else None

@@ -245,10 +245,14 @@ def _describe_cronjob(workload: Workload, newest: dict[str, Any] | None) -> dict
     row = newest or {"state": "pending", "status": "", "exit_code": None, "pods": 0, "restarts": 0, "finished": None}
     message = f"{newest['task'].partition(':')[2]}: {newest['message']}; {about}" if newest else about
     return row | {
-        "task": ref.key, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name, "message": message,
+        "task": ref.key,
+        "kind": ref.kind,
+        "namespace": ref.namespace,
+        "name": ref.name,
+        "message": message,
         "status": "Suspended" if spec.get("suspend") else row["status"] or "Scheduled",
         "started": status.get("lastScheduleTime") or workload.started,
-    }  # fmt: skip
+    }
 
 
 def schedule_of(cronjob: Workload) -> str:
@@ -297,12 +301,19 @@ def describe(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") 
     state, ref = state_of(workload, pods, refusal), workload.ref
     started = workload.started or min((p["metadata"]["creationTimestamp"] for p in pods), default=None)
     return {
-        "task": ref.key, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name, "state": state.name,
-        "status": status_word(workload, pods, state), "message": state.message, "started": started,
+        "task": ref.key,
+        "kind": ref.kind,
+        "namespace": ref.namespace,
+        "name": ref.name,
+        "state": state.name,
+        "status": status_word(workload, pods, state),
+        "message": state.message,
+        "started": started,
         "finished": workload.finished,
         "exit_code": state.exit_code if state.over else None,
-        "restarts": sum(status_of(pod).restarts for pod in pods), "pods": len(pods),
-    }  # fmt: skip
+        "restarts": sum(status_of(pod).restarts for pod in pods),
+        "pods": len(pods),
+    }
 
 
 def _controller(pod: dict[str, Any]) -> bool:

@@ -222,9 +222,15 @@ def encode_batch(
     """
     t0 = times[0]
     doc: dict[str, Any] = {
-        "task": task, "seq": seq, "sources": {str(k): v for k, v in sources.items()}, "t0": str(t0),
-        "dt": [t - t0 for t in times], "s": sids, "o": [0] * len(sids) if streams is None else streams, "m": texts,
-    }  # fmt: skip
+        "task": task,
+        "seq": seq,
+        "sources": {str(k): v for k, v in sources.items()},
+        "t0": str(t0),
+        "dt": [t - t0 for t in times],
+        "s": sids,
+        "o": [0] * len(sids) if streams is None else streams,
+        "m": texts,
+    }
     if offsets is not None:
         doc["q"] = offsets
     return orjson.dumps(doc)

@@ -11,10 +11,22 @@ from cortex_jupyter.errors import BadQuery
 #: Kinds of tasks, in lower case as in a task's key; `selector` is `-l app=x`.
 KINDS: Final = ("job", "deployment", "statefulset", "daemonset", "replicaset", "cronjob", "pod", "selector")
 
-_SHORT_NAMES: Final = {"jobs": "job", "po": "pod", "pods": "pod", "deploy": "deployment", "deployments": "deployment"} | {
-    "sts": "statefulset", "statefulsets": "statefulset", "ds": "daemonset", "daemonsets": "daemonset",
-    "rs": "replicaset", "replicasets": "replicaset", "cj": "cronjob", "cronjobs": "cronjob",
-}  # fmt: skip
+_SHORT_NAMES: Final = {
+    "jobs": "job",
+    "po": "pod",
+    "pods": "pod",
+    "deploy": "deployment",
+    "deployments": "deployment",
+} | {
+    "sts": "statefulset",
+    "statefulsets": "statefulset",
+    "ds": "daemonset",
+    "daemonsets": "daemonset",
+    "rs": "replicaset",
+    "replicasets": "replicaset",
+    "cj": "cronjob",
+    "cronjobs": "cronjob",
+}
 
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/ (DNS subdomain; a Pod's name may be 253 long)
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")

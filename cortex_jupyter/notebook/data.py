@@ -128,7 +128,10 @@ class Data(Snapshot):
         convert = kinds.get(kind)
         pause = duration(every)
         if convert is None or not pause:
-            raise BadQuery(f"cannot follow with every={every!r}, kind={kind!r}", "write every='5s' and kind='pandas', 'polars' or 'arrow'")  # fmt: skip
+            raise BadQuery(
+                f"cannot follow with every={every!r}, kind={kind!r}",
+                "write every='5s' and kind='pandas', 'polars' or 'arrow'",
+            )
         query, start = self._parsed(), 0
         while True:
             info = self._settle()

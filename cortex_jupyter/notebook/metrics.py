@@ -103,10 +103,16 @@ class Metrics(ResultFrame):
             values = self._table.filter(pc.equal(self._table["name"].cast("string"), name))["value"]
             finite = values.filter(pc.is_finite(values))
             ends = pc.min_max(finite)
-            rows.append({
-                "name": name, "values": len(values), "first": values[0].as_py(), "last": values[-1].as_py(),
-                "least": ends["min"].as_py(), "most": ends["max"].as_py(),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "name": name,
+                    "values": len(values),
+                    "first": values[0].as_py(),
+                    "last": values[-1].as_py(),
+                    "least": ends["min"].as_py(),
+                    "most": ends["max"].as_py(),
+                }
+            )
         return rows
 
     def shown(self) -> tuple[list[str], list[list[str]]]:

@@ -70,9 +70,17 @@ class Record:
     def as_dict(self) -> dict[str, Any]:
         """Return what `-o json` and `-o ndjson` write: a record of a page (docs/reference/http.md), and its node."""
         return {
-            "seq": self.seq, "time": rfc3339(self.ns), "pod": self.pod, "container": self.container, "kind": self.kind,
-            "run": self.run, "node": self.node, "stream": self.stream, "level": self.level, "text": self.text,
-        }  # fmt: skip
+            "seq": self.seq,
+            "time": rfc3339(self.ns),
+            "pod": self.pod,
+            "container": self.container,
+            "kind": self.kind,
+            "run": self.run,
+            "node": self.node,
+            "stream": self.stream,
+            "level": self.level,
+            "text": self.text,
+        }
 
     @classmethod
     def of(cls, record: scan.Record) -> Self:

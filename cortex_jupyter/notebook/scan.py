@@ -136,7 +136,9 @@ def _all_logs(namespace: str | None, query: dict[str, Any]) -> list[TaskLog]:
         logs_ = []
         for info in await recordings.held(check_namespace(namespace or recordings.namespace)):
             archived = recordings.archive if recordings.store.info(info.id) is None else None
-            logs_.append(TaskLog(engine, recordings, Recording(recordings, info.id, info.ref, None, store=archived), query))  # fmt: skip
+            logs_.append(
+                TaskLog(engine, recordings, Recording(recordings, info.id, info.ref, None, store=archived), query)
+            )
         return logs_
 
     return engine.run(find())

@@ -17,13 +17,33 @@ LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical")
 
 #: Loggers' names of the levels, in lower case. `fatal`, `panic`, `emerg` and `alert` end or endanger the program: critical.
 ALIASES: Final[Mapping[str, str]] = {name: name for name in LEVELS} | {
-    "trc": "trace", "finest": "trace", "finer": "trace", "verbose": "trace",
-    "dbg": "debug", "dbug": "debug", "fine": "debug", "config": "debug",
-    "inf": "info", "information": "info", "informational": "info", "notice": "info",
-    "warn": "warning", "wrn": "warning", "err": "error", "eror": "error", "severe": "error", "exception": "error",
-    "crit": "critical", "fatal": "critical", "ftl": "critical", "panic": "critical", "emerg": "critical",
-    "emergency": "critical", "alert": "critical", "dpanic": "critical",
-}  # fmt: skip
+    "trc": "trace",
+    "finest": "trace",
+    "finer": "trace",
+    "verbose": "trace",
+    "dbg": "debug",
+    "dbug": "debug",
+    "fine": "debug",
+    "config": "debug",
+    "inf": "info",
+    "information": "info",
+    "informational": "info",
+    "notice": "info",
+    "warn": "warning",
+    "wrn": "warning",
+    "err": "error",
+    "eror": "error",
+    "severe": "error",
+    "exception": "error",
+    "crit": "critical",
+    "fatal": "critical",
+    "ftl": "critical",
+    "panic": "critical",
+    "emerg": "critical",
+    "emergency": "critical",
+    "alert": "critical",
+    "dpanic": "critical",
+}
 
 #: The keys of structured loggers: zap, zerolog, logrus, slog, bunyan, pino, structlog, python-json-logger, Stackdriver.
 KEYS: Final = ("level", "severity", "lvl", "levelname", "log.level", "loglevel", "level_name")
@@ -55,9 +75,18 @@ _CAPITAL: Final = re.compile(
 _SIGNS: Final = ("[", "(", "|", "level", "lvl", "severity")
 _ANY_CAPITAL: Final = re.compile("TRACE|DEBUG|DBG|INFO|NOTICE|WARN|ERR|SEVERE|CRIT|FATAL|PANIC")
 _LETTERS: Final = {
-    "t": "trace", "d": "debug", "i": "info", "w": "warning", "e": "error", "f": "critical", "c": "critical",
-    ".": "debug", "-": "debug", "*": "info", "#": "warning",
-}  # fmt: skip
+    "t": "trace",
+    "d": "debug",
+    "i": "info",
+    "w": "warning",
+    "e": "error",
+    "f": "critical",
+    "c": "critical",
+    ".": "debug",
+    "-": "debug",
+    "*": "info",
+    "#": "warning",
+}
 
 
 def level(text: str) -> str | None:

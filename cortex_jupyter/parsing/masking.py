@@ -21,13 +21,36 @@ if TYPE_CHECKING:
 #: By plugin of detect-secrets: hints, one of which is in every text that its rules can match. Looking for hints is ten times
 #: faster than the rules. The other plugins guess, or find things that are no secrets, or (Discord) have no hint.
 _PLUGINS: Final = {
-    "artifactory": ("AKC", "AP"), "aws": ("A3T", "ABIA", "ACCA", "AKIA", "ASIA"), "azure_storage_key": ("AccountKey=",),
-    "basic_auth": ("://",), "github_token": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
-    "gitlab_token": ("glpat-", "gldt-", "glft-", "glsoat-", "glrt-", "GR1348941", "glcbt-", "glimt-", "glptt-", "glagent-", "gloas-"),
-    "jwt": ("eyJ",), "mailchimp": ("-us",), "npm": ("_authToken",), "openai": ("T3BlbkFJ",), "pypi_token": ("pypi-",),
-    "sendgrid": ("SG.",), "slack": ("xox", "hooks.slack"), "square_oauth": ("sq0csp",), "stripe": ("k_live_",),
-    "telegram_token": (":AA",), "twilio": ("AC", "SK"),
-}  # fmt: skip
+    "artifactory": ("AKC", "AP"),
+    "aws": ("A3T", "ABIA", "ACCA", "AKIA", "ASIA"),
+    "azure_storage_key": ("AccountKey=",),
+    "basic_auth": ("://",),
+    "github_token": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+    "gitlab_token": (
+        "glpat-",
+        "gldt-",
+        "glft-",
+        "glsoat-",
+        "glrt-",
+        "GR1348941",
+        "glcbt-",
+        "glimt-",
+        "glptt-",
+        "glagent-",
+        "gloas-",
+    ),
+    "jwt": ("eyJ",),
+    "mailchimp": ("-us",),
+    "npm": ("_authToken",),
+    "openai": ("T3BlbkFJ",),
+    "pypi_token": ("pypi-",),
+    "sendgrid": ("SG.",),
+    "slack": ("xox", "hooks.slack"),
+    "square_oauth": ("sq0csp",),
+    "stripe": ("k_live_",),
+    "telegram_token": (":AA",),
+    "twilio": ("AC", "SK"),
+}
 #: Hints of named secrets, in lower case.
 _NAMES: Final = ("key", "pass", "pwd", "secret", "token", "credential", "contrase", "bearer", "basic")
 #: A line in lower case with one of these hints must also match this to contain a named secret; `tokens/s=950` does not.
@@ -82,9 +105,12 @@ def rules() -> tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]:
         if hints := _PLUGINS.get(plugin.__module__.rpartition(".")[2]):
             imported += [(name, hints, rule) for rule in plugin.denylist]
     return (
-        *imported, ("Private Key", (_BEGIN,), _MATERIAL), ("Authorization", _NAMES[-2:], _BEARER),
-        ("Secret Keyword", _NAMES[:-2], named), ("E-mail", ("@",), _EMAIL),
-    )  # fmt: skip
+        *imported,
+        ("Private Key", (_BEGIN,), _MATERIAL),
+        ("Authorization", _NAMES[-2:], _BEARER),
+        ("Secret Keyword", _NAMES[:-2], named),
+        ("E-mail", ("@",), _EMAIL),
+    )
 
 
 @cache

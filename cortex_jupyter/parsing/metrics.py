@@ -61,15 +61,52 @@ _ROUND: Final = re.compile(r"\A\s*(?:\0-\0-\0\S* \0:\0:\S*\s+)?\[\0\]\s")
 _RANK: Final = re.compile(r"(?i)(?<![\w])(?:global[_ ])?rank[\"']?\s*[:=#]?\s*\0(?![\w\0])")
 _TAG: Final = re.compile(r"\[\0\]")
 _STEP_NAMES: Final = frozenset(
-    {"step", "steps", "global_step", "trainer/global_step", "iteration", "iterations", "iter", "update", "updates",
-     "num_updates", "round", "batch", "it", "rank", "global_rank"}
-)  # fmt: skip
+    {
+        "step",
+        "steps",
+        "global_step",
+        "trainer/global_step",
+        "iteration",
+        "iterations",
+        "iter",
+        "update",
+        "updates",
+        "num_updates",
+        "round",
+        "batch",
+        "it",
+        "rank",
+        "global_rank",
+    }
+)
 _EPOCHS: Final = frozenset({"epoch", "epochs"})
 #: Names of numbers that identify or locate something, and are not metrics.
 _OTHER: Final = frozenset(
-    {"pid", "tid", "thread", "port", "seed", "line", "lineno", "level", "ts", "timestamp", "@timestamp", "date",
-     "local_rank", "node_rank", "world_size", "v_num", "eta", "id", "uid", "gid", "version", "http"}
-)  # fmt: skip
+    {
+        "pid",
+        "tid",
+        "thread",
+        "port",
+        "seed",
+        "line",
+        "lineno",
+        "level",
+        "ts",
+        "timestamp",
+        "@timestamp",
+        "date",
+        "local_rank",
+        "node_rank",
+        "world_size",
+        "v_num",
+        "eta",
+        "id",
+        "uid",
+        "gid",
+        "version",
+        "http",
+    }
+)
 #: The same at the end of several words: `Booting worker with pid: 7`.
 _WHO: Final = frozenset({"pid", "tid", "port", "id", "uid", "gid"})
 #: Lines of source code and values in error reports of pytest, rich and pip.

@@ -85,9 +85,10 @@ def holds(condition: Condition) -> Callable[[str], bool]:
     """
     key, op, operand = condition
     pair = re.compile(
-        r"(?<![A-Za-z0-9_.@/-])" + re.escape(key)
+        r"(?<![A-Za-z0-9_.@/-])"
+        + re.escape(key)
         + r"""["']?(?:[ \t]+=[ \t]+|=|:[ \t]*)("(?:[^"\\]|\\.)*"|'[^']*'|[^ \t\r\n,;|()[\]{}"'][^ \t\r\n,;|)\]}"']*)"""
-    )  # fmt: skip
+    )
     head, number, text = key.split(".")[0], _number(operand), operand.lower()
 
     def test(line: str) -> bool:

@@ -11,9 +11,13 @@ from cortex_jupyter.model import parse_rfc3339
 
 _SECOND: Final = 1_000_000_000
 _UNITS: Final = {
-    "ms": _SECOND // 1000, "s": _SECOND, "m": 60 * _SECOND, "h": 3600 * _SECOND, "d": 86400 * _SECOND,
+    "ms": _SECOND // 1000,
+    "s": _SECOND,
+    "m": 60 * _SECOND,
+    "h": 3600 * _SECOND,
+    "d": 86400 * _SECOND,
     "w": 7 * 86400 * _SECOND,
-}  # fmt: skip
+}
 _PART: Final = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|[smhdw])")
 _WHOLE: Final = re.compile(rf"(?:{_PART.pattern})+\Z")
 _HINT: Final = "write a duration such as 90s, 10m, 2h, 1d or 1h30m, or an RFC 3339 time such as 2026-01-31T12:00:00Z"

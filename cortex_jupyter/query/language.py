@@ -25,9 +25,24 @@ if TYPE_CHECKING:
 
 #: The parameters, in the order in which they are documented.
 NAMES: Final = (
-    "follow", "since", "until", "tail", "limit", "before", "after", "pod", "container", "run", "stream", "level",
-    "grep", "exclude", "where", "timestamps", "pretty",
-)  # fmt: skip
+    "follow",
+    "since",
+    "until",
+    "tail",
+    "limit",
+    "before",
+    "after",
+    "pod",
+    "container",
+    "run",
+    "stream",
+    "level",
+    "grep",
+    "exclude",
+    "where",
+    "timestamps",
+    "pretty",
+)
 #: Parameters that may occur several times (in Python: as a list). A line must satisfy each of them.
 SEVERAL: Final = ("grep", "exclude", "where")
 #: Maximum number of these in a query, because each may use its full time for each batch.
@@ -147,9 +162,10 @@ class LogQuery:
             if name not in names:
                 raise _unknown(name, names)
         present = {
-            k: v for k, v in values.items()
+            k: v
+            for k, v in values.items()
             if k in NAMES and v is not None and (v != "" or k in ("follow", "timestamps", "pretty"))
-        }  # fmt: skip
+        }
         now = time.time_ns() if now is None else now
         read: dict[str, Any] = {k: _READ[k](k, v) for k, v in present.items() if k in _READ}
         read |= {k: instant(k, present[k], now) for k in ("since", "until") if k in present}
@@ -286,7 +302,19 @@ def _choice(name: str, value: object) -> str:
 
 
 _READ: Final = {
-    "follow": _switch, "timestamps": _switch, "pretty": _switch, "tail": _count, "limit": _count,
-    "before": _cursor, "after": _cursor, "pod": _word, "container": _word, "run": _runs, "grep": _words,
-    "exclude": _words, "where": _words, "stream": _choice, "level": _choice,
-}  # fmt: skip
+    "follow": _switch,
+    "timestamps": _switch,
+    "pretty": _switch,
+    "tail": _count,
+    "limit": _count,
+    "before": _cursor,
+    "after": _cursor,
+    "pod": _word,
+    "container": _word,
+    "run": _runs,
+    "grep": _words,
+    "exclude": _words,
+    "where": _words,
+    "stream": _choice,
+    "level": _choice,
+}

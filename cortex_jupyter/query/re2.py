@@ -25,10 +25,13 @@ _SPACES: Final = frozenset({*range(9, 14), *range(28, 33)})
 _WORDS: Final = frozenset({*_DIGITS, *range(65, 91), *range(97, 123), 95})
 #: The ASCII characters of a class, and whether the class also includes all other characters.
 _CLASSES: Final = {
-    sre.CATEGORY_DIGIT: (_DIGITS, False), sre.CATEGORY_NOT_DIGIT: (_ASCII - _DIGITS, True),
-    sre.CATEGORY_SPACE: (_SPACES, False), sre.CATEGORY_NOT_SPACE: (_ASCII - _SPACES, True),
-    sre.CATEGORY_WORD: (_WORDS, False), sre.CATEGORY_NOT_WORD: (_ASCII - _WORDS, True),
-}  # fmt: skip
+    sre.CATEGORY_DIGIT: (_DIGITS, False),
+    sre.CATEGORY_NOT_DIGIT: (_ASCII - _DIGITS, True),
+    sre.CATEGORY_SPACE: (_SPACES, False),
+    sre.CATEGORY_NOT_SPACE: (_ASCII - _SPACES, True),
+    sre.CATEGORY_WORD: (_WORDS, False),
+    sre.CATEGORY_NOT_WORD: (_ASCII - _WORDS, True),
+}
 #: A character of several bytes; and ASCII letters that equal one if case is ignored (U+212A, U+017F, U+0130, U+0131).
 _WIDE: Final = r"[\xc0-\xff][\x80-\xbf]+"
 _CASE_VARIANTS: Final = {"k": "\u212a", "s": "\u017f", "i": "\u0130\u0131"}

@@ -47,9 +47,12 @@ async def matches(recording: Recording, query: LogQuery, most: int = _MAX_MATCHE
         A pattern that takes too long ends with an `error` event that names it.
     """
     request = {
-        "store": recording.store.url, "recording": recording.id, "query": _raw(query), "most": most,
+        "store": recording.store.url,
+        "recording": recording.id,
+        "query": _raw(query),
+        "most": most,
         "bounds": asdict(query.bounds),
-    }  # fmt: skip
+    }
     try:
         async with aclosing(output("cortex_jupyter.reader.searcher", request, _SILENCE_S)) as pieces:
             async for piece in pieces:

@@ -25,10 +25,17 @@ def recorded(info: RecordingInfo) -> dict[str, Any]:
     """
     ref = info.ref
     return {
-        "task": ref.key, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name, "state": info.state or "gone",
-        "message": info.message, "reason": info.reason, "started": info.started, "finished": info.finished,
+        "task": ref.key,
+        "kind": ref.kind,
+        "namespace": ref.namespace,
+        "name": ref.name,
+        "state": info.state or "gone",
+        "message": info.message,
+        "reason": info.reason,
+        "started": info.started,
+        "finished": info.finished,
         "exit_code": info.exit_code,
-    }  # fmt: skip
+    }
 
 
 def gone(info: RecordingInfo) -> dict[str, Any]:

@@ -165,12 +165,17 @@ def _pod(pod: dict[str, Any]) -> dict[str, Any]:
         "phase": pod.get("status", {}).get("phase"),
         "containers": [
             {
-                "name": c.name, "kind": c.kind, "state": c.state, "reason": c.reason, "message": c.message,
-                "run": c.source.run if c.source else 0, "exit_code": c.end.exit_code if c.end else None,
+                "name": c.name,
+                "kind": c.kind,
+                "state": c.state,
+                "reason": c.reason,
+                "message": c.message,
+                "run": c.source.run if c.source else 0,
+                "exit_code": c.end.exit_code if c.end else None,
             }
             for c in containers(pod)
         ],
-    }  # fmt: skip
+    }
 
 
 async def _events(cluster: Cluster, namespace: str, uid: str) -> list[dict[str, Any]]:
@@ -191,9 +196,11 @@ async def _events(cluster: Cluster, namespace: str, uid: str) -> list[dict[str, 
         return []
     return [
         {
-            "type": e.get("type"), "reason": e.get("reason"), "message": e.get("message"),
+            "type": e.get("type"),
+            "reason": e.get("reason"),
+            "message": e.get("message"),
             "time": e.get("lastTimestamp") or e.get("eventTime") or e["metadata"].get("creationTimestamp"),
             "object": f"{e['involvedObject'].get('kind', '').lower()}/{e['involvedObject'].get('name', '')}",
         }
         for e in items
-    ]  # fmt: skip
+    ]

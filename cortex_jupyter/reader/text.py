@@ -37,9 +37,16 @@ def row(seq: int, time: int, source: PublicSource, stream: int, text: str) -> di
     text : str
     """
     return {
-        "seq": seq, "time": format_time(time), "pod": source["pod"], "container": source["container"],
-        "kind": source["kind"], "run": source["run"], "stream": STREAMS[stream], "text": text, "level": level(text),
-    }  # fmt: skip
+        "seq": seq,
+        "time": format_time(time),
+        "pod": source["pod"],
+        "container": source["container"],
+        "kind": source["kind"],
+        "run": source["run"],
+        "stream": STREAMS[stream],
+        "text": text,
+        "level": level(text),
+    }
 
 
 def rows(batch: Batch) -> Iterator[dict[str, Any]]:

@@ -57,20 +57,22 @@ class CortexJupyter(Settings, ExtensionApp):
 
     def initialize_handlers(self) -> None:
         """Add the routes; Jupyter Server puts its base URL before them."""
-        self.handlers.extend([
-            (r"cortex/tasks", TasksHandler),
-            (_TASK, TaskHandler),
-            (rf"{_TASK}/logs", LogsHandler),
-            (rf"{_TASK}/outline", OutlineHandler),
-            (rf"{_TASK}/search", SearchHandler),
-            (rf"{_TASK}/metrics", MetricsHandler),
-            (rf"{_TASK}/logs\.(ndjson|txt|parquet)", DownloadHandler),
-            (r"cortex/stream", StreamHandler),
-            (r"cortex/openapi\.json", OpenApiHandler),
-            (r"cortex/view", ViewHandler),
-            (r"cortex/static/([^/]+)", StaticHandler),
-            (r"cortex(?:/.*)?", NotFoundHandler),
-        ])  # fmt: skip
+        self.handlers.extend(
+            [
+                (r"cortex/tasks", TasksHandler),
+                (_TASK, TaskHandler),
+                (rf"{_TASK}/logs", LogsHandler),
+                (rf"{_TASK}/outline", OutlineHandler),
+                (rf"{_TASK}/search", SearchHandler),
+                (rf"{_TASK}/metrics", MetricsHandler),
+                (rf"{_TASK}/logs\.(ndjson|txt|parquet)", DownloadHandler),
+                (r"cortex/stream", StreamHandler),
+                (r"cortex/openapi\.json", OpenApiHandler),
+                (r"cortex/view", ViewHandler),
+                (r"cortex/static/([^/]+)", StaticHandler),
+                (r"cortex(?:/.*)?", NotFoundHandler),
+            ]
+        )
 
     def note_activity(self) -> None:
         """Tell Jupyter Server that it is in use."""

@@ -69,11 +69,20 @@ def settings() -> Config:
     # DNS rebinding gains nothing: a request needs a token, or the cookie of the Hub's OAuth, which browsers send only to
     # the Hub's own name.
     config.ServerApp = Config(
-        ip=address.hostname or "", port=address.port or 80, port_retries=0, base_url=prefix,
-        default_url=url_path_join(prefix, "cortex", "view"), identity_provider_class=JupyterHubIdentityProvider,
-        authorizer_class=LogsOnly, allow_unauthenticated_access=False, allow_remote_access=True, trust_xheaders=True,
-        open_browser=False, root_dir=tempfile.mkdtemp(prefix="cortex-hub-"), reraise_server_extension_failures=True,
-    )  # fmt: skip
+        ip=address.hostname or "",
+        port=address.port or 80,
+        port_retries=0,
+        base_url=prefix,
+        default_url=url_path_join(prefix, "cortex", "view"),
+        identity_provider_class=JupyterHubIdentityProvider,
+        authorizer_class=LogsOnly,
+        allow_unauthenticated_access=False,
+        allow_remote_access=True,
+        trust_xheaders=True,
+        open_browser=False,
+        root_dir=tempfile.mkdtemp(prefix="cortex-hub-"),
+        reraise_server_extension_failures=True,
+    )
     # JupyterHub's default is five minutes. A user who has signed out or lost the role must be refused sooner.
     config.HubOAuth.cache_max_age = USER_CACHE_S
     config.CortexJupyter.access_for = "user"

@@ -89,7 +89,9 @@ class Limits(HasTraits):  # type: ignore[misc]  # traitlets has no types
     def bounded(self, query: LogQuery) -> LogQuery:
         """Return a query bounded by these limits."""
         bounds = Bounds(
-            pattern_s=self.max_pattern_s, query_s=self.max_query_s,
-            page_records=self.max_page_records, page_size=self.max_page_size,
-        )  # fmt: skip
+            pattern_s=self.max_pattern_s,
+            query_s=self.max_query_s,
+            page_records=self.max_page_records,
+            page_size=self.max_page_size,
+        )
         return replace(query, bounds=bounds)

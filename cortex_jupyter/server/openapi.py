@@ -98,7 +98,9 @@ def document() -> dict[str, Any]:
     task_list = {"tasks": {"type": "array", "items": _ref("Task")}, "problem": _PROBLEM}
     tasks = {"type": "object", "required": ["tasks"], "properties": task_list}
     paths: dict[str, Any] = {
-        "/tasks": _operation("The tasks of a namespace, newest first.", [namespace, selector], {"application/json": tasks}),
+        "/tasks": _operation(
+            "The tasks of a namespace, newest first.", [namespace, selector], {"application/json": tasks}
+        ),
         task: _operation("One task.", _path_parameters(), {"application/json": _ref("Described")}),
         f"{task}/logs": _operation(
             "The log: an event stream while it is followed, else a page.",
@@ -114,9 +116,13 @@ def document() -> dict[str, Any]:
             {_STREAMED: _TEXT},
         ),
         f"{task}/metrics": _operation("The metrics of the whole recording.", _path_parameters(), {_STREAMED: _TEXT}),
-        "/stream": _operation("Several tasks over one connection.", [task_parameter, cursor, max_records, *_parameters("follow"), *tail], {_STREAMED: _TEXT}),
+        "/stream": _operation(
+            "Several tasks over one connection.",
+            [task_parameter, cursor, max_records, *_parameters("follow"), *tail],
+            {_STREAMED: _TEXT},
+        ),
         "/openapi.json": _operation("This document.", [], {"application/json": {"type": "object"}}),
-    }  # fmt: skip
+    }
     types = {"ndjson": "application/x-ndjson", "txt": "text/plain", "parquet": "application/vnd.apache.parquet"}
     for suffix, kind in types.items():
         paths[f"{task}/logs.{suffix}"] = _operation(
@@ -132,23 +138,43 @@ def document() -> dict[str, Any]:
 
 
 _TOKEN: Final = {
-    "type": "apiKey", "in": "header", "name": "Authorization", "description": "`token ...`, as everywhere in Jupyter Server",
-}  # fmt: skip
+    "type": "apiKey",
+    "in": "header",
+    "name": "Authorization",
+    "description": "`token ...`, as everywhere in Jupyter Server",
+}
 _PROBLEM: Final = {
-    "type": "object", "description": "Why the cluster cannot be asked. Then only recorded tasks are listed.",
+    "type": "object",
+    "description": "Why the cluster cannot be asked. Then only recorded tasks are listed.",
     "properties": dict.fromkeys(("code", "message", "hint"), _TEXT),
-}  # fmt: skip
+}
 _TASK: Final = {
-    "task": _TEXT, "kind": _TEXT, "namespace": _TEXT, "name": _TEXT, "state": _TEXT, "started": _MAYBE,
-    "finished": _MAYBE, "exit_code": _NUMBER,
-}  # fmt: skip
+    "task": _TEXT,
+    "kind": _TEXT,
+    "namespace": _TEXT,
+    "name": _TEXT,
+    "state": _TEXT,
+    "started": _MAYBE,
+    "finished": _MAYBE,
+    "exit_code": _NUMBER,
+}
 _RECORD: Final = {
-    "seq": {"type": "integer"}, "time": _TEXT, "pod": _TEXT, "container": _TEXT, "kind": _TEXT, "run": {"type": "integer"},
-    "stream": _TEXT, "text": _TEXT, "level": _MAYBE,
-}  # fmt: skip
+    "seq": {"type": "integer"},
+    "time": _TEXT,
+    "pod": _TEXT,
+    "container": _TEXT,
+    "kind": _TEXT,
+    "run": {"type": "integer"},
+    "stream": _TEXT,
+    "text": _TEXT,
+    "level": _MAYBE,
+}
 _COMPLETE: Final = {
-    "records": {"type": "integer"}, "from": _MAYBE, "to": _MAYBE, "gaps": {"type": "array", "items": {"type": "object"}},
-}  # fmt: skip
+    "records": {"type": "integer"},
+    "from": _MAYBE,
+    "to": _MAYBE,
+    "gaps": {"type": "array", "items": {"type": "object"}},
+}
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
@@ -162,23 +188,45 @@ def _ref(name: str) -> dict[str, str]:
 _SCHEMAS: Final = {
     "Task": _object(_TASK | {"status": _TEXT, "restarts": _NUMBER, "pods": {"type": "integer"}}),
     "Described": _object(
-        _TASK | {"reason": _TEXT, "pods": {"type": "array"}, "events": {"type": "array"}, "recorded": _object(_COMPLETE),
-                 "hidden": {"type": "object", "description": "What you may not see (`events`, `pods`), and which permission you need for it."}}
+        _TASK
+        | {
+            "reason": _TEXT,
+            "pods": {"type": "array"},
+            "events": {"type": "array"},
+            "recorded": _object(_COMPLETE),
+            "hidden": {
+                "type": "object",
+                "description": "What you may not see (`events`, `pods`), and which permission you need for it.",
+            },
+        }
     ),
     "Record": _object(_RECORD),
-    "Page": _object({
-        "task": _object(_TASK), "records": {"type": "array", "items": _ref("Record")}, "older": _MAYBE, "newer": _MAYBE, "stopped": _FLAG,
-        "complete": _object(_COMPLETE),
-    }),
+    "Page": _object(
+        {
+            "task": _object(_TASK),
+            "records": {"type": "array", "items": _ref("Record")},
+            "older": _MAYBE,
+            "newer": _MAYBE,
+            "stopped": _FLAG,
+            "complete": _object(_COMPLETE),
+        }
+    ),
     "Error": _object({"error": _object({"code": _TEXT, "message": _TEXT, "hint": _TEXT})}),
-}  # fmt: skip
+}
 #: Meaning of each status of an answer besides 200.
 STATUSES: Final = {
-    "400": "the query is wrong", "401": "not signed in", "403": "not allowed",
-    "404": "there is no such task", "410": "the lines at this cursor are no longer held", "429": "a limit is reached",
-    "500": "the store cannot be read", "502": "the cluster answers with an error", "503": "the store is busy",
-    "504": "the cluster does not answer", "507": "the disk is full",
-}  # fmt: skip
+    "400": "the query is wrong",
+    "401": "not signed in",
+    "403": "not allowed",
+    "404": "there is no such task",
+    "410": "the lines at this cursor are no longer held",
+    "429": "a limit is reached",
+    "500": "the store cannot be read",
+    "502": "the cluster answers with an error",
+    "503": "the store is busy",
+    "504": "the cluster does not answer",
+    "507": "the disk is full",
+}
 
 
 def _operation(summary: str, parameters: list[dict[str, Any]], answers: dict[str, Any]) -> dict[str, Any]:

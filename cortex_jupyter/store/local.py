@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 #: https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html
 MOUNTS = Path("/proc/self/mountinfo")
 #: File systems that other hosts, or the host of a virtual machine, may write to as well.
+# Not formatted: thirty words would take thirty lines.
 _SHARED: Final = frozenset({
     "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
     "nfs3", "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs", "wekafs",

@@ -124,7 +124,9 @@ class Foreign:
             return cast("IO[bytes]", gzip.open(self.path, "rb"))
         file = self.path.open("rb")
         if kind == "zstd":
-            return cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True))  # fmt: skip
+            return cast(
+                "IO[bytes]", zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True)
+            )
         return file
 
     def _exported(self, line: str) -> Row:
@@ -200,7 +202,16 @@ def _run(value: Any) -> int:
 
 def _texty(pa: Any, kind: Any) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary, pa.types.is_large_binary))  # fmt: skip
+    return any(
+        test(kind)
+        for test in (
+            pa.types.is_string,
+            pa.types.is_large_string,
+            pa.types.is_string_view,
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+        )
+    )
 
 
 def _text(value: Any) -> str:

@@ -78,9 +78,19 @@ def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], obj
     ref = TaskRef(_NAMESPACE, "job", slug[:200])
     message = "File, as it was when opened"
     info: dict[str, Any] = {
-        "id": time.time_ns() // 1_000_000, "ref": ref, "uid": "", "cluster": "", "state": "succeeded", "message": message,
-        "reason": "Opened", "exit_code": None, "started": None, "finished": None, "done": True, "caught_up": True,
-    }  # fmt: skip
+        "id": time.time_ns() // 1_000_000,
+        "ref": ref,
+        "uid": "",
+        "cluster": "",
+        "state": "succeeded",
+        "message": message,
+        "reason": "Opened",
+        "exit_code": None,
+        "started": None,
+        "finished": None,
+        "done": True,
+        "caught_up": True,
+    }
     about = FileMetadata(
         RecordingInfo(**info, last_seq=0), foreign.sources, Completeness(0, None, None, [], 0), growing=True
     )

@@ -7,9 +7,21 @@ from typing import Any, Final
 from cortex_jupyter.archive.optional import import_optional
 
 COLUMNS: Final = (
-    "time", "seq", "namespace", "task", "pod", "container", "kind", "run", "node", "stream", "level", "message",
-    "text", "fields",
-)  # fmt: skip
+    "time",
+    "seq",
+    "namespace",
+    "task",
+    "pod",
+    "container",
+    "kind",
+    "run",
+    "node",
+    "stream",
+    "level",
+    "message",
+    "text",
+    "fields",
+)
 
 
 def schema() -> Any:

@@ -65,7 +65,9 @@ def run(text: str, name: str, table: Any) -> Any:
         if relation is not None:
             relation.columns  # noqa: B018 - binds the statement now, so that its error is raised here
     except duckdb.Error as error:
-        raise BadQuery(f"DuckDB cannot run this: {error}", f"the table is {name!r}, its columns are {', '.join(COLUMNS)}") from error  # fmt: skip
+        raise BadQuery(
+            f"DuckDB cannot run this: {error}", f"the table is {name!r}, its columns are {', '.join(COLUMNS)}"
+        ) from error
     if relation is None:
         raise BadQuery("this statement returns no rows", f"select something, for instance `from {name} limit 10`")
     return relation

@@ -65,9 +65,13 @@ class Completeness:
     def as_dict(self) -> dict[str, Any]:
         """Return the `complete` object of the HTTP contract, with `sources` and `done`."""
         complete = {
-            "records": self.records, "from": self.from_, "to": self.to, "gaps": self.gaps,
-            "sources": self.sources, "done": self.done,
-        }  # fmt: skip
+            "records": self.records,
+            "from": self.from_,
+            "to": self.to,
+            "gaps": self.gaps,
+            "sources": self.sources,
+            "done": self.done,
+        }
         return complete | ({"masked": self.masked} if self.masked else {})
 
     def as_json(self, **more: Any) -> bytes:

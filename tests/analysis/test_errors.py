@@ -67,12 +67,17 @@ def test_progress_of_bars_and_counts() -> None:
     rows: list[Row] = [
         (0, "p", " 10%|#         | 10/100 [00:10<01:30,  1.00it/s]\r 62%|######    | 62/100 [01:02<00:38,  1.00it/s]"),
         *[(float(i), "q", f"INFO epoch {1 + i // 10}/4 loss=1 {10 * i}") for i in range(25)],
-        (30, "p", "of the shards 3/4 are here"), (31, "p", "shard 5/5 verified"), (32, "p", "see /part/3/of/9"),
-    ]  # fmt: skip
+        (30, "p", "of the shards 3/4 are here"),
+        (31, "p", "shard 5/5 verified"),
+        (32, "p", "see /part/3/of/9"),
+    ]
     found = progress(table(rows)).to_pylist()
     assert [(r["pod"], r["label"], r["step"], r["total"], r["remaining"]) for r in found] == [
-        ("p", "shard", 5, 5, 0.0), ("p", "shard", 3, 4, None), ("q", "epoch", 3, 4, 12.0), ("p", "", 62, 100, 38.0),
-    ]  # fmt: skip
+        ("p", "shard", 5, 5, 0.0),
+        ("p", "shard", 3, 4, None),
+        ("q", "epoch", 3, 4, 12.0),
+        ("p", "", 62, 100, 38.0),
+    ]
     shown = ProgressFrame(progress(table(rows)))
     assert "62%, 62/100, 1 it/s, 38 s left" in repr(shown) and "62.0%" in shown._repr_html_()
     assert repr(ProgressFrame(progress(table([])))) == "no progress bars"

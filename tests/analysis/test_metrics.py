@@ -45,12 +45,21 @@ def test_the_frame_has_its_columns_also_without_a_row() -> None:
 
 def test_steps_ranks_and_epochs_carry_over_within_a_source() -> None:
     rows = [
-        ("train-0-abcde", "Epoch 1/5"), ("train-1-abcde", "Epoch 2/5"),
-        ("train-0-abcde", "100/100 - 2s - loss: 0.5"), ("train-1-abcde", "- loss: 0.4"),
-        ("other", "rank=7 step=3 loss=0.1"), ("other", "loss=0.2"), ("other", "loss=nan"),
-    ]  # fmt: skip
+        ("train-0-abcde", "Epoch 1/5"),
+        ("train-1-abcde", "Epoch 2/5"),
+        ("train-0-abcde", "100/100 - 2s - loss: 0.5"),
+        ("train-1-abcde", "- loss: 0.4"),
+        ("other", "rank=7 step=3 loss=0.1"),
+        ("other", "loss=0.2"),
+        ("other", "loss=nan"),
+    ]
     found = metrics(table(rows), ("loss",))
-    assert values(found.slice(0, 4)) == [(100, "loss", 0.5, 0), (2, "loss", 0.4, 1), (3, "loss", 0.1, 7), (None, "loss", 0.2, 7)]  # fmt: skip
+    assert values(found.slice(0, 4)) == [
+        (100, "loss", 0.5, 0),
+        (2, "loss", 0.4, 1),
+        (3, "loss", 0.1, 7),
+        (None, "loss", 0.2, 7),
+    ]
     assert math.isnan(found["value"][4].as_py()) and found["seq"].to_pylist() == [3, 4, 5, 6, 7]
 
 
@@ -61,7 +70,11 @@ def test_pods_of_a_plain_job_have_no_rank() -> None:
 
 def test_each_state_of_a_progress_bar_counts_and_colours_do_not() -> None:
     bar = "\x1b[32m" + "\r".join(f" {i}0%|# | {i}/10 [00:01<00:02, 3.6it/s, loss=0.{i}]" for i in (1, 2, 3)) + "\x1b[0m"
-    assert values(metrics(table([("p", bar)]))) == [(1, "loss", 0.1, None), (2, "loss", 0.2, None), (3, "loss", 0.3, None)]  # fmt: skip
+    assert values(metrics(table([("p", bar)]))) == [
+        (1, "loss", 0.1, None),
+        (2, "loss", 0.2, None),
+        (3, "loss", 0.3, None),
+    ]
 
 
 def test_a_users_own_pattern_or_path() -> None:
@@ -82,9 +95,19 @@ def test_a_users_own_pattern_or_path() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["=" * 5000, "a=1 " * 3000, '{"a":' * 2000 + "1" + "}" * 2000, "1" * 5000, "\x00\x00=1", "é=1 ☃: 2", "x" * (1 << 21) + " loss=1",
-     "- " * 4000 + "1e", "{'a': " + "9" * 400 + "}", "[" * 3000 + "}"],
-)  # fmt: skip
+    [
+        "=" * 5000,
+        "a=1 " * 3000,
+        '{"a":' * 2000 + "1" + "}" * 2000,
+        "1" * 5000,
+        "\x00\x00=1",
+        "é=1 ☃: 2",
+        "x" * (1 << 21) + " loss=1",
+        "- " * 4000 + "1e",
+        "{'a': " + "9" * 400 + "}",
+        "[" * 3000 + "}",
+    ],
+)
 def test_odd_lines_do_no_harm(text: str) -> None:
     found = metrics(table([("p", "loss=1"), ("p", text), ("p", "loss=2")]), ("loss",))
     assert next(v for _, _, v, _ in values(found)) == 1.0 and found["value"][-1].as_py() == 2.0

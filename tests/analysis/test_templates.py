@@ -33,9 +33,10 @@ def run(pods: str = "ab", slow: float = 1.0, steps: int = 30, bad: int | None = 
 def test_equal_lines_are_one_pattern_with_counts_over_time() -> None:
     found = patterns(table(run(bad=20))).to_pylist()
     assert [(r["pattern"], r["count"], r["level"], r["pods"]) for r in found[:3]] == [
-        ("step <*> loss=<*>", 50, "info", 2), ("mounting s3://demo/<*> (read only)", 2, None, 2),
+        ("step <*> loss=<*>", 50, "info", 2),
+        ("mounting s3://demo/<*> (read only)", 2, None, 2),
         ("data ready, <*> MiB", 2, "info", 2),
-    ]  # fmt: skip
+    ]
     assert all(len(r["counts"]) == BINS and sum(r["counts"]) == r["count"] for r in found)
     assert sum(r["count"] for r in found) == 57 and sum(r["share"] for r in found) == pytest.approx(1)
     step = found[0]
@@ -50,8 +51,10 @@ def test_words_without_digits_can_vary_and_prose_is_not_merged() -> None:
     ]
     rows += [(5, "p", "the disk is full"), (6, "p", "all workers have joined the ring")]
     assert [r["pattern"] for r in patterns(table(rows)).to_pylist()] == [
-        "user <*> logged in from <*>", "the disk is full", "all workers have joined the ring",
-    ]  # fmt: skip
+        "user <*> logged in from <*>",
+        "the disk is full",
+        "all workers have joined the ring",
+    ]
 
 
 def test_all_states_of_a_progress_bar_are_one_pattern() -> None:
@@ -95,8 +98,9 @@ def test_the_first_difference_and_the_patterns_of_one_run() -> None:
     assert found.first.a["text"].startswith("INFO step 20") and found.first.b["text"] == "WARNING gradient exploded"
     assert found.first.b["pod"] == "train-1-yyyyy" and found.first.before[-1].startswith("INFO step 19")
     assert [(r["pattern"], r["count_a"], r["count_b"]) for r in found.only_b] == [
-        ("gradient exploded", 0, 1), ("RuntimeError: device-side assert", 0, 1),
-    ]  # fmt: skip
+        ("gradient exploded", 0, 1),
+        ("RuntimeError: device-side assert", 0, 1),
+    ]
     assert not found.only_a and found.to_pandas()["in"].tolist()[:3] == ["b", "b", "both"]
     html = found._repr_html_()
     assert "WARNING gradient exploded" in html and "<script" not in html

@@ -25,10 +25,16 @@ def lively(filled: Filled, n: int = 9_000, seed: int = 1) -> Filled:
         for i in range(start, min(n, start + 300)):
             source = rng.randrange(3)
             clock[source] += rng.randrange(-20_000, 400_000)
-            text = rng.choice([
-                f"2026-01-01 12:00:00,123 INFO step {i} loss=0.{i}", f'{{"level":"warn","msg":"hot \\"{i}\\"","n":{i}}}',
-                f"E0102 10:00:00.000000 1 main.go:3] no {i}", f'level=error msg="x" n={i}', f"é {i}", "",
-            ])  # fmt: skip
+            text = rng.choice(
+                [
+                    f"2026-01-01 12:00:00,123 INFO step {i} loss=0.{i}",
+                    f'{{"level":"warn","msg":"hot \\"{i}\\"","n":{i}}}',
+                    f"E0102 10:00:00.000000 1 main.go:3] no {i}",
+                    f'level=error msg="x" n={i}',
+                    f"é {i}",
+                    "",
+                ]
+            )
             lines.append((source + 1, clock[source], text))
         filled.lines(lines)
         if start % 900 == 0:

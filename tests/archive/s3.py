@@ -79,7 +79,9 @@ def seaweed(folder: Path) -> Iterator[int]:
     options += ["-dir", str(folder), "-master.volumeSizeLimitMB", "64", "-volume.max", "16"]
     options += ["-master.electionTimeout", "1s", "-master.raftHashicorp=false", "-master.telemetry=false"]
     with (folder / "weed.log").open("wb") as log:
-        process = subprocess.Popen([weed, "server", *options, *(x for pair in ports.items() for x in pair)], stdout=log, stderr=log)  # fmt: skip
+        process = subprocess.Popen(
+            [weed, "server", *options, *(x for pair in ports.items() for x in pair)], stdout=log, stderr=log
+        )
     try:
         port, until = int(ports["-s3.port"]), time.monotonic() + 120
         while True:

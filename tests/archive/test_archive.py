@@ -34,11 +34,20 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Entry
 
 QUERIES: list[dict[str, object]] = [
-    {}, {"tail": 700}, {"level": "warning"}, {"grep": "loss=0.4.*1"}, {"grep": "step 12"}, {"exclude": "INFO"},
-    {"pod": "train-1-a*", "level": "info"}, {"since": "2026-01-01T00:00:00.2Z"}, {"container": "prepare"}, {"run": 1},
+    {},
+    {"tail": 700},
+    {"level": "warning"},
+    {"grep": "loss=0.4.*1"},
+    {"grep": "step 12"},
+    {"exclude": "INFO"},
+    {"pod": "train-1-a*", "level": "info"},
+    {"since": "2026-01-01T00:00:00.2Z"},
+    {"container": "prepare"},
+    {"run": 1},
     {"run": "*/main/0,*/prepare/-1", "grep": "step"},
-    {"since": "2026-01-01T00:00:00.1Z", "until": "2026-01-01T00:00:00.3Z", "grep": "é|no"}, {"where": "n>4000"},
-]  # fmt: skip
+    {"since": "2026-01-01T00:00:00.1Z", "until": "2026-01-01T00:00:00.3Z", "grep": "é|no"},
+    {"where": "n>4000"},
+]
 
 
 @pytest.fixture(autouse=True)
@@ -115,13 +124,21 @@ def test_entries_have_no_holes_and_hold_all_records(filled: Filled, tmp_path: Pa
             if entry.event == "log":
                 batch = Batch.decode(entry.data)
                 assert (min(batch.times), max(batch.times)) == (entry.t_min, entry.t_max)
-                rows |= {s: (t, batch.sources[i], o, m) for s, t, i, o, m in zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)}  # fmt: skip
+                rows |= {
+                    s: (t, batch.sources[i], o, m)
+                    for s, t, i, o, m in zip(
+                        batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True
+                    )
+                }
     assert at == held.info.last_seq
     known = {}
     for entry in filled.store.entries(filled.id, 0, 1 << 30):
         if entry.event == "log":
             batch = Batch.decode(entry.data)
-            known |= {s: (t, batch.sources[i], o, m) for s, t, i, o, m in zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)}  # fmt: skip
+            known |= {
+                s: (t, batch.sources[i], o, m)
+                for s, t, i, o, m in zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)
+            }
         else:
             assert store.entry(filled.id, entry.seq) == entry
     assert rows == known

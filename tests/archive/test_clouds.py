@@ -181,10 +181,13 @@ def test_a_refusal_says_what_to_check(cloud: Cloud, url: str, filled: Filled, mo
         monkeypatch.setenv(name, value)
     place = ObjectStore(url)
     tries: dict[str, Callable[[], object]] = {
-        "read": lambda: archived(lively(filled, 300), url), "written": lambda: place.put("x", b"x"),
-        "written ": lambda: place.put("x", lambda: [bytes(100)]), "listed": lambda: ArchiveStore(url).recordings(),
-        "read ": lambda: place.size("x"), "deleted": lambda: place.delete("x"),
-    }  # fmt: skip
+        "read": lambda: archived(lively(filled, 300), url),
+        "written": lambda: place.put("x", b"x"),
+        "written ": lambda: place.put("x", lambda: [bytes(100)]),
+        "listed": lambda: ArchiveStore(url).recordings(),
+        "read ": lambda: place.size("x"),
+        "deleted": lambda: place.delete("x"),
+    }
     for what, tried in tries.items():
         with pytest.raises(ArchiveError, match=f"{cloud.url}/.* may not be {what.strip()}: ") as caught:
             tried()

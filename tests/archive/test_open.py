@@ -206,7 +206,10 @@ def test_bad_input_gives_typed_frames(filled: Filled, tmp_path: Path, name: str)
         assert table.schema.equals(schema())
         assert [t.rstrip("\r") for t in table["text"].to_pylist()] == [t.rstrip("\r") for t in lines]
         assert tuple(to_pandas(table).columns) == COLUMNS == tuple(to_polars(table).columns)
-    found = [(m, None if f is None else orjson.loads(f)) for m, f in zip(*(tables[1][n].to_pylist() for n in ("message", "fields")), strict=True)]  # fmt: skip
+    found = [
+        (m, None if f is None else orjson.loads(f))
+        for m, f in zip(*(tables[1][n].to_pylist() for n in ("message", "fields")), strict=True)
+    ]
     assert found == by_line(lines)
 
 

@@ -66,9 +66,16 @@ def test_the_footer_answers_for_a_word_that_no_line_has(filled: Filled, tmp_path
     old = [i for i in every if any(line.startswith("old 7") for line in file.read([i], ["text"])["text"].to_pylist())]
     assert 0 < len(old) < len(every) / 2
     for pattern, groups in (
-        ("OutOfMemory", []), ("(?i)NOWHERE", []), ("Traceback|Out of memory", []), (r"out of \d+ bytes", []),
-        ("old 7", old), ("(?i)OLD 7", old), ("nowhere|old 7", old), ("é", every), (r"ol\w 7", every),
-    ):  # fmt: skip
+        ("OutOfMemory", []),
+        ("(?i)NOWHERE", []),
+        ("Traceback|Out of memory", []),
+        (r"out of \d+ bytes", []),
+        ("old 7", old),
+        ("(?i)OLD 7", old),
+        ("nowhere|old 7", old),
+        ("é", every),
+        (r"ol\w 7", every),
+    ):
         looked.clear()
         query = LogQuery.parse({"grep": pattern})
         found = read(store, held.info.id, query)

@@ -16,10 +16,21 @@ ROOT = Path(__file__).parents[2]
 #: What is judged, by which command, where.
 _PYTHON = (
     "constraints.txt",
-    [sys.executable, "-m", "pip_audit", "-r", "constraints.txt", "--no-deps", "--disable-pip", "-f", "json",
-     "--progress-spinner", "off"],
+    [
+        sys.executable,
+        "-m",
+        "pip_audit",
+        "-r",
+        "constraints.txt",
+        "--no-deps",
+        "--disable-pip",
+        "-f",
+        "json",
+        "--progress-spinner",
+        "off",
+    ],
     ROOT,
-)  # fmt: skip
+)
 _NPM = ("js/package-lock.json", ["npm", "audit", "--json"], ROOT / "js")
 
 

@@ -87,7 +87,13 @@ async def _record(report: Report, writers: Writers, folder: Path) -> None:
             await asyncio.sleep(seconds)
             await until(lambda: figures()["cortex_lines_total"] >= lines + many, 60)
             used, busy = cpu(pid) - used, figures()
-            report.add("CPU per million lines recorded", used / lines * 1e6, None, "s", f"{lines / used / 1000:.1f} k lines/s per core, {lines / seconds:.0f} lines/s")  # fmt: skip
+            report.add(
+                "CPU per million lines recorded",
+                used / lines * 1e6,
+                None,
+                "s",
+                f"{lines / used / 1000:.1f} k lines/s per core, {lines / seconds:.0f} lines/s",
+            )
             report.add("streams open", busy["cortex_sources"], many, "")
             report.add(
                 "lag to the commit where nobody reads, p95 (below)",
@@ -95,7 +101,13 @@ async def _record(report: Report, writers: Writers, folder: Path) -> None:
                 100,
                 "ms",
             )
-            report.add("memory of the recorder", peak(pid), 150 if many <= 100 else None, "MB", f"{(peak(pid) - before) * 1024 / many:.0f} kB for each")  # fmt: skip
+            report.add(
+                "memory of the recorder",
+                peak(pid),
+                150 if many <= 100 else None,
+                "MB",
+                f"{(peak(pid) - before) * 1024 / many:.0f} kB for each",
+            )
             await _rest(report, pid, many, figures)
             writers.end()
             await until(lambda: all((info := store.info(id_)) and info.done for id_ in ids), 120)
@@ -112,7 +124,13 @@ async def _rest(report: Report, pid: int, many: int, figures: Callable[[], dict[
     after, used = figures(), cpu(pid) - used
     counted = {k: after[k] - before.get(k, 0) for k in after if k.startswith("bench_requests_total")}
     other = sum(n for k, n in counted.items() if "watch" not in k) / 3
-    report.add("requests a minute at rest, watches apart", other, many, "", f"CPU {used / 3:.2f} s for them; {_requests(counted)} in 3 min")  # fmt: skip
+    report.add(
+        "requests a minute at rest, watches apart",
+        other,
+        many,
+        "",
+        f"CPU {used / 3:.2f} s for them; {_requests(counted)} in 3 min",
+    )
 
 
 @contextlib.asynccontextmanager

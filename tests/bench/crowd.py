@@ -80,8 +80,9 @@ def _memory(crowd: Crowd, env: dict[str, str], folder: Path, namespace: str, job
         try:
             crowd.kube.wait_for(
                 lambda: _is_recorded(store, job, tasks),
-                f"{job} to be recorded, and {tasks} tasks", 240,
-            )  # fmt: skip
+                f"{job} to be recorded, and {tasks} tasks",
+                240,
+            )
             smaps = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
             return sum(int(line.split()[1]) for line in smaps if line.startswith("Private_")) / 1000
         finally:

@@ -81,12 +81,15 @@ class Api:
         status = {"name": "main", "restartCount": 0, "containerID": "containerd://1", "state": state}
         return {
             "metadata": {
-                "name": "day", "namespace": "default", "uid": "uid-day", "resourceVersion": "2" if over else "1",
+                "name": "day",
+                "namespace": "default",
+                "uid": "uid-day",
+                "resourceVersion": "2" if over else "1",
                 "creationTimestamp": rfc3339(self._t0 * 1_000_000_000),
             },
             "spec": {"nodeName": "n1", "containers": [{"name": "main"}]},
             "status": {"phase": "Succeeded" if over else "Running", "containerStatuses": [status]},
-        }  # fmt: skip
+        }
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer whatever is asked."""
@@ -187,9 +190,12 @@ def _start(program: str, *options: str) -> subprocess.Popen[bytes]:
 def _kubeconfig(folder: Path, host: str) -> Path:
     path = folder / "config"
     doc = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "a",
-        "clusters": [{"name": "a", "cluster": {"server": host}}], "users": [{"name": "a", "user": {}}],
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "a",
+        "clusters": [{"name": "a", "cluster": {"server": host}}],
+        "users": [{"name": "a", "user": {}}],
         "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
-    }  # fmt: skip
+    }
     path.write_bytes(orjson.dumps(doc))
     return path

@@ -33,10 +33,16 @@ def run(report: Report) -> None:
         store = new_store(Path(folder))
         filled = Filled(store)
         for start in range(0, LINES, 2000):
-            filled.lines([
-                (1 + i % 2, i * 1_000_000, f"2026-01-01 INFO step {i} {hash(str(i)) & 0xFFFFFFFFFF:x} loss={i % 997 / 997:.4f}")
-                for i in range(start, start + 2000)
-            ])  # fmt: skip
+            filled.lines(
+                [
+                    (
+                        1 + i % 2,
+                        i * 1_000_000,
+                        f"2026-01-01 INFO step {i} {hash(str(i)) & 0xFFFFFFFFFF:x} loss={i % 997 / 997:.4f}",
+                    )
+                    for i in range(start, start + 2000)
+                ]
+            )
         _, held = archived(filled.end(), _URL)
         store.close()
         made.requests.clear()
@@ -45,7 +51,11 @@ def run(report: Report) -> None:
         info = found.find(filled.ref)
         assert info is not None and len(read(found, info.id, query)) == WINDOW
         data = sum(size for _, path, size in made.requests if ".parquet" in path) - held.about["footer"]
-        report.add("window of 200 000 of 800 000 lines: bytes beside footer / share", data / held.file.size * LINES / WINDOW, 1.4)  # fmt: skip
+        report.add(
+            "window of 200 000 of 800 000 lines: bytes beside footer / share",
+            data / held.file.size * LINES / WINDOW,
+            1.4,
+        )
         report.add("requests for that", len(made.requests), 5, "")
         made.requests.clear()
         assert len(read(ArchiveStore(_URL), info.id, LogQuery.parse({"grep": "OutOfMemoryError"}))) == 0

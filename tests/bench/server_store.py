@@ -78,7 +78,13 @@ async def _rest(report: Report, url: str, server: Server) -> None:
         after, minutes = client.info("commandstats"), (time.monotonic() - began) / 60
     # Of what a script does the script is the request.
     asked = {k: after[k]["calls"] - before.get(k, {"calls": 0})["calls"] for k in ("cmdstat_evalsha", "cmdstat_ping")}
-    report.add(f"at rest, {WATCHED} tasks watched: requests", sum(asked.values()) / minutes, None, "/min", note=f"{asked['cmdstat_ping'] / minutes:.0f} of them pings; {len(subscribed)} connection waits")  # fmt: skip
+    report.add(
+        f"at rest, {WATCHED} tasks watched: requests",
+        sum(asked.values()) / minutes,
+        None,
+        "/min",
+        note=f"{asked['cmdstat_ping'] / minutes:.0f} of them pings; {len(subscribed)} connection waits",
+    )
     report.add("at rest: CPU of the process", (time.process_time() - used) / minutes / 60 * 100, None, "%")
     for one in reading:
         one.cancel()
@@ -119,9 +125,11 @@ async def _ingest(kubeconfig: Path, url: str, server: Server | None) -> dict[str
         log.seek(0)
         assert info is not None and info.done and store.complete(id_).records == LINES, log.read()
         return {
-            "cpu": usage.ru_utime + usage.ru_stime, "wall": wall, "server": cpu(pid) - used if pid else 0.0,
+            "cpu": usage.ru_utime + usage.ru_stime,
+            "wall": wall,
+            "server": cpu(pid) - used if pid else 0.0,
             "bytes": store.size() - (before if server else 0),
-        }  # fmt: skip
+        }
 
 
 def _delivery(report: Report) -> None:
@@ -159,6 +167,9 @@ async def _deliver(report: Report, url: str, name: str) -> None:
             one.close()
     ordered = sorted(waits)
     report.add(
-        f"{name}: commit to {READERS} readers, p95", ordered[int(len(ordered) * 0.95)] * 1000, None, "ms",
+        f"{name}: commit to {READERS} readers, p95",
+        ordered[int(len(ordered) * 0.95)] * 1000,
+        None,
+        "ms",
         note=f"p50 {ordered[len(ordered) // 2] * 1000:.1f} ms",
-    )  # fmt: skip
+    )

@@ -63,7 +63,13 @@ def run(report: Report) -> None:
     report.add("batches made into events, per batch", framed / batches, 1, note=f"{framed:.0f} of {batches}")
     report.add("batches encoded in the server", encoded, 0, "")
     report.add("delivery to all of them, p95", p95, 100, "ms", note=f"to one alone {alone95:.0f} ms")
-    report.add("the same to 99 beside a slow one", slowed95, 100, "ms", note=f"to it {percentile(delays(slow[:1]), 0.95):.0f} ms")  # fmt: skip
+    report.add(
+        "the same to 99 beside a slow one",
+        slowed95,
+        100,
+        "ms",
+        note=f"to it {percentile(delays(slow[:1]), 0.95):.0f} ms",
+    )
     report.add("lines lost, doubled or moved, of all", sum(sum(astray(r, LINES)) for r in hundred + slow), 0, "")
 
 

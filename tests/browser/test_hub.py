@@ -102,9 +102,13 @@ def test_whom_kubernetes_lets_not_is_told_so_on_every_way_in(
 
 
 def test_who_signs_in_reads_live_until_they_sign_out_and_goes_on_when_they_are_back(
-    hub: Hub, sandbox: SandboxProcess, browser: Browser, job: Callable[..., str], tmp_path: Path,
+    hub: Hub,
+    sandbox: SandboxProcess,
+    browser: Browser,
+    job: Callable[..., str],
+    tmp_path: Path,
     lines_of: Callable[[Locator], dict[int, list[str]]],
-) -> None:  # fmt: skip
+) -> None:
     gates = [tmp_path / f"gate-{i}" for i in range(3)]
     name = job(_IN_PARTS.format([str(gate) for gate in gates]))
     alice = Person(hub, browser, "alice")

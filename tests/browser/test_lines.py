@@ -62,8 +62,11 @@ class Handler(SimpleHTTPRequestHandler):
     """The harness's page with the viewer as it is built."""
 
     extensions_map: ClassVar[dict[str, str]] = {
-        ".html": "text/html", ".mjs": "text/javascript", ".js": "text/javascript", "": "text/plain",
-    }  # fmt: skip
+        ".html": "text/html",
+        ".mjs": "text/javascript",
+        ".js": "text/javascript",
+        "": "text/plain",
+    }
 
     def translate_path(self, path: str) -> str:
         name = path.partition("?")[0].lstrip("/")

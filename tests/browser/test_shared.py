@@ -34,13 +34,21 @@ def shared(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Jupyter]:
     """A JupyterLab that people share, each with the rights that Kubernetes gives them."""
     path = os.pathsep.join((str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""), FOLDER))
     home = Home(tmp_path, sandbox.kubeconfig)
-    home = replace(home, settings={
-        "PYTHONPATH": path, "JUPYTER_PATH": f"{FOLDER}/share/jupyter", "JUPYTER_CONFIG_PATH": f"{FOLDER}/etc/jupyter",
-    })  # fmt: skip
+    home = replace(
+        home,
+        settings={
+            "PYTHONPATH": path,
+            "JUPYTER_PATH": f"{FOLDER}/share/jupyter",
+            "JUPYTER_CONFIG_PATH": f"{FOLDER}/etc/jupyter",
+        },
+    )
     server = Jupyter(
-        home, "lab", None, "--ServerApp.identity_provider_class=server.people.People",
+        home,
+        "lab",
+        None,
+        "--ServerApp.identity_provider_class=server.people.People",
         "--CortexJupyter.access_for=user",
-    )  # fmt: skip
+    )
     yield server
     server.close()
     home.end()
@@ -55,9 +63,13 @@ def _open(browser: Browser, server: Jupyter, who: str) -> Page:
 
 
 def test_two_people_in_one_notebook(
-    shared: Jupyter, sandbox: SandboxProcess, browser: Browser, job: Callable[..., str], gate: Path,
+    shared: Jupyter,
+    sandbox: SandboxProcess,
+    browser: Browser,
+    job: Callable[..., str],
+    gate: Path,
     lines_of: Callable[[Locator], dict[int, list[str]]],
-) -> None:  # fmt: skip
+) -> None:
     served, spoken = job(gated(LINES, gate)), job(gated(LINES, gate))
     notebook(shared.home.path / "shared.ipynb", "import cortex_jupyter as cortex", cell(served), cell(spoken, "comm"))
     sandbox.fault("deny", resource="pods/log", user="bob")

@@ -61,7 +61,9 @@ def job(kube: Kube, name: str, script: str, **spec: Any) -> None:
         "POST",
         "/apis/batch/v1/namespaces/default/jobs",
         json={
-            "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": name},
             "spec": {"backoffLimit": 0, "template": {"spec": pod}, **spec},
         },
-    ).raise_for_status()  # fmt: skip
+    ).raise_for_status()

@@ -103,7 +103,12 @@ async def test_checks_that_hang_time_out_and_are_named(tmp_path: Path, monkeypat
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    config = {"clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}], "users": [], "contexts": [{"name": "c", "context": {"cluster": "c", "user": ""}}], "current-context": "c"}  # fmt: skip
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": ""}}],
+        "current-context": "c",
+    }
     (tmp_path / "config").write_text(json.dumps(config))
     monkeypatch.setenv("CORTEX_STORE", f"valkey://127.0.0.1:{port}")
     monkeypatch.setenv("CORTEX_ARCHIVE", f"http://127.0.0.1:{port}/logs")

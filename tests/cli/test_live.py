@@ -49,8 +49,15 @@ def test_tasks_and_doctor(live: Cli, kube: Kube, unique: Callable[[str], str]) -
     job(kube, name, "echo done")
     shown = live("tasks").stdout
     assert shown.splitlines()[0].split() == [
-        "TASK", "STATE", "STATUS", "RESTARTS", "STARTED", "FINISHED", "EXIT_CODE", "PODS",
-    ]  # fmt: skip
+        "TASK",
+        "STATE",
+        "STATUS",
+        "RESTARTS",
+        "STARTED",
+        "FINISHED",
+        "EXIT_CODE",
+        "PODS",
+    ]
     assert f"default:job/{name}" in shown
     tasks = orjson.loads(live("tasks", "-o", "json").stdout)["tasks"]
     assert name in {t["name"] for t in tasks}

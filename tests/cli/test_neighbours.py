@@ -129,5 +129,8 @@ def test_recordings_and_archives_of_the_previous_release_are_read(before: Path, 
         assert (now.returncode, now.stdout) == (then.returncode, then.stdout)
         assert "rotated away" in now.stderr
     assert tables(path) > TABLES
-    found = [cli("logs", "ml:train-1", "--since", "all", "--level", "error").stdout, alone("logs", "ml:train-1", "--level", "error").stdout]  # fmt: skip
+    found = [
+        cli("logs", "ml:train-1", "--since", "all", "--level", "error").stdout,
+        alone("logs", "ml:train-1", "--level", "error").stdout,
+    ]
     assert found[0] == found[1] and len(found[0].splitlines()) == 12

@@ -55,10 +55,17 @@ def test_json_and_ndjson(cli: Cli, task: Filled) -> None:
     assert doc["task"] == "ml:job/train-1" and doc["complete"]["records"] == 101
     assert [r["seq"] for r in doc["records"]] == [100, 101]
     assert doc["records"][1] == {
-        "seq": 101, "time": "2026-01-01T00:00:00.000000100Z", "pod": "train-1-bb", "container": "main", "kind": "main",
-        "run": 1, "node": "node-2", "stream": "unknown", "level": "error",
+        "seq": 101,
+        "time": "2026-01-01T00:00:00.000000100Z",
+        "pod": "train-1-bb",
+        "container": "main",
+        "kind": "main",
+        "run": 1,
+        "node": "node-2",
+        "stream": "unknown",
+        "level": "error",
         "text": "ERROR \x1b[31mred\x1b[0m \x1b]0;title\x07\x00",
-    }  # fmt: skip
+    }
     lines = cli("logs", "ml:train-1", "-f", "-o", "ndjson").stdout.splitlines()
     assert [orjson.loads(x)["seq"] for x in lines] == list(range(1, 102))
 

@@ -97,11 +97,13 @@ def kubeconfig(path: Path, server: str, user: dict[str, Any] | None = None, **cl
     """Write a kubeconfig and return its path."""
     context = {"cluster": "c", "user": "u", "namespace": "team"}
     document = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "x",
         "clusters": [{"name": "c", "cluster": {"server": server, **cluster}}],
         "users": [{"name": "u", "user": {"token": "secret"} if user is None else user}],
         "contexts": [{"name": "x", "context": context}, {"name": "y", "context": context | {"namespace": "other"}}],
-    }  # fmt: skip
+    }
     path.write_text(yaml.safe_dump(document))
     return str(path)
 

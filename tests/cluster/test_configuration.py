@@ -343,15 +343,18 @@ async def test_the_input_of_a_plugin(api: Api, tmp_path: Path) -> None:
     assert await answer(kubeconfig(tmp_path / "c", api.url, user, **more)) == {"ok": 1}
     info, mine, typed = json.loads((tmp_path / "info").read_text())
     assert info == {
-        "apiVersion": VERSION, "kind": "ExecCredential",
+        "apiVersion": VERSION,
+        "kind": "ExecCredential",
         "spec": {
             "interactive": False,
             "cluster": {
-                "server": api.url, "tls-server-name": "name", "certificate-authority-data": encoded("authority"),
+                "server": api.url,
+                "tls-server-name": "name",
+                "certificate-authority-data": encoded("authority"),
                 "config": {"audience": "a"},
             },
         },
-    }  # fmt: skip
+    }
     assert (mine, typed) == ("my", "")
 
 

@@ -144,20 +144,34 @@ async def test_many_jobs_and_pods_are_matched_by_label(api: Any, cluster: Cluste
 
 async def test_a_pod_without_bulk() -> None:
     spec = {
-        "nodeName": "n", "volumes": [{"name": "v"}], "initContainers": [{"name": "i", "restartPolicy": "Always", "env": []}],
+        "nodeName": "n",
+        "volumes": [{"name": "v"}],
+        "initContainers": [{"name": "i", "restartPolicy": "Always", "env": []}],
         "containers": [{"name": "c", "env": [{"name": "A"}], "image": "x"}],
-    }  # fmt: skip
+    }
     annotations = {
         "kubectl.kubernetes.io/default-container": "c",
         "kubectl.kubernetes.io/last-applied-configuration": "{}",
     }
     meta = {"name": "p", "labels": {"a": "b"}, "managedFields": [{}], "annotations": annotations}
     found = without_bulk({"metadata": meta, "spec": spec, "status": {"phase": "Running"}})
-    assert found == without_bulk(found) == {
-        "metadata": {"name": "p", "labels": {"a": "b"}, "annotations": {"kubectl.kubernetes.io/default-container": "c"}},
-        "spec": {"nodeName": "n", "initContainers": [{"name": "i", "restartPolicy": "Always"}], "containers": [{"name": "c"}]},
-        "status": {"phase": "Running"},
-    }  # fmt: skip
+    assert (
+        found
+        == without_bulk(found)
+        == {
+            "metadata": {
+                "name": "p",
+                "labels": {"a": "b"},
+                "annotations": {"kubectl.kubernetes.io/default-container": "c"},
+            },
+            "spec": {
+                "nodeName": "n",
+                "initContainers": [{"name": "i", "restartPolicy": "Always"}],
+                "containers": [{"name": "c"}],
+            },
+            "status": {"phase": "Running"},
+        }
+    )
 
 
 async def test_a_job_without_bulk() -> None:

@@ -32,9 +32,15 @@ def status(name: str, state: Object, ident: str = "", restarts: int = 0, last: O
 
 
 def pod(
-    *statuses: Object, init: tuple[Object, ...] = (), ephemeral: tuple[Object, ...] = (), phase: str = "Running",
-    node: str = "n1", sidecars: tuple[str, ...] = (), conditions: tuple[Object, ...] = (), default: str = "",
-) -> Object:  # fmt: skip
+    *statuses: Object,
+    init: tuple[Object, ...] = (),
+    ephemeral: tuple[Object, ...] = (),
+    phase: str = "Running",
+    node: str = "n1",
+    sidecars: tuple[str, ...] = (),
+    conditions: tuple[Object, ...] = (),
+    default: str = "",
+) -> Object:
     inits = [{"name": s["name"]} | ({"restartPolicy": "Always"} if s["name"] in sidecars else {}) for s in init]
     spec = {"nodeName": node, "containers": [{"name": s["name"]} for s in statuses], "initContainers": inits}
     spec["ephemeralContainers"] = [{"name": s["name"]} for s in ephemeral]
@@ -65,7 +71,10 @@ PULL = 'Back-off pulling image "nope"'
         (pod(phase="Pending", node="", conditions=(UNSCHEDULABLE,)), "Unschedulable: 0/1 nodes: memory"),
         (pod(phase="Pending", node=""), "Pending: not scheduled yet"),
         (pod(status("m", waiting("ImagePullBackOff", PULL))), f"ImagePullBackOff: {PULL}"),
-        (pod(status("m", waiting("PodInitializing")), init=(status("i", waiting("ErrImagePull", "no")),)), "ErrImagePull: no"),
+        (
+            pod(status("m", waiting("PodInitializing")), init=(status("i", waiting("ErrImagePull", "no")),)),
+            "ErrImagePull: no",
+        ),
         (pod(status("m", waiting("PodInitializing")), init=(status("i", running(), "c1"),)), ""),
         (
             pod(
@@ -77,17 +86,20 @@ PULL = 'Back-off pulling image "nope"'
         (pod(status("m", running(), "c1"), status("s", waiting("ErrImagePull", "no"))), ""),
         (pod(status("m", running(), "c1")), ""),
     ],
-)  # fmt: skip
+)
 def test_why_a_pod_has_no_log_yet(one: Object, reason: str) -> None:
     assert waiting_reason(one) == reason
 
 
 def test_kinds_of_containers() -> None:
     one = pod(
-        status("main", running(), "c1"), status("proxy", running(), "c2"),
+        status("main", running(), "c1"),
+        status("proxy", running(), "c2"),
         init=(status("prepare", ended(ident="c3"), "c3"), status("ship", running(), "c4")),
-        ephemeral=(status("debug", running(), "c5"),), sidecars=("ship",), default="main",
-    )  # fmt: skip
+        ephemeral=(status("debug", running(), "c5"),),
+        sidecars=("ship",),
+        default="main",
+    )
     kinds = {c.name: c.kind for c in containers(one)}
     assert kinds == {"prepare": "init", "ship": "sidecar", "main": "main", "proxy": "sidecar", "debug": "ephemeral"}
     assert [c.name for c in containers(one)][:2] == ["prepare", "ship"]
@@ -313,7 +325,9 @@ DELETED = {"deletionTimestamp": "2023-11-14T22:13:20Z"}
         (pod(status("a", ended(), "c1"), status("b", running(), "c2") | {"ready": True}), "NotReady", 1, 0),
         (
             pod(status("a", ended(), "c1"), status("b", running(), "c2") | {"ready": True}, conditions=(READY,)),
-            "Running", 1, 0,
+            "Running",
+            1,
+            0,
         ),
         # Restarts of finished init containers count only until all init containers are done.
         (pod(status("m", waiting("PodInitializing")), init=(status("i", running(), "c1", 2),)), "Init:0/1", 0, 2),
@@ -321,13 +335,16 @@ DELETED = {"deletionTimestamp": "2023-11-14T22:13:20Z"}
         (pod(status("m", running(), "c2"), init=(status("i", ended(), "c1", 2),)), "Running", 0, 0),
         (
             pod(
-                status("m", running(), "c2") | {"ready": True}, sidecars=("s",),
+                status("m", running(), "c2") | {"ready": True},
+                sidecars=("s",),
                 init=(status("s", running(), "c1", 3) | {"started": True, "ready": True},),
             ),
-            "Running", 2, 3,
+            "Running",
+            2,
+            3,
         ),
     ],
-)  # fmt: skip
+)
 def test_the_status_of_kubectl_get_pods(one: Object, word: str, ready: int, restarts: int) -> None:
     found = status_of(one)
     assert (found.word, found.ready, found.restarts) == (word, ready, restarts)

@@ -139,9 +139,11 @@ async def test_a_credential_plugin(api: Any, tmp_path: Path) -> None:
         "status": {"token": "secret"},
     }
     plugin = {
-        "apiVersion": "client.authentication.k8s.io/v1", "command": sys.executable, "interactiveMode": "Never",
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": sys.executable,
+        "interactiveMode": "Never",
         "args": ["-c", f"print({json.dumps(json.dumps(credential))})"],
-    }  # fmt: skip
+    }
     api.objects["/x"] = {"ok": 1}
     async with await Cluster.open(kubeconfig(tmp_path / "c", api.url, {"exec": plugin})) as cluster:
         assert await cluster.json("/x") == {"ok": 1}

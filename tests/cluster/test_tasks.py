@@ -60,9 +60,12 @@ async def test_a_cron_job_is_its_newest_job(api: Any, cluster: Cluster) -> None:
     put(api, "cronjob", obj("nightly", "c", spec={"schedule": "0 1 * * *"}))
     own = {"metadata": {"ownerReferences": [{"uid": "c"}]}}
     put(
-        api, "job", obj("nightly-1", created="2023-11-14T01:00:00Z", **own), obj("other", created="2023-12-01T00:00:00Z"),
+        api,
+        "job",
+        obj("nightly-1", created="2023-11-14T01:00:00Z", **own),
+        obj("other", created="2023-12-01T00:00:00Z"),
         obj("nightly-2", created="2023-11-15T01:00:00Z", **own),
-    )  # fmt: skip
+    )
     assert (await resolve(cluster, ref("nightly"))).ref.key == "team:job/nightly-2"
     put(api, "job")
     with pytest.raises(TaskNotFound, match="has no Job: schedule"):
@@ -275,9 +278,22 @@ async def test_tasks_are_selected_by_the_labels_of_their_pods(api: Any, cluster:
     put(api, "job", obj("made", spec={"template": template}), obj("marked", **only_the_object))
     put(api, "cronjob", obj("nightly", spec={"jobTemplate": {"spec": {"template": template}}}))
     # A user or an operator has added this label: the template does not have it.
-    put(api, "statefulset", obj("by-pod", spec={"template": {"metadata": {"labels": {"tier": "b"}}}, "selector": {"matchLabels": {"set": "1"}}}))  # fmt: skip
+    put(
+        api,
+        "statefulset",
+        obj(
+            "by-pod",
+            spec={"template": {"metadata": {"labels": {"tier": "b"}}}, "selector": {"matchLabels": {"set": "1"}}},
+        ),
+    )
     owned = {"ownerReferences": [{"uid": "u", "controller": True}], "labels": {"set": "1", "app": "a"}}
-    put(api, "pod", obj("by-pod-0", metadata=owned), obj("a", metadata={"labels": {"app": "a"}}), obj("z", metadata={"labels": {"tier": "b"}}))  # fmt: skip
+    put(
+        api,
+        "pod",
+        obj("by-pod-0", metadata=owned),
+        obj("a", metadata={"labels": {"app": "a"}}),
+        obj("z", metadata={"labels": {"tier": "b"}}),
+    )
     names = {row["name"] for row in await list_tasks(cluster, "team", selector)}
     assert names == {"made", "nightly", "by-pod", "a"}
 
@@ -303,10 +319,20 @@ async def test_an_opened_selector_has_the_state_of_its_pods(api: Any, cluster: C
 
 async def test_a_cron_job_is_listed_as_its_newest_job(api: Any, cluster: Cluster) -> None:
     last = {"lastScheduleTime": "2023-11-15T01:00:00Z"}
-    put(api, "cronjob", obj("nightly", "c", spec={"schedule": "0 1 * * *"}, status=last), obj("paused", spec={"schedule": "0 2 * * *", "suspend": True}))  # fmt: skip
+    put(
+        api,
+        "cronjob",
+        obj("nightly", "c", spec={"schedule": "0 1 * * *"}, status=last),
+        obj("paused", spec={"schedule": "0 2 * * *", "suspend": True}),
+    )
     own = {"metadata": {"ownerReferences": [{"uid": "c"}]}}
     done = {"conditions": [{"type": "Complete", "status": "True"}], "completionTime": "2023-11-15T01:02:00Z"}
-    put(api, "job", obj("nightly-1", created="2023-11-14T01:00:00Z", **own), obj("nightly-2", created="2023-11-15T01:00:00Z", status=done, **own))  # fmt: skip
+    put(
+        api,
+        "job",
+        obj("nightly-1", created="2023-11-14T01:00:00Z", **own),
+        obj("nightly-2", created="2023-11-15T01:00:00Z", status=done, **own),
+    )
     put(api, "pod")
     rows = {row["task"]: row for row in await list_tasks(cluster, "team")}
     nightly, paused = rows["team:cronjob/nightly"], rows["team:cronjob/paused"]
@@ -324,7 +350,10 @@ async def test_a_cron_job_is_listed_as_its_newest_job(api: Any, cluster: Cluster
 async def test_events_are_read_only_for_workloads_without_pods(api: Any, cluster: Cluster) -> None:
     quota = 'pods "x-1" is forbidden: exceeded quota: none'
     about = {"uid": "uid-x", "kind": "Job", "name": "x"}
-    api.listing("/api/v1/namespaces/team/events", {"metadata": {}, "involvedObject": about, "lastTimestamp": "2023-11-14T22:00:05Z", "message": quota})  # fmt: skip
+    api.listing(
+        "/api/v1/namespaces/team/events",
+        {"metadata": {}, "involvedObject": about, "lastTimestamp": "2023-11-14T22:00:05Z", "message": quota},
+    )
     put(api, "pod")
     put(api, "job", obj("done", status={"conditions": [{"type": "Complete", "status": "True"}]}))
     await list_tasks(cluster, "team")

@@ -68,9 +68,12 @@ async def is_allowed(cluster: Cluster, namespace: str, person: Person | None) ->
 async def test_access_agrees_with_rbac(target: Target, namespace: str) -> None:
     async with await Cluster.open(str(target.kube.kubeconfig)) as cluster:
         people = {
-            "us": None, "alice": Person("alice"), "bob": Person("bob"), "carol": Person("carol"),
+            "us": None,
+            "alice": Person("alice"),
+            "bob": Person("bob"),
+            "carol": Person("carol"),
             "dave of vision": Person("dave", ("vision",)),
-        }  # fmt: skip
+        }
         access_by_person = {name: await is_allowed(cluster, namespace, person) for name, person in people.items()}
         assert access_by_person == {"us": True, "alice": True, "bob": False, "carol": True, "dave of vision": True}
         access = Access(each=True)

@@ -91,8 +91,12 @@ def test_tasks(crowd: Crowd, user: Home) -> None:
     tasks = {t["name"]: t for t in json.loads(_cli(user, "tasks", "-o", "json"))["tasks"]}
     assert set(tasks) == _task_names(crowd)
     assert {name: tasks[name]["state"] for name in ("busy", "many-000", "job-001", "job-299", "app-000")} == {
-        "busy": "running", "many-000": "running", "job-001": "pending", "job-299": "pending", "app-000": "pending",
-    }  # fmt: skip
+        "busy": "running",
+        "many-000": "running",
+        "job-001": "pending",
+        "job-299": "pending",
+        "app-000": "pending",
+    }
 
 
 def test_python_and_the_completion_of_task_names(crowd: Crowd, user: Home) -> None:
@@ -183,8 +187,9 @@ def test_a_collector_records_all_tasks_in_little_memory(crowd: Crowd, user: Home
                     lambda store=store, name=name, tasks=tasks: (
                         process.poll() is not None or is_recorded(store, name, tasks)
                     ),
-                    f"{name} to be recorded, and {tasks} tasks", 240,
-                )  # fmt: skip
+                    f"{name} to be recorded, and {tasks} tasks",
+                    240,
+                )
                 assert process.poll() is None, (folder / "collector.log").read_text()
                 memory_mb[namespace] = _memory(process)
     finally:

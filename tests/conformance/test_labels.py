@@ -22,9 +22,24 @@ LABELS: list[dict[str, str]] = [
     {"n": "9"},
 ]
 SELECTORS = [
-    "app=a", "app==a", "app!=a", "app", "!app", "app in (a,b)", "app in (a, )", "app notin (a)", "app=", "app!=",
-    "app=a,n", "app,!n", "example.org/tier=x", "example.org/tier", "app in (a, b),example.org/tier notin (x)", "n>9", "n<10",
-]  # fmt: skip
+    "app=a",
+    "app==a",
+    "app!=a",
+    "app",
+    "!app",
+    "app in (a,b)",
+    "app in (a, )",
+    "app notin (a)",
+    "app=",
+    "app!=",
+    "app=a,n",
+    "app,!n",
+    "example.org/tier=x",
+    "example.org/tier",
+    "app in (a, b),example.org/tier notin (x)",
+    "n>9",
+    "n<10",
+]
 WRONG = ["app=a b", "app in a", "=a", "app=(a", "app in (a", "!app=a", "app,,n", "-app", "app=-a", "n>x"]
 
 

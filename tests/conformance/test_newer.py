@@ -112,13 +112,21 @@ def test_sidecars_have_their_own_kind_and_end_in_reverse_order(target: Target, c
     assert code == 0 and "complete" in messages
     recorded = lines(user, name)
     assert {(container, kind) for container, kind, _, _ in recorded} == {
-        ("prepare", "init"), ("first", "sidecar"), ("second", "sidecar"), ("main", "main"),
-    }  # fmt: skip
+        ("prepare", "init"),
+        ("first", "sidecar"),
+        ("second", "sidecar"),
+        ("main", "main"),
+    }
     ends = {container: float(text.split()[-1]) for container, _, _, text in recorded if " ends " in text}
     assert ends["second"] < ends["first"]
     assert sorted(text.split(" ends")[0] for *_, text in recorded) == [
-        "first", "first up", "main", "prepared", "second", "second up",
-    ]  # fmt: skip
+        "first",
+        "first up",
+        "main",
+        "prepared",
+        "second",
+        "second up",
+    ]
 
 
 def test_an_ephemeral_container_is_a_source_of_its_own_kind(target: Target, create: Create, user: Home) -> None:
@@ -184,8 +192,11 @@ def test_all_containers_restarted_in_place(target: Target, create: Create, user:
     main_lines = [(run, text.split()[-1]) for container, _, run, text in recorded if container == "main"]
     assert code == 0 and sorted(main_lines) == sorted((run, str(i)) for run in (0, 1) for i in range(50)), messages
     assert sorted((container, run) for container, _, run, _ in recorded if container != "main") == [
-        ("beside", 0), ("beside", 1), ("prepare", 0), ("prepare", 1),
-    ]  # fmt: skip
+        ("beside", 0),
+        ("beside", 1),
+        ("prepare", 0),
+        ("prepare", 1),
+    ]
 
 
 # ---------------------------------------------------------------- how a Job ends

@@ -45,8 +45,10 @@ def test_status_ready_and_restarts_match_kubectl_get_pods(target: Target, specim
             ours = status_of(row["object"])
             restarts = str(cells["Restarts"]).split(" ")[0]  # since 1.22 with `(2m ago)`
             assert (f"{ours.ready}/{ours.total}", ours.word, str(ours.restarts)) == (
-                cells["Ready"], cells["Status"], restarts,
-            ), row["object"]  # fmt: skip
+                cells["Ready"],
+                cells["Status"],
+                restarts,
+            ), row["object"]
             statuses.add(ours.word)
         expected = {"CrashLoopBackOff", "Init:CrashLoopBackOff", "Init:Error", "Error", "StartError", "Pending"}
         return expected <= statuses

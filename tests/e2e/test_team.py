@@ -48,9 +48,10 @@ def namespace(target: Any, unique: Callable[[str], str]) -> Iterator[str]:
     assert kube.request("POST", "/api/v1/namespaces", json={"metadata": {"name": name}}).status_code == 201
     role = {"metadata": {"name": "logs"}, "rules": [{"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}]}
     binding = {
-        "metadata": {"name": "logs"}, "roleRef": {"apiGroup": api, "kind": "Role", "name": "logs"},
+        "metadata": {"name": "logs"},
+        "roleRef": {"apiGroup": api, "kind": "Role", "name": "logs"},
         "subjects": [{"apiGroup": api, "kind": "User", "name": "alice"}],
-    }  # fmt: skip
+    }
     for kind, body in (("roles", role), ("rolebindings", binding)):
         assert kube.request("POST", f"{_RBAC}/namespaces/{name}/{kind}", json=body).status_code == 201
     yield name
@@ -138,7 +139,11 @@ def test_a_team_loses_nothing_and_shows_nobody_what_is_not_theirs(
     if not api.is_local:
         pytest.skip("the API server is not on this machine: nobody here may restart it")
     (tmp_path / "s3").mkdir()
-    with seaweed(tmp_path / "s3") as port, gate(port) as s3, Server(tmp_path / "valkey", appendonly="yes", appendfsync="always") as valkey:  # fmt: skip
+    with (
+        seaweed(tmp_path / "s3") as port,
+        gate(port) as s3,
+        Server(tmp_path / "valkey", appendonly="yes", appendfsync="always") as valkey,
+    ):
         env = s3.env | {"CORTEX_STORE": valkey.url, "CORTEX_ARCHIVE": "s3://logs/runs", "CORTEX_CLUSTER": "ours"}
         (tmp_path / "home").mkdir()
         home = Home(tmp_path / "home", kube.kubeconfig, env)
@@ -170,7 +175,9 @@ def test_a_team_loses_nothing_and_shows_nobody_what_is_not_theirs(
                 assert info is not None
                 kube.wait_for(lambda: team.store.setting(f"archived:{info.id}"), "the archive")
                 kube.delete("jobs", name, namespace=namespace)
-                kube.wait_for(lambda: kube.request("GET", kube.path("jobs", name, namespace)).status_code == 404, "the Job to go")  # fmt: skip
+                kube.wait_for(
+                    lambda: kube.request("GET", kube.path("jobs", name, namespace)).status_code == 404, "the Job to go"
+                )
                 kube.wait_for(lambda: team.store.forget(info.id), "the recording to leave")
                 text = server.get(logs(name, "logs.txt", namespace), ALICE).text
                 assert _whole(text.splitlines())

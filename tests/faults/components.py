@@ -63,9 +63,15 @@ class Component:
         def start() -> int:
             with self._log.open("ab") as out:
                 process = subprocess.Popen(
-                    command, executable=program, env=env, cwd=folder, start_new_session=True, stdin=subprocess.DEVNULL,
-                    stdout=out, stderr=out,
-                )  # fmt: skip
+                    command,
+                    executable=program,
+                    env=env,
+                    cwd=folder,
+                    start_new_session=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                )
             process.returncode = 0  # keeps Popen from warning that the process outlives the test
             self._file.write_text(f"{process.pid}\n")
             return process.pid

@@ -55,5 +55,12 @@ async def test_a_component_is_killed_and_restarted(
     finally:
         await recordings.close()
         target.kube.delete("jobs", job)
-        result(row=f"{name} killed and back", allowed="exact", out=received.count, doubled=received.duplicates,
-               gaps=len(received.gaps), recovery_s=round(received.longest_pause(killed_at), 2), **{"in": LINES})  # fmt: skip
+        result(
+            row=f"{name} killed and back",
+            allowed="exact",
+            out=received.count,
+            doubled=received.duplicates,
+            gaps=len(received.gaps),
+            recovery_s=round(received.longest_pause(killed_at), 2),
+            **{"in": LINES},
+        )

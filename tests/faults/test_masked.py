@@ -75,10 +75,30 @@ async def switched_on(case: Case) -> None:
 
 
 ROWS = [
-    Row("recorder killed three times, masked", killed, program=program(14_000), masked=True, normalize=mask, after=all_masked),
-    Row("rotation while disconnected, masked", rotated_while_unreachable, program=program(10_000), masked=True, normalize=mask, after=all_masked),
-    Row("masking switched on, recorder killed", switched_on, program=program(10_000), normalize=mask, after=masked_from_one_line_on),
-]  # fmt: skip
+    Row(
+        "recorder killed three times, masked",
+        killed,
+        program=program(14_000),
+        masked=True,
+        normalize=mask,
+        after=all_masked,
+    ),
+    Row(
+        "rotation while disconnected, masked",
+        rotated_while_unreachable,
+        program=program(10_000),
+        masked=True,
+        normalize=mask,
+        after=all_masked,
+    ),
+    Row(
+        "masking switched on, recorder killed",
+        switched_on,
+        program=program(10_000),
+        normalize=mask,
+        after=masked_from_one_line_on,
+    ),
+]
 
 
 @parametrize_rows(ROWS)

@@ -151,16 +151,34 @@ ROWS = [
     Row("rotation while disconnected", rotated_while_unreachable, program=LONGER),
     Row("the same without nodes/proxy", rotated_while_unreachable_and_forbidden, "gaps", program=LONGER),
     Row("rotated away altogether", rotated_beyond_the_kept_files, "gaps", program=LONGER),
-    Row("container restarts while disconnected", restarted_while_unreachable, program=LONGER, job=RESTARTS, restart="OnFailure"),
-    Row("two restarts while disconnected", restarted_twice_while_unreachable, "gaps", program=LONGER, job=RESTARTS, restart="OnFailure"),
+    Row(
+        "container restarts while disconnected",
+        restarted_while_unreachable,
+        program=LONGER,
+        job=RESTARTS,
+        restart="OnFailure",
+    ),
+    Row(
+        "two restarts while disconnected",
+        restarted_twice_while_unreachable,
+        "gaps",
+        program=LONGER,
+        job=RESTARTS,
+        restart="OnFailure",
+    ),
     Row("pod deleted while disconnected", deleted_while_unreachable, "gaps"),
     Row("identical lines in one timestamp", cuts, program=IDENTICAL_LINES, job=ONE_POD, before=coarse_clock),
     Row("timestamps out of order", clock_jumps, program=TWO_WRITERS, job=ONE_POD),
     Row("clock set back by an hour", clock_set_back),
     Row("lines of 1 MiB and of 0 bytes", cuts_of_long_lines, program=LONG_AND_EMPTY, job=ONE_POD),
-    Row("no trailing newline", cut_before_the_end, program=counter(3000, per_second=1500, until="FAULTS_DONE").replace(
-        "sys.stdout.flush(); sys.exit", "sys.stdout.write('no newline'); sys.stdout.flush(); sys.exit")),
-]  # fmt: skip
+    Row(
+        "no trailing newline",
+        cut_before_the_end,
+        program=counter(3000, per_second=1500, until="FAULTS_DONE").replace(
+            "sys.stdout.flush(); sys.exit", "sys.stdout.write('no newline'); sys.stdout.flush(); sys.exit"
+        ),
+    ),
+]
 
 
 @parametrize_rows(ROWS)

@@ -121,11 +121,19 @@ def _with(read: Any, name: str, fault: Any = no_fault, **options: Any) -> Row:
 
 
 ROWS = [
-    _with(read_with_resume, "Jupyter server killed under an SSE client", server_killed, program=counter(10_000, per_second=2000)),
+    _with(
+        read_with_resume,
+        "Jupyter server killed under an SSE client",
+        server_killed,
+        program=counter(10_000, per_second=2000),
+    ),
     _with(read_in_pieces, "SSE client cut at any byte"),
-    _with(read_fast_and_slowly, "slow SSE client beside a fast one",
-          program=counter(6000, per_second=2000, until="FAULTS_DONE").replace("'x' * 60", "'x' * 1000")),
-]  # fmt: skip
+    _with(
+        read_fast_and_slowly,
+        "slow SSE client beside a fast one",
+        program=counter(6000, per_second=2000, until="FAULTS_DONE").replace("'x' * 60", "'x' * 1000"),
+    ),
+]
 
 
 @parametrize_rows(ROWS)

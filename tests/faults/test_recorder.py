@@ -204,10 +204,18 @@ def _start(case: Case, *arguments: str) -> subprocess.Popen[bytes]:
 LONG = counter(14_000, per_second=2000, until="FAULTS_DONE")
 ROWS = [
     Row("recorder killed three times", killed, program=LONG),
-    Row(f"recorder killed at {3 * COMMITS} commit points", killed_at_every_commit, program=UNTIL_FLAG,
-        read=read_while_recorders_die),
-    Row("recorder killed between a log's end and the last look", killed_before_the_final_check,
-        program=counter(LINES, per_second=RATE), after=final_check_was_made),
+    Row(
+        f"recorder killed at {3 * COMMITS} commit points",
+        killed_at_every_commit,
+        program=UNTIL_FLAG,
+        read=read_while_recorders_die,
+    ),
+    Row(
+        "recorder killed between a log's end and the last look",
+        killed_before_the_final_check,
+        program=counter(LINES, per_second=RATE),
+        after=final_check_was_made,
+    ),
     Row("two recorders at once, one killed", one_of_two_killed, before=start_two),
     Row("recorder stopped for longer than its lease", stopped_beyond_its_lease, program=LONG),
     Row("store locked for 3 s", locked),
@@ -215,7 +223,7 @@ ROWS = [
     Row("disk of the store full", full, program=LONG, store_disk_mib=24),
     Row("store truncated, moved away", truncated, read=read_again),
     Row("store's pages corrupt, moved away", overwritten, read=read_again),
-]  # fmt: skip
+]
 
 
 @parametrize_rows(ROWS)

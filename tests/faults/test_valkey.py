@@ -231,17 +231,37 @@ ROWS = [
     # (`flushAppendOnlyFile` in src/aof.c). "Valkey comes back as it was before" is that case.
     Row("Valkey killed twice, started from its file", restarted, program=LONG, valkey=partial(durable, fsync="always")),
     Row("Valkey fails over to a replica that lags", failed_over, valkey=partial(durable, replicas=1)),
-    Row("Valkey fails over, nobody waited for the replica", failed_over_unconfirmed, program=LONG, valkey=partial(durable, replicas=1, wait=False), read=read_twice),
+    Row(
+        "Valkey fails over, nobody waited for the replica",
+        failed_over_unconfirmed,
+        program=LONG,
+        valkey=partial(durable, replicas=1, wait=False),
+        read=read_twice,
+    ),
     Row("Valkey has snapshots only, killed", restarted_from_snapshot, program=LONG, valkey=snapshots, read=read_twice),
     Row("network to Valkey cut", cut_off, valkey=durable),
     Row("Valkey's memory full", full, program=LONG, valkey=durable),
-    Row("Valkey's disk full", disk_full, program=LONG, valkey=lambda folder: durable(folder / "store"), store_disk_mib=24),
+    Row(
+        "Valkey's disk full",
+        disk_full,
+        program=LONG,
+        valkey=lambda folder: durable(folder / "store"),
+        store_disk_mib=24,
+    ),
     Row("recorder stopped for longer than its lease in Valkey", stopped_beyond_its_lease, program=LONG, valkey=durable),
     Row("Valkey comes back as it was before", rolled_back, program=LONG, valkey=durable, read=read_twice),
     Row("Valkey started without its file", lost_its_file, valkey=durable, read=read_again),
-    Row("Valkey started without its file, collected", lost_its_file, program=program(6000), valkey=durable, before=collector,
-        read=read_what_is_collected, normalize=mask, after=masked_and_retained_as_configured),
-]  # fmt: skip
+    Row(
+        "Valkey started without its file, collected",
+        lost_its_file,
+        program=program(6000),
+        valkey=durable,
+        before=collector,
+        read=read_what_is_collected,
+        normalize=mask,
+        after=masked_and_retained_as_configured,
+    ),
+]
 
 
 @parametrize_rows(ROWS)

@@ -91,7 +91,7 @@ def test_a_selector_may_hold_slashes_and_lists() -> None:
         *("x" * 254, "a b", "ML:a", "job/Train", "../../etc", "a\0", "a\nb"),
         *("-l", "-l ", "-l=", "selector/", "ml:-l ", "ml: selector/ "),
     ],
-)  # fmt: skip
+)
 def test_a_text_that_names_no_task_is_a_bad_query(text: str) -> None:
     with pytest.raises(BadQuery) as caught:
         TaskRef.parse(text)

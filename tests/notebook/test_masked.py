@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
 
 LINES = [
-    "INFO step 1 loss=0.5", "HF_TOKEN=hf_abcdefghijkl", '{"level": "info", "msg": "login", "password": "hunter22", "user": "ann@example.org"}',
-    "INFO tokens=1234", "-----BEGIN PRIVATE KEY-----", "A" * 64,
-]  # fmt: skip
+    "INFO step 1 loss=0.5",
+    "HF_TOKEN=hf_abcdefghijkl",
+    '{"level": "info", "msg": "login", "password": "hunter22", "user": "ann@example.org"}',
+    "INFO tokens=1234",
+    "-----BEGIN PRIVATE KEY-----",
+    "A" * 64,
+]
 SECRETS = ("hf_abc", "hunter22", "ann@", "BEGIN", "A" * 60)
 
 

@@ -21,34 +21,61 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[2] / "notebooks"
 #: A short demo with few pods.
 SHORT: dict[str, dict[str, Any]] = {
-    "first-look": {"seconds": 1.5}, "why-did-it-die": {"seconds": 1.5}, "curves-from-text": {"seconds": 3},
-    "compare-two-runs": {"seconds": 1.5}, "64-pods": {"pods": 12, "seconds": 1},
+    "first-look": {"seconds": 1.5},
+    "why-did-it-die": {"seconds": 1.5},
+    "curves-from-text": {"seconds": 3},
+    "compare-two-runs": {"seconds": 1.5},
+    "64-pods": {"pods": 12, "seconds": 1},
     "logs-from-s3": {"archive": "s3://runs/logs", "seconds": 1},
-}  # fmt: skip
+}
 EXPECTED: dict[str, dict[str, list[str]]] = {
     "first-look": {
-        "live": ["cortex-logs-static"], "line": ["epoch done"], "end": ["Job complete exit 0"],
-        "complete": ["2 sources, complete"], "progress": ["epoch"], "patterns": ["step"], "curves": ["<svg", "rank 1"],
+        "live": ["cortex-logs-static"],
+        "line": ["epoch done"],
+        "end": ["Job complete exit 0"],
+        "complete": ["2 sources, complete"],
+        "progress": ["epoch"],
+        "patterns": ["step"],
+        "curves": ["<svg", "rank 1"],
     },
     "why-did-it-die": {
         "why-cell": ["train of dying-1-", "ended with exit code 1, after RuntimeError: CUDA error", "forward"],
-        "attributes": ["(1, 'dying-1-", "'RuntimeError', 'forward')"], "errors-cell": ["loss is nan at step 96", "RuntimeError"],
-        "curve": ["NaN from step 96"], "raised": ["50 lines"],
+        "attributes": ["(1, 'dying-1-", "'RuntimeError', 'forward')"],
+        "errors-cell": ["loss is nan at step 96", "RuntimeError"],
+        "curve": ["NaN from step 96"],
+        "raised": ["50 lines"],
     },
     "curves-from-text": {
-        "plot": ["<svg", "rank"], "metrics": ["samples/s", "val_acc"], "pivot": ["2"],
-        "sql": ["loss"], "pattern": ["curves-"], "more": ["curves-2", "<svg"],
+        "plot": ["<svg", "rank"],
+        "metrics": ["samples/s", "val_acc"],
+        "pivot": ["2"],
+        "sql": ["loss"],
+        "pattern": ["curves-"],
+        "more": ["curves-2", "<svg"],
     },
     "compare-two-runs": {
-        "comparison": ["The first line that differs", "gradient norm", "loss is nan at step", "the whole run"], "durations": ["phase"],
-        "only": ["loss is nan at step"], "first": ["gradient norm"], "losses": ["<svg", "good", "bad"],
+        "comparison": ["The first line that differs", "gradient norm", "loss is nan at step", "the whole run"],
+        "durations": ["phase"],
+        "only": ["loss is nan at step"],
+        "first": ["gradient norm"],
+        "losses": ["<svg", "good", "bad"],
     },
     "logs-from-s3": {
-        "archived": ["s3://runs/logs/"], "open": ["cortex-logs-static", "last-week"], "complete": ["2 sources, complete"],
-        "why": ["train of last-week-1-", "RuntimeError: CUDA error"], "frame": ["Traceback"], "sql": ["info"], "curves": ["<svg", "rank 1"],
+        "archived": ["s3://runs/logs/"],
+        "open": ["cortex-logs-static", "last-week"],
+        "complete": ["2 sources, complete"],
+        "why": ["train of last-week-1-", "RuntimeError: CUDA error"],
+        "frame": ["Traceback"],
+        "sql": ["info"],
+        "curves": ["<svg", "rank 1"],
     },
-    "64-pods": {"complete": ["12 sources, complete"], "plot": ["12 sources", "far from the others"], "worst": ["7"], "patterns": ["12"]},
-}  # fmt: skip
+    "64-pods": {
+        "complete": ["12 sources, complete"],
+        "plot": ["12 sources", "far from the others"],
+        "worst": ["7"],
+        "patterns": ["12"],
+    },
+}
 
 
 @pytest.fixture(scope="module")

@@ -121,10 +121,15 @@ async def _nothing() -> None: ...
 @pytest.mark.parametrize(
     ("query", "hint"),
     [
-        ({"contaner": "x"}, "container"), ({"follow": True}, ".follow()"), ({"since": "soon"}, "90s"),
-        ({"tail": -1}, "0 or more"), ({"grep": "("}, "backslash"), ({"limit": 3}, "tail"), ({"stream": "x"}, "stdout"),
+        ({"contaner": "x"}, "container"),
+        ({"follow": True}, ".follow()"),
+        ({"since": "soon"}, "90s"),
+        ({"tail": -1}, "0 or more"),
+        ({"grep": "("}, "backslash"),
+        ({"limit": 3}, "tail"),
+        ({"stream": "x"}, "stdout"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_query_is_an_error_at_once(filled: Filled, engine: Runtime, query: dict[str, object], hint: str) -> None:
     ended(filled)
     with pytest.raises(BadQuery) as told:

@@ -107,11 +107,14 @@ def test_an_interrupt_ends_the_wait_and_not_the_recording(
         ways = ("log.wait()", "log.wait('never')", "[r for r in log.follow()]")
         running += [
             subprocess.Popen(
-                [sys.executable, "-c", WAIT % way, name], env=home.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                [sys.executable, "-c", WAIT % way, name],
+                env=home.env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 text=True,
             )
             for way in ways
-        ]  # fmt: skip
+        ]
         for waiting in running:
             assert waiting.stdout is not None and waiting.stdout.readline() == "waiting\n"
             waiting.send_signal(signal.SIGINT)

@@ -45,9 +45,15 @@ def test_only_the_secret_is_masked_and_counted(kind: str, line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ['{"password": "hunter22", "user": "ann"}', "api_key: 'abcd-efgh'", "HF_TOKEN=hf_abcdefgh", "env: AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI",
-     "MYSQL_PWD=secret99 started", "curl -H 'Authorization: Basic dXNlcjpwYXNzd29yZA=='"],
-)  # fmt: skip
+    [
+        '{"password": "hunter22", "user": "ann"}',
+        "api_key: 'abcd-efgh'",
+        "HF_TOKEN=hf_abcdefgh",
+        "env: AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI",
+        "MYSQL_PWD=secret99 started",
+        "curl -H 'Authorization: Basic dXNlcjpwYXNzd29yZA=='",
+    ],
+)
 def test_a_named_secret_is_masked_as_logs_write_it(line: str) -> None:
     got = Mask()(line)
     assert "[masked]" in got and not any(s in got for s in ("hunter22", "abcd", "hf_a", "wJal", "secret99", "dXNl"))
@@ -56,10 +62,23 @@ def test_a_named_secret_is_masked_as_logs_write_it(line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["INFO tokens=1234 tokens/s: 950.5 loss=0.3", "tokens: 12000", "max_tokens=4096", "step 5 token 17 of 90", "keyboard: qwerty-layout",
-     "password: None", "2026-01-01 10:00:00 INFO trainer: epoch 3", "train-1-x7k2p ended: exit 0", "decorated with @property", "commit 1f3a9c2b77",
-     "http://example.org:8080/path?x=1", "Bearer of news", "key=3", "[rank3]: AC step"],
-)  # fmt: skip
+    [
+        "INFO tokens=1234 tokens/s: 950.5 loss=0.3",
+        "tokens: 12000",
+        "max_tokens=4096",
+        "step 5 token 17 of 90",
+        "keyboard: qwerty-layout",
+        "password: None",
+        "2026-01-01 10:00:00 INFO trainer: epoch 3",
+        "train-1-x7k2p ended: exit 0",
+        "decorated with @property",
+        "commit 1f3a9c2b77",
+        "http://example.org:8080/path?x=1",
+        "Bearer of news",
+        "key=3",
+        "[rank3]: AC step",
+    ],
+)
 def test_other_lines_stay_unchanged(line: str) -> None:
     mask = Mask()
     assert mask(line) == line and not mask.counts

@@ -42,8 +42,11 @@ def test_errors(program: dict[str, Any]) -> None:
     assert len(blocks) == len(program["blocks"])
     for error, block in zip(blocks, program["blocks"], strict=True):
         assert (error.kind, error.type, error.message, error.chain) == (
-            block["kind"], block["type"], block["message"], block["chain"],
-        )  # fmt: skip
+            block["kind"],
+            block["type"],
+            block["message"],
+            block["chain"],
+        )
         assert (error.seq - 1, len(error.frames)) == (block["rows"][0], block["frames"])
         assert all(frame.file and frame.function is not None for frame in error.frames)
 

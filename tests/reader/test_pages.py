@@ -73,9 +73,14 @@ def in_file_order(page: Page) -> bool:
 @example([[(1, 1)] * 6, [(1, 1)] * 6], 5, None, None, False, True)
 @example([[(1, 1), (2, 1), (3, 1)]], 2, 2, None, False, False)
 def test_pages_backwards_return_each_record_once(
-    new_store: NewStore, parts: list[list[tuple[int, int]] | None], limit: int, since: int | None, until: int | None, filtered: bool,
+    new_store: NewStore,
+    parts: list[list[tuple[int, int]] | None],
+    limit: int,
+    since: int | None,
+    until: int | None,
+    filtered: bool,
     compacting: bool,
-) -> None:  # fmt: skip
+) -> None:
     keep = odd if filtered else None
     with new_store() as store:
         hand = filled(store, parts)
@@ -103,9 +108,15 @@ def test_pages_backwards_return_each_record_once(
 
 @given(recordings, recordings, st.integers(1, 7), bounds, bounds, st.booleans(), st.booleans())
 def test_pages_forwards_return_each_record_once(
-    new_store: NewStore, parts: list[list[tuple[int, int]] | None], more: list[list[tuple[int, int]] | None], limit: int,
-    since: int | None, until: int | None, filtered: bool, compacting: bool,
-) -> None:  # fmt: skip
+    new_store: NewStore,
+    parts: list[list[tuple[int, int]] | None],
+    more: list[list[tuple[int, int]] | None],
+    limit: int,
+    since: int | None,
+    until: int | None,
+    filtered: bool,
+    compacting: bool,
+) -> None:
     keep = odd if filtered else None
     with new_store() as store:
         hand = filled(store, parts)

@@ -167,9 +167,15 @@ async def test_a_store_that_is_away_makes_it_unready_but_not_dead(
     ],
 )
 async def test_refused_commits_make_it_unready_while_heartbeats_are_taken(
-    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    broken: str, code: str, why: str,
-) -> None:  # fmt: skip
+    sandbox: SandboxProcess,
+    kube: Kube,
+    unique: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+    code: str,
+    why: str,
+) -> None:
     monkeypatch.setattr(health_lib, "WAITS_S", 1.0)
     monkeypatch.setattr(commit_retrier, "RETRY_S", 0.1)
     monkeypatch.setattr("cortex_jupyter.store.valkey.link._WAIT_MS", 200)

@@ -152,11 +152,14 @@ def test_a_recorder_ends_when_its_context_is_for_another_cluster(tmp_path: Path)
 
     def point_to(port: int) -> None:
         config.write_text(
-            json.dumps({
-                "current-context": "x", "contexts": [{"name": "x", "context": {"cluster": "c"}}],
-                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
-            })
-        )  # fmt: skip
+            json.dumps(
+                {
+                    "current-context": "x",
+                    "contexts": [{"name": "x", "context": {"cluster": "c"}}],
+                    "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+                }
+            )
+        )
 
     point_to(9)
     command = [sys.executable, "-m", "cortex_jupyter.recorder", "--all", "--kubeconfig", config]

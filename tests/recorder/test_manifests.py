@@ -60,8 +60,9 @@ def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "hush" not in text and "valkey:6380" not in text
     (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["env"][0] == {
-        "name": "CORTEX_STORE", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "store"}}
-    }  # fmt: skip
+        "name": "CORTEX_STORE",
+        "valueFrom": {"secretKeyRef": {"name": "keys", "key": "store"}},
+    }
     assert 6380 in {port["port"] for port in one(text, "NetworkPolicy")["spec"]["egress"][0]["ports"]}
 
 
@@ -90,11 +91,17 @@ def out(text: str) -> list[int]:
     ("environment", "port"),
     [
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel.observability:4317"}, 4317),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a:4318/v1/traces", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://b:1"}, 4318),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a:4318/v1/traces",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://b:1",
+            },
+            4318,
+        ),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://traces.example", "OTEL_EXPORTER_OTLP_HEADERS": "key=hush"}, 443),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://ann:hush@otel:4318"}, 4318),
     ],
-)  # fmt: skip
+)
 def test_the_policy_allows_the_configured_trace_endpoint(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], port: int
 ) -> None:
@@ -202,8 +209,8 @@ def test_a_real_cluster_runs_it(
             kubectl("apply", "-f", "-", text=of_this_machine(printed(capsys, *options), port))
             job = unique("seen")
             kube.create(python_job(job, "for i in range(100): print(f'line {i:03}')", namespace=space))
-            ready = lambda: json.loads(kubectl("-n", space, "get", "deploy", "cortex-jupyter", "-o", "json"))["status"].get("readyReplicas")  # fmt: skip # noqa: E731
-            kube.wait_for(ready, "the collector to be ready")
+            query = ("get", "deploy", "cortex-jupyter", "-o", "jsonpath={.status.readyReplicas}")
+            kube.wait_for(lambda: kubectl("-n", space, *query), "the collector to be ready")
             recorded = lambda: [i for i in store.recordings(space) if i.done]  # noqa: E731
             (info,) = kube.wait_for(recorded, "what nobody watched to be recorded")
             texts = [

@@ -63,7 +63,11 @@ async def test_a_resumed_stream_is_masked(rig: Rig, writer: Writer) -> None:
         rig.node.pod = pod("terminated")
 
     rig.node.log = b"".join(OLD)
-    rig.node.scripts = [[b"".join(OLD[:250]), ConnectionResetError()], [b"".join(OLD[:300]), ConnectionResetError()], [b"".join(OLD), ends]]  # fmt: skip
+    rig.node.scripts = [
+        [b"".join(OLD[:250]), ConnectionResetError()],
+        [b"".join(OLD[:300]), ConnectionResetError()],
+        [b"".join(OLD), ends],
+    ]
     await rig.run(writer)
     assert (texts(rig), rig.gaps, rig.ended) == (masked(*range(400)), [], True)
     assert rig.store.complete(rig.hand.id).masked == {"Secret Keyword": 400}

@@ -65,9 +65,13 @@ async def reader(sandbox: SandboxProcess, url: str) -> AsyncIterator[Session]:
 
 @pytest.mark.parametrize("options", [("--all", "-n", "ml"), ()], ids=["a collector of a namespace", "a user's"])
 async def test_a_reader_with_rights_records_a_task_that_a_living_recorder_may_not_read(
-    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path, valkey_server: Server,
+    sandbox: SandboxProcess,
+    kube: Kube,
+    unique: Callable[[str], str],
+    tmp_path: Path,
+    valkey_server: Server,
     options: tuple[str, ...],
-) -> None:  # fmt: skip
+) -> None:
     name, url = unique("mine"), valkey_server.url
     valkey_server.ask("FLUSHALL")
     sandbox.fault("deny", verb="*", resource="*", namespace="default", user=OTHER)

@@ -24,9 +24,12 @@ Line = tuple[int, str]
 
 #: How the clock goes on from one line to the next, in ms: mostly forward, two writers, and set back or forward.
 steps = st.one_of(
-    st.integers(0, 700), st.integers(-30, 30), st.integers(-30, 30), st.just(0),
+    st.integers(0, 700),
+    st.integers(-30, 30),
+    st.integers(-30, 30),
+    st.just(0),
     st.sampled_from([-3_600_000, 3_600_000, -5_000, 5_000, -2_100, -1_900]),
-)  # fmt: skip
+)
 files = st.lists(st.tuples(steps, st.sampled_from(["ok", "loss", "x"])), min_size=1, max_size=30)
 #: Without a clock set back by seconds: lines that are older than the anchor are dropped by the node itself. What becomes
 #: of those is in test_set_back.py; it takes the reader, and a look at the whole log at its end.
@@ -146,8 +149,14 @@ def test_no_line_is_lost_or_doubled_by_takeovers(
 
 #: Some with secrets, two of which differ in nothing else, and one that says what masking makes of another.
 secrets = st.sampled_from(
-    ["ok", "token=abcdefgh by ann@example.org", "token=hgfedcba by ann@example.org", "token=[masked] by [masked]", "eve@example.org"]
-)  # fmt: skip
+    [
+        "ok",
+        "token=abcdefgh by ann@example.org",
+        "token=hgfedcba by ann@example.org",
+        "token=[masked] by [masked]",
+        "eve@example.org",
+    ]
+)
 secret_files = st.lists(st.tuples(mild, secrets), min_size=1, max_size=30)
 
 

@@ -114,12 +114,23 @@ def run_server(home: Path, *options: str, kubeconfig: Path | str = "/nowhere", *
     store_url = env.pop("CORTEX_STORE", f"sqlite:///{home / 'store' / 'recordings.sqlite'}")
     log = home / "server.log"
     command = [
-        sys.executable, "-X", "faulthandler", "-m", "jupyter_server", "--no-browser", "--allow-root", f"--port={port}",
-        "--ServerApp.port_retries=0", f"--ServerApp.base_url={BASE}", f"--IdentityProvider.token={TOKEN}",
-        f"--ServerApp.root_dir={home}", "--ServerApp.jpserver_extensions={'cortex_jupyter': True}",
-        "--ServerApp.allow_unauthenticated_access=False", "--ServerApp.reraise_server_extension_failures=True",
+        sys.executable,
+        "-X",
+        "faulthandler",
+        "-m",
+        "jupyter_server",
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.base_url={BASE}",
+        f"--IdentityProvider.token={TOKEN}",
+        f"--ServerApp.root_dir={home}",
+        "--ServerApp.jpserver_extensions={'cortex_jupyter': True}",
+        "--ServerApp.allow_unauthenticated_access=False",
+        "--ServerApp.reraise_server_extension_failures=True",
         *options,
-    ]  # fmt: skip
+    ]
     known = {"HOME": str(home), "KUBECONFIG": str(kubeconfig), "CORTEX_STORE": store_url, "JUPYTER_PLATFORM_DIRS": "1"}
     with log.open("wb") as file:
         process = subprocess.Popen(command, env=clean | known | env, cwd=home, stdout=file, stderr=file)

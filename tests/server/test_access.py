@@ -62,9 +62,12 @@ def service(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFa
     """A server for several users."""
     home = Home(tmp_path_factory.mktemp("service"), sandbox_process.kubeconfig)
     with run_server(
-        home.path, *_PEOPLE, "--CortexJupyter.heartbeat_s=0.2", kubeconfig=home.kubeconfig,
+        home.path,
+        *_PEOPLE,
+        "--CortexJupyter.heartbeat_s=0.2",
+        kubeconfig=home.kubeconfig,
         PYTHONPATH=f"{Path(__file__).parents[1]}:{home.env.get('PYTHONPATH', '')}",
-    ) as server:  # fmt: skip
+    ) as server:
         yield server
     home.end()
 
@@ -329,7 +332,9 @@ def test_the_owner_of_a_recreated_namespace_cannot_read_old_recordings(
         assert found[0].status_code == found[1].status_code
         assert found[0].text.replace(name, "never-was") == found[1].text, way
     assert "a secret line" in service.get(old, ALICE).text
-    listed = [{t["name"] for t in service.get(f"cortex/tasks?namespace={space}", who).json()["tasks"]} for who in (ALICE, BOB)]  # fmt: skip
+    listed = [
+        {t["name"] for t in service.get(f"cortex/tasks?namespace={space}", who).json()["tasks"]} for who in (ALICE, BOB)
+    ]
     assert listed == [{name, f"job-name={name}"}, set()]
     assert "secret" not in service.get(selector, BOB, since="all").text
     # Users of the new namespace may read its tasks, even those with names of old tasks.
@@ -365,9 +370,12 @@ def each(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Server]:
     """A server that checks each task: Bob may read those whose names begin with `mine`."""
     home = Home(tmp_path, sandbox.kubeconfig)
     with run_server(
-        home.path, *_PEOPLE, "--CortexJupyter.access_each=True", kubeconfig=home.kubeconfig,
+        home.path,
+        *_PEOPLE,
+        "--CortexJupyter.access_each=True",
+        kubeconfig=home.kubeconfig,
         PYTHONPATH=f"{Path(__file__).parents[1]}:{home.env.get('PYTHONPATH', '')}",
-    ) as server:  # fmt: skip
+    ) as server:
         yield server
     home.end()
 

@@ -70,7 +70,10 @@ async def test_answersfrom_the_archive_equal_those_from_the_recording(own: Serve
     tape = Tape(store, "archived")
     sids = [tape.source("train-0"), tape.source("train-1")]
     for batch in range(20):
-        rows = [(T0 + i * 10**9 - (i % 5) * 7 * 10**8, sids[i % 2], f"{('INFO', 'ERROR')[i % 2]} line {i:05d}", 1 + i % 2) for i in range(batch * 50, batch * 50 + 50)]  # fmt: skip
+        rows = [
+            (T0 + i * 10**9 - (i % 5) * 7 * 10**8, sids[i % 2], f"{('INFO', 'ERROR')[i % 2]} line {i:05d}", 1 + i % 2)
+            for i in range(batch * 50, batch * 50 + 50)
+        ]
         tape.write(rows)
     tape.note("gap", "lines are missing", T0 + 32 * 10**9, reason="rotated", source=1)
     tape.end()

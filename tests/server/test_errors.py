@@ -192,9 +192,11 @@ def test_an_authorizer_decides(tmp_path: Path) -> None:
 def test_limits_and_namespaces_of_a_server(tmp_path: Path, server: Server, tape: Tape) -> None:
     tape.running()
     options = (
-        "--CortexJupyter.max_streams=1", "--CortexJupyter.max_tasks_per_stream=2",
-        "--CortexJupyter.namespaces=default", "--CortexJupyter.namespaces=ml",
-    )  # fmt: skip
+        "--CortexJupyter.max_streams=1",
+        "--CortexJupyter.max_tasks_per_stream=2",
+        "--CortexJupyter.namespaces=default",
+        "--CortexJupyter.namespaces=ml",
+    )
     with run_server(tmp_path, *options, CORTEX_STORE=server.store_url) as small:
         status, error = small.error(logs("a", namespace="secret"))
         assert (status, error["code"], error["hint"]) == (403, "NotAllowed", "it serves default, ml")
@@ -242,11 +244,16 @@ def test_the_extension_is_enabled_by_its_file(tmp_path: Path) -> None:
     shutil.copy(Path(cortex_jupyter.__file__).parent / "etc" / "cortex_jupyter.json", folder)
     done = subprocess.run(
         [sys.executable, "-m", "jupyter", "server", "extension", "list"],
-        env={"PATH": str(Path(sys.executable).parent), "HOME": str(tmp_path), "JUPYTER_CONFIG_PATH": str(tmp_path), "JUPYTER_PLATFORM_DIRS": "1"},
+        env={
+            "PATH": str(Path(sys.executable).parent),
+            "HOME": str(tmp_path),
+            "JUPYTER_CONFIG_PATH": str(tmp_path),
+            "JUPYTER_PLATFORM_DIRS": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
-    )  # fmt: skip
+    )
     lines = [line for line in (done.stdout + done.stderr).splitlines() if "cortex_jupyter" in line]
     assert any("enabled" in line for line in lines) and any("OK" in line for line in lines), done.stdout + done.stderr
 

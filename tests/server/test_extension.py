@@ -124,7 +124,12 @@ def test_the_budget_is_set_in_the_store(tmp_path: Path) -> None:
 
 def test_the_doctor_finds_the_server_and_its_metrics(server: Server) -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("CORTEX_", "JUPYTER_", "XDG_"))}
-    env |= {"HOME": str(server.home), "CORTEX_STORE": server.store_url, "JUPYTER_PLATFORM_DIRS": "1", "KUBECONFIG": "/nowhere"}  # fmt: skip
+    env |= {
+        "HOME": str(server.home),
+        "CORTEX_STORE": server.store_url,
+        "JUPYTER_PLATFORM_DIRS": "1",
+        "KUBECONFIG": "/nowhere",
+    }
     command = [sys.executable, "-m", "cortex_jupyter.cli", "doctor", "--timeout", "60"]
     said = subprocess.run(command, env=env, text=True, capture_output=True, check=False).stdout
     assert (

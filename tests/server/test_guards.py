@@ -16,10 +16,19 @@ if TYPE_CHECKING:
 
 #: Every address, with `{}` for the name of a task.
 ADDRESSES = (
-    "cortex/tasks", "cortex/tasks/default/job/{}", *(logs("{}", end) for end in ("logs", "logs.txt", "logs.ndjson", "logs.parquet")),
-    logs("{}", "outline"), logs("{}", "search?grep=line"), logs("{}", "metrics"), "cortex/stream?task=job/{}&since=all",
-    "cortex/openapi.json", "cortex/view?task=job/{}", "cortex/view", "cortex/static/viewer.css", "cortex/nothing",
-)  # fmt: skip
+    "cortex/tasks",
+    "cortex/tasks/default/job/{}",
+    *(logs("{}", end) for end in ("logs", "logs.txt", "logs.ndjson", "logs.parquet")),
+    logs("{}", "outline"),
+    logs("{}", "search?grep=line"),
+    logs("{}", "metrics"),
+    "cortex/stream?task=job/{}&since=all",
+    "cortex/openapi.json",
+    "cortex/view?task=job/{}",
+    "cortex/view",
+    "cortex/static/viewer.css",
+    "cortex/nothing",
+)
 
 
 def ask(server: Server, address: str, done: Tape, method: str = "GET", **headers: str) -> httpx.Response:
@@ -50,7 +59,9 @@ def test_only_get_is_answered_so_other_sites_cannot_change_anything(
         # A browser that has signed in sends its cookie with each request, whichever site causes the request.
         assert browser.get(f"{server.url}cortex/view?token={TOKEN}").status_code == 200
         assert browser.get(server.url + "cortex/tasks").status_code == 200
-        answer = browser.request(method, server.url + address.format(done.ref.name), headers={"Origin": "https://evil.example"})  # fmt: skip
+        answer = browser.request(
+            method, server.url + address.format(done.ref.name), headers={"Origin": "https://evil.example"}
+        )
         assert answer.status_code in (403, 404) and "line 00" not in answer.text
 
 

@@ -37,10 +37,18 @@ def limited(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterato
     options = [
         f"--CortexJupyter.{limit}"
         for limit in (
-            "max_streams=4", "max_streams_per_user=2", "max_tasks_per_stream=2", "max_viewers=3", "max_searches=2",
-            "max_bytes_per_s=200000", "max_page_records=60", "max_page_size=1200", "max_query_s=0", "max_pattern_s=0.1",
+            "max_streams=4",
+            "max_streams_per_user=2",
+            "max_tasks_per_stream=2",
+            "max_viewers=3",
+            "max_searches=2",
+            "max_bytes_per_s=200000",
+            "max_page_records=60",
+            "max_page_size=1200",
+            "max_query_s=0",
+            "max_pattern_s=0.1",
         )
-    ]  # fmt: skip
+    ]
     people = "--ServerApp.identity_provider_class=server.people.People"
     path = f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"
     with run_server(
@@ -377,9 +385,13 @@ def small(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[
     options = [
         f"--CortexJupyter.{limit}"
         for limit in (
-            "max_buffered=55000000", "max_buffered_per_user=30000000", "max_files=3", "max_files_per_user=2", "max_file_bytes=20000000",
+            "max_buffered=55000000",
+            "max_buffered_per_user=30000000",
+            "max_files=3",
+            "max_files_per_user=2",
+            "max_file_bytes=20000000",
         )
-    ]  # fmt: skip
+    ]
     people = "--ServerApp.identity_provider_class=server.people.People"
     path = f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"
     home = tmp_path_factory.mktemp("small")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from conftest import SandboxProcess
     from server.tape import Tape
 
+# Not formatted: fifty words would take fifty lines.
 _FIELDS = (
     "0", "-1", "1", "99999999999999999999", "1e9", "NaN", "all", "10m", "90s", "-5m", "2026-01-31T12:00:00Z", "9999-99-99T00:00:00Z",
     "train-0", "*", "[", "train-[0-9", "main,proxy", "line 0", "(", "(a+)+$", "(?P<a>.)(?P=a)", "loss>=0.5", "loss", ">", "a.b.c==1",
@@ -35,9 +36,22 @@ _FIELDS = (
 )  # fmt: skip
 #: Invalid namespaces that look like parts of a path.
 NOWHERE = (
-    "default/../../nodes/n1/proxy", "..", ".", "default/..", "default%2F..", "a/b", "a\\b", "default?x=1", "default#",
-    "DEFAULT", "-l app=x", "default:job", "é", "a\0b", "default\r\nX: y",
-)  # fmt: skip
+    "default/../../nodes/n1/proxy",
+    "..",
+    ".",
+    "default/..",
+    "default%2F..",
+    "a/b",
+    "a\\b",
+    "default?x=1",
+    "default#",
+    "DEFAULT",
+    "-l app=x",
+    "default:job",
+    "é",
+    "a\0b",
+    "default\r\nX: y",
+)
 #: Other text that may come in a header or a path.
 _ANY = st.one_of(st.sampled_from(_FIELDS), st.text(max_size=40))
 
@@ -150,8 +164,10 @@ def test_a_task_reference_cannot_inject_a_path_of_the_cluster_api(client: httpx.
 
 
 _PARTS = st.one_of(
-    st.integers(0, 12).map(str), st.integers(0, 1 << 64).map(str), st.sampled_from(["", "-", "-1", "1e3", "0x1", "٣", " 7", "a", "1,1"])
-)  # fmt: skip
+    st.integers(0, 12).map(str),
+    st.integers(0, 1 << 64).map(str),
+    st.sampled_from(["", "-", "-1", "1e3", "0x1", "٣", " 7", "a", "1,1"]),
+)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -168,10 +184,18 @@ def test_a_forged_cursor_opens_no_other_recording(
     ids = st.sampled_from([str(done.id), str(_others[0].id), "0"])
     numbers = st.one_of(_PARTS, st.integers(T0 - 10, T0 + 10**12).map(str))
     cursor = "-".join([data.draw(st.one_of(ids, ids, _PARTS)), *data.draw(st.lists(numbers, max_size=4))])
-    way, accept = data.draw(st.sampled_from([
-        ("after", "application/json"), ("before", "application/json"), ("cursor", "text/event-stream"),
-        ("after", "text/event-stream"), ("before", "search"), ("Last-Event-ID", "text/event-stream"),
-    ]))  # fmt: skip
+    way, accept = data.draw(
+        st.sampled_from(
+            [
+                ("after", "application/json"),
+                ("before", "application/json"),
+                ("cursor", "text/event-stream"),
+                ("after", "text/event-stream"),
+                ("before", "search"),
+                ("Last-Event-ID", "text/event-stream"),
+            ]
+        )
+    )
     url = f"cortex/tasks/default/job/{done.ref.name}/{'search?grep=line' if accept == 'search' else 'logs'}"
     headers = {"Accept": accept} if "/" in accept else {}
     if way == "Last-Event-ID":

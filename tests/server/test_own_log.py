@@ -55,10 +55,15 @@ async def test_our_logs_have_no_line_and_no_token(
             events = await server.events(logs(name), follow="true", since="all")
             assert sum(MARK in text for _, text in records(events)) > 15
             for path, query in (
-                (logs(name), {"level": "warning"}), (logs(name, "search"), {"grep": "plain"}), (logs(name, "metrics"), {}),
-                (logs(name, "outline"), {}), (logs(name, "logs.parquet"), {"where": "loss<1"}), (logs(name, "logs.txt"), {}),
-                (f"cortex/tasks/default/job/{name}", {}), (f"cortex/stream?task={name}&token={TOKEN}", {}),
-            ):  # fmt: skip
+                (logs(name), {"level": "warning"}),
+                (logs(name, "search"), {"grep": "plain"}),
+                (logs(name, "metrics"), {}),
+                (logs(name, "outline"), {}),
+                (logs(name, "logs.parquet"), {"where": "loss<1"}),
+                (logs(name, "logs.txt"), {}),
+                (f"cortex/tasks/default/job/{name}", {}),
+                (f"cortex/stream?task={name}&token={TOKEN}", {}),
+            ):
                 assert server.get(path, **query).status_code == 200, path
             assert server.error(logs(name), grep="(")[0] == 400
             log = server.log.parent / "store" / "recorder.log"
@@ -89,11 +94,21 @@ async def test_our_logs_have_no_line_and_no_token(
 _TASK = "cortex/tasks/default/job/" + MARK.lower()
 #: An address of every handler, with an undecodable part.
 FAILING = (
-    "cortex/tasks?namespace=%FF{0}&", "cortex/tasks/%FF{0}/job/x?", _TASK + "?x=%FF{0}&", "cortex/tasks/%FF{0}/job/x/logs?",
-    *(f"{_TASK}/{end}?bins=%FF{{0}}&" for end in ("logs", "outline", "search", "metrics", "logs.ndjson", "logs.txt", "logs.parquet")),
-    "cortex/stream?task=%FF{0}&", "cortex/openapi.json?x=%FF{0}&", "cortex/view?task=%FF{0}&", "cortex/view?namespace=%FF{0}&",
-    "cortex/static/%FF{0}?", "cortex/%FF{0}?",
-)  # fmt: skip
+    "cortex/tasks?namespace=%FF{0}&",
+    "cortex/tasks/%FF{0}/job/x?",
+    _TASK + "?x=%FF{0}&",
+    "cortex/tasks/%FF{0}/job/x/logs?",
+    *(
+        f"{_TASK}/{end}?bins=%FF{{0}}&"
+        for end in ("logs", "outline", "search", "metrics", "logs.ndjson", "logs.txt", "logs.parquet")
+    ),
+    "cortex/stream?task=%FF{0}&",
+    "cortex/openapi.json?x=%FF{0}&",
+    "cortex/view?task=%FF{0}&",
+    "cortex/view?namespace=%FF{0}&",
+    "cortex/static/%FF{0}?",
+    "cortex/%FF{0}?",
+)
 
 
 @pytest.fixture(scope="module")

@@ -41,9 +41,16 @@ def test_newest_page_is_ordered_by_time_and_bounded(server: Server, done: Tape) 
 def test_record_has_the_fields_of_the_contract(server: Server, done: Tape) -> None:
     record = server.page(done.ref.name, after="0", limit=1)["records"][0]
     assert record == {
-        "seq": 2, "time": "2023-11-14T22:13:20.000000000Z", "pod": "train-0", "container": "main", "kind": "main",
-        "run": 0, "stream": "stdout", "text": "INFO line 00000 loss=0.0", "level": "info",
-    }  # fmt: skip
+        "seq": 2,
+        "time": "2023-11-14T22:13:20.000000000Z",
+        "pod": "train-0",
+        "container": "main",
+        "kind": "main",
+        "run": 0,
+        "stream": "stdout",
+        "text": "INFO line 00000 loss=0.0",
+        "level": "info",
+    }
 
 
 def test_default_limit_and_bare_kind(server: Server, done: Tape) -> None:

@@ -22,10 +22,14 @@ from simulate.sizing import Paper, mean_age
 
 #: What of a whole fleet is drawn: each as if there were one of it.
 _DRAWN = {
-    "collectors: CPU": "collector core", "Valkey: its one thread": "Valkey's thread", "servers: CPU": "server core",
-    "Valkey: memory for what runs": "Valkey of {valkey_gb:g} GB", "archivers: CPU, one beside each collector": "archiver core",
-    "bucket: bytes": "bucket of {bucket_mb:g} MB/s", "API server: requests": "API server",
-}  # fmt: skip
+    "collectors: CPU": "collector core",
+    "Valkey: its one thread": "Valkey's thread",
+    "servers: CPU": "server core",
+    "Valkey: memory for what runs": "Valkey of {valkey_gb:g} GB",
+    "archivers: CPU, one beside each collector": "archiver core",
+    "bucket: bytes": "bucket of {bucket_mb:g} MB/s",
+    "API server: requests": "API server",
+}
 
 
 def _options() -> argparse.ArgumentParser:
@@ -33,17 +37,26 @@ def _options() -> argparse.ArgumentParser:
         "make simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     helps = {
-        "tasks": "that run at one time", "containers": "of all tasks together", "viewers": "who have a task's log open",
-        "lines_per_second": "of all containers together", "task_minutes": "how long a task lasts on average",
-        "collectors": "0: as many as it takes", "servers": "server processes that viewers share: 1 is a service of a Hub",
-        "nodes": "of the cluster", "valkey_gb": "Valkey's maxmemory",
-        "task_gb": "what a running task may take of it, store_max_task_bytes; 0: no bound", "bucket_mb": "what the bucket takes in, MB/s",
-    }  # fmt: skip
+        "tasks": "that run at one time",
+        "containers": "of all tasks together",
+        "viewers": "who have a task's log open",
+        "lines_per_second": "of all containers together",
+        "task_minutes": "how long a task lasts on average",
+        "collectors": "0: as many as it takes",
+        "servers": "server processes that viewers share: 1 is a service of a Hub",
+        "nodes": "of the cluster",
+        "valkey_gb": "Valkey's maxmemory",
+        "task_gb": "what a running task may take of it, store_max_task_bytes; 0: no bound",
+        "bucket_mb": "what the bucket takes in, MB/s",
+    }
     for field in fields(Fleet):
         made.add_argument(
-            f"--{field.name.replace('_', '-')}", type=int if field.type == "int" else float, default=field.default, metavar="N",
+            f"--{field.name.replace('_', '-')}",
+            type=int if field.type == "int" else float,
+            default=field.default,
+            metavar="N",
             help=f"{helps[field.name]} (default: %(default)s)",
-        )  # fmt: skip
+        )
     made.add_argument(
         "--parameters", type=Path, default=FILE, metavar="FILE", help="costs (default: those of this folder)"
     )

@@ -170,18 +170,70 @@ class Paper:
         uploads, asked = self.starts * p.archive_requests, self.probes + started
         found = [
             Part("collectors: CPU", collector, 1, f.collectors, f"{collector:.2f} cores", "collectors (--replicas)"),
-            Part("collectors: logs read at once", f.containers, MAX_STREAMS, f.collectors, f"{f.containers:,}", "collectors, or --streams", 1),
-            Part("collectors: memory", memory, COLLECTOR_MB, 1, f"{memory:.0f} MB each", "collectors, or to their memory limit"),
-            Part("Valkey: its one thread", valkey / 1e6, 1, 1, f"{valkey / 1e6:.2f} cores", "a second Valkey, for other namespaces"),
-            Part("Valkey: memory for what runs", running, f.valkey_gb, 1, f"{running:.1f} GB", "to maxmemory, or set store_max_task_bytes"),
+            Part(
+                "collectors: logs read at once",
+                f.containers,
+                MAX_STREAMS,
+                f.collectors,
+                f"{f.containers:,}",
+                "collectors, or --streams",
+                1,
+            ),
+            Part(
+                "collectors: memory",
+                memory,
+                COLLECTOR_MB,
+                1,
+                f"{memory:.0f} MB each",
+                "collectors, or to their memory limit",
+            ),
+            Part(
+                "Valkey: its one thread",
+                valkey / 1e6,
+                1,
+                1,
+                f"{valkey / 1e6:.2f} cores",
+                "a second Valkey, for other namespaces",
+            ),
+            Part(
+                "Valkey: memory for what runs",
+                running,
+                f.valkey_gb,
+                1,
+                f"{running:.1f} GB",
+                "to maxmemory, or set store_max_task_bytes",
+            ),
             Part("bucket: bytes", upload, f.bucket_mb, 1, f"{upload:.2f} MB/s", "a faster bucket"),
             Part("bucket: requests", uploads, BUCKET_REQUESTS, 1, f"{uploads:.1f}/s", "prefixes"),
-            Part("archivers: CPU, one beside each collector", archiver, 1, f.collectors, f"{archiver:.2f} cores", "collectors"),
+            Part(
+                "archivers: CPU, one beside each collector",
+                archiver,
+                1,
+                f.collectors,
+                f"{archiver:.2f} cores",
+                "collectors",
+            ),
             Part("servers: CPU", server / 1e6, 1, f.servers, f"{server / 1e6:.2f} cores", "server processes"),
-            Part("servers: streams", f.viewers, STREAMS, f.servers, f"{f.viewers:,}", "server processes, or to max_streams", 1),
+            Part(
+                "servers: streams",
+                f.viewers,
+                STREAMS,
+                f.servers,
+                f"{f.viewers:,}",
+                "server processes, or to max_streams",
+                1,
+            ),
             Part("API server: requests", asked, API_REQUESTS, 1, f"{asked:.0f}/s", "API servers"),
-            Part("kubelets: logs followed on a node", f.containers, MAX_STREAMS_PER_NODE, f.nodes, f"{f.containers / f.nodes:.0f}", "nodes, or to fs.inotify.max_user_instances and --streams-per-node", 1),
-        ]  # fmt: skip
+            Part(
+                "kubelets: logs followed on a node",
+                f.containers,
+                MAX_STREAMS_PER_NODE,
+                f.nodes,
+                f"{f.containers / f.nodes:.0f}",
+                "nodes, or to fs.inotify.max_user_instances and --streams-per-node",
+                1,
+            ),
+        ]
         return sorted(found, key=lambda part: part.load, reverse=True)
 
 

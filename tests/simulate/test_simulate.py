@@ -62,8 +62,15 @@ def test_twice_the_lines_are_twice_the_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"tasks": 0}, {"lines_per_second": float("nan")}, {"containers": 5, "tasks": 6}, {"viewers": -1}, {"containers": 10**7}]
-)  # fmt: skip
+    "wrong",
+    [
+        {"tasks": 0},
+        {"lines_per_second": float("nan")},
+        {"containers": 5, "tasks": 6},
+        {"viewers": -1},
+        {"containers": 10**7},
+    ],
+)
 def test_there_is_no_such_fleet(wrong: dict[str, Any]) -> None:
     with pytest.raises(FleetError):
         Fleet(**wrong)
@@ -104,10 +111,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["--tasks", "no"], "invalid int"), (["--tasks", "-1"], "--tasks -1"), (["--task", "1"], "unrecognized"),
-        (["--parameters", "/nowhere"], "--measure"), (["--valkey-gb", "inf"], "--valkey-gb inf"),
+        (["--tasks", "no"], "invalid int"),
+        (["--tasks", "-1"], "--tasks -1"),
+        (["--task", "1"], "unrecognized"),
+        (["--parameters", "/nowhere"], "--measure"),
+        (["--valkey-gb", "inf"], "--valkey-gb inf"),
     ],
-)  # fmt: skip
+)
 def test_what_the_command_does_not_understand(wrong: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(wrong)

@@ -299,8 +299,10 @@ async def test_a_server_that_cannot_write_to_its_disk_refuses_and_readers_get_an
         server.ask("BGSAVE")
         await until(lambda: server.client().info("persistence")["rdb_last_bgsave_status"] == "err")
         for write in (
-            lambda: hand.lines([(2, 1, "b")]), lambda: store.beat(recorder()), lambda: store.want(hand.id, 5),
-        ):  # fmt: skip
+            lambda: hand.lines([(2, 1, "b")]),
+            lambda: store.beat(recorder()),
+            lambda: store.want(hand.id, 5),
+        ):
             with pytest.raises(StoreFull, match="cannot write to its disk") as caught:
                 write()
             assert "make room on the disk" in caught.value.hint

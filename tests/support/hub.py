@@ -62,9 +62,12 @@ def run_hub(home: Home, *, proxy: bool = False) -> Iterator[Hub]:
     """Run a JupyterHub while the block runs; browsers need its usual proxy."""
     front, hub, service, inner = (free_port() for _ in range(4))
     env = home.env | {
-        "TEST_HUB_PORT": str(hub), "TEST_SERVICE_PORT": str(service), "TEST_ADMIN_TOKEN": ADMIN,
-        "CORTEX_STORE": f"sqlite:///{home.path}/store.sqlite", "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-    }  # fmt: skip
+        "TEST_HUB_PORT": str(hub),
+        "TEST_SERVICE_PORT": str(service),
+        "TEST_ADMIN_TOKEN": ADMIN,
+        "CORTEX_STORE": f"sqlite:///{home.path}/store.sqlite",
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+    }
     if proxy:
         env |= {"TEST_PROXY": str(_PROXY), "TEST_PROXY_API": f"http://127.0.0.1:{inner}"}
     log = home.path / "hub.log"

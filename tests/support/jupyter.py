@@ -118,10 +118,22 @@ class Jupyter:
         self.url = f"http://127.0.0.1:{self.port}/"
         with (home.path / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [_BIN / "jupyter", app, f"--port={self.port}", f"--IdentityProvider.token={token}", "--no-browser",
-                 "--allow-root", f"--ServerApp.root_dir={home.path}", "--ServerApp.port_retries=0", *options],
-                env=home.env, cwd=home.path, stdout=log, stderr=log,
-            )  # fmt: skip
+                [
+                    _BIN / "jupyter",
+                    app,
+                    f"--port={self.port}",
+                    f"--IdentityProvider.token={token}",
+                    "--no-browser",
+                    "--allow-root",
+                    f"--ServerApp.root_dir={home.path}",
+                    "--ServerApp.port_retries=0",
+                    *options,
+                ],
+                env=home.env,
+                cwd=home.path,
+                stdout=log,
+                stderr=log,
+            )
         end = time.monotonic() + 180
         while True:
             with contextlib.suppress(httpx.TransportError):

@@ -403,9 +403,12 @@ class _Balancer:
         if authorization := self._upstream.client.headers.get("Authorization"):
             headers["Authorization"] = authorization
         upstream = self._session.request(
-            request.method, self._upstream.server + request.raw_path, headers=headers, data=await request.read() or None,
+            request.method,
+            self._upstream.server + request.raw_path,
+            headers=headers,
+            data=await request.read() or None,
             skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept", "Content-Type"),
-        )  # fmt: skip
+        )
         self._answers.add(exchange)
         rates = self._network.fault_rates
         after = rates.draw("end", len(self.requests), rates.end_s)

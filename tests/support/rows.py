@@ -22,15 +22,17 @@ def table(rows: Sequence[Row], task: str = "ml:job/train", container: str = "mai
         return pa.chunked_array([pa.array(values, pa.string()).dictionary_encode()])
 
     n = len(rows)
-    return pa.table({
-        "time": pa.array([round(r[0] * 1e9) for r in rows], pa.timestamp("ns", "UTC")),
-        "seq": pa.array(range(1, n + 1), pa.int64()),
-        "task": dictionary_column([task] * n),
-        "pod": dictionary_column([r[1] for r in rows]),
-        "container": dictionary_column([container] * n),
-        "kind": dictionary_column(["main"] * n),
-        "run": pa.array([0] * n, pa.int32()),
-        "stream": dictionary_column(["stdout"] * n),
-        "text": text,
-        **derived(text),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "time": pa.array([round(r[0] * 1e9) for r in rows], pa.timestamp("ns", "UTC")),
+            "seq": pa.array(range(1, n + 1), pa.int64()),
+            "task": dictionary_column([task] * n),
+            "pod": dictionary_column([r[1] for r in rows]),
+            "container": dictionary_column([container] * n),
+            "kind": dictionary_column(["main"] * n),
+            "run": pa.array([0] * n, pa.int32()),
+            "stream": dictionary_column(["stdout"] * n),
+            "text": text,
+            **derived(text),
+        }
+    )

@@ -53,7 +53,9 @@ def test_lazy_frames_are_those_of_arrow(filled: Filled, file: str) -> None:
         assert isinstance(frame, pl.LazyFrame) and frame.collect_schema().names() == list(COLUMNS)
         assert frame.collect().equals(whole)
         some = frame.filter(pl.col("level") == "error", pl.col("message").str.contains("no")).select("seq", "fields")
-        assert some.collect().equals(whole.filter(pl.col("level") == "error", pl.col("message").str.contains("no")).select("seq", "fields"))  # fmt: skip
+        assert some.collect().equals(
+            whole.filter(pl.col("level") == "error", pl.col("message").str.contains("no")).select("seq", "fields")
+        )
         assert frame.head(7).collect().equals(whole.head(7)) and frame.select(pl.len()).collect().item() == len(whole)
     part = log.filter(level="warning", tail=50)
     assert part.to_polars(lazy=True).collect()["seq"].to_list() == part.to_arrow()["seq"].to_pylist()

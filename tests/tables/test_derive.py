@@ -32,13 +32,36 @@ def by_line(lines: list[str]) -> list[tuple[str, dict[str, Any] | None]]:
 
 
 LINES = [
-    '{"msg": "a", "n": 1}', '  {"message": "b"} ', '{"event": "c", "log": {"level": "x"}}', '{"msg": 7, "n": 1}',
-    r'ts=1 level=info msg="a \"quoted\" word" empty= path=/a/b', "{not json}", "{", "loss=0.5", "epoch 3 loss=0.5 lr=1",
-    "a=1 b", "", "[1, 2]", "{}}", "\x1b[31mERROR\x1b[0m \x1b[1;4mno\x1b[m", "plain", 'worker 3: {"loss": 0.5}',
-    "2026-01-31 12:00:00,123 WARNING disk is full", "[2026-01-31T12:00:00Z] [error]: no", "[2026-01-31T12:00:00Z no",
-    "I0102 10:00:00.000001 1 main.go:3] up", "2026-01-31 12:00:00 | INFO | x", "INFO", "INFO: ", "[foo] x", "ERRORS x",
-    "2026-01-31 12:00:00\u00a0INFO\u00a0x", "[ Warning ]\vx", "é 1", "2026/01/31 12:00:00 +0100 - DEBUG - x",
-]  # fmt: skip
+    '{"msg": "a", "n": 1}',
+    '  {"message": "b"} ',
+    '{"event": "c", "log": {"level": "x"}}',
+    '{"msg": 7, "n": 1}',
+    r'ts=1 level=info msg="a \"quoted\" word" empty= path=/a/b',
+    "{not json}",
+    "{",
+    "loss=0.5",
+    "epoch 3 loss=0.5 lr=1",
+    "a=1 b",
+    "",
+    "[1, 2]",
+    "{}}",
+    "\x1b[31mERROR\x1b[0m \x1b[1;4mno\x1b[m",
+    "plain",
+    'worker 3: {"loss": 0.5}',
+    "2026-01-31 12:00:00,123 WARNING disk is full",
+    "[2026-01-31T12:00:00Z] [error]: no",
+    "[2026-01-31T12:00:00Z no",
+    "I0102 10:00:00.000001 1 main.go:3] up",
+    "2026-01-31 12:00:00 | INFO | x",
+    "INFO",
+    "INFO: ",
+    "[foo] x",
+    "ERRORS x",
+    "2026-01-31 12:00:00\u00a0INFO\u00a0x",
+    "[ Warning ]\vx",
+    "é 1",
+    "2026/01/31 12:00:00 +0100 - DEBUG - x",
+]
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -46,6 +69,7 @@ def test_message_and_fields_of_a_known_line(line: str) -> None:
     assert of([line]) == by_line([line])
 
 
+# Not formatted: thirty short pieces would take thirty lines.
 PIECES = st.sampled_from([
     "2026-01-31", "12:00:00", ",123", "Z", "+01:00", "INFO", "[warn]", "[x]", "|", "-", ":", " ", "  ", "T", "[", "]",
     "a=1", 'b="c d"', '{"m":1}', "{", "}", "\x1b[1m", "\u00a0", "\t", "text", "I0102 10:00:00.000001 1 a.go:3] ",

@@ -39,10 +39,18 @@ def test_each_column_of_a_known_record(filled: Filled) -> None:
     rows = table(filled).to_pylist()
     first, second = rows
     assert {k: v for k, v in second.items() if k not in ("time", "message", "fields")} == {
-        "seq": 2, "namespace": "ml", "task": "ml:job/train-1", "pod": "train-1-aa", "container": "main",
-        "kind": "main", "run": 0, "node": "node-1", "stream": "stderr", "level": "error",
+        "seq": 2,
+        "namespace": "ml",
+        "task": "ml:job/train-1",
+        "pod": "train-1-aa",
+        "container": "main",
+        "kind": "main",
+        "run": 0,
+        "node": "node-1",
+        "stream": "stderr",
+        "level": "error",
         "text": "ERROR <b>no</b> \x1b[31m\\xff\x00",
-    }  # fmt: skip
+    }
     assert (first["kind"], first["container"], first["stream"], first["level"]) == ("init", "prepare", "unknown", None)
 
 

@@ -16,10 +16,19 @@ from cortex_jupyter.tables.derive import cut
 from cortex_jupyter.tables.views import Views
 
 LINES = [
-    "", "short", "exactly 12 b", "a line of thirteen", "é" * 40, "2026-01-31 12:00:00 INFO a message that is long",
-    '{"level":"warn","msg":"hot"}', '{"msg":"a long enough message","n":1}', "a=1 b=2 msg=hello", "\x1b[31mred\x1b[0m",
-    'before {"n": 1}', "2026-01-31 12:00:00 INFO x",
-]  # fmt: skip
+    "",
+    "short",
+    "exactly 12 b",
+    "a line of thirteen",
+    "é" * 40,
+    "2026-01-31 12:00:00 INFO a message that is long",
+    '{"level":"warn","msg":"hot"}',
+    '{"msg":"a long enough message","n":1}',
+    "a=1 b=2 msg=hello",
+    "\x1b[31mred\x1b[0m",
+    'before {"n": 1}',
+    "2026-01-31 12:00:00 INFO x",
+]
 
 
 @pytest.mark.parametrize("lines", [LINES, LINES[:8], LINES[:5]], ids=["all", "objects and heads", "plain"])

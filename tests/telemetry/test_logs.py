@@ -40,9 +40,13 @@ def test_messages_are_json_objects_if_the_environment_says_so() -> None:
     docs = [json.loads(line) for line in done.stderr.splitlines()]
     first = {k: v for k, v in docs[0].items() if k != "time"}
     assert first == {
-        "level": "warning", "message": f"ml:job/a: no room hint: {docs[0]['message'].partition('hint: ')[2]}",
-        "task": "ml:job/a", "recorder": "r1", "code": "StoreFull", "seconds": 1.235,
-    }  # fmt: skip
+        "level": "warning",
+        "message": f"ml:job/a: no room hint: {docs[0]['message'].partition('hint: ')[2]}",
+        "task": "ml:job/a",
+        "recorder": "r1",
+        "code": "StoreFull",
+        "seconds": 1.235,
+    }
     assert docs[1]["code"] == "InternalError" and docs[1]["traceback"].endswith("\nValueError")
     assert docs[2]["message"] == "of another library" and "task" not in docs[2]
     assert [d["traceback"].splitlines()[-1] for d in docs[3:]] == ["KeyError", "RuntimeError"]

@@ -70,8 +70,10 @@ async def test_beginnings_are_traced_and_no_line_is(
     epoch = dict(take.attributes or {}).get("cortex.lease.epoch")
     assert isinstance(epoch, int) and epoch > 0
     assert take.parent is None and dict(take.attributes or {}) == {
-        "k8s.namespace.name": "default", "cortex.task": f"default:job/{name}", "cortex.lease.epoch": epoch,
-    }  # fmt: skip
+        "k8s.namespace.name": "default",
+        "cortex.task": f"default:job/{name}",
+        "cortex.lease.epoch": epoch,
+    }
     reads = by_name["cortex.source.read"]
     assert [_of(s)["cortex.read.attempt"] for s in reads] == [*range(1, len(reads) + 1)] and len(reads) > 1
     assert {_parent(s) for s in reads} == {_id(take)} and _of(reads[0])["k8s.container.name"] == "main"

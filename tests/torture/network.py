@@ -133,9 +133,15 @@ class Soak:
     """
 
     def __init__(
-        self, kube: Kube, root: Path, folder: Path, seed: int, means: tuple[float, float, float, float], burst: int,
+        self,
+        kube: Kube,
+        root: Path,
+        folder: Path,
+        seed: int,
+        means: tuple[float, float, float, float],
+        burst: int,
         rotate: Callable[[str], object] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.kube, self.folder, self.root, self.rotate = kube, folder, root, rotate
         self.random = random.Random(seed)
         silent_s, reset_s, end_s, self.fault_interval_s = means

@@ -36,7 +36,9 @@ _START_S: Final = 90.0
 #: Time for the recorder to end after SIGTERM (seconds).
 _GRACE_S: Final = 5.0
 #: Settings that keep JupyterLab's question about news away from the first view.
-_SETTINGS: Final = {"@jupyterlab/apputils-extension/notification.jupyterlab-settings": '{"fetchNews": "false", "checkForUpdates": false}'}  # fmt: skip
+_SETTINGS: Final = {
+    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": '{"fetchNews": "false", "checkForUpdates": false}'
+}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -96,11 +98,19 @@ def _lab(work: Path, env: dict[str, str], port: int, token: str) -> Iterator[sub
         (settings / name).write_text(text)
     more = {"JUPYTERLAB_SETTINGS_DIR": str(settings), "JUPYTERLAB_WORKSPACES_DIR": str(work / "workspaces")}
     command = [
-        sys.executable, "-P", "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
-        "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}",
+        sys.executable,
+        "-P",
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={folder}",
         # The extension is not enabled if the package is only on the path and not installed.
         "--ServerApp.jpserver_extensions={'cortex_jupyter': True}",
-    ]  # fmt: skip
+    ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     log = work / "lab.log"

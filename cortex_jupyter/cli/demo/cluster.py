@@ -74,9 +74,11 @@ def job(image: str) -> dict[str, Any]:
 
     def container(name: str, role: str) -> dict[str, Any]:
         container: dict[str, Any] = {
-            "name": name, "image": image, "command": [*python, "-u", "-c", _PROGRAM.read_text(), role],
+            "name": name,
+            "image": image,
+            "command": [*python, "-u", "-c", _PROGRAM.read_text(), role],
             "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, *length],
-        }  # fmt: skip
+        }
         if local:
             container |= {
                 "imagePullPolicy": "Never",
@@ -93,9 +95,13 @@ def job(image: str) -> dict[str, Any]:
         spec["volumes"] = [{"name": "host", "hostPath": {"path": "/"}}]
     annotations = {"kubectl.kubernetes.io/default-container": "train"}  # so the other container counts as a sidecar
     return {
-        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": NAME, "labels": _LABEL},
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": NAME, "labels": _LABEL},
         "spec": {
-            "parallelism": 3, "completions": 3, "backoffLimit": 0,
+            "parallelism": 3,
+            "completions": 3,
+            "backoffLimit": 0,
             "template": {"metadata": {"labels": _LABEL, "annotations": annotations}, "spec": spec},
         },
-    }  # fmt: skip
+    }

@@ -26,7 +26,11 @@ def judge(store_url: str, configured: str = "") -> Iterator[Finding]:
     """
     url = configured or url_of(store_url)
     if not url:
-        yield Finding(PART, TOLD, "no archive is set: completed recordings leave the store by age and size, and are then gone; set one with CORTEX_ARCHIVE")  # fmt: skip
+        yield Finding(
+            PART,
+            TOLD,
+            "no archive is set: completed recordings leave the store by age and size, and are then gone; set one with CORTEX_ARCHIVE",
+        )
         return
     try:
         objects = ObjectStore(url)
@@ -55,7 +59,12 @@ def _probe(objects: ObjectStore) -> Iterator[Finding]:
     objects.put(name, body)
     is_equal = objects.get(name) == body
     if not is_equal:
-        yield Finding(PART, BAD, f"{objects.url} returns other data than were written", "check what is in between: a cache, a proxy")  # fmt: skip
+        yield Finding(
+            PART,
+            BAD,
+            f"{objects.url} returns other data than were written",
+            "check what is in between: a cache, a proxy",
+        )
     try:
         objects.delete(name)
     except ArchiveError as error:

@@ -49,24 +49,44 @@ _RIGHTS: Final = (
     Right("", "pods", "", _READ, "no log can be read"),
     Right("", "pods", "log", ("get",), "no log can be read"),
     Right("batch", "jobs", "", _READ, "Jobs are not found by their names"),
-    *(Right("apps", name, "", _READ, "tasks of this kind are not found", needed=False)
-      for name in ("deployments", "statefulsets", "daemonsets", "replicasets")),
+    *(
+        Right("apps", name, "", _READ, "tasks of this kind are not found", needed=False)
+        for name in ("deployments", "statefulsets", "daemonsets", "replicasets")
+    ),
     Right("batch", "cronjobs", "", ("get", "list"), "CronJobs are not found by their names", needed=False),
     Right("", "events", "", ("list", "watch"), "the logs do not show Kubernetes' events of pods", needed=False),
-    Right("", "nodes", "proxy", ("get",), "lines in log files that the node has rotated are not read", needed=False, inside=False),
-)  # fmt: skip
+    Right(
+        "",
+        "nodes",
+        "proxy",
+        ("get",),
+        "lines in log files that the node has rotated are not read",
+        needed=False,
+        inside=False,
+    ),
+)
 
 
 #: With a store that several users share.
 _SHARED: Final = Right(
-    "", "namespaces", "", ("get",), "a user who creates a deleted namespace again can read what was recorded in the old one", needed=False
-)  # fmt: skip
+    "",
+    "namespaces",
+    "",
+    ("get",),
+    "a user who creates a deleted namespace again can read what was recorded in the old one",
+    needed=False,
+)
 
 
 #: With a server that reads on behalf of its users (`access_for`).
 _REVIEWS: Final = Right(
-    "authorization.k8s.io", "subjectaccessreviews", "", ("create",), "users see nothing: bind the ClusterRole system:auth-delegator", inside=False
-)  # fmt: skip
+    "authorization.k8s.io",
+    "subjectaccessreviews",
+    "",
+    ("create",),
+    "users see nothing: bind the ClusterRole system:auth-delegator",
+    inside=False,
+)
 
 
 async def judge(cluster: Cluster, namespace: str, *, shared: bool = False, for_users: bool = False) -> list[Finding]:

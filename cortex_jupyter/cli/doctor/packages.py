@@ -26,12 +26,18 @@ def judge() -> Iterator[Finding]:
     try:
         required = metadata.requires(_US) or []
     except metadata.PackageNotFoundError:
-        yield Finding(PART, TOLD, f"cortex-jupyter {__version__} runs from its folder without being installed, on Python {python}")  # fmt: skip
+        yield Finding(
+            PART, TOLD, f"cortex-jupyter {__version__} runs from its folder without being installed, on Python {python}"
+        )
         return
     wrong = [*wrong_versions([Requirement(one) for one in required], metadata.version)]
     yield from wrong
     if not wrong:
-        yield Finding(PART, OK, f"cortex-jupyter {__version__} on Python {python}; the packages that it needs are installed, in versions that fit")  # fmt: skip
+        yield Finding(
+            PART,
+            OK,
+            f"cortex-jupyter {__version__} on Python {python}; the packages that it needs are installed, in versions that fit",
+        )
 
 
 def wrong_versions(required: Iterable[Requirement], version: Callable[[str], str]) -> Iterator[Finding]:

@@ -33,5 +33,10 @@ def step(state: TracebackState, line: str) -> str:
 
 
 _STEPS: Final[Mapping[str, Callable[[TracebackState, str], str]]] = {
-    "python": python, "java": java, "go": go, "native": native, "nccl": nccl, "cuda": cuda,
-}  # fmt: skip
+    "python": python,
+    "java": java,
+    "go": go,
+    "native": native,
+    "nccl": nccl,
+    "cuda": cuda,
+}

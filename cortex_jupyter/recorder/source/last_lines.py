@@ -221,9 +221,14 @@ class LastLines:
         ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError
         """
         request = open_log(
-            self._context.cluster, self._context.namespace, self._source, follow=False, previous=True,
-            tail=max(tail + 1, _PROBE), read_timeout=30,
-        )  # fmt: skip
+            self._context.cluster,
+            self._context.namespace,
+            self._source,
+            follow=False,
+            previous=True,
+            tail=max(tail + 1, _PROBE),
+            read_timeout=30,
+        )
         try:
             async with request as content:
                 splitter = Splitter()
@@ -256,9 +261,14 @@ class LastLines:
 
     async def _read(self, *, previous: bool, tail: int | None) -> Lines | None:
         request = open_log(
-            self._context.cluster, self._context.namespace, self._source, follow=False, previous=previous,
-            tail=tail, read_timeout=30,
-        )  # fmt: skip
+            self._context.cluster,
+            self._context.namespace,
+            self._source,
+            follow=False,
+            previous=previous,
+            tail=tail,
+            read_timeout=30,
+        )
         try:
             async with request as content:
                 splitter = Splitter()  # splits long lines as the stream does

@@ -298,11 +298,16 @@ class SourceReader:
     def _span_attributes(self, state: RunState) -> dict[str, str | int]:
         source = self._source
         return {
-            "k8s.namespace.name": self._context.namespace, "k8s.pod.name": source.pod, "k8s.pod.uid": source.pod_uid,
-            "k8s.container.name": source.container, "k8s.container.restart_count": source.run,
-            "k8s.node.name": source.node, "cortex.task": self._channel.task, "cortex.read.mode": state.value,
+            "k8s.namespace.name": self._context.namespace,
+            "k8s.pod.name": source.pod,
+            "k8s.pod.uid": source.pod_uid,
+            "k8s.container.name": source.container,
+            "k8s.container.restart_count": source.run,
+            "k8s.node.name": source.node,
+            "cortex.task": self._channel.task,
+            "cortex.read.mode": state.value,
             "cortex.read.attempt": self._attempts,
-        }  # fmt: skip
+        }
 
     async def wait_until_caught_up(self) -> None:
         """Wait until the lines of the open file have been read."""

@@ -188,9 +188,13 @@ class Stream:
         splitter, has_lines, complaint = Splitter(), False, ""
         follows, previous = state is RunState.RUNNING, state is RunState.REPLACED
         request = open_log(
-            self._context.cluster, self._context.namespace, self._source, follow=follows, previous=previous,
+            self._context.cluster,
+            self._context.namespace,
+            self._source,
+            follow=follows,
+            previous=previous,
             since=anchor.second or None,
-        )  # fmt: skip
+        )
         begun = time.monotonic()
         slot_request = self._context.limiter.slot(channel.task, self._source.node, yields=follows)
         async with slot_request as slot, request as content:
@@ -327,9 +331,13 @@ class Stream:
             if check_run:
                 await self._check_run(resume.unaligned[0][0], is_start=False)
             bridged = await bridge(
-                self._context.rotated_files(self._source), resume.recorded, anchor.second, resume.unaligned, self._context.parser,
+                self._context.rotated_files(self._source),
+                resume.recorded,
+                anchor.second,
+                resume.unaligned,
+                self._context.parser,
                 resume.trimmed,
-            )  # fmt: skip
+            )
             resume.unaligned = []
             if bridged.missing:
                 channel.put_notice(notices.gap(self._source, self._sid, *bridged.missing, bridged.reason, bridged.hint))

@@ -46,9 +46,10 @@ def check(parameters: Parameters) -> int:
         paper = Paper(what, parameters, people, bursts=False, seen=np.arange(what.viewers) % TASKS)
         loads = {part.name: part for part in paper.parts()}
         for part, measured in (
-            ("collectors: CPU", sum(spent.collectors)), ("Valkey: its one thread", spent.valkey),
+            ("collectors: CPU", sum(spent.collectors)),
+            ("Valkey: its one thread", spent.valkey),
             ("servers: CPU", spent.server),
-        ):  # fmt: skip
+        ):
             if part != "servers: CPU" or what.viewers:
                 _compare(report, f"{name}: {part}", loads[part].one, measured)
         _compare(report, f"{name}: commits/s", paper.commits, spent.commits)

@@ -99,9 +99,11 @@ def _archive(url: str, lines: int) -> dict[str, float]:
         os.environ.update(bucket.env)
         size = sum(held.file.size for held in Catalog(ObjectStore("s3://logs/sizing")).all())
         return {
-            "archive_start_ms": idle * 1000, "archive_line_us": (whole - idle) / lines * 1e6,
-            "archive_bytes": size / lines, "archive_requests": len(requests),
-        }  # fmt: skip
+            "archive_start_ms": idle * 1000,
+            "archive_line_us": (whole - idle) / lines * 1e6,
+            "archive_bytes": size / lines,
+            "archive_requests": len(requests),
+        }
 
 
 def _cpu_of(command: list[str], env: dict[str, str]) -> float:
@@ -133,9 +135,10 @@ def _sharing() -> dict[str, float]:
     for _ in range(FLEET):
         kept.append(without_bulk(orjson.loads(pod)))  # noqa: PERF401 - what is cut off must not pile up
     return {
-        "share_us": used / passes / FLEET * 1e6, "valkey_share_us": spent / passes / FLEET * 1e6,
+        "share_us": used / passes / FLEET * 1e6,
+        "valkey_share_us": spent / passes / FLEET * 1e6,
         "pod_kb": max(grown(os.getpid(), before), 0.0) / FLEET,
-    }  # fmt: skip
+    }
 
 
 def _pod(sandbox: SandboxProcess) -> bytes:
@@ -202,9 +205,12 @@ def _live(one: Small, done: Any, found: dict[str, Any]) -> None:
     time.sleep(5)
     # A silent log is asked 2, 6, 14 and 30 s after its last line.
     done(
-        "containers that start", base_mb=before, start_ms=(cpu(collector) - spent) / sources * 1000,
-        source_kb=grown(collector, before) / sources, task_kb=(one.used() - used) / TASKS / 1000,
-    )  # fmt: skip
+        "containers that start",
+        base_mb=before,
+        start_ms=(cpu(collector) - spent) / sources * 1000,
+        source_kb=grown(collector, before) / sources,
+        task_kb=(one.used() - used) / TASKS / 1000,
+    )
     time.sleep(3)
     asked = one.spend(_ASKED_S)
     runs = [_Run(0, one.spend(SECONDS))]

@@ -112,9 +112,13 @@ class Small:
 
         def now() -> list[float]:
             return [
-                time.monotonic(), *map(self.all_told, names), cpu(store.pid), cpu(server), self.used(),
+                time.monotonic(),
+                *map(self.all_told, names),
+                cpu(store.pid),
+                cpu(server),
+                self.used(),
                 *map(cpu, pids),
-            ]  # fmt: skip
+            ]
 
         before = now()
         time.sleep(seconds)
