@@ -136,11 +136,6 @@ class Feed:
                 for frame in burst.frames:
                     yield frame
 
-    @property
-    def buffered_bytes(self) -> int:
-        """Size of the recent events that are kept for readers that keep up, in bytes; 0 without readers."""
-        return self._size
-
     def _joined(self, frames: list[Frame]) -> Burst:
         """Return the burst of these frames. Readers that keep up are at the same place, so they share it."""
         if self._burst is None or self._burst.frames != frames:
