@@ -29,10 +29,10 @@ def read_by_pattern(text: Any, pattern: str) -> Values:
             f"pattern={pattern[:60]!r} names no value", r"name its groups: loss[=:]\s*(?P<loss>\S+).*step (?P<step>\d+)"
         )
     hits, rows = [], []
-    for line, one in enumerate(text.to_pylist()):
-        if match := compiled.search(one):
+    for row, line in enumerate(text.to_pylist()):
+        if match := compiled.search(line):
             hits.append(match.groupdict())
-            rows.append(line)
+            rows.append(row)
     columns = {name: _floats([hit[name] for hit in hits]) for name in groups}
     none = np.full(len(rows), np.nan)
     names = [name for name in groups if name not in ("step", "rank")]

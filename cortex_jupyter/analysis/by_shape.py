@@ -54,7 +54,7 @@ def read_shapes(shapes: Shapes, path: str | None) -> Values:
     value_counts = np.array([len(reading.values) for reading in readings], np.int64)[shapes.shape]
     end = np.cumsum(value_counts)
     begin, total = end - value_counts, int(end[-1]) if len(end) else 0
-    codes, values, places = np.zeros(total, np.int32), np.full(total, np.nan), np.full(total, -1)
+    codes, values, tokens = np.zeros(total, np.int32), np.full(total, np.nan), np.full(total, -1)
     # These are the same for all values of a line.
     step, epoch, rank, tag = (np.full(len(value_counts), -1) for _ in range(4))
     code_of_name: dict[str, int] = {}
@@ -74,9 +74,9 @@ def read_shapes(shapes: Shapes, path: str | None) -> Values:
             if isinstance(where, float):
                 values[row] = where
             else:
-                places[row] = first + where
-    stated = places < 0
-    numbers, valid = _numbers(shapes, places)
+                tokens[row] = first + where
+    stated = tokens < 0
+    numbers, valid = _numbers(shapes, tokens)
     values = np.where(stated, values, numbers)
     keep = np.flatnonzero(valid | stated)
     lines = np.repeat(np.arange(len(value_counts)), value_counts)[keep]
@@ -84,48 +84,48 @@ def read_shapes(shapes: Shapes, path: str | None) -> Values:
     return Values(lines, codes[keep], list(code_of_name), values[keep], steps, epochs, _ranks(shapes, rank, tag)[lines])
 
 
-def _numbers(shapes: Shapes, places: Any) -> tuple[Any, Any]:
+def _numbers(shapes: Shapes, tokens: Any) -> tuple[Any, Any]:
     """Return the numbers that tokens stand for (NaN for none), and which are numbers; -1 is no token."""
     np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
-    values = np.full(len(places), np.nan)
-    have, own, index = _distinct_tokens(shapes, places)
-    if not len(own):
+    values = np.full(len(tokens), np.nan)
+    have, used, index = _distinct_tokens(shapes, tokens)
+    if not len(used):
         return values, have
-    tokens = shapes.tokens(own)
-    plain = matching(tokens, _PLAIN)
+    token_texts = shapes.tokens(used)
+    plain = matching(token_texts, _PLAIN)
     if pc.all(plain).as_py():
-        numbers = tokens.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        numbers = token_texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
     else:
-        numbers = pc.if_else(plain, tokens, None).cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
+        numbers = pc.if_else(plain, token_texts, None).cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
         odd = pc.invert(plain)
-        coded = tokens.filter(odd).dictionary_encode()
+        coded = token_texts.filter(odd).dictionary_encode()
         distinct_numbers = np.array([rules.number(t) for t in coded.dictionary.to_pylist()], np.float64)
         numbers[odd.to_numpy(zero_copy_only=False)] = distinct_numbers[coded.indices.to_numpy()]
     values[have] = numbers[index]
     return values, ~np.isnan(values)
 
 
-def _distinct_tokens(shapes: Shapes, places: Any) -> tuple[Any, Any, Any]:
+def _distinct_tokens(shapes: Shapes, tokens: Any) -> tuple[Any, Any, Any]:
     """Return which positions have a token, those tokens in order, and the index of each position's token."""
     np = import_optional("numpy")
-    have = places >= 0
-    own = places[have]
-    if (own[1:] > own[:-1]).all():
-        return have, own, slice(None)
-    wanted = np.zeros(len(shapes.start), np.bool_)
-    wanted[own] = True
-    return have, np.flatnonzero(wanted), (np.cumsum(wanted, dtype=np.int32) - 1)[own]
+    have = tokens >= 0
+    used = tokens[have]
+    if (used[1:] > used[:-1]).all():
+        return have, used, slice(None)
+    is_used = np.zeros(len(shapes.start), np.bool_)
+    is_used[used] = True
+    return have, np.flatnonzero(is_used), (np.cumsum(is_used, dtype=np.int32) - 1)[used]
 
 
 def _ranks(shapes: Shapes, rank: Any, tag: Any) -> Any:
     """Return the ranks that lines name: `rank=3` and `[rank3]`, but not `[12]`."""
     np = import_optional("numpy")
     ranks = np.full(len(rank), np.nan)
-    for places, bare in ((tag, False), (rank, True)):
-        have, own, index = _distinct_tokens(shapes, places)
-        if not len(own):
+    for tokens, bare in ((tag, False), (rank, True)):
+        have, used, index = _distinct_tokens(shapes, tokens)
+        if not len(used):
             continue
-        coded = shapes.tokens(own).dictionary_encode()
+        coded = shapes.tokens(used).dictionary_encode()
         distinct_ranks = [_rank(text, bare=bare) for text in coded.dictionary.to_pylist()]
         numbers = np.array(distinct_ranks, np.float64)[coded.indices.to_numpy()]
         new = numbers[index]

@@ -66,9 +66,9 @@ def chart(panels: Sequence[Panel], note: str = "") -> str:
     return f'<div class="cortex-chart"><style>{STYLE}</style>{_legend(panels, note)}{svg}</div>'
 
 
-def colour(place: int) -> str:
+def colour(index: int) -> str:
     """Return the colour of the curve at an index."""
-    return COLOURS[place % len(COLOURS)]
+    return COLOURS[index % len(COLOURS)]
 
 
 def _legend(panels: Sequence[Panel], note: str) -> str:
@@ -104,8 +104,8 @@ def _panel(panel: Panel, width: float, height: float) -> str:
     parts = [title, _axes(panel, x, y, (min(xs), max(xs)), (min(ys), max(ys)), width, height)]
     if panel.band:
         parts.append(_line(panel.band, x, y, COLOURS[0], 'stroke-width="2"', band=True))
-        for place, curve in enumerate(panel.apart, 1):
-            parts.append(_line(curve, x, y, colour(place), 'stroke-width="1.4"', band=False))
+        for index, curve in enumerate(panel.apart, 1):
+            parts.append(_line(curve, x, y, colour(index), 'stroke-width="1.4"', band=False))
     else:
         parts += [
             _line(curve, x, y, colour(i), 'stroke-width="1.6"', band=True) for i, curve in enumerate(panel.curves)
@@ -171,19 +171,19 @@ def _lost(panel: Panel, width: float, x: Any) -> str:
         return ""
     first = min(where)
     when = _clock(first) if panel.by_time else f"step {_short(first)}"
-    said = f'<text x="{width - _RIGHT:.0f}" y="28" text-anchor="end" fill="#e45756" style="fill:#e45756">NaN from {when}</text>'
+    label = f'<text x="{width - _RIGHT:.0f}" y="28" text-anchor="end" fill="#e45756" style="fill:#e45756">NaN from {when}</text>'
     if x is None:
-        return said
-    places = sorted({round(x(at)) for at in where})
-    marks = "".join(f"M{at - 3} {_TOP}l6 6m0 -6l-6 6" for at in (places[0], places[-1]))
-    bar = "".join(f"M{at} {_TOP + 3}h1" for at in places)
-    return f'{said}<path d="{marks}{bar}" stroke="#e45756" stroke-width="1.4" fill="none"/>'
+        return label
+    marked = sorted({round(x(at)) for at in where})
+    marks = "".join(f"M{at - 3} {_TOP}l6 6m0 -6l-6 6" for at in (marked[0], marked[-1]))
+    bar = "".join(f"M{at} {_TOP + 3}h1" for at in marked)
+    return f'{label}<path d="{marks}{bar}" stroke="#e45756" stroke-width="1.4" fill="none"/>'
 
 
 def _stops(panel: Panel, x: Any, width: float, height: float) -> str:
     """Draw the crosshair positions: invisible strips whose line and values CSS shows under the pointer."""
     visible = [panel.band, *panel.apart] if panel.band else list(panel.curves)[:_LABELLED]
-    curves_with_points = [(c, place) for place, c in enumerate(visible) if len(c.x)]
+    curves_with_points = [(c, index) for index, c in enumerate(visible) if len(c.x)]
     if not curves_with_points:
         return ""
     longest = max((c for c, _ in curves_with_points), key=lambda c: len(c.x))
@@ -191,23 +191,21 @@ def _stops(panel: Panel, x: Any, width: float, height: float) -> str:
     at = longest.x[::step].tolist()
     edges = [_LEFT - 1.0, *((x(a) + x(b)) / 2 for a, b in itertools.pairwise(at)), width - _RIGHT + 1]
     parts = []
-    for left, right, value in zip(edges, edges[1:], at, strict=False):
+    for begin, end, value in zip(edges, edges[1:], at, strict=False):
         rows = []
-        for curve, place in curves_with_points:
+        for curve, index in curves_with_points:
             near = abs(curve.x - value).argmin()
             rows.append(
-                (colour(place), curve.label if len(curves_with_points) > 1 else "", _short(float(curve.y[near])))
+                (colour(index), curve.label if len(curves_with_points) > 1 else "", _short(float(curve.y[near])))
             )
         parts.append(
-            _stop(
-                left, right, x(value), _clock(value) if panel.by_time else f"step {_step(value)}", rows, width, height
-            )
+            _stop(begin, end, x(value), _clock(value) if panel.by_time else f"step {_step(value)}", rows, width, height)
         )
     return "".join(parts)
 
 
 def _stop(
-    left: float, right: float, at: float, when: str, rows: list[tuple[str, str, str]], width: float, height: float
+    begin: float, end: float, at: float, when: str, rows: list[tuple[str, str, str]], width: float, height: float
 ) -> str:
     lines = [when, *(f"{label} {value}".strip() for _, label, value in rows)]
     wide = 6.2 * max(map(len, lines)) + 22
@@ -217,14 +215,14 @@ def _stop(
         row = _TOP + 30 + 14 * i
         text += f'<circle cx="{start + 10:.1f}" cy="{row - 4}" r="3" fill="{dot}"/><text x="{start + 17:.1f}" y="{row}">{escape(f"{label} {value}".strip())}</text>'
     return (
-        f'<g class="stop"><rect x="{left:.1f}" y="{_TOP}" width="{max(0.5, right - left):.1f}" height="{height - _TOP - _BOTTOM:.0f}" opacity="0"/>'
+        f'<g class="stop"><rect x="{begin:.1f}" y="{_TOP}" width="{max(0.5, end - begin):.1f}" height="{height - _TOP - _BOTTOM:.0f}" opacity="0"/>'
         f'<path d="M{at:.1f} {_TOP}V{height - _BOTTOM:.0f}" stroke="currentColor" stroke-opacity=".4"/>'
         f'<rect class="tip" x="{start:.1f}" y="{_TOP + 2}" width="{wide:.0f}" height="{20 + 14 * len(rows)}" rx="4"/>{text}</g>'
     )
 
 
-def _ticks(low: float, high: float, most: int) -> list[float]:
-    """Return round values between two, about `most` of them.
+def _ticks(low: float, high: float, count: int) -> list[float]:
+    """Return round values between two, about `count` of them.
 
     Examples
     --------
@@ -234,7 +232,7 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
     span = high - low
     if span <= 0:
         return [low]
-    raw = span / most
+    raw = span / count
     unit = 10 ** math.floor(math.log10(raw))
     error = raw / unit  # as in https://github.com/d3/d3-array: the nearest round step on a logarithmic scale
     step = unit * (10 if error >= math.sqrt(50) else 5 if error >= math.sqrt(10) else 2 if error >= math.sqrt(2) else 1)
@@ -249,11 +247,11 @@ def _powers(low: float, high: float) -> list[float]:
 
 
 def _moments(low: float, high: float) -> list[tuple[float, str]]:
-    wanted = 3
+    count = 3
     if high <= low:
         return [(low, _clock(low))]
     room = (high - low) * 0.1
-    return [(v, _clock(v)) for v in (low + room + (high - low - 2 * room) * i / (wanted - 1) for i in range(wanted))]
+    return [(v, _clock(v)) for v in (low + room + (high - low - 2 * room) * i / (count - 1) for i in range(count))]
 
 
 def _step(value: float) -> str:

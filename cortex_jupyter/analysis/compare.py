@@ -61,7 +61,7 @@ def compare(a: Any, b: Any) -> ComparisonData:
 
     Returns
     -------
-    Compared
+    ComparisonData
         `patterns`: `pattern`, `count_a`, `count_b`, `in` (`a`, `b`, `both`), `level`, `first_a`, `first_b` (seconds
         since the run's first line), `example_a`, `example_b`; patterns of only one run come first. `durations`: `kind`
         (`run`; `phase` between two moments that both runs pass; `every` for the usual interval of a recurring line),
@@ -69,10 +69,10 @@ def compare(a: Any, b: Any) -> ComparisonData:
     """
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     both = pa.chunked_array([*a["message"].chunks, *b["message"].chunks], pa.large_string())
-    found = find_templates(both)
-    codes = (found.code[: a.num_rows], found.code[a.num_rows :])
+    templates = find_templates(both)
+    codes = (templates.code[: a.num_rows], templates.code[a.num_rows :])
     times = tuple(_since(table) for table in (a, b))
-    template_count = len(found.texts)
+    template_count = len(templates.texts)
     counts = [np.bincount(code, minlength=template_count) for code in codes]
     firsts = [_first(code, template_count) for code in codes]
     at = [
@@ -81,12 +81,12 @@ def compare(a: Any, b: Any) -> ComparisonData:
     ]
     one, two = (float(t.max()) if len(t) else 0.0 for t in times)
     seconds = (one, two)
-    moments = _moments(found.texts, counts, at)
+    moments = _moments(templates.texts, counts, at)
     top = max(*seconds, 1e-9)
     above, below = (np.histogram(t, bins=120, range=(0, top))[0].tolist() for t in times)
     return ComparisonData(
-        _patterns((a, b), found.texts, counts, firsts, at),
-        _durations(found.texts, codes, times, (a, b), counts, moments, seconds),
+        _patterns((a, b), templates.texts, counts, firsts, at),
+        _durations(templates.texts, codes, times, (a, b), counts, moments, seconds),
         _first_difference((a, b), codes, times),
         moments,
         (above, below),
@@ -114,8 +114,8 @@ def _patterns(tables: tuple[Any, Any], texts: list[str], counts: Any, firsts: An
     order = np.lexsort((-(counts[0] + counts[1]), where == "both"))
 
     def of(table: Any, column: str, first: Any) -> Any:
-        held = pa.array(first[order], mask=first[order] >= table.num_rows)
-        return table[column].take(held).combine_chunks().cast(pa.large_string())
+        rows = pa.array(first[order], mask=first[order] >= table.num_rows)
+        return table[column].take(rows).combine_chunks().cast(pa.large_string())
 
     levels = [of(table, "level", first) for table, first in zip(tables, firsts, strict=True)]
     return pa.table(
@@ -143,16 +143,16 @@ def _moments(texts: list[str], counts: Any, at: Any) -> list[tuple[str, float, f
         & (counts[1] > 0)
         & (np.maximum(counts[0], counts[1]) <= max(10, int(np.median(counts[0] + counts[1]))))
     )
-    found, reached = [], -1.0
+    moments, reached = [], -1.0
     for code in sorted(np.flatnonzero(rare).tolist(), key=lambda c: (at[0][c], at[1][c])):
         if at[1][code] >= reached:
-            found.append((texts[code], float(at[0][code]), float(at[1][code])))
+            moments.append((texts[code], float(at[0][code]), float(at[1][code])))
             reached = at[1][code]
-    if len(found) > _MOMENTS:  # keep those after the longest gaps, where most time was spent
-        gaps = [max(y[1] - x[1], y[2] - x[2]) for x, y in itertools.pairwise(found)]
-        kept = sorted(range(1, len(found)), key=lambda i: -gaps[i - 1])[: _MOMENTS - 1]
-        found = [found[0], *(found[i] for i in sorted(kept))]
-    return found
+    if len(moments) > _MOMENTS:  # keep those after the longest gaps, where most time was spent
+        gaps = [max(y[1] - x[1], y[2] - x[2]) for x, y in itertools.pairwise(moments)]
+        slowest = sorted(range(1, len(moments)), key=lambda i: -gaps[i - 1])[: _MOMENTS - 1]
+        moments = [moments[0], *(moments[i] for i in sorted(slowest))]
+    return moments
 
 
 def _durations(texts: list[str], codes: Any, times: Any, tables: Any, counts: Any, moments: Any, seconds: Any) -> Any:
@@ -165,17 +165,16 @@ def _durations(texts: list[str], codes: Any, times: Any, tables: Any, counts: An
             rows.append((abs((yb - xb) - (ya - xa)), "phase", f"{x} → {y}", ya - xa, yb - xb))
     usual = [_usual_interval(code, t, table, len(texts)) for code, t, table in zip(codes, times, tables, strict=True)]
     for code in np.flatnonzero((counts[0] >= _OFTEN) & (counts[1] >= _OFTEN)).tolist():
-        one, two = float(usual[0][code]), float(usual[1][code])
-        if one == one and two == two and max(one, two) / max(min(one, two), 1e-9) >= _RATIO and abs(one - two) >= 0.001:  # noqa: PLR0124 - NaN
-            cost = abs(two - one) * min(counts[0][code], counts[1][code])
-            rows.append((cost, "every", texts[code], one, two))
+        a, b = float(usual[0][code]), float(usual[1][code])
+        if a == a and b == b and max(a, b) / max(min(a, b), 1e-9) >= _RATIO and abs(a - b) >= 0.001:  # noqa: PLR0124 - NaN
+            rows.append((abs(b - a) * min(counts[0][code], counts[1][code]), "every", texts[code], a, b))
     rows.sort(key=lambda row: -row[0])
     names = ("kind", "what", "a", "b")
     columns = list(zip(*(row[1:] for row in rows), strict=True)) or [(), (), (), ()]
     kinds = (pa.string(), pa.string(), pa.float64(), pa.float64())
-    made = {n: pa.array(c, k) for n, c, k in zip(names, columns, kinds, strict=True)}
+    arrays = {n: pa.array(c, k) for n, c, k in zip(names, columns, kinds, strict=True)}
     ratio = [b / a if a > 0 else None for a, b in zip(columns[2], columns[3], strict=True)]
-    return pa.table({**made, "ratio": pa.array(ratio, pa.float64())})
+    return pa.table({**arrays, "ratio": pa.array(ratio, pa.float64())})
 
 
 def _changed(a: float, b: float) -> bool:
@@ -189,12 +188,12 @@ def _usual_interval(code: Any, time: Any, table: Any, template_count: int) -> An
     order = np.lexsort((time, source, code))
     same = (np.diff(code[order]) == 0) & (np.diff(source[order]) == 0)
     pauses, of = np.diff(time[order])[same], code[order][1:][same]
-    found = np.full(template_count, np.nan)
+    medians = np.full(template_count, np.nan)
     bounds = np.searchsorted(of, np.arange(template_count + 1))
-    for place in range(template_count):
-        if bounds[place + 1] - bounds[place] >= _OFTEN - 1:
-            found[place] = np.median(pauses[bounds[place] : bounds[place + 1]])
-    return found
+    for template in range(template_count):
+        if bounds[template + 1] - bounds[template] >= _OFTEN - 1:
+            medians[template] = np.median(pauses[bounds[template] : bounds[template + 1]])
+    return medians
 
 
 def _sources(table: Any) -> tuple[Any, list[tuple[str, str, int]]]:
@@ -218,10 +217,10 @@ def _first_difference(tables: Any, codes: Any, times: Any) -> Difference | None:
     sources = [_sources(table) for table in tables]
     paired = _pair_sources(sources[0][1], sources[1][1])
     best: tuple[float, Difference] | None = None
-    for left, right in paired:
+    for source_a, source_b in paired:
         rows = [
-            np.flatnonzero(source == place) if place >= 0 else np.zeros(0, np.int64)
-            for (source, _), place in zip(sources, (left, right), strict=True)
+            np.flatnonzero(source == number) if number >= 0 else np.zeros(0, np.int64)
+            for (source, _), number in zip(sources, (source_a, source_b), strict=True)
         ]
         n = min(map(len, rows))
         unlike = np.flatnonzero(codes[0][rows[0][:n]] != codes[1][rows[1][:n]])
@@ -247,19 +246,19 @@ def _pair_sources(a: list[tuple[str, str, int]], b: list[tuple[str, str, int]]) 
         order = sorted(
             range(len(names)), key=lambda i: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", names[i][1])]
         )
-        seen: dict[tuple[str, int], int] = {}
-        found = {}
+        last_rank: dict[tuple[str, int], int] = {}
+        ranked_sources = {}
         for i in order:
             container, _, run = names[i]
-            place = seen[container, run] = seen.get((container, run), -1) + 1
-            found[container, run, place] = i
-        return found
+            rank = last_rank[container, run] = last_rank.get((container, run), -1) + 1
+            ranked_sources[container, run, rank] = i
+        return ranked_sources
 
-    one, two = ranked(a), ranked(b)
-    return [(one.get(key, -1), two.get(key, -1)) for key in {**one, **two}]
+    ranked_a, ranked_b = ranked(a), ranked(b)
+    return [(ranked_a.get(key, -1), ranked_b.get(key, -1)) for key in {**ranked_a, **ranked_b}]
 
 
 def _line(table: Any, times: Any, row: int) -> dict[str, Any]:
-    one = table.slice(row, 1)
-    found = {name: one[name][0].as_py() for name in ("seq", "time", "pod", "container", "text")}
-    return found | {"at": float(times[row])}
+    record = table.slice(row, 1)
+    line = {name: record[name][0].as_py() for name in ("seq", "time", "pod", "container", "text")}
+    return line | {"at": float(times[row])}

@@ -35,16 +35,16 @@ class Comparison(ResultFrame):
 
     nothing = "neither run has a line"
 
-    def __init__(self, found: ComparisonData, names: tuple[str, str]) -> None:
+    def __init__(self, data: ComparisonData, names: tuple[str, str]) -> None:
         from cortex_jupyter.archive.optional import import_optional
 
         pc = import_optional("pyarrow.compute")
-        super().__init__(found.patterns)
-        self.names, self.first, self.durations = names, found.first, ResultFrame(found.durations)
+        super().__init__(data.patterns)
+        self.names, self.first, self.durations = names, data.first, ResultFrame(data.durations)
         self.only_a, self.only_b = (
-            ResultFrame(found.patterns.filter(pc.equal(found.patterns["in"], which))) for which in "ab"
+            ResultFrame(data.patterns.filter(pc.equal(data.patterns["in"], run))) for run in "ab"
         )
-        self._found = found
+        self._data = data
 
     def __repr__(self) -> str:
         a, b = self.names
@@ -71,9 +71,9 @@ class Comparison(ResultFrame):
             self._picture(),
             _first_difference(self.first),
         ]
-        for title, found, column in (("Only in a", self.only_a, "a"), ("Only in b", self.only_b, "b")):
-            if found:
-                rows = found.to_arrow().slice(0, _SHOWN).to_pylist()
+        for title, patterns, column in (("Only in a", self.only_a, "a"), ("Only in b", self.only_b, "b")):
+            if patterns:
+                rows = patterns.to_arrow().slice(0, _SHOWN).to_pylist()
                 cells = [
                     [
                         f"{r[f'count_{column}']:,}",
@@ -84,7 +84,7 @@ class Comparison(ResultFrame):
                 ]
                 parts += [
                     _title(title),
-                    html_table(["lines", "first after", "pattern"], cells, len(found) - len(rows), wrap=True),
+                    html_table(["lines", "first after", "pattern"], cells, len(patterns) - len(rows), wrap=True),
                 ]
         if self.durations:
             rows = self.durations.to_arrow().slice(0, _SHOWN).to_pylist()
@@ -106,29 +106,27 @@ class Comparison(ResultFrame):
 
     def _picture(self) -> str:
         """Draw both runs on one time axis: lines per moment, lines between common moments, and the first difference."""
-        found, top = self._found, max(*self._found.seconds, 1e-9)
+        data, top = self._data, max(*self._data.seconds, 1e-9)
 
         def x(seconds: float) -> float:
             return _LEFT + (_WIDTH - _LEFT - _RIGHT) * seconds / top
 
         parts = []
         lanes = ((0, _A, 52, 40), (1, _B, _HEIGHT - 60, 40))
-        for place, colour, base, room in lanes:
-            counts = found.density[place]
-            most, wide = max([*counts, 1]), (_WIDTH - _LEFT - _RIGHT) / max(1, len(counts))
-            up = -1 if place == 0 else 1
+        for run, colour, base, room in lanes:
+            counts = data.density[run]
+            tallest, wide = max([*counts, 1]), (_WIDTH - _LEFT - _RIGHT) / max(1, len(counts))
+            up = -1 if run == 0 else 1
             bars = "".join(
-                f"M{_LEFT + i * wide:.1f} {base}v{up * max(1.5, n / most * room):.1f}h{wide - 1:.1f}V{base}z"
+                f"M{_LEFT + i * wide:.1f} {base}v{up * max(1.5, n / tallest * room):.1f}h{wide - 1:.1f}V{base}z"
                 for i, n in enumerate(counts)
                 if n
             )
             parts.append(f'<path d="{bars}" fill="{colour}" fill-opacity=".75"/>')
+            parts.append(f'<path d="M{_LEFT} {base}H{x(data.seconds[run]):.1f}" stroke="{colour}" stroke-width="2"/>')
+        for text, time_a, time_b in data.moments:
             parts.append(
-                f'<path d="M{_LEFT} {base}H{x(found.seconds[place]):.1f}" stroke="{colour}" stroke-width="2"/>'
-            )
-        for text, one, two in found.moments:
-            parts.append(
-                f'<path d="M{x(one):.1f} 53C{x(one):.1f} 85 {x(two):.1f} 85 {x(two):.1f} {_HEIGHT - 61}" fill="none" stroke="currentColor" stroke-opacity=".3"><title>{escape(text)}: {one:.2f} s, {two:.2f} s</title></path>'
+                f'<path d="M{x(time_a):.1f} 53C{x(time_a):.1f} 85 {x(time_b):.1f} 85 {x(time_b):.1f} {_HEIGHT - 61}" fill="none" stroke="currentColor" stroke-opacity=".3"><title>{escape(text)}: {time_a:.2f} s, {time_b:.2f} s</title></path>'
             )
         if self.first is not None:
             for line, base in ((self.first.a, 52), (self.first.b, _HEIGHT - 60)):

@@ -97,16 +97,16 @@ def panels(table: Any, names: tuple[str, ...] = (), x: str | None = None) -> lis
     codes, metric_names = columns["name"]
     chosen = _chosen(columns, names)
     source, labels = _sources(table, columns)
-    found = []
+    result = []
     for name in chosen:
         rows = np.flatnonzero(codes == metric_names.index(name))
-        found.append(_panel(name, rows, columns, source, labels, x))
-    return found
+        result.append(_panel(name, rows, columns, source, labels, x))
+    return result
 
 
 def _columns(table: Any) -> dict[str, Any]:
     np, pa = import_optional("numpy"), import_optional("pyarrow")
-    found: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "time": table["time"].cast(pa.int64()).to_numpy() / 1e9,
         "step": table["step"].to_numpy(),
         "value": table["value"].to_numpy(),
@@ -119,8 +119,8 @@ def _columns(table: Any) -> dict[str, Any]:
             else table[name].dictionary_encode().combine_chunks()
         )
         coded = coded if isinstance(coded, pa.DictionaryArray) else coded.chunk(0)
-        found[name] = (coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), coded.dictionary.to_pylist())
-    return found
+        columns[name] = (coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), coded.dictionary.to_pylist())
+    return columns
 
 
 def _chosen(columns: dict[str, Any], names: tuple[str, ...]) -> list[str]:
@@ -128,13 +128,13 @@ def _chosen(columns: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     codes, metric_names = columns["name"]
     if names:
         return [name for name in names if name in metric_names]
-    kept = []
+    ranked = []
     for code, name in enumerate(metric_names):
         values = columns["value"][codes == code]
         if len(values) > 1 and name != "epoch" and not (values == values[0]).all():
             first = next((i for i, word in enumerate(_FIRST) if word in name.lower()), len(_FIRST))
-            kept.append((first, -np.log10(len(values)).round(), name))
-    return [name for *_, name in sorted(kept)][:PANELS]
+            ranked.append((first, -np.log10(len(values)).round(), name))
+    return [name for *_, name in sorted(ranked)][:PANELS]
 
 
 def _sources(table: Any, columns: dict[str, Any]) -> tuple[Any, dict[int, str]]:
@@ -157,10 +157,10 @@ def _sources(table: Any, columns: dict[str, Any]) -> tuple[Any, dict[int, str]]:
         labels[number] = f"{task} {part}" if several and per_task else task if several else part
     # Sorted by rank, if known: a rank then has the same colour in every run.
     ordered = sorted(labels, key=lambda n: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", labels[n])])
-    place = {number: i for i, number in enumerate(ordered)}
+    position = {number: i for i, number in enumerate(ordered)}
     lookup = np.zeros(int(distinct.max()) + 1, np.int64)
-    lookup[distinct] = [place[n] for n in distinct.tolist()]
-    return lookup[source], {place[n]: label for n, label in labels.items()}
+    lookup[distinct] = [position[n] for n in distinct.tolist()]
+    return lookup[source], {position[n]: label for n, label in labels.items()}
 
 
 def _panel(name: str, rows: Any, columns: dict[str, Any], source: Any, labels: dict[int, str], x: str | None) -> Panel:
@@ -174,9 +174,9 @@ def _panel(name: str, rows: Any, columns: dict[str, Any], source: Any, labels: d
         edges = np.linspace(at[usable].min(), at[usable].max(), _POINTS + 1)
     curves, lasts = [], []
     for number in np.unique(of).tolist():
-        own = (of == number) & usable
-        finite = own & np.isfinite(values)
-        lost = sorted(set(at[own & ~finite].tolist()))
+        in_source = (of == number) & usable
+        finite = in_source & np.isfinite(values)
+        lost = sorted(set(at[in_source & ~finite].tolist()))
         curves.append(_curve(labels[number], at[finite], values[finite], edges, lost))
         if finite.any():
             lasts.append(float(values[finite][-1]))
@@ -203,8 +203,8 @@ def _curve(label: str, x: Any, y: Any, edges: Any, lost: list[float]) -> Curve:
     x, y = x[order], y[order]
     if len(x) <= _POINTS:
         return Curve(label, x, y, y, y, lost)
-    place = np.minimum(np.searchsorted(edges, x, "right") - 1, _POINTS - 1)
-    begins = np.flatnonzero(np.concatenate(([True], place[1:] != place[:-1])))
+    interval = np.minimum(np.searchsorted(edges, x, "right") - 1, _POINTS - 1)
+    begins = np.flatnonzero(np.concatenate(([True], interval[1:] != interval[:-1])))
     counts = np.diff(np.append(begins, len(x)))
     return Curve(
         label,

@@ -100,7 +100,7 @@ def diagnose(store: Readable, recording: int, table: Any) -> Diagnosis:
 
     Returns
     -------
-    Ending
+    Diagnosis
         `culprit` is the container that failed first; a killed one only if no other failed. `error` is the last error of
         that container, or else of the task.
     """

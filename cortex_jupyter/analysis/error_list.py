@@ -36,25 +36,25 @@ class Errors(ResultFrame):
 
     nothing = "no errors"
 
-    def __init__(self, found: list[Error]) -> None:
-        super().__init__(as_table(found))
-        self._found = found
+    def __init__(self, errors: list[Error]) -> None:
+        super().__init__(as_table(errors))
+        self._errors = errors
 
     def __iter__(self) -> Iterator[Error]:  # type: ignore[override]
-        return iter(self._found)
+        return iter(self._errors)
 
-    def __getitem__(self, place: int) -> Error:
-        return self._found[place]
+    def __getitem__(self, index: int) -> Error:
+        return self._errors[index]
 
     def __repr__(self) -> str:
-        lines = [f"{error.count:>6}x  {error.title[:140]}  {_where(error)}" for error in self._found[:_SHOWN]]
+        lines = [f"{error.count:>6}x  {error.title[:140]}  {_where(error)}" for error in self._errors[:_SHOWN]]
         more = len(self) - len(lines)
         return "\n".join(lines) + (f"\n... {more} more" if more > 0 else "") if lines else self.nothing
 
     def _repr_html_(self) -> str:
         if not self:
             return f"<i>{self.nothing}</i>"
-        cards = "".join(card(error) for error in self._found[:_SHOWN])
+        cards = "".join(card(error) for error in self._errors[:_SHOWN])
         more = len(self) - _SHOWN
         note = f'<div style="opacity:.65">{more} more errors; .to_pandas() has all</div>' if more > 0 else ""
         return f'<div class="cortex-errors">{cards}{note}</div>'
@@ -82,8 +82,8 @@ def _where(error: Error) -> str:
     pods = ", ".join(error.pods[:_PODS]) + (
         f" and {len(error.pods) - _PODS} more pods" if len(error.pods) > _PODS else ""
     )
-    place = ""
+    location = ""
     if error.frames:
         frame: Any = error.frames[-1 if error.kind == "python" else 0]
-        place = f" at {frame.file}:{frame.line}" if frame.line else ""
-    return f"in {pods}{place}"
+        location = f" at {frame.file}:{frame.line}" if frame.line else ""
+    return f"in {pods}{location}"

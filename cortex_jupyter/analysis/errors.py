@@ -106,8 +106,8 @@ def errors(table: Any) -> list[Error]:
             )
     _lines(table, in_block, groups, error_by_key)
     order = _by_source(source)
-    found = [_complete(error_by_key[key], rows, table, texts, source, order) for key, rows in groups.items()]
-    return sorted(found, key=lambda error: error.row)
+    result = [_complete(error_by_key[key], rows, table, texts, source, order) for key, rows in groups.items()]
+    return sorted(result, key=lambda error: error.row)
 
 
 def _source(table: Any) -> Any:
@@ -132,15 +132,17 @@ def _lines(table: Any, in_block: Any, groups: dict[str, list[int]], error_by_key
     rows = np.flatnonzero(bad)
     if not len(rows):
         return
-    said = table["message"].take(pa.array(rows))
-    shape = shapes(said)
+    messages = table["message"].take(pa.array(rows))
+    shape = shapes(messages)
     order = np.argsort(shape.shape, kind="stable")
     bounds = np.searchsorted(shape.shape[order], np.arange(len(shape.texts) + 1))
     for position, text in enumerate(shape.texts):
-        own, key = rows[order[bounds[position] : bounds[position + 1]]].tolist(), f"line\n{text}"
-        groups[key] = own
-        level, whole = str(names[levels[own[0]]]), plain(str(table["text"][own[0]].as_py())[:_WIDTH])
-        error_by_key[key] = Error("line", level.upper(), said[int(shape.first[position])].as_py()[:_WIDTH], text=whole)
+        occurrences, key = rows[order[bounds[position] : bounds[position + 1]]].tolist(), f"line\n{text}"
+        groups[key] = occurrences
+        level, whole = str(names[levels[occurrences[0]]]), plain(str(table["text"][occurrences[0]].as_py())[:_WIDTH])
+        error_by_key[key] = Error(
+            "line", level.upper(), messages[int(shape.first[position])].as_py()[:_WIDTH], text=whole
+        )
 
 
 def _by_source(source: Any) -> tuple[Any, Any]:
@@ -163,13 +165,13 @@ def _complete(
     error.pods = list(dict.fromkeys(table["pod"].take(at).to_pylist()))
     error.first, error.last = times[0].as_py(), times[-1].as_py()
     error.seq = table["seq"][rows[0]].as_py()
-    here = int(position[rows[0]])
-    before = [int(row) for row in order[max(0, here - CONTEXT) : here] if source[row] == error.source]
+    index = int(position[rows[0]])
+    before = [int(row) for row in order[max(0, index - CONTEXT) : index] if source[row] == error.source]
     error.context = [plain(texts[row][:_WIDTH]) for row in before]
     return error
 
 
-def as_table(found: list[Error]) -> Any:
+def as_table(errors: list[Error]) -> Any:
     """Return errors as a table.
 
     Returns
@@ -181,29 +183,29 @@ def as_table(found: list[Error]) -> Any:
     pa = import_optional("pyarrow")
     frame = pa.struct([("file", pa.string()), ("line", pa.int32()), ("function", pa.string()), ("code", pa.string())])
     moment, some = pa.timestamp("us", "UTC"), pa.list_(pa.string())
-    failed = [_failed(error) for error in found]
+    failed = [_failed(error) for error in errors]
     columns = {
-        "kind": ([e.kind for e in found], pa.string()),
-        "type": ([e.type for e in found], pa.string()),
-        "message": ([e.message for e in found], pa.string()),
-        "count": ([e.count for e in found], pa.int64()),
-        "pods": ([e.pods for e in found], some),
-        "first": ([e.first for e in found], moment),
-        "last": ([e.last for e in found], moment),
+        "kind": ([e.kind for e in errors], pa.string()),
+        "type": ([e.type for e in errors], pa.string()),
+        "message": ([e.message for e in errors], pa.string()),
+        "count": ([e.count for e in errors], pa.int64()),
+        "pods": ([e.pods for e in errors], some),
+        "first": ([e.first for e in errors], moment),
+        "last": ([e.last for e in errors], moment),
         "file": ([f and f.file for f in failed], pa.string()),
         "line": ([f and f.line for f in failed], pa.int32()),
         "function": ([f and f.function for f in failed], pa.string()),
         "frames": (
             [
                 [{"file": f.file, "line": f.line, "function": f.function, "code": f.code} for f in e.frames]
-                for e in found
+                for e in errors
             ],
             pa.list_(frame),
         ),
-        "chain": ([e.chain for e in found], some),
-        "seq": ([e.seq for e in found], pa.int64()),
-        "text": ([e.text for e in found], pa.string()),
-        "context": ([e.context for e in found], some),
+        "chain": ([e.chain for e in errors], some),
+        "seq": ([e.seq for e in errors], pa.int64()),
+        "text": ([e.text for e in errors], pa.string()),
+        "context": ([e.context for e in errors], some),
     }
     return pa.table({name: pa.array(values, kind) for name, (values, kind) in columns.items()})
 

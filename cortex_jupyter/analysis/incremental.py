@@ -95,14 +95,14 @@ def _times(records: Any) -> dict[tuple[str, str], tuple[int, int]]:
     return {(row["task"], row["pod"]): (row["time_min"], row["time_max"]) for row in rows}
 
 
-def _order(table: Any, known: int) -> Any:
-    """Return the order of rows, of which those from `known` on are new; empty if they are in order.
+def _order(table: Any, old_count: int) -> Any:
+    """Return the order of rows, of which those from `old_count` on are new; empty if they are in order.
 
     It is None if times go back within the old or the new rows.
     """
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     time = table["time"].cast(pa.int64()).to_numpy()
-    old, new = time[:known], time[known:]
+    old, new = time[:old_count], time[old_count:]
     if not len(new) or not len(old) or new.min() >= old.max():
         return []
     if any((part[1:] < part[:-1]).any() for part in (old, new)):

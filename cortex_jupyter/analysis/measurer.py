@@ -64,7 +64,7 @@ def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
     bound = Bound(end=time.monotonic() + query_s)
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     rows = [row for row in store.index(recording) if row.event == "log"]
-    total, looked = sum(row.n for row in rows), 0
+    total, lines_read = sum(row.n for row in rows), 0
     start = min((row.t_min for row in rows), default=0)
     width = (max((row.t_max for row in rows), default=0) - start) // _INTERVALS + 1
     names: dict[str, bool] = {}
@@ -86,11 +86,11 @@ def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
                 series.append(series_points | {"pod": pod, "container": container, "rank": ranks[source]})
         if series:
             yield event("points", series=series)
-        looked += len(piece)
-        yield event("progress", looked=looked, lines=total, left_out=list(names.values()).count(False))
-        if looked < total and bound.over:
-            raise TooMany(f"the numbers of {looked} of {total} lines were found within {query_s:g} s", _HINT)
-    yield event("done", looked=looked, lines=total, left_out=list(names.values()).count(False))
+        lines_read += len(piece)
+        yield event("progress", looked=lines_read, lines=total, left_out=list(names.values()).count(False))
+        if lines_read < total and bound.over:
+            raise TooMany(f"the numbers of {lines_read} of {total} lines were found within {query_s:g} s", _HINT)
+    yield event("done", looked=lines_read, lines=total, left_out=list(names.values()).count(False))
 
 
 def main() -> None:

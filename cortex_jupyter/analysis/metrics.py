@@ -68,8 +68,8 @@ def metrics(
     frame = tidy(table, rows, values, carried)
     if not names:
         return frame
-    wanted = np.array([any(fnmatchcase(name, glob) for glob in names) for name in values.names], np.bool_)
-    return frame.filter(import_optional("pyarrow").array(wanted[values.codes]))
+    name_matches = np.array([any(fnmatchcase(name, glob) for glob in names) for name in values.names], np.bool_)
+    return frame.filter(import_optional("pyarrow").array(name_matches[values.codes]))
 
 
 def _lines(table: Any) -> tuple[Any, Any]:

@@ -54,12 +54,12 @@ def progress_bars(table: Any) -> Any:
         times = table["time"].cast(pa.int64()).to_numpy()
         key = (pods * len(container_names) + containers)[likely]
         for source in np.unique(key).tolist():
-            own = likely[key == source]
+            candidates = likely[key == source]
             where = {
                 "pod": pod_names[source // len(container_names)],
                 "container": container_names[source % len(container_names)],
             }
-            newest = own[-_NEWEST:].tolist()
+            newest = candidates[-_NEWEST:].tolist()
             lines = text.take(pa.array(newest)).to_pylist()
             rows += [_row(where, bar, table, row) for bar, row in _newest(lines, newest, times)]
     rows.sort(key=lambda row: -row["seq"])
@@ -103,25 +103,25 @@ def latest_progress(store: Readable, recording: int, last: int) -> dict[str, Any
             for at, sid, text in zip(batch.times, batch.sids, batch.texts, strict=True):
                 lines.setdefault(batch.sources[sid]["pod"], []).append((text, at))
     bars = []
-    for own in lines.values():
-        times = [at for _, at in own]
-        bars += [bar for bar, _ in _newest([text for text, _ in own], list(range(len(own))), times)]
-    known = [bar for bar in bars if bar.fraction is not None]
-    return asdict(min(known, key=lambda bar: bar.fraction or 0.0)) if known else None
+    for pod_lines in lines.values():
+        times = [at for _, at in pod_lines]
+        bars += [bar for bar, _ in _newest([text for text, _ in pod_lines], list(range(len(pod_lines))), times)]
+    measurable = [bar for bar in bars if bar.fraction is not None]
+    return asdict(min(measurable, key=lambda bar: bar.fraction or 0.0)) if measurable else None
 
 
 def _newest(lines: list[str], rows: list[int], times: Any) -> list[tuple[Progress, int]]:
     """Return the newest state of each of a source's bars, which differ by label and total."""
-    seen: dict[tuple[str, float | None], tuple[Progress, int]] = {}
+    newest: dict[tuple[str, float | None], tuple[Progress, int]] = {}
     counted: dict[tuple[str, float], list[tuple[float, float, int]]] = {}
     for text, row in zip(reversed(lines), reversed(rows), strict=True):
         if (bar := progress(text)) is not None:
-            seen.setdefault((bar.label, bar.total), (bar, row))
+            newest.setdefault((bar.label, bar.total), (bar, row))
         elif match := _COUNTED.search(text):
             name, step, total = match[1].lower(), float(match[2]), float(match[3])
             if total > 0 and step <= total:
                 counted.setdefault((name, total), []).append((step, times[row] / 1e9, row))
-    return [*seen.values(), *(_paced(name, total, states) for (name, total), states in counted.items())]
+    return [*newest.values(), *(_paced(name, total, states) for (name, total), states in counted.items())]
 
 
 def _paced(name: str, total: float, states: list[tuple[float, float, int]]) -> tuple[Progress, int]:

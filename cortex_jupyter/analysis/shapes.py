@@ -49,12 +49,12 @@ class Shapes:
     end: Any
     data: Any
 
-    def tokens(self, places: Any) -> Any:
+    def tokens(self, indexes: Any) -> Any:
         """Return the texts of tokens, without a copy of the lines.
 
         Parameters
         ----------
-        places : numpy.ndarray
+        indexes : numpy.ndarray
             Indexes in `start` and `end`, ascending.
 
         Returns
@@ -63,8 +63,8 @@ class Shapes:
         """
         pa, np = import_optional("pyarrow"), import_optional("numpy")
         # An array of tokens and the gaps between them; every second element is a token.
-        bounds = np.empty(2 * len(places), np.int64)
-        bounds[0::2], bounds[1::2] = self.start[places], self.end[places]
+        bounds = np.empty(2 * len(indexes), np.int64)
+        bounds[0::2], bounds[1::2] = self.start[indexes], self.end[indexes]
         kind = pa.large_binary()
         both = pa.Array.from_buffers(kind, max(0, len(bounds) - 1), [None, pa.py_buffer(bounds), self.data])
         return both.take(pa.array(np.arange(0, len(bounds), 2))).cast(pa.large_string(), safe=False)
@@ -105,9 +105,9 @@ def shapes(text: Any) -> Shapes:
     at = np.concatenate(([0], np.cumsum(counts)))
     _, first, shape, count = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
     order = np.argsort(first, kind="stable")  # shapes in the order in which they first occur
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    first, count, shape = first[order], count[order], place[shape]
+    new_index = np.empty_like(order)
+    new_index[order] = np.arange(len(order))
+    first, count, shape = first[order], count[order], new_index[shape]
     texts = [_shape_text(data_bytes, bounds, at, starts, ends, int(row)) for row in first]
     return Shapes(shape, texts, first, count, at, starts, ends, data)
 
@@ -150,23 +150,27 @@ def _block(data_bytes: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     sign = ((before == 45) | (before == 43)) & ~signed & digit[starts + 2]  # minus, plus
     sign &= ~first[starts]  # a sign at the end of the line before does not count
     starts = starts - sign
-    begun = np.searchsorted(starts, rows)
+    tokens_before = np.searchsorted(starts, rows)
     # Keep one byte of each token, as MARK, and drop the rest.
     edges = np.zeros(size + 1, np.int8)
     edges[starts + 1] += 1
     edges[ends] -= 1
     keep = np.cumsum(edges[:-1], dtype=np.int8) == 0
-    kept = text[2:-3].copy()
-    kept[starts] = 0
+    marked = text[2:-3].copy()
+    marked[starts] = 0
     left_out = np.concatenate(([0], np.cumsum(ends - starts - 1)))
-    return _hash(np, numbers[kept[keep]], rows - left_out[begun]), np.diff(begun), *_absolute(base, starts, ends)
+    return (
+        _hash(np, numbers[marked[keep]], rows - left_out[tokens_before]),
+        np.diff(tokens_before),
+        *_absolute(base, starts, ends),
+    )
 
 
-def _absolute(base: int, *places: Any) -> list[Any]:
+def _absolute(base: int, *offsets: Any) -> list[Any]:
     """Make offsets absolute in the buffer, as four-byte integers while they fit."""
     np = import_optional("numpy")
     kind = np.int32 if base < (1 << 31) - 2 * _BLOCK else np.int64
-    return [(place + base).astype(kind) for place in places]
+    return [(array + base).astype(kind) for array in offsets]
 
 
 def _exponents(np: Any, text: Any, digit: Any, inside: Any, rows: Any) -> None:
@@ -202,12 +206,12 @@ def _names(text: Any, digit: Any, starts: Any, ends: Any) -> Any:
     return (letter & (follows | quoted | joined)) | top
 
 
-def _hash(np: Any, values: Any, places: Any) -> Any:
+def _hash(np: Any, values: Any, bounds: Any) -> Any:
     """Return for each line the sum of value times PRIME**position, with positions from the line's start, modulo 2**64."""
     powers, inverse = _powers(1 << max(16, len(values).bit_length()))
     sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(values * powers[: len(values)])))
-    lengths = (places[1:] - places[:-1]).astype(np.uint64)
-    return (sums[places[1:]] - sums[places[:-1]]) * inverse[places[:-1]] + lengths
+    lengths = (bounds[1:] - bounds[:-1]).astype(np.uint64)
+    return (sums[bounds[1:]] - sums[bounds[:-1]]) * inverse[bounds[:-1]] + lengths
 
 
 @cache
@@ -222,9 +226,9 @@ def _powers(size: int) -> tuple[Any, Any]:
 
 def _shape_text(data_bytes: Any, bounds: Any, at: Any, starts: Any, ends: Any, row: int) -> str:
     """Return the shape of one line as text."""
-    parts, place = [], int(bounds[row])
+    parts, offset = [], int(bounds[row])
     for token in range(int(at[row]), int(at[row + 1])):
-        parts.append(data_bytes[place : int(starts[token])].tobytes())
-        place = int(ends[token])
-    parts.append(data_bytes[place : int(bounds[row + 1])].tobytes())
+        parts.append(data_bytes[offset : int(starts[token])].tobytes())
+        offset = int(ends[token])
+    parts.append(data_bytes[offset : int(bounds[row + 1])].tobytes())
     return MARK.encode().join(parts).decode("utf-8", "replace")

@@ -43,10 +43,10 @@ def find_templates(message: Any) -> LineTemplates:
         message = pc.replace_substring_regex(pc.utf8_rtrim(message, "\r"), r"(?s)^.*\r", "")
     line_shapes, templates = shapes(message), Templates()
     order = np.argsort(-line_shapes.count, kind="stable")  # frequent shapes come first and determine the templates
-    place = np.zeros(len(line_shapes.texts), np.int64)
+    template_of_shape = np.zeros(len(line_shapes.texts), np.int64)
     for shape in order.tolist():
-        place[shape] = templates.add(line_shapes.texts[shape], int(line_shapes.count[shape]))
-    texts = [template.text for template in templates.all]
+        template_of_shape[shape] = templates.add(line_shapes.texts[shape], int(line_shapes.count[shape]))
+    texts = [template_of_shape.text for template_of_shape in templates.all]
     # Two templates may have become equal.
     names = list(dict.fromkeys(texts))
     same = (
@@ -54,7 +54,9 @@ def find_templates(message: Any) -> LineTemplates:
         if len(names) < len(texts)
         else np.arange(max(1, len(texts)))
     )
-    return LineTemplates(same[place][line_shapes.shape] if len(line_shapes.shape) else line_shapes.shape, names)
+    return LineTemplates(
+        same[template_of_shape][line_shapes.shape] if len(line_shapes.shape) else line_shapes.shape, names
+    )
 
 
 def patterns(table: Any) -> Any:
@@ -118,6 +120,6 @@ def _most_frequent_level(level: Any, code: Any, template_count: int, order: Any)
 def _distinct(pod: Any, code: Any, template_count: int) -> Any:
     np = import_optional("numpy")
     pods, names = coded(pod)
-    seen = np.zeros((template_count, len(names)), np.bool_)
-    seen[code, pods] = True
-    return seen.sum(axis=1)
+    has_line = np.zeros((template_count, len(names)), np.bool_)
+    has_line[code, pods] = True
+    return has_line.sum(axis=1)

@@ -39,11 +39,11 @@ class Why:
         The cluster's warnings, and gaps in the recording: `time`, `reason`, `message`.
     """
 
-    def __init__(self, task: str, status: Any, found: Diagnosis) -> None:
+    def __init__(self, task: str, status: Any, diagnosis: Diagnosis) -> None:
         self.task, self.state, self.reason, self.message = task, status.state, status.reason, status.message
         self.exit_code: int | None = status.exit_code
-        self.containers, self.events, self.errors = found.containers, found.events, found.errors
-        self.culprit, self.error = found.culprit, found.error
+        self.containers, self.events, self.errors = diagnosis.containers, diagnosis.events, diagnosis.errors
+        self.culprit, self.error = diagnosis.culprit, diagnosis.error
         self.summary = self._summary()
 
     def _summary(self) -> str:
@@ -62,11 +62,11 @@ class Why:
         if (container := self.culprit) is None:
             last = self.events[-1]["message"] if self.events else ""
             return f"{self.message}{f'; {last}' if last else ''}"
-        what = f" ({container.meaning})" if container.meaning and container.reason != "OOMKilled" else ""
+        meaning = f" ({container.meaning})" if container.meaning and container.reason != "OOMKilled" else ""
         how = (
             "was " + container.meaning
             if container.reason == "OOMKilled"
-            else f"ended with exit code {container.exit_code}{what}"
+            else f"ended with exit code {container.exit_code}{meaning}"
         )
         if container.reason in NOT_STARTED:
             how = f"could not be started ({container.reason}, exit code {container.exit_code})"
@@ -91,12 +91,15 @@ class Why:
                 "\nwhat the cluster said\n"
                 + _indented([f"{e['time'][11:19]} {e['message']}" for e in self.events[-_EVENTS:]])
             )
-        parts += [f"\n{_ended(container)}\n{_indented(container.last[-_SHOWN_LINES:])}" for container in self._shown()]
+        parts += [
+            f"\n{_ended(container)}\n{_indented(container.last[-_SHOWN_LINES:])}"
+            for container in self._containers_shown()
+        ]
         return "\n".join(parts)
 
     __repr__ = __str__
 
-    def _shown(self) -> list[Container]:
+    def _containers_shown(self) -> list[Container]:
         """Return the containers whose last lines are shown: those that failed, else the main ones."""
         bad = [c for c in self.containers if c.exit_code]
         return sorted(bad or [c for c in self.containers if c.kind == "main"], key=lambda c: c is not self.culprit)[
@@ -120,7 +123,7 @@ class Why:
             parts.append(f'{_title("What the cluster said")}<div style="{MONO}">{lines}</div>')
         if self.state != "succeeded" or any(c.exit_code for c in self.containers):
             parts.append(_title("The last lines"))
-            for container in self._shown():
+            for container in self._containers_shown():
                 lines = "".join(f"<div>{escape(line) or '&nbsp;'}</div>" for line in container.last)
                 opened = " open" if container is self.culprit and self.error is None else ""
                 parts.append(
