@@ -1,6 +1,6 @@
 """Fold lines into rows: a traceback, also if several pods write the same one, and the states of a progress bar.
 
-The viewer folds live lines (js/src/store/holding/folds.ts). Here all lines are known.
+The viewer folds live lines (js/src/store/folds.ts). Here all lines are known.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ def query_of(view: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     view : dict
-        The widget's trait `view`. `shown` has the parts of the filter (js/src/store/asking/terms.ts), and the
-        sources that are shown (js/src/store/asking/sources.ts).
+        The widget's trait `view`. `shown` has the parts of the filter (js/src/client/settings.ts), and the
+        sources that are shown (js/src/text/sources.ts).
 
     Examples
     --------

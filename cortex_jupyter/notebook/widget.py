@@ -52,7 +52,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     """The live viewer of one or more tasks; made by `TaskLog.viewer`.
 
     Traits hold settings and a summary, but neither lines nor the viewer's code: traits are saved in the notebook's file
-    and sent for each viewer. Each page gets the code once, when its loader asks (js/src/loader.ts).
+    and sent for each viewer. Each page gets the code once, when its loader asks (js/src/hosts/loader.ts).
 
     Parameters
     ----------

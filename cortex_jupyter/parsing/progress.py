@@ -1,6 +1,6 @@
 """Parsing of progress bars: the numbers in a bar of tqdm, rich, pip, Keras or alive-progress.
 
-`js/src/store/parsing/progress.ts` does the same in the page; `tests/parsing/fixtures/progress.json` holds both to the same
+`js/src/text/progress.ts` does the same in the page; `tests/parsing/fixtures/progress.json` holds both to the same
 answers.
 """
 

@@ -1,4 +1,4 @@
-"""Conditions on a field of a line, such as `status>=500`. js/src/store/asking/where.ts does the same in the page.
+"""Conditions on a field of a line, such as `status>=500`. js/src/text/conditions.ts does the same in the page.
 
 A field is a key of a JSON object (which may follow a text; `meta.step` is a nested key), else the first `key=value`,
 `key: value` or `'key': value` in the text. `tests/query/fixtures/where.json` holds Python, HTTP, the command line and the

@@ -1,6 +1,6 @@
 """Selection of sources by the names of pod and container, and by the run.
 
-js/src/store/asking/sources.ts does the same in the page; tests/query/fixtures/sources.json holds both to the same answers.
+js/src/text/sources.ts does the same in the page; tests/query/fixtures/sources.json holds both to the same answers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Selection of sources. js/test/sources.test.ts uses the same table; archives and frames select by columns."""
+"""Selection of sources. js/test/ui/sources.test.ts uses the same table; archives and frames select by columns."""
 
 from __future__ import annotations
 

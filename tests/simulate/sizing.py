@@ -119,7 +119,7 @@ class Paper:
         self.events = float(commits[viewers > 0].sum())
         rate = np.bincount(people.task, people.rate, fleet.tasks)
         self._written, self._per_line = rate * people.age, np.minimum(commits / rate, 1)
-        # Silent or not, no log is asked more often than that for long: see `StallThreshold` in recording/source/stream.py.
+        # Silent or not, no log is asked more often than that for long: see `StallThreshold` in recorder/source/stream.py.
         self.probes = fleet.containers / _LONGEST_SILENT_S
         self.fleet = fleet if fleet.collectors else replace(fleet, collectors=self._collectors(fleet))
 

@@ -1,6 +1,6 @@
 """The grammars of tracebacks: which lines begin and continue one, and what they contain.
 
-Each grammar is a small state machine over the lines of one source. `js/src/store/parsing/grammars.ts` does the same in the page;
+Each grammar is a small state machine over the lines of one source. `js/src/text/tracebacks.ts` does the same in the page;
 `tests/parsing/fixtures/blocks.json` holds both to the same answers.
 
 Sources of the forms: Python's `traceback` and `faulthandler` modules and PEP 654 (exception groups); rich, loguru;
