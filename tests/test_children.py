@@ -51,7 +51,7 @@ def _until(test: Callable[[], object], what: str) -> None:
 
 def _search(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
     async def read() -> None:
-        ask = {"store": filled.store.url, "recording": filled.id, "query": {}, "bounds": {}, "most": 1}
+        ask = {"store": filled.store.url, "recording": filled.id, "query": {}, "bounds": {}, "max_matches": 1}
         with contextlib.suppress(EndedEarlyError):
             async for _ in output("cortex_jupyter.reader.searcher", ask, 60):
                 pass

@@ -46,7 +46,7 @@ def find_templates(message: Any) -> LineTemplates:
     template_of_shape = np.zeros(len(line_shapes.texts), np.int64)
     for shape in order.tolist():
         template_of_shape[shape] = templates.add(line_shapes.texts[shape], int(line_shapes.count[shape]))
-    texts = [template_of_shape.text for template_of_shape in templates.all]
+    texts = [template.text for template in templates.all]
     # Two templates may have become equal.
     names = list(dict.fromkeys(texts))
     same = (

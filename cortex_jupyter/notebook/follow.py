@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 async def frames(recording: Recording, query: LogQuery) -> AsyncGenerator[Frame]:
     """Yield the events in a task's window, then new ones until the task ends. The task stays wanted meanwhile."""
-    async with recording.wanted():
+    async with recording.keep_wanted():
         window = await Window.open(recording, query, None)
         await window.settle()
         if await asyncio.to_thread(has_several_containers, recording):

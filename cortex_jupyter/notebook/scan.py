@@ -134,7 +134,7 @@ def _all_logs(namespace: str | None, query: dict[str, Any]) -> list[TaskLog]:
     async def find() -> list[TaskLog]:
         recordings = await engine.recordings()
         logs_ = []
-        for info in await recordings.held(check_namespace(namespace or recordings.namespace)):
+        for info in await recordings.readable_recordings(check_namespace(namespace or recordings.namespace)):
             archived = recordings.archive if recordings.store.info(info.id) is None else None
             logs_.append(
                 TaskLog(engine, recordings, Recording(recordings, info.id, info.ref, None, store=archived), query)

@@ -69,7 +69,7 @@ class Snapshot:
     def _parsed(self) -> LogQuery:
         """Parse the query again: `since="10m"` means the ten minutes before now, by the cluster's clock."""
         info = self._recording.store.info(self._recording.id)
-        ahead = self._recording.ahead(info) if info else 0
+        ahead = self._recording.clock_ahead(info) if info else 0
         query = LogQuery.parse({"since": "all", **self._query}).ahead(ahead)
         return query.among(self._recording.store, self._recording.id)
 
@@ -92,7 +92,7 @@ class Snapshot:
             if not self._statement().records:
                 raise
             warnings.warn(f"{error.message}; this is what was recorded before", ReadingWarning, stacklevel=3)
-            return self._recording.held()
+            return self._recording.read_info()
         if not info.done and self.problem is not None:
             warnings.warn(self.status.message, ReadingWarning, stacklevel=3)
         return info
@@ -195,7 +195,7 @@ async def until(recording: Recording, test: Callable[[RecordingInfo], bool]) -> 
 
     unsubscribe = recording.store.subscribe(wake, recording.id)
     try:
-        async with recording.wanted():
+        async with recording.keep_wanted():
             while True:
                 changed.clear()
                 if test(info := await recording.info()):

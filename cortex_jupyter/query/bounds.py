@@ -29,23 +29,23 @@ class Bound:
         Characters of its records' texts. A page has at least one record, whatever its length.
     end : float, optional
         Deadline, by `time.monotonic`. It counts only after some entries were read, so that each page makes progress.
-    gone : callable, optional
+    reader_gone : callable, optional
         Returns True when no reader waits for the page any more.
     """
 
     size: int = PAGE_SIZE
     end: float = float("inf")
-    gone: Callable[[], bool] = lambda: False
+    reader_gone: Callable[[], bool] = lambda: False
 
     @classmethod
-    def within(cls, seconds: float, size: int, gone: Callable[[], bool]) -> Self:
+    def within(cls, seconds: float, size: int, reader_gone: Callable[[], bool]) -> Self:
         """Return the bound of a page that begins now."""
-        return cls(size, time.monotonic() + seconds, gone)
+        return cls(size, time.monotonic() + seconds, reader_gone)
 
     @property
     def over(self) -> bool:
         """Whether the deadline has passed, or no reader waits any more."""
-        return time.monotonic() >= self.end or self.gone()
+        return time.monotonic() >= self.end or self.reader_gone()
 
 
 #: The bound without a deadline.

@@ -223,9 +223,9 @@ class LogQuery:
             where=[holds(condition) for text in self.where for condition in conditions(text)],
         )
 
-    def bound(self, gone: Callable[[], bool] = lambda: False) -> Bound:
-        """Return the bound of a page or a tail that begins now; `gone` returns True when its reader has left."""
-        return Bound.within(self.bounds.query_s, self.bounds.page_size, gone)
+    def bound(self, reader_gone: Callable[[], bool] = lambda: False) -> Bound:
+        """Return the bound of a page or a tail that begins now; `reader_gone` returns True when its reader has left."""
+        return Bound.within(self.bounds.query_s, self.bounds.page_size, reader_gone)
 
     def _check(self) -> None:
         if self.before and self.after:

@@ -97,22 +97,22 @@ class Slot:
 
     Parameters
     ----------
-    asked : str
+    task_name : str
         The task as the reader named it.
     window : Window or None
     error : CortexError or None
         Why there is no window.
     cursor : str
         The last cursor that was sent, or that the reader came with.
-    behind : int
+    unsent : int
         Lines that are recorded and not sent yet, while the stream is throttled.
     """
 
-    asked: str
+    task_name: str
     window: Window | None = None
     error: CortexError | None = None
     cursor: str = ""
-    behind: int = 0
+    unsent: int = 0
 
 
 class EventStream:
@@ -197,10 +197,10 @@ class EventStream:
             raise slot.error
         window = slot.window
         assert window is not None
-        async with window.recording.wanted():
+        async with window.recording.keep_wanted():
             await window.settle()
-            self._ahead = window.recording.ahead(window.info)
-            await self._send(await window.status(slot.asked))
+            self._ahead = window.recording.clock_ahead(window.info)
+            await self._send(await window.status(slot.task_name))
             is_first = True
             if window.recording.problem is not None:
                 self._problem_watchers.add(asyncio.create_task(self._send_problem_changes(slot, window)))
@@ -231,7 +231,7 @@ class EventStream:
             if (current := _as_dict(recording.problem)) != sent:
                 try:
                     window.info = await recording.info()
-                    status = await window.status(slot.asked)
+                    status = await window.status(slot.task_name)
                 except CortexError as error:
                     _log.warning("%s: %s", recording.ref.key, error)  # a passing failure of the store: try again
                     continue
@@ -240,19 +240,19 @@ class EventStream:
 
     async def _slow_down(self, slot: Slot, recording: Recording, burst: Burst) -> None:
         """Wait as long as the limit asks for, and send how far behind the reader is."""
-        pause, was_behind = self._throttle.pause(len(burst.events)), slot.behind
+        pause, was_behind = self._throttle.pause(len(burst.events)), slot.unsent
         if not pause and not was_behind:
             return
-        slot.behind = max(0, (await recording.info()).last_seq - burst.frames[-1].last) if pause else 0
+        slot.unsent = max(0, (await recording.info()).last_seq - burst.frames[-1].last) if pause else 0
         is_due = time.monotonic() - self._behind_sent > _BEHIND_S
-        if (slot.behind and is_due) or (was_behind and not slot.behind):
+        if (slot.unsent and is_due) or (was_behind and not slot.unsent):
             self._behind_sent = time.monotonic()
-            await self._send(_BEHIND % sum(s.behind for s in self._slots))
+            await self._send(_BEHIND % sum(s.unsent for s in self._slots))
         await asyncio.sleep(pause)
 
     async def _send_error(self, slot: Slot, error: dict[str, str]) -> None:
         server_metrics.count_refusal(error["code"])
-        doc = error if len(self._slots) == 1 else {"task": slot.asked, **error}
+        doc = error if len(self._slots) == 1 else {"task": slot.task_name, **error}
         await self._send(b"event: error\ndata: " + orjson.dumps(doc) + b"\n\n")
 
     async def _send_with_all_cursors(self, slot: Slot, burst: Burst) -> None:
@@ -298,7 +298,7 @@ class EventStream:
                 window.recording.hidden = hidden
                 try:
                     window.info = await window.recording.info()  # the state as it is now
-                    await self._send(await window.status(slot.asked))
+                    await self._send(await window.status(slot.task_name))
                 except ReaderGoneError:
                     return
                 except CortexError as error:

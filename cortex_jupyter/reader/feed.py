@@ -110,8 +110,8 @@ class Feed:
                 for group in gathered(frames, BURST if keep is None else 0):
                     parts = []
                     for frame in group:
-                        wanted = keep is None and frame.within(position, since, until)
-                        part = frame if wanted else await cut(frame, position, since, until, keep)
+                        is_whole = keep is None and frame.within(position, since, until)
+                        part = frame if is_whole else await cut(frame, position, since, until, keep)
                         if part is not None:
                             parts.append(part)
                         position, epoch = frame.last, epoch_at(frame.epochs, frame.last)

@@ -108,13 +108,13 @@ class Burst:
         return next((frame.t_max for frame in self.frames if frame.event == "log" and frame.seq > since), None)
 
 
-def gathered(frames: Iterable[Frame], most: int = BURST) -> Iterator[list[Frame]]:
-    """Group frames for sending: each group has at most `most` bytes, but at least one frame."""
+def gathered(frames: Iterable[Frame], max_bytes: int = BURST) -> Iterator[list[Frame]]:
+    """Group frames for sending: each group has at most `max_bytes` bytes, but at least one frame."""
     group: list[Frame] = []
     size = 0
     for frame in frames:
         size += len(frame.written)
-        if group and size > most:
+        if group and size > max_bytes:
             yield group
             group, size = [], len(frame.written)
         group.append(frame)
@@ -135,10 +135,10 @@ def _filtered(frame: Frame, at: int, since: int | None, until: int | None, keep:
     entry = frame.entry
     batch = Batch.decode(entry.data)
     low, high = since or 0, UNBOUNDED if until is None else until
-    wanted = [i for i, (s, t) in enumerate(zip(batch.seqs, batch.times, strict=True)) if s > at and low <= t <= high]
-    if len(wanted) < len(batch):
-        batch = batch.take(wanted)
-    if keep is not None and wanted:
+    rows = [i for i, (s, t) in enumerate(zip(batch.seqs, batch.times, strict=True)) if s > at and low <= t <= high]
+    if len(rows) < len(batch):
+        batch = batch.take(rows)
+    if keep is not None and rows:
         batch = batch.take(list(keep(batch)))
     if not batch.seqs:
         return None

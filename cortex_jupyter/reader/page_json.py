@@ -25,7 +25,7 @@ def page(
     info: RecordingInfo,
     task: dict[str, Any],
     at: int | None = None,
-    gone: Callable[[], bool] = lambda: False,
+    reader_gone: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Read one page. It decodes and parses lines, so call it in a thread.
 
@@ -39,7 +39,7 @@ def page(
         As `reader.state.present` returns it.
     at : int, optional
         ns since the epoch: the page lies around this moment.
-    gone : callable, optional
+    reader_gone : callable, optional
         Returns True when the reader has left.
 
     Raises
@@ -49,7 +49,7 @@ def page(
     store, id_ = recording.store, recording.id
     query = query.among(store, id_)
     window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": query.keep()}
-    bound, limit = query.bound(gone), _limit(query)
+    bound, limit = query.bound(reader_gone), _limit(query)
     if at is not None:
         result = around(store, id_, at=at, limit=limit, keep=window["keep"], bound=bound)
     elif query.after is not None and query.after.before is not None:

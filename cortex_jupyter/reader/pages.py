@@ -95,9 +95,9 @@ def newest(
     return Page(in_order(content.records), content.notices, older, newer, content.stopped)
 
 
-def begins_before(index: list[IndexEntry], place: Place) -> bool:
+def begins_before(index: list[IndexEntry], start: Place) -> bool:
     """Return whether a recording has records before a place."""
-    return any(row.event == "log" and (row.t_min, row.seq) < place for row in index)
+    return any(row.event == "log" and (row.t_min, row.seq) < start for row in index)
 
 
 def around(

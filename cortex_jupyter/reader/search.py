@@ -31,14 +31,14 @@ _PLACES: Final = frozenset({"since", "until", "before"})
 _SILENCE_S: Final = 60.0
 
 
-async def matches(recording: Recording, query: LogQuery, most: int = _MAX_MATCHES) -> AsyncGenerator[bytes]:
+async def matches(recording: Recording, query: LogQuery, max_matches: int = _MAX_MATCHES) -> AsyncGenerator[bytes]:
     """Yield the events of `reader.searcher.search`, in pieces as they come.
 
     Parameters
     ----------
     recording : Recording
     query : LogQuery
-    most : int, optional
+    max_matches : int, optional
         The search ends after this many matches.
 
     Yields
@@ -50,7 +50,7 @@ async def matches(recording: Recording, query: LogQuery, most: int = _MAX_MATCHE
         "store": recording.store.url,
         "recording": recording.id,
         "query": _raw(query),
-        "most": most,
+        "max_matches": max_matches,
         "bounds": asdict(query.bounds),
     }
     try:

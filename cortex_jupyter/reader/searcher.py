@@ -43,7 +43,7 @@ _SPECIAL: Final = re.compile(r"[\\.^$*+?{}\[\]|()]")
 _ESCAPED: Final = re.compile(r"\\([^A-Za-z0-9])")
 
 
-def search(store: Readable, recording: int, query: LogQuery, most: int) -> Iterator[bytes]:
+def search(store: Readable, recording: int, query: LogQuery, max_matches: int) -> Iterator[bytes]:
     """Yield the matches as events, newest first.
 
     Parameters
@@ -52,7 +52,7 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
     recording : int
     query : LogQuery
         Its `since`, `until`, `before`, filters and bounds are used.
-    most : int
+    max_matches : int
         The search ends after this many matches.
 
     Yields
@@ -73,20 +73,26 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
     high = start_cursor.before or AFTER_ALL
     scan = Scan(store, recording, upto=start_cursor.seq, high=high, keep=query.keep()).within(query.since, query.until)
     rows = [row for row in scan.by_time(index, newest_first=True) if row.event == "log"]
-    bound, pending, total, looked, last_progress = query.bound(), _OrderedMatches(), sum(row.n for row in rows), 0, 0.0
+    bound, pending, total, lines_read, last_progress = (
+        query.bound(),
+        _OrderedMatches(),
+        sum(row.n for row in rows),
+        0,
+        0.0,
+    )
     for row in rows:
         to = str(row.t_max)
         yield from pending.later_than(row.t_max)  # only these are final
         now = time.monotonic()
-        over = (pending.matches >= most or (looked and bound.over)) and (row.t_max + 1, 0) < high
+        over = (pending.matches >= max_matches or (lines_read and bound.over)) and (row.t_max + 1, 0) < high
         if over or now - last_progress > _PROGRESS_S:
             last_progress = now
-            yield event("progress", to=to, matches=pending.matches, looked=looked, lines=total)
+            yield event("progress", to=to, matches=pending.matches, looked=lines_read, lines=total)
         if over:
             older = str(replace(start_cursor, before=(row.t_max + 1, 0)))
-            yield event("done", to=to, matches=pending.matches, looked=looked, lines=total, all=False, older=older)
+            yield event("done", to=to, matches=pending.matches, looked=lines_read, lines=total, all=False, older=older)
             return
-        looked += row.n
+        lines_read += row.n
         part = None if row.seq in excluded else scan.read(row)
         if part is None or part.entry.event != "log" or not may_match(part.entry.data):
             continue
@@ -94,7 +100,7 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
             pending.add(batch)
     yield from pending.later_than(-UNBOUNDED)
     yield event(
-        "done", to=str(query.since or 0), matches=pending.matches, looked=looked, lines=total, all=True, older=None
+        "done", to=str(query.since or 0), matches=pending.matches, looked=lines_read, lines=total, all=True, older=None
     )
 
 
@@ -152,7 +158,9 @@ def main() -> None:
     try:
         with open_readable(request["store"]) as store:
             query = replace(LogQuery.parse(request["query"]), bounds=Bounds(**request["bounds"]))
-            for piece in search(store, request["recording"], query.among(store, request["recording"]), request["most"]):
+            for piece in search(
+                store, request["recording"], query.among(store, request["recording"]), request["max_matches"]
+            ):
                 sys.stdout.buffer.write(piece)
                 sys.stdout.buffer.flush()
     except CortexError as error:

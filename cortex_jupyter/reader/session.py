@@ -100,22 +100,22 @@ class Session(Connection):
         except (NotAllowed, AmbiguousTask):
             raise  # if the cluster refuses, the recording must not be read either
         except CortexError as error:
-            held = await self._newest(self.store, ref, person)
-            if held is None or not held.last_seq:
+            info = await self._newest(self.store, ref, person)
+            if info is None or not info.last_seq:
                 archived = await self._archived(ref, person)
                 if archived is None:
                     raise
                 return Recording(self, archived.id, archived.ref, None, store=self.archive)
             absent = isinstance(error, NotFound)
-            return Recording(self, held.id, held.ref, None, gone=absent, problem=None if absent else error)
+            return Recording(self, info.id, info.ref, None, is_gone=absent, problem=None if absent else error)
         assert self.cluster is not None
-        known = await asyncio.to_thread(self.store.find, workload.ref, self.cluster.id)
-        if known is None or known.uid != workload.uid:
+        stored = await asyncio.to_thread(self.store.find, workload.ref, self.cluster.id)
+        if stored is None or stored.uid != workload.uid:
             with contextlib.suppress(ArchiveError):  # a broken archive must not keep a task from being recorded
                 archived = await self._archived(workload.ref, person)
                 if archived is not None and archived.uid == workload.uid:
                     return Recording(self, archived.id, archived.ref, workload, store=self.archive)
-        uid = await self._uid(workload, known, person)
+        uid = await self._uid(workload, stored, person)
         id_ = await asyncio.to_thread(self._opened, self.cluster.id, workload.ref, uid)
         return Recording(self, id_, workload.ref, workload)
 
@@ -123,30 +123,30 @@ class Session(Connection):
         self.settings.look()  # if the store was emptied, it must get its settings again before a recording
         return self.store.open(cluster, ref, uid)
 
-    async def _uid(self, workload: Workload, known: RecordingInfo | None, person: Person | None) -> str:
+    async def _uid(self, workload: Workload, stored: RecordingInfo | None, person: Person | None) -> str:
         """Return the uid of a task's recording.
 
         A label selector is no object of the cluster: it has the same uid in a namespace that was deleted and created
         again.
         """
-        if workload.ref.kind != "selector" or known is None or self.access is None or self.cluster is None:
-            return workload.uid if known is None or not workload.is_of(known.uid) else known.uid
-        if await self.readable(known, person):
-            return known.uid
+        if workload.ref.kind != "selector" or stored is None or self.access is None or self.cluster is None:
+            return workload.uid if stored is None or not workload.is_of(stored.uid) else stored.uid
+        if await self.readable(stored, person):
+            return stored.uid
         return f"{workload.uid}@{await self.access.namespace_created(self.cluster, workload.ref.namespace)}"
 
     async def _archived(self, ref: TaskRef, person: Person | None) -> RecordingInfo | None:
         return None if self.archive is None else await self._newest(self.archive, ref, person)
 
-    async def _newest(self, place: Readable, ref: TaskRef, person: Person | None) -> RecordingInfo | None:
+    async def _newest(self, store: Readable, ref: TaskRef, person: Person | None) -> RecordingInfo | None:
         """Return the newest readable recording of a task; of any kind if the reference has none."""
         cluster = self.cluster.id if self.cluster else None
-        newest = await asyncio.to_thread(place.find, ref, cluster)
+        newest = await asyncio.to_thread(store.find, ref, cluster)
         if newest is None or await self.readable(newest, person):
             return newest
         best = None  # older recordings of that kind cannot be readable either, but one of another kind may be
         for kind in () if ref.kind else KINDS:
-            info = await asyncio.to_thread(place.find, TaskRef(ref.namespace, kind, ref.name), cluster)
+            info = await asyncio.to_thread(store.find, TaskRef(ref.namespace, kind, ref.name), cluster)
             if info is None or not await self.readable(info, person):
                 continue
             if kind == "job":
@@ -162,7 +162,7 @@ class Session(Connection):
                 return self.archive, await self._archived(ref, person)
         return self.store, info
 
-    async def held(self, namespace: str, person: Person | None = None) -> list[RecordingInfo]:
+    async def readable_recordings(self, namespace: str, person: Person | None = None) -> list[RecordingInfo]:
         """Return the readable recordings of a namespace, in the store or archived, newest first, each once.
 
         Raises
@@ -177,8 +177,8 @@ class Session(Connection):
             except ArchiveError as error:
                 _log.warning("archived tasks are not listed: %s", error)
                 archived = []
-            known = {info.id for info in infos}
-            infos += [info for info in archived if info.id not in known]
+            stored_ids = {info.id for info in infos}
+            infos += [info for info in archived if info.id not in stored_ids]
         infos = [info for info in infos if await self.readable(info, person)]
         return sorted(infos, key=lambda info: info.id, reverse=True)
 
@@ -188,11 +188,11 @@ class Session(Connection):
 
     def feed(self, recording: int, store: Readable | None = None) -> Feed:
         """Return the one feed of a recording in this process. It lives as long as one of its readers holds it."""
-        place = store or self.store
-        key = (place.url, recording)  # the recording may have left for the archive since
+        store = store or self.store
+        key = (store.url, recording)  # the recording may have left for the archive since
         feed = self._feeds.get(key)
         if feed is None:
-            feed = self._feeds[key] = Feed(place, recording)
+            feed = self._feeds[key] = Feed(store, recording)
         return feed
 
 
@@ -206,7 +206,7 @@ class Recording:
         The resolved reference.
     workload : Workload or None
         The task in the cluster; None if only the recording is left.
-    gone : bool
+    is_gone : bool
         The cluster has no such task. A recorder then ends an unfinished recording.
     problem : CortexError or None
         Why this process cannot record: a right is missing, or the cluster does not answer. Checked again while the
@@ -223,7 +223,7 @@ class Recording:
         ref: TaskRef,
         workload: Workload | None,
         *,
-        gone: bool = False,
+        is_gone: bool = False,
         problem: CortexError | None = None,
         store: Readable | None = None,
     ) -> None:
@@ -233,7 +233,7 @@ class Recording:
         self.id = id_
         self.ref = ref
         self.workload = workload
-        self.gone = gone
+        self.is_gone = is_gone
         self.problem = problem
         self.hidden: dict[str, str] = {}
         self._checked_at = time.monotonic()  # when the problem was last checked
@@ -250,7 +250,7 @@ class Recording:
         """The cluster in which the task is looked for; None without a kubeconfig."""
         return self._session.cluster
 
-    def ahead(self, info: RecordingInfo) -> int:
+    def clock_ahead(self, info: RecordingInfo) -> int:
         """Return how far the cluster's clock is ahead of ours (ns); 0 if the difference is negligible."""
         cluster = self.cluster
         offset = info.clock_ms / 1000 or (cluster.clock.offset if cluster and self.workload else 0.0)
@@ -264,9 +264,9 @@ class Recording:
         CursorNotHeld
             The recording has left the store.
         """
-        return await asyncio.to_thread(self.held)
+        return await asyncio.to_thread(self.read_info)
 
-    def held(self) -> RecordingInfo:
+    def read_info(self) -> RecordingInfo:
         """Return the recording's present state; it blocks."""
         info = self.store.info(self.id)
         if info is None:
@@ -290,7 +290,7 @@ class Recording:
         if self.problem is not None and time.monotonic() - self._checked_at > _PROBLEM_CHECK_S:
             await self._check_problem()
         cluster = self.cluster
-        if self._done or cluster is None or (self.workload is None and not self.gone):
+        if self._done or cluster is None or (self.workload is None and not self.is_gone):
             return
         # One check serves all tasks of a namespace: there may be hundreds, and each asks every second.
         recorder_seen_at, namespace = self._session.keep_alive.recorder_seen_at, self.ref.namespace
@@ -312,13 +312,13 @@ class Recording:
             try:
                 workload = await self._session.resolve(self.ref)
             except NotFound:
-                self.gone, self.problem = True, None
+                self.is_gone, self.problem = True, None
                 return
             except CortexError as error:
                 self.problem = error
                 return
             if not workload.is_of((await self.info()).uid):
-                self.gone, self.problem = True, None  # a new task has the name now
+                self.is_gone, self.problem = True, None  # a new task has the name now
                 return
             self.workload = workload
         self.problem = await self._session.lacking(self.ref.namespace)
@@ -332,12 +332,12 @@ class Recording:
         return self.problem and await asyncio.to_thread(self._obstacle)
 
     def _obstacle(self) -> CortexError | None:
-        if self.held().done or self._session.store.holders([self.id]).get(self.id):
+        if self.read_info().done or self._session.store.holders([self.id]).get(self.id):
             return None
         return self.problem
 
     def _wish(self) -> None:
-        self._done = self.held().done
+        self._done = self.read_info().done
         try:
             self.store.want(self.id, WANTED_S)
             self._wished_at = time.monotonic()
@@ -346,7 +346,7 @@ class Recording:
             _log.warning("%s: %s", self.ref.key, error)
 
     @asynccontextmanager
-    async def wanted(self) -> AsyncIterator[None]:
+    async def keep_wanted(self) -> AsyncIterator[None]:
         """Keep the recording wanted, and a recorder running, for the time of the block.
 
         A recorder that dies is noticed within a second, and another one is started.
@@ -382,7 +382,7 @@ class Recording:
                 changed.clear()
                 try:
                     info = await self.info()
-                    if info.done or info.caught_up or (self.workload is None and not self.gone):
+                    if info.done or info.caught_up or (self.workload is None and not self.is_gone):
                         return info
                     await self.want()
                     if isinstance(obstacle := await self.obstacle(), NotAllowed):
@@ -413,8 +413,8 @@ class KeepAlive:
         """Keep a recording wanted for the time of the block."""
         readers = self._readers.setdefault(recording.id, [])
         if recording.workload is not None:
-            for other in readers:  # share one object of the API, which is large; each reader came with a copy
-                other.workload, other.problem = recording.workload, recording.problem
+            for reader in readers:  # share one object of the API, which is large; each reader came with a copy
+                reader.workload, reader.problem = recording.workload, recording.problem
         readers.append(recording)
         if len(readers) == 1:
             self._keepers[recording.id] = asyncio.create_task(self._keep(readers))
@@ -432,8 +432,8 @@ class KeepAlive:
             newest = readers[-1]  # the last reader to come has the newest state from the cluster
             try:
                 await newest.want()
-                for other in readers:
-                    other.workload, other.gone, other.problem = newest.workload, newest.gone, newest.problem
+                for reader in readers:
+                    reader.workload, reader.is_gone, reader.problem = newest.workload, newest.is_gone, newest.problem
                 failures = 0
                 newest.feed.fail(None)
             except StoreBusy as error:  # temporary; readers have a deadline of their own

@@ -38,7 +38,7 @@ def recorded(info: RecordingInfo) -> dict[str, Any]:
     }
 
 
-def gone(info: RecordingInfo) -> dict[str, Any]:
+def gone_task(info: RecordingInfo) -> dict[str, Any]:
     """Return a task that the cluster has no more; its state is `gone` if its end was not seen."""
     if info.done:
         return recorded(info)
@@ -82,7 +82,7 @@ async def present(recording: Recording, info: RecordingInfo) -> dict[str, Any]:
     if recording.workload is None and obstacle is not None:
         return unasked(info, obstacle)
     if recording.workload is None and not info.caught_up:
-        return gone(info)
+        return gone_task(info)
     if recording.workload is None or (obstacle is None and info.state):
         return recorded(info)
     # Imported here because readers of recordings do not need it.

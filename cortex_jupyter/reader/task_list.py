@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.model import TaskRef, check_namespace
-from cortex_jupyter.reader.state import completeness_of, gone, recorded, unasked
+from cortex_jupyter.reader.state import completeness_of, gone_task, recorded, unasked
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person
@@ -49,7 +49,7 @@ async def list_tasks(
         The cluster does not answer, and nothing is recorded.
     NotAllowed
     """
-    recorded_infos = await session.held(check_namespace(namespace), person)
+    recorded_infos = await session.readable_recordings(check_namespace(namespace), person)
     rows: list[dict[str, Any]] = []
     problem: CortexError | None = None
     try:
@@ -74,7 +74,7 @@ async def list_tasks(
     for info in [] if selector else recorded_infos:  # newest first: an older one of the same name is left out
         if info.ref.key not in listed:
             listed.add(info.ref.key)
-            row = gone(info) if problem is None else unasked(info, problem)
+            row = gone_task(info) if problem is None else unasked(info, problem)
             rows.append(row | {"status": row["reason"], "restarts": None, "pods": 0, "recorded": True})
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True), problem
 
@@ -109,7 +109,7 @@ async def _described(session: Session, ref: TaskRef, person: Person | None) -> d
         store, info = await session.where(ref, person)
         if info is None or not info.last_seq:
             raise
-        doc: dict[str, Any] = gone(info) if isinstance(error, NotFound) else unasked(info, error)
+        doc: dict[str, Any] = gone_task(info) if isinstance(error, NotFound) else unasked(info, error)
         doc |= {"pods": [], "events": [], "hidden": {}}
     else:
         cluster = session.cluster

@@ -16,7 +16,7 @@ from cortex_jupyter.model import EVERY_SEQ, Entry, epoch_at, notice
 from cortex_jupyter.reader.filtering import in_thread, run_filter
 from cortex_jupyter.reader.frame import Burst, Frame
 from cortex_jupyter.reader.pages import begins_before, tail_of
-from cortex_jupyter.reader.state import completeness_of, gone, present
+from cortex_jupyter.reader.state import completeness_of, gone_task, present
 from cortex_jupyter.store.scan import Scan, last_number
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Window:
         recording: Recording,
         query: LogQuery,
         resume: Cursor | None,
-        most: int | None = None,
+        max_records: int | None = None,
         info: RecordingInfo | None = None,
     ) -> Window:
         """Find where the stream begins.
@@ -78,7 +78,7 @@ class Window:
         recording : Recording
         query : LogQuery
         resume : Cursor or None
-        most : int, optional
+        max_records : int, optional
             Begin with about this many of the window's newest records; a page loads older ones when the user scrolls to
             them. Unlike `tail`, it waits for nothing.
         info : RecordingInfo, optional
@@ -90,23 +90,28 @@ class Window:
             The cursor belongs to another recording, or is beyond the end of this one.
         """
         # In one call in a thread: with a hundred viewers at once, switching threads is most of the cost.
-        return await asyncio.to_thread(cls._open_in_thread, recording, query, resume, most, info)
+        return await asyncio.to_thread(cls._open_in_thread, recording, query, resume, max_records, info)
 
     @classmethod
     def _open_in_thread(
-        cls, recording: Recording, query: LogQuery, resume: Cursor | None, most: int | None, info: RecordingInfo | None
+        cls,
+        recording: Recording,
+        query: LogQuery,
+        resume: Cursor | None,
+        max_records: int | None,
+        info: RecordingInfo | None,
     ) -> Window:
         store, id_ = recording.store, recording.id
-        info = info or recording.held()
+        info = info or recording.read_info()
         query = query.among(store, id_)
         if resume is not None:
             after = info.check(resume).seq
             return cls(recording=recording, query=query, info=info, resumed=True, after=after, since=None)
-        ahead = recording.ahead(info)
-        query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
+        clock_ahead = recording.clock_ahead(info)
+        query = query.ahead(clock_ahead).with_default_since("all" if info.done else "1m", time.time_ns() + clock_ahead)
         since = query.since
-        if most is not None and query.tail is None:
-            since = _newest_since(store.index(id_), since, most)
+        if max_records is not None and query.tail is None:
+            since = _newest_since(store.index(id_), since, max_records)
         after = _number_before(store, id_, since)
         return cls(recording=recording, query=query, info=info, resumed=False, after=after, since=since)
 
@@ -123,18 +128,23 @@ class Window:
         if self.low:
             self.since = self.low[0]
 
-    async def status(self, asked: str) -> bytes:
+    async def status(self, task_name: str) -> bytes:
         """Return the first event of a stream: the task's state, and a cursor to what lies before the window.
 
         Parameters
         ----------
-        asked : str
+        task_name : str
             The task as the reader wrote it, so that the reader can match the answer with its request.
         """
         recording, info = self.recording, self.info
         doc: dict[str, Any] = await present(recording, info)
         now = time.time_ns()
-        doc |= {"ref": asked, "time": str(now), "now": str(now + recording.ahead(info)), "hidden": recording.hidden}
+        doc |= {
+            "ref": task_name,
+            "time": str(now),
+            "now": str(now + recording.clock_ahead(info)),
+            "hidden": recording.hidden,
+        }
         return b"event: status\ndata: " + orjson.dumps(doc | await asyncio.to_thread(self._around)) + b"\n\n"
 
     def _around(self) -> dict[str, Any]:
@@ -164,7 +174,7 @@ class Window:
         """Yield the events that follow, to the end of the task."""
         recording, query, info = self.recording, self.query, self.info
         keep = query.keep()
-        if recording.gone and not info.done:
+        if recording.is_gone and not info.done:
             self.info = info = await wait_caught_up(recording, _SETTLE_S)  # a recorder will end the recording
         if query.tail is not None and not self.resumed:
             async with aclosing(self._tail()) as tail:
@@ -190,8 +200,8 @@ class Window:
             async for burst in bursts:
                 if "events" not in recording.hidden:
                     yield burst
-                elif shown := [frame for frame in burst.frames if not frame.entry.is_kubernetes_event]:
-                    yield burst if len(shown) == len(burst.frames) else Burst(shown)
+                elif visible := [frame for frame in burst.frames if not frame.entry.is_kubernetes_event]:
+                    yield burst if len(visible) == len(burst.frames) else Burst(visible)
 
     async def _tail(self) -> AsyncGenerator[Frame]:
         if self.low is None:
@@ -207,7 +217,7 @@ class Window:
         async for frame in self._stored_frames(self.after, upto):
             if "events" not in self.recording.hidden or not frame.entry.is_kubernetes_event:
                 yield frame
-        message = gone(self.info)["message"]
+        message = gone_task(self.info)["message"]
         end = notice(key, upto, time.time_ns(), "end", message, state="gone", reason="Deleted")
         end.epochs = self.info.epochs
         yield Frame.of(self.recording.id, end)
@@ -237,11 +247,11 @@ def _number_before(store: Readable, recording: int, since: int | None) -> int:
     return next((row.seq - 1 for row in index if row.event == "log" and row.t_max >= since), last_number(index))
 
 
-def _newest_since(index: list[IndexEntry], since: int | None, most: int) -> int | None:
-    """Return the time since which there are about `most` records, or `since` if that is later."""
+def _newest_since(index: list[IndexEntry], since: int | None, max_records: int) -> int | None:
+    """Return the time since which there are about `max_records` records, or `since` if that is later."""
     for row in sorted((row for row in index if row.event == "log"), key=attrgetter("t_max", "t_min"), reverse=True):
-        most -= row.n
-        if most <= 0:
+        max_records -= row.n
+        if max_records <= 0:
             return row.t_min if since is None else max(since, row.t_min)
     return since
 
@@ -253,7 +263,7 @@ async def wait_caught_up(recording: Recording, seconds: float) -> RecordingInfo:
     except TimeoutError:
         return await recording.info()
     except RecorderError:
-        if not recording.gone:
+        if not recording.is_gone:
             raise
         return await recording.info()  # the task is gone, so nothing new can come
     except NotAllowed:

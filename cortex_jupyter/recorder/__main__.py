@@ -158,9 +158,9 @@ def _manifests(options: argparse.Namespace) -> str:
     )  # only this needs YAML
 
     namespaces = tuple(options.namespace)
-    own = options.into or next(iter(namespaces), "cortex-jupyter")
+    namespace = options.into or next(iter(namespaces), "cortex-jupyter")
     install = InstallOptions(
-        namespace=own,
+        namespace=namespace,
         namespaces=namespaces,
         selector=options.selector,
         image=options.image,
@@ -211,7 +211,7 @@ async def _record(options: argparse.Namespace) -> None:
                 selection=selection,
                 limiter=limiter,
                 health=health,
-                told=settings,
+                start_settings=settings,
                 rights=credentials,
             )
             await _run_until_cluster_changes(recorder.run(), cluster)

@@ -58,7 +58,7 @@ class Recorder:
         Limits how many logs it reads at once.
     health : Health, optional
         Collects the state of the process for its probes.
-    told : mapping, optional
+    start_settings : mapping, optional
         The settings that the process was started with; see `Settings`.
     rights : str, optional
         The same for all processes that have the cluster's credentials (`launch.credentials_id`).
@@ -73,7 +73,7 @@ class Recorder:
         selection: Selection | None = None,
         limiter: StreamLimiter | None = None,
         health: Health | None = None,
-        told: Mapping[str, str] | None = None,
+        start_settings: Mapping[str, str] | None = None,
         rights: str = "",
     ) -> None:
         self._store, self._cluster, self._idle = store, cluster, idle if selection is None else math.inf
@@ -97,7 +97,7 @@ class Recorder:
         self._sharing = TaskSharing(self._me.id)
         self._shared_at = float("-inf")  # when tasks were last shared (monotonic)
         self._next_expiry = float("inf")  # when the heartbeat of the first fellow recorder expires (monotonic)
-        self._settings = Settings(store, told, marks=True, administrator=selection is not None)
+        self._settings = Settings(store, start_settings, marks=True, administrator=selection is not None)
         self._changed = asyncio.Event()
         self._tasks = LeasedTasks(
             store, cluster, self._heartbeat, watches, limiter or StreamLimiter(), self._changed.set
@@ -156,16 +156,16 @@ class Recorder:
             if self._tasks.damaged is not None:
                 raise self._tasks.damaged
             try:
-                wanted = await self._update_tasks(writer)
+                wanted_tasks = await self._update_tasks(writer)
             except (StoreFull, StoreBusy) as error:
                 # The error will pass; the running tasks go on meanwhile.
                 _log.warning("%s", error)
                 self._health.store_refused(error)
-                self._health.looked_for_tasks(looked=False)
+                self._health.looked_for_tasks(succeeded=False)
                 await asyncio.sleep(RETRY_S)
                 continue
             self._health.looked_for_tasks()
-            if self._tasks.running or wanted:
+            if self._tasks.running or wanted_tasks:
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at > self._idle:
                 return
@@ -180,7 +180,9 @@ class Recorder:
     async def _update_tasks(self, writer: Writer) -> list[RecordingInfo]:
         """Start the tasks that are wanted, stop those that are not any more; return the wanted ones."""
         all_wanted = await asyncio.to_thread(self._store.wanted, self._cluster.id)
-        wanted = [info for info in all_wanted if not self._me.namespaces or info.ref.namespace in self._me.namespaces]
+        wanted_tasks = [
+            info for info in all_wanted if not self._me.namespaces or info.ref.namespace in self._me.namespaces
+        ]
         if await asyncio.to_thread(self._settings.look) and self._selection is not None:
             self._selection.store_lost.set()
         mask = self._settings.masked
@@ -188,9 +190,9 @@ class Recorder:
             # Masking was turned on: the task resumes from its anchor, and everything from then on is masked.
             if mask and not running.recorder.masked and not running.task.cancelling():
                 running.task.cancel()
-        with_readers = {info.id for info in wanted}
+        with_readers = {info.id for info in wanted_tasks}
         if self._selection is None:
-            plan = Plan(take=tuple(info.id for info in wanted))
+            plan = Plan(take=tuple(info.id for info in wanted_tasks))
         else:
             plan = await self._plan_sharing(self._selection, with_readers)
         for id_ in plan.hand_over:
@@ -205,14 +207,14 @@ class Recorder:
         for id_, running in self._tasks.running.items():
             running.recorder.set_has_readers(has_readers=id_ in with_readers)
         await self._tasks.stop_unwanted(ids)
-        return wanted
+        return wanted_tasks
 
-    async def _plan_sharing(self, selection: Selection, wanted: set[int]) -> Plan:
+    async def _plan_sharing(self, selection: Selection, with_readers: set[int]) -> Plan:
         """Return which of the selected and wanted tasks to take, and which to hand over."""
         if time.monotonic() - self._shared_at < _SHARE_S and time.monotonic() < self._next_expiry:
             return Plan()
         self._shared_at = time.monotonic()
-        relevant = selection.ids | wanted
+        relevant = selection.ids | with_readers
         holders = await asyncio.to_thread(self._store.holders, relevant)
         await selection.handle_missing(relevant - holders.keys())
         self._tasks.high_water_marks.expire(relevant - holders.keys())

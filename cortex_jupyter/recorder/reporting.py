@@ -49,7 +49,7 @@ def report_rollback(store: Store, lease: Lease, info: RecordingInfo, last_commit
 
 
 def report_failure(
-    store: Store, owner: str, recording: int, error: CortexError, *, again: bool = False
+    store: Store, owner: str, recording: int, error: CortexError, *, is_repeat: bool = False
 ) -> Lease | None:
     """Write why a recording cannot go on, unless another recorder records it.
 
@@ -59,7 +59,7 @@ def report_failure(
     owner : str
     recording : int
     error : CortexError
-    again : bool, optional
+    is_repeat : bool, optional
         Whether it was reported before. Several sources that are refused have different messages, and one of them is
         enough.
 
@@ -75,7 +75,7 @@ def report_failure(
     # Take a new lease: what the attempt still had to write must not come after this.
     lease, info = store.lease(recording, owner), store.info(recording)
     text = f"Log not available yet: {error.message}"
-    if lease is None or info is None or info.done or info.message == text or (again and info.reason == error.code):
+    if lease is None or info is None or info.done or info.message == text or (is_repeat and info.reason == error.code):
         return lease
     entry = notice(
         info.ref.key,

@@ -65,10 +65,10 @@ class Sources:
     @property
     def seen_containers(self) -> dict[str, set[str]]:
         """The containers that have been seen to run, by the names of their pods."""
-        seen: dict[str, set[str]] = {}
+        by_pod: dict[str, set[str]] = {}
         for source in self._readers:
-            seen.setdefault(source.pod, set()).add(source.container)
-        return seen
+            by_pod.setdefault(source.pod, set()).add(source.container)
+        return by_pod
 
     def forget(self) -> None:
         """Forget the sources that are read to their end and whose pods are forgotten."""

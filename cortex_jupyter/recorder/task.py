@@ -268,7 +268,7 @@ class TaskRecorder:
         """Reopen the watches if something shows that one of them may be dead."""
         if self._workload is None:
             return
-        now, behind = time.monotonic(), self._pods.behind_since
+        now, behind_since = time.monotonic(), self._pods.behind_since
         if self._sources.is_reading or not self._sources.count:
             self._idle_since = now
             self._idle_backoff.reset()
@@ -276,8 +276,8 @@ class TaskRecorder:
             # Everything is read and the task is not over: it restarts, or the watch that would show its end is dead.
             self._idle_since = now
             self._idle_backoff.next()
-            behind = 0.0
-        if behind is not None and now - behind > _BEHIND_S:
+            behind_since = 0.0
+        if behind_since is not None and now - behind_since > _BEHIND_S:
             self._pods.behind_since = None
             self._watches.doubt(self._workload)
 
@@ -342,12 +342,12 @@ class TaskRecorder:
         if self._workload is None or self._info.ref.kind != "job":
             return True
         since = time_of(self._info.id) // 1_000_000_000 * 1_000_000_000
-        known: dict[str, set[str]] = {pod["metadata"]["name"]: set() for pod in self._pods.all}
-        known |= self._sources.seen_containers
+        seen_containers: dict[str, set[str]] = {pod["metadata"]["name"]: set() for pod in self._pods.all}
+        seen_containers |= self._sources.seen_containers
         self._event_requests += 1
         may_ask_again = self._event_requests < _EVENT_ATTEMPTS
         try:
-            unseen_runs = await unseen_containers(self._cluster, self._workload, known, since)
+            unseen_runs = await unseen_containers(self._cluster, self._workload, seen_containers, since)
         except ClusterError as error:
             if may_ask_again:
                 return False

@@ -210,8 +210,8 @@ class LeasedTasks:
         """Leave to others what we may not read; if no other recorder takes a recording either, tell its readers why."""
         self.refusals.retain(requested)
         await self._retry_granted()
-        for id_, error, again in self.refusals.due_reports():
-            await self._report(id_, error, again=again, keep=False)
+        for id_, error, is_repeat in self.refusals.due_reports():
+            await self._report(id_, error, is_repeat=is_repeat, keep=False)
         self._heartbeat.me = replace(self._me, refused=self.refusals.namespaces)
 
     async def _retry_granted(self) -> None:
@@ -232,9 +232,9 @@ class LeasedTasks:
                 self._namespaces_lacking_rights.discard(namespace)
                 self.refusals.retry_namespace(namespace)
 
-    async def _report(self, id_: int, error: CortexError, *, again: bool = False, keep: bool = True) -> None:
+    async def _report(self, id_: int, error: CortexError, *, is_repeat: bool = False, keep: bool = True) -> None:
         try:
-            lease = await asyncio.to_thread(report_failure, self._store, self._me.id, id_, error, again=again)
+            lease = await asyncio.to_thread(report_failure, self._store, self._me.id, id_, error, is_repeat=is_repeat)
             if lease and not keep:
                 await asyncio.to_thread(self._store.release, lease)
         except (StoreFull, StoreBusy, LeaseLost) as reporting_error:
@@ -243,11 +243,11 @@ class LeasedTasks:
             # The store itself fails, so nothing can be written into it. Whatever starts the next recorder is told.
             self.damaged = reporting_error
 
-    async def stop_unwanted(self, wanted: set[int]) -> None:
+    async def stop_unwanted(self, requested: set[int]) -> None:
         """Stop tasks that no reader wants and that do not end, or whose cluster has not answered for long."""
         for id_, running in list(self.running.items()):
             may_stop = running.info.ref.kind not in _ENDING or running.recorder.unreachable_s > _AWAY_S
-            if id_ not in wanted and may_stop and not running.task.cancelling():
+            if id_ not in requested and may_stop and not running.task.cancelling():
                 running.task.cancel()
                 # A later reader must not take the recorded lines for all there is.
                 with contextlib.suppress(LeaseLost):

@@ -71,7 +71,7 @@ class DownloadHandler(StreamingHandler):
     async def _send_while_open(self, recording: Recording, query: LogQuery, suffix: str) -> None:
         reader_gone = threading.Event()
         with self.reading():
-            async with recording.wanted():  # so that retention does not remove it meanwhile
+            async with recording.keep_wanted():  # so that retention does not remove it meanwhile
                 try:
                     await self._send(recording, query, suffix, reader_gone)
                 finally:

@@ -67,21 +67,21 @@ class LogsHandler(StreamingHandler):
 
     async def _page(self, recording: Recording, query: LogQuery, at: int | None) -> None:
         info = await wait_caught_up(recording, _SETTLE_S)
-        ahead = recording.ahead(info)
-        query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
+        clock_ahead = recording.clock_ahead(info)
+        query = query.ahead(clock_ahead).with_default_since("all" if info.done else "1m", time.time_ns() + clock_ahead)
         keep = query.keep()
         task = await present(recording, info)
-        gone = threading.Event()
+        reader_gone = threading.Event()
 
         def write() -> bytes:
-            return orjson.dumps(page(recording, query, info, task, at, gone.is_set))
+            return orjson.dumps(page(recording, query, info, task, at, reader_gone.is_set))
 
         user, readers = self.service.user(self), self.service.readers
         try:
             async with readers.pages.slot(user), self.service.filters.slot(user) if keep else nullcontext():
                 body = await run_filter(keep, write)
         finally:
-            gone.set()
+            reader_gone.set()
         # The server holds the page in memory until a slow reader has received it.
         with readers.buffered.use(user, len(body)), contextlib.suppress(StreamClosedError):
             await self.reply(body)

@@ -116,7 +116,7 @@ async def _hundred(report: Report, sandbox: SandboxProcess) -> None:
     async with _recordings(sandbox.kubeconfig) as (recordings, process):
         before = resident(process.pid)
         recording = await recordings.find(TaskRef.parse("hundred"))
-        async with recording.wanted():
+        async with recording.keep_wanted():
             await until(lambda: recordings.store.complete(recording.id).sources == 100, 180)
             await asyncio.sleep(20)
         largest = peak(process.pid)
@@ -132,7 +132,7 @@ async def _takeover(report: Report, sandbox: SandboxProcess) -> None:
         assert recordings.cluster is not None
         recording = await recordings.find(TaskRef.parse("killed"))
         killed, before = 0, time.monotonic()
-        async with recording.wanted(), contextlib.aclosing(recording.feed.frames()) as frames:
+        async with recording.keep_wanted(), contextlib.aclosing(recording.feed.frames()) as frames:
             async for frame in frames:
                 if frame.event != "log":
                     continue
@@ -158,7 +158,7 @@ async def _quiet(report: Report, sandbox: SandboxProcess) -> None:
     ):
         async with _recordings(kubeconfig, _COMPRESSED) as (recordings, _):
             recording = await recordings.find(TaskRef.parse("quiet"))
-            async with recording.wanted():
+            async with recording.keep_wanted():
                 await recording.caught_up()
                 await asyncio.sleep(4 * MINUTE_S)
                 seen.clear()

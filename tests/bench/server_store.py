@@ -65,7 +65,7 @@ async def _rest(report: Report, url: str, server: Server) -> None:
     hands = [Hand(recordings.store, TaskRef("default", "job", f"t{i}"), f"u{i}") for i in range(WATCHED)]
 
     async def read(one: Recording) -> None:
-        async with one.wanted():
+        async with one.keep_wanted():
             async for _ in one.feed.frames():
                 pass
 

@@ -118,8 +118,8 @@ async def test_a_new_namespace_of_the_same_name_gives_no_access_to_old_logs(
         with pytest.raises(TaskNotFound) as never:
             await recordings.find(TaskRef(namespace, "job", "never-was"), Person("alice"))
         assert str(caught.value) == str(never.value).replace("never-was", "old")
-        assert await recordings.held(namespace, Person("alice")) == []
-        assert [info.id for info in await recordings.held(namespace, Person("carol"))] == [old.id]
+        assert await recordings.readable_recordings(namespace, Person("alice")) == []
+        assert [info.id for info in await recordings.readable_recordings(namespace, Person("carol"))] == [old.id]
         assert (await recordings.find(job.ref, Person("carol"))).id == old.id
         # Alice's rights in the namespace are enough to learn when it was created.
         kube.create(python_job("new", "print('x')", namespace=namespace))

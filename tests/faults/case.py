@@ -176,7 +176,7 @@ class Case:
     async def read(self) -> None:
         """Read the recording to its end."""
         recording = await self.recordings.find(TaskRef.parse(self.task))
-        async with recording.wanted():
+        async with recording.keep_wanted():
             async for frame in recording.feed.frames():
                 self.received.add_event(frame.event, orjson.loads(frame.entry.data))
 

@@ -42,7 +42,7 @@ async def test_a_component_is_killed_and_restarted(
     recordings = await Session.connect(f"sqlite://{tmp_path}/r.sqlite", str(target.kube.kubeconfig))
     try:
         recording = await recordings.find(TaskRef.parse(job))
-        async with asyncio.timeout(200), recording.wanted():
+        async with asyncio.timeout(200), recording.keep_wanted():
             async for frame in recording.feed.frames():
                 received.add_event(frame.event, orjson.loads(frame.entry.data))
                 if received.count > LINES / 3 and not killed_at:

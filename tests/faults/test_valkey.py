@@ -176,7 +176,7 @@ async def read_again(case: Case) -> None:
         await case.read()
     case.received = Received()
     recording = await case.recordings.find(TaskRef.parse(case.task))
-    async with recording.wanted():
+    async with recording.keep_wanted():
         async for frame in recording.feed.frames():
             case.received.add_event(frame.event, orjson.loads(frame.entry.data))
 

@@ -28,11 +28,11 @@ async def test_a_node_that_is_an_hour_ahead(sandbox: Any, kube: Kube, unique: An
     kube.create(python_job(name, COUNT.format(n=3000, pause=0.02)))
     async with opened(sandbox, tmp_path) as recordings:
         recording = await recordings.find(TaskRef.parse(name))
-        async with recording.wanted():
+        async with recording.keep_wanted():
             await until(lambda: (info := recordings.store.info(recording.id)) and info.clock_ms)
         info = await recording.info()
         assert 3500_000 < info.clock_ms <= 3_600_500
-        assert abs(recording.ahead(info) / 1e9 - 3600) < 100
+        assert abs(recording.clock_ahead(info) / 1e9 - 3600) < 100
         said = [orjson.loads(e.data) for e in recordings.store.entries(recording.id, 0, 1 << 20) if e.event == "status"]
         (clock,) = [d for d in said if d.get("notice") == "clock"]
         assert "ahead of this machine's" in clock["message"] and clock["clock_offset_ms"] == info.clock_ms
@@ -44,9 +44,9 @@ async def test_the_clock_offset_comes_from_the_recorder_or_else_the_api_server(s
     recordings = Session(store, cluster)
     workload: Any = object()
     recording = Recording(recordings, hand.id, TaskRef("default", "job", "a"), workload)
-    assert recording.ahead(await recording.info()) == 0
+    assert recording.clock_ahead(await recording.info()) == 0
     # Until a recorder has measured the offset, the API server's is used.
     cluster.clock._low = cluster.clock._high = -600.0
-    assert recording.ahead(await recording.info()) == -600 * 10**9
+    assert recording.clock_ahead(await recording.info()) == -600 * 10**9
     store.commit(hand.lease, Commit(update={"clock_ms": 7000}))
-    assert recording.ahead(await recording.info()) == 7 * 10**9
+    assert recording.clock_ahead(await recording.info()) == 7 * 10**9

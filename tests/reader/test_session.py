@@ -77,9 +77,9 @@ async def test_a_recording_can_be_read_without_its_task(
     found = await recordings.find(NAME)
     assert (found.id, found.ref.kind, found.workload) == (hand.id, "job", None)
     # If the cluster says that the task is gone, a recorder ends the recording; otherwise no process can.
-    assert found.gone == isinstance(error, TaskNotFound)
+    assert found.is_gone == isinstance(error, TaskNotFound)
     assert [i.id for i in store.wanted(CLUSTER)] == [hand.id]
-    if found.gone:
+    if found.is_gone:
         waiting = asyncio.create_task(found.caught_up())
         hand.end()
         assert (await waiting).done
@@ -137,7 +137,7 @@ async def test_recordings_older_than_the_namespace_need_the_right_to_read_all_na
     answering(these, TaskNotFound("gone"))
     names = {f"{kind}-{when}" for kind in ("kept", "archived") for when in times}
     seen = {name for name in names if everywhere or "since" in name}
-    assert {info.ref.name for info in await these.held("default")} == seen
+    assert {info.ref.name for info in await these.readable_recordings("default")} == seen
     opened = set()
     for name in names:
         with contextlib.suppress(TaskNotFound):

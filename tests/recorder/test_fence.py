@@ -91,7 +91,7 @@ async def test_a_task_deleted_while_no_recorder_ran_gets_an_end(
         kube.delete("jobs", name)
         await until(lambda: not kube.pods_of(name))
         again = await recordings.find(TaskRef.parse(name))
-        assert again.id == recording.id and again.workload is None and again.gone
+        assert again.id == recording.id and again.workload is None and again.is_gone
         seen = await asyncio.wait_for(Seen().read(again), 120)
         assert len(seen.of("end")) == 1 and seen.of("gap")
         info = store.info(again.id)

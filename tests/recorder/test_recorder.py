@@ -47,7 +47,7 @@ class Seen:
         self.count = 0
 
     async def read(self, recording: Recording, at: Callable[[Seen], object] = lambda _: None) -> Seen:
-        async with recording.wanted():
+        async with recording.keep_wanted():
             async for frame in recording.feed.frames():
                 if frame.event == "log":
                     batch = Batch.decode(frame.entry.data)
@@ -316,7 +316,7 @@ async def test_events_from_before_are_recorded_for_the_second_task_as_well(
         kube.wait_for(lambda name=name: _told(kube, name), "the event")
     for name in names:
         recording = await recordings.find(TaskRef.parse(name))
-        async with recording.wanted(), asyncio.timeout(120), aclosing(recording.feed.frames()) as frames:
+        async with recording.keep_wanted(), asyncio.timeout(120), aclosing(recording.feed.frames()) as frames:
             async for frame in frames:
                 if b"FailedScheduling: 0/1 nodes" in frame.entry.data:
                     break
@@ -334,7 +334,7 @@ async def test_the_state_comes_before_the_events_that_led_to_it(recordings: Sess
         kube.wait_for(lambda name=name: all(s in str(kube.pods_of(name)) for s in ("running", "ErrImage")), "its state")
     for name in names:
         recording, told = await recordings.find(TaskRef.parse(name)), list[str]()
-        async with recording.wanted(), asyncio.timeout(120), aclosing(recording.feed.frames()) as frames:
+        async with recording.keep_wanted(), asyncio.timeout(120), aclosing(recording.feed.frames()) as frames:
             async for frame in frames:
                 told.append(orjson.loads(frame.entry.data).get("notice", ""))
                 if "event" in told:

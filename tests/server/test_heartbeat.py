@@ -44,7 +44,9 @@ class Silent:
     info = SimpleNamespace(last_seq=0)
 
     def __init__(self) -> None:
-        self.recording = SimpleNamespace(wanted=self._wanted, ahead=lambda _: 0, ref=None, problem=None, hidden={})
+        self.recording = SimpleNamespace(
+            keep_wanted=self._wanted, clock_ahead=lambda _: 0, ref=None, problem=None, hidden={}
+        )
 
     @asynccontextmanager
     async def _wanted(self) -> AsyncIterator[None]:

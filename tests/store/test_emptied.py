@@ -99,7 +99,7 @@ async def test_a_recorder_started_with_masking_takes_no_task_unmasked(
     cluster: Any = type("Api", (), {"host": CLUSTER, "id": CLUSTER})()
     for lose in (lambda: None, lambda: unset(store), lambda: store.set_setting("mask", "0")):
         lose()
-        recording: Any = Recorder(store, cluster, told={"mask": "1"})
+        recording: Any = Recorder(store, cluster, start_settings={"mask": "1"})
         await recording._update_tasks(None)
         for one in list(recording._tasks.running.values()):
             await one.task

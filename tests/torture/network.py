@@ -248,7 +248,7 @@ class Soak:
         while task.received.end is None:
             try:
                 recording = await recordings.find(TaskRef.parse(task.name))
-                async with recording.wanted():
+                async with recording.keep_wanted():
                     async for frame in recording.feed.frames(last_seq):
                         task.received.add_event(frame.event, json.loads(frame.entry.data))
                         last_seq = frame.last

@@ -87,7 +87,7 @@ class RecordingReader:
         """Read to the end."""
         recording = await self._recordings.find(TaskRef.parse(self._task))
         self._id = recording.id
-        async with recording.wanted():
+        async with recording.keep_wanted():
             async for frame in recording.feed.frames():
                 self.received.add_event(frame.event, orjson.loads(frame.entry.data))
         (lines,) = self.received.lines().values()

@@ -251,8 +251,8 @@ def _network_policy(install: InstallOptions) -> dict[str, Any]:
     def ports(*numbers: int, protocol: str = "TCP") -> list[dict[str, Any]]:
         return [{"protocol": protocol, "port": number} for number in numbers]
 
-    wanted = (53, 443, 6443, install.store_port, *_archive_ports(), _trace_port())
-    out = dict.fromkeys(port for port in wanted if port)
+    needed = (53, 443, 6443, install.store_port, *_archive_ports(), _trace_port())
+    out = dict.fromkeys(port for port in needed if port)
     spec = {
         "podSelector": {"matchLabels": _LABELS},
         "policyTypes": ["Ingress", "Egress"],

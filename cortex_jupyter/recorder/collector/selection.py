@@ -127,8 +127,8 @@ class Selection:
                 self._unlisted.discard(path)
                 if not self._unlisted:
                     self._listed.set()
-            elif known := self._seen.get(obj["metadata"]["uid"]):
-                known.obj = obj
+            elif watched := self._seen.get(obj["metadata"]["uid"]):
+                watched.obj = obj
             else:
                 task = self._seen[obj["metadata"]["uid"]] = _WatchedObject(kind, obj)
                 if task.is_wanted:
@@ -205,12 +205,12 @@ class Selection:
             and info.ref.kind in KINDS
             and (not self.namespaces or info.ref.namespace in self.namespaces)
         }
-        seen = {info.id for info in unfinished.values() if info.uid in self._seen}
-        unseen = unfinished.keys() - seen - self.ids
+        in_cluster = {info.id for info in unfinished.values() if info.uid in self._seen}
+        unseen = unfinished.keys() - in_cluster - self.ids
         holders = await asyncio.to_thread(self._store.holders, unseen)
         free = [id_ for id_ in unseen if not holders.get(id_)]
         to_look_up = random.sample(free, min(len(free), _MAX_LOOKUPS))
-        return seen | {id_ for id_ in to_look_up if await self._is_gone(unfinished[id_])}
+        return in_cluster | {id_ for id_ in to_look_up if await self._is_gone(unfinished[id_])}
 
     async def _is_gone(self, info: RecordingInfo) -> bool:
         try:

@@ -76,7 +76,7 @@ class Situation:
     max_hand_over: float = math.inf
 
 
-def make_plan(known: Situation) -> Plan:
+def make_plan(situation: Situation) -> Plan:
     """Return which tasks to take, and which to hand over: the newest, since they have the least to read again.
 
     Examples
@@ -90,26 +90,26 @@ def make_plan(known: Situation) -> Plan:
     >>> make_plan(Situation("a", {1: "a", 2: "a", 3: "b"}, recorders=2, running={1, 2}))
     Plan(take=(), hand_over=())
     """
-    mine = [id_ for id_, owner in known.holders.items() if owner == known.me]
-    free = [id_ for id_, owner in known.holders.items() if not owner]
+    mine = [id_ for id_, owner in situation.holders.items() if owner == situation.me]
+    free = [id_ for id_, owner in situation.holders.items() if not owner]
     # A task that has just failed here is ours in the store, but free all the same.
-    failed = tuple(id_ for id_ in mine if id_ not in known.running)
-    share = len(known.holders) / max(1, known.recorders)
+    failed = tuple(id_ for id_ in mine if id_ not in situation.running)
+    share = len(situation.holders) / max(1, situation.recorders)
     if free:
         # Each recorder has an order of its own, so that they do not all try to take the same task.
-        order = sorted(free, key=lambda id_: zlib.crc32(f"{known.me} {id_}".encode()))
+        order = sorted(free, key=lambda id_: zlib.crc32(f"{situation.me} {id_}".encode()))
         room = max(0, math.ceil(share) - len(mine))
-        first = [id_ for id_ in order if id_ not in known.offered][:room]
-        late = [id_ for id_ in order if id_ in known.overdue and id_ not in first]
+        first = [id_ for id_ in order if id_ not in situation.offered][:room]
+        late = [id_ for id_ in order if id_ in situation.overdue and id_ not in first]
         return Plan(take=(*failed, *first, *late))
-    counts = Counter(known.holders.values())
-    fewest = 0 if len(counts) < known.recorders else min(counts.values(), default=0)
+    counts = Counter(situation.holders.values())
+    fewest = 0 if len(counts) < situation.recorders else min(counts.values(), default=0)
     excess = min(len(mine) - math.floor(share), len(mine) - fewest - 1)
     busiest = max(counts, key=lambda id_: (counts[id_], id_), default="")
-    if busiest != known.me or excess < 1:
+    if busiest != situation.me or excess < 1:
         return Plan(take=failed)
-    newest = sorted(mine, reverse=True)[: int(min(math.ceil(excess / 4), known.max_hand_over))]
-    return Plan(take=failed, hand_over=tuple(id_ for id_ in newest if id_ in known.running))
+    newest = sorted(mine, reverse=True)[: int(min(math.ceil(excess / 4), situation.max_hand_over))]
+    return Plan(take=failed, hand_over=tuple(id_ for id_ in newest if id_ in situation.running))
 
 
 class TaskSharing:

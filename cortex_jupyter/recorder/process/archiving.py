@@ -37,14 +37,14 @@ async def archive_completed(store: Store) -> None:
         return
     # -P: see `launch.ensure_recorder`.
     command = [sys.executable, "-P", "-m", "cortex_jupyter.archive.archiver", store.url, url]
-    begun = time.monotonic()
+    started_at = time.monotonic()
     with tracing.span("cortex.archive.step") as span:
         pid = spawn(command, None, tracing.propagation_env())
         while (code := exit_code(pid)) is None:  # noqa: ASYNC110 - a detached process reports its end to no event
             await asyncio.sleep(_CHECK_S)
         if code:
             span.fail("ArchiveError")
-            seconds = {"seconds": time.monotonic() - begun}
+            seconds = {"seconds": time.monotonic() - started_at}
             _log.warning(
                 "not everything could be archived to %s; it is tried again, later each time", url, extra=seconds
             )

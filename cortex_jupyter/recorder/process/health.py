@@ -84,13 +84,13 @@ class Health:
     @contextlib.contextmanager
     def write_in_progress(self) -> Iterator[None]:
         """Note that the block writes what must be in the store before anything else, however long that takes."""
-        begun, key = time.monotonic(), object()
-        self._writes[key] = begun
+        started_at, key = time.monotonic(), object()
+        self._writes[key] = started_at
         try:
             yield
         finally:
             del self._writes[key]
-            if (now := time.monotonic()) - begun > WAITS_S:
+            if (now := time.monotonic()) - started_at > WAITS_S:
                 self._store_blocked_until = now
 
     def store_refused(self, error: CortexError) -> None:
@@ -98,10 +98,10 @@ class Health:
         self._refusal = error.message
         recorder_metrics.count_error(error)
 
-    def looked_for_tasks(self, *, looked: bool = True) -> None:
+    def looked_for_tasks(self, *, succeeded: bool = True) -> None:
         """Note that the loop that takes and hands over tasks runs, and whether the store let it look."""
         self._loop_at = time.monotonic()
-        if looked:
+        if succeeded:
             self._looked_at = self._loop_at
 
     def longest_write_s(self) -> float:

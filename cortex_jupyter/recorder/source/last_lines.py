@@ -81,7 +81,7 @@ class LastLines:
         Follows the last lines once more. A kubelet ends a follow at once if the container does not run, and holds it
         open if it does (`isContainerRunning` in staging/src/k8s.io/cri-client/pkg/logs/logs.go). Exact after `flush`.
         """
-        recorded, begun = await self._recorded(), time.monotonic()
+        recorded, started_at = await self._recorded(), time.monotonic()
         tail = max(len(recorded) + 1, _PROBE)
         request = open_log(
             self._context.cluster, self._context.namespace, self._source, follow=True, tail=tail, read_timeout=_LOOK_S
@@ -94,14 +94,14 @@ class LastLines:
                     data += splitter.feed(chunk)
                     is_open = data.count(b"\n") > tail  # the container has written more
         except NotFound:
-            return EndCheck.GONE if time.monotonic() - begun < _SOON_S else EndCheck.FAILED
+            return EndCheck.GONE if time.monotonic() - started_at < _SOON_S else EndCheck.FAILED
         except TimeoutError:
             if not is_answered:
                 return EndCheck.FAILED
             is_open = True
         except (ClusterError, NotAllowed, aiohttp.ClientError, OSError):
             return EndCheck.FAILED
-        is_soon = time.monotonic() - begun < _SOON_S
+        is_soon = time.monotonic() - started_at < _SOON_S
         lines = await asyncio.to_thread(self._context.parser.lines, data + (b"" if is_open else splitter.rest()))
         if lines.errors:
             return EndCheck.REMOVED if is_soon and is_removed(lines.errors[-1]) else EndCheck.FAILED
@@ -117,8 +117,8 @@ class LastLines:
             return True
         if not last:
             return False
-        known = set(recorded)
-        unread = max((i + 1 for i, line in enumerate(last) if line in known), default=0)
+        recorded_lines = set(recorded)
+        unread = max((i + 1 for i, line in enumerate(last) if line in recorded_lines), default=0)
         self.unread_from = last[min(unread, len(last) - 1)][0]
         return False
 

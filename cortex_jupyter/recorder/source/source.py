@@ -249,7 +249,7 @@ class SourceReader:
         if self._attempts and follows:
             recorder_metrics.RECONNECTS.inc()
         self._attempts += 1
-        begun = time.monotonic()
+        started_at = time.monotonic()
         try:
             with tracing.span("cortex.source.read", self._span_attributes(state)) as span:
                 self._clean = await self._stream.read(state, self._ask_state, self._watched_state)
@@ -286,7 +286,7 @@ class SourceReader:
         self.failure = self._read_error = ""
         self.refusal = None
         self._answered_at = time.monotonic()
-        _log.debug("its log was read (%s)", state.value, extra={"seconds": self._answered_at - begun})
+        _log.debug("its log was read (%s)", state.value, extra={"seconds": self._answered_at - started_at})
         return True, ""
 
     def _verdict(self) -> Verdict:
@@ -423,9 +423,14 @@ class SourceReader:
         This is the start that the node reports, else its pod's creation, also as an earlier recorder saw it, else when the
         recording was requested.
         """
-        known = self._pods.last_known(self._source)
-        if known and known.started and known.source and known.source.container_id == self._source.container_id:
-            return known.started
+        container = self._pods.last_known(self._source)
+        if (
+            container
+            and container.started
+            and container.source
+            and container.source.container_id == self._source.container_id
+        ):
+            return container.started
         end = self._how_it_ended()
         if end and end.started:
             return end.started
@@ -436,11 +441,11 @@ class SourceReader:
         )
 
     def _how_it_ended(self) -> End | None:
-        known = self._pods.last_known(self._source)
-        if known is None:
+        container = self._pods.last_known(self._source)
+        if container is None:
             return self._end_seen
-        if known.source and known.source.container_id == self._source.container_id:
-            return known.end
-        if known.previous and known.previous[0].container_id == self._source.container_id:
-            return known.previous[1]
+        if container.source and container.source.container_id == self._source.container_id:
+            return container.end
+        if container.previous and container.previous[0].container_id == self._source.container_id:
+            return container.previous[1]
         return self._end_seen

@@ -195,7 +195,7 @@ class Stream:
             previous=previous,
             since=anchor.second or None,
         )
-        begun = time.monotonic()
+        started_at = time.monotonic()
         slot_request = self._context.limiter.slot(channel.task, self._source.node, yields=follows)
         async with slot_request as slot, request as content:
             # The node serves its newest run, so it must still be this one now that the stream is open.
@@ -204,7 +204,7 @@ class Stream:
             self.is_answered = True
             tracing.record_span(
                 "cortex.log.open",
-                time.monotonic() - begun,
+                time.monotonic() - started_at,
                 {"cortex.read.mode": state.value},
                 tracing.current_context(),
             )

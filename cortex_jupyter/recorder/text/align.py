@@ -83,10 +83,10 @@ class Aligner:
                 length = self._repeated_prefix(length)
             else:
                 index += 1
-        if not length and len(arrived) > 1 and (place := self._place_before_hidden()) is not None:
+        if not length and len(arrived) > 1 and (start := self._place_before_hidden()) is not None:
             # While a clock was set back, `sinceTime` hid lines in between that arrive now. The others arrive in the
             # order of the file, so new lines follow the last recorded one.
-            self._last_to_come = recorded[place:].count(recorded[-1])
+            self._last_to_come = recorded[start:].count(recorded[-1])
             return self._search_last()
         if not length and arrived and self._is_trimmed(arrived[0]):
             # The clock was set back so far that the node sends trimmed lines again; the recorded ones follow.
@@ -102,17 +102,17 @@ class Aligner:
         up to a line that a clock was set back for. A single arrived line does not decide.
         """
         recorded, arrived = self._recorded, self._arrived
-        places = [i for i, line in enumerate(recorded) if line[0] == arrived[0][0]]
-        if len(places) == 1 and recorded[places[0]] == arrived[0]:
-            return places[0]
-        if len(places) > _ALIKE:
+        indexes = [i for i, line in enumerate(recorded) if line[0] == arrived[0][0]]
+        if len(indexes) == 1 and recorded[indexes[0]] == arrived[0]:
+            return indexes[0]
+        if len(indexes) > _ALIKE:
             return None
-        matches = [i for i in places if self._agrees_until_set_back(i)]
+        matches = [i for i in indexes if self._agrees_until_set_back(i)]
         return matches[0] if len(matches) == 1 else None
 
-    def _agrees_until_set_back(self, place: int) -> bool:
+    def _agrees_until_set_back(self, start: int) -> bool:
         previous = None
-        for recorded, arrived in zip(self._recorded[place:], self._arrived, strict=False):
+        for recorded, arrived in zip(self._recorded[start:], self._arrived, strict=False):
             if recorded != arrived:
                 # The node sent the recorded line and hid the one before it, which has the older time.
                 return previous is not None and arrived[0] < min(previous[0], recorded[0])

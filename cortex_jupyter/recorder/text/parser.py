@@ -47,9 +47,9 @@ class Parser:
 
     def _mask(self, lines: Lines) -> Lines:
         if self.masked:
-            for place, text, kinds in mask(lines.texts):
-                lines.texts[place] = text
-                lines.masked[place] = kinds
+            for index, text, kinds in mask(lines.texts):
+                lines.texts[index] = text
+                lines.masked[index] = kinds
         return lines
 
     def rows(self, recorded: list[Line]) -> list[Line]:

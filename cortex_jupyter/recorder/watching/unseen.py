@@ -33,7 +33,7 @@ _KINDS_IN_SPEC: Final = (("initContainers", "init"), ("containers", "main"))
 
 
 async def unseen_containers(
-    cluster: Cluster, workload: Workload, known: Mapping[str, set[str]], since: int
+    cluster: Cluster, workload: Workload, seen: Mapping[str, set[str]], since: int
 ) -> list[tuple[Source, int, int]]:
     """Return the containers of a Job that started, or may have started, and are not known.
 
@@ -46,7 +46,7 @@ async def unseen_containers(
     cluster : Cluster
     workload : Workload
         The Job.
-    known : mapping of str to set of str
+    seen : mapping of str to set of str
         The containers that have been seen to run, by the names of their pods; empty sets for pods seen without one.
     since : int
         When recording began (ns, a whole second). Pods without an event since then are left out.
@@ -73,7 +73,7 @@ async def unseen_containers(
             pods = await _started_pods(cluster, workload) | pods
         pod = workload.obj.get("spec", {}).get("template", {}).get("spec", {})
         container_names = [(c["name"], kind) for field, kind in _KINDS_IN_SPEC for c in pod.get(field, ())]
-        for name in sorted(name for name in pods if len(known.get(name, ())) < max(len(container_names), 1)):
+        for name in sorted(name for name in pods if len(seen.get(name, ())) < max(len(container_names), 1)):
             events = await _events(cluster, namespace, f"involvedObject.name={name}")
             if max(map(_last_time, events), default=pods[name]) < since:
                 continue
@@ -82,13 +82,13 @@ async def unseen_containers(
             for event in events:
                 involved = event["involvedObject"]
                 field_path = _CONTAINER.fullmatch(involved.get("fieldPath") or "")
-                if event.get("reason") == "Started" and field_path and field_path[2] not in known.get(name, ()):
+                if event.get("reason") == "Started" and field_path and field_path[2] not in seen.get(name, ()):
                     source = Source(
                         name, involved.get("uid", ""), field_path[2], "", kind=_KINDS.get(field_path[1], "main")
                     )
                     # The kubelet counts equal events (EventCorrelator in client-go/tools/record/events_cache.go).
                     runs.append((source, earliest, event.get("count") or 1))
-            if not runs and name not in known and not any(e.get("type") == "Warning" for e in events):
+            if not runs and name not in seen and not any(e.get("type") == "Warning" for e in events):
                 uid = next((uid for e in events if (uid := e["involvedObject"].get("uid"))), "")
                 runs = [
                     (Source(name, uid, container, "", kind=kind), earliest, 0) for container, kind in container_names

@@ -282,20 +282,20 @@ class Channel:
             size += item.size
             if size >= FULL:
                 break
-        taken, self.items = self.items[:n], self.items[n:]
+        items, self.items = self.items[:n], self.items[n:]
         self.size -= size
         self.taken += n
         self.written_at = time.monotonic()
         # Full or not, the channel queues behind those that are due already: a backlog of one task does not delay the
         # others.
         self.due_at = self.written_at if self.size >= FULL or self.barriers else self.written_at + self._interval
-        return taken
+        return items
 
     def take_reached_barriers(self) -> list[Callable[[], object]]:
         """Take the barriers whose preceding items have all been taken. The caller holds the lock."""
-        take_reached_barriers = [call for count, call in self.barriers if count <= self.taken]
+        reached = [call for count, call in self.barriers if count <= self.taken]
         self.barriers = [(count, call) for count, call in self.barriers if count > self.taken]
-        return take_reached_barriers
+        return reached
 
     def _trace_commit(self, items: list[Item], seconds: float) -> None:
         for item in items:
@@ -318,9 +318,9 @@ class Channel:
     def _commit(self, items: list[Item], size: int) -> None:
         try:
             commit = self._batcher.build(items)
-            begun = time.monotonic()
+            started_at = time.monotonic()
             self._writer.retrier.commit(self._lease, commit, self.stall_notice)
-            seconds = time.monotonic() - begun
+            seconds = time.monotonic() - started_at
             recorder_metrics.count_commit(commit.entries, size, seconds, self._opened_ns)
             if self.traced:
                 self._trace_commit(items, seconds)
