@@ -1,4 +1,4 @@
-"""One recorder of many containers: 1 000 on the sandbox, 100 on the cluster that KUBECONFIG names; busy, then at rest."""
+"""One recorder of many containers, busy and then at rest: 1 000 on the sandbox, 100 on the cluster that KUBECONFIG names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from bench import load
-from bench.load import Reader, Writers, astray
+from bench.load import Reader, Writers, count_errors
 from bench.recorder import HASTE, MINUTE_S
 from bench.report import Report, cpu, peak, resident
 from support.hand import until
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.store import Store
 
-#: The shape of the fleet, and of each container how many lines and how many a second.
+#: The numbers of Jobs, of pods per Job and of containers per pod; lines, and lines per second, of each container.
 SANDBOX: dict[str, Any] = {"jobs": 20, "pods": 10, "containers": 5, "lines": 40, "rate": 2.0}
 REAL: dict[str, Any] = {"jobs": 5, "pods": 10, "containers": 2, "lines": 750, "rate": 50.0}
-#: The recorder, which counts its requests, and whose slow clocks go faster when it is told to.
+#: A recorder that counts its requests. After SIGUSR1 its long intervals are ten times shorter.
 _COUNTING = f"""
 import signal, sys
 import aiohttp
@@ -55,7 +55,7 @@ sys.exit(main())
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure a busy recorder, then one at rest."""
     with load.cluster() as (kube, folder):
         shape = REAL if load.REAL else SANDBOX
         began = time.monotonic()
@@ -96,7 +96,7 @@ async def _record(report: Report, writers: Writers, folder: Path) -> None:
             )
             report.add("streams open", busy["cortex_sources"], many, "")
             report.add(
-                "lag to the commit where nobody reads, p95 (below)",
+                "lag to the commit without a reader, p95 (upper bound)",
                 _p95(started, busy, "cortex_recording_lag_seconds") * 1000,
                 100,
                 "ms",
@@ -111,12 +111,12 @@ async def _record(report: Report, writers: Writers, folder: Path) -> None:
             await _rest(report, pid, many, figures)
             writers.end()
             await until(lambda: all((info := store.info(id_)) and info.done for id_ in ids), 120)
-            stray = [astray(_read(store, id_), lines // len(ids)) for id_ in ids]
-            report.add("lines lost, doubled or moved", sum(map(sum, stray)), 0, "")
+            errors = [count_errors(_read(store, id_), lines // len(ids)) for id_ in ids]
+            report.add("lines lost, doubled or moved", sum(map(sum, errors)), 0, "")
 
 
 async def _rest(report: Report, pid: int, many: int, figures: Callable[[], dict[str, float]]) -> None:
-    """Count what it asks of the API server once its probes have backed off; with its clocks ten times as fast."""
+    """Count the requests to the API server once the probes have backed off, with intervals ten times shorter."""
     os.kill(pid, signal.SIGUSR1)
     await asyncio.sleep(4 * MINUTE_S)
     before, used = figures(), cpu(pid)
@@ -125,7 +125,7 @@ async def _rest(report: Report, pid: int, many: int, figures: Callable[[], dict[
     counted = {k: after[k] - before.get(k, 0) for k in after if k.startswith("bench_requests_total")}
     other = sum(n for k, n in counted.items() if "watch" not in k) / 3
     report.add(
-        "requests a minute at rest, watches apart",
+        "requests a minute at rest, without watches",
         other,
         many,
         "",
@@ -137,7 +137,7 @@ async def _rest(report: Report, pid: int, many: int, figures: Callable[[], dict[
 async def _recorder(
     writers: Writers, folder: Path, url: str
 ) -> AsyncIterator[tuple[int, list[int], Callable[[], dict[str, float]]]]:
-    """Run a recorder of these tasks; gives its process, the recordings, and what reads its metrics."""
+    """Run a recorder of these tasks; yield its process id, the recordings' ids, and a function that reads its metrics."""
     kubeconfig, port = str(writers.kube.kubeconfig), free_port()
     recordings = await Session.connect(url, kubeconfig)
     assert recordings.cluster is not None
@@ -180,12 +180,12 @@ def _caught_up(store: Store, id_: int) -> bool:
 
 
 def _read(store: Store, id_: int) -> Reader:
-    """Give a recording as a reader gets it."""
-    found, at = Reader(), 0
+    """Return a recording as a reader receives it."""
+    reader, at = Reader(), 0
     while entries := store.entries(id_, at, 1 << 20):
-        found.events += [(0, b"data: " + entry.data) for entry in entries]
+        reader.events += [(0, b"data: " + entry.data) for entry in entries]
         at = entries[-1].last
-    return found
+    return reader
 
 
 def _requests(figures: dict[str, float]) -> str:
@@ -194,7 +194,7 @@ def _requests(figures: dict[str, float]) -> str:
 
 
 def _p95(before: dict[str, float], after: dict[str, float], name: str) -> float:
-    """Give the upper bound of the histogram's bucket that holds it."""
+    """Return the upper bound of the histogram bucket that contains the 95th percentile."""
     bounds = {
         float(m[1]): n - before.get(k, 0) for k, n in after.items() if (m := re.match(name + r'_bucket\{le="(.+)"', k))
     }

@@ -1,4 +1,4 @@
-"""`cortex-jupyter tasks` beside `kubectl get pods` in a namespace of 1 000 pods, and a collector's memory there."""
+"""In a namespace of 1 000 pods: `cortex-jupyter tasks` beside `kubectl get pods`, and the memory of a collector."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ROUNDS = 5
 
 
 def run(report: Report) -> None:
-    """Measure, on the cluster that KUBECONFIG names, else on a sandbox."""
+    """Measure on the cluster that KUBECONFIG names, or else on a sandbox."""
     with tempfile.TemporaryDirectory() as folder, _crowd(Path(folder)) as crowd:
         env = os.environ | {
             "KUBECONFIG": str(crowd.kube.kubeconfig),
@@ -39,20 +39,20 @@ def run(report: Report) -> None:
         }
         ours = [str(Path(sys.executable).with_name("cortex-jupyter")), "tasks", "-n", crowd.namespace]
         kubectl = ["kubectl", "get", "pods", "-n", crowd.namespace]
-        # In turn, so that both meet the same noise; the first of each fills caches.
+        # In turn, so that both see the same load of the machine. The first round fills caches and is left out.
         times = [(_seconds(ours, env), _seconds(kubectl, env)) for _ in range(_ROUNDS + 1)][1:]
         ratio = min(a for a, _ in times) / min(b for _, b in times)
-        # The budget is a real cluster's: the sandbox, in Python, takes most of the time for itself.
+        # The budget applies to real clusters only: a sandbox is written in Python and takes most of the time itself.
         report.add("tasks of 1 000 pods / kubectl get pods", ratio, 1.3 if REAL else None, "x")
         crowd.kube.create(python_job("alone", f"import time; [print(i) for i in range({LINES})]; time.sleep(900)"))
         try:
-            alone, there = (
+            alone, in_crowd = (
                 _memory(crowd, env, Path(folder), namespace, job, tasks)
                 for namespace, job, tasks in (("default", "alone", 1), (crowd.namespace, crowd.job, TASKS))
             )
         finally:
             crowd.kube.delete("jobs", "alone", "default")
-        report.add("memory that 1 000 pods add to a collector", there - alone, 60, "MB")
+        report.add("memory that 1 000 pods add to a collector", in_crowd - alone, 60, "MB")
 
 
 @contextlib.contextmanager
@@ -72,7 +72,7 @@ def _seconds(command: list[str], env: dict[str, str]) -> float:
 
 
 def _memory(crowd: Crowd, env: dict[str, str], folder: Path, namespace: str, job: str, tasks: int) -> float:
-    """Give what a collector of a namespace holds alone when it records all tasks there, in MB."""
+    """Return the private memory of a collector that records all tasks of a namespace (MB)."""
     url = f"sqlite:///{folder}/{job}.sqlite"
     command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", url, "--all", "-n", namespace]
     with contextlib.closing(open_store(url)) as store:
@@ -92,7 +92,7 @@ def _memory(crowd: Crowd, env: dict[str, str], folder: Path, namespace: str, job
 
 def _is_recorded(store: Store, job: str, tasks: int) -> bool:
     recordings = store.recordings()
-    # The first thing that is recorded of a task is its state.
+    # A task's state is its first record.
     if sum(info.last_seq > 0 for info in recordings) < tasks:
         return False
     return any(i.ref.name == job and store.complete(i.id).records >= LINES for i in recordings)

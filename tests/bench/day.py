@@ -1,8 +1,8 @@
-"""A day of a hundred lines a second, time compressed: does the recorder's memory stay, and that of a reader?
+"""A day of 100 lines per second in compressed time: the memory of the recorder and of a reader must not grow.
 
-The recorder is a process as always. Its API server is played here: one pod whose log is written as fast as it is read,
-with the times of a day. So that a day's worth of batches, anchors and merging passes takes place, batches hold a second
-of it and the passes come twenty times as often.
+The recorder is a real process, and this module plays its API server. A single pod's log has the timestamps of a day, but is
+written as fast as it is read. Batches hold one second of it and merging passes run twenty times as often, so that a day's
+number of batches, anchors and passes occurs.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ asyncio.run(read(sys.argv[1], int(sys.argv[2])))
 
 
 class Api:
-    """Of an API server, what a recorder of one pod asks."""
+    """The part of an API server that a recorder of one pod needs."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
@@ -68,12 +68,12 @@ class Api:
         self._second = b"".join(rows)
 
     def second(self, number: int) -> bytes:
-        """Give the lines of one second."""
+        """Return the lines of one second."""
         return self._second.replace(b"@", rfc3339((self._t0 + number) * 1_000_000_000)[:19].encode())
 
     @property
     def pod(self) -> dict[str, Any]:
-        """The pod as it is now."""
+        """The pod object in its present state."""
         over = self.ended.is_set()
         state: dict[str, Any] = {"running": {"startedAt": rfc3339(self._t0 * 1_000_000_000)}}
         if over:
@@ -92,7 +92,7 @@ class Api:
         }
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer whatever is asked."""
+        """Answer a request."""
         path = request.path
         if path.endswith("/log"):
             return await self._log(request)
@@ -119,7 +119,7 @@ class Api:
             lines = self.second(HOURS * 3600 - 1).splitlines(keepends=True)
             await response.write(b"".join(lines[-tail:]))
         else:
-            assert not self.sent, "a day is followed in one stream"
+            assert not self.sent, "the recorder opened a second log stream"
             for number in range(HOURS * 3600):
                 await response.write(self.second(number))
                 self.sent += PER_SECOND
@@ -128,7 +128,7 @@ class Api:
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure memory during each hour's worth of lines."""
     asyncio.run(_measure(report))
 
 
@@ -168,7 +168,7 @@ async def _measure(report: Report) -> None:
 
 
 async def _sample(store: Store, id_: int, processes: dict[str, subprocess.Popen[bytes]]) -> dict[str, list[float]]:
-    """Give the largest resident memory of processes during each hour's worth of lines, MB."""
+    """Return the largest resident memory of each process during each hour's worth of lines (MB)."""
     found = {name: [0.0] * HOURS for name in processes}
     while (info := await asyncio.to_thread(store.info, id_)) is not None and not info.done:
         hour = min(info.last_seq // _HOUR, HOURS - 1)

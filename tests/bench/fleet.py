@@ -1,4 +1,4 @@
-"""200 viewers of 200 tasks: one server and one recorder, a few lines a second of each task."""
+"""200 viewers of 200 tasks, with one server and one recorder. Each task writes a few lines per second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from bench import load
-from bench.load import Reader, Readers, Writers, astray, delays, percentile
+from bench.load import Reader, Readers, Writers, count_errors, delays, percentile
 from bench.report import Report, cpu, resident
 from support.hand import until
 from support.jupyter import TOKEN, Home, Jupyter
@@ -24,14 +24,14 @@ TASKS, LINES, PER_SECOND = 200, 100, 5
 
 
 def run(report: Report) -> None:
-    """Measure, on the sandbox: no node takes 200 pods."""
+    """Measure on the sandbox, because a real node does not run 200 pods."""
     with load.sandbox() as (kube, folder):
         home = Home(folder / "home", kube.kubeconfig, {"CORTEX_STORE": f"sqlite://{folder}/r.sqlite"})
         home.path.mkdir()
         with _recorder(home, folder) as recorder, Writers(kube, folder, LINES, PER_SECOND, jobs=TASKS) as writers:
             server = Jupyter(home, "server", None, *load.UNLIMITED)
             try:
-                server.client.get(server.path(writers.names[0]))  # imports
+                server.client.get(server.path(writers.names[0]))  # so that the server has imported its modules
                 figures, readers = asyncio.run(_read(server, recorder, writers))
             finally:
                 server.close()
@@ -43,12 +43,12 @@ def run(report: Report) -> None:
     )
     report.add("memory of the server per viewer and task", figures[2] * 1024 / TASKS, None, "kB")
     report.add("delivery, p95", percentile(delays(readers), 0.95), 100, "ms")
-    report.add("lines lost, doubled or moved", sum(sum(astray(r, LINES)) for r in readers), 0, "")
+    report.add("lines lost, doubled or moved", sum(sum(count_errors(r, LINES)) for r in readers), 0, "")
 
 
 @contextmanager
 def _recorder(home: Home, folder: Path) -> Iterator[int]:
-    """Run the recorder that the server finds; the sandbox is one node, so all streams are to one."""
+    """Run a recorder for the server to find. All streams lead to one node, because the sandbox has only one."""
     command = [sys.executable, "-m", "cortex_jupyter.recorder", "--streams-per-node", str(TASKS)]
     with (folder / "recorder.log").open("wb") as log:
         process = subprocess.Popen(command, env=home.env, stdout=log, stderr=log)
@@ -60,7 +60,7 @@ def _recorder(home: Home, folder: Path) -> Iterator[int]:
 
 
 async def _read(server: Jupyter, recorder: int, writers: Writers) -> tuple[tuple[float, float, float], list[Reader]]:
-    """Give CPU a second of server and recorder while lines flow, and the MB by which the server grew."""
+    """Return the CPU per second of server and recorder while lines flow, and how much memory the server added (MB)."""
     readers, before = Readers(), resident(server.process.pid)
     headers = {"Authorization": f"token {TOKEN}", "Accept": "text/event-stream"}
     tasks = []

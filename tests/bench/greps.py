@@ -1,6 +1,6 @@
-"""Counting the lines of an archive that match: same patterns, same answer as ripgrep of the plain text, and as polars of the file.
+"""Count the matching lines of an archive, and compare with ripgrep on the plain text and with polars on the same file.
 
-Plain text need not be unpacked; what polars takes for the same file says how much of the rest is ours.
+ripgrep need not unpack its text. The time of polars shows how much of the difference is due to our code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.report import Report
 
-#: One for each way in which a pattern is looked for; none was left out for its figure.
+#: One pattern for each way in which we search. No pattern was left out because of its result.
 PATTERNS = {
     "a word, no line": "OutOfMemoryError",
     "digits of an id, no line": "deadbeef",
@@ -69,7 +69,7 @@ print(json.dumps(found))
 
 
 def run(report: Report, folder: str, env: dict[str, str]) -> None:
-    """Measure, where ripgrep is installed: on the archive and the text that `tables` has made in a folder."""
+    """Measure on the archive and the text that `tables` wrote into a folder, if ripgrep is installed."""
     rg = shutil.which("rg")
     if rg is None:
         return

@@ -1,4 +1,4 @@
-"""What `import cortex_jupyter` costs over bare Python, and its extension in a Jupyter Server."""
+"""The time that `import cortex_jupyter` adds to bare Python, and that the extension adds to a Jupyter Server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from bench.report import Report, timed
 
 _HEAVY = "{'aiohttp', 'tornado', 'numpy', 'pyarrow', 'pandas', 'kubernetes', 'jupyter_server', 'anywidget', 'IPython'}"
-#: Prints the CPU seconds of it, in a process that has what a server has by then.
+#: Prints the CPU seconds of the extension's import, in a process that has imported what a server has by then.
 _EXTENSION = """
 import time
 import jupyter_server.extension.application, jupyter_server.serverapp
@@ -19,7 +19,7 @@ print(time.process_time() - begun)
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure both imports."""
     bare = min(timed([sys.executable, "-c", "pass"])[0] for _ in range(7))
     ours = min(timed([sys.executable, "-c", "import cortex_jupyter"])[0] for _ in range(7))
     code = f"import sys, cortex_jupyter; print(len({_HEAVY} & {{m.partition('.')[0] for m in sys.modules}}))"

@@ -1,4 +1,4 @@
-"""What the load parts share: a cluster, containers that write numbered lines when told to, and readers that note what came."""
+"""A cluster, containers that write numbered lines on command, and readers that store what they receive."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ from cortex_jupyter.model import parse_rfc3339
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: The cluster that KUBECONFIG names, out of the reach of the parts that know only the sandbox.
+#: The kubeconfig of a real cluster, or "". Removed from the environment, because most parts of the bench need the sandbox.
 REAL = os.environ.pop("KUBECONFIG", "")
-#: A server for all of a bench's readers, who are one user.
+#: Options of a server that accepts all of a bench's readers, although they are one user.
 UNLIMITED = ("--CortexJupyter.max_streams=1000", "--CortexJupyter.max_streams_per_user=1000")
-#: What a slow reader takes in, bytes a second.
+#: Bytes per second that a slow reader reads.
 SLOW = 50_000
-#: Waits for one file to be unlocked, writes, and waits for another: nobody wakes up meanwhile, and all begin at once.
+#: Waits until one file is unlocked, writes its lines, and waits until another is unlocked. A wait for a lock costs no CPU, and
+#: all writers begin at the same moment.
 _WRITER = """
 import fcntl, sys, time
 def wait(path):
@@ -56,17 +57,17 @@ _NUMBER = re.compile(r"^line (\d{8}) ")
 
 @contextlib.contextmanager
 def sandbox(*options: str) -> Iterator[tuple[Kube, Path]]:
-    """Give a sandbox, and a folder."""
+    """Yield a client of a new sandbox, and a temporary folder."""
     with tempfile.TemporaryDirectory() as name, run_sandbox(Path(name) / "sandbox", *options) as process:
         yield process.kube, Path(name)
 
 
 @contextlib.contextmanager
 def cluster(*options: str) -> Iterator[tuple[Kube, Path]]:
-    """Give the real cluster, with a namespace that goes at the end, or else a sandbox of these options; and a folder."""
+    """Yield a client of the real cluster in a temporary namespace, or else of a sandbox with these options; and a folder."""
     if not REAL:
-        with sandbox(*options) as found:
-            yield found
+        with sandbox(*options) as kube_and_folder:
+            yield kube_and_folder
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -86,22 +87,26 @@ def cluster(*options: str) -> Iterator[tuple[Kube, Path]]:
 
 @dataclass
 class Writers:
-    """Jobs whose containers write so many numbered lines each, when `begin` is called, and end when `end` is.
+    """Jobs whose containers write numbered lines after `begin` is called, and end after `end` is called.
 
     Parameters
     ----------
     kube : Kube
     folder : Path
-        On this machine, which is the node.
-    jobs, pods, containers : int
-        Of each the next.
+        For the files that the containers wait for. The containers run on this machine.
     lines : int
-        Of each container.
+        Lines per container.
     rate : float
-        Lines a second of each container.
+        Lines per second and container.
+    jobs : int
+    pods : int
+        Pods per Job.
+    containers : int
+        Containers per pod.
     pad : int
-        Bytes a line is longer than its 90.
+        Bytes that are added to each line of about 90.
     name : str
+        Prefix of the Jobs' names.
     """
 
     kube: Kube
@@ -117,20 +122,20 @@ class Writers:
 
     @property
     def names(self) -> list[str]:
-        """The Jobs'."""
+        """Names of the Jobs."""
         return [f"{self.name}-{i}" for i in range(self.jobs)]
 
     @property
     def count(self) -> int:
-        """All containers."""
+        """Number of containers."""
         return self.jobs * self.pods * self.containers
 
     def __enter__(self) -> Self:
-        places = [self.folder / f"{self.name}.{what}" for what in ("begin", "end")]
-        self._gates = [place.open("w") for place in places]
+        paths = [self.folder / f"{self.name}.{what}" for what in ("begin", "end")]
+        self._gates = [path.open("w") for path in paths]
         for gate in self._gates:
             fcntl.flock(gate, fcntl.LOCK_EX)
-        begin, end = map(str, places)
+        begin, end = map(str, paths)
         burst = max(1, round(self.rate / 40))
         program = _WRITER.format(begin=begin, end=end, lines=self.lines, rate=self.rate, burst=burst, pad=self.pad)
         for name in self.names:
@@ -157,11 +162,11 @@ class Writers:
         )
 
     def begin(self) -> None:
-        """Have all write."""
+        """Let all containers write."""
         fcntl.flock(self._gates[0], fcntl.LOCK_UN)
 
     def end(self) -> None:
-        """Have all end."""
+        """Let all containers end."""
         fcntl.flock(self._gates[1], fcntl.LOCK_UN)
 
 
@@ -170,25 +175,25 @@ class Writers:
 
 @dataclass
 class Reader:
-    """What one reader was sent: each event with the moment it came, ns since the epoch."""
+    """The events that one reader received, each with its time of arrival (ns since 1970)."""
 
     events: list[tuple[int, bytes]] = field(default_factory=list)
 
     def lines(self) -> int:
-        """How many lines."""
+        """Return the number of received lines."""
         return sum(len(parsed(event)[0]) for _, event in self.events)
 
 
 class Readers:
-    """Readers of event streams in this process; what several are sent alike is kept once."""
+    """Readers of event streams in this process. An event that several of them receive is stored once."""
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, bytes] = {}
+        self._events: dict[bytes, bytes] = {}
 
     async def read(self, url: str, headers: dict[str, str], hurry: asyncio.Event | None = None) -> Reader:
-        """Read a stream to its end; slowly until told to hurry, where something tells."""
-        found, rest = Reader(), b""
-        connector = aiohttp.TCPConnector(limit=0, socket_factory=_small if hurry else None)
+        """Read a stream to its end; if `hurry` is given, read slowly until it is set."""
+        reader, rest = Reader(), b""
+        connector = aiohttp.TCPConnector(limit=0, socket_factory=_socket_with_small_buffer if hurry else None)
         timeout = aiohttp.ClientTimeout(total=None)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=1 << 14) as session,
@@ -198,23 +203,26 @@ class Readers:
             while chunk := await response.content.readany():
                 now = time.time_ns()
                 *events, rest = (rest + chunk).split(b"\n\n")
-                found.events += [(now, self._kept.setdefault(event, event)) for event in events]
+                reader.events += [(now, self._events.setdefault(event, event)) for event in events]
                 if hurry is not None and not hurry.is_set():
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(hurry.wait(), len(chunk) / SLOW)
-        return found
+        return reader
 
 
-def _small(address: Any) -> socket.socket:
-    """Make a socket that holds little: who reads slowly is felt by who writes."""
-    one = socket.socket(address[0], address[1], address[2])
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-    return one
+def _socket_with_small_buffer(address: Any) -> socket.socket:
+    """Return a socket with a small receive buffer, so that the server soon notices a slow reader."""
+    small = socket.socket(address[0], address[1], address[2])
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    return small
 
 
 @lru_cache(1 << 18)
 def parsed(event: bytes) -> tuple[list[tuple[str, int]], np.ndarray]:
-    """Give (container, number) of the numbered lines of an event, ours or a gateway's or a line of kubectl's; and their times."""
+    """Return (container, number) of each numbered line, and the lines' times.
+
+    `event` is an event of our server or of the gateway, or a line of kubectl.
+    """
     if event.startswith(b"[pod/"):
         prefix, stamp, text = event.decode().split(" ", 2)
         number = _NUMBER.match(text)
@@ -223,7 +231,7 @@ def parsed(event: bytes) -> tuple[list[tuple[str, int]], np.ndarray]:
     if not data.startswith(b"{"):
         return [], np.empty(0, np.int64)
     doc = orjson.loads(data)
-    if "line" in doc:  # a gateway's
+    if "line" in doc:  # an event of the gateway
         stamp, _, text = doc["line"].partition(" ")
         rows = [(parse_rfc3339(stamp), f"{doc['pod']}/{doc['container']}", text)]
     elif "m" in doc:
@@ -236,27 +244,29 @@ def parsed(event: bytes) -> tuple[list[tuple[str, int]], np.ndarray]:
     return [(name, n) for _, name, n in numbered], np.array([at for at, _, _ in numbered], np.int64)
 
 
-def astray(reader: Reader, expected: int) -> tuple[int, int, int]:
-    """Give how many lines a reader lacks, how many came twice, and how many stand before an earlier one of theirs."""
+def count_errors(reader: Reader, expected: int) -> tuple[int, int, int]:
+    """Return how many lines a reader lacks, how many came twice, and how many came after a later line of the same container."""
     rows = [row for _, event in reader.events for row in parsed(event)[0]]
-    once, last, moved = len(set(rows)), dict[str, int](), 0
+    distinct, last, moved = len(set(rows)), dict[str, int](), 0
     for name, number in rows:
         moved += number < last.get(name, -1)
         last[name] = number
-    return expected - once, len(rows) - once, moved
+    return expected - distinct, len(rows) - distinct, moved
 
 
 def delays(readers: Iterable[Reader]) -> np.ndarray:
-    """Give how long after its time in Kubernetes each line came, ms, of all readers together and in order."""
-    found = [(at - times) / 1e6 for reader in readers for at, event in reader.events if len(times := parsed(event)[1])]
-    return np.sort(np.concatenate(found)) if found else np.zeros(1)
+    """Return the time from each line's Kubernetes timestamp to its arrival (ms), over all readers, in ascending order."""
+    delays_ms = [
+        (at - times) / 1e6 for reader in readers for at, event in reader.events if len(times := parsed(event)[1])
+    ]
+    return np.sort(np.concatenate(delays_ms)) if delays_ms else np.zeros(1)
 
 
 def percentile(ordered: np.ndarray, share: float) -> float:
-    """Give a percentile of what is in order."""
+    """Return a percentile of values in ascending order."""
     return float(ordered[min(len(ordered) - 1, int(len(ordered) * share))])
 
 
 def longest_pause(reader: Reader) -> float:
-    """Give the longest time between two events, s."""
+    """Return the longest time between two events (s)."""
     return max((b - a for (a, _), (b, _) in pairwise(reader.events)), default=0) / 1e9

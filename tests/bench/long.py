@@ -1,4 +1,4 @@
-"""A recording of ten million lines in the viewer: its first screen, jumps to any place of it, a search over all of it."""
+"""A recording of ten million lines in the viewer: the first screen, jumps to random positions, and a search over all lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LINES = 10_000_000
 
-#: Drags the bar and waits until the rows of that place are drawn; gives the milliseconds.
+#: Drags the scrollbar and waits until the rows at that position are drawn; returns the time (ms).
 _JUMP = """([share, lines]) => new Promise((done) => {
   const rows = document.querySelector('.cl-rows')
   const begun = performance.now()
@@ -35,7 +35,7 @@ _JUMP = """([share, lines]) => new Promise((done) => {
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure in a page of Chromium."""
     with tempfile.TemporaryDirectory() as folder, run_server(Path(folder)) as server:
         record(server.store_url, "long", LINES)
         with sync_playwright() as playwright, chromium(playwright) as browser:
@@ -51,8 +51,8 @@ def run(report: Report) -> None:
 
 def _jumps(report: Report, page: Page) -> None:
     pick = random.Random(5)
-    places = [pick.uniform(0.01, 0.99) for _ in range(30)]
-    took = sorted(page.evaluate(_JUMP, [share, LINES]) for share in places)
+    positions = [pick.uniform(0.01, 0.99) for _ in range(30)]
+    took = sorted(page.evaluate(_JUMP, [share, LINES]) for share in positions)
     report.add("10 M lines: jump to any place, median", took[len(took) // 2], 200, "ms")
     report.add("10 M lines: jump to any place, p95", took[int(len(took) * 0.95)], None, "ms")
 

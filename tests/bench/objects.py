@@ -1,4 +1,4 @@
-"""What an archive in S3 is asked for: bytes and requests, counted before a real server on loopback."""
+"""Bytes and requests that reading an archive in S3 takes, counted in front of a real server on loopback."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cortex_jupyter.tables.read import read
 if TYPE_CHECKING:
     from bench.report import Report
 
-#: At each edge of a window a row group of 65 536 lines is read for a part of it: a window of few lines reads one or two.
+#: Of the 65 536 lines of the row groups at both edges of a window only a part is needed, so the window is much longer than that.
 LINES, WINDOW, TASKS = 800_000, 200_000, 1_000
 _URL = "s3://logs/bench"
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure reads of one archived task among many."""
     with tempfile.TemporaryDirectory() as folder, seaweed(Path(folder)) as port, gate(port) as made:
         os.environ.update(made.env)
         store = new_store(Path(folder))

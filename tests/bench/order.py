@@ -1,4 +1,4 @@
-"""How far `logs -f` is from the order of time where several pods write at once, and what waiting for that order costs."""
+"""How many lines `logs -f` prints out of time order if several pods write at once, and how much its sorting delays lines."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from bench.report import Report
 
 PODS, WARM_S, SECONDS = 3, 8, 12
-#: Some minutes' worth of lines at first, so that the reader meets a backlog.
+#: Time before the reader starts (s), so that it begins with a backlog.
 _PROGRAM = "import time\nfor i in range(100_000):\n    print(f'line {i}', flush=True)\n    i % 20 and i < 20_000 or time.sleep(0.01)"
 
 
 def run(report: Report) -> None:
-    """Measure: of pods that have written for a while, the lines before the reader came and those after."""
+    """Measure the lines from before and after the reader's start separately."""
     with tempfile.TemporaryDirectory() as folder, run_sandbox(Path(folder) / "sandbox") as sandbox:
         sandbox.kube.create(python_job("several", _PROGRAM, parallelism=PODS))
         time.sleep(WARM_S)
@@ -38,16 +38,18 @@ def run(report: Report) -> None:
     numbers: dict[str, list[int]] = {}
     for _, _, record in rows:
         numbers.setdefault(record["pod"], []).append(int(record["text"].split()[1]))
-    assert len(numbers) == PODS and all(n == list(range(len(n))) for n in numbers.values()), "lost, doubled or moved"
-    held = rows[: len(rows) - len(live)]
+    assert len(numbers) == PODS and all(n == list(range(len(n))) for n in numbers.values()), (
+        "lines are missing, duplicated or out of order"
+    )
+    backlog = rows[: len(rows) - len(live)]
     report.add(f"logs -f, {PODS} pods: live lines that come too late", _late(live), 0, "", f"of {len(live)}")
-    report.add("the same among the lines from before", _late(held), 0, "", f"of {len(held)}")
+    report.add("the same among the lines from before", _late(backlog), 0, "", f"of {len(backlog)}")
     p95 = delays[int(len(delays) * 0.95)]
     report.add("written to read by logs -f, p95", p95, 100, "ms", f"median {statistics.median(delays):.0f} ms")
 
 
 def _late(rows: list[tuple[int, int, Any]]) -> int:
-    """Count the lines that come after one with a later time."""
+    """Count the lines that come after a line with a later time."""
     latest, late = 0, 0
     for at, _, _ in rows:
         late += at < latest
@@ -56,7 +58,7 @@ def _late(rows: list[tuple[int, int, Any]]) -> int:
 
 
 def _follow(folder: Path, kubeconfig: Path) -> list[tuple[int, int, Any]]:
-    """Give (time, when it was read, record) of each line that `logs -f` writes."""
+    """Return (time, time of arrival, record) of each line that `logs -f` prints."""
     env = os.environ | {"CORTEX_STORE": f"sqlite://{folder}/r.sqlite", "KUBECONFIG": str(kubeconfig)}
     command = [sys.executable, "-m", "cortex_jupyter.cli", "logs", "several", "-f", "--since", "all", "-o", "ndjson"]
     rows = []

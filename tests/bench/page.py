@@ -1,4 +1,4 @@
-"""The viewer in real Chromium: its first screen, a million lines, filters, frames, memory, and ten of it at rest."""
+"""The viewer in real Chromium: the first screen, a million lines, filters, frame gaps, memory, and ten viewers at rest."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 _JS = Path(__file__).parents[2] / "js"
 LINES = 1_000_000
 
-#: The rows have been drawn: milliseconds since the viewer's code began.
+#: Returns the time from the start of the viewer's code until rows are drawn (ms), or 0 as long as there are none.
 _SHOWN = """() => document.querySelector('[data-seq]') === null ? 0
   : performance.now() - performance.getEntriesByName('begun')[0].startTime"""
 
 
 def run(report: Report) -> None:
-    """Measure; each figure is a share of its budget, so that 1 is the bound of all."""
+    """Measure. Most figures are shares of their budgets, so that the limit is 1."""
     found = _harness()
     budget = _Budgets(report)
     budget.of("first rows of a page's first viewer", found["first"][0], "first_rows_ms", 300)
@@ -81,7 +81,7 @@ def _harness() -> dict[str, list[dict[str, Any]]]:
 
 
 def _first_screen() -> float:
-    """Give how long a viewer takes from its start to the newest rows of a recording of a million lines, ms."""
+    """Return the time from a viewer's start to the newest rows of a recording of a million lines (ms)."""
     with tempfile.TemporaryDirectory() as folder, run_server(Path(folder)) as server:
         record(server.store_url, "million", LINES)
         with sync_playwright() as playwright, chromium(playwright) as browser:

@@ -1,4 +1,4 @@
-"""From a line written in a container to the line painted in JupyterLab, in real Chromium; and the page with a million lines."""
+"""The time from a container's write to the painted line in JupyterLab in real Chromium, and the page with a million lines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WATCH = r"""() => {
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure in JupyterLab."""
     with tempfile.TemporaryDirectory() as folder, run_sandbox(Path(folder) / "sandbox") as sandbox:
         home = Home(Path(folder) / "home", sandbox.kubeconfig)
         home.path.mkdir()

@@ -1,4 +1,4 @@
-"""600 000 lines, 90 MB, from Kubernetes to SSE, against curl and kubectl reading the same bytes in the same run."""
+"""600 000 lines (90 MB) from Kubernetes to SSE, compared with curl and kubectl, which read the same bytes in the same run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LINES = 600_000
 ROUNDS = 3
 
-#: The mix of lines that `docs/explanation/architecture.md` was measured with: numbers, JSON, progress, tracebacks, klog.
+#: Writes the mix of lines behind the figures in `docs/explanation/architecture.md`: numbers, JSON, progress, tracebacks, klog.
 PROGRAM = """
 import random, sys
 r = random.Random(7)
@@ -37,13 +37,13 @@ for start in range(0, COUNT, block):
 
 
 def program(lines: int) -> str:
-    """Give the program that writes them."""
+    """Return a program that writes so many lines."""
     return PROGRAM.replace("COUNT", str(lines))
 
 
 @contextmanager
 def backlog(lines: int) -> Iterator[tuple[Kube, Home, str]]:
-    """Have a completed Job with so many lines, on a sandbox that does not rotate them away."""
+    """Yield a sandbox with a completed Job of so many lines, none of which is rotated away."""
     with (
         tempfile.TemporaryDirectory() as folder,
         run_sandbox(Path(folder) / "sandbox", "--log-max-size", str(2 << 30)) as sandbox,
@@ -59,7 +59,7 @@ def backlog(lines: int) -> Iterator[tuple[Kube, Home, str]]:
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure our server, curl and kubectl in turn."""
     with backlog(LINES) as (kube, home, pod):
         url = f"{kube.server}/api/v1/namespaces/default/pods/{pod}/log?timestamps=true"
         bearer = f"Authorization: {kube.client.headers['Authorization']}"
@@ -127,7 +127,7 @@ def _stream(kube: Kube, home: Home) -> tuple[float, float, list[tuple[float, flo
 
 
 def _warm(kube: Kube, server: Jupyter) -> None:
-    """Record one small task first, so that the imports of server and recorder are done."""
+    """Record a small task, so that server and recorder have imported their modules."""
     kube.delete("jobs", "warm")
     kube.wait_for(lambda: not kube.pods_of("warm"), "the last warm-up is gone")
     kube.create(python_job("warm", "print('warm')"))

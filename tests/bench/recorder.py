@@ -1,4 +1,4 @@
-"""The recorder by itself: a hundred sources, a quiet one, a takeover, and what anchors and masking cost."""
+"""The recorder alone: a hundred sources, a quiet source, a takeover, and the cost of anchors and of masking."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LINES, ROUNDS = 300_000, 3
 _ONE_A_SECOND = "import time\nfor i in range(100_000):\n    print(f'line {i}', flush=True)\n    time.sleep(1)"
 _HUNDRED_A_SECOND = _ONE_A_SECOND.replace("time.sleep(1)", "time.sleep(0.01)")
 _QUIET = "import time\nprint('once', flush=True)\ntime.sleep(3600)"
-#: The recorder with its slow clocks ten times as fast: a minute is six seconds.
+#: The long intervals of a recorder are divided by this, so that a minute takes six seconds.
 _FAST, MINUTE_S = 10, 6.0
 HASTE = f"""
 from cortex_jupyter.cluster import watch
@@ -48,7 +48,7 @@ names = [n for n in vars(audit) if n.endswith("_S") and isinstance(getattr(audit
 [setattr(audit, n, getattr(audit, n) / {_FAST}) for n in names]
 """
 _COMPRESSED = f"import sys{HASTE}from cortex_jupyter.recorder.__main__ import main\nsys.exit(main())"
-#: The recorder without anchors: their places are neither kept nor written.
+#: A recorder that neither computes nor writes anchors.
 _WITHOUT_ANCHORS = """
 import sys
 from cortex_jupyter.recorder.writing import batch
@@ -71,7 +71,7 @@ _WITH = "import sys\nfrom cortex_jupyter.recorder.__main__ import main\nsys.exit
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure each of them on a sandbox."""
     with _sandbox() as sandbox:
         asyncio.run(_hundred(report, sandbox))
         asyncio.run(_takeover(report, sandbox))
@@ -87,21 +87,21 @@ def _sandbox() -> Iterator[SandboxProcess]:
 
 @contextlib.asynccontextmanager
 async def _recordings(kubeconfig: Path, program: str = _WITH) -> AsyncIterator[tuple[Session, Any]]:
-    """Give a new store whose recorder runs as that program."""
+    """Yield a session with a new store whose recorder is `program`, and the recorder's process."""
     with tempfile.TemporaryDirectory() as folder:
-        one = await Session.connect(f"sqlite://{folder}/r.sqlite", str(kubeconfig))
-        assert one.cluster is not None
-        host = one.cluster.id
-        process = _start(one.store.url, kubeconfig, program, Path(folder))
+        session = await Session.connect(f"sqlite://{folder}/r.sqlite", str(kubeconfig))
+        assert session.cluster is not None
+        host = session.cluster.id
+        process = _start(session.store.url, kubeconfig, program, Path(folder))
         try:
-            await until(lambda: one.store.recorder(host) is not None)
-            yield one, process
+            await until(lambda: session.store.recorder(host) is not None)
+            yield session, process
         finally:
-            for pid in {process.pid, getattr(one.store.recorder(host), "pid", process.pid)}:
+            for pid in {process.pid, getattr(session.store.recorder(host), "pid", process.pid)}:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
             await asyncio.to_thread(process.wait)
-            await one.close()
+            await session.close()
 
 
 def _start(url: str, kubeconfig: Path, program: str, folder: Path, *options: str) -> subprocess.Popen[bytes]:
@@ -111,7 +111,7 @@ def _start(url: str, kubeconfig: Path, program: str, folder: Path, *options: str
 
 
 async def _hundred(report: Report, sandbox: SandboxProcess) -> None:
-    """A job of ten pods with ten containers each, a line a second and container."""
+    """Measure the memory for a Job of ten pods with ten containers each. A container writes one line per second."""
     sandbox.kube.create(python_job("hundred", _ONE_A_SECOND, parallelism=10, containers=10))
     async with _recordings(sandbox.kubeconfig) as (recordings, process):
         before = resident(process.pid)
@@ -125,7 +125,7 @@ async def _hundred(report: Report, sandbox: SandboxProcess) -> None:
 
 
 async def _takeover(report: Report, sandbox: SandboxProcess) -> None:
-    """Kill it; until the first line written after that is read."""
+    """Measure the time from a recorder's death to the first line that is written after it and read."""
     sandbox.kube.create(python_job("killed", _HUNDRED_A_SECOND))
     took: list[float] = []
     async with _recordings(sandbox.kubeconfig) as (recordings, _):
@@ -150,7 +150,7 @@ async def _takeover(report: Report, sandbox: SandboxProcess) -> None:
 
 
 async def _quiet(report: Report, sandbox: SandboxProcess) -> None:
-    """A container that says nothing: what it costs the API server once the probes have backed off."""
+    """Count the requests for a container that writes nothing, once the probes have backed off."""
     sandbox.kube.create(python_job("quiet", _QUIET))
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -164,7 +164,7 @@ async def _quiet(report: Report, sandbox: SandboxProcess) -> None:
                 seen.clear()
                 await asyncio.sleep(6 * MINUTE_S)
                 asked = [*seen]
-    # The watches end every four minutes by our own wish; they are the task's, however many sources it has.
+    # Without watches: we reopen them every four minutes, per task and not per source.
     of_source = [path for path in asked if "watch=1" not in path]
     paths = sorted({re.sub(r"\?.*", "", path).rpartition("/")[2] for path in of_source})
     report.add("requests a minute for a quiet source", len(of_source) / 6, 1, "", note=f"{paths}, {len(asked)} in all")
@@ -172,7 +172,7 @@ async def _quiet(report: Report, sandbox: SandboxProcess) -> None:
 
 
 def _anchors(report: Report) -> None:
-    """Record a backlog, with anchors and without, and with its secrets masked."""
+    """Measure the CPU for a backlog: with anchors, without them, and with its secrets masked."""
     costs: dict[str, list[float]] = {"with": [], "without": [], "masked": []}
     with pipe.backlog(LINES) as (_, home, _):
         for _ in range(ROUNDS):

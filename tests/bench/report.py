@@ -1,4 +1,4 @@
-"""What the parts of the bench share: the table, and the cost of processes."""
+"""The table of figures, and the CPU time, memory and stalls of processes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Report:
-    """Prints figures beside their budgets."""
+    """Prints figures with their budgets."""
 
     missed: list[str] = field(default_factory=list)
 
     def add(self, what: str, figure: float, budget: float | None, unit: str = "x", note: str = "") -> None:
-        """Print one figure; a budget is an upper bound."""
+        """Print a figure. A budget is an upper bound."""
         holds = budget is None or figure <= budget
         if not holds:
             self.missed.append(what)
@@ -35,13 +35,13 @@ class Report:
         print(f"{what:62} {figure:10.3f} {unit:4} {bound:14} {mark:4} {note}", flush=True)
 
     def close(self) -> int:
-        """Say what missed its budget."""
+        """Print the figures over budget; return their number."""
         print(f"\n{len(self.missed)} over budget{': ' if self.missed else ''}{'; '.join(self.missed)}")
         return len(self.missed)
 
 
 def cpu(*pids: int) -> float:
-    """Give the CPU seconds that processes have used."""
+    """Return the CPU time that processes have used so far (s)."""
     total = 0
     for pid in pids:
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -50,19 +50,19 @@ def cpu(*pids: int) -> float:
 
 
 def peak(pid: int) -> float:
-    """Give the largest resident memory of a process since `reset_peak`, MB."""
+    """Return the largest resident memory of a process since the last call of `resident` (MB)."""
     text = Path(f"/proc/{pid}/status").read_text()
     return int(text.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def resident(pid: int) -> float:
-    """Give the resident memory of a process, MB, and start its peak anew."""
+    """Return the resident memory of a process (MB), and reset its peak."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0]) / 1024
 
 
 def timed(command: list[str], **options: Any) -> tuple[float, float]:
-    """Run a program, give its wall and CPU seconds."""
+    """Run a program; return its wall time and CPU time (s)."""
     started = time.perf_counter()
     process = subprocess.Popen(command, **options)
     _, status, usage = os.wait4(process.pid, 0)
@@ -74,13 +74,13 @@ def timed(command: list[str], **options: Any) -> tuple[float, float]:
 
 @contextlib.contextmanager
 def pings(url: str, headers: dict[str, str], pid: int) -> Iterator[list[tuple[float, float]]]:
-    """Ask a server something small all the time: its event loop's stalls.
+    """Send small requests all the time, to measure stalls of a server's event loop.
 
-    Gives how long each answer took, ms, and how long of it the server's main thread, or ours, waited for a CPU (the
-    longer of both, since they may have waited at one time): with more busy processes than cores that is most of a long
-    one, and no doing of the server's.
+    Yields a list of (duration of a request, part of it spent waiting for a CPU), both in ms. With more busy processes than
+    cores a long request mostly waits for a CPU, which is no stall. The wait is that of the server's main thread or of the
+    thread here, whichever is longer, because both can wait at the same time.
     """
-    found: list[tuple[float, float]] = []
+    durations: list[tuple[float, float]] = []
     stop = threading.Event()
 
     def run() -> None:
@@ -90,23 +90,23 @@ def pings(url: str, headers: dict[str, str], pid: int) -> Iterator[list[tuple[fl
                 waited, started = _waited(pid), time.perf_counter()
                 client.get(url)
                 took = (time.perf_counter() - started) * 1000
-                found.append((took, max(now - before for now, before in zip(_waited(pid), waited, strict=True))))
+                durations.append((took, max(now - before for now, before in zip(_waited(pid), waited, strict=True))))
 
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        yield found
+        yield durations
     finally:
         stop.set()
         thread.join()
 
 
 def _waited(pid: int) -> list[float]:
-    """Give how long, ms, the main thread of a process has waited for a CPU, and how long this thread.
+    """Return how long the main thread of a process, and this thread, have waited for a CPU (ms).
 
     Notes
     -----
-    https://docs.kernel.org/scheduler/sched-stats.html, `/proc/<pid>/schedstat`: its second number, ns.
+    The second number in `/proc/<pid>/schedstat` (ns), see https://docs.kernel.org/scheduler/sched-stats.html.
     """
     tasks = (f"{pid}/task/{pid}", f"self/task/{threading.get_native_id()}")
     return [int(Path(f"/proc/{task}/schedstat").read_text().split()[1]) / 1e6 for task in tasks]

@@ -1,4 +1,4 @@
-"""Recording into Valkey beside SQLite: the same backlog, by the same recorder, in one run."""
+"""Recording into Valkey and into SQLite: the same backlog and the same recorder in one run."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LINES, ROUNDS = 300_000, 3
-#: Tasks that one process watches, and for how long, seconds.
+#: Number of tasks that a process watches, and for how long (s).
 WATCHED, REST_S = 100, 20
-#: Waiting readers of one recording, each a process's own connection.
+#: Number of waiting readers of one recording, each with its own connection.
 READERS = 20
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure both stores."""
     figures: dict[str, list[dict[str, float]]] = {"sqlite": [], "valkey": [], "always": []}
     with pipe.backlog(LINES) as (_, home, _):
         for _ in range(ROUNDS):
             for kind, found in figures.items():
-                with _place(kind) as (url, server):
+                with _new_store(kind) as (url, server):
                     found.append(asyncio.run(_ingest(home.kubeconfig, url, server)))
     one = {kind: {k: statistics.median(f[k] for f in found) for k in found[0]} for kind, found in figures.items()}
     for kind, name in (("sqlite", "SQLite"), ("valkey", "Valkey"), ("always", "Valkey, appendfsync always")):
@@ -54,13 +54,13 @@ def run(report: Report) -> None:
     report.add("recorder CPU, Valkey / SQLite", one["valkey"]["cpu"] / one["sqlite"]["cpu"], 1.3)
     report.add("bytes per line, Valkey / SQLite", one["valkey"]["bytes"] / one["sqlite"]["bytes"], 1.5)
     _delivery(report)
-    with _place("valkey") as (url, server):
+    with _new_store("valkey") as (url, server):
         assert server is not None
         asyncio.run(_rest(report, url, server))
 
 
 async def _rest(report: Report, url: str, server: Server) -> None:
-    """What it costs that nothing happens to a hundred tasks that one process watches: requests, connections, CPU."""
+    """Measure a process that watches a hundred idle tasks: requests, connections, CPU."""
     recordings = Session(await asyncio.to_thread(open_store, url), None)
     hands = [Hand(recordings.store, TaskRef("default", "job", f"t{i}"), f"u{i}") for i in range(WATCHED)]
 
@@ -76,7 +76,7 @@ async def _rest(report: Report, url: str, server: Server) -> None:
         began, subscribed = time.monotonic(), client.client_list("pubsub")
         await asyncio.sleep(REST_S)
         after, minutes = client.info("commandstats"), (time.monotonic() - began) / 60
-    # Of what a script does the script is the request.
+    # A script counts as one request; the commands that it runs do not count.
     asked = {k: after[k]["calls"] - before.get(k, {"calls": 0})["calls"] for k in ("cmdstat_evalsha", "cmdstat_ping")}
     report.add(
         f"at rest, {WATCHED} tasks watched: requests",
@@ -86,14 +86,14 @@ async def _rest(report: Report, url: str, server: Server) -> None:
         note=f"{asked['cmdstat_ping'] / minutes:.0f} of them pings; {len(subscribed)} connection waits",
     )
     report.add("at rest: CPU of the process", (time.process_time() - used) / minutes / 60 * 100, None, "%")
-    for one in reading:
-        one.cancel()
+    for task in reading:
+        task.cancel()
     await asyncio.gather(*reading, return_exceptions=True)
     await recordings.close()
 
 
 @contextmanager
-def _place(kind: str) -> Iterator[tuple[str, Server | None]]:
+def _new_store(kind: str) -> Iterator[tuple[str, Server | None]]:
     with tempfile.TemporaryDirectory() as folder:
         if kind == "sqlite":
             yield f"sqlite://{folder}/r.sqlite", None
@@ -104,7 +104,7 @@ def _place(kind: str) -> Iterator[tuple[str, Server | None]]:
 
 
 async def _ingest(kubeconfig: Path, url: str, server: Server | None) -> dict[str, float]:
-    """Record the backlog with a recorder of its own; what it and the server used for that."""
+    """Record the backlog with a new recorder; return the CPU time of the recorder and of the server."""
     recordings = await Session.connect(url, str(kubeconfig))
     assert recordings.cluster is not None
     workload = await recordings.resolve(TaskRef.parse("backlog"))
@@ -133,9 +133,9 @@ async def _ingest(kubeconfig: Path, url: str, server: Server | None) -> dict[str
 
 
 def _delivery(report: Report) -> None:
-    """From a commit to the readers in this process, each with a connection of its own: the median and the slowest."""
+    """Measure the time from a commit to its readers, each with its own connection: the median and the slowest."""
     for kind, name in (("sqlite", "SQLite"), ("valkey", "Valkey")):
-        with _place(kind) as (url, _):
+        with _new_store(kind) as (url, _):
             asyncio.run(_deliver(report, url, name))
 
 

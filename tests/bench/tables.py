@@ -1,4 +1,4 @@
-"""A million completed lines as frames, against reading the same rows from Parquet."""
+"""A million recorded lines as frames, compared with reading the same rows from Parquet."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ print(json.dumps(found))
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure in a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         env = {"HOME": folder, "PATH": "/usr/bin:/bin", "CORTEX_STORE": f"sqlite://{folder}/frames.sqlite"}
         env |= {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}

@@ -1,4 +1,4 @@
-"""Collectors of one Valkey: what the tasks of one whose machine stands still wait for, until their lines are committed again."""
+"""Collectors that share a Valkey store: the time from the stop of a collector's machine until its tasks' lines are committed again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _TEN_A_SECOND = "import time\nfor i in range(100_000):\n    print(f'line {i}', f
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure the takeover of each task."""
     with (
         tempfile.TemporaryDirectory() as folder,
         run_sandbox(Path(folder) / "sandbox") as sandbox,
@@ -46,7 +46,9 @@ def run(report: Report) -> None:
 
 async def _rounds(report: Report, sandbox: SandboxProcess, store: Store, folder: Path) -> None:
     chosen = "--all", "-l", f"team={TEAM}"
-    users = [_start(sandbox, store.url, folder, "--idle", "600") for _ in range(2)]  # they live, and take nothing of it
+    users = [
+        _start(sandbox, store.url, folder, "--idle", "600") for _ in range(2)
+    ]  # recorders for users: they run, but do not take tasks without readers
     processes = [_start(sandbox, store.url, folder, *chosen) for _ in range(2)]
     waits: list[list[float]] = []
     try:
@@ -56,7 +58,7 @@ async def _rounds(report: Report, sandbox: SandboxProcess, store: Store, folder:
             sandbox.kube.create(job)
         for _ in range(ROUNDS):
             await until(lambda: _even(store), 120)
-            await asyncio.sleep(3)  # what was read again is over, and each commits as it does for hours
+            await asyncio.sleep(3)  # lines read again are committed by then, and commits have their normal rhythm
             stopped = processes.pop(0)
             waits.append(await _stop(store, stopped))
             stopped.kill()
@@ -79,19 +81,19 @@ def _start(sandbox: SandboxProcess, url: str, folder: Path, *options: str) -> su
         return subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
 
-def _held(store: Store) -> dict[int, str]:
+def _holders(store: Store) -> dict[int, str]:
     return store.holders(info.id for info in store.recordings())
 
 
 def _even(store: Store) -> bool:
-    counts = Counter(_held(store).values())
+    counts = Counter(_holders(store).values())
     return "" not in counts and [*counts.values()] == [TASKS // 2] * 2 and all(i.caught_up for i in store.recordings())
 
 
 async def _stop(store: Store, process: subprocess.Popen[bytes]) -> list[float]:
-    """Stop one, as if its machine had gone; give for each of its tasks how long it took, seconds."""
+    """Stop a collector as if its machine had gone; return for each of its tasks the time until a new commit (s)."""
     (me,) = [one.id for one in store.recorders(_CLUSTER) if one.pid == process.pid]
-    left = {info.id: info.last_seq for info in store.recordings() if _held(store)[info.id] == me}
+    left = {info.id: info.last_seq for info in store.recordings() if _holders(store)[info.id] == me}
     process.send_signal(signal.SIGSTOP)
     stopped, begun, waits = time.time_ns(), time.monotonic(), list[float]()
     while left:
@@ -99,6 +101,6 @@ async def _stop(store: Store, process: subprocess.Popen[bytes]) -> list[float]:
             if any(event == "log" and last > stopped for _, _, event, _, last in store.index(id_, seq)):
                 waits.append(time.monotonic() - begun)
                 del left[id_]
-        assert time.monotonic() - begun < 60, "they are not taken over"
+        assert time.monotonic() - begun < 60, "the tasks were not taken over"
         await asyncio.sleep(0.02)
     return waits

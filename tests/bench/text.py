@@ -1,4 +1,4 @@
-"""What a million lines tell: metrics and patterns, from a table that is in memory."""
+"""Metrics and patterns of a million lines, from a table in memory."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ print(json.dumps(found))
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure in a separate process."""
     done = subprocess.run([sys.executable, "-c", _RUN], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for name, (seconds, used) in json.loads(done.stdout).items():

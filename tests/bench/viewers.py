@@ -1,4 +1,7 @@
-"""A hundred viewers of one live task against one: 5 000 lines a second for ten seconds; then one of the hundred is slow."""
+"""A hundred viewers of one live task compared with a single viewer, then with one slow viewer among the hundred.
+
+The task writes 5 000 lines per second for ten seconds.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from bench import load
-from bench.load import Reader, Readers, Writers, astray, delays, parsed, percentile
+from bench.load import Reader, Readers, Writers, count_errors, delays, parsed, percentile
 from bench.report import Report, cpu, resident
 from support.jupyter import TOKEN, Home, Jupyter
 
@@ -16,9 +19,9 @@ if TYPE_CHECKING:
     from support.kube import Kube
 
 LINES, PER_SECOND, VIEWERS, FEW = 50_000, 5000, 100, 10
-#: Between the arrivals of two viewers, s.
+#: Time between the connections of two viewers (s).
 _APART_S = 0.03
-#: Counts in the server what is to happen once for each batch, and what never.
+#: Counts in the server what must happen once per batch (making an event), and what must never happen (encoding it).
 _COUNTING = """
 from prometheus_client import Counter
 from cortex_jupyter.model import Batch
@@ -36,7 +39,7 @@ Frame.of, Batch.encode = classmethod(counted), counting
 
 
 def run(report: Report) -> None:
-    """Measure."""
+    """Measure with 1, 10 and 100 viewers."""
     with load.cluster() as (kube, folder):
         home = Home(folder / "home", kube.kubeconfig)
         home.path.mkdir()
@@ -44,9 +47,9 @@ def run(report: Report) -> None:
         server = Jupyter(home, "server", None, f"--config={folder / 'config.py'}", *load.UNLIMITED)
         try:
             watch = _Watch(kube, server, folder)
-            watch("warm", 1)  # imports, and what all viewers share
+            watch("warm", 1)  # the server imports modules and allocates what all viewers share
             one, alone = watch("one", 1)
-            few, _ = watch("few", FEW)  # each thread has its connection to the store by then
+            few, _ = watch("few", FEW)  # the baseline for memory: each thread has its connection to the store by then
             many, hundred = watch("many", VIEWERS)
             framed, encoded, batches = watch.framed, watch.encoded, watch.batches
             _, slow = watch("slow", VIEWERS, slow=True)
@@ -70,7 +73,7 @@ def run(report: Report) -> None:
         "ms",
         note=f"to it {percentile(delays(slow[:1]), 0.95):.0f} ms",
     )
-    report.add("lines lost, doubled or moved, of all", sum(sum(astray(r, LINES)) for r in hundred + slow), 0, "")
+    report.add("lines lost, doubled or moved, of all", sum(sum(count_errors(r, LINES)) for r in hundred + slow), 0, "")
 
 
 class _Cost:
@@ -78,7 +81,7 @@ class _Cost:
 
 
 class _Watch:
-    """Has a task watched to its end."""
+    """Lets viewers watch a task to its end."""
 
     def __init__(self, kube: Kube, server: Jupyter, folder: Path) -> None:
         self._kube, self._server, self._folder = kube, server, folder
@@ -86,7 +89,7 @@ class _Watch:
         self._before = (0.0, 0.0)
 
     def __call__(self, name: str, viewers: int, *, slow: bool = False) -> tuple[_Cost, list[Reader]]:
-        """Give what it cost the server, and what the readers got, a slow one first."""
+        """Return the server's cost, and the readers with what they received; a slow one is the first."""
         pid, cost = self._server.process.pid, _Cost()
         with Writers(self._kube, self._folder, LINES, PER_SECOND, name=name) as writers:
             used = cpu(pid)
@@ -107,7 +110,7 @@ class _Watch:
             tasks.append(asyncio.create_task(task))
             await asyncio.sleep(_APART_S)
         await asyncio.sleep(1)
-        self._before = self._counters()  # what was written before they came each has read by itself
+        self._before = self._counters()  # counted from here: each viewer has read earlier records by itself
         cost.streaming = -cpu(self._server.process.pid)
         writers.begin()
         await asyncio.sleep(0.7 * LINES / PER_SECOND)

@@ -1,5 +1,6 @@
-// A log gateway of the classic kind, the bench's baseline: express, client-node's `Log` for each container and viewer,
-// one SSE event per line. It heeds a slow viewer (many do not), and ends when the last container's stream does.
+// A log gateway that sends one event per line, the baseline of the bench: express, client-node's `Log` for each container
+// and viewer, one SSE event per line. It heeds a slow viewer (many do not), and ends when the last container's stream
+// does.
 //
 //     KUBECONFIG=... PORT=... node gateway.js      then GET /logs/NAMESPACE/JOB
 
