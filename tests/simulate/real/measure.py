@@ -82,7 +82,7 @@ def _backlog() -> dict[str, float]:
     lines = server_store.LINES
     with pipe.backlog(lines) as (_, home, _):
         idle = _cpu_of(["-m", "cortex_jupyter.recorder", "--idle", "0"], home.env)
-        with server_store._place("valkey") as (url, server):
+        with server_store._new_store("valkey") as (url, server):
             figure = asyncio.run(server_store._ingest(home.kubeconfig, url, server))
             us = (figure["cpu"] - idle) / lines * 1e6
             valkey_us = figure["server"] / lines * 1e6
