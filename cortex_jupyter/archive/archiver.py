@@ -45,7 +45,7 @@ def archive_recording(
     catalog : Catalog
     info : RecordingInfo
     url : str
-        URL of the archive, by which the store knows it.
+        URL of the archive. The store notes it as the place where the recording is archived.
     progress, overwrite
         As for `Catalog.put`.
 

@@ -26,7 +26,7 @@ _CLOUDS: Final = {"s3": _S3, "s3a": _S3, "gs": _GCS, "az": _AZURE, "abfs": _AZUR
 
 #: Addresses where the three clouds serve a machine's credentials. obstore asks there if the environment has none.
 _MACHINE: Final = re.compile(r"//169\.254\.169\.254/|//metadata\.google\.internal/")
-#: obstore has exception types for a refusal, but not while it lists or asks for a token.
+#: obstore has its own exceptions for a refusal, except while it lists objects or asks for a token: then only its text tells.
 _REFUSED: Final = re.compile(r"status code: 40[13]\b|token request: .* status code: 400\b")
 #: Finds in obstore's text the address of its request (left out if it holds a secret), the status, and the cloud's own
 #: code.
@@ -82,13 +82,13 @@ def access_error(url: str, what: str, error: Exception, *, refused: bool = False
             else "check the permissions there"
         )
         return ArchiveError(f"{url} may not be {what}: {brief(text)}", hint)
-    endpoint = f", the network and the endpoint ({cloud.endpoint})" if cloud else " and what is there"
+    endpoint = f", the network and the endpoint ({cloud.endpoint})" if cloud else " and the permissions there"
     hint = f"check the address{endpoint}; what is recorded stays in the store until it is archived"
     return ArchiveError(f"{url} cannot be {what}: {brief(text)}", hint)
 
 
 def brief(text: str) -> str:
-    r"""Return the essence of obstore's message: who answered what, else its first line.
+    r"""Shorten obstore's message to the server and its answer; without an answer, to the first line.
 
     Examples
     --------

@@ -1,9 +1,10 @@
 """The layout of a recording in a Parquet file.
 
 One row per line, in reading order, so that a window of time is a range of row groups. Notices and the completeness
-statement are in the file's key-value metadata: rows are lines for every program, columns keep one meaning, and the
-footer holds all of it. `text` is the truth. `level` and the spans of message and fields are derived from it for speed
-and statistics; `message` and `fields` would double the file, so readers cut them out of `text`.
+statement are in the file's key-value metadata. So every program sees one line per row, no column has two meanings, and
+one read of the footer gets notices and statement. `text` is the truth. `level` and the spans of message and fields are
+derived from it for speed and statistics; `message` and `fields` would double the file, so readers cut them out of
+`text`.
 docs/reference/archive.md describes the files for users.
 """
 
@@ -23,31 +24,40 @@ from cortex_jupyter.model import STREAMS, Entry, IndexEntry
 if TYPE_CHECKING:
     from cortex_jupyter.model import PublicSource
 
-#: Raised by changes that an older reader would misread; it then refuses the file. New keys in manifest or metadata are
-#: compatible.
+#: Increase it with a change that would make older releases misread a file: they refuse files with a greater version.
+#: They ignore new keys of the manifest and the metadata, but not new keys of a source: `ArchivedRecording.sources`
+#: passes those to `Source(**...)`, which fails.
 VERSION: Final = 1
-#: Keys of the file's metadata: what the store knew with the version, the statement, the notices, the index by number,
-#: and the trigram index.
+# The keys of the file's metadata.
+#: What the store knew about the recording, and the layout's version.
 ABOUT: Final = b"cortex_jupyter.archive"
+#: The completeness statement.
 STATEMENT: Final = b"cortex_jupyter.complete"
 NOTICES: Final = b"cortex_jupyter.notices"
+#: The index by `seq`.
 BLOCKS: Final = b"cortex_jupyter.blocks"
+#: The trigram index.
 TRIGRAMS: Final = b"cortex_jupyter.grams"
-#: Columns with few distinct values; columns that grow; spans of message and fields in the text, see `spans`.
+#: Columns with few distinct values. `schema` puts the column `run` behind the first five.
 CATEGORICAL: Final = ("namespace", "task", "pod", "container", "kind", "node", "stream", "level")
-_GROWING: Final = ("time", "seq")
+#: Columns whose values increase, or nearly, from row to row.
+_INCREASING: Final = ("time", "seq")
+#: Where message and fields are in the text, see `spans`.
 SPAN_COLUMNS: Final = ("message_at", "message_len", "fields_at")
-#: Rows of a row group. A window reads up to one group too much at each edge, and each group costs 1.5 kB of footer.
-_GROUP: Final = 65_536
-_LARGEST: Final = 262_144
-_GROUPS: Final = 512
-#: Maximum numbers of a block of the index, which is what a reader reads and sends at once.
-_BLOCK: Final = 4096
+#: Minimum number of rows in a row group. A window reads up to one group too much at each edge, and each group costs
+#: 1.5 kB of footer.
+_MIN_GROUP_ROWS: Final = 65_536
+#: Maximum number of rows in a row group, for the largest recordings.
+_MAX_GROUP_ROWS: Final = 262_144
+#: Number of row groups from which on groups get larger than the minimum.
+_TARGET_GROUPS: Final = 512
+#: Maximum number of records in a block of the index. A reader reads and sends a block at once.
+BLOCK_RECORDS: Final = 4096
 
 
 @dataclass(slots=True)
 class Block:
-    """A run of consecutive numbers without a notice.
+    """Records with consecutive `seq`, without a notice between them.
 
     Parameters
     ----------
@@ -55,7 +65,7 @@ class Block:
     t_min, t_max : int
         Earliest and latest time, in ns since the epoch.
     first, last : int
-        First and last row group that hold them; the first is greater than the last if none is known.
+        First and last row group that hold the records; the first is greater than the last if none is known.
     """
 
     seq: int
@@ -80,7 +90,7 @@ def schema() -> Any:
 
 def writer_options() -> dict[str, Any]:
     """Return the arguments for `pyarrow.parquet.ParquetWriter`."""
-    delta = dict.fromkeys(_GROWING, "DELTA_BINARY_PACKED")
+    delta = dict.fromkeys(_INCREASING, "DELTA_BINARY_PACKED")
     encoded = [*CATEGORICAL, "run", "source", *SPAN_COLUMNS]
     return {
         "compression": "zstd",
@@ -88,24 +98,19 @@ def writer_options() -> dict[str, Any]:
         "use_dictionary": encoded,
         "column_encoding": delta,
         # Not for the text: its least and greatest line exclude nothing, and the footer would hold them in full.
-        "write_statistics": [*_GROWING, *encoded],
+        "write_statistics": [*_INCREASING, *encoded],
     }
 
 
 def group_rows(rows: int) -> int:
-    """Return the number of rows of a row group in a file with so many rows.
+    """Return the number of rows of a row group in a file with `rows` rows.
 
     Examples
     --------
     >>> group_rows(1_000_000), group_rows(300_000_000)
     (65536, 262144)
     """
-    return min(max(_GROUP, rows // _GROUPS), _LARGEST)
-
-
-def block_rows() -> int:
-    """Return the maximum numbers of a block of the index."""
-    return _BLOCK
+    return min(max(_MIN_GROUP_ROWS, rows // _TARGET_GROUPS), _MAX_GROUP_ROWS)
 
 
 def build_columns(raw: Any, task: tuple[str, str], sources: dict[int, PublicSource], spans: dict[str, Any]) -> Any:
@@ -118,7 +123,7 @@ def build_columns(raw: Any, task: tuple[str, str], sources: dict[int, PublicSour
     task : tuple of str
         Namespace and key.
     sources : dict
-        Source id to what `Source.public` gives.
+        Source id to `Source.public`.
     spans : dict
         The columns `level`, `message_at`, `message_len`, `fields_at`, in the chunks of `text`.
 
@@ -140,13 +145,13 @@ def build_columns(raw: Any, task: tuple[str, str], sources: dict[int, PublicSour
     def of_source(name: Literal["pod", "container", "kind", "node"]) -> Any:
         return categories(positions, [source.get(name) or "" for source in sources.values()])
 
-    zero = pc.multiply(pc.fill_null(positions, 0), 0)
+    zeros = pc.multiply(pc.fill_null(positions, 0), 0)
     runs = pa.array([source.get("run", 0) for source in sources.values()], pa.int32())
     columns = {
         "time": raw["time"].cast(target.field("time").type),
         "seq": raw["seq"],
-        "namespace": categories(zero, [task[0]]),
-        "task": categories(zero, [task[1]]),
+        "namespace": categories(zeros, [task[0]]),
+        "task": categories(zeros, [task[1]]),
         "pod": of_source("pod"),
         "container": of_source("container"),
         "kind": of_source("kind"),
@@ -162,7 +167,7 @@ def build_columns(raw: Any, task: tuple[str, str], sources: dict[int, PublicSour
 
 
 def blocks(index: list[IndexEntry]) -> list[Block]:
-    """Join the batches of a recording's index to blocks.
+    """Join the batches of a recording's index into blocks.
 
     Examples
     --------
@@ -175,7 +180,7 @@ def blocks(index: list[IndexEntry]) -> list[Block]:
         if row.event != "log":
             continue
         block = joined[-1] if joined else None
-        if block is not None and block.seq + block.n == row.seq and block.n + row.n <= _BLOCK:
+        if block is not None and block.seq + block.n == row.seq and block.n + row.n <= BLOCK_RECORDS:
             block.n += row.n
             block.t_min, block.t_max = min(block.t_min, row.t_min), max(block.t_max, row.t_max)
         else:
@@ -184,7 +189,7 @@ def blocks(index: list[IndexEntry]) -> list[Block]:
 
 
 def pack(doc: Any) -> bytes:
-    """Compress a document to text, since Parquet's metadata is text."""
+    """Compress a document into text, because Parquet's metadata is text."""
     return base64.b64encode(zstandard.ZstdCompressor(level=6).compress(orjson.dumps(doc)))
 
 
@@ -202,7 +207,7 @@ def unpack(data: bytes) -> Any:
 
 
 def pack_blocks(index: list[Block]) -> bytes:
-    """Pack the index. Numbers are differences to the block before, which compress well."""
+    """Pack the index. Values are differences to the block before, which compress well."""
     rows, previous = [], Block(0, 0, 0, 0, 0, 0)
     for b in index:
         rows.append(

@@ -1,4 +1,4 @@
-"""A folder or a bucket, named by its URL. Each failure has a hint."""
+"""A folder or a bucket, named by its URL. Every error says what to do."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class ObjectStore:
             self._api.delete(self._store, name)
 
     def _retry(self, failing: str, do: Callable[[], Any]) -> Any:
-        """Retry what obstore does not, while it fails with this text."""
+        """Retry an operation whose error message contains `failing`, which obstore itself does not retry."""
         for _ in range(_ATTEMPTS - 1):
             try:
                 return do()
@@ -188,7 +188,7 @@ class ObjectStore:
 
 
 def folder_of(url: str) -> Path | None:
-    """Return the folder that a URL names, None for a URL of a network.
+    """Return the folder that a URL names, None if it names a bucket.
 
     Examples
     --------

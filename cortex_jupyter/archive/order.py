@@ -41,7 +41,7 @@ def sort_records(table: Any) -> Any:
 
 
 def sort_pieces(pieces: Iterable[tuple[Any, int]], limit: int = MAX_WAITING) -> Iterator[tuple[Any, bool]]:
-    """Sort a recording that arrives in pieces, keeping only rows in memory before which older ones may still come.
+    """Sort a recording that arrives in pieces. Only rows that an older row may still precede are kept in memory.
 
     Parameters
     ----------
@@ -79,14 +79,15 @@ def sort_pieces(pieces: Iterable[tuple[Any, int]], limit: int = MAX_WAITING) -> 
 
 
 def _is_sorted(table: Any, highest: dict[int, int]) -> bool:
-    """Return whether rows are sorted already, also after all before them. Updates how far each source has come."""
+    """Return whether the rows are sorted, and none is older than a row of an earlier piece. If so, update `highest`."""
     np = import_optional("numpy")
     times = _ns(table)
     if not len(table) or not is_ascending(times):
         return False
     sources, at = table["source"].combine_chunks().dictionary_encode(), times.to_numpy()
     codes, source_ids = sources.indices.to_numpy(), sources.dictionary.to_pylist()
-    # numpy keeps the last value assigned to a position: forwards a source's latest time, backwards its earliest.
+    # If an index occurs several times, numpy keeps the last value assigned: forwards that is a source's latest time,
+    # backwards its earliest.
     low, high = np.empty(len(source_ids), np.int64), np.empty(len(source_ids), np.int64)
     low[codes[::-1]], high[codes] = at[::-1], at
     if any(first < highest.get(source, first) for source, first in zip(source_ids, low.tolist(), strict=True)):
@@ -100,7 +101,7 @@ def _is_sorted(table: Any, highest: dict[int, int]) -> bool:
 def reached_times(table: Any, highest: dict[int, int]) -> Any:
     """Return for each row the latest time that its source had reached.
 
-    `highest` holds how far each had come, and is updated.
+    `highest` maps each source to its latest time in earlier pieces, and is updated.
     """
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     times, sources = _ns(table).combine_chunks(), table["source"].combine_chunks()

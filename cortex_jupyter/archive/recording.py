@@ -135,7 +135,7 @@ class ArchivedRecording:
         both: list[tuple[int, layout.Block | Entry]] = [(b.seq, b) for b in self._blocks]
         both += [(e.seq, replace(e, epochs=self.info.epochs)) for e in self._notices]
         both.sort(key=lambda item: item[0])
-        # Numbers have no holes, so a notice in place of trimmed or lost lines has all numbers up to the next item.
+        # `seq` has no holes, so a notice that replaces trimmed or lost lines takes all numbers up to the next item.
         for (seq, item), (following, _) in pairwise(both):
             if isinstance(item, Entry):
                 item.n = following - seq
@@ -175,7 +175,10 @@ class ArchivedRecording:
                 return
 
     def groups(self, since: int | None, until: int | None, words: Sequence[Sequence[str]] = ()) -> list[int]:
-        """Return the row groups that may hold lines of a window with at least one word, ignoring case, of each set."""
+        """Return the row groups that may hold a line within a window that contains a word of each set.
+
+        Case is ignored.
+        """
         low = -UNBOUNDED if since is None else since
         high = UNBOUNDED if until is None else until
         groups = [
@@ -191,12 +194,12 @@ class ArchivedRecording:
         return groups
 
     def batches_without(self, words: Sequence[Sequence[str]]) -> set[int]:
-        """Return the first numbers of the batches in `index` without any line that has a word of each set."""
+        """Return the first `seq` of each batch in `index` in which no line can contain a word of each set."""
         may = set(self.groups(None, None, words))
         return {b.seq for b in self._blocks if may.isdisjoint(range(b.first, b.last + 1))}
 
     def _entry(self, block: layout.Block) -> Entry:
-        """Return the batch of a block: the lines with its numbers, in this order."""
+        """Encode the lines of a block as a batch, ordered by `seq`."""
         pa, np = import_optional("pyarrow"), import_optional("numpy")
         parts = []
         for group in range(block.first, block.last + 1):

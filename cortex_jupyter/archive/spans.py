@@ -20,26 +20,33 @@ from cortex_jupyter.parsing import level as level_rules
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-#: The columns, in order.
+#: The columns that `places` returns, in order.
 PLACES: Final = ("level", "message_at", "message_len", "fields_at")
 #: Bytes of a line's beginning. `level` examines as many if all are ASCII, else up to four times as many.
 _HEAD: Final = 96
+#: Bytes of the beginning of a line that has characters of several bytes, or colours.
 _LONG: Final = 12 * _HEAD
-#: A head that ends this close to the cut (bytes) may be longer.
+#: If the message starts this close (bytes) to the end of the beginning, time or level before it may have been cut off.
 _NEAR: Final = 40
 #: Bytes processed at once, so that they stay in the processor's cache.
 _CACHED: Final = 1 << 18
-#: A line that begins like an object; then what needs Python: colours, an object behind text, pairs.
+#: A line that begins like a JSON object.
 _OBJECT: Final = r'^\{\s*"'
 _BLANK: Final = r"[\s\x0b\x1c-\x1f\x80-\xff]"  # bytes of what Python may take for a space
+# Lines that only Python parses.
+#: A line that ends with a JSON object; text may stand before it.
 _ENDED: Final = rf"(?s)\{{.*\}}{_BLANK}*$"
+#: A line in logfmt.
 _PAIR: Final = r"^[A-Za-z_](?:[\w.@/-]|[\x80-\xff])*="
+#: A line that begins with a brace, but not like `_OBJECT`.
 _BRACED: Final = rf"^{_BLANK}*\{{"
-#: First or last bytes of a line that may be a blank, and first bytes that may begin a name.
+#: First or last bytes of a line that may be a blank.
 _BLANKS: Final = frozenset({*range(9, 14), *range(28, 33), *range(128, 256)})
+#: First bytes of a line that may begin a name.
 _LETTERS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
-#: A klog head, of any length; and a level written as a number, the one case in which digits matter.
+#: The beginning of a klog line. Its prefix has no maximum length.
 _KLOG: Final = re.compile(r"[IWEF]\d{4} \d")
+#: A level given as a number: the only case in which the digits of a line decide its level.
 _NUMBERED: Final = r"(?i)(?:level|lvl|severity|loglevel|levelname)[\"']?\s*[=:]\s*[\"']?0"
 
 
@@ -115,7 +122,7 @@ def _edges(data: Any) -> tuple[Any, Any]:
 
 
 def _is_in(codes: Any, wanted: Collection[int]) -> Any:
-    """Return which codes are in a set."""
+    """Return a mask of the codes that are in a set."""
     pa, np = import_optional("pyarrow"), import_optional("numpy")
     table = np.zeros(256, bool)
     table[list(wanted)] = True
@@ -148,7 +155,7 @@ def _by_beginning(text: Any, data: Any) -> tuple[Any, Any]:
         (_start(word, raw) for word, raw in zip(heads_text, heads, strict=True)), np.int32, len(heads_text)
     )
     at = pa.array(starts).take(codes)
-    # If nothing is left for the message, it is the whole line. If the head may go on after the cut, parse the line.
+    # If nothing is left for the message, it is the whole line. If time or level may be cut off, parse the whole line.
     lengths = pc.binary_length(data)
     at = pc.if_else(pc.equal(at, lengths.cast(pa.int32())), pa.scalar(0, pa.int32()), at)
     near = pc.greater_equal(at, pc.subtract(pc.binary_length(head), _NEAR).cast(pa.int32()))
@@ -162,7 +169,7 @@ def _by_beginning(text: Any, data: Any) -> tuple[Any, Any]:
 
 
 def _wide(head: Any) -> Any:
-    """Return which beginnings have characters of several bytes, or colours."""
+    """Return a mask of the beginnings that have characters of several bytes, or colours."""
     pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     mask = np.zeros(len(head), bool)
     near = wide(head)

@@ -83,7 +83,7 @@ class FileMetadata:
         )
 
     def metadata(self, *, sorted_: bool) -> dict[bytes, bytes]:
-        """Return the other metadata of a file that holds all lines."""
+        """Return the metadata besides the statement. Only a file that holds all lines has it."""
         complete = self.complete
         about = asdict(self.info) | {
             "version": layout.VERSION,
@@ -101,12 +101,12 @@ class FileMetadata:
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file that was written.
+    """What is known about a file after it was written.
 
     Parameters
     ----------
     rows, size, footer : int
-        `footer` counts the bytes from the footer's first to the file's last.
+        `size` and `footer` are bytes: of the whole file, and from the start of the footer to the end of the file.
     levels : dict
         Number of lines by level; "" for none.
     """

@@ -86,7 +86,10 @@ class _Answer:
         self.writing.add_done_callback(self._ended)
 
     def is_recent_enough(self, upto: int) -> bool:
-        """Return whether the answer is recent enough for a reader that asks now."""
+        """Return whether a new reader may share this answer, which must still be being written.
+
+        It was begun less than 10 s ago, or at the same newest record (`upto`).
+        """
         if self.writing.done() or self.writing.cancelling():
             return False
         return upto == self._upto or time.monotonic() - self._started_at < _FRESH_S

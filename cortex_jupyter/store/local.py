@@ -33,8 +33,9 @@ _CONTAINER_ROOTS: Final = frozenset(("9p", "virtiofs"))
 CONTAINER_MARKS: tuple[Path, ...] = (Path("/.dockerenv"), Path("/run/.containerenv"))
 #: FUSE types that are local: block devices, and the root of a rootless container. What is behind others is unknown.
 _LOCAL_FUSE: Final = frozenset(("fuseblk", "fuse.fuse-overlayfs"))
-#: Where the file goes instead. `tempfile.gettempdir` would write during the import, which a pod with a read-only root
-#: forbids. $XDG_RUNTIME_DIR is no choice: it is memory, and gone at logout.
+#: Folders for the store if its usual folder is on a shared file system. `tempfile.gettempdir` would write during the
+#: import, which a pod with a read-only root forbids. $XDG_RUNTIME_DIR does not serve: it is in memory and is deleted at
+#: logout.
 PLACES: tuple[Path, ...] = (Path("/var/tmp"), Path(os.environ.get("TMPDIR") or "/tmp"))  # noqa: S108 - see `_private_folder`
 _HINT: Final = "set CORTEX_STORE to sqlite:///path on a local disk, or to valkey://host"
 _MEMORY_HINT: Final = (

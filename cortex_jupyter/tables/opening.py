@@ -118,6 +118,6 @@ def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], obj
 
 
 def _blocks(seq: int, times: Any) -> list[Block]:
-    size = layout.block_rows()
+    size = layout.BLOCK_RECORDS
     parts = [(at, times[at : at + size]) for at in range(0, len(times), size)]
     return [layout.Block(seq + at, len(part), int(part.min()), int(part.max())) for at, part in parts]

@@ -53,7 +53,7 @@ QUERIES: list[dict[str, object]] = [
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make many row groups and blocks from a few thousand lines."""
-    monkeypatch.setattr(layout, "_GROUP", 1000)
+    monkeypatch.setattr(layout, "_MIN_GROUP_ROWS", 1000)
     monkeypatch.setattr(layout, "_BLOCK", 700)
 
 

@@ -114,7 +114,7 @@ def test_two_processes_archive_the_same_recording(cloud: Cloud, url: str, filled
 def test_a_window_reads_only_its_share_of_the_file(
     cloud: Cloud, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout, "_GROUP", 1500)
+    monkeypatch.setattr(layout, "_MIN_GROUP_ROWS", 1500)
     lines = [
         (1 + i % 2, i * 1_000_000, f"2026-01-01 INFO {i:x} {hash(str(i)):x} {hash(i * 7.1):x}") for i in range(150_000)
     ]
@@ -344,7 +344,7 @@ def test_archiving_refreshes_the_manifest_cache_sometimes(
 def test_a_lazy_frame_reads_only_what_its_filter_needs(
     cloud: Cloud, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout, "_GROUP", 2000)
+    monkeypatch.setattr(layout, "_MIN_GROUP_ROWS", 2000)
     lines = [(1 + i % 2, i * 1_000_000, f"2026-01-01 INFO {i:x} {hash(str(i)):x}") for i in range(40_000)]
     for start in range(0, len(lines), 2000):
         filled.lines(lines[start : start + 2000])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def looked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Collect the row groups whose texts are read, of many in a few thousand lines."""
-    monkeypatch.setattr(layout, "_GROUP", 1000)
+    monkeypatch.setattr(layout, "_MIN_GROUP_ROWS", 1000)
     read_group, seen = ParquetFile._group, []
 
     def counted(file: ParquetFile, group: int, names: Sequence[str] | None, parts: Any) -> Any:

@@ -152,7 +152,7 @@ def test_letters_beyond_ascii_that_equal_ascii_letters_in_another_case() -> None
 def test_other_columns_are_decoded_only_for_matching_rows(
     filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cortex_jupyter.archive.layout._GROUP", 1000)
+    monkeypatch.setattr("cortex_jupyter.archive.layout._MIN_GROUP_ROWS", 1000)
     store, held = archived(lively(filled), str(tmp_path))
     read_group, decoded = ParquetFile._group, []
 
