@@ -54,7 +54,7 @@ QUERIES: list[dict[str, object]] = [
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make many row groups and blocks from a few thousand lines."""
     monkeypatch.setattr(layout, "_MIN_GROUP_ROWS", 1000)
-    monkeypatch.setattr(layout, "_BLOCK", 700)
+    monkeypatch.setattr(layout, "BLOCK_RECORDS", 700)
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=str)
