@@ -75,13 +75,13 @@ def _follow(log: TaskLog, writer: RecordWriter) -> int:
     if status.state == "pending" or log.problem is not None:
         last_message = status.message
         print_status(last_message)
-    events = log.frames()
+    events = log.events()
     try:
-        for frame in events:
-            if frame.event == "log":
-                writer.batch(Batch.decode(frame.entry.data))
+        for event in events:
+            if event.event == "log":
+                writer.batch(Batch.decode(event.entry.data))
                 continue
-            doc: dict[str, Any] = orjson.loads(frame.entry.data)
+            doc: dict[str, Any] = orjson.loads(event.entry.data)
             source = doc.get("source") or {}
             message = doc.get("message", "")
             if source.get("pod") and not message.startswith(f"{source['pod']} · {source['container']}"):
@@ -89,7 +89,7 @@ def _follow(log: TaskLog, writer: RecordWriter) -> int:
             if message != last_message:
                 print_status(message)
                 last_message = message
-            if frame.event == "end":
+            if event.event == "end":
                 code = doc.get("exit_code") or (doc.get("state") == "failed")
     finally:
         events.close()

@@ -14,8 +14,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.model import Entry, encode_batch
+from cortex_jupyter.reader.events import StreamEvent
 from cortex_jupyter.reader.filtering import in_thread
-from cortex_jupyter.reader.frame import Frame
 from cortex_jupyter.reader.window import wait_caught_up
 from cortex_jupyter.store.scan import read_notices
 from cortex_jupyter.tables.ordered import ordered
@@ -34,11 +34,11 @@ _LINES: Final = 1000
 _QUIET_S, _MAX_WAIT_S = 2.0, 20.0
 
 
-async def backlog(window: Window) -> AsyncGenerator[Frame]:
+async def backlog(window: Window) -> AsyncGenerator[StreamEvent]:
     """Yield the recorded events of a window, ordered by time. The window's own `bursts` then continues after them."""
     window.info = await _backlog_recorded(window.recording)
-    async for frame in in_thread(_frames(window, window.info.last_seq)):
-        yield frame
+    async for event in in_thread(_events(window, window.info.last_seq)):
+        yield event
     window.resumed, window.after = True, window.info.last_seq
 
 
@@ -52,7 +52,7 @@ async def _backlog_recorded(recording: Recording) -> RecordingInfo:
         last_seq = info.last_seq
 
 
-def _frames(window: Window, upto: int) -> Iterator[Frame]:
+def _events(window: Window, upto: int) -> Iterator[StreamEvent]:
     store, id_, task = window.recording.store, window.recording.id, window.recording.ref.key
     rows_wanted = [row for row in store.index(id_) if row.event != "end" and window.after < row.seq <= upto]
     notices = deque(sorted(read_notices(store, id_, rows_wanted), key=attrgetter("t_min", "seq")))
@@ -61,15 +61,15 @@ def _frames(window: Window, upto: int) -> Iterator[Frame]:
     for record in ordered(store, id_, query, window.after + 1, upto + 1):
         notice_is_due = bool(notices) and notices[0].t_min <= record.time
         if rows and (notice_is_due or len(rows) == _LINES):
-            yield Frame.of(id_, _entry(task, rows))
+            yield StreamEvent.of(id_, _entry(task, rows))
             rows = []
         while notices and notices[0].t_min <= record.time:
-            yield Frame.of(id_, notices.popleft())
+            yield StreamEvent.of(id_, notices.popleft())
         rows.append(record)
     if rows:
-        yield Frame.of(id_, _entry(task, rows))
+        yield StreamEvent.of(id_, _entry(task, rows))
     for notice in notices:
-        yield Frame.of(id_, notice)
+        yield StreamEvent.of(id_, notice)
 
 
 def _entry(task: str, rows: list[Record]) -> Entry:

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.reader.frame import Frame
+    from cortex_jupyter.reader.events import StreamEvent
     from cortex_jupyter.reader.session import Recording
 
 
-async def frames(recording: Recording, query: LogQuery) -> AsyncGenerator[Frame]:
+async def events(recording: Recording, query: LogQuery) -> AsyncGenerator[StreamEvent]:
     """Yield the events in a task's window, then new ones until the task ends. The task stays wanted meanwhile."""
     async with recording.keep_wanted():
         window = await Window.open(recording, query, None)
         await window.settle()
         if await asyncio.to_thread(has_several_containers, recording):
-            async with aclosing(backlog(window)) as events:
-                async for frame in events:
-                    yield frame
+            async with aclosing(backlog(window)) as recorded:
+                async for event in recorded:
+                    yield event
         async with aclosing(window.bursts()) as bursts:
             async for burst in bursts:
-                for frame in burst.frames:
-                    yield frame
+                for event in burst.events:
+                    yield event
 
 
 def has_several_containers(recording: Recording) -> bool:
@@ -49,7 +49,7 @@ def has_several_containers(recording: Recording) -> bool:
     return containers > 1 or max(spec.get("parallelism") or 1, spec.get("replicas") or 1) > 1
 
 
-class Frames:
+class TaskEvents:
     """The events of a task until it ends, one by one, for synchronous code.
 
     Parameters
@@ -61,15 +61,15 @@ class Frames:
 
     def __init__(self, runtime: Runtime, recording: Recording, query: LogQuery) -> None:
         self._runtime = runtime
-        self._frames = frames(recording, query)
+        self._events = events(recording, query)
         self._step: asyncio.Task[Any] | None = None  # waits for the next event
         self.is_over = False
 
-    def __iter__(self) -> Iterator[Frame]:
-        while (frame := self.next()) is not None:
-            yield frame
+    def __iter__(self) -> Iterator[StreamEvent]:
+        while (event := self.next()) is not None:
+            yield event
 
-    def next(self, timeout: float | None = None, tick: Callable[[], object] | None = None) -> Frame | None:
+    def next(self, timeout: float | None = None, tick: Callable[[], object] | None = None) -> StreamEvent | None:
         """Wait for the next event and return it; at the end return None. Call `tick` a few times per second meanwhile.
 
         Raises
@@ -79,15 +79,15 @@ class Frames:
         """
         return None if self.is_over else self._runtime.run(self._more(), timeout=timeout, tick=tick)
 
-    async def anext(self) -> Frame | None:
+    async def anext(self) -> StreamEvent | None:
         """Wait for the next event like `next`, on the caller's own event loop."""
         return None if self.is_over else await asyncio.wrap_future(self._runtime.submit(self._more()))
 
-    async def _more(self) -> Frame | None:
+    async def _more(self) -> StreamEvent | None:
         self._step = asyncio.current_task()
         try:
-            async for frame in self._frames:
-                return frame
+            async for event in self._events:
+                return event
         except BaseException:
             self.is_over = True
             raise
@@ -109,7 +109,7 @@ class Frames:
             if not step.cancelling():
                 step.cancel()
             await asyncio.wait([step])
-        await self._frames.aclose()
+        await self._events.aclose()
 
     def __del__(self) -> None:
         self.close()
@@ -121,7 +121,7 @@ class Follow:
     It is an iterator and an asynchronous iterator. Close or delete it to end the reading.
     """
 
-    def __init__(self, events: Frames) -> None:
+    def __init__(self, events: TaskEvents) -> None:
         self._events = events
         self._ready: deque[Record] = deque()
 
@@ -149,8 +149,8 @@ class Follow:
         """
         until = None if timeout is None else time.monotonic() + timeout
         left = timeout
-        while not self._ready and (frame := self._events.next(left)) is not None:
-            self._add(frame)
+        while not self._ready and (event := self._events.next(left)) is not None:
+            self._add(event)
             left = None if until is None else max(0.0, until - time.monotonic())
         return self._ready.popleft() if self._ready else None
 
@@ -158,8 +158,8 @@ class Follow:
         return self
 
     async def __anext__(self) -> Record:
-        while not self._ready and (frame := await self._events.anext()) is not None:
-            self._add(frame)
+        while not self._ready and (event := await self._events.anext()) is not None:
+            self._add(event)
         if not self._ready:
             raise StopAsyncIteration
         return self._ready.popleft()
@@ -168,7 +168,7 @@ class Follow:
         """Stop reading."""
         self._events.close()
 
-    def _add(self, frame: Frame) -> None:
+    def _add(self, event: StreamEvent) -> None:
         # Decode in the thread that uses the records.
-        if frame.event == "log":
-            self._ready.extend(Record.each(Batch.decode(frame.entry.data)))
+        if event.event == "log":
+            self._ready.extend(Record.each(Batch.decode(event.entry.data)))

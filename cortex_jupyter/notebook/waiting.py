@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import ReadingWarning, TaskFailed, WaitTimeout
 from cortex_jupyter.model import Batch
-from cortex_jupyter.notebook.follow import Follow, Frames
+from cortex_jupyter.notebook.follow import Follow, TaskEvents
 from cortex_jupyter.notebook.query import parse_query
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.notebook.snapshot import Snapshot, progress, until
@@ -32,11 +32,11 @@ class Waiting(Snapshot):
     def follow(self) -> Follow:
         """Iterate over all records, then over new ones until the task ends, with `for` or `async for`."""
         self._warn()
-        return Follow(self.frames())
+        return Follow(self.events())
 
-    def frames(self) -> Frames:
+    def events(self) -> TaskEvents:
         """Iterate over the events of the log until the task ends: whole batches, and notices."""
-        return Frames(self._engine, self._recording, parse_query(self._query))
+        return TaskEvents(self._engine, self._recording, parse_query(self._query))
 
     def wait(
         self, pattern: str | None = None, timeout: float | None = None, *, raise_on_failure: bool = False
@@ -97,14 +97,14 @@ class Waiting(Snapshot):
     def _first_match(self, pattern: str, end: float | None) -> Record | None:
         """Return the first line that matches; None if the task ends without one."""
         find = finder("pattern", pattern)
-        with progress(f"waiting for {pattern!r}") as bar, closing(self.frames()) as frames:
+        with progress(f"waiting for {pattern!r}") as bar, closing(self.events()) as events:
             while True:
                 left = None if end is None else max(0.0, end - time.monotonic())
-                frame = frames.next(left, lambda: bar.update(0))
-                if frame is None:
+                event = events.next(left, lambda: bar.update(0))
+                if event is None:
                     return None
-                if frame.event == "log":
-                    batch = Batch.decode(frame.entry.data)
+                if event.event == "log":
+                    batch = Batch.decode(event.entry.data)
                     for place, text in enumerate(batch.texts):
                         if find(text):
                             return next(Record.each(batch.take([place])))

@@ -23,7 +23,7 @@ from cortex_jupyter.telemetry import server_metrics, tracing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cortex_jupyter.reader.frame import Burst
+    from cortex_jupyter.reader.events import Burst
     from cortex_jupyter.reader.permissions import Permissions
     from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.reader.window import Window
@@ -213,10 +213,10 @@ class EventStream:
                     if self._plain:
                         await self._send(await asyncio.to_thread(text.events, burst, window.query))
                     elif len(self._slots) == 1:
-                        await self._send(burst.events)
+                        await self._send(burst.written)
                     else:
                         await self._send_with_all_cursors(slot, burst)
-                    server_metrics.count_sent(len(burst.events), burst.oldest(window.info.last_seq))
+                    server_metrics.count_sent(len(burst.written), burst.oldest(window.info.last_seq))
                     await self._slow_down(slot, window.recording, burst)
 
     async def _send_problem_changes(self, slot: Slot, window: Window) -> None:
@@ -240,10 +240,10 @@ class EventStream:
 
     async def _slow_down(self, slot: Slot, recording: Recording, burst: Burst) -> None:
         """Wait as long as the limit asks for, and send how far behind the reader is."""
-        pause, was_behind = self._throttle.pause(len(burst.events)), slot.unsent
+        pause, was_behind = self._throttle.pause(len(burst.written)), slot.unsent
         if not pause and not was_behind:
             return
-        slot.unsent = max(0, (await recording.info()).last_seq - burst.frames[-1].last) if pause else 0
+        slot.unsent = max(0, (await recording.info()).last_seq - burst.events[-1].last) if pause else 0
         is_due = time.monotonic() - self._behind_sent > _BEHIND_S
         if (slot.unsent and is_due) or (was_behind and not slot.unsent):
             self._behind_sent = time.monotonic()
@@ -259,9 +259,9 @@ class EventStream:
         """Send events of one task of several. The `id:` of each holds the cursors of all tasks."""
         async with self._sending:
             parts = []
-            for frame in burst.frames:
-                slot.cursor = frame.cursor
-                parts += [f"id: {','.join(s.cursor for s in self._slots)}\n".encode(), frame.body]
+            for event in burst.events:
+                slot.cursor = event.cursor
+                parts += [f"id: {','.join(s.cursor for s in self._slots)}\n".encode(), event.body]
             self._is_quiet = False
             await self._sink.send(b"".join(parts))
 

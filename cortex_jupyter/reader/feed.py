@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cortex_jupyter.errors import CortexError, StoreBusy
 from cortex_jupyter.model import check_epoch, epoch_at
-from cortex_jupyter.reader.frame import BURST, Burst, Frame, cut, gathered
+from cortex_jupyter.reader.events import BURST, Burst, StreamEvent, cut, gathered
 from cortex_jupyter.reader.retry_deadline import RetryDeadline
 from cortex_jupyter.store.scan import require_info
 
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.store import Readable
 
-#: Bytes read from the store at once; bytes kept for readers that keep up.
-PIECE, RECENT = 1 << 20, 2 << 20
-#: Entries that arrive within a short time are sent together. That time (seconds) for each reader but the first; at
-#: most.
-_DELAY_PER_READER_S, _MAX_DELAY_S = 0.0005, 0.05
+#: Bytes read from the store at once.
+PIECE = 1 << 20
+#: Bytes kept in memory for readers that keep up.
+RECENT = 2 << 20
+#: Entries that arrive within a short time are sent together. That time grows by this much with each reader but the
+#: first, because waking readers costs more than the content.
+_DELAY_PER_READER_S = 0.0005
+_MAX_DELAY_S = 0.05
 
 
 class Feed:
@@ -44,7 +47,7 @@ class Feed:
     def __init__(self, store: Readable, recording: int) -> None:
         self._store = store
         self.recording = recording
-        self._recent: deque[Frame] = deque()
+        self._recent: deque[StreamEvent] = deque()
         self._size = 0
         self._changed = asyncio.Event()
         self._burst: Burst | None = None
@@ -99,47 +102,47 @@ class Feed:
             while True:
                 changed = self._changed
                 try:
-                    frames = await self._after(position, epoch)
+                    events = await self._after(position, epoch)
                     retry_deadline.clear()
                 except StoreBusy as error:
                     await retry_deadline.wait(error)
                     continue
-                if frames is None:
+                if events is None:
                     return
                 # Matches of a filter are sent at once; they do not wait for further matches.
-                for group in gathered(frames, BURST if keep is None else 0):
+                for group in gathered(events, BURST if keep is None else 0):
                     parts = []
-                    for frame in group:
-                        is_whole = keep is None and frame.within(position, since, until)
-                        part = frame if is_whole else await cut(frame, position, since, until, keep)
+                    for event in group:
+                        is_whole = keep is None and event.within(position, since, until)
+                        part = event if is_whole else await cut(event, position, since, until, keep)
                         if part is not None:
                             parts.append(part)
-                        position, epoch = frame.last, epoch_at(frame.epochs, frame.last)
+                        position, epoch = event.last, epoch_at(event.epochs, event.last)
                     if parts:
                         yield self._joined(parts)
                     if group[-1].event == "end":
                         return
                 # Wait only if nothing was read: a backlog is read piece after piece without a pause.
-                if not frames and changed is self._changed:
+                if not events and changed is self._changed:
                     if self._failure is not None:
                         raise self._failure
                     await changed.wait()
         finally:
             self._leave()
 
-    async def frames(
+    async def events(
         self, after: int = 0, *, since: int | None = None, until: int | None = None, keep: RowFilter | None = None
-    ) -> AsyncGenerator[Frame]:
+    ) -> AsyncGenerator[StreamEvent]:
         """Yield the same events one by one."""
         async with aclosing(self.bursts(after, since=since, until=until, keep=keep)) as bursts:
             async for burst in bursts:
-                for frame in burst.frames:
-                    yield frame
+                for event in burst.events:
+                    yield event
 
-    def _joined(self, frames: list[Frame]) -> Burst:
-        """Return the burst of these frames. Readers that keep up are at the same place, so they share it."""
-        if self._burst is None or self._burst.frames != frames:
-            self._burst = Burst(frames)
+    def _joined(self, events: list[StreamEvent]) -> Burst:
+        """Return the burst of these events. Readers that keep up are at the same place, so they share it."""
+        if self._burst is None or self._burst.events != events:
+            self._burst = Burst(events)
         return self._burst
 
     def fail(self, error: CortexError | None) -> None:
@@ -183,7 +186,7 @@ class Feed:
                         self._forget()
                         break
                     self._recent.extend(new)
-                    size = sum(len(f.written) for f in new)
+                    size = sum(len(event.written) for event in new)
                     self._size += size
                     while self._size > RECENT and len(self._recent) > 1:
                         self._size -= len(self._recent.popleft().written)
@@ -205,14 +208,14 @@ class Feed:
         self._size = 0
         self._burst = None
 
-    def _schedule_wake(self, new: list[Frame], size: int) -> None:
+    def _schedule_wake(self, new: list[StreamEvent], size: int) -> None:
         """Wake the readers at once after a quiet moment, for a notice, or if much is pending; else after that moment.
 
         With many readers, waking and writing cost more than the content; so the moment grows with their number.
         """
         self._pending_bytes += size
         due = self._woken_at + min(_MAX_DELAY_S, _DELAY_PER_READER_S * (self._readers - 1))
-        if due <= self._loop.time() or self._pending_bytes >= BURST or any(frame.event != "log" for frame in new):
+        if due <= self._loop.time() or self._pending_bytes >= BURST or any(event.event != "log" for event in new):
             self._notify()
         elif self._wake_timer is None:
             self._wake_timer = self._loop.call_at(due, self._notify)
@@ -224,11 +227,11 @@ class Feed:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    def _read_new(self, after: int, epoch: int) -> list[Frame] | None:
+    def _read_new(self, after: int, epoch: int) -> list[StreamEvent] | None:
         """Return the entries after a number, or None if the recording is no longer held."""
         return self._read(after, epoch) or (None if self._store.info(self.recording) is None else [])
 
-    def _read(self, after: int, epoch: int | None) -> list[Frame]:
+    def _read(self, after: int, epoch: int | None) -> list[StreamEvent]:
         """Read the entries after a number that was written in an epoch.
 
         Raises
@@ -239,27 +242,26 @@ class Feed:
         entries = self._store.entries(self.recording, after, PIECE)
         if entries and epoch is not None:
             check_epoch(entries[0].epochs, after, epoch)
-        return [Frame.of(self.recording, e) for e in entries]
+        return [StreamEvent.of(self.recording, e) for e in entries]
 
-    async def _after(self, position: int, epoch: int | None) -> list[Frame] | None:
+    async def _after(self, position: int, epoch: int | None) -> list[StreamEvent] | None:
         """Return the entries after a number, or None if no more will come."""
         if self._recent and self._recent[0].seq <= position + 1 <= self._recent[-1].last + 1:
-            # From the end: a reader that keeps up lacks only the last of hundreds of frames.
-            frames = [*takewhile(lambda f: f.last > position, reversed(self._recent))][::-1]
-            if frames and epoch is not None:
-                check_epoch(frames[0].epochs, position, epoch)
-            return None if not frames and self._recent[-1].event == "end" else frames
-        frames = await asyncio.to_thread(self._read, position, epoch)
-        if not frames:
+            # From the end: a reader that keeps up lacks only the last of hundreds of events.
+            events = [*takewhile(lambda event: event.last > position, reversed(self._recent))][::-1]
+            if events and epoch is not None:
+                check_epoch(events[0].epochs, position, epoch)
+            return None if not events and self._recent[-1].event == "end" else events
+        events = await asyncio.to_thread(self._read, position, epoch)
+        if not events:
             info = await asyncio.to_thread(require_info, self._store, self.recording)
             if info.done and epoch is not None:
                 check_epoch(info.epochs, position, epoch)
             return None if info.done and position >= info.last_seq else []
-        if not self._recent and self._readers and sum(len(f.written) for f in frames) < PIECE:
-            # The first reader has reached the end of the recording: from here on the feed reads for all
-            # readers. Commits
-            # since this read have been signalled already, so look at once.
-            self._recent.append(frames[-1])
-            self._size = len(frames[-1].written)
+        if not self._recent and self._readers and sum(len(event.written) for event in events) < PIECE:
+            # The first reader has reached the end of the recording: from here on the feed reads for all readers.
+            # Commits since this read have been signalled already, so look at once.
+            self._recent.append(events[-1])
+            self._size = len(events[-1].written)
             self._wake()
-        return frames
+        return events

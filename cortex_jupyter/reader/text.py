@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import PublicSource
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.reader.frame import Burst
+    from cortex_jupyter.reader.events import Burst
 
 # What ends a line of an event stream: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 _BREAK: Final = re.compile(r"\r\n|\r|\n")
@@ -109,13 +109,13 @@ def events(burst: Burst, query: LogQuery) -> bytes:
     event.
     """
     out = []
-    for frame in burst.frames:
-        if frame.event != "log":
-            out.append(frame.written)
+    for event in burst.events:
+        if event.event != "log":
+            out.append(event.written)
             continue
-        batch = Batch.decode(frame.entry.data)
+        batch = Batch.decode(event.entry.data)
         for seq, time, text in zip(batch.seqs, batch.times, batch.texts, strict=True):
             out_line = line(time, text, timestamps=query.timestamps, pretty=query.pretty)
             data = "".join(f"data: {part}\n" for part in _BREAK.split(out_line))
-            out.append(f"id: {Cursor.at(frame.recording, seq, frame.epochs)}\n{data}\n".encode("utf-8", "replace"))
+            out.append(f"id: {Cursor.at(event.recording, seq, event.epochs)}\n{data}\n".encode("utf-8", "replace"))
     return b"".join(out)

@@ -13,8 +13,8 @@ import orjson
 
 from cortex_jupyter.errors import BadQuery, NotAllowed, RecorderError
 from cortex_jupyter.model import EVERY_SEQ, Entry, epoch_at, notice
+from cortex_jupyter.reader.events import Burst, StreamEvent
 from cortex_jupyter.reader.filtering import in_thread, run_filter
-from cortex_jupyter.reader.frame import Burst, Frame
 from cortex_jupyter.reader.pages import begins_before, tail_of
 from cortex_jupyter.reader.state import completeness_of, gone_task, present
 from cortex_jupyter.store.scan import Scan, last_number
@@ -178,21 +178,21 @@ class Window:
             self.info = info = await wait_caught_up(recording, _SETTLE_S)  # a recorder will end the recording
         if query.tail is not None and not self.resumed:
             async with aclosing(self._tail()) as tail:
-                async for frame in tail:
-                    yield Burst([frame])
+                async for event in tail:
+                    yield Burst([event])
             self.after = self.snapshot
         if info.done and self.after >= info.last_seq:
             # The reader has everything, or the tail was everything: it still gets the end.
             entry = await asyncio.to_thread(recording.store.entry, recording.id, info.last_seq)
             if entry is not None and entry.event == "end":
-                yield Burst([Frame.of(recording.id, entry)])
+                yield Burst([StreamEvent.of(recording.id, entry)])
             return
         # Without an answer from the cluster the task may still exist, and more may come.
         known_gone = recording.workload is None and recording.problem is None
         if known_gone and not info.done and not info.caught_up:
             async with aclosing(self._rest()) as rest:
-                async for frame in rest:
-                    yield Burst([frame])
+                async for event in rest:
+                    yield Burst([event])
             return
         epoch = epoch_at(info.epochs, self.after)
         live = recording.feed.bursts(self.after, since=self.since, until=query.until, keep=keep, epoch=epoch)
@@ -200,43 +200,43 @@ class Window:
             async for burst in bursts:
                 if "events" not in recording.hidden:
                     yield burst
-                elif visible := [frame for frame in burst.frames if not frame.entry.is_kubernetes_event]:
-                    yield burst if len(visible) == len(burst.frames) else Burst(visible)
+                elif visible := [event for event in burst.events if not event.entry.is_kubernetes_event]:
+                    yield burst if len(visible) == len(burst.events) else Burst(visible)
 
-    async def _tail(self) -> AsyncGenerator[Frame]:
+    async def _tail(self) -> AsyncGenerator[StreamEvent]:
         if self.low is None:
             return
         after = await asyncio.to_thread(_number_before, self.recording.store, self.recording.id, self.low[0])
-        async for frame in self._stored_frames(after, self.snapshot):
-            if frame.event in ("log", "gap"):
-                yield frame
+        async for event in self._stored_events(after, self.snapshot):
+            if event.event in ("log", "gap"):
+                yield event
 
-    async def _rest(self) -> AsyncGenerator[Frame]:
+    async def _rest(self) -> AsyncGenerator[StreamEvent]:
         """Yield the rest of a task that no recorder records any more, and an end event."""
         upto, key = self.info.last_seq, self.recording.ref.key
-        async for frame in self._stored_frames(self.after, upto):
-            if "events" not in self.recording.hidden or not frame.entry.is_kubernetes_event:
-                yield frame
+        async for event in self._stored_events(self.after, upto):
+            if "events" not in self.recording.hidden or not event.entry.is_kubernetes_event:
+                yield event
         message = gone_task(self.info)["message"]
         end = notice(key, upto, time.time_ns(), "end", message, state="gone", reason="Deleted")
         end.epochs = self.info.epochs
-        yield Frame.of(self.recording.id, end)
+        yield StreamEvent.of(self.recording.id, end)
 
-    def _stored_frames(self, after: int, upto: int) -> AsyncGenerator[Frame]:
+    def _stored_events(self, after: int, upto: int) -> AsyncGenerator[StreamEvent]:
         store, id_, keep = self.recording.store, self.recording.id, self.query.keep()
         scan = Scan(store, id_, after=after, upto=upto, keep=keep).within(self.since, self.query.until)
-        return in_thread(_frames(scan if self.low is None else replace(scan, low=max(scan.low, self.low))), keep)
+        return in_thread(_events(scan if self.low is None else replace(scan, low=max(scan.low, self.low))), keep)
 
 
-def _frames(scan: Scan) -> Iterator[Frame]:
+def _events(scan: Scan) -> Iterator[StreamEvent]:
     for part in scan.parts():
         entry = part.entry
         if entry.event != "log":
-            yield Frame.of(scan.recording, entry)
+            yield StreamEvent.of(scan.recording, entry)
         elif (batch := scan.batch(part)) is not None:
             n = batch.seqs[-1] - batch.seqs[0] + 1
             cut = Entry(batch.seqs[0], n, "log", entry.t_min, entry.t_max, batch.encode(), entry.epochs)
-            yield Frame.of(scan.recording, cut)
+            yield StreamEvent.of(scan.recording, cut)
 
 
 def _number_before(store: Readable, recording: int, since: int | None) -> int:

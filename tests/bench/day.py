@@ -49,8 +49,8 @@ from cortex_jupyter.store.open import open_store
 async def read(url, id_):
     store = open_store(url)
     lines = 0
-    async for frame in Feed(store, id_).frames():
-        lines += frame.entry.n if frame.event == "log" else 0
+    async for event in Feed(store, id_).events():
+        lines += event.entry.n if event.event == "log" else 0
     print(lines)
     store.close()
 asyncio.run(read(sys.argv[1], int(sys.argv[2])))

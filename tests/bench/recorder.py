@@ -132,11 +132,11 @@ async def _takeover(report: Report, sandbox: SandboxProcess) -> None:
         assert recordings.cluster is not None
         recording = await recordings.find(TaskRef.parse("killed"))
         killed, before = 0, time.monotonic()
-        async with recording.keep_wanted(), contextlib.aclosing(recording.feed.frames()) as frames:
-            async for frame in frames:
-                if frame.event != "log":
+        async with recording.keep_wanted(), contextlib.aclosing(recording.feed.events()) as events:
+            async for event in events:
+                if event.event != "log":
                     continue
-                if killed and max(Batch.decode(frame.entry.data).times) > killed:
+                if killed and max(Batch.decode(event.entry.data).times) > killed:
                     took.append(time.monotonic() - before)
                     killed = 0
                     if len(took) == ROUNDS:

@@ -66,7 +66,7 @@ async def _rest(report: Report, url: str, server: Server) -> None:
 
     async def read(one: Recording) -> None:
         async with one.keep_wanted():
-            async for _ in one.feed.frames():
+            async for _ in one.feed.events():
                 pass
 
     reading = [asyncio.create_task(read(Recording(recordings, hand.id, hand.ref, None))) for hand in hands]
@@ -147,9 +147,9 @@ async def _deliver(report: Report, url: str, name: str) -> None:
         stores = [open_store(url) for _ in range(READERS)]
 
         async def read(feed: Feed) -> None:
-            async for frame in feed.frames():
-                if frame.last in sent:
-                    waits.append(time.monotonic() - sent[frame.last])  # noqa: PERF401 - the moment counts
+            async for event in feed.events():
+                if event.last in sent:
+                    waits.append(time.monotonic() - sent[event.last])  # noqa: PERF401 - the moment counts
 
         def write() -> None:
             hand.notice()

@@ -25,16 +25,16 @@ _APART_S = 0.03
 _COUNTING = """
 from prometheus_client import Counter
 from cortex_jupyter.model import Batch
-from cortex_jupyter.reader.frame import Frame
+from cortex_jupyter.reader.events import StreamEvent
 framed, encoded = Counter("bench_framed", "Batches made into events"), Counter("bench_encoded", "Batches encoded")
-of, encode = Frame.of.__func__, Batch.encode
+of, encode = StreamEvent.of.__func__, Batch.encode
 def counted(cls, recording, entry):
     framed.inc(entry.event == "log")
     return of(cls, recording, entry)
 def counting(self):
     encoded.inc()
     return encode(self)
-Frame.of, Batch.encode = classmethod(counted), counting
+StreamEvent.of, Batch.encode = classmethod(counted), counting
 """
 
 

@@ -177,8 +177,8 @@ class Case:
         """Read the recording to its end."""
         recording = await self.recordings.find(TaskRef.parse(self.task))
         async with recording.keep_wanted():
-            async for frame in recording.feed.frames():
-                self.received.add_event(frame.event, orjson.loads(frame.entry.data))
+            async for event in recording.feed.events():
+                self.received.add_event(event.event, orjson.loads(event.entry.data))
 
     def create(self, row: Row) -> None:
         """Create the row's Job."""

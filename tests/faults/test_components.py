@@ -43,8 +43,8 @@ async def test_a_component_is_killed_and_restarted(
     try:
         recording = await recordings.find(TaskRef.parse(job))
         async with asyncio.timeout(200), recording.keep_wanted():
-            async for frame in recording.feed.frames():
-                received.add_event(frame.event, orjson.loads(frame.entry.data))
+            async for event in recording.feed.events():
+                received.add_event(event.event, orjson.loads(event.entry.data))
                 if received.count > LINES / 3 and not killed_at:
                     killed_at = asyncio.get_running_loop().time()
                     await asyncio.to_thread(component.kill_and_start)

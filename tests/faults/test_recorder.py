@@ -104,8 +104,8 @@ async def read_while_recorders_die(case: Case) -> None:
     flag = Path(FLAG.format(case.name))
     try:
         process = _start(case, str(Path(__file__).with_name("crashing.py")), str(COMMITS), str(flag))
-        async for frame in recordings.feed(id_).frames():
-            case.received.add_event(frame.event, orjson.loads(frame.entry.data))
+        async for event in recordings.feed(id_).events():
+            case.received.add_event(event.event, orjson.loads(event.entry.data))
     finally:
         await asyncio.to_thread(flag.unlink, missing_ok=True)
     assert process.wait(120) == 0, "crashing.py failed: see recorder.log"

@@ -177,8 +177,8 @@ async def read_again(case: Case) -> None:
     case.received = Received()
     recording = await case.recordings.find(TaskRef.parse(case.task))
     async with recording.keep_wanted():
-        async for frame in recording.feed.frames():
-            case.received.add_event(frame.event, orjson.loads(frame.entry.data))
+        async for event in recording.feed.events():
+            case.received.add_event(event.event, orjson.loads(event.entry.data))
 
 
 def snapshots(folder: Path) -> ValkeySetup:
@@ -213,8 +213,8 @@ async def _read_without_request(case: Case) -> None:
     await until(lambda: case.recordings.store.find(ref))
     info = case.recordings.store.find(ref)
     assert info is not None
-    async for frame in case.recordings.feed(info.id).frames():
-        case.received.add_event(frame.event, orjson.loads(frame.entry.data))
+    async for event in case.recordings.feed(info.id).events():
+        case.received.add_event(event.event, orjson.loads(event.entry.data))
 
 
 def masked_and_retained_as_configured(case: Case) -> None:

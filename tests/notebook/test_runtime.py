@@ -25,7 +25,7 @@ class Reading:
         self.begun, self.ending, self.ended = threading.Event(), threading.Event(), threading.Event()
         self.may_end = threading.Event()
 
-    async def frames(self, *_: Any) -> AsyncIterator[Any]:
+    async def events(self, *_: Any) -> AsyncIterator[Any]:
         try:
             self.begun.set()
             await asyncio.Event().wait()
@@ -39,7 +39,7 @@ class Reading:
 @pytest.fixture
 def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
     reading = Reading()
-    monkeypatch.setattr(follow, "frames", reading.frames)
+    monkeypatch.setattr(follow, "events", reading.events)
     return reading
 
 
@@ -57,7 +57,7 @@ def interrupted(engine: Runtime, reading: Reading, moment: str) -> None:
         hand_over(*arguments)
         interrupt()
 
-    events = follow.Frames(engine, None, LogQuery())  # type: ignore[arg-type] - nothing of it is read
+    events = follow.TaskEvents(engine, None, LogQuery())  # type: ignore[arg-type] - nothing of it is read
     if moment == "handed over":
         loop.call_soon_threadsafe = handed_over  # type: ignore[assignment, method-assign]
     with pytest.raises(KeyboardInterrupt):
@@ -90,7 +90,7 @@ def test_program_exit_waits_for_a_read_or_abandons_it(
 
 def test_closing_ends_a_waiting_read(engine: Runtime, reading: Reading, caplog: pytest.LogCaptureFixture) -> None:
     reading.may_end.set()
-    events = follow.Frames(engine, None, LogQuery())  # type: ignore[arg-type]
+    events = follow.TaskEvents(engine, None, LogQuery())  # type: ignore[arg-type]
 
     def read() -> None:
         with contextlib.suppress(BaseException):  # the cancellations of concurrent.futures and of asyncio

@@ -15,8 +15,8 @@ from cortex_jupyter.errors import NotFound, StoreBusy, StoreError
 from cortex_jupyter.model import Batch, Cursor, Entry
 from cortex_jupyter.reader import feed as lib
 from cortex_jupyter.reader import retry_deadline
+from cortex_jupyter.reader.events import BURST
 from cortex_jupyter.reader.feed import Feed
-from cortex_jupyter.reader.frame import BURST
 from cortex_jupyter.store.compact import compact
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.sqlite.store import SqliteStore
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
 
     from support.hand import Hand
 
-    from cortex_jupyter.reader.frame import Burst, Frame
+    from cortex_jupyter.reader.events import Burst, StreamEvent
     from cortex_jupyter.store import Store
 
 
-async def seqs(frames: AsyncIterator[Frame], slow: float = 0) -> list[int]:
+async def seqs(events: AsyncIterator[StreamEvent], slow: float = 0) -> list[int]:
     """Return the numbers of all records and notices, to the end."""
     found: list[int] = []
-    async for frame in frames:
-        found += Batch.decode(frame.entry.data).seqs if frame.event == "log" else [frame.entry.seq]
-        place = Cursor.parse(frame.cursor)
-        assert (place.recording, place.seq) == (frame.recording, frame.last) and place.epoch
-        assert frame.body == b"event: %s\ndata: %s\n\n" % (frame.event.encode(), frame.entry.data)
+    async for event in events:
+        found += Batch.decode(event.entry.data).seqs if event.event == "log" else [event.entry.seq]
+        place = Cursor.parse(event.cursor)
+        assert (place.recording, place.seq) == (event.recording, event.last) and place.epoch
+        assert event.body == b"event: %s\ndata: %s\n\n" % (event.event.encode(), event.entry.data)
         if slow:
             await asyncio.sleep(slow)
     return found
 
 
-async def first(frames: AsyncIterator[Frame], n: int) -> list[Frame]:
-    return [frame async for frame, _ in _counted(frames, n)]
+async def first(events: AsyncIterator[StreamEvent], n: int) -> list[StreamEvent]:
+    return [event async for event, _ in _counted(events, n)]
 
 
-async def _counted(frames: AsyncIterator[Frame], n: int) -> AsyncIterator[tuple[Frame, int]]:
+async def _counted(events: AsyncIterator[StreamEvent], n: int) -> AsyncIterator[tuple[StreamEvent, int]]:
     left = n
-    async for frame in frames:
-        yield frame, left
+    async for event in events:
+        yield event, left
         left -= 1
         if not left:
             return
@@ -79,11 +79,11 @@ async def test_readers_at_any_cursor_get_everything_while_batches_are_written_an
     for turn in range(40):
         await asyncio.to_thread(write)
         at = chance.randrange(hand.next)
-        readers.append((at, a_while(seqs(feed.frames(at), chance.choice([0, 0, 0.002])))))
+        readers.append((at, a_while(seqs(feed.events(at), chance.choice([0, 0, 0.002])))))
         if turn % 5 == 0:
             await asyncio.to_thread(compact, store, hand.lease, done=True)
         if turn % 7 == 0:
-            await first(feed.frames(), 2)  # a reader leaves in mid-stream
+            await first(feed.events(), 2)  # a reader leaves in mid-stream
     await asyncio.to_thread(hand.end)
     for at, task in readers:
         assert await task == list(range(at + 1, hand.next))
@@ -107,7 +107,7 @@ async def test_entries_within_a_short_time_are_sent_together_to_many_readers(
         await until(lambda: bool(feed._recent) and feed._recent[-1].last == last)
 
     async def seen(n: int) -> None:
-        await until(lambda: all(sum(len(burst.frames) for burst in own) == n for own in got))
+        await until(lambda: all(sum(len(burst.events) for burst in own) == n for own in got))
 
     tasks = [asyncio.create_task(read(got[0]))]
     await until(lambda: len(got[0]) == 1)
@@ -121,7 +121,7 @@ async def test_entries_within_a_short_time_are_sent_together_to_many_readers(
     assert len(got[0]) == 3
     await asyncio.to_thread(hand.notice)
     await seen(6)
-    assert [frame.event for frame in got[0][-1].frames] == ["log", "log", "status"]
+    assert [event.event for event in got[0][-1].events] == ["log", "log", "status"]
     assert got[0][-1] is got[1][-1], "it is made once"
     await write("x" * BURST)
     await seen(7)
@@ -129,7 +129,7 @@ async def test_entries_within_a_short_time_are_sent_together_to_many_readers(
     await asyncio.to_thread(hand.end)
     await asyncio.wait_for(asyncio.gather(*tasks), 120)
     for own in got:
-        assert [n for burst in own for frame in burst.frames for n in range(frame.seq, frame.last + 1)] == [
+        assert [n for burst in own for event in burst.events for n in range(event.seq, event.last + 1)] == [
             *range(1, 10)
         ]
 
@@ -144,7 +144,7 @@ async def test_delayed_entries_are_sent_when_the_delay_is_over(store: Store, han
 
 
 async def _lasts(feed: Feed, n: int) -> list[int]:
-    return [frame.last for frame in await first(feed.frames(), n)]
+    return [event.last for event in await first(feed.events(), n)]
 
 
 async def test_a_complete_recording_of_many_pieces_is_read_to_its_end(
@@ -155,12 +155,12 @@ async def test_a_complete_recording_of_many_pieces_is_read_to_its_end(
     for i in range(50):
         hand.lines([(i, 1, "x" * 300)] * 3)
     hand.end()
-    assert await asyncio.wait_for(seqs(Feed(store, hand.id).frames()), 20) == list(range(1, 152))
+    assert await asyncio.wait_for(seqs(Feed(store, hand.id).events()), 20) == list(range(1, 152))
 
 
 async def test_a_second_store_sees_what_the_first_commits(store: Store, hand: Hand) -> None:
     other = open_store(store.url)
-    reader = a_while(seqs(Feed(other, hand.id).frames()))
+    reader = a_while(seqs(Feed(other, hand.id).events()))
     for i in range(20):
         await asyncio.to_thread(hand.lines, [(i, 1, "x")])
     await asyncio.to_thread(hand.end)
@@ -173,15 +173,15 @@ async def test_entries_committed_during_the_first_read_are_not_missed(store: Sto
     feed = Feed(store, hand.id)
     read, written = feed._read, False
 
-    def slow_read(after: int, epoch: int | None) -> list[Frame]:
+    def slow_read(after: int, epoch: int | None) -> list[StreamEvent]:
         nonlocal written
-        frames = read(after, epoch)
+        events = read(after, epoch)
         if not written:
             written = True
             hand.end()
             # The change is signalled before this reader has its result; no other change will follow.
             asyncio.run_coroutine_threadsafe(noticed(), loop).result()
-        return frames
+        return events
 
     async def noticed() -> None:
         feed._wake()
@@ -191,17 +191,17 @@ async def test_entries_committed_during_the_first_read_are_not_missed(store: Sto
     loop = asyncio.get_running_loop()
     feed._read = slow_read  # type: ignore[method-assign]
     feed._signal = lambda: None  # type: ignore[method-assign]
-    assert await asyncio.wait_for(seqs(feed.frames()), 120) == [1, 2]
+    assert await asyncio.wait_for(seqs(feed.events()), 120) == [1, 2]
 
 
 async def test_a_cursor_at_the_end_yields_nothing(store: Store, hand: Hand) -> None:
     hand.lines([(1, 1, "a")])
     end = hand.end()
     feed = Feed(store, hand.id)
-    assert await asyncio.wait_for(seqs(feed.frames(end.last)), 120) == []
-    other = feed.frames()
+    assert await asyncio.wait_for(seqs(feed.events(end.last)), 120) == []
+    other = feed.events()
     await first(other, 1)  # the feed holds entries for a reader now
-    assert await asyncio.wait_for(seqs(feed.frames(end.last)), 120) == []
+    assert await asyncio.wait_for(seqs(feed.events(end.last)), 120) == []
     await other.aclose()  # type: ignore[attr-defined]
 
 
@@ -212,18 +212,18 @@ async def test_a_window_cuts_lines_and_keeps_notices(store: Store, hand: Hand) -
     hand.lines([(4, 1, "e"), (6, 1, "f")])
     hand.end()
     feed = Feed(store, hand.id)
-    assert await seqs(feed.frames(since=4, until=6)) == [2, 4, 6, 7, 8]
-    assert await seqs(feed.frames(until=0)) == [4, 8]
-    assert await seqs(feed.frames(1, since=5, keep=lambda b: [i for i, m in enumerate(b.texts) if m != "b"])) == [
+    assert await seqs(feed.events(since=4, until=6)) == [2, 4, 6, 7, 8]
+    assert await seqs(feed.events(until=0)) == [4, 8]
+    assert await seqs(feed.events(1, since=5, keep=lambda b: [i for i, m in enumerate(b.texts) if m != "b"])) == [
         3,
         4,
         7,
         8,
     ]
     # A cursor within an entry, and one after a part that was cut out.
-    frames = await first(feed.frames(1, until=5), 1)
-    assert (frames[0].entry.seq, frames[0].last, frames[0].cursor) == (1, 3, f"{hand.id}-3-{hand.lease.epoch}")
-    assert await seqs(feed.frames(2)) == [3, 4, 5, 6, 7, 8]
+    events = await first(feed.events(1, until=5), 1)
+    assert (events[0].entry.seq, events[0].last, events[0].cursor) == (1, 3, f"{hand.id}-3-{hand.lease.epoch}")
+    assert await seqs(feed.events(2)) == [3, 4, 5, 6, 7, 8]
 
 
 async def removed(store: Any, recording: int) -> None:
@@ -244,7 +244,7 @@ async def removed(store: Any, recording: int) -> None:
 async def test_readers_of_a_recording_that_leaves_the_store_get_an_error(store: Store, hand: Hand) -> None:
     hand.lines([(1, 1, "a")])
     feed = Feed(store, hand.id)
-    reader = feed.frames()
+    reader = feed.events()
     assert (await anext(reader)).last == 1
     rest = a_while(anext(reader))
     await until(lambda: not feed._filling or feed._filling.done())  # it follows by now
@@ -252,13 +252,13 @@ async def test_readers_of_a_recording_that_leaves_the_store_get_an_error(store: 
     with pytest.raises(NotFound):
         await rest
     with pytest.raises(NotFound):
-        await asyncio.wait_for(seqs(Feed(store, 99).frames()), 120)
+        await asyncio.wait_for(seqs(Feed(store, 99).events()), 120)
 
 
 async def test_a_store_that_breaks_ends_every_reader(store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     hand.lines([(1, 1, "a")])
     feed = Feed(store, hand.id)
-    readers = [feed.frames() for _ in range(3)]
+    readers = [feed.events() for _ in range(3)]
     for reader in readers:
         await anext(reader)
     rests = [a_while(anext(reader)) for reader in readers]
@@ -290,7 +290,7 @@ async def test_readers_wait_for_a_busy_store_but_give_up_in_the_end(
         return read(*arguments)
 
     monkeypatch.setattr(store, "entries", entries)
-    reading = asyncio.wait_for(seqs(Feed(store, hand.id).frames()), 120)
+    reading = asyncio.wait_for(seqs(Feed(store, hand.id).events()), 120)
     if times == 3:
         assert await reading == [1, 2]
     else:
@@ -302,7 +302,7 @@ async def test_the_last_reader_to_leave_frees_all_resources(store: Any, hand: Ha
     hand.lines([(1, 1, "a")])
     feed = Feed(store, hand.id)
     for _ in range(30):
-        reader = feed.frames()
+        reader = feed.events()
         await anext(reader)
         await reader.aclose()  # type: ignore[attr-defined]
     assert not feed._recent and not feed._readers and not store._changes._callbacks

@@ -48,15 +48,15 @@ class Seen:
 
     async def read(self, recording: Recording, at: Callable[[Seen], object] = lambda _: None) -> Seen:
         async with recording.keep_wanted():
-            async for frame in recording.feed.frames():
-                if frame.event == "log":
-                    batch = Batch.decode(frame.entry.data)
+            async for event in recording.feed.events():
+                if event.event == "log":
+                    batch = Batch.decode(event.entry.data)
                     for sid, text in zip(batch.sids, batch.texts, strict=True):
                         s = batch.sources[sid]
                         self.lines.setdefault((s["pod"], s["container"], s["run"]), []).append(text)
                     self.count += len(batch)
                 else:
-                    self.notices.append({"event": frame.event} | orjson.loads(frame.entry.data))
+                    self.notices.append({"event": event.event} | orjson.loads(event.entry.data))
                 at(self)
         return self
 
@@ -316,9 +316,9 @@ async def test_events_from_before_are_recorded_for_the_second_task_as_well(
         kube.wait_for(lambda name=name: _told(kube, name), "the event")
     for name in names:
         recording = await recordings.find(TaskRef.parse(name))
-        async with recording.keep_wanted(), asyncio.timeout(120), aclosing(recording.feed.frames()) as frames:
-            async for frame in frames:
-                if b"FailedScheduling: 0/1 nodes" in frame.entry.data:
+        async with recording.keep_wanted(), asyncio.timeout(120), aclosing(recording.feed.events()) as events:
+            async for event in events:
+                if b"FailedScheduling: 0/1 nodes" in event.entry.data:
                     break
     for name in names:
         kube.delete("jobs", name)
@@ -334,9 +334,9 @@ async def test_the_state_comes_before_the_events_that_led_to_it(recordings: Sess
         kube.wait_for(lambda name=name: all(s in str(kube.pods_of(name)) for s in ("running", "ErrImage")), "its state")
     for name in names:
         recording, told = await recordings.find(TaskRef.parse(name)), list[str]()
-        async with recording.keep_wanted(), asyncio.timeout(120), aclosing(recording.feed.frames()) as frames:
-            async for frame in frames:
-                told.append(orjson.loads(frame.entry.data).get("notice", ""))
+        async with recording.keep_wanted(), asyncio.timeout(120), aclosing(recording.feed.events()) as events:
+            async for event in events:
+                told.append(orjson.loads(event.entry.data).get("notice", ""))
                 if "event" in told:
                     break
         assert "state" in told, told

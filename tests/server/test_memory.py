@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from server.tape import T0, Tape
 
 from cortex_jupyter.reader import levels
-from cortex_jupyter.reader.frame import Frame
+from cortex_jupyter.reader.events import StreamEvent
 from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.store.open import open_store
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.reader.feed import Feed
 
 
-def frames_in_memory(name: bytes) -> list[Frame]:
-    """Return all frames of tasks whose names contain `name`, wherever they are held."""
-    return [thing for thing in gc.get_objects() if isinstance(thing, Frame) and name in thing.written]
+def events_in_memory(name: bytes) -> list[StreamEvent]:
+    """Return all events of tasks whose names contain `name`, wherever they are held."""
+    return [thing for thing in gc.get_objects() if isinstance(thing, StreamEvent) and name in thing.written]
 
 
 async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> None:
@@ -38,20 +38,20 @@ async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> No
     async def read(tape: Tape) -> str:
         recording = Recording(recordings, tape.id, tape.ref, None)
         feeds.add(recording.feed)
-        async with aclosing(recording.feed.frames()) as frames:
-            return [frame async for frame in frames][-1].event
+        async with aclosing(recording.feed.events()) as events:
+            return [event async for event in events][-1].event
 
     reading = []
     for tape in tapes:
         tape.running()
         tape.write([(T0, tape.source(), "a line")])
         reading += [asyncio.create_task(read(tape)) for _ in range(3)]
-    while len({frame.recording for frame in frames_in_memory(b"forgotten-")}) < len(tapes):  # noqa: ASYNC110 - they begin
+    while len({event.recording for event in events_in_memory(b"forgotten-")}) < len(tapes):  # noqa: ASYNC110 - they begin
         await asyncio.sleep(0.01)
     for tape in tapes:
         await asyncio.to_thread(tape.end)
     assert await asyncio.gather(*reading) == ["end"] * 15, "three read each of them, through one feed"
-    assert len(feeds) == 5 and not frames_in_memory(b"forgotten-")
+    assert len(feeds) == 5 and not events_in_memory(b"forgotten-")
     async with asyncio.timeout(120):
         # The store's watcher thread ends with its last subscriber.
         while {t for t in threading.enumerate() if t.name == "cortex-changes"} - before:  # noqa: ASYNC110
@@ -69,14 +69,14 @@ async def test_a_reader_that_starts_while_another_stops_gets_everything(tmp_path
     recordings = Session(store, None)
     first, second = (Recording(recordings, tape.id, tape.ref, None).feed for _ in range(2))
     assert first is second
-    early, late = first.frames(), second.frames()
-    frames: list[Frame] = [await anext(early), await anext(late)]
+    early, late = first.events(), second.events()
+    events: list[StreamEvent] = [await anext(early), await anext(late)]
     await early.aclose()
     del first, early
     assert Recording(recordings, tape.id, tape.ref, None).feed is second, "as long as somebody reads it is the same"
     await asyncio.to_thread(tape.end)
-    frames += [frame async for frame in late]
-    assert [frame.event for frame in frames] == ["status", "status", "log", "end"]
+    events += [event async for event in late]
+    assert [event.event for event in events] == ["status", "status", "log", "end"]
     tape.close()
     store.close()
 

@@ -8,7 +8,7 @@ from server.tape import T0, Tape
 from cortex_jupyter.model import Batch, Entry
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.event_stream import EventStream, Slot
-from cortex_jupyter.reader.frame import Frame
+from cortex_jupyter.reader.events import StreamEvent
 from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.reader.window import Window
 from cortex_jupyter.store.open import open_store
@@ -32,12 +32,12 @@ class Viewer:
 
 async def test_a_hundred_viewers_share_one_frame_per_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    of = Frame.of.__func__  # type: ignore[attr-defined]
+    of = StreamEvent.of.__func__  # type: ignore[attr-defined]
 
-    def counted(cls: type[Frame], recording: int, entry: Entry) -> Frame:
+    def counted(cls: type[StreamEvent], recording: int, entry: Entry) -> StreamEvent:
         made.append(entry.seq)
-        frame: Frame = of(cls, recording, entry)
-        return frame
+        event: StreamEvent = of(cls, recording, entry)
+        return event
 
     store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
     tape = Tape(store, "shared")
@@ -57,7 +57,7 @@ async def test_a_hundred_viewers_share_one_frame_per_batch(tmp_path: Path, monke
         await asyncio.sleep(0.01)
     for viewer in viewers:
         viewer.got.clear()
-    monkeypatch.setattr(Frame, "of", classmethod(counted))
+    monkeypatch.setattr(StreamEvent, "of", classmethod(counted))
     decoded: list[Any] = []
     monkeypatch.setattr(Batch, "decode", decoded.append)
     for batch in range(20):

@@ -100,9 +100,9 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]
 async def cursors(store: Store, id_: int, after: int = 0, many: int = 99) -> list[str]:
     """Return the cursors of the events that a reader gets."""
     found: list[str] = []
-    async with aclosing(Feed(store, id_).frames(after)) as frames:
-        async for frame in frames:
-            found.append(frame.cursor)
+    async with aclosing(Feed(store, id_).events(after)) as events:
+        async for event in events:
+            found.append(event.cursor)
             if len(found) == many:
                 break
     return found
@@ -165,7 +165,7 @@ async def test_only_the_reader_beyond_the_loss_gets_an_error(machine: Machine) -
     for i in range(6):
         after.lines([(4 + i, 1, f"other {i}")])
     feed = Feed(machine.store, hand.id)
-    async with aclosing(feed.frames()) as fresh:
+    async with aclosing(feed.events()) as fresh:
         seen = [(await anext(fresh)).last for _ in range(7)]  # the feed now reads for all subscribers
         with pytest.raises(CursorNotHeld):
             async with aclosing(feed.bursts(place.seq, epoch=place.epoch)) as bursts:

@@ -146,17 +146,17 @@ def test_age_counts_from_the_end_of_the_task(store: SqliteStore) -> None:
 
 async def test_a_reader_of_a_removed_recording_gets_an_error(store: SqliteStore) -> None:
     one = task(store, "one", 3)
-    frames = Feed(store, one).frames()
-    assert (await anext(frames)).last == 1
+    events = Feed(store, one).events()
+    assert (await anext(events)).last == 1
     assert store.forget(one)
     while store.sweep():
         pass
     with pytest.raises(CursorNotHeld) as caught:
-        async for _ in frames:
+        async for _ in events:
             pass
     assert "store_max_bytes" in caught.value.hint
     with pytest.raises(CursorNotHeld):
-        await anext(Feed(store, one).frames(after=3))
+        await anext(Feed(store, one).events(after=3))
 
 
 @on_sqlite

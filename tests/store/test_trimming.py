@@ -104,12 +104,12 @@ def test_merged_entries_are_trimmed_too(store: Store, hand: Hand) -> None:
 async def test_a_reader_far_behind_gets_the_notice(store: Store, hand: Hand) -> None:
     """It keeps what it read before; then it gets the notice once, and what is left."""
     fill(hand, 100, 100_000)
-    frames = Feed(store, hand.id).frames()
-    assert (await anext(frames)).last == 2
+    events = Feed(store, hand.id).events()
+    assert (await anext(events)).last == 2
     assert cut(store, hand, store.recording_bytes(hand.id) // 4)
     hand.end()
-    seen = [frame async for frame in frames]
-    (at,) = (i for i, frame in enumerate(seen) if frame.event == "gap")
+    seen = [event async for event in events]
+    (at,) = (i for i, event in enumerate(seen) if event.event == "gap")
     gap = seen[at]
     before, after = ([n for f in part for n in range(f.entry.seq, f.last + 1)] for part in (seen[:at], seen[at + 1 :]))
     assert 2 < len(before) < 60 and before == [*range(3, 3 + len(before))] and after == [*range(gap.last + 1, 202)]

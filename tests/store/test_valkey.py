@@ -190,17 +190,17 @@ def test_a_server_whose_clock_is_set_back_or_forward(server: Server, store: Valk
 async def test_a_server_emptied_under_readers_and_a_writer(server: Server, store: ValkeyStore) -> None:
     hand = Hand(store)
     hand.lines([(1, 1, "a")])
-    frames = Feed(store, hand.id).frames()
-    assert (await anext(frames)).last == 1
+    events = Feed(store, hand.id).events()
+    assert (await anext(events)).last == 1
     server.ask("FLUSHALL")
     with pytest.raises(LeaseLost):
         await asyncio.to_thread(hand.lines, [(2, 1, "b")])
     assert store.recordings() == [] and store.used_bytes() == 0
     with pytest.raises(CursorNotHeld):
-        await anext(Feed(store, hand.id).frames(after=1))
+        await anext(Feed(store, hand.id).events(after=1))
     new = await asyncio.to_thread(Hand, store)
     assert new.id > hand.id
-    await frames.aclose()
+    await events.aclose()
 
 
 def test_a_stalled_disk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,17 +313,17 @@ async def test_a_server_that_cannot_write_to_its_disk_refuses_and_readers_get_an
 
         reading: Any = SimpleNamespace(id=hand.id, ref=REF, workload=None, feed=feed, want=want)
         with session.KeepAlive().reading(reading):
-            frames = feed.frames()
-            assert (await anext(frames)).last == 1
+            events = feed.events()
+            assert (await anext(events)).last == 1
             with pytest.raises(StoreFull):
-                await anext(frames)
+                await anext(events)
             (server.folder / "dump.rdb").rmdir()
             server.ask("SAVE")
             hand.written.pop()
             hand.lines([(2, 1, "b")])
-            frames = feed.frames(after=1)
-            assert (await anext(frames)).last == 2
-            await frames.aclose()
+            events = feed.events(after=1)
+            assert (await anext(events)).last == 2
+            await events.aclose()
 
 
 def test_space_is_freed_before_memory_is_full(tmp_path: Path) -> None:
@@ -448,8 +448,8 @@ async def test_a_reader_does_not_wait_for_a_lost_message(server: Server, store: 
         seen: list[int] = []
 
         async def read() -> None:
-            async for frame in Feed(far, hand.id).frames():
-                seen.append(frame.last)  # noqa: PERF401 - it is looked at meanwhile
+            async for event in Feed(far, hand.id).events():
+                seen.append(event.last)  # noqa: PERF401 - it is looked at meanwhile
 
         reading = asyncio.create_task(read())
         for i in range(6):

@@ -249,9 +249,9 @@ class Soak:
             try:
                 recording = await recordings.find(TaskRef.parse(task.name))
                 async with recording.keep_wanted():
-                    async for frame in recording.feed.frames(last_seq):
-                        task.received.add_event(frame.event, json.loads(frame.entry.data))
-                        last_seq = frame.last
+                    async for event in recording.feed.events(last_seq):
+                        task.received.add_event(event.event, json.loads(event.entry.data))
+                        last_seq = event.last
             except (ClusterUnreachable, RecorderError) as error:
                 task.errors.append(error.message)
                 await asyncio.sleep(0.5)

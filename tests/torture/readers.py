@@ -88,8 +88,8 @@ class RecordingReader:
         recording = await self._recordings.find(TaskRef.parse(self._task))
         self._id = recording.id
         async with recording.keep_wanted():
-            async for frame in recording.feed.frames():
-                self.received.add_event(frame.event, orjson.loads(frame.entry.data))
+            async for event in recording.feed.events():
+                self.received.add_event(event.event, orjson.loads(event.entry.data))
         (lines,) = self.received.lines().values()
         rows = [(t, int(n[1])) for t, text in lines if (n := _NUMBER.search(text.encode()))]
         gaps = [(int(g["from"]), int(g["to"])) for g in self.received.gaps]

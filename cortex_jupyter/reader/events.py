@@ -20,7 +20,7 @@ _ID, _EVENT, _DATA, _END = b"id: ", b"\nevent: ", b"\ndata: ", b"\n\n"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frame:
+class StreamEvent:
     r"""One event on its way to a reader.
 
     Parameters
@@ -40,8 +40,8 @@ class Frame:
 
     Examples
     --------
-    >>> frame = Frame.of(7, Entry(1, 2, "log", 0, 0, b"{}"))
-    >>> frame.written, frame.body
+    >>> event = StreamEvent.of(7, Entry(1, 2, "log", 0, 0, b"{}"))
+    >>> event.written, event.body
     (b'id: 7-2\nevent: log\ndata: {}\n\n', b'event: log\ndata: {}\n\n')
     """
 
@@ -57,7 +57,7 @@ class Frame:
 
     @classmethod
     def of(cls, recording: int, entry: Entry) -> Self:
-        """Create the frame of an entry."""
+        """Create the event that carries an entry."""
         cursor = str(Cursor.at(recording, entry.last, entry.epochs))
         written = b"".join((_ID, cursor.encode(), _EVENT, entry.event.encode(), _DATA, entry.data, _END))
         return cls(
@@ -77,7 +77,7 @@ class Frame:
 
     @property
     def entry(self) -> Entry:
-        """The entry that the frame was made of, rebuilt from `written` so that its data is not kept twice."""
+        """The entry that the event was made of, rebuilt from `written` so that its data is not kept twice."""
         begin = len(_ID) + len(self.cursor) + len(_EVENT) + len(self.event) + len(_DATA)
         data = self.written[begin : -len(_END)]
         return Entry(self.seq, self.last - self.seq + 1, self.event, self.t_min, self.t_max, data, self.epochs)
@@ -88,51 +88,55 @@ class Burst:
 
     Parameters
     ----------
-    frames : list of Frame
+    events : list of StreamEvent
         In order, at least one.
 
     Attributes
     ----------
-    events : bytes
+    written : bytes
         The encoded events, joined.
     """
 
-    __slots__ = ("events", "frames")
+    __slots__ = ("events", "written")
 
-    def __init__(self, frames: list[Frame]) -> None:
-        self.frames = frames
-        self.events = b"".join([frame.written for frame in frames])
+    def __init__(self, events: list[StreamEvent]) -> None:
+        self.events = events
+        self.written = b"".join([event.written for event in events])
 
     def oldest(self, since: int) -> int | None:
         """Return the time (ns) of the first batch with a number above `since`, or None."""
-        return next((frame.t_max for frame in self.frames if frame.event == "log" and frame.seq > since), None)
+        return next((event.t_max for event in self.events if event.event == "log" and event.seq > since), None)
 
 
-def gathered(frames: Iterable[Frame], max_bytes: int = BURST) -> Iterator[list[Frame]]:
-    """Group frames for sending: each group has at most `max_bytes` bytes, but at least one frame."""
-    group: list[Frame] = []
+def gathered(events: Iterable[StreamEvent], max_bytes: int = BURST) -> Iterator[list[StreamEvent]]:
+    """Group events for sending: each group has at most `max_bytes` bytes, but at least one event."""
+    group: list[StreamEvent] = []
     size = 0
-    for frame in frames:
-        size += len(frame.written)
+    for event in events:
+        size += len(event.written)
         if group and size > max_bytes:
             yield group
-            group, size = [], len(frame.written)
-        group.append(frame)
+            group, size = [], len(event.written)
+        group.append(event)
     if group:
         yield group
 
 
-async def cut(frame: Frame, at: int, since: int | None, until: int | None, keep: RowFilter | None) -> Frame | None:
+async def cut(
+    event: StreamEvent, at: int, since: int | None, until: int | None, keep: RowFilter | None
+) -> StreamEvent | None:
     """Remove from a batch the records that the reader has or does not want; None if no record is left."""
-    if frame.event != "log" or (keep is None and frame.within(at, since, until)):
-        return frame
-    if (since is not None and frame.t_max < since) or (until is not None and frame.t_min > until):
+    if event.event != "log" or (keep is None and event.within(at, since, until)):
+        return event
+    if (since is not None and event.t_max < since) or (until is not None and event.t_min > until):
         return None
-    return await run_filter(keep, _filtered, frame, at, since, until, keep)
+    return await run_filter(keep, _filtered, event, at, since, until, keep)
 
 
-def _filtered(frame: Frame, at: int, since: int | None, until: int | None, keep: RowFilter | None) -> Frame | None:
-    entry = frame.entry
+def _filtered(
+    event: StreamEvent, at: int, since: int | None, until: int | None, keep: RowFilter | None
+) -> StreamEvent | None:
+    entry = event.entry
     batch = Batch.decode(entry.data)
     low, high = since or 0, UNBOUNDED if until is None else until
     rows = [i for i, (s, t) in enumerate(zip(batch.seqs, batch.times, strict=True)) if s > at and low <= t <= high]
@@ -142,7 +146,7 @@ def _filtered(frame: Frame, at: int, since: int | None, until: int | None, keep:
         batch = batch.take(list(keep(batch)))
     if not batch.seqs:
         return None
-    return Frame.of(
-        frame.recording,
-        Entry(entry.seq, entry.n, "log", min(batch.times), max(batch.times), batch.encode(), frame.epochs),
+    return StreamEvent.of(
+        event.recording,
+        Entry(entry.seq, entry.n, "log", min(batch.times), max(batch.times), batch.encode(), event.epochs),
     )
