@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from recorder.test_recorder import COUNT, opened
+from recorder.test_recorder import COUNT, open_session
 from support.hand import Hand, until
 from support.kube import python_job
 
@@ -26,7 +26,7 @@ async def test_a_node_that_is_an_hour_ahead(sandbox: Any, kube: Kube, unique: An
     name = unique("ahead")
     sandbox.fault("clock", pod=f"{name}.*", offset=3600)
     kube.create(python_job(name, COUNT.format(n=3000, pause=0.02)))
-    async with opened(sandbox, tmp_path) as recordings:
+    async with open_session(sandbox, tmp_path) as recordings:
         recording = await recordings.find(TaskRef.parse(name))
         async with recording.keep_wanted():
             await until(lambda: (info := recordings.store.info(recording.id)) and info.clock_ms)

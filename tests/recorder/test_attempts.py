@@ -1,4 +1,4 @@
-"""A recording that cannot be archived is not tried again each minute by every recorder in turn."""
+"""If a recording cannot be archived, the recorders together try it again ever more rarely, not every minute each."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_each_failure_delays_the_next_attempt_longer(store: Store, monkeypatch: 
 
 
 def test_an_attempt_that_kills_its_process_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one that fills a pod's disk or memory: nobody is left to note that it has failed."""
+    """The attempt is noted before it starts, because a process that fills the pod's memory dies without noting a failure."""
 
     class Killed(BaseException):
         pass
@@ -69,20 +69,20 @@ async def test_recorders_archive_the_rest_when_one_recording_cannot_be_archived(
 ) -> None:
     store, url = new_store(tmp_path), str(tmp_path / "archive")
     try:
-        whole, broken = Filled(store, "whole"), Filled(store, "broken")
-        for one in (whole, broken):
-            one.lines([(1, i, f"line {i}") for i in range(10)]).end()
+        good, broken = Filled(store, "good"), Filled(store, "broken")
+        for recording in (good, broken):
+            recording.lines([(1, i, f"line {i}") for i in range(10)]).end()
         (tmp_path / "archive/ml/job").mkdir(parents=True)
-        (tmp_path / "archive/ml/job/broken").write_text("where its folder belongs")
+        (tmp_path / "archive/ml/job/broken").write_text("a file in place of the recording's folder")
         store.set_setting("archive", url)
         begun: list[int] = []
         spawn = archiving.spawn
         monkeypatch.setattr(archiving, "spawn", lambda *a: begun.append(1) or spawn(*a))
         await archiving.archive_completed(store)
         assert store.unarchived(url) == [broken.id] and len(begun) == 1 and "tried again" in caplog.text
-        await archiving.archive_completed(store)  # another recorder, or a minute later
+        await archiving.archive_completed(store)  # as another recorder does, or the same one a minute later
         assert len(begun) == 1
-        # Whoever has mended it tries by hand, and does not wait.
+        # The command archives at once, without the delay: the user has fixed the problem.
         (tmp_path / "archive/ml/job/broken").unlink()
         assert main(["archive", "--store", store.url, "--to", url]) == 0
         assert store.unarchived(url) == [] and store.setting(archive_attempts.attempts_setting(broken.id)) == ""

@@ -1,4 +1,4 @@
-"""A store was away for longer than a heartbeat holds: each living recorder keeps its tasks."""
+"""A store was unreachable for longer than a heartbeat is valid: each running recorder keeps its tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from recorder.test_leaving import Away as NoCluster
+from recorder.test_leaving import UnreachableCluster
 from store.test_store import dead_pid
 from support.hand import Hand, recorder, until
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 FAR = recorder("far", 1, host="another-host")
 
 
-def run_out(store: Any, name: str) -> None:
-    """Have a heartbeat run out, as it does while the store is away."""
+def expire_heartbeat(store: Any, name: str) -> None:
+    """Let a heartbeat expire, as it does while the store is unreachable."""
     if isinstance(store, SqliteStore):
         with store._file.writing() as db:
             db.execute("UPDATE recorder SET heartbeat=heartbeat-60 WHERE id=?", (name,))
@@ -37,29 +37,29 @@ def run_out(store: Any, name: str) -> None:
         store._link.ask("DEL", f"cortex:recorder:{name}")
 
 
-def test_in_doubt_the_holder_keeps_its_task(store: Store) -> None:
+def test_a_task_is_left_to_its_holder_if_the_holder_may_be_alive(store: Store) -> None:
     hand = Hand(store, owner="far")
     store.beat(FAR)
-    run_out(store, "far")
+    expire_heartbeat(store, "far")
     assert store.lease(hand.id, "me", assume_alive=True) is None
-    own = store.lease(hand.id, "far", assume_alive=True)
-    assert own is not None, "he himself has no doubt"
-    store.release(own)
-    assert store.lease(hand.id, "me", assume_alive=True) is not None, "nobody has it"
+    lease = store.lease(hand.id, "far", assume_alive=True)
+    assert lease is not None, "the holder cannot renew its own lease"
+    store.release(lease)
+    assert store.lease(hand.id, "me", assume_alive=True) is not None, "a free task is not given out"
     dead = recorder("dead", dead_pid())
     store.leave("me")
     store.beat(dead)
-    # What is seen to be dead is.
+    # A recorder of this host whose process is gone is not assumed to be alive.
     assert store.lease(hand.id, "dead") and store.lease(hand.id, "me", assume_alive=True) is not None
 
 
-class Away:
-    """Calls to a store that are refused, or hang, for a while.
+class UnreachableStore:
+    """Lets calls to a store fail or hang for a while.
 
     Attributes
     ----------
     tried : list of bool
-        Of each attempt to take a task, whether it was patient.
+        `assume_alive` of each attempt to take a task.
     """
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,23 +73,23 @@ class Away:
             return lease(id_, owner, assume_alive=assume_alive, last_written=last_written)
 
         for name in ("beat", "wanted", "settings"):
-            monkeypatch.setattr(store, name, self._way(getattr(store, name)))
+            monkeypatch.setattr(store, name, self._interrupted(getattr(store, name)))
         monkeypatch.setattr(store, "lease", counted)
 
-    def _way(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def way(*arguments: Any) -> Any:
+    def _interrupted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def interrupted(*arguments: Any) -> Any:
             self.beats += call.__name__ == "beat"
             self.flows.wait()
             if self.refused:
                 raise StoreUnreachable("it does not answer")
             return call(*arguments)
 
-        return way
+        return interrupted
 
 
 @asynccontextmanager
 async def running(store: Store, health: Health | None = None) -> AsyncIterator[Any]:
-    cluster: Any = NoCluster()
+    cluster: Any = UnreachableCluster()
     recording = Recorder(store, cluster, health=health)
     run = asyncio.create_task(recording.run())
     try:
@@ -100,7 +100,7 @@ async def running(store: Store, health: Health | None = None) -> AsyncIterator[A
 
 
 @pytest.mark.parametrize("how", ["refused", "hangs", "at start"])
-async def test_the_first_to_find_the_store_takes_no_task_of_a_living_recorder(
+async def test_the_first_recorder_to_reach_the_store_again_takes_no_task_of_a_running_one(
     store: Store, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr(lib, "RETRY_S", 0.05)
@@ -110,7 +110,7 @@ async def test_the_first_to_find_the_store_takes_no_task_of_a_living_recorder(
     assert lease is not None
     hand.lease = lease
     store.want(hand.id, 600)
-    away = Away(store, monkeypatch)
+    away = UnreachableStore(store, monkeypatch)
     health = Health()
     away.refused = health.waited_for_store = how == "at start"
     async with running(store, health) as recording:
@@ -123,16 +123,16 @@ async def test_the_first_to_find_the_store_takes_no_task_of_a_living_recorder(
             away.refused = True
             beats = away.beats
             await until(lambda: away.beats > beats or how == "at start")
-        run_out(store, "far")
+        expire_heartbeat(store, "far")
         away.tried.clear()
         away.refused = False
         away.flows.set()
         await until(lambda: away.tried)
         assert away.tried[0]
         store.beat(FAR)
-        hand.lines([(1, 1, "his still")])
-        # Who does not come back has died.
-        run_out(store, "far")
+        hand.lines([(1, 1, "still written by the holder")])
+        # A recorder that does not come back is dead: its task is taken.
+        expire_heartbeat(store, "far")
         await until(lambda: not away.tried[-1] and store.holders([hand.id]) != {hand.id: ""})
         assert store.holders([hand.id]).get(hand.id) not in ("", "far")
 
@@ -143,10 +143,10 @@ async def test_a_collector_remembers_that_it_waited_for_its_store(
     answers: list[Any] = [StoreUnreachable("it does not answer"), store]
 
     def opened(*_: Any, **__: Any) -> Store:
-        found = answers.pop(0)
-        if isinstance(found, Exception):
-            raise found
-        return found  # type: ignore[no-any-return]
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]
 
     monkeypatch.setattr(main, "open_store", opened)
     monkeypatch.setattr(main, "RETRY_S", 0.01)

@@ -1,4 +1,4 @@
-"""`cortex-jupyter record --all`: collectors select tasks themselves and share them, as real processes."""
+"""`cortex-jupyter record --all` in real processes: collectors select tasks themselves, and share them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CLUSTER = "a cluster of many names"
 COUNT = "import time\nfor i in range({n}): print(f'line {{i:05}}', flush=True); time.sleep({pause})"
-#: Until there is a file.
+#: Writes lines until a file exists.
 UNTIL = """
 import os, time
 i = 0
@@ -43,7 +43,7 @@ print(f'{{i}} lines', flush=True)
 
 
 def labelled(manifest: dict[str, Any], team: str) -> dict[str, Any]:
-    """Give its pods a label: a bare pod itself, a Job's template."""
+    """Label the pods of a manifest: a pod itself, or the template of a Job."""
     labels = manifest["spec"].get("template", manifest)["metadata"].setdefault("labels", {})
     labels["team"] = team
     return manifest
@@ -106,7 +106,7 @@ def test_tasks_without_readers_are_recorded_from_their_first_line(
     done = lambda kind, name: (info := find(kind, name)) and info.done and info  # noqa: E731
     try:
         kube.create(labelled(python_job(early, COUNT.format(n=50, pause=0)), team))
-        kube.wait_job(early)  # nobody was there
+        kube.wait_job(early)  # no collector runs yet
         with collectors(url, home, "-n", "default", "-n", "elsewhere", "-l", f"team={team}") as running:
             running.start()
             kube.wait_for(lambda: done("job", early), "the Job that had ended to be recorded")
@@ -118,8 +118,10 @@ def test_tasks_without_readers_are_recorded_from_their_first_line(
             for kind, name, n in (("job", late, 100), ("pod", bare, 20), ("job", early, 50)):
                 info = kube.wait_for(lambda kind=kind, name=name: done(kind, name), f"{name} to be recorded")
                 assert info.state == "succeeded" and texts(store, info.id) == lines(n)
-            assert find("job", other) is None, "its labels are others"
-            assert {info.ref.name for info in store.recordings()} == {early, late, bare}, "a Job's pods are no tasks"
+            assert find("job", other) is None, "a Job without the label is recorded"
+            assert {info.ref.name for info in store.recordings()} == {early, late, bare}, (
+                "a Job's pods are recorded as tasks"
+            )
             assert running.end(running.running[0]) == 0
     finally:
         store.close()
@@ -137,8 +139,8 @@ def test_collectors_share_take_over_and_drain(
 
     def even(recorders: int) -> Counter[str] | None:
         counts = held()
-        whole = "" not in counts and len(counts) == recorders and sum(counts.values()) == n
-        return counts if whole and max(counts.values()) - min(counts.values()) <= 1 else None
+        all_held = "" not in counts and len(counts) == recorders and sum(counts.values()) == n
+        return counts if all_held and max(counts.values()) - min(counts.values()) <= 1 else None
 
     try:
         with collectors(valkey_server.url, home, "-l", f"team={team}") as running:
@@ -148,7 +150,7 @@ def test_collectors_share_take_over_and_drain(
             kube.wait_for(lambda: even(2), "two to share evenly")
             third = running.start()
             kube.wait_for(lambda: even(3), "a third to have its share")
-            os.kill(first.pid, signal.SIGSTOP)  # as if its machine had gone: nobody sees that its process does not live
+            os.kill(first.pid, signal.SIGSTOP)  # as if its machine had gone: its process can still be found
             kube.wait_for(lambda: even(2), "the others to take over")
             assert running.end(first, signal.SIGKILL) == -signal.SIGKILL
             assert running.end(second) == 0, running.log.read_text()
@@ -161,7 +163,7 @@ def test_collectors_share_take_over_and_drain(
         for info in store.recordings():
             assert info.state == "succeeded"
             *all_, last = texts(store, info.id)
-            assert all_ == lines(len(all_)) and last == f"{len(all_)} lines", "nothing lost, nothing doubled"
+            assert all_ == lines(len(all_)) and last == f"{len(all_)} lines", "lines are missing or duplicated"
             assert not store.complete(info.id).gaps
         assert len(store.recordings()) == n
     finally:

@@ -1,4 +1,4 @@
-"""What a recorder keeps in memory does not grow with the days."""
+"""The memory of a recorder does not grow over days."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ async def test_runs_of_forgotten_pods_are_forgotten(store: Store, hand: Hand) ->
         channel = writer.open(hand.lease, "t", 0)
         sources = Sources(Context(cluster, "default", store, hand.lease, channel), pods, spawn)
         await sources.load()
-        pods.update(pod())  # that of number 1
+        pods.update(pod())  # pod number 1
         sources.forget()
         assert sources.count == 1 and sources.pods_being_read == set()
         await sources.update(pod())
-        assert sources.count == 1  # it is not read again
+        assert sources.count == 1  # the run is not read again
 
 
 def test_a_run_that_has_ended_keeps_no_lines() -> None:

@@ -1,4 +1,4 @@
-"""The answers of a recorder process to Prometheus and the kubelet."""
+"""The metrics and health answers of a recorder process, for Prometheus and the kubelet."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_recorder_counts_what_it_records(
     try:
         address = f"http://127.0.0.1:{port}"
         kube.wait_for(lambda: _well(address), "the recorder to be well")
-        assert store.recorder("our cluster"), "CORTEX_CLUSTER is what a store knows a cluster by"
+        assert store.recorder("our cluster"), "the store does not know the cluster by the name in CORTEX_CLUSTER"
         store.want(store.open("our cluster", TaskRef("default", "job", name), job["metadata"]["uid"]), 60)
         running = kube.wait_for(lambda: _reads(address), "the first line to be recorded")
         assert (running["cortex_tasks"], running["cortex_sources"]) == (1, 1)
@@ -85,7 +85,7 @@ def test_a_recorder_counts_what_it_records(
     assert found["cortex_queue_bytes"] == 0 and found["cortex_commit_seconds_count"] > 0
     assert found['cortex_leases_total{change="taken"}'] == 1
     lag = "cortex_recording_lag_seconds_"
-    assert 0 < found[lag + "sum"] < 60 * found[lag + "count"], "each of it was written while it was read"
+    assert 0 < found[lag + "sum"] < 60 * found[lag + "count"], "the lag is not the time since lines were written"
 
 
 def _well(address: str) -> bool:
@@ -118,7 +118,7 @@ async def test_a_lost_watch_and_a_hang_are_reported(monkeypatch: pytest.MonkeyPa
     async with endpoint.serving(health, "127.0.0.1"), _asked(health.port) as (healthz, readyz):
         health.heartbeat_taken()
         health.watch_changed("/apis/batch/v1/jobs", lost=True)
-        assert await readyz() == (200, "ok\n"), "for a moment that is no harm"
+        assert await readyz() == (200, "ok\n"), "a watch lost a moment ago already counts"
         monkeypatch.setattr(health_lib, "UNSEEN_S", -1.0)
         assert await readyz() == (503, "/apis/batch/v1/jobs are not watched for 0 s\n")
         health.watch_changed("/apis/batch/v1/jobs", lost=False)
@@ -127,10 +127,10 @@ async def test_a_lost_watch_and_a_hang_are_reported(monkeypatch: pytest.MonkeyPa
         assert await healthz() == (503, "no heartbeat has been tried for 0 s\n")
 
 
-async def test_a_store_that_is_away_makes_it_unready_but_not_dead(
+async def test_an_unreachable_store_makes_a_collector_unready_but_not_dead(
     sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A collector is started before its Valkey server, which is killed later: it waits, and no probe has it killed."""
+    """A collector starts before its Valkey server, and the server dies later. No probe may end the waiting collector."""
     monkeypatch.setattr(health_lib, "STALE_S", 1.5)
     monkeypatch.setattr(main, "RETRY_S", 0.1)
     monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
@@ -166,7 +166,7 @@ async def test_a_store_that_is_away_makes_it_unready_but_not_dead(
         ("memory", "StoreFull", "has reached its memory limit"),
     ],
 )
-async def test_refused_commits_make_it_unready_while_heartbeats_are_taken(
+async def test_refused_commits_make_a_recorder_unready_even_if_heartbeats_succeed(
     sandbox: SandboxProcess,
     kube: Kube,
     unique: Callable[[str], str],
@@ -181,13 +181,13 @@ async def test_refused_commits_make_it_unready_while_heartbeats_are_taken(
     monkeypatch.setattr("cortex_jupyter.store.valkey.link._WAIT_MS", 200)
     refused = partial(REGISTRY.get_sample_value, "cortex_errors_total", {"code": code})
     before, name, port = refused() or 0, unique("refused"), free_port()
-    with ValkeySetup(tmp_path, replicas=1) as place:
-        store = await asyncio.to_thread(open_store, place.url)
+    with ValkeySetup(tmp_path, replicas=1) as valkey:
+        store = await asyncio.to_thread(open_store, valkey.url)
         job = kube.create(python_job(name, "import time\nwhile True: print('line', flush=True); time.sleep(0.05)"))
         id_ = store.open("ours", TaskRef("default", "job", name), job["metadata"]["uid"])
         store.want(id_, 600)
         monkeypatch.setenv("CORTEX_CLUSTER", "ours")
-        options = ["--store", place.url, "--kubeconfig", str(sandbox.kubeconfig), "--port", str(port)]
+        options = ["--store", valkey.url, "--kubeconfig", str(sandbox.kubeconfig), "--port", str(port)]
         run = asyncio.create_task(main._record(main.parser().parse_args(options)))
         try:
             async with _asked(port) as (healthz, readyz):
@@ -195,19 +195,19 @@ async def test_refused_commits_make_it_unready_while_heartbeats_are_taken(
                 await _becomes(readyz, 200)
                 await until(lambda: (found := store.info(id_)) and found.last_seq > 5)
                 if broken == "replica":
-                    place.replicas[0].kill()
+                    valkey.replicas[0].kill()
                 else:
-                    place.primary.ask("CONFIG", "SET", "maxmemory", "1")
+                    valkey.primary.ask("CONFIG", "SET", "maxmemory", "1")
                 await _becomes(readyz, 503)
-                said = (await readyz())[1]
-                assert said.startswith("nothing has been recorded for ") and why in said
-                assert await healthz() == (200, "ok\n"), "another start mends nothing"
+                message = (await readyz())[1]
+                assert message.startswith("nothing has been recorded for ") and why in message
+                assert await healthz() == (200, "ok\n"), "a restart would not help, but the liveness probe fails"
                 await until(lambda: (refused() or 0) > before)
                 assert (REGISTRY.get_sample_value("cortex_uncommitted_seconds") or 0) > 1
                 if broken == "replica":
-                    await asyncio.to_thread(place.replicas[0].start)
+                    await asyncio.to_thread(valkey.replicas[0].start)
                 else:
-                    place.primary.ask("CONFIG", "SET", "maxmemory", "0")
+                    valkey.primary.ask("CONFIG", "SET", "maxmemory", "0")
                 await _becomes(readyz, 200)
         finally:
             run.cancel()
@@ -237,7 +237,7 @@ async def test_a_hanging_task_loop_is_reported_while_heartbeats_go_on(
             monkeypatch.setattr(health_lib, "LOOKED_S", 1.5)
             await _becomes(readyz, 503)
             assert (await readyz())[1].startswith("the recorder has not looked for tasks for ")
-            assert await healthz() == (200, "ok\n"), "for a minute that may be"
+            assert await healthz() == (200, "ok\n"), "a loop that hangs for a second already counts as dead"
             monkeypatch.setattr(health_lib, "HUNG_S", 5.0)
             await _becomes(healthz, 503)
             assert (await healthz())[1].startswith("the store answers, but the recorder has not looked for tasks for ")
@@ -251,7 +251,7 @@ async def test_a_hanging_task_loop_is_reported_while_heartbeats_go_on(
 
 
 def test_a_loop_that_waits_for_the_store_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is counted from when the store let it go on; a probe that came in between would have ended who is about to."""
+    """The time counts from the moment the store answers again; otherwise a probe would end a recorder that is about to go on."""
     now = 1000.0
     monkeypatch.setattr(health_lib.time, "monotonic", lambda: now)
     health = Health()
@@ -265,19 +265,19 @@ def test_a_loop_that_waits_for_the_store_does_not_hang(monkeypatch: pytest.Monke
                 health.heartbeat_taken()
         return health.liveness()
 
-    assert not passes(300, taken=False), "it waits for its store"
+    assert not passes(300, taken=False), "a recorder that waits for its store counts as hanging"
     health.heartbeat_taken()
     assert not passes(50)
     with health.write_in_progress():
-        assert not passes(300), "the store takes heartbeats alone"
+        assert not passes(300), "a recorder whose store takes only heartbeats counts as hanging"
     assert not passes(30) and passes(31)
     health.looked_for_tasks()
     assert not passes(300, taken=False) and not passes(30) and passes(32)
 
 
 def _answers(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @asynccontextmanager
@@ -294,5 +294,5 @@ async def _asked(port: int) -> AsyncIterator[tuple[Ask, Ask]]:
 async def _becomes(ask: Ask, status: int) -> None:
     end = time.monotonic() + 120
     while (await ask())[0] != status:
-        assert time.monotonic() < end, f"it never is {status}"
+        assert time.monotonic() < end, f"the status never becomes {status}"
         await asyncio.sleep(0.05)

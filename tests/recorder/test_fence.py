@@ -1,4 +1,4 @@
-"""Two recorders never write one task: real processes, one stopped for longer than its lease."""
+"""Two recorders never write the same task. They are real processes; one is stopped for longer than its lease."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from recorder.test_recorder import COUNT, Seen, exactly, opened
+from recorder.test_recorder import COUNT, Seen, exactly, open_session
 from support.hand import until
 from support.kube import python_job
 
@@ -32,13 +32,13 @@ async def test_a_recorder_stopped_for_longer_than_its_lease_cannot_commit(
 ) -> None:
     name = unique("fence")
     kube.create(python_job(name, COUNT.format(n=1500, pause=0.01)))
-    async with opened(sandbox, tmp_path) as recordings:
+    async with open_session(sandbox, tmp_path) as recordings:
         assert recordings.cluster is not None
         host = recordings.cluster.id
         store, log = recordings.store, tmp_path / "both.log"
-        both = [run(store.url, sandbox.kubeconfig, log) for _ in range(2)]  # at once
+        both = [run(store.url, sandbox.kubeconfig, log) for _ in range(2)]  # started at the same time
         try:
-            # Readers start none of their own: these two have it.
+            # Wait for a heartbeat, so that readers start no third recorder.
             await until(lambda: store.recorder(host) is not None)
             recording = await recordings.find(TaskRef.parse(name))
             reading = asyncio.create_task(Seen().read(recording))
@@ -78,7 +78,7 @@ async def test_a_task_deleted_while_no_recorder_ran_gets_an_end(
 ) -> None:
     name = unique("went")
     kube.create(python_job(name, COUNT.format(n=100_000, pause=0.01)))
-    async with opened(sandbox, tmp_path) as recordings:
+    async with open_session(sandbox, tmp_path) as recordings:
         assert recordings.cluster is not None
         host, store = recordings.cluster.id, recordings.store
         recording = await recordings.find(TaskRef.parse(name))

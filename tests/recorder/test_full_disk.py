@@ -1,5 +1,6 @@
-"""A store that is full, busy, read-only or damaged: it is reported, passing states are waited for, nothing is lost or
-doubled.
+"""A store that is full, busy, read-only or damaged.
+
+The recorder reports it and waits if it can pass. No line is lost or duplicated.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from recorder.test_recorder import Seen, counted, opened
+from recorder.test_recorder import Seen, counted, open_session
 from support.hand import CLUSTER, Hand, on_sqlite, recorder, source, until
 from support.kube import python_job
 
@@ -49,7 +50,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """Give a disk of 24 MB."""
+    """Mount a disk of 24 MB."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")
     path = tmp_path / "small"
@@ -64,7 +65,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(path: Path) -> None:
-    """Leave no byte free."""
+    """Fill a disk to its last byte."""
     with path.open("ab", buffering=0) as file:
         for size in (1 << 16, 4096, 1):
             try:
@@ -80,10 +81,10 @@ def lines(first: int, n: int) -> bytes:
 
 
 def numbers(store: SqliteStore, recording: int) -> list[int]:
-    """Give the numbers in the lines; checks that no number of the sequence is missing or twice."""
+    """Return the numbers in the lines; check that each `seq` occurs exactly once."""
     entries = store.entries(recording, 0, 1 << 30)
     assert [e.seq for e in entries] == [1, *(e.last + 1 for e in entries)][: len(entries)]
-    assert all(b"%d" % e.seq in e.data[:80] for e in entries)  # the data says the same
+    assert all(b"%d" % e.seq in e.data[:80] for e in entries)  # the encoded batch has the same `seq`
     return [int(t.split()[0]) for e in entries if e.event == "log" for t in Batch.decode(e.data).texts]
 
 
@@ -109,10 +110,10 @@ async def test_a_full_disk_pauses_reading_and_is_reported(small: Path) -> None:
             writing = asyncio.create_task(write())
             await until(lambda: store.info(hand.id).message == STOPPED)  # type: ignore[union-attr]
             assert writer.retrier.is_full and not writing.done() and given < 12_000
-            # Whoever has something to write meanwhile says it as well.
+            # A task that has something to write meanwhile reports the full disk as well.
             other.put_notice(PendingNotice("status", "something"))
             await until(lambda: store.info(quiet.id).message == STOPPED)  # type: ignore[union-attr]
-            # And a heartbeat is taken, so that nobody takes over what cannot be taken over.
+            # A heartbeat can still be written, so no recorder tries to take over.
             store.beat(recorder())
             before = numbers(store, hand.id)
             assert before == list(range(len(before)))
@@ -125,17 +126,17 @@ async def test_a_full_disk_pauses_reading_and_is_reported(small: Path) -> None:
             assert channel.anchor(sid).last == T0 + 11_999
         assert numbers(store, hand.id) == list(range(12_000))
         assert store.sources(hand.id)[sid][1].last == T0 + 11_999
-        for one, message in ((hand, "Running"), (quiet, "Log not available yet: the recorder is starting")):
-            assert store.info(one.id).message == message  # type: ignore[union-attr]
-        said = [e.data for e in store.entries(hand.id, 0, 1 << 30) if e.event == "status"]
-        assert [STOPPED.encode() in one for one in said] == [True, False]
+        for task, message in ((hand, "Running"), (quiet, "Log not available yet: the recorder is starting")):
+            assert store.info(task.id).message == message  # type: ignore[union-attr]
+        notices = [e.data for e in store.entries(hand.id, 0, 1 << 30) if e.event == "status"]
+        assert [STOPPED.encode() in notice for notice in notices] == [True, False]
     finally:
         store.close()
 
 
 @on_sqlite
 async def test_a_writer_that_ends_at_a_full_disk_gives_up(store: SqliteStore, hand: Hand) -> None:
-    """Within the process a page limit stands for the disk."""
+    """A limit of SQLite's page count plays the full disk."""
     writer = Writer(store)
     with writer, limited(store):
         channel = writer.open(hand.lease, "t", 0)
@@ -148,7 +149,7 @@ async def test_a_writer_that_ends_at_a_full_disk_gives_up(store: SqliteStore, ha
 
 @contextmanager
 def limited(store: SqliteStore) -> Iterator[None]:
-    """Let the file not grow."""
+    """Keep the store's file from growing while the block runs."""
     opened = store._file._connect
 
     def connect() -> sqlite3.Connection:
@@ -173,7 +174,7 @@ def test_a_full_store_can_be_read_and_its_recorder_lives(small: Path, monkeypatc
         with pytest.raises(StoreFull) as caught:
             hand.lines([(2, 1, os.urandom(50_000).hex())])
         assert "make room" in caught.value.hint
-        # Its heartbeat cannot be written either, but its process is there: nobody starts another.
+        # The heartbeat cannot be written either, but the process exists, so no other recorder is started.
         monkeypatch.setattr(leases, "HEARTBEAT_S", -1.0)
         assert store.recorder(CLUSTER) is not None
         (small / "rest").unlink()
@@ -188,7 +189,7 @@ def test_a_full_store_can_be_read_and_its_recorder_lives(small: Path, monkeypatc
 async def test_a_recorder_outlives_a_busy_store(
     store: SqliteStore, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Locked for longer than SQLite waits: the tasks at hand go on, and the process does."""
+    """If the store is locked for longer than SQLite waits, the recorder and its tasks go on."""
     store.leave("me")
     failures = 3
     wanted = store.wanted
@@ -207,9 +208,7 @@ async def test_a_recorder_outlives_a_busy_store(
 
 
 @on_sqlite
-def test_a_lock_that_lasts_is_busy_and_a_commit_waits_for_it(
-    store: SqliteStore, hand: Hand, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_commit_waits_for_a_long_lock(store: SqliteStore, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = store._file._connect
 
     def impatient() -> sqlite3.Connection:
@@ -246,7 +245,7 @@ def test_a_lock_that_lasts_is_busy_and_a_commit_waits_for_it(
     assert tried.is_set() and numbers(store, hand.id) == [0, 1, 2]
 
 
-def test_a_damaged_page_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_a_damaged_page_is_an_error_with_a_hint(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
     store = SqliteStore(path)
     hand = Hand(store)
@@ -261,7 +260,7 @@ def test_a_damaged_page_is_an_error_that_says_what_to_do(tmp_path: Path) -> None
     assert "CORTEX_STORE" in caught.value.hint and not isinstance(caught.value, StoreFull | StoreBusy)
 
 
-def test_a_file_that_is_cut_off(tmp_path: Path) -> None:
+def test_a_truncated_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
     store = SqliteStore(path)
     hand = Hand(store)
@@ -311,7 +310,7 @@ def test_a_failing_recorder_is_not_started_again_and_again(store: SqliteStore, m
         with pytest.raises(RecorderError, match="the file is damaged"):
             launch.ensure_recorder(store, CLUSTER)
     assert len(started) == 1
-    # Later another attempt is made.
+    # After the wait another recorder is started.
     monkeypatch.setattr(launch, "_FIRST_WAIT_S", 0.0)
     words, times, _ = launch._failed[key]
     launch._failed[key] = words, times, 0.0
@@ -341,10 +340,10 @@ def test_a_recorder_that_lost_its_lease_while_waiting_writes_nothing(store: Sqli
 
 
 async def test_the_recorder_process_at_a_full_disk(sandbox: Any, kube: Kube, unique: Any, small: Path) -> None:
-    """The whole way: one process, seen to live, that says it, waits, and has every line once when there is room."""
+    """From end to end: the process reports the full disk, waits, stays alive, and records every line once there is room."""
     name = unique("full")
     kube.create(python_job(name, "import os\nfor i in range(6000): print(f'line {i:08}', os.urandom(700).hex())"))
-    async with opened(sandbox, small) as recordings:
+    async with open_session(sandbox, small) as recordings:
         assert recordings.cluster is not None
         store, host = recordings.store, recordings.cluster.id
         assert store.keep_reserve()
@@ -354,7 +353,7 @@ async def test_the_recorder_process_at_a_full_disk(sandbox: Any, kube: Kube, uni
         await until(lambda: store.info(recording.id).message == STOPPED, 30)  # type: ignore[union-attr]
         before = store.recorder(host)
         assert before is not None
-        # For longer than a heartbeat holds.
+        # Longer than a heartbeat is valid.
         await asyncio.sleep(HEARTBEAT_S + 1)
         assert store.recorder(host).pid == before.pid and not reading.done()  # type: ignore[union-attr]
         (small / "rest").unlink()
@@ -405,7 +404,7 @@ asyncio.run(main())
 
 
 def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path: Path) -> None:
-    """A batch system's `ulimit -f`; a quota (EDQUOT) shows in the same way."""
+    """A batch system limits file sizes (`ulimit -f`). A quota (EDQUOT) has the same effect."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path / "r.sqlite")]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A recorder's heartbeats arrive in time whatever else waits for the store, and no probe ends a recorder that waits."""
+"""A recorder's heartbeats arrive in time even if other calls wait for the store. No probe ends a recorder that waits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def hangs() -> Iterator[threading.Event]:
-    """Give what a server that hangs waits for."""
+    """Return an event that a hanging server waits for."""
     event = threading.Event()
     yield event
     event.set()
@@ -42,7 +42,7 @@ async def running(store: Store, health: Health | None = None) -> AsyncIterator[a
 async def test_a_heartbeat_never_queues_behind_another_call_to_the_store(
     store: Store, hangs: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of many tasks each may have a call that waits for a server, or for its replicas: more than there are threads."""
+    """Each of many tasks can have a call that waits for the server or its replicas, so they can occupy all threads."""
     beats: list[RecorderInfo] = []
     real = store.beat
     monkeypatch.setattr(store, "beat", lambda me: beats.append(me) or real(me))
@@ -61,7 +61,7 @@ async def test_a_heartbeat_never_queues_behind_another_call_to_the_store(
 async def test_a_recorder_whose_store_hangs_does_not_count_as_hanging(
     store: Store, hangs: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name server that is away as well has each attempt take minutes; started anew it could do no more."""
+    """If the name server is unreachable too, each attempt takes minutes. A restarted recorder would have the same problem."""
     monkeypatch.setattr(heartbeat, "BEAT_S", 0.01)
     beats: list[RecorderInfo] = []
     turns: list[int] = []
@@ -81,13 +81,13 @@ async def test_a_recorder_whose_store_hangs_does_not_count_as_hanging(
             await until(lambda: len(turns) > 5, 10)
         finally:
             hangs.set()
-        assert set(turns[:5]) == {3}, "it is one attempt"
+        assert set(turns[:5]) == {3}, "the heartbeat was tried again while the first attempt waits"
 
 
 async def test_a_heartbeat_in_progress_does_not_outlive_leaving(
     store: Store, hangs: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else others wait for it to go cold before they take what was left."""
+    """Otherwise the heartbeat is written after the recorder left, and others wait for it to expire before they take its tasks."""
     monkeypatch.setattr(heartbeat, "BEAT_S", 0.01)
     beats: list[str] = []
     real = store.beat

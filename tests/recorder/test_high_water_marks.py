@@ -1,4 +1,4 @@
-"""A recorder detects that its store was rolled back, and remembers its marks no longer than needed."""
+"""A recorder detects that its store was rolled back, and forgets its high-water marks when they are no longer needed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Commit, Lease, Store
 
 
-class Short:
-    """Of a recorder of one task, one that ends at once, having reached the eighth record.
+class EndedTaskRecorder:
+    """A `TaskRecorder` that ends at once, after its eighth record.
 
     Attributes
     ----------
     error : Exception or None
-        How.
+        The error with which it ends.
     """
 
     unreachable_s, last_committed, error = 0.0, 8, LeaseLost("the store ends at record 2, not before 9")
@@ -37,45 +37,45 @@ class Short:
 
 @pytest.fixture
 def recording(store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Give one that has recorded a task up to a number that the store has lost."""
+    """Return a recorder that has recorded a task up to a `seq` that the store has lost."""
     hand.lines([(1, 1, "a"), (2, 1, "b")])
     store.leave("me")
-    monkeypatch.setattr(lib, "TaskRecorder", Short)
+    monkeypatch.setattr(lib, "TaskRecorder", EndedTaskRecorder)
     cluster: Any = type("Api", (), {"host": CLUSTER, "id": CLUSTER})()
     return Recorder(store, cluster)
 
 
 async def record(recording: Any, id_: int) -> None:
     await recording._tasks.start(None, id_, masked=False)
-    await asyncio.gather(*(one.task for one in recording._tasks.running.values()))
+    await asyncio.gather(*(running.task for running in recording._tasks.running.values()))
 
 
-async def test_a_rollback_is_reported_as_soon_as_the_store_takes_it(
+async def test_a_rollback_is_reported_as_soon_as_the_store_accepts_a_commit(
     store: Store, hand: Hand, recording: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await record(recording, hand.id)
     real = store.commit
 
-    def away(*_: object) -> None:
+    def unreachable(*_: object) -> None:
         raise StoreUnreachable("it does not answer")
 
-    monkeypatch.setattr(store, "commit", away)
+    monkeypatch.setattr(store, "commit", unreachable)
     with pytest.raises(StoreUnreachable):
         await record(recording, hand.id)
     monkeypatch.setattr(store, "commit", real)
     await record(recording, hand.id)
-    (said,) = store.entries(hand.id, 2, 1 << 20)
-    assert (said.seq, said.last) == (3, 9) and b"lost its last 6 records" in said.data
+    (notice,) = store.entries(hand.id, 2, 1 << 20)
+    assert (notice.seq, notice.last) == (3, 9) and b"lost its last 6 records" in notice.data
 
 
-async def test_a_task_that_another_recorder_takes_just_then_is_left_to_it(
+async def test_a_task_that_another_recorder_takes_during_the_report_is_left_to_it(
     store: Store, hand: Hand, recording: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await record(recording, hand.id)
     real = store.commit
 
     def taken(lease: Lease, commit: Commit) -> None:
-        other = store.lease(hand.id, lease.owner)  # of a number that is not ours
+        other = store.lease(hand.id, lease.owner)  # a lease with a newer epoch than ours
         assert other is not None
         real(lease, commit)
 
@@ -87,21 +87,21 @@ async def test_a_task_that_another_recorder_takes_just_then_is_left_to_it(
 async def test_marks_of_complete_recordings_are_forgotten(
     store: Store, hand: Hand, recording: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A collector runs for months: it must not know of each task that ever was."""
+    """A collector runs for months and must not remember every task of that time."""
     now = [0.0]
     monkeypatch.setattr(recording._tasks.high_water_marks, "_clock", lambda: now[0])
     await record(recording, hand.id)
     now[0] += 3600
-    assert len(recording._tasks.high_water_marks) == 1, "it is not complete"
-    monkeypatch.setattr(Short, "error", None)
+    assert len(recording._tasks.high_water_marks) == 1, "the mark of an incomplete recording was forgotten"
+    monkeypatch.setattr(EndedTaskRecorder, "error", None)
     await record(recording, hand.id)
     assert recording._tasks.high_water_marks.get(hand.id) == 8, (
-        "a server that fails over may still lose that it is complete"
+        "the mark was forgotten although a failover may still lose the end of the recording"
     )
     now[0] += 3600
     assert len(recording._tasks.high_water_marks) == 0
-    # Another may have completed it.
-    monkeypatch.setattr(Short, "error", LeaseLost("another recorder has taken over this task"))
+    # Another recorder may have completed the recording.
+    monkeypatch.setattr(EndedTaskRecorder, "error", LeaseLost("another recorder has taken over this task"))
     await record(recording, hand.id)
     hand.lease = store.lease(hand.id, "me")  # type: ignore[assignment]
     hand.next = store.info(hand.id).last_seq + 1  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""The last check of a container's rotated files happens, whatever fails or dies before it."""
+"""The last check of a container's node_with_skipped_lines files happens whatever fails or dies before it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Life:
-    """A recorder of one task, from its beginning to its death."""
+    """A recorder of one task from its start until `die`."""
 
     def __init__(self, node: Node, store: Store, hand: Hand, writer: Writer) -> None:
         lease, info = store.lease(hand.id, "me"), store.info(hand.id)
@@ -55,7 +55,7 @@ class Life:
         self._tasks.append(asyncio.create_task(coroutine))
 
     async def end(self) -> None:
-        """Read to the end; what fails is raised."""
+        """Read all sources to their ends; raise the first error."""
         await asyncio.wait_for(asyncio.gather(*self._tasks), 120)
         assert not self.sources.is_reading
         await self.context.channel.flush()
@@ -79,8 +79,8 @@ async def life(node: Node, store: Store, hand: Hand) -> AsyncIterator[Life]:
             await one.die()
 
 
-def rotated(*streams: list[bytes]) -> Node:
-    """Give a node on which a follow went over a rotation, and left lines out."""
+def node_with_skipped_lines(*streams: list[bytes]) -> Node:
+    """Return a node on which a log stream skipped lines at a rotation."""
     node = Node(pod("terminated"), b"".join(NEW))
     node.scripts = [[b"".join(part) for part in streams]] if streams else []
     node.files = dict(ROTATED)
@@ -92,12 +92,12 @@ def texts(store: Store, hand: Hand) -> list[str]:
     return sorted(m.rstrip("x ") for e in entries if e.event == "log" for m in Batch.decode(e.data).texts)
 
 
-def said(store: Store, hand: Hand, what: bytes) -> int:
+def count_notices(store: Store, hand: Hand, what: bytes) -> int:
     return sum(what in e.data for e in store.entries(hand.id, 0, 1 << 30))
 
 
 def failing(store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception) -> Callable[[int], None]:
-    """Have a store that cannot be read through; gives what says how often."""
+    """Let reads of the store's index fail; return a function that sets how many of the next reads fail."""
     index, left = store.index, 0
 
     def read(*args: Any) -> Any:
@@ -118,7 +118,7 @@ def failing(store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception) -> 
 async def test_a_store_that_fails_for_a_while_does_not_end_the_audit(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node, fail = rotated(OLD, NEW), failing(store, monkeypatch, StoreBusy("its server does not answer"))
+    node, fail = node_with_skipped_lines(OLD, NEW), failing(store, monkeypatch, StoreBusy("its server does not answer"))
     sid = hand.source()
     lease = store.lease(hand.id, "me")
     assert lease is not None
@@ -140,10 +140,10 @@ async def test_a_store_that_fails_for_a_while_does_not_end_the_audit(
 
 
 async def test_a_last_check_is_left_to_the_next_recorder(store: Store, hand: Hand) -> None:
-    node, dying, never = rotated(OLD, NEW), asyncio.Event(), asyncio.Event()
+    node, dying, never = node_with_skipped_lines(OLD, NEW), asyncio.Event(), asyncio.Event()
 
     async def hang() -> None:
-        if said(store, hand, b"Completed"):
+        if count_notices(store, hand, b"Completed"):
             dying.set()
             await never.wait()
 
@@ -156,7 +156,7 @@ async def test_a_last_check_is_left_to_the_next_recorder(store: Store, hand: Han
     async with life(node, store, hand) as second:
         assert second.sources.is_reading
         await second.end()
-    assert texts(store, hand) == ALL and said(store, hand, b"Completed") == 1
+    assert texts(store, hand) == ALL and count_notices(store, hand, b"Completed") == 1
     async with life(node, store, hand) as third:
         assert not third.sources.is_reading
 
@@ -164,10 +164,10 @@ async def test_a_last_check_is_left_to_the_next_recorder(store: Store, hand: Han
 async def test_a_last_check_is_repeated_after_a_store_failure(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node, fail = rotated(OLD, NEW), failing(store, monkeypatch, StoreUnreachable("it does not answer"))
+    node, fail = node_with_skipped_lines(OLD, NEW), failing(store, monkeypatch, StoreUnreachable("it does not answer"))
 
     async def ended() -> None:
-        if said(store, hand, b"Completed"):
+        if count_notices(store, hand, b"Completed"):
             fail(1)
             node.on_file = None
 
@@ -177,7 +177,7 @@ async def test_a_last_check_is_repeated_after_a_store_failure(
             await first.end()
     async with life(node, store, hand) as second:
         await second.end()
-    assert texts(store, hand) == ALL and said(store, hand, b"Completed") == 1
+    assert texts(store, hand) == ALL and count_notices(store, hand, b"Completed") == 1
 
 
 async def test_the_whole_log_of_a_run_read_by_an_earlier_recorder_is_compared(store: Store, hand: Hand) -> None:
@@ -222,15 +222,15 @@ async def test_a_pod_that_is_deleted_before_its_first_line_and_a_takeover_is_a_g
         await second.sources.load()
         await second.end()
     (gap,) = store.complete(hand.id).gaps
-    assert int(gap["from"]) == parse_rfc3339("2023-11-14T22:00:00Z"), "when the pod was created"
+    assert int(gap["from"]) == parse_rfc3339("2023-11-14T22:00:00Z"), "the gap does not begin when the pod was created"
 
 
 async def test_a_node_that_does_not_answer_at_once_is_asked_again(store: Store, hand: Hand) -> None:
-    node, asked = rotated(OLD, NEW), 0
+    node, asked = node_with_skipped_lines(OLD, NEW), 0
 
     async def fail() -> None:
         nonlocal asked
-        if said(store, hand, b"Completed"):
+        if count_notices(store, hand, b"Completed"):
             asked += 1
             if asked < 3:
                 raise ClusterUnreachable("the node does not answer")
@@ -238,7 +238,7 @@ async def test_a_node_that_does_not_answer_at_once_is_asked_again(store: Store, 
     node.on_file = fail
     async with life(node, store, hand) as one:
         await one.end()
-    assert texts(store, hand) == ALL and not said(store, hand, b"cannot be checked")
+    assert texts(store, hand) == ALL and not count_notices(store, hand, b"cannot be checked")
 
 
 @pytest.mark.parametrize("error", [ClusterUnreachable("the node does not answer"), NotFound("no such folder")])
@@ -246,7 +246,7 @@ async def test_a_failed_last_check_is_reported(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr("cortex_jupyter.recorder.source.audit._LIKELY_ROTATED", 1000)
-    node = rotated(OLD, NEW)
+    node = node_with_skipped_lines(OLD, NEW)
 
     async def fail() -> None:
         raise error
@@ -254,21 +254,21 @@ async def test_a_failed_last_check_is_reported(
     node.on_file = fail
     async with life(node, store, hand) as one:
         await one.end()
-    assert said(store, hand, b"whether lines were skipped") == 1
+    assert count_notices(store, hand, b"whether lines were skipped") == 1
     async with life(node, store, hand) as again:
         assert not again.sources.is_reading
 
 
 async def test_a_file_that_is_compressed_during_the_check(store: Store, hand: Hand) -> None:
-    node = rotated(OLD, NEW)
+    node = node_with_skipped_lines(OLD, NEW)
     (name,) = ROTATED
     asked = 0
 
     async def compress() -> None:
         nonlocal asked
-        if said(store, hand, b"Completed"):
+        if count_notices(store, hand, b"Completed"):
             asked += 1
-            if asked == 2:  # it has been listed
+            if asked == 2:  # the file has been listed, but not read yet
                 node.files = {f"{name}.gz": gzip.compress(ROTATED[name])}
 
     node.on_file = compress
@@ -292,5 +292,7 @@ async def test_a_pod_in_crash_loop_back_off_has_each_run_once_and_a_gap_for_earl
     (gap,) = store.complete(hand.id).gaps
     assert gap["reason"] == "runs 0 to 1 came and went before they could be read"
     assert gap["source"]["run"] == 0
-    assert int(gap["from"]) == parse_rfc3339("2023-11-14T22:00:00Z"), "when the pod was created"
-    assert int(gap["to"]) == parse_rfc3339("2023-11-14T22:13:21Z"), "run 2 began within that second"
+    assert int(gap["from"]) == parse_rfc3339("2023-11-14T22:00:00Z"), "the gap does not begin when the pod was created"
+    assert int(gap["to"]) == parse_rfc3339("2023-11-14T22:13:21Z"), (
+        "the gap does not end with the second in which run 2 began"
+    )

@@ -1,4 +1,4 @@
-"""When another recorder is started."""
+"""Rules for starting another recorder."""
 
 from __future__ import annotations
 
@@ -34,30 +34,32 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def spawned(sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """One for each recorder that was started."""
+    """Return a list that grows by one item with each recorder that is started."""
     spawned: list[int] = []
     monkeypatch.setattr(launch, "_started", {})
     monkeypatch.setattr(launch, "spawn", lambda *_: spawned.append(1) or sleeper.pid)
     return spawned
 
 
-class Shown:
-    """Of a store, who lives."""
+class StoreOfOneRecorder:
+    """A store that shows at most one running recorder."""
 
     url = "sqlite:///shown"
-    lives: Any = None
+    running: Any = None
 
     def recorders(self, _: str) -> list[Any]:
-        return [self.lives] if self.lives else []
+        return [self.running] if self.running else []
 
 
-def test_a_damaged_store_that_was_moved_away_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the hint says is done, and helps at once."""
+def test_a_recorder_is_started_at_once_after_a_damaged_store_was_moved_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user who follows the hint need not wait for the next attempt."""
     monkeypatch.setattr(launch, "_started", {})
     monkeypatch.setattr(launch, "_failed", {})
     monkeypatch.setattr(launch, "spawn", lambda *_: 1)
     monkeypatch.setattr(launch, "exit_code", lambda _: 1)
-    store: Any = Shown()
+    store: Any = StoreOfOneRecorder()
     path = tmp_path / "r.sqlite"
     path.write_text("damaged")
     store.url = url_of(path)
@@ -72,13 +74,13 @@ def test_a_damaged_store_that_was_moved_away_is_forgotten(tmp_path: Path, monkey
 def test_a_recorder_that_hangs_after_its_first_heartbeat_is_replaced_at_once(
     sleeper: subprocess.Popen[bytes], spawned: list[int]
 ) -> None:
-    store: Any = Shown()
+    store: Any = StoreOfOneRecorder()
     launch.ensure_recorder(store, CLUSTER)
     launch.ensure_recorder(store, CLUSTER)
-    assert len(spawned) == 1, "it is still importing"
-    store.lives = recorder(pid=sleeper.pid)
+    assert len(spawned) == 1, "a second recorder was started while the first one still imports"
+    store.running = recorder(pid=sleeper.pid)
     launch.ensure_recorder(store, CLUSTER)
-    store.lives = None  # its heartbeat has gone cold, though the process is there: SIGSTOP, a node that swaps
+    store.running = None  # its heartbeat expired although its process exists, as after SIGSTOP or on a swapping node
     launch.ensure_recorder(store, CLUSTER)
     assert len(spawned) == 2
 
@@ -86,36 +88,36 @@ def test_a_recorder_that_hangs_after_its_first_heartbeat_is_replaced_at_once(
 def test_a_recorder_that_is_killed_repeatedly_is_started_ever_more_rarely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by the kernel where memory is short: it counted as an end in good order, and the next began half a second later."""
+    """The kernel kills a recorder if memory is short. This must not count as a normal end, after which the next one starts at once."""
     for name in ("_started", "_failed", "_killed"):
         monkeypatch.setattr(launch, name, {})
     begun: list[int] = []
     spawn = launch.spawn
 
     def killed(*_: object) -> int:
-        limited = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-        begun.append(spawn([sys.executable, "-c", limited], tmp_path / "recorder.log"))
+        program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+        begun.append(spawn([sys.executable, "-c", program], tmp_path / "recorder.log"))
         os.waitid(os.P_PID, begun[-1], os.WEXITED | os.WNOWAIT)
         return begun[-1]
 
     monkeypatch.setattr(launch, "spawn", killed)
-    store: Any = Shown()
+    store: Any = StoreOfOneRecorder()
     store.url = url_of(tmp_path / "r.sqlite")
     for _ in range(3):
-        launch.ensure_recorder(store, CLUSTER)  # one that was killed once or twice is replaced at once
+        launch.ensure_recorder(store, CLUSTER)  # a recorder that was killed once or twice is replaced at once
     for _ in range(50):
-        with pytest.raises(RecorderError, match="killed by SIGKILL 3 times") as told:
+        with pytest.raises(RecorderError, match="killed by SIGKILL 3 times") as caught:
             launch.ensure_recorder(store, CLUSTER)
     assert len(begun) == 3
-    assert "memory" in told.value.hint
+    assert "memory" in caught.value.hint
 
     monkeypatch.setattr(launch, "_FIRST_WAIT_S", 0.0)
     launch._failed.clear()
     launch.ensure_recorder(store, CLUSTER)
-    assert len(begun) == 4, "after a while it is tried again"
+    assert len(begun) == 4, "no recorder was started after the wait"
     monkeypatch.setattr(launch, "_SHORT_LIFE_S", 0.0)
     launch.ensure_recorder(store, CLUSTER)
-    assert len(begun) == 5, "one that lived for long before is replaced at once"
+    assert len(begun) == 5, "a recorder that had run for long was not replaced at once"
 
 
 def test_a_recorder_that_fails_for_days_is_started_at_the_longest_wait(
@@ -129,25 +131,29 @@ def test_a_recorder_that_fails_for_days_is_started_at_the_longest_wait(
 
 
 def test_a_recorder_is_started_if_the_living_ones_may_not_record_the_task(spawned: list[int]) -> None:
-    store: Any = Shown()
+    store: Any = StoreOfOneRecorder()
 
-    def begun(one: RecorderInfo) -> bool:
-        store.lives, before = one, len(spawned)
+    def starts_another(running: RecorderInfo) -> bool:
+        store.running, before = running, len(spawned)
         launch._started.clear()
         launch.ensure_recorder(store, CLUSTER, None, "mine", "nlp")
         return len(spawned) > before
 
-    one, ours = recorder(), launch.credentials_id(None, "mine")
-    assert not begun(one), "it says nothing of it, as those of older versions"
-    assert not begun(replace(one, namespaces=("ml", "nlp"), refused=("ml",)))
-    assert begun(replace(one, namespaces=("ml",))), "it takes none of that namespace"
-    assert begun(replace(one, namespaces=("ml",), rights=ours))
-    assert begun(replace(one, refused=("nlp",), rights=launch.credentials_id(None, "another"))), "it may not read there"
-    assert not begun(replace(one, refused=("nlp",), rights=ours)), "nor might the next"
+    other, ours = recorder(), launch.credentials_id(None, "mine")
+    assert not starts_another(other), "an older version, which does not report what it may record"
+    assert not starts_another(replace(other, namespaces=("ml", "nlp"), refused=("ml",)))
+    assert starts_another(replace(other, namespaces=("ml",))), "it records another namespace only"
+    assert starts_another(replace(other, namespaces=("ml",), rights=ours))
+    assert starts_another(replace(other, refused=("nlp",), rights=launch.credentials_id(None, "another"))), (
+        "its user may not read the namespace"
+    )
+    assert not starts_another(replace(other, refused=("nlp",), rights=ours)), (
+        "a new recorder would have the same rights"
+    )
 
 
 def test_a_recorder_ends_when_its_context_is_for_another_cluster(tmp_path: Path) -> None:
-    """What it records is of the first; readers start one for the other."""
+    """Its recordings belong to the first cluster. Readers start another recorder for the other cluster."""
     config = tmp_path / "config"
 
     def point_to(port: int) -> None:
@@ -171,8 +177,8 @@ def test_a_recorder_ends_when_its_context_is_for_another_cluster(tmp_path: Path)
             if "the watch of" in line:
                 break
         point_to(10)
-        _, words = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == 1 and "the kubeconfig's context is for another cluster" in words
+    assert process.returncode == 1 and "the kubeconfig's context is for another cluster" in errors

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Store
 
 
-class Away:
-    """A cluster that does not answer."""
+class UnreachableCluster:
+    """A cluster whose API server does not answer."""
 
     id = CLUSTER
 
@@ -37,13 +37,13 @@ class Away:
 async def test_a_recorder_that_is_stopped_leaves_at_once(store: Store, hand: Hand) -> None:
     store.leave("me")
     store.want(hand.id, 60)
-    cluster: Any = Away()
+    cluster: Any = UnreachableCluster()
     run = asyncio.create_task(Recorder(store, cluster).run())
     await until(lambda: "does not answer" in store.info(hand.id).message)  # type: ignore[union-attr]
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
-    # This process lives on, so only that it left lets another take its task.
+    # The process still runs, so another recorder can take the task only because the first one has left.
     assert store.recorder(CLUSTER) is None
     store.beat(recorder("other"))
     assert store.lease(hand.id, "other") is not None
@@ -61,7 +61,7 @@ async def test_a_recorder_stopped_just_when_a_task_has_completed_ends(store: Sto
     archiving.cancel()
     done, _ = await asyncio.wait([archiving], timeout=5)
     archiving.cancel()
-    assert done, "its end was forgotten"
+    assert done, "the cancellation was lost"
 
 
 @on_sqlite
@@ -73,7 +73,7 @@ async def test_an_unexpected_error_does_not_end_the_upkeep(
     async def archive(store: Store) -> None:
         passes.append(store)
         if len(passes) == 1:
-            raise KeyError("nobody foresaw this")
+            raise KeyError("an unexpected error")
 
     monkeypatch.setattr(upkeeping, "archive_completed", archive)
     upkeep = Upkeep(store, {})
@@ -82,11 +82,11 @@ async def test_an_unexpected_error_does_not_end_the_upkeep(
     upkeep.completed.set()
     await until(lambda: len(passes) == 2)
     archiving.cancel()
-    assert "nobody foresaw this" in caplog.text
+    assert "an unexpected error" in caplog.text
 
 
 async def test_a_recorder_without_work_ends(store: Store) -> None:
-    cluster: Any = Away()
+    cluster: Any = UnreachableCluster()
     await asyncio.wait_for(Recorder(store, cluster, idle=0).run(), 120)
     assert store.recorder(CLUSTER) is None
 
@@ -102,7 +102,7 @@ async def test_a_cancellation_together_with_a_change_is_not_lost() -> None:
         await waiting
 
 
-async def test_a_recorder_whose_cluster_stays_away_ends_without_readers(
+async def test_a_recorder_without_readers_ends_if_its_cluster_stays_unreachable(
     store: Store, new_sandbox: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lib, "_AWAY_S", 0.2)
@@ -110,10 +110,10 @@ async def test_a_recorder_whose_cluster_stays_away_ends_without_readers(
         sandbox.kube.create(python_job("long", "import time; print('x', flush=True); time.sleep(600)"))
         cluster = await Cluster.open(str(sandbox.kubeconfig))
         uid = sandbox.kube.get("jobs", "long")["metadata"]["uid"]
-        one = store.open(cluster.id, TaskRef("default", "job", "long"), uid)
-        store.want(one, 3)
+        recording = store.open(cluster.id, TaskRef("default", "job", "long"), uid)
+        store.want(recording, 3)
         run = asyncio.create_task(Recorder(store, cluster, idle=0).run())
-        await until(lambda: store.complete(one).records == 1)
+        await until(lambda: store.complete(recording).records == 1)
     await asyncio.wait_for(run, 120)
-    assert store.recorder(cluster.id) is None and not store.info(one).done  # type: ignore[union-attr]
+    assert store.recorder(cluster.id) is None and not store.info(recording).done  # type: ignore[union-attr]
     await cluster.close()

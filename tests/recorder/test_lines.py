@@ -1,4 +1,4 @@
-"""Bytes to lines: the lines do not depend on how the bytes are cut, and no byte is lost."""
+"""Split bytes into lines: the lines do not depend on where the bytes are cut, and no byte is lost."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def stamp(ns: int, digits: int = 9) -> bytes:
 
 
 @contextmanager
-def cut_at(*, longest: int, part: int) -> Iterator[None]:
-    """Have lines cut where a test can see it."""
+def with_limits(*, longest: int, part: int) -> Iterator[None]:
+    """Split long lines at other lengths while the block runs."""
     before = lib.LONGEST, lib.PART_BYTES
     lib.LONGEST, lib.PART_BYTES = longest, part
     try:
@@ -40,7 +40,7 @@ def cut_at(*, longest: int, part: int) -> Iterator[None]:
 
 
 def split(data: bytes, cuts: list[int]) -> tuple[bytes, bytes]:
-    """Give all pieces joined and the rest."""
+    """Feed data cut at some positions; return the joined results, and the unfinished rest."""
     splitter = Splitter()
     edges = [0, *sorted(c % (len(data) + 1) for c in cuts), len(data)]
     pieces = b"".join(splitter.feed(data[a:b]) for a, b in itertools.pairwise(edges) if b > a)
@@ -51,10 +51,10 @@ def split(data: bytes, cuts: list[int]) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("digits", range(10))
-def test_every_width_of_a_fraction_that_go_writes(digits: int) -> None:
+def test_fractions_of_a_second_have_any_number_of_digits_as_in_go(digits: int) -> None:
     ns = T0 + 123_456_789
     cut = T0 + 123_456_789 // 10 ** (9 - digits) * 10 ** (9 - digits)
-    # Twice: the second line takes the path of the remembered second.
+    # Two lines, because the second one uses the cached date and time of the same second.
     found = parse((stamp(ns, digits) + b" x\n") * 2)
     assert found.times == [cut, cut]
     assert found.texts == ["x", "x"]
@@ -74,7 +74,7 @@ def test_a_time_zone_offset_is_subtracted() -> None:
     assert found.times == [T0 + 500_000_000, T0 + 250_000_000, T0 + 125_000_000]
 
 
-def test_a_text_of_the_kubelet_is_no_line() -> None:
+def test_an_error_message_of_the_kubelet_is_no_line() -> None:
     texts = [
         "unable to retrieve container logs for containerd://abc",
         'failed to try resolving symlinks in path "/var/log/pods/x": no such file',
@@ -93,7 +93,7 @@ def test_empty_lines_and_lines_without_text() -> None:
         assert parse(nothing).errors == []
 
 
-def test_a_time_no_store_can_hold_is_no_line() -> None:
+def test_a_time_beyond_the_range_of_a_store_is_no_line() -> None:
     found = parse(b"0001-01-01T00:00:00Z zero\n9999-12-31T00:00:00Z end\n1969-12-31T23:59:59Z old\n")
     assert found.times == [] and len(found.errors) == 3
 
@@ -131,19 +131,19 @@ bodies = st.one_of(st.text(max_size=60).map(str.encode), st.binary(max_size=60))
 @example([(T0, b"x" * 2), (T0, b"y" * 39)], [67, 68])
 def test_a_line_that_is_too_long_is_always_split_the_same_way(lines: list[tuple[int, bytes]], cuts: list[int]) -> None:
     data = b"".join(stamp(ns) + b" " + body + b"\n" for ns, body in lines)
-    with cut_at(longest=24, part=12):
+    with with_limits(longest=24, part=12):
         once, _ = split(data, [])
         pieces, rest = split(data, cuts)
     assert (pieces, rest) == (once, b"")
-    # What is recorded joins to the text as written, each part at the time of the line.
+    # The recorded parts of a line join to its text, and each part has the line's time.
     found = parse(once)
     assert not found.errors
     texts = iter(found.texts)
     for _ns, body in lines:
-        whole, text = body.decode("utf-8", "backslashreplace"), next(texts)
-        while text != whole:
+        full_text, text = body.decode("utf-8", "backslashreplace"), next(texts)
+        while text != full_text:
             text += next(texts)
-            assert whole.startswith(text)
+            assert full_text.startswith(text)
     assert next(texts, None) is None
     assert set(found.times) == {ns for ns, _ in lines}
     assert all(len(line) <= 24 + 31 for line in once.split(b"\n"))
@@ -158,17 +158,17 @@ def test_an_endless_line_does_not_fill_the_memory() -> None:
         assert len(splitter.rest()) <= lib.LONGEST
 
 
-def test_a_text_without_a_time_that_never_ends() -> None:
+def test_an_endless_text_without_a_time_is_passed_on() -> None:
     splitter = Splitter()
     out = sum(len(splitter.feed(b"x" * (1 << 20))) for _ in range(20))
     assert out <= 21 << 20
 
 
-# ------------------------------------------------------------------------ the file and what the kubelet serves of it
+# ------------------------------------------------------------------------ lines in the file and as the kubelet serves them
 
 
 def served(file: bytes, *, times_within: bool = False) -> Lines:
-    """Parse what a kubelet serves of a log file; an old one writes a time before each part of a line."""
+    """Parse a log file as the kubelet serves it. With `times_within`, as an old kubelet: with a time before each part of a line."""
     if times_within:
         records = [record.split(b" ", 3) for record in file.split(b"\n")[:-1]]
         answer = b"".join(
@@ -193,7 +193,7 @@ part = st.tuples(st.sampled_from([b"stdout", b"stderr"]), st.sampled_from([b"P",
 @example([(b"stdout", b"P", 16)] * 5 + [(b"stdout", b"F", 3)])
 def test_a_file_has_the_lines_that_the_kubelet_serves(parts: list[tuple[bytes, bytes, int]]) -> None:
     file = written([(stream, tag, bytes([97 + i]) * n) for i, (stream, tag, n) in enumerate(parts)])
-    with cut_at(longest=32, part=16):
+    with with_limits(longest=32, part=16):
         found, expected = parse_cri(file), served(file)
     assert (found.times, found.texts) == (expected.times, expected.texts)
 
@@ -215,7 +215,7 @@ def test_an_old_kubelets_line_is_the_same_however_it_arrives(cuts: list[int]) ->
     text = "ü".encode() * 7 + "x€xxü".encode() * 30
     parts = [text[i : i + 16] for i in range(0, len(text), 16)]
     answer = b"".join(stamp(T0) + b" " + one for one in parts) + b"\n"
-    with cut_at(longest=32, part=16):
+    with with_limits(longest=32, part=16):
         pieces, rest = split(answer, cuts)
     found = parse(pieces)
     assert (rest, "".join(found.texts), found.errors) == (b"", text.decode(), [])

@@ -1,4 +1,4 @@
-"""The output of `cortex-jupyter record --manifests` is complete, holds no secret, and runs on a real cluster."""
+"""The output of `cortex-jupyter record --manifests` is complete, contains no secret, and runs on a real cluster."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_rights_are_limited_to_the_recorded_namespaces(capsys: pytest.CaptureFix
     both = printed(capsys, "-n", "ml", "--nodes-proxy")
     assert one(both, "ClusterRole")["rules"] == [{"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}]
     verbs = {verb for role in ("Role", "ClusterRole") for rule in one(both, role)["rules"] for verb in rule["verbs"]}
-    assert verbs == {"get", "list", "watch"}, "it only reads"
+    assert verbs == {"get", "list", "watch"}, "the rights include more than reading"
 
 
 def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +125,7 @@ def test_the_policy_allows_the_configured_trace_endpoint(
         ({"CORTEX_ARCHIVE": "s3://hush/logs"}, 443),
     ],
 )
-def test_the_policy_allows_the_configured_archive_with_a_secret_of_its_own(
+def test_the_policy_allows_the_configured_archive_and_uses_its_secret(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], port: int
 ) -> None:
     without = printed(capsys, "--secret", "keys", "--into", "logs")
@@ -142,8 +142,8 @@ def test_the_policy_allows_the_configured_archive_with_a_secret_of_its_own(
     assert container["envFrom"] == [{"secretRef": {"name": "keys-archive", "optional": True}}]
 
 
-def of_this_machine(text: str, port: int) -> str:
-    """Have the pod run the Python of this machine, and reach the API server and the store on its loopback."""
+def run_this_tree(text: str, port: int) -> str:
+    """Let the pod run this source tree with this machine's Python, and reach the API server and the store on its loopback."""
     objects = list(yaml.safe_load_all(text.replace("9464", str(port))))
     (pod,) = (o["spec"]["template"]["spec"] for o in objects if o["kind"] == "Deployment")
     (container,) = pod["containers"]
@@ -154,7 +154,7 @@ def of_this_machine(text: str, port: int) -> str:
     container["env"] += [{"name": k, "value": v} for k, v in env.items()]
     wanted = {"/usr", "/lib", "/lib64", "/etc/ssl", sys.base_prefix, sys.prefix, str(ROOT)}
     if any(Path(path).stat().st_mode & 0o005 != 0o005 for path in wanted):
-        # A Python that is one user's alone can be run by no other; without capabilities even root reads no others' files.
+        # Only its owner can run a Python in a private folder. Root without capabilities cannot read other users' files.
         pod["securityContext"] |= {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0}
     pod["hostNetwork"] = True
     paths = sorted(p for p in wanted if not any(p.startswith(f"{other}/") for other in wanted))
@@ -181,7 +181,7 @@ def test_a_real_cluster_runs_it(
         return done.stdout
 
     def may_read_node(log: str) -> bool:
-        """Ask for a file of a node as the collector's ServiceAccount."""
+        """Read a log file on the node as the collector's ServiceAccount; return whether that is allowed."""
         who = {"Impersonate-User": f"system:serviceaccount:{space}:cortex-jupyter"}
         answer = kube.client.get(f"{kube.server}/api/v1/nodes/{node}/proxy/logs/pods/{log}", headers=who)
         assert answer.status_code in (200, 403), answer.text
@@ -198,37 +198,37 @@ def test_a_real_cluster_runs_it(
         monkeypatch.setenv("CORTEX_STORE_PASSWORD", "hush")
         store = open_store(server.url)
         try:
-            for more in ((), ("--nodes-proxy",)):
-                kubectl("apply", "--dry-run=server", "-f", "-", text=printed(capsys, *options, *more))
+            for more_options in ((), ("--nodes-proxy",)):
+                kubectl("apply", "--dry-run=server", "-f", "-", text=printed(capsys, *options, *more_options))
             kubectl("apply", "--dry-run=server", "-f", "-", text=printed(capsys, "--into", space, "--policy-beta"))
-            told = {"store": server.url, "password": "hush", "archive": "s3://logs/runs"}
-            for name, values in (("cortex-jupyter", told), ("cortex-jupyter-archive", bucket.env)):
+            settings = {"store": server.url, "password": "hush", "archive": "s3://logs/runs"}
+            for name, values in (("cortex-jupyter", settings), ("cortex-jupyter-archive", bucket.env)):
                 literals = [f"--from-literal={k}={v}" for k, v in values.items()]
                 kubectl("-n", space, "create", "secret", "generic", name, *literals)
-            kubectl("apply", "-f", "-", text=of_this_machine(printed(capsys, *options), port))
+            kubectl("apply", "-f", "-", text=run_this_tree(printed(capsys, *options), port))
             job = unique("seen")
             kube.create(python_job(job, "for i in range(100): print(f'line {i:03}')", namespace=space))
             query = ("get", "deploy", "cortex-jupyter", "-o", "jsonpath={.status.readyReplicas}")
             kube.wait_for(lambda: kubectl("-n", space, *query), "the collector to be ready")
             recorded = lambda: [i for i in store.recordings(space) if i.done]  # noqa: E731
-            (info,) = kube.wait_for(recorded, "what nobody watched to be recorded")
+            (info,) = kube.wait_for(recorded, "the task without readers to be recorded")
             texts = [
                 t for e in store.entries(info.id, 0, 1 << 30) if e.event == "log" for t in Batch.decode(e.data).texts
             ]
             assert info.ref.name == job and texts == [f"line {i:03}" for i in range(100)]
-            said = kubectl("-n", space, "logs", "deploy/cortex-jupyter")
-            assert "cannot" not in said and "no events" not in said, said
+            logs = kubectl("-n", space, "logs", "deploy/cortex-jupyter")
+            assert "cannot" not in logs and "no events" not in logs, logs
             assert len(store.recorders(info.cluster)) == 1
-            # The archive is an S3 of its own, which only the Secret with its variables names.
+            # The archive is an S3 bucket, and its credentials are only in the Secret for the archive.
             kube.wait_for(lambda: store.setting(f"archived:{info.id}"), "the archive")
             assert any(path.endswith(f"/{job}/{info.id}.json") for _, path, _ in bucket.requests)
-            # Files on the node are read with one right more, and refused without it.
+            # Log files on the node can be read only with one more right.
             (pod,) = kube.pods_of(job, space)
             node, uid = pod["spec"]["nodeName"], pod["metadata"]["uid"]
             log = f"{space}_{pod['metadata']['name']}_{uid}/main/0.log"
             assert not may_read_node(log)
             with_right = one(printed(capsys, *options, "--nodes-proxy"), "ClusterRole")["metadata"]["name"]
-            kubectl("apply", "-f", "-", text=of_this_machine(printed(capsys, *options, "--nodes-proxy"), port))
+            kubectl("apply", "-f", "-", text=run_this_tree(printed(capsys, *options, "--nodes-proxy"), port))
             assert may_read_node(log)
             kubectl("delete", "clusterrole,clusterrolebinding", with_right)
             kubectl("-n", space, "scale", "deploy", "cortex-jupyter", "--replicas", "0")

@@ -1,4 +1,4 @@
-"""Secrets are masked before lines are stored: through resume, rotated files and the audit, each counted once."""
+"""Secrets are masked before lines are stored: in resumed streams, rotated files and the audit. Each is counted once."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ async def test_the_setting_changes_between_two_recorders(rig: Rig, writer: Write
     rig.masked = first
     rig.node.log = b"".join(OLD[:250])
     rig.node.scripts = [[b"".join(OLD[:250])]]
-    reader = rig.again(writer)
+    reader = rig.take_over(writer)
     await reader._stream.read(RunState.RUNNING, reader._ask_state, reader._watched_state)
     await rig.channel.flush()
     rig.masked = second
     rig.node.pod, rig.node.log = pod("terminated"), b"".join(OLD)
     await rig.run(writer)
-    # What was stored stays as it is, and what was masked once is masked to its end.
+    # Stored lines stay as they are. A recording in which masking was ever on is masked to its end.
     plain = 0 if first else 250
     assert texts(rig) == [f"line {n} token=abc{n:05}" for n in range(plain)] + masked(*range(plain, 400))
     assert rig.gaps == [] and rig.store.complete(rig.hand.id).masked == {"Secret Keyword": 400 - plain}
@@ -129,9 +129,9 @@ async def test_a_backfill_is_masked(rig: Rig, writer: Writer) -> None:
 
 
 async def test_a_notice_with_a_secret_is_masked(rig: Rig, writer: Writer) -> None:
-    rig.again(writer)
-    said = "Liveness probe failed: password=hunter22"
-    rig.channel.put_notice(PendingNotice("status", said, update={"message": said}))
+    rig.take_over(writer)
+    message = "Liveness probe failed: password=hunter22"
+    rig.channel.put_notice(PendingNotice("status", message, update={"message": message}))
     await rig.channel.flush()
     (entry,) = rig.store.entries(rig.hand.id, 0, 1 << 20)
     info = rig.store.info(rig.hand.id)
@@ -140,7 +140,7 @@ async def test_a_notice_with_a_secret_is_masked(rig: Rig, writer: Writer) -> Non
 
 
 @on_sqlite
-def test_the_setting_holds_for_everything_that_uses_the_store(
+def test_the_setting_applies_to_all_programs_that_use_the_store(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CORTEX_MASK", raising=False)
@@ -166,10 +166,10 @@ def test_a_setting_that_cannot_be_stored_is_an_error(store: SqliteStore, monkeyp
     with pytest.raises(StoreBusy):
         configure_masking(store, wish=True)
     monkeypatch.setattr(store, "set_setting", sealed)
-    assert configure_masking(store, wish=True)  # nothing is recorded there either
+    assert configure_masking(store, wish=True)  # a read-only store records nothing
 
 
-def test_a_recorder_without_the_rules_ends_at_once_and_says_what_to_install(
+def test_a_recorder_without_masking_rules_ends_and_names_what_to_install(
     tmp_path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "detect_secrets.py").write_text("raise ModuleNotFoundError(name=__name__)")

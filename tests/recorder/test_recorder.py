@@ -1,4 +1,4 @@
-"""The recorder process on the sandbox records each line of each container once, whatever happens to either."""
+"""On the sandbox, the recorder process records each line of each container once, whatever happens to the two."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ COUNT = "import time\nfor i in range({n}):\n    print(f'line {{i:08}}', flush=Tr
 
 
 class Seen:
-    """What a reader has read to the end.
+    """Everything that a reader received.
 
     Attributes
     ----------
     lines : dict
-        (pod, container, run) to texts.
+        Texts by (pod, container, run).
     notices : list of dict
-        The rest, in order.
+        All other events, in order.
     """
 
     def __init__(self) -> None:
@@ -66,12 +66,12 @@ class Seen:
 
 @pytest.fixture
 async def recordings(sandbox: Any, tmp_path: Path) -> AsyncIterator[Session]:
-    async with opened(sandbox, tmp_path) as one:
+    async with open_session(sandbox, tmp_path) as one:
         yield one
 
 
 @asynccontextmanager
-async def opened(sandbox: Any, folder: Path) -> AsyncIterator[Session]:
+async def open_session(sandbox: Any, folder: Path) -> AsyncIterator[Session]:
     one = await Session.connect(f"sqlite://{folder}/r.sqlite", str(sandbox.kubeconfig))
     try:
         yield one
@@ -94,7 +94,7 @@ def counted(n: int) -> list[str]:
 
 
 def exactly(seen: Seen, n: int) -> bool:
-    """Say in a word what is wrong, not in thousands of lines."""
+    """Return whether a reader received exactly `n` lines; fail with a short message that names the first wrong ones."""
     (texts,) = seen.lines.values()
     odd = [f"{text} at {i}" for i, text in enumerate(texts) if text != f"line {i:08}"][:3]
     missing = sorted(set(counted(n)) - set(texts))
@@ -102,7 +102,7 @@ def exactly(seen: Seen, n: int) -> bool:
     return len(texts) == n
 
 
-async def test_a_job_of_two_pods_arrives_whole(recordings: Session, kube: Kube, unique: Any) -> None:
+async def test_all_lines_of_a_job_of_two_pods_arrive(recordings: Session, kube: Kube, unique: Any) -> None:
     name = unique("whole")
     program = "import sys\nfor i in range(20000): print(f'line {i:08}')"
     kube.create(python_job(name, program, parallelism=2, init="print('prepare')"))
@@ -118,7 +118,9 @@ async def test_a_job_of_two_pods_arrives_whole(recordings: Session, kube: Kube, 
     kube.delete("jobs", name)
 
 
-async def test_killed_in_mid_stream(recordings: Session, kube: Kube, unique: Any) -> None:
+async def test_a_recorder_that_is_killed_in_mid_stream_loses_no_line(
+    recordings: Session, kube: Kube, unique: Any
+) -> None:
     name = unique("killed")
     kube.create(python_job(name, COUNT.format(n=4000, pause=0.0005), parallelism=2))
     killed: set[int] = set()
@@ -148,25 +150,26 @@ async def test_two_recorders_at_once(recordings: Session, kube: Kube, unique: An
         kube.create(python_job(name, COUNT.format(n=3000, pause=0.0005)))
 
         def stop(seen: Seen) -> None:
-            # The one at work stands still for longer than its lease, then goes on.
+            # Stop the working recorder for longer than its lease, then let it continue.
             if seen.count > 1000 and not stopped:
-                found = recordings.store.recorder(recordings.cluster.id)  # type: ignore[union-attr]
-                if found is not None:
-                    stopped.append(found.pid)
-                    os.kill(found.pid, signal.SIGSTOP)
-                    asyncio.get_running_loop().call_later(5, os.kill, found.pid, signal.SIGCONT)
+                working = recordings.store.recorder(recordings.cluster.id)  # type: ignore[union-attr]
+                if working is not None:
+                    stopped.append(working.pid)
+                    os.kill(working.pid, signal.SIGSTOP)
+                    asyncio.get_running_loop().call_later(5, os.kill, working.pid, signal.SIGCONT)
 
         seen = await follow(recordings, name, stop)
         assert list(seen.lines.values()) == [counted(3000)]
         assert not seen.of("gap")
 
-        def started() -> bool:  # on a busy machine one may still be on its way: it could not end in order
+        # On a busy machine one of the recorders may still be starting, and could not end with status 0 yet.
+        def started() -> bool:
             known = {one.pid for one in recordings.store.recorders(recordings.cluster.id)}  # type: ignore[union-attr]
             return all(p.pid in known or p.poll() is not None for p in both)
 
         await asyncio.to_thread(kube.wait_for, started, "both to be at work")
     finally:
-        for pid in stopped:  # it may be a third, which was started for a reader
+        for pid in stopped:  # a stopped recorder can also be a third one, which the reader started
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
         for process in both:
@@ -186,7 +189,7 @@ async def test_two_recorders_at_once(recordings: Session, kube: Kube, unique: An
     ],
     ids=lambda f: f["kind"] + str(f.get("code", "")),
 )
-async def test_network_faults(
+async def test_no_line_is_lost_under_network_faults(
     recordings: Session, kube: Kube, unique: Any, sandbox: Any, fault: dict[str, Any]
 ) -> None:
     name = unique("fault")
@@ -226,41 +229,41 @@ async def test_a_failure_ends_with_its_exit_code(recordings: Session, kube: Kube
     kube.delete("jobs", name)
 
 
-async def test_an_image_that_is_missing_then_there(recordings: Session, kube: Kube, unique: Any, sandbox: Any) -> None:
+async def test_an_image_that_is_missing_at_first(recordings: Session, kube: Kube, unique: Any, sandbox: Any) -> None:
     name, image = unique("image"), f"registry.local/{unique('none')}:1"
     sandbox.fault("image", image=image, present=False)
     kube.create(python_job(name, "print('here')", image=image))
-    told: list[str] = []
+    messages: list[str] = []
 
     def mend(seen: Seen) -> None:
-        told[:] = seen.of("status")
-        if any("ErrImage" in m or "ImagePull" in m for m in told) and len(sandbox.faults()) == 1:
+        messages[:] = seen.of("status")
+        if any("ErrImage" in m or "ImagePull" in m for m in messages) and len(sandbox.faults()) == 1:
             sandbox.fault("image", image=image)
 
     seen = await follow(recordings, name, mend)
     assert list(seen.lines.values()) == [["here"]]
-    assert any(m.startswith("Log not available yet: ErrImage") for m in told)
+    assert any(m.startswith("Log not available yet: ErrImage") for m in messages)
     kube.delete("jobs", name)
 
 
 async def test_readers_are_told_why_the_log_of_a_container_that_started_late_cannot_be_read(
     recordings: Session, kube: Kube, unique: Any, sandbox: Any
 ) -> None:
-    """While it was pending there was nothing to read, and nothing to wait for."""
+    """A pending container has no log yet. A failure to read the log after its start must still be reported."""
     name, image = unique("late"), f"registry.local/{unique('slow')}:1"
     sandbox.fault("pull", image=image, seconds=3)
     sandbox.fault("status", path="/log", code=500, text="the node is away")
     kube.create(python_job(name, "print('here')\nimport time; time.sleep(5)", image=image))
-    told: list[str] = []
+    messages: list[str] = []
 
     def mend(seen: Seen) -> None:
-        told[:] = seen.of("status")
-        if any("the node is away" in message for message in told):
+        messages[:] = seen.of("status")
+        if any("the node is away" in message for message in messages):
             sandbox.clear()
 
     seen = await follow(recordings, name, mend)
-    assert any(m.startswith("Log not available yet: ContainerCreating") for m in told), told
-    assert any(m.startswith("Log not available yet: the node is away") for m in told), told
+    assert any(m.startswith("Log not available yet: ContainerCreating") for m in messages), messages
+    assert any(m.startswith("Log not available yet: the node is away") for m in messages), messages
     assert list(seen.lines.values()) == [["here"]] and not seen.of("gap")
     kube.delete("jobs", name)
 
@@ -307,13 +310,13 @@ async def test_a_sidecar_and_a_second_container(recordings: Session, kube: Kube,
 async def test_events_from_before_are_recorded_for_the_second_task_as_well(
     recordings: Session, kube: Kube, unique: Any
 ) -> None:
-    """The events of a namespace are watched once, and known already when another of its tasks begins."""
+    """One watch serves all tasks of a namespace, so its events are known before the second task starts."""
     names = [unique("nowhere"), unique("nowhere")]
     for name in names:
         job = python_job(name, "print(1)")
         job["spec"]["template"]["spec"]["nodeSelector"] = {"no": "such"}
         kube.create(job)
-        kube.wait_for(lambda name=name: _told(kube, name), "the event")
+        kube.wait_for(lambda name=name: _has_scheduling_event(kube, name), "the event")
     for name in names:
         recording = await recordings.find(TaskRef.parse(name))
         async with recording.keep_wanted(), asyncio.timeout(120), aclosing(recording.feed.events()) as events:
@@ -325,7 +328,7 @@ async def test_events_from_before_are_recorded_for_the_second_task_as_well(
 
 
 async def test_the_state_comes_before_the_events_that_led_to_it(recordings: Session, kube: Kube, unique: Any) -> None:
-    """Also where the events are known already and the pods' containers are not."""
+    """This also holds if the recorder knows the events before it knows the pods' containers."""
     names = [unique("half"), unique("half")]
     for name in names:
         job = python_job(name, "import time; time.sleep(600)", containers=2)
@@ -333,17 +336,17 @@ async def test_the_state_comes_before_the_events_that_led_to_it(recordings: Sess
         kube.create(job)
         kube.wait_for(lambda name=name: all(s in str(kube.pods_of(name)) for s in ("running", "ErrImage")), "its state")
     for name in names:
-        recording, told = await recordings.find(TaskRef.parse(name)), list[str]()
+        recording, notices = await recordings.find(TaskRef.parse(name)), list[str]()
         async with recording.keep_wanted(), asyncio.timeout(120), aclosing(recording.feed.events()) as events:
             async for event in events:
-                told.append(orjson.loads(event.entry.data).get("notice", ""))
-                if "event" in told:
+                notices.append(orjson.loads(event.entry.data).get("notice", ""))
+                if "event" in notices:
                     break
-        assert "state" in told, told
+        assert "state" in notices, notices
     for name in names:
         kube.delete("jobs", name)
 
 
-def _told(kube: Kube, job: str) -> bool:
+def _has_scheduling_event(kube: Kube, job: str) -> bool:
     events = kube.list("events", fieldSelector="reason=FailedScheduling")["items"]
     return any(event["involvedObject"]["name"].startswith(job) for event in events)

@@ -1,4 +1,4 @@
-"""Recorders with different rights at one store: a reader who may read a task can read it."""
+"""Recorders with different rights share a store: a user who may read a task in the cluster can read its recording."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OTHER = "collector"
 
 @asynccontextmanager
 async def recorder(sandbox: SandboxProcess, folder: Path, url: str, *options: str) -> AsyncIterator[Path]:
-    """Run one whom the cluster knows as somebody else; gives its log."""
+    """Run a recorder as another user of the cluster; yield the path of its log."""
     config, ours = folder / "other.yaml", sandbox.kubeconfig.read_text()
     token = ours.partition("token: ")[2].split()[0]
     config.write_text(ours.replace(token, f"{token}.{OTHER}"))
@@ -49,18 +49,20 @@ async def recorder(sandbox: SandboxProcess, folder: Path, url: str, *options: st
 
 @asynccontextmanager
 async def reader(sandbox: SandboxProcess, url: str) -> AsyncIterator[Session]:
-    """Read as the sandbox's own user; the recorder that is started for it ends with the block."""
-    one = await Session.connect(url, str(sandbox.kubeconfig))
-    assert one.cluster is not None
-    before = {r.id for r in one.store.recorders(one.cluster.id)}
+    """Yield a session as the sandbox's default user; afterwards, end the recorder that was started for it."""
+    session = await Session.connect(url, str(sandbox.kubeconfig))
+    assert session.cluster is not None
+    before = {r.id for r in session.store.recorders(session.cluster.id)}
     try:
-        yield one
+        yield session
     finally:
-        for started in one.store.recorders(one.cluster.id):
+        for started in session.store.recorders(session.cluster.id):
             if started.id not in before:
                 os.kill(started.pid, signal.SIGTERM)
-                await until(lambda id_=started.id: id_ not in {r.id for r in one.store.recorders(one.cluster.id)})  # type: ignore[union-attr, misc]
-        await one.close()
+                await until(
+                    lambda id_=started.id: id_ not in {r.id for r in session.store.recorders(session.cluster.id)}
+                )  # type: ignore[union-attr, misc]
+        await session.close()
 
 
 @pytest.mark.parametrize("options", [("--all", "-n", "ml"), ()], ids=["a collector of a namespace", "a user's"])
@@ -84,9 +86,9 @@ async def test_a_reader_with_rights_records_a_task_that_a_living_recorder_may_no
         assert [*seen.lines.values()] == [counted(100)]
         assert not any("forbidden" in message for message in seen.of("status"))
         if options:
-            assert "taken" not in log.read_text(), "it is of another namespace"
+            assert "taken" not in log.read_text(), "the collector took a task of another namespace"
         else:
-            assert log.read_text().count("is forbidden") < 3, "it does not try on and on"
+            assert log.read_text().count("is forbidden") < 3, "the recorder tries again and again"
 
 
 async def test_if_no_recorder_may_read_a_task_its_readers_are_told_why(
@@ -96,18 +98,18 @@ async def test_if_no_recorder_may_read_a_task_its_readers_are_told_why(
     valkey_server.ask("FLUSHALL")
     kube.create(python_job(name, "print('here')"))
     sandbox.fault("deny", verb="list", resource="pods", namespace="default")
-    most = 0
+    max_recorders = 0
 
     async with recorder(sandbox, tmp_path, url), reader(sandbox, url) as recordings:
         cluster: Any = recordings.cluster
         await until(lambda: recordings.store.recorder(cluster.id))
 
         def allow(seen: Seen) -> None:
-            nonlocal most
-            most = max(most, len(recordings.store.recorders(cluster.id)))
-            if any("forbidden" in message for message in seen.of("status")) and most == 2:
+            nonlocal max_recorders
+            max_recorders = max(max_recorders, len(recordings.store.recorders(cluster.id)))
+            if any("forbidden" in message for message in seen.of("status")) and max_recorders == 2:
                 sandbox.clear()
 
         recording = await recordings.find(TaskRef.parse(name))
         seen = await asyncio.wait_for(Seen().read(recording, allow), 120)
-        assert [*seen.lines.values()] == [["here"]] and most == 2
+        assert [*seen.lines.values()] == [["here"]] and max_recorders == 2

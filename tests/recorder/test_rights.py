@@ -33,11 +33,11 @@ Right = tuple[str, str, str]
 
 
 def right(method: str, path: str) -> Right:
-    """Give the right that a request takes, as RBAC has it: https://kubernetes.io/docs/reference/access-authn-authz/authorization/."""
-    assert method == "GET", f"it only reads: {method} {path}"
-    found = _PATH.search(path)
-    assert found, path
-    group, resource, name, sub, query = found.groups(default="")
+    """Return the RBAC right that a request needs, see https://kubernetes.io/docs/reference/access-authn-authz/authorization/."""
+    assert method == "GET", f"the collector must only read, but sent {method} {path}"
+    match = _PATH.search(path)
+    assert match, path
+    group, resource, name, sub, query = match.groups(default="")
     verb = "get" if name else "watch" if "watch=" in query else "list"
     return group, f"{resource}/{sub}" if sub and resource != "nodes" else "nodes/proxy" if sub else resource, verb
 
@@ -76,16 +76,16 @@ def test_exactly_the_printed_rights_are_used(
     try:
         with Relay(port) as relay, contextlib.closing(open_store(f"sqlite://{tmp_path}/r.sqlite")) as store:
             relay.on_request = asked.append
-            there = tmp_path / "kubeconfig"
-            there.write_text(sandbox.kubeconfig.read_text().replace(f":{port}", f":{relay.port}"))
-            with collecting(there, store.url, f"recorded={label}", tmp_path / "log"):
+            relayed = tmp_path / "kubeconfig"
+            relayed.write_text(sandbox.kubeconfig.read_text().replace(f":{port}", f":{relay.port}"))
+            with collecting(relayed, store.url, f"recorded={label}", tmp_path / "log"):
                 made += [(f"{kind.lower()}s", _apps(kube, kind, f"{label}-{kind.lower()}")) for kind in _APPS]
                 for one in (python_job(f"{label}-job", LINES), python_pod(f"{label}-pod", LINES)):
                     one["metadata"]["labels"] = labels
-                    if one["kind"] == "Job":  # a selector's labels are those of pods
+                    if one["kind"] == "Job":  # a selector applies to pods
                         one["spec"]["template"]["metadata"]["labels"] |= labels
                     made.append((f"{one['kind'].lower()}s", kube.create(one)))
-                for plural, obj in made[:4]:  # recorded while somebody reads them
+                for plural, obj in made[:4]:  # a collector records these kinds only while they have a reader
                     ref = TaskRef("default", plural.removesuffix("s"), obj["metadata"]["name"])
                     store.want(store.open(label, ref, obj["metadata"]["uid"]), 600)
                 read = lambda: [i for i in store.recordings() if store.complete(i.id).records]  # noqa: E731
@@ -97,12 +97,14 @@ def test_exactly_the_printed_rights_are_used(
     assert main(["--manifests", "-n", "default", "--nodes-proxy"]) == 0
     objects = list(yaml.safe_load_all(capsys.readouterr().out))
     (role,) = (o for o in objects if o["kind"] == "Role")
-    assert used - given(role["rules"]) <= {("", "nodes/proxy", "get")}, "what it asks for and may not"
-    assert given(role["rules"]) - used == set(), "what it may and never asks for"
+    assert used - given(role["rules"]) <= {("", "nodes/proxy", "get")}, (
+        "the collector sent requests that its Role does not allow"
+    )
+    assert given(role["rules"]) - used == set(), "the Role allows requests that the collector never sends"
 
 
 def _apps(kube: Kube, kind: str, name: str) -> dict[str, Any]:
-    """Create a workload of one pod."""
+    """Create a workload with one pod."""
     matched = {"matchLabels": {"app": name}}
     template = {
         "metadata": {"labels": {"app": name}},

@@ -1,4 +1,4 @@
-"""Clocks are set back while recorders come and go: reader, node and audit together."""
+"""A node's clock is set back while recorders come and go. The tests use the reader, a fake node and the audit together."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ Line = tuple[int, str]
 
 
 class Life:
-    """One source, recorded by one recorder after the other."""
+    """A source that several recorders record one after the other."""
 
     def __init__(self, store: SqliteStore, lines: list[Line]) -> None:
         self.store, self.lines = store, lines
         self.hand = Hand(store)
         self.sid = self.hand.source()
-        self.node: Any = Node(pod("terminated", finished=1_000_000))  # after all of its lines
-        self.rotated = 0  # lines that are in another file
-        self.seen: dict[int, Line] = {}  # by its number, each line that was ever recorded
+        self.node: Any = Node(pod("terminated", finished=1_000_000))  # the container ended after all of its lines
+        self.rotated = 0  # number of lines that are in the rotated file
+        self.seen: dict[int, Line] = {}  # each line that was ever recorded, by `seq`
 
     async def record(self, upto: int, *, last: bool = False) -> None:
-        """Have another recorder read the file as far as it is written; the last one to the end of the run."""
+        """Let another recorder read the first `upto` lines; the last recorder reads to the end of the run."""
         self.node.log = as_bytes(self.lines[self.rotated : upto])
         if self.rotated:
             self.node.files = {"0.log.20231114-221400": cri(as_bytes(self.lines[: self.rotated]))}
@@ -55,8 +55,8 @@ class Life:
         assert lease is not None and info is not None
         with Writer(self.store) as writer:
             channel = writer.open(lease, "t", info.last_seq)
-            for sid, (held, anchor) in self.store.sources(self.hand.id).items():
-                channel.add_source(sid, held, anchor)
+            for sid, (known, anchor) in self.store.sources(self.hand.id).items():
+                channel.add_source(sid, known, anchor)
             context = Context(self.node, "default", self.store, lease, channel)
             reader = SourceReader(context, Pods(), source(), self.sid)
             if not last:
@@ -71,30 +71,30 @@ class Life:
                 self.seen |= zip(batch.seqs, zip(batch.times, batch.texts, strict=True), strict=True)
 
     def trim(self) -> None:
-        """Let all leave that may."""
+        """Trim as many lines as the budget demands."""
         lease = self.store.lease(self.hand.id, "me")
         assert lease is not None
         trim(self.store, {self.hand.id: (lease, "t")})
 
     def recorded(self) -> dict[int, list[Line]]:
-        """Give the lines of the source and of its parts."""
-        found: dict[int, list[Line]] = {}
+        """Return the lines of the source and of its parts, by source id."""
+        lines: dict[int, list[Line]] = {}
         for entry in self.store.entries(self.hand.id, 0, 1 << 30):
             if entry.event == "log":
                 batch = Batch.decode(entry.data)
                 for sid, at, text in zip(batch.sids, batch.times, batch.texts, strict=True):
-                    found.setdefault(sid, []).append((at, text))
-        return found
+                    lines.setdefault(sid, []).append((at, text))
+        return lines
 
 
-def in_order(part: list[Line], whole: list[Line]) -> bool:
-    rest = iter(whole)
+def in_order(part: list[Line], all_lines: list[Line]) -> bool:
+    rest = iter(all_lines)
     return all(line in rest for line in part)
 
 
 @contextmanager
-def lived(lines: list[Line]) -> Iterator[Life]:
-    """Have a life in a store of its own, in which nobody waits long."""
+def new_life(lines: list[Line]) -> Iterator[Life]:
+    """Yield a `Life` with a new store and short waits."""
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.object(lib, "_FIRST_WAIT_S", 0.001),
@@ -111,9 +111,9 @@ def lived(lines: list[Line]) -> Iterator[Life]:
 @example([(0, "a"), (-3_600_000, "hidden"), (3_600_000, "at the time of the first"), (-3_600_000, "back")], [1])
 @example([(0, "a"), (0, "b"), (-2100, "set back"), (100, "c")], [1])
 def test_every_line_is_recorded_once(deltas: list[tuple[int, str]], reads: list[int]) -> None:
-    # Each text once: a line that says the same at the same time is told apart by nothing.
+    # Every text is unique, because two lines with equal text and time cannot be distinguished.
     lines = [(at, f"{text} {i}") for i, (at, text) in enumerate(lines_of(deltas))]
-    with lived(lines) as life:
+    with new_life(lines) as life:
 
         async def run() -> None:
             for upto in sorted(reads):
@@ -137,7 +137,7 @@ def test_trimmed_lines_that_are_still_in_the_file_are_not_recorded_again(
     deltas: list[tuple[int, str]], reads: list[int]
 ) -> None:
     lines = [(at, f"{text} {i}") for i, (at, text) in enumerate(lines_of(deltas))]
-    with lived(lines) as life:
+    with new_life(lines) as life:
         life.store.set_budget(Budget(max_task_bytes=1))
 
         async def run() -> None:
@@ -148,7 +148,7 @@ def test_trimmed_lines_that_are_still_in_the_file_are_not_recorded_again(
 
         asyncio.run(run())
         seen = Counter(life.seen.values())
-        assert not seen - Counter(lines), "a second time"
+        assert not seen - Counter(lines), "lines were recorded twice"
         gaps = [(int(gap["from"]), int(gap["to"])) for gap in life.store.complete(life.hand.id).gaps]
         lost = Counter(lines) - seen
         assert all(any(low <= at <= high for low, high in gaps) for at, _ in lost)
@@ -168,8 +168,8 @@ async def test_trimmed_lines_in_a_rotated_file_are_not_recorded_again(store: Sql
     assert gap["notice"] == "trimmed"
 
 
-class Breaking(Node):
-    """Breaks off in mid-line, as if all were well, what it answers to whoever asks for a whole log."""
+class TruncatingNode(Node):
+    """A node whose first answers with a whole log are cut within a line, without an error."""
 
     def __init__(self, one: dict[str, Any], times: int) -> None:
         super().__init__(one)
@@ -187,11 +187,11 @@ class Breaking(Node):
 
 @pytest.mark.parametrize(("times", "found"), [(2, ["late"]), (9, [])])
 async def test_an_answer_cut_within_a_line_adds_no_line(store: SqliteStore, times: int, found: list[str]) -> None:
-    """Found as a line of half the length, recorded beside the whole one, where a stream ended in the middle of it."""
+    """The cut line must not be recorded as a new, shorter line beside the full one."""
     texts = [(0, "first"), (10_000, "second"), (-60_000, "late"), (61_000, "third, and long"), (62_000, "fourth")]
     life = Life(store, [(T0 + at * 1_000_000, text) for at, text in texts])
     await life.record(2)
-    life.node = Breaking(pod("terminated"), times)
+    life.node = TruncatingNode(pod("terminated"), times)
     await life.record(5, last=True)
     recorded = life.recorded()
     assert sorted(text for part in recorded.values() for _, text in part) == sorted(

@@ -1,4 +1,4 @@
-"""Recorders share tasks evenly, whichever come and go: each decides alone, from what all of them see."""
+"""Recorders share tasks evenly as they come and go. Each decides alone, from the state of the store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """Of a store, who has what; its recorders look at it in turn, twice a second."""
+    """A store's holders of tasks. Its recorders make their plans in turn, twice a second."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -35,8 +35,8 @@ class Store:
         self.holders = {id_: "" if owner == name else owner for id_, owner in self.holders.items()}
 
     def passes(self, n: int) -> int:
-        """Let that many passes go by; gives how many tasks were handed over."""
-        given = 0
+        """Let each recorder plan `n` times; return how many tasks were handed over."""
+        handed_over = 0
         for _ in range(n):
             self.now += 0.5
             for name, sharing in self.recorders.items():
@@ -46,11 +46,11 @@ class Store:
                 mine = [id_ for id_, owner in seen.items() if owner == name]
                 plan = sharing.plan(seen, len(self.recorders), running=mine)
                 for id_ in plan.hand_over:
-                    given += 1
+                    handed_over += 1
                     self.holders[id_] = ""
                 for id_ in plan.take:
                     self.holders[id_] = self.holders[id_] or name
-        return given
+        return handed_over
 
     @property
     def spread(self) -> int:
@@ -82,7 +82,7 @@ def test_recorders_always_reach_even_shares(happens: list[tuple[str, int, int]])
         store.passes(pause)
     store.passes(150)
     assert store.spread <= 1
-    assert store.passes(20) == 0, "and then nothing moves any more"
+    assert store.passes(20) == 0, "tasks are still handed over although the shares are even"
 
 
 def test_a_task_that_no_other_recorder_takes_is_taken_back() -> None:
@@ -91,11 +91,11 @@ def test_a_task_that_no_other_recorder_takes_is_taken_back() -> None:
     store.come("idle", idle=True)
     store.holders = dict.fromkeys(range(10), "")
     store.passes(1)
-    assert Counter(store.holders.values())["a"] == 5, "half is its share"
-    assert store.passes(5 * int(LEAVE_S / 0.5)) == 2, "it hands some over, once"
+    assert Counter(store.holders.values())["a"] == 5, "it does not have its share, which is half of the tasks"
+    assert store.passes(5 * int(LEAVE_S / 0.5)) == 2, "it does not hand over tasks exactly once"
     assert Counter(store.holders.values())["a"] == 10
-    assert 0 < store.passes(2 * 60) < 5, "it tries again with one: somebody may have come"
-    assert 0 < store.passes(2 * 1200) < 8, "and ever more rarely"
+    assert 0 < store.passes(2 * 60) < 5, "it does not try again with single tasks, in case a recorder takes tasks now"
+    assert 0 < store.passes(2 * 1200) < 8, "it does not try ever more rarely"
 
 
 def test_a_recorder_that_is_slow_at_first_soon_has_its_share() -> None:
@@ -103,7 +103,7 @@ def test_a_recorder_that_is_slow_at_first_soon_has_its_share() -> None:
     store.come("a")
     store.holders = dict.fromkeys(range(10), "")
     store.passes(5)
-    store.come("slow", idle=True)  # it lives, and has not got round to taking any
+    store.come("slow", idle=True)  # it has a heartbeat, but takes no tasks yet
     store.passes(2 * 5)
     store.come("slow")
     store.passes(2 * 20)
@@ -112,7 +112,9 @@ def test_a_recorder_that_is_slow_at_first_soon_has_its_share() -> None:
 
 def test_in_a_store_that_has_just_been_emptied_there_is_nothing_to_share() -> None:
     sharing = TaskSharing("a")
-    assert sharing.plan({}, 0, running=[]) == Plan(), "not even our own heartbeat is there"
+    assert sharing.plan({}, 0, running=[]) == Plan(), (
+        "a plan was made although the store has not even our own heartbeat"
+    )
 
 
 def situation(holders: dict[int, str], recorders: int, **known: Any) -> Situation:
@@ -130,7 +132,9 @@ def test_what_a_recorder_has_just_handed_over_is_left_to_the_others() -> None:
     holders = {1: "b", 2: "", 3: "", 4: "b"}
     assert {*make_plan(situation(holders, 2)).take} == {2, 3}
     assert make_plan(situation(holders, 2, offered={3})).take == (2,)
-    assert {*make_plan(situation(holders, 2, offered={3}, overdue={3})).take} == {2, 3}, "but not for ever"
+    assert {*make_plan(situation(holders, 2, offered={3}, overdue={3})).take} == {2, 3}, (
+        "an overdue task that was handed over is not taken back"
+    )
 
 
 def test_a_task_that_failed_here_is_taken_again_and_never_handed_over() -> None:
@@ -139,7 +143,7 @@ def test_a_task_that_failed_here_is_taken_again_and_never_handed_over() -> None:
     assert make_plan(situation({1: "a", 2: "b"}, 2, running=set())) == Plan(take=(1,))
 
 
-def test_nothing_is_handed_over_while_a_task_is_free_or_after_a_failure_to() -> None:
+def test_nothing_is_handed_over_while_a_task_is_free_or_after_a_failed_attempt() -> None:
     holders = dict.fromkeys(range(16), "a")
     assert make_plan(situation(holders, 2)).hand_over == (15, 14)
     assert make_plan(situation(holders, 2, max_hand_over=1)).hand_over == (15,)
@@ -153,7 +157,7 @@ def test_nothing_is_handed_over_while_a_task_is_free_or_after_a_failure_to() -> 
     st.sets(st.integers(0, 30)),
     st.sets(st.integers(0, 30)),
 )
-def test_a_plan_is_within_what_is_ours_and_what_is_free(
+def test_a_plan_contains_only_our_own_and_free_tasks(
     holders: dict[int, str], stopped: set[int], offered: set[int], overdue: set[int]
 ) -> None:
     mine = {id_ for id_, owner in holders.items() if owner == "a"}
@@ -163,13 +167,13 @@ def test_a_plan_is_within_what_is_ours_and_what_is_free(
     assert {*plan.take} & mine == mine & stopped and {*plan.take} <= free | mine
     assert {*plan.hand_over} <= mine - stopped and not (free and plan.hand_over)
     share = len(holders) / 3
-    assert len({*plan.take} & free - overdue) <= max(0.0, share + 1 - len(mine)), "no more than its share at once"
-    assert free & overdue <= {*plan.take}, "no task waits for a recorder that takes none"
+    assert len({*plan.take} & free - overdue) <= max(0.0, share + 1 - len(mine)), "it takes more than its share at once"
+    assert free & overdue <= {*plan.take}, "an overdue free task is not taken"
     assert len(mine) - len(plan.hand_over) >= min(share, len(mine))
 
 
 async def test_a_recorder_with_another_selection_has_no_share(store: RealStore) -> None:
-    """What is selected would wait for recorders that never take it."""
+    """Otherwise selected tasks would wait for recorders that never take them."""
     cluster: Any = type("Api", (), {"id": CLUSTER})()
     team = Selection(cluster, store, namespaces=("ml",), selector="team=vision")
     ids = [store.open(CLUSTER, TaskRef("ml", "job", str(i)), str(i)) for i in range(9)]
@@ -182,6 +186,6 @@ async def test_a_recorder_with_another_selection_has_no_share(store: RealStore) 
     )
     assert store.lease(ids[0], "user")
     taken = await Recorder(store, cluster, selection=team)._plan_sharing(team, {*ids})
-    assert {*taken.take} == {*ids[1:]}, "at once"
+    assert {*taken.take} == {*ids[1:]}, "not all free tasks are taken at once"
     store.beat(replace(recorder("colleague"), selection=team.name))
     assert len((await Recorder(store, cluster, selection=team)._plan_sharing(team, {*ids})).take) == 4

@@ -1,4 +1,4 @@
-"""One run of one container is read from its anchor to its end, through everything a cluster may do meanwhile."""
+"""The log of one run of a container is read from its anchor to its end, whatever the cluster does meanwhile."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ GONE = NotFound('pods "pod-1" not found')
 
 
 def counted(name: str) -> float:
-    """Give a counter of the recorder's `/metrics`."""
+    """Return the value of a counter of the recorder's `/metrics`."""
     found = REGISTRY.get_sample_value(name)
     assert found is not None
     return found
 
 
 class Rig:
-    """A reader of pod 1 with a recorder's means around it; `again` is another recorder that takes over."""
+    """A `SourceReader` for pod 1, with all that a recorder gives it. `take_over` starts another recorder's reader."""
 
     def __init__(self, store: Store, hand: Hand, node: Node) -> None:
         self.store, self.hand, self.node = store, hand, node
@@ -50,14 +50,14 @@ class Rig:
         self.pods: Pods
         self.reader: SourceReader
 
-    def again(self, writer: Writer, *, seen: dict[str, Any] | None = None) -> SourceReader:
+    def take_over(self, writer: Writer, *, seen: dict[str, Any] | None = None) -> SourceReader:
         lease = self.store.lease(self.hand.id, "me")
         info = self.store.info(self.hand.id)
         assert lease is not None and info is not None
         parser = Parser(self.masked or info.masked is not None)
         channel = writer.open(lease, "default:job/train-1", info.last_seq, parser, info.masked)
-        held, anchor = self.store.sources(self.hand.id)[self.sid]
-        channel.add_source(self.sid, held, anchor)
+        known, anchor = self.store.sources(self.hand.id)[self.sid]
+        channel.add_source(self.sid, known, anchor)
         self.pods = Pods()
         if seen is not None:
             self.pods.update(seen)
@@ -68,7 +68,7 @@ class Rig:
         return self.reader
 
     async def run(self, writer: Writer, *, seen: dict[str, Any] | None = None) -> None:
-        await asyncio.wait_for(self.again(writer, seen=seen).run(), 120)
+        await asyncio.wait_for(self.take_over(writer, seen=seen).run(), 120)
         await self.channel.flush()
 
     @property
@@ -80,13 +80,13 @@ class Rig:
     def gaps(self) -> list[str]:
         return [gap["reason"] for gap in self.store.complete(self.hand.id).gaps]
 
-    def said(self, text: str) -> int:
+    def count_notices(self, text: str) -> int:
         """Return how many notices contain a text."""
         return sum(text.encode() in e.data for e in self.store.entries(self.hand.id, 0, 1 << 30) if e.event != "log")
 
     @property
     def marks(self) -> int:
-        return self.said('"notice":"unchecked"')
+        return self.count_notices('"notice":"unchecked"')
 
     @property
     def ended(self) -> bool:
@@ -111,13 +111,15 @@ async def test_a_container_that_has_ended(store: Store, hand: Hand, writer: Writ
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
-async def test_a_clean_end_of_a_stream_is_no_end(store: Store, hand: Hand, writer: Writer) -> None:
+async def test_a_clean_end_of_a_stream_is_not_taken_for_the_end_of_the_log(
+    store: Store, hand: Hand, writer: Writer
+) -> None:
     node = Node(pod(), LOG)
 
     async def ends() -> None:
         node.pod = pod("terminated")
 
-    # In the middle of a line, after nothing at all, and with an error; then the container ends.
+    # Streams end within a line, without a line, and with an error; then the container ends.
     node.scripts = [[LOG[:500]], [], [LOG[:700], ConnectionResetError()], [LOG, ends]]
     rig, before = Rig(store, hand, node), counted("cortex_reconnects_total")
     await rig.run(writer)
@@ -125,7 +127,7 @@ async def test_a_clean_end_of_a_stream_is_no_end(store: Store, hand: Hand, write
     assert counted("cortex_reconnects_total") == before + 3
 
 
-async def test_a_last_read_that_is_cut_is_read_again(store: Store, hand: Hand, writer: Writer) -> None:
+async def test_a_last_read_that_is_cut_is_repeated(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod("terminated"), LOG)
     node.scripts = [[LOG[:1234]], []]
     rig = Rig(store, hand, node)
@@ -133,9 +135,9 @@ async def test_a_last_read_that_is_cut_is_read_again(store: Store, hand: Hand, w
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
-async def test_last_reads_that_are_always_cut(store: Store, hand: Hand, writer: Writer) -> None:
+async def test_last_reads_are_repeated_until_one_is_complete(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod("terminated"), LOG)
-    # At the same place each time, and a little further each time.
+    # Four reads end at the same position, then each one a little later.
     node.scripts = [[LOG[:1000]]] * 4 + [[LOG[: 1000 + 300 * i]] for i in range(8)]  # type: ignore[operator]
     node.scripts = [list(one) for one in node.scripts]
     rig = Rig(store, hand, node)
@@ -153,7 +155,7 @@ async def test_last_lines_that_never_come_are_a_gap(store: Store, hand: Hand, wr
 
 
 async def test_a_clock_that_was_set_back_while_disconnected(store: Store, hand: Hand, writer: Writer) -> None:
-    """The node drops each line that is older than the anchor, though it is new."""
+    """A node omits lines older than `sinceTime`, although they are new."""
     back = b"".join(line(i / 100 - 3600, f"back {i}") for i in range(20))
     node = Node(pod("terminated"), LOG + back)
 
@@ -168,7 +170,7 @@ async def test_a_clock_that_was_set_back_while_disconnected(store: Store, hand: 
     assert (rig.gaps, rig.ended) == ([], True)
 
 
-async def test_a_stream_that_pauses_while_it_repeats(store: Store, hand: Hand, writer: Writer) -> None:
+async def test_a_stream_that_pauses_while_it_repeats_lines(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod("terminated"), LOG)
     rig = Rig(store, hand, node)
 
@@ -186,10 +188,10 @@ async def test_a_stream_that_pauses_while_it_repeats(store: Store, hand: Hand, w
 
 @pytest.mark.parametrize("before", [b"", line(0, "a"), LOG])
 @pytest.mark.parametrize("had", [1, 7, 8, 40])
-async def test_the_same_line_at_the_same_time_again_and_again(
+async def test_many_equal_lines_with_the_same_time(
     store: Store, hand: Hand, writer: Writer, before: bytes, had: int
 ) -> None:
-    """Its last lines are everywhere the same: they do not prove that all of it has come."""
+    """The last lines of the log are equal to earlier ones, so they do not prove that all lines have arrived."""
     one = line(5, "ok")
     node = Node(pod(), before + one * 50)
 
@@ -209,8 +211,8 @@ async def test_a_last_line_without_newline_survives_a_takeover(
 ) -> None:
     rig = Rig(store, hand, Node(pod("terminated"), log))
     expected = [one.partition(b" ")[2].decode() for one in log.split(b"\n")]
-    for _ in range(3):  # each is killed before it has said the end
-        reader = rig.again(writer)
+    for _ in range(3):  # each recorder is killed before it has recorded the end
+        reader = rig.take_over(writer)
         await reader._stream.read(RunState.ENDED, reader._ask_state, reader._watched_state)
         await rig.channel.flush()
     await rig.run(writer)
@@ -223,7 +225,7 @@ async def test_a_last_line_of_a_mebibyte(store: Store, hand: Hand, writer: Write
     assert [len(t) for t in rig.texts] == [1, 1 << 20] and rig.gaps == []
 
 
-async def test_a_takeover_while_the_api_server_is_away(store: Store, hand: Hand, writer: Writer) -> None:
+async def test_a_takeover_while_the_api_server_does_not_answer(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(ClusterError("etcdserver: leader changed"), LOG)
     rig = Rig(store, hand, node)
     run = asyncio.create_task(rig.run(writer))
@@ -234,7 +236,7 @@ async def test_a_takeover_while_the_api_server_is_away(store: Store, hand: Hand,
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
-async def test_the_run_before_the_present_one(store: Store, hand: Hand, writer: Writer) -> None:
+async def test_the_previous_run_is_read(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod(number=1, last=0), LOG)
     rig = Rig(store, hand, node)
     await rig.run(writer)
@@ -242,9 +244,7 @@ async def test_the_run_before_the_present_one(store: Store, hand: Hand, writer: 
     assert node.asked[0]["previous"] == "true"
 
 
-async def test_a_run_that_two_others_followed_is_not_mixed_with_the_next(
-    store: Store, hand: Hand, writer: Writer
-) -> None:
+async def test_a_run_before_the_previous_one_is_a_gap(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod(number=2, last=1), line(1, "of another run"))
     rig = Rig(store, hand, node)
     await rig.run(writer)
@@ -252,7 +252,7 @@ async def test_a_run_that_two_others_followed_is_not_mixed_with_the_next(
 
 
 async def test_a_pod_that_is_deleted_after_it_ended(store: Store, hand: Hand, writer: Writer) -> None:
-    """A Job with a time to live of zero: the watch tells how it ended, perhaps after the API says it is gone."""
+    """As with `ttlSecondsAfterFinished: 0`. The watch may report the end of the pod after the API returns 404."""
     node = Node(pod(), LOG)
     rig = Rig(store, hand, node)
 
@@ -263,13 +263,13 @@ async def test_a_pod_that_is_deleted_after_it_ended(store: Store, hand: Hand, wr
     node.scripts = [[LOG, vanishes]]
     await rig.run(writer, seen=pod())
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
-    assert rig.marks == 1  # it ended in the second in which the stream did
+    assert rig.marks == 1  # the container ended in the same second as the stream
 
 
 async def test_a_clean_end_does_not_prove_that_a_deleted_pod_wrote_no_more(
     store: Store, hand: Hand, writer: Writer
 ) -> None:
-    """A load balancer ends a follow; before the next one the container writes more, ends, and its pod is deleted."""
+    """A load balancer ends the stream. Before the next one, the container writes more and ends, and its pod is deleted."""
     node = Node(pod(), LOG)
     rig = Rig(store, hand, node)
 
@@ -282,10 +282,10 @@ async def test_a_clean_end_does_not_prove_that_a_deleted_pod_wrote_no_more(
     assert (rig.texts, len(rig.gaps), rig.ended) == (ALL[:64], 1, True)
 
 
-async def test_a_follow_that_a_load_balancer_ended_is_reopened_at_once(
+async def test_a_stream_that_a_load_balancer_ended_is_reopened_at_once(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each moment without a stream is one in which the container may write its last lines and its pod be deleted."""
+    """While no stream is open, the container may write its last lines and its pod may be deleted."""
     monkeypatch.setattr(lib, "_STATE_LAG_S", 30.0)
     monkeypatch.setattr(lib, "_FIRST_WAIT_S", 30.0)
     monkeypatch.setattr("cortex_jupyter.recorder.source.last_lines._LOOK_S", 0.1)
@@ -319,15 +319,15 @@ async def test_a_log_that_the_node_removes_when_its_container_ends_is_no_gap(
         (rig.pods.remove if gone else rig.pods.update)(pod("terminated", finished=1))
 
     node.scripts = [[LOG, removed]]
-    reader = rig.again(writer, seen=pod())
+    reader = rig.take_over(writer, seen=pod())
     await asyncio.wait_for(asyncio.gather(reader.run(), told(reader)), 120)
     await rig.channel.flush()
     assert (rig.texts, rig.gaps, rig.ended, rig.marks) == (ALL, [], True, 1)
-    assert not rig.said("unable to retrieve")
+    assert not rig.count_notices("unable to retrieve")
 
 
-async def test_a_follow_that_outlived_its_container_is_complete(store: Store, hand: Hand, writer: Writer) -> None:
-    """It was still open a second after the end, so all that was written had come."""
+async def test_a_stream_that_outlived_its_container_is_complete(store: Store, hand: Hand, writer: Writer) -> None:
+    """The stream was still open a second after the container's end, so all lines have arrived."""
     node = Node(pod(), LOG)
     rig = Rig(store, hand, node)
 
@@ -355,10 +355,10 @@ async def test_a_removed_log_after_a_broken_stream_is_a_gap(store: Store, hand: 
 
 
 @pytest.mark.parametrize("lines", [LOG, b""])
-async def test_lines_of_the_next_run_are_not_taken_for_this_ones(
+async def test_lines_of_the_next_run_are_not_recorded_for_this_run(
     store: Store, hand: Hand, writer: Writer, lines: bytes
 ) -> None:
-    """The kubelet serves the next run already while the API server still says that this one runs."""
+    """The kubelet serves the next run while the API server still shows this one as running."""
     node = Node(pod(), line(30, "of the next run") + line(31, "as well"))
     node.previous = lines
     rig = Rig(store, hand, node)
@@ -369,14 +369,14 @@ async def test_lines_of_the_next_run_are_not_taken_for_this_ones(
         rig.pods.update(node.pod)
 
     node.scripts = [[lines]]
-    reader = rig.again(writer, seen=pod())
+    reader = rig.take_over(writer, seen=pod())
     await asyncio.wait_for(asyncio.gather(reader.run(), told(reader)), 120)
     await rig.channel.flush()
     assert (rig.texts, rig.gaps, rig.ended) == (ALL if lines else [], [], True)
 
 
 async def _read_a_run_late(rig: Rig, writer: Writer, behind: dict[str, Any], then: dict[str, Any]) -> None:
-    """Read while the API server tells of the run before the kubelet's, until a second look at it was refused."""
+    """Read while the API server is one run behind the kubelet; let it catch up after the second request for the previous run."""
 
     async def told(reader: SourceReader) -> None:
         await until(lambda: len([q for q in rig.node.asked if "previous" in q]) >= 2)
@@ -384,16 +384,16 @@ async def _read_a_run_late(rig: Rig, writer: Writer, behind: dict[str, Any], the
         rig.pods.update(then)
 
     rig.node.pod = behind
-    reader = rig.again(writer, seen=behind)
+    reader = rig.take_over(writer, seen=behind)
     await asyncio.wait_for(asyncio.gather(reader.run(), told(reader)), 120)
     await rig.channel.flush()
 
 
 @pytest.mark.parametrize("lines", [LOG, b""])
-async def test_a_first_stream_that_begins_with_the_next_run_is_not_taken_for_this_one(
+async def test_a_first_stream_with_lines_of_the_next_run_is_not_recorded_for_this_run(
     store: Store, hand: Hand, writer: Writer, lines: bytes
 ) -> None:
-    """It has just been restarted: the kubelet serves run 1 before the API server knows that run 0 has ended."""
+    """The container was just restarted. The kubelet serves run 1 before the API server knows that run 0 has ended."""
     node = Node(pod(), line(2, "of the next run") + line(3, "as well"))
     node.previous = lines
     rig = Rig(store, hand, node)
@@ -401,10 +401,8 @@ async def test_a_first_stream_that_begins_with_the_next_run_is_not_taken_for_thi
     assert (rig.texts, rig.gaps, rig.ended) == (ALL if lines else [], [], True)
 
 
-async def test_a_first_stream_that_begins_two_runs_later_than_the_last_is_not_taken_for_it(
-    store: Store, hand: Hand, writer: Writer
-) -> None:
-    """Of run 1 nothing is recorded to compare with, but it is known when it started."""
+async def test_a_first_stream_of_run_2_is_not_recorded_for_run_1(store: Store, hand: Hand, writer: Writer) -> None:
+    """No line of run 1 is recorded to compare with, but its start time is known."""
     node = Node(pod(), line(30, "of run 2"))
     node.previous = LOG
     rig = Rig(store, hand, node)
@@ -420,7 +418,7 @@ async def test_a_first_stream_that_begins_two_runs_later_than_the_last_is_not_ta
 async def test_a_first_stream_of_this_run_is_read_whatever_the_node_serves_as_previous(
     store: Store, hand: Hand, writer: Writer, previous: bytes | None
 ) -> None:
-    """A virtual kubelet that does not know `previous` gives this run's lines."""
+    """A virtual kubelet that does not know `previous` returns the lines of this run."""
     node = Node(pod(), LOG)
     node.previous = previous
     rig = Rig(store, hand, node)
@@ -437,7 +435,7 @@ async def test_a_first_stream_of_this_run_is_read_whatever_the_node_serves_as_pr
 @pytest.mark.parametrize(
     ("age", "never", "asks"), [(0, False, 1), (0, True, 0), (600, False, 0)], ids=["fresh", "never-restarts", "old"]
 )
-async def test_the_run_of_a_first_stream_is_checked_only_if_it_may_be_another(
+async def test_the_run_of_a_first_stream_is_checked_only_if_a_restart_is_possible(
     store: Store, hand: Hand, writer: Writer, *, age: int, never: bool, asks: int
 ) -> None:
     log = b"".join(line(i / 100 - age, f"line {i}") for i in range(100))
@@ -457,8 +455,10 @@ async def test_the_run_of_a_first_stream_is_checked_only_if_it_may_be_another(
     assert len([q for q in node.asked if "previous" in q]) == asks
 
 
-async def test_the_log_of_an_ended_run_is_not_read_before_it_has_come(store: Store, hand: Hand, writer: Writer) -> None:
-    """While nothing comes of a log that is followed, it is quiet. The log of a run that has ended is only slow."""
+async def test_the_log_of_an_ended_run_does_not_count_as_read_before_it_arrives(
+    store: Store, hand: Hand, writer: Writer
+) -> None:
+    """If a running container's stream is silent, the reader has caught up. If an ended run's is, the answer is only slow."""
     node, caught_up = Node(pod("terminated"), LOG), []
 
     async def slow() -> None:
@@ -472,10 +472,10 @@ async def test_the_log_of_an_ended_run_is_not_read_before_it_has_come(store: Sto
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-async def test_the_next_run_is_not_taken_for_one_that_the_node_has_removed_before_the_api_server_shows_it(
+async def test_the_next_run_is_not_recorded_for_a_run_whose_log_the_node_has_removed(
     store: Store, hand: Hand, writer: Writer, *, recorded: bool
 ) -> None:
-    """Seen on a real cluster: run 1 has ended too, the kubelet has removed run 0, and the API server still shows run 0."""
+    """This happened on a real cluster. Run 1 had ended, the kubelet had removed run 0, and the API server still showed run 0."""
     shown = pod("terminated", exit_code=3, finished=1)
     shown["spec"]["restartPolicy"] = "OnFailure"
     node = Node(shown, line(2, "of the next run") + line(2.1, "as well"))
@@ -495,10 +495,10 @@ async def test_the_next_run_is_not_taken_for_one_that_the_node_has_removed_befor
     [(line(2, "of run 1"), None, 2), (b"", None, 2), (line(2, "of run 1"), ConnectionResetError(), 3)],
     ids=["clean", "clean-no-lines", "broken"],
 )
-async def test_a_run_that_was_read_to_its_end_is_complete_though_the_node_removes_it_before_the_api_server_shows_it(
+async def test_a_run_that_was_read_to_its_end_is_complete_though_the_node_removes_its_log(
     store: Store, hand: Hand, writer: Writer, newest: bytes, error: Exception | None, asks: int
 ) -> None:
-    """Its stream ended, and the node served it as the previous run: nothing can be missing."""
+    """The run's stream ended, and the node served the run as the previous one, so no line can be missing."""
     node = Node(pod(), LOG)
     rig = Rig(store, hand, node)
 
@@ -509,17 +509,15 @@ async def test_a_run_that_was_read_to_its_end_is_complete_though_the_node_remove
 
     node.scripts = [[LOG, restarts]]
     reading = asyncio.create_task(rig.run(writer, seen=pod()))
-    # The run of the first stream is checked; that of a stream that brings other lines; and the end.
+    # Requests for the previous run: for the first stream, for a stream with other lines, and for the end.
     await until(lambda: len([query for query in node.asked if "previous" in query]) >= asks, 20)
     node.pod, node.removed = pod("terminated", number=1, last=0), True
     await reading
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
-async def test_while_the_next_start_is_backed_off_the_previous_run_cannot_be_read(
-    store: Store, hand: Hand, writer: Writer
-) -> None:
-    """As the previous run the node then gives the newest one."""
+async def test_in_crash_loop_back_off_an_earlier_run_cannot_be_read(store: Store, hand: Hand, writer: Writer) -> None:
+    """While the next start is delayed, the node returns the newest run as the previous one."""
     backed_off = pod("terminated", number=1)
     (status,) = backed_off["status"]["containerStatuses"]
     ended = status["state"]["terminated"] | {"containerID": "containerd://1-1"}
@@ -530,39 +528,39 @@ async def test_while_the_next_start_is_backed_off_the_previous_run_cannot_be_rea
     assert (rig.texts, len(rig.gaps), rig.ended) == ([], 1, True)
 
 
-@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("complete", [True, False])
 async def test_a_pod_that_is_deleted_while_its_last_lines_are_checked(
-    store: Store, hand: Hand, writer: Writer, *, whole: bool
+    store: Store, hand: Hand, writer: Writer, *, complete: bool
 ) -> None:
-    """A Job that has failed deletes the pods that still run: what they wrote was read to its end, or was not."""
+    """A failed Job deletes its running pods. The stream was complete (`complete`), or it broke."""
 
     class Deleting(Node):
         async def json(self, path: str, query: dict[str, str] | None = None) -> Any:
-            found = await super().json(path, query)
-            if "terminated" in str(found):
+            answer = await super().json(path, query)
+            if "terminated" in str(answer):
                 self.pod = GONE
-            return found
+            return answer
 
     node = Deleting(pod(), LOG)
 
     async def ends() -> None:
         node.pod = pod("terminated", finished=1)
 
-    node.scripts = [[LOG, ends] if whole else [LOG[:1000], ends, ConnectionResetError()]]
+    node.scripts = [[LOG, ends] if complete else [LOG[:1000], ends, ConnectionResetError()]]
     rig = Rig(store, hand, node)
     await rig.run(writer, seen=pod())
-    assert (rig.texts == ALL, len(rig.gaps), rig.ended) == (whole, int(not whole), True)
+    assert (rig.texts == ALL, len(rig.gaps), rig.ended) == (complete, int(not complete), True)
 
 
 async def test_a_pod_that_is_deleted_after_last_lines_were_found_missing(
     store: Store, hand: Hand, writer: Writer
 ) -> None:
-    """A break between node and API server looks like a clean end; its last lines were others, and then it was gone."""
+    """A break between node and API server looks like a clean end. The reader finds that last lines are missing; then the pod is gone."""
 
     class Deleting(Node):
         @asynccontextmanager
-        async def request(self, path: str, query: dict[str, str] | None = None, **more: Any) -> AsyncIterator[Any]:
-            async with super().request(path, query, **more) as response:
+        async def request(self, path: str, query: dict[str, str] | None = None, **options: Any) -> AsyncIterator[Any]:
+            async with super().request(path, query, **options) as response:
                 yield response
             if "tailLines" in (query or {}):
                 self.pod = GONE
@@ -627,13 +625,13 @@ async def test_only_a_long_interruption_is_reported(
 ) -> None:
     node = Node(pod(), LOG)
     rig = Rig(store, hand, node)
-    told: list[str] = []
+    messages: list[str] = []
 
     async def caught_up() -> None:
         await until(lambda: rig.reader.caught_up)
 
     async def fails() -> None:
-        told.append(rig.reader.failure_message)
+        messages.append(rig.reader.failure_message)
         raise ConnectionResetError("the node is away")
 
     async def lasts() -> None:
@@ -645,7 +643,7 @@ async def test_only_a_long_interruption_is_reported(
 
     node.scripts = [[LOG, caught_up, fails], [fails], [lasts], [LOG, ends]]
     await rig.run(writer)
-    assert told == ["", "", "Log interrupted: the node is away"]
+    assert messages == ["", "", "Log interrupted: the node is away"]
     assert (rig.reader.failure_message, rig.texts, rig.gaps) == ("", ALL, [])
 
 
@@ -669,7 +667,7 @@ async def test_a_stalled_stream_is_reopened(
     assert not store.complete(hand.id).gaps
 
 
-async def test_a_last_read_that_falls_silent_is_read_again(
+async def test_a_last_read_that_falls_silent_is_repeated(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cortex_jupyter.recorder.source.stream._DEAD_S", 0.05)
@@ -683,14 +681,14 @@ async def test_a_last_read_that_falls_silent_is_read_again(
 async def test_a_stream_that_stays_open_and_silent_ends_with_its_container(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is missing, so a look at the last lines finds nothing stalled; still the connection may be dead."""
+    """No line is missing, so the check of the last lines does not find a stalled stream. Yet the connection may be dead."""
     monkeypatch.setattr("cortex_jupyter.recorder.source.stream._SILENT_S", 0.05)
     node = Node(pod(), LOG)
     rig = Rig(store, hand, node)
 
     async def ends() -> None:
         node.pod = pod("terminated")
-        rig.pods.update(node.pod)  # as the watch tells
+        rig.pods.update(node.pod)  # as the watch does
         await asyncio.Event().wait()
 
     node.scripts = [[LOG, ends]]
@@ -705,7 +703,7 @@ async def test_a_stream_that_stays_open_and_silent_ends_with_its_pod(
     node = Node(pod(), LOG)
 
     async def deleted() -> None:
-        node.pod = GONE  # and no watch tells
+        node.pod = GONE  # and no watch reports it
         await asyncio.Event().wait()
 
     node.scripts = [[LOG, deleted]]
@@ -718,11 +716,11 @@ async def test_a_stream_that_stays_open_and_silent_ends_with_its_pod(
 async def test_a_gap_for_a_whole_run_begins_when_the_run_may_have_begun(
     store: Store, hand: Hand, writer: Writer
 ) -> None:
-    """Nothing of it is recorded, so no last line says when: the gap had no length."""
+    """No line of the run is recorded, so the gap cannot begin at a last line. It must not have length 0."""
     rig = Rig(store, hand, Node(GONE))
     await rig.run(writer, seen=pod())
     (gap,) = store.complete(hand.id).gaps
-    assert int(gap["from"]) == parse_rfc3339("2023-11-14T22:00:00Z"), "its pod was created then"
+    assert int(gap["from"]) == parse_rfc3339("2023-11-14T22:00:00Z"), "the gap does not begin when the pod was created"
     assert int(gap["to"]) > int(gap["from"])
 
 
@@ -730,6 +728,6 @@ def test_a_deleted_pod_does_not_come_back() -> None:
     pods = Pods()
     pods.update(pod())
     pods.remove(pod("terminated"))
-    pods.update(pod())  # an answer that was on its way
+    pods.update(pod())  # a late answer
     assert not pods.present
     assert len(pods.all) == 1

@@ -1,4 +1,4 @@
-"""If there are more logs than may be read at once, they take turns: the limit holds, and no log is left out."""
+"""If more logs are open than the limit allows, they take turns. The limit holds, and each log gets its turn."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Readers:
-    """Readers of logs that never end by themselves."""
+    """Readers of endless logs. They count the slots in use, the maximum in use, and the slots that each log got."""
 
     def __init__(self, limiter: StreamLimiter) -> None:
         self._limiter = limiter
-        self.now: Counter[str] = Counter()
-        self.most: Counter[str] = Counter()
-        self.had: Counter[str] = Counter()
+        self.in_use: Counter[str] = Counter()
+        self.max_in_use: Counter[str] = Counter()
+        self.slots_got: Counter[str] = Counter()
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self, task: str, name: str, node: str = "n", *, yields: bool = True) -> None:
@@ -41,12 +41,12 @@ class Readers:
         while True:
             async with self._limiter.slot(task, node, yields=yields) as slot:
                 for key in (node, "", f"task {task}"):
-                    self.now[key] += 1
-                    self.most[key] = max(self.most[key], self.now[key])
-                self.had[name] += 1
+                    self.in_use[key] += 1
+                    self.max_in_use[key] = max(self.max_in_use[key], self.in_use[key])
+                self.slots_got[name] += 1
                 try:
                     while not slot.is_over:
-                        await asyncio.sleep(0)  # what has come is taken in
+                        await asyncio.sleep(0)  # process what has arrived
                         try:
                             async with slot.timeout(60):
                                 await (asyncio.Event().wait() if name[-1] in "02468" else asyncio.sleep(0.001))
@@ -54,7 +54,7 @@ class Readers:
                             assert slot.is_over
                 finally:
                     for key in (node, "", f"task {task}"):
-                        self.now[key] -= 1
+                        self.in_use[key] -= 1
 
     async def until(self, test: object) -> None:
         async with asyncio.timeout(120):
@@ -73,13 +73,13 @@ async def test_every_log_gets_a_slot_and_the_limit_holds() -> None:
     readers = Readers(limiter)
     for i in range(12):
         readers.start(f"t{i % 4}", f"r{i}", f"n{i % 3}")
-    await readers.until(lambda: len(readers.had) == 12 and min(readers.had.values()) >= 5)
-    assert readers.most[""] == 5 and max(readers.most[f"n{i}"] for i in range(3)) <= 3
+    await readers.until(lambda: len(readers.slots_got) == 12 and min(readers.slots_got.values()) >= 5)
+    assert readers.max_in_use[""] == 5 and max(readers.max_in_use[f"n{i}"] for i in range(3)) <= 3
     await readers.end()
     readers = Readers(limiter)
     for i in range(5):
         readers.start("t", f"r{i}", f"n{i}")
-    await readers.until(lambda: readers.now[""] == 5)  # none is held by those that went
+    await readers.until(lambda: readers.in_use[""] == 5)  # the cancelled readers have released their slots
     await readers.end()
 
 
@@ -88,9 +88,9 @@ async def test_a_task_of_many_containers_does_not_crowd_out_the_others() -> None
     for i in range(40):
         readers.start("large", f"large{i}")
     readers.start("small", "small")
-    await readers.until(lambda: readers.had["small"] >= 20)
-    large = sum(n for name, n in readers.had.items() if name != "small")
-    assert large < 20 * 8, "one of forty-one would have one turn in forty-one"
+    await readers.until(lambda: readers.slots_got["small"] >= 20)
+    large = sum(n for name, n in readers.slots_got.items() if name != "small")
+    assert large < 20 * 8, "the small task gets too few turns"
     await readers.end()
 
 
@@ -98,13 +98,13 @@ async def test_no_slot_ends_while_there_is_room() -> None:
     readers = Readers(StreamLimiter(4, 2, 0.001))
     for i in range(4):
         readers.start("t", f"r{i}", f"n{i % 2}")
-    await readers.until(lambda: readers.now[""] == 4)
+    await readers.until(lambda: readers.in_use[""] == 4)
     await asyncio.sleep(0.02)
-    assert readers.had == dict.fromkeys(("r0", "r1", "r2", "r3"), 1)
-    # One more for a node that is full: nobody else's node is touched, and what does not yield stays.
+    assert readers.slots_got == dict.fromkeys(("r0", "r1", "r2", "r3"), 1)
+    # One more log on a full node: the slots of the other node are not touched.
     readers.start("t", "r4", "n0")
-    await readers.until(lambda: min(readers.had[name] for name in ("r0", "r2", "r4")) >= 3)
-    assert readers.had["r1"] == readers.had["r3"] == 1
+    await readers.until(lambda: min(readers.slots_got[name] for name in ("r0", "r2", "r4")) >= 3)
+    assert readers.slots_got["r1"] == readers.slots_got["r3"] == 1
     await readers.end()
 
 
@@ -113,13 +113,13 @@ async def test_a_cancelled_wait_is_forgotten(yields: bool) -> None:
     readers = Readers(StreamLimiter(1, 1, 60))
     readers.start("a", "first", yields=yields)
     readers.start("b", "second")
-    await readers.until(lambda: readers.had["first"] == 1)
+    await readers.until(lambda: readers.slots_got["first"] == 1)
     readers.tasks[1].cancel()
     await asyncio.wait([readers.tasks.pop()])
     readers.start("c", "third")
     readers.tasks.pop(0).cancel()
-    await readers.until(lambda: readers.had["third"] == 1)
-    assert not readers.had["second"]
+    await readers.until(lambda: readers.slots_got["third"] == 1)
+    assert not readers.slots_got["second"]
     await readers.end()
 
 

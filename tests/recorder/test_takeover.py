@@ -1,7 +1,7 @@
-"""Recorders come and go; the recording has each line of the file once, and the anchor is true at any commit.
+"""Recorders come and go. The recording has each line of the file once, and the anchor is correct at each commit.
 
-The whole path without a cluster: a file, the kubelet's filter (each line older than `sinceTime` is dropped by
-itself), the seam, the batcher, and a store.
+The tests use the path of a line without a cluster: a file, the kubelet's filter (which omits each line older than
+`sinceTime`), the resume filter, the batcher, and a store in memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SECOND = 1_000_000_000
 T0 = 1_700_000_000 * SECOND
 Line = tuple[int, str]
 
-#: How the clock goes on from one line to the next, in ms: mostly forward, two writers, and set back or forward.
+#: Time from one line to the next (ms): mostly forward, or slightly back as with two writers, or a clock that is set.
 steps = st.one_of(
     st.integers(0, 700),
     st.integers(-30, 30),
@@ -31,8 +31,8 @@ steps = st.one_of(
     st.sampled_from([-3_600_000, 3_600_000, -5_000, 5_000, -2_100, -1_900]),
 )
 files = st.lists(st.tuples(steps, st.sampled_from(["ok", "loss", "x"])), min_size=1, max_size=30)
-#: Without a clock set back by seconds: lines that are older than the anchor are dropped by the node itself. What becomes
-#: of those is in test_set_back.py; it takes the reader, and a look at the whole log at its end.
+#: Times without a clock set back by seconds, since the node omits lines older than the anchor. test_set_back.py tests those:
+#: only the reader finds them, when it compares the whole log at its end.
 mild = st.one_of(st.integers(0, 700), st.integers(-30, 30), st.just(0), st.just(3_600_000))
 mild_files = st.lists(st.tuples(mild, st.sampled_from(["ok", "loss", "x"])), min_size=1, max_size=30)
 sizes = st.lists(st.integers(1, 6), min_size=1, max_size=12)
@@ -50,45 +50,43 @@ def as_bytes(lines: list[Line]) -> bytes:
     return b"".join(f"{rfc3339(t)} {text}\n".encode() for t, text in lines)
 
 
-class Memory:
-    """Of a store, what a recorder of one recording reads and writes."""
+class MemoryStore:
+    """A store in memory with what a recorder of one recording needs."""
 
     def __init__(self) -> None:
-        self.held: list[Entry] = []
+        self.stored: list[Entry] = []
         self.anchors: dict[int, Anchor] = {}
         self.masked: dict[str, int] | None = None
 
     def commit(self, commit: Commit) -> None:
-        self.held += commit.entries
+        self.stored += commit.entries
         self.masked = commit.update.get("masked", self.masked)
         self.anchors |= commit.anchors
 
     def entries(self, recording: int, after: int, most: int) -> list[Entry]:
-        return [e for e in self.held if e.last > after]
+        return [e for e in self.stored if e.last > after]
 
     def lines(self, sid: int) -> list[tuple[int, int, str]]:
-        """Give (number, time, text) of a source's records."""
-        batches = [Batch.decode(e.data) for e in self.held if e.event == "log"]
+        """Return (seq, time, text) of a source's records."""
+        batches = [Batch.decode(e.data) for e in self.stored if e.event == "log"]
         rows = [row for b in batches for row in zip(b.seqs, b.sids, b.times, b.texts, strict=True)]
         return [(q, t, m) for q, s, t, m in rows if s == sid]
 
     @property
     def next_seq(self) -> int:
-        return self.held[-1].last + 1 if self.held else 1
+        return self.stored[-1].last + 1 if self.stored else 1
 
 
-def batcher(memory: Memory, sids: range, parser: Parser = PLAIN) -> Batcher:
-    """Give what a recorder that takes over begins with."""
-    made = Batcher("t", memory.next_seq, parser, memory.masked)
+def batcher(memory: MemoryStore, sids: range, parser: Parser = PLAIN) -> Batcher:
+    """Return the batcher of a recorder that takes over."""
+    new = Batcher("t", memory.next_seq, parser, memory.masked)
     for sid in sids:
-        made.progress[sid] = SourceProgress(
-            Source(f"p{sid}", "u", "main", f"c{sid}"), memory.anchors.get(sid, Anchor())
-        )
-    return made
+        new.progress[sid] = SourceProgress(Source(f"p{sid}", "u", "main", f"c{sid}"), memory.anchors.get(sid, Anchor()))
+    return new
 
 
-def check_anchor(memory: Memory, sid: int) -> None:
-    """What is read back from the anchor is what the API would repeat."""
+def check_anchor(memory: MemoryStore, sid: int) -> None:
+    """Check that the lines read back from the anchor are those that the API would repeat."""
     anchor = memory.anchors.get(sid, Anchor())
     repeated = [(t, m) for _, t, m in memory.lines(sid) if t >= anchor.second]
     found = recorded_lines(memory, 1, sid, anchor)  # type: ignore[arg-type]
@@ -102,7 +100,7 @@ def check_anchor(memory: Memory, sid: int) -> None:
 def test_the_anchor_is_correct_at_every_commit(
     deltas: list[tuple[int, str]], batches: list[int], takeovers: list[bool]
 ) -> None:
-    memory, lines, at = Memory(), lines_of(deltas), 0
+    memory, lines, at = MemoryStore(), lines_of(deltas), 0
     writer = batcher(memory, range(1, 2))
     for i in range(len(lines)):
         size = batches[i % len(batches)]
@@ -115,8 +113,10 @@ def test_the_anchor_is_correct_at_every_commit(
     assert [(t, m) for _, t, m in memory.lines(1)] == lines
 
 
-async def record(memory: Memory, lines: list[Line], batches: list[int], commits: int, parser: Parser = PLAIN) -> None:
-    """Read a file as far as it is written, as a recorder that takes over does, and die after so many commits."""
+async def record(
+    memory: MemoryStore, lines: list[Line], batches: list[int], commits: int, parser: Parser = PLAIN
+) -> None:
+    """Read lines as a recorder that takes over does, and die after so many commits."""
     anchor = memory.anchors.get(1, Anchor())
     writer = batcher(memory, range(1, 2), parser)
     sent = [line for line in lines if line[0] >= anchor.second]
@@ -135,8 +135,8 @@ async def record(memory: Memory, lines: list[Line], batches: list[int], commits:
 def test_no_line_is_lost_or_doubled_by_takeovers(
     deltas: list[tuple[int, str]], batches: list[int], deaths: list[int]
 ) -> None:
-    """Each recorder reads the file as far as it is written, and dies at some commit."""
-    memory, lines = Memory(), lines_of(deltas)
+    """Each recorder reads a part of the file and dies at some commit."""
+    memory, lines = MemoryStore(), lines_of(deltas)
 
     async def run() -> None:
         for number, death in enumerate(deaths):
@@ -147,7 +147,7 @@ def test_no_line_is_lost_or_doubled_by_takeovers(
     assert [(t, m) for _, t, m in memory.lines(1)] == lines
 
 
-#: Some with secrets, two of which differ in nothing else, and one that says what masking makes of another.
+#: Texts with and without secrets. Two differ only in a secret, and one equals another after masking.
 secrets = st.sampled_from(
     [
         "ok",
@@ -166,8 +166,8 @@ secret_files = st.lists(st.tuples(mild, secrets), min_size=1, max_size=30)
 def test_masking_may_be_turned_on_between_takeovers(
     deltas: list[tuple[int, str]], batches: list[int], deaths: list[tuple[int, bool]], last: bool
 ) -> None:
-    """No line is lost or doubled, each is stored as its recorder had to, and each secret counts once."""
-    memory, lines = Memory(), lines_of(deltas)
+    """No line is lost or duplicated, each line is stored masked or plain as it should be, and each secret counts once."""
+    memory, lines = MemoryStore(), lines_of(deltas)
     expected: list[Line] = []
 
     async def life(upto: int, commits: int, *, masked: bool) -> None:
@@ -191,7 +191,7 @@ def test_masking_may_be_turned_on_between_takeovers(
 def test_several_sources_are_merged_each_in_the_order_of_its_file(
     deltas: list[list[tuple[int, str]]], turns: list[tuple[int, int]]
 ) -> None:
-    memory, sids = Memory(), range(1, len(deltas) + 1)
+    memory, sids = MemoryStore(), range(1, len(deltas) + 1)
     files_ = {sid: lines_of(deltas[sid - 1]) for sid in sids}
     given_ = dict.fromkeys(sids, 0)
     writer = batcher(memory, sids)
@@ -210,12 +210,12 @@ def test_several_sources_are_merged_each_in_the_order_of_its_file(
     for sid in sids:
         assert [(t, m) for _, t, m in memory.lines(sid)] == files_[sid][: given_[sid]]
         check_anchor(memory, sid)
-    numbers = [n for e in memory.held for n in range(e.seq, e.last + 1)]
+    numbers = [n for e in memory.stored for n in range(e.seq, e.last + 1)]
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_a_notice_keeps_its_place() -> None:
-    memory = Memory()
+def test_a_notice_stays_between_the_same_lines() -> None:
+    memory = MemoryStore()
     writer = batcher(memory, range(1, 2))
     items: list[RawLines | PendingNotice] = [
         PendingNotice("status", "started", T0, 1),
@@ -224,14 +224,14 @@ def test_a_notice_keeps_its_place() -> None:
     items += [PendingNotice("status", "ended", T0, 1, ended=True), PendingNotice(update={"state": "running"})]
     commit = writer.build(items)
     assert [e.event for e in commit.entries] == ["status", "log", "status"]
-    # Never before the source's last line, whatever the node's clock says of the end.
+    # Its time is never before the source's last line, whatever end time the node's clock gives.
     assert commit.entries[2].t_min == T0 + 6
     assert commit.anchors[1].ended
     assert commit.update == {"state": "running"}
 
 
-def test_a_text_of_the_kubelet_is_a_notice() -> None:
-    memory = Memory()
+def test_an_error_message_of_the_kubelet_is_a_notice() -> None:
+    memory = MemoryStore()
     commit = batcher(memory, range(1, 2)).build([RawLines(1, b"unable to retrieve container logs for x\n")])
     assert [e.event for e in commit.entries] == ["status"]
     assert not commit.anchors

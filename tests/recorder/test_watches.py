@@ -1,4 +1,4 @@
-"""A shared watch yields to each task the same changes as a watch of its own."""
+"""A shared watch yields the same changes to each task as a separate watch."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from support.kube import Kube
 
 
-class Follows:
-    """What one follower has been given: what is there, and how often it was listed."""
+class Follower:
+    """Applies the changes of a watch: `objects` are the present ones, `lists` counts full lists."""
 
     def __init__(self, changes: AsyncIterator[tuple[str, dict[str, Any]]]) -> None:
-        self.there: dict[str, dict[str, Any]] = {}
+        self.objects: dict[str, dict[str, Any]] = {}
         self.lists = 0
         self.task = asyncio.create_task(self._run(changes))
 
@@ -37,11 +37,11 @@ class Follows:
             if kind == "SYNC":
                 self.lists += 1
             elif kind == "DELETED":
-                del self.there[obj["metadata"]["name"]]
+                del self.objects[obj["metadata"]["name"]]
             elif kind != "LOST":
-                self.there[obj["metadata"]["name"]] = obj
+                self.objects[obj["metadata"]["name"]] = obj
 
-    async def until(self, test: Callable[[Follows], object]) -> None:
+    async def until(self, test: Callable[[Follower], object]) -> None:
         async with asyncio.timeout(120):
             while not test(self):
                 assert not self.task.done(), self.task.exception()
@@ -60,42 +60,42 @@ async def test_a_shared_watch_yields_the_same_changes_as_a_watch_alone(
         await asyncio.to_thread(kube.create, python_job(name, "import time; time.sleep(60)", parallelism=2))
     async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
         jobs = [await resolve(cluster, TaskRef("default", "job", name)) for name in names]
-        shared, own = SharedWatches(cluster, whole=True), Watches(cluster)
-        pods = [Follows(watches.pods(job)) for job in jobs for watches in (shared, own)]
-        objects = [Follows(watches.workload(job)) for job in jobs for watches in (shared, own)]
+        shared, separate = SharedWatches(cluster, whole=True), Watches(cluster)
+        pods = [Follower(watches.pods(job)) for job in jobs for watches in (shared, separate)]
+        workloads = [Follower(watches.workload(job)) for job in jobs for watches in (shared, separate)]
         for one in pods:
-            await one.until(lambda one: one.lists and len(one.there) == 2)
-        for one, name in zip(objects, (n for n in names for _ in range(2)), strict=True):
-            await one.until(lambda one: one.lists and len(one.there) == 1)
-            assert list(one.there) == [name] and one.there[name]["spec"]["selector"]
-        late = Follows(shared.pods(jobs[0]))
-        await late.until(lambda one: one.lists == 1 and one.there.keys() == pods[1].there.keys())
-        assert late.there.keys() == pods[0].there.keys(), "who comes later has what is there"
+            await one.until(lambda one: one.lists and len(one.objects) == 2)
+        for one, name in zip(workloads, (n for n in names for _ in range(2)), strict=True):
+            await one.until(lambda one: one.lists and len(one.objects) == 1)
+            assert list(one.objects) == [name] and one.objects[name]["spec"]["selector"]
+        late = Follower(shared.pods(jobs[0]))
+        await late.until(lambda one: one.lists == 1 and one.objects.keys() == pods[1].objects.keys())
+        assert late.objects.keys() == pods[0].objects.keys(), "a late follower lacks present pods"
 
         sandbox.fault("expire")
-        gone = next(iter(late.there))
+        gone = next(iter(late.objects))
         await asyncio.to_thread(kube.delete, "pods", gone)
         for one in (late, *pods[:2]):
-            await one.until(lambda one: gone not in one.there)
-        assert pods[2].there.keys() == pods[3].there.keys(), "the other's are none of its business"
-        for one in (late, *pods, *objects):
+            await one.until(lambda one: gone not in one.objects)
+        assert pods[2].objects.keys() == pods[3].objects.keys(), "the followers of the other task differ"
+        for one in (late, *pods, *workloads):
             await one.end()
 
-        again = Follows(shared.pods(jobs[1]))
-        await again.until(lambda one: one.lists == 1 and len(one.there) == 2)
-        sandbox.fault("deny", verb="list", resource="pods")  # others ask this sandbox too: no count would be ours
+        again = Follower(shared.pods(jobs[1]))
+        await again.until(lambda one: one.lists == 1 and len(one.objects) == 2)
+        sandbox.fault("deny", verb="list", resource="pods")  # without a count, since other tests use this sandbox too
         await again.end()
-        refused = Follows(shared.pods(jobs[1]))
+        refused = Follower(shared.pods(jobs[1]))
         async with asyncio.timeout(120):
             await asyncio.wait([refused.task])
         sandbox.clear()
-        assert refused.task.exception(), "a refusal is told to who follows"
+        assert refused.task.exception(), "a follower does not get the refusal as an error"
     for name in names:
         await asyncio.to_thread(kube.delete, "jobs", name)
 
 
 async def test_the_events_of_a_namespace_are_watched_once_for_all_tasks() -> None:
-    """The server cannot select them: 200 watches would each be sent those of all 200 tasks."""
+    """The server cannot select events by task. Each of 200 watches would receive the events of all 200 tasks."""
     asked: list[str] = []
 
     class Api:
@@ -110,17 +110,17 @@ async def test_the_events_of_a_namespace_are_watched_once_for_all_tasks() -> Non
             yield
 
     watches = Watches(cast("Cluster", Api()))
-    follows = [Follows(watches.events("ml", uid.__eq__)) for uid in "abc"]
+    follows = [Follower(watches.events("ml", uid.__eq__)) for uid in "abc"]
     for one, uid in zip(follows, "abc", strict=True):
         await one.until(lambda one: one.lists)
-        assert list(one.there) == [uid]
+        assert list(one.objects) == [uid]
     assert asked == ["/api/v1/namespaces/ml/events"]
     for one in follows:
         await one.end()
 
 
 class Silent:
-    """An API server without objects; its watches say nothing. Counts how often each was opened."""
+    """An API server without objects, whose watches are silent. `opened` counts how often each was opened."""
 
     status = 200
 
@@ -145,13 +145,13 @@ class Silent:
 
 
 async def test_hundreds_of_doubts_reopen_a_shared_watch_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs in back-off have nothing to read, and each of them asks every few seconds whether the watch is dead."""
+    """A Job in back-off has no log, so its reader doubts every few seconds that the watch is alive."""
     monkeypatch.setattr(watch_lib, "_SHORT_S", 0.0)
     monkeypatch.setattr(watch_lib, "_REOPEN_INTERVAL_S", 600.0)
     api = Silent()
     watches = SharedWatches(cast("Cluster", api))
     jobs = [Workload(TaskRef("ml", "job", f"job-{i}"), f"uid-{i}", {}) for i in range(300)]
-    follows = [Follows(watches.pods(jobs[0])), Follows(watches.workload(jobs[0]))]
+    follows = [Follower(watches.pods(jobs[0])), Follower(watches.workload(jobs[0]))]
     await api.until(opened=1)
     for job in jobs:
         watches.doubt(job)
@@ -168,7 +168,7 @@ async def test_a_doubt_soon_after_another_is_handled_later(monkeypatch: pytest.M
     api = Silent()
     watches = SharedWatches(cast("Cluster", api))
     job = Workload(TaskRef("ml", "job", "a"), "uid-a", {})
-    follows = [Follows(watches.pods(job)), Follows(watches.workload(job))]
+    follows = [Follower(watches.pods(job)), Follower(watches.workload(job))]
     await api.until(opened=1)
     for opened in (2, 3, 4):
         watches.doubt(job)

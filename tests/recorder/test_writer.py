@@ -1,4 +1,4 @@
-"""The writer thread commits everything in order, and nothing waits for ever."""
+"""The writer thread commits everything in order, and no task waits forever."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ async def writer(store: Store) -> AsyncIterator[Writer]:
         yield one
 
 
-def opened(writer: Writer, hand: Hand) -> Channel:
+def open_channel(writer: Writer, hand: Hand) -> Channel:
     channel = writer.open(hand.lease, "default:job/train-1", 0)
     channel.add_source(hand.source(), source(), Anchor())
     return channel
 
 
 def waiting() -> float:
-    """Give `cortex_queue_bytes`."""
+    """Return the value of `cortex_queue_bytes`."""
     return next(iter(recorder_metrics.QUEUE.collect())).samples[0].value
 
 
 def errors(code: str) -> float:
-    """Give `cortex_errors_total` of a code; there is none before the first."""
+    """Return the value of `cortex_errors_total` for a code, 0 if there was no such error."""
     return REGISTRY.get_sample_value("cortex_errors_total", {"code": code}) or 0.0
 
 
@@ -53,7 +53,7 @@ def texts(store: Store, recording: int) -> list[str]:
 
 
 async def test_lines_and_notices_are_committed_in_order(store: Store, hand: Hand, writer: Writer) -> None:
-    channel = opened(writer, hand)
+    channel = open_channel(writer, hand)
     await channel.put_lines(1, line(1, "a") + line(2, "b")[:-1])
     channel.put_notice(PendingNotice("status", "said", update={"state": "running"}))
     await channel.put_lines(1, b"")
@@ -62,18 +62,18 @@ async def test_lines_and_notices_are_committed_in_order(store: Store, hand: Hand
     assert [e.event for e in store.entries(hand.id, 0, 1 << 20)] == ["log", "status", "log"]
     assert texts(store, hand.id) == ["a", "b", "c"]
     assert store.sources(hand.id)[1][1].last == channel.anchor(1).last
-    await channel.flush()  # with nothing to do
+    await channel.flush()  # the queue is empty
 
 
 async def test_a_line_of_a_quiet_log_is_committed_without_a_flush(store: Store, hand: Hand, writer: Writer) -> None:
-    channel = opened(writer, hand)
+    channel = open_channel(writer, hand)
     await channel.put_lines(1, line(1, "a"))
     await until(lambda: texts(store, hand.id) == ["a"])
 
 
 async def test_a_backlog_delays_neither_other_tasks_nor_a_flush(store: Store, hand: Hand, writer: Writer) -> None:
-    busy = opened(writer, hand)
-    quiet = opened(writer, Hand(store, TaskRef("default", "job", "other")))
+    busy = open_channel(writer, hand)
+    quiet = open_channel(writer, Hand(store, TaskRef("default", "job", "other")))
     block = line(1, "x" * 1000) * 100
 
     async def flood() -> None:
@@ -85,7 +85,7 @@ async def test_a_backlog_delays_neither_other_tasks_nor_a_flush(store: Store, ha
         await until(lambda: busy.size > 500_000)
         await quiet.put_lines(1, line(1, "a"))
         await asyncio.wait_for(quiet.flush(), 120)
-        # What comes after it is no matter of this one's.
+        # A flush does not wait for items that are queued after it.
         await asyncio.wait_for(busy.flush(), 120)
         assert not flooding.done()
     finally:
@@ -94,8 +94,8 @@ async def test_a_backlog_delays_neither_other_tasks_nor_a_flush(store: Store, ha
 
 
 async def test_channels_are_written_in_the_order_of_due_times(store: Store, hand: Hand) -> None:
-    writer = Writer(store)  # its thread not started: what it would do, step by step
-    busy, quiet = opened(writer, hand), opened(writer, Hand(store, TaskRef("default", "job", "other")))
+    writer = Writer(store)  # its thread is not started; the test takes its steps
+    busy, quiet = open_channel(writer, hand), open_channel(writer, Hand(store, TaskRef("default", "job", "other")))
     block = line(1, "x" * 70_000)
     for _ in range(3):
         await busy.put_lines(1, block)
@@ -113,13 +113,13 @@ async def test_channels_are_written_in_the_order_of_due_times(store: Store, hand
             barrier()
             flushed_after = step
     assert quiet in order[:3]
-    # Three items of its own, and one of the other's between: not what was handed over after it.
+    # The flush waits for its channel's three items and perhaps one of the other channel, not for items queued later.
     assert 3 <= flushed_after <= 4
     await asyncio.wait_for(flush, 120)
 
 
 async def test_waiting_sources_get_the_lost_lease_as_an_error(store: Store, hand: Hand, writer: Writer) -> None:
-    channel = opened(writer, hand)
+    channel = open_channel(writer, hand)
     await channel.put_lines(1, line(1, "a"))
     await channel.flush()
     store.leave("me")
@@ -141,7 +141,7 @@ async def test_waiting_sources_get_the_lost_lease_as_an_error(store: Store, hand
 async def test_an_error_of_one_task_does_not_affect_others(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken, good = opened(writer, hand), opened(writer, Hand(store, TaskRef("default", "job", "other")))
+    broken, good = open_channel(writer, hand), open_channel(writer, Hand(store, TaskRef("default", "job", "other")))
     commit = store.commit
 
     def sometimes(lease: object, what: Commit) -> None:
@@ -163,7 +163,7 @@ async def test_an_error_of_one_task_does_not_affect_others(
 async def test_items_left_by_an_error_do_not_count_as_waiting(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    channel, before, handed = opened(writer, hand), waiting(), threading.Event()
+    channel, before, handed = open_channel(writer, hand), waiting(), threading.Event()
 
     def fail(*_: object) -> None:
         assert handed.wait(120)
@@ -181,7 +181,7 @@ async def test_items_left_by_an_error_do_not_count_as_waiting(
 
 async def test_waiting_items_are_written_at_the_end(store: Store, hand: Hand) -> None:
     with Writer(store) as writer:
-        channel = opened(writer, hand)
+        channel = open_channel(writer, hand)
         for i in range(50):
             await channel.put_lines(1, line(i, str(i)))
     assert texts(store, hand.id) == [str(i) for i in range(50)]
@@ -191,10 +191,10 @@ async def test_items_of_a_task_without_readers_wait_until_it_has_one(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cortex_jupyter.recorder.writing.writer.UNREAD_S", 3600.0)
-    channel = opened(writer, hand)
+    channel = open_channel(writer, hand)
     channel.set_has_readers(has_readers=False)
     await channel.put_lines(1, line(1, "a"))
-    await until(lambda: texts(store, hand.id) == ["a"])  # it is the first
+    await until(lambda: texts(store, hand.id) == ["a"])  # the first item of a recording is committed at once
     await channel.put_lines(1, line(2, "b"))
     await channel.flush()
     assert texts(store, hand.id) == ["a", "b"]
@@ -205,11 +205,11 @@ async def test_items_of_a_task_without_readers_wait_until_it_has_one(
     assert [e.n for e in store.entries(hand.id, 0, 1 << 20)] == [1, 1, 2]
     channel.set_has_readers(has_readers=False)
     await channel.put_lines(1, line(5, "x" * 40_000))
-    await channel.put_lines(1, line(6, "y" * 40_000))  # as much as a batch holds waits for nobody
+    await channel.put_lines(1, line(6, "y" * 40_000))  # a full batch is committed even without a reader
     await until(lambda: len(texts(store, hand.id)) == 6)
 
 
-def test_a_repeated_text_of_the_kubelet_is_no_notice() -> None:
+def test_a_repeated_error_message_of_the_kubelet_is_no_notice() -> None:
     batcher = Batcher("t", 1)
     batcher.progress[1] = SourceProgress(source(), Anchor())
     texts = [b"rpc error: code = Unavailable\n", b"too many open files\n"]

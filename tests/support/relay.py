@@ -20,7 +20,7 @@ class Relay:
         self.port: int = self._listening.getsockname()[1]
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._up = True
+        self._accepts = True
         self._flowing = threading.Event()
         self._flowing.set()
         self._break_next: int | None = None
@@ -43,14 +43,14 @@ class Relay:
         self._flowing.clear()
 
     def break_next(self, *, answer: bool) -> None:
-        """Break a connection in place of its next answer, or else in the middle of its next request."""
+        """Cut a connection: with `answer`, instead of its next answer; otherwise halfway through its next request."""
         self._break_next = int(answer)
 
     def cut(self) -> None:
         """Break every connection, and refuse new ones until `restore`."""
         self._flowing.set()
         with self._lock:
-            self._up = False
+            self._accepts = False
             for connection in self._open:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
@@ -58,7 +58,7 @@ class Relay:
     def restore(self, target: int = 0) -> None:
         """Accept connections again, optionally to another target."""
         self.target = target or self.target
-        self._up = True
+        self._accepts = True
         self._flowing.set()
 
     def _accept(self) -> None:
@@ -67,7 +67,7 @@ class Relay:
                 client, _ = self._listening.accept()
                 with self._lock:
                     try:
-                        if not self._up:
+                        if not self._accepts:
                             raise ConnectionRefusedError
                         server = socket.create_connection(("127.0.0.1", self.target))
                     except OSError:
