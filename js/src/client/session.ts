@@ -1,7 +1,7 @@
-/** One widget model: its tasks, its settings, its comm, and what is written back to Python (at most once a second, and never a line). */
+/** One widget model: its tasks, settings and comm, and the traits that it writes back to Python (at most once a second, and never a line). */
 
 import type { Transport } from "../protocol/messages.ts";
-import type { SourceSummary, TaskSummary } from "../protocol/update.ts";
+import type { ContainerSummary, TaskSummary } from "../protocol/update.ts";
 import { quoteValue } from "../text/conditions.ts";
 import { isRegex } from "../text/query.ts";
 import { type Change, DEFAULT_SINCE, fromPlain, type PlainSettings, type Settings, toViewTrait } from "./settings.ts";
@@ -33,7 +33,7 @@ export interface Model {
   off(name: string, callback: (...args: never[]) => void): void;
 }
 
-/** What the session calls on each of its views. */
+/** The methods of a view that the session calls. */
 export interface SessionView {
   settings(): void;
   follow(follow: boolean): void;
@@ -124,7 +124,7 @@ export class Session {
   #displayChanged(name: string): void {
     const looks = fromPlain(this.#displayTraits);
     const { fields, equalLines } = looks.filter;
-    // The worker only needs to know of changes to its own part of the settings, the filter.
+    // The worker needs only the filter, so tell it only about changes of the filter.
     this.#apply({ ...looks, filter: name === "fields" || name === "fold" ? { ...this.settings.filter, fields, equalLines } : this.settings.filter });
   }
 
@@ -152,7 +152,7 @@ export class Session {
     for (const name of DISPLAY_TRAITS) this.setTrait(name, traits[name]);
   }
 
-  /** Add a field to those that rows show, or take it out. */
+  /** Show a field in the rows, or no longer show it. */
   chooseField(field: string): void {
     const { fields } = this.settings.filter;
     this.change({ fields: fields.includes(field) ? fields.filter((one) => one !== field) : [...fields, field] });
@@ -165,7 +165,7 @@ export class Session {
     if (!where.includes(condition)) this.change({ where: [...where, condition] });
   }
 
-  /** Take out the regular expression that took too long, so that the lines come back. */
+  /** Remove the regular expression that took too long from the filter, so that lines are shown again. */
   regexStopped(): void {
     const { grep, regex, include, exclude } = this.settings.filter;
     const typed = regex || isRegex(grep);
@@ -187,7 +187,7 @@ export class Session {
     this.#apply(this.settings);
   }
 
-  /** Show everything if the tasks had already ended when the viewer opened, unless a window was asked for. Pages bound how much is loaded. */
+  /** Show the whole log if the tasks had ended before the viewer opened, unless a window was asked for. Only the visible pages are loaded. */
   onSummary(tasks: TaskSummary[]): void {
     if (this.#opened || tasks.some(({ state }) => state === "")) return;
     this.#opened = true;
@@ -201,12 +201,12 @@ export class Session {
   }
 
   /** Report which rows are visible, and the time of the first one while the view is paused. */
-  reportVisible(sources: SourceSummary[], first: number | null, last: number | null, at: number | undefined): void {
+  reportVisible(sources: ContainerSummary[], first: number | null, last: number | null, at: number | undefined): void {
     const place = at === undefined ? {} : { at: new Date(at).toISOString() };
     this.#write("view", { ...toViewTrait(this.settings, sources, first, last), ...place }, VIEW_EVERY_MS);
   }
 
-  /** Write a trait at most once in `every` ms, only if it changed. The newest value is always written in the end. */
+  /** Write a trait if it has changed, at most once in `every` ms. The last value is always written. */
   #write(name: string, value: unknown, every: number): void {
     this.#next[name] = value;
     if (this.#due[name] !== undefined || this.#closed || this.#written[name] === JSON.stringify(value)) return;

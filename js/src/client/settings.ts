@@ -4,7 +4,7 @@
  */
 
 import type { Filter } from "../protocol/requests.ts";
-import type { SourceSummary } from "../protocol/update.ts";
+import type { ContainerSummary } from "../protocol/update.ts";
 import { filterTerms, isRegex } from "../text/query.ts";
 import { sourceQuery } from "../text/sources.ts";
 import { formatWindow, parseWindow } from "../text/time.ts";
@@ -143,7 +143,7 @@ export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize, ch
 }
 
 /** Return the `view` trait: the settings, the filter as Python's parameters, and which rows are visible. */
-export function toViewTrait(settings: Settings, sources: SourceSummary[], first: number | null, last: number | null): Record<string, unknown> {
+export function toViewTrait(settings: Settings, sources: ContainerSummary[], first: number | null, last: number | null): Record<string, unknown> {
   const { include, exclude, where, level } = filterTerms(settings.filter);
   return {
     ...toPlain(settings),
@@ -158,7 +158,7 @@ const FLAGS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "n
 const NUMBERS = new Set(["tail", "font_size"]);
 const TEXTS = new Set(["since", "until", "pod", "container", "run", "stream", "level", "typed", "time", "at", "chart"]);
 
-/** The settings as an address; `at` is the time of the first visible row while the view is paused. */
+/** The settings as parameters of an address. `at` is the time of the first visible row while the view is paused. */
 export type Address = PlainSettings & { at?: string };
 
 /** Read the settings from an address and ignore other parameters. */

@@ -1,4 +1,4 @@
-/** The page's side of the worker. A page has one client, whatever the number of widgets and module instances: it is found on globalThis. */
+/** The page's side of the worker. A page has one client for all widgets and module instances; globalThis holds it. */
 
 import type { FromStore, FullText, ToStore, Transport } from "../protocol/messages.ts";
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
@@ -6,7 +6,7 @@ import type { TaskSummary, Update } from "../protocol/update.ts";
 import { isRegex, usesRegex } from "../text/query.ts";
 import { readPageConfig } from "../transport/http.ts";
 
-/** How long the worker may not answer while a regular expression of the user is in use (ms). */
+/** How long the worker may take to answer while it runs a user's regular expression (ms). After that it is terminated. */
 const UNRESPONSIVE_MS = 2000;
 const PING_AGAIN_MS = 1000;
 const IDLE_MS = 10_000;
@@ -25,16 +25,16 @@ export interface ViewEntry {
   model: string;
   filter: Filter;
   viewport: Viewport;
-  /** The text that is marked without filtering. */
+  /** The text of find: its matches are marked, and all lines stay. */
   find: string;
   /** Whether the view shows the chart. */
   hasChart: boolean;
   /** Whether the view can be seen on the screen. */
   isVisible: boolean;
   update(update: Update): void;
-  /** Called when only time has passed. */
+  /** Called once a second: only the time has changed. */
   clock(now: number): void;
-  /** The regular expression took too long: the view must drop it. */
+  /** The regular expression took too long: the view must remove it. */
   regexStopped(): void;
 }
 
@@ -157,8 +157,8 @@ export class StoreClient {
   }
 
   /**
-   * Check the connections after the page became visible or the network came back. A lost network alone means little: the server
-   * may be on this machine.
+   * Check the connections after the page became visible or the network came back. Losing the network is no reason to act: the
+   * server may be on this machine.
    */
   wake(): void {
     if (this.#connection === undefined) return;
@@ -175,7 +175,7 @@ export class StoreClient {
     return this.#request((ask) => ({ op: "text", view, id, ask }));
   }
 
-  /** Return the rows from one to another as they are to be copied. */
+  /** Return the rows between two rows as text for the clipboard. */
   copy(view: string, from: number, to: number, as: "text" | "json" | "code"): Promise<string> {
     return this.#request((ask) => ({ op: "copy", view, from, to, as, ask })).then(({ text }) => text);
   }
@@ -191,7 +191,7 @@ export class StoreClient {
   #post(message: ToStore): void {
     if (this.#connection === undefined) {
       this.#start();
-      // `#start` has just told the new worker everything that is open. Only one-time actions are still to be sent.
+      // `#start` has just told the new worker about all models and views. Only one-time actions are left to send.
       if (message.op === "subscribe" || message.op === "view") return;
     }
     this.#connection!.post(message);
@@ -235,7 +235,7 @@ export class StoreClient {
     this.#suspect = view;
     clearTimeout(this.#watchdog);
     this.#post({ op: "ping" });
-    // Wait for one more short timer: if the page itself was busy, the answer is queued behind this one.
+    // If the page itself was busy, the answer is in the queue behind this timer. So wait for one more short timer.
     this.#watchdog = setTimeout(() => (this.#watchdog = setTimeout(() => this.#restartWorker(), 100)), UNRESPONSIVE_MS);
   }
 
@@ -304,7 +304,7 @@ function startStore(code: string, onMessage: (message: FromStore) => void): Conn
   try {
     worker = new Worker(url, { type: "module", name: "cortex-jupyter" });
     worker.addEventListener("error", (event) => {
-      // An error before the worker is ready means that workers are forbidden here. Later it is a fault of ours.
+      // An error before the worker is ready means that the page forbids workers. A later one is our own bug.
       if (early === undefined) console.error("[cortex-jupyter]", event.message);
       else void inPage();
     });

@@ -17,7 +17,7 @@ const OPEN = `${NAME}:tasks`;
 /** Lines of a log with the newest marked. `jp-icon3` and `jp-icon-brand0` are JupyterLab's classes and follow its theme. */
 const ICON = `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24"><g class="jp-icon3" fill="#616161"><path d="M3 4h3v2H3zM8 4h13v2H8zM3 9h3v2H3zM8 9h9v2H8zM3 14h3v2H3zM8 14h12v2H8z"/></g><path class="jp-icon-brand0" fill="#0d47a1" d="M3 19h3v2H3zM8 19h7v2H8z"/></svg>`;
 
-/** The part of https://webpack.js.org/concepts/module-federation/ that is used: by package and version, how to get a module. */
+/** Webpack's shared scope (https://webpack.js.org/concepts/module-federation/): a function that loads the module, by package and version. */
 export type Shared = Record<string, Record<string, { get(): Factory | Promise<Factory> }>>;
 type Factory = () => Record<string, unknown>;
 
@@ -37,18 +37,18 @@ interface Palette {
   addItem(item: object): unknown;
 }
 
-/** Return a shared package's exports; empty where the application does not have it. */
+/** Return a shared package's exports; an empty object if the application does not have the package. */
 async function sharedModule(scope: Shared, name: string): Promise<Record<string, unknown>> {
-  // The application registers its own copy before it loads extensions, which may bring other copies.
-  const [own] = Object.values(scope[name] ?? {});
-  return own === undefined ? {} : (await own.get())();
+  // The first copy is the application's own: it registers it before it loads extensions, which may bring other copies.
+  const [applicationCopy] = Object.values(scope[name] ?? {});
+  return applicationCopy === undefined ? {} : (await applicationCopy.get())();
 }
 
 async function plugin(scope: Shared): Promise<object> {
-  const names = ["launcher", "mainmenu", "apputils", "notebook", "ui-components"].map((name) => `@jupyterlab/${name}`);
-  const [{ ILauncher }, { IMainMenu }, { ICommandPalette }, { INotebookTracker }, { LabIcon }] = await Promise.all(names.map((name) => sharedModule(scope, name)));
-  // An application without the token has no place for the item either.
-  const optional = [ILauncher, IMainMenu, ICommandPalette, INotebookTracker].map((token, i) => token ?? { name: names[i] });
+  const packages = ["launcher", "mainmenu", "apputils", "notebook", "ui-components"].map((name) => `@jupyterlab/${name}`);
+  const [{ ILauncher }, { IMainMenu }, { ICommandPalette }, { INotebookTracker }, { LabIcon }] = await Promise.all(packages.map((name) => sharedModule(scope, name)));
+  // If the application lacks a token, JupyterLab finds no provider for this stand-in and passes null to `activate`.
+  const optional = [ILauncher, IMainMenu, ICommandPalette, INotebookTracker].map((token, i) => token ?? { name: packages[i] });
   const icon = LabIcon && new (LabIcon as new (options: object) => object)({ name: OPEN, svgstr: ICON });
   return {
     id: `${NAME}:plugin`,
@@ -58,7 +58,7 @@ async function plugin(scope: Shared): Promise<object> {
     activate(app: App, launcher: Launcher | null, menu: MainMenu | null, palette: Palette | null, tracker: Tracker | null): void {
       if (tracker !== null) showSavedLines(tracker);
       const { base } = readPageConfig();
-      // Without the server extension there is nothing to open.
+      // The list of tasks is a page of the server extension.
       if (base === "") return;
       app.commands.addCommand(OPEN, {
         label: "Task Logs",

@@ -1,11 +1,11 @@
 /**
  * The module that hosts load as the widget. `_esm` is copied into every model, sent over the comm and stored in notebooks, so it
- * does not contain the viewer: it asks the kernel for the viewer, once per page and version, and starts it from a blob: URL as
- * anywidget itself does.
+ * does not contain the viewer. Instead it asks the kernel for the viewer, once per page and version, and starts it from a blob:
+ * URL as anywidget itself does.
  *
- * The page asks because a message that the kernel sends before the host has made the model is dropped, and because after a
- * reload nothing would be sent. An answer reaches all tabs at once. `initialize` awaits nothing: a host gives up on a model
- * whose initialization takes two seconds, and then on every message to it.
+ * The page has to ask: a message that the kernel sends before the host has made the model is dropped, and after a reload the
+ * kernel would send none. An answer reaches all tabs at once. `initialize` awaits nothing, because a host gives up on a model
+ * whose initialization takes two seconds, and then drops every message to it.
  */
 
 import type { Model } from "../client/session.ts";
@@ -20,7 +20,7 @@ interface SharedViewer {
 }
 
 const FIRST_DELAY_MS = 1000;
-/** Longest pause between two requests (ms). A busy kernel answers everything that has queued up, so the pause doubles each time. */
+/** Maximum pause between two requests (ms). The pause doubles each time, because a busy kernel will answer all requests in its queue. */
 const MAX_DELAY_MS = 60_000;
 const WAITING =
   "The log viewer comes from the kernel, which does not answer yet: it is busy or not running. The viewer is shown as soon as it answers; after a restart of the kernel run this cell again.";
@@ -53,7 +53,7 @@ function sharedViewer(version: string): SharedViewer {
   return entry;
 }
 
-/** A model's request for the viewer. It is stopped when the model goes. */
+/** A model's request for the viewer. It is stopped when the model is destroyed. */
 interface ViewerRequest {
   factory: Promise<Factory>;
   stop(): void;
@@ -61,7 +61,7 @@ interface ViewerRequest {
 
 const requests = new WeakMap<Model, ViewerRequest>();
 
-/** Ask the model's kernel until the viewer is there, whichever model's kernel sent it. */
+/** Ask the model's kernel until the viewer has arrived, from this kernel or another model's. */
 function requestViewer(model: Model): ViewerRequest {
   const version = String(model.get("_viewer"));
   const others = viewers.has(version);
@@ -75,7 +75,7 @@ function requestViewer(model: Model): ViewerRequest {
     try {
       model.send({ type: "viewer" });
     } catch (reason) {
-      // The kernel is dead, and the cell says so. Another may take its place.
+      // The kernel is dead, and the cell shows it. The user may start another.
       console.warn("[cortex-jupyter]", reason);
     }
   };
@@ -84,7 +84,7 @@ function requestViewer(model: Model): ViewerRequest {
     model.off("msg:custom", answered);
   };
   model.on("msg:custom", answered);
-  // Another model is asking already, or the viewer is there: give its kernel time to answer.
+  // Another model is asking already, or the viewer has arrived: give the other kernel time to answer.
   if (others) timer = setTimeout(again, FIRST_DELAY_MS, FIRST_DELAY_MS);
   else again(FIRST_DELAY_MS);
   factory.then(stop, stop);
@@ -104,7 +104,7 @@ export default (): Widget => {
     return widget;
   }
 
-  /** Call `act` when the viewer is there, unless the model or view has gone by then. */
+  /** Call `act` when the viewer has arrived, unless the model or view has been removed by then. */
   function later(model: Model, signal: AbortSignal | undefined, act: (widget: Widget) => () => void, failed: (reason: unknown) => void): () => void {
     let over = false;
     let undo: (() => void) | undefined;

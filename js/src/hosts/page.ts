@@ -1,7 +1,7 @@
 /**
- * The viewer as a page of its own. The server names the tasks in the page's configuration, as JupyterLab does. The address holds
- * the settings and follows their changes. The script is a classic one, not a module, because hubs let classic scripts pass by
- * cookie alone.
+ * The viewer as a page of its own. The server writes the tasks into the page's configuration, in JupyterLab's format. The page's
+ * address holds the settings and changes with them. The script is a classic one, not a module, because only classic scripts can
+ * be loaded from a hub with a cookie alone.
  */
 
 import { taskParts } from "../text/format.ts";
@@ -28,11 +28,11 @@ function setTitle(tasks: string[], status: { state?: string }): void {
   document.title = [names, status.state].filter(Boolean).join(" · ");
 }
 
-/** Return the part of a widget's model that the viewer uses. What it saves goes into the address. */
+/** Return an object with the part of a widget's model that the viewer uses. It saves the settings in the page's address. */
 function pageModel(tasks: string[]): Model {
   const plain = parseAddress(new URLSearchParams(location.search));
   const looks = { time: plain.time, wrap: plain.wrap, columns: plain.columns, newest_first: plain.newest_first, font_size: plain.font_size };
-  // Without a window the viewer chooses one, depending on whether the task has ended.
+  // If the address names no window, the viewer chooses one, depending on whether the task has ended.
   const shown = plain.since ? { view: plain } : { query: plain };
   const traits: Record<string, unknown> = { tasks, transport: "sse", follow: plain.at === undefined, ...looks, ...shown };
   return {
@@ -62,7 +62,7 @@ async function start(): Promise<void> {
   widget.initialize({ model });
   const main = document.querySelector("main")!;
   widget.render({ model, el: main });
-  // The page has nothing else that could want the keys.
+  // Nothing else on the page uses the keys.
   main.querySelector<HTMLElement>("[role=log]")?.focus({ preventScroll: true });
 }
 

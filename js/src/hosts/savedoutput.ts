@@ -1,13 +1,13 @@
 /**
- * Show the saved lines of a notebook that is opened later. Its kernel no longer knows the viewer, and ipywidgets would show an
- * error. The lines saved in the output are shown instead, until a live viewer has been drawn.
+ * Shows the saved lines when a notebook is opened again. Its kernel no longer knows the viewer, so ipywidgets would show an error.
+ * The lines that were saved in the output are shown instead, until a live viewer has been drawn.
  */
 
 const WIDGET_VIEW = "application/vnd.jupyter.widget-view+json";
 const HTML = "text/html";
 /** CSS class of the saved lines; see `notebook/static_html.py`. */
 const SAVED_LINES_CLASS = "cortex-logs-static";
-/** The rank of ipywidgets' own renderer, which this one replaces. */
+/** The rank of ipywidgets' own renderer. Ours replaces it. */
 const RANK = -10;
 
 /** The part of JupyterLab's rendermime that is used. */
@@ -33,7 +33,7 @@ export interface Tracker {
 /** Show the saved lines in every notebook that is opened from now on. */
 export function showSavedLines(tracker: Tracker): void {
   tracker.widgetAdded.connect((_, panel) => {
-    // Wait until ipywidgets has set its renderer in this same signal. There are no outputs before that.
+    // ipywidgets sets its renderer on this same signal, so wait until it has. Outputs are rendered later.
     queueMicrotask(() => wrapRenderer(panel.content.rendermime));
   });
 }

@@ -19,7 +19,7 @@ export interface LogEvent {
   s: number[];
   o?: number[];
   m: string[];
-  /** Offsets from `seq`, when the server has filtered. */
+  /** Offsets of the lines from `seq`, if the server has filtered. */
   q?: number[];
 }
 
@@ -39,16 +39,16 @@ export interface StatusEvent {
   now?: string;
   exit_code?: number | null;
   reason?: string | null;
-  /** For an end: the whole termination message. */
+  /** In the notice of a container's end: the whole termination message. */
   termination_message?: string;
-  /** For a start: when the pod was created and scheduled (ns), and its number of init containers. */
+  /** In the notice of a container's start: when the pod was created and scheduled (ns), and its number of init containers. */
   created?: string;
   scheduled?: string;
   inits?: number;
   /** Completion index of the pod, for an indexed Job. */
   index?: number;
   older?: string | null;
-  /** With `older`: the start of the stream (ns). */
+  /** Present if `older` is: the time at which the stream starts (ns). */
   from?: string | null;
   /** What this user may not see beside the lines (`events`, `pods`), each with the permission that would show it. */
   hidden?: Record<string, string>;
@@ -92,7 +92,7 @@ export interface PageRecord {
   source?: Partial<SourceInfo>;
 }
 
-/** A notice inside a page. Its fields show its kind, or `event` where the server names it. */
+/** A notice inside a page. `event` names its kind if the server sends it; otherwise its fields tell. */
 export type PageNotice = (StatusEvent | GapEvent | EndEvent) & { event?: string };
 
 /** The completeness statement: counts of what was committed. */
@@ -126,11 +126,11 @@ export interface OutlineDoc {
   start: string;
   width: string;
   lines: number[];
-  /** If requested: warnings and errors of each bin, and the number of records that were examined for them. */
+  /** If requested: warnings and errors in each bin, and the number of records that have been examined for them. */
   warnings?: number[];
   errors?: number[];
   counted?: number;
   notices: PageNotice[];
-  /** If requested: the sources, with the number of lines of each as far as they are counted. */
+  /** If requested: the sources, each with the number of its lines that have been counted. */
   sources?: (SourceInfo & { lines?: number })[];
 }

@@ -46,7 +46,7 @@ export type ToStore =
 
 export type FromStore =
   | Update
-  /** Sent once a second while a visible task runs: the time at the nodes, for texts that count up. */
+  /** Sent once a second while a visible task runs: the time at the nodes, for texts such as "running for 5 s". */
   | { op: "clock"; now: number; origin?: string }
   | { op: "ready" }
   | { op: "pong" }

@@ -1,8 +1,8 @@
 /** What a user wants to see: which lines, and where among them. */
 
 /**
- * Which lines a view shows. `off` holds the keys of sources, or of single runs, that are switched off; `since` is the window
- * (ms), null for everything.
+ * Which lines a view shows. `off` holds the keys of containers, or of single runs, that are hidden; `since` is the window (ms),
+ * null for everything.
  */
 export interface Filter {
   /** The text being typed, see text/query.ts. */
@@ -17,7 +17,7 @@ export interface Filter {
   level: string;
   stream: string;
   off: string[];
-  /** Set from Python: only pods, containers and runs of these names, until the user chooses. See text/sources.ts. */
+  /** Set from Python: only these pods, containers and runs, until the user chooses others in the viewer. See text/sources.ts. */
   pod: string;
   container: string;
   run: string;
@@ -33,9 +33,9 @@ export interface Filter {
   equalLines: "" | "exact" | "masked";
 }
 
-/** The visible rows [from, from + count). The row `anchor`, which was at `anchorIndex`, keeps its place. */
+/** The visible rows [from, from + count). The row `anchor`, which was at `anchorIndex`, stays where it is on the screen. */
 export interface Viewport {
-  /** In the first viewport: the time of the row to begin with, read before a reload. Null: the user has moved since. */
+  /** In the first viewport after a reload: the time of the row that was at the top. Null: the user has scrolled since. */
   seek?: number | null;
   from: number;
   count: number;
@@ -46,11 +46,11 @@ export interface Viewport {
   anchorIndex: number;
 }
 
-/** Where to go. `from` is the row that the user is at. */
+/** Where to jump. `from` is the row that the user is at. */
 export type Jump =
   | { to: "time"; time: number }
   | { to: "row"; id: number }
-  /** With `time` also to a line that is not loaded. */
+  /** If `time` is given, the line need not be loaded. */
   | { to: "seq"; task: string; seq: number; time?: number }
   | { to: "match" | "error"; by: 1 | -1; from: number | null }
   /** The last line before the task failed. */

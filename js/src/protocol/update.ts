@@ -2,7 +2,7 @@
 
 import type { Complete, Problem, SourceKind, TaskState } from "./events.ts";
 
-/** Start of a piece of a row's text, and its class or ANSI style. A piece ends where the next one begins. */
+/** The start of a piece of a row's text, and the CSS class or ANSI style of the piece. It ends where the next one begins. */
 export type StyleRun = [at: number, style: string];
 
 export interface Row {
@@ -25,18 +25,18 @@ export interface Row {
   isNested?: boolean;
   /** A dim text beside the row's text. */
   aside?: string;
-  /** Other sources with the same traceback. */
+  /** Other containers that wrote the same traceback. */
   otherSources?: number[];
   /** For equal lines: how many, and the time of the last. */
   repeats?: number;
   lastTime?: number;
   /** Progress of a bar, 0 to 1; -1 if it is not known. */
   bar?: number;
-  /** For the first row: the search whose state it shows. */
+  /** In the row above the oldest line: the search whose state it shows. */
   remote?: RemoteSearchState;
 }
 
-/** A notice on the time axis; of the whole recording if its outline is known. */
+/** A notice on the time axis. All notices of the recording are shown if its outline is known. */
 export interface Mark {
   /** `restart` is the start of a source's second or later run, `event` a Kubernetes event (OOMKilled, FailedScheduling). */
   kind: "gap" | "started" | "restart" | "ended" | "event" | "end";
@@ -48,7 +48,7 @@ export interface Mark {
   text: string;
   /** As for a row: 4 is a warning, 5 and 6 are errors. An end with an exit code other than 0 is an error. */
   level: number;
-  /** The source's key as in `SourceSummary`; "" for the whole task. */
+  /** Key of the container as in `ContainerSummary`; "" for the whole task. */
   source: string;
 }
 
@@ -70,15 +70,15 @@ export interface Histogram {
   loaded: [number, number][];
 }
 
-/** The values of one metric of one source, reduced to what can be seen, ordered by time. Each value comes from a line. */
+/** The values of one metric of one container, ordered by time. There are only as many as can be seen; each comes from a line. */
 export interface Curve {
   name: string;
-  /** The source's key as in `SourceSummary`. */
+  /** Key of the container as in `ContainerSummary`. */
   source: string;
   task: string;
   /** Time (ms). */
   time: Float64Array;
-  /** NaN if the line names no step. */
+  /** The training step, or the training epoch; NaN if the line names neither. */
   step: Float64Array;
   value: Float64Array;
   seq: Float64Array;
@@ -87,9 +87,9 @@ export interface Curve {
 /** The metrics that the lines of a view's tasks report. */
 export interface Chart {
   curves: Curve[];
-  /** What the curves are drawn from: the whole log; the part that has been read so far; or only the loaded lines. */
+  /** Which lines the curves come from: all; those that have been read so far; or only the loaded ones. */
   coverage: "all" | "reading" | "loaded";
-  /** Number of lines that the server has read, and of all lines. */
+  /** Number of lines that the server has read for the chart, and of all lines. */
   linesRead: number;
   lines: number;
   /** Why the chart shows only the loaded lines. */
@@ -98,7 +98,7 @@ export interface Chart {
   leftOut: number;
 }
 
-/** One run of a source. */
+/** One run of a container: one source. */
 export interface RunSummary {
   key: string;
   /** Number of restarts before this run. */
@@ -116,7 +116,8 @@ export interface RunSummary {
   lastLineAt: number;
 }
 
-export interface SourceSummary {
+/** A container with all its runs: one entry of the viewer's list of sources. */
+export interface ContainerSummary {
   key: string;
   task: string;
   pod: string;
@@ -127,7 +128,7 @@ export interface SourceSummary {
   on: boolean;
   /** Ordered from the first to the newest. */
   runs: RunSummary[];
-  /** Completion index of its pod; null if there is none. */
+  /** Completion index of the pod, for an indexed Job; otherwise null. */
   index: number | null;
   lines: number;
   /** State of the newest run. */
@@ -168,7 +169,7 @@ export interface TaskSummary {
   reason: string;
   /** Why the recorder cannot record at present. */
   stopped?: string;
-  /** What may not be shown beside the lines, each with the permission that would show it. */
+  /** What this user may not see beside the lines, each with the permission that would show it. */
   hidden?: Record<string, string>;
   ended: boolean;
   exit: number | null;
@@ -222,9 +223,9 @@ export interface Update {
   filtered: boolean;
   /** Number of rows that are not searched yet. */
   searching: number;
-  /** For find: number of matching rows, and the index among them of the row that was jumped to last (-1 for none). */
+  /** State of find: the number of matching rows, and the index among them of the row that the last jump reached (-1 if none). */
   find?: { count: number; at: number; searching: number; error: string };
-  /** The row that was jumped to; sent once. */
+  /** The row that a jump has reached; sent once. */
   jump?: { row: number; id: number };
   /** Searches in the lines that are not loaded. */
   remote?: RemoteSearchState;
@@ -232,7 +233,7 @@ export interface Update {
   rate: number;
   /** Changes when row ids are reassigned. */
   generation: number;
-  /** The lines were reloaded (a new recording): the row that the user was at. */
+  /** Sent after the lines were reloaded, such as for a new recording: the row at which the user was. */
   seekRow?: number;
   /** How far the nodes' clock is ahead of the page's (ms). */
   clockAhead: number;
@@ -241,11 +242,11 @@ export interface Update {
   loading: boolean;
   link: LinkState;
   transport: "sse" | "comm";
-  /** Lines that wait at the server, which limits the rate. */
+  /** Number of lines that the server has not sent yet, because it limits the rate. */
   linesBehind: number;
   problem: Problem | null;
   filterError: string;
-  sources?: SourceSummary[];
+  sources?: ContainerSummary[];
   histogram?: Histogram;
   /** Set if a chart is shown and it has changed. */
   chart?: Chart;

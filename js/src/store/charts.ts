@@ -1,6 +1,6 @@
 /**
- * The metrics of one task: curves that grow with its lines, read in slices. The server reads the lines that are not loaded,
- * once. Nothing is read while no view shows a chart.
+ * The metrics of one task as curves. Loaded lines are read as they arrive, a slice of time at once; the server reads the lines
+ * that are not loaded, once. Nothing is read while no view shows a chart.
  */
 
 import type { Chart, Curve } from "../protocol/update.ts";
@@ -10,16 +10,16 @@ import type { SseEvent } from "../transport/sseparser.ts";
 import { NOTICE } from "./lines.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** A curve with this many points is reduced to half as many at most. */
+/** A curve that reaches this many points is thinned out to at most half as many. */
 const MAX_POINTS = 4096;
-/** Points that are sent to the page, for all curves together. */
+/** Maximum number of points that are sent to the page, for all curves together. */
 const MAX_SENT_POINTS = 24_000;
 const MIN_SENT_POINTS = 100;
-/** Number of different metrics that are kept. */
+/** Maximum number of metrics. Further ones are only counted. */
 const MAX_METRICS = 100;
-/** Points kept for a stretch of time: first, last, minimum, maximum (M4, as the Python package does it), and the first that is not finite. */
+/** Points kept of each time interval: first, last, minimum and maximum (M4, as in analysis/downsample.py), and the first that is not finite. */
 const POINTS_PER_STRETCH = 5;
-/** Rows that are read between two looks at the clock. */
+/** Number of rows that are read between two checks of the time. */
 const ROWS_PER_CHECK = 64;
 
 interface Point {
@@ -44,7 +44,7 @@ export class Curves {
   readonly #points = new Map<string, { name: string; source: string; points: Point[]; sorted: boolean }>();
   readonly #names = new Set<string>();
   readonly #leftOut = new Set<string>();
-  /** The current epoch of each source, and the key of the line that named it. */
+  /** The training epoch that each source is in, and the sort key of the line that reported it. */
   readonly #epochs = new Map<number, { since: number; epoch: number }>();
   #next = 0;
 
@@ -58,15 +58,15 @@ export class Curves {
     return this.#next < this.store.rows;
   }
 
-  /** Read new lines for at most `most` ms. Return whether they report values. */
-  read(most: number): boolean {
+  /** Read new lines for at most `limitMs`. Return whether they report values. */
+  read(limitMs: number): boolean {
     const { store } = this;
-    const end = performance.now() + most;
+    const end = performance.now() + limitMs;
     let result = false;
     for (let row = this.#next; row < store.rows; row++) {
       if (row % ROWS_PER_CHECK === 0 && performance.now() > end) break;
       this.#next = row + 1;
-      // The server reads the lines that a search found elsewhere.
+      // Skip search hits: the server reads those lines for the chart.
       if (store.flags[row] & NOTICE || store.isRemoved(row) || store.isSearchHit(row)) continue;
       for (const { values, step, epoch } of parseMetrics(store.texts[row])) {
         const at = this.#stepOf(row, step, epoch);
@@ -77,20 +77,20 @@ export class Curves {
     return result;
   }
 
-  /** Follow a renumbering of the rows. */
+  /** Adjust to new row numbers. `rows` holds them by the old ones, -1 for removed rows. */
   renumber(rows: Int32Array): void {
     let next = 0;
     for (let row = 0; row < this.#next; row++) if (rows[row] >= 0) next++;
     this.#next = next;
   }
 
-  /** Add values that the server has read. A line that is loaded, too, yields the same point. */
+  /** Add values that the server has read. If a line is also loaded, its point comes twice: `sortPoints` drops one. */
   addSeries({ name, pod, container, time, step, value, seq }: SeriesDoc): void {
-    const source = this.store.sourceKey({ pod, container });
+    const source = this.store.containerKey({ pod, container });
     for (const [i, number] of seq.entries()) this.#add(name, source, { time: time[i] / 1e6, step: step[i] ?? Number.NaN, value: parseValue(value[i]), seq: number });
   }
 
-  /** Return the curves. `share` is this task's part of the points that a view may send. */
+  /** Return the curves. `share` is this task's share of `MAX_SENT_POINTS`. */
   build(share: number): Curve[] {
     const most = Math.max(MIN_SENT_POINTS, Math.floor((MAX_SENT_POINTS * share) / Math.max(1, this.#points.size)));
     return [...this.#points.values()].map((series) => {
@@ -103,10 +103,10 @@ export class Curves {
 
   #sourceOf(row: number): string {
     const source = this.store.sources[this.store.source[row]];
-    return source ? this.store.sourceKey(source) : "";
+    return source ? this.store.containerKey(source) : "";
   }
 
-  /** Return the step of a line. A line without one gets the epoch that its source is in, unless it came before the line that named the epoch. */
+  /** Return the step of a line. A line without one gets the training epoch that its source is in, or none if the line is older than the one that reported the epoch. */
   #stepOf(row: number, step: number, epoch: number): number {
     const id = this.store.source[row];
     const key = this.store.key[row];
@@ -140,7 +140,7 @@ function parseValue(value: number | string): number {
   return typeof value === "number" ? value : Number(value.replace("inf", "Infinity"));
 }
 
-/** Sort points by time and drop those that came both from the page and from the server. */
+/** Sort points by time, and drop one of each two that came from the page and from the server. */
 function sortPoints(series: { points: Point[]; sorted: boolean }): void {
   if (series.sorted) return;
   series.sorted = true;
@@ -148,7 +148,7 @@ function sortPoints(series: { points: Point[]; sorted: boolean }): void {
   series.points = series.points.filter((point, i, all) => {
     for (let before = i - 1; before >= 0 && all[before].seq === point.seq; before--) {
       if (!Object.is(all[before].value, point.value)) continue;
-      // The server knows earlier lines, so it may know the step where the page does not.
+      // The server has read earlier lines, so it may know a step that the page does not.
       if (Number.isNaN(all[before].step)) all[before].step = point.step;
       return false;
     }
@@ -166,50 +166,50 @@ function thinOut(points: Point[], stretches: number): Point[] {
     let end = begin + 1;
     while (end < points.length && Math.floor((points[end].time - from) / width) === stretch) end++;
     const chosen = new Set([begin, end - 1]);
-    let [least, most, lost] = [-1, -1, -1];
+    let [least, most, notFinite] = [-1, -1, -1];
     for (let i = begin; i < end; i++) {
       const { value } = points[i];
-      if (!Number.isFinite(value)) lost = lost < 0 ? i : lost;
+      if (!Number.isFinite(value)) notFinite = notFinite < 0 ? i : notFinite;
       else {
         if (least < 0 || value < points[least].value) least = i;
         if (most < 0 || value > points[most].value) most = i;
       }
     }
-    for (const i of [least, most, lost]) if (i >= 0) chosen.add(i);
+    for (const i of [least, most, notFinite]) if (i >= 0) chosen.add(i);
     for (const i of [...chosen].toSorted((a, b) => a - b)) kept.push(points[i]);
     begin = end;
   }
   return kept;
 }
 
-/** How long lines are read before other work gets its turn (ms). */
+/** Lines are read for at most this long before other work in the queue runs (ms). */
 const READ_SLICE_MS = 8;
-/** Least time between two drawings of a chart (ms). */
+/** Minimum time between two drawings of a chart (ms). */
 const REDRAW_MS = 500;
 
 interface ChartState {
   curves: Curves;
-  /** Lines were left when it was read last. */
+  /** Whether unread lines were left after the last `read`. */
   behind: boolean;
-  /** State of the server's reading. */
+  /** State of the server's answer for the lines that are not loaded. */
   remote: "no" | "reading" | "done" | "failed";
   stop: () => void;
   linesRead: number;
   lines: number;
   leftOut: number;
   message: string;
-  /** Number of absences when the server was asked. */
+  /** Number of absences (see spans.ts) when the server was last asked. */
   absences: number;
 }
 
 interface ChartHooks {
   linkOf(task: string): Link | undefined;
-  /** Return whether a visible view shows the chart of these lines. */
-  seen(store: TaskStore): boolean;
-  /** Run after the tasks that are queued already. */
-  soon(work: () => void): void;
-  /** The chart of a task has changed. */
-  changed(store: TaskStore): void;
+  /** Return whether a visible view shows the chart of this task. */
+  isChartVisible(store: TaskStore): boolean;
+  /** Run `work` after the work that is queued already. */
+  enqueue(work: () => void): void;
+  /** Called when the chart of a task has changed. */
+  chartChanged(store: TaskStore): void;
 }
 
 export class Charts {
@@ -223,7 +223,7 @@ export class Charts {
     this.#hooks = hooks;
   }
 
-  /** Set the tasks whose chart is shown. */
+  /** Set the tasks whose charts are shown. */
   setStores(stores: Set<TaskStore>): void {
     for (const [store, charted] of this.#charted) {
       if (stores.has(store)) continue;
@@ -236,12 +236,12 @@ export class Charts {
     this.read();
   }
 
-  /** Read new lines, in slices. */
+  /** Read new lines for `READ_SLICE_MS`, and continue later if some are left. */
   read(): void {
     if (this.#reading) return;
     let more = false;
     for (const [store, charted] of this.#charted) {
-      if (!this.#hooks.seen(store)) continue;
+      if (!this.#hooks.isChartVisible(store)) continue;
       this.#readRemote(store, charted);
       const result = charted.curves.read(READ_SLICE_MS);
       const { isBehind } = charted.curves;
@@ -251,7 +251,7 @@ export class Charts {
     }
     if (!more) return;
     this.#reading = true;
-    this.#hooks.soon(() => {
+    this.#hooks.enqueue(() => {
       this.#reading = false;
       this.read();
     });
@@ -279,16 +279,16 @@ export class Charts {
     this.setStores(new Set());
   }
 
-  /** Let the server read the lines that are not loaded: once, and again after an absence. */
+  /** Ask the server for the metrics of lines that are not loaded: once, and again whenever the page has missed lines in an absence. */
   #readRemote(store: TaskStore, charted: ChartState): void {
-    const holes = store.spans.filter(({ onDemand }) => onDemand).length;
+    const absences = store.spans.filter(({ onDemand }) => onDemand).length;
     const lacks = charted.remote === "no" && (store.older || store.spans.length > 0);
     const link = this.#hooks.linkOf(store.task);
-    if (link === undefined || charted.remote === "reading" || !(lacks || holes > charted.absences)) {
-      charted.absences = Math.min(charted.absences, holes);
+    if (link === undefined || charted.remote === "reading" || !(lacks || absences > charted.absences)) {
+      charted.absences = Math.min(charted.absences, absences);
       return;
     }
-    charted.absences = holes;
+    charted.absences = absences;
     charted.remote = "reading";
     this.#changed(store);
     charted.stop = link.metrics(store.task, {
@@ -308,7 +308,7 @@ export class Charts {
     this.#changed(store);
   }
 
-  /** The server stopped early: show a chart of the loaded lines, and say so. */
+  /** Handle an answer that ended early: the chart shows the loaded lines, and the reason. */
   #end(store: TaskStore, charted: ChartState, message: string): void {
     if (charted.remote !== "reading") return;
     charted.remote = "failed";
@@ -320,7 +320,7 @@ export class Charts {
     if (this.#redrawTimers.has(store)) return;
     this.#redrawTimers.set(store, setTimeout(() => {
       this.#redrawTimers.delete(store);
-      this.#hooks.changed(store);
+      this.#hooks.chartChanged(store);
     }, REDRAW_MS));
   }
 }

@@ -1,4 +1,4 @@
-/** The worker's side of the page: receives messages, sends updates. It runs in a worker, or in the page where workers are forbidden. */
+/** Receives the page's messages and sends updates. It runs in a worker, or in the page itself if the page forbids workers. */
 
 import type { FromStore, ToStore } from "../protocol/messages.ts";
 import { StreamIngest } from "./ingest.ts";
@@ -10,13 +10,13 @@ import { goalOf, Seeker } from "./seeker.ts";
 import { type StoreWatcher, Tasks } from "./tasks.ts";
 import type { TaskStore } from "./taskstore.ts";
 import { copyRows, View } from "./view.ts";
-import { soon, Views } from "./views.ts";
+import { enqueue, Views } from "./views.ts";
 
 const KEEP_MS = 5000;
-/** Pause in typing after which the server is asked to search (ms). */
+/** After a pause in typing of this length the server is asked to search (ms). */
 const TYPING_PAUSE_MS = 400;
 const TICK_MS = 1000;
-/** A pause between two ticks that means that the machine slept (ms). */
+/** If two ticks are further apart than this, the machine has slept (ms). */
 const SLEPT_MS = 30_000;
 
 export class Engine implements StoreWatcher {
@@ -34,7 +34,7 @@ export class Engine implements StoreWatcher {
   readonly #ticker: ReturnType<typeof setInterval>;
 
   readonly #post: (message: FromStore) => void;
-  /** Whether a watchdog terminates this worker if a regular expression runs without end. */
+  /** Whether a watchdog terminates this worker if a regular expression takes too long. */
   readonly #guarded: boolean;
 
   constructor(
@@ -122,7 +122,7 @@ export class Engine implements StoreWatcher {
   #receiveForView(message: Extract<ToStore, { view: string }>): void {
     const view = this.#views.all.get(message.view);
     if (view === undefined) return;
-    // Another wish of the user ends a remote jump.
+    // If the user does something else, a remote jump ends.
     if (["filter", "find", "jump"].includes(message.op) || (message.op === "viewport" && message.viewport.follow)) {
       view.remoteJump?.stop();
       view.remoteJump = view.goal = null;
@@ -181,7 +181,7 @@ export class Engine implements StoreWatcher {
     this.#views.refresh(view);
   }
 
-  /** Fold equal lines of the view's tasks. All views of a task share its folds: the strongest mode that one of them asks for. */
+  /** Fold equal lines of the view's tasks. All views of a task share its folds, so the strongest mode that one of them asks for counts. */
   #foldEqualLines(asking: View): void {
     for (const store of asking.selection.stores) {
       const views = [...this.#views.all.values()].filter(({ selection }) => selection.stores.includes(store));
@@ -218,7 +218,7 @@ export class Engine implements StoreWatcher {
     for (const { selection } of this.#views.all.values()) if (selection.stores.includes(store)) selection.removeEvicted();
   }
 
-  /** Recreate the views of a task whose rows have other numbers. */
+  /** Recreate the views of a task whose rows were renumbered. */
   rowsRenumbered(store: TaskStore, rows: Int32Array): void {
     this.#views.charts.renumber(store, rows);
     for (const view of this.#views.all.values()) {
@@ -286,7 +286,7 @@ export class Engine implements StoreWatcher {
     }
     if (!more) return;
     this.#searching = true;
-    soon(() => {
+    enqueue(() => {
       this.#searching = false;
       this.#searchSlice();
     });

@@ -89,7 +89,7 @@ function lastBeforeFailure(selection: Selection): number | null {
     const row = selection.rowOf(id);
     if (store.flags[row] & NOTICE || store.source[row] === NO_SOURCE) continue;
     newest ??= id;
-    if (last === undefined || (selection.keyOfSource(store, store.source[row]) === last.source && store.key[row] <= last.time)) return id;
+    if (last === undefined || (selection.containerKeyOf(store, store.source[row]) === last.source && store.key[row] <= last.time)) return id;
   }
   return newest;
 }

@@ -180,13 +180,13 @@ export class LineTable {
   }
 
   /** Return the key of a source: a container of a pod, with all its runs. */
-  sourceKey({ pod, container }: { pod: string; container: string }): string {
+  containerKey({ pod, container }: { pod: string; container: string }): string {
     return `${this.task}/${pod}/${container}`;
   }
 
   /** Return the key of one run of a source. */
   runKey(source: { pod: string; container: string; run?: number }): string {
-    return `${this.sourceKey(source)}/${source.run ?? 0}`;
+    return `${this.containerKey(source)}/${source.run ?? 0}`;
   }
 
   sourceId(info: Partial<SourceInfo> & { pod: string; container: string }): number {

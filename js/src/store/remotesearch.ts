@@ -5,7 +5,7 @@
 
 import type { LogEvent } from "../protocol/events.ts";
 import type { Filter } from "../protocol/requests.ts";
-import type { RemoteSearchState, SourceSummary } from "../protocol/update.ts";
+import type { ContainerSummary, RemoteSearchState } from "../protocol/update.ts";
 import { filterTerms, pythonPattern } from "../text/query.ts";
 import { boundedSourceQuery } from "../text/sources.ts";
 import { fromNs } from "../text/time.ts";
@@ -19,7 +19,7 @@ export type RemoteQuery = Omit<SearchQuery, "since" | "until">;
  * Return the filter as the server's query, for a task with these sources; null if none of them is shown. A choice of sources
  * that is too long for an address is left out.
  */
-export function remoteQuery(filter: Filter, sources: readonly SourceSummary[]): RemoteQuery | null {
+export function remoteQuery(filter: Filter, sources: readonly ContainerSummary[]): RemoteQuery | null {
   if (sources.length > 0 && !sources.some(({ on }) => on)) return null;
   const { include, exclude, where, level } = filterTerms(filter);
   return { grep: include.map(pythonPattern), exclude: exclude.map(pythonPattern), where, level: level || undefined, stream: filter.stream || undefined, ...boundedSourceQuery(filter, sources) };

@@ -1,4 +1,4 @@
-/** Searches and jumps in lines that are not loaded: starts the server's search and loads the lines around the result. */
+/** Searches and jumps in lines that are not loaded: asks the server to search, and loads the lines around what it finds. */
 
 import type { LogEvent } from "../protocol/events.ts";
 import type { Jump } from "../protocol/requests.ts";
@@ -46,30 +46,30 @@ export class Seeker {
     }
   }
 
-  /** Start a remote jump. Return false if nothing unloaded is on the way to the next loaded match. */
+  /** Search unloaded lines for the next match or error. Return false if none lie between here and the next loaded one. */
   startRemoteJump(view: View, jump: Jump): boolean {
     if (jump.to !== "match" && jump.to !== "error") return false;
-    const step = view.toTimeOrder(jump);
-    const where = spansBetween(step, view.selection, view.searchedTo);
-    if (where.length === 0) return false;
+    const timeJump = view.toTimeOrder(jump);
+    const unloadedSpans = spansBetween(timeJump, view.selection, view.searchedTo);
+    if (unloadedSpans.length === 0) return false;
     const { id } = view;
     // The view may have been recreated meanwhile.
-    const now = (): View | undefined => this.#views.all.get(id);
-    view.remoteJump = new RemoteJump(step, where, view, {
+    const currentView = (): View | undefined => this.#views.all.get(id);
+    view.remoteJump = new RemoteJump(timeJump, unloadedSpans, view, {
       linkOf: (task) => this.#tasks.linkOf(task),
-      found: () => this.loadGoal(now()),
+      found: () => this.loadGoal(currentView()),
       none: () => {
-        const asking = now();
-        // The next match is loaded: show no message.
-        if (asking && nextLoaded(step, asking.selection) !== null) asking.remoteJump = null;
-        asking?.jump(jump);
+        const current = currentView();
+        // The next match is a loaded line, so show no message that nothing was found.
+        if (current && nextLoaded(timeJump, current.selection) !== null) current.remoteJump = null;
+        current?.jump(jump);
       },
-      changed: () => this.#views.refresh(now()),
+      changed: () => this.#views.refresh(currentView()),
     });
     return true;
   }
 
-  /** Return the jump to make now: for an unloaded line to its time, while the line itself is being loaded. */
+  /** Return the jump to make now. If its line is not loaded, start to load the line, and jump to its time meanwhile. */
   resolveUnloaded(view: View, jump: Jump): Jump {
     const store = jump.to === "seq" ? view.selection.stores.find(({ task }) => task === jump.task) : undefined;
     if (jump.to !== "seq" || jump.time === undefined || store === undefined || store.isLoaded(jump.seq)) return jump;
@@ -78,13 +78,13 @@ export class Seeker {
     return view.goal === null ? jump : { to: "time", time: jump.time };
   }
 
-  /** Load the lines around the goal of a view. */
+  /** Load the lines around the line that a jump of the view waits for. */
   loadGoal(view: View | undefined): void {
     const goal = view && goalOf(view);
     const span = goal?.store.spans.find(({ low, high }) => goal.time >= Math.floor(low) && goal.time <= high + 1);
     if (!view || !goal) return;
     if (span === undefined) {
-      // It has been loaded meanwhile, or was removed.
+      // The span was loaded or removed meanwhile.
       view.remoteJump = view.goal = null;
       view.jump({ to: "time", time: goal.time });
       this.#views.refresh(view);
@@ -100,7 +100,7 @@ export class Seeker {
     this.#watcher.rowsAdded(store, before);
   }
 
-  /** Stop a view's search, and remove its hits unless another view searches there. */
+  /** Stop a view's search. Remove the search hits of its tasks, unless another view searches them too. */
   endSearch(view: View): void {
     view.search?.stop();
     view.search = null;
@@ -112,7 +112,7 @@ export class Seeker {
   }
 }
 
-/** Return the line that is being loaded to jump to it. */
+/** Return the line that a jump of the view waits for. */
 export function goalOf(view: View): JumpGoal | null | undefined {
   return view.goal ?? view.remoteJump?.goal;
 }

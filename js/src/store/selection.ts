@@ -1,4 +1,4 @@
-/** Which rows of its tasks a view shows, and in which order. Kept up to date as rows arrive; a new filter and find run in slices. */
+/** Which rows of its tasks a view shows, and in which order. It is updated as rows arrive. A new filter and find are applied in slices of time. */
 
 import type { Filter } from "../protocol/requests.ts";
 import { plainText } from "../text/ansi.ts";
@@ -10,14 +10,14 @@ import { GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
 import { RowSequence } from "./sequence.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** A row's id in a view is its task's slot times this, plus its row number. */
+/** The id of a row in a view is the index of its task (its slot) times this, plus its row number. */
 const SLOT_SIZE = 2 ** 27;
 
 class RowFilter {
   filter: Filter;
   matcher: Matcher;
   #enabled: boolean[][] = [];
-  /** One test per task, and the number of its sources when the test was made: a newer run changes what "the newest" means. */
+  /** For each task the test of its sources, and the number of sources when the test was made: a newer run changes which run is the newest. */
   #choosers: { wants: (one: RunId) => boolean; among: number }[] = [];
   #rank = 0;
 
@@ -37,12 +37,12 @@ class RowFilter {
     this.#choosers = [];
   }
 
-  /** Return whether a newer run changes which runs count as the newest. */
+  /** Whether a run has come since that changes which runs are the newest, and the filter depends on that. */
   protected get isOutdated(): boolean {
     return this.filter.run.includes("-") && !this.#choosers.every(({ among }, slot) => among === this.stores[slot].sources.length);
   }
 
-  /** Whether the filter is on lines, and not only on sources. */
+  /** Whether the filter tests lines, and not only sources. */
   get isNarrowed(): boolean {
     return this.matcher.active || this.#rank > 0 || this.filter.stream !== "";
   }
@@ -53,8 +53,8 @@ class RowFilter {
     return off.length > 0 || `${pod}${container}${run}` !== "";
   }
 
-  keyOfSource(store: TaskStore, source: number): string {
-    return store.sourceKey(store.sources[source]);
+  containerKeyOf(store: TaskStore, source: number): string {
+    return store.containerKey(store.sources[source]);
   }
 
   isSourceShown(slot: number, source: number): boolean {
@@ -63,10 +63,10 @@ class RowFilter {
     return (row[source] ??= this.wantsRun(this.stores[slot], this.stores[slot].sources[source]));
   }
 
-  /** Return whether a run of a source is shown, also if no line of it is loaded. */
+  /** Return whether the lines of a run are shown. The run need not have loaded lines. */
   wantsRun(store: TaskStore, source: RunId): boolean {
     const { off } = this.filter;
-    if (off.length > 0 && (off.includes(store.sourceKey(source)) || off.includes(store.runKey(source)))) return false;
+    if (off.length > 0 && (off.includes(store.containerKey(source)) || off.includes(store.runKey(source)))) return false;
     const slot = this.stores.indexOf(store);
     this.#choosers[slot] ??= { wants: sourceTest(this.filter, store.sources), among: store.sources.length };
     return this.#choosers[slot].wants(source);
@@ -82,7 +82,7 @@ class RowFilter {
     const root = folds.rootOf(row);
     const fold = folds.heads.get(root);
     if (fold === undefined) return this.testRow(slot, root, texts[root]);
-    // Equal lines may differ in numbers, so test each.
+    // Folded lines may differ in their numbers, so test each.
     if (fold.traceback === null && !mayBeBar(texts[root])) return [root, ...folds.membersOf(root)].some((one) => this.testRow(slot, one, texts[one]));
     return [root, ...fold.twins].some((one) => this.testRow(slot, one, folds.textOf(one)));
   }
@@ -99,16 +99,18 @@ class RowFilter {
   }
 }
 
-/** A slice searches rows in steps until this much time has passed (ms). Matches are shown after each slice. */
+/** Number of rows that are searched between two checks of the time. */
 const STEP_ROWS = 4000;
+/** A slice of a search ends after this time (ms). The view shows the matches after each slice. */
 const SLICE_MS = 8;
-/** Without a watchdog, a slice this slow (ms) ends the search. */
+/** Without a watchdog, a slice that takes this long (ms) ends the search. */
 const SLOW_MS = 250;
 
+/** The rows that match the text of find, among the shown rows. */
 export class Finder {
   term = "";
   error = "";
-  /** Rows at the front of the shown ones that are not searched yet. */
+  /** Number of rows at the beginning of the shown rows that are not searched yet: the search goes from the newest to the oldest. */
   unsearched = 0;
   matches: RowSequence;
   #test: ((line: string) => boolean) | undefined;
@@ -137,13 +139,13 @@ export class Finder {
     this.restart();
   }
 
-  /** Start again: the shown rows have changed. */
+  /** Start again, because the shown rows have changed. */
   restart(): void {
     this.matches = new RowSequence(this.#selection.compare);
     this.unsearched = this.isActive ? this.#selection.shown.length : 0;
   }
 
-  /** Search rows that came to the shown ones; `lowest` is the lowest of their indexes. */
+  /** Search rows that were added to the shown rows. `lowest` is the lowest of their indexes. */
   addRows(ids: number[], lowest: number): void {
     if (!this.isActive) return;
     if (lowest < this.unsearched) this.restart();
@@ -167,7 +169,7 @@ export class Finder {
     return marks;
   }
 
-  /** Search one slice, newest rows first. Return whether more is left. */
+  /** Search one slice of rows, newest first. Return whether more rows are left. */
   search(guarded: boolean): boolean {
     if (this.unsearched === 0) return false;
     const started = Date.now();
@@ -201,13 +203,13 @@ export class Finder {
 }
 
 export class Selection extends RowFilter {
-  /** Rows at the front of `all` that the running search has not reached. */
+  /** Number of rows at the beginning of `all` that the filter has not tested yet. */
   unsearched = 0;
   slowRegex = "";
   readonly finder: Finder;
   all: RowSequence;
   shown: RowSequence;
-  /** Heads whose members are shown. */
+  /** Ids of the open folds: rows whose members are shown. */
   readonly opened = new Set<number>();
 
   constructor(stores: TaskStore[], filter: Filter) {
@@ -255,14 +257,14 @@ export class Selection extends RowFilter {
     return order || this.#compareWithin(one, up, i, j);
   };
 
-  /** Compare two rows of one root: its own lines come first, then those of each of its twins. */
+  /** Compare two rows of one root. The lines of its own fold come first, then those of each twin (the same traceback in another pod). */
   #compareWithin({ folds, seq }: TaskStore, root: number, i: number, j: number): number {
     const [over, under] = [folds.headOf(i), folds.headOf(j)];
     if (over !== under) return over === root ? -1 : under === root ? 1 : seq[over] - seq[under] || over - under;
     return i === over ? (j === over ? 0 : -1) : j === over ? 1 : seq[i] - seq[j] || i - j;
   }
 
-  /** Return which of the twins of a traceback to show: the first whose source is shown. */
+  /** Return which row stands for a traceback that several pods wrote: the first whose source is shown. */
   memberOf(slot: number, row: number): number {
     const store = this.stores[slot];
     return [row, ...(store.folds.heads.get(row)?.twins ?? [])].find((one) => this.isSourceShown(slot, store.source[one])) ?? row;
@@ -300,7 +302,7 @@ export class Selection extends RowFilter {
     }
   }
 
-  /** Open a traceback if the match is below its row. */
+  /** Open a traceback if the match is in its lines and not in its title. */
   revealMatch(id: number): void {
     const { folds } = this.stores[this.slotOf(id)];
     const fold = folds.heads.get(id % SLOT_SIZE);
@@ -328,7 +330,7 @@ export class Selection extends RowFilter {
     this.finder.restart();
   }
 
-  /** Take out rows that are about to join another row, while they can still be found at their old places. */
+  /** Remove rows that are about to join another row. Afterwards they could not be found, because their sort order changes. */
   removeJoining(store: TaskStore): void {
     const slot = this.stores.indexOf(store);
     const { joining } = store.folds;
@@ -338,7 +340,7 @@ export class Selection extends RowFilter {
     this.#removeAll(joiningIds);
   }
 
-  /** Show rows that joined an open fold, and heads that match now. */
+  /** Show rows that joined an open fold, and folds that match the filter since rows joined them. */
   #showJoined(slot: number, { folds }: TaskStore, from: number): void {
     for (const head of folds.changedHeads) {
       const id = slot * SLOT_SIZE + folds.rootOf(head);
@@ -350,7 +352,7 @@ export class Selection extends RowFilter {
     }
   }
 
-  /** Return whether a head matches with its new members. For equal lines only the last is new. */
+  /** Return whether a fold matches with its new members. Of equal lines only the last is new. */
   #nowMatches(slot: number, head: number): boolean {
     const { folds, texts } = this.stores[slot];
     const { traceback, last } = folds.heads.get(head)!;
@@ -370,7 +372,7 @@ export class Selection extends RowFilter {
         result.push(slot * SLOT_SIZE + row);
         continue;
       }
-      // A span that has been loaded.
+      // Skip the row of a span that has been loaded, and rows in a closed fold.
       if ((store.flags[row] & (GAP | HOLE)) === (GAP | HOLE) || (store.folds.back[row] !== 0 && !this.#isOpen(slot, row))) continue;
       const i = ids.push(slot * SLOT_SIZE + row) - 1;
       if (i > 0 && sorted && this.compare(ids[i - 1], ids[i]) > 0) sorted = false;
@@ -381,7 +383,7 @@ export class Selection extends RowFilter {
     this.#showJoined(slot, store, from);
   }
 
-  /** Show search hits while the filter is on lines. Otherwise they would stand among unloaded lines. */
+  /** Show search hits if the filter tests lines. Without such a filter they would be single rows among unloaded lines. */
   #addHits(ids: number[]): void {
     if (!this.isNarrowed || ids.length === 0) return;
     const shown = ids.filter((id) => this.matches(id)).toSorted(this.compare);
@@ -431,9 +433,9 @@ export class Selection extends RowFilter {
     for (const [slot, store] of this.stores.entries()) this.#addHits(store.searchHits.map((row) => slot * SLOT_SIZE + row));
   }
 
-  /** Search one slice, newest lines first. Return whether more is left. */
+  /** Test one slice of rows, newest first. Return whether more rows are left. */
   search(guarded: boolean): boolean {
-    // Find searches the shown rows, so it comes after the filter.
+    // Find searches the rows that the filter shows, so it comes second.
     if (this.unsearched === 0) return this.finder.search(guarded);
     const started = Date.now();
     do {

@@ -1,8 +1,8 @@
-/** Row ids in display order. Appending and prepending cost only the new ids; a late row moves only the ids behind it. */
+/** Row ids in display order. Appending and prepending copy only the new ids; a row that comes late moves only the ids after it. */
 
 export type Compare = (a: number, b: number) => number;
 
-/** Return the first index below `length` for which `isBefore` is false, where it is true for all before. */
+/** Return the first index for which `isBefore` is false; `length` if there is none. `isBefore` must be true up to some index, then false. */
 export function lowerBound(length: number, isBefore: (index: number) => boolean): number {
   let [low, high] = [0, length];
   while (low < high) {
@@ -31,7 +31,7 @@ export class RowSequence {
     return this.#ids[this.#start + index];
   }
 
-  /** Return the first index whose id is not before the place that `before` describes. */
+  /** Return the first index for whose id `before` is false. */
   lowerBound(before: (id: number) => boolean): number {
     return lowerBound(this.length, (index) => before(this.at(index)));
   }

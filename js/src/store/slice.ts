@@ -10,11 +10,11 @@ import type { SourceGroups } from "./sources.ts";
 import type { TaskStore } from "./taskstore.ts";
 
 export const EDGE_ID = -1;
-/** Ids from here on downward are fillers, by their place. */
+/** Fillers for unloaded rows have this id minus their index on the scroll bar. */
 const BLANK_ID = -10;
 const EMPTY_ROW: Omit<Row, "id" | "kind" | "text"> = { seq: -1, time: 0, source: -1, level: 0, runs: [], marks: [], hiddenChars: 0, hasDetails: false };
 
-/** Return the state of a search; its time is written as `{ms}`. */
+/** Describe the state of a search. Its time is written as `{ms}`, so that the view can show it in the user's zone. */
 function searchText({ state, to, message }: RemoteSearchState): string {
   if (state === "failed") return message;
   if (state === "done") return "Searched to here: there are no more matches before";
@@ -25,7 +25,7 @@ function blankRow(bar: number): Row {
   return { ...EMPTY_ROW, id: BLANK_ID - bar, kind: "blank", text: "" };
 }
 
-/** Return the row above the oldest one. `hidden` is the number of rows before the window. */
+/** Return the row above the oldest line, which says what is before it. `hidden` is the number of loaded rows before the window. */
 export function edgeRow(stores: TaskStore[], loading: boolean, hidden: number, remote: RemoteSearchState | undefined): Row {
   if (remote !== undefined) return { ...EMPTY_ROW, id: EDGE_ID, kind: "edge", text: searchText(remote), aside: remote.state, remote };
   const older = hidden > 0 || stores.some((store) => store.older !== null && store.older !== undefined);
@@ -34,9 +34,9 @@ export function edgeRow(stores: TaskStore[], loading: boolean, hidden: number, r
   return { ...EMPTY_ROW, id: EDGE_ID, kind: "edge", text };
 }
 
-/** Give up seeking this long (ms) after the last line from before the place. */
+/** Stop seeking if no line from before the sought time has come for this long (ms). */
 const SEEK_MS = 5000;
-/** Rows that are sent above the place that is sought. */
+/** Number of rows that are sent above the sought row. */
 const MARGIN_ROWS = 24;
 
 /** Rows [start, start + count) of the selection are shown. */
@@ -47,11 +47,12 @@ export interface ShownRows {
   order: DisplayOrder;
 }
 
-/** The first row to send, how far the anchor has moved, and the place that was sought or jumped to. */
+/** The first row to send, how far the anchor has moved, and the row that was sought or jumped to. */
 export type SliceStart = { from: number; viewport: Viewport } & Pick<Update, "shift" | "seekRow" | "jump">;
 
+/** Decides where the slice begins: at the end, at a sought time, at a jump's row, or so that the row being read stays in place. */
 export class ScrollAnchor {
-  /** Number of rows from before the sought place, and when it last changed. */
+  /** Number of rows from before the sought time, and when it last changed. */
   #before = -1;
   #since = 0;
   /** The last jump's row, and whether it has been sent to the view. */
@@ -64,7 +65,7 @@ export class ScrollAnchor {
 
   constructor(
     selection: Selection,
-    /** The time to go back to after the lines were reloaded, until a line of that time has arrived. */
+    /** The time that was at the top before the lines were reloaded. It is sought until a line of that time has arrived. */
     public seekTime: number | null,
   ) {
     this.#selection = selection;
@@ -77,7 +78,7 @@ export class ScrollAnchor {
     this.seekTime = null;
   }
 
-  /** Return where the slice begins. The viewport changes when a sought or jumped-to place is reached. */
+  /** Return where the slice begins. The viewport changes when a sought time or the row of a jump is reached. */
   resolve(viewport: Viewport, shownRows: ShownRows): SliceStart {
     if (viewport.follow) return { from: viewport.newestFirst ? 0 : shownRows.order.total - viewport.count, shift: 0, viewport };
     if (this.seekTime !== null) return this.#seekTime(this.seekTime, viewport, shownRows);
@@ -91,7 +92,7 @@ export class ScrollAnchor {
     const unloaded = layout.blankAt(time);
     const seekRow = order.shownAt(unloaded ?? Math.min(order.total - 1, layout.toBar(sought) + 1));
     const from = seekRow - MARGIN_ROWS;
-    // A recorder may have to be started and sends older lines in parts, so wait for the row itself.
+    // Older lines come in parts, perhaps after a recorder was started. So wait for the row itself.
     const isKnown = unloaded !== null || (sought < count && this.#selection.keyOf(shown.at(sought + start)) === time);
     const hasLines = stores.some((store) => store.lines > 0);
     const before = hasLines ? sought : -1;
@@ -119,6 +120,7 @@ export class ScrollAnchor {
 /** Visible rows that are not loaded. */
 export type WantedSpanRows = WantedRows & { store: TaskStore };
 
+/** The rows to send, with fillers for rows that are not loaded. */
 export class Slice {
   readonly rows: Row[] = [];
   wanted: WantedSpanRows | null = null;
@@ -134,7 +136,7 @@ export class Slice {
     from: number,
     count: number,
     follow: boolean,
-    /** Makes the row above the first line. */
+    /** Returns the row above the oldest line. */
     edge: () => Row,
   ) {
     this.#selection = selection;
@@ -173,7 +175,7 @@ export class Slice {
     return shown;
   }
 
-  /** Mark the matches of find, or else those of the filter. */
+  /** What marks matches in a row: find, or without it the filter. */
   get #marker(): { find(text: string): number[] } {
     const { finder, matcher } = this.#selection;
     return finder.isActive ? { find: (text) => finder.marks(text) } : matcher;

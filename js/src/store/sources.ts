@@ -1,6 +1,6 @@
 /** The sources of a view: containers of pods with their runs, each pod with a colour of its own. */
 
-import type { SourceSummary } from "../protocol/update.ts";
+import type { ContainerSummary } from "../protocol/update.ts";
 import { NO_SOURCE } from "./lines.ts";
 import type { Selection } from "./selection.ts";
 
@@ -23,7 +23,7 @@ function pickHue(pod: string, taken: Map<string, number>): number {
 }
 
 /** Compute a source's values from its runs. */
-function summarize(group: SourceSummary): void {
+function summarize(group: ContainerSummary): void {
   const { runs } = group;
   runs.sort((a, b) => a.run - b.run);
   const newest = runs.at(-1);
@@ -38,7 +38,7 @@ export class SourceGroups {
   /** A source is new since the last summary. */
   hasNew = false;
   readonly #hues = new Map<string, number>();
-  readonly #groups: SourceSummary[] = [];
+  readonly #groups: ContainerSummary[] = [];
   readonly #groupIds = new Map<string, number>();
   readonly #groupOf: number[][] = [];
 
@@ -59,7 +59,7 @@ export class SourceGroups {
     if (known !== undefined) return known;
     const store = this.#selection.stores[slot];
     const { pod, container, kind } = store.sources[source];
-    const key = this.#selection.keyOfSource(store, source);
+    const key = this.#selection.containerKeyOf(store, source);
     let group = this.#groupIds.get(key);
     if (group === undefined) {
       group = this.#groups.length;
@@ -71,7 +71,7 @@ export class SourceGroups {
     return group;
   }
 
-  summaries(): SourceSummary[] {
+  summaries(): ContainerSummary[] {
     for (const group of this.#groups) group.runs = [];
     for (const [slot, store] of this.#selection.stores.entries()) {
       for (const [id, source] of store.sources.entries()) {

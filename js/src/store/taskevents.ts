@@ -240,7 +240,7 @@ export class TaskEvents extends LineTable {
     const mark = noticeMark(notice, this.newest);
     if (mark === undefined) return;
     if (seq !== undefined) this.#markedSeqs.add(seq);
-    this.marks.push({ ...mark, source: mark.source ? this.sourceKey(mark.source) : "" });
+    this.marks.push({ ...mark, source: mark.source ? this.containerKey(mark.source) : "" });
   }
 
   /** Notices of a source keep their place among its lines. Those of the whole task stand at their time. */

@@ -1,4 +1,4 @@
-/** What one view on the page shows: a slice of its selection, kept in place, with counts. At most one update is on its way. */
+/** What one view on the page shows: counts, and a slice of the selected rows, which stays in place while rows are added. A new update waits until the page has drawn the last one. */
 
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
@@ -13,25 +13,30 @@ import { SourceGroups } from "./sources.ts";
 import type { TaskStore } from "./taskstore.ts";
 import { TimeAxis, TimeWindow } from "./timeaxis.ts";
 
+/** Minimum time between two updates of the list of sources (ms). */
 const SOURCES_EVERY_MS = 250;
+/** The rate of lines is measured over this time (ms). */
 const RATE_OVER_MS = 5000;
+
+/** What a view has to know besides its own state. */
 export interface ViewContext {
   now: number;
   live: boolean;
   loading: boolean;
-  rest: Pick<Update, "link" | "transport" | "linesBehind" | "problem" | "tasks" | "clockAhead">;
+  /** The parts of the update that are equal for all views of the same tasks. */
+  shared: Pick<Update, "link" | "transport" | "linesBehind" | "problem" | "tasks" | "clockAhead">;
 }
 
 export class View {
   awaitsAck = false;
   isDirty = true;
-  /** Whether a user can see it. */
+  /** Whether the view is on the screen. */
   isVisible = true;
   /** The filter's search in lines that are not loaded. */
   search: RemoteSearch | null = null;
   /** The search for the next match or error in lines that are not loaded. */
   remoteJump: RemoteJump | null = null;
-  /** The unloaded line that is jumped to. */
+  /** The unloaded line that a jump waits for. */
   goal: JumpGoal | null = null;
   /** Whether the chart is shown, and whether it changed since it was sent. */
   hasChart = false;
@@ -44,10 +49,11 @@ export class View {
   readonly window: TimeWindow;
   readonly #axis: TimeAxis;
   readonly scrollAnchor: ScrollAnchor;
-  /** A monotonic time (ms). */
-  #sourcesAt = -Infinity;
-  #sourcesOf = -1;
-  #signature = "";
+  /** When the sources were last sent (`performance.now`, ms), and the number of rows then. */
+  #sourcesSentAt = -Infinity;
+  #rowsWhenSourcesSent = -1;
+  /** What the last update showed, see `#drawnStateOf`. */
+  #drawnState = "";
   #order: DisplayOrder | undefined;
 
   constructor(
@@ -64,7 +70,7 @@ export class View {
     this.scrollAnchor = new ScrollAnchor(this.selection, viewport.follow ? null : (viewport.seek ?? null));
   }
 
-  /** Return the same view for rows with other numbers. */
+  /** Return a copy of this view for rows that were renumbered, or for other stores. */
   recreate(stores: TaskStore[], viewport: Viewport): View {
     const recreated = new View(this.id, this.model, stores, this.selection.filter, viewport);
     recreated.awaitsAck = this.awaitsAck;
@@ -84,27 +90,27 @@ export class View {
       this.window.isExtended = false;
       this.window.low = -Infinity;
     }
-    this.#sourcesAt = -Infinity;
+    this.#sourcesSentAt = -Infinity;
     this.selection.refilter(filter);
   }
 
-  /** Turn "next", which is the row below, into a direction in time. */
+  /** Convert a direction on the screen into a direction in time: if the newest line is on top, the next row is an older one. */
   toTimeOrder<To extends Jump>(to: To): To {
     return "by" in to && this.viewport.newestFirst ? { ...to, by: to.by === 1 ? -1 : 1 } : to;
   }
 
-  /** Return the filter as a query for one of the tasks. */
+  /** Return the filter as a query to the server for one of the tasks; null if none of its sources is shown. */
   remoteQuery(store: TaskStore): RemoteQuery | null {
     return remoteQuery(this.selection.filter, this.groups.summaries().filter(({ task }) => task === store.task));
   }
 
-  /** All matches after this time are known, loaded or not (ms). */
+  /** The time after which all matches of the filter are known, whether their lines are loaded or not (ms). */
   get searchedTo(): number {
     if (this.search === null) return Infinity;
     return this.search.state === "done" ? -Infinity : this.search.to;
   }
 
-  /** Jump to a row. Return whether there is one. If it is before the window, all older rows are shown. */
+  /** Jump. Return false if there is no row to jump to. If the row is before the window, the window is extended to all older rows. */
   jump(to: Jump): boolean {
     const { selection } = this;
     if (to.to === "seq") selection.reveal(to.task, to.seq);
@@ -118,25 +124,25 @@ export class View {
     return true;
   }
 
-  /** Return the ids of the rows from one to another, ordered by time. */
+  /** Return the ids of the displayed rows between two rows, both included, ordered by time. */
   between(from: number, to: number): number[] {
     return this.#order?.between(from, to) ?? [];
   }
 
-  /** The time of the row that the user is at. */
+  /** The time of the row at which the user is; null while following. */
   readerTime(): number | null {
     const { anchor } = this.viewport;
     return anchor === null || anchor < 0 ? null : this.selection.keyOf(anchor);
   }
 
-  /** Return whether the passing of a second changes more than texts that count up. */
-  isStale({ now, live, rest }: ViewContext): boolean {
+  /** Return whether the view must be drawn again although no line has come: because time has passed. Texts that count up update themselves. */
+  isStale({ now, live, shared }: ViewContext): boolean {
     const low = this.window.start(now, live, this.viewport.follow);
     const start = low === -Infinity ? 0 : this.selection.shown.lowerBound((id) => this.selection.keyOf(id) < low);
-    return this.scrollAnchor.seekTime !== null || this.#signatureOf(start, this.#rate(now, live), rest) !== this.#signature || this.#sourcesOf !== this.selection.all.length || this.#axis.isStale({ now, live, low, follow: this.viewport.follow });
+    return this.scrollAnchor.seekTime !== null || this.#drawnStateOf(start, this.#rate(now, live), shared) !== this.#drawnState || this.#rowsWhenSourcesSent !== this.selection.all.length || this.#axis.isStale({ now, live, low, follow: this.viewport.follow });
   }
 
-  #signatureOf(start: number, rate: number, { clockAhead, linesBehind }: ViewContext["rest"]): string {
+  #drawnStateOf(start: number, rate: number, { clockAhead, linesBehind }: ViewContext["shared"]): string {
     return `${start} ${this.selection.all.length} ${rate} ${Math.trunc(clockAhead / 2000)} ${linesBehind}`;
   }
 
@@ -147,7 +153,7 @@ export class View {
     return (all.length - all.lowerBound((id) => this.selection.keyOf(id) < from)) / (RATE_OVER_MS / 1000);
   }
 
-  update({ now, live, loading, rest }: ViewContext): Update {
+  update({ now, live, loading, shared }: ViewContext): Update {
     const { selection, viewport } = this;
     const { shown, all, stores } = selection;
     const low = this.window.start(now, live, this.viewport.follow);
@@ -157,16 +163,16 @@ export class View {
     const count = end - start;
     const layout = buildLayout(selection, start, count, low);
     const order = (this.#order = new DisplayOrder(selection, layout, start, end, viewport.newestFirst ?? false));
-    const what = { start, count, layout, order };
-    const slice = this.scrollAnchor.resolve(viewport, what);
+    const shownRows = { start, count, layout, order };
+    const slice = this.scrollAnchor.resolve(viewport, shownRows);
     this.viewport = slice.viewport;
     const from = Math.max(0, Math.min(slice.from, order.total - 1));
-    const { rows, wanted } = new Slice(selection, this.groups, what, from, viewport.count, viewport.follow, () => edgeRow(stores, loading, start, this.#remote(0)));
+    const { rows, wanted } = new Slice(selection, this.groups, shownRows, from, viewport.count, viewport.follow, () => edgeRow(stores, loading, start, this.#remote(0)));
     this.wantedRows = wanted;
     const rate = this.#rate(now, live);
-    this.#signature = this.#signatureOf(start, rate, rest);
+    this.#drawnState = this.#drawnStateOf(start, rate, shared);
     const update: Update = {
-      ...rest,
+      ...shared,
       op: "update",
       view: this.id,
       total: order.total,
@@ -192,9 +198,9 @@ export class View {
       filterError: selection.matcher.error,
     };
     const at = performance.now();
-    if (this.groups.hasNew || at - this.#sourcesAt >= SOURCES_EVERY_MS) {
-      this.#sourcesAt = all.length === 0 ? -Infinity : at;
-      this.#sourcesOf = all.length;
+    if (this.groups.hasNew || at - this.#sourcesSentAt >= SOURCES_EVERY_MS) {
+      this.#sourcesSentAt = all.length === 0 ? -Infinity : at;
+      this.#rowsWhenSourcesSent = all.length;
       this.groups.hasNew = false;
       update.sources = this.groups.summaries();
     }
@@ -220,7 +226,7 @@ export class View {
   }
 }
 
-/** Most lines that are copied at once. */
+/** Maximum number of lines that are copied at once. */
 const MAX_COPIED = 100_000;
 
 export function copyRows(selection: Selection, ids: number[], as: "text" | "json" | "code"): string {
@@ -232,7 +238,7 @@ export function copyRows(selection: Selection, ids: number[], as: "text" | "json
     const store = stores[selection.slotOf(id)];
     const row = selection.rowOf(id);
     if (store.flags[row] & NOTICE) continue;
-    // Copy the members of a closed fold, too.
+    // If a fold is closed, copy its members too.
     for (const one of [row, ...(selection.opened.has(id) ? [] : store.folds.membersOf(row))]) {
       const [seq, text] = [store.seq[one], store.texts[one]];
       [low, high] = [Math.min(low, seq), Math.max(high, seq)];

@@ -1,4 +1,4 @@
-/** The views on the page. A view is sent an update when it has changed, is visible and has drawn the last update. */
+/** The views on the page. A view gets an update if it has changed, is visible and has drawn the last update. */
 
 import type { FromStore } from "../protocol/messages.ts";
 import type { Update } from "../protocol/update.ts";
@@ -15,9 +15,9 @@ export class Views {
   readonly all = new Map<string, View>();
   readonly charts = new Charts({
     linkOf: (task) => this.#tasks.linkOf(task),
-    seen: (store) => this.#chartsOf(store).some(({ isVisible, awaitsAck }) => isVisible && !awaitsAck),
-    soon,
-    changed: (store) => {
+    isChartVisible: (store) => this.#chartsOf(store).some(({ isVisible, awaitsAck }) => isVisible && !awaitsAck),
+    enqueue,
+    chartChanged: (store) => {
       for (const view of this.#chartsOf(store)) {
         view.isChartDue = true;
         this.refresh(view);
@@ -79,8 +79,8 @@ export class Views {
     const live = entries.some(({ store }) => !store.ended);
     const done = !live && entries.length > 0;
     const problem = entries.find((one) => one.problem !== null)?.problem ?? entries.find((one) => one.loadProblem !== null)?.loadProblem ?? (done && entry?.state !== "stopped" ? null : (entry?.problem ?? null));
-    const rest = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", linesBehind: done ? 0 : (entry?.linesBehind ?? 0), problem, clockAhead: this.#clock.ahead, tasks: tasks.map((task) => this.#tasks.summary(task)) };
-    return { now: this.#tasks.now(), live, loading: entries.some((one) => one.isLoading), rest };
+    const shared = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", linesBehind: done ? 0 : (entry?.linesBehind ?? 0), problem, clockAhead: this.#clock.ahead, tasks: tasks.map((task) => this.#tasks.summary(task)) };
+    return { now: this.#tasks.now(), live, loading: entries.some((one) => one.isLoading), shared };
   }
 
   /** Send an update if the view is visible and has drawn the last one. */
@@ -103,7 +103,7 @@ export class Views {
     return this.#tasks.links.tasksOf(model).map((task) => this.#tasks.entryOf(task).store);
   }
 
-  /** Keep charts for the tasks of all views that show one. */
+  /** Keep charts of exactly those tasks of which a view shows one. */
   updateCharts(): void {
     this.charts.setStores(new Set([...this.all.values()].filter(({ hasChart }) => hasChart).flatMap(({ selection }) => selection.stores)));
   }
@@ -113,8 +113,8 @@ export class Views {
   }
 }
 
-/** Run a function after the tasks that are queued already. Unlike a timer this has no minimum delay. */
-export function soon(callback: () => void): void {
+/** Run a function after the work that is queued already. Unlike a timer this has no minimum delay. */
+export function enqueue(callback: () => void): void {
   const { port1, port2 } = new MessageChannel();
   port1.addEventListener("message", () => {
     port1.close();

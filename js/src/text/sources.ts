@@ -4,7 +4,7 @@
  */
 
 import type { Filter } from "../protocol/requests.ts";
-import type { SourceSummary } from "../protocol/update.ts";
+import type { ContainerSummary } from "../protocol/update.ts";
 
 /** One run of one container. */
 export interface RunId {
@@ -60,7 +60,7 @@ export function sourceTest({ pod, container, run }: SourceChoice, all: readonly 
 }
 
 /** Return the shown sources as Python's parameters, without those that are not needed. */
-export function sourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources: readonly SourceSummary[]): Partial<SourceChoice> {
+export function sourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources: readonly ContainerSummary[]): Partial<SourceChoice> {
   const { pod, container, run, off } = filter;
   if (off.length === 0) return Object.fromEntries(Object.entries({ pod, container, run }).filter(([, value]) => value !== ""));
   const on = sources.filter((source) => source.on);
@@ -80,11 +80,11 @@ export function sourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources:
 }
 
 /** Return the same, or nothing if it is too long for an address. */
-export function boundedSourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources: readonly SourceSummary[]): Partial<SourceChoice> {
+export function boundedSourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources: readonly ContainerSummary[]): Partial<SourceChoice> {
   const result = sourceQuery(filter, sources);
   return Object.values(result).join("").length > MAX_QUERY_CHARS ? {} : result;
 }
 
-function isPartlyShown({ runs }: SourceSummary): boolean {
+function isPartlyShown({ runs }: ContainerSummary): boolean {
   return runs.some((one) => !one.on);
 }

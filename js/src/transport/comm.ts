@@ -1,16 +1,16 @@
 /**
- * The link through the kernel, for hosts whose page reaches no Jupyter server (VS Code, Colab, marimo). The kernel sends the
- * same SSE bytes. The page acknowledges what it has stored, so that a slow page slows the kernel down.
+ * The link through the kernel, for hosts whose page cannot reach a Jupyter server (VS Code, Colab, marimo). The kernel sends the
+ * bytes that a server would send. The page acknowledges them, so that the kernel does not send faster than the page reads.
  */
 
 import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
 import { fromNs, parseWindow } from "../text/time.ts";
 import { RequestError } from "./http.ts";
-import { isFatal, joinCursors, type Link, type LinkHost, MAX_FIRST_LINES, OUTLINE_BINS, type PageQuery, type SearchQuery, type SearchSink, SILENCE_MS, widestSince } from "./link.ts";
+import { type EventSink, isFatal, joinCursors, type Link, type LinkHost, MAX_FIRST_LINES, MAX_SILENCE_MS, OUTLINE_BINS, type PageQuery, type SearchQuery, widestSince } from "./link.ts";
 import { SseParser } from "./sseparser.ts";
 
 const RETRY_MS = 5000;
-/** Well below the eight messages that the kernel sends ahead. */
+/** Acknowledge after this many messages. The kernel waits after eight that are not acknowledged. */
 const ACK_EVERY = 4;
 const ACK_WITHIN_MS = 50;
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -24,7 +24,7 @@ export class CommLink implements Link {
   #tasks: string[] = [];
   #order: string[] = [];
   #splitter = new SseParser();
-  /** Number of the current stream. Messages of an earlier one are ignored, because they belong to another place. */
+  /** Number of the current stream. Messages of an earlier stream are ignored, because it began at another cursor. */
   #stream = 0;
   #received = 0;
   #acked = 0;
@@ -33,7 +33,7 @@ export class CommLink implements Link {
   #heardAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #requests = new Map<number, PendingRequest>();
-  #searches = new Map<number, [SseParser, SearchSink]>();
+  #searches = new Map<number, [SseParser, EventSink]>();
   #lastId = 0;
 
   readonly #host: LinkHost;
@@ -59,9 +59,9 @@ export class CommLink implements Link {
     this.update(this.#tasks);
   }
 
-  /** Ask again, by cursor, a kernel that has been silent for long. */
+  /** Reopen the stream at the cursors if the kernel has been silent for too long. */
   wake(): void {
-    if (this.#order.some((task) => !this.#host.isEnded(task)) && Date.now() - this.#heardAt > SILENCE_MS) this.#open();
+    if (this.#order.some((task) => !this.#host.isEnded(task)) && Date.now() - this.#heardAt > MAX_SILENCE_MS) this.#open();
   }
 
   close(): void {
@@ -87,11 +87,11 @@ export class CommLink implements Link {
     const cursor = joinCursors(this.#order, this.#host);
     const since = widestSince(this.#order, this.#host, (text) => parseWindow(text) ?? Infinity);
     this.#send({ type: "open", stream: this.#stream, tasks: this.#order, ...(cursor === "" ? {} : { cursor }), ...(since === "" ? {} : { since, most: MAX_FIRST_LINES }) });
-    // A busy kernel answers the first question as well as the last.
+    // Repeat the same stream number: a busy kernel may still answer an earlier request.
     this.#timer = setTimeout(() => this.#open(true), RETRY_MS);
   }
 
-  /** Acknowledge all messages so far. Each acknowledgement costs the kernel a message with its answers, so there are few. */
+  /** Acknowledge all messages so far, now or soon. The kernel answers each acknowledgement with a message, so there are few. */
   #acknowledge(): void {
     const now = (): void => {
       clearTimeout(this.#ackTimer);
@@ -110,18 +110,18 @@ export class CommLink implements Link {
     this.#isLive = true;
     this.#host.onState("live");
     clearTimeout(this.#timer);
-    this.#watchSilence(SILENCE_MS);
+    this.#watchSilence(MAX_SILENCE_MS);
   }
 
   /**
-   * Reopen the stream after a silence: a restarted kernel does not know it. There is one timer, because setting it anew for each
-   * message costs more than the message.
+   * Reopen the stream after a long silence, because a restarted kernel does not know it. The timer is not restarted for each
+   * message: that would cost more than the message.
    */
   #watchSilence(wait: number): void {
     this.#timer = setTimeout(() => {
       const quiet = Date.now() - this.#heardAt;
-      if (quiet >= SILENCE_MS) this.#open();
-      else this.#watchSilence(SILENCE_MS - quiet);
+      if (quiet >= MAX_SILENCE_MS) this.#open();
+      else this.#watchSilence(MAX_SILENCE_MS - quiet);
     }, wait);
   }
 
@@ -129,7 +129,7 @@ export class CommLink implements Link {
     if (message.stream !== undefined && message.stream !== this.#stream) return;
     if (message.type === "bytes" && bytes !== undefined) {
       const n = Number(message.n);
-      // A number that does not grow means a new stream of the kernel, whose bytes do not continue the last ones.
+      // If the number does not grow, the kernel has begun the stream again, so these bytes do not continue the last ones.
       if (n <= this.#received) {
         this.#splitter = new SseParser();
         this.#acked = n - 1;
@@ -171,15 +171,15 @@ export class CommLink implements Link {
     return this.#request({ type: "outline", task, bins: OUTLINE_BINS, levels }) as Promise<OutlineDoc>;
   }
 
-  search(task: string, query: SearchQuery, sink: SearchSink): () => void {
+  search(task: string, query: SearchQuery, sink: EventSink): () => void {
     return this.#startSearch({ type: "search", task, query }, sink);
   }
 
-  metrics(task: string, sink: SearchSink): () => void {
+  metrics(task: string, sink: EventSink): () => void {
     return this.#startSearch({ type: "metrics", task }, sink);
   }
 
-  #startSearch({ type, ...question }: Record<string, unknown>, sink: SearchSink): () => void {
+  #startSearch({ type, ...question }: Record<string, unknown>, sink: EventSink): () => void {
     const id = ++this.#lastId;
     this.#searches.set(id, [new SseParser(), sink]);
     this.#send({ type, id, ...question });

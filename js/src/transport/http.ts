@@ -1,9 +1,9 @@
-/** Return what the page's configuration says of its Jupyter server. Without our key in it the server extension is not installed. */
+/** Return the server's settings from the page's configuration. If our key is missing there, the server extension is not installed. */
 
 import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
 import type { PageConfig } from "../protocol/messages.ts";
 import { errorMessage, taskParts } from "../text/format.ts";
-import { OUTLINE_BINS, type PageQuery, type SearchQuery, type SearchSink } from "./link.ts";
+import { OUTLINE_BINS, type PageQuery, type SearchQuery, type EventSink } from "./link.ts";
 import { SseParser } from "./sseparser.ts";
 
 export function readPageConfig(page: Document = document): PageConfig {
@@ -23,8 +23,8 @@ export function readPageConfig(page: Document = document): PageConfig {
 }
 
 /**
- * Add the origin of the tasks to the headers; "" is the server's own. A server with another cluster or store refuses the request
- * (server/base.py).
+ * Add a header that names the cluster and store of the tasks; "" stands for the server's own. A server that reads another cluster
+ * or store refuses the request (server/base.py).
  */
 export function withOrigin(config: PageConfig, origin: string): PageConfig {
   return origin === "" ? config : { ...config, headers: { ...config.headers, "X-Cortex-Origin": origin } };
@@ -45,7 +45,7 @@ const STATUS_MESSAGES: Record<number, string> = {
   429: "The server's limit of open streams is reached",
 };
 
-/** Read the problem from an error response. Our errors have a body; a 404 without one comes from another handler, and has the code "". */
+/** Read the problem from an error response. Our errors have a JSON body. A 404 without one comes from another handler; its code is "". */
 export async function readProblem(response: Response): Promise<Problem> {
   try {
     const body = (await response.json()) as { error?: Partial<Problem> };
@@ -73,13 +73,13 @@ export async function fetchOutline(fetcher: typeof fetch, config: PageConfig, ta
   return (await fetchJson(fetcher, config, `${taskPath(task)}/outline?bins=${OUTLINE_BINS}${levels ? "&levels=true" : ""}`)) as OutlineDoc;
 }
 
-export function fetchSearch(fetcher: typeof fetch, config: PageConfig, task: string, query: SearchQuery, sink: SearchSink, signal: AbortSignal): Promise<void> {
+export function fetchSearch(fetcher: typeof fetch, config: PageConfig, task: string, query: SearchQuery, sink: EventSink, signal: AbortSignal): Promise<void> {
   const pairs = Object.entries(query).flatMap(([name, value]: [string, string | string[] | undefined]) => (value === undefined ? [] : [value].flat().map((one): [string, string] => [name, one])));
   return fetchEvents(fetcher, config, `${taskPath(task)}/search?${new URLSearchParams(pairs)}`, sink, signal);
 }
 
 /** Read events until the server ends them, or `signal` does. */
-export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, path: string, sink: SearchSink, signal: AbortSignal): Promise<void> {
+export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, path: string, sink: EventSink, signal: AbortSignal): Promise<void> {
   const headers = { ...config.headers, Accept: "text/event-stream" };
   try {
     const response = await fetcher(`${config.base}${path}`, { headers, credentials: "same-origin", cache: "no-store", signal });

@@ -1,27 +1,27 @@
-/** What the worker needs from a link to the recording, and what the link needs from the worker. There are two links: SSE and comm. */
+/** The interface of a link, over which the worker reads recordings, and what a link calls back. There are two links: SSE and comm. */
 
 import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
 import type { LinkState } from "../protocol/update.ts";
 import type { SseEvent } from "./sseparser.ts";
 
 export interface Link {
-  /** Open, reopen or close the stream, so that exactly these tasks stream. */
+  /** Set the tasks whose events the stream brings. Opens, reopens or closes the stream. */
   update(tasks: string[]): void;
-  /** Try again after a stop. */
+  /** Connect again after the link has stopped because of an error. */
   retry(): void;
-  /** Reopen what is dead after timers and connections stood still, and end all waiting. */
+  /** The page woke up, after sleep or in a throttled tab: replace a stream that has been silent for too long, and connect now if a retry is pending. */
   wake(): void;
   page(task: string, query: PageQuery): Promise<LogPage>;
   /** Return the outline of the whole recording. */
   outline(task: string, levels: boolean): Promise<OutlineDoc>;
   /** Search the whole recording, newest matches first. Return a function that stops it. */
-  search(task: string, query: SearchQuery, sink: SearchSink): () => void;
+  search(task: string, query: SearchQuery, sink: EventSink): () => void;
   /** Read the metrics of the whole recording. Return a function that stops it. */
-  metrics(task: string, sink: SearchSink): () => void;
+  metrics(task: string, sink: EventSink): () => void;
   close(): void;
 }
 
-/** The server's query parameters. Regular expressions are Python's. */
+/** The server's query parameters. Regular expressions are in Python's syntax. */
 export interface SearchQuery {
   grep: string[];
   exclude: string[];
@@ -35,47 +35,49 @@ export interface SearchQuery {
   until: string;
 }
 
-export interface SearchSink {
+export interface EventSink {
   event(event: SseEvent): void;
-  /** Nothing more follows. */
+  /** The last event has come, or an error ended the answer. */
   end(problem?: Problem): void;
 }
 
 export interface PageQuery {
   before?: string;
   after?: string;
-  /** Around this time (RFC 3339). */
+  /** Lines before and after this time (RFC 3339). */
   at?: string;
   until?: string;
   limit: number;
   since?: string;
 }
 
-/** A stream begins with at most this many lines of its window. The others are loaded when a user looks at them. */
+/** Maximum number of lines of its window that a stream begins with. Older ones are loaded when a user scrolls to them. */
 export const MAX_FIRST_LINES = 20_000;
 /** Number of bins of an outline. */
 export const OUTLINE_BINS = 4000;
 
+/** What a link calls back: it asks for cursors and windows, and reports what arrives. */
 export interface LinkHost {
   cursorOf(task: string): string;
   sinceOf(task: string): string;
   isEnded(task: string): boolean;
-  /** `order` is the order of the tasks in the request, which the parts of an event's id follow. */
+  /** `order` lists the tasks as in the request. An event's id holds one cursor for each task, in this order. */
   onEvent(event: SseEvent, order: string[]): void;
-  /** Called after each chunk of bytes: the time to paint. */
+  /** Called after the events of each chunk of bytes. Views are updated then, not after each event. */
   onChunk(): void;
   onState(state: LinkState, problem?: Problem): void;
   /** The cursor has expired: forget these tasks' lines and start over. */
   onCursorLost(tasks: string[], problem: Problem): void;
-  /** A time (ms): the server's from an answer, or the nodes' from a heartbeat or a status. */
+  /** Reports a clock (ms): the server's, from the header of an HTTP answer, or (`ofNodes`) the nodes', from a heartbeat or a status. */
   onClock?(time: number, ofNodes?: boolean): void;
-  /** Number of lines that wait at the server, which limits the rate. */
+  /** Number of lines that the server has not sent yet, because it limits the rate of the stream. */
   onBehind?(lines: number): void;
 }
 
-export const SILENCE_MS = 45_000;
+/** A stream that brings nothing for this long, not even a heartbeat, is dead and is replaced. */
+export const MAX_SILENCE_MS = 45_000;
 
-/** Codes after which trying again cannot help. */
+/** Codes of problems that another attempt would meet again. */
 const FATAL = /NotFound|NotAllowed|Forbidden|Unauthor|Ambiguous|Invalid|BadQuery|BadRequest|Unknown/;
 
 export function isFatal(problem: Problem): boolean {
@@ -87,13 +89,13 @@ export function joinCursors(tasks: string[], host: LinkHost): string {
   return cursors.some(Boolean) ? cursors.join(",") : "";
 }
 
-/** Return the widest window that one of the tasks without a cursor asks for. */
-export function widestSince(tasks: string[], host: LinkHost, widthOf: (since: string) => number): string {
+/** Return the `since` with the longest window among the tasks that have no cursor; "" if all have one. */
+export function widestSince(tasks: string[], host: LinkHost, durationOf: (since: string) => number): string {
   let widest = "";
   for (const task of tasks) {
     if (host.cursorOf(task) !== "") continue;
     const since = host.sinceOf(task);
-    if (widest === "" || widthOf(since) > widthOf(widest)) widest = since;
+    if (widest === "" || durationOf(since) > durationOf(widest)) widest = since;
   }
   return widest;
 }

@@ -1,20 +1,20 @@
-/** The page's one SSE connection, for all its tasks. It uses fetch, because EventSource sends no headers, and reconnects by cursor. */
+/** The page's only SSE connection, which serves all its tasks. It uses fetch, because EventSource cannot send headers, and reconnects at the cursors. */
 
 import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
 import type { PageConfig } from "../protocol/messages.ts";
 import { fromNs, parseWindow } from "../text/time.ts";
 import { fetchEvents, fetchOutline, fetchPage, fetchSearch, readProblem, taskPath } from "./http.ts";
-import { isFatal, joinCursors, type Link, type LinkHost, MAX_FIRST_LINES, type PageQuery, type SearchQuery, type SearchSink, SILENCE_MS, widestSince } from "./link.ts";
+import { type EventSink, isFatal, joinCursors, type Link, type LinkHost, MAX_FIRST_LINES, MAX_SILENCE_MS, type PageQuery, type SearchQuery, widestSince } from "./link.ts";
 import { SseParser } from "./sseparser.ts";
 
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 15_000;
 const FATAL_STATUSES = new Set([400, 401, 403, 404]);
-/** Refusals after a successful connection before the user is told: tokens and cookies are renewed in the meantime. */
+/** Number of refusals after a successful connection that are not shown to the user: meanwhile tokens and cookies are renewed. */
 const MAX_SILENT_REFUSALS = 3;
 /**
- * Longest delay after refusals (ms). Each refusal is a line in the server's log, and a user who signs in again comes back to the
- * page, which wakes it.
+ * Maximum delay after refusals (ms). It is long because each refusal is a line in the server's log, and because a user who signs
+ * in again comes back to the page, which calls `wake`.
  */
 const MAX_REFUSED_DELAY_MS = 60_000;
 
@@ -25,14 +25,14 @@ export class SseLink implements Link {
   #failures = 0;
   #retryMs: number | undefined;
   #refusals = 0;
-  /** The server was reached once, with our extension. */
+  /** Whether the server's extension has answered before. */
   #wasConnected = false;
   #heardAt = 0;
   #isLive = false;
 
   readonly #host: LinkHost;
   readonly #config: () => PageConfig;
-  /** The server has no extension (a 404 that is not ours) or reads another cluster or store. The host may use the comm instead. */
+  /** Called if the server has no extension (a 404 that is not ours) or reads another cluster or store. The comm may serve instead. */
   readonly #onAbsent: (problem?: Problem) => void;
   readonly #fetcher: typeof fetch;
 
@@ -59,7 +59,7 @@ export class SseLink implements Link {
   }
 
   wake(): void {
-    if (this.#timer !== undefined || (this.#isLive && Date.now() - this.#heardAt > SILENCE_MS)) this.#reopen(0);
+    if (this.#timer !== undefined || (this.#isLive && Date.now() - this.#heardAt > MAX_SILENCE_MS)) this.#reopen(0);
   }
 
   close(): void {
@@ -76,13 +76,13 @@ export class SseLink implements Link {
     return fetchOutline(this.#fetcher, this.#config(), task, levels);
   }
 
-  search(task: string, query: SearchQuery, sink: SearchSink): () => void {
+  search(task: string, query: SearchQuery, sink: EventSink): () => void {
     const abort = new AbortController();
     void fetchSearch(this.#fetcher, this.#config(), task, query, sink, abort.signal);
     return () => abort.abort();
   }
 
-  metrics(task: string, sink: SearchSink): () => void {
+  metrics(task: string, sink: EventSink): () => void {
     const abort = new AbortController();
     void fetchEvents(this.#fetcher, this.#config(), `${taskPath(task)}/metrics`, sink, abort.signal);
     return () => abort.abort();
@@ -123,11 +123,11 @@ export class SseLink implements Link {
     this.#abort = abort;
     this.#timer = undefined;
     if (this.#failures === 0) this.#host.onState(this.#wasConnected ? "reconnecting" : "connecting");
-    let silence = setTimeout(() => abort.abort("silence"), SILENCE_MS);
+    let silence = setTimeout(() => abort.abort("silence"), MAX_SILENCE_MS);
     const heard = (): void => {
       clearTimeout(silence);
       this.#heardAt = Date.now();
-      silence = setTimeout(() => abort.abort("silence"), SILENCE_MS);
+      silence = setTimeout(() => abort.abort("silence"), MAX_SILENCE_MS);
     };
     try {
       const response = await this.#fetcher(this.#address(tasks), {
@@ -150,7 +150,7 @@ export class SseLink implements Link {
       this.#reconnectLater();
     } catch {
       if (this.#abort !== abort || (abort.signal.aborted && abort.signal.reason !== "silence")) return;
-      // The state says that the connection is cut; the browser's message adds nothing.
+      // The browser's message says no more than the state: the connection is cut.
       this.#reconnectLater();
     } finally {
       clearTimeout(silence);

@@ -1,6 +1,6 @@
 /**
- * Parses server-sent events from bytes. Finding line ends with indexOf and decoding whole `data:` values is 2 to 3 times faster
- * than splitting decoded text, and a chunk may end inside a character.
+ * Parses server-sent events from bytes, because a chunk may end inside a character. Finding line ends with indexOf and decoding
+ * whole `data:` values is also 2 to 3 times faster than splitting decoded text.
  */
 
 export interface SseEvent {
@@ -17,7 +17,7 @@ export class SseParser {
   retry: number | undefined;
   /** The nodes' time from the last heartbeat (ns). */
   nodeTime: string | undefined;
-  /** Number of lines that wait at the server, as it last said. */
+  /** Number of lines that the server has not sent yet, as it last reported. */
   linesBehind = 0;
   #rest = new Uint8Array(0);
   #afterCr = false;

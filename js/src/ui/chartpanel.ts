@@ -1,7 +1,7 @@
 /** The chart beside the lines: a small plot for each metric, over the same time as the time axis, or over steps. */
 
 import type { Filter, Jump } from "../protocol/requests.ts";
-import type { Chart, Histogram, SourceSummary } from "../protocol/update.ts";
+import type { Chart, Histogram, ContainerSummary } from "../protocol/update.ts";
 import { formatShortClock } from "../text/format.ts";
 import type { Change, Settings } from "../client/settings.ts";
 import { button, h, setAttr, setText } from "./dom.ts";
@@ -44,7 +44,7 @@ export class ChartPanel {
   #settings: Settings | undefined;
   #chart: Chart | undefined;
   #histogram: Histogram | undefined;
-  #sources: SourceSummary[] = [];
+  #sources: ContainerSummary[] = [];
   #labels: SourceLabel[] = [];
   /** What of the sources the chart depends on. */
   #shape = "";
@@ -79,7 +79,7 @@ export class ChartPanel {
     this.draw();
   }
 
-  update(chart: Chart | undefined, histogram: Histogram | undefined, sources: SourceSummary[], labels: SourceLabel[]): void {
+  update(chart: Chart | undefined, histogram: Histogram | undefined, sources: ContainerSummary[], labels: SourceLabel[]): void {
     const shape = sources.map(({ key, on, hue }, i) => `${key} ${on} ${hue} ${labels[i]?.short}`).join("\n");
     const same = chart === undefined && histogram === undefined && shape === this.#shape;
     this.#shape = shape;

@@ -1,6 +1,6 @@
 /** The header: the task and its phases, and actions for the whole log. */
 
-import type { SourceSummary, Update } from "../protocol/update.ts";
+import type { ContainerSummary, Update } from "../protocol/update.ts";
 import { errorMessage, taskParts } from "../text/format.ts";
 import { filterTerms, pythonPattern } from "../text/query.ts";
 import { sourceQuery } from "../text/sources.ts";
@@ -20,11 +20,11 @@ export interface HeaderActions {
   act(action: Action): void;
   bookmarks(): MenuItem[];
   settings(): Settings;
-  sources(): SourceSummary[];
+  sources(): ContainerSummary[];
 }
 
 /** Return the filter as the server's parameters, for the task that has these sources. */
-function downloadQuery(settings: Settings, sources: SourceSummary[]): URLSearchParams {
+function downloadQuery(settings: Settings, sources: ContainerSummary[]): URLSearchParams {
   const { since = "all", until = "", stream = "" } = toPlain(settings);
   const { include, exclude, where, level } = filterTerms(settings.filter);
   const all = { since, until, stream, level, ...sourceQuery(settings.filter, sources), grep: include.map(pythonPattern), exclude: exclude.map(pythonPattern), where };

@@ -1,6 +1,6 @@
 /** The data of the plots: one plot for each metric, with a line for each source that is shown. */
 
-import type { Chart, Curve, SourceSummary } from "../protocol/update.ts";
+import type { Chart, Curve, ContainerSummary } from "../protocol/update.ts";
 import type { SourceLabel } from "./row.ts";
 
 /** Most plots that are drawn. */
@@ -34,7 +34,7 @@ export interface Multiple {
 }
 
 /** Return the metrics that vary, the usual ones first. */
-export function buildMultiples({ curves }: Chart, sources: SourceSummary[], labels: SourceLabel[], by: "time" | "step"): { shown: Multiple[]; more: number; stepless: number } {
+export function buildMultiples({ curves }: Chart, sources: ContainerSummary[], labels: SourceLabel[], by: "time" | "step"): { shown: Multiple[]; more: number; stepless: number } {
   const known = new Map(sources.map((source, i) => [source.key, { on: source.on, label: labels[i]?.short || source.pod, hue: source.hue }]));
   const several = new Set(curves.map(({ source }) => source)).size > 1;
   const byName = new Map<string, Multiple>();

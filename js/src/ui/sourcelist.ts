@@ -1,6 +1,6 @@
 /** The list of sources. A click shows only one source, its switch hides or shows it; a restarted source opens into its runs. */
 
-import type { RunSummary, SourceSummary } from "../protocol/update.ts";
+import type { RunSummary, ContainerSummary } from "../protocol/update.ts";
 import { formatAge, groupDigits, shortCount } from "../text/format.ts";
 import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
 import { type RunEntry, sourceEntries, type SourceEntry } from "./sourcenames.ts";
@@ -81,7 +81,7 @@ export class SourceList {
     this.element.addEventListener("keydown", (event) => this.#onKey(event));
   }
 
-  update(sources: SourceSummary[], now: number): void {
+  update(sources: ContainerSummary[], now: number): void {
     this.#entries = sourceEntries(sources);
     this.#switches = new SourceSwitches(sources);
     this.now = now;
@@ -255,9 +255,9 @@ export class SourceList {
 }
 
 export class SourceSwitches {
-  readonly #sources: SourceSummary[];
+  readonly #sources: ContainerSummary[];
 
-  constructor(sources: SourceSummary[]) {
+  constructor(sources: ContainerSummary[]) {
     this.#sources = sources;
   }
 

@@ -1,6 +1,6 @@
 /** Short names of sources: what differs between the pods of a task, not what they share. */
 
-import type { RunSummary, SourceSummary } from "../protocol/update.ts";
+import type { RunSummary, ContainerSummary } from "../protocol/update.ts";
 import type { SourceLabel } from "./row.ts";
 
 /** Generated ends of pod names: five letters without vowels, after a ReplicaSet's hash. */
@@ -58,7 +58,7 @@ function initials(name: string): string {
 }
 
 /** Return short names by pod. Pods of an indexed Job are named by their index. */
-function shortNames(sources: SourceSummary[]): Map<string, string> {
+function shortNames(sources: ContainerSummary[]): Map<string, string> {
   const short = new Map<string, string>();
   for (const task of new Set(sources.map((source) => source.task))) {
     const mine = sources.filter((source) => source.task === task);
@@ -76,13 +76,13 @@ function shortNames(sources: SourceSummary[]): Map<string, string> {
 }
 
 /** The main containers of each pod. */
-function mainsOf(sources: SourceSummary[]): Map<string, Set<string>> {
+function mainsOf(sources: ContainerSummary[]): Map<string, Set<string>> {
   const mains = new Map<string, Set<string>>();
   for (const { pod, container, kind } of sources) if (kind === "main") mains.set(pod, (mains.get(pod) ?? new Set()).add(container));
   return mains;
 }
 
-export function sourceLabels(sources: SourceSummary[], columns: readonly string[] = ["pod", "container"]): SourceLabel[] {
+export function sourceLabels(sources: ContainerSummary[], columns: readonly string[] = ["pod", "container"]): SourceLabel[] {
   const short = shortNames(sources);
   const brief = new Map([...short].map(([pod, name]) => [pod, initials(name)]));
   const fitting = new Map([...brief].map(([pod, name]) => [pod, cutMiddle(name)]));
@@ -122,7 +122,7 @@ export interface SourceEntry {
 }
 
 /** Return the rows of the list: one for each pod's main container; sidecars and init containers once, with the number of pods. */
-export function sourceEntries(sources: SourceSummary[]): SourceEntry[] {
+export function sourceEntries(sources: ContainerSummary[]): SourceEntry[] {
   const short = shortNames(sources);
   const mains = mainsOf(sources);
   const result = new Map<string, SourceEntry & { pods: number; index: number }>();

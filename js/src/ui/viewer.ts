@@ -1,7 +1,7 @@
 /** One view: puts its parts together, and applies updates from the worker and changes of the settings to them. */
 
 import type { Jump } from "../protocol/requests.ts";
-import type { SourceSummary, Update } from "../protocol/update.ts";
+import type { ContainerSummary, Update } from "../protocol/update.ts";
 import type { Session } from "../client/session.ts";
 import type { StoreClient, ViewEntry } from "../client/storeclient.ts";
 import { ChartPanel } from "./chartpanel.ts";
@@ -44,7 +44,7 @@ export class Viewer {
   readonly #displayMenu: DisplayMenu;
   #labels: SourceLabel[] = [];
   #labelsOf = "";
-  #sources: SourceSummary[] = [];
+  #sources: ContainerSummary[] = [];
   #drawn: Update | undefined;
   #view = "";
   #entry: ViewEntry | undefined;

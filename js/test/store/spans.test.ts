@@ -128,7 +128,7 @@ class Reader {
   }
 
   draw(): void {
-    this.update = this.view.update({ now: T0 + 1e9, live: true, loading: false, rest: {} } as unknown as ViewContext);
+    this.update = this.view.update({ now: T0 + 1e9, live: true, loading: false, shared: {} } as unknown as ViewContext);
   }
 
   /** Drags the bar to a row; what is not there is loaded, as the engine does it. */

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it, test } from "vitest";
-import type { RunSummary, SourceSummary } from "../../src/protocol/update.ts";
+import type { RunSummary, ContainerSummary } from "../../src/protocol/update.ts";
 import { boundedSourceQuery, type RunId, sourceQuery, sourceTest } from "../../src/text/sources.ts";
 import { fromPlain } from "../../src/client/settings.ts";
 import { describeState, SourceSwitches } from "../../src/ui/sourcelist.ts";
@@ -32,11 +32,11 @@ it("an invalid glob matches nothing, and throws nothing", () => {
 });
 
 /** What the store tells of the table's sources, some of them switched off. */
-function summaries(off: string[], pieces: Partial<Record<string, Partial<SourceSummary>>> = {}): SourceSummary[] {
-  const found = new Map<string, SourceSummary>();
+function summaries(off: string[], pieces: Partial<Record<string, Partial<ContainerSummary>>> = {}): ContainerSummary[] {
+  const found = new Map<string, ContainerSummary>();
   for (const { pod, container, run } of RUNS) {
     const key = `ns:job/train/${pod}/${container}`;
-    const source: SourceSummary = found.get(key) ?? { key, task: "ns:job/train", pod, container, kind: container === "side" ? "sidecar" : "main", hue: 0, on: true, runs: [], index: null, lines: 1, state: "ended", exit: 0, node: "", lastLineAt: 1, ...pieces[pod] };
+    const source: ContainerSummary = found.get(key) ?? { key, task: "ns:job/train", pod, container, kind: container === "side" ? "sidecar" : "main", hue: 0, on: true, runs: [], index: null, lines: 1, state: "ended", exit: 0, node: "", lastLineAt: 1, ...pieces[pod] };
     const one: RunSummary = { key: `${key}/${run}`, run, on: !off.includes(key) && !off.includes(`${key}/${run}`), lines: 1, state: "ended", exit: run, endMessage: "", startedAt: 1, endedAt: 2, lastLineAt: 1 };
     source.runs.push(one);
     source.on = source.runs.some(({ on }) => on);
