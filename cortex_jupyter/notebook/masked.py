@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.layout import STATEMENT
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.masking import Mask
 
 if TYPE_CHECKING:
@@ -66,10 +67,8 @@ class Masked:
 
     def to_arrow(self) -> Any:
         """Return a `pyarrow.Table` with the columns of `TaskLog.to_arrow`."""
-        from cortex_jupyter.tables.mask import masked  # needs pyarrow, which is optional
-
         self._mask = Mask()
-        table = masked(self._log.to_arrow(), self._mask)
+        table = _mask_table(self._log.to_arrow(), self._mask)
         metadata = dict(table.schema.metadata or {}) | {STATEMENT: self.complete.as_json(rows=table.num_rows)}
         return table.replace_schema_metadata(metadata)
 
@@ -93,7 +92,6 @@ class Masked:
         BadQuery
             The file cannot be written.
         """
-        from cortex_jupyter.archive.optional import import_optional
         from cortex_jupyter.tables.convert import whole
 
         table = self.to_arrow().drop_columns(["message", "fields"])
@@ -110,3 +108,42 @@ class Masked:
 
     def __repr__(self) -> str:
         return f"{self._log!r}.mask()"
+
+
+def _mask_table(table: Any, mask: Mask) -> Any:
+    """Mask the secrets of a table.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Records, as `to_arrow` returns them.
+    mask : Mask
+        Masks texts, and counts what it masks.
+
+    Returns
+    -------
+    pyarrow.Table
+        The same rows and columns; level, message and fields of changed lines are parsed again.
+    """
+    from cortex_jupyter.tables.derive import derived  # needs pyarrow, which is optional
+
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
+    text = table["text"].combine_chunks()
+    candidates = pc.match_substring_regex(text, mask.worth)
+    if not pc.any(candidates, min_count=0).as_py():
+        return table
+    old = text.filter(candidates)
+    new = pa.array(mask.each(old.to_pylist()), pa.large_string())
+    changed = pc.not_equal(old, new)
+    if not pc.any(changed, min_count=0).as_py():
+        return table
+    rows = pc.replace_with_mask(candidates, candidates, changed)
+    new = new.filter(changed)
+    read = derived(pa.chunked_array([new]))
+    for name, column in {"text": pa.chunked_array([new]), **{k: read[k] for k in ("message", "fields")}}.items():
+        index = table.schema.get_field_index(name)
+        if index >= 0:
+            whole = table[name].combine_chunks()
+            whole = pc.replace_with_mask(whole, rows, column.combine_chunks().cast(whole.type))
+            table = table.set_column(index, table.schema.field(index), whole)
+    return table

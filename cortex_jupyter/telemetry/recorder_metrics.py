@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import Counter, Gauge, Histogram
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.telemetry.buckets import BUCKETS
+from cortex_jupyter.telemetry import BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from cortex_jupyter.telemetry.buckets import BUCKETS
+from cortex_jupyter.telemetry import BUCKETS
 
 STREAMS: Final = Gauge("cortex_streams", "Streams open to readers")
 SENT: Final = Counter("cortex_sent_bytes_total", "Bytes of events sent to readers")

@@ -22,7 +22,7 @@ from cortex_jupyter.reader.outline import outline
 from cortex_jupyter.reader.pages import following, newest
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.trimming import trim
-from cortex_jupyter.tables.archived import in_time
+from cortex_jupyter.tables.ordered import is_time_ordered
 from cortex_jupyter.tables.ordered import ordered as records
 from cortex_jupyter.tables.read import count, read, stored_pieces
 
@@ -83,7 +83,7 @@ def test_records_and_counts_of_the_archive_equal_those_of_the_recording(
         )
         filled.notice("status", "on").lines([(2, 5_000_000_000, '{"level":"warn","n":5000}')]).end()
     store, held = archived(filled, str(tmp_path / "archive"))
-    assert in_time(held) is (times == "in order")
+    assert is_time_ordered(held) is (times == "in order")
     for query in [*QUERIES, {"grep": ["step", "9"], "exclude": "99"}, {"grep": "nowhere"}, {"grep": "9", "tail": 3}]:
         parsed = LogQuery.parse(query).among(store, held.info.id)
         theirs = list(records(filled.store, filled.id, parsed))
