@@ -17,13 +17,13 @@ _CONTEXT: Final = 2
 _MOMENTS: Final = 14
 _LEAST_S: Final = 0.05
 _RATIO: Final = 1.2
-#: Occurrences of a line from which its usual interval is computed.
+#: A line must occur this often before its usual interval is computed.
 _OFTEN: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first line at which two runs diverge.
+    """The first difference between two runs.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def _sources(table: Any) -> tuple[Any, list[tuple[str, str, int]]]:
 def _first_difference(tables: Any, codes: Any, times: Any) -> Difference | None:
     """Return the earliest difference between corresponding sources, by the time since each source began.
 
-    Pods start when there is room for them. By the run's clock, a pod that started late would seem to diverge late.
+    Pods start when there is room for them. On the run's clock, a pod that started late would seem to diverge late.
     """
     np = import_optional("numpy")
     sources = [_sources(table) for table in tables]

@@ -26,7 +26,7 @@ class Comparison(ResultFrame):
     Attributes
     ----------
     first : Difference or None
-        The first line at which the runs diverge: `a`, `b` (dicts; None if that run has ended), `before`.
+        The first difference between the runs: `a`, `b` (dicts; None if that run has ended), `before`.
     durations : ResultFrame
         What takes longer or shorter: `kind`, `what`, `a`, `b` (seconds), `ratio`.
     only_a, only_b : ResultFrame

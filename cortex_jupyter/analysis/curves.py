@@ -29,7 +29,7 @@ class Curve:
     label : str
     x, y, low, high : numpy.ndarray
     lost : list of float
-        Positions at which the value was NaN or infinite.
+        The x of each value that was NaN or infinite.
     """
 
     label: str
@@ -77,7 +77,7 @@ def panels(table: Any, names: tuple[str, ...] = (), x: str | None = None) -> lis
     table : pyarrow.Table
         As `analysis.metrics.metrics` returns it.
     names : tuple of str, optional
-        The metrics to draw; default: those that vary, the usually most wanted first.
+        The metrics to draw. Default: all that vary, with losses and other common metrics first.
     x : str, optional
         `step` or `time`; default: the step if it grows.
 

@@ -1,4 +1,4 @@
-"""Downsample metrics so that a chart looks the same: of each interval keep the first, last, least and greatest.
+"""Downsample metrics so that a chart looks the same: keep the first, last, least and greatest value of each interval.
 
 For the 3.7 million numbers in a million lines, a chart receives 4 MB instead of 152 MB.
 """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.query.language import LogQuery
 
-#: Columns in which metrics are found.
+#: The columns of records that metrics are computed from.
 COLUMNS: Final = ("time", "seq", "task", "pod", "text")
 
 
@@ -96,7 +96,7 @@ def _times(records: Any) -> dict[tuple[str, str], tuple[int, int]]:
 
 
 def _order(table: Any, old_count: int) -> Any:
-    """Return the order of rows, of which those from `old_count` on are new; empty if they are in order.
+    """Return the order of rows by time; empty if they are in order. The first `old_count` rows are old.
 
     It is None if times go back within the old or the new rows.
     """

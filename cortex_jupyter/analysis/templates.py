@@ -11,7 +11,7 @@ from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.templates import Templates
 from cortex_jupyter.tables.schema import coded
 
-#: Time intervals in which occurrences are counted.
+#: Number of time intervals that occurrences are counted by.
 BINS: Final = 32
 
 

@@ -91,7 +91,7 @@ def _keys(source: Any, pod: Any, task: Any) -> dict[tuple[str, str], Any]:
 def _carry_over(
     carried: Carried, sources: dict[tuple[str, str], Any], time: Any, step: Any, epochs: Any, rank: Any
 ) -> None:
-    """Set the epoch and the rank that rows inherit from earlier pieces, and remember those of this piece."""
+    """Set the epoch and the rank that rows inherit from earlier pieces, and remember the last ones of this piece."""
     np = import_optional("numpy")
     for key, rows in sources.items():
         since, epoch = carried.epochs.get(key, (0, np.nan))

@@ -100,7 +100,7 @@ class Why:
     __repr__ = __str__
 
     def _containers_shown(self) -> list[Container]:
-        """Return the containers whose last lines are shown: those that failed, else the main ones."""
+        """Return the containers whose last lines are shown: the failed ones, or else the main ones."""
         bad = [c for c in self.containers if c.exit_code]
         return sorted(bad or [c for c in self.containers if c.kind == "main"], key=lambda c: c is not self.culprit)[
             :_CONTAINERS

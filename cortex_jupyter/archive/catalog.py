@@ -92,9 +92,9 @@ class Catalog:
         ArchiveTooNew
         ArchiveError
         """
-        for known in list(self._known.values()):
-            if known.info.id == recording:
-                return known
+        for archived in list(self._known.values()):
+            if archived.info.id == recording:
+                return archived
         below, unusable = self._below("")
         for name, reason in unusable.items():
             if isinstance(reason, ArchiveTooNew) and name.endswith(f"/{recording}{_MANIFEST}"):

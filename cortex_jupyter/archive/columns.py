@@ -10,7 +10,7 @@ import orjson
 
 from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.optional import import_optional
-from cortex_jupyter.archive.spans import places
+from cortex_jupyter.archive.spans import find_spans
 from cortex_jupyter.model import UNBOUNDED
 from cortex_jupyter.store.scan import LaterTimes, Scan, require_info
 
@@ -158,7 +158,7 @@ def read_rows(
     task = (info.ref.namespace, info.ref.key)
 
     def to_rows(raw: Any, sources: dict[int, PublicSource]) -> Any:
-        rows = layout.build_columns(raw, task, sources, places(raw["text"]))
+        rows = layout.build_columns(raw, task, sources, find_spans(raw["text"]))
         return rows if select is None else select(rows)
 
     waiting: deque[tuple[Future[Any], int]] = deque()

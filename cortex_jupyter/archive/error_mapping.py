@@ -50,14 +50,14 @@ def bad_address(url: str, error: Exception | None = None) -> ArchiveError:
     return ArchiveError(message, f"set {cloud.credentials}" if cloud and urlsplit(url).netloc else _ADDRESS)
 
 
-def access_error(url: str, what: str, error: Exception, *, refused: bool = False) -> ArchiveError:
+def access_error(url: str, action: str, error: Exception, *, refused: bool = False) -> ArchiveError:
     """Return the error for a failed operation.
 
     Parameters
     ----------
     url : str
         Path or URL of an object.
-    what : str
+    action : str
         What failed: `read`, `written`, `listed` or `deleted`.
     error : Exception
         Exception of obstore.
@@ -74,17 +74,17 @@ def access_error(url: str, what: str, error: Exception, *, refused: bool = False
     cloud, text = _CLOUDS.get(urlsplit(url).scheme), str(error)
     if cloud and _MACHINE.search(text):
         hint = f"set {cloud.credentials}, or run where the machine or the pod has a role"
-        return ArchiveError(f"{url} cannot be {what}: there are no credentials for it", hint)
+        return ArchiveError(f"{url} cannot be {action}: there are no credentials for it", hint)
     if refused or _REFUSED.search(text):
         hint = (
             f"check the credentials ({cloud.credentials}) and their permissions there"
             if cloud
             else "check the permissions there"
         )
-        return ArchiveError(f"{url} may not be {what}: {brief(text)}", hint)
+        return ArchiveError(f"{url} may not be {action}: {brief(text)}", hint)
     endpoint = f", the network and the endpoint ({cloud.endpoint})" if cloud else " and the permissions there"
     hint = f"check the address{endpoint}; what is recorded stays in the store until it is archived"
-    return ArchiveError(f"{url} cannot be {what}: {brief(text)}", hint)
+    return ArchiveError(f"{url} cannot be {action}: {brief(text)}", hint)
 
 
 def brief(text: str) -> str:

@@ -148,9 +148,9 @@ class ParquetFile:
         ArchiveDamaged, ArchiveError
         """
         pa = import_optional("pyarrow")
-        wanted = list(range(self.metadata.num_row_groups) if groups is None else groups)
+        wanted_groups = list(range(self.metadata.num_row_groups) if groups is None else groups)
         names = None if columns is None else list(columns)
-        parts = self._parts(wanted) if self.objects.folder is None else []
+        parts = self._parts(wanted_groups) if self.objects.folder is None else []
 
         def read_group(group: int) -> Any:
             with self._readable():
@@ -163,7 +163,7 @@ class ParquetFile:
         # Row group by row group: reading all at once would copy each column together, with twice the memory.
         with ThreadPoolExecutor(pa.cpu_count(), "cortex-parquet") as pool:
             tables = []
-            for group, table in zip(wanted, pool.map(read_group, wanted), strict=True):
+            for group, table in zip(wanted_groups, pool.map(read_group, wanted_groups), strict=True):
                 progress(self.metadata.row_group(group).num_rows)
                 tables.append(table)
         if tables:
@@ -180,41 +180,41 @@ class ParquetFile:
         self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]], selector: RowSelector
     ) -> Any:
         pa, np = import_optional("pyarrow"), import_optional("numpy")
-        wanted = [field for field in self._schema if names is None or field.name in names]
+        fields = [field for field in self._schema if names is None or field.name in names]
         examined = self._group(group, list(selector.columns), parts)
-        rest = [field.name for field in wanted if field.name not in selector.columns]
-        both = [field.name for field in wanted if field.name in selector.columns]
+        rest = [field.name for field in fields if field.name not in selector.columns]
+        both = [field.name for field in fields if field.name in selector.columns]
         selected = selector.select(examined.append_column(_ROW, pa.array(np.arange(len(examined)))), [*both, _ROW])
-        if not wanted:
+        if not fields:
             return selected  # only the number of rows counts
         if not len(selected):
-            unexamined = pa.schema(wanted).empty_table()
+            unexamined = pa.schema(fields).empty_table()
         else:
             unexamined = self._group(group, rest, parts)
             unexamined = unexamined if len(selected) == len(examined) else unexamined.take(selected[_ROW])
-        columns = [(unexamined if field.name in rest else selected)[field.name] for field in wanted]
-        return pa.table(columns, schema=pa.schema(wanted, self._schema.metadata))
+        columns = [(unexamined if field.name in rest else selected)[field.name] for field in fields]
+        return pa.table(columns, schema=pa.schema(fields, self._schema.metadata))
 
     def _group(self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]]) -> Any:
         pa, pq = import_optional("pyarrow"), import_optional("pyarrow.parquet")
         file_or_path = _PartialFile(parts) if self.objects.folder is None else self.objects.folder / self.name
         local = self.objects.folder is not None
-        wanted = [field for field in self._schema if names is None or field.name in names]
-        constants = self._constant_columns(group, wanted)
-        read = [field.name for field in wanted if field.name not in constants]
+        fields = [field for field in self._schema if names is None or field.name in names]
+        constants = self._constant_columns(group, fields)
+        read = [field.name for field in fields if field.name not in constants]
         with pq.ParquetFile(file_or_path, metadata=self.metadata, memory_map=local, pre_buffer=False) as file:
             table = file.read_row_groups([group], read, use_threads=False)
-        columns = [constants[f.name] if f.name in constants else table[f.name] for f in wanted]
-        return pa.table(columns, schema=pa.schema(wanted, self._schema.metadata))
+        columns = [constants[f.name] if f.name in constants else table[f.name] for f in fields]
+        return pa.table(columns, schema=pa.schema(fields, self._schema.metadata))
 
-    def _constant_columns(self, group: int, wanted: Sequence[Any]) -> dict[str, Any]:
+    def _constant_columns(self, group: int, fields: Sequence[Any]) -> dict[str, Any]:
         """Return the columns whose statistics show a single value in a row group; they need not be read."""
         pa = import_optional("pyarrow")
         row_group = self.metadata.row_group(group)
         rows = row_group.num_rows
         zeros = self._zeros.slice(0, rows)
         constants = {}
-        for field in wanted[1:]:  # at least one column must be read
+        for field in fields[1:]:  # at least one column must be read
             statistics = row_group.column(self._schema.get_field_index(field.name)).statistics
             if statistics is None or not statistics.has_null_count:
                 continue

@@ -37,7 +37,7 @@ def json_places(text: Any) -> tuple[Any, Any, Any, Any]:
     Returns
     -------
     tuple of pyarrow.Array
-        As `spans.places` describes them.
+        As `spans.find_spans` describes them.
     """
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     data = text.cast(pa.large_binary())

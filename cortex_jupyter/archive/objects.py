@@ -173,18 +173,18 @@ class ObjectStore:
         return do()
 
     @contextlib.contextmanager
-    def _errors(self, name: str, what: str) -> Iterator[None]:
+    def _errors(self, name: str, action: str) -> Iterator[None]:
         kinds = self._api.exceptions
         try:
             yield
         except (kinds.NotFoundError, FileNotFoundError) as error:
-            if what == "written":  # then the bucket does not exist
-                raise access_error(self.path(name), what, error) from error
+            if action == "written":  # then the bucket does not exist
+                raise access_error(self.path(name), action, error) from error
             raise ArchiveNotFound(f"{self.path(name)} does not exist") from error
         except (kinds.PermissionDeniedError, kinds.UnauthenticatedError) as error:
-            raise access_error(self.path(name), what, error, refused=True) from error
+            raise access_error(self.path(name), action, error, refused=True) from error
         except (kinds.BaseError, OSError, ValueError) as error:
-            raise access_error(self.path(name), what, error) from error
+            raise access_error(self.path(name), action, error) from error
 
 
 def folder_of(url: str) -> Path | None:
@@ -207,9 +207,9 @@ def _make_folder(path: Path, mode: int = 0o700) -> None:
             continue
         with contextlib.suppress(FileExistsError):  # another process created it
             folder.mkdir(mode=0o700)
-            made = folder.stat().st_mode
-            if made & 0o1777 != mode:
-                folder.chmod(made & 0o6000 | mode)  # keep the inherited setgid bit
+            actual = folder.stat().st_mode
+            if actual & 0o1777 != mode:
+                folder.chmod(actual & 0o6000 | mode)  # keep the inherited setgid bit
 
 
 def _write_file(root: Path, name: str, pieces: Iterable[bytes]) -> None:
@@ -252,8 +252,8 @@ def _literal(url: str) -> str:
     's3://logs/ml/selector/app%253Dx%20%231'
     """
     scheme, _, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    return url if scheme in ("http", "https") else f"{scheme}://{place}{slash}{quote(path)}"
+    bucket, slash, path = rest.partition("/")
+    return url if scheme in ("http", "https") else f"{scheme}://{bucket}{slash}{quote(path)}"
 
 
 def _seconds(seconds: float) -> Any:

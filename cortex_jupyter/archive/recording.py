@@ -86,7 +86,7 @@ class ArchivedRecording:
         doc = self.about
         ref = TaskRef(**doc["ref"])
         names = ("uid", "cluster", "state", "message", "reason", "exit_code", "started", "finished")
-        known: dict[str, Any] = {name: doc[name] for name in (*names, "last_seq", "clock_ms")}
+        fields: dict[str, Any] = {name: doc[name] for name in (*names, "last_seq", "clock_ms")}
         return RecordingInfo(
             id=doc["id"],
             ref=ref,
@@ -94,7 +94,7 @@ class ArchivedRecording:
             caught_up=True,
             masked=doc.get("masked"),
             epochs=as_epochs(doc.get("epochs")),
-            **known,
+            **fields,
         )
 
     @cached_property

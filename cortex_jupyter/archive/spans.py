@@ -50,7 +50,7 @@ _KLOG: Final = re.compile(r"[IWEF]\d{4} \d")
 _NUMBERED: Final = r"(?i)(?:level|lvl|severity|loglevel|levelname)[\"']?\s*[=:]\s*[\"']?0"
 
 
-def places(text: Any) -> dict[str, Any]:
+def find_spans(text: Any) -> dict[str, Any]:
     """Return the spans of each line.
 
     Parameters
@@ -69,7 +69,7 @@ def places(text: Any) -> dict[str, Any]:
     --------
     >>> import pyarrow as pa
     >>> lines = ['{"level":"warn","msg":"hot"}', "2026-01-31 12:00:00 INFO on", "a=1 b=2"]
-    >>> found = places(pa.chunked_array([pa.array(lines, pa.large_string())]))
+    >>> found = find_spans(pa.chunked_array([pa.array(lines, pa.large_string())]))
     >>> [found[name].to_pylist() for name in PLACES]
     [['warning', 'info', None], [23, 25, None], [3, None, None], [0, None, -1]]
     """
@@ -121,11 +121,11 @@ def _edges(data: Any) -> tuple[Any, Any]:
     return values[np.minimum(offsets[:-1], last_index)], values[np.maximum(offsets[1:] - 1, 0)]
 
 
-def _is_in(codes: Any, wanted: Collection[int]) -> Any:
+def _is_in(codes: Any, values: Collection[int]) -> Any:
     """Return a mask of the codes that are in a set."""
     pa, np = import_optional("pyarrow"), import_optional("numpy")
     table = np.zeros(256, bool)
-    table[list(wanted)] = True
+    table[list(values)] = True
     return pa.array(table[codes])
 
 
@@ -213,5 +213,7 @@ def _by_line(text: Any, mask: Any, levels: Any) -> Any:
     if not pc.any(mask).as_py():
         return levels
     line_levels = [level_rules.level(line) for line in pc.filter(text, mask).to_pylist()]
-    own = pa.array([None if level is None else level_rules.LEVELS.index(level) for level in line_levels], pa.int8())
-    return pc.replace_with_mask(levels, mask, own)
+    level_codes = pa.array(
+        [None if level is None else level_rules.LEVELS.index(level) for level in line_levels], pa.int8()
+    )
+    return pc.replace_with_mask(levels, mask, level_codes)

@@ -43,11 +43,11 @@ class SingleFile:
 
     Parameters
     ----------
-    held : ArchivedRecording
+    archived : ArchivedRecording
     """
 
-    def __init__(self, held: ArchivedRecording) -> None:
-        self._held = held
+    def __init__(self, archived: ArchivedRecording) -> None:
+        self._archived = archived
 
     @classmethod
     def at(cls, url: str) -> Self:
@@ -60,15 +60,15 @@ class SingleFile:
 
     def all(self, namespace: str = "") -> list[ArchivedRecording]:
         """Return the recording if it is of that namespace."""
-        return [self._held] if namespace in ("", self._held.info.ref.namespace) else []
+        return [self._archived] if namespace in ("", self._archived.info.ref.namespace) else []
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> ArchivedRecording | None:  # noqa: ARG002 - it is of no cluster
         """Return the recording if it is of that task."""
-        return self._held if ref.name == self._held.info.ref.name else None
+        return self._archived if ref.name == self._archived.info.ref.name else None
 
     def by_id(self, recording: int) -> ArchivedRecording | None:
         """Return the recording if it has that id."""
-        return self._held if recording == self._held.info.id else None
+        return self._archived if recording == self._archived.info.id else None
 
 
 class ArchiveStore(Readable):

@@ -77,21 +77,21 @@ class Clock:
         """The offset in seconds; 0 before the first answer."""
         return (self._low + self._high) / 2
 
-    def update(self, date: str | None, asked: float, answered: float) -> None:
+    def update(self, date: str | None, sent: float, answered: float) -> None:
         """Narrow the bounds by one answer.
 
         Parameters
         ----------
         date : str or None
             The `Date` header, if the answer has one.
-        asked, answered : float
+        sent, answered : float
             When we sent the request and got the answer, by our clock (seconds since the Unix epoch).
         """
         try:
             server_time = parsedate_to_datetime(date or "").timestamp()
         except ValueError:
             return
-        low, high = server_time - answered, server_time + 1 - asked
+        low, high = server_time - answered, server_time + 1 - sent
         if self._is_known and max(low, self._low) <= min(high, self._high):
             low, high = max(low, self._low), min(high, self._high)
         # Otherwise a clock was set, or the clocks drift: only the newest answer counts.
@@ -337,7 +337,7 @@ class Cluster:
     ) -> aiohttp.ClientResponse:
         all_headers = [*headers.items(), *await self._headers()]
         configuration = self._configuration
-        asked = time.time()
+        sent = time.time()
         async with asyncio.timeout(ANSWER_S):
             response = await self._pool().request(
                 method,
@@ -347,7 +347,7 @@ class Cluster:
                 server_hostname=configuration.server_name,
                 **options,
             )
-        self.clock.update(response.headers.get("Date"), asked, time.time())
+        self.clock.update(response.headers.get("Date"), sent, time.time())
         return response
 
     async def json(

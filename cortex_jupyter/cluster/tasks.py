@@ -81,10 +81,10 @@ async def _by_bare_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility) 
         if jobs := await _by_kinds(cluster, ref, ("job",), is_visible):
             return jobs
     except NotAllowed:
-        others = await _by_kinds(cluster, ref, _OTHERS, is_visible)
-        if not others:
+        workloads = await _by_kinds(cluster, ref, _OTHERS, is_visible)
+        if not workloads:
             raise
-        return others
+        return workloads
     return await _by_kinds(cluster, ref, _OTHERS, is_visible)
 
 

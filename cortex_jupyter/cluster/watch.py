@@ -104,7 +104,7 @@ async def watch(
     NotAllowed, NotFound
         From the first list. Later they count as outages, because rights may come back.
     """
-    known: dict[str, dict[str, Any]] = {}
+    by_uid: dict[str, dict[str, Any]] = {}
     version = ""
     wait = 0.2
     first, lost = True, False
@@ -114,11 +114,11 @@ async def watch(
                 objects, listed = await cluster.read_list(path, query, cut)
                 items = {item["metadata"]["uid"]: item for item in objects}
                 del objects
-                for uid in known.keys() - items.keys():
-                    yield "DELETED", known[uid]
+                for uid in by_uid.keys() - items.keys():
+                    yield "DELETED", by_uid[uid]
                 for uid, item in items.items():
-                    yield "MODIFIED" if uid in known else "ADDED", item
-                known, version = items, listed
+                    yield "MODIFIED" if uid in by_uid else "ADDED", item
+                by_uid, version = items, listed
                 first = False
                 yield "SYNC", {}
             opened = time.monotonic()
@@ -132,9 +132,9 @@ async def watch(
                 if kind == "BOOKMARK":
                     continue
                 part = cut(item)
-                known.pop(part["metadata"]["uid"], None)
+                by_uid.pop(part["metadata"]["uid"], None)
                 if kind != "DELETED":
-                    known[part["metadata"]["uid"]] = part
+                    by_uid[part["metadata"]["uid"]] = part
                 yield kind, part
             if time.monotonic() - opened < _SHORT_S:
                 # A proxy ends every answer at once: do not hammer the server.

@@ -148,10 +148,10 @@ class Follow:
             No record came in time. This also ends the iterator.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        left = timeout
-        while not self._ready and (event := self._events.next(left)) is not None:
+        remaining_s = timeout
+        while not self._ready and (event := self._events.next(remaining_s)) is not None:
             self._add(event)
-            left = None if until is None else max(0.0, until - time.monotonic())
+            remaining_s = None if until is None else max(0.0, until - time.monotonic())
         return self._ready.popleft() if self._ready else None
 
     def __aiter__(self) -> Self:

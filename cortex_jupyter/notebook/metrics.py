@@ -165,8 +165,8 @@ class Chart:
         if self._widget is None and can_use_widgets() and any(not source.mark()[1] for source in self.metrics.sources):
             self._widget = self._follow()
         if self._widget is not None:
-            shown = self._widget._repr_mimebundle_()
-            bundle |= {k: v for k, v in shown.items() if k not in bundle}
+            widget_bundle = self._widget._repr_mimebundle_()
+            bundle |= {k: v for k, v in widget_bundle.items() if k not in bundle}
         return bundle
 
     def _follow(self) -> Any:
@@ -180,14 +180,14 @@ class Chart:
 
     def _keep_up(self, widget: Any) -> None:
         """Redraw the chart when new lines have come, until the tasks have ended."""
-        seen: list[tuple[int, bool]] = []  # empty, because lines may have come while the first picture was drawn
+        drawn: list[tuple[int, bool]] = []  # empty, because lines may have come while the first picture was drawn
         pause = _EVERY_S
         while not self._closed.wait(pause):
             try:
                 marks = [source.mark() for source in self.metrics.sources]
                 is_over = all(done for _, done in marks)
-                if marks != seen or is_over:
-                    seen, began = marks, time.perf_counter()
+                if marks != drawn or is_over:
+                    drawn, began = marks, time.perf_counter()
                     self.metrics = self.metrics.again()
                     widget.value = self.html("" if is_over else "live")
                     pause = max(_EVERY_S, (time.perf_counter() - began) / _SHARE)

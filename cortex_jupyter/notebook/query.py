@@ -55,9 +55,9 @@ def take_viewer_options(parameters: dict[str, Any]) -> dict[str, Any]:
     """
     options = {name: value for name in VIEWER_OPTIONS if (value := parameters.pop(name, None)) is not None}
     for name, value in options.items():
-        is_good, what = VIEWER_OPTIONS[name]
+        is_good, description = VIEWER_OPTIONS[name]
         if not is_good(value):
-            raise BadQuery(f"the viewer does not know {name}={str(value)[:60]!r}", f"{name} is {what}")
+            raise BadQuery(f"the viewer does not know {name}={str(value)[:60]!r}", f"{name} is {description}")
     return options
 
 
@@ -72,5 +72,5 @@ def parse_query(query: dict[str, Any]) -> LogQuery:
     for name in query:
         if name in _ELSEWHERE:
             raise BadQuery(f"{name!r} is not a parameter of a log in Python", _ELSEWHERE[name])
-    given = {k: v for k, v in query.items() if v is not None}
-    return LogQuery.parse({"since": "all", **given}, allowed=NAMES)
+    parameters = {k: v for k, v in query.items() if v is not None}
+    return LogQuery.parse({"since": "all", **parameters}, allowed=NAMES)

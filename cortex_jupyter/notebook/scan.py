@@ -164,11 +164,11 @@ def _may_hold(log: TaskLog, query: LogQuery) -> bool:
     return any(levels.get(name) for name in levels_of(query.level))
 
 
-def _read_part(place: tuple[str, int, dict[str, Any]]) -> Any:
+def _read_part(part: tuple[str, int, dict[str, Any]]) -> Any:
     """Read one task, on a worker's machine."""
     from cortex_jupyter.tables.read import read
 
-    url, recording, query = place
+    url, recording, query = part
     with open_readable(url) as store:
         parsed = LogQuery.parse({"since": "all", **query}).among(store, recording)
         return _to_pandas(read(store, recording, parsed))

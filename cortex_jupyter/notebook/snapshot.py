@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[tqdm[Any]]:
+def progress(label: str, total: int | None = None) -> Iterator[tqdm[Any]]:
     """Show a progress bar if the block takes longer than a second and output goes to a user."""
     # The thread that updates a chart has no cell in which to show a bar.
     hidden = None if threading.current_thread() is threading.main_thread() else True
-    with tqdm(total=total, desc=what, unit=" lines", unit_scale=True, delay=1, leave=False, disable=hidden) as bar:
+    with tqdm(total=total, desc=label, unit=" lines", unit_scale=True, delay=1, leave=False, disable=hidden) as bar:
         yield bar
 
 
@@ -69,8 +69,8 @@ class Snapshot:
     def _parsed(self) -> LogQuery:
         """Parse the query again: `since="10m"` means the ten minutes before now, by the cluster's clock."""
         info = self._recording.store.info(self._recording.id)
-        ahead = self._recording.clock_ahead(info) if info else 0
-        query = LogQuery.parse({"since": "all", **self._query}).ahead(ahead)
+        clock_ahead = self._recording.clock_ahead(info) if info else 0
+        query = LogQuery.parse({"since": "all", **self._query}).ahead(clock_ahead)
         return query.among(self._recording.store, self._recording.id)
 
     @property
@@ -101,9 +101,9 @@ class Snapshot:
         return self._watch(until(self._recording, test), "waiting for the task", timeout)
 
     def _watch(
-        self, coroutine: Coroutine[Any, Any, RecordingInfo], what: str, timeout: float | None = None
+        self, coroutine: Coroutine[Any, Any, RecordingInfo], label: str, timeout: float | None = None
     ) -> RecordingInfo:
-        with progress(what) as bar:
+        with progress(label) as bar:
 
             def tick() -> None:
                 info = self._recording.store.info(self._recording.id)

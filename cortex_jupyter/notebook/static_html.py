@@ -63,16 +63,16 @@ def static_html(task: str, status: Status, query: dict[str, str], records: Seque
     str
         HTML without scripts, IDs or links. The text of lines is escaped.
     """
-    shown = _last(fold(records))
-    several = len({(r.head.pod, r.head.container) for r in shown}) > 1
-    last = next((row for row in reversed(shown) if row.block), None)
+    rows = _last(fold(records))
+    several = len({(r.head.pod, r.head.container) for r in rows}) > 1
+    last = next((row for row in reversed(rows) if row.block), None)
     filters = " ".join(f"{k}={v}" for k, v in query.items())
     head = f"<b>{escape(task)}</b> · {escape(status.message)}" + (f" · {escape(filters)}" if filters else "")
     body = (
-        "".join(_row(row, several=several, unfolded=row is last) for row in shown)
+        "".join(_row(row, several=several, unfolded=row is last) for row in rows)
         or f'<div style="{_DIM}">no lines yet</div>'
     )
-    count = f"The last {lines} lines" if (lines := sum(row.count for row in shown)) > 1 else "The log"
+    count = f"The last {lines} lines" if (lines := sum(row.count for row in rows)) > 1 else "The log"
     hint = f"{count} when this cell was run; run it again for the live view."
     foot = f"<div>{escape(complete)}</div>" if complete else ""
     return (

@@ -75,26 +75,26 @@ class TaskTable(list[dict[str, Any]]):
         return frame.astype({"restarts": "Int64", "exit_code": "Int64", "pods": "Int64"})
 
     @property
-    def _shown(self) -> tuple[str, ...]:
+    def _visible_columns(self) -> tuple[str, ...]:
         """The columns, with `progress` if a task reports it."""
         return (*_COLUMNS, "progress") if any(task.get("progress") for task in self) else _COLUMNS
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return the cells of the table, without its header."""
-        shown = self._shown
-        return [tuple("" if task.get(c) is None else str(task[c]) for c in shown) for task in self]
+        columns = self._visible_columns
+        return [tuple("" if task.get(c) is None else str(task[c]) for c in columns) for task in self]
 
     def __repr__(self) -> str:
         if not self:
             return "no tasks"
-        rows = [tuple(c.upper() for c in self._shown), *self.rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(self._shown))]
+        rows = [tuple(c.upper() for c in self._visible_columns), *self.rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(self._visible_columns))]
         return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
     def _repr_html_(self) -> str:
         if not self:
             return "<i>no tasks</i>"
-        head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in self._shown)
+        head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in self._visible_columns)
         body = "".join(
             f"<tr><td>{_link(row[0], self._origin)}</td>{''.join(f'<td>{escape(c)}</td>' for c in row[1:])}</tr>"
             for row in self.rows()

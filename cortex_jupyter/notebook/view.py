@@ -24,15 +24,15 @@ def query_of(view: dict[str, Any]) -> dict[str, Any]:
     >>> query_of({"since": "10m", "shown": shown})
     {'since': '10m', 'level': 'warning', 'grep': '(?i)loss', 'exclude': ['(?i)healthz', 'GET'], 'where': 'step>3', 'pod': 'a,b'}
     """
-    shown: dict[str, Any] = view.get("shown") or {}
+    filters: dict[str, Any] = view.get("shown") or {}
     parameters: dict[str, Any] = {k: view[k] for k in ("since", "until", "stream") if view.get(k)}
-    if shown.get("level"):
-        parameters["level"] = shown["level"]
+    if filters.get("level"):
+        parameters["level"] = filters["level"]
     for name in ("grep", "exclude", "where"):
-        parts = [part if name == "where" else _pattern(part) for part in shown.get(name) or ()]
+        parts = [part if name == "where" else _pattern(part) for part in filters.get(name) or ()]
         if parts:
             parameters[name] = parts[0] if len(parts) == 1 else parts
-    return parameters | {name: shown[name] for name in ("pod", "container", "run") if shown.get(name)}
+    return parameters | {name: filters[name] for name in ("pod", "container", "run") if filters.get(name)}
 
 
 def _pattern(term: str) -> str:

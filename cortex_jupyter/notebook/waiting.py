@@ -99,15 +99,15 @@ class Waiting(Snapshot):
         find = finder("pattern", pattern)
         with progress(f"waiting for {pattern!r}") as bar, closing(self.events()) as events:
             while True:
-                left = None if end is None else max(0.0, end - time.monotonic())
-                event = events.next(left, lambda: bar.update(0))
+                remaining_s = None if end is None else max(0.0, end - time.monotonic())
+                event = events.next(remaining_s, lambda: bar.update(0))
                 if event is None:
                     return None
                 if event.event == "log":
                     batch = Batch.decode(event.entry.data)
-                    for place, text in enumerate(batch.texts):
+                    for index, text in enumerate(batch.texts):
                         if find(text):
-                            return next(Record.each(batch.take([place])))
+                            return next(Record.each(batch.take([index])))
                     bar.update(len(batch))
 
     def _timeout_error(self, pattern: str | None, timeout: float | None) -> WaitTimeout:

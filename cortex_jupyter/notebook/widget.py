@@ -158,14 +158,14 @@ def for_page(query: dict[str, Any]) -> dict[str, Any]:
     >>> for_page({"grep": r"loss=\d", "exclude": "GET /", "tail": 5})
     {'grep': ['/loss=\\d/c'], 'exclude': ['/GET //c'], 'tail': 5}
     """
-    shown: dict[str, Any] = {k: v if isinstance(v, bool | list | tuple) else str(v) for k, v in query.items()}
-    if "tail" in shown:
-        shown["tail"] = int(shown["tail"])
+    page_query: dict[str, Any] = {k: v if isinstance(v, bool | list | tuple) else str(v) for k, v in query.items()}
+    if "tail" in page_query:
+        page_query["tail"] = int(page_query["tail"])
     for name in SEVERAL:
-        if value := shown.get(name):
-            shown[name] = [value] if isinstance(value, str) else list(value)
+        if value := page_query.get(name):
+            page_query[name] = [value] if isinstance(value, str) else list(value)
     for name in ("grep", "exclude"):
         # In the page, `/.../c` is a case-sensitive regular expression like those of Python; other text is literal.
-        if name in shown:
-            shown[name] = [f"/{pattern}/c" for pattern in shown[name]]
-    return shown
+        if name in page_query:
+            page_query[name] = [f"/{pattern}/c" for pattern in page_query[name]]
+    return page_query

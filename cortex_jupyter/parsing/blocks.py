@@ -80,7 +80,7 @@ class _Open:
 
 
 class Blocks:
-    r"""Finds tracebacks in a sequence of lines, in which lines of different sources may alternate.
+    r"""Finds tracebacks in a sequence of lines; lines of different sources may alternate.
 
     Examples
     --------

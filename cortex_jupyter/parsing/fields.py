@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-#: The keys in which structured loggers write the message: zap, zerolog, logrus, slog, pino; python-json-logger; structlog.
+#: Structured loggers write the message under one of these keys: zap, zerolog, logrus, slog, pino; python-json-logger; structlog.
 MESSAGE: Final = ("msg", "message", "event", "log", "text")
 
 #: ECMA-48 5.4: control sequences, colours among them; 5.6: control strings, titles and links among them.
@@ -26,7 +26,7 @@ _LEVEL: Final = re.compile(
 _BOXED: Final = frozenset(
     {"trace", "debug", "info", "notice", "warn", "warning", "error", "severe", "critical", "fatal"}
 )
-#: A JSON object is looked for at this many opening braces of a line.
+#: Maximum number of attempts to parse a JSON object in a line, one at each opening brace.
 _TRIES: Final = 4
 
 

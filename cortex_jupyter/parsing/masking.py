@@ -18,8 +18,8 @@ from cortex_jupyter.errors import MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: By plugin of detect-secrets: hints, one of which is in every text that its rules can match. Looking for hints is ten times
-#: faster than the rules. The other plugins guess, or find things that are no secrets, or (Discord) have no hint.
+#: Hints for each plugin of detect-secrets: a text that its rules can match contains one of them. Looking for hints is ten
+#: times faster than the rules. The other plugins guess, or find things that are no secrets, or (Discord) have no hint.
 _PLUGINS: Final = {
     "artifactory": ("AKC", "AP"),
     "aws": ("A3T", "ABIA", "ACCA", "AKIA", "ASIA"),
@@ -146,7 +146,7 @@ def mask(texts: Sequence[str]) -> Iterator[tuple[int, str, Counter[str]]]:
     ...     print(index, text, dict(kinds))
     1 HF_TOKEN=[masked] by [masked] {'Secret Keyword': 1, 'E-mail': 1}
     """
-    # First search all lines together: most logs contain few of the hints, and only those are looked for in each line.
+    # First search all lines together: most logs contain few of the hints. Then search each line for these few only.
     whole = "\n".join(texts)
     exact_hints = [hint for hint in _exact_hints() if hint in whole]
     whole = whole.lower()

@@ -146,19 +146,19 @@ def read(shape: str) -> Reading | None:
         _columns(shape, reading)
     for kind in _STEPS:
         if (step := kind.search(shape)) is not None:
-            reading.step = _place(shape, step.end())
+            reading.step = _token_index(shape, step.end())
             break
     if (epoch := _EPOCH.search(shape)) is not None:
-        reading.epoch = _place(shape, epoch.end())
+        reading.epoch = _token_index(shape, epoch.end())
         reading.values.setdefault("epoch", reading.epoch)
     if (bar := _BAR.search(shape)) is not None:
-        reading.bar = _place(shape, shape.index(MARK, bar.start()) + 1)
+        reading.bar = _token_index(shape, shape.index(MARK, bar.start()) + 1)
     if reading.step is None and (turn := _ROUND.match(shape)) is not None:
-        reading.step = _place(shape, turn.end())
+        reading.step = _token_index(shape, turn.end())
     if (rank := _RANK.search(shape)) is not None:
-        reading.rank = _place(shape, rank.end())
+        reading.rank = _token_index(shape, rank.end())
     if (tag := _TAG.search(shape)) is not None:
-        reading.tag = _place(shape, tag.end())
+        reading.tag = _token_index(shape, tag.end())
     reading.values = {
         name: at
         for name, at in reading.values.items()
@@ -170,7 +170,7 @@ def read(shape: str) -> Reading | None:
     return reading if reading.values else None
 
 
-def _place(shape: str, end: int) -> int:
+def _token_index(shape: str, end: int) -> int:
     """Return the index of the last mark before `end`."""
     return shape.count(MARK, 0, end) - 1
 
@@ -181,23 +181,25 @@ def _pairs(shape: str, reading: Reading) -> None:
     row = len(close) > 1 or _ROUND.match(shape) is not None
     before = 0
     for match in _PAIR.finditer(shape):
-        left, at = shape[before : match.start()], match.start("value")
+        before_separator, at = shape[before : match.start()], match.start("value")
         name = None
-        if match["sep"] != ":" or (row and "/" not in left and not re.search(r"\.\w{1,3}\Z", left)):
-            name = _name(left, spaced="=" not in match["sep"] or match["sep"] != "=", first=before == 0)
+        if match["sep"] != ":" or (
+            row and "/" not in before_separator and not re.search(r"\.\w{1,3}\Z", before_separator)
+        ):
+            name = _name(before_separator, spaced="=" not in match["sep"] or match["sep"] != "=", first=before == 0)
         before = match.end()
         if name:
             reading.values.setdefault(name, _value(shape, match["value"], at))
 
 
-def _name(left: str, *, spaced: bool, first: bool) -> str | None:
+def _name(text: str, *, spaced: bool, first: bool) -> str | None:
     """Return the name at the end of the text before a separator: a word, or several words that are set off from the rest."""
-    last = _LAST.search(left)
+    last = _LAST.search(text)
     if last is None or "\0" in last[1]:
         return None
     if spaced:
-        cuts = list(_CUT.finditer(left))
-        words = left[cuts[-1].end() if cuts else 0 :].strip(" '\"-")
+        cuts = list(_CUT.finditer(text))
+        words = text[cuts[-1].end() if cuts else 0 :].strip(" '\"-")
         words = _LEVELS.sub("", words)
         if (cuts or first) and _WORDS.match(words) and words.endswith(last[1].split()[-1]):
             return words.rstrip("'")
@@ -232,8 +234,8 @@ _NAN: Final = re.compile(r"(?<=[:\s])(-?)(?:nan|NaN|inf|Infinity)(?=\s*[,}\]])")
 
 def _object(text: str, before: int, reading: Reading) -> None:
     """Find the numbers of a JSON object or a Python dict."""
-    places = iter(range(before, before + text.count(MARK)))
-    marked = re.sub(MARK, lambda _: str(_SENTINEL + next(places)), text)
+    indexes = iter(range(before, before + text.count(MARK)))
+    marked = re.sub(MARK, lambda _: str(_SENTINEL + next(indexes)), text)
     doc: Any = None
     try:
         doc = json.loads(marked)

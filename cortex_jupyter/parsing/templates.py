@@ -28,7 +28,7 @@ _SIGNED: Final = re.compile(r"(?<=[\s=:([,])[-+]<\*>")
 
 @dataclass(slots=True)
 class Template:
-    """A template as a list of words; those that vary are `ANY`.
+    """A template as a list of words; a word that varies is `ANY`.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Template:
 
 @dataclass(slots=True)
 class Templates:
-    r"""The templates of the lines so far.
+    r"""The templates of the lines that were added.
 
     Examples
     --------

@@ -21,7 +21,7 @@ QUERY_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The size and time after which a page ends early. Its cursor goes on from there.
+    """The maximum size and time of a page. A page that reaches one ends early; its cursor goes on from there.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Bounds:
     pattern_s : float, optional
         CPU time of one pattern for the lines of one batch (seconds).
     query_s : float, optional
-        After this many seconds, a page or a search ends with its results so far, and a cursor to go on.
+        Time limit of a page or a search (seconds). It ends with the results that it has, and a cursor to go on.
     page_records, page_size : int, optional
         Maximum of a page: records, and characters of their texts.
     """

@@ -26,7 +26,7 @@ _NUMBER: Final = re.compile(
     r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)%?\Z", re.IGNORECASE
 )
 _HINT: Final = 'write `field op value`: status>=500, loss<0.1, user="a b", path~/api; op is one of = != < <= > >= ~ !~'
-#: A JSON object is looked for at this many opening braces of a line.
+#: Maximum number of attempts to parse a JSON object in a line, one at each opening brace.
 _TRIES: Final = 4
 
 Condition = tuple[str, str, str]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: The maximum of steps: ten milliseconds, in which no other thread has the interpreter.
+#: Maximum number of steps. They take ten milliseconds, and no other thread can use the interpreter meanwhile.
 _MAX_STEPS: Final = 10_000_000
 #: A repetition with at most this many possible lengths counts as that many ways, not as a stretch.
 _FEW: Final = 16

@@ -26,7 +26,7 @@ _HINT: Final = "write a duration such as 90s, 10m, 2h, 1d or 1h30m, or an RFC 33
 def duration(text: str) -> int | None:
     """Parse a duration and return it in ns; None if the text is not a duration.
 
-    Units are `ms`, `s`, `m`, `h`, `d` and `w`: those of Go (kubectl's `--since`), and days and weeks.
+    Units are `ms`, `s`, `m` and `h` as in Go (kubectl's `--since`), and `d` and `w` for days and weeks.
 
     Examples
     --------

@@ -48,7 +48,7 @@ SEVERAL: Final = ("grep", "exclude", "where")
 #: Maximum number of these in a query, because each may use its full time for each batch.
 _MAX_PATTERNS: Final = 50
 
-#: A query with one of these has no default window. A run that is asked for may have ended long before any window.
+#: A query with one of these has no default window: a run, for instance, may have ended long before any window.
 _WINDOWED: Final = frozenset({"since", "before", "after", "run"})
 
 _TRUE, _FALSE = frozenset({"", "1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
@@ -137,9 +137,9 @@ class LogQuery:
         default_since : str, optional
             The window if there is neither `since`, nor a cursor, nor a run.
         now : int, optional
-            The time from which durations count back (ns since the Unix epoch).
+            Durations count back from this time (ns since the Unix epoch).
         allowed : frozenset of str, optional
-            The names that may occur. Those that are not parameters of a query belong to the caller and are ignored.
+            The names that may occur. A name that is not a parameter of a query belongs to the caller and is ignored.
 
         Raises
         ------

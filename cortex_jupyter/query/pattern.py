@@ -58,7 +58,7 @@ class Finder:
         return bool(self.among([text], [0]))
 
     def among(self, texts: Sequence[str], rows: Sequence[int]) -> list[int]:
-        """Return those of some rows whose texts contain the pattern.
+        """Return the rows whose texts contain the pattern.
 
         Parameters
         ----------
@@ -142,7 +142,7 @@ REPEATS: Final = frozenset({sre.MAX_REPEAT, sre.MIN_REPEAT})
 
 
 def _risky(items: Iterable[Any]) -> bool:
-    """Return whether a long repetition contains a sequence in which nothing has a fixed length."""
+    """Return whether a long repetition contains a sequence without any part of fixed length."""
     for op, value in items:
         if op in REPEATS:
             _, maximum, body = value

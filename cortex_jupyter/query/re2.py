@@ -2,8 +2,9 @@ r"""Translation of a pattern of Python's `re` to RE2's syntax over UTF-8 bytes, 
 
 RE2 takes linear time, releases the interpreter lock, and searches a column of lines twenty times faster than a loop in Python.
 But its classes are ASCII only (https://github.com/google/re2/wiki/Syntax) and it has no look-around. So a pattern is translated
-only if it means the same, and the translation says for which lines that is true; Python searches all other lines. Only whether
-a line matches counts here, not where, so greediness makes no difference. A grep without it takes three to four times the CPU.
+only if RE2 matches the same lines with it. Where that is true only of some lines, the translation says so, and Python searches
+the others. Only whether a line matches counts here, not where, so greediness makes no difference. A grep without it takes three
+to four times the CPU.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _CASE_VARIANTS: Final = {"k": "\u212a", "s": "\u017f", "i": "\u0130\u0131"}
 
 @dataclass(slots=True)
 class Bytewise:
-    """A pattern for RE2 in its Latin-1 mode, and the lines for which it agrees with `re`.
+    """A pattern for RE2 in its Latin-1 mode. On some lines it may not agree with `re`.
 
     Parameters
     ----------
@@ -121,13 +122,13 @@ def _set(items: Iterable[Any], flags: int, result: Bytewise) -> str:
     """Return a character class: ASCII characters, single characters beyond ASCII, and perhaps all other characters."""
     codes: set[int] = set()
     beyond: list[str] = []
-    negated = others = False
+    negated = has_wide = False
     for op, value in items:
         if op is sre.NEGATE:
             negated = True
         elif op is sre.CATEGORY:
             members, is_wide = _CLASSES[value]
-            codes, others = codes | members, others or is_wide
+            codes, has_wide = codes | members, has_wide or is_wide
             result.letters = False
         else:
             low, high = (value, value) if op is sre.LITERAL else value
@@ -141,11 +142,11 @@ def _set(items: Iterable[Any], flags: int, result: Bytewise) -> str:
         beyond += [
             _char(ord(v)) for letter, variants in _CASE_VARIANTS.items() if ord(letter) in codes for v in variants
         ]
-        if beyond and (negated or others):
+        if beyond and (negated or has_wide):
             raise _UntranslatableError
     if negated:
-        codes, others = set(_ASCII - codes), not others
-    return _either(codes, [_WIDE] if others else beyond)
+        codes, has_wide = set(_ASCII - codes), not has_wide
+    return _either(codes, [_WIDE] if has_wide else beyond)
 
 
 def _either(codes: Iterable[int], beyond: list[str]) -> str:

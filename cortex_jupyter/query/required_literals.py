@@ -15,7 +15,7 @@ from cortex_jupyter.query.pattern import REPEATS, plain
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: The maximum of alternative texts, which are searched for one by one.
+#: Maximum number of alternative texts; a search looks for each of them in turn.
 _MAX_TEXTS: Final = 8
 #: Letters that equal a character beyond ASCII if case is ignored.
 _CASE_VARIANTS: Final = frozenset("kKsSiI")
@@ -23,7 +23,7 @@ _CASE_VARIANTS: Final = frozenset("kKsSiI")
 
 @dataclass(frozen=True, slots=True)
 class RequiredLiterals:
-    """Texts of which every matching line contains at least one.
+    """Alternative texts: every matching line contains at least one of them.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class RequiredLiterals:
 
 
 def required_literals(pattern: str) -> RequiredLiterals:
-    r"""Return the texts of which a matching line contains one.
+    r"""Return alternative texts: every line that matches contains at least one of them.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def literals_of_each(patterns: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def _texts(items: Iterable[Any], *, fold: bool) -> tuple[str, ...]:
-    """Return the longest texts of which every match of a sequence contains one."""
+    """Return the longest alternative texts: every match of a sequence contains one of them."""
     best: tuple[str, ...] = ()
     run = ""
     for op, value in [*items, (None, None)]:

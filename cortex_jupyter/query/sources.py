@@ -43,7 +43,7 @@ class Runs:
         Negative numbers count the container's recorded runs from the newest: -2 is the run before it, like `kubectl logs
         --previous`. None means every run.
     recorded : mapping, optional
-        The runs in which negative numbers count.
+        The recorded runs; negative numbers count back in this list.
 
     Examples
     --------

@@ -77,8 +77,7 @@ class Connection:
     archive : Readable, optional
         Where completed recordings are after they have left the store.
     access : Access, optional
-        Checks the rights of readers; by default those of this process, if the store or the archive is shared.
-        archive is shared.
+        Checks the rights of readers. Default: the rights of this process, if the store or the archive is shared.
     """
 
     def __init__(
@@ -226,11 +225,10 @@ class Connection:
         return await resolve(cluster, ref, self.task_label, partial(self.mine, person=person))
 
     async def allow(self, namespace: str, person: Person | None = None) -> None:
-        """Check that the logs of a namespace may be read, before anything in it is looked up.
+        """Check that the logs of a namespace may be read. Call it before looking anything up in there.
 
-        Nothing is checked for a user's own store, nor if this process knows no cluster: then its own
-        credentials for the
-        store and the archive decide.
+        Nothing is checked for a user's own store, nor if this process knows no cluster: then its own credentials
+        for the store and the archive decide.
 
         Raises
         ------
@@ -262,7 +260,7 @@ class Connection:
     async def lacking(self, namespace: str) -> NotAllowed | None:
         """Return why a recorder with our rights could not record a namespace's tasks; None if it could, or if unknown.
 
-        Nothing is asked where `allow` asks already: there another recorder, with rights of its own, may have the task.
+        Returns None where `allow` checks rights: there another recorder, with rights of its own, may have the task.
         """
         if self.access is not None or self.cluster is None:
             return None

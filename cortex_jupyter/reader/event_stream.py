@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Seconds of silence after which a stream sends a comment.
+#: A stream that has been silent for this long (seconds) sends a comment.
 HEARTBEAT_S: Final = 15.0
-#: Milliseconds after which a client reconnects. No empty line follows a field or a comment here: it would end an event,
+#: A client reconnects after this many milliseconds. No empty line follows a field or a comment here: it would end an event,
 #: and some clients (httpx-sse 0.4) would then return an empty one.
 _RETRY: Final = b"retry: 1000\n"
 #: Number of recorded lines that a throttled stream has not sent yet; sent at most this often (seconds), and at 0.
@@ -40,7 +40,7 @@ _BEHIND: Final = b": behind %d\n"
 _BEHIND_S: Final = 1.0
 #: Interval (seconds) of looking whether the reason why a task is not recorded has changed.
 _PROBLEM_S: Final = 0.5
-#: The heartbeat has the cluster's time (ns), with which a page corrects its own clock.
+#: The heartbeat has the cluster's time (ns); a page corrects its own clock with it.
 _HEARTBEAT: Final = b": hb %d\n"
 #: A throttled reader may receive this many seconds' worth of bytes at once.
 _BURST_S: Final = 1.0
@@ -73,7 +73,7 @@ class Throttle:
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
-        self._paid_until = time.monotonic()  # when the bytes sent so far are within the rate
+        self._paid_until = time.monotonic()  # from then on, all bytes that were sent are within the rate
 
     def pause(self, size: int) -> float:
         """Count sent bytes. Return the seconds to wait before sending more.
@@ -125,7 +125,8 @@ class EventStream:
     permissions : Permissions
         Checked with each heartbeat.
     heartbeat_s : float, optional
-        Seconds of silence after which a comment is sent: proxies keep the connection, and a reader that has gone is noticed.
+        Send a comment after this many seconds of silence: proxies keep the connection, and a reader that has gone is
+        noticed.
     on_heartbeat : callable, optional
         Called every `heartbeat_s` while the stream is open.
     max_bytes_per_s : int, optional
@@ -157,7 +158,7 @@ class EventStream:
         self._pumps: list[asyncio.Task[None]] = []
         self._problem_watchers: set[asyncio.Task[None]] = set()
         self._is_quiet = True  # nothing was sent since the last heartbeat
-        self._behind_sent = 0.0  # the monotonic time at which `_BEHIND` was last sent
+        self._behind_sent = 0.0  # when `_BEHIND` was last sent (monotonic)
         self._ahead = 0  # how far the cluster's clock is ahead of ours (ns)
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Events on their way to readers: each is encoded once, and joined once with those that are sent with it."""
+"""Events on their way to readers. Each is encoded once, and joined once with the events that are sent together with it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SECOND: Final = 1_000_000_000
 #: -P: see `launch.ensure_recorder`.
 _COMMAND: Final = (sys.executable, "-P", "-m", "cortex_jupyter.reader.counter")
-#: Recordings whose counts are cached; those of any other are counted again.
+#: Number of recordings whose counts are cached. For any other recording, lines are counted again.
 _CACHED_RECORDINGS: Final = 64
 #: Worker processes that run at the same time, for all recordings; the others wait.
 _PROCESS_SLOTS: Final = threading.Semaphore(2)
@@ -33,12 +33,12 @@ class LevelCounts:
     def __init__(self, store: Readable, recording: int) -> None:
         self._store, self._recording = store, recording
         self._lock = threading.Lock()
-        #: By a batch's first number: its count, the [second, warnings, errors] that are not zero, and [source, lines].
+        #: Keyed by the first number of a batch: its count, the [second, warnings, errors] that are not zero, [source, lines].
         self._counts: dict[int, tuple[int, list[list[int]], list[list[int]]]] = {}
         self._counting: threading.Thread | None = None
 
     def bins(self, start: int, width: int, count: int) -> tuple[int, list[int], list[int]]:
-        """Return what is counted so far, and start to count the rest; it blocks for a moment.
+        """Return the counts that are ready, and start to count the rest; it blocks for a moment.
 
         Parameters
         ----------
@@ -48,7 +48,7 @@ class LevelCounts:
         Returns
         -------
         tuple
-            Records counted so far, and the warnings and the errors of each bin.
+            The number of records that are counted, and the warnings and the errors of each bin.
         """
         index = {row.seq: row.n for row in self._store.index(self._recording) if row.event == "log"}
         with self._lock:
@@ -69,7 +69,7 @@ class LevelCounts:
         return sum(index[seq] for seq in counted), warnings, errors
 
     def sources(self) -> dict[int, int]:
-        """Return how many of the lines counted so far each source has, by its id."""
+        """Return the number of counted lines of each source, by its id."""
         index = {row.seq: row.n for row in self._store.index(self._recording) if row.event == "log"}
         lines_by_source: dict[int, int] = {}
         with self._lock:

@@ -172,7 +172,7 @@ def _first_by_time(
 ) -> _PageContent:
     """Find the first `limit` records of a scan by time, from its newest or from its oldest record on."""
     start = scan.high if newest_first else scan.low
-    # The first records so far, at most one more than `limit`, and no more text than `bound` allows.
+    # The first records that were found: at most one more than `limit`, and no more text than `bound` allows.
     rows: list[tuple[int, int, Record]] = []
     size, is_full, has_read = 0, False, False
     edge: Place | None = None

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Reading ends when a permission could not be confirmed for this long (seconds). A reader that comes back is checked anew.
+#: Reading ends when a permission could not be confirmed for this long (seconds). A reader that returns is checked again.
 _UNCONFIRMED_S: Final = 600.0
 
 
 class Permissions(Protocol):
-    """What one reader may read. The server and the kernel each have their own."""
+    """The permissions of one reader. The server and the kernel each have their own."""
 
     async def check(self, ref: TaskRef, /) -> None:
         """Check that the reader may read a task.

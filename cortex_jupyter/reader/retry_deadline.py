@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from cortex_jupyter.errors import StoreBusy
 
-#: Time (seconds) after which a reader gives up; it can come back later with its cursor.
+#: A reader gives up after this time (seconds); it can come back later with its cursor.
 _GIVE_UP_S: Final = 60.0
 _RETRY_S: Final = 0.5
 

@@ -58,9 +58,9 @@ def search(store: Readable, recording: int, query: LogQuery, max_matches: int) -
     Yields
     ------
     bytes
-        Whole events. `progress` and `done` hold `to`, the time back to which everything has been searched (ns as a
-        string), and the numbers of lines that match, that were searched, and that there are. `done` also holds `all`,
-        whether everything was searched, and else `older`, the cursor from which another search continues.
+        Whole events. `progress` and `done` hold `to` (ns as a string; all later lines have been searched), and the numbers
+        of lines that match (`matches`), that were searched (`looked`), and that there are (`lines`). `done` also holds
+        `all`, whether everything was searched. If not, another search continues from the cursor `older`.
     """
     may_match = _prefilter(query.grep)
     excluded = (

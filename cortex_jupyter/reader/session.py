@@ -1,7 +1,7 @@
 """Open a task's recording by name and keep a recorder at work: where server, notebook and command line begin.
 
-`Session` opens recordings, a `Recording` is one of them as a reader sees it, and `KeepAlive` renews the wishes for
-those that are being read.
+`Session` opens recordings, a `Recording` is one of them as a reader sees it, and `KeepAlive` renews the wish for each
+recording that is being read.
 """
 
 from __future__ import annotations
@@ -210,8 +210,7 @@ class Recording:
         The cluster has no such task. A recorder then ends an unfinished recording.
     problem : CortexError or None
         Why this process cannot record: a right is missing, or the cluster does not answer. Checked again while the
-        recording
-        is read.
+        recording is read.
     hidden : dict
         What the reader may not see beside the lines (`events`, `pods`), with the reason.
     """
@@ -247,7 +246,7 @@ class Recording:
 
     @property
     def cluster(self) -> Cluster | None:
-        """The cluster in which the task is looked for; None without a kubeconfig."""
+        """The cluster of the task; None without a kubeconfig."""
         return self._session.cluster
 
     def clock_ahead(self, info: RecordingInfo) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.events import Burst
 
-# What ends a line of an event stream: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+# The line breaks of an event stream: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 _BREAK: Final = re.compile(r"\r\n|\r|\n")
 
 

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.store import Readable, RecordingInfo
 
-#: Time limit (seconds) for `tail` to wait until everything written so far is recorded.
+#: Time limit (seconds) for `tail` to wait until everything that was written is recorded.
 _SETTLE_S: Final = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Window:
-    """What one reader wants of one task, and where that begins in the recording.
+    """The part of one recording that one reader wants, and where it begins.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ def _events(scan: Scan) -> Iterator[StreamEvent]:
 
 
 def _number_before(store: Readable, recording: int, since: int | None) -> int:
-    """Return the number after which a window begins; earlier entries need not even be unpacked."""
+    """Return the number before a window's first one; earlier entries need not even be unpacked."""
     if since is None:
         return 0
     index = store.index(recording)

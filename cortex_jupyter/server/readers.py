@@ -54,7 +54,7 @@ class Quota:
     Parameters
     ----------
     limits : Limits
-    what : str
+    counted : str
         For the error message: `bytes of pages wait to be sent`.
     total, per_user : str
         The names of the limits.
@@ -62,8 +62,8 @@ class Quota:
         What a user can do.
     """
 
-    def __init__(self, limits: Limits, what: str, total: str, per_user: str, hint: str) -> None:
-        self._limits, self._what, self._total, self._per_user, self._hint = limits, what, total, per_user, hint
+    def __init__(self, limits: Limits, counted: str, total: str, per_user: str, hint: str) -> None:
+        self._limits, self._counted, self._total, self._per_user, self._hint = limits, counted, total, per_user, hint
         self._used: Counter[str] = Counter()
 
     @contextmanager
@@ -81,7 +81,7 @@ class Quota:
         ):
             limit: int = getattr(self._limits, name)
             if used and used + amount > limit:
-                raise LimitReached(f"{limit} {self._what} {whose}", f"{self._hint}, or raise CortexJupyter.{name}")
+                raise LimitReached(f"{limit} {self._counted} {whose}", f"{self._hint}, or raise CortexJupyter.{name}")
         self._used[user] += amount
         try:
             yield

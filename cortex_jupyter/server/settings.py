@@ -7,9 +7,9 @@ from traitlets import Bool, Enum, Float, List, Unicode
 from cortex_jupyter.server.limits import Limits
 
 
-def _text(what: str) -> Unicode:
+def _text(help_text: str) -> Unicode:
     """Return a setting whose default is the empty text."""
-    return Unicode("", help=what).tag(config=True)
+    return Unicode("", help=help_text).tag(config=True)
 
 
 class Settings(Limits):

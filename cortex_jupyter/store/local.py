@@ -107,18 +107,18 @@ def local_place(usual: Path) -> Path:
         )
     folder = local[0] / f"cortex-jupyter-{os.getuid()}"
     is_new = _private_folder(folder)
-    place = folder / usual.name
+    local_path = folder / usual.name
     if is_new:
-        _log.warning("%s", explain(usual, place, type_))
-    return place
+        _log.warning("%s", explain(usual, local_path, type_))
+    return local_path
 
 
-def explain(usual: Path, place: Path, type_: str) -> str:
+def explain(usual: Path, local_path: Path, type_: str) -> str:
     """Return a message to the user about a store that is not at the usual path."""
-    text = f"recordings are kept in {place}, on this host alone: {usual.parent} is on a network file system ({type_}), where SQLite damages its file"
+    text = f"recordings are kept in {local_path}, on this host alone: {usual.parent} is on a network file system ({type_}), where SQLite damages its file"
     if usual.exists():
         text += (
-            f". Earlier recordings are in {usual}; to go on with them, end all recorders and move that file to {place}, "
+            f". Earlier recordings are in {usual}; to go on with them, end all recorders and move that file to {local_path}, "
             f"with {usual.name}-wal where there is one"
         )
     return text

@@ -153,8 +153,8 @@ class Scan:
             positions = [
                 i for i in positions if part.first <= seqs[i] <= part.last and low <= (times[i], seqs[i]) < high
             ]
-        wanted = batch if len(positions) == len(batch) else batch.take(list(positions))
-        return wanted if wanted.seqs else None
+        selected = batch if len(positions) == len(batch) else batch.take(list(positions))
+        return selected if selected.seqs else None
 
     def batches(self) -> Iterator[Batch]:
         """Yield the wanted records batch by batch, by number."""

@@ -208,10 +208,10 @@ class RecorderInfo:
         more : mapping
             The other fields that it reported. Fields that only newer versions know are ignored.
         """
-        known: dict[str, Any] = {
+        newer: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in more.items() if k in NEWER_FIELDS
         }
-        return cls(*row, **known)
+        return cls(*row, **newer)
 
 
 def as_epochs(pairs: Iterable[Sequence[int]] | None) -> Epochs:

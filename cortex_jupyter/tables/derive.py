@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from cortex_jupyter.archive.optional import import_optional
-from cortex_jupyter.archive.spans import places
+from cortex_jupyter.archive.spans import find_spans
 from cortex_jupyter.parsing import fields as rules
 from cortex_jupyter.tables.views import Views, as_views, with_nulls
 
@@ -36,7 +36,7 @@ def derived(text: Any) -> dict[str, Any]:
     >>> found["fields"].to_pylist()
     ['{"level": "warn", "msg": "hot", "t": 84}', '{"level":"info","msg":"step done"}', None]
     """
-    columns = places(text)
+    columns = find_spans(text)
     return {"level": columns["level"], **cut(text, columns["message_at"], columns["message_len"], columns["fields_at"])}
 
 

@@ -13,7 +13,7 @@ from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.objects import ObjectStore, folder_of
 from cortex_jupyter.archive.order import sort_pieces
 from cortex_jupyter.archive.recording import ArchivedRecording
-from cortex_jupyter.archive.spans import places
+from cortex_jupyter.archive.spans import find_spans
 from cortex_jupyter.archive.write import FileMetadata, write_file
 from cortex_jupyter.errors import ArchiveNotFound, BadQuery
 from cortex_jupyter.model import TaskRef, notice, rfc3339
@@ -105,7 +105,7 @@ def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], obj
             seq += len(raw)
             public = {sid: source.public for sid, source in foreign.sources.items()}
             # The file's order is the order of reading: it has one source, or was exported in that order.
-            yield layout.build_columns(raw, (ref.namespace, ref.key), public, places(raw["text"])), low
+            yield layout.build_columns(raw, (ref.namespace, ref.key), public, find_spans(raw["text"])), low
         about.complete = Completeness(seq, low, high, [], len(foreign.sources))
         end = notice(ref.key, seq + 1, high or 0, "end", message, state="succeeded")
         about.notices = [end]

@@ -93,26 +93,26 @@ def frame(rows: Any, columns: Sequence[str] = COLUMNS, *, shared: bool = False) 
 
 def _cut_columns(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
     """Cut message and fields out of the text, if asked for, and drop the columns that only help to cut."""
-    found = {name: rows[name] for name in rows.column_names if name in columns or name in _ORDER}
+    result = {name: rows[name] for name in rows.column_names if name in columns or name in _ORDER}
     if _CUT & set(columns):
-        found |= cut(rows["text"], *(rows[name] for name in layout.SPAN_COLUMNS), shared=shared)
-    return import_optional("pyarrow").table(found)
+        result |= cut(rows["text"], *(rows[name] for name in layout.SPAN_COLUMNS), shared=shared)
+    return import_optional("pyarrow").table(result)
 
 
 def _examined_columns(query: LogQuery) -> list[str]:
     """Return the columns of a file that `select` examines."""
-    wanted = {name for name in ("pod", "container", "stream", "level") if getattr(query, name)}
-    wanted |= {"pod", "container", "run"} if query.run else set()
-    wanted |= {"text"} if query.grep or query.exclude or query.where else set()
-    wanted |= {"time"} if query.since is not None or query.until is not None else set()
-    return [name for name in layout.schema().names if name in wanted]
+    examined = {name for name in ("pod", "container", "stream", "level") if getattr(query, name)}
+    examined |= {"pod", "container", "run"} if query.run else set()
+    examined |= {"text"} if query.grep or query.exclude or query.where else set()
+    examined |= {"time"} if query.since is not None or query.until is not None else set()
+    return [name for name in layout.schema().names if name in examined]
 
 
 def _file_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a file that are needed for these columns of a frame."""
-    wanted = {*_ORDER, *columns}
-    wanted |= {"text", *layout.SPAN_COLUMNS} if _CUT & wanted else set()
-    return [name for name in layout.schema().names if name in wanted]
+    needed = {*_ORDER, *columns}
+    needed |= {"text", *layout.SPAN_COLUMNS} if _CUT & needed else set()
+    return [name for name in layout.schema().names if name in needed]
 
 
 def stored(
@@ -130,10 +130,10 @@ def stored(
         rows = _archived(store.archived(recording), query, _file_columns(columns), each, progress or int)
         rows = rows.filter(pc.field("seq") >= start) if start else rows
     else:
-        found = []
+        tables = []
         for piece, _ in pieces(store, recording, query, start, progress=progress or int):
-            found.append(piece if each is None else each(piece))
-        rows = pa.concat_tables(found) if found else layout.schema().empty_table()
+            tables.append(piece if each is None else each(piece))
+        rows = pa.concat_tables(tables) if tables else layout.schema().empty_table()
         rows = rows if is_ascending(rows["time"]) else sort_records(_owned(rows))
         require_info(store, recording)  # it may have left the store while it was read
     return rows if query.tail is None else rows.slice(max(0, len(rows) - query.tail))

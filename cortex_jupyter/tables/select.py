@@ -50,9 +50,9 @@ def _tests(query: LogQuery) -> Iterator[Callable[[Any], Any]]:
     keep = query.keep()
     if not isinstance(keep, Filter):
         return
-    for column, wanted in (("pod", keep.pod), ("container", keep.container)):
-        if wanted:
-            yield partial(_by_value, column, partial(_named, wanted))
+    for column, pattern in (("pod", keep.pod), ("container", keep.container)):
+        if pattern:
+            yield partial(_by_value, column, partial(_named, pattern))
     if keep.run:
         yield partial(_in_runs, keep.run)
     if keep.stream:
@@ -61,22 +61,22 @@ def _tests(query: LogQuery) -> Iterator[Callable[[Any], Any]]:
         levels: set[str | None] = set(levels_of(keep.level))
         yield partial(_by_value, "level", lambda name: (name or "") in levels)
     for pattern, find in zip(query.grep, keep.grep, strict=True):
-        yield partial(_by_text, pattern, find, wanted=True)
+        yield partial(_by_text, pattern, find, matching=True)
     for test in keep.where:
-        yield partial(_by_text, "", test, wanted=True)
+        yield partial(_by_text, "", test, matching=True)
     for pattern, find in zip(query.exclude, keep.exclude, strict=True):
-        yield partial(_by_text, pattern, find, wanted=False)
+        yield partial(_by_text, pattern, find, matching=False)
 
 
 def _in_window(compare: Callable[[Any, Any], Any], bound: Any, table: Any) -> Any:
     return compare(table["time"], bound)
 
 
-def _named(wanted: str, name: str | None) -> bool:
-    return matches_name(name or "", wanted)
+def _named(pattern: str, name: str | None) -> bool:
+    return matches_name(name or "", pattern)
 
 
-def _in_runs(wanted: Runs, table: Any) -> Any:
+def _in_runs(selected: Runs, table: Any) -> Any:
     """Return which rows belong to the wanted runs."""
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     if not len(table):
@@ -84,7 +84,7 @@ def _in_runs(wanted: Runs, table: Any) -> Any:
     (pods, pod_names), (containers, container_names) = coded(table["pod"]), coded(table["container"])
     runs = table["run"].to_numpy()
     distinct, each = np.unique(np.stack((pods, containers, runs)), axis=1, return_inverse=True)
-    good = [wanted.wants(pod_names[p] or "", container_names[c] or "", run) for p, c, run in distinct.T.tolist()]
+    good = [selected.wants(pod_names[p] or "", container_names[c] or "", run) for p, c, run in distinct.T.tolist()]
     return pa.array(np.asarray(good, bool)[each.reshape(-1)])
 
 
@@ -94,19 +94,19 @@ def levels_of(least: str) -> Sequence[str]:
     return (*names, "") if "info" in names else names
 
 
-def _by_value(column: str, wanted: Callable[[str | None], bool], table: Any) -> Any:
+def _by_value(column: str, is_wanted: Callable[[str | None], bool], table: Any) -> Any:
     """Return which rows have a wanted value, for a column with few values."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     masks = []
     for chunk in table[column].chunks:
-        good = [wanted(value) for value in chunk.dictionary.to_pylist()]
+        good = [is_wanted(value) for value in chunk.dictionary.to_pylist()]
         mask = pa.array(good, pa.bool_()).take(chunk.indices)
-        masks.append(pc.fill_null(mask, fill_value=wanted(None)))
+        masks.append(pc.fill_null(mask, fill_value=is_wanted(None)))
     return pa.chunked_array(masks, pa.bool_())
 
 
-def _by_text(pattern: str, find: Callable[[str], object], table: Any, *, wanted: bool) -> Any:
+def _by_text(pattern: str, find: Callable[[str], object], table: Any, *, matching: bool) -> Any:
     """Return in which rows the text is found, or is not found."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     masks = [match_mask(chunk, pattern, find) for chunk in table["text"].chunks]
-    return pa.chunked_array(masks if wanted else [pc.invert(mask) for mask in masks], pa.bool_())
+    return pa.chunked_array(masks if matching else [pc.invert(mask) for mask in masks], pa.bool_())

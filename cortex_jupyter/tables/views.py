@@ -62,7 +62,7 @@ class Views:
         starts = None if start is None else start.fill_null(0).to_numpy()
         # Null means to the end. No value is longer than `_MOST`.
         max_sizes = None if size is None or size.null_count == n else size.fill_null(_MOST).to_numpy()
-        found = self._rows if where is None else np.empty((n, 2), np.int64)
+        views = self._rows if where is None else np.empty((n, 2), np.int64)
         for at in range(0, n, _BLOCK):
             end = min(at + _BLOCK, n)
             if rows is None:
@@ -79,29 +79,29 @@ class Views:
                 begin, sizes = begin + head, rest
             if max_sizes is not None:
                 sizes = np.minimum(sizes, np.maximum(max_sizes[at:end], 0))
-            self._fill(found[at:end], values, begin, sizes)
+            self._fill(views[at:end], values, begin, sizes)
         if where is not None:
-            self._rows[where] = found
+            self._rows[where] = views
         self._buffers += [values.slice(i, min(2 * _STEP - 1, values.size - i)) for i in range(0, values.size, _STEP)]
 
-    def _fill(self, found: Any, values: Any, begin: Any, sizes: Any) -> None:
+    def _fill(self, views: Any, values: Any, begin: Any, sizes: Any) -> None:
         np = import_optional("numpy")
         value_bytes = np.frombuffer(values, np.uint8)
-        found[:, 0] = sizes
-        parts = found.view(np.int32)
+        views[:, 0] = sizes
+        parts = views.view(np.int32)
         if self._prefixes and len(value_bytes) > _SHORT:
             # The four bytes at each offset. The last three offsets have fewer; a text that begins there is short.
             four = np.ndarray(len(value_bytes) - 3, np.int32, buffer=values, strides=(1,))
             parts[:, 1] = four[np.minimum(begin, len(four) - 1)]
-        np.left_shift(begin if len(value_bytes) <= _STEP else begin % _STEP, 32, out=found[:, 1])
+        np.left_shift(begin if len(value_bytes) <= _STEP else begin % _STEP, 32, out=views[:, 1])
         if self._buffers or len(value_bytes) > _STEP:
             parts[:, 2] = begin // _STEP + len(self._buffers)
         short = np.flatnonzero(sizes <= _SHORT)
         if len(short):
             at = np.arange(_SHORT)
-            few = value_bytes[np.minimum(begin[short, None] + at, len(value_bytes) - 1)]
-            few[at >= sizes[short, None]] = 0
-            parts[short, 1:] = few.view(np.int32)
+            prefix = value_bytes[np.minimum(begin[short, None] + at, len(value_bytes) - 1)]
+            prefix[at >= sizes[short, None]] = 0
+            parts[short, 1:] = prefix.view(np.int32)
 
     def array(self) -> Any:
         """Return the views as a `pyarrow.StringViewArray`."""

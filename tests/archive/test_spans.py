@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cortex_jupyter.archive.spans import places
+from cortex_jupyter.archive.spans import find_spans
 from cortex_jupyter.parsing.level import ALIASES, level
 
 PIECES = [
@@ -47,4 +47,4 @@ LINES = st.lists(st.tuples(GLUE, st.sampled_from(PIECES), GLUE), max_size=6).map
 @given(st.lists(LINES | st.text(max_size=120), max_size=30))
 def test_a_column_has_the_levels_that_single_lines_have(lines: list[str]) -> None:
     column = pa.chunked_array([pa.array(lines, pa.large_string())])
-    assert places(column)["level"].to_pylist() == [level(line) for line in lines]
+    assert find_spans(column)["level"].to_pylist() == [level(line) for line in lines]

@@ -74,10 +74,10 @@ table = pq.read_table(path)
 at = cpu()
 pq.write_table(table, "copy.parquet", row_group_size=65_536, **layout.writer_options())
 found["write"] = cpu() - at
-from cortex_jupyter.archive.spans import places
+from cortex_jupyter.archive.spans import find_spans
 text = table["text"].combine_chunks()
 at = cpu()
-places(pa.chunked_array([text.slice(i, 65_536) for i in range(0, len(table), 65_536)]))
+find_spans(pa.chunked_array([text.slice(i, 65_536) for i in range(0, len(table), 65_536)]))
 found["places"] = cpu() - at
 print(json.dumps(found))
 """

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from cortex_jupyter.archive.spans import places
+from cortex_jupyter.archive.spans import find_spans
 from cortex_jupyter.parsing.fields import fields_text, message
 from cortex_jupyter.tables import views as module
 from cortex_jupyter.tables.derive import cut
@@ -34,7 +34,7 @@ LINES = [
 @pytest.mark.parametrize("lines", [LINES, LINES[:8], LINES[:5]], ids=["all", "objects and heads", "plain"])
 def test_message_and_fields_are_the_same_whether_they_share_the_text_or_not(lines: list[str]) -> None:
     text = pa.chunked_array([pa.array(lines * 3, pa.large_string()).slice(2), pa.array([], pa.large_string())])
-    found = places(text)
+    found = find_spans(text)
     at = [found[name] for name in ("message_at", "message_len", "fields_at")]
     own, shared = cut(text, *at), cut(text, *at, shared=True)
     assert [(message(x), fields_text(x)) for x in text.to_pylist()] == list(
@@ -51,7 +51,7 @@ def test_message_and_fields_are_the_same_whether_they_share_the_text_or_not(line
 
 def test_a_line_with_only_colour_codes_has_an_empty_message() -> None:
     text = pa.chunked_array([pa.array(["\x1b[1m"], pa.large_string())])
-    found = places(text)
+    found = find_spans(text)
     assert cut(text, *(found[name] for name in ("message_at", "message_len", "fields_at")))["message"].to_pylist() == [
         ""
     ]

@@ -140,7 +140,7 @@ async def _right(cluster: Cluster, namespace: str, right: Right) -> Finding:
     return Finding(PART, OK, f"you may {', '.join(right.verbs)} {name}{where}")
 
 
-def _clock(ahead: float) -> Finding:
+def _clock(offset_s: float) -> Finding:
     """Judge the difference of the API server's clock to ours (seconds; positive if it is ahead).
 
     Examples
@@ -148,8 +148,8 @@ def _clock(ahead: float) -> Finding:
     >>> _clock(-90.0).text
     "its clock is 90 s behind this machine's"
     """
-    if abs(ahead) < _CLOCK_S:
+    if abs(offset_s) < _CLOCK_S:
         return Finding(PART, OK, f"its clock and this machine's are less than {_CLOCK_S:g} s apart")
-    side = "ahead of" if ahead > 0 else "behind"
+    side = "ahead of" if offset_s > 0 else "behind"
     todo = "synchronise both with NTP; times are the cluster's, and `since` counts from its clock"
-    return Finding(PART, WARN, f"its clock is {abs(ahead):.0f} s {side} this machine's", todo)
+    return Finding(PART, WARN, f"its clock is {abs(offset_s):.0f} s {side} this machine's", todo)

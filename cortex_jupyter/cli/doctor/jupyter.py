@@ -36,14 +36,14 @@ def installed() -> Iterator[Finding]:
         text = "Jupyter Server extension: not enabled in this environment"
         yield Finding(PART, WARN, text, "jupyter server extension enable cortex_jupyter")
     folders = [Path(folder, "cortex-jupyter") for folder in jupyter_path("labextensions")]
-    found = next((folder for folder in folders if (folder / "package.json").is_file()), None)
-    if found is None:
+    extension = next((folder for folder in folders if (folder / "package.json").is_file()), None)
+    if extension is None:
         text = (
             "JupyterLab does not find our extension: there is no launcher, and reopened notebooks show no earlier lines"
         )
         yield Finding(PART, WARN, text, _REINSTALL)
     else:
-        yield Finding(PART, OK, f"JupyterLab's extension: {found}")
+        yield Finding(PART, OK, f"JupyterLab's extension: {extension}")
     yield bundle(_STATIC)
 
 

@@ -30,7 +30,7 @@ def judge() -> Iterator[Finding]:
             PART, TOLD, f"cortex-jupyter {__version__} runs from its folder without being installed, on Python {python}"
         )
         return
-    wrong = [*wrong_versions([Requirement(one) for one in required], metadata.version)]
+    wrong = [*wrong_versions([Requirement(text) for text in required], metadata.version)]
     yield from wrong
     if not wrong:
         yield Finding(

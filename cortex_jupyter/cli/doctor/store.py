@@ -46,7 +46,7 @@ def judge(url: str, cluster: str | None) -> Iterator[Finding]:
         return
     try:
         yield from _contents(store)
-        yield from _place(store.url)
+        yield from _location(store.url)
         yield from _disk(store.url)
         yield from _recorders(store, cluster)
     except CortexError as error:
@@ -86,7 +86,7 @@ def _contents(store: Store) -> Iterator[Finding]:
             yield Finding(PART, BAD, f"{info.ref.key}: {info.message}", StoreFull.default_hint)
 
 
-def _place(url: str) -> Iterator[Finding]:
+def _location(url: str) -> Iterator[Finding]:
     """Report a store that is not in its usual place, because that is on a network file system."""
     path, usual = path_of(url), usual_path()
     type_ = shared_filesystem(usual.parent)
@@ -127,8 +127,8 @@ def disk(folder: str, free: int) -> Finding:
 def _recorders(store: Store, cluster: str | None) -> Iterator[Finding]:
     if cluster is None:
         return
-    others = [recorder for recorder in store.recorders(cluster) if recorder.version != __version__]
-    writing = _still_writing(store, cluster, others)
+    other_versions = [recorder for recorder in store.recorders(cluster) if recorder.version != __version__]
+    writing = _still_writing(store, cluster, other_versions)
     recorders = store.recorders(cluster)
     unfinished = [info.id for info in store.unfinished(cluster)]
     holders = store.holders(unfinished)
@@ -149,12 +149,12 @@ def _recorders(store: Store, cluster: str | None) -> Iterator[Finding]:
         )
 
 
-def _still_writing(store: LeaseStore, cluster: str, others: list[RecorderInfo]) -> set[str]:
+def _still_writing(store: LeaseStore, cluster: str, recorders: list[RecorderInfo]) -> set[str]:
     """Return the IDs of recorders that can still write to the store, after we may have updated its form.
 
     The store refuses every heartbeat of a recorder that is too old for the form. So wait for each recorder's next heartbeat.
     """
-    before = {recorder.id: recorder.heartbeat for recorder in others}
+    before = {recorder.id: recorder.heartbeat for recorder in recorders}
     writing: set[str] = set()
     end = time.monotonic() + _LATE_S
     while len(writing) < len(before) and time.monotonic() < end:

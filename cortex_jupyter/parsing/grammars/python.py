@@ -1,4 +1,4 @@
-"""Python tracebacks: Python's own, those of rich and loguru, exception groups, and pytest's reports of failed tests."""
+"""Python tracebacks: as Python, rich and loguru write them, exception groups, and pytest's reports of failed tests."""
 
 from __future__ import annotations
 
@@ -121,11 +121,11 @@ def failure(state: TracebackState, line: str) -> str:
     state.lines_after += 1
     if begin(line) or _PART.match(line) or state.lines_after > _MAX_CODE_LINES:
         return NO
-    if place := _PLACE.match(line):
+    if location := _PLACE.match(line):
         function, code = state.above
-        state.frames.append(Frame(place[1], int(place[2]), place[3] or function, code))
+        state.frames.append(Frame(location[1], int(location[2]), location[3] or function, code))
         if state.phase == "test raised":
-            state.type = state.type or place[4] or ""
+            state.type = state.type or location[4] or ""
         state.phase, state.above = "test", ("", "")
         return YES if state.type or state.message else MAYBE
     if match := _DEF.match(line):

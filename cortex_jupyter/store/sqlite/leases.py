@@ -78,8 +78,8 @@ class Leases(LeaseStore):
             rows = db.execute(f"{_RECORDER} WHERE cluster=?", (cluster,)).fetchall()
             documents = dict(db.execute("SELECT key, value FROM setting WHERE key GLOB 'recorder*:*'").fetchall())
         more = [ChainMap(*(orjson.loads(documents.get(key + row[0], "{}")) for key in _ABOUT)) for row in rows]
-        known = [(RecorderInfo.of(row[:-1], doc), row[-1]) for row, doc in zip(rows, more, strict=True)]
-        return [recorder for recorder, machine in known if self._alive(recorder, machine)]
+        recorders = [(RecorderInfo.of(row[:-1], doc), row[-1]) for row, doc in zip(rows, more, strict=True)]
+        return [recorder for recorder, machine in recorders if self._alive(recorder, machine)]
 
     def holders(self, recordings: Iterable[int]) -> dict[int, str]:
         query = "SELECT id, owner FROM recording WHERE done=0 AND id IN (SELECT value FROM json_each(?))"

@@ -92,9 +92,9 @@ class SqliteStore(Entries, Leases, Retention, Store):
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
         key = (cluster, ref.namespace, ref.kind, ref.name, uid)
         query = "SELECT id FROM recording WHERE cluster=? AND namespace=? AND kind=? AND name=? AND uid=?"
-        known = "EXISTS (SELECT 1 FROM source WHERE source.recording=recording.id)"
+        has_source = "EXISTS (SELECT 1 FROM source WHERE source.recording=recording.id)"
         with self._file.reading() as db:
-            row = db.execute(query.replace("id FROM", f"id, {known} FROM"), key).fetchone()
+            row = db.execute(query.replace("id FROM", f"id, {has_source} FROM"), key).fetchone()
         if row and not row[1]:
             with contextlib.suppress(StoreError):  # a read-only store can still be read
                 self.want(row[0], 0)  # keeps an empty recording from `forget_empty` until it is wanted

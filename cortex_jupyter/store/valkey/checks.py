@@ -61,22 +61,22 @@ def _persistence_warnings(disk: dict[str, Any], fsync: str) -> list[HealthWarnin
 
 
 def _replica_warnings(link: Link) -> list[HealthWarning]:
-    wanted, replication = link.address.replicas, link.info("replication")
-    have = int(replication.get("connected_slaves", 0))
-    if have < wanted:
+    required, replication = link.address.replicas, link.info("replication")
+    connected = int(replication.get("connected_slaves", 0))
+    if connected < required:
         return [
             HealthWarning(
-                f"{have} of {wanted} replicas are connected",
+                f"{connected} of {required} replicas are connected",
                 "start the missing replicas: nothing is recorded until they are connected",
                 stops_recording=True,
             )
         ]
-    replicas = [replication.get(f"slave{i}", {}) for i in range(have)]
+    replicas = [replication.get(f"slave{i}", {}) for i in range(connected)]
     filling = [
         replica for replica in replicas if isinstance(replica, dict) and replica.get("state", "online") != "online"
     ]
-    if wanted and have - len(filling) < wanted:
-        text = f"{len(filling)} of {have} replicas are still being filled"
+    if required and connected - len(filling) < required:
+        text = f"{len(filling)} of {connected} replicas are still being filled"
         return [HealthWarning(text, "wait: nothing is recorded until they are", stops_recording=True)]
     return []
 

@@ -26,10 +26,10 @@ class Leases(LeaseStore):
     _link: Link
 
     def beat(self, recorder: RecorderInfo) -> None:
-        known = asdict(recorder)
+        fields = asdict(recorder)
         # The newer fields are kept apart, since older programs pass all of `recorder` to their constructor.
-        more = {name: known.pop(name) for name in NEWER_FIELDS}
-        doc = orjson.dumps({"recorder": known, "machine": liveness.MACHINE} | more)
+        more = {name: fields.pop(name) for name in NEWER_FIELDS}
+        doc = orjson.dumps({"recorder": fields, "machine": liveness.MACHINE} | more)
         self._link.call("beat", recorder.id, recorder.cluster, doc)
 
     def leave(self, owner: str) -> None:

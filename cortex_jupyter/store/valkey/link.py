@@ -167,14 +167,14 @@ class Link:
         answer: dict[str, Any] = self._do(lambda: self.client.info(section))
         return answer
 
-    def _do(self, what: Callable[[], Any], *, guarded: bool = False) -> Any:
+    def _do(self, call: Callable[[], Any], *, guarded: bool = False) -> Any:
         if self._closed:
-            raise self._gone()
+            raise self._closed_error()
         with errors(self._url):
             try:
                 if not guarded and time.monotonic() - self._checked_at > _CHECK_S:
                     self._check_form()
-                answer = what()
+                answer = call()
             except ReadOnlyError:
                 # It was the primary. A new connection finds the server that is primary now.
                 self.client.connection_pool.disconnect(inuse_connections=False)
@@ -182,12 +182,12 @@ class Link:
             except (ValueError, AttributeError) as error:
                 if not self._closed:
                     raise
-                raise self._gone() from error  # closed while this thread waited for an answer: the client's buffer is gone
+                raise self._closed_error() from error  # closed while this thread waited for an answer: the client's buffer is gone
         if guarded:  # the script has checked the form
             self._checked_at = time.monotonic()
         return answer
 
-    def _gone(self) -> StoreError:
+    def _closed_error(self) -> StoreError:
         return StoreError(f"the store {self._url} has been closed")
 
     def _prepare(self) -> None:

@@ -56,17 +56,17 @@ class ValkeyStore(Entries, Leases, Retention, Store):
 
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
         name = f"{cluster} {ref.namespace}/{ref.kind}/{ref.name} {uid}"
-        known = self._link.ask("HGET", "cortex:uids", name)
-        if known is not None and self._link.ask("EXISTS", f"cortex:{int(known)}:sources"):
-            return int(known)
+        id_ = self._link.ask("HGET", "cortex:uids", name)
+        if id_ is not None and self._link.ask("EXISTS", f"cortex:{int(id_)}:sources"):
+            return int(id_)
         row = {"namespace": ref.namespace, "kind": ref.kind, "name": ref.name, "uid": uid, "cluster": cluster}
         columns = [x for k, v in (row | _INITIAL).items() for x in (k, orjson.dumps(v))]
         try:  # also if it exists: keeps an empty recording from `forget_empty` until it is wanted
             return int(self._link.secured("open", name, _names(ref), new_id(), *columns))
         except StoreError:
-            if known is None:
+            if id_ is None:
                 raise
-            return int(known)  # a read-only store can still be read
+            return int(id_)  # a read-only store can still be read
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:
         infos = [
