@@ -10,16 +10,18 @@ import orjson
 import yaml
 from aiohttp import web
 
-from cortex_jupyter.sandbox import defaults, patch, selectors, status, tables
-from cortex_jupyter.sandbox.deletion import delete
+from cortex_jupyter.sandbox import customresources, defaults, patch, selectors, status
+from cortex_jupyter.sandbox.deletion import delete, finalize
 from cortex_jupyter.sandbox.objects import new_uid
-from cortex_jupyter.sandbox.resources import BY_PATH, Resource
+from cortex_jupyter.sandbox.representations import Representation
+from cortex_jupyter.sandbox.resources import BUILT_IN, DEFINITIONS, REVIEW_GROUP, Resource
 from cortex_jupyter.sandbox.watch import Watch
 
 if TYPE_CHECKING:
     from cortex_jupyter.sandbox.config import Config
     from cortex_jupyter.sandbox.faults import Faults
     from cortex_jupyter.sandbox.objects import Store
+    from cortex_jupyter.sandbox.resources import Resources
 
 Object = dict[str, Any]
 
@@ -42,7 +44,10 @@ class Target:
         return f"{self.resource.plural}/{self.sub}" if self.sub else self.resource.plural
 
 
-def parse_path(path: str) -> Target:
+_BUILT_IN_GROUPS = {*(r.group for r in BUILT_IN.values()), REVIEW_GROUP}
+
+
+def parse_path(path: str, resources: Resources) -> Target:
     """Parse a path below `/api` or `/apis`.
 
     Raises
@@ -52,7 +57,8 @@ def parse_path(path: str) -> Target:
 
     Examples
     --------
-    >>> parse_path("/api/v1/namespaces/ml/pods/x/log")  # doctest: +ELLIPSIS
+    >>> from cortex_jupyter.sandbox.resources import Resources
+    >>> parse_path("/api/v1/namespaces/ml/pods/x/log", Resources())  # doctest: +ELLIPSIS
     Target(resource=Resource(... plural='pods', ...), namespace='ml', name='x', sub='log')
     """
     parts = path.strip("/").split("/")
@@ -61,10 +67,19 @@ def parse_path(path: str) -> Target:
     namespace = ""
     if len(rest) > 2 and rest[0] == "namespaces" and rest[2] not in ("status", "finalize"):  # namespaces/NS/PLURAL
         namespace, rest = rest[1], rest[2:]
-    resource = BY_PATH.get((group, version, rest[0])) if rest else None
+    resource = resources.find(group, version, rest[0]) if rest else None
     if resource is None or parts[0] not in ("api", "apis"):
-        raise status.no_such_resource()
-    return Target(resource, namespace, rest[1] if len(rest) > 1 else "", "/".join(rest[2:3]))
+        is_unknown_group = parts[0] == "apis" and group not in _BUILT_IN_GROUPS
+        raise status.page_not_found() if is_unknown_group else status.no_such_resource()
+    target = Target(resource, namespace, rest[1] if len(rest) > 1 else "", "/".join(rest[2:3]))
+    if resource.is_custom:
+        # `ServeHTTP` in `staging/src/k8s.io/apiextensions-apiserver/pkg/apiserver/customresource_handler.go`
+        is_wrong_scope = (target.name and not namespace) if resource.namespaced else namespace
+        if is_wrong_scope:
+            raise status.page_not_found()
+        if target.sub and target.sub not in resource.subresources:
+            raise status.not_found(resource.plural, target.name, resource.group)
+    return target
 
 
 async def read_body(request: web.Request) -> Any:
@@ -104,6 +119,20 @@ def _manager(request: web.Request) -> str:
     return request.query.get("fieldManager") or agent
 
 
+def _check_name(obj: Any, target: Target) -> None:
+    """Check that an object has the name that its path has (`checkName` in `endpoints/handlers/rest.go`).
+
+    Raises
+    ------
+    ApiError
+        400 if it has another.
+    """
+    name = (obj.get("metadata") or {}).get("name") if isinstance(obj, dict) else None
+    if name and name != target.name:
+        text = f"the name of the object ({name}) does not match the name on the URL ({target.name})"
+        raise status.bad_request(text)
+
+
 def _key(obj: Object) -> tuple[str, str]:
     """Return the key that orders an object in lists of its kind."""
     return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
@@ -141,9 +170,8 @@ class Api:
         match request.method, bool(target.name):
             case "GET", True:
                 obj = self._store.require(target.resource, target.namespace, target.name)
-                return answer(
-                    self._scale(obj) if target.sub == "scale" else tables.shape(request, target.resource, obj)
-                )
+                represent = Representation(request, target.resource).object
+                return answer(self._scale(obj) if target.sub == "scale" else represent(obj))
             case "GET", False:
                 return await self._collection(request, target)
             case "POST", False:
@@ -160,7 +188,7 @@ class Api:
 
     def _matcher(self, request: web.Request, target: Target) -> selectors.Matcher:
         labels = selectors.label_selector(request.query.get("labelSelector", ""))
-        fields = selectors.field_selector(target.resource.plural, request.query.get("fieldSelector", ""))
+        fields = selectors.field_selector(target.resource, request.query.get("fieldSelector", ""))
         space = target.namespace
         return lambda obj: space in ("", obj["metadata"].get("namespace")) and labels(obj) and fields(obj)
 
@@ -169,10 +197,7 @@ class Api:
         if request.query.get("watch", "").lower() in ("true", "1"):
             return await Watch(self._store, self._faults, self._config, target.resource, matches).serve(request)
         page, meta = self._list(request, target, matches)
-        kind = target.resource.kind
-        items = [{k: v for k, v in obj.items() if k not in ("kind", "apiVersion")} for obj in page]
-        result = {"kind": f"{kind}List", "apiVersion": target.resource.api_version, "metadata": meta, "items": items}
-        return answer(tables.shape(request, target.resource, result))
+        return answer(Representation(request, target.resource).list(page, meta))
 
     def _list(
         self, request: web.Request, target: Target, matches: selectors.Matcher
@@ -182,7 +207,7 @@ class Api:
         Follows `GetList` in `staging/src/k8s.io/apiserver/pkg/storage/etcd3/store.go`: all chunks show the version of
         the first one, and `remainingItemCount` is set only for a list without selectors.
         """
-        query, plural = request.query, target.resource.plural
+        query, group_resource = request.query, target.resource.group_resource
         limit = int(query.get("limit") or 0)
         version, start = self._store.version, ("", "")
         if token := query.get("continue"):
@@ -192,11 +217,11 @@ class Api:
         elif query.get("resourceVersion") == "0":
             limit = 0  # the watch cache answers, and it ignores the limit (`shouldDelegateList` in `cacher.go`)
         try:
-            objects = self._store.select_at(version, plural, target.namespace) if version > 0 else None
+            objects = self._store.select_at(version, group_resource, target.namespace) if version > 0 else None
         except status.ApiError as error:
             raise status.continue_expired(_encode_continue(-1, start)) from error
         if objects is None:  # the version expired: continue with the objects that exist now
-            version, objects = self._store.version, self._store.select(plural, target.namespace)
+            version, objects = self._store.version, self._store.select(group_resource, target.namespace)
         remaining = [obj for obj in objects if _key(obj) >= start and matches(obj)]
         page = remaining[:limit] if limit else remaining
         meta: Object = {"resourceVersion": str(version)}
@@ -222,7 +247,11 @@ class Api:
 
     async def _create(self, request: web.Request, target: Target) -> web.Response:
         obj = await read_body(request)
-        resource = target.resource
+        resource, represent = target.resource, Representation(request, target.resource).object
+        if resource.is_custom:
+            if resource.namespaced and not target.namespace:
+                raise status.page_not_found()
+            customresources.check_type(resource, obj)
         if not isinstance(obj, dict) or obj.get("kind", resource.kind) != resource.kind:
             kind = obj.get("kind") if isinstance(obj, dict) else type(obj).__name__
             raise status.bad_request(f"the object provided is unrecognized: expected {resource.kind}, got {kind}")
@@ -234,69 +263,100 @@ class Api:
                 )
             if self._store.get("namespaces", "", target.namespace) is None:
                 raise status.not_found("namespaces", target.namespace)
+        else:
+            meta.pop("namespace", None)
         for server_field in ("resourceVersion", "creationTimestamp", "managedFields", "selfLink"):
             meta.pop(server_field, None)
         meta["uid"] = new_uid()
         obj |= {"kind": resource.kind, "apiVersion": resource.api_version}
         defaults.validate_and_default(resource, obj)
+        if resource.is_custom:
+            # `PrepareForCreate` in `staging/src/k8s.io/apiextensions-apiserver/pkg/registry/customresource/strategy.go`
+            meta["generation"] = 1
+            if "status" in resource.subresources:
+                obj.pop("status", None)
+            customresources.prepare(resource, obj)
+        elif resource.group_resource == DEFINITIONS:
+            customresources.default_definition(obj)
+            customresources.validate_definition(obj)
         if request.query.get("dryRun"):
             defaults.admit(obj)
-            return answer(obj, 201)
-        return answer(self._store.create(resource, obj, manager=_manager(request)), 201)
+            return answer(represent(obj), 201)
+        return answer(represent(self._store.create(resource, obj, manager=_manager(request))), 201)
 
     async def _change(self, request: web.Request, target: Target) -> web.Response:
-        old = self._store.require(target.resource, target.namespace, target.name)
+        resource, represent = target.resource, Representation(request, target.resource).object
         sent = await read_body(request)
-        new = sent if request.method == "PUT" else patch.apply(old, sent, request.content_type)
-        if target.sub == "scale":
+        if request.method == "PUT":
+            _check_name(sent, target)
+        old = self._store.require(resource, target.namespace, target.name)
+        if request.method == "PATCH" and target.sub != "scale":
+            shown = old | {"apiVersion": resource.api_version}
+            new = patch.apply(shown, sent, request.content_type, is_custom=resource.is_custom)
+            _check_name(new, target)
+        elif target.sub == "scale":
             scaled: Object = {"spec": {"replicas": sent["spec"]["replicas"]}}
             new = patch.apply(old, scaled, "application/merge-patch+json")
+        else:
+            new = sent
+        if resource.is_custom:
+            customresources.check_type(resource, new)
+            customresources.prepare(resource, new)
+            if not new.setdefault("metadata", {}).get("resourceVersion"):
+                # `AllowUnconditionalUpdate` of custom resources is false.
+                text = "Invalid value: 0x0: must be specified for an update"
+                raise status.invalid(
+                    resource.plural, target.name, "metadata.resourceVersion", text, group=resource.group
+                )
         new |= {"kind": old["kind"], "apiVersion": old["apiVersion"]}
-        new["metadata"] |= {k: old["metadata"][k] for k in ("name", "namespace", "uid") if k in old["metadata"]}
+        kept = ("name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds")
+        new["metadata"] |= {k: old["metadata"][k] for k in kept if k in old["metadata"]}
         # Only the subresource `status` changes the status, and it changes nothing else.
         if target.sub == "status":
-            new = old | {"status": new.get("status")}
-        elif "status" in old:
-            new["status"] = old["status"]
+            # The status of a built-in kind always exists.
+            changed = {"status": new.get("status", {})} if not resource.is_custom or "status" in new else {}
+            meta = old["metadata"] | {"resourceVersion": new["metadata"].get("resourceVersion")}
+            new = {k: v for k, v in old.items() if k != "status"} | changed | {"metadata": meta}
+        elif "status" in resource.subresources:
+            new.pop("status", None)
+            new |= {"status": old["status"]} if "status" in old else {}
+        if new["metadata"].get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
+            raise status.conflict(resource.plural, target.name, resource.group)
+        self._validate_change(resource, old, new)
+        result = self._store.update(new, manager=_manager(request), resource=resource)
+        finalize(self._store, result)
+        return answer(self._scale(result) if target.sub == "scale" else represent(result))
+
+    @staticmethod
+    def _validate_change(resource: Resource, old: Object, new: Object) -> None:
+        if resource.group_resource == DEFINITIONS:
+            customresources.validate_definition(new)
         if (
-            old["kind"] == "Job"
+            resource.group_resource == "jobs.batch"
             and new["spec"].get("template") != old["spec"].get("template")
             and not old["spec"].get("suspend")
         ):
             text = "Invalid value: the template of a Job that has begun: field is immutable"
-            raise status.invalid("Job", target.name, "spec.template", text)
-        result = self._store.update(
-            new,
-            check=request.method == "PUT"
-            or "resourceVersion" in (sent.get("metadata") or {} if isinstance(sent, dict) else {}),
-            manager=_manager(request),
-        )
-        return answer(self._scale(result) if target.sub == "scale" else result)
+            raise status.invalid("Job", old["metadata"]["name"], "spec.template", text, group="batch")
 
     async def _delete(self, request: web.Request, target: Target) -> web.Response:
-        obj = self._store.require(target.resource, target.namespace, target.name)
+        resource = target.resource
+        obj = self._store.require(resource, target.namespace, target.name)
         grace, orphan = await self._delete_options(request, target)
         marked = delete(self._store, obj, grace, orphan=orphan)
         meta = obj["metadata"]
-        return answer(
-            marked
-            or (obj if obj["kind"] == "Pod" else status.success(target.resource.plural, meta["name"], meta["uid"]))
-        )
+        if marked or resource.group_resource == "pods":
+            return answer(Representation(request, resource).object(marked or obj))
+        return answer(status.success(resource.plural, meta["name"], meta["uid"], resource.group))
 
     async def _delete_all(self, request: web.Request, target: Target) -> web.Response:
         matches = self._matcher(request, target)
         grace, orphan = await self._delete_options(request, target)
-        deleted = [obj for obj in self._store.select(target.resource.plural, target.namespace) if matches(obj)]
+        objects = self._store.select(target.resource.group_resource, target.namespace)
+        deleted = [obj for obj in objects if matches(obj)]
         for obj in deleted:
             delete(self._store, obj, grace, orphan=orphan)
-        return answer(
-            {
-                "kind": f"{target.resource.kind}List",
-                "apiVersion": target.resource.api_version,
-                "metadata": {},
-                "items": deleted,
-            }
-        )
+        return answer(Representation(request, target.resource).list(deleted, {}))
 
     async def _delete_options(self, request: web.Request, target: Target) -> tuple[float | None, bool]:
         options = (await read_body(request) if request.can_read_body else None) or {}
@@ -304,6 +364,6 @@ class Api:
         policy = options.get("propagationPolicy", request.query.get("propagationPolicy"))
         orphans = options.get("orphanDependents", request.query.get("orphanDependents"))
         # Without a policy, deleting a Job orphans its pods (`pkg/registry/batch/job/strategy.go`, DefaultGarbageCollectionPolicy).
-        is_default = target.resource.plural == "jobs" and policy is None and orphans is None
+        is_default = target.resource.group_resource == "jobs.batch" and policy is None and orphans is None
         is_orphan = policy == "Orphan" or str(orphans).lower() == "true" or is_default
         return None if grace is None else float(grace), is_orphan

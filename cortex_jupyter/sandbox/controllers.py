@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.sandbox import cronjobs, jobs, workloads
 from cortex_jupyter.sandbox.objects import controller_of
-from cortex_jupyter.sandbox.resources import BY_KIND
 from cortex_jupyter.sandbox.status import ApiError
 
 if TYPE_CHECKING:
@@ -22,12 +21,12 @@ Object = dict[str, Any]
 Key = tuple[str, str, str]
 
 _RECONCILE: dict[str, Callable[[Store, Config, Object], float | None]] = {
-    "jobs": jobs.reconcile,
-    "cronjobs": cronjobs.reconcile,
-    "deployments": workloads.deployment,
-    "replicasets": workloads.replica_set,
-    "statefulsets": workloads.stateful_set,
-    "daemonsets": workloads.daemon_set,
+    "jobs.batch": jobs.reconcile,
+    "cronjobs.batch": cronjobs.reconcile,
+    "deployments.apps": workloads.deployment,
+    "replicasets.apps": workloads.replica_set,
+    "statefulsets.apps": workloads.stateful_set,
+    "daemonsets.apps": workloads.daemon_set,
 }
 _log = logging.getLogger(__name__)
 
@@ -62,11 +61,12 @@ class Controllers:
 
     def _on_change(self, change: Change) -> None:
         meta = change.object["metadata"]
-        if change.plural in _RECONCILE and change.new is not None:
-            self._enqueue((change.plural, meta.get("namespace", ""), meta["name"]))
+        if change.group_resource in _RECONCILE and change.new is not None:
+            self._enqueue((change.group_resource, meta.get("namespace", ""), meta["name"]))
         owner = controller_of(change.object)
-        if owner.get("kind") in BY_KIND:
-            self._enqueue((BY_KIND[owner["kind"]].plural, meta.get("namespace", ""), owner["name"]))
+        resource = self._store.resources.referenced(owner)
+        if resource is not None and resource.group_resource in _RECONCILE:
+            self._enqueue((resource.group_resource, meta.get("namespace", ""), owner["name"]))
 
     def _enqueue(self, key: Key) -> None:
         self._due[key] = None

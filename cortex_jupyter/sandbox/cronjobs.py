@@ -9,7 +9,7 @@ from cortex_jupyter.sandbox import defaults, events
 from cortex_jupyter.sandbox.deletion import delete
 from cortex_jupyter.sandbox.jobs import is_finished
 from cortex_jupyter.sandbox.objects import copy, owner_reference
-from cortex_jupyter.sandbox.resources import BY_PLURAL
+from cortex_jupyter.sandbox.resources import BUILT_IN
 
 if TYPE_CHECKING:
     from cortex_jupyter.sandbox.config import Config
@@ -73,11 +73,11 @@ def reconcile(store: Store, _config: Config, owner: Object) -> float | None:
     meta, spec = owner["metadata"], owner["spec"]
     now = datetime.now(UTC)
     minute = now.replace(second=0, microsecond=0)
-    jobs = store.owned("jobs", meta["uid"])
+    jobs = store.owned("jobs.batch", meta["uid"])
     active = [j for j in jobs if not is_finished(j)]
     name = f"{meta['name']}-{int(minute.timestamp()) // 60}"
     created = datetime.fromisoformat(meta["creationTimestamp"])
-    is_new = created < minute and store.get("jobs", meta["namespace"], name) is None
+    is_new = created < minute and store.get("jobs.batch", meta["namespace"], name) is None
     status = copy(owner.get("status") or {})
     if (
         is_new
@@ -89,7 +89,7 @@ def reconcile(store: Store, _config: Config, owner: Object) -> float | None:
             delete(store, job)
         _create_job(store, owner, name, minute)
         status["lastScheduleTime"] = minute.strftime("%Y-%m-%dT%H:%M:%SZ")
-        jobs = store.owned("jobs", meta["uid"])
+        jobs = store.owned("jobs.batch", meta["uid"])
     for kind, limit in (
         ("Complete", spec.get("successfulJobsHistoryLimit", 3)),
         ("Failed", spec.get("failedJobsHistoryLimit", 1)),
@@ -127,6 +127,6 @@ def _create_job(store: Store, owner: Object, name: str, minute: datetime) -> Non
         "ownerReferences": [owner_reference(owner)],
     }
     job = {"kind": "Job", "apiVersion": "batch/v1", "metadata": job_meta, "spec": template["spec"]}
-    defaults.validate_and_default(BY_PLURAL["jobs"], job)
-    store.create(BY_PLURAL["jobs"], job)
+    defaults.validate_and_default(BUILT_IN["jobs.batch"], job)
+    store.create(BUILT_IN["jobs.batch"], job)
     events.record(store, owner, "SuccessfulCreate", f"Created job {name}", component="cronjob-controller")

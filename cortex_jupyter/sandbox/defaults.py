@@ -46,9 +46,12 @@ def validate_and_default(resource: Resource, obj: Object) -> None:
     name = meta.get("name") or meta.get("generateName", "")
     if not name:
         text = "Required value: name or generateName is required"
-        raise invalid(resource.kind, "", "metadata.name", text, "FieldValueRequired")
+        raise invalid(resource.kind, "", "metadata.name", text, "FieldValueRequired", group=resource.group)
     if not _NAME.fullmatch(name.rstrip("-") if not meta.get("name") else name):
-        raise invalid(resource.kind, name, "metadata.name", f'Invalid value: "{name}": {_NAME_RULE}')
+        problem = f'Invalid value: "{name}": {_NAME_RULE}'
+        raise invalid(resource.kind, name, "metadata.name", problem, group=resource.group)
+    if resource.is_custom:
+        return
     spec = obj.setdefault("spec", {}) if resource.kind != "Event" else {}
     match resource.kind:
         case "Pod":
@@ -187,7 +190,7 @@ def _set_job_defaults(obj: Object, spec: Object, name: str) -> None:
     policy = template["spec"]["restartPolicy"]
     if policy == "Always":
         text = 'Required value: valid values: "OnFailure", "Never"'
-        raise invalid("Job", name, "spec.template.spec.restartPolicy", text, "FieldValueRequired")
+        raise invalid("Job", name, "spec.template.spec.restartPolicy", text, "FieldValueRequired", group="batch")
     obj.setdefault("status", {})
     if template_labels := (template.get("metadata") or {}).get("labels"):
         obj["metadata"].setdefault("labels", dict(template_labels))
@@ -195,10 +198,10 @@ def _set_job_defaults(obj: Object, spec: Object, name: str) -> None:
 
 def admit(obj: Object) -> None:
     """Add in place the fields that the API server itself adds to a new pod or Job; they have no field manager."""
-    match obj["kind"]:
-        case "Pod":
+    match obj["apiVersion"], obj["kind"]:
+        case "v1", "Pod":
             _admit_pod(obj, obj["spec"])
-        case "Job":
+        case "batch/v1", "Job":
             _select_pods(obj["spec"], obj["metadata"])
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.sandbox.objects import copy, now
-from cortex_jupyter.sandbox.resources import BY_PLURAL
+from cortex_jupyter.sandbox.resources import BUILT_IN
 
 if TYPE_CHECKING:
     from cortex_jupyter.sandbox.objects import Store
@@ -77,7 +77,7 @@ def record(
         "message": message,
         "type": kind,
     } | _reporter(component, reason, at)
-    store.repeatable_events[key] = store.create(BY_PLURAL["events"], event, manager=component)["metadata"]["name"]
+    store.repeatable_events[key] = store.create(BUILT_IN["events"], event, manager=component)["metadata"]["name"]
 
 
 def _reporter(component: str, reason: str, at: str) -> Object:

@@ -26,8 +26,9 @@ kind                    effect
 `blind`                 a follow does not notice a rotation: it stays with the old file, open and silent,
                         until the next rotation (a 1.20 kubelet does so at most rotations)
 `expire`                (once) all earlier versions expire: running watches end with 410
-`deny`                  `verb` on `resource` (such as `pods/log`) is forbidden, and access reviews agree; narrowed by
-                        `namespace`, `user`, `group` (of the user) and `name` (of the object), each `*` by default
+`deny`                  `verb` on `resource` (such as `pods/log`, or with its group `jobs.batch`) is forbidden, and
+                        access reviews agree; narrowed by `namespace`, `user`, `group` (of the user) and `name` (of
+                        the object), each `*` by default
 `rotate`                (once) the logs of matching containers are rotated
 `delete-log`            (once) the log files of matching containers are removed, and the runtime forgets the runs
 `kill`                  (once) matching containers get `signal` (default 9)
@@ -206,13 +207,25 @@ class Faults:
         return next((f for f in self._find(STREAM - {"garbage"}, path=path) if "path" in f.options), None)
 
     def is_denied(
-        self, verb: str, resource: str, namespace: str, *, name: str, user: str, groups: Sequence[str] = ()
+        self,
+        verb: str,
+        resource: str,
+        namespace: str,
+        *,
+        name: str,
+        user: str,
+        groups: Sequence[str] = (),
+        api_group: str = "",
     ) -> bool:
         """Whether a fault forbids this access."""
+        plural, separator, sub = resource.partition("/")
+        qualified = f"{plural}.{api_group}{separator}{sub}" if api_group else resource
+        request = {"verb": verb, "namespace": namespace, "name": name, "user": user}
         for fault in self._find(frozenset({"deny"})):
-            request = {"verb": verb, "resource": resource, "namespace": namespace, "name": name, "user": user}
             is_in_group = fault.options.get("group", "*") in ("*", *groups)
-            if is_in_group and all(fault.options.get(k, "*") in ("*", v) for k, v in request.items()):
+            is_resource = fault.options.get("resource", "*") in ("*", resource, qualified)
+            is_request = all(fault.options.get(k, "*") in ("*", v) for k, v in request.items())
+            if is_in_group and is_resource and is_request:
                 self.use(fault)
                 return True
         return False

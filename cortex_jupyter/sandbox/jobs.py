@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.sandbox import events
 from cortex_jupyter.sandbox.deletion import delete
 from cortex_jupyter.sandbox.objects import copy, now, owner_reference, random_suffix
-from cortex_jupyter.sandbox.resources import BY_PLURAL
+from cortex_jupyter.sandbox.resources import BUILT_IN
 
 if TYPE_CHECKING:
     from cortex_jupyter.sandbox.config import Config
@@ -321,7 +321,7 @@ def _start_pod(store: Store, job: Object, index: int | None = None, failures: in
         for container in template["spec"]["containers"] + (template["spec"].get("initContainers") or []):
             container.setdefault("env", []).append({"name": "JOB_COMPLETION_INDEX", "value": str(index)})
     meta["name"] = meta["generateName"] + random_suffix()
-    pod = store.create(BY_PLURAL["pods"], {"metadata": meta, "spec": template["spec"]})
+    pod = store.create(BUILT_IN["pods"], {"metadata": meta, "spec": template["spec"]})
     events.record(store, job, "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}", component="job-controller")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.sandbox import events
 from cortex_jupyter.sandbox.defaults import qos
+from cortex_jupyter.sandbox.deletion import remove
 from cortex_jupyter.sandbox.objects import copy, now
 from cortex_jupyter.sandbox.pod import Node, PodWorker
 
@@ -54,7 +55,7 @@ class Kubelet(Node):
     # ------------------------------------------------------------ life cycle of pods
 
     def _on_change(self, change: Change) -> None:
-        if change.plural != "pods" or self._closing:
+        if change.group_resource != "pods" or self._closing:
             return
         uid = change.object["metadata"]["uid"]
         worker = self.workers.get(uid)
@@ -75,7 +76,7 @@ class Kubelet(Node):
         self.workers.pop(worker.uid, None)
         pod = self.store.get("pods", worker.namespace, worker.name)
         if pod is not None and pod["metadata"]["uid"] == worker.uid:
-            self.store.remove(pod)
+            remove(self.store, pod)
         # A stream that follows one of these logs ends by itself; a later request gets a 404 for the pod.
         for container_id in [i for i, log in self.logs.items() if worker.folder in log.path.parents]:
             self.logs.pop(container_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,8 @@ import orjson
 
 from cortex_jupyter.sandbox import managedfields
 from cortex_jupyter.sandbox.defaults import admit, set_pod_defaults
-from cortex_jupyter.sandbox.resources import BY_KIND, BY_PLURAL, Resource
-from cortex_jupyter.sandbox.status import already_exists, conflict, expired, not_found
+from cortex_jupyter.sandbox.resources import Resource, Resources
+from cortex_jupyter.sandbox.status import already_exists, expired, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ class Change:
     """One change of one object; `old` is None if it was created, `new` is None if it was deleted."""
 
     version: int
-    plural: str
+    group_resource: str
     old: Object | None
     new: Object | None
 
@@ -72,12 +72,19 @@ class Change:
 
 
 class Store:
-    """All objects of the cluster."""
+    """All objects of the cluster; those of one kind are found by its `group_resource`, such as `jobs.batch`.
+
+    Attributes
+    ----------
+    resources : Resources
+        The kinds that objects may have.
+    """
 
     def __init__(self) -> None:
         self.version = 100
         self.oldest = 0
-        self._objects: dict[str, dict[tuple[str, str], Object]] = {plural: {} for plural in BY_PLURAL}
+        self.resources = Resources()
+        self._objects: defaultdict[str, dict[tuple[str, str], Object]] = defaultdict(dict)
         #: Keys of the objects that each owner's UID owns. Controllers look this up at each step, among thousands of objects.
         self._owned: dict[str, set[Key]] = {}
         #: Name of the event that counts repetitions, by the fields that make two events equal: see `events.record`.
@@ -90,23 +97,23 @@ class Store:
 
     # ------------------------------------------------------------ reading
 
-    def get(self, plural: str, namespace: str, name: str) -> Object | None:
+    def get(self, group_resource: str, namespace: str, name: str) -> Object | None:
         """Return an object, or None if it does not exist."""
-        return self._objects[plural].get((namespace, name))
+        return self._objects[group_resource].get((namespace, name))
 
     def require(self, resource: Resource, namespace: str, name: str) -> Object:
         """Return an object; raise the 404 that a client sees if it does not exist."""
-        obj = self.get(resource.plural, namespace, name)
+        obj = self.get(resource.group_resource, namespace, name)
         if obj is None:
             raise not_found(resource.plural, name, resource.group)
         return obj
 
-    def select(self, plural: str, namespace: str = "") -> list[Object]:
+    def select(self, group_resource: str, namespace: str = "") -> list[Object]:
         """Return the objects of a kind in one namespace, or in all, ordered by key as in etcd."""
-        objects = self._objects[plural]
+        objects = self._objects[group_resource]
         return [objects[key] for key in sorted(objects) if namespace in ("", key[0])]
 
-    def select_at(self, version: int, plural: str, namespace: str = "") -> list[Object]:
+    def select_at(self, version: int, group_resource: str, namespace: str = "") -> list[Object]:
         """Return what `select` returned at an earlier version, by undoing the changes since then.
 
         Raises
@@ -115,10 +122,10 @@ class Store:
             410 Expired if some of those changes are no longer held.
         """
         if version == self.version:
-            return self.select(plural, namespace)
-        objects = dict(self._objects[plural])
+            return self.select(group_resource, namespace)
+        objects = dict(self._objects[group_resource])
         for change in reversed(self.since(version)):
-            if change.plural == plural:
+            if change.group_resource == group_resource:
                 meta = change.object["metadata"]
                 key = (meta.get("namespace", ""), meta["name"])
                 if change.old is None:
@@ -127,14 +134,23 @@ class Store:
                     objects[key] = change.old
         return [objects[key] for key in sorted(objects) if namespace in ("", key[0])]
 
-    def owned(self, plural: str, uid: str) -> list[Object]:
+    def owned(self, group_resource: str, uid: str) -> list[Object]:
         """Return the objects of a kind that the controller with this UID owns, ordered by key."""
-        return [obj for obj in self.dependents(plural, uid) if controller_of(obj).get("uid") == uid]
+        keys = sorted(key for key in self._owned.get(uid, ()) if key[0] == group_resource)
+        objects = [self._objects[group_resource][key[1:]] for key in keys]
+        return [obj for obj in objects if controller_of(obj).get("uid") == uid]
 
-    def dependents(self, plural: str, uid: str) -> list[Object]:
-        """Return the objects of a kind that name this UID as an owner, ordered by key."""
-        keys = sorted(key for key in self._owned.get(uid, ()) if key[0] == plural)
-        return [self._objects[plural][key[1:]] for key in keys]
+    def dependents(self, uid: str) -> list[Key]:
+        """Return the keys of all objects that name this UID as an owner."""
+        return sorted(self._owned.get(uid, ()))
+
+    def has_owner(self, reference: Object, namespace: str) -> bool:
+        """Whether the owner that an object in this namespace refers to exists."""
+        resource = self.resources.referenced(reference)
+        if resource is None:
+            return False
+        owner = self.get(resource.group_resource, namespace if resource.namespaced else "", reference["name"])
+        return owner is not None and owner["metadata"]["uid"] == reference["uid"]
 
     # ------------------------------------------------------------ changing
 
@@ -150,7 +166,7 @@ class Store:
         meta = obj.setdefault("metadata", {})
         if not meta.get("name"):
             meta["name"] = meta["generateName"] + random_suffix()
-        key = (resource.plural, meta.get("namespace", ""), meta["name"])
+        key = (resource.group_resource, meta.get("namespace", ""), meta["name"])
         if key[1:] in self._objects[key[0]]:
             raise already_exists(resource.plural, meta["name"], resource.group)
         meta["creationTimestamp"] = now()
@@ -158,41 +174,41 @@ class Store:
         if "spec" in obj and resource.namespaced:
             meta.setdefault("generation", 1)
         obj |= {"kind": resource.kind, "apiVersion": resource.api_version}
-        if resource.kind == "Pod":
+        if resource.group_resource == "pods":
             set_pod_defaults(obj)
         meta["managedFields"] = managedfields.created(obj, manager, meta["creationTimestamp"])
         admit(obj)
         return self._put(key, None, obj)
 
-    def update(self, obj: Object, *, check: bool = False, manager: str = CONTROLLERS) -> Object:
-        """Replace an object; with `check`, refuse if its resource version is not the newest.
+    def update(self, obj: Object, *, manager: str = CONTROLLERS, resource: Resource | None = None) -> Object:
+        """Replace an object.
+
+        `resource` is needed for a custom object that a client changes: only in some versions is the status a subresource.
 
         Raises
         ------
         ApiError
-            404 if it no longer exists, 409 Conflict if `check` fails.
+            404 if it no longer exists.
         """
-        resource, meta = BY_KIND[obj["kind"]], obj["metadata"]
-        key = (resource.plural, meta.get("namespace", ""), meta["name"])
+        resource, meta = resource or self.resources.of(obj), obj["metadata"]
+        key = (resource.group_resource, meta.get("namespace", ""), meta["name"])
         old = self.get(*key)
         if old is None or (meta.get("uid") and old["metadata"]["uid"] != meta["uid"]):
             raise not_found(resource.plural, meta["name"], resource.group)
-        if check and meta.get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
-            raise conflict(resource.plural, meta["name"])
         obj = copy(obj)
         immutable = ("uid", "creationTimestamp", "generation", "resourceVersion", "managedFields")
         obj["metadata"] |= {k: old["metadata"][k] for k in immutable if k in old["metadata"]}
         if obj == old:
             return old
         obj["metadata"]["managedFields"] = managedfields.updated(old, obj, manager, now())
-        if obj.get("spec") != old.get("spec") and resource.plural != "pods":
+        if _desires_more(resource, old, obj):
             obj["metadata"]["generation"] = old["metadata"].get("generation", 1) + 1
         return self._put(key, old, obj)
 
     def remove(self, obj: Object) -> None:
         """Delete an object now; do nothing if it no longer exists."""
         meta = obj["metadata"]
-        key = (BY_KIND[obj["kind"]].plural, meta.get("namespace", ""), meta["name"])
+        key = (self.resources.of(obj).group_resource, meta.get("namespace", ""), meta["name"])
         old = self.get(*key)
         if old is None or old["metadata"]["uid"] != meta["uid"]:
             return
@@ -273,6 +289,19 @@ class Watcher:
 
     def __exit__(self, *_: object) -> None:
         self._registry.discard(self.queue)
+
+
+def _desires_more(resource: Resource, old: Object, new: Object) -> bool:
+    """Whether a change makes a new generation.
+
+    For a custom resource this is any change outside the metadata and, if it is a subresource, the status
+    (`customResourceStrategy.PrepareForUpdate` in
+    `staging/src/k8s.io/apiextensions-apiserver/pkg/registry/customresource/strategy.go`).
+    """
+    if not resource.is_custom:
+        return new.get("spec") != old.get("spec") and resource.group_resource != "pods"
+    kept = {"metadata", *(("status",) if "status" in resource.subresources else ())}
+    return any(old.get(name) != new.get(name) for name in {*old, *new} - kept)
 
 
 def controller_of(obj: Object) -> Object:

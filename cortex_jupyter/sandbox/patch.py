@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from cortex_jupyter.sandbox.objects import copy
-from cortex_jupyter.sandbox.status import ApiError, bad_request
+from cortex_jupyter.sandbox.status import ApiError
 
 Object = dict[str, Any]
 
+_CUSTOM_FORMATS = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
+_FORMATS = (*_CUSTOM_FORMATS, "application/strategic-merge-patch+json")
 _KEYS = {
     "containers": "name",
     "initContainers": "name",
@@ -25,7 +27,7 @@ _KEYS = {
 }
 
 
-def apply(obj: Object, patch: Any, content_type: str) -> Object:
+def apply(obj: Object, patch: Any, content_type: str, *, is_custom: bool = False) -> Object:
     """Return a patched copy of an object.
 
     Parameters
@@ -36,22 +38,25 @@ def apply(obj: Object, patch: Any, content_type: str) -> Object:
         The body of the request.
     content_type : str
         Media type that names the patch format.
+    is_custom : bool
+        Whether it is a custom object: its lists have no keys, so a strategic merge patch is refused
+        (`supportedTypes` in `staging/src/k8s.io/apiextensions-apiserver/pkg/apiserver/customresource_handler.go`).
 
     Raises
     ------
     ApiError
-        415 for an unknown format, 400 if the patch does not apply.
+        415 for an unknown format, 422 if the patch does not apply.
     """
+    if is_custom and content_type not in _CUSTOM_FORMATS:
+        formats = ", ".join(_CUSTOM_FORMATS)
+        text = f"the body of the request was in an unknown format - accepted media types include: {formats}"
+        raise ApiError(415, text)
+    if content_type not in _FORMATS:
+        raise ApiError(415, "415: Unsupported Media Type", details={})
     if content_type == "application/json-patch+json":
         return _json_patch(copy(obj), patch)
-    if content_type not in (
-        "application/merge-patch+json",
-        "application/strategic-merge-patch+json",
-        "application/apply-patch+yaml",
-    ):
-        text = f'the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json; got "{content_type}"'
-        raise ApiError(415, text)
-    merged: Object = _merge(copy(obj), patch, strategic=content_type != "application/merge-patch+json")
+    strategic = content_type != "application/merge-patch+json" and not is_custom
+    merged: Object = _merge(copy(obj), patch, strategic=strategic)
     return merged
 
 
@@ -97,9 +102,9 @@ def _json_patch(obj: Object, operations: list[Object]) -> Object:
                 container = container[int(part)] if isinstance(container, list) else container[part]
             _operate(container, last, operation)
         except (KeyError, IndexError, ValueError, TypeError) as error:
-            raise bad_request(
-                f"the server rejected our request due to an error in our request: {operation['path']}: {error}"
-            ) from error
+            # `applyPatch` in `staging/src/k8s.io/apiserver/pkg/endpoints/handlers/patch.go`; the message does not say why.
+            text = "the server rejected our request due to an error in our request"
+            raise ApiError(422, text, details={}) from error
     return obj
 
 

@@ -1,13 +1,12 @@
-"""The kinds this API serves, and its discovery and OpenAPI documents.
-
-kubectl and the client libraries read `/api`, `/apis` and the resource list of each group to learn which kinds exist
-(`staging/src/k8s.io/apimachinery/pkg/apis/meta/v1/types.go`, `APIResourceList`).
-"""
+"""The kinds that this API serves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 #: The answer to `/version`: the newest minor version whose fields and rules the sandbox follows.
 VERSION: dict[str, Any] = {
@@ -22,12 +21,24 @@ VERSION: dict[str, Any] = {
     "platform": "linux/amd64",
 }
 
-_VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-
 
 @dataclass(frozen=True)
 class Resource:
-    """One served kind."""
+    """One kind in one version.
+
+    Attributes
+    ----------
+    singular, list_kind : str
+        Further names; the defaults are derived from the kind.
+    is_custom : bool
+        Whether a CustomResourceDefinition defines it.
+    is_served : bool
+        Whether requests may use this version.
+    columns : tuple of dict
+        `additionalPrinterColumns` of a custom resource.
+    schema : dict
+        `openAPIV3Schema` of a custom resource.
+    """
 
     group: str
     version: str
@@ -37,15 +48,37 @@ class Resource:
     namespaced: bool = True
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ("status",)
+    singular: str = ""
+    list_kind: str = ""
+    is_custom: bool = False
+    is_served: bool = True
+    columns: tuple[dict[str, Any], ...] = ()
+    schema: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "singular", self.singular or self.kind.lower())
+        object.__setattr__(self, "list_kind", self.list_kind or f"{self.kind}List")
 
     @property
     def api_version(self) -> str:
         """`apiVersion` of its objects."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    @property
+    def group_resource(self) -> str:
+        """The plural, qualified by the group, such as `jobs.batch` or `pods`; the same for all versions.
 
+        It is the key of the store, as `schema.GroupResource` is in the API server, and messages name the resource by it.
+        """
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+#: The resource of the definitions of custom resources.
+DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
+#: The group of the access reviews, which are requests and not stored.
+REVIEW_GROUP = "authorization.k8s.io"
 _ALL = ("all",)
-RESOURCES = (
+_BUILT_IN = (
     Resource("", "v1", "namespaces", "Namespace", ("ns",), namespaced=False),
     Resource("", "v1", "nodes", "Node", ("no",), namespaced=False, subresources=("status", "proxy")),
     Resource("", "v1", "pods", "Pod", ("po",), categories=_ALL, subresources=("status", "log", "ephemeralcontainers")),
@@ -56,101 +89,58 @@ RESOURCES = (
     Resource("apps", "v1", "statefulsets", "StatefulSet", ("sts",), categories=_ALL, subresources=("status", "scale")),
     Resource("batch", "v1", "cronjobs", "CronJob", ("cj",), categories=_ALL),
     Resource("batch", "v1", "jobs", "Job", categories=_ALL),
+    Resource(
+        "apiextensions.k8s.io",
+        "v1",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        ("crd", "crds"),
+        namespaced=False,
+        categories=("api-extensions",),
+    ),
 )
-BY_PATH = {(r.group, r.version, r.plural): r for r in RESOURCES}
-BY_PLURAL = {r.plural: r for r in RESOURCES}
-BY_KIND = {r.kind: r for r in RESOURCES}
-GROUPS = ("apps", "batch", "authorization.k8s.io")
-_OPENAPI = "/openapi/v3"
+BUILT_IN = {r.group_resource: r for r in _BUILT_IN}
 
 
-def _group(name: str) -> dict[str, Any]:
-    version = {"groupVersion": f"{name}/v1", "version": "v1"}
-    return {"name": name, "versions": [version], "preferredVersion": version}
+class Resources:
+    """The kinds that the API serves: the built-in ones, and those of established CustomResourceDefinitions."""
+
+    def __init__(self) -> None:
+        self._custom: dict[str, tuple[Resource, ...]] = {}
+        self._index()
+
+    def _index(self) -> None:
+        known = [*_BUILT_IN, *(r for name in sorted(self._custom) for r in self._custom[name])]
+        self._served = {(r.group, r.version, r.plural): r for r in known if r.is_served}
+        self._by_kind = {(r.group, r.kind): r for r in known}
+
+    def __iter__(self) -> Iterator[Resource]:
+        """Return the served resources: the built-in ones, then the custom ones by the names of their definitions."""
+        return iter(self._served.values())
+
+    def find(self, group: str, version: str, plural: str) -> Resource | None:
+        """Return the resource of a path, or None if it is not served."""
+        return self._served.get((group, version, plural))
+
+    def of(self, obj: dict[str, Any]) -> Resource:
+        """Return an object's resource, in any version."""
+        return self._by_kind[_group_kind(obj)]
+
+    def referenced(self, reference: dict[str, Any]) -> Resource | None:
+        """Return the resource of an owner reference, in any version, or None if there is no such kind."""
+        return self._by_kind.get(_group_kind(reference))
+
+    def serve(self, definition: str, versions: Iterable[Resource]) -> None:
+        """Serve the resources that a CustomResourceDefinition defines, instead of those that it defined before."""
+        if (resources := tuple(versions)) != self._custom.get(definition):
+            self._custom[definition] = resources
+            self._index()
+
+    def withdraw(self, definition: str) -> None:
+        """Stop to serve the resources of a CustomResourceDefinition."""
+        if self._custom.pop(definition, None):
+            self._index()
 
 
-def _list(group: str) -> dict[str, Any]:
-    resources = []
-    for r in RESOURCES:
-        if r.group != group:
-            continue
-        entry: dict[str, Any] = {
-            "name": r.plural,
-            "singularName": r.kind.lower(),
-            "namespaced": r.namespaced,
-            "kind": r.kind,
-            "verbs": _VERBS,
-        }
-        if r.short:
-            entry["shortNames"] = list(r.short)
-        if r.categories:
-            entry["categories"] = list(r.categories)
-        resources.append(entry)
-        resources += [
-            {
-                "name": f"{r.plural}/{sub}",
-                "singularName": "",
-                "namespaced": r.namespaced,
-                "kind": r.kind,
-                "verbs": ["get", "patch", "update"],
-            }
-            for sub in r.subresources
-        ]
-    if group == "authorization.k8s.io":
-        for kind in ("SelfSubjectAccessReview", "SubjectAccessReview"):
-            names = {"name": f"{kind.lower()}s", "singularName": kind.lower()}
-            resources.append(names | {"namespaced": False, "kind": kind, "verbs": ["create"]})
-    return {
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": f"{group}/v1" if group else "v1",
-        "resources": resources,
-    }
-
-
-def openapi(path: str, prefix: str) -> dict[str, Any] | None:
-    """Return the OpenAPI document at a path, or None if there is none.
-
-    The documents hold only what `kubectl apply` and `create` need to work without `--validate=false`: kubectl looks
-    whether PATCH of a kind takes `fieldValidation`, and if so leaves validation to the server
-    (`staging/src/k8s.io/cli-runtime/pkg/resource/query_param_verifier_v3.go`).
-
-    Parameters
-    ----------
-    path : str
-        The requested path, without the prefix.
-    prefix : str
-        The secret path of this server: kubectl resolves the links in the root document from the host's root.
-    """
-    group_paths = {f"apis/{r.api_version}" if r.group else f"api/{r.version}" for r in RESOURCES}
-    if path == _OPENAPI:
-        return {"paths": {p: {"serverRelativeURL": f"{prefix}{_OPENAPI}/{p}"} for p in sorted(group_paths)}}
-    group_path = path.removeprefix(f"{_OPENAPI}/")
-    if group_path not in group_paths:
-        return None
-    paths = {}
-    for r in RESOURCES:
-        if group_path.endswith(r.api_version) and bool(r.group) == group_path.startswith("apis"):
-            operation = {
-                "parameters": [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}],
-                "x-kubernetes-group-version-kind": {"group": r.group, "version": r.version, "kind": r.kind},
-                "responses": {},
-            }
-            scope = "namespaces/{namespace}/" if r.namespaced else ""
-            paths[f"/{group_path}/{scope}{r.plural}/{{name}}"] = {"patch": operation}
-    return {"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": VERSION["gitVersion"]}, "paths": paths}
-
-
-def discovery(path: str) -> dict[str, Any] | None:
-    """Return the discovery document at a path, or None if there is none."""
-    return _DOCUMENTS.get(path.rstrip("/"))
-
-
-_DOCUMENTS: dict[str, dict[str, Any]] = {
-    "/version": VERSION,
-    "/api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []},
-    "/api/v1": _list(""),
-    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(g) for g in GROUPS]},
-    **{f"/apis/{g}": {"kind": "APIGroup", "apiVersion": "v1"} | _group(g) for g in GROUPS},
-    **{f"/apis/{g}/v1": _list(g) for g in GROUPS},
-}
+def _group_kind(obj: dict[str, Any]) -> tuple[str, str]:
+    return str(obj.get("apiVersion", "")).rpartition("/")[0], str(obj.get("kind", ""))

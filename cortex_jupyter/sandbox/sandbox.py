@@ -14,10 +14,11 @@ from aiohttp import web
 
 from cortex_jupyter.sandbox.config import Config
 from cortex_jupyter.sandbox.controllers import Controllers
+from cortex_jupyter.sandbox.customresources import Definitions
 from cortex_jupyter.sandbox.faults import Fault, Faults
 from cortex_jupyter.sandbox.kubelet import NODE, NODE_LABELS, Kubelet
 from cortex_jupyter.sandbox.objects import Store, now
-from cortex_jupyter.sandbox.resources import BY_PLURAL, VERSION
+from cortex_jupyter.sandbox.resources import BUILT_IN, VERSION
 from cortex_jupyter.sandbox.server import Server
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Sandbox:
         settings = config or Config()
         self.kubelet = Kubelet(self.store, self.faults, settings, self.root)
         self.controllers = Controllers(self.store, self.kubelet.config)
+        self.definitions = Definitions(self.store)
         self.faults.apply = self._apply_fault
         self.faults.on_change = self.kubelet.wake_all
         self._server = Server(self.kubelet, self.token, self._prefix)
@@ -142,7 +144,7 @@ class Sandbox:
         for name in NAMESPACES:
             labels = {"kubernetes.io/metadata.name": name}
             self.store.create(
-                BY_PLURAL["namespaces"],
+                BUILT_IN["namespaces"],
                 {"metadata": {"name": name, "labels": labels}, "spec": {}, "status": {"phase": "Active"}},
             )
         ready = {
@@ -164,7 +166,7 @@ class Sandbox:
             "spec": {},
             "status": {"conditions": [ready], "addresses": addresses, "nodeInfo": info},
         }
-        self.store.create(BY_PLURAL["nodes"], node)
+        self.store.create(BUILT_IN["nodes"], node)
 
     def _write_kubeconfig(self) -> None:
         document = {

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.sandbox.status import bad_request
+
+if TYPE_CHECKING:
+    from cortex_jupyter.sandbox.resources import Resource
 
 Object = dict[str, Any]
 Matcher = Callable[[Object], bool]
@@ -40,7 +43,7 @@ _FIELDS = {
         "source",
         "type",
     ),
-    "jobs": ("status.successful",),
+    "jobs.batch": ("status.successful",),
     "namespaces": ("status.phase",),
     "nodes": ("spec.unschedulable",),
 }
@@ -99,13 +102,14 @@ def _value(obj: Object, path: str) -> str:
     return "" if value is None else str(value)
 
 
-def field_selector(plural: str, text: str) -> Matcher:
+def field_selector(resource: Resource, text: str) -> Matcher:
     """Compile a `fieldSelector` parameter for one resource.
 
     Parameters
     ----------
-    plural : str
-        The resource; it decides which fields a selector may use.
+    resource : Resource
+        The resource; it decides which fields a selector may use. For custom resources these are name and namespace
+        (`ConvertFieldLabel` in `staging/src/k8s.io/apiextensions-apiserver/pkg/apiserver/conversion/converter.go`).
     text : str
         A selector such as `metadata.name=x,status.phase!=Running`.
 
@@ -115,12 +119,13 @@ def field_selector(plural: str, text: str) -> Matcher:
         400 for a field that the resource does not index, worded as the API server does.
     """
     tests: list[Matcher] = []
+    common = _COMMON if resource.namespaced or not resource.is_custom else _COMMON[:1]
     for part in filter(None, (p.strip() for p in text.split(","))):
         match = _EQUAL.match(part)
         if not match:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         path, value, equal = match[1], match[3], match[2] != "!="
-        if path not in _COMMON + _FIELDS.get(plural, ()):
+        if path not in common + _FIELDS.get(resource.group_resource, ()):
             raise bad_request(f"field label not supported: {path}")
         tests.append(lambda obj, path=path, value=value, equal=equal: (_value(obj, path) == value) is equal)  # type: ignore[misc]
     return lambda obj: all(test(obj) for test in tests)

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from cortex_jupyter.sandbox import logs, status
+from cortex_jupyter.sandbox import discovery, logs, status
 from cortex_jupyter.sandbox.api import VERBS, Api, answer, parse_path, read_body
 from cortex_jupyter.sandbox.faults import ACTIONS
-from cortex_jupyter.sandbox.resources import discovery, openapi
 from cortex_jupyter.sandbox.status import ApiError
 
 if TYPE_CHECKING:
@@ -114,17 +113,20 @@ class Server:
         path = request.path
         if path in ("/healthz", "/livez", "/readyz"):
             return web.Response(text="ok")
-        if document := discovery(path) or openapi(path, self._prefix):
-            return answer(document)
+        resources = self._kubelet.store.resources
+        if (document := discovery.answer(request, resources, self._prefix)) is not None:
+            return document
         if path in _REVIEWS and request.method == "POST":
             return answer(self._review(await read_body(request), user), 201)
-        target = parse_path(path)
+        target = parse_path(path, resources)
         verb = VERBS.get(request.method, "")
         if not target.name and verb in ("get", "delete"):
             is_watch = request.query.get("watch", "").lower() in ("true", "1")
             verb = "deletecollection" if verb == "delete" else "watch" if is_watch else "list"
-        if self._faults.is_denied(verb, target.permission, target.namespace, name=target.name, user=user):
-            raise self._forbidden(user, verb, target.permission, target.resource.group, target.namespace, target.name)
+        group = target.resource.group
+        who = {"name": target.name, "user": user, "api_group": group}
+        if self._faults.is_denied(verb, target.permission, target.namespace, **who):
+            raise self._forbidden(user, verb, target.permission, group, target.namespace, target.name)
         if target.permission == "pods/log":
             return await logs.pod_log(self._kubelet, request, target)
         if target.permission == "nodes/proxy":
@@ -154,6 +156,7 @@ class Server:
             "name": attributes.get("name", ""),
             "user": spec.get("user", user),
             "groups": spec.get("groups") or (),
+            "api_group": attributes.get("group", ""),
         }
         denied = self._faults.is_denied(
             attributes.get("verb", ""), permission, attributes.get("namespace", ""), **request

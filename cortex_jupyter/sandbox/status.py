@@ -16,6 +16,7 @@ REASONS = {
     403: "Forbidden",
     404: "NotFound",
     405: "MethodNotAllowed",
+    406: "NotAcceptable",
     409: "Conflict",
     410: "Expired",
     415: "UnsupportedMediaType",
@@ -90,11 +91,15 @@ def bad_request(message: str) -> ApiError:
     return ApiError(400, message)
 
 
+def _details(name: str, group: str, kind: str) -> dict[str, Any]:
+    """Return the `details` of a Status; empty fields are left out."""
+    return {key: value for key, value in (("name", name), ("group", group), ("kind", kind)) if value}
+
+
 def not_found(plural: str, name: str, group: str = "") -> ApiError:
     """Return the 404 for an object that does not exist."""
-    details = {"name": name, "group": group, "kind": plural} if group else {"name": name, "kind": plural}
     qualified = f"{plural}.{group}" if group else plural
-    return ApiError(404, f'{qualified} "{name}" not found', details=details)
+    return ApiError(404, f'{qualified} "{name}" not found', details=_details(name, group, plural))
 
 
 def no_such_resource() -> ApiError:
@@ -102,18 +107,28 @@ def no_such_resource() -> ApiError:
     return ApiError(404, "the server could not find the requested resource", details={})
 
 
+def page_not_found() -> ApiError:
+    """Return the 404 for a path in a group without built-in kinds; plain text.
+
+    No handler is registered for such a group until a CustomResourceDefinition serves it (`crdHandler` in
+    `staging/src/k8s.io/apiextensions-apiserver/pkg/apiserver/customresource_handler.go` delegates to `http.NotFound`).
+    """
+    return ApiError(404, "404 page not found", plain=True)
+
+
 def already_exists(plural: str, name: str, group: str = "") -> ApiError:
     """Return the 409 for a name that is taken."""
     qualified = f"{plural}.{group}" if group else plural
     return ApiError(
-        409, f'{qualified} "{name}" already exists', reason="AlreadyExists", details={"name": name, "kind": plural}
+        409, f'{qualified} "{name}" already exists', reason="AlreadyExists", details=_details(name, group, plural)
     )
 
 
-def conflict(plural: str, name: str) -> ApiError:
+def conflict(plural: str, name: str, group: str = "") -> ApiError:
     """Return the 409 for an update of an outdated object."""
-    text = f'Operation cannot be fulfilled on {plural} "{name}": the object has been modified; please apply your changes to the latest version and try again'
-    return ApiError(409, text, details={"name": name, "kind": plural})
+    qualified = f"{plural}.{group}" if group else plural
+    text = f'Operation cannot be fulfilled on {qualified} "{name}": the object has been modified; please apply your changes to the latest version and try again'
+    return ApiError(409, text, details=_details(name, group, plural))
 
 
 def expired(requested: int, oldest: int) -> ApiError:
@@ -136,15 +151,19 @@ def continue_expired(token: str) -> ApiError:
     return ApiError(410, text, metadata={"continue": token})
 
 
-def invalid(kind: str, name: str, field: str, problem: str, cause: str = "FieldValueInvalid") -> ApiError:
+def invalid(
+    kind: str, name: str, field: str, problem: str, cause: str = "FieldValueInvalid", *, group: str = ""
+) -> ApiError:
     """Return the 422 for an invalid field."""
-    details = {"name": name, "kind": kind, "causes": [{"reason": cause, "message": problem, "field": field}]}
-    return ApiError(422, f'{kind} "{name}" is invalid: {field}: {problem}', details=details)
+    causes = {"causes": [{"reason": cause, "message": problem, "field": field}]}
+    qualified = f"{kind}.{group}" if group else kind
+    text = f'{qualified} "{name}" is invalid: {field}: {problem}'
+    return ApiError(422, text, details=_details(name, group, kind) | causes)
 
 
-def success(plural: str, name: str, uid: str) -> dict[str, Any]:
+def success(plural: str, name: str, uid: str, group: str = "") -> dict[str, Any]:
     """Return the Status that answers a DELETE of an object that was removed at once."""
-    details = {"name": name, "kind": plural, "uid": uid}
+    details = _details(name, group, plural) | {"uid": uid}
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 

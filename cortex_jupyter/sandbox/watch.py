@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cortex_jupyter.sandbox import tables
+from cortex_jupyter.sandbox.representations import Representation
 from cortex_jupyter.sandbox.status import ApiError, expired
 from cortex_jupyter.sandbox.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aiohttp import web
 
     from cortex_jupyter.sandbox.config import Config
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.sandbox.selectors import Matcher
 
 Object = dict[str, Any]
+Represent = Callable[[Object], Object]
 
 
 def _line(kind: str, obj: Object) -> bytes:
@@ -56,7 +55,6 @@ class Watch:
     def __init__(self, store: Store, faults: Faults, config: Config, resource: Resource, matches: Matcher) -> None:
         self._store, self._faults, self._config = store, faults, config
         self._resource, self._matches = resource, matches
-        self._shape: Callable[[Object], Object] = lambda obj: obj
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Send events until the timeout, the client or a fault ends the stream."""
@@ -68,36 +66,42 @@ class Watch:
         timeout = float(query.get("timeoutSeconds") or 0) or 3600.0
         bookmarks = query.get("allowWatchBookmarks", "").lower() in ("true", "1")
         path = f"{request.method} {request.path_qs}"
-        self._shape = functools.partial(tables.shape, request, self._resource)
+        represent = Representation(request, self._resource).watched
         async with Stream(request, "application/json", self._faults, lambda: self._faults.watch_fault(path)) as stream:
             with self._store.watch() as queue, contextlib.suppress(ConnectionError):
                 try:
-                    await stream.send(self._first(start))
+                    await stream.send(self._first(start, represent))
                 except ApiError as error:
                     await stream.send(_line("ERROR", error.body))
                     return stream.response
-                await self._follow(stream, queue, timeout, bookmarks=bookmarks)
+                await self._follow(stream, queue, timeout, represent, bookmarks=bookmarks)
         return stream.response
 
-    def _first(self, start: str) -> bytes:
+    def _first(self, start: str, represent: Represent) -> bytes:
         if start in ("", "0"):
-            existing = [obj for obj in self._store.select(self._resource.plural) if self._matches(obj)]
-            return b"".join(_line("ADDED", self._shape(obj)) for obj in existing)
-        missed = [c for c in self._store.since(int(start)) if c.plural == self._resource.plural]
-        return b"".join(self._event(c) for c in missed)
+            existing = [obj for obj in self._store.select(self._resource.group_resource) if self._matches(obj)]
+            return b"".join(_line("ADDED", represent(obj)) for obj in existing)
+        missed = [c for c in self._store.since(int(start)) if c.group_resource == self._resource.group_resource]
+        return b"".join(self._event(c, represent) for c in missed)
 
-    def _event(self, change: Change) -> bytes:
+    def _event(self, change: Change, represent: Represent) -> bytes:
         matched_before = change.old is not None and self._matches(change.old)
         matches_now = change.new is not None and self._matches(change.new)
         if matches_now:
-            return _line("MODIFIED" if matched_before else "ADDED", self._shape(change.object))
+            return _line("MODIFIED" if matched_before else "ADDED", represent(change.object))
         if matched_before:
             meta = change.object["metadata"] | {"resourceVersion": str(change.version)}
-            return _line("DELETED", self._shape(change.object | {"metadata": meta}))
+            return _line("DELETED", represent(change.object | {"metadata": meta}))
         return b""
 
     async def _follow(
-        self, stream: Stream, queue: asyncio.Queue[Change | None], seconds: float, *, bookmarks: bool
+        self,
+        stream: Stream,
+        queue: asyncio.Queue[Change | None],
+        seconds: float,
+        represent: Represent,
+        *,
+        bookmarks: bool,
     ) -> None:
         end = time.monotonic() + seconds
         next_bookmark = time.monotonic() + self._config.bookmark
@@ -107,6 +111,8 @@ class Watch:
                 change = await asyncio.wait_for(queue.get(), max(0.001, min(timeout, 1.0)))
             except TimeoutError:
                 # The queue is empty, so this stream has sent every change up to the store's version.
+                if self._is_withdrawn():
+                    return
                 is_bookmark_due = bookmarks and time.monotonic() >= next_bookmark
                 next_bookmark = time.monotonic() + self._config.bookmark if is_bookmark_due else next_bookmark
                 await stream.send(self._bookmark() if is_bookmark_due else b"")
@@ -114,10 +120,15 @@ class Watch:
             if change is None:
                 await stream.send(_line("ERROR", expired(self._store.oldest - 1, self._store.oldest).body))
                 return
-            if change.plural == self._resource.plural and (data := self._event(change)):
+            if change.group_resource == self._resource.group_resource and (data := self._event(change, represent)):
                 await stream.send(data)
         if bookmarks and queue.empty():
             await stream.send(self._bookmark())
+
+    def _is_withdrawn(self) -> bool:
+        """Whether the resource is no longer served; the API server then ends its watches (`tearDown` of its storage)."""
+        r = self._resource
+        return self._store.resources.find(r.group, r.version, r.plural) is None
 
     def _bookmark(self) -> bytes:
         meta = {"resourceVersion": str(self._store.version), "creationTimestamp": None}

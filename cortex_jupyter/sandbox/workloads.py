@@ -13,7 +13,7 @@ import orjson
 from cortex_jupyter.sandbox import events
 from cortex_jupyter.sandbox.deletion import delete
 from cortex_jupyter.sandbox.objects import copy, owner_reference, random_suffix
-from cortex_jupyter.sandbox.resources import BY_PLURAL
+from cortex_jupyter.sandbox.resources import BUILT_IN
 
 if TYPE_CHECKING:
     from cortex_jupyter.sandbox.config import Config
@@ -50,7 +50,7 @@ def _create_pod(store: Store, owner: Object, name: str, **labels: str) -> None:
     }
     if meta.get("annotations"):
         pod_meta["annotations"] = meta["annotations"]
-    store.create(BY_PLURAL["pods"], {"metadata": pod_meta, "spec": template["spec"]})
+    store.create(BUILT_IN["pods"], {"metadata": pod_meta, "spec": template["spec"]})
     component = f"{owner['kind'].lower()}-controller"
     events.record(store, owner, "SuccessfulCreate", f"Created pod: {name}", component=component)
 
@@ -81,7 +81,7 @@ def deployment(store: Store, _config: Config, owner: Object) -> None:
     """Keep the ReplicaSet of the current template at `replicas`, and older ones at 0."""
     meta, spec = owner["metadata"], owner["spec"]
     revision = _hash(spec["template"])
-    sets = store.owned("replicasets", meta["uid"])
+    sets = store.owned("replicasets.apps", meta["uid"])
     current = next((s for s in sets if s["metadata"]["labels"].get("pod-template-hash") == revision), None)
     if current is None:
         template = copy(spec["template"])
@@ -102,10 +102,10 @@ def deployment(store: Store, _config: Config, owner: Object) -> None:
             "spec": {"replicas": spec["replicas"], "selector": selector, "template": template},
             "status": {},
         }
-        current = store.create(BY_PLURAL["replicasets"], body)
+        current = store.create(BUILT_IN["replicasets.apps"], body)
     for each_set in [*sets, current]:
         replicas = spec["replicas"] if each_set["metadata"]["uid"] == current["metadata"]["uid"] else 0
-        newest = store.get("replicasets", meta["namespace"], each_set["metadata"]["name"])
+        newest = store.get("replicasets.apps", meta["namespace"], each_set["metadata"]["name"])
         if newest is not None and newest["spec"]["replicas"] != replicas:
             scaled = copy(newest)
             scaled["spec"]["replicas"] = replicas

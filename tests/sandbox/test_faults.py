@@ -176,6 +176,23 @@ def test_deny_answers_403_and_access_reviews_agree(sandbox: SandboxProcess, ende
     assert sandbox.kube.request("POST", path, json=review).json()["status"]["allowed"] is True
 
 
+def test_deny_can_name_the_group_of_a_resource(sandbox: SandboxProcess) -> None:
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+    def is_allowed(group: str) -> bool:
+        attributes = {"verb": "list", "resource": "jobs", "group": group, "namespace": "default"}
+        answer = sandbox.kube.request("POST", path, json={"spec": {"resourceAttributes": attributes}}).json()
+        allowed: bool = answer["status"]["allowed"]
+        return allowed
+
+    sandbox.fault("deny", verb="list", resource="jobs.batch.volcano.sh")
+    assert is_allowed("batch") and not is_allowed("batch.volcano.sh")
+    assert sandbox.kube.request("GET", sandbox.kube.path("jobs")).is_success
+    sandbox.clear()
+    sandbox.fault("deny", verb="list", resource="jobs")  # without a group: in all of them
+    assert not is_allowed("batch") and not is_allowed("batch.volcano.sh")
+
+
 def test_expire_ends_watches_with_410(sandbox: SandboxProcess) -> None:
     with sandbox.kube.watching("namespaces") as watch:
         watch.wait_for(lambda w: w.lines)

@@ -13,6 +13,7 @@ from support.kube import python_job, python_pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from conftest import SandboxProcess
     from support.kube import Kube
@@ -20,8 +21,32 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 
 
+RAY_JOBS = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "rayjobs.ray.io"},
+    "spec": {
+        "group": "ray.io",
+        "scope": "Namespaced",
+        "names": {"plural": "rayjobs", "kind": "RayJob", "shortNames": ["rj"], "categories": ["all"]},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+                "subresources": {"status": {}},
+                "additionalPrinterColumns": [{"name": "job status", "type": "string", "jsonPath": ".status.jobStatus"}],
+            }
+        ],
+    },
+}
+
+
 @pytest.fixture
-def kubectl(sandbox: SandboxProcess) -> Callable[..., str]:
+def kubectl(sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    monkeypatch.setenv("KUBECACHEDIR", str(tmp_path / "cache"))  # discovery of another sandbox on the same port
+
     def run(*arguments: str, manifest: dict[str, Any] | None = None) -> str:
         command = ["kubectl", "--kubeconfig", str(sandbox.kubeconfig), *arguments]
         result = subprocess.run(
@@ -122,3 +147,23 @@ def test_rollout_and_scale(kubectl: Callable[..., str], unique: Callable[[str], 
     kube.wait_for(settled, "one pod of the new image")
     kubectl("delete", "deployment", name)
     kube.wait_for(lambda: not kube.list("pods", labelSelector=f"app={name}")["items"], "the end of its pods")
+
+
+def test_custom_resources(kubectl: Callable[..., str], sandbox: SandboxProcess) -> None:
+    assert "created" in kubectl("apply", "-f", "-", manifest=RAY_JOBS)
+    assert "unchanged" in kubectl("apply", "-f", "-", manifest=RAY_JOBS)
+    kubectl("wait", "--for=condition=Established", "crd/rayjobs.ray.io", "--timeout=10s")
+    assert re.search(r"rayjobs\s+rj\s+ray.io/v1\s+true\s+RayJob", kubectl("api-resources"))
+    ray_job = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": "tune"}, "spec": {"entrypoint": "x"}}
+    assert "created" in kubectl("apply", "-f", "-", manifest=ray_job)
+    assert "configured" in kubectl("apply", "-f", "-", manifest=ray_job | {"spec": {"entrypoint": "y"}})
+    assert kubectl("get", "rayjob", "tune", "-o", "jsonpath={.spec.entrypoint} {.metadata.generation}") == "y 2"
+    change = json.dumps({"status": {"jobStatus": "RUNNING"}})
+    kubectl("patch", "rayjob", "tune", "--subresource=status", "--type=merge", "-p", change)
+    for kind in ("rayjobs", "rj", "RayJob", "rayjobs.ray.io", "rayjobs.v1.ray.io"):
+        assert re.search(r"NAME\s+JOB STATUS\ntune\s+RUNNING", kubectl("get", kind)), kind
+    assert "rayjob.ray.io/tune" in kubectl("get", "all", "-o", "name")
+    kubectl("wait", "--for=jsonpath={.status.jobStatus}=RUNNING", "rayjob/tune", "--timeout=10s")
+    kubectl("delete", "crd", "rayjobs.ray.io")
+    assert "rayjobs" not in kubectl("api-resources", "--cached=false")
+    assert sandbox.kube.request("GET", "/apis/ray.io/v1/rayjobs").status_code == 404

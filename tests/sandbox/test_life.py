@@ -15,7 +15,7 @@ from support.kube import Kube, python_container, python_job, python_pod
 
 from cortex_jupyter.sandbox import Config, Sandbox, cronjobs
 from cortex_jupyter.sandbox.objects import Store, copy
-from cortex_jupyter.sandbox.resources import BY_PLURAL
+from cortex_jupyter.sandbox.resources import BUILT_IN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,12 +157,12 @@ def test_cron_job_starts_a_job_in_its_minute() -> None:
         "metadata": {"name": "tick", "namespace": "default"},
         "spec": {"schedule": "* * * * *", "jobTemplate": template},
     }
-    owner = copy(store.create(BY_PLURAL["cronjobs"], cronjob))
+    owner = copy(store.create(BUILT_IN["cronjobs.batch"], cronjob))
     owner["metadata"]["creationTimestamp"] = (datetime.now(UTC) - timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
     for _ in range(2):
         delay = cronjobs.reconcile(store, Config(), owner)
         assert delay is not None and 0 < delay <= 60.1
-    (job,) = store.select("jobs")
+    (job,) = store.select("jobs.batch")
     assert job["metadata"]["ownerReferences"][0]["name"] == "tick"
 
 

@@ -1,0 +1,307 @@
+"""Custom resources: their definitions, and the rules of their objects.
+
+The definitions follow `staging/src/k8s.io/apiextensions-apiserver` in kubernetes/kubernetes: defaults
+(`pkg/apis/apiextensions/v1/defaults.go`), validation (`pkg/apis/apiextensions/validation`), the controllers of names and
+deletion (`pkg/controller/status`, `pkg/controller/finalizer`). Unlike the API server, the sandbox does not check objects
+against their schema and supports neither conversion webhooks nor the `scale` subresource.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from cortex_jupyter.sandbox import deletion
+from cortex_jupyter.sandbox.objects import copy, now
+from cortex_jupyter.sandbox.resources import DEFINITIONS, Resource
+from cortex_jupyter.sandbox.status import ApiError, bad_request, invalid
+
+if TYPE_CHECKING:
+    from cortex_jupyter.sandbox.objects import Change, Store
+
+Object = dict[str, Any]
+
+#: Field manager of the changes that the controllers of definitions make; they run in the API server.
+_MANAGER = "kube-apiserver"
+#: Names that must be unique in a group: each field of `spec.names`, and the reason of the condition when it is taken.
+#: Plurals, singulars and short names share one space, kinds and list kinds another.
+_NAMES = {
+    "plural": "PluralConflict",
+    "singular": "SingularConflict",
+    "shortNames": "ShortNamesConflict",
+    "kind": "KindConflict",
+    "listKind": "ListKindConflict",
+}
+_KINDS = ("kind", "listKind")
+#: Groups in which a definition needs the consent of the Kubernetes project (`IsProtectedCommunityGroup`).
+_PROTECTED = ("k8s.io", "kubernetes.io")
+_APPROVAL = "api-approved.kubernetes.io"
+
+
+# ---------------------------------------------------------------- definitions
+
+
+def default_definition(crd: Object) -> None:
+    """Set the defaults of a new definition in place (`SetDefaults_CustomResourceDefinitionSpec`)."""
+    crd["metadata"]["generation"] = 1
+    spec = crd.setdefault("spec", {})
+    names = spec.setdefault("names", {})
+    if kind := names.get("kind"):
+        names.setdefault("singular", kind.lower())
+        names.setdefault("listKind", f"{kind}List")
+    spec.setdefault("conversion", {"strategy": "None"})
+    stored = [v.get("name", "") for v in spec.get("versions") or [] if v.get("storage")]
+    crd["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
+
+
+def validate_definition(crd: Object) -> None:
+    """Check a definition (`ValidateCustomResourceDefinition`).
+
+    Raises
+    ------
+    ApiError
+        422 with the first problem; the API server lists all of them.
+    """
+    spec, meta = crd["spec"], crd["metadata"]
+    names, group = spec.get("names") or {}, spec.get("group", "")
+
+    def refuse(field: str, problem: str, cause: str = "FieldValueInvalid") -> ApiError:
+        return invalid("CustomResourceDefinition", meta["name"], field, problem, cause, group="apiextensions.k8s.io")
+
+    if meta["name"] != f"{names.get('plural', '')}.{group}":
+        problem = f'Invalid value: "{meta["name"]}": must be spec.names.plural+"."+spec.group'
+        raise refuse("metadata.name", problem)
+    is_protected = any(group == root or group.endswith(f".{root}") for root in _PROTECTED)
+    if is_protected and not (meta.get("annotations") or {}).get(_APPROVAL):
+        problem = f'Required value: protected groups must have approval annotation "{_APPROVAL}", see https://github.com/kubernetes/enhancements/pull/1111'
+        raise refuse(f"metadata.annotations[{_APPROVAL}]", problem, "FieldValueRequired")
+    if not spec.get("scope"):
+        raise refuse("spec.scope", "Required value", "FieldValueRequired")
+    if spec["scope"] not in ("Namespaced", "Cluster"):
+        problem = f'Unsupported value: "{spec["scope"]}": supported values: "Cluster", "Namespaced"'
+        raise refuse("spec.scope", problem, "FieldValueNotSupported")
+    versions = spec.get("versions") or []
+    if sum(bool(v.get("storage")) for v in versions) != 1:
+        problem = "Invalid value: must have exactly one version marked as storage version"
+        raise refuse("spec.versions", problem)
+    for index, version in enumerate(versions):
+        if not version.get("name"):
+            raise refuse(f"spec.versions[{index}].name", "Required value", "FieldValueRequired")
+        if not (version.get("schema") or {}).get("openAPIV3Schema"):
+            field = f"spec.versions[{index}].schema.openAPIV3Schema"
+            raise refuse(field, "Required value: schemas are required", "FieldValueRequired")
+    for field in ("singular", "kind", "listKind"):
+        if not names.get(field):
+            raise refuse(f"spec.names.{field}", "Required value", "FieldValueRequired")
+
+
+def _versions(crd: Object) -> list[Resource]:
+    """Return the resource of each version of an established definition."""
+    spec, names = crd["spec"], crd["status"]["acceptedNames"]
+    return [
+        Resource(
+            group=spec["group"],
+            version=version["name"],
+            plural=names["plural"],
+            kind=names["kind"],
+            short=tuple(names.get("shortNames") or ()),
+            namespaced=spec["scope"] == "Namespaced",
+            categories=tuple(names.get("categories") or ()),
+            subresources=("status",) if "status" in (version.get("subresources") or {}) else (),
+            singular=names["singular"],
+            list_kind=names["listKind"],
+            is_custom=True,
+            is_served=bool(version.get("served")),
+            columns=tuple(version.get("additionalPrinterColumns") or ()),
+            schema=version["schema"]["openAPIV3Schema"],
+        )
+        for version in spec["versions"]
+    ]
+
+
+class Definitions:
+    """The controllers of definitions: they accept names, serve the resources, and delete the objects with the definition.
+
+    They act within the change itself, so that a resource is served as soon as the answer to its definition arrives.
+
+    Parameters
+    ----------
+    store : Store
+        The cluster.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._deleting: set[str] = set()
+        store.listen(self._on_change)
+
+    def _on_change(self, change: Change) -> None:
+        if change.group_resource == DEFINITIONS:
+            if change.new is None:
+                self._store.resources.withdraw(change.object["metadata"]["name"])
+                self._reconsider(change.object["spec"]["group"])
+            elif "deletionTimestamp" in change.new["metadata"]:
+                self._delete_objects(change.new)
+            else:
+                self._establish(change.new)
+        elif change.new is None and self._deletes_definition(change.group_resource):
+            self._delete_objects(self._store.get(DEFINITIONS, "", change.group_resource) or {})
+
+    def _deletes_definition(self, name: str) -> bool:
+        crd = self._store.get(DEFINITIONS, "", name)
+        return crd is not None and "deletionTimestamp" in crd["metadata"]
+
+    def _reconsider(self, group: str) -> None:
+        """Check the other definitions of a group: a name that one of them requests may be free now."""
+        for crd in self._store.select(DEFINITIONS):
+            if crd["spec"]["group"] == group and "deletionTimestamp" not in crd["metadata"]:
+                self._establish(crd)
+
+    def _establish(self, crd: Object) -> None:
+        """Accept the names that a definition requests, and serve its resource."""
+        new = copy(crd)
+        status = new["status"]
+        accepted, reason, message = self._accept_names(new)
+        conditions = {c["type"]: c for c in status.get("conditions") or []}
+        is_established = conditions.get("Established", {}).get("status") == "True"
+        _set_condition(conditions, "NamesAccepted", reason, message, status=not reason.endswith("Conflict"))
+        if not is_established and reason == "NoConflicts":
+            is_established = True
+            message = "the initial names have been accepted"
+            _set_condition(conditions, "Established", "InitialNamesAccepted", message, status=True)
+        elif not is_established:
+            _set_condition(conditions, "Established", "NotAccepted", "not all names are accepted", status=False)
+        stored = [v["name"] for v in new["spec"]["versions"] if v.get("storage")]
+        status["storedVersions"] = list(dict.fromkeys([*(status.get("storedVersions") or ()), *stored]))
+        accepted.pop("categories", None)  # they need not be unique
+        if categories := new["spec"]["names"].get("categories"):
+            accepted["categories"] = categories
+        status |= {"acceptedNames": accepted, "conditions": list(conditions.values())}
+        if is_established:
+            self._store.resources.serve(crd["metadata"]["name"], _versions(new))
+        if new != crd:
+            self._store.update(new, manager=_MANAGER)
+
+    def _accept_names(self, crd: Object) -> tuple[Object, str, str]:
+        """Return the accepted names, and reason and message of the condition `NamesAccepted`.
+
+        See `calculateNamesAndConditions` in `pkg/controller/status/naming_controller.go`.
+        """
+        spec, accepted = crd["spec"], dict(crd["status"]["acceptedNames"])
+        taken: dict[bool, set[str]] = {True: set(), False: set()}
+        for other in self._store.select(DEFINITIONS):
+            if other["spec"]["group"] == spec["group"] and other["metadata"]["name"] != crd["metadata"]["name"]:
+                for field in _NAMES:
+                    taken[field in _KINDS].update(_as_list(other["status"]["acceptedNames"].get(field)))
+        reason, message = "NoConflicts", "no conflicts found"
+        for field, conflict_reason in _NAMES.items():
+            requested = spec["names"].get(field)
+            if conflicts := [name for name in _as_list(requested) if name in taken[field in _KINDS]]:
+                texts = [f'"{name}" is already in use' for name in conflicts]
+                reason, message = conflict_reason, texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+            elif requested:
+                accepted[field] = requested
+            else:
+                accepted.pop(field, None)
+        return accepted, reason, message
+
+    def _delete_objects(self, crd: Object) -> None:
+        """Delete the objects of a definition, and then the definition (`pkg/controller/finalizer/crd_finalizer.go`)."""
+        name = crd["metadata"]["name"]
+        if name in self._deleting:  # the deletion of an object comes back here
+            return
+        self._deleting.add(name)
+        try:
+            for obj in self._store.select(name):
+                deletion.delete(self._store, obj)
+        finally:
+            self._deleting.discard(name)
+        if not self._store.select(name):
+            deletion.remove(self._store, crd)
+
+
+def _as_list(names: str | list[str] | None) -> list[str]:
+    return [names] if isinstance(names, str) else names or []
+
+
+def _set_condition(conditions: dict[str, Object], kind: str, reason: str, message: str, *, status: bool) -> None:
+    value = "True" if status else "False"
+    old = conditions.get(kind) or {}
+    since = old["lastTransitionTime"] if old.get("status") == value else now()
+    new = {"type": kind, "status": value, "lastTransitionTime": since, "reason": reason, "message": message}
+    conditions[kind] = new
+
+
+# ---------------------------------------------------------------- objects
+
+
+def check_type(resource: Resource, obj: Any) -> None:
+    """Check kind and version of a custom object that a client sent.
+
+    Raises
+    ------
+    ApiError
+        400 if one is missing or the version is not that of the path (`schemaCoercingDecoder` and `scope.Kind` in
+        `pkg/apiserver/customresource_handler.go`). 422 for another kind (`customResourceValidator.Validate`).
+    """
+    if not isinstance(obj, dict):
+        raise bad_request(f"the object provided is unrecognized: expected {resource.kind}, got {type(obj).__name__}")
+    for field in ("kind", "apiVersion"):
+        if not obj.get(field):
+            text = f"Object '{field[0].upper()}{field[1:]}' is missing in '{orjson.dumps(obj).decode()}'"
+            raise bad_request(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: unmarshalerDecoder: {text}'
+            )
+    if obj["apiVersion"] != resource.api_version:
+        raise bad_request(
+            f"the API version in the data ({obj['apiVersion']}) does not match the expected API version ({resource.api_version})"
+        )
+    if obj["kind"] != resource.kind:
+        problem = f'Invalid value: "{obj["kind"]}": must be {resource.kind}'
+        name = (obj.get("metadata") or {}).get("name", "")
+        raise invalid(obj["kind"], name, "kind", problem, group=resource.group)
+
+
+def prepare(resource: Resource, obj: Object) -> None:
+    """Set the defaults of a custom object's schema, and remove in place the fields that the schema does not have.
+
+    See `pkg/apiserver/schema/pruning/algorithm.go` and `pkg/apiserver/schema/defaulting/algorithm.go`.
+    """
+    _prune(obj, resource.schema, keep=("apiVersion", "kind", "metadata"))
+    _set_defaults(obj, resource.schema)
+
+
+def _prune(value: Any, schema: Object, keep: tuple[str, ...] = ()) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _prune(item, schema.get("items") or {})
+    if not isinstance(value, dict):
+        return
+    if schema.get("x-kubernetes-embedded-resource"):
+        keep = ("apiVersion", "kind", "metadata")
+    properties, others = schema.get("properties") or {}, schema.get("additionalProperties")
+    for name in [name for name in value if name not in keep]:
+        if name in properties:
+            _prune(value[name], properties[name])
+        elif isinstance(others, dict):
+            _prune(value[name], others)
+        elif not others and not schema.get("x-kubernetes-preserve-unknown-fields"):
+            del value[name]
+
+
+def _set_defaults(value: Any, schema: Object) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _set_defaults(item, schema.get("items") or {})
+    if not isinstance(value, dict):
+        return
+    properties, others = schema.get("properties") or {}, schema.get("additionalProperties")
+    for name, inner in properties.items():
+        if name not in value and "default" in inner:
+            value[name] = orjson.loads(orjson.dumps(inner["default"]))
+    for name, item in value.items():
+        if name in properties:
+            _set_defaults(item, properties[name])
+        elif isinstance(others, dict):
+            _set_defaults(item, others)
