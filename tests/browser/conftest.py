@@ -1,4 +1,4 @@
-"""One JupyterLab on the sandbox and one Chromium for the tests that only look."""
+"""Fixtures that share one JupyterLab on the sandbox, and one Chromium per file."""
 
 from __future__ import annotations
 
@@ -22,39 +22,48 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 
-#: Playwright waits 5 s for a condition, which a busy machine needs to draw a page.
+#: Playwright's default of 5 s is too short: a busy machine needs as long to draw a page.
 expect.set_options(timeout=WAIT)
 
 
 @dataclass
 class Lab:
-    """JupyterLab, and a browser that opens notebooks in it."""
+    """A JupyterLab, and a browser to open notebooks in it."""
 
     home: Home
     server: Jupyter
     browser: Browser
 
     def page(self, **options: Any) -> Page:
-        """Open an empty page, of a browser that has been nowhere yet."""
+        """Open an empty page without cookies or stored data."""
         return self.browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **options}).new_page()
 
     def open(self, name: str, *cells: str, init: str = "", app: str = "lab", scale: int = 1) -> Page:
-        """Open a new notebook of these cells and run them; `init` runs before the page's own scripts.
+        """Open a new notebook with these cells and run them.
 
-        `app` is `lab`, or `notebooks` for Notebook 7; `scale` is how many of the screen's pixels one of the page's is wide.
+        Parameters
+        ----------
+        name : str
+        *cells : str
+        init : str, optional
+            Script that runs before the scripts of the page.
+        app : str
+            `lab`, or `notebooks` for Notebook 7.
+        scale : int
+            Device pixels per CSS pixel.
         """
         notebook(self.home.path / f"{name}.ipynb", "import cortex_jupyter as cortex", *cells)
         page = self.page(device_scale_factor=scale)
         if init:
             page.add_init_script(init)
-        # A workspace of its own: the notebooks of other tests are not opened again.
-        place = f"lab/workspaces/{name}/tree" if app == "lab" else app
-        page.goto(f"{self.server.url}{place}/{name}.ipynb?token={TOKEN}")
+        # In a separate workspace, JupyterLab does not reopen the notebooks of other tests.
+        folder = f"lab/workspaces/{name}/tree" if app == "lab" else app
+        page.goto(f"{self.server.url}{folder}/{name}.ipynb?token={TOKEN}")
         run_all(page)
         return page
 
     def view(self, task: str, *, init: str = "", **query: str) -> Page:
-        """Open the viewer as a page of its own: there in a moment, without notebook and kernel."""
+        """Open the viewer as a page without notebook and kernel, which is fast."""
         page = self.page()
         if init:
             page.add_init_script(init)
@@ -62,21 +71,21 @@ class Lab:
         return page
 
     def kill(self) -> None:
-        """End the server without a word to anybody."""
+        """Kill the server."""
         self.server.close(signal.SIGKILL)
 
     def restart(self, token: str = TOKEN) -> None:
-        """Start it again where it was."""
+        """Start the server again at the same address."""
         self.server = Jupyter(self.home, "lab", self.server.port, token=token)
 
     def setting(self, plugin: str, name: str, value: str) -> None:
-        """Set what pages are like that are opened from now on."""
+        """Change a setting of JupyterLab for pages that are opened from now on."""
         path = f"lab/api/settings/@jupyterlab/apputils-extension:{plugin}"
         self.server.client.put(path, json={"raw": json.dumps({name: value})}).raise_for_status()
 
     @contextlib.contextmanager
     def dark(self) -> Iterator[None]:
-        """Make pages dark that are opened while the block runs."""
+        """Open pages with the dark theme while the block runs."""
         self.setting("themes", "theme", "JupyterLab Dark")
         try:
             yield
@@ -84,7 +93,7 @@ class Lab:
             self.setting("themes", "theme", "JupyterLab Light")
 
     def shut(self) -> None:
-        """Close what a test has opened: a kernel that nobody looks at goes on reading."""
+        """Close all pages and end all kernels, because a kernel goes on reading after its page is closed."""
         if self.browser.is_connected():
             for context in self.browser.contexts:
                 context.close()
@@ -95,21 +104,21 @@ class Lab:
         self.end_kernels()
 
     def end_kernels(self) -> None:
-        """End all kernels, as when the day is over."""
+        """End all kernels."""
         for kernel in self.server.client.get("api/kernels").json():
             self.server.client.delete(f"api/kernels/{kernel['id']}")
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Chromium]:
-    """Give one Chromium to a file's tests: its driver runs an event loop here, which other files' tests do not bear."""
+    """Yield one Chromium per file. Its driver runs an event loop in this thread, which disturbs the tests of other files."""
     with sync_playwright() as playwright, contextlib.closing(Chromium(playwright)) as chromium:
         yield chromium
 
 
 @pytest.fixture
 def browser(chromium: Chromium) -> Iterator[Browser]:
-    """Give a browser that runs, whatever became of it in the test before; that it died is a failure of the test in which it did."""
+    """Yield a running browser, even if it died in an earlier test. A test during which it dies fails."""
     browser = chromium.browser
     yield browser
     if not browser.is_connected():
@@ -121,10 +130,10 @@ def browser(chromium: Chromium) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def served(sandbox_process: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     home = Home(tmp_path_factory.mktemp("home"), sandbox_process.kubeconfig)
-    # Whoever starts it again says so here.
-    one = {"home": home, "server": Jupyter(home, "lab")}
-    yield one
-    one["server"].close()
+    # A test that restarts the server replaces it here.
+    shared = {"home": home, "server": Jupyter(home, "lab")}
+    yield shared
+    shared["server"].close()
     home.end()
 
 
@@ -139,14 +148,14 @@ def lab(served: dict[str, Any], browser: Browser) -> Iterator[Lab]:
 
 @pytest.fixture(params=["auto", "comm"])
 def transport(request: pytest.FixtureRequest) -> str:
-    """Give both ways of lines to the page: from Jupyter Server, and through the kernel for hosts that reach no server."""
-    found: str = request.param
-    return found
+    """Run a test with both transports: from Jupyter Server, and through the kernel for hosts that cannot reach the server."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Path:
-    """Give a file that is not there: programs wait for it, see `gated`."""
+    """Return the path of a missing file that programs wait for, see `gated`."""
     return tmp_path / "gate"
 
 
@@ -166,8 +175,8 @@ def job(sandbox: Any, unique: Callable[[str], str]) -> Iterator[Callable[..., st
         sandbox.kube.delete("jobs", name)
 
 
-#: Scrolls through a viewer from its newest line to its oldest, and gives what its rows say by number. Each step is done when
-#: a row of the step before is still there and others are new: so no row is passed over, however late a busy machine draws.
+#: Scrolls through a viewer from its newest line to its oldest, and returns the texts of rows by `seq`. A step ends when some
+#: rows of the previous step are still drawn and others are new, so that no row is skipped on a busy machine.
 _READ = """async (viewer) => {
   const rows = viewer.querySelector('[role=log]')
   const found = {}
@@ -178,7 +187,7 @@ _READ = """async (viewer) => {
     for (const row of drawn()) (found[row.dataset.seq] ??= new Set()).add(row.querySelector('.cl-m').textContent)
     await frame()
   } }
-  // Again and again: what is still being loaded comes into its place above and keeps the rows in sight where they are.
+  // Repeat this: lines that are still being loaded are inserted above, and the viewer keeps the visible rows in place.
   for (let i = 0, last = ''; i < 30 || last !== seqs().join(); i++) { rows.scrollTop = rows.scrollHeight; last = seqs().join(); await frame() }
   await take()
   rows.dispatchEvent(new WheelEvent('wheel', { deltaY: -1 }))
@@ -200,7 +209,7 @@ _READ = """async (viewer) => {
 
 @pytest.fixture
 def lines_of() -> Callable[[Locator], dict[int, list[str]]]:
-    """Read all lines of a viewer by scrolling through it: the texts that stood at each number."""
+    """Return a function that scrolls through a viewer and returns the texts that it showed for each `seq`."""
 
     def read(viewer: Locator) -> dict[int, list[str]]:
         return {int(seq): texts for seq, texts in viewer.evaluate(_READ)}

@@ -1,4 +1,7 @@
-"""A page that was away: asleep, refused, or with a place that is held no more. Nothing is lost or doubled in what it shows."""
+"""A page that lost its connection: asleep, refused, offline, or with a cursor of a deleted recording.
+
+Afterwards it shows every line exactly once.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-#: The page's worker, whose clock goes on by what is said to the channel `sleep` until the server answers again: all that a
-#: machine's sleep is to a program.
+#: Makes the page's worker believe that the machine slept: a message (ms) to the channel `sleep` sets its clock forward until
+#: the server answers again.
 _SLEEPER = """
 const prelude = `{
   const [now, ask] = [Date.now, fetch]
@@ -36,19 +39,19 @@ const made = URL.createObjectURL
 URL.createObjectURL = (blob) => made(blob.type === 'text/javascript' ? new Blob([prelude, blob], { type: blob.type }) : blob)
 """
 _HOUR = 3_600_000
-#: The first line in sight.
+#: Returns the text of the first visible line.
 _TOP = """(viewer) => {
   const { top } = viewer.querySelector('[role=log]').getBoundingClientRect()
   return [...viewer.querySelectorAll('[data-seq]')].find((row) => row.getBoundingClientRect().bottom > top + 2)?.querySelector('.cl-m').textContent
 }"""
 
-#: How far below the list's top a line is, px; null where it is not drawn.
-_PLACE = """([viewer, text]) => {
+#: Returns the distance of a line from the list's top (px), or null if the line is not drawn.
+_OFFSET = """([viewer, text]) => {
   const row = [...viewer.querySelectorAll('[data-seq]')].find((row) => row.querySelector('.cl-m').textContent === text)
   return row ? row.getBoundingClientRect().top - viewer.querySelector('[role=log]').getBoundingClientRect().top : null
 }"""
 
-#: The top line, once nothing moves any more: a turn of the wheel is several frames' work.
+#: Returns the first visible line after scrolling has ended; a turn of the wheel scrolls for several frames.
 _RESTING_TOP = f"""async (viewer) => {{
   let [top, still] = [null, 0]
   while (still < 30) {{
@@ -62,21 +65,21 @@ _RESTING_TOP = f"""async (viewer) => {{
 
 
 def opened(page: Page) -> Locator:
-    """Give the page's viewer once it shows lines."""
+    """Return the page's viewer once it shows lines."""
     viewer = page.locator(".cortex-logs").first
     expect(viewer.locator("[data-seq]").nth(15)).to_be_visible(timeout=WAIT)
     return viewer
 
 
-def whole(found: dict[int, list[str]], lines: int) -> None:
-    """Check that what was read from the screen is every line, once, in its order."""
+def check_all_lines(found: dict[int, list[str]], lines: int) -> None:
+    """Check that the texts read from the screen contain every line once and in order."""
     shown = [int(n) for _, (text,) in sorted(found.items()) for n in re.findall(r"line (\d{8})", text)]
     missing = sorted(set(range(lines)) - set(shown))
     assert not missing, f"{len(missing)} lines are not shown, from {missing[0]} to {missing[-1]}"
     assert shown == list(range(lines))
 
 
-def test_a_laptop_that_slept_for_hours_asks_for_its_window_and_has_the_rest_on_demand(
+def test_after_hours_of_sleep_the_window_is_loaded_and_the_rest_on_demand(
     lab: Lab,
     job: Callable[..., str],
     gate: Path,
@@ -84,21 +87,21 @@ def test_a_laptop_that_slept_for_hours_asks_for_its_window_and_has_the_rest_on_d
     lines_of: Callable[[Locator], dict[int, list[str]]],
     transport: str,
 ) -> None:
-    # For 45 s, so that there is something left to be slept through however long the page takes to open.
+    # The Job writes for 45 s, so that it still writes during the sleep even if the page opens slowly.
     name = job(gated(900, gate, per_second=20))
-    # A page of its own asks for a minute at least, which would reach back over this sleep.
+    # In a notebook, because the viewer's own page asks for at least one minute, which would cover the sleep.
     page = lab.open(f"asleep-{transport}", cell(name, transport, since="2s"), init=_SLEEPER)
     viewer = opened(page)
     lab.server.process.send_signal(signal.SIGSTOP)
     try:
         page.evaluate(f"new BroadcastChannel('sleep').postMessage({3 * _HOUR})")
         says(viewer, "Waiting for the kernel" if transport == "comm" else "Reconnecting, last line 3 h 0 m ago")
-        # More than the window of two seconds reaches back to.
+        # Wait for more lines than the window of two seconds covers.
         (pod,) = sandbox.kube.pods_of(name)
         pod_name = pod["metadata"]["name"]
-        there = len(sandbox.kube.logs(pod_name).splitlines())
-        more = lambda: len(sandbox.kube.logs(pod_name).splitlines()) >= there + 80  # noqa: E731
-        sandbox.kube.wait_for(more, "lines while the page is asleep")
+        lines_before = len(sandbox.kube.logs(pod_name).splitlines())
+        has_new_lines = lambda: len(sandbox.kube.logs(pod_name).splitlines()) >= lines_before + 80  # noqa: E731
+        sandbox.kube.wait_for(has_new_lines, "lines while the page is asleep")
     finally:
         lab.server.process.send_signal(signal.SIGCONT)
     page.evaluate("new BroadcastChannel('sleep').postMessage(0)")
@@ -106,7 +109,7 @@ def test_a_laptop_that_slept_for_hours_asks_for_its_window_and_has_the_rest_on_d
     hole = viewer.locator("[data-notice]", has_text="Not loaded:")
     gate.touch()
     says(viewer, re.compile("Job complete exit 0.*complete"))
-    # Scrolling there loads it, so that it is in sight only while the server takes its time.
+    # Scrolling to the hole loads its lines, so the notice stays visible only while the server is stopped.
     lab.server.process.send_signal(signal.SIGSTOP)
     try:
         viewer.locator("[role=log]").hover()
@@ -116,17 +119,17 @@ def test_a_laptop_that_slept_for_hours_asks_for_its_window_and_has_the_rest_on_d
             page.mouse.wheel(0, -200)
             page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         shot(page, f"not-loaded-{transport}")
-        # A kernel may send what it wrote meanwhile before the page asks it for a window; then nothing is left to load.
+        # A kernel may send all lines before the page asks for a window. Then there is no hole.
         if transport != "comm" or hole.count():
             hole.get_by_role("button", name="Load").click(timeout=WAIT)
     finally:
         lab.server.process.send_signal(signal.SIGCONT)
     expect(hole).to_have_count(0, timeout=WAIT)
     says(viewer, re.compile("900 lines, .* 1 source, complete"))
-    whole(lines_of(viewer), 900)
+    check_all_lines(lines_of(viewer), 900)
 
 
-def test_a_page_that_is_refused_goes_on_with_the_cookie_that_it_is_given_then(
+def test_a_refused_page_goes_on_with_the_cookie_of_the_refusal(
     lab: Lab, job: Callable[..., str], gate: Path, lines_of: Callable[[Locator], dict[int, list[str]]]
 ) -> None:
     page = lab.view(job(gated(800, gate)), since="all")
@@ -149,13 +152,13 @@ def test_a_page_that_is_refused_goes_on_with_the_cookie_that_it_is_given_then(
     says(viewer, "Job complete exit 0")
     says(viewer, re.compile("800 lines, .* 1 source, complete"))
     assert len(sent) >= 3 and sent[-1] == "renewed", sent
-    whole(lines_of(viewer), 800)
+    check_all_lines(lines_of(viewer), 800)
 
 
-def test_who_is_signed_out_is_told_so_and_reads_on_when_signed_in_again(
+def test_a_signed_out_user_sees_why_and_reads_on_after_signing_in_again(
     lab: Lab, job: Callable[..., str], gate: Path, lines_of: Callable[[Locator], dict[int, list[str]]]
 ) -> None:
-    """As after a server that was started again with another token, or a cookie that is too old."""
+    """This happens when a server was restarted with another token, or when a cookie has expired."""
     page = lab.view(job(gated(600, gate)), since="all")
     viewer = opened(page)
     lab.kill()
@@ -165,48 +168,48 @@ def test_who_is_signed_out_is_told_so_and_reads_on_when_signed_in_again(
     expect(problem).to_contain_text("you are not signed in to Jupyter Server", timeout=WAIT)
     expect(problem).to_contain_text("sign in again")
     says(viewer, re.compile(r"Reconnecting, last line \d+ s ago"))
-    assert viewer.locator("[data-seq]").count() > 15, "what is here can be read on"
+    assert viewer.locator("[data-seq]").count() > 15, "the loaded lines are not shown any more"
     shot(page, "signed-out")
 
     tab = page.context.new_page()
     tab.goto(f"{lab.server.url}cortex/view?token={lab.server.token}")
     tab.close()
-    # The reader comes back to this tab.
+    # The user returns to this tab.
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     says(viewer, "Live")
     expect(problem).to_be_hidden()
     gate.touch()
     says(viewer, re.compile("600 lines, .* 1 source, complete"))
-    whole(lines_of(viewer), 600)
+    check_all_lines(lines_of(viewer), 600)
 
 
-def test_a_page_that_wakes_up_offline_says_so_and_goes_on_when_it_is_back(
+def test_a_page_that_wakes_up_offline_says_so_and_goes_on_when_online(
     lab: Lab, job: Callable[..., str], gate: Path, lines_of: Callable[[Locator], dict[int, list[str]]]
 ) -> None:
     page = lab.view(job(gated(600, gate)), init=_SLEEPER, since="all")
     viewer = opened(page)
     page.context.set_offline(True)
-    # A network that is gone is silent; Chromium cuts no connection that is open.
+    # Chromium's offline mode does not cut open connections, so the server is stopped to make them silent.
     lab.server.process.send_signal(signal.SIGSTOP)
     page.evaluate(f"new BroadcastChannel('sleep').postMessage({60_000})")
     try:
         says(viewer, re.compile("Offline, last line 1 m [0-9]+ s ago"))
     finally:
         lab.server.process.send_signal(signal.SIGCONT)
-    assert viewer.locator("[data-seq]").count() > 15, "what is here can be read on"
+    assert viewer.locator("[data-seq]").count() > 15, "the loaded lines are not shown any more"
     shot(page, "offline")
     page.context.set_offline(False)
     says(viewer, "Live")
-    # What was said while it runs is one thing; that it is all has to be asked.
+    # Go offline again: the end of the task arrives on the open connection, but "complete" needs a new request.
     page.context.set_offline(True)
     gate.touch()
     says(viewer, re.compile("Job complete exit 0.*600 lines"))
     page.context.set_offline(False)
     says(viewer, re.compile("600 lines, .* 1 source, complete"))
-    whole(lines_of(viewer), 600)
+    check_all_lines(lines_of(viewer), 600)
 
 
-def test_a_recording_that_is_gone_is_said_and_loaded_anew(
+def test_a_deleted_recording_is_reported_and_loaded_again(
     lab: Lab, job: Callable[..., str], gate: Path, lines_of: Callable[[Locator], dict[int, list[str]]]
 ) -> None:
     page = lab.view(job(gated(700, gate)), since="all")
@@ -216,7 +219,7 @@ def test_a_recording_that_is_gone_is_said_and_loaded_anew(
     page.mouse.wheel(0, -900)
     expect(viewer.get_by_role("button", name="newest")).to_be_visible(timeout=WAIT)
     reading = viewer.evaluate(_RESTING_TOP)
-    place = page.evaluate(_PLACE, [viewer.element_handle(), reading])
+    offset = page.evaluate(_OFFSET, [viewer.element_handle(), reading])
     lab.kill()
     says(viewer, "Reconnecting")
     lab.home.end()
@@ -227,10 +230,10 @@ def test_a_recording_that_is_gone_is_said_and_loaded_anew(
     gate.touch()
     says(viewer, "Job complete exit 0")
     shot(page, "loaded-anew")
-    # The reader is where they were; a row of 19 px that was cut by the edge may be whole.
-    back = f"([text, place]) => Math.abs(({_PLACE})([document.querySelector('.cortex-logs'), text]) - place) < 19"
+    # The same line is at the top, except that a row cut by the edge may be fully visible now (19 px).
+    back = f"([text, offset]) => Math.abs(({_OFFSET})([document.querySelector('.cortex-logs'), text]) - offset) < 19"
     with contextlib.suppress(Late):
-        page.wait_for_function(back, arg=[reading, place])
-    assert page.evaluate(_PLACE, [viewer.element_handle(), reading]) == pytest.approx(place, abs=19)
+        page.wait_for_function(back, arg=[reading, offset])
+    assert page.evaluate(_OFFSET, [viewer.element_handle(), reading]) == pytest.approx(offset, abs=19)
     says(viewer, re.compile("700 lines, .* 1 source, complete"))
-    whole(lines_of(viewer), 700)
+    check_all_lines(lines_of(viewer), 700)

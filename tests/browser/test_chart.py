@@ -1,4 +1,4 @@
-"""The live chart in JupyterLab: it grows with the task, and says the values under the pointer."""
+"""The live chart in JupyterLab grows with its task, and shows the values at the pointer."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def test_a_chart_grows_with_its_task(lab: Any, job: Callable[..., str], tmp_path
     expect(chart).to_contain_text("live")
     expect(chart.locator("svg").first).to_be_visible()
     stops = chart.locator("svg g.stop")
-    said = stops.nth(20).locator("text").first
-    expect(said).to_have_css("opacity", "0")
+    label = stops.nth(20).locator("text").first
+    expect(label).to_have_css("opacity", "0")
     stops.nth(20).locator("rect").first.hover()
-    expect(said).to_have_css("opacity", "1")
+    expect(label).to_have_css("opacity", "1")
     shot(page, "chart-live")
     gate.touch()
     expect(chart).to_contain_text("NaN from step 101")
@@ -49,7 +49,9 @@ def test_a_chart_grows_with_its_task(lab: Any, job: Callable[..., str], tmp_path
     dark = lab.open("dark", f"log = cortex.logs({name!r})", "log.metrics().plot()", "log.why()")
     expect(dark.locator(".cortex-chart").first).to_contain_text("NaN from step 101")
     colour = dark.locator(".cortex-chart").first.evaluate("e => getComputedStyle(e).color")
-    assert max(int(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3]) > 150, "text is light on dark"
+    assert max(int(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3]) > 150, (
+        "text is not light on the dark page"
+    )
     shot(dark, "chart-dark")
     dark.close()
     lab.setting("themes", "theme", "JupyterLab Light")

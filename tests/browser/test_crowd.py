@@ -1,4 +1,4 @@
-"""The side list of a selector's 200 pods, in the viewer's own page: every source is there, can be told apart and switched."""
+"""The list of sources for a selector of 200 pods: every source is listed with a distinct name and a switch."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 REF = TaskRef("ml", "selector", "app=training")
-#: 2023-11-14T22:13:20Z, in ns.
+#: 2023-11-14T22:13:20Z (ns).
 T0 = 1_700_000_000_000_000_000
 PODS = 200
-#: So many of the pods run a second container.
+#: Number of pods with a second container.
 PAIRS = 20
 SOURCES = PODS + PAIRS
-#: Of each source.
+#: Lines of each source.
 LINES = 20
-#: The letters of Kubernetes' random ends: k8s.io/apimachinery/pkg/util/rand, `alphanums`.
+#: The letters that Kubernetes uses for random suffixes: k8s.io/apimachinery/pkg/util/rand, `alphanums`.
 ALPHANUMS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def pods() -> list[Source]:
     """Return the sources of two Deployments that share a label, as a trainer and its evaluator do."""
     choice = random.Random(1)
-    ends = ["".join(choice.choices(ALPHANUMS, k=5)) for _ in range(PODS)]
+    suffixes = ["".join(choice.choices(ALPHANUMS, k=5)) for _ in range(PODS)]
     stems = ["trainer-7d9c6b5f4d"] * 150 + ["evaluator-gateway-5f7c8d9b6c"] * (PODS - 150)
-    names = [f"{stem}-{end}" for stem, end in zip(stems, ends, strict=True)]
+    names = [f"{stem}-{suffix}" for stem, suffix in zip(stems, suffixes, strict=True)]
     containers = [(i, "main") for i in range(PODS)] + [(i, "metrics-exporter") for i in range(PAIRS)]
     return [Source(names[i], f"uid-{i}", name, f"id-{i}-{name}", node=f"node-{i % 9}") for i, name in containers]
 
@@ -77,7 +77,7 @@ def view(server: Server, browser: Browser, width: int, scheme: str = "light") ->
     return page
 
 
-#: What one sees of a list: names that are cut where pods differ, and how far the viewer itself can be scrolled.
+#: Returns the shown names, those that are cut before the end of the pod's name, and how far the viewer itself can be scrolled.
 _SEEN = """() => {
   const one = (selector) => document.querySelector(selector)
   const all = (selector) => [...document.querySelectorAll(selector)]
@@ -98,7 +98,7 @@ _SEEN = """() => {
     message: Math.min(...all('[data-seq] .cl-m').map((message) => message.clientWidth)),
   }
 }"""
-#: Whether an element is in sight: within the list, and nothing over it.
+#: Returns whether the centre of an element is visible and not covered.
 _IN_SIGHT = """(element) => {
   const { x, y, width, height } = element.getBoundingClientRect()
   return element.contains(document.elementFromPoint(x + width / 2, y + height / 2))
@@ -106,12 +106,12 @@ _IN_SIGHT = """(element) => {
 
 
 def in_sight(locator: Locator) -> None:
-    """Wait until an element can be pressed where it is, without scrolling to it."""
+    """Wait until an element can be clicked without scrolling."""
     locator.page.wait_for_function(_IN_SIGHT, arg=locator.element_handle(), timeout=WAIT)
 
 
 def side_list(page: Page) -> Locator:
-    """Return the side list; in a narrow page it is opened first."""
+    """Return the list of sources; open it first in a narrow page."""
     side = page.locator(".cl-side")
     if not side.is_visible():
         page.get_by_role("button", name="Choose sources (s)").click()
@@ -121,7 +121,7 @@ def side_list(page: Page) -> Locator:
 
 
 @pytest.mark.parametrize(("width", "least"), [(600, 590), (1000, 800), (1600, 1300)])
-def test_every_source_has_a_switch_and_a_name_of_its_own(
+def test_every_source_has_a_switch_and_a_distinct_name(
     server: Server, browser: Browser, width: int, least: int
 ) -> None:
     for scheme in ("light", "dark"):
@@ -132,11 +132,13 @@ def test_every_source_has_a_switch_and_a_name_of_its_own(
         shot(page, f"crowd-{width}-{scheme}-list")
         seen = page.evaluate(_SEEN)
         assert len(set(seen["names"])) == SOURCES
-        assert seen["cutNames"] == [], "the ends of pods' names, by which they differ, are readable"
-        assert seen["cutLabels"] == [], "so they are before the lines"
-        assert sum(" " in name for name in seen["names"]) == 2 * PAIRS, "a container is named where a pod has several"
-        assert seen["beyond"] == 0, "only the list scrolls, not the viewer"
-        assert seen["main"] >= least and seen["message"] >= 0.55 * width, "the lines have the room"
+        assert seen["cutNames"] == [], "in the list, the ends of pods' names are cut, by which they differ"
+        assert seen["cutLabels"] == [], "before the lines, the ends of pods' names are cut"
+        assert sum(" " in name for name in seen["names"]) == 2 * PAIRS, (
+            "containers are not named exactly for pods that have several"
+        )
+        assert seen["beyond"] == 0, "the viewer can be scrolled, not only the list"
+        assert seen["main"] >= least and seen["message"] >= 0.55 * width, "the lines have too little width"
 
 
 @pytest.mark.parametrize("width", [600, 1000])
@@ -145,7 +147,7 @@ def test_the_list_scrolls_by_wheel_and_by_keyboard(server: Server, browser: Brow
     side = side_list(page)
     switches = side.get_by_role("switch")
     rows = page.locator(".cl-rows")
-    place = rows.evaluate("(rows) => rows.scrollTop")
+    scroll_top = rows.evaluate("(rows) => rows.scrollTop")
     in_sight(switches.first)
     side.hover(position={"x": 60, "y": 200})
     page.mouse.wheel(0, 100_000)
@@ -159,7 +161,7 @@ def test_the_list_scrolls_by_wheel_and_by_keyboard(server: Server, browser: Brow
         page.keyboard.press(key)
         expect(switches.nth(number)).to_be_focused()
         in_sight(switches.nth(number))
-    assert rows.evaluate("(rows) => rows.scrollTop") == place, "the keys of the list do not move the lines"
+    assert rows.evaluate("(rows) => rows.scrollTop") == scroll_top, "the keys of the list have moved the lines"
     page.keyboard.press("Space")
     expect(switches.nth(SOURCES - 2)).to_have_attribute("aria-checked", "false")
     expect(switches.nth(SOURCES - 2)).to_be_focused()
@@ -170,14 +172,14 @@ def test_the_list_scrolls_by_wheel_and_by_keyboard(server: Server, browser: Brow
     expect(side.locator(".cl-only").first).to_be_focused()
     page.keyboard.press("ArrowDown")
     expect(side.locator(".cl-only").nth(1)).to_be_focused()
-    # Past the list the Tab key comes in one step, and back to the row that it left.
+    # One Tab leaves the list, and Shift+Tab returns to the same row.
     page.keyboard.press("Tab")
     expect(rows).to_be_focused()
     page.keyboard.press("Shift+Tab")
     expect(side.locator(".cl-only").nth(1)).to_be_focused()
 
 
-def test_a_switch_hides_the_lines_of_its_source_and_all_come_back(server: Server, browser: Browser) -> None:
+def test_a_switch_hides_the_lines_of_its_source_and_a_button_shows_all_again(server: Server, browser: Browser) -> None:
     page = view(server, browser, 1000)
     side = side_list(page)
     last = pods()[PODS - 1]
@@ -191,7 +193,7 @@ def test_a_switch_hides_the_lines_of_its_source_and_all_come_back(server: Server
     expect(lines).to_have_count(0)
     expect(page.locator(".cl-empty")).to_have_text(re.compile("No line matches"))
     shot(page, "crowd-hidden")
-    # Wherever the list stands.
+    # The button is visible wherever the list is scrolled to.
     side.hover(position={"x": 60, "y": 200})
     page.mouse.wheel(0, 100_000)
     in_sight(side.get_by_role("switch").last)

@@ -1,4 +1,4 @@
-"""`cortex-jupyter demo` as a newcomer meets it: JupyterLab in real Chromium, a running Job to its end, then the frame."""
+"""`cortex-jupyter demo` as a new user sees it in JupyterLab: a Job runs to its end, then a table shows its log."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def address() -> Iterator[str]:
         demo = subprocess.Popen(command, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert demo.stdout is not None and demo.stderr is not None
         try:
-            line = demo.stdout.readline().strip()
-            assert line.startswith("http://127.0.0.1:"), demo.stderr.read()
-            yield line
+            url = demo.stdout.readline().strip()
+            assert url.startswith("http://127.0.0.1:"), demo.stderr.read()
+            yield url
         finally:
             demo.terminate()
             demo.wait(120)

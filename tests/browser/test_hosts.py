@@ -1,4 +1,4 @@
-"""The same viewer in Notebook 7, and as a page of its own; the ways that lead there."""
+"""The viewer in Notebook 7 and as its own page, and the links that lead to that page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_notebook_7_streams_a_job_to_its_end(
     found = lines_of(viewer)
     assert [re.findall(r"line (\d{8})", t) for _, (t,) in sorted(found.items())] == [[f"{i:08}"] for i in range(300)]
     assert bool(asked) == (transport == "auto") and not errors, (asked, errors)
-    # The table of tasks leads to the page of each.
+    # The table of tasks has a link to the page of each task.
     with page.expect_popup() as opened:
         page.get_by_role("link", name=name).click()
     says(opened.value.locator(".cortex-logs"), "Job complete exit 0")
@@ -45,20 +45,20 @@ def test_notebook_7_streams_a_job_to_its_end(
     page.close()
 
 
-def test_a_page_of_its_own_keeps_filter_and_place_in_its_address(lab: Lab, job: Callable[..., str]) -> None:
+def test_the_viewers_own_page_keeps_filter_and_position_in_its_url(lab: Lab, job: Callable[..., str]) -> None:
     name = job("import time\nfor i in range(600): print('line %08d' % i, flush=True); time.sleep(0.002)")
     page = lab.browser.new_page(viewport={"width": 1280, "height": 800})
-    said: list[str] = []
-    page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda e: said.append(str(e)))
+    errors: list[str] = []
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: errors.append(str(e)))
     page.goto(f"{lab.server.url}cortex/view?task={name}&token={TOKEN}")
     viewer = page.locator(".cortex-logs")
     says(viewer, "Job complete exit 0")
-    page.keyboard.press("?")  # without a click before: nothing else is there
+    page.keyboard.press("?")  # works without a click into the viewer, since the page has nothing else
     expect(viewer.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
     shot(page, "page-light")
-    # The token that let the reader in is not in what they pass on.
+    # The token is removed from the URL, which users pass on.
     expect(page).to_have_url(re.compile(rf"/cortex/view\?task=default%3Ajob%2F{name}(?!.*token)"), timeout=WAIT)
     expect(page).to_have_title(f"{name} · succeeded")
     viewer.locator("input[type=search]").fill("line 00000[0-4]")
@@ -70,7 +70,7 @@ def test_a_page_of_its_own_keeps_filter_and_place_in_its_address(lab: Lab, job: 
     page.mouse.wheel(0, -300)
     expect(page).to_have_url(re.compile(r"at=\d{4}"), timeout=WAIT)
     seen = viewer.locator("[data-seq] .cl-m").all_inner_texts()
-    # As far as the wheel was moved, and no further.
+    # The list scrolled as far as the wheel was turned, and no further.
     assert "line 00000440" <= seen[0] <= "line 00000470", seen
     expect(page).to_have_url(re.compile(r"regex=true"))
     page.emulate_media(color_scheme="dark")
@@ -80,7 +80,7 @@ def test_a_page_of_its_own_keeps_filter_and_place_in_its_address(lab: Lab, job: 
     (first, *_) = viewer.locator("[data-seq] .cl-m").all_inner_texts()
     assert abs(int(first[-8:]) - int(seen[0][-8:])) <= 5, (first, seen)
     shot(page, "page-dark")
-    assert not said, said
+    assert not errors, errors
 
     page.goto(f"{lab.server.url}cortex/view?task=job/no-such-thing")
     expect(page.locator("h1")).to_contain_text("no-such-thing")
@@ -89,7 +89,7 @@ def test_a_page_of_its_own_keeps_filter_and_place_in_its_address(lab: Lab, job: 
 
 
 @pytest.mark.parametrize("app", ["lab", "tree"])
-def test_the_launcher_and_the_view_menu_lead_to_the_tasks_and_on_to_a_log(
+def test_launcher_and_view_menu_lead_to_the_list_of_tasks_and_to_a_log(
     lab: Lab, job: Callable[..., str], sandbox: Any, app: str
 ) -> None:
     name = job(counter(30, exit_code=3))
@@ -97,29 +97,29 @@ def test_the_launcher_and_the_view_menu_lead_to_the_tasks_and_on_to_a_log(
     page = lab.browser.new_page()
     page.goto(f"{lab.server.url}{app}?token={TOKEN}")
     if app == "lab":
-        way = page.locator(".jp-LauncherCard", has_text="Task Logs")
-        # The icon is drawn in the theme's colours.
-        fill, theme = way.locator("svg .jp-icon3").evaluate(
+        entry = page.locator(".jp-LauncherCard", has_text="Task Logs")
+        # The icon has the theme's colour.
+        fill, theme = entry.locator("svg .jp-icon3").evaluate(
             "(e) => [getComputedStyle(e).fill, getComputedStyle(document.body).getPropertyValue('--jp-inverse-layout-color3')]"
         )
-        way.locator("svg").evaluate("(e, color) => { e.parentElement.style.color = color }", theme)
-        assert fill == way.locator("svg").evaluate("(e) => getComputedStyle(e.parentElement).color")
+        entry.locator("svg").evaluate("(e, color) => { e.parentElement.style.color = color }", theme)
+        assert fill == entry.locator("svg").evaluate("(e) => getComputedStyle(e.parentElement).color")
     else:
         page.get_by_role("menuitem", name="View", exact=True).click(timeout=WAIT)
-        way = page.get_by_role("menuitem", name="Task Logs")
+        entry = page.get_by_role("menuitem", name="Task Logs")
     with page.expect_popup() as opened:
-        way.click()
+        entry.click()
     tasks = opened.value
     assert tasks.url == f"{lab.server.url}cortex/view"
     expect(tasks.locator("tr", has_text=name).locator("[data-state=failed]")).to_have_css("color", "rgb(211, 47, 47)")
-    shot(tasks, f"way-{app}")
+    shot(tasks, f"entry-{app}")
     tasks.get_by_role("link", name=name).click()
     says(tasks.locator(".cortex-logs"), "Job failed exit 3")
     tasks.close()
     page.close()
 
 
-def test_a_server_without_the_extension_is_no_hindrance_and_said_quietly(
+def test_without_the_server_extension_the_viewer_reads_through_the_kernel(
     lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
 ) -> None:
     name = job(counter(300, per_second=100))
@@ -140,8 +140,8 @@ def test_a_server_without_the_extension_is_no_hindrance_and_said_quietly(
         page.close()
 
 
-def test_ten_viewers_two_tabs_and_a_kernel_that_is_started_again(lab: Lab, job: Callable[..., str]) -> None:
-    """One connection for all viewers of a page, the code of the viewer once, and nothing is lost on the way."""
+def test_ten_viewers_two_tabs_and_a_restarted_kernel(lab: Lab, job: Callable[..., str]) -> None:
+    """All viewers of a page share one connection and the code, and each shows all lines."""
     name = job(counter(400, per_second=50))
     cell = f"for _ in range(10):\n    display(cortex.logs({name!r}, since='all'))"
     page = lab.open("ten", cell, "import os\nprint('kernel', os.getpid())")
@@ -160,7 +160,7 @@ def test_ten_viewers_two_tabs_and_a_kernel_that_is_started_again(lab: Lab, job: 
     second = other.locator(".cortex-logs").first
     says(second, re.compile("400 lines, .* 1 source, complete"))
     says(viewers.first, re.compile("400 lines, .* 1 source, complete"))
-    # What was out of sight all the while did nothing, and has everything once it is looked at.
+    # A viewer that was never visible has done nothing. It loads everything when it becomes visible.
     expect(viewers.last.locator("[role=status]")).not_to_contain_text("complete")
     viewers.last.scroll_into_view_if_needed()
     says(viewers.last, re.compile("400 lines, .* 1 source, complete"))
@@ -176,19 +176,19 @@ def test_ten_viewers_two_tabs_and_a_kernel_that_is_started_again(lab: Lab, job: 
     expect(viewers).to_have_count(10, timeout=WAIT)
     says(viewers.first, re.compile("400 lines, .* 1 source, complete"))
 
-    # The saved notebook, opened on another day: its kernel knows no viewer.
+    # The saved notebook is opened again with a new kernel, which has no viewer.
     page.keyboard.press("Control+s")
     expect(page.locator(".jp-mod-dirty")).to_have_count(0, timeout=WAIT)
     lab.end_kernels()
     page.reload()
-    kept = page.locator(".jp-OutputArea .cortex-logs-static")
-    expect(kept.first).to_contain_text("line 00000399", timeout=WAIT)
-    expect(kept).to_have_count(10)
-    expect(kept.last).to_contain_text(re.compile("400 lines, .* 1 source, complete"))
+    saved = page.locator(".jp-OutputArea .cortex-logs-static")
+    expect(saved.first).to_contain_text("line 00000399", timeout=WAIT)
+    expect(saved).to_have_count(10)
+    expect(saved.last).to_contain_text(re.compile("400 lines, .* 1 source, complete"))
     expect(page.get_by_text("Error displaying widget")).to_have_count(0)
     shot(page, "tomorrow")
 
-    # And where there is no kernel at all.
+    # The notebook as HTML, without a kernel.
     page.keyboard.press("Control+s")
     expect(page.locator(".jp-mod-dirty")).to_have_count(0, timeout=WAIT)
     done = lab.home.run("jupyter", "nbconvert", "--to", "html", "ten.ipynb")

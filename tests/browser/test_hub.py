@@ -1,4 +1,4 @@
-"""A real JupyterHub in a real browser: the logs as its service, and in a server of one's own."""
+"""A real JupyterHub in a real browser: our service of the Hub, and our extension in a user's own server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-#: Twenty lines at a time, each lot when there is a file.
+#: Writes twenty lines after each of some files exists.
 _IN_PARTS = """import os, time
 for part, gate in enumerate({}):
     while not os.path.exists(gate):
@@ -42,48 +42,48 @@ def hub(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactor
 
 
 class Person:
-    """Somebody with a browser of their own."""
+    """A user with a browser context."""
 
     def __init__(self, hub: Hub, browser: Browser, name: str) -> None:
         self.hub, self.name = hub, name
         self.context = browser.new_context(viewport={"width": 1280, "height": 800})
         self.tokens: list[str] = []
-        #: Each address that was asked for, and what the browser said where it came from.
+        #: URL and `Referer` of each request.
         self.visited: list[str] = []
         self.context.on("request", lambda r: self.visited.extend((r.url, r.headers.get("referer", ""))))
         self.page = self.context.new_page()
 
     def open(self, path: str, page: Page | None = None) -> Page:
-        """Go to a page of the service; the Hub asks who it is, and whether the service may know."""
+        """Open a page of the service: sign in at the Hub, and allow the service to identify the user."""
         page = page or self.page
         page.goto(f"{self.hub.url}services/logs/{path}")
         self.sign_in(page)
         expect(page.get_by_text("would like permission to identify you")).to_be_visible(timeout=WAIT)
         page.get_by_role("button", name="Authorize").click()
         expect(page).to_have_url(re.compile("/services/logs/cortex/view"), timeout=WAIT)
-        # The cookie is signed and not secret.
+        # The cookie is signed, not encrypted; it contains the token.
         (cookie,) = (c["value"] for c in self.context.cookies() if c["name"] == "service-logs")
         self.tokens.append(base64.b64decode(cookie.split("|")[4].partition(":")[2]).decode())
         return page
 
     def sign_in(self, page: Page) -> None:
-        """Say who it is."""
+        """Sign in at the Hub."""
         page.get_by_label("Username").fill(self.name)
         page.get_by_label("Password").fill("x")
         page.get_by_role("button", name="Sign in").click()
 
-    def left_no_secret(self) -> bool:
-        """Whether no token is in an address, and none in the log; a code neither, which is good for a token once."""
+    def has_leaked_nothing(self) -> bool:
+        """Check that no token is in a URL or in the Hub's log, and no OAuth code (which can be exchanged once for a token) in the log."""
         log = self.hub.log.read_text()
         codes = {m[1] for url in self.visited if (m := re.search(r"oauth_callback\?code=(\w+)", url))}
         assert len(codes) == len(self.tokens) and all(len(secret) > 20 for secret in (*codes, *self.tokens))
-        said = [s for s in (*codes, *self.tokens) if s in log]
-        shown = [url for url in self.visited if "token=" in url or any(t in url for t in self.tokens)]
-        assert (said, shown) == ([], []) and "Traceback" not in log
+        in_log = [s for s in (*codes, *self.tokens) if s in log]
+        in_urls = [url for url in self.visited if "token=" in url or any(t in url for t in self.tokens)]
+        assert (in_log, in_urls) == ([], []) and "Traceback" not in log
         return True
 
 
-def test_whom_kubernetes_lets_not_is_told_so_on_every_way_in(
+def test_a_user_without_the_right_is_refused_at_every_address(
     hub: Hub, sandbox: SandboxProcess, browser: Browser, job: Callable[..., str]
 ) -> None:
     name = job("print('a secret line')")
@@ -97,11 +97,11 @@ def test_whom_kubernetes_lets_not_is_told_so_on_every_way_in(
         answer = bob.context.request.get(f"{hub.url}services/logs/{way.format(name)}")
         assert answer.status == 403 and "may not read logs" in answer.text(), way
         assert "secret" not in answer.text()
-    assert bob.left_no_secret()
+    assert bob.has_leaked_nothing()
     bob.context.close()
 
 
-def test_who_signs_in_reads_live_until_they_sign_out_and_goes_on_when_they_are_back(
+def test_a_user_reads_live_until_signing_out_and_goes_on_after_signing_in_again(
     hub: Hub,
     sandbox: SandboxProcess,
     browser: Browser,
@@ -120,10 +120,10 @@ def test_who_signs_in_reads_live_until_they_sign_out_and_goes_on_when_they_are_b
     says(viewer, "Live")
     shot(page, "hub-live")
 
-    # What is open ends with the session at the Hub, and a copy of its cookies opens nothing any more.
+    # Signing out at the Hub ends open streams, and a copy of the old cookies is refused.
     copied = browser.new_context(storage_state=alice.context.storage_state())
-    door = alice.context.new_page()
-    door.goto(f"{hub.url}hub/logout")
+    other_tab = alice.context.new_page()
+    other_tab.goto(f"{hub.url}hub/logout")
     says(viewer, "Reconnecting")
     assert copied.request.get(f"{hub.url}services/logs/cortex/tasks").status == 403
     copied.close()
@@ -132,20 +132,20 @@ def test_who_signs_in_reads_live_until_they_sign_out_and_goes_on_when_they_are_b
     says(viewer, "40 lines")
     expect(viewer.locator("[data-seq]", has_text="line 2-")).to_have_count(0)
 
-    # Back in another tab, what was left goes on where it was.
-    alice.open("", door)
-    expect(door.get_by_role("link", name=name)).to_be_visible(timeout=WAIT)
+    # After signing in in the other tab, the first one continues where it was.
+    alice.open("", other_tab)
+    expect(other_tab.get_by_role("link", name=name)).to_be_visible(timeout=WAIT)
     page.bring_to_front()
     says(viewer, "Job complete exit 0")
     says(viewer, re.compile("60 lines, .* complete"))
     shot(page, "hub-back")
     found = lines_of(viewer)
     assert [texts for _, texts in sorted(found.items())] == [[f"line {p}-{i}"] for p in range(3) for i in range(20)]
-    assert alice.left_no_secret()
+    assert alice.has_leaked_nothing()
     alice.context.close()
 
 
-def test_a_server_of_ones_own_has_the_viewer_below_its_address(
+def test_a_users_own_server_serves_the_viewer_below_its_url(
     hub: Hub, browser: Browser, job: Callable[..., str], gate: Path
 ) -> None:
     name = job(gated(40, gate))
@@ -161,7 +161,7 @@ def test_a_server_of_ones_own_has_the_viewer_below_its_address(
     says(viewer, re.compile("40 lines, .* complete"))
     shot(alice.page, "hub-own")
     alice.context.close()
-    # It is hers: to others the Hub says so.
+    # The Hub refuses other users at this server.
     bob = Person(hub, browser, "bob")
     bob.page.goto(hub.url + path)
     bob.sign_in(bob.page)

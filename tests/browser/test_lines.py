@@ -1,4 +1,4 @@
-"""What the viewer makes of lines, in real Chromium and without a server: a page feeds it (js/harness)."""
+"""How the viewer shows lines, in real Chromium without a server: the page of js/harness feeds it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TRACEBACK = [
 ]
 BAR = "train:  {0}%|██▏       | {0}/100 [00:40<01:05,  3.10it/s]"
 
-#: The least contrast of the rows' texts with their paper, and where; colours as Chromium itself paints them.
+#: Returns the lowest contrast between texts in rows and their background, and where it is; with colours as Chromium paints them.
 CONTRAST = """() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true })
   const paint = (...colours) => {
@@ -59,7 +59,7 @@ CONTRAST = """() => {
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """The harness's page with the viewer as it is built."""
+    """Serves the page of the harness, and the built viewer."""
 
     extensions_map: ClassVar[dict[str, str]] = {
         ".html": "text/html",
@@ -73,7 +73,7 @@ class Handler(SimpleHTTPRequestHandler):
         return str(STATIC / name.removeprefix("static/") if name.startswith("static/") else ROOT / "js/harness" / name)
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def page(request: pytest.FixtureRequest, site: str, browser: Browser) -> Page:
 
 
 def feed(page: Page, *lines: str | tuple[int, str]) -> None:
-    """Write lines, of source 1 where none is named, a millisecond apart."""
+    """Write lines one millisecond apart; a line without a source is of source 1."""
     rows = [(1, line) if isinstance(line, str) else line for line in lines]
     page.evaluate(
         """rows => { const now = window.clock ??= Date.now() - 30000
@@ -168,13 +168,13 @@ def test_all_colours_are_readable(page: Page) -> None:
             "(rows, top) => { rows.dispatchEvent(new WheelEvent('wheel', { deltaY: -1 })); rows.scrollTop = top }", top
         )
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        found, place = page.evaluate(CONTRAST)
-        if found < worst:
-            worst, where = found, place
+        contrast, position = page.evaluate(CONTRAST)
+        if contrast < worst:
+            worst, where = contrast, position
     assert worst >= 4.5, (worst, where)
 
 
-def test_a_traceback_folds_and_opens_by_mouse_and_keyboard_and_a_search_finds_what_is_in_it(page: Page) -> None:
+def test_a_traceback_folds_and_opens_and_a_filter_finds_text_within_it(page: Page) -> None:
     feed(page, "before", *TRACEBACK[:3], TRACEBACK[3].format(5), (2, "between"), "after")
     for line in TRACEBACK:
         feed(page, (3, line.format(7)))
@@ -196,7 +196,7 @@ def test_a_traceback_folds_and_opens_by_mouse_and_keyboard_and_a_search_finds_wh
     expect(messages(page)).to_contain_text("loss is NaN")
 
 
-def test_a_progress_bar_updates_in_its_place_and_keeps_its_history(page: Page) -> None:
+def test_a_progress_bar_updates_in_one_row_and_keeps_its_history(page: Page) -> None:
     feed(page, "start", BAR.format(10), (2, "other"), f"{BAR.format(12)}\r{BAR.format(15)}")
     bar = page.locator("[role=progressbar]")
     expect(bar).to_have_attribute("aria-valuenow", "15")
@@ -210,7 +210,7 @@ def test_a_progress_bar_updates_in_its_place_and_keeps_its_history(page: Page) -
     expect(messages(page)).to_have_count(6)
 
 
-def test_a_record_opens_as_a_tree_whose_values_become_filters_and_fields_of_the_rows(page: Page) -> None:
+def test_a_json_line_opens_as_a_tree_whose_values_become_filters_and_shown_fields(page: Page) -> None:
     record = {"level": "info", "msg": "saved", "step": 7, "meta": {"host": "gpu-1", "note": "one\ntwo"}}
     feed(page, "before", json.dumps(record), json.dumps(record | {"step": 8, "meta": {"host": "gpu-2"}}))
     messages(page).nth(1).click()

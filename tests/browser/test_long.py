@@ -1,4 +1,4 @@
-"""A recording of a million lines: the bar stands for all of it, and any place of it is there when one looks."""
+"""A recording of a million lines: the scrollbar covers all of it, and lines are loaded wherever the user scrolls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LINES = 1_000_000
 #: On a busy machine a chart of all lines takes longer than the 30 s that it is given by default.
 QUERY_S = 600
 
-#: The number of the first line in sight, once rows stand still; null while there is none.
+#: Returns the `seq` of the line in the middle of the list, or null if no line is drawn there.
 _SEEN = """() => {
   const box = document.querySelector('.cl-rows').getBoundingClientRect()
   const row = document.elementFromPoint(box.x + 300, box.y + box.height / 2)?.closest('[data-seq]')
@@ -63,13 +63,13 @@ def page(server: Server, comm: str, browser: Browser, transport: str) -> Page:
 
 
 def near(page: Page, share: float) -> int:
-    """Wait for the rows that belong to a place of the bar; gives the number of the one in the middle."""
+    """Wait for the rows at a position of the scrollbar (0 to 1); return the `seq` of the row in the middle."""
     wanted = f"() => Math.abs(({_SEEN})() / {LINES} - {share}) < 0.002"
     page.wait_for_function(wanted, timeout=WAIT)
     return int(page.evaluate(_SEEN))
 
 
-def test_the_bar_leads_to_any_place_and_tells_the_truth(page: Page) -> None:
+def test_dragging_the_scrollbar_shows_the_lines_of_that_position(page: Page) -> None:
     asked: list[str] = []
     page.on("request", lambda r: asked.append(r.url) if "/logs?" in r.url else None)
     for share in (0.5, 0.1, 0.93, 0.31, 0.32):
@@ -78,10 +78,10 @@ def test_the_bar_leads_to_any_place_and_tells_the_truth(page: Page) -> None:
         text = page.locator(f"[data-seq='{seq}'] .cl-m").inner_text()
         assert f"line {seq:08d}" in text
     shot(page, "long-middle")
-    assert len(asked) < 20, "nothing is loaded but what is looked at"
+    assert len(asked) < 20, "more was loaded than the visible positions need"
 
 
-def test_reading_on_from_a_place_comes_to_every_line_in_turn(page: Page) -> None:
+def test_the_wheel_shows_every_line_in_turn(page: Page) -> None:
     page.evaluate(_DRAG, 0.4)
     near(page, 0.4)
     rows = """(last) => {
@@ -94,11 +94,11 @@ def test_reading_on_from_a_place_comes_to_every_line_in_turn(page: Page) -> None
     for _ in range(100):
         page.mouse.wheel(0, 1000)
         seqs = page.wait_for_function(rows, arg=found[-1] if found else 0).json_value()
-        assert seqs == list(range(seqs[0], seqs[0] + len(seqs))), "rows in sight are in order, none is left out"
+        assert seqs == list(range(seqs[0], seqs[0] + len(seqs))), "visible rows are out of order or incomplete"
         found.append(seqs[0])
-        # A turn may be seen by halves, so the next look sees more than one; never more than all that were made.
-        assert seqs[0] - found[0] <= 60 * len(found), "the wheel leads no further than it was turned"
-    assert found[-1] - found[0] > 4000, "beyond the page that was loaded first"
+        # A check may see half of a turn, and the next check the rest and one more, but never more than all turns so far.
+        assert seqs[0] - found[0] <= 60 * len(found), "the list scrolled further than the wheel was turned"
+    assert found[-1] - found[0] > 4000, "the lines are all within the first loaded page"
 
 
 def test_home_and_end_are_the_first_and_the_last_line(page: Page) -> None:
@@ -110,14 +110,14 @@ def test_home_and_end_are_the_first_and_the_last_line(page: Page) -> None:
     expect(page.locator(f"[data-seq='{LINES}']")).to_be_visible()
 
 
-def test_a_filter_finds_what_is_not_loaded_and_says_how_far_it_is(page: Page) -> None:
+def test_a_filter_finds_lines_that_are_not_loaded(page: Page) -> None:
     box = page.locator("input[type=search]")
     box.fill("line 00123456")
     row = page.locator("[data-seq='123456']")
     expect(row).to_be_visible(timeout=20_000)
     expect(page.locator("[data-notice=edge]")).to_contain_text("there are no more matches before")
     assert page.locator("[data-seq]").count() == 1
-    # Without the filter it stands among what is around it, once that is loaded, and once.
+    # Without the filter, the line is shown exactly once among its neighbours, after these are loaded.
     box.fill("")
     page.wait_for_function("() => document.querySelector('.cl-rows').scrollHeight > 1e6")
     page.evaluate(_DRAG, 0.123456)
@@ -127,21 +127,21 @@ def test_a_filter_finds_what_is_not_loaded_and_says_how_far_it_is(page: Page) ->
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
 
 
-def test_a_search_that_finds_too_much_waits_and_goes_on(page: Page) -> None:
+def test_a_search_with_too_many_matches_pauses_and_can_be_continued(page: Page) -> None:
     page.locator("input[type=search]").fill("/ERROR line/")
     bar = page.locator(".cl-filter")
     expect(bar).to_contain_text(re.compile(r"searched back to \d\d:\d\d:\d\d"))
-    more = bar.get_by_role("button", name="Search on")
-    expect(more).to_be_visible(timeout=20_000)
+    search_on = bar.get_by_role("button", name="Search on")
+    expect(search_on).to_be_visible(timeout=20_000)
     before = page.locator(".cl-filter .cl-count:not([role])").inner_text()
     shot(page, "long-search")
-    more.click()
+    search_on.click()
     expect(page.locator(".cl-filter .cl-count:not([role])")).not_to_have_text(before)
     texts = page.locator("[data-seq] .cl-m").all_inner_texts()
     assert texts and all("ERROR line" in text for text in texts)
 
 
-def test_the_next_match_is_found_in_what_is_not_loaded_back_and_on(page: Page) -> None:
+def test_the_next_and_previous_match_are_found_in_lines_that_are_not_loaded(page: Page) -> None:
     asked: list[str] = []
     page.on("request", lambda r: asked.append(r.url) if "/logs?" in r.url else None)
     page.locator(".cl-rows").focus()
@@ -153,7 +153,7 @@ def test_the_next_match_is_found_in_what_is_not_loaded_back_and_on(page: Page) -
         page.keyboard.press(key)
         expect(page.locator(".cl-picked")).to_contain_text(f"line {seq}")
     expect(page.locator("[role=status]")).not_to_contain_text("what is not loaded")
-    assert len(asked) < 12, "nothing is loaded but what is gone to"
+    assert len(asked) < 12, "more was loaded than the matches need"
     shot(page, "long-found")
     page.keyboard.press("N")
     expect(page.locator(".cl-picked")).to_contain_text("line 00234567")
@@ -161,7 +161,7 @@ def test_the_next_match_is_found_in_what_is_not_loaded_back_and_on(page: Page) -
     expect(page.locator("[role=status]")).to_contain_text("No earlier match in what is not loaded")
 
 
-def test_the_chart_is_of_all_of_it_and_leads_to_lines_that_are_not_loaded(page: Page) -> None:
+def test_the_chart_covers_all_lines_and_leads_to_lines_that_are_not_loaded(page: Page) -> None:
     page.focus(".cl-rows")
     page.keyboard.press("p")
     chart = page.locator(".cl-chart")

@@ -1,4 +1,4 @@
-"""What is in the way of a log stands in the viewer, and is gone from there when it is out of the way."""
+"""The viewer shows why a log cannot be read, until it can be read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 
-def test_a_missing_right_is_named_and_the_log_is_there_when_it_is_given(
+def test_a_missing_right_is_named_and_the_log_appears_when_it_is_granted(
     target: Any, sandbox: Any, browser: Browser, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
     with limited_user(target, unique("right"), tmp_path) as user:
@@ -51,7 +51,7 @@ def test_a_missing_right_is_named_and_the_log_is_there_when_it_is_given(
             home.end()
 
 
-def test_a_cluster_that_cannot_be_asked_is_said_with_what_is_recorded(
+def test_an_unreachable_cluster_is_reported_beside_the_recorded_lines(
     new_sandbox: Callable[..., AbstractContextManager[SandboxProcess]], browser: Browser, tmp_path: Path
 ) -> None:
     kubeconfig = tmp_path / "kubeconfig"

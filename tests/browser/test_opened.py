@@ -1,4 +1,4 @@
-"""Files of logs in real JupyterLab, without any cluster: `cortex.open` of a text, of packed NDJSON and of another's Parquet."""
+"""`cortex.open` in real JupyterLab without a cluster: a text file, compressed NDJSON, and another program's Parquet file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 WAIT = 40_000
-#: Far more than a viewer loads by itself.
+#: Many more lines than a viewer loads by itself.
 LINES = 200_000
 DAY = dt.datetime(2026, 1, 31, tzinfo=dt.UTC)
 
@@ -39,7 +39,7 @@ def write(folder: Path) -> None:
     )
 
 
-def test_each_kind_of_file_shows_filters_and_is_searched_beyond_what_is_loaded(lab: Lab) -> None:
+def test_each_kind_of_file_is_shown_filtered_and_searched_beyond_the_loaded_lines(lab: Lab) -> None:
     write(lab.home.path)
     names = ("old.log", "run.ndjson.zst", "theirs.parquet")
     page = lab.open("opened", f"for name in {names}: display(cortex.open(name, time='utc'))")
@@ -53,13 +53,13 @@ def test_each_kind_of_file_shows_filters_and_is_searched_beyond_what_is_loaded(l
         expect(viewer.locator("[role=status]")).to_contain_text(f"{lines} lines", timeout=WAIT)
         viewer.locator("input[type=search]").fill(wanted)
         expect(viewer.locator("[data-seq]")).to_have_count(2)
-        assert [said for said in shown if said in viewer.locator("[role=log]").inner_text()] == shown
+        assert [text for text in shown if text in viewer.locator("[role=log]").inner_text()] == shown
     shot(page, "opened")
 
     text.scroll_into_view_if_needed()
     expect(text.locator("[role=status]")).to_contain_text("200", timeout=WAIT)
     expect(text.locator(f"[data-seq='{LINES}']")).to_be_visible(timeout=WAIT)
-    # A filter, and then the next match back from the end: both far before what was loaded.
+    # A filter, and then the previous match from the end, both find lines far before the loaded ones.
     text.locator("input[type=search]").fill("line 00012345")
     expect(text.locator("[data-seq='12345']")).to_be_visible(timeout=WAIT)
     assert text.locator("[data-seq]").count() == 1

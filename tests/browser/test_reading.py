@@ -1,4 +1,7 @@
-"""Reading in real JupyterLab: filters as chips, finding, brushing the axis, bookmarks; what the kernel knows of it; contrast and narrow cells."""
+"""Reading a log in real JupyterLab.
+
+Filters as chips, finding, selecting a period on the time axis, bookmarks, the kernel's `log.view`, contrast, narrow cells.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from support.browser import run_until, shot
 pytestmark = pytest.mark.browser
 WAIT = 40_000
 
-#: A training whose loss becomes NaN, in three seconds: 300 lines, one of ten a probe, an error near the end.
+#: A training of three seconds whose loss becomes NaN: 300 lines, every tenth a health check, and an error near the end.
 TRAINING = """
 import json, time
 for i in range(300):
@@ -31,7 +34,7 @@ for i in range(300):
     else: print(f'WARNING step={i} loss={3 - i / 100:.2f}' if i % 50 == 1 else f'INFO step={i} loss={3 - i / 100:.2f}', flush=True)
 """
 
-#: The least contrast of visible texts with what is behind them (WCAG 2.2, 1.4.3), and where that is.
+#: Returns the four visible texts with the lowest contrast to their background (WCAG 2.2, 1.4.3).
 CONTRAST = """(viewer) => {
   const context = document.createElement('canvas').getContext('2d', { willReadFrequently: true })
   const rgba = (color) => { context.clearRect(0, 0, 1, 1); context.fillStyle = color; context.fillRect(0, 0, 1, 1); return [...context.getImageData(0, 0, 1, 1).data] }
@@ -55,8 +58,8 @@ CONTRAST = """(viewer) => {
 }"""
 
 
-def opened(lab: Lab, name: str, code: str, *more: str) -> tuple[Page, Locator]:
-    page = lab.open(name, code, *more)
+def open_viewer(lab: Lab, name: str, *cells: str) -> tuple[Page, Locator]:
+    page = lab.open(name, *cells)
     viewer = page.locator(".cortex-logs").first
     expect(viewer.locator("[role=status]")).to_contain_text("300 lines", timeout=WAIT)
     return page, viewer
@@ -66,11 +69,11 @@ def texts(viewer: Locator) -> list[str]:
     return viewer.locator("[data-seq] .cl-m").all_inner_texts()
 
 
-def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Callable[..., str], transport: str) -> None:
+def test_the_kernel_knows_the_viewers_filters_and_bookmarks(lab: Lab, job: Callable[..., str], transport: str) -> None:
     training = job(TRAINING)
-    # Asked once: what the page tells comes by another thread, also while a cell runs.
+    # The kernel receives the page's state in another thread, even while a cell runs.
     after = "view = log.view; print([r.text for r in view], repr(view), log.marks)"
-    page, viewer = opened(lab, f"reading-{transport}", cell_of(training, transport, time="utc"), "1")
+    page, viewer = open_viewer(lab, f"reading-{transport}", cell_of(training, transport, time="utc"), "1")
     box = viewer.locator("input[type=search]")
     for text in ("!GET /healthz", "step>=262", "loss<0.35"):
         box.fill(text)
@@ -81,7 +84,7 @@ def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Calla
     assert shown and all(re.search(r"step=2[6-9]\d loss=0\.[0-3]", t) for t in shown), shown
     shot(page, "reading-chips")
 
-    # What the kernel says is exactly what is shown.
+    # The kernel's `log.view` has exactly the shown lines.
     viewer.locator("[data-seq] .cl-t").nth(3).click()
     page.keyboard.press("m")
     page.keyboard.type("where it begins")
@@ -94,11 +97,11 @@ def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Calla
     output = cell.locator(".jp-OutputArea-output").last
     filters, note = "where=['step>=262', 'loss<0.35']", "note='where it begins'"
     run_until(page, output, re.compile(f"{re.escape(filters)}.*{re.escape(note)}", re.DOTALL))
-    said = output.inner_text()
+    printed = output.inner_text()
     for text in shown:
-        assert text in said
+        assert text in printed
     count = int(viewer.locator(".cl-found").inner_text().split()[0])
-    assert said.count("step=") == count + 1, "the lines that are shown, and that of the bookmark"
+    assert printed.count("step=") == count + 1, "not exactly the shown lines, and the line of the bookmark"
 
     for chip in ("not “GET /healthz”", "step ≥ 262", "loss < 0.35"):
         viewer.get_by_role("button", name=f"Remove: {chip}", exact=True).click()
@@ -108,14 +111,14 @@ def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Calla
     expect(viewer.locator(".cl-found")).to_contain_text("30 of 300")
     page.keyboard.press("Enter")
     expect(viewer.locator(".cl-picked")).to_contain_text("GET /healthz")
-    assert any("loss" in t for t in texts(viewer)), "finding hides nothing"
+    assert any("loss" in t for t in texts(viewer)), "finding has hidden lines"
     shot(page, "reading-find")
     page.keyboard.press("Escape")
     viewer.locator(".cl-rows").focus()
     page.keyboard.press("E")
     expect(viewer.locator(".cl-picked")).to_contain_text("ERROR loss is NaN")
 
-    # None of the keys is taken from the notebook while the viewer has no focus.
+    # Without focus, the viewer does not handle the notebook's keys.
     cell.locator(".jp-InputArea-editor").click()
     page.keyboard.press("Control+a")
     page.keyboard.type("nNgGfwt?em:/")
@@ -124,19 +127,19 @@ def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Calla
     page.close()
 
 
-def test_the_axis_is_brushed_and_texts_can_be_read(lab: Lab, job: Callable[..., str]) -> None:
+def test_a_period_is_selected_on_the_axis_and_texts_have_enough_contrast(lab: Lab, job: Callable[..., str]) -> None:
     training = job(TRAINING)
     contrast: dict[str, list[Any]] = {}
     for theme, transport in (("Light", "auto"), ("Dark", "comm")):
         lab.setting("themes", "theme", f"JupyterLab {theme}")
-        page, viewer = opened(lab, f"axis-{theme}", cell_of(training, transport, columns=["pod", "level"]))
+        page, viewer = open_viewer(lab, f"axis-{theme}", cell_of(training, transport, columns=["pod", "level"]))
         axis = viewer.locator(".cl-axis")
-        place = axis.bounding_box()
-        assert place is not None
-        page.mouse.move(place["x"] + place["width"] * 0.3, place["y"] + 10)
+        box = axis.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 10)
         expect(viewer.locator(".cl-axis [role=tooltip]")).to_contain_text("line")
         page.mouse.down()
-        page.mouse.move(place["x"] + place["width"] * 0.98, place["y"] + 12, steps=3)
+        page.mouse.move(box["x"] + box["width"] * 0.98, box["y"] + 12, steps=3)
         page.mouse.up()
         expect(viewer.locator(".cl-chips .cl-cw")).to_have_text(re.compile(r"\d\d:\d\d:\d\d to \d\d:\d\d:\d\d"))
         viewer.locator("[data-seq] .cl-t").nth(3).click()
@@ -148,20 +151,20 @@ def test_the_axis_is_brushed_and_texts_can_be_read(lab: Lab, job: Callable[..., 
         axis.dblclick()
         expect(viewer.locator(".cl-chips .cl-cw")).to_have_count(0)
         if theme == "Dark":
-            _narrow(page, viewer)
+            _check_narrow(page, viewer)
         page.close()
     lab.setting("themes", "theme", "JupyterLab Light")
-    assert all(found[0][0] >= 4.5 for found in contrast.values()), contrast
+    assert all(lowest[0][0] >= 4.5 for lowest in contrast.values()), contrast
 
 
-#: What can be pressed or typed in and is not within the viewer.
+#: Returns the controls that lie partly outside the viewer.
 OUTSIDE = """(v) => { const { left, right, top, bottom } = v.getBoundingClientRect()
   return [...v.querySelectorAll('button, input, select, .cl-strip, .cl-status > *')].filter((one) => one.checkVisibility() && one.getClientRects().length && !one.closest('.cl-menu, .cl-side, [role=log]'))
     .filter((one) => { const r = one.getBoundingClientRect(); return r.right > right + 1 || r.left < left - 1 || r.bottom > bottom + 1 || r.top < top - 1 }).map((one) => one.outerHTML.slice(0, 80)) }"""
 
 
-def _narrow(page: Page, viewer: Locator) -> None:
-    """From 400 px down to 270 everything is there, within the viewer, nothing over anything, and how the task stands is read whole."""
+def _check_narrow(page: Page, viewer: Locator) -> None:
+    """Check at 400 px and 270 px that all controls are inside the viewer and that the task's state is fully visible."""
     for width in (400, 270):
         viewer.evaluate("(v, width) => { v.style.width = `${width}px` }", width)
         expect(viewer).to_have_class(re.compile("cl-narrow.*cl-slim"))
@@ -175,12 +178,12 @@ def _narrow(page: Page, viewer: Locator) -> None:
     expect(viewer.locator("[role=switch]").first).to_be_visible()
     shot(page, "reading-narrow")
     page.keyboard.press("s")
-    # What has no button there is in the menus.
+    # Actions without a button in a narrow viewer are in the menus.
     viewer.get_by_role("button", name="Columns, order and size").click()
-    list_, whole = viewer.get_by_role("menu").filter(visible=True).bounding_box(), viewer.bounding_box()
-    assert list_ is not None
-    assert whole is not None
-    assert list_["y"] + list_["height"] <= whole["y"] + whole["height"], "nothing of the menu is cut off"
+    menu_box, viewer_box = viewer.get_by_role("menu").filter(visible=True).bounding_box(), viewer.bounding_box()
+    assert menu_box is not None
+    assert viewer_box is not None
+    assert menu_box["y"] + menu_box["height"] <= viewer_box["y"] + viewer_box["height"], "the menu is cut off"
     viewer.get_by_role("menuitemcheckbox", name="Wrap (w)").click()
     expect(viewer.locator(".cl-rows.cl-wrap")).to_have_count(1)
     shot(page, "reading-slim-menu")
@@ -191,7 +194,7 @@ def _narrow(page: Page, viewer: Locator) -> None:
     page.keyboard.press("Escape")
 
 
-def test_newest_first_keeps_the_newest_on_top_and_the_place_of_who_reads_on(
+def test_newest_first_follows_at_the_top_and_keeps_the_position_of_a_reader(
     lab: Lab, job: Callable[..., str], transport: str
 ) -> None:
     name = job("import time\nfor i in range(100000): print(f'line {i}', flush=True); time.sleep(0.02)")
@@ -201,11 +204,11 @@ def test_newest_first_keeps_the_newest_on_top_and_the_place_of_who_reads_on(
     number = "(v) => [...v.querySelectorAll('[data-seq] .cl-m')].map((m) => Number(m.textContent.split(' ')[1]))"
     expect(viewer.locator("[data-seq]", has_text=re.compile(r"line \d{3,}$")).first).to_be_visible(timeout=WAIT)
     seen = viewer.evaluate(number)
-    assert seen == list(range(seen[0], seen[0] - len(seen), -1)), "the newest on top, none left out"
+    assert seen == list(range(seen[0], seen[0] - len(seen), -1)), "lines are missing, or the newest is not on top"
     page.wait_for_function(f"(was) => ({number})(document.querySelector('.cortex-logs'))[0] > was + 20", arg=seen[0])
     assert rows.evaluate("(r) => r.scrollTop") == 0
 
-    # Who reads on keeps the place; the bar, which stands for more, moves away from its top.
+    # A user who has scrolled keeps seeing the same lines, while the scroll position grows with new lines above.
     rows.hover()
     page.mouse.wheel(0, 200)
     expect(viewer.locator("[role=status]")).to_contain_text("Paused")
@@ -220,8 +223,8 @@ def test_newest_first_keeps_the_newest_on_top_and_the_place_of_who_reads_on(
     rows.focus()
     page.keyboard.press("g")
     expect(viewer.locator("[data-seq]").last).to_contain_text("line 0")
-    place = rows.evaluate("(r) => r.scrollTop / (r.scrollHeight - r.clientHeight)")
-    assert place > 0.99, "the bar is at its end where the log begins"
+    position = rows.evaluate("(r) => r.scrollTop / (r.scrollHeight - r.clientHeight)")
+    assert position > 0.99, "the scrollbar is not at its end at the first line of the log"
     page.keyboard.press("r")
     page.wait_for_function(
         f"() => {{ const [a, b] = ({number})(document.querySelector('.cortex-logs')); return a < b && b < 100; }}"
@@ -237,12 +240,12 @@ def test_newest_first_keeps_the_newest_on_top_and_the_place_of_who_reads_on(
     page.close()
 
 
-def test_at_200_percent_nothing_lies_outside_and_all_can_be_reached(lab: Lab, job: Callable[..., str]) -> None:
+def test_at_200_percent_zoom_all_controls_are_visible_and_reachable(lab: Lab, job: Callable[..., str]) -> None:
     name = job(TRAINING)
     page = lab.open("zoom", f"cortex.logs({name!r}, since='all')", scale=2)
     viewer = page.locator(".cortex-logs").first
     expect(viewer.locator("[role=status]")).to_contain_text("300 lines", timeout=WAIT)
-    # As Chromium zooms a window of 1280 px: half as many CSS pixels, each twice as large.
+    # Chromium's zoom of 200 % makes a window of 1280 px half as many CSS pixels, each twice as large.
     page.set_viewport_size({"width": 640, "height": 500})
     page.keyboard.press("Control+b")
     viewer.scroll_into_view_if_needed()
@@ -252,9 +255,9 @@ def test_at_200_percent_nothing_lies_outside_and_all_can_be_reached(lab: Lab, jo
     box = viewer.bounding_box()
     assert box is not None
     assert box["x"] >= 0
-    assert box["x"] + box["width"] <= 640, "nobody has to scroll sideways"
+    assert box["x"] + box["width"] <= 640, "the viewer is wider than the page"
     shot(page, "zoom-200")
-    # Each control is reached by Tab, in sight when it has the focus.
+    # Tab reaches each control, and the focused control is visible.
     viewer.locator(".cl-head button").first.focus()
     reached = []
     for _ in range(40):
@@ -268,7 +271,7 @@ def test_at_200_percent_nothing_lies_outside_and_all_can_be_reached(lab: Lab, jo
         page.keyboard.press("Tab")
         if not page.evaluate("document.activeElement.closest('.cortex-logs') !== null"):
             break
-    for one in (
+    for label in (
         "Choose sources (s)",
         "Go to a place in the log",
         "Download the log",
@@ -278,12 +281,12 @@ def test_at_200_percent_nothing_lies_outside_and_all_can_be_reached(lab: Lab, jo
         "Log lines",
         "Go to the newest line and follow (End)",
     ):
-        assert one in reached, (one, reached)
+        assert label in reached, (label, reached)
     viewer.get_by_role("button", name="Go to a place in the log").click()
     menu = viewer.get_by_role("menu").filter(visible=True)
-    place = menu.bounding_box()
-    assert place is not None
-    assert place["x"] >= box["x"]
-    assert place["x"] + place["width"] <= box["x"] + box["width"]
+    menu_box = menu.bounding_box()
+    assert menu_box is not None
+    assert menu_box["x"] >= box["x"]
+    assert menu_box["x"] + menu_box["width"] <= box["x"] + box["width"]
     shot(page, "zoom-200-menu")
     page.close()

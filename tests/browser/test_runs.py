@@ -1,4 +1,4 @@
-"""An indexed Job whose pods were restarted, in JupyterLab: its runs in the side list, one chosen alone, and the same rows in Python."""
+"""An indexed Job with a restarted pod, in JupyterLab: the list of sources has its runs; a selected run has the same rows in Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 WAIT = 60_000
 
-#: Each run waits until it is told to end; the first two of the pod with index 1 fail.
+#: Each run waits for a file. The first two runs of the pod with index 1 fail.
 PROGRAM = """
 import os, pathlib, sys, time
 index, folder = int(os.environ["JOB_COMPLETION_INDEX"]), pathlib.Path(%r)
@@ -44,7 +44,7 @@ def restarted(sandbox: Any, unique: Callable[[str], str], tmp_path: Path) -> Ite
     sandbox.kube.delete("jobs", name)
 
 
-def test_one_run_of_a_pod_that_was_restarted(lab: Lab, restarted: str, tmp_path: Path) -> None:
+def test_one_run_of_a_restarted_pod_can_be_selected(lab: Lab, restarted: str, tmp_path: Path) -> None:
     page = lab.open(
         "runs",
         f"log = cortex.logs({restarted!r}, since='all')\nlog",

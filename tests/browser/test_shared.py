@@ -1,6 +1,6 @@
-"""Two people in one notebook, with the real jupyter-collaboration: whose rights count, and what one does to the other.
+"""Two users in one notebook with the real jupyter-collaboration: whose rights count, and which state they share.
 
-It turns collaboration on for each JupyterLab that finds it, so `make test` puts it into a folder of its own.
+jupyter-collaboration changes every JupyterLab that finds it, so `make test` installs it into a separate folder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def shared(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Jupyter]:
-    """A JupyterLab that people share, each with the rights that Kubernetes gives them."""
+    """Yield a JupyterLab for several users, each with their own rights in Kubernetes."""
     path = os.pathsep.join((str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""), FOLDER))
     home = Home(tmp_path, sandbox.kubeconfig)
     home = replace(
@@ -62,7 +62,7 @@ def _open(browser: Browser, server: Jupyter, who: str) -> Page:
     return page
 
 
-def test_two_people_in_one_notebook(
+def test_the_server_checks_each_users_rights_and_filters_are_not_shared(
     shared: Jupyter,
     sandbox: SandboxProcess,
     browser: Browser,
@@ -70,8 +70,10 @@ def test_two_people_in_one_notebook(
     gate: Path,
     lines_of: Callable[[Locator], dict[int, list[str]]],
 ) -> None:
-    served, spoken = job(gated(LINES, gate)), job(gated(LINES, gate))
-    notebook(shared.home.path / "shared.ipynb", "import cortex_jupyter as cortex", cell(served), cell(spoken, "comm"))
+    via_server, via_kernel = job(gated(LINES, gate)), job(gated(LINES, gate))
+    notebook(
+        shared.home.path / "shared.ipynb", "import cortex_jupyter as cortex", cell(via_server), cell(via_kernel, "comm")
+    )
     sandbox.fault("deny", resource="pods/log", user="bob")
     alice = _open(browser, shared, "alice")
     run_all(alice)
@@ -81,12 +83,12 @@ def test_two_people_in_one_notebook(
     bob = _open(browser, shared, "bob")
     his = bob.locator(".cortex-logs")
     expect(his).to_have_count(2)
-    # What the page asks the server for, it asks with the rights of who reads; what the kernel sends is everybody's.
+    # The server answers a page by the rights of its user. The kernel's lines are sent to all users of the notebook.
     says(his.nth(0), "user 'bob' may not read logs in namespace 'default'")
     expect(his.nth(0).locator("[data-seq]")).to_have_count(0)
     says(his.nth(1), "Live")
     says(his.nth(1), "via kernel")
-    # A filter is one's own.
+    # Each user has their own filter.
     his.nth(1).locator("input[type=search]").fill("line 0000001")
     says(his.nth(1), re.compile("10 of "))
     expect(hers.nth(1).locator("input[type=search]")).to_have_value("")
@@ -96,11 +98,11 @@ def test_two_people_in_one_notebook(
         says(viewer, re.compile(f"(?<!of ){LINES} lines, .* complete"))
     says(his.nth(1), re.compile(f"10 of {LINES} lines, .* complete"))
     his.nth(1).locator("input[type=search]").fill("")
-    whole = [[f"line {i:08}"] for i in range(LINES)]
+    all_lines = [[f"line {i:08}"] for i in range(LINES)]
     for page, viewer in ((alice, hers.nth(1)), (bob, his.nth(1))):
         page.bring_to_front()
         viewer.scroll_into_view_if_needed()
-        assert [texts for _, texts in sorted(lines_of(viewer).items())] == whole
+        assert [texts for _, texts in sorted(lines_of(viewer).items())] == all_lines
     shot(alice, "shared-alice")
     for page in (alice, bob):
         page.context.close()

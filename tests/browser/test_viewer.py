@@ -1,4 +1,4 @@
-"""The viewer in real JupyterLab: nothing lost, nothing twice, nothing executed; what a task says of itself."""
+"""The viewer in real JupyterLab shows each line once, executes nothing, and shows the task's state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-#: Lines that would run, hide, colour or break what a page does not treat as text.
+#: Lines that would execute code, hide text or break a page that does not treat them as text.
 HOSTILE = r"""
 import sys
 out = sys.stdout
@@ -36,11 +36,11 @@ def viewers(page: Page) -> Locator:
     return page.locator(".cortex-logs")
 
 
-#: A cell's code.
+#: Code of a cell that shows a log.
 ALL = "cortex.logs({!r}, since='all')"
 
 
-def test_two_viewers_of_a_task_share_a_connection_and_live_through_a_reload(
+def test_two_viewers_of_a_task_share_a_connection_and_survive_a_reload(
     lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]], transport: str
 ) -> None:
     name = job(counter(450, per_second=50))
@@ -67,7 +67,9 @@ def test_two_viewers_of_a_task_share_a_connection_and_live_through_a_reload(
     page.close()
 
 
-def test_a_failure_a_wait_and_hostile_lines(lab: Lab, job: Callable[..., str], sandbox: Any, transport: str) -> None:
+def test_a_failed_task_a_pending_task_and_hostile_lines(
+    lab: Lab, job: Callable[..., str], sandbox: Any, transport: str
+) -> None:
     failing = job(counter(30, exit_code=3))
     pending = job(counter(40), image="docker.io/local/missing:1")
     hostile = job(HOSTILE)
@@ -101,7 +103,7 @@ def test_a_failure_a_wait_and_hostile_lines(lab: Lab, job: Callable[..., str], s
     page.close()
 
 
-def test_without_a_server_the_end_of_the_log_is_in_the_page(lab: Lab, job: Callable[..., str]) -> None:
+def test_saved_output_without_a_server_has_the_end_of_the_log(lab: Lab, job: Callable[..., str]) -> None:
     bar = "for i in range(101): print(f'train: {i:3d}%|{chr(9608) * (i // 10):10}| {i}/100 [00:01<00:01, 9.0it/s]', flush=True)\n"
     lines = "for i in range(50): print(f'line {i:08}', flush=True)\n"
     name = job(f"print('<b>bold</b> \\x1b[32mgreen\\x1b[0m', flush=True)\n{bar}{lines}raise ValueError('no loss')")
@@ -123,7 +125,7 @@ def test_without_a_server_the_end_of_the_log_is_in_the_page(lab: Lab, job: Calla
     expect(tail.locator("summary")).to_contain_text("ValueError: no loss · 1 frame")
     expect(tail.locator("span", has_text="green").last).to_have_css("color", re.compile("rgb"))
     shot(page, "static")
-    # The saved notebook, opened on another day: no kernel knows the viewer.
+    # The saved notebook is opened again: no kernel has the viewer.
     page.goto(f"{lab.server.url}lab/workspaces/static/tree/static.ipynb?token={TOKEN}")
     expect(page.get_by_text("| Idle")).to_be_visible(timeout=WAIT)
     expect(tail).to_contain_text("line 00000049", timeout=WAIT)
@@ -134,7 +136,7 @@ def test_without_a_server_the_end_of_the_log_is_in_the_page(lab: Lab, job: Calla
     page.close()
 
 
-def test_the_server_is_killed_and_started_again_under_the_open_page(
+def test_an_open_page_survives_a_killed_and_restarted_server(
     lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
 ) -> None:
     name = job(counter(500, per_second=40))

@@ -1,4 +1,4 @@
-"""The chart beside the lines, in JupyterLab on the sandbox: it grows with the task, and answers what was before the NaN."""
+"""The chart beside the lines, in JupyterLab on the sandbox: it grows with the task and leads to the lines before the NaN."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 WAIT = 60_000
 
-#: Two workers; the gradients of one explode at step 700, and its loss is NaN from 760 on.
+#: Two workers. The gradients of one explode at step 700, and its loss is NaN from step 760 on.
 PROGRAM = """
 import math, os, time
 rank = int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
@@ -50,7 +50,7 @@ def drag(page: Page, area: Locator, a: float, b: float) -> None:
     page.mouse.up()
 
 
-def test_the_chart_beside_the_lines_of_a_task_that_runs_and_when_it_has_ended(
+def test_the_chart_beside_the_lines_while_a_task_runs_and_after_its_end(
     lab: Lab, job: Callable[..., str], tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
@@ -80,7 +80,7 @@ def test_the_chart_beside_the_lines_of_a_task_that_runs_and_when_it_has_ended(
     expect(viewer.locator(".cl-chips .cl-cw")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d to "))
     expect(loss.locator(".cl-h-window")).not_to_have_attribute("width", "0")
     viewer.locator(".cl-rows").press("g")
-    # Rows and chart are of the same part; the other worker may be a little ahead or behind.
+    # Rows and chart show the same period. The other worker may be a few steps ahead or behind.
     first = viewer.locator("[data-seq] .cl-m").first
     expect(first).to_contain_text(re.compile(r"step [4-9]\d\d "))
     loss.hover(position={"x": 60, "y": 30})
