@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.analysis.by_shape import Values
 from cortex_jupyter.archive.optional import import_optional
@@ -11,8 +11,11 @@ from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing import metrics as rules
 from cortex_jupyter.query.pattern import finder
 
+if TYPE_CHECKING:
+    from cortex_jupyter.archive.optional import Flags, Floats, Texts
 
-def read_by_pattern(text: Any, pattern: str) -> Values:
+
+def read_by_pattern(text: Texts, pattern: str) -> Values:
     """Read the values that a pattern with named groups finds in lines.
 
     Raises
@@ -46,7 +49,7 @@ def read_by_pattern(text: Any, pattern: str) -> Values:
     return Values(lines, codes[keep], names, values[keep], steps, epochs, ranks)
 
 
-def _floats(texts: list[str | None]) -> Any:
+def _floats(texts: list[str | None]) -> Floats:
     np = import_optional("numpy")
     return np.array([_float(text) for text in texts], np.float64)
 
@@ -63,7 +66,7 @@ def _float(text: str | None) -> float | None:
         return None
 
 
-def _stated(hits: list[dict[str, str | None]], name: str) -> Any:
+def _stated(hits: list[dict[str, str | None]], name: str) -> Flags:
     """Return which hits literally say NaN."""
     return import_optional("numpy").array(
         [(hit[name] or "").strip().lower().lstrip("+-") == "nan" for hit in hits], bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cortex_jupyter.archive.bytefind import matching
 from cortex_jupyter.archive.optional import import_optional
@@ -11,6 +11,7 @@ from cortex_jupyter.parsing import metrics as rules
 
 if TYPE_CHECKING:
     from cortex_jupyter.analysis.shapes import Shapes
+    from cortex_jupyter.archive.optional import Flags, Floats, Ints
 
 _PLAIN: Final = r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$"
 _RANK: Final = re.compile(r"(?:rank)?(\d{1,6})\Z")
@@ -30,13 +31,13 @@ class Values(NamedTuple):
         NaN if the line has none.
     """
 
-    lines: Any
-    codes: Any
+    lines: Ints
+    codes: Ints
     names: list[str]
-    values: Any
-    steps: Any
-    epochs: Any
-    ranks: Any
+    values: Floats
+    steps: Floats
+    epochs: Floats
+    ranks: Floats
 
 
 def read_shapes(shapes: Shapes, path: str | None) -> Values:
@@ -84,7 +85,7 @@ def read_shapes(shapes: Shapes, path: str | None) -> Values:
     return Values(lines, codes[keep], list(code_of_name), values[keep], steps, epochs, _ranks(shapes, rank, tag)[lines])
 
 
-def _numbers(shapes: Shapes, tokens: Any) -> tuple[Any, Any]:
+def _numbers(shapes: Shapes, tokens: Ints) -> tuple[Floats, Flags]:
     """Return the numbers that tokens stand for (NaN for none), and which are numbers; -1 is no token."""
     np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
     values = np.full(len(tokens), np.nan)
@@ -105,7 +106,7 @@ def _numbers(shapes: Shapes, tokens: Any) -> tuple[Any, Any]:
     return values, ~np.isnan(values)
 
 
-def _distinct_tokens(shapes: Shapes, tokens: Any) -> tuple[Any, Any, Any]:
+def _distinct_tokens(shapes: Shapes, tokens: Ints) -> tuple[Flags, Ints, Ints | slice]:
     """Return which positions have a token, those tokens in order, and the index of each position's token."""
     np = import_optional("numpy")
     have = tokens >= 0
@@ -117,7 +118,7 @@ def _distinct_tokens(shapes: Shapes, tokens: Any) -> tuple[Any, Any, Any]:
     return have, np.flatnonzero(is_used), (np.cumsum(is_used, dtype=np.int32) - 1)[used]
 
 
-def _ranks(shapes: Shapes, rank: Any, tag: Any) -> Any:
+def _ranks(shapes: Shapes, rank: Ints, tag: Ints) -> Floats:
     """Return the ranks that lines name: `rank=3` and `[rank3]`, but not `[12]`."""
     np = import_optional("numpy")
     ranks = np.full(len(rank), np.nan)

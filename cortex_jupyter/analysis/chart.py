@@ -9,12 +9,15 @@ import itertools
 import math
 from datetime import UTC, datetime
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cortex_jupyter.analysis.curves import Curve, Panel
+
+    #: Turns a value into its position in the picture.
+    Scale = Callable[[float], float]
 
 #: Tableau 10 without its grey: most people can tell these apart, on white and on black.
 COLOURS: Final = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#eeca3b", "#ff9da6", "#9d755d")
@@ -122,13 +125,13 @@ def _padded(low: float, high: float, *, log: bool) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _scale(low: float, high: float, a: float, b: float, *, log: bool) -> Callable[[float], float]:
+def _scale(low: float, high: float, a: float, b: float, *, log: bool) -> Scale:
     f: Callable[[float], float] = math.log10 if log else float
     first, span = f(low), (f(high) - f(low)) or 1.0
     return lambda value: a + (b - a) * (f(value) - first) / span
 
 
-def _line(curve: Curve, x: Any, y: Any, stroke: str, style: str, *, band: bool) -> str:
+def _line(curve: Curve, x: Scale, y: Scale, stroke: str, style: str, *, band: bool) -> str:
     if not len(curve.x):
         return ""
     points = [(x(a), y(b)) for a, b in zip(curve.x.tolist(), curve.y.tolist(), strict=True)]
@@ -147,7 +150,7 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _axes(
-    panel: Panel, x: Any, y: Any, xs: tuple[float, float], ys: tuple[float, float], width: float, height: float
+    panel: Panel, x: Scale, y: Scale, xs: tuple[float, float], ys: tuple[float, float], width: float, height: float
 ) -> str:
     bottom, parts = height - _BOTTOM, []
     for value in _powers(*ys) if panel.log else _ticks(*ys, 4):
@@ -164,7 +167,7 @@ def _axes(
     return "".join(parts)
 
 
-def _lost(panel: Panel, width: float, x: Any) -> str:
+def _lost(panel: Panel, width: float, x: Scale | None) -> str:
     """Mark where values were NaN or infinite, and label the first: users look for it."""
     where = [at for curve in panel.curves for at in curve.lost]
     if not where:
@@ -180,7 +183,7 @@ def _lost(panel: Panel, width: float, x: Any) -> str:
     return f'{label}<path d="{marks}{bar}" stroke="#e45756" stroke-width="1.4" fill="none"/>'
 
 
-def _stops(panel: Panel, x: Any, width: float, height: float) -> str:
+def _stops(panel: Panel, x: Scale, width: float, height: float) -> str:
     """Draw the crosshair positions: invisible strips whose line and values CSS shows under the pointer."""
     visible = [panel.band, *panel.apart] if panel.band else list(panel.curves)[:_LABELLED]
     curves_with_points = [(c, index) for index, c in enumerate(visible) if len(c.x)]

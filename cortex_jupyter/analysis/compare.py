@@ -5,11 +5,16 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.analysis.templates import find_templates
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.tables.schema import coded
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Floats, Ints
 
 #: Lines shown before the first difference.
 _CONTEXT: Final = 2
@@ -43,15 +48,15 @@ class Difference:
 class ComparisonData:
     """The result of `compare`."""
 
-    patterns: Any
-    durations: Any
+    patterns: pa.Table
+    durations: pa.Table
     first: Difference | None
     moments: list[tuple[str, float, float]]
     density: tuple[list[int], list[int]]
     seconds: tuple[float, float]
 
 
-def compare(a: Any, b: Any) -> ComparisonData:
+def compare(a: pa.Table, b: pa.Table) -> ComparisonData:
     """Compare two runs.
 
     Parameters
@@ -94,21 +99,23 @@ def compare(a: Any, b: Any) -> ComparisonData:
     )
 
 
-def _since(table: Any) -> Any:
+def _since(table: pa.Table) -> Floats:
     """Return the seconds since a run's first line."""
     pa = import_optional("pyarrow")
     time = table["time"].cast(pa.int64()).to_numpy()
     return (time - time.min()) / 1e9 if len(time) else time.astype(float)
 
 
-def _first(code: Any, template_count: int) -> Any:
+def _first(code: Ints, template_count: int) -> Ints:
     np = import_optional("numpy")
     first = np.full(template_count, len(code), np.int64)
     np.minimum.at(first, code, np.arange(len(code)))
     return first
 
 
-def _patterns(tables: tuple[Any, Any], texts: list[str], counts: Any, firsts: Any, at: Any) -> Any:
+def _patterns(
+    tables: tuple[pa.Table, pa.Table], texts: list[str], counts: list[Ints], firsts: list[Ints], at: list[Floats]
+) -> pa.Table:
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     where = np.where(counts[1] == 0, "a", np.where(counts[0] == 0, "b", "both"))
     order = np.lexsort((-(counts[0] + counts[1]), where == "both"))
@@ -133,7 +140,7 @@ def _patterns(tables: tuple[Any, Any], texts: list[str], counts: Any, firsts: An
     )
 
 
-def _moments(texts: list[str], counts: Any, at: Any) -> list[tuple[str, float, float]]:
+def _moments(texts: list[str], counts: list[Ints], at: list[Floats]) -> list[tuple[str, float, float]]:
     """Return moments that both runs pass in the same order: the first lines of templates that are rare in both."""
     np = import_optional("numpy")
     if not texts:
@@ -155,7 +162,15 @@ def _moments(texts: list[str], counts: Any, at: Any) -> list[tuple[str, float, f
     return moments
 
 
-def _durations(texts: list[str], codes: Any, times: Any, tables: Any, counts: Any, moments: Any, seconds: Any) -> Any:
+def _durations(
+    texts: list[str],
+    codes: tuple[Ints, Ints],
+    times: tuple[Floats, ...],
+    tables: tuple[pa.Table, pa.Table],
+    counts: list[Ints],
+    moments: list[tuple[str, float, float]],
+    seconds: tuple[float, float],
+) -> pa.Table:
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     rows: list[tuple[float, str, str, float, float]] = []
     if max(seconds) > 0:
@@ -181,7 +196,7 @@ def _changed(a: float, b: float) -> bool:
     return abs(a - b) >= _LEAST_S and max(a, b) >= _RATIO * max(min(a, b), 1e-9)
 
 
-def _usual_interval(code: Any, time: Any, table: Any, template_count: int) -> Any:
+def _usual_interval(code: Ints, time: Floats, table: pa.Table, template_count: int) -> Floats:
     """Return the median interval between two lines of each template in one source."""
     np = import_optional("numpy")
     source = _sources(table)[0]
@@ -196,7 +211,7 @@ def _usual_interval(code: Any, time: Any, table: Any, template_count: int) -> An
     return medians
 
 
-def _sources(table: Any) -> tuple[Any, list[tuple[str, str, int]]]:
+def _sources(table: pa.Table) -> tuple[Ints, list[tuple[str, str, int]]]:
     """Return each line's source index, and each source as (container, pod, run)."""
     np = import_optional("numpy")
     pods, pod_names = coded(table["pod"])
@@ -208,7 +223,9 @@ def _sources(table: Any) -> tuple[Any, list[tuple[str, str, int]]]:
     return source, names
 
 
-def _first_difference(tables: Any, codes: Any, times: Any) -> Difference | None:
+def _first_difference(
+    tables: tuple[pa.Table, pa.Table], codes: tuple[Ints, Ints], times: tuple[Floats, ...]
+) -> Difference | None:
     """Return the earliest difference between corresponding sources, by the time since each source began.
 
     Pods start when there is room for them. On the run's clock, a pod that started late would seem to diverge late.
@@ -258,7 +275,7 @@ def _pair_sources(a: list[tuple[str, str, int]], b: list[tuple[str, str, int]]) 
     return [(ranked_a.get(key, -1), ranked_b.get(key, -1)) for key in {**ranked_a, **ranked_b}]
 
 
-def _line(table: Any, times: Any, row: int) -> dict[str, Any]:
+def _line(table: pa.Table, times: Floats, row: int) -> dict[str, Any]:
     record = table.slice(row, 1)
     line = {name: record[name][0].as_py() for name in ("seq", "time", "pod", "container", "text")}
     return line | {"at": float(times[row])}

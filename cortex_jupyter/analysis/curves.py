@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.optional import import_optional
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Floats, Ints
 
 #: Panels of a chart and points of a curve; a screen has no room for more.
 PANELS: Final = 9
@@ -33,10 +38,10 @@ class Curve:
     """
 
     label: str
-    x: Any
-    y: Any
-    low: Any
-    high: Any
+    x: Floats
+    y: Floats
+    low: Floats
+    high: Floats
     lost: list[float] = field(default_factory=list)
 
 
@@ -69,7 +74,7 @@ class Panel:
     apart: list[Curve] = field(default_factory=list)
 
 
-def panels(table: Any, names: tuple[str, ...] = (), x: str | None = None) -> list[Panel]:
+def panels(table: pa.Table, names: tuple[str, ...] = (), x: str | None = None) -> list[Panel]:
     """Choose what to draw, and reduce the number of points.
 
     Parameters
@@ -104,7 +109,7 @@ def panels(table: Any, names: tuple[str, ...] = (), x: str | None = None) -> lis
     return result
 
 
-def _columns(table: Any) -> dict[str, Any]:
+def _columns(table: pa.Table) -> dict[str, Any]:
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     columns: dict[str, Any] = {
         "time": table["time"].cast(pa.int64()).to_numpy() / 1e9,
@@ -137,7 +142,7 @@ def _chosen(columns: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     return [name for *_, name in sorted(ranked)][:PANELS]
 
 
-def _sources(table: Any, columns: dict[str, Any]) -> tuple[Any, dict[int, str]]:
+def _sources(table: pa.Table, columns: dict[str, Any]) -> tuple[Ints, dict[int, str]]:
     """Return each row's source index, and a label for each source, as short as keeps them distinct."""
     np = import_optional("numpy")
     del table
@@ -163,7 +168,9 @@ def _sources(table: Any, columns: dict[str, Any]) -> tuple[Any, dict[int, str]]:
     return lookup[source], {position[n]: label for n, label in labels.items()}
 
 
-def _panel(name: str, rows: Any, columns: dict[str, Any], source: Any, labels: dict[int, str], x: str | None) -> Panel:
+def _panel(
+    name: str, rows: Ints, columns: dict[str, Any], source: Ints, labels: dict[int, str], x: str | None
+) -> Panel:
     np = import_optional("numpy")
     steps, of = columns["step"][rows], source[rows]
     by_time = x == "time" or (x is None and not _grows(steps, of))
@@ -187,7 +194,7 @@ def _panel(name: str, rows: Any, columns: dict[str, Any], source: Any, labels: d
     return Panel(name, curves, by_time, log, sum(lasts) / len(lasts) if lasts else None, band, apart)
 
 
-def _grows(steps: Any, of: Any) -> bool:
+def _grows(steps: Floats, of: Ints) -> bool:
     """Return whether each source's steps grow, so that they can serve as x; steps that restart each epoch cannot."""
     np = import_optional("numpy")
     if np.isnan(steps).any():
@@ -197,7 +204,7 @@ def _grows(steps: Any, of: Any) -> bool:
     return bool(down.sum() <= 0.001 * len(steps)) and bool((steps != steps[0]).any())
 
 
-def _curve(label: str, x: Any, y: Any, edges: Any, lost: list[float]) -> Curve:
+def _curve(label: str, x: Floats, y: Floats, edges: Floats | None, lost: list[float]) -> Curve:
     np = import_optional("numpy")
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]

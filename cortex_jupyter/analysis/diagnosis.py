@@ -15,6 +15,8 @@ from cortex_jupyter.store.scan import read_notices
 from cortex_jupyter.tables.schema import coded
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from cortex_jupyter.store import Readable
 
 #: Last lines kept of each container; characters kept of each.
@@ -88,7 +90,7 @@ class Diagnosis:
     error: Error | None
 
 
-def diagnose(store: Readable, recording: int, table: Any) -> Diagnosis:
+def diagnose(store: Readable, recording: int, table: pa.Table) -> Diagnosis:
     """Find what ended a task.
 
     Parameters
@@ -144,7 +146,7 @@ def _notices(
     return events
 
 
-def _last_lines(table: Any, containers: dict[tuple[str, str, int], Container]) -> None:
+def _last_lines(table: pa.Table, containers: dict[tuple[str, str, int], Container]) -> None:
     np = import_optional("numpy")
     pods, pod_names = coded(table["pod"])
     names, container_names = coded(table["container"])
@@ -156,7 +158,7 @@ def _last_lines(table: Any, containers: dict[tuple[str, str, int], Container]) -
             container.last = [plain(table["text"][int(row)].as_py()[:_WIDTH]) for row in rows]
 
 
-def _error(result: list[Error], culprit: Container | None, table: Any) -> Error | None:
+def _error(result: list[Error], culprit: Container | None, table: pa.Table) -> Error | None:
     """Return the error nearest to the end of the culprit; a traceback is preferred to a line."""
     near = [e for e in result if culprit and _belongs_to(e, culprit, table)] or result
     traced = [e for e in near if e.kind != "line"]
@@ -164,5 +166,5 @@ def _error(result: list[Error], culprit: Container | None, table: Any) -> Error 
     return best[-1] if best else None
 
 
-def _belongs_to(error: Error, container: Container, table: Any) -> bool:
+def _belongs_to(error: Error, container: Container, table: pa.Table) -> bool:
     return container.pod in error.pods and table["container"][error.row].as_py() == container.container

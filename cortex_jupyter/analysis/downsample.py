@@ -5,12 +5,17 @@ For the 3.7 million numbers in a million lines, a chart receives 4 MB instead of
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.optional import import_optional
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-def downsample(table: Any, source: Any, start: int, width: int) -> list[dict[str, Any]]:
+    from cortex_jupyter.archive.optional import Ints
+
+
+def downsample(table: pa.Table, source: pa.DictionaryArray[Any, Any], start: int, width: int) -> list[dict[str, Any]]:
     """Downsample a tidy frame of metrics.
 
     The result consists of rows of the frame, so each can be found in the log. It also has the first value of an
@@ -74,7 +79,7 @@ def downsample(table: Any, source: Any, start: int, width: int) -> list[dict[str
     return result
 
 
-def _ends(order: Any, group: Any) -> Any:
+def _ends(order: Ints, group: Ints) -> Ints:
     """Return the first and the last row of each group in an order."""
     np = import_optional("numpy")
     ordered = group[order]

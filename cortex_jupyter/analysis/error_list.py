@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.analysis.errors import Error, as_table
 from cortex_jupyter.analysis.result_frame import ResultFrame
@@ -84,6 +84,6 @@ def _where(error: Error) -> str:
     )
     location = ""
     if error.frames:
-        frame: Any = error.frames[-1 if error.kind == "python" else 0]
+        frame = error.frames[-1 if error.kind == "python" else 0]
         location = f" at {frame.file}:{frame.line}" if frame.line else ""
     return f"in {pods}{location}"

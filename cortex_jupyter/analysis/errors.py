@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.analysis.shapes import shapes
 from cortex_jupyter.archive.optional import import_optional
@@ -14,6 +14,10 @@ from cortex_jupyter.tables.schema import coded
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Flags, Ints
 
 #: Lines of the same source that are shown before an error; characters of each.
 CONTEXT: Final = 5
@@ -70,7 +74,7 @@ class Error:
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
-def errors(table: Any) -> list[Error]:
+def errors(table: pa.Table) -> list[Error]:
     """Find the errors of a log.
 
     Parameters
@@ -110,7 +114,7 @@ def errors(table: Any) -> list[Error]:
     return sorted(result, key=lambda error: error.row)
 
 
-def _source(table: Any) -> Any:
+def _source(table: pa.Table) -> Ints:
     """Return a source number for each line: pod, container, run and stream."""
     np = import_optional("numpy")
     key = table["run"].to_numpy().astype(np.int64)
@@ -124,7 +128,7 @@ def _text(block: Block, texts: list[str]) -> str:
     return "\n".join(plain(texts[row][:_WIDTH]) for row in block.rows)
 
 
-def _lines(table: Any, in_block: Any, groups: dict[str, list[int]], error_by_key: dict[str, Error]) -> None:
+def _lines(table: pa.Table, in_block: Flags, groups: dict[str, list[int]], error_by_key: dict[str, Error]) -> None:
     """Add the lines of level error; lines of one shape are one error."""
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     levels, names = coded(table["level"])
@@ -145,7 +149,7 @@ def _lines(table: Any, in_block: Any, groups: dict[str, list[int]], error_by_key
         )
 
 
-def _by_source(source: Any) -> tuple[Any, Any]:
+def _by_source(source: Ints) -> tuple[Ints, Ints]:
     """Return the rows sorted by source, and the position of each row in that order."""
     np = import_optional("numpy")
     order = np.argsort(source, kind="stable")
@@ -155,7 +159,7 @@ def _by_source(source: Any) -> tuple[Any, Any]:
 
 
 def _complete(
-    error: Error, rows: list[int], table: Any, texts: list[str], source: Any, by_source: tuple[Any, Any]
+    error: Error, rows: list[int], table: pa.Table, texts: list[str], source: Ints, by_source: tuple[Ints, Ints]
 ) -> Error:
     pa = import_optional("pyarrow")
     order, position = by_source
@@ -171,7 +175,7 @@ def _complete(
     return error
 
 
-def as_table(errors: list[Error]) -> Any:
+def as_table(errors: list[Error]) -> pa.Table:
     """Return errors as a table.
 
     Returns

@@ -12,6 +12,8 @@ from cortex_jupyter.tables.convert import plain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pyarrow as pa
+
     from cortex_jupyter.query.language import LogQuery
 
 #: The columns of records that metrics are computed from.
@@ -36,7 +38,7 @@ class IncrementalMetrics:
 
     def __init__(
         self,
-        read: Callable[[int], tuple[Any, int]],
+        read: Callable[[int], tuple[pa.Table, int]],
         query: Callable[[], LogQuery],
         names: tuple[str, ...] = (),
         pattern: str | None = None,
@@ -44,13 +46,13 @@ class IncrementalMetrics:
     ) -> None:
         self._read, self._query = read, query
         self._how: dict[str, Any] = {"names": names, "pattern": pattern, "path": path}
-        self._table: Any = None
+        self._table: pa.Table | None = None
         self._carried = Carried()
         #: The latest time of the records of each task and pod.
         self._latest: dict[tuple[str, str], int] = {}
         self._last = 0
 
-    def update(self) -> Any:
+    def update(self) -> pa.Table:
         """Return the metrics as `analysis.metrics.metrics` does."""
         pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
         query = self._query()
@@ -70,23 +72,24 @@ class IncrementalMetrics:
         table = table.take(order) if len(order) else table
         if query.since is not None:
             table = table.filter(pc.greater_equal(table["time"].cast(pa.int64()), query.since))
-        self._take(table, last, carried, times)
-        return self._table
+        return self._take(table, last, carried, times)
 
-    def _read_all(self) -> Any:
+    def _read_all(self) -> pa.Table:
         records, last = self._read(0)
         carried = Carried()
         self._latest = {}
-        self._take(metrics(records, **self._how, carried=carried), last, carried, _times(records))
-        return self._table
+        return self._take(metrics(records, **self._how, carried=carried), last, carried, _times(records))
 
-    def _take(self, table: Any, last: int, carried: Carried, times: dict[tuple[str, str], tuple[int, int]]) -> None:
+    def _take(
+        self, table: pa.Table, last: int, carried: Carried, times: dict[tuple[str, str], tuple[int, int]]
+    ) -> pa.Table:
         self._table, self._last, self._carried = table, last, carried
         for key, (_, latest) in times.items():
             self._latest[key] = max(latest, self._latest.get(key, latest))
+        return table
 
 
-def _times(records: Any) -> dict[tuple[str, str], tuple[int, int]]:
+def _times(records: pa.Table) -> dict[tuple[str, str], tuple[int, int]]:
     """Return the earliest and the latest time of each task and pod."""
     pa = import_optional("pyarrow")
     plain = pa.table({name: records[name].cast(pa.string()) for name in ("task", "pod")})
@@ -95,7 +98,7 @@ def _times(records: Any) -> dict[tuple[str, str], tuple[int, int]]:
     return {(row["task"], row["pod"]): (row["time_min"], row["time_max"]) for row in rows}
 
 
-def _order(table: Any, old_count: int) -> Any:
+def _order(table: pa.Table, old_count: int) -> pa.Int64Array | list[int] | None:
     """Return the order of rows by time; empty if they are in order. The first `old_count` rows are old.
 
     It is None if times go back within the old or the new rows.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.analysis.by_pattern import read_by_pattern
 from cortex_jupyter.analysis.by_shape import read_shapes
@@ -13,6 +13,11 @@ from cortex_jupyter.archive.bytefind import any_matches, matching
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.fields import ESCAPES
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Ints, Texts
+
 __all__ = ["Carried", "metrics"]
 
 #: Lines that may report a number or begin an epoch, in RE2's syntax.
@@ -20,13 +25,13 @@ _LIKELY: Final = r"[^0-9 \t][ \t]*[=:][\[( \t]*[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)|
 
 
 def metrics(
-    table: Any,
+    table: pa.Table,
     names: tuple[str, ...] = (),
     *,
     pattern: str | None = None,
     path: str | None = None,
     carried: Carried | None = None,
-) -> Any:
+) -> pa.Table:
     r"""Find the numbers that lines report.
 
     Parameters
@@ -72,7 +77,7 @@ def metrics(
     return frame.filter(import_optional("pyarrow").array(name_matches[values.codes]))
 
 
-def _lines(table: Any) -> tuple[Any, Any]:
+def _lines(table: pa.Table) -> tuple[Texts, Ints]:
     """Return the texts without colours, each state of a progress bar as a text of its own, and the row of each."""
     pc, np = import_optional("pyarrow.compute"), import_optional("numpy")
     text = table["text"]

@@ -12,6 +12,11 @@ from cortex_jupyter.parsing.progress import Progress, progress
 from cortex_jupyter.tables.schema import coded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Ints
     from cortex_jupyter.store import Readable
 
 #: Text in the lines of progress bars (`parsing.progress`), and counts towards a total, in RE2's syntax.
@@ -29,7 +34,7 @@ _GLANCE_BYTES: Final = 1 << 18
 _NEWEST: Final = 2000
 
 
-def progress_bars(table: Any) -> Any:
+def progress_bars(table: pa.Table) -> pa.Table:
     """Find how far each container is.
 
     Parameters
@@ -110,7 +115,7 @@ def latest_progress(store: Readable, recording: int, last: int) -> dict[str, Any
     return asdict(min(measurable, key=lambda bar: bar.fraction or 0.0)) if measurable else None
 
 
-def _newest(lines: list[str], rows: list[int], times: Any) -> list[tuple[Progress, int]]:
+def _newest(lines: list[str], rows: list[int], times: Sequence[int] | Ints) -> list[tuple[Progress, int]]:
     """Return the newest state of each of a source's bars, which differ by label and total."""
     newest: dict[tuple[str, float | None], tuple[Progress, int]] = {}
     counted: dict[tuple[str, float], list[tuple[float, float, int]]] = {}
@@ -137,7 +142,7 @@ def _paced(name: str, total: float, states: list[tuple[float, float, int]]) -> t
     return Progress(name, step / total, step, total, rate, name, None, remaining), row
 
 
-def _row(where: dict[str, Any], bar: Progress, table: Any, row: int) -> dict[str, Any]:
+def _row(where: dict[str, Any], bar: Progress, table: pa.Table, row: int) -> dict[str, Any]:
     us = import_optional("pyarrow").timestamp("us", "UTC")
     return where | {
         "label": bar.label,

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pyarrow as pa
+    from pandas import DataFrame
+    from polars import DataFrame as PolarsFrame
+
 #: Rows displayed.
 _SHOWN: Final = 20
 _CELL: Final = 160
@@ -31,7 +35,7 @@ class ResultFrame:
     #: What an empty frame displays.
     nothing: ClassVar[str] = "nothing was found"
 
-    def __init__(self, table: Any) -> None:
+    def __init__(self, table: pa.Table) -> None:
         self._table = table
 
     @property
@@ -39,11 +43,11 @@ class ResultFrame:
         """The names of the columns."""
         return list(self._table.column_names)
 
-    def to_arrow(self) -> Any:
+    def to_arrow(self) -> pa.Table:
         """Return a `pyarrow.Table`."""
         return self._table
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> DataFrame:
         """Return a `pandas.DataFrame`.
 
         Raises
@@ -55,7 +59,7 @@ class ResultFrame:
 
         return to_pandas(self._table)
 
-    def to_polars(self) -> Any:
+    def to_polars(self) -> PolarsFrame:
         """Return a `polars.DataFrame`.
 
         Raises

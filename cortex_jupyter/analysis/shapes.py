@@ -10,10 +10,15 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.metrics import MARK
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Bytes, Flags, Hashes, Ints, Texts
 
 #: Bytes that one step processes, so that its intermediate arrays stay in the processor's cache.
 _BLOCK: Final = 1 << 17
@@ -40,16 +45,16 @@ class Shapes:
     data : pyarrow.Buffer
     """
 
-    shape: Any
+    shape: Ints
     texts: list[str]
-    first: Any
-    count: Any
-    at: Any
-    start: Any
-    end: Any
-    data: Any
+    first: Ints
+    count: Ints
+    at: Ints
+    start: Ints
+    end: Ints
+    data: pa.Buffer
 
-    def tokens(self, indexes: Any) -> Any:
+    def tokens(self, indexes: Ints) -> pa.LargeStringArray:
         """Return the texts of tokens, without a copy of the lines.
 
         Parameters
@@ -70,7 +75,7 @@ class Shapes:
         return both.take(pa.array(np.arange(0, len(bounds), 2))).cast(pa.large_string(), safe=False)
 
 
-def shapes(text: Any) -> Shapes:
+def shapes(text: Texts | pa.LargeStringArray) -> Shapes:
     """Find the shapes of a column of lines.
 
     Parameters
@@ -113,7 +118,7 @@ def shapes(text: Any) -> Shapes:
 
 
 @cache
-def _tables() -> tuple[Any, Any]:
+def _tables() -> tuple[Flags, Hashes]:
     """Return which bytes belong to a word, and a random number per byte value for hashing."""
     np = import_optional("numpy")
     word = np.zeros(256, np.bool_)
@@ -121,7 +126,7 @@ def _tables() -> tuple[Any, Any]:
     return word, np.random.default_rng(7).integers(1, 1 << 63, 256, np.uint64)
 
 
-def _block(data_bytes: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
+def _block(data_bytes: Bytes, bounds: Ints) -> tuple[Hashes, Ints, Ints, Ints]:
     """Return, for a block of lines, the hash and the token count of each, and where the tokens begin and end."""
     np = import_optional("numpy")
     word, numbers = _tables()
@@ -166,14 +171,14 @@ def _block(data_bytes: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     )
 
 
-def _absolute(base: int, *offsets: Any) -> list[Any]:
+def _absolute(base: int, *offsets: Ints) -> list[Ints]:
     """Make offsets absolute in the buffer, as four-byte integers while they fit."""
     np = import_optional("numpy")
     kind = np.int32 if base < (1 << 31) - 2 * _BLOCK else np.int64
     return [(array + base).astype(kind) for array in offsets]
 
 
-def _exponents(np: Any, text: Any, digit: Any, inside: Any, rows: Any) -> None:
+def _exponents(np: Any, text: Bytes, digit: Flags, inside: Flags, rows: Ints) -> None:
     """Make the sign in `1e-05` a part of its word, if all of it is in one line."""
     signs = np.flatnonzero((text == 45) | (text == 43))
     signs = signs[(signs > 1) & (signs < len(text) - 1)]
@@ -183,7 +188,7 @@ def _exponents(np: Any, text: Any, digit: Any, inside: Any, rows: Any) -> None:
     inside[signs[(low == 101) & digit[signs - 2] & digit[signs + 1]]] = True  # e
 
 
-def _runs(np: Any, inside: Any, rows: Any) -> tuple[Any, Any]:
+def _runs(np: Any, inside: Flags, rows: Ints) -> tuple[Ints, Ints]:
     """Return where runs of word bytes begin and end, none across lines. `inside` has one more byte at each end."""
     begins = inside[1:-1] & ~inside[:-2]
     ends = inside[1:-1] & ~inside[2:]
@@ -193,7 +198,7 @@ def _runs(np: Any, inside: Any, rows: Any) -> tuple[Any, Any]:
     return np.flatnonzero(begins), np.flatnonzero(ends) + 1
 
 
-def _names(text: Any, digit: Any, starts: Any, ends: Any) -> Any:
+def _names(text: Bytes, digit: Flags, starts: Ints, ends: Ints) -> Flags:
     """Return which words with a digit are names, like `f1` in `f1=0.9`: they belong to the shape."""
     after, second = text[ends + 2], text[ends + 3]
     follows = (after == 61) | (after == 58)  # = and :
@@ -206,7 +211,7 @@ def _names(text: Any, digit: Any, starts: Any, ends: Any) -> Any:
     return (letter & (follows | quoted | joined)) | top
 
 
-def _hash(np: Any, values: Any, bounds: Any) -> Any:
+def _hash(np: Any, values: Hashes, bounds: Ints) -> Hashes:
     """Return for each line the sum of value times PRIME**position, with positions from the line's start, modulo 2**64."""
     powers, inverse = _powers(1 << max(16, len(values).bit_length()))
     sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(values * powers[: len(values)])))
@@ -215,7 +220,7 @@ def _hash(np: Any, values: Any, bounds: Any) -> Any:
 
 
 @cache
-def _powers(size: int) -> tuple[Any, Any]:
+def _powers(size: int) -> tuple[Hashes, Hashes]:
     np = import_optional("numpy")
     inverse = pow(_PRIME, -1, 1 << 64)
     return tuple(
@@ -224,7 +229,7 @@ def _powers(size: int) -> tuple[Any, Any]:
     )
 
 
-def _shape_text(data_bytes: Any, bounds: Any, at: Any, starts: Any, ends: Any, row: int) -> str:
+def _shape_text(data_bytes: Bytes, bounds: Ints, at: Ints, starts: Ints, ends: Ints, row: int) -> str:
     """Return the shape of one line as text."""
     parts, offset = [], int(bounds[row])
     for token in range(int(at[row]), int(at[row + 1])):

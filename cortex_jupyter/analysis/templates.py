@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.analysis.shapes import shapes
 from cortex_jupyter.archive.bytefind import any_matches
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.templates import Templates
 from cortex_jupyter.tables.schema import coded
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Coded, Ints, Texts
 
 #: Number of time intervals that occurrences are counted by.
 BINS: Final = 32
@@ -27,11 +32,11 @@ class LineTemplates:
         The templates.
     """
 
-    code: Any
+    code: Ints
     texts: list[str]
 
 
-def find_templates(message: Any) -> LineTemplates:
+def find_templates(message: Texts) -> LineTemplates:
     """Find the template of each line.
 
     Parameters
@@ -59,7 +64,7 @@ def find_templates(message: Any) -> LineTemplates:
     )
 
 
-def patterns(table: Any) -> Any:
+def patterns(table: pa.Table) -> pa.Table:
     """Count the templates of a log.
 
     Parameters
@@ -108,7 +113,7 @@ def patterns(table: Any) -> Any:
     )
 
 
-def _most_frequent_level(level: Any, code: Any, template_count: int, order: Any) -> Any:
+def _most_frequent_level(level: Coded, code: Ints, template_count: int, order: Ints) -> pa.StringArray:
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     levels, names = coded(level)
     counts = np.bincount(code * len(names) + levels, minlength=template_count * len(names)).reshape(
@@ -117,7 +122,7 @@ def _most_frequent_level(level: Any, code: Any, template_count: int, order: Any)
     return pa.array([names[i] for i in counts.argmax(axis=1)[order].tolist()], pa.string())
 
 
-def _distinct(pod: Any, code: Any, template_count: int) -> Any:
+def _distinct(pod: Coded, code: Ints, template_count: int) -> Ints:
     np = import_optional("numpy")
     pods, names = coded(pod)
     has_line = np.zeros((template_count, len(names)), np.bool_)

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.archive.optional import import_optional
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from cortex_jupyter.analysis.by_shape import Values
+    from cortex_jupyter.archive.optional import Floats, Ints
 
 
 @dataclass(slots=True)
@@ -28,7 +31,7 @@ class Carried:
     ranks: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
-def tidy(table: Any, rows: Any, parsed: Values, carried: Carried | None) -> Any:
+def tidy(table: pa.Table, rows: Ints, parsed: Values, carried: Carried | None) -> pa.Table:
     """Assemble the frame; `rows` holds the table's row of each line."""
     pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     _, codes, name_list, values, steps, epochs, ranks = parsed
@@ -63,7 +66,7 @@ def tidy(table: Any, rows: Any, parsed: Values, carried: Carried | None) -> Any:
     )
 
 
-def _fill_steps(steps: Any, epochs: Any, source: Any) -> Any:
+def _fill_steps(steps: Floats, epochs: Floats, source: Ints) -> Floats:
     """Return the steps; a line without a step gets the current epoch of its source."""
     np = import_optional("numpy")
     if not len(steps) or not np.isnan(steps).any() or np.isnan(epochs).all():
@@ -89,7 +92,7 @@ def _keys(source: Any, pod: Any, task: Any) -> dict[tuple[str, str], Any]:
 
 
 def _carry_over(
-    carried: Carried, sources: dict[tuple[str, str], Any], time: Any, step: Any, epochs: Any, rank: Any
+    carried: Carried, sources: dict[tuple[str, str], Ints], time: Ints, step: Floats, epochs: Floats, rank: Floats
 ) -> None:
     """Set the epoch and the rank that rows inherit from earlier pieces, and remember the last ones of this piece."""
     np = import_optional("numpy")
@@ -106,7 +109,7 @@ def _carry_over(
             carried.ranks[key] = float(rank[rows[0]])
 
 
-def _fill_ranks(ranks: Any, source: Any) -> Any:
+def _fill_ranks(ranks: Floats, source: Ints) -> Floats:
     """Return each line's rank: the one that its source names first."""
     np = import_optional("numpy")
     stated = np.flatnonzero(~np.isnan(ranks))

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ctypes
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.archive.optional import import_optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from cortex_jupyter.archive.optional import Bytes, Ints, Mask, TextArray, Texts
 
 #: If more than one line in this many holds a word, RE2 on each line is faster than a call for each match.
 _RARE: Final = 64
@@ -22,7 +24,7 @@ _RARE: Final = 64
 _SAMPLED_MATCHES: Final = 64
 
 
-def buffers(text: Any) -> tuple[Any, Any]:
+def buffers(text: TextArray) -> tuple[Ints, Bytes]:
     """Return the offsets of an array's texts (and the end of the last), and the bytes, as numpy arrays.
 
     Parameters
@@ -35,7 +37,7 @@ def buffers(text: Any) -> tuple[Any, Any]:
     return np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1], value_bytes
 
 
-def rows_with(text: Any, word: bytes) -> Any:
+def rows_with(text: TextArray, word: bytes) -> Ints | None:
     """Return the rows that hold a word; None if there are many, or if the platform has no `memmem`.
 
     Parameters
@@ -90,7 +92,7 @@ def _memmem() -> Callable[[int, int, bytes, int], int | None] | None:
     return search
 
 
-def wide(text: Any) -> Any:
+def wide(text: TextArray) -> Ints:
     """Return the rows that hold bytes beyond ASCII; neighbours of such a row may be among them.
 
     Examples
@@ -110,7 +112,7 @@ def wide(text: Any) -> Any:
     return np.flatnonzero(combined & 0x8080808080808080)
 
 
-def matching(text: Any, pattern: str) -> Any:
+def matching(text: TextArray | Texts, pattern: str) -> Mask:
     """Return which texts match.
 
     Parameters
@@ -123,7 +125,7 @@ def matching(text: Any, pattern: str) -> Any:
     return pc.match_substring_regex(text.cast(pa.large_binary()), pattern)
 
 
-def containing(text: Any, word: str) -> Any:
+def containing(text: TextArray, word: str) -> Mask:
     """Return which texts hold a word.
 
     Parameters
@@ -142,12 +144,12 @@ def containing(text: Any, word: str) -> Any:
     return matching(text, re.escape(word)) if rows is None else mask_of_rows(len(text), rows)
 
 
-def any_matches(text: Any, pattern: str) -> bool:
+def any_matches(text: TextArray | Texts, pattern: str) -> bool:
     """Return whether any text matches."""
     return bool(import_optional("pyarrow.compute").any(matching(text, pattern), min_count=0).as_py())
 
 
-def mask_of_rows(length: int, rows: Any) -> Any:
+def mask_of_rows(length: int, rows: Ints) -> Mask:
     """Return a boolean mask of `length` rows that is true at `rows`."""
     np = import_optional("numpy")
     mask = np.zeros(length, bool)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
 
+    import pyarrow as pa
+
     from cortex_jupyter.model import PublicSource
     from cortex_jupyter.store import Readable
 
@@ -28,13 +30,13 @@ _AHEAD: Final = 1
 _NAMES: Final = ("time", "seq", "source", "stream", "text")
 
 
-def raw_schema() -> Any:
+def raw_schema() -> pa.Schema:
     """Return the schema of these tables: `time` in ns, `source` and `stream` as numbers."""
     pa = import_optional("pyarrow")
     return pa.schema(list(zip(_NAMES, (pa.int64(), pa.int64(), pa.int32(), pa.int8(), pa.large_string()), strict=True)))
 
 
-def decode_batches(batches: Sequence[bytes]) -> Any:
+def decode_batches(batches: Sequence[bytes]) -> pa.Table:
     """Return the rows of batches as a table with one chunk.
 
     Parameters
@@ -89,7 +91,7 @@ def read_tables(
     until: int | None = None,
     start: int = 0,
     stop: int | None = None,
-) -> Iterator[tuple[Any, int]]:
+) -> Iterator[tuple[pa.Table, int]]:
     """Yield the lines of the batches that may hold lines of a window, about `ROWS_PER_PIECE` rows each, by number.
 
     Only lines with `start <= seq < stop`; those of a batch at the window's edge may lie outside of the window.
@@ -129,8 +131,8 @@ def read_rows(
     stop: int | None = None,
     *,
     progress: Callable[[int], object] = int,
-    select: Callable[[Any], Any] | None = None,
-) -> Iterator[tuple[Any, int]]:
+    select: Callable[[pa.Table], pa.Table] | None = None,
+) -> Iterator[tuple[pa.Table, int]]:
     """Yield the rows of a recording with the columns of an archive's file, by number.
 
     Parameters
@@ -161,7 +163,7 @@ def read_rows(
         rows = layout.build_columns(raw, task, sources, find_spans(raw["text"]))
         return rows if select is None else select(rows)
 
-    waiting: deque[tuple[Future[Any], int]] = deque()
+    waiting: deque[tuple[Future[pa.Table], int]] = deque()
     with ThreadPoolExecutor(_AHEAD, "cortex-pieces") as pool:  # decode the next piece while Arrow converts this one
         for raw, floor in read_tables(store, recording, since, until, start, stop):
             progress(len(raw))

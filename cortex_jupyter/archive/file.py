@@ -19,6 +19,9 @@ from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     from cortex_jupyter.archive.objects import ObjectStore
 
 #: Bytes to read from a file's end if the footer's size is not known: enough for most (architecture.md, "Archive").
@@ -46,7 +49,7 @@ class RowSelector:
     """
 
     columns: Sequence[str]
-    select: Callable[[Any, Sequence[str]], Any]
+    select: Callable[[pa.Table, Sequence[str]], pa.Table]
 
 
 class ParquetFile:
@@ -75,7 +78,7 @@ class ParquetFile:
         return self.objects.size(self.name) if self._size is None else self._size
 
     @cached_property
-    def metadata(self) -> Any:
+    def metadata(self) -> pq.FileMetaData:
         """The footer as `pyarrow.parquet.FileMetaData`.
 
         Raises
@@ -125,10 +128,10 @@ class ParquetFile:
         self,
         groups: Sequence[int] | None = None,
         columns: Sequence[str] | None = None,
-        each: Callable[[Any], Any] | None = None,
+        each: Callable[[pa.Table], pa.Table] | None = None,
         progress: Callable[[int], object] = int,
         selector: RowSelector | None = None,
-    ) -> Any:
+    ) -> pa.Table:
         """Read row groups, by default all, as one table.
 
         Parameters
@@ -173,12 +176,12 @@ class ParquetFile:
         return empty if each is None else each(empty)
 
     @cached_property
-    def _schema(self) -> Any:
+    def _schema(self) -> pa.Schema:
         return self.metadata.schema.to_arrow_schema()
 
     def _select(
         self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]], selector: RowSelector
-    ) -> Any:
+    ) -> pa.Table:
         pa, np = import_optional("pyarrow"), import_optional("numpy")
         fields = [field for field in self._schema if names is None or field.name in names]
         examined = self._group(group, list(selector.columns), parts)
@@ -195,7 +198,7 @@ class ParquetFile:
         columns = [(unexamined if field.name in rest else selected)[field.name] for field in fields]
         return pa.table(columns, schema=pa.schema(fields, self._schema.metadata))
 
-    def _group(self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]]) -> Any:
+    def _group(self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]]) -> pa.Table:
         pa, pq = import_optional("pyarrow"), import_optional("pyarrow.parquet")
         file_or_path = _PartialFile(parts) if self.objects.folder is None else self.objects.folder / self.name
         local = self.objects.folder is not None
@@ -207,7 +210,7 @@ class ParquetFile:
         columns = [constants[f.name] if f.name in constants else table[f.name] for f in fields]
         return pa.table(columns, schema=pa.schema(fields, self._schema.metadata))
 
-    def _constant_columns(self, group: int, fields: Sequence[Any]) -> dict[str, Any]:
+    def _constant_columns(self, group: int, fields: Sequence[pa.Field[Any]]) -> dict[str, Any]:
         """Return the columns whose statistics show a single value in a row group; they need not be read."""
         pa = import_optional("pyarrow")
         row_group = self.metadata.row_group(group)
@@ -232,13 +235,15 @@ class ParquetFile:
         return constants
 
     @cached_property
-    def _zeros(self) -> Any:
+    def _zeros(self) -> pa.Int32Array:
         """Zeros for the rows of any row group."""
         np, metadata = import_optional("numpy"), self.metadata
         largest = max((metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)), default=0)
         return import_optional("pyarrow").array(np.zeros(largest, np.int32))
 
-    def iter_groups(self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    def iter_groups(
+        self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.Table]:
         """Yield row groups one after the other, for files that do not fit into memory."""
         for group in range(self.metadata.num_row_groups) if groups is None else groups:
             yield self.read([group], columns)

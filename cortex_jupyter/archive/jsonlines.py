@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -14,6 +14,11 @@ from cortex_jupyter.parsing import level as level_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import pyarrow as pa
+
+    #: Level's index, `message_at`, `message_len` and `fields_at` of each line.
+    _Places = tuple[pa.Int8Array, pa.Int32Array, pa.Int32Array, pa.Int32Array]
 
 _KEYS: Final = tuple(dict.fromkeys((*level_rules.KEYS, *rules.MESSAGE)))
 #: Lines that Arrow's reader may read differently from orjson: a level of null, no object, a second object, NUL.
@@ -27,7 +32,7 @@ _LONG_OBJECT: Final = 1024
 _SAMPLE_BYTES: Final = 1 << 16
 
 
-def json_places(text: Any) -> tuple[Any, Any, Any, Any]:
+def json_places(text: pa.LargeStringArray) -> _Places:
     """Return the level's index, `message_at`, `message_len` and `fields_at` of lines that begin like a JSON object.
 
     Parameters
@@ -55,7 +60,7 @@ def json_places(text: Any) -> tuple[Any, Any, Any, Any]:
     return level, at, length, fields
 
 
-def _by_arrow(text: Any) -> tuple[Any, Any, Any, Any] | None:
+def _by_arrow(text: pa.LargeStringArray) -> _Places | None:
     """Parse all lines at once; None if Arrow and orjson would disagree about one of them."""
     pa, pc, pj = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("pyarrow.json")
     nothing, end = (pa.scalar(word, pa.large_string()) for word in ("", "\n"))
@@ -92,7 +97,7 @@ def _by_arrow(text: Any) -> tuple[Any, Any, Any, Any] | None:
     return level, at, length, pa.array([0] * len(text), pa.int32())
 
 
-def _present(text: Any, lines: Any) -> list[str]:
+def _present(text: pa.LargeStringArray, lines: pa.Buffer) -> list[str]:
     """Return the keys that occur. Keys missing in the first lines rarely occur later, so they are searched together."""
     sample = lines.slice(0, min(lines.size, _SAMPLE_BYTES)).to_pybytes()
     absent = [key for key in _KEYS if f'"{key}"'.encode() not in sample]
@@ -102,7 +107,7 @@ def _present(text: Any, lines: Any) -> list[str]:
     return [key for key in _KEYS if key not in absent]
 
 
-def _value(text: Any, key: str, value: Any) -> tuple[Any, Any]:
+def _value(text: pa.LargeStringArray, key: str, value: pa.StringArray) -> tuple[pa.Int32Array, pa.Int32Array]:
     """Return offset and size of a string value in its line; null if the line holds it only in escaped form."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     data = text.cast(pa.large_binary())
@@ -120,7 +125,7 @@ def _value(text: Any, key: str, value: Any) -> tuple[Any, Any]:
     return starts, pc.if_else(pc.is_valid(starts), sizes, None)
 
 
-def slices(data: Any, start: Any, size: Any) -> Any:
+def slices(data: pa.LargeBinaryArray, start: pa.Int32Array, size: pa.Int32Array) -> pa.LargeBinaryArray:
     """Cut a piece out of each value: `size` bytes from `start`, or fewer if the value ends before.
 
     Parameters
@@ -151,7 +156,7 @@ def slices(data: Any, start: Any, size: Any) -> Any:
     return cuts.take(pa.array(np.arange(0, 2 * n, 2, dtype=np.int32)))
 
 
-def _levels(level_text: Any, message: Any) -> Any:
+def _levels(level_text: pa.StringArray, message: pa.StringArray) -> pa.Int8Array:
     """Return the index of the level in a key's value; a line without such a key may name it in its message."""
     pc = import_optional("pyarrow.compute")
     level = _each(level_text, level_rules.of)
@@ -162,7 +167,7 @@ def _of_message(text: str) -> str | None:
     return None if text.lstrip()[:1] == "{" else level_rules.level(text)
 
 
-def _each(words: Any, find: Callable[[str], str | None]) -> Any:
+def _each(words: pa.StringArray, find: Callable[[str], str | None]) -> pa.Int8Array:
     """Call `find` once for each distinct word."""
     pa = import_optional("pyarrow")
     distinct = words.dictionary_encode()
@@ -170,7 +175,7 @@ def _each(words: Any, find: Callable[[str], str | None]) -> Any:
     return pa.array(codes, pa.int8()).take(distinct.indices)
 
 
-def _by_python(text: Any) -> tuple[Any, Any, Any, Any]:
+def _by_python(text: pa.LargeStringArray) -> _Places:
     pa = import_optional("pyarrow")
     rows = [_line(line) for line in text.to_pylist()]
     columns = zip(*rows, strict=True) if rows else ([], [], [], [])

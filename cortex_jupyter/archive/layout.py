@@ -22,6 +22,8 @@ from cortex_jupyter.errors import ArchiveDamaged
 from cortex_jupyter.model import STREAMS, Entry, IndexEntry
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from cortex_jupyter.model import PublicSource
 
 #: Increase it with a change that would make older releases misread a file: they refuse files with a greater version.
@@ -76,7 +78,7 @@ class Block:
     last: int = -1
 
 
-def schema() -> Any:
+def schema() -> pa.Schema:
     """Return the Arrow schema of a file."""
     pa = import_optional("pyarrow")
     categorical = pa.dictionary(pa.int32(), pa.string())
@@ -113,7 +115,9 @@ def group_rows(rows: int) -> int:
     return min(max(_MIN_GROUP_ROWS, rows // _TARGET_GROUPS), _MAX_GROUP_ROWS)
 
 
-def build_columns(raw: Any, task: tuple[str, str], sources: dict[int, PublicSource], spans: dict[str, Any]) -> Any:
+def build_columns(
+    raw: pa.Table, task: tuple[str, str], sources: dict[int, PublicSource], spans: dict[str, Any]
+) -> pa.Table:
     """Return the columns of a file.
 
     Parameters
@@ -188,7 +192,7 @@ def blocks(index: list[IndexEntry]) -> list[Block]:
     return joined
 
 
-def pack(doc: Any) -> bytes:
+def pack(doc: object) -> bytes:
     """Compress a document into text, because Parquet's metadata is text."""
     return base64.b64encode(zstandard.ZstdCompressor(level=6).compress(orjson.dumps(doc)))
 

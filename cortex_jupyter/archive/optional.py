@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from cortex_jupyter.errors import MissingExtra
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    # These names tell a reader what a function takes and returns. mypy does not check them: pyarrow has no types, and
+    # `import_optional` returns modules without theirs.
+    #: Arrays of numpy.
+    Ints: TypeAlias = NDArray[np.integer[Any]]
+    Floats: TypeAlias = NDArray[np.float64]
+    Flags: TypeAlias = NDArray[np.bool_]
+    Bytes: TypeAlias = NDArray[np.uint8]
+    Hashes: TypeAlias = NDArray[np.uint64]
+    #: Columns of an Arrow table: of numbers, of texts, of texts with few values, and of the rows that a test selects.
+    IntColumn: TypeAlias = "pa.ChunkedArray[pa.Int64Scalar]"
+    Texts: TypeAlias = "pa.ChunkedArray[pa.LargeStringScalar]"
+    Coded: TypeAlias = "pa.ChunkedArray[pa.DictionaryScalar[Any, Any]]"
+    Mask: TypeAlias = "pa.BooleanArray | pa.ChunkedArray[pa.BooleanScalar]"
+    TextArray: TypeAlias = "pa.LargeStringArray | pa.LargeBinaryArray"
 
 #: The extra of ours that installs a library.
 _EXTRA: Final = {

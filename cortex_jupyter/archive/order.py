@@ -10,11 +10,15 @@ from cortex_jupyter.archive.optional import import_optional
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import IntColumn
+
 #: Maximum rows that wait for older ones. Without it, a clock set back by hours would keep everything in memory.
 MAX_WAITING: Final = 4_000_000
 
 
-def sort_records(table: Any) -> Any:
+def sort_records(table: pa.Table) -> pa.Table:
     """Sort a table of records, which is ordered by `seq`, into reading order.
 
     Parameters
@@ -40,7 +44,7 @@ def sort_records(table: Any) -> Any:
     return _sorted(table, reached_times(table, {}))
 
 
-def sort_pieces(pieces: Iterable[tuple[Any, int]], limit: int = MAX_WAITING) -> Iterator[tuple[Any, bool]]:
+def sort_pieces(pieces: Iterable[tuple[pa.Table, int]], limit: int = MAX_WAITING) -> Iterator[tuple[pa.Table, bool]]:
     """Sort a recording that arrives in pieces. Only rows that an older row may still precede are kept in memory.
 
     Parameters
@@ -78,7 +82,7 @@ def sort_pieces(pieces: Iterable[tuple[Any, int]], limit: int = MAX_WAITING) -> 
         yield rest.drop_columns(["reached"]), True
 
 
-def _is_sorted(table: Any, highest: dict[int, int]) -> bool:
+def _is_sorted(table: pa.Table, highest: dict[int, int]) -> bool:
     """Return whether the rows are sorted, and none is older than a row of an earlier piece. If so, update `highest`."""
     np = import_optional("numpy")
     times = _ns(table)
@@ -98,7 +102,7 @@ def _is_sorted(table: Any, highest: dict[int, int]) -> bool:
     return True
 
 
-def reached_times(table: Any, highest: dict[int, int]) -> Any:
+def reached_times(table: pa.Table, highest: dict[int, int]) -> IntColumn:
     """Return for each row the latest time that its source had reached.
 
     `highest` maps each source to its latest time in earlier pieces, and is updated.
@@ -119,7 +123,7 @@ def reached_times(table: Any, highest: dict[int, int]) -> Any:
     return pa.chunked_array([reached])
 
 
-def _sorted(table: Any, at: Any) -> Any:
+def _sorted(table: pa.Table, at: IntColumn) -> pa.Table:
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if is_ascending(at):
         return table
@@ -127,7 +131,7 @@ def _sorted(table: Any, at: Any) -> Any:
     return table.take(pc.sort_indices(keys, [("reached", "ascending"), ("seq", "ascending")]))
 
 
-def _ns(table: Any) -> Any:
+def _ns(table: pa.Table) -> IntColumn:
     return table["time"].cast(import_optional("pyarrow").int64())
 
 

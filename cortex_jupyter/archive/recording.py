@@ -22,7 +22,10 @@ from cortex_jupyter.store import Completeness, RecordingInfo, as_epochs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import pyarrow as pa
+
     from cortex_jupyter.archive.file import ParquetFile
+    from cortex_jupyter.archive.optional import Ints
 
 #: Number of decoded row groups in memory, since readers usually read neighbours next.
 _CACHED_GROUPS: Final = 4
@@ -50,7 +53,7 @@ class ArchivedRecording:
         self.file = file
         self._about = about
         self._lock = Lock()
-        self._groups: OrderedDict[int, tuple[Any, Any]] = OrderedDict()
+        self._groups: OrderedDict[int, tuple[pa.Table, Ints]] = OrderedDict()
 
     @property
     def metadata(self) -> dict[bytes, bytes]:
@@ -218,7 +221,7 @@ class ArchivedRecording:
         data = encode_batch(self.info.ref.key, block.seq, times, sids, streams, rows["text"].to_pylist(), public)
         return Entry(block.seq, block.n, "log", block.t_min, block.t_max, data, self.info.epochs)
 
-    def _group(self, group: int) -> tuple[Any, Any]:
+    def _group(self, group: int) -> tuple[pa.Table, Ints]:
         """Return a row group sorted by number, and its numbers."""
         with self._lock:
             cached = self._groups.get(group)

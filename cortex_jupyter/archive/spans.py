@@ -20,6 +20,10 @@ from cortex_jupyter.parsing import level as level_rules
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Bytes, Texts
+
 #: The columns that `places` returns, in order.
 PLACES: Final = ("level", "message_at", "message_len", "fields_at")
 #: Bytes of a line's beginning. `level` examines as many if all are ASCII, else up to four times as many.
@@ -50,7 +54,7 @@ _KLOG: Final = re.compile(r"[IWEF]\d{4} \d")
 _NUMBERED: Final = r"(?i)(?:level|lvl|severity|loglevel|levelname)[\"']?\s*[=:]\s*[\"']?0"
 
 
-def find_spans(text: Any) -> dict[str, Any]:
+def find_spans(text: Texts) -> dict[str, Any]:
     """Return the spans of each line.
 
     Parameters
@@ -83,7 +87,9 @@ def find_spans(text: Any) -> dict[str, Any]:
     }
 
 
-def _chunk(text: Any) -> tuple[Any, ...]:
+def _chunk(
+    text: pa.LargeStringArray,
+) -> tuple[pa.DictionaryArray[Any, Any], pa.Int32Array, pa.Int32Array, pa.Int32Array]:
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     data = text.cast(pa.large_binary())  # RE2 is ten times faster in bytes
     first, last = _edges(data)
@@ -111,7 +117,7 @@ def _chunk(text: Any) -> tuple[Any, ...]:
     return pa.DictionaryArray.from_arrays(levels, dictionary), at, length, fields
 
 
-def _edges(data: Any) -> tuple[Any, Any]:
+def _edges(data: pa.LargeBinaryArray) -> tuple[Bytes, Bytes]:
     """Return the first and the last byte of each line as numpy arrays; arbitrary bytes for empty lines."""
     np = import_optional("numpy")
     offsets, values = buffers(data)
@@ -121,7 +127,7 @@ def _edges(data: Any) -> tuple[Any, Any]:
     return values[np.minimum(offsets[:-1], last_index)], values[np.maximum(offsets[1:] - 1, 0)]
 
 
-def _is_in(codes: Any, values: Collection[int]) -> Any:
+def _is_in(codes: Bytes, values: Collection[int]) -> pa.BooleanArray:
     """Return a mask of the codes that are in a set."""
     pa, np = import_optional("pyarrow"), import_optional("numpy")
     table = np.zeros(256, bool)
@@ -129,7 +135,7 @@ def _is_in(codes: Any, values: Collection[int]) -> Any:
     return pa.array(table[codes])
 
 
-def _matching(data: Any, mask: Any, pattern: str) -> Any:
+def _matching(data: pa.LargeBinaryArray, mask: pa.BooleanArray, pattern: str) -> pa.BooleanArray:
     """Narrow a mask to the lines that match."""
     pc = import_optional("pyarrow.compute")
     if not pc.any(mask).as_py():
@@ -137,7 +143,7 @@ def _matching(data: Any, mask: Any, pattern: str) -> Any:
     return pc.replace_with_mask(mask, mask, pc.match_substring_regex(pc.filter(data, mask), pattern))
 
 
-def _by_beginning(text: Any, data: Any) -> tuple[Any, Any]:
+def _by_beginning(text: pa.LargeStringArray, data: pa.LargeBinaryArray) -> tuple[pa.Int8Array, pa.Int32Array]:
     """Return level and `message_at` of lines by their beginnings."""
     pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
     head = pc.binary_slice(data, 0, _HEAD)
@@ -168,7 +174,7 @@ def _by_beginning(text: Any, data: Any) -> tuple[Any, Any]:
     return _by_line(text, numbered, levels), message_at
 
 
-def _wide(head: Any) -> Any:
+def _wide(head: pa.LargeBinaryArray) -> pa.BooleanArray:
     """Return a mask of the beginnings that have characters of several bytes, or colours."""
     pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     mask = np.zeros(len(head), bool)
@@ -177,7 +183,7 @@ def _wide(head: Any) -> Any:
     return pc.or_(pa.array(mask), containing(head, "\x1b"))
 
 
-def _without_digits(head: Any) -> Any:
+def _without_digits(head: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
     """Return the beginnings with each digit replaced by 0."""
     pa, np = import_optional("pyarrow"), import_optional("numpy")
     offsets, values = buffers(head)
@@ -201,13 +207,13 @@ def _start(word: str, raw: bytes) -> int:
     return len(word.encode()) - len(rest.encode())
 
 
-def _starts(text: Any) -> Any:
+def _starts(text: pa.LargeStringArray) -> pa.Int32Array:
     pa = import_optional("pyarrow")
     lines = text.to_pylist()
     return pa.array([len(x.encode()) - len((rules.without_head(x) or x).encode()) for x in lines], pa.int32())
 
 
-def _by_line(text: Any, mask: Any, levels: Any) -> Any:
+def _by_line(text: pa.LargeStringArray, mask: pa.BooleanArray, levels: pa.Int8Array) -> pa.Int8Array:
     """Parse the level of each line of a mask."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if not pc.any(mask).as_py():

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from cortex_jupyter.archive.optional import IntColumn
     from cortex_jupyter.model import Entry, Source
     from cortex_jupyter.store import Completeness, Readable, RecordingInfo
 
@@ -135,7 +139,7 @@ class ParquetEncoder:
     """
 
     def __init__(
-        self, pieces: Iterable[tuple[Any, bool]], about: FileMetadata, progress: Callable[[int], object] = int
+        self, pieces: Iterable[tuple[pa.Table, bool]], about: FileMetadata, progress: Callable[[int], object] = int
     ) -> None:
         self._pieces, self._about, self._progress = pieces, about, progress
         self._levels: Counter[str] = Counter()
@@ -179,7 +183,7 @@ class ParquetEncoder:
                     writer.add_key_value_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
         yield
 
-    def _group(self, writer: Any, table: Any, group_rows: int) -> None:
+    def _group(self, writer: pq.ParquetWriter, table: pa.Table, group_rows: int) -> None:
         whole = table.combine_chunks()
         writer.write_table(whole, row_group_size=group_rows)
         if self._about.blocks:
@@ -211,7 +215,7 @@ class _Sink(io.RawIOBase):
 
 
 def write_file(
-    path: Path, pieces: Iterable[tuple[Any, bool]], about: FileMetadata, progress: Callable[[int], object] = int
+    path: Path, pieces: Iterable[tuple[pa.Table, bool]], about: FileMetadata, progress: Callable[[int], object] = int
 ) -> None:
     """Write a new file on a disk; see `ParquetEncoder`."""
     with path.open("wb") as file:
@@ -219,7 +223,7 @@ def write_file(
             file.write(part)
 
 
-def _add_group(blocks: list[layout.Block], seqs: Any, group: int) -> None:
+def _add_group(blocks: list[layout.Block], seqs: IntColumn, group: int) -> None:
     """Record in the index that a row group holds these numbers."""
     np = import_optional("numpy")
     starts = np.array([b.seq for b in blocks])

@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.cli.terminal import print_status
@@ -213,7 +213,7 @@ def _show_warning(
     category: type[Warning],
     filename: str,
     lineno: int,
-    file: Any = None,
+    file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
     """Write our own warnings as status lines, and all others as Python does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -14,6 +14,8 @@ from cortex_jupyter.notebook.scan import scan
 
 if TYPE_CHECKING:
     import argparse
+
+    import pyarrow as pa
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _flat(table: Any) -> Any:
+def _flat(table: pa.Table) -> pa.Table:
     """Return a table with JSON instead of lists, structures and maps, which CSV cannot hold."""
     pa = import_optional("pyarrow")
     for i, field in enumerate(table.schema):
@@ -49,11 +51,11 @@ def _flat(table: Any) -> Any:
     return table
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _without_formulas(table: Any) -> Any:
+def _without_formulas(table: pa.Table) -> pa.Table:
     """Return a table with an apostrophe before each text that a spreadsheet would run as a formula."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     for i, field in enumerate(table.schema):

@@ -105,7 +105,7 @@ class Access:
 
     def __init__(self, *, each: bool = False, refusal_holds_s: float = HOLDS_S) -> None:
         self.each, self._refusal_holds_s = each, refusal_holds_s
-        self._answers: dict[tuple[Person | None, tuple[str, ...]], tuple[float, asyncio.Task[Any]]] = {}
+        self._answers: dict[tuple[Person | None, tuple[str, ...]], tuple[float, asyncio.Task[object]]] = {}
 
     async def check_namespace(self, cluster: Cluster, namespace: str, person: Person | None = None) -> None:
         """Check that a user may read the logs of a namespace. A missing namespace is refused in the same way.
@@ -218,7 +218,7 @@ class Access:
         # Shielded: other readers wait for the same answer, and cancelling one of them must not cancel it.
         return await asyncio.shield(answer[1])
 
-    def _holds(self, answer: tuple[float, asyncio.Task[Any]], now: float) -> bool:
+    def _holds(self, answer: tuple[float, asyncio.Task[object]], now: float) -> bool:
         asked_at, asking = answer
         if _failed(asking):
             return False
@@ -234,7 +234,7 @@ async def _created(cluster: Cluster, namespace: str) -> int:
     return parse_rfc3339(namespace_object["metadata"]["creationTimestamp"])
 
 
-def _failed(asking: asyncio.Task[Any]) -> bool:
+def _failed(asking: asyncio.Task[object]) -> bool:
     return asking.done() and (asking.cancelled() or asking.exception() is not None)
 
 

@@ -236,7 +236,7 @@ def encode_batch(
     return orjson.dumps(doc)
 
 
-def notice(task: str, seq: int, time: int, event: str, message: str, **fields: Any) -> Entry:
+def notice(task: str, seq: int, time: int, event: str, message: str, **fields: object) -> Entry:
     """Return the entry of one notice.
 
     Parameters

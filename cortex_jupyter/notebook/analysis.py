@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.notebook.data import Data
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from cortex_jupyter.analysis.comparison import Comparison
     from cortex_jupyter.analysis.error_list import Errors
     from cortex_jupyter.analysis.pattern_table import Patterns
@@ -225,14 +227,14 @@ class _MetricSource:
         self._log = log
         self._growing = IncrementalMetrics(self._read, log._parsed, names, pattern, path)  # noqa: SLF001 - a part of the log
 
-    def _read(self, start: int) -> tuple[Any, int]:
+    def _read(self, start: int) -> tuple[pa.Table, int]:
         from cortex_jupyter.analysis.incremental import COLUMNS
 
         last, _ = self.mark()
         records = self._log._table(COLUMNS, start=start)  # noqa: SLF001 - a part of TaskLog
         return records, max(last, import_optional("pyarrow.compute").max(records["seq"]).as_py() or 0)
 
-    def table(self) -> Any:
+    def table(self) -> pa.Table:
         return self._growing.update()
 
     def mark(self) -> tuple[int, bool]:

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from os import PathLike
 
+    import pyarrow as pa
+    from pandas import DataFrame
+
 
 class Data(Snapshot):
     """The part of `TaskLog` that returns frames. Each holds the log as it is now."""
 
-    def to_arrow(self) -> Any:
+    def to_arrow(self) -> pa.Table:
         """Return a `pyarrow.Table` of the log as it is now.
 
         Columns: `time` (ns, UTC), `seq`, `namespace`, `task`, `pod`, `container`, `kind`, `run`, `node`, `stream`,
@@ -31,7 +34,7 @@ class Data(Snapshot):
         """
         return self._table()
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> DataFrame:
         """Return a `pandas.DataFrame` with the columns of `to_arrow`."""
         from cortex_jupyter.tables.convert import to_pandas
 
@@ -120,7 +123,7 @@ class Data(Snapshot):
         from cortex_jupyter.tables.convert import to_pandas, to_polars
         from cortex_jupyter.tables.read import read
 
-        kinds: dict[str, Callable[[Any], Any]] = {
+        kinds: dict[str, Callable[[pa.Table], object]] = {
             "pandas": to_pandas,
             "polars": to_polars,
             "arrow": lambda table: table,

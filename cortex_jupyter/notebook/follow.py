@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.backlog import backlog
@@ -62,7 +62,7 @@ class TaskEvents:
     def __init__(self, runtime: Runtime, recording: Recording, query: LogQuery) -> None:
         self._runtime = runtime
         self._events = events(recording, query)
-        self._step: asyncio.Task[Any] | None = None  # waits for the next event
+        self._step: asyncio.Task[object] | None = None  # waits for the next event
         self.is_over = False
 
     def __iter__(self) -> Iterator[StreamEvent]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.archive.layout import STATEMENT
 from cortex_jupyter.archive.optional import import_optional
@@ -13,6 +13,10 @@ from cortex_jupyter.parsing.masking import Mask
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
+
+    import pyarrow as pa
+    from pandas import DataFrame
+    from polars import DataFrame as PolarsFrame
 
     from cortex_jupyter.notebook.data import Data
     from cortex_jupyter.notebook.record import Record
@@ -65,20 +69,20 @@ class Masked:
     def __bool__(self) -> bool:
         return True
 
-    def to_arrow(self) -> Any:
+    def to_arrow(self) -> pa.Table:
         """Return a `pyarrow.Table` with the columns of `TaskLog.to_arrow`."""
         self._mask = Mask()
         table = _mask_table(self._log.to_arrow(), self._mask)
         metadata = dict(table.schema.metadata or {}) | {STATEMENT: self.complete.as_json(rows=table.num_rows)}
         return table.replace_schema_metadata(metadata)
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> DataFrame:
         """Return a `pandas.DataFrame`."""
         from cortex_jupyter.tables.convert import to_pandas
 
         return to_pandas(self.to_arrow())
 
-    def to_polars(self) -> Any:
+    def to_polars(self) -> PolarsFrame:
         """Return a `polars.DataFrame`."""
         from cortex_jupyter.tables.convert import to_polars
 
@@ -110,7 +114,7 @@ class Masked:
         return f"{self._log!r}.mask()"
 
 
-def _mask_table(table: Any, mask: Mask) -> Any:
+def _mask_table(table: pa.Table, mask: Mask) -> pa.Table:
     """Mask the secrets of a table.
 
     Parameters

@@ -22,6 +22,8 @@ from cortex_jupyter.tables.convert import plain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pyarrow as pa
+
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ _SHARE: Final = 0.1
 class Source(Protocol):
     """A log with metrics."""
 
-    def table(self) -> Any:
+    def table(self) -> pa.Table:
         """Return the metrics as they are now, as a `pyarrow.Table`."""
 
     def mark(self) -> tuple[int, bool]:
@@ -55,7 +57,7 @@ class Metrics(ResultFrame):
 
     nothing = r'these lines report no metrics; read another form with metrics(pattern=r"...(?P<loss>\S+)...")'
 
-    def __init__(self, table: Any, sources: Sequence[Source] = ()) -> None:
+    def __init__(self, table: pa.Table, sources: Sequence[Source] = ()) -> None:
         super().__init__(table)
         self.sources = tuple(sources)
 

@@ -19,7 +19,7 @@ COLUMNS: Final = ("pod", "container", "level")
 FOLDS: Final = ("", "exact", "masked")
 CHARTS: Final = ("", "time", "step")
 #: The viewer's options: a check of the value, and its description.
-VIEWER_OPTIONS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+VIEWER_OPTIONS: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     "time": (lambda v: v in TIMES, f"one of {', '.join(TIMES)}"),
     "wrap": (lambda v: isinstance(v, bool), "True or False"),
     "columns": (lambda v: isinstance(v, list | tuple) and set(v) <= set(COLUMNS), f"a list of {', '.join(COLUMNS)}"),

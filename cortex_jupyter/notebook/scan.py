@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from os import PathLike
 
+    import pyarrow as pa
+    from pandas import DataFrame
+
 
 def scan(
     tasks: Iterable[str | PathLike[str] | TaskLog] | None = None, *, namespace: str | None = None, **query: Any
@@ -58,7 +61,7 @@ class Scan:
         self.logs = list(logs)
         self._query = query
 
-    def to_arrow(self, columns: Sequence[str] = COLUMNS) -> Any:
+    def to_arrow(self, columns: Sequence[str] = COLUMNS) -> pa.Table:
         """Return a `pyarrow.Table`, task after task, with the columns of `TaskLog.to_arrow`."""
         pa = import_optional("pyarrow")
         with progress("reading tasks", len(self.logs)) as bar:
@@ -70,7 +73,7 @@ class Scan:
             return pa.schema([f for f in schema() if f.name in columns]).empty_table()
         return pa.concat_tables(tables).unify_dictionaries()
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> DataFrame:
         """Return a `pandas.DataFrame`."""
         from cortex_jupyter.tables.convert import to_pandas
 
@@ -164,7 +167,7 @@ def _may_hold(log: TaskLog, query: LogQuery) -> bool:
     return any(levels.get(name) for name in levels_of(query.level))
 
 
-def _read_part(part: tuple[str, int, dict[str, Any]]) -> Any:
+def _read_part(part: tuple[str, int, dict[str, Any]]) -> DataFrame:
     """Read one task, on a worker's machine."""
     from cortex_jupyter.tables.read import read
 
@@ -174,7 +177,7 @@ def _read_part(part: tuple[str, int, dict[str, Any]]) -> Any:
         return _to_pandas(read(store, recording, parsed))
 
 
-def _to_pandas(table: Any) -> Any:
+def _to_pandas(table: pa.Table) -> DataFrame:
     """Return a DataFrame without categories, which would differ between partitions."""
     from cortex_jupyter.tables.convert import to_pandas
 

@@ -22,6 +22,8 @@ from cortex_jupyter.tables.statement import Completeness
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
+    import pyarrow as pa
+
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.reader.session import Recording, Session
@@ -128,7 +130,7 @@ class Snapshot:
         """Return the place to read whole columns from: the archive if it has the recording, else the store."""
         return nearest(self._recording.store, self._recordings.archive, self._recording.id)
 
-    def _table(self, columns: Sequence[str] = COLUMNS, *, start: int = 0, shared: bool = False) -> Any:
+    def _table(self, columns: Sequence[str] = COLUMNS, *, start: int = 0, shared: bool = False) -> pa.Table:
         from cortex_jupyter.tables.read import read  # needs pyarrow, which is optional
 
         self._settle()

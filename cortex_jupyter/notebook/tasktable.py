@@ -25,6 +25,8 @@ from cortex_jupyter.reader.task_list import list_tasks
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pandas import DataFrame
+
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.reader.session import Session
 
@@ -46,7 +48,7 @@ class TaskTable(list[dict[str, Any]]):
         super().__init__(tasks)
         self._origin = origin  # identifies cluster and store, for the links
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> DataFrame:
         """Return a `pandas.DataFrame`; `started` and `finished` are UTC times.
 
         Raises
@@ -69,7 +71,7 @@ class TaskTable(list[dict[str, Any]]):
             "exit_code",
             "pods",
         )
-        frame = pd.DataFrame(list(self), columns=list(names))
+        frame: DataFrame = pd.DataFrame(list(self), columns=list(names))
         for name in ("started", "finished"):
             frame[name] = pd.to_datetime(frame[name], utc=True)
         return frame.astype({"restarts": "Int64", "exit_code": "Int64", "pods": "Int64"})

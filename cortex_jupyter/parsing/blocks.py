@@ -32,7 +32,7 @@ class Block:
     type, message : str
         Type and message of the exception. In a chain: Python's last exception, Java's first.
     frames : list of Frame
-        In the order of the text. Of several goroutines, those of the first.
+        In the order of the text. If there are several goroutines, the frames of the first.
     chain : list of str
         The other exceptions, each as `type: message`: earlier ones, causes, members of a group.
     rows : list of int

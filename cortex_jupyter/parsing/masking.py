@@ -133,7 +133,7 @@ def mask(texts: Sequence[str]) -> Iterator[tuple[int, str, Counter[str]]]:
     Yields
     ------
     int, str, Counter
-        For each line in which something was masked: its index, the masked line, and the number of secrets by kind.
+        For each line with a secret: its index, the masked line, and the number of secrets by kind.
 
     Raises
     ------

@@ -8,7 +8,7 @@ viewer to the same answers.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -145,7 +145,7 @@ def _value(line: str, key: str, pair: re.Pattern[str]) -> str | None:
     return value[1:-1] if value.startswith("'") else value
 
 
-def _json_value(doc: Any, key: str) -> str | None:
+def _json_value(doc: object, key: str) -> str | None:
     if isinstance(doc, dict) and key in doc:
         doc = doc[key]
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -18,7 +18,7 @@ THREADS: Final = 4
 _POOL: Final = ThreadPoolExecutor(THREADS, "cortex-filter")
 
 
-async def run_filter(keep: RowFilter | None, work: Callable[..., T], *args: Any) -> T:
+async def run_filter(keep: RowFilter | None, work: Callable[..., T], *args: object) -> T:
     """Run blocking work in a thread, like `asyncio.to_thread`; with a filter, in one of the threads for filters."""
     if keep is None:
         return await asyncio.to_thread(work, *args)
@@ -27,6 +27,6 @@ async def run_filter(keep: RowFilter | None, work: Callable[..., T], *args: Any)
 
 async def in_thread(iterator: Iterator[T], keep: RowFilter | None = None) -> AsyncGenerator[T]:
     """Run a blocking iterator in threads, one step at a time; with a filter, in the threads for filters."""
-    nothing: Any = object()
+    nothing = object()
     while (item := await run_filter(keep, next, iterator, nothing)) is not nothing:
         yield item

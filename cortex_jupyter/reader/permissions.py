@@ -67,7 +67,7 @@ class PermissionWatch:
     async def revoked(self, tasks: Sequence[TaskRef]) -> list[CortexError | None]:
         """Return for each task why the reader may not read it any more, or None.
 
-        Kubernetes is asked first, about the identity known so far; then the Hub, about the identity. So a Hub that is away
+        First ask Kubernetes about the reader as last known, then ask the Hub who the reader is. So a Hub that does not answer
         neither ends a permission nor prolongs one.
         """
         errors = [await self._check(ref) for ref in tasks]

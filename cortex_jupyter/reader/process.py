@@ -64,7 +64,7 @@ async def output(module: str, ask: dict[str, Any], deaf_s: float) -> AsyncGenera
         await process.wait()
 
 
-def event(name: str, **doc: Any) -> bytes:
+def event(name: str, **doc: object) -> bytes:
     r"""Encode a server-sent event.
 
     Examples

@@ -137,7 +137,7 @@ class TaskRecorder:
         """Set whether the task has readers."""
         self._channel.set_has_readers(has_readers=has_readers)
 
-    def put_status(self, message: str, **fields: Any) -> None:
+    def put_status(self, message: str, **fields: object) -> None:
         """Add a notice of the recorder itself to the recording.
 
         Raises

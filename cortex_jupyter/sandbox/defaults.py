@@ -111,7 +111,7 @@ def _set_container_defaults(container: Object) -> None:
                 _set_missing(probe["httpGet"], path="/", scheme="HTTP")
 
 
-def _set_missing(obj: Object, **values: Any) -> None:
+def _set_missing(obj: Object, **values: object) -> None:
     for name, value in values.items():
         obj.setdefault(name, value)
 

@@ -35,7 +35,7 @@ class Kubelet(Node):
     def __init__(self, store: Store, faults: Faults, config: Config, root: Path) -> None:
         super().__init__(store, faults, config, root)
         self.workers: dict[str, PodWorker] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._closing = False
         store.listen(self._on_change)
 
@@ -164,7 +164,7 @@ class Kubelet(Node):
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
 
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
+    def _task_done(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
         with contextlib.suppress(asyncio.CancelledError):
             task.result()

@@ -81,8 +81,8 @@ class PodWorker:
         #: Set on each change of the pod or of a fault, so that a container that waits for its image checks again.
         self.changed = asyncio.Event()
         #: Tasks that run a container; the end of the pod waits for them. It cancels all other tasks.
-        self._runs: set[asyncio.Task[Any]] = set()
-        self._background: set[asyncio.Task[Any]] = set()
+        self._runs: set[asyncio.Task[object]] = set()
+        self._background: set[asyncio.Task[object]] = set()
         self._sidecars: list[asyncio.Task[bool]] = []
         #: Why all containers are being restarted, or empty; and the delay before the next such restart (seconds).
         self._restart_reason, self._restart_delay = "", 0.0
@@ -322,7 +322,7 @@ class PodWorker:
         task.add_done_callback(self._background_done)
         return task
 
-    def _background_done(self, task: asyncio.Task[Any]) -> None:
+    def _background_done(self, task: asyncio.Task[object]) -> None:
         self._background.discard(task)
         if not task.cancelled():
             task.result()  # raises into the event loop's exception handler, which prints it

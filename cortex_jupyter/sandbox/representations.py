@@ -54,7 +54,7 @@ def _reason(pod: Object) -> str:
     return reason or str(status.get("reason") or status.get("phase", "Unknown"))
 
 
-def _pod(pod: Object) -> list[Any]:
+def _pod(pod: Object) -> list[object]:
     reason, status = _reason(pod), pod["status"]
     inits, states = status.get("initContainerStatuses") or [], status.get("containerStatuses") or []
     sidecars = {c["name"] for c in pod["spec"].get("initContainers") or [] if c.get("restartPolicy") == "Always"}
@@ -65,7 +65,7 @@ def _pod(pod: Object) -> list[Any]:
     return [pod["metadata"]["name"], f"{ready}/{total}", reason, sum(s["restartCount"] for s in counted), _age(pod)]
 
 
-def _job(job: Object) -> list[Any]:
+def _job(job: Object) -> list[object]:
     spec, status = job["spec"], job.get("status") or {}
     kinds = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
     state = next((k for k in ("Complete", "Failed", "Suspended") if k in kinds), "Running")
@@ -73,12 +73,12 @@ def _job(job: Object) -> list[Any]:
     return [job["metadata"]["name"], state, done, _age(job)]
 
 
-def _replicas(obj: Object) -> list[Any]:
+def _replicas(obj: Object) -> list[object]:
     status = obj.get("status") or {}
     return [obj["metadata"]["name"], f"{status.get('readyReplicas', 0)}/{obj['spec'].get('replicas', 1)}", _age(obj)]
 
 
-def _event(event: Object) -> list[Any]:
+def _event(event: Object) -> list[object]:
     involved = event["involvedObject"]
     return [
         _age(event, event.get("lastTimestamp")),
@@ -89,7 +89,7 @@ def _event(event: Object) -> list[Any]:
     ]
 
 
-_COLUMNS: dict[str, tuple[tuple[str, ...], Callable[[Object], list[Any]]]] = {
+_COLUMNS: dict[str, tuple[tuple[str, ...], Callable[[Object], list[object]]]] = {
     "pods": (("Name", "Ready", "Status", "Restarts", "Age"), _pod),
     "jobs.batch": (("Name", "Status", "Completions", "Age"), _job),
     "deployments.apps": (("Name", "Ready", "Age"), _replicas),
@@ -98,7 +98,7 @@ _COLUMNS: dict[str, tuple[tuple[str, ...], Callable[[Object], list[Any]]]] = {
     DEFINITIONS: (("Name", "Created At"), lambda crd: [crd["metadata"]["name"], crd["metadata"]["creationTimestamp"]]),
     "events": (("Last Seen", "Type", "Reason", "Object", "Message"), _event),
 }
-_DEFAULT: tuple[tuple[str, ...], Callable[[Object], list[Any]]] = (
+_DEFAULT: tuple[tuple[str, ...], Callable[[Object], list[object]]] = (
     ("Name", "Age"),
     lambda obj: [obj["metadata"]["name"], _age(obj)],
 )
@@ -146,7 +146,7 @@ def _cell(obj: Object, column: Object) -> Any:
     return str(value) if column["type"] == "string" else value
 
 
-def _custom_columns(resource: Resource) -> tuple[list[Object], Callable[[Object], list[Any]]]:
+def _custom_columns(resource: Resource) -> tuple[list[Object], Callable[[Object], list[object]]]:
     """Return the columns of a custom resource, by default name and age, and the function for a row."""
     columns = resource.columns or ({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},)
     headers = [

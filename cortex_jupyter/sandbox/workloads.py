@@ -55,7 +55,7 @@ def _create_pod(store: Store, owner: Object, name: str, **labels: str) -> None:
     events.record(store, owner, "SuccessfulCreate", f"Created pod: {name}", component=component)
 
 
-def _write_status(store: Store, owner: Object, **status: Any) -> None:
+def _write_status(store: Store, owner: Object, **status: object) -> None:
     new = copy(owner)
     new["status"] = (
         (owner.get("status") or {}) | {"observedGeneration": owner["metadata"].get("generation", 1)} | status

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from cortex_jupyter.archive.optional import import_optional
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Columns of every row besides its fields.
 BASE_COLUMNS: Final = ("time", "seq", "pod", "level")
@@ -31,12 +34,12 @@ class Fields:
         How many different fields are beyond the 500 most frequent.
     """
 
-    table: Any
+    table: pa.Table
     conflicts: dict[str, dict[str, int]] = field(default_factory=dict)
     left_out: int = 0
 
 
-def fields(table: Any) -> Fields:
+def fields(table: pa.Table) -> Fields:
     """Return the fields of a table's lines.
 
     Parameters
@@ -88,14 +91,14 @@ def _column(pa: Any, values: list[Any], kinds: set[str]) -> Any:
     return pa.array([v if v is None or isinstance(v, str) else _text(v) for v in values], pa.large_string())
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     try:
         return orjson.dumps(value).decode()
     except TypeError:  # nested deeper than orjson writes, although it reads it
         return None
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if value is None:
         return "null"
     for kind, name in ((bool, "bool"), (int, "int"), (float, "float"), (str, "text")):

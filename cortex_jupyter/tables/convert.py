@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    import pyarrow as pa
+    from pandas import DataFrame
+    from polars import DataFrame as PolarsFrame
 
-def to_pandas(table: Any) -> Any:
+
+def to_pandas(table: pa.Table) -> DataFrame:
     """Return a `pandas.DataFrame`: times as `datetime64[ns, UTC]`, categories, strings held by Arrow.
 
     Parameters
@@ -43,7 +47,8 @@ def to_pandas(table: Any) -> Any:
         categories = pool.map(_categories, (table[name] for name in dictionary_columns))
         plain = table.drop_columns(dictionary_columns).to_pandas(types_mapper=dtype)
         columns = {**plain, **dict(zip(dictionary_columns, categories, strict=True))}
-    return pd.DataFrame({name: columns[name] for name in table.column_names}, copy=False)
+    frame: DataFrame = pd.DataFrame({name: columns[name] for name in table.column_names}, copy=False)
+    return frame
 
 
 def _categories(column: Any) -> Any:
@@ -65,7 +70,7 @@ def _categories(column: Any) -> Any:
     return pd.Categorical.from_codes(codes, pd.Index(list(values), dtype="str"), validate=False)
 
 
-def to_polars(table: Any) -> Any:
+def to_polars(table: pa.Table) -> PolarsFrame:
     """Return a `polars.DataFrame`: times as `Datetime("ns", "UTC")`, categories.
 
     Raises
@@ -76,7 +81,7 @@ def to_polars(table: Any) -> Any:
     pl = import_optional("polars")
     same = {name: value for name in table.column_names if (value := _only(table[name])) is not None}
     # Keep the chunks, as polars does when it reads Parquet: the user can still join the columns that need it.
-    frame = pl.from_arrow(table.drop_columns(list(same)), rechunk=False)
+    frame: PolarsFrame = pl.from_arrow(table.drop_columns(list(same)), rechunk=False)
     literals = [pl.lit(value, pl.Categorical).alias(name) for name, value in same.items()]
     return frame.with_columns(literals).select(table.column_names)
 
@@ -89,7 +94,7 @@ def _only(column: Any) -> str | None:
     return values.pop() if len(values) == 1 else None
 
 
-def plain(table: Any) -> Any:
+def plain(table: pa.Table) -> pa.Table:
     """Return a table with its dictionaries as text, so that it can be joined with another one."""
     pa = import_optional("pyarrow")
     fields = [f.with_type(pa.string()) if pa.types.is_dictionary(f.type) else f for f in table.schema]

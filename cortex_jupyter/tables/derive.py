@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.spans import find_spans
 from cortex_jupyter.parsing import fields as rules
 from cortex_jupyter.tables.views import Views, as_views, with_nulls
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Ints, Texts
+
+    Offsets: TypeAlias = "pa.ChunkedArray[pa.Int32Scalar]"
+    TextOrViews: TypeAlias = "pa.LargeStringArray | pa.StringViewArray"
+    #: Which lines, and the message and the fields of each.
+    OddLines: TypeAlias = "tuple[Ints, pa.LargeStringArray, pa.LargeStringArray]"
+
 #: Rows that one thread cuts at once.
 _PIECE: Final = 131_072
 
 
-def derived(text: Any) -> dict[str, Any]:
+def derived(text: Texts) -> dict[str, Any]:
     """Return the columns `level`, `message` and `fields` of a column of lines.
 
     Parameters
@@ -40,17 +50,18 @@ def derived(text: Any) -> dict[str, Any]:
     return {"level": columns["level"], **cut(text, columns["message_at"], columns["message_len"], columns["fields_at"])}
 
 
-def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any, *, shared: bool = False) -> dict[str, Any]:
+def cut(
+    text: Texts, message_at: Offsets, message_len: Offsets, fields_at: Offsets, *, shared: bool = False
+) -> dict[str, Any]:
     """Return `message` and `fields` of a column of lines whose spans are known.
 
     Parameters
     ----------
     text, message_at, message_len, fields_at : pyarrow.ChunkedArray
-        See `places`.
+        See `find_spans`.
     shared : bool, optional
         Return `string_view` instead of `large_string`, and `text` as well: they share the bytes of the text, and add
-        only
-        16 bytes per line.
+        only 16 bytes per line.
     """
     pa = import_optional("pyarrow")
     rows = pa.table([text, message_at, message_len, fields_at], names=["0", "1", "2", "3"])
@@ -68,7 +79,9 @@ def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any, *, shared:
     }
 
 
-def _cut(text: Any, at: Any, length: Any, fields_at: Any, *, shared: bool) -> dict[str, Any]:
+def _cut(
+    text: pa.LargeStringArray, at: pa.Int32Array, length: pa.Int32Array, fields_at: pa.Int32Array, *, shared: bool
+) -> dict[str, Any]:
     whole = as_views(text) if shared else text
     odd = _odd(text, at, fields_at)
     columns = {"message": _message(text, whole, at, length, odd), "fields": _fields(text, whole, fields_at, odd)}
@@ -76,7 +89,7 @@ def _cut(text: Any, at: Any, length: Any, fields_at: Any, *, shared: bool) -> di
     return columns | {"text": whole} if shared else {name: part.cast(text.type) for name, part in columns.items()}
 
 
-def _odd(text: Any, at: Any, fields_at: Any) -> tuple[Any, Any, Any] | None:
+def _odd(text: pa.LargeStringArray, at: pa.Int32Array, fields_at: pa.Int32Array) -> OddLines | None:
     """Return the lines that Python must parse, with their messages and fields; None if there is none."""
     pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
     if not at.null_count and not pc.equal(pc.min(fields_at), -1).as_py():
@@ -87,7 +100,9 @@ def _odd(text: Any, at: Any, fields_at: Any) -> tuple[Any, Any, Any] | None:
     return np.flatnonzero(odd.to_numpy(zero_copy_only=False)), messages, fields
 
 
-def _message(text: Any, whole: Any, at: Any, length: Any, odd: tuple[Any, Any, Any] | None) -> Any:
+def _message(
+    text: pa.LargeStringArray, whole: TextOrViews, at: pa.Int32Array, length: pa.Int32Array, odd: OddLines | None
+) -> TextOrViews:
     pc = import_optional("pyarrow.compute")
     if odd is None and length.null_count == len(length) and pc.equal(pc.max(at), 0).as_py():
         return whole  # no line has a head
@@ -99,7 +114,9 @@ def _message(text: Any, whole: Any, at: Any, length: Any, odd: tuple[Any, Any, A
     return views.array()
 
 
-def _fields(text: Any, whole: Any, fields_at: Any, odd: tuple[Any, Any, Any] | None) -> Any:
+def _fields(
+    text: pa.LargeStringArray, whole: TextOrViews, fields_at: pa.Int32Array, odd: OddLines | None
+) -> TextOrViews:
     pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
     has_fields, shared = fields_at.is_valid().to_numpy(zero_copy_only=False), whole is not text
     if not has_fields.any():

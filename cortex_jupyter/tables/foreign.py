@@ -196,7 +196,7 @@ def _ours(line: str) -> dict[str, Any] | None:
     return doc if mine else None
 
 
-def _run(value: Any) -> int:
+def _run(value: object) -> int:
     return value if isinstance(value, int) and 0 <= value < 2**31 else 0
 
 
@@ -214,7 +214,7 @@ def _texty(pa: Any, kind: Any) -> bool:
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return (
         value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else "" if value is None else str(value)
     )

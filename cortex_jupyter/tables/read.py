@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.columns import read_rows
@@ -20,6 +20,8 @@ from cortex_jupyter.tables.statement import Completeness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    import pyarrow as pa
 
     from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.query.language import LogQuery
@@ -39,7 +41,7 @@ def read(
     start: int = 0,
     *,
     shared: bool = False,
-) -> Any:
+) -> pa.Table:
     """Read a recording, as it is now, into a table.
 
     Parameters
@@ -80,7 +82,7 @@ def read(
     return frame(rows, columns, shared=shared).replace_schema_metadata(metadata)
 
 
-def frame(rows: Any, columns: Sequence[str] = COLUMNS, *, shared: bool = False) -> Any:
+def frame(rows: pa.Table, columns: Sequence[str] = COLUMNS, *, shared: bool = False) -> pa.Table:
     """Return the columns of a frame from those of an archive's file."""
     pa = import_optional("pyarrow")
     if not _CUT & set(columns) <= set(rows.column_names):
@@ -91,7 +93,7 @@ def frame(rows: Any, columns: Sequence[str] = COLUMNS, *, shared: bool = False) 
     return pa.table([rows[field.name] for field in target], schema=pa.schema(target))
 
 
-def _cut_columns(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
+def _cut_columns(columns: Sequence[str], rows: pa.Table, *, shared: bool) -> pa.Table:
     """Cut message and fields out of the text, if asked for, and drop the columns that only help to cut."""
     result = {name: rows[name] for name in rows.column_names if name in columns or name in _ORDER}
     if _CUT & set(columns):
@@ -122,8 +124,8 @@ def stored(
     progress: Callable[[int], object] | None = None,
     columns: Sequence[str] = COLUMNS,
     start: int = 0,
-    each: Callable[[Any], Any] | None = None,
-) -> Any:
+    each: Callable[[pa.Table], pa.Table] | None = None,
+) -> pa.Table:
     """Return the wanted rows in the order of reading, as columns of an archive's file or as `each` converts them."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if isinstance(store, ArchiveStore):
@@ -152,7 +154,7 @@ def stored_pieces(
     query: LogQuery,
     stop: int | None = None,
     progress: Callable[[int], object] = int,
-) -> Iterator[tuple[Any, bool]]:
+) -> Iterator[tuple[pa.Table, bool]]:
     """Yield the wanted rows with numbers below `stop` in pieces, for logs larger than memory.
 
     With each piece comes whether its order is certain.
@@ -175,7 +177,7 @@ def pieces(
     start: int = 0,
     stop: int | None = None,
     progress: Callable[[int], object] = int,
-) -> Iterator[tuple[Any, int]]:
+) -> Iterator[tuple[pa.Table, int]]:
     """Yield the wanted rows of a recording by number, with the earliest time of all that follow."""
     return read_rows(
         store,
@@ -193,9 +195,9 @@ def _archived(
     archived: ArchivedRecording,
     query: LogQuery,
     columns: list[str],
-    each: Callable[[Any], Any] | None,
+    each: Callable[[pa.Table], pa.Table] | None,
     progress: Callable[[int], object],
-) -> Any:
+) -> pa.Table:
     if not _examined_columns(query) and archived.is_ordered:
         # The lines are in order, and nothing that is made of them here needs the source's number.
         columns = columns if each is None else [name for name in columns if name != "source"]
@@ -216,10 +218,10 @@ def read_wanted(
     archived: ArchivedRecording,
     query: LogQuery,
     columns: list[str],
-    each: Callable[[Any], Any] | None = None,
+    each: Callable[[pa.Table], pa.Table] | None = None,
     progress: Callable[[int], object] = int,
     groups: Sequence[int] | None = None,
-) -> Any:
+) -> pa.Table:
     """Return the wanted rows in the order of a file, from all row groups or some."""
     groups = row_groups(archived, query) if groups is None else groups
     examined = _examined_columns(query)
@@ -227,7 +229,7 @@ def read_wanted(
     return archived.file.read(groups, columns, each, progress, choice)
 
 
-def _owned(rows: Any) -> Any:
+def _owned(rows: pa.Table) -> pa.Table:
     """Return rows whose text columns can be gathered by index: pyarrow (26) cannot do that with views."""
     pa = import_optional("pyarrow")
     fields = [f.with_type(pa.large_string()) if pa.types.is_string_view(f.type) else f for f in rows.schema]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.archive.optional import import_optional
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Coded, Ints
 
 COLUMNS: Final = (
     "time",
@@ -24,7 +29,7 @@ COLUMNS: Final = (
 )
 
 
-def schema() -> Any:
+def schema() -> pa.Schema:
     """Return the Arrow schema of a frame.
 
     Returns
@@ -47,7 +52,7 @@ def schema() -> Any:
     return pa.schema([(name, types.get(name, category)) for name in COLUMNS])
 
 
-def coded(column: Any) -> tuple[Any, list[str | None]]:
+def coded(column: Coded) -> tuple[Ints, list[str | None]]:
     """Return the codes of a dictionary column (null has the last one), and the texts that they stand for."""
     pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     array = column.combine_chunks()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache, reduce
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.archive.bytefind import buffers, containing, mask_of_rows, matching, rows_with, wide
 from cortex_jupyter.archive.optional import import_optional
@@ -18,6 +18,9 @@ from cortex_jupyter.query.required_literals import required_literals
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Ints, Mask
     from cortex_jupyter.query.re2 import Bytewise
 
 #: Lines that share one time limit of a pattern: as many as a batch.
@@ -25,7 +28,7 @@ _PIECE: Final = 4096
 _bytewise: Final = lru_cache(64)(bytewise)
 
 
-def match_mask(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
+def match_mask(text: pa.LargeStringArray, pattern: str, find: Callable[[str], object]) -> Mask:
     r"""Return which texts a pattern is found in.
 
     Parameters
@@ -59,7 +62,7 @@ def match_mask(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
     return mask_of_rows(len(text), rows)
 
 
-def _rows(text: Any, words: Sequence[str]) -> Any:
+def _rows(text: pa.LargeStringArray, words: Sequence[str]) -> Ints | None:
     """Return the rows that hold one of some words; None if `bytefind.rows_with` cannot answer quickly."""
     np, rows_by_word = import_optional("numpy"), []
     for word in words:
@@ -70,7 +73,7 @@ def _rows(text: Any, words: Sequence[str]) -> Any:
     return np.unique(np.concatenate(rows_by_word)) if rows_by_word else None
 
 
-def _test(text: Any, rule: Bytewise | None, find: Callable[[str], object]) -> Any:
+def _test(text: pa.LargeStringArray, rule: Bytewise | None, find: Callable[[str], object]) -> Mask:
     """Test with RE2 if there is a rule, and with Python the lines for which the rule does not hold."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if rule is not None:
@@ -94,7 +97,7 @@ def _test_in_python(find: Callable[[str], object], texts: list[str]) -> list[boo
     return [i % _PIECE in matches[i // _PIECE] for i in range(len(texts))]
 
 
-def _odd(text: Any, rule: Bytewise) -> Any:
+def _odd(text: pa.LargeStringArray, rule: Bytewise) -> Mask | None:
     """Return for which lines a rule may not hold; None if for none."""
     pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
     masks = []

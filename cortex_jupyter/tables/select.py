@@ -18,11 +18,14 @@ from cortex_jupyter.tables.search import match_mask
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Mask
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.query.sources import Runs
 
 
-def select(table: Any, query: LogQuery, columns: Sequence[str] | None = None) -> Any:
+def select(table: pa.Table, query: LogQuery, columns: Sequence[str] | None = None) -> pa.Table:
     """Return the rows of a query's window and filter.
 
     Parameters
@@ -41,7 +44,7 @@ def select(table: Any, query: LogQuery, columns: Sequence[str] | None = None) ->
     return table if columns is None else table.select(columns)
 
 
-def _tests(query: LogQuery) -> Iterator[Callable[[Any], Any]]:
+def _tests(query: LogQuery) -> Iterator[Callable[[pa.Table], Mask]]:
     """Yield the tests of a query, cheap ones first: each is a function that returns a mask of wanted rows."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     for bound, compare in ((query.since, pc.greater_equal), (query.until, pc.less_equal)):
@@ -68,7 +71,7 @@ def _tests(query: LogQuery) -> Iterator[Callable[[Any], Any]]:
         yield partial(_by_text, pattern, find, matching=False)
 
 
-def _in_window(compare: Callable[[Any, Any], Any], bound: Any, table: Any) -> Any:
+def _in_window(compare: Callable[[Any, Any], Mask], bound: pa.TimestampScalar[Any, Any], table: pa.Table) -> Mask:
     return compare(table["time"], bound)
 
 
@@ -76,7 +79,7 @@ def _named(pattern: str, name: str | None) -> bool:
     return matches_name(name or "", pattern)
 
 
-def _in_runs(selected: Runs, table: Any) -> Any:
+def _in_runs(selected: Runs, table: pa.Table) -> Mask:
     """Return which rows belong to the wanted runs."""
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     if not len(table):
@@ -94,7 +97,7 @@ def levels_of(least: str) -> Sequence[str]:
     return (*names, "") if "info" in names else names
 
 
-def _by_value(column: str, is_wanted: Callable[[str | None], bool], table: Any) -> Any:
+def _by_value(column: str, is_wanted: Callable[[str | None], bool], table: pa.Table) -> Mask:
     """Return which rows have a wanted value, for a column with few values."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     masks = []
@@ -105,7 +108,7 @@ def _by_value(column: str, is_wanted: Callable[[str | None], bool], table: Any) 
     return pa.chunked_array(masks, pa.bool_())
 
 
-def _by_text(pattern: str, find: Callable[[str], object], table: Any, *, matching: bool) -> Any:
+def _by_text(pattern: str, find: Callable[[str], object], table: pa.Table, *, matching: bool) -> Mask:
     """Return in which rows the text is found, or is not found."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     masks = [match_mask(chunk, pattern, find) for chunk in table["text"].chunks]

@@ -74,7 +74,7 @@ class Completeness:
         }
         return complete | ({"masked": self.masked} if self.masked else {})
 
-    def as_json(self, **more: Any) -> bytes:
+    def as_json(self, **more: object) -> bytes:
         """Return the statement as JSON, as in the metadata of tables and Parquet files."""
         return orjson.dumps(self.as_dict() | more)
 

@@ -6,9 +6,14 @@ A view holds a length, and either up to 12 bytes, or the first 4 bytes, a buffer
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.optional import import_optional
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from cortex_jupyter.archive.optional import Ints, TextArray
 
 #: Bytes that a view can hold itself.
 _SHORT: Final = 12
@@ -37,9 +42,16 @@ class Views:
         self._rows = np.frombuffer(room, "<i8").reshape(n, 2)
         self._rows[:] = 0
         self._prefixes = prefixes
-        self._buffers: list[Any] = []
+        self._buffers: list[pa.Buffer] = []
 
-    def set(self, where: Any, data: Any, start: Any = None, size: Any = None, rows: Any = None) -> None:
+    def set(
+        self,
+        where: Ints | None,
+        data: TextArray,
+        start: pa.Int32Array | None = None,
+        size: pa.Int32Array | None = None,
+        rows: Ints | None = None,
+    ) -> None:
         """Set views to a piece of each value: `size` bytes from `start`, or fewer if the value ends before.
 
         Parameters
@@ -84,7 +96,7 @@ class Views:
             self._rows[where] = views
         self._buffers += [values.slice(i, min(2 * _STEP - 1, values.size - i)) for i in range(0, values.size, _STEP)]
 
-    def _fill(self, views: Any, values: Any, begin: Any, sizes: Any) -> None:
+    def _fill(self, views: Ints, values: pa.Buffer, begin: Ints, sizes: Ints) -> None:
         np = import_optional("numpy")
         value_bytes = np.frombuffer(values, np.uint8)
         views[:, 0] = sizes
@@ -103,14 +115,14 @@ class Views:
             prefix[at >= sizes[short, None]] = 0
             parts[short, 1:] = prefix.view(np.int32)
 
-    def array(self) -> Any:
+    def array(self) -> pa.StringViewArray:
         """Return the views as a `pyarrow.StringViewArray`."""
         pa = import_optional("pyarrow")
         buffers = [None, pa.py_buffer(self._rows), *self._buffers]
         return pa.Array.from_buffers(pa.string_view(), len(self._rows), buffers)
 
 
-def as_views(texts: Any) -> Any:
+def as_views(texts: pa.LargeStringArray) -> pa.StringViewArray:
     """Return whole texts as views.
 
     Parameters

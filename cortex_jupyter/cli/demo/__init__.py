@@ -27,7 +27,7 @@ from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from types import FrameType
 
 _NOTEBOOK: Final = Path(__file__).with_name("demo.ipynb")
@@ -176,6 +176,6 @@ def _end(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _run_ignoring_errors(work: Any) -> None:
+def _run_ignoring_errors(work: Callable[[], Coroutine[object, None, object]]) -> None:
     with contextlib.suppress(CortexError):
         asyncio.run(work())

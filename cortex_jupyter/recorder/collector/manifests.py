@@ -140,14 +140,14 @@ def manifests(install: InstallOptions) -> str:
 class _PlainDumper(yaml.SafeDumper):
     """A dumper that writes repeated values in full, without aliases."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - an override
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - an override
         return True
 
 
 _LABELS: Final = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/component": "collector"}
 
 
-def _object(api: str, kind: str, namespace: str, name: str = NAME, **rest: Any) -> dict[str, Any]:
+def _object(api: str, kind: str, namespace: str, name: str = NAME, **rest: object) -> dict[str, Any]:
     meta: dict[str, Any] = {"name": name} | ({"namespace": namespace} if namespace else {})
     return {"apiVersion": api, "kind": kind, "metadata": meta | {"labels": _LABELS}} | rest
 

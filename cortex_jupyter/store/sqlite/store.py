@@ -21,7 +21,7 @@ from cortex_jupyter.store.sqlite.schema import prepare
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from collections.abc import Set as AbstractSet
     from pathlib import Path
 
@@ -125,7 +125,7 @@ class SqliteStore(Entries, Leases, Retention, Store):
         where, values = ("WHERE namespace=? ", [namespace]) if namespace else ("", [])
         return self._infos(f"{where}ORDER BY id DESC", values)
 
-    def _infos(self, tail: str, values: list[Any]) -> list[RecordingInfo]:
+    def _infos(self, tail: str, values: Sequence[object]) -> list[RecordingInfo]:
         with self._file.reading() as db:
             rows = db.execute(f"SELECT {_INFO} FROM recording {tail}", values).fetchall()
         return [

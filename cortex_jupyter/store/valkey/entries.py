@@ -10,7 +10,7 @@ append-only file, so they are kept or lost together.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -50,7 +50,7 @@ class Entries:
         return int(self._link.secured("source", lease.recording, lease.owner, lease.epoch, doc))
 
     def commit(self, lease: Lease, commit: Commit) -> None:
-        arguments: list[Any] = [lease.recording, lease.owner, lease.epoch, len(commit.entries)]
+        arguments: list[object] = [lease.recording, lease.owner, lease.epoch, len(commit.entries)]
         for e in commit.entries:
             arguments += (e.seq, e.n, head(e), pack(e.data))
         arguments.append(len(commit.anchors))

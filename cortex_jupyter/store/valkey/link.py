@@ -100,7 +100,7 @@ class Link:
         self._closed = True
         self.client.close()
 
-    def ask(self, *command: Any) -> Any:
+    def ask(self, *command: object) -> Any:
         """Return the answer to one command.
 
         Raises
@@ -109,7 +109,7 @@ class Link:
         """
         return self._do(lambda: self.client.execute_command(*command))
 
-    def call(self, script: str, *arguments: Any) -> Any:
+    def call(self, script: str, *arguments: object) -> Any:
         """Run one of our scripts and return its answer.
 
         Raises
@@ -126,7 +126,7 @@ class Link:
 
         return self._do(run, guarded=_FLAGS.get(script) != "no-writes")
 
-    def secured(self, script: str, *arguments: Any) -> Any:
+    def secured(self, script: str, *arguments: object) -> Any:
         """Return a script's answer once the required number of replicas has what it wrote.
 
         Raises
