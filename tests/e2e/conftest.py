@@ -1,4 +1,4 @@
-"""A new user with a Jupyter server on the cluster under test, and Jobs that go with the test."""
+"""A new user with a Jupyter server on the cluster under test, and Jobs that are deleted after the test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def server(home: Home) -> Iterator[Jupyter]:
 
 @pytest.fixture
 def job(target: Any, unique: Callable[[str], str]) -> Iterator[Callable[..., str]]:
-    """Create Jobs; they are deleted after the test."""
+    """Return a function that creates a Job, which is deleted after the test."""
     made: list[str] = []
 
     def create(program: str, **options: Any) -> str:

@@ -1,4 +1,4 @@
-"""Recorder and server are killed in mid-stream: each line once, for the SSE client and in the DataFrame."""
+"""The recorder and the server are killed in mid-stream. The SSE client and the DataFrame have each line once."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 LINES = 12_000
 
 
-def test_recorder_killed_and_server_restarted_in_mid_stream(
+def test_no_line_is_lost_when_recorder_and_server_are_killed(
     home: Home, job: Callable[..., str], tmp_path: Path
 ) -> None:
-    # It writes until the last blow has fallen: the recorder of a task that has ended is not there to be killed.
-    blows_fallen = tmp_path / "blows-fallen"
-    name = job(counter(LINES, per_second=1500, until=str(blows_fallen)))
+    # The task writes until the last kill, because a finished task has no recorder to kill.
+    kills_done = tmp_path / "kills-done"
+    name = job(counter(LINES, per_second=1500, until=str(kills_done)))
     server = Jupyter(home)
     texts: list[str] = []
     cursor, ended = "", False
-    blows: list[Callable[[], None]] = [
+    kills: list[Callable[[], None]] = [
         lambda: _kill_recorders(home),
         lambda: server.close(signal.SIGKILL),
         lambda: _kill_recorders(home),
-        lambda: server.close(),  # noqa: PLW0108 - whichever server there is by then
+        lambda: server.close(),  # noqa: PLW0108 - `server` may be another one by then
     ]
-    due = [LINES * n // (len(blows) + 1) for n in range(1, len(blows) + 1)]
+    due = [LINES * n // (len(kills) + 1) for n in range(1, len(kills) + 1)]
     while not ended:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": cursor} if cursor else {})
         try:
@@ -45,26 +45,26 @@ def test_recorder_killed_and_server_restarted_in_mid_stream(
                 ended = event.event == "end"
                 if due and len(texts) >= due[0]:
                     due.pop(0)
-                    blows.pop(0)()
-                    if not blows:
-                        blows_fallen.touch()
+                    kills.pop(0)()
+                    if not kills:
+                        kills_done.touch()
         except (httpx.TransportError, httpx_sse.SSEError):
             pass
         if server.process.poll() is not None:
             server = Jupyter(home, port=server.port)
-    assert not blows, "the task ended before every blow had fallen"
-    (found,) = numbers(texts).values()
-    assert len(found) >= LINES and found == list(range(len(found)))
+    assert not kills, "the task ended before the last kill"
+    (received,) = numbers(texts).values()
+    assert len(received) >= LINES and received == list(range(len(received)))
     server.close()
     out = home.python(
         f"import cortex_jupyter as c; f = c.logs({name!r}).to_pandas(); print(len(f), f.seq.is_unique, f.text.is_unique)"
     )
-    assert out.split() == [str(len(found)), "True", "True"]
+    assert out.split() == [str(len(received)), "True", "True"]
 
 
 def _kill_recorders(home: Home) -> None:
     end = time.monotonic() + 120
-    while not (pids := home.recorders()):  # the one before has just been killed: the next is on its way
+    while not (pids := home.recorders()):  # after a kill, the next recorder may still be starting
         assert time.monotonic() < end, "no recorder runs"
         time.sleep(0.02)
     for pid in pids:

@@ -1,4 +1,4 @@
-"""The machine loses power: SQLite loses its last commits, and no place that a reader kept means other lines afterwards."""
+"""The machine loses power and SQLite its last commits. Afterwards no cursor of a reader refers to other lines than before."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINES = 3000
 
 
 @pytest.mark.timeout(180)
-def test_a_cursor_into_what_a_power_cut_took_is_refused_and_one_before_it_holds(
+def test_a_cursor_within_lost_lines_is_refused_and_an_earlier_one_is_valid(
     home: Home, job: Callable[..., str], tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
@@ -31,13 +31,13 @@ def test_a_cursor_into_what_a_power_cut_took_is_refused_and_one_before_it_holds(
         texts += event.data["m"] if event.event == "log" else []
         if len(texts) >= 150 and not before:
             before = event.id
-            store = _on_disk(home, disk)
+            store = _copy_store(home, disk)
             known = len(texts)
         if before and len(texts) >= known + 150:
             during = event.id
             break
     assert during, "the task ended before the power cut"
-    # All at once, as the machine does.
+    # Kill all processes at once, as a power cut does.
     server.process.send_signal(signal.SIGKILL)
     for pid in home.recorders():
         os.kill(pid, signal.SIGKILL)
@@ -49,18 +49,18 @@ def test_a_cursor_into_what_a_power_cut_took_is_refused_and_one_before_it_holds(
 
     server = Jupyter(home, port=server.port)
     try:
-        whole: list[str] = []
+        all_texts: list[str] = []
         for event in server.events(name, since="all"):
-            whole += event.data["m"] if event.event == "log" else []
+            all_texts += event.data["m"] if event.event == "log" else []
             assert event.event != "gap", event.data
-        (found,) = numbers(whole).values()
-        assert found == list(range(LINES)), "the lines that were lost are recorded again"
+        (found,) = numbers(all_texts).values()
+        assert found == list(range(LINES)), "lost lines were not recorded again exactly once"
 
         path = server.path(name)
-        for place in ({"after": during}, {"before": f"{during}-1-1"}, {"cursor": during}):
-            accepts = "text/event-stream" if "cursor" in place else "application/json"
-            answer = server.client.get(path, params=place, headers={"Accept": accepts})
-            assert answer.status_code == 410 and "CursorNotHeld" in answer.text, (place, answer.text[:2000])
+        for parameters in ({"after": during}, {"before": f"{during}-1-1"}, {"cursor": during}):
+            accepts = "text/event-stream" if "cursor" in parameters else "application/json"
+            answer = server.client.get(path, params=parameters, headers={"Accept": accepts})
+            assert answer.status_code == 410 and "CursorNotHeld" in answer.text, (parameters, answer.text[:2000])
         headers = {"Accept": "text/event-stream", "Last-Event-ID": during}
         assert server.client.get(path, headers=headers).status_code == 410
         stream = server.client.get("cortex/stream", params={"task": f"default:job/{name}", "cursor": during})
@@ -70,13 +70,13 @@ def test_a_cursor_into_what_a_power_cut_took_is_refused_and_one_before_it_holds(
         for event in server.events(name, headers={"Last-Event-ID": before}):
             rest += event.data["m"] if event.event == "log" else []
         (found,) = numbers(texts[:known] + rest).values()
-        assert found == list(range(LINES)), "each line once, across the power cut"
+        assert found == list(range(LINES)), "a reader that resumed after the power cut did not get each line once"
     finally:
         server.close()
 
 
-def _on_disk(home: Home, to: Path) -> Path:
-    """Copy the store as the disk has it now; gives the store's path."""
+def _copy_store(home: Home, to: Path) -> Path:
+    """Copy the store's files in their present state; return the store's path."""
     (store,) = home.path.rglob("recordings.sqlite")
     end = time.monotonic() + 120
     while time.monotonic() < end:
@@ -85,6 +85,6 @@ def _on_disk(home: Home, to: Path) -> Path:
         changed = store.stat().st_mtime_ns
         shutil.copy(store, to)
         shutil.copy(store.with_name(store.name + "-wal"), to)
-        if store.stat().st_mtime_ns == changed:  # no checkpoint came in between
+        if store.stat().st_mtime_ns == changed:  # no checkpoint happened during the copy
             return store
-    raise AssertionError("the store never stood still")
+    raise AssertionError("the store could not be copied between two checkpoints")

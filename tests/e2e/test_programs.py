@@ -1,4 +1,4 @@
-"""Programs as they are, run as tasks: what went wrong in each, its numbers and its lines as frames."""
+"""Real programs run as tasks: their errors, metrics and progress bars, and their lines as frames."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from support.jupyter import Home
 
 PROGRAMS = Path(__file__).parents[1] / "programs"
-#: A pod's file system can only be read: pytest captures into files, and so it does not.
+#: The file system of a pod is read-only, so pytest must not capture output into files.
 COMMANDS = {
     "pytest": [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "/dev/null", "-sv", "failing.py"],
     "train": [sys.executable, "-u", "train.py"],
     "node": ["node", "shop.mjs"],
     "java": ["java", "-XX:-UsePerfData", "Orders.java"],
 }
-#: What a user does with them, from outside.
+#: The calls of a user's notebook for these tasks.
 LOOK = """
 import json, sys
 import cortex_jupyter as cortex
@@ -41,10 +41,10 @@ print(json.dumps(found))
 """
 
 
-def test_what_they_print_is_understood(home: Home, job: Callable[..., str]) -> None:
+def test_errors_metrics_and_progress_of_real_programs_are_found(home: Home, job: Callable[..., str]) -> None:
     run = f"import os; os.chdir({str(PROGRAMS / 'src')!r}); os.environ['PYTHONDONTWRITEBYTECODE'] = '1'; os.execv(c[0], c)"
-    here = {name: [found, *rest] for name, (command, *rest) in COMMANDS.items() if (found := shutil.which(command))}
-    tasks = {program: job(f"c = {command!r}; {run}") for program, command in here.items()}
+    installed = {name: [path, *rest] for name, (command, *rest) in COMMANDS.items() if (path := shutil.which(command))}
+    tasks = {program: job(f"c = {command!r}; {run}") for program, command in installed.items()}
     done = home.run(sys.executable, "-c", LOOK, json.dumps(tasks))
     assert done.returncode == 0, done.stderr
     found: dict[str, dict[str, Any]] = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""What a task says before, at and after its end."""
+"""The state of a task before, at and after its end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def made(target: Any, unique: Callable[[str], str]) -> Iterator[Callable[[dict[str, Any]], str]]:
-    """Create objects under names of their own; they are deleted after the test."""
+def create_object(target: Any, unique: Callable[[str], str]) -> Iterator[Callable[[dict[str, Any]], str]]:
+    """Return a function that creates an object under a unique name; it is deleted after the test."""
     created: list[tuple[str, str]] = []
 
     def create(manifest: dict[str, Any]) -> str:
@@ -29,28 +29,28 @@ def made(target: Any, unique: Callable[[str], str]) -> Iterator[Callable[[dict[s
         target.kube.delete(plural, name)
 
 
-def test_a_missing_image_is_the_reason_until_it_is_mended(
+def test_a_missing_image_is_the_reported_reason_until_it_is_fixed(
     server: Jupyter, target: Any, job: Callable[..., str]
 ) -> None:
     name = job(counter(500), image="docker.io/local/missing:1")
     texts: list[str] = []
-    mended = False
+    fixed = False
     last = ""
     for event in server.events(name, since="all"):
         if event.event == "log":
             texts += event.data["m"]
         elif event.event == "status" and "state" in event.data:
             last = event.data["message"]
-            if not mended and "ErrImageNeverPull" in last:
+            if not fixed and "ErrImageNeverPull" in last:
                 assert last.startswith("Log not available yet: ")
                 assert event.data["state"] == "pending"
                 (pod,) = target.kube.pods_of(name)
                 change = {"spec": {"containers": [{"name": "main", "image": IMAGE}]}}
                 target.kube.patch("pods", pod["metadata"]["name"], change)
-                mended = True
+                fixed = True
         elif event.event == "end":
             assert event.data["message"] == "Job complete exit 0"
-    assert mended, f"the reason was never said; last: {last}"
+    assert fixed, f"the reason was never reported; last message: {last}"
     assert [n for found in numbers(texts).values() for n in found] == list(range(500))
 
 
@@ -64,7 +64,7 @@ def test_a_job_that_fails_ends_with_its_exit_code_everywhere(
     assert "exit 3" in end.data["message"]
 
     page = server.client.get(server.path(name), params={"follow": "true"})
-    assert page.headers["content-type"].startswith("application/json"), "a failed task answers with JSON"
+    assert page.headers["content-type"].startswith("application/json"), "the answer for a failed task is not JSON"
     assert page.json()["task"]["state"] == "failed" and page.json()["task"]["exit_code"] == 3
     assert len(page.json()["records"]) == 300
 
@@ -76,7 +76,7 @@ def test_a_job_that_fails_ends_with_its_exit_code_everywhere(
     assert "3 300" in out
 
 
-def test_a_task_that_is_not_there_is_a_clear_error(server: Jupyter, home: Home) -> None:
+def test_a_missing_task_is_a_clear_error(server: Jupyter, home: Home) -> None:
     answer = server.client.get(server.path("no-such-task"), params={"follow": "true"})
     assert answer.status_code == 404
     error = answer.json()["error"]
@@ -98,19 +98,19 @@ def test_a_task_outlives_its_pods(server: Jupyter, target: Any, home: Home, job:
 def row(home: Home, key: str) -> dict[str, Any]:
     """Return a task as `tasks -o json` lists it."""
     tasks = orjson.loads(home.run("cortex-jupyter", "tasks", "-o", "json").stdout)["tasks"]
-    found: dict[str, Any] = next(task for task in tasks if task["task"].endswith(f":{key}"))
-    return found
+    matching: dict[str, Any] = next(task for task in tasks if task["task"].endswith(f":{key}"))
+    return matching
 
 
-def test_a_container_that_cannot_be_started_says_why_everywhere(
-    server: Jupyter, home: Home, target: Any, made: Callable[[dict[str, Any]], str]
+def test_the_reason_why_a_container_cannot_start_is_shown_everywhere(
+    server: Jupyter, home: Home, target: Any, create_object: Callable[[dict[str, Any]], str]
 ) -> None:
     manifest = python_job("no-start", "")
     manifest["spec"]["template"]["spec"]["containers"][0]["command"] = ["no-such-program"]
-    name = made(manifest)
+    name = create_object(manifest)
     events = list(server.events(name, headers={"Accept": "text/event-stream"}, since="all"))
     notices = {event.data.get("notice"): event.data for event in events if event.event == "status"}
-    assert "started" not in notices, "it has never run"
+    assert "started" not in notices, "a container that never ran has a `started` notice"
     ended = notices["ended"]
     assert (ended["reason"], ended["exit_code"]) == ("StartError", 128)
     assert "no-such-program" in ended["termination_message"] and "could not be started" in ended["message"]
@@ -120,14 +120,14 @@ def test_a_container_that_cannot_be_started_says_why_everywhere(
     assert row(home, f"job/{name}")["status"] == "Failed"
 
 
-def test_what_a_container_writes_of_its_end_is_shown_where_it_ended(
-    server: Jupyter, home: Home, target: Any, made: Callable[[dict[str, Any]], str]
+def test_the_termination_message_is_shown_at_the_end_of_the_log(
+    server: Jupyter, home: Home, target: Any, create_object: Callable[[dict[str, Any]], str]
 ) -> None:
     if not target.real:
         pytest.skip("the sandbox's containers leave no termination messages")
     manifest = python_job("says-why", "print('the last words'); raise SystemExit(9)")
     manifest["spec"]["template"]["spec"]["containers"][0]["terminationMessagePolicy"] = "FallbackToLogsOnError"
-    name = made(manifest)
+    name = create_object(manifest)
     events = list(server.events(name, headers={"Accept": "text/event-stream"}, since="all"))
     (ended,) = [e.data for e in events if e.event == "status" and e.data.get("notice") == "ended"]
     assert ended["termination_message"] == "the last words" and "exit 9, Error: the last words" in ended["message"]
@@ -137,19 +137,19 @@ def test_what_a_container_writes_of_its_end_is_shown_where_it_ended(
     )
 
 
-def test_a_pod_that_crashes_again_and_again_is_what_kubectl_says(
-    server: Jupyter, home: Home, target: Any, made: Callable[[dict[str, Any]], str]
+def test_a_crash_loop_has_the_status_that_kubectl_shows(
+    server: Jupyter, home: Home, target: Any, create_object: Callable[[dict[str, Any]], str]
 ) -> None:
-    name = made(python_pod("loop", "print('one run'); raise SystemExit(3)", restart="Always"))
+    name = create_object(python_pod("loop", "print('one run'); raise SystemExit(3)", restart="Always"))
 
     def loops(pod: dict[str, Any]) -> bool:
         (status,) = pod["status"].get("containerStatuses") or [{"state": {}, "restartCount": 0}]
         return status["restartCount"] > 0 and status["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff"
 
     target.kube.wait_pod(name, loops, "CrashLoopBackOff", timeout=90)
-    found = row(home, f"pod/{name}")
-    assert (found["state"], found["status"]) in (("running", "CrashLoopBackOff"), ("running", "Error"))
-    assert found["restarts"] > 0
+    task = row(home, f"pod/{name}")
+    assert (task["state"], task["status"]) in (("running", "CrashLoopBackOff"), ("running", "Error"))
+    assert task["restarts"] > 0
     started: set[int] = set()
     for event in server.events(name, kind="pod", since="all"):
         if event.event == "status" and event.data.get("notice") == "started":
@@ -159,13 +159,13 @@ def test_a_pod_that_crashes_again_and_again_is_what_kubectl_says(
         if event.event == "status" and event.data.get("reason") == "CrashLoopBackOff" and started:
             assert "main ended with exit 3, Error" in event.data["message"] and "restart" in event.data["message"]
             break
-    # It ended long before the window that is shown of a task that runs.
+    # A single run is shown in full, although it ended long before the window `--since 1s`.
     assert home.run("cortex-jupyter", "logs", f"pod/{name}", "-p", "--since", "1s").stdout == "one run\n"
     assert home.run("cortex-jupyter", "logs", f"pod/{name}", "--run", str(max(started))).stdout == "one run\n"
 
 
-def test_why_there_are_no_pods(home: Home, made: Callable[[dict[str, Any]], str]) -> None:
-    name = made(python_job("none", "", parallelism=0, completions=1))
+def test_the_reason_why_a_job_has_no_pods_is_shown(home: Home, create_object: Callable[[dict[str, Any]], str]) -> None:
+    name = create_object(python_job("none", "", parallelism=0, completions=1))
     why = "no pod is wanted (spec.parallelism is 0)"
     assert row(home, f"job/{name}")["message"] == f"Log not available yet: {why}"
     assert why in home.run("cortex-jupyter", "logs", name).stderr

@@ -1,6 +1,7 @@
-"""A team: nobody watches, everything breaks once, and a day later one reads every line and the other nothing.
+"""A team's installation in which each part fails once while no user watches.
 
-The real cluster with rights by its RBAC, two collectors, Valkey, S3, a Jupyter server for many users, Chromium.
+Afterwards alice, who has the rights, can read every line, and bob, who has none, nothing. The parts are a real cluster with
+RBAC, two collectors, Valkey, S3, a Jupyter server for many users, and Chromium.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _TESTS = Path(__file__).parents[1]
 
 @pytest.fixture
 def namespace(target: Any, unique: Callable[[str], str]) -> Iterator[str]:
-    """One in which alice may read logs; bob may not."""
+    """Create a namespace in which alice may read logs and bob may not."""
     name, kube, api = unique("team"), target.kube, "rbac.authorization.k8s.io"
     assert kube.request("POST", "/api/v1/namespaces", json={"metadata": {"name": name}}).status_code == 201
     role = {"metadata": {"name": "logs"}, "rules": [{"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}]}
@@ -59,7 +60,7 @@ def namespace(target: Any, unique: Callable[[str], str]) -> Iterator[str]:
 
 
 class Team:
-    """What the team has, each with a way to break it."""
+    """The parts of the installation, with methods that break them."""
 
     def __init__(self, home: Home, store: Store, valkey: Server, namespace: str) -> None:
         self.home, self.store, self.valkey, self.namespace = home, store, valkey, namespace
@@ -74,7 +75,7 @@ class Team:
         return self.store.find(TaskRef(self.namespace, "job", name))
 
     def kill_a_collector(self) -> None:
-        """Kill one, another takes its place; of both, one after the other, one was at work."""
+        """Kill the older collector and start a new one. One of two calls kills the collector that records the task."""
         victim = self.collectors.pop(0)
         victim.kill()
         victim.wait()
@@ -85,10 +86,10 @@ class Team:
         self.valkey.start()
 
     def close(self) -> None:
-        for one in self.collectors:
-            one.terminate()
-        for one in self.collectors:
-            one.wait(120)
+        for collector in self.collectors:
+            collector.terminate()
+        for collector in self.collectors:
+            collector.wait(120)
         self.store.close()
 
 
@@ -105,23 +106,24 @@ def restart_api(kube: Kube, api: Component) -> None:
     kube.wait_for(ready, "the API server to be back")
 
 
-class Prying(threading.Thread):
-    """Bob, who tries all ways in, again and again, from the first line to the end of the task."""
+class Intruder(threading.Thread):
+    """Bob, who requests every address again and again until the task ends."""
 
     def __init__(self, server: Any, namespace: str, name: str) -> None:
         super().__init__(daemon=True)
-        self._server, self._ways = server, [way.format(name).replace("default", namespace) for way in WAYS]
+        self._server, self._paths = server, [way.format(name).replace("default", namespace) for way in WAYS]
         self._over = threading.Event()
-        #: What he was answered otherwise than that he may not; and how often he went round.
-        self.odd: list[tuple[str, int, str]] = []
+        #: Path, status and text of each answer that is not the expected refusal.
+        self.unexpected: list[tuple[str, int, str]] = []
+        #: How many times all addresses were requested.
         self.rounds = 0
 
     def run(self) -> None:
         while not self._over.is_set():
-            for way in self._ways:
-                answer = self._server.get(way, BOB)
+            for path in self._paths:
+                answer = self._server.get(path, BOB)
                 if answer.status_code != 403 or "may not read logs" not in answer.text or "line 0" in answer.text:
-                    self.odd.append((way, answer.status_code, answer.text[:300]))
+                    self.unexpected.append((path, answer.status_code, answer.text[:300]))
             self.rounds += 1
 
     def end(self) -> None:
@@ -131,13 +133,13 @@ class Prying(threading.Thread):
 
 @pytest.mark.cluster
 @pytest.mark.browser
-def test_a_team_loses_nothing_and_shows_nobody_what_is_not_theirs(
+def test_a_team_loses_no_line_and_users_without_rights_see_none(
     target: Any, namespace: str, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
     name, kube = unique("train"), target.kube
     api = Component(kube.kubeconfig, "apiserver")
     if not api.is_local:
-        pytest.skip("the API server is not on this machine: nobody here may restart it")
+        pytest.skip("the API server is not on this machine, so this test cannot restart it")
     (tmp_path / "s3").mkdir()
     with (
         seaweed(tmp_path / "s3") as port,
@@ -155,22 +157,24 @@ def test_a_team_loses_nothing_and_shows_nobody_what_is_not_theirs(
             ) as server:
                 job = python_job(name, counter(LINES, per_second=900), parallelism=PODS)
                 kube.create(job | {"metadata": job["metadata"] | {"namespace": namespace}})
-                # Nobody has asked for it, but for who may not.
-                prying = Prying(server, namespace, name)
-                prying.start()
-                for part, blow in enumerate((team.kill_a_collector, team.restart_valkey, team.kill_a_collector)):
+                # Only bob requests the task, who may not read it.
+                intruder = Intruder(server, namespace, name)
+                intruder.start()
+                for part, fail in enumerate((team.kill_a_collector, team.restart_valkey, team.kill_a_collector)):
                     least = LINES * PODS * (part + 1) // 5
                     kube.wait_for(lambda n=least: (i := team.info(name)) and i.last_seq > n, f"{least} lines", 120)
-                    blow()
-                live = Live(server.url + logs(name, namespace=namespace), server.headers | ALICE)
-                before = prying.rounds
+                    fail()
+                live = LiveReader(server.url + logs(name, namespace=namespace), server.headers | ALICE)
+                before = intruder.rounds
                 restart_api(kube, api)
                 kube.wait_for(lambda: (i := team.info(name)) and i.done, "the recording to be complete", 120)
-                prying.end()
-                # While nobody can be asked for his rights he is not let in either.
-                assert [one for one in prying.odd if one[1] < 500 or "line 0" in one[2]] == [] and before > 1
-                assert _whole(live.texts()), "who watched from the middle on sees every line too"
-                # A day later: pods and Job are gone, and the recording has left the store for the archive.
+                intruder.end()
+                # Errors of status 500 and above are allowed while the API server is down; lines never are.
+                assert [
+                    answer for answer in intruder.unexpected if answer[1] < 500 or "line 0" in answer[2]
+                ] == [] and before > 1
+                assert _is_complete(live.texts()), "a user who began to watch in the middle does not see every line"
+                # A day later: pods and Job are gone, and the recording is only in the archive.
                 info = team.info(name)
                 assert info is not None
                 kube.wait_for(lambda: team.store.setting(f"archived:{info.id}"), "the archive")
@@ -180,7 +184,7 @@ def test_a_team_loses_nothing_and_shows_nobody_what_is_not_theirs(
                 )
                 kube.wait_for(lambda: team.store.forget(info.id), "the recording to leave")
                 text = server.get(logs(name, "logs.txt", namespace), ALICE).text
-                assert _whole(text.splitlines())
+                assert _is_complete(text.splitlines())
                 page = server.get(logs(name, namespace=namespace), ALICE).json()
                 assert page["complete"]["records"] == LINES * PODS and page["complete"]["gaps"] == []
                 for way in WAYS:
@@ -189,19 +193,19 @@ def test_a_team_loses_nothing_and_shows_nobody_what_is_not_theirs(
                     assert (
                         answer.status_code == 403 and "may not read logs" in answer.text and "line 0" not in answer.text
                     )
-                _look(server.url, server.headers, namespace, name)
+                _check_in_browser(server.url, server.headers, namespace, name)
         finally:
             team.close()
             home.end()
 
 
-def _whole(texts: list[str]) -> bool:
+def _is_complete(texts: list[str]) -> bool:
     found = numbers(texts)
     return len(found) == PODS and all(n == list(range(LINES)) for n in found.values())
 
 
-class Live:
-    """Alice, who begins to watch while everything breaks; a stream that ends early is taken up by its cursor."""
+class LiveReader:
+    """Alice, who begins to watch while parts fail. A stream that ends early is resumed at its cursor."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         self._url, self._headers = url, headers
@@ -227,13 +231,13 @@ class Live:
                             return
 
     def texts(self) -> list[str]:
-        """Give all lines, once the task has ended."""
+        """Wait for the end of the task, and return all lines."""
         self._thread.join(120)
         return self._texts
 
 
-def _look(url: str, headers: dict[str, str], namespace: str, name: str) -> None:
-    """See it as a user does."""
+def _check_in_browser(url: str, headers: dict[str, str], namespace: str, name: str) -> None:
+    """Check what alice and bob see in a browser."""
     with sync_playwright() as playwright, chromium(playwright) as browser:
         for person, sees in ((ALICE, True), (BOB, False)):
             context = browser.new_context(extra_http_headers=headers | person)

@@ -1,4 +1,4 @@
-"""The same lines by SSE while a task runs, as JSON pages and as a DataFrame after it has completed."""
+"""SSE while a task runs, and JSON pages and a DataFrame after its end, have the same lines."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ def test_200_000_lines_of_two_pods_are_the_same_in_sse_pages_and_frame(
     name = job(counter(LINES, per_second=40_000, wait=1), parallelism=2, init="print('prepare')")
     texts: dict[int, str] = {}
     end: dict[str, Any] = {}
-    again = False  # lines that the node's follow skipped at a rotation, at 10 MiB, come later, out of the rotated file
+    audited = (
+        False  # whether lines came later, from a rotated file: the node's stream can skip some at a rotation (10 MiB)
+    )
     for event in server.events(name, since="all"):
         if event.event == "log":
             first = event.data["seq"]
             for i, text in enumerate(event.data["m"]):
-                assert first + i not in texts, "a number came twice"
+                assert first + i not in texts, "a `seq` came twice"
                 texts[first + i] = text
         elif event.event == "gap":
             pytest.fail(f"a gap: {event.data}")
         elif event.data.get("notice") == "audit":
-            again = True
+            audited = True
         elif event.event == "end":
             end = event.data
     assert end["message"] == "Job complete exit 0" and end["exit_code"] == 0 and end["state"] == "succeeded"
     found = numbers(list(texts.values()))
     assert {pod: len(n) for pod, n in found.items()} == dict.fromkeys(found, LINES) and len(found) == 2
     assert all(sorted(n) == list(range(LINES)) for n in found.values())
-    assert again or all(n == list(range(LINES)) for n in found.values()), "lines of a pod are out of order"
+    assert audited or all(n == list(range(LINES)) for n in found.values()), "lines of a pod are out of order"
 
     paged = {r["seq"]: r["text"] for page in server.pages(name, limit=10_000) for r in page["records"]}
     assert paged == texts

@@ -1,4 +1,4 @@
-"""The fleet: what the user says about it, and what is assumed."""
+"""The fleet: its figures, which the user gives, and the assumptions about it."""
 
 from __future__ import annotations
 
@@ -7,46 +7,46 @@ from typing import Final
 
 import numpy as np
 
-#: Lines a second of a container are log-normal: of 10 000 the busiest hundred write a third of all lines, half of them a
-#: line in ten seconds or less. Sums of many factors are log-normal, and a few programs always write most of the log.
+#: Lines per second of a container have a log-normal distribution. Of 10 000 containers, the busiest hundred write a third of
+#: all lines, and half write at most one line in ten seconds. In practice too, a few programs write most of the lines.
 RATE_SIGMA: Final = 2.0
-#: A container writes in bursts: a fifth of the time, with five times its rate.
+#: A container writes in bursts: a fifth of the time, at five times its mean rate.
 BURST_SHARE: Final = 0.2
-#: How long tasks last is log-normal: a mean of 60 minutes is a median of 19. Traces of GPU clusters are heavier still (Hu et al.,
-#: "Characterization and Prediction of Deep Learning Workloads in Large-Scale GPU Datacenters", SC 2021). None beyond a week.
+#: Durations of tasks have a log-normal distribution: with a mean of 60 minutes, the median is 19. Traces of GPU clusters have
+#: even longer tails (Hu et al., "Characterization and Prediction of Deep Learning Workloads in Large-Scale GPU Datacenters",
+#: SC 2021). No task lasts longer than a week.
 TIME_SIGMA, LONGEST_S = 1.5, 7 * 86400.0
-#: Containers of a task: log-normal, one at least.
+#: The number of containers of a task has a log-normal distribution, and is at least one.
 SIZE_SIGMA: Final = 1.0
 
 
 class FleetError(Exception):
-    """There is no such fleet."""
+    """The figures of a fleet are invalid."""
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """What is recorded and read, by what.
+    """The figures of a fleet: its load and its installation.
 
     Parameters
     ----------
     tasks, containers, viewers : int
-        At one time.
+        Numbers at one time.
     lines_per_second : float
-        Of all containers.
+        Lines of all containers together.
     task_minutes : float
-        How long a task lasts on average.
+        Mean duration of a task.
     collectors : int
-        0: as many as it takes.
+        0 means as many as are needed.
     servers : int
-        Server processes that viewers share evenly; a service of JupyterHub is one, and with a server for each user it is
-        as many as viewers.
+        Server processes that viewers share evenly: 1 for a service of JupyterHub, as many as viewers if each user has a server.
     nodes : int
     valkey_gb : float
-        Its `maxmemory`, in units of 1e9 bytes.
+        Valkey's `maxmemory`, in units of 1e9 bytes.
     task_gb : float
-        What a running recording may take at most (`store_max_task_bytes`); 0: no bound.
+        Limit of a running recording's size (`store_max_task_bytes`); 0 means no limit.
     bucket_mb : float
-        What the bucket takes in, in units of 1e6 bytes a second.
+        Bandwidth of the bucket for uploads, in units of 1e6 bytes per second.
     """
 
     tasks: int = 2000
@@ -74,13 +74,13 @@ class Fleet:
             raise FleetError(f"{self.containers} containers: more than a million take too long to simulate")
 
     def scaled(self, factor: float) -> Fleet:
-        """Give one that is so many times as large, by the same installation."""
-        some = {name: round(getattr(self, name) * factor) for name in ("tasks", "containers", "viewers", "nodes")}
-        return Fleet(**vars(self) | some | {"lines_per_second": self.lines_per_second * factor})
+        """Return a fleet with `factor` times the load, on the same installation."""
+        larger = {name: round(getattr(self, name) * factor) for name in ("tasks", "containers", "viewers", "nodes")}
+        return Fleet(**vars(self) | larger | {"lines_per_second": self.lines_per_second * factor})
 
 
 class Population:
-    """The tasks and containers of a fleet at one moment, drawn by chance.
+    """Random tasks and containers of a fleet at one moment.
 
     Parameters
     ----------
@@ -90,11 +90,11 @@ class Population:
     Attributes
     ----------
     task : ndarray
-        Of each container, its task.
+        The task of each container.
     rate : ndarray
-        Lines a second of each container.
+        Lines per second of each container.
     age : ndarray
-        For each task, the time since it began (seconds).
+        Time since the start of each task (seconds).
     """
 
     def __init__(self, fleet: Fleet, rng: np.random.Generator) -> None:
@@ -107,8 +107,8 @@ class Population:
         self.rate *= fleet.lines_per_second / self.rate.sum()
         # At a given moment, long tasks are more likely to be running.
         pool = self._times(50 * fleet.tasks)
-        whole = rng.choice(pool, fleet.tasks, p=pool / pool.sum())
-        self.age = rng.random(fleet.tasks) * whole
+        durations = rng.choice(pool, fleet.tasks, p=pool / pool.sum())
+        self.age = rng.random(fleet.tasks) * durations
 
     def _rates(self, n: int) -> np.ndarray:
         mean = self._fleet.lines_per_second / self._fleet.containers

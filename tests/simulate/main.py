@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# Instead of this folder, whose names are those of a package here.
+# Import from `tests` instead of this folder, because `simulate` is a package there.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from simulate.command import main  # noqa: E402 - the folder above comes first

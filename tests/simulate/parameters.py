@@ -1,4 +1,4 @@
-"""What one unit of work costs: the figures that `measure` takes and the model reckons with."""
+"""Costs per unit of work, which `measure` measures and the model uses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-#: Measured on the machine that `about` names.
+#: The costs that were measured on the machine that `about` names.
 FILE = Path(__file__).with_name("parameters.json")
 
 
@@ -18,34 +18,34 @@ class ParametersError(Exception):
 
 @dataclass(frozen=True)
 class Parameters:
-    """Costs; `us` are microseconds of CPU, `kb` 1000 bytes.
+    """Costs per unit of work. `us` are microseconds of CPU, `kb` 1000 bytes.
 
     Parameters
     ----------
     about : dict
         Machine, date, command, versions.
     own_ms, valkey_own_ms, server_own_ms : float
-        Each second: of a collector with nothing to do, of Valkey for that collector, of a server.
+        CPU per second of an idle collector, of Valkey for an idle collector, and of an idle server.
     line_us, read_us, commit_us : float
-        The collector's, of a line, of a piece that arrives from the cluster, of a commit.
+        CPU of the collector for a line, for a chunk that arrives from the cluster, and for a commit.
     source_us, start_ms : float
-        The same for a container and second, whatever it writes; and once, when it starts.
+        CPU of the collector for each container: per second, even if it is silent, and once at its start.
     probe_ms : float
-        To ask whether a silent stream has stalled.
+        CPU of the collector to check whether a silent stream has stalled.
     share_us : float
-        For each task of the whole fleet, each time a collector looks who has which.
+        CPU of the collector, per task of the whole fleet, to read which collector records which task.
     base_mb, source_kb, pod_kb : float
-        The collector's memory: its own, for each container it reads, for each pod that it watches.
+        Memory of the collector: at rest, for each container that it reads, and for each pod that it watches.
     valkey_line_us, valkey_commit_us, valkey_share_us : float
-        What the same costs the Valkey server.
+        CPU of Valkey for the same work.
     line_bytes, entry_bytes, task_kb : float
-        Its memory for a line of a large batch, for a commit that is not merged with others yet, for a task.
+        Memory of Valkey for a line in a large batch, for a commit that is not merged yet, and for a task.
     event_us, send_us : float
-        The server's: to read a batch from the store; to send it to one viewer.
+        CPU of the server to read a batch from the store, and to send it to one viewer.
     archive_start_ms, archive_line_us, archive_bytes, archive_requests : float
-        Of the archiver: its start; a line; bytes of a line in the bucket; requests for a task.
+        Costs of the archiver: CPU of its start and of a line, bytes in the bucket per line, requests per task.
     start_requests, end_requests : float
-        Of the API server for a container that starts, and that ends.
+        Requests to the API server when a container starts, and when it ends.
     """
 
     about: dict[str, str]
@@ -79,28 +79,28 @@ class Parameters:
 
     @classmethod
     def load(cls, path: Path = FILE) -> Parameters:
-        """Read a file.
+        """Read the costs from a JSON file.
 
         Raises
         ------
         ParametersError
         """
-        again = "measure them anew with --measure"
+        hint = "measure the costs again with --measure"
         try:
-            found: dict[str, Any] = json.loads(path.read_text())
-            unknown, missing = found.keys() - _NAMES, _NAMES - found.keys()
+            values: dict[str, Any] = json.loads(path.read_text())
+            unknown, missing = values.keys() - _NAMES, _NAMES - values.keys()
         except (OSError, ValueError, AttributeError) as error:
-            raise ParametersError(f"{path} cannot be read ({error}): {again}") from error
+            raise ParametersError(f"{path} cannot be read ({error}): {hint}") from error
         if unknown or missing:
-            raise ParametersError(f"{path}: unknown {sorted(unknown)}, missing {sorted(missing)}: {again}")
+            raise ParametersError(f"{path}: unknown {sorted(unknown)}, missing {sorted(missing)}: {hint}")
         for name in _NAMES - {"about"}:
-            value = found[name]
+            value = values[name]
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise ParametersError(f"{path}: {name} is {value!r}, and must be a number of 0 or more")
-        return cls(**found)
+        return cls(**values)
 
     def save(self, path: Path = FILE) -> None:
-        """Write a file."""
+        """Write the costs to a JSON file, with three significant digits."""
         rounded = {k: float(f"{v:.3g}") if isinstance(v, float) else v for k, v in asdict(self).items()}
         path.write_text(json.dumps(rounded, indent=1) + "\n")
 

@@ -1,4 +1,4 @@
-"""The picture of the model: how busy one of each part is, by the size of the fleet. SVG that is read in light and dark."""
+"""Draw how many instances of each part are busy, by the size of the fleet, as SVG for light and dark pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 400, 56, 250, 24, 44
-#: Okabe and Ito's colours, which all eyes tell apart on white and on black.
+#: The colours of Okabe and Ito, which colour-blind readers can distinguish on white and on black.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#888888")
 _STYLE = """
 text { font: 12px system-ui, sans-serif; fill: #24292f }
@@ -21,15 +21,15 @@ path { fill: none; stroke-width: 2 }
 
 
 def picture(title: str, sizes: Sequence[float], lines: Mapping[str, Sequence[float]]) -> str:
-    """Draw.
+    """Return a chart with logarithmic axes as SVG.
 
     Parameters
     ----------
     title : str
     sizes : sequence of float
-        Tasks, growing.
+        Numbers of tasks, in ascending order.
     lines : mapping of str to sequence of float
-        By part, the share of one of it that is busy, at each size.
+        By part, how many instances are busy at each size.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def picture(title: str, sizes: Sequence[float], lines: Mapping[str, Sequence[flo
     for size in sizes[:: max(1, len(sizes) // 5)]:
         out.append(f'<line class="grid" x1="{x(size):.1f}" x2="{x(size):.1f}" y1="{_TOP}" y2="{bottom}"/>')
         out.append(f'<text x="{x(size):.1f}" y="{bottom + 16}" text-anchor="middle">{size:,.0f}</text>')
-    # Labels stand at the lines' ends, and as far apart as text needs.
+    # Labels stand at the ends of the curves, far enough apart to be readable.
     below = _TOP - 8.0
     ends = sorted(lines.items(), key=lambda item: -item[1][-1])
     for colour, (name, loads) in zip(_COLOURS, ends, strict=False):

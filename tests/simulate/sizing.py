@@ -1,4 +1,4 @@
-"""Compute how much of each part a fleet uses, from the mean rates of its containers, and what to add where it is too much.
+"""Compute how much of each part a fleet uses, from the mean rates of its containers, and what to add if it is too much.
 
 A simulation of half an hour in steps agreed with these means within 10 % and changed no answer; see architecture.md,
 "What was tried and rejected".
@@ -21,42 +21,42 @@ from cortex_jupyter.server.limits import Limits
 if TYPE_CHECKING:
     from simulate.parameters import Parameters
 
-#: A part that is busier than this at its usual load has nothing left for bursts and for what another leaves it.
+#: Highest planned load of a part. A busier one has no reserve for bursts and for the work of a failed one.
 PLANNED: Final = 0.6
-#: How often a collector looks who has which task, per second.
+#: How often a collector reads which collector records which task (per second).
 LOOKS: Final = 1.0
-#: Of the collector's Deployment (`record --manifests`), MB.
+#: Memory limit in the collector's Deployment (`record --manifests`, MB).
 COLLECTOR_MB: Final = 2 << 10
-#: Of one prefix of a bucket, each second (https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html).
+#: Uploads per second and prefix of a bucket (https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html).
 BUCKET_REQUESTS: Final = 3500
-#: Of one server process.
+#: Maximum number of streams of a server process.
 STREAMS: Final = Limits.max_streams.default_value
-#: An API server has 400 requests under way at once (`--max-requests-inflight`), each of up to a second.
+#: Requests per second of an API server: it handles 400 at once (`--max-requests-inflight`), and a request takes up to a second.
 API_REQUESTS: Final = 400
-#: Lines that wait on average in small batches until they are merged with others into a large one.
+#: Mean number of lines in small batches that are not merged into a large one yet.
 UNMERGED: Final = 1000
 _MOMENTS: Final = 16
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of an installation.
+    """A part of an installation.
 
     Parameters
     ----------
     name : str
     uses : float
-        What the fleet takes of it.
+        How much of it the fleet uses.
     each : float
-        What one of it has, in the same unit.
+        Capacity of a single instance, in the same unit.
     count : float
-        How many there are.
+        Number of instances.
     amount : str
-        What it takes, in words.
+        How much the fleet uses, as text.
     add : str
-        What to do where it is too much.
-    most : float
-        The share that may be used: all of what is counted, less of what works.
+        What to add if the load is too high.
+    max_load : float
+        Highest allowed load: 1 for numbers such as streams, less for CPU and memory.
     """
 
     name: str
@@ -65,32 +65,32 @@ class Part:
     count: float
     amount: str
     add: str
-    most: float = PLANNED
+    max_load: float = PLANNED
 
     @property
-    def one(self) -> float:
-        """How many of it the fleet keeps busy."""
+    def needed(self) -> float:
+        """How many instances the fleet keeps busy."""
         return self.uses / self.each
 
     @property
     def load(self) -> float:
-        """The share that is used."""
-        return self.one / self.count
+        """The used share of all instances."""
+        return self.needed / self.count
 
 
-class Paper:
+class FleetLoads:
     """The loads of a fleet.
 
     Parameters
     ----------
     fleet : Fleet
-        With `collectors` of 0 as many are taken as it takes, also while one is away.
+        If `collectors` is 0, as many are assumed as are needed while one of them is down.
     parameters : Parameters
     population : Population, optional
     bursts : bool, optional
         Whether containers write in bursts.
     seen : ndarray, optional
-        Of each viewer, the task; by chance unless given.
+        The task of each viewer; random by default.
     """
 
     def __init__(
@@ -103,29 +103,29 @@ class Paper:
         seen: np.ndarray | None = None,
     ) -> None:
         self.p = parameters
-        people = population or Population(fleet, np.random.default_rng(1))
-        self.lines = float(people.rate.sum())
+        drawn = population or Population(fleet, np.random.default_rng(1))
+        self.lines = float(drawn.rate.sum())
         self.starts = fleet.tasks / (fleet.task_minutes * 60)
         if seen is None:
             seen = np.random.default_rng(2).integers(0, fleet.tasks, fleet.viewers)
         viewers = np.bincount(seen, minlength=fleet.tasks)
-        # Bursts share batches: the mean over some moments.
+        # Containers that burst at the same time share batches, so take the mean over some moments.
         rng, commits = np.random.default_rng(3), np.zeros(fleet.tasks)
         for _ in range(_MOMENTS):
             on = (rng.random(fleet.containers) < BURST_SHARE) if bursts else BURST_SHARE
-            task_rate = np.bincount(people.task, people.rate / BURST_SHARE * on, fleet.tasks)
+            task_rate = np.bincount(drawn.task, drawn.rate / BURST_SHARE * on, fleet.tasks)
             commits += batches(task_rate, np.where(viewers, INTERVAL_S, UNREAD_S)) / _MOMENTS
         self.commits, self.sends = float(commits.sum()), float(commits @ viewers)
         self.events = float(commits[viewers > 0].sum())
-        rate = np.bincount(people.task, people.rate, fleet.tasks)
-        self._written, self._per_line = rate * people.age, np.minimum(commits / rate, 1)
-        # Silent or not, no log is asked more often than that for long: see `StallThreshold` in recorder/source/stream.py.
+        rate = np.bincount(drawn.task, drawn.rate, fleet.tasks)
+        self._written, self._per_line = rate * drawn.age, np.minimum(commits / rate, 1)
+        # In the long run no log is probed more often than this, silent or not: see `StallThreshold` in recorder/source/stream.py.
         self.probes = fleet.containers / _LONGEST_SILENT_S
         self.fleet = fleet if fleet.collectors else replace(fleet, collectors=self._collectors(fleet))
 
     @property
     def work(self) -> float:
-        """Cores that all collectors together use, apart from what each does whatever its share is."""
+        """Cores that all collectors together use, without the work that does not depend on a collector's share."""
         p, f = self.p, self.fleet
         us = self.lines * (p.line_us + p.read_us) + self.commits * p.commit_us + f.containers * p.source_us
         return us / 1e6 + (self.starts * f.containers / f.tasks * p.start_ms + self.probes * p.probe_ms) / 1e3
@@ -138,12 +138,15 @@ class Paper:
 
     @property
     def takeover_s(self) -> float:
-        """CPU seconds that each other collector needs to begin its share of a dead collector's containers."""
+        """CPU time that each other collector needs to take over its share of a dead collector's containers (s)."""
         f = self.fleet
         return f.containers / f.collectors * self.p.start_ms / 1e3 / max(f.collectors - 1, 1)
 
     def running_bytes(self) -> float:
-        """Of the tasks that run: Little's law, lines a second times how long a line is kept before its task ends."""
+        """Return the memory of Valkey for running tasks.
+
+        By Little's law this is lines per second times the mean time that a line is kept before its task ends.
+        """
         f, p = self.fleet, self.p
         kept = self.lines * mean_age(f.task_minutes * 60) * p.line_bytes
         if f.task_gb:
@@ -151,11 +154,14 @@ class Paper:
         return kept + f.tasks * p.task_kb * 1e3 + self.tail_bytes()
 
     def tail_bytes(self) -> float:
-        """What the last lines of each task take more, until they are merged: a commit of few lines is mostly what is beside them."""
+        """Return the additional memory for the last lines of each task until they are merged.
+
+        A commit of few lines takes more memory for its other data than for the lines.
+        """
         return float((np.minimum(UNMERGED, self._written) * self._per_line).sum()) * self.p.entry_bytes
 
     def parts(self) -> list[Part]:
-        """Give them, the busiest first."""
+        """Return all parts, the busiest first."""
         f, p = self.fleet, self.p
         looks = f.collectors * LOOKS * f.tasks
         collector = self.work + looks * p.share_us / 1e6 + f.collectors * p.own_ms / 1e3
@@ -168,7 +174,7 @@ class Paper:
         started = self.starts * f.containers / f.tasks * (p.start_requests + p.end_requests)
         running = self.running_bytes() / 1e9
         uploads, asked = self.starts * p.archive_requests, self.probes + started
-        found = [
+        parts = [
             Part("collectors: CPU", collector, 1, f.collectors, f"{collector:.2f} cores", "collectors (--replicas)"),
             Part(
                 "collectors: logs read at once",
@@ -234,7 +240,7 @@ class Paper:
                 1,
             ),
         ]
-        return sorted(found, key=lambda part: part.load, reverse=True)
+        return sorted(parts, key=lambda part: part.load, reverse=True)
 
 
 def batches(rate: np.ndarray, interval: np.ndarray | float) -> np.ndarray:
@@ -248,9 +254,9 @@ def batches(rate: np.ndarray, interval: np.ndarray | float) -> np.ndarray:
 
 
 def mean_age(mean: float) -> float:
-    """Give how long ago, on average, a task began that runs now; seconds.
+    """Return the mean time since the start of the tasks that run at a given moment (seconds).
 
-    E[T^2] / (2 E[T]) of how long tasks last, with none beyond `LONGEST_S`.
+    This is E[T^2] / (2 E[T]) for durations T, limited to `LONGEST_S`.
     """
     mu = math.log(mean) - TIME_SIGMA**2 / 2
 

@@ -1,4 +1,4 @@
-"""The model's arithmetic against closed forms, and what its command says of bad input."""
+"""The model's arithmetic agrees with closed forms, and its command reports bad input."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from simulate.command import main
 from simulate.fleet import Fleet, FleetError, Population
 from simulate.parameters import Parameters, ParametersError
 from simulate.picture import picture
-from simulate.sizing import PLANNED, Paper, batches, mean_age
+from simulate.sizing import PLANNED, FleetLoads, batches, mean_age
 
 COSTS = Parameters.load()
 SMALL = Fleet(tasks=100, containers=300, viewers=20, lines_per_second=900, task_minutes=600, collectors=3, nodes=20)
 MAIN = Path(__file__).with_name("main.py")
 
 
-def test_batches_are_those_of_lines_that_come_by_chance() -> None:
+def test_the_rate_of_batches_agrees_with_simulated_random_lines() -> None:
     rng, rate, interval = np.random.default_rng(1), 7.0, 0.5
     last, count = -1.0, 0
     times = np.cumsum(rng.exponential(1 / rate, 200_000))
-    due = -1.0  # the first goes at once, what comes until `due` goes then
+    due = -1.0  # the first line goes out at once, lines that arrive before `due` go out then
     for at in times:
         if at >= due:
             count += 1
@@ -35,29 +35,31 @@ def test_batches_are_those_of_lines_that_come_by_chance() -> None:
     assert count / times[-1] == pytest.approx(float(batches(np.array(rate), interval)), rel=0.02)
 
 
-def test_running_tasks_are_as_old_as_the_closed_form_says() -> None:
+def test_the_mean_age_of_running_tasks_agrees_with_the_closed_form() -> None:
     fleet = Fleet(tasks=20_000, containers=20_000, viewers=0, task_minutes=60)
-    people = Population(fleet, np.random.default_rng(1))
-    assert people.age.mean() == pytest.approx(mean_age(3600), rel=0.05)
-    assert people.rate.sum() == pytest.approx(fleet.lines_per_second)
+    population = Population(fleet, np.random.default_rng(1))
+    assert population.age.mean() == pytest.approx(mean_age(3600), rel=0.05)
+    assert population.rate.sum() == pytest.approx(fleet.lines_per_second)
 
 
 @pytest.mark.parametrize("factor", [0.5, 1, 4])
-def test_as_many_collectors_as_carry_it_while_one_is_away(factor: float) -> None:
-    paper = Paper(Fleet().scaled(factor), COSTS)
-    loads = {part.name: part for part in paper.parts()}
-    away = paper.fleet.collectors - 1
-    assert loads["collectors: logs read at once"].one <= away
-    assert loads["collectors: CPU"].one / away <= PLANNED * 1.02
-    assert [part.load for part in paper.parts()] == sorted((part.load for part in paper.parts()), reverse=True)
+def test_the_number_of_collectors_suffices_while_one_is_down(factor: float) -> None:
+    fleet_loads = FleetLoads(Fleet().scaled(factor), COSTS)
+    loads = {part.name: part for part in fleet_loads.parts()}
+    running = fleet_loads.fleet.collectors - 1
+    assert loads["collectors: logs read at once"].needed <= running
+    assert loads["collectors: CPU"].needed / running <= PLANNED * 1.02
+    assert [part.load for part in fleet_loads.parts()] == sorted(
+        (part.load for part in fleet_loads.parts()), reverse=True
+    )
 
 
 def test_twice_the_lines_are_twice_the_memory() -> None:
-    one, two = (Paper(Fleet(lines_per_second=n), COSTS) for n in (20_000, 40_000))
+    one, two = (FleetLoads(Fleet(lines_per_second=n), COSTS) for n in (20_000, 40_000))
     kept = [p.running_bytes() - p.tail_bytes() - p.fleet.tasks * COSTS.task_kb * 1e3 for p in (one, two)]
     assert kept[1] == pytest.approx(2 * kept[0])
     assert kept[0] == pytest.approx(20_000 * mean_age(3600) * COSTS.line_bytes), (
-        "lines a second times how long they stay"
+        "the memory is not the lines per second times the mean time that a line is kept"
     )
 
 
@@ -71,13 +73,13 @@ def test_twice_the_lines_are_twice_the_memory() -> None:
         {"containers": 10**7},
     ],
 )
-def test_there_is_no_such_fleet(wrong: dict[str, Any]) -> None:
+def test_invalid_figures_of_a_fleet_are_errors(wrong: dict[str, Any]) -> None:
     with pytest.raises(FleetError):
         Fleet(**wrong)
 
 
 @pytest.mark.parametrize("change", [{"line_us": -1}, {"line_us": "1"}, {"line_us": True}, {"lines": 1}, None])
-def test_parameters_that_cannot_be_used(tmp_path: Path, change: dict[str, Any] | None) -> None:
+def test_invalid_files_of_costs_are_errors(tmp_path: Path, change: dict[str, Any] | None) -> None:
     file = tmp_path / "p.json"
     COSTS.save(file)
     Parameters.load(file).save(tmp_path / "again.json")
@@ -87,7 +89,7 @@ def test_parameters_that_cannot_be_used(tmp_path: Path, change: dict[str, Any] |
         Parameters.load(file)
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_and_draws_the_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drawn = tmp_path / "picture.svg"
     asked = [
         "--tasks",
@@ -103,13 +105,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     ]
     assert main(asked) == 0
     out = capsys.readouterr().out
-    for said in ("First to be full: ", "collectors: CPU", "costs: "):
-        assert said in out
+    for text in ("First to be full: ", "collectors: CPU", "costs: "):
+        assert text in out
     assert ET.parse(drawn).getroot().tag.endswith("svg")
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (["--tasks", "no"], "invalid int"),
         (["--tasks", "-1"], "--tasks -1"),
@@ -118,17 +120,19 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--valkey-gb", "inf"], "--valkey-gb inf"),
     ],
 )
-def test_what_the_command_does_not_understand(wrong: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_of_the_command_are_errors(
+    wrong: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(wrong)
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_it_runs_from_a_shell() -> None:
+def test_the_command_runs_from_a_shell() -> None:
     done = subprocess.run([sys.executable, MAIN, "--help"], text=True, capture_output=True, check=True)
     assert "--lines-per-second" in done.stdout and "make simulate" in done.stdout
 
 
-def test_a_picture_is_a_document_whatever_is_drawn() -> None:
+def test_a_picture_is_well_formed_whatever_is_drawn() -> None:
     root = ET.fromstring(picture("<&>", [1, 10, 100], {"a & b": [0.0, 1e-9, 1e9], "c": [1.0, 1.0, 1.0]}))
     assert "a & b" in "".join(root.itertext())

@@ -1,4 +1,4 @@
-"""The model against a small fleet of real parts: two collectors, Valkey, a server, on the sandbox cluster."""
+"""Compare the model with a run_small_fleet fleet of real parts: two collectors, Valkey and a server on a sandbox cluster."""
 
 from __future__ import annotations
 
@@ -8,51 +8,54 @@ from typing import TYPE_CHECKING
 import numpy as np
 from bench.report import Report, resident
 from simulate.fleet import Fleet, Population
-from simulate.real.small import small
-from simulate.sizing import Paper
+from simulate.real.small import run_small_fleet
+from simulate.sizing import FleetLoads
 from tqdm import tqdm
 
 if TYPE_CHECKING:
     from simulate.parameters import Parameters
 
-#: Neither the tasks nor the rates at which costs are measured.
+#: Other numbers and rates than those with which the costs are measured.
 TASKS, CONTAINERS, VIEWERS, PAUSE_S = 30, 4, 15, 0.2
 SECONDS = 20.0
-#: Predicted and measured may differ by this factor; on a machine that others use, CPU seconds alone differ by as much.
+#: Allowed ratio of prediction and measurement. On a shared machine, CPU times alone differ by as much.
 FACTOR = 1.5
 
 
 def check(parameters: Parameters) -> int:
-    """Compare, and print; gives how many figures are off by more than `FACTOR`."""
+    """Print the comparison; return how many figures differ by more than `FACTOR`."""
     fleet = Fleet(TASKS, TASKS * CONTAINERS, VIEWERS, TASKS * CONTAINERS / PAUSE_S, 1e6, 2)
-    people = Population(fleet, np.random.default_rng(1))
-    people.rate[:] = 1 / PAUSE_S
+    population = Population(fleet, np.random.default_rng(1))
+    population.rate[:] = 1 / PAUSE_S
     report = Report()
-    with tqdm(total=4, desc="a small fleet", unit="step", leave=False) as bar, small(2, served=True) as one:
+    with (
+        tqdm(total=4, desc="a run_small_fleet fleet", unit="step", leave=False) as bar,
+        run_small_fleet(2, served=True) as small_fleet,
+    ):
         bar.update()
-        one.tasks("checked", TASKS, CONTAINERS, PAUSE_S)
+        small_fleet.run_tasks("checked", TASKS, CONTAINERS, PAUSE_S)
         bar.update()
         time.sleep(3)
-        unread = one.spend(SECONDS)
+        unread = small_fleet.measure(SECONDS)
         bar.update()
-        memory = [resident(p.pid) for p in one.collectors]
-        with one.viewed(VIEWERS):
-            read = one.spend(SECONDS)
+        memory = [resident(p.pid) for p in small_fleet.collectors]
+        with small_fleet.viewers(VIEWERS):
+            read = small_fleet.measure(SECONDS)
         bar.update()
         lines = (unread.lines, read.lines)
     silent = Fleet(**vars(fleet) | {"viewers": 0})
     print(f"{TASKS} tasks of {CONTAINERS} containers, {lines[0]:.0f} and {lines[1]:.0f} lines/s, two collectors\n")
     for name, what, spent in (("unread", silent, unread), ("read by one in two", fleet, read)):
-        paper = Paper(what, parameters, people, bursts=False, seen=np.arange(what.viewers) % TASKS)
-        loads = {part.name: part for part in paper.parts()}
+        predicted_loads = FleetLoads(what, parameters, population, bursts=False, seen=np.arange(what.viewers) % TASKS)
+        loads = {part.name: part for part in predicted_loads.parts()}
         for part, measured in (
             ("collectors: CPU", sum(spent.collectors)),
-            ("Valkey: its one thread", spent.valkey),
+            ("Valkey: its small_fleet thread", spent.valkey),
             ("servers: CPU", spent.server),
         ):
             if part != "servers: CPU" or what.viewers:
-                _compare(report, f"{name}: {part}", loads[part].one, measured)
-        _compare(report, f"{name}: commits/s", paper.commits, spent.commits)
+                _compare(report, f"{name}: {part}", loads[part].needed, measured)
+        _compare(report, f"{name}: commits/s", predicted_loads.commits, spent.commits)
     share = fleet.containers / 2
     predicted = parameters.base_mb + (share * parameters.source_kb + fleet.containers * parameters.pod_kb) / 1e3
     _compare(report, "memory of a collector, MB", predicted, sum(memory) / 2)

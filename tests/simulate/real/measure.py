@@ -1,4 +1,4 @@
-"""Measures the model's parameters with the real parts; about three minutes."""
+"""Measure the model's costs with the real parts, in about three minutes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench import pipe, server_store
 from bench.report import cpu, resident
 from conftest import run_sandbox
 from simulate.parameters import Parameters
-from simulate.real.small import Small, Spent, grown, small
+from simulate.real.small import SmallFleet, Usage, growth_kb, run_small_fleet
 from support.counting import counting_proxy
 from support.kube import python_job
 from support.valkey import Server
@@ -38,31 +38,31 @@ if TYPE_CHECKING:
 
 TASKS, CONTAINERS = 20, 5
 SECONDS, _ASKED_S = 10.0, 7.0
-#: Of a fleet, for what each collector does for every task of it; pods that are watched.
+#: Number of tasks for the cost of sharing, and of pods for the memory of a watch.
 FLEET = 2000
 
 
 def measure() -> Parameters:
-    """Measure all of them.
+    """Measure all costs.
 
     Returns
     -------
     Parameters
     """
-    found: dict[str, Any] = {"about": _about()}
+    costs: dict[str, Any] = {"about": _about()}
     with tqdm(total=12, desc="measuring", unit="step") as bar:
 
         def done(what: str, **figures: float) -> None:
-            found.update(figures)
+            costs.update(figures)
             bar.set_postfix_str(what)
             bar.update()
 
         done("backlog", **_backlog())
         done("sharing", **_sharing())
         done("requests", **_requests())
-        with small(served=True) as one:
-            _live(one, done, found)
-    return Parameters(**found)
+        with run_small_fleet(served=True) as small_fleet:
+            _live(small_fleet, done, costs)
+    return Parameters(**costs)
 
 
 def _about() -> dict[str, str]:
@@ -78,7 +78,7 @@ def _about() -> dict[str, str]:
 
 
 def _backlog() -> dict[str, float]:
-    """Measure lines that arrive in large pieces, and how they are archived."""
+    """Measure the costs of lines that arrive in large chunks, and of archiving them."""
     lines = server_store.LINES
     with pipe.backlog(lines) as (_, home, _):
         idle = _cpu_of(["-m", "cortex_jupyter.recorder", "--idle", "0"], home.env)
@@ -118,7 +118,7 @@ def _cpu_of(command: list[str], env: dict[str, str]) -> float:
 
 
 def _sharing() -> dict[str, float]:
-    """What a collector asks about all tasks of the fleet, and keeps of all its pods."""
+    """Measure the cost of reading which collector records which task, and a collector's memory per pod."""
     passes = 20
     with tempfile.TemporaryDirectory() as folder, Server(Path(folder) / "v") as server:
         store = open_store(server.url)
@@ -133,11 +133,11 @@ def _sharing() -> dict[str, float]:
         pod = _pod(sandbox)
     kept, before = [], resident(os.getpid())
     for _ in range(FLEET):
-        kept.append(without_bulk(orjson.loads(pod)))  # noqa: PERF401 - what is cut off must not pile up
+        kept.append(without_bulk(orjson.loads(pod)))  # noqa: PERF401 - the removed parts must be freed at once
     return {
         "share_us": used / passes / FLEET * 1e6,
         "valkey_share_us": spent / passes / FLEET * 1e6,
-        "pod_kb": max(grown(os.getpid(), before), 0.0) / FLEET,
+        "pod_kb": max(growth_kb(os.getpid(), before), 0.0) / FLEET,
     }
 
 
@@ -148,7 +148,7 @@ def _pod(sandbox: SandboxProcess) -> bytes:
 
 
 def _requests() -> dict[str, float]:
-    """What the API server is asked when containers start, and when they end."""
+    """Count the requests to the API server when containers start, and when they end."""
     tasks, flag = 4, f"/tmp/sizing-{os.getpid()}"
     program = f"import os, time\nprint('once', flush=True)\nwhile not os.path.exists({flag!r}): time.sleep(0.2)\n"
     with (
@@ -185,77 +185,77 @@ def _asked(seen: list[str]) -> int:
 
 @dataclass
 class _Run:
-    """One stretch: how many containers, read by somebody or not, and what was spent."""
+    """A measured period: chunks per second that arrive, and what was used."""
 
     reads: float
-    spent: Spent
+    usage: Usage
 
 
-def _live(one: Small, done: Any, found: dict[str, Any]) -> None:
-    """Containers that write little, which is most of them: read by nobody, by a viewer for each task, by ten."""
-    collector, sources = one.collectors[0].pid, TASKS * CONTAINERS
-    assert one.server
+def _live(small_fleet: SmallFleet, done: Any, costs: dict[str, Any]) -> None:
+    """Measure containers that write little, as most do: without a viewer, with one per task, and with ten per task."""
+    collector, sources = small_fleet.collectors[0].pid, TASKS * CONTAINERS
+    assert small_fleet.server
     time.sleep(3)
-    rest = one.spend(SECONDS)
+    rest = small_fleet.measure(SECONDS)
     done(
         "at rest", own_ms=rest.collectors[0] * 1000, valkey_own_ms=rest.valkey * 1000, server_own_ms=rest.server * 1000
     )
-    before, used, spent = resident(collector), one.used(), cpu(collector)
-    one.tasks("quiet", TASKS, CONTAINERS, None)
+    before, used, spent = resident(collector), small_fleet.valkey_bytes(), cpu(collector)
+    small_fleet.run_tasks("quiet", TASKS, CONTAINERS, None)
     time.sleep(5)
-    # A silent log is asked 2, 6, 14 and 30 s after its last line.
+    # A silent log is probed 2, 6, 14 and 30 s after its last line.
     done(
         "containers that start",
         base_mb=before,
         start_ms=(cpu(collector) - spent) / sources * 1000,
-        source_kb=grown(collector, before) / sources,
-        task_kb=(one.used() - used) / TASKS / 1000,
+        source_kb=growth_kb(collector, before) / sources,
+        task_kb=(small_fleet.valkey_bytes() - used) / TASKS / 1000,
     )
     time.sleep(3)
-    asked = one.spend(_ASKED_S)
-    runs = [_Run(0, one.spend(SECONDS))]
-    probes = (asked.collectors[0] - runs[0].spent.collectors[0]) * _ASKED_S / sources
+    asked = small_fleet.measure(_ASKED_S)
+    runs = [_Run(0, small_fleet.measure(SECONDS))]
+    probes = (asked.collectors[0] - runs[0].usage.collectors[0]) * _ASKED_S / sources
     done("quiet ones", probe_ms=max(probes, 0) * 1000)
     for pause in (1.0, 0.1):
-        one.tasks(f"every-{pause:g}".replace(".", "-"), TASKS, CONTAINERS, pause)
+        small_fleet.run_tasks(f"every-{pause:g}".replace(".", "-"), TASKS, CONTAINERS, pause)
         time.sleep(3)
-        runs.append(_Run(sources / pause, one.spend(SECONDS)))
+        runs.append(_Run(sources / pause, small_fleet.measure(SECONDS)))
         done("read by nobody")
-        with one.viewed(TASKS):
-            runs.append(_Run(sources / pause, one.spend(SECONDS)))
-            done("a viewer for each task", entry_bytes=runs[-1].spent.entry_bytes)
-    single = runs[-1].spent
-    with one.viewed(10 * TASKS):
-        ten = one.spend(SECONDS)
-    # Each by its own commits: under load they differ.
+        with small_fleet.viewers(TASKS):
+            runs.append(_Run(sources / pause, small_fleet.measure(SECONDS)))
+            done("a viewer for each task", entry_bytes=runs[-1].usage.entry_bytes)
+    single = runs[-1].usage
+    with small_fleet.viewers(10 * TASKS):
+        ten = small_fleet.measure(SECONDS)
+    # Divide by the commits of each run, because their number depends on the load.
     of_one, of_ten = ((run.server - rest.server) / run.commits * 1e6 for run in (single, ten))
     send = max(of_ten - of_one, 0) / 9
     done("ten for each", send_us=send, event_us=max(of_one - send, 0))
-    _fit(runs, sources, found)
+    _fit(runs, sources, costs)
     done("fitted")
 
 
-def _fit(runs: list[_Run], sources: int, found: dict[str, Any]) -> None:
-    """Find what a container, a piece and a commit cost such that each stretch is off by as little, in per cent."""
-    own = np.array([run.spent.collectors[0] for run in runs]) - found["own_ms"] / 1e3
-    theirs = np.array([run.spent.valkey for run in runs])
-    lines = np.array([run.spent.lines for run in runs])
-    work = np.array([[sources, run.reads, run.spent.commits] for run in runs])
-    found["source_us"], found["read_us"], found["commit_us"] = _least(
-        work, np.maximum(own - lines * found["line_us"] / 1e6, 1e-4)
+def _fit(runs: list[_Run], sources: int, costs: dict[str, Any]) -> None:
+    """Fit the costs of a container, a chunk and a commit so that the relative error of the runs is smallest."""
+    collector = np.array([run.usage.collectors[0] for run in runs]) - costs["own_ms"] / 1e3
+    valkey = np.array([run.usage.valkey for run in runs])
+    lines = np.array([run.usage.lines for run in runs])
+    work = np.array([[sources, run.reads, run.usage.commits] for run in runs])
+    costs["source_us"], costs["read_us"], costs["commit_us"] = _least_squares(
+        work, np.maximum(collector - lines * costs["line_us"] / 1e6, 1e-4)
     )
-    rest = theirs - lines * found["valkey_line_us"] / 1e6
-    found["valkey_commit_us"] = _least(work[1:, 2:], np.maximum(rest[1:] - rest[0], 1e-4))[0]
+    rest = valkey - lines * costs["valkey_line_us"] / 1e6
+    costs["valkey_commit_us"] = _least_squares(work[1:, 2:], np.maximum(rest[1:] - rest[0], 1e-4))[0]
 
 
-def _least(work: np.ndarray, spent: np.ndarray) -> list[float]:
-    """Solve for costs that are not negative, us: what comes out below 0 costs nothing, and the others bear it."""
+def _least_squares(work: np.ndarray, spent: np.ndarray) -> list[float]:
+    """Return the non-negative costs with the smallest relative error (us). A negative cost is set to 0 and the rest solved again."""
     keep = list(range(work.shape[1]))
     while True:
         costs = np.linalg.lstsq(work[:, keep] / spent[:, None], np.ones(len(spent)), rcond=None)[0]
         if (costs >= 0).all():
             break
         keep = [k for k, cost in zip(keep, costs, strict=True) if cost >= 0]
-    found = np.zeros(work.shape[1])
-    found[keep] = costs
-    return [float(x) * 1e6 for x in found]
+    all_costs = np.zeros(work.shape[1])
+    all_costs[keep] = costs
+    return [float(x) * 1e6 for x in all_costs]

@@ -39,14 +39,14 @@ while True:
     time.sleep(PAUSE)
     i += 1
 """
-#: All viewers are one user here.
+#: Allowed streams per user, because all viewers here are one user.
 _STREAMS = 500
 _QUIET = "import time\nprint('once', flush=True)\ntime.sleep(3600)"
 
 
 @dataclass
-class Spent:
-    """What happened in a stretch of time, per second."""
+class Usage:
+    """Lines, commits and CPU per second during a period, and memory of Valkey per commit."""
 
     lines: float
     commits: float
@@ -56,8 +56,8 @@ class Spent:
     entry_bytes: float
 
 
-class Small:
-    """The running parts."""
+class SmallFleet:
+    """The running parts of a small fleet."""
 
     def __init__(self, sandbox: SandboxProcess, valkey: Server, folder: Path, collectors: int) -> None:
         self.sandbox, self.valkey, self.folder = sandbox, valkey, folder
@@ -73,37 +73,37 @@ class Small:
             env = os.environ | {"KUBECONFIG": str(self.sandbox.kubeconfig)}
             made = subprocess.Popen([*command, "--port", str(port)], env=env, stdout=log, stderr=log)
         self.collectors.append(made)
-        self.until(lambda: self.told(port), "a collector")
+        self.until(lambda: self.metrics(port), "a collector")
 
-    def told(self, port: int) -> dict[str, float]:
-        """Give a collector's metrics, nothing where it does not answer yet."""
+    def metrics(self, port: int) -> dict[str, float]:
+        """Return a collector's metrics; none if it does not answer yet."""
         with contextlib.suppress(httpx.TransportError):
             text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
             return {name: float(value) for name, value in re.findall(r"^(cortex_\w+) (\S+)$", text, re.MULTILINE)}
         return {}
 
-    def all_told(self, name: str) -> float:
-        """Give the sum of a metric."""
-        return sum(self.told(port)[name] for port in self.ports)
+    def sum_metric(self, name: str) -> float:
+        """Return the sum of a metric over all collectors."""
+        return sum(self.metrics(port)[name] for port in self.ports)
 
-    def used(self) -> int:
-        """Give Valkey's memory, bytes."""
+    def valkey_bytes(self) -> int:
+        """Return Valkey's used memory (bytes)."""
         with self.valkey.client() as client:
             return int(client.info("memory")["used_memory"])
 
-    def tasks(self, name: str, tasks: int, containers: int, pause: float | None) -> None:
-        """End the tasks there are, have others, and wait until all of them are read."""
+    def run_tasks(self, name: str, tasks: int, containers: int, pause: float | None) -> None:
+        """Replace the running tasks by others, and wait until the collectors read all containers."""
         for job in self._jobs:
             self.sandbox.kube.delete("jobs", job)
-        self.until(lambda: self.all_told("cortex_sources") == 0, "the end of what ran")
+        self.until(lambda: self.sum_metric("cortex_sources") == 0, "the end of what ran")
         program = _QUIET if pause is None else _WRITES.replace("PAUSE", str(pause))
         self._jobs = [f"{name}-{i}" for i in range(tasks)]
         for job in self._jobs:
             self.sandbox.kube.create(python_job(job, program, containers=containers))
-        self.until(lambda: self.all_told("cortex_sources") == tasks * containers, "all containers")
+        self.until(lambda: self.sum_metric("cortex_sources") == tasks * containers, "all containers")
 
-    def spend(self, seconds: float) -> Spent:
-        """Let some time pass."""
+    def measure(self, seconds: float) -> Usage:
+        """Wait for some time, and return what was used during it."""
         pids = [p.pid for p in self.collectors]
         store = self.valkey.process
         assert store
@@ -113,17 +113,17 @@ class Small:
         def now() -> list[float]:
             return [
                 time.monotonic(),
-                *map(self.all_told, names),
+                *map(self.sum_metric, names),
                 cpu(store.pid),
                 cpu(server),
-                self.used(),
+                self.valkey_bytes(),
                 *map(cpu, pids),
             ]
 
         before = now()
         time.sleep(seconds)
         took, lines, commits, valkey, served, used, *ours = (b - a for a, b in zip(before, now(), strict=True))
-        return Spent(
+        return Usage(
             lines / took,
             commits / took,
             [one / took for one in ours],
@@ -133,8 +133,8 @@ class Small:
         )
 
     @contextlib.contextmanager
-    def viewed(self, viewers: int) -> Iterator[None]:
-        """Have so many viewers, who share the tasks evenly."""
+    def viewers(self, viewers: int) -> Iterator[None]:
+        """Run viewers while the block runs; they share the tasks evenly."""
         assert self.server is not None
         server, ready, stop = self.server, threading.Event(), asyncio.Event()
         reading: list[int] = []
@@ -170,7 +170,7 @@ class Small:
         thread.start()
         try:
             assert ready.wait(60) and not refused, refused[:1]
-            time.sleep(3)  # what had been written before has been sent
+            time.sleep(3)  # lines from before have been sent by then
             yield
         finally:
             loop.call_soon_threadsafe(stop.set)
@@ -178,18 +178,18 @@ class Small:
             loop.close()
 
     def until(self, test: Callable[[], object], what: str) -> None:
-        """Wait until something holds."""
+        """Wait until `test` holds."""
         self.sandbox.kube.wait_for(test, what, timeout=90)
 
 
 @contextlib.contextmanager
-def small(collectors: int = 1, *, served: bool = False) -> Iterator[Small]:
-    """Run one, with nothing to do yet."""
+def run_small_fleet(collectors: int = 1, *, served: bool = False) -> Iterator[SmallFleet]:
+    """Run a small fleet without tasks while the block runs."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         sandbox = stack.enter_context(run_sandbox(folder / "sandbox"))
         valkey = stack.enter_context(Server(folder / "valkey", appendonly="yes"))
-        made = Small(sandbox, valkey, folder, collectors)
+        made = SmallFleet(sandbox, valkey, folder, collectors)
         if served:
             home = Home(folder / "home", sandbox.kubeconfig, {"CORTEX_STORE": valkey.url})
             home.path.mkdir()
@@ -201,12 +201,12 @@ def small(collectors: int = 1, *, served: bool = False) -> Iterator[Small]:
                 made.start(port)
             yield made
         finally:
-            for one in made.collectors:
-                one.terminate()
-            for one in made.collectors:
-                one.wait(60)
+            for collector in made.collectors:
+                collector.terminate()
+            for collector in made.collectors:
+                collector.wait(60)
 
 
-def grown(pid: int, before: float) -> float:
-    """Give how much a process has grown, kB."""
+def growth_kb(pid: int, before: float) -> float:
+    """Return by how much the resident memory of a process has grown (kB)."""
     return (resident(pid) - before) * 1e6 / 1000 * 1.048576
