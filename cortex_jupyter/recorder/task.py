@@ -18,7 +18,7 @@ from cortex_jupyter.recorder.source.context import Context
 from cortex_jupyter.recorder.source.notices import gap
 from cortex_jupyter.recorder.source.stream_limiter import StreamLimiter
 from cortex_jupyter.recorder.sources import Sources
-from cortex_jupyter.recorder.text.parser import Parser
+from cortex_jupyter.recorder.text.masking import Masking
 from cortex_jupyter.recorder.watching.events import record_events
 from cortex_jupyter.recorder.watching.pods import Pods
 from cortex_jupyter.recorder.watching.unseen import unseen_containers
@@ -83,8 +83,8 @@ class TaskRecorder:
         self._cluster, self._store, self._info = cluster, store, info
         self._watches = watches or Watches(cluster)
         self.masked = masked or info.masked is not None
-        parser = Parser(self.masked)
-        self._channel = writer.open(lease, info.ref.key, info.last_seq, parser, info.masked)
+        masking = Masking(self.masked)
+        self._channel = writer.open(lease, info.ref.key, info.last_seq, masking, info.masked)
         self._pods = Pods()
         self._workload: Workload | None = None
         self._refusal = ""
@@ -98,7 +98,13 @@ class TaskRecorder:
         self._pods_known = asyncio.Event()  # set when the first list of pods has been taken in
         self._clock_offset = info.clock_ms / 1000
         context = Context(
-            cluster, info.ref.namespace, store, lease, self._channel, parser=parser, limiter=limiter or StreamLimiter()
+            cluster,
+            info.ref.namespace,
+            store,
+            lease,
+            self._channel,
+            masking=masking,
+            limiter=limiter or StreamLimiter(),
         )
         self._sources = Sources(context, self._pods, self._spawn)
         self._failed: BaseException | None = None

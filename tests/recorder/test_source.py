@@ -18,7 +18,7 @@ from cortex_jupyter.recorder.source import stream
 from cortex_jupyter.recorder.source.context import Context
 from cortex_jupyter.recorder.source.source import SourceReader
 from cortex_jupyter.recorder.source.stream import RunState
-from cortex_jupyter.recorder.text.parser import Parser
+from cortex_jupyter.recorder.text.masking import Masking
 from cortex_jupyter.recorder.watching.pods import Pods
 from cortex_jupyter.recorder.writing.writer import Writer
 
@@ -54,8 +54,8 @@ class Rig:
         lease = self.store.lease(self.hand.id, "me")
         info = self.store.info(self.hand.id)
         assert lease is not None and info is not None
-        parser = Parser(self.masked or info.masked is not None)
-        channel = writer.open(lease, "default:job/train-1", info.last_seq, parser, info.masked)
+        masking = Masking(self.masked or info.masked is not None)
+        channel = writer.open(lease, "default:job/train-1", info.last_seq, masking, info.masked)
         known, anchor = self.store.sources(self.hand.id)[self.sid]
         channel.add_source(self.sid, known, anchor)
         self.pods = Pods()
@@ -63,7 +63,7 @@ class Rig:
             self.pods.update(seen)
         self.channel = channel
         node: Any = self.node
-        self.context = Context(node, "default", self.store, lease, channel, parser)
+        self.context = Context(node, "default", self.store, lease, channel, masking)
         self.reader = SourceReader(self.context, self.pods, self.source, self.sid)
         return self.reader
 

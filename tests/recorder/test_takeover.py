@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cortex_jupyter.model import Batch, Entry, Source, rfc3339
 from cortex_jupyter.parsing.masking import Mask
-from cortex_jupyter.recorder.text.parser import PLAIN, Parser
+from cortex_jupyter.recorder.text.masking import UNMASKED, Masking
 from cortex_jupyter.recorder.text.resume import ResumeFilter, recorded_lines
 from cortex_jupyter.recorder.writing.batch import Batcher, PendingNotice, RawLines, SourceProgress
 from cortex_jupyter.store import Anchor, Commit
@@ -77,9 +77,9 @@ class MemoryStore:
         return self.stored[-1].last + 1 if self.stored else 1
 
 
-def batcher(memory: MemoryStore, sids: range, parser: Parser = PLAIN) -> Batcher:
+def batcher(memory: MemoryStore, sids: range, masking: Masking = UNMASKED) -> Batcher:
     """Return the batcher of a recorder that takes over."""
-    new = Batcher("t", memory.next_seq, parser, memory.masked)
+    new = Batcher("t", memory.next_seq, masking, memory.masked)
     for sid in sids:
         new.progress[sid] = SourceProgress(Source(f"p{sid}", "u", "main", f"c{sid}"), memory.anchors.get(sid, Anchor()))
     return new
@@ -114,13 +114,13 @@ def test_the_anchor_is_correct_at_every_commit(
 
 
 async def record(
-    memory: MemoryStore, lines: list[Line], batches: list[int], commits: int, parser: Parser = PLAIN
+    memory: MemoryStore, lines: list[Line], batches: list[int], commits: int, masking: Masking = UNMASKED
 ) -> None:
     """Read lines as a recorder that takes over does, and die after so many commits."""
     anchor = memory.anchors.get(1, Anchor())
-    writer = batcher(memory, range(1, 2), parser)
+    writer = batcher(memory, range(1, 2), masking)
     sent = [line for line in lines if line[0] >= anchor.second]
-    resume = ResumeFilter(parser.rows(recorded_lines(memory, 1, 1, anchor)), parser)  # type: ignore[arg-type]
+    resume = ResumeFilter(masking.rows(recorded_lines(memory, 1, 1, anchor)), masking)  # type: ignore[arg-type]
     for i in range(commits):
         size = batches[i % len(batches)]
         part, sent = sent[:size], sent[size:]
@@ -171,9 +171,9 @@ def test_masking_may_be_turned_on_between_takeovers(
     expected: list[Line] = []
 
     async def life(upto: int, commits: int, *, masked: bool) -> None:
-        parser = Parser(masked or memory.masked is not None)
-        await record(memory, lines[:upto], batches, commits, parser)
-        expected.extend(parser.rows(lines[len(expected) : len(memory.lines(1))]))
+        masking = Masking(masked or memory.masked is not None)
+        await record(memory, lines[:upto], batches, commits, masking)
+        expected.extend(masking.rows(lines[len(expected) : len(memory.lines(1))]))
 
     async def run() -> None:
         for number, (death, masked) in enumerate(deaths):

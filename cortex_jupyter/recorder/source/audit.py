@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.recorder.source import notices
 from cortex_jupyter.recorder.source.bridge import NODES_PROXY_HINT
-from cortex_jupyter.recorder.text.lines import LONGEST, PART_BYTES
+from cortex_jupyter.recorder.text.lines import LONGEST, PART_BYTES, parse_cri
 from cortex_jupyter.recorder.text.resume import first_lines, lines_of
 from cortex_jupyter.store.scan import Scan
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.recorder.source.source import SourceReader
     from cortex_jupyter.recorder.text.align import Line
     from cortex_jupyter.recorder.text.lines import Lines
-    from cortex_jupyter.recorder.text.parser import Parser
+    from cortex_jupyter.recorder.text.masking import Masking
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Audit:
     ) -> None:
         self._context, self._channel, self._files = context, context.channel, context.rotated_files(source)
         self._source, self._sid, self._reader = source, sid, reader
-        self._parser, self._is_takeover = context.parser, is_takeover
+        self._masking, self._is_takeover = context.masking, is_takeover
         self._checked: set[str] = set()
         self._size = 0.0
         self._part_sid = 0
@@ -149,15 +149,15 @@ class Audit:
         if log is None or not len(log):
             return
         recorded = await asyncio.to_thread(self._recorded, min(log.times), max(log.times))
-        skipped = await asyncio.to_thread(_missing_lines, log, recorded)
+        skipped = await asyncio.to_thread(_missing_lines, log, recorded, self._masking)
         if len(skipped):
             await self._record(skipped, "the node had left out, since they bear older times, were read again")
 
     async def _check_file(self, name: str, *, ended: bool) -> bool:
         """Check one file; return False if the follow may still be reading it."""
-        tail = await asyncio.to_thread(_parse_tail, self._parser, await self._files.tail(name, _TAIL_BYTES))
+        tail = await asyncio.to_thread(_parse_tail, await self._files.tail(name, _TAIL_BYTES))
         if not len(tail):  # one long line
-            tail = await asyncio.to_thread(self._parser.file, await self._files.read(name))
+            tail = await asyncio.to_thread(parse_cri, await self._files.read(name))
         if not len(tail):
             return True
         first, last = min(tail.times), max(tail.times)
@@ -168,11 +168,11 @@ class Audit:
         recorded = await asyncio.to_thread(self._recorded, first, last)
         if not recorded and await asyncio.to_thread(self._begins_after, last):
             return True  # older than the recording: left to the backfill
-        skipped = _missing_lines(tail, recorded)
+        skipped = await asyncio.to_thread(_missing_lines, tail, recorded, self._masking)
         if len(skipped) == len(tail):
-            whole = await asyncio.to_thread(self._parser.file, await self._files.read(name))
+            whole = await asyncio.to_thread(parse_cri, await self._files.read(name))
             recorded = await asyncio.to_thread(self._recorded, min(whole.times), max(whole.times))
-            skipped = await asyncio.to_thread(_missing_lines, whole, recorded)
+            skipped = await asyncio.to_thread(_missing_lines, whole, recorded, self._masking)
         if len(skipped):
             await self._record(skipped, "the follow had skipped at a rotation were read from the rotated file")
         return True
@@ -204,7 +204,7 @@ class Audit:
         for row in store.index(id_):
             if (batch := scan.read_batch(row)) is not None:
                 lines += lines_of(batch, sids)
-        return self._parser.rows(lines)
+        return self._masking.rows(lines)
 
     def _begins_after(self, moment: int) -> bool:
         """Return whether the source's first recorded line is newer than a time (ns)."""
@@ -216,7 +216,7 @@ class Audit:
 _LIKELY_ROTATED: Final = 1 << 20
 
 
-def _parse_tail(parser: Parser, data: bytes) -> Lines:
+def _parse_tail(data: bytes) -> Lines:
     r"""Parse the end of a file, without the line that it may begin in the middle of.
 
     A line of the log longer than 16 KiB is several records of the file. A line ends with a record tagged `F`, of
@@ -224,20 +224,19 @@ def _parse_tail(parser: Parser, data: bytes) -> Lines:
 
     Examples
     --------
-    >>> from cortex_jupyter.recorder.text.parser import PLAIN
-    >>> _parse_tail(PLAIN, b"ut P b\n2023-11-14T22:13:20Z stdout F c\n2023-11-14T22:13:21Z stdout F whole\n").texts
+    >>> _parse_tail(b"ut P b\n2023-11-14T22:13:20Z stdout F c\n2023-11-14T22:13:21Z stdout F whole\n").texts
     ['whole']
     """
     records = data[data.find(b"\n") + 1 :].split(b"\n")
     ends = (
         i for i, record in enumerate(records) if record.split(b" ", 3)[2:3] and record.split(b" ", 3)[2][:1] == b"F"
     )
-    return parser.file(b"\n".join(records[next(ends, len(records)) + 1 :]))
+    return parse_cri(b"\n".join(records[next(ends, len(records)) + 1 :]))
 
 
-def _missing_lines(lines: Lines, recorded: list[Line]) -> Lines:
+def _missing_lines(lines: Lines, recorded: list[Line], masking: Masking) -> Lines:
     """Return the lines of a file that are not recorded; duplicates are counted separately."""
-    rows, unmatched = lines.rows(), Counter(recorded)
+    rows, unmatched = masking.rows(lines.rows()), Counter(recorded)
     missing: list[int] = []
     for i, row in enumerate(rows):
         if unmatched[row]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.recorder.source.context import Context
     from cortex_jupyter.recorder.text.align import Line
     from cortex_jupyter.recorder.text.lines import Lines
+    from cortex_jupyter.recorder.text.masking import Masking
 
 #: No log is rotated sooner after its start than this (ns): the least value of the kubelet's
 #: containerLogMonitorInterval.
@@ -60,14 +61,14 @@ class Backfill:
                 self._channel.put_notice(PendingNotice(sid=part, ended=True))
             return
         await self._channel.flush()
-        parser = self._context.parser
+        masking = self._context.masking
         first = await asyncio.to_thread(first_lines, self._context.store, self._context.lease.recording, self._sid)
-        first = await asyncio.to_thread(parser.rows, first[:_FIRST])
+        first = await asyncio.to_thread(masking.rows, first[:_FIRST])
         recorded = await asyncio.to_thread(self._recorded_end, part) if part else []
         oldest = 0
         try:
-            async for lines in older_lines(self._files, first, parser):
-                new = _after(lines, recorded)
+            async for lines in older_lines(self._files, first, masking):
+                new = await asyncio.to_thread(_after, lines, recorded, masking)
                 recorded = [] if len(new) else recorded
                 if not len(new):
                     continue
@@ -91,14 +92,14 @@ class Backfill:
     def _recorded_end(self, part: int) -> list[Line]:
         _, anchor = self._context.store.sources(self._context.lease.recording)[part]
         lines = recorded_lines(self._context.store, self._context.lease.recording, part, anchor)
-        return self._context.parser.rows(lines[-_FIRST:])
+        return self._context.masking.rows(lines[-_FIRST:])
 
 
-def _after(lines: Lines, recorded: list[Line]) -> Lines:
+def _after(lines: Lines, recorded: list[Line], masking: Masking) -> Lines:
     """Return the lines after the recorded ones; all lines if none of them is recorded."""
     if not recorded:
         return lines
-    rows = lines.rows()
+    rows = masking.rows(lines.rows())
     for end in range(len(rows), 0, -1):
         tail = recorded[-end:]
         if rows[end - len(tail) : end] == tail:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recorder.text.align import Aligner, overlap_start
 from cortex_jupyter.recorder.text.lines import Lines, parse_cri
-from cortex_jupyter.recorder.text.parser import PLAIN, Parser
+from cortex_jupyter.recorder.text.masking import UNMASKED, Masking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ async def bridge(
     recorded: list[Line],
     second: int,
     arrived: list[Line],
-    parser: Parser = PLAIN,
+    masking: Masking = UNMASKED,
     trimmed: tuple[int, int, int] | None = None,
 ) -> BridgeResult:
     """Read the lines between the recorded ones and what arrived; align both ends by content.
@@ -63,26 +63,29 @@ async def bridge(
         The anchor's second (ns).
     arrived : list of (int, str)
         The first lines of the new stream, which do not overlap the recorded ones. Empty if it brought none.
-    parser : Parser, optional
-        Parses the files' lines in the form of the recorded ones.
+    masking : Masking, optional
     trimmed : tuple of (int, int, int), optional
         As for `Aligner`.
     """
     gap_times = (recorded[-1][0], arrived[0][0] if arrived else time.time_ns())
     try:
-        lines = await _read_newest(files, recorded[0][0], parser)
+        lines = await _read_newest(files, recorded[0][0])
     except NotAllowed:
         return BridgeResult(missing=gap_times, reason="rotated away before they could be read", hint=NODES_PROXY_HINT)
     except (ClusterError, NotFound) as error:
         return BridgeResult(
             missing=gap_times, reason=f"rotated away, and the rotated files cannot be read: {error.message}"
         )
-    return await asyncio.to_thread(_between, lines, Aligner(recorded, trimmed), recorded[-1][0], second, arrived)
+    return await asyncio.to_thread(
+        _between, lines, masking, Aligner(recorded, trimmed), recorded[-1][0], second, arrived
+    )
 
 
-def _between(lines: Lines, aligner: Aligner, last: int, second: int, arrived: list[Line]) -> BridgeResult:
+def _between(
+    lines: Lines, masking: Masking, aligner: Aligner, last: int, second: int, arrived: list[Line]
+) -> BridgeResult:
     positions = [i for i, t in enumerate(lines.times) if t >= second]
-    rows = [(lines.times[i], lines.texts[i]) for i in positions]
+    rows = masking.rows([(lines.times[i], lines.texts[i]) for i in positions])
     skip = aligner.feed(rows)
     if skip is None:
         skip = aligner.settle()
@@ -96,7 +99,7 @@ def _between(lines: Lines, aligner: Aligner, last: int, second: int, arrived: li
     return result
 
 
-async def _read_newest(files: RotatedFiles, back_to: int, parser: Parser) -> Lines:
+async def _read_newest(files: RotatedFiles, back_to: int) -> Lines:
     """Read the newest rotated files, as many as reach back to a time (ns)."""
     for attempt in range(_ATTEMPTS):
         data: list[bytes] = []
@@ -107,14 +110,14 @@ async def _read_newest(files: RotatedFiles, back_to: int, parser: Parser) -> Lin
                 if first and first[0] < back_to:
                     break
             # A line may have begun in one file and ended in the next.
-            return await asyncio.to_thread(parser.file, b"".join(data))
+            return await asyncio.to_thread(parse_cri, b"".join(data))
         except NotFound:
             if attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError
 
 
-async def older_lines(files: RotatedFiles, first: list[Line], parser: Parser = PLAIN) -> AsyncIterator[Lines]:
+async def older_lines(files: RotatedFiles, first: list[Line], masking: Masking = UNMASKED) -> AsyncIterator[Lines]:
     """Yield the lines of the rotated files, oldest first, up to the first recorded line.
 
     Parameters
@@ -122,8 +125,7 @@ async def older_lines(files: RotatedFiles, first: list[Line], parser: Parser = P
     files : RotatedFiles
     first : list of (int, str)
         The first recorded lines; empty if nothing is recorded.
-    parser : Parser, optional
-        Parses the files' lines in the form of the recorded ones.
+    masking : Masking, optional
 
     Raises
     ------
@@ -143,17 +145,17 @@ async def older_lines(files: RotatedFiles, first: list[Line], parser: Parser = P
             continue
         done.add(names[0].removesuffix(".gz"))
         # A file ends with a whole record, which may be only a part (`P`) of a line of the log.
-        lines, rest = await asyncio.to_thread(_parse_whole, data, parser)
+        lines, rest = await asyncio.to_thread(_parse_whole, data)
         if first and len(lines) and lines.times[0] > first[0][0]:
             return  # rotated since recording began; the file with the first recorded line was removed
-        end = await asyncio.to_thread(overlap_start, lines.rows(), first)
+        end = await asyncio.to_thread(_first_recorded, lines, first, masking)
         if len(lines):
             yield lines.part(0, end)
         if end < len(lines):
             return
 
 
-def _parse_whole(data: bytes, parser: Parser) -> tuple[Lines, bytes]:
+def _parse_whole(data: bytes) -> tuple[Lines, bytes]:
     """Parse a file except for the parts of a line at its end that the next file completes; return both."""
     end = len(data)
     while end:
@@ -161,4 +163,11 @@ def _parse_whole(data: bytes, parser: Parser) -> tuple[Lines, bytes]:
         if data[start:end].split(b" ", 3)[2:3] != [b"P"]:
             break
         end = start
-    return parser.file(data[:end]), data[end:]
+    return parse_cri(data[:end]), data[end:]
+
+
+def _first_recorded(lines: Lines, first: list[Line], masking: Masking) -> int:
+    """Return the index of the first recorded line in a file; the number of lines if it is not there."""
+    if not first or first[0][0] not in lines.times:
+        return len(lines)  # most files are older: do not mask their lines only to compare them
+    return overlap_start(masking.rows(lines.rows()), first)

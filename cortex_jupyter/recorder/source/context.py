@@ -1,4 +1,4 @@
-"""What all readers of one task share: cluster, store, channel, parser, limits."""
+"""What all readers of one task share: cluster, store, channel, masking, limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cortex_jupyter.cluster.rotated import RotatedFiles
 from cortex_jupyter.recorder.source.stream_limiter import StreamLimiter
-from cortex_jupyter.recorder.text.parser import PLAIN, Parser
+from cortex_jupyter.recorder.text.masking import UNMASKED, Masking
 from cortex_jupyter.recorder.text.resume import recorded_lines, recorded_start
 from cortex_jupyter.store import Anchor
 from cortex_jupyter.store.trimmed import trimmed_span
@@ -33,8 +33,8 @@ class Context:
     store : Store
     lease : Lease
     channel : Channel
-    parser : Parser, optional
-        Parses lines, both to store them and to compare them.
+    masking : Masking, optional
+        The same as the channel's: lines are compared in the form in which they are stored.
     limiter : StreamLimiter, optional
         Limits the streams of all tasks of the recorder.
     whole_log_lock : asyncio.Lock, optional
@@ -46,7 +46,7 @@ class Context:
     store: Store
     lease: Lease
     channel: Channel
-    parser: Parser = PLAIN
+    masking: Masking = UNMASKED
     limiter: StreamLimiter = field(default_factory=StreamLimiter)
     whole_log_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -59,7 +59,7 @@ class Context:
     async def recorded_lines(self, sid: int, anchor: Anchor) -> list[Line]:
         """Return a source's recorded lines from its anchor on."""
         return await asyncio.to_thread(
-            lambda: self.parser.rows(recorded_lines(self.store, self.lease.recording, sid, anchor))
+            lambda: self.masking.rows(recorded_lines(self.store, self.lease.recording, sid, anchor))
         )
 
     async def recorded_start(self, source: Source) -> int:

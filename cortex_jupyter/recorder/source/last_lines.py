@@ -11,7 +11,7 @@ import aiohttp
 from cortex_jupyter.cluster.logs import open_log
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recorder.source.ending import EndCheck
-from cortex_jupyter.recorder.text.lines import Splitter, is_removed
+from cortex_jupyter.recorder.text.lines import Splitter, is_removed, parse
 from cortex_jupyter.recorder.text.resume import complete, ends_with
 
 if TYPE_CHECKING:
@@ -102,12 +102,12 @@ class LastLines:
         except (ClusterError, NotAllowed, aiohttp.ClientError, OSError):
             return EndCheck.FAILED
         is_soon = time.monotonic() - started_at < _SOON_S
-        lines = await asyncio.to_thread(self._context.parser.lines, data + (b"" if is_open else splitter.rest()))
+        lines = await asyncio.to_thread(parse, data + (b"" if is_open else splitter.rest()))
         if lines.errors:
             return EndCheck.REMOVED if is_soon and is_removed(lines.errors[-1]) else EndCheck.FAILED
         if not lines.times and recorded and not is_open:
             return EndCheck.FAILED
-        is_complete = self._is_complete(recorded, lines.rows())
+        is_complete = self._is_complete(recorded, await self._rows(lines))
         return EndCheck.RUNNING if is_open or not is_complete else EndCheck.OVER
 
     def _is_complete(self, recorded: list[Line], last: list[Line]) -> bool:
@@ -186,11 +186,11 @@ class LastLines:
 
     async def is_whole_line(self, rest: bytes, *, previous: bool) -> bool:
         """Return whether the end of a stream, without a newline, is a whole line or a text of the kubelet."""
-        line = await asyncio.to_thread(self._context.parser.lines, rest)
+        line = await asyncio.to_thread(parse, rest)
         if not line.times:
             return True
         probe = await self._probe(previous=previous)
-        return bool(probe) and ends_with([(line.times[-1], line.texts[-1])], probe or [])
+        return bool(probe) and ends_with(await self._rows(line.part(-1)), probe or [])
 
     def _check_clock(self, probe: list[Line]) -> None:
         """Note whether the node's clock was set back.
@@ -235,8 +235,8 @@ class LastLines:
                 data = splitter.feed(await content.read())
         except NotFound:
             return None
-        lines = await asyncio.to_thread(self._context.parser.lines, data + splitter.rest())
-        return None if lines.errors and not lines.times else lines.rows()
+        lines = await asyncio.to_thread(parse, data + splitter.rest())
+        return None if lines.errors and not lines.times else await self._rows(lines)
 
     async def whole_log(self, *, previous: bool) -> Lines | None:
         """Return all lines of the open file of a finished container; None if they cannot be read.
@@ -249,7 +249,7 @@ class LastLines:
             probe = None if lines is None else await self._probe(previous=previous)
             if lines is None or probe is None:
                 return None
-            if ends_with(lines.rows()[-1:], probe):
+            if ends_with(await self._rows(lines.part(-1)), probe):
                 return lines
         return None
 
@@ -257,7 +257,11 @@ class LastLines:
         """Return the container's last lines; None if they cannot be read."""
         # Request one more line than is compared: the first may be a part of a line.
         lines = await self._read(previous=previous, tail=max(tail + 1, _PROBE))
-        return None if lines is None else lines.rows()
+        return None if lines is None else await self._rows(lines)
+
+    async def _rows(self, lines: Lines) -> list[Line]:
+        """Return lines in the form of recorded ones."""
+        return await asyncio.to_thread(lambda: self._context.masking.rows(lines.rows()))
 
     async def _read(self, *, previous: bool, tail: int | None) -> Lines | None:
         request = open_log(
@@ -273,7 +277,7 @@ class LastLines:
             async with request as content:
                 splitter = Splitter()  # splits long lines as the stream does
                 data = splitter.feed(await content.read())
-                lines = await asyncio.to_thread(self._context.parser.lines, data + splitter.rest())
+                lines = await asyncio.to_thread(parse, data + splitter.rest())
         except (ClusterError, NotFound, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
             self._is_missing = isinstance(error, NotFound)
             self._on_failure(error)

@@ -8,6 +8,7 @@ cannot be read.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import random
@@ -395,11 +396,13 @@ class SourceReader:
         recorded = await self._context.recorded_lines(self._sid, anchor)
         self._stream.may_have_skipped = True
         log = await self.skipped_lines()
-        if log is not None and len(log) and log.rows()[-1:] == recorded[-1:]:
-            return self._end()  # lines are missing only further up; the audit finds them
+        if log is not None and len(log):
+            last = await asyncio.to_thread(self._context.masking.rows, log.rows()[-1:])
+            if last == recorded[-1:]:
+                return self._end()  # lines are missing only further up; the audit finds them
         if not self._read_error and recorded:
             files, trimmed = self._context.rotated_files(self._source), await self._context.trimmed(anchor)
-            bridged = await bridge(files, recorded, anchor.second, [], self._context.parser, trimmed)
+            bridged = await bridge(files, recorded, anchor.second, [], self._context.masking, trimmed)
             await self._channel.put_parsed(self._sid, bridged.lines)
             if not bridged.missing:
                 return self._end()

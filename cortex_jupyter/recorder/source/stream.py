@@ -184,7 +184,7 @@ class Stream:
         # After a clock was set back, the node may repeat lines that were trimmed from the recording.
         trimmed = await self._context.trimmed(anchor) if recorded else None
         self.may_have_skipped |= bool(recorded) and self._reads == 1  # an earlier recorder may have skipped some
-        resume = ResumeFilter(recorded, self._context.parser, trimmed)
+        resume = ResumeFilter(recorded, self._context.masking, trimmed)
         splitter, has_lines, complaint = Splitter(), False, ""
         follows, previous = state is RunState.RUNNING, state is RunState.REPLACED
         request = open_log(
@@ -335,7 +335,7 @@ class Stream:
                 resume.recorded,
                 anchor.second,
                 resume.unaligned,
-                self._context.parser,
+                self._context.masking,
                 resume.trimmed,
             )
             resume.unaligned = []

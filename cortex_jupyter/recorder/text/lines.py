@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.model import STREAMS, UNBOUNDED, parse_rfc3339
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Sequence
 
 _SCALE: Final = [10 ** (9 - n) for n in range(10)]
@@ -43,8 +42,6 @@ class Lines:
         Texts of the kubelet without a time, which came in place of lines.
     streams : list of int
         Indexes in `model.STREAMS` if the streams are known; else empty.
-    masked : dict of int to Counter
-        How many secrets were masked, by kind, in the lines at these positions.
     """
 
     times: list[int] = field(default_factory=list)
@@ -52,7 +49,6 @@ class Lines:
     marks: list[tuple[int, int]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     streams: list[int] = field(default_factory=list)
-    masked: dict[int, Counter[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -68,9 +64,8 @@ class Lines:
     def pick(self, positions: Sequence[int]) -> Lines:
         """Return the lines at these positions."""
         streams = [self.streams[i] for i in positions] if self.streams else []
-        masked = {n: self.masked[i] for n, i in enumerate(positions) if i in self.masked} if self.masked else {}
         times, texts = [self.times[i] for i in positions], [self.texts[i] for i in positions]
-        return Lines(times, texts, streams=streams, masked=masked).marked()
+        return Lines(times, texts, streams=streams).marked()
 
     def marked(self) -> Lines:
         """Compute the marks from the times; return these lines."""

@@ -9,7 +9,7 @@ import orjson
 
 from cortex_jupyter.recorder.text.align import Aligner
 from cortex_jupyter.recorder.text.lines import parse
-from cortex_jupyter.recorder.text.parser import PLAIN, Parser
+from cortex_jupyter.recorder.text.masking import UNMASKED, Masking
 from cortex_jupyter.store.scan import Scan, read_notices
 from cortex_jupyter.store.trimmed import trimmed_lines
 
@@ -32,8 +32,7 @@ class ResumeFilter:
     ----------
     recorded : list of (int, str)
         The result of `recorded_lines`; empty for a source that is read for the first time.
-    parser : Parser, optional
-        Parses lines into the form of the recorded ones.
+    masking : Masking, optional
     trimmed : tuple of (int, int, int), optional
         As for `Aligner`.
 
@@ -46,10 +45,10 @@ class ResumeFilter:
     """
 
     def __init__(
-        self, recorded: list[Line], parser: Parser = PLAIN, trimmed: tuple[int, int, int] | None = None
+        self, recorded: list[Line], masking: Masking = UNMASKED, trimmed: tuple[int, int, int] | None = None
     ) -> None:
         self.recorded, self.trimmed = recorded, trimmed
-        self._parser = parser
+        self._masking = masking
         self._aligner = Aligner(recorded, trimmed)
         self._pending: list[bytes] = []
         self.is_aligned = not recorded
@@ -66,7 +65,7 @@ class ResumeFilter:
         # A text of the kubelet has no time and no place in the file.
         lines = [line for line in piece.split(b"\n") if parse(line).times]
         self._pending += lines
-        skip = self._aligner.feed(self._parser.lines(b"\n".join(lines)).rows())
+        skip = self._aligner.feed(self._masking.rows(parse(b"\n".join(lines)).rows()))
         return b"" if skip is None else self._release(skip)
 
     def end(self) -> bytes:
@@ -80,7 +79,7 @@ class ResumeFilter:
         new, self._pending = self._pending[skip:], []
         data = b"\n".join(new) + b"\n" if new else b""
         if not self._aligner.overlaps:
-            self.unaligned = self._parser.lines(data).rows()
+            self.unaligned = self._masking.rows(parse(data).rows())
         return data
 
 

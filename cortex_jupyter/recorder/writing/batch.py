@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import orjson
 
 from cortex_jupyter.model import Entry, encode_batch, notice
-from cortex_jupyter.recorder.text.parser import PLAIN, Parser
+from cortex_jupyter.recorder.text.lines import parse
+from cortex_jupyter.recorder.text.masking import UNMASKED, Masking
 from cortex_jupyter.store import Anchor, Commit
 
 if TYPE_CHECKING:
@@ -154,15 +155,17 @@ class Batcher:
         The task's key.
     next_seq : int
         The number of the next record.
-    parser : Parser, optional
+    masking : Masking, optional
     masked : dict, optional
         How many secrets were masked so far, by kind; None if none of the recording's lines were to be masked.
     """
 
-    def __init__(self, task: str, next_seq: int, parser: Parser = PLAIN, masked: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, task: str, next_seq: int, masking: Masking = UNMASKED, masked: dict[str, int] | None = None
+    ) -> None:
         self.task = task
         self.next_seq = next_seq
-        self.parser = parser
+        self._masking = masking
         self._masked = Counter(masked or {})
         self._stored_masked = masked  # the counts that the recording's row holds
         self.progress: dict[int, SourceProgress] = {}
@@ -185,7 +188,7 @@ class Batcher:
             else:
                 self._add_notice(commit, item)
         self._add_lines(commit, pieces)
-        if self.parser.masked and self._stored_masked != self._masked:
+        if self._masking.is_on and self._stored_masked != self._masked:
             # The sum, not the increment: a commit that is written twice counts once.
             self._stored_masked = commit.update["masked"] = dict(self._masked)
         return commit
@@ -214,15 +217,15 @@ class Batcher:
             commit.anchors[note.sid] = progress.anchor
         if not note.event:
             return
-        message = self.parser.text(note.message, self._masked)
+        [message] = self._masking.texts([note.message], self._masked)
         if message != note.message and "message" in commit.update:
-            commit.update["message"] = self.parser.text(commit.update["message"], Counter())
+            [commit.update["message"]] = self._masking.texts([commit.update["message"]], Counter())
         time_ns = max(note.time or time.time_ns(), progress.last + 1 if progress and progress.last else 0)
         fields = note.fields | ({"source": progress.public} if progress else {})
         self._add_entry(commit, notice(self.task, self.next_seq, time_ns, note.event, message, **fields))
 
     def _add_lines(self, commit: Commit, pieces: dict[int, list[bytes]]) -> None:
-        parsed = {sid: self.parser.lines(b"".join(data)) for sid, data in pieces.items()}
+        parsed = {sid: parse(b"".join(data)) for sid, data in pieces.items()}
         self._add_batch(commit, {sid: lines for sid, lines in parsed.items() if lines.times})
         for sid, lines in parsed.items():
             for text in lines.errors:
@@ -238,15 +241,14 @@ class Batcher:
         first = self.next_seq
         if not parsed:
             return
+        for lines in parsed.values():
+            lines.texts = self._masking.texts(lines.texts, self._masked)
         if len(parsed) == 1:
             ((sid, lines),) = parsed.items()
             times, texts, sids = lines.times, lines.texts, [sid] * len(lines.times)
             self.progress[sid].advance(lines, range(first, first + len(times)))
         else:
             times, texts, sids = self._merge(parsed, first)
-        for lines in parsed.values():
-            for kinds in lines.masked.values():
-                self._masked.update(kinds)
         sources = {sid: self.progress[sid].public for sid in parsed}
         # Only lines from files have a known stream, and they come alone.
         streams = lines.streams or None if len(parsed) == 1 else None

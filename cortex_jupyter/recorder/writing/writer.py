@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recorder.process.health import Health
-from cortex_jupyter.recorder.text.parser import PLAIN, Parser
+from cortex_jupyter.recorder.text.masking import UNMASKED, Masking
 from cortex_jupyter.recorder.writing.batch import Batcher, ParsedLines, PendingNotice, RawLines, SourceProgress
 from cortex_jupyter.recorder.writing.commit_retrier import CommitRetrier, StallNotice
 from cortex_jupyter.telemetry import recorder_metrics, tracing
@@ -81,11 +81,11 @@ class Writer:
         lease: Lease,
         task: str,
         last_seq: int,
-        parser: Parser = PLAIN,
+        masking: Masking = UNMASKED,
         masked: dict[str, int] | None = None,
     ) -> Channel:
         """Return the channel of a recording whose lease is held."""
-        return Channel(self, self._store, lease, task=task, last_seq=last_seq, parser=parser, masked=masked)
+        return Channel(self, self._store, lease, task=task, last_seq=last_seq, masking=masking, masked=masked)
 
     def add(self, channel: Channel) -> None:
         """Queue a channel for its due time. The caller holds the lock."""
@@ -139,7 +139,7 @@ class Channel:
     task : str
     last_seq : int
         The last recorded number.
-    parser : Parser
+    masking : Masking
     masked : dict or None
         As for `Batcher`.
     """
@@ -152,12 +152,12 @@ class Channel:
         *,
         task: str,
         last_seq: int,
-        parser: Parser,
+        masking: Masking,
         masked: dict[str, int] | None,
     ) -> None:
         self._writer, self._lease = writer, lease
         self.task = task
-        self._batcher = Batcher(task, last_seq + 1, parser, masked)
+        self._batcher = Batcher(task, last_seq + 1, masking, masked)
         self.stall_notice = StallNotice(store, lease, self._batcher)
         #: The last number that this recorder has committed.
         self.last_committed = last_seq
