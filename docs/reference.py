@@ -37,14 +37,6 @@ def write(folder: Path) -> None:
     """Write the reference into a folder."""
     for name in cortex_jupyter.__all__:
         setattr(cortex_jupyter, name, getattr(cortex_jupyter, name))  # pdoc looks for what is loaded
-    log = cortex_jupyter.TaskLog
-    for base in reversed(log.__mro__[1:-1]):
-        if base.__module__.startswith("cortex_jupyter."):
-            for name, member in vars(base).items():
-                if not name.startswith("_"):
-                    setattr(
-                        log, name, vars(log).get(name, member)
-                    )  # the reader of one class wants all of it on one page
     pdoc.render.configure(
         docformat="numpy", show_source=False, footer_text=f"cortex-jupyter {cortex_jupyter.__version__}"
     )

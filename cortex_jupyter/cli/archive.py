@@ -12,7 +12,7 @@ from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.store import ArchiveStore, select_archive
 from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import BadQuery, CortexError, CursorNotHeld
-from cortex_jupyter.notebook.snapshot import progress
+from cortex_jupyter.notebook.recording_reader import progress
 from cortex_jupyter.store import absolute_archive, is_shared
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.tables.statement import format_count

@@ -14,7 +14,7 @@ import orjson
 from cortex_jupyter.cli.query import log_of
 from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.notebook.snapshot import progress
+from cortex_jupyter.notebook.recording_reader import progress
 from cortex_jupyter.reader.text import line
 from cortex_jupyter.tables.convert import whole
 from cortex_jupyter.tables.statement import format_count

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from polars import DataFrame as PolarsFrame
 
-    from cortex_jupyter.notebook.data import Data
     from cortex_jupyter.notebook.record import Record
+    from cortex_jupyter.notebook.recording_reader import RecordingReader
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.tables.statement import Completeness
 
@@ -31,11 +31,14 @@ class Masked:
 
     Parameters
     ----------
-    log : TaskLog
+    reader : RecordingReader
+        Reads the log.
+    log : str
+        The code that makes the log, for `repr`.
     """
 
-    def __init__(self, log: Data) -> None:
-        self._log = log
+    def __init__(self, reader: RecordingReader, log: str) -> None:
+        self._reader, self._log = reader, log
         self._mask = Mask()
 
     @property
@@ -46,25 +49,26 @@ class Masked:
     @property
     def complete(self) -> Completeness:
         """The completeness statement, with the number of secrets masked in the last read."""
-        statement = self._log._statement()  # noqa: SLF001 - the same room
+        statement = self._reader.statement()
         return replace(statement, masked=dict(Counter(statement.masked) + self.masked))
 
     @property
     def query(self) -> LogQuery:
         """The parameters of the log."""
-        return self._log._parsed()  # noqa: SLF001 - a part of TaskLog
+        return self._reader.parsed_query()
 
     def records(self) -> Iterator[Record]:
         """Yield the records of the log as it is now. It needs no pyarrow."""
         self._mask = mask = Mask()
-        for record in self._log.records():
+        for record in self._reader.records():
             text = mask(record.text)
             yield record if text == record.text else replace(record, text=text)
 
     __iter__ = records
 
     def __len__(self) -> int:
-        return len(self._log)
+        self._reader.settle()
+        return self._reader.count()
 
     def __bool__(self) -> bool:
         return True
@@ -72,7 +76,7 @@ class Masked:
     def to_arrow(self) -> pa.Table:
         """Return a `pyarrow.Table` with the columns of `TaskLog.to_arrow`."""
         self._mask = Mask()
-        table = _mask_table(self._log.to_arrow(), self._mask)
+        table = _mask_table(self._reader.table(), self._mask)
         metadata = dict(table.schema.metadata or {}) | {STATEMENT: self.complete.as_json(rows=table.num_rows)}
         return table.replace_schema_metadata(metadata)
 
@@ -111,7 +115,7 @@ class Masked:
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
-        return f"{self._log!r}.mask()"
+        return f"{self._log}.mask()"
 
 
 def _mask_table(table: pa.Table, mask: Mask) -> pa.Table:

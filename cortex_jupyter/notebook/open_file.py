@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from cortex_jupyter.archive.store import ArchiveStore, SingleFile
 from cortex_jupyter.errors import TaskNotFound
 from cortex_jupyter.notebook.query import parse_query, take_viewer_options
+from cortex_jupyter.notebook.recording_reader import RecordingReader, progress
 from cortex_jupyter.notebook.runtime import runtime
-from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog
 from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.session import Session
@@ -77,7 +77,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - lik
         await check_names(recording, parsed)
         return recordings, recording
 
-    log = TaskLog(engine, *engine.run(find()), query)
+    log = TaskLog(RecordingReader(engine, *engine.run(find()), query))
     log.looks |= viewer_options
     log.opened = str(url)
     log.transport = "comm"  # the server cannot read this file

@@ -10,8 +10,8 @@ from cortex_jupyter.archive.store import ArchiveStore, open_readable
 from cortex_jupyter.model import check_namespace
 from cortex_jupyter.notebook.open_file import open as open_file
 from cortex_jupyter.notebook.query import parse_query
+from cortex_jupyter.notebook.recording_reader import RecordingReader, progress
 from cortex_jupyter.notebook.runtime import runtime
-from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog, logs
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.session import Recording
@@ -67,7 +67,7 @@ class Scan:
         with progress("reading tasks", len(self.logs)) as bar:
             tables = []
             for log in self.logs:
-                tables.append(log._table(columns).replace_schema_metadata(None))  # noqa: SLF001 - the same room
+                tables.append(log._reader.table(columns).replace_schema_metadata(None))  # noqa: SLF001 - the same room
                 bar.update()
         if not tables:
             return pa.schema([f for f in schema() if f.name in columns]).empty_table()
@@ -139,9 +139,8 @@ def _all_logs(namespace: str | None, query: dict[str, Any]) -> list[TaskLog]:
         logs_ = []
         for info in await recordings.readable_recordings(check_namespace(namespace or recordings.namespace)):
             archived = recordings.archive if recordings.store.info(info.id) is None else None
-            logs_.append(
-                TaskLog(engine, recordings, Recording(recordings, info.id, info.ref, None, store=archived), query)
-            )
+            recording = Recording(recordings, info.id, info.ref, None, store=archived)
+            logs_.append(TaskLog(RecordingReader(engine, recordings, recording, query)))
         return logs_
 
     return engine.run(find())
@@ -150,7 +149,7 @@ def _all_logs(namespace: str | None, query: dict[str, Any]) -> list[TaskLog]:
 def _may_hold(log: TaskLog, query: LogQuery) -> bool:
     """Return whether a log may hold matching lines, by its manifest."""
     url, recording, _ = log.place
-    store = log._recording.store  # noqa: SLF001 - the same room
+    store = log._reader.recording.store  # noqa: SLF001 - the same room
     if not isinstance(store, ArchiveStore) or not url:
         return True
     about = store.archived(recording).about

@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import contextlib
+import time
+import warnings
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final, overload
 
-from cortex_jupyter.model import TaskRef
-from cortex_jupyter.notebook.analysis import Analysis
-from cortex_jupyter.notebook.follow import has_several_containers
+from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.errors import BadQuery, ReadingWarning, TaskFailed, WaitTimeout
+from cortex_jupyter.model import Batch, TaskRef
+from cortex_jupyter.notebook.follow import Follow, TaskEvents, has_several_containers
 from cortex_jupyter.notebook.host import can_use_widgets, shows_html
 from cortex_jupyter.notebook.query import parse_query, take_viewer_options
 from cortex_jupyter.notebook.record import Marked, Record
-from cortex_jupyter.notebook.runtime import Runtime, runtime
+from cortex_jupyter.notebook.recording_reader import RecordingReader, progress, until
+from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.static_html import MAX_READ, static_html
 from cortex_jupyter.notebook.tasktable import tasks
-from cortex_jupyter.notebook.waiting import Waiting
+from cortex_jupyter.query.instants import duration
+from cortex_jupyter.query.pattern import finder
 from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.pages import newest
+from cortex_jupyter.tables.statement import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator
+    from os import PathLike
 
+    import pyarrow as pa
+    from pandas import DataFrame
+
+    from cortex_jupyter.analysis.comparison import Comparison
+    from cortex_jupyter.analysis.error_list import Errors
+    from cortex_jupyter.analysis.pattern_table import Patterns
+    from cortex_jupyter.analysis.progress_table import ProgressFrame
+    from cortex_jupyter.analysis.why import Why
+    from cortex_jupyter.errors import CortexError
+    from cortex_jupyter.notebook.masked import Masked
+    from cortex_jupyter.notebook.metrics import Metrics
+    from cortex_jupyter.notebook.record import Status
     from cortex_jupyter.notebook.widget import LogViewer
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording, Session
     from cortex_jupyter.tables.statement import Completeness
+
+#: Number of last lines in the exception of a failed task.
+LAST_LINES: Final = 50
 
 __all__ = ["TaskLog", "logs", "tasks"]
 
@@ -72,20 +97,20 @@ def logs(
         await check_names(recording, parsed)
         return recordings, recording
 
-    log = TaskLog(engine, *engine.run(find()), query)
+    log = TaskLog(RecordingReader(engine, *engine.run(find()), query))
     log.looks |= viewer_options
     return log
 
 
-class TaskLog(Waiting, Analysis):
+class TaskLog:
     """The log of one task; made by `logs`.
 
     As the value of a cell it shows the live viewer. Reading (`to_pandas`, `len`, iteration, slices, `complete`) first
     waits until everything written so far is recorded.
     """
 
-    def __init__(self, engine: Runtime, recordings: Session, recording: Recording, query: dict[str, Any]) -> None:
-        super().__init__(engine, recordings, recording, {k: v for k, v in query.items() if v is not None})
+    def __init__(self, reader: RecordingReader) -> None:
+        self._reader = reader
         self._viewer: LogViewer | None = None
         #: The viewer's options, and its transport: `auto`, `sse` or `comm`. Set them before the viewer is shown. Later, set
         #: the traits of `viewer` with the same names.
@@ -94,12 +119,17 @@ class TaskLog(Waiting, Analysis):
         #: The file of a log that was opened from a file, else "".
         self.opened = ""
 
-    # ------------------------------------------------------------------- what
+    # ----------------------------------------------------------------------- what
 
     @property
     def task(self) -> str:
         """The task's key, `namespace:kind/name`."""
-        return self._recording.ref.key
+        return self._reader.recording.ref.key
+
+    @property
+    def status(self) -> Status:
+        """The state of the task, as its recorder saw it last."""
+        return self._reader.status()
 
     @property
     def state(self) -> str:
@@ -114,44 +144,55 @@ class TaskLog(Waiting, Analysis):
     @property
     def over(self) -> bool:
         """Whether the task has ended, by its recording or by its state in the cluster when it was found."""
-        if self._engine.run(self._recording.info()).done:
+        if self._reader.info().done:
             return True
         from cortex_jupyter.cluster.workloads import state_of
 
-        workload = self._recording.workload
+        workload = self._reader.recording.workload
         # A bare pod is the workload itself. The state of a Job needs only the Job.
         return workload is None or state_of(workload, [workload.obj] if workload.ref.kind == "pod" else []).over
 
     @property
+    def problem(self) -> CortexError | None:
+        """Why nothing new can be recorded now: a permission is missing, or the cluster does not answer. Else None."""
+        return self._reader.problem()
+
+    @property
     def query(self) -> LogQuery:
         """The parsed parameters. Durations count from now."""
-        return self._parsed()
+        return self._reader.parsed_query()
 
     @property
     def several(self) -> bool:
         """Whether lines come, or may still come, from several containers."""
-        return has_several_containers(self._recording)
+        return has_several_containers(self._reader.recording)
 
     @property
     def runs(self) -> dict[tuple[str, str], list[int]]:
         """The recorded runs by pod and container, counted by restarts: 0 is the first."""
         runs: dict[tuple[str, str], set[int]] = {}
-        for source, _ in self._recording.store.sources(self._recording.id).values():
+        for source, _ in self._reader.sources():
             runs.setdefault((source.pod, source.container), set()).add(source.run)
         return {name: sorted(numbers) for name, numbers in runs.items()}
 
     def ended_runs(self) -> dict[tuple[str, str], list[int]]:
         """Return `runs` of the containers whose newest run has ended."""
-        self._settle()
-        sources = self._recording.store.sources(self._recording.id).values()
+        self._reader.settle()
+        sources = self._reader.sources()
         running = {(source.pod, source.container) for source, anchor in sources if not anchor.ended}
         return {name: runs for name, runs in self.runs.items() if name not in running}
 
     @property
     def complete(self) -> Completeness:
         """The completeness statement of the whole recording: lines, time range, and gaps with their reasons."""
-        self._settle()
-        return self._statement()
+        self._reader.settle()
+        return self._reader.statement()
+
+    @property
+    def place(self) -> tuple[str, int, dict[str, Any]]:
+        """Store, recording and query: what another process needs to read the same log."""
+        recording = self._reader.recording
+        return recording.store.url, recording.id, dict(self._reader.query)
 
     def filter(self, **query: Any) -> TaskLog:
         """Return the log of the same task with further parameters. A parameter that is given again is replaced.
@@ -167,12 +208,486 @@ class TaskLog(Waiting, Analysis):
             A parameter is wrong.
         """
         viewer_options = take_viewer_options(query)
-        parse_query(merged := {**self._query, **query})
-        log = TaskLog(self._engine, self._recordings, self._recording, merged)
+        parse_query(merged := {**self._reader.query, **query})
+        log = TaskLog(self._reader.with_query(merged))
         log.looks, log.transport, log.opened = self.looks | viewer_options, self.transport, self.opened
         return log
 
-    # ----------------------------------------------------------------- display
+    # -------------------------------------------------------------------- records
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records of the log as it is now, in the order of `to_arrow`. It needs no pyarrow."""
+        return self._reader.records()
+
+    def __iter__(self) -> Iterator[Record]:
+        return self.records()
+
+    def __len__(self) -> int:
+        """Count the records."""
+        self._reader.settle()
+        return self._reader.count()
+
+    def __bool__(self) -> bool:
+        """Return True, even without lines. Otherwise `if log` would read the whole log."""
+        return True
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Record]: ...
+
+    def __getitem__(self, place: int | slice) -> Record | list[Record]:
+        """Return the record with this `seq`, or all records in a range of `seq`. Negative numbers count from the end.
+
+        Raises
+        ------
+        IndexError
+            There is no such record: the number belongs to a notice, is filtered out, or does not exist yet.
+        """
+        last = self._reader.settle().last_seq
+        if isinstance(place, slice):
+            start, stop, step = place.indices(last + 1)
+            records = [r for r in self._reader.between(start, stop) if (r.seq - start) % step == 0]
+            return sorted(records, key=lambda r: r.seq)
+        seq = place if place >= 0 else last + 1 + place
+        for record in self._reader.between(seq, seq + 1):
+            return record
+        raise IndexError(f"no record has the number {seq}; the last is {last}")
+
+    # ----------------------------------------------------------------- to its end
+
+    def follow(self) -> Follow:
+        """Iterate over all records, then over new ones until the task ends, with `for` or `async for`."""
+        self._warn()
+        return Follow(self.events())
+
+    def events(self) -> TaskEvents:
+        """Iterate over the events of the log until the task ends: whole batches, and notices."""
+        return TaskEvents(self._reader.engine, self._reader.recording, parse_query(self._reader.query))
+
+    def wait(
+        self, pattern: str | None = None, timeout: float | None = None, *, raise_on_failure: bool = False
+    ) -> Record | Status:
+        """Block until the task has ended and its log is read, or until a line matches.
+
+        An interrupt (Ctrl-C, the notebook's stop button) ends the wait at once; the recording goes on.
+        Asynchronous code uses `await log`, with `asyncio.timeout` to limit the wait.
+
+        Parameters
+        ----------
+        pattern : str, optional
+            A regular expression. Lines that are already recorded count too.
+        timeout : float, optional
+            Seconds.
+        raise_on_failure : bool, optional
+            Raise an exception if the task does not succeed.
+
+        Returns
+        -------
+        Record or Status
+            The first line that matches, else the state of the task.
+
+        Raises
+        ------
+        WaitTimeout
+            Neither happened in time. It is a `TimeoutError`.
+        TaskFailed
+            With `raise_on_failure`: the task failed, or was deleted before it ended. The exception has `exit_code`,
+            `reason` and `records`, the last 50 lines.
+        """
+        self._warn()
+        end = None if timeout is None else time.monotonic() + timeout
+        try:
+            if pattern is not None and (record := _first_match(self.events(), pattern, end)) is not None:
+                return record
+            self._reader.wait(lambda info: info.done, None if end is None else end - time.monotonic())
+        except TimeoutError:
+            raise self._timeout_error(pattern, timeout) from None
+        status = self.status
+        if raise_on_failure and status.state != "succeeded":
+            raise self._failure(status)
+        return status
+
+    def __await__(self) -> Generator[object, None, Status]:
+        """Wait for the task's end without blocking the event loop, and return its state."""
+
+        async def end() -> Status:
+            await until(self._reader.recording, lambda info: info.done)
+            return await self._reader.ask_status()
+
+        return asyncio.wrap_future(self._reader.engine.submit(end())).__await__()
+
+    def _warn(self) -> None:
+        """Warn that nothing can be recorded now, so the wait may not end. Recording continues when the problem is solved."""
+        if self.problem is not None:
+            warnings.warn(self.status.message, ReadingWarning, stacklevel=3)
+
+    def _timeout_error(self, pattern: str | None, timeout: float | None) -> WaitTimeout:
+        status, records = self.status, self._reader.statement().records
+        problem = "it has not ended" if pattern is None else f"no line matches {pattern[:60]!r}"
+        return WaitTimeout(
+            f"{self.task}: {problem} after {timeout:g} s; {status.message or status.state}, "
+            f"{format_count(records, 'line')} so far"
+        )
+
+    def _failure(self, status: Status) -> TaskFailed:
+        last = self._reader.with_query(self._reader.query | {"tail": LAST_LINES})
+        return TaskFailed(self.task, status.message, status.exit_code, status.reason, list(last.records()))
+
+    # ----------------------------------------------------------------------- data
+
+    def to_arrow(self) -> pa.Table:
+        """Return a `pyarrow.Table` of the log as it is now.
+
+        Columns: `time` (ns, UTC), `seq`, `namespace`, `task`, `pod`, `container`, `kind`, `run`, `node`, `stream`,
+        `level`, `message`, `text`, `fields`; rows are ordered by time, and within a source as in its file.
+
+        Raises
+        ------
+        MissingExtra
+            pyarrow is not installed.
+        """
+        return self._reader.table()
+
+    def to_pandas(self) -> DataFrame:
+        """Return a `pandas.DataFrame` with the columns of `to_arrow`."""
+        from cortex_jupyter.tables.convert import to_pandas
+
+        return to_pandas(self._reader.table())
+
+    def to_polars(self, *, lazy: bool = False) -> Any:
+        """Return a `polars.DataFrame` with the columns of `to_arrow`.
+
+        Parameters
+        ----------
+        lazy : bool, optional
+            Return a `polars.LazyFrame`, which reads only the rows and columns that are needed.
+        """
+        from cortex_jupyter.tables.convert import to_polars
+
+        if not lazy:
+            return to_polars(self._reader.table(shared=True))
+        from cortex_jupyter.tables.lazy import lazy as scan
+
+        self._reader.settle()
+        return scan(self._reader.columnar(), self._reader.recording.id, self._reader.parsed_query())
+
+    def sql(self, statement: str) -> Any:
+        """Query the log with SQL, as the table `log`.
+
+        Parameters
+        ----------
+        statement : str
+            A statement for DuckDB: `select level, count(*) from log group by 1`. Only the columns that it names are
+            read. `time` is a TIMESTAMP in UTC.
+
+        Returns
+        -------
+        duckdb.DuckDBPyRelation
+            It is displayed as a table, and has `.df()`, `.pl()`, `.arrow()` and `.fetchall()`.
+
+        Raises
+        ------
+        BadQuery
+            DuckDB cannot run the statement.
+        MissingExtra
+            duckdb is not installed.
+        """
+        from cortex_jupyter.tables.sql import needed, run
+
+        return run(statement, "log", self._reader.table(needed(statement)))
+
+    def fields(self) -> Any:
+        """Return the fields of JSON and logfmt lines as typed columns.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per line with fields: `time`, `seq`, `pod`, `level`, and the fields. A field with values of several
+            types becomes text; `frame.attrs["conflicts"]` lists these. `attrs["left_out"]` is the number of fields
+            left out: only the 500 most frequent ones are columns.
+        """
+        from cortex_jupyter.tables.columns import BASE_COLUMNS, fields
+        from cortex_jupyter.tables.convert import to_pandas
+
+        result = fields(self._reader.table((*BASE_COLUMNS, "fields")))
+        frame = to_pandas(result.table)
+        frame.attrs |= {"conflicts": result.conflicts, "left_out": result.left_out}
+        return frame
+
+    def follow_frames(self, every: str = "5s", kind: str = "pandas") -> Iterator[Any]:
+        """Yield a frame with all lines so far, then frames with new lines, until the task ends.
+
+        Parameters
+        ----------
+        every : str, optional
+            The time between two frames. Without new lines, no frame is returned.
+        kind : str, optional
+            `pandas`, `polars` or `arrow`.
+
+        Yields
+        ------
+        pandas.DataFrame, polars.DataFrame or pyarrow.Table
+            With the columns of `to_arrow`. Each line is in one frame only.
+
+        Raises
+        ------
+        BadQuery
+            `every` is no duration, or `kind` is unknown.
+        """
+        from cortex_jupyter.tables.convert import to_pandas, to_polars
+        from cortex_jupyter.tables.read import read
+
+        kinds: dict[str, Callable[[pa.Table], object]] = {
+            "pandas": to_pandas,
+            "polars": to_polars,
+            "arrow": lambda table: table,
+        }
+        convert = kinds.get(kind)
+        pause = duration(every)
+        if convert is None or not pause:
+            raise BadQuery(
+                f"cannot follow with every={every!r}, kind={kind!r}",
+                "write every='5s' and kind='pandas', 'polars' or 'arrow'",
+            )
+        query, start = self._reader.parsed_query(), 0
+        while True:
+            info = self._reader.settle()
+            if info.last_seq >= start:
+                recording = self._reader.recording
+                table = read(recording.store, recording.id, query, start=start)
+                # Leave lines that came after `settle` to the next frame.
+                pc: Any = import_optional("pyarrow.compute")
+                table = table.filter(pc.less_equal(pc.field("seq"), info.last_seq))
+                start = info.last_seq + 1
+                if len(table):
+                    yield convert(table)
+            if info.done:
+                return
+            with contextlib.suppress(TimeoutError):
+                self._reader.wait(lambda info: info.done, pause / 1e9)
+
+    def to_parquet(self, path: str | PathLike[str]) -> None:
+        """Write the log to a Parquet file in the layout of an archive, with the completeness statement in its metadata.
+
+        The columns are those of `to_arrow` without `message` and `fields`, which would double the file. `cortex.open`
+        derives them again.
+
+        Raises
+        ------
+        BadQuery
+            The file cannot be written.
+        """
+        from cortex_jupyter.tables.parquet import to_parquet
+
+        self._reader.settle()
+        with progress("writing the log", self._reader.statement().records) as bar:
+            to_parquet(
+                self._reader.columnar(), self._reader.recording.id, self._reader.parsed_query(), path, bar.update
+            )
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Let polars, pyarrow, DuckDB and pandas read the log directly."""
+        return self._reader.table().__arrow_c_stream__(requested_schema)
+
+    def mask(self) -> Masked:
+        """Return the log with tokens, keys, passwords and e-mail addresses masked, as data and for export.
+
+        The rules are those of detect-secrets. The recording does not change. The completeness statement counts what
+        was masked.
+
+        Raises
+        ------
+        MissingExtra
+            detect-secrets is not installed.
+
+        Examples
+        --------
+        >>> import cortex_jupyter as cortex, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "login.log").write_text("login ann@example.org")
+        >>> log = cortex.open(folder / "login.log")
+        >>> log.mask().to_pandas().text.tolist()
+        ['login [masked]']
+        >>> log.mask().to_parquet(folder / "login.parquet")
+        """
+        from cortex_jupyter.notebook.masked import Masked
+
+        return Masked(self._reader, repr(self))
+
+    # ------------------------------------------------------------------- analysis
+
+    def metrics(self, *names: str, pattern: str | None = None, path: str | None = None) -> Metrics:
+        r"""Return the metrics that lines report: a frame with a row per value, and a chart with `.plot()`.
+
+        Known forms are `loss=0.31 step=400`, `loss: 0.31`, JSON, Python dicts, and the output of tqdm, Lightning,
+        Transformers, Keras, XGBoost, LightGBM, fairseq and the PyTorch examples.
+
+        Parameters
+        ----------
+        *names : str
+            Only these metrics; globs are allowed (`val_*`).
+        pattern : str, optional
+            A regular expression to use instead of the known forms. Each named group is a metric; `step` is the step.
+        path : str, optional
+            Only fields of JSON lines at or below this path: `train.loss`.
+
+        Returns
+        -------
+        Metrics
+            Columns `time`, `step`, `name`, `value`, `task`, `pod`, `rank`, `seq`.
+
+        Raises
+        ------
+        BadQuery
+            `pattern` is no regular expression, or has no named group.
+        MissingExtra
+            pyarrow is not installed.
+
+        Examples
+        --------
+        >>> import cortex_jupyter as cortex, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "train.log").write_text("step=1 loss=0.5\nstep=2 loss=0.25\ntook 3 s at 2\n")
+        >>> log = cortex.open(folder / "train.log")
+        >>> log.metrics("loss", "val_*").to_pandas()[["step", "name", "value"]].values.tolist()
+        [[1.0, 'loss', 0.5], [2.0, 'loss', 0.25]]
+        >>> log.metrics(pattern=r"took (?P<took>\d+) s at (?P<step>\d+)").to_pandas().value.tolist()
+        [3.0]
+        >>> log.metrics("loss").plot()
+        a chart of loss
+        """
+        from cortex_jupyter.notebook.metrics import Metrics  # needs pyarrow, which is optional
+
+        source = _MetricSource(self._reader, names, pattern, path)
+        return Metrics(source.table(), [source])
+
+    def errors(self) -> Errors:
+        """Return tracebacks, and lines that report an error. The same error in several pods counts as one.
+
+        Tracebacks of Python, Java, JavaScript, Go, of C++ in PyTorch, of CUDA and of NCCL are known.
+
+        Returns
+        -------
+        Errors
+            A sequence of `Error` (`type`, `message`, `frames`, `count`, `pods`, `first`, `last`, `context`, `text`,
+            `seq`) in the order of their first occurrence. It is a frame too.
+
+        Raises
+        ------
+        MissingExtra
+            pyarrow or numpy is not installed.
+        """
+        from cortex_jupyter.analysis.error_list import Errors
+        from cortex_jupyter.analysis.errors import errors
+
+        return Errors(errors(self.to_arrow()))
+
+    def why(self) -> Why:
+        """Return what ended the task: exit code, reason, Kubernetes' events, the last error and the last lines.
+
+        Returns
+        -------
+        Why
+            Its `summary` is one sentence. Also `exit_code`, `reason`, `culprit` (the container that failed first),
+            `error`, `errors`, `events`, and `containers` with their last lines.
+
+        Raises
+        ------
+        MissingExtra
+            pyarrow or numpy is not installed.
+        """
+        from cortex_jupyter.analysis.diagnosis import diagnose
+        from cortex_jupyter.analysis.why import Why
+
+        table = self.to_arrow()
+        recording = self._reader.recording
+        return Why(self.task, self.status, diagnose(recording.store, recording.id, table))
+
+    def progress(self) -> ProgressFrame:
+        """Return the progress of each container: bars (tqdm, rich, Keras, ...) and counts such as `epoch 3/10`.
+
+        Returns
+        -------
+        ProgressFrame
+            A row per bar: `pod`, `container`, `label`, `step`, `total`, `fraction`, `rate` (per second), `unit`,
+            `elapsed`, `remaining` (seconds), `time`, `seq`.
+
+        Raises
+        ------
+        MissingExtra
+            pyarrow or numpy is not installed.
+        """
+        from cortex_jupyter.analysis.progress import progress_bars
+        from cortex_jupyter.analysis.progress_table import ProgressFrame
+
+        return ProgressFrame(progress_bars(self.to_arrow()))
+
+    def patterns(self) -> Patterns:
+        r"""Group lines that are equal except for their values, such as `epoch <*> loss=<*>`, with counts over time.
+
+        Returns
+        -------
+        Patterns
+            Columns `pattern`, `count`, `share`, `level`, `first`, `last`, `pods`, `counts` (over time), `seq` and
+            `example` (of the first line). The most frequent pattern comes first.
+
+        Raises
+        ------
+        MissingExtra
+            pyarrow or numpy is not installed.
+
+        Examples
+        --------
+        >>> import cortex_jupyter as cortex, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "train.log").write_text("step=1 loss=0.5\nsaved\nstep=2 loss=0.25\n")
+        >>> log = cortex.open(folder / "train.log")
+        >>> patterns = log.patterns()
+        >>> patterns.to_pandas()[["pattern", "count"]].values.tolist()
+        [['step=<*> loss=<*>', 2], ['saved', 1]]
+        >>> [record.text for record in log.filter(grep=patterns.grep(1))]
+        ['saved']
+        """
+        from cortex_jupyter.analysis.pattern_table import Patterns
+        from cortex_jupyter.analysis.templates import patterns
+
+        return Patterns(patterns(self.to_arrow()))
+
+    def compare(self, other: TaskLog) -> Comparison:
+        r"""Compare with another run: the first line that differs, lines of one run only, and what takes longer.
+
+        Differences in numbers, IDs and times do not count. This log is `a`, the other one `b`. Pods are paired in the
+        order of their names.
+
+        Parameters
+        ----------
+        other : TaskLog
+
+        Returns
+        -------
+        Comparison
+            A frame of patterns with the counts of both runs; `first`, `durations`, `only_a`, `only_b`.
+
+        Examples
+        --------
+        >>> import cortex_jupyter as cortex, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "good.log").write_text("read shard 7\nstep=1 loss=0.5\n")
+        >>> _ = (folder / "bad.log").write_text("read shard 9\nshard 9 is broken\nstep=1 loss=2.5\n")
+        >>> comparison = cortex.open(folder / "good.log").compare(cortex.open(folder / "bad.log"))
+        >>> comparison.first.a["text"], comparison.first.b["text"]
+        ('step=1 loss=0.5', 'shard 9 is broken')
+        >>> comparison.only_b.to_pandas().pattern.tolist()
+        ['shard <*> is broken']
+        """
+        from cortex_jupyter.analysis.compare import compare
+        from cortex_jupyter.analysis.comparison import Comparison
+
+        return Comparison(compare(self.to_arrow(), other.to_arrow()), (self.task, other.task))
+
+    # -------------------------------------------------------------------- display
 
     @property
     def viewer(self) -> LogViewer:
@@ -181,12 +696,12 @@ class TaskLog(Waiting, Analysis):
             from cortex_jupyter.notebook.widget import LogViewer, for_page  # loads ipywidgets
 
             self._viewer = LogViewer(
-                self._engine,
-                self._recordings,
+                self._reader.engine,
+                self._reader.session,
                 tasks=[self.task],
-                query=for_page(self._query),
+                query=for_page(self._reader.query),
                 transport=self.transport,
-                **({"time": "off"} if self._query.get("timestamps") is False else {}) | self.looks,
+                **({"time": "off"} if self._reader.query.get("timestamps") is False else {}) | self.looks,
             )
         return self._viewer
 
@@ -201,11 +716,11 @@ class TaskLog(Waiting, Analysis):
     def marks(self) -> list[Marked]:
         """The bookmarked lines with their notes, in the order of recording."""
         notes = {m["seq"]: m["note"] for m in self.viewer.bookmarks if m["task"] == self.task}
-        whole = TaskLog(self._engine, self._recordings, self._recording, {})
+        whole = TaskLog(self._reader.with_query({}))
         return [Marked(record, note) for seq, note in sorted(notes.items()) for record in whole[seq : seq + 1]]
 
     def __repr__(self) -> str:
-        query = "".join(f", {k}={v!r}" for k, v in self._query.items())
+        query = "".join(f", {k}={v!r}" for k, v in self._reader.query.items())
         call = f"open({self.opened!r}" if self.opened else f"logs({self.task!r}"
         return f"cortex_jupyter.{call}{query})"
 
@@ -213,13 +728,58 @@ class TaskLog(Waiting, Analysis):
         bundle: dict[str, Any] = {"text/plain": repr(self)}
         if not shows_html():
             return bundle
-        query = self._parsed()
-        store, id_ = self._recording.store, self._recording.id
-        page = newest(store, id_, limit=MAX_READ, since=query.since, until=query.until, keep=query.keep())
+        query, recording = self._reader.parsed_query(), self._reader.recording
+        page = newest(
+            recording.store, recording.id, limit=MAX_READ, since=query.since, until=query.until, keep=query.keep()
+        )
         records = [Record.of(r) for r in page.records]
-        query_shown = {k: str(v) for k, v in self._query.items()}
-        bundle["text/html"] = static_html(self.task, self.status, query_shown, records, str(self._statement()))
+        query_shown = {k: str(v) for k, v in self._reader.query.items()}
+        bundle["text/html"] = static_html(self.task, self.status, query_shown, records, str(self._reader.statement()))
         return bundle | self.viewer.mimebundle() if can_use_widgets() else bundle
 
-    def __iter__(self) -> Iterator[Record]:
-        return self.records()
+
+class _MetricSource:
+    """Reads the metrics of a log again when the log has grown; implements `notebook.metrics.Source`."""
+
+    def __init__(self, reader: RecordingReader, names: tuple[str, ...], pattern: str | None, path: str | None) -> None:
+        from cortex_jupyter.analysis.incremental import IncrementalMetrics
+
+        self._reader = reader
+        self._growing = IncrementalMetrics(self._read, reader.parsed_query, names, pattern, path)
+
+    def _read(self, start: int) -> tuple[pa.Table, int]:
+        from cortex_jupyter.analysis.incremental import COLUMNS
+
+        last, _ = self.mark()
+        records = self._reader.table(COLUMNS, start=start)
+        return records, max(last, import_optional("pyarrow.compute").max(records["seq"]).as_py() or 0)
+
+    def table(self) -> pa.Table:
+        return self._growing.update()
+
+    def mark(self) -> tuple[int, bool]:
+        info = self._reader.info()
+        return info.last_seq, info.done
+
+
+def _first_match(events: TaskEvents, pattern: str, end: float | None) -> Record | None:
+    """Return the first line that matches; None if the task ends without one.
+
+    Raises
+    ------
+    TimeoutError
+        No line matched before `end` (monotonic).
+    """
+    find = finder("pattern", pattern)
+    with progress(f"waiting for {pattern!r}") as bar, closing(events):
+        while True:
+            remaining_s = None if end is None else max(0.0, end - time.monotonic())
+            event = events.next(remaining_s, lambda: bar.update(0))
+            if event is None:
+                return None
+            if event.event == "log":
+                batch = Batch.decode(event.entry.data)
+                for index, text in enumerate(batch.texts):
+                    if find(text):
+                        return next(Record.each(batch.take([index])))
+                bar.update(len(batch))

@@ -86,9 +86,9 @@ def test_follow_continues_while_lines_are_written(filled: Filled, engine: Runtim
     filled.store.beat(RecorderInfo("tests", "test", "here", 1, time.time()))
     log, got, began = cortex.logs("ml:train-1"), [], threading.Event()
     # As with a cluster. Without one, an unfinished recording counts as abandoned.
-    log._recording.workload = _Unneeded()  # type: ignore[assignment]
-    log._recording.want = _nothing  # type: ignore[method-assign]
-    log._recording.problem = None
+    log._reader.recording.workload = _Unneeded()  # type: ignore[assignment]
+    log._reader.recording.want = _nothing  # type: ignore[method-assign]
+    log._reader.recording.problem = None
 
     def read() -> None:
         for record in log.follow():

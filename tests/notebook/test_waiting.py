@@ -47,8 +47,8 @@ def test_a_failed_task_raises_with_reason_and_last_lines(filled: Filled, engine:
 def test_a_timeout_reports_the_present_state(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1, 0, "first"), (1, 1, "second")]).update(caught_up=1, state="running", message="Running")
     log = cortex.logs("ml:train-1")
-    log._recording.workload = _Running()  # type: ignore[assignment]
-    log._recording.want = log._recording.obstacle = _nothing  # type: ignore[method-assign]
+    log._reader.recording.workload = _Running()  # type: ignore[assignment]
+    log._reader.recording.want = log._reader.recording.obstacle = _nothing  # type: ignore[method-assign]
     for wait in (lambda: log.wait(timeout=0.1), lambda: log.wait("epoch 10", timeout=0.1)):
         with pytest.raises(TimeoutError) as told:
             wait()
@@ -59,8 +59,8 @@ def test_a_timeout_reports_the_present_state(filled: Filled, engine: Runtime) ->
 async def test_asynchronous_code_awaits_the_log(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1, 0, "first")]).update(caught_up=1, state="running")
     log = await asyncio.to_thread(cortex.logs, "ml:train-1")
-    log._recording.workload = _Running()  # type: ignore[assignment]
-    log._recording.want = _nothing  # type: ignore[method-assign]
+    log._reader.recording.workload = _Running()  # type: ignore[assignment]
+    log._reader.recording.want = _nothing  # type: ignore[method-assign]
 
     async def ended() -> Status:
         return await log

@@ -67,7 +67,7 @@ async def _no_obstacle() -> None: ...
 
 def running() -> TaskLog:
     log = cortex.logs("ml:train-1")
-    log._recording.workload = object()  # type: ignore[assignment]
-    log._recording.obstacle = _no_obstacle  # type: ignore[method-assign]
-    log._recording.caught_up = log._recording.info  # type: ignore[method-assign] - no recorder lives here
+    log._reader.recording.workload = object()  # type: ignore[assignment]
+    log._reader.recording.obstacle = _no_obstacle  # type: ignore[method-assign]
+    log._reader.recording.caught_up = log._reader.recording.info  # type: ignore[method-assign] - no recorder lives here
     return log

@@ -1,0 +1,186 @@
+"""Read a recording from synchronous code: its state, its records as they are now, and waiting for changes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from cortex_jupyter.archive.store import ArchiveStore, nearest
+from cortex_jupyter.errors import NotAllowed, ReadingWarning
+from cortex_jupyter.notebook.record import Record, Status
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.state import present
+from cortex_jupyter.tables.ordered import ordered
+from cortex_jupyter.tables.schema import COLUMNS
+from cortex_jupyter.tables.statement import Completeness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+    import pyarrow as pa
+
+    from cortex_jupyter.errors import CortexError
+    from cortex_jupyter.model import Source
+    from cortex_jupyter.notebook.runtime import Runtime
+    from cortex_jupyter.reader.session import Recording, Session
+    from cortex_jupyter.store import Anchor, Readable, RecordingInfo
+
+
+@contextmanager
+def progress(label: str, total: int | None = None) -> Iterator[tqdm[Any]]:
+    """Show a progress bar if the block takes longer than a second and output goes to a user."""
+    # The thread that updates a chart has no cell in which to show a bar.
+    hidden = None if threading.current_thread() is threading.main_thread() else True
+    with tqdm(total=total, desc=label, unit=" lines", unit_scale=True, delay=1, leave=False, disable=hidden) as bar:
+        yield bar
+
+
+class RecordingReader:
+    """Reads one recording with a query. Its methods block, except for `ask_status`.
+
+    Parameters
+    ----------
+    engine : Runtime
+    session : Session
+    recording : Recording
+    query : dict
+        The parameters as the user gave them. Those that are None are left out.
+    """
+
+    def __init__(self, engine: Runtime, session: Session, recording: Recording, query: dict[str, Any]) -> None:
+        self.engine, self.session, self.recording = engine, session, recording
+        self.query = {name: value for name, value in query.items() if value is not None}
+
+    def with_query(self, query: dict[str, Any]) -> RecordingReader:
+        """Return a reader of the same recording with another query."""
+        return RecordingReader(self.engine, self.session, self.recording, query)
+
+    def status(self) -> Status:
+        """Return the state of the task, as its recorder saw it last."""
+        return self.engine.run(self.ask_status())
+
+    async def ask_status(self) -> Status:
+        """Return the state of the task. Call it on the engine's loop only."""
+        info = await self.recording.info()
+        return Status.of(await present(self.recording, info), done=info.done)
+
+    def info(self) -> RecordingInfo:
+        """Return the row of the recording."""
+        return self.engine.run(self.recording.info())
+
+    def problem(self) -> CortexError | None:
+        """Return why nothing new can be recorded now; None if nothing is wrong."""
+        return self.engine.run(self.recording.obstacle())
+
+    def sources(self) -> list[tuple[Source, Anchor]]:
+        """Return the recorded sources, and how far each is recorded."""
+        return list(self.recording.store.sources(self.recording.id).values())
+
+    def parsed_query(self) -> LogQuery:
+        """Parse the query again: `since="10m"` means the ten minutes before now, by the cluster's clock."""
+        info = self.recording.store.info(self.recording.id)
+        clock_ahead = self.recording.clock_ahead(info) if info else 0
+        query = LogQuery.parse({"since": "all", **self.query}).ahead(clock_ahead)
+        return query.among(self.recording.store, self.recording.id)
+
+    def settle(self) -> RecordingInfo:
+        """Wait until everything written so far is recorded.
+
+        Raises
+        ------
+        NotAllowed
+            A permission to read the log is missing, and nothing is recorded.
+        """
+        try:
+            info = self._watch(self.recording.caught_up(), "reading the log")
+        except NotAllowed as error:
+            if not self.statement().records:
+                raise
+            warnings.warn(f"{error.message}; this is what was recorded before", ReadingWarning, stacklevel=3)
+            return self.recording.read_info()
+        if not info.done and self.problem() is not None:
+            warnings.warn(self.status().message, ReadingWarning, stacklevel=3)
+        return info
+
+    def wait(self, test: Callable[[RecordingInfo], bool], timeout: float | None = None) -> RecordingInfo:
+        """Wait until the recording's row passes a test.
+
+        Raises
+        ------
+        TimeoutError
+            It did not within `timeout` (seconds).
+        """
+        return self._watch(until(self.recording, test), "waiting for the task", timeout)
+
+    def _watch(
+        self, coroutine: Coroutine[Any, Any, RecordingInfo], label: str, timeout: float | None = None
+    ) -> RecordingInfo:
+        with progress(label) as bar:
+
+            def tick() -> None:
+                info = self.recording.store.info(self.recording.id)
+                if info is not None:
+                    bar.update(info.last_seq - bar.n)
+
+            return self.engine.run(coroutine, timeout=timeout, tick=tick)
+
+    def statement(self) -> Completeness:
+        """Return the completeness statement of the whole recording, as it is now."""
+        return Completeness.of(self.recording.store, self.recording.id)
+
+    def columnar(self) -> Readable:
+        """Return the place to read whole columns from: the archive if it has the recording, else the store."""
+        return nearest(self.recording.store, self.session.archive, self.recording.id)
+
+    def table(self, columns: Sequence[str] = COLUMNS, *, start: int = 0, shared: bool = False) -> pa.Table:
+        """Return a `pyarrow.Table` of the log as it is now; see `tables.read.read`."""
+        from cortex_jupyter.tables.read import read  # needs pyarrow, which is optional
+
+        self.settle()
+        store, id_ = self.columnar(), self.recording.id
+        with progress("loading the log", self.statement().records) as bar:
+            return read(store, id_, self.parsed_query(), bar.update, columns, start, shared=shared)
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records as they are now, in the order of `table`. It needs no pyarrow."""
+        self.settle()
+        yield from map(Record.of, ordered(self.recording.store, self.recording.id, self.parsed_query()))
+
+    def count(self) -> int:
+        """Count the records. Call `settle` before."""
+        if self.query.keys() <= {"since", "timestamps", "pretty"} and self.query.get("since", "all") == "all":
+            return self.statement().records
+        if isinstance(store := self.columnar(), ArchiveStore):
+            from cortex_jupyter.tables.read import count  # needs pyarrow, like any archive
+
+            return count(store, self.recording.id, self.parsed_query())
+        return sum(1 for _ in ordered(self.recording.store, self.recording.id, self.parsed_query()))
+
+    def between(self, start: int, stop: int) -> Iterator[Record]:
+        """Return the records with a `seq` in a range. Call `settle` before."""
+        records = ordered(self.recording.store, self.recording.id, self.parsed_query(), start, stop)
+        return map(Record.of, records)
+
+
+async def until(recording: Recording, test: Callable[[RecordingInfo], bool]) -> RecordingInfo:
+    """Wait until a recording's state passes a test, and return the state. The task stays wanted meanwhile."""
+    changed, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(changed.set)
+
+    unsubscribe = recording.store.subscribe(wake, recording.id)
+    try:
+        async with recording.keep_wanted():
+            while True:
+                changed.clear()
+                if test(info := await recording.info()):
+                    return info
+                await changed.wait()
+    finally:
+        unsubscribe()
