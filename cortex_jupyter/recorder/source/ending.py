@@ -19,7 +19,7 @@ The rule is in `docs/explanation/architecture.md`, "When a log is complete". `Ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -49,9 +49,49 @@ class Verdict(Enum):
     GAP = "lines may be missing"
 
 
-@dataclass(slots=True)
+class NodeClock:
+    """Knows what a node's clock shows at least: a line is written before it arrives.
+
+    Times of the node are in ns since the epoch, 0 if not known. Ours are monotonic (seconds).
+
+    Examples
+    --------
+    >>> clock = NodeClock()
+    >>> clock.earliest(7.0), clock.by_last_line(7.0)
+    (0, 0)
+    >>> clock.note_line(100 * _SECOND, 1.0)
+    >>> clock.note_line(102 * _SECOND, 5.0)  # it arrived late
+    >>> clock.earliest(7.0) / _SECOND, clock.by_last_line(7.0) / _SECOND
+    (106.0, 104.0)
+    """
+
+    def __init__(self) -> None:
+        # Differences between the node's clock and our monotonic clock (ns).
+        self._least = self._by_line = 0
+
+    def note_time(self, time: int, at: float) -> None:
+        """Note that the clock showed a time, or a later one."""
+        self._least = time - int(at * _SECOND)
+
+    def note_line(self, time: int, at: float) -> None:
+        """Note when the last line was written, and when it arrived."""
+        self._by_line = time - int(at * _SECOND)
+        self._least = max(self._least or self._by_line, self._by_line)
+
+    def earliest(self, at: float) -> int:
+        """Return the time that the clock showed at least."""
+        return self._least + int(at * _SECOND) if self._least else 0
+
+    def by_last_line(self, at: float) -> int:
+        """Return the time that the clock showed at least by the last line alone."""
+        return self._by_line + int(at * _SECOND) if self._by_line else 0
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known of the last streams of a run. All times are in ns since the epoch.
+
+    Each `after_...` returns what is known once something more was seen.
 
     Parameters
     ----------
@@ -92,6 +132,52 @@ class Evidence:
     ended_about: int = 0
     check: EndCheck | None = None
     unread_from: int = 0
+
+    def after_stream(self, *, has_new_lines: bool, is_proof: bool) -> Evidence:
+        """Take in that a stream has ended. New lines void what was known before.
+
+        Parameters
+        ----------
+        has_new_lines : bool
+        is_proof : bool
+            Whether the stream proves that all lines are recorded; see `proven`.
+
+        Examples
+        --------
+        >>> known = Evidence().after_stream(has_new_lines=True, is_proof=True)
+        >>> known.proven, known.after_stream(has_new_lines=True, is_proof=False).proven
+        (True, False)
+        >>> known.after_unread(8 * _SECOND, previous=False).judge(None).name
+        'GAP'
+        """
+        evidence = Evidence() if has_new_lines else self
+        return replace(evidence, proven=True, unread_from=0) if is_proof else evidence
+
+    def after_check(
+        self, check: EndCheck, *, unread_from: int, open_until: int, checked_at: int, ended_about: int
+    ) -> Evidence:
+        """Take in the check right after a follow has come to a clean end. Times that are not known are 0."""
+        if check is EndCheck.RUNNING:
+            return Evidence(open_until=open_until, unread_from=unread_from)
+        return replace(
+            self,
+            check=check,
+            unread_from=0,
+            open_until=open_until or self.open_until,
+            checked_at=checked_at or self.checked_at,
+            ended_about=ended_about,
+        )
+
+    def after_unread(self, unread_from: int, *, previous: bool) -> Evidence:
+        """Take in that the log of the ended container ends with lines that are not recorded.
+
+        Parameters
+        ----------
+        unread_from : int
+        previous : bool
+            Whether the node served the log as that of the previous run.
+        """
+        return Evidence() if previous else replace(self, proven=False, unread_from=unread_from)
 
     def judge(self, end: End | None, *, may_restart: bool = False) -> Verdict:
         """Return how complete the log is.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import aiohttp
 
@@ -33,6 +33,21 @@ _SOON_S: Final = 0.5
 _ATTEMPTS: Final = 3
 
 
+class EndComparison(NamedTuple):
+    """How the end of a log compares with the recorded lines.
+
+    Parameters
+    ----------
+    is_recorded : bool
+        Whether the last lines of the log are recorded.
+    unread_from : int
+        When the first line that is not recorded was written (ns); 0 if no such line was seen.
+    """
+
+    is_recorded: bool
+    unread_from: int = 0
+
+
 class LastLines:
     """Compares the end of a source's log with the end of its recorded lines.
 
@@ -49,9 +64,6 @@ class LastLines:
     ----------
     clock_set_back : bool
         Whether the newest lines are older than the anchor. A follow from the anchor would not get them.
-    unread_from : int
-        When the first line was written that the last check of the end saw and that was not recorded (ns); 0 if there was
-        none.
     """
 
     def __init__(
@@ -59,11 +71,10 @@ class LastLines:
     ) -> None:
         self._context, self._source, self._sid, self._on_failure = context, source, sid, on_failure
         self.clock_set_back = False
-        self.unread_from = 0
         self._is_missing = False  # whether the last answer was that there is no such pod
 
-    async def are_recorded(self, *, previous: bool) -> bool | None:
-        """Return whether all lines of a finished container are recorded; None if the node does not answer.
+    async def compare_end(self, *, previous: bool) -> EndComparison | None:
+        """Compare the end of a finished container's log; None if the node does not answer.
 
         Exact after `flush`. A read is needed, since a break between node and API server looks like a clean end:
         `StreamObject` ignores the error (kubernetes staging/src/k8s.io/apiserver/.../writers.go).
@@ -73,13 +84,18 @@ class LastLines:
         if probe is None:
             return None
         self._check_clock(probe)
-        return self._is_complete(recorded, probe)
+        return _compare(recorded, probe)
 
-    async def check_end(self) -> EndCheck:
+    async def check_end(self) -> tuple[EndCheck, int]:
         """Check whether the container has ended, right after a follow has come to a clean end.
 
         Follows the last lines once more. A kubelet ends a follow at once if the container does not run, and holds it
         open if it does (`isContainerRunning` in staging/src/k8s.io/cri-client/pkg/logs/logs.go). Exact after `flush`.
+
+        Returns
+        -------
+        EndCheck, int
+            The second is `EndComparison.unread_from`.
         """
         recorded, started_at = await self._recorded(), time.monotonic()
         tail = max(len(recorded) + 1, _PROBE)
@@ -94,33 +110,21 @@ class LastLines:
                     data += splitter.feed(chunk)
                     is_open = data.count(b"\n") > tail  # the container has written more
         except NotFound:
-            return EndCheck.GONE if time.monotonic() - started_at < _SOON_S else EndCheck.FAILED
+            return (EndCheck.GONE if time.monotonic() - started_at < _SOON_S else EndCheck.FAILED), 0
         except TimeoutError:
             if not is_answered:
-                return EndCheck.FAILED
+                return EndCheck.FAILED, 0
             is_open = True
         except (ClusterError, NotAllowed, aiohttp.ClientError, OSError):
-            return EndCheck.FAILED
+            return EndCheck.FAILED, 0
         is_soon = time.monotonic() - started_at < _SOON_S
         lines = await asyncio.to_thread(parse, data + (b"" if is_open else splitter.rest()))
         if lines.errors:
-            return EndCheck.REMOVED if is_soon and is_removed(lines.errors[-1]) else EndCheck.FAILED
+            return (EndCheck.REMOVED if is_soon and is_removed(lines.errors[-1]) else EndCheck.FAILED), 0
         if not lines.times and recorded and not is_open:
-            return EndCheck.FAILED
-        is_complete = self._is_complete(recorded, await self._rows(lines))
-        return EndCheck.RUNNING if is_open or not is_complete else EndCheck.OVER
-
-    def _is_complete(self, recorded: list[Line], last: list[Line]) -> bool:
-        """Return whether the last lines of a log are recorded; set `unread_from`."""
-        self.unread_from = 0
-        if complete(recorded, last):
-            return True
-        if not last:
-            return False
-        recorded_lines = set(recorded)
-        unread = max((i + 1 for i, line in enumerate(last) if line in recorded_lines), default=0)
-        self.unread_from = last[min(unread, len(last) - 1)][0]
-        return False
+            return EndCheck.FAILED, 0
+        is_recorded, unread_from = _compare(recorded, await self._rows(lines))
+        return EndCheck.RUNNING if is_open or not is_recorded else EndCheck.OVER, unread_from
 
     async def is_previous_run(self, first: int = 0, started: int = 0) -> bool | None:
         """Return whether the node already serves this run as the one before the newest, whatever the API server says.
@@ -287,3 +291,14 @@ class LastLines:
             self._on_failure(lines.errors[0])  # "unable to retrieve container logs for containerd://..."
             return None
         return lines
+
+
+def _compare(recorded: list[Line], last: list[Line]) -> EndComparison:
+    """Compare the last lines of a log with the last recorded ones."""
+    if complete(recorded, last):
+        return EndComparison(is_recorded=True)
+    if not last:
+        return EndComparison(is_recorded=False)
+    recorded_lines = set(recorded)
+    unread = max((i + 1 for i, line in enumerate(last) if line in recorded_lines), default=0)
+    return EndComparison(is_recorded=False, unread_from=last[min(unread, len(last) - 1)][0])

@@ -22,7 +22,7 @@ from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recorder.backoff import Backoff
 from cortex_jupyter.recorder.source import notices
 from cortex_jupyter.recorder.source.bridge import bridge
-from cortex_jupyter.recorder.source.ending import EndCheck, Evidence, Verdict
+from cortex_jupyter.recorder.source.ending import EndCheck, Evidence, NodeClock, Verdict
 from cortex_jupyter.recorder.source.last_lines import LastLines
 from cortex_jupyter.recorder.source.stream import AnotherRunError, RunState, Stream, UnknownRunError
 from cortex_jupyter.recorder.text.lines import Lines, is_removed
@@ -81,9 +81,7 @@ class SourceReader:
         self._clean = False  # whether the last stream ended without an error
         self._is_replaced = False  # whether the node has said that all lines are recorded, and another run was started
         self._evidence = Evidence()
-        # Differences between the node's clock and our monotonic clock (ns), 0 if not known: the least possible one, and
-        # the one that the last line shows.
-        self._clock = self._line_clock = 0
+        self._node_clock = NodeClock()
         self._end_seen: End | None = None
         self._marked = False
         self._read_error = ""  # why the last read failed
@@ -154,7 +152,7 @@ class SourceReader:
         self._answered_at = time.monotonic()
         container = self._pods.container(self._source)
         if known_time := max(container.started if container else 0, self._channel.anchor(self._sid).last):
-            self._clock = known_time - int(self._answered_at * _NS)
+            self._node_clock.note_time(known_time, self._answered_at)
         while True:
             state = await self._ask_state()
             if state is RunState.UNKNOWN or (state is RunState.RUNNING and self._is_replaced):
@@ -198,12 +196,10 @@ class SourceReader:
                 await self._give_up("its container was started again before the end of its log could be read")
             case _:
                 previous = state is RunState.REPLACED
-                recorded = await self._last.are_recorded(previous=previous) if self._clean else None
-                if recorded is False and previous:
-                    self._evidence = Evidence()
-                elif recorded is False:
-                    self._evidence.proven, self._evidence.unread_from = False, self._last.unread_from
-                if recorded:
+                compared = await self._last.compare_end(previous=previous) if self._clean else None
+                if compared is not None and not compared.is_recorded:
+                    self._evidence = self._evidence.after_unread(compared.unread_from, previous=previous)
+                if compared is not None and compared.is_recorded:
                     self._end()
                 elif last_reads >= _LAST_READS:
                     await self._end_unverified()
@@ -212,37 +208,31 @@ class SourceReader:
         return True
 
     async def _collect_evidence(self, *, follows: bool) -> None:
-        """Keep what the last stream shows about the end of the log (`ending`)."""
-        stream = self._stream
-        last = self._channel.anchor(self._sid).last
+        """Take in what the last stream shows about the end of the log (`ending`); check a clean end of a follow."""
+        stream, clock = self._stream, self._node_clock
         if stream.has_new_lines:
-            # A line is written before it arrives, so the node's clock is at least that far ahead.
-            self._line_clock = last - int(stream.last_line_at * _NS)
-            self._clock = max(self._clock or self._line_clock, self._line_clock)
-            self._evidence = Evidence()
-        if stream.is_aligned and (stream.is_removed or (self._clean and not follows)):
-            self._evidence.proven, self._evidence.unread_from = True, 0
+            clock.note_line(self._channel.anchor(self._sid).last, stream.last_line_at)
+        is_proof = stream.is_aligned and (stream.is_removed or (self._clean and not follows))
+        self._evidence = self._evidence.after_stream(has_new_lines=stream.has_new_lines, is_proof=is_proof)
         if not self._clean or stream.reopen or not follows:
             return
         now = time.monotonic()
-        check = await self._last.check_end()
+        ended_at = time.time() - (now - stream.closed_at) + self._context.cluster.clock.offset
+        check, unread_from = await self._last.check_end()
         if check in (EndCheck.RUNNING, EndCheck.FAILED) and self._pods.may_restart(self._source):
             # A node keeps few runs: soon this one may be gone, and nothing else shows that it is complete.
             self._is_replaced = await self._last.has_been_replaced()
-        open_until = self._line_clock + int(stream.closed_at * _NS) if self._line_clock else 0
         if check is EndCheck.RUNNING:
-            self._evidence = Evidence(open_until=open_until, unread_from=self._last.unread_from)
             # Something between the node and us ended the stream. Reopen it soon: without a stream, a pod that is
             # deleted takes its last lines along.
             stream.reopen = stream.has_new_lines
-            return
-        self._evidence.check, self._evidence.unread_from = check, 0
-        self._evidence.ended_about = int(
-            (time.time() - (now - stream.closed_at) + self._context.cluster.clock.offset) * _NS
+        self._evidence = self._evidence.after_check(
+            check,
+            unread_from=unread_from,
+            open_until=clock.by_last_line(stream.closed_at),
+            checked_at=clock.earliest(now),
+            ended_about=int(ended_at * _NS),
         )
-        self._evidence.open_until = open_until or self._evidence.open_until
-        if self._clock:
-            self._evidence.checked_at = self._clock + int(now * _NS)
 
     async def _attempt(self, state: RunState) -> tuple[bool, str]:
         """Read once; return whether the node answered, and why the log is lost, if it is."""
