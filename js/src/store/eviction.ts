@@ -1,4 +1,4 @@
-/** Keeps a task's memory bounded: drops the lines that are far from every user. They are loaded again when a user looks at them. */
+/** Limits the memory of a task: drops lines that are far from what users look at. They are loaded again when a user scrolls to them. */
 
 import { HOLE, NOTICE } from "./lines.ts";
 import { lowerBound } from "./sequence.ts";
@@ -6,7 +6,7 @@ import { spanLines, type UnloadedSpan } from "./spans.ts";
 import type { StoreWatcher } from "./tasks.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** Rows are renumbered when this many were dropped: as many as stay, so that it takes no longer than recreating the views. */
+/** Rows are renumbered after this many were dropped. About as many stay, so renumbering takes no longer than recreating the views. */
 const COMPACT_ROWS = 250_000;
 
 /** Drop lines of a task that takes too much memory. */
@@ -19,12 +19,11 @@ export function limitMemory(store: TaskStore, watcher: StoreWatcher): void {
   if (store.removedRows > COMPACT_ROWS) watcher.rowsRenumbered(store, store.compact());
 }
 
-/**
- * Limits for a task's lines and their characters. Above one of them, lines are dropped down to `KEPT_SHARE` of it: a few at a
- * time, so that it fits into a frame.
- */
+/** Maximum number of lines of a task that are kept. */
 const KEEP_LINES = 300_000;
+/** Maximum number of characters in the kept lines of a task. */
 const KEEP_CHARS = 64 * 2 ** 20;
+/** Above a limit, lines are dropped down to this share of it: few at a time, so that dropping them delays no animation frame. */
 const KEPT_SHARE = 0.9;
 
 function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_CHARS): boolean {
@@ -34,7 +33,7 @@ function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_CHARS): boolea
 /**
  * Drop lines. Return whether any were dropped.
  *
- * `places`: keys of the rows that users look at. The lines nearest to them and to the end stay.
+ * `places` holds the sort keys of the rows that users look at. The lines nearest to them and to the end stay.
  */
 export function evict(store: TaskStore, places: number[], lines = KEEP_LINES, text = KEEP_CHARS): boolean {
   const order = sortedRows(store);
@@ -49,7 +48,7 @@ export function evict(store: TaskStore, places: number[], lines = KEEP_LINES, te
     else high = middle - 1;
   }
   const holes = rangesOutside(centres, low, count);
-  // From the end, so that the indexes of the ranges before stay valid.
+  // Begin with the last range, so that the indexes of the earlier ranges stay valid.
   for (const [from, to] of holes.toReversed()) replaceWithSpan(store, order, from, to);
   return holes.length > 0;
 }
@@ -63,7 +62,7 @@ function sortedRows(store: TaskStore): Uint32Array {
     return key[up] - key[down] || seq[up] - seq[down] || up - down || a - b;
   };
   const order = new Uint32Array(store.rows);
-  // Nearly all lines come in order. Sort the few that do not, and merge them in.
+  // Nearly all rows are in order. Sort the few that are not, and merge them in.
   const late: number[] = [];
   let count = 0;
   let before = -Infinity;
@@ -96,7 +95,7 @@ function coveredRows(centres: number[], radius: number, count: number): number {
   return count - rangesOutside(centres, radius, count).reduce((sum, [from, to]) => sum + to - from, 0);
 }
 
-/** Replace rows [from, to) of the order with one unloaded span, joined with spans in it or next to it. */
+/** Replace rows [from, to) of the order with one unloaded span. It takes in the spans within the range and next to it. */
 function replaceWithSpan(store: TaskStore, order: Uint32Array, from: number, to: number): void {
   const rootAt = (place: number): number => store.folds.rootOf(order[place]);
   // Keep or drop a fold as a whole.

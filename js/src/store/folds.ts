@@ -1,6 +1,7 @@
 /**
- * Rows that belong together: the lines of a traceback, the states of a progress bar, the same traceback in many pods, equal
- * lines. They are found as lines arrive, source by source. A member stores the distance to its head.
+ * Folds: rows that belong together. They are the lines of a traceback, the states of a progress bar, the same traceback in many
+ * pods (its twins), or equal lines. They are found as lines arrive, source by source. The first row of a fold is its head; each
+ * other row is a member and stores the distance to the head.
  */
 
 import { plainText, stripEscapes } from "../text/ansi.ts";
@@ -13,11 +14,11 @@ export interface Fold {
   /** Number of rows below the head. */
   rows: number;
   last: number;
-  /** Heads of the same traceback in other pods. */
+  /** Heads of the folds that hold the same traceback in other pods. */
   twins: number[];
 }
 
-/** What the folds read of the rows. */
+/** What the folds need to know of the rows. */
 interface FoldRows {
   readonly texts: string[];
   pod(row: number): string;
@@ -27,37 +28,39 @@ interface FoldRows {
 interface OpenTraceback {
   traceback: TracebackState;
   head: number;
-  /** Rows that belong to it if a later row does. */
+  /** Rows that belong to the traceback only if a later row does. */
   pending: number[];
 }
 
-/** Reads one stream of one source, line by line. */
+/** The state of reading one stream of one source, line by line. */
 interface StreamReader {
   open: OpenTraceback | null;
   before: number;
   bars: Map<string, [head: number, step: number]>;
-  /** The next lines are compared with this one. */
+  /** The line with which the next lines are compared. */
   equal: [head: number, text: string] | null;
 }
 
 /** Which consecutive lines of a stream are folded: none, equal ones, or those that differ only in numbers. */
 export type EqualLines = "" | "exact" | "masked";
 
-/** Characters of a line that are examined. */
+/** Only this many characters of a line are examined. */
 export const MAX_CHARS = 2000;
 const MAX_DISTANCE = 0xffff;
 /** Equal failures of several pods within this time (ms) are shown as one. */
 const TWIN_WINDOW_MS = 60_000;
-/** Numbers and generated names. */
+/** Numbers and generated names: what equal lines may differ in. */
 const MASKED = /\b[0-9a-f]{8,}\b|\b[0-9a-f]{4,}(?:-[0-9a-f]{4,})+\b|0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
+/** Numbers: what the messages of twins may differ in. */
 const VARYING = /0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
+
 export class Folds {
-  /** Distance to the row that a row belongs to; 0 for a row of its own. */
+  /** For each row the distance to its head; 0 for a head and for a row without a fold. */
   back = new Uint16Array(1024);
   readonly heads = new Map<number, Fold>();
-  /** Rows that are shown already and turned out to belong to another row. They join it in `settle`. */
+  /** Rows that are shown already and turned out to be members of a fold, with its head. They join it in `settle`. */
   readonly joining = new Map<number, number>();
-  /** Heads whose text has changed with the last lines. */
+  /** Heads of the folds that the last lines have changed. */
   readonly changedHeads = new Set<number>();
   #readers: StreamReader[] = [];
   #base = 0;
@@ -75,7 +78,7 @@ export class Folds {
     this.#rows = rows;
   }
 
-  /** Begin to add lines from row `base` on, and return a function that ends it. Older lines are read by themselves, apart from the stream. */
+  /** Begin to add lines from row `base` on. Return a function to call after the last one. `older` lines do not continue the stream. */
   start(base: number, older = false): () => void {
     this.settle();
     this.changedHeads.clear();
@@ -104,13 +107,13 @@ export class Folds {
     this.#readers = [];
   }
 
-  /** Forget removed rows of these streams, which are added again while older lines are read. */
+  /** Forget removed rows of these streams. They are about to be added again, together with older lines. */
   forgetForReload(isGone: (row: number) => boolean, streams: number[]): void {
     for (const stream of streams) this.#resetStreams.add(stream);
     this.forget(isGone);
   }
 
-  /** Follow a renumbering of the rows; -1 stands for a removed row. */
+  /** Adjust to new row numbers. `moved` holds them by the old ones, -1 for removed rows. */
   renumber(moved: Int32Array): void {
     const back = new Uint16Array(this.back.length);
     for (let row = 0; row < moved.length; row++) {
@@ -201,7 +204,7 @@ export class Folds {
     const key = `${bar.label} ${bar.total}`;
     const [head, at] = reader.bars.get(key) ?? [-1, 0];
     const now = bar.step ?? bar.fraction ?? 0;
-    // A bar that starts again is a new bar.
+    // If the step goes back, a new bar has begun.
     const same = head >= 0 && now >= at && this.#join(row, head);
     reader.bars.set(key, [same ? head : row, now]);
     reader.equal = null;
@@ -220,13 +223,13 @@ export class Folds {
     return true;
   }
 
-  /** Let the rows that turned out to belong to others join them. */
+  /** Add the rows in `joining` to their folds. */
   settle(): void {
     for (const [row, head] of this.joining) this.back[row] = row - head;
     this.joining.clear();
   }
 
-  /** Join tracebacks that have not grown with these lines, and so are complete, with the same one in another pod. */
+  /** Make complete tracebacks twins of the same traceback in another pod. A traceback that these lines have not extended is complete. */
   #groupTwins(all: boolean): void {
     for (const head of this.#finished) {
       if (this.changedHeads.has(head) && !all) continue;
@@ -257,19 +260,19 @@ export class Folds {
     this.changedHeads.add(first!);
   }
 
-  /** Return the outermost row that a row belongs to. */
+  /** Return the head of the outermost fold that holds a row. A twin is a fold within another one. */
   rootOf(row: number): number {
     while (this.back[row] !== 0) row -= this.back[row];
     return row;
   }
 
-  /** Return the head that a row belongs to, or the row itself. */
+  /** Return the head of the innermost fold that holds a row; the row itself if it is a head or has no fold. */
   headOf(row: number): number {
     while (this.back[row] !== 0 && !this.heads.has(row)) row -= this.back[row];
     return row;
   }
 
-  /** Return the rows that belong to a head, with its twins. */
+  /** Return the members of a fold, followed by its twins. */
   membersOf(head: number): number[] {
     const fold = this.heads.get(head);
     if (fold === undefined) return [];
@@ -278,10 +281,10 @@ export class Folds {
     return [...result, ...fold.twins.filter((row) => this.back[row] === row - head)];
   }
 
-  /** Return the text of a row and all its members, for a search. */
+  /** Return the text of a fold in which a search looks. */
   textOf(head: number): string {
     const fold = this.heads.get(head)!;
-    // For a bar the last state counts; for equal lines any of them.
+    // Of a bar only the last state counts.
     if (fold.traceback === null && mayBeBar(this.#rows.texts[head])) return this.#rows.texts[fold.last];
     return [head, ...this.membersOf(head)].map((row) => (row !== head && this.heads.has(row) ? this.textOf(row) : this.#rows.texts[row])).join("\n");
   }

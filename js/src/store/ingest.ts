@@ -1,4 +1,4 @@
-/** Takes in what streams: where a stream begins, what it brings, and what an absence left out. */
+/** Decides where a stream begins, adds its events to the tasks, and marks the lines that an absence left out. */
 
 import type { EndEvent, GapEvent, LogEvent, Problem, StatusEvent } from "../protocol/events.ts";
 import { fromNs, parseWindow } from "../text/time.ts";
@@ -9,11 +9,11 @@ import type { Loader } from "./loader.ts";
 import type { OutlineLoader } from "./outlineloader.ts";
 import { rowEditor, type StoreWatcher, type TaskEntry, type Tasks } from "./tasks.ts";
 
-/** After a longer absence (ms) only the window is requested. The lines in between are loaded on demand. */
+/** After an absence longer than this (ms) and longer than the window, only the window is requested. The lines in between are loaded on demand. */
 const MAX_ABSENCE_MS = 600_000;
-/** Pages that are loaded into a hole at the end of a task: no more lines will come, so the user sees these. */
+/** Number of pages that are loaded into a span at the end of a task that ended during an absence. Its last lines are the ones a user wants to see. */
 const PAGES_AFTER_END = 4;
-/** A wider window still reaches back this far, and the cursor bridges an absence this long (ms). */
+/** With a longer window (ms), a stream still continues at its cursor after an absence of up to this length. */
 const MAX_REACH_MS = 3_600_000;
 
 export class StreamIngest implements StreamReceiver {
@@ -67,13 +67,13 @@ export class StreamIngest implements StreamReceiver {
     const now = this.#tasks.now();
     if (entry.readFrom < Infinity && width < Infinity) {
       width = Math.max(width, now - entry.readFrom);
-      // Send a time, not a duration: a duration is evaluated later, perhaps after a recorder was started, and would not reach back far enough.
+      // Send a time, not a duration. The server evaluates a duration later, perhaps after it has started a recorder; it would not reach back far enough.
       widest = new Date(Math.floor(now - width)).toISOString();
     }
     return entry.isStale && width > MAX_REACH_MS ? ["10m", MAX_ABSENCE_MS] : [widest, width];
   }
 
-  /** Return whether the page was away for longer than its views look back. */
+  /** Return whether the absence was so long that the stream should begin with the window, not at the cursor. */
   #isStale({ store, heardAt }: TaskEntry): boolean {
     const window = Math.max(this.#widest(store.task)[1], this.#watcher.widestWindow(store));
     return store.cursor !== "" && Date.now() - heardAt > Math.max(MAX_ABSENCE_MS, Math.min(MAX_REACH_MS, window));
@@ -83,7 +83,7 @@ export class StreamIngest implements StreamReceiver {
     this.#tasks.entryOf(task).heardAt = Date.now();
   }
 
-  /** The stream begins with the window: put a span in place of the lines between the loaded ones and the window. */
+  /** If the stream begins with the window after an absence, add a span for the lines between the loaded ones and the window. */
   onLive(task: string): void {
     const entry = this.#tasks.entryOf(task);
     const { store } = entry;
@@ -126,7 +126,7 @@ export class StreamIngest implements StreamReceiver {
       const { now } = data as StatusEvent;
       if (now) this.#clock.setNodeTime(fromNs(now));
       store.addStatus(data as StatusEvent);
-      // The first status of a stream: check whether the stream leaves lines out.
+      // This is the first status of a stream. Its outline tells whether the stream leaves lines out.
       if ((data as StatusEvent).seq === undefined) void this.#surveys.load(store.task);
     } else if (event === "gap") store.addGap(data as GapEvent);
     else if (event === "end") store.addEnd(data as EndEvent);
@@ -166,7 +166,7 @@ export class StreamIngest implements StreamReceiver {
     this.#tasks.linkOf(task)?.retry();
   }
 
-  /** The recording is a new one: reload the window, and the place of each user if that is not too far back. */
+  /** Start over, for instance in a new recording: reload the window, and the lines at which each user was if they are not too old. */
   onCursorLost(tasks: string[], problem: Problem): void {
     const from = `${Math.round(this.#tasks.now())}000000`;
     this.#watcher.tasksReset(tasks, () => {

@@ -1,4 +1,4 @@
-/** Where a jump leads: among the rows that are shown, or in lines that are not loaded, which the server searches. */
+/** Finds the row that a jump leads to, among the shown rows or in lines that are not loaded. Those the server searches. */
 
 import type { LogEvent } from "../protocol/events.ts";
 import type { Jump } from "../protocol/requests.ts";
@@ -35,7 +35,7 @@ export function findDestination(to: Jump, selection: Selection, finder: Finder, 
   }
 }
 
-/** Return the next match, wrapping around at the end as editors do. Matches before the window are left out. */
+/** Return the next match. At the end, continue at the other end as editors do. Skip matches before the window. */
 function nextMatch(from: number | null, by: 1 | -1, result: RowSequence, first: number): number | null {
   const length = result.length - first;
   if (length === 0) return null;
@@ -50,7 +50,7 @@ function isError(selection: Selection, id: number): boolean {
   return selection.stores[selection.slotOf(id)].levelOf(selection.rowOf(id)) >= ERROR;
 }
 
-/** Return the next error. Consecutive errors count as one, so that a traceback is not walked line by line. */
+/** Return the next error. Consecutive errors count as one, so that a user does not step through a traceback line by line. */
 function nextError(selection: Selection, from: number | null, by: 1 | -1): number | null {
   const { shown } = selection;
   let index = from === null ? (by > 0 ? 0 : shown.length - 1) : Math.min(shown.length - 1, shown.indexFor(from));
@@ -59,7 +59,7 @@ function nextError(selection: Selection, from: number | null, by: 1 | -1): numbe
   }
   while (index >= 0 && index < shown.length && !isError(selection, shown.at(index))) index += by;
   if (index < 0 || index >= shown.length) return null;
-  // Going back, land on the first line of the block.
+  // Backwards, go on to the first of the consecutive errors.
   if (by < 0) while (index > 0 && isError(selection, shown.at(index - 1))) index--;
   return shown.at(index);
 }
@@ -77,7 +77,7 @@ function nearestSeq(selection: Selection, task: string, seq: number): number | n
   return best;
 }
 
-/** Return the last line of the source that failed last, or the last line of all. */
+/** Return the last line of the container that failed last; if none failed, the last line of all. */
 function lastBeforeFailure(selection: Selection): number | null {
   const { shown, stores } = selection;
   const ends = stores.flatMap((store) => store.marks).filter(({ kind, level }) => kind === "ended" && level >= ERROR);
@@ -96,20 +96,20 @@ function lastBeforeFailure(selection: Selection): number | null {
 
 type DirectedJump = Extract<Jump, { by: 1 | -1 }>;
 
-/** The unloaded spans of a task between the user and the next loaded match. */
+/** The unloaded spans of a task between the user's row and the next loaded match. */
 export interface TaskSpans {
   store: TaskStore;
   spans: Pick<UnloadedSpan, "low" | "high">[];
 }
 
-/** A line that is not loaded. */
+/** A line that is not loaded, to which a jump leads. */
 export interface JumpGoal {
   store: TaskStore;
   seq: number;
   time: number;
 }
 
-/** Return the next loaded row, without wrapping around. */
+/** Return the next match or error among the loaded rows; null at the end. */
 export function nextLoaded(to: DirectedJump, selection: Selection): number | null {
   const next = findDestination(to, selection, selection.finder, -Infinity);
   if (next === null || to.from === null) return next;
@@ -117,8 +117,8 @@ export function nextLoaded(to: DirectedJump, selection: Selection): number | nul
 }
 
 /**
- * Return the spans in which the next match or error may be; `by` is a direction in time. The view's own search has covered
- * everything after `searchedTo`.
+ * Return the unloaded spans in which the next match or error may be. `by` is a direction in time. Spans after `searchedTo` need
+ * no search: the view's own search has covered them.
  */
 export function spansBetween(to: DirectedJump, selection: Selection, searchedTo: number): TaskSpans[] {
   const { from, by } = to;
@@ -127,13 +127,13 @@ export function spansBetween(to: DirectedJump, selection: Selection, searchedTo:
   const here = selection.keyOf(from);
   const next = nextLoaded(to, selection);
   const aim = next === null ? by * Infinity : selection.keyOf(next);
-  // Search hits are shown alone, so the user may be in the middle of a span.
+  // A search hit is shown without the lines around it, so the user's row may be in the middle of a span.
   const remaining = ({ low, high }: UnloadedSpan): Pick<UnloadedSpan, "low" | "high"> => (by > 0 ? { low: Math.max(low, here), high: Math.min(high, searchedTo) } : { low, high: Math.min(high, searchedTo, here) });
   const inWay = ({ low, high }: Pick<UnloadedSpan, "low" | "high">): boolean => low < high && (by > 0 ? high > here && low < aim : low < here && high > aim);
   return selection.stores.map((store) => ({ store, spans: store.spans.map(remaining).filter(inWay) })).filter(({ spans }) => spans.length > 0);
 }
 
-/** The part of a view that limits the search: its filter and its sources. */
+/** The part of a view that says which lines to search: its filter and its sources. */
 interface Searchable {
   readonly selection: Selection;
   remoteQuery(store: TaskStore): RemoteQuery | null;
@@ -171,7 +171,7 @@ export class RemoteJump {
     for (const one of where) this.#ask(one, Math.max(...one.spans.map(({ high }) => high)));
   }
 
-  /** The result, once all tasks have been searched. */
+  /** The line that was found; null until all tasks have been searched. */
   get goal(): JumpGoal | null {
     return this.#searching.size === 0 ? this.#goal : null;
   }
@@ -205,7 +205,7 @@ export class RemoteJump {
     else this.#stops.set(store, stop);
   }
 
-  /** Return the query for the match or error, within the view's filter. */
+  /** Return the query for the next match or error among the lines that the view's filter shows. */
   #query(store: TaskStore): RemoteQuery | null {
     const query = this.#view.remoteQuery(store);
     if (query === null) return null;
@@ -220,7 +220,7 @@ export class RemoteJump {
       const best = this.#nearestLine(one, JSON.parse(data) as LogEvent);
       if (best === null) return;
       if (this.#goal === null || (best.time - this.#goal.time) * this.jump.by < 0) this.#goal = best;
-      // The newest matches come first: going back, the first one is the next.
+      // The server sends the newest matches first. Backwards, the first one is the next.
       if (this.jump.by < 0) this.#done(one.store);
     } else if (event === "progress" || event === "done") {
       const { to, all } = JSON.parse(data) as SearchProgress;
@@ -228,7 +228,7 @@ export class RemoteJump {
       if (time < 8e15) this.#to = Math.min(this.#to, time);
       if (event === "done" && all) this.#done(one.store);
       else if (event === "done") {
-        // The server stopped at many matches. The next one in time is before all of them.
+        // The server stopped because there are many matches. The next one in time is before all of those.
         this.#stops.get(one.store)?.();
         this.#ask(one, time);
       }
@@ -236,7 +236,7 @@ export class RemoteJump {
     }
   }
 
-  /** Return the nearest line of an event that is not loaded and whose source is shown. */
+  /** Return the first line of an event, in the direction of the jump, that is not loaded and whose source is shown. */
   #nearestLine({ store, spans }: TaskSpans, { seq, t0, dt, q, s, sources }: LogEvent): JumpGoal | null {
     let best: JumpGoal | null = null;
     for (const [i, offset] of dt.entries()) {
@@ -250,7 +250,7 @@ export class RemoteJump {
     return best;
   }
 
-  /** Return whether a line is the one that the user is at: a search hit may stand alone. */
+  /** Return whether the user is at this line. That is possible for a search hit, although its line is not loaded. */
   #isFrom(store: TaskStore, seq: number): boolean {
     const { selection } = this.#view;
     const { from } = this.jump;

@@ -1,6 +1,6 @@
 /**
- * Where rows stand on the scroll bar: unloaded lines take the room that they will need. Converts between indexes of shown rows,
- * places on the bar and display order.
+ * Where rows are on the scroll bar. Unloaded lines take the room that they will need when they are loaded. There are three kinds
+ * of indexes: of a shown row, on the bar (loaded and unloaded rows by time), and as displayed (perhaps with the newest on top).
  */
 
 import type { Selection } from "./selection.ts";
@@ -13,11 +13,11 @@ export interface UnloadedBlock {
   rows: number;
   store: TaskStore;
   span: UnloadedSpan;
-  /** Rows of the span before the first of these. */
+  /** Number of rows of the span before this block. */
   skip: number;
 }
 
-/** A place on the scroll bar: a shown row, or the row `offset` of an unloaded span. */
+/** What is at an index on the bar: a shown row, or the row `offset` of an unloaded span. */
 export type RowPlace = { index: number } | { block: UnloadedBlock; offset: number };
 
 export class Layout {
@@ -49,7 +49,7 @@ export class Layout {
     return { index: bar - before };
   }
 
-  /** Return the place of a time in unloaded lines; null if it is loaded. */
+  /** Return the index on the bar of a time within unloaded lines; null if the lines of that time are loaded. */
   blankAt(time: number | null): number | null {
     let before = 0;
     for (const { at, rows, span, store, skip } of time === null ? [] : this.blocks) {
@@ -63,7 +63,7 @@ export class Layout {
   }
 }
 
-/** Build the layout. Unloaded lines take room only if nothing is filtered. */
+/** Build the layout. With a filter, unloaded lines take no room. */
 export function buildLayout(selection: Selection, start: number, count: number, low: number): Layout {
   const blocks: UnloadedBlock[] = [];
   for (const [slot, store] of selection.isNarrowed ? [] : selection.stores.entries()) {
@@ -103,21 +103,21 @@ export class DisplayOrder {
     this.#start = start;
     this.#end = end;
     this.#newestFirst = newestFirst;
-    // Row 0 (by time) stands before the first line.
+    // Row 0 by time is the row before the first line (`edgeRow`).
     this.total = layout.total + 1;
   }
 
-  /** Return the place by time of a displayed place. */
+  /** Return the index by time of a displayed row. */
   byTime(shown: number): number {
     return this.#newestFirst ? this.#mirrored(this.total - 1 - shown) : shown;
   }
 
-  /** Return the displayed place of a place by time. */
+  /** Return the index at which a row by time is displayed. */
   shownAt(byTime: number): number {
     return this.#newestFirst ? this.total - 1 - this.#mirrored(byTime) : byTime;
   }
 
-  /** Return the ids of the rows from one to another as they are displayed, ordered by time. */
+  /** Return the ids of the displayed rows between two rows, ordered by time. */
   between(from: number, to: number): number[] {
     const { shown } = this.#selection;
     const [a, b] = [from, to].map((id) => Math.max(0, Math.min(shown.indexFor(id), shown.length - 1)));
@@ -138,7 +138,7 @@ export class DisplayOrder {
     return byTime + first + last - 2 * index;
   }
 
-  /** Return the range of shown rows that belong together with a row. */
+  /** Return the range of shown rows that are in the same fold as a row. */
   #block(index: number): { first: number; last: number } {
     const root = this.#rootAt(index);
     let [first, last] = [index, index];

@@ -1,4 +1,4 @@
-/** A task's rows as they are in memory, their flags, and the sequence numbers that are loaded. */
+/** The rows of a task in memory, their flags, and the sequence numbers (`seq`) that are loaded. */
 
 import type { SourceInfo, SourceKind } from "../protocol/events.ts";
 import { ERROR, levelOf, WARNING } from "../text/level.ts";
@@ -10,10 +10,14 @@ export const NOTICE = 8;
 export const GAP = 16;
 const STDOUT = 32;
 const STDERR = 64;
-/** A row that stands for lines that are not loaded. */
+/**
+ * With NOTICE: a row that stands for lines that are not loaded. Alone: a search hit, whose neighbours are not loaded. With GAP: a
+ * removed row.
+ */
 export const HOLE = 128;
 export const NO_SOURCE = 0xffff;
 
+/** One run of one container. */
 export interface Source {
   pod: string;
   container: string;
@@ -21,8 +25,9 @@ export interface Source {
   run: number;
   /** Number of loaded lines. */
   lines: number;
-  /** Lines that the server's outline counts, and lines that came after it. */
+  /** Number of lines in the server's outline. */
   outlineLines: number;
+  /** Number of lines that came after the outline. */
   linesSince: number;
   firstKey: number;
   lastKey: number;
@@ -34,11 +39,11 @@ export interface Source {
   endedAt: number;
   /** The termination message. */
   endMessage: string;
-  /** Completion index of its pod. */
+  /** Completion index of the pod, for an indexed Job; otherwise null. */
   index: number | null;
 }
 
-/** The sequence numbers that are loaded, as ranges. They make delivery exactly-once, whatever a server repeats. */
+/** The sequence numbers that are loaded, as ranges. They make sure that a line is added only once, even if a server sends it again. */
 export class SeqRanges {
   readonly #starts: number[] = [];
   readonly #ends: number[] = [];
@@ -47,12 +52,12 @@ export class SeqRanges {
     return this.#starts[this.#endingAfter(seq)] <= seq;
   }
 
-  /** Return the index of the first range that ends after a number. */
+  /** Return the index of the first range that ends after `seq`. */
   #endingAfter(seq: number): number {
     return lowerBound(this.#ends.length, (index) => this.#ends[index] <= seq);
   }
 
-  /** Remove numbers, given in ascending order. */
+  /** Remove sequence numbers, given in ascending order. */
   removeAll(numbers: ArrayLike<number>): void {
     for (let i = 0; i < numbers.length; ) {
       const from = numbers[i];
@@ -75,7 +80,7 @@ export class SeqRanges {
     this.#ends.splice(first, low - first, ...left.map(([, one]) => one));
   }
 
-  /** Add a number. Return false if it was there already. */
+  /** Add a sequence number. Return false if it was there already. */
   add(seq: number): boolean {
     const last = this.#ends.length - 1;
     if (last >= 0 && seq === this.#ends[last]) {
@@ -108,9 +113,9 @@ export class SeqRanges {
 
 export class LineTable {
   readonly texts: string[] = [];
-  /** Sort key: the running maximum of time within a source, so that a source is always shown in its own order. */
+  /** Sort key: the latest time so far within the source (ms), so that the lines of a source always stay in file order. */
   key = new Float64Array(1024);
-  /** How far the key is ahead of the line's own time. The array reaches only to the last row that needs it, which is rare. */
+  /** How far the key is ahead of the line's own time (ms). Few rows need it, so the array ends with the last one that does. */
   #lag = new Float32Array(0);
   seq = new Uint32Array(1024);
   source = new Uint16Array(1024);
@@ -119,10 +124,11 @@ export class LineTable {
   folds = this.#newFolds("");
   readonly hints = new Map<number, string>();
   readonly sources: Source[] = [];
-  /** Number of loaded lines, and of their characters. */
+  /** Number of loaded lines. */
   lines = 0;
+  /** Number of characters in the loaded lines. */
   characters = 0;
-  /** Number of removed rows that still have a place in the arrays. */
+  /** Number of removed rows that still take room in the arrays. */
   removedRows = 0;
   newest = 0;
   newestLine = 0;
@@ -139,7 +145,7 @@ export class LineTable {
     return row < this.#lag.length ? this.key[row] - this.#lag[row] : this.key[row];
   }
 
-  /** Return the key that places a row: the key of the row it belongs to. */
+  /** Return the key by which a row is sorted: that of the fold it is in. */
   displayKey(row: number): number {
     return this.key[this.folds.rootOf(row)];
   }
@@ -157,7 +163,7 @@ export class LineTable {
     return Math.max(this.flags[row] & LEVEL_BITS, said ? (said.kind === "nccl" ? WARNING : ERROR) : 0);
   }
 
-  /** Return a number that the lines of one stream of one source share. */
+  /** Return a number that identifies the source and the stream of a line. */
   streamKey(row: number): number {
     return this.source[row] * 3 + (this.flags[row] & STDERR ? 2 : this.flags[row] & STDOUT ? 1 : 0);
   }
@@ -166,7 +172,7 @@ export class LineTable {
     return this.flags[row] & STDERR ? "stderr" : this.flags[row] & STDOUT ? "stdout" : "";
   }
 
-  /** Return whether a line is loaded, and not only a search hit. */
+  /** Return whether a line is loaded. A search hit is not. */
   isLoaded(seq: number): boolean {
     return this.loaded.has(seq);
   }
@@ -179,12 +185,12 @@ export class LineTable {
     return (this.flags[row] & (HOLE | NOTICE | GAP)) === HOLE;
   }
 
-  /** Return the key of a source: a container of a pod, with all its runs. */
+  /** Return the key of a container with all its runs. */
   containerKey({ pod, container }: { pod: string; container: string }): string {
     return `${this.task}/${pod}/${container}`;
   }
 
-  /** Return the key of one run of a source. */
+  /** Return the key of one run of a container. */
   runKey(source: { pod: string; container: string; run?: number }): string {
     return `${this.containerKey(source)}/${source.run ?? 0}`;
   }
@@ -231,7 +237,7 @@ export class LineTable {
     if (time > this.newestLine) this.newestLine = time;
   }
 
-  /** Take removed rows out of the arrays. Return the new row numbers by the old ones, -1 for removed rows. */
+  /** Delete removed rows from the arrays. Return the new row numbers by the old ones, -1 for removed rows. */
   compact(): Int32Array {
     const moved = new Int32Array(this.rows).fill(-1);
     const hints = [...this.hints];
@@ -256,7 +262,7 @@ export class LineTable {
     return new Folds({ texts: this.texts, pod: (row) => this.sources[this.source[row]]?.pod ?? "", time: (row) => this.timeOf(row) }, same);
   }
 
-  /** Find all folds again, with or without equal lines. */
+  /** Find all folds again, because equal lines are to be folded in another way. */
   refold(same: EqualLines): void {
     this.folds = this.#newFolds(same);
     this.folds.reserve(this.key.length);

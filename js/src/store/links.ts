@@ -1,4 +1,4 @@
-/** Estimates the time at the nodes, which is the time of the lines. */
+/** The links of a page: which link streams which task. Also estimates the time at the nodes, whose clocks stamp the lines. */
 
 import type { Problem } from "../protocol/events.ts";
 import type { PageConfig, Transport } from "../protocol/messages.ts";
@@ -8,9 +8,9 @@ import type { Link, LinkHost } from "../transport/link.ts";
 import { SseLink } from "../transport/sse.ts";
 import type { SseEvent } from "../transport/sseparser.ts";
 
-/** The largest of this many samples is used: each sample is late by its time on the way. */
+/** The largest of this many samples counts. Each sample is too low by the time that it was on its way. */
 const SAMPLES = 8;
-/** A `Date` header is truncated to seconds. */
+/** The `Date` header has whole seconds, so on average it is half a second behind. */
 const HALF_SECOND_MS = 500;
 
 export class ClusterClock {
@@ -52,20 +52,20 @@ export interface LinkEntry {
   tasks: string[];
   state: LinkState;
   problem: Problem | null;
-  /** Lines that wait at the server, which limits the rate. */
+  /** Number of lines that the server has not sent yet, because it limits the rate. */
   linesBehind: number;
 }
 
-/** What the links need from the tasks, and report to them. */
+/** What the links ask of the tasks and report to them. */
 export interface StreamReceiver {
   cursorOf(task: string): string;
   sinceOf(task: string): string;
   isEnded(task: string): boolean;
   onEvent(event: SseEvent, order: string[]): void;
   onCursorLost(tasks: string[], problem: Problem): void;
-  /** Bytes arrived: everything before now is loaded. */
+  /** Called when bytes have arrived: until now no line is missing. */
   onHeard(task: string): void;
-  /** The stream is open, and its events follow. */
+  /** Called when the stream is open. Its events follow. */
   onLive(task: string): void;
 }
 
@@ -74,7 +74,7 @@ export class Links {
   readonly subscriptions = new Map<string, Subscription>();
   #sseAbsent = false;
   readonly #links = new Map<string, LinkEntry>();
-  /** Identifies this page. Another tab or another user may show the same widget, and a kernel's answers reach all pages. */
+  /** Identifies this page. A kernel's answers reach all pages that show the widget: other tabs, other users. */
   readonly #client = Math.random().toString(36).slice(2);
 
   readonly #receiver: StreamReceiver;
@@ -120,7 +120,7 @@ export class Links {
     for (const { link } of this.#links.values()) link.close();
   }
 
-  /** Assign the tasks to links after the subscriptions have changed. */
+  /** Assign each task to a link, after the subscriptions have changed. */
   assignTasks(): void {
     const wanted = new Map<string, string[]>();
     const taken = new Set<string>();

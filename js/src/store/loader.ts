@@ -1,6 +1,6 @@
 /**
- * Loads lines when a user looks at them, one page of a task at a time: backward from the end of an unloaded span, forward from
- * its beginning, or around a place within it.
+ * Loads lines when a user scrolls to them, one page of a task at a time: the last lines of an unloaded span, its first lines, or
+ * the lines around a time within it.
  */
 
 import type { LogPage, Problem } from "../protocol/events.ts";
@@ -15,7 +15,7 @@ import { type RowEditor, rowEditor, type StoreWatcher, type TaskEntry, type Task
 import type { TaskStore } from "./taskstore.ts";
 
 const PAGE_LINES = 2000;
-/** Number of further pages that are loaded after pages without new lines. */
+/** Maximum number of pages that are loaded in a row until one brings new lines. */
 const MAX_EMPTY_PAGES = 5;
 
 /** Rows [first, last] of a span are visible. */
@@ -60,7 +60,7 @@ export class SpanLoader {
     else await this.#loadAround(span, first);
   }
 
-  /** Load the lines before the end of a span. */
+  /** Load the last lines of a span. */
   async loadBefore(span: UnloadedSpan): Promise<void> {
     const store = this.#store;
     const link = this.#link;
@@ -72,7 +72,7 @@ export class SpanLoader {
       const older = page.older ?? undefined;
       const before = older !== undefined && low >= span.low ? { ...span, high: Math.min(low, span.high), older } : null;
       const taken = this.#insert(page, span, before, null);
-      // All of it was loaded already: load the page before.
+      // The page had no new lines, so load the page before it.
       if (taken.added > 0 || taken.before === undefined) return;
       span = taken.before;
       place = { before: older };
@@ -87,7 +87,7 @@ export class SpanLoader {
     const page = await link.page(store.task, { ...place, limit: span.until < Infinity ? HOLE_LINES : PAGE_LINES });
     if (!store.spans.includes(span)) return;
     const [, high] = timeRange(page);
-    // A page in the order of recording ends at a sequence number, one by time at a time.
+    // A page in the order of recording has reached the end of the span by its sequence numbers, a page by time by its times.
     const byNumber = span.newer !== undefined && span.onDemand;
     const reached = byNumber ? Math.max(-1, ...page.records.map(({ seq }) => seq)) >= span.until : high > span.high;
     const whole = !page.newer || page.records.length === 0 || reached;
@@ -101,7 +101,7 @@ export class SpanLoader {
     const page = await link.page(store.task, { at: toIso(time), limit: PAGE_LINES });
     if (!store.spans.includes(span)) return;
     const [low, high] = timeRange(page);
-    // Keep the user's row where it is: the span before it keeps its number of rows.
+    // The rows before the user's row must stay as many as they were, so that it does not move.
     const lead = Math.max(1, offset - page.records.filter((record) => fromIso(record.time) < time).length);
     const rest = { ...span, until: Infinity, onDemand: false };
     const before = page.older && low >= span.low ? { ...rest, high: low, older: page.older, newer: span.onDemand ? undefined : span.newer, lines: lead } : null;
@@ -110,7 +110,7 @@ export class SpanLoader {
     this.#insert(page, span, before, after);
   }
 
-  /** Replace a span with a page, and with spans for what is still missing on both sides. */
+  /** Replace a span with the lines of a page, and with spans for the lines that are still missing before and after them. */
   #insert(page: LogPage, span: UnloadedSpan, before: Omit<UnloadedSpan, "row"> | null, after: Omit<UnloadedSpan, "row"> | null): { added: number; before?: UnloadedSpan } {
     const store = this.#store;
     const start = store.rows;
@@ -134,7 +134,7 @@ export class SpanLoader {
 
 /** Pause after a page that failed or brought nothing (ms). */
 const PAUSE_MS = 3000;
-/** Number of pages that are requested to cover a window. */
+/** Maximum number of pages that are requested to fill a window. */
 const AUTO_PAGES = 25;
 
 export class Loader {
@@ -152,7 +152,7 @@ export class Loader {
     this.#onPlaceLost = onPlaceLost;
   }
 
-  /** Load a page before all loaded lines, where there is no outline. */
+  /** Load the page before all loaded lines. Without an outline there is no span for them. */
   loadOlder(task: string): Promise<void> {
     const entry = this.#tasks.entryOf(task);
     const { older } = entry.store;
@@ -173,7 +173,7 @@ export class Loader {
     const before = `${store.lines} ${store.spans.length}`;
     entry.pauseUntil = Infinity;
     await this.#load(entry, (pages) => pages.loadRows(wish));
-    // Do not request what failed or brought nothing again and again.
+    // If the page failed or brought nothing, wait before the next request.
     entry.pauseUntil = before === `${store.lines} ${store.spans.length}` ? performance.now() + PAUSE_MS : 0;
     if (entry.pauseUntil === 0) this.#watcher.changed();
   }
@@ -214,7 +214,7 @@ export class Loader {
     this.#tasks.entryOf(task).loadProblem = reason instanceof RequestError ? reason.problem : { code: "PageFailed", message: `Lines could not be loaded: ${text}` };
   }
 
-  /** Load what a window lacks: a span of at most a page at once, and without an outline pages until the window is covered. */
+  /** Load the missing lines of a window: the last span if it fits into one page, and without an outline page after page. */
   coverWindow(stores: TaskStore[], since: number | null, low: number): void {
     for (const store of stores) {
       const span = store.spans.find(({ high, onDemand }) => !onDemand && high > low);

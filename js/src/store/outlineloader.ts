@@ -1,6 +1,6 @@
 /**
- * Loads the outline of a recording and puts unloaded spans in place of the lines that are not loaded. Asks for the completeness
- * statement of an ended task.
+ * Loads the outline of a recording, adds unloaded spans for the lines that are not loaded, and loads the completeness statement
+ * of an ended task.
  */
 
 import type { Link } from "../transport/link.ts";
@@ -8,7 +8,7 @@ import { Outline } from "./spans.ts";
 import { OUTLINE_EVERY_MS, rowEditor, type StoreWatcher, type TaskEntry, type Tasks } from "./tasks.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** Longest pause for a task without new lines (ms). */
+/** Maximum pause between two outlines of a task without new lines (ms). */
 const OUTLINE_SELDOM_MS = 600_000;
 /** Pause while the server is still counting warnings and errors (ms). */
 const LEVELS_EVERY_MS = 3000;
@@ -26,7 +26,7 @@ export class OutlineLoader {
     this.#watcher = watcher;
   }
 
-  /** Load the outline, and put spans in place of the lines that are not loaded. */
+  /** Load the outline, and add spans for the lines that are not loaded. */
   load(task: string): Promise<void> {
     const entry = this.#tasks.entryOf(task);
     const link = this.#tasks.linkOf(task);
@@ -38,10 +38,10 @@ export class OutlineLoader {
   async #load(entry: TaskEntry, link: Link): Promise<void> {
     const { store } = entry;
     try {
-      // The levels of loaded lines are known here.
+      // The levels of loaded lines are known to the page, so ask for counts only if lines are not loaded.
       const doc = await link.outline(store.task, store.spans.length > 0);
       store.setOutline(new Outline(doc), doc.notices, doc.sources);
-      // The outline may name new sources.
+      // The outline may contain sources that no line has named yet.
       this.#watcher.rowsAdded(store, store.rows);
     } catch (reason) {
       // Without an outline the time axis covers the loaded lines, and older ones are loaded page by page.
@@ -76,8 +76,8 @@ export class OutlineLoader {
   }
 
   /**
-   * Reload outlines once in a while, for visible tasks that run or whose levels are still being counted. Ask again for
-   * statements that could not be loaded.
+   * Reload outlines that are old enough, of visible tasks that run or whose levels are still being counted. Load statements that
+   * could not be loaded before.
    */
   everySecond(seen: ReadonlySet<TaskStore>): void {
     for (const entry of this.#tasks.all) {
@@ -100,7 +100,7 @@ export class OutlineLoader {
       store.complete = page?.complete ?? null;
       this.#watcher.changed();
     } catch (reason) {
-      // The lines are here; ask for the statement again later.
+      // Lines are shown without the statement. Load it later.
       console.warn("[cortex-jupyter] the completeness statement could not be read", reason);
       entry.statementFailedAt = performance.now();
     }

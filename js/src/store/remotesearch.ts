@@ -1,6 +1,6 @@
 /**
- * A view's filter on the lines that are not loaded: the server searches task by task, newest first, until everything is searched
- * or the user stops it.
+ * Applies a view's filter to lines that are not loaded. The server searches task by task, newest lines first, until all lines are
+ * searched or the user stops it.
  */
 
 import type { LogEvent } from "../protocol/events.ts";
@@ -16,8 +16,8 @@ import type { TaskStore } from "./taskstore.ts";
 export type RemoteQuery = Omit<SearchQuery, "since" | "until">;
 
 /**
- * Return the filter as the server's query, for a task with these sources; null if none of them is shown. A choice of sources
- * that is too long for an address is left out.
+ * Return the filter as the server's query, for a task with these containers; null if none of them is shown. If the choice of
+ * sources is too long for an address, the query has none.
  */
 export function remoteQuery(filter: Filter, sources: readonly ContainerSummary[]): RemoteQuery | null {
   if (sources.length > 0 && !sources.some(({ on }) => on)) return null;
@@ -32,7 +32,7 @@ export interface SearchProgress {
 
 interface SearchHooks {
   linkOf(task: string): Link | undefined;
-  /** Matches arrived. */
+  /** Called when matches have arrived. */
   found(store: TaskStore, event: LogEvent): void;
   changed(): void;
 }
@@ -48,7 +48,7 @@ export class RemoteSearch {
   to = Infinity;
   message = "";
   #stop: () => void = () => {};
-  /** Tasks that are still to be searched, each up to a time. */
+  /** Tasks that are still to be searched, each with the time before which (ms). */
   readonly #remaining: [store: TaskStore, until: number][];
 
   readonly #queryOf: (store: TaskStore) => RemoteQuery | null;
@@ -122,7 +122,7 @@ export class RemoteSearch {
         this.#stop();
         this.#next();
       }
-      // Enough matches for now: stop until the user continues.
+      // The server stopped because there are many matches. The user can continue.
       else if (event === "done") this.state = "stopped";
       this.#hooks.changed();
     }

@@ -1,4 +1,4 @@
-/** Turns a stored line into the row that is drawn: its text, styles and matches. Only for visible rows. */
+/** Turns a stored line into the row that is drawn, with its styles and matches. Only visible rows are rendered. */
 
 import type { Row, StyleRun } from "../protocol/update.ts";
 import { parseAnsi, showHidden, stripEscapes } from "../text/ansi.ts";
@@ -56,7 +56,7 @@ function fieldAt(fields: Record<string, unknown>, path: string): unknown {
   return value;
 }
 
-/** Render a structured line: level, the text before the object, the message, then the other fields or the chosen ones with dim keys. */
+/** Render a structured line: level, the text before the object, the message, then all other fields or the chosen ones, with dim keys. */
 function renderFields({ before, fields }: LineFields, time: number, chosen: readonly string[]): { text: string; runs: StyleRun[] } {
   const out = new StyledText();
   const level = LEVEL_KEYS.find((key) => typeof fields[key] === "string");
@@ -78,15 +78,15 @@ function renderFields({ before, fields }: LineFields, time: number, chosen: read
   return out;
 }
 
-// Level words, links and numbers. Linear: alternatives start with different characters.
+// Level words, links and numbers. The alternatives start with different characters, so matching takes linear time.
 const TOKENS = /\b(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b|\b(https?:\/\/[^\s"'<>\u0060)\]]+)|(?<![\w.:/-]|\d,)([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?%?)(?![\w:/-]|\.\d)/gi;
 const TOKEN_CHARS = 600;
 
-/** Style the numbers, links and the level word of a plain line. Its own time is dim if it equals the row's time. */
+/** Style the numbers, links and the level word of a plain line. The time in its text is dim if it equals the row's time. */
 function highlightTokens(text: string, time: number): StyleRun[] {
   const runs: StyleRun[] = [];
   const stamp = parseLineTime(text, time);
-  // klog's head also has file and line, then a bracket.
+  // In klog's format, file and line follow the time, then a bracket.
   const dim = stamp && isSameTime(stamp, time) ? (/^[^\]]{0,60}\] /.exec(/^[IWEFD]\d{4} /.test(text) ? text : "")?.[0].length ?? stamp.to) : 0;
   if (dim > 0) runs.push([stamp!.from, "k"], [dim, ""]);
   for (const match of text.slice(dim, TOKEN_CHARS).matchAll(TOKENS)) {
@@ -99,12 +99,12 @@ function highlightTokens(text: string, time: number): StyleRun[] {
   return runs;
 }
 
-/** Return the fields that open below a structured line; null for text and for a redrawn bar. */
+/** Return the fields that are shown below an opened structured line; null for plain text and for a redrawn bar. */
 export function fieldsOf(raw: string): Record<string, unknown> | null {
   return /\r[^\r]/.test(raw) ? null : (parseFields(stripEscapes(raw))?.fields ?? null);
 }
 
-/** Render a traceback as one line, with its number of frames. */
+/** Render a traceback as one line, with the number of its stack frames. */
 function renderTraceback(store: TaskStore, row: number): Pick<Row, "text" | "runs" | "aside"> {
   const { traceback } = store.folds.heads.get(row)!;
   const { prefix, frames, chain, type } = traceback!;
@@ -118,7 +118,7 @@ function renderTraceback(store: TaskStore, row: number): Pick<Row, "text" | "run
   };
 }
 
-/** Render a progress bar: its last state, or its state at this row while it is open. */
+/** Render a progress bar: its last state, or if the fold is open, the state at this row. */
 function renderBar(store: TaskStore, row: number, open: boolean): Pick<Row, "text" | "runs" | "aside" | "bar"> | null {
   const fold = store.folds.heads.get(row);
   const raw = store.texts[fold === undefined || open ? row : fold.last];
@@ -128,7 +128,7 @@ function renderBar(store: TaskStore, row: number, open: boolean): Pick<Row, "tex
   return { ...formatProgress(bar), bar: bar.fraction ?? -1, aside: times > 0 ? `${times} update${times === 1 ? "" : "s"}` : "" };
 }
 
-/** Style a line below a traceback's row: places dim, source code not. */
+/** Style a line below a traceback's row: the place (file, line, function) is dim, source code is not. */
 function highlightBlockLine(text: string): StyleRun[] {
   return /^[\s|]*File "|^\s+at |^[\s|]*[~^]+\s*$|^\t\S+:\d+|^[\s|]*Traceback /.test(text) ? [[0, "k"]] : [];
 }

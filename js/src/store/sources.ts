@@ -1,15 +1,15 @@
-/** The sources of a view: containers of pods with their runs, each pod with a colour of its own. */
+/** The containers of a view with their runs, which are the sources. Each pod has its own colour. */
 
 import type { ContainerSummary } from "../protocol/update.ts";
 import { NO_SOURCE } from "./lines.ts";
 import type { Selection } from "./selection.ts";
 
-/** Return a hue; slots next to each other differ much, for pods that are numbered. */
+/** Return the hue of a slot. Neighbouring slots have very different hues, because numbered pods get neighbouring slots. */
 function slotHue(slot: number): number {
   return (slot * 150 + 255) % 360;
 }
 
-/** Return a pod's hue, one of twelve: the one that its name hashes to, unless another pod has it. */
+/** Return a pod's hue, one of twelve. The name's hash chooses it; if another pod has that hue, the next free one is used. */
 function pickHue(pod: string, taken: Map<string, number>): number {
   const known = taken.get(pod);
   if (known !== undefined) return known;
@@ -22,7 +22,7 @@ function pickHue(pod: string, taken: Map<string, number>): number {
   return slotHue(slot);
 }
 
-/** Compute a source's values from its runs. */
+/** Compute the values of a container from those of its runs. */
 function summarize(group: ContainerSummary): void {
   const { runs } = group;
   runs.sort((a, b) => a.run - b.run);
@@ -35,7 +35,7 @@ function summarize(group: ContainerSummary): void {
 }
 
 export class SourceGroups {
-  /** A source is new since the last summary. */
+  /** Whether a container has come since the last summary. */
   hasNew = false;
   readonly #hues = new Map<string, number>();
   readonly #groups: ContainerSummary[] = [];
@@ -48,7 +48,7 @@ export class SourceGroups {
     this.#selection = selection;
   }
 
-  /** Return the index of a row's source; -1 if it has none. */
+  /** Return the index of a row's container; -1 if the row has no source. */
   groupOf(slot: number, row: number): number {
     const source = this.#selection.stores[slot].source[row];
     return source === NO_SOURCE ? -1 : this.#group(slot, source);

@@ -1,7 +1,8 @@
 /**
- * The outline of a recording, as the server counts it, and the spans of it that are not loaded. A span takes about as many rows
- * as it has lines, so the scroll bar covers the whole recording. Spans come from windows, absences and evicted lines; looking at
- * one loads it.
+ * The outline of a recording, which the server counts, and the spans of it that are not loaded. A span takes about as many rows
+ * as it has lines, so the scroll bar covers the whole recording. Lines are not loaded because they are before the window, because
+ * they were evicted, or because they came in an absence: a time in which the page was hidden, asleep or offline. A span is loaded
+ * when a user scrolls to it; that of an absence not while the view follows.
  */
 
 import type { OutlineDoc } from "../protocol/events.ts";
@@ -20,7 +21,7 @@ export class Outline {
   readonly start: number;
   readonly width: number;
   readonly lines: number[];
-  /** Levels and sources are counted for nearly all lines. */
+  /** Whether levels and sources are counted for nearly all lines. */
   readonly isCounted: boolean;
   /** Counts for each bin; null until nearly all lines have been examined. */
   readonly warnings: number[] | null;
@@ -36,7 +37,7 @@ export class Outline {
     this.start = fromNs(start);
     this.width = Number(width) / 1e6;
     this.lines = lines;
-    // While a task runs, its newest lines are always still to be counted.
+    // While a task runs, its newest lines are never counted yet.
     this.isCounted = counted >= records * NEARLY_ALL;
     this.warnings = this.isCounted && warnings ? warnings : null;
     this.errors = this.isCounted && errors ? errors : null;
@@ -44,7 +45,7 @@ export class Outline {
     for (const [i, count] of lines.entries()) this.#linesBeforeBin[i + 1] = this.#linesBeforeBin[i] + count;
   }
 
-  /** Return the number of lines before a time, as if they were spread evenly within a bin. */
+  /** Estimate the number of lines before a time, as if the lines of a bin were spread evenly. */
   #linesBefore(time: number): number {
     const at = (time - this.start) / this.width;
     if (at <= 0 || this.lines.length === 0) return 0;
@@ -56,7 +57,7 @@ export class Outline {
     return Math.max(0, Math.round(this.#linesBefore(to) - this.#linesBefore(from)));
   }
 
-  /** Return the time until which this many lines have come since `from`. */
+  /** Estimate the time until which `count` lines have come since `from`. */
   timeAfter(from: number, count: number): number {
     const wanted = this.#linesBefore(from) + count;
     const low = lowerBound(this.lines.length, (bin) => this.#linesBeforeBin[bin + 1] < wanted);
@@ -67,26 +68,27 @@ export class Outline {
 }
 
 export interface UnloadedSpan {
-  /** Its row in the task's rows, which shows that lines are not loaded. */
+  /** The row that stands for the span among the task's rows. */
   row: number;
-  /** Keys of the rows before and after it; -Infinity if no row is before it. */
+  /** Sort keys of the rows before and after the span; `from` is -Infinity if there is no row before. */
   from: number;
   to: number;
-  /** Time range of the missing lines (ms). Keys run ahead of times where a clock went back. */
+  /** Times of the first and the last missing line (ms). They can be earlier than the keys, which never go back within a source. */
   low: number;
   high: number;
-  /** Estimated number of lines; 0 if not counted. */
+  /** Estimated number of lines; 0 if unknown. */
   lines: number;
-  /** Cursors, if known: for loading back from its end, and on from its beginning. */
+  /** Cursor to load the last lines of the span, if known. */
   older?: string;
+  /** Cursor to load the first lines of the span, if known. */
   newer?: string;
-  /** With `newer` in the order of recording: sequence number of the first loaded line after it. */
+  /** Of an absence: sequence number of the first line after it; Infinity if none has come. */
   until: number;
-  /** The span is an absence, and is loaded on demand. */
+  /** Whether the lines came in an absence. They are not loaded while the view follows, even if the span is visible. */
   onDemand: boolean;
 }
 
-/** An absence of at most this many lines is one row, and one click loads it. */
+/** An absence of at most this many lines is shown as one row, and one click loads it. */
 export const HOLE_LINES = 5000;
 
 /** Return the number of missing lines, at least 1. */
@@ -94,12 +96,12 @@ export function spanLines({ lines }: UnloadedSpan): number {
   return Math.max(1, lines);
 }
 
-/** Return the number of rows it takes. */
+/** Return the number of rows that a span takes. */
 export function spanRows(span: UnloadedSpan): number {
   return span.onDemand && span.lines <= HOLE_LINES ? 1 : spanLines(span);
 }
 
-/** Return how many of its rows are after a time. */
+/** Return how many rows of a span are after a time. */
 export function spanRowsAfter(span: UnloadedSpan, time: number, outline: Outline | null): number {
   const rows = spanRows(span);
   if (time <= span.low) return rows;
@@ -108,7 +110,7 @@ export function spanRowsAfter(span: UnloadedSpan, time: number, outline: Outline
   return Math.round(rows * Math.max(0, Math.min(1, share)));
 }
 
-/** Return the time of a row of the span (ms). */
+/** Estimate the time of a row of a span (ms). */
 export function spanTimeAt(span: UnloadedSpan, offset: number, outline: Outline | null): number {
   const share = Math.max(0, Math.min(1, offset / spanRows(span)));
   const all = outline?.between(span.low, span.high) ?? 0;

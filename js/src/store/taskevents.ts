@@ -1,6 +1,6 @@
 /**
- * What is known of a task beside its lines: its state, the starts and ends of its sources, Kubernetes events, gaps and its end.
- * Each notice is a row among the lines.
+ * What is known about a task besides its lines: its state, the starts and ends of its sources, Kubernetes events, gaps and its
+ * end. Most notices are rows among the lines.
  */
 
 import type { EndEvent, GapEvent, PageNotice, SourceInfo, StatusEvent, TaskState } from "../protocol/events.ts";
@@ -10,9 +10,9 @@ import { ERROR, rankOf } from "../text/level.ts";
 import { fromNs } from "../text/time.ts";
 import { GAP, LineTable, NO_SOURCE, NOTICE } from "./lines.ts";
 
-/** Characters of a termination message in a row; the whole text opens below. */
+/** Maximum number of characters of a termination message in a row. The whole text is shown when the row is opened. */
 const MAX_MESSAGE_CHARS = 500;
-/** Reasons for an end before the program started, as in cluster/pods.py. */
+/** Reasons of a container that ended before its program started; see cluster/pods.py. */
 const NOT_STARTED = new Set(["StartError", "ContainerCannotRun"]);
 
 function sourceName(source: SourceInfo | undefined): string {
@@ -23,7 +23,7 @@ function exitText(code: number | null | undefined, reason: string | null | undef
   return [code === null || code === undefined ? "" : `exit ${code}`, reason && reason !== "Completed" ? reason : ""].filter(Boolean).join(", ");
 }
 
-/** Reasons why nothing can be recorded, each with the text to show when it is over. */
+/** Reasons why the recorder cannot record, each with the text to show when it can again. */
 const OBSTACLES: Record<string, string> = {
   StoreFull: "There is room again: recording goes on",
   NotAllowed: "The log may be read now",
@@ -32,7 +32,7 @@ const OBSTACLES: Record<string, string> = {
   ClusterUnreachable: "The cluster can be asked again",
 };
 
-/** Return why nothing can be recorded at present; "" if that is not so. */
+/** Return why the recorder cannot record at present; "" if it can. */
 function stoppedText({ reason, message }: StatusEvent): string {
   return reason && reason in OBSTACLES ? (message ?? reason) : "";
 }
@@ -78,7 +78,7 @@ function endText(event: EndEvent): string {
 
 type NoticeMark = Omit<Mark, "source"> & { source?: SourceInfo };
 
-/** Return the notice's mark on the time axis; undefined for notices without one. `now` is used if it has no time. */
+/** Return the mark of a notice on the time axis; undefined if its kind has none. A notice without a time is marked at `now`. */
 function noticeMark(notice: PageNotice, now: number): NoticeMark | undefined {
   if (notice.event === "end") {
     const { time, state, exit_code: exit } = notice as EndEvent;
@@ -106,7 +106,7 @@ class PodTimeline {
 
   add({ seq, notice, source, time, exit_code: exit, created, scheduled, inits }: StatusEvent): void {
     if (source === undefined || time === undefined || (notice !== "created" && notice !== "started" && notice !== "ended")) return;
-    // Both the outline and the stream report it.
+    // The outline and the stream report the same notices.
     if (seq === undefined || this.#seen.has(seq)) return;
     this.#seen.add(seq);
     const at = fromNs(time);
@@ -115,7 +115,7 @@ class PodTimeline {
     if (created) pod.created = fromNs(created);
     if (scheduled) pod.scheduled = fromNs(scheduled);
     if (inits) pod.inits = inits;
-    if (notice === "created") return; // it could not be started
+    if (notice === "created") return; // the container could not be started
     const first = (one: number): number => (one === 0 ? at : Math.min(one, at));
     if (source.kind === "init") {
       if (notice === "started") pod.init = first(pod.init);
@@ -127,7 +127,7 @@ class PodTimeline {
       if (notice === "started") {
         if (pod.main === 0 || at < pod.main) pod.isLate = (source.run ?? 0) > 0;
         pod.main = first(pod.main);
-        // It runs again.
+        // The container runs again, so the pod has not ended.
         if (at >= pod.end) [pod.end, pod.exit] = [0, null];
       } else {
         pod.end = Math.max(pod.end, at);
@@ -144,22 +144,22 @@ export class TaskEvents extends LineTable {
   message = "";
   /** Kubernetes' reason for the state. */
   reason = "";
-  /** Why nothing can be recorded at present. */
+  /** Why the recorder cannot record at present; "" if it can. */
   stopped = "";
-  /** The server's reason for that. */
+  /** The server's word for that reason, a key of `OBSTACLES`. */
   #obstacle = "";
-  /** What may not be shown beside the lines, each with the permission that would show it. */
+  /** What this user may not see beside the lines, each with the permission that would show it. */
   hidden: Record<string, string> = {};
   ended = false;
   exit: number | null = null;
   readonly gaps: GapSummary[] = [];
   gapLines = 0;
   readonly timeline = new PodTimeline();
-  /** The notices' marks on the time axis, in the order of arrival. */
+  /** Marks of notices on the time axis, in the order of arrival. */
   readonly marks: Mark[] = [];
   readonly #markedSeqs = new Set<number>();
   older: string | null | undefined;
-  /** Start of the stream (ms). */
+  /** The time at which the stream starts (ms). */
   begins = Infinity;
 
   addStatus(event: StatusEvent, live = true): void {
@@ -184,7 +184,7 @@ export class TaskEvents extends LineTable {
     if (live && event.notice === "state") this.stopped = stoppedText(event);
     if (before && !this.stopped) this.#addNotice(event.seq, event.time ? fromNs(event.time) : this.newest, id, 0, resumedText(this.#obstacle), false);
     if (this.stopped !== before) this.#obstacle = this.stopped && event.reason ? event.reason : "";
-    if (event.notice === "created") return this.updateSource(event); // the notice of its end says more
+    if (event.notice === "created") return this.updateSource(event); // no row: the notice of the container's end says more
     if (event.notice === "state" && (event.message ?? "").toLowerCase() === event.state) {
       if (live) this.message = event.message ?? "";
       return;
@@ -217,14 +217,14 @@ export class TaskEvents extends LineTable {
     this.message = endText(event);
     for (const source of this.sources) if (source.state === "running") source.state = "ended";
     if (event.seq !== undefined && !this.loaded.add(event.seq)) return;
-    // If the lines are still to be loaded, keep the end behind all of them.
+    // If the end has no time and no line is loaded yet, sort the row of the end after all lines.
     const time = Math.max(this.newest, event.time ? fromNs(event.time) : 0) || AFTER_ALL_LINES;
     this.folds.start(this.rows)();
     if (time !== AFTER_ALL_LINES) this.addMark({ ...event, state: this.state, event: "end" });
     this.push(event.seq ?? (this.seq[this.rows - 1] ?? 0) + 1, time === AFTER_ALL_LINES ? 0 : time, time, NO_SOURCE, NOTICE, this.message);
   }
 
-  /** Update a source from a notice, whether it came in the stream, with a page or with the outline. */
+  /** Update a source from a notice of the stream, of a page or of the outline. */
   protected updateSource({ notice, source: info, time, exit_code: exit, index, termination_message: why }: StatusEvent): void {
     if (info === undefined || (notice !== "created" && notice !== "started" && notice !== "ended")) return;
     const source = this.sources[this.sourceId(info)];
@@ -233,7 +233,7 @@ export class TaskEvents extends LineTable {
     else [source.startedAt, source.index] = [notice === "started" ? at : 0, index ?? null];
   }
 
-  /** Add a mark once, whether the notice came in the stream, with a page or with the outline. */
+  /** Add the mark of a notice, once. The same notice can come in the stream, with a page and with the outline. */
   protected addMark(notice: PageNotice): void {
     const { seq } = notice;
     if (seq !== undefined && this.#markedSeqs.has(seq)) return;
@@ -243,7 +243,7 @@ export class TaskEvents extends LineTable {
     this.marks.push({ ...mark, source: mark.source ? this.containerKey(mark.source) : "" });
   }
 
-  /** Notices of a source keep their place among its lines. Those of the whole task stand at their time. */
+  /** Add the row of a notice. With `afterLines` it comes after the lines of its source so far; otherwise its time alone places it. */
   #addNotice(seq: number, time: number, id: number, flags: number, text: string, afterLines: boolean): void {
     this.folds.start(this.rows)();
     const source = this.sources[id];

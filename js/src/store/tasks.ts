@@ -1,4 +1,4 @@
-/** The tasks that the worker holds, each with what is known of it, and the interface through which views learn of changes. */
+/** The tasks in the worker with their state, and the interface through which views learn about changes. */
 
 import type { Problem } from "../protocol/events.ts";
 import type { TaskSummary } from "../protocol/update.ts";
@@ -8,7 +8,7 @@ import type { UnloadedSpan } from "./spans.ts";
 import { gapText } from "./taskevents.ts";
 import { TaskStore } from "./taskstore.ts";
 
-/** Pause between two outlines of a running task (ms). */
+/** Time between two outlines of a running task (ms). */
 export const OUTLINE_EVERY_MS = 30_000;
 const MAX_GAPS = 50;
 
@@ -19,26 +19,26 @@ export interface TaskEntry {
   isLoading: boolean;
   autoPages: number;
   problem: Problem | null;
-  /** When the link was last known to be alive (ms). Everything before is loaded. */
+  /** When bytes last came over the link (ms). No line from before is missing. */
   heardAt: number;
-  /** Whether the last request asked for the window, not for what follows the cursor. */
+  /** Whether the last request asked for the window, because the cursor was too old. */
   isStale: boolean;
-  /** Time to load back to, whatever the window (ms): a user was reading there. */
+  /** The stream must begin at this time or before (ms), even if the window is shorter: a user was reading there. */
   readFrom: number;
   outlineAt: number;
   outlineEvery: number;
-  /** Number of recorded lines at that time. */
+  /** Number of recorded lines when the outline was loaded. */
   outlineLines: number;
-  /** When the completeness statement could not be loaded; Infinity otherwise. */
+  /** When loading the completeness statement failed; Infinity if it did not. */
   statementFailedAt: number;
   outlineLoading: Promise<void> | undefined;
-  /** The server is still counting warnings and errors of unloaded lines. */
+  /** Whether the server is still counting warnings and errors of unloaded lines. */
   hasUncountedLevels: boolean;
   /** Why visible lines could not be loaded. */
   loadProblem: Problem | null;
   /** Visible lines are not loaded before this time. */
   pauseUntil: number;
-  /** The last absence, until it is known which line follows it. */
+  /** The span of the last absence. The next line of the stream is the first one after it. */
   absence: UnloadedSpan | undefined;
 }
 
@@ -96,27 +96,27 @@ export class Tasks {
   }
 }
 
-/** What the views must learn of changes to a task's rows. */
+/** What is reported to the views about the rows of a task. */
 export interface StoreWatcher {
   changed(): void;
-  /** Rows from `before` on are new. */
+  /** The rows from row number `before` on are new. */
   rowsAdded(store: TaskStore, before: number): void;
   rowRemoved(store: TaskStore, row: number): void;
   /** Many rows were evicted. */
   rowsEvicted(store: TaskStore): void;
   /** Rows were renumbered. */
   rowsRenumbered(store: TaskStore, rows: Int32Array): void;
-  /** Return the keys of the rows that users are at. */
+  /** Return the sort keys of the rows at which users are. */
   readerKeys(store: TaskStore): number[];
   /** A page of lines was loaded. */
   pageLoaded(store: TaskStore): void;
-  /** These tasks start over in new stores, which `begin` makes. */
+  /** These tasks start over. `begin` replaces their stores by empty ones. */
   tasksReset(tasks: string[], begin: () => void): void;
   /** Return the widest window of a task's views (ms). */
   widestWindow(store: TaskStore): number;
 }
 
-/** Return how to add rows and close spans so that the views learn of it. */
+/** Return an editor that changes the rows of a task and reports the changes to the views. */
 export function rowEditor(store: TaskStore, watcher: StoreWatcher): RowEditor {
   return {
     add: (work) => {
@@ -133,7 +133,7 @@ export function rowEditor(store: TaskStore, watcher: StoreWatcher): RowEditor {
   };
 }
 
-/** Changes the rows of a task and tells the views. */
+/** Changes the rows of a task and reports the changes to the views. */
 export interface RowEditor {
   add(work: () => void): void;
   close(span: UnloadedSpan): void;

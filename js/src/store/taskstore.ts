@@ -1,4 +1,4 @@
-/** One task's recording as far as it is loaded: lines from the stream, from pages and from searches, and the spans that are not loaded. */
+/** The part of a recording that is loaded: lines from the stream, from pages and from searches, and spans for the lines that are not loaded. */
 
 import type { Complete, GapEvent, LogEvent, LogPage, PageNotice, SourceInfo, StatusEvent } from "../protocol/events.ts";
 import { stripEscapes } from "../text/ansi.ts";
@@ -18,21 +18,21 @@ export class TaskStore extends TaskEvents {
   outline: Outline | null = null;
   /** Unloaded spans, ordered by time. */
   readonly spans: UnloadedSpan[] = [];
-  /** Number of lines that came after the outline was made. */
+  /** Number of lines that came after the outline. */
   #linesSinceOutline = 0;
-  /** Latest key of each source of the recording. Older lines of a run come as another source of the same name. */
+  /** Latest key of each source number of the recording. Backfilled older lines of a run have another number, and their own order. */
   readonly #lastKeyBySource = new Map<number, number>();
   /** Rows of search hits in unloaded spans, by sequence number. */
   readonly #searchHits = new Map<number, number>();
-  /** Some search hits have been loaded with the lines around them. */
+  /** Whether rows were removed because their lines were added again, such as loaded search hits. */
   hasReplacedRows = false;
 
-  /** Number of lines of the whole recording, as far as it is known. */
+  /** Number of lines of the whole recording, as far as known. */
   get recorded(): number {
     return Math.max(this.lines, (this.outline?.records ?? 0) + this.#linesSinceOutline);
   }
 
-  /** Time of the last event (ms). The end of a task is written some seconds after it happened. */
+  /** Time of the last line or notice (ms). The notice of a task's end does not count: it is written some seconds later. */
   get lastTime(): number {
     let last = this.ended ? Math.max(this.newestLine, this.outline?.last ?? 0) : this.newest;
     if (this.ended) for (const { kind, to } of this.marks) if (kind !== "end" && to > last) last = to;
@@ -92,8 +92,8 @@ export class TaskStore extends TaskEvents {
   }
 
   /**
-   * Add a page of lines, within a span or before all loaded lines. The keys of each source stay between its loaded neighbours.
-   * Return the number of new lines.
+   * Add a page of lines, within a span or before all loaded lines. Return the number of new lines. The keys of new lines stay
+   * between those of the neighbouring loaded lines of the same source.
    */
   addPage(page: LogPage, span?: UnloadedSpan): number {
     const before = this.lines;
@@ -105,7 +105,7 @@ export class TaskStore extends TaskEvents {
     const done = this.folds.start(this.rows, true);
     for (const record of page.records) {
       const time = fromIso(record.time);
-      // A page may reach into another span, which stays as it is.
+      // A page may have lines of another span, which stays as it is.
       if (seam?.isOutside(time) || !this.loaded.add(record.seq)) continue;
       this.#removeSearchHit(record.seq);
       const id = this.sourceId({ ...record.source, pod: record.pod, container: record.container, run: record.run });
@@ -129,7 +129,7 @@ export class TaskStore extends TaskEvents {
     return this.lines - before;
   }
 
-  /** Add a split traceback again as a whole. A row can only belong to a row before it, and its parts came in the wrong order. */
+  /** Add the rows of a split traceback again, in order. Its parts came in the wrong order, and a row can only join a row before it. */
   #rejoinBlocks(start: number): void {
     for (const rows of findSplitBlocks(this, start)) {
       const lines = rows.map((row) => ({ row, time: this.timeOf(row), text: this.texts[row], flags: this.flags[row] }));
@@ -150,7 +150,7 @@ export class TaskStore extends TaskEvents {
     }
   }
 
-  /** Add matches of a search in unloaded spans. */
+  /** Add search hits: matching lines in unloaded spans. */
   addSearchHits(event: LogEvent): void {
     const { m, dt, s, o, q, seq } = event;
     const ids = this.#idsOf(event);
@@ -174,7 +174,7 @@ export class TaskStore extends TaskEvents {
     for (const number of this.#searchHits.keys()) this.#removeSearchHit(number);
   }
 
-  /** Remove a search hit that has been loaded or is not needed any more. */
+  /** Remove the row of a search hit, because its line is loaded or it is no longer needed. */
   #removeSearchHit(number: number): void {
     const row = this.#searchHits.get(number);
     if (row === undefined) return;
@@ -185,20 +185,20 @@ export class TaskStore extends TaskEvents {
     this.hasReplacedRows = true;
   }
 
-  /** Add a row that stands for lines that are not loaded. */
+  /** Add a span, and the row that stands for it. */
   addSpan(span: Omit<UnloadedSpan, "row">): UnloadedSpan {
     const made = { ...span, row: this.rows };
     this.spans.push(made);
     this.spans.sort((a, b) => a.from - b.from);
     const about = span.lines > 1 ? `, about ${groupDigits(span.lines)} lines` : "";
     const text = `Not loaded: {${Math.floor(span.low)}} to {${Math.floor(span.high)}}${about}`;
-    // Place it after the last loaded line, also one of the same time; before all rows if there is none.
+    // Sort it after the last loaded line, even if that has the same time; without such a line, before all rows.
     if (span.from === -Infinity) this.push(0, span.low, Math.min(span.low, span.to - 1), NO_SOURCE, NOTICE | HOLE, text);
     else this.push(2 ** 32 - 1, span.from, span.from, NO_SOURCE, NOTICE | HOLE, text);
     return made;
   }
 
-  /** Remove the span's row. Both flags are set, so that new views leave it out, too. */
+  /** Remove a span and its row. The flags mark the row as removed, so that new views skip it too. */
   closeSpan(span: UnloadedSpan): void {
     const at = this.spans.indexOf(span);
     if (at !== -1) this.spans.splice(at, 1);
@@ -206,7 +206,7 @@ export class TaskStore extends TaskEvents {
     this.removedRows++;
   }
 
-  /** Drop lines; they can be loaded again. */
+  /** Remove lines from memory. They can be loaded again. */
   dropRows(rows: number[]): void {
     for (const row of rows) {
       this.characters -= this.texts[row].length;
@@ -228,22 +228,24 @@ export class TaskStore extends TaskEvents {
   }
 }
 
-/** Lines of a page stand before the loaded lines of their source, whatever their times, if they differ by less than this (ms). */
+/** If times of a page and of loaded lines of the same source overlap by less than this (ms), the page's lines are sorted before the loaded ones. */
 const SEAM_MS = 10_000;
-/**
- * The times of two writers cross by at most this much (ms) and over at most this many lines. Pages are cut by time, so a line
- * and the one before it may come in two pages.
- */
+// Two writers in one container write lines whose times are not in order. Pages are cut by time, so two neighbouring lines may
+// come in two pages.
+/** Maximum difference of their times (ms). */
 const MAX_CROSSING_MS = 100;
+/** Maximum difference of their sequence numbers. */
 const MAX_SEQ_DISTANCE = 1000;
 /** Rounding error of a time (ms). */
 const ROUNDING_MS = 0.01;
 
+/** The loaded lines around a span: between their keys the span's lines must be sorted. */
 class Seam {
-  /** Lowest key of each source after the span, and highest before it. */
+  /** For each source the lowest key after the span. */
   readonly ceiling: number[] = [];
+  /** For each source the highest key before the span. */
   readonly floor: number[] = [];
-  /** Sequence number and key of each source's lines next to the span, ordered by number. */
+  /** For each source the sequence numbers and keys of its lines next to the span, ordered by sequence number. */
   readonly #near: [seq: number, key: number][][] = [];
 
   readonly #span: UnloadedSpan;
@@ -270,7 +272,7 @@ class Seam {
     return !onDemand && (time < low - ROUNDING_MS || time > high + ROUNDING_MS);
   }
 
-  /** Return the key of a line, between its source's neighbours by sequence number. */
+  /** Return the key of a line, moved between the keys of its neighbours by sequence number in the same source. */
   placeKey(id: number, seq: number, time: number, key: number): number {
     const near = this.#near[id];
     if (near === undefined) return key;
@@ -283,10 +285,10 @@ class Seam {
   }
 }
 
-/** Search for the rest of a traceback up to this far from a page's lines, in sequence numbers. */
+/** The rest of a traceback is searched up to this far from a page's lines (difference of sequence numbers). */
 const SEARCH_DISTANCE = 600;
 
-/** Return the rows of each traceback that is partly on the page that begins at row `start`, in the order of the file. */
+/** Return the rows, in file order, of each traceback that is partly on the new page (rows from `start` on) and partly loaded before. */
 function findSplitBlocks(store: TaskStore, start: number): number[][] {
   const spans = new Map<number, { low: number; high: number; rows: number[] }>();
   for (let row = start; row < store.rows; row++) {

@@ -1,4 +1,4 @@
-/** The time axis of a view: its window, the histogram of its lines, and when to draw it again. The window stands still while the user reads. */
+/** The time axis of a view: its window, the histogram of its lines, and when to draw it again. While the user reads, the window does not move. */
 
 import type { Histogram } from "../protocol/update.ts";
 import { ERROR, WARNING } from "../text/level.ts";
@@ -6,13 +6,13 @@ import { LEVEL_BITS, NOTICE } from "./lines.ts";
 import type { Selection } from "./selection.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** A moving window moves in this many steps. */
+/** A moving window moves in steps of its length divided by this number. */
 const WINDOW_STEPS = 60;
-/** Time after the first rows (ms) until it is known which rows are the newest. */
+/** For this long after the first rows (ms), further rows can still change which ones are the newest (`tail`). */
 const SETTLE_MS = 500;
 
 export class TimeWindow {
-  /** The user has scrolled beyond the start of the window. */
+  /** Whether the user went beyond the start of the window, by scrolling or by a jump. Then all rows are shown. */
   isExtended = false;
   low = -Infinity;
   #firstRows = 0;
@@ -88,7 +88,7 @@ function buildHistogram(stores: TaskStore[], { now, live, low, newest }: Histogr
     }
     for (const { kind, time } of store.marks) if (kind === "gap") bins[binAt(time) + 3]++;
   }
-  // Clamp marks to the end of the axis: the end of a task is noticed late.
+  // Move marks after the end of the axis to its end: the end of a task is noticed late.
   const marks = stores.flatMap((store) => store.marks.map((mark) => (mark.time > to ? { ...mark, time: to, to } : mark))).toSorted((a, b) => a.time - b.time);
   return { from, to, bins, count: BINS, low, isComplete: stores.every(({ outline }) => outline !== null), marks, loaded: loadedRanges(stores, from, to) };
 }
@@ -99,7 +99,7 @@ function firstTime(store: TaskStore): number {
   return Math.min(first, ...store.marks.map(({ time }) => time));
 }
 
-/** Return the ranges that are in no span. */
+/** Return the time ranges outside all unloaded spans. */
 function loadedRanges(stores: TaskStore[], from: number, to: number): [number, number][] {
   const result: [number, number][] = [];
   let at = from;
@@ -112,10 +112,11 @@ function loadedRanges(stores: TaskStore[], from: number, to: number): [number, n
 }
 
 const REDRAW_MS = 500;
-/** If only time has passed, redraw after the axis has moved by this share of its length (some pixels), and by at least this much (ms). */
+/** If only time has passed, the axis is redrawn after it has moved by this share of its length, which is some pixels. */
 const REDRAW_SHARE = 1 / 64;
+/** Minimum time between two redrawings if only time has passed (ms). */
 const MIN_STEP_MS = 2000;
-/** With this many rows the bars hardly change as more arrive. */
+/** From this number of rows on, new rows hardly change the bars. */
 const LONG_ROWS = 2000;
 
 export interface AxisState {
@@ -126,7 +127,7 @@ export interface AxisState {
 }
 
 export class TimeAxis {
-  /** A monotonic time (ms). */
+  /** When the axis was last drawn (`performance.now`, ms). */
   #at = -Infinity;
   #signature = "";
   #step = MIN_STEP_MS;
@@ -146,20 +147,20 @@ export class TimeAxis {
     return this.#signatureOf(moment) !== this.#signature;
   }
 
-  /** Return the axis if it has changed. */
+  /** Return the histogram if it is time to draw it again. */
   redraw(at: number, moment: AxisState): Histogram | undefined {
     const { all, stores } = this.#selection;
-    // Draw a short log at once.
+    // The histogram of a short log is drawn at once.
     if (at - this.#at < (all.length < LONG_ROWS ? 0 : REDRAW_MS) || !this.isStale(moment)) return undefined;
     this.#at = all.length === 0 ? -Infinity : at;
     const drawn = buildHistogram(stores, { ...moment, newest: this.#window.newest });
-    // A power of two, so that all views move in the same frame.
+    // Multiples of one step by powers of two, so that all views redraw at the same moments.
     this.#step = MIN_STEP_MS * 2 ** Math.max(0, Math.floor(Math.log2(((drawn.to - drawn.from) / MIN_STEP_MS) * REDRAW_SHARE)));
     this.#signature = this.#signatureOf(moment);
     return drawn;
   }
 
-  /** What the drawing depends on. A moving window moves with the axis, so only its width counts. */
+  /** Return what the drawing depends on. Of a moving window only the length counts, because it moves with the axis. */
   #signatureOf({ now, live, low, follow }: AxisState): string {
     const { all, filter, stores } = this.#selection;
     const window = live && follow && !this.#window.isExtended && filter.from === null ? filter.since : low;

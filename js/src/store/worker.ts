@@ -1,13 +1,13 @@
 /**
- * The entry point of the worker. It runs one engine for each cluster and store that the page's kernels read, because the same
- * task name means different tasks in two of them.
+ * The entry point of the worker. It runs one engine for each cluster and store (an origin) that the page's kernels read, because
+ * the same name means different tasks in two of them.
  */
 
 import type { FromStore, PageConfig, ToStore } from "../protocol/messages.ts";
 import { withOrigin } from "../transport/http.ts";
 import { Engine } from "./engine.ts";
 
-/** A model that comes back within this time (ms), because a cell is run again, finds its lines. */
+/** Lines are kept this long (ms) after their last model has gone, because a cell that runs again makes a new model. */
 const KEEP_MS = 10_000;
 
 export class Origins {
@@ -71,7 +71,7 @@ export class Origins {
   #engine(origin: string): Engine {
     let engine = this.#engines.get(origin);
     if (engine === undefined) {
-      // Summaries name tasks, so they go only to models of the same origin.
+      // Tasks of different origins can have the same name, so a summary goes only to models of its origin.
       const post = (message: FromStore): void => this.#post(message.op === "summary" || message.op === "clock" ? { ...message, origin } : message);
       this.#engines.set(origin, (engine = new Engine(post, this.#guarded, this.#fetcher)));
       engine.receive({ op: "config", config: withOrigin(this.#config, origin) });

@@ -1,11 +1,11 @@
-/** Escape sequences and hidden characters: strips them, shows them, or turns them into styles as a terminal would. */
+/** Removes escape sequences and hidden characters, shows them, or converts them into styles as a terminal does. */
 
 import type { StyleRun } from "../protocol/update.ts";
 
 // CSI, then OSC and the other string sequences, then two-character escapes, each with its one-byte C1 form.
 const ESCAPES = /(?:\u001b\[|\u009b)([0-?]*)([ -/]*)([@-~]?)|(?:\u001b[\]PX^_]|[\u0090\u0098\u009d-\u009f])([^\u0007\u001b\u009c]*)(?:\u0007|\u001b\\|\u009c)?|\u001b[ -/]*[0-~]?/g;
 
-// Joiners are needed within some scripts and emoji. Elsewhere they only hide something.
+// Joiners are needed in some scripts and in emoji. Elsewhere they could hide text.
 const HIDDEN = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb]|(?<![^\u0000-\u00ff])[\u200c\u200d]|[\u200c\u200d](?![^\u0000-\u00ff])|\u034f|\udb40[\udc00-\udfff]/;
 const ALL_HIDDEN = new RegExp(HIDDEN, "g");
 
@@ -19,7 +19,7 @@ export function stripEscapes(text: string): string {
   return text.replace(ESCAPES, "");
 }
 
-/** Strip escape sequences where there are any; most lines have none. */
+/** Remove escape sequences. Most lines have none, so look for one first. */
 export function plainText(text: string): string {
   return text.includes("\u001b") ? stripEscapes(text) : text;
 }
@@ -49,17 +49,17 @@ export function showHidden(text: string, at?: (from: number, to: number) => void
   return out + text.slice(last);
 }
 
-/** Return a text for display over several lines, without escape sequences and with nothing hidden. */
+/** Return a text for display over several lines: without escape sequences, and with names in place of hidden characters. */
 export function visibleText(text: string): string {
   return stripEscapes(text).split("\n").map((line) => showHidden(line.replace(/\r$/, ""))).join("\n");
 }
 
-/** Return the letters of a text. A bar that redraws itself keeps them and changes its numbers. */
+/** Return the letters of a text. A progress bar that redraws itself keeps its letters and changes its numbers. */
 function letters(text: string): string {
   return stripEscapes(text).replace(/[^\p{L}]+/gu, "");
 }
 
-/** Return the last state of a line that was redrawn with carriage returns. A line whose parts are different texts stays whole. */
+/** Return the last state of a line that was redrawn with carriage returns. If its parts are different texts, return all of it. */
 function lastState(text: string): string {
   const body = text.replace(/\r+$/, "");
   const states = body.split("\r").filter((state) => state.trim() !== "");
@@ -72,8 +72,9 @@ function lastState(text: string): string {
   return redrawn ? last : body;
 }
 
-/** Number of states that are compared, and of letters of each: a label stays the same, but its end may change. */
+/** Number of states that are compared. */
 const STATES_COMPARED = 20;
+/** Number of first letters of a state that are compared: a label stays the same, but its end may change. */
 const PREFIX_LETTERS = 3;
 
 interface Style {

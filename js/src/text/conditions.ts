@@ -18,7 +18,7 @@ const COMPARE: Record<string, (a: number, b: number) => boolean> = {
   ">=": (a, b) => a >= b,
 };
 
-/** Quote a value for a condition, if needed. */
+/** Quote the value of a condition if it has to be. */
 export function quoteValue(value: string): string {
   return /^[^\s"]+$/.test(value) ? value : `"${value.replace(/["\\]/g, String.raw`\$&`)}"`;
 }
@@ -28,7 +28,7 @@ function unquoteValue(text: string): string {
   return text.startsWith("'") ? text.slice(1, -1) : text;
 }
 
-/** Parse conditions joined with `and`; null if the text is none. */
+/** Parse conditions that are joined with `and`; null if the text is no condition. */
 export function parseConditions(text: string): Condition[] | null {
   const result: Condition[] = [];
   CONDITION.lastIndex = 0;

@@ -1,7 +1,7 @@
 /** The fields of a structured line, by the rules of `cortex_jupyter/parsing/fields.py`; tests/parsing/lines.json tests both. */
 
 const PAIR = /([A-Za-z_][\w.@/-]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)/y;
-/** Number of braces at which an object is looked for. */
+/** At most this many opening braces are tried as the beginning of an object. */
 const MAX_BRACES = 4;
 
 export interface LineFields {
@@ -13,7 +13,7 @@ export interface LineFields {
 const DIGITS = /"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g;
 const KEPT_DIGITS = /^\0(-?\d+)$/;
 
-/** Parse JSON; integers of many digits keep all of them. Throws if it is not JSON. */
+/** Parse JSON. Integers with many digits keep all of them. Throw if the text is not JSON. */
 function parseJson(text: string): unknown {
   if (!/\d{16}/.test(text)) return JSON.parse(text);
   const kept = text.replace(DIGITS, (result) => (result[0] === '"' ? result : `"\\u0000${result}"`));
@@ -36,7 +36,7 @@ export function parseObject(line: string): LineFields | null {
       const fields = parseJson(line.slice(at)) as Record<string, unknown>;
       return Object.keys(fields).length > 0 ? { before: line.slice(0, at), fields } : null;
     } catch {
-      // Not here; try the next brace.
+      // No object begins here. Try the next brace.
     }
   }
   return null;
@@ -67,7 +67,7 @@ function unquote(text: string): string {
   }
 }
 
-/** Return a value as short as it can be read back. */
+/** Return the shortest text of a value from which it can be parsed again. */
 export function formatValue(value: unknown): string {
   if (typeof value === "string") return /^[^\s"=\u0000-\u001f]+$/.test(value) ? value : JSON.stringify(value);
   if (typeof value !== "object" || value === null) return String(value);

@@ -1,11 +1,11 @@
 /** Numbers, times and durations as text. */
 
-/** Return the message of whatever was thrown. */
+/** Return the message of a thrown value, which need not be an Error. */
 export function errorMessage(reason: unknown): string {
   return reason instanceof Error ? reason.message : String(reason);
 }
 
-/** 18204 as "18 204", with thin no-break spaces. */
+/** Return 18204 as "18 204", with thin no-break spaces. */
 export function groupDigits(value: number): string {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }
@@ -45,7 +45,7 @@ export function formatAge(ms: number): string {
   return hours < 48 ? `${hours} h ${minutes % 60} m` : `${Math.floor(hours / 24)} d`;
 }
 
-/** Round the age of something that goes on: from a minute on to ten seconds, so that its text changes seldom. */
+/** Round a growing age: from a minute on to ten seconds, so that its text seldom changes. */
 export function roundAge(ms: number): number {
   return ms < 60_000 ? ms : ms - (ms % 10_000);
 }

@@ -1,6 +1,6 @@
 /**
- * The level of a line, by the rules of `cortex_jupyter/parsing/level.py`; tests/parsing/lines.json tests both. Only the head of
- * a line counts: a level further in is part of the message.
+ * The level of a line, by the rules of `cortex_jupyter/parsing/level.py`; tests/parsing/lines.json tests both. Only the beginning
+ * of a line, before its message, counts: a level word in the message is not the line's level.
  */
 
 import { stripEscapes } from "./ansi.ts";
@@ -10,7 +10,7 @@ const DEBUG = 2;
 const INFO = 3;
 export const WARNING = 4;
 export const ERROR = 5;
-/** The level that a line without one counts as in comparisons. Most such lines are prints of training loops. */
+/** In comparisons a line without a level has this one. Most such lines are prints of training loops. */
 export const DEFAULT_LEVEL = 3;
 
 const HEAD = 96;
@@ -32,9 +32,9 @@ const LEVEL_AT_START = new RegExp(
 );
 const EXCEPTION_LINE = /^(?:(?:[\w$]+\.)*[A-Z][\w$]*(?:Error|Exception)(?::|\s*$)|E {3,}\S)/;
 const WARNING_LINE = /^(?:\s*\S+:\d+: |\(node:\d+\) (?:\[\w+\] )?)(?:\w+\.)*\w*Warning: /;
-/** Valkey's and Redis' level sign. */
+/** The sign with which Valkey and Redis mark the level. */
 const REDIS_SIGN = /^\d+:[A-Z] \d\d \w{3} \d{4} [\d:.]+ ([-.*#]) /;
-// The search is slow and few lines need it: this pattern finds those.
+// The full search is slow and few lines need it. This pattern finds those.
 const MAY_NAME_LEVEL = /[[(|]|level|lvl|severity/i;
 const NAMED_LEVEL = new RegExp(String.raw`(?<![\w.])(?:level|lvl|severity|loglevel|levelname)["']?\s*[=:]\s*["']?([A-Za-z]{3,13}|\d\d)\b|[[(|]\s*(?:(${WORD})|(TRC|DBG|INF|WRN|ERR|FTL|[TDIWEF]))\s*[\])|]`, "gi");
 // A capital word counts anywhere in the head, if there is only one kind of it.
@@ -78,12 +78,12 @@ export function levelOf(text: string): number {
 const QUOTED = LEVEL_KEYS.map((key) => `"${key}"`);
 const VALUE = /\s*:\s*(?:"([^"\\]*)"|(\d+)\s*[,}])/y;
 
-/** Return the level of a JSON line without parsing all of it, which takes twenty times as long; undefined if that is not safe. */
+/** Return the level of a JSON line without parsing it, which would take twenty times as long; undefined if the line must be parsed. */
 function scanJsonLevel(text: string): number | undefined {
   const key = QUOTED.find((name) => text.includes(name));
   if (key === undefined || !text.endsWith("}")) return undefined;
   const at = text.indexOf(key);
-  // Within another object, a list or a text the key is not the line's own.
+  // A key within another object, a list or a text does not hold the line's level.
   if (text[at - 1] === "\\" || text.lastIndexOf("{", at) !== text.indexOf("{") || text.lastIndexOf("[", at) !== -1) return undefined;
   VALUE.lastIndex = at + key.length;
   const match = VALUE.exec(text);

@@ -1,4 +1,4 @@
-/** The time that a line's own text names. */
+/** The time in the text of a line. */
 
 export interface LineTime {
   from: number;
@@ -22,10 +22,10 @@ const EPOCH = /^\[?(1\d{9})(?:(\d{3})|\.(\d{1,9}))?(?=[\s\]|])\]?/;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const HEAD_CHARS = 96;
 const DAY_MS = 86_400_000;
-/** Zones differ by whole quarters of an hour, and by fourteen hours at most. */
+/** Time zones differ from UTC by whole quarters of an hour, at most by fourteen hours. */
 const QUARTER_HOUR_MS = 900_000;
 const MAX_ZONE_MS = 14 * 3_600_000;
-/** Longest delay between the program and the kubelet (ms). */
+/** Maximum delay between the program's time and the node's (ms). */
 const MAX_DELAY_MS = 1500;
 
 function parseZone(text: string): number {
@@ -33,7 +33,7 @@ function parseZone(text: string): number {
   return match === null ? 0 : (match[1] === "-" ? -1 : 1) * (Number(match[2]) * 60 + Number(match[3])) * 60_000;
 }
 
-/** Parse the time in a line's head. `near` supplies the year and the day if they are missing. */
+/** Parse the time at the beginning of a line. `near` supplies the year and the day if they are missing. */
 export function parseLineTime(text: string, near: number): LineTime | null {
   const head = text.slice(0, HEAD_CHARS);
   if (!/\d:\d\d|^\[?1\d{9}/.test(head)) return null;
@@ -57,7 +57,7 @@ export function parseLineTime(text: string, near: number): LineTime | null {
   return null;
 }
 
-/** Return whether a line's own time equals that of its row, in any zone if it names none. */
+/** Return whether the time in a line's text is that of its row. If the text names no zone, any zone may match. */
 export function isSameTime(stamp: Pick<LineTime, "time" | "hasZone">, time: number): boolean {
   const apart = Math.abs(stamp.time - time);
   return stamp.hasZone ? apart < MAX_DELAY_MS : apart < MAX_ZONE_MS + MAX_DELAY_MS && Math.min(apart % QUARTER_HOUR_MS, QUARTER_HOUR_MS - (apart % QUARTER_HOUR_MS)) < MAX_DELAY_MS;

@@ -21,7 +21,7 @@ function shapeOf(line: string): Shape {
   const tokens: string[] = [];
   const text = line.replace(TOKEN, (word, at: number) => {
     const end = at + word.length;
-    // The full stop of a sentence.
+    // A full stop at the end is that of a sentence.
     const token = word.endsWith(".") ? word.slice(0, -1) : word;
     if (!DIGIT.test(token)) return word;
     const next = token === word ? line.slice(end, end + 2) : ".";
@@ -35,7 +35,7 @@ function shapeOf(line: string): Shape {
 const NUMBER = /^([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:([kMGT])|(?:it|[nmuµ]?s|sec|m|min|h|[KMGT]i?B|[KMG]i|B|b|x|pt|W|C))?$/;
 const UNIT_FACTORS: Record<string, number> = { k: 1e3, M: 1e6, G: 1e9, T: 1e12 };
 
-/** Return a token's number without its unit; undefined if it is not a number. */
+/** Return the number in a token, without its unit; undefined if the token is not a number. */
 function parseNumber(token: string): number | undefined {
   const match = NUMBER.exec(token);
   return match === null ? undefined : Number(match[1]) * (match[2] ? UNIT_FACTORS[match[2]] : 1);
@@ -69,24 +69,24 @@ function parseNumbers(text: string, first: number): Map<string, number> | undefi
   }
 }
 
-/** Return a reference to a token: -1 - its index. A value that is not finite is stored as it is, so the two cannot be confused. */
+/** Return a reference to a token: -1 minus its index. Only values that are not finite are stored directly, so the two differ. */
 const tokenRef = (place: number): number => -1 - place;
 
 function collectNumbers(doc: Dict, prefix: string, python: boolean, result: Map<string, number>): void {
   for (const [key, value] of doc) {
-    // A name with a number in it differs from line to line.
+    // Skip names that contain a number, because they differ from line to line.
     if (key.includes(PLACEHOLDER)) continue;
     const name = prefix + key;
     if (value instanceof Map) collectNumbers(value, `${name}.`, python, result);
     else if (value === null || TIMES.has(key.toLowerCase()) || result.has(name)) continue;
     else if (typeof value === "number") result.set(name, python ? Number.NaN : value);
-    // Since Transformers 5 its dicts hold numbers as text.
+    // Since version 5, the dicts of Transformers hold numbers as text.
     else if (!("text" in value) || (python && value.text === PLACEHOLDER)) result.set(name, tokenRef(value.mark));
   }
 }
 
 class LiteralReader {
-  /** Whether its quotes or constants are Python's. */
+  /** Whether its quotes or constants are those of Python. */
   python = false;
   #at = 0;
   #mark: number;
@@ -206,7 +206,7 @@ const BAR = /(?:^|[|\s[])\s*\0\/\0(?:\s+\[|\s+[━=>-]|\s*\(|\]|\s+-\s)/;
 const ROUND = /^\s*(?:\0-\0-\0\S* \0:\0:\S*\s+)?\[\0\]\s/;
 const FILE = re(String.raw`\.[${W}]{1,3}$`);
 const EPOCHS = new Set(["epoch", "epochs"]);
-/** Steps, and names of numbers that say where, who or when, not how well. */
+/** Steps, and names of numbers that do not measure a result, such as positions, ids and times. */
 const NOT_METRICS = new Set(
   ("step steps global_step trainer/global_step iteration iterations iter update updates num_updates round batch it rank global_rank " +
     "pid tid thread port seed line lineno level ts timestamp @timestamp date local_rank node_rank world_size v_num eta id uid gid version http").split(" "),
@@ -218,7 +218,7 @@ const MAX_CHARS = 8192;
 const MAX_SHAPES = 4000;
 /** The same at the end of several words: `Booting worker with pid: 7`. */
 const ID_NAMES = new Set(["pid", "tid", "port", "id", "uid", "gid"]);
-/** Lines of code and values that pytest, rich and pip show of an error. */
+/** Lines with which pytest, rich and pip show code and values of an error. */
 const CODE_LINE = /^(?:\s*│|> |E {3})/;
 
 /** Return a pattern for a word followed by its number. */
@@ -228,7 +228,7 @@ function labelledNumber(words: string, more = ""): RegExp {
 
 const readingsByShape = new Map<string, ShapeReading | null>();
 
-/** Return what a line reports; a redrawn progress bar reports each of its states. */
+/** Return the metrics that a line reports. Each state of a redrawn progress bar counts. */
 export function parseMetrics(text: string): MetricValues[] {
   const result: MetricValues[] = [];
   const line = text.includes("\u001b") ? text.slice(0, MAX_CHARS).replace(COLOUR, "") : text.slice(0, MAX_CHARS);
@@ -252,7 +252,7 @@ export function parseMetrics(text: string): MetricValues[] {
   return result;
 }
 
-/** Return what lines of a shape report; null if they report no value. */
+/** Return the metrics that lines of a shape report; null if they report none. */
 function readShape(shape: string): ShapeReading | null {
   if (CODE_LINE.test(shape)) return null;
   let result = new Map<string, number>();
@@ -277,7 +277,7 @@ function readShape(shape: string): ShapeReading | null {
   return { values, step: at, epoch: epoch ? lastToken(shape, epoch) : -1 };
 }
 
-/** Return the number of tokens before a place. */
+/** Return the number of tokens before an index. */
 function tokensBefore(shape: string, end: number): number {
   let count = 0;
   for (let at = shape.indexOf(PLACEHOLDER); at >= 0 && at < end; at = shape.indexOf(PLACEHOLDER, at + 1)) count++;
@@ -310,7 +310,7 @@ function readPairs(shape: string, result: Map<string, number>): void {
   }
 }
 
-/** Return the name before a separator: a word, or a few words if they stand apart. */
+/** Return the name before a separator: a word, or a few words if blanks set them apart from the text before. */
 function nameBefore(left: string, spaced: boolean, first: boolean): string | undefined {
   const name = NAME_AT_END.exec(left)?.[1];
   if (name === undefined || name.includes(PLACEHOLDER)) return undefined;

@@ -79,7 +79,7 @@ function parseOpenTqdm([, label, step, unit, elapsed, remaining, speed, rest]: s
   return newBar(label, null, parseSize(step), null, parseRate(speed)[0], unit, parseSeconds(elapsed), parseSeconds(remaining), rest);
 }
 
-/** Parse a drawn line with numbers around it. Without numbers it is a rule. */
+/** Parse a drawn line with numbers around it. A line without numbers is only a separator. */
 function parseDrawnBar([, before, behind]: string[]): Progress | null {
   const share = PERCENTAGE.exec(behind);
   const parts = AMOUNTS.exec(behind);
@@ -118,7 +118,7 @@ function parseSize(text: string | undefined): number | null {
   return match && Number(match[1]) * SCALE[match[2].toLowerCase()];
 }
 
-/** Return units per second, also if the bar shows seconds per unit. */
+/** Return the units per second. The bar may show seconds per unit. */
 function parseRate(text: string): [rate: number | null, unit: string] {
   let match = SPEED.exec(text);
   if (match) return [Number(match[1]) * SCALE[match[2].slice(0, 1).toLowerCase()], /^b$/i.test(match[3]) ? "B" : match[3]];
@@ -127,7 +127,7 @@ function parseRate(text: string): [rate: number | null, unit: string] {
   return [each ? 1 / each : null, match[3]];
 }
 
-/** Return the time that a bar shows: the remaining one, or the elapsed one once it is done. */
+/** Return the time to show for a bar: the remaining time, or once it is done, the elapsed time. */
 function parseTimes(text: string, done: boolean): [elapsed: number | null, remaining: number | null] {
   const match = CLOCK_TIME.exec(text.replace(TIME_PER_UNIT, ""));
   if (match === null) return [null, null];
@@ -146,7 +146,7 @@ export function mayBeBar(text: string): boolean {
   return text.includes("%|") || text.includes("━━") || text.includes(" [=") || text.includes(" [>") || text.includes("it [") || text.includes("%] in ");
 }
 
-/** Return a number with its thousands apart. */
+/** Return a number with its digits in groups of three. */
 function formatCount(value: number): string {
   return value.toLocaleString("en").replaceAll(",", "\u202f");
 }
@@ -156,7 +156,7 @@ function formatBytes(value: number): string {
   return `${(value / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${["B", "kB", "MB", "GB", "TB"][power]}`;
 }
 
-/** Return a duration in its two largest units: `4 m 05 s`. */
+/** Return a duration in two units: `4 m 05 s`. */
 function formatDuration(seconds: number): string {
   const s = Math.round(seconds);
   const two = (value: number): string => String(value).padStart(2, "0");

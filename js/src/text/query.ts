@@ -1,6 +1,6 @@
 /**
- * The query language: what a user types into the filter box, what a chip stands for, and the test of a line that follows from
- * both. A term is a text or a /regex/; there are also conditions on fields and a level.
+ * The query language: parses what a user types into the filter box, and makes a test for lines of the box and the chips. A term is
+ * a text or a /regex/; there are also conditions on fields, and a minimum level.
  */
 
 import type { Filter } from "../protocol/requests.ts";
@@ -13,7 +13,7 @@ export interface Terms {
   include: string[];
   exclude: string[];
   where: string[];
-  /** The least level; "" for any. */
+  /** The minimum level; "" for any. */
   level: string;
 }
 
@@ -23,7 +23,7 @@ function escapeRegex(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);
 }
 
-/** Return the flag for upper and lower case: a capital letter makes a term case-sensitive. Letters of `\W` and the like do not count. */
+/** Return the regular expression's flag for case: a term with a capital letter is case-sensitive. Letters in escapes such as `\W` do not count. */
 function caseFlags(text: string): string {
   return /\p{Lu}/u.test(text.replace(/\\./g, "")) ? "" : "i";
 }
@@ -40,7 +40,7 @@ function translatePython(written: string, flags: string): [source: string, flags
   return [source, all || (head === "" && !flags.includes("c") ? caseFlags(source) : "")];
 }
 
-/** Return a term's regular expression. Throws if it is invalid. */
+/** Return a term's regular expression. Throw if it is invalid. */
 export function termRegex(term: string, more = ""): RegExp {
   const [, source, flags] = SLASHED.exec(term) ?? [];
   if (source === undefined) return new RegExp(escapeRegex(term), more + caseFlags(term));
@@ -48,7 +48,7 @@ export function termRegex(term: string, more = ""): RegExp {
   return new RegExp(written, more + own);
 }
 
-/** Return why a pattern is not a regular expression. */
+/** Return the reason why a pattern is no valid regular expression. */
 export function regexError(reason: unknown): string {
   return errorMessage(reason).replace(/^Invalid regular expression: /, "");
 }
@@ -57,7 +57,7 @@ export function isRegex(term: string): boolean {
   return SLASHED.test(term);
 }
 
-/** Return a term's test. A case-sensitive plain text needs no regular expression. */
+/** Return the test of a term. For a case-sensitive plain text it needs no regular expression. */
 export function termTest(term: string): (line: string) => boolean {
   if (!isRegex(term) && caseFlags(term) === "") return (line) => line.includes(term);
   const regex = termRegex(term);
@@ -126,9 +126,9 @@ export interface Matcher {
   test(text: string): boolean;
   /** Return starts and ends of the matches in a row's text. */
   find(text: string): number[];
-  /** The regular expression that was typed, to name it if it takes too long. */
+  /** The regular expression that was typed. A message names it if it takes too long. */
   regex: string;
-  /** The least level as a number; 0 for any. */
+  /** The minimum level as a number; 0 for any. */
   rank: number;
   active: boolean;
   error: string;

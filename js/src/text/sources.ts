@@ -16,7 +16,7 @@ export interface RunId {
 type SourceChoice = Pick<Filter, "pod" | "container" | "run">;
 
 const PART = /^(?:([^/]+)\/([^/]+)\/)?(-?\d{1,9}|\*)$/;
-/** Characters that a choice of sources may take in an address. */
+/** Maximum number of characters of a choice of sources in an address. */
 const MAX_QUERY_CHARS = 4000;
 
 /** Translate a glob as Python's fnmatch does: `*`, `?`, `[ab]`, `[!ab]`. */
@@ -59,17 +59,17 @@ export function sourceTest({ pod, container, run }: SourceChoice, all: readonly 
   return (one) => ofPod(one.pod) && ofContainer(one.container) && ofRun(one);
 }
 
-/** Return the shown sources as Python's parameters, without those that are not needed. */
+/** Return the shown sources as Python's parameters. Parameters that would exclude nothing are left out. */
 export function sourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources: readonly ContainerSummary[]): Partial<SourceChoice> {
   const { pod, container, run, off } = filter;
   if (off.length === 0) return Object.fromEntries(Object.entries({ pod, container, run }).filter(([, value]) => value !== ""));
   const on = sources.filter((source) => source.on);
   if (on.length === sources.length && !on.some(isPartlyShown)) return {};
-  // No source has this name, so none is shown.
+  // No pod has this name, so no source is shown.
   if (on.length === 0) return { pod: "-" };
   const pods = new Set(on.map((source) => source.pod));
   const containers = new Set(on.map((source) => source.container));
-  // Two lists suffice if these pods and containers have no other sources.
+  // A list of pods and one of containers suffice if they select no hidden container.
   if (!on.some(isPartlyShown) && sources.every((source) => source.on || !pods.has(source.pod) || !containers.has(source.container))) {
     const few = (names: Set<string>, every: string[]): string => (every.every((name) => names.has(name)) ? "" : [...names].join(","));
     const result = { pod: few(pods, sources.map((source) => source.pod)), container: few(containers, sources.map((source) => source.container)) };
@@ -79,7 +79,7 @@ export function sourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources:
   return { run: parts.join(",") };
 }
 
-/** Return the same, or nothing if it is too long for an address. */
+/** Return `sourceQuery`, or no parameters if they are too long for an address. */
 export function boundedSourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources: readonly ContainerSummary[]): Partial<SourceChoice> {
   const result = sourceQuery(filter, sources);
   return Object.values(result).join("").length > MAX_QUERY_CHARS ? {} : result;

@@ -1,4 +1,4 @@
-/** Times in milliseconds as doubles. Steps of 0.2 µs are enough for ordering; the recording keeps exact nanoseconds. */
+/** Times in milliseconds as doubles, which have steps of 0.2 µs. That is enough for ordering; the recording has exact nanoseconds. */
 
 export function fromNs(ns: string): number {
   return ns.length > 6 ? Number(ns.slice(0, -6)) + Number(ns.slice(-6)) / 1e6 : Number(ns) / 1e6;
@@ -40,7 +40,7 @@ export function formatWindow(window: number | null): string {
 
 /**
  * Parse a time that a user typed: `14:03`, `14:03:21.5`, `-5m`, `2026-01-31 14:03`, with `Z` or `UTC` for UTC. Return ms since
- * the epoch; null if it is invalid. A time of day is the last one before `now`.
+ * 1970; null if it is invalid. A time of day is the last one before `now`.
  */
 export function parseTypedTime(text: string, now: number, utc: boolean): number | null {
   const trimmed = text.trim();

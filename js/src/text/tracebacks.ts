@@ -1,6 +1,7 @@
 /**
- * The grammars of tracebacks: which lines begin one, which continue it, and what they say. The rules are those of
- * `cortex_jupyter/parsing/grammars`, which explains the forms; tests/parsing/fixtures/blocks.json tests both.
+ * The grammars of tracebacks: which lines begin one, which continue it, and what they contain. The rules are those of
+ * `cortex_jupyter/parsing/grammars`, which explains the forms; tests/parsing/fixtures/blocks.json tests both. A block is a traceback
+ * with all its lines.
  */
 
 export interface TracebackState {
@@ -13,11 +14,11 @@ export interface TracebackState {
   chain: string[];
   state: string;
   prefix: string;
-  /** Lines after the exception that may be more of its message. */
+  /** Number of lines since the block's last certain line that belong to it only if a later one does. */
   looseLines: number;
 }
 
-/** A line belongs to the block; it belongs if a later one does; it does not. */
+/** Whether a line belongs to the block: yes; only if a later line does; no. */
 export type Membership = "yes" | "maybe" | "no";
 
 const HEADER = "Traceback (most recent call last):";
@@ -61,7 +62,7 @@ function addFrame(block: TracebackState, ...place: (string | undefined)[]): void
   for (const text of place) for (let i = 0; i < (text?.length ?? 0); i++) block.frameHash = Math.imul(block.frameHash ^ text!.charCodeAt(i), 16_777_619);
 }
 
-/** Return the state of a block that a line begins; null if it begins none. */
+/** Return the state of a block whose first line this is; null if the line begins no block. */
 export function startTraceback(line: string): TracebackState | null {
   let match: RegExpExecArray | null = null;
   if (line.includes("Traceback (most")) {
@@ -95,7 +96,7 @@ export function startTraceback(line: string): TracebackState | null {
   return null;
 }
 
-/** Return state and prefix of Python's header line. A regular expression would be slow on blanks. */
+/** Parse the first line of a traceback in Python. It uses no regular expression, which would be slow on lines with many blanks. */
 function parseHeader(line: string): [state: string, prefix: string] | null {
   const at = line.indexOf(HEADER);
   if (at < 0 || line.slice(at + HEADER.length).trim() !== "") return null;
@@ -103,7 +104,7 @@ function parseHeader(line: string): [state: string, prefix: string] | null {
   return before.endsWith(GROUP) ? ["group", before.slice(0, -GROUP.length).trimEnd()] : ["frames", before];
 }
 
-/** Return the state of a block whose first line is recognised only by the frame after it. */
+/** Return the state of a block whose first line is recognised only by the stack frame in the line after it. */
 export function startFromFrame(line: string, before: string): TracebackState | null {
   if (AT.test(line)) {
     const thrown = THROWN.exec(before);
@@ -112,7 +113,7 @@ export function startFromFrame(line: string, before: string): TracebackState | n
   return line.trimStart().startsWith("frame #") && before.startsWith("Exception raised from") ? newState("native", "Exception", before) : null;
 }
 
-/** Add the next line of the source. Return whether it belongs to the block. */
+/** Add the next line of the source to a block. Return whether it belongs to the block. */
 export function addLine(block: TracebackState, line: string): Membership {
   if (block.kind === "python" && block.prefix !== "") {
     if (line.startsWith(block.prefix)) line = line.slice(block.prefix.length);
@@ -141,7 +142,7 @@ function python(block: TracebackState, line: string): Membership {
   return "yes";
 }
 
-/** Add a line after the exception: more of its message, or the bridge to the next exception. */
+/** Add a line after the exception: a further line of its message, or the text that leads to the next exception. */
 function afterException(block: TracebackState, line: string): Membership {
   const head = block.state === "chain" ? parseHeader(line) : null;
   if (head) {
@@ -176,7 +177,7 @@ function group(block: TracebackState, line: string): Membership {
   return "yes";
 }
 
-/** Add a line of a failed pytest test. All lines up to the last one that says something belong. */
+/** Add a line of a failed pytest test. Lines belong to the block if a line that names a place (`file:line:`) follows. */
 function test(block: TracebackState, line: string): Membership {
   let match = RAISED_IN.exec(line);
   if (match) {
@@ -260,7 +261,7 @@ export function tracebackTitle(block: TracebackState): string {
   return block.message === "" ? block.type || "Traceback" : `${block.type}: ${block.message}`;
 }
 
-/** First characters of a line that may begin a block, and what all other such lines and bars contain. Most lines match neither. */
+/** First characters of lines that may begin a block, and texts that all other such lines and bars contain. Most lines match neither. */
 const FIRST_CHARS = /^[pfuSgtF_]|^\s+(?:at |frame #)|^frame #/;
 const ANYWHERE = /[%━[\u001b]|Traceback/;
 

@@ -1,4 +1,4 @@
-/** The chart beside the lines: a small plot for each metric, over the same time as the time axis, or over steps. */
+/** The chart beside the lines: a small plot for each metric, over time (the same as the time axis) or over steps. */
 
 import type { Filter, Jump } from "../protocol/requests.ts";
 import type { Chart, Histogram, ContainerSummary } from "../protocol/update.ts";
@@ -11,16 +11,16 @@ import type { SourceLabel } from "./row.ts";
 import { formatNumber, roundTicks, timeTicks } from "./scale.ts";
 
 const NO_METRICS = "No numbers that vary are in these lines. loss=0.31, JSON, tqdm, Keras, Lightning and others are recognised automatically.";
-/** Least and greatest height of a plot (px); the plots share the room. */
+/** Minimum and maximum height of a plot (px). The plots divide the height of the panel. */
 const MIN_PLOT_PX = 46;
 const MAX_PLOT_PX = 150;
 const TITLE_PX = 20;
 const MAX_TICKS = 3;
-/** Width that a tick label needs (px). */
+/** Width of a tick label (px). */
 const TICK_PX = 56;
-/** Number of sources whose values the tooltip shows. */
+/** Maximum number of values in the tooltip. */
 const MAX_VALUES = 8;
-/** Time for drawing in a frame (ms). The other plots follow in the next frames. */
+/** Plots are drawn for at most this long in an animation frame (ms). The others follow in the next frames. */
 const DRAW_SLICE_MS = 6;
 
 export class ChartPanel {
@@ -46,13 +46,15 @@ export class ChartPanel {
   #histogram: Histogram | undefined;
   #sources: ContainerSummary[] = [];
   #labels: SourceLabel[] = [];
-  /** What of the sources the chart depends on. */
+  /** The properties of the sources on which the drawing depends. */
   #shape = "";
   #shown: Multiple[] = [];
   #axis: Axis | undefined;
-  /** Number of plots still to be drawn, the one drawn last, and the frame that continues. */
+  /** Number of plots still to be drawn. */
   #undrawn = 0;
+  /** Index of the plot that was drawn last. */
   #lastDrawn = -1;
+  /** Id of the animation frame that will continue; 0 for none. */
   #frame = 0;
 
   readonly #change: (change: Change) => void;
@@ -105,7 +107,7 @@ export class ChartPanel {
     this.#drawTicks(axis);
   }
 
-  /** Draw as many plots as a frame has time for. They take turns, so that each is drawn whatever arrives meanwhile. */
+  /** Draw as many plots as there is time for in a frame, beginning after the last one drawn. So each plot is drawn even if updates keep coming. */
   #drawSome(): void {
     this.#frame = 0;
     const end = performance.now() + DRAW_SLICE_MS;
@@ -158,7 +160,7 @@ export class ChartPanel {
   }
 
   #drawTicks({ by, from, to, width }: Axis): void {
-    // As many labels as fit.
+    // Show as many labels as fit.
     const count = Math.max(1, Math.min(MAX_TICKS, Math.floor((width - LEFT - RIGHT) / TICK_PX) - 1));
     const times = timeTicks(from, to + (to - from) / count, count + 1).map((text, i): [number, string] => [i / count, text]);
     const steps = (): [number, string][] => roundTicks(from, to, count).map((step) => [(step - from) / (to - from), formatNumber(step, 3)]);
@@ -173,9 +175,9 @@ export class ChartPanel {
     }
   }
 
-  /** Mark a place in all plots and describe it beside the one that it is in. */
+  /** Mark a position on the axis in all plots, and show its values in a tooltip beside `plot`. */
   #pointAt(plot: Plot, x: number | null, y: number): void {
-    // Measure before anything changes, to avoid another layout.
+    // Measure before changing anything: measuring afterwards would force another layout.
     const place = plot.area.getBoundingClientRect();
     const panel = this.element.getBoundingClientRect();
     for (const other of this.#pool.slice(0, this.#shown.length)) if (other !== plot) other.mark(x);
@@ -201,7 +203,7 @@ export class ChartPanel {
     this.#jump({ to: "seq", task: point.line.task, seq: point.line.seq[point.at], time });
   }
 
-  /** Narrow the window to a range; for steps to the time in which they were. */
+  /** Narrow the window to a range of the axis. A range of steps is converted to the times at which they were reported. */
   #narrow(a: number, b: number): void {
     let [from, until] = [a, b];
     if (this.#axis!.by === "step") {

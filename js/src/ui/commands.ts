@@ -1,4 +1,4 @@
-/** The keys and the actions that they and the menus start. Keys work only while the viewer has the focus. One table holds them and their help. */
+/** The actions that keys and menus start. One table holds keys, actions and help. Keys work only while the viewer has the focus. */
 
 import type { Jump } from "../protocol/requests.ts";
 import type { Session } from "../client/session.ts";
@@ -92,7 +92,7 @@ export class Commands {
     root.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  /** Move the focus to the lines, so that the keys act on them. */
+  /** Move the focus to the lines, so that keys act on them. */
   focus(): void {
     this.#targets.rows.element.focus({ preventScroll: true });
   }
@@ -140,13 +140,13 @@ export class Commands {
     const typing = target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
     const control = event.ctrlKey || event.metaKey;
     if (typing && event.key !== "Escape" && !(control && event.key === "f")) {
-      // What is typed here must not reach the notebook's own shortcuts.
+      // Keys that are typed here must not start the notebook's own shortcuts.
       event.stopPropagation();
       return;
     }
     const picks = event.shiftKey && !control && (event.key === "ArrowUp" || event.key === "ArrowDown");
     const action = picks ? undefined : actionOf(event);
-    // The space bar and Enter press the focused element.
+    // The space bar and Enter click the focused element.
     if ([" ", "-", "Enter"].includes(event.key) && (target as Element).closest("button, a, summary")) return;
     if (action === undefined && !picks) return;
     event.preventDefault();

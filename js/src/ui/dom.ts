@@ -1,4 +1,4 @@
-/** Helpers that make and change elements without markup: text always stays text. */
+/** Helpers that make and change elements. None of them parses markup, so text always stays text. */
 
 type Attributes = Record<string, string | number | boolean | ((event: never) => void) | undefined>;
 type Child = Node | string | null | undefined;
@@ -22,17 +22,17 @@ export function svg(tag: string, attributes: Record<string, string>): SVGElement
   return element;
 }
 
-/** Set an element's text if it differs, so that nothing is laid out or announced again. */
+/** Set an element's text if it differs. Setting an equal text would cause a layout, and screen readers would announce it again. */
 export function setText(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Set an attribute if it differs. A drawing is repainted even for an equal one. */
+/** Set an attribute if it differs. Setting an equal one would still repaint an SVG drawing. */
 export function setAttr(element: Element, name: string, value: string): void {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
-/** Hide or show an element if that is a change. */
+/** Hide or show an element. */
 export function setHidden(element: HTMLElement, hidden: boolean): void {
   if (element.hidden !== hidden) element.hidden = hidden;
 }

@@ -1,4 +1,4 @@
-/** The filter bar: the box, which filters or only finds, the chips, the least level, and the number of matches. */
+/** The filter bar: the box, in which a user types a filter or a text to find, the chips, the minimum level, and the number of matches. */
 
 import type { Filter } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
@@ -15,7 +15,7 @@ const FIND = "Find: text or /regex/";
 
 export interface FilterActions {
   change(change: Change): void;
-  /** Find without filtering; "" ends it. */
+  /** Find a text: mark its matches and show all lines. "" ends it. */
   find(term: string): void;
   /** Continue or stop the search in lines that are not loaded. */
   search(go: boolean): void;
@@ -71,7 +71,7 @@ export class FilterBar {
     this.#showMode();
   }
 
-  /** Let the box filter. */
+  /** Use the box for the filter, no longer for find. */
   toFilter(): void {
     this.#setFinding(false);
   }
@@ -137,7 +137,7 @@ export class FilterBar {
     event.stopPropagation();
   }
 
-  /** Turn what is typed into chips. */
+  /** Make chips of the text in the box. */
   #commit(): void {
     const { filter } = this.#settings ?? {};
     if (!filter || this.#input.value.trim() === "") return;
@@ -175,7 +175,7 @@ export class FilterBar {
     this.#showCount();
   }
 
-  /** Describe which lines find covers: lines that are not loaded are not searched. */
+  /** Describe in which lines find looks: not in lines that are not loaded. */
   #describeSearched(shown: number, lines: number, filtered: boolean): string {
     if (filtered || shown >= lines) return groupDigits(filtered ? shown : lines);
     const { since, from } = this.#settings!.filter;
@@ -225,7 +225,7 @@ function describeCondition(text: string): string {
   return (parseConditions(text) ?? []).map(([key, op, value]) => `${key} ${WRITTEN[op] ?? op} ${value}`).join(" and ") || text;
 }
 
-/** Return the opposite of a condition; only a single one has a simple opposite. */
+/** Return the opposite of a condition. Several conditions in one chip have no simple opposite. */
 function opposite(text: string): string | null {
   const result = parseConditions(text) ?? [];
   return result.length === 1 ? `${result[0][0]}${OPPOSITE[result[0][1]]}${quoteValue(result[0][2])}` : null;
@@ -239,7 +239,7 @@ function withAdded(list: string[], one: string): string[] {
   return list.includes(one) ? list : [...list, one];
 }
 
-/** Return a term as it is typed. A plain text that would be parsed as something else is quoted. */
+/** Return a term as a user would type it: a plain text that looks like another kind of term is quoted. */
 function typedText(term: string): string {
   return !isRegex(term) && (parseConditions(term) !== null || /^[-!"]/.test(term)) ? `"${term}"` : term;
 }

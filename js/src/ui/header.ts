@@ -23,7 +23,7 @@ export interface HeaderActions {
   sources(): ContainerSummary[];
 }
 
-/** Return the filter as the server's parameters, for the task that has these sources. */
+/** Return the filter as the server's parameters, for a task with these containers. */
 function downloadQuery(settings: Settings, sources: ContainerSummary[]): URLSearchParams {
   const { since = "all", until = "", stream = "" } = toPlain(settings);
   const { include, exclude, where, level } = filterTerms(settings.filter);
@@ -113,7 +113,7 @@ export class Header {
     setHidden(this.#page, transport !== "sse" || document.querySelector("main.cl-page") !== null);
   }
 
-  /** Let the page's address hold the current settings. */
+  /** Write the current settings into the link to the viewer's own page. */
   #updateLink(): void {
     const address = formatAddress(this.#tasks, { ...toPlain(this.#actions.settings()) });
     if (this.#actions.origin !== "") address.set("origin", this.#actions.origin);
@@ -122,7 +122,7 @@ export class Header {
 
   /** Update the phases and the length of the current one. */
   clock({ tasks, now }: Update): void {
-    // For several tasks show only the current phase of each.
+    // Of several tasks, show only the current phase of each.
     showPhases(this.#phases, tasks.length === 1 ? phasesOf(tasks[0], now) : [...new Set(tasks.map((task) => phasesOf(task, now).at(-1)?.name ?? ""))].map((name) => ({ name, length: null, now: true, title: "" })));
   }
 

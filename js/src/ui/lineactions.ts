@@ -1,4 +1,4 @@
-/** Actions on lines: pick, copy, bookmark, show in context, and go to a time; with the toolbar and the prompt that they use. */
+/** Actions on lines: pick, copy, bookmark, show in context, and go to a time. Also the toolbar and the prompt for them. */
 
 import type { Jump } from "../protocol/requests.ts";
 import type { Row } from "../protocol/update.ts";
@@ -9,7 +9,7 @@ import { button, h, setHidden, setText } from "./dom.ts";
 import { Menu, type MenuItem } from "./menu.ts";
 import type { Rows } from "./rows.ts";
 
-/** A line to type in, above the rows. With a `<dialog>` that is not modal, Enter, Escape and blur would stay our work. */
+/** A text box above the rows. A `<dialog>` that is not modal would not help: it does not handle Enter, Escape and blur. */
 class Prompt {
   #label = h("label", {});
   #input = h("input", { type: "text", class: "cl-input", spellcheck: "false", autocomplete: "off", "aria-describedby": "cl-prompt-error" });
@@ -35,7 +35,7 @@ class Prompt {
     this.#input.addEventListener("blur", () => (this.element.hidden = true));
   }
 
-  /** Ask a question. `answer` returns what is wrong with an answer, "" if nothing is. */
+  /** Ask a question. `answer` handles what the user typed, and returns what is wrong with it; "" if it is accepted. */
   ask(question: string, placeholder: string, value: string, answer: (text: string) => string): void {
     setText(this.#label.firstChild as HTMLElement, question);
     this.element.setAttribute("aria-label", question);
@@ -101,7 +101,7 @@ class PickBar {
   }
 }
 
-/** Copy a text. A page without a clipboard (plain http) uses the old way. */
+/** Copy a text. Without `navigator.clipboard` (on plain http) use the old `execCommand`. */
 async function copyToClipboard(text: string): Promise<void> {
   if (navigator.clipboard !== undefined) {
     await navigator.clipboard.writeText(text);
@@ -119,7 +119,7 @@ async function copyToClipboard(text: string): Promise<void> {
 const UNFILTERED = { grep: "", regex: false, include: [], exclude: [], where: [], level: "", stream: "", off: [], pod: "", container: "", run: "" };
 
 export interface LineActionHost {
-  /** Return the task of a source. */
+  /** Return the task of a container. */
   task(source: number): string;
   copy(from: number, to: number, as: CopyAs): Promise<string>;
   jump(to: Jump): void;
@@ -154,7 +154,7 @@ export class LineActions {
       this.update();
     });
     rows.element.addEventListener("mousedown", (event) => {
-      // Picking rows must not select text.
+      // Shift and click extends the picked rows. The browser must not select text too.
       if (event.shiftKey && (event.target as Element).closest(".cl-t, .cl-s")) event.preventDefault();
     });
   }
@@ -199,7 +199,7 @@ export class LineActions {
     }
   }
 
-  /** Show the current row among all lines. */
+  /** Remove the filter, and show the current row among all lines. */
   context(): void {
     const { current } = this.#rows;
     if (current === undefined) return;

@@ -1,18 +1,19 @@
-/** A button with a menu below it. Escape, a choice or a click elsewhere closes it; the arrow keys walk through it.
+/** A button with a menu below it. Escape, a choice or a click elsewhere closes the menu; the arrow keys move within it.
  *
- * `popover` would replace a dozen of these lines, but not the keys; and its menus leave the viewer (architecture.md, "Viewer").
+ * The `popover` attribute would replace a dozen of these lines, but it does not handle the arrow keys, and its menus are not
+ * clipped to the viewer (architecture.md, "Viewer").
  */
 
 import { h } from "./dom.ts";
 
-/** Height of a menu (px): the room below its button, but within these limits. */
+/** Limits of a menu's height (px). Between them, it takes the room below its button. */
 const MIN_HEIGHT_PX = 120;
 const MAX_HEIGHT_PX = 300;
 
 export interface MenuItem {
   label: string;
   act: () => void;
-  /** Shown with a mark: one of several choices, or switched on. */
+  /** Whether the entry has a mark, because it is the current choice or is switched on. */
   checked?: boolean;
   /** The menu stays open after a choice. */
   staysOpen?: boolean;

@@ -1,19 +1,19 @@
-/** The data of the plots: one plot for each metric, with a line for each source that is shown. */
+/** The data of the plots: one plot for each metric, with a line for each container that is shown. */
 
-import type { Chart, Curve, ContainerSummary } from "../protocol/update.ts";
+import type { Chart, ContainerSummary, Curve } from "../protocol/update.ts";
 import type { SourceLabel } from "./row.ts";
 
-/** Most plots that are drawn. */
+/** Maximum number of plots. */
 const MAX_MULTIPLES = 16;
-/** Names that come first. */
+/** Metrics whose names contain one of these words come first. */
 const SHOWN_FIRST = ["loss", "acc", "rmse", "mae", "auc", "f1", "error", "ppl", "score", "reward"];
 
 export interface CurveLine extends Curve {
   label: string;
   hue: number;
-  /** Where a point is drawn, by time or step; NaN if it has none. */
+  /** Position of each point on the axis: its time or its step; NaN for a point without a step. */
   x: Float64Array;
-  /** `x` never decreases. Times do not, but steps may start over. */
+  /** Whether `x` never decreases. Times never do, but steps may start over. */
   ordered: boolean;
 }
 
@@ -39,7 +39,7 @@ export function buildMultiples({ curves }: Chart, sources: ContainerSummary[], l
   const several = new Set(curves.map(({ source }) => source)).size > 1;
   const byName = new Map<string, Multiple>();
   for (const curve of curves) {
-    // The epoch is a position, not a result.
+    // The training epoch says where the training is, not how well it goes.
     const { on = true, label = "", hue = 252 } = known.get(curve.source) ?? {};
     if (curve.name === "epoch" || !on) continue;
     const found = byName.get(curve.name) ?? { name: curve.name, lines: [], nonFinite: [], least: Infinity, most: -Infinity };
@@ -70,7 +70,7 @@ export function timeOf({ line, at }: CurvePoint): number {
   return line.time[at];
 }
 
-/** Return the point of each line that is nearest to a place on the axis. */
+/** Return for each line the point that is nearest to a position on the axis. */
 export function nearestPoints({ lines }: Multiple, x: number): CurvePoint[] {
   return lines.map((line) => ({ line, at: nearestIndex(line, x) })).filter(({ at }) => at >= 0);
 }

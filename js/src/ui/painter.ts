@@ -1,14 +1,14 @@
-/** Draws updates: at most once a frame, and only while the view is visible. The worker keeps all lines meanwhile. */
+/** Draws updates, at most once in an animation frame and only while the view is visible. No line is lost meanwhile: the worker holds them. */
 
 import type { Update } from "../protocol/update.ts";
 import { errorMessage } from "../text/format.ts";
 
-/** Least time between two acknowledgements (ms): about two updates a frame. */
+/** Minimum time between two acknowledgements (ms): about two in an animation frame. */
 const ACK_EVERY_MS = 8;
 
 export interface PainterActions {
   draw(update: Update): void;
-  /** Let the next update be sent. */
+  /** Ask the worker for the next update. */
   ack(): void;
   /** The view became visible or invisible. */
   visibilityChanged(seen: boolean): void;
@@ -55,7 +55,7 @@ export class Painter {
     update.histogram ??= this.#pending?.histogram;
     update.chart ??= this.#pending?.chart;
     update.jump ??= this.#pending?.jump;
-    // A sought row is sent once, and may have moved since.
+    // The sought row is sent only once. If rows were added since, it has moved.
     if (this.#pending?.seekRow !== undefined) update.seekRow ??= this.#pending.seekRow + update.shift;
     this.#pending = update;
     if (this.isVisible) this.#schedule();
@@ -69,7 +69,7 @@ export class Painter {
     document.removeEventListener("visibilitychange", this.#shown);
   }
 
-  /** Acknowledge before the frame is drawn: an update that arrives until then is drawn with it. */
+  /** Acknowledge before the frame is drawn, so that an update that arrives in the meantime is drawn in the same frame. */
   #ack(): void {
     const wait = Math.max(0, this.#ackedAt + ACK_EVERY_MS - performance.now());
     this.#ackTimer ??= setTimeout(() => {

@@ -1,4 +1,4 @@
-/** The phases of a task as a strip, each with its length. For several pods it shows the typical length, and the slowest pod in the title. */
+/** The phases of a task as a strip, each with its length. Of several pods it shows the typical length; the title names the slowest pod. */
 
 import type { PodPhases, TaskSummary } from "../protocol/update.ts";
 import { formatPhase, groupDigits, roundAge, taskParts } from "../text/format.ts";
@@ -6,7 +6,7 @@ import { h, setAttr, setClass, setText } from "./dom.ts";
 
 export interface Phase {
   name: string;
-  /** Length (ms); null while it is not over. */
+  /** Length of the phase (ms); null while it lasts. */
   length: number | null;
   now: boolean;
   /** The task runs, but has a problem. */
@@ -27,7 +27,7 @@ function median(sorted: number[]): number {
   return sorted[Math.floor((sorted.length - 1) / 2)];
 }
 
-/** Return whether it is a file that `cortex.open` shows, which has no exit status. */
+/** Return whether the task is a log file that `cortex.open` shows. A file has no exit status. */
 export function isLocalFile({ task, ended, exit }: TaskSummary): boolean {
   return ended && exit === null && taskParts(task).namespace === "file";
 }
@@ -73,13 +73,13 @@ export function phasesOf(task: TaskSummary, now: number): Phase[] {
   return result;
 }
 
-/** Show the phases, changing only what differs. */
+/** Draw the phases. Only elements that differ are changed. */
 export function showPhases(strip: HTMLElement, phases: Phase[]): void {
   const elements = Array.from(strip.children) as HTMLElement[];
   if (elements.length !== phases.length || phases.some(({ now }, i) => now !== elements[i].classList.contains("cl-now"))) {
     elements.length = 0;
     for (const { now } of phases) elements.push(h("span", { class: now ? "cl-ph cl-now" : "cl-ph" }, h(now ? "b" : "span"), h("small")));
-    // If there is no room for all, the current phase is shown, and those before it as far as they fit.
+    // If not all fit, show the current phase, and as many as fit of those before it.
     for (const [i, one] of elements.entries()) one.style.order = String(-i);
     strip.replaceChildren(...elements);
   }

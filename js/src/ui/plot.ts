@@ -1,6 +1,6 @@
 /**
- * One metric as a small plot: its lines, its non-finite values, and the place of the pointer or the keyboard. The overlay moves
- * with the pointer, so that the curves need not be repainted.
+ * One metric as a small plot: its lines, its non-finite values, and an overlay that shows where the pointer or the keyboard is. The
+ * overlay is a drawing of its own, so that the curves are not repainted when the pointer moves.
  */
 
 import { formatShortClock } from "../text/format.ts";
@@ -11,7 +11,7 @@ import { formatNumber, makeScale, type Scale } from "./scale.ts";
 const CROSS = "m-3 -3l6 6m0 -6l-6 6";
 
 export interface PlotActions {
-  /** The pointer or the keyboard is at a place on the axis, the pointer at a height (px); null for nowhere. */
+  /** The pointer or the keyboard is at position `x` on the axis (null: it has left), the pointer at height `y` (px). */
   point(plot: Plot, x: number | null, y: number): void;
   jump(point: CurvePoint): void;
   narrow(a: number, b: number): void;
@@ -85,7 +85,7 @@ export class Plot {
     setAttr(this.area, "aria-label", this.#summary());
   }
 
-  /** Show what is at a place on the axis; for null the newest values. Return the points there, the nearest to `y` (px) first. */
+  /** Show the values at a position on the axis; for null the newest values. Return the points there, the nearest to `y` (px) first. */
   mark(x: number | null, y = Number.NaN): CurvePoint[] {
     const points = x === null ? [] : this.pointsAt(x, y);
     this.overlay.show(x, points, !Number.isNaN(y));
@@ -107,7 +107,7 @@ export class Plot {
     setAttr(this.area, "aria-valuenow", String(Math.round(100 * this.frame.share(x))));
   }
 
-  /** Draw a cross at the first non-finite value, and bars where there are more. */
+  /** Draw a cross at the first non-finite value, and a short bar at each. */
   #drawNonFinite(lost: CurvePoint[]): void {
     const places = [...new Set(lost.map(({ line, at }) => line.x[at]).filter((x) => !Number.isNaN(x)).map((x) => Math.round(this.frame.xOf(x))))];
     const first = Math.min(...places);
@@ -115,7 +115,7 @@ export class Plot {
     setAttr(this.#since, "d", places.length === 0 ? "" : `M${first} ${TOP + 4}V${this.frame.axis.height - BOTTOM}`);
   }
 
-  /** Draw the window as on the time axis, and dim what is outside. */
+  /** Draw the window as on the time axis, and dim the curves outside. */
   #drawWindow(): void {
     const { low, high, from, to, height, width } = this.frame.axis;
     const all = low <= from && high >= to;
@@ -168,7 +168,7 @@ export interface Axis {
   by: "time" | "step";
   from: number;
   to: number;
-  /** The window; equal to the axis if it covers everything. */
+  /** Start and end of the window; those of the axis if it covers everything. */
   low: number;
   high: number;
   log: boolean;
@@ -196,14 +196,14 @@ class PlotFrame {
     return TOP + (1 - this.scale.at(value)) * (this.axis.height - TOP - BOTTOM);
   }
 
-  /** Return what is at a distance from the left edge (px). */
+  /** Return the position on the axis at a distance from the left edge (px). */
   at(px: number): number {
     const { from, to, width } = this.axis;
     return from + Math.max(0, Math.min(1, (px - LEFT) / (width - LEFT - RIGHT))) * (to - from);
   }
 }
 
-/** From this many points per pixel on, a band is drawn. */
+/** With more points per pixel than this, a band is drawn. */
 const DENSE_POINTS_PER_PX = 1.5;
 /** Width of a column of the band (px). */
 const COLUMN_PX = 2;
@@ -214,7 +214,7 @@ export interface CurvePaths {
   band: string;
 }
 
-/** Points drawn as one: sums of their places, their number, and the lowest and highest. */
+/** Points that are drawn as one: the sums of their coordinates, their number, and the lowest and the highest (px). */
 interface CurvePlace {
   x: number;
   y: number;
@@ -224,8 +224,8 @@ interface CurvePlace {
 }
 
 /**
- * Return a curve as paths: a line through its points, or for too many points a band from minimum to maximum with a line in its
- * middle. `px` and `py` convert a point to pixels. A non-finite value breaks a curve; so does a step that starts over.
+ * Return a curve as SVG paths: a line through its points, or if they are too many, a band from minimum to maximum and a line through
+ * the means. `px` and `py` convert a point to pixels. The curve is interrupted at a non-finite value and where steps start over.
  */
 export function curvePaths(x: Float64Array, value: Float64Array, px: (x: number) => number, py: (value: number) => number, width: number): CurvePaths {
   const dense = x.length > DENSE_POINTS_PER_PX * width;
@@ -265,12 +265,12 @@ function pathOf(run: CurvePlace[], y: (place: CurvePlace) => number): string {
   return `M${run.map((place) => `${roundToTenth(place.x / place.of)} ${roundToTenth(y(place))}`).join("L")}`;
 }
 
-/** Round to a tenth; three times as fast as `toFixed`. */
+/** Round to a tenth. This is three times as fast as `toFixed`. */
 function roundToTenth(px: number): number {
   return Math.round(px * 10) / 10;
 }
 
-/** Most points that are marked at a place. */
+/** Maximum number of points that are marked at a position. */
 const MAX_DOTS = 12;
 
 class PlotOverlay {
@@ -290,7 +290,7 @@ class PlotOverlay {
     setAttr(this.element, "height", String(frame.axis.height));
   }
 
-  /** Mark the points at a place on the axis; the first one is the nearest if `near`. */
+  /** Mark the points at a position on the axis. With `near`, the first one is nearest to the pointer and gets a larger mark. */
   show(x: number | null, points: CurvePoint[], near: boolean): void {
     const frame = this.#frame;
     const dots = points.slice(0, MAX_DOTS).filter((point) => Number.isFinite(valueOf(point)));
@@ -311,19 +311,19 @@ class PlotOverlay {
   }
 }
 
-/** Place a rectangle over a range of the axis. */
+/** Move a rectangle over a range of the axis. */
 function placeBand(rect: SVGElement, frame: PlotFrame, a: number, b: number): void {
   const [from, to] = [frame.xOf(Math.min(a, b)), frame.xOf(Math.max(a, b))];
   for (const [name, value] of [["x", from], ["y", 1], ["width", a === b ? 0 : Math.max(1, to - from)], ["height", frame.axis.height - 2]] as const) setAttr(rect, name, String(Number(value.toFixed(1))));
 }
 
-/** Set as a property, not as an attribute; see dom.ts. */
+/** Set the hue as a CSS property. Setting the `style` attribute would violate a strict Content-Security-Policy. */
 function setHue(element: SVGElement, hue: number): void {
   const value = String(hue);
   if (element.style.getPropertyValue("--h") !== value) element.style.setProperty("--h", value);
 }
 
-/** A shorter drag is a click (px). */
+/** A drag over fewer pixels than this is a click. */
 const CLICK_PX = 4;
 
 function listenToInput(plot: Plot, actions: PlotActions): void {
@@ -373,7 +373,7 @@ function listenToPointer(plot: Plot, actions: PlotActions): void {
 }
 
 function listenToKeys(plot: Plot, actions: PlotActions): void {
-  /** The current place, and where a range began with Shift. */
+  /** The current position of the keyboard, and where a range that is chosen with Shift begins. */
   let [at, begun]: (number | null)[] = [null, null];
   const unset = (): void => {
     at = begun = null;

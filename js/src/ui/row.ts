@@ -1,4 +1,4 @@
-/** The element of a row: edge, time, source and message, or a notice. A click opens it. */
+/** The element of a row: its coloured edge, time, source and message, or a notice. A click opens it. */
 
 import type { FullText } from "../protocol/messages.ts";
 import type { RemoteSearchState, Row, StyleRun } from "../protocol/update.ts";
@@ -29,9 +29,9 @@ export interface RowActions {
   resized(): void;
 }
 
-/** From this many characters on, a notice can be opened to show all of it. */
+/** A notice with more characters than this can be opened to show all of it. */
 const LONG_NOTICE_CHARS = 120;
-/** Most states of a bar that are listed. */
+/** Maximum number of states of a bar that are listed. */
 const MAX_STATES = 1000;
 const LEVEL_CLASS = ["", "", "", "", "cl-warn", "cl-err", "cl-err"];
 
@@ -49,7 +49,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
     const ask = row.text === "Older lines" ? h("button", { type: "button", class: "cl-more", onclick: () => actions.loadOlder() }, "↑ Load older lines") : row.text;
     return h("div", { class: "cl-r cl-note cl-edge", "data-notice": "edge" }, ask);
   }
-  // Not loaded: take the room that the line will need.
+  // The row is not loaded. Take the room that its line will need.
   if (row.kind === "blank") return h("div", { class: "cl-r cl-blank", "aria-hidden": "true" });
   if (row.kind !== "line") return noticeRow(row, actions, open);
   const label = actions.label(row.source);
@@ -63,7 +63,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
     message,
   );
   const whole = open.get(row.id);
-  // Above a tree the row keeps one line.
+  // With a tree of fields below it, the row has one line.
   const line = whole !== undefined && row.hasDetails ? h("div", { class: "cl-line" }) : message;
   if (line !== message) message.append(line, openedContent(whole!, actions.tree));
   if (row.hasDetails || row.fold) line.append(foldButton(row, whole !== undefined, actions, open));
@@ -80,7 +80,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
   return element;
 }
 
-/** Return the button that opens a row's members or its content. */
+/** Return the button that opens a fold's members or a row's content. */
 function foldButton(row: Row, isWhole: boolean, actions: RowActions, open: Map<number, FullText>): HTMLElement {
   const isOpen = row.fold === "open" || isWhole;
   const onclick = (event: Event): void => {
@@ -149,19 +149,19 @@ function noticeRow(row: Row, actions: RowActions, open: Map<number, FullText>): 
     element.append(h("button", { type: "button", class: "cl-more", "aria-expanded": String(open.has(row.id)), onclick: why }, hint === words ? "More" : "Why?"));
     if (open.has(row.id)) {
       element.classList.add("cl-open");
-      // If it was only too long, the row itself shows all of it now.
+      // If the line was only too long, the row itself shows all of it now.
       if (hint !== words) element.append(h("div", { class: "cl-hint" }, hint));
     }
   }
   return element;
 }
 
-/** Hues of the terminal's colours; the theme sets lightness and chroma. Black, grey and white become the theme's text colours. */
+/** Hues of a terminal's colours. The theme sets lightness and chroma. Black, grey and white become the theme's text colours. */
 const HUES = [0, 25, 145, 85, 255, 325, 205];
 const INKS: Record<number, string> = { 0: "var(--ink)", 7: "var(--dim)", 8: "var(--faint)", 15: "var(--ink)" };
 const RUN_CLASSES: Record<string, string> = { n: "cl-n", k: "cl-k", w: "cl-lv", e: "cl-le", x: "cl-ctl" };
 
-/** Set a text or background colour. A background is a tint, so that text of any colour stays readable on it. */
+/** Set a text or background colour. A background is light, so that text of any colour stays readable on it. */
 function paint(element: HTMLElement, ink: boolean, value: string, turned: boolean): void {
   const number = Number(value);
   const [name, kind] = ink ? ["--c", value.startsWith("#") ? "cl-rgb" : "cl-fg"] : ["--bg", "cl-bg"];
@@ -191,7 +191,7 @@ function runElement(run: string): HTMLElement {
   return element;
 }
 
-/** Write text in styles, with the matches marked. */
+/** Add a text with its styles, and mark the matches. */
 function writeRuns(target: HTMLElement, text: string, runs: StyleRun[], marks: number[]): void {
   let mark = 0;
   const write = (parent: Node, from: number, to: number): void => {
@@ -237,7 +237,7 @@ export interface TreeActions {
 }
 
 const MAX_CHILDREN = 500;
-/** Longer values get no condition. */
+/** A value with more characters than this offers no condition. */
 const MAX_VALUE = 200;
 /** A name that a condition can use. */
 const FIELD = /^[A-Za-z_@][\w.@/-]*$/;
@@ -272,7 +272,7 @@ function valueActions(field: string | null, value: unknown, element: HTMLElement
   return result;
 }
 
-/** Return a field and what is in it. `path` is null within a list, where conditions cannot reach. */
+/** Return a field with the fields in it. `path` is null within a list, because conditions cannot name elements of lists. */
 function fieldElement(value: unknown, key: string, path: string | null, depth: number, actions: TreeActions): HTMLElement {
   const field = path !== null && FIELD.test(path) ? path : null;
   const name = visibleText(key);
@@ -301,7 +301,7 @@ function recordTree(fields: Record<string, unknown>, actions: TreeActions): HTML
   return h("div", { class: "cl-tree" }, ...children(Object.entries(fields), "", 0, actions));
 }
 
-/** Return a line's time in the chosen way. */
+/** Format a line's time as the user has chosen: local, UTC, since the start, since the line before. */
 function formatRowTime(time: Time, ms: number, start: number, before: number | undefined): string {
   switch (time) {
     case "utc":

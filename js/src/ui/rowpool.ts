@@ -1,4 +1,4 @@
-/** The rows of a view and their elements: which rows are here, which are drawn, and which are picked. */
+/** The rows that the worker has sent to a view, the elements of those that are drawn, and which ones are picked. */
 
 import type { FullText } from "../protocol/messages.ts";
 import type { Row, Update } from "../protocol/update.ts";
@@ -15,7 +15,7 @@ export class RowSelection {
   #tail: End | null = null;
   head: End | null = null;
 
-  /** Picked by the user, and not only jumped to. */
+  /** Whether the user picked the rows. Otherwise a jump did. */
   isDeliberate = false;
 
   set(id: number, index: number, deliberate = true): void {
@@ -48,7 +48,7 @@ export class RowSelection {
     return index >= Math.min(this.#tail.index, this.head.index) && index <= Math.max(this.#tail.index, this.head.index);
   }
 
-  /** Follow rows that came or went. An end that is among the new rows shows how far all have moved. */
+  /** Correct the indexes after rows came or went. An end of the range that is among the new rows shows how far all rows have moved. */
   reindex(rows: Row[], first: number): void {
     for (const end of new Set([this.#tail, this.head])) {
       const at = end === null ? -1 : rows.findIndex(({ id }) => id === end.id);
@@ -68,7 +68,7 @@ export interface RowPoolActions extends RowActions {
 
 export class RowPool {
   readonly element = h("div", { class: "cl-sheet" });
-  /** Index of the first row that is here. */
+  /** Index of the first row that the worker has sent. */
   first = 0;
   rows: Row[] = [];
   /** Row 0 is the newest. */
@@ -90,12 +90,12 @@ export class RowPool {
     this.#selection = selection;
   }
 
-  /** Index after the last row that is here. */
+  /** Index after the last row that the worker has sent. */
   get end(): number {
     return this.first + this.rows.length;
   }
 
-  /** Some rows are open, so heights differ. */
+  /** Whether rows are open, so that heights differ. */
   get hasOpenRows(): boolean {
     return this.#open.size > 0;
   }
@@ -123,7 +123,7 @@ export class RowPool {
     this.rows = [];
   }
 
-  /** Let all elements be made again. */
+  /** Forget all elements, so that they are made again. */
   restyle(): void {
     this.#version++;
   }
@@ -144,7 +144,7 @@ export class RowPool {
     return Array.from(this.element.children, (child) => (child as HTMLElement).offsetHeight || ROW_PX);
   }
 
-  /** Draw rows. Elements that stay are reused, so the user's text selection stays, too. */
+  /** Draw rows. The elements of rows that stay are reused, so that a user's text selection stays too. */
   draw(from: number, end: number): void {
     this.#drawn = from;
     const wanted: HTMLElement[] = [];

@@ -1,6 +1,6 @@
 /**
- * The lines: a few dozen rows in the viewport, while the scroll bar stands for all of them. Only the user starts or ends
- * following. Whatever arrives, the row being read keeps its place.
+ * The lines: only the few dozen rows in the viewport are elements, and the scroll bar is computed for all rows. Following starts
+ * and ends only when the user wants it. While new rows arrive, the row that is being read does not move.
  */
 
 import type { Viewport } from "../protocol/requests.ts";
@@ -14,7 +14,7 @@ const MARGIN_ROWS = 24;
 export interface RowsActions extends RowPoolActions {
   setViewport(look: Viewport): void;
   followChanged(follow: boolean): void;
-  /** The oldest row is visible. */
+  /** Called when the oldest row is visible. */
   reachedOldest(): void;
 }
 
@@ -22,7 +22,7 @@ export class Rows {
   readonly element: HTMLElement;
   follow = true;
   wrap = false;
-  /** The user has moved since the lines were loaded, so the earlier place is no longer sought. */
+  /** Whether the user has scrolled since the lines were loaded. Then the row from before a reload is no longer sought. */
   hasMoved = false;
   #wantsNewestFirst = false;
   total = 1;
@@ -42,7 +42,7 @@ export class Rows {
   rowHeight = ROW_PX;
   #generation = 0;
   readonly #resizeObserver = typeof ResizeObserver === "function" ? new ResizeObserver(() => this.follow && this.#scrollBar.sync()) : undefined;
-  /** Height of the viewport (px). Measured when it changes, because reading it while drawing would force a layout. */
+  /** Height of the viewport (px). It is measured when it changes, because measuring while drawing would force a layout. */
   height = 330;
 
   readonly #actions: RowsActions;
@@ -64,7 +64,7 @@ export class Rows {
     this.#resizeObserver?.disconnect();
   }
 
-  /** Whether row 0 of the rows that are here is the newest. */
+  /** Whether row 0 of the rows that were sent is the newest. */
   get newestFirst(): boolean {
     return this.#pool.newestFirst;
   }
@@ -114,7 +114,7 @@ export class Rows {
     return picked ?? this.visibleRows[0];
   }
 
-  /** Show a row at a third of the height and pick it. */
+  /** Pick a row, and scroll so that it is at a third of the viewport's height. */
   #landOn({ row, id }: { row: number; id: number }): void {
     const was = this.follow;
     this.follow = false;
@@ -124,7 +124,7 @@ export class Rows {
     if (was) this.#actions.followChanged(false);
   }
 
-  /** Make all rows again, after names, columns or styles have changed. */
+  /** Draw all rows again, after names, columns or styles have changed. */
   restyle(): void {
     this.#pool.restyle();
     this.draw();
@@ -160,7 +160,7 @@ export class Rows {
     this.draw();
   }
 
-  /** Keep the first visible line in place, whatever came before it. */
+  /** Keep the first visible line where it is, although rows may have come before it. */
   #holdPlace(update: Update): void {
     const anchor = this.#pool.firstFrom(this.place.index);
     const now = anchor === undefined ? -1 : update.rows.findIndex((row) => row.id === anchor.id);
@@ -179,12 +179,12 @@ export class Rows {
     this.#scrollBar.sync();
   }
 
-  /** Drop the anchor after a jump to another place. */
+  /** Forget the anchor after a jump. */
   releaseAnchor(): void {
     this.#requestedAnchor = null;
   }
 
-  /** Request rows when the visible ones come near the end of those that are here. */
+  /** Request rows if the visible ones are near an end of those that were sent. */
   requestRows(force = false): void {
     const { index } = this.place;
     const { first, end } = this.#pool;
@@ -261,7 +261,7 @@ class RowPlacer {
     const from = place.index;
     const end = Math.min(total, from + capacity + back + (this.#hasUnevenRows ? 0 : Math.ceil(Math.max(0, place.px) / ROW_PX)));
     if (from < this.#pool.first || Math.min(end, this.#pool.end) < Math.min(end, from + 1)) {
-      // Not here yet: the requested rows will draw it. Store the move only once, so that it is not made again.
+      // The rows were not sent yet; they are drawn when they come. Undo the change of `px`, so that the move is not counted twice.
       place.index = from;
       place.px += back * ROW_PX;
       this.#rows.requestRows();
@@ -325,7 +325,7 @@ class ScrollBar {
   #setTop = 0;
   #grabbed = false;
   #resting: ReturnType<typeof setTimeout> | undefined;
-  /** The scroll bar is at its end, or will be after the layout. */
+  /** Whether the scroll bar is at its end, or will be after the layout. */
   isAtEnd = false;
 
   readonly #rows: Rows;
@@ -357,7 +357,7 @@ class ScrollBar {
     this.#lastTop = this.#setTop = rows.element.scrollTop;
   }
 
-  /** Return whether the user has moved the bar and its event is still to come. Drawing must not move it back. */
+  /** Return whether the user has moved the bar, but its event has not come yet. Then drawing must not move the bar back. */
   #movedAway(): boolean {
     const { clientHeight, scrollHeight, scrollTop } = this.#rows.element;
     return Math.abs(scrollTop - this.#lastTop) >= 1.5 && scrollTop < scrollHeight - clientHeight - 2;
@@ -388,7 +388,7 @@ class ScrollBar {
     this.#resting = setTimeout(() => {
       this.#resting = undefined;
       this.sync();
-      // Report the exact place, in case the lines are reloaded.
+      // Report the exact row, in case the lines are reloaded.
       if (!rows.follow) rows.requestRows(true);
     }, SCROLL_REST_MS);
     rows.draw();
@@ -399,7 +399,7 @@ class ScrollBar {
     return this.#rows.newestFirst ? delta > 0 : delta < 0;
   }
 
-  /** Stop following, if there is more than fits into the viewport. */
+  /** Stop following, unless all rows fit into the viewport. */
   #leave(): void {
     const rows = this.#rows;
     if (rows.follow && rows.total * ROW_PX > rows.height) rows.setFollow(false);

@@ -12,7 +12,7 @@ export interface Scale {
 
 const MARGIN = 0.06;
 
-/** Return a scale from `low` to `high` with a margin; logarithmic if asked for and possible. */
+/** Return a scale from `low` to `high` with a margin. It is logarithmic if `log` is set and the values are positive. */
 export function makeScale(low: number, high: number, log: boolean, most: number): Scale {
   if (log && low > 0) {
     const [a, b] = [Math.log10(low / 1.15), Math.log10(high * 1.15)];
@@ -39,7 +39,7 @@ function powerTicks(low: number, high: number, most: number): number[] {
   const step = Math.max(1, Math.ceil((high - low) / Math.max(1, most)));
   const result: number[] = [];
   for (let power = Math.ceil(low); power <= high; power += step) result.push(10 ** power);
-  // Less than a power of ten: use round values between the ends.
+  // The range has no power of ten, so use round values between its ends.
   return result.length > 0 ? result : roundTicks(10 ** low, 10 ** high, 2);
 }
 

@@ -1,13 +1,13 @@
 /**
- * The user's place in rows, and its relation to the scroll bar. The place (a row, and pixels into it) is the truth and scrollTop
- * follows it. Small moves count as pixels, large ones as a share of the whole. This works for any number of rows, although an
- * element ends at 33.5 million pixels.
+ * Converts between the user's place (a row, and pixels into it) and the scroll bar. The place is what counts; scrollTop is set from
+ * it. A small move changes the place by its pixels, a large one by its share of the whole bar. So there can be any number of rows,
+ * although browsers limit an element to 33.5 million pixels.
  */
 
 export const ROW_PX = 19;
-/** Above the first row and below the last (px). */
+/** Empty space above the first row and below the last (px). */
 export const PADDING_PX = 4;
-/** Below the height at which Chromium silently caps an element (px). */
+/** Maximum height of the scrolled content (px). It is below the height to which Chromium silently limits an element. */
 const MAX_HEIGHT_PX = 33_000_000;
 
 export interface Place {
@@ -35,7 +35,7 @@ export function fromScrollTop(scrollTop: number, total: number, viewport: number
   return { index, px: at - index * ROW_PX };
 }
 
-/** Return whether a move comes from the wheel, keys or a finger. A larger one drags the bar. */
+/** Return whether a move is so small that it comes from the wheel, keys or a finger. A larger one comes from dragging the bar. */
 export function isSmallMove(delta: number, viewport: number): boolean {
   return Math.abs(delta) < 3 * viewport;
 }

@@ -1,4 +1,4 @@
-/** The list of sources. A click shows only one source, its switch hides or shows it; a restarted source opens into its runs. */
+/** The list of sources, with an entry for each container. A click shows only that container, its switch hides or shows it; a restarted one opens into its runs. */
 
 import type { RunSummary, ContainerSummary } from "../protocol/update.ts";
 import { formatAge, groupDigits, shortCount } from "../text/format.ts";
@@ -23,7 +23,7 @@ function stoppedWithPod({ group, ended, exit }: Pick<SourceEntry, "group" | "end
   return group === "sidecars" && ended && exit === 143;
 }
 
-/** Describe the state of a source. */
+/** Describe the state of a container. */
 export function describeState({ group, ended, exit, waiting }: Pick<SourceEntry, "group" | "ended" | "exit" | "waiting">): string {
   if (waiting) return "waiting";
   if (!ended) return "running";
@@ -39,7 +39,7 @@ function lineCount(lines: number): string {
   return `${groupDigits(lines)} ${lines === 1 ? "line" : "lines"}`;
 }
 
-/** Return a name whose end stays readable if there is no room for all of it: pods differ at their ends. */
+/** Return an element for a name. If there is no room for all of it, its end stays readable, because the names of pods differ there. */
 function nameElement(name: string): HTMLElement {
   const [, begin, end] = name.match(/^(\S+?)(-[^-\s]{1,6}(?:\s.*)?)$/) ?? [name, name, ""];
   return h("span", { class: "cl-sn" }, h("span", {}, begin), h("span", {}, end));
@@ -56,11 +56,11 @@ export class SourceList {
   #switches = new SourceSwitches([]);
   /** The current time (ms). */
   now = 0;
-  /** Titles with ages are written only while the pointer is over the list. */
+  /** Whether the pointer is over the list. Only then are titles with ages updated. */
   #isHovered = false;
-  /** Sources whose runs are shown. */
+  /** Keys of the containers whose runs are listed. */
   #open = new Set<string>();
-  /** Key of the row that Tab leads to. The arrow keys lead to the others, so that Tab passes a long list in one step. */
+  /** Key of the row that Tab moves to. The arrow keys move to the others, so that one Tab leaves a long list. */
   #tabStop = "";
 
   readonly #choose: (off: string[]) => void;
@@ -261,12 +261,12 @@ export class SourceSwitches {
     this.#sources = sources;
   }
 
-  /** Return the keys of the sources that are hidden as a whole, with their future runs, and of single hidden runs. */
+  /** Return the keys of containers that are hidden with all their runs, also future ones, and the keys of single hidden runs. */
   get off(): Set<string> {
     return new Set(this.#sources.flatMap(({ on, key, runs }) => (on ? runs.filter((one) => !one.on).map((one) => one.key) : [key])));
   }
 
-  /** Show or hide sources with all their runs. */
+  /** Show or hide containers with all their runs. */
   set(keys: string[], on: boolean): string[] {
     const off = this.off;
     for (const { key, runs } of this.#sources.filter((source) => keys.includes(source.key))) {
@@ -288,7 +288,7 @@ export class SourceSwitches {
     return [...off];
   }
 
-  /** Show only these sources; all again if they were the only ones. */
+  /** Show only these containers. If only these are shown already, show all again. */
   only(keys: string[]): string[] {
     return this.#orAll(this.#sources.filter(({ key }) => !keys.includes(key)).map(({ key }) => key));
   }

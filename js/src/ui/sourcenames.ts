@@ -1,4 +1,4 @@
-/** Short names of sources: what differs between the pods of a task, not what they share. */
+/** Short names of containers: the parts in which the pods of a task differ. */
 
 import type { RunSummary, ContainerSummary } from "../protocol/update.ts";
 import type { SourceLabel } from "./row.ts";
@@ -18,7 +18,7 @@ function unique(names: string[]): boolean {
 export function shortPods(pods: string[], task: string): Map<string, string> {
   let short = pods;
   const stems = pods.map((pod) => pod.replace(RANDOM_END, ""));
-  // All or none: a name that only looks generated would lose what makes it different.
+  // Cut all names or none: a name whose end only looks generated would lose its difference to others.
   if (unique(stems) && pods.every((pod) => RANDOM_END.test(pod))) short = stems;
   const rest = short.map((name) => (name.startsWith(`${task}-`) ? name.slice(task.length + 1) : name));
   if (unique(rest)) short = rest;
@@ -28,14 +28,14 @@ export function shortPods(pods: string[], task: string): Map<string, string> {
   return new Map(pods.map((pod, i) => [pod, short[i]]));
 }
 
-/** Drop the ReplicaSets' hashes, unless one Deployment has several, which tell an old pod from a new one. */
+/** Remove the hashes of ReplicaSets. They stay if one Deployment has several: then they distinguish old pods from new ones. */
 function withoutHash(names: string[]): string[] {
   const plain = names.map((name) => name.replace(HASH, ""));
   const stems = (list: string[]): number => new Set(list.map((name) => name.replace(/-?[^-]+$/, ""))).size;
   return unique(plain) && stems(plain) === stems(names) ? plain : names;
 }
 
-/** Drop the words that all names begin with, if one is too long for a row. */
+/** Remove the words with which all names begin, if a name is too long for a row. */
 function withoutShared(names: string[]): string[] {
   if (names.length < 2 || names.every(({ length }) => length <= POD_CHARS)) return names;
   const words = names.map((name) => name.split("-"));
@@ -45,7 +45,7 @@ function withoutShared(names: string[]): string[] {
   return words.map((one) => one.slice(shared).join("-"));
 }
 
-/** Cut a long name in the middle: pods differ at their ends. */
+/** Cut a long name in the middle, because names of pods differ at their ends. */
 function cutMiddle(name: string): string {
   if (name.length <= POD_CHARS) return name;
   const [end] = name.match(/-[^-]{1,6}$/) ?? [name.slice(-5)];
@@ -95,7 +95,7 @@ export function sourceLabels(sources: ContainerSummary[], columns: readonly stri
   });
 }
 
-/** One run of a source. */
+/** One run of a container. */
 export interface RunEntry extends RunSummary {
   name: string;
 }

@@ -14,7 +14,7 @@ import { formatNotice } from "./row.ts";
 
 type Tone = "good" | "warn" | "bad" | "idle";
 
-/** Describe what the viewer is doing. The colour only repeats it. */
+/** Describe what the viewer is doing, in words. The colour says the same. */
 export function describeState(update: Update, follow: boolean, behind: Lag = { lines: 0, time: 0 }): [string, Tone] {
   const { link, problem, tasks, newest, now, beyond } = update;
   if (beyond) return [describeRemoteJump(beyond), beyond.state === "failed" ? "warn" : "idle"];
@@ -78,13 +78,13 @@ export function describeCompleteness(tasks: TaskSummary[]): string {
   return [countOf(sum(({ records }) => records), "line"), span, countOf(sum(({ sources }) => sources), "source"), masked > 0 ? `${countOf(masked, "secret")} masked` : "", whole].filter(Boolean).join(", ");
 }
 
-/** Name what may not be shown beside the lines. The title has the permission that would show it. */
+/** Name what this user may not see beside the lines. The title names the permission that would show it. */
 export function describeHidden(hidden: Record<string, string>): string {
   const names = Object.keys(hidden);
   return names.length > 0 ? `without ${names.join(" and ")}` : "";
 }
 
-/** Describe a difference between the clocks. From two seconds on it changes what "the last minute" means. */
+/** Describe a difference between the clocks. From two seconds on, it noticeably changes which lines "the last minute" has. */
 export function describeClock(ahead: number): string {
   if (Math.abs(ahead) < 2000) return "";
   return `clock of the cluster is ${(Math.abs(ahead) / 1000).toFixed(1)} s ${ahead > 0 ? "ahead" : "behind"}`;
@@ -145,7 +145,7 @@ export class StatusBar {
     this.#follow(follow);
   }
 
-  /** Show or hide the list of gaps, each with its reason and what would have prevented it. */
+  /** Show or hide the list of gaps, each with its reason and how to prevent it. */
   #toggleGaps(): void {
     this.#missing.hidden = !this.#missing.hidden;
     const rows = this.#tasks.flatMap(({ missing }) => missing).map(({ text, hint }) => h("div", {}, formatNotice(text, (ms) => formatShortClock(ms, true)), h("div", { class: "cl-faint" }, hint)));
@@ -157,7 +157,7 @@ export class StatusBar {
     setAttr(this.#pill, "aria-pressed", String(follow));
   }
 
-  /** Show in which way times are shown. */
+  /** Show how times are displayed. */
   zone(time: Time): void {
     setText(this.#zone, { local: zoneName(), utc: "UTC", start: "since the start", delta: "since the line before", off: "" }[time]);
   }
@@ -168,7 +168,7 @@ export class StatusBar {
   }
 }
 
-/** Explain why no line is shown; "" if that needs no explanation. */
+/** Explain why no line is shown; "" if no explanation is needed. */
 export function describeEmpty(update: Update, { since, from }: Pick<Filter, "since" | "from">): string {
   if (update.shown > 0) return "";
   const stopped = update.tasks.find((task) => task.stopped && !task.ended)?.stopped;
@@ -232,7 +232,7 @@ export class ProblemBar {
     setHidden(this.#retryButton, !stopped);
   }
 
-  /** Show an error of the page itself, not of the stream. */
+  /** Show an error of the page itself. */
   showError(message: string): void {
     console.error("[cortex-jupyter]", message);
     this.#error = message;

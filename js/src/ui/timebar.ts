@@ -11,7 +11,7 @@ const WINDOWS: [string, number | null][] = [["1m", 60_000], ["5m", 300_000], ["1
 const WIDTH_UNITS = 760;
 const HEIGHT_PX = 34;
 const TICKS = 5;
-/** A shorter drag is a click (px). */
+/** A drag over fewer pixels than this is a click. */
 const CLICK_PX = 4;
 const MARKED_KINDS = new Set<Mark["kind"]>(["restart", "ended", "event", "end"]);
 
@@ -29,7 +29,7 @@ export class TimeBar {
   #axis: HTMLElement;
   #histogram: Histogram | undefined;
   #filter: Pick<Filter, "since" | "from" | "until"> = { since: null, from: null, until: null };
-  /** The keyboard's place and the start of a range (ms). */
+  /** The time at which the keyboard is, and where a range that is chosen with it begins (ms). */
   #keyTime: number | null = null;
   #rangeFrom: number | null = null;
 
@@ -92,7 +92,7 @@ export class TimeBar {
       const bar = (height: number, base = 0): string => `M${x} ${(HEIGHT_PX - base).toFixed(1)}v-${height.toFixed(1)}h${(step * 0.8).toFixed(1)}v${height.toFixed(1)}z`;
       const [all, warn, err, gap] = bins.subarray(i * 4, i * 4 + 4);
       if (all > 0) paths[0] += bar(2 + ((HEIGHT_PX - 4) * all) / highest);
-      // A single error among thousands of lines must be visible.
+      // Draw at least some pixels, so that a single error among thousands of lines is visible.
       const errors = err > 0 ? Math.max(3, (HEIGHT_PX * err) / highest) : 0;
       if (err > 0) paths[2] += bar(errors);
       if (warn > 0) paths[1] += bar(Math.max(3, (HEIGHT_PX * warn) / highest), errors);
@@ -186,7 +186,7 @@ export class TimeBar {
     this.#cursor.setAttribute("width", "0");
   }
 
-  /** Describe what is at a place. */
+  /** Describe the lines and notices at a position. */
   #hover(clientX: number): void {
     const { left, width } = this.#axis.getBoundingClientRect();
     this.#describe(this.#timeAt(clientX), Math.max(0, Math.min(width, clientX - left)), width);

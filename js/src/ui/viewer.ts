@@ -1,4 +1,4 @@
-/** One view: puts its parts together, and applies updates from the worker and changes of the settings to them. */
+/** One view: creates its parts, and passes updates of the worker and changes of the settings on to them. */
 
 import type { Jump } from "../protocol/requests.ts";
 import type { ContainerSummary, Update } from "../protocol/update.ts";
@@ -19,10 +19,11 @@ import { POD_CHARS, sourceLabels } from "./sourcenames.ts";
 import { EmptyPanel, ProblemBar, StatusBar } from "./status.ts";
 import { TimeBar } from "./timebar.ts";
 
-/** Narrower than this (px), a chart takes the place of the list of sources. */
+/** In a viewer narrower than this (px), a chart replaces the list of sources. */
 const TIGHT_PX = 800;
-/** Narrower than the first (px), the list of sources becomes a menu; narrower than the second, secondary controls are hidden. */
+/** In a viewer narrower than this (px), the list of sources becomes a menu. */
 const NARROW_PX = 620;
+/** In a viewer narrower than this (px), secondary controls are hidden. */
 const SLIM_PX = 440;
 /** Height of a row relative to its font size: 19 px to 12 px. */
 const LEADING = 19 / 12;
@@ -80,7 +81,7 @@ export class Viewer {
         store.setViewport(this.#view, viewport);
       },
       followChanged: (follow) => this.#followChanged(follow),
-      // Only a click leaves a chosen range. Otherwise a range of few lines would load all others.
+      // A chosen range ends only by a click, not by scrolling: a range of few lines would else load all others.
       reachedOldest: () => session.settings.filter.from === null && this.#drawn && !this.#drawn.loading && this.#drawn.rows.at(this.#drawn.newestFirst ? -1 : 0)?.text === "Older lines" && this.#loadOlder(),
       decorate: (element, row, before) => decorateRow(element, row, before, {
         time: session.settings.time,
@@ -140,7 +141,7 @@ export class Viewer {
     const { time, wrap, columns, newestFirst, fontSize } = settings;
     const refilters = this.#entry !== undefined && this.#entry.filter !== settings.filter;
     if (refilters) {
-      // First, so that the worker filters while the rest is drawn here.
+      // Send the filter first, so that the worker filters while the page draws the rest.
       this.#entry!.filter = settings.filter;
       this.#store.setFilter(this.#view, settings.filter);
     }
@@ -231,12 +232,12 @@ export class Viewer {
   #showLabels(): void {
     const { columns } = this.#session.settings;
     this.#labels = sourceLabels(this.#sources, columns);
-    // Hidden sources need no room.
+    // Hidden containers need no room.
     const visible = this.#sources.some(({ on }) => on) ? this.#labels.filter((_unused, i) => this.#sources[i]?.on) : this.#labels;
     const shape = `${this.#labels.map(({ short, hue }) => `${short} ${hue}`).join("|")} ${visible.map(({ short }) => short).join("|")}`;
     if (shape === this.#labelsOf) return;
     this.#labelsOf = shape;
-    // Room for the pods' names, and for the beginning of a container's name.
+    // Leave room for the names of pods, and for the beginning of a container's name.
     const longest = Math.max(1, ...visible.map(({ short }) => short.split(" ")[0].length));
     const several = visible.some(({ short }) => short.includes(" "));
     const pod = Math.min(POD_CHARS, longest);
@@ -282,7 +283,7 @@ const MIN_HEIGHT_PX = 200;
 const MAX_HEIGHT_PX = 3000;
 const STEP_PX = 40;
 
-/** Return the lower edge, which can be dragged or moved with the arrow keys. `keep` is called with the chosen height (px). */
+/** Return the viewer's lower edge, which a user drags or moves with the arrow keys. `keep` is called with the chosen height (px). */
 function heightGrip(root: HTMLElement, keep: (height: number) => void): HTMLElement {
   const element = h("div", { class: "cl-grip", role: "separator", "aria-orientation": "horizontal", "aria-label": "Height", tabindex: "0", title: "Drag to change the height" });
   const set = (height: number): void => {
