@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 IMAGE = Path(__file__).with_name("hub_image.txt")
 TESTS = (
-    "tests/e2e/test_whole.py",
+    "tests/e2e/test_same_lines.py",
     "tests/server/test_extension.py",
     "tests/tables/test_read.py",
     "tests/cli/test_doctor.py",

@@ -37,13 +37,13 @@ def mask(text: str) -> str:
     return _SECRET.sub("[masked]", text)
 
 
-def all_masked(case: Case) -> None:
-    assert _masked(case) == [case.received.count]
+def check_all_masked(case: Case) -> None:
+    assert _masked_counts(case) == [case.received.count]
 
 
-def masked_from_one_line_on(case: Case) -> None:
+def check_masked_from_one_line_on(case: Case) -> None:
     """Check that all lines after one position are masked, none before, and that a notice marks the position."""
-    (masked_count,) = _masked(case)
+    (masked_count,) = _masked_counts(case)
     messages = [n["message"] for n in case.received.notices if n.get("notice") == "mask"]
     assert 0 < masked_count < case.received.count
     assert messages == ["From here on secrets are masked before lines are stored"]
@@ -55,8 +55,11 @@ def _recording(case: Case) -> int:
     return info.id
 
 
-def _masked(case: Case) -> list[int]:
-    """Return the number of masked lines, as counted by `complete` and in the received lines; one number if they agree."""
+def _masked_counts(case: Case) -> list[int]:
+    """Return the different counts of masked lines: those in the completeness statement, and that of the received lines.
+
+    A single number means that all agree. -1 is added if not both kinds of secrets were counted.
+    """
     texts = [[text for _, text in lines] for lines in case.received.lines().values()]
     kinds = case.recordings.store.complete(_recording(case)).masked
     masked = sum("password=[masked] by [masked] " in text for each in texts for text in each)
@@ -66,7 +69,7 @@ def _masked(case: Case) -> list[int]:
     return sorted({masked, *kinds.values()} | ({-1} if len(kinds) != 2 else set()))
 
 
-async def switched_on(case: Case) -> None:
+async def switch_masking_on(case: Case) -> None:
     await case.wait_lines(3000)
     case.mark_fault()
     await asyncio.to_thread(configure_masking, case.recordings.store, wish=True)
@@ -81,7 +84,7 @@ ROWS = [
         program=program(14_000),
         masked=True,
         normalize=mask,
-        after=all_masked,
+        after=check_all_masked,
     ),
     Row(
         "rotation while disconnected, masked",
@@ -89,20 +92,20 @@ ROWS = [
         program=program(10_000),
         masked=True,
         normalize=mask,
-        after=all_masked,
+        after=check_all_masked,
     ),
     Row(
         "masking switched on, recorder killed",
-        switched_on,
+        switch_masking_on,
         program=program(10_000),
         normalize=mask,
-        after=masked_from_one_line_on,
+        after=check_masked_from_one_line_on,
     ),
 ]
 
 
 @parametrize_rows(ROWS)
-async def test_row(
+async def test_fault_with_masking(
     row: Row, sandbox: SandboxProcess, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
 ) -> None:
     await run_row(row, sandbox, unique("f"), tmp_path, result)

@@ -16,7 +16,7 @@ import pytest
 from faults.case import Row
 from faults.received import Received
 from faults.row import parametrize_rows, run_row
-from faults.test_masked import all_masked, mask, program
+from faults.test_masked import check_all_masked, mask, program
 from faults.test_recorder import stopped_beyond_its_lease
 from support.hand import until
 from support.jupyter import counter
@@ -218,7 +218,7 @@ async def _read_without_request(case: Case) -> None:
 
 
 def masked_and_retained_as_configured(case: Case) -> None:
-    all_masked(case)
+    check_all_masked(case)
     assert case.recordings.store.budget().max_age_s == _WEEK_S
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A runtime with the default store and without a cluster."""
+    """Yield the default store, in a temporary folder. No cluster can be reached."""
     store = new_store(tmp_path)
     monkeypatch.setenv("CORTEX_STORE", f"sqlite:///{tmp_path / 'recordings.sqlite'}")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))

@@ -31,7 +31,7 @@ steps = st.one_of(
     st.sampled_from([-3_600_000, 3_600_000, -5_000, 5_000, -2_100, -1_900]),
 )
 files = st.lists(st.tuples(steps, st.sampled_from(["ok", "loss", "x"])), min_size=1, max_size=30)
-#: Times without a clock set back by seconds, since the node omits lines older than the anchor. test_set_back.py tests those:
+#: Times without a clock set back by seconds, since the node omits lines older than the anchor. test_clock_set_back.py tests those:
 #: only the reader finds them, when it compares the whole log at its end.
 mild = st.one_of(st.integers(0, 700), st.integers(-30, 30), st.just(0), st.just(3_600_000))
 mild_files = st.lists(st.tuples(mild, st.sampled_from(["ok", "loss", "x"])), min_size=1, max_size=30)

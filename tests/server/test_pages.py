@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from server.running import Server
     from server.tape import Tape
 
-SLOW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW_EXAMPLES = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def test_newest_page_is_ordered_by_time_and_bounded(server: Server, done: Tape) -> None:
@@ -28,7 +28,7 @@ def test_newest_page_is_ordered_by_time_and_bounded(server: Server, done: Tape) 
     by_source: dict[tuple[str, str], list[int]] = {}
     for record in page["records"]:
         by_source.setdefault((record["pod"], record["container"]), []).append(record["seq"])
-    assert all(seqs == sorted(seqs) for seqs in by_source.values()), "within a source as in its file"
+    assert all(seqs == sorted(seqs) for seqs in by_source.values()), "records of one source are not in file order"
     assert page["task"]["state"] == "succeeded" and page["task"]["task"] == done.ref.key
     complete = page["complete"]
     assert (complete["records"], complete["done"], len(complete["gaps"])) == (1000, True, 1)
@@ -38,7 +38,8 @@ def test_newest_page_is_ordered_by_time_and_bounded(server: Server, done: Tape) 
     )
 
 
-def test_record_has_the_fields_of_the_contract(server: Server, done: Tape) -> None:
+def test_a_record_has_exactly_the_documented_fields(server: Server, done: Tape) -> None:
+    """docs/reference/http.md documents them."""
     record = server.page(done.ref.name, after="0", limit=1)["records"][0]
     assert record == {
         "seq": 2,
@@ -53,10 +54,16 @@ def test_record_has_the_fields_of_the_contract(server: Server, done: Tape) -> No
     }
 
 
-def test_default_limit_and_bare_kind(server: Server, done: Tape) -> None:
-    response = server.get(logs(done.ref.name, kind="task"))
-    assert len(response.json()["records"]) == 1000
-    assert response.headers["cache-control"] == "no-store"
+def test_a_page_has_1000_records_by_default(server: Server, done: Tape) -> None:
+    assert len(server.page(done.ref.name)["records"]) == 1000
+
+
+def test_the_kind_task_finds_a_task_of_any_kind_by_its_name(server: Server, done: Tape) -> None:
+    assert server.get(logs(done.ref.name, kind="task")).json()["task"]["task"] == done.ref.key
+
+
+def test_pages_are_not_cached(server: Server, done: Tape) -> None:
+    assert server.get(logs(done.ref.name)).headers["cache-control"] == "no-store"
 
 
 def test_all_conditions_on_fields_must_hold(server: Server, done: Tape) -> None:
@@ -66,7 +73,7 @@ def test_all_conditions_on_fields_must_hold(server: Server, done: Tape) -> None:
     assert expected and sorted(r["text"] for r in page["records"]) == sorted(t for t in expected if "INFO" in t)
 
 
-@SLOW
+@FEW_EXAMPLES
 @given(
     sizes=st.lists(st.integers(70, 999), min_size=1, max_size=4),
     filters=st.sampled_from([{}, {"level": "warn"}, {"grep": "5 "}, {"pod": "*-1"}]),
@@ -86,7 +93,7 @@ def test_pages_going_back_have_every_record_once(
     assert sorted(seen) == expected and len(seen) == len(expected)
 
 
-@SLOW
+@FEW_EXAMPLES
 @given(
     sizes=st.lists(st.integers(70, 999), min_size=1, max_size=4),
     filters=st.sampled_from([{}, {"level": "error"}, {"exclude": "5 "}, {"container": "proxy"}]),
@@ -121,13 +128,13 @@ def _expected(done: Tape, filters: dict[str, str]) -> list[int]:
 
 
 def test_since_until_and_tail_combine(server: Server, done: Tape) -> None:
-    low, high = T0 + 100 * 10**9, T0 + 200 * 10**9
-    inside = sorted((t, s) for s, t, *_ in done.lines if low <= t <= high)
-    page = server.page(done.ref.name, since=rfc3339(low), until=rfc3339(high))
-    assert sorted(r["seq"] for r in page["records"]) == sorted(s for _, s in inside)
-    assert page["older"], "what lies before the window can be reached"
-    tail = server.page(done.ref.name, since=rfc3339(low), until=rfc3339(high), tail=10)
-    assert sorted(r["seq"] for r in tail["records"]) == sorted(s for _, s in inside[-10:])
+    start, end = T0 + 100 * 10**9, T0 + 200 * 10**9
+    inside = sorted((time, seq) for seq, time, *_ in done.lines if start <= time <= end)
+    page = server.page(done.ref.name, since=rfc3339(start), until=rfc3339(end))
+    assert sorted(r["seq"] for r in page["records"]) == sorted(seq for _, seq in inside)
+    assert page["older"], "the page has no cursor to lines before the window"
+    tail = server.page(done.ref.name, since=rfc3339(start), until=rfc3339(end), tail=10)
+    assert sorted(r["seq"] for r in tail["records"]) == sorted(seq for _, seq in inside[-10:])
     assert server.page(done.ref.name, tail=0)["records"] == []
 
 
@@ -137,9 +144,9 @@ def test_the_default_window_of_a_completed_task_is_all(server: Server, done: Tap
 
 
 def test_records_can_be_filtered_by_stream(server: Server, done: Tape) -> None:
-    found = {s: server.page(done.ref.name, stream=s)["records"] for s in ("stdout", "stderr")}
-    assert [len(r) for r in found.values()] == [500, 500]
-    assert {r["stream"] for r in found["stderr"]} == {"stderr"}
+    by_stream = {stream: server.page(done.ref.name, stream=stream)["records"] for stream in ("stdout", "stderr")}
+    assert [len(records) for records in by_stream.values()] == [500, 500]
+    assert {record["stream"] for record in by_stream["stderr"]} == {"stderr"}
 
 
 def test_a_page_has_the_notices_of_its_time_range(server: Server, done: Tape) -> None:

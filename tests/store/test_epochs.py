@@ -1,4 +1,7 @@
-"""A store that lost its last commits writes their numbers again; no cursor may then mean the other lines."""
+"""A store that lost its last commits gives their `seq` to other lines.
+
+A cursor from before the loss must then be refused. It must never lead to those other lines.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Machine:
-    """A machine with a store that can lose its power: commits since `sync` are lost then."""
+    """A machine whose power can be cut. The store then loses all commits since `sync`."""
 
     def __init__(self, url: str, sync: Callable[[], None], cut: Callable[[], None]) -> None:
         self.store: Store = open_store(url)
@@ -41,13 +44,13 @@ class Machine:
         self._cut()
         self.store = open_store(self.url)
 
-    def again(self, hand: Hand) -> Hand:
-        """Return the hand of a recorder that continues after the power cut."""
+    def restart_recorder(self, hand: Hand) -> Hand:
+        """Return a fake recorder that continues the recording after the power cut."""
         self.store.leave("me")  # its heartbeat has expired
-        after = Hand(self.store, owner="after")
-        assert after.id == hand.id
-        after.next = self.info(hand).last_seq + 1
-        return after
+        continued = Hand(self.store, owner="after")
+        assert continued.id == hand.id
+        continued.next = self.info(hand).last_seq + 1
+        return continued
 
     def info(self, hand: Hand) -> RecordingInfo:
         info = self.store.info(hand.id)
@@ -57,17 +60,17 @@ class Machine:
 
 @contextmanager
 def _sqlite(folder: Path) -> Iterator[Machine]:
-    path, kept = folder / "r.sqlite", folder / "kept"
+    path, synced = folder / "r.sqlite", folder / "synced"
 
     def sync() -> None:
-        kept.mkdir(exist_ok=True)
+        synced.mkdir(exist_ok=True)
         for file in (path, folder / "r.sqlite-wal"):
-            shutil.copy(file, kept)
+            shutil.copy(file, synced)
 
     def cut() -> None:
         for suffix in ("", "-wal", "-shm"):
             (folder / f"r.sqlite{suffix}").unlink(missing_ok=True)
-        for file in kept.iterdir():
+        for file in synced.iterdir():
             shutil.copy(file, folder)
 
     machine = Machine(f"sqlite://{path}", sync, cut)
@@ -98,14 +101,14 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]
 
 
 async def cursors(store: Store, id_: int, after: int = 0, many: int = 99) -> list[str]:
-    """Return the cursors of the events that a reader gets."""
-    found: list[str] = []
+    """Return the cursors of the events that a reader receives."""
+    texts: list[str] = []
     async with aclosing(Feed(store, id_).events(after)) as events:
         async for event in events:
-            found.append(event.cursor)
-            if len(found) == many:
+            texts.append(event.cursor)
+            if len(texts) == many:
                 break
-    return found
+    return texts
 
 
 async def test_cursors_among_lost_lines_are_refused_and_earlier_ones_stay_valid(machine: Machine) -> None:
@@ -115,26 +118,26 @@ async def test_cursors_among_lost_lines_are_refused_and_earlier_ones_stay_valid(
     machine.sync()
     for i in range(3):
         hand.lines([(10 + i, 1, f"lost {i}")])
-    places = [Cursor.parse(text) for text in await cursors(machine.store, hand.id, many=6)]
+    cursors_before = [Cursor.parse(text) for text in await cursors(machine.store, hand.id, many=6)]
     page = newest(machine.store, hand.id, limit=2)
-    forward = following(machine.store, hand.id, after=places[1], limit=2).newer
-    assert [machine.info(hand).check(place).seq for place in places] == [1, 2, 3, 4, 5, 6]
+    forward = following(machine.store, hand.id, after=cursors_before[1], limit=2).newer
+    assert [machine.info(hand).check(cursor).seq for cursor in cursors_before] == [1, 2, 3, 4, 5, 6]
 
     machine.cut()
     assert machine.info(hand).last_seq == 3
-    for place in (*places[3:], page.newer, page.older):
-        with pytest.raises(CursorNotHeld, match="power cut"):  # nothing is recorded at that number yet
-            machine.info(hand).check(place)  # type: ignore[arg-type]
-    after = machine.again(hand)
+    for cursor in (*cursors_before[3:], page.newer, page.older):
+        with pytest.raises(CursorNotHeld, match="power cut"):  # nothing is recorded at that `seq` yet
+            machine.info(hand).check(cursor)  # type: ignore[arg-type]
+    after = machine.restart_recorder(hand)
     for i in range(9):
         after.lines([(20 + i, 1, f"other {i}")])
-    for place in (*places[3:], page.newer, page.older, forward):
+    for cursor in (*cursors_before[3:], page.newer, page.older, forward):
         with pytest.raises(CursorNotHeld, match="power cut"):
-            machine.info(hand).check(place)  # type: ignore[arg-type]
-    assert [machine.info(hand).check(place).seq for place in places[:3]] == [1, 2, 3]
-    follows = following(machine.store, hand.id, after=places[2], limit=99)
+            machine.info(hand).check(cursor)  # type: ignore[arg-type]
+    assert [machine.info(hand).check(cursor).seq for cursor in cursors_before[:3]] == [1, 2, 3]
+    follows = following(machine.store, hand.id, after=cursors_before[2], limit=99)
     assert [r.text for r in follows.records] == [f"other {i}" for i in range(9)]
-    # Of a page's cursor in a recording that was being filled, only the time counts.
+    # While older lines are being backfilled, a page's cursor is a time without a `seq`, so no epoch is checked.
     assert machine.info(hand).check(Cursor(hand.id, EVERY_SEQ, (5, 0)))
 
 
@@ -145,30 +148,30 @@ async def test_a_reader_that_outlives_the_stores_machine_gets_an_error(machine: 
     machine.sync()
     hand.lines([(2, 1, "lost"), (3, 1, "lost too")])
     (*_, last) = await cursors(machine.store, hand.id, many=2)
-    place = Cursor.parse(last)
+    cursor = Cursor.parse(last)
     machine.cut()
-    after = machine.again(hand)
+    after = machine.restart_recorder(hand)
     after.lines([(4, 1, "other"), (5, 1, "other"), (6, 1, "silently skipped?"), (7, 1, "and these")])
-    async with aclosing(Feed(machine.store, hand.id).bursts(place.seq, epoch=place.epoch)) as bursts:
+    async with aclosing(Feed(machine.store, hand.id).bursts(cursor.seq, epoch=cursor.epoch)) as bursts:
         with pytest.raises(CursorNotHeld, match="power cut"):
             await anext(bursts)
 
 
-async def test_only_the_reader_beyond_the_loss_gets_an_error(machine: Machine) -> None:
+async def test_only_a_reader_that_had_read_lost_lines_gets_an_error(machine: Machine) -> None:
     hand = Hand(machine.store)
     hand.lines([(1, 1, "kept")])
     machine.sync()
     hand.lines([(2, 1, "lost"), (3, 1, "lost too")])
-    place = Cursor.parse((await cursors(machine.store, hand.id, many=2))[-1])
+    cursor = Cursor.parse((await cursors(machine.store, hand.id, many=2))[-1])
     machine.cut()
-    after = machine.again(hand)
+    after = machine.restart_recorder(hand)
     for i in range(6):
         after.lines([(4 + i, 1, f"other {i}")])
     feed = Feed(machine.store, hand.id)
     async with aclosing(feed.events()) as fresh:
         seen = [(await anext(fresh)).last for _ in range(7)]  # the feed now reads for all subscribers
         with pytest.raises(CursorNotHeld):
-            async with aclosing(feed.bursts(place.seq, epoch=place.epoch)) as bursts:
+            async with aclosing(feed.bursts(cursor.seq, epoch=cursor.epoch)) as bursts:
                 await anext(bursts)
         after.lines([(99, 1, "more")])
         assert seen == [1, 2, 3, 4, 5, 6, 7] and (await anext(fresh)).last == 8
@@ -185,9 +188,9 @@ async def test_cursors_stay_valid_after_takeovers_without_loss(machine: Machine)
         for i in range(3 if turn % 2 else 0):  # some recorders write nothing
             hand.lines([(i, 1, "x")])
     found = await cursors(store, hand.id, many=6)
-    for place in (*found, "0", f"{hand.id}-0"):
-        assert machine.info(hand).check(Cursor.parse(place))
-    assert len(machine.info(hand).epochs) == 3, "who has written nothing leaves nothing"
+    for cursor in (*found, "0", f"{hand.id}-0"):
+        assert machine.info(hand).check(Cursor.parse(cursor))
+    assert len(machine.info(hand).epochs) == 3, "a recorder that wrote nothing has added an epoch"
     for _ in range(2 * MAX_EPOCHS):
         hand.lease = store.lease(hand.id, "me")  # type: ignore[assignment]
         hand.lines([(1, 1, "y")])
@@ -219,8 +222,10 @@ async def test_cursors_from_before_epochs_are_valid_for_lines_recorded_then(tmp_
         later.next = 3
         later.lines([(3, 1, "c")])
         info = store.info(hand.id)
-        assert info is not None and info.check(old) == old, "nothing was lost"
-        with pytest.raises(CursorNotHeld):  # from an old version, at a number that it cannot have seen in this epoch
+        assert info is not None and info.check(old) == old, (
+            "a cursor from before the takeover is refused although no line was lost"
+        )
+        with pytest.raises(CursorNotHeld):  # a cursor of an old version, at a `seq` of a later epoch
             info.check(Cursor.parse(f"{hand.id}-3"))
         # Programs of the previous version continue to use the file, since the new column only adds to it.
         with closing(sqlite3.connect(path)) as db:

@@ -1,4 +1,4 @@
-"""Compare the model with a run_small_fleet fleet of real parts: two collectors, Valkey and a server on a sandbox cluster."""
+"""Compare the model with a small fleet of real parts: two collectors, Valkey and a server on a sandbox cluster."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check(parameters: Parameters) -> int:
     population.rate[:] = 1 / PAUSE_S
     report = Report()
     with (
-        tqdm(total=4, desc="a run_small_fleet fleet", unit="step", leave=False) as bar,
+        tqdm(total=4, desc="a small fleet", unit="step", leave=False) as bar,
         run_small_fleet(2, served=True) as small_fleet,
     ):
         bar.update()
@@ -50,7 +50,7 @@ def check(parameters: Parameters) -> int:
         loads = {part.name: part for part in predicted_loads.parts()}
         for part, measured in (
             ("collectors: CPU", sum(spent.collectors)),
-            ("Valkey: its small_fleet thread", spent.valkey),
+            ("Valkey: its one thread", spent.valkey),
             ("servers: CPU", spent.server),
         ):
             if part != "servers: CPU" or what.viewers:
