@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import BadQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from cortex_jupyter.cluster import KubeObject
 
     Labels = Mapping[str, str]
 
@@ -72,7 +74,7 @@ def _requirement(text: str, selector: str) -> Callable[[Labels], bool]:
     )
 
 
-def pod_labels(obj: dict[str, Any]) -> dict[str, str]:
+def pod_labels(obj: KubeObject) -> dict[str, str]:
     """Return the labels that a workload's template gives its pods; for a pod, its own labels.
 
     Examples

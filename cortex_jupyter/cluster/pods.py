@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.model import Source, parse_rfc3339
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
 
 #: Maximum length of a termination message (characters). The kubelet keeps 4096 bytes
 #: (https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/).
@@ -93,7 +96,7 @@ class Container:
     started: int = 0
 
 
-def without_bulk(obj: dict[str, Any]) -> dict[str, Any]:
+def without_bulk(obj: KubeObject) -> KubeObject:
     """Remove the large parts of a pod or workload that we never use, in place, and return the object.
 
     These are managed fields, other tools' annotations, volumes, scheduling constraints, and all of a container except its name
@@ -131,7 +134,7 @@ def _named_containers(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def may_restart(pod: dict[str, Any], exit_code: int | None = None) -> bool:
+def may_restart(pod: KubeObject, exit_code: int | None = None) -> bool:
     """Return whether the kubelet may start a container of a pod again.
 
     With `restartPolicy: OnFailure` it does so unless the exit code is 0; None means that the code is not known.
@@ -152,7 +155,7 @@ def may_restart(pod: dict[str, Any], exit_code: int | None = None) -> bool:
     return policy != "Never" and not (policy == "OnFailure" and exit_code == 0)
 
 
-def containers(pod: dict[str, Any]) -> list[Container]:
+def containers(pod: KubeObject) -> list[Container]:
     """Return the containers of a pod in the order in which they start.
 
     Parameters
@@ -178,7 +181,7 @@ def containers(pod: dict[str, Any]) -> list[Container]:
     return result
 
 
-def _container(pod: dict[str, Any], name: str, kind: str, status: dict[str, Any]) -> Container:
+def _container(pod: KubeObject, name: str, kind: str, status: dict[str, Any]) -> Container:
     states: dict[str, dict[str, Any]] = status.get("state") or {"waiting": {}}
     state, detail = next(iter(states.items()))
     last = (status.get("lastState") or {}).get("terminated") or {}
@@ -247,7 +250,7 @@ def _time(text: str | None) -> int:
     return parse_rfc3339(text) if text else 0
 
 
-def startup(pod: dict[str, Any]) -> dict[str, Any]:
+def startup(pod: KubeObject) -> dict[str, Any]:
     """Return when a pod was created and scheduled, and its place in an indexed Job.
 
     Returns
@@ -277,7 +280,7 @@ def startup(pod: dict[str, Any]) -> dict[str, Any]:
     return fields | ({"inits": len(inits)} if inits else {}) | ({"index": int(index)} if index.isdecimal() else {})
 
 
-def waiting_reason(pod: dict[str, Any]) -> str:
+def waiting_reason(pod: KubeObject) -> str:
     """Return why a pod writes no log yet; `""` if a container runs or has run.
 
     We read the Pod object and not the log endpoint, whose text leaves out the message (an image registry's error, for
@@ -341,7 +344,7 @@ class PodStatus:
         return f"{self.word}: {why}" if why else self.word
 
 
-def status_of(pod: dict[str, Any]) -> PodStatus:
+def status_of(pod: KubeObject) -> PodStatus:
     """Return a pod's status as `kubectl get pods` shows it.
 
     The rules are those of `printPod` in kubernetes/pkg/printers/internalversion/printers.go, as of 1.32: the status of the
@@ -445,12 +448,12 @@ def _why(status: dict[str, Any]) -> str:
     return f"{status['name']} ended with {end}" if end.exit_code or state == "waiting" else ""
 
 
-def is_finished(pod: dict[str, Any]) -> bool:
+def is_finished(pod: KubeObject) -> bool:
     """Return whether no container of this pod will run again."""
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
-def decisive_end(pods: list[dict[str, Any]]) -> End | None:
+def decisive_end(pods: list[KubeObject]) -> End | None:
     """Return the end that gives a task its exit code: the newest failure of a main or init container, else the newest success.
 
     When one pod fails for good, the Job's controller deletes the pods that still run, and they end with 143 or 137

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 import orjson
 
+from cortex_jupyter.cluster import KubeObject
 from cortex_jupyter.cluster.configuration import TokenFile, configure, kubeconfig_of
 from cortex_jupyter.errors import ClusterChanged, ClusterError, ClusterUnreachable, NoCluster, NotAllowed, NotFound
 
@@ -367,8 +368,8 @@ class Cluster:
         self,
         path: str,
         query: Mapping[str, str] | None = None,
-        cut: Callable[[dict[str, Any]], dict[str, Any]] = lambda item: item,
-    ) -> tuple[list[dict[str, Any]], str]:
+        cut: Callable[[KubeObject], KubeObject] = lambda item: item,
+    ) -> tuple[list[KubeObject], str]:
         """Read a whole collection in chunks. They are consistent: all show the collection at the same moment.
 
         Parameters
@@ -396,7 +397,7 @@ class Cluster:
         """
         attempts = [_FIRST_CHUNK, _FIRST_CHUNK, 0]
         while True:
-            limit, page, objects = attempts.pop(0), "", list[dict[str, Any]]()
+            limit, page, objects = attempts.pop(0), "", list[KubeObject]()
             try:
                 while True:
                     chunk = {"limit": str(limit)} if limit else {}

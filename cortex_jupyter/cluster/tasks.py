@@ -15,6 +15,7 @@ from cortex_jupyter.model import TaskRef
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.session import Cluster
 
     #: Returns whether the user may know of a task.
@@ -127,7 +128,7 @@ async def _by_task_label(cluster: Cluster, ref: TaskRef, label: str, is_visible:
     return []
 
 
-def _workload(kind: str, namespace: str, obj: dict[str, Any]) -> Workload:
+def _workload(kind: str, namespace: str, obj: KubeObject) -> Workload:
     return Workload(TaskRef(namespace, kind, obj["metadata"]["name"]), obj["metadata"]["uid"], obj)
 
 
@@ -163,7 +164,7 @@ async def suggest_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility = 
     return None
 
 
-async def pods_of(cluster: Cluster, workload: Workload) -> list[dict[str, Any]]:
+async def pods_of(cluster: Cluster, workload: Workload) -> list[KubeObject]:
     """List the pods of a task, oldest first."""
     items = await fetch_all(cluster, "pod", workload.ref.namespace, workload.pod_query)
     return sorted(items, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
@@ -171,7 +172,7 @@ async def pods_of(cluster: Cluster, workload: Workload) -> list[dict[str, Any]]:
 
 async def list_tasks(
     cluster: Cluster, namespace: str, selector: str = "", opened: Iterable[TaskRef] = ()
-) -> list[dict[str, Any]]:
+) -> list[KubeObject]:
     """Return the tasks of a namespace in the form of the HTTP contract, newest first.
 
     Parameters
@@ -197,7 +198,7 @@ async def list_tasks(
     """
     matches = label_matcher(selector)
     answers = await asyncio.gather(*(fetch_all(cluster, kind, namespace) for kind in _LISTED), return_exceptions=True)
-    lists: dict[str, list[dict[str, Any]]] = {}
+    lists: dict[str, list[KubeObject]] = {}
     for kind, answer in zip(_LISTED, answers, strict=True):
         if isinstance(answer, NotAllowed | NotFound) and kind != "pod":
             continue  # a user who may not list Deployments still sees Jobs
@@ -206,7 +207,7 @@ async def list_tasks(
         lists[kind] = answer
     pods = lists["pod"]
     by_label = _by_label(pods)
-    tasks: list[tuple[Workload, list[dict[str, Any]]]] = []
+    tasks: list[tuple[Workload, list[KubeObject]]] = []
     for kind in _LISTED:
         for item in lists.get(kind, []):
             if kind == "cronjob" or (kind == "pod" and _controller(item)):
@@ -234,11 +235,11 @@ async def list_tasks(
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True)
 
 
-def _lacks_pods(workload: Workload, pods: list[dict[str, Any]]) -> bool:
+def _lacks_pods(workload: Workload, pods: list[KubeObject]) -> bool:
     return not pods and state_of(workload, pods).reason == "NoPods"
 
 
-def _describe_cronjob(workload: Workload, newest: dict[str, Any] | None) -> dict[str, Any]:
+def _describe_cronjob(workload: Workload, newest: KubeObject | None) -> dict[str, Any]:
     """Return the fields of a CronJob: those of its newest Job, because a CronJob's name means that Job as a task."""
     spec, status, ref = workload.obj["spec"], workload.obj.get("status", {}), workload.ref
     about = schedule_of(workload)
@@ -263,12 +264,12 @@ def schedule_of(cronjob: Workload) -> str:
     return ", ".join(filter(None, [*parts, f"last schedule time {last}" if last else "not scheduled so far"]))
 
 
-def _jobs_of(cronjob: dict[str, Any], jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _jobs_of(cronjob: KubeObject, jobs: list[KubeObject]) -> list[KubeObject]:
     uid = cronjob["metadata"]["uid"]
     return [job for job in jobs if any(o["uid"] == uid for o in job["metadata"].get("ownerReferences") or [])]
 
 
-def _age(obj: dict[str, Any]) -> tuple[str, str]:
+def _age(obj: KubeObject) -> tuple[str, str]:
     return obj["metadata"]["creationTimestamp"], obj["metadata"]["name"]
 
 
@@ -288,7 +289,7 @@ async def has_namespace(cluster: Cluster, namespace: str) -> bool | None:
     return True
 
 
-def describe(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") -> dict[str, Any]:
+def describe(workload: Workload, pods: list[KubeObject], refusal: str = "") -> dict[str, Any]:
     """Return the fields of one task in `GET tasks`.
 
     Returns
@@ -316,19 +317,19 @@ def describe(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") 
     }
 
 
-def _controller(pod: dict[str, Any]) -> bool:
+def _controller(pod: KubeObject) -> bool:
     return any(o.get("controller") for o in pod["metadata"].get("ownerReferences", []))
 
 
-def _by_label(pods: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    by_label: dict[tuple[str, str], list[dict[str, Any]]] = {}
+def _by_label(pods: list[KubeObject]) -> dict[tuple[str, str], list[KubeObject]]:
+    by_label: dict[tuple[str, str], list[KubeObject]] = {}
     for pod in pods:
         for label in (pod["metadata"].get("labels") or {}).items():
             by_label.setdefault(label, []).append(pod)
     return by_label
 
 
-def _owned(workload: Workload, by_label: dict[tuple[str, str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _owned(workload: Workload, by_label: dict[tuple[str, str], list[KubeObject]]) -> list[KubeObject]:
     """Return the pods with all labels that a workload selects by. An index, because each Job with each pod takes too long."""
     selected = (workload.obj["spec"].get("selector") or {}).get("matchLabels") or {}
     candidates = min((by_label.get(label, []) for label in selected.items()), key=len, default=[])

@@ -17,6 +17,7 @@ from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NotAllowed, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.session import Cluster
 
 #: We ask the server to end each watch after this many seconds, so that a watch which a proxy keeps half alive ends too.
@@ -76,9 +77,9 @@ async def watch(
     cluster: Cluster,
     path: str,
     query: dict[str, str],
-    cut: Callable[[dict[str, Any]], dict[str, Any]] = lambda item: item,
+    cut: Callable[[KubeObject], KubeObject] = lambda item: item,
     reopen: ReopenTrigger | None = None,
-) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+) -> AsyncIterator[tuple[str, KubeObject]]:
     """List a collection, then follow its changes.
 
     Parameters
@@ -104,7 +105,7 @@ async def watch(
     NotAllowed, NotFound
         From the first list. Later they count as outages, because rights may come back.
     """
-    by_uid: dict[str, dict[str, Any]] = {}
+    by_uid: dict[str, KubeObject] = {}
     version = ""
     wait = 0.2
     first, lost = True, False
@@ -156,7 +157,7 @@ async def watch(
 
 async def _changes(
     cluster: Cluster, path: str, query: dict[str, str], version: str, reopen: ReopenTrigger, *, lost: bool
-) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+) -> AsyncIterator[tuple[str, KubeObject]]:
     """Yield the events of one watch until it ends, falls silent or must be reopened. After an outage, yield `BACK` first."""
     options = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_S), "resourceVersion": version}
     reopening = asyncio.ensure_future(reopen.wait())  # before the request: a trigger that fires meanwhile counts

@@ -13,6 +13,7 @@ from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.model import TaskRef
 
@@ -80,7 +81,7 @@ class Workload:
 
     ref: TaskRef
     uid: str
-    obj: dict[str, Any]
+    obj: KubeObject
 
     @property
     def pod_query(self) -> dict[str, str]:
@@ -154,7 +155,7 @@ async def fetch(cluster: Cluster, kind: str, namespace: str, name: str) -> Any:
 
 async def fetch_all(
     cluster: Cluster, kind: str, namespace: str, query: dict[str, str] | None = None
-) -> list[dict[str, Any]]:
+) -> list[KubeObject]:
     """Return the objects of a kind, without their large parts (`pods.without_bulk`).
 
     Raises
@@ -202,7 +203,7 @@ def label_selector(selector: dict[str, Any]) -> str:
     return ",".join(parts)
 
 
-def state_of(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") -> State:
+def state_of(workload: Workload, pods: list[KubeObject], refusal: str = "") -> State:
     """Return a task's state, derived from its object and its pods.
 
     Parameters
@@ -237,7 +238,7 @@ def state_of(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") 
     return (_target(status) if kind == "job" else None) or _alive(workload, pods, refusal)
 
 
-def status_word(workload: Workload, pods: list[dict[str, Any]], state: State) -> str:
+def status_word(workload: Workload, pods: list[KubeObject], state: State) -> str:
     """Return STATUS as `kubectl get` shows it: a Job's own if it has ended, else that of one of its pods.
 
     A pod with a problem comes first, then a pod that has not ended.
@@ -276,7 +277,7 @@ def _target(status: dict[str, Any]) -> State | None:
     return None
 
 
-def _alive(workload: Workload, pods: list[dict[str, Any]], refusal: str) -> State:
+def _alive(workload: Workload, pods: list[KubeObject], refusal: str) -> State:
     kind = workload.ref.kind
     unfinished = [p for p in pods if not podlib.is_finished(p)]
     waiting = [podlib.waiting_reason(p) for p in unfinished]
@@ -295,7 +296,7 @@ def _alive(workload: Workload, pods: list[dict[str, Any]], refusal: str) -> Stat
     return State("pending", f"Log not available yet: {why}", reason)
 
 
-def _running(pods: list[dict[str, Any]]) -> State:
+def _running(pods: list[KubeObject]) -> State:
     """Return the state of a task with pods that have begun. A problem is described in kubectl's words."""
     troubled = [status for status in map(podlib.status_of, pods) if status.is_troubled]
     if not troubled:
@@ -308,7 +309,7 @@ def _running(pods: list[dict[str, Any]]) -> State:
     return State(name, f"{lead}{first}", first.word)
 
 
-def _has_begun(pod: dict[str, Any]) -> bool:
+def _has_begun(pod: KubeObject) -> bool:
     """Return whether a main container has ever run, or an init container runs or has failed."""
     return any(
         c.state == "running" or (c.source and (c.kind != "init" or (c.end and c.end.exit_code)))
@@ -357,7 +358,7 @@ async def refusals(cluster: Cluster, namespace: str) -> dict[str, str]:
     return {e["involvedObject"].get("uid", ""): refusal_of(e) for e in events}
 
 
-def refusal_of(event: dict[str, Any]) -> str:
+def refusal_of(event: KubeObject) -> str:
     """Return the message of an event `FailedCreate` without the parts that differ between the controller's attempts.
 
     Examples

@@ -10,6 +10,7 @@ from cortex_jupyter.model import TaskRef, check_namespace
 from cortex_jupyter.reader.state import completeness_of, gone_task, recorded, unasked
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
@@ -156,7 +157,7 @@ async def _present(cluster: Cluster, workload: Workload, hidden: dict[str, str])
     return doc
 
 
-def _pod(pod: dict[str, Any]) -> dict[str, Any]:
+def _pod(pod: KubeObject) -> dict[str, Any]:
     from cortex_jupyter.cluster.pods import containers
 
     return {

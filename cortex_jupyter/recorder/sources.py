@@ -18,6 +18,7 @@ from cortex_jupyter.recorder.source.source import SourceReader
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.pods import End
     from cortex_jupyter.errors import NotAllowed
     from cortex_jupyter.model import Source
@@ -110,7 +111,7 @@ class Sources:
             if (part_anchor and not part_anchor.ended) or (part == 0 and reader):
                 self._start_backfill(sid, source, reader, part)
 
-    async def update(self, pod: dict[str, Any]) -> None:
+    async def update(self, pod: KubeObject) -> None:
         """Take in the present state of a pod: new containers, new runs."""
         for container in containers(pod):
             # The previous run comes first: it is read while the node keeps it.

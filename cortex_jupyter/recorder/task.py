@@ -29,6 +29,7 @@ from cortex_jupyter.store.ids import time_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recorder.watching.watches import Change
     from cortex_jupyter.recorder.writing.writer import Writer
@@ -181,7 +182,7 @@ class TaskRecorder:
         await self._pods_known.wait()
         await record_events(self._watches, namespace, self._channel, self._is_ours, since, self._take_event)
 
-    def _take_event(self, event: dict[str, Any]) -> None:
+    def _take_event(self, event: KubeObject) -> None:
         """Keep why the controller cannot create pods, for instance because of a quota.
 
         The object of a Job does not show it.

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster.labels import label_matcher, pod_labels
 from cortex_jupyter.cluster.pods import decisive_end
@@ -22,6 +22,7 @@ from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.store import RecordingInfo, Store
 
@@ -221,7 +222,7 @@ class Selection:
             return False  # the cluster does not say
 
 
-def _reduce(obj: dict[str, Any]) -> dict[str, Any]:
+def _reduce(obj: KubeObject) -> KubeObject:
     """Keep only the parts of an object that are used: there may be ten thousand objects."""
     meta = {k: obj["metadata"].get(k) for k in ("name", "namespace", "uid", "resourceVersion", "ownerReferences")}
     # Pods have a phase; Jobs show their end in conditions.
@@ -257,7 +258,7 @@ class _WatchedObject:
     """
 
     kind: str
-    obj: dict[str, Any]
+    obj: KubeObject
     id: int = 0
     was_restored: bool = False
 

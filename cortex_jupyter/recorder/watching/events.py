@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.model import parse_rfc3339
@@ -12,6 +12,7 @@ from cortex_jupyter.recorder.writing.batch import PendingNotice
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.recorder.watching.watches import Watches
     from cortex_jupyter.recorder.writing.writer import Channel
 
@@ -27,7 +28,7 @@ async def record_events(
     channel: Channel,
     is_ours: Callable[[str], bool],
     since: int = 0,
-    on_event: Callable[[dict[str, Any]], None] = lambda _: None,
+    on_event: Callable[[KubeObject], None] = lambda _: None,
 ) -> None:
     """Record events until cancelled; return at once if they may not be watched.
 
@@ -60,7 +61,7 @@ async def record_events(
         _log.info("the events of %s cannot be recorded: %s", namespace, error)
 
 
-def _note(event: dict[str, Any], involved: dict[str, Any]) -> PendingNotice:
+def _note(event: KubeObject, involved: KubeObject) -> PendingNotice:
     stamp = event.get("eventTime") or event.get("lastTimestamp") or event.get("firstTimestamp")
     reason, text = event.get("reason", ""), event.get("message", "").strip()
     warning = event.get("type") == "Warning"

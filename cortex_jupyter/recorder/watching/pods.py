@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster.pods import Container, containers, may_restart, without_bulk
 from cortex_jupyter.model import parse_rfc3339
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.model import Source
 
 #: This many UIDs of deleted pods are remembered, so that a late answer does not bring a pod back.
@@ -33,20 +34,20 @@ class Pods:
     """
 
     def __init__(self) -> None:
-        self.present: dict[str, dict[str, Any]] = {}
-        self.deleted: dict[str, dict[str, Any]] = {}
+        self.present: dict[str, KubeObject] = {}
+        self.deleted: dict[str, KubeObject] = {}
         self.full_lists = 0
         self.behind_since: float | None = None
         self._forgotten: dict[str, None] = {}  # UIDs, oldest first
         self._changed = asyncio.Event()
 
     @property
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> list[KubeObject]:
         """Every pod that was ever seen, oldest first."""
         pods = [*self.deleted.values(), *self.present.values()]
         return sorted(pods, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
 
-    def update(self, pod: dict[str, Any], *, watched: bool = False) -> None:
+    def update(self, pod: KubeObject, *, watched: bool = False) -> None:
         """Store the newest state of a pod; a late answer does not bring back a deleted pod.
 
         Parameters
@@ -71,7 +72,7 @@ class Pods:
         if uid in self.present:
             self.behind_since = self.behind_since or time.monotonic()
 
-    def remove(self, pod: dict[str, Any]) -> None:
+    def remove(self, pod: KubeObject) -> None:
         """Store the last state of a deleted pod."""
         uid = pod["metadata"]["uid"]
         self.behind_since = None
@@ -145,9 +146,9 @@ class Pods:
         return self.container(source) or _container_named(self.deleted.get(source.pod_uid), source.container)
 
 
-def _version(pod: dict[str, Any]) -> str:
+def _version(pod: KubeObject) -> str:
     return str(pod["metadata"].get("resourceVersion", ""))
 
 
-def _container_named(pod: dict[str, Any] | None, name: str) -> Container | None:
+def _container_named(pod: KubeObject | None, name: str) -> Container | None:
     return next((c for c in containers(pod) if c.name == name), None) if pod else None

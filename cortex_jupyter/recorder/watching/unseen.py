@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster.workloads import segment
 from cortex_jupyter.errors import NotAllowed
@@ -12,6 +12,7 @@ from cortex_jupyter.model import Source, parse_rfc3339
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
 
@@ -115,19 +116,19 @@ async def _started_pods(cluster: Cluster, workload: Workload) -> dict[str, int]:
     }
 
 
-async def _events(cluster: Cluster, namespace: str, selector: str) -> list[dict[str, Any]]:
+async def _events(cluster: Cluster, namespace: str, selector: str) -> list[KubeObject]:
     answer = await cluster.json(f"/api/v1/namespaces/{segment(namespace)}/events", {"fieldSelector": selector})
-    items: list[dict[str, Any]] = answer["items"]
+    items: list[KubeObject] = answer["items"]
     return items
 
 
-def _first_time(event: dict[str, Any]) -> int:
+def _first_time(event: KubeObject) -> int:
     """Return when an event was first seen (ns, rounded down to a second); 0 if it does not say."""
     stamp = event.get("firstTimestamp") or event.get("eventTime")
     return parse_rfc3339(stamp) // _SECOND * _SECOND if stamp else 0
 
 
-def _last_time(event: dict[str, Any]) -> int:
+def _last_time(event: KubeObject) -> int:
     """Return when an event was last seen (ns, a whole second); 0 if it does not say."""
     stamp = event.get("lastTimestamp") or event.get("eventTime")
     return parse_rfc3339(stamp) if stamp else 0

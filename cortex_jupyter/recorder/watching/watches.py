@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
+from cortex_jupyter.cluster import KubeObject
 from cortex_jupyter.cluster.pods import without_bulk
 from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.watch import ReopenTrigger, watch
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.workloads import Workload
     from cortex_jupyter.model import TaskRef
 
-    ObjectFilter = Callable[[dict[str, Any]], bool]
-    Reduce = Callable[[dict[str, Any]], dict[str, Any]]
+    ObjectFilter = Callable[[KubeObject], bool]
+    Reduce = Callable[[KubeObject], KubeObject]
 
-Change = tuple[str, dict[str, Any]]
+Change = tuple[str, KubeObject]
 
 #: This many tasks are looked up at a time. Each request has its own connection, for which `asyncio.sslproto` allocates
 #: a buffer of 256 KiB: a thousand at once took 50 MB.
@@ -88,7 +89,7 @@ class Watches:
     def events(self, namespace: str, is_ours: Callable[[str], bool]) -> AsyncIterator[Change]:
         """Follow the events about these UIDs. The API server cannot select them, so one watch serves all tasks."""
 
-        def is_about(event: dict[str, Any]) -> bool:
+        def is_about(event: KubeObject) -> bool:
             return is_ours(event.get("involvedObject", {}).get("uid", ""))
 
         return self._shared_watch(_events_path(self._watched_namespace(namespace)), _reduce_event).follow("", is_about)
@@ -150,7 +151,7 @@ class _SharedWatch:
     def __init__(self, cluster: Cluster, path: str, reduce: Reduce) -> None:
         self._cluster, self._path, self._reduce = cluster, path, reduce
         self.reopen = ReopenTrigger()
-        self._known: dict[str, dict[str, Any]] = {}
+        self._known: dict[str, KubeObject] = {}
         self._listed = False
         self._followers: dict[str, set[_Follower]] = {}  # by UID
         self._task: asyncio.Task[None] | None = None
@@ -242,7 +243,7 @@ class _Follower:
         return changes
 
 
-def _followed_uids(obj: dict[str, Any]) -> list[str]:
+def _followed_uids(obj: KubeObject) -> list[str]:
     """Return the UIDs under which an object is followed.
 
     Examples
@@ -258,7 +259,7 @@ def _events_path(namespace: str) -> str:
     return f"/api/v1/namespaces/{segment(namespace)}/events" if namespace else "/api/v1/events"
 
 
-def _reduce_event(event: dict[str, Any]) -> dict[str, Any]:
+def _reduce_event(event: KubeObject) -> KubeObject:
     meta = {k: event["metadata"].get(k) for k in ("name", "uid", "resourceVersion")}
     about = {k: v for k, v in event.get("involvedObject", {}).items() if k in ("kind", "name", "uid")}
     names = ("reason", "message", "type", "eventTime", "lastTimestamp", "firstTimestamp")
