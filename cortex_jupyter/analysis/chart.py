@@ -24,8 +24,9 @@ COLOURS: Final = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a
 _WIDTH: Final = 1000
 _GAP: Final = 18
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 24
-#: Number of crosshair positions in a panel; number of curves whose values it shows.
+#: Number of crosshair positions in a panel.
 _STOPS: Final = 40
+#: Maximum number of curves whose values the crosshair shows.
 _LABELLED: Final = 8
 STYLE: Final = (
     ".cortex-chart{max-width:1200px;margin:.4em 0;color:var(--jp-ui-font-color1,inherit)}"
@@ -77,7 +78,7 @@ def colour(index: int) -> str:
 def _legend(panels: Sequence[Panel], note: str) -> str:
     labels = _labels(panels)
     if any(p.band for p in panels):
-        keys = [(COLOURS[0], f"{len(labels)} sources: their median, from the least to the most")]
+        keys = [(COLOURS[0], f"{len(labels)} sources: their median, and the range from the lowest to the highest")]
         if any(p.apart for p in panels):
             apart = list(dict.fromkeys(c.label for p in panels for c in p.apart))
             keys.append((COLOURS[1], f"far from the others: {', '.join(apart)}"))
@@ -101,7 +102,7 @@ def _panel(panel: Panel, width: float, height: float) -> str:
     if panel.last is not None:
         title += f'<text class="dim" x="{width - _RIGHT:.0f}" y="15" text-anchor="end">{_short(panel.last)}</text>'
     if not xs or not ys:
-        return f'{title}<text class="dim" x="{_LEFT}" y="40">never a finite number</text>{_lost(panel, width, None)}'
+        return f'{title}<text class="dim" x="{_LEFT}" y="40">no finite values</text>{_lost(panel, width, None)}'
     x = _scale(min(xs), max(xs), _LEFT, width - _RIGHT, log=False)
     y = _scale(*_padded(min(ys), max(ys), log=panel.log), height - _BOTTOM, _TOP, log=panel.log)
     parts = [title, _axes(panel, x, y, (min(xs), max(xs)), (min(ys), max(ys)), width, height)]
@@ -168,7 +169,7 @@ def _axes(
 
 
 def _lost(panel: Panel, width: float, x: Scale | None) -> str:
-    """Mark where values were NaN or infinite, and label the first: users look for it."""
+    """Mark where values were NaN or infinite, and label the first such place, because users look for it."""
     where = [at for curve in panel.curves for at in curve.lost]
     if not where:
         return ""
@@ -258,7 +259,7 @@ def _moments(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _step(value: float) -> str:
-    # A point can be the mean of several steps.
+    # A point can be the mean of several steps, so its step need not be whole: round it.
     return f"{value:,.0f}".replace(",", " ") if value >= 20 else _short(value)
 
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.analysis.templates import find_templates
+from cortex_jupyter.analysis.patterns import find_patterns
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.tables.schema import coded
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 #: Lines shown before the first difference.
 _CONTEXT: Final = 2
-#: Number of moments compared. A duration has changed from this many seconds and this ratio on.
+#: Maximum number of moments that are compared.
 _MOMENTS: Final = 14
+#: A difference of durations must be at least this many seconds to count as a change.
 _LEAST_S: Final = 0.05
+#: One duration must be at least this many times the other to count as a change.
 _RATIO: Final = 1.2
 #: A line must occur this often before its usual interval is computed.
 _OFTEN: Final = 10
@@ -74,24 +76,24 @@ def compare(a: pa.Table, b: pa.Table) -> ComparisonData:
     """
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     both = pa.chunked_array([*a["message"].chunks, *b["message"].chunks], pa.large_string())
-    templates = find_templates(both)
-    codes = (templates.code[: a.num_rows], templates.code[a.num_rows :])
+    line_patterns = find_patterns(both)
+    codes = (line_patterns.code[: a.num_rows], line_patterns.code[a.num_rows :])
     times = tuple(_since(table) for table in (a, b))
-    template_count = len(templates.texts)
-    counts = [np.bincount(code, minlength=template_count) for code in codes]
-    firsts = [_first(code, template_count) for code in codes]
+    pattern_count = len(line_patterns.texts)
+    counts = [np.bincount(code, minlength=pattern_count) for code in codes]
+    firsts = [_first(code, pattern_count) for code in codes]
     at = [
         np.array([t[i] if i < len(t) else np.nan for i in first.tolist()])
         for t, first in zip(times, firsts, strict=True)
     ]
     one, two = (float(t.max()) if len(t) else 0.0 for t in times)
     seconds = (one, two)
-    moments = _moments(templates.texts, counts, at)
+    moments = _moments(line_patterns.texts, counts, at)
     top = max(*seconds, 1e-9)
     above, below = (np.histogram(t, bins=120, range=(0, top))[0].tolist() for t in times)
     return ComparisonData(
-        _patterns((a, b), templates.texts, counts, firsts, at),
-        _durations(templates.texts, codes, times, (a, b), counts, moments, seconds),
+        _patterns((a, b), line_patterns.texts, counts, firsts, at),
+        _durations(line_patterns.texts, codes, times, (a, b), counts, moments, seconds),
         _first_difference((a, b), codes, times),
         moments,
         (above, below),
@@ -106,9 +108,9 @@ def _since(table: pa.Table) -> Floats:
     return (time - time.min()) / 1e9 if len(time) else time.astype(float)
 
 
-def _first(code: Ints, template_count: int) -> Ints:
+def _first(code: Ints, pattern_count: int) -> Ints:
     np = import_optional("numpy")
-    first = np.full(template_count, len(code), np.int64)
+    first = np.full(pattern_count, len(code), np.int64)
     np.minimum.at(first, code, np.arange(len(code)))
     return first
 
@@ -141,7 +143,7 @@ def _patterns(
 
 
 def _moments(texts: list[str], counts: list[Ints], at: list[Floats]) -> list[tuple[str, float, float]]:
-    """Return moments that both runs pass in the same order: the first lines of templates that are rare in both."""
+    """Return moments that both runs pass in the same order: the first lines of patterns that are rare in both."""
     np = import_optional("numpy")
     if not texts:
         return []
@@ -196,18 +198,18 @@ def _changed(a: float, b: float) -> bool:
     return abs(a - b) >= _LEAST_S and max(a, b) >= _RATIO * max(min(a, b), 1e-9)
 
 
-def _usual_interval(code: Ints, time: Floats, table: pa.Table, template_count: int) -> Floats:
-    """Return the median interval between two lines of each template in one source."""
+def _usual_interval(code: Ints, time: Floats, table: pa.Table, pattern_count: int) -> Floats:
+    """Return for each pattern the median interval between two of its lines in one source."""
     np = import_optional("numpy")
     source = _sources(table)[0]
     order = np.lexsort((time, source, code))
     same = (np.diff(code[order]) == 0) & (np.diff(source[order]) == 0)
     pauses, of = np.diff(time[order])[same], code[order][1:][same]
-    medians = np.full(template_count, np.nan)
-    bounds = np.searchsorted(of, np.arange(template_count + 1))
-    for template in range(template_count):
-        if bounds[template + 1] - bounds[template] >= _OFTEN - 1:
-            medians[template] = np.median(pauses[bounds[template] : bounds[template + 1]])
+    medians = np.full(pattern_count, np.nan)
+    bounds = np.searchsorted(of, np.arange(pattern_count + 1))
+    for pattern in range(pattern_count):
+        if bounds[pattern + 1] - bounds[pattern] >= _OFTEN - 1:
+            medians[pattern] = np.median(pauses[bounds[pattern] : bounds[pattern + 1]])
     return medians
 
 

@@ -52,7 +52,7 @@ class Comparison(ResultFrame):
             f"{a} (a) and {b} (b): {len(self)} patterns, {len(self.only_a)} only in a, {len(self.only_b)} only in b"
         ]
         if self.first is None:
-            lines.append("the same lines in the same order, numbers and ids apart")
+            lines.append("the same lines in the same order, except for numbers and ids")
         else:
             lines.append("the first line that differs:")
             for sign, line in (("a", self.first.a), ("b", self.first.b)):
@@ -105,7 +105,10 @@ class Comparison(ResultFrame):
         return f'<div class="cortex-compare">{"".join(parts)}</div>'
 
     def _picture(self) -> str:
-        """Draw both runs on one time axis: lines per moment, lines between common moments, and the first difference."""
+        """Draw both runs on one time axis.
+
+        Bars show the number of log lines, curves connect moments that both runs have, and dots mark the first difference.
+        """
         data, top = self._data, max(*self._data.seconds, 1e-9)
 
         def x(seconds: float) -> float:
@@ -151,7 +154,7 @@ def _title(text: str) -> str:
 
 def _first_difference(first: Difference | None) -> str:
     if first is None:
-        return _title("The same lines in the same order, numbers and ids apart")
+        return _title("The same lines in the same order, except for numbers and ids")
     rows = [f'<div style="opacity:.6">&nbsp; {escape(text)}</div>' for text in first.before]
     for sign, colour, line in (("a", _A, first.a), ("b", _B, first.b)):
         text = "<i>has ended</i>" if line is None else escape(line["text"])

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.archive.optional import Floats, Ints
 
-#: Panels of a chart and points of a curve; a screen has no room for more.
+#: Maximum number of panels in a chart, because a screen has no room for more.
 PANELS: Final = 9
+#: Maximum number of points of a curve.
 _POINTS: Final = 150
 #: From this number of curves on, a band and its median say more than the curves.
 MANY: Final = 9
-#: Outliers drawn beside the band: this many times as far from the median as is usual; this many at most.
-_FAR, _MAX_OUTLIERS = 5.0, 3
+#: A curve is an outlier if it is this many times as far from the median as is usual.
+_FAR: Final = 5.0
+#: Maximum number of outliers drawn beside the band.
+_MAX_OUTLIERS: Final = 3
 #: Words in metric names that users want to see first.
 _FIRST: Final = ("loss", "acc", "rmse", "mae", "auc", "f1", "error", "ppl", "score", "reward")
 _LOG_FROM: Final = 300.0
@@ -143,7 +146,7 @@ def _chosen(columns: dict[str, Any], names: tuple[str, ...]) -> list[str]:
 
 
 def _sources(table: pa.Table, columns: dict[str, Any]) -> tuple[Ints, dict[int, str]]:
-    """Return each row's source index, and a label for each source, as short as keeps them distinct."""
+    """Return each row's pod index, and a label for each pod, as short as possible but distinct."""
     np = import_optional("numpy")
     del table
     (pods, pod_names), (tasks, task_names), ranks = columns["pod"], columns["task"], columns["rank"]
@@ -195,7 +198,7 @@ def _panel(
 
 
 def _grows(steps: Floats, of: Ints) -> bool:
-    """Return whether each source's steps grow, so that they can serve as x; steps that restart each epoch cannot."""
+    """Return whether each pod's steps increase, so that they can be used as x. Steps that restart in each training epoch cannot."""
     np = import_optional("numpy")
     if np.isnan(steps).any():
         return False

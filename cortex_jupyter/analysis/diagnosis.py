@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.store import Readable
 
-#: Last lines kept of each container; characters kept of each.
+#: Number of last lines that are kept of each container.
 LAST: Final = 10
+#: Maximum number of characters that are kept of each line.
 _WIDTH: Final = 1000
 #: https://tldp.org/LDP/abs/html/exitcodes.html and signal(7): above 128 it is a signal.
 _CODES: Final = {

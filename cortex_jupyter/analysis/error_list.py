@@ -61,7 +61,7 @@ class Errors(ResultFrame):
 
 
 def card(error: Error, *, is_open: bool = False) -> str:
-    """Return an error as HTML that opens to its traceback, without a script."""
+    """Return an error as a `<details>` element, whose summary line opens to the traceback without a script."""
     times = f"{error.first:%H:%M:%S}" if error.first else ""
     if error.count > 1 and error.last:
         times += f" to {error.last:%H:%M:%S}"

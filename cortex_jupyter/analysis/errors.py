@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.archive.optional import Flags, Ints
 
-#: Lines of the same source that are shown before an error; characters of each.
+#: Number of lines of the same source that are shown before an error.
 CONTEXT: Final = 5
+#: Maximum number of characters that are shown of each line.
 _WIDTH: Final = 1000
 _BAD: Final = frozenset(LEVELS[LEVELS.index("error") :])
 
@@ -43,7 +44,7 @@ class Error:
     pods : list of str
         In the order in which they reported it.
     first, last : datetime
-        With microseconds; the line at `seq` has all digits.
+        Cut to microseconds. The record `log[error.seq]` has nanoseconds.
     seq : int
         Number of its first line: `log[error.seq]`.
     text : str
@@ -115,7 +116,7 @@ def errors(table: pa.Table) -> list[Error]:
 
 
 def _source(table: pa.Table) -> Ints:
-    """Return a source number for each line: pod, container, run and stream."""
+    """Return for each line a number that identifies its run of a container and its stream."""
     np = import_optional("numpy")
     key = table["run"].to_numpy().astype(np.int64)
     for name in ("pod", "container", "stream"):
@@ -129,7 +130,7 @@ def _text(block: Block, texts: list[str]) -> str:
 
 
 def _lines(table: pa.Table, in_block: Flags, groups: dict[str, list[int]], error_by_key: dict[str, Error]) -> None:
-    """Add the lines of level error; lines of one shape are one error."""
+    """Add the lines of level error. Lines whose messages have the same shape (see `shapes`) count as one error."""
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     levels, names = coded(table["level"])
     bad = np.isin(levels, [i for i, name in enumerate(names) if name in _BAD]) & ~in_block
@@ -215,7 +216,7 @@ def as_table(errors: list[Error]) -> pa.Table:
 
 
 def _failed(error: Error) -> Frame | None:
-    """Return the frame in which it happened: the last one in Python, else the first."""
+    """Return the stack frame in which the error happened: the last one in Python, else the first."""
     if not error.frames:
         return None
     return error.frames[-1 if error.kind == "python" else 0]

@@ -35,7 +35,7 @@ _INTERVALS: Final = 400
 _HINT: Final = (
     "call metrics() of the log in a kernel to read all lines, or raise CortexJupyter.max_query_s on this server"
 )
-#: Names that are sent at most: with ids as JSON keys there are as many names as lines.
+#: Maximum number of metric names that are sent. A log that uses ids as JSON keys has as many names as lines.
 _NAMES: Final = 100
 
 
@@ -73,7 +73,7 @@ def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
         values = metrics(piece, carried=carried)
         for name in pc.unique(values["name"]).to_pylist():
             names.setdefault(name, len(names) < _NAMES)
-        # A frame of metrics has no container: find it by number. Numbers are not always in order within a piece.
+        # The table of metrics has no container, so find it by `seq`, which is not always ascending within a piece.
         at = pc.index_in(values["seq"], piece["seq"])
         source_keys = pc.binary_join_element_wise(
             *(piece[c].cast(pa.string()).take(at) for c in ("pod", "container")), "\0"
@@ -89,12 +89,14 @@ def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
         lines_read += len(piece)
         yield event("progress", looked=lines_read, lines=total, left_out=list(names.values()).count(False))
         if lines_read < total and bound.over:
-            raise TooMany(f"the numbers of {lines_read} of {total} lines were found within {query_s:g} s", _HINT)
+            raise TooMany(
+                f"only {lines_read} of {total} lines could be searched for numbers within {query_s:g} s", _HINT
+            )
     yield event("done", looked=lines_read, lines=total, left_out=list(names.values()).count(False))
 
 
 def main() -> None:
-    """Answer the question on the standard input."""
+    """Read a request from standard input, and write the metrics to standard output."""
     logs.begin()  # an error goes to the server's log, without the log line that caused it
     os.nice(10)  # kernels, the server and searches come first
     request: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Carried", "metrics"]
 
-#: Lines that may report a number or begin an epoch, in RE2's syntax.
+#: Finds lines that may report a number or begin a training epoch, in RE2's syntax.
 _LIKELY: Final = r"[^0-9 \t][ \t]*[=:][\[( \t]*[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)|(?i:epoch)|\|[ \t]*[A-Za-z].* [0-9]|\t[A-Za-z].*[0-9]"
 
 

@@ -1,4 +1,4 @@
-"""Show the templates of a log, with how often each occurred over time."""
+"""Show the patterns of a log, with how often each occurred over time."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.analysis.result_frame import ResultFrame, html_table
-from cortex_jupyter.parsing.templates import ANY
+from cortex_jupyter.parsing.line_patterns import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Colours of levels, as in the viewer; they serve light and dark.
+#: Colours of levels, the same as in the viewer. They are readable on light and on dark pages.
 LEVELS: Final = {"warning": "#b8860b", "error": "#d9534f", "critical": "#d9534f"}
 _BAR_COLOUR: Final = "#4c78a8"
 _SHOWN: Final = 30
@@ -20,7 +20,7 @@ _BARS: Final = " ▁▂▃▄▅▆▇█"
 
 
 class Patterns(ResultFrame):
-    """The templates of a log, the most frequent first; returned by `log.patterns()`.
+    """The patterns of a log, the most frequent first; returned by `log.patterns()`.
 
     Columns: `pattern`, `count`, `share`, `level`, `first`, `last`, `pods`, `counts`, `seq`, `example`.
     """
@@ -62,7 +62,7 @@ class Patterns(ResultFrame):
 
 
 def grep(pattern: str) -> str:
-    r"""Return a regular expression for the lines of a template.
+    r"""Return a regular expression for the lines of a pattern.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def grep(pattern: str) -> str:
 
 
 def pattern_html(pattern: str, level: str | None = None) -> str:
-    """Return a template as HTML: variable parts are dim, and bad levels are coloured."""
+    """Return a pattern as HTML: variable parts are dim, and bad levels are coloured."""
     text = escape(pattern).replace(escape(ANY), '<span style="opacity:.6">·</span>')
     colour = f";color:{LEVELS[level]}" if level in LEVELS else ""
     return f'<span style="font:12px/1.5 ui-monospace,Menlo,Consolas,monospace{colour}">{text}</span>'

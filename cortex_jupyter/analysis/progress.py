@@ -19,18 +19,21 @@ if TYPE_CHECKING:
     from cortex_jupyter.archive.optional import Ints
     from cortex_jupyter.store import Readable
 
-#: Text in the lines of progress bars (`parsing.progress`), and counts towards a total, in RE2's syntax.
+#: Text in lines that may show a progress bar (`parsing.progress`), in RE2's syntax: it preselects lines.
 _BAR: Final = r"%\||━|\d/\d+ \[[=>.]|%\] in |it \[|/s\]"
+#: A count towards a total, such as `epoch 3/10`.
 _COUNTED: Final = re.compile(
     r"(?i)(?<![\w/])(epoch|step|iteration|iter|batch|shard|part|file|round|fold|trial|chunk|task)s?[\s:=#]*\[?\s*(\d{1,12})\s*(?:/|of)\s*(\d{1,12})\b(?!/)"
 )
+#: Text in lines that may hold a count, in RE2's syntax: it preselects lines.
 _LIKELY: Final = (
     r"(?i:epoch|step|iter|batch|shard|part|file|round|fold|trial|chunk|task)s?[ :=#]*\[? *[0-9]+ *(?:/|of) *[0-9]"
 )
-#: For a list of tasks: newest lines, and bytes of them, read of each task.
+#: For a list of tasks, at most this many of each task's newest lines are read.
 _GLANCE: Final = 300
+#: For a list of tasks, at most this many bytes of each task's newest lines are read.
 _GLANCE_BYTES: Final = 1 << 18
-#: Newest lines examined of each source.
+#: Number of newest candidate lines that are examined of each container.
 _NEWEST: Final = 2000
 
 
@@ -116,7 +119,7 @@ def latest_progress(store: Readable, recording: int, last: int) -> dict[str, Any
 
 
 def _newest(lines: list[str], rows: list[int], times: Sequence[int] | Ints) -> list[tuple[Progress, int]]:
-    """Return the newest state of each of a source's bars, which differ by label and total."""
+    """Return the newest state of each bar of a container. Bars differ by label and total."""
     newest: dict[tuple[str, float | None], tuple[Progress, int]] = {}
     counted: dict[tuple[str, float], list[tuple[float, float, int]]] = {}
     for text, row in zip(reversed(lines), reversed(rows), strict=True):
@@ -130,7 +133,10 @@ def _newest(lines: list[str], rows: list[int], times: Sequence[int] | Ints) -> l
 
 
 def _paced(name: str, total: float, states: list[tuple[float, float, int]]) -> tuple[Progress, int]:
-    """Return the state of a count; its rate is measured from the first line of this pass to the newest."""
+    """Return the state of a count such as `epoch 3/10`.
+
+    The rate is measured from the line where the count last began again to the newest line.
+    """
     step, now, row = states[0]
     first, began = step, now
     for earlier, at, _ in states:

@@ -1,4 +1,7 @@
-"""Assemble a tidy frame from the numbers in lines; epochs and ranks carry over within a source."""
+"""Build the table of `log.metrics()`: one row per number.
+
+A line that names no training epoch or rank takes those of earlier lines of the same pod.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Carried:
-    """What later lines of a source inherit from earlier ones, if a log is read in pieces.
+    """What later lines of a pod inherit from earlier ones, if a log is read in pieces.
 
     Parameters
     ----------
     epochs : dict
-        By task and pod: the time (ns) of the line that began the epoch, and the epoch.
+        By task and pod: the time (ns) of the line that reported the training epoch, and the training epoch.
     ranks : dict
         The rank, by task and pod.
     """
@@ -32,7 +35,7 @@ class Carried:
 
 
 def tidy(table: pa.Table, rows: Ints, parsed: Values, carried: Carried | None) -> pa.Table:
-    """Assemble the frame; `rows` holds the table's row of each line."""
+    """Build the table. `rows[i]` is the row in `table` of the i-th parsed line."""
     pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     _, codes, name_list, values, steps, epochs, ranks = parsed
     at = rows[parsed.lines]
@@ -67,7 +70,7 @@ def tidy(table: pa.Table, rows: Ints, parsed: Values, carried: Carried | None) -
 
 
 def _fill_steps(steps: Floats, epochs: Floats, source: Ints) -> Floats:
-    """Return the steps; a line without a step gets the current epoch of its source."""
+    """Return the steps. A line without a step gets the training epoch that its pod is in."""
     np = import_optional("numpy")
     if not len(steps) or not np.isnan(steps).any() or np.isnan(epochs).all():
         return steps
@@ -84,7 +87,7 @@ def _fill_steps(steps: Floats, epochs: Floats, source: Ints) -> Floats:
 
 
 def _keys(source: Any, pod: Any, task: Any) -> dict[tuple[str, str], Any]:
-    """Return the rows of each source, by its task and pod."""
+    """Return the rows of each pod, by task and pod."""
     np = import_optional("numpy")
     pods, tasks = pod.dictionary.to_pylist(), task.dictionary.to_pylist()
     each = {int(number): np.flatnonzero(source == number) for number in np.unique(source)}
@@ -94,7 +97,7 @@ def _keys(source: Any, pod: Any, task: Any) -> dict[tuple[str, str], Any]:
 def _carry_over(
     carried: Carried, sources: dict[tuple[str, str], Ints], time: Ints, step: Floats, epochs: Floats, rank: Floats
 ) -> None:
-    """Set the epoch and the rank that rows inherit from earlier pieces, and remember the last ones of this piece."""
+    """Set training epoch and rank of rows that inherit them from earlier pieces, and remember the last ones of this piece."""
     np = import_optional("numpy")
     for key, rows in sources.items():
         since, epoch = carried.epochs.get(key, (0, np.nan))
@@ -110,7 +113,7 @@ def _carry_over(
 
 
 def _fill_ranks(ranks: Floats, source: Ints) -> Floats:
-    """Return each line's rank: the one that its source names first."""
+    """Return each line's rank: the first one that its pod names."""
     np = import_optional("numpy")
     stated = np.flatnonzero(~np.isnan(ranks))
     if not len(stated):

@@ -1,4 +1,4 @@
-"""Archive completed recordings: one recording for whoever asks, or all that are due for a recorder.
+"""Archive completed recordings: a single one, or for a recorder all that may be tried now.
 
 A recorder runs this module in a process of its own: compressing takes seconds and pyarrow takes memory.
 """

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MANIFEST: Final = ".json"
-#: Manifests requested at the same time, and the number of new manifests up to which the cache is not worth a request.
+#: Maximum number of manifests that are requested at the same time.
 _CONCURRENT: Final = 32
+#: With at most this many new manifests, reading the cache is not worth a request.
 _FEW: Final = 4
 #: Number of unusable manifests that one listing names in our log.
 _NAMED: Final = 10

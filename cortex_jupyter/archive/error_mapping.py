@@ -81,8 +81,12 @@ def access_error(url: str, action: str, error: Exception, *, refused: bool = Fal
             if cloud
             else "check the permissions there"
         )
-        return ArchiveError(f"{url} may not be {action}: {brief(text)}", hint)
-    endpoint = f", the network and the endpoint ({cloud.endpoint})" if cloud else " and the permissions there"
+        return ArchiveError(f"{url} cannot be {action}, access is refused: {brief(text)}", hint)
+    endpoint = (
+        f", the network and the endpoint ({cloud.endpoint})"
+        if cloud
+        else " and whether the folder can be read and written"
+    )
     hint = f"check the address{endpoint}; what is recorded stays in the store until it is archived"
     return ArchiveError(f"{url} cannot be {action}: {brief(text)}", hint)
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 #: Bytes to read from a file's end if the footer's size is not known: enough for most (architecture.md, "Archive").
 _TAIL_GUESS: Final = 65_536
-#: Gaps up to this many bytes are read instead of making another request; and the maximum size of a request in bytes.
+#: A gap between two needed ranges of at most this many bytes is read too, instead of making another request.
 _MAX_GAP: Final = 1 << 20
+#: Maximum size of a request in bytes.
 _MAX_REQUEST: Final = 64 << 20
 _MAGIC: Final = b"PAR1"
 #: Columns whose dictionary lists all possible values. It cannot be derived from the one value of a row group.

@@ -22,8 +22,10 @@ _PATIENCE_S: Final = 20
 _TIMEOUT_S: Final = 60
 #: Number of attempts for failures that obstore does not retry.
 _ATTEMPTS: Final = 5
-#: Size in bytes of a part of an upload, of which S3 accepts 10 000; and the number of parts in flight.
-_PART, _PARTS = 16 << 20, 4
+#: Size of a part of an upload in bytes. S3 accepts 10 000 parts.
+_PART: Final = 16 << 20
+#: Number of parts that are uploaded at the same time.
+_PARTS: Final = 4
 
 
 class ObjectStore:

@@ -16,8 +16,9 @@ from cortex_jupyter.errors import BadQuery, CortexError, ReadingWarning
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-#: Exit codes after an interrupt and after a closed pipe: 128 plus the number of the signal, as in shells.
+#: Exit code after an interrupt: 128 plus the number of the signal, as in shells.
 _INTERRUPTED: Final = 130
+#: Exit code after a closed pipe: 128 plus the number of the signal, as in shells.
 _CLOSED_PIPE: Final = 141
 _SPREADSHEET: Final = "in CSV, put an apostrophe before cells that a spreadsheet would run as a formula (those that begin with =, +, -, @, tab)"
 _EPILOG: Final = """\

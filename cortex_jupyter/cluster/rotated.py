@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 _HREF = re.compile(rb'href="([^"?]+)"')
 #: Reading fails after this many seconds without a byte.
 _READ_S = 20.0
-#: How many times a request is sent if its answer does not come or breaks off, and the pause before the second time
-#: (seconds). Each further pause is twice as long.
+#: A request is sent at most this many times if its answer does not come or breaks off.
 _ATTEMPTS = 5
+#: Pause before the second attempt (seconds). Each further pause is twice as long.
 _FIRST_WAIT_S = 0.5
 
 

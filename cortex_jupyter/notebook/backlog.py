@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 #: Lines per event.
 _LINES: Final = 1000
-#: The backlog counts as recorded when nothing new was recorded for the first time, or after the second (seconds).
-_QUIET_S, _MAX_WAIT_S = 2.0, 20.0
+#: The backlog counts as recorded when nothing new was recorded for this long (seconds).
+_QUIET_S = 2.0
+#: The backlog counts as recorded after this time (seconds), whatever is still being recorded.
+_MAX_WAIT_S = 20.0
 
 
 async def backlog(window: Window) -> AsyncGenerator[StreamEvent]:

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Minimum interval of redrawing the chart of a running task (seconds), and the share of time that drawing may take.
+#: The chart of a running task is drawn again at most this often (seconds).
 _EVERY_S: Final = 1.5
+#: Maximum share of the time that drawing may take.
 _SHARE: Final = 0.1
 
 

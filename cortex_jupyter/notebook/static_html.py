@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.record import Record, Status
     from cortex_jupyter.parsing.blocks import Block
 
-#: Lines that are saved in the notebook's file, and the characters of each.
+#: Maximum number of lines that are saved in the notebook's file.
 LINES: Final = 200
+#: Maximum number of characters that are saved of each line.
 _WIDTH: Final = 500
 #: Lines that are read: more than are saved, because a progress bar may have written hundreds of them.
 MAX_READ: Final = 1000

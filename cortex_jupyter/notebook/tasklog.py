@@ -651,7 +651,7 @@ class TaskLog:
         ['saved']
         """
         from cortex_jupyter.analysis.pattern_table import Patterns
-        from cortex_jupyter.analysis.templates import patterns
+        from cortex_jupyter.analysis.patterns import patterns
 
         return Patterns(patterns(self.to_arrow()))
 

@@ -1,1 +1,1 @@
-"""Parsing of lines: level, message, fields, tracebacks, progress bars, metrics, templates, and masking of secrets."""
+"""Parsing of lines: level, message, fields, tracebacks, progress bars, metrics, patterns, and masking of secrets."""

@@ -14,8 +14,9 @@ MESSAGE: Final = ("msg", "message", "event", "log", "text")
 ESCAPES: Final = r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?)"
 _ESCAPES: Final = re.compile(ESCAPES)
 _PAIR: Final = re.compile(r'([A-Za-z_][\w.@/-]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
-#: The heads of lines: klog's up to its `]`, or a date and time, with brackets or without.
+#: The head of a line in klog's format, up to its `]`.
 _KLOG: Final = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6}\s+\d+ [^\s\]]+:\d+\] ")
+#: A date and time at the head of a line, with brackets or without.
 _TIME: Final = re.compile(
     r"(\[)?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d))?(?(1)\])(?:\s*[|:-]\s+|\s+)"
 )

@@ -11,11 +11,13 @@ from cortex_jupyter.query.pattern import SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Records of a page by default, and the largest `limit`.
+#: Number of records of a page, unless the query says otherwise.
 LIMIT: Final = 1000
+#: The largest `limit` that a query may ask for.
 MAX_LIMIT: Final = 10_000
-#: Maximum size of a page (characters of text) and maximum time to find it (seconds); see `Bound`.
+#: Maximum size of a page (characters of text); see `Bound`.
 PAGE_SIZE: Final = 32 << 20
+#: Maximum time to find a page (seconds); see `Bound`.
 QUERY_S: Final = 30.0
 
 

@@ -33,8 +33,9 @@ _CLASSES: Final = {
     sre.CATEGORY_WORD: (_WORDS, False),
     sre.CATEGORY_NOT_WORD: (_ASCII - _WORDS, True),
 }
-#: A character of several bytes; and ASCII letters that equal one if case is ignored (U+212A, U+017F, U+0130, U+0131).
+#: A character of several bytes.
 _WIDE: Final = r"[\xc0-\xff][\x80-\xbf]+"
+#: Characters that equal an ASCII letter if case is ignored (U+212A, U+017F, U+0130, U+0131).
 _CASE_VARIANTS: Final = {"k": "\u212a", "s": "\u017f", "i": "\u0130\u0131"}
 
 

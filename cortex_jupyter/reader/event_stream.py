@@ -35,8 +35,9 @@ HEARTBEAT_S: Final = 15.0
 #: A client reconnects after this many milliseconds. No empty line follows a field or a comment here: it would end an event,
 #: and some clients (httpx-sse 0.4) would then return an empty one.
 _RETRY: Final = b"retry: 1000\n"
-#: Number of recorded lines that a throttled stream has not sent yet; sent at most this often (seconds), and at 0.
+#: A comment with the number of recorded lines that a throttled stream has not sent yet.
 _BEHIND: Final = b": behind %d\n"
+#: That comment is sent at most this often (seconds), and when the number is 0 again.
 _BEHIND_S: Final = 1.0
 #: Interval (seconds) of looking whether the reason why a task is not recorded has changed.
 _PROBLEM_S: Final = 0.5

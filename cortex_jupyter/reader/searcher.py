@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 _PROGRESS_S: Final = 0.1
 #: Text that JSON writes unescaped.
 _UNESCAPED: Final = re.compile(r"[^\\\"\x00-\x1f]+\Z")
-#: Characters with a meaning in a pattern, and characters that stand for themselves after a backslash.
+#: Characters with a meaning in a pattern.
 _SPECIAL: Final = re.compile(r"[\\.^$*+?{}\[\]|()]")
+#: Characters that stand for themselves after a backslash.
 _ESCAPED: Final = re.compile(r"\\([^A-Za-z0-9])")
 
 

@@ -43,8 +43,10 @@ _CHECK_S: Final = 5.0
 _BEHIND_S: Final = 3.0
 #: How often the events that show unseen pods are requested while the API server does not answer, or they are incomplete.
 _EVENT_ATTEMPTS: Final = 6
-#: A clock that is off by more than the first (seconds) is reported; a change by less than the second is noise.
-_CLOCK_S, _CLOCK_STEP_S = 2.0, 1.0
+#: A clock that is off by more than this (seconds) is reported.
+_CLOCK_S = 2.0
+#: A change of a clock's offset by less than this (seconds) is noise.
+_CLOCK_STEP_S = 1.0
 #: The reasons of states that mean a log cannot be read.
 _UNREADABLE: Final = ("ReadFailed", NotAllowed.__name__)
 #: Kinds whose state depends on all pods that they ever had; the other kinds make new pods for ever.

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: How often small batches are merged, and how often the budget is checked (seconds).
+#: Small batches are merged this often (seconds).
 _COMPACT_S: Final = 10.0
+#: The budget is checked this often (seconds).
 _RETAIN_S: Final = 60.0
 #: How often the store is asked whether it is short of room (seconds).
 _SHORT_S: Final = 5.0

@@ -18,9 +18,11 @@ _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
-#: Defaults: this many bytes or this share of the disk, whichever is less, and this age in seconds.
+#: Default of the budget in bytes, unless `_SHARE` of the disk is less.
 _MAX_BYTES: Final = 20 << 30
+#: Default of the budget as a share of the disk, unless `_MAX_BYTES` is less.
 _SHARE: Final = 0.1
+#: Default of the maximum age of a completed recording in seconds.
 MAX_AGE_S: Final = 30 * 86400.0
 NOT_HELD_HINT: Final = (
     "start again without a cursor; store_max_bytes and store_max_age set how much is kept, and for how long "

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Bytes read at once; lines that are examined to find out what a file is.
+#: Bytes that are read at once.
 _PIECE: Final = 4 << 20
+#: Number of lines that are examined to find out what a file is.
 _LOOK: Final = 100
-#: Names of text columns in foreign logs; the first that is present is used.
+#: Names of text columns in foreign logs. The first that is present is used.
 _TEXTS: Final = ("text", "message", "msg", "log", "line", "body", "content", "value", "raw")
+#: Columns that are taken over from a foreign file if it has them.
 _ORIGIN: Final[tuple[str, ...]] = ("pod", "container", "run", "stream")
 _STAMPED: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) ?")
 #: The container of lines in a file that names none.

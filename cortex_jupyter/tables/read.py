@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.store import Readable
 
-#: Columns of a frame that a file does not have; columns of a file by which rows are ordered.
+#: Columns of a frame that a file does not have. They are cut out of `text`.
 _CUT: Final = frozenset({"message", "fields"})
+#: Columns of a file by which rows are ordered.
 _ORDER: Final = frozenset({"time", "seq", "source"})
 
 

@@ -370,4 +370,4 @@ def test_the_doctor_tries_the_permissions_in_a_bucket(
     for name, value in cloud.others.items():
         monkeypatch.setenv(name, value)
     (found,) = doctor.judge("")
-    assert found.judged == "bad" and "may not be written" in found.text and cloud.names in found.todo
+    assert found.judged == "bad" and "cannot be written, access is refused" in found.text and cloud.names in found.todo

@@ -14,7 +14,7 @@ _RUN = """
 import json, random, time
 import pyarrow as pa
 from cortex_jupyter.analysis.metrics import metrics
-from cortex_jupyter.analysis.templates import patterns
+from cortex_jupyter.analysis.patterns import patterns
 
 r, n = random.Random(1), 1_000_000
 def line(i):

@@ -30,8 +30,9 @@ RECORDER: Final = "recorder"
 _LOG_LINES: Final = 5
 #: Share of the budget above which the store is nearly full.
 _NEARLY_FULL: Final = 0.9
-#: Free bytes on the disk: below the first we warn, below the second it is too little.
+#: With fewer free bytes on the disk than this, we warn.
 _LOW: Final = 1 << 30
+#: With fewer free bytes on the disk than this, recording would soon stop: it is an error.
 _TOO_LOW: Final = 64 << 20
 #: Age (seconds) above which a heartbeat is late; recorders send one every second.
 _LATE_S: Final = 2.5

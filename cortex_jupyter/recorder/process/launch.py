@@ -28,8 +28,10 @@ _log = logging.getLogger(__name__)
 #: A process that has sent no heartbeat for this long after its start (seconds) has failed. A process itself waits for a
 #: store that is full or busy (`recorder.heartbeat._FIRST_HEARTBEAT_S`).
 _START_S: Final = 75.0
-#: After a failure no recorder is started for this long (seconds); each further failure doubles it.
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0
+#: After a failure no recorder is started for this long (seconds). Each further failure doubles the wait.
+_FIRST_WAIT_S = 5.0
+#: Maximum wait after failures (seconds).
+_LONGEST_WAIT_S = 60.0
 #: A recorder that was killed is replaced at once, unless it is the third in a row that lived for less than this
 #: (seconds): if memory is short, the next one is killed as well.
 _SHORT_LIFE_S: Final = 30.0

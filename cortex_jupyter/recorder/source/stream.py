@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 _QUIET_S: Final = 0.25
 #: If the stream of a running container is silent for this long (seconds), the container's last line is requested; then
 #: ever more rarely.
-_SILENT_S, _LONGEST_SILENT_S = 2.0, 90.0
+_SILENT_S = 2.0
+#: While the silence lasts, the last line is requested at least this often (seconds).
+_LONGEST_SILENT_S = 90.0
 #: An open stream checks this often (seconds) whether its container still runs.
 _LOOK_S: Final = 5.0
 #: A read of a finished log that is silent for this long (seconds) is broken: nothing of that log has to be waited for.

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-#: Streams of one recorder: in total, and to one node.
+#: Maximum number of streams of one recorder.
 MAX_STREAMS: Final = 2000
+#: Maximum number of streams of one recorder to one node.
 MAX_STREAMS_PER_NODE: Final = 100
 #: A slot lasts this long (seconds) while others wait: far longer than a reopened stream needs to repeat its lines.
 SLOT_S: Final = 10.0

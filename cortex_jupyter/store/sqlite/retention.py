@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Lease
     from cortex_jupyter.store.sqlite.connections import Connections
 
-#: Entries deleted, and pages returned to the disk, in one transaction.
+#: Number of entries that are deleted in one transaction.
 _ENTRIES: Final = 50
+#: Number of pages that are returned to the disk in one transaction.
 _PAGES: Final = 256
 #: A recording may leave if it is complete, unread and, if an archive is set, in that archive.
 _ARCHIVE: Final = "(SELECT value FROM setting WHERE key='archive')"

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 #: Default share of the server's memory for recordings. Replication, the append-only file and other users need the
 #: rest.
 _SHARE: Final = 0.6
-#: Memory counts as short above the first share of `maxmemory`, until it is below the second: before it is full and
-#: lines are refused.
-_SHORT, _ENOUGH = 0.9, 0.85
+#: Memory is short above this share of `maxmemory`. When it is full, the server refuses lines.
+_SHORT = 0.9
+#: If memory is short, it is freed down to this share of `maxmemory`.
+_ENOUGH = 0.85
 #: Recordings per request, which takes a millisecond or two: the server answers no other request meanwhile.
 _PER_REQUEST: Final = 200
 #: Bytes that must be free before recording continues.

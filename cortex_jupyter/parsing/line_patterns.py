@@ -1,4 +1,4 @@
-"""Templates: lines that are equal except for their values, found by Drain on the shapes of lines.
+"""Patterns: lines that are equal except for their values, found by Drain on the shapes of lines.
 
 He, Zhu, Zheng, Lyu: Drain: An Online Log Parsing Approach with Fixed Depth Tree, ICWS 2017. It is 80 lines, and runs once per
 shape (a line with its numbers masked), not once per line. The library of that name has had no release since 2022 and depends
@@ -13,12 +13,13 @@ from typing import Final
 
 from cortex_jupyter.parsing.metrics import MARK
 
-#: The placeholder in a template for words that vary.
+#: The placeholder in a pattern for words that vary.
 ANY: Final = "<*>"
-#: Lines belong to one template if at least this share of their words is the same.
+#: Lines belong to one pattern if at least this share of their words is the same.
 _SAME: Final = 0.5
-#: The number of words of a line that are compared, and the maximum of branches of a node of the tree.
+#: Number of words of a line that are compared.
 _WORDS: Final = 60
+#: Maximum number of branches of a node of the tree.
 _BRANCHES: Final = 100
 _RUN: Final = re.compile(r"<\*>(?:[-:./,+]?<\*>)+")
 #: The drawn part of a progress bar.
@@ -27,8 +28,8 @@ _SIGNED: Final = re.compile(r"(?<=[\s=:([,])[-+]<\*>")
 
 
 @dataclass(slots=True)
-class Template:
-    """A template as a list of words; a word that varies is `ANY`.
+class LinePattern:
+    """A pattern as a list of words; a word that varies is `ANY`.
 
     Parameters
     ----------
@@ -42,30 +43,30 @@ class Template:
 
     @property
     def text(self) -> str:
-        """The template as text."""
+        """The pattern as text."""
         return _SIGNED.sub(ANY, _RUN.sub(ANY, " ".join(self.words)))
 
 
 @dataclass(slots=True)
-class Templates:
-    r"""The templates of the lines that were added.
+class LinePatterns:
+    r"""The patterns of the lines that were added.
 
     Examples
     --------
-    >>> templates = Templates()
-    >>> [templates.add(line) for line in ("user alice logged in", "user bob logged in", "disk \0 full", "user carol logged in")]
+    >>> line_patterns = LinePatterns()
+    >>> [line_patterns.add(line) for line in ("user alice logged in", "user bob logged in", "disk \0 full", "user carol logged in")]
     [0, 0, 1, 0]
-    >>> [(t.text, t.count) for t in templates.all]
+    >>> [(t.text, t.count) for t in line_patterns.all]
     [('user <*> logged in', 3), ('disk <*> full', 1)]
     """
 
-    all: list[Template] = field(default_factory=list)
-    #: From the number of words and the first word (`ANY` if it contains a value) to the indices of such templates.
+    all: list[LinePattern] = field(default_factory=list)
+    #: From the number of words and the first word (`ANY` if it contains a value) to the indices of such patterns.
     _tree: dict[tuple[int, str], list[int]] = field(default_factory=dict)
     _firsts: dict[int, set[str]] = field(default_factory=dict)
 
     def add(self, shape: str, count: int = 1) -> int:
-        """Add lines of a shape, and return the index of their template: the most similar one, or a new one.
+        """Add lines of a shape, and return the index of their pattern: the most similar one, or a new one.
 
         Parameters
         ----------
@@ -86,11 +87,11 @@ class Templates:
                 best, number = share, candidate
         if number < 0 or best < _SAME:
             number = len(self.all)
-            self.all.append(Template(words))
+            self.all.append(LinePattern(words))
             candidates.append(number)
-        template = self.all[number]
-        template.count += count
-        template.words = [a if a == b else _common(a, b) for a, b in zip(template.words, words, strict=True)]
+        pattern = self.all[number]
+        pattern.count += count
+        pattern.words = [a if a == b else _common(a, b) for a, b in zip(pattern.words, words, strict=True)]
         return number
 
     def _first(self, words: list[str]) -> str:
@@ -103,14 +104,14 @@ class Templates:
         return ANY
 
 
-def _similarity(template: list[str], words: list[str]) -> float:
-    """Return the share of equal words. A value counts half, so that a template of values does not attract every line."""
+def _similarity(pattern: list[str], words: list[str]) -> float:
+    """Return the share of equal words. A value counts half, so that a pattern of values does not attract every line."""
     if not words:
         return 1.0
     same = sum(
-        (0.5 if a == ANY else 1.0) if a == b else 0.5 if a == ANY else 0.0 for a, b in zip(template, words, strict=True)
+        (0.5 if a == ANY else 1.0) if a == b else 0.5 if a == ANY else 0.0 for a, b in zip(pattern, words, strict=True)
     )
-    values = sum(0.5 for a in template if a == ANY)
+    values = sum(0.5 for a in pattern if a == ANY)
     return same / (len(words) - values) if len(words) > values else 1.0
 
 

@@ -8,7 +8,7 @@ from support.rows import Row, table
 from cortex_jupyter.analysis.compare import compare
 from cortex_jupyter.analysis.comparison import Comparison
 from cortex_jupyter.analysis.pattern_table import Patterns
-from cortex_jupyter.analysis.templates import BINS, patterns
+from cortex_jupyter.analysis.patterns import BINS, patterns
 
 
 def run(pods: str = "ab", slow: float = 1.0, steps: int = 30, bad: int | None = None) -> list[Row]:
@@ -82,7 +82,7 @@ def test_odd_logs_give_a_frame(rows: list[Row]) -> None:
     assert found.num_rows == len({text for *_, text in rows}) and found.schema.names[0] == "pattern"
     Patterns(found)._repr_html_()
     Comparison(compare(table(rows), table(run())), ("x", "y"))._repr_html_()
-    assert repr(Comparison(compare(table(rows), table(rows)), ("x", "y"))).endswith("numbers and ids apart")
+    assert repr(Comparison(compare(table(rows), table(rows)), ("x", "y"))).endswith("except for numbers and ids")
 
 
 def test_runs_with_equal_lines_do_not_differ() -> None:
