@@ -18,12 +18,12 @@ from cortex_jupyter.sandbox.resources import BUILT_IN, DEFINITIONS, REVIEW_GROUP
 from cortex_jupyter.sandbox.watch import Watch
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.config import Config
     from cortex_jupyter.sandbox.faults import Faults
     from cortex_jupyter.sandbox.objects import Store
     from cortex_jupyter.sandbox.resources import Resources
 
-Object = dict[str, Any]
 
 #: The verb of an access check for each HTTP method.
 VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -103,7 +103,7 @@ async def read_body(request: web.Request) -> Any:
         ) from error
 
 
-def answer(obj: Object, code: int = 200) -> web.Response:
+def answer(obj: KubeObject, code: int = 200) -> web.Response:
     """Return a JSON response with an object."""
     return web.Response(
         body=orjson.dumps(obj) + b"\n",
@@ -133,7 +133,7 @@ def _check_name(obj: Any, target: Target) -> None:
         raise status.bad_request(text)
 
 
-def _key(obj: Object) -> tuple[str, str]:
+def _key(obj: KubeObject) -> tuple[str, str]:
     """Return the key that orders an object in lists of its kind."""
     return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
 
@@ -201,7 +201,7 @@ class Api:
 
     def _list(
         self, request: web.Request, target: Target, matches: selectors.Matcher
-    ) -> tuple[list[Object], dict[str, Any]]:
+    ) -> tuple[list[KubeObject], dict[str, Any]]:
         """Return one chunk of a list, and its metadata.
 
         Follows `GetList` in `staging/src/k8s.io/apiserver/pkg/storage/etcd3/store.go`: all chunks show the version of
@@ -224,7 +224,7 @@ class Api:
             version, objects = self._store.version, self._store.select(group_resource, target.namespace)
         remaining = [obj for obj in objects if _key(obj) >= start and matches(obj)]
         page = remaining[:limit] if limit else remaining
-        meta: Object = {"resourceVersion": str(version)}
+        meta: KubeObject = {"resourceVersion": str(version)}
         if len(remaining) > len(page):
             meta["continue"] = _encode_continue(version, _key(remaining[len(page)]))
             if not query.get("labelSelector") and not query.get("fieldSelector"):
@@ -232,7 +232,7 @@ class Api:
         return page, meta
 
     @staticmethod
-    def _scale(obj: Object) -> Object:
+    def _scale(obj: KubeObject) -> KubeObject:
         meta = {k: obj["metadata"][k] for k in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")}
         replicas = obj["spec"].get("replicas", 1)
         return {
@@ -295,7 +295,7 @@ class Api:
             new = patch.apply(shown, sent, request.content_type, is_custom=resource.is_custom)
             _check_name(new, target)
         elif target.sub == "scale":
-            scaled: Object = {"spec": {"replicas": sent["spec"]["replicas"]}}
+            scaled: KubeObject = {"spec": {"replicas": sent["spec"]["replicas"]}}
             new = patch.apply(old, scaled, "application/merge-patch+json")
         else:
             new = sent
@@ -328,7 +328,7 @@ class Api:
         return answer(self._scale(result) if target.sub == "scale" else represent(result))
 
     @staticmethod
-    def _validate_change(resource: Resource, old: Object, new: Object) -> None:
+    def _validate_change(resource: Resource, old: KubeObject, new: KubeObject) -> None:
         if resource.group_resource == DEFINITIONS:
             customresources.validate_definition(new)
         if (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.sandbox import cronjobs, jobs, workloads
 from cortex_jupyter.sandbox.objects import controller_of
@@ -14,13 +14,13 @@ from cortex_jupyter.sandbox.status import ApiError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.config import Config
     from cortex_jupyter.sandbox.objects import Change, Store
 
-Object = dict[str, Any]
 Key = tuple[str, str, str]
 
-_RECONCILE: dict[str, Callable[[Store, Config, Object], float | None]] = {
+_RECONCILE: dict[str, Callable[[Store, Config, KubeObject], float | None]] = {
     "jobs.batch": jobs.reconcile,
     "cronjobs.batch": cronjobs.reconcile,
     "deployments.apps": workloads.deployment,
@@ -84,7 +84,7 @@ class Controllers:
                     self._reconcile(key, obj)
                 await asyncio.sleep(0)
 
-    def _reconcile(self, key: Key, obj: Object) -> None:
+    def _reconcile(self, key: Key, obj: KubeObject) -> None:
         try:
             delay = _RECONCILE[key[0]](self._store, self._config, obj)
         except (ApiError, KeyError, ValueError, TypeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.sandbox import defaults, events
 from cortex_jupyter.sandbox.deletion import delete
@@ -12,10 +12,10 @@ from cortex_jupyter.sandbox.objects import copy, owner_reference
 from cortex_jupyter.sandbox.resources import BUILT_IN
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.config import Config
     from cortex_jupyter.sandbox.objects import Store
 
-Object = dict[str, Any]
 _MACROS = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -68,7 +68,7 @@ def is_due(schedule: str, at: datetime) -> bool:
     return at.minute in minutes and at.hour in hours and at.month in months and is_day
 
 
-def reconcile(store: Store, _config: Config, owner: Object) -> float | None:
+def reconcile(store: Store, _config: Config, owner: KubeObject) -> float | None:
     """Create the Job of this minute if it is due; return the delay until the next minute (seconds)."""
     meta, spec = owner["metadata"], owner["spec"]
     now = datetime.now(UTC)
@@ -115,7 +115,7 @@ def reconcile(store: Store, _config: Config, owner: Object) -> float | None:
     return (minute + timedelta(minutes=1) - now).total_seconds() + 0.01
 
 
-def _create_job(store: Store, owner: Object, name: str, minute: datetime) -> None:
+def _create_job(store: Store, owner: KubeObject, name: str, minute: datetime) -> None:
     meta, template = owner["metadata"], copy(owner["spec"]["jobTemplate"])
     template_meta = template.get("metadata") or {}
     timestamp = {"batch.kubernetes.io/cronjob-scheduled-timestamp": minute.strftime("%Y-%m-%dT%H:%M:%SZ")}

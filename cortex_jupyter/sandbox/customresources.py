@@ -18,9 +18,9 @@ from cortex_jupyter.sandbox.resources import DEFINITIONS, Resource
 from cortex_jupyter.sandbox.status import ApiError, bad_request, invalid
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.objects import Change, Store
 
-Object = dict[str, Any]
 
 #: Field manager of the changes that the controllers of definitions make; they run in the API server.
 _MANAGER = "kube-apiserver"
@@ -42,7 +42,7 @@ _APPROVAL = "api-approved.kubernetes.io"
 # ---------------------------------------------------------------- definitions
 
 
-def default_definition(crd: Object) -> None:
+def default_definition(crd: KubeObject) -> None:
     """Set the defaults of a new definition in place (`SetDefaults_CustomResourceDefinitionSpec`)."""
     crd["metadata"]["generation"] = 1
     spec = crd.setdefault("spec", {})
@@ -55,7 +55,7 @@ def default_definition(crd: Object) -> None:
     crd["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
 
 
-def validate_definition(crd: Object) -> None:
+def validate_definition(crd: KubeObject) -> None:
     """Check a definition (`ValidateCustomResourceDefinition`).
 
     Raises
@@ -96,7 +96,7 @@ def validate_definition(crd: Object) -> None:
             raise refuse(f"spec.names.{field}", "Required value", "FieldValueRequired")
 
 
-def _versions(crd: Object) -> list[Resource]:
+def _versions(crd: KubeObject) -> list[Resource]:
     """Return the resource of each version of an established definition."""
     spec, names = crd["spec"], crd["status"]["acceptedNames"]
     return [
@@ -158,7 +158,7 @@ class Definitions:
             if crd["spec"]["group"] == group and "deletionTimestamp" not in crd["metadata"]:
                 self._establish(crd)
 
-    def _establish(self, crd: Object) -> None:
+    def _establish(self, crd: KubeObject) -> None:
         """Accept the names that a definition requests, and serve its resource."""
         new = copy(crd)
         status = new["status"]
@@ -183,7 +183,7 @@ class Definitions:
         if new != crd:
             self._store.update(new, manager=_MANAGER)
 
-    def _accept_names(self, crd: Object) -> tuple[Object, str, str]:
+    def _accept_names(self, crd: KubeObject) -> tuple[KubeObject, str, str]:
         """Return the accepted names, and reason and message of the condition `NamesAccepted`.
 
         See `calculateNamesAndConditions` in `pkg/controller/status/naming_controller.go`.
@@ -206,7 +206,7 @@ class Definitions:
                 accepted.pop(field, None)
         return accepted, reason, message
 
-    def _delete_objects(self, crd: Object) -> None:
+    def _delete_objects(self, crd: KubeObject) -> None:
         """Delete the objects of a definition, and then the definition (`pkg/controller/finalizer/crd_finalizer.go`)."""
         name = crd["metadata"]["name"]
         if name in self._deleting:  # the deletion of an object comes back here
@@ -225,7 +225,7 @@ def _as_list(names: str | list[str] | None) -> list[str]:
     return [names] if isinstance(names, str) else names or []
 
 
-def _set_condition(conditions: dict[str, Object], kind: str, reason: str, message: str, *, status: bool) -> None:
+def _set_condition(conditions: dict[str, KubeObject], kind: str, reason: str, message: str, *, status: bool) -> None:
     value = "True" if status else "False"
     old = conditions.get(kind) or {}
     since = old["lastTransitionTime"] if old.get("status") == value else now()
@@ -263,7 +263,7 @@ def check_type(resource: Resource, obj: Any) -> None:
         raise invalid(obj["kind"], name, "kind", problem, group=resource.group)
 
 
-def prepare(resource: Resource, obj: Object) -> None:
+def prepare(resource: Resource, obj: KubeObject) -> None:
     """Set the defaults of a custom object's schema, and remove in place the fields that the schema does not have.
 
     See `pkg/apiserver/schema/pruning/algorithm.go` and `pkg/apiserver/schema/defaulting/algorithm.go`.
@@ -272,7 +272,7 @@ def prepare(resource: Resource, obj: Object) -> None:
     _set_defaults(obj, resource.schema)
 
 
-def _prune(value: Any, schema: Object, keep: tuple[str, ...] = ()) -> None:
+def _prune(value: Any, schema: KubeObject, keep: tuple[str, ...] = ()) -> None:
     if isinstance(value, list):
         for item in value:
             _prune(item, schema.get("items") or {})
@@ -290,7 +290,7 @@ def _prune(value: Any, schema: Object, keep: tuple[str, ...] = ()) -> None:
             del value[name]
 
 
-def _set_defaults(value: Any, schema: Object) -> None:
+def _set_defaults(value: Any, schema: KubeObject) -> None:
     if isinstance(value, list):
         for item in value:
             _set_defaults(item, schema.get("items") or {})

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.sandbox.status import ApiError, invalid
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.resources import Resource
 
-Object = dict[str, Any]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 #: Defaults for each kind of volume.
-_VOLUMES: dict[str, Object] = {
+_VOLUMES: dict[str, KubeObject] = {
     "hostPath": {"type": ""},
     "configMap": {"defaultMode": 420},
     "secret": {"defaultMode": 420},
@@ -27,7 +27,7 @@ _NAME_RULE = (
 )
 
 
-def validate_and_default(resource: Resource, obj: Object) -> None:
+def validate_and_default(resource: Resource, obj: KubeObject) -> None:
     """Check a new object, and set its defaults in place.
 
     Parameters
@@ -70,7 +70,7 @@ def validate_and_default(resource: Resource, obj: Object) -> None:
             meta.setdefault("labels", {})["kubernetes.io/metadata.name"] = name
 
 
-def _set_pod_spec_defaults(spec: Object, owner: str, path: str) -> None:
+def _set_pod_spec_defaults(spec: KubeObject, owner: str, path: str) -> None:
     """Set the defaults of a pod's or a pod template's spec, and of its parts (`SetDefaults_PodSpec`)."""
     if not spec.get("containers"):
         raise ApiError(422, f'Pod "{owner}" is invalid: {path}.containers: Required value')
@@ -90,7 +90,7 @@ def _set_pod_spec_defaults(spec: Object, owner: str, path: str) -> None:
                 _set_missing(volume[kind], **defaults)
 
 
-def _set_container_defaults(container: Object) -> None:
+def _set_container_defaults(container: KubeObject) -> None:
     _, _, tag = container.get("image", "").rpartition("/")[2].partition(":")
     _set_missing(
         container,
@@ -111,12 +111,12 @@ def _set_container_defaults(container: Object) -> None:
                 _set_missing(probe["httpGet"], path="/", scheme="HTTP")
 
 
-def _set_missing(obj: Object, **values: object) -> None:
+def _set_missing(obj: KubeObject, **values: object) -> None:
     for name, value in values.items():
         obj.setdefault(name, value)
 
 
-def set_pod_defaults(pod: Object) -> None:
+def set_pod_defaults(pod: KubeObject) -> None:
     """Set the defaults that a pod has and a pod template does not (`SetDefaults_Pod`)."""
     spec = pod["spec"]
     spec.setdefault("enableServiceLinks", True)
@@ -125,7 +125,7 @@ def set_pod_defaults(pod: Object) -> None:
             _set_missing(container["resources"].setdefault("requests", {}), **limits)
 
 
-def _admit_pod(pod: Object, spec: Object) -> None:
+def _admit_pod(pod: KubeObject, spec: KubeObject) -> None:
     """Add the fields that the default admission plugins add.
 
     ServiceAccount mounts a token (`plugin/pkg/admission/serviceaccount/admission.go`). DefaultTolerationSeconds and
@@ -151,7 +151,7 @@ def _admit_pod(pod: Object, spec: Object) -> None:
     pod["status"] = {"phase": "Pending", "qosClass": qos(pod)}
 
 
-def _token_volume() -> Object:
+def _token_volume() -> KubeObject:
     field = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
     authority = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
     sources = [
@@ -162,7 +162,7 @@ def _token_volume() -> Object:
     return {"sources": sources, "defaultMode": 420}
 
 
-def qos(pod: Object) -> str:
+def qos(pod: KubeObject) -> str:
     """Return the quality-of-service class (`pkg/apis/core/v1/helper/qos/qos.go`)."""
     resources = [
         c.get("resources") or {} for c in pod["spec"].get("containers", []) + (pod["spec"].get("initContainers") or [])
@@ -177,7 +177,7 @@ def qos(pod: Object) -> str:
     )
 
 
-def _set_job_defaults(obj: Object, spec: Object, name: str) -> None:
+def _set_job_defaults(obj: KubeObject, spec: KubeObject, name: str) -> None:
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = 1
     # A limit per index replaces the limit of the whole Job (`SetDefaults_Job`).
@@ -196,7 +196,7 @@ def _set_job_defaults(obj: Object, spec: Object, name: str) -> None:
         obj["metadata"].setdefault("labels", dict(template_labels))
 
 
-def admit(obj: Object) -> None:
+def admit(obj: KubeObject) -> None:
     """Add in place the fields that the API server itself adds to a new pod or Job; they have no field manager."""
     match obj["apiVersion"], obj["kind"]:
         case "v1", "Pod":
@@ -205,7 +205,7 @@ def admit(obj: Object) -> None:
             _select_pods(obj["spec"], obj["metadata"])
 
 
-def _select_pods(spec: Object, meta: Object) -> None:
+def _select_pods(spec: KubeObject, meta: KubeObject) -> None:
     """Set a Job's selector and the labels of its pods (`generateSelector` in `pkg/registry/batch/job/strategy.go`)."""
     labels = {"job-name": meta["name"], "controller-uid": meta["uid"]}
     labels |= {f"batch.kubernetes.io/{k}": v for k, v in labels.items()}

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.sandbox.objects import copy, now
 from cortex_jupyter.sandbox.resources import DEFINITIONS
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.objects import Store
 
-Object = dict[str, Any]
 
 #: The finalizer of a definition, which keeps it until its custom objects are deleted (`CustomResourceCleanupFinalizer`
 #: in `staging/src/k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/types.go`).
 _CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 
 
-def delete(store: Store, obj: Object, grace: float | None = None, *, orphan: bool = False) -> Object | None:
+def delete(store: Store, obj: KubeObject, grace: float | None = None, *, orphan: bool = False) -> KubeObject | None:
     """Delete an object.
 
     A pod that runs on the node is only marked; the kubelet stops it and then removes it. An object with finalizers is
@@ -67,7 +67,7 @@ def delete(store: Store, obj: Object, grace: float | None = None, *, orphan: boo
     return None
 
 
-def _mark_definition(marked: Object) -> None:
+def _mark_definition(marked: KubeObject) -> None:
     """Add what the deletion of a definition adds before its objects are deleted.
 
     See `Delete` in `staging/src/k8s.io/apiextensions-apiserver/pkg/registry/customresourcedefinition/etcd.go`.
@@ -84,7 +84,7 @@ def _mark_definition(marked: Object) -> None:
     marked["status"]["conditions"] = [*(marked["status"].get("conditions") or ()), condition]
 
 
-def finalize(store: Store, obj: Object) -> None:
+def finalize(store: Store, obj: KubeObject) -> None:
     """Remove an object that is marked as deleted and has lost its last finalizer.
 
     See `deleteWithoutFinalizers` in `staging/src/k8s.io/apiserver/pkg/registry/generic/registry/store.go`.
@@ -94,7 +94,7 @@ def finalize(store: Store, obj: Object) -> None:
         remove(store, obj)
 
 
-def remove(store: Store, obj: Object, *, orphan: bool = False) -> None:
+def remove(store: Store, obj: KubeObject, *, orphan: bool = False) -> None:
     """Remove an object now, with what it owns and, for a namespace, what it contains.
 
     The garbage collector keeps an object that has another owner, and removes only the reference to the one that is gone

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
@@ -21,7 +21,8 @@ from cortex_jupyter.sandbox.resources import REVIEW_GROUP, VERSION, Resource
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Object = dict[str, Any]
+    from cortex_jupyter.cluster import KubeObject
+
 
 _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 _SUBRESOURCE_VERBS = ["get", "patch", "update"]
@@ -92,7 +93,7 @@ def answer(request: web.Request, resources: Iterable[Resource], prefix: str) -> 
     return web.Response(body=orjson.dumps(document) + b"\n", content_type="application/json", headers=headers)
 
 
-def _document(path: str, resources: Iterable[Resource]) -> Object | None:
+def _document(path: str, resources: Iterable[Resource]) -> KubeObject | None:
     """Return the document of one path, or None if there is none."""
     groups = _groups(resources)
     match path.split("/")[1:]:
@@ -110,13 +111,13 @@ def _document(path: str, resources: Iterable[Resource]) -> Object | None:
     return None
 
 
-def _group(name: str, versions: Iterable[str]) -> Object:
+def _group(name: str, versions: Iterable[str]) -> KubeObject:
     infos = [{"groupVersion": f"{name}/{version}", "version": version} for version in versions]
     return {"name": name, "versions": infos, "preferredVersion": infos[0]}
 
 
-def _resource_list(group: str, version: str, resources: Iterable[Resource]) -> Object:
-    entries: list[Object] = []
+def _resource_list(group: str, version: str, resources: Iterable[Resource]) -> KubeObject:
+    entries: list[KubeObject] = []
     for r in resources:
         entry = {
             "name": r.plural,
@@ -144,7 +145,7 @@ def _resource_list(group: str, version: str, resources: Iterable[Resource]) -> O
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": entries}
 
 
-def _further_names(resource: Resource) -> Object:
+def _further_names(resource: Resource) -> KubeObject:
     names = {"shortNames": list(resource.short), "categories": list(resource.categories)}
     return {key: value for key, value in names.items() if value}
 
@@ -193,13 +194,13 @@ def _aggregated(request: web.Request, resources: Iterable[Resource], *, core: bo
     return web.Response(body=body, headers=headers | {"Content-Type": _AGGREGATED_TYPE})
 
 
-def _aggregated_resources(group: str, version: str, resources: Iterable[Resource]) -> list[Object]:
+def _aggregated_resources(group: str, version: str, resources: Iterable[Resource]) -> list[KubeObject]:
     """Return the resources of one version (`staging/src/k8s.io/api/apidiscovery/v2/types.go`)."""
     entries = []
     for r in resources:
         # Only custom resources repeat group and version; for built-in ones an empty field means those of the list.
         kind = {"group": group, "version": version} if r.is_custom else {"group": "", "version": ""}
-        entry: Object = {
+        entry: KubeObject = {
             "resource": r.plural,
             "responseKind": kind | {"kind": r.kind},
             "scope": "Namespaced" if r.namespaced else "Cluster",
@@ -222,7 +223,7 @@ def _aggregated_resources(group: str, version: str, resources: Iterable[Resource
 # ---------------------------------------------------------------- OpenAPI
 
 
-def _openapi(path: str, resources: Iterable[Resource], prefix: str) -> Object | None:
+def _openapi(path: str, resources: Iterable[Resource], prefix: str) -> KubeObject | None:
     """Return the OpenAPI document at a path, or None if there is none.
 
     The documents hold only what `kubectl apply` and `create` need to work without `--validate=false`: kubectl looks

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.sandbox.process import search_path
 
-Object = dict[str, Any]
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
+
 _VARIABLE = re.compile(r"\$\((\w+)\)")
 _FIELD = re.compile(r"(\w+)\.(\w+)(?:\['(.+)'\])?")
 
 
-def environment(pod: Object, container: Object, home: Path, port: int) -> dict[str, str]:
+def environment(pod: KubeObject, container: KubeObject, home: Path, port: int) -> dict[str, str]:
     """Return a container's environment variables; of this process's own, only the PATH is passed on.
 
     Parameters
@@ -49,7 +51,7 @@ def expand(text: str, env: dict[str, str]) -> str:
     return _VARIABLE.sub(lambda match: env.get(match[1], match[0]), text)
 
 
-def field(pod: Object, path: str) -> str:
+def field(pod: KubeObject, path: str) -> str:
     """Return a field of a pod as the downward API does.
 
     Examples
@@ -64,12 +66,12 @@ def field(pod: Object, path: str) -> str:
     return str(value.get(match[3], "") if match[3] and isinstance(value, dict) else value)
 
 
-def command(container: Object, env: dict[str, str]) -> list[str]:
+def command(container: KubeObject, env: dict[str, str]) -> list[str]:
     """Return a container's command and arguments with `$(NAME)` expanded."""
     return [expand(part, env) for part in [*(container.get("command") or []), *(container.get("args") or [])]]
 
 
-def folder(container: Object, home: Path) -> Path:
+def folder(container: KubeObject, home: Path) -> Path:
     """Return the working folder: `workingDir` if this machine has it, else the pod's home."""
     working_dir = Path(container.get("workingDir") or home)
     return working_dir if working_dir.is_dir() else home

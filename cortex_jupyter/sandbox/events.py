@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.sandbox.objects import copy, now
 from cortex_jupyter.sandbox.resources import BUILT_IN
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.objects import Store
 
-Object = dict[str, Any]
 
 #: Number of different messages, and longest time between two of them (seconds), that combine similar events
 #: (`defaultAggregateMaxEvents` and `defaultAggregateIntervalInSeconds` in events_cache.go).
@@ -22,7 +22,7 @@ _COMBINED = "(combined from similar events): "
 
 def record(
     store: Store,
-    involved_object: Object,
+    involved_object: KubeObject,
     reason: str,
     message: str,
     *,
@@ -80,7 +80,7 @@ def record(
     store.repeatable_events[key] = store.create(BUILT_IN["events"], event, manager=component)["metadata"]["name"]
 
 
-def _reporter(component: str, reason: str, at: str) -> Object:
+def _reporter(component: str, reason: str, at: str) -> KubeObject:
     """Return the fields that differ between the two event APIs.
 
     The scheduler uses events.k8s.io: its events set `eventTime` and leave the older fields empty
@@ -118,7 +118,7 @@ def _is_combined(store: Store, group: tuple[str, ...], message: str) -> bool:
     return len(messages) >= _SIMILAR
 
 
-def _repetition(old: Object, at: str) -> Object:
+def _repetition(old: KubeObject, at: str) -> KubeObject:
     """Return the fields that change when an event is repeated."""
     if old.get("eventTime"):
         return {"series": {"count": (old.get("series") or {}).get("count", 1) + 1, "lastObservedTime": _micro_time()}}

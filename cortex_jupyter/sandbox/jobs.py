@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.sandbox import events
 from cortex_jupyter.sandbox.deletion import delete
@@ -13,10 +13,10 @@ from cortex_jupyter.sandbox.objects import copy, now, owner_reference, random_su
 from cortex_jupyter.sandbox.resources import BUILT_IN
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.config import Config
     from cortex_jupyter.sandbox.objects import Store
 
-Object = dict[str, Any]
 _CONTROLLER = "kubernetes.io/job-controller"
 #: The final condition of a Job for each condition that announces it.
 _FINAL = {"SuccessCriteriaMet": "Complete", "FailureTarget": "Failed"}
@@ -28,7 +28,7 @@ def seconds_since(stamp: str) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()
 
 
-def is_finished(job: Object) -> bool:
+def is_finished(job: KubeObject) -> bool:
     """Whether a Job is Complete or Failed."""
     return any(
         c["type"] in ("Complete", "Failed") and c["status"] == "True"
@@ -36,7 +36,7 @@ def is_finished(job: Object) -> bool:
     )
 
 
-def reconcile(store: Store, config: Config, job: Object) -> float | None:
+def reconcile(store: Store, config: Config, job: KubeObject) -> float | None:
     """Take the next step of a Job; return the delay until the next check (seconds), or None.
 
     A Job ends in two steps. First `SuccessCriteriaMet` or `FailureTarget` announces the outcome, and the pods are
@@ -81,7 +81,7 @@ def reconcile(store: Store, config: Config, job: Object) -> float | None:
 class Pods:
     """A Job's pods, grouped by how the controller handles them."""
 
-    def __init__(self, pods: list[Object]) -> None:
+    def __init__(self, pods: list[KubeObject]) -> None:
         alive = [p for p in pods if p["status"]["phase"] in ("Pending", "Running")]
         self.succeeded = [p for p in pods if p["status"]["phase"] == "Succeeded"]
         self.failed = [p for p in pods if p["status"]["phase"] == "Failed"]
@@ -89,11 +89,11 @@ class Pods:
         self.terminating = [p for p in alive if "deletionTimestamp" in p["metadata"]]
 
 
-def _index(pod: Object) -> int:
+def _index(pod: KubeObject) -> int:
     return int(pod["metadata"]["annotations"][_INDEX])
 
 
-def _count(job: Object, status: Object, pods: Pods) -> None:
+def _count(job: KubeObject, status: KubeObject, pods: Pods) -> None:
     spec = job["spec"]
     ready = sum(
         any(c["type"] == "Ready" and c["status"] == "True" for c in p["status"].get("conditions") or [])
@@ -114,13 +114,13 @@ def _count(job: Object, status: Object, pods: Pods) -> None:
 # ---------------------------------------------------------------- how a Job ends
 
 
-def _announced(status: Object) -> Object | None:
+def _announced(status: KubeObject) -> KubeObject | None:
     """Return the condition that announces how a Job will end, or None if that is not decided yet."""
     conditions = status.get("conditions") or []
     return next((c for c in conditions if c["type"] in _FINAL and c["status"] == "True"), None)
 
 
-def _decide(job: Object, status: Object, pods: Pods) -> None:
+def _decide(job: KubeObject, status: KubeObject, pods: Pods) -> None:
     spec = job["spec"]
     if failure := _failure(job, status, pods):
         _add_condition(status, "FailureTarget", *failure)
@@ -130,7 +130,7 @@ def _decide(job: Object, status: Object, pods: Pods) -> None:
         _add_condition(status, "SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods")
 
 
-def _add_condition(status: Object, kind: str, reason: str, message: str) -> None:
+def _add_condition(status: KubeObject, kind: str, reason: str, message: str) -> None:
     condition = {
         "status": "True",
         "reason": reason,
@@ -141,7 +141,7 @@ def _add_condition(status: Object, kind: str, reason: str, message: str) -> None
     status["conditions"] = [*(status.get("conditions") or []), {"type": kind, **condition}]
 
 
-def _end(store: Store, job: Object, status: Object, target: Object) -> None:
+def _end(store: Store, job: KubeObject, status: KubeObject, target: KubeObject) -> None:
     kind, reason, message = _FINAL[target["type"]], target["reason"], target["message"]
     _add_condition(status, kind, reason, message)
     if kind == "Complete":
@@ -150,7 +150,7 @@ def _end(store: Store, job: Object, status: Object, target: Object) -> None:
     events.record(store, job, *event, component="job-controller", warning=kind == "Failed")
 
 
-def _failure(job: Object, status: Object, pods: Pods) -> tuple[str, str] | None:
+def _failure(job: KubeObject, status: KubeObject, pods: Pods) -> tuple[str, str] | None:
     spec = job["spec"]
     if (limit := spec.get("activeDeadlineSeconds")) and seconds_since(status["startTime"]) >= limit:
         return "DeadlineExceeded", "Job was active longer than specified deadline"
@@ -180,12 +180,12 @@ def _failure(job: Object, status: Object, pods: Pods) -> tuple[str, str] | None:
     return None
 
 
-def _count_failures(spec: Object, pods: Pods) -> int:
+def _count_failures(spec: KubeObject, pods: Pods) -> int:
     """Return the number of failed pods that count towards `backoffLimit`."""
     return sum(_failure_action(spec, pod)[0] != "Ignore" for pod in pods.failed)
 
 
-def _failed_indexes(spec: Object, pods: Pods) -> set[int]:
+def _failed_indexes(spec: KubeObject, pods: Pods) -> set[int]:
     """Return the indexes that failed more often than `backoffLimitPerIndex` allows, or by a FailIndex rule."""
     actions = [(_index(pod), _failure_action(spec, pod)[0]) for pod in pods.failed]
     counts = Counter(index for index, action in actions if action != "Ignore")
@@ -193,7 +193,7 @@ def _failed_indexes(spec: Object, pods: Pods) -> set[int]:
     return (over | {index for index, action in actions if action == "FailIndex"}) - {_index(p) for p in pods.succeeded}
 
 
-def _failure_action(spec: Object, pod: Object) -> tuple[str, str]:
+def _failure_action(spec: KubeObject, pod: KubeObject) -> tuple[str, str]:
     """Return the action of `podFailurePolicy` for a failed pod, and its message (`pkg/controller/job/pod_failure_policy.go`)."""
     meta = pod["metadata"]
     for number, rule in enumerate((spec.get("podFailurePolicy") or {}).get("rules") or []):
@@ -211,13 +211,13 @@ def _failure_action(spec: Object, pod: Object) -> tuple[str, str]:
     return "Count", ""
 
 
-def _exit_codes(pod: Object) -> list[tuple[str, int]]:
+def _exit_codes(pod: KubeObject) -> list[tuple[str, int]]:
     states = [s for part in ("initContainerStatuses", "containerStatuses") for s in pod["status"].get(part) or []]
     ends = [(s["name"], s["state"]["terminated"]["exitCode"]) for s in states if "terminated" in s["state"]]
     return [(name, code) for name, code in ends if code]
 
 
-def matches_exit_codes(codes: Object, code: int) -> bool:
+def matches_exit_codes(codes: KubeObject, code: int) -> bool:
     """Whether an exit code meets the `onExitCodes` of a rule.
 
     Examples
@@ -228,7 +228,7 @@ def matches_exit_codes(codes: Object, code: int) -> bool:
     return (code in codes["values"]) is (codes["operator"] == "In")
 
 
-def _success_policy(spec: Object, pods: Pods) -> str:
+def _success_policy(spec: KubeObject, pods: Pods) -> str:
     """Return the message for the first rule of `successPolicy` that is met, or an empty string (`pkg/controller/job/success_policy.go`)."""
     succeeded = {_index(p) for p in pods.succeeded} if spec.get("completionMode") == "Indexed" else set()
     for number, rule in enumerate((spec.get("successPolicy") or {}).get("rules") or []):
@@ -239,7 +239,7 @@ def _success_policy(spec: Object, pods: Pods) -> str:
     return ""
 
 
-def _is_complete(spec: Object, pods: Pods) -> bool:
+def _is_complete(spec: KubeObject, pods: Pods) -> bool:
     required = spec.get("completions")
     if required is None:
         return bool(pods.succeeded) and not pods.active
@@ -248,7 +248,7 @@ def _is_complete(spec: Object, pods: Pods) -> bool:
     return len(pods.succeeded) >= int(required)
 
 
-def _set_suspended(status: Object, *, suspended: bool) -> None:
+def _set_suspended(status: KubeObject, *, suspended: bool) -> None:
     old = next((c for c in status.get("conditions") or [] if c["type"] == "Suspended"), None)
     if suspended:
         status.pop("startTime", None)
@@ -266,7 +266,7 @@ def _set_suspended(status: Object, *, suspended: bool) -> None:
     status["conditions"] = [c for c in status.get("conditions") or [] if c["type"] != "Suspended"] + [condition]
 
 
-def _start_pods(store: Store, config: Config, job: Object, pods: Pods) -> float | None:
+def _start_pods(store: Store, config: Config, job: KubeObject, pods: Pods) -> float | None:
     """Create missing pods unless the back-off after a failure still runs, and delete surplus ones; return a delay as `reconcile`."""
     spec, active = job["spec"], pods.active
     # https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-replacement-policy
@@ -303,7 +303,7 @@ def _start_pods(store: Store, config: Config, job: Object, pods: Pods) -> float 
     return None
 
 
-def _start_pod(store: Store, job: Object, index: int | None = None, failures: int | None = None) -> None:
+def _start_pod(store: Store, job: KubeObject, index: int | None = None, failures: int | None = None) -> None:
     template = copy(job["spec"]["template"])
     meta, name = template.get("metadata") or {}, job["metadata"]["name"]
     meta = {k: meta[k] for k in ("labels", "annotations") if meta.get(k)}
@@ -354,7 +354,7 @@ def _parse_indexes(text: str) -> set[int]:
     return {index for first, _, last in ends for index in range(int(first), int(last or first) + 1)}
 
 
-def _delete_expired(store: Store, job: Object) -> float | None:
+def _delete_expired(store: Store, job: KubeObject) -> float | None:
     """Delete a finished Job after its `ttlSecondsAfterFinished`; return the remaining seconds until then."""
     ttl = job["spec"].get("ttlSecondsAfterFinished")
     if ttl is None:

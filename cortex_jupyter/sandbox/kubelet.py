@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.config import Config
     from cortex_jupyter.sandbox.faults import Fault, Faults
     from cortex_jupyter.sandbox.objects import Change, Store
     from cortex_jupyter.sandbox.podstatus import Container
 
-Object = dict[str, Any]
 NODE = "node-1"
 NODE_LABELS = {"kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
 #: A pod's annotation that delays its scheduling (seconds).
@@ -81,7 +81,7 @@ class Kubelet(Node):
         for container_id in [i for i, log in self.logs.items() if worker.folder in log.path.parents]:
             self.logs.pop(container_id)
 
-    async def _schedule(self, pod: Object) -> None:
+    async def _schedule(self, pod: KubeObject) -> None:
         meta = pod["metadata"]
         selector = pod["spec"].get("nodeSelector") or {}
         delay_s = (meta.get("annotations") or {}).get(SCHEDULE_AFTER)
@@ -99,14 +99,14 @@ class Kubelet(Node):
         events.record(self.store, bound, "Scheduled", text, component="default-scheduler")
         self.workers[meta["uid"]] = PodWorker(self, bound)
 
-    def _set_scheduled(self, pod: Object, status: str, reason: str, message: str) -> Object | None:
+    def _set_scheduled(self, pod: KubeObject, status: str, reason: str, message: str) -> KubeObject | None:
         current = self.store.get("pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
         if current is None or current["metadata"]["uid"] != pod["metadata"]["uid"]:
             return None
         new = copy(current)
         if status == "True":
             new["spec"]["nodeName"] = NODE
-        condition: Object = {
+        condition: KubeObject = {
             "type": "PodScheduled",
             "status": status,
             "lastProbeTime": None,

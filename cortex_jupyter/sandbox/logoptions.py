@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.sandbox.status import bad_request, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Object = dict[str, Any]
+    from cortex_jupyter.cluster import KubeObject
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def parse(pod: str, query: Mapping[str, str]) -> LogOptions:
     return options
 
 
-def choose_container(pod: Object, requested: str) -> str:
+def choose_container(pod: KubeObject, requested: str) -> str:
     """Return the name of the container to read.
 
     Raises
@@ -144,7 +144,7 @@ def choose_container(pod: Object, requested: str) -> str:
     raise bad_request(f"a container name must be specified for pod {name}, choose one of: [{choice}]")
 
 
-def choose_run(pod: Object, container: str, *, previous: bool) -> str:
+def choose_run(pod: KubeObject, container: str, *, previous: bool) -> str:
     """Return the container ID of the run to read.
 
     For a container that waits for its next restart, this is its last run.

@@ -7,11 +7,12 @@ manager changes, because the sandbox resolves no conflicts.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-Object = dict[str, Any]
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
 
 #: The key fields of lists with keyed items (`listMapKey` in `staging/src/k8s.io/api/core/v1/types.go`). Any other list
 #: counts as one field.
@@ -42,12 +43,12 @@ _UNMANAGED_METADATA = frozenset(
 )
 
 
-def created(obj: Object, manager: str, at: str) -> list[Object]:
+def created(obj: KubeObject, manager: str, at: str) -> list[KubeObject]:
     """Return the `managedFields` of a new object: its creator manages all fields."""
     return [_entry(obj, manager, at, "", _fields({}, obj, ""))]
 
 
-def updated(old: Object, new: Object, manager: str, at: str) -> list[Object]:
+def updated(old: KubeObject, new: KubeObject, manager: str, at: str) -> list[KubeObject]:
     """Return the `managedFields` of an object after a change.
 
     The manager gets the fields that differ; fields that were removed leave all entries. An empty `manager` gets none.
@@ -59,7 +60,7 @@ def updated(old: Object, new: Object, manager: str, at: str) -> list[Object]:
     >>> entry["fieldsV1"]
     {'f:spec': {'f:suspend': {}}}
     """
-    entries: list[Object] = [
+    entries: list[KubeObject] = [
         entry | {"fieldsV1": _without_removed(entry["fieldsV1"], old, new)}
         for entry in old["metadata"].get("managedFields") or []
     ]
@@ -74,7 +75,7 @@ def updated(old: Object, new: Object, manager: str, at: str) -> list[Object]:
     return [*entries, _entry(new, manager, at, sub, fields)]
 
 
-def _entry(obj: Object, manager: str, at: str, sub: str, fields: Object) -> Object:
+def _entry(obj: KubeObject, manager: str, at: str, sub: str, fields: KubeObject) -> KubeObject:
     entry = {
         "manager": manager,
         "operation": "Update",
@@ -86,10 +87,10 @@ def _entry(obj: Object, manager: str, at: str, sub: str, fields: Object) -> Obje
     return entry | ({"subresource": sub} if sub else {})
 
 
-def _fields(old: Object, new: Object, parent: str) -> Object:
+def _fields(old: KubeObject, new: KubeObject, parent: str) -> KubeObject:
     """Return the tree of the fields of `new` that `old` does not have or has with another value."""
     unmanaged = _UNMANAGED_METADATA if parent == "metadata" else _UNMANAGED if not parent else ()
-    tree: Object = {}
+    tree: KubeObject = {}
     for name, value in new.items():
         if name in unmanaged or (not parent and value is None) or (name in old and old[name] == value):
             continue
@@ -99,13 +100,13 @@ def _fields(old: Object, new: Object, parent: str) -> Object:
     return tree
 
 
-def _value(old: Any, new: Object | list[Any], name: str) -> Object:
+def _value(old: Any, new: KubeObject | list[Any], name: str) -> KubeObject:
     if name in _ATOMIC or not new:
         return {}
     keys = _LIST_KEYS.get(name)
     if isinstance(new, list) and keys and all(isinstance(item, dict) for item in new):
         old_items = {_key(item, keys): item for item in old or []}
-        tree: Object = {} if old or name in _ALWAYS else {".": {}}
+        tree: KubeObject = {} if old or name in _ALWAYS else {".": {}}
         for item in new:
             key = _key(item, keys)
             if old_items.get(key) != item:
@@ -113,19 +114,19 @@ def _value(old: Any, new: Object | list[Any], name: str) -> Object:
         return tree
     if isinstance(new, list):
         return {}
-    existence: Object = {} if old or name in _ALWAYS else {".": {}}
+    existence: KubeObject = {} if old or name in _ALWAYS else {".": {}}
     return existence | _fields(old if isinstance(old, dict) else {}, new, name)
 
 
-def _key(item: Object, keys: tuple[str, ...]) -> str:
+def _key(item: KubeObject, keys: tuple[str, ...]) -> str:
     return "k:" + orjson.dumps({key: item[key] for key in keys if key in item}).decode()
 
 
-def _merge(tree: Object, more: Object) -> Object:
+def _merge(tree: KubeObject, more: KubeObject) -> KubeObject:
     return tree | {name: _merge(tree.get(name, {}), fields) for name, fields in more.items()}
 
 
-def _without_removed(tree: Object, old: Any, new: Any) -> Object:
+def _without_removed(tree: KubeObject, old: Any, new: Any) -> KubeObject:
     """Return a tree without the fields that `new` no longer has."""
     if old == new or not tree or new is None:
         return tree
@@ -133,9 +134,9 @@ def _without_removed(tree: Object, old: Any, new: Any) -> Object:
     return {k: _without_removed(v, inner_old.get(k), inner_new[k]) for k, v in tree.items() if k in inner_new}
 
 
-def _by_name(tree: Object, value: Any) -> Object:
+def _by_name(tree: KubeObject, value: Any) -> KubeObject:
     """Return the parts of a value, keyed by their names in a tree."""
-    named: Object = {".": None}
+    named: KubeObject = {".": None}
     if isinstance(value, dict):
         named |= {f"f:{name}": inner for name, inner in value.items()}
     elif isinstance(value, list):
@@ -143,6 +144,6 @@ def _by_name(tree: Object, value: Any) -> Object:
     return named
 
 
-def _has_key(item: Object, key: str) -> bool:
+def _has_key(item: KubeObject, key: str) -> bool:
     """Whether an item of a list is the one with the key `k:{...}`."""
     return all(item.get(name) == value for name, value in orjson.loads(key[2:]).items())

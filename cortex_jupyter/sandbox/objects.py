@@ -12,7 +12,7 @@ import uuid
 from collections import defaultdict, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -24,7 +24,8 @@ from cortex_jupyter.sandbox.status import already_exists, expired, not_found
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Object = dict[str, Any]
+    from cortex_jupyter.cluster import KubeObject
+
 Key = tuple[str, str, str]
 
 #: Field manager of a change that names no other: the controllers.
@@ -33,9 +34,9 @@ CONTROLLERS = "kube-controller-manager"
 HISTORY = 10_000
 
 
-def copy(obj: Object) -> Object:
+def copy(obj: KubeObject) -> KubeObject:
     """Return a deep copy of an object; a round trip through JSON is faster than `copy.deepcopy`."""
-    copied: Object = orjson.loads(orjson.dumps(obj))
+    copied: KubeObject = orjson.loads(orjson.dumps(obj))
     return copied
 
 
@@ -60,11 +61,11 @@ class Change:
 
     version: int
     group_resource: str
-    old: Object | None
-    new: Object | None
+    old: KubeObject | None
+    new: KubeObject | None
 
     @property
-    def object(self) -> Object:
+    def object(self) -> KubeObject:
         """The object after the change; for a deletion, its last state."""
         obj = self.new or self.old
         assert obj is not None
@@ -84,7 +85,7 @@ class Store:
         self.version = 100
         self.oldest = 0
         self.resources = Resources()
-        self._objects: defaultdict[str, dict[tuple[str, str], Object]] = defaultdict(dict)
+        self._objects: defaultdict[str, dict[tuple[str, str], KubeObject]] = defaultdict(dict)
         #: Keys of the objects that each owner's UID owns. Controllers look this up at each step, among thousands of objects.
         self._owned: dict[str, set[Key]] = {}
         #: Name of the event that counts repetitions, by the fields that make two events equal: see `events.record`.
@@ -97,23 +98,23 @@ class Store:
 
     # ------------------------------------------------------------ reading
 
-    def get(self, group_resource: str, namespace: str, name: str) -> Object | None:
+    def get(self, group_resource: str, namespace: str, name: str) -> KubeObject | None:
         """Return an object, or None if it does not exist."""
         return self._objects[group_resource].get((namespace, name))
 
-    def require(self, resource: Resource, namespace: str, name: str) -> Object:
+    def require(self, resource: Resource, namespace: str, name: str) -> KubeObject:
         """Return an object; raise the 404 that a client sees if it does not exist."""
         obj = self.get(resource.group_resource, namespace, name)
         if obj is None:
             raise not_found(resource.plural, name, resource.group)
         return obj
 
-    def select(self, group_resource: str, namespace: str = "") -> list[Object]:
+    def select(self, group_resource: str, namespace: str = "") -> list[KubeObject]:
         """Return the objects of a kind in one namespace, or in all, ordered by key as in etcd."""
         objects = self._objects[group_resource]
         return [objects[key] for key in sorted(objects) if namespace in ("", key[0])]
 
-    def select_at(self, version: int, group_resource: str, namespace: str = "") -> list[Object]:
+    def select_at(self, version: int, group_resource: str, namespace: str = "") -> list[KubeObject]:
         """Return what `select` returned at an earlier version, by undoing the changes since then.
 
         Raises
@@ -134,7 +135,7 @@ class Store:
                     objects[key] = change.old
         return [objects[key] for key in sorted(objects) if namespace in ("", key[0])]
 
-    def owned(self, group_resource: str, uid: str) -> list[Object]:
+    def owned(self, group_resource: str, uid: str) -> list[KubeObject]:
         """Return the objects of a kind that the controller with this UID owns, ordered by key."""
         keys = sorted(key for key in self._owned.get(uid, ()) if key[0] == group_resource)
         objects = [self._objects[group_resource][key[1:]] for key in keys]
@@ -144,7 +145,7 @@ class Store:
         """Return the keys of all objects that name this UID as an owner."""
         return sorted(self._owned.get(uid, ()))
 
-    def has_owner(self, reference: Object, namespace: str) -> bool:
+    def has_owner(self, reference: KubeObject, namespace: str) -> bool:
         """Whether the owner that an object in this namespace refers to exists."""
         resource = self.resources.referenced(reference)
         if resource is None:
@@ -154,7 +155,7 @@ class Store:
 
     # ------------------------------------------------------------ changing
 
-    def create(self, resource: Resource, obj: Object, *, manager: str = CONTROLLERS) -> Object:
+    def create(self, resource: Resource, obj: KubeObject, *, manager: str = CONTROLLERS) -> KubeObject:
         """Add an object: set its name, UID, creation time, version and managed fields, and run admission.
 
         Raises
@@ -180,7 +181,7 @@ class Store:
         admit(obj)
         return self._put(key, None, obj)
 
-    def update(self, obj: Object, *, manager: str = CONTROLLERS, resource: Resource | None = None) -> Object:
+    def update(self, obj: KubeObject, *, manager: str = CONTROLLERS, resource: Resource | None = None) -> KubeObject:
         """Replace an object.
 
         `resource` is needed for a custom object that a client changes: only in some versions is the status a subresource.
@@ -205,7 +206,7 @@ class Store:
             obj["metadata"]["generation"] = old["metadata"].get("generation", 1) + 1
         return self._put(key, old, obj)
 
-    def remove(self, obj: Object) -> None:
+    def remove(self, obj: KubeObject) -> None:
         """Delete an object now; do nothing if it no longer exists."""
         meta = obj["metadata"]
         key = (self.resources.of(obj).group_resource, meta.get("namespace", ""), meta["name"])
@@ -217,7 +218,7 @@ class Store:
         self.version += 1
         self._publish(Change(self.version, key[0], old, None))
 
-    def _put(self, key: Key, old: Object | None, obj: Object) -> Object:
+    def _put(self, key: Key, old: KubeObject | None, obj: KubeObject) -> KubeObject:
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
         self._objects[key[0]][key[1:]] = obj
@@ -225,7 +226,7 @@ class Store:
         self._publish(Change(self.version, key[0], old, obj))
         return obj
 
-    def _index(self, key: Key, old: Object | None, new: Object | None) -> None:
+    def _index(self, key: Key, old: KubeObject | None, new: KubeObject | None) -> None:
         """Update `_owned` for the owner references that an object gained or lost."""
         before, after = (
             {r["uid"] for r in obj["metadata"].get("ownerReferences") or []} if obj else set() for obj in (old, new)
@@ -291,7 +292,7 @@ class Watcher:
         self._registry.discard(self.queue)
 
 
-def _desires_more(resource: Resource, old: Object, new: Object) -> bool:
+def _desires_more(resource: Resource, old: KubeObject, new: KubeObject) -> bool:
     """Whether a change makes a new generation.
 
     For a custom resource this is any change outside the metadata and, if it is a subresource, the status
@@ -304,13 +305,13 @@ def _desires_more(resource: Resource, old: Object, new: Object) -> bool:
     return any(old.get(name) != new.get(name) for name in {*old, *new} - kept)
 
 
-def controller_of(obj: Object) -> Object:
+def controller_of(obj: KubeObject) -> KubeObject:
     """Return the owner reference with `controller: true`, or an empty dict if there is none."""
-    references: Iterator[Object] = iter(obj["metadata"].get("ownerReferences") or [])
+    references: Iterator[KubeObject] = iter(obj["metadata"].get("ownerReferences") or [])
     return next((r for r in references if r.get("controller")), {})
 
 
-def owner_reference(owner: Object) -> Object:
+def owner_reference(owner: KubeObject) -> KubeObject:
     """Return the reference that a controller sets on an object that it creates."""
     meta = owner["metadata"]
     return {

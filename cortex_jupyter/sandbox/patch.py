@@ -6,12 +6,13 @@ item by item, by a key (`patchMergeKey` in `staging/src/k8s.io/api/core/v1/types
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.sandbox.objects import copy
 from cortex_jupyter.sandbox.status import ApiError
 
-Object = dict[str, Any]
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
 
 _CUSTOM_FORMATS = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
 _FORMATS = (*_CUSTOM_FORMATS, "application/strategic-merge-patch+json")
@@ -27,7 +28,7 @@ _KEYS = {
 }
 
 
-def apply(obj: Object, patch: Any, content_type: str, *, is_custom: bool = False) -> Object:
+def apply(obj: KubeObject, patch: Any, content_type: str, *, is_custom: bool = False) -> KubeObject:
     """Return a patched copy of an object.
 
     Parameters
@@ -56,7 +57,7 @@ def apply(obj: Object, patch: Any, content_type: str, *, is_custom: bool = False
     if content_type == "application/json-patch+json":
         return _json_patch(copy(obj), patch)
     strategic = content_type != "application/merge-patch+json" and not is_custom
-    merged: Object = _merge(copy(obj), patch, strategic=strategic)
+    merged: KubeObject = _merge(copy(obj), patch, strategic=strategic)
     return merged
 
 
@@ -83,7 +84,7 @@ def _merge(target: Any, patch: Any, *, strategic: bool) -> Any:
     return target
 
 
-def _merge_list(target: list[Object], patch: list[Object], key: str) -> list[Object]:
+def _merge_list(target: list[KubeObject], patch: list[KubeObject], key: str) -> list[KubeObject]:
     merged = {item.get(key): item for item in target}
     for item in patch:
         if item.get("$patch") == "delete":
@@ -93,7 +94,7 @@ def _merge_list(target: list[Object], patch: list[Object], key: str) -> list[Obj
     return list(merged.values())
 
 
-def _json_patch(obj: Object, operations: list[Object]) -> Object:
+def _json_patch(obj: KubeObject, operations: list[KubeObject]) -> KubeObject:
     for operation in operations:
         *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
         try:
@@ -108,7 +109,7 @@ def _json_patch(obj: Object, operations: list[Object]) -> Object:
     return obj
 
 
-def _operate(container: Any, last: str, operation: Object) -> None:
+def _operate(container: Any, last: str, operation: KubeObject) -> None:
     match operation["op"], isinstance(container, list):
         case "add", True:
             container.insert(len(container) if last == "-" else int(last), operation["value"])

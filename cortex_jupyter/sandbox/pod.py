@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.config import Config
     from cortex_jupyter.sandbox.faults import Faults
     from cortex_jupyter.sandbox.objects import Store
 
-Object = dict[str, Any]
 #: How long ErrImagePull is shown before the back-off (seconds); about the time to a kubelet's next sync.
 _ERR_IMAGE_PULL_S = 0.5
 
@@ -62,7 +62,7 @@ class PodWorker:
         The pod, bound to the node.
     """
 
-    def __init__(self, node: Node, pod: Object) -> None:
+    def __init__(self, node: Node, pod: KubeObject) -> None:
         self.node = node
         self.meta = pod["metadata"]
         self.name, self.namespace, self.uid = self.meta["name"], self.meta["namespace"], self.meta["uid"]
@@ -109,7 +109,7 @@ class PodWorker:
         field = "" if container is None else container.field_path
         events.record(self.node.store, self._pod(), reason, message, warning=warning, field=field)
 
-    def update(self, pod: Object) -> None:
+    def update(self, pod: KubeObject) -> None:
         """Apply a change of the spec: new images and ephemeral containers."""
         specs = {c["name"]: c for part in ("initContainers", "containers") for c in pod["spec"].get(part) or []}
         for container in self.containers:
@@ -125,7 +125,7 @@ class PodWorker:
 
     # ------------------------------------------------------------ life
 
-    async def _run_pod(self, spec: Object) -> None:
+    async def _run_pod(self, spec: KubeObject) -> None:
         policy = spec.get("restartPolicy", "Always")
         if limit := spec.get("activeDeadlineSeconds"):
             self._spawn(self._deadline(limit))
@@ -312,7 +312,7 @@ class PodWorker:
 
     # ------------------------------------------------------------ helpers
 
-    def _pod(self) -> Object:
+    def _pod(self) -> KubeObject:
         pod = self.node.store.get("pods", self.namespace, self.name)
         return pod or {"kind": "Pod", "apiVersion": "v1", "metadata": self.meta}
 
@@ -334,7 +334,7 @@ class PodWorker:
         self.changed.clear()
 
 
-def image_problem(spec: Object, faults: Faults) -> tuple[str, str] | None:
+def image_problem(spec: KubeObject, faults: Faults) -> tuple[str, str] | None:
     """Return why a container's image cannot be used, or None if it can.
 
     Parameters

@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.sandbox.defaults import qos
 from cortex_jupyter.sandbox.objects import now
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.process import Process
 
-Object = dict[str, Any]
 
 HOST_IP = "127.0.0.1"
-_USER: Object = {"linux": {"uid": 0, "gid": 0, "supplementalGroups": [0]}}
+_USER: KubeObject = {"linux": {"uid": 0, "gid": 0, "supplementalGroups": [0]}}
 INIT, SIDECAR, MAIN, EPHEMERAL = "init", "sidecar", "main", "ephemeral"
 
 
@@ -28,10 +28,10 @@ INIT, SIDECAR, MAIN, EPHEMERAL = "init", "sidecar", "main", "ephemeral"
 class Container:
     """The state of one container of a pod, as the kubelet tracks it."""
 
-    spec: Object
+    spec: KubeObject
     kind: str
-    state: Object = field(default_factory=lambda: {"waiting": {"reason": "PodInitializing"}})
-    last: Object = field(default_factory=dict)
+    state: KubeObject = field(default_factory=lambda: {"waiting": {"reason": "PodInitializing"}})
+    last: KubeObject = field(default_factory=dict)
     restarts: int = 0
     id: str = ""
     process: Process | None = None
@@ -88,7 +88,7 @@ class Container:
         }
         self.state = {"terminated": details | ({"message": message} if message else {})}
 
-    def status(self) -> Object:
+    def status(self) -> KubeObject:
         """Return the container's `containerStatus`."""
         started = self.running
         ready = self.succeeded if self.kind == INIT else started
@@ -116,7 +116,7 @@ class Container:
         return status | ({"volumeMounts": mounts} if mounts else {})
 
 
-def build(pod: Object, containers: list[Container], phase: str, **extra: str) -> Object:
+def build(pod: KubeObject, containers: list[Container], phase: str, **extra: str) -> KubeObject:
     """Return the complete `status` of a pod that is bound to the node.
 
     Parameters
@@ -160,7 +160,7 @@ def build(pod: Object, containers: list[Container], phase: str, **extra: str) ->
     generation = pod["metadata"].get("generation", 1)
     old_conditions = {c["type"]: c for c in old.get("conditions") or []}
     address = old.get("podIP") or _address(pod["metadata"]["uid"])
-    status: Object = {
+    status: KubeObject = {
         "observedGeneration": generation,
         "phase": phase,
         "conditions": [
@@ -187,14 +187,14 @@ def build(pod: Object, containers: list[Container], phase: str, **extra: str) ->
     return status | {k: v for k, v in extra.items() if v}
 
 
-def _condition(kind: str, is_true: bool, reason: str, message: str, before: Object | None) -> Object:  # noqa: FBT001 - called with a row of the table in `build`
+def _condition(kind: str, is_true: bool, reason: str, message: str, before: KubeObject | None) -> KubeObject:  # noqa: FBT001 - called with a row of the table in `build`
     status = "True" if is_true else "False"
     since = before["lastTransitionTime"] if before and before["status"] == status else now()
-    condition: Object = {"type": kind, "status": status, "lastProbeTime": None, "lastTransitionTime": since}
+    condition: KubeObject = {"type": kind, "status": status, "lastProbeTime": None, "lastTransitionTime": since}
     return condition | {k: v for k, v in (("reason", reason), ("message", message)) if v}
 
 
-def restarting_condition(pod: Object, message: str) -> Object:
+def restarting_condition(pod: KubeObject, message: str) -> KubeObject:
     """Return the condition `AllContainersRestarting`, which is true while all containers are restarted (KEP-5532)."""
     old_conditions = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or []}
     kind = "AllContainersRestarting"

@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.resources import Resource
 
-Object = dict[str, Any]
 
-
-def _age(obj: Object, stamp: str | None = None) -> str:
+def _age(obj: KubeObject, stamp: str | None = None) -> str:
     stamp = stamp or obj["metadata"]["creationTimestamp"]
     seconds = int((datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds())
     for unit, size in (("d", 86400), ("h", 3600), ("m", 120)):
@@ -31,7 +30,7 @@ def _age(obj: Object, stamp: str | None = None) -> str:
     return f"{max(0, seconds)}s"
 
 
-def _reason(pod: Object) -> str:
+def _reason(pod: KubeObject) -> str:
     """Return the text of the STATUS column: the reason of the first container that keeps the pod from running."""
     status = pod["status"]
     if "deletionTimestamp" in pod["metadata"] and status.get("phase") not in ("Succeeded", "Failed"):
@@ -54,7 +53,7 @@ def _reason(pod: Object) -> str:
     return reason or str(status.get("reason") or status.get("phase", "Unknown"))
 
 
-def _pod(pod: Object) -> list[object]:
+def _pod(pod: KubeObject) -> list[object]:
     reason, status = _reason(pod), pod["status"]
     inits, states = status.get("initContainerStatuses") or [], status.get("containerStatuses") or []
     sidecars = {c["name"] for c in pod["spec"].get("initContainers") or [] if c.get("restartPolicy") == "Always"}
@@ -65,7 +64,7 @@ def _pod(pod: Object) -> list[object]:
     return [pod["metadata"]["name"], f"{ready}/{total}", reason, sum(s["restartCount"] for s in counted), _age(pod)]
 
 
-def _job(job: Object) -> list[object]:
+def _job(job: KubeObject) -> list[object]:
     spec, status = job["spec"], job.get("status") or {}
     kinds = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
     state = next((k for k in ("Complete", "Failed", "Suspended") if k in kinds), "Running")
@@ -73,12 +72,12 @@ def _job(job: Object) -> list[object]:
     return [job["metadata"]["name"], state, done, _age(job)]
 
 
-def _replicas(obj: Object) -> list[object]:
+def _replicas(obj: KubeObject) -> list[object]:
     status = obj.get("status") or {}
     return [obj["metadata"]["name"], f"{status.get('readyReplicas', 0)}/{obj['spec'].get('replicas', 1)}", _age(obj)]
 
 
-def _event(event: Object) -> list[object]:
+def _event(event: KubeObject) -> list[object]:
     involved = event["involvedObject"]
     return [
         _age(event, event.get("lastTimestamp")),
@@ -89,7 +88,7 @@ def _event(event: Object) -> list[object]:
     ]
 
 
-_COLUMNS: dict[str, tuple[tuple[str, ...], Callable[[Object], list[object]]]] = {
+_COLUMNS: dict[str, tuple[tuple[str, ...], Callable[[KubeObject], list[object]]]] = {
     "pods": (("Name", "Ready", "Status", "Restarts", "Age"), _pod),
     "jobs.batch": (("Name", "Status", "Completions", "Age"), _job),
     "deployments.apps": (("Name", "Ready", "Age"), _replicas),
@@ -98,7 +97,7 @@ _COLUMNS: dict[str, tuple[tuple[str, ...], Callable[[Object], list[object]]]] = 
     DEFINITIONS: (("Name", "Created At"), lambda crd: [crd["metadata"]["name"], crd["metadata"]["creationTimestamp"]]),
     "events": (("Last Seen", "Type", "Reason", "Object", "Message"), _event),
 }
-_DEFAULT: tuple[tuple[str, ...], Callable[[Object], list[object]]] = (
+_DEFAULT: tuple[tuple[str, ...], Callable[[KubeObject], list[object]]] = (
     ("Name", "Age"),
     lambda obj: [obj["metadata"]["name"], _age(obj)],
 )
@@ -130,7 +129,7 @@ def _at(obj: Any, json_path: str) -> Any:
     return value
 
 
-def _cell(obj: Object, column: Object) -> Any:
+def _cell(obj: KubeObject, column: KubeObject) -> Any:
     """Return the cell of one of `additionalPrinterColumns`.
 
     See `staging/src/k8s.io/apiextensions-apiserver/pkg/registry/customresource/tableconvertor/tableconvertor.go`.
@@ -146,7 +145,7 @@ def _cell(obj: Object, column: Object) -> Any:
     return str(value) if column["type"] == "string" else value
 
 
-def _custom_columns(resource: Resource) -> tuple[list[Object], Callable[[Object], list[object]]]:
+def _custom_columns(resource: Resource) -> tuple[list[KubeObject], Callable[[KubeObject], list[object]]]:
     """Return the columns of a custom resource, by default name and age, and the function for a row."""
     columns = resource.columns or ({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},)
     headers = [
@@ -163,7 +162,7 @@ def _custom_columns(resource: Resource) -> tuple[list[Object], Callable[[Object]
     return [_header("Name"), *headers], lambda obj: [obj["metadata"]["name"], *(_cell(obj, c) for c in columns)]
 
 
-def _header(name: str) -> Object:
+def _header(name: str) -> KubeObject:
     return {
         "name": name,
         "type": "string",
@@ -225,7 +224,7 @@ class Representation:
             raise ApiError(406, f"only the following media types are accepted: {types}")
         return "", ""
 
-    def object(self, obj: Object) -> Object:
+    def object(self, obj: KubeObject) -> KubeObject:
         """Return an object in this form.
 
         Raises
@@ -237,13 +236,13 @@ class Representation:
             raise ApiError(406, "you requested PartialObjectMetadataList, but the requested object is not a list")
         return self.watched(obj)
 
-    def watched(self, obj: Object) -> Object:
+    def watched(self, obj: KubeObject) -> KubeObject:
         """Return the object of a watch event in this form; one that does not fit is ignored."""
         if self._form == "Table":
             return self._table([obj], {"resourceVersion": obj["metadata"]["resourceVersion"]})
         return self._partial(obj) if self._form == _PARTIAL else self._converted(obj)
 
-    def list(self, items: Sequence[Object], metadata: Object) -> Object:
+    def list(self, items: Sequence[KubeObject], metadata: KubeObject) -> KubeObject:
         """Return a list in this form.
 
         Raises
@@ -268,13 +267,13 @@ class Representation:
         shown = {"kind": self._resource.list_kind, "apiVersion": self._resource.api_version}
         return shown | {"metadata": metadata, "items": shown_items}
 
-    def _converted(self, obj: Object) -> Object:
+    def _converted(self, obj: KubeObject) -> KubeObject:
         return obj | {"apiVersion": self._resource.api_version} if self._resource.is_custom else obj
 
-    def _partial(self, obj: Object) -> Object:
+    def _partial(self, obj: KubeObject) -> KubeObject:
         return {"kind": _PARTIAL, "apiVersion": self._version, "metadata": obj["metadata"]}
 
-    def _table(self, items: Sequence[Object], metadata: Object) -> Object:
+    def _table(self, items: Sequence[KubeObject], metadata: KubeObject) -> KubeObject:
         if self._resource.is_custom:
             columns, row = _custom_columns(self._resource)
         else:

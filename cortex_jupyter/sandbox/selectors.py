@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from cortex_jupyter.cluster import KubeObject
 from cortex_jupyter.sandbox.status import bad_request
 
 if TYPE_CHECKING:
     from cortex_jupyter.sandbox.resources import Resource
 
-Object = dict[str, Any]
-Matcher = Callable[[Object], bool]
+Matcher = Callable[[KubeObject], bool]
 
 _SET = re.compile(r"^(\S+)\s+(in|notin)\s*\(([^)]*)\)$")
 _EQUAL = re.compile(r"^([^=!\s]+)\s*(==|!=|=)\s*([^=!\s]*)$")
@@ -86,14 +86,14 @@ def label_selector(text: str) -> Matcher:
     parts = [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
     tests = [_requirement(part) for part in parts]
 
-    def matches(obj: Object) -> bool:
+    def matches(obj: KubeObject) -> bool:
         labels = obj["metadata"].get("labels") or {}
         return all(test(labels) for test in tests)
 
     return matches
 
 
-def _value(obj: Object, path: str) -> str:
+def _value(obj: KubeObject, path: str) -> str:
     value: Any = obj
     for step in path.split("."):
         value = value.get(step) if isinstance(value, dict) else None

@@ -14,10 +14,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
+from cortex_jupyter.cluster import KubeObject
 from cortex_jupyter.sandbox.representations import Representation
 from cortex_jupyter.sandbox.status import ApiError, expired
 from cortex_jupyter.sandbox.stream import Stream
@@ -31,11 +32,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.sandbox.resources import Resource
     from cortex_jupyter.sandbox.selectors import Matcher
 
-Object = dict[str, Any]
-Represent = Callable[[Object], Object]
+Represent = Callable[[KubeObject], KubeObject]
 
 
-def _line(kind: str, obj: Object) -> bytes:
+def _line(kind: str, obj: KubeObject) -> bytes:
     return orjson.dumps({"type": kind, "object": obj}) + b"\n"
 
 

@@ -6,7 +6,7 @@ A rollout has no surge and no disruption budget: the new ReplicaSet scales up wh
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -16,30 +16,29 @@ from cortex_jupyter.sandbox.objects import copy, owner_reference, random_suffix
 from cortex_jupyter.sandbox.resources import BUILT_IN
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.sandbox.config import Config
     from cortex_jupyter.sandbox.objects import Store
 
-Object = dict[str, Any]
 
-
-def _hash(template: Object) -> str:
+def _hash(template: KubeObject) -> str:
     return hashlib.sha256(orjson.dumps(template, option=orjson.OPT_SORT_KEYS)).hexdigest()[:10]
 
 
-def _running_pods(store: Store, owner: Object) -> list[Object]:
+def _running_pods(store: Store, owner: KubeObject) -> list[KubeObject]:
     pods = store.owned("pods", owner["metadata"]["uid"])
     return [
         p for p in pods if "deletionTimestamp" not in p["metadata"] and p["status"]["phase"] in ("Pending", "Running")
     ]
 
 
-def _count_ready(pods: list[Object]) -> int:
+def _count_ready(pods: list[KubeObject]) -> int:
     return sum(
         any(c["type"] == "Ready" and c["status"] == "True" for c in p["status"].get("conditions") or []) for p in pods
     )
 
 
-def _create_pod(store: Store, owner: Object, name: str, **labels: str) -> None:
+def _create_pod(store: Store, owner: KubeObject, name: str, **labels: str) -> None:
     template = copy(owner["spec"]["template"])
     meta = template.get("metadata") or {}
     pod_meta = {
@@ -55,7 +54,7 @@ def _create_pod(store: Store, owner: Object, name: str, **labels: str) -> None:
     events.record(store, owner, "SuccessfulCreate", f"Created pod: {name}", component=component)
 
 
-def _write_status(store: Store, owner: Object, **status: object) -> None:
+def _write_status(store: Store, owner: KubeObject, **status: object) -> None:
     new = copy(owner)
     new["status"] = (
         (owner.get("status") or {}) | {"observedGeneration": owner["metadata"].get("generation", 1)} | status
@@ -63,7 +62,7 @@ def _write_status(store: Store, owner: Object, **status: object) -> None:
     store.update(new)
 
 
-def replica_set(store: Store, _config: Config, owner: Object) -> None:
+def replica_set(store: Store, _config: Config, owner: KubeObject) -> None:
     """Keep `replicas` pods, and replace each pod that has ended."""
     desired = owner["spec"].get("replicas", 1)
     pods = _running_pods(store, owner)
@@ -77,7 +76,7 @@ def replica_set(store: Store, _config: Config, owner: Object) -> None:
     )
 
 
-def deployment(store: Store, _config: Config, owner: Object) -> None:
+def deployment(store: Store, _config: Config, owner: KubeObject) -> None:
     """Keep the ReplicaSet of the current template at `replicas`, and older ones at 0."""
     meta, spec = owner["metadata"], owner["spec"]
     revision = _hash(spec["template"])
@@ -112,7 +111,7 @@ def deployment(store: Store, _config: Config, owner: Object) -> None:
             store.update(scaled)
     counts = current.get("status") or {}
     ready, replicas = counts.get("readyReplicas", 0), spec["replicas"]
-    available: Object = {
+    available: KubeObject = {
         "type": "Available",
         "status": str(ready >= replicas),
         "reason": "MinimumReplicasAvailable" if ready >= replicas else "MinimumReplicasUnavailable",
@@ -128,7 +127,7 @@ def deployment(store: Store, _config: Config, owner: Object) -> None:
     )
 
 
-def stateful_set(store: Store, _config: Config, owner: Object) -> None:
+def stateful_set(store: Store, _config: Config, owner: KubeObject) -> None:
     """Keep NAME-0 to NAME-n; create each pod when the one before is ready, and replace outdated pods from the last on."""
     meta, replicas = owner["metadata"], owner["spec"].get("replicas", 1)
     revision = f"{meta['name']}-{_hash(owner['spec']['template'])}"
@@ -164,7 +163,7 @@ def stateful_set(store: Store, _config: Config, owner: Object) -> None:
     )
 
 
-def daemon_set(store: Store, _config: Config, owner: Object) -> None:
+def daemon_set(store: Store, _config: Config, owner: KubeObject) -> None:
     """Keep one pod of the current template on each node."""
     meta, revision = owner["metadata"], _hash(owner["spec"]["template"])
     pods = _running_pods(store, owner)
