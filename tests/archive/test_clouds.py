@@ -189,7 +189,9 @@ def test_a_refusal_says_what_to_check(cloud: Cloud, url: str, filled: Filled, mo
         "deleted": lambda: place.delete("x"),
     }
     for what, tried in tries.items():
-        with pytest.raises(ArchiveError, match=f"{cloud.url}/.* may not be {what.strip()}: ") as caught:
+        with pytest.raises(
+            ArchiveError, match=f"{cloud.url}/.* cannot be {what.strip()}, access is refused: "
+        ) as caught:
             tried()
         assert cloud.names in caught.value.hint
     assert len(cloud.gate.requests) == len(tries)  # a refusal is not retried
