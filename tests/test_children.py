@@ -1,4 +1,4 @@
-"""The processes that we start take no module from the folder that their parent happens to be in."""
+"""The processes that we start import no module from the current folder of their parent."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from support.filled import Filled
 
-#: What every start imports sooner or later: of ours, of libraries, and of the standard library.
+#: Modules of libraries and the standard library; each start imports some of them.
 _NAMES = ("orjson", "random", "json", "re", "struct", "tornado", "jupyterlab", "runpy", "traitlets", "aiohttp")
 _PACKAGE = Path(cortex_jupyter.__file__).parent
 
 
 @pytest.fixture
 def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the file that appears when a module of the current folder is executed."""
+    """Make the current folder hostile: a module there that is executed writes the returned file."""
     folder, executed = tmp_path / "hostile", tmp_path / "executed"
     folder.mkdir()
     for name in _NAMES:
@@ -79,8 +79,8 @@ def _pattern(_: Path, __: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regex_worker, "_idle", [])
     with contextlib.suppress(CortexError):
         regex_worker.search("(?:ab|a[b])*c", ["ababc"], 100, 2.0)
-    for one in regex_worker._idle:
-        one.end()
+    for worker in regex_worker._idle:
+        worker.end()
 
 
 def _recorder(tmp_path: Path, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def _sandbox(tmp_path: Path, _: Filled, __: pytest.MonkeyPatch) -> None:
 
 
 def _lab(tmp_path: Path, _: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its folder is one of its own; nothing is taken from that either."""
+    """JupyterLab runs in a new folder. Put the hostile modules there too: they must not be imported either."""
     monkeypatch.setattr(demo, "_NOTEBOOK", tmp_path / "demo.ipynb")
     demo._NOTEBOOK.write_text("{}")
     copy, here = demo.shutil.copy, Path.cwd()
@@ -125,14 +125,14 @@ def test_no_module_of_the_current_folder_is_executed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who puts an `orjson.py` where a server was started would be the server's user."""
+    """Otherwise a user who can write an `orjson.py` into that folder can run code as the server's user."""
     filled.lines([(1, 0, "ERROR lost")]).end()
     start(tmp_path, filled, monkeypatch)
     assert not hostile.exists(), f"{start.__name__} executed {hostile.read_text()}.py"
 
 
-def test_every_start_of_a_module_is_a_safe_one() -> None:
-    """A start that is added later is found here, whatever the cases above have."""
+def test_every_command_with_python_has_the_option_p() -> None:
+    """This also finds starts that the cases above do not have."""
     unsafe = []
     for path in _PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -143,4 +143,4 @@ def test_every_start_of_a_module_is_a_safe_one() -> None:
             if "sys.executable" in words and words[words.index("sys.executable") + 1 :][:1] not in ([], ["-P"]):
                 unsafe.append(f"{path.relative_to(_PACKAGE)}:{node.lineno}")
     assert not unsafe
-    assert sys.version_info >= (3, 11)  # the first that has -P
+    assert sys.version_info >= (3, 11)  # the first version with -P

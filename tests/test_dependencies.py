@@ -1,6 +1,6 @@
-"""What comes along: each distribution that the package or an extra brings is pinned here and may be passed on.
+"""Each distribution that the package or an extra depends on is pinned and has a suitable licence.
 
-Whether one has a known vulnerability only a database on the internet says (`pip-audit -r constraints.txt`, `npm audit`).
+Known vulnerabilities need a database on the internet: `pip-audit -r constraints.txt`, `npm audit`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-#: Licences that a BSD-3 program may depend on; MPL-2.0 asks for nothing as long as their files stay as they are.
-FITTING = re.compile(
+#: Licences of packages that a BSD-3 program may depend on. MPL-2.0 has conditions only for changed files.
+SUITABLE = re.compile(
     r"(MIT( License)?|MIT-0|BSD( License)?|[023]?BSD|BSD-[23]-Clause|Apache Software License|Apache(-| | License, Version )2\.0"
     r"|ISC( License \(ISCL\))?|MPL-2\.0|Mozilla Public License 2\.0 \(MPL 2\.0\)|PSF-2\.0|Python Software Foundation License"
     r"|Zlib|CC0-1\.0|Unlicense)"
 )
 
 
-def brought() -> dict[str, str]:
-    """Give what the package and its extras bring, also through others: name to version."""
+def all_dependencies() -> dict[str, str]:
+    """Return the version of each direct and indirect dependency of the package and its extras, by name."""
     own = [r for name, extra in PROJECT["optional-dependencies"].items() if name != "test" for r in extra]
     left, seen, found = [Requirement(r) for r in PROJECT["dependencies"] + own], set(), {}
     while left:
@@ -33,11 +33,11 @@ def brought() -> dict[str, str]:
             continue
         seen.add(str(asked))
         try:
-            there = distribution(asked.name)
+            installed = distribution(asked.name)
         except PackageNotFoundError as error:
             raise AssertionError(f"{asked} is not installed: make setup") from error
-        found[re.sub(r"[-_.]+", "-", asked.name).lower()] = there.version
-        for text in there.requires or []:
+        found[re.sub(r"[-_.]+", "-", asked.name).lower()] = installed.version
+        for text in installed.requires or []:
             needed = Requirement(text)
             if needed.marker is None or any(needed.marker.evaluate({"extra": e}) for e in ("", *asked.extras)):
                 needed.marker = None
@@ -45,26 +45,26 @@ def brought() -> dict[str, str]:
     return found
 
 
-def test_what_comes_along_is_pinned_and_has_a_fitting_licence() -> None:
+def test_every_dependency_is_pinned_and_has_a_suitable_licence() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = {
         re.sub(r"[-_.]+", "-", name).lower() for name, equals, _ in (line.partition("==") for line in lines) if equals
     }
-    found = brought()
+    found = all_dependencies()
     assert {"aiohttp", "multidict", "valkey", "jupyterhub", "pyarrow"} <= found.keys()
-    assert not found.keys() - pins, "not in constraints.txt"
+    assert not found.keys() - pins, "dependencies are missing in constraints.txt"
     other = {}
     for name in found:
         meta = distribution(name).metadata
-        told = meta.get("License-Expression") or meta.get("License", "").partition("\n")[0]
+        licence = meta.get("License-Expression") or meta.get("License", "").partition("\n")[0]
         kinds = [c.rpartition(" :: ")[2] for c in meta.get_all("Classifier", []) if c.startswith("License :: OSI")]
-        parts = kinds if kinds and not meta.get("License-Expression") else re.split(r" AND | OR |[()]", told)
-        if not all(FITTING.fullmatch(part.strip()) for part in parts if part.strip()) or not "".join(parts).strip():
-            other[name] = told or kinds
+        parts = kinds if kinds and not meta.get("License-Expression") else re.split(r" AND | OR |[()]", licence)
+        if not all(SUITABLE.fullmatch(part.strip()) for part in parts if part.strip()) or not "".join(parts).strip():
+            other[name] = licence or kinds
     assert not other
 
 
-def test_the_front_end_holds_nobody_elses_code() -> None:
+def test_the_front_end_contains_no_code_of_other_packages() -> None:
     assert "dependencies" not in json.loads((ROOT / "js" / "package.json").read_text())
     sources = [file.read_text() for file in (ROOT / "js" / "src").rglob("*.ts")]
     imports = [

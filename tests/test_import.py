@@ -1,4 +1,4 @@
-"""`import cortex_jupyter` is what every kernel pays for: it loads nothing heavy."""
+"""Every kernel waits for `import cortex_jupyter`, so it loads no heavy package."""
 
 from __future__ import annotations
 

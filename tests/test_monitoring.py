@@ -1,4 +1,4 @@
-"""Dashboard and alert rules are of the metrics that there are."""
+"""Dashboard and alert rules use existing metrics."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ MADE = runpy.run_path(str(DOCS / "monitoring.py"))
 
 
 @pytest.mark.parametrize(("name", "make"), [("dashboard.json", "dashboard"), ("alerts.yaml", "alerts")])
-def test_what_is_in_the_repository_is_what_the_list_gives(name: str, make: str) -> None:
-    assert (DOCS / "how-to" / "monitoring" / name).read_text() == MADE[make](), "run docs/monitoring.py"
+def test_dashboard_and_alerts_in_the_repository_are_up_to_date(name: str, make: str) -> None:
+    assert (DOCS / "how-to" / "monitoring" / name).read_text() == MADE[make](), (
+        "the file is out of date: run docs/monitoring.py"
+    )
 
 
 def test_every_metric_has_a_panel_and_every_query_a_metric() -> None:
@@ -35,8 +37,8 @@ def test_every_metric_has_a_panel_and_every_query_a_metric() -> None:
         assert set(re.findall(r"cortex_\w+", query)) <= served, query
 
 
-def test_what_an_alert_counts_is_served_before_the_first_of_it() -> None:
-    """`increase` of a series that begins with 1 is 0: the first error of a process would alert nobody."""
+def test_counters_of_alerts_are_served_from_zero_on() -> None:
+    """`increase` of a series that begins with 1 is 0, so the first error of a process would cause no alert."""
     program = "import prometheus_client as p, cortex_jupyter.telemetry.{0}_metrics; print(p.generate_latest().decode())"
     served = "".join(
         subprocess.run([sys.executable, "-c", program.format(room)], check=True, capture_output=True, text=True).stdout
@@ -50,8 +52,8 @@ def test_what_an_alert_counts_is_served_before_the_first_of_it() -> None:
             assert f"\n{each} 0.0\n" in served
 
 
-#: What a sound recorder and a sound server tell, each minute, from 1970 on.
-SOUND = {
+#: Metrics of a healthy recorder and a healthy server, once per minute from 1970 on.
+HEALTHY = {
     "up{job='c',instance='r'}": "1x90",
     "up{job='c',instance='s'}": "1x90",
     "up{job='others',instance='x'}": "1x90",
@@ -77,8 +79,8 @@ SOUND = {
     "cortex_refused_total{job='c',instance='s',code='MetricsFailed'}": "0x90",
     "cortex_refused_total{job='c',instance='s',code='NotFound'}": "0+5x90",
 }
-#: What of it is otherwise, for each alert; `None`: it is not told any more.
-OFF: dict[str, dict[str, str | None]] = {
+#: For each alert, the metrics that differ from the healthy ones. `None` means that the series is missing.
+FAILING: dict[str, dict[str, str | None]] = {
     "CortexLinesMissing": {"cortex_gaps_total": "0x80 1x10"},
     "CortexRecorderStale": {"cortex_heartbeat_timestamp_seconds": "0+60x80 4800x10"},
     "CortexNothingRecorded": {"cortex_uncommitted_seconds": "0x80 0+60x10"},
@@ -96,14 +98,14 @@ OFF: dict[str, dict[str, str | None]] = {
 }
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="apt-get install promtool")
-def test_each_alert_comes_with_its_trouble_alone(tmp_path: Path) -> None:
-    assert OFF.keys() == {alert[0] for alert in MADE["ALERTS"]}
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing: apt-get install promtool")
+def test_each_alert_fires_for_its_own_problem_only(tmp_path: Path) -> None:
+    assert FAILING.keys() == {alert[0] for alert in MADE["ALERTS"]}
     tests = []
     search = {"cortex_refused_total{job='c',instance='s',code='SearchFailed'}": "0x88 1x2"}
-    for name, off in [("", {}), *OFF.items(), ("CortexServerErrors", search)]:
-        told = {s: next((v for part, v in off.items() if s.startswith(part)), v) for s, v in SOUND.items()}
-        series = [{"series": one, "values": values} for one, values in told.items() if values]
+    for name, off in [("", {}), *FAILING.items(), ("CortexServerErrors", search)]:
+        metrics = {s: next((v for part, v in off.items() if s.startswith(part)), v) for s, v in HEALTHY.items()}
+        series = [{"series": one, "values": values} for one, values in metrics.items() if values]
         expected = [{"value": 1, "labels": f'{{alertname="{name}"}}'}] if name else []
         query = {
             "expr": "count by (alertname) (ALERTS{alertstate='firing'})",

@@ -1,4 +1,4 @@
-"""What `pip install` of the wheel gives a user, from an empty environment."""
+"""The wheel has all that a user needs after `pip install` into an empty environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def build(root: Path, out: Path, **options: Any) -> Path:
-    """Build the sdist and, from it alone, the wheel."""
+    """Build the sdist, and the wheel from the sdist; return the folder of both."""
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(root)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -43,8 +43,8 @@ def wheel(dist: Path) -> Path:
     return found
 
 
-def empty(folder: Path) -> Path:
-    """Make an empty environment and give its Python; its `pip` is ours, which takes seconds less than one of its own."""
+def empty_environment(folder: Path) -> Path:
+    """Create an empty environment and return its Python. Its `pip` runs ours, because installing pip takes seconds."""
     venv.create(folder)
     python, pip = folder / "bin" / "python", folder / "bin" / "pip"
     pip.write_text(f'#!/bin/sh\nexec {sys.executable} -m pip --python {python} "$@"\n')
@@ -64,7 +64,7 @@ def test_the_wheel_holds_the_built_viewer_and_the_server_configuration(wheel: Pa
         "page.css",
     }
     assert any(n.endswith("data/etc/jupyter/jupyter_server_config.d/cortex_jupyter.json") for n in names)
-    assert "cortex_jupyter/py.typed" in names, "type checkers would ignore our annotations"
+    assert "cortex_jupyter/py.typed" in names, "py.typed is missing, so type checkers would ignore our annotations"
     assert not [n for n in names if n.startswith(("js/", "tests/", "cortex_jupyter/lab")) or "node_modules" in n]
 
 
@@ -74,13 +74,13 @@ def test_front_end_and_changelog_have_the_version_of_the_package() -> None:
     assert newest and newest[1] == cortex_jupyter.__version__
 
 
-def test_whoever_builds_the_sdist_gets_the_same_bytes(dist: Path, tmp_path: Path) -> None:
+def test_builds_from_the_sdist_are_reproducible(dist: Path, tmp_path: Path) -> None:
     modules = ROOT / "js" / "node_modules"
     if not modules.is_dir() or not shutil.which("node"):
         pytest.skip("node or js/node_modules is missing: make setup")
     made = []
-    for place, mask, zone in (("here", 0o022, "UTC"), ("there/deeper", 0o077, "Asia/Tokyo")):
-        folder = tmp_path / place
+    for name, mask, zone in (("here", 0o022, "UTC"), ("there/deeper", 0o077, "Asia/Tokyo")):
+        folder = tmp_path / name
         (sdist,) = dist.glob("*.tar.gz")
         shutil.unpack_archive(sdist, folder, filter="data")
         (root,) = folder.iterdir()
@@ -96,7 +96,7 @@ def test_whoever_builds_the_sdist_gets_the_same_bytes(dist: Path, tmp_path: Path
 
 
 def test_installed_into_an_empty_environment_the_extension_is_enabled(wheel: Path, tmp_path: Path) -> None:
-    python = empty(tmp_path / "venv")
+    python = empty_environment(tmp_path / "venv")
     constraints = str(ROOT / "constraints.txt")
     pip = [python.with_name("pip"), "install", "-q", "--disable-pip-version-check", "-c", constraints, str(wheel)]
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
@@ -119,21 +119,25 @@ def test_installed_into_an_empty_environment_the_extension_is_enabled(wheel: Pat
     )
 
 
-def test_the_container_file_installs_the_wheel_and_runs_it_as_nobody(wheel: Path, tmp_path: Path) -> None:
+def test_the_container_file_installs_the_wheel_and_runs_it_without_root(wheel: Path, tmp_path: Path) -> None:
     text = re.sub(r"\\\n", " ", (ROOT / "Containerfile").read_text())
     steps = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
-    said = {name: value for name, value in steps if name != "RUN"}
-    assert re.fullmatch(r"python:3\.\d+-slim", said["FROM"]), "a short name, of no registry"
-    assert said["USER"] == f"{manifests._USER}:{manifests._USER}" and str(manifests.PORT) == said["EXPOSE"]
+    instructions = {name: value for name, value in steps if name != "RUN"}
+    assert re.fullmatch(r"python:3\.\d+-slim", instructions["FROM"]), (
+        "the base image is not a short name without a registry"
+    )
+    assert (
+        instructions["USER"] == f"{manifests._USER}:{manifests._USER}" and str(manifests.PORT) == instructions["EXPOSE"]
+    )
     assert not re.search(r"https?://|\b(ADD|curl|wget|--index-url|--trusted-host)\b", " ".join(v for _, v in steps))
-    sources, target = said["COPY"].split()[:-1], tmp_path / "wheel"
+    sources, target = instructions["COPY"].split()[:-1], tmp_path / "wheel"
     target.mkdir()
     for source in sources:
         (found,) = wheel.parent.glob(Path(source).name) if source.startswith("dist/") else ROOT.glob(source)
         shutil.copy(found, target)
 
-    # Its own steps, without what pip would fetch: that is there already.
-    empty(tmp_path / "venv")
+    # Run its own steps, but without downloading dependencies, which are already installed.
+    empty_environment(tmp_path / "venv")
     env = {"PATH": f"{tmp_path}/venv/bin:/usr/bin:/bin", "HOME": str(tmp_path), "PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1"}
     for name, value in steps:
         if name == "RUN":
@@ -148,8 +152,8 @@ def test_the_container_file_installs_the_wheel_and_runs_it_as_nobody(wheel: Path
     def run(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    done = run(*json.loads(said["CMD"]), "--help")
+    done = run(*json.loads(instructions["CMD"]), "--help")
     assert done.returncode == 0 and "--selector" in done.stdout and not done.stderr
     assert "JupyterHub has not started this process" in run("python", "-m", "cortex_jupyter.server.hub").stderr
     where = run("python", "-c", "import cortex_jupyter; print(cortex_jupyter.__file__)").stdout
-    assert where.startswith(str(tmp_path)), "not the one that is tested otherwise"
+    assert where.startswith(str(tmp_path)), "the package was imported from this tree and not from the wheel"

@@ -1,4 +1,4 @@
-"""What README and docs name is there: commands, options, extras, variables, settings, targets, parameters, members, links."""
+"""Everything that README and docs name exists: commands, options, extras, variables, settings, targets, members, links."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_command_is_understood(command: list[str]) -> None:
+def test_a_documented_command_is_valid(command: list[str]) -> None:
     if "|" in command:
         command = command[: command.index("|")]
     if command[0] == "record":
@@ -56,13 +56,13 @@ def options(of: ArgumentParser) -> set[str]:
     return {name for name in own if name.startswith("--")}.union(*map(options, below)) - {"--help"}
 
 
-def test_every_option_is_in_the_reference_and_is_there() -> None:
+def test_every_option_is_documented_and_every_documented_one_exists() -> None:
     page = (REFERENCE / "command-line.md").read_text()
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page)) - {"--help"}
     assert named == options(parser()) | options(recorder())
 
 
-def test_extras_and_targets_are_there() -> None:
+def test_documented_extras_and_targets_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {
         extra
@@ -74,8 +74,8 @@ def test_extras_and_targets_are_there() -> None:
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", TEXTS, re.MULTILINE)) <= targets
 
 
-def test_variables_and_settings_are_read_somewhere() -> None:
-    rooms = (ROOT / "cortex_jupyter", ROOT / "tests")  # some are for who tests
+def test_documented_variables_and_settings_are_used() -> None:
+    rooms = (ROOT / "cortex_jupyter", ROOT / "tests")  # some are for the tests only
     sources = "".join(path.read_text() for room in rooms for path in room.rglob("*.py"))
     assert not [
         name for name in set(re.findall(r"CORTEX_[A-Z_]+[A-Z]", TEXTS)) if not re.search(rf"\b{name}\b", sources)
@@ -94,7 +94,7 @@ def test_every_setting_is_in_the_reference() -> None:
     assert not [name for name in traits if f"`{name}`" not in page]
 
 
-def test_the_query_of_logs_is_what_is_served() -> None:
+def test_the_documented_query_parameters_are_those_of_the_server() -> None:
     page = (REFERENCE / "tasks-and-queries.md").read_text()
     rows = re.findall(r"^\| (`.*?) \|", page.partition("## Parameters")[2].partition("\n## ")[0], re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
@@ -102,7 +102,7 @@ def test_the_query_of_logs_is_what_is_served() -> None:
     assert listed == {*NAMES} and listed <= {parameter["name"] for parameter in logs}
 
 
-def test_a_log_has_what_is_told_of_it() -> None:
+def test_documented_members_of_a_log_exist() -> None:
     assert not [name for name in set(re.findall(r"(?<![-.\w])log\.(\w+)", TEXTS)) if not hasattr(TaskLog, name)]
 
 
@@ -113,7 +113,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     links = re.findall(
         r"\]\(([^)\s]+)\)|src(?:set)?=\"([^\"]+)\"", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     )

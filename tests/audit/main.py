@@ -1,6 +1,6 @@
-"""`make audit`: what is pinned here, against what is known of it; exit code 1 where a fault is known.
+"""`make audit`: check the pinned packages for known vulnerabilities; exit with 1 if there are any.
 
-A database that cannot be reached is said in a line and is no failure: who is offline learns nothing, and breaks nothing.
+If a database cannot be reached, that is printed and is no failure, so that the check can run offline.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-#: What is judged, by which command, where.
+#: A file of pinned packages, the command that checks it, and the folder to run it in.
 _PYTHON = (
     "constraints.txt",
     [
@@ -35,14 +35,14 @@ _NPM = ("js/package-lock.json", ["npm", "audit", "--json"], ROOT / "js")
 
 
 class Unreachable(Exception):
-    """There is nothing to judge by."""
+    """The database of known vulnerabilities cannot be reached."""
 
 
-def python_faults(said: dict[str, Any]) -> list[str]:
-    """Give what pip-audit has found."""
-    known = said["dependencies"]
+def python_faults(report: dict[str, Any]) -> list[str]:
+    """Return the vulnerabilities in a report of pip-audit."""
+    known = report["dependencies"]
     judged = [one for one in known if "vulns" in one]
-    if known and not judged:  # what it cannot ask for it leaves out, and calls that a success
+    if known and not judged:  # without a connection, pip-audit skips all packages and exits with 0
         raise Unreachable(known[0].get("skip_reason", "it knows none of them"))
     if len(judged) < len(known):
         print(f"  {len(known) - len(judged)} of {len(known)} packages are unknown to it")
@@ -53,39 +53,39 @@ def python_faults(said: dict[str, Any]) -> list[str]:
     ]
 
 
-def npm_faults(said: dict[str, Any]) -> list[str]:
-    """Give what npm has found."""
-    if "vulnerabilities" not in said:
-        raise Unreachable(said.get("message") or said.get("error", {}).get("summary") or "it does not say why")
+def npm_faults(report: dict[str, Any]) -> list[str]:
+    """Return the vulnerabilities in a report of npm."""
+    if "vulnerabilities" not in report:
+        raise Unreachable(report.get("message") or report.get("error", {}).get("summary") or "it does not say why")
     found = []
-    for name, one in said["vulnerabilities"].items():
+    for name, one in report["vulnerabilities"].items():
         titles = [via["title"] for via in one["via"] if isinstance(via, dict)]
         found.append(f"{name} {one['range']}: {one['severity']}, {'; '.join(titles) or 'by what it needs'}")
     return found
 
 
-def said_by(command: list[str], folder: Path) -> dict[str, Any]:
-    """Give the JSON that a command prints; what it exits with says too little."""
+def read_report(command: list[str], folder: Path) -> dict[str, Any]:
+    """Run a command and return the JSON that it prints; its exit code does not tell enough."""
     program = shutil.which(command[0])
     if program is None:
         raise Unreachable(f"there is no {command[0]}")
     done = subprocess.run([program, *command[1:]], cwd=folder, capture_output=True, text=True, check=False)
     try:
-        found = json.loads(done.stdout)
+        report = json.loads(done.stdout)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        report = None
+    if not isinstance(report, dict):
         lines = done.stderr.strip().splitlines()
         raise Unreachable(lines[-1][:200] if lines else f"exit {done.returncode}")
-    return found
+    return report
 
 
 def main() -> int:
-    """Judge both."""
+    """Check the Python and the npm packages."""
     code = 0
     for (what, command, folder), judge in ((_PYTHON, python_faults), (_NPM, npm_faults)):
         try:
-            faults = judge(said_by(command, folder))
+            faults = judge(read_report(command, folder))
         except Unreachable as error:
             print(f"{what}: the database of known faults was not reachable ({error})")
             continue

@@ -182,7 +182,7 @@ def test_recorders_are_listed_with_age_version_and_tasks(tmp_path: Path) -> None
         assert kept.lease(one, "old")
         findings = list(store.judge(url, "c"))
         assert "version 0.0.9, records 1 tasks" in texts_of(findings, "warn"), (
-            "no heartbeat has come since the doctor started"
+            "a recorder without a new heartbeat since the doctor started is not a warning"
         )
         assert "too old for this store; update it" in texts_of(findings, "warn")
         with beating(kept, old, me):

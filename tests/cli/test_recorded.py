@@ -105,7 +105,7 @@ def test_options_select_lines(cli: Cli, task: Filled) -> None:
         "2026-01-01T00:00:00.000000099Z INFO step 99\n"
     )
     conditions = cli("logs", "ml:train-1", "--where", "step>=98", "--where", "step!=98", "--grep", "I", "--grep", "O")
-    assert conditions.stdout == "", "step 99 is no field: there is no = between"
+    assert conditions.stdout == "", "`step 99` is taken for a field although it has no `=`"
     wrong = cli("logs", "ml:train-1", "--where", "step")
     assert wrong.returncode == 2 and "field op value" in wrong.stderr
     prefixed = cli("logs", "ml:train-1", "--tail", "1", "--pod", "*-aa", "--prefix", "always").stdout

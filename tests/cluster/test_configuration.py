@@ -422,7 +422,7 @@ async def test_a_failing_plugin_runs_once_for_all_waiting_requests(api: Api, tmp
         assert (tmp_path / "runs").read_text() == "xx"
         with pytest.raises(NoCluster, match="no session"):
             await cluster.json("/x")
-        assert (tmp_path / "runs").read_text() == "xxx", "who asks later has it tried again"
+        assert (tmp_path / "runs").read_text() == "xxx", "a later request does not run the plugin again"
         api.objects["/x"] = {"ok": 1}
         api.tokens = {"secret"}
         assert await cluster.json("/x") == {"ok": 1}

@@ -76,7 +76,7 @@ async def test_a_list_that_expires_begins_again(cluster: Cluster, pods: Collecti
     pods.expire = [2, 5]
     items, _ = await cluster.read_list(PODS)
     assert names(items) == [f"p{n}" for n in range(1000)]
-    assert "limit" not in pods.queries[-1], "the third time it is read as a whole"
+    assert "limit" not in pods.queries[-1], "the third attempt does not read the whole list at once"
 
 
 async def test_a_server_that_ignores_the_limit(cluster: Cluster, pods: Collection) -> None:

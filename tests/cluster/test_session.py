@@ -222,7 +222,7 @@ async def test_a_busy_server_is_asked_again_after_its_retry_after(api: Any, clus
 
     api.objects["/x"] = at_once
     assert await cluster.json("/x") == {}
-    assert asked[3] - asked[2] >= 1, "otherwise a server that stays busy is asked without a pause"
+    assert asked[3] - asked[2] >= 1, "a server that stays busy is asked again without a pause"
 
     async def never(_: web.Request) -> web.Response:
         busy = status(429, "come back tomorrow")

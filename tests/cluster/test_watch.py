@@ -149,7 +149,7 @@ async def test_a_silent_watch_is_reopened(pods: Pods, cluster: Cluster, monkeypa
     await seen.until(lambda: pods.watches == 1)
     pods.change("ADDED", "b")
     await seen.until(lambda: seen.there == {"a", "b"})
-    assert seen.events == ["ADDED", "SYNC", "ADDED"], "a silence is no outage"
+    assert seen.events == ["ADDED", "SYNC", "ADDED"], "a silent watch is reported as an outage"
     await seen.close()
 
 

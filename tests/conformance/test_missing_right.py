@@ -97,4 +97,6 @@ async def test_a_page_shows_the_missing_right_and_continues_when_it_is_granted(h
                     await asyncio.to_thread(user.deny)
         assert [text for _, text in records(events)] == ["one", "two"]
         assert events[-1].event == "end"
-        assert MISSING not in json.loads(events[-1].data)["message"], "the last message still names the missing right"
+        assert MISSING not in json.loads(events[-1].data)["message"], (
+            "the last message still names the right that was missing before"
+        )

@@ -223,7 +223,7 @@ def test_with_a_shared_store_a_stream_ends_when_the_kernel_loses_its_permission(
 
     class Taken:
         async def check_namespace(self, _cluster: object, namespace: str, person: object) -> None:
-            assert person is None, "it is the kernel's own"
+            assert person is None, "the check is not for the kernel's own user"
             raise NotAllowed(f"you may not read logs in namespace {namespace!r}")
 
     tape = Tape(filled.store, "live", "ml")

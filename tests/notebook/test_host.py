@@ -36,6 +36,8 @@ def shown(filled: Filled) -> Iterator[Callable[..., set[str]]]:
 def test_widgets_are_shown_only_if_a_page_can_answer(shown: Callable[..., set[str]]) -> None:
     log = "import cortex_jupyter as cortex, os; log = cortex.logs('ml:train-1'); log"
     for cell in (log, "log.metrics().plot()"):
-        assert shown(cell, allow_stdin=False) == {"text/plain", "text/html"}, "nbclient: nobody is there"
+        assert shown(cell, allow_stdin=False) == {"text/plain", "text/html"}, (
+            "nbclient, which has no page, gets a widget"
+        )
         assert shown(cell, allow_stdin=True) == {"text/plain", "text/html", WIDGET}
     assert WIDGET in shown("os.environ['SERVER_SOFTWARE'] = 'voila/0.5.8'; log", allow_stdin=False)

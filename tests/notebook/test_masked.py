@@ -48,7 +48,7 @@ def test_a_masked_log_has_no_secret_and_counts_what_was_masked(filled: Filled, e
     written = pq.read_table(tmp_path / "m.parquet")
     assert json.loads(written.schema.metadata[b"cortex_jupyter.complete"])["masked"] == kinds
     assert not any(secret in str(written.to_pydict()) for secret in SECRETS)
-    assert [r.text for r in log] == LINES, "what is stored stays"
+    assert [r.text for r in log] == LINES, "masking a log has changed the recording"
 
 
 def test_secrets_masked_before_storing_are_counted_too(filled: Filled, engine: Runtime) -> None:

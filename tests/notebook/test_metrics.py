@@ -37,7 +37,7 @@ def test_metrics_of_a_log_are_a_frame_and_a_chart(filled: Filled, engine: Runtim
     assert found.summary()[0] == {"name": "loss", "values": 50, "first": 1.0, "last": 0.02, "least": 0.02, "most": 1.0}
     assert "<td" in found._repr_html_() and repr(found).splitlines()[1].split()[:2] == ["loss", "50"]
     shown = found.plot("loss")._repr_mimebundle_()
-    assert shown.keys() == {"text/plain", "text/html"}, "nothing to follow, so no widget"
+    assert shown.keys() == {"text/plain", "text/html"}, "a completed log, which cannot be followed, gives a widget"
     assert "aa" in shown["text/html"] and "bb" in shown["text/html"] and "acc" not in shown["text/html"]
     assert not cortex.logs("ml:train-1").metrics("nothing")
 
@@ -102,7 +102,7 @@ def test_growing_metrics_equal_those_of_the_whole_log(
         whole = log.metrics().to_arrow().select(columns).to_pylist()
         assert grown.again().to_arrow().select(columns).to_pylist() == whole
     assert len(asked) == reads + 1
-    assert (asked[0] == 0) == ("tail" in query), "only what is new is read"
+    assert (asked[0] == 0) == ("tail" in query), "not only new lines are read"
     filled.end()
 
 

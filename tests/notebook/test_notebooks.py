@@ -120,7 +120,7 @@ def test_a_notebook_runs_and_shows_its_outputs(run: dict[str, Any], name: str) -
     shown = {cell.id: str(cell.outputs) for cell in run[name].cells if cell.cell_type == "code"}
     for id_, words in EXPECTED[name].items():
         assert not [word for word in words if word not in shown[id_]], f"{id_}: {shown[id_][:3000]}"
-    assert len(nbformat.writes(run[name])) < 1_200_000, "a saved notebook stays small"
+    assert len(nbformat.writes(run[name])) < 1_200_000, "the saved notebook is too large"
 
 
 def test_every_notebook_is_tested() -> None:

@@ -70,9 +70,13 @@ def test_a_progress_bar_is_one_row_with_its_last_state() -> None:
     noise = [record(f"a line {i}", "q", i) for i in range(3)]
     html = static_html("t", RUNNING, {}, [*bars[:40], *noise, *bars[40:], record("after")])
     assert html.count("it/s]") == 1 and "100/100" in html and "101 states" in html
-    assert html.index("100/100") < html.index("a line 0") < html.index("after"), "it stands where it began"
+    assert html.index("100/100") < html.index("a line 0") < html.index("after"), (
+        "the progress bar is not at the position of its first state"
+    )
     assert "The last 105 lines" in html
-    assert static_html("t", RUNNING, {}, [*bars, *bars]).count("it/s]") == 2, "what begins anew is another one"
+    assert static_html("t", RUNNING, {}, [*bars, *bars]).count("it/s]") == 2, (
+        "a bar that starts again is not a second bar"
+    )
     assert static_html("t", RUNNING, {}, [*bars, record("epoch 1"), *bars[50:]]).count("it/s]") == 2
 
 
@@ -86,7 +90,9 @@ def test_a_traceback_is_folded_and_shown_once_for_all_its_pods() -> None:
     assert "The last 14 lines" in found.text
     other = [record("Traceback (most recent call last):"), record('  File "b.py", line 2, in f'), record("KeyError: 1")]
     html = static_html("t", RUNNING, {}, [*trace("p", 3), record("between"), *other])
-    assert html.count("<details style") == 1 and html.count("<details open") == 1, "the last is open"
+    assert html.count("<details style") == 1 and html.count("<details open") == 1, (
+        "not exactly the last traceback is open"
+    )
     deep = [other[0], *[record(f'  File "b.py", line {i}, in f') for i in range(5000)], other[2]]
     html = static_html("t", RUNNING, {}, [record("far away"), *deep])
     assert "4802 more lines" in html and "far away" not in html and len(html) < 60_000

@@ -40,7 +40,7 @@ def test_only_the_secret_is_masked_and_counted(kind: str, line: str) -> None:
     assert mask.counts == {kind: 1}
     words = ("hunter2", "correct-horse", "ann.lee", K[:12], "IOSFODNN7", "eyJzdW", "PRIVATE", "0123456789abcdef")
     assert not any(word in got for word in words)
-    assert Mask()(got) == got, "what is masked is masked once"
+    assert Mask()(got) == got, "masking a masked line changes it again"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Write `logs/`: what real programs print, as a pod's log has it. Run by hand, `README.md` says where the programs come from.
+"""Write `logs/`: the output of real programs, as a pod's log contains it.
+
+Run it by hand; `README.md` says where the programs come from.
 
     python tests/programs/capture.py [NAME...]
 
@@ -33,7 +35,7 @@ PIP: Final = f"{PY}pip install --disable-pip-version-check --no-cache-dir --targ
 CLIENTS: Final = "--listen-client-urls http://127.0.0.1:%p --advertise-client-urls http://127.0.0.1:%p"
 PEERS: Final = "--listen-peer-urls http://127.0.0.1:%q --initial-advertise-peer-urls http://127.0.0.1:%q"
 
-#: One after the other, of a shell.
+#: Programs that run one after the other in a shell.
 COMMANDS: Final = {
     "pip": f"{PY}pip --version; {PIP} 'numpy<2.3' tqdm",
     "pip-fails": f"{PIP} tqdm==99.1; mkdir p; echo 'raise RuntimeError(\"no compiler\")' >p/setup.py; {PIP} --no-build-isolation ./p",
@@ -51,9 +53,9 @@ COMMANDS: Final = {
     "go": "go mod init shop 2>/dev/null; go build -o shop . && ./shop",
     "node": "node shop.mjs",
 }
-#: The same on a terminal, as in a pod with `tty: true`.
+#: Programs that run on a terminal, as in a pod with `tty: true`.
 ON_TERMINAL: Final = {"pip-tty": f"{PIP} --progress-bar on 'numpy<2.3'"}
-#: Servers, with what they are asked before they are told to end; `%p` is a free port, `%q` another.
+#: Servers, with the requests that are sent before their end. `%p` and `%q` are free ports.
 SERVERS: Final = {
     "uvicorn": (f"{PY}uvicorn app:asgi --port %p", ["/", "/pear", "/plum"]),
     "gunicorn": (f"{PY}gunicorn -b 127.0.0.1:%p --access-logfile - --no-control-socket app:wsgi", ["/", "/plum"]),
@@ -77,7 +79,7 @@ REGISTRY: Final = "version: 0.1\nstorage: {filesystem: {rootdirectory: r}}\nhttp
 
 
 def main() -> None:
-    """Capture what is named, or all."""
+    """Capture the named programs, or all."""
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "NO_COLOR", "PYTHONDONTWRITEBYTECODE")}
     env |= {"PYTHONUNBUFFERED": "1", "TERM": "xterm", "TZ": "UTC"}
     for name in sys.argv[1:] or [*COMMANDS, *ON_TERMINAL, *SERVERS]:
@@ -93,23 +95,23 @@ def main() -> None:
 
 
 def on_terminal(command: str, env: dict[str, str]) -> bytes:
-    """Run a command on a terminal of 100 columns and give what it wrote."""
+    """Run a command on a terminal of 100 columns, and return its output."""
     pid, terminal = pty.fork()
     if pid == 0:
         fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
         os.chdir(APP)
         os.execvpe("sh", ["sh", "-c", command], env)
     said = b""
-    with contextlib.suppress(OSError):  # what Linux says of a terminal that has closed
+    with contextlib.suppress(OSError):  # Linux raises this when the terminal has closed
         while piece := os.read(terminal, 65536):
             said += piece
     os.waitpid(pid, 0)
     os.close(terminal)
-    return said.replace(b"\r\n", b"\n")  # as CRI's log has it
+    return said.replace(b"\r\n", b"\n")  # as in a log of CRI
 
 
 def serve(command: str, paths: list[str], env: dict[str, str], out: int) -> None:
-    """Run a server, ask it, end it."""
+    """Run a server, send its requests, and end it."""
     p, q = port(), port()
     (APP / "nginx.conf").write_text(NGINX.replace("%p", p))
     (APP / "registry.yml").write_text(REGISTRY.replace("%p", p))
@@ -129,7 +131,7 @@ def serve(command: str, paths: list[str], env: dict[str, str], out: int) -> None
 
 
 def port() -> str:
-    """Give a free port."""
+    """Return a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return str(free.getsockname()[1])

@@ -1,2 +1,2 @@
-#: What the programs are is run in pods, and not read by pytest.
+#: The programs in src run in pods; pytest does not collect them.
 collect_ignore_glob = ["src/*"]

@@ -1,4 +1,4 @@
-"""What real programs printed (`logs/`), seen as a user sees it; js/test/store/folds.test.ts reads the same answers."""
+"""The output of real programs (`logs/`), read through the public interface. js/test/store/folds.test.ts uses the same answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def program(request: pytest.FixtureRequest) -> dict[str, Any]:
     return found | {"log": cortex.open(HERE / "logs" / f"{found['name']}.log")}
 
 
-def test_every_log_is_looked_at() -> None:
+def test_every_log_has_expected_answers() -> None:
     assert {program["name"] for program in PROGRAMS} == {path.stem for path in (HERE / "logs").iterdir()}
 
 
@@ -31,7 +31,7 @@ def test_levels(program: dict[str, Any]) -> None:
     assert {name: count for name, count in found.items() if count} == program["levels"]
 
 
-def test_messages_hold_nothing_that_a_terminal_swallows(program: dict[str, Any]) -> None:
+def test_messages_contain_no_escape_sequences(program: dict[str, Any]) -> None:
     assert not [m for m in program["log"].to_pandas().message if "\x1b" in m]
 
 
@@ -62,5 +62,5 @@ def test_metrics(program: dict[str, Any]) -> None:
     assert not found if wanted == {} else found >= Counter(wanted)
 
 
-def test_patterns_take_in_every_line(program: dict[str, Any]) -> None:
+def test_every_line_has_a_pattern(program: dict[str, Any]) -> None:
     assert sum(row["count"] for row in program["log"].patterns()) == len(program["log"].to_arrow())

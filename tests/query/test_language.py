@@ -64,7 +64,9 @@ def test_defaults() -> None:
     run = LogQuery.parse({"run": "-2"}, default_since="1m", now=NOW)
     assert run.since is None and run.with_default_since("1m").since is None
     assert LogQuery.parse({"run": "-2", "since": "5m"}, now=NOW).since == NOW - 300 * S
-    assert LogQuery.parse({"before": "1-2-3-4"}, default_since="1m").since is None, "a cursor says where"
+    assert LogQuery.parse({"before": "1-2-3-4"}, default_since="1m").since is None, (
+        "the default window applies although a cursor is given"
+    )
 
 
 @pytest.mark.parametrize(

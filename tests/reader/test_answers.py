@@ -66,7 +66,9 @@ async def test_readers_who_ask_at_the_same_time_share_one_answer_from_its_beginn
     assert {await one for one in (first, *rest)} == {b"a" * 300_000 + b"b"}
     assert len(processes.begun) == 1
     processes.words.put_nowait(None)
-    assert await read(all_of) == b"" and len(processes.begun) == 2, "what is over is not kept: there may be more by now"
+    assert await read(all_of) == b"" and len(processes.begun) == 2, (
+        "a finished answer is given again, although there may be new lines"
+    )
 
 
 async def test_an_outdated_answer_is_not_shared_and_the_next_one_waits_for_it(

@@ -122,7 +122,7 @@ async def test_entries_within_a_short_time_are_sent_together_to_many_readers(
     await asyncio.to_thread(hand.notice)
     await seen(6)
     assert [event.event for event in got[0][-1].events] == ["log", "log", "status"]
-    assert got[0][-1] is got[1][-1], "it is made once"
+    assert got[0][-1] is got[1][-1], "the readers did not receive the same object"
     await write("x" * BURST)
     await seen(7)
     await write("held back")

@@ -193,13 +193,13 @@ def test_unfinished_recordings_are_adopted_only_if_selected_or_gone(
             kube.wait_for(begun, "somebody's recorder to record what he reads")
             user.kill()
         kube.delete("jobs", gone)
-        kube.wait_for(lambda: not store.wanted(CLUSTER), "nobody to read them any more")
+        kube.wait_for(lambda: not store.wanted(CLUSTER), "the tasks to have no reader any more")
         with collectors(store.url, home, "-l", f"team={team}") as running:
             running.start()
             done = lambda name: (info := store.info(ids[name])) and info.done and info  # noqa: E731
-            assert kube.wait_for(lambda: done(gone), "the end of what is gone").state == "gone"
-            kube.wait_for(lambda: store.holders(ids.values())[ids[ours]], "what is selected to be recorded")
-            assert store.holders(ids.values())[ids[theirs]] == "", "its labels are others"
+            assert kube.wait_for(lambda: done(gone), "the end of the deleted task").state == "gone"
+            kube.wait_for(lambda: store.holders(ids.values())[ids[ours]], "the selected task to be recorded")
+            assert store.holders(ids.values())[ids[theirs]] == "", "a task without the selected label was taken"
             flag.touch()
             kube.wait_for(lambda: done(ours), "its end")
     finally:
@@ -223,7 +223,7 @@ def test_a_lease_can_be_given_back(kind: str, request: pytest.FixtureRequest, tm
         assert store.holders(ids) == dict.fromkeys(ids, "")
         assert store.lease(ids[0], "you")
         store.release(lease)
-        assert store.holders(ids)[ids[0]] == "you", "what is another's is not given back"
+        assert store.holders(ids)[ids[0]] == "you", "another recorder's lease was given back"
         assert [i.id for i in sorted(store.unfinished(CLUSTER), key=lambda i: i.id)] == ids
         assert store.unfinished("another") == []
     finally:
@@ -236,7 +236,11 @@ def test_an_api_server_that_is_too_busy_is_given_time(
     team, name, url = unique("team"), unique("busy"), f"sqlite:///{home.path}/store.sqlite"
     store = open_store(url)
     try:
-        for path in (r"/v1/jobs(?!.*watch)", r"/v1/jobs\?(?=.*watch)", "/log"):  # the list, the watch, the log
+        for path in (
+            r"/v1/jobs(?!.*watch)",
+            r"/v1/jobs\?(?=.*watch)",
+            "/log",
+        ):  # for the list, for the watch, and for the log
             sandbox.fault("status", code=429, retry_after=1, path=path, count=1)
         with collectors(url, home, "-l", f"team={team}") as running:
             running.start()
@@ -245,7 +249,7 @@ def test_an_api_server_that_is_too_busy_is_given_time(
             (info,) = kube.wait_for(done, "the task to be recorded")
             assert texts(store, info.id) == lines(30) and not sandbox.faults()
             said = [e.data for e in store.entries(info.id, 0, 1 << 30) if e.event != "log"]
-            assert not any(b"ReadFailed" in data for data in said), "it is no failure"
+            assert not any(b"ReadFailed" in data for data in said), "a busy API server is reported as a failure"
         assert "not watched" not in running.log.read_text()
     finally:
         store.close()

@@ -140,15 +140,17 @@ def test_a_recorder_is_started_if_the_living_ones_may_not_record_the_task(spawne
         return len(spawned) > before
 
     other, ours = recorder(), launch.credentials_id(None, "mine")
-    assert not starts_another(other), "an older version, which does not report what it may record"
+    assert not starts_another(other), "started beside an older version, which does not report its namespaces"
     assert not starts_another(replace(other, namespaces=("ml", "nlp"), refused=("ml",)))
-    assert starts_another(replace(other, namespaces=("ml",))), "it records another namespace only"
+    assert starts_another(replace(other, namespaces=("ml",))), (
+        "not started although the running recorder records another namespace only"
+    )
     assert starts_another(replace(other, namespaces=("ml",), rights=ours))
     assert starts_another(replace(other, refused=("nlp",), rights=launch.credentials_id(None, "another"))), (
-        "its user may not read the namespace"
+        "not started although the running recorder's user may not read the namespace"
     )
     assert not starts_another(replace(other, refused=("nlp",), rights=ours)), (
-        "a new recorder would have the same rights"
+        "started although a new recorder would have the same rights"
     )
 
 

@@ -135,7 +135,7 @@ async def test_events_and_pods_need_their_own_permissions(
     sandbox.fault("deny", verb="get", resource="pods", namespace="default", user=who["X-User"])
     described = service.get(path, who).json()
     assert (described["events"], described["pods"]) == ([], [])
-    assert {name: described[name] for name in state} == state, "as in the list of tasks, which they may read"
+    assert {name: described[name] for name in state} == state, "the state differs from that in the list of tasks"
     assert described["hidden"] == {
         "events": "events are not shown: the right `list events` is missing",
         "pods": "pods are not shown: the right `get pods` is missing",
@@ -442,7 +442,7 @@ def test_tasks_without_permission_seem_missing_by_every_name(
     same(bare, theirs, both)
     same(ways, theirs)
     store = open_store(each.store_url)
-    assert {i.ref.kind for i in store.recordings(space)} == {"pod"}, "a user without permission starts no recording"
+    assert {i.ref.kind for i in store.recordings(space)} == {"pod"}, "a user without permission has started a recording"
     store.close()
     status, error = each.error(logs(both, kind="-", namespace=space), ALICE)
     assert (status, error["code"]) == (400, "AmbiguousTask")

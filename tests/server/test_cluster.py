@@ -70,7 +70,9 @@ async def test_a_task_is_described(live: Server, kube: Kube, unique: Callable[[s
     kube.delete("jobs", name)
     kube.wait_for(lambda: kube.request("GET", kube.path("jobs", name)).status_code == 404, "the Job to go")
     [row] = [t for t in live.get("cortex/tasks").json()["tasks"] if t["name"] == name]
-    assert row["recorded"] and row["state"] == "succeeded", "what the cluster has no more is still listed"
+    assert row["recorded"] and row["state"] == "succeeded", (
+        "a recorded task that was deleted from the cluster is not listed as recorded"
+    )
     assert live.page(name)["records"][0]["text"] == "x"
 
 

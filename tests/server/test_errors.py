@@ -80,7 +80,9 @@ def test_containers_and_pods_that_the_task_does_not_have(server: Server, done: T
     assert server.error(logs(done.ref.name), SSE, pod="train-9")[1]["hint"] == "it has train-0, train-1"
     assert server.error(logs(done.ref.name), container="main,mian")[0] == 404
     assert len(server.page(done.ref.name, container="main,proxy")["records"]) == 1000
-    assert server.page(done.ref.name, pod="train-9*")["records"] == [], "a glob may match nothing"
+    assert server.page(done.ref.name, pod="train-9*")["records"] == [], (
+        "a glob that matches no pod is not an empty page"
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,9 @@ def test_a_stream_of_no_tasks_or_too_many_is_refused(server: Server) -> None:
     assert server.error("cortex/stream", task=["a"] * 51)[0] == 429
     assert server.error("cortex/stream", task="a", cursor="1-1,1-1")[0] == 400
     assert server.error("cortex/stream", task="a", tsk="b")[1]["hint"] == "did you mean 'task'?"
-    assert server.error("cortex/stream", task="nobody")[0] == 502, "one task: its error is the answer's"
+    assert server.error("cortex/stream", task="nobody")[0] == 502, (
+        "the error of a stream's only task is not the error of the answer"
+    )
 
 
 def test_unknown_addresses(server: Server) -> None:
@@ -282,7 +286,7 @@ def test_a_failure_of_our_own_shows_no_traceback(tmp_path: Path) -> None:
         status, error = broken.error("cortex/tasks")
         page = broken.get("cortex/view")
         assert broken.refused("InternalError") == 2
-        assert broken.get(logs("any", "metrics")).text == ": begun\n", "it is too late to say more"
+        assert broken.get(logs("any", "metrics")).text == ": begun\n", "more was sent after the failure"
         assert broken.refused("InternalError") == 3
     assert (status, error["code"]) == (500, "InternalError") and "secret" not in json.dumps(error)
     assert page.status_code == 500 and "bug of cortex-jupyter" in page.text and "secret" not in page.text

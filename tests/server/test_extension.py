@@ -61,7 +61,9 @@ def test_following_counts_as_activity_only_with_the_setting(tmp_path: Path, serv
                     if beats.count(b": hb ") > 4:
                         break
                 assert (activity() != before) == (setting == "True")
-            assert (activity() != before) == (setting == "True"), "nor does the end of a stream count"
+            assert (activity() != before) == (setting == "True"), (
+                "the end of a stream counts as activity against the setting"
+            )
 
 
 def test_masking_is_set_in_the_store_and_for_kernels(
@@ -108,7 +110,7 @@ async def test_the_servers_metrics_endpoint_has_our_metrics(server: Server, tape
     assert now["cortex_streams"] == before["cortex_streams"] + 1
     assert now["cortex_sent_bytes_total"] > before["cortex_sent_bytes_total"]
     lag = "cortex_delivery_lag_seconds_count"
-    assert now[lag] == before[lag] + 1, "a line that was there before is no lag of ours"
+    assert now[lag] == before[lag] + 1, "not exactly the new line counts for the delivery lag"
     assert now[refused] == before.get(refused, 0) + 1
 
 

@@ -54,7 +54,7 @@ def test_requests_with_a_foreign_host_name_are_refused(server: Server, done: Tap
 def test_only_get_is_answered_so_other_sites_cannot_change_anything(
     server: Server, done: Tape, address: str, method: str
 ) -> None:
-    assert ask(server, address, done, method).status_code == 405, "nor with the server's token"
+    assert ask(server, address, done, method).status_code == 405, "the method is allowed with the server's token"
     with httpx.Client(timeout=60, verify=_TLS) as browser:
         # A browser that has signed in sends its cookie with each request, whichever site causes the request.
         assert browser.get(f"{server.url}cortex/view?token={TOKEN}").status_code == 200

@@ -82,7 +82,7 @@ async def test_a_stream_ends_when_its_permission_stays_unconfirmed(monkeypatch: 
     reader = Reader(*away)
     run = asyncio.create_task(EventStream([Slot("train-1", window)], reader, reader, heartbeat_s=0.01).run())
     while reader.body.count(b": hb ") < 3:
-        assert not run.done(), "it may be away for a while"
+        assert not run.done(), "the stream ended although permissions could not be checked for a short time only"
         await asyncio.sleep(0.01)
     monkeypatch.setattr(permissions, "_UNCONFIRMED_S", 0)
     async with asyncio.timeout(120):

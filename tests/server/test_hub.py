@@ -53,7 +53,7 @@ def test_access_reviews_contain_the_hubs_groups_of_the_user(
     sandbox.fault("deny", resource="pods/log", namespace=space, group="vision")
     found = {user: hub.get(logs(name, namespace=space), user).status_code for user in ("alice", "bob")}
     kube.delete("namespaces", space)
-    assert found == {"alice": 403, "bob": 200}, "alice is of the group vision"
+    assert found == {"alice": 403, "bob": 200}, "the review does not contain alice's group"
 
 
 def test_users_without_the_scope_and_anonymous_users_are_refused(hub: Hub) -> None:
@@ -63,7 +63,7 @@ def test_users_without_the_scope_and_anonymous_users_are_refused(hub: Hub) -> No
         "/hub/api/oauth2/authorize?client_id=service-logs"
     )
     assert hub.get("cortex/tasks", "carol", "access:services!service=admin").status_code == 403, (
-        "a token for another service"
+        "a token for another service is accepted"
     )
 
 
@@ -94,11 +94,11 @@ def test_kubernetes_can_revoke_permissions_while_the_hub_is_away(
             ) as got:
                 lines = got.iter_lines()
                 assert any("first" in line for line in lines)
-                hub.process.kill()  # the services that it started go on
+                hub.process.kill()  # services that it started keep running
                 hub.process.wait()
-                said = len(hub.log.read_text())
-                while "cannot ask JupyterHub who the reader is" not in hub.log.read_text()[said:]:
-                    assert next(lines) is not None, "it is open as long as nothing speaks against it"
+                logged = len(hub.log.read_text())
+                while "cannot ask JupyterHub who the reader is" not in hub.log.read_text()[logged:]:
+                    assert next(lines) is not None, "the stream ended although the permission was not revoked"
                 sandbox.fault("deny", resource="pods/log", user="alice")
                 rest = list(lines)
             assert "event: error" in rest and '"code":"NotAllowed"' in rest[-2]

@@ -103,7 +103,9 @@ def test_streams_are_limited_per_user_and_in_total(limited: Server, session_tape
             hold(stack, limited, path, BOB)
         error = refused(limited, a, CAROL)
         assert error["message"] == "4 streams are open on this server" and "max_streams" in error["hint"]
-        assert httpx.get(limited.url + a.partition("?")[0], headers=CAROL).status_code == 200, "a page is no stream"
+        assert httpx.get(limited.url + a.partition("?")[0], headers=CAROL).status_code == 200, (
+            "a page counts as a stream"
+        )
 
 
 def test_viewers_of_a_task_are_limited_over_all_streams(
@@ -126,7 +128,7 @@ def test_tasks_of_a_stream_are_limited(limited: Server, done: Tape) -> None:
     assert httpx.get(limited.url + f"cortex/stream?{task}&{task}", headers=ALICE).status_code == 200
     answer = httpx.get(limited.url + f"cortex/stream?{task}&{task}&{task}", headers=ALICE)
     assert answer.status_code == 429 and "max_tasks_per_stream" in answer.json()["error"]["hint"]
-    assert "retry-after" not in answer.headers, "to wait is no help"
+    assert "retry-after" not in answer.headers, "the answer asks to retry, which does not help here"
 
 
 def _closed(connection: socket.socket) -> None:
@@ -243,7 +245,7 @@ def test_a_search_stops_at_its_limit_and_its_cursor_continues(limited: Server, d
         if last["all"]:
             break
         query = narrow | {"before": last["older"]}
-    assert last["all"] and last["older"] is None and query.get("before"), "it was stopped at least once"
+    assert last["all"] and last["older"] is None and query.get("before"), "the search was not stopped and continued"
     assert sorted(seqs) == [seq for seq, time, _, text in done.lines if "ERROR" in text and time >= first]
 
 
@@ -457,7 +459,7 @@ def test_bytes_held_for_slow_readers_are_limited(small: Server, bulky: Tape, way
         raise AssertionError("whoever leaves makes no room")
     end = time.monotonic() + 120
     while list((small.home / "tmp").iterdir()):
-        assert time.monotonic() < end, "temporary files stay"
+        assert time.monotonic() < end, "temporary files are left"
         time.sleep(0.05)
 
 

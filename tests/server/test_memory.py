@@ -50,7 +50,7 @@ async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> No
         await asyncio.sleep(0.01)
     for tape in tapes:
         await asyncio.to_thread(tape.end)
-    assert await asyncio.gather(*reading) == ["end"] * 15, "three read each of them, through one feed"
+    assert await asyncio.gather(*reading) == ["end"] * 15, "not every reader got the end"
     assert len(feeds) == 5 and not events_in_memory(b"forgotten-")
     async with asyncio.timeout(120):
         # The store's watcher thread ends with its last subscriber.
@@ -73,7 +73,9 @@ async def test_a_reader_that_starts_while_another_stops_gets_everything(tmp_path
     events: list[StreamEvent] = [await anext(early), await anext(late)]
     await early.aclose()
     del first, early
-    assert Recording(recordings, tape.id, tape.ref, None).feed is second, "as long as somebody reads it is the same"
+    assert Recording(recordings, tape.id, tape.ref, None).feed is second, (
+        "the feed was replaced although it has a reader"
+    )
     await asyncio.to_thread(tape.end)
     events += [event async for event in late]
     assert [event.event for event in events] == ["status", "status", "log", "end"]
@@ -90,5 +92,7 @@ def test_level_counts_are_cached_for_the_last_used_recordings(tmp_path: Path, mo
         levels.level_counts(store, recording)
         assert levels.level_counts(store, 1) is first
     assert len(levels._cache) == 64
-    assert levels.level_counts(store, 2) is not second, "its counts were dropped; they are counted again"
+    assert levels.level_counts(store, 2) is not second, (
+        "the counts of a recording that was not used last are still cached"
+    )
     store.close()

@@ -37,7 +37,7 @@ async def test_metrics_have_the_values_and_places_of_their_lines(server: Server,
     own, other = at("loss=0.5"), at("rank=1 step=7 loss=0.25")
     assert points["loss", "train-2"] == [(other[0], 7, 0.25, other[1])]
     pod = next(pod for _, pod in points if pod != "train-2")
-    assert points["loss", pod][0] == (own[0], 1, 0.5, own[1]), "the epoch of an earlier batch is the step"
+    assert points["loss", pod][0] == (own[0], 1, 0.5, own[1]), "the step is not the epoch of an earlier batch"
     assert [row[2] for row in points["loss", pod]] == [0.5, "nan", "inf"] and ("acc", pod) in points
     last = json.loads(events[-1].data)
     assert (events[-1].event, last) == ("done", {"looked": 6, "lines": 6, "left_out": 0})

@@ -55,7 +55,7 @@ async def test_a_store_of_a_newer_version_is_refused_clearly(place: Place, tmp_p
             assert "update cortex-jupyter" in error["hint"]
         change(1)
         assert [r["text"] for r in server.page("train-1", since="all")["records"]] == ["a line"], (
-            "the next request looks again"
+            "the next request does not check the store's version again"
         )
         tape._beat()  # a recorder is alive
         async with server.stream(logs("train-1"), follow="true", since="all") as source:

@@ -87,7 +87,9 @@ def test_every_address_and_every_parameter_is_described(client: httpx.Client) ->
     paths = ["cortex" + path.format(namespace="a", kind="job", name="b") for path in document()["paths"]]
     described = [any(route.match(path) for path in paths) for route in routes]
     pages = [route.pattern for route, known in zip(routes, described, strict=True) if not known]
-    assert pages == [r"cortex/view\Z", r"cortex/static/([^/]+)\Z"], "what a browser is given is no interface"
+    assert pages == [r"cortex/view\Z", r"cortex/static/([^/]+)\Z"], (
+        "other addresses than the browser's pages are not described"
+    )
     assert all(any(route.match(path) for route in routes) for path in paths)
 
 

@@ -64,7 +64,7 @@ def test_an_origin_depends_on_cluster_store_and_archive(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "one.sqlite", tmp_path / "copy")
     (tmp_path / "copy").replace(tmp_path / "one.sqlite")
     again = open_store(f"sqlite:///{tmp_path / 'one.sqlite'}")
-    assert origin(again, "https://a", "s3://logs") != ours, "another file has its name"
+    assert origin(again, "https://a", "s3://logs") != ours, "a new store file under the same name has the same origin"
     again.close()
 
 

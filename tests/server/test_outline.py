@@ -24,7 +24,7 @@ def test_the_outline_counts_every_line_and_has_the_notices(server: Server, done:
     assert (int(found["first"]), int(found["last"])) == (min(r[1] for r in done.lines), max(r[1] for r in done.lines))
     assert [n["event"] for n in found["notices"]] == ["status", "gap", "end"]
     assert [s["container"] for s in found["sources"]] == ["main", "main", "proxy"]
-    assert max(found["lines"]) < 2 * 1000 / len(found["lines"]), "a line a second is even"
+    assert max(found["lines"]) < 2 * 1000 / len(found["lines"]), "the counts of evenly spaced lines differ too much"
 
 
 def test_a_recording_without_lines_has_an_outline(server: Server, tape: Tape) -> None:
@@ -72,7 +72,7 @@ async def test_a_stream_begins_with_the_newest_lines_and_a_cursor_to_older_ones(
     status = json.loads(events[0].data)
     since = int(status["from"])
     assert sorted(found) == [q for q, t, *_ in done.lines if t >= since]
-    assert 100 <= len(found) <= 160, "whole batches"
+    assert 100 <= len(found) <= 160, "the stream does not begin with whole batches of about 100 lines"
     page = server.page(done.ref.name, before=status["older"], limit=10_000)
     assert sorted([*found, *(r["seq"] for r in page["records"])]) == [q for q, *_ in done.lines]
     whole = await server.events("cortex/stream", task=done.ref.key, since="all", most="5000")

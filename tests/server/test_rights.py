@@ -94,7 +94,7 @@ def codes(lost: list[CortexError | None]) -> list[str]:
 
 async def test_an_absent_hub_does_not_prolong_permissions(hub: Hub, cluster: Cluster, read: PermissionWatch) -> None:
     hub.says = HTTPError(502, "the Hub does not answer")
-    assert codes(await read.revoked(TASKS)) == ["", ""], "and takes nobody's"
+    assert codes(await read.revoked(TASKS)) == ["", ""], "an absent Hub revokes permissions"
     cluster.allowed.clear()
     assert codes(await read.revoked(TASKS)) == ["NotAllowed"] * 2
 
@@ -120,7 +120,9 @@ async def test_reading_ends_when_kubernetes_is_silent_for_long(
     cluster.away = ClusterUnreachable("it does not answer")
     if hub_is_away:
         hub.says = HTTPError(500)
-    assert codes(await read.revoked(TASKS)) == ["", ""], "it may be away for a while"
+    assert codes(await read.revoked(TASKS)) == ["", ""], (
+        "permissions were revoked although the cluster did not answer for a short time only"
+    )
     cluster.away = None
     assert codes(await read.revoked(TASKS)) == ["", ""]
     cluster.away = KeyError("what nobody has foreseen")

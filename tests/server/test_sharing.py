@@ -64,10 +64,10 @@ async def test_a_hundred_viewers_share_one_frame_per_batch(tmp_path: Path, monke
         await asyncio.to_thread(tape.write, [(T0 + batch * 10 + i, sid, f"line {batch}-{i}") for i in range(10)])
     await asyncio.to_thread(tape.end)
     await asyncio.gather(*tasks)
-    assert len(made) == 21, "one for each batch and one for the end, whoever reads"
-    assert not decoded, "and nobody takes them apart"
+    assert len(made) == 21, "more than one event was made per batch and for the end"
+    assert not decoded, "batches were decoded for the readers"
     assert len({b"".join(v.got) for v in viewers}) == 1 and viewers[0].got
     parts = [part for v in viewers for part in v.got]
-    assert len({id(part) for part in parts}) == len({*parts}), "the same bytes"
+    assert len({id(part) for part in parts}) == len({*parts}), "equal events are not the same object"
     tape.close()
     store.close()

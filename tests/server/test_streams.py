@@ -60,7 +60,7 @@ async def test_a_stream_resumes_exactly_after_any_event(server: Server, done: Ta
         assert records(rest) == after, event.id
         assert rest[-1].event == "end" and "older" not in json.loads(rest[0].data)
     last = await server.events(logs(done.ref.name), SSE, cursor=whole[-1].id)
-    assert [event.event for event in last] == ["status", "end"], "who has everything is told so, and not left waiting"
+    assert [event.event for event in last] == ["status", "end"], "a reader that has everything does not get the end"
 
 
 async def test_last_event_id_overrides_the_cursor_in_the_address(server: Server, done: Tape) -> None:
@@ -176,7 +176,7 @@ async def test_one_stream_carries_several_tasks(server: Server, done: Tape, tape
     assert error["task"] == "no-such-task" and error["code"] == "NoCluster" and error["hint"]
     states = [json.loads(e.data) for e in events if e.event == "status"]
     asked = {s["task"]: s["ref"] for s in states if "ref" in s}
-    assert asked == {done.ref.key: tasks[0], tape.ref.key: tasks[1]}, "the reader can tell which of its tasks this is"
+    assert asked == {done.ref.key: tasks[0], tape.ref.key: tasks[1]}, "events do not name the requested task"
 
 
 async def test_one_stream_resumes_each_of_its_tasks(server: Server, done: Tape, tape: Tape) -> None:
@@ -225,7 +225,7 @@ async def test_a_slow_reader_delays_no_other_and_loses_nothing(server: Server, l
     )
     slow = await reader.readuntil(b"event: log")  # then it stops reading
     fast = await server.events(logs(large.ref.name), SSE, since="all")
-    assert records(fast) == expected(large), "beside a reader that does not read"
+    assert records(fast) == expected(large), "a reader lost lines beside one that does not read"
     while b"event: end" not in slow[-1000:]:
         slow += await reader.read(1 << 20)
     writer.close()
@@ -244,7 +244,7 @@ async def test_other_requests_are_answered_while_a_filter_runs(server: Server, l
             assert (await client.get(server.url + "api")).status_code == 200
             pings += 1
     assert len(records(reading.result())) == 8000
-    assert pings > 3, "answered while the stream ran, not after it"
+    assert pings > 3, "requests were not answered while the stream ran"
 
 
 async def test_the_stream_of_a_reader_that_goes_ends_at_once(server: Server, tape: Tape) -> None:

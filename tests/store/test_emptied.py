@@ -53,7 +53,7 @@ def test_lost_settings_are_restored_by_processes_that_know_them(store: Store) ->
     other = Settings(store, marks=True)
     assert not told.look() and not other.look()
     assert told.masked and store.setting("archive") == "/there"
-    assert store.budget().max_bytes == 10_000, "what others have set holds"
+    assert store.budget().max_bytes == 10_000, "a setting of another process was overwritten"
     new = Settings(store, marks=True)
     unset(store)
     new.look()  # a new process, which does not know what was lost
@@ -62,7 +62,7 @@ def test_lost_settings_are_restored_by_processes_that_know_them(store: Store) ->
     assert other.masked and new.masked
     store.set_setting("mask", "0")
     assert not any(one.look() for one in (told, other, new))
-    assert told.masked and not other.masked, "who was told to mask masks"
+    assert told.masked and not other.masked, "not exactly the process with masking masks"
 
 
 def test_a_reader_writes_no_mark_and_can_read_without_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,9 @@ def test_a_collector_records_again_after_the_server_was_emptied(
                 assert not any("s3cr3t" in text for text in texts(store, info.id))
             assert texts(store, done(over).id) == [hidden]  # type: ignore[union-attr]
             *all_, _ = texts(store, done(runs).id)  # type: ignore[union-attr]
-            assert all_ == [hidden + line for line in lines(len(all_))], "from its first line on"
+            assert all_ == [hidden + line for line in lines(len(all_))], (
+                "not all lines from the first one on are masked and recorded"
+            )
             assert store.budget().max_task_bytes == 70_000_000 and store.setting("archive") == archive
             kube.wait_for(lambda: not store.unarchived(archive), "both to be archived")
             assert len(store.recordings()) == 2
@@ -235,6 +237,6 @@ def test_a_collector_reopens_recordings_lost_in_a_failover(
             for name in ("lost", "lost-too", "kept"):
                 info = kube.wait_for(lambda name=name: (i := find(name)) and i.done and i, f"the end of {name}")
                 assert texts(store, info.id) == ["begun"]
-            assert find("kept").id == kept.id, "what was not lost goes on"  # type: ignore[union-attr]
+            assert find("kept").id == kept.id, "a recording that was not lost was replaced"  # type: ignore[union-attr]
     finally:
         store.close()

@@ -67,7 +67,7 @@ def test_with_a_network_home_the_store_is_on_a_local_disk_and_one_message_says_s
         hand.lines([(1, 1, "a")])
     mine = tmp / f"cortex-jupyter-{os.getuid()}"
     assert path_of(default_url()) == mine / "recordings.sqlite" and mine.stat().st_mode & 0o777 == 0o700
-    assert not (path / "jupyter").exists(), "nothing was written there"
+    assert not (path / "jupyter").exists(), "the network home was written to"
     assert caplog.text.count("recordings are kept in") == 1 and kind in caplog.text
     caplog.clear()
     local.local_place.cache_clear()  # another process, later
@@ -104,7 +104,9 @@ def test_the_message_names_the_path_of_earlier_recordings(
     url = default_url()
     earlier = path / "jupyter" / "cortex" / "recordings.sqlite"
     assert str(earlier) in caplog.text and "move that file" in caplog.text
-    assert "recordings.sqlite-wal" in caplog.text, "the last commits of a process that was killed are there alone"
+    assert "recordings.sqlite-wal" in caplog.text, (
+        "the message does not name the write-ahead log, which may hold the last commits"
+    )
     said = [f for f in judge(url, None) if str(earlier) in f.text]
     assert len(said) == 1 and said[0].judged == "warn"
 
@@ -170,7 +172,7 @@ def test_the_root_of_a_pod_in_a_virtual_machine_is_local_and_its_volumes_are_not
     with pytest.raises(StoreError, match=kind):
         local.check_local(volume / "logs.sqlite")
     local.MOUNTS.write_text(local.MOUNTS.read_text().replace(kind, "nfs4"))
-    assert local.shared_filesystem(tmp) == "nfs4", "the root of a diskless node"
+    assert local.shared_filesystem(tmp) == "nfs4", "the network root of a diskless node counts as local"
 
 
 def test_the_package_can_be_imported_on_a_read_only_root() -> None:

@@ -121,7 +121,9 @@ def test_unwanted_empty_recordings_leave(store: Any, an_hour_ago: None, monkeypa
     for owner in ("me", "gone"):
         store.leave(owner)
     enforce_retention(store)
-    assert store.forget_empty(3000) == 0 and len(store.recordings()) == len(never) + 2 + len(kept), "all are fresh"
+    assert store.forget_empty(3000) == 0 and len(store.recordings()) == len(never) + 2 + len(kept), (
+        "new empty recordings were removed"
+    )
     aged(store, *never, job, told.id, *(kept[k] for k in kept if k != "fresh"))
     store.want(kept["wanted"], 60)
     assert store.open(CLUSTER, TaskRef("default", "selector", "again"), "selector:again") == kept["opened again"]

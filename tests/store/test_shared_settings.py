@@ -90,7 +90,7 @@ def test_an_administrator_sets_and_lists_settings(
     before = shared.settings(NAMES)
     for wrong in ("archive", "colour=red", "max-age=soon", "mask=perhaps", "archive=ftp://x/y"):
         assert command(shared, "set", "max-bytes=1GB", wrong) == 2, wrong
-    assert shared.settings(NAMES) == before, "all or nothing"
+    assert shared.settings(NAMES) == before, "some settings were stored although one is invalid"
 
 
 async def test_no_reader_changes_settings(
@@ -102,10 +102,12 @@ async def test_no_reader_changes_settings(
             monkeypatch.setenv(name, value)
         budget = Budget.parse("2MB", "2d")
         reader = await Session.connect(shared.url, budget=budget, archive=select_archive, mask=False)
-        assert (reader.archive.url if reader.archive else "") == archive, "it is where this process reads"
+        assert (reader.archive.url if reader.archive else "") == archive, (
+            "the process does not read the archive of its environment"
+        )
         await reader.close()
         assert shared.settings(NAMES) == SET
-    assert caplog.text.count("store set archive=") == 2, "and it is said that it is not the store's"
+    assert caplog.text.count("store set archive=") == 2, "the log does not say that the store has another archive"
     assert caplog.text.count("store set mask=") == 2
 
 
@@ -126,7 +128,9 @@ def test_a_collector_with_its_own_settings_counts_as_an_administrator(shared: St
     held = shared.settings(NAMES)
     assert held["archive"] == "s3://mine/runs" and held["max_age_s"] == "86400.0" and held["max_bytes"] == "1000000"
     record(shared, tmp_path, "--all", CORTEX_STORE_MAX_AGE="2d")
-    assert shared.settings(NAMES) == held | {"max_age_s": "172800.0"}, "what it does not say stays"
+    assert shared.settings(NAMES) == held | {"max_age_s": "172800.0"}, (
+        "settings that the collector does not have were changed"
+    )
 
 
 def test_a_folder_on_one_host_cannot_be_the_archive_of_a_shared_store(

@@ -30,7 +30,7 @@ def test_a_url_names_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert store.url == url
     store.close()
     more = open_store(f"sqlite:///{tmp_path}/x.sqlite")
-    assert more.url == f"sqlite://{tmp_path}/x.sqlite", "a slash too many is no part of the name"
+    assert more.url == f"sqlite://{tmp_path}/x.sqlite", "an additional slash changes the store's URL"
     more.close()
     monkeypatch.setenv("CORTEX_STORE", url)
     assert default_url() == url

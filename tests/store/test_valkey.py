@@ -175,7 +175,7 @@ def test_a_server_whose_clock_is_set_back_or_forward(server: Server, store: Valk
     server.ask("PEXPIRE", "cortex:recorder:far", 3_600_000)
     store.beat(recorder())
     taken = store.lease(hand.id, "me")
-    assert taken is not None and taken.epoch == ahead + 1, "no number is given twice"
+    assert taken is not None and taken.epoch == ahead + 1, "an epoch was given twice"
     # The clock goes forward: every heartbeat has expired. The first recorder takes the task, and the former holder
     # cannot write.
     server.ask("DEL", "cortex:recorder:me")
