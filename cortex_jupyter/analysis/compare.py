@@ -86,8 +86,8 @@ def compare(a: pa.Table, b: pa.Table) -> ComparisonData:
         np.array([t[i] if i < len(t) else np.nan for i in first.tolist()])
         for t, first in zip(times, firsts, strict=True)
     ]
-    one, two = (float(t.max()) if len(t) else 0.0 for t in times)
-    seconds = (one, two)
+    seconds_a, seconds_b = (float(t.max()) if len(t) else 0.0 for t in times)
+    seconds = (seconds_a, seconds_b)
     moments = _moments(line_patterns.texts, counts, at)
     top = max(*seconds, 1e-9)
     above, below = (np.histogram(t, bins=120, range=(0, top))[0].tolist() for t in times)

@@ -33,12 +33,12 @@ def run(options: argparse.Namespace) -> int:
         if archive is None:
             raise BadQuery("no archive is set", "give --to or set CORTEX_ARCHIVE: a folder, s3://, gs:// or az://")
         catalog = Catalog(ObjectStore(archive.url))
-        wanted = [i.id for i in store.recordings() if i.done] if options.again else store.unarchived(archive.url)
+        recordings = [i.id for i in store.recordings() if i.done] if options.again else store.unarchived(archive.url)
         # In random order: otherwise this process and those of collectors would all begin with the same recording.
-        random.shuffle(wanted)
+        random.shuffle(recordings)
         code = 0
-        for recording in wanted:  # one failure must not stop the others
-            failed = _archive(store, catalog, recording, archive.url, again=options.again)
+        for recording in recordings:  # one failure must not stop the others
+            failed = _archive(store, catalog, recording, archive.url, repeat=options.again)
             code = max(code, failed)
             if not failed and not is_shared(store.url):
                 select_archive(store, archive.url)  # remember it in the store, now that the address has worked
@@ -47,14 +47,14 @@ def run(options: argparse.Namespace) -> int:
         store.close()
 
 
-def _archive(store: Store, catalog: Catalog, recording: int, url: str, *, again: bool) -> int:
+def _archive(store: Store, catalog: Catalog, recording: int, url: str, *, repeat: bool) -> int:
     """Archive a recording and return the exit code. An attempt by hand neither waits for others nor delays them."""
     info = store.info(recording)
     if info is None:
         return 0
     try:
         with progress(f"archiving {info.ref.key}", store.complete(recording).records) as bar:
-            archived = archive_recording(store, catalog, info, url, progress=bar.update, overwrite=again)
+            archived = archive_recording(store, catalog, info, url, progress=bar.update, overwrite=repeat)
     except CursorNotHeld:
         return 0  # the recording has left the store meanwhile
     except CortexError as error:

@@ -291,8 +291,8 @@ class Api:
             _check_name(sent, target)
         old = self._store.require(resource, target.namespace, target.name)
         if request.method == "PATCH" and target.sub != "scale":
-            shown = old | {"apiVersion": resource.api_version}
-            new = patch.apply(shown, sent, request.content_type, is_custom=resource.is_custom)
+            converted = old | {"apiVersion": resource.api_version}
+            new = patch.apply(converted, sent, request.content_type, is_custom=resource.is_custom)
             _check_name(new, target)
         elif target.sub == "scale":
             scaled: KubeObject = {"spec": {"replicas": sent["spec"]["replicas"]}}
@@ -309,8 +309,8 @@ class Api:
                     resource.plural, target.name, "metadata.resourceVersion", text, group=resource.group
                 )
         new |= {"kind": old["kind"], "apiVersion": old["apiVersion"]}
-        kept = ("name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds")
-        new["metadata"] |= {k: old["metadata"][k] for k in kept if k in old["metadata"]}
+        immutable = ("name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds")
+        new["metadata"] |= {k: old["metadata"][k] for k in immutable if k in old["metadata"]}
         # Only the subresource `status` changes the status, and it changes nothing else.
         if target.sub == "status":
             # The status of a built-in kind always exists.

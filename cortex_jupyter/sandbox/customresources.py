@@ -189,15 +189,18 @@ class Definitions:
         See `calculateNamesAndConditions` in `pkg/controller/status/naming_controller.go`.
         """
         spec, accepted = crd["spec"], dict(crd["status"]["acceptedNames"])
-        taken: dict[bool, set[str]] = {True: set(), False: set()}
-        for other in self._store.select(DEFINITIONS):
-            if other["spec"]["group"] == spec["group"] and other["metadata"]["name"] != crd["metadata"]["name"]:
+        used_names: dict[bool, set[str]] = {True: set(), False: set()}
+        for definition in self._store.select(DEFINITIONS):
+            if (
+                definition["spec"]["group"] == spec["group"]
+                and definition["metadata"]["name"] != crd["metadata"]["name"]
+            ):
                 for field in _NAMES:
-                    taken[field in _KINDS].update(_as_list(other["status"]["acceptedNames"].get(field)))
+                    used_names[field in _KINDS].update(_as_list(definition["status"]["acceptedNames"].get(field)))
         reason, message = "NoConflicts", "no conflicts found"
         for field, conflict_reason in _NAMES.items():
             requested = spec["names"].get(field)
-            if conflicts := [name for name in _as_list(requested) if name in taken[field in _KINDS]]:
+            if conflicts := [name for name in _as_list(requested) if name in used_names[field in _KINDS]]:
                 texts = [f'"{name}" is already in use' for name in conflicts]
                 reason, message = conflict_reason, texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
             elif requested:
@@ -280,13 +283,13 @@ def _prune(value: Any, schema: KubeObject, keep: tuple[str, ...] = ()) -> None:
         return
     if schema.get("x-kubernetes-embedded-resource"):
         keep = ("apiVersion", "kind", "metadata")
-    properties, others = schema.get("properties") or {}, schema.get("additionalProperties")
+    properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
     for name in [name for name in value if name not in keep]:
         if name in properties:
             _prune(value[name], properties[name])
-        elif isinstance(others, dict):
-            _prune(value[name], others)
-        elif not others and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        elif isinstance(additional, dict):
+            _prune(value[name], additional)
+        elif not additional and not schema.get("x-kubernetes-preserve-unknown-fields"):
             del value[name]
 
 
@@ -296,12 +299,12 @@ def _set_defaults(value: Any, schema: KubeObject) -> None:
             _set_defaults(item, schema.get("items") or {})
     if not isinstance(value, dict):
         return
-    properties, others = schema.get("properties") or {}, schema.get("additionalProperties")
+    properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
     for name, inner in properties.items():
         if name not in value and "default" in inner:
             value[name] = orjson.loads(orjson.dumps(inner["default"]))
     for name, item in value.items():
         if name in properties:
             _set_defaults(item, properties[name])
-        elif isinstance(others, dict):
-            _set_defaults(item, others)
+        elif isinstance(additional, dict):
+            _set_defaults(item, additional)

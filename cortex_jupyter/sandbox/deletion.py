@@ -106,11 +106,11 @@ def remove(store: Store, obj: KubeObject, *, orphan: bool = False) -> None:
         owned = store.get(*key)
         if owned is None:  # the deletion of another dependent removed it
             continue
-        others = [r for r in owned["metadata"]["ownerReferences"] if r.get("uid") != meta["uid"]]
-        if orphan or any(store.has_owner(r, key[1]) for r in others):
-            kept = copy(owned)
-            kept["metadata"]["ownerReferences"] = others
-            store.update(kept)
+        remaining_owners = [r for r in owned["metadata"]["ownerReferences"] if r.get("uid") != meta["uid"]]
+        if orphan or any(store.has_owner(r, key[1]) for r in remaining_owners):
+            updated = copy(owned)
+            updated["metadata"]["ownerReferences"] = remaining_owners
+            store.update(updated)
         else:
             delete(store, owned)
     if resource.group_resource == "namespaces":

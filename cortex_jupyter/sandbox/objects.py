@@ -301,8 +301,8 @@ def _desires_more(resource: Resource, old: KubeObject, new: KubeObject) -> bool:
     """
     if not resource.is_custom:
         return new.get("spec") != old.get("spec") and resource.group_resource != "pods"
-    kept = {"metadata", *(("status",) if "status" in resource.subresources else ())}
-    return any(old.get(name) != new.get(name) for name in {*old, *new} - kept)
+    ignored = {"metadata", *(("status",) if "status" in resource.subresources else ())}
+    return any(old.get(name) != new.get(name) for name in {*old, *new} - ignored)
 
 
 def controller_of(obj: KubeObject) -> KubeObject:

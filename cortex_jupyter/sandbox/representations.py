@@ -118,12 +118,12 @@ _CELL_TYPES: dict[str, tuple[type, ...]] = {
 def _at(obj: Any, json_path: str) -> Any:
     """Return the value at a JSONPath, as far as columns use it, or None if there is none."""
     value = obj
-    for name, quoted, index, key, wanted in _STEP.findall(json_path):
+    for name, quoted, index, key, expected in _STEP.findall(json_path):
         if index:
             value = value[int(index)] if isinstance(value, list) and int(index) < len(value) else None
         elif key:
             items = value if isinstance(value, list) else []
-            value = next((item for item in items if isinstance(item, dict) and item.get(key) == wanted), None)
+            value = next((item for item in items if isinstance(item, dict) and item.get(key) == expected), None)
         else:
             value = value.get(quoted or name.replace("\\", "")) if isinstance(value, dict) else None
     return value
@@ -256,16 +256,16 @@ class Representation:
             case "PartialObjectMetadata":
                 raise ApiError(406, "you requested PartialObjectMetadata, but the requested object is a list")
             case "PartialObjectMetadataList":
-                shown = {"kind": _PARTIAL_LIST, "apiVersion": self._version}
-                return shown | {"metadata": metadata, "items": [self._partial(item) for item in items]}
+                answer = {"kind": _PARTIAL_LIST, "apiVersion": self._version}
+                return answer | {"metadata": metadata, "items": [self._partial(item) for item in items]}
         # Only the items of custom resources repeat kind and version: typed lists leave them out.
         is_custom = self._resource.is_custom
         shown_items = [
             self._converted(o) if is_custom else {k: v for k, v in o.items() if k not in ("kind", "apiVersion")}
             for o in items
         ]
-        shown = {"kind": self._resource.list_kind, "apiVersion": self._resource.api_version}
-        return shown | {"metadata": metadata, "items": shown_items}
+        answer = {"kind": self._resource.list_kind, "apiVersion": self._resource.api_version}
+        return answer | {"metadata": metadata, "items": shown_items}
 
     def _converted(self, obj: KubeObject) -> KubeObject:
         return obj | {"apiVersion": self._resource.api_version} if self._resource.is_custom else obj
@@ -284,5 +284,5 @@ class Representation:
             {"cells": row(o), "object": self._converted(o) if self._includes_object else self._partial(o)}
             for o in items
         ]
-        shown = {"kind": "Table", "apiVersion": self._version, "metadata": metadata}
-        return shown | {"columnDefinitions": columns, "rows": rows}
+        table = {"kind": "Table", "apiVersion": self._version, "metadata": metadata}
+        return table | {"columnDefinitions": columns, "rows": rows}

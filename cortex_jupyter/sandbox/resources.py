@@ -110,9 +110,9 @@ class Resources:
         self._index()
 
     def _index(self) -> None:
-        known = [*_BUILT_IN, *(r for name in sorted(self._custom) for r in self._custom[name])]
-        self._served = {(r.group, r.version, r.plural): r for r in known if r.is_served}
-        self._by_kind = {(r.group, r.kind): r for r in known}
+        resources = [*_BUILT_IN, *(r for name in sorted(self._custom) for r in self._custom[name])]
+        self._served = {(r.group, r.version, r.plural): r for r in resources if r.is_served}
+        self._by_kind = {(r.group, r.kind): r for r in resources}
 
     def __iter__(self) -> Iterator[Resource]:
         """Return the served resources: the built-in ones, then the custom ones by the names of their definitions."""
