@@ -62,7 +62,7 @@ def _search(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
 def _measure(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
     async def read() -> None:
         with contextlib.suppress(EndedEarlyError):
-            async for _ in output("cortex_jupyter.analysis.measurer", {"store": filled.store.url}, 60):
+            async for _ in output("cortex_jupyter.analysis.metrics_worker", {"store": filled.store.url}, 60):
                 pass
 
     asyncio.run(read())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.analysis.by_pattern import read_by_pattern
 from cortex_jupyter.analysis.by_shape import read_shapes
+from cortex_jupyter.analysis.metrics_table import Carried, build_metrics_table
 from cortex_jupyter.analysis.shapes import shapes
-from cortex_jupyter.analysis.tidy import Carried, tidy
 from cortex_jupyter.archive.bytefind import any_matches, matching
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.fields import ESCAPES
@@ -70,7 +70,7 @@ def metrics(
         likely = matching(text, _LIKELY)
         text, rows = text.filter(likely), rows[likely.to_numpy(zero_copy_only=False)]
         values = read_shapes(shapes(text), path)
-    frame = tidy(table, rows, values, carried)
+    frame = build_metrics_table(table, rows, values, carried)
     if not names:
         return frame
     name_matches = np.array([any(fnmatchcase(name, glob) for glob in names) for name in values.names], np.bool_)

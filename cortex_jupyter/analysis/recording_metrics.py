@@ -1,6 +1,6 @@
 """Return the numbers in a whole recording as events, for the HTTP handler and for the comm.
 
-A process of its own (`analysis.measurer`) does the work, and ends with its last reader.
+A process of its own (`analysis.metrics_worker`) does the work, and ends with its last reader.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _SILENCE_S: Final = 60.0
 
 
 async def measured(recording: Recording, query_s: float = QUERY_S) -> AsyncGenerator[bytes]:
-    """Yield the events of `analysis.measurer.measure`, in pieces; readers at the same time share one process."""
+    """Yield the events of `analysis.metrics_worker.measure`, in pieces; readers at the same time share one process."""
     request = {"store": recording.store.url, "recording": recording.id, "query_s": query_s}
     try:
         upto = (await recording.info()).last_seq
         async with aclosing(
-            Answers.of_running_loop().read("cortex_jupyter.analysis.measurer", request, _SILENCE_S, upto)
+            Answers.of_running_loop().read("cortex_jupyter.analysis.metrics_worker", request, _SILENCE_S, upto)
         ) as pieces:
             async for piece in pieces:
                 yield piece

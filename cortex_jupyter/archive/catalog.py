@@ -147,7 +147,7 @@ class Catalog:
         written = encoders[-1].written
         assert written is not None
         self.objects.put(name + _MANIFEST, orjson.dumps(_manifest(about, written, f"{recording}.parquet")))
-        if self.objects.folder is None and manifest_cache.due(recording):
+        if self.objects.folder is None and manifest_cache.should_update(recording):
             with contextlib.suppress(ArchiveError):  # a later recording will retry
                 self.refresh_manifest_cache(info.ref.namespace)
         return self._load(name + _MANIFEST)
@@ -165,7 +165,7 @@ class Catalog:
         manifests = {name: old[name] for name, tag in listed.items() if name in old and old[name][0] == tag}
         new = [name for name in listed if name not in manifests]
         manifests |= {name: (listed[name], data) for name, data in self._fetched(new).items()}
-        manifest_cache.store(self.objects, folder_, manifests)
+        manifest_cache.save(self.objects, folder_, manifests)
 
     def _below(self, prefix: str) -> tuple[list[ArchivedRecording], dict[str, ArchiveTooNew | ArchiveDamaged]]:
         """Return the usable recordings below a prefix, newest first, and for each unusable manifest the reason."""

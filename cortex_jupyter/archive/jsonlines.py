@@ -32,7 +32,7 @@ _LONG_OBJECT: Final = 1024
 _SAMPLE_BYTES: Final = 1 << 16
 
 
-def json_places(text: pa.LargeStringArray) -> _Places:
+def find_json_spans(text: pa.LargeStringArray) -> _Places:
     """Return the level's index, `message_at`, `message_len` and `fields_at` of lines that begin like a JSON object.
 
     Parameters

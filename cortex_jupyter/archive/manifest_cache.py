@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 NAME: Final = "manifests.zst"
 _VERSION: Final = 1
 #: One in this many recordings updates the cache, so about this many manifests are fetched one by one.
-_EACH: Final = 32
+_UPDATE_INTERVAL: Final = 32
 
 
-def due(recording: int) -> bool:
+def should_update(recording: int) -> bool:
     """Return whether to update the cache after this recording. Its id decides, because processes share no counter."""
-    return crc32(str(recording).encode()) % _EACH == 0
+    return crc32(str(recording).encode()) % _UPDATE_INTERVAL == 0
 
 
 def load(objects: ObjectStore, namespace: str) -> dict[str, tuple[str, bytes]]:
@@ -51,7 +51,7 @@ def load(objects: ObjectStore, namespace: str) -> dict[str, tuple[str, bytes]]:
         return {}
 
 
-def store(objects: ObjectStore, namespace: str, manifests: Mapping[str, tuple[str, bytes]]) -> None:
+def save(objects: ObjectStore, namespace: str, manifests: Mapping[str, tuple[str, bytes]]) -> None:
     """Write the cache.
 
     Raises

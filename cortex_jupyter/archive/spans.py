@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.bytefind import buffers, containing, wide
-from cortex_jupyter.archive.jsonlines import json_places
+from cortex_jupyter.archive.jsonlines import find_json_spans
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing import fields as rules
 from cortex_jupyter.parsing import level as level_rules
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.archive.optional import Bytes, Texts
 
-#: The columns that `places` returns, in order.
-PLACES: Final = ("level", "message_at", "message_len", "fields_at")
+#: The columns that `find_spans` returns, in order.
+COLUMNS: Final = ("level", "message_at", "message_len", "fields_at")
 #: Bytes of a line's beginning. `level` examines as many if all are ASCII, else up to four times as many.
 _HEAD: Final = 96
 #: Bytes of the beginning of a line that has characters of several bytes, or colours.
@@ -74,16 +74,16 @@ def find_spans(text: Texts) -> dict[str, Any]:
     >>> import pyarrow as pa
     >>> lines = ['{"level":"warn","msg":"hot"}', "2026-01-31 12:00:00 INFO on", "a=1 b=2"]
     >>> found = find_spans(pa.chunked_array([pa.array(lines, pa.large_string())]))
-    >>> [found[name].to_pylist() for name in PLACES]
+    >>> [found[name].to_pylist() for name in COLUMNS]
     [['warning', 'info', None], [23, 25, None], [3, None, None], [0, None, -1]]
     """
     pa = import_optional("pyarrow")
-    with ThreadPoolExecutor(pa.cpu_count(), "cortex-places") as pool:  # Arrow releases the interpreter
+    with ThreadPoolExecutor(pa.cpu_count(), "cortex-spans") as pool:  # Arrow releases the interpreter
         parts = list(pool.map(_chunk, text.chunks))
     kinds = (pa.dictionary(pa.int8(), pa.string()), pa.int32(), pa.int32(), pa.int32())
     return {
         name: pa.chunked_array([part[i] for part in parts], kind)
-        for i, (name, kind) in enumerate(zip(PLACES, kinds, strict=True))
+        for i, (name, kind) in enumerate(zip(COLUMNS, kinds, strict=True))
     }
 
 
@@ -108,7 +108,7 @@ def _chunk(
         braced = _matching(data, odd, _BRACED)
         levels = _by_line(text, braced, levels)
     if pc.any(objects).as_py():
-        parsed = json_places(pc.filter(text, objects))
+        parsed = find_json_spans(pc.filter(text, objects))
         levels, at, length, fields = (
             pc.replace_with_mask(column, objects, new)
             for column, new in zip((levels, at, length, fields), parsed, strict=True)

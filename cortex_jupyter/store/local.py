@@ -36,7 +36,7 @@ _LOCAL_FUSE: Final = frozenset(("fuseblk", "fuse.fuse-overlayfs"))
 #: Folders for the store if its usual folder is on a shared file system. `tempfile.gettempdir` would write during the
 #: import, which a pod with a read-only root forbids. $XDG_RUNTIME_DIR does not serve: it is in memory and is deleted at
 #: logout.
-PLACES: tuple[Path, ...] = (Path("/var/tmp"), Path(os.environ.get("TMPDIR") or "/tmp"))  # noqa: S108 - see `_private_folder`
+FALLBACK_FOLDERS: tuple[Path, ...] = (Path("/var/tmp"), Path(os.environ.get("TMPDIR") or "/tmp"))  # noqa: S108 - see `_private_folder`
 _HINT: Final = "set CORTEX_STORE to sqlite:///path on a local disk, or to valkey://host"
 _MEMORY_HINT: Final = (
     f"{_HINT}; sqlite:///dev/shm/recordings.sqlite keeps recordings in memory until this pod or machine ends"
@@ -100,7 +100,9 @@ def local_place(usual: Path) -> Path:
     type_ = shared_filesystem(usual)
     if not type_:
         return usual
-    local = [folder for folder in PLACES if os.access(folder, os.W_OK | os.X_OK) and not shared_filesystem(folder)]
+    local = [
+        folder for folder in FALLBACK_FOLDERS if os.access(folder, os.W_OK | os.X_OK) and not shared_filesystem(folder)
+    ]
     if not local:
         raise StoreError(
             f"no local disk was found for recordings: {usual} is on a network file system ({type_})", _MEMORY_HINT

@@ -331,15 +331,15 @@ def test_cached_manifests_count_only_while_their_tags_match(cloud: Cloud, url: s
 def test_archiving_refreshes_the_manifest_cache_sometimes(
     cloud: Cloud, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manifest_cache, "_EACH", 1)
+    monkeypatch.setattr(manifest_cache, "_UPDATE_INTERVAL", 1)
     archived(lively(filled, 300), url)
     assert list(manifest_cache.load(ObjectStore(url), "ml")) == [f"ml/job/train-1/{filled.id}.json"]
     cloud.gate.fault = "503"
     assert manifest_cache.load(ObjectStore(url), "ml") == {}  # listing works without it
     cloud.gate.fault = ""
-    assert sum(manifest_cache.due(id_ * 32_768 + 5) for id_ in range(1000)) == 1000
-    monkeypatch.setattr(manifest_cache, "_EACH", 32)
-    due = sum(manifest_cache.due(id_ * 32_768 + 5) for id_ in range(1000))
+    assert sum(manifest_cache.should_update(id_ * 32_768 + 5) for id_ in range(1000)) == 1000
+    monkeypatch.setattr(manifest_cache, "_UPDATE_INTERVAL", 32)
+    due = sum(manifest_cache.should_update(id_ * 32_768 + 5) for id_ in range(1000))
     assert 20 < due < 45  # for all kinds of ids
 
 

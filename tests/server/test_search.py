@@ -101,7 +101,10 @@ async def test_a_runaway_pattern_is_named(server: Server, tape: Tape) -> None:
 
 @pytest.mark.parametrize(
     ("way", "module", "code"),
-    [("search?grep=x*x*x*x*y", "reader.searcher", "SearchFailed"), ("metrics", "analysis.measurer", "MetricsFailed")],
+    [
+        ("search?grep=x*x*x*x*y", "reader.searcher", "SearchFailed"),
+        ("metrics", "analysis.metrics_worker", "MetricsFailed"),
+    ],
 )
 async def test_a_killed_search_process_is_an_error_and_counted(
     server: Server, tape: Tape, way: str, module: str, code: str

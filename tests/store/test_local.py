@@ -30,7 +30,7 @@ def tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Yield the local folder of a host."""
     place = tmp_path / "var tmp"
     place.mkdir()
-    monkeypatch.setattr(local, "PLACES", (tmp_path / "absent", place))
+    monkeypatch.setattr(local, "FALLBACK_FOLDERS", (tmp_path / "absent", place))
     local.local_place.cache_clear()
     yield place
     local.local_place.cache_clear()
@@ -135,7 +135,7 @@ def test_without_a_local_disk_the_error_says_what_to_set(
     home: Callable[[str], Path], tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = home("nfs4")
-    monkeypatch.setattr(local, "PLACES", (path,))
+    monkeypatch.setattr(local, "FALLBACK_FOLDERS", (path,))
     with pytest.raises(StoreError, match="no local disk") as caught:
         open_store()
     assert "CORTEX_STORE" in caught.value.hint
@@ -211,7 +211,7 @@ def test_on_a_real_fuse_file_system(tmp_path: Path) -> None:
         home.mkdir()
         code = (
             "import sys\nfrom pathlib import Path\nfrom cortex_jupyter.store import local\n"
-            "local.PLACES = (Path(sys.argv.pop(1)),)\nfrom cortex_jupyter.cli.command_line import run\nsys.exit(run())"
+            "local.FALLBACK_FOLDERS = (Path(sys.argv.pop(1)),)\nfrom cortex_jupyter.cli.command_line import run\nsys.exit(run())"
         )
         env = {k: v for k, v in os.environ.items() if not k.startswith(("CORTEX_", "XDG_", "JUPYTER_"))}
         env |= {"HOME": str(home), "KUBECONFIG": str(tmp_path / "none")}

@@ -1,4 +1,4 @@
-"""A process that finds the numbers in a recording's lines: `python -m cortex_jupyter.analysis.measurer`.
+"""A process that finds the numbers in a recording's lines: `python -m cortex_jupyter.analysis.metrics_worker`.
 
 It reads one line of JSON from its input and writes server-sent events, from the beginning of the recording on: `points`
 with rows of `log.metrics()`, downsampled so that a chart of them looks the same; `progress`; at the end `done` or

@@ -34,7 +34,7 @@ class Carried:
     ranks: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
-def tidy(table: pa.Table, rows: Ints, parsed: Values, carried: Carried | None) -> pa.Table:
+def build_metrics_table(table: pa.Table, rows: Ints, parsed: Values, carried: Carried | None) -> pa.Table:
     """Build the table. `rows[i]` is the row in `table` of the i-th parsed line."""
     pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     _, codes, name_list, values, steps, epochs, ranks = parsed
