@@ -52,6 +52,7 @@ export interface PlainSettings {
   typed?: string;
   regex?: boolean;
   match_case?: boolean;
+  /** Keys of the containers and runs that are hidden. */
   off?: string[];
   tail?: number | null;
   timestamps?: boolean;

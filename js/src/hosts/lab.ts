@@ -52,7 +52,7 @@ async function plugin(scope: Shared): Promise<object> {
   const icon = LabIcon && new (LabIcon as new (options: object) => object)({ name: OPEN, svgstr: ICON });
   return {
     id: `${NAME}:plugin`,
-    description: "Opens the list of Kubernetes tasks, from which each leads to its log; shows the lines that a saved notebook holds.",
+    description: "Opens the list of Kubernetes tasks, with links to their logs. Shows the lines that a saved notebook holds.",
     autoStart: true,
     optional,
     activate(app: App, launcher: Launcher | null, menu: MainMenu | null, palette: Palette | null, tracker: Tracker | null): void {

@@ -52,7 +52,7 @@ export interface Mark {
   source: string;
 }
 
-/** Lines over time, in `count` bins of equal width: of the whole recording if its outline is known, otherwise of the loaded rows. */
+/** Numbers of lines over time, in `count` bins of equal width. They cover the whole recording if its outline is known, otherwise the loaded rows. */
 export interface Histogram {
   /** Start and end of the axis (ms). */
   from: number;
@@ -233,7 +233,7 @@ export interface Update {
   rate: number;
   /** Changes when row ids are reassigned. */
   generation: number;
-  /** Sent after the lines were reloaded, such as for a new recording: the row at which the user was. */
+  /** Sent after the lines were reloaded, such as for a new recording: the row that the user was reading. */
   seekRow?: number;
   /** How far the nodes' clock is ahead of the page's (ms). */
   clockAhead: number;

@@ -37,7 +37,7 @@ interface StreamReader {
   open: OpenTraceback | null;
   before: number;
   bars: Map<string, [head: number, step: number]>;
-  /** The line with which the next lines are compared. */
+  /** The next lines are compared with this line. */
   equal: [head: number, text: string] | null;
 }
 
@@ -281,7 +281,7 @@ export class Folds {
     return [...result, ...fold.twins.filter((row) => this.back[row] === row - head)];
   }
 
-  /** Return the text of a fold in which a search looks. */
+  /** Return the text of a fold that a search tests. */
   textOf(head: number): string {
     const fold = this.heads.get(head)!;
     // Of a bar only the last state counts.

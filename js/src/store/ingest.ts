@@ -166,7 +166,7 @@ export class StreamIngest implements StreamReceiver {
     this.#tasks.linkOf(task)?.retry();
   }
 
-  /** Start over, for instance in a new recording: reload the window, and the lines at which each user was if they are not too old. */
+  /** Start over, for instance in a new recording: reload the window, and the lines that users were reading if they are not too old. */
   onCursorLost(tasks: string[], problem: Problem): void {
     const from = `${Math.round(this.#tasks.now())}000000`;
     this.#watcher.tasksReset(tasks, () => {

@@ -102,7 +102,7 @@ export interface TaskSpans {
   spans: Pick<UnloadedSpan, "low" | "high">[];
 }
 
-/** A line that is not loaded, to which a jump leads. */
+/** The line that a jump leads to. It is not loaded. */
 export interface JumpGoal {
   store: TaskStore;
   seq: number;
@@ -117,7 +117,7 @@ export function nextLoaded(to: DirectedJump, selection: Selection): number | nul
 }
 
 /**
- * Return the unloaded spans in which the next match or error may be. `by` is a direction in time. Spans after `searchedTo` need
+ * Return the unloaded spans that may contain the next match or error. `by` is a direction in time. Spans after `searchedTo` need
  * no search: the view's own search has covered them.
  */
 export function spansBetween(to: DirectedJump, selection: Selection, searchedTo: number): TaskSpans[] {

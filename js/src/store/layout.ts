@@ -17,7 +17,7 @@ export interface UnloadedBlock {
   skip: number;
 }
 
-/** What is at an index on the bar: a shown row, or the row `offset` of an unloaded span. */
+/** The content of an index on the bar: a shown row, or the row `offset` of an unloaded span. */
 export type RowPlace = { index: number } | { block: UnloadedBlock; offset: number };
 
 export class Layout {
@@ -112,7 +112,7 @@ export class DisplayOrder {
     return this.#newestFirst ? this.#mirrored(this.total - 1 - shown) : shown;
   }
 
-  /** Return the index at which a row by time is displayed. */
+  /** Return the index in display order of a row by time. */
   shownAt(byTime: number): number {
     return this.#newestFirst ? this.total - 1 - this.#mirrored(byTime) : byTime;
   }

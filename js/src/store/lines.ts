@@ -145,7 +145,7 @@ export class LineTable {
     return row < this.#lag.length ? this.key[row] - this.#lag[row] : this.key[row];
   }
 
-  /** Return the key by which a row is sorted: that of the fold it is in. */
+  /** Return the sort key of a row: the key of its fold's head. */
   displayKey(row: number): number {
     return this.key[this.folds.rootOf(row)];
   }

@@ -48,7 +48,7 @@ export class RemoteSearch {
   to = Infinity;
   message = "";
   #stop: () => void = () => {};
-  /** Tasks that are still to be searched, each with the time before which (ms). */
+  /** Tasks that are still to be searched. Only lines before the time (ms) are left to search. */
   readonly #remaining: [store: TaskStore, until: number][];
 
   readonly #queryOf: (store: TaskStore) => RemoteQuery | null;

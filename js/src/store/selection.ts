@@ -1,4 +1,4 @@
-/** Which rows of its tasks a view shows, and in which order. It is updated as rows arrive. A new filter and find are applied in slices of time. */
+/** The rows of its tasks that a view shows, in display order. They are updated as rows arrive. A new filter and find are applied in slices of time. */
 
 import type { Filter } from "../protocol/requests.ts";
 import { plainText } from "../text/ansi.ts";

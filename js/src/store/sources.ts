@@ -22,7 +22,7 @@ function pickHue(pod: string, taken: Map<string, number>): number {
   return slotHue(slot);
 }
 
-/** Compute the values of a container from those of its runs. */
+/** Compute the values of a container from its runs. */
 function summarize(group: ContainerSummary): void {
   const { runs } = group;
   runs.sort((a, b) => a.run - b.run);

@@ -1,6 +1,6 @@
 /**
- * What is known about a task besides its lines: its state, the starts and ends of its sources, Kubernetes events, gaps and its
- * end. Most notices are rows among the lines.
+ * The state of a task and its notices: starts and ends of sources, Kubernetes events, gaps, the end of the task. Most notices are
+ * rows among the lines.
  */
 
 import type { EndEvent, GapEvent, PageNotice, SourceInfo, StatusEvent, TaskState } from "../protocol/events.ts";
@@ -159,7 +159,7 @@ export class TaskEvents extends LineTable {
   readonly marks: Mark[] = [];
   readonly #markedSeqs = new Set<number>();
   older: string | null | undefined;
-  /** The time at which the stream starts (ms). */
+  /** Start of the stream (ms); Infinity if the server names none. */
   begins = Infinity;
 
   addStatus(event: StatusEvent, live = true): void {

@@ -96,7 +96,7 @@ export class Tasks {
   }
 }
 
-/** What is reported to the views about the rows of a task. */
+/** Receives reports about changes to a task's rows, for the views. */
 export interface StoreWatcher {
   changed(): void;
   /** The rows from row number `before` on are new. */
@@ -106,7 +106,7 @@ export interface StoreWatcher {
   rowsEvicted(store: TaskStore): void;
   /** Rows were renumbered. */
   rowsRenumbered(store: TaskStore, rows: Int32Array): void;
-  /** Return the sort keys of the rows at which users are. */
+  /** Return the sort keys of the rows that users are reading. */
   readerKeys(store: TaskStore): number[];
   /** A page of lines was loaded. */
   pageLoaded(store: TaskStore): void;

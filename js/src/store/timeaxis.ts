@@ -160,7 +160,7 @@ export class TimeAxis {
     return drawn;
   }
 
-  /** Return what the drawing depends on. Of a moving window only the length counts, because it moves with the axis. */
+  /** Return what the drawing depends on. A moving window moves with the axis, so only its length counts. */
   #signatureOf({ now, live, low, follow }: AxisState): string {
     const { all, filter, stores } = this.#selection;
     const window = live && follow && !this.#window.isExtended && filter.from === null ? filter.since : low;

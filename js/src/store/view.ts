@@ -1,4 +1,4 @@
-/** What one view on the page shows: counts, and a slice of the selected rows, which stays in place while rows are added. A new update waits until the page has drawn the last one. */
+/** One view on the page: it shows counts, and a slice of the selected rows, which stays in place while rows are added. A new update waits until the page has drawn the last one. */
 
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
@@ -104,7 +104,7 @@ export class View {
     return remoteQuery(this.selection.filter, this.groups.summaries().filter(({ task }) => task === store.task));
   }
 
-  /** The time after which all matches of the filter are known, whether their lines are loaded or not (ms). */
+  /** All matches of the filter after this time (ms) are known, whether their lines are loaded or not. */
   get searchedTo(): number {
     if (this.search === null) return Infinity;
     return this.search.state === "done" ? -Infinity : this.search.to;
@@ -129,7 +129,7 @@ export class View {
     return this.#order?.between(from, to) ?? [];
   }
 
-  /** The time of the row at which the user is; null while following. */
+  /** The time of the row that the user is reading; null while following. */
   readerTime(): number | null {
     const { anchor } = this.viewport;
     return anchor === null || anchor < 0 ? null : this.selection.keyOf(anchor);

@@ -103,7 +103,7 @@ export class Views {
     return this.#tasks.links.tasksOf(model).map((task) => this.#tasks.entryOf(task).store);
   }
 
-  /** Keep charts of exactly those tasks of which a view shows one. */
+  /** Keep a chart for each task whose chart a view shows, and for no other task. */
   updateCharts(): void {
     this.charts.setStores(new Set([...this.all.values()].filter(({ hasChart }) => hasChart).flatMap(({ selection }) => selection.stores)));
   }

@@ -67,7 +67,7 @@ function unquote(text: string): string {
   }
 }
 
-/** Return the shortest text of a value from which it can be parsed again. */
+/** Return a value as text, as short as possible, so that parsing it gives the same value. */
 export function formatValue(value: unknown): string {
   if (typeof value === "string") return /^[^\s"=\u0000-\u001f]+$/.test(value) ? value : JSON.stringify(value);
   if (typeof value !== "object" || value === null) return String(value);

@@ -32,7 +32,7 @@ const LEVEL_AT_START = new RegExp(
 );
 const EXCEPTION_LINE = /^(?:(?:[\w$]+\.)*[A-Z][\w$]*(?:Error|Exception)(?::|\s*$)|E {3,}\S)/;
 const WARNING_LINE = /^(?:\s*\S+:\d+: |\(node:\d+\) (?:\[\w+\] )?)(?:\w+\.)*\w*Warning: /;
-/** The sign with which Valkey and Redis mark the level. */
+/** Valkey and Redis mark the level with this sign. */
 const REDIS_SIGN = /^\d+:[A-Z] \d\d \w{3} \d{4} [\d:.]+ ([-.*#]) /;
 // The full search is slow and few lines need it. This pattern finds those.
 const MAY_NAME_LEVEL = /[[(|]|level|lvl|severity/i;

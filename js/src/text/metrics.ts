@@ -218,7 +218,7 @@ const MAX_CHARS = 8192;
 const MAX_SHAPES = 4000;
 /** The same at the end of several words: `Booting worker with pid: 7`. */
 const ID_NAMES = new Set(["pid", "tid", "port", "id", "uid", "gid"]);
-/** Lines with which pytest, rich and pip show code and values of an error. */
+/** pytest, rich and pip show code and values of an error in such lines. */
 const CODE_LINE = /^(?:\s*│|> |E {3})/;
 
 /** Return a pattern for a word followed by its number. */

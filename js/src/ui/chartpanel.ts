@@ -203,7 +203,7 @@ export class ChartPanel {
     this.#jump({ to: "seq", task: point.line.task, seq: point.line.seq[point.at], time });
   }
 
-  /** Narrow the window to a range of the axis. A range of steps is converted to the times at which they were reported. */
+  /** Narrow the window to a range of the axis. A range of steps is converted to the times of the lines that report them. */
   #narrow(a: number, b: number): void {
     let [from, until] = [a, b];
     if (this.#axis!.by === "step") {

@@ -175,7 +175,7 @@ export class FilterBar {
     this.#showCount();
   }
 
-  /** Describe in which lines find looks: not in lines that are not loaded. */
+  /** Describe which lines find searches: only loaded ones. */
   #describeSearched(shown: number, lines: number, filtered: boolean): string {
     if (filtered || shown >= lines) return groupDigits(filtered ? shown : lines);
     const { since, from } = this.#settings!.filter;

@@ -1,4 +1,4 @@
-/** Short names of containers: the parts in which the pods of a task differ. */
+/** Short names of containers: only the parts that differ between the pods of a task. */
 
 import type { RunSummary, ContainerSummary } from "../protocol/update.ts";
 import type { SourceLabel } from "./row.ts";
@@ -18,7 +18,7 @@ function unique(names: string[]): boolean {
 export function shortPods(pods: string[], task: string): Map<string, string> {
   let short = pods;
   const stems = pods.map((pod) => pod.replace(RANDOM_END, ""));
-  // Cut all names or none: a name whose end only looks generated would lose its difference to others.
+  // Cut all names or none. A name may end like a generated one and become equal to another if it is cut.
   if (unique(stems) && pods.every((pod) => RANDOM_END.test(pod))) short = stems;
   const rest = short.map((name) => (name.startsWith(`${task}-`) ? name.slice(task.length + 1) : name));
   if (unique(rest)) short = rest;

@@ -29,7 +29,7 @@ export class TimeBar {
   #axis: HTMLElement;
   #histogram: Histogram | undefined;
   #filter: Pick<Filter, "since" | "from" | "until"> = { since: null, from: null, until: null };
-  /** The time at which the keyboard is, and where a range that is chosen with it begins (ms). */
+  /** The keyboard's position on the axis, and the start of a range that is chosen with the keyboard (times, ms). */
   #keyTime: number | null = null;
   #rangeFrom: number | null = null;
 
