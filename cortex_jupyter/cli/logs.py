@@ -75,7 +75,7 @@ def _follow(log: TaskLog, writer: RecordWriter) -> int:
     if status.state == "pending" or log.problem is not None:
         last_message = status.message
         print_status(last_message)
-    events = log.events()
+    events = log.frames()
     try:
         for event in events:
             if event.event == "log":

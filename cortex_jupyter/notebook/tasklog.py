@@ -260,9 +260,9 @@ class TaskLog:
     def follow(self) -> Follow:
         """Iterate over all records, then over new ones until the task ends, with `for` or `async for`."""
         self._warn()
-        return Follow(self.events())
+        return Follow(self.frames())
 
-    def events(self) -> TaskEvents:
+    def frames(self) -> TaskEvents:
         """Iterate over the events of the log until the task ends: whole batches, and notices."""
         return TaskEvents(self._reader.engine, self._reader.recording, parse_query(self._reader.query))
 
@@ -299,7 +299,7 @@ class TaskLog:
         self._warn()
         end = None if timeout is None else time.monotonic() + timeout
         try:
-            if pattern is not None and (record := _first_match(self.events(), pattern, end)) is not None:
+            if pattern is not None and (record := _first_match(self.frames(), pattern, end)) is not None:
                 return record
             self._reader.wait(lambda info: info.done, None if end is None else end - time.monotonic())
         except TimeoutError:
