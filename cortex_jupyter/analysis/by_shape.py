@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cortex_jupyter.archive.bytefind import matching
+from cortex_jupyter.archive.bytefind import regex_mask
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing import metrics as rules
 
@@ -93,7 +93,7 @@ def _numbers(shapes: Shapes, tokens: Ints) -> tuple[Floats, Flags]:
     if not len(used):
         return values, have
     token_texts = shapes.tokens(used)
-    plain = matching(token_texts, _PLAIN)
+    plain = regex_mask(token_texts, _PLAIN)
     if pc.all(plain).as_py():
         numbers = token_texts.cast(pa.float64()).to_numpy(zero_copy_only=False)
     else:

@@ -57,7 +57,7 @@ class Panel:
     name : str
     curves : list of Curve
     by_time : bool
-        x is seconds since the epoch, not the step.
+        x is seconds since the Unix epoch, not the step.
     log : bool
         y needs a logarithmic scale.
     last : float or None

@@ -9,7 +9,7 @@ from cortex_jupyter.analysis.by_pattern import read_by_pattern
 from cortex_jupyter.analysis.by_shape import read_shapes
 from cortex_jupyter.analysis.metrics_table import Carried, build_metrics_table
 from cortex_jupyter.analysis.shapes import shapes
-from cortex_jupyter.archive.bytefind import any_matches, matching
+from cortex_jupyter.archive.bytefind import any_matches, regex_mask
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.fields import ESCAPES
 
@@ -67,7 +67,7 @@ def metrics(
     if pattern is not None:
         values = read_by_pattern(text, pattern)
     else:
-        likely = matching(text, _LIKELY)
+        likely = regex_mask(text, _LIKELY)
         text, rows = text.filter(likely), rows[likely.to_numpy(zero_copy_only=False)]
         values = read_shapes(shapes(text), path)
     frame = build_metrics_table(table, rows, values, carried)

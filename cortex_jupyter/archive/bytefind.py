@@ -92,13 +92,13 @@ def _memmem() -> Callable[[int, int, bytes, int], int | None] | None:
     return search
 
 
-def wide(text: TextArray) -> Ints:
+def rows_beyond_ascii(text: TextArray) -> Ints:
     """Return the rows that hold bytes beyond ASCII; neighbours of such a row may be among them.
 
     Examples
     --------
     >>> import pyarrow as pa
-    >>> wide(pa.array(["a" * 30, "é", "b" * 30, "c" * 30], pa.large_string())).tolist()
+    >>> rows_beyond_ascii(pa.array(["a" * 30, "é", "b" * 30, "c" * 30], pa.large_string())).tolist()
     [0, 1]
     """
     np = import_optional("numpy")
@@ -112,7 +112,7 @@ def wide(text: TextArray) -> Ints:
     return np.flatnonzero(combined & 0x8080808080808080)
 
 
-def matching(text: TextArray | Texts, pattern: str) -> Mask:
+def regex_mask(text: TextArray | Texts, pattern: str) -> Mask:
     """Return which texts match.
 
     Parameters
@@ -125,7 +125,7 @@ def matching(text: TextArray | Texts, pattern: str) -> Mask:
     return pc.match_substring_regex(text.cast(pa.large_binary()), pattern)
 
 
-def containing(text: TextArray, word: str) -> Mask:
+def contains_mask(text: TextArray, word: str) -> Mask:
     """Return which texts hold a word.
 
     Parameters
@@ -137,16 +137,16 @@ def containing(text: TextArray, word: str) -> Mask:
     Examples
     --------
     >>> import pyarrow as pa
-    >>> containing(pa.array(["a+b", "aab"], pa.large_string()), "a+").to_pylist()
+    >>> contains_mask(pa.array(["a+b", "aab"], pa.large_string()), "a+").to_pylist()
     [True, False]
     """
     rows = rows_with(text, word.encode("utf-8", "surrogatepass"))
-    return matching(text, re.escape(word)) if rows is None else mask_of_rows(len(text), rows)
+    return regex_mask(text, re.escape(word)) if rows is None else mask_of_rows(len(text), rows)
 
 
 def any_matches(text: TextArray | Texts, pattern: str) -> bool:
     """Return whether any text matches."""
-    return bool(import_optional("pyarrow.compute").any(matching(text, pattern), min_count=0).as_py())
+    return bool(import_optional("pyarrow.compute").any(regex_mask(text, pattern), min_count=0).as_py())
 
 
 def mask_of_rows(length: int, rows: Ints) -> Mask:

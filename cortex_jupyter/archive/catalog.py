@@ -160,7 +160,7 @@ class Catalog:
         ArchiveError
         """
         folder_ = quote(namespace, safe="")
-        listed = {name: tag for name, tag in self.objects.listed(f"{folder_}/") if name.endswith(_MANIFEST)}
+        listed = {name: tag for name, tag in self.objects.list_objects(f"{folder_}/") if name.endswith(_MANIFEST)}
         old = manifest_cache.load(self.objects, folder_)
         manifests = {name: old[name] for name, tag in listed.items() if name in old and old[name][0] == tag}
         new = [name for name in listed if name not in manifests]
@@ -169,7 +169,7 @@ class Catalog:
 
     def _below(self, prefix: str) -> tuple[list[ArchivedRecording], dict[str, ArchiveTooNew | ArchiveDamaged]]:
         """Return the usable recordings below a prefix, newest first, and for each unusable manifest the reason."""
-        listed = dict(self.objects.listed(prefix))
+        listed = dict(self.objects.list_objects(prefix))
         names = [name for name in listed if name.endswith(_MANIFEST)]
         new = [name for name in names if self._tags.get(name) != listed[name]]
         if len(new) > _FEW:

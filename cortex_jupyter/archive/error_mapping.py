@@ -25,14 +25,14 @@ _AZURE: Final = _Variables(
 _CLOUDS: Final = {"s3": _S3, "s3a": _S3, "gs": _GCS, "az": _AZURE, "abfs": _AZURE, "abfss": _AZURE}
 
 #: Addresses where the three clouds serve a machine's credentials. obstore asks there if the environment has none.
-_MACHINE: Final = re.compile(r"//169\.254\.169\.254/|//metadata\.google\.internal/")
+_METADATA_SERVERS: Final = re.compile(r"//169\.254\.169\.254/|//metadata\.google\.internal/")
 #: obstore has its own exceptions for a refusal, except while it lists objects or asks for a token: then only its text tells.
 _REFUSED: Final = re.compile(r"status code: 40[13]\b|token request: .* status code: 400\b")
 #: Finds in obstore's text the address of its request (left out if it holds a secret), the status, and the cloud's own
 #: code.
 _ANSWER: Final = re.compile(r"performing [A-Z]+ (?:\w+://([^/\s]+)|REDACTED).*? status code: (\d+[^:\n]*)", re.DOTALL)
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
-_ADDRESS: Final = "write a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+_ADDRESS_HINT: Final = "write a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
 
 
 def bad_address(url: str, error: Exception | None = None) -> ArchiveError:
@@ -46,8 +46,8 @@ def bad_address(url: str, error: Exception | None = None) -> ArchiveError:
     'write a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix'
     """
     cloud = _CLOUDS.get(urlsplit(url).scheme)
-    message = f"{url[:200]!r} cannot be an archive{f': {brief(str(error))}' if error else ''}"
-    return ArchiveError(message, f"set {cloud.credentials}" if cloud and urlsplit(url).netloc else _ADDRESS)
+    message = f"{url[:200]!r} cannot be an archive{f': {shorten_message(str(error))}' if error else ''}"
+    return ArchiveError(message, f"set {cloud.credentials}" if cloud and urlsplit(url).netloc else _ADDRESS_HINT)
 
 
 def access_error(url: str, action: str, error: Exception, *, refused: bool = False) -> ArchiveError:
@@ -72,7 +72,7 @@ def access_error(url: str, action: str, error: Exception, *, refused: bool = Fal
     hint: set GOOGLE_APPLICATION_CREDENTIALS, the path of a key file, or run where the machine or the pod has a role
     """
     cloud, text = _CLOUDS.get(urlsplit(url).scheme), str(error)
-    if cloud and _MACHINE.search(text):
+    if cloud and _METADATA_SERVERS.search(text):
         hint = f"set {cloud.credentials}, or run where the machine or the pod has a role"
         return ArchiveError(f"{url} cannot be {action}: there are no credentials for it", hint)
     if refused or _REFUSED.search(text):
@@ -81,25 +81,25 @@ def access_error(url: str, action: str, error: Exception, *, refused: bool = Fal
             if cloud
             else "check the permissions there"
         )
-        return ArchiveError(f"{url} cannot be {action}, access is refused: {brief(text)}", hint)
+        return ArchiveError(f"{url} cannot be {action}, access is refused: {shorten_message(text)}", hint)
     endpoint = (
         f", the network and the endpoint ({cloud.endpoint})"
         if cloud
         else " and whether the folder can be read and written"
     )
     hint = f"check the address{endpoint}; what is recorded stays in the store until it is archived"
-    return ArchiveError(f"{url} cannot be {action}: {brief(text)}", hint)
+    return ArchiveError(f"{url} cannot be {action}: {shorten_message(text)}", hint)
 
 
-def brief(text: str) -> str:
+def shorten_message(text: str) -> str:
     r"""Shorten obstore's message to the server and its answer; without an answer, to the first line.
 
     Examples
     --------
-    >>> brief("Generic S3 error: Error performing list request: Error performing GET http://h:1/logs?prefix=x in 4.1ms"
+    >>> shorten_message("Generic S3 error: Error performing list request: Error performing GET http://h:1/logs?prefix=x in 4.1ms"
     ...       " - Server returned non-2xx status code: 404 Not Found: <Error><Code>NoSuchBucket</Code></Error>")
     'h:1 answers 404 Not Found (NoSuchBucket)'
-    >>> brief("Generic S3 error: HTTP error: error sending request\n\nDebug source: ...")
+    >>> shorten_message("Generic S3 error: HTTP error: error sending request\n\nDebug source: ...")
     'S3 error: HTTP error: error sending request'
     """
     if answer := _ANSWER.search(text):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 # The keys of the file's metadata.
 #: What the store knew about the recording, and the layout's version.
-ABOUT: Final = b"cortex_jupyter.archive"
+RECORDING_INFO: Final = b"cortex_jupyter.archive"
 #: The completeness statement.
 STATEMENT: Final = b"cortex_jupyter.complete"
 NOTICES: Final = b"cortex_jupyter.notices"
@@ -65,7 +65,7 @@ class Block:
     ----------
     seq, n : int
     t_min, t_max : int
-        Earliest and latest time, in ns since the epoch.
+        Earliest and latest time, in ns since the Unix epoch.
     first, last : int
         First and last row group that hold the records; the first is greater than the last if none is known.
     """

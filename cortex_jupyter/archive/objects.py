@@ -66,12 +66,12 @@ class ObjectStore:
             raise bad_address(url, error) from error
 
     @classmethod
-    def beside(cls, url: str) -> tuple[Self, str]:
+    def holding(cls, url: str) -> tuple[Self, str]:
         """Return the folder or bucket that holds an object, and the object's name in it.
 
         Examples
         --------
-        >>> ObjectStore.beside("/tmp/a/b.parquet")[1]
+        >>> ObjectStore.holding("/tmp/a/b.parquet")[1]
         'b.parquet'
         """
         parent, _, name = url.rpartition("/")
@@ -139,7 +139,7 @@ class ObjectStore:
         with self._errors(name, "read"):
             return int(self._api.head(self._store, name)["size"])
 
-    def listed(self, prefix: str = "") -> list[tuple[str, str]]:
+    def list_objects(self, prefix: str = "") -> list[tuple[str, str]]:
         """Return name and tag of all objects below a prefix. Changed content has another tag.
 
         Raises
@@ -164,15 +164,15 @@ class ObjectStore:
         with contextlib.suppress(ArchiveNotFound), self._errors(name, "deleted"):
             self._api.delete(self._store, name)
 
-    def _retry(self, failing: str, do: Callable[[], Any]) -> Any:
-        """Retry an operation whose error message contains `failing`, which obstore itself does not retry."""
+    def _retry(self, message_part: str, operation: Callable[[], Any]) -> Any:
+        """Retry an operation whose error message contains `message_part`, which obstore itself does not retry."""
         for _ in range(_ATTEMPTS - 1):
             try:
-                return do()
+                return operation()
             except self._api.exceptions.BaseError as error:
-                if failing not in str(error):
+                if message_part not in str(error):
                     raise
-        return do()
+        return operation()
 
     @contextlib.contextmanager
     def _errors(self, name: str, action: str) -> Iterator[None]:

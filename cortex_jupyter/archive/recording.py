@@ -73,7 +73,7 @@ class ArchivedRecording:
         if self._about is not None:
             return self._about
         try:
-            doc: dict[str, Any] = orjson.loads(self.metadata[layout.ABOUT])
+            doc: dict[str, Any] = orjson.loads(self.metadata[layout.RECORDING_INFO])
         except (KeyError, orjson.JSONDecodeError) as error:
             raise ArchiveDamaged(
                 f"{self.file.path} is not an archived task", "`cortex_jupyter.open` reads any file of logs"
@@ -117,13 +117,13 @@ class ArchivedRecording:
     @cached_property
     def sources(self) -> dict[int, Source]:
         """The sources by id."""
-        doc = orjson.loads(self.metadata[layout.ABOUT])
+        doc = orjson.loads(self.metadata[layout.RECORDING_INFO])
         return {source.pop("id"): Source(**source) for source in doc["sources"]}
 
     @cached_property
     def is_ordered(self) -> bool:
         """Whether the rows are in reading order."""
-        return bool(orjson.loads(self.metadata[layout.ABOUT])["ordered"])
+        return bool(orjson.loads(self.metadata[layout.RECORDING_INFO])["ordered"])
 
     @cached_property
     def _blocks(self) -> list[layout.Block]:

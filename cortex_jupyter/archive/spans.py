@@ -11,7 +11,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.archive.bytefind import buffers, containing, wide
+from cortex_jupyter.archive.bytefind import buffers, contains_mask, rows_beyond_ascii
 from cortex_jupyter.archive.jsonlines import find_json_spans
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing import fields as rules
@@ -100,7 +100,7 @@ def _chunk(
     braced = pc.and_not(_matching(data, _is_in(first, {123, *_BLANKS}), _BRACED), objects)
     ended = _matching(data, pc.and_not(_is_in(last, {125, *_BLANKS}), objects), _ENDED)
     odd = pc.or_(pc.or_(braced, ended), _matching(data, _is_in(first, _LETTERS), _PAIR))
-    odd = pc.or_(odd, containing(data, "\x1b"))
+    odd = pc.or_(odd, contains_mask(data, "\x1b"))
     objects = pc.and_not(objects, odd)
     if pc.any(odd).as_py():
         at = pc.if_else(odd, None, at)
@@ -178,9 +178,9 @@ def _wide(head: pa.LargeBinaryArray) -> pa.BooleanArray:
     """Return a mask of the beginnings that have characters of several bytes, or colours."""
     pa, np, pc = import_optional("pyarrow"), import_optional("numpy"), import_optional("pyarrow.compute")
     mask = np.zeros(len(head), bool)
-    near = wide(head)
+    near = rows_beyond_ascii(head)
     mask[near] = pc.match_substring_regex(head.take(pa.array(near)), r"[\x80-\xff]")
-    return pc.or_(pa.array(mask), containing(head, "\x1b"))
+    return pc.or_(pa.array(mask), contains_mask(head, "\x1b"))
 
 
 def _without_digits(head: pa.LargeBinaryArray) -> pa.LargeBinaryArray:

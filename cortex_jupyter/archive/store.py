@@ -56,7 +56,7 @@ class SingleFile:
         from cortex_jupyter.archive.objects import ObjectStore
         from cortex_jupyter.archive.recording import ArchivedRecording
 
-        return cls(ArchivedRecording(ParquetFile(*ObjectStore.beside(url))))
+        return cls(ArchivedRecording(ParquetFile(*ObjectStore.holding(url))))
 
     def all(self, namespace: str = "") -> list[ArchivedRecording]:
         """Return the recording if it is of that namespace."""

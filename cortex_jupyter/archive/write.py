@@ -97,7 +97,7 @@ class FileMetadata:
             "sources": [{"id": sid} | source.as_dict() for sid, source in self.sources.items()],
         }
         return {
-            layout.ABOUT: orjson.dumps(about),
+            layout.RECORDING_INFO: orjson.dumps(about),
             layout.NOTICES: layout.pack_notices(self.notices),
             layout.BLOCKS: layout.pack_blocks(self.blocks),
         }

@@ -25,7 +25,7 @@ class Record:
     seq : int
         Number in the recording.
     ns : int
-        Time in ns since the epoch (UTC).
+        Time in ns since the Unix epoch (UTC).
     pod, container, kind : str
         `kind` is `init`, `main`, `sidecar` or `ephemeral`.
     run : int

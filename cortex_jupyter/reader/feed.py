@@ -77,7 +77,7 @@ class Feed:
         after : int, optional
             The last number the reader has.
         since, until : int, optional
-            ns since the epoch: records outside are left out. Notices are not.
+            ns since the Unix epoch: records outside are left out. Notices are not.
         keep : callable, optional
             A filter: takes a batch and returns the positions of the wanted records. Runs in a thread.
         epoch : int, optional

@@ -29,11 +29,11 @@ class Outline:
     ----------
     records : int
     first, last : int or None
-        Earliest and latest time of a record, ns since the epoch.
+        Earliest and latest time of a record, ns since the Unix epoch.
     upto : int
         Number of the last record counted.
     start, width : int
-        Where the first bin begins (ns since the epoch), and the width of each (ns).
+        Where the first bin begins (ns since the Unix epoch), and the width of each (ns).
     lines : list of int
         Records in each bin; the records of a batch count as spread evenly over its time.
     notices : list of dict

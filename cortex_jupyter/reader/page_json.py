@@ -38,7 +38,7 @@ def page(
     task : dict
         As `reader.state.present` returns it.
     at : int, optional
-        ns since the epoch: the page lies around this moment.
+        ns since the Unix epoch: the page lies around this moment.
     reader_gone : callable, optional
         Returns True when the reader has left.
 

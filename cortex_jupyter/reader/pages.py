@@ -70,7 +70,7 @@ def newest(
     before : Cursor, optional
         `older` of another page.
     since, until : int, optional
-        ns since the epoch, both inclusive.
+        ns since the Unix epoch, both inclusive.
     keep : callable, optional
         A filter, as in `Scan`.
     bound : Bound, optional
@@ -110,7 +110,7 @@ def around(
     store, recording, keep, bound
         As in `newest`.
     at : int
-        ns since the epoch.
+        ns since the Unix epoch.
     limit : int
         Records of the page; half of them lie before the moment, if there are enough.
 

@@ -29,7 +29,7 @@ def row(seq: int, time: int, source: PublicSource, stream: int, text: str) -> di
     Parameters
     ----------
     seq, time : int
-        Number; ns since the epoch.
+        Number; ns since the Unix epoch.
     source : dict
         As `Source.public` returns it.
     stream : int
@@ -78,7 +78,7 @@ def line(time: int, text: str, *, timestamps: bool, pretty: bool) -> str:
     Parameters
     ----------
     time : int
-        ns since the epoch.
+        ns since the Unix epoch.
     text : str
     timestamps : bool
         Put the time before the text.

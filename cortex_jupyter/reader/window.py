@@ -46,7 +46,7 @@ class Window:
     after : int
         The last number that is not sent.
     since : int or None
-        Start of the window, ns since the epoch.
+        Start of the window, ns since the Unix epoch.
     low : tuple of (int, int) or None
         With `tail`: (time, seq) of the oldest record that is sent.
     snapshot : int

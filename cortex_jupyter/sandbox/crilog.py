@@ -35,7 +35,7 @@ class CriLog:
     path : Path
         The file, `.../CONTAINER/RESTART.log`; its folder is created.
     clock : callable
-        Returns the function that reads the time (ns since the epoch). It is called for every block, so that a fault
+        Returns the function that reads the time (ns since the Unix epoch). It is called for every block, so that a fault
         can change the time while the container runs.
 
     Attributes

@@ -231,7 +231,7 @@ class Faults:
         return False
 
     def clock(self, pod: str, container: str) -> Callable[[], int]:
-        """Return the clock that gives this container's lines their times (ns since the epoch)."""
+        """Return the clock that gives this container's lines their times (ns since the Unix epoch)."""
         fault = next(self._find(frozenset({"clock"}), pod=pod, container=container), None)
         if fault is None:
             return time.time_ns

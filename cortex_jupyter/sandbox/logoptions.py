@@ -27,7 +27,7 @@ class LogOptions:
     Attributes
     ----------
     since : int or None
-        Time of the first line to send (ns since the epoch).
+        Time of the first line to send (ns since the Unix epoch).
     since_seconds : int or None
         The same in seconds before the request, by the node's clock.
     tail : int or None

@@ -53,7 +53,7 @@ class Formatter:
     options : LogOptions
         The query; uses its `timestamps`, `stream`, `limit`, `tail` and `follow`.
     since : int or None
-        Time of the first line to send (ns since the epoch).
+        Time of the first line to send (ns since the Unix epoch).
     """
 
     def __init__(self, options: LogOptions, since: int | None) -> None:
@@ -122,7 +122,7 @@ async def read(
     options : LogOptions
         The query.
     since : int or None
-        Time of the first line to send (ns since the epoch), from `sinceTime` or `sinceSeconds`.
+        Time of the first line to send (ns since the Unix epoch), from `sinceTime` or `sinceSeconds`.
     misses_rotation : callable
         Called at each rotation; whether a `blind` fault makes the follow miss it.
 

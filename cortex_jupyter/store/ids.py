@@ -6,7 +6,7 @@ import secrets
 import time
 from typing import Final
 
-#: The beginning of 2025, in ms since the epoch.
+#: The beginning of 2025, in ms since the Unix epoch.
 _EPOCH_MS: Final = 1_735_689_600_000
 
 
@@ -21,7 +21,7 @@ def new_id() -> int:
 
 
 def time_of(id_: int) -> int:
-    """Return when an id was created, in ns since the epoch.
+    """Return when an id was created, in ns since the Unix epoch.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def time_of(id_: int) -> int:
 
 
 def first_at(seconds: float) -> int:
-    """Return the smallest id that can be created at a time, given in seconds since the epoch.
+    """Return the smallest id that can be created at a time, given in seconds since the Unix epoch.
 
     Examples
     --------

@@ -50,7 +50,7 @@ def enforce_retention(
     stop : callable, optional
         Called between transactions; if it returns true, the rest is left to another pass.
     now : float, optional
-        Seconds since the epoch.
+        Seconds since the Unix epoch.
 
     Returns
     -------

@@ -70,7 +70,7 @@ class Scan:
     keep: RowFilter | None = None
 
     def within(self, since: int | None, until: int | None) -> Self:
-        """Return a scan of only the records in a window of time (ns since the epoch, both inclusive)."""
+        """Return a scan of only the records in a window of time (ns since the Unix epoch, both inclusive)."""
         low = self.low if since is None else max(self.low, (since, 0))
         high = self.high if until is None else min(self.high, (until, UNBOUNDED))
         return replace(self, low=low, high=high)
@@ -224,7 +224,7 @@ class Record:
     ----------
     seq : int
     time : int
-        ns since the epoch.
+        ns since the Unix epoch.
     sid : int
         Id of its source within the recording.
     source : dict

@@ -81,7 +81,7 @@ class Anchor:
     Parameters
     ----------
     second : int
-        A whole second at least 2 s before the last line, in ns since the epoch; 0 before the first line.
+        A whole second at least 2 s before the last line, in ns since the Unix epoch; 0 before the first line.
     seq : int
         Number of the source's first record with a time not before `second`; 0 means from the beginning.
     last : int

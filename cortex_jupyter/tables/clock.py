@@ -14,10 +14,10 @@ _DATE: Final = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d"
 _WRITTEN: Final = re.compile(rf"\[?({_DATE})(?:[.,](\d{{1,9}}))?\d*(Z|[+-]\d\d:?\d\d)?")
 _FIELD: Final = re.compile(rf'"(?:{"|".join(map(re.escape, TIMES))})"\s*:\s*(?:"([^"]*)"|(\d{{1,19}}(?!\d)(?:\.\d+)?))')
 
-#: Seconds since the epoch that are plausible for a log: from 1990 to 2200.
+#: Seconds since the Unix epoch that are plausible for a log: from 1990 to 2200.
 _EARLIEST: Final = 631_152_000
 _LATEST: Final = 7_258_118_400
-#: Seconds since the epoch that fit into 64 bits of ns: from 1677 to 2262.
+#: Seconds since the Unix epoch that fit into 64 bits of ns: from 1677 to 2262.
 _FIRST: Final = -(2**63) // 10**9 + 1
 _LAST: Final = 2**63 // 10**9
 
@@ -28,7 +28,7 @@ class Clock:
     Parameters
     ----------
     last : int
-        ns since the epoch: the time of lines before the first line with a time of its own.
+        ns since the Unix epoch: the time of lines before the first line with a time of its own.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def times(column: Any) -> list[Any]:
 
 
 def _number(value: float) -> int:
-    """Convert seconds, milliseconds, microseconds or nanoseconds since the epoch to ns; 0 for any other number.
+    """Convert seconds, milliseconds, microseconds or nanoseconds since the Unix epoch to ns; 0 for any other number.
 
     Examples
     --------

@@ -52,10 +52,10 @@ def opened(url: str, scratch: Path, progress: Callable[[int], object] = int) -> 
         if folder.is_dir():
             raise BadQuery(f"{url} is a folder", "name a file; `cortex_jupyter.scan` reads the tasks of an archive")
         raise ArchiveNotFound(f"{url} is not there", "check the path")
-    objects, name = ObjectStore.beside(str(folder) if folder is not None else url)
+    objects, name = ObjectStore.holding(str(folder) if folder is not None else url)
     file = ParquetFile(objects, name)
     if file.size >= 12 and objects.range(name, 0, 4) == b"PAR1":  # the least that a Parquet file has
-        about = (file.metadata.metadata or {}).get(layout.ABOUT)
+        about = (file.metadata.metadata or {}).get(layout.RECORDING_INFO)
         if about is not None and orjson.loads(about).get("version") == layout.VERSION:
             return ArchivedRecording(file)
     return _written(_local(objects, name, scratch), name, scratch, progress)

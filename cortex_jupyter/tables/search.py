@@ -9,7 +9,14 @@ import re
 from functools import cache, lru_cache, reduce
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.archive.bytefind import buffers, containing, mask_of_rows, matching, rows_with, wide
+from cortex_jupyter.archive.bytefind import (
+    buffers,
+    contains_mask,
+    mask_of_rows,
+    regex_mask,
+    rows_beyond_ascii,
+    rows_with,
+)
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.query.pattern import REACH, Finder
 from cortex_jupyter.query.re2 import bytewise
@@ -51,9 +58,9 @@ def match_mask(text: pa.LargeStringArray, pattern: str, find: Callable[[str], ob
     literals, rule = required_literals(pattern), _bytewise(pattern)
     rows = None if literals.fold else _rows(text, literals.texts)
     if rows is None and literals.whole:
-        return matching(text, re.escape(literals.texts[0]))
+        return regex_mask(text, re.escape(literals.texts[0]))
     if rows is None and literals.texts and not literals.fold:
-        rows = np.flatnonzero(matching(text, "|".join(map(re.escape, literals.texts))))
+        rows = np.flatnonzero(regex_mask(text, "|".join(map(re.escape, literals.texts))))
     if rows is None:
         return _test(text, rule, find)
     if not literals.whole:
@@ -78,7 +85,7 @@ def _test(text: pa.LargeStringArray, rule: Bytewise | None, find: Callable[[str]
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if rule is not None:
         try:
-            mask = matching(text, rule.pattern)
+            mask = regex_mask(text, rule.pattern)
         except pa.ArrowInvalid:  # the pattern needs more memory than RE2 allows
             rule = None
     if rule is None:
@@ -104,11 +111,11 @@ def _odd(text: pa.LargeStringArray, rule: Bytewise) -> Mask | None:
     if (np.diff(buffers(text)[0]) > REACH).any():
         masks.append(pc.greater(pc.binary_length(text), REACH))
     if not rule.breaks:
-        masks.append(containing(text, "\n"))
-    if not rule.letters and len(rows := wide(text)):
+        masks.append(contains_mask(text, "\n"))
+    if not rule.letters and len(rows := rows_beyond_ascii(text)):
         masks.append(
             mask_of_rows(
-                len(text), rows[matching(text.take(pa.array(rows)), _letters()).to_numpy(zero_copy_only=False)]
+                len(text), rows[regex_mask(text.take(pa.array(rows)), _letters()).to_numpy(zero_copy_only=False)]
             )
         )
     return reduce(pc.or_, masks) if masks else None

@@ -223,7 +223,7 @@ def test_archiving_needs_no_other_disk(filled: Filled, tmp_path: Path, monkeypat
 def test_a_failure_in_the_middle_leaves_the_archive_unchanged(filled: Filled, tmp_path: Path) -> None:
     url = str(tmp_path / "archive")
     _, held = archived(lively(filled), url)
-    names = ObjectStore(url).listed()
+    names = ObjectStore(url).list_objects()
 
     class GoesAway:
         """The store is away when half of the entries have been read."""
@@ -238,7 +238,7 @@ def test_a_failure_in_the_middle_leaves_the_archive_unchanged(filled: Filled, tm
 
     with pytest.raises(StoreUnreachable):
         Catalog(ObjectStore(url)).put(GoesAway(), filled.id, overwrite=True)  # type: ignore[arg-type]
-    assert ObjectStore(url).listed() == names and [*(tmp_path / "archive").rglob("*#*")] == []
+    assert ObjectStore(url).list_objects() == names and [*(tmp_path / "archive").rglob("*#*")] == []
     fresh = Catalog(ObjectStore(url)).by_id(filled.id)
     assert fresh is not None and fresh.file.metadata.num_rows == held.file.metadata.num_rows
 

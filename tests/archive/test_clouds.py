@@ -107,7 +107,7 @@ def test_two_processes_archive_the_same_recording(cloud: Cloud, url: str, filled
         assert seen.result() == [len(whole)]
         for writer in writers:
             writer.result()
-    assert [name.rpartition(".")[2] for name, _ in ObjectStore(url).listed("ml/job/")] == ["json", "parquet"]
+    assert [name.rpartition(".")[2] for name, _ in ObjectStore(url).list_objects("ml/job/")] == ["json", "parquet"]
     assert read(ArchiveStore(url), filled.id, LogQuery.parse({})).equals(whole)
 
 
@@ -368,7 +368,7 @@ def test_the_doctor_tries_the_permissions_in_a_bucket(
 ) -> None:
     monkeypatch.setenv("CORTEX_ARCHIVE", url)
     (found,) = doctor.judge("")
-    assert found.judged == "ok" and list(ObjectStore(url).listed()) == []
+    assert found.judged == "ok" and list(ObjectStore(url).list_objects()) == []
     for name, value in cloud.others.items():
         monkeypatch.setenv(name, value)
     (found,) = doctor.judge("")

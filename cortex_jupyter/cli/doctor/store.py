@@ -194,7 +194,7 @@ def judge_recorder(recorder: RecorderInfo, tasks: int, now: float, *, is_writing
     tasks : int
         Number of leases that it holds.
     now : float
-        Seconds since the epoch.
+        Seconds since the Unix epoch.
     is_writing : bool, optional
         For a recorder of another version: whether the store has accepted a new heartbeat.
 

@@ -264,7 +264,7 @@ class _WatchedObject:
 
     @property
     def finished(self) -> int:
-        """When it ended (ns since the epoch); 0 if it has not."""
+        """When it ended (ns since the Unix epoch); 0 if it has not."""
         if self.kind == "pod":
             return int(self.obj["status"].get("finished") or 0)
         text = Workload(TaskRef("", self.kind, ""), "", self.obj).finished

@@ -52,7 +52,7 @@ class Verdict(Enum):
 class NodeClock:
     """Knows what a node's clock shows at least: a line is written before it arrives.
 
-    Times of the node are in ns since the epoch, 0 if not known. Ours are monotonic (seconds).
+    Times of the node are in ns since the Unix epoch, 0 if not known. Ours are monotonic (seconds).
 
     Examples
     --------
@@ -89,7 +89,7 @@ class NodeClock:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of the last streams of a run. All times are in ns since the epoch.
+    """What is known of the last streams of a run. All times are in ns since the Unix epoch.
 
     Each `after_...` returns what is known once something more was seen.
 

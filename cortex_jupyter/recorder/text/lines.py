@@ -33,7 +33,7 @@ class Lines:
     Parameters
     ----------
     times : list of int
-        Times (ns since the epoch).
+        Times (ns since the Unix epoch).
     texts : list of str
         Texts as written; bytes that are not UTF-8 as `\xNN`.
     marks : list of tuple of (int, int)
