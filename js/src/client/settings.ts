@@ -9,25 +9,25 @@ import { filterTerms, isRegex } from "../text/query.ts";
 import { sourceQuery } from "../text/sources.ts";
 import { formatWindow, parseWindow } from "../text/time.ts";
 
-export const TIMES = ["local", "utc", "start", "delta", "off"] as const;
-export type Time = (typeof TIMES)[number];
+export const TIME_DISPLAYS = ["local", "utc", "start", "delta", "off"] as const;
+export type TimeDisplay = (typeof TIME_DISPLAYS)[number];
 export const COLUMNS = ["pod", "container", "level"] as const;
 export type Column = (typeof COLUMNS)[number];
 /** What a chart's x axis shows; "" hides the chart. */
 const CHARTS = ["", "time", "step"] as const;
-export type ChartBy = (typeof CHARTS)[number];
+export type ChartAxis = (typeof CHARTS)[number];
 export const FONT_SIZES = { least: 9, usual: 12, most: 20 };
 
 export interface Settings {
   filter: Filter;
-  time: Time;
+  time: TimeDisplay;
   wrap: boolean;
   columns: Column[];
   /** Show the newest line on top. */
   newestFirst: boolean;
   /** Font size of the lines (px). */
   fontSize: number;
-  chart: ChartBy;
+  chart: ChartAxis;
   /** Draw the chart's values on a logarithmic scale. */
   chartLog: boolean;
 }
@@ -104,7 +104,7 @@ export function fromPlain(plain: PlainSettings): Settings {
     fields: plain.fields ?? [],
     equalLines: plain.fold === "exact" || plain.fold === "masked" ? plain.fold : "",
   };
-  const time = TIMES.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
+  const time = TIME_DISPLAYS.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
   const columns = COLUMNS.filter((one) => (plain.columns ?? ["pod", "container"]).includes(one));
   const size = Number(plain.font_size) || FONT_SIZES.usual;
   return { filter, time, wrap: plain.wrap ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONT_SIZES.least, Math.min(FONT_SIZES.most, size)), chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false };
@@ -154,10 +154,10 @@ export function toViewTrait(settings: Settings, sources: ContainerSummary[], fir
   };
 }
 
-const LISTS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
-const FLAGS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "newest_first", "chart_log"]);
-const NUMBERS = new Set(["tail", "font_size"]);
-const TEXTS = new Set(["since", "until", "pod", "container", "run", "stream", "level", "typed", "time", "at", "chart"]);
+const LIST_PARAMETERS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
+const FLAG_PARAMETERS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "newest_first", "chart_log"]);
+const NUMBER_PARAMETERS = new Set(["tail", "font_size"]);
+const TEXT_PARAMETERS = new Set(["since", "until", "pod", "container", "run", "stream", "level", "typed", "time", "at", "chart"]);
 
 /** The settings as parameters of an address. `at` is the time of the first visible row while the view is paused. */
 export type Address = PlainSettings & { at?: string };
@@ -166,10 +166,10 @@ export type Address = PlainSettings & { at?: string };
 export function parseAddress(search: URLSearchParams): Address {
   const plain: Record<string, unknown> = {};
   for (const name of new Set(search.keys())) {
-    if (LISTS.has(name)) plain[name] = search.getAll(name);
-    else if (FLAGS.has(name)) plain[name] = search.get(name) !== "false";
-    else if (NUMBERS.has(name)) plain[name] = Number(search.get(name)) || 0;
-    else if (TEXTS.has(name)) plain[name] = search.get(name);
+    if (LIST_PARAMETERS.has(name)) plain[name] = search.getAll(name);
+    else if (FLAG_PARAMETERS.has(name)) plain[name] = search.get(name) !== "false";
+    else if (NUMBER_PARAMETERS.has(name)) plain[name] = Number(search.get(name)) || 0;
+    else if (TEXT_PARAMETERS.has(name)) plain[name] = search.get(name);
   }
   return plain as Address;
 }
@@ -178,8 +178,8 @@ export function parseAddress(search: URLSearchParams): Address {
 export function formatAddress(tasks: string[], view: Record<string, unknown>): URLSearchParams {
   const search = new URLSearchParams(tasks.map((task) => ["task", task]));
   for (const [name, value] of Object.entries(view)) {
-    if (LISTS.has(name)) for (const one of [value].flat()) search.append(name, String(one));
-    else if ((FLAGS.has(name) || NUMBERS.has(name) || TEXTS.has(name)) && value !== "" && value !== undefined && value !== null) search.set(name, String(value));
+    if (LIST_PARAMETERS.has(name)) for (const one of [value].flat()) search.append(name, String(one));
+    else if ((FLAG_PARAMETERS.has(name) || NUMBER_PARAMETERS.has(name) || TEXT_PARAMETERS.has(name)) && value !== "" && value !== undefined && value !== null) search.set(name, String(value));
   }
   return search;
 }

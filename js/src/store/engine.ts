@@ -6,7 +6,7 @@ import { ClusterClock, Links } from "./links.ts";
 import { Loader } from "./loader.ts";
 import { OutlineLoader } from "./outlineloader.ts";
 import { fieldsOf } from "./rendering.ts";
-import { goalOf, Seeker } from "./seeker.ts";
+import { goalOf, UnloadedSearch } from "./unloadedsearch.ts";
 import { type StoreWatcher, Tasks } from "./tasks.ts";
 import type { TaskStore } from "./taskstore.ts";
 import { copyRows, View } from "./view.ts";
@@ -25,7 +25,7 @@ export class Engine implements StoreWatcher {
   readonly #tasks = new Tasks(this.#clock);
   readonly #views: Views;
   readonly #loader: Loader = new Loader(this.#tasks, this, (task, problem) => this.#ingest.onCursorExpired(task, problem));
-  readonly #seeker: Seeker;
+  readonly #unloadedSearch: UnloadedSearch;
   readonly #outlines = new OutlineLoader(this.#tasks, this);
   readonly #ingest = new StreamIngest(this.#tasks, this.#loader, this.#outlines, this.#clock, this);
   readonly #links: Links;
@@ -46,7 +46,7 @@ export class Engine implements StoreWatcher {
     this.#guarded = guarded;
     this.#views = new Views(post, this.#clock, this.#tasks);
     this.#views.loader = this.#loader;
-    this.#seeker = new Seeker(this.#views, this.#tasks, this.#loader, this);
+    this.#unloadedSearch = new UnloadedSearch(this.#views, this.#tasks, this.#loader, this);
     const actions = {
       send: (model: string, message: Record<string, unknown>) => post({ op: "send", model, message }),
       headers: () => post({ op: "headers" }),
@@ -133,9 +133,9 @@ export class Engine implements StoreWatcher {
       for (const task of this.#links.tasksOf(view.model)) this.#tasks.entryOf(task).autoPages = 0;
       this.#searchSlice();
       this.#coverWindow(view);
-      this.#seeker.endSearch(view);
+      this.#unloadedSearch.endSearch(view);
       clearTimeout(this.#seekTimer);
-      this.#seekTimer = setTimeout(() => this.#seeker.startSearches(), TYPING_PAUSE_MS);
+      this.#seekTimer = setTimeout(() => this.#unloadedSearch.startSearches(), TYPING_PAUSE_MS);
     } else if (message.op === "viewport") {
       if (message.viewport.follow && !view.viewport.follow) view.window.isExtended = false;
       if (message.viewport.follow || message.viewport.seek === null) view.scrollAnchor.seekTime = null;
@@ -148,7 +148,7 @@ export class Engine implements StoreWatcher {
       return;
     } else if (message.op === "loadOlder") {
       view.window.isExtended = true;
-      this.#seeker.endSearch(view);
+      this.#unloadedSearch.endSearch(view);
       for (const store of view.selection.stores) {
         const head = store.spans.find(({ from }) => from === -Infinity);
         void (head ? this.#loader.loadBefore(store.task, head) : this.#loader.loadOlder(store.task));
@@ -171,7 +171,7 @@ export class Engine implements StoreWatcher {
       view.hasChart = view.isChartDue = message.on;
       this.#views.updateCharts();
     } else if (message.op === "jump") {
-      if (!this.#seeker.startRemoteJump(view, message.jump) && !view.jump(this.#seeker.resolveUnloaded(view, message.jump))) return;
+      if (!this.#unloadedSearch.startRemoteJump(view, message.jump) && !view.jump(this.#unloadedSearch.resolveUnloaded(view, message.jump))) return;
     } else if (message.op === "text") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
       const text = store?.texts[view.selection.rowOf(message.id)] ?? "";
@@ -268,8 +268,8 @@ export class Engine implements StoreWatcher {
     if (slept) this.#links.wake();
     const seen = [...this.#views.all.values()].filter((view) => view.isVisible);
     this.#outlines.everySecond(new Set(seen.flatMap(({ selection }) => selection.stores)));
-    this.#seeker.startSearches();
-    for (const view of seen) this.#seeker.loadGoal(view);
+    this.#unloadedSearch.startSearches();
+    for (const view of seen) this.#unloadedSearch.loadGoal(view);
     for (const { wantedRows } of seen) if (wantedRows) void this.#loader.loadVisible(wantedRows.store.task, wantedRows);
     // Post all updates together, so that the page draws them in one frame.
     for (const update of seen.filter((view) => !view.awaitsAck && view.isStale(this.#views.contextOf(view))).map((view) => this.#views.nextUpdate(view))) this.#post(update);

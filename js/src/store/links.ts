@@ -136,7 +136,7 @@ export class Links {
       if (tasks.join(" ") !== entry.tasks.join(" ")) {
         entry.tasks = tasks;
         if (entry.kind === "sse" && this.config.base === "") this.#serverAbsent(entry);
-        else entry.link.update(tasks);
+        else entry.link.setTasks(tasks);
       }
       if (tasks.length === 0 && name !== "sse") {
         entry.link.close();

@@ -47,7 +47,7 @@ export class CommLink implements Link {
     this.#send = send;
   }
 
-  update(tasks: string[]): void {
+  setTasks(tasks: string[]): void {
     this.#tasks = [...tasks];
     const open = tasks.filter((task) => !this.#host.isEnded(task));
     if (open.length > 0) this.#open();
@@ -56,7 +56,7 @@ export class CommLink implements Link {
   }
 
   retry(): void {
-    this.update(this.#tasks);
+    this.setTasks(this.#tasks);
   }
 
   /** Reopen the stream at the cursors if the kernel has been silent for too long. */

@@ -6,7 +6,7 @@ import type { SseEvent } from "./sseparser.ts";
 
 export interface Link {
   /** Set the tasks whose events the stream brings. Opens, reopens or closes the stream. */
-  update(tasks: string[]): void;
+  setTasks(tasks: string[]): void;
   /** Connect again after the link has stopped because of an error. */
   retry(): void;
   /** The page woke up, after sleep or in a throttled tab: replace a stream that has been silent for too long, and connect now if a retry is pending. */

@@ -48,7 +48,7 @@ export class SseLink implements Link {
     this.#fetcher = fetcher;
   }
 
-  update(tasks: string[]): void {
+  setTasks(tasks: string[]): void {
     this.#tasks = [...tasks];
     this.#reopen(0);
   }

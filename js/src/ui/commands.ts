@@ -2,7 +2,7 @@
 
 import type { Jump } from "../protocol/requests.ts";
 import type { Session } from "../client/session.ts";
-import { FONT_SIZES, TIMES } from "../client/settings.ts";
+import { FONT_SIZES, TIME_DISPLAYS } from "../client/settings.ts";
 import { EQUAL_LINES } from "./display.ts";
 import { button, h } from "./dom.ts";
 import type { FilterBar } from "./filterbar.ts";
@@ -115,7 +115,7 @@ export class Commands {
       oldest: () => rows.toOldest(),
       follow: () => (rows.follow ? rows.setFollow(false) : this.#newest()),
       goto: () => lineActions.goTo(),
-      time: () => change({ time: TIMES[(TIMES.indexOf(settings.time) + 1) % TIMES.length] }),
+      time: () => change({ time: TIME_DISPLAYS[(TIME_DISPLAYS.indexOf(settings.time) + 1) % TIME_DISPLAYS.length] }),
       wrap: () => change({ wrap: !settings.wrap }),
       reverse: () => change({ newestFirst: !settings.newestFirst }),
       chart: () => change({ chart: settings.chart === "" ? "time" : "" }),

@@ -1,10 +1,10 @@
 /** The display menu: times, wrapping, JSON, columns, order and font size. */
 
-import { type Change, type Column, COLUMNS, FONT_SIZES, type Settings, type Time, TIMES } from "../client/settings.ts";
+import { type Change, type Column, COLUMNS, FONT_SIZES, type Settings, type TimeDisplay, TIME_DISPLAYS } from "../client/settings.ts";
 import { button, h } from "./dom.ts";
 import { Menu, type MenuItem } from "./menu.ts";
 
-const TIME_WORDS: Record<Time, string> = { local: "Local time", utc: "UTC", start: "Since the start", delta: "Since the line before", off: "No times" };
+const TIME_WORDS: Record<TimeDisplay, string> = { local: "Local time", utc: "UTC", start: "Since the start", delta: "Since the line before", off: "No times" };
 const COLUMN_WORDS: Record<Column, string> = { pod: "Pod", container: "Container", level: "Level" };
 
 export const EQUAL_LINES = [["", "One by one"], ["exact", "Folded"], ["masked", "Folded, ignoring numbers"]] as const;
@@ -30,7 +30,7 @@ export class DisplayMenu {
   }
 
   #times(): MenuItem[] {
-    return TIMES.map((one) => ({ label: TIME_WORDS[one], checked: this.#settings().time === one, act: () => this.#change({ time: one }) }));
+    return TIME_DISPLAYS.map((one) => ({ label: TIME_WORDS[one], checked: this.#settings().time === one, act: () => this.#change({ time: one }) }));
   }
 
   #more(): (MenuItem | string)[] {

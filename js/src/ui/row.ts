@@ -5,7 +5,7 @@ import type { RemoteSearchState, Row, StyleRun } from "../protocol/update.ts";
 import { visibleText } from "../text/ansi.ts";
 import { formatClock, formatElapsed, formatUtcClock, groupDigits } from "../text/format.ts";
 import { LEVELS } from "../text/level.ts";
-import type { Time } from "../client/settings.ts";
+import type { TimeDisplay } from "../client/settings.ts";
 import { h, setClass, setText } from "./dom.ts";
 
 export interface SourceLabel {
@@ -302,7 +302,7 @@ function recordTree(fields: Record<string, unknown>, actions: TreeActions): HTML
 }
 
 /** Format a line's time as the user has chosen: local, UTC, since the start, since the line before. */
-function formatRowTime(time: Time, ms: number, start: number, before: number | undefined): string {
+function formatRowTime(time: TimeDisplay, ms: number, start: number, before: number | undefined): string {
   switch (time) {
     case "utc":
       return formatUtcClock(ms);
@@ -318,7 +318,7 @@ function formatRowTime(time: Time, ms: number, start: number, before: number | u
 }
 
 export interface RowDecorator {
-  time: Time;
+  time: TimeDisplay;
   /** Start of the task (ms). */
   start: number;
   levels: boolean;

@@ -7,7 +7,7 @@ import type { Complete, Problem } from "../protocol/events.ts";
 import type { Filter } from "../protocol/requests.ts";
 import type { RemoteJumpState, TaskSummary, Update } from "../protocol/update.ts";
 import { formatAge, formatShortClock, groupDigits, roundAge, zoneName } from "../text/format.ts";
-import type { Time } from "../client/settings.ts";
+import type { TimeDisplay } from "../client/settings.ts";
 import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
 import { runningProblem } from "./phases.ts";
 import { formatNotice } from "./row.ts";
@@ -158,7 +158,7 @@ export class StatusBar {
   }
 
   /** Show how times are displayed. */
-  zone(time: Time): void {
+  zone(time: TimeDisplay): void {
     setText(this.#zone, { local: zoneName(), utc: "UTC", start: "since the start", delta: "since the line before", off: "" }[time]);
   }
 

@@ -39,7 +39,7 @@ afterEach(() => void vi.useRealTimers());
 const receive = (n: number, text: string): void => link.receive({ type: "bytes", n }, bytesOf(text));
 
 it("acknowledges stored messages in time and in groups, so that the kernel can count what is on its way", async () => {
-  link.update([TASK]);
+  link.setTasks([TASK]);
   expect(sent).toEqual([{ type: "open", stream: 1, tasks: [TASK], since: "1m", most: 20_000 }]);
   const text = sse("log", { task: TASK }, "a1");
   receive(1, text.slice(0, 20));
@@ -54,7 +54,7 @@ it("acknowledges stored messages in time and in groups, so that the kernel can c
 });
 
 it("asks a busy kernel again every 5 s, and a silent one by cursor", async () => {
-  link.update([TASK]);
+  link.setTasks([TASK]);
   await vi.advanceTimersByTimeAsync(11_000);
   expect(sent.filter(({ type }) => type === "open")).toHaveLength(3);
   receive(1, sse("log", { task: TASK }, "a1"));
@@ -66,7 +66,7 @@ it("asks a busy kernel again every 5 s, and a silent one by cursor", async () =>
 });
 
 it("asks again when the page wakes up after a silence, and keeps a live stream", async () => {
-  link.update([TASK]);
+  link.setTasks([TASK]);
   receive(1, sse("log", { task: TASK }, "a1"));
   link.wake();
   expect(sent.filter(({ type }) => type === "open")).toHaveLength(1);
@@ -76,14 +76,14 @@ it("asks again when the page wakes up after a silence, and keeps a live stream",
 });
 
 it("does not join the rest of an old stream to a new one", () => {
-  link.update([TASK]);
+  link.setTasks([TASK]);
   receive(1, "event: log\ndata: {half");
   receive(1, sse("log", { whole: true }, "a1"));
   expect(events).toEqual(['log {"whole":true}']);
 });
 
 it("ignores messages of an earlier stream, and takes an answer to any request for the next", async () => {
-  link.update([TASK]);
+  link.setTasks([TASK]);
   link.receive({ type: "bytes", stream: 1, n: 1 }, bytesOf(sse("log", { n: 1 }, "a1")));
   vi.setSystemTime(Date.now() + 3_600_000);
   link.wake();
@@ -97,7 +97,7 @@ it("ignores messages of an earlier stream, and takes an answer to any request fo
 });
 
 it("stops where retrying cannot help, and starts over where the cursor has expired", () => {
-  link.update([TASK]);
+  link.setTasks([TASK]);
   link.receive({ type: "error", error: { code: "TaskNotFound", message: "no such task" } });
   expect(states.at(-1)).toBe("stopped: no such task");
   cursor = "a9";
@@ -107,7 +107,7 @@ it("stops where retrying cannot help, and starts over where the cursor has expir
 });
 
 it("is done at the end, and sends nothing more", async () => {
-  link.update([TASK]);
+  link.setTasks([TASK]);
   receive(1, sse("end", { task: TASK }, "a1"));
   await vi.advanceTimersByTimeAsync(50);
   const count = sent.length;

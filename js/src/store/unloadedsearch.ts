@@ -11,7 +11,7 @@ import type { TaskStore } from "./taskstore.ts";
 import type { View } from "./view.ts";
 import type { Views } from "./views.ts";
 
-export class Seeker {
+export class UnloadedSearch {
   readonly #views: Views;
   readonly #tasks: Tasks;
   readonly #loader: Loader;
