@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 import pytest
-from server.tape import T0, Tape
+from server.fake_recorder import T0, FakeRecorder
 
 from cortex_jupyter.errors import NotAllowed
 from cortex_jupyter.model import Cursor, TaskRef
@@ -226,9 +226,9 @@ def test_with_a_shared_store_a_stream_ends_when_the_kernel_loses_its_permission(
             assert person is None, "the check is not for the kernel's own user"
             raise NotAllowed(f"you may not read logs in namespace {namespace!r}")
 
-    tape = Tape(filled.store, "live", "ml")
-    tape.running()
-    tape.write([(T0, tape.source(), "one")])
+    fake_recorder = FakeRecorder(filled.store, "live", "ml")
+    fake_recorder.running()
+    fake_recorder.write([(T0, fake_recorder.source(), "one")])
     page.send(type="open", tasks=["ml:job/live"], since="all")
     assert texts(page.until("log")) == ["one"]
     recordings: Any = page.server._recordings
@@ -239,7 +239,7 @@ def test_with_a_shared_store_a_stream_ends_when_the_kernel_loses_its_permission(
     while page.server._pages["one"].is_busy:
         assert time.monotonic() < until
         time.sleep(0.01)
-    tape.close()
+    fake_recorder.close()
 
 
 def test_several_tasks_over_one_comm(filled: Filled, page: Page) -> None:

@@ -6,8 +6,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from server.fake_recorder import T0, FakeRecorder
 from server.running import Server, run_server
-from server.tape import T0, Tape
 
 from cortex_jupyter.store.open import open_store
 
@@ -32,38 +32,42 @@ def store(server: Server) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="session")
-def session_tape(store: Store) -> Iterator[Callable[[str], Tape]]:
-    tapes: list[Tape] = []
+def session_recorder(store: Store) -> Iterator[Callable[[str], FakeRecorder]]:
+    fake_recorders: list[FakeRecorder] = []
 
-    def make(prefix: str = "task") -> Tape:
-        tapes.append(Tape(store, f"{prefix}-{uuid.uuid4().hex[:6]}"))
-        return tapes[-1]
+    def make(prefix: str = "task") -> FakeRecorder:
+        fake_recorders.append(FakeRecorder(store, f"{prefix}-{uuid.uuid4().hex[:6]}"))
+        return fake_recorders[-1]
 
     yield make
-    for tape in tapes:
-        tape.close()
+    for fake_recorder in fake_recorders:
+        fake_recorder.close()
 
 
 @pytest.fixture
-def tape(session_tape: Callable[[str], Tape]) -> Tape:
-    """A recording for one test."""
-    return session_tape("task")
+def fake_recorder(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
+    """Return a fake recorder of a new task for one test."""
+    return session_recorder("task")
 
 
 @pytest.fixture(scope="session")
-def done(session_tape: Callable[[str], Tape]) -> Tape:
+def completed(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
     """A completed task: two pods, three containers, 1 000 lines in 34 batches with overlapping times, and notices."""
-    tape = session_tape("done")
-    sids = [tape.source("train-0"), tape.source("train-1"), tape.source("train-0", "proxy", "sidecar")]
-    tape.note("status", "Log not available yet: ContainerCreating", state="pending")
+    fake_recorder = session_recorder("done")
+    sids = [
+        fake_recorder.source("train-0"),
+        fake_recorder.source("train-1"),
+        fake_recorder.source("train-0", "proxy", "sidecar"),
+    ]
+    fake_recorder.note("status", "Log not available yet: ContainerCreating", state="pending")
     for batch in range(34):
         rows = []
         for i in range(batch * 30, min(batch * 30 + 30, 1000)):
             word = ("INFO", "WARNING", "ERROR")[i % 3]
             time = T0 + i * 1_000_000_000 - (i % 5) * 700_000_000  # not monotone, as with two writers
             rows.append((time, sids[i % 3], f"{word} line {i:05d} loss={i / 1000}", 1 + i % 2))
-        tape.write(rows)
+        fake_recorder.write(rows)
         if batch == 10:
-            tape.note("gap", "lines are missing", T0 + 320_000_000_000, reason="rotated", source=1)
-    tape.end()
-    return tape
+            fake_recorder.note("gap", "lines are missing", T0 + 320_000_000_000, reason="rotated", source=1)
+    fake_recorder.end()
+    return fake_recorder

@@ -15,9 +15,9 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 from archive.made import archived
+from server.fake_recorder import T0, FakeRecorder
 from server.people import HubUser
 from server.running import _TLS, Server, logs, run_server
-from server.tape import T0, Tape
 from support.jupyter import Home
 from support.kube import Kube, python_job, python_pod
 
@@ -173,13 +173,15 @@ def _notices(file: bytes) -> bytes:
 
 async def test_an_archived_file_is_sent_without_events_to_users_who_may_not_see_them(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'recordings.sqlite'}")
-    tape = Tape(store, "kept")
-    tape.write([(T0, tape.source(), "a line")])
-    tape.note("status", "Scheduled", notice="event")
-    tape.end()
-    tape.close()
-    archive, _ = archived(tape, str(tmp_path / "archive"))  # type: ignore[arg-type]
-    recording = Recording(Session(store, None, archive=archive), tape.id, tape.ref, None, store=archive)
+    fake_recorder = FakeRecorder(store, "kept")
+    fake_recorder.write([(T0, fake_recorder.source(), "a line")])
+    fake_recorder.note("status", "Scheduled", notice="event")
+    fake_recorder.end()
+    fake_recorder.close()
+    archive, _ = archived(fake_recorder, str(tmp_path / "archive"))  # type: ignore[arg-type]
+    recording = Recording(
+        Session(store, None, archive=archive), fake_recorder.id, fake_recorder.ref, None, store=archive
+    )
     query = LogQuery.parse({"since": "all"})
 
     def read() -> bytes:

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from archive.clouds import Clouds
 from archive.made import archived
+from server.fake_recorder import T0, FakeRecorder
 from server.running import logs, records, run_server
-from server.tape import T0, Tape
 
 import cortex_jupyter as cortex
 from cortex_jupyter.store.open import open_store
@@ -67,27 +67,27 @@ async def ask_everything(server: Server, name: str) -> dict[str, Any]:
 
 async def test_answersfrom_the_archive_equal_those_from_the_recording(own: Server, place: str, tmp_path: Path) -> None:
     store = open_store(own.store_url)
-    tape = Tape(store, "archived")
-    sids = [tape.source("train-0"), tape.source("train-1")]
+    fake_recorder = FakeRecorder(store, "archived")
+    sids = [fake_recorder.source("train-0"), fake_recorder.source("train-1")]
     for batch in range(20):
         rows = [
             (T0 + i * 10**9 - (i % 5) * 7 * 10**8, sids[i % 2], f"{('INFO', 'ERROR')[i % 2]} line {i:05d}", 1 + i % 2)
             for i in range(batch * 50, batch * 50 + 50)
         ]
-        tape.write(rows)
-    tape.note("gap", "lines are missing", T0 + 32 * 10**9, reason="rotated", source=1)
-    tape.end()
-    tape.close()
+        fake_recorder.write(rows)
+    fake_recorder.note("gap", "lines are missing", T0 + 32 * 10**9, reason="rotated", source=1)
+    fake_recorder.end()
+    fake_recorder.close()
     before = await ask_everything(own, "archived")
     assert len(before["events"]) == 1000 and store.setting("archive") == place
-    _, in_archive = archived(tape, place)  # type: ignore[arg-type]
-    store.mark_archived(tape.id, place)
+    _, in_archive = archived(fake_recorder, place)  # type: ignore[arg-type]
+    store.mark_archived(fake_recorder.id, place)
     with store._file.writing() as db:  # the reads above have renewed the wish
         db.execute("UPDATE recording SET wanted=0")
-    assert store.forget(tape.id)
+    assert store.forget(fake_recorder.id)
     while store.sweep():
         pass
-    assert store.find(tape.ref) is None
+    assert store.find(fake_recorder.ref) is None
     after = await ask_everything(own, "archived")
     for name, answer in before.items():
         assert after[name] == answer, name

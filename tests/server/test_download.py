@@ -15,15 +15,15 @@ from cortex_jupyter.server.download import parquet, select
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from server.tape import Tape
+    from server.fake_recorder import FakeRecorder
 
     from cortex_jupyter.store import Store
 
 
 @pytest.mark.parametrize("grep", ["line", "in no line"])
-def test_a_download_stops_within_a_batch(store: Store, done: Tape, tmp_path: Path, grep: str) -> None:
-    recording = cast("Any", SimpleNamespace(store=store, id=done.id, hidden={}))
-    info = store.info(done.id)
+def test_a_download_stops_within_a_batch(store: Store, completed: FakeRecorder, tmp_path: Path, grep: str) -> None:
+    recording = cast("Any", SimpleNamespace(store=store, id=completed.id, hidden={}))
+    info = store.info(completed.id)
     assert info is not None
     query, gone = LogQuery.parse({"grep": grep, "since": "all"}), threading.Event()
     batches = select(recording, query, info, gone)

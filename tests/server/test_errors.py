@@ -17,8 +17,8 @@ import cortex_jupyter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from server.fake_recorder import FakeRecorder
     from server.running import Server
-    from server.tape import Tape
 
     from cortex_jupyter.store import Store
 
@@ -51,15 +51,17 @@ SSE = {"Accept": "text/event-stream"}
         ({"since": ["1m", "2m"]}, "'since' is given 2 times", "once"),
     ],
 )
-def test_bad_queries(server: Server, done: Tape, query: dict[str, str], message: str, hint: str) -> None:
-    status, error = server.error(logs(done.ref.name), **query)
+def test_bad_queries(server: Server, completed: FakeRecorder, query: dict[str, str], message: str, hint: str) -> None:
+    status, error = server.error(logs(completed.ref.name), **query)
     assert (status, error["code"]) == (400, "BadQuery")
     assert message in error["message"] and hint in error["hint"]
 
 
 @pytest.mark.parametrize("query", [{"before": "1-2"}, {"cursor": "1-2-3-4"}, {"cursor": "1-1,1-2"}, {"cursor": "no"}])
-def test_bad_queries_of_a_stream_have_an_error_status(server: Server, done: Tape, query: dict[str, str]) -> None:
-    status, error = server.error(logs(done.ref.name), SSE, **query)
+def test_bad_queries_of_a_stream_have_an_error_status(
+    server: Server, completed: FakeRecorder, query: dict[str, str]
+) -> None:
+    status, error = server.error(logs(completed.ref.name), SSE, **query)
     assert (status, error["code"]) == (400, "BadQuery")
 
 
@@ -73,14 +75,14 @@ def test_bad_names(server: Server, path: str) -> None:
     assert (status, error["code"]) == (400, "BadQuery") and error["hint"]
 
 
-def test_containers_and_pods_that_the_task_does_not_have(server: Server, done: Tape) -> None:
-    status, error = server.error(logs(done.ref.name), container="mian")
+def test_containers_and_pods_that_the_task_does_not_have(server: Server, completed: FakeRecorder) -> None:
+    status, error = server.error(logs(completed.ref.name), container="mian")
     assert (status, error["code"]) == (404, "ContainerNotFound")
     assert error["hint"] == "it has main, proxy"
-    assert server.error(logs(done.ref.name), SSE, pod="train-9")[1]["hint"] == "it has train-0, train-1"
-    assert server.error(logs(done.ref.name), container="main,mian")[0] == 404
-    assert len(server.page(done.ref.name, container="main,proxy")["records"]) == 1000
-    assert server.page(done.ref.name, pod="train-9*")["records"] == [], (
+    assert server.error(logs(completed.ref.name), SSE, pod="train-9")[1]["hint"] == "it has train-0, train-1"
+    assert server.error(logs(completed.ref.name), container="main,mian")[0] == 404
+    assert len(server.page(completed.ref.name, container="main,proxy")["records"]) == 1000
+    assert server.page(completed.ref.name, pod="train-9*")["records"] == [], (
         "a glob that matches no pod is not an empty page"
     )
 
@@ -94,28 +96,28 @@ def test_containers_and_pods_that_the_task_does_not_have(server: Server, done: T
         {"before": "999999-5-1-1"},
     ],
 )
-def test_cursors_of_another_recording(server: Server, done: Tape, query: dict[str, str]) -> None:
-    status, error = server.error(logs(done.ref.name), **query)  # type: ignore[arg-type]
+def test_cursors_of_another_recording(server: Server, completed: FakeRecorder, query: dict[str, str]) -> None:
+    status, error = server.error(logs(completed.ref.name), **query)  # type: ignore[arg-type]
     assert (status, error["code"], error["hint"]) == (410, "CursorNotHeld", "start again without a cursor")
 
 
 def test_a_cursor_of_a_recording_that_has_left_the_store(
-    server: Server, store: Store, session_tape: Callable[[str], Tape]
+    server: Server, store: Store, session_recorder: Callable[[str], FakeRecorder]
 ) -> None:
-    tape = session_tape("left")
-    tape.source()
-    tape.write([(1, 1, "a")])
-    tape.end()
-    assert store.forget(tape.id)
-    for query in ({"headers": SSE, "cursor": f"{tape.id}-1"}, {"after": f"{tape.id}-1"}):
-        status, error = server.error(logs(tape.ref.name), **query)  # type: ignore[arg-type]
+    fake_recorder = session_recorder("left")
+    fake_recorder.source()
+    fake_recorder.write([(1, 1, "a")])
+    fake_recorder.end()
+    assert store.forget(fake_recorder.id)
+    for query in ({"headers": SSE, "cursor": f"{fake_recorder.id}-1"}, {"after": f"{fake_recorder.id}-1"}):
+        status, error = server.error(logs(fake_recorder.ref.name), **query)  # type: ignore[arg-type]
         assert (status, error["code"]) == (410, "CursorNotHeld")
         assert "store_max_bytes" in error["hint"]
-    assert server.error(logs(tape.ref.name))[0] in (404, 502)
+    assert server.error(logs(fake_recorder.ref.name))[0] in (404, 502)
 
 
-def test_a_cursor_beyond_the_recording(server: Server, done: Tape) -> None:
-    assert server.error(logs(done.ref.name), SSE, cursor=f"{done.id}-99999")[1]["code"] == "CursorNotHeld"
+def test_a_cursor_beyond_the_recording(server: Server, completed: FakeRecorder) -> None:
+    assert server.error(logs(completed.ref.name), SSE, cursor=f"{completed.id}-99999")[1]["code"] == "CursorNotHeld"
 
 
 def test_no_cluster_and_nothing_recorded(server: Server) -> None:
@@ -141,11 +143,11 @@ def test_unknown_addresses(server: Server) -> None:
     assert response.status_code == 405 and response.json()["error"]["code"] == "MethodNotAllowed"
 
 
-def test_recorded_tasks_are_listed_without_a_cluster(server: Server, done: Tape) -> None:
+def test_recorded_tasks_are_listed_without_a_cluster(server: Server, completed: FakeRecorder) -> None:
     tasks = server.get("cortex/tasks").json()["tasks"]
-    [row] = [t for t in tasks if t["task"] == done.ref.key]
+    [row] = [t for t in tasks if t["task"] == completed.ref.key]
     assert row["recorded"] and row["state"] == "succeeded" and row["exit_code"] == 0 and row["pods"] == 0
-    one = server.get(f"cortex/tasks/default/job/{done.ref.name}").json()
+    one = server.get(f"cortex/tasks/default/job/{completed.ref.name}").json()
     assert one["recorded"]["records"] == 1000 and one["recorded"]["complete"] and one["pods"] == [] == one["events"]
 
 
@@ -170,7 +172,7 @@ def test_requests_without_the_token_are_refused(server: Server, path: str) -> No
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_pages_of_other_origins_are_refused(server: Server, done: Tape, path: str) -> None:
+def test_pages_of_other_origins_are_refused(server: Server, completed: FakeRecorder, path: str) -> None:
     cookies = httpx.get(server.url + "lab", params={"token": TOKEN}).cookies
     with httpx.Client(cookies=cookies) as client:
         assert client.get(server.url + "cortex/tasks").status_code == 200
@@ -193,8 +195,8 @@ def test_an_authorizer_decides(tmp_path: Path) -> None:
             assert (status, error["code"]) == (403, "NotAllowed"), path
 
 
-def test_limits_and_namespaces_of_a_server(tmp_path: Path, server: Server, tape: Tape) -> None:
-    tape.running()
+def test_limits_and_namespaces_of_a_server(tmp_path: Path, server: Server, fake_recorder: FakeRecorder) -> None:
+    fake_recorder.running()
     options = (
         "--CortexJupyter.max_streams=1",
         "--CortexJupyter.max_tasks_per_stream=2",
@@ -209,17 +211,17 @@ def test_limits_and_namespaces_of_a_server(tmp_path: Path, server: Server, tape:
         assert small.error("cortex/stream", task="secret:a")[0] == 403
         assert small.error("cortex/stream", task=["a", "b", "c"])[0] == 429
         for _ in range(3):  # a reader that goes frees its place for the next at once
-            with _when_free(small, tape):
-                status, error = small.error(logs(tape.ref.name), follow="true")
+            with _when_free(small, fake_recorder):
+                status, error = small.error(logs(fake_recorder.ref.name), follow="true")
                 assert (status, error["code"]) == (429, "LimitReached") and "max_streams" in error["hint"]
     assert "Traceback" not in small.log.read_text()
 
 
 @contextlib.contextmanager
-def _when_free(small: Server, tape: Tape) -> Iterator[None]:
+def _when_free(small: Server, fake_recorder: FakeRecorder) -> Iterator[None]:
     """Hold the only allowed stream of that server, as soon as it is free."""
     for _ in range(100):
-        url = small.url + logs(tape.ref.name)
+        url = small.url + logs(fake_recorder.ref.name)
         with httpx.stream("GET", url, params={"follow": "true"}, headers=small.headers) as response:
             if response.status_code == 200:
                 parts = response.iter_raw()  # keep a reference: httpx closes the connection with its iterator
@@ -262,9 +264,9 @@ def test_the_extension_is_enabled_by_its_file(tmp_path: Path) -> None:
     assert any("enabled" in line for line in lines) and any("OK" in line for line in lines), done.stdout + done.stderr
 
 
-def test_no_text_of_a_log_and_no_token_in_the_server_log(server: Server, done: Tape) -> None:
-    server.page(done.ref.name)
-    server.error(logs(done.ref.name), tail="-1")
+def test_no_text_of_a_log_and_no_token_in_the_server_log(server: Server, completed: FakeRecorder) -> None:
+    server.page(completed.ref.name)
+    server.error(logs(completed.ref.name), tail="-1")
     log = server.log.read_text()
     assert "loss=0." not in log and TOKEN not in log and "Traceback" not in log
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+    from server.fake_recorder import FakeRecorder
     from server.running import Server
-    from server.tape import Tape
 
 
 def test_loading_the_extension_loads_nothing_heavy() -> None:
@@ -40,8 +40,10 @@ def test_the_page_configuration_names_the_extension(server: Server) -> None:
     assert f'"cortexJupyter": "{cortex_jupyter.__version__}"' in page
 
 
-def test_following_counts_as_activity_only_with_the_setting(tmp_path: Path, server: Server, tape: Tape) -> None:
-    tape.running()
+def test_following_counts_as_activity_only_with_the_setting(
+    tmp_path: Path, server: Server, fake_recorder: FakeRecorder
+) -> None:
+    fake_recorder.running()
     for setting in ("True", "False"):
         home = tmp_path / setting
         home.mkdir()
@@ -54,7 +56,9 @@ def test_following_counts_as_activity_only_with_the_setting(tmp_path: Path, serv
                 return said
 
             before = activity()
-            with httpx.stream("GET", one.url + logs(tape.ref.name), params={"follow": "1"}, headers=one.headers) as r:
+            with httpx.stream(
+                "GET", one.url + logs(fake_recorder.ref.name), params={"follow": "1"}, headers=one.headers
+            ) as r:
                 beats = b""
                 for part in r.iter_raw():
                     beats += part
@@ -67,17 +71,17 @@ def test_following_counts_as_activity_only_with_the_setting(tmp_path: Path, serv
 
 
 def test_masking_is_set_in_the_store_and_for_kernels(
-    tmp_path: Path, server: Server, done: Tape, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: Server, completed: FakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CORTEX_MASK", "0")
     web: Any = SimpleNamespace(web_app=SimpleNamespace(settings={}))
     CortexJupyter(mask=True, serverapp=web).initialize_settings()
     assert os.environ["CORTEX_MASK"] == "1"
-    done.store.commit(done.lease, Commit(update={"masked": {"E-mail": 3}}))
+    completed.store.commit(completed.lease, Commit(update={"masked": {"E-mail": 3}}))
     with run_server(tmp_path, "--CortexJupyter.mask=True", CORTEX_STORE=server.store_url) as one:
-        assert one.page(done.ref.name, limit=1)["complete"]["masked"] == {"E-mail": 3}
-        assert done.store.setting("mask") == "1"
-    done.store.set_setting("mask", "0")
+        assert one.page(completed.ref.name, limit=1)["complete"]["masked"] == {"E-mail": 3}
+        assert completed.store.setting("mask") == "1"
+    completed.store.set_setting("mask", "0")
 
 
 def test_without_masking_rules_nothing_is_recorded_and_an_error_says_so(tmp_path: Path) -> None:
@@ -89,23 +93,23 @@ def test_without_masking_rules_nothing_is_recorded_and_an_error_says_so(tmp_path
         assert answer.json()["error"]["code"] == "MissingExtra" and "[mask]" in answer.json()["error"]["hint"]
 
 
-async def test_the_servers_metrics_endpoint_has_our_metrics(server: Server, tape: Tape) -> None:
+async def test_the_servers_metrics_endpoint_has_our_metrics(server: Server, fake_recorder: FakeRecorder) -> None:
     def found() -> dict[str, float]:
         text = server.get("metrics").text
         return {name: float(value) for name, value in re.findall(r"^(cortex_\S+) (\S+)$", text, re.MULTILINE)}
 
-    tape.running()
-    sid = tape.source()
-    tape.write([(time.time_ns(), sid, "before the reader came")])
+    fake_recorder.running()
+    sid = fake_recorder.source()
+    fake_recorder.write([(time.time_ns(), sid, "before the reader came")])
     refused = 'cortex_refused_total{code="BadQuery"}'
     before = found()
-    server.error(logs(tape.ref.name), tail="-1")
-    async with server.stream(logs(tape.ref.name), follow="true") as source:
+    server.error(logs(fake_recorder.ref.name), tail="-1")
+    async with server.stream(logs(fake_recorder.ref.name), follow="true") as source:
         async for event in source.aiter_sse():
             if event.event == "log":
                 if "live" in event.data:
                     break
-                tape.write([(time.time_ns(), sid, "live")])
+                fake_recorder.write([(time.time_ns(), sid, "live")])
         now = found()
     assert now["cortex_streams"] == before["cortex_streams"] + 1
     assert now["cortex_sent_bytes_total"] > before["cortex_sent_bytes_total"]

@@ -12,7 +12,7 @@ from server.running import _TLS, TOKEN, Server, logs
 from cortex_jupyter.server.app import CortexJupyter
 
 if TYPE_CHECKING:
-    from server.tape import Tape
+    from server.fake_recorder import FakeRecorder
 
 #: Every address, with `{}` for the name of a task.
 ADDRESSES = (
@@ -31,45 +31,53 @@ ADDRESSES = (
 )
 
 
-def ask(server: Server, address: str, done: Tape, method: str = "GET", **headers: str) -> httpx.Response:
+def ask(server: Server, address: str, completed: FakeRecorder, method: str = "GET", **headers: str) -> httpx.Response:
     return httpx.request(
-        method, server.url + address.format(done.ref.name), headers=server.headers | headers, timeout=60, verify=_TLS
+        method,
+        server.url + address.format(completed.ref.name),
+        headers=server.headers | headers,
+        timeout=60,
+        verify=_TLS,
     )
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:{}", "127.0.0.1.evil.example", "169.254.169.254"])
-def test_requests_with_a_foreign_host_name_are_refused(server: Server, done: Tape, address: str, host: str) -> None:
+def test_requests_with_a_foreign_host_name_are_refused(
+    server: Server, completed: FakeRecorder, address: str, host: str
+) -> None:
     """DNS rebinding: another site lets its own name point to this machine, so a browser takes the answers for that site's."""
     host = host.format(httpx.URL(server.url).port)
     for credentials in (f"token {TOKEN}", ""):
-        answer = ask(server, address, done, Host=host, Authorization=credentials)
-        assert answer.status_code == 403 and "line 00" not in answer.text and done.ref.name not in answer.text
+        answer = ask(server, address, completed, Host=host, Authorization=credentials)
+        assert answer.status_code == 403 and "line 00" not in answer.text and completed.ref.name not in answer.text
         assert "set-cookie" not in answer.headers
-    assert ask(server, address, done, Host=f"localhost:{httpx.URL(server.url).port}").status_code in (200, 404)
+    assert ask(server, address, completed, Host=f"localhost:{httpx.URL(server.url).port}").status_code in (200, 404)
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_only_get_is_answered_so_other_sites_cannot_change_anything(
-    server: Server, done: Tape, address: str, method: str
+    server: Server, completed: FakeRecorder, address: str, method: str
 ) -> None:
-    assert ask(server, address, done, method).status_code == 405, "the method is allowed with the server's token"
+    assert ask(server, address, completed, method).status_code == 405, "the method is allowed with the server's token"
     with httpx.Client(timeout=60, verify=_TLS) as browser:
         # A browser that has signed in sends its cookie with each request, whichever site causes the request.
         assert browser.get(f"{server.url}cortex/view?token={TOKEN}").status_code == 200
         assert browser.get(server.url + "cortex/tasks").status_code == 200
         answer = browser.request(
-            method, server.url + address.format(done.ref.name), headers={"Origin": "https://evil.example"}
+            method, server.url + address.format(completed.ref.name), headers={"Origin": "https://evil.example"}
         )
         assert answer.status_code in (403, 404) and "line 00" not in answer.text
 
 
 @pytest.mark.parametrize("address", [a for a in ADDRESSES if "view" not in a])
-def test_other_sites_cannot_read_with_a_browsers_cookie(server: Server, done: Tape, address: str) -> None:
+def test_other_sites_cannot_read_with_a_browsers_cookie(server: Server, completed: FakeRecorder, address: str) -> None:
     with httpx.Client(timeout=60, verify=_TLS) as browser:
         assert browser.get(f"{server.url}cortex/view?token={TOKEN}").status_code == 200
-        answer = browser.get(server.url + address.format(done.ref.name), headers={"Origin": "https://evil.example"})
+        answer = browser.get(
+            server.url + address.format(completed.ref.name), headers={"Origin": "https://evil.example"}
+        )
         assert answer.status_code == 404 and "line 00" not in answer.text
         assert "access-control-allow-origin" not in answer.headers
 
@@ -77,10 +85,10 @@ def test_other_sites_cannot_read_with_a_browsers_cookie(server: Server, done: Ta
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("token", [TOKEN, "wrong"])
 def test_answers_have_a_safe_content_type_and_run_no_script(
-    server: Server, done: Tape, address: str, token: str
+    server: Server, completed: FakeRecorder, address: str, token: str
 ) -> None:
     """This applies to JSON, event streams, files, pages and errors: a line may look like HTML with a script."""
-    answer = ask(server, address, done, Authorization=f"token {token}")
+    answer = ask(server, address, completed, Authorization=f"token {token}")
     assert answer.headers["x-content-type-options"] == "nosniff"
     parts = [part.split() for part in answer.headers["content-security-policy"].split(";") if part.strip()]
     policy = {name: values for name, *values in parts}

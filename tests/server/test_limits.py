@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from server.fake_recorder import T0
 from server.running import Server, logs, run_server
-from server.tape import T0
 
 from cortex_jupyter.model import Batch, rfc3339
 from cortex_jupyter.server.limits import Limits
@@ -26,7 +26,7 @@ from cortex_jupyter.server.readers import WorkLimiter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from server.tape import Tape
+    from server.fake_recorder import FakeRecorder
 
 ALICE, BOB, CAROL = ({"X-User": name} for name in ("alice", "bob", "carol"))
 
@@ -85,13 +85,15 @@ def refused(server: Server, path: str, who: dict[str, str]) -> dict[str, str]:
     return error
 
 
-def live(tape: Tape) -> str:
-    tape.running()
-    return f"{logs(tape.ref.name)}?follow=true"
+def live(fake_recorder: FakeRecorder) -> str:
+    fake_recorder.running()
+    return f"{logs(fake_recorder.ref.name)}?follow=true"
 
 
-def test_streams_are_limited_per_user_and_in_total(limited: Server, session_tape: Callable[[str], Tape]) -> None:
-    a, b = live(session_tape("one")), live(session_tape("two"))
+def test_streams_are_limited_per_user_and_in_total(
+    limited: Server, session_recorder: Callable[[str], FakeRecorder]
+) -> None:
+    a, b = live(session_recorder("one")), live(session_recorder("two"))
     with contextlib.ExitStack() as stack:
         for path in (a, b):
             hold(stack, limited, path, ALICE)
@@ -109,22 +111,25 @@ def test_streams_are_limited_per_user_and_in_total(limited: Server, session_tape
 
 
 def test_viewers_of_a_task_are_limited_over_all_streams(
-    limited: Server, tape: Tape, session_tape: Callable[[str], Tape]
+    limited: Server, fake_recorder: FakeRecorder, session_recorder: Callable[[str], FakeRecorder]
 ) -> None:
-    path, other = live(tape), session_tape("other")
+    path, other = live(fake_recorder), session_recorder("other")
     other.running()
-    both = f"cortex/stream?task={tape.ref.key}&task={other.ref.key}"
+    both = f"cortex/stream?task={fake_recorder.ref.key}&task={other.ref.key}"
     with contextlib.ExitStack() as stack:
         for who in (ALICE, BOB):
             hold(stack, limited, path, who)
         hold(stack, limited, both, CAROL)
         error = refused(limited, path, CAROL)
-        assert error["message"] == f"3 viewers follow {tape.ref.key} on this server" and "max_viewers" in error["hint"]
+        assert (
+            error["message"] == f"3 viewers follow {fake_recorder.ref.key} on this server"
+            and "max_viewers" in error["hint"]
+        )
         hold(stack, limited, live(other), CAROL)
 
 
-def test_tasks_of_a_stream_are_limited(limited: Server, done: Tape) -> None:
-    task = f"task={done.ref.key}"
+def test_tasks_of_a_stream_are_limited(limited: Server, completed: FakeRecorder) -> None:
+    task = f"task={completed.ref.key}"
     assert httpx.get(limited.url + f"cortex/stream?{task}&{task}", headers=ALICE).status_code == 200
     answer = httpx.get(limited.url + f"cortex/stream?{task}&{task}&{task}", headers=ALICE)
     assert answer.status_code == 429 and "max_tasks_per_stream" in answer.json()["error"]["hint"]
@@ -147,9 +152,9 @@ def _half(connection: socket.socket) -> None:
 @pytest.mark.parametrize("leave", [_closed, _reset, _half])
 @pytest.mark.parametrize("heard", [True, False], ids=["after the first byte", "before it"])
 def test_a_reader_that_goes_frees_its_place_however_it_goes(
-    limited: Server, tape: Tape, leave: Callable[[socket.socket], None], heard: bool
+    limited: Server, fake_recorder: FakeRecorder, leave: Callable[[socket.socket], None], heard: bool
 ) -> None:
-    path = live(tape)
+    path = live(fake_recorder)
     address = urlsplit(limited.url)
     left = []
     for _ in range(4):
@@ -168,13 +173,15 @@ def test_a_reader_that_goes_frees_its_place_however_it_goes(
         connection.close()
 
 
-def test_a_stream_that_ends_by_itself_frees_its_place(limited: Server, done: Tape, tape: Tape) -> None:
+def test_a_stream_that_ends_by_itself_frees_its_place(
+    limited: Server, completed: FakeRecorder, fake_recorder: FakeRecorder
+) -> None:
     for _ in range(5):
-        answer = httpx.get(limited.url + logs(done.ref.name), headers=ALICE | {"Accept": "text/event-stream"})
+        answer = httpx.get(limited.url + logs(completed.ref.name), headers=ALICE | {"Accept": "text/event-stream"})
         assert answer.status_code == 200 and "event: end" in answer.text
     with contextlib.ExitStack() as stack:
         for _ in range(2):
-            hold(stack, limited, live(tape), ALICE)
+            hold(stack, limited, live(fake_recorder), ALICE)
 
 
 def test_the_documented_limits_are_those_of_the_server() -> None:
@@ -207,22 +214,22 @@ def walk(server: Server, path: str, first: dict[str, str], way: str, on: str) ->
     [({}, "older", "before"), ({"after": "0"}, "newer", "after"), ({"grep": "ERROR"}, "older", "before")],
 )
 def test_a_page_ends_at_its_limits_and_its_cursors_continue(
-    limited: Server, done: Tape, first: dict[str, str], way: str, on: str
+    limited: Server, completed: FakeRecorder, first: dict[str, str], way: str, on: str
 ) -> None:
-    pages = list(walk(limited, logs(done.ref.name), first | {"limit": "10000"}, way, on))
+    pages = list(walk(limited, logs(completed.ref.name), first | {"limit": "10000"}, way, on))
     texts = [record["text"] for page in pages for record in page["records"]]
-    assert sorted(texts) == sorted(text for text in done.texts if first.get("grep", "") in text)
+    assert sorted(texts) == sorted(text for text in completed.texts if first.get("grep", "") in text)
     for page in pages:
         size = [len(record["text"]) for record in page["records"]]
         assert len(size) <= 60 and (sum(size) <= 1200 or len(size) == 1)
     assert any(page["stopped"] for page in pages) and not pages[-1]["stopped"]
 
 
-def test_a_line_longer_than_the_page_limit_is_a_page_of_its_own(limited: Server, tape: Tape) -> None:
-    sid = tape.source()
-    tape.write([(T0 + i, sid, letter * 5000) for i, letter in enumerate("abc")])
-    tape.end()
-    pages = list(walk(limited, logs(tape.ref.name), {}, "older", "before"))
+def test_a_line_longer_than_the_page_limit_is_a_page_of_its_own(limited: Server, fake_recorder: FakeRecorder) -> None:
+    sid = fake_recorder.source()
+    fake_recorder.write([(T0 + i, sid, letter * 5000) for i, letter in enumerate("abc")])
+    fake_recorder.end()
+    pages = list(walk(limited, logs(fake_recorder.ref.name), {}, "older", "before"))
     assert [[record["text"][0] for record in page["records"]] for page in pages if page["records"]] == [
         ["c"],
         ["b"],
@@ -230,13 +237,13 @@ def test_a_line_longer_than_the_page_limit_is_a_page_of_its_own(limited: Server,
     ]
 
 
-def test_a_search_stops_at_its_limit_and_its_cursor_continues(limited: Server, done: Tape) -> None:
+def test_a_search_stops_at_its_limit_and_its_cursor_continues(limited: Server, completed: FakeRecorder) -> None:
     seqs: list[int] = []
     first = T0 + 900 * 10**9
     narrow = {"grep": "ERROR", "since": rfc3339(first)}
     query = narrow
     for _ in range(200):
-        answer = httpx.get(limited.url + logs(done.ref.name, "search"), params=query, headers=ALICE, timeout=30)
+        answer = httpx.get(limited.url + logs(completed.ref.name, "search"), params=query, headers=ALICE, timeout=30)
         events = [part.split("\ndata: ") for part in answer.text.strip().split("\n\n")]
         for kind, data in events:
             if kind == "event: log":
@@ -246,16 +253,18 @@ def test_a_search_stops_at_its_limit_and_its_cursor_continues(limited: Server, d
             break
         query = narrow | {"before": last["older"]}
     assert last["all"] and last["older"] is None and query.get("before"), "the search was not stopped and continued"
-    assert sorted(seqs) == [seq for seq, time, _, text in done.lines if "ERROR" in text and time >= first]
+    assert sorted(seqs) == [seq for seq, time, _, text in completed.lines if "ERROR" in text and time >= first]
 
 
-def test_metrics_stop_at_their_limit_and_say_so(limited: Server, session_tape: Callable[[str], Tape]) -> None:
-    tape = session_tape("numbers")
-    sid = tape.source()
+def test_metrics_stop_at_their_limit_and_say_so(
+    limited: Server, session_recorder: Callable[[str], FakeRecorder]
+) -> None:
+    fake_recorder = session_recorder("numbers")
+    sid = fake_recorder.source()
     for first in range(0, 140_000, 4000):
-        tape.write([(T0 + i, sid, f"loss={i}") for i in range(first, first + 4000)])
-    tape.end()
-    answer = httpx.get(limited.url + logs(tape.ref.name, "metrics"), headers=ALICE, timeout=30)
+        fake_recorder.write([(T0 + i, sid, f"loss={i}") for i in range(first, first + 4000)])
+    fake_recorder.end()
+    answer = httpx.get(limited.url + logs(fake_recorder.ref.name, "metrics"), headers=ALICE, timeout=30)
     events = [part.split("\ndata: ") for part in answer.text.strip().split("\n\n")]
     assert [kind for kind, _ in events] == ["event: points", "event: progress", "event: error"]
     looked, error = json.loads(events[1][1]), json.loads(events[2][1])
@@ -269,18 +278,18 @@ EVIL = "(?:(?=a)ab|a[b])*[cd]"
 
 
 @pytest.fixture(scope="module")
-def hostile(session_tape: Callable[[str], Tape]) -> Tape:
+def hostile(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
     """Many lines, the last of which makes the pattern run away."""
-    tape = session_tape("hostile")
-    sid = tape.source()
-    tape.write([(T0 + i, sid, f"a plain line {i}") for i in range(2000)])
-    tape.write([(T0 + 10**9, sid, "ab" * 200)])
-    tape.end()
-    return tape
+    fake_recorder = session_recorder("hostile")
+    sid = fake_recorder.source()
+    fake_recorder.write([(T0 + i, sid, f"a plain line {i}") for i in range(2000)])
+    fake_recorder.write([(T0 + 10**9, sid, "ab" * 200)])
+    fake_recorder.end()
+    return fake_recorder
 
 
 @pytest.mark.parametrize("way", ["logs", "logs?tail=5", "logs?follow=true", "logs.txt?tail=5", "logs.parquet"])
-def test_a_runaway_pattern_is_stopped_and_named(limited: Server, hostile: Tape, way: str) -> None:
+def test_a_runaway_pattern_is_stopped_and_named(limited: Server, hostile: FakeRecorder, way: str) -> None:
     path = logs(hostile.ref.name, way.partition("?")[0])
     query = dict([way.partition("?")[2].split("=")]) if "?" in way else {}
     answer = httpx.get(limited.url + path, params=query | {"grep": EVIL}, headers=ALICE, timeout=30)
@@ -289,14 +298,14 @@ def test_a_runaway_pattern_is_stopped_and_named(limited: Server, hostile: Tape, 
     assert error["code"] == "TooSlow" and EVIL in error["message"] and "0.1 s" in error["message"] and error["hint"]
 
 
-def test_number_and_length_of_patterns_are_limited(limited: Server, done: Tape) -> None:
-    path = limited.url + logs(done.ref.name)
+def test_number_and_length_of_patterns_are_limited(limited: Server, completed: FakeRecorder) -> None:
+    path = limited.url + logs(completed.ref.name)
     for number, length, status in ((50, 1, 200), (51, 1, 400), (1, 1000, 200), (1, 1001, 400)):
         answer = httpx.get(path, params={"grep": ["e" * length] * number}, headers=ALICE, timeout=30)
         assert answer.status_code == status, (number, length)
 
 
-def test_a_runaway_pattern_is_an_event_of_a_stream_and_cuts_a_file(limited: Server, hostile: Tape) -> None:
+def test_a_runaway_pattern_is_an_event_of_a_stream_and_cuts_a_file(limited: Server, hostile: FakeRecorder) -> None:
     path = limited.url + logs(hostile.ref.name)
     accept = ALICE | {"Accept": "text/event-stream"}
     answer = httpx.get(path, params={"exclude": EVIL}, headers=accept, timeout=30)
@@ -308,18 +317,20 @@ def test_a_runaway_pattern_is_an_event_of_a_stream_and_cuts_a_file(limited: Serv
     assert "event: error" in answer.text and "TooSlow" in answer.text
 
 
-def test_other_readers_are_served_while_patterns_run_away(limited: Server, hostile: Tape, done: Tape) -> None:
+def test_other_readers_are_served_while_patterns_run_away(
+    limited: Server, hostile: FakeRecorder, completed: FakeRecorder
+) -> None:
     path = limited.url + logs(hostile.ref.name)
     with ThreadPoolExecutor(6) as pool:
         evil = [pool.submit(httpx.get, path, params={"grep": EVIL}, headers=BOB, timeout=60) for _ in range(12)]
         while not all(one.done() for one in evil):
-            assert httpx.get(limited.url + logs(done.ref.name), headers=ALICE, timeout=5).status_code == 200
+            assert httpx.get(limited.url + logs(completed.ref.name), headers=ALICE, timeout=5).status_code == 200
     assert {one.result().status_code for one in evil} == {400}
 
 
-def test_searches_of_one_user_queue_and_all_are_answered(limited: Server, done: Tape) -> None:
+def test_searches_of_one_user_queue_and_all_are_answered(limited: Server, completed: FakeRecorder) -> None:
     def search(who: dict[str, str]) -> str:
-        return httpx.get(limited.url + logs(done.ref.name, "search") + "?grep=ERROR", headers=who, timeout=60).text
+        return httpx.get(limited.url + logs(completed.ref.name, "search") + "?grep=ERROR", headers=who, timeout=60).text
 
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(search, (ALICE, ALICE, BOB, BOB)))
@@ -330,17 +341,17 @@ def test_searches_of_one_user_queue_and_all_are_answered(limited: Server, done: 
 
 
 @pytest.fixture(scope="module")
-def long(session_tape: Callable[[str], Tape]) -> Tape:
+def long(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
     """A little more than the limit lets through at once."""
-    tape = session_tape("long")
-    sid = tape.source()
+    fake_recorder = session_recorder("long")
+    sid = fake_recorder.source()
     for batch in range(8):
-        tape.write([(T0 + batch * 100 + i, sid, f"{batch}.{i} ".ljust(1000, "x")) for i in range(50)])
-    tape.end()
-    return tape
+        fake_recorder.write([(T0 + batch * 100 + i, sid, f"{batch}.{i} ".ljust(1000, "x")) for i in range(50)])
+    fake_recorder.end()
+    return fake_recorder
 
 
-def test_a_throttled_stream_loses_nothing_and_reports_its_lag(limited: Server, long: Tape) -> None:
+def test_a_throttled_stream_loses_nothing_and_reports_its_lag(limited: Server, long: FakeRecorder) -> None:
     sse = ALICE | {"Accept": "text/event-stream"}
     parts = httpx.get(limited.url + logs(long.ref.name), headers=sse, timeout=30).text.splitlines()
     texts = [text for part in parts if part.startswith('data: {"task"') for text in json.loads(part[6:]).get("m", ())]
@@ -351,12 +362,12 @@ def test_a_throttled_stream_loses_nothing_and_reports_its_lag(limited: Server, l
 
 
 @pytest.mark.parametrize("way", ["logs.txt", "logs.ndjson"])
-def test_throttled_downloads_and_searches_are_whole(limited: Server, long: Tape, way: str) -> None:
+def test_throttled_downloads_and_searches_are_whole(limited: Server, long: FakeRecorder, way: str) -> None:
     text = httpx.get(limited.url + logs(long.ref.name, way), headers=ALICE, timeout=30).text
     assert [text.count(line) for line in long.texts] == [1] * len(long.texts)
 
 
-def test_a_stream_without_a_limit_reports_no_lag(server: Server, long: Tape) -> None:
+def test_a_stream_without_a_limit_reports_no_lag(server: Server, long: FakeRecorder) -> None:
     assert ": behind" not in server.get(logs(long.ref.name), {"Accept": "text/event-stream"}).text
 
 
@@ -406,14 +417,14 @@ def small(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def bulky(session_tape: Callable[[str], Tape]) -> Tape:
+def bulky(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
     """Ten million characters that hardly compress."""
-    tape = session_tape("bulky")
-    sid = tape.source()
+    fake_recorder = session_recorder("bulky")
+    sid = fake_recorder.source()
     for batch in range(10):
-        tape.write([(T0 + batch * 1000 + i, sid, os.urandom(500).hex()) for i in range(1000)])
-    tape.end()
-    return tape
+        fake_recorder.write([(T0 + batch * 1000 + i, sid, os.urandom(500).hex()) for i in range(1000)])
+    fake_recorder.end()
+    return fake_recorder
 
 
 def unread(stack: contextlib.ExitStack, server: Server, path: str, user: str) -> None:
@@ -442,7 +453,9 @@ def status_of(server: Server, path: str, user: dict[str, str]) -> int:
         ("logs.parquet", "max_files_per_user", "max_files"),
     ],
 )
-def test_bytes_held_for_slow_readers_are_limited(small: Server, bulky: Tape, way: str, each: str, most: str) -> None:
+def test_bytes_held_for_slow_readers_are_limited(
+    small: Server, bulky: FakeRecorder, way: str, each: str, most: str
+) -> None:
     path = logs(bulky.ref.name, way)
     with contextlib.ExitStack() as stack:
         unread(stack, small, path, "alice")
@@ -463,13 +476,15 @@ def test_bytes_held_for_slow_readers_are_limited(small: Server, bulky: Tape, way
         time.sleep(0.05)
 
 
-def test_the_size_of_a_parquet_file_is_limited(small: Server, bulky: Tape, session_tape: Callable[[str], Tape]) -> None:
-    tape = session_tape("vast")
-    sid = tape.source()
+def test_the_size_of_a_parquet_file_is_limited(
+    small: Server, bulky: FakeRecorder, session_recorder: Callable[[str], FakeRecorder]
+) -> None:
+    fake_recorder = session_recorder("vast")
+    sid = fake_recorder.source()
     for batch in range(60):
-        tape.write([(T0 + batch * 1000 + i, sid, os.urandom(500).hex()) for i in range(1000)])
-    tape.end()
-    answer = httpx.get(small.url + logs(tape.ref.name, "logs.parquet"), headers=ALICE, timeout=60)
+        fake_recorder.write([(T0 + batch * 1000 + i, sid, os.urandom(500).hex()) for i in range(1000)])
+    fake_recorder.end()
+    answer = httpx.get(small.url + logs(fake_recorder.ref.name, "logs.parquet"), headers=ALICE, timeout=60)
     assert answer.status_code == 429 and answer.json()["error"]["code"] == "TooMany"
     assert "max_file_bytes" in answer.json()["error"]["hint"]
     assert httpx.get(small.url + logs(bulky.ref.name, "logs.parquet"), headers=ALICE, timeout=60).status_code == 200

@@ -8,7 +8,7 @@ import threading
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from server.tape import T0, Tape
+from server.fake_recorder import T0, FakeRecorder
 
 from cortex_jupyter.reader import levels
 from cortex_jupyter.reader.events import StreamEvent
@@ -30,56 +30,56 @@ def events_in_memory(name: bytes) -> list[StreamEvent]:
 
 async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
-    tapes = [Tape(store, f"forgotten-{i}") for i in range(5)]
+    fake_recorders = [FakeRecorder(store, f"forgotten-{i}") for i in range(5)]
     before = set(threading.enumerate())
     recordings = Session(store, None)
     feeds: set[Feed] = set()
 
-    async def read(tape: Tape) -> str:
-        recording = Recording(recordings, tape.id, tape.ref, None)
+    async def read(fake_recorder: FakeRecorder) -> str:
+        recording = Recording(recordings, fake_recorder.id, fake_recorder.ref, None)
         feeds.add(recording.feed)
         async with aclosing(recording.feed.events()) as events:
             return [event async for event in events][-1].event
 
     reading = []
-    for tape in tapes:
-        tape.running()
-        tape.write([(T0, tape.source(), "a line")])
-        reading += [asyncio.create_task(read(tape)) for _ in range(3)]
-    while len({event.recording for event in events_in_memory(b"forgotten-")}) < len(tapes):  # noqa: ASYNC110 - they begin
+    for fake_recorder in fake_recorders:
+        fake_recorder.running()
+        fake_recorder.write([(T0, fake_recorder.source(), "a line")])
+        reading += [asyncio.create_task(read(fake_recorder)) for _ in range(3)]
+    while len({event.recording for event in events_in_memory(b"forgotten-")}) < len(fake_recorders):  # noqa: ASYNC110 - they begin
         await asyncio.sleep(0.01)
-    for tape in tapes:
-        await asyncio.to_thread(tape.end)
+    for fake_recorder in fake_recorders:
+        await asyncio.to_thread(fake_recorder.end)
     assert await asyncio.gather(*reading) == ["end"] * 15, "not every reader got the end"
     assert len(feeds) == 5 and not events_in_memory(b"forgotten-")
     async with asyncio.timeout(120):
         # The store's watcher thread ends with its last subscriber.
         while {t for t in threading.enumerate() if t.name == "cortex-changes"} - before:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    for tape in tapes:
-        tape.close()
+    for fake_recorder in fake_recorders:
+        fake_recorder.close()
     store.close()
 
 
 async def test_a_reader_that_starts_while_another_stops_gets_everything(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
-    tape = Tape(store, "train")
-    tape.running()
-    tape.write([(T0, tape.source(), "a line")])
+    fake_recorder = FakeRecorder(store, "train")
+    fake_recorder.running()
+    fake_recorder.write([(T0, fake_recorder.source(), "a line")])
     recordings = Session(store, None)
-    first, second = (Recording(recordings, tape.id, tape.ref, None).feed for _ in range(2))
+    first, second = (Recording(recordings, fake_recorder.id, fake_recorder.ref, None).feed for _ in range(2))
     assert first is second
     early, late = first.events(), second.events()
     events: list[StreamEvent] = [await anext(early), await anext(late)]
     await early.aclose()
     del first, early
-    assert Recording(recordings, tape.id, tape.ref, None).feed is second, (
+    assert Recording(recordings, fake_recorder.id, fake_recorder.ref, None).feed is second, (
         "the feed was replaced although it has a reader"
     )
-    await asyncio.to_thread(tape.end)
+    await asyncio.to_thread(fake_recorder.end)
     events += [event async for event in late]
     assert [event.event for event in events] == ["status", "status", "log", "end"]
-    tape.close()
+    fake_recorder.close()
     store.close()
 
 

@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from server.fake_recorder import T0
 from server.running import logs
-from server.tape import T0
 
 if TYPE_CHECKING:
+    from server.fake_recorder import FakeRecorder
     from server.running import Server
-    from server.tape import Tape
 
 S = 10**9
 
@@ -25,14 +25,14 @@ def series_of(events: Any) -> dict[tuple[str, str], list[tuple[int, float | None
     return {key: sorted(set(rows)) for key, rows in points.items()}
 
 
-async def test_metrics_have_the_values_and_places_of_their_lines(server: Server, tape: Tape) -> None:
-    a, b = tape.source(), tape.source(pod="train-2")
-    tape.write([(T0, a, "Epoch 1/5"), (T0 + S, a, "loss=0.5"), (T0 + S, b, "rank=1 step=7 loss=0.25")])
-    tape.write([(T0 + 2 * S, a, "loss=nan"), (T0 + 3 * S, a, "loss=inf acc=90%"), (T0 + 3 * S, b, "nothing")])
-    tape.end()
-    events = await server.events(logs(tape.ref.name, "metrics"))
+async def test_metrics_have_the_values_and_places_of_their_lines(server: Server, fake_recorder: FakeRecorder) -> None:
+    a, b = fake_recorder.source(), fake_recorder.source(pod="train-2")
+    fake_recorder.write([(T0, a, "Epoch 1/5"), (T0 + S, a, "loss=0.5"), (T0 + S, b, "rank=1 step=7 loss=0.25")])
+    fake_recorder.write([(T0 + 2 * S, a, "loss=nan"), (T0 + 3 * S, a, "loss=inf acc=90%"), (T0 + 3 * S, b, "nothing")])
+    fake_recorder.end()
+    events = await server.events(logs(fake_recorder.ref.name, "metrics"))
     points = series_of(events)
-    by_text = {text: (t, seq) for seq, t, _, text in tape.lines}
+    by_text = {text: (t, seq) for seq, t, _, text in fake_recorder.lines}
     at = lambda text: by_text[text]  # noqa: E731
     own, other = at("loss=0.5"), at("rank=1 step=7 loss=0.25")
     assert points["loss", "train-2"] == [(other[0], 7, 0.25, other[1])]
@@ -43,40 +43,42 @@ async def test_metrics_have_the_values_and_places_of_their_lines(server: Server,
     assert (events[-1].event, last) == ("done", {"looked": 6, "lines": 6, "left_out": 0})
 
 
-async def test_thinning_keeps_the_extremes(server: Server, tape: Tape) -> None:
-    source = tape.source()
+async def test_thinning_keeps_the_extremes(server: Server, fake_recorder: FakeRecorder) -> None:
+    source = fake_recorder.source()
     values = [((i * 7919) % 10_007) / 100 for i in range(20_000)]
     values[12_345], values[54] = 5000.0, -1.0
     for first in range(0, 20_000, 4000):
-        tape.write([(T0 + i * S, source, f"step={i} loss={values[i]}") for i in range(first, first + 4000)])
-    tape.end()
-    [rows] = series_of(await server.events(logs(tape.ref.name, "metrics"))).values()
+        fake_recorder.write([(T0 + i * S, source, f"step={i} loss={values[i]}") for i in range(first, first + 4000)])
+    fake_recorder.end()
+    [rows] = series_of(await server.events(logs(fake_recorder.ref.name, "metrics"))).values()
     assert len(rows) < 2500
     kept = {int(step or 0): value for _, step, value, _ in rows}
     assert {0, 54, 12_345, 19_999} <= kept.keys() and all(values[step] == value for step, value in kept.items())
 
 
-async def test_too_many_metric_names_are_counted_and_not_sent(server: Server, tape: Tape) -> None:
-    tape.write(
+async def test_too_many_metric_names_are_counted_and_not_sent(server: Server, fake_recorder: FakeRecorder) -> None:
+    fake_recorder.write(
         [
-            (T0 + i * S, tape.source(), json.dumps({f"key{'abcdefghij'[i % 10]}{chr(97 + i // 10)}": i}))
+            (T0 + i * S, fake_recorder.source(), json.dumps({f"key{'abcdefghij'[i % 10]}{chr(97 + i // 10)}": i}))
             for i in range(250)
         ]
     )
-    tape.end()
-    events = await server.events(logs(tape.ref.name, "metrics"))
+    fake_recorder.end()
+    events = await server.events(logs(fake_recorder.ref.name, "metrics"))
     assert len(series_of(events)) == 100 and json.loads(events[-1].data)["left_out"] == 150
 
 
 @pytest.mark.parametrize("lines", [[], [(T0, "no numbers here")]])
-async def test_a_log_without_numbers_has_no_points(server: Server, tape: Tape, lines: list[tuple[int, str]]) -> None:
+async def test_a_log_without_numbers_has_no_points(
+    server: Server, fake_recorder: FakeRecorder, lines: list[tuple[int, str]]
+) -> None:
     if lines:
-        tape.write([(t, tape.source(), text) for t, text in lines])
-    tape.end()
-    events = await server.events(logs(tape.ref.name, "metrics"))
+        fake_recorder.write([(t, fake_recorder.source(), text) for t, text in lines])
+    fake_recorder.end()
+    events = await server.events(logs(fake_recorder.ref.name, "metrics"))
     assert not series_of(events) and events[-1].event == "done"
 
 
-def test_an_unknown_parameter_is_an_error(server: Server, done: Tape) -> None:
-    status, error = server.error(logs(done.ref.name, "metrics"), since="1m")
+def test_an_unknown_parameter_is_an_error(server: Server, completed: FakeRecorder) -> None:
+    status, error = server.error(logs(completed.ref.name, "metrics"), since="1m")
     assert (status, error["code"]) == (400, "BadQuery")

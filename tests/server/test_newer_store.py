@@ -7,8 +7,8 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
+from server.fake_recorder import T0, FakeRecorder
 from server.running import logs, run_server
-from server.tape import T0, Tape
 from support.valkey import Server as Valkey
 
 from cortex_jupyter.store import path_of
@@ -42,11 +42,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 async def test_a_store_of_a_newer_version_is_refused_clearly(place: Place, tmp_path: Path) -> None:
     url, change = place
     store = open_store(url)
-    tape = Tape(store, "train-1")
-    tape.write([(T0, tape.source(), "a line")])
-    tape.running()
-    tape._over.set()  # the newer store would refuse its heartbeats
-    tape._thread.join()
+    fake_recorder = FakeRecorder(store, "train-1")
+    fake_recorder.write([(T0, fake_recorder.source(), "a line")])
+    fake_recorder.running()
+    fake_recorder._over.set()  # the newer store would refuse its heartbeats
+    fake_recorder._thread.join()
     change(99)
     with run_server(tmp_path, "--CortexJupyter.heartbeat_s=0.2", CORTEX_STORE=url) as server:
         for path in (logs("train-1"), "cortex/tasks", "cortex/stream?task=train-1"):
@@ -57,7 +57,7 @@ async def test_a_store_of_a_newer_version_is_refused_clearly(place: Place, tmp_p
         assert [r["text"] for r in server.page("train-1", since="all")["records"]] == ["a line"], (
             "the next request does not check the store's version again"
         )
-        tape._beat()  # a recorder is alive
+        fake_recorder._beat()  # a recorder is alive
         async with server.stream(logs("train-1"), follow="true", since="all") as source:
             async for event in source.aiter_sse():
                 if event.event == "log":

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from server.fake_recorder import CLUSTER, T0
 from server.running import TOKEN, Server, run_server
-from server.tape import CLUSTER, T0
 from support.jupyter import Home
 
 from cortex_jupyter.query.language import NAMES
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import SandboxProcess
-    from server.tape import Tape
+    from server.fake_recorder import FakeRecorder
 
 # Not formatted: fifty words would take fifty lines.
 _FIELDS = (
@@ -112,15 +112,17 @@ def _conforms(answer: httpx.Response, operation: dict[str, Any]) -> None:
 @pytest.mark.parametrize("path", document()["paths"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_request_is_answered_as_described(client: httpx.Client, done: Tape, path: str, data: st.DataObject) -> None:
+def test_any_request_is_answered_as_described(
+    client: httpx.Client, completed: FakeRecorder, path: str, data: st.DataObject
+) -> None:
     operation = document()["paths"][path]["get"]
     names = [p["name"] for p in operation["parameters"] if p["in"] == "query"]
-    ours = {"namespace": "default", "kind": "job", "name": done.ref.name}
+    ours = {"namespace": "default", "kind": "job", "name": completed.ref.name}
     place = {k: data.draw(st.one_of(st.just(v), st.just(v), _ANY), k) for k, v in ours.items()}
     key = st.sampled_from([*names, "nonsense"]) if names else st.just("nonsense")
     query = data.draw(st.lists(st.tuples(key, _ANY), max_size=4), "query")
     if "task" in names:
-        query.append(("task", data.draw(st.one_of(st.just(done.ref.key), _ANY), "task")))
+        query.append(("task", data.draw(st.one_of(st.just(completed.ref.key), _ANY), "task")))
     url = (
         "cortex"
         + path.format(**{k: quote(v, safe="") for k, v in place.items()})
@@ -150,10 +152,10 @@ def test_a_namespace_cannot_inject_a_path_of_the_cluster_api(
         assert task.status_code == 400 and task.json()["error"]["code"] == "BadQuery", task.text
 
 
-def test_the_default_namespace_is_the_servers_own(client: httpx.Client, done: Tape) -> None:
+def test_the_default_namespace_is_the_servers_own(client: httpx.Client, completed: FakeRecorder) -> None:
     for address in ("cortex/view?namespace=", "cortex/view", "cortex/tasks?namespace="):
         answer = client.get(address)
-        assert answer.status_code == 200 and done.ref.name in answer.text, answer.text
+        assert answer.status_code == 200 and completed.ref.name in answer.text, answer.text
         assert "Tasks in default" in answer.text or "view" not in address
 
 
@@ -175,15 +177,15 @@ _PARTS = st.one_of(
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_forged_cursor_opens_no_other_recording(
-    client: httpx.Client, done: Tape, session_tape: Any, data: st.DataObject
+    client: httpx.Client, completed: FakeRecorder, session_recorder: Any, data: st.DataObject
 ) -> None:
     """Cursors are not signed. They apply only to the recording of the task in the path, whose permission was checked."""
     if not _others:
-        _others.append(session_tape("theirs"))
+        _others.append(session_recorder("theirs"))
         _others[0].source()
         _others[0].write([(T0 + 1, 1, "not yours"), (T0 + 2, 1, "not yours")])
         _others[0].end()
-    ids = st.sampled_from([str(done.id), str(_others[0].id), "0"])
+    ids = st.sampled_from([str(completed.id), str(_others[0].id), "0"])
     numbers = st.one_of(_PARTS, st.integers(T0 - 10, T0 + 10**12).map(str))
     cursor = "-".join([data.draw(st.one_of(ids, ids, _PARTS)), *data.draw(st.lists(numbers, max_size=4))])
     way, accept = data.draw(
@@ -198,7 +200,7 @@ def test_a_forged_cursor_opens_no_other_recording(
             ]
         )
     )
-    url = f"cortex/tasks/default/job/{done.ref.name}/{'search?grep=line' if accept == 'search' else 'logs'}"
+    url = f"cortex/tasks/default/job/{completed.ref.name}/{'search?grep=line' if accept == 'search' else 'logs'}"
     headers = {"Accept": accept} if "/" in accept else {}
     if way == "Last-Event-ID":
         assume(cursor.isascii() and cursor == cursor.strip())
@@ -208,10 +210,10 @@ def test_a_forged_cursor_opens_no_other_recording(
     assert answer.status_code in (200, 400, 410), answer.text
     assert "not yours" not in answer.text and "Traceback" not in answer.text
     if answer.status_code == 200:
-        assert _texts(answer) <= set(done.texts) and "InternalError" not in answer.text
+        assert _texts(answer) <= set(completed.texts) and "InternalError" not in answer.text
 
 
-_others: list[Tape] = []
+_others: list[FakeRecorder] = []
 
 
 def _texts(answer: httpx.Response) -> set[str]:
@@ -222,17 +224,17 @@ def _texts(answer: httpx.Response) -> set[str]:
 
 
 def test_a_cursor_of_another_recording_shows_none_of_its_records(
-    client: httpx.Client, done: Tape, session_tape: Any
+    client: httpx.Client, completed: FakeRecorder, session_recorder: Any
 ) -> None:
     """A cursor of another recording opens nothing, however it is constructed."""
-    other = session_tape("other")
+    other = session_recorder("other")
     other.source()
     other.write([(1, 1, "not yours")])
     other.end()
     for cursor in (f"{other.id}-0", f"{other.id}-1", f"{other.id}-1-1-1"):
         for query in ({"after": cursor}, {"before": cursor}, {"cursor": cursor}):
             for accept in ("application/json", "text/event-stream"):
-                url = f"cortex/tasks/default/job/{done.ref.name}/logs"
+                url = f"cortex/tasks/default/job/{completed.ref.name}/logs"
                 answer = client.get(url, params=query, headers={"Accept": accept})
                 assert answer.status_code in (400, 410) and "not yours" not in answer.text
                 assert set(json.loads(answer.text)) == {"error"}

@@ -14,7 +14,7 @@ from cortex_jupyter.store.open import open_store
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from server.tape import Tape
+    from server.fake_recorder import FakeRecorder
 
     from cortex_jupyter.store import Store
 
@@ -33,18 +33,22 @@ def origin(store: Any, cluster: str = "", archive: str = "") -> str:
 @pytest.mark.parametrize(
     "way", ["logs", "logs?follow=true", "logs.txt", "logs.parquet", "outline", "search?grep=x", "metrics"]
 )
-def test_every_address_refuses_a_page_of_another_cluster(server: Server, store: Store, done: Tape, way: str) -> None:
-    path = logs(done.ref.name, way)
+def test_every_address_refuses_a_page_of_another_cluster(
+    server: Server, store: Store, completed: FakeRecorder, way: str
+) -> None:
+    path = logs(completed.ref.name, way)
     assert server.get(path, {"X-Cortex-Origin": origin(store)}).status_code == 200
     status, error = server.error(path, {"X-Cortex-Origin": origin(store, "https://other")})
     assert (status, error["code"]) == (409, "OtherCluster") and "kernel" in error["hint"]
 
 
-def test_streams_and_viewer_pages_refuse_a_page_of_another_cluster(server: Server, store: Store, done: Tape) -> None:
+def test_streams_and_viewer_pages_refuse_a_page_of_another_cluster(
+    server: Server, store: Store, completed: FakeRecorder
+) -> None:
     other = origin(store, "https://other")
-    status, error = server.error(f"cortex/stream?task={done.ref.key}", {"X-Cortex-Origin": other})
+    status, error = server.error(f"cortex/stream?task={completed.ref.key}", {"X-Cortex-Origin": other})
     assert (status, error["code"]) == (409, "OtherCluster")
-    view = f"cortex/view?task={done.ref.key}&origin="
+    view = f"cortex/view?task={completed.ref.key}&origin="
     assert server.get(view + origin(store)).status_code == 200
     page = server.get(view + other)
     assert page.status_code == 409 and "reads another cluster" in page.text

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from server.fake_recorder import T0
 from server.running import logs, records
-from server.tape import T0
 
 from cortex_jupyter.model import rfc3339
 
 if TYPE_CHECKING:
+    from server.fake_recorder import FakeRecorder
     from server.running import Server
-    from server.tape import Tape
 
 
 @pytest.mark.parametrize(
@@ -31,30 +31,30 @@ if TYPE_CHECKING:
     ],
 )
 async def test_every_match_is_sent_once_newest_batches_first(
-    server: Server, done: Tape, filters: dict[str, str], wanted: str
+    server: Server, completed: FakeRecorder, filters: dict[str, str], wanted: str
 ) -> None:
-    events = await server.events(logs(done.ref.name, "search"), **filters)
+    events = await server.events(logs(completed.ref.name, "search"), **filters)
     found = records(events)
-    assert sorted(q for q, _ in found) == [q for q, _, _, text in done.lines if wanted in text]
+    assert sorted(q for q, _ in found) == [q for q, _, _, text in completed.lines if wanted in text]
     batches = [json.loads(e.data)["seq"] for e in events if e.event == "log"]
     assert batches == sorted(batches, reverse=True)
     last = json.loads(events[-1].data)
     assert (events[-1].event, last["matches"], last["looked"], last["all"]) == ("done", len(found), 1000, True)
 
 
-async def test_a_search_stays_within_its_window(server: Server, done: Tape) -> None:
+async def test_a_search_stays_within_its_window(server: Server, completed: FakeRecorder) -> None:
     low, high = T0 + 100 * 10**9, T0 + 200 * 10**9
     query = {"grep": "line", "since": rfc3339(low), "until": rfc3339(high)}
-    events = await server.events(logs(done.ref.name, "search"), **query)
-    assert sorted(q for q, _ in records(events)) == [q for q, t, *_ in done.lines if low <= t <= high]
+    events = await server.events(logs(completed.ref.name, "search"), **query)
+    assert sorted(q for q, _ in records(events)) == [q for q, t, *_ in completed.lines if low <= t <= high]
     assert json.loads(events[-1].data)["to"] == str(low)
 
 
 @pytest.mark.parametrize("query", [{}, {"since": "1m"}, {"grep": "("}, {"grep": "(a+)+$"}, {"limit": "5", "grep": "x"}])
 def test_a_search_without_a_filter_or_with_a_wrong_one_is_refused(
-    server: Server, done: Tape, query: dict[str, str]
+    server: Server, completed: FakeRecorder, query: dict[str, str]
 ) -> None:
-    status, error = server.error(logs(done.ref.name, "search"), **query)
+    status, error = server.error(logs(completed.ref.name, "search"), **query)
     assert (status, error["code"]) == (400, "BadQuery")
 
 
@@ -79,19 +79,19 @@ async def until(server: Server, *, running: bool) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_search_ends_when_its_reader_goes(server: Server, tape: Tape) -> None:
-    tape.write([(T0, tape.source(), "x" * 60_000)])
-    tape.end()
-    async with server.stream(logs(tape.ref.name, "search"), grep="x*x*x*x*y"):
+async def test_a_search_ends_when_its_reader_goes(server: Server, fake_recorder: FakeRecorder) -> None:
+    fake_recorder.write([(T0, fake_recorder.source(), "x" * 60_000)])
+    fake_recorder.end()
+    async with server.stream(logs(fake_recorder.ref.name, "search"), grep="x*x*x*x*y"):
         await until(server, running=True)
     await until(server, running=False)
 
 
-async def test_a_runaway_pattern_is_named(server: Server, tape: Tape) -> None:
-    tape.write([(T0, tape.source(), "x" * 60_000)])
-    tape.end()
+async def test_a_runaway_pattern_is_named(server: Server, fake_recorder: FakeRecorder) -> None:
+    fake_recorder.write([(T0, fake_recorder.source(), "x" * 60_000)])
+    fake_recorder.end()
     before = server.refused("TooSlow")
-    events = await server.events(logs(tape.ref.name, "search"), grep="x*x*x*x*y")
+    events = await server.events(logs(fake_recorder.ref.name, "search"), grep="x*x*x*x*y")
     error = json.loads(events[-1].data)
     assert server.refused("TooSlow") == before + 1
     assert (events[-1].event, error["code"]) == ("error", "TooSlow")
@@ -107,10 +107,10 @@ async def test_a_runaway_pattern_is_named(server: Server, tape: Tape) -> None:
     ],
 )
 async def test_a_killed_search_process_is_an_error_and_counted(
-    server: Server, tape: Tape, way: str, module: str, code: str
+    server: Server, fake_recorder: FakeRecorder, way: str, module: str, code: str
 ) -> None:
-    tape.write([(T0 + i, tape.source(), f"step={i} loss=0.5 {'x' * 60_000}") for i in range(20)])
-    tape.end()
+    fake_recorder.write([(T0 + i, fake_recorder.source(), f"step={i} loss=0.5 {'x' * 60_000}") for i in range(20)])
+    fake_recorder.end()
     before = server.refused(code)
 
     async def kill() -> None:
@@ -120,6 +120,6 @@ async def test_a_killed_search_process_is_an_error_and_counted(
             os.kill(int(one), signal.SIGKILL)
 
     async with asyncio.timeout(120):
-        events, _ = await asyncio.gather(server.events(logs(tape.ref.name, way)), kill())
+        events, _ = await asyncio.gather(server.events(logs(fake_recorder.ref.name, way)), kill())
     assert (events[-1].event, json.loads(events[-1].data)["code"]) == ("error", code)
     assert server.refused(code) == before + 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from server.tape import T0, Tape
+from server.fake_recorder import T0, FakeRecorder
 
 from cortex_jupyter.model import Batch, Entry
 from cortex_jupyter.query.language import LogQuery
@@ -40,11 +40,11 @@ async def test_a_hundred_viewers_share_one_frame_per_batch(tmp_path: Path, monke
         return event
 
     store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
-    tape = Tape(store, "shared")
-    sid = tape.source()
-    tape.running()
-    tape.write([(T0, sid, "first")])
-    recording = Recording(Session(store, None), tape.id, tape.ref, None)
+    fake_recorder = FakeRecorder(store, "shared")
+    sid = fake_recorder.source()
+    fake_recorder.running()
+    fake_recorder.write([(T0, sid, "first")])
+    recording = Recording(Session(store, None), fake_recorder.id, fake_recorder.ref, None)
     viewers = [Viewer() for _ in range(100)]
 
     async def follow(viewer: Viewer) -> None:
@@ -61,13 +61,15 @@ async def test_a_hundred_viewers_share_one_frame_per_batch(tmp_path: Path, monke
     decoded: list[Any] = []
     monkeypatch.setattr(Batch, "decode", decoded.append)
     for batch in range(20):
-        await asyncio.to_thread(tape.write, [(T0 + batch * 10 + i, sid, f"line {batch}-{i}") for i in range(10)])
-    await asyncio.to_thread(tape.end)
+        await asyncio.to_thread(
+            fake_recorder.write, [(T0 + batch * 10 + i, sid, f"line {batch}-{i}") for i in range(10)]
+        )
+    await asyncio.to_thread(fake_recorder.end)
     await asyncio.gather(*tasks)
     assert len(made) == 21, "more than one event was made per batch and for the end"
     assert not decoded, "batches were decoded for the readers"
     assert len({b"".join(v.got) for v in viewers}) == 1 and viewers[0].got
     parts = [part for v in viewers for part in v.got]
     assert len({id(part) for part in parts}) == len({*parts}), "equal events are not the same object"
-    tape.close()
+    fake_recorder.close()
     store.close()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from server.fake_recorder import T0, FakeRecorder
 from server.running import logs, records
-from server.tape import T0, Tape
 from support.sources import CASES, SOURCES
 
 if TYPE_CHECKING:
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def restarted(session_tape: Callable[[str], Tape]) -> Tape:
-    tape = session_tape("restarted")
+def restarted(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
+    fake_recorder = session_recorder("restarted")
     for i, (pod, container, run) in enumerate(SOURCES):
-        tape.write([(T0 + i, tape.source(pod, container, run=run), f"line {i}")])
-    tape.end()
-    return tape
+        fake_recorder.write([(T0 + i, fake_recorder.source(pod, container, run=run), f"line {i}")])
+    fake_recorder.end()
+    return fake_recorder
 
 
 @pytest.mark.parametrize(("values", "kept"), CASES, ids=str)
 async def test_matching_records_are_sent(
-    server: Server, restarted: Tape, values: dict[str, str], kept: list[int]
+    server: Server, restarted: FakeRecorder, values: dict[str, str], kept: list[int]
 ) -> None:
     name = restarted.ref.name
     if not kept:  # nothing can ever match
@@ -46,7 +46,7 @@ async def test_matching_records_are_sent(
     ("values", "kept"), [case for case in CASES if case[0].get("run", "").startswith("-2")], ids=str
 )
 async def test_matching_records_are_searched(
-    server: Server, restarted: Tape, values: dict[str, str], kept: list[int]
+    server: Server, restarted: FakeRecorder, values: dict[str, str], kept: list[int]
 ) -> None:
     found = records(await server.events(logs(restarted.ref.name, "search"), **values))
     assert sorted(text for _, text in found) == [f"line {i}" for i in kept]

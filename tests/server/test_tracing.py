@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from server.fake_recorder import T0, FakeRecorder
 from server.running import TOKEN, logs, run_server
-from server.tape import T0, Tape
 
 from cortex_jupyter.store.open import open_store
 
@@ -26,9 +26,9 @@ def spans(text: str) -> list[dict[str, Any]]:
 
 async def test_requests_are_traced_if_configured(tmp_path: Path) -> None:
     store = open_store(f"sqlite://{tmp_path}/store.sqlite")
-    tape = Tape(store, "train-1")
-    tape.write([(T0, tape.source(), "a line that is nobody's business")])
-    tape.end()
+    fake_recorder = FakeRecorder(store, "train-1")
+    fake_recorder.write([(T0, fake_recorder.source(), "a line that is nobody's business")])
+    fake_recorder.end()
     with run_server(
         tmp_path, CORTEX_STORE=store.url, OTEL_TRACES_EXPORTER="console", OTEL_BSP_SCHEDULE_DELAY="20"
     ) as server:
@@ -37,7 +37,7 @@ async def test_requests_are_traced_if_configured(tmp_path: Path) -> None:
         assert server.get(f"cortex/tasks?token={TOKEN}&namespace=default").status_code == 200
         await server.events(logs("train-1"), {"Accept": "text/event-stream"})
         assert server.error(logs("nobody"))[0] == 502
-    tape.close()
+    fake_recorder.close()
     store.close()
     said = server.log.read_text()
     found = {(s["name"], s["attributes"].get("http.response.status_code")): s for s in spans(said)}

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from server.fake_recorder import CLUSTER, T0, FakeRecorder
 from server.running import logs, run_server
-from server.tape import CLUSTER, T0, Tape
 from server.test_heartbeat import Reader, Silent
 
 from cortex_jupyter.errors import NoCluster
@@ -64,28 +64,28 @@ def _tls(folder: Path, sandbox: str) -> tuple[Path, str]:
 @pytest.fixture(params=[_missing, _broken, _unreachable, _tls])
 def unasked(
     request: pytest.FixtureRequest, sandbox_process: SandboxProcess, tmp_path: Path
-) -> Iterator[tuple[Server, Tape, str]]:
+) -> Iterator[tuple[Server, FakeRecorder, str]]:
     """A server with such a cluster, an unfinished recording of two lines, and the expected reason."""
     kubeconfig, message = request.param(tmp_path, sandbox_process.kube.server)
     where = CLUSTER
     if request.param in (_unreachable, _tls):
         where = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
     store = open_store(f"sqlite:///{tmp_path / 'recordings.sqlite'}")
-    tape = Tape(store, "asked", cluster=where)
-    tape.write([(T0, tape.source(), "one"), (T0 + 1, 1, "two")])
-    tape.running()
-    tape.close()
+    fake_recorder = FakeRecorder(store, "asked", cluster=where)
+    fake_recorder.write([(T0, fake_recorder.source(), "one"), (T0 + 1, 1, "two")])
+    fake_recorder.running()
+    fake_recorder.close()
     with run_server(
         tmp_path, "--CortexJupyter.heartbeat_s=0.2", kubeconfig=kubeconfig, CORTEX_STORE=store.url
     ) as server:
-        yield server, tape, message
+        yield server, fake_recorder, message
     store.close()
 
 
 async def test_recorded_lines_are_shown_with_the_reason_why_there_are_no_more(
-    unasked: tuple[Server, Tape, str],
+    unasked: tuple[Server, FakeRecorder, str],
 ) -> None:
-    server, tape, why = unasked
+    server, fake_recorder, why = unasked
 
     def holds(text: str) -> bool:
         return text.startswith("The cluster cannot be asked: ") and why in text
@@ -94,13 +94,13 @@ async def test_recorded_lines_are_shown_with_the_reason_why_there_are_no_more(
     [row] = listed["tasks"]
     assert row["state"] == "running" and holds(row["message"]), row
     assert why in listed["problem"]["message"] and listed["problem"]["hint"]
-    doc = server.get(f"cortex/tasks/default/job/{tape.ref.name}").json()
+    doc = server.get(f"cortex/tasks/default/job/{fake_recorder.ref.name}").json()
     assert doc["state"] == "running" and holds(doc["message"]) and doc["recorded"]["records"] == 2
     page = server.get("cortex/view").text
-    assert "The cluster cannot be asked: " in page and f"job/{tape.ref.name}" in page
-    page = server.page(tape.ref.name, follow="false", since="all")
+    assert "The cluster cannot be asked: " in page and f"job/{fake_recorder.ref.name}" in page
+    page = server.page(fake_recorder.ref.name, follow="false", since="all")
     assert [r["text"] for r in page["records"]] == ["one", "two"] and holds(page["task"]["message"])
-    async with asyncio.timeout(120), server.stream(logs(tape.ref.name), _SSE, since="all") as source:
+    async with asyncio.timeout(120), server.stream(logs(fake_recorder.ref.name), _SSE, since="all") as source:
         events: list[Any] = []
         async for part in source.response.aiter_text():
             events.append(part)
@@ -120,13 +120,13 @@ async def test_a_stream_continues_when_the_cluster_answers_again(
     where = sandbox_process.kube.server
     kubeconfig = tmp_path / "kubeconfig"
     store = open_store(f"sqlite:///{tmp_path / 'recordings.sqlite'}")
-    tape = Tape(store, unique("back"), cluster=where)
-    tape.write([(T0, tape.source(), "one")])
-    tape.running()
-    tape.close()
+    fake_recorder = FakeRecorder(store, unique("back"), cluster=where)
+    fake_recorder.write([(T0, fake_recorder.source(), "one")])
+    fake_recorder.running()
+    fake_recorder.close()
     states: list[tuple[str, str]] = []
     with run_server(tmp_path, kubeconfig=kubeconfig, CORTEX_STORE=store.url) as server:
-        async with asyncio.timeout(120), server.stream(logs(tape.ref.name), _SSE, since="all") as source:
+        async with asyncio.timeout(120), server.stream(logs(fake_recorder.ref.name), _SSE, since="all") as source:
             async for event in source.aiter_sse():
                 doc = json.loads(event.data)
                 if event.event == "status" and "seq" not in doc:

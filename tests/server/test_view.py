@@ -11,19 +11,19 @@ import httpx
 import pytest
 
 if TYPE_CHECKING:
+    from server.fake_recorder import FakeRecorder
     from server.running import Server
-    from server.tape import Tape
 
 
-def test_the_page_names_its_tasks_and_runs_only_the_servers_script(server: Server, done: Tape) -> None:
-    page = server.get("cortex/view", task=f"job/{done.ref.name}", grep="</script><b>")
+def test_the_page_names_its_tasks_and_runs_only_the_servers_script(server: Server, completed: FakeRecorder) -> None:
+    page = server.get("cortex/view", task=f"job/{completed.ref.name}", grep="</script><b>")
     assert page.status_code == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
     policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
     assert (policy["default-src"], policy["script-src"], policy["style-src"]) == ("'none'", "'self'", "'self'")
     said = json.loads(
         re.findall(r'<script id="jupyter-config-data" type="application/json">(.*?)</script>', page.text)[0]
     )
-    assert said["cortexTasks"] == [done.ref.key] and "token" not in said
+    assert said["cortexTasks"] == [completed.ref.key] and "token" not in said
     assert "<b>" not in page.text
     sources = re.findall(r'(?:src|href)="(\S+?)"', page.text)
     assert len(sources) == 3
@@ -52,13 +52,13 @@ def test_a_missing_task_is_an_error_page(server: Server, task: str, status: int,
     assert "<b>" not in page.text and "default-src 'none'" in page.headers["content-security-policy"]
 
 
-def test_an_anonymous_user_gets_the_login_page(server: Server, done: Tape) -> None:
-    page = httpx.get(server.url + "cortex/view", params={"task": done.ref.key})
+def test_an_anonymous_user_gets_the_login_page(server: Server, completed: FakeRecorder) -> None:
+    page = httpx.get(server.url + "cortex/view", params={"task": completed.ref.key})
     assert page.status_code == 302 and "/login?next=" in page.headers["location"]
     assert httpx.get(server.url + "cortex/static/page.js").status_code == 403
 
 
-def test_without_a_task_the_page_links_to_all_tasks(server: Server, done: Tape) -> None:
-    page = server.get("cortex/view", namespace=done.ref.namespace)
-    assert f'href="view?task={done.ref.key.replace(":", "%3A")}"' in page.text
+def test_without_a_task_the_page_links_to_all_tasks(server: Server, completed: FakeRecorder) -> None:
+    page = server.get("cortex/view", namespace=completed.ref.namespace)
+    assert f'href="view?task={completed.ref.key.replace(":", "%3A")}"' in page.text
     assert server.get("cortex/static/loader.js").json()["error"]["code"] == "NotFound"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from server.fake_recorder import T0
 from server.running import logs
-from server.tape import T0
 
 from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.notebook import runtime as runtime_module
@@ -17,22 +17,22 @@ from cortex_jupyter.notebook.runtime import Runtime
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from server.fake_recorder import FakeRecorder
     from server.running import Server
-    from server.tape import Tape
 
 TABLE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "query" / "fixtures" / "where.json").read_text())
 CASES = list(enumerate(TABLE["cases"]))
 
 
 @pytest.fixture(scope="module")
-def table(session_tape: Callable[[str], Tape]) -> Tape:
+def table(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
     """A completed task; each case has its lines in a pod of its own."""
-    tape = session_tape("table")
+    fake_recorder = session_recorder("table")
     for number, case in CASES:
-        sid = tape.source(f"case-{number}")
-        tape.write([(T0 + i, sid, line) for i, line in enumerate(case["yes"] + case["no"])])
-    tape.end()
-    return tape
+        sid = fake_recorder.source(f"case-{number}")
+        fake_recorder.write([(T0 + i, sid, line) for i, line in enumerate(case["yes"] + case["no"])])
+    fake_recorder.end()
+    return fake_recorder
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def cli(server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
 @pytest.mark.parametrize(("number", "case"), CASES, ids=[case["where"] for _, case in CASES])
 def test_conditions_in_pages_streams_downloads_and_the_command_line(
-    server: Server, table: Tape, cli: Any, number: int, case: dict[str, Any]
+    server: Server, table: FakeRecorder, cli: Any, number: int, case: dict[str, Any]
 ) -> None:
     chosen = {"pod": f"case-{number}", "where": case["where"]}
     assert [r["text"] for r in server.page(table.ref.name, **chosen)["records"]] == case["yes"]
@@ -68,7 +68,7 @@ def test_conditions_in_pages_streams_downloads_and_the_command_line(
 
 
 @pytest.mark.parametrize("text", [text for text in TABLE["refused"] if text])  # an empty parameter counts as not given
-def test_an_invalid_condition_is_refused_everywhere(server: Server, table: Tape, cli: Any, text: str) -> None:
+def test_an_invalid_condition_is_refused_everywhere(server: Server, table: FakeRecorder, cli: Any, text: str) -> None:
     status, error = server.error(logs(table.ref.name), where=text)
     assert (status, error["code"]) == (400, "BadQuery") and "field op value" in error["hint"]
     code, out, said = cli("logs", table.ref.key, "--where", text)

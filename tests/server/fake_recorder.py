@@ -1,4 +1,4 @@
-"""A recording that a test writes as a recorder would."""
+"""A recorder that a test plays: it writes the recording of one task."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ CLUSTER = "https://cluster.test"
 #: 2023-11-14T22:13:20Z
 T0 = 1_700_000_000_000_000_000
 
-#: (time, source id, text[, stream])
+#: Time (ns), source id, text, and optionally the stream.
 Line = tuple[int, int, str] | tuple[int, int, str, int]
 
 
-class Tape:
-    """The recorder of one task, played by a test. It counts as alive until it is closed."""
+class FakeRecorder:
+    """The recorder of one task, played by a test. It sends heartbeats until it is closed."""
 
     def __init__(
         self, store: Store, name: str, namespace: str = "default", kind: str = "job", cluster: str = CLUSTER
     ) -> None:
         self.store, self.ref, self.cluster = store, TaskRef(namespace, kind, name), cluster
         self.id = store.open(cluster, self.ref, f"uid-{name}")
-        self.owner = f"tape-{name}"
+        self.owner = f"fake-recorder-of-{name}"
         self._over = threading.Event()
         self._beat()
         self._thread = threading.Thread(target=self._live, daemon=True)
