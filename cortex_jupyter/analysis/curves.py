@@ -1,4 +1,4 @@
-"""Turn a tidy frame of metrics into the curves of a chart: one panel per name, one curve per pod, few points."""
+"""Turn the table of metrics into the curves of a chart: one panel per name, one curve per pod, few points."""
 
 from __future__ import annotations
 

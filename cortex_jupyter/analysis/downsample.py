@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def downsample(table: pa.Table, source: pa.DictionaryArray[Any, Any], start: int, width: int) -> list[dict[str, Any]]:
-    """Downsample a tidy frame of metrics.
+    """Downsample the table of metrics.
 
     The result consists of rows of the frame, so each can be found in the log. It also has the first value of an
     interval that is not finite. (M4: Jugel et al., "M4: A Visualization-Oriented Time Series Data Aggregation", VLDB
@@ -27,7 +27,7 @@ def downsample(table: pa.Table, source: pa.DictionaryArray[Any, Any], start: int
     table : pyarrow.Table
         As `analysis.metrics.metrics` returns it.
     source : pyarrow.Array
-        The source of each row, dictionary-encoded.
+        What tells the curves of one name apart, for each row: its pod and container. Dictionary-encoded.
     start, width : int
         Start of the first interval and width of each (ns).
 

@@ -1,4 +1,4 @@
-"""Find the numbers that a log reports, as one tidy frame with a row per value."""
+"""Find the numbers that a log reports, as one table with a row per value."""
 
 from __future__ import annotations
 

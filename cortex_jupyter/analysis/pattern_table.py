@@ -33,7 +33,7 @@ class Patterns(ResultFrame):
         Parameters
         ----------
         place : int
-            The row.
+            Index of the pattern, as in the table.
         """
         return grep(self._table["pattern"][place].as_py())
 
