@@ -126,6 +126,14 @@ def test_every_link_has_a_target(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def test_every_named_source_file_exists() -> None:
+    """A renamed file must not leave its old name in CONTRIBUTING or the architecture."""
+    roots = (ROOT, ROOT / "cortex_jupyter", ROOT / "js" / "src")
+    names = set(re.findall(r"`((?:\w+/)+\w+\.(?:py|ts))`", TEXTS))
+    assert names
+    assert not [name for name in names if not any((root / name).exists() for root in roots)]
+
+
 def test_the_index_has_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text()
     assert not [
