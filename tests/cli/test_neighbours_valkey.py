@@ -102,7 +102,7 @@ def update_and_roll_back(before: Path, sandbox: SandboxProcess, name: str, tmp_p
         pool = stack.enter_context(ThreadPoolExecutor())  # entered before the servers: when they stop, its readers end
 
         def holder() -> int:
-            """Give the process that records the task."""
+            """Return the process that records the task."""
             for info in store.recordings():
                 owner = store.holders([info.id])[info.id]
                 return next((one.pid for one in store.recorders(info.cluster) if one.id == owner), 0)

@@ -146,7 +146,7 @@ async def test_the_list_counts_pods_at_their_workload(api: Any, cluster: Cluster
 
 
 async def test_a_job_that_failed_while_its_pods_succeeded_has_no_exit_code(api: Any, cluster: Cluster) -> None:
-    """So after `activeDeadlineSeconds` if one of two pods had succeeded: its exit code 0 would look like success."""
+    """This happens after `activeDeadlineSeconds` if one of two pods has succeeded. Its exit code 0 would look like success."""
     end = {"exitCode": 0, "reason": "Completed", "containerID": "c1"}
     main = {"name": "main", "containerID": "c1", "restartCount": 0, "state": {"terminated": end}}
     pod = obj("x-1", metadata={"labels": {"job-name": "x"}}, spec={"containers": [{"name": "main"}]})

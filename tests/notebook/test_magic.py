@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from support.filled import Filled
 
-# In a process of its own, because IPython changes its process.
+# Runs in a separate process, because IPython changes its process.
 SHELL = """
 import contextlib, io, json, sys, warnings
 from IPython.core.interactiveshell import InteractiveShell

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VERSION = "client.authentication.k8s.io/v1"
 
 
-class Late:
+class ClusterAppearsLater:
     """A connection without a cluster; its kubeconfig, with a credential plugin, appears later."""
 
     def __init__(self, folder: Path, connection: Connection) -> None:
@@ -32,7 +32,7 @@ class Late:
 
     @property
     def runs(self) -> int:
-        """How often the plugin was run."""
+        """How many times the plugin has run."""
         path = self.folder / "runs"
         return len(path.read_text()) if path.exists() else 0
 
@@ -62,14 +62,14 @@ class Late:
 
 
 @pytest.fixture
-async def late(tmp_path: Path) -> AsyncIterator[Late]:
+async def late(tmp_path: Path) -> AsyncIterator[ClusterAppearsLater]:
     connection = await Connection.connect(f"sqlite://{tmp_path}/s.sqlite", str(tmp_path / "config"))
     assert connection.cluster is None
-    yield Late(tmp_path, connection)
+    yield ClusterAppearsLater(tmp_path, connection)
     await connection.close()
 
 
-async def test_concurrent_requests_for_the_cluster_share_one_opening(late: Late) -> None:
+async def test_concurrent_requests_for_the_cluster_share_one_opening(late: ClusterAppearsLater) -> None:
     late.configure()
     asked = await late.ask(3)
     late.go()
@@ -78,7 +78,7 @@ async def test_concurrent_requests_for_the_cluster_share_one_opening(late: Late)
     assert await late.connection.connected() is late.connection.cluster
 
 
-async def test_a_cancelled_request_does_not_cancel_the_opening_for_others(late: Late) -> None:
+async def test_a_cancelled_request_does_not_cancel_the_opening_for_others(late: ClusterAppearsLater) -> None:
     late.configure()
     first, second = await late.ask(2)
     first.cancel()
@@ -88,7 +88,9 @@ async def test_a_cancelled_request_does_not_cancel_the_opening_for_others(late: 
     assert await second is late.connection.cluster and late.runs == 1
 
 
-async def test_a_failed_opening_fails_for_all_waiting_requests_and_the_next_request_tries_again(late: Late) -> None:
+async def test_a_failed_opening_fails_for_all_waiting_requests_and_the_next_request_tries_again(
+    late: ClusterAppearsLater,
+) -> None:
     late.configure(broken=True)
     asked = await late.ask(3)
     late.go()
@@ -99,7 +101,7 @@ async def test_a_failed_opening_fails_for_all_waiting_requests_and_the_next_requ
 
 
 async def test_closing_while_the_cluster_opens_leaves_no_cluster_open(tmp_path: Path) -> None:
-    late = Late(tmp_path, Connection(open_store(f"sqlite://{tmp_path}/s.sqlite"), None))
+    late = ClusterAppearsLater(tmp_path, Connection(open_store(f"sqlite://{tmp_path}/s.sqlite"), None))
     late.connection._configured = (str(tmp_path / "config"), None)
     late.configure()
     (asked,) = await late.ask(1)

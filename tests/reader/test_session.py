@@ -149,7 +149,7 @@ async def test_recordings_older_than_the_namespace_need_the_right_to_read_all_na
 async def test_hundreds_of_idle_tasks_cost_the_store_only_their_wishes(
     recordings: Session, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of them asks every second."""
+    """A reader of an idle task asks for its state every second."""
     looks: list[int] = []
     infos: list[int] = []
     monkeypatch.setattr(lib, "ensure_recorder", lambda *_: looks.append(1))

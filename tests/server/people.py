@@ -1,4 +1,4 @@
-"""An identity provider for tests: a header names the user, as a hub's cookie does."""
+"""Identity providers for tests. A header or a cookie names the user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jupyter_server.auth.identity import IdentityProvider, User
 
 @dataclass
 class HubUser(User):
-    """A user like that of jupyterhub, with the Hub's description of the user."""
+    """A user as jupyterhub makes it, with the Hub's description in `hub_user`."""
 
     hub_user: dict[str, Any] = field(default_factory=dict)
 

@@ -93,7 +93,7 @@ def logs(name: str, suffix: str = "logs", namespace: str = "default", kind: str 
 
 
 def records(events: list[httpx_sse.ServerSentEvent], task: str | None = None) -> list[tuple[int, str]]:
-    """Return number and text of every record in the `log` events."""
+    """Return `seq` and text of every record in the `log` events."""
     found = []
     for event in events:
         if event.event == "log":

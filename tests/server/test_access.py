@@ -237,7 +237,7 @@ async def test_a_revoked_permission_ends_an_open_stream(
 async def test_a_revoked_permission_ends_downloads_searches_and_charts(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """Each of them would last for a minute, because there is more to send than the limit lets through at once."""
+    """Each answer would last for a minute, because the speed limit delays it."""
     name, home = unique("long"), Home(tmp_path, sandbox.kubeconfig)
     kube.create(python_job(name, _MUCH))
     kube.wait_job(name, "Complete")
@@ -403,7 +403,7 @@ def test_resource_names_give_access_to_single_tasks(sandbox: SandboxProcess, kub
 def test_tasks_without_permission_seem_missing_by_every_name(
     sandbox: SandboxProcess, kube: Kube, each: Server, unique: Callable[[str], str]
 ) -> None:
-    """By a bare name, in a suggestion, and when a recording starts."""
+    """This holds for a bare name, for a suggestion, and for the start of a recording."""
     space, theirs, both, mine = (unique(one) for one in ("space", "theirs", "both", "mine"))
     never = {theirs: unique("theirs"), both: unique("both")}
     kube.create({"kind": "Namespace", "metadata": {"name": space}})

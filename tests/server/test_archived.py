@@ -1,4 +1,4 @@
-"""A server's answers about a task are the same from its recording and, when that has left, from the archive."""
+"""A server gives the same answers about a task from its recording and, after that has left the store, from the archive."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def ask_everything(server: Server, name: str) -> dict[str, Any]:
     return answers
 
 
-async def test_answersfrom_the_archive_equal_those_from_the_recording(own: Server, place: str, tmp_path: Path) -> None:
+async def test_answers_from_the_archive_equal_those_from_the_recording(own: Server, place: str, tmp_path: Path) -> None:
     store = open_store(own.store_url)
     fake_recorder = FakeRecorder(store, "archived")
     sids = [fake_recorder.source("train-0"), fake_recorder.source("train-1")]

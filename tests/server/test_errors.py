@@ -151,7 +151,7 @@ def test_recorded_tasks_are_listed_without_a_cluster(server: Server, completed: 
     assert one["recorded"]["records"] == 1000 and one["recorded"]["complete"] and one["pods"] == [] == one["events"]
 
 
-# ---------------------------------------------------------------- who may ask
+# ---------------------------------------------------------------- authorization
 
 
 PATHS = [
@@ -210,7 +210,7 @@ def test_limits_and_namespaces_of_a_server(tmp_path: Path, server: Server, fake_
         assert small.error("cortex/tasks/secret/job/a")[0] == 403
         assert small.error("cortex/stream", task="secret:a")[0] == 403
         assert small.error("cortex/stream", task=["a", "b", "c"])[0] == 429
-        for _ in range(3):  # a reader that goes frees its place for the next at once
+        for _ in range(3):  # a leaving reader frees its slot at once
             with _when_free(small, fake_recorder):
                 status, error = small.error(logs(fake_recorder.ref.name), follow="true")
                 assert (status, error["code"]) == (429, "LimitReached") and "max_streams" in error["hint"]
@@ -219,7 +219,7 @@ def test_limits_and_namespaces_of_a_server(tmp_path: Path, server: Server, fake_
 
 @contextlib.contextmanager
 def _when_free(small: Server, fake_recorder: FakeRecorder) -> Iterator[None]:
-    """Hold the only allowed stream of that server, as soon as it is free."""
+    """Keep the only allowed stream of a server open, as soon as it is free."""
     for _ in range(100):
         url = small.url + logs(fake_recorder.ref.name)
         with httpx.stream("GET", url, params={"follow": "true"}, headers=small.headers) as response:

@@ -119,7 +119,7 @@ async def test_the_servers_metrics_endpoint_has_our_metrics(server: Server, fake
 
 
 def test_the_budget_is_set_in_the_store(tmp_path: Path) -> None:
-    """So that it applies to the recorder, which outlives the server."""
+    """The recorder outlives the server and reads the budget from the store."""
     options = [f"--CortexJupyter.store_max_{k}" for k in ("bytes=50MB", "age=2d", "task_bytes=2MB")]
     with run_server(tmp_path, *options) as server:
         server.get("cortex/tasks")  # the first request opens the store

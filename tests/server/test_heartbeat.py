@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Reader:
-    """A sink that keeps what is sent, and permissions that cannot be checked for a while."""
+    """A reader that stores what is sent. The first checks of its permissions fail with `failures`."""
 
     def __init__(self, *failures: Exception) -> None:
         self._failures = list(failures)
@@ -38,7 +38,7 @@ class Reader:
         return False
 
 
-class Silent:
+class SilentWindow:
     """The window of a task that writes nothing."""
 
     info = SimpleNamespace(last_seq=0)
@@ -64,7 +64,7 @@ class Silent:
 
 
 async def test_a_failing_permission_check_does_not_end_a_stream(caplog: pytest.LogCaptureFixture) -> None:
-    window: Any = Silent()
+    window: Any = SilentWindow()
     reader = Reader(KeyError("a"), ValueError("b"))
     run = asyncio.create_task(EventStream([Slot("train-1", window)], reader, reader, heartbeat_s=0.01).run())
     while reader.body.count(b": hb ") < 3:
@@ -77,7 +77,7 @@ async def test_a_failing_permission_check_does_not_end_a_stream(caplog: pytest.L
 
 
 async def test_a_stream_ends_when_its_permission_stays_unconfirmed(monkeypatch: pytest.MonkeyPatch) -> None:
-    window: Any = Silent()
+    window: Any = SilentWindow()
     away = [ClusterUnreachable("the cluster does not answer") for _ in range(1000)]
     reader = Reader(*away)
     run = asyncio.create_task(EventStream([Slot("train-1", window)], reader, reader, heartbeat_s=0.01).run())

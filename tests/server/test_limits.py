@@ -1,4 +1,4 @@
-"""Each limit of a server, from outside: up to the limit requests work, above it an error says what to do."""
+"""Each limit of a server: requests up to the limit succeed, and above it an error says what to do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALICE, BOB, CAROL = ({"X-User": name} for name in ("alice", "bob", "carol"))
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Server]:
-    """A server for several users with low limits, on the store of the other server."""
+    """Yield a server for several users with low limits, which uses the store of `server`."""
     options = [
         f"--CortexJupyter.{limit}"
         for limit in (
@@ -63,7 +63,7 @@ def follow(server: Server, path: str, who: dict[str, str]) -> contextlib.Abstrac
 
 
 def hold(stack: contextlib.ExitStack, server: Server, path: str, who: dict[str, str]) -> None:
-    """Hold a stream open. Retry first: the server notices a moment later that an earlier reader has gone."""
+    """Keep a stream open. Retry at first, because the server needs a moment to notice that an earlier reader has left."""
     for _ in range(200):
         response = follow(server, path, who)
         answer = response.__enter__()
@@ -151,7 +151,7 @@ def _half(connection: socket.socket) -> None:
 
 @pytest.mark.parametrize("leave", [_closed, _reset, _half])
 @pytest.mark.parametrize("heard", [True, False], ids=["after the first byte", "before it"])
-def test_a_reader_that_goes_frees_its_place_however_it_goes(
+def test_a_leaving_reader_frees_its_slot_however_it_leaves(
     limited: Server, fake_recorder: FakeRecorder, leave: Callable[[socket.socket], None], heard: bool
 ) -> None:
     path = live(fake_recorder)
@@ -173,7 +173,7 @@ def test_a_reader_that_goes_frees_its_place_however_it_goes(
         connection.close()
 
 
-def test_a_stream_that_ends_by_itself_frees_its_place(
+def test_a_stream_that_ends_by_itself_frees_its_slot(
     limited: Server, completed: FakeRecorder, fake_recorder: FakeRecorder
 ) -> None:
     for _ in range(5):
@@ -225,7 +225,7 @@ def test_a_page_ends_at_its_limits_and_its_cursors_continue(
     assert any(page["stopped"] for page in pages) and not pages[-1]["stopped"]
 
 
-def test_a_line_longer_than_the_page_limit_is_a_page_of_its_own(limited: Server, fake_recorder: FakeRecorder) -> None:
+def test_a_line_longer_than_the_page_limit_fills_a_page(limited: Server, fake_recorder: FakeRecorder) -> None:
     sid = fake_recorder.source()
     fake_recorder.write([(T0 + i, sid, letter * 5000) for i, letter in enumerate("abc")])
     fake_recorder.end()
@@ -279,7 +279,7 @@ EVIL = "(?:(?=a)ab|a[b])*[cd]"
 
 @pytest.fixture(scope="module")
 def hostile(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
-    """Many lines, the last of which makes the pattern run away."""
+    """Return a recording whose last line makes the pattern run for very long."""
     fake_recorder = session_recorder("hostile")
     sid = fake_recorder.source()
     fake_recorder.write([(T0 + i, sid, f"a plain line {i}") for i in range(2000)])
@@ -342,7 +342,7 @@ def test_searches_of_one_user_queue_and_all_are_answered(limited: Server, comple
 
 @pytest.fixture(scope="module")
 def long(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
-    """A little more than the limit lets through at once."""
+    """Return a recording that is slightly larger than the burst that the speed limit allows."""
     fake_recorder = session_recorder("long")
     sid = fake_recorder.source()
     for batch in range(8):
@@ -362,7 +362,7 @@ def test_a_throttled_stream_loses_nothing_and_reports_its_lag(limited: Server, l
 
 
 @pytest.mark.parametrize("way", ["logs.txt", "logs.ndjson"])
-def test_throttled_downloads_and_searches_are_whole(limited: Server, long: FakeRecorder, way: str) -> None:
+def test_throttled_downloads_and_searches_are_complete(limited: Server, long: FakeRecorder, way: str) -> None:
     text = httpx.get(limited.url + logs(long.ref.name, way), headers=ALICE, timeout=30).text
     assert [text.count(line) for line in long.texts] == [1] * len(long.texts)
 
@@ -371,7 +371,7 @@ def test_a_stream_without_a_limit_reports_no_lag(server: Server, long: FakeRecor
     assert ": behind" not in server.get(logs(long.ref.name), {"Accept": "text/event-stream"}).text
 
 
-async def test_one_user_gets_at_most_half_of_the_running_works() -> None:
+async def test_one_user_gets_at_most_half_of_the_running_processes() -> None:
     turns, over, begun = WorkLimiter(4), asyncio.Event(), []
 
     async def work(user: str) -> None:
@@ -418,7 +418,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[
 
 @pytest.fixture(scope="module")
 def bulky(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
-    """Ten million characters that hardly compress."""
+    """Return a recording of ten million characters that hardly compress."""
     fake_recorder = session_recorder("bulky")
     sid = fake_recorder.source()
     for batch in range(10):

@@ -82,7 +82,7 @@ def test_an_origin_does_not_change_when_the_archive_folder_is_created(tmp_path: 
 
 
 def test_an_origin_does_not_depend_on_a_password() -> None:
-    """So it does not even confirm a guessed password."""
+    """Otherwise a user could check a guessed password with it."""
     urls = ("valkey://me:secret@host/1", "valkey://me:guess@host/1", "valkey://host/1")
     assert len({origin(Away(url), "https://a", "https://u:p@host/logs") for url in urls}) == 1
     assert origin(Away(urls[0])) != origin(Away("valkey://other/1"))

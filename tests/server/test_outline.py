@@ -1,4 +1,4 @@
-"""The whole recording at a glance, pages around any moment of it, and streams that begin with its newest lines."""
+"""The outline of a whole recording, pages around a moment, and streams that begin with the newest lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search in the whole recording: newest matches first, with progress. It ends with its reader, and cannot run for ever."""
+"""A search of the whole recording sends the newest matches first, and its progress. It ends with its reader or at its limit."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def searchers(server: Server, module: str = "reader.searcher") -> list[str]:
 
 async def until(server: Server, *, running: bool) -> None:
     async with asyncio.timeout(120):
-        while bool(searchers(server)) != running:  # noqa: ASYNC110 - other processes tell nobody
+        while bool(searchers(server)) != running:  # noqa: ASYNC110 - other processes send no signal
             await asyncio.sleep(0.05)
 
 
@@ -114,7 +114,7 @@ async def test_a_killed_search_process_is_an_error_and_counted(
     before = server.refused(code)
 
     async def kill() -> None:
-        while not (found := searchers(server, module)):  # noqa: ASYNC110 - other processes tell nobody
+        while not (found := searchers(server, module)):  # noqa: ASYNC110 - other processes send no signal
             await asyncio.sleep(0.01)
         for one in found:
             os.kill(int(one), signal.SIGKILL)

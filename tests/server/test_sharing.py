@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 class Viewer:
-    """A sink that keeps what is sent."""
+    """A reader that stores what is sent."""
 
     def __init__(self) -> None:
-        self.got: list[bytes] = []
+        self.received: list[bytes] = []
 
     async def send(self, events: bytes) -> None:
-        self.got.append(events)
+        self.received.append(events)
         await asyncio.sleep(0)
 
 
-async def test_a_hundred_viewers_share_one_frame_per_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hundred_viewers_share_one_event_per_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     of = StreamEvent.of.__func__  # type: ignore[attr-defined]
 
@@ -53,10 +53,10 @@ async def test_a_hundred_viewers_share_one_frame_per_batch(tmp_path: Path, monke
         await EventStream([Slot("shared", window)], viewer, permissions, heartbeat_s=60).run()
 
     tasks = [asyncio.create_task(follow(viewer)) for viewer in viewers]
-    while not all(b'"first"' in b"".join(v.got) for v in viewers):  # noqa: ASYNC110 - fakes have no event
+    while not all(b'"first"' in b"".join(v.received) for v in viewers):  # noqa: ASYNC110 - fakes have no event
         await asyncio.sleep(0.01)
     for viewer in viewers:
-        viewer.got.clear()
+        viewer.received.clear()
     monkeypatch.setattr(StreamEvent, "of", classmethod(counted))
     decoded: list[Any] = []
     monkeypatch.setattr(Batch, "decode", decoded.append)
@@ -68,8 +68,8 @@ async def test_a_hundred_viewers_share_one_frame_per_batch(tmp_path: Path, monke
     await asyncio.gather(*tasks)
     assert len(made) == 21, "more than one event was made per batch and for the end"
     assert not decoded, "batches were decoded for the readers"
-    assert len({b"".join(v.got) for v in viewers}) == 1 and viewers[0].got
-    parts = [part for v in viewers for part in v.got]
+    assert len({b"".join(v.received) for v in viewers}) == 1 and viewers[0].received
+    parts = [part for v in viewers for part in v.received]
     assert len({id(part) for part in parts}) == len({*parts}), "equal events are not the same object"
     fake_recorder.close()
     store.close()

@@ -1,4 +1,4 @@
-"""A cluster that cannot be asked: answers say so and show what is recorded. No task is reported as gone."""
+"""If the cluster cannot be reached, answers say so and show the recorded lines. No task is reported as gone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _unreachable(folder: Path, _: str) -> tuple[Path, str]:
 
 
 def _tls(folder: Path, sandbox: str) -> tuple[Path, str]:
-    """TLS to a server without TLS: the handshake fails."""
+    """Connect with TLS to a server without TLS: the handshake fails."""
     return _kubeconfig(folder / "tls", sandbox.replace("http://", "https://")), "does not answer"
 
 
@@ -65,7 +65,7 @@ def _tls(folder: Path, sandbox: str) -> tuple[Path, str]:
 def unasked(
     request: pytest.FixtureRequest, sandbox_process: SandboxProcess, tmp_path: Path
 ) -> Iterator[tuple[Server, FakeRecorder, str]]:
-    """A server with such a cluster, an unfinished recording of two lines, and the expected reason."""
+    """Yield a server with an unreachable cluster, an unfinished recording of two lines, and the expected reason."""
     kubeconfig, message = request.param(tmp_path, sandbox_process.kube.server)
     where = CLUSTER
     if request.param in (_unreachable, _tls):

@@ -1,4 +1,4 @@
-"""The viewer as a page of its own: access, content security policy, and error pages."""
+"""The viewer's own page: access, content security policy, and error pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The table of conditions over HTTP and on the command line. test_view.py checks it in Python, terms.test.ts in the page."""
+"""The table of conditions over HTTP and on the command line.
+
+tests/notebook/test_view.py checks the table in Python, js/test/text/query.test.ts in the page.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ CASES = list(enumerate(TABLE["cases"]))
 
 @pytest.fixture(scope="module")
 def table(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
-    """A completed task; each case has its lines in a pod of its own."""
+    """Return a completed task that has the lines of each case in a separate pod."""
     fake_recorder = session_recorder("table")
     for number, case in CASES:
         sid = fake_recorder.source(f"case-{number}")
@@ -37,7 +40,7 @@ def table(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
 
 @pytest.fixture
 def cli(server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """The command line in this process, because starting a process for each case would take longer than the test."""
+    """Return a function that runs the command line in this process, because a process per case would take too long."""
     monkeypatch.setenv("CORTEX_STORE", server.store_url)
     monkeypatch.setenv("KUBECONFIG", str(server.home / "none"))
     engine = Runtime()

@@ -1,4 +1,4 @@
-"""A store lost its last second, or everything: what the cluster still has is recorded again, with the same settings."""
+"""After a store lost its last second or all data, the logs that the cluster still has are recorded again with the same settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings over the budget leave, those that ended first at first; read or running ones never leave."""
+"""If a store is over its budget, the recordings that ended first are removed first. Those with readers or running tasks stay."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def an_hour_ago(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unwanted_empty_recordings_leave(store: Any, an_hour_ago: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each reader can create any number of them, and they are never complete."""
+    """Each reader can create any number of empty recordings, and they are never complete."""
     never = [store.open(CLUSTER, TaskRef("default", "selector", f"x={i}"), f"selector:x={i}") for i in range(3)]
     job = store.open(CLUSTER, TaskRef("default", "job", "never-taken"), "u")
     told = Hand(store, TaskRef("default", "selector", "told"), "selector:told")

@@ -1,4 +1,4 @@
-"""What a store promises: atomic commits, one writer, and errors that name the store."""
+"""The guarantees of a store: atomic commits, a single writer, and errors that name the store."""
 
 from __future__ import annotations
 

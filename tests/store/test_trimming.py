@@ -1,4 +1,4 @@
-"""The oldest lines of a recording over its limit leave, and readers get one notice in their place."""
+"""The oldest lines of a recording over its limit are trimmed. Readers get one notice in their place."""
 
 from __future__ import annotations
 

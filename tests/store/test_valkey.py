@@ -403,18 +403,18 @@ async def test_a_rolled_back_store_gets_a_notice(store: ValkeyStore, monkeypatch
     hand = Hand(store)
     hand.lines([(1, 1, "a"), (2, 1, "b")])
 
-    class Lost:
-        """Of a recorder of one task, one that finds the store to end before what it had recorded."""
+    class RolledBackTaskRecorder:
+        """A `TaskRecorder` that finds that the store has lost its last records."""
 
         unreachable_s, last_committed, last = 0.0, 7, 0
 
         def __init__(self, *arguments: Any, **_: Any) -> None:
-            Lost.last = arguments[4].last_seq
+            RolledBackTaskRecorder.last = arguments[4].last_seq
 
         async def run(self) -> None:
             raise LeaseLost("the store ends at record 2, not before 8")
 
-    monkeypatch.setattr(lib, "TaskRecorder", Lost)
+    monkeypatch.setattr(lib, "TaskRecorder", RolledBackTaskRecorder)
     cluster: Any = type("Api", (), {"host": CLUSTER, "id": CLUSTER})()
     recording: Any = Recorder(store, cluster)
     info = store.info(hand.id)
@@ -422,8 +422,9 @@ async def test_a_rolled_back_store_gets_a_notice(store: ValkeyStore, monkeypatch
     for _ in range(2):
         await recording._tasks.start(None, info.id, masked=False)
         await recording._tasks.running[hand.id].task
-    (said,) = store.entries(hand.id, 7, 1 << 20)
-    assert (said.seq, said.last, Lost.last) == (3, 8, 8) and b'"seq":8' in said.data and b"lost its last 5" in said.data
+    (entry,) = store.entries(hand.id, 7, 1 << 20)
+    assert (entry.seq, entry.last, RolledBackTaskRecorder.last) == (3, 8, 8)
+    assert b'"seq":8' in entry.data and b"lost its last 5" in entry.data
 
 
 async def test_subscribers_are_called_after_a_broken_connection(server: Server, store: ValkeyStore) -> None:
