@@ -1,6 +1,6 @@
 """`GET cortex/view?task=REF&...`: the viewer as a page of its own; without a task, a list of tasks.
 
-The page's script reads the other parameters (js/src/page). The page has no inline script or style, so its content security
+The page's script (js/src/hosts/page.ts) reads the other parameters. The page has no inline script or style, so its content security
 policy can be strict.
 """
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from server.fake_recorder import CLUSTER, T0, FakeRecorder
 from server.running import logs, run_server
-from server.test_heartbeat import Reader, Silent
+from server.test_heartbeat import Reader, SilentWindow
 
 from cortex_jupyter.errors import NoCluster
 from cortex_jupyter.reader import event_stream
@@ -142,7 +142,7 @@ async def test_a_stream_continues_when_the_cluster_answers_again(
 async def test_a_state_is_sent_again_only_if_its_text_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each attempt to reach an absent cluster is a new error with the same text."""
     monkeypatch.setattr(event_stream, "_PROBLEM_S", 0.001)
-    window: Any = Silent()
+    window: Any = SilentWindow()
     message, looks = "the cluster does not answer", 0
 
     class Looked(SimpleNamespace):
