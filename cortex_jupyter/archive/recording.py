@@ -118,7 +118,7 @@ class ArchivedRecording:
     def sources(self) -> dict[int, Source]:
         """The sources by id."""
         doc = orjson.loads(self.metadata[layout.RECORDING_INFO])
-        return {source.pop("id"): Source(**source) for source in doc["sources"]}
+        return {source["id"]: Source.from_dict(source) for source in doc["sources"]}
 
     @cached_property
     def is_ordered(self) -> bool:

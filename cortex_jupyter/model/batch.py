@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NotRequired, TypedDict
 import orjson
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cortex_jupyter.model.cursor import Epochs
 
 #: The streams of lines; a batch's column `o` holds indices in this tuple. Before version 1.32, Kubernetes reports no stream.
@@ -66,6 +68,11 @@ class Source:
     def as_dict(self) -> dict[str, Any]:
         """Return every field, as a store keeps it."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Source:
+        """Return the source that a store keeps. A newer version may have written fields that this one does not know."""
+        return cls(**{name: document[name] for name in cls.__slots__ if name in document})
 
 
 @dataclass(slots=True)

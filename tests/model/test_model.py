@@ -113,7 +113,8 @@ def test_sources_are_equal_by_pod_container_and_container_id() -> None:
     assert source == Source("p", "uid", "main", "containerd://1", "sidecar", 0, "n1")
     assert hash(source) == hash(Source("p", "uid", "main", "containerd://1", "sidecar", 0, "n1"))
     assert source != Source("p", "uid", "main", "containerd://2", "main", 1, "n1")
-    assert Source(**source.as_dict()).as_dict() == source.as_dict()
+    assert Source.from_dict(source.as_dict()).as_dict() == source.as_dict()
+    assert Source.from_dict(source.as_dict() | {"of_a_newer_version": 1}) == source
 
 
 # ------------------------------------------------------------------------ Cursor

@@ -52,7 +52,7 @@ class Entries:
             rows = db.execute(
                 "SELECT id, source, second, seq, last, ended, top FROM source WHERE recording=?", (recording,)
             ).fetchall()
-        return {r[0]: (Source(**orjson.loads(r[1])), Anchor.of(*r[2:])) for r in rows}
+        return {r[0]: (Source.from_dict(orjson.loads(r[1])), Anchor.of(*r[2:])) for r in rows}
 
     def add_source(self, lease: Lease, source: Source) -> int:
         with self._file.writing() as db:

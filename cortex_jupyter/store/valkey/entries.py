@@ -43,7 +43,7 @@ class Entries:
         anchors = self._link.ask("HGETALL", f"cortex:{recording}:anchors")
         sources = self._link.ask("HGETALL", f"cortex:{recording}:sources")
         at = {sid: Anchor.of(*orjson.loads(doc)) for sid, doc in anchors.items()}
-        return {int(sid): (Source(**orjson.loads(doc)), at.get(sid, Anchor())) for sid, doc in sources.items()}
+        return {int(sid): (Source.from_dict(orjson.loads(doc)), at.get(sid, Anchor())) for sid, doc in sources.items()}
 
     def add_source(self, lease: Lease, source: Source) -> int:
         doc = orjson.dumps(source.as_dict())
