@@ -85,7 +85,7 @@ def shot(page: Page, name: str) -> None:
 
 
 def run_all(page: Page) -> None:
-    """Run all cells of the open notebook; repeat that while it has no effect, because the kernel is not ready yet."""
+    """Run all cells of the open notebook; repeat that while cells are left out, because the kernel is not ready yet."""
     page.wait_for_selector(".jp-CodeCell", timeout=90_000)
     idle_indicator = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
     expect(idle_indicator if "/notebooks/" in page.url else page.get_by_text("| Idle")).to_be_visible(timeout=60_000)
@@ -93,7 +93,7 @@ def run_all(page: Page) -> None:
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         with contextlib.suppress(AssertionError):
-            expect(page.locator(".jp-CodeCell .jp-InputPrompt").first).not_to_have_text("[ ]:", timeout=20_000)
+            expect(page.locator(".jp-CodeCell .jp-InputPrompt", has_text="[ ]:")).to_have_count(0, timeout=20_000)
             return
 
 
