@@ -1,1 +1,1 @@
-"""Analyse a log: why a task failed, its errors, patterns, metrics, progress, and what changed between two runs."""
+"""Analyse a log: why a task failed, its errors, patterns, metrics, progress, and what changed between two logs."""

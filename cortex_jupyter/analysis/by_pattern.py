@@ -21,7 +21,7 @@ def read_by_pattern(text: Texts, pattern: str) -> Values:
     Raises
     ------
     BadQuery
-        The pattern is invalid, or has no named group.
+        The pattern is invalid, or has no named group besides `step` and `rank`.
     """
     np = import_optional("numpy")
     finder("pattern", pattern)

@@ -1,4 +1,4 @@
-"""Compare two runs: patterns of only one, where they diverge, what takes longer; numbers, ids and times masked."""
+"""Compare two logs: patterns of only one, where they diverge, what takes longer; numbers, ids and times masked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Lines shown before the first difference.
 _CONTEXT: Final = 2
-#: Maximum number of moments that are compared.
+#: Maximum number of moments (see `_moments`) that are compared.
 _MOMENTS: Final = 14
 #: A difference of durations must be at least this many seconds to count as a change.
 _LEAST_S: Final = 0.05
@@ -30,13 +30,13 @@ _OFTEN: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first difference between two runs.
+    """The first difference between two logs.
 
     Parameters
     ----------
     a, b : dict or None
-        The line of each run (`seq`, `time`, `pod`, `container`, `text`, `at` in seconds since its run's first line);
-        None if that run has ended before.
+        The line of each log (`seq`, `time`, `pod`, `container`, `text`, `at` in seconds since its log's first line);
+        None if that log had no more lines.
     before : list of str
         The lines of `a` before it, which are the same in both.
     """
@@ -59,7 +59,7 @@ class ComparisonData:
 
 
 def compare(a: pa.Table, b: pa.Table) -> ComparisonData:
-    """Compare two runs.
+    """Compare two logs.
 
     Parameters
     ----------
@@ -70,9 +70,10 @@ def compare(a: pa.Table, b: pa.Table) -> ComparisonData:
     -------
     ComparisonData
         `patterns`: `pattern`, `count_a`, `count_b`, `in` (`a`, `b`, `both`), `level`, `first_a`, `first_b` (seconds
-        since the run's first line), `example_a`, `example_b`; patterns of only one run come first. `durations`: `kind`
-        (`run`; `phase` between two moments that both runs pass; `every` for the usual interval of a recurring line),
-        `what`, `a`, `b` (seconds), `ratio`; the largest difference first. `first`: where the runs diverge, or None.
+        since the log's first line), `example_a`, `example_b`; patterns of only one log come first. `durations`: `kind`
+        (`run` for the whole log; `phase` between two moments that both logs pass; `every` for the usual interval of a
+        recurring line), `what`, `a`, `b` (seconds), `ratio`; the largest difference first. `first`: where the logs
+        diverge, or None.
     """
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     both = pa.chunked_array([*a["message"].chunks, *b["message"].chunks], pa.large_string())
@@ -102,7 +103,7 @@ def compare(a: pa.Table, b: pa.Table) -> ComparisonData:
 
 
 def _since(table: pa.Table) -> Floats:
-    """Return the seconds since a run's first line."""
+    """Return the seconds since a log's first line, of each line."""
     pa = import_optional("pyarrow")
     time = table["time"].cast(pa.int64()).to_numpy()
     return (time - time.min()) / 1e9 if len(time) else time.astype(float)
@@ -143,7 +144,7 @@ def _patterns(
 
 
 def _moments(texts: list[str], counts: list[Ints], at: list[Floats]) -> list[tuple[str, float, float]]:
-    """Return moments that both runs pass in the same order: the first lines of patterns that are rare in both."""
+    """Return moments that both logs pass in the same order: the first lines of patterns that are rare in both."""
     np = import_optional("numpy")
     if not texts:
         return []
@@ -230,7 +231,8 @@ def _first_difference(
 ) -> Difference | None:
     """Return the earliest difference between corresponding sources, by the time since each source began.
 
-    Pods start when there is room for them. On the run's clock, a pod that started late would seem to diverge late.
+    Pods start when there is room for them. By the time since the log began, a pod that started late would seem to
+    diverge late.
     """
     np = import_optional("numpy")
     sources = [_sources(table) for table in tables]

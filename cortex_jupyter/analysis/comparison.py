@@ -1,4 +1,4 @@
-"""Show a comparison of two runs: a frame of patterns, a frame of durations, and a picture of both."""
+"""Show a comparison of two logs: a frame of patterns, a frame of durations, and a picture that shows both logs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ _MONO: Final = "font:12px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:
 
 
 class Comparison(ResultFrame):
-    """The differences between two runs, returned by `log.compare(other)`.
+    """The differences between two logs, returned by `log.compare(other)`.
 
-    As a frame it holds the patterns of both runs: `pattern`, `count_a`, `count_b`, `in`, `level`, `first_a`, `first_b`,
-    `example_a`, `example_b`; patterns of only one run come first.
+    As a frame it holds the patterns of both logs: `pattern`, `count_a`, `count_b`, `in`, `level`, `first_a`, `first_b`,
+    `example_a`, `example_b`; patterns of only one log come first.
 
     Attributes
     ----------
     first : Difference or None
-        The first difference between the runs: `a`, `b` (dicts; None if that run has ended), `before`.
+        The first difference between the logs: `a` and `b`, the line of each as a dict (None if that log had no more
+        lines), and `before`, the equal lines before it.
     durations : ResultFrame
         What takes longer or shorter: `kind`, `what`, `a`, `b` (seconds), `ratio`.
     only_a, only_b : ResultFrame
-        The patterns of only one run.
+        The patterns of only one log.
     """
 
     nothing = "neither run has a line"
@@ -105,9 +106,10 @@ class Comparison(ResultFrame):
         return f'<div class="cortex-compare">{"".join(parts)}</div>'
 
     def _picture(self) -> str:
-        """Draw both runs on one time axis.
+        """Draw both logs on one time axis.
 
-        Bars show the number of log lines, curves connect moments that both runs have, and dots mark the first difference.
+        Bars show the number of log lines. Curves connect the first lines of patterns that are rare and occur in both
+        logs. Dots mark the first difference.
         """
         data, top = self._data, max(*self._data.seconds, 1e-9)
 

@@ -21,7 +21,7 @@ class Errors(ResultFrame):
     r"""The errors of a log, in the order in which they first occurred; returned by `log.errors()`.
 
     It is a sequence of `Error` (`type`, `message`, `frames`, `count`, `pods`, `first`, `last`, `context`, `text`,
-    `seq`), and a frame with these columns.
+    `seq`, ...). It is also a frame, whose columns `as_table` lists.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class Errors(ResultFrame):
 
 
 def card(error: Error, *, is_open: bool = False) -> str:
-    """Return an error as a `<details>` element, whose summary line opens to the traceback without a script."""
+    """Return an error as a `<details>` element. A click on its summary shows the traceback; no script is needed."""
     times = f"{error.first:%H:%M:%S}" if error.first else ""
     if error.count > 1 and error.last:
         times += f" to {error.last:%H:%M:%S}"

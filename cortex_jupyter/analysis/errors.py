@@ -1,4 +1,7 @@
-"""Find the errors of a log: tracebacks and lines of level error, each once however many pods report it."""
+"""Find the errors of a log: tracebacks, and lines of level error or critical.
+
+An error is listed once, however many pods report it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.archive.optional import Flags, Ints
 
-#: Number of lines of the same source that are shown before an error.
+#: Number of lines of the same container run and stream that are shown before an error.
 CONTEXT: Final = 5
 #: Maximum number of characters that are shown of each line.
 _WIDTH: Final = 1000
@@ -33,7 +36,8 @@ class Error:
     Parameters
     ----------
     kind : str
-        `python`, `java`, `go`, `native`, `nccl`, `cuda`; `line` for a line of level error without a traceback.
+        `python`, `java`, `go`, `native`, `nccl`, `cuda`; `line` for a line of level error or critical without a
+        traceback.
     type, message : str
         Of the first occurrence: `ValueError`, `bad shape (3, 4)`. For a line, its level and its message.
     frames : list of Frame
@@ -50,7 +54,7 @@ class Error:
     text : str
         The whole first traceback.
     context : list of str
-        The lines of its source before it.
+        The lines before it, at most five, of the same container run and stream.
     """
 
     kind: str
@@ -130,7 +134,7 @@ def _text(block: Block, texts: list[str]) -> str:
 
 
 def _lines(table: pa.Table, in_block: Flags, groups: dict[str, list[int]], error_by_key: dict[str, Error]) -> None:
-    """Add the lines of level error. Lines whose messages have the same shape (see `shapes`) count as one error."""
+    """Add the lines of level error or critical. Lines whose messages have the same shape are one error."""
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     levels, names = coded(table["level"])
     bad = np.isin(levels, [i for i, name in enumerate(names) if name in _BAD]) & ~in_block

@@ -23,8 +23,8 @@ COLUMNS: Final = ("time", "seq", "task", "pod", "text")
 class IncrementalMetrics:
     """Metrics that grow with their log.
 
-    The result equals that of reading the whole log. So the whole log is read again if new lines are older than lines
-    before them in their source, if a source states its rank only now, and for queries with `tail` or `run`.
+    The result equals that of reading the whole log. So the whole log is read again if a new line is older than a line
+    of its pod that was read before, if a pod's lines name their rank only now, and for queries with `tail` or `run`.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Build the table of `log.metrics()`: one row per number.
 
-A line that names no training epoch or rank takes those of earlier lines of the same pod.
+A line without a step has as its step the training epoch that its pod's lines reported last. A line without a rank has
+the first rank that any line of its pod names, else the pod's index.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def _carry_over(
 
 
 def _fill_ranks(ranks: Floats, source: Ints) -> Floats:
-    """Return each line's rank: the first one that its pod names."""
+    """Return each line's rank: its own, else the first that a line of its pod names."""
     np = import_optional("numpy")
     stated = np.flatnonzero(~np.isnan(ranks))
     if not len(stated):

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.store import Readable
 
-#: Number of time intervals; four points are kept in each. A chart beside the lines has fewer pixels.
+#: Number of time intervals; up to four points of each curve are kept in each. A chart beside the lines is about this
+#: many pixels wide, so more points would not be seen.
 _INTERVALS: Final = 400
 _HINT: Final = (
     "call metrics() of the log in a kernel to read all lines, or raise CortexJupyter.max_query_s on this server"
@@ -40,7 +41,7 @@ _NAMES: Final = 100
 
 
 def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
-    """Yield the numbers that a recording's lines report as events, oldest first.
+    """Find the numbers in a recording's lines, oldest first, and yield them as events.
 
     Parameters
     ----------

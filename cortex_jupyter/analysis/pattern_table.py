@@ -12,7 +12,7 @@ from cortex_jupyter.parsing.line_patterns import ANY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Colours of levels, the same as in the viewer. They are readable on light and on dark pages.
+#: Colours of levels, readable on light and on dark pages. (The viewer's own colours follow its theme.)
 LEVELS: Final = {"warning": "#b8860b", "error": "#d9534f", "critical": "#d9534f"}
 _BAR_COLOUR: Final = "#4c78a8"
 _SHOWN: Final = 30

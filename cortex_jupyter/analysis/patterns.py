@@ -22,7 +22,7 @@ BINS: Final = 32
 
 @dataclass(slots=True)
 class PatternsByLine:
-    """The lines of a table, by pattern.
+    """The pattern of each line of a table.
 
     Parameters
     ----------

@@ -89,7 +89,7 @@ def progress_bars(table: pa.Table) -> pa.Table:
 
 
 def latest_progress(store: Readable, recording: int, last: int) -> dict[str, Any] | None:
-    """Return how far a task is by its very last lines, without reading its log and without pyarrow.
+    """Return how far a task is by its very last lines, without reading the rest of its log and without pyarrow.
 
     Parameters
     ----------
@@ -101,8 +101,8 @@ def latest_progress(store: Readable, recording: int, last: int) -> dict[str, Any
     Returns
     -------
     dict or None
-        Of the bars in the last lines, the one with the lowest fraction, as a row of `progress_bars`; None without a
-        bar.
+        Of the bars in the last lines, the one with the lowest fraction: the fields of `Progress`. None if no bar has a
+        fraction.
     """
     lines: dict[str, list[tuple[str, int]]] = {}
     for entry in store.entries(recording, max(0, last - _GLANCE), _GLANCE_BYTES):
@@ -135,7 +135,7 @@ def _newest(lines: list[str], rows: list[int], times: Sequence[int] | Ints) -> l
 def _paced(name: str, total: float, states: list[tuple[float, float, int]]) -> tuple[Progress, int]:
     """Return the state of a count such as `epoch 3/10`.
 
-    The rate is measured from the line where the count last began again to the newest line.
+    The rate covers only the current pass: from the line where the count last started over to the newest line.
     """
     step, now, row = states[0]
     first, began = step, now

@@ -69,7 +69,7 @@ class Catalog:
         return self._below(f"{quote(namespace, safe='')}/" if namespace else "")[0]
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> ArchivedRecording | None:
-        """Return the newest recording of a task; of any kind if the reference names none.
+        """Return the newest recording of a task. If the reference names no kind, a Job comes before other kinds.
 
         Raises
         ------

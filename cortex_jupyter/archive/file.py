@@ -164,7 +164,8 @@ class ParquetFile:
                     table = self._select(group, names, parts, selector)
             return table if each is None else each(table)
 
-        # Row group by row group: reading all at once would copy each column together, with twice the memory.
+        # Read row group by row group. To read all at once, pyarrow would copy each column into one piece, which takes
+        # twice the memory.
         with ThreadPoolExecutor(pa.cpu_count(), "cortex-parquet") as pool:
             tables = []
             for group, table in zip(wanted_groups, pool.map(read_group, wanted_groups), strict=True):

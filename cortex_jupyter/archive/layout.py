@@ -50,7 +50,7 @@ SPAN_COLUMNS: Final = ("message_at", "message_len", "fields_at")
 _MIN_GROUP_ROWS: Final = 65_536
 #: Maximum number of rows in a row group, for the largest recordings.
 _MAX_GROUP_ROWS: Final = 262_144
-#: Number of row groups from which on groups get larger than the minimum.
+#: A file that would have more row groups than this gets larger groups instead, up to the maximum.
 _TARGET_GROUPS: Final = 512
 #: Maximum number of records in a block of the index. A reader reads and sends a block at once.
 BLOCK_RECORDS: Final = 4096

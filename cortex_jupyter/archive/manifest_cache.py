@@ -1,9 +1,9 @@
 """Copies of a namespace's manifests in one object, so that listing 1 000 tasks takes 4 requests instead of 1 002.
 
-The 4 requests are three pages of the bucket's listing (a page has 1 000 objects, a task has two) and the cache. The
-listing alone decides what exists: a copy counts only while its manifest has the listed tag. So the cache may be old,
-damaged or missing, and if two processes write it the later one wins. Manifests without a valid copy are fetched one by
-one.
+A task has two objects and the cache is one more, so the listing has 2 001 objects, on three pages of 1 000. The fourth
+request reads the cache. The listing alone decides what exists: a copy is used only if its stored tag equals the tag in
+the listing. So the cache may be old, damaged or missing, and if two processes write it the later one wins. Manifests
+without a valid copy are fetched one by one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 #: Name of the object in the folder of its namespace.
 NAME: Final = "manifests.zst"
 _VERSION: Final = 1
-#: One in this many recordings updates the cache, so about this many manifests are fetched one by one.
+#: One in this many recordings updates the cache. A reader fetches the manifests that came since then, about this many,
+#: one by one.
 _UPDATE_INTERVAL: Final = 32
 
 

@@ -70,7 +70,8 @@ def sort_pieces(pieces: Iterable[tuple[pa.Table, int]], limit: int = MAX_WAITING
         waiting.append(table.append_column("reached", at))
         rows = pa.concat_tables(waiting)
         rows = _sorted(rows, rows["reached"])
-        # Rows with the floor's own time wait too: of equal times the lower number comes first.
+        # `floor` is the earliest time that may still come. Rows with this very time wait too, so that rows of equal
+        # time are sorted together, by number.
         ready = int(pc.sum(pc.less(rows["reached"], floor), min_count=0).as_py())
         is_certain = True
         if len(rows) - ready > limit:

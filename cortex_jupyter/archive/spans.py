@@ -30,7 +30,8 @@ COLUMNS: Final = ("level", "message_at", "message_len", "fields_at")
 _HEAD: Final = 96
 #: Bytes of the beginning of a line that has characters of several bytes, or colours.
 _LONG: Final = 12 * _HEAD
-#: If the message starts this close (bytes) to the end of the beginning, time or level before it may have been cut off.
+#: Only a line's head, its first bytes, is examined. If the message starts at most this many bytes before the head's
+#: end, time or level may have been cut off, and the whole line is parsed.
 _NEAR: Final = 40
 #: Bytes processed at once, so that they stay in the processor's cache.
 _CACHED: Final = 1 << 18

@@ -39,7 +39,8 @@ class Source:
         The container's restart count: 0 for the first run.
     node : str
     part : int
-        0 for the lines that the recorder follows, 1 for older lines that it backfills.
+        0 for the lines that the recorder follows, 1 for older lines that it backfills, 2 for lines that a follow
+        skipped.
 
     Notes
     -----

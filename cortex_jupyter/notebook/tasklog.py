@@ -656,7 +656,7 @@ class TaskLog:
         return Patterns(patterns(self.to_arrow()))
 
     def compare(self, other: TaskLog) -> Comparison:
-        r"""Compare with another run: the first line that differs, lines of one run only, and what takes longer.
+        r"""Compare with another log: the first line that differs, lines of one log only, and what takes longer.
 
         Differences in numbers, IDs and times do not count. This log is `a`, the other one `b`. Pods are paired in the
         order of their names.
@@ -668,7 +668,7 @@ class TaskLog:
         Returns
         -------
         Comparison
-            A frame of patterns with the counts of both runs; `first`, `durations`, `only_a`, `only_b`.
+            A frame of patterns with the counts of both logs; `first`, `durations`, `only_a`, `only_b`.
 
         Examples
         --------

@@ -1,4 +1,7 @@
-"""Whether lines are masked before they are stored: a setting that all users of a store share."""
+"""Whether secrets and e-mail addresses in lines are masked before the lines are stored.
+
+The setting applies to all users of a store.
+"""
 
 from __future__ import annotations
 
@@ -47,15 +50,16 @@ def requested_masking(*, wish: bool | None = None) -> bool | None:
 
 
 def configure_masking(store: SettingsStore, *, wish: bool | None = None) -> bool:
-    """Return whether lines are masked before they are stored; a given wish is set for all users of the store.
+    """Return whether lines are masked before they are stored. A request is first set for all users of the store.
 
-    In a shared store only an administrator sets it. The wish then applies to recorders that this process starts.
+    In a shared store only an administrator can set it. A request for masking then applies to the recorders that this
+    process starts; a request against it has no effect.
 
     Parameters
     ----------
     store : SettingsStore
     wish : bool, optional
-        Default: `CORTEX_MASK`, else what is already set.
+        What is requested. Default: `CORTEX_MASK`, else what is already set.
 
     Raises
     ------

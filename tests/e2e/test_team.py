@@ -1,4 +1,4 @@
-"""A team's installation in which each part fails once while no user watches.
+"""A team's installation in which collectors, Valkey and the API server fail in turn, the last while alice watches.
 
 Afterwards alice, who has the rights, can read every line, and bob, who has none, nothing. The parts are a real cluster with
 RBAC, two collectors, Valkey, S3, a Jupyter server for many users, and Chromium.

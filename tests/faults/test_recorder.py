@@ -211,7 +211,7 @@ ROWS = [
         read=read_while_recorders_die,
     ),
     Row(
-        "recorder killed between a log's end and the last look",
+        "recorder killed between a log's end and the audit",
         killed_before_the_final_check,
         program=counter(LINES, per_second=RATE),
         after=final_check_was_made,

@@ -1,4 +1,7 @@
-"""A node's clock is set back while recorders come and go. The tests use the reader, a fake node and the audit together."""
+"""A node's clock is set back while recorders come and go.
+
+The tests run `SourceReader` and `Audit` together, with a fake node.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,7 @@ class Life:
         trim(self.store, {self.hand.id: (lease, "t")})
 
     def recorded(self) -> dict[int, list[Line]]:
-        """Return the lines of the source and of its parts, by source id."""
+        """Return the recorded lines by source id; each part of the source has an id of its own."""
         lines: dict[int, list[Line]] = {}
         for entry in self.store.entries(self.hand.id, 0, 1 << 30):
             if entry.event == "log":

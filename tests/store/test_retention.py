@@ -77,8 +77,8 @@ def test_recordings_that_are_read_or_running_never_leave(store: SqliteStore) -> 
     store.set_budget(Budget(max_bytes=1, max_age_s=0.0))
     kept = enforce_retention(store, now=time.time() + 1)
     assert held(store) == {"read", "running"} and kept.over > 0
+    # A reader came after this recording was chosen for removal, so it stays.
     assert not store.forget(read)
-    # A reader came after it was chosen.
     assert store.oldest_removable() is None
 
 
@@ -101,7 +101,7 @@ def an_hour_ago(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unwanted_empty_recordings_leave(store: Any, an_hour_ago: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each reader can create any number of empty recordings, and they are never complete."""
+    """Each reader can create any number of empty recordings. They never end, so neither budget nor age removes them."""
     never = [store.open(CLUSTER, TaskRef("default", "selector", f"x={i}"), f"selector:x={i}") for i in range(3)]
     job = store.open(CLUSTER, TaskRef("default", "job", "never-taken"), "u")
     told = Hand(store, TaskRef("default", "selector", "told"), "selector:told")
@@ -196,7 +196,7 @@ def test_settings_are_kept_in_the_store(tmp_path: Path, monkeypatch: pytest.Monk
     assert budget(Budget(max_bytes=5)) == Budget(5, 30 * 86400)
     monkeypatch.setenv("CORTEX_STORE_MAX_BYTES", "7kB")
     monkeypatch.setenv("CORTEX_STORE_MAX_AGE", "2d")
-    # The recorder uses the settings in the store, not the environment that it was started in.
+    # A recorder takes from its environment only what is not set in the store: here the age, not the size.
     assert budget(weak=True) == Budget(5, 2 * 86400)
     assert budget() == Budget(7000, 2 * 86400)
     assert budget(Budget(max_bytes=9)) == Budget(9, 2 * 86400)

@@ -1,4 +1,4 @@
-/** Decides where a stream begins, adds its events to the tasks, and marks the lines that an absence left out. */
+/** Decides where a stream begins, adds its events to the tasks, and marks the lines that the page missed in an absence (while it was hidden, asleep or offline). */
 
 import type { EndEvent, GapEvent, LogEvent, Problem, StatusEvent } from "../protocol/events.ts";
 import { fromNs, parseWindow } from "../text/time.ts";
@@ -11,9 +11,9 @@ import { rowEditor, type StoreWatcher, type TaskEntry, type Tasks } from "./task
 
 /** After an absence longer than this (ms) and longer than the window, only the window is requested. The lines in between are loaded on demand. */
 const MAX_ABSENCE_MS = 600_000;
-/** Number of pages that are loaded into a span at the end of a task that ended during an absence. Its last lines are the ones a user wants to see. */
+/** If a task ended during an absence, its last lines are in that absence's span. A user wants to see them, so this many pages of the span are loaded right away. */
 const PAGES_AFTER_END = 4;
-/** With a longer window (ms), a stream still continues at its cursor after an absence of up to this length. */
+/** If the window is longer than `MAX_ABSENCE_MS`, a stream continues at its cursor after an absence as long as the window, but at most this long (ms). */
 const MAX_REACH_MS = 3_600_000;
 
 export class StreamIngest implements StreamReceiver {
@@ -126,7 +126,7 @@ export class StreamIngest implements StreamReceiver {
       const { now } = data as StatusEvent;
       if (now) this.#clock.setNodeTime(fromNs(now));
       store.addStatus(data as StatusEvent);
-      // This is the first status of a stream. Its outline tells whether the stream leaves lines out.
+      // A status without `seq` is no notice: it begins a stream, or repeats the task's state. The outline shows whether the stream leaves lines out.
       if ((data as StatusEvent).seq === undefined) void this.#surveys.load(store.task);
     } else if (event === "gap") store.addGap(data as GapEvent);
     else if (event === "end") store.addEnd(data as EndEvent);

@@ -1,8 +1,9 @@
 /**
- * The outline of a recording, which the server counts, and the spans of it that are not loaded. A span takes about as many rows
- * as it has lines, so the scroll bar covers the whole recording. Lines are not loaded because they are before the window, because
- * they were evicted, or because they came in an absence: a time in which the page was hidden, asleep or offline. A span is loaded
- * when a user scrolls to it; that of an absence not while the view follows.
+ * The outline of a recording: the number of its lines in each interval of time, counted by the server. And its spans: ranges of
+ * lines that are not loaded. A span takes about as many rows as it has lines, so the scroll bar covers the whole recording. Lines
+ * are not loaded because they are before the window, because they were evicted, or because they came in an absence: a time in
+ * which the page was hidden, asleep or offline. A span is loaded when a user scrolls to it. The span of an absence is not loaded
+ * while the view follows the newest lines.
  */
 
 import type { OutlineDoc } from "../protocol/events.ts";
@@ -68,7 +69,7 @@ export class Outline {
 }
 
 export interface UnloadedSpan {
-  /** The row that stands for the span among the task's rows. */
+  /** Index of the one row that the task's store holds for the span. In the view the span is `spanRows` rows high. */
   row: number;
   /** Sort keys of the rows before and after the span; `from` is -Infinity if there is no row before. */
   from: number;

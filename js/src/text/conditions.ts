@@ -76,7 +76,10 @@ function readField(line: string, key: string, pair: RegExp): string | null {
   return match === null ? null : unquoteValue(match[1]);
 }
 
-/** Return the test of a condition. Numbers compare as numbers, everything else as text without regard to case. A line without the field fails. */
+/**
+ * Return the test of a condition. Two numbers compare as numbers. Otherwise `=` and `!=` compare text without regard to case, and
+ * `<`, `<=`, `>`, `>=` fail. `~` and `!~` always search in the text. A line without the field fails.
+ */
 export function conditionTest([key, op, wanted]: Condition): (line: string) => boolean {
   const pair = fieldRegex(key);
   const head = key.split(".")[0];
