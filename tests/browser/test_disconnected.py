@@ -210,9 +210,14 @@ def test_a_page_that_wakes_up_offline_says_so_and_goes_on_when_online(
 
 
 def test_a_deleted_recording_is_reported_and_loaded_again(
-    lab: Lab, job: Callable[..., str], gate: Path, lines_of: Callable[[Locator], dict[int, list[str]]]
+    lab: Lab,
+    job: Callable[..., str],
+    gate: Path,
+    sandbox: Any,
+    lines_of: Callable[[Locator], dict[int, list[str]]],
 ) -> None:
-    page = lab.view(job(gated(700, gate)), since="all")
+    name = job(gated(700, gate))
+    page = lab.view(name, since="all")
     viewer = opened(page)
     says(viewer, re.compile(r"[1-9]\d\d lines"))
     viewer.locator("[role=log]").hover()
@@ -220,12 +225,22 @@ def test_a_deleted_recording_is_reported_and_loaded_again(
     expect(viewer.get_by_role("button", name="newest")).to_be_visible(timeout=WAIT)
     reading = viewer.evaluate(_RESTING_TOP)
     offset = page.evaluate(_OFFSET, [viewer.element_handle(), reading])
+    # The page comes back when the log is recorded again as far as it was: before that the line is not there.
+    page.route("**/cortex/stream*", lambda route: route.abort())
     lab.kill()
     says(viewer, "Reconnecting")
     lab.home.end()
     for file in lab.home.path.rglob("*.sqlite*"):
         file.unlink()
     lab.restart()
+    last_line = int(reading[-8:])
+
+    def is_recorded() -> bool:
+        response = lab.server.client.get(lab.server.path(name), params={"since": "all"})
+        return response.is_success and len(response.json()["records"]) > last_line + 60
+
+    sandbox.kube.wait_for(is_recorded, "the log to be recorded again")
+    page.unroute("**/cortex/stream*")
     expect(viewer.locator("[data-notice]", has_text="the window was loaded anew")).to_have_count(1, timeout=WAIT)
     gate.touch()
     says(viewer, "Job complete exit 0")

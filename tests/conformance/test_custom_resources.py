@@ -760,18 +760,26 @@ def test_pods_that_a_pod_owns_are_deleted_with_it(target: Target, unique: Callab
 
 
 def test_orphans_stay(target: Target, probes: Custom, unique: Callable[[str], str]) -> None:
-    name, pod = unique("owner"), unique("pod")
-    owner = probes.create(name)
-    target.kube.create(_owned_by(python_pod(pod, ""), owner))
-    try:
-        probes.request("DELETE", name, json={"propagationPolicy": "Orphan"})
+    def stays() -> bool:
+        name, pod = unique("owner"), unique("pod")
+        owner = probes.create(name)
+        target.kube.create(_owned_by(python_pod(pod, ""), owner))
+        try:
+            probes.request("DELETE", name, json={"propagationPolicy": "Orphan"})
 
-        def is_orphan() -> bool:
-            return not target.kube.get("pods", pod)["metadata"].get("ownerReferences")
+            def is_decided() -> str:
+                response = target.kube.request("GET", target.kube.path("pods", pod))
+                if response.status_code == 404:
+                    return "collected"
+                return "" if response.json()["metadata"].get("ownerReferences") else "orphan"
 
-        target.kube.wait_for(is_orphan, "the removal of the reference")
-    finally:
-        target.kube.delete("pods", pod)
+            return target.kube.wait_for(is_decided, "the removal of the reference or of the pod") == "orphan"
+        finally:
+            target.kube.delete("pods", pod)
+
+    # A garbage collector looks for new kinds every 30 s (`Sync` in kubernetes/pkg/controller/garbagecollector); until then it
+    # finds no dependents of such an object to make orphans of.
+    target.kube.wait_for(stays, "a pod that outlives its owner")
 
 
 def test_a_namespace_is_deleted_with_its_custom_objects(target: Target, probes: Custom, namespace: str) -> None:

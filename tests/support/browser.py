@@ -86,14 +86,27 @@ def shot(page: Page, name: str) -> None:
 
 def run_all(page: Page) -> None:
     """Run all cells of the open notebook; repeat that while cells are left out, because the kernel is not ready yet."""
-    page.wait_for_selector(".jp-CodeCell", timeout=90_000)
-    idle_indicator = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
-    expect(idle_indicator if "/notebooks/" in page.url else page.get_by_text("| Idle")).to_be_visible(timeout=60_000)
+    _wait_for_kernel(page)
     for _ in range(5):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         with contextlib.suppress(AssertionError):
             expect(page.locator(".jp-CodeCell .jp-InputPrompt", has_text="[ ]:")).to_have_count(0, timeout=20_000)
+            return
+
+
+def _wait_for_kernel(page: Page) -> None:
+    """Wait until the notebook's kernel is idle; on a busy machine JupyterLab may fail to load a part of itself."""
+    indicator = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    for attempts_left in (2, 1, 0):
+        page.wait_for_selector(".jp-CodeCell", timeout=90_000)
+        try:
+            expect(indicator if "/notebooks/" in page.url else page.get_by_text("| Idle")).to_be_visible(timeout=60_000)
+        except AssertionError:
+            if attempts_left == 0:
+                raise
+            page.reload()
+        else:
             return
 
 
