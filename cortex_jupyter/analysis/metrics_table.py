@@ -49,7 +49,7 @@ def build_metrics_table(table: pa.Table, rows: Ints, parsed: Values, carried: Ca
     rank = _fill_ranks(ranks, source)
     if carried is not None:
         time = table["time"].take(records).cast(pa.int64()).to_numpy()
-        _carry_over(carried, _keys(source, pod, task), time, step, epochs, rank)
+        _carry_over(carried, _keys(source, pod, task), time, step, epochs, rank, has_own_rank=~np.isnan(ranks))
     index = np.array(
         [_pod_index(p, t) for p in pod.dictionary.to_pylist() for t in task.dictionary.to_pylist()] or [np.nan],
         np.float64,
@@ -96,7 +96,14 @@ def _keys(source: Any, pod: Any, task: Any) -> dict[tuple[str, str], Any]:
 
 
 def _carry_over(
-    carried: Carried, sources: dict[tuple[str, str], Ints], time: Ints, step: Floats, epochs: Floats, rank: Floats
+    carried: Carried,
+    sources: dict[tuple[str, str], Ints],
+    time: Ints,
+    step: Floats,
+    epochs: Floats,
+    rank: Floats,
+    *,
+    has_own_rank: Any,
 ) -> None:
     """Set training epoch and rank of rows that inherit them from earlier pieces, and remember the last ones of this piece."""
     np = import_optional("numpy")
@@ -108,7 +115,7 @@ def _carry_over(
         if len(with_epoch) and time[with_epoch[-1]] >= since:
             carried.epochs[key] = (int(time[with_epoch[-1]]), float(epochs[with_epoch[-1]]))
         if key in carried.ranks:
-            rank[rows] = carried.ranks[key]
+            rank[rows[~has_own_rank[rows]]] = carried.ranks[key]
         elif not np.isnan(rank[rows[0]]):
             carried.ranks[key] = float(rank[rows[0]])
 

@@ -8,7 +8,7 @@ import pytest
 
 from cortex_jupyter.analysis.chart import chart
 from cortex_jupyter.analysis.curves import panels
-from cortex_jupyter.analysis.metrics import metrics
+from cortex_jupyter.analysis.metrics import Carried, metrics
 from cortex_jupyter.analysis.shapes import shapes
 from cortex_jupyter.errors import BadQuery
 
@@ -61,6 +61,14 @@ def test_steps_ranks_and_epochs_carry_over_within_a_source() -> None:
         (None, "loss", 0.2, 7),
     ]
     assert math.isnan(found["value"][4].as_py()) and found["seq"].to_pylist() == [3, 4, 5, 6, 7]
+
+
+def test_a_log_that_is_read_in_pieces_keeps_the_ranks_that_its_lines_name() -> None:
+    """As of torchrun, whose processes all write into the log of one pod."""
+    records = table([("p", "rank=0 loss=0.1"), ("p", "rank=1 loss=0.2"), ("p", "loss=0.3"), ("p", "rank=1 loss=0.4")])
+    carried = Carried()
+    pieces = [metrics(records.slice(i, 1), ("loss",), carried=carried) for i in range(4)]
+    assert [value for piece in pieces for value in values(piece)] == values(metrics(records, ("loss",)))
 
 
 def test_pods_of_a_plain_job_have_no_rank() -> None:
