@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -198,7 +199,7 @@ def test_recorders_are_listed_with_age_version_and_tasks(tmp_path: Path) -> None
 def test_a_store_of_a_newer_version_is_bad(tmp_path: Path) -> None:
     url = f"sqlite://{tmp_path}/store.sqlite"
     assert "0 recordings" in texts_of(store.judge(url, None), "ok")
-    with sqlite3.connect(tmp_path / "store.sqlite") as db:
+    with closing(sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)) as db:
         db.execute("PRAGMA user_version = 99")
         db.execute("INSERT OR REPLACE INTO setting VALUES ('least', '99')")
     db.close()

@@ -51,8 +51,12 @@ async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> No
     for fake_recorder in fake_recorders:
         await asyncio.to_thread(fake_recorder.end)
     assert await asyncio.gather(*reading) == ["end"] * 15, "not every reader got the end"
-    assert len(feeds) == 5 and not events_in_memory(b"forgotten-")
+    assert len(feeds) == 5
     async with asyncio.timeout(120):
+        # Other threads may hold the last ones for a moment.
+        while events_in_memory(b"forgotten-"):
+            gc.collect()
+            await asyncio.sleep(0.01)
         # The store's watcher thread ends with its last subscriber.
         while {t for t in threading.enumerate() if t.name == "cortex-changes"} - before:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,7 +32,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     url = f"sqlite://{tmp_path}/store.sqlite"
 
     def change(version: int) -> None:
-        with sqlite3.connect(path_of(url) or "") as db:
+        with closing(sqlite3.connect(path_of(url) or "", isolation_level=None)) as db:
             db.execute(f"PRAGMA user_version = {5 if version == 1 else version}")
             db.execute("INSERT OR REPLACE INTO setting VALUES ('least', ?)", (str(version),))
         db.close()

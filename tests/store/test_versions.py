@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def upgrade(store: Store, least: int) -> None:
     """Mark a store as a far newer version does; versions from `least` on may continue to use it."""
     if isinstance(store, SqliteStore):
-        with sqlite3.connect(store.path) as db:
+        with closing(sqlite3.connect(store.path, isolation_level=None)) as db:
             db.execute("PRAGMA user_version = 99")
             db.execute("INSERT OR REPLACE INTO setting VALUES ('least', ?)", (str(least),))
         db.close()
@@ -89,7 +90,7 @@ def test_unknown_fields_of_a_newer_recorder_are_ignored(store: Store) -> None:
     me = recorder()
     store.beat(me)
     if isinstance(store, SqliteStore):
-        with sqlite3.connect(store.path) as db:
+        with closing(sqlite3.connect(store.path, isolation_level=None)) as db:
             db.execute("UPDATE setting SET value=json_set(value, '$.mood', 'good') WHERE key GLOB 'recorder*'")
         db.close()
     else:

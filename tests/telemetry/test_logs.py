@@ -21,12 +21,12 @@ with logs.about(task="ml:job/a", recorder="r1"):
     log.warning("%s: %s", "ml:job/a", StoreFull("no\\nroom"), extra={"seconds": 1.23456})
     log.debug("not so loud")
     try:
-        float("SECRET in a line")
+        float("".join(["SEC", "RET in a line"]))  # since Python 3.13 a traceback has the source of `-c`
     except ValueError:
         log.exception("a batch cannot be recorded")
 logging.getLogger("aiohttp").warning("of another library")
-threading.Thread(target=lambda: {}["SECRET"]).start()
-raise RuntimeError("SECRET")
+threading.Thread(target=lambda: {}["".join(["SEC", "RET"])]).start()
+raise RuntimeError("".join(["SEC", "RET"]))
 """
 
 
@@ -50,7 +50,7 @@ def test_messages_are_json_objects_if_the_environment_says_so() -> None:
     assert docs[1]["code"] == "InternalError" and docs[1]["traceback"].endswith("\nValueError")
     assert docs[2]["message"] == "of another library" and "task" not in docs[2]
     assert [d["traceback"].splitlines()[-1] for d in docs[3:]] == ["KeyError", "RuntimeError"]
-    assert "SECRET" not in done.stderr.replace('raise RuntimeError("SECRET")', "") and done.returncode == 1
+    assert "SECRET" not in done.stderr and done.returncode == 1
 
 
 def test_messages_are_plain_lines_by_default() -> None:
