@@ -41,8 +41,9 @@ _log = logging.getLogger(__name__)
 _CHECK_S: Final = 5.0
 #: If the API server returns a state on request, the watch brings it within this long (seconds), or the watch is dead.
 _BEHIND_S: Final = 3.0
-#: How often the events that show unseen pods are requested while the API server does not answer, or they are incomplete.
-_EVENT_ATTEMPTS: Final = 6
+#: The events that show unseen pods are requested for this long (seconds) while the API server does not answer, or while they
+#: do not say whether a pod ran.
+_EVENTS_S: Final = 30.0
 #: A clock that is off by more than this (seconds) is reported.
 _CLOCK_S = 2.0
 #: A change of a clock's offset by less than this (seconds) is noise.
@@ -94,7 +95,7 @@ class TaskRecorder:
         self._is_gone = False
         self._idle_since = 0.0  # since when nothing is left to read (monotonic)
         self._idle_backoff = Backoff(_BEHIND_S, math.inf)  # how long that may be so
-        self._event_requests = 0  # how often the events of unseen pods were requested
+        self._unseen_asked_at = 0.0  # when the events of unseen pods were first requested (monotonic)
         self._unreachable_since = 0.0  # since when the API server does not answer (monotonic)
         self._reported_state = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
@@ -353,8 +354,8 @@ class TaskRecorder:
         since = time_of(self._info.id) // 1_000_000_000 * 1_000_000_000
         seen_containers: dict[str, set[str]] = {pod["metadata"]["name"]: set() for pod in self._pods.all}
         seen_containers |= self._sources.seen_containers
-        self._event_requests += 1
-        may_ask_again = self._event_requests < _EVENT_ATTEMPTS
+        self._unseen_asked_at = self._unseen_asked_at or time.monotonic()
+        may_ask_again = time.monotonic() - self._unseen_asked_at < _EVENTS_S
         try:
             unseen_runs = await unseen_containers(self._cluster, self._workload, seen_containers, since)
         except ClusterError as error:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import aclosing, asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from support.hand import until
 from support.kube import pod_spec, python_container, python_job, python_pod
+from support.relay import Relay
 
-from cortex_jupyter.model import Batch, TaskRef
+from cortex_jupyter.model import Batch, TaskRef, rfc3339
 from cortex_jupyter.reader.pages import newest
 from cortex_jupyter.reader.session import Session
 
@@ -350,3 +354,37 @@ async def test_the_state_comes_before_the_events_that_led_to_it(recordings: Sess
 def _has_scheduling_event(kube: Kube, job: str) -> bool:
     events = kube.list("events", fieldSelector="reason=FailedScheduling")["items"]
     return any(event["involvedObject"]["name"].startswith(job) for event in events)
+
+
+async def test_an_event_that_comes_after_the_end_of_the_task_still_counts(
+    sandbox: Any, tmp_path: Path, kube: Kube, unique: Any
+) -> None:
+    """A kubelet before 1.27 sends five events a second, so those of a pod that nobody saw may be a minute late."""
+    name = unique("late")
+    ghost = {"kind": "Pod", "namespace": "default", "name": f"{name}-ghost", "uid": "uid-ghost"}
+    requests: list[bytes] = []
+
+    def report(reason: str, about: dict[str, str], message: str) -> None:
+        now = rfc3339(time.time_ns())[:19] + "Z"
+        event = {"involvedObject": about, "reason": reason, "message": message, "type": "Normal"}
+        times = {"firstTimestamp": now, "lastTimestamp": now, "count": 1}
+        metadata = {"name": f"{name}-{reason.lower()}", "namespace": "default"}
+        kube.create({"apiVersion": "v1", "kind": "Event", "metadata": metadata} | event | times)
+
+    port = int(re.findall(r":(\d+)", kube.server)[0])
+    with Relay(port) as relay:
+        relay.on_request = requests.append
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(sandbox.kubeconfig.read_text().replace(f":{port}", f":{relay.port}"))
+        async with open_session(SimpleNamespace(kubeconfig=kubeconfig), tmp_path) as recordings:
+            job = kube.create(python_job(name, COUNT.format(n=30, pause=0.05)))
+            about_job = {"kind": "Job", "namespace": "default", "name": name, "uid": job["metadata"]["uid"]}
+            await asyncio.to_thread(report, "SuccessfulCreate", about_job, f"Created pod: {name}-ghost")
+            reading = asyncio.create_task(follow(recordings, name))
+            # The recorder asks when the task is over.
+            await until(lambda: any(f"{name}-ghost".encode() in request for request in requests))
+            about_container = ghost | {"fieldPath": "spec.containers{main}"}
+            await asyncio.to_thread(report, "Started", about_container, "Started container main")
+            seen = await reading
+    (gap,) = [notice for notice in seen.notices if notice["event"] == "gap"]
+    assert (gap["source"]["pod"], gap["reason"]) == (f"{name}-ghost", "its pod came and went before it could be seen")
