@@ -6,25 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.notebook.tasklog import TaskLog, logs
+from cortex_jupyter.query.language import NAMES
 
 if TYPE_CHECKING:
     import argparse
 
-_NAMES: Final = (
-    "since",
-    "until",
-    "tail",
-    "pod",
-    "container",
-    "run",
-    "stream",
-    "level",
-    "grep",
-    "exclude",
-    "where",
-    "timestamps",
-    "pretty",
-)
+#: The parameters of a query that the command line has too; `follow` is a mode of its own.
+_NAMES: Final = tuple(name for name in NAMES if name not in ("follow", "limit", "before", "after"))
 
 
 def log_of(options: argparse.Namespace) -> TaskLog:

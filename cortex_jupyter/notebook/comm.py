@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.analysis.recording_metrics import measured
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.model import Cursor, TaskRef
-from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.query.language import NAMES, LogQuery
 from cortex_jupyter.reader.event_stream import HEARTBEAT_S, EventStream, Slot
 from cortex_jupyter.reader.outline_json import outline
 from cortex_jupyter.reader.page_json import page, parse_moment
@@ -62,24 +62,7 @@ _MAX_UNSENT_BYTES: Final = 1 << 20
 #: opens a new stream at its cursor.
 _GONE_S: Final = 60.0
 #: Parameters of a query for a page of older lines.
-_PAGE: Final = frozenset(
-    {
-        "since",
-        "until",
-        "limit",
-        "before",
-        "after",
-        "at",
-        "pod",
-        "container",
-        "run",
-        "stream",
-        "level",
-        "grep",
-        "exclude",
-        "where",
-    }
-)
+_PAGE: Final = frozenset(NAMES) - {"follow", "tail", "timestamps", "pretty"} | {"at"}
 
 
 class CommServer:
