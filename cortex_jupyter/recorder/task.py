@@ -95,7 +95,8 @@ class TaskRecorder:
         self._is_gone = False
         self._idle_since = 0.0  # since when nothing is left to read (monotonic)
         self._idle_backoff = Backoff(_BEHIND_S, math.inf)  # how long that may be so
-        self._unseen_asked_at = 0.0  # when the events of unseen pods were first requested (monotonic)
+        self._unseen_until = 0.0  # how long the events of unseen pods are waited for (monotonic)
+        self._has_unseen_answer = False
         self._unreachable_since = 0.0  # since when the API server does not answer (monotonic)
         self._reported_state = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
@@ -352,18 +353,21 @@ class TaskRecorder:
         if self._workload is None or self._info.ref.kind != "job":
             return True
         since = time_of(self._info.id) // 1_000_000_000 * 1_000_000_000
-        seen_containers: dict[str, set[str]] = {pod["metadata"]["name"]: set() for pod in self._pods.all}
-        seen_containers |= self._sources.seen_containers
-        self._unseen_asked_at = self._unseen_asked_at or time.monotonic()
-        may_ask_again = time.monotonic() - self._unseen_asked_at < _EVENTS_S
+        seen = self._sources.seen_containers
+        known = (seen.keys() | self._pods.names) - self._pods.names_with_unknown_end
+        now = time.monotonic()
+        self._unseen_until = self._unseen_until or now + _EVENTS_S
         try:
-            unseen_runs = await unseen_containers(self._cluster, self._workload, seen_containers, since)
+            unseen_runs = await unseen_containers(self._cluster, self._workload, seen, since, known)
         except ClusterError as error:
-            if may_ask_again:
+            if now < self._unseen_until:
                 return False
-            _log.warning("cannot check whether pods came and went unseen: %s", error)
+            text = f"It could not be checked whether pods came and went unseen: {error.message}"
+            self.put_status(text, notice="unchecked")
             return True
-        if may_ask_again and any(runs == 0 for *_, runs in unseen_runs):
+        if not self._has_unseen_answer:
+            self._has_unseen_answer, self._unseen_until = True, now + _EVENTS_S
+        if now < self._unseen_until and any(runs == 0 for *_, runs in unseen_runs):
             return False
         for source, started, runs in unseen_runs:
             reason = "its pod came and went before it could be seen"

@@ -174,32 +174,49 @@ async def test_an_event_without_a_reason_is_no_evidence_of_a_pod(api: Any, clust
 @pytest.mark.parametrize(
     ("about_the_pod", "unseen"),
     [
-        ([], ["init", "main"]),
-        ([{"reason": "Scheduled"}, {"reason": "Pulled"}], ["init", "main"]),
-        ([{"reason": "Scheduled"}, {"reason": "Failed", "type": "Warning"}], []),
-        ([{"reason": "FailedScheduling", "type": "Warning"}], []),
+        ([], ["init", "side", "main"]),
+        (["Scheduled", "Pulled main"], ["init", "side", "main"]),
+        (["FailedScheduling", "Scheduled", "FailedMount"], ["init", "side", "main"]),
+        (["Scheduled", "Created init", "Started init", "Created main"], ["init", "side", "main"]),
+        (["Scheduled", "Failed main"], ["init", "side"]),
+        (["Scheduled", "Created main", "Failed main"], ["init", "side"]),
+        (["Scheduled", "Failed main", "", "Created main"], ["init", "side", "main"]),
+        (["FailedScheduling"], []),
     ],
 )
-async def test_a_pod_of_which_only_its_creation_is_known_may_have_run(
-    cluster: Cluster, about_the_pod: list[dict[str, Any]], unseen: list[str]
+async def test_a_pod_whose_end_nobody_saw_may_have_run(
+    cluster: Cluster, about_the_pod: list[str], unseen: list[str]
 ) -> None:
     """A kubelet before 1.27 sends five events a second, so `Started` may come after the end of the task."""
     job = Workload(ref("job/x"), "uid-x", obj("x"))
-    job.obj["spec"]["template"] = {"spec": {"initContainers": [{"name": "init"}], "containers": [{"name": "main"}]}}
-    when = {"firstTimestamp": "2023-11-14T22:00:05Z", "lastTimestamp": "2023-11-14T22:00:05Z"}
-    made = {"reason": "SuccessfulCreate", "message": "Created pod: x-1", "involvedObject": {"uid": "uid-x"}}
-    of_pod = [{"type": "Normal"} | e | {"involvedObject": {"name": "x-1", "uid": "p"}} for e in about_the_pod]
+    inits = [{"name": "init"}, {"name": "side", "restartPolicy": "Always"}]
+    job.obj["spec"]["template"] = {"spec": {"initContainers": inits, "containers": [{"name": "main"}]}}
+    kinds = {"init": "init", "side": "sidecar", "main": "main"}
+
+    def event(text: str, second: int = 5) -> dict[str, Any]:
+        reason, _, container = text.partition(" ")
+        field = "containers" if container == "main" else "initContainers"
+        about = {"name": "x-1", "uid": "p"} | ({"fieldPath": f"spec.{field}{{{container}}}"} if container else {})
+        at = f"2023-11-14T22:00:{second:02}Z"
+        return {"reason": reason, "involvedObject": about, "firstTimestamp": at, "lastTimestamp": at}
+
+    made = event("SuccessfulCreate") | {"message": "Created pod: x-1"}
+    # An empty text stands for a second in which nothing was reported.
+    seconds = [5 + about_the_pod[:i].count("") for i in range(len(about_the_pod))]
+    of_pod = [event(text, second) for text, second in zip(about_the_pod, seconds, strict=True) if text]
 
     async def events(path: str, query: dict[str, str]) -> Any:
-        items = of_pod if query["fieldSelector"] == "involvedObject.name=x-1" else [made]
-        return {"items": [when | event for event in items]}
+        return {"items": of_pod if query["fieldSelector"] == "involvedObject.name=x-1" else [made]}
 
     cluster.json = events  # type: ignore[assignment, method-assign]
     found = await unseen_containers(cluster, job, {}, 0)
-    assert [(source.container, runs) for source, _, runs in found] == [(name, 0) for name in unseen]
-    # It has been seen, and with it what became of it.
-    assert await unseen_containers(cluster, job, {"x-1": set()}, 0) == []
-    assert await unseen_containers(cluster, job, {}, parse_rfc3339("2023-11-14T22:00:06Z")) == []
+    started = [text.removeprefix("Started ") for text in about_the_pod if text.startswith("Started ")]
+    assert {source.container: (source.kind, runs) for source, _, runs in found} == {
+        name: (kinds[name], int(name in started)) for name in unseen
+    }
+    if not started:
+        assert await unseen_containers(cluster, job, {}, 0, {"x-1"}) == [], "its last state is known"
+    assert await unseen_containers(cluster, job, {}, parse_rfc3339("2023-11-14T22:01:00Z")) == []
 
 
 async def test_an_unseen_run_may_have_begun_when_its_pod_was_created(api: Any, cluster: Cluster) -> None:
@@ -243,6 +260,9 @@ async def test_unseen_pods_are_found_when_kubernetes_combines_their_events(api: 
             combined,
         ],
         "involvedObject.kind=Pod,reason=Started": started,
+        "involvedObject.kind=Pod,reason=Scheduled": [scheduled, event("Scheduled", "x-bcdfg")],
+        "involvedObject.name=x-newst": [],
+        "involvedObject.name=x-bcdfg": [],
         "involvedObject.name=x-fcnd5": [scheduled, started[0]],
     }
 
@@ -252,6 +272,10 @@ async def test_unseen_pods_are_found_when_kubernetes_combines_their_events(api: 
     cluster.json = events  # type: ignore[assignment, method-assign]
     ((source, began, _),) = await unseen_containers(cluster, job, {"x-4seen": {"main"}}, 0)
     assert (source.pod, began) == ("x-fcnd5", parse_rfc3339("2023-11-14T22:00:03Z"))
+    job.obj["spec"]["template"] = {"spec": {"containers": [{"name": "main"}]}}
+    found = await unseen_containers(cluster, job, {"x-4seen": {"main"}}, 0)
+    assert {source.pod: runs for source, _, runs in found} == {"x-fcnd5": 1, "x-bcdfg": 0, "x-newst": 0}
+    del job.obj["spec"]["template"]
     job.obj["spec"]["completionMode"] = "Indexed"
     by_selector["involvedObject.name=x-0-fcnd5"] = [started[3]]
     assert [found.pod for found, *_ in await unseen_containers(cluster, job, {"x-4seen": {"main"}}, 0)] == ["x-0-fcnd5"]

@@ -78,7 +78,7 @@ async def run_resume_filter(
     out = b""
     for part in split_into(arrived, sizes):
         out += await resume.feed(as_log_bytes(part))
-    out += resume.end()
+    out += await resume.end()
     found = parse(out)
     return [(t - T0, text) for t, text in zip(found.times, found.texts, strict=True)], resume
 
@@ -165,7 +165,7 @@ async def test_a_pause_within_the_recorded_lines_duplicates_nothing() -> None:
 
 async def test_a_stream_without_a_line_decides_nothing() -> None:
     resume = ResumeFilter([(T0, "a")])
-    assert resume.end() == b""
+    assert await resume.end() == b""
     assert not resume.unaligned
 
 

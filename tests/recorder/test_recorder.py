@@ -1,4 +1,4 @@
-"""On the sandbox, the recorder process records each line of each container once, whatever happens to the two."""
+"""On the sandbox, the recorder process records each line of each container once, whatever happens to recorder and container."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ from support.hand import until
 from support.kube import pod_spec, python_container, python_job, python_pod
 from support.relay import Relay
 
+from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.errors import ClusterError
 from cortex_jupyter.model import Batch, TaskRef, rfc3339
 from cortex_jupyter.reader.pages import newest
 from cortex_jupyter.reader.session import Session
+from cortex_jupyter.recorder.recorder import Recorder
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -356,21 +360,28 @@ def _has_scheduling_event(kube: Kube, job: str) -> bool:
     return any(event["involvedObject"]["name"].startswith(job) for event in events)
 
 
+def report(kube: Kube, reason: str, about: dict[str, str], message: str) -> None:
+    """Create an event."""
+    now = rfc3339(time.time_ns())[:19] + "Z"
+    event = {"involvedObject": about, "reason": reason, "message": message, "type": "Normal"}
+    times = {"firstTimestamp": now, "lastTimestamp": now, "count": 1}
+    metadata = {"name": f"{about['name']}-{reason.lower()}", "namespace": "default"}
+    kube.create({"apiVersion": "v1", "kind": "Event", "metadata": metadata} | event | times)
+
+
+def report_ghost(kube: Kube, job: dict[str, Any]) -> str:
+    """Report that a Job has created a pod, which there is not; return the pod's name."""
+    name = job["metadata"]["name"]
+    about_job = {"kind": "Job", "namespace": "default", "name": name, "uid": job["metadata"]["uid"]}
+    report(kube, "SuccessfulCreate", about_job, f"Created pod: {name}-ghost")
+    return f"{name}-ghost"
+
+
 async def test_an_event_that_comes_after_the_end_of_the_task_still_counts(
     sandbox: Any, tmp_path: Path, kube: Kube, unique: Any
 ) -> None:
-    """A kubelet before 1.27 sends five events a second, so those of a pod that nobody saw may be a minute late."""
-    name = unique("late")
-    ghost = {"kind": "Pod", "namespace": "default", "name": f"{name}-ghost", "uid": "uid-ghost"}
-    requests: list[bytes] = []
-
-    def report(reason: str, about: dict[str, str], message: str) -> None:
-        now = rfc3339(time.time_ns())[:19] + "Z"
-        event = {"involvedObject": about, "reason": reason, "message": message, "type": "Normal"}
-        times = {"firstTimestamp": now, "lastTimestamp": now, "count": 1}
-        metadata = {"name": f"{name}-{reason.lower()}", "namespace": "default"}
-        kube.create({"apiVersion": "v1", "kind": "Event", "metadata": metadata} | event | times)
-
+    """A kubelet before 1.27 sends five events a second, so those of a pod that nobody saw may be late."""
+    name, requests = unique("late"), list[bytes]()
     port = int(re.findall(r":(\d+)", kube.server)[0])
     with Relay(port) as relay:
         relay.on_request = requests.append
@@ -378,13 +389,54 @@ async def test_an_event_that_comes_after_the_end_of_the_task_still_counts(
         kubeconfig.write_text(sandbox.kubeconfig.read_text().replace(f":{port}", f":{relay.port}"))
         async with open_session(SimpleNamespace(kubeconfig=kubeconfig), tmp_path) as recordings:
             job = kube.create(python_job(name, COUNT.format(n=30, pause=0.05)))
-            about_job = {"kind": "Job", "namespace": "default", "name": name, "uid": job["metadata"]["uid"]}
-            await asyncio.to_thread(report, "SuccessfulCreate", about_job, f"Created pod: {name}-ghost")
-            reading = asyncio.create_task(follow(recordings, name))
+            recording = await recordings.find(TaskRef.parse(name))  # what was reported before does not count
+            ghost = await asyncio.to_thread(report_ghost, kube, job)
+            reading = asyncio.create_task(Seen().read(recording))
             # The recorder asks when the task is over.
-            await until(lambda: any(f"{name}-ghost".encode() in request for request in requests))
-            about_container = ghost | {"fieldPath": "spec.containers{main}"}
-            await asyncio.to_thread(report, "Started", about_container, "Started container main")
-            seen = await reading
+            await until(lambda: any(ghost.encode() in request for request in requests))
+            about = {"kind": "Pod", "namespace": "default", "name": ghost, "uid": "uid-ghost"}
+            about["fieldPath"] = "spec.containers{main}"
+            await asyncio.to_thread(report, kube, "Started", about, "Started container main")
+            seen = await asyncio.wait_for(reading, 120)
+    kube.delete("jobs", name)
     (gap,) = [notice for notice in seen.notices if notice["event"] == "gap"]
-    assert (gap["source"]["pod"], gap["reason"]) == (f"{name}-ghost", "its pod came and went before it could be seen")
+    assert (gap["source"]["pod"], gap["reason"]) == (ghost, "its pod came and went before it could be seen")
+
+
+@pytest.mark.parametrize("events", ["silent", "failing"])
+async def test_a_task_ends_although_it_is_not_known_whether_a_pod_ran(
+    sandbox: Any, tmp_path: Path, kube: Kube, unique: Any, monkeypatch: pytest.MonkeyPatch, events: str
+) -> None:
+    monkeypatch.setattr("cortex_jupyter.recorder.task._EVENTS_S", 0)
+    store = open_store(f"sqlite://{tmp_path}/r.sqlite")
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        name = unique("silent")
+        job = kube.create(python_job(name, COUNT.format(n=3, pause=0)))
+        id_ = store.open(cluster.id, TaskRef.parse(f"job/{name}"), job["metadata"]["uid"])
+        store.want(id_, 120)
+        ghost = await asyncio.to_thread(report_ghost, kube, job)
+        answer = cluster.json
+
+        async def fail(path: str, query: dict[str, str] | None = None, **options: Any) -> Any:
+            if "reason=SuccessfulCreate" in (query or {}).get("fieldSelector", ""):
+                raise ClusterError("the server is out of order")
+            return await answer(path, query, **options)
+
+        if events == "failing":
+            monkeypatch.setattr(cluster, "json", fail)
+        await asyncio.wait_for(Recorder(store, cluster, idle=0).run(), 120)
+    statement, notices = (
+        store.complete(id_),
+        [orjson.loads(e.data) for e in store.entries(id_, 0, 1 << 20) if e.event == "status"],
+    )
+    store.close()
+    kube.delete("jobs", name)
+    unchecked = [notice["message"] for notice in notices if notice.get("notice") == "unchecked"]
+    if events == "failing":
+        assert unchecked == ["It could not be checked whether pods came and went unseen: the server is out of order"]
+        assert not statement.gaps
+    else:
+        (gap,) = statement.gaps
+        assert (
+            gap["source"]["pod"] == ghost and gap["reason"].endswith("no event says whether it ran") and not unchecked
+        )

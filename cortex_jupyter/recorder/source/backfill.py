@@ -1,4 +1,4 @@
-"""Backfill: record the older_lines lines of a container that has run for a while, from its rotated files.
+"""Backfill: record the older lines of a container that has run for a while, from its rotated files.
 
 They are a part of their own in the recording, since they come after newer lines of the same run. Within a part the
 order is that of the file; what people see is ordered by time.
@@ -77,11 +77,11 @@ class Backfill:
                 oldest = oldest or new.times[0]
                 await self._channel.put_parsed(part, new)
         except NotAllowed:
-            self._report("its older_lines lines cannot be read if they were rotated away", NODES_PROXY_HINT)
+            self._report("its older lines cannot be read if they were rotated away", NODES_PROXY_HINT)
         except (ClusterError, NotFound) as error:
-            self._report(f"its older_lines lines cannot be read: {error.message}")
+            self._report(f"its older lines cannot be read: {error.message}")
         if part:
-            message = f"its older_lines lines were read from rotated files, back to {rfc3339(oldest)}" if oldest else ""
+            message = f"its older lines were read from rotated files, back to {rfc3339(oldest)}" if oldest else ""
             if message:
                 self._report(message)
             self._channel.put_notice(PendingNotice(sid=part, ended=True))

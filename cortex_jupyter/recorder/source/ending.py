@@ -66,21 +66,21 @@ class NodeClock:
     """
 
     def __init__(self) -> None:
-        # Differences between the node's clock and our monotonic clock (ns).
-        self._least = self._by_line = 0
+        self._at_least = 0  # the node's clock is at least this far ahead of our monotonic clock (ns)
+        self._by_line = 0  # the same by the last line alone
 
     def note_time(self, time: int, at: float) -> None:
         """Note that the clock showed a time, or a later one."""
-        self._least = time - int(at * _SECOND)
+        self._at_least = time - int(at * _SECOND)
 
     def note_line(self, time: int, at: float) -> None:
         """Note when the last line was written, and when it arrived."""
         self._by_line = time - int(at * _SECOND)
-        self._least = max(self._least or self._by_line, self._by_line)
+        self._at_least = max(self._at_least or self._by_line, self._by_line)
 
     def earliest(self, at: float) -> int:
         """Return the time that the clock showed at least."""
-        return self._least + int(at * _SECOND) if self._least else 0
+        return self._at_least + int(at * _SECOND) if self._at_least else 0
 
     def by_last_line(self, at: float) -> int:
         """Return the time that the clock showed at least by the last line alone."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def started(source: Source, sid: int, at: int, before: dict[str, Any]) -> PendingNotice:
     """Return the notice that a run started at a time (ns).
 
-    `before` holds what its pod went through until then (`cluster.pods.beginning`).
+    `before` holds what its pod went through until then (`cluster.pods.startup`).
     """
     return PendingNotice(
         "status", f"{_name(source)} started{_run_suffix(source)}", at, sid, fields={"notice": "started"} | before

@@ -197,14 +197,14 @@ class SourceReader:
             case _:
                 previous = state is RunState.REPLACED
                 compared = await self._last.compare_end(previous=previous) if self._clean else None
-                if compared is not None and not compared.is_recorded:
-                    self._evidence = self._evidence.after_unread(compared.unread_from, previous=previous)
                 if compared is not None and compared.is_recorded:
                     self._end()
-                elif last_reads >= _LAST_READS:
-                    await self._end_unverified()
-                else:
+                    return True
+                if compared is not None:
+                    self._evidence = self._evidence.after_unread(compared.unread_from, previous=previous)
+                if last_reads < _LAST_READS:
                     return False
+                await self._end_unverified()
         return True
 
     async def _collect_evidence(self, *, follows: bool) -> None:
@@ -387,7 +387,7 @@ class SourceReader:
         self._stream.may_have_skipped = True
         log = await self.skipped_lines()
         if log is not None and len(log):
-            last = await asyncio.to_thread(self._context.masking.rows, log.rows()[-1:])
+            last = await asyncio.to_thread(self._context.masking.rows, log.part(-1).rows())
             if last == recorded[-1:]:
                 return self._end()  # lines are missing only further up; the audit finds them
         if not self._read_error and recorded:

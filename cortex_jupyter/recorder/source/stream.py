@@ -232,7 +232,7 @@ class Stream:
             # A last line without a newline is a line, but only if it is complete.
             if rest and await self._last.is_whole_line(rest, previous=previous):
                 await self._deliver(resume, anchor, await resume.feed(rest + b"\n"), check_run=not previous)
-            await self._deliver(resume, anchor, resume.end(), check_run=not previous)
+            await self._deliver(resume, anchor, await resume.end(), check_run=not previous)
         self.is_aligned = resume.is_aligned
         self.is_removed = complaint.startswith(NOT_FOUND)
         if complaint:

@@ -68,11 +68,11 @@ class ResumeFilter:
         skip = self._aligner.feed(self._masking.rows(parse(b"\n".join(lines)).rows()))
         return b"" if skip is None else self._release(skip)
 
-    def end(self) -> bytes:
+    async def end(self) -> bytes:
         """Decide at the end of the stream; return the new lines. A stream without lines decides nothing."""
         if self.is_aligned or not self._pending:
             return b""
-        return self._release(self._aligner.settle())
+        return await asyncio.to_thread(lambda: self._release(self._aligner.settle()))
 
     def _release(self, skip: int) -> bytes:
         self.is_aligned = True

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.cluster.pods import Container, containers, may_restart, without_bulk
+from cortex_jupyter.cluster.pods import Container, containers, is_finished, may_restart, without_bulk
 from cortex_jupyter.model import parse_rfc3339
 
 if TYPE_CHECKING:
@@ -46,6 +46,20 @@ class Pods:
         """Every pod that was ever seen, oldest first."""
         pods = [*self.deleted.values(), *self.present.values()]
         return sorted(pods, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
+
+    @property
+    def names(self) -> set[str]:
+        """The names of the pods."""
+        return {pod["metadata"]["name"] for pod in self.all}
+
+    @property
+    def names_with_unknown_end(self) -> set[str]:
+        """The names of deleted pods that may have run on after their last known state: the watch was lost when they went."""
+        return {
+            pod["metadata"]["name"]
+            for pod in self.deleted.values()
+            if not pod["metadata"].get("deletionTimestamp") and not is_finished(pod)
+        }
 
     def update(self, pod: KubeObject, *, watched: bool = False) -> None:
         """Store the newest state of a pod; a late answer does not bring back a deleted pod.

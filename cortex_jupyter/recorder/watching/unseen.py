@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster.workloads import segment
@@ -10,7 +11,7 @@ from cortex_jupyter.errors import NotAllowed
 from cortex_jupyter.model import Source, parse_rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.session import Cluster
@@ -28,19 +29,21 @@ _LONGEST_BASE: Final = 58
 #: The container that a kubelet's event is about (`spec.containers{main}`, `GenerateContainerRef` in
 #: kubernetes/pkg/kubelet/container/ref.go).
 _CONTAINER: Final = re.compile(r"spec\.(\w+)\{(.+)\}")
-_SECOND: Final = 1_000_000_000
 _KINDS: Final = {"initContainers": "init", "ephemeralContainers": "ephemeral"}
-_KINDS_IN_SPEC: Final = (("initContainers", "init"), ("containers", "main"))
+_SECOND: Final = 1_000_000_000
 
 
 async def unseen_containers(
-    cluster: Cluster, workload: Workload, seen: Mapping[str, set[str]], since: int
+    cluster: Cluster, workload: Workload, seen: Mapping[str, set[str]], since: int, known: Collection[str] = ()
 ) -> list[tuple[Source, int, int]]:
-    """Return the containers of a Job that started, or may have started, and are not known.
+    """Return the containers of a Job that ran, or may have run, and are not known.
 
     An event may come long after what it reports: a kubelet before 1.27 sends five a second (`eventRecordQPS`), and each
-    container that starts costs three. So a pod of which only its creation is known counts too, with 0 runs, unless its
-    other events say why it did not start.
+    container that starts costs three. So the containers of a pod of which nobody saw the end count too, with 0 runs,
+    unless its events say that they did not start.
+
+    A pod that only an earlier recorder saw, and saw without a run, looks the same. It may be reported although it wrote
+    nothing.
 
     Parameters
     ----------
@@ -48,9 +51,11 @@ async def unseen_containers(
     workload : Workload
         The Job.
     seen : mapping of str to set of str
-        The containers that have been seen to run, by the names of their pods; empty sets for pods seen without one.
+        The containers that have been seen to run, by the names of their pods.
     since : int
         When recording began (ns, a whole second). Pods without an event since then are left out.
+    known : collection of str, optional
+        The names of the pods whose last state is known, with all that ran in them.
 
     Returns
     -------
@@ -65,55 +70,95 @@ async def unseen_containers(
     """
     namespace = workload.ref.namespace
     unseen_runs: list[tuple[Source, int, int]] = []
+    in_spec = _container_kinds(workload)
+    kinds = dict(in_spec)  # and of containers that somebody else put into the pods
     try:
         created = await _events(cluster, namespace, f"involvedObject.uid={workload.uid},reason=SuccessfulCreate")
         # An event comes some time after what it reports: a run may have written since its pod was created, and no
         # earlier.
-        pods = {match[1]: _first_time(e) for e in created if (match := _CREATED.match(e.get("message") or ""))}
+        pods = {match[1]: _first_time(e) for e in created if (match := _CREATED.search(e.get("message") or ""))}
         if any((event.get("message") or "").startswith(_COMBINED) for event in created):
-            pods = await _started_pods(cluster, workload) | pods
-        pod = workload.obj.get("spec", {}).get("template", {}).get("spec", {})
-        container_names = [(c["name"], kind) for field, kind in _KINDS_IN_SPEC for c in pod.get(field, ())]
-        for name in sorted(name for name in pods if len(seen.get(name, ())) < max(len(container_names), 1)):
+            pods = await _pods_with_events(cluster, workload) | pods
+        for name in sorted(name for name in pods if len(seen.get(name, ())) < max(len(in_spec), 1)):
             events = await _events(cluster, namespace, f"involvedObject.name={name}")
             if max(map(_last_time, events), default=pods[name]) < since:
                 continue
             earliest = min(filter(None, [pods[name], *map(_first_time, events)]), default=0)
-            runs: list[tuple[Source, int, int]] = []
+            uid = next((uid for e in events if (uid := e["involvedObject"].get("uid"))), "")
+            started = Counter[str]()
             for event in events:
-                involved = event["involvedObject"]
-                field_path = _CONTAINER.fullmatch(involved.get("fieldPath") or "")
-                if event.get("reason") == "Started" and field_path and field_path[2] not in seen.get(name, ()):
-                    source = Source(
-                        name, involved.get("uid", ""), field_path[2], "", kind=_KINDS.get(field_path[1], "main")
-                    )
+                container, kind = _container(event)
+                if event.get("reason") == "Started" and container:
                     # The kubelet counts equal events (EventCorrelator in client-go/tools/record/events_cache.go).
-                    runs.append((source, earliest, event.get("count") or 1))
-            if not runs and name not in seen and not any(e.get("type") == "Warning" for e in events):
-                uid = next((uid for e in events if (uid := e["involvedObject"].get("uid"))), "")
-                runs = [
-                    (Source(name, uid, container, "", kind=kind), earliest, 0) for container, kind in container_names
-                ]
-            unseen_runs += runs
+                    started[container] += event.get("count") or 1
+                    kinds.setdefault(container, kind)
+            silent = [] if name in known else [c for c in in_spec if c not in started and _may_have_run(c, events)]
+            for container, count in [*started.items(), *((container, 0) for container in silent)]:
+                if container not in seen.get(name, ()):
+                    source = Source(name, uid, container, "", kind=kinds[container])
+                    unseen_runs.append((source, earliest, count))
     except NotAllowed:
         pass
     return unseen_runs
 
 
-async def _started_pods(cluster: Cluster, workload: Workload) -> dict[str, int]:
-    """Return the pods that started since a Job was created and are the Job's by name, with their times (ns)."""
+def _container_kinds(workload: Workload) -> dict[str, str]:
+    """Return the kinds of the containers that a Job's pods have, by name."""
+    pod = workload.obj.get("spec", {}).get("template", {}).get("spec", {})
+    inits = {
+        # Since 1.29 such an init container is a sidecar (KEP-753).
+        c["name"]: "sidecar" if c.get("restartPolicy") == "Always" else "init"
+        for c in pod.get("initContainers", ())
+    }
+    return inits | {c["name"]: "main" for c in pod.get("containers", ())}
+
+
+def _container(event: KubeObject) -> tuple[str, str]:
+    """Return name and kind of the container that an event is about; empty if it is about none."""
+    field_path = _CONTAINER.fullmatch(event["involvedObject"].get("fieldPath") or "")
+    return (field_path[2], _KINDS.get(field_path[1], "main")) if field_path else ("", "")
+
+
+def _may_have_run(container: str, events: list[KubeObject]) -> bool:
+    """Return whether a container may have run although no event says that it started.
+
+    Examples
+    --------
+    >>> def event(reason, second):
+    ...     about = {"fieldPath": "spec.containers{main}"}
+    ...     return {"reason": reason, "involvedObject": about, "lastTimestamp": f"2023-11-14T22:00:0{second}Z"}
+    >>> _may_have_run("main", [event("Scheduled", 1), event("Created", 2), event("Failed", 2)])
+    False
+    >>> _may_have_run("main", [event("FailedScheduling", 1), event("Scheduled", 2), event("FailedMount", 3)])
+    True
+    """
+    reasons = {event.get("reason") for event in events}
+    if "FailedScheduling" in reasons and "Scheduled" not in reasons:
+        return False
+
+    def newest(reason: str) -> int:
+        return max(
+            (_last_time(e) for e in events if e.get("reason") == reason and _container(e)[0] == container), default=0
+        )
+
+    # It could not be created or started, for instance for want of its image.
+    return newest("Created") > failed if (failed := newest("Failed")) else True
+
+
+async def _pods_with_events(cluster: Cluster, workload: Workload) -> dict[str, int]:
+    """Return the pods that were scheduled or started since a Job was created and are the Job's by name, with their times (ns)."""
     name, spec = workload.ref.name, workload.obj.get("spec", {})
     indexed = r"\d+-" if spec.get("completionMode") == "Indexed" else ""
     base = re.escape(f"{name}-"[:_LONGEST_BASE]) + indexed
     created = workload.obj.get("metadata", {}).get("creationTimestamp")
     since = parse_rfc3339(created) if created else 0
-    events = await _events(cluster, workload.ref.namespace, "involvedObject.kind=Pod,reason=Started")
-    return {
-        pod: began
-        for event in events
-        if re.fullmatch(base + _SUFFIX, pod := event["involvedObject"].get("name") or "")
-        and (began := _first_time(event)) >= since
-    }
+    pods: dict[str, int] = {}
+    for reason in ("Started", "Scheduled"):  # the later reason is the earlier time
+        for event in await _events(cluster, workload.ref.namespace, f"involvedObject.kind=Pod,reason={reason}"):
+            pod = event["involvedObject"].get("name") or ""
+            if re.fullmatch(base + _SUFFIX, pod) and _first_time(event) >= since:
+                pods[pod] = _first_time(event)
+    return pods
 
 
 async def _events(cluster: Cluster, namespace: str, selector: str) -> list[KubeObject]:
