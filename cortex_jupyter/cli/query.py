@@ -11,7 +11,7 @@ from cortex_jupyter.query.language import NAMES
 if TYPE_CHECKING:
     import argparse
 
-#: The parameters of a query that the command line has too; `follow` is a mode of its own.
+#: The parameters of a query that the command line has too. `follow` is a mode of its own; the others are for pages.
 _NAMES: Final = tuple(name for name in NAMES if name not in ("follow", "limit", "before", "after"))
 
 

@@ -33,12 +33,12 @@ class Masked:
     ----------
     reader : RecordingReader
         Reads the log.
-    log : str
-        The code that makes the log, for `repr`.
+    code : str
+        Code that makes the log, for `repr`.
     """
 
-    def __init__(self, reader: RecordingReader, log: str) -> None:
-        self._reader, self._log = reader, log
+    def __init__(self, reader: RecordingReader, code: str) -> None:
+        self._reader, self._code = reader, code
         self._mask = Mask()
 
     @property
@@ -115,7 +115,7 @@ class Masked:
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
-        return f"{self._log}.mask()"
+        return f"{self._code}.mask()"
 
 
 def _mask_table(table: pa.Table, mask: Mask) -> pa.Table:
@@ -148,10 +148,16 @@ def _mask_table(table: pa.Table, mask: Mask) -> pa.Table:
     rows = pc.replace_with_mask(candidates, candidates, changed)
     new = new.filter(changed)
     read = derived(pa.chunked_array([new]))
-    for name, column in {"text": pa.chunked_array([new]), **{k: read[k] for k in ("message", "fields")}}.items():
+    for name, column in {
+        "text": pa.chunked_array([new]),
+        **{k: read[k] for k in ("level", "message", "fields")},
+    }.items():
         index = table.schema.get_field_index(name)
         if index >= 0:
-            whole = table[name].combine_chunks()
-            whole = pc.replace_with_mask(whole, rows, column.combine_chunks().cast(whole.type))
+            field_type = table.schema.field(index).type
+            # No kernel replaces values of a dictionary.
+            plain_type = field_type.value_type if pa.types.is_dictionary(field_type) else field_type
+            whole = table[name].combine_chunks().cast(plain_type)
+            whole = pc.replace_with_mask(whole, rows, column.combine_chunks().cast(plain_type)).cast(field_type)
             table = table.set_column(index, table.schema.field(index), whole)
     return table

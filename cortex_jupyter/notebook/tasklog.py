@@ -299,8 +299,11 @@ class TaskLog:
         self._warn()
         end = None if timeout is None else time.monotonic() + timeout
         try:
-            if pattern is not None and (record := _first_match(self.frames(), pattern, end)) is not None:
-                return record
+            if pattern is not None:
+                find = finder("pattern", pattern)
+                with progress(f"waiting for {pattern!r}") as bar, closing(self.frames()) as events:
+                    if (record := _first_match(events, find, end, bar.update)) is not None:
+                        return record
             self._reader.wait(lambda info: info.done, None if end is None else end - time.monotonic())
         except TimeoutError:
             raise self._timeout_error(pattern, timeout) from None
@@ -762,24 +765,24 @@ class _MetricSource:
         return info.last_seq, info.done
 
 
-def _first_match(events: TaskEvents, pattern: str, end: float | None) -> Record | None:
-    """Return the first line that matches; None if the task ends without one.
+def _first_match(
+    events: TaskEvents, find: Callable[[str], object], end: float | None, show: Callable[[int], object]
+) -> Record | None:
+    """Return the first line that matches; None if the task ends without one. `show` is told how many lines were read.
 
     Raises
     ------
     TimeoutError
         No line matched before `end` (monotonic).
     """
-    find = finder("pattern", pattern)
-    with progress(f"waiting for {pattern!r}") as bar, closing(events):
-        while True:
-            remaining_s = None if end is None else max(0.0, end - time.monotonic())
-            event = events.next(remaining_s, lambda: bar.update(0))
-            if event is None:
-                return None
-            if event.event == "log":
-                batch = Batch.decode(event.entry.data)
-                for index, text in enumerate(batch.texts):
-                    if find(text):
-                        return next(Record.each(batch.take([index])))
-                bar.update(len(batch))
+    while True:
+        remaining_s = None if end is None else max(0.0, end - time.monotonic())
+        event = events.next(remaining_s, lambda: show(0))
+        if event is None:
+            return None
+        if event.event == "log":
+            batch = Batch.decode(event.entry.data)
+            for index, text in enumerate(batch.texts):
+                if find(text):
+                    return next(Record.each(batch.take([index])))
+            show(len(batch))

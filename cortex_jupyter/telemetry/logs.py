@@ -18,6 +18,7 @@ libraries can quote the data that they failed on, so only their type and traceba
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -197,8 +198,10 @@ def rotate(file: Path, max_bytes: int) -> None:
     if stderr.st_size <= max_bytes:
         return
     try:
-        if os.path.samestat(stderr, file.stat()):
-            file.replace(file.with_name(f"{file.name}.1"))
+        # It is missing while another recorder moves it, or if somebody has deleted it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(stderr, file.stat()):
+                file.replace(file.with_name(f"{file.name}.1"))
         new_fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError:
         return  # the folder was removed, or the disk is full: keep writing to the old file

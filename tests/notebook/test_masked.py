@@ -51,6 +51,16 @@ def test_a_masked_log_has_no_secret_and_counts_what_was_masked(filled: Filled, e
     assert [r.text for r in log] == LINES, "masking a log has changed the recording"
 
 
+def test_the_level_of_a_masked_line_is_that_of_what_is_left(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, 1, "a password='ERROR'"), (1, 2, "ERROR: password: hunter22")]).end()
+    log = cortex.logs("ml:train-1")
+    assert [record.level for record in log] == ["error", "error"]
+    masked = log.mask()
+    levels = [record.level for record in masked]
+    assert levels == [level or None for level in masked.to_arrow()["level"].to_pylist()]
+    assert levels[1] == "error" and levels[0] != "error"
+
+
 def test_secrets_masked_before_storing_are_counted_too(filled: Filled, engine: Runtime) -> None:
     fill(filled.update(masked={"E-mail": 4}))
     log = cortex.logs("ml:train-1")

@@ -34,8 +34,8 @@ export function edgeRow(stores: TaskStore[], loading: boolean, hidden: number, r
   return { ...EMPTY_ROW, id: EDGE_ID, kind: "edge", text };
 }
 
-/** Stop seeking if no line from before the sought time has come for this long (ms). */
-const SEEK_MS = 5000;
+/** Stop seeking if no line from before the sought time has come for this long (ms): a recorder that starts on a busy machine takes a while. */
+const SEEK_MS = 60_000;
 /** Number of rows that are sent above the sought row. */
 const MARGIN_ROWS = 24;
 
