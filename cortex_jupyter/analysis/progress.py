@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import Batch
 from cortex_jupyter.parsing.progress import Progress, progress
+from cortex_jupyter.store.scan import Scan
 from cortex_jupyter.tables.schema import coded
 
 if TYPE_CHECKING:
@@ -29,10 +32,8 @@ _COUNTED: Final = re.compile(
 _LIKELY: Final = (
     r"(?i:epoch|step|iter|batch|shard|part|file|round|fold|trial|chunk|task)s?[ :=#]*\[? *[0-9]+ *(?:/|of) *[0-9]"
 )
-#: For a list of tasks, at most this many of each task's newest lines are read.
+#: For a list of tasks, this many of each task's newest lines are read, and the earlier lines of the same entries.
 _GLANCE: Final = 300
-#: For a list of tasks, at most this many bytes of each task's newest lines are read.
-_GLANCE_BYTES: Final = 1 << 18
 #: Number of newest candidate lines that are examined of each container.
 _NEWEST: Final = 2000
 
@@ -104,16 +105,19 @@ def latest_progress(store: Readable, recording: int, last: int) -> dict[str, Any
         Of the bars in the last lines, the one with the lowest fraction: the fields of `Progress`. None if no bar has a
         fraction.
     """
-    lines: dict[str, list[tuple[str, int]]] = {}
-    for entry in store.entries(recording, max(0, last - _GLANCE), _GLANCE_BYTES):
-        if entry.event == "log":
-            batch = Batch.decode(entry.data)
-            for at, sid, text in zip(batch.times, batch.sids, batch.texts, strict=True):
-                lines.setdefault(batch.sources[sid]["pod"], []).append((text, at))
+    lines: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    with suppress(CursorNotHeld):  # the recording leaves the store
+        for part in Scan(store, recording, after=max(0, last - _GLANCE), upto=last).parts():
+            if part.entry.event == "log":
+                batch = Batch.decode(part.entry.data)
+                for at, sid, text in zip(batch.times, batch.sids, batch.texts, strict=True):
+                    source = batch.sources[sid]
+                    lines.setdefault((source["pod"], source["container"]), []).append((text, at))
     bars = []
-    for pod_lines in lines.values():
-        times = [at for _, at in pod_lines]
-        bars += [bar for bar, _ in _newest([text for text, _ in pod_lines], list(range(len(pod_lines))), times)]
+    for container_lines in lines.values():
+        times = [at for _, at in container_lines]
+        texts = [text for text, _ in container_lines]
+        bars += [bar for bar, _ in _newest(texts, list(range(len(texts))), times)]
     measurable = [bar for bar in bars if bar.fraction is not None]
     return asdict(min(measurable, key=lambda bar: bar.fraction or 0.0)) if measurable else None
 

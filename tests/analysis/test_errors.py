@@ -85,7 +85,24 @@ def test_progress_of_bars_and_counts() -> None:
 
 def test_latest_progress_reads_only_the_last_lines(filled: Filled) -> None:
     assert latest_progress(filled.store, filled.id, 0) is None
+    assert latest_progress(filled.store, filled.id + 1, 5) is None, "it has left the store"
     filled.lines([(1, i * 10**9, f"INFO epoch {1 + i // 100}/8 loss=1") for i in range(400)])
     filled.lines([(2, 400 * 10**9 + i, f"{i}%|#  | {i}/100 [00:10<01:30,  1.00it/s]") for i in range(3, 90)])
     row = latest_progress(filled.store, filled.id, filled.next - 1)
     assert row is not None and progress_text(row) == "epoch 50%, 4/8, 0.00752 epoch/s, 8 min 52 s left"
+
+
+def test_latest_progress_reads_on_to_the_newest_line_behind_a_large_entry(filled: Filled) -> None:
+    """The first entry that holds one of the last lines is larger than what the store returns at once."""
+    filled.lines([(1, i, f"INFO epoch 1/10 loss={i} {'x' * 400}") for i in range(4096)])
+    filled.lines([(1, 10**9, "INFO epoch 9/10 loss=1")])
+    row = latest_progress(filled.store, filled.id, filled.next - 1)
+    assert row is not None and (row["label"], row["step"]) == ("epoch", 9)
+
+
+def test_latest_progress_keeps_the_containers_of_a_pod_apart(filled: Filled) -> None:
+    """The main container and the init container of one pod count by turns."""
+    texts = [(1, "epoch 1/10"), (3, "epoch 5/10"), (1, "epoch 2/10"), (3, "epoch 6/10")]
+    filled.lines([(source, i * 10**9, text) for i, (source, text) in enumerate(texts)])
+    row = latest_progress(filled.store, filled.id, filled.next - 1)
+    assert row is not None and (row["step"], row["rate"], row["remaining"]) == (2, 0.5, 16)
