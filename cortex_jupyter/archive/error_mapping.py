@@ -70,6 +70,10 @@ def access_error(url: str, action: str, error: Exception, *, refused: bool = Fal
     gs://logs/x cannot be read: there are no credentials for it
     <BLANKLINE>
     hint: set GOOGLE_APPLICATION_CREDENTIALS, the path of a key file, or run where the machine or the pod has a role
+    >>> access_error("/logs/x", "read", OSError("I/O error")).hint.partition(";")[0]
+    'check the address and whether the folder can be read and written'
+    >>> access_error("https://example.org/logs/x", "read", OSError("error sending request")).hint.partition(";")[0]
+    'check the address and the network'
     """
     cloud, text = _CLOUDS.get(urlsplit(url).scheme), str(error)
     if cloud and _METADATA_SERVERS.search(text):
@@ -82,12 +86,13 @@ def access_error(url: str, action: str, error: Exception, *, refused: bool = Fal
             else "check the permissions there"
         )
         return ArchiveError(f"{url} cannot be {action}, access is refused: {shorten_message(text)}", hint)
-    endpoint = (
-        f", the network and the endpoint ({cloud.endpoint})"
-        if cloud
-        else " and whether the folder can be read and written"
-    )
-    hint = f"check the address{endpoint}; what is recorded stays in the store until it is archived"
+    if cloud:
+        also = f", the network and the endpoint ({cloud.endpoint})"
+    elif urlsplit(url).scheme in ("", "file"):
+        also = " and whether the folder can be read and written"
+    else:
+        also = " and the network"
+    hint = f"check the address{also}; what is recorded stays in the store until it is archived"
     return ArchiveError(f"{url} cannot be {action}: {shorten_message(text)}", hint)
 
 
