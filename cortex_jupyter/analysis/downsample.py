@@ -1,5 +1,6 @@
-"""Downsample metrics so that a chart looks the same: keep the first, last, least and greatest value of each interval.
+"""Downsample metrics so that a chart looks the same: keep up to six points of each curve in each interval.
 
+These are the first, the last, the least and the greatest value, and the first and the last that is not finite.
 For the 3.7 million numbers in a million lines, a chart receives 4 MB instead of 152 MB.
 """
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 def downsample(table: pa.Table, source: pa.DictionaryArray[Any, Any], start: int, width: int) -> list[dict[str, Any]]:
     """Downsample the table of metrics.
 
-    The result consists of rows of the frame, so each can be found in the log. It also has the first value of an
-    interval that is not finite. (M4: Jugel et al., "M4: A Visualization-Oriented Time Series Data Aggregation", VLDB
-    2014.)
+    The result consists of rows of the frame, so each can be found in the log. To the four points of M4 it adds the
+    first and the last value of an interval that is not finite. (M4: Jugel et al., "M4: A Visualization-Oriented Time
+    Series Data Aggregation", VLDB 2014.)
 
     Parameters
     ----------

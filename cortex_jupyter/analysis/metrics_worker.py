@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.store import Readable
 
-#: Number of time intervals; up to four points of each curve are kept in each. A chart beside the lines is about this
-#: many pixels wide, so more points would not be seen.
+#: Number of time intervals. In each, up to six points of each curve are kept (see `downsample`). A chart beside the
+#: lines is about this many pixels wide, so more points would not be seen.
 _INTERVALS: Final = 400
 _HINT: Final = (
     "call metrics() of the log in a kernel to read all lines, or raise CortexJupyter.max_query_s on this server"
@@ -53,9 +53,8 @@ def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
     Yields
     ------
     bytes
-        Whole events. `points` has `series`: for each `name`, `pod` and `container` its `rank` and, as lists, `time`
-        (ns), `step`, `value`, `seq`. `progress` and `done` hold the numbers of lines searched, of all lines, and of
-        names `left_out`.
+        Whole events. `points` has `series`: for each `name`, `pod` and `container`, as lists, `time` (ns), `step`,
+        `value`, `seq`. `progress` and `done` hold the numbers of lines searched, of all lines, and of names `left_out`.
 
     Raises
     ------
@@ -79,12 +78,11 @@ def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
         source_keys = pc.binary_join_element_wise(
             *(piece[c].cast(pa.string()).take(at) for c in ("pod", "container")), "\0"
         )
-        ranks = dict(zip(source_keys.to_pylist(), values["rank"].to_pylist(), strict=True))
         series = []
         for series_points in downsample(values, source_keys.combine_chunks().dictionary_encode(), start, width):
             if names[series_points["name"]]:
-                pod, container = (source := series_points.pop("source")).split("\0")
-                series.append(series_points | {"pod": pod, "container": container, "rank": ranks[source]})
+                pod, container = series_points.pop("source").split("\0")
+                series.append(series_points | {"pod": pod, "container": container})
         if series:
             yield event("points", series=series)
         lines_read += len(piece)

@@ -189,7 +189,7 @@ describe("lines that are not loaded", () => {
     expect(said()).toBe("reading…");
     const [{ id, task }] = asked();
     expect(task).toBe(TASK);
-    const early = { name: "loss", pod: W0.pod, container: "main", rank: null, time: [0, 10, 50].map((second) => (T0 + second * 1000) * 1e6), step: [0, 10, 50], value: ["nan", 1.9, 1.5], seq: [0, 10, 50] };
+    const early = { name: "loss", pod: W0.pod, container: "main", time: [0, 10, 50].map((second) => (T0 + second * 1000) * 1e6), step: [0, 10, 50], value: ["nan", 1.9, 1.5], seq: [0, 10, 50] };
     answer(id, "points", { series: [early] });
     answer(id, "progress", { looked: 30, lines: 60, left_out: 0 });
     await settle();
