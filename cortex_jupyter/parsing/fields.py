@@ -73,10 +73,43 @@ def fields_text(text: str) -> str | None:
     ('{"loss": 0.50}', '{"level":"info","msg":"step done"}', None)
     """
     line = plain(text)
-    if (position_and_object := _object(line)) is not None:
+    if (position_and_object := trailing_object(line)) is not None:
         return line[position_and_object[0] :].rstrip()
     pairs = _logfmt(line)
     return None if pairs is None else orjson.dumps(pairs).decode()
+
+
+def trailing_object(line: str) -> tuple[int, dict[str, Any]] | None:
+    """Return the JSON object that a line is or ends with, after the position where it begins.
+
+    Parameters
+    ----------
+    line : str
+        Without control sequences (`plain`).
+
+    Returns
+    -------
+    tuple of (int, dict) or None
+        None if the line ends with no object, or with an empty one.
+
+    Examples
+    --------
+    >>> trailing_object('worker 3: {"loss": 0.5}'), trailing_object("x = {1}")
+    ((10, {'loss': 0.5}), None)
+    """
+    if not line.rstrip().endswith("}"):
+        return None
+    at = -1
+    for _ in range(_TRIES):
+        at = line.find("{", at + 1)
+        if at < 0:
+            return None
+        try:
+            doc = orjson.loads(line[at:])
+        except orjson.JSONDecodeError:
+            continue
+        return (at, doc) if isinstance(doc, dict) and doc else None
+    return None
 
 
 def message(text: str) -> str:
@@ -121,25 +154,8 @@ def without_head(line: str) -> str:
 
 
 def _json(line: str) -> dict[str, Any] | None:
-    position_and_object = _object(line)
+    position_and_object = trailing_object(line)
     return None if position_and_object is None else position_and_object[1]
-
-
-def _object(line: str) -> tuple[int, dict[str, Any]] | None:
-    """Return the JSON object that a line is or ends with, after the position where it begins."""
-    if not line.rstrip().endswith("}"):
-        return None
-    at = -1
-    for _ in range(_TRIES):
-        at = line.find("{", at + 1)
-        if at < 0:
-            return None
-        try:
-            doc = orjson.loads(line[at:])
-        except orjson.JSONDecodeError:
-            continue
-        return (at, doc) if isinstance(doc, dict) and doc else None
-    return None
 
 
 def _logfmt(line: str) -> dict[str, Any] | None:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.parsing.fields import plain
+from cortex_jupyter.parsing.fields import plain, trailing_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +24,6 @@ _NUMBER: Final = re.compile(
     r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)%?\Z", re.IGNORECASE
 )
 _HINT: Final = 'write `field op value`: status>=500, loss<0.1, user="a b", path~/api; op is one of = != < <= > >= ~ !~'
-#: Maximum number of attempts to parse a JSON object in a line, one at each opening brace.
-_TRIES: Final = 4
 
 Condition = tuple[str, str, str]
 
@@ -122,20 +118,10 @@ def _number(text: str) -> float | None:
 
 
 def _value(line: str, key: str, pair: re.Pattern[str]) -> str | None:
-    if line.rstrip().endswith("}"):
-        at = -1
-        for _ in range(_TRIES):
-            at = line.find("{", at + 1)
-            if at < 0:
-                break
-            try:
-                doc = orjson.loads(line[at:])
-            except orjson.JSONDecodeError:
-                continue
-            value = _json_value(doc, key)
-            if value is not None:
-                return value
-            break
+    if position_and_object := trailing_object(line):
+        value = _json_value(position_and_object[1], key)
+        if value is not None:
+            return value
     match = pair.search(line)
     if match is None:
         return None
