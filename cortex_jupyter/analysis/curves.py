@@ -104,7 +104,7 @@ def panels(table: pa.Table, names: tuple[str, ...] = (), x: str | None = None) -
     columns = _columns(table)
     codes, metric_names = columns["name"]
     chosen = _chosen(columns, names)
-    source, labels = _sources(table, columns)
+    source, labels = _sources(columns)
     result = []
     for name in chosen:
         rows = np.flatnonzero(codes == metric_names.index(name))
@@ -145,18 +145,17 @@ def _chosen(columns: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     return [name for *_, name in sorted(ranked)][:PANELS]
 
 
-def _sources(table: pa.Table, columns: dict[str, Any]) -> tuple[Ints, dict[int, str]]:
+def _sources(columns: dict[str, Any]) -> tuple[Ints, dict[int, str]]:
     """Return each row's pod index, and a label for each pod, as short as possible but distinct."""
     np = import_optional("numpy")
-    del table
     (pods, pod_names), (tasks, task_names), ranks = columns["pod"], columns["task"], columns["rank"]
     source = pods * len(task_names) + tasks
     distinct, first = np.unique(source, return_index=True)
     several, per_task = len(set(tasks[first].tolist())) > 1, len(distinct) > len(set(tasks[first].tolist()))
-    curves_with_points = ranks[first]
-    ranked = not np.isnan(curves_with_points).any() and len(
-        set(zip(curves_with_points.tolist(), tasks[first].tolist(), strict=True))
-    ) == len(curves_with_points)
+    pod_ranks = ranks[first]
+    ranked = not np.isnan(pod_ranks).any() and len(
+        set(zip(pod_ranks.tolist(), tasks[first].tolist(), strict=True))
+    ) == len(pod_ranks)
     labels = {}
     for number, row in zip(distinct.tolist(), first.tolist(), strict=True):
         task = task_names[tasks[row]].rpartition("/")[2]
