@@ -35,10 +35,10 @@ class Difference:
     Parameters
     ----------
     a, b : dict or None
-        The line of each log (`seq`, `time`, `pod`, `container`, `text`, `at` in seconds since its log's first line);
-        None if that log had no more lines.
+        The line of each log (`seq`, `time`, `pod`, `container`, `text`, `at` in seconds since its log's first line).
+        None if the container run that is compared has no more lines in that log; others may have.
     before : list of str
-        The lines of `a` before it, which are the same in both.
+        The lines before it in that container run of `a`, at most two. They are the same in both logs.
     """
 
     a: dict[str, Any] | None
@@ -103,7 +103,7 @@ def compare(a: pa.Table, b: pa.Table) -> ComparisonData:
 
 
 def _since(table: pa.Table) -> Floats:
-    """Return the seconds since a log's first line, of each line."""
+    """Return for each line the seconds since the earliest line of its log."""
     pa = import_optional("pyarrow")
     time = table["time"].cast(pa.int64()).to_numpy()
     return (time - time.min()) / 1e9 if len(time) else time.astype(float)
@@ -177,7 +177,7 @@ def _durations(
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     rows: list[tuple[float, str, str, float, float]] = []
     if max(seconds) > 0:
-        rows.append((abs(seconds[1] - seconds[0]) + 1e9, "run", "the whole run", *seconds))
+        rows.append((abs(seconds[1] - seconds[0]) + 1e9, "run", "the whole log", *seconds))
     for (x, xa, xb), (y, ya, yb) in itertools.pairwise(moments):
         if _changed(ya - xa, yb - xb):
             rows.append((abs((yb - xb) - (ya - xa)), "phase", f"{x} → {y}", ya - xa, yb - xb))

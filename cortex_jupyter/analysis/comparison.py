@@ -26,15 +26,15 @@ class Comparison(ResultFrame):
     Attributes
     ----------
     first : Difference or None
-        The first difference between the logs: `a` and `b`, the line of each as a dict (None if that log had no more
-        lines), and `before`, the equal lines before it.
+        The first difference between the logs: `a` and `b`, the line of each as a dict (None if the container run that
+        is compared has no more lines in that log), and `before`, at most two equal lines before it in that run.
     durations : ResultFrame
         What takes longer or shorter: `kind`, `what`, `a`, `b` (seconds), `ratio`.
     only_a, only_b : ResultFrame
         The patterns of only one log.
     """
 
-    nothing = "neither run has a line"
+    nothing = "neither log has a line"
 
     def __init__(self, data: ComparisonData, names: tuple[str, str]) -> None:
         from cortex_jupyter.archive.optional import import_optional
@@ -147,7 +147,7 @@ class Comparison(ResultFrame):
         return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" style="width:100%;max-width:1200px;height:auto;font:11px system-ui,sans-serif">{"".join(parts)}</svg>'
 
 
-_KINDS: Final = {"run": "the whole run", "phase": "phase", "every": "every"}
+_KINDS: Final = {"run": "the whole log", "phase": "phase", "every": "every"}
 
 
 def _title(text: str) -> str:

@@ -112,7 +112,7 @@ def test_durations_that_differ() -> None:
     kinds = {(r["kind"], r["what"]): (round(r["a"], 2), round(r["b"], 2)) for r in found.durations}
     assert kinds["every", "step <*> loss=<*>"] == (0.1, 0.2)
     assert kinds["phase", "mounting s3://demo/<*> (read only) → data ready, <*> MiB"] == (2.0, 4.0)
-    assert kinds["run", "the whole run"] == (6.01, 11.01)
+    assert kinds["run", "the whole log"] == (6.01, 11.01)
 
 
 def test_a_late_pod_does_not_count_as_diverging_late() -> None:

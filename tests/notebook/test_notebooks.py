@@ -54,7 +54,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "more": ["curves-2", "<svg"],
     },
     "compare-two-runs": {
-        "comparison": ["The first line that differs", "gradient norm", "loss is nan at step", "the whole run"],
+        "comparison": ["The first line that differs", "gradient norm", "loss is nan at step", "the whole log"],
         "durations": ["phase"],
         "only": ["loss is nan at step"],
         "first": ["gradient norm"],
