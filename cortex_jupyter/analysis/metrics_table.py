@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from cortex_jupyter.analysis.by_shape import Values
-    from cortex_jupyter.archive.optional import Floats, Ints
+    from cortex_jupyter.archive.optional import Flags, Floats, Ints
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Carried:
     epochs : dict
         By task and pod: the time (ns) of the line that reported the training epoch, and the training epoch.
     ranks : dict
-        The rank, by task and pod.
+        The first rank that a line of a pod names, by task and pod. It is never replaced.
     """
 
     epochs: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
@@ -87,7 +87,9 @@ def _fill_steps(steps: Floats, epochs: Floats, source: Ints) -> Floats:
     return np.where(np.isnan(steps), filled, steps)
 
 
-def _keys(source: Any, pod: Any, task: Any) -> dict[tuple[str, str], Any]:
+def _keys(
+    source: Ints, pod: pa.DictionaryArray[Any, Any], task: pa.DictionaryArray[Any, Any]
+) -> dict[tuple[str, str], Ints]:
     """Return the rows of each pod, by task and pod."""
     np = import_optional("numpy")
     pods, tasks = pod.dictionary.to_pylist(), task.dictionary.to_pylist()
@@ -103,9 +105,12 @@ def _carry_over(
     epochs: Floats,
     rank: Floats,
     *,
-    has_own_rank: Any,
+    has_own_rank: Flags,
 ) -> None:
-    """Set training epoch and rank of rows that inherit them from earlier pieces, and remember the last ones of this piece."""
+    """Set training epoch and rank of rows that inherit them from earlier pieces, and remember them for later ones.
+
+    The last training epoch of this piece replaces that of earlier pieces. The first rank of a pod is kept.
+    """
     np = import_optional("numpy")
     for key, rows in sources.items():
         since, epoch = carried.epochs.get(key, (0, np.nan))

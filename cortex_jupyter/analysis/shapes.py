@@ -203,9 +203,8 @@ def _names(text: Bytes, digit: Flags, starts: Ints, ends: Ints) -> Flags:
     after, second = text[ends + 2], text[ends + 3]
     follows = (after == 61) | (after == 58)  # = and :
     quoted = ((after == 34) | (after == 39)) & ((second == 58) | (second == 115))  # "f1": and valid_1's
-    joined = (
-        ((after == 45) | (after == 47) | (after == 64)) & ((second | 32) >= 97) & ((second | 32) <= 122)
-    )  # validation_0-rmse
+    # validation_0-rmse
+    joined = ((after == 45) | (after == 47) | (after == 64)) & ((second | 32) >= 97) & ((second | 32) <= 122)
     letter = ~digit[starts + 2] & (text[starts + 2] != 46)
     top = text[starts + 1] == 64  # acc@5
     return (letter & (follows | quoted | joined)) | top
