@@ -259,7 +259,8 @@ def _moments(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _step(value: float) -> str:
-    # A point can be the mean of several steps, so its step need not be whole: round it.
+    # A point can be the mean of several steps, so its step need not be whole. Round it from 20 on, where a fraction
+    # says little.
     return f"{value:,.0f}".replace(",", " ") if value >= 20 else _short(value)
 
 

@@ -21,7 +21,9 @@ class Errors(ResultFrame):
     r"""The errors of a log, in the order in which they first occurred; returned by `log.errors()`.
 
     It is a sequence of `Error` (`type`, `message`, `frames`, `count`, `pods`, `first`, `last`, `context`, `text`,
-    `seq`, ...). It is also a frame, whose columns `as_table` lists.
+    `seq`, ...). It is also a frame with the columns `kind`, `type`, `message`, `count`, `pods`, `first`, `last`, `file`,
+    `line`, `function`, `frames`, `chain`, `seq`, `text` and `context`; `file`, `line` and `function` are of the frame
+    that failed.
 
     Examples
     --------

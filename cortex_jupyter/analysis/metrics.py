@@ -42,7 +42,7 @@ def metrics(
         Globs for the names wanted; default: all.
     pattern : str, optional
         A regular expression with named groups that replaces the known forms. Each group is a value with the group's
-        name; `step` is the step.
+        name, except `step` and `rank`: they are the line's step and rank.
     path : str, optional
         Only fields of JSON lines below this path, `train.loss` or `$.train`.
     carried : Carried, optional
@@ -58,7 +58,7 @@ def metrics(
     Raises
     ------
     BadQuery
-        `pattern` is invalid, or has no named group.
+        `pattern` is invalid, or has no named group besides `step` and `rank`.
     MissingExtra
         pyarrow or numpy is not installed.
     """

@@ -190,7 +190,7 @@ class ObjectStore:
 
 
 def folder_of(url: str) -> Path | None:
-    """Return the folder that a URL names, None if it names a bucket.
+    """Return the folder that a URL names; None if it names something else, such as a bucket or an https:// address.
 
     Examples
     --------

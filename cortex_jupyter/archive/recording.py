@@ -178,9 +178,9 @@ class ArchivedRecording:
                 return
 
     def groups(self, since: int | None, until: int | None, words: Sequence[Sequence[str]] = ()) -> list[int]:
-        """Return the row groups that may hold a line within a window that contains a word of each set.
+        """Return the row groups that may hold lines of a window, and a word of each set.
 
-        Case is ignored.
+        The words need not be in one line, nor in a line of the window. Case is ignored.
         """
         low = -UNBOUNDED if since is None else since
         high = UNBOUNDED if until is None else until

@@ -39,13 +39,13 @@ _CACHED: Final = 1 << 18
 _OBJECT: Final = r'^\{\s*"'
 _BLANK: Final = r"[\s\x0b\x1c-\x1f\x80-\xff]"  # bytes of what Python may take for a space
 # Lines that only Python parses.
-#: A line that ends with a JSON object; text may stand before it.
+#: A line that may end with a JSON object, because it has an opening brace and ends with a closing one.
 _ENDED: Final = rf"(?s)\{{.*\}}{_BLANK}*$"
 #: A line in logfmt.
 _PAIR: Final = r"^[A-Za-z_](?:[\w.@/-]|[\x80-\xff])*="
 #: A line that begins with a brace, but not like `_OBJECT`.
 _BRACED: Final = rf"^{_BLANK}*\{{"
-#: First or last bytes of a line that may be a blank.
+#: Bytes that may be a blank of Python, or a part of one, at the beginning or the end of a line.
 _BLANKS: Final = frozenset({*range(9, 14), *range(28, 33), *range(128, 256)})
 #: First bytes of a line that may begin a name.
 _LETTERS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")

@@ -532,7 +532,8 @@ class TaskLog:
         *names : str
             Only these metrics; globs are allowed (`val_*`).
         pattern : str, optional
-            A regular expression to use instead of the known forms. Each named group is a metric; `step` is the step.
+            A regular expression to use instead of the known forms. Each named group is a metric, except `step` and
+            `rank`: they are the line's step and rank.
         path : str, optional
             Only fields of JSON lines at or below this path: `train.loss`.
 
@@ -544,7 +545,7 @@ class TaskLog:
         Raises
         ------
         BadQuery
-            `pattern` is no regular expression, or has no named group.
+            `pattern` is no regular expression, or has no named group besides `step` and `rank`.
         MissingExtra
             pyarrow is not installed.
 

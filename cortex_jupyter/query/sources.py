@@ -43,7 +43,8 @@ class Runs:
         Negative numbers count the container's recorded runs from the newest: -2 is the run before it, like `kubectl logs
         --previous`. None means every run.
     recorded : mapping, optional
-        The recorded runs; negative numbers count back in this list.
+        The recorded runs of each container in ascending order, by pod and container. Negative numbers count back in
+        them. None if they are unknown.
 
     Examples
     --------
