@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import PublicSource
 
 #: Increase it with a change that would make older releases misread a file: they refuse files with a greater version.
-#: They ignore new keys of the manifest, the metadata and a source (`Source.from_dict`).
+#: They ignore new keys of the manifest, the metadata, a source (`Source.from_dict`) and the task (`TaskRef.from_dict`).
 VERSION: Final = 1
 # The keys of the file's metadata.
 #: What the store knew about the recording, and the layout's version.

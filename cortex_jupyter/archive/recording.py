@@ -87,7 +87,7 @@ class ArchivedRecording:
     def info(self) -> RecordingInfo:
         """What is known about the recording as a whole."""
         doc = self.about
-        ref = TaskRef(**doc["ref"])
+        ref = TaskRef.from_dict(doc["ref"])
         names = ("uid", "cluster", "state", "message", "reason", "exit_code", "started", "finished")
         fields: dict[str, Any] = {name: doc[name] for name in (*names, "last_seq", "clock_ms")}
         return RecordingInfo(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import BadQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: Kinds of tasks, in lower case as in a task's key; `selector` is `-l app=x`.
 KINDS: Final = ("job", "deployment", "statefulset", "daemonset", "replicaset", "cronjob", "pod", "selector")
@@ -84,6 +87,11 @@ class TaskRef:
         if slash and kind not in KINDS:
             raise BadQuery(f"{kind!r} in {text!r} is no kind of task", f"kinds are {', '.join(KINDS[:-1])}")
         return cls(_check_name(space, text), kind, _check_name(name, text))
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> TaskRef:
+        """Return the task that an archive names. A newer version may have written fields that this one does not know."""
+        return cls(**{name: document[name] for name in cls.__slots__ if name in document})
 
     @property
     def key(self) -> str:

@@ -12,8 +12,10 @@ from archive.made import archived, lively
 
 from cortex_jupyter.archive import layout, order
 from cortex_jupyter.archive.catalog import Catalog
+from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.order import sort_pieces
+from cortex_jupyter.archive.recording import ArchivedRecording
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew, CursorNotHeld, StoreUnreachable
 from cortex_jupyter.model import Batch, Cursor, TaskRef
@@ -308,6 +310,35 @@ def test_recordings_of_a_newer_layout_are_refused_and_others_read(
         assert "update cortex-jupyter" in caught.value.hint
     other.write_bytes(manifest.read_bytes())  # written again by a known version
     assert len(store.recordings()) == 2
+
+
+def test_an_archive_with_keys_of_a_newer_version_is_read(filled: Filled, tmp_path: Path) -> None:
+    store, held = archived(lively(filled, 600), str(tmp_path / "archive"))
+    known = held.info, held.complete, held.sources, list(held.entries(0, 1 << 30))
+    path = tmp_path / "archive" / held.file.name
+    with pq.ParquetFile(path) as file:
+        groups = [file.read_row_group(i) for i in range(file.num_row_groups)]
+        metadata = dict(file.metadata.metadata)
+    about = orjson.loads(metadata[layout.RECORDING_INFO])
+    about |= {"new": 1, "ref": about["ref"] | {"new": 1}}
+    about["sources"] = [source | {"new": 1} for source in about["sources"]]
+    metadata[layout.RECORDING_INFO] = orjson.dumps(about)
+    with pq.ParquetWriter(path, groups[0].schema.with_metadata(None), **layout.writer_options()) as writer:
+        for group in groups:
+            writer.write_table(group, row_group_size=len(group))
+        writer.add_key_value_metadata({key: value for key, value in metadata.items() if key != b"ARROW:schema"})
+    content, manifest = path.read_bytes(), path.with_suffix(".json")
+    doc = orjson.loads(manifest.read_bytes())
+    doc |= {"new": 1, "ref": doc["ref"] | {"new": 1}}
+    doc |= {"size": len(content), "footer": int.from_bytes(content[-8:-4], "little") + 8}
+    manifest.write_bytes(orjson.dumps(doc))
+    by_manifest = Catalog(ObjectStore(store.url)).by_id(filled.id)
+    assert by_manifest is not None
+    for read_again in (by_manifest, ArchivedRecording(ParquetFile(ObjectStore(store.url), held.file.name))):
+        entries = list(read_again.entries(0, 1 << 30))
+        assert (read_again.info, read_again.complete, read_again.sources, entries) == known
+    everything = LogQuery.parse({})
+    assert read(ArchiveStore(store.url), filled.id, everything).equals(read(filled.store, filled.id, everything))
 
 
 def test_a_new_archive_folder_is_private_and_existing_folders_keep_their_mode(filled: Filled, tmp_path: Path) -> None:
