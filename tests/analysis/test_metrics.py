@@ -8,9 +8,11 @@ import pytest
 
 from cortex_jupyter.analysis.chart import chart
 from cortex_jupyter.analysis.curves import panels
+from cortex_jupyter.analysis.incremental import IncrementalMetrics
 from cortex_jupyter.analysis.metrics import Carried, metrics
 from cortex_jupyter.analysis.shapes import shapes
 from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.query.language import LogQuery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +71,20 @@ def test_a_log_that_is_read_in_pieces_keeps_the_ranks_that_its_lines_name() -> N
     carried = Carried()
     pieces = [metrics(records.slice(i, 1), ("loss",), carried=carried) for i in range(4)]
     assert [value for piece in pieces for value in values(piece)] == values(metrics(records, ("loss",)))
+
+
+def test_a_growing_log_has_the_ranks_that_its_lines_name() -> None:
+    texts = ["rank=0 loss=0.1", "rank=1 loss=0.2", "loss=0.3", "rank=1 loss=0.4", "step=7 rank=2 loss=0.5", "loss=0.6"]
+    records, starts = table([("p", text) for text in texts]), []
+
+    def read(first: int) -> tuple[Any, int]:
+        starts.append(first)
+        return records.slice(max(0, first - 1), written - max(0, first - 1)), written
+
+    growing = IncrementalMetrics(read, lambda: LogQuery.parse({"since": "all"}))
+    for written in range(1, len(texts) + 1):
+        assert values(growing.update()) == values(metrics(records.slice(0, written)))
+    assert starts == [0, 2, 3, 4, 5, 6], "no line is read twice"
 
 
 def test_pods_of_a_plain_job_have_no_rank() -> None:
