@@ -11,6 +11,7 @@ from cortex_jupyter.analysis.errors import Error, errors
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.model import rfc3339
 from cortex_jupyter.parsing.fields import plain
+from cortex_jupyter.parsing.progress import last_state
 from cortex_jupyter.store.scan import read_notices
 from cortex_jupyter.tables.schema import coded
 
@@ -59,7 +60,7 @@ class Container:
     ended : str or None
         RFC 3339.
     last : list of str
-        Its last lines.
+        Its last lines; of a line that was redrawn, such as a progress bar, the newest state.
     """
 
     pod: str
@@ -139,7 +140,8 @@ def _notices(
         if doc.get("notice") == "ended" and key in containers:
             container = containers[key]
             container.exit_code, container.reason, container.ended = doc.get("exit_code"), doc.get("reason") or "", when
-            container.message = doc.get("termination_message") or ""
+            message = doc.get("termination_message") or ""  # may be the last lines of the log
+            container.message = "\n".join(last_state(line) for line in message.split("\n"))
         elif doc.get("notice") == "event" and doc.get("level") == "warning":
             events.append({"time": when, "reason": doc.get("reason") or "", "message": doc["message"]})
         elif entry.event == "gap":
@@ -156,7 +158,7 @@ def _last_lines(table: pa.Table, containers: dict[tuple[str, str, int], Containe
         if pod in pod_names and name in container_names:
             in_container = (pods == pod_names.index(pod)) & (names == container_names.index(name)) & (runs == run)
             rows = np.flatnonzero(in_container)[-LAST:]
-            container.last = [plain(table["text"][int(row)].as_py()[:_WIDTH]) for row in rows]
+            container.last = [plain(last_state(table["text"][int(row)].as_py())[:_WIDTH]) for row in rows]
 
 
 def _error(result: list[Error], culprit: Container | None, table: pa.Table) -> Error | None:

@@ -13,6 +13,7 @@ from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.blocks import Block, Blocks, Frame
 from cortex_jupyter.parsing.fields import plain
 from cortex_jupyter.parsing.level import LEVELS
+from cortex_jupyter.parsing.progress import last_state
 from cortex_jupyter.tables.schema import coded
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class Error:
     text : str
         The whole first traceback.
     context : list of str
-        The lines before it, at most five, of the same container run and stream.
+        The lines before it, at most five, of the same container run and stream; of a line that was redrawn, such as a
+        progress bar, the newest state.
     """
 
     kind: str
@@ -176,7 +178,7 @@ def _complete(
     error.seq = table["seq"][rows[0]].as_py()
     index = int(position[rows[0]])
     before = [int(row) for row in order[max(0, index - CONTEXT) : index] if source[row] == error.source]
-    error.context = [plain(texts[row][:_WIDTH]) for row in before]
+    error.context = [plain(last_state(texts[row])[:_WIDTH]) for row in before]
     return error
 
 

@@ -109,12 +109,23 @@ def progress(text: str) -> Progress | None:
     return None
 
 
+def last_state(text: str) -> str:
+    r"""Return the newest state of a line that was redrawn with carriage returns: its last part that is not blank.
+
+    Examples
+    --------
+    >>> last_state(" 10%|# |\r 20%|##|\r        \r"), last_state(" not redrawn ")
+    (' 20%|##|', ' not redrawn ')
+    """
+    if "\r" not in text:
+        return text
+    return next((part for part in reversed(text.split("\r")) if plain(part).strip()), "")
+
+
 def _last(text: str) -> str:
-    """Return the last state of a bar: the last part of the line, split at carriage returns, that is not blank."""
+    """Return the newest state of a bar; "" if it is too long for one."""
     if "\r" in text:
-        text = text[-4 * _REACH :] if len(text) > 4 * _REACH else text
-        parts = [part for part in text.split("\r") if plain(part).strip()]
-        text = parts[-1] if parts else ""
+        text = last_state(text[-4 * _REACH :])
     line = plain(text).rstrip() if len(text) <= 4 * _REACH else ""
     return line if len(line) <= _REACH else ""
 

@@ -52,6 +52,23 @@ def test_a_task_that_used_too_much_memory(filled: Filled, engine: Runtime) -> No
     assert why.error is None and why.culprit is not None and why.culprit.last == ["loading"]
 
 
+def test_a_redrawn_progress_bar_is_shown_in_its_newest_state(filled: Filled, engine: Runtime) -> None:
+    bar = "".join(f"\rvalidating epoch 6: {i:3d}%|{'#' * (i // 5):20}| {5 * i}/500" for i in range(0, 101, 5))
+    newest = f"validating epoch 6: 100%|{'#' * 20}| 500/500"
+    texts = [bar, *(text.format(3) for text in TRACE), f"{bar}\x1b[0m\r   \r"]
+    filled.lines([(2, i, text) for i, text in enumerate(texts)])
+    source, message = filled.sources[2].public, f"the end:\n{bar}"
+    fields = {"exit_code": 1, "reason": "Error", "termination_message": message}
+    filled.notice("status", "bb ended", 10**10, notice="ended", source=source, **fields)
+    filled.end(1, "failed", "Job failed exit 1")
+    why = cortex.logs("ml:train-1").why()
+    assert why.culprit is not None and why.error is not None
+    assert why.culprit.last[0] == why.culprit.last[-1] == newest
+    assert why.error.context == [newest] and why.culprit.message == f"the end:\n{newest}"
+    for shown in (why.summary, str(why), why._repr_html_()):
+        assert "100%" in shown and " 95%" not in shown and "\r" not in shown
+
+
 def test_tasks_that_succeeded_run_or_never_started(filled: Filled, engine: Runtime) -> None:
     filled.notice("status", "x: FailedScheduling: no node", notice="event", reason="FailedScheduling", level="warning")
     filled.update(state="pending", message="Log not available yet: Unschedulable", caught_up=1)
