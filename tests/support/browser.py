@@ -78,6 +78,13 @@ def says(viewer: Locator, words: str | re.Pattern[str]) -> None:
     expect(viewer.locator("[role=status]")).to_contain_text(words, timeout=WAIT)
 
 
+#: JavaScript: returns the text of the first visible line of a viewer.
+TOP_LINE = """(viewer) => {
+  const { top } = viewer.querySelector('[role=log]').getBoundingClientRect()
+  return [...viewer.querySelectorAll('[data-seq]')].find((row) => row.getBoundingClientRect().bottom > top + 2)?.querySelector('.cl-m').textContent
+}"""
+
+
 def shot(page: Page, name: str) -> None:
     """Save a screenshot in the folder CORTEX_SHOTS, if that is set."""
     if folder := os.environ.get("CORTEX_SHOTS"):
@@ -87,11 +94,15 @@ def shot(page: Page, name: str) -> None:
 def run_all(page: Page) -> None:
     """Run all cells of the open notebook; repeat that while cells are left out, because the kernel is not ready yet."""
     _wait_for_kernel(page)
-    for _ in range(5):
+    for attempts_left in (4, 3, 2, 1, 0):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        with contextlib.suppress(AssertionError):
+        try:
             expect(page.locator(".jp-CodeCell .jp-InputPrompt", has_text="[ ]:")).to_have_count(0, timeout=20_000)
+        except AssertionError:
+            if attempts_left == 0:
+                raise
+        else:
             return
 
 
