@@ -17,7 +17,7 @@ from cortex_jupyter.model import STREAMS, Source
 from cortex_jupyter.tables.clock import TIMES, Clock, times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 #: Bytes that are read at once.
@@ -26,8 +26,10 @@ _PIECE: Final = 4 << 20
 _LOOK: Final = 100
 #: Names of text columns in foreign logs. The first that is present is used.
 _TEXTS: Final = ("text", "message", "msg", "log", "line", "body", "content", "value", "raw")
-#: Columns that are taken over from a foreign file if it has them.
-_ORIGIN: Final[tuple[str, ...]] = ("pod", "container", "run", "stream")
+#: Columns that are taken over from a foreign file if it has them. Without a pod, `kind` and `node` may mean anything.
+_ORIGIN: Final = ("pod", "container", "kind", "run", "node", "stream")
+#: Kinds of a source.
+_KINDS: Final = ("init", "main", "sidecar", "ephemeral")
 _STAMPED: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) ?")
 #: The container of lines in a file that names none.
 _CONTAINER: Final = "log"
@@ -54,7 +56,7 @@ class Foreign:
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
         self.sources: dict[int, Source] = {}
-        self._ids: dict[tuple[str, str, int], int] = {}
+        self._ids: dict[tuple[str, str, str, int, str], int] = {}
         self._clock = Clock(int(path.stat().st_mtime) * 1_000_000_000)
 
     def tables(self) -> Iterator[Any]:
@@ -81,12 +83,17 @@ class Foreign:
         if waiting:
             yield _table(pa, seq, waiting)
 
-    def _source(self, pod: str, container: str, run: int = 0) -> int:
-        key = (pod, container, run)
+    def _source(self, row: Mapping[str, Any]) -> int:
+        """Return the id of a row's source. What the row lacks gets a default."""
+        pod, container, kind, run, node = (row.get(name) for name in ("pod", "container", "kind", "run", "node"))
+        kind = kind if pod and kind in _KINDS else "main"
+        run = run if isinstance(run, int) and 0 <= run < 2**31 else 0
+        node = node if pod and isinstance(node, str) else ""
+        key = (str(pod or self.name), str(container or _CONTAINER), kind, run, node)
         source_id = self._ids.get(key)
         if source_id is None:
             source_id = self._ids[key] = len(self._ids) + 1
-            self.sources[source_id] = Source(pod, "", container, "", "main", run)
+            self.sources[source_id] = Source(key[0], "", key[1], "", kind, run, node)
         return source_id
 
     # --------------------------------------------------------------------- text
@@ -99,7 +106,7 @@ class Foreign:
             return
         # Written by `kubectl logs --timestamps` or a container runtime: the time is no part of the line.
         stamped = bool(head) and all(_STAMPED.match(line) for line in head)
-        source = self._source(self.name, _CONTAINER)
+        source = self._source({})
         for line in chain(head, lines):
             time = self._clock.line(line)
             text = _STAMPED.sub("", line, count=1) if stamped else line
@@ -135,10 +142,8 @@ class Foreign:
         """Parse a line of our own NDJSON. Any other line, such as a last one that was cut off, is returned as it is."""
         doc = _ours(line)
         if doc is None:
-            return self._clock.line(line), self._source(self.name, _CONTAINER), 0, line
-        source = self._source(doc["pod"] or self.name, str(doc.get("container") or _CONTAINER), _run(doc.get("run")))
-        stream = doc.get("stream")
-        return self._clock.line(doc["time"]), source, STREAMS.index(stream) if stream in STREAMS else 0, doc["text"]
+            return self._clock.line(line), self._source({}), 0, line
+        return self._clock.line(doc["time"]), self._source(doc), _stream(doc), doc["text"]
 
     # ------------------------------------------------------------------ Parquet
 
@@ -170,13 +175,8 @@ class Foreign:
             texts = [_text(x) for x in batch.column(text).to_pylist()]
         whens: list[Any] = [None] * n if time is None else times(batch.column(time))
         for i in range(n):
-            line = texts[i]
-            written = self._clock.at(whens[i], line)
-            pod = _cell(columns, "pod", i) or self.name
-            container, run = _cell(columns, "container", i), _cell(columns, "run", i)
-            source = self._source(str(pod), str(container or _CONTAINER), _run(run))
-            stream = _cell(columns, "stream", i)
-            yield written, source, STREAMS.index(stream) if stream in STREAMS else 0, line
+            row = {name: values[i] for name, values in columns.items()}
+            yield self._clock.at(whens[i], texts[i]), self._source(row), _stream(row), texts[i]
 
 
 def _table(pa: Any, seq: int, rows: list[Row]) -> Any:
@@ -198,8 +198,9 @@ def _ours(line: str) -> dict[str, Any] | None:
     return doc if mine else None
 
 
-def _run(value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value < 2**31 else 0
+def _stream(row: Mapping[str, Any]) -> int:
+    stream = row.get("stream")
+    return STREAMS.index(stream) if stream in STREAMS else 0
 
 
 def _texty(pa: Any, kind: Any) -> bool:
@@ -220,7 +221,3 @@ def _text(value: object) -> str:
     return (
         value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else "" if value is None else str(value)
     )
-
-
-def _cell(columns: dict[str, list[Any]], name: str, i: int) -> Any:
-    return columns[name][i] if name in columns else None

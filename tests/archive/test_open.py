@@ -79,7 +79,7 @@ def test_our_own_exports_can_be_opened(filled: Filled, tmp_path: Path) -> None:
     assert part.to_arrow()["text"].to_pylist() == log.filter(level="warning").to_arrow()["text"].to_pylist()
     (tmp_path / "a.ndjson").write_bytes(b"".join(orjson.dumps(r.as_dict()) + b"\n" for r in log))
     back = cortex.open(tmp_path / "a.ndjson").to_arrow()
-    for name in ("time", "pod", "container", "run", "stream", "level", "text"):
+    for name in ("time", "pod", "container", "kind", "run", "node", "stream", "level", "text"):
         assert back[name].to_pylist() == whole[name].to_pylist(), name
 
 
@@ -101,6 +101,27 @@ def test_foreign_parquet(tmp_path: Path, columns: dict[str, Any], texts: list[st
     assert log.to_arrow()["text"].to_pylist() == texts and log.to_arrow().schema.equals(schema())
     if "n" not in columns:
         assert log.to_arrow()["time"][0].as_py() == pd.Timestamp("2026-01-31 12:00:00Z")
+
+
+def test_kind_and_node_of_a_foreign_file(tmp_path: Path) -> None:
+    """One container name may occur with several kinds or nodes. What is no kind or node of a pod is left out."""
+    rows = [("init", "n1"), ("main", "n1"), ("main", "n2"), ("Event", None), (None, "")]
+    kinds, nodes = zip(*rows, strict=True)
+    pq.write_table(
+        pa.table({"msg": list("abcde"), "pod": ["p"] * 5, "kind": kinds, "node": nodes}), tmp_path / "x.parquet"
+    )
+    records = [
+        {"seq": 1, "time": "2026-01-31T12:00:00Z", "pod": "p", "text": "a", "kind": k, "node": n} for k, n in rows
+    ]
+    (tmp_path / "x.ndjson").write_bytes(b"\n".join(map(orjson.dumps, records)))
+    for name in ("x.parquet", "x.ndjson"):
+        found = cortex.open(tmp_path / name).to_arrow()
+        assert found["kind"].to_pylist() == ["init", "main", "main", "main", "main"], name
+        assert found["node"].to_pylist() == ["n1", "n1", "n2", "", ""], name
+    for odd in ({"pod": ["p"], "kind": [["init"]], "node": [7]}, {"kind": ["init"], "node": ["of a tree"]}):
+        pq.write_table(pa.table({"msg": ["a"], **odd}), tmp_path / "x.parquet")
+        found = cortex.open(tmp_path / "x.parquet").to_arrow()
+        assert found.select(["kind", "node"]).to_pylist() == [{"kind": "main", "node": ""}]
 
 
 def test_parquet_without_logs(tmp_path: Path) -> None:
@@ -149,7 +170,8 @@ def test_an_export_of_a_newer_version_is_read_as_foreign_parquet(
         type(held)(held.file).info  # noqa: B018 - as it is read
     log = cortex.open(held.file.path)
     whole = read(filled.store, filled.id, LogQuery.parse({}))
-    assert log.to_arrow().select(["time", "pod", "text"]).equals(whole.select(["time", "pod", "text"]))
+    names = ["time", "pod", "container", "kind", "run", "node", "stream", "text"]
+    assert log.to_arrow().select(names).to_pydict() == whole.select(names).to_pydict()
 
 
 @pytest.mark.parametrize(
