@@ -187,7 +187,10 @@ export class Session {
     this.#apply(this.settings);
   }
 
-  /** Show the whole log if the tasks had ended before the viewer opened, unless a window was asked for. Only the visible pages are loaded. */
+  /**
+   * When the states of all tasks are known for the first time: show the whole log if the tasks have ended, unless the query or
+   * the view before a reload has a window. Only the visible pages are loaded.
+   */
   onSummary(tasks: TaskSummary[]): void {
     if (this.#opened || tasks.some(({ state }) => state === "")) return;
     this.#opened = true;

@@ -1,4 +1,7 @@
-/** What the worker sends to a view: rows, summaries, the time axis and the chart. */
+/**
+ * What the worker sends to a view: rows, summaries, the time axis and the chart. In an update, a `source` is a container with all
+ * its runs (`ContainerSummary`), as an entry of the viewer's list of sources is; one run is a `RunSummary`.
+ */
 
 import type { Complete, Problem, SourceKind, TaskState } from "./events.ts";
 

@@ -1,6 +1,6 @@
 /**
- * The metrics of one task as curves. Loaded lines are read as they arrive, a slice of time at once; the server reads the lines
- * that are not loaded, once. Nothing is read while no view shows a chart.
+ * The metrics of one task as curves. The worker reads loaded lines as they arrive, for a few milliseconds at a time. The server
+ * reads the other lines, once. Nothing is read while no view shows a chart.
  */
 
 import type { Chart, Curve } from "../protocol/update.ts";
@@ -106,7 +106,7 @@ export class Curves {
     return source ? this.store.containerKey(source) : "";
   }
 
-  /** Return the step of a line. A line without one gets the training epoch that its source is in, or none if the line is older than the one that reported the epoch. */
+  /** Return the step of a line. Without one, it is the training epoch that the line's source is in. Lines from before that epoch have none. */
   #stepOf(row: number, step: number, epoch: number): number {
     const id = this.store.source[row];
     const key = this.store.key[row];

@@ -30,7 +30,7 @@ export class Engine implements StoreWatcher {
   readonly #ingest = new StreamIngest(this.#tasks, this.#loader, this.#outlines, this.#clock, this);
   readonly #links: Links;
   #searching = false;
-  #seekTimer: ReturnType<typeof setTimeout> | undefined;
+  #searchTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #ticker: ReturnType<typeof setInterval>;
 
   readonly #post: (message: FromStore) => void;
@@ -59,7 +59,7 @@ export class Engine implements StoreWatcher {
 
   stop(): void {
     clearInterval(this.#ticker);
-    clearTimeout(this.#seekTimer);
+    clearTimeout(this.#searchTimer);
     for (const view of this.#views.all.values()) {
       view.search?.stop();
       view.remoteJump?.stop();
@@ -134,8 +134,8 @@ export class Engine implements StoreWatcher {
       this.#searchSlice();
       this.#coverWindow(view);
       this.#unloadedSearch.endSearch(view);
-      clearTimeout(this.#seekTimer);
-      this.#seekTimer = setTimeout(() => this.#unloadedSearch.startSearches(), TYPING_PAUSE_MS);
+      clearTimeout(this.#searchTimer);
+      this.#searchTimer = setTimeout(() => this.#unloadedSearch.startSearches(), TYPING_PAUSE_MS);
     } else if (message.op === "viewport") {
       if (message.viewport.follow && !view.viewport.follow) view.window.isExtended = false;
       if (message.viewport.follow || message.viewport.seek === null) view.scrollAnchor.seekTime = null;

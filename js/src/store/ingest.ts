@@ -9,30 +9,30 @@ import type { Loader } from "./loader.ts";
 import type { OutlineLoader } from "./outlineloader.ts";
 import { rowEditor, type StoreWatcher, type TaskEntry, type Tasks } from "./tasks.ts";
 
-/** After an absence longer than this (ms) and longer than the window, only the window is requested. The lines in between are loaded on demand. */
+/** After an absence longer than this (ms) and longer than the window, a stream begins with the window. The lines in between are loaded on demand. */
 const MAX_ABSENCE_MS = 600_000;
 /** If a task ended during an absence, its last lines are in that absence's span. A user wants to see them, so this many pages of the span are loaded right away. */
 const PAGES_AFTER_END = 4;
-/** If the window is longer than `MAX_ABSENCE_MS`, a stream continues at its cursor after an absence as long as the window, but at most this long (ms). */
+/** Maximum length (ms) of an absence after which a stream continues at its cursor, for any window. After a longer one, a stream whose window is longer than this begins with the last `MAX_ABSENCE_MS`. */
 const MAX_REACH_MS = 3_600_000;
 
 export class StreamIngest implements StreamReceiver {
   readonly #tasks: Tasks;
   readonly #loader: Loader;
-  readonly #surveys: OutlineLoader;
+  readonly #outlines: OutlineLoader;
   readonly #clock: ClusterClock;
   readonly #watcher: StoreWatcher;
 
   constructor(
     tasks: Tasks,
     loader: Loader,
-    surveys: OutlineLoader,
+    outlines: OutlineLoader,
     clock: ClusterClock,
     watcher: StoreWatcher,
   ) {
     this.#tasks = tasks;
     this.#loader = loader;
-    this.#surveys = surveys;
+    this.#outlines = outlines;
     this.#clock = clock;
     this.#watcher = watcher;
   }
@@ -73,7 +73,7 @@ export class StreamIngest implements StreamReceiver {
     return entry.isStale && width > MAX_REACH_MS ? ["10m", MAX_ABSENCE_MS] : [widest, width];
   }
 
-  /** Return whether the absence was so long that the stream should begin with the window, not at the cursor. */
+  /** Return whether the absence was so long that the stream should not continue at its cursor. */
   #isStale({ store, heardAt }: TaskEntry): boolean {
     const window = Math.max(this.#widest(store.task)[1], this.#watcher.widestWindow(store));
     return store.cursor !== "" && Date.now() - heardAt > Math.max(MAX_ABSENCE_MS, Math.min(MAX_REACH_MS, window));
@@ -83,7 +83,7 @@ export class StreamIngest implements StreamReceiver {
     this.#tasks.entryOf(task).heardAt = Date.now();
   }
 
-  /** If the stream begins with the window after an absence, add a span for the lines between the loaded ones and the window. */
+  /** If the stream does not continue at its cursor after an absence, add a span for the lines between the loaded ones and the stream's beginning. */
   onLive(task: string): void {
     const entry = this.#tasks.entryOf(task);
     const { store } = entry;
@@ -127,7 +127,7 @@ export class StreamIngest implements StreamReceiver {
       if (now) this.#clock.setNodeTime(fromNs(now));
       store.addStatus(data as StatusEvent);
       // A status without `seq` is no notice: it begins a stream, or repeats the task's state. The outline shows whether the stream leaves lines out.
-      if ((data as StatusEvent).seq === undefined) void this.#surveys.load(store.task);
+      if ((data as StatusEvent).seq === undefined) void this.#outlines.load(store.task);
     } else if (event === "gap") store.addGap(data as GapEvent);
     else if (event === "end") store.addEnd(data as EndEvent);
     this.#watcher.rowsAdded(store, before);
@@ -138,12 +138,12 @@ export class StreamIngest implements StreamReceiver {
   async #afterEnd(entry: TaskEntry): Promise<void> {
     const { store, absence } = entry;
     await entry.outlineLoading;
-    await this.#surveys.load(store.task);
+    await this.#outlines.load(store.task);
     const last = store.spans.at(-1);
     if (store.lines === 0 && last) await this.#loader.loadBefore(store.task, last);
     else if (store.rows <= 1 && store.older) await this.#loader.loadOlder(store.task);
     if (absence?.until === Infinity) for (let i = 0; i < PAGES_AFTER_END; i++) await this.#loader.loadAfter(store.task, store.spans.find(({ onDemand }) => onDemand));
-    await this.#surveys.loadStatement(entry);
+    await this.#outlines.loadStatement(entry);
   }
 
   #addProblem(problem: Problem, order: string[]): void {

@@ -1,4 +1,4 @@
-/** Finds the row that a jump leads to, among the shown rows or in lines that are not loaded. Those the server searches. */
+/** Finds the row that a jump leads to. The server searches the lines that are not loaded. */
 
 import type { LogEvent } from "../protocol/events.ts";
 import type { Jump } from "../protocol/requests.ts";

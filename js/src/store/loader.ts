@@ -214,7 +214,7 @@ export class Loader {
     this.#tasks.entryOf(task).loadProblem = reason instanceof RequestError ? reason.problem : { code: "PageFailed", message: `Lines could not be loaded: ${text}` };
   }
 
-  /** Load the missing lines of a window: the last span if it fits into one page, and without an outline page after page. */
+  /** Load the missing lines of a window: the oldest span that reaches into it, if that fits into one page; without an outline, page after page. */
   coverWindow(stores: TaskStore[], since: number | null, low: number): void {
     for (const store of stores) {
       const span = store.spans.find(({ high, onDemand }) => !onDemand && high > low);

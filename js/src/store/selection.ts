@@ -1,4 +1,4 @@
-/** The rows of its tasks that a view shows, in display order. They are updated as rows arrive. A new filter and find are applied in slices of time. */
+/** The rows that a view shows, in display order. New rows are tested as they arrive. A new filter or find tests all rows, for a few milliseconds at a time. */
 
 import type { Filter } from "../protocol/requests.ts";
 import { plainText } from "../text/ansi.ts";

@@ -160,7 +160,7 @@ export class TimeAxis {
     return drawn;
   }
 
-  /** Return what the drawing depends on. A moving window moves with the axis, so only its length counts. */
+  /** Return a text that changes when the histogram must be drawn again. Of a window that moves with the axis, only the length counts. */
   #signatureOf({ now, live, low, follow }: AxisState): string {
     const { all, filter, stores } = this.#selection;
     const window = live && follow && !this.#window.isExtended && filter.from === null ? filter.since : low;

@@ -1,4 +1,4 @@
-/** One view on the page: it shows counts, and a slice of the selected rows, which stays in place while rows are added. A new update waits until the page has drawn the last one. */
+/** One view on the page: counts, and a slice of the selected rows. The slice stays in place while rows are added. The page draws an update before it gets the next. */
 
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";

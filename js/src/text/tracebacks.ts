@@ -177,7 +177,7 @@ function group(block: TracebackState, line: string): Membership {
   return "yes";
 }
 
-/** Add a line of a failed pytest test. Lines belong to the block if a line that names a place (`file:line:`) follows. */
+/** Add a line of a failed pytest test. `E` lines belong to the block, and a place (`file:line:`) after one. Other lines belong to it only if one of these follows. */
 function test(block: TracebackState, line: string): Membership {
   let match = RAISED_IN.exec(line);
   if (match) {

@@ -1,4 +1,4 @@
-/** Return the server's settings from the page's configuration. If our key is missing there, the server extension is not installed. */
+/** The requests to the server extension, and the errors that it answers. */
 
 import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
 import type { PageConfig } from "../protocol/messages.ts";
@@ -6,6 +6,7 @@ import { errorMessage, taskParts } from "../text/format.ts";
 import { OUTLINE_BINS, type PageQuery, type SearchQuery, type EventSink } from "./link.ts";
 import { SseParser } from "./sseparser.ts";
 
+/** Return the server's settings from the page's configuration. If our key is missing there, the server extension is not installed. */
 export function readPageConfig(page: Document = document): PageConfig {
   const headers: Record<string, string> = {};
   let config: Record<string, string> = {};

@@ -47,7 +47,7 @@ export class ChartPanel {
   #sources: ContainerSummary[] = [];
   #labels: SourceLabel[] = [];
   /** The properties of the sources on which the drawing depends. */
-  #shape = "";
+  #drawnState = "";
   #shown: Multiple[] = [];
   #axis: Axis | undefined;
   /** Number of plots still to be drawn. */
@@ -82,9 +82,9 @@ export class ChartPanel {
   }
 
   update(chart: Chart | undefined, histogram: Histogram | undefined, sources: ContainerSummary[], labels: SourceLabel[]): void {
-    const shape = sources.map(({ key, on, hue }, i) => `${key} ${on} ${hue} ${labels[i]?.short}`).join("\n");
-    const same = chart === undefined && histogram === undefined && shape === this.#shape;
-    this.#shape = shape;
+    const drawnState = sources.map(({ key, on, hue }, i) => `${key} ${on} ${hue} ${labels[i]?.short}`).join("\n");
+    const same = chart === undefined && histogram === undefined && drawnState === this.#drawnState;
+    this.#drawnState = drawnState;
     this.#chart = chart ?? this.#chart;
     this.#histogram = histogram ?? this.#histogram;
     this.#sources = sources;

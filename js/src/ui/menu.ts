@@ -1,7 +1,6 @@
-/** A button with a menu below it. Escape, a choice or a click elsewhere closes the menu; the arrow keys move within it.
- *
- * The `popover` attribute would replace a dozen of these lines, but it does not handle the arrow keys, and its menus are not
- * clipped to the viewer (architecture.md, "Viewer").
+/**
+ * A button with a menu below it. Escape, a choice or a click elsewhere closes the menu; the arrow keys move within it. Why it is
+ * no `popover`: architecture.md, "Viewer".
  */
 
 import { h } from "./dom.ts";

@@ -51,7 +51,8 @@ export class SourceList {
   #all = button("all", "Show the lines of all sources", () => this.#choose([]), { hidden: true });
   #toggleOthersButton = button("", "Show or hide init containers and sidecars", () => this.#toggleOthers(), { class: "btn cl-others" });
   #elements = new Map<string, EntryElements>();
-  #shape = "";
+  /** The properties of the entries on which the elements depend. */
+  #drawnState = "";
   #entries: SourceEntry[] = [];
   #switches = new SourceSwitches([]);
   /** The current time (ms). */
@@ -89,7 +90,7 @@ export class SourceList {
   }
 
   #draw(): void {
-    this.#reshape();
+    this.#buildIfChanged();
     const on = this.#entries.filter((entry) => entry.on).length;
     setText(this.#head, `${on} of ${this.#entries.length} source${this.#entries.length === 1 ? "" : "s"}`);
     setHidden(this.#all, this.#entries.every((entry) => entry.on && entry.runs.every((one) => one.on)));
@@ -103,10 +104,10 @@ export class SourceList {
     return this.#open.has(keys[0]) || (on && runs.some((one) => !one.on));
   }
 
-  #reshape(): void {
-    const shape = this.#entries.map((entry) => `${entry.group} ${entry.name} ${this.#isOpen(entry) ? entry.runs.length : ""}`).join("|");
-    if (shape !== this.#shape) this.#build();
-    this.#shape = shape;
+  #buildIfChanged(): void {
+    const drawnState = this.#entries.map((entry) => `${entry.group} ${entry.name} ${this.#isOpen(entry) ? entry.runs.length : ""}`).join("|");
+    if (drawnState !== this.#drawnState) this.#build();
+    this.#drawnState = drawnState;
   }
 
   #build(): void {

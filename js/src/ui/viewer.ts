@@ -44,7 +44,8 @@ export class Viewer {
   #painter: Painter;
   readonly #displayMenu: DisplayMenu;
   #labels: SourceLabel[] = [];
-  #labelsOf = "";
+  /** The properties of the labels on which the layout depends. */
+  #drawnState = "";
   #sources: ContainerSummary[] = [];
   #drawn: Update | undefined;
   #view = "";
@@ -81,7 +82,7 @@ export class Viewer {
         store.setViewport(this.#view, viewport);
       },
       followChanged: (follow) => this.#followChanged(follow),
-      // A chosen range ends only by a click, not by scrolling: a range of few lines would else load all others.
+      // Do not load older lines than a chosen range has: a range of few lines would load the whole log.
       reachedOldest: () => session.settings.filter.from === null && this.#drawn && !this.#drawn.loading && this.#drawn.rows.at(this.#drawn.newestFirst ? -1 : 0)?.text === "Older lines" && this.#loadOlder(),
       decorate: (element, row, before) => decorateRow(element, row, before, {
         time: session.settings.time,
@@ -234,9 +235,9 @@ export class Viewer {
     this.#labels = sourceLabels(this.#sources, columns);
     // Hidden containers need no room.
     const visible = this.#sources.some(({ on }) => on) ? this.#labels.filter((_unused, i) => this.#sources[i]?.on) : this.#labels;
-    const shape = `${this.#labels.map(({ short, hue }) => `${short} ${hue}`).join("|")} ${visible.map(({ short }) => short).join("|")}`;
-    if (shape === this.#labelsOf) return;
-    this.#labelsOf = shape;
+    const drawnState = `${this.#labels.map(({ short, hue }) => `${short} ${hue}`).join("|")} ${visible.map(({ short }) => short).join("|")}`;
+    if (drawnState === this.#drawnState) return;
+    this.#drawnState = drawnState;
     // Leave room for the names of pods, and for the beginning of a container's name.
     const longest = Math.max(1, ...visible.map(({ short }) => short.split(" ")[0].length));
     const several = visible.some(({ short }) => short.includes(" "));
