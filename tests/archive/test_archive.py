@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from archive.made import archived, lively
@@ -278,8 +279,6 @@ def test_sorting_pieces_equals_sorting_at_once(filled: Filled, seed: int) -> Non
 
 
 def test_waiting_rows_are_limited_and_the_loss_of_order_is_reported(filled: Filled) -> None:
-    import pyarrow as pa
-
     pieces = [
         (pa.table({"time": range(i, i + 10), "seq": range(i, i + 10), "source": [1] * 10}), -1)
         for i in range(0, 100, 10)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from archive.made import GAP, archived, lively
+from tables.test_derive import by_line
 
 import cortex_jupyter as cortex
 from cortex_jupyter.archive import layout
@@ -211,8 +212,6 @@ BAD: dict[str, list[str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_gives_typed_frames(filled: Filled, tmp_path: Path, name: str) -> None:
     """Recorded, archived, and read from a text file: the same columns, and the original text."""
-    from tables.test_derive import by_line
-
     lines = BAD[name]
     if lines:
         filled.lines([(1, (i * 7919) % 997, text) for i, text in enumerate(lines)])  # times out of order

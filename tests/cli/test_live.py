@@ -10,6 +10,7 @@ from cli.conftest import job
 from support.kube import python_job
 
 from cortex_jupyter.model import rfc3339
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,8 +107,6 @@ def test_an_interrupt_is_quiet(live: Cli, kube: Kube, unique: Callable[[str], st
 
 
 def _recorder(url: str) -> int:
-    from cortex_jupyter.store.open import open_store
-
     store = open_store(url)
     try:
         host = store.recordings()[0].cluster

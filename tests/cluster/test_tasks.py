@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
 
 from cortex_jupyter.cluster.tasks import has_namespace, list_tasks, pods_of, resolve, suggest_name
 from cortex_jupyter.cluster.workloads import COLLECTIONS, Workload, collection, fetch
@@ -13,8 +14,6 @@ from cortex_jupyter.model import TaskRef, parse_rfc3339
 from cortex_jupyter.recorder.watching.unseen import unseen_containers
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from cortex_jupyter.cluster.session import Cluster
 
 KINDS = [k for k in COLLECTIONS if k != "cronjob"]
@@ -413,8 +412,6 @@ async def test_a_name_is_one_segment_of_a_path(api: Any, cluster: Cluster, names
     asked: list[str] = []
 
     async def anything(request: web.Request) -> web.Response:
-        from aiohttp import web
-
         asked.append(request.raw_path)
         return web.json_response({"items": []})
 

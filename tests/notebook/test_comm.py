@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 import pytest
 from server.fake_recorder import T0, FakeRecorder
+from support.filled import Filled
 
 from cortex_jupyter.errors import NotAllowed
 from cortex_jupyter.model import Cursor, TaskRef
@@ -20,8 +21,6 @@ from cortex_jupyter.reader.event_stream import EventStream, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from support.filled import Filled
 
     from cortex_jupyter.notebook.runtime import Runtime
 
@@ -243,10 +242,8 @@ def test_with_a_shared_store_a_stream_ends_when_the_kernel_loses_its_permission(
 
 
 def test_several_tasks_over_one_comm(filled: Filled, page: Page) -> None:
-    from support.filled import Filled as Another
-
     filled.lines([(1, 0, "one")]).end()
-    Another(filled.store, "train-2").lines([(1, 0, "two")]).end()
+    Filled(filled.store, "train-2").lines([(1, 0, "two")]).end()
     page.send(type="open", tasks=["ml:job/train-1", "ml:job/train-2"], cursor=",", since="all")
     events: list[tuple[str, dict[str, Any]]] = []
     while sum(name == "end" for name, _ in events) < 2:

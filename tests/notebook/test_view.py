@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import cortex_jupyter as cortex
+from cortex_jupyter.errors import MissingExtra
 from cortex_jupyter.model import Batch
+from cortex_jupyter.notebook import widget
 from cortex_jupyter.notebook.view import query_of
+from cortex_jupyter.notebook.widget import LogViewer, bundle
 from cortex_jupyter.query.language import LogQuery
 
 if TYPE_CHECKING:
@@ -61,9 +64,6 @@ def test_view_is_the_log_as_the_viewer_shows_it(filled: Filled, engine: Runtime)
 def test_the_widget_state_has_no_lines_and_a_missing_bundle_is_reported(
     filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cortex_jupyter.errors import MissingExtra
-    from cortex_jupyter.notebook import widget
-
     filled.lines([(1, 1, "a secret line")]).end()
     log = cortex.logs("ml:train-1", grep=r"a\d", tail=5)
     state = log.viewer.get_state()
@@ -79,8 +79,6 @@ def test_the_widget_state_has_no_lines_and_a_missing_bundle_is_reported(
 def test_the_viewers_code_is_sent_and_not_saved(
     filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cortex_jupyter.notebook.widget import LogViewer, bundle
-
     sent: list[tuple[dict[str, Any], list[bytes]]] = []
     monkeypatch.setattr(LogViewer, "send", lambda _, content, buffers=None: sent.append((content, buffers)))
     filled.lines([(1, 1, "a line")]).end()

@@ -9,7 +9,7 @@ import pytest
 from support.sources import CASES, SOURCES, WRONG
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.model import Batch
+from cortex_jupyter.model import Batch, Source
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.tables.select import select
 
@@ -20,8 +20,6 @@ def query(values: dict[str, str]) -> LogQuery:
     class Store:
         @staticmethod
         def sources(_: int) -> dict[int, Any]:
-            from cortex_jupyter.model import Source
-
             named = [Source(pod, "", container, str(i), "main", run) for i, (pod, container, run) in enumerate(SOURCES)]
             return {i: (one, None) for i, one in enumerate(named)}
 

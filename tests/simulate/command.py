@@ -76,12 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         fleet = Fleet(**{field.name: getattr(options, field.name) for field in fields(Fleet)})
         if options.measure:
-            from simulate.real.measure import measure  # imports the whole bench
+            from simulate.real.measure import measure  # noqa: PLC0415 - it imports the whole bench
 
             measure().save(options.parameters)
         parameters = Parameters.load(options.parameters)
         if options.check:
-            from simulate.real.check import check
+            from simulate.real.check import check  # noqa: PLC0415 - the same
 
             return check(parameters)
     except (FleetError, ParametersError) as error:

@@ -11,6 +11,7 @@ from archive.made import archived, lively
 from support.filled import Filled, new_store
 
 import cortex_jupyter as cortex
+from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.tables.lazy import lazy
@@ -176,8 +177,6 @@ def test_archived_tasks_that_a_manifest_excludes_are_not_opened(
 
 
 def test_the_command_line_asks_too(several: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    from cortex_jupyter.cli.command_line import run
-
     statement = "select task, count(*) as n from logs where level is null group by 1 order by 1"
     assert run(["sql", statement, *several, "-o", "ndjson"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == '{"task":"ml:job/run-0","n":1}'

@@ -31,6 +31,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import httpx
+from conftest import run_sandbox
 from faults.case import Case
 from faults.oracle import NodeLogs
 from faults.received import Received, SseClient, check_received
@@ -406,8 +407,6 @@ async def soak_on_cluster(folder: Path, seed: int, means: tuple[float, float, fl
         yield Soak(kube, Path("/"), folder, seed, means, 8000)
         kube.close()
         return
-    from conftest import run_sandbox
-
     with run_sandbox(folder / "s", "--log-check", "1") as sandbox:
         yield Soak(
             sandbox.kube, sandbox.root, folder, seed, means, 3000, lambda pods: sandbox.fault("rotate", pod=pods)
