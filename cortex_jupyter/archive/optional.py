@@ -71,9 +71,8 @@ def import_optional(name: str) -> Any:
             raise  # it is installed, but something that it needs is not; its own message names that
         package = f"cortex-jupyter[{_EXTRA[root]}]" if root in _EXTRA else root
         raise MissingExtra(f"this needs {root}, which is not installed", f'pip install "{package}"') from error
-    except (
-        ImportError
-    ) as error:  # as of pyarrow 26 beside NumPy 1: no metadata tells an installer that the two do not fit
+    except ImportError as error:
+        # For instance of pyarrow 26 beside NumPy 1: no metadata tells an installer that the two do not fit.
         root = name.partition(".")[0]
         hint = f"install a release of {root} that fits the other packages here: docs/reference/environments.md"
         raise MissingExtra(f"cannot import {root}: {error}", hint) from error

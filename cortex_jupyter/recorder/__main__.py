@@ -151,11 +151,8 @@ def _log_file(url: str) -> Path | None:
 
 
 def _manifests(options: argparse.Namespace) -> str:
-    from cortex_jupyter.recorder.collector.manifests import (
-        STORE_PORT,
-        InstallOptions,
-        manifests,
-    )  # only this needs YAML
+    # Imported here, because only this needs YAML.
+    from cortex_jupyter.recorder.collector.manifests import STORE_PORT, InstallOptions, manifests
 
     namespaces = tuple(options.namespace)
     namespace = options.into or next(iter(namespaces), "cortex-jupyter")

@@ -36,9 +36,8 @@ def open_store(url: str | None = None, budget: Budget | None = None, *, weak: bo
     MissingExtra
     """
     store = _open(url or default_url())
-    requested = (budget or Budget()).with_defaults(
-        Budget.from_environment()
-    )  # a wrong value is an error also for a shared store
+    # A wrong value is an error also for a shared store.
+    requested = (budget or Budget()).with_defaults(Budget.from_environment())
     if not is_shared(store.url):
         with contextlib.suppress(StoreError):  # a read-only store can still be read
             store.set_budget(requested, weak=weak)

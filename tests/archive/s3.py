@@ -71,10 +71,8 @@ def seaweed(folder: Path) -> Iterator[int]:
     (folder / "s3.json").write_text(json.dumps({"identities": [known, unnamed]}))
     names = ("s3", "master", "volume", "filer")
     ports = {f"-{name}.port{kind}": str(free_port()) for name in names for kind in ("", ".grpc")}
-    ports |= {
-        "-s3.port.iceberg": "0",
-        "-s3.port.lance": "0",
-    }  # the default ports are fixed, so a second server could not start
+    # The default ports are fixed, so a second server could not start.
+    ports |= {"-s3.port.iceberg": "0", "-s3.port.lance": "0"}
     options = ["-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-s3", "-s3.config", str(folder / "s3.json")]
     options += ["-dir", str(folder), "-master.volumeSizeLimitMB", "64", "-volume.max", "16"]
     options += ["-master.electionTimeout", "1s", "-master.raftHashicorp=false", "-master.telemetry=false"]

@@ -46,9 +46,8 @@ def run(report: Report) -> None:
 
 async def _rounds(report: Report, sandbox: SandboxProcess, store: Store, folder: Path) -> None:
     chosen = "--all", "-l", f"team={TEAM}"
-    users = [
-        _start(sandbox, store.url, folder, "--idle", "600") for _ in range(2)
-    ]  # recorders for users: they run, but do not take tasks without readers
+    # Recorders for users: they run, but do not take tasks without readers.
+    users = [_start(sandbox, store.url, folder, "--idle", "600") for _ in range(2)]
     processes = [_start(sandbox, store.url, folder, *chosen) for _ in range(2)]
     waits: list[list[float]] = []
     try:

@@ -73,9 +73,8 @@ async def test_skipped_lines_are_recorded_once(store: SqliteStore, hand: Hand) -
 
 async def test_a_skipped_file_is_recorded_once(store: SqliteStore, hand: Hand) -> None:
     node = Node(pod("terminated"))
-    between = [
-        line(5 + i / 1000, f"between {i} " + "x" * 200) for i in range(900)
-    ]  # more than the tail of a file that the audit reads first
+    # More than the tail of a file that the audit reads first.
+    between = [line(5 + i / 1000, f"between {i} " + "x" * 200) for i in range(900)]
     node.files = {"0.log.20231114-221400": cri(b"".join(OLD)), "0.log.20231114-221410": cri(b"".join(between))}
     found = await record_and_audit(store, hand, node)
     assert sorted(found) == sorted(

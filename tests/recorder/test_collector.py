@@ -236,11 +236,8 @@ def test_an_api_server_that_is_too_busy_is_given_time(
     team, name, url = unique("team"), unique("busy"), f"sqlite:///{home.path}/store.sqlite"
     store = open_store(url)
     try:
-        for path in (
-            r"/v1/jobs(?!.*watch)",
-            r"/v1/jobs\?(?=.*watch)",
-            "/log",
-        ):  # for the list, for the watch, and for the log
+        # For the list, for the watch, and for the log.
+        for path in (r"/v1/jobs(?!.*watch)", r"/v1/jobs\?(?=.*watch)", "/log"):
             sandbox.fault("status", code=429, retry_after=1, path=path, count=1)
         with collectors(url, home, "-l", f"team={team}") as running:
             running.start()

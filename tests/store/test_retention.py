@@ -224,9 +224,8 @@ def test_a_store_of_an_earlier_version_is_updated(tmp_path: Path, version: int) 
     db.close()
     store = SqliteStore(path)
     assert store.complete(one).records == 2 and store.complete(one).masked == {}
-    assert (
-        version > 2 or enforce_retention(store).removed == 1
-    )  # the end is taken from its end notice, which is of 1970
+    # The end is taken from its end notice, which is of 1970.
+    assert version > 2 or enforce_retention(store).removed == 1
     store.close()
 
 

@@ -86,11 +86,8 @@ def ensure_recorder(
         if key in _started and any(
             recorder.pid == _started[key][0] and recorder.host == HOST for recorder in recorders
         ):
-            _started[key] = (
-                _started[key][0],
-                float("-inf"),
-                _started[key][2],
-            )  # if it hangs from now on, another may start at once
+            # If it hangs from now on, another may start at once.
+            _started[key] = (_started[key][0], float("-inf"), _started[key][2])
         if any(_may_record(recorder, namespace, credentials_id(kubeconfig, context)) for recorder in recorders):
             _failed.pop(key, None)
             return

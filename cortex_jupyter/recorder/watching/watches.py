@@ -47,9 +47,8 @@ class Watches:
         self._cluster = cluster
         self._lookups = asyncio.Semaphore(_LOOKUPS)
         self._shared: dict[str, _SharedWatch] = {}
-        self._reopen_triggers: WeakValueDictionary[str, ReopenTrigger] = (
-            WeakValueDictionary()
-        )  # by task UID, while the task is watched
+        # By task UID, while the task is watched.
+        self._reopen_triggers: WeakValueDictionary[str, ReopenTrigger] = WeakValueDictionary()
 
     async def resolve(self, ref: TaskRef) -> Workload:
         """Return the workload of a task.

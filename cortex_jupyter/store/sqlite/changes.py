@@ -98,9 +98,8 @@ class Changes:
                         for callback, id_ in callbacks.items():
                             # A new subscription is always called, since it may have missed a change.
                             if id_ is None or id_ not in known_rows or rows[id_] != known_rows[id_]:
-                                with contextlib.suppress(
-                                    RuntimeError
-                                ):  # the loop of this subscriber has closed; others' have not
+                                # The loop of this subscriber may have closed; others' have not.
+                                with contextlib.suppress(RuntimeError):
                                     callback()
                         known_rows = rows
         finally:
