@@ -15,6 +15,7 @@ from cortex_jupyter.errors import ClusterError, NotFound
 from cortex_jupyter.model import Batch, parse_rfc3339, rfc3339
 from cortex_jupyter.recorder.source import source as lib
 from cortex_jupyter.recorder.source import stream
+from cortex_jupyter.recorder.source.backfill import Backfill
 from cortex_jupyter.recorder.source.context import Context
 from cortex_jupyter.recorder.source.source import SourceReader
 from cortex_jupyter.recorder.source.stream import RunState
@@ -38,7 +39,7 @@ def counted(name: str) -> float:
 
 
 class Rig:
-    """A `SourceReader` for pod 1, with all that a recorder gives it. `take_over` starts another recorder's reader."""
+    """A `SourceReader` for pod 1, with all that a recorder gives it. `take_over` creates the reader of another recorder."""
 
     def __init__(self, store: Store, hand: Hand, node: Node) -> None:
         self.store, self.hand, self.node = store, hand, node
@@ -722,6 +723,32 @@ async def test_a_gap_for_a_whole_run_begins_when_the_run_may_have_begun(
     (gap,) = store.complete(hand.id).gaps
     assert int(gap["from"]) == parse_rfc3339("2023-11-14T22:00:00Z"), "the gap does not begin when the pod was created"
     assert int(gap["to"]) > int(gap["from"])
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"0.log.20231114-221310": cri(b"".join(line(i - 10, f"old {i}") for i in range(10)))},
+            "its older lines were read from rotated files, back to 2023-11-14T22:13:10.000000000Z",
+        ),
+        (None, "its older lines cannot be read if they were rotated away"),
+        (
+            {"0.log.20231114-221310.gz": b"no gzip"},
+            "its older lines cannot be read: the node's 0.log.20231114-221310.gz is not a complete gzip file",
+        ),
+    ],
+    ids=["read", "forbidden", "damaged"],
+)
+async def test_a_backfill_reports_whether_it_read_older_lines(
+    store: Store, hand: Hand, writer: Writer, files: dict[str, bytes] | None, message: str
+) -> None:
+    rig = Rig(store, hand, Node(pod("terminated"), LOG))
+    await rig.run(writer)
+    rig.node.files = files
+    await Backfill(rig.context, rig.source, rig.sid).run()
+    await rig.channel.flush()
+    assert rig.count_notices(f": {message}") == 1
 
 
 def test_a_deleted_pod_does_not_come_back() -> None:
