@@ -32,13 +32,13 @@ LINES: Final = HOURS * _HOUR
 _RECORDER = """
 import sys
 import aiohttp
-from cortex_jupyter.recorder import recorder
+from cortex_jupyter.recorder import upkeep
 from cortex_jupyter.recorder.writing import writer
 async def readany(self):
     return await self.read(8 << 10)
 aiohttp.StreamReader.readany = readany
 writer.FULL = 8 << 10
-recorder._COMPACT_S = 0.5
+upkeep._COMPACT_S /= 20
 from cortex_jupyter.recorder.__main__ import main
 sys.exit(main())
 """
