@@ -54,8 +54,12 @@ def test_a_record_has_exactly_the_documented_fields(server: Server, completed: F
     }
 
 
-def test_a_page_has_1000_records_by_default(server: Server, completed: FakeRecorder) -> None:
-    assert len(server.page(completed.ref.name)["records"]) == 1000
+def test_a_page_has_1000_records_by_default(server: Server, fake_recorder: FakeRecorder) -> None:
+    sid = fake_recorder.source()
+    fake_recorder.write([(T0 + i, sid, f"line {i}") for i in range(1001)])
+    fake_recorder.end()
+    page = server.page(fake_recorder.ref.name)
+    assert [r["text"] for r in page["records"]] == fake_recorder.texts[1:] and page["older"]
 
 
 def test_the_kind_task_finds_a_task_of_any_kind_by_its_name(server: Server, completed: FakeRecorder) -> None:
