@@ -1,4 +1,4 @@
-"""Cut the columns `message` and `fields` out of the text by the spans of `places`; Python parses only odd lines."""
+"""Cut the columns `message` and `fields` out of the text by the spans of `archive.spans`; Python parses only odd lines."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Compare our server and recorder with two other ways to read the same lines: a gateway that sends figure event per line, and kubectl.
+"""Compare our server and recorder with two other ways to read the same lines: a gateway that sends one event per line, and kubectl.
 
-There are four loads: live lines with figure viewer, with ten, a backlog, and a log that is rotated while it is read. CPU is the
+There are four loads: live lines with one viewer, with ten, a backlog, and a log that is rotated while it is read. CPU is the
 sum over all serving processes; ours includes the recorder. The gateway is in gateway/; npm installs its packages on demand,
 into the user's cache.
 """

@@ -12,7 +12,7 @@ from cortex_jupyter.recorder.text.resume import ResumeFilter, ends_with
 
 Line = tuple[int, str]
 T0 = 1_700_000_000_000_000_000
-#: Lists of lines with line_lists different times and texts, so that the same line occurs often and times are out of order.
+#: Lists of lines with few different times and texts, so that the same line occurs often and times are out of order.
 line_lists = st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab")), max_size=14)
 chunk_sizes = st.lists(st.integers(1, 5), max_size=14)
 
@@ -20,7 +20,7 @@ chunk_sizes = st.lists(st.integers(1, 5), max_size=14)
 def overlap(recorded: list[Line], arrived: list[Line]) -> int:
     """Return the length of the longest suffix of `recorded` with which `arrived` begins.
 
-    This is the rule of docs/explanation/architecture.md, as_log_bytes without any optimisation.
+    This is the rule of docs/explanation/architecture.md, written without any optimisation.
     """
     return next(n for n in range(len(recorded), -1, -1) if recorded[len(recorded) - n :] == arrived[:n])
 

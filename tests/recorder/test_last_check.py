@@ -1,4 +1,4 @@
-"""The last check of a container's node_with_skipped_lines files happens whatever fails or dies before it."""
+"""The last check of a container's rotated files happens whatever fails or dies before it."""
 
 from __future__ import annotations
 
