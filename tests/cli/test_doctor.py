@@ -202,7 +202,6 @@ def test_a_store_of_a_newer_version_is_bad(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)) as db:
         db.execute("PRAGMA user_version = 99")
         db.execute("INSERT OR REPLACE INTO setting VALUES ('least', '99')")
-    db.close()
     assert "update cortex-jupyter" in texts_of(store.judge(url, None), "bad")
 
 

@@ -35,7 +35,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         with closing(sqlite3.connect(path_of(url) or "", isolation_level=None)) as db:
             db.execute(f"PRAGMA user_version = {5 if version == 1 else version}")
             db.execute("INSERT OR REPLACE INTO setting VALUES ('least', ?)", (str(version),))
-        db.close()
 
     yield url, change
 

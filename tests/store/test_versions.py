@@ -29,7 +29,6 @@ def upgrade(store: Store, least: int) -> None:
         with closing(sqlite3.connect(store.path, isolation_level=None)) as db:
             db.execute("PRAGMA user_version = 99")
             db.execute("INSERT OR REPLACE INTO setting VALUES ('least', ?)", (str(least),))
-        db.close()
     else:
         assert isinstance(store, ValkeyStore)
         store._link.ask("SET", "cortex:version", f"99 {least}")
@@ -92,7 +91,6 @@ def test_unknown_fields_of_a_newer_recorder_are_ignored(store: Store) -> None:
     if isinstance(store, SqliteStore):
         with closing(sqlite3.connect(store.path, isolation_level=None)) as db:
             db.execute("UPDATE setting SET value=json_set(value, '$.mood', 'good') WHERE key GLOB 'recorder*'")
-        db.close()
     else:
         assert isinstance(store, ValkeyStore)
         key = f"cortex:recorder:{me.id}"
