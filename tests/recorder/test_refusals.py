@@ -51,17 +51,16 @@ async def recorder(sandbox: SandboxProcess, folder: Path, url: str, *options: st
 async def reader(sandbox: SandboxProcess, url: str) -> AsyncIterator[Session]:
     """Yield a session as the sandbox's default user; afterwards, end the recorder that was started for it."""
     session = await Session.connect(url, str(sandbox.kubeconfig))
-    assert session.cluster is not None
-    before = {r.id for r in session.store.recorders(session.cluster.id)}
+    cluster = session.cluster
+    assert cluster is not None
+    before = {r.id for r in session.store.recorders(cluster.id)}
     try:
         yield session
     finally:
-        for started in session.store.recorders(session.cluster.id):
+        for started in session.store.recorders(cluster.id):
             if started.id not in before:
                 os.kill(started.pid, signal.SIGTERM)
-                await until(
-                    lambda id_=started.id: id_ not in {r.id for r in session.store.recorders(session.cluster.id)}
-                )  # type: ignore[union-attr, misc]
+                await until(lambda id_=started.id: id_ not in {r.id for r in session.store.recorders(cluster.id)})  # type: ignore[misc]
         await session.close()
 
 
