@@ -1,4 +1,7 @@
-"""Everything that README and docs name exists: commands, options, extras, variables, settings, targets, members, links."""
+"""Everything that README and docs name exists.
+
+That is commands, options, extras, variables, settings, parameters, targets, members, links and source files.
+"""
 
 from __future__ import annotations
 

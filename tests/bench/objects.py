@@ -21,7 +21,8 @@ from cortex_jupyter.tables.read import read
 if TYPE_CHECKING:
     from bench.report import Report
 
-#: Of the 65 536 lines of the row groups at both edges of a window only a part is needed, so the window is much longer than that.
+#: The window is much longer than a row group (65 536 lines): a read fetches the row groups at its edges whole, although it needs
+#: only parts of them.
 LINES, WINDOW, TASKS = 800_000, 200_000, 1_000
 _URL = "s3://logs/bench"
 

@@ -101,7 +101,7 @@ def test_the_kernel_knows_the_viewers_filters_and_bookmarks(lab: Lab, job: Calla
     for text in shown:
         assert text in printed
     count = int(viewer.locator(".cl-found").inner_text().split()[0])
-    assert printed.count("step=") == count + 1, "not exactly the shown lines, and the line of the bookmark"
+    assert printed.count("step=") == count + 1, "the kernel printed other lines than those shown and bookmarked"
 
     for chip in ("not “GET /healthz”", "step ≥ 262", "loss < 0.35"):
         viewer.get_by_role("button", name=f"Remove: {chip}", exact=True).click()

@@ -21,7 +21,8 @@ class Cli:
     env: dict[str, str]
 
     def command(self, *arguments: str) -> list[str]:
-        # `CORTEX_TEST_OLD` leaves out deprecation warnings of old releases, which we cannot fix.
+        # `CORTEX_TEST_OLD` ignores deprecation warnings of old releases, which we cannot fix. `-W` names single modules, no
+        # packages, so it ignores warnings of our own code too; `make test` finds those.
         old = ("-W", "ignore::DeprecationWarning") if os.environ.get("CORTEX_TEST_OLD") else ()
         return [sys.executable, "-W", "error", *old, "-m", "cortex_jupyter.cli", *arguments]
 

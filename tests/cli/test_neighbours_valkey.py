@@ -21,7 +21,7 @@ from cortex_jupyter.store.open import open_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import NewSandbox, SandboxProcess
+    from conftest import NewSandbox
 
 #: The first release with collectors. Change it with each release.
 BEFORE = "db426357c40ec9bcee6c2460ea7d58307ac82500"
@@ -79,19 +79,16 @@ def test_collectors_and_servers_of_both_releases_share_a_task(
     before: Path, new_sandbox: NewSandbox, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
     """An update and a rollback: the older collector, then this one, then the older one again."""
-    # The older release cannot read the compressed lists of a namespace with many pods.
-    with new_sandbox(tmp_path / "sandbox", "--bookmark", "1") as sandbox:
-        update_and_roll_back(before, sandbox, unique("neighbours"), tmp_path)
-
-
-def update_and_roll_back(before: Path, sandbox: SandboxProcess, name: str, tmp_path: Path) -> None:
-    kube = sandbox.kube
+    name = unique("neighbours")
     gates = {part: tmp_path / part for part in PARTS}
     expected = [f"line {i:08}" for i in range(len(PARTS) * LINES)]
     job = python_job(name, PROGRAM.format(gates=["", *(str(gates[p]) for p in PARTS[1:])], lines=LINES))
     job["metadata"]["labels"] = {"recorded": name}
     job["spec"]["template"]["metadata"]["labels"]["recorded"] = name  # the label that this version's selector matches
     with contextlib.ExitStack() as stack:
+        # The older release cannot read the compressed lists of a namespace with many pods.
+        sandbox = stack.enter_context(new_sandbox(tmp_path / "sandbox", "--bookmark", "1"))
+        kube = sandbox.kube
         valkey = stack.enter_context(Server(tmp_path / "valkey", appendonly="yes"))
         homes = {}
         for version, more in (("old", {"PYTHONPATH": str(before)}), ("new", {})):

@@ -1,6 +1,6 @@
-"""A store that is full, busy, read-only or damaged.
+"""The recorder reports a store that is full, busy, read-only or damaged.
 
-The recorder reports it and waits if it can pass. No line is lost or duplicated.
+If that can pass, the recorder waits, and no line is lost or duplicated.
 """
 
 from __future__ import annotations

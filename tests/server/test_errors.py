@@ -210,7 +210,7 @@ def test_limits_and_namespaces_of_a_server(tmp_path: Path, server: Server, fake_
         assert small.error("cortex/tasks/secret/job/a")[0] == 403
         assert small.error("cortex/stream", task="secret:a")[0] == 403
         assert small.error("cortex/stream", task=["a", "b", "c"])[0] == 429
-        for _ in range(3):  # a leaving reader frees its slot at once
+        for _ in range(3):  # a leaving reader frees its slot soon
             with _when_free(small, fake_recorder):
                 status, error = small.error(logs(fake_recorder.ref.name), follow="true")
                 assert (status, error["code"]) == (429, "LimitReached") and "max_streams" in error["hint"]
@@ -228,7 +228,7 @@ def _when_free(small: Server, fake_recorder: FakeRecorder) -> Iterator[None]:
                 next(parts)
                 yield
                 return
-    raise AssertionError("the stream of a reader that went is still open")
+    raise AssertionError("the slot of a reader that left is still taken")
 
 
 @pytest.mark.parametrize(("content", "code"), [(b"this is no database" * 100, "StoreError"), (None, "StoreError")])

@@ -114,7 +114,7 @@ async def test_the_servers_metrics_endpoint_has_our_metrics(server: Server, fake
     assert now["cortex_streams"] == before["cortex_streams"] + 1
     assert now["cortex_sent_bytes_total"] > before["cortex_sent_bytes_total"]
     lag = "cortex_delivery_lag_seconds_count"
-    assert now[lag] == before[lag] + 1, "not exactly the new line counts for the delivery lag"
+    assert now[lag] == before[lag] + 1, "the delivery lag counts other lines than the new one"
     assert now[refused] == before.get(refused, 0) + 1
 
 

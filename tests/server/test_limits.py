@@ -362,7 +362,7 @@ def test_a_throttled_stream_loses_nothing_and_reports_its_lag(limited: Server, l
 
 
 @pytest.mark.parametrize("way", ["logs.txt", "logs.ndjson"])
-def test_throttled_downloads_and_searches_are_complete(limited: Server, long: FakeRecorder, way: str) -> None:
+def test_throttled_downloads_are_complete(limited: Server, long: FakeRecorder, way: str) -> None:
     text = httpx.get(limited.url + logs(long.ref.name, way), headers=ALICE, timeout=30).text
     assert [text.count(line) for line in long.texts] == [1] * len(long.texts)
 
@@ -469,7 +469,7 @@ def test_bytes_held_for_slow_readers_are_limited(
         if status_of(small, path, ALICE) == 200:
             break
     else:
-        raise AssertionError("whoever leaves makes no room")
+        raise AssertionError("answers for readers that left still count against the limits")
     end = time.monotonic() + 120
     while list((small.home / "tmp").iterdir()):
         assert time.monotonic() < end, "temporary files are left"

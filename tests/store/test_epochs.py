@@ -102,13 +102,13 @@ def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]
 
 async def cursors(store: Store, id_: int, after: int = 0, many: int = 99) -> list[str]:
     """Return the cursors of the events that a reader receives."""
-    texts: list[str] = []
+    cursor_texts: list[str] = []
     async with aclosing(Feed(store, id_).events(after)) as events:
         async for event in events:
-            texts.append(event.cursor)
-            if len(texts) == many:
+            cursor_texts.append(event.cursor)
+            if len(cursor_texts) == many:
                 break
-    return texts
+    return cursor_texts
 
 
 async def test_cursors_among_lost_lines_are_refused_and_earlier_ones_stay_valid(machine: Machine) -> None:

@@ -1,4 +1,4 @@
-"""Measure the model's costs with the real parts, in about three minutes."""
+"""Measure the model's costs with the real parts."""
 
 from __future__ import annotations
 
