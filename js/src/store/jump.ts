@@ -5,7 +5,7 @@ import type { Jump } from "../protocol/requests.ts";
 import type { RemoteJumpState as Said } from "../protocol/update.ts";
 import { ERROR, rankOf } from "../text/level.ts";
 import { pythonPattern } from "../text/query.ts";
-import { fromNs } from "../text/time.ts";
+import { fromNs, nsTimes } from "../text/time.ts";
 import type { Link } from "../transport/link.ts";
 import type { SseEvent } from "../transport/sseparser.ts";
 import { NO_SOURCE, NOTICE } from "./lines.ts";
@@ -239,8 +239,9 @@ export class RemoteJump {
   /** Return the first line of an event, in the direction of the jump, that is not loaded and whose source is shown. */
   #nearestLine({ store, spans }: TaskSpans, { seq, t0, dt, q, s, sources }: LogEvent): JumpGoal | null {
     let best: JumpGoal | null = null;
+    const timeOf = nsTimes(t0);
     for (const [i, offset] of dt.entries()) {
-      const time = fromNs(t0) + offset / 1e6;
+      const time = timeOf(offset);
       const { run = 0, ...source } = sources[s[i]];
       if (!spans.some(({ low, high }) => time >= Math.floor(low) && time <= high + 1) || !this.#view.selection.wantsRun(store, { run, ...source })) continue;
       const number = seq + (q === undefined ? i : q[i]);

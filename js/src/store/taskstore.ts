@@ -3,7 +3,7 @@
 import type { Complete, GapEvent, LogEvent, LogPage, PageNotice, SourceInfo, StatusEvent } from "../protocol/events.ts";
 import { stripEscapes } from "../text/ansi.ts";
 import { groupDigits } from "../text/format.ts";
-import { fromIso, fromNs } from "../text/time.ts";
+import { fromIso, nsTimes } from "../text/time.ts";
 import { addLine, mayStartBlock, startFromFrame, startTraceback, type TracebackState } from "../text/tracebacks.ts";
 import { MAX_CHARS } from "./folds.ts";
 import { GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
@@ -68,14 +68,14 @@ export class TaskStore extends TaskEvents {
   addLog(event: LogEvent): void {
     const { m, dt, s, o, q, seq } = event;
     const ids = this.#idsOf(event);
-    const t0 = fromNs(event.t0);
+    const timeOf = nsTimes(event.t0);
     const done = this.folds.start(this.rows);
     for (let i = 0; i < m.length; i++) {
       const number = q === undefined ? seq + i : seq + q[i];
       if (!this.loaded.add(number)) continue;
       if (this.#searchHits.size > 0) this.#removeSearchHit(number);
       const id = ids.get(s[i]) ?? this.sourceId({ pod: "?", container: "?" });
-      const time = t0 + dt[i] / 1e6;
+      const time = timeOf(dt[i]);
       const source = this.sources[id];
       const key = Math.max(time, this.#lastKeyBySource.get(s[i]) ?? 0);
       this.#lastKeyBySource.set(s[i], key);
@@ -154,11 +154,11 @@ export class TaskStore extends TaskEvents {
   addSearchHits(event: LogEvent): void {
     const { m, dt, s, o, q, seq } = event;
     const ids = this.#idsOf(event);
-    const t0 = fromNs(event.t0);
+    const timeOf = nsTimes(event.t0);
     for (let i = 0; i < m.length; i++) {
       const number = q === undefined ? seq + i : seq + q[i];
       if (this.loaded.has(number) || this.#searchHits.has(number)) continue;
-      const time = t0 + dt[i] / 1e6;
+      const time = timeOf(dt[i]);
       this.#searchHits.set(number, this.rows);
       this.push(number, time, time, ids.get(s[i])!, this.lineFlags(m[i], o?.[i] ?? 0) | HOLE, m[i]);
       this.lines--;

@@ -1,7 +1,25 @@
-/** Times in milliseconds as doubles, which have steps of 0.2 µs. That is enough for ordering; the recording has exact nanoseconds. */
+/**
+ * Times in milliseconds as doubles, which have steps of 0.2 µs. That is enough for ordering; the recording has exact nanoseconds.
+ * Whole milliseconds and the rest are always added last, so that a time is the same number however it was written: as
+ * nanoseconds, as an offset to another time, or in RFC 3339. A line is found again by its time.
+ */
 
+const NS_PER_MS = 1e6;
+
+/** Return the time of a number of nanoseconds. */
 export function fromNs(ns: string): number {
-  return ns.length > 6 ? Number(ns.slice(0, -6)) + Number(ns.slice(-6)) / 1e6 : Number(ns) / 1e6;
+  return nsTimes(ns)(0);
+}
+
+/** Return a function that returns the time of an offset (ns) to a start (ns). */
+export function nsTimes(start: string): (offset: number) => number {
+  const ms = Number(start.slice(0, -6));
+  const rest = Number(start.slice(-6));
+  return (offset) => {
+    const ns = rest + offset;
+    const whole = Math.floor(ns / NS_PER_MS);
+    return ms + whole + (ns - whole * NS_PER_MS) / NS_PER_MS;
+  };
 }
 
 let cachedSecond = "";
@@ -14,10 +32,10 @@ export function fromIso(text: string): number {
     cachedSecond = second;
     cachedMs = Date.parse(`${second}Z`);
   }
-  const fraction = /^\.\d+/.exec(text.slice(19))?.[0] ?? "";
+  const fraction = (/^\.(\d+)/.exec(text.slice(19))?.[1] ?? "").padEnd(9, "0");
   const offset = /([+-])(\d\d):(\d\d)$/.exec(text);
   const shift = offset === null ? 0 : (offset[1] === "+" ? -1 : 1) * (Number(offset[2]) * 60 + Number(offset[3])) * 60_000;
-  return cachedMs + shift + (fraction === "" ? 0 : Number(`0${fraction}`) * 1000);
+  return cachedMs + shift + Number(fraction.slice(0, 3)) + Number(fraction.slice(3, 9)) / NS_PER_MS;
 }
 
 const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };

@@ -278,6 +278,35 @@ it("waits for the user's place while older lines come in several parts", async (
   expect(last().seekRow).toBeUndefined();
 });
 
+it("finds the user's place when the lines come in other events than before", async () => {
+  const times = Array.from({ length: 200 }, (_unused, i) => BigInt(T0 - 20_000) * 1_000_000n + BigInt(i) * 50_123_457n);
+  const lines = (from: number, to: number): string => {
+    const own = times.slice(from, to);
+    const event = { ...logEvent(from, own.map((_unused, i) => [0, 1, `step ${from + i}`])), t0: String(own[0]), dt: own.map((time) => Number(time - own[0])) };
+    return sse("log", event, `a${to}`);
+  };
+  open("all", "1m");
+  await settle();
+  await server.send(Array.from({ length: 67 }, (_unused, i) => lines(i * 3, Math.min(200, i * 3 + 3))).join(""));
+  for (let place = 100; place < 130; place++) {
+    engine.receive({ op: "viewport", view: "v1", viewport: { from: 0, count: 300, follow: false, anchor: null, anchorIndex: 0 } });
+    await settle();
+    const { first, rows } = last();
+    const at = rows.findIndex((row) => row.text === `step ${place}`);
+    engine.receive({ op: "viewport", view: "v1", viewport: { from: first, count: 300, follow: false, anchor: rows[at].id, anchorIndex: first + at } });
+    await settle();
+    await server.send(sse("error", { task: TASK, code: "CursorNotHeld", message: "The recording was removed" }));
+    await vi.advanceTimersByTimeAsync(1100);
+    const middle = 50 + place % 50;
+    await server.send(lines(0, middle) + lines(middle, 200));
+    const sought = updates.findLast(({ seekRow }) => seekRow !== undefined)!;
+    expect(sought.rows[sought.seekRow! - sought.first].text).toBe(`step ${place}`);
+    // The next update is for the next line, and no longer moves to the place.
+    await server.send(sse("log", line(200, "newest")));
+    expect(last().seekRow).toBeUndefined();
+  }
+});
+
 it("finds the user's place after a recording is removed twice", async () => {
   const start = T0 - 200_000;
   await removed(start);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { fromIso, fromNs, parseWindow } from "../../src/text/time.ts";
+import { fromIso, fromNs, nsTimes, parseWindow } from "../../src/text/time.ts";
 import { SeqRanges } from "../../src/store/lines.ts";
 import { Selection } from "../../src/store/selection.ts";
 import { TaskStore } from "../../src/store/taskstore.ts";
@@ -153,6 +153,19 @@ it("parses times and windows", () => {
   expect(fromIso("2026-01-01T00:00:00.123456789Z")).toBeCloseTo(Date.parse("2026-01-01T00:00:00Z") + 123.456789, 3);
   expect(fromIso("2026-01-01T02:00:00+02:00")).toBe(Date.parse("2026-01-01T00:00:00Z"));
   expect([parseWindow("90s"), parseWindow("1h30m"), parseWindow("all")]).toEqual([90_000, 5_400_000, null]);
+  expect(fromNs("999999")).toBeCloseTo(0.999999, 9);
+});
+
+it("a line's time is the same number in whichever event or page it comes", () => {
+  const start = BigInt(Date.parse("2026-01-01T00:00:00Z")) * 1_000_000n;
+  for (let i = 0n; i < 500n; i++) {
+    const at = start + i * 7_123_457n;
+    const expected = fromNs(String(at));
+    for (let j = 0n; j <= i; j += 17n) expect(nsTimes(String(start + j * 7_123_457n))(Number((i - j) * 7_123_457n))).toBe(expected);
+    const iso = `${new Date(Number(at / 1_000_000n)).toISOString().slice(0, 19)}.${String(at % 1_000_000_000n).padStart(9, "0")}Z`;
+    expect(fromIso(iso)).toBe(expected);
+    expect(fromIso(iso.replace(/0+Z$/, "Z"))).toBe(expected);
+  }
 });
 
 it("notices have marks on the time axis", () => {
