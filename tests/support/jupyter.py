@@ -242,6 +242,18 @@ def gated(lines: int, gate: Path, per_second: int = 40) -> str:
     )
 
 
+def until(gate: Path, per_second: int) -> str:
+    """Return a program that writes numbered lines until the file `gate` exists, and then 20 more at once."""
+    return (
+        "import itertools, os, time\n"
+        "for i in itertools.count():\n"
+        "    print('line %08d' % i, flush=True)\n"
+        f"    if os.path.exists({str(gate)!r}): break\n"
+        f"    time.sleep({1 / per_second})\n"
+        "for j in range(i + 1, i + 21): print('line %08d' % j, flush=True)\n"
+    )
+
+
 _NUMBER = re.compile(r"^(\S+) line (\d{8}) ")
 
 
