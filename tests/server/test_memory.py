@@ -38,8 +38,12 @@ async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> No
     async def read(fake_recorder: FakeRecorder) -> str:
         recording = Recording(recordings, fake_recorder.id, fake_recorder.ref, None)
         feeds.add(recording.feed)
+        last = ""
         async with aclosing(recording.feed.events()) as events:
-            return [event async for event in events][-1].event
+            # Only the feed may hold an event, so this keeps no list of them.
+            async for event in events:
+                last = event.event
+        return last
 
     reading = []
     for fake_recorder in fake_recorders:
