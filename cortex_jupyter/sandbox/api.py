@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: The verb of an access check for each HTTP method.
 VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+#: The groups whose missing resources answer a Status; any other group answers plain text.
+_BUILT_IN_GROUPS = {*(r.group for r in BUILT_IN.values()), REVIEW_GROUP}
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,6 @@ class Target:
     def permission(self) -> str:
         """The resource as an RBAC rule names it, such as `pods/log`."""
         return f"{self.resource.plural}/{self.sub}" if self.sub else self.resource.plural
-
-
-_BUILT_IN_GROUPS = {*(r.group for r in BUILT_IN.values()), REVIEW_GROUP}
 
 
 def parse_path(path: str, resources: Resources) -> Target:

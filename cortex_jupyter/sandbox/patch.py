@@ -14,8 +14,10 @@ from cortex_jupyter.sandbox.status import ApiError
 if TYPE_CHECKING:
     from cortex_jupyter.cluster import KubeObject
 
+#: The media types of patches: of custom objects, and of all others.
 _CUSTOM_FORMATS = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
 _FORMATS = (*_CUSTOM_FORMATS, "application/strategic-merge-patch+json")
+#: The lists that a strategic merge patch merges, and the field that tells which items are the same.
 _KEYS = {
     "containers": "name",
     "initContainers": "name",

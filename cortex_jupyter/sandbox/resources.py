@@ -22,6 +22,11 @@ VERSION: dict[str, Any] = {
 }
 
 
+def qualify(name: str, group: str) -> str:
+    """Return the name of a plural or a kind with its group, such as `jobs.batch`; in the core group, '', the name alone."""
+    return f"{name}.{group}" if group else name
+
+
 @dataclass(frozen=True)
 class Resource:
     """One kind in one version.
@@ -70,7 +75,7 @@ class Resource:
 
         It is the key of the store, as `schema.GroupResource` is in the API server, and messages name the resource by it.
         """
-        return f"{self.plural}.{self.group}" if self.group else self.plural
+        return qualify(self.plural, self.group)
 
 
 #: The resource of the definitions of custom resources.
@@ -137,7 +142,7 @@ class Resources:
             self._index()
 
     def withdraw(self, definition: str) -> None:
-        """Stop to serve the resources of a CustomResourceDefinition."""
+        """Stop serving the resources of a CustomResourceDefinition."""
         if self._custom.pop(definition, None):
             self._index()
 

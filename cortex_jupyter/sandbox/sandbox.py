@@ -80,7 +80,7 @@ class Sandbox:
         settings = config or Config()
         self.kubelet = Kubelet(self.store, self.faults, settings, self.root)
         self.controllers = Controllers(self.store, self.kubelet.config)
-        self.definitions = Definitions(self.store)
+        Definitions(self.store)
         self.faults.apply = self._apply_fault
         self.faults.on_change = self.kubelet.wake_all
         self._server = Server(self.kubelet, self.token, self._prefix)

@@ -18,6 +18,7 @@ from aiohttp import web
 from cortex_jupyter.sandbox import discovery, logs, status
 from cortex_jupyter.sandbox.api import VERBS, Api, answer, parse_path, read_body
 from cortex_jupyter.sandbox.faults import ACTIONS
+from cortex_jupyter.sandbox.resources import qualify
 from cortex_jupyter.sandbox.status import ApiError
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Server:
     @staticmethod
     def _forbidden(user: str, verb: str, permission: str, group: str, namespace: str, name: str) -> ApiError:
         plural = permission.partition("/")[0]
-        kind = f"{plural}.{group}" if group else plural
+        kind = qualify(plural, group)
         subject = f'{kind} "{name}"' if name else kind
         scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
         text = f'{subject} is forbidden: User "{user}" cannot {verb} resource "{permission}" in API group "{group}" {scope}'

@@ -9,6 +9,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from cortex_jupyter.sandbox.resources import qualify
+
 #: `reason` of a Status for each HTTP code that has one.
 REASONS = {
     400: "BadRequest",
@@ -98,8 +100,7 @@ def _details(name: str, group: str, kind: str) -> dict[str, Any]:
 
 def not_found(plural: str, name: str, group: str = "") -> ApiError:
     """Return the 404 for an object that does not exist."""
-    qualified = f"{plural}.{group}" if group else plural
-    return ApiError(404, f'{qualified} "{name}" not found', details=_details(name, group, plural))
+    return ApiError(404, f'{qualify(plural, group)} "{name}" not found', details=_details(name, group, plural))
 
 
 def no_such_resource() -> ApiError:
@@ -118,16 +119,13 @@ def page_not_found() -> ApiError:
 
 def already_exists(plural: str, name: str, group: str = "") -> ApiError:
     """Return the 409 for a name that is taken."""
-    qualified = f"{plural}.{group}" if group else plural
-    return ApiError(
-        409, f'{qualified} "{name}" already exists', reason="AlreadyExists", details=_details(name, group, plural)
-    )
+    text = f'{qualify(plural, group)} "{name}" already exists'
+    return ApiError(409, text, reason="AlreadyExists", details=_details(name, group, plural))
 
 
 def conflict(plural: str, name: str, group: str = "") -> ApiError:
     """Return the 409 for an update of an outdated object."""
-    qualified = f"{plural}.{group}" if group else plural
-    text = f'Operation cannot be fulfilled on {qualified} "{name}": the object has been modified; please apply your changes to the latest version and try again'
+    text = f'Operation cannot be fulfilled on {qualify(plural, group)} "{name}": the object has been modified; please apply your changes to the latest version and try again'
     return ApiError(409, text, details=_details(name, group, plural))
 
 
@@ -156,9 +154,13 @@ def invalid(
 ) -> ApiError:
     """Return the 422 for an invalid field."""
     causes = {"causes": [{"reason": cause, "message": problem, "field": field}]}
-    qualified = f"{kind}.{group}" if group else kind
-    text = f'{qualified} "{name}" is invalid: {field}: {problem}'
+    text = f'{qualify(kind, group)} "{name}" is invalid: {field}: {problem}'
     return ApiError(422, text, details=_details(name, group, kind) | causes)
+
+
+def internal_error(message: str) -> ApiError:
+    """Return the 500 for an error that the API server does not know."""
+    return ApiError(500, f"Internal error occurred: {message}", details={"causes": [{"message": message}]})
 
 
 def success(plural: str, name: str, uid: str, group: str = "") -> dict[str, Any]:
