@@ -156,7 +156,7 @@ def _further_names(resource: Resource) -> KubeObject:
 def _wants_aggregated(accept: str) -> bool:
     """Whether the first form that a client accepts and this server has is the aggregated one."""
     forms = (form for form in accepted_forms(accept) if not form.get("as") or form.items() >= _AGGREGATED.items())
-    return bool(next(forms, {}))
+    return "as" in next(forms, {})
 
 
 def _aggregated(request: web.Request, resources: Iterable[Resource], *, core: bool) -> web.Response:

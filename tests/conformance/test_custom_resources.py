@@ -408,6 +408,8 @@ def test_aggregated_discovery(target: Target, probes: Custom) -> None:
 def test_clients_that_do_not_ask_for_it_get_no_aggregated_discovery(target: Target) -> None:
     for path, kind in (("/api", "APIVersions"), ("/apis", "APIGroupList")):
         assert target.kube.request("GET", path).json()["kind"] == kind
+        accept = {"Accept": "application/json;q=0.9"}
+        assert target.kube.request("GET", path, headers=accept).json()["kind"] == kind
 
 
 # ---------------------------------------------------------------- objects
