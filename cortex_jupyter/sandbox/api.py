@@ -278,10 +278,9 @@ class Api:
         elif resource.group_resource == DEFINITIONS:
             customresources.default_definition(obj)
             customresources.validate_definition(obj)
-        if request.query.get("dryRun"):
-            defaults.admit(obj)
-            return answer(represent(obj), 201)
-        return answer(represent(self._store.create(resource, obj, manager=_manager(request))), 201)
+        dry_run = bool(request.query.get("dryRun"))
+        created = self._store.create(resource, obj, manager=_manager(request), dry_run=dry_run)
+        return answer(represent(created), 201)
 
     async def _change(self, request: web.Request, target: Target) -> web.Response:
         resource, represent = target.resource, Representation(request, target.resource).object

@@ -155,8 +155,12 @@ class Store:
 
     # ------------------------------------------------------------ changing
 
-    def create(self, resource: Resource, obj: KubeObject, *, manager: str = CONTROLLERS) -> KubeObject:
+    def create(
+        self, resource: Resource, obj: KubeObject, *, manager: str = CONTROLLERS, dry_run: bool = False
+    ) -> KubeObject:
         """Add an object: set its name, UID, creation time, version and managed fields, and run admission.
+
+        A dry run returns the object, which has no version, and does not add it.
 
         Raises
         ------
@@ -179,7 +183,7 @@ class Store:
             set_pod_defaults(obj)
         meta["managedFields"] = managedfields.created(obj, manager, meta["creationTimestamp"])
         admit(obj)
-        return self._put(key, None, obj)
+        return obj if dry_run else self._put(key, None, obj)
 
     def update(self, obj: KubeObject, *, manager: str = CONTROLLERS, resource: Resource | None = None) -> KubeObject:
         """Replace an object.

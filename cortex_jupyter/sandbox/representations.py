@@ -9,6 +9,8 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from cortex_jupyter.sandbox.resources import DEFINITIONS
 from cortex_jupyter.sandbox.status import ApiError
 
@@ -107,12 +109,8 @@ _FORMS = ("Table", _PARTIAL, _PARTIAL_LIST)
 
 #: A step of a column's JSONPath: `.name`, `['name']`, `[0]`, or `[?(@.name=="value")]`.
 _STEP = re.compile(r"""\.((?:[^.\[\]\\]|\\.)+)|\['([^']+)'\]|\[(\d+)\]|\[\?\(@\.([\w.]+)\s*==\s*["']([^"']*)["']\)\]""")
-_CELL_TYPES: dict[str, tuple[type, ...]] = {
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "string": (str, int, float, bool),
-}
+#: A date that a column can show. Python reads further forms of ISO 8601, also without a zone.
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 def _at(obj: Any, json_path: str) -> Any:
@@ -135,14 +133,36 @@ def _cell(obj: KubeObject, column: KubeObject) -> Any:
     See `staging/src/k8s.io/apiextensions-apiserver/pkg/registry/customresource/tableconvertor/tableconvertor.go`.
     """
     value = _at(obj, column["jsonPath"])
-    if column["type"] == "date":
-        try:
-            return _age(obj, value) if isinstance(value, str) else None
-        except ValueError:
-            return "<invalid>"
-    if not isinstance(value, _CELL_TYPES.get(column["type"], ())):
-        return None
-    return str(value) if column["type"] == "string" else value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    match column["type"]:
+        case "string" if value is not None:
+            return _printed(value)
+        case "integer" if is_number:
+            return int(value) if abs(value) < 2**63 else -(2**63)  # as Go converts what is too large
+        case "number" if is_number:
+            return value
+        case "boolean" if isinstance(value, bool):
+            return value
+        case "date" if isinstance(value, str):
+            return _date(obj, value)
+    return None
+
+
+def _printed(value: Any) -> str:
+    """Return the text of a value as `PrintResults` in `staging/src/k8s.io/client-go/util/jsonpath/jsonpath.go` prints it."""
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _date(obj: KubeObject, stamp: str) -> str:
+    """Return the cell of a date: the time since then."""
+    if stamp in ("", "null"):
+        return "<unknown>"
+    try:
+        return _age(obj, stamp) if _RFC_3339.fullmatch(stamp) else "<invalid>"
+    except ValueError:  # such as month 13
+        return "<invalid>"
 
 
 def _custom_columns(resource: Resource) -> tuple[list[KubeObject], Callable[[KubeObject], list[object]]]:
@@ -187,7 +207,7 @@ def accepted_forms(accept: str) -> Iterator[dict[str, str]]:
 
 
 class Representation:
-    """The form in which an answer shows objects of one resource: as they are, as a Table, or only their metadata.
+    """Show objects of one resource in the form that the client requests: as they are, as a Table, or only their metadata.
 
     The rules are those of `staging/src/k8s.io/apiserver/pkg/endpoints/handlers/response.go`.
 
@@ -196,8 +216,8 @@ class Representation:
     request : web.Request
         The request; its `Accept` header names the form.
     resource : Resource
-        The resource, in the version that the request asks for. Objects are converted to this version by their
-        `apiVersion` alone (`conversion: {strategy: None}`).
+        The resource, in the version that the request names. A custom object of another version is shown in this one:
+        only its `apiVersion` changes (`conversion: {strategy: None}`).
 
     Raises
     ------
@@ -237,9 +257,10 @@ class Representation:
         return self.watched(obj)
 
     def watched(self, obj: KubeObject) -> KubeObject:
-        """Return the object of a watch event in this form; one that does not fit is ignored."""
+        """Return the object of a watch event in this form; if the form is that of a list, return it as it is."""
         if self._form == "Table":
-            return self._table([obj], {"resourceVersion": obj["metadata"]["resourceVersion"]})
+            # What a dry run returns has no version.
+            return self._table([obj], {k: v for k, v in obj["metadata"].items() if k == "resourceVersion"})
         return self._partial(obj) if self._form == _PARTIAL else self._converted(obj)
 
     def list(self, items: Sequence[KubeObject], metadata: KubeObject) -> KubeObject:

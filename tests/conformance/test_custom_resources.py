@@ -682,6 +682,58 @@ def test_tables_have_the_columns_of_the_definition(probes: Custom, unique: Calla
     assert [c["name"] for c in beta["columnDefinitions"]] == ["Name", "Age"]
 
 
+def test_cells_have_the_type_of_their_column(probes: Custom, establish: Establish) -> None:
+    types = ("string", "integer", "number", "boolean", "date")
+    versions = probes.manifest()["spec"]["versions"]
+    versions[0]["additionalPrinterColumns"] = [{"name": t, "type": t, "jsonPath": ".value"} for t in types]
+    custom = establish("cells", "Cell", versions=versions)
+
+    def cells(name: str) -> list[Any]:
+        (row,) = custom.request("GET", name, headers=as_form("Table")).json()["rows"]
+        row_cells: list[Any] = row["cells"]
+        return row_cells[1:]
+
+    for index, (value, expected) in enumerate(
+        [
+            (True, ["true", None, None, True, None]),
+            (1, ["1", 1, 1, None, None]),
+            (1.0, ["1", 1, 1, None, None]),
+            (1.5, ["1.5", 1, 1.5, None, None]),
+            (-1e21, ["-1e+21", -(2**63), -1e21, None, None]),
+            ("", ["", None, None, None, "<unknown>"]),
+            ("text", ["text", None, None, None, "<invalid>"]),
+            (["a", "b"], ['["a","b"]', None, None, None, None]),
+            ({"b": None, "a": 1}, ['{"a":1,"b":null}', None, None, None, None]),
+            # Only RFC 3339 is a date, which needs a time and a zone.
+            *((text, [text, None, None, None, "<invalid>"]) for text in ("2020-01-01", "2020-01-01T00:00:00")),
+            ("2020-01-01 00:00:00Z", ["2020-01-01 00:00:00Z", None, None, None, "<invalid>"]),
+        ]
+    ):
+        custom.create(f"c{index}", value=value)
+        assert cells(f"c{index}") == expected, value
+    custom.create("absent")
+    assert cells("absent") == [None] * len(types)
+    custom.create("dated", value="2020-01-01T00:00:00.5+02:00")
+    assert "d" in cells("dated")[-1].lower() and "<" not in cells("dated")[-1]
+
+
+def test_a_dry_run_creates_nothing(target: Target, probes: Custom, unique: Callable[[str], str]) -> None:
+    name, query = unique("a"), {"dryRun": "All"}
+    answer = probes.request("POST", json=probes.obj(name), params=query)
+    meta = answer.json()["metadata"]
+    assert answer.status_code == httpx.codes.CREATED and meta["creationTimestamp"] and "resourceVersion" not in meta
+    for manifest in (probes.obj(name), probes.obj("") | {"metadata": {"generateName": f"{name}-"}}):
+        table = probes.request("POST", json=manifest, params=query, headers=as_form("Table")).json()
+        (row,) = table["rows"]
+        assert table["metadata"] == {} and row["cells"][0].startswith(name) and row["cells"][1:] == [None, None, "0s"]
+    pod = target.kube.request(
+        "POST", target.kube.path("pods"), json=python_pod(name, ""), params=query, headers=as_form("Table")
+    ).json()
+    assert pod["rows"][0]["cells"][:3] == [name, "0/1", "Pending"]
+    for answer in (probes.request("GET", name), target.kube.request("GET", target.kube.path("pods", name))):
+        assert answer.status_code == httpx.codes.NOT_FOUND
+
+
 # ---------------------------------------------------------------- deletion
 
 
