@@ -11,7 +11,7 @@ import yaml
 from aiohttp import web
 
 from cortex_jupyter.sandbox import customresources, defaults, patch, selectors, status
-from cortex_jupyter.sandbox.deletion import delete, finalize
+from cortex_jupyter.sandbox.deletion import delete, finalize, is_marked
 from cortex_jupyter.sandbox.objects import new_uid
 from cortex_jupyter.sandbox.representations import Representation
 from cortex_jupyter.sandbox.resources import BUILT_IN, DEFINITIONS, REVIEW_GROUP, Resource
@@ -250,6 +250,13 @@ class Api:
         if resource.is_custom:
             if resource.namespaced and not target.namespace:
                 raise status.page_not_found()
+            definition = self._store.get(DEFINITIONS, "", resource.group_resource)
+            if definition is not None and is_marked(definition):
+                # `serveResource` in `staging/src/k8s.io/apiextensions-apiserver/pkg/apiserver/customresource_handler.go`.
+                # The API server refuses only until it has deleted the objects. If another finalizer keeps the definition
+                # for longer, it accepts new objects and never deletes them.
+                text = "create not allowed while custom resource definition is terminating"
+                raise status.ApiError(405, text, details={"group": resource.group, "kind": resource.plural})
             customresources.check_type(resource, obj)
         if not isinstance(obj, dict) or obj.get("kind", resource.kind) != resource.kind:
             kind = obj.get("kind") if isinstance(obj, dict) else type(obj).__name__

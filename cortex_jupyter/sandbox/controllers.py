@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.sandbox import cronjobs, jobs, workloads
+from cortex_jupyter.sandbox.deletion import is_marked
 from cortex_jupyter.sandbox.objects import controller_of
 from cortex_jupyter.sandbox.status import ApiError
 
@@ -85,6 +86,8 @@ class Controllers:
                 await asyncio.sleep(0)
 
     def _reconcile(self, key: Key, obj: KubeObject) -> None:
+        if is_marked(obj) and key[0] != "jobs.batch":
+            return  # nothing is started for an object that is being deleted; only the pods of a Job are still counted
         try:
             delay = _RECONCILE[key[0]](self._store, self._config, obj)
         except (ApiError, KeyError, ValueError, TypeError):

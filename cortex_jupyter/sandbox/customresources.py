@@ -141,21 +141,19 @@ class Definitions:
             if change.new is None:
                 self._store.resources.withdraw(change.object["metadata"]["name"])
                 self._reconsider(change.object["spec"]["group"])
-            elif "deletionTimestamp" in change.new["metadata"]:
+            elif deletion.is_marked(change.new):
                 self._delete_objects(change.new)
             else:
                 self._establish(change.new)
-        elif change.new is None and self._deletes_definition(change.group_resource):
-            self._delete_objects(self._store.get(DEFINITIONS, "", change.group_resource) or {})
-
-    def _deletes_definition(self, name: str) -> bool:
-        crd = self._store.get(DEFINITIONS, "", name)
-        return crd is not None and "deletionTimestamp" in crd["metadata"]
+        elif change.new is None:
+            crd = self._store.get(DEFINITIONS, "", change.group_resource)
+            if crd is not None and deletion.is_marked(crd):
+                self._delete_objects(crd)
 
     def _reconsider(self, group: str) -> None:
         """Check the other definitions of a group: a name that one of them requests may be free now."""
         for crd in self._store.select(DEFINITIONS):
-            if crd["spec"]["group"] == group and "deletionTimestamp" not in crd["metadata"]:
+            if crd["spec"]["group"] == group and not deletion.is_marked(crd):
                 self._establish(crd)
 
     def _establish(self, crd: KubeObject) -> None:
@@ -210,9 +208,13 @@ class Definitions:
         return accepted, reason, message
 
     def _delete_objects(self, crd: KubeObject) -> None:
-        """Delete the objects of a definition, and then the definition (`pkg/controller/finalizer/crd_finalizer.go`)."""
-        name = crd["metadata"]["name"]
-        if name in self._deleting:  # the deletion of an object comes back here
+        """Delete the objects of a definition, and then finalize it (`pkg/controller/finalizer/crd_finalizer.go`).
+
+        The definition stays while it has another finalizer.
+        """
+        name, finalizers = crd["metadata"]["name"], crd["metadata"].get("finalizers") or []
+        # The deletion of an object comes back here, as does the update of the definition below.
+        if name in self._deleting or deletion.CLEANUP not in finalizers:
             return
         self._deleting.add(name)
         try:
@@ -221,7 +223,13 @@ class Definitions:
         finally:
             self._deleting.discard(name)
         if not self._store.select(name):
-            deletion.remove(self._store, crd)
+            new = copy(crd)
+            new["metadata"]["finalizers"] = [f for f in finalizers if f != deletion.CLEANUP]
+            conditions = {c["type"]: c for c in new["status"]["conditions"]}
+            reason, message = "InstanceDeletionCompleted", "removed all instances"
+            _set_condition(conditions, "Terminating", reason, message, status=False)
+            new["status"]["conditions"] = list(conditions.values())
+            deletion.finalize(self._store, self._store.update(new, manager=_MANAGER))
 
 
 def _as_list(names: str | list[str] | None) -> list[str]:

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 
 #: The finalizer of a definition, which keeps it until its custom objects are deleted (`CustomResourceCleanupFinalizer`
 #: in `staging/src/k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/types.go`).
-_CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
+CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 
 
 def delete(store: Store, obj: KubeObject, grace: float | None = None, *, orphan: bool = False) -> KubeObject | None:
     """Delete an object.
 
-    A pod that runs on the node is only marked; the kubelet stops it and then removes it. An object with finalizers is
-    only marked too, and removed with its last finalizer. Any other object is removed at once, together with the objects
-    that it owns (`propagationPolicy: Background`).
+    A pod that runs on the node is only marked; the kubelet stops it and then removes it. Another pod is removed at once,
+    whatever its finalizers. Any other object with finalizers is only marked, and removed with the last of them. So is a
+    definition: it gets the finalizer `CLEANUP`, which goes with the last custom object, or at once if there is none.
+    What has no finalizers is removed at once. The objects that it owns are removed with it
+    (`propagationPolicy: Background`).
 
     Parameters
     ----------
@@ -34,7 +36,7 @@ def delete(store: Store, obj: KubeObject, grace: float | None = None, *, orphan:
     grace : float, optional
         Seconds that a pod has to stop (default: its `terminationGracePeriodSeconds`).
     orphan : bool
-        Keep the objects that it owns, and remove their owner references.
+        Keep the objects that it owns: remove their owner references before anything else, as the garbage collector does.
 
     Returns
     -------
@@ -42,29 +44,43 @@ def delete(store: Store, obj: KubeObject, grace: float | None = None, *, orphan:
         The marked object, or None if the object was removed.
     """
     group_resource = store.resources.of(obj).group_resource
+    seconds: float = 0
     if group_resource == "pods":
         seconds = obj["spec"].get("terminationGracePeriodSeconds", 30) if grace is None else grace
         phase = (obj.get("status") or {}).get("phase")
-        if seconds > 0 and obj["spec"].get("nodeName") and phase not in ("Succeeded", "Failed"):
-            if "deletionTimestamp" in obj["metadata"]:
-                return obj
-            marked = copy(obj)
-            at = datetime.now(UTC) + timedelta(seconds=seconds)
-            marked["metadata"] |= {
-                "deletionTimestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "deletionGracePeriodSeconds": seconds,
-            }
-            return store.update(marked)
-    elif group_resource == DEFINITIONS or obj["metadata"].get("finalizers"):
-        if "deletionTimestamp" in obj["metadata"]:
-            return obj
-        marked = copy(obj)
-        marked["metadata"] |= {"deletionTimestamp": now(), "deletionGracePeriodSeconds": 0}
-        if group_resource == DEFINITIONS:
-            _mark_definition(marked)
-        return store.update(marked)
-    remove(store, obj, orphan=orphan)
-    return None
+        waits = seconds > 0 and obj["spec"].get("nodeName") and phase not in ("Succeeded", "Failed")
+    else:
+        waits = group_resource == DEFINITIONS or obj["metadata"].get("finalizers")
+    if waits and is_marked(obj):
+        return obj
+    if orphan:
+        for key in store.dependents(obj["metadata"]["uid"]):
+            if owned := store.get(*key):
+                _remove_reference(store, owned, obj)
+    if not waits:
+        remove(store, obj)
+        return None
+    marked = copy(obj)
+    at = datetime.now(UTC) + timedelta(seconds=seconds)
+    marked["metadata"]["deletionTimestamp"] = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    if group_resource == DEFINITIONS:
+        _mark_definition(marked)
+    else:
+        marked["metadata"]["deletionGracePeriodSeconds"] = seconds
+    return store.update(marked)
+
+
+def is_marked(obj: KubeObject) -> bool:
+    """Whether an object is marked as deleted, and waits for its finalizers or for the kubelet."""
+    return "deletionTimestamp" in obj["metadata"]
+
+
+def _remove_reference(store: Store, owned: KubeObject, owner: KubeObject) -> None:
+    """Remove the reference to an owner from an object that it owns."""
+    updated = copy(owned)
+    references = owned["metadata"]["ownerReferences"]
+    updated["metadata"]["ownerReferences"] = [r for r in references if r.get("uid") != owner["metadata"]["uid"]]
+    store.update(updated)
 
 
 def _mark_definition(marked: KubeObject) -> None:
@@ -72,8 +88,8 @@ def _mark_definition(marked: KubeObject) -> None:
 
     See `Delete` in `staging/src/k8s.io/apiextensions-apiserver/pkg/registry/customresourcedefinition/etcd.go`.
     """
-    marked["metadata"]["finalizers"] = sorted({*(marked["metadata"].get("finalizers") or ()), _CLEANUP})
-    del marked["metadata"]["deletionGracePeriodSeconds"]
+    finalizers = marked["metadata"].get("finalizers") or []
+    marked["metadata"]["finalizers"] = finalizers if CLEANUP in finalizers else [*finalizers, CLEANUP]
     condition = {
         "type": "Terminating",
         "status": "True",
@@ -90,11 +106,11 @@ def finalize(store: Store, obj: KubeObject) -> None:
     See `deleteWithoutFinalizers` in `staging/src/k8s.io/apiserver/pkg/registry/generic/registry/store.go`.
     """
     meta = obj["metadata"]
-    if "deletionTimestamp" in meta and not meta.get("finalizers") and store.resources.of(obj).group_resource != "pods":
+    if is_marked(obj) and not meta.get("finalizers") and store.resources.of(obj).group_resource != "pods":
         remove(store, obj)
 
 
-def remove(store: Store, obj: KubeObject, *, orphan: bool = False) -> None:
+def remove(store: Store, obj: KubeObject) -> None:
     """Remove an object now, with what it owns and, for a namespace, what it contains.
 
     The garbage collector keeps an object that has another owner, and removes only the reference to the one that is gone
@@ -106,11 +122,9 @@ def remove(store: Store, obj: KubeObject, *, orphan: bool = False) -> None:
         owned = store.get(*key)
         if owned is None:  # the deletion of another dependent removed it
             continue
-        remaining_owners = [r for r in owned["metadata"]["ownerReferences"] if r.get("uid") != meta["uid"]]
-        if orphan or any(store.has_owner(r, key[1]) for r in remaining_owners):
-            updated = copy(owned)
-            updated["metadata"]["ownerReferences"] = remaining_owners
-            store.update(updated)
+        # The removed object no longer counts as an owner.
+        if any(store.has_owner(reference, key[1]) for reference in owned["metadata"]["ownerReferences"]):
+            _remove_reference(store, owned, obj)
         else:
             delete(store, owned)
     if resource.group_resource == "namespaces":

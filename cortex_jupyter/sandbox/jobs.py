@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.sandbox import events
-from cortex_jupyter.sandbox.deletion import delete
+from cortex_jupyter.sandbox.deletion import delete, is_marked
 from cortex_jupyter.sandbox.objects import copy, now, owner_reference, random_suffix
 from cortex_jupyter.sandbox.resources import BUILT_IN
 
@@ -65,7 +65,7 @@ def reconcile(store: Store, config: Config, job: KubeObject) -> float | None:
     elif spec.get("suspend"):
         for pod in pods.active:
             delete(store, pod)
-    else:
+    elif not is_marked(job):
         delay = _start_pods(store, config, job, pods)
     pods = Pods(store.owned("pods", job["metadata"]["uid"]))
     _count(job, status, pods)
@@ -85,8 +85,8 @@ class Pods:
         alive = [p for p in pods if p["status"]["phase"] in ("Pending", "Running")]
         self.succeeded = [p for p in pods if p["status"]["phase"] == "Succeeded"]
         self.failed = [p for p in pods if p["status"]["phase"] == "Failed"]
-        self.active = [p for p in alive if "deletionTimestamp" not in p["metadata"]]
-        self.terminating = [p for p in alive if "deletionTimestamp" in p["metadata"]]
+        self.active = [p for p in alive if not is_marked(p)]
+        self.terminating = [p for p in alive if is_marked(p)]
 
 
 def _index(pod: KubeObject) -> int:

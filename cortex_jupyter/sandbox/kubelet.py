@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.sandbox import events
 from cortex_jupyter.sandbox.defaults import qos
-from cortex_jupyter.sandbox.deletion import remove
+from cortex_jupyter.sandbox.deletion import is_marked, remove
 from cortex_jupyter.sandbox.objects import copy, now
 from cortex_jupyter.sandbox.pod import Node, PodWorker
 
@@ -65,8 +65,7 @@ class Kubelet(Node):
         elif change.old is None:
             self._spawn(self._schedule(change.new))
         elif worker is not None:
-            deleting = "deletionTimestamp" in change.new["metadata"]
-            if deleting and "deletionTimestamp" not in change.old["metadata"]:
+            if is_marked(change.new) and not is_marked(change.old):
                 self._spawn(self._remove(worker, change.new["metadata"].get("deletionGracePeriodSeconds", 30)))
             elif change.new["spec"] != change.old["spec"]:
                 worker.update(change.new)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from cortex_jupyter.sandbox.deletion import is_marked
 from cortex_jupyter.sandbox.resources import DEFINITIONS
 from cortex_jupyter.sandbox.status import ApiError
 
@@ -35,7 +36,7 @@ def _age(obj: KubeObject, stamp: str | None = None) -> str:
 def _reason(pod: KubeObject) -> str:
     """Return the text of the STATUS column: the reason of the first container that keeps the pod from running."""
     status = pod["status"]
-    if "deletionTimestamp" in pod["metadata"] and status.get("phase") not in ("Succeeded", "Failed"):
+    if is_marked(pod) and status.get("phase") not in ("Succeeded", "Failed"):
         return "Terminating"
     inits = status.get("initContainerStatuses") or []
     sidecars = {c["name"] for c in pod["spec"].get("initContainers") or [] if c.get("restartPolicy") == "Always"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from cortex_jupyter.sandbox import events
-from cortex_jupyter.sandbox.deletion import delete
+from cortex_jupyter.sandbox.deletion import delete, is_marked
 from cortex_jupyter.sandbox.objects import copy, owner_reference, random_suffix
 from cortex_jupyter.sandbox.resources import BUILT_IN
 
@@ -27,9 +27,7 @@ def _hash(template: KubeObject) -> str:
 
 def _running_pods(store: Store, owner: KubeObject) -> list[KubeObject]:
     pods = store.owned("pods", owner["metadata"]["uid"])
-    return [
-        p for p in pods if "deletionTimestamp" not in p["metadata"] and p["status"]["phase"] in ("Pending", "Running")
-    ]
+    return [p for p in pods if not is_marked(p) and p["status"]["phase"] in ("Pending", "Running")]
 
 
 def _count_ready(pods: list[KubeObject]) -> int:

@@ -88,6 +88,13 @@ class Custom:
     def definition(self) -> httpx.Response:
         return self.kube.request("GET", f"{DEFINITIONS}/{self.name}")
 
+    def change(self, body: Object, method: str = "PATCH") -> httpx.Response:
+        """Patch the definition, or replace it at its current version."""
+        if method == "PUT":
+            body["metadata"]["resourceVersion"] = self.definition().json()["metadata"]["resourceVersion"]
+        headers = {"Content-Type": MERGE} if method == "PATCH" else {}
+        return self.kube.request(method, f"{DEFINITIONS}/{self.name}", json=body, headers=headers)
+
     def conditions(self) -> dict[str, str]:
         """Return the reasons of the true conditions."""
         conditions = self.definition().json().get("status", {}).get("conditions") or []
@@ -813,13 +820,22 @@ def test_pods_that_a_pod_owns_are_deleted_with_it(target: Target, unique: Callab
     target.kube.wait_for(lambda: not {driver, executor} & set(pods()), "the end of both")
 
 
-def test_orphans_stay(target: Target, probes: Custom, unique: Callable[[str], str]) -> None:
+@pytest.mark.parametrize("finalizers", [[], ["example.com/mine"]])
+def test_orphans_stay(target: Target, probes: Custom, unique: Callable[[str], str], finalizers: list[str]) -> None:
     def stays() -> bool:
         name, pod = unique("owner"), unique("pod")
-        owner = probes.create(name)
+        manifest = probes.obj(name)
+        manifest["metadata"]["finalizers"] = finalizers
+        owner = probes.request("POST", json=manifest).json()
         target.kube.create(_owned_by(python_pod(pod, ""), owner))
         try:
             probes.request("DELETE", name, json={"propagationPolicy": "Orphan"})
+            if finalizers:
+                # The garbage collector has a finalizer of its own, which goes when the dependents are orphans.
+                target.kube.wait_for(
+                    lambda: probes.get(name)["metadata"]["finalizers"] == finalizers, "the finalizer of the collector"
+                )
+                probes.patch(name, {"metadata": {"finalizers": None}})
 
             def is_decided() -> str:
                 response = target.kube.request("GET", target.kube.path("pods", pod))
@@ -834,6 +850,28 @@ def test_orphans_stay(target: Target, probes: Custom, unique: Callable[[str], st
     # A garbage collector looks for new kinds every 30 s (`Sync` in kubernetes/pkg/controller/garbagecollector); until then it
     # finds no dependents of such an object to make orphans of.
     target.kube.wait_for(stays, "a pod that outlives its owner")
+
+
+def test_a_deleted_job_that_waits_for_a_finalizer_starts_no_pods(target: Target, unique: Callable[[str], str]) -> None:
+    name, kube = unique("a"), target.kube
+    job = python_job(name, "import time; time.sleep(600)")
+    job["metadata"]["finalizers"] = ["example.com/mine"]
+    kube.create(job)
+    kube.wait_for(lambda: kube.pods_of(name), "its pod")
+    (pod,) = kube.pods_of(name)
+    try:
+        kube.delete("jobs", name, propagation="Orphan")
+        kube.wait_for(
+            lambda: not kube.get("pods", pod["metadata"]["name"])["metadata"].get("ownerReferences"), "an orphan"
+        )
+        kube.wait_for(lambda: kube.get("jobs", name)["metadata"]["finalizers"] == ["example.com/mine"], "its finalizer")
+        kube.patch("jobs", name, {"metadata": {"finalizers": None}}, kind="merge")
+        gone = httpx.codes.NOT_FOUND
+        kube.wait_for(lambda: kube.request("GET", kube.path("jobs", name)).status_code == gone, "the end of the Job")
+        assert [p["metadata"]["uid"] for p in kube.pods_of(name)] == [pod["metadata"]["uid"]]
+    finally:
+        for pod in kube.pods_of(name):
+            kube.delete("pods", pod["metadata"]["name"])
 
 
 def test_a_namespace_is_deleted_with_its_custom_objects(target: Target, probes: Custom, namespace: str) -> None:
@@ -869,3 +907,47 @@ def test_objects_are_deleted_with_their_definition(establish: Establish) -> None
     )
     custom.establish()
     assert custom.request("GET").json()["items"] == []
+
+
+def test_a_definition_that_is_deleted_takes_no_objects(establish: Establish) -> None:
+    custom = establish("embers", "Ember")
+    held = custom.obj("held")
+    held["metadata"]["finalizers"] = ["example.com/mine"]
+    assert custom.request("POST", json=held).is_success
+    custom.kube.request("DELETE", f"{DEFINITIONS}/{custom.name}")
+    try:
+
+        def refusal() -> httpx.Response | None:
+            # A real API server learns of the deletion a moment later; a dry run leaves no object until then.
+            answer = custom.request("POST", json=custom.obj("late"), params={"dryRun": "All"})
+            return None if answer.is_success else answer
+
+        answer = custom.kube.wait_for(refusal, "a refusal")
+        text = "create not allowed while custom resource definition is terminating"
+        assert status(answer) == (405, "MethodNotAllowed", text)
+        assert answer.json()["details"] == {"group": custom.group, "kind": "embers"}
+        assert status(custom.request("POST", json={})) == (405, "MethodNotAllowed", text)
+        assert custom.patch("held", {"spec": {"x": 1}}).is_success
+    finally:
+        custom.patch("held", {"metadata": {"finalizers": None}})
+    custom.kube.wait_for(lambda: custom.definition().status_code == httpx.codes.NOT_FOUND, "its end", timeout=180)
+
+
+def test_a_definition_with_finalizers_waits_for_them(establish: Establish) -> None:
+    custom = establish("flames", "Flame")
+    custom.change({"metadata": {"finalizers": ["example.com/mine"]}})
+    custom.create("a")
+    marked = custom.kube.request("DELETE", f"{DEFINITIONS}/{custom.name}").json()
+    cleanup = "customresourcecleanup.apiextensions.k8s.io"
+    assert marked["metadata"]["finalizers"] == ["example.com/mine", cleanup]
+
+    def remaining() -> list[str]:
+        finalizers: list[str] = custom.definition().json()["metadata"]["finalizers"]
+        return finalizers
+
+    custom.kube.wait_for(lambda: cleanup not in remaining(), "the end of the objects")
+    assert remaining() == ["example.com/mine"] and custom.request("GET").json()["items"] == []
+    (terminating,) = (c for c in custom.definition().json()["status"]["conditions"] if c["type"] == "Terminating")
+    assert (terminating["status"], terminating["reason"]) == ("False", "InstanceDeletionCompleted")
+    assert custom.change({"metadata": {"finalizers": None}}).is_success
+    assert custom.definition().status_code == httpx.codes.NOT_FOUND
