@@ -283,7 +283,8 @@ class Api:
                 obj.pop("status", None)
             customresources.prepare(resource, obj)
         elif resource.group_resource == DEFINITIONS:
-            customresources.default_definition(obj)
+            customresources.set_spec_defaults(obj)
+            customresources.reset_status(obj)
             customresources.validate_definition(obj)
         dry_run = bool(request.query.get("dryRun"))
         created = self._store.create(resource, obj, manager=_manager(request), dry_run=dry_run)
@@ -327,15 +328,16 @@ class Api:
             new |= {"status": old["status"]} if "status" in old else {}
         if new["metadata"].get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
             raise status.conflict(resource.plural, target.name, resource.group)
-        self._validate_change(resource, old, new)
+        self._default_and_validate_change(resource, old, new)
         result = self._store.update(new, manager=_manager(request), resource=resource)
         finalize(self._store, result)
         return answer(self._scale(result) if target.sub == "scale" else represent(result))
 
     @staticmethod
-    def _validate_change(resource: Resource, old: KubeObject, new: KubeObject) -> None:
+    def _default_and_validate_change(resource: Resource, old: KubeObject, new: KubeObject) -> None:
         if resource.group_resource == DEFINITIONS:
-            customresources.validate_definition(new)
+            customresources.set_spec_defaults(new)
+            customresources.validate_changed_definition(old, new)
         if (
             resource.group_resource == "jobs.batch"
             and new["spec"].get("template") != old["spec"].get("template")

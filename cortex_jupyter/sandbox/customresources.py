@@ -42,58 +42,86 @@ _APPROVAL = "api-approved.kubernetes.io"
 # ---------------------------------------------------------------- definitions
 
 
-def default_definition(crd: KubeObject) -> None:
-    """Set the defaults of a new definition in place (`SetDefaults_CustomResourceDefinitionSpec`)."""
-    crd["metadata"]["generation"] = 1
-    spec = crd.setdefault("spec", {})
-    names = spec.setdefault("names", {})
+def set_spec_defaults(crd: KubeObject) -> None:
+    """Set the defaults of a definition's spec in place (`SetDefaults_CustomResourceDefinitionSpec`)."""
+    spec = crd["spec"] = crd.get("spec") or {}
+    names = spec["names"] = spec.get("names") or {}
     if kind := names.get("kind"):
         names.setdefault("singular", kind.lower())
         names.setdefault("listKind", f"{kind}List")
     spec.setdefault("conversion", {"strategy": "None"})
-    stored = [v.get("name", "") for v in spec.get("versions") or [] if v.get("storage")]
+
+
+def reset_status(crd: KubeObject) -> None:
+    """Set the status and the generation of a new definition in place, whatever the client sent (`PrepareForCreate`)."""
+    crd["metadata"]["generation"] = 1
+    stored = [v.get("name", "") for v in crd["spec"].get("versions") or [] if v.get("storage")]
     crd["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
 
 
 def validate_definition(crd: KubeObject) -> None:
-    """Check a definition (`ValidateCustomResourceDefinition`).
+    """Check a new definition, which has the defaults of its spec (`ValidateCustomResourceDefinition`).
 
     Raises
     ------
     ApiError
         422 with the first problem; the API server lists all of them.
     """
-    spec, meta = crd["spec"], crd["metadata"]
-    names, group = spec.get("names") or {}, spec.get("group", "")
+    name, names = crd["metadata"]["name"], crd["spec"]["names"]
+    if name != f"{names.get('plural', '')}.{crd['spec'].get('group', '')}":
+        raise _refusal(crd, "metadata.name", f'Invalid value: "{name}": must be spec.names.plural+"."+spec.group')
+    _validate_spec(crd)
 
-    def refuse(field: str, problem: str, cause: str = "FieldValueInvalid") -> ApiError:
-        return invalid("CustomResourceDefinition", meta["name"], field, problem, cause, group="apiextensions.k8s.io")
 
-    if meta["name"] != f"{names.get('plural', '')}.{group}":
-        problem = f'Invalid value: "{meta["name"]}": must be spec.names.plural+"."+spec.group'
-        raise refuse("metadata.name", problem)
+def validate_changed_definition(old: KubeObject, new: KubeObject) -> None:
+    """Check a changed definition, which has the defaults of its spec (`ValidateCustomResourceDefinitionUpdate`).
+
+    Raises
+    ------
+    ApiError
+        422 with the first problem; the API server lists all of them.
+    """
+    _validate_spec(new)
+    immutable = ["group", "names.plural"]
+    if any(c["type"] == "Established" and c["status"] == "True" for c in old["status"]["conditions"] or []):
+        immutable = ["scope", "names.kind", *immutable]
+    for field in immutable:
+        value_before, value = old["spec"], new["spec"]
+        for part in field.split("."):
+            value_before, value = value_before[part], value.get(part, "")
+        if value != value_before:
+            raise _refusal(new, f"spec.{field}", f'Invalid value: "{value}": field is immutable')
+
+
+def _refusal(crd: KubeObject, field: str, problem: str, cause: str = "FieldValueInvalid") -> ApiError:
+    name = crd["metadata"]["name"]
+    return invalid("CustomResourceDefinition", name, field, problem, cause, group="apiextensions.k8s.io")
+
+
+def _validate_spec(crd: KubeObject) -> None:
+    spec, names, group = crd["spec"], crd["spec"]["names"], crd["spec"].get("group", "")
     is_protected = any(group == root or group.endswith(f".{root}") for root in _PROTECTED)
-    if is_protected and not (meta.get("annotations") or {}).get(_APPROVAL):
+    if is_protected and not (crd["metadata"].get("annotations") or {}).get(_APPROVAL):
         problem = f'Required value: protected groups must have approval annotation "{_APPROVAL}", see https://github.com/kubernetes/enhancements/pull/1111'
-        raise refuse(f"metadata.annotations[{_APPROVAL}]", problem, "FieldValueRequired")
+        raise _refusal(crd, f"metadata.annotations[{_APPROVAL}]", problem, "FieldValueRequired")
     if not spec.get("scope"):
-        raise refuse("spec.scope", "Required value", "FieldValueRequired")
+        raise _refusal(crd, "spec.scope", "Required value", "FieldValueRequired")
     if spec["scope"] not in ("Namespaced", "Cluster"):
         problem = f'Unsupported value: "{spec["scope"]}": supported values: "Cluster", "Namespaced"'
-        raise refuse("spec.scope", problem, "FieldValueNotSupported")
+        raise _refusal(crd, "spec.scope", problem, "FieldValueNotSupported")
     versions = spec.get("versions") or []
     if sum(bool(v.get("storage")) for v in versions) != 1:
         problem = "Invalid value: must have exactly one version marked as storage version"
-        raise refuse("spec.versions", problem)
+        raise _refusal(crd, "spec.versions", problem)
     for index, version in enumerate(versions):
         if not version.get("name"):
-            raise refuse(f"spec.versions[{index}].name", "Required value", "FieldValueRequired")
+            raise _refusal(crd, f"spec.versions[{index}].name", "Required value", "FieldValueRequired")
         if not (version.get("schema") or {}).get("openAPIV3Schema"):
             field = f"spec.versions[{index}].schema.openAPIV3Schema"
-            raise refuse(field, "Required value: schemas are required", "FieldValueRequired")
+            raise _refusal(crd, field, "Required value: schemas are required", "FieldValueRequired")
     for field in ("singular", "kind", "listKind"):
         if not names.get(field):
-            raise refuse(f"spec.names.{field}", "Required value", "FieldValueRequired")
+            raise _refusal(crd, f"spec.names.{field}", "Required value", "FieldValueRequired")
 
 
 def _versions(crd: KubeObject) -> list[Resource]:
@@ -172,7 +200,8 @@ class Definitions:
             _set_condition(conditions, "Established", "NotAccepted", "not all names are accepted", status=False)
         stored = [v["name"] for v in new["spec"]["versions"] if v.get("storage")]
         status["storedVersions"] = list(dict.fromkeys([*(status.get("storedVersions") or ()), *stored]))
-        accepted.pop("categories", None)  # they need not be unique
+        # Categories need not be unique, so what the spec requests replaces what was accepted before.
+        accepted.pop("categories", None)
         if categories := new["spec"]["names"].get("categories"):
             accepted["categories"] = categories
         status |= {"acceptedNames": accepted, "conditions": list(conditions.values())}
@@ -253,20 +282,21 @@ def check_type(resource: Resource, obj: Any) -> None:
     Raises
     ------
     ApiError
-        400 if one is missing or the version is not that of the path (`schemaCoercingDecoder` and `scope.Kind` in
+        400 if the kind is missing or the version is not that of the path (`schemaCoercingDecoder` and `scope.Kind` in
         `pkg/apiserver/customresource_handler.go`). 422 for another kind (`customResourceValidator.Validate`).
     """
     if not isinstance(obj, dict):
         raise bad_request(f"the object provided is unrecognized: expected {resource.kind}, got {type(obj).__name__}")
-    for field in ("kind", "apiVersion"):
-        if not obj.get(field):
-            text = f"Object '{field[0].upper()}{field[1:]}' is missing in '{orjson.dumps(obj).decode()}'"
-            raise bad_request(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: unmarshalerDecoder: {text}'
-            )
-    if obj["apiVersion"] != resource.api_version:
+    if not obj.get("kind"):
+        text = f"unmarshalerDecoder: Object 'Kind' is missing in '{orjson.dumps(obj).decode()}'"
         raise bad_request(
-            f"the API version in the data ({obj['apiVersion']}) does not match the expected API version ({resource.api_version})"
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {text}'
+        )
+    # The decoder of unstructured objects requires only the kind (`json.go` in `runtime/serializer/json`).
+    version = obj.get("apiVersion") or ""
+    if version != resource.api_version:
+        raise bad_request(
+            f"the API version in the data ({version}) does not match the expected API version ({resource.api_version})"
         )
     if obj["kind"] != resource.kind:
         problem = f'Invalid value: "{obj["kind"]}": must be {resource.kind}'
@@ -310,7 +340,7 @@ def _set_defaults(value: Any, schema: KubeObject) -> None:
     properties, additional = schema.get("properties") or {}, schema.get("additionalProperties")
     for name, inner in properties.items():
         if name not in value and "default" in inner:
-            value[name] = orjson.loads(orjson.dumps(inner["default"]))
+            value[name] = copy(inner["default"])
     for name, item in value.items():
         if name in properties:
             _set_defaults(item, properties[name])

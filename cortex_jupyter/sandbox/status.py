@@ -158,11 +158,6 @@ def invalid(
     return ApiError(422, text, details=_details(name, group, kind) | causes)
 
 
-def internal_error(message: str) -> ApiError:
-    """Return the 500 for an error that the API server does not know."""
-    return ApiError(500, f"Internal error occurred: {message}", details={"causes": [{"message": message}]})
-
-
 def success(plural: str, name: str, uid: str, group: str = "") -> dict[str, Any]:
     """Return the Status that answers a DELETE of an object that was removed at once."""
     details = _details(name, group, plural) | {"uid": uid}

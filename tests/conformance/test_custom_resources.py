@@ -209,17 +209,19 @@ def test_a_definition_is_established(probes: Custom) -> None:
 def test_a_new_definition_has_no_conditions_yet(target: Target, unique: Callable[[str], str]) -> None:
     custom = Custom(target.kube, f"{unique('g')}.example.com", "things", "Thing")
     answer = target.kube.request("POST", DEFINITIONS, json=custom.manifest())
-    assert answer.status_code == httpx.codes.CREATED
-    assert answer.json()["status"] == {
-        "conditions": None,
-        "acceptedNames": {"plural": "", "kind": ""},
-        "storedVersions": ["v1"],
-    }
-    again = target.kube.request("POST", DEFINITIONS, json=custom.manifest())
-    expected = f'customresourcedefinitions.apiextensions.k8s.io "{custom.name}" already exists'
-    assert status(again) == (409, "AlreadyExists", expected)
-    assert again.json()["details"]["group"] == "apiextensions.k8s.io"
-    custom.remove()
+    try:
+        assert answer.status_code == httpx.codes.CREATED
+        assert answer.json()["status"] == {
+            "conditions": None,
+            "acceptedNames": {"plural": "", "kind": ""},
+            "storedVersions": ["v1"],
+        }
+        again = target.kube.request("POST", DEFINITIONS, json=custom.manifest())
+        expected = f'customresourcedefinitions.apiextensions.k8s.io "{custom.name}" already exists'
+        assert status(again) == (409, "AlreadyExists", expected)
+        assert again.json()["details"]["group"] == "apiextensions.k8s.io"
+    finally:
+        custom.remove()
 
 
 def _without_schema(crd: Object) -> None:
@@ -293,14 +295,47 @@ def test_a_definition_can_get_another_version(establish: Establish) -> None:
     versions = custom.manifest()["spec"]["versions"]
     versions[0]["storage"], later = False, {**versions[1], "name": "v2", "storage": True}
     body = {"spec": {"versions": [*versions, later]}}
-    url = f"{DEFINITIONS}/{custom.name}"
-    answer = custom.kube.request("PATCH", url, json=body, headers={"Content-Type": MERGE})
+    answer = custom.change(body)
     assert answer.is_success and answer.json()["metadata"]["generation"] == 2
     custom.kube.wait_for(lambda: custom.request("GET", "a", version="v2").is_success, "version v2")
     assert custom.get("a", version="v2")["apiVersion"] == f"{custom.group}/v2"
     assert custom.definition().json()["status"]["storedVersions"] == ["v1", "v2"]
     info = custom.kube.wait_for(lambda: _versions(custom)[2:] and _versions(custom), "discovery of v2")
     assert info == ["v2", "v1", "v1beta1"]
+
+
+def test_a_definition_can_be_replaced_by_its_manifest(establish: Establish) -> None:
+    custom = establish("sources", "Source")
+    before = custom.definition().json()
+    answer = custom.change(custom.manifest(), "PUT")  # as `kubectl replace` does
+    assert answer.status_code == httpx.codes.OK
+    after = answer.json()
+    assert (after["spec"], after["status"]) == (before["spec"], before["status"])
+    assert after["metadata"]["generation"] == 1
+    renamed = custom.manifest()
+    renamed["spec"]["names"] |= {"listKind": "SourceItems", "shortNames": ["so"]}
+    answer = custom.change(renamed, "PUT")
+    assert answer.json()["spec"]["names"]["singular"] == "source" and answer.json()["metadata"]["generation"] == 2
+    custom.kube.wait_for(lambda: custom.request("GET").json().get("kind") == "SourceItems", "the new name")
+
+
+def test_errors_of_a_changed_definition(probes: Custom) -> None:
+    def change(body: Object, method: str = "PATCH") -> tuple[int, str, str]:
+        return status(probes.change(body, method))
+
+    invalid = f'CustomResourceDefinition.apiextensions.k8s.io "{probes.name}" is invalid: '
+    for path, value in (("scope", "Cluster"), ("names.kind", "Other"), ("group", "x.io"), ("names.plural", "others")):
+        body: Object = {"spec": {path: value}}
+        if path.startswith("names."):
+            body = {"spec": {"names": {path.removeprefix("names."): value}}}
+        text = f'{invalid}spec.{path}: Invalid value: "{value}": field is immutable'
+        assert change(body) == (422, "Invalid", text)
+    for spec in ({}, {"spec": None}):
+        body = probes.manifest()
+        del body["spec"]
+        code, reason, text = change(body | spec, "PUT")
+        assert (code, reason) == (422, "Invalid") and text.startswith(invalid) and "spec.scope: Required value" in text
+    assert probes.definition().json()["metadata"]["generation"] == 1
 
 
 def _versions(custom: Custom) -> list[str]:
@@ -456,6 +491,8 @@ def test_errors_of_create(probes: Custom, unique: Callable[[str], str]) -> None:
     assert post(obj | {"kind": "Other"}) == (422, "Invalid", text)
     code, reason, text = post({"metadata": {"name": "new"}})
     assert (code, reason) == (400, "BadRequest") and "Object 'Kind' is missing in" in text
+    text = f"the API version in the data () does not match the expected API version ({probes.api_version})"
+    assert post({"kind": "Probe", "metadata": {"name": "new"}}) == (400, "BadRequest", text)
     code, reason, text = post(obj | {"metadata": {"name": "N_"}})
     assert (code, reason) == (422, "Invalid")
     assert text.startswith(f'Probe.{probes.group} "N_" is invalid: metadata.name: Invalid value: "N_": ')
