@@ -24,9 +24,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Target
+    from faults.components import RestartedComponent
 
 LINES = 20_000
 _NUMBER = re.compile(r" line (\d{8}) ")
+
+
+async def _supervise(component: RestartedComponent) -> None:
+    while True:
+        component.supervise()
+        await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("name", ["apiserver", "kubelet", "containerd"])
@@ -42,12 +49,15 @@ async def test_a_component_is_killed_and_restarted(
     recordings = await Session.connect(f"sqlite://{tmp_path}/r.sqlite", str(target.kube.kubeconfig))
     try:
         recording = await recordings.find(TaskRef.parse(job))
-        async with asyncio.timeout(200), recording.keep_wanted():
+        async with asyncio.timeout(200), recording.keep_wanted(), asyncio.TaskGroup() as supervisors:
             async for event in recording.feed.events():
                 received.add_event(event.event, orjson.loads(event.entry.data))
                 if received.count > LINES / 3 and not killed_at:
                     killed_at = asyncio.get_running_loop().time()
-                    await asyncio.to_thread(component.kill_and_start)
+                    restarted = await asyncio.to_thread(component.kill_and_start)
+                    supervisor = supervisors.create_task(_supervise(restarted))
+            if killed_at:
+                supervisor.cancel()
         (lines,) = received.lines().values()
         numbers = [int(match[1]) for _, text in lines if (match := _NUMBER.search(text))]
         assert received.end and killed_at and not received.duplicates and not received.gaps, received.gaps

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from conftest import run_sandbox  # noqa: E402 - needs the path set above
-from faults.components import Component  # noqa: E402
+from faults.components import Component, restart_api  # noqa: E402
 from support.hand import until  # noqa: E402
 from support.jupyter import counter  # noqa: E402
 from support.kube import Kube, python_job  # noqa: E402
@@ -44,8 +44,8 @@ _SECRET = "'password=s3cr3t%08d ' % i + 'x' * 40"
 def cluster() -> Iterator[tuple[Kube, Callable[[], None]]]:
     """Yield a client of the cluster, and a function that makes the API server fail for a while."""
     if config := os.environ.get("KUBECONFIG"):
-        kube, server = Kube(config), Component(config, "apiserver")
-        yield kube, server.kill_and_start if server.is_local else lambda: None
+        kube, api = Kube(config), Component(config, "apiserver")
+        yield kube, lambda: restart_api(kube, api) if api.is_local else None
         kube.close()
         return
     with (
