@@ -1,4 +1,7 @@
-"""The machine loses power and SQLite its last commits. Afterwards no cursor of a reader refers to other lines than before."""
+"""The machine loses power, and SQLite loses its last commits.
+
+Afterwards the cursors of readers still refer to the same lines, or are refused.
+"""
 
 from __future__ import annotations
 

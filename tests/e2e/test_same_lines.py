@@ -20,9 +20,8 @@ def test_200_000_lines_of_two_pods_are_the_same_in_sse_pages_and_frame(
     name = job(counter(LINES, per_second=40_000, wait=1), parallelism=2, init="print('prepare')")
     texts: dict[int, str] = {}
     end: dict[str, Any] = {}
-    audited = (
-        False  # whether lines came later, from a rotated file: the node's stream can skip some at a rotation (10 MiB)
-    )
+    # Whether lines came later, from a rotated file: the node's stream can skip some at a rotation (10 MiB).
+    audited = False
     for event in server.events(name, since="all"):
         if event.event == "log":
             first = event.data["seq"]

@@ -51,7 +51,7 @@ async def killed(case: Case) -> None:
         await case.kill_recorder()
 
 
-async def killed_before_the_final_check(case: Case) -> None:
+async def killed_before_the_audit(case: Case) -> None:
     """Make the node's files unreachable, so that the check for skipped lines is still pending when all lines are read."""
     await case.wait_lines(2000)
     fault = case.fault("status", code=503, path="/proxy/logs/")
@@ -60,7 +60,7 @@ async def killed_before_the_final_check(case: Case) -> None:
     case.end_fault(fault)
 
 
-def final_check_was_made(case: Case) -> None:
+def audit_was_made(case: Case) -> None:
     assert len(_ends(case)) == 2
     assert not [n for n in case.received.notices if "cannot be checked" in n["message"]]
 
@@ -212,9 +212,9 @@ ROWS = [
     ),
     Row(
         "recorder killed between a log's end and the audit",
-        killed_before_the_final_check,
+        killed_before_the_audit,
         program=counter(LINES, per_second=RATE),
-        after=final_check_was_made,
+        after=audit_was_made,
     ),
     Row("two recorders at once, one killed", one_of_two_killed, before=start_two),
     Row("recorder stopped for longer than its lease", stopped_beyond_its_lease, program=LONG),

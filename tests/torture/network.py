@@ -259,7 +259,7 @@ class Soak:
 
     @staticmethod
     async def _as_sse(sse_network: Network, task: Task) -> None:
-        """Read as the viewer does: reconnect with the cursor, also after some time without a heartbeat."""
+        """Read as the viewer does: reconnect with the cursor, also after `_SILENCE_S` without a heartbeat."""
         client = SseClient(task.sse, task.name)
         headers = {"Authorization": f"token {TOKEN}", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
         base = f"http://127.0.0.1:{sse_network.port}/"
