@@ -475,7 +475,7 @@ def test_create_get_and_list(probes: Custom, unique: Callable[[str], str]) -> No
     assert {item["apiVersion"] for item in [beta, *beta["items"]]} == {f"{probes.group}/v1beta1"}
 
 
-def test_errors_of_create(probes: Custom, unique: Callable[[str], str]) -> None:
+def test_errors_of_create(target: Target, probes: Custom, unique: Callable[[str], str]) -> None:
     name = unique("a")
     probes.create(name)
 
@@ -492,7 +492,9 @@ def test_errors_of_create(probes: Custom, unique: Callable[[str], str]) -> None:
     code, reason, text = post({"metadata": {"name": "new"}})
     assert (code, reason) == (400, "BadRequest") and "Object 'Kind' is missing in" in text
     text = f"the API version in the data () does not match the expected API version ({probes.api_version})"
-    assert post({"kind": "Probe", "metadata": {"name": "new"}}) == (400, "BadRequest", text)
+    answer = post({"kind": "Probe", "metadata": {"name": "new"}})
+    # Before 1.24, the decoder filled in the version of the path, and `BeforeCreate` missed that of the object.
+    assert answer == (400, "BadRequest", text) or (target.minor < 24 and answer[:2] == (500, "InternalError"))
     code, reason, text = post(obj | {"metadata": {"name": "N_"}})
     assert (code, reason) == (422, "Invalid")
     assert text.startswith(f'Probe.{probes.group} "N_" is invalid: metadata.name: Invalid value: "N_": ')
