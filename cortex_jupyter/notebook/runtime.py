@@ -114,12 +114,15 @@ class Runtime:
         # The loop runs `begin` and `cancel` in this order, even if an interrupt comes while `begin` is being scheduled.
         try:
             self.loop.call_soon_threadsafe(call.begin)
-            while tick is not None:
-                done, _ = concurrent.futures.wait([call.future], _TICK_S)
-                if done:
-                    break
-                tick()
-            return call.future.result()
+            while True:
+                # An interrupt that comes just before a wait does not end it: Python looks for signals again when it returns.
+                try:
+                    return call.future.result(_TICK_S)
+                except TimeoutError:
+                    if call.future.done():
+                        return call.future.result()  # which may raise a TimeoutError of its own
+                if tick is not None:
+                    tick()
         except BaseException:
             self.loop.call_soon_threadsafe(call.cancel)
             raise

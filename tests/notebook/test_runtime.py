@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
+import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +77,31 @@ def test_an_interrupt_ends_a_read_that_is_slow_to_end(
     assert reading.ended.wait(120)
     engine.close()
     assert not caplog.records
+
+
+def test_an_interrupt_that_comes_just_before_the_wait_ends_it(engine: Runtime) -> None:
+    """The handler has run by then, so no system call is interrupted."""
+    begun, ended = threading.Event(), threading.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.sleep(20)
+        ended.set()
+
+    def interrupt() -> None:
+        begun.wait(120)
+        _thread.interrupt_main()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupter = threading.Thread(target=interrupt)
+    try:
+        interrupter.start()
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(wait())
+        assert not ended.is_set(), "the interrupt came through only when the wait had ended by itself"
+    finally:
+        interrupter.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_program_exit_waits_for_a_read_or_abandons_it(
