@@ -237,11 +237,11 @@ async def test_a_revoked_permission_ends_an_open_stream(
 async def test_a_revoked_permission_ends_downloads_searches_and_charts(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """Each answer would last for a minute, because the speed limit delays it."""
+    """Each answer would last for ten minutes, because the speed limit delays it."""
     name, home = unique("long"), Home(tmp_path, sandbox.kubeconfig)
     kube.create(python_job(name, _MUCH))
     kube.wait_job(name, "Complete")
-    options = ("--CortexJupyter.heartbeat_s=0.2", "--CortexJupyter.max_bytes_per_s=1000")
+    options = ("--CortexJupyter.heartbeat_s=0.2", "--CortexJupyter.max_bytes_per_s=100")
     path = f"{Path(__file__).parents[1]}:{home.env.get('PYTHONPATH', '')}"
     try:
         with run_server(home.path, *_PEOPLE, *options, kubeconfig=home.kubeconfig, PYTHONPATH=path) as server:
