@@ -20,7 +20,9 @@ PASSWORD = "s@cret/word"
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[Server]:
-    with Server(tmp_path / "valkey", requirepass=PASSWORD, appendonly="yes") as server:
+    # With `everysec` a server whose disk is busy writes up to two seconds late, and a kill takes what it has confirmed.
+    options = {"appendonly": "yes", "appendfsync": "always"}
+    with Server(tmp_path / "valkey", requirepass=PASSWORD, **options) as server:
         yield server
 
 
