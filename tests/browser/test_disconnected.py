@@ -185,7 +185,7 @@ def test_a_signed_out_user_sees_why_and_reads_on_after_signing_in_again(
     problem = viewer.locator(".cl-problem")
     expect(problem).to_contain_text("you are not signed in to Jupyter Server", timeout=WAIT)
     expect(problem).to_contain_text("sign in again")
-    says(viewer, re.compile(r"Reconnecting, last line \d+ s ago"))
+    says(viewer, re.compile(r"Reconnecting, last line (\d+ [hms] )+ago"))
     assert viewer.locator("[data-seq]").count() > 15, "the loaded lines are not shown any more"
     shot(page, "signed-out")
 
