@@ -145,7 +145,7 @@ def test_an_open_page_survives_a_killed_and_restarted_server(
     expect(viewer.locator("[data-seq]").first).to_be_visible(timeout=WAIT)
     before = viewer.locator("[data-seq]").count()
     lab.kill()
-    says(viewer, re.compile(r"Reconnecting, last line \d+ s ago"))
+    says(viewer, re.compile(r"Reconnecting, last line (\d+ [hms] )+ago"))
     assert viewer.locator("[data-seq]").count() >= before
     shot(page, "reconnecting")
     lab.restart()
