@@ -211,7 +211,7 @@ def test_a_page_that_wakes_up_offline_says_so_and_goes_on_when_online(
     lab.server.process.send_signal(signal.SIGSTOP)
     page.evaluate(f"new BroadcastChannel('sleep').postMessage({60_000})")
     try:
-        says(viewer, re.compile("Offline, last line 1 m [0-9]+ s ago"))
+        says(viewer, re.compile(r"Offline, last line [1-9]\d* m (\d+ s )?ago"))
     finally:
         lab.server.process.send_signal(signal.SIGCONT)
     assert viewer.locator("[data-seq]").count() > 15, "the loaded lines are not shown any more"
