@@ -49,9 +49,9 @@ export class View {
   readonly window: TimeWindow;
   readonly #axis: TimeAxis;
   readonly scrollAnchor: ScrollAnchor;
-  /** When the sources were last sent (`performance.now`, ms), and the number of rows then. */
+  /** When the sources were last sent (`performance.now`, ms), and whether an update since then left them out because it came too soon. */
   #sourcesSentAt = -Infinity;
-  #rowsWhenSourcesSent = -1;
+  #areSourcesDue = false;
   /** What the last update showed, see `#drawnStateOf`. */
   #drawnState = "";
   #order: DisplayOrder | undefined;
@@ -139,7 +139,7 @@ export class View {
   isStale({ now, live, shared }: ViewContext): boolean {
     const low = this.window.start(now, live, this.viewport.follow);
     const start = low === -Infinity ? 0 : this.selection.shown.lowerBound((id) => this.selection.keyOf(id) < low);
-    return this.scrollAnchor.seekTime !== null || this.#drawnStateOf(start, this.#rate(now, live), shared) !== this.#drawnState || this.#rowsWhenSourcesSent !== this.selection.all.length || this.#axis.isStale({ now, live, low, follow: this.viewport.follow });
+    return this.scrollAnchor.seekTime !== null || this.#drawnStateOf(start, this.#rate(now, live), shared) !== this.#drawnState || this.#areSourcesDue || this.#axis.isStale({ now, live, low, follow: this.viewport.follow });
   }
 
   #drawnStateOf(start: number, rate: number, { clockAhead, linesBehind }: ViewContext["shared"]): string {
@@ -198,9 +198,9 @@ export class View {
       filterError: selection.matcher.error,
     };
     const at = performance.now();
-    if (this.groups.hasNew || at - this.#sourcesSentAt >= SOURCES_EVERY_MS) {
+    this.#areSourcesDue = !this.groups.hasNew && at - this.#sourcesSentAt < SOURCES_EVERY_MS;
+    if (!this.#areSourcesDue) {
       this.#sourcesSentAt = all.length === 0 ? -Infinity : at;
-      this.#rowsWhenSourcesSent = all.length;
       this.groups.hasNew = false;
       update.sources = this.groups.summaries();
     }

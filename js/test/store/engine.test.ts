@@ -332,6 +332,24 @@ it("a user who scrolls while the place is sought stays where they scroll to", as
   expect(last().first).toBe(0);
 });
 
+it("shows the counts of an outline that comes just after the sources were sent, also if no row comes with it", async () => {
+  const outline = { records: 20, upto: 19, first: ns(T0 - 20_000), last: ns(T0), start: ns(T0 - 20_000), width: "1000000000", lines: Array.from({ length: 21 }, () => 1), errors: Array.from({ length: 21 }, () => 0), counted: 20, notices: [], sources: [{ ...W0, lines: 20 }] };
+  const counts = (): number[] => updates.findLast(({ sources }) => sources)!.sources!.map(({ lines }) => lines);
+  let answerLate = (_answer: Response): void => {};
+  const late = new Promise<Response>((resolve) => (answerLate = resolve));
+  open();
+  await settle();
+  server.answer = (url: URL) => (url.pathname.endsWith("/outline") ? (late as unknown as Response) : Response.json({ records: [], older: null }));
+  await server.send(sse("status", { task: TASK, state: "running", from: ns(T0 - 20_000) }) + sse("log", line(11, "newest", T0), "c1") + sse("end", { task: TASK, seq: 20, time: ns(T0), state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "c2"));
+  await vi.advanceTimersByTimeAsync(3000);
+  engine.receive({ op: "filter", view: "v1", filter: fromPlain({ since: "all" }).filter });
+  expect(counts()).toEqual([1, 0]);
+  answerLate(Response.json(outline));
+  await vi.advanceTimersByTimeAsync(2000);
+  expect(last().lines).toBe(20);
+  expect(counts()).toEqual([20, 0]);
+});
+
 it("loads a place hours back, beyond the window, by its time", async () => {
   const start = T0 - 5 * HOUR;
   await removed(start);
