@@ -76,12 +76,17 @@ class Catalog:
         ArchiveTooNew
         ArchiveError
         """
-        prefix = f"{folder(ref)}/" if ref.kind else f"{quote(ref.namespace, safe='')}/"
+        has_whole_kind = bool(ref.kind) and (not ref.is_custom or "." in ref.kind)
+        prefix = f"{folder(ref)}/" if has_whole_kind else f"{quote(ref.namespace, safe='')}/"
         below, unusable = self._below(prefix)
         for name, reason in unusable.items():
             if isinstance(reason, ArchiveTooNew) and name.split("/")[2] == quote(ref.name, safe=""):
                 raise reason
-        matches = [h for h in below if h.info.ref.name == ref.name and cluster in (None, h.info.cluster)]
+        matches = [
+            h
+            for h in below
+            if h.info.ref.name == ref.name and ref.allows_kind(h.info.ref.kind) and cluster in (None, h.info.cluster)
+        ]
         matches.sort(key=lambda h: (h.info.ref.kind == "job", h.info.id), reverse=True)
         return matches[0] if matches else None
 

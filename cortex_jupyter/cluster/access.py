@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from cortex_jupyter.cluster.discovery import discovery
 from cortex_jupyter.cluster.workloads import COLLECTIONS
-from cortex_jupyter.errors import NotAllowed, NotFound
+from cortex_jupyter.errors import AmbiguousTask, NotAllowed, NotFound
 from cortex_jupyter.model import parse_rfc3339
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class Access:
         """
         if not self.each:
             return True
-        get_kind = {"verb": "get", "namespace": ref.namespace} | _workload(ref.kind)
+        get_kind = {"verb": "get", "namespace": ref.namespace} | await _workload(cluster, ref)
         # Ask for the whole kind first: a list of a thousand tasks then needs one request.
         if await self._is_allowed(cluster, get_kind, person):
             return True
@@ -238,15 +239,16 @@ def _failed(asking: asyncio.Task[object]) -> bool:
     return asking.done() and (asking.cancelled() or asking.exception() is not None)
 
 
-def _workload(kind: str) -> dict[str, str]:
-    """Return API group and resource of a kind; those of pods for a selector and an unknown kind.
-
-    Examples
-    --------
-    >>> _workload("job"), _workload("pod")
-    ({'group': 'batch', 'resource': 'jobs'}, {'group': '', 'resource': 'pods'})
-    """
-    paths, plural = COLLECTIONS.get(kind) or COLLECTIONS["pod"]
+async def _workload(cluster: Cluster, ref: TaskRef) -> dict[str, str]:
+    """Return API group and resource of a task's kind; those of pods for a selector and an unknown kind."""
+    if ref.is_custom:
+        try:
+            resource = await discovery(cluster).find(ref.kind)
+        except (NotFound, NotAllowed, AmbiguousTask):
+            # Only the group is known of a kind that the cluster no longer has; nobody has a right on it by name.
+            return {"group": ref.kind.partition(".")[2], "resource": ref.kind.partition(".")[0]}
+        return {"group": resource.group, "resource": resource.plural}
+    paths, plural = COLLECTIONS.get(ref.kind) or COLLECTIONS["pod"]
     group = paths[0].split("/")[2] if paths[0].startswith("/apis/") else ""
     return {"group": group, "resource": plural}
 

@@ -352,16 +352,22 @@ class Cluster:
         return response
 
     async def json(
-        self, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", body: object = None
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: object = None,
+        accept: str = "application/json",
     ) -> Any:
-        """Request one JSON document and return it.
+        """Request one JSON document and return it; `accept` names the form that is asked for.
 
         Raises
         ------
         NotFound, NotAllowed, ClusterError, ClusterUnreachable
             By the status of the answer, with the server's own message.
         """
-        document, _ = await self._document(path, query, method, body)
+        document, _ = await self._document(path, query, method, body, accept)
         return document
 
     async def read_list(
@@ -369,6 +375,7 @@ class Cluster:
         path: str,
         query: Mapping[str, str] | None = None,
         cut: Callable[[KubeObject], KubeObject] = lambda item: item,
+        accept: str = "application/json",
     ) -> tuple[list[KubeObject], str]:
         """Read a whole collection in chunks. They are consistent: all show the collection at the same moment.
 
@@ -380,6 +387,8 @@ class Cluster:
             Selectors.
         cut : callable, optional
             Returns the part of an object to keep. A chunk is cut before the next one is read.
+        accept : str, optional
+            The form that is asked for.
 
         Returns
         -------
@@ -402,7 +411,7 @@ class Cluster:
                 while True:
                     chunk = {"limit": str(limit)} if limit else {}
                     chunk |= {"continue": page} if page else {}
-                    document, size = await self._document(path, {**(query or {}), **chunk})
+                    document, size = await self._document(path, {**(query or {}), **chunk}, accept=accept)
                     objects += map(cut, document.get("items") or ())
                     page = document["metadata"].get("continue") or ""
                     if not page:
@@ -414,12 +423,22 @@ class Cluster:
                     raise
 
     async def _document(
-        self, path: str, query: Mapping[str, str] | None, method: str = "GET", body: object = None
+        self,
+        path: str,
+        query: Mapping[str, str] | None,
+        method: str = "GET",
+        body: object = None,
+        accept: str = "application/json",
     ) -> tuple[Any, int]:
         """Read a JSON document; return it with its size in bytes."""
         encoding = _UNCOMPRESSED if self._configuration.is_near else _COMPRESSED
         async with self.request(
-            path, query, method=method, body=body, read_timeout=ANSWER_S, headers=encoding
+            path,
+            query,
+            method=method,
+            body=body,
+            read_timeout=ANSWER_S,
+            headers=encoding | {"Accept": f"{accept}, */*"},
         ) as response:
             data = await self._read(response)
             if response.status >= 400:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from cortex_jupyter.cluster import kinds
+from cortex_jupyter.cluster.discovery import discovery
 from cortex_jupyter.cluster.labels import label_matcher, pod_labels
+from cortex_jupyter.cluster.owners import Owners
 from cortex_jupyter.cluster.pods import status_of
 from cortex_jupyter.cluster.workloads import Workload, fetch, fetch_all, refusals, segment, state_of, status_word
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, CortexError, NotAllowed, NotFound, TaskNotFound
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from cortex_jupyter.cluster import KubeObject
+    from cortex_jupyter.cluster.discovery import Resource
     from cortex_jupyter.cluster.session import Cluster
 
     #: Returns whether the user may know of a task.
@@ -59,6 +64,8 @@ async def resolve(
     """
     if ref.kind == "selector":
         matches = [_selected(ref)] if await is_visible(ref) else []
+    elif ref.is_custom:
+        matches = await _only_visible(await _custom(cluster, ref), is_visible)
     elif ref.kind:
         matches = await _by_kinds(cluster, ref, (ref.kind,), is_visible)
     else:
@@ -111,6 +118,18 @@ async def _by_kinds(cluster: Cluster, ref: TaskRef, kinds: tuple[str, ...], is_v
     return workloads
 
 
+async def _custom(cluster: Cluster, ref: TaskRef) -> list[Workload]:
+    """Return the custom resource that a reference names, under its kind and group."""
+    resource = await discovery(cluster).find(ref.kind)
+    path = resource.path(segment(ref.namespace))
+    try:
+        obj = await cluster.json(f"{path}/{segment(ref.name)}")
+    except NotFound:
+        return []
+    obj = kinds.without_bulk(obj)
+    return [Workload(TaskRef(ref.namespace, resource.name, ref.name), obj["metadata"]["uid"], obj, path)]
+
+
 async def _only_visible(workloads: list[Workload], is_visible: Visibility) -> list[Workload]:
     return [workload for workload in workloads if await is_visible(workload.ref)]
 
@@ -149,7 +168,11 @@ async def suggest_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility = 
     This is not part of `resolve`, because it lists a whole namespace: worthwhile for a user, but not for a recorder.
     """
     try:
-        if ref.kind:
+        if ref.is_custom:
+            resource = await discovery(cluster).find(ref.kind)
+            listed = await _list_custom(cluster, resource, ref.namespace)
+            existing = [(workload.ref.name, resource.name) for workload in listed.values()]
+        elif ref.kind:
             items = await fetch_all(cluster, ref.kind, ref.namespace)
             existing = [(item["metadata"]["name"], ref.kind) for item in items]
         else:
@@ -166,8 +189,30 @@ async def suggest_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility = 
 
 async def pods_of(cluster: Cluster, workload: Workload) -> list[KubeObject]:
     """List the pods of a task, oldest first."""
-    items = await fetch_all(cluster, "pod", workload.ref.namespace, workload.pod_query)
+    if workload.ref.is_custom:
+        every, owners = await fetch_all(cluster, "pod", workload.ref.namespace), Owners(cluster)
+        for pod in every:
+            owners.note(pod)
+        items = [pod for pod in every if await is_pod_of(pod, workload, owners)]
+    else:
+        items = await fetch_all(cluster, "pod", workload.ref.namespace, workload.pod_query)
     return sorted(items, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
+
+
+async def is_pod_of(pod: KubeObject, workload: Workload, owners: Owners) -> bool:
+    """Return whether a pod is of a custom resource: by its owners, or by its labels where these may not be read.
+
+    Raises
+    ------
+    ClusterUnreachable
+    """
+    chain = await owners.chain(pod)
+    if any(owner.uid == workload.uid for owner in chain):
+        return True
+    is_later = pod["metadata"]["creationTimestamp"] >= workload.obj["metadata"]["creationTimestamp"]
+    # An earlier object may have had the same name, and an object of another kind may have it now.
+    selected = kinds.selects(kinds.kind_of(workload.ref.kind), workload.obj, pod)
+    return bool(owners.may_have_more(chain) and is_later and selected)
 
 
 async def list_tasks(
@@ -207,10 +252,11 @@ async def list_tasks(
         lists[kind] = answer
     pods = lists["pod"]
     by_label = _by_label(pods)
-    tasks: list[tuple[Workload, list[KubeObject]]] = []
+    customs = await _CustomTasks.read(cluster, namespace, lists)
+    tasks = [(w, of) for w, of in customs.tasks if any(matches(pod_labels(pod)) for pod in of) or not selector]
     for kind in _LISTED:
         for item in lists.get(kind, []):
-            if kind == "cronjob" or (kind == "pod" and _controller(item)):
+            if kind == "cronjob" or (kind == "pod" and _controller(item)) or item["metadata"]["uid"] in customs.parts:
                 continue
             workload = _workload(kind, namespace, item)
             task_pods = [item] if kind == "pod" else _owned(workload, by_label)
@@ -235,11 +281,85 @@ async def list_tasks(
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True)
 
 
+@dataclass(slots=True)
+class _CustomTasks:
+    """The custom resources of a namespace that are tasks.
+
+    Parameters
+    ----------
+    tasks : list of (Workload, list of dict)
+        Each with its pods.
+    parts : set of str
+        The UIDs of other objects that belong to them: the Jobs of a JobSet are no tasks of their own.
+    """
+
+    tasks: list[tuple[Workload, list[KubeObject]]] = field(default_factory=list)
+    parts: set[str] = field(default_factory=set)
+
+    @classmethod
+    async def read(cls, cluster: Cluster, namespace: str, lists: dict[str, list[KubeObject]]) -> _CustomTasks:
+        """Read the custom resources of the kinds that the table has, and of those that own what is listed.
+
+        Kinds that we may not list are left out, and with them nothing else.
+
+        Parameters
+        ----------
+        cluster : Cluster
+        namespace : str
+        lists : dict
+            The built-in objects of the namespace, by kind.
+        """
+        owners, found, result = Owners(cluster), dict[str, Workload](), cls()
+        for objects in lists.values():
+            for obj in objects:
+                owners.note(obj)
+        chains = {obj["metadata"]["uid"]: await owners.chain(obj) for objects in lists.values() for obj in objects}
+        try:
+            served = await discovery(cluster).resources(kinds.GROUPS)
+        except (NotAllowed, NotFound):
+            return result  # without the right to discover kinds a user still sees Jobs
+        resources = [resource for resource in served if resource.name in kinds.TABLE]
+        for owner in {owner for chain in chains.values() for owner in chain}:
+            resource = await owners.resource(owner)
+            if resource is not None and not resource.is_built_in and resource not in resources:
+                resources.append(resource)
+        for workloads in await asyncio.gather(*(_list_custom(cluster, resource, namespace) for resource in resources)):
+            found |= workloads
+        tops = {
+            uid: next((owner.uid for owner in reversed(chain) if owner.uid in found), None)
+            for uid, chain in chains.items()
+        }
+        result.parts = {uid for uid, top in tops.items() if top}
+        for workload in found.values():
+            if not any(owner.uid in found for owner in await owners.chain(workload.obj)):
+                pods = [pod for pod in lists["pod"] if tops[pod["metadata"]["uid"]] == workload.uid]
+                result.tasks.append((workload, pods))
+        return result
+
+
+async def _list_custom(cluster: Cluster, resource: Resource, namespace: str) -> dict[str, Workload]:
+    """Return the objects of a kind of custom resources, by UID; none if we may not list them."""
+    path = resource.path(segment(namespace))
+    try:
+        objects, _ = await cluster.read_list(path, cut=kinds.without_bulk)
+    except (NotAllowed, NotFound):
+        return {}
+    return {
+        obj["metadata"]["uid"]: Workload(
+            TaskRef(namespace, resource.name, obj["metadata"]["name"]),
+            obj["metadata"]["uid"],
+            obj | {"kind": resource.kind},
+            path,
+        )
+        for obj in objects
+    }
+
+
 def _lacks_pods(workload: Workload, pods: list[KubeObject]) -> bool:
     return not pods and state_of(workload, pods).reason == "NoPods"
 
 
-def _describe_cronjob(workload: Workload, newest: KubeObject | None) -> dict[str, Any]:
+def _describe_cronjob(workload: Workload, newest: KubeObject | None) -> KubeObject:
     """Return the fields of a CronJob: those of its newest Job, because a CronJob's name means that Job as a task."""
     spec, status, ref = workload.obj["spec"], workload.obj.get("status", {}), workload.ref
     about = schedule_of(workload)
@@ -289,7 +409,7 @@ async def has_namespace(cluster: Cluster, namespace: str) -> bool | None:
     return True
 
 
-def describe(workload: Workload, pods: list[KubeObject], refusal: str = "") -> dict[str, Any]:
+def describe(workload: Workload, pods: list[KubeObject], refusal: str = "") -> KubeObject:
     """Return the fields of one task in `GET tasks`.
 
     Returns

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from cortex_jupyter.cluster import pods as podlib
+from cortex_jupyter.cluster.kinds import kind_of, object_state, waits_for
 from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
 
 if TYPE_CHECKING:
@@ -77,15 +78,28 @@ class Workload:
         Kubernetes' UID. For a label selector, which has no object, the reference itself.
     obj : dict
         The API's JSON; empty for a label selector.
+    path : str, optional
+        The URL path of a custom resource's collection.
     """
 
     ref: TaskRef
     uid: str
     obj: KubeObject
+    path: str = ""
+
+    @property
+    def collection_path(self) -> str:
+        """The URL path of the collection that holds the object."""
+        return self.path or collection(self.ref.kind, self.ref.namespace)
+
+    @property
+    def title(self) -> str:
+        """The kind as in manifests: `Job`, `RayJob`."""
+        return self.obj.get("kind") or self.ref.kind.partition(".")[0].capitalize()
 
     @property
     def pod_query(self) -> dict[str, str]:
-        """The list parameters that select this task's pods."""
+        """The list parameters that select this task's pods; those of a custom resource are found in another way."""
         if self.ref.kind == "selector":
             return {"labelSelector": self.ref.name}
         if self.ref.kind == "pod":
@@ -99,15 +113,16 @@ class Workload:
     @property
     def started(self) -> str | None:
         """When the task started (RFC 3339), if the object says so."""
-        started: str | None = self.obj.get("status", {}).get("startTime")
+        started: str | None = (self.obj.get("status") or {}).get("startTime")
         return started or self.obj.get("metadata", {}).get("creationTimestamp")
 
     @property
     def finished(self) -> str | None:
         """When the task ended (RFC 3339), if the object says so."""
-        status = self.obj.get("status", {})
+        status = self.obj.get("status") or {}
         ended = [c.get("lastTransitionTime") for c in status.get("conditions") or [] if c["type"] == "Failed"]
-        return status.get("completionTime") or next(iter(ended), None)
+        times = (status.get(name) for name in ("completionTime", "endTime", "finishedAt", "stoppedAt"))
+        return next(filter(None, [*times, *ended]), None)
 
 
 def collection(kind: str, namespace: str, group: int = 0) -> str:
@@ -179,7 +194,7 @@ async def _newest_group(kind: str, ask: Callable[[int], Awaitable[Any]]) -> Any:
     return await ask(len(groups) - 1)
 
 
-def label_selector(selector: dict[str, Any]) -> str:
+def label_selector(selector: KubeObject) -> str:
     """Return a LabelSelector object as a string, for the query of a list.
 
     Examples
@@ -214,28 +229,51 @@ def state_of(workload: Workload, pods: list[KubeObject], refusal: str = "") -> S
     refusal : str, optional
         The message of the workload's newest event `FailedCreate`, which says why it has no pods.
     """
-    kind, status = workload.ref.kind, workload.obj.get("status", {})
-    end = podlib.decisive_end(pods)
-    if kind == "job":
-        for condition in status.get("conditions") or []:
-            if condition["status"] != "True":
-                continue
-            if condition["type"] == "Complete":
-                return State("succeeded", "Job complete exit 0", "Complete", 0)
-            if condition["type"] == "Failed":
-                reason = condition.get("reason") or "Failed"
-                # Other reasons explain themselves: they are fields of the Job. Only this one's message has more to say: which
-                # rule matched which pod.
-                message = condition.get("message") if reason == "PodFailurePolicy" else ""
-                return _failed("Job", end, reason, message or "")
-        if workload.obj.get("spec", {}).get("suspend"):
-            return State("pending", "Log not available yet: the Job is suspended", "Suspended")
-    elif kind == "pod" and pods and podlib.is_finished(pods[0]):
-        pod_status = pods[0]["status"]
-        if pod_status["phase"] == "Succeeded":
+    shown: State | None = None
+    if workload.ref.is_custom:
+        shown = _custom_state(workload, pods)
+    elif workload.ref.kind == "job":
+        shown = _job_state(workload, pods)
+    elif workload.ref.kind == "pod" and pods and podlib.is_finished(pods[0]):
+        status = pods[0]["status"]
+        if status["phase"] == "Succeeded":
             return State("succeeded", "Pod complete exit 0", "Succeeded", 0)
-        return _failed("Pod", end, pod_status.get("reason") or "", pod_status.get("message") or "")
-    return (_target(status) if kind == "job" else None) or _alive(workload, pods, refusal)
+        return _failed("Pod", podlib.decisive_end(pods), status.get("reason") or "", status.get("message") or "")
+    return shown or _alive(workload, pods, refusal)
+
+
+def _job_state(workload: Workload, pods: list[KubeObject]) -> State | None:
+    """Return the state that a Job shows, if it has ended, is sure to end, or is suspended."""
+    status = workload.obj.get("status") or {}
+    for condition in status.get("conditions") or []:
+        if condition["status"] != "True":
+            continue
+        if condition["type"] == "Complete":
+            return State("succeeded", "Job complete exit 0", "Complete", 0)
+        if condition["type"] == "Failed":
+            reason = condition.get("reason") or "Failed"
+            # Other reasons explain themselves: they are fields of the Job. Only this one's message has more to say: which
+            # rule matched which pod.
+            message = condition.get("message") if reason == "PodFailurePolicy" else ""
+            return _failed("Job", podlib.decisive_end(pods), reason, message or "")
+    if workload.obj.get("spec", {}).get("suspend"):
+        return State("pending", "Log not available yet: the Job is suspended", "Suspended")
+    return _target(status)
+
+
+def _custom_state(workload: Workload, pods: list[KubeObject]) -> State | None:
+    """Return the state that a custom resource shows, if it has ended or is suspended."""
+    shown, end = object_state(kind_of(workload.ref.kind), workload.obj), podlib.decisive_end(pods)
+    if shown.name == "ended":
+        shown = replace(shown, name="failed" if end and end.exit_code else "succeeded")
+    if shown.name == "succeeded":
+        return State("succeeded", f"{workload.title} complete exit 0", shown.reason or "Complete", 0)
+    if shown.name == "failed":
+        return _failed(workload.title, end, shown.reason, shown.message)
+    if shown.name == "suspended" and all(map(podlib.is_finished, pods)):
+        why = f": {podlib.in_one_line(shown.message)}" if shown.message else ""
+        return State("pending", f"Log not available yet: the {workload.title} is suspended{why}", "Suspended")
+    return None
 
 
 def status_word(workload: Workload, pods: list[KubeObject], state: State) -> str:
@@ -243,7 +281,7 @@ def status_word(workload: Workload, pods: list[KubeObject], state: State) -> str
 
     A pod with a problem comes first, then a pod that has not ended.
     """
-    if workload.ref.kind == "job" and (state.over or state.reason == "Suspended"):
+    if (workload.ref.kind == "job" or workload.ref.is_custom) and (state.over or state.reason == "Suspended"):
         # `printJob` in kubernetes/pkg/printers/internalversion/printers.go
         return {"succeeded": "Complete", "failed": "Failed"}.get(state.name, "Suspended")
     unfinished = [pod for pod in pods if not podlib.is_finished(pod)]
@@ -263,7 +301,7 @@ def _failed(word: str, end: podlib.End | None, reason: str, message: str = "") -
     return State("failed", f"{word} failed{exit_text}" + (f": {why}" if why else ""), reason or "Error", code)
 
 
-def _target(status: dict[str, Any]) -> State | None:
+def _target(status: KubeObject) -> State | None:
     """Return the state of a Job that is sure to end, but whose pods are still stopping and may write lines.
 
     Since Kubernetes 1.31 `Failed` and `Complete` follow when no pod is left
@@ -320,7 +358,7 @@ def _has_begun(pod: KubeObject) -> bool:
 def _without_pods(workload: Workload, refusal: str) -> tuple[str, str]:
     """Return why a workload has no pods: the reason as one word, and in words."""
     kind, meta = workload.ref.kind, workload.obj.get("metadata", {})
-    spec, status = workload.obj.get("spec", {}), workload.obj.get("status", {})
+    spec, status = workload.obj.get("spec") or {}, workload.obj.get("status") or {}
     if kind == "selector":
         return "NoPods", f"no pod has the labels {workload.ref.name}"
     if meta.get("deletionTimestamp"):
@@ -331,6 +369,8 @@ def _without_pods(workload: Workload, refusal: str) -> tuple[str, str]:
             return condition.get("reason") or "FailedCreate", f"FailedCreate: {condition.get('message')}"
     if refusal:
         return "FailedCreate", f"FailedCreate: {refusal}"
+    if workload.ref.is_custom:
+        return "NoPods", waits_for(workload.obj) or "no pod has been created"
     size = {"job": "parallelism"}.get(kind, "replicas")
     why = "no pod has been created"
     manager = spec.get("managedBy") or _JOB_CONTROLLER

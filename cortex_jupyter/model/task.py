@@ -31,6 +31,8 @@ _SHORT_NAMES: Final = {
     "cronjobs": "cronjob",
 }
 
+#: The API groups of the built-in kinds, which kubectl lets a user write after the kind.
+_BUILT_IN_GROUPS: Final = ("batch", "v1.batch", "apps", "v1.apps", "v1")
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/ (DNS subdomain; a Pod's name may be 253 long)
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 
@@ -43,7 +45,8 @@ class TaskRef:
     ----------
     namespace : str
     kind : str
-        One of `KINDS`, or `""` for a bare name: a Job, else the only other kind of workload with this name.
+        One of `KINDS`, or the kind of a custom resource: as a user wrote it (`rayjob`), or with its group
+        (`rayjob.ray.io`) once it is found. `""` for a bare name: a Job, else the only other workload with this name.
     name : str
         For the kind `selector`, a label selector.
 
@@ -83,15 +86,30 @@ class TaskRef:
                 raise BadQuery(f"{text[:80]!r} has an empty label selector", "write a label, for instance -l app=train")
             return cls(_check_name(space, text), "selector", body)
         kind, slash, name = body.rpartition("/")
-        kind = _SHORT_NAMES.get(kind.lower(), kind.lower())
-        if slash and kind not in KINDS:
-            raise BadQuery(f"{kind!r} in {text!r} is no kind of task", f"kinds are {', '.join(KINDS[:-1])}")
+        kind = _built_in(kind.lower())
+        if slash and not _NAME.match(kind):
+            raise BadQuery(f"{kind[:80]!r} in {text[:80]!r} is no kind", "write KIND/NAME, for instance job/train-1")
         return cls(_check_name(space, text), kind, _check_name(name, text))
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> TaskRef:
         """Return the task that an archive names. A newer version may have written fields that this one does not know."""
         return cls(**{name: document[name] for name in cls.__slots__ if name in document})
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the kind is that of a custom resource."""
+        return bool(self.kind) and self.kind not in KINDS
+
+    def allows_kind(self, kind: str) -> bool:
+        """Return whether the reference may mean a task of this kind; it may leave out the kind, or a kind's group.
+
+        Examples
+        --------
+        >>> TaskRef.parse("rayjob/tune").allows_kind("rayjob.ray.io"), TaskRef.parse("job/x").allows_kind("job.batch.volcano.sh")
+        (True, False)
+        """
+        return self.kind in ("", kind) or (self.is_custom and kind.startswith(f"{self.kind}."))
 
     @property
     def key(self) -> str:
@@ -105,6 +123,19 @@ class TaskRef:
 
     def __str__(self) -> str:
         return self.key
+
+
+def _built_in(kind: str) -> str:
+    """Return the name of a built-in kind for what kubectl accepts as one; other kinds as they are.
+
+    Examples
+    --------
+    >>> _built_in("deploy"), _built_in("jobs.batch"), _built_in("jobs.batch.volcano.sh")
+    ('deployment', 'job', 'jobs.batch.volcano.sh')
+    """
+    word, _, group = kind.partition(".")
+    known = _SHORT_NAMES.get(word, word)
+    return known if known in KINDS and (not group or group in _BUILT_IN_GROUPS) else kind
 
 
 def check_namespace(name: str) -> str:

@@ -40,8 +40,12 @@ async def events(recording: Recording, query: LogQuery) -> AsyncGenerator[Stream
 def has_several_containers(recording: Recording) -> bool:
     """Return whether lines come, or may still come, from several containers. It blocks."""
     sources = recording.store.sources(recording.id).values()
-    # The specification of these two kinds does not say how many pods there are.
-    if recording.ref.kind in ("selector", "daemonset") or len({(s.pod, s.container) for s, _ in sources}) > 1:
+    # The specification of these kinds does not say how many pods there are.
+    if (
+        recording.ref.kind in ("selector", "daemonset")
+        or recording.ref.is_custom
+        or len({(s.pod, s.container) for s, _ in sources}) > 1
+    ):
         return True
     spec = recording.workload.obj.get("spec", {}) if recording.workload else {}
     pod = spec.get("template", {}).get("spec") or spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -223,6 +224,17 @@ class Connection:
         from cortex_jupyter.cluster.tasks import resolve
 
         return await resolve(cluster, ref, self.task_label, partial(self.mine, person=person))
+
+    async def with_group(self, ref: TaskRef) -> TaskRef:
+        """Return a reference with the whole name of its kind, if it is that of a custom resource that the cluster knows."""
+        if not ref.is_custom or self.cluster is None:
+            return ref
+        from cortex_jupyter.cluster.discovery import discovery
+
+        try:
+            return replace(ref, kind=(await discovery(self.cluster).find(ref.kind)).name)
+        except CortexError:
+            return ref  # what the user wrote may be the name of a recording
 
     async def allow(self, namespace: str, person: Person | None = None) -> None:
         """Check that the logs of a namespace may be read. Call it before looking anything up in there.

@@ -141,6 +141,7 @@ class Session(Connection):
     async def _newest(self, store: Readable, ref: TaskRef, person: Person | None) -> RecordingInfo | None:
         """Return the newest readable recording of a task; of any kind if the reference has none."""
         cluster = self.cluster.id if self.cluster else None
+        ref = await self.with_group(ref)
         newest = await asyncio.to_thread(store.find, ref, cluster)
         if newest is None or await self.readable(newest, person):
             return newest

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.cluster.kinds import ends_by_itself
 from cortex_jupyter.cluster.tasks import pods_of
 from cortex_jupyter.cluster.workloads import State, Workload, refusal_of, state_of
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
@@ -50,8 +51,9 @@ _CLOCK_S = 2.0
 _CLOCK_STEP_S = 1.0
 #: The reasons of states that mean a log cannot be read.
 _UNREADABLE: Final = ("ReadFailed", NotAllowed.__name__)
-#: Kinds whose state depends on all pods that they ever had; the other kinds make new pods for ever.
-_ENDING: Final = ("job", "pod")
+#: Pods of a custom resource that still run this long (seconds) after its end are not read further: a RayJob may leave its
+#: cluster running for the next one.
+_LEFT_OVER_S: Final = 30.0
 
 
 class TaskRecorder:
@@ -113,6 +115,7 @@ class TaskRecorder:
         )
         self._sources = Sources(context, self._pods, self._spawn)
         self._failed: BaseException | None = None
+        self._over_since = 0.0  # monotonic
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -241,7 +244,7 @@ class TaskRecorder:
             if obj["metadata"]["uid"] != workload.uid or kind == "DELETED":
                 self._is_gone = True
             else:
-                self._workload = Workload(workload.ref, workload.uid, obj)
+                self._workload = replace(workload, obj={"kind": workload.title} | obj)
             self._pods.wake()
 
     # ------------------------------------------------------------------ state
@@ -254,12 +257,12 @@ class TaskRecorder:
         deleted_before = set(self._pods.deleted)  # pods that are deleted meanwhile are handled the next time
         for pod in self._pods.all:
             await self._sources.update(pod)
-        if self._info.ref.kind not in _ENDING:
+        if not ends_by_itself(self._info.ref.kind):
             self._pods.forget(self._sources.pods_being_read | (self._pods.deleted.keys() - deleted_before))
             self._sources.forget()
         state = self._state()
         if state.over:
-            if self._sources.is_reading:
+            if self._sources.is_reading and not self._may_leave_pods():
                 return False
             # The watch of pods may lag behind that of the task: ask once more for a pod that came last.
             if not self._is_gone and await self._find_late_pods():
@@ -274,6 +277,18 @@ class TaskRecorder:
             self._caught_up = True
             self._channel.put_notice(PendingNotice(update={"caught_up": 1}))
         return False
+
+    def _may_leave_pods(self) -> bool:
+        """Return whether the task may end although pods of it still run: a custom resource long after its end."""
+        if not self._info.ref.is_custom or not self._sources.caught_up:
+            return False
+        self._over_since = self._over_since or time.monotonic()
+        if time.monotonic() - self._over_since < _LEFT_OVER_S:
+            return False
+        count = len(self._sources.pods_being_read)
+        left = "1 pod still runs" if count == 1 else f"{count} pods still run"
+        self.put_status(f"{left} after the end of the task; what it writes from here on is not recorded", notice="left")
+        return True
 
     def _check_watches(self) -> None:
         """Reopen the watches if something shows that one of them may be dead."""
@@ -301,7 +316,7 @@ class TaskRecorder:
                 if last_state and last_state.over
                 else State("gone", f"{kind} was deleted before it ended", "Deleted")
             )
-        pods = self._pods.all if self._info.ref.kind in _ENDING else list(self._pods.present.values())
+        pods = self._pods.all if ends_by_itself(self._info.ref.kind) else list(self._pods.present.values())
         state = state_of(self._workload, pods, self._refusal)
         if state.name == "running" and (failure := self._sources.failure_message):
             return State("running", failure, "ReadFailed")

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster.access import OWN_REFUSAL_HOLDS_S, Access
+from cortex_jupyter.cluster.kinds import ends_by_itself
 from cortex_jupyter.errors import CortexError, LeaseLost, NotAllowed, StoreBusy, StoreError, StoreFull
 from cortex_jupyter.recorder.high_water_marks import HighWaterMarks
 from cortex_jupyter.recorder.refusals import Refusals
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Tasks of these kinds end by themselves, so they are recorded to their end even without readers; others only while
-#: they are wanted.
-_ENDING: Final = ("job", "pod")
 #: How often the cluster is asked whether a missing right has been granted (seconds).
 _RIGHTS_S: Final = 2.0
 #: A task is given up if its cluster has not answered for this long (seconds). When a reader comes back, it resumes from
@@ -244,9 +242,9 @@ class LeasedTasks:
             self.damaged = reporting_error
 
     async def stop_unwanted(self, requested: set[int]) -> None:
-        """Stop tasks that no reader wants and that do not end, or whose cluster has not answered for long."""
+        """Stop tasks that no reader wants and that do not end by themselves, or whose cluster has not answered for long."""
         for id_, running in list(self.running.items()):
-            may_stop = running.info.ref.kind not in _ENDING or running.recorder.unreachable_s > _AWAY_S
+            may_stop = not ends_by_itself(running.info.ref.kind) or running.recorder.unreachable_s > _AWAY_S
             if id_ not in requested and may_stop and not running.task.cancelling():
                 running.task.cancel()
                 # A later reader must not take the recorded lines for all there is.

@@ -254,6 +254,6 @@ def _parameters(*names: str) -> list[dict[str, Any]]:
 
 
 def _path_parameters() -> list[dict[str, Any]]:
-    kinds = [*KINDS, "task", "-"]
-    schemas = {"namespace": _TEXT, "kind": {"type": "string", "enum": kinds}, "name": _TEXT}
+    kinds = f"{', '.join(KINDS)}, a custom resource's kind and group (rayjob.ray.io), or task or - for any"
+    schemas = {"namespace": _TEXT, "kind": {"type": "string", "description": kinds}, "name": _TEXT}
     return [{"name": name, "in": "path", "required": True, "schema": schema} for name, schema in schemas.items()]

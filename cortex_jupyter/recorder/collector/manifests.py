@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from cortex_jupyter._version import __version__
+from cortex_jupyter.cluster.kinds import GROUPS, TABLE
 
 NAME: Final = "cortex-jupyter"
 PORT: Final = 9464
@@ -29,6 +30,8 @@ _RULES: Final = [
     {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": _READ},
     # Recorded while they have readers.
     {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets", "replicasets"], "verbs": _READ},
+    # Kinds that the table does not have need a rule of their own.
+    {"apiGroups": sorted(GROUPS), "resources": sorted({kind.plural for kind in TABLE.values()}), "verbs": _READ},
 ]
 #: The rotated files of a log. This right also covers the kubelet's other endpoints.
 _NODES: Final = [{"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}]

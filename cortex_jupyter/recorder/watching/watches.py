@@ -8,15 +8,18 @@ keeps only the parts of each object that are used.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from cortex_jupyter.cluster import KubeObject
+from cortex_jupyter.cluster import KubeObject, kinds
+from cortex_jupyter.cluster.owners import Owners
 from cortex_jupyter.cluster.pods import without_bulk
 from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.watch import ReopenTrigger, watch
 from cortex_jupyter.cluster.workloads import collection, segment
+from cortex_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
     Reduce = Callable[[KubeObject], KubeObject]
 
 Change = tuple[str, KubeObject]
+_log = logging.getLogger(__name__)
+
+#: Interval (seconds) between attempts to read an object's owners.
+_OWNERS_AGAIN_S: Final = 1.0
 
 #: This many tasks are looked up at a time. Each request has its own connection, for which `asyncio.sslproto` allocates
 #: a buffer of 256 KiB: a thousand at once took 50 MB.
@@ -53,7 +60,7 @@ class Watches:
     async def resolve(self, ref: TaskRef) -> Workload:
         """Return the workload of a task.
 
-        That of a Job or pod lacks the parts that are never used (`pods.without_bulk`).
+        That of a Job, pod or custom resource lacks the parts that are never used (`pods.without_bulk`).
 
         Raises
         ------
@@ -62,18 +69,32 @@ class Watches:
         async with self._lookups:
             workload = await resolve(self._cluster, ref)
         # It stays in memory while the task is recorded: 18 kB of JSON would be 70 kB of objects.
-        return replace(workload, obj=without_bulk(workload.obj)) if workload.ref.kind in ("job", "pod") else workload
+        if workload.ref.kind in ("job", "pod") or workload.ref.is_custom:
+            workload = replace(workload, obj=_cut_of(workload)(workload.obj))
+        return workload
 
     def pods(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the pods of a task."""
+        if workload.ref.is_custom:
+            return self._custom_pods(workload)
         path = collection("pod", workload.ref.namespace)
         return watch(self._cluster, path, workload.pod_query, without_bulk, self._reopen_trigger(workload))
 
     def workload(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the object that is the task."""
         query = {"fieldSelector": f"metadata.name={workload.ref.name}"}
-        path = collection(workload.ref.kind, workload.ref.namespace)
-        return watch(self._cluster, path, query, reopen=self._reopen_trigger(workload))
+        return watch(self._cluster, workload.collection_path, query, _cut_of(workload), self._reopen_trigger(workload))
+
+    def _custom_pods(self, workload: Workload) -> AsyncIterator[Change]:
+        """Follow the pods of a custom resource. No query selects them, so one watch of all pods serves all such tasks."""
+        created = workload.obj["metadata"].get("creationTimestamp") or ""
+
+        def is_wanted(pod: KubeObject) -> bool:  # an earlier object may have had the same name and labels
+            return bool(pod["metadata"]["creationTimestamp"] >= created)
+
+        path = collection("pod", self._watched_namespace(workload.ref.namespace))
+        keys = [workload.uid, *kinds.own_labels(kinds.kind_of(workload.ref.kind), workload.obj)]
+        return self._shared_watch(path, without_bulk).follow(*keys, is_wanted=is_wanted, with_all_owners=True)
 
     def doubt(self, workload: Workload) -> None:
         """Reopen a task's watches: their connections may be dead.
@@ -81,6 +102,9 @@ class Watches:
         They have missed a change that is known from elsewhere.
         """
         self._reopen_trigger(workload).fire()
+        pods_path = collection("pod", self._watched_namespace(workload.ref.namespace))
+        if workload.ref.is_custom and (shared := self._shared.get(pods_path)):
+            shared.reopen.fire()
 
     def _reopen_trigger(self, workload: Workload) -> ReopenTrigger:
         return self._reopen_triggers.setdefault(workload.uid, ReopenTrigger())
@@ -91,7 +115,9 @@ class Watches:
         def is_about(event: KubeObject) -> bool:
             return is_ours(event.get("involvedObject", {}).get("uid", ""))
 
-        return self._shared_watch(_events_path(self._watched_namespace(namespace)), _reduce_event).follow("", is_about)
+        return self._shared_watch(_events_path(self._watched_namespace(namespace)), _reduce_event).follow(
+            "", is_wanted=is_about
+        )
 
     def _watched_namespace(self, namespace: str) -> str:
         return namespace
@@ -127,17 +153,22 @@ class SharedWatches(Watches):
 
     def workload(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the object that is the task."""
-        if workload.ref.kind != "job":
+        if workload.ref.kind != "job" and not workload.ref.is_custom:
             return super().workload(workload)
-        return self._shared_watch(
-            collection("job", self._watched_namespace(workload.ref.namespace)), without_bulk
-        ).follow(workload.uid)
+        return self._shared_watch(self._object_path(workload), _cut_of(workload)).follow(workload.uid)
+
+    def _object_path(self, workload: Workload) -> str:
+        """Return the path of the watched collection that holds the task's object."""
+        if not workload.ref.is_custom:
+            return collection("job", self._watched_namespace(workload.ref.namespace))
+        namespaced = f"/namespaces/{segment(workload.ref.namespace)}/"
+        return workload.path.replace(namespaced, "/") if self._whole else workload.path
 
     def doubt(self, workload: Workload) -> None:
         """Reopen a task's watches, including the shared ones."""
         super().doubt(workload)
-        for kind in ("pod", "job"):
-            if shared := self._shared.get(collection(kind, self._watched_namespace(workload.ref.namespace))):
+        for path in (collection("pod", self._watched_namespace(workload.ref.namespace)), self._object_path(workload)):
+            if shared := self._shared.get(path):
                 shared.reopen.fire()
 
     def _watched_namespace(self, namespace: str) -> str:
@@ -152,42 +183,57 @@ class _SharedWatch:
         self.reopen = ReopenTrigger()
         self._known: dict[str, KubeObject] = {}
         self._listed = False
-        self._followers: dict[str, set[_Follower]] = {}  # by UID
+        self._followers: dict[str, set[_Follower]] = {}  # by UID, or by label
+        self._owners: Owners | None = None  # of the objects, once a follower needs more than the direct ones
         self._task: asyncio.Task[None] | None = None
 
-    async def follow(self, uid: str, is_wanted: ObjectFilter = lambda _: True) -> AsyncGenerator[Change, None]:
+    async def follow(
+        self, *keys: str, is_wanted: ObjectFilter = lambda _: True, with_all_owners: bool = False
+    ) -> AsyncGenerator[Change, None]:
         """Yield the present objects and then every change, as a watch of these objects alone would.
 
         Parameters
         ----------
-        uid : str
-            The UID of the object or of one of its owners; "" for any.
+        *keys : str
+            The UID of the object or of one of its owners, or a label as `label=value`; "" for any.
         is_wanted : callable, optional
             Returns whether an object is followed.
+        with_all_owners : bool, optional
+            Whether the owners' owners count too.
         """
         follower = _Follower(is_wanted)
         if self._task is None:
             self._known, self._listed = {}, False
             self._task = asyncio.create_task(self._run())
-        for obj in self._known.values():
-            if uid in _followed_uids(obj) and is_wanted(obj):
-                follower.put(("ADDED", obj))
-        if self._listed:
-            follower.put(("SYNC", {}))
-        self._followers.setdefault(uid, set()).add(follower)
+        if with_all_owners and self._owners is None:
+            self._owners = Owners(self._cluster)
+        for key in keys:
+            self._followers.setdefault(key, set()).add(follower)
         try:
+            await self._put_known(follower, set(keys))
             while True:
                 for change in await follower.take():
                     if isinstance(change, Exception):
                         raise change
                     yield change
         finally:
-            self._followers[uid].discard(follower)
-            if not self._followers[uid]:
-                del self._followers[uid]
+            for key in keys:
+                self._followers[key].discard(follower)
+                if not self._followers[key]:
+                    del self._followers[key]
             if not self._followers and self._task is not None:
                 self._task.cancel()
                 self._task = None
+
+    async def _put_known(self, follower: _Follower, keys: set[str]) -> None:
+        """Give a new follower the present objects."""
+        for uid in list(self._known):
+            # While owners are read, objects change and go.
+            found = await self._keys(self._known[uid]) if uid in self._known else []
+            if not keys.isdisjoint(found) and (obj := self._known.get(uid)) and follower.is_wanted(obj):
+                follower.put(("ADDED", obj))
+        if self._listed:
+            follower.put(("SYNC", {}))
 
     async def _run(self) -> None:
         try:
@@ -200,18 +246,35 @@ class _SharedWatch:
                     self._known.pop(obj["metadata"]["uid"], None)
                 else:
                     self._known[obj["metadata"]["uid"]] = obj
-                for uid in _followed_uids(obj):
-                    for follower in self._followers.get(uid, ()):
-                        if follower.is_wanted(obj):
-                            follower.put((kind, obj))
+                keys = await self._keys(obj)
+                for follower in {follower for key in keys for follower in self._followers.get(key, ())}:
+                    if follower.is_wanted(obj):
+                        follower.put((kind, obj))
         except Exception as error:  # noqa: BLE001 - each follower handles it; the next follower opens a new watch
             self._task = None
             self._put_all(error)
 
+    async def _keys(self, obj: KubeObject) -> list[str]:
+        """Return the keys under which an object is followed."""
+        keys = _followed_uids(obj)
+        if self._owners is None:
+            return keys
+        while True:
+            try:
+                owners = await self._owners.chain(obj)
+            except ClusterError as error:
+                # Without its owners a pod would be of no task, and its lines would be lost.
+                _log.warning("the owners of %s are not known: %s", obj["metadata"]["name"], error)
+                await asyncio.sleep(_OWNERS_AGAIN_S)
+            else:
+                keys += [owner.uid for owner in owners[1:]]
+                if self._owners.may_have_more(owners):
+                    keys += kinds.label_keys(obj["metadata"].get("labels") or {})
+                return keys
+
     def _put_all(self, change: Change | Exception) -> None:
-        for followers in self._followers.values():
-            for follower in followers:
-                follower.put(change)
+        for follower in {follower for followers in self._followers.values() for follower in followers}:
+            follower.put(change)
 
 
 @dataclass(slots=True, eq=False)
@@ -240,6 +303,10 @@ class _Follower:
         self._arrived.clear()
         changes, self._changes = self._changes, []
         return changes
+
+
+def _cut_of(workload: Workload) -> Reduce:
+    return kinds.without_bulk if workload.ref.is_custom else without_bulk
 
 
 def _followed_uids(obj: KubeObject) -> list[str]:

@@ -111,9 +111,14 @@ class SqliteStore(Entries, Leases, Retention, Store):
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:
         where, values = "namespace=? AND name=?", [ref.namespace, ref.name]
-        for column, value in (("kind", ref.kind), ("cluster", cluster)):
-            if value:
-                where, values = f"{where} AND {column}=?", [*values, value]
+        if ref.kind:
+            # The group of a custom resource's kind may be left out.
+            where, values = (
+                f"{where} AND (kind=? OR kind LIKE ?)",
+                [*values, ref.kind, f"{ref.kind}.%" if ref.is_custom else ""],
+            )
+        if cluster:
+            where, values = f"{where} AND cluster=?", [*values, cluster]
         infos = self._infos(f"WHERE {where} ORDER BY kind != 'job', id DESC LIMIT 1", values)
         return infos[0] if infos else None
 

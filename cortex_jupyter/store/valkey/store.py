@@ -72,7 +72,7 @@ class ValkeyStore(Entries, Leases, Retention, Store):
         infos = [
             info
             for info in self._infos(self._link.ask("SMEMBERS", _names(ref)))
-            if info.ref.kind == (ref.kind or info.ref.kind) and info.cluster == (cluster or info.cluster)
+            if ref.allows_kind(info.ref.kind) and info.cluster == (cluster or info.cluster)
         ]
         return max(infos, key=lambda info: (info.ref.kind == "job", info.id), default=None)
 

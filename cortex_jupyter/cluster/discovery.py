@@ -1,0 +1,283 @@
+"""Find the API of a kind that a user or an owner reference names, as kubectl does.
+
+Kubernetes calls this discovery: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary, proxy
+
+from cortex_jupyter.errors import AmbiguousTask, ClusterError, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.model.task import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from cortex_jupyter.cluster.session import Cluster
+
+_log = logging.getLogger(__name__)
+
+#: One document for all groups, since Kubernetes 1.26 (beta) and 1.30 (v2); an older server answers with the plain list.
+_AGGREGATED: Final = (
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
+    "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"
+)
+#: So many documents are requested at a time from a server without the aggregated one.
+_AT_ONCE: Final = 8
+#: What is not found is looked for again, in case it is new, but no sooner than this (seconds).
+_MISS_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind of objects in namespaces, and where the API serves it.
+
+    Parameters
+    ----------
+    group, version : str
+    kind : str
+        As in manifests: `RayJob`.
+    plural, singular : str
+    short_names : tuple of str
+
+    Examples
+    --------
+    >>> resource = Resource("ray.io", "v1", "RayJob", "rayjobs", "rayjob")
+    >>> resource.name, resource.path("ml")
+    ('rayjob.ray.io', '/apis/ray.io/v1/namespaces/ml/rayjobs')
+    """
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    singular: str = ""
+    short_names: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The kind of a task: that of a built-in one (`job`), else kind and group in lower case."""
+        if self.is_built_in:
+            return self.kind.lower()
+        return f"{self.kind}.{self.group}".lower() if self.group else self.kind.lower()
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it is one of the kinds that Kubernetes itself has for workloads."""
+        return self.group in ("", "apps", "batch") and self.kind.lower() in KINDS
+
+    @property
+    def api_version(self) -> str:
+        """As in manifests: `ray.io/v1`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str) -> str:
+        """Return the URL path of the collection in a namespace; of all namespaces if it is empty."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        return f"{root}/namespaces/{namespace}/{self.plural}" if namespace else f"{root}/{self.plural}"
+
+    def answers_to(self, word: str) -> bool:
+        """Return whether a word in lower case names this kind: kind, plural, singular or short name."""
+        return word in {self.kind.lower(), self.plural, self.singular, *self.short_names} - {""}
+
+
+#: Built-in owners of pods, which need no request.
+_KNOWN: Final = {
+    (resource.api_version, resource.kind): resource
+    for resource in (
+        Resource("", "v1", "Pod", "pods", "pod"),
+        Resource("batch", "v1", "Job", "jobs", "job"),
+        Resource("batch", "v1", "CronJob", "cronjobs", "cronjob"),
+        *(Resource("apps", "v1", f"{kind}Set", f"{kind}sets".lower()) for kind in ("Replica", "Stateful", "Daemon")),
+        Resource("apps", "v1", "Deployment", "deployments", "deployment"),
+    )
+}
+
+
+class Discovery:
+    """The kinds that an API server serves; read when they are needed, and again when one is missing.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        # Weak, because the cluster is the key under which this is kept.
+        self._cluster = proxy(cluster)
+        self._versions: dict[str, list[str]] = {}  # of each group, the preferred one first
+        self._resources: dict[str, list[Resource]] = {}  # by group and version, as in `apiVersion`
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def resources(self, groups: Collection[str] | None = None) -> list[Resource]:
+        """Return the kinds of some API groups or of all, each in the version that the server prefers.
+
+        Raises
+        ------
+        ClusterError, NotAllowed
+        """
+        async with self._reading:
+            if not self._versions:
+                await self._read_groups()
+            missing = [
+                version
+                for group, versions in self._versions.items()
+                for version in versions
+                if version not in self._resources and (groups is None or group in groups)
+            ]
+            limit = asyncio.Semaphore(_AT_ONCE)
+            await asyncio.gather(*(self._read_version(version, limit) for version in missing))
+        found: dict[tuple[str, str], Resource] = {}
+        for group, versions in self._versions.items():
+            for version in versions if groups is None or group in groups else ():
+                for resource in self._resources.get(version, ()):
+                    found.setdefault((group, resource.kind), resource)
+        return list(found.values())
+
+    async def find(self, word: str) -> Resource:
+        """Find a kind by what kubectl accepts: kind, plural, singular or short name, also with its group.
+
+        Parameters
+        ----------
+        word : str
+            `rayjob`, `RayJobs`, `rayjobs.ray.io`, `rayjobs.v1.ray.io`. A part of the group is enough.
+
+        Raises
+        ------
+        TaskNotFound
+            The cluster has no such kind. The hint names a similar one.
+        AmbiguousTask
+            Several groups have it.
+        ClusterError, NotAllowed
+        """
+        found = _named(word, await self.resources())
+        if not found and self._forget():
+            found = _named(word, await self.resources())
+        if len(found) > 1:
+            names = [resource.name for resource in found]
+            raise AmbiguousTask(f"several kinds are named {word!r}: {', '.join(names)}", f"name one: {names[0]}/NAME")
+        if not found:
+            kinds = [resource.kind.lower() for resource in await self.resources()]
+            similar = difflib.get_close_matches(word.partition(".")[0].lower(), kinds)
+            hint = f"similar kinds: {', '.join(similar)}" if similar else "`kubectl api-resources` lists the kinds"
+            raise TaskNotFound(f"the cluster has no kind {word!r}", hint)
+        return found[0]
+
+    async def of_object(self, api_version: str, kind: str) -> Resource | None:
+        """Return the kind of an object, as its manifest or an owner reference names it; None if it is not served.
+
+        Raises
+        ------
+        ClusterError, NotAllowed
+        """
+        if (api_version, kind) in _KNOWN:
+            return _KNOWN[api_version, kind]
+        group = api_version.rpartition("/")[0]
+        while True:
+            found = next((r for r in await self.resources((group,)) if r.kind == kind), None)
+            if found is not None or not self._forget():
+                return found
+
+    def _forget(self) -> bool:
+        """Forget what was read, so that it is read anew; return False if that was a moment ago."""
+        if time.monotonic() - self._read_at < _MISS_S:
+            return False
+        self._versions, self._resources = {}, {}
+        return True
+
+    async def _read_groups(self) -> None:
+        versions: dict[str, list[str]] = {}
+        for document in await asyncio.gather(*(self._cluster.json(p, accept=_AGGREGATED) for p in ("/api", "/apis"))):
+            if document.get("kind") == "APIGroupDiscoveryList":
+                for resource in _aggregated(document):
+                    if resource.api_version not in versions.setdefault(resource.group, []):
+                        versions[resource.group].append(resource.api_version)
+                    self._resources.setdefault(resource.api_version, []).append(resource)
+            else:
+                versions |= _served_versions(document)
+        self._versions, self._read_at = versions, time.monotonic()
+
+    async def _read_version(self, version: str, limit: asyncio.Semaphore) -> None:
+        path = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        async with limit:
+            try:
+                self._resources[version] = _listed(await self._cluster.json(path))
+            except (NotFound, NotAllowed, ClusterError) as error:
+                # The server behind an aggregated API may be down, which must not hide all other kinds.
+                _log.warning("the kinds of %s are not known: %s", version, error)
+                self._resources[version] = []
+
+
+_discoveries: WeakKeyDictionary[Cluster, Discovery] = WeakKeyDictionary()
+
+
+def discovery(cluster: Cluster) -> Discovery:
+    """Return the one discovery of a cluster."""
+    found = _discoveries.get(cluster)
+    if found is None:
+        found = _discoveries[cluster] = Discovery(cluster)
+    return found
+
+
+def _named(word: str, resources: Iterable[Resource]) -> list[Resource]:
+    """Return the kinds that a word names; an exact group comes before the first part of one, as in kubectl."""
+    name, _, group = word.lower().partition(".")
+    named = [resource for resource in resources if resource.answers_to(name)]
+    if not group:
+        return named
+    exact = [r for r in named if group in (r.group, f"{r.version}.{r.group}")]
+    return exact or [r for r in named if r.group.startswith(group)]
+
+
+def _aggregated(document: dict[str, Any]) -> list[Resource]:
+    """Return the kinds of an `APIGroupDiscoveryList`; the preferred version of a group comes first."""
+    return [
+        Resource(
+            group["metadata"].get("name") or "",
+            version["version"],
+            (entry.get("responseKind") or {}).get("kind") or "",
+            entry["resource"],
+            entry.get("singularResource") or "",
+            tuple(entry.get("shortNames") or ()),
+        )
+        for group in document.get("items") or ()
+        for version in group.get("versions") or ()
+        for entry in version.get("resources") or ()
+        if entry.get("scope") == "Namespaced"
+    ]
+
+
+def _served_versions(document: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the versions that an `APIVersions` or `APIGroupList` names, by group; the preferred one first."""
+    if document.get("kind") == "APIVersions":
+        return {"": list(document.get("versions") or ())}
+    served: dict[str, list[str]] = {}
+    for group in document.get("groups") or ():
+        preferred = (group.get("preferredVersion") or {}).get("groupVersion")
+        versions = [version["groupVersion"] for version in group.get("versions") or ()]
+        served[group["name"]] = [v for v in versions if v == preferred] + [v for v in versions if v != preferred]
+    return served
+
+
+def _listed(document: dict[str, Any]) -> list[Resource]:
+    """Return the kinds in namespaces of an `APIResourceList`, without subresources."""
+    group, _, version = document["groupVersion"].rpartition("/")
+    return [
+        Resource(
+            group,
+            version,
+            entry["kind"],
+            entry["name"],
+            entry.get("singularName") or "",
+            tuple(entry.get("shortNames") or ()),
+        )
+        for entry in document.get("resources") or ()
+        if entry.get("namespaced") and "/" not in entry["name"]
+    ]

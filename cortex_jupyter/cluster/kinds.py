@@ -1,0 +1,455 @@
+"""What we know of kinds of custom resources: which pods are theirs, and how their objects show an end.
+
+A kind without a row is a task too: its pods are found by their owners, and its end by what most kinds have in common.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.cluster.pods import in_one_line
+from cortex_jupyter.model import parse_rfc3339
+from cortex_jupyter.model.task import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: Condition types that mean an end in kinds without a row. `Ready` and `Reconciled` mean nothing for an end.
+_CONDITIONS: Final = {
+    "Complete": "succeeded",
+    "Completed": "succeeded",
+    "Succeeded": "succeeded",
+    "Finished": "succeeded",
+    "Failed": "failed",
+    "Suspended": "suspended",
+}
+#: Fields of a status that hold the start and the end.
+_TIMES: Final = frozenset({"startTime", "completionTime", "endTime", "finishedAt", "stoppedAt"})
+#: Fields of a status that hold the state as a word, in kinds without a row, and such words in lower case.
+_FIELDS: Final = ("phase", "state", "jobStatus")
+_WORDS: Final = {
+    "complete": "succeeded",
+    "completed": "succeeded",
+    "success": "succeeded",
+    "succeeded": "succeeded",
+    "finished": "succeeded",
+    "error": "failed",
+    "failed": "failed",
+    "failure": "failed",
+    "cancelled": "failed",
+    "canceled": "failed",
+    "aborted": "failed",
+    "suspended": "suspended",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A row of the table.
+
+    Parameters
+    ----------
+    name : str
+        Kind and group in lower case: `rayjob.ray.io`.
+    labels : mapping of str to str
+        Labels that select the task's pods, each with the path in the object that holds the label's value.
+    role, attempt : tuple of str
+        Labels and annotations of a pod; the first that it has counts.
+    rank : tuple of str
+        Labels and annotations of a pod; all that it has, from the coarse to the fine.
+    states : tuple of (str, mapping)
+        States as in `ObjectState` and what shows them, in this order: paths in the object with their values. A name without a dot is a
+        condition, with its status.
+    reason, message : tuple of str
+        Paths of the words that explain the state, unless a condition shows it.
+    ends : bool
+        Whether such a task ends by itself.
+    source : str
+        Where the facts come from.
+    """
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    role: tuple[str, ...] = ()
+    rank: tuple[str, ...] = ()
+    attempt: tuple[str, ...] = ()
+    states: tuple[tuple[str, Mapping[str, object]], ...] = ()
+    reason: tuple[str, ...] = ()
+    message: tuple[str, ...] = ()
+    ends: bool = True
+    source: str = ""
+
+    @property
+    def plural(self) -> str:
+        """The name of the collection: `rayjobs`. The plural of each of these kinds is regular."""
+        return self.name.partition(".")[0] + "s"
+
+
+def kind_of(name: str) -> Kind:
+    """Return the row of a kind; one without facts if the table has none.
+
+    Examples
+    --------
+    >>> kind_of("jobset.jobset.x-k8s.io").labels
+    {'jobset.sigs.k8s.io/jobset-name': 'metadata.name'}
+    >>> kind_of("experiment.example.org").ends
+    True
+    """
+    return TABLE.get(name) or Kind(name)
+
+
+def ends_by_itself(kind: str) -> bool:
+    """Return whether tasks of a kind end by themselves.
+
+    The state of such a task depends on all pods that it ever had. The other kinds make new pods for ever.
+
+    Examples
+    --------
+    >>> ends_by_itself("job"), ends_by_itself("deployment"), ends_by_itself("raycluster.ray.io")
+    (True, False, False)
+    """
+    return kind in ("job", "pod") if kind in KINDS else kind_of(kind).ends
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectState:
+    """What an object says of its state.
+
+    Parameters
+    ----------
+    name : str
+        `succeeded`, `failed`, `ended` (its pods show how), `suspended`, or empty if it shows none of them.
+    reason, message : str
+        Kubernetes' own words for it.
+    """
+
+    name: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+def object_state(kind: Kind, obj: Mapping[str, Any]) -> ObjectState:
+    """Return the state that an object shows.
+
+    Examples
+    --------
+    >>> done = {"type": "Failed", "status": "True", "reason": "FailedJobs", "message": "a Job failed"}
+    >>> object_state(Kind("experiment.example.org"), {"status": {"conditions": [done]}})
+    ObjectState(name='failed', reason='FailedJobs', message='a Job failed')
+    >>> object_state(Kind("experiment.example.org"), {"status": {"phase": "Running"}})
+    ObjectState(name='', reason='', message='')
+    """
+    if kind.states or not kind.ends:
+        for name, shown_by in kind.states:
+            if all(_value(obj, path) == value for path, value in shown_by.items()):
+                condition = next((c for path in shown_by if (c := _condition(obj, path))), None)
+                return _explained(kind, obj, name, condition)
+        return ObjectState()
+    if _value(obj, "spec.suspend") is True or _value(obj, "spec.runPolicy.suspend") is True:
+        return ObjectState("suspended", "Suspended")
+    for condition in _conditions(obj):
+        if condition.get("status") == "True" and condition["type"] in _CONDITIONS:
+            return _explained(kind, obj, _CONDITIONS[condition["type"]], condition)
+    for field_name in _FIELDS:
+        word = _value(obj, f"status.{field_name}")
+        if isinstance(word, str) and word.lower() in _WORDS:
+            return _explained(kind, obj, _WORDS[word.lower()], None)
+    return ObjectState()
+
+
+def finished(kind: Kind, obj: Mapping[str, Any]) -> int:
+    """Return when an object ended (ns since the epoch), as far as it says; 0 if it has not ended.
+
+    Examples
+    --------
+    >>> done = {"type": "Failed", "status": "True", "lastTransitionTime": "1970-01-01T00:00:02Z"}
+    >>> finished(Kind("experiment.example.org"), {"metadata": {}, "status": {"conditions": [done]}})
+    2000000000
+    """
+    if object_state(kind, obj).name not in ("succeeded", "failed", "ended"):
+        return 0
+    times = [_value(obj, f"status.{name}") for name in _TIMES]
+    times += [condition.get("lastTransitionTime") for condition in _conditions(obj)]
+    return max(map(_time, [*times, obj["metadata"].get("creationTimestamp")])) or 1
+
+
+def waits_for(obj: Mapping[str, Any]) -> str:
+    """Return what an object says of itself that has no pods; empty if it says nothing.
+
+    Examples
+    --------
+    >>> queued = {"type": "Queued", "status": "True", "reason": "NoQuota", "message": "waits for 8 GPUs"}
+    >>> waits_for({"status": {"conditions": [queued]}})
+    'NoQuota: waits for 8 GPUs'
+    """
+    newest = max(_conditions(obj), key=lambda c: c.get("lastTransitionTime") or "", default=None)
+    if newest is not None:
+        return ": ".join(
+            filter(None, (newest.get("reason") or newest["type"], in_one_line(newest.get("message") or "")))
+        )
+    words = (_value(obj, f"status.{name}") for name in _FIELDS)
+    return next((word for word in words if isinstance(word, str)), "")
+
+
+def without_bulk(obj: dict[str, Any]) -> dict[str, Any]:
+    """Remove the parts of a custom resource that no state is read from, in place, and return it.
+
+    What is left of its status has the form that Kubernetes' conventions ask for; anybody may define a resource with another.
+
+    Examples
+    --------
+    >>> spec = {"suspend": False, "runPolicy": {"suspend": True}, "template": {"spec": {"containers": []}}}
+    >>> without_bulk({"metadata": {"name": "x", "managedFields": [{}]}, "spec": spec, "status": "fine"})
+    {'metadata': {'name': 'x'}, 'spec': {'suspend': False, 'runPolicy': {'suspend': True}}, 'status': {}}
+    """
+    for name in ("managedFields", "annotations"):
+        obj["metadata"].pop(name, None)
+    spec, status = obj.get("spec"), obj.get("status")
+    obj["spec"] = (
+        {k: v for k, v in spec.items() if not isinstance(v, list | dict) or k == "runPolicy"}
+        if isinstance(spec, dict)
+        else {}
+    )
+    status = dict(status) if isinstance(status, dict) else {}
+    for name in _TIMES & status.keys():
+        if not _time(status[name]):
+            del status[name]
+    if "conditions" in status:
+        status["conditions"] = list(_conditions({"status": status}))
+    obj["status"] = status
+    return obj
+
+
+def label_keys(labels: Mapping[str, str]) -> list[str]:
+    """Return those of a pod's labels that tell the task of some kind, as `label=value`."""
+    return [f"{label}={labels[label]}" for label in _LABELS & labels.keys()]
+
+
+def own_labels(kind: Kind, obj: Mapping[str, Any]) -> list[str]:
+    """Return the labels of a task's pods, as `label=value`."""
+    return [f"{label}={value}" for label, path in kind.labels.items() if (value := _value(obj, path))]
+
+
+def selects(kind: Kind, obj: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
+    """Return whether the labels of a pod say that it is of a task."""
+    labels = pod["metadata"].get("labels") or {}
+    return any((value := _value(obj, path)) and labels.get(label) == value for label, path in kind.labels.items())
+
+
+def _time(value: object) -> int:
+    """Return a time (ns since the epoch); 0 if the value is none."""
+    try:
+        return parse_rfc3339(value) if isinstance(value, str) else 0
+    except ValueError:
+        return 0
+
+
+def _explained(kind: Kind, obj: Mapping[str, Any], name: str, condition: Mapping[str, Any] | None) -> ObjectState:
+    if condition is not None:
+        return ObjectState(name, condition.get("reason") or condition["type"], condition.get("message") or "")
+    reason = next((str(v) for path in kind.reason or ("status.reason",) if (v := _value(obj, path))), "")
+    message = next((str(v) for path in kind.message or ("status.message",) if (v := _value(obj, path))), "")
+    return ObjectState(name, reason, message)
+
+
+def _conditions(obj: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    conditions = _value(obj, "status.conditions")
+    for condition in conditions if isinstance(conditions, list) else ():
+        if isinstance(condition, dict) and isinstance(condition.get("type"), str):
+            yield condition
+
+
+def _condition(obj: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    return None if "." in name else next((c for c in _conditions(obj) if c["type"] == name), None)
+
+
+def _value(obj: Mapping[str, Any], path: str) -> Any:
+    """Return what is at a path of an object; of a condition, its status. None if there is nothing."""
+    if "." not in path:
+        condition = _condition(obj, path)
+        return None if condition is None else condition.get("status")
+    found: Any = obj
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+_NAME: Final = "metadata.name"
+_INDEX: Final = "batch.kubernetes.io/job-completion-index"
+_FAILED: Final = ("failed", {"Failed": "True"})
+_SUSPENDED: Final = ("suspended", {"Suspended": "True"})
+
+
+def _words(path: str, **states: tuple[str | int, ...]) -> tuple[tuple[str, Mapping[str, object]], ...]:
+    """Return the states of an object that shows them as a word at one path."""
+    return tuple((state, {path: word}) for state, words in states.items() for word in words)
+
+
+_JOBSET: Final = Kind(
+    "jobset.jobset.x-k8s.io",
+    {"jobset.sigs.k8s.io/jobset-name": _NAME},
+    role=("jobset.sigs.k8s.io/replicatedjob-name",),
+    rank=("jobset.sigs.k8s.io/job-index", _INDEX),
+    attempt=("jobset.sigs.k8s.io/restart-attempt",),
+    states=(("succeeded", {"Completed": "True"}), _FAILED, _SUSPENDED),
+    source="kubernetes-sigs/jobset 08dfbdfd: api/jobset/v1alpha2/jobset_types.go, pkg/controllers/jobset_controller.go",
+)
+_PYTORCHJOB: Final = Kind(
+    "pytorchjob.kubeflow.org",
+    {"training.kubeflow.org/job-name": _NAME},
+    role=("training.kubeflow.org/replica-type", "training.kubeflow.org/job-role"),
+    rank=("training.kubeflow.org/replica-index",),
+    states=(_FAILED, ("succeeded", {"Succeeded": "True"}), _SUSPENDED),
+    source="kubeflow/training-operator 6f74c7f6: pkg/apis/kubeflow.org/v1/common_types.go, pkg/util/status.go; "
+    "kubeflow/mpi-operator caa3c47f: pkg/controller/mpi_job_controller.go",
+)
+_RAYJOB: Final = Kind(
+    "rayjob.ray.io",
+    {"ray.io/cluster": "status.rayClusterName"},
+    role=("ray.io/group", "ray.io/node-type"),
+    rank=("ray.io/worker-group-replica-index",),
+    # `jobStatus` alone is no end: FAILED may be followed by a retry, and SUCCEEDED comes before the job has ended.
+    states=(
+        ("succeeded", {"status.jobDeploymentStatus": "Complete", "status.jobStatus": "SUCCEEDED"}),
+        *_words("status.jobDeploymentStatus", failed=("Complete", "Failed"), suspended=("Suspended",)),
+    ),
+    reason=("status.reason", "status.jobStatus"),
+    source="ray-project/kuberay feeaf72f: ray-operator/apis/ray/v1/rayjob_types.go, controllers/ray/utils/constant.go",
+)
+_PIPELINERUN: Final = Kind(
+    "pipelinerun.tekton.dev",
+    {"tekton.dev/pipelineRun": _NAME},
+    role=("tekton.dev/pipelineTask",),
+    states=(
+        ("succeeded", {"Succeeded": "True"}),
+        ("failed", {"Succeeded": "False"}),
+        ("suspended", {"spec.status": "PipelineRunPending"}),
+    ),
+    source="tektoncd/pipeline 3ee1745a: pkg/pod/pod.go, pkg/apis/pipeline/v1/pipelinerun_types.go, taskrun_types.go",
+)
+_DASKJOB: Final = Kind(
+    "daskjob.kubernetes.dask.org",
+    {"dask.org/cluster-name": _NAME},
+    role=("dask.org/component",),
+    states=_words("status.jobStatus", succeeded=("Successful",), failed=("Failed",)),
+    source="dask/dask-kubernetes 1daa175f: dask_kubernetes/operator/controller/controller.py",
+)
+_ROWS: Final = (
+    _JOBSET,
+    replace(
+        _JOBSET,
+        name="trainjob.trainer.kubeflow.org",
+        states=(("succeeded", {"Complete": "True"}), _FAILED, _SUSPENDED),
+        source="kubeflow/trainer 8c0f5059: pkg/apis/trainer/v1alpha1/trainjob_types.go, pkg/runtime/framework/plugins/jobset",
+    ),
+    _PYTORCHJOB,
+    *(
+        replace(_PYTORCHJOB, name=f"{name}.kubeflow.org")
+        for name in ("tfjob", "jaxjob", "xgboostjob", "paddlejob", "mpijob")
+    ),
+    _RAYJOB,
+    replace(_RAYJOB, name="raycluster.ray.io", labels={"ray.io/cluster": _NAME}, states=(), reason=(), ends=False),
+    replace(
+        _RAYJOB,
+        name="rayservice.ray.io",
+        labels={"ray.io/cluster": "status.activeServiceStatus.rayClusterName"},
+        states=(),
+        reason=(),
+        ends=False,
+    ),
+    Kind(
+        "sparkapplication.sparkoperator.k8s.io",
+        {"sparkoperator.k8s.io/app-name": _NAME},
+        role=("spark-role",),
+        rank=("spark-exec-id",),
+        states=_words(
+            "status.applicationState.state", succeeded=("COMPLETED",), failed=("FAILED",), suspended=("SUSPENDED",)
+        ),
+        message=("status.applicationState.errorMessage",),
+        source="kubeflow/spark-operator 38082f33: internal/controller/sparkapplication, api/v1beta2/sparkapplication_types.go",
+    ),
+    Kind(
+        "sparkapplication.spark.apache.org",
+        {"spark.operator/spark-app-name": _NAME},
+        role=("spark-role",),
+        rank=("spark-exec-id",),
+        # These words do not tell whether it succeeded; its driver does.
+        states=_words(
+            "status.currentState.currentStateSummary", ended=("ResourceReleased", "TerminatedWithoutReleaseResources")
+        ),
+        message=("status.currentState.message",),
+        source="apache/spark-kubernetes-operator d5acafd2: org/apache/spark/k8s/operator/status/ApplicationStateSummary.java",
+    ),
+    Kind(
+        "workflow.argoproj.io",
+        {"workflows.argoproj.io/workflow": _NAME},
+        role=("workflows.argoproj.io/node-name",),
+        # Its condition `Completed` is true after a failure too.
+        states=(
+            *_words("status.phase", succeeded=("Succeeded",), failed=("Failed", "Error")),
+            ("suspended", {"spec.suspend": True}),
+        ),
+        source="argoproj/argo-workflows f016ad89: workflow/controller/workflowpod.go, operator.go",
+    ),
+    Kind(
+        "job.batch.volcano.sh",
+        {"volcano.sh/job-name": _NAME},
+        role=("volcano.sh/task-spec",),
+        rank=("volcano.sh/task-index",),
+        attempt=("volcano.sh/job-retry-count",),
+        states=_words(
+            "status.state.phase", succeeded=("Completed",), failed=("Failed", "Terminated"), suspended=("Aborted",)
+        ),
+        reason=("status.state.reason",),
+        message=("status.state.message",),
+        source="volcano-sh/volcano ed72c7c8: pkg/controllers/job/state/factory.go, job_controller_util.go",
+    ),
+    _PIPELINERUN,
+    replace(_PIPELINERUN, name="taskrun.tekton.dev", labels={"tekton.dev/taskRun": _NAME}),
+    Kind(
+        "flyteworkflow.flyte.lyft.com",
+        {"execution-id": _NAME},
+        role=("node-id",),
+        states=_words("status.phase", succeeded=(3,), failed=(5, 6)),
+        reason=("status.error.code",),
+        message=("status.error.message", "status.message"),
+        source="flyteorg/flyte 51877f89: flytepropeller/pkg/apis/flyteworkflow/v1alpha1/iface.go",
+    ),
+    _DASKJOB,
+    replace(_DASKJOB, name="daskcluster.kubernetes.dask.org", states=(), ends=False),
+    Kind(
+        "leaderworkerset.leaderworkerset.x-k8s.io",
+        {"leaderworkerset.sigs.k8s.io/name": _NAME},
+        rank=("leaderworkerset.sigs.k8s.io/group-index", "leaderworkerset.sigs.k8s.io/worker-index"),
+        ends=False,
+        source="kubernetes-sigs/lws 060ab4da: pkg/controllers/pod_controller.go, pkg/webhooks/pod_webhook.go",
+    ),
+    Kind(
+        "service.serving.knative.dev",
+        {"serving.knative.dev/service": _NAME},
+        role=("serving.knative.dev/revision",),
+        ends=False,
+        source="knative/serving 98e5ef90: pkg/reconciler/revision/resources/meta.go",
+    ),
+    Kind(
+        "inferenceservice.serving.kserve.io",
+        {"serving.kserve.io/inferenceservice": _NAME},
+        role=("component",),
+        ends=False,
+        source="kserve/kserve aaac4e29: pkg/constants/constants.go",
+    ),
+    Kind(
+        "appwrapper.workload.codeflare.dev",
+        {"workload.codeflare.dev/appwrapper": _NAME},
+        states=_words("status.phase", succeeded=("Succeeded",), failed=("Failed",), suspended=("Suspended",)),
+        source="project-codeflare/appwrapper b47a99ee: internal/controller/appwrapper/resource_management.go",
+    ),
+)
+
+#: The labels that tell the task of some kind.
+_LABELS: Final = frozenset(label for kind in _ROWS for label in kind.labels)
+#: The API groups that have a row.
+GROUPS: Final = frozenset(kind.name.partition(".")[2] for kind in _ROWS)
+#: The rows by their names.
+TABLE: Final = {kind.name: kind for kind in _ROWS}

@@ -1,0 +1,153 @@
+"""Walk owner references upward: a pod belongs to whatever owns its owners.
+
+A RayJob owns a RayCluster, which owns pods; a Spark driver is a pod that owns its executors
+(https://kubernetes.io/docs/concepts/overview/working-with-objects/owners-dependents/).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.cluster.discovery import discovery
+from cortex_jupyter.errors import NotAllowed, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cortex_jupyter.cluster.discovery import Resource
+    from cortex_jupyter.cluster.session import Cluster
+
+_log = logging.getLogger(__name__)
+
+#: A walk has no end if owners go in a circle; real ones are at most this long.
+_MOST: Final = 10
+#: A kind of owners that we may not read is asked for again after this time (seconds).
+_AGAIN_S: Final = 60.0
+_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """An owner, as the object that it owns names it.
+
+    Parameters
+    ----------
+    uid, api_version, kind, name : str
+    """
+
+    uid: str
+    api_version: str
+    kind: str
+    name: str
+
+
+class Owners:
+    """The owners of the objects of a namespace, each read once.
+
+    Parameters
+    ----------
+    cluster : Cluster
+
+    Attributes
+    ----------
+    refusals : dict of str to str
+        Why kinds of owners could not be read, by kind.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._owner_of: dict[str, Owner | None] = {}  # by the UID of what is owned
+        self._listed: set[str] = set()  # paths of collections
+        self._refused_at: dict[tuple[str, str], float] = {}  # by API version and kind
+        self.refusals: dict[str, str] = {}
+
+    def note(self, obj: Mapping[str, Any]) -> None:
+        """Take in an object that is known already, so that it need not be read."""
+        self._owner_of[obj["metadata"]["uid"]] = controller_of(obj)
+
+    async def chain(self, obj: Mapping[str, Any]) -> list[Owner]:
+        """Return the owners of an object, the direct one first and the topmost one last.
+
+        Raises
+        ------
+        ClusterError, ClusterUnreachable
+        """
+        namespace = obj["metadata"].get("namespace") or ""
+        owners: list[Owner] = []
+        owner = controller_of(obj)
+        while owner is not None and owner not in owners and len(owners) < _MOST:
+            owners.append(owner)
+            owner = await self._controller(owner, namespace)
+        return owners
+
+    def may_have_more(self, owners: list[Owner]) -> bool:
+        """Return whether the last of these owners may have an owner that we may not read."""
+        return bool(owners) and owners[-1].uid not in self._owner_of
+
+    async def _controller(self, owner: Owner, namespace: str) -> Owner | None:
+        refused_at = self._refused_at.get((owner.api_version, owner.kind), -_AGAIN_S)
+        if owner.uid not in self._owner_of and time.monotonic() - refused_at >= _AGAIN_S:
+            try:
+                await self._read(owner, namespace)
+            except NotFound:
+                self._owner_of[owner.uid] = None  # it is gone; nobody knows whose it was
+            except NotAllowed as error:
+                self._refused_at[owner.api_version, owner.kind] = time.monotonic()
+                self.refusals[owner.kind] = error.message
+                _log.info("the owner of %s %s is not known: %s", owner.kind, owner.name, error)
+        return self._owner_of.get(owner.uid)
+
+    async def _read(self, owner: Owner, namespace: str) -> None:
+        resource = await discovery(self._cluster).of_object(owner.api_version, owner.kind)
+        if resource is None:
+            self._owner_of[owner.uid] = None  # its kind is not in namespaces, as that of a node, or is not served
+            return
+        path = resource.path(namespace)
+        if path not in self._listed:
+            # Where one is missing, many are: a thousand pods of three hundred Jobs.
+            self._listed.add(path)
+            try:
+                objects, _ = await self._cluster.read_list(path, cut=_only_owner, accept=_METADATA_LIST)
+            except NotAllowed:
+                objects = []  # a user may be allowed to get single ones
+            for obj in objects:
+                self.note(obj)
+            if owner.uid in self._owner_of:
+                return
+        obj = await self._cluster.json(f"{path}/{owner.name}", accept=_METADATA)
+        if obj["metadata"]["uid"] != owner.uid:
+            self._owner_of[owner.uid] = None  # a new object has the name
+        else:
+            self.note(obj)
+
+    async def resource(self, owner: Owner) -> Resource | None:
+        """Return the kind of an owner; None if it is not in namespaces, or is not served.
+
+        Raises
+        ------
+        ClusterError, NotAllowed
+        """
+        return await discovery(self._cluster).of_object(owner.api_version, owner.kind)
+
+
+def controller_of(obj: Mapping[str, Any]) -> Owner | None:
+    """Return the owner that controls an object, else its first owner; None if it has none.
+
+    Examples
+    --------
+    >>> controller_of({"metadata": {"ownerReferences": [
+    ...     {"uid": "a", "apiVersion": "v1", "kind": "ConfigMap", "name": "x"},
+    ...     {"uid": "b", "apiVersion": "batch/v1", "kind": "Job", "name": "y", "controller": True}]}}).name
+    'y'
+    """
+    references = obj["metadata"].get("ownerReferences") or []
+    reference = next((r for r in references if r.get("controller")), references[0] if references else None)
+    return reference and Owner(*(str(reference.get(key, "")) for key in ("uid", "apiVersion", "kind", "name")))
+
+
+def _only_owner(obj: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {k: v for k, v in obj["metadata"].items() if k in ("uid", "ownerReferences")}}

@@ -1,0 +1,207 @@
+"""Custom resources: what their objects show, found by what kubectl accepts, and the owners of their pods."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cortex_jupyter.cluster import kinds
+from cortex_jupyter.cluster.discovery import discovery
+from cortex_jupyter.cluster.owners import Owners
+from cortex_jupyter.cluster.workloads import Workload, state_of
+from cortex_jupyter.errors import AmbiguousTask, TaskNotFound
+from cortex_jupyter.model import TaskRef
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.session import Cluster
+
+
+def true(kind: str, reason: str = "", message: str = "") -> dict[str, str]:
+    return {"type": kind, "status": "True", "reason": reason, "message": message}
+
+
+def false(kind: str, reason: str = "", message: str = "") -> dict[str, str]:
+    return true(kind, reason, message) | {"status": "False"}
+
+
+PYTORCH = [true("Created"), true("Running", "PyTorchJobRunning")]
+#: What operators write, by their sources (`cluster/kinds.py` names them): kind, object without metadata, state.
+SHOWN: list[tuple[str, dict[str, Any], str]] = [
+    ("jobset.jobset.x-k8s.io", {"status": {"restarts": 0}}, ""),
+    ("jobset.jobset.x-k8s.io", {"status": {"conditions": [true("Completed", "AllJobsCompleted")]}}, "succeeded"),
+    ("jobset.jobset.x-k8s.io", {"status": {"conditions": [true("Failed", "FailedJobs")]}}, "failed"),
+    ("jobset.jobset.x-k8s.io", {"status": {"conditions": [true("Suspended", "SuspendedJobs")]}}, "suspended"),
+    ("jobset.jobset.x-k8s.io", {"status": {"conditions": [false("Suspended", "ResumeJobs")]}}, ""),
+    ("jobset.jobset.x-k8s.io", {"status": {"conditions": [true("RestartingJobSet")], "restarts": 1}}, ""),
+    ("trainjob.trainer.kubeflow.org", {"status": {"jobsStatus": [{"name": "node", "active": 1}]}}, ""),
+    ("trainjob.trainer.kubeflow.org", {"status": {"conditions": [true("Complete", "AllJobsCompleted")]}}, "succeeded"),
+    ("trainjob.trainer.kubeflow.org", {"status": {"conditions": [true("Failed", "FailedJobs")]}}, "failed"),
+    ("trainjob.trainer.kubeflow.org", {"status": {"conditions": [true("Suspended")]}}, "suspended"),
+    ("pytorchjob.kubeflow.org", {"status": {"conditions": PYTORCH}}, ""),
+    ("pytorchjob.kubeflow.org", {"status": {"conditions": [*PYTORCH[:1], true("Succeeded")]}}, "succeeded"),
+    ("tfjob.kubeflow.org", {"status": {"conditions": [true("Created"), true("Failed", "TFJobFailed")]}}, "failed"),
+    ("jaxjob.kubeflow.org", {"status": {"conditions": [true("Created"), true("Restarting")]}}, ""),
+    ("xgboostjob.kubeflow.org", {"status": {"conditions": [false("Running"), true("Suspended")]}}, "suspended"),
+    ("paddlejob.kubeflow.org", {"status": {"conditions": [true("Succeeded", "PaddleJobSucceeded")]}}, "succeeded"),
+    ("jaxjob.kubeflow.org", {"status": {"conditions": [true("Succeeded", "JAXJobSucceeded")]}}, "succeeded"),
+    ("xgboostjob.kubeflow.org", {"status": {"conditions": [true("Failed", "XGBoostJobFailed")]}}, "failed"),
+    ("mpijob.kubeflow.org", {"status": {"conditions": [true("Failed", "MPIJobEvicted")]}}, "failed"),
+    ("rayjob.ray.io", {"status": {"jobDeploymentStatus": "Running", "jobStatus": "SUCCEEDED"}}, ""),
+    ("rayjob.ray.io", {"status": {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}}, "succeeded"),
+    ("rayjob.ray.io", {"status": {"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"}}, "failed"),
+    ("rayjob.ray.io", {"status": {"jobDeploymentStatus": "Failed", "reason": "AppFailed"}}, "failed"),
+    ("rayjob.ray.io", {"status": {"jobDeploymentStatus": "Retrying", "jobStatus": "FAILED"}}, ""),
+    ("rayjob.ray.io", {"status": {"jobDeploymentStatus": "Suspended"}}, "suspended"),
+    ("raycluster.ray.io", {"status": {"state": "failed"}}, ""),
+    ("rayservice.ray.io", {"status": {"serviceStatus": "Running", "conditions": [true("Ready")]}}, ""),
+    ("sparkapplication.sparkoperator.k8s.io", {"status": {"applicationState": {"state": "SUCCEEDING"}}}, ""),
+    ("sparkapplication.sparkoperator.k8s.io", {"status": {"applicationState": {"state": "COMPLETED"}}}, "succeeded"),
+    ("sparkapplication.sparkoperator.k8s.io", {"status": {"applicationState": {"state": "FAILED"}}}, "failed"),
+    ("sparkapplication.sparkoperator.k8s.io", {"status": {"applicationState": {"state": "SUSPENDED"}}}, "suspended"),
+    ("sparkapplication.spark.apache.org", {"status": {"currentState": {"currentStateSummary": "Succeeded"}}}, ""),
+    ("sparkapplication.spark.apache.org", {"status": {"currentState": {"currentStateSummary": "ResourceReleased"}}}, "ended"),
+    ("workflow.argoproj.io", {"status": {"phase": "Running"}}, ""),
+    ("workflow.argoproj.io", {"status": {"phase": "Succeeded", "conditions": [true("Completed")]}}, "succeeded"),
+    ("workflow.argoproj.io", {"status": {"phase": "Failed", "conditions": [true("Completed")]}}, "failed"),
+    ("workflow.argoproj.io", {"status": {"phase": "Error"}}, "failed"),
+    ("workflow.argoproj.io", {"spec": {"suspend": True}, "status": {"phase": "Running"}}, "suspended"),
+    ("job.batch.volcano.sh", {"status": {"state": {"phase": "Running"}, "conditions": [{"status": "Running"}]}}, ""),
+    ("job.batch.volcano.sh", {"status": {"state": {"phase": "Completed"}}}, "succeeded"),
+    ("job.batch.volcano.sh", {"status": {"state": {"phase": "Terminated"}}}, "failed"),
+    ("job.batch.volcano.sh", {"status": {"state": {"phase": "Aborted"}}}, "suspended"),
+    ("taskrun.tekton.dev", {"status": {"conditions": [true("Succeeded") | {"status": "Unknown"}]}}, ""),
+    ("taskrun.tekton.dev", {"status": {"conditions": [true("Succeeded")]}}, "succeeded"),
+    ("pipelinerun.tekton.dev", {"status": {"conditions": [false("Succeeded", "PipelineRunTimeout")]}}, "failed"),
+    ("pipelinerun.tekton.dev", {"spec": {"status": "PipelineRunPending"}, "status": {}}, "suspended"),
+    ("flyteworkflow.flyte.lyft.com", {"status": {"phase": 1}}, ""),
+    ("flyteworkflow.flyte.lyft.com", {"status": {"phase": 3}}, "succeeded"),
+    ("flyteworkflow.flyte.lyft.com", {"status": {"phase": 6}}, "failed"),
+    ("daskjob.kubernetes.dask.org", {"status": {"jobStatus": "Running"}}, ""),
+    ("daskjob.kubernetes.dask.org", {"status": {"jobStatus": "Successful"}}, "succeeded"),
+    ("daskjob.kubernetes.dask.org", {"status": {"jobStatus": "Failed"}}, "failed"),
+    ("daskcluster.kubernetes.dask.org", {"status": {"phase": "Error"}}, ""),
+    ("leaderworkerset.leaderworkerset.x-k8s.io", {"status": {"conditions": [true("Available")]}}, ""),
+    ("service.serving.knative.dev", {"status": {"conditions": [true("Ready")]}}, ""),
+    ("inferenceservice.serving.kserve.io", {"status": {"conditions": [false("Ready")]}}, ""),
+    ("appwrapper.workload.codeflare.dev", {"status": {"phase": "Resetting"}}, ""),
+    ("appwrapper.workload.codeflare.dev", {"status": {"phase": "Succeeded"}}, "succeeded"),
+    ("appwrapper.workload.codeflare.dev", {"status": {"phase": "Failed"}}, "failed"),
+    # Kinds without a row.
+    ("experiment.example.org", {}, ""),
+    ("experiment.example.org", {"status": {"conditions": [true("Ready"), true("Reconciled")]}}, ""),
+    ("experiment.example.org", {"status": {"conditions": [true("Finished")]}}, "succeeded"),
+    ("experiment.example.org", {"status": {"conditions": [false("Complete"), true("Failed")]}}, "failed"),
+    ("experiment.example.org", {"status": {"state": "SUCCEEDED"}}, "succeeded"),
+    ("experiment.example.org", {"status": {"jobStatus": "error"}}, "failed"),
+    ("experiment.example.org", {"spec": {"suspend": True}}, "suspended"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "obj", "state"), SHOWN)
+def test_the_state_that_an_object_shows(kind: str, obj: dict[str, Any], state: str) -> None:
+    assert kinds.object_state(kinds.kind_of(kind), obj).name == state
+
+
+def test_each_row_is_tried_and_names_its_source() -> None:
+    assert kinds.TABLE.keys() <= {kind for kind, _, _ in SHOWN}
+    ends = {kind for kind, _, state in SHOWN if state in ("succeeded", "failed", "ended")}
+    assert {name for name, kind in kinds.TABLE.items() if kind.ends} <= ends
+    assert not {name for name, kind in kinds.TABLE.items() if not kind.ends} & ends
+    assert all(kind.source for kind in kinds.TABLE.values())
+
+
+@pytest.mark.parametrize(
+    "obj",
+    [
+        {"status": "fine"}, {"status": ["a"]}, {"status": {"conditions": {"Ready": True}}}, {"spec": "x", "status": None},
+        {"status": {"conditions": ["x", None, {"status": "True"}, {"type": 3}]}}, {"status": {"phase": {"a": 1}}},
+        {"status": {"startTime": "yesterday", "completionTime": 17}}, {"spec": {"suspend": "no"}},
+    ],
+)  # fmt: skip
+def test_a_status_of_an_unknown_form_is_running(obj: dict[str, Any]) -> None:
+    obj = kinds.without_bulk({"kind": "Experiment", "metadata": {"name": "x", "uid": "u"}} | obj)
+    workload = Workload(TaskRef("team", "experiment.example.org", "x"), "u", obj)
+    state = state_of(workload, [])
+    assert (state.name, workload.started, workload.finished) == ("pending", None, None)
+    assert kinds.finished(kinds.kind_of("experiment.example.org"), obj) == 0
+
+
+@pytest.fixture(params=["plain", "aggregated"])
+def served(request: pytest.FixtureRequest, api: Any) -> None:
+    """A cluster that serves RayJobs, Volcano's Jobs and two kinds named Model; as old and as new API servers tell it."""
+    groups = {
+        "ray.io": ("v1", "RayJob", "rayjobs", []),
+        "batch.volcano.sh": ("v1alpha1", "Job", "jobs", ["vcjob"]),
+        "a.example.org": ("v1", "Model", "models", []),
+        "b.example.org": ("v1", "Model", "models", []),
+    }
+    if request.param == "aggregated":
+        api.objects["/api"] = {"kind": "APIGroupDiscoveryList", "items": []}
+        api.objects["/apis"] = {
+            "kind": "APIGroupDiscoveryList",
+            "items": [
+                {
+                    "metadata": {"name": group},
+                    "versions": [
+                        {
+                            "version": version,
+                            "resources": [
+                                {
+                                    "resource": plural,
+                                    "responseKind": {"kind": kind},
+                                    "scope": "Namespaced",
+                                    "singularResource": kind.lower(),
+                                    "shortNames": short,
+                                }
+                            ],
+                        }
+                    ],
+                }
+                for group, (version, kind, plural, short) in groups.items()
+            ],
+        }
+        return
+    api.objects["/api"] = {"kind": "APIVersions", "versions": []}
+    versions = [{"name": g, "versions": [{"groupVersion": f"{g}/{v}"}]} for g, (v, *_) in groups.items()]
+    api.objects["/apis"] = {"kind": "APIGroupList", "groups": versions}
+    for group, (version, kind, plural, short) in groups.items():
+        entry = {"name": plural, "singularName": kind.lower(), "namespaced": True, "kind": kind, "shortNames": short}
+        resources = [entry, entry | {"name": f"{plural}/status"}]
+        api.objects[f"/apis/{group}/{version}"] = {"groupVersion": f"{group}/{version}", "resources": resources}
+
+
+@pytest.mark.usefixtures("served")
+async def test_a_kind_is_found_by_what_kubectl_accepts(cluster: Cluster) -> None:
+    for word in ("rayjob", "RayJobs", "rayjob.ray.io", "rayjobs.v1.ray.io", "rayjobs.ray"):
+        assert (await discovery(cluster).find(word)).name == "rayjob.ray.io"
+    for word in ("vcjob", "jobs.batch.volcano.sh"):
+        assert (await discovery(cluster).find(word)).path("ml") == "/apis/batch.volcano.sh/v1alpha1/namespaces/ml/jobs"
+    with pytest.raises(AmbiguousTask, match=r"model\.a\.example\.org, model\.b\.example\.org"):
+        await discovery(cluster).find("models")
+    assert (await discovery(cluster).find("models.b.example.org")).group == "b.example.org"
+    with pytest.raises(TaskNotFound) as caught:
+        await discovery(cluster).find("rayjb")
+    assert "rayjob" in (caught.value.hint or "")
+
+
+@pytest.mark.usefixtures("served")
+async def test_owners_are_walked_through_pods_and_stop_where_they_may_not_be_read(api: Any, cluster: Cluster) -> None:
+    def owned(name: str, *owner: str) -> dict[str, Any]:
+        keys = ("apiVersion", "kind", "name", "uid")
+        references = [dict(zip(keys, owner, strict=True)) | {"controller": True}] if owner else []
+        return {"metadata": {"name": name, "uid": f"uid-{name}", "namespace": "ml", "ownerReferences": references}}
+
+    driver = owned("driver", "ray.io/v1", "RayJob", "tune", "uid-tune")
+    executor = owned("exec", "v1", "Pod", "driver", "uid-driver")
+    api.listing("/apis/ray.io/v1/namespaces/ml/rayjobs", owned("tune"))
+    owners = Owners(cluster)
+    owners.note(driver)
+    assert [owner.kind for owner in await owners.chain(executor)] == ["Pod", "RayJob"]
+    api.deny("/apis/ray.io/v1/namespaces/ml/rayjobs")
+    api.deny("/apis/ray.io/v1/namespaces/ml/rayjobs/tune")
+    owners = Owners(cluster)
+    owners.note(driver)
+    chain = await owners.chain(executor)
+    assert [owner.name for owner in chain] == ["driver", "tune"] and owners.may_have_more(chain)
+    assert "RayJob" in owners.refusals

@@ -1,0 +1,154 @@
+"""Custom resources are tasks: from the command line and in Python, from the first pod to the end and beyond."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from support.kube import python_job
+from support.operators import Custom, condition, create_pod, define, reference
+
+from cortex_jupyter.store.open import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import Target
+    from support.kube import Kube
+
+PRINT = "import time\nfor i in range(20): print('{} line', i, flush=True); time.sleep(0.05)\n"
+
+
+class Cli:
+    """The command line, with a store of its own."""
+
+    def __init__(self, kube: Kube, folder: Path) -> None:
+        from support.jupyter import Home
+
+        self.home = Home(folder, kube.kubeconfig, {"CORTEX_STORE": f"sqlite:///{folder}/store/r.sqlite"})
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "cortex_jupyter.cli", *arguments]
+        done = subprocess.run(command, env=self.home.env, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+    def texts(self, *arguments: str, code: int = 0) -> list[str]:
+        output = self("logs", *arguments, "--since", "all", "-o", "ndjson", code=code)
+        return [json.loads(line)["text"] for line in output.splitlines() if line.startswith("{")]
+
+
+@pytest.fixture
+def cli(target: Target, tmp_path: Path) -> Iterator[Cli]:
+    cli = Cli(target.kube, tmp_path)
+    yield cli
+    cli.home.end()
+
+
+def test_a_ray_job_is_one_task(target: Target, unique: Callable[[str], str], cli: Cli) -> None:
+    """Its pods belong to its RayCluster, and that of the submitter to a Job of the same name."""
+    kube, name = target.kube, unique("tune")
+    define(kube, "ray.io", "v1", "RayJob", "rayjobs")
+    define(kube, "ray.io", "v1", "RayCluster", "rayclusters")
+    ray_job = Custom(kube, "ray.io/v1", "RayJob", "rayjobs", name)
+    cluster = Custom(kube, "ray.io/v1", "RayCluster", "rayclusters", f"{name}-9x2kd", ray_job.reference)
+    ray_job.set_status(rayClusterName=cluster.name, jobDeploymentStatus="Initializing")
+    for kind in ("head", "worker-0", "worker-1"):
+        labels = {"ray.io/cluster": cluster.name, "ray.io/node-type": kind.partition("-")[0]}
+        create_pod(kube, f"{cluster.name}-{kind}", PRINT.format(kind), cluster.reference, labels)
+    job = python_job(name, PRINT.format("submitter"))
+    job["metadata"]["ownerReferences"] = [ray_job.reference]
+    kube.create(job)
+    ray_job.set_status(rayClusterName=cluster.name, jobDeploymentStatus="Running", jobStatus="RUNNING")
+    kube.wait_job(name)
+    rows = [row for row in json.loads(cli("tasks", "-o", "json"))["tasks"] if name in row["name"]]
+    assert [(row["task"], row["state"], row["pods"]) for row in rows] == [
+        (f"default:rayjob.ray.io/{name}", "running", 4)
+    ]
+    ray_job.set_status(rayClusterName=cluster.name, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
+    texts = cli.texts("-f", f"rayjob/{name}")
+    assert sorted(texts) == sorted(
+        f"{who} line {i}" for who in ("head", "worker-0", "worker-1", "submitter") for i in range(20)
+    )
+    (row,) = [row for row in json.loads(cli("tasks", "-o", "json"))["tasks"] if name in row["name"]]
+    assert (row["state"], row["message"]) == ("succeeded", "RayJob complete exit 0")
+    ray_job.delete()
+    kube.wait_for(
+        lambda: not [p for p in kube.list("pods")["items"] if p["metadata"]["name"].startswith(name)], "pods to go"
+    )
+    assert sorted(cli.texts(f"rayjobs.ray.io/{name}")) == sorted(texts), "its log outlives it"
+
+
+def test_a_kind_that_nobody_knows_ends_with_its_condition(
+    target: Target, unique: Callable[[str], str], cli: Cli
+) -> None:
+    kube, name = target.kube, unique("exp")
+    define(kube, "lab.example.org", "v1beta1", "Experiment", "experiments", short_names=("expt",))
+    experiment = Custom(kube, "lab.example.org/v1beta1", "Experiment", "experiments", name)
+    experiment.set_status(conditions=[condition("Queued", message="waits for 8 GPUs")])
+    assert "waits for 8 GPUs" in cli("logs", f"expt/{name}", code=0)
+    pod = create_pod(kube, f"{name}-0", PRINT.format("driver"), experiment.reference)
+    create_pod(kube, f"{name}-exec-1", PRINT.format("executor") + "raise SystemExit(3)", reference(pod))
+    kube.wait_pod(f"{name}-exec-1", lambda p: p["status"]["phase"] == "Failed")
+    experiment.set_status(conditions=[condition("Failed", reason="ExecutorFailed", message="executor 1 failed")])
+    texts = cli.texts("-f", f"EXPERIMENT/{name}", code=3)
+    assert sorted(texts) == sorted(f"{who} line {i}" for who in ("driver", "executor") for i in range(20))
+
+
+def test_an_unknown_kind_names_similar_ones(target: Target, cli: Cli) -> None:
+    define(target.kube, "ray.io", "v1", "RayJob", "rayjobs")
+    output = cli("logs", "rayjb/x", code=1)
+    assert "the cluster has no kind 'rayjb'" in output and "rayjob" in output
+
+
+def test_a_collector_records_the_topmost_owners(target: Target, unique: Callable[[str], str], cli: Cli) -> None:
+    """A TrainJob has a JobSet, which has Jobs; a kind without a row is found by its pods."""
+    kube, space = target.kube, unique("team")
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+    for group, version, kind, plural in (
+        ("trainer.kubeflow.org", "v1alpha1", "TrainJob", "trainjobs"),
+        ("jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets"),
+        ("lab.example.org", "v1beta1", "Experiment", "experiments"),
+    ):
+        define(kube, group, version, kind, plural)
+    command = [sys.executable, "-m", "cortex_jupyter.cli", "record", "--all", "-n", space]
+    with (cli.home.path / "collector.log").open("wb") as log:
+        collector = subprocess.Popen(command, env=cli.home.env, stdout=log, stderr=log)
+    try:
+        train_job = Custom(kube, "trainer.kubeflow.org/v1alpha1", "TrainJob", "trainjobs", "bert", namespace=space)
+        job_set = Custom(
+            kube, "jobset.x-k8s.io/v1alpha2", "JobSet", "jobsets", "bert", train_job.reference, namespace=space
+        )
+        job = python_job("bert-node-0", PRINT.format("node"), namespace=space)
+        job["metadata"]["ownerReferences"] = [job_set.reference]
+        kube.create(job)
+        experiment = Custom(kube, "lab.example.org/v1beta1", "Experiment", "experiments", "exp", namespace=space)
+        create_pod(kube, "exp-0", PRINT.format("exp"), experiment.reference, namespace=space)
+        kube.create(python_job("plain", PRINT.format("plain"), namespace=space))
+        kube.wait_job("bert-node-0", namespace=space)
+        kube.wait_job("plain", namespace=space)
+        kube.wait_pod("exp-0", lambda pod: pod["status"]["phase"] == "Succeeded", namespace=space)
+        job_set.set_status(conditions=[condition("Completed")])
+        train_job.set_status(conditions=[condition("Complete", reason="AllJobsCompleted")])
+        experiment.set_status(phase="Succeeded")
+        wanted = {"trainjob.trainer.kubeflow.org/bert", "experiment.lab.example.org/exp", "job/plain"}
+
+        def complete() -> bool:
+            with contextlib.closing(open_store(cli.home.env["CORTEX_STORE"])) as store:
+                infos = store.recordings(space)
+                assert {f"{info.ref.kind}/{info.ref.name}" for info in infos} <= wanted
+                return len([info for info in infos if info.done]) == len(wanted)
+
+        kube.wait_for(complete, "the recordings of all tasks, and of nothing else")
+    finally:
+        collector.terminate()
+        collector.wait(60)
+        kube.delete("namespaces", space)
+    assert sorted(cli.texts("-n", space, "trainjob.trainer.kubeflow.org/bert")) == sorted(
+        f"node line {i}" for i in range(20)
+    )
