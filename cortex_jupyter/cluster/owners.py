@@ -125,13 +125,16 @@ class Owners:
             self.note(obj)
 
     async def resource(self, owner: Owner) -> Resource | None:
-        """Return the kind of an owner; None if it is not in namespaces, or is not served.
+        """Return the kind of an owner; None if it is not in namespaces, not served, or we may not ask.
 
         Raises
         ------
-        ClusterError, NotAllowed
+        ClusterError
         """
-        return await discovery(self._cluster).of_object(owner.api_version, owner.kind)
+        try:
+            return await discovery(self._cluster).of_object(owner.api_version, owner.kind)
+        except (NotAllowed, NotFound):
+            return None
 
 
 def controller_of(obj: Mapping[str, Any]) -> Owner | None:
