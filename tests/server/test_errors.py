@@ -69,7 +69,7 @@ def test_a_query_is_checked_before_the_task_is_searched(server: Server) -> None:
     assert server.error(logs("nobody"), tail="-1")[0] == 400
 
 
-@pytest.mark.parametrize("path", [logs("X_Y"), logs("a", kind="jobb"), logs("a", namespace="A")])
+@pytest.mark.parametrize("path", [logs("X_Y"), logs("a", kind="job_b"), logs("a", namespace="A")])
 def test_bad_names(server: Server, path: str) -> None:
     status, error = server.error(path)
     assert (status, error["code"]) == (400, "BadQuery") and error["hint"]

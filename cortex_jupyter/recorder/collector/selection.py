@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 #: The built-in kinds that end by themselves. The recording of a Deployment would never be complete, and so would never
 #: leave the store; it is recorded only while it has readers.
 KINDS: Final = ("job", "pod")
+#: Stands among the paths that are not listed yet for what the cluster serves.
+_DISCOVERY: Final = "/apis"
 #: API groups whose objects are no custom resources, as the `apiVersion` of an owner reference begins.
 _BUILT_IN: Final = ("v1", "apps/", "batch/v1")
 #: Tasks that finished more than this many seconds before they were first seen are skipped: their recordings may have
@@ -111,25 +113,40 @@ class Selection:
         NotAllowed, ClusterError
             The tasks cannot be listed.
         """
-        try:
-            served = await discovery(self._cluster).resources(kinds.GROUPS)
-        except (NotAllowed, NotFound) as error:
-            _log.warning("custom resources are not recorded: %s", error)
-            served = []
-        for resource in served:
-            if resource.name in kinds.TABLE:
-                self._watch_custom(resource, changed)
         paths = [(kind, collection(kind, namespace)) for kind in KINDS for namespace in self.namespaces or ("",)]
-        self._unlisted |= {path for _, path in paths}
+        self._unlisted = {_DISCOVERY, *(path for _, path in paths)}
         watches = (self._watch(*path, changed) for path in paths)
         tasks = [
-            asyncio.create_task(c) for c in (self._adopt_unfinished(changed), self._restore_lost(changed), *watches)
+            asyncio.create_task(c)
+            for c in (
+                self._adopt_unfinished(changed),
+                self._restore_lost(changed),
+                self._watch_table(changed),
+                *watches,
+            )
         ]
         try:
             await asyncio.gather(*tasks)
         finally:
             for task in [*tasks, *self._custom_watches.values()]:
                 task.cancel()
+
+    async def _watch_table(self, changed: Callable[[], object]) -> None:
+        """Watch the kinds of custom resources that the table has and the cluster serves."""
+        while True:
+            try:
+                served = await discovery(self._cluster).resources(kinds.GROUPS)
+                break
+            except (NotAllowed, NotFound) as error:
+                _log.warning("custom resources are not recorded: %s", error)
+                served = []
+                break
+            except ClusterError:
+                await asyncio.sleep(RETRY_S)  # the watches of Jobs and pods say that it does not answer
+        for resource in served:
+            if resource.name in kinds.TABLE:
+                self._watch_custom(resource, changed)
+        self._listed_all_of(_DISCOVERY)
 
     def _watch_custom(self, resource: Resource, changed: Callable[[], object]) -> None:
         """Begin to watch a kind of custom resources, unless it is watched, or may not be."""
