@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, proxy
 
-from cortex_jupyter.errors import AmbiguousTask, ClusterError, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.errors import AmbiguousTask, ClusterError, CortexError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.model.task import KINDS
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class Discovery:
         self._cluster = proxy(cluster)
         self._versions: dict[str, list[str]] = {}  # of each group, the preferred one first
         self._resources: dict[str, list[Resource]] = {}  # by group and version, as in `apiVersion`
+        self._errors: dict[str, CortexError] = {}  # why versions could not be read
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
@@ -163,6 +164,8 @@ class Discovery:
         if len(found) > 1:
             names = [resource.name for resource in found]
             raise AmbiguousTask(f"several kinds are named {word!r}: {', '.join(names)}", f"name one: {names[0]}/NAME")
+        if not found and self._errors:
+            raise ClusterError(f"it is not known whether there is a kind {word!r}: {next(iter(self._errors.values()))}")
         if not found:
             kinds = [resource.kind.lower() for resource in await self.resources()]
             similar = difflib.get_close_matches(word.partition(".")[0].lower(), kinds)
@@ -182,6 +185,8 @@ class Discovery:
         group = api_version.rpartition("/")[0]
         while True:
             found = next((r for r in await self.resources((group,)) if r.kind == kind), None)
+            if found is None and api_version in self._errors:
+                raise ClusterError(f"the kinds of {api_version} are not known: {self._errors[api_version]}")
             if found is not None or not self._forget():
                 return found
 
@@ -189,7 +194,7 @@ class Discovery:
         """Forget what was read, so that it is read anew; return False if that was a moment ago."""
         if time.monotonic() - self._read_at < _MISS_S:
             return False
-        self._versions, self._resources = {}, {}
+        self._versions, self._resources, self._errors = {}, {}, {}
         return True
 
     async def _read_groups(self) -> None:
@@ -209,10 +214,13 @@ class Discovery:
         async with limit:
             try:
                 self._resources[version] = _listed(await self._cluster.json(path))
-            except (NotFound, NotAllowed, ClusterError) as error:
+                self._errors.pop(version, None)
+            except NotFound:
+                self._resources[version] = []
+            except (NotAllowed, ClusterError) as error:
                 # The server behind an aggregated API may be down, which must not hide all other kinds.
                 _log.warning("the kinds of %s are not known: %s", version, error)
-                self._resources[version] = []
+                self._errors[version] = error
 
 
 _discoveries: WeakKeyDictionary[Cluster, Discovery] = WeakKeyDictionary()

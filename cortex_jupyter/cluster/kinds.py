@@ -15,17 +15,14 @@ from cortex_jupyter.model.task import KINDS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-#: Condition types that mean an end in kinds without a row. `Ready` and `Reconciled` mean nothing for an end.
+#: Conditions (type and status) that mean an end in kinds without a row. `Ready` and `Reconciled` mean nothing for an end.
 _CONDITIONS: Final = {
-    "Complete": "succeeded",
-    "Completed": "succeeded",
-    "Succeeded": "succeeded",
-    "Finished": "succeeded",
-    "Failed": "failed",
-    "Suspended": "suspended",
+    **{(name, "True"): "succeeded" for name in ("Complete", "Completed", "Succeeded", "Finished")},
+    ("Failed", "True"): "failed",
+    ("Succeeded", "False"): "failed",
 }
 #: Fields of a status that hold the start and the end.
-_TIMES: Final = frozenset({"startTime", "completionTime", "endTime", "finishedAt", "stoppedAt"})
+_TIMES: Final = frozenset({"startTime", "completionTime", "endTime", "finishedAt", "stoppedAt", "terminationTime"})
 #: Fields of a status that hold the state as a word, in kinds without a row, and such words in lower case.
 _FIELDS: Final = ("phase", "state", "jobStatus")
 _WORDS: Final = {
@@ -42,6 +39,12 @@ _WORDS: Final = {
     "aborted": "failed",
     "suspended": "suspended",
 }
+
+
+#: Words of tasks that have not ended.
+_UNDER_WAY: Final = dict.fromkeys(
+    ("created", "initializing", "pending", "queued", "running", "starting", "submitted", "waiting"), ""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +144,58 @@ def object_state(kind: Kind, obj: Mapping[str, Any]) -> ObjectState:
     ObjectState(name='', reason='', message='')
     """
     if kind.states or not kind.ends:
-        for name, shown_by in kind.states:
-            if all(_value(obj, path) == value for path, value in shown_by.items()):
-                condition = next((c for path in shown_by if (c := _condition(obj, path))), None)
-                return _explained(kind, obj, name, condition)
-        return ObjectState()
-    if _value(obj, "spec.suspend") is True or _value(obj, "spec.runPolicy.suspend") is True:
-        return ObjectState("suspended", "Suspended")
-    for condition in _conditions(obj):
-        if condition.get("status") == "True" and condition["type"] in _CONDITIONS:
-            return _explained(kind, obj, _CONDITIONS[condition["type"]], condition)
-    for field_name in _FIELDS:
-        word = _value(obj, f"status.{field_name}")
-        if isinstance(word, str) and word.lower() in _WORDS:
-            return _explained(kind, obj, _WORDS[word.lower()], None)
+        return _by_row(kind, obj)
+    return _by_convention(kind, obj)
+
+
+def _by_row(kind: Kind, obj: Mapping[str, Any]) -> ObjectState:
+    for name, shown_by in kind.states:
+        if all(_value(obj, path) == value for path, value in shown_by.items()):
+            condition = next((c for path in shown_by if (c := _condition(obj, path))), None)
+            return _explained(kind, obj, name, condition)
     return ObjectState()
+
+
+def _by_convention(kind: Kind, obj: Mapping[str, Any]) -> ObjectState:
+    # A failure counts before a success: some kinds have a condition that is true at any end.
+    for wanted in ("failed", "succeeded"):
+        for condition in _conditions(obj):
+            if _CONDITIONS.get((condition["type"], condition.get("status") or "")) == wanted:
+                return _explained(kind, obj, wanted, condition)
+    word = _state_word(obj)
+    if word in _WORDS:
+        return _explained(kind, obj, _WORDS[word], None)
+    suspended = _condition(obj, "Suspended")
+    if suspended is not None and suspended.get("status") == "True":
+        return _explained(kind, obj, "suspended", suspended)
+    is_suspended = _value(obj, "spec.suspend") is True or _value(obj, "spec.runPolicy.suspend") is True
+    return ObjectState("suspended", "Suspended") if is_suspended else ObjectState()
+
+
+def shows_ends(kind: Kind, obj: Mapping[str, Any]) -> bool:
+    """Return whether objects of a kind show their end in a known way, as far as this one tells.
+
+    Most kinds without a row make pods for ever: databases, brokers, what starts a Job by a schedule.
+
+    Examples
+    --------
+    >>> unknown = Kind("experiment.example.org")
+    >>> shows_ends(unknown, {"status": {"phase": "Running"}}), shows_ends(unknown, {"status": {"phase": "healthy"}})
+    (True, False)
+    """
+    if kind.name in TABLE:
+        return kind.ends
+    spec = obj.get("spec")
+    has_suspend = isinstance(spec, dict) and "suspend" in spec
+    known_types = {name for name, _ in _CONDITIONS}
+    has_condition = any(condition["type"] in known_types for condition in _conditions(obj))
+    return has_suspend or has_condition or _state_word(obj) in _WORDS | _UNDER_WAY
+
+
+def _state_word(obj: Mapping[str, Any]) -> str:
+    """Return the word of a status that is the state, in lower case; empty if there is none."""
+    words = (_value(obj, f"status.{name}") for name in _FIELDS)
+    return next((word.lower() for word in words if isinstance(word, str) and word), "")
 
 
 def finished(kind: Kind, obj: Mapping[str, Any]) -> int:
@@ -216,19 +256,25 @@ def without_bulk(obj: dict[str, Any]) -> dict[str, Any]:
         if not _time(status[name]):
             del status[name]
     if "conditions" in status:
-        status["conditions"] = list(_conditions({"status": status}))
+        names = ("type", "status", "reason", "message", "lastTransitionTime")
+        status["conditions"] = [
+            {k: condition[k] for k in names if isinstance(condition.get(k), str)}
+            for condition in _conditions({"status": status})
+        ]
     obj["status"] = status
     return obj
 
 
-def label_keys(labels: Mapping[str, str]) -> list[str]:
-    """Return those of a pod's labels that tell the task of some kind, as `label=value`."""
-    return [f"{label}={labels[label]}" for label in _LABELS & labels.keys()]
+def label_keys(pod: Mapping[str, Any]) -> list[str]:
+    """Return those of a pod's labels that tell the task of some kind, as `namespace/label=value`."""
+    labels, namespace = pod["metadata"].get("labels") or {}, pod["metadata"].get("namespace")
+    return [f"{namespace}/{label}={labels[label]}" for label in _LABELS & labels.keys()]
 
 
 def own_labels(kind: Kind, obj: Mapping[str, Any]) -> list[str]:
-    """Return the labels of a task's pods, as `label=value`."""
-    return [f"{label}={value}" for label, path in kind.labels.items() if (value := _value(obj, path))]
+    """Return the labels of a task's pods, as `namespace/label=value`."""
+    namespace = obj["metadata"].get("namespace")
+    return [f"{namespace}/{label}={value}" for label, path in kind.labels.items() if (value := _value(obj, path))]
 
 
 def selects(kind: Kind, obj: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:

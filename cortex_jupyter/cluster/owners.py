@@ -6,13 +6,15 @@ A RayJob owns a RayCluster, which owns pods; a Spark driver is a pod that owns i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.discovery import discovery
-from cortex_jupyter.errors import NotAllowed, NotFound
+from cortex_jupyter.cluster.workloads import segment
+from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,13 +63,20 @@ class Owners:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._owner_of: dict[str, Owner | None] = {}  # by the UID of what is owned
+        self._gone: set[str] = set()  # UIDs of owners that were deleted before they were read
         self._listed: set[str] = set()  # paths of collections
+        self._reading = asyncio.Lock()
         self._refused_at: dict[tuple[str, str], float] = {}  # by API version and kind
         self.refusals: dict[str, str] = {}
 
     def note(self, obj: Mapping[str, Any]) -> None:
         """Take in an object that is known already, so that it need not be read."""
         self._owner_of[obj["metadata"]["uid"]] = controller_of(obj)
+
+    def forget(self, uid: str) -> None:
+        """Forget an object that was deleted."""
+        self._owner_of.pop(uid, None)
+        self._gone.discard(uid)
 
     async def chain(self, obj: Mapping[str, Any]) -> list[Owner]:
         """Return the owners of an object, the direct one first and the topmost one last.
@@ -85,16 +94,19 @@ class Owners:
         return owners
 
     def may_have_more(self, owners: list[Owner]) -> bool:
-        """Return whether the last of these owners may have an owner that we may not read."""
-        return bool(owners) and owners[-1].uid not in self._owner_of
+        """Return whether the last of these owners may have, or may have had, an owner that we cannot read."""
+        return bool(owners) and (owners[-1].uid not in self._owner_of or owners[-1].uid in self._gone)
 
     async def _controller(self, owner: Owner, namespace: str) -> Owner | None:
         refused_at = self._refused_at.get((owner.api_version, owner.kind), -_AGAIN_S)
         if owner.uid not in self._owner_of and time.monotonic() - refused_at >= _AGAIN_S:
             try:
-                await self._read(owner, namespace)
-            except NotFound:
-                self._owner_of[owner.uid] = None  # it is gone; nobody knows whose it was
+                async with self._reading:  # many pods of one owner come at once
+                    if owner.uid not in self._owner_of:
+                        await self._read(owner, namespace)
+            except (NotFound, BadQuery):
+                self._owner_of[owner.uid] = None
+                self._gone.add(owner.uid)  # nobody knows whose it was
             except NotAllowed as error:
                 self._refused_at[owner.api_version, owner.kind] = time.monotonic()
                 self.refusals[owner.kind] = error.message
@@ -118,8 +130,9 @@ class Owners:
                 self.note(obj)
             if owner.uid in self._owner_of:
                 return
-        obj = await self._cluster.json(f"{path}/{owner.name}", accept=_METADATA)
-        if obj["metadata"]["uid"] != owner.uid:
+        # Anybody who may create an object writes any name into its owner references.
+        obj = await self._cluster.json(f"{path}/{segment(owner.name)}", accept=_METADATA)
+        if (obj.get("metadata") or {}).get("uid") != owner.uid:
             self._owner_of[owner.uid] = None  # a new object has the name
         else:
             self.note(obj)

@@ -32,6 +32,8 @@ _RULES: Final = [
     {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets", "replicasets"], "verbs": _READ},
     # Kinds that the table does not have need a rule of their own.
     {"apiGroups": sorted(GROUPS), "resources": sorted({kind.plural for kind in TABLE.values()}), "verbs": _READ},
+    # They stand between a DaskCluster and its workers.
+    {"apiGroups": ["kubernetes.dask.org"], "resources": ["daskworkergroups"], "verbs": ["get", "list"]},
 ]
 #: The rotated files of a log. This right also covers the kubelet's other endpoints.
 _NODES: Final = [{"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}]
