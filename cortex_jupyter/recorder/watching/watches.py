@@ -22,8 +22,9 @@ from cortex_jupyter.cluster.workloads import collection, segment
 from cortex_jupyter.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
+    from cortex_jupyter.cluster.owners import Owner
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
     from cortex_jupyter.model import TaskRef
@@ -36,6 +37,8 @@ _log = logging.getLogger(__name__)
 
 #: Interval (seconds) between attempts to read an object's owners.
 _OWNERS_AGAIN_S: Final = 1.0
+#: Who follows owners' owners waits at most this long (seconds) for them before a list counts as complete.
+_SEARCH_S: Final = 10.0
 
 #: This many tasks are looked up at a time. Each request has its own connection, for which `asyncio.sslproto` allocates
 #: a buffer of 256 KiB: a thousand at once took 50 MB.
@@ -87,14 +90,9 @@ class Watches:
 
     def _custom_pods(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the pods of a custom resource. No query selects them, so one watch of all pods serves all such tasks."""
-        created = workload.obj["metadata"].get("creationTimestamp") or ""
-
-        def is_wanted(pod: KubeObject) -> bool:  # an earlier object may have had the same name and labels
-            return bool(pod["metadata"]["creationTimestamp"] >= created)
-
         path = collection("pod", self._watched_namespace(workload.ref.namespace))
         keys = [workload.uid, *kinds.own_labels(kinds.kind_of(workload.ref.kind), workload.obj)]
-        return self._shared_watch(path, without_bulk).follow(*keys, is_wanted=is_wanted, with_all_owners=True)
+        return self._shared_watch(path, without_bulk).follow(*keys, with_all_owners=True)
 
     def doubt(self, workload: Workload) -> None:
         """Reopen a task's watches: their connections may be dead.
@@ -176,7 +174,11 @@ class SharedWatches(Watches):
 
 
 class _SharedWatch:
-    """One watch of a collection, for everything that follows some of its objects."""
+    """One watch of a collection, for everything that follows some of its objects.
+
+    Changes reach the followers of an object and of its direct owners at once. What owns these owners is read beside the
+    watch: an owner that cannot be read must not hold up the changes of other objects.
+    """
 
     def __init__(self, cluster: Cluster, path: str, reduce: Reduce) -> None:
         self._cluster, self._path, self._reduce = cluster, path, reduce
@@ -184,8 +186,14 @@ class _SharedWatch:
         self._known: dict[str, KubeObject] = {}
         self._listed = False
         self._followers: dict[str, set[_Follower]] = {}  # by UID, or by label
-        self._owners: Owners | None = None  # of the objects, once a follower needs more than the direct ones
         self._task: asyncio.Task[None] | None = None
+        self._owners: Owners | None = None  # of the objects, once a follower needs more than the direct ones
+        self._further_keys: dict[
+            str, list[str]
+        ] = {}  # beyond an object's own UID and those of its direct owners, by UID
+        self._searches: dict[str, asyncio.Task[None]] = {}  # for these, by UID
+        self._deleted: dict[str, KubeObject] = {}  # the last state of objects that were deleted during the search
+        self._announcements: set[asyncio.Task[None]] = set()
 
     async def follow(
         self, *keys: str, is_wanted: ObjectFilter = lambda _: True, with_all_owners: bool = False
@@ -195,22 +203,15 @@ class _SharedWatch:
         Parameters
         ----------
         *keys : str
-            The UID of the object or of one of its owners, or a label as `label=value`; "" for any.
+            The UID of the object or of one of its owners, or a label as `namespace/label=value`; "" for any.
         is_wanted : callable, optional
             Returns whether an object is followed.
         with_all_owners : bool, optional
             Whether the owners' owners count too.
         """
-        follower = _Follower(is_wanted)
-        if self._task is None:
-            self._known, self._listed = {}, False
-            self._task = asyncio.create_task(self._run())
-        if with_all_owners and self._owners is None:
-            self._owners = Owners(self._cluster)
-        for key in keys:
-            self._followers.setdefault(key, set()).add(follower)
+        follower = _Follower(is_wanted, with_all_owners)
+        self._begin(follower, keys)
         try:
-            await self._put_known(follower, set(keys))
             while True:
                 for change in await follower.take():
                     if isinstance(change, Exception):
@@ -221,59 +222,124 @@ class _SharedWatch:
                 self._followers[key].discard(follower)
                 if not self._followers[key]:
                     del self._followers[key]
-            if not self._followers and self._task is not None:
-                self._task.cancel()
-                self._task = None
+            if not self._followers:
+                self._stop()
 
-    async def _put_known(self, follower: _Follower, keys: set[str]) -> None:
-        """Give a new follower the present objects."""
-        for uid in list(self._known):
-            # While owners are read, objects change and go.
-            found = await self._keys(self._known[uid]) if uid in self._known else []
-            if not keys.isdisjoint(found) and (obj := self._known.get(uid)) and follower.is_wanted(obj):
+    def _begin(self, follower: _Follower, keys: tuple[str, ...]) -> None:
+        """Add a follower; it gets the present objects."""
+        if self._task is None:
+            self._known, self._listed = {}, False
+            self._task = asyncio.create_task(self._run())
+        if follower.needs_all_owners and self._owners is None:
+            self._owners = Owners(self._cluster)
+            for obj in self._known.values():
+                self._search(obj)
+        for obj in self._known.values():
+            if not set(keys).isdisjoint(self._keys(obj)) and follower.is_wanted(obj):
                 follower.put(("ADDED", obj))
+        for key in keys:
+            self._followers.setdefault(key, set()).add(follower)
         if self._listed:
-            follower.put(("SYNC", {}))
+            self._announce(("SYNC", {}), {follower})
+
+    def _stop(self) -> None:
+        for task in filter(None, (self._task, *self._announcements, *self._searches.values())):
+            task.cancel()
+        self._task = self._owners = None
+        for state in (self._further_keys, self._searches, self._deleted):
+            state.clear()
 
     async def _run(self) -> None:
         try:
             async for kind, obj in watch(self._cluster, self._path, {}, self._reduce, self.reopen):
                 if kind in ("SYNC", "LOST", "BACK"):
                     self._listed |= kind == "SYNC"
-                    self._put_all((kind, obj))
+                    self._announce((kind, obj), self._all_followers)
                     continue
+                uid = obj["metadata"]["uid"]
                 if kind == "DELETED":
-                    self._known.pop(obj["metadata"]["uid"], None)
+                    self._known.pop(uid, None)
                 else:
-                    self._known[obj["metadata"]["uid"]] = obj
-                keys = await self._keys(obj)
-                for follower in {follower for key in keys for follower in self._followers.get(key, ())}:
-                    if follower.is_wanted(obj):
-                        follower.put((kind, obj))
+                    self._known[uid] = obj
+                self._put((kind, obj), self._keys(obj))
+                if kind != "DELETED":
+                    self._search(obj)
+                elif uid in self._searches:
+                    self._deleted[uid] = obj
+                else:
+                    self._further_keys.pop(uid, None)
+                    if self._owners is not None:
+                        self._owners.forget(uid)
         except Exception as error:  # noqa: BLE001 - each follower handles it; the next follower opens a new watch
             self._task = None
-            self._put_all(error)
+            for follower in self._all_followers:
+                follower.put(error)
 
-    async def _keys(self, obj: KubeObject) -> list[str]:
-        """Return the keys under which an object is followed."""
-        keys = _followed_uids(obj)
-        if self._owners is None:
-            return keys
+    def _keys(self, obj: KubeObject) -> list[str]:
+        """Return the keys under which an object is followed, as far as they are known."""
+        return [*_followed_uids(obj), *self._further_keys.get(obj["metadata"]["uid"], ())]
+
+    def _search(self, obj: KubeObject) -> None:
+        """Begin to find out what owns an object's owners, unless that is known."""
+        uid = obj["metadata"]["uid"]
+        if self._owners is not None and uid not in self._further_keys and uid not in self._searches:
+            self._owners.note(obj)
+            self._searches[uid] = asyncio.create_task(self._find_further_keys(uid, obj, self._owners))
+
+    async def _find_further_keys(self, uid: str, obj: KubeObject, owners: Owners) -> None:
+        chain: list[Owner] = []
         while True:
             try:
-                owners = await self._owners.chain(obj)
+                chain = await owners.chain(obj)
+                break
             except ClusterError as error:
                 # Without its owners a pod would be of no task, and its lines would be lost.
                 _log.warning("the owners of %s are not known: %s", obj["metadata"]["name"], error)
                 await asyncio.sleep(_OWNERS_AGAIN_S)
-            else:
-                keys += [owner.uid for owner in owners[1:]]
-                if self._owners.may_have_more(owners):
-                    keys += kinds.label_keys(obj["metadata"].get("labels") or {})
-                return keys
+            except Exception:  # noqa: BLE001 - one odd object must not hide all others
+                _log.exception("the owners of %s cannot be found", obj["metadata"]["name"])
+                break
+        direct = set(_followed_uids(obj))
+        keys = [owner.uid for owner in chain if owner.uid not in direct]
+        keys += kinds.label_keys(obj) if owners.may_have_more(chain) else []
+        del self._searches[uid]
+        newest, deleted = self._known.get(uid), self._deleted.pop(uid, None)
+        if newest is not None:
+            self._further_keys[uid] = keys
+            self._put(("ADDED", newest), keys)
+        elif deleted is not None:
+            self._put(("ADDED", deleted), keys)
+            self._put(("DELETED", deleted), keys)
 
-    def _put_all(self, change: Change | Exception) -> None:
-        for follower in {follower for followers in self._followers.values() for follower in followers}:
+    def _put(self, change: Change, keys: Iterable[str]) -> None:
+        for follower in {follower for key in keys for follower in self._followers.get(key, ())}:
+            if follower.is_wanted(change[1]):
+                follower.put(change)
+
+    @property
+    def _all_followers(self) -> set[_Follower]:
+        return {follower for followers in self._followers.values() for follower in followers}
+
+    def _announce(self, change: Change, followers: set[_Follower]) -> None:
+        """Tell followers that the list is complete, that the watch is lost, or that it is back.
+
+        Who follows owners' owners hears of a complete list when those are known, or after some seconds.
+        """
+        waiting = {follower for follower in followers if follower.needs_all_owners} if self._searches else set()
+        if change[0] == "LOST":
+            for announcement in self._announcements:
+                announcement.cancel()
+            waiting = set()
+        for follower in followers - waiting:
+            follower.put(change)
+        if waiting:
+            announcement = asyncio.create_task(self._announce_later(change, waiting))
+            self._announcements.add(announcement)
+            announcement.add_done_callback(self._announcements.discard)
+
+    async def _announce_later(self, change: Change, followers: set[_Follower]) -> None:
+        await asyncio.wait(self._searches.values(), timeout=_SEARCH_S)
+        for follower in followers:
             follower.put(change)
 
 
@@ -287,9 +353,12 @@ class _Follower:
     ----------
     is_wanted : callable
         Returns whether an object is followed.
+    needs_all_owners : bool
+        Whether the owners' owners of an object count.
     """
 
     is_wanted: ObjectFilter
+    needs_all_owners: bool
     _changes: list[Change | Exception] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
