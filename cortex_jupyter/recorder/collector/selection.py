@@ -6,9 +6,9 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster import kinds
 from cortex_jupyter.cluster.discovery import discovery
@@ -24,7 +24,7 @@ from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.discovery import Resource
@@ -36,8 +36,10 @@ _log = logging.getLogger(__name__)
 #: The built-in kinds that end by themselves. The recording of a Deployment would never be complete, and so would never
 #: leave the store; it is recorded only while it has readers.
 KINDS: Final = ("job", "pod")
-#: Stands among the paths that are not listed yet for what the cluster serves.
-_DISCOVERY: Final = "/apis"
+#: Whether custom resources that we may not watch may be watched by now is tried this often (seconds).
+_REFUSED_S: Final = 60.0
+#: The watch of one kind may be this many seconds behind that of another.
+_LAG_S: Final = 3
 #: API groups whose objects are no custom resources, as the `apiVersion` of an owner reference begins.
 _BUILT_IN: Final = ("v1", "apps/", "batch/v1")
 #: Tasks that finished more than this many seconds before they were first seen are skipped: their recordings may have
@@ -95,7 +97,9 @@ class Selection:
         self._unlisted: set[str] = set()  # paths
         self._listed = asyncio.Event()  # set when all selected objects have been seen
         self._owners = Owners(cluster)
-        self._custom_watches: dict[str, asyncio.Task[None]] = {}  # by path
+        self._custom_watches: dict[str, _CustomWatch] = {}  # by path
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] | None = None  # gets the error of a background task
         self._selected: set[str] = set()  # UIDs of the owners of selected pods
         self.ids: set[int] = set()
         self.store_lost = asyncio.Event()
@@ -114,89 +118,117 @@ class Selection:
             The tasks cannot be listed.
         """
         paths = [(kind, collection(kind, namespace)) for kind in KINDS for namespace in self.namespaces or ("",)]
-        self._unlisted = {_DISCOVERY, *(path for _, path in paths)}
-        watches = (self._watch(*path, changed) for path in paths)
-        tasks = [
-            asyncio.create_task(c)
-            for c in (
-                self._adopt_unfinished(changed),
-                self._restore_lost(changed),
-                self._watch_table(changed),
-                *watches,
-            )
-        ]
+        self._unlisted = {path for _, path in paths}
+        self._failed = asyncio.get_running_loop().create_future()
+        for kind, path in paths:
+            self._spawn(self._watch(kind, path, changed))
+        for coroutine in (self._adopt_unfinished(changed), self._restore_lost(changed), self._watch_table(changed)):
+            self._spawn(coroutine)
         try:
-            await asyncio.gather(*tasks)
+            await self._failed
         finally:
-            for task in [*tasks, *self._custom_watches.values()]:
+            for task in self._tasks:
                 task.cancel()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in the background; its error ends `run`."""
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)
 
     async def _watch_table(self, changed: Callable[[], object]) -> None:
         """Watch the kinds of custom resources that the table has and the cluster serves."""
         while True:
             try:
-                served = await discovery(self._cluster).resources(kinds.GROUPS)
-                break
-            except (NotAllowed, NotFound) as error:
+                for resource in await discovery(self._cluster).resources(kinds.GROUPS):
+                    if resource.name in kinds.TABLE:
+                        self._watch_custom(resource, changed)
+            except NotAllowed as error:
                 _log.warning("custom resources are not recorded: %s", error)
-                served = []
-                break
-            except ClusterError:
+            except (NotFound, ClusterError):
                 await asyncio.sleep(RETRY_S)  # the watches of Jobs and pods say that it does not answer
-        for resource in served:
-            if resource.name in kinds.TABLE:
-                self._watch_custom(resource, changed)
-        self._listed_all_of(_DISCOVERY)
+                continue
+            return
 
     def _watch_custom(self, resource: Resource, changed: Callable[[], object]) -> None:
-        """Begin to watch a kind of custom resources, unless it is watched, or may not be."""
+        """Begin to watch a kind of custom resources, unless it is watched."""
         for namespace in self.namespaces or ("",):
             path = resource.path(namespace)
             if path not in self._custom_watches:
-                self._unlisted.add(path)
-                self._custom_watches[path] = asyncio.create_task(self._run_custom_watch(resource, path, changed))
+                self._custom_watches[path] = _CustomWatch()
+                self._spawn(self._run_custom_watch(resource, path, changed))
 
     async def _run_custom_watch(self, resource: Resource, path: str, changed: Callable[[], object]) -> None:
-        try:
-            await self._watch(resource.name, path, changed)
-        except (NotAllowed, ClusterError) as error:
-            # What these objects own is recorded as tasks of its own.
-            _log.warning("the %s are not recorded as tasks: %s", resource.plural, error)
-            self._listed_all_of(path)
-
-    def _listed_all_of(self, path: str) -> None:
-        self._unlisted.discard(path)
-        if not self._unlisted:
-            self._listed.set()
-
-    async def _is_part(self, kind: str, obj: KubeObject, changed: Callable[[], object]) -> bool:
-        """Return whether an object belongs to a custom resource that is watched; begin to watch its owner's kind."""
-        owner = controller_of(obj)
-        if owner is None or (kind == "pod" and not self._selector and owner.api_version.startswith(_BUILT_IN)):
-            return False
+        custom = self._custom_watches[path]
         while True:
             try:
-                chain = await self._owners.chain(obj)
-                resources = [await self._owners.resource(owner) for owner in chain]
+                await self._watch(resource.name, path, changed)
+            except (NotAllowed, NotFound, ClusterError) as error:
+                log = _log.info if custom.answered.is_set() and not custom.is_allowed else _log.warning
+                log("the %s are not recorded as tasks: %s", resource.plural, error)
+            custom.is_allowed = False
+            custom.answered.set()
+            self._health.watch_changed(path, lost=False)  # it is no reason to restart the process
+            # What these objects own is recorded as tasks of its own.
+            for task in self._seen.values():
+                if task.part_of == path:
+                    task.part_of = ""
+                    await self._open_if_wanted(task, changed)
+            await asyncio.sleep(_REFUSED_S)
+
+    async def _settle(self, task: _WatchedObject, changed: Callable[[], object]) -> None:
+        """Find out whether an object belongs to a custom resource that is a task; record it if not."""
+        meta = task.obj["metadata"]
+        while True:
+            try:
+                chain = await self._owners.chain(task.obj)
+                resources = [(owner, await self._owners.resource(owner)) for owner in chain]
                 break
             except ClusterError as error:
-                _log.warning("the owners of %s are not known: %s", obj["metadata"]["name"], error)
+                _log.warning("the owners of %s are not known: %s", meta["name"], error)
                 await asyncio.sleep(RETRY_S)
-        is_part = False
-        for resource in resources:
+        for owner, resource in reversed(resources):  # the topmost one that ends is the task
             if resource is None or resource.is_built_in:
                 continue
             self._watch_custom(resource, changed)
-            is_part |= not all(self._custom_watches[resource.path(n)].done() for n in self.namespaces or ("",))
-        if kind == "pod" and self._selector:
-            self._selected |= {owner.uid for owner in chain}
-            for selected in filter(None, (self._seen.get(owner.uid) for owner in chain)):
-                await self._open_if_wanted(selected, changed)
-        return is_part
+            path = resource.path(meta["namespace"] if self.namespaces else "")
+            custom = self._custom_watches[path]
+            await custom.answered.wait()
+            top = await self._wait_for(owner.uid) if custom.is_allowed else None
+            if custom.is_allowed and top is not None and top.ends:
+                task.part_of = path
+                if task.kind == "pod" and self._selector:
+                    self._selected.add(owner.uid)
+                    await self._open_if_wanted(top, changed)
+                break
+        task.is_settled = True
+        await self._open_if_wanted(task, changed)
+
+    async def _wait_for(self, uid: str) -> _WatchedObject | None:
+        """Return an object that its watch is about to show; None if it does not show it in time."""
+        for _ in range(_LAG_S * 10):
+            if uid in self._seen:
+                break
+            await asyncio.sleep(0.1)
+        return self._seen.get(uid)
+
+    def _may_be_part(self, kind: str, obj: KubeObject) -> bool:
+        """Return whether an object may belong to a custom resource."""
+        owner = controller_of(obj)
+        # The owners of a Job's pods are found from the Job.
+        return owner is not None and (
+            kind != "pod" or bool(self._selector) or not owner.api_version.startswith(_BUILT_IN)
+        )
 
     async def _open_if_wanted(self, task: _WatchedObject, changed: Callable[[], object]) -> None:
         is_selected = not self._selector or task.kind in KINDS or task.obj["metadata"]["uid"] in self._selected
-        if not task.id and task.is_wanted and is_selected:
+        if task.is_settled and not task.id and task.is_wanted and is_selected:
             await self._open(task)
             changed()
 
@@ -210,19 +242,36 @@ class Selection:
                 continue
             if change == "DELETED":
                 self._seen.pop(obj["metadata"]["uid"], None)  # its recording still needs its end
+                self._owners.forget(obj["metadata"]["uid"])
+                self._selected.discard(obj["metadata"]["uid"])
             elif change == "LOST":
                 _log.warning("the watch of %ss is lost: %s", kind, obj["message"])
             elif change == "BACK":
                 _log.info("the watch of %ss is back", kind)
             elif change == "SYNC":
-                self._listed_all_of(path)
-            elif watched := self._seen.get(obj["metadata"]["uid"]):
-                watched.obj = obj
+                self._unlisted.discard(path)
+                if not self._unlisted:
+                    self._listed.set()
+                if custom := self._custom_watches.get(path):
+                    custom.is_allowed = True
+                    custom.answered.set()
             else:
-                self._owners.note(obj)
-                task = _WatchedObject(kind, obj, is_part=await self._is_part(kind, obj, changed))
-                self._seen[obj["metadata"]["uid"]] = task
-                await self._open_if_wanted(task, changed)
+                await self._take(kind, obj, changed)
+
+    async def _take(self, kind: str, obj: KubeObject, changed: Callable[[], object]) -> None:
+        """Take in the present state of an object."""
+        if watched := self._seen.get(obj["metadata"]["uid"]):
+            had_shown_ends, watched.obj = watched.ends, obj
+            if watched.ends and not had_shown_ends:
+                await self._open_if_wanted(watched, changed)
+            return
+        self._owners.note(obj)
+        task = self._seen[obj["metadata"]["uid"]] = _WatchedObject(kind, obj)
+        if self._may_be_part(kind, obj):
+            self._spawn(self._settle(task, changed))
+        else:
+            task.is_settled = True
+            await self._open_if_wanted(task, changed)
 
     async def _open(self, task: _WatchedObject) -> None:
         meta = task.obj["metadata"]
@@ -314,7 +363,13 @@ def _reduce(kind: str, obj: KubeObject) -> KubeObject:
     """Keep only the parts of an object that are used: there may be ten thousand objects."""
     meta = {k: obj["metadata"].get(k) for k in ("name", "namespace", "uid", "resourceVersion", "ownerReferences")}
     if kind not in KINDS:
-        return {"metadata": meta, "status": {"finished": kinds.finished(kinds.kind_of(kind), obj)}, "labels": {}}
+        row = kinds.kind_of(kind)
+        obj = kinds.without_bulk(obj)
+        return {
+            "metadata": meta,
+            "status": {"finished": kinds.finished(row, obj), "ends": kinds.shows_ends(row, obj)},
+            "labels": {},
+        }
     # Pods have a phase; Jobs show their end in conditions.
     names = ("phase",) if "phase" in obj.get("status", {}) else ("conditions", "completionTime")
     status = {k: v for k, v in obj.get("status", {}).items() if k in names}
@@ -322,6 +377,21 @@ def _reduce(kind: str, obj: KubeObject) -> KubeObject:
         end = decisive_end([obj])
         status["finished"] = end.finished if end else 0
     return {"metadata": meta, "status": status, "labels": pod_labels(obj)}
+
+
+@dataclass(slots=True)
+class _CustomWatch:
+    """The watch of a kind of custom resources.
+
+    Parameters
+    ----------
+    answered : asyncio.Event
+        Set when the objects are listed, or may not be.
+    is_allowed : bool
+    """
+
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    is_allowed: bool = False
 
 
 @dataclass(slots=True)
@@ -337,8 +407,10 @@ class _WatchedObject:
         The id of its recording; 0 if there is none.
     was_restored : bool
         Whether it was over, and is recorded again all the same.
-    is_part : bool
-        Whether it belongs to a custom resource that is a task.
+    part_of : str
+        The path of the custom resources of which one owns it and is the task.
+    is_settled : bool
+        Whether that is known.
 
     Examples
     --------
@@ -353,7 +425,8 @@ class _WatchedObject:
     obj: KubeObject
     id: int = 0
     was_restored: bool = False
-    is_part: bool = False
+    part_of: str = ""
+    is_settled: bool = False
 
     @property
     def finished(self) -> int:
@@ -364,11 +437,16 @@ class _WatchedObject:
         return parse_rfc3339(text) if text else 0
 
     @property
+    def ends(self) -> bool:
+        """Whether it ends by itself, as far as its kind or its object tells."""
+        return self.kind in KINDS or bool(self.obj["status"]["ends"])
+
+    @property
     def is_wanted(self) -> bool:
         """Whether it is a task of its own, and is not long over."""
         if self.kind == "pod" and any(o.get("controller") for o in self.obj["metadata"].get("ownerReferences") or []):
             return False
-        if self.is_part or not kinds.ends_by_itself(self.kind):
+        if self.part_of or not self.ends:
             return False
         return not self.finished or time.time() - self.finished / 1e9 < _MAX_AGE_S
 
