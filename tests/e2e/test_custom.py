@@ -152,3 +152,41 @@ def test_a_collector_records_the_topmost_owners(target: Target, unique: Callable
     assert sorted(cli.texts("-n", space, "trainjob.trainer.kubeflow.org/bert")) == sorted(
         f"node line {i}" for i in range(20)
     )
+
+
+@pytest.mark.parametrize("is_allowed", [False, True])
+def test_jobs_of_what_we_may_not_watch_or_what_never_ends_are_tasks_of_their_own(
+    target: Target, unique: Callable[[str], str], cli: Cli, request: pytest.FixtureRequest, is_allowed: bool
+) -> None:
+    """As those of KEDA's ScaledJob, which makes one Job after the other."""
+    if target.real and not is_allowed:
+        pytest.skip("only the sandbox refuses a right for a while")
+    kube, space = target.kube, unique("keda")
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+    define(kube, "keda.sh", "v1alpha1", "ScaledJob", "scaledjobs")
+    if not is_allowed:
+        sandbox = request.getfixturevalue("sandbox")
+        for verb in ("list", "watch", "get"):
+            sandbox.fault("deny", verb=verb, resource="scaledjobs.keda.sh", namespace=space)
+    command = [sys.executable, "-m", "cortex_jupyter.cli", "record", "--all", "-n", space]
+    with (cli.home.path / "collector.log").open("wb") as log:
+        collector = subprocess.Popen(command, env=cli.home.env, stdout=log, stderr=log)
+    try:
+        scaled = Custom(kube, "keda.sh/v1alpha1", "ScaledJob", "scaledjobs", "sj", namespace=space)
+        scaled.set_status(conditions=[condition("Ready")])
+        odd = reference(scaled.obj) | {"name": "../../../../api/v1/nodes"}
+        for name, owner in (("sj-1", scaled.reference), ("sj-2", scaled.reference), ("odd", odd)):
+            job = python_job(name, PRINT.format(name), namespace=space)
+            job["metadata"]["ownerReferences"] = [owner]
+            kube.create(job)
+
+        def complete() -> bool:
+            with contextlib.closing(open_store(cli.home.env["CORTEX_STORE"])) as store:
+                done = {f"{info.ref.kind}/{info.ref.name}" for info in store.recordings(space) if info.done}
+                return done == {"job/sj-1", "job/sj-2", "job/odd"}
+
+        kube.wait_for(complete, "the recordings of all Jobs")
+    finally:
+        collector.terminate()
+        collector.wait(60)
+        kube.delete("namespaces", space)
