@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from cortex_jupyter.cluster.labels import label_matcher, pod_labels
 from cortex_jupyter.cluster.owners import Owners
 from cortex_jupyter.cluster.pods import status_of
 from cortex_jupyter.cluster.workloads import Workload, fetch, fetch_all, refusals, segment, state_of, status_word
-from cortex_jupyter.errors import AmbiguousTask, BadQuery, CortexError, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, CortexError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.discovery import Resource
+    from cortex_jupyter.cluster.owners import Owner
     from cortex_jupyter.cluster.session import Cluster
 
     #: Returns whether the user may know of a task.
     Visibility = Callable[[TaskRef], Awaitable[bool]]
+
+_log = logging.getLogger(__name__)
 
 _OTHERS = ("deployment", "statefulset", "daemonset", "cronjob", "pod", "replicaset")
 _LISTED = ("job", "cronjob", "deployment", "statefulset", "daemonset", "pod")
@@ -121,6 +125,8 @@ async def _by_kinds(cluster: Cluster, ref: TaskRef, kinds: tuple[str, ...], is_v
 async def _custom(cluster: Cluster, ref: TaskRef) -> list[Workload]:
     """Return the custom resource that a reference names, under its kind and group."""
     resource = await discovery(cluster).find(ref.kind)
+    if resource.is_built_in:
+        return await _by_kinds(cluster, ref, (resource.name,), always_visible)
     path = resource.path(segment(ref.namespace))
     try:
         obj = await cluster.json(f"{path}/{segment(ref.name)}")
@@ -313,28 +319,54 @@ class _CustomTasks:
         for objects in lists.values():
             for obj in objects:
                 owners.note(obj)
-        chains = {obj["metadata"]["uid"]: await owners.chain(obj) for objects in lists.values() for obj in objects}
+        jobs = {job["metadata"]["uid"] for job in lists.get("job", [])}
+        chains: dict[str, list[Owner]] = {}
+        for objects in lists.values():
+            for obj in objects:
+                try:
+                    chains[obj["metadata"]["uid"]] = await owners.chain(obj)
+                except ClusterError as error:
+                    _log.warning("the owners of %s are not known: %s", obj["metadata"]["name"], error)
+                    chains[obj["metadata"]["uid"]] = []
         try:
             served = await discovery(cluster).resources(kinds.GROUPS)
-        except (NotAllowed, NotFound):
+        except (NotAllowed, NotFound, ClusterError):
             return result  # without the right to discover kinds a user still sees Jobs
         resources = [resource for resource in served if resource.name in kinds.TABLE]
         for owner in {owner for chain in chains.values() for owner in chain}:
-            resource = await owners.resource(owner)
+            try:
+                resource = await owners.resource(owner)
+            except ClusterError:
+                continue
             if resource is not None and not resource.is_built_in and resource not in resources:
                 resources.append(resource)
         for workloads in await asyncio.gather(*(_list_custom(cluster, resource, namespace) for resource in resources)):
             found |= workloads
-        tops = {
-            uid: next((owner.uid for owner in reversed(chain) if owner.uid in found), None)
-            for uid, chain in chains.items()
-        }
+        tops = {uid: _top(chain, found, is_job=uid in jobs) for uid, chain in chains.items()}
         result.parts = {uid for uid, top in tops.items() if top}
         for workload in found.values():
-            if not any(owner.uid in found for owner in await owners.chain(workload.obj)):
-                pods = [pod for pod in lists["pod"] if tops[pod["metadata"]["uid"]] == workload.uid]
+            pods = [pod for pod in lists["pod"] if tops[pod["metadata"]["uid"]] == workload.uid]
+            is_part = _top(await owners.chain(workload.obj), found, is_job=False) is not None
+            # What never ends and has no pods but those of its Jobs is no task: each of these Jobs is one.
+            if not is_part and (pods or _shows_ends(workload)):
                 result.tasks.append((workload, pods))
         return result
+
+
+def _top(chain: list[Owner], found: dict[str, Workload], *, is_job: bool) -> str | None:
+    """Return the UID of the custom resource that is the task of what these own: the topmost one that ends.
+
+    Without such a one it is the topmost one, unless a Job is among them, which is a task of its own.
+    """
+    custom = [found[owner.uid] for owner in reversed(chain) if owner.uid in found]
+    ending = next((workload.uid for workload in custom if _shows_ends(workload)), None)
+    if ending or is_job or any((owner.api_version, owner.kind) == ("batch/v1", "Job") for owner in chain):
+        return ending
+    return custom[0].uid if custom else None
+
+
+def _shows_ends(workload: Workload) -> bool:
+    return kinds.shows_ends(kinds.kind_of(workload.ref.kind), workload.obj)
 
 
 async def _list_custom(cluster: Cluster, resource: Resource, namespace: str) -> dict[str, Workload]:
@@ -343,6 +375,9 @@ async def _list_custom(cluster: Cluster, resource: Resource, namespace: str) -> 
     try:
         objects, _ = await cluster.read_list(path, cut=kinds.without_bulk)
     except (NotAllowed, NotFound):
+        return {}
+    except ClusterError as error:
+        _log.warning("the %s of namespace %s are not listed: %s", resource.plural, namespace, error)
         return {}
     return {
         obj["metadata"]["uid"]: Workload(

@@ -116,6 +116,7 @@ class TaskRecorder:
         self._sources = Sources(context, self._pods, self._spawn)
         self._failed: BaseException | None = None
         self._over_since = 0.0  # monotonic
+        self._left_is_noted = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -271,6 +272,7 @@ class TaskRecorder:
                 return False
             self._end(state)
             return True
+        self._over_since = 0.0
         self._report_state(state)
         self._set_clock()
         if not self._caught_up and self._sources.caught_up:
@@ -280,11 +282,19 @@ class TaskRecorder:
 
     def _may_leave_pods(self) -> bool:
         """Return whether the task may end although pods of it still run: a custom resource long after its end."""
-        if not self._info.ref.is_custom or not self._sources.caught_up:
+        present = self._pods.present
+        are_stopping = any(
+            uid in present and present[uid]["metadata"].get("deletionTimestamp")
+            for uid in self._sources.pods_being_read
+        )
+        if not self._info.ref.is_custom or self._is_gone or are_stopping or not self._sources.caught_up:
             return False
         self._over_since = self._over_since or time.monotonic()
         if time.monotonic() - self._over_since < _LEFT_OVER_S:
             return False
+        if self._left_is_noted:
+            return True
+        self._left_is_noted = True
         count = len(self._sources.pods_being_read)
         left = "1 pod still runs" if count == 1 else f"{count} pods still run"
         self.put_status(f"{left} after the end of the task; what it writes from here on is not recorded", notice="left")
