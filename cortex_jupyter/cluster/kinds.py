@@ -1,19 +1,20 @@
-"""What we know of kinds of custom resources: which pods are theirs, and how their objects show an end.
+"""What we know of kinds of custom resources: which pods are theirs, what these are in it, and how their objects show an end.
 
 A kind without a row is a task too: its pods are found by their owners, and its end by what most kinds have in common.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cortex_jupyter.cluster.pods import in_one_line
 from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.model.task import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 #: Conditions (type and status) that mean an end in kinds without a row. `Ready` and `Reconciled` mean nothing for an end.
 _CONDITIONS: Final = {
@@ -60,7 +61,7 @@ class Kind:
     role, attempt : tuple of str
         Labels and annotations of a pod; the first that it has counts.
     rank : tuple of str
-        Labels and annotations of a pod; all that it has, from the coarse to the fine.
+        Labels and annotations of a pod that hold numbers; all that it has, from the coarse to the fine.
     states : tuple of (str, mapping)
         States as in `ObjectState` and what shows them, in this order: paths in the object with their values. A name without a dot is a
         condition, with its status.
@@ -283,6 +284,64 @@ def selects(kind: Kind, obj: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
     return any((value := _value(obj, path)) and labels.get(label) == value for label, path in kind.labels.items())
 
 
+class Membership(NamedTuple):
+    """Where a pod stands in its task; empty texts for what it does not show.
+
+    Parameters
+    ----------
+    role : str
+        `worker`, `driver` ...
+    rank : str
+        Its number within the role, usually from 0; `2-3` is pod 3 of group 2.
+    attempt : str
+        How often the work was begun anew before: `0` is the first attempt.
+    """
+
+    role: str = ""
+    rank: str = ""
+    attempt: str = ""
+
+
+def membership(kind: str, pod: Mapping[str, Any]) -> Membership:
+    """Return where a pod stands in a task of a kind.
+
+    If the table knows no roles and ranks of the kind, the labels of the kinds in the table count: those of a PyTorchJob in an
+    AppWrapper. A rank that no row tells is the completion index of an Indexed Job, or the index of a StatefulSet's pod.
+
+    Parameters
+    ----------
+    kind : str
+        As in `TaskRef.kind`.
+    pod : mapping
+        A Pod object.
+
+    Examples
+    --------
+    >>> worker = {"training.kubeflow.org/replica-type": "worker", "training.kubeflow.org/replica-index": "3"}
+    >>> membership("pytorchjob.kubeflow.org", {"metadata": {"labels": worker}})
+    Membership(role='worker', rank='3', attempt='')
+    >>> membership("job", {"metadata": {"annotations": {"batch.kubernetes.io/job-completion-index": "7"}}})
+    Membership(role='', rank='7', attempt='')
+    """
+    meta = pod["metadata"]
+    values: dict[str, str] = {**(meta.get("annotations") or {}), **(meta.get("labels") or {})}
+    row = kind_of(kind)
+    if not (row.role or row.rank):
+        row = next((r for r in _ROWS if (r.role or r.rank) and any("/" in x and x in values for x in r.labels)), row)
+    role = next((values[key] for key in row.role if values.get(key)), "")
+    numbers = [values[key] for key in row.rank if _is_number(values.get(key))]
+    if not numbers:
+        numbers = [values[key] for key in (_INDEX, _POD_INDEX) if _is_number(values.get(key))][:1]
+    attempt = next((values[key] for key in row.attempt if _is_number(values.get(key))), "")
+    shown = Membership(role, "-".join(numbers), attempt)
+    refine = _REFINEMENTS.get(row.name)
+    return refine(shown, pod, values) if refine else shown
+
+
+def _is_number(text: str | None) -> bool:
+    return text is not None and text.isascii() and text.isdecimal()
+
+
 def _time(value: object) -> int:
     """Return a time (ns since the epoch); 0 if the value is none."""
     try:
@@ -323,6 +382,7 @@ def _value(obj: Mapping[str, Any], path: str) -> Any:
 
 _NAME: Final = "metadata.name"
 _INDEX: Final = "batch.kubernetes.io/job-completion-index"
+_POD_INDEX: Final = "apps.kubernetes.io/pod-index"
 _FAILED: Final = ("failed", {"Failed": "True"})
 _SUSPENDED: Final = ("suspended", {"Suspended": "True"})
 
@@ -353,8 +413,8 @@ _PYTORCHJOB: Final = Kind(
 _RAYJOB: Final = Kind(
     "rayjob.ray.io",
     {"ray.io/cluster": "status.rayClusterName"},
-    role=("ray.io/group", "ray.io/node-type"),
-    rank=("ray.io/worker-group-replica-index",),
+    role=("ray.io/node-type",),
+    rank=("ray.io/worker-group-replica-index", "ray.io/replica-host-index"),
     # `jobStatus` alone is no end: FAILED may be followed by a retry, and SUCCEEDED comes before the job has ended.
     states=(
         ("succeeded", {"status.jobDeploymentStatus": "Complete", "status.jobStatus": "SUCCEEDED"}),
@@ -366,7 +426,7 @@ _RAYJOB: Final = Kind(
 _PIPELINERUN: Final = Kind(
     "pipelinerun.tekton.dev",
     {"tekton.dev/pipelineRun": _NAME},
-    role=("tekton.dev/pipelineTask",),
+    role=("tekton.dev/pipelineTask", "tekton.dev/task"),
     states=(
         ("succeeded", {"Succeeded": "True"}),
         ("failed", {"Succeeded": "False"}),
@@ -386,6 +446,7 @@ _ROWS: Final = (
     replace(
         _JOBSET,
         name="trainjob.trainer.kubeflow.org",
+        rank=(_INDEX,),  # each of its Jobs is the only one of its role
         states=(("succeeded", {"Complete": "True"}), _FAILED, _SUSPENDED),
         source="kubeflow/trainer 8c0f5059: pkg/apis/trainer/v1alpha1/trainjob_types.go, pkg/runtime/framework/plugins/jobset",
     ),
@@ -499,3 +560,78 @@ _LABELS: Final = frozenset(label for kind in _ROWS for label in kind.labels)
 GROUPS: Final = frozenset(kind.name.partition(".")[2] for kind in _ROWS)
 #: The rows by their names.
 TABLE: Final = {kind.name: kind for kind in _ROWS}
+
+
+def _of_jobset(shown: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
+    # The number of the Job tells nothing if the role has only one Job.
+    is_only = values.get("jobset.sigs.k8s.io/replicatedjob-replicas") == "1" and "-" in shown.rank
+    return shown._replace(rank=shown.rank.partition("-")[2]) if is_only else shown
+
+
+def _of_ray(shown: Membership, pod: Mapping[str, Any], _: Mapping[str, str]) -> Membership:
+    # The submitter is no node of Ray's: it has no label of its own before KubeRay 1.7, but a Job owns it.
+    owners = pod["metadata"].get("ownerReferences") or ()
+    is_submitter = not shown.role and any(owner.get("kind") == "Job" for owner in owners)
+    return shown._replace(role="submitter") if is_submitter else shown
+
+
+def _of_apache_spark(shown: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
+    # The id of a run is `NAME-ATTEMPT`, unless the user set it or it is too long.
+    name, _hyphen, attempt = values.get("spark-app-selector", "").rpartition("-")
+    is_attempt = name == values.get("spark.operator/spark-app-name") and _is_number(attempt)
+    return shown._replace(attempt=attempt) if is_attempt else shown
+
+
+#: In the name of a node: the number of a retry, `train(1)`, and that of an item of a loop, `train(3:item)`.
+_RETRY: Final = re.compile(r"(.+)\((\d+)\)", re.DOTALL)
+_ITEM: Final = re.compile(r"\((\d+):")
+
+
+def _of_argo(shown: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
+    # A node's name is a path: `etl[1].train(3:item)(1)` is the second attempt of the fourth `train`.
+    path, attempt, names, depth = shown.role, "", "", 0
+    numbers: list[str] = []
+    if match := _RETRY.fullmatch(path):
+        path, attempt = match.groups()
+    for position, char in enumerate(path):  # an item may contain anything, also points and parentheses
+        if char == "(":
+            if not depth and (item := _ITEM.match(path, position)):
+                numbers.append(item[1])
+            depth += 1
+        elif char == ")":
+            depth = max(depth - 1, 0)
+        elif not depth:
+            names += char
+    role = "" if names == values.get("workflows.argoproj.io/workflow") else names.rpartition(".")[2]
+    return Membership(role, "-".join(numbers), attempt)
+
+
+def _of_tekton(shown: Membership, pod: Mapping[str, Any], _: Mapping[str, str]) -> Membership:
+    # Only the name of a retry's pod has its number: `test-pod-retry1`.
+    match = re.search(r"-pod-retry(\d+)\Z", pod["metadata"].get("name", ""))
+    return shown._replace(attempt=match[1]) if match else shown
+
+
+def _of_flyte(shown: Membership, pod: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
+    # A pod's name is `EXECUTION-NODE-ATTEMPT`, unless that is too long.
+    name, _hyphen, attempt = pod["metadata"].get("name", "").rpartition("-")
+    is_attempt = name.startswith(f"{values.get('execution-id')}-") and _is_number(attempt)
+    return shown._replace(attempt=attempt) if is_attempt else shown
+
+
+def _of_leader_worker_set(shown: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
+    index = values.get("leaderworkerset.sigs.k8s.io/worker-index")
+    return shown if index is None else shown._replace(role="leader" if index == "0" else "worker")
+
+
+#: What some kinds show in another way than by a label each.
+_REFINEMENTS: Final[Mapping[str, Callable[[Membership, Mapping[str, Any], Mapping[str, str]], Membership]]] = {
+    "jobset.jobset.x-k8s.io": _of_jobset,
+    "rayjob.ray.io": _of_ray,
+    "sparkapplication.spark.apache.org": _of_apache_spark,
+    "workflow.argoproj.io": _of_argo,
+    "pipelinerun.tekton.dev": _of_tekton,
+    "taskrun.tekton.dev": _of_tekton,
+    "flyteworkflow.flyte.lyft.com": _of_flyte,
+    "leaderworkerset.leaderworkerset.x-k8s.io": _of_leader_worker_set,
+}

@@ -25,6 +25,11 @@ _HEALTHY: Final = frozenset(
 )
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"  # kubectl/pkg/cmd/util/podcmd
 _INDEX = "batch.kubernetes.io/job-completion-index"
+#: The annotations that are read: `_INDEX`, which is no label before Kubernetes 1.28, and what tells a pod's role or attempt
+#: (`cluster/kinds.py`).
+KEPT_ANNOTATIONS: Final = frozenset(
+    {_DEFAULT_CONTAINER, _INDEX, "workflows.argoproj.io/node-name", "volcano.sh/job-retry-count"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ def without_bulk(obj: KubeObject) -> KubeObject:
     meta, spec = obj["metadata"], obj.get("spec") or {}
     meta.pop("managedFields", None)
     if meta.get("annotations"):
-        meta["annotations"] = {k: v for k, v in meta["annotations"].items() if k in (_DEFAULT_CONTAINER, _INDEX)}
+        meta["annotations"] = {k: v for k, v in meta["annotations"].items() if k in KEPT_ANNOTATIONS}
     for name in ("volumes", "tolerations", "affinity", "nodeSelector", "securityContext"):
         spec.pop(name, None)
     spec |= _named_containers(spec)

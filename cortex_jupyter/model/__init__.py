@@ -5,7 +5,17 @@ A *recording* is one sequence of numbers (`seq`) without holes. Each number is e
 as columns. Its `data` is the JSON of one SSE event. The recorder encodes it once; all others forward those bytes.
 """
 
-from cortex_jupyter.model.batch import STREAMS, Batch, Entry, IndexEntry, PublicSource, Source, encode_batch, notice
+from cortex_jupyter.model.batch import (
+    MEMBERSHIP,
+    STREAMS,
+    Batch,
+    Entry,
+    IndexEntry,
+    PublicSource,
+    Source,
+    encode_batch,
+    notice,
+)
 from cortex_jupyter.model.cursor import (
     AFTER_ALL,
     EVERY_SEQ,
@@ -25,6 +35,7 @@ __all__ = [
     "EVERY_SEQ",
     "KINDS",
     "MAX_EPOCHS",
+    "MEMBERSHIP",
     "STREAMS",
     "UNBOUNDED",
     "Batch",

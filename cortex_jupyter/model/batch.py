@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: The streams of lines; a batch's column `o` holds indices in this tuple. Before version 1.32, Kubernetes reports no stream.
 STREAMS: Final = ("unknown", "stdout", "stderr")
+#: Where a source stands in its task. Documents leave these fields out when they are empty, as in most Jobs.
+MEMBERSHIP: Final = ("role", "rank", "attempt")
 
 
 class PublicSource(TypedDict):
@@ -24,6 +26,9 @@ class PublicSource(TypedDict):
     kind: NotRequired[str]
     run: NotRequired[int]
     node: NotRequired[str]
+    role: NotRequired[str]
+    rank: NotRequired[str]
+    attempt: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,14 @@ class Source:
     part : int
         0 for the lines that the recorder follows, 1 for older lines that it backfills, 2 for lines that a follow
         skipped.
+    role, rank, attempt : str
+        Where the source stands in its task, as `cluster.kinds.membership` reads it from the pod: `worker`, `3`, `0`. Empty if
+        the pod does not show it.
 
     Notes
     -----
-    Kind, run and node do not count when sources are compared. They may change in the Pod object while the run lasts, and
-    the recorder must not read the run a second time for that.
+    Kind, run, node, role, rank and attempt do not count when sources are compared. They may change in the Pod object while the
+    run lasts, and the recorder must not read the run a second time for that.
     """
 
     pod: str
@@ -56,6 +64,9 @@ class Source:
     run: int = field(default=0, compare=False)
     node: str = field(default="", compare=False)
     part: int = 0
+    role: str = field(default="", compare=False)
+    rank: str = field(default="", compare=False)
+    attempt: str = field(default="", compare=False)
 
     def is_same_run(self, source: Source) -> bool:
         """Return whether both are the same run of a container, or parts of it."""
@@ -64,11 +75,24 @@ class Source:
     @property
     def public(self) -> PublicSource:
         """The fields that readers get, in the `sources` of a batch."""
-        return {"pod": self.pod, "container": self.container, "kind": self.kind, "run": self.run, "node": self.node}
+        public: PublicSource = {
+            "pod": self.pod,
+            "container": self.container,
+            "kind": self.kind,
+            "run": self.run,
+            "node": self.node,
+        }
+        if self.role:
+            public["role"] = self.role
+        if self.rank:
+            public["rank"] = self.rank
+        if self.attempt:
+            public["attempt"] = self.attempt
+        return public
 
     def as_dict(self) -> dict[str, Any]:
-        """Return every field, as a store keeps it."""
-        return asdict(self)
+        """Return the fields as a store keeps them, so that `Source(**fields)` is this source again."""
+        return {name: value for name, value in asdict(self).items() if value or name not in MEMBERSHIP}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Source:

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.cluster.kinds import membership
 from cortex_jupyter.cluster.pods import containers, startup
 from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.recorder.source import notices
@@ -121,8 +122,11 @@ class Sources:
                 runs.append((previous, previous_end.started, previous_end))
             runs += [(container.source, container.started, container.end)] if container.source else []
             new = [run for run in runs if run[0] not in self._readers]
-            if new:
-                self._add_missed_runs(*new[0][:2], parse_rfc3339(pod["metadata"]["creationTimestamp"]))
+            if not new:
+                continue
+            shown = membership(self._context.kind, pod)._asdict()
+            new = [(replace(source, **shown), started, end) for source, started, end in new]
+            self._add_missed_runs(*new[0][:2], parse_rfc3339(pod["metadata"]["creationTimestamp"]))
             for source, started, end in new:
                 await self._add_run(source, started, end, startup(pod))
 

@@ -112,6 +112,7 @@ class TaskRecorder:
             self._channel,
             masking=masking,
             limiter=limiter or StreamLimiter(),
+            kind=info.ref.kind,
         )
         self._sources = Sources(context, self._pods, self._spawn)
         self._failed: BaseException | None = None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cortex_jupyter.cluster import kinds
+from cortex_jupyter.cluster import kinds, pods
 from cortex_jupyter.cluster.discovery import discovery
 from cortex_jupyter.cluster.owners import Owners
 from cortex_jupyter.cluster.workloads import Workload, state_of
@@ -205,3 +205,105 @@ async def test_owners_are_walked_through_pods_and_stop_where_they_may_not_be_rea
     chain = await owners.chain(executor)
     assert [owner.name for owner in chain] == ["driver", "tune"] and owners.may_have_more(chain)
     assert "RayJob" in owners.refusals
+
+
+JOB_INDEX = "batch.kubernetes.io/job-completion-index"
+TRAINING = "training.kubeflow.org"
+LWS = "leaderworkerset.sigs.k8s.io"
+
+
+def jobset(job: str, index: str, attempt: str = "0", role: str = "worker", jobs: str = "2") -> dict[str, str]:
+    domain = "jobset.sigs.k8s.io"
+    return {
+        f"{domain}/jobset-name": "train",
+        f"{domain}/replicatedjob-name": role,
+        f"{domain}/replicatedjob-replicas": jobs,
+        f"{domain}/job-index": job,
+        f"{domain}/job-global-index": "1",
+        f"{domain}/restart-attempt": attempt,
+        JOB_INDEX: index,
+    }
+
+
+def argo(node: str) -> dict[str, Any]:
+    return {
+        "name": "etl-train-1234567890",
+        "labels": {"workflows.argoproj.io/workflow": "etl"},
+        "annotations": {"workflows.argoproj.io/node-name": node, "workflows.argoproj.io/node-id": "etl-1234567890"},
+    }
+
+
+#: What operators write on pods, by the same sources: kind, metadata of a pod, and its role, rank and attempt.
+MEMBERS: list[tuple[str, dict[str, Any], tuple[str, str, str]]] = [
+    ("jobset.jobset.x-k8s.io", {"labels": jobset("1", "3", "2")}, ("worker", "1-3", "2")),
+    ("jobset.jobset.x-k8s.io", {"labels": jobset("0", "3", jobs="1")}, ("worker", "3", "0")),
+    ("jobset.jobset.x-k8s.io", {"labels": jobset("0", "0", role="driver", jobs="1")}, ("driver", "0", "0")),
+    ("trainjob.trainer.kubeflow.org", {"labels": jobset("0", "2", role="node", jobs="1")}, ("node", "2", "0")),
+    ("trainjob.trainer.kubeflow.org", {"labels": jobset("0", "0", role="launcher", jobs="1")}, ("launcher", "0", "0")),
+    *(
+        (f"{kind}.kubeflow.org", {"labels": {f"{TRAINING}/job-name": "bert", f"{TRAINING}/replica-type": role,
+            f"{TRAINING}/replica-index": "3", f"{TRAINING}/job-role": "master"}}, (role, "3", ""))
+        for kind, role in (("pytorchjob", "master"), ("tfjob", "ps"), ("jaxjob", "worker"), ("xgboostjob", "worker"),
+                           ("paddlejob", "worker"), ("mpijob", "worker"))
+    ),
+    ("mpijob.kubeflow.org", {"labels": {f"{TRAINING}/replica-type": "launcher", f"{TRAINING}/job-role": "master"}}, ("launcher", "", "")),
+    ("mpijob.kubeflow.org", {"labels": {f"{TRAINING}/job-role": "worker", f"{TRAINING}/replica-index": "1"}}, ("worker", "1", "")),
+    ("mpijob.kubeflow.org", {"labels": {f"{TRAINING}/job-role": "launcher"}}, ("launcher", "", "")),
+    ("rayjob.ray.io", {"labels": {"ray.io/cluster": "x", "ray.io/node-type": "head", "ray.io/group": "headgroup"}}, ("head", "", "")),
+    ("rayjob.ray.io", {"labels": {"ray.io/node-type": "worker", "ray.io/group": "gpus", "ray.io/worker-group-replica-index": "7"}}, ("worker", "7", "")),
+    ("rayjob.ray.io", {"labels": {"ray.io/node-type": "worker", "ray.io/worker-group-replica-index": "7", "ray.io/replica-host-index": "1"}}, ("worker", "7-1", "")),
+    ("rayjob.ray.io", {"labels": {"batch.kubernetes.io/job-name": "tune"}, "ownerReferences": [{"kind": "Job", "name": "tune"}]}, ("submitter", "", "")),
+    ("raycluster.ray.io", {"labels": {"ray.io/node-type": "worker"}}, ("worker", "", "")),
+    ("rayservice.ray.io", {"labels": {"ray.io/node-type": "head", "ray.io/serve": "true"}}, ("head", "", "")),
+    ("sparkapplication.sparkoperator.k8s.io", {"labels": {"spark-role": "driver", "spark-app-selector": "spark-3f2a"}}, ("driver", "", "")),
+    ("sparkapplication.sparkoperator.k8s.io", {"labels": {"spark-role": "executor", "spark-exec-id": "12"}}, ("executor", "12", "")),
+    ("sparkapplication.spark.apache.org", {"labels": {"spark-role": "driver", "spark.operator/spark-app-name": "pi", "spark-app-selector": "pi-2"}}, ("driver", "", "2")),
+    ("sparkapplication.spark.apache.org", {"labels": {"spark-role": "executor", "spark-exec-id": "1", "spark.operator/spark-app-name": "pi", "spark-app-selector": "mine-7"}}, ("executor", "1", "")),
+    ("workflow.argoproj.io", argo("etl"), ("", "", "")),
+    ("workflow.argoproj.io", argo("etl(1)"), ("", "", "1")),
+    ("workflow.argoproj.io", argo("etl[1].train"), ("train", "", "")),
+    ("workflow.argoproj.io", argo("etl[1].train(2)"), ("train", "", "2")),
+    ("workflow.argoproj.io", argo("etl[1].train(3:a.b(x))(1)"), ("train", "3", "1")),
+    ("workflow.argoproj.io", argo("etl.group(1:x.y).train(2:lr:0.1)"), ("train", "1-2", "")),
+    ("workflow.argoproj.io", argo("etl.onExit"), ("onExit", "", "")),
+    ("workflow.argoproj.io", argo("etl.a)b((("), ("ab", "", "")),
+    ("workflow.argoproj.io", {"labels": {"workflows.argoproj.io/workflow": "etl", "workflows.argoproj.io/component": "agent"}}, ("", "", "")),
+    ("job.batch.volcano.sh", {"labels": {"volcano.sh/task-spec": "ps", "volcano.sh/task-index": "1"}, "annotations": {"volcano.sh/job-retry-count": "2"}}, ("ps", "1", "2")),
+    ("taskrun.tekton.dev", {"name": "ci-test-pod", "labels": {"tekton.dev/taskRun": "ci-test", "tekton.dev/task": "run-tests"}}, ("run-tests", "", "")),
+    ("pipelinerun.tekton.dev", {"name": "ci-test-pod-retry2", "labels": {"tekton.dev/pipelineTask": "test", "tekton.dev/task": "run-tests"}}, ("test", "", "2")),
+    ("flyteworkflow.flyte.lyft.com", {"name": "f3a1-n0-1", "labels": {"execution-id": "f3a1", "node-id": "n0"}}, ("n0", "", "1")),
+    ("flyteworkflow.flyte.lyft.com", {"name": "hashed", "labels": {"execution-id": "f3a1", "node-id": "n0"}}, ("n0", "", "")),
+    ("daskjob.kubernetes.dask.org", {"labels": {"dask.org/cluster-name": "etl", "dask.org/component": "job-runner"}}, ("job-runner", "", "")),
+    ("daskcluster.kubernetes.dask.org", {"labels": {"dask.org/component": "worker", "dask.org/workergroup-name": "etl-default"}}, ("worker", "", "")),
+    ("leaderworkerset.leaderworkerset.x-k8s.io", {"labels": {f"{LWS}/group-index": "1", f"{LWS}/worker-index": "0", "apps.kubernetes.io/pod-index": "1"}}, ("leader", "1-0", "")),
+    ("leaderworkerset.leaderworkerset.x-k8s.io", {"labels": {f"{LWS}/group-index": "1", f"{LWS}/worker-index": "3"}}, ("worker", "1-3", "")),
+    ("service.serving.knative.dev", {"labels": {"serving.knative.dev/revision": "hello-00001"}}, ("hello-00001", "", "")),
+    ("inferenceservice.serving.kserve.io", {"labels": {"component": "predictor", "serving.knative.dev/revision": "x"}}, ("predictor", "", "")),
+    # An AppWrapper says nothing of its own.
+    ("appwrapper.workload.codeflare.dev", {"labels": {f"{TRAINING}/job-name": "b", f"{TRAINING}/replica-type": "worker", f"{TRAINING}/replica-index": "3"}}, ("worker", "3", "")),
+    ("appwrapper.workload.codeflare.dev", {"labels": {"workload.codeflare.dev/appwrapper": "a"}}, ("", "", "")),
+    # Kinds without a row; a built-in Job that is the user's task although a JobSet owns it.
+    ("job", {"labels": {"job-name": "train"}}, ("", "", "")),
+    ("job", {"labels": {JOB_INDEX: "7"}}, ("", "7", "")),
+    ("job", {"annotations": {JOB_INDEX: "7"}}, ("", "7", "")),
+    ("job", {"labels": jobset("0", "3", jobs="1")}, ("worker", "3", "0")),
+    ("statefulset", {"labels": {"apps.kubernetes.io/pod-index": "2"}}, ("", "2", "")),
+    ("experiment.example.org", {"labels": {"component": "web", "execution-id": "x", "node-id": "n"}}, ("", "", "")),
+    ("selector", {"labels": {"volcano.sh/job-name": "m", "volcano.sh/task-spec": "ps", "volcano.sh/task-index": "0"}}, ("ps", "0", "")),
+    # Numbers that are none.
+    ("job", {"annotations": {JOB_INDEX: "²"}}, ("", "", "")),
+    ("job.batch.volcano.sh", {"labels": {"volcano.sh/task-index": "x"}, "annotations": {"volcano.sh/job-retry-count": ""}}, ("", "", "")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "metadata", "shown"), MEMBERS)
+def test_role_rank_and_attempt_of_a_pod(kind: str, metadata: dict[str, Any], shown: tuple[str, str, str]) -> None:
+    noise = {f"example.org/{i}": "x" for i in range(3)}
+    metadata = {"name": "p", **metadata, "annotations": noise | metadata.get("annotations", {})}
+    pod = pods.without_bulk({"metadata": metadata, "spec": {"containers": [{"name": "main"}]}})
+    assert kinds.membership(kind, pod) == shown
+    assert not noise.keys() & pod["metadata"]["annotations"].keys()
+
+
+def test_the_role_of_each_row_is_tried() -> None:
+    assert kinds.TABLE.keys() <= {kind for kind, _, _ in MEMBERS}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import orjson
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -115,6 +118,20 @@ def test_sources_are_equal_by_pod_container_and_container_id() -> None:
     assert source != Source("p", "uid", "main", "containerd://2", "main", 1, "n1")
     assert Source.from_dict(source.as_dict()).as_dict() == source.as_dict()
     assert Source.from_dict(source.as_dict() | {"of_a_newer_version": 1}) == source
+
+
+def test_a_source_without_a_role_is_stored_and_sent_as_before_there_were_roles() -> None:
+    names = ["pod", "pod_uid", "container", "container_id", "kind", "run", "node", "part"]
+    plain = Source("p", "uid", "main", "c1", "main", 0, "n1")
+    assert list(plain.as_dict()) == names and list(plain.public) == ["pod", "container", "kind", "run", "node"]
+    assert Source(**{name: value for name, value in plain.as_dict().items() if name in names}) == plain
+    worker = replace(plain, role="worker", rank="2-3", attempt="0")
+    assert worker == plain and hash(worker) == hash(plain) and worker.is_same_run(plain)
+    again = Source(**orjson.loads(orjson.dumps(worker.as_dict())))
+    assert (again.role, again.rank, again.attempt) == ("worker", "2-3", "0")
+    data = encode_batch("d:job/a", 1, [1], [1], None, ["x"], {1: worker.public})
+    assert Batch.decode(data).sources[1] == plain.public | {"role": "worker", "rank": "2-3", "attempt": "0"}
+    assert replace(plain, rank="7").public == plain.public | {"rank": "7"}
 
 
 # ------------------------------------------------------------------------ Cursor

@@ -39,6 +39,8 @@ class Context:
         Limits the streams of all tasks of the recorder.
     whole_log_lock : asyncio.Lock, optional
         Held while a whole log is in memory: a hundred pods may end at once.
+    kind : str, optional
+        The task's kind; it tells where the sources stand in the task.
     """
 
     cluster: Cluster
@@ -49,6 +51,7 @@ class Context:
     masking: Masking = UNMASKED
     limiter: StreamLimiter = field(default_factory=StreamLimiter)
     whole_log_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    kind: str = ""
 
     async def add_source(self, source: Source) -> int:
         """Add a source to the recording; return its id."""
