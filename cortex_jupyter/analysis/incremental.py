@@ -56,7 +56,8 @@ class IncrementalMetrics:
         """Return the metrics as `analysis.metrics.metrics` does."""
         pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
         query = self._query()
-        if self._table is None or query.tail is not None or query.run is not None:
+        counts_back = query.run is not None or query.attempt is not None
+        if self._table is None or query.tail is not None or counts_back:
             return self._read_all()
         records, last = self._read(self._last + 1)
         carried = deepcopy(self._carried)

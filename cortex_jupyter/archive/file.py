@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.write import TAIL
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
@@ -179,7 +180,7 @@ class ParquetFile:
 
     @cached_property
     def _schema(self) -> pa.Schema:
-        return self.metadata.schema.to_arrow_schema()
+        return layout.complete_schema(self.metadata.schema.to_arrow_schema())
 
     def _select(
         self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]], selector: RowSelector
@@ -219,7 +220,11 @@ class ParquetFile:
         rows = row_group.num_rows
         zeros = self._zeros.slice(0, rows)
         constants = {}
-        for field in fields[1:]:  # at least one column must be read
+        stored = set(self.metadata.schema.names)
+        for field in fields:
+            if field.name not in stored:  # a column of a newer version
+                constants[field.name] = pa.DictionaryArray.from_arrays(zeros, pa.array([""])).cast(field.type)
+        for field in [field for field in fields if field.name in stored][1:]:  # at least one column must be read
             statistics = row_group.column(self._schema.get_field_index(field.name)).statistics
             if statistics is None or not statistics.has_null_count:
                 continue

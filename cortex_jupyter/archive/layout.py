@@ -19,7 +19,7 @@ import zstandard
 
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import ArchiveDamaged
-from cortex_jupyter.model import STREAMS, Entry, IndexEntry
+from cortex_jupyter.model import MEMBERSHIP, STREAMS, Entry, IndexEntry
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +40,7 @@ BLOCKS: Final = b"cortex_jupyter.blocks"
 #: The trigram index.
 TRIGRAMS: Final = b"cortex_jupyter.grams"
 #: Columns with few distinct values. `schema` puts the column `run` behind the first five.
-CATEGORICAL: Final = ("namespace", "task", "pod", "container", "kind", "node", "stream", "level")
+CATEGORICAL: Final = ("namespace", "task", "pod", "container", "kind", "node", "stream", "level", *MEMBERSHIP)
 #: Columns whose values increase, or nearly, from row to row.
 _INCREASING: Final = ("time", "seq")
 #: Where message and fields are in the text, see `spans`.
@@ -87,6 +87,14 @@ def schema() -> pa.Schema:
     )
     types |= {"text": pa.large_string(), "source": pa.int32()} | dict.fromkeys(SPAN_COLUMNS, pa.int32())
     return pa.schema(list(types.items()))
+
+
+def complete_schema(schema_of_file: pa.Schema) -> pa.Schema:
+    """Return the Arrow schema of a file with the columns of `MEMBERSHIP`, which files from before lack: they read as empty."""
+    for name in MEMBERSHIP:
+        if name not in schema_of_file.names:
+            schema_of_file = schema_of_file.append(schema().field(name))
+    return schema_of_file
 
 
 def writer_options() -> dict[str, Any]:
@@ -145,7 +153,7 @@ def build_columns(
         chunks = [pa.DictionaryArray.from_arrays(codes.take(c), dictionary) for c in indices.chunks]
         return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
 
-    def of_source(name: Literal["pod", "container", "kind", "node"]) -> Any:
+    def of_source(name: Literal["pod", "container", "kind", "node", "role", "rank", "attempt"]) -> Any:
         return categories(positions, [source.get(name) or "" for source in sources.values()])
 
     zeros = pc.multiply(pc.fill_null(positions, 0), 0)
@@ -165,6 +173,9 @@ def build_columns(
         "source": raw["source"],
         **spans,
         "level": spans["level"].cast(target.field("level").type),
+        "role": of_source("role"),
+        "rank": of_source("rank"),
+        "attempt": of_source("attempt"),
     }
     return pa.table([columns[name] for name in target.names], schema=target)
 

@@ -162,9 +162,20 @@ def _task(to: argparse.ArgumentParser, after: str = "") -> None:
     to.add_argument("--pod", metavar="NAME", help="a name, a glob, or several separated by commas")
     to.add_argument("--container", metavar="NAME")
     to.add_argument(
+        "--role",
+        metavar="NAME",
+        help="role in the task, such as worker: a name, a glob, or several separated by commas",
+    )
+    to.add_argument("--rank", metavar="N", help="rank: 3, 0-3, or several separated by commas; 2-* is group 2")
+    to.add_argument(
         "--run",
         metavar="N",
         help="run of each container, counted by restarts: 0 is the first, -1 the newest; POD/CONTAINER/0 for one container; without --since, the whole run",
+    )
+    to.add_argument(
+        "--attempt",
+        metavar="N",
+        help="attempt of the task: 0 is the first, -1 the newest; without --since, the whole attempt",
     )
     to.add_argument(
         "-p", "--previous", action="store_true", help="the whole run before the newest: --run -2 --since all"

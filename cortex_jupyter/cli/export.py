@@ -14,6 +14,7 @@ import orjson
 from cortex_jupyter.cli.query import log_of
 from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.model import MEMBERSHIP
 from cortex_jupyter.notebook.recording_reader import progress
 from cortex_jupyter.reader.text import line
 from cortex_jupyter.tables.convert import whole
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 #: Characters with which a spreadsheet formula can begin (https://owasp.org/www-community/attacks/CSV_Injection).
 FORMULA: Final = "^[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"
 _KINDS: Final = (".parquet", ".ndjson", ".jsonl", ".txt", ".log", ".csv")
-_CSV: Final = ("seq", "time", "pod", "container", "kind", "run", "node", "stream", "level", "text")
+_CSV: Final = ("seq", "time", "pod", "container", "kind", "run", "node", "stream", "level", "text", *MEMBERSHIP)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -33,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     if options.follow and options.output == "json":
         raise BadQuery("-o json does not work with -f: its one document has no end yet", "use -o ndjson")
     log = log_of(options)
-    if options.since is None and options.run is None and not options.previous and not log.over:
+    has_window = options.previous or any(value is not None for value in (options.since, options.run, options.attempt))
+    if not has_window and not log.over:
         log = log.filter(since=_WINDOW)
     writer = RecordWriter(log.query, options.output, options.prefix, several=log.several)
     code = _follow(log, writer) if options.follow else _write_now(log, writer, options)

@@ -34,7 +34,10 @@ QUERY: Final = {
     "tail": "only the newest N lines",
     "pod": "only this pod; a glob, or several separated by commas",
     "container": "only this container",
+    "role": "only this role in the task, such as worker; a glob, or several separated by commas",
+    "rank": "only this rank: 3, 0-3, or several separated by commas",
     "run": "only this run of a container: 0 is the first, -1 the newest, -2 the one before",
+    "attempt": "only this attempt of the task: 0 is the first, -1 the newest",
     "stream": "stdout or stderr",
     "level": "at least this level: warning, error, ...",
     "grep": "only lines that match this regular expression",
@@ -80,8 +83,8 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         %tasklogs ml:deployment/api --since 10m --level warning --grep "loss=nan"
         %tasklogs train-1 --df df --wait            when it has ended, and as a DataFrame too
 
-        Options: --since --until --tail --pod --container --run --stream --level --grep --exclude --where --namespace
-        --selector --no-timestamps --pretty --height N --df NAME --wait --kubeconfig --context
+        Options: --since --until --tail --pod --container --role --rank --run --attempt --stream --level --grep --exclude
+        --where --namespace --selector --no-timestamps --pretty --height N --df NAME --wait --kubeconfig --context
         """
         try:
             return self._run(parser().parse_args(split(line)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from cortex_jupyter.model import STREAMS, rfc3339
+from cortex_jupyter.model import MEMBERSHIP, STREAMS, rfc3339
 from cortex_jupyter.parsing.level import level
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Record:
         `stdout`, `stderr`, or `unknown` if Kubernetes does not say.
     text : str
         The line as written.
+    role, rank, attempt : str
+        Where its source stands in the task: `worker`, `3`, `0`. Empty if Kubernetes does not show it.
 
     Examples
     --------
@@ -51,6 +53,9 @@ class Record:
     node: str
     stream: str
     text: str
+    role: str = ""
+    rank: str = ""
+    attempt: str = ""
 
     @property
     def time(self) -> datetime:
@@ -69,6 +74,7 @@ class Record:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what `-o json` and `-o ndjson` write: a record of a page (docs/reference/http.md), and its node."""
+        membership = {name: value for name in MEMBERSHIP if (value := getattr(self, name))}
         return {
             "seq": self.seq,
             "time": rfc3339(self.ns),
@@ -80,6 +86,7 @@ class Record:
             "stream": self.stream,
             "level": self.level,
             "text": self.text,
+            **membership,
         }
 
     @classmethod
@@ -98,7 +105,8 @@ class Record:
     def _make(cls, seq: int, ns: int, source: PublicSource, stream: int, text: str) -> Self:
         pod, container, kind = source["pod"], source["container"], source.get("kind", "main")
         run, node = source.get("run", 0), source.get("node") or ""
-        return cls(seq, ns, pod, container, kind, run, node, STREAMS[stream], text)
+        role, rank, attempt = source.get("role", ""), source.get("rank", ""), source.get("attempt", "")
+        return cls(seq, ns, pod, container, kind, run, node, STREAMS[stream], text, role, rank, attempt)
 
 
 class Marked(NamedTuple):

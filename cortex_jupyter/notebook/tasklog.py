@@ -73,9 +73,9 @@ def logs(
         Default: `KUBECONFIG`, `~/.kube/config`, or the service account of the pod.
     **query
         Which records: `since` (`90s`, `10m`, RFC 3339 or `all`, the default in Python), `until`, `tail`, `pod`,
-        `container`, `run` (of each container: 0 is the first, -1 the newest, -2 the one before; `POD/CONTAINER/0` of one
-        container), `stream`, `level`, `grep`, `exclude`, `where` (`"status>=500"`; these three may be lists),
-        `timestamps`, `pretty`.
+        `container`, `role`, `rank` (`3`, `"0-3"`), `run` (of each container: 0 is the first, -1 the newest, -2 the one
+        before; `POD/CONTAINER/0` of one container), `attempt` (of the task: 0 is the first, -1 the newest), `stream`,
+        `level`, `grep`, `exclude`, `where` (`"status>=500"`; these three may be lists), `timestamps`, `pretty`.
         How the viewer looks: `time` (`local`, `utc`, `start`, `delta`, `off`), `wrap`, `columns`, `font_size`,
         `newest_first`, `fields` (of JSON lines, shown in rows), `fold` (equal lines: `exact`, or `masked` to ignore
         numbers), `chart` (of metrics, over `time` or `step`), `chart_log`, `height`.
@@ -344,7 +344,8 @@ class TaskLog:
         """Return a `pyarrow.Table` of the log as it is now.
 
         Columns: `time` (ns, UTC), `seq`, `namespace`, `task`, `pod`, `container`, `kind`, `run`, `node`, `stream`,
-        `level`, `message`, `text`, `fields`; rows are ordered by time, and within a source as in its file.
+        `level`, `message`, `text`, `fields`, `role`, `rank`, `attempt`; rows are ordered by time, and within a source as
+        in its file.
 
         Raises
         ------

@@ -6,6 +6,8 @@ import re
 from typing import Any, Final
 
 _FLAGGED: Final = re.compile(r"\(\?[aimsux]+\)")
+#: The parameters that select sources.
+_SOURCES: Final = ("pod", "container", "role", "rank", "run", "attempt")
 _SLASHED: Final = re.compile(r"/(.+)/([imsc]*)\Z", re.DOTALL)
 
 
@@ -32,7 +34,7 @@ def query_of(view: dict[str, Any]) -> dict[str, Any]:
         parts = [part if name == "where" else _pattern(part) for part in filters.get(name) or ()]
         if parts:
             parameters[name] = parts[0] if len(parts) == 1 else parts
-    return parameters | {name: filters[name] for name in ("pod", "container", "run") if filters.get(name)}
+    return parameters | {name: filters[name] for name in _SOURCES if filters.get(name)}
 
 
 def _pattern(term: str) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import Batch, PublicSource
     from cortex_jupyter.query.pattern import Finder
-    from cortex_jupyter.query.sources import Runs
+    from cortex_jupyter.query.sources import Attempts, Ranks, Runs
 
     #: Returns the positions of the records of a batch that match.
     RowFilter = Callable[[Batch], Sequence[int]]
@@ -26,10 +26,14 @@ class Filter:
 
     Parameters
     ----------
-    pod, container : str, optional
+    pod, container, role : str, optional
         Exact name or glob, or several separated by commas, which no Kubernetes name contains.
+    rank : Ranks, optional
+        Ranks of sources.
     run : Runs, optional
         Runs of containers.
+    attempt : Attempts, optional
+        Attempts of the task.
     stream : str, optional
         One of `STREAMS`.
     level : str, optional
@@ -51,7 +55,10 @@ class Filter:
 
     pod: str | None = None
     container: str | None = None
+    role: str | None = None
+    rank: Ranks | None = None
     run: Runs | None = None
+    attempt: Attempts | None = None
     stream: str | None = None
     level: str | None = None
     grep: Sequence[Finder] = ()
@@ -66,7 +73,7 @@ class Filter:
         TooSlow
         """
         rows: Sequence[int] = range(len(batch))
-        if self.pod or self.container or self.run:
+        if self.pod or self.container or self.role or self.rank or self.run or self.attempt:
             sids = {id_ for id_, source in batch.sources.items() if self._includes(source)}
             if len(sids) < len(batch.sources):
                 rows = [i for i, sid in enumerate(batch.sids) if sid in sids]
@@ -91,5 +98,10 @@ class Filter:
     def _includes(self, source: PublicSource) -> bool:
         pod, container = source["pod"], source["container"]
         if not (matches_name(pod, self.pod) and matches_name(container, self.container)):
+            return False
+        role, rank = source.get("role", ""), source.get("rank", "")
+        if not matches_name(role, self.role) or (self.rank is not None and not self.rank.wants(rank)):
+            return False
+        if self.attempt is not None and not self.attempt.wants(role, rank, source.get("attempt", "")):
             return False
         return self.run is None or self.run.wants(pod, container, source.get("run", 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from cortex_jupyter.errors import BadQuery
@@ -15,7 +16,7 @@ from cortex_jupyter.query.conditions import conditions, holds
 from cortex_jupyter.query.filter import Filter
 from cortex_jupyter.query.instants import duration, instant
 from cortex_jupyter.query.pattern import finder
-from cortex_jupyter.query.sources import Runs
+from cortex_jupyter.query.sources import Attempts, Ranks, Runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +35,10 @@ NAMES: Final = (
     "after",
     "pod",
     "container",
+    "role",
+    "rank",
     "run",
+    "attempt",
     "stream",
     "level",
     "grep",
@@ -49,7 +53,7 @@ SEVERAL: Final = ("grep", "exclude", "where")
 _MAX_PATTERNS: Final = 50
 
 #: A query with one of these has no default window: a run, for instance, may have ended long before any window.
-_WINDOWED: Final = frozenset({"since", "before", "after", "run"})
+_WINDOWED: Final = frozenset({"since", "before", "after", "run", "attempt"})
 
 _TRUE, _FALSE = frozenset({"", "1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
@@ -77,11 +81,15 @@ class LogQuery:
         Maximum number of records of a page.
     before, after : Cursor or None
         Where a page begins.
-    pod, container : str or None
+    pod, container, role : str or None
         Exact name or glob (`train-*`), or several separated by commas.
+    rank : Ranks or None
+        Ranks of sources: `3`, `0-3`, `2-*`. Several are separated by commas.
     run : Runs or None
         Runs of containers: `0` is the first, `-1` the newest (and later ones), `-2` the one before the newest, like `kubectl
         logs --previous`. `POD/CONTAINER/0` means one container. Several are separated by commas.
+    attempt : Attempts or None
+        Attempts of the task: `0` is the first, `-1` the newest (and later ones). Several are separated by commas.
     stream : str or None
         `stdout` or `stderr`. Before Kubernetes 1.32 the stream is unknown, so such lines match neither.
     level : str or None
@@ -107,7 +115,10 @@ class LogQuery:
     after: Cursor | None = None
     pod: str | None = None
     container: str | None = None
+    role: str | None = None
+    rank: Ranks | None = None
     run: Runs | None = None
+    attempt: Attempts | None = None
     stream: str | None = None
     level: str | None = None
     grep: tuple[str, ...] = ()
@@ -135,7 +146,7 @@ class LogQuery:
             Strings as in a URL, or typed values: bool, int, timedelta, datetime, Cursor; lists of strings for `SEVERAL`. None
             means that a parameter is absent; so does an empty string, except for the switches.
         default_since : str, optional
-            The window if there is neither `since`, nor a cursor, nor a run.
+            The window if there is neither `since`, nor a cursor, nor a run or an attempt.
         now : int, optional
             Durations count back from this time (ns since the Unix epoch).
         allowed : frozenset of str, optional
@@ -198,24 +209,33 @@ class LogQuery:
         return replace(self, **moved) if moved and by else self
 
     def among(self, store: SourceStore, recording: int) -> Self:
-        """Return the query for one recording: negative runs now count from its newest run. This may read the store."""
-        if self.run is None or self.run.counted:
+        """Return the query for one recording: negative numbers now count from its newest run or attempt. This may read the store."""
+        run, attempt = self.run, self.attempt
+        if (run is None or run.counted) and (attempt is None or attempt.counted):
             return self
         sources = [source for source, _ in store.sources(recording).values()]
-        return replace(self, run=self.run.among((s.pod, s.container, s.run) for s in sources))
+        return replace(
+            self,
+            run=run and run.among((s.pod, s.container, s.run) for s in sources),
+            attempt=attempt and attempt.among((s.role, s.rank, s.attempt) for s in sources),
+        )
 
     def keep(self) -> RowFilter | None:
         """Return the filter for batches; None if every record matches.
 
         Patterns are compiled here, once. Call the filter in a thread, because it decodes and matches.
         """
-        if not any((self.pod, self.container, self.run, self.stream, self.level, self.grep, self.exclude, self.where)):
+        of_source = (self.pod, self.container, self.role, self.rank, self.run, self.attempt)
+        if not any((*of_source, self.stream, self.level, self.grep, self.exclude, self.where)):
             return None
         seconds = self.bounds.pattern_s
         return Filter(
             pod=self.pod,
             container=self.container,
+            role=self.role,
+            rank=self.rank,
             run=self.run,
+            attempt=self.attempt,
             stream=self.stream,
             level=self.level,
             grep=[finder("grep", pattern, seconds) for pattern in self.grep],
@@ -283,8 +303,8 @@ def _word(name: str, value: object) -> str:
     return value
 
 
-def _runs(name: str, value: object) -> Runs:
-    return Runs.parse(_word(name, str(value) if isinstance(value, int) and not isinstance(value, bool) else value))
+def _numbers(parse: Callable[[str], object], name: str, value: object) -> object:
+    return parse(_word(name, str(value) if isinstance(value, int) and not isinstance(value, bool) else value))
 
 
 def _words(name: str, value: object) -> tuple[str, ...]:
@@ -301,7 +321,7 @@ def _choice(name: str, value: object) -> str:
     return choice
 
 
-_READ: Final = {
+_READ: Final[dict[str, Callable[[str, object], Any]]] = {
     "follow": _switch,
     "timestamps": _switch,
     "pretty": _switch,
@@ -311,7 +331,10 @@ _READ: Final = {
     "after": _cursor,
     "pod": _word,
     "container": _word,
-    "run": _runs,
+    "role": _word,
+    "rank": partial(_numbers, Ranks.parse),
+    "run": partial(_numbers, Runs.parse),
+    "attempt": partial(_numbers, Attempts.parse),
     "grep": _words,
     "exclude": _words,
     "where": _words,

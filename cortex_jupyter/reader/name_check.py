@@ -1,4 +1,4 @@
-"""Check that the containers, pods and runs that a query names can exist."""
+"""Check that the containers, pods, roles, ranks, runs and attempts that a query names can exist."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.errors import ContainerNotFound
 
 if TYPE_CHECKING:
+    from cortex_jupyter.model import Source
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording
 
 _GLOB = frozenset("*?[")
+#: The number of names that a hint lists.
+_SHOWN = 20
 
 
 async def check_names(recording: Recording, query: LogQuery) -> None:
@@ -23,8 +26,8 @@ async def check_names(recording: Recording, query: LogQuery) -> None:
     ------
     ContainerNotFound
     """
-    containers, pods = _exact(query.container), _exact(query.pod)
-    if not (containers or pods or query.run):
+    containers, pods, roles = _exact(query.container), _exact(query.pod), _exact(query.role)
+    if not (containers or pods or roles or query.rank or query.run or query.attempt):
         return
     sources = [s for s, _ in (await asyncio.to_thread(recording.store.sources, recording.id)).values()]
     done = (await recording.info()).done
@@ -33,7 +36,9 @@ async def check_names(recording: Recording, query: LogQuery) -> None:
         _check("container", containers, declared | {s.container for s in sources})
     if done:
         _check("pod", pods, {s.pod for s in sources})
+        _check("role", roles, {s.role for s in sources} - {""})
         _check_run(query, {(s.pod, s.container, s.run) for s in sources})
+        _check_numbers(query, sources)
 
 
 def _exact(names: str | None) -> list[str]:
@@ -44,7 +49,7 @@ def _exact(names: str | None) -> list[str]:
 def _check(word: str, names: list[str], existing: set[str]) -> None:
     for name in names:
         if name not in existing:
-            has = ", ".join(sorted(existing)[:20]) or "none"
+            has = ", ".join(sorted(existing)[:_SHOWN]) or "none"
             raise ContainerNotFound(f"the task has no {word} {name[:253]!r}", f"it has {has}")
 
 
@@ -58,6 +63,28 @@ def _check_run(query: LogQuery, existing: set[tuple[str, str, int]]) -> None:
         else "none of its containers was restarted: each has the run 0"
     )
     raise ContainerNotFound(f"the task has no run {str(query.raw['run'])[:60]!r}", has)
+
+
+def _check_numbers(query: LogQuery, sources: list[Source]) -> None:
+    """Refuse ranks and attempts that no source has."""
+    rank, attempt = query.rank, query.attempt
+    if rank is not None and not any(rank.wants(s.rank) for s in sources):
+        has = _listed({s.rank for s in sources} - {""})
+        raise ContainerNotFound(f"the task has no rank {str(query.raw['rank'])[:60]!r}", f"its ranks are {has}")
+    if attempt is None:
+        return
+    existing = {(s.role, s.rank, s.attempt) for s in sources}
+    if not any(attempt.among(existing).wants(*member) for member in existing):
+        has = _listed({s.attempt or "0" for s in sources})
+        raise ContainerNotFound(
+            f"the task has no attempt {str(query.raw['attempt'])[:60]!r}", f"its attempts are {has}"
+        )
+
+
+def _listed(numbers: set[str]) -> str:
+    """Return numbers such as `3` and `2-0` in their order; the first ones if they are many."""
+    ordered = sorted(numbers, key=lambda text: [int(part) for part in text.split("-")])
+    return ", ".join(ordered[:_SHOWN]) + (" ..." if len(ordered) > _SHOWN else "") or "none"
 
 
 def _declared(recording: Recording) -> set[str]:

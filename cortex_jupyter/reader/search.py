@@ -21,7 +21,22 @@ if TYPE_CHECKING:
 
 #: Parameters that narrow a search.
 FILTERS: Final = frozenset(
-    {"since", "until", "before", "pod", "container", "run", "stream", "level", "grep", "exclude", "where"}
+    {
+        "since",
+        "until",
+        "before",
+        "pod",
+        "container",
+        "role",
+        "rank",
+        "run",
+        "attempt",
+        "stream",
+        "level",
+        "grep",
+        "exclude",
+        "where",
+    }
 )
 #: A search stops after this many matches and says so: no user reads more.
 _MAX_MATCHES: Final = 10_000
@@ -80,5 +95,8 @@ def parse_search(values: dict[str, Any]) -> LogQuery:
     """
     query = LogQuery.parse(values, allowed=FILTERS)
     if not (FILTERS - _PLACES) & query.raw.keys():
-        raise BadQuery("the search has no filter", "give grep, exclude, where, level, stream, pod, container or run")
+        raise BadQuery(
+            "the search has no filter",
+            "give grep, exclude, where, level, stream, pod, container, role, rank, run or attempt",
+        )
     return query

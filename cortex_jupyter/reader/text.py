@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.model import STREAMS, Batch, Cursor, rfc3339
+from cortex_jupyter.model import MEMBERSHIP, STREAMS, Batch, Cursor, rfc3339
 from cortex_jupyter.parsing.level import level
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _BREAK: Final = re.compile(r"\r\n|\r|\n")
 
 
 def row(seq: int, time: int, source: PublicSource, stream: int, text: str) -> dict[str, Any]:
-    """Return a record as the contract has it.
+    """Return a record as the contract has it; role, rank and attempt only where its source has them.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def row(seq: int, time: int, source: PublicSource, stream: int, text: str) -> di
         Index in `STREAMS`.
     text : str
     """
-    return {
+    record = {
         "seq": seq,
         "time": format_time(time),
         "pod": source["pod"],
@@ -47,6 +47,10 @@ def row(seq: int, time: int, source: PublicSource, stream: int, text: str) -> di
         "text": text,
         "level": level(text),
     }
+    for name in MEMBERSHIP:
+        if name in source:
+            record[name] = source[name]
+    return record
 
 
 def rows(batch: Batch) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from tornado import web
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.model import KINDS, STREAMS
+from cortex_jupyter.model import KINDS, MEMBERSHIP, STREAMS
 from cortex_jupyter.parsing.level import LEVELS
 from cortex_jupyter.query.bounds import LIMIT, MAX_LIMIT
 from cortex_jupyter.query.language import SEVERAL
@@ -41,9 +41,18 @@ PARAMETERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "after": (_CURSOR, "The cursor `newer` of a page: records after it. `0` is the beginning."),
     "pod": (_TEXT, "Name of a pod, a glob, or several of them, separated by commas."),
     "container": (_TEXT, "Name of a container, a glob, or several of them, separated by commas."),
+    "role": (_TEXT | {"examples": ["worker"]}, "A role in the task, a glob, or several of them, separated by commas."),
+    "rank": (
+        {"type": "string", "examples": ["3", "0-3", "0,8-15"]},
+        "Ranks: numbers and ranges of the last number of a rank, or globs of the whole rank, separated by commas.",
+    ),
     "run": (
         {"type": "string", "examples": ["-1", "0", "train-0/main/1"]},
         "Runs of containers: 0 is the first, -1 the newest.",
+    ),
+    "attempt": (
+        {"type": "string", "examples": ["-1", "0"]},
+        "Attempts of the task: 0 is the first, -1 the newest of each role and rank.",
     ),
     "stream": (
         {"type": "string", "enum": [s for s in STREAMS if s in ("stdout", "stderr")]},
@@ -57,7 +66,7 @@ PARAMETERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "pretty": (_FLAG, "In text: write JSON lines with indentation."),
 }
 _STREAMED: Final = "text/event-stream"
-_FILTERS: Final = ("pod", "container", "run", "stream", "level", "grep", "exclude", "where")
+_FILTERS: Final = ("pod", "container", "role", "rank", "run", "attempt", "stream", "level", "grep", "exclude", "where")
 _WINDOW: Final = ("since", "until")
 
 
@@ -177,8 +186,8 @@ _COMPLETE: Final = {
 }
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
+def _object(properties: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties | (optional or {})}
 
 
 def _ref(name: str) -> dict[str, str]:
@@ -200,7 +209,7 @@ _SCHEMAS: Final = {
             },
         }
     ),
-    "Record": _object(_RECORD),
+    "Record": _object(_RECORD, optional=dict.fromkeys(MEMBERSHIP, _TEXT)),
     "Page": _object(
         {
             "task": _object(_TASK),

@@ -13,7 +13,7 @@ import zstandard
 from cortex_jupyter.archive.columns import ROWS_PER_PIECE, raw_schema
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import ArchiveDamaged
-from cortex_jupyter.model import STREAMS, Source
+from cortex_jupyter.model import MEMBERSHIP, STREAMS, Source
 from cortex_jupyter.tables.clock import TIMES, Clock, times
 
 if TYPE_CHECKING:
@@ -26,16 +26,18 @@ _PIECE: Final = 4 << 20
 _LOOK: Final = 100
 #: Names of text columns in foreign logs. The first that is present is used.
 _TEXTS: Final = ("text", "message", "msg", "log", "line", "body", "content", "value", "raw")
-#: Columns that are taken over from a foreign file if it has them. Without a pod, `kind` and `node` may mean anything.
-_ORIGIN: Final = ("pod", "container", "kind", "run", "node", "stream")
+#: Columns that are taken over from a foreign file if it has them. Only `pod` tells that the others mean what ours do.
+_ORIGIN: Final[tuple[str, ...]] = ("pod", "container", "kind", "run", "node", "stream", *MEMBERSHIP)
 #: Kinds of a source.
 _KINDS: Final = ("init", "main", "sidecar", "ephemeral")
 _STAMPED: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) ?")
+_RANK: Final = re.compile(r"\d{1,9}(-\d{1,9})*")
 #: The container of lines in a file that names none.
 _CONTAINER: Final = "log"
 _MAGIC: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd", b"PA": "parquet"}
 
 Row = tuple[int, int, int, str]  # time, source, stream, text
+Membership = tuple[str, str, str]  # role, rank, attempt
 
 
 class Foreign:
@@ -56,7 +58,7 @@ class Foreign:
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
         self.sources: dict[int, Source] = {}
-        self._ids: dict[tuple[str, str, str, int, str], int] = {}
+        self._ids: dict[tuple[Any, ...], int] = {}
         self._clock = Clock(int(path.stat().st_mtime) * 1_000_000_000)
 
     def tables(self) -> Iterator[Any]:
@@ -89,11 +91,13 @@ class Foreign:
         kind = kind if pod and kind in _KINDS else "main"
         run = run if isinstance(run, int) and 0 <= run < 2**31 else 0
         node = node if pod and isinstance(node, str) else ""
-        key = (str(pod or self.name), str(container or _CONTAINER), kind, run, node)
+        membership = _membership(*(row.get(name) for name in MEMBERSHIP)) if pod else _membership()
+        key = (str(pod or self.name), str(container or _CONTAINER), kind, run, node, membership)
         source_id = self._ids.get(key)
         if source_id is None:
+            role, rank, attempt = membership
             source_id = self._ids[key] = len(self._ids) + 1
-            self.sources[source_id] = Source(key[0], "", key[1], "", kind, run, node)
+            self.sources[source_id] = Source(key[0], "", key[1], "", kind, run, node, role=role, rank=rank, attempt=attempt)
         return source_id
 
     # --------------------------------------------------------------------- text
@@ -201,6 +205,15 @@ def _ours(line: str) -> dict[str, Any] | None:
 def _stream(row: Mapping[str, Any]) -> int:
     stream = row.get("stream")
     return STREAMS.index(stream) if stream in STREAMS else 0
+
+
+def _membership(role: Any = "", rank: Any = "", attempt: Any = "") -> Membership:
+    """Return role, rank and attempt; empty texts for what cannot be one."""
+    return (
+        role if isinstance(role, str) else "",
+        rank if isinstance(rank, str) and _RANK.fullmatch(rank) else "",
+        attempt if isinstance(attempt, str) and _RANK.fullmatch(attempt) else "",
+    )
 
 
 def _texty(pa: Any, kind: Any) -> bool:

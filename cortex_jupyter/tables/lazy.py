@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.model import MEMBERSHIP
 from cortex_jupyter.tables.derive import cut
 from cortex_jupyter.tables.parquet import everything
 from cortex_jupyter.tables.read import frame, stored_pieces
@@ -52,6 +53,10 @@ def _scanned(archived: ArchivedRecording) -> Any:
             "aws_allow_http": "true"
         }
     rows = pl.scan_parquet(archived.file.path, storage_options=options, glob=False)
+    # polars reads the columns of the file itself.
+    lacking = [name for name in MEMBERSHIP if name not in archived.file.metadata.schema.names]
+    if lacking:
+        rows = rows.with_columns(pl.lit("").cast(pl.Categorical).alias(name) for name in lacking)
     parts = pl.struct("text", *layout.SPAN_COLUMNS)
     return rows.with_columns(
         parts.map_batches(lambda part: _cut(part, "message"), pl.String, is_elementwise=True).alias("message"),

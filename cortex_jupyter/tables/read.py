@@ -11,6 +11,7 @@ from cortex_jupyter.archive.file import RowSelector
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.order import is_ascending, sort_pieces, sort_records
 from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.model import MEMBERSHIP
 from cortex_jupyter.query.required_literals import literals_of_each
 from cortex_jupyter.store.scan import require_info
 from cortex_jupyter.tables.derive import cut
@@ -104,8 +105,9 @@ def _cut_columns(columns: Sequence[str], rows: pa.Table, *, shared: bool) -> pa.
 
 def _examined_columns(query: LogQuery) -> list[str]:
     """Return the columns of a file that `select` examines."""
-    examined = {name for name in ("pod", "container", "stream", "level") if getattr(query, name)}
+    examined = {name for name in ("pod", "container", "role", "rank", "stream", "level") if getattr(query, name)}
     examined |= {"pod", "container", "run"} if query.run else set()
+    examined |= {*MEMBERSHIP} if query.attempt else set()
     examined |= {"text"} if query.grep or query.exclude or query.where else set()
     examined |= {"time"} if query.since is not None or query.until is not None else set()
     return [name for name in layout.schema().names if name in examined]

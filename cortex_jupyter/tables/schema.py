@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.model import MEMBERSHIP
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,6 +27,7 @@ COLUMNS: Final = (
     "message",
     "text",
     "fields",
+    *MEMBERSHIP,
 )
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.model import MEMBERSHIP
 from cortex_jupyter.parsing.level import LEVELS
 from cortex_jupyter.query.filter import Filter
 from cortex_jupyter.query.sources import matches_name
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.archive.optional import Mask
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.query.sources import Runs
+    from cortex_jupyter.query.sources import Attempts, Runs
 
 
 def select(table: pa.Table, query: LogQuery, columns: Sequence[str] | None = None) -> pa.Table:
@@ -53,11 +54,7 @@ def _tests(query: LogQuery) -> Iterator[Callable[[pa.Table], Mask]]:
     keep = query.keep()
     if not isinstance(keep, Filter):
         return
-    for column, pattern in (("pod", keep.pod), ("container", keep.container)):
-        if pattern:
-            yield partial(_by_value, column, partial(_named, pattern))
-    if keep.run:
-        yield partial(_in_runs, keep.run)
+    yield from _tests_of_sources(keep)
     if keep.stream:
         yield partial(_by_value, "stream", lambda name: name == keep.stream)
     if keep.level:
@@ -69,6 +66,18 @@ def _tests(query: LogQuery) -> Iterator[Callable[[pa.Table], Mask]]:
         yield partial(_by_text, "", test, matching=True)
     for pattern, find in zip(query.exclude, keep.exclude, strict=True):
         yield partial(_by_text, pattern, find, matching=False)
+
+
+def _tests_of_sources(keep: Filter) -> Iterator[Callable[[pa.Table], Mask]]:
+    for column, pattern in (("pod", keep.pod), ("container", keep.container), ("role", keep.role)):
+        if pattern:
+            yield partial(_by_value, column, partial(_named, pattern))
+    if (rank := keep.rank) is not None:
+        yield partial(_by_value, "rank", lambda value: rank.wants(value or ""))
+    if keep.run:
+        yield partial(_in_runs, keep.run)
+    if keep.attempt:
+        yield partial(_in_attempts, keep.attempt)
 
 
 def _in_window(compare: Callable[[Any, Any], Mask], bound: pa.TimestampScalar[Any, Any], table: pa.Table) -> Mask:
@@ -88,6 +97,20 @@ def _in_runs(selected: Runs, table: pa.Table) -> Mask:
     runs = table["run"].to_numpy()
     distinct, each = np.unique(np.stack((pods, containers, runs)), axis=1, return_inverse=True)
     good = [selected.wants(pod_names[p] or "", container_names[c] or "", run) for p, c, run in distinct.T.tolist()]
+    return pa.array(np.asarray(good, bool)[each.reshape(-1)])
+
+
+def _in_attempts(selected: Attempts, table: pa.Table) -> Mask:
+    """Return which rows belong to the wanted attempts."""
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
+    if not len(table):
+        return pa.array([], pa.bool_())
+    (roles, role_names), (ranks, rank_names), (attempts, attempt_names) = (coded(table[name]) for name in MEMBERSHIP)
+    distinct, each = np.unique(np.stack((roles, ranks, attempts)), axis=1, return_inverse=True)
+    good = [
+        selected.wants(role_names[r] or "", rank_names[n] or "", attempt_names[a] or "")
+        for r, n, a in distinct.T.tolist()
+    ]
     return pa.array(np.asarray(good, bool)[each.reshape(-1)])
 
 

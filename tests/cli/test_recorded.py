@@ -131,6 +131,40 @@ def test_one_run_of_a_container(cli: Cli, task: Filled) -> None:
     assert numbers("--run", "-1", "--pod", "*-aa") == ["more"]
 
 
+def test_roles_ranks_and_attempts(cli: Cli, task: Filled, tmp_path: Path) -> None:
+    for rank in range(3):
+        fields = {"role": "worker", "rank": str(rank), "attempt": str(rank % 2)}
+        sid = task.add(Source(f"w-{rank}", f"uid-{rank}", "main", f"w{rank}", **fields))
+        task.lines([(sid, 200 + rank, f"of {rank}")])
+
+    def texts(*options: str) -> list[str]:
+        done = cli("logs", "ml:train-1", *options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    assert texts("--role", "worker") == ["of 0", "of 1", "of 2"]
+    assert texts("--role", "w*", "--rank", "1-2") == ["of 1", "of 2"]
+    assert texts("--rank", "0,2", "-f") == ["of 0", "of 2"]
+    assert texts("--attempt", "1") == ["of 1"]
+    assert texts("--role", "worker", "--attempt", "-1", "--tail", "1", "--prefix", "always") == ["w-2/main of 2"]
+    for option, value in (("--rank", "x"), ("--rank", "3-1"), ("--attempt", "newest")):
+        wrong = cli("logs", "ml:train-1", option, value)
+        assert wrong.returncode == 2 and f"is no {option[2:]}" in wrong.stderr and "hint:" in wrong.stderr
+    missing = cli("logs", "ml:train-1", "--role", "driver")
+    assert missing.returncode == 1 and "no role 'driver'" in missing.stderr and "it has worker" in missing.stderr
+    record = orjson.loads(texts("--rank", "1", "-o", "ndjson")[0])
+    assert (record["role"], record["rank"], record["attempt"]) == ("worker", "1", "1")
+    path = tmp_path / "log.csv"
+    assert cli("export", "ml:train-1", str(path), "--role", "worker").returncode == 0
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["role"], row["rank"], row["attempt"]) for row in rows] == [
+        ("worker", "0", "0"),
+        ("worker", "1", "1"),
+        ("worker", "2", "0"),
+    ]
+
+
 def test_an_empty_result_is_explained(cli: Cli, task: Filled) -> None:
     done = cli("logs", "ml:train-1", "--since", "1m")
     assert done.returncode == 0 and done.stdout == ""

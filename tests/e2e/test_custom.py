@@ -84,6 +84,49 @@ def test_a_ray_job_is_one_task(target: Target, unique: Callable[[str], str], cli
     assert sorted(cli.texts(f"rayjobs.ray.io/{name}")) == sorted(texts), "its log outlives it"
 
 
+def test_a_job_set_has_roles_ranks_and_attempts(target: Target, unique: Callable[[str], str], cli: Cli) -> None:
+    """At a restart its operator deletes the Jobs, and makes them anew under the same names."""
+    kube, name = target.kube, unique("train")
+    define(kube, "jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets")
+    job_set = Custom(kube, "jobset.x-k8s.io/v1alpha2", "JobSet", "jobsets", name)
+    roles = {"driver": 1, "worker": 3}
+
+    def run_jobs(attempt: int) -> None:
+        for role, count in roles.items():
+            say = f"print('{role}', os.environ['JOB_COMPLETION_INDEX'], '{attempt}', flush=True)\n"
+            job = python_job(f"{name}-{role}-0", f"import os\n{say}", parallelism=count, completionMode="Indexed")
+            labels = {
+                "jobset.sigs.k8s.io/jobset-name": name,
+                "jobset.sigs.k8s.io/replicatedjob-name": role,
+                "jobset.sigs.k8s.io/replicatedjob-replicas": "1",
+                "jobset.sigs.k8s.io/job-index": "0",
+                "jobset.sigs.k8s.io/restart-attempt": str(attempt),
+            }
+            job["metadata"] |= {"labels": labels, "ownerReferences": [job_set.reference]}
+            job["spec"]["template"]["metadata"] = {"labels": labels, "annotations": labels}
+            kube.create(job)
+        for role in roles:
+            kube.wait_job(f"{name}-{role}-0")
+
+    run_jobs(0)
+    assert len(cli.texts(f"jobset/{name}")) == 4
+    job_set.set_status(restarts=1)
+    for role in roles:
+        kube.delete("jobs", f"{name}-{role}-0")
+        kube.wait_for(lambda role=role: not kube.pods_of(f"{name}-{role}-0"), "its pods to go")  # type: ignore[misc]
+    run_jobs(1)
+    job_set.set_status(restarts=1, conditions=[condition("Completed", reason="AllJobsCompleted")])
+    whole = sorted(
+        f"{role} {rank} {attempt}" for role, count in roles.items() for rank in range(count) for attempt in (0, 1)
+    )
+    output = cli("logs", f"jobset/{name}", "-f", "--since", "all", "-o", "ndjson")
+    records = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert sorted(record["text"] for record in records) == whole
+    assert all(record["text"] == f"{record['role']} {record['rank']} {record['attempt']}" for record in records)
+    chosen = cli.texts(f"jobset/{name}", "--role", "worker", "--rank", "1-7", "--attempt", "-1")
+    assert sorted(chosen) == ["worker 1 1", "worker 2 1"]
+
+
 def test_a_kind_that_nobody_knows_ends_with_its_condition(
     target: Target, unique: Callable[[str], str], cli: Cli
 ) -> None:

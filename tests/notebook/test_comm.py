@@ -14,7 +14,7 @@ from server.fake_recorder import T0, FakeRecorder
 from support.filled import Filled
 
 from cortex_jupyter.errors import NotAllowed
-from cortex_jupyter.model import Cursor, TaskRef
+from cortex_jupyter.model import Cursor, Source, TaskRef
 from cortex_jupyter.notebook import comm
 from cortex_jupyter.notebook.comm import CommServer, CommSink, KernelPermissions
 from cortex_jupyter.reader.event_stream import EventStream, Slot
@@ -106,6 +106,21 @@ def test_a_window_and_the_page_before_it(filled: Filled, page: Page) -> None:
     assert answer["type"] == "page" and answer["id"] == 7
     assert [r["text"] for r in answer["page"]["records"]] == [f"line {i}" for i in range(90, 100)]
     assert answer["page"]["older"] and "notices" in answer["page"] and answer["page"]["complete"]["records"] == 100
+
+
+def test_a_page_of_some_roles_ranks_and_attempts(filled: Filled, page: Page) -> None:
+    for rank in range(4):
+        fields = {"role": "worker", "rank": str(rank), "attempt": str(rank % 2)}
+        filled.lines([(filled.add(Source(f"w-{rank}", f"u-{rank}", "main", f"w{rank}", **fields)), rank, f"of {rank}")])
+    filled.lines([(1, 9, "of no role")]).end()
+    for number, (query, wanted) in enumerate(
+        (({"role": "worker"}, [0, 1, 2, 3]), ({"rank": "1-2"}, [1, 2]), ({"role": "w*", "attempt": "1"}, [1, 3]))
+    ):
+        page.send(type="page", id=number, task="ml:job/train-1", query=query | {"since": "all"})
+        records = page.take()["page"]["records"]
+        assert [(r["text"], r["role"], r["rank"]) for r in records] == [(f"of {i}", "worker", str(i)) for i in wanted]
+    page.send(type="page", id=9, task="ml:job/train-1", query={"rank": "first"})
+    assert page.take()["error"]["message"] == "rank='first' is no rank"
 
 
 def test_after_resuming_at_a_cursor_each_line_was_sent_once(filled: Filled, page: Page) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cortex_jupyter.model import Source
+
 if TYPE_CHECKING:
     from support.filled import Filled
 
@@ -53,6 +55,15 @@ def test_the_magic_returns_the_log_once(task: None) -> None:
 def test_quotes_and_braces_are_parsed_as_meant(task: None) -> None:
     kept, length = shell(r"""log = %tasklogs ml:train-1 --grep "^INFO step \d{2}$" """, "len(log)")
     assert kept["err"] == "" and length["value"] == "90"
+
+
+def test_roles_ranks_and_attempts(filled: Filled) -> None:
+    for rank in range(4):
+        source = Source(f"w-{rank}", f"u-{rank}", "main", f"w{rank}", role="worker", rank=str(rank), attempt="1")
+        filled.lines([(filled.add(source), rank, f"of {rank}")])
+    filled.end()
+    shown, texts = shell("log = %tasklogs ml:train-1 --role worker --rank 1-2 --attempt -1", "[r.text for r in log]")
+    assert shown["err"] == "" and texts["value"] == "['of 1', 'of 2']"
 
 
 def test_variables_are_expanded_in_the_name_only(task: None) -> None:

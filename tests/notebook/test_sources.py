@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.sources import CASES, SOURCES
+from support.sources import CASES, MEMBER_CASES, MEMBERS, SOURCES
 
 import cortex_jupyter as cortex
 from cortex_jupyter.errors import ContainerNotFound
@@ -38,3 +38,28 @@ def test_the_table_of_sources_holds_for_a_log(filled: Filled, engine: Runtime) -
     assert repr(cortex.logs("ml:train-1", run=-1)) == "cortex_jupyter.logs('ml:job/train-1', run=-1)"
     with pytest.raises(ContainerNotFound, match="no run '9'"):
         cortex.logs("ml:train-1", run=9)
+
+
+def test_the_table_of_roles_ranks_and_attempts_holds_for_a_log(filled: Filled, engine: Runtime) -> None:
+    for i, (role, rank, attempt) in enumerate(MEMBERS):
+        source = Source(f"p-{i}", f"uid-{i}", "main", f"c-{i}", role=role, rank=rank, attempt=attempt)
+        filled.lines([(filled.add(source), i, f"line {i}")])
+    log = cortex.logs("ml:train-1")
+    for values, kept in MEMBER_CASES:
+        texts = [f"line {i}" for i in kept]
+        chosen = log.filter(**values)
+        assert [record.text for record in chosen] == texts, values
+        assert chosen.to_arrow()["text"].to_pylist() == texts, values
+    assert [(record.role, record.rank, record.attempt) for record in log] == MEMBERS
+    frame = log.to_pandas()
+    assert list(zip(frame["role"], frame["rank"], frame["attempt"], strict=True)) == MEMBERS
+    filled.end()
+    assert [record.text for record in log.filter(role="worker", rank=0, attempt=-1).follow()] == ["line 2"]
+    for query, message, hint in (
+        ({"role": "driver"}, "no role 'driver'", "it has launcher, ps, worker"),
+        ({"rank": 7}, "no rank '7'", "its ranks are 0, 0-3, 1, 2-0, 2-3, 12"),
+        ({"attempt": 5}, "no attempt '5'", "its attempts are 0, 1"),
+    ):
+        with pytest.raises(ContainerNotFound, match=message) as error:
+            cortex.logs("ml:train-1", **query)
+        assert error.value.hint == hint

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
@@ -49,8 +50,11 @@ class FakeRecorder:
         while not self._over.wait(0.5):
             self._beat()
 
-    def source(self, pod: str = "train-0", container: str = "main", kind: str = "main", run: int = 0) -> int:
+    def source(
+        self, pod: str = "train-0", container: str = "main", kind: str = "main", run: int = 0, **fields: str
+    ) -> int:
         source = Source(pod, f"uid-{pod}", container, f"id-{pod}-{container}-{run}", kind, run, "node-1")
+        source = replace(source, **fields)  # type: ignore[arg-type]
         sid = self.store.add_source(self.lease, source)
         self.sources[sid] = source.public
         return sid

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from server.fake_recorder import T0, FakeRecorder
 from server.running import logs, records
-from support.sources import CASES, SOURCES
+from support.sources import CASES, MEMBER_CASES, MEMBERS, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,3 +50,34 @@ async def test_matching_records_are_searched(
 ) -> None:
     found = records(await server.events(logs(restarted.ref.name, "search"), **values))
     assert sorted(text for _, text in found) == [f"line {i}" for i in kept]
+
+
+@pytest.fixture(scope="module")
+def members(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
+    fake_recorder = session_recorder("members")
+    for i, (role, rank, attempt) in enumerate(MEMBERS):
+        sid = fake_recorder.source(f"p-{i}", role=role, rank=rank, attempt=attempt)
+        fake_recorder.write([(T0 + i, sid, f"line {i}")])
+    fake_recorder.end()
+    return fake_recorder
+
+
+@pytest.mark.parametrize(("values", "kept"), MEMBER_CASES, ids=str)
+async def test_roles_ranks_and_attempts(
+    server: Server, members: FakeRecorder, values: dict[str, str], kept: list[int]
+) -> None:
+    await test_matching_records_are_sent(server, members, values, kept)
+    if kept:
+        await test_matching_records_are_searched(server, members, values, kept)
+
+
+def test_a_record_has_its_role_rank_and_attempt_if_any(server: Server, members: FakeRecorder) -> None:
+    found = [
+        tuple(record.get(name, "") for name in ("role", "rank", "attempt"))
+        for record in server.page(members.ref.name)["records"]
+    ]
+    assert found == MEMBERS
+    assert "role" not in server.page(members.ref.name)["records"][-1], "empty fields are left out"
+    for query in ({"rank": "x"}, {"rank": "3-1"}, {"attempt": "first"}):
+        status, error = server.error(logs(members.ref.name), **query)
+        assert status == 400 and error["code"] == "BadQuery" and "=0 " in error["hint"]

@@ -35,6 +35,12 @@ class Filled:
         self.sources = {store.add_source(lease, s): s for s in SOURCES}
         self.next = 1
 
+    def add(self, source: Source) -> int:
+        """Add a source; return its number."""
+        sid = self.store.add_source(self.lease, source)
+        self.sources[sid] = source
+        return sid
+
     def lines(self, lines: list[Line], streams: list[int] | None = None) -> Filled:
         times, sids, texts = [T0 + t for _, t, _ in lines], [s for s, _, _ in lines], [m for _, _, m in lines]
         public = {s: self.sources[s].public for s in sids}

@@ -4,15 +4,19 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import orjson
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from archive.made import archived, lively
 from support.filled import Filled, new_store
 
 import cortex_jupyter as cortex
+from cortex_jupyter.archive import layout
 from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.model import MEMBERSHIP, Source
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.tables.lazy import lazy
 from cortex_jupyter.tables.read import read
@@ -66,6 +70,73 @@ def test_lazy_frames_are_those_of_arrow(filled: Filled, file: str) -> None:
 def test_lazy_frames_equal_arrow_tables_even_if_clocks_go_back(file: str, query: dict[str, object]) -> None:
     log = cortex.open(file, **query)
     assert log.to_polars().equals(pl.from_arrow(log.to_arrow())) and len(log.to_polars()) > 10
+
+
+@pytest.fixture
+def roles(filled: Filled, tmp_path: Path) -> str:
+    """An archived task with roles."""
+    for i in range(4):
+        role, rank = ("launcher", "") if i == 0 else ("worker", str(i - 1))
+        sid = filled.add(Source(f"p-{i}", f"u-{i}", "main", f"c-{i}", role=role, rank=rank, attempt=str(i % 2)))
+        filled.lines([(sid, i, f"INFO step {i}")])
+    filled.lines([(1, 9, "of a pod without a role")]).end()
+    return str(archived(filled, str(tmp_path / "archive"))[1].file.path)
+
+
+def test_roles_are_archived(filled: Filled, roles: str) -> None:
+    log = cortex.open(roles)
+    shown = [("launcher", "", "0"), ("worker", "0", "1"), ("worker", "1", "0"), ("worker", "2", "1"), ("", "", "")]
+    assert [(record.role, record.rank, record.attempt) for record in log] == shown
+    for frame in (log.to_polars(), log.to_polars(lazy=True).collect()):
+        assert frame.select("role", "rank", "attempt").rows() == shown
+        assert frame.equals(pl.from_arrow(read(filled.store, filled.id, LogQuery.parse({}))))
+    for query, seqs in (
+        ({"role": "worker"}, [2, 3, 4]),
+        ({"rank": "0-1"}, [2, 3]),
+        ({"role": "worker", "attempt": 1}, [2, 4]),
+        ({"attempt": -1, "grep": "step"}, [1, 2, 3, 4]),
+    ):
+        chosen = log.filter(**query)
+        assert chosen.to_arrow()["seq"].to_pylist() == [record.seq for record in chosen] == seqs, query
+        assert chosen.to_polars(lazy=True).collect()["seq"].to_list() == seqs and len(chosen) == len(seqs)
+    assert log.sql("select distinct role from log order by 1").fetchall() == [("",), ("launcher",), ("worker",)]
+
+
+def test_files_from_before_have_no_roles(roles: str, tmp_path: Path) -> None:
+    """Files that were written before there were roles lack the columns, and the fields of the sources."""
+    now, path = pq.read_table(roles), tmp_path / "before.parquet"
+    metadata = {k: v for k, v in pq.read_metadata(roles).metadata.items() if k != b"ARROW:schema"}
+    about = orjson.loads(metadata[layout.RECORDING_INFO])
+    for source in about["sources"]:
+        for name in MEMBERSHIP:
+            source.pop(name, None)
+    before = now.drop_columns([*MEMBERSHIP]).replace_schema_metadata(
+        metadata | {layout.RECORDING_INFO: orjson.dumps(about)}
+    )
+    pq.write_table(before, path)
+    log = cortex.open(path)
+    frame = log.to_polars()
+    assert frame.columns == list(COLUMNS) and frame.select("role", "rank", "attempt").rows() == [("", "", "")] * 5
+    assert log.to_polars(lazy=True).collect().equals(frame)
+    both = pl.concat([log.to_polars(lazy=True), cortex.open(roles).to_polars(lazy=True)]).collect()
+    assert both["rank"].to_list() == [""] * 5 + ["", "0", "1", "2", ""]
+    assert log.to_arrow().select(["role"])["role"].to_pylist() == [""] * 5
+    assert log.filter(grep="step").to_polars(lazy=True).collect()["role"].to_list() == [""] * 4
+    assert len(log.filter(role="worker")) == 0 and len(log.filter(rank="*", grep="x")) == 0
+    assert len(log.filter(attempt=-1)) == 5 and [record.role for record in log.filter(attempt=0)] == [""] * 5
+    assert log.sql("select role, count(*) from log group by 1").fetchall() == [("", 5)]
+
+
+@pytest.mark.parametrize("suffix", [".ndjson", ".parquet"])
+def test_an_export_keeps_the_roles(filled: Filled, roles: str, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"export{suffix}"
+    if suffix == ".ndjson":
+        path.write_bytes(b"".join(orjson.dumps(record.as_dict()) + b"\n" for record in cortex.open(roles)))
+    else:
+        pq.write_table(cortex.open(roles).to_arrow(), path)
+    again = cortex.open(path)
+    assert [(r.role, r.rank, r.attempt) for r in again] == [(r.role, r.rank, r.attempt) for r in cortex.open(roles)]
+    assert [record.rank for record in again.filter(role="worker")] == ["0", "1", "2"]
 
 
 def test_only_wanted_columns_are_computed(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:

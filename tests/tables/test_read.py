@@ -50,6 +50,9 @@ def test_each_column_of_a_known_record(filled: Filled) -> None:
         "stream": "stderr",
         "level": "error",
         "text": "ERROR <b>no</b> \x1b[31m\\xff\x00",
+        "role": "",
+        "rank": "",
+        "attempt": "",
     }
     assert (first["kind"], first["container"], first["stream"], first["level"]) == ("init", "prepare", "unknown", None)
 
