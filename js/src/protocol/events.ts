@@ -8,6 +8,10 @@ export interface SourceInfo {
   kind?: SourceKind;
   run?: number;
   node?: string | null;
+  /** Where it stands in its task: `worker`, `3`, `0`. */
+  role?: string;
+  rank?: string;
+  attempt?: string;
 }
 
 export interface LogEvent {
@@ -89,6 +93,9 @@ export interface PageRecord {
   run?: number;
   stream?: string | null;
   text: string;
+  role?: string;
+  rank?: string;
+  attempt?: string;
   source?: Partial<SourceInfo>;
 }
 

@@ -126,6 +126,10 @@ export interface ContainerSummary {
   pod: string;
   container: string;
   kind: SourceKind;
+  /** Where it stands in its task: `worker`, `3`, `0`; "" if it is not known. */
+  role: string;
+  rank: string;
+  attempt: string;
   hue: number;
   /** Whether any of its runs is shown. */
   on: boolean;

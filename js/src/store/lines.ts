@@ -22,6 +22,9 @@ export interface Source {
   pod: string;
   container: string;
   kind: SourceKind;
+  role: string;
+  rank: string;
+  attempt: string;
   run: number;
   /** Number of loaded lines. */
   lines: number;
@@ -202,9 +205,9 @@ export class LineTable {
       id = this.sources.length;
       this.#ids.set(name, id);
       const kind = info.kind ?? this.sources.find((other) => other.container === info.container)?.kind ?? "main";
-      const { pod, container, run = 0 } = info;
-      this.sources.push({ pod, container, kind, run, lines: 0, outlineLines: 0, linesSince: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "", startedAt: 0, endedAt: 0, endMessage: "", index: null });
-    }
+      const { pod, container, role = "", rank = "", attempt = "", run = 0 } = info;
+      this.sources.push({ pod, container, kind, role, rank, attempt, run, lines: 0, outlineLines: 0, linesSince: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "", startedAt: 0, endedAt: 0, endMessage: "", index: null });
+    } else if (info.role) Object.assign(this.sources[id], { role: info.role, rank: info.rank ?? "", attempt: info.attempt ?? "" });
     return id;
   }
 

@@ -58,14 +58,14 @@ export class SourceGroups {
     const known = (this.#groupOf[slot] ??= [])[source];
     if (known !== undefined) return known;
     const store = this.#selection.stores[slot];
-    const { pod, container, kind } = store.sources[source];
+    const { pod, container, kind, role, rank, attempt } = store.sources[source];
     const key = this.#selection.containerKeyOf(store, source);
     let group = this.#groupIds.get(key);
     if (group === undefined) {
       group = this.#groups.length;
       this.#groupIds.set(key, group);
       this.hasNew = true;
-      this.#groups.push({ key, task: store.task, pod, container, kind, hue: pickHue(pod, this.#hues), on: true, runs: [], index: null, lines: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
+      this.#groups.push({ key, task: store.task, pod, container, kind, role, rank, attempt, hue: pickHue(pod, this.#hues), on: true, runs: [], index: null, lines: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
     }
     this.#groupOf[slot][source] = group;
     return group;
@@ -75,10 +75,11 @@ export class SourceGroups {
     for (const group of this.#groups) group.runs = [];
     for (const [slot, store] of this.#selection.stores.entries()) {
       for (const [id, source] of store.sources.entries()) {
-        const { run, lines, outlineLines, linesSince, state, exit, endMessage, startedAt, endedAt, lastKey, kind, node, index } = source;
+        const { run, lines, outlineLines, linesSince, state, exit, endMessage, startedAt, endedAt, lastKey, kind, role, rank, attempt, node, index } = source;
         const group = this.#groups[this.#group(slot, id)];
         group.runs.push({ key: store.runKey(source), run, on: this.#selection.isSourceShown(slot, id), lines: outlineLines > 0 ? Math.max(lines, outlineLines + linesSince) : lines, state, exit, endMessage, startedAt, endedAt, lastLineAt: Math.max(0, lastKey) });
         group.kind = kind;
+        if (role) Object.assign(group, { role, rank, attempt });
         group.node = node || group.node;
         group.index = index ?? group.index;
       }

@@ -108,7 +108,7 @@ export class TaskStore extends TaskEvents {
       // A page may have lines of another span, which stays as it is.
       if (seam?.isOutside(time) || !this.loaded.add(record.seq)) continue;
       this.#removeSearchHit(record.seq);
-      const id = this.sourceId({ ...record.source, pod: record.pod, container: record.container, run: record.run });
+      const id = this.sourceId({ ...record.source, ...record });
       running[id] = Math.max(running[id] ?? (floor[id] - time < SEAM_MS ? floor[id] : -Infinity), time);
       const stream = record.stream === "stdout" ? 1 : record.stream === "stderr" ? 2 : 0;
       const top = ceiling[id] ?? Infinity;

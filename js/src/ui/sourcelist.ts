@@ -1,9 +1,12 @@
-/** The list of sources, with an entry for each container. A click shows only that container, its switch hides or shows it; a restarted one opens into its runs. */
+/**
+ * The list of sources, with an entry for each container. A click shows only that container, its switch hides or shows it; a
+ * restarted one opens into its runs. The heading of a role does the same with all containers of that role.
+ */
 
 import type { RunSummary, ContainerSummary } from "../protocol/update.ts";
 import { formatAge, groupDigits, shortCount } from "../text/format.ts";
 import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
-import { type RunEntry, sourceEntries, type SourceEntry } from "./sourcenames.ts";
+import { type RoleGroup, roleGroups, type RunEntry, sourceEntries, type SourceEntry } from "./sourcenames.ts";
 
 interface EntryElements {
   element: HTMLElement;
@@ -54,6 +57,7 @@ export class SourceList {
   /** The properties of the entries on which the elements depend. */
   #drawnState = "";
   #entries: SourceEntry[] = [];
+  #roles: RoleGroup[] = [];
   #switches = new SourceSwitches([]);
   /** The current time (ms). */
   now = 0;
@@ -61,6 +65,8 @@ export class SourceList {
   #isHovered = false;
   /** Keys of the containers whose runs are listed. */
   #open = new Set<string>();
+  /** Ids of the roles whose containers are not listed. */
+  #folded = new Set<string>();
   /** Key of the row that Tab moves to. The arrow keys move to the others, so that one Tab leaves a long list. */
   #tabStop = "";
 
@@ -84,6 +90,7 @@ export class SourceList {
 
   update(sources: ContainerSummary[], now: number): void {
     this.#entries = sourceEntries(sources);
+    this.#roles = roleGroups(this.#entries);
     this.#switches = new SourceSwitches(sources);
     this.now = now;
     this.#draw();
@@ -95,6 +102,7 @@ export class SourceList {
     setText(this.#head, `${on} of ${this.#entries.length} source${this.#entries.length === 1 ? "" : "s"}`);
     setHidden(this.#all, this.#entries.every((entry) => entry.on && entry.runs.every((one) => one.on)));
     for (const entry of this.#entries) this.#show(entry);
+    for (const role of this.#roles) this.#showRole(role);
     const others = this.#entries.filter(({ group }) => group !== "");
     setHidden(this.#toggleOthersButton, others.length === 0);
     setText(this.#toggleOthersButton, others.some((entry) => entry.on) ? "Hide init and sidecars" : "Show init and sidecars");
@@ -105,7 +113,7 @@ export class SourceList {
   }
 
   #buildIfChanged(): void {
-    const drawnState = this.#entries.map((entry) => `${entry.group} ${entry.name} ${this.#isOpen(entry) ? entry.runs.length : ""}`).join("|");
+    const drawnState = [...this.#folded, ...this.#entries.map((entry) => `${entry.group} ${entry.team} ${entry.name} ${this.#isOpen(entry) ? entry.runs.length : ""}`)].join("|");
     if (drawnState !== this.#drawnState) this.#build();
     this.#drawnState = drawnState;
   }
@@ -116,12 +124,15 @@ export class SourceList {
     const part = PARTS.find((name) => this.#elements.get(focused ?? "")?.[name] === activeElement);
     this.#elements.clear();
     this.element.replaceChildren(h("div", { class: "cl-shead" }, this.#head, this.#all));
-    let group = "";
+    let [group, team] = ["", ""];
     for (const entry of this.#entries) {
       const { keys: [id], name, full } = entry;
       if (entry.group !== group) this.element.append(h("h4", {}, (group = entry.group)));
-      this.#add(id, entry, name, `${name} ${full}`, () => this.#toggle(id), () => this.#only(id));
-      if (this.#isOpen(entry)) for (const one of entry.runs) this.#add(one.key, entry, one.name, `${name} ${one.name}`, () => this.#choose(this.#switches.toggledRun(id, one.key)), () => this.#onlyRun(id, one.key)).classList.add("cl-run");
+      if (entry.team !== team) this.#addRole((team = entry.team));
+      if (this.#folded.has(team)) continue;
+      const fold = (): void => this.#flip(this.#open, id);
+      this.#add(id, entry, name, `${name} ${full}`, () => this.#toggle(id), () => this.#only(id), fold);
+      if (this.#isOpen(entry)) for (const one of entry.runs) this.#add(one.key, entry, one.name, `${name} ${one.name}`, () => this.#choose(this.#switches.toggledRun(id, one.key)), () => this.#onlyRun(id, one.key), fold).classList.add("cl-run");
     }
     this.element.append(this.#toggleOthersButton);
     this.#setTabStop(this.#elements.has(this.#tabStop) ? this.#tabStop : this.#elements.keys().next().value);
@@ -150,11 +161,16 @@ export class SourceList {
     row[row[part].hidden ? "only" : part].focus();
   }
 
-  #add(id: string, entry: SourceEntry, name: string, label: string, toggled: () => void, only: () => void): HTMLElement {
+  #addRole(id: string): void {
+    const role = this.#roles.find((one) => one.id === id);
+    if (role) this.#add(id, { group: "", hue: 0 }, role.name, role.name, () => this.#toggle(id), () => this.#only(id), () => this.#flip(this.#folded, id)).classList.add("cl-role");
+  }
+
+  #add(id: string, entry: Pick<SourceEntry, "group" | "hue">, name: string, label: string, toggled: () => void, only: () => void, fold: () => void): HTMLElement {
     const elements: EntryElements = {
       toggle: h("button", { type: "button", role: "switch", class: "cl-swb", tabindex: -1, "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${entry.group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
       only: h("button", { type: "button", class: "cl-only", tabindex: -1, onclick: only }, nameElement(name)),
-      fold: button("", "", () => this.#fold(entry.keys[0]), { class: "cl-le cl-runs", tabindex: -1, hidden: true }),
+      fold: button("", "", fold, { class: "cl-le cl-runs", tabindex: -1, hidden: true }),
       end: h("span", {}),
       count: h("span", {}),
       element: h("div", { class: "cl-src", style: `--h:${entry.hue}`, "data-key": id }),
@@ -196,6 +212,21 @@ export class SourceList {
     if (open) for (const one of entry.runs) this.#showRun(one, entry);
   }
 
+  #showRole({ id, role, name, members, on, lines }: RoleGroup): void {
+    const elements = this.#elements.get(id);
+    if (elements === undefined) return;
+    const { fold, only } = elements;
+    this.#paint(elements, name, on, shortCount(lines), null);
+    const open = !this.#folded.has(id);
+    setHidden(fold, false);
+    setText(fold, open ? "▾" : "▸");
+    for (const attribute of ["title", "aria-label"]) setAttr(fold, attribute, open ? `Fold ${role}` : `List the sources of ${role}`);
+    setAttr(fold, "aria-expanded", String(open));
+    const words = `${role}, ${members.filter((one) => one.on).length} of ${members.length} sources shown, ${lineCount(lines)}`;
+    setAttr(only, "title", `${words}\nClick: only these`);
+    setAttr(only, "aria-label", `${words}: show only these`);
+  }
+
   #showRun(one: RunEntry, entry: SourceEntry): void {
     const elements = this.#elements.get(one.key);
     if (elements === undefined) return;
@@ -225,13 +256,17 @@ export class SourceList {
     return formatAge(Math.max(0, this.now - time));
   }
 
-  #fold(id: string): void {
-    if (!this.#open.delete(id)) this.#open.add(id);
+  #flip(ids: Set<string>, id: string): void {
+    if (!ids.delete(id)) ids.add(id);
     this.#draw();
   }
 
+  #find(id: string): RoleGroup | SourceEntry | undefined {
+    return this.#roles.find((role) => role.id === id) ?? this.#entries.find(({ keys }) => keys[0] === id);
+  }
+
   #toggle(id: string): void {
-    const entry = this.#entries.find(({ keys }) => keys[0] === id);
+    const entry = this.#find(id);
     if (entry) this.#choose(this.#switches.set(entry.keys, !entry.on));
   }
 
@@ -241,7 +276,7 @@ export class SourceList {
   }
 
   #only(id: string): void {
-    const entry = this.#entries.find(({ keys }) => keys[0] === id);
+    const entry = this.#find(id);
     if (entry) this.#choose(this.#switches.only(entry.keys));
   }
 

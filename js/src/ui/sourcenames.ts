@@ -57,22 +57,36 @@ function initials(name: string): string {
   return name.replace(/^([a-z])[a-z]+(?=-\d+$)/, "$1");
 }
 
-/** Return short names by pod. Pods of an indexed Job are named by their index. */
+function countEach(names: string[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return counts;
+}
+
+/** Return a container's name by its role and rank: `worker-3`, `driver`. */
+function roleName({ role, rank }: ContainerSummary): string {
+  return role && rank ? `${role}-${rank}` : role;
+}
+
+/** Return short names by pod. Pods with a role are named by it, pods of an indexed Job by their index. */
 function shortNames(sources: ContainerSummary[]): Map<string, string> {
   const short = new Map<string, string>();
   for (const task of new Set(sources.map((source) => source.task))) {
     const mine = sources.filter((source) => source.task === task);
     const pods = [...new Set(mine.map(({ pod }) => pod))];
     for (const [pod, name] of shortPods(pods, task.replace(/^.*\//, ""))) short.set(pod, name);
-    const indexes = new Map(mine.flatMap(({ pod, index }) => (index === null ? [] : [[pod, index] as const])));
-    if (indexes.size < pods.length) continue;
-    const taken = [...indexes.values()];
-    for (const [pod, index] of indexes) {
-      const again = taken.filter((other) => other === index).length > 1;
-      short.set(pod, again ? `#${index} ${pod.slice(pod.lastIndexOf("-") + 1)}` : `#${index}`);
-    }
+    const indexes = new Map(mine.flatMap(({ pod, index }) => (index === null ? [] : [[pod, [`#${index}`, ""]] as const])));
+    const named = new Map<string, readonly [name: string, attempt: string]>(indexes.size < pods.length ? [] : indexes);
+    for (const source of mine) if (source.role) named.set(source.pod, [roleName(source), source.attempt]);
+    const counts = countEach([...named.values()].map(String));
+    for (const [pod, one] of named) short.set(pod, counts.get(String(one))! > 1 ? `${one[0]} ${pod.slice(pod.lastIndexOf("-") + 1)}` : one[0]);
   }
   return short;
+}
+
+/** Return the first of these ways to shorten names that keeps them different, or else one that leaves them as they are. */
+function fitting(names: string[], ...ways: ((name: string) => string)[]): (name: string) => string {
+  return ways.find((way) => unique(names.map(way))) ?? ((name) => name);
 }
 
 /** The main containers of each pod. */
@@ -83,10 +97,12 @@ function mainsOf(sources: ContainerSummary[]): Map<string, Set<string>> {
 }
 
 export function sourceLabels(sources: ContainerSummary[], columns: readonly string[] = ["pod", "container"]): SourceLabel[] {
-  const short = shortNames(sources);
-  const brief = new Map([...short].map(([pod, name]) => [pod, initials(name)]));
-  const fitting = new Map([...brief].map(([pod, name]) => [pod, cutMiddle(name)]));
-  const names = [fitting, brief].find((map) => unique([...map.values()])) ?? short;
+  const names = shortNames(sources);
+  const withRole = new Set(sources.flatMap(({ pod, role }) => (role ? [pod] : [])));
+  const plain = [...names.keys()].filter((pod) => !withRole.has(pod));
+  const fit = fitting(plain.map((pod) => names.get(pod)!), (name) => cutMiddle(initials(name)), initials);
+  const fitRole = fitting([...new Set([...withRole].map((pod) => names.get(pod)!))], cutMiddle);
+  for (const [pod, name] of names) names.set(pod, withRole.has(pod) ? fitRole(name) : fit(name));
   const mains = mainsOf(sources);
   return sources.map(({ pod, container, kind, hue }) => {
     const several = kind !== "main" || (mains.get(pod)?.size ?? 0) > 1;
@@ -104,6 +120,8 @@ export interface SourceEntry {
   name: string;
   full: string;
   group: "" | "sidecars" | "init" | "ephemeral";
+  /** Its task and role, if the task has other containers of that role; otherwise "". */
+  team: string;
   hue: number;
   on: boolean;
   lines: number;
@@ -121,13 +139,15 @@ export interface SourceEntry {
   runs: RunEntry[];
 }
 
+const { compare } = new Intl.Collator(undefined, { numeric: true });
+
 /** Return the rows of the list: one for each pod's main container; sidecars and init containers once, with the number of pods. */
 export function sourceEntries(sources: ContainerSummary[]): SourceEntry[] {
   const short = shortNames(sources);
   const mains = mainsOf(sources);
-  const result = new Map<string, SourceEntry & { pods: number; index: number }>();
+  const result = new Map<string, SourceEntry & { pods: number; index: number; task: string; rank: string; attempt: string }>();
   for (const source of sources) {
-    const { key, task, pod, container, kind, hue, on, lines, runs, state, exit, node, lastLineAt, index } = source;
+    const { key, task, pod, container, kind, role, rank, attempt, hue, on, lines, runs, state, exit, node, lastLineAt, index } = source;
     const group = kind === "main" ? "" : kind === "sidecar" ? "sidecars" : kind === "init" ? "init" : "ephemeral";
     const id = kind === "main" ? key : `${task} ${kind} ${container}`;
     const name = kind === "main" ? `${short.get(pod)}${mains.get(pod)!.size > 1 ? ` ${container}` : ""}` : container;
@@ -135,7 +155,7 @@ export function sourceEntries(sources: ContainerSummary[]): SourceEntry[] {
     const restarts = runs.at(-1)?.run ?? 0;
     const entry = result.get(id);
     if (entry === undefined) {
-      result.set(id, { name, full: `${pod} ${container}`, group, hue, on, lines, restarts, exit, endMessage: runs.at(-1)?.endMessage ?? "", ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], lastLineAt, runs: runEntries(runs), pods: 1, index: index ?? Infinity });
+      result.set(id, { name, full: `${pod} ${container}`, group, team: kind === "main" && role ? `${task} ${role}` : "", hue, on, lines, restarts, exit, endMessage: runs.at(-1)?.endMessage ?? "", ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], lastLineAt, runs: runEntries(runs), pods: 1, index: index ?? Infinity, task, rank, attempt });
       continue;
     }
     entry.keys.push(key);
@@ -152,10 +172,37 @@ export function sourceEntries(sources: ContainerSummary[]): SourceEntry[] {
     entry.waiting &&= state === "waiting";
     entry.full += `, ${pod} ${container}`;
   }
+  const entries = [...result.values()];
   const order = ["", "sidecars", "init", "ephemeral"];
-  return [...result.values()]
-    .toSorted((a, b) => order.indexOf(a.group) - order.indexOf(b.group) || (a.index === b.index ? 0 : a.index - b.index) || a.name.localeCompare(b.name, undefined, { numeric: true }))
-    .map(({ pods, index: _index, ...entry }) => (pods > 1 ? { ...entry, name: `${entry.name} ×${pods}` } : entry));
+  const sizes = countEach(entries.map(({ team }) => team));
+  for (const entry of entries) if (sizes.get(entry.team) === 1) entry.team = "";
+  // Within an attempt all names differ.
+  const names = countEach(entries.map(({ task, name }) => `${task} ${name}`));
+  return entries
+    .toSorted((a, b) => order.indexOf(a.group) - order.indexOf(b.group) || compare(a.team, b.team) || (a.team && (compare(b.attempt, a.attempt) || compare(a.rank, b.rank))) || (a.index === b.index ? 0 : a.index - b.index) || compare(a.name, b.name))
+    .map(({ pods, index: _index, task, rank: _rank, attempt, ...entry }) => ({ ...entry, name: `${entry.name}${pods > 1 ? ` ×${pods}` : ""}${entry.team && attempt && names.get(`${task} ${entry.name}`)! > 1 ? ` · attempt ${attempt}` : ""}` }));
+}
+
+/** The containers of a task that have the same role. */
+export interface RoleGroup {
+  id: string;
+  role: string;
+  /** The role with the number of its containers. */
+  name: string;
+  keys: string[];
+  on: boolean;
+  lines: number;
+  members: SourceEntry[];
+}
+
+/** Return the roles that several containers have. */
+export function roleGroups(entries: SourceEntry[]): RoleGroup[] {
+  const teams = [...new Set(entries.map(({ team }) => team))].filter(Boolean);
+  return teams.map((id) => {
+    const members = entries.filter(({ team }) => team === id);
+    const role = id.slice(id.indexOf(" ") + 1);
+    return { id, role, name: `${role} ×${members.length}`, keys: members.flatMap(({ keys }) => keys), on: members.some(({ on }) => on), lines: members.reduce((sum, { lines }) => sum + lines, 0), members };
+  });
 }
 
 /** Return the runs, numbered as in the query's `run`: the first is 0. */

@@ -1,6 +1,6 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { ContainerSummary } from "../../src/protocol/update.ts";
-import { shortPods, sourceEntries, sourceLabels } from "../../src/ui/sourcenames.ts";
+import { roleGroups, shortPods, sourceEntries, sourceLabels } from "../../src/ui/sourcenames.ts";
 
 const short = (task: string, ...pods: string[]): string[] => [...shortPods(pods, task).values()];
 
@@ -30,7 +30,7 @@ test("long names lose the words that all begin with, short ones keep them", () =
   expect(short("app=x", "web-0", "web-1")).toEqual(["web-0", "web-1"]);
 });
 
-const sourceOf = (pod: string, container = "main"): ContainerSummary => ({ key: `${pod}/${container}`, task: "ml:selector/app=x", pod, container, kind: "main", hue: 0, on: true, runs: [], index: null, lines: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
+const sourceOf = (pod: string, container = "main"): ContainerSummary => ({ key: `${pod}/${container}`, task: "ml:selector/app=x", pod, container, kind: "main", role: "", rank: "", attempt: "", hue: 0, on: true, runs: [], index: null, lines: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
 
 test("a name that is still too long is cut in the middle, as long as pods stay different", () => {
   const pods = ["evaluator-gateway-5f7c8d9b6c-x2x9k", "evaluator-gateway-5f7c8d9b6c-bb7zq", "web-5f7c8d9b6c-x2x9k"];
@@ -42,4 +42,58 @@ test("a name that is still too long is cut in the middle, as long as pods stay d
 test("the list names a container only if its pod has several", () => {
   const sources = [sourceOf("web-0"), sourceOf("web-0", "exporter"), sourceOf("web-1")];
   expect(sourceEntries(sources).map(({ name }) => name)).toEqual(["web-0 exporter", "web-0 main", "web-1"]);
+});
+
+describe("sources with a role", () => {
+  const member = (pod: string, role: string, rank = "", attempt = "", container = "main"): ContainerSummary => ({ ...sourceOf(pod, container), role, rank, attempt });
+  const ranks = Array.from({ length: 16 }, (_unused, i) => member(`tune-9x2kd-gpu-worker-${(i * 37) % 100}`, "worker", String((i * 5) % 16)));
+  const names = (sources: ContainerSummary[]): string[] => sourceEntries(sources).map(({ name }) => name);
+  const groups = (sources: ContainerSummary[]): string[] => roleGroups(sourceEntries(sources)).map(({ name }) => name);
+
+  test("are named by role and rank, with the container if their pod has several; the whole name is beside it", () => {
+    const sources = [member("tune-head-x2k4f", "driver"), member("tune-a", "worker", "3"), member("tune-a", "worker", "3", "", "exporter"), member("tune-b", "worker", "0")];
+    expect(sourceLabels(sources).map(({ short }) => short)).toEqual(["driver", "worker-3 main", "worker-3 exporter", "worker-0"]);
+    expect(sourceLabels(sources).map(({ full }) => full)).toEqual(["tune-head-x2k4f · main", "tune-a · main", "tune-a · exporter", "tune-b · main"]);
+    expect(names(sources)).toEqual(["driver", "worker-0", "worker-3 exporter", "worker-3 main"]);
+    expect(sourceEntries(sources)[1].full).toBe("tune-b main");
+  });
+
+  test("are listed by rank in numeric order, below a heading with their number; a role of one source needs none and comes first", () => {
+    const sources = [...ranks, member("tune-9x2kd-head", "zookeeper"), sourceOf("tune-submitter")];
+    expect(names(sources)).toEqual(["submitter", "zookeeper", ...ranks.map((_unused, i) => `worker-${i}`)]);
+    expect(groups(sources)).toEqual(["worker ×16"]);
+    expect(names([member("a", "node", "1-10"), member("b", "node", "1-9"), member("c", "node", "0-11")])).toEqual(["node-0-11", "node-1-9", "node-1-10"]);
+    expect(groups([member("a", "worker", "0"), member("b", "worker", "1"), member("c", "ps", "0"), member("d", "ps", "1")])).toEqual(["ps ×2", "worker ×2"]);
+    expect(groups([member("a", "worker"), sourceOf("b")])).toEqual([]);
+  });
+
+  test("of several attempts show it in the list, the newest first", () => {
+    const sources = [member("a", "worker", "1", "9"), member("b", "worker", "0", "9"), member("c", "worker", "1", "10"), member("d", "worker", "2", "9"), member("e", "worker", "3", "10")];
+    expect(names(sources)).toEqual(["worker-1 · attempt 10", "worker-3", "worker-0", "worker-1 · attempt 9", "worker-2"]);
+    expect(sourceLabels(sources).map(({ short }) => short)).toEqual(["worker-1", "worker-0", "worker-1", "worker-2", "worker-3"]);
+  });
+
+  test("that share role, rank and attempt are told apart by the ends of their pods' names", () => {
+    const sources = [member("wf-train-x2k4f", "train"), member("wf-train-bb7zq", "train"), member("wf-eval-c4wvd", "eval")];
+    expect(names(sources)).toEqual(["eval", "train bb7zq", "train x2k4f"]);
+    expect(sourceLabels(sources).map(({ short }) => short)).toEqual(["train x2k4f", "train bb7zq", "eval"]);
+  });
+
+  test("keep the rank if the role is too long for a row", () => {
+    expect(sourceLabels([member("a", "parameter-server", "1"), member("b", "parameter-server", "12")]).map(({ short }) => short)).toEqual(["parameter-s…-1", "parameter-…-12"]);
+    const alike = [member("a", "recommendations1", "0"), member("b", "recommendations2", "0")];
+    expect(sourceLabels(alike).map(({ short }) => short)).toEqual(["recommendations1-0", "recommendations2-0"]);
+  });
+
+  test("have their init containers and sidecars below, once each as everywhere", () => {
+    const sidecars = ["a", "b"].map((pod, i): ContainerSummary => ({ ...member(pod, "worker", String(i), "", "proxy"), kind: "sidecar" }));
+    expect(names([member("a", "worker", "0"), member("b", "worker", "1"), ...sidecars])).toEqual(["worker-0", "worker-1", "proxy ×2"]);
+  });
+
+  test("a rank without a role changes nothing", () => {
+    const sources = [sourceOf("web-b"), sourceOf("web-a")];
+    const ranked = sources.map((source, i) => ({ ...source, rank: String(i), attempt: String(i) }));
+    expect(sourceLabels(ranked)).toEqual(sourceLabels(sources));
+    expect(sourceEntries(ranked)).toEqual(sourceEntries(sources));
+  });
 });
