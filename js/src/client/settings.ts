@@ -6,7 +6,7 @@
 import type { Filter } from "../protocol/requests.ts";
 import type { ContainerSummary } from "../protocol/update.ts";
 import { filterTerms, isRegex } from "../text/query.ts";
-import { sourceQuery } from "../text/sources.ts";
+import { ALL_SOURCES, sourceChoice, sourceQuery } from "../text/sources.ts";
 import { formatWindow, parseWindow } from "../text/time.ts";
 
 export const TIME_DISPLAYS = ["local", "utc", "start", "delta", "off"] as const;
@@ -41,7 +41,10 @@ export interface PlainSettings {
   until?: string;
   pod?: string;
   container?: string;
+  role?: string;
+  rank?: string;
   run?: string;
+  attempt?: string;
   stream?: string;
   level?: string;
   /** A text or a /regex/. Several become chips. */
@@ -95,8 +98,11 @@ export function fromPlain(plain: PlainSettings): Settings {
     off: plain.off ?? [],
     pod: plain.pod ?? "",
     container: plain.container ?? "",
+    role: plain.role ?? "",
+    rank: String(plain.rank ?? ""),
     run: String(plain.run ?? ""),
-    since: parseInstant(plain.since) === null || parseInstant(plain.until) === null ? parseWindow(plain.since || (plain.run ? "all" : DEFAULT_SINCE)) : null,
+    attempt: String(plain.attempt ?? ""),
+    since: parseInstant(plain.since) === null || parseInstant(plain.until) === null ? parseWindow(plain.since || (plain.run || plain.attempt ? "all" : DEFAULT_SINCE)) : null,
     from: parseInstant(plain.until) === null ? null : parseInstant(plain.since),
     until: parseInstant(plain.until),
     tail: typeof plain.tail === "number" ? plain.tail : null,
@@ -116,9 +122,7 @@ export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize, ch
   const all: PlainSettings = {
     since: from === null ? formatWindow(filter.since) : new Date(from).toISOString(),
     until: until === null ? undefined : new Date(until).toISOString(),
-    pod: filter.pod,
-    container: filter.container,
-    run: filter.run,
+    ...sourceChoice(filter),
     stream: filter.stream,
     level: filter.level,
     grep: filter.include,
@@ -157,7 +161,7 @@ export function toViewTrait(settings: Settings, sources: ContainerSummary[], fir
 const LIST_PARAMETERS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
 const FLAG_PARAMETERS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "newest_first", "chart_log"]);
 const NUMBER_PARAMETERS = new Set(["tail", "font_size"]);
-const TEXT_PARAMETERS = new Set(["since", "until", "pod", "container", "run", "stream", "level", "typed", "time", "at", "chart"]);
+const TEXT_PARAMETERS = new Set(["since", "until", ...Object.keys(ALL_SOURCES), "stream", "level", "typed", "time", "at", "chart"]);
 
 /** The settings as parameters of an address. `at` is the time of the first visible row while the view is paused. */
 export type Address = PlainSettings & { at?: string };

@@ -17,10 +17,13 @@ export interface Filter {
   level: string;
   stream: string;
   off: string[];
-  /** Set from Python: only these pods, containers and runs, until the user chooses others in the viewer. See text/sources.ts. */
+  /** Set from Python: only these sources, until the user chooses others in the viewer. See text/sources.ts. */
   pod: string;
   container: string;
+  role: string;
+  rank: string;
   run: string;
+  attempt: string;
   since: number | null;
   /** A fixed range in place of a window that ends now (ms). */
   from: number | null;

@@ -207,7 +207,7 @@ export class LineTable {
       const kind = info.kind ?? this.sources.find((other) => other.container === info.container)?.kind ?? "main";
       const { pod, container, role = "", rank = "", attempt = "", run = 0 } = info;
       this.sources.push({ pod, container, kind, role, rank, attempt, run, lines: 0, outlineLines: 0, linesSince: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "", startedAt: 0, endedAt: 0, endMessage: "", index: null });
-    } else if (info.role) Object.assign(this.sources[id], { role: info.role, rank: info.rank ?? "", attempt: info.attempt ?? "" });
+    } else if (info.role || info.rank) Object.assign(this.sources[id], { role: info.role ?? "", rank: info.rank ?? "", attempt: info.attempt ?? "" });
     return id;
   }
 

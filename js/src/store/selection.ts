@@ -5,7 +5,7 @@ import { plainText } from "../text/ansi.ts";
 import { DEFAULT_LEVEL } from "../text/level.ts";
 import { mayBeBar } from "../text/progress.ts";
 import { compileFilter, isRegex, type Matcher, regexError, termRegex, termTest } from "../text/query.ts";
-import { type RunId, sourceTest } from "../text/sources.ts";
+import { type RunId, sourceChoice, sourceTest } from "../text/sources.ts";
 import { GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
 import { RowSequence } from "./sequence.ts";
 import type { TaskStore } from "./taskstore.ts";
@@ -37,9 +37,9 @@ class RowFilter {
     this.#choosers = [];
   }
 
-  /** Whether a run has come since that changes which runs are the newest, and the filter depends on that. */
+  /** Whether a source has come since that changes which runs or attempts are the newest, and the filter depends on that. */
   protected get isOutdated(): boolean {
-    return this.filter.run.includes("-") && !this.#choosers.every(({ among }, slot) => among === this.stores[slot].sources.length);
+    return /-/.test(this.filter.run + this.filter.attempt) && !this.#choosers.every(({ among }, slot) => among === this.stores[slot].sources.length);
   }
 
   /** Whether the filter tests lines, and not only sources. */
@@ -49,8 +49,7 @@ class RowFilter {
 
   /** Whether some sources are hidden. */
   get hidesSources(): boolean {
-    const { off, pod, container, run } = this.filter;
-    return off.length > 0 || `${pod}${container}${run}` !== "";
+    return this.filter.off.length > 0 || Object.values(sourceChoice(this.filter)).some(Boolean);
   }
 
   containerKeyOf(store: TaskStore, source: number): string {

@@ -1,6 +1,6 @@
 /**
- * Which sources are shown: by the names of pod and container, and by the run. `cortex_jupyter/query/sources.py` has the same
- * rules; tests/query/fixtures/sources.json tests both.
+ * Which sources are shown: by the names of pod, container and role, and by rank, run and attempt.
+ * `cortex_jupyter/query/sources.py` has the same rules; tests/query/fixtures/sources.json tests both.
  */
 
 import type { Filter } from "../protocol/requests.ts";
@@ -11,11 +11,25 @@ export interface RunId {
   pod: string;
   container: string;
   run: number;
+  role?: string;
+  rank?: string;
+  attempt?: string;
 }
 
-type SourceChoice = Pick<Filter, "pod" | "container" | "run">;
+type SourceChoice = Pick<Filter, "pod" | "container" | "role" | "rank" | "run" | "attempt">;
+
+/** The choice that excludes no source. */
+export const ALL_SOURCES: SourceChoice = { pod: "", container: "", role: "", rank: "", run: "", attempt: "" };
+
+/** Return the part of a filter that chooses sources. */
+export function sourceChoice({ pod, container, role, rank, run, attempt }: SourceChoice): SourceChoice {
+  return { pod, container, role, rank, run, attempt };
+}
 
 const PART = /^(?:([^/]+)\/([^/]+)\/)?(-?\d{1,9}|\*)$/;
+const RANGE = /^(\d{1,9})(?:-(\d{1,9}))?$/;
+const RANK_GLOB = /^[\d*?-]*[*?][\d*?-]*$/;
+const ATTEMPT = /^-?\d{1,9}$/;
 /** Maximum number of characters of a choice of sources in an address. */
 const MAX_QUERY_CHARS = 4000;
 
@@ -38,31 +52,66 @@ function nameTest(wanted: string): (name: string) => boolean {
   return (name) => tests.some((test) => test.test(name));
 }
 
-/** Return the test for runs. An invalid choice, which may come from an address, accepts all. */
-function runTest(wanted: string, all: readonly RunId[]): (one: RunId) => boolean {
-  const parts = wanted === "" ? [] : wanted.split(",").map((one) => PART.exec(one.trim()));
-  if (parts.length === 0 || parts.includes(null)) return () => true;
-  const recorded = new Map<string, number[]>();
-  for (const { pod, container, run } of all.toSorted((a, b) => a.run - b.run)) recorded.set(`${pod}/${container}`, [...(recorded.get(`${pod}/${container}`) ?? []), run]);
-  const tests = parts.map((part) => {
-    const [, pod = "*", container = "*", number] = part!;
-    const [ofPod, ofContainer] = [nameTest(pod), nameTest(container)];
-    const is = ({ run, ...of }: RunId): boolean => number === "*" || run === (number.startsWith("-") ? recorded.get(`${of.pod}/${of.container}`)?.at(Number(number)) : Number(number));
-    return (one: RunId) => ofPod(one.pod) && ofContainer(one.container) && is(one);
-  });
-  return (one) => tests.some((test) => test(one));
+/** Split a choice at its commas. Return no parts if one is invalid: a choice from an address may be, and then accepts all. */
+function validParts(wanted: string, isValid: (part: string) => boolean): string[] {
+  const parts = wanted.split(",").map((one) => one.trim());
+  return parts.every(isValid) ? parts : [];
 }
 
-/** Return the test for sources that were chosen in Python. Negative run numbers count back from the newest of `all`. */
-export function sourceTest({ pod, container, run }: SourceChoice, all: readonly RunId[]): (one: RunId) => boolean {
-  const [ofPod, ofContainer, ofRun] = [nameTest(pod), nameTest(container), runTest(run, all)];
-  return (one) => ofPod(one.pod) && ofContainer(one.container) && ofRun(one);
+/** Return a test for numbers of runs or attempts. Negative ones count back from the newest of those in `all` with the same key. */
+function numberTest(all: readonly RunId[], keyOf: (one: RunId) => string, numberOf: (one: RunId) => number): (one: RunId, wanted: number) => boolean {
+  const recorded = new Map<string, number[]>();
+  for (const one of all.toSorted((a, b) => numberOf(a) - numberOf(b))) {
+    const numbers = recorded.get(keyOf(one)) ?? [];
+    if (numbers.at(-1) !== numberOf(one)) numbers.push(numberOf(one));
+    recorded.set(keyOf(one), numbers);
+  }
+  return (one, wanted) => numberOf(one) === (wanted < 0 ? recorded.get(keyOf(one))?.at(wanted) : wanted);
+}
+
+function runTest(wanted: string, all: readonly RunId[]): (one: RunId) => boolean {
+  const isRun = numberTest(all, ({ pod, container }) => `${pod}/${container}`, ({ run }) => run);
+  const tests = validParts(wanted, (part) => PART.test(part)).map((part) => {
+    const [, pod = "*", container = "*", number] = PART.exec(part)!;
+    const [ofPod, ofContainer] = [nameTest(pod), nameTest(container)];
+    return (one: RunId) => ofPod(one.pod) && ofContainer(one.container) && (number === "*" || isRun(one, Number(number)));
+  });
+  return (one) => tests.length === 0 || tests.some((test) => test(one));
+}
+
+/** Parse `3` or `0-3`. */
+function parseRange(text: string): { first: number; last: number } | null {
+  const [, first, last = first] = RANGE.exec(text) ?? [];
+  return Number(first) <= Number(last) ? { first: Number(first), last: Number(last) } : null;
+}
+
+/** Return the test for ranks, which are ranges or globs. A range is compared with the last number of a rank such as `2-3`. */
+function rankTest(wanted: string): (rank: string) => boolean {
+  const tests = validParts(wanted, (part) => parseRange(part) !== null || RANK_GLOB.test(part)).map((part) => {
+    const range = parseRange(part);
+    const number = (rank: string): number => Number(rank.slice(rank.lastIndexOf("-") + 1));
+    return range === null ? nameTest(part) : (rank: string) => number(rank) >= range.first && number(rank) <= range.last;
+  });
+  return (rank) => tests.length === 0 || (rank !== "" && tests.some((test) => test(rank)));
+}
+
+/** Return the test for attempts. Negative numbers count for each role and rank, because some kinds restart only a part of a task. */
+function attemptTest(wanted: string, all: readonly RunId[]): (one: RunId) => boolean {
+  const isAttempt = numberTest(all, ({ role, rank }) => `${role} ${rank}`, ({ attempt }) => Number(attempt) || 0);
+  const numbers = validParts(wanted, (part) => ATTEMPT.test(part)).map(Number);
+  return (one) => numbers.length === 0 || numbers.some((number) => isAttempt(one, number));
+}
+
+/** Return the test for sources that were chosen in Python. */
+export function sourceTest(choice: SourceChoice, all: readonly RunId[]): (one: RunId) => boolean {
+  const [ofPod, ofContainer, ofRole] = [choice.pod, choice.container, choice.role].map(nameTest);
+  const [ofRank, ofRun, ofAttempt] = [rankTest(choice.rank), runTest(choice.run, all), attemptTest(choice.attempt, all)];
+  return (one) => ofPod(one.pod) && ofContainer(one.container) && ofRole(one.role ?? "") && ofRank(one.rank ?? "") && ofRun(one) && ofAttempt(one);
 }
 
 /** Return the shown sources as Python's parameters. Parameters that would exclude nothing are left out. */
 export function sourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources: readonly ContainerSummary[]): Partial<SourceChoice> {
-  const { pod, container, run, off } = filter;
-  if (off.length === 0) return Object.fromEntries(Object.entries({ pod, container, run }).filter(([, value]) => value !== ""));
+  if (filter.off.length === 0) return Object.fromEntries(Object.entries(sourceChoice(filter)).filter(([, value]) => value !== ""));
   const on = sources.filter((source) => source.on);
   if (on.length === sources.length && !on.some(isPartlyShown)) return {};
   // No pod has this name, so no source is shown.

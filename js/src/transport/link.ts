@@ -30,7 +30,10 @@ export interface SearchQuery {
   stream?: string;
   pod?: string;
   container?: string;
+  role?: string;
+  rank?: string;
   run?: string;
+  attempt?: string;
   since: string;
   until: string;
 }

@@ -5,6 +5,7 @@ import type { RemoteSearchState, Update } from "../protocol/update.ts";
 import { parseConditions, quoteValue } from "../text/conditions.ts";
 import { formatShortClock, groupDigits } from "../text/format.ts";
 import { describeTerm, isRegex, makeTerm, parseTerms, termRegex } from "../text/query.ts";
+import { sourceChoice } from "../text/sources.ts";
 import type { Change, Settings } from "../client/settings.ts";
 import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
 import { Menu } from "./menu.ts";
@@ -245,7 +246,7 @@ function typedText(term: string): string {
 }
 
 function chipsOf(filter: Filter): Chip[] {
-  const { include, exclude, where, pod, container, run, stream, from, until } = filter;
+  const { include, exclude, where, stream, from, until } = filter;
   const chips: Chip[] = [];
   if (from !== null && until !== null) {
     const seconds = until - from < 3_600_000;
@@ -264,7 +265,7 @@ function chipsOf(filter: Filter): Chip[] {
     const other = opposite(text);
     chips.push({ words: describeCondition(text), without: { where: rest }, typed: text, inverted: other === null ? undefined : { where: withAdded(rest, other) } });
   }
-  for (const [name, value] of Object.entries({ pod, container, run, stream })) if (value) chips.push({ words: `${name} ${value}`, without: { [name]: "" } });
+  for (const [name, value] of Object.entries({ ...sourceChoice(filter), stream })) if (value) chips.push({ words: `${name} ${value}`, without: { [name]: "" } });
   return chips;
 }
 

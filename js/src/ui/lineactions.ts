@@ -3,6 +3,7 @@
 import type { Jump } from "../protocol/requests.ts";
 import type { Row } from "../protocol/update.ts";
 import { errorMessage, groupDigits } from "../text/format.ts";
+import { ALL_SOURCES } from "../text/sources.ts";
 import { parseTypedTime } from "../text/time.ts";
 import type { Bookmark, Session } from "../client/session.ts";
 import { button, h, setHidden, setText } from "./dom.ts";
@@ -116,7 +117,7 @@ async function copyToClipboard(text: string): Promise<void> {
   if (!done) throw new Error("this page may not write to the clipboard");
 }
 
-const UNFILTERED = { grep: "", regex: false, include: [], exclude: [], where: [], level: "", stream: "", off: [], pod: "", container: "", run: "" };
+const UNFILTERED = { grep: "", regex: false, include: [], exclude: [], where: [], level: "", stream: "", off: [], ...ALL_SOURCES };
 
 export interface LineActionHost {
   /** Return the task of a container. */

@@ -2,6 +2,7 @@
 
 import type { Jump } from "../protocol/requests.ts";
 import type { ContainerSummary, Update } from "../protocol/update.ts";
+import { ALL_SOURCES } from "../text/sources.ts";
 import type { Session } from "../client/session.ts";
 import type { StoreClient, ViewEntry } from "../client/storeclient.ts";
 import { ChartPanel } from "./chartpanel.ts";
@@ -108,7 +109,7 @@ export class Viewer {
       focusLines: () => this.#commands.focus(),
     }, this.#displayMenu.element);
     this.#timeBar = new TimeBar(change, (time) => this.#jump({ to: "time", time }));
-    this.#sourceList = new SourceList((off) => change({ off, pod: "", container: "", run: "" }), (time) => this.#jump({ to: "time", time }));
+    this.#sourceList = new SourceList((off) => change({ off, ...ALL_SOURCES }), (time) => this.#jump({ to: "time", time }));
     this.#chart = new ChartPanel(change, (to) => this.#jump(to));
     this.#status = new StatusBar(() => this.#commands.act("newest"), (from, to) => this.#lineActions.copyCode(from, to));
     this.#empty = new EmptyPanel(() => this.#loadOlder());

@@ -99,3 +99,23 @@ it("newest attempt first, each told apart", async () => {
   await feed(member("train-w-0-aaaaa", "worker", "0", "0"), member("train-w-1-bbbbb", "worker", "1", "0"), member("train-w-0-ccccc", "worker", "0", "1"));
   expect(side()).toEqual(["worker ×3: 6", "worker-0 · attempt 1: 2", "worker-0 · attempt 0: 2", "worker-1: 2"]);
 });
+
+it("shows what Python asks for, until the user chooses others", async () => {
+  show({ query: { since: "all", role: "worker", rank: "0-3" } });
+  await feed(HEAD, ...WORKERS);
+  expect(messages()).toEqual(["worker 2 a", "worker 2 b", "worker 0 a", "worker 0 b"]);
+  expect(all(".cl-chips .cl-cw").map((chip) => chip.textContent)).toEqual(["role worker", "rank 0-3"]);
+  await settle(1500);
+  expect(model.traits.view).toMatchObject({ shown: { role: "worker", rank: "0-3" } });
+  await press("[role=switch]", 0);
+  expect(all(".cl-chips .cl-cw")).toHaveLength(0);
+  expect(messages()).toEqual(["head  a", "head  b", "worker 2 a", "worker 2 b", "worker 0 a", "worker 0 b"]);
+});
+
+it("the newest attempt is another one when a newer comes", async () => {
+  show({ query: { since: "all", attempt: "-1" } });
+  await feed(member("train-w-0-aaaaa", "worker", "0", "0"), member("train-w-1-bbbbb", "worker", "1", "0"));
+  expect(messages()).toHaveLength(4);
+  await feed(member("train-w-0-ccccc", "worker", "0", "1"));
+  expect(all("[data-seq] .cl-s").map(({ title }) => title.slice(-12)).toSorted()).toEqual(["bbbbb · main", "bbbbb · main", "ccccc · main", "ccccc · main"]);
+});

@@ -48,11 +48,12 @@ describe("sources with a role", () => {
   const member = (pod: string, role: string, rank = "", attempt = "", container = "main"): ContainerSummary => ({ ...sourceOf(pod, container), role, rank, attempt });
   const ranks = Array.from({ length: 16 }, (_unused, i) => member(`tune-9x2kd-gpu-worker-${(i * 37) % 100}`, "worker", String((i * 5) % 16)));
   const names = (sources: ContainerSummary[]): string[] => sourceEntries(sources).map(({ name }) => name);
+  const labels = (sources: ContainerSummary[]): string[] => sourceLabels(sources).map((label) => label.short);
   const groups = (sources: ContainerSummary[]): string[] => roleGroups(sourceEntries(sources)).map(({ name }) => name);
 
   test("are named by role and rank, with the container if their pod has several; the whole name is beside it", () => {
     const sources = [member("tune-head-x2k4f", "driver"), member("tune-a", "worker", "3"), member("tune-a", "worker", "3", "", "exporter"), member("tune-b", "worker", "0")];
-    expect(sourceLabels(sources).map(({ short }) => short)).toEqual(["driver", "worker-3 main", "worker-3 exporter", "worker-0"]);
+    expect(labels(sources)).toEqual(["driver", "worker-3 main", "worker-3 exporter", "worker-0"]);
     expect(sourceLabels(sources).map(({ full }) => full)).toEqual(["tune-head-x2k4f · main", "tune-a · main", "tune-a · exporter", "tune-b · main"]);
     expect(names(sources)).toEqual(["driver", "worker-0", "worker-3 exporter", "worker-3 main"]);
     expect(sourceEntries(sources)[1].full).toBe("tune-b main");
@@ -70,19 +71,19 @@ describe("sources with a role", () => {
   test("of several attempts show it in the list, the newest first", () => {
     const sources = [member("a", "worker", "1", "9"), member("b", "worker", "0", "9"), member("c", "worker", "1", "10"), member("d", "worker", "2", "9"), member("e", "worker", "3", "10")];
     expect(names(sources)).toEqual(["worker-1 · attempt 10", "worker-3", "worker-0", "worker-1 · attempt 9", "worker-2"]);
-    expect(sourceLabels(sources).map(({ short }) => short)).toEqual(["worker-1", "worker-0", "worker-1", "worker-2", "worker-3"]);
+    expect(labels(sources)).toEqual(["worker-1", "worker-0", "worker-1", "worker-2", "worker-3"]);
   });
 
   test("that share role, rank and attempt are told apart by the ends of their pods' names", () => {
-    const sources = [member("wf-train-x2k4f", "train"), member("wf-train-bb7zq", "train"), member("wf-eval-c4wvd", "eval")];
-    expect(names(sources)).toEqual(["eval", "train bb7zq", "train x2k4f"]);
-    expect(sourceLabels(sources).map(({ short }) => short)).toEqual(["train x2k4f", "train bb7zq", "eval"]);
+    const sources = [member("wf-train-x2k4f", "train"), member("wf-train-bb7zq", "train"), member("wf-check-c4wvd", "check")];
+    expect(names(sources)).toEqual(["check", "train bb7zq", "train x2k4f"]);
+    expect(labels(sources)).toEqual(["train x2k4f", "train bb7zq", "check"]);
   });
 
   test("keep the rank if the role is too long for a row", () => {
-    expect(sourceLabels([member("a", "parameter-server", "1"), member("b", "parameter-server", "12")]).map(({ short }) => short)).toEqual(["parameter-s…-1", "parameter-…-12"]);
+    expect(labels([member("a", "parameter-server", "1"), member("b", "parameter-server", "12")])).toEqual(["parameter-s…-1", "parameter-…-12"]);
     const alike = [member("a", "recommendations1", "0"), member("b", "recommendations2", "0")];
-    expect(sourceLabels(alike).map(({ short }) => short)).toEqual(["recommendations1-0", "recommendations2-0"]);
+    expect(labels(alike)).toEqual(["recommendations1-0", "recommendations2-0"]);
   });
 
   test("have their init containers and sidecars below, once each as everywhere", () => {

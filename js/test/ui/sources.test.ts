@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it, test } from "vitest";
 import type { RunSummary, ContainerSummary } from "../../src/protocol/update.ts";
 import { boundedSourceQuery, type RunId, sourceQuery, sourceTest } from "../../src/text/sources.ts";
-import { fromPlain } from "../../src/client/settings.ts";
+import { formatAddress, fromPlain, parseAddress, toPlain } from "../../src/client/settings.ts";
 import { describeState, SourceSwitches } from "../../src/ui/sourcelist.ts";
 import { sourceEntries } from "../../src/ui/sourcenames.ts";
 
@@ -29,6 +29,33 @@ test.each(wrong)("%s is not a run, so it does not filter", (run) => {
 it("an invalid glob matches nothing, and throws nothing", () => {
   const kept = (pod: string): number => RUNS.filter(sourceTest(fromPlain({ pod }).filter, RUNS)).length;
   expect(["[z-a]*", "[", "train-[01", "(", "train-[]0]", "a\\"].map(kept)).toEqual([0, 0, 0, 0, 4, 0]);
+});
+
+describe("role, rank and attempt", () => {
+  const members: RunId[] = [["worker", "0", "0"], ["worker", "0", "2"], ["worker", "10", "0"], ["worker", "2-3", ""], ["driver", "", "1"], ["", "", ""]].map(([role, rank, attempt], i) => ({ pod: `p-${i}`, container: "main", run: 0, role, rank, attempt }));
+  const kept = (query: object): number[] => {
+    const wants = sourceTest(fromPlain(query).filter, members);
+    return members.flatMap((one, i) => (wants(one) ? [i] : []));
+  };
+
+  test.each<[object, number[]]>([
+    [{ role: "worker" }, [0, 1, 2, 3]], [{ role: "d*,worker" }, [0, 1, 2, 3, 4]], [{ role: "work" }, []],
+    [{ rank: "0" }, [0, 1]], [{ rank: 3 }, [3]], [{ rank: "0-3" }, [0, 1, 3]], [{ rank: "10, 0" }, [0, 1, 2]], [{ rank: "2-*" }, [3]], [{ rank: "*" }, [0, 1, 2, 3]],
+    [{ attempt: "0" }, [0, 2, 3, 5]], [{ attempt: 2 }, [1]], [{ attempt: "-1" }, [1, 2, 3, 4, 5]], [{ attempt: "-2" }, [0]], [{ attempt: "1,2" }, [1, 4]],
+    [{ role: "worker", rank: "0", attempt: "-1", pod: "p-*" }, [1]],
+  ])("%j", (query, expected) => expect(kept(query)).toEqual(expected));
+
+  test.each([{ rank: "x" }, { rank: "3-0" }, { rank: "1," }, { rank: "-1" }, { attempt: "x" }, { attempt: "1-2" }, { attempt: "*" }])("%j is invalid, so it does not filter", (query) => {
+    expect(kept(query)).toHaveLength(members.length);
+  });
+
+  it("have no default window if an attempt is chosen, and are in the address", () => {
+    expect(fromPlain({ attempt: "0" }).filter.since).toBe(null);
+    expect(fromPlain({ rank: "0" }).filter.since).toBe(60_000);
+    const query = { role: "worker", rank: "0-3", attempt: "-1", since: "all" };
+    expect(toPlain(fromPlain(query))).toEqual(query);
+    expect(parseAddress(formatAddress(["a"], query))).toEqual(query);
+  });
 });
 
 /** What the store tells of the table's sources, some of them switched off. */
