@@ -44,7 +44,7 @@ function lineCount(lines: number): string {
 
 /** Return an element for a name. If there is no room for all of it, its end stays readable, because the names of pods differ there. */
 function nameElement(name: string): HTMLElement {
-  const [, begin, end] = name.match(/^(\S+?)(-[^-\s]{1,6}(?:\s.*)?)$/) ?? [name, name, ""];
+  const [, begin, end] = name.match(/^(.+ · attempt)( .+)$/) ?? name.match(/^(\S+?)(-[^-\s]{1,6}(?:\s.*)?)$/) ?? [name, name, ""];
   return h("span", { class: "cl-sn" }, h("span", {}, begin), h("span", {}, end));
 }
 
@@ -163,10 +163,10 @@ export class SourceList {
 
   #addRole(id: string): void {
     const role = this.#roles.find((one) => one.id === id);
-    if (role) this.#add(id, { group: "", hue: 0 }, role.name, role.name, () => this.#toggle(id), () => this.#only(id), () => this.#flip(this.#folded, id)).classList.add("cl-role");
+    if (role) this.#add(id, role.members[0], role.name, role.name, () => this.#toggle(id), () => this.#only(id), () => this.#flip(this.#folded, id)).classList.add("cl-role");
   }
 
-  #add(id: string, entry: Pick<SourceEntry, "group" | "hue">, name: string, label: string, toggled: () => void, only: () => void, fold: () => void): HTMLElement {
+  #add(id: string, entry: SourceEntry, name: string, label: string, toggled: () => void, only: () => void, fold: () => void): HTMLElement {
     const elements: EntryElements = {
       toggle: h("button", { type: "button", role: "switch", class: "cl-swb", tabindex: -1, "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${entry.group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
       only: h("button", { type: "button", class: "cl-only", tabindex: -1, onclick: only }, nameElement(name)),

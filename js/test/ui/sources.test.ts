@@ -1,4 +1,4 @@
-/** Which sources are shown: the table that Python has, too; and what a choice in the side list is in Python's parameters. */
+/** Which sources are shown: the tables that Python has, too; and what a choice in the side list is in Python's parameters. */
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it, test } from "vitest";
@@ -14,7 +14,11 @@ interface Table {
   wrong: string[];
 }
 
-const { sources: rows, cases, wrong } = JSON.parse(readFileSync(new URL("../../../tests/query/fixtures/sources.json", import.meta.url), "utf8")) as Table;
+function fixture<T>(name: string): T {
+  return JSON.parse(readFileSync(new URL(`../../../tests/query/fixtures/${name}`, import.meta.url), "utf8")) as T;
+}
+
+const { sources: rows, cases, wrong } = fixture<Table>("sources.json");
 const RUNS: RunId[] = rows.map(([pod, container, run]) => ({ pod, container, run }));
 
 test.each(cases)("%j", (query, kept) => {
@@ -32,20 +36,16 @@ it("an invalid glob matches nothing, and throws nothing", () => {
 });
 
 describe("role, rank and attempt", () => {
-  const members: RunId[] = [["worker", "0", "0"], ["worker", "0", "2"], ["worker", "10", "0"], ["worker", "2-3", ""], ["driver", "", "1"], ["", "", ""]].map(([role, rank, attempt], i) => ({ pod: `p-${i}`, container: "main", run: 0, role, rank, attempt }));
+  const table = fixture<{ sources: [string, string, string][]; cases: Table["cases"]; wrong: Record<string, string[]> }>("members.json");
+  const members = table.sources.map(([role, rank, attempt], i): RunId => ({ pod: `p-${i}`, container: "main", run: 0, role, rank, attempt }));
   const kept = (query: object): number[] => {
     const wants = sourceTest(fromPlain(query).filter, members);
     return members.flatMap((one, i) => (wants(one) ? [i] : []));
   };
 
-  test.each<[object, number[]]>([
-    [{ role: "worker" }, [0, 1, 2, 3]], [{ role: "d*,worker" }, [0, 1, 2, 3, 4]], [{ role: "work" }, []],
-    [{ rank: "0" }, [0, 1]], [{ rank: 3 }, [3]], [{ rank: "0-3" }, [0, 1, 3]], [{ rank: "10, 0" }, [0, 1, 2]], [{ rank: "2-*" }, [3]], [{ rank: "*" }, [0, 1, 2, 3]],
-    [{ attempt: "0" }, [0, 2, 3, 5]], [{ attempt: 2 }, [1]], [{ attempt: "-1" }, [1, 2, 3, 4, 5]], [{ attempt: "-2" }, [0]], [{ attempt: "1,2" }, [1, 4]],
-    [{ role: "worker", rank: "0", attempt: "-1", pod: "p-*" }, [1]],
-  ])("%j", (query, expected) => expect(kept(query)).toEqual(expected));
+  test.each(table.cases)("%j", (query, expected) => expect(kept(query)).toEqual(expected));
 
-  test.each([{ rank: "x" }, { rank: "3-0" }, { rank: "1," }, { rank: "-1" }, { attempt: "x" }, { attempt: "1-2" }, { attempt: "*" }])("%j is invalid, so it does not filter", (query) => {
+  test.each(Object.entries(table.wrong).flatMap(([name, texts]) => texts.map((text) => ({ [name]: text }))))("%j is invalid, so it does not filter", (query) => {
     expect(kept(query)).toHaveLength(members.length);
   });
 
