@@ -32,6 +32,8 @@ export interface ViewEntry {
   /** Whether the view can be seen on the screen. */
   isVisible: boolean;
   update(update: Update): void;
+  /** Return the time of the first visible row (ms); null for none. A worker or a list of tasks that is new finds the place by it. */
+  readerTime(): number | null;
   /** Called once a second: only the time has changed. */
   clock(now: number): void;
   /** The regular expression took too long: the view must remove it. */
@@ -265,8 +267,10 @@ export class StoreClient {
   }
 }
 
-function viewMessage(view: string, { model, filter, viewport, isVisible }: ViewEntry): ToStore {
-  return { op: "view", view, model, filter, viewport, isVisible };
+/** Ids of rows mean nothing to the view that this makes in the worker, so it seeks the time of the row that the user reads. */
+function viewMessage(view: string, side: ViewEntry): ToStore {
+  const { model, filter, viewport, isVisible } = side;
+  return { op: "view", view, model, filter, viewport: { ...viewport, anchor: null, anchorIndex: 0, seek: viewport.follow ? null : side.readerTime() }, isVisible };
 }
 
 function subscriptionOf({ tasks, transport, since, origin }: SessionEntry): Pick<SessionEntry, "tasks" | "transport" | "since" | "origin"> {

@@ -139,7 +139,8 @@ export class Engine implements StoreWatcher {
     } else if (message.op === "viewport") {
       if (message.viewport.follow && !view.viewport.follow) view.window.isExtended = false;
       if (message.viewport.follow || message.viewport.seek === null) view.scrollAnchor.seekTime = null;
-      view.viewport = message.viewport;
+      const { anchor } = message.viewport;
+      view.viewport = anchor === null || anchor < 0 || view.selection.hasId(anchor) ? message.viewport : { ...message.viewport, anchor: null };
     } else if (message.op === "ack" || message.op === "visible") {
       if (message.op === "ack") view.awaitsAck = false;
       else view.isVisible = message.isVisible;

@@ -260,15 +260,18 @@ export class Folds {
     this.changedHeads.add(first!);
   }
 
-  /** Return the head of the outermost fold that holds a row. A twin is a fold within another one. */
+  /**
+   * Return the head of the outermost fold that holds a row. A twin is a fold within another one. A row that is not there belongs
+   * to no fold: `back` is undefined for it, and a loop until 0 would never end.
+   */
   rootOf(row: number): number {
-    while (this.back[row] !== 0) row -= this.back[row];
+    while (this.back[row] > 0) row -= this.back[row];
     return row;
   }
 
   /** Return the head of the innermost fold that holds a row; the row itself if it is a head or has no fold. */
   headOf(row: number): number {
-    while (this.back[row] !== 0 && !this.heads.has(row)) row -= this.back[row];
+    while (this.back[row] > 0 && !this.heads.has(row)) row -= this.back[row];
     return row;
   }
 

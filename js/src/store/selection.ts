@@ -263,6 +263,11 @@ export class Selection extends RowFilter {
     return i === over ? (j === over ? 0 : -1) : j === over ? 1 : seq[i] - seq[j] || i - j;
   }
 
+  /** Whether an id is that of a row here. The page may still send ids of rows from before it got a new worker or other tasks. */
+  hasId(id: number): boolean {
+    return id % SLOT_SIZE < (this.stores[Math.floor(id / SLOT_SIZE)]?.rows ?? 0);
+  }
+
   /** Return which row stands for a traceback that several pods wrote: the first whose source is shown. */
   memberOf(slot: number, row: number): number {
     const store = this.stores[slot];
@@ -272,7 +277,7 @@ export class Selection extends RowFilter {
   /** Return whether all folds that a row belongs to are open. */
   #isOpen(slot: number, row: number): boolean {
     const { back } = this.stores[slot].folds;
-    for (let at = row; back[at] !== 0; ) {
+    for (let at = row; back[at] > 0; ) {
       at -= back[at];
       if (!this.opened.has(slot * SLOT_SIZE + at)) return false;
     }

@@ -123,11 +123,12 @@ export class Viewer {
     this.#entry = {
       model: session.model,
       filter: session.settings.filter,
-      viewport: { ...this.#rows.viewport(), ...(session.readerTime === null ? {} : { follow: false, seek: session.readerTime }) },
+      viewport: { ...this.#rows.viewport(), ...(session.readerTime !== null && { follow: false }) },
       find: "",
       hasChart: false,
       isVisible: true,
       update: (update) => this.#painter.receive(update),
+      readerTime: () => (this.#drawn === undefined ? session.readerTime : (this.#rows.visibleRows[0]?.time ?? null)),
       clock: (now) => this.#clock(now),
       regexStopped: () => session.regexStopped(),
     };

@@ -1,0 +1,93 @@
+// @vitest-environment happy-dom
+/** What a reader sees of a worker that hangs and is replaced. The worker is the real one. */
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Session } from "../../src/client/session.ts";
+import type { StoreClient } from "../../src/client/storeclient.ts";
+import { Viewer } from "../../src/ui/viewer.ts";
+import { type FakeModel, fakeModel, type Line, logEvent, sse, T0, TASK } from "../helpers.ts";
+import { realClient, stopWorkers, workersStarted } from "../realworker.ts";
+
+/** Backtracks for years on `STUCK`. */
+const RUNAWAY = "/(a+)+$/";
+const STUCK = `${"a".repeat(60)}!`;
+
+interface Cell {
+  model: FakeModel;
+  session: Session;
+  viewer: Viewer;
+}
+
+let client: StoreClient;
+let cells: Cell[];
+
+const wait = <T>(check: () => T): Promise<T> => vi.waitFor(check, { timeout: 8000, interval: 20 });
+const rowsOf = ({ viewer }: Cell): string[] => [...viewer.root.querySelectorAll("[data-seq] .cl-m")].map((element) => element.textContent ?? "");
+
+function open(task = TASK, traits: Record<string, unknown> = {}): Cell {
+  const model = fakeModel({ tasks: [task], ...traits });
+  const session = new Session(model, client);
+  const viewer = new Viewer(client, session);
+  session.views.add(viewer);
+  document.body.append(viewer.root);
+  const cell = { model, session, viewer };
+  cells.push(cell);
+  return cell;
+}
+
+/** The kernel answers the newest stream of a viewer with the whole log. */
+async function answer({ model }: Cell, lines: Line[], opens = 1, task = TASK): Promise<void> {
+  await wait(() => expect(model.sent.filter(({ type }) => type === "open").length).toBeGreaterThanOrEqual(opens));
+  // The lines come in several parts, as from a server.
+  for (let at = 0; at < lines.length; at += 500) {
+    model.bytes(sse("log", logEvent(at, lines.slice(at, at + 500), task), `c${at}`));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const lines = (n: number, last = ""): Line[] => Array.from({ length: n }, (_unused, i): Line => [T0 + i * 1000, 1, i === n - 1 && last ? last : `line ${i}`]);
+
+beforeEach(async () => {
+  vi.spyOn(console, "error").mockImplementation(() => {});
+  cells = [];
+  client = await realClient();
+});
+
+afterEach(() => {
+  for (const { session } of cells) session.close();
+  document.body.replaceChildren();
+  stopWorkers();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+describe("a worker that hangs on a regular expression", () => {
+  it("is replaced, and a reader of a row beyond the first 1024 keeps the place", async () => {
+    const paused = open();
+    const log = lines(3000, STUCK);
+    await answer(paused, log);
+    await wait(() => expect(rowsOf(paused).at(-1)).toBe(STUCK));
+    paused.session.setTrait("follow", false);
+    paused.model.emit("change:follow");
+    client.jump("v2", { to: "time", time: T0 + 1700 * 1000 });
+    await wait(() => expect(rowsOf(paused)).toContain("line 1700"));
+    const before = rowsOf(paused);
+    const other = open();
+    other.session.change({ include: [RUNAWAY] });
+    await wait(() => expect(workersStarted()).toBe(2));
+    await answer(paused, log, 2);
+    await wait(() => expect(rowsOf(other).at(-1)).toBe(STUCK));
+    await wait(() => expect(rowsOf(paused)).toEqual(before));
+    // The new worker answers.
+    other.session.change({ include: ["line 77"] });
+    await wait(() => expect(rowsOf(other)).toEqual(["line 77", ...Array.from({ length: 10 }, (_unused, i) => `line 77${i}`)]));
+  });
+});
+
+it("a worker survives the id of a row that it does not have", async () => {
+  const cell = open();
+  await answer(cell, lines(3));
+  await wait(() => expect(rowsOf(cell)).toHaveLength(3));
+  for (const anchor of [5000, 2 ** 27 + 7]) client.setViewport("v2", { from: 0, count: 50, follow: false, anchor, anchorIndex: 0 });
+  cell.model.bytes(sse("log", logEvent(3, [[T0 + 9000, 1, "the fourth"]]), "c3"));
+  await wait(() => expect(rowsOf(cell).at(-1)).toBe("the fourth"));
+});

@@ -1,0 +1,75 @@
+/** The worker's code as a browser runs it: bundled, and in a thread of its own. A thread of node stands for the browser's worker. */
+
+import { URL as NodeURL } from "node:url";
+import { Worker as Thread } from "node:worker_threads";
+import * as esbuild from "esbuild";
+import { vi } from "vitest";
+import { pageStoreClient, type StoreClient } from "../src/client/storeclient.ts";
+
+/** What a worker finds in a browser and not in node. */
+const SCOPE = `
+import { parentPort } from "node:worker_threads";
+globalThis.self = globalThis;
+globalThis.importScripts = () => {};
+globalThis.postMessage = (message) => parentPort.postMessage(message);
+globalThis.addEventListener = (type, listener) => parentPort.on(type, (data) => listener({ data }));
+`;
+
+const bundle = esbuild.build({ entryPoints: ["src/store/worker.ts"], bundle: true, format: "esm", target: "es2022", write: false });
+
+/** Return the worker's code. */
+export async function storeCode(): Promise<string> {
+  return (await bundle).outputFiles[0].text;
+}
+
+const asModule = (code: string): NodeURL => new NodeURL(`data:text/javascript;base64,${Buffer.from(code).toString("base64")}`);
+
+const threads: BrowserWorker[] = [];
+
+class BrowserWorker {
+  static started = 0;
+  readonly #thread: Thread;
+
+  constructor(url: string) {
+    BrowserWorker.started++;
+    threads.push(this);
+    this.#thread = new Thread(asModule(SCOPE + decodeURIComponent(url.slice("data:text/javascript,".length))));
+    this.#thread.on("error", (error) => console.warn(error));
+  }
+
+  addEventListener(type: string, listener: (event: { data: unknown }) => void): void {
+    if (type === "message") this.#thread.on("message", (data) => listener({ data }));
+  }
+
+  postMessage(message: unknown): void {
+    this.#thread.postMessage(message);
+  }
+
+  terminate(): void {
+    void this.#thread.terminate();
+  }
+}
+
+/** Let `startStore` find workers. */
+export function stubWorkers(worker: unknown = BrowserWorker): void {
+  BrowserWorker.started = 0;
+  vi.stubGlobal("Worker", worker);
+  vi.stubGlobal("Blob", class { constructor(readonly parts: string[]) {} });
+  vi.spyOn(URL, "createObjectURL").mockImplementation((blob) => `data:text/javascript,${encodeURIComponent((blob as unknown as { parts: string[] }).parts.join(""))}`);
+  vi.spyOn(URL, "revokeObjectURL").mockImplementation(() => {});
+}
+
+/** Return the client of a page that has just been loaded, with a real worker. */
+export async function realClient(): Promise<StoreClient> {
+  stubWorkers();
+  delete (globalThis as unknown as Record<symbol, unknown>)[Symbol.for("cortex-jupyter/v1")];
+  return pageStoreClient(await storeCode());
+}
+
+export function workersStarted(): number {
+  return BrowserWorker.started;
+}
+
+export function stopWorkers(): void {
+  for (const thread of threads.splice(0)) thread.terminate();
+}
