@@ -165,12 +165,12 @@ export class Session {
     if (!where.includes(condition)) this.change({ where: [...where, condition] });
   }
 
-  /** Remove the regular expression that took too long from the filter, so that lines are shown again. */
-  regexStopped(): void {
+  /** Remove the regular expression that took too long from the filter, or end find, so that lines are shown again. */
+  regexStopped(find: boolean): void {
     const { grep, regex, include, exclude } = this.settings.filter;
     const typed = regex || isRegex(grep);
-    const [suspect] = typed ? [grep] : [...include, ...exclude].filter(isRegex);
-    this.change(typed ? { grep: "", regex: false } : { include: include.filter((term) => term !== suspect), exclude: exclude.filter((term) => term !== suspect) });
+    const [suspect] = find ? [] : typed ? [grep] : [...include, ...exclude].filter(isRegex);
+    if (suspect !== undefined) this.change(typed ? { grep: "", regex: false } : { include: include.filter((term) => term !== suspect), exclude: exclude.filter((term) => term !== suspect) });
     for (const view of this.views) {
       if (suspect === undefined) view.stopFinding();
       view.showError(`The regular expression ${suspect ?? "that was sought"} took too long on one line and was taken out`);

@@ -36,8 +36,8 @@ export interface ViewEntry {
   readerTime(): number | null;
   /** Called once a second: only the time has changed. */
   clock(now: number): void;
-  /** The regular expression took too long: the view must remove it. */
-  regexStopped(): void;
+  /** The regular expression of the filter, or of find, took too long: the view must remove it. */
+  regexStopped(find: boolean): void;
 }
 
 export interface Connection {
@@ -51,7 +51,8 @@ export class StoreClient {
   #connection: Connection | undefined;
   #generation = 0;
   #count = 0;
-  #suspect = "";
+  /** Whose regular expression the worker has run since the last ping. */
+  #suspect: { view: string; find: boolean } | undefined;
   #watchdog: ReturnType<typeof setTimeout> | undefined;
   readonly #sessions = new Map<string, SessionEntry>();
   readonly #views = new Map<string, ViewEntry>();
@@ -96,7 +97,7 @@ export class StoreClient {
     const view = `v${++this.#count}`;
     this.#views.set(view, side);
     this.#post(viewMessage(view, side));
-    if (usesRegex(side.filter)) this.#watchWorker(view);
+    if (usesRegex(side.filter)) this.#watchWorker();
     return view;
   }
 
@@ -106,14 +107,14 @@ export class StoreClient {
 
   setFilter(view: string, filter: Filter): void {
     this.#post({ op: "filter", view, filter });
-    if (usesRegex(filter)) this.#watchWorker(view);
+    if (usesRegex(filter)) this.#watchWorker();
   }
 
   setFind(view: string, term: string): void {
     this.#post({ op: "find", view, term });
     const side = this.#views.get(view);
     if (side) side.find = term;
-    if (isRegex(term)) this.#watchWorker(view);
+    if (isRegex(term)) this.#watchWorker();
   }
 
   showChart(view: string, on: boolean): void {
@@ -222,6 +223,7 @@ export class StoreClient {
       for (const [model, session] of this.#sessions) if (this.#isOf(model, message.origin)) session.summary(message.tasks.filter(({ task }) => session.tasks.includes(task)));
     } else if (message.op === "headers") this.#post({ op: "config", config: readPageConfig() });
     else if (message.op === "pong") this.#onPong();
+    else if (message.op === "testing") this.#suspect = message;
     else if (message.op === "text") {
       this.#replies.get(message.ask)?.(message);
       this.#replies.delete(message.ask);
@@ -233,8 +235,7 @@ export class StoreClient {
   }
 
   /** Ping the worker. A regular expression that backtracks without end blocks it, and only terminating the worker stops that. */
-  #watchWorker(view: string): void {
-    this.#suspect = view;
+  #watchWorker(): void {
     clearTimeout(this.#watchdog);
     this.#post({ op: "ping" });
     // If the page itself was busy, the answer is in the queue behind this timer. So wait for one more short timer.
@@ -242,18 +243,31 @@ export class StoreClient {
   }
 
   #onPong(): void {
+    this.#suspect = undefined;
+    this.#watchAgain();
+  }
+
+  #watchAgain(): void {
     clearTimeout(this.#watchdog);
-    const side = this.#views.get(this.#suspect);
-    if (side && (usesRegex(side.filter) || isRegex(side.find))) this.#watchdog = setTimeout(() => this.#watchWorker(this.#suspect), PING_AGAIN_MS);
+    const isNeeded = [...this.#views.values()].some(({ filter, find }) => usesRegex(filter) || isRegex(find));
+    if (isNeeded) this.#watchdog = setTimeout(() => this.#watchWorker(), PING_AGAIN_MS);
   }
 
   #restartWorker(): void {
+    // Without a suspect no regular expression has run, and the worker is late for another reason: it has just been started.
+    const suspect = this.#suspect;
+    if (suspect === undefined) {
+      this.#watchAgain();
+      return;
+    }
     this.#connection?.stop();
     this.#connection = undefined;
-    const side = this.#views.get(this.#suspect);
-    console.error("[cortex-jupyter] stopped a filter that took too long", side?.filter.grep);
-    side?.regexStopped();
+    const side = this.#views.get(suspect.view);
+    console.error("[cortex-jupyter] stopped a filter that took too long", suspect.find ? side?.find : side?.filter);
+    this.#suspect = undefined;
+    side?.regexStopped(suspect.find);
     if (this.#connection === undefined) this.#start();
+    this.#watchAgain();
   }
 
   #stopWhenIdle(): void {

@@ -50,6 +50,8 @@ export type FromStore =
   | { op: "clock"; now: number; origin?: string }
   | { op: "ready" }
   | { op: "pong" }
+  /** Sent before a regular expression of a view's filter, or of its find, runs. If no pong comes, the page knows which one hangs. */
+  | { op: "testing"; view: string; find: boolean }
   | { op: "headers" }
   | { op: "send"; model: string; message: Record<string, unknown> }
   | { op: "summary"; tasks: TaskSummary[]; origin?: string }

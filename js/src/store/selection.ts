@@ -24,14 +24,25 @@ class RowFilter {
   constructor(
     readonly stores: TaskStore[],
     filter: Filter,
+    /** Called before a regular expression of the filter or of find runs. */
+    readonly announceTest: (find: boolean) => void = () => {},
   ) {
     this.filter = filter;
-    this.matcher = compileFilter(filter);
+    this.matcher = this.#compile(filter);
+  }
+
+  #compile(filter: Filter): Matcher {
+    const matcher = compileFilter(filter);
+    const announced = <T>(work: (text: string) => T) => (text: string): T => {
+      this.announceTest(false);
+      return work(text);
+    };
+    return matcher.regex === "" ? matcher : { ...matcher, test: announced(matcher.test), find: announced(matcher.find) };
   }
 
   protected setFilter(filter: Filter): void {
     this.filter = filter;
-    this.matcher = compileFilter(filter);
+    this.matcher = this.#compile(filter);
     this.#rank = this.matcher.rank;
     this.#enabled = [];
     this.#choosers = [];
@@ -160,6 +171,7 @@ export class Finder {
   marks(text: string): number[] {
     const marks: number[] = [];
     if (this.#marker === undefined) return marks;
+    this.#announce();
     this.#marker.lastIndex = 0;
     for (let match = this.#marker.exec(text); match !== null && marks.length < 200; match = this.#marker.exec(text)) {
       if (match[0] === "") this.#marker.lastIndex++;
@@ -191,12 +203,17 @@ export class Finder {
     return this.unsearched > 0;
   }
 
+  #announce(): void {
+    if (isRegex(this.term)) this.#selection.announceTest(true);
+  }
+
   #matches(id: number): boolean {
     const { stores, slotOf, rowOf } = this.#selection;
     const store = stores[slotOf(id)];
     const row = rowOf(id);
     if (store.flags[row] & NOTICE) return false;
     const text = store.folds.heads.has(row) ? store.folds.textOf(row) : store.texts[row];
+    this.#announce();
     return this.#test!(plainText(text));
   }
 }
@@ -211,8 +228,8 @@ export class Selection extends RowFilter {
   /** Ids of the open folds: rows whose members are shown. */
   readonly opened = new Set<number>();
 
-  constructor(stores: TaskStore[], filter: Filter) {
-    super(stores, filter);
+  constructor(stores: TaskStore[], filter: Filter, announceTest?: (find: boolean) => void) {
+    super(stores, filter, announceTest);
     this.all = this.shown = new RowSequence(this.compare);
     this.finder = new Finder(this);
     this.reload();

@@ -62,8 +62,9 @@ export class View {
     stores: TaskStore[],
     filter: Filter,
     public viewport: Viewport,
+    readonly announceTest?: (find: boolean) => void,
   ) {
-    this.selection = new Selection(stores, filter);
+    this.selection = new Selection(stores, filter, announceTest);
     this.groups = new SourceGroups(this.selection);
     this.window = new TimeWindow(this.selection);
     this.#axis = new TimeAxis(this.selection, this.window);
@@ -72,7 +73,7 @@ export class View {
 
   /** Return a copy of this view for rows that were renumbered, or for other stores. */
   recreate(stores: TaskStore[], viewport: Viewport): View {
-    const recreated = new View(this.id, this.model, stores, this.selection.filter, viewport);
+    const recreated = new View(this.id, this.model, stores, this.selection.filter, viewport, this.announceTest);
     recreated.awaitsAck = this.awaitsAck;
     recreated.isVisible = this.isVisible;
     recreated.window.isExtended = this.window.isExtended;

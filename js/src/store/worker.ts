@@ -14,6 +14,8 @@ export class Origins {
   readonly #engines = new Map<string, Engine>();
   readonly #models = new Map<string, string>();
   readonly #views = new Map<string, string>();
+  /** The last such message since the last ping. Equal ones are not repeated. */
+  #testing: Extract<FromStore, { op: "testing" }> | undefined;
   #config: PageConfig = { base: "", headers: {} };
 
   readonly #post: (message: FromStore) => void;
@@ -33,6 +35,7 @@ export class Origins {
   receive(message: ToStore): void {
     switch (message.op) {
       case "ping":
+        this.#testing = undefined;
         this.#post({ op: "pong" });
         break;
       case "config":
@@ -72,7 +75,13 @@ export class Origins {
     let engine = this.#engines.get(origin);
     if (engine === undefined) {
       // Tasks of different origins can have the same name, so a summary goes only to models of its origin.
-      const post = (message: FromStore): void => this.#post(message.op === "summary" || message.op === "clock" ? { ...message, origin } : message);
+      const post = (message: FromStore): void => {
+        if (message.op === "testing") {
+          if (message.view === this.#testing?.view && message.find === this.#testing.find) return;
+          this.#testing = message;
+        }
+        this.#post(message.op === "summary" || message.op === "clock" ? { ...message, origin } : message);
+      };
       this.#engines.set(origin, (engine = new Engine(post, this.#guarded, this.#fetcher)));
       engine.receive({ op: "config", config: withOrigin(this.#config, origin) });
     }

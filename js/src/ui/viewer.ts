@@ -130,7 +130,7 @@ export class Viewer {
       update: (update) => this.#painter.receive(update),
       readerTime: () => (this.#drawn === undefined ? session.readerTime : (this.#rows.visibleRows[0]?.time ?? null)),
       clock: (now) => this.#clock(now),
-      regexStopped: () => session.regexStopped(),
+      regexStopped: (find) => session.regexStopped(find),
     };
     this.#view = store.addView(this.#entry);
     store.showChart(this.#view, session.settings.chart !== "");

@@ -21,6 +21,7 @@ let client: StoreClient;
 let cells: Cell[];
 
 const wait = <T>(check: () => T): Promise<T> => vi.waitFor(check, { timeout: 8000, interval: 20 });
+const shownError = ({ viewer }: Cell): string => viewer.root.querySelector(".cl-problem:not([hidden])")?.textContent ?? "";
 const rowsOf = ({ viewer }: Cell): string[] => [...viewer.root.querySelectorAll("[data-seq] .cl-m")].map((element) => element.textContent ?? "");
 
 function open(task = TASK, traits: Record<string, unknown> = {}): Cell {
@@ -40,7 +41,7 @@ async function answer({ model }: Cell, lines: Line[], opens = 1, task = TASK): P
   // The lines come in several parts, as from a server.
   for (let at = 0; at < lines.length; at += 500) {
     model.bytes(sse("log", logEvent(at, lines.slice(at, at + 500), task), `c${at}`));
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 30));
   }
 }
 
@@ -81,6 +82,47 @@ describe("a worker that hangs on a regular expression", () => {
     other.session.change({ include: ["line 77"] });
     await wait(() => expect(rowsOf(other)).toEqual(["line 77", ...Array.from({ length: 10 }, (_unused, i) => `line 77${i}`)]));
   });
+
+  it("is replaced, and only the view whose regular expression it was loses it", async () => {
+    const TASK_B = "default:job/train-2";
+    const [slow, harmless] = [open(), open(TASK_B)];
+    slow.session.change({ include: [RUNAWAY] });
+    harmless.session.change({ include: ["/line 1./"] });
+    await answer(slow, lines(3));
+    await answer(harmless, lines(30), 1, TASK_B);
+    const filtered = Array.from({ length: 10 }, (_unused, i) => `line 1${i}`);
+    await wait(() => expect(rowsOf(harmless)).toEqual(filtered));
+    // Lines arrive in the view that asked first, and the worker hangs on one of them.
+    slow.model.bytes(sse("log", logEvent(3, [[T0 + 9000, 1, STUCK]]), "c3"));
+    await wait(() => expect(workersStarted()).toBe(2));
+    await answer(slow, lines(3, STUCK), 2);
+    await answer(harmless, lines(30), 2, TASK_B);
+    await wait(() => expect(rowsOf(slow)).toEqual(["line 0", "line 1", STUCK]));
+    expect(slow.session.settings.filter.include).toEqual([]);
+    expect(shownError(slow)).toContain(`The regular expression ${RUNAWAY} took too long`);
+    expect(harmless.session.settings.filter.include).toEqual(["/line 1./"]);
+    await wait(() => expect(rowsOf(harmless)).toEqual(filtered));
+    expect(shownError(harmless)).toBe("");
+    expect(workersStarted()).toBe(2);
+  });
+});
+
+it("a find that hangs is stopped, and a regular expression of the filter stays", async () => {
+  const cell = open();
+  cell.session.change({ include: ["/line|a/"] });
+  await answer(cell, lines(3, STUCK));
+  await wait(() => expect(rowsOf(cell)).toHaveLength(3));
+  cell.viewer.root.querySelector<HTMLElement>('[aria-label^="Find without"]')!.click();
+  const box = cell.viewer.root.querySelector<HTMLInputElement>("input[type=search]")!;
+  box.value = RUNAWAY;
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+  await wait(() => expect(workersStarted()).toBe(2));
+  await answer(cell, lines(3, STUCK), 2);
+  await wait(() => expect(rowsOf(cell)).toHaveLength(3));
+  expect(cell.session.settings.filter.include).toEqual(["/line|a/"]);
+  expect(shownError(cell)).toContain("The regular expression that was sought took too long");
+  cell.session.change({ include: ["line 1"] });
+  await wait(() => expect(rowsOf(cell)).toEqual(["line 1"]));
 });
 
 it("a worker survives the id of a row that it does not have", async () => {
