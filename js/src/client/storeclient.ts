@@ -56,7 +56,7 @@ export class StoreClient {
   #watchdog: ReturnType<typeof setTimeout> | undefined;
   readonly #sessions = new Map<string, SessionEntry>();
   readonly #views = new Map<string, ViewEntry>();
-  readonly #replies = new Map<number, (text: FullText) => void>();
+  readonly #replies = new Map<number, { resolve(text: FullText): void; reject(reason: Error): void }>();
 
   readonly #connect: Connect;
 
@@ -185,8 +185,8 @@ export class StoreClient {
 
   #request(message: (ask: number) => ToStore): Promise<FullText> {
     const ask = ++this.#count;
-    return new Promise((resolve) => {
-      this.#replies.set(ask, resolve);
+    return new Promise((resolve, reject) => {
+      this.#replies.set(ask, { resolve, reject });
       this.#post(message(ask));
     });
   }
@@ -225,7 +225,7 @@ export class StoreClient {
     else if (message.op === "pong") this.#onPong();
     else if (message.op === "testing") this.#suspect = message;
     else if (message.op === "text") {
-      this.#replies.get(message.ask)?.(message);
+      this.#replies.get(message.ask)?.resolve(message);
       this.#replies.delete(message.ask);
     }
   }
@@ -260,8 +260,7 @@ export class StoreClient {
       this.#watchAgain();
       return;
     }
-    this.#connection?.stop();
-    this.#connection = undefined;
+    this.#disconnect();
     const side = this.#views.get(suspect.view);
     console.error("[cortex-jupyter] stopped a filter that took too long", suspect.find ? side?.find : side?.filter);
     this.#suspect = undefined;
@@ -275,9 +274,16 @@ export class StoreClient {
     setTimeout(() => {
       if (this.#sessions.size > 0 || this.#views.size > 0) return;
       this.#generation++;
-      this.#connection?.stop();
-      this.#connection = undefined;
+      this.#disconnect();
     }, IDLE_MS);
+  }
+
+  #disconnect(): void {
+    this.#connection?.stop();
+    this.#connection = undefined;
+    // Nobody answers any more what this worker was asked.
+    for (const { reject } of this.#replies.values()) reject(new Error("a regular expression took too long, so the lines are loaded again; try again when they are here"));
+    this.#replies.clear();
   }
 }
 

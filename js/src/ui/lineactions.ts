@@ -184,17 +184,19 @@ export class LineActions {
     if (ends === null) return;
     this.#rows.selection.isDeliberate = this.#rows.selection.count > 0;
     this.update();
-    void this.#actions.copy(ends[0], ends[1], as).then((text) => this.#copyText(text, as === "code" ? text : "copied"));
+    void this.#copyText(this.#actions.copy(ends[0], ends[1], as), as === "code");
   }
 
   copyCode(from: number, to: number): void {
-    void this.#copyText(`log[${from}:${to}]`, "copied");
+    void this.#copyText(`log[${from}:${to}]`);
   }
 
-  async #copyText(text: string, said: string): Promise<void> {
+  /** Copy a text. The message repeats it if `isShown`. */
+  async #copyText(copied: string | Promise<string>, isShown = false): Promise<void> {
     try {
+      const text = await copied;
       await copyToClipboard(text);
-      this.pickBar.showMessage(said === "copied" ? "Copied" : `Copied ${said}`);
+      this.pickBar.showMessage(isShown ? `Copied ${text}` : "Copied");
     } catch (reason) {
       this.#actions.showError(`Could not copy: ${errorMessage(reason)}`);
     }

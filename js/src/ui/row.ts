@@ -127,10 +127,14 @@ function toggleOpen(row: Row, actions: RowActions, open: Map<number, FullText>):
   if (row.fold !== undefined) actions.toggleFold(row.id);
   else if (open.delete(row.id)) actions.resized();
   else {
-    void actions.fullText(row.id).then((text) => {
-      open.set(row.id, text);
-      actions.resized();
-    });
+    void actions.fullText(row.id).then(
+      (text) => {
+        open.set(row.id, text);
+        actions.resized();
+      },
+      // The worker was replaced, and the viewer says why. The new rows can be opened.
+      () => {},
+    );
   }
 }
 

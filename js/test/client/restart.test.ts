@@ -107,6 +107,23 @@ describe("a worker that hangs on a regular expression", () => {
   });
 });
 
+it("a copy that was asked of a worker that hangs ends with a message, and the next one works", async () => {
+  const copied: string[] = [];
+  vi.stubGlobal("navigator", { clipboard: { writeText: async (text: string) => void copied.push(text) } });
+  const cell = open();
+  await answer(cell, lines(3, STUCK));
+  await wait(() => expect(rowsOf(cell)).toHaveLength(3));
+  cell.session.change({ include: [RUNAWAY] });
+  const press = (): unknown => cell.viewer.root.querySelector(".cl-rows")!.dispatchEvent(new KeyboardEvent("keydown", { key: "y", bubbles: true, cancelable: true }));
+  press();
+  await wait(() => expect(workersStarted()).toBe(2));
+  await wait(() => expect(shownError(cell)).toContain("Could not copy"));
+  await answer(cell, lines(3, STUCK), 2);
+  await wait(() => expect(rowsOf(cell)).toHaveLength(3));
+  press();
+  await wait(() => expect(copied).toEqual(["line 0\n"]));
+});
+
 it("a find that hangs is stopped, and a regular expression of the filter stays", async () => {
   const cell = open();
   cell.session.change({ include: ["/line|a/"] });
