@@ -27,6 +27,9 @@ export interface ViewContext {
   shared: Pick<Update, "link" | "transport" | "linesBehind" | "problem" | "tasks" | "clockAhead">;
 }
 
+/** The first one is a time, so that views of an earlier worker have others. */
+let lastGeneration = Date.now();
+
 export class View {
   awaitsAck = false;
   isDirty = true;
@@ -43,7 +46,7 @@ export class View {
   isChartDue = false;
   /** Visible rows that are not loaded. */
   wantedRows: WantedSpanRows | null = null;
-  #generation = 0;
+  readonly #generation = ++lastGeneration;
   readonly selection: Selection;
   readonly groups: SourceGroups;
   readonly window: TimeWindow;
@@ -81,7 +84,6 @@ export class View {
     recreated.search = this.search;
     recreated.remoteJump = this.remoteJump;
     recreated.hasChart = recreated.isChartDue = this.hasChart;
-    recreated.#generation = this.#generation + 1;
     return recreated;
   }
 

@@ -107,6 +107,40 @@ describe("a worker that hangs on a regular expression", () => {
   });
 });
 
+describe("rows with the text of others", () => {
+  const alike = (at: number): Line[] => Array.from({ length: 5 }, (_unused, i): Line => [T0 + (at + i) * 1000, 1, "tick"]);
+  const numbersOf = ({ viewer }: Cell): (string | null)[] => [...viewer.root.querySelectorAll("[data-seq]")].map((element) => element.getAttribute("data-seq"));
+  const timesOf = ({ viewer }: Cell): (string | null)[] => [...viewer.root.querySelectorAll("[data-seq] .cl-t")].map((element) => element.getAttribute("title"));
+  const send = ({ model }: Cell, seq: number, task = TASK): void => model.bytes(sse("log", logEvent(seq, alike(seq), task), "c1"));
+  const expected = (at: number): string[] => alike(at).map(([time]) => new Date(time).toISOString());
+
+  it("have the numbers and times of the new worker's lines", async () => {
+    const cell = open();
+    await answer(cell, alike(0));
+    await wait(() => expect(numbersOf(cell)).toEqual(["0", "1", "2", "3", "4"]));
+    cell.session.change({ include: [RUNAWAY] });
+    cell.model.bytes(sse("log", logEvent(5, [[T0 + 9000, 1, STUCK]]), "c5"));
+    await wait(() => expect(workersStarted()).toBe(2));
+    await answer(cell, [], 2);
+    send(cell, 100);
+    await wait(() => expect(numbersOf(cell)).toEqual(["100", "101", "102", "103", "104"]));
+    expect(timesOf(cell)).toEqual(expected(100));
+  });
+
+  it("have the numbers and times of other tasks", async () => {
+    const [cell, holder] = [open(), open("default:job/train-2")];
+    await answer(holder, [], 1);
+    send(holder, 100, "default:job/train-2");
+    await wait(() => expect(numbersOf(holder)).toHaveLength(5));
+    await answer(cell, alike(0));
+    await wait(() => expect(numbersOf(cell)).toEqual(["0", "1", "2", "3", "4"]));
+    cell.model.set("tasks", ["default:job/train-2"]);
+    cell.model.emit("change:tasks");
+    await wait(() => expect(numbersOf(cell)).toEqual(["100", "101", "102", "103", "104"]));
+    expect(timesOf(cell)).toEqual(expected(100));
+  });
+});
+
 it("a copy that was asked of a worker that hangs ends with a message, and the next one works", async () => {
   const copied: string[] = [];
   vi.stubGlobal("navigator", { clipboard: { writeText: async (text: string) => void copied.push(text) } });
