@@ -193,16 +193,18 @@ export class Loader {
     if (!link || entry.isLoading) return;
     entry.isLoading = true;
     this.#watcher.changed();
+    let isLoaded = false;
     try {
       await work(new SpanLoader(store, link, rowEditor(store, this.#watcher)), link);
       entry.loadProblem = null;
+      isLoaded = true;
     } catch (reason) {
       this.#handleFailure(store.task, reason);
     }
     entry.isLoading = false;
     limitMemory(entry.store, this.#watcher);
     this.#watcher.changed();
-    this.#watcher.pageLoaded(store);
+    if (isLoaded) this.#watcher.pageLoaded(store);
   }
 
   #handleFailure(task: string, reason: unknown): void {

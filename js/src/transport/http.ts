@@ -3,7 +3,7 @@
 import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
 import type { PageConfig } from "../protocol/messages.ts";
 import { errorMessage, taskParts } from "../text/format.ts";
-import { OUTLINE_BINS, type PageQuery, type SearchQuery, type EventSink } from "./link.ts";
+import { type EventSink, MAX_SILENCE_MS, OUTLINE_BINS, type PageQuery, type SearchQuery, SilenceTimer } from "./link.ts";
 import { SseParser } from "./sseparser.ts";
 
 /** Return the server's settings from the page's configuration. If our key is missing there, the server extension is not installed. */
@@ -99,7 +99,20 @@ export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, pat
 
 async function fetchJson(fetcher: typeof fetch, config: PageConfig, path: string): Promise<unknown> {
   const headers = { ...config.headers, Accept: "application/json" };
-  const response = await fetcher(`${config.base}${path}`, { headers, credentials: "same-origin" });
-  if (!response.ok) throw new RequestError(await readProblem(response));
-  return response.json();
+  const abort = new AbortController();
+  // A connection can be dead without an error, such as after the machine has slept.
+  const silence = new SilenceTimer(MAX_SILENCE_MS, () => abort.abort(new RequestError({ code: "Timeout", message: `The server sent nothing for ${MAX_SILENCE_MS / 1000} s; the connection may be dead` })));
+  try {
+    const response = await fetcher(`${config.base}${path}`, { headers, credentials: "same-origin", signal: abort.signal });
+    if (!response.ok) throw new RequestError(await readProblem(response));
+    const heard = new TransformStream<Uint8Array, Uint8Array>({
+      transform(bytes, controller) {
+        silence.heard();
+        controller.enqueue(bytes);
+      },
+    });
+    return await new Response(response.body!.pipeThrough(heard)).json();
+  } finally {
+    silence.stop();
+  }
 }

@@ -80,6 +80,31 @@ export interface LinkHost {
 /** A stream that brings nothing for this long, not even a heartbeat, is dead and is replaced. */
 export const MAX_SILENCE_MS = 45_000;
 
+/** A search or a reading of metrics that brings nothing for this long has ended. The server ends one that finds nothing to report for 60 s. */
+export const MAX_SEARCH_SILENCE_MS = 90_000;
+
+/** Call `onSilence` once nothing has been heard for `ms`. */
+export class SilenceTimer {
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #ms: number;
+  readonly #onSilence: () => void;
+
+  constructor(ms: number, onSilence: () => void) {
+    this.#ms = ms;
+    this.#onSilence = onSilence;
+    this.heard();
+  }
+
+  heard(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(this.#onSilence, this.#ms);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
 /** Codes of problems that another attempt would meet again. */
 const FATAL = /NotFound|NotAllowed|Forbidden|Unauthor|Ambiguous|Invalid|BadQuery|BadRequest|Unknown/;
 

@@ -211,18 +211,37 @@ describe("a refusal", () => {
   });
 });
 
+const pageRecord = { seq: 1, time: new Date(T0 - 90_000).toISOString(), pod: "train-1-worker-0", container: "main", run: 0, stream: "stdout", text: "before", level: "" };
+
 it("older lines are fetched from the page before the window", async () => {
   open("m1", [TASK]);
   await settle();
   await server.send(sse("status", { task: TASK, state: "running", message: "", older: "o1" }, "a1") + sse("log", line(5, "now"), "a2"));
   expect(last().rows[0]).toMatchObject({ kind: "edge", text: "Older lines" });
-  const record = { seq: 1, time: new Date(T0 - 90_000).toISOString(), pod: "train-1-worker-0", container: "main", run: 0, stream: "stdout", text: "before", level: "" };
-  server.answer = () => Response.json({ records: [record], notices: [], older: null, newer: "x" });
+  server.answer = () => Response.json({ records: [pageRecord], notices: [], older: null, newer: "x" });
   engine.receive({ op: "loadOlder", view: "v1" });
   await settle();
   expect(`${server.requests.at(-1)!.url.pathname}?${server.last}`).toBe("/user/x/cortex/tasks/default/job/train-1/logs?before=o1&limit=2000&since=all");
   expect(texts()).toEqual(["before", "now"]);
   expect(last().rows[0].text).toBe("Beginning of the log");
+});
+
+it("a page request on a dead connection ends with a message, and the next one loads the lines", async () => {
+  open("m1", [TASK]);
+  await settle();
+  await server.send(sse("status", { task: TASK, state: "running", message: "", older: "o1" }, "a1") + sse("log", line(5, "now"), "a2"));
+  engine.receive({ op: "loadOlder", view: "v1" });
+  await settle();
+  expect(last().rows[0].text).toBe("Loading older lines…");
+  // The answer has begun, and nothing more comes.
+  await vi.advanceTimersByTimeAsync(50_000);
+  expect(last().rows[0].text).toBe("Older lines");
+  expect(last().problem).toMatchObject({ code: "Timeout", message: expect.stringContaining("sent nothing for 45 s") as string });
+  server.answer = () => Response.json({ records: [pageRecord], notices: [], older: null, newer: "x" });
+  engine.receive({ op: "loadOlder", view: "v1" });
+  await settle();
+  expect(texts()).toEqual(["before", "now"]);
+  expect(last().problem).toBeNull();
 });
 
 it("the kernel gets counts now and then, and never a line", async () => {
