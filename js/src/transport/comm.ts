@@ -6,7 +6,7 @@
 import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
 import { fromNs, parseWindow } from "../text/time.ts";
 import { RequestError } from "./http.ts";
-import { type EventSink, isFatal, joinCursors, type Link, type LinkHost, MAX_FIRST_LINES, MAX_SILENCE_MS, OUTLINE_BINS, type PageQuery, type SearchQuery, widestSince } from "./link.ts";
+import { type EventSink, isFatal, joinCursors, type Link, type LinkHost, MAX_FIRST_LINES, MAX_SEARCH_SILENCE_MS, MAX_SILENCE_MS, OUTLINE_BINS, type PageQuery, type SearchQuery, SilenceTimer, widestSince } from "./link.ts";
 import { SseParser } from "./sseparser.ts";
 
 const RETRY_MS = 5000;
@@ -14,6 +14,13 @@ const RETRY_MS = 5000;
 const ACK_EVERY = 4;
 const ACK_WITHIN_MS = 50;
 const REQUEST_TIMEOUT_MS = 30_000;
+
+interface PendingSearch {
+  parser: SseParser;
+  sink: EventSink;
+  /** A restarted kernel does not know the search and says nothing. */
+  silence: SilenceTimer;
+}
 
 interface PendingRequest {
   resolve(answer: unknown): void;
@@ -33,7 +40,7 @@ export class CommLink implements Link {
   #heardAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #requests = new Map<number, PendingRequest>();
-  #searches = new Map<number, [SseParser, EventSink]>();
+  #searches = new Map<number, PendingSearch>();
   #lastId = 0;
 
   readonly #host: LinkHost;
@@ -68,6 +75,11 @@ export class CommLink implements Link {
     clearTimeout(this.#timer);
     clearTimeout(this.#ackTimer);
     this.#ackTimer = undefined;
+    // Another viewer of the same task can have searched over this link.
+    for (const [id, { sink }] of this.#searches) {
+      this.#endSearch(id);
+      sink.end({ code: "Closed", message: "The answer was cut off: the viewer that it came through was closed" });
+    }
     if (this.#order.length > 0) this.#send({ type: "close" });
     this.#order = [];
   }
@@ -181,19 +193,35 @@ export class CommLink implements Link {
 
   #startSearch({ type, ...question }: Record<string, unknown>, sink: EventSink): () => void {
     const id = ++this.#lastId;
-    this.#searches.set(id, [new SseParser(), sink]);
-    this.#send({ type, id, ...question });
-    return () => {
-      if (this.#searches.delete(id)) this.#send({ type: "stop", id });
+    const stop = (): void => {
+      if (this.#endSearch(id)) this.#send({ type: "stop", id });
     };
+    const silence = new SilenceTimer(MAX_SEARCH_SILENCE_MS, () => {
+      stop();
+      sink.end({ code: "Timeout", message: `The kernel sent nothing for ${MAX_SEARCH_SILENCE_MS / 1000} s; it may be busy, or was restarted` });
+    });
+    this.#searches.set(id, { parser: new SseParser(), sink, silence });
+    this.#send({ type, id, ...question });
+    return stop;
+  }
+
+  #endSearch(id: number): boolean {
+    this.#searches.get(id)?.silence.stop();
+    return this.#searches.delete(id);
   }
 
   #searchEvent(message: Record<string, unknown>, bytes: Uint8Array | undefined): void {
     const id = Number(message.id);
-    const [splitter, sink] = this.#searches.get(id) ?? [];
-    if (bytes !== undefined) splitter?.push(bytes, (event) => sink?.event(event));
-    if (message.done !== true || !this.#searches.delete(id)) return;
-    sink?.end(message.error as Problem | undefined);
+    const search = this.#searches.get(id);
+    if (search === undefined) return;
+    search.silence.heard();
+    if (bytes !== undefined) search.parser.push(bytes, (event) => search.sink.event(event));
+    // An event can have stopped the search.
+    if (!this.#searches.has(id)) search.silence.stop();
+    else if (message.done === true) {
+      this.#endSearch(id);
+      search.sink.end(message.error as Problem | undefined);
+    }
   }
 
   #request({ type, ...question }: Record<string, unknown>): Promise<unknown> {

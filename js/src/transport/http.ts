@@ -3,7 +3,7 @@
 import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
 import type { PageConfig } from "../protocol/messages.ts";
 import { errorMessage, taskParts } from "../text/format.ts";
-import { type EventSink, MAX_SILENCE_MS, OUTLINE_BINS, type PageQuery, type SearchQuery, SilenceTimer } from "./link.ts";
+import { type EventSink, MAX_SEARCH_SILENCE_MS, MAX_SILENCE_MS, OUTLINE_BINS, type PageQuery, type SearchQuery, SilenceTimer } from "./link.ts";
 import { SseParser } from "./sseparser.ts";
 
 /** Return the server's settings from the page's configuration. If our key is missing there, the server extension is not installed. */
@@ -74,14 +74,21 @@ export async function fetchOutline(fetcher: typeof fetch, config: PageConfig, ta
   return (await fetchJson(fetcher, config, `${taskPath(task)}/outline?bins=${OUTLINE_BINS}${levels ? "&levels=true" : ""}`)) as OutlineDoc;
 }
 
-export function fetchSearch(fetcher: typeof fetch, config: PageConfig, task: string, query: SearchQuery, sink: EventSink, signal: AbortSignal): Promise<void> {
+export function fetchSearch(fetcher: typeof fetch, config: PageConfig, task: string, query: SearchQuery, sink: EventSink, abort: AbortController): Promise<void> {
   const pairs = Object.entries(query).flatMap(([name, value]: [string, string | string[] | undefined]) => (value === undefined ? [] : [value].flat().map((one): [string, string] => [name, one])));
-  return fetchEvents(fetcher, config, `${taskPath(task)}/search?${new URLSearchParams(pairs)}`, sink, signal);
+  return fetchEvents(fetcher, config, `${taskPath(task)}/search?${new URLSearchParams(pairs)}`, sink, abort);
 }
 
-/** Read events until the server ends them, or `signal` does. */
-export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, path: string, sink: EventSink, signal: AbortSignal): Promise<void> {
+/** Abort a request when the connection is dead. It can be dead without an error, such as after the machine has slept. */
+function abortOnSilence(abort: AbortController, ms: number): SilenceTimer {
+  return new SilenceTimer(ms, () => abort.abort(new RequestError({ code: "Timeout", message: `The server sent nothing for ${ms / 1000} s; the connection may be dead` })));
+}
+
+/** Read events until the server ends them, or `abort` does. */
+export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, path: string, sink: EventSink, abort: AbortController): Promise<void> {
   const headers = { ...config.headers, Accept: "text/event-stream" };
+  const { signal } = abort;
+  const silence = abortOnSilence(abort, MAX_SEARCH_SILENCE_MS);
   try {
     const response = await fetcher(`${config.base}${path}`, { headers, credentials: "same-origin", cache: "no-store", signal });
     if (!response.ok || response.body === null) {
@@ -90,18 +97,23 @@ export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, pat
     }
     const splitter = new SseParser();
     const reader = response.body.getReader();
-    for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) splitter.push(value!, (event) => sink.event(event));
+    for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
+      silence.heard();
+      splitter.push(value!, (event) => sink.event(event));
+    }
     if (!signal.aborted) sink.end();
   } catch (reason) {
-    if (!signal.aborted) sink.end({ code: "SearchFailed", message: `The answer was cut off: ${errorMessage(reason)}` });
+    if (reason instanceof RequestError) sink.end(reason.problem);
+    else if (!signal.aborted) sink.end({ code: "SearchFailed", message: `The answer was cut off: ${errorMessage(reason)}` });
+  } finally {
+    silence.stop();
   }
 }
 
 async function fetchJson(fetcher: typeof fetch, config: PageConfig, path: string): Promise<unknown> {
   const headers = { ...config.headers, Accept: "application/json" };
   const abort = new AbortController();
-  // A connection can be dead without an error, such as after the machine has slept.
-  const silence = new SilenceTimer(MAX_SILENCE_MS, () => abort.abort(new RequestError({ code: "Timeout", message: `The server sent nothing for ${MAX_SILENCE_MS / 1000} s; the connection may be dead` })));
+  const silence = abortOnSilence(abort, MAX_SILENCE_MS);
   try {
     const response = await fetcher(`${config.base}${path}`, { headers, credentials: "same-origin", signal: abort.signal });
     if (!response.ok) throw new RequestError(await readProblem(response));

@@ -78,13 +78,13 @@ export class SseLink implements Link {
 
   search(task: string, query: SearchQuery, sink: EventSink): () => void {
     const abort = new AbortController();
-    void fetchSearch(this.#fetcher, this.#config(), task, query, sink, abort.signal);
+    void fetchSearch(this.#fetcher, this.#config(), task, query, sink, abort);
     return () => abort.abort();
   }
 
   metrics(task: string, sink: EventSink): () => void {
     const abort = new AbortController();
-    void fetchEvents(this.#fetcher, this.#config(), `${taskPath(task)}/metrics`, sink, abort.signal);
+    void fetchEvents(this.#fetcher, this.#config(), `${taskPath(task)}/metrics`, sink, abort);
     return () => abort.abort();
   }
 

@@ -126,3 +126,33 @@ it("numbers its page requests, and gets an answer or an error", async () => {
   await expect(two).resolves.toEqual({ records: [], older: null });
   await expect(one).rejects.toThrow("no");
 });
+
+it("ends searches and metrics with a message if the kernel was restarted, but not while it still searches", async () => {
+  const sink = { event: vi.fn(), end: vi.fn() };
+  const query = { grep: ["x"], exclude: [], where: [], since: "", until: "" };
+  link.search(TASK, query, sink);
+  for (let minute = 0; minute < 10; minute++) {
+    await vi.advanceTimersByTimeAsync(60_000);
+    link.receive({ type: "found", id: 1 }, bytesOf(sse("progress", { to: "1" })));
+  }
+  expect(sink.event).toHaveBeenCalledTimes(10);
+  link.metrics(TASK, sink);
+  const stop = link.search(TASK, query, sink);
+  stop();
+  expect(sink.end).not.toHaveBeenCalled();
+  await vi.advanceTimersByTimeAsync(100_000);
+  expect(sink.end.mock.calls).toEqual(Array.from({ length: 2 }, () => [{ code: "Timeout", message: expect.stringMatching(/^The kernel sent nothing for 90 s/) as string }]));
+  link.receive({ type: "found", id: 1 }, bytesOf(sse("progress", { to: "2" })));
+  link.receive({ type: "found", id: 1, done: true });
+  expect([sink.event.mock.calls.length, sink.end.mock.calls.length]).toEqual([10, 2]);
+  // A kernel that was only busy need not go on.
+  expect(sent.filter(({ type }) => type === "stop").map(({ id }) => id)).toEqual([3, 1, 2]);
+});
+
+it("ends searches of other viewers with a message when its own is closed", async () => {
+  const sink = { event: vi.fn(), end: vi.fn() };
+  link.metrics(TASK, sink);
+  link.close();
+  await vi.advanceTimersByTimeAsync(100_000);
+  expect(sink.end.mock.calls).toEqual([[{ code: "Closed", message: "The answer was cut off: the viewer that it came through was closed" }]]);
+});
