@@ -10,8 +10,13 @@ import { GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
 import { RowSequence } from "./sequence.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** The id of a row in a view is the index of its task (its slot) times this, plus its row number. */
-const SLOT_SIZE = 2 ** 27;
+/**
+ * The id of a row in a view is the index of its task (its slot) times this, plus its row number. Ids have 32 bits. A task has at
+ * most some 100,000 rows (eviction.ts), and removed ones until they are renumbered.
+ */
+const SLOT_SIZE = 2 ** 24;
+/** Maximum number of tasks in a view. */
+export const MAX_TASKS = 2 ** 32 / SLOT_SIZE;
 
 class RowFilter {
   filter: Filter;

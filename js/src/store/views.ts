@@ -5,6 +5,7 @@ import type { Update } from "../protocol/update.ts";
 import { Charts } from "./charts.ts";
 import type { ClusterClock } from "./links.ts";
 import type { Loader } from "./loader.ts";
+import { MAX_TASKS } from "./selection.ts";
 import type { Tasks } from "./tasks.ts";
 import type { TaskStore } from "./taskstore.ts";
 import type { View, ViewContext } from "./view.ts";
@@ -78,7 +79,9 @@ export class Views {
     const entry = tasks.length > 0 ? this.#tasks.links.entryOf(tasks[0]) : undefined;
     const live = entries.some(({ store }) => !store.ended);
     const done = !live && entries.length > 0;
-    const problem = entries.find((one) => one.problem !== null)?.problem ?? entries.find((one) => one.loadProblem !== null)?.loadProblem ?? (done && entry?.state !== "stopped" ? null : (entry?.problem ?? null));
+    const excess = tasks.length - MAX_TASKS;
+    const tooMany = excess > 0 ? { code: "TooManyTasks", message: `A viewer shows at most ${MAX_TASKS} tasks, so ${excess} of these ${tasks.length} are left out`, hint: "Open a second viewer for the others." } : null;
+    const problem = tooMany ?? entries.find((one) => one.problem !== null)?.problem ?? entries.find((one) => one.loadProblem !== null)?.loadProblem ?? (done && entry?.state !== "stopped" ? null : (entry?.problem ?? null));
     const shared = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", linesBehind: done ? 0 : (entry?.linesBehind ?? 0), problem, clockAhead: this.#clock.ahead, tasks: tasks.map((task) => this.#tasks.summary(task)) };
     return { now: this.#tasks.now(), live, loading: entries.some((one) => one.isLoading), shared };
   }
@@ -100,7 +103,7 @@ export class Views {
   }
 
   storesOf(model: string): TaskStore[] {
-    return this.#tasks.links.tasksOf(model).map((task) => this.#tasks.entryOf(task).store);
+    return this.#tasks.links.tasksOf(model).slice(0, MAX_TASKS).map((task) => this.#tasks.entryOf(task).store);
   }
 
   /** Keep a chart for each task whose chart a view shows, and for no other task. */

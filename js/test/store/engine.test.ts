@@ -514,3 +514,32 @@ it("what the user may not see beside the lines is named", async () => {
   expect(describeHidden(last().tasks[0].hidden!)).toBe("without events");
   expect(describeHidden({})).toBe("");
 });
+
+function openTasks(count: number): string[] {
+  const tasks = Array.from({ length: count }, (_unused, i) => `default:job/train-${i}`);
+  engine.receive({ op: "subscribe", model: "m1", tasks, transport: "auto", since: "1m" });
+  engine.receive({ op: "view", view: "v1", model: "m1", filter: fromPlain({ since: "all" }).filter, viewport: { from: 0, count: 500, follow: true, anchor: null, anchorIndex: 0 } });
+  return tasks;
+}
+
+async function sendOneLineEach(tasks: string[]): Promise<void> {
+  await settle();
+  await server.send(tasks.map((task, i) => sse("log", logEvent(0, [[T0 + i, 1, `of ${i}`]], task), "a1")).join(""));
+}
+
+it("50 tasks in one view show each its own lines", async () => {
+  const tasks = openTasks(50);
+  await sendOneLineEach(tasks);
+  expect(texts()).toEqual(tasks.map((_unused, i) => `of ${i}`));
+  engine.receive({ op: "filter", view: "v1", filter: fromPlain({ since: "all", grep: "of 4" }).filter });
+  await settle();
+  expect(texts()).toEqual(["of 4", ...Array.from({ length: 10 }, (_unused, i) => `of 4${i}`)]);
+  expect(last().problem).toBeNull();
+});
+
+it("more tasks than a view can tell apart are not mixed up: the view says which it leaves out", async () => {
+  const tasks = openTasks(300);
+  await sendOneLineEach(tasks);
+  expect(texts()).toEqual(tasks.slice(0, 256).map((_unused, i) => `of ${i}`));
+  expect(last().problem).toMatchObject({ code: "TooManyTasks", message: "A viewer shows at most 256 tasks, so 44 of these 300 are left out", hint: "Open a second viewer for the others." });
+});
