@@ -4,7 +4,7 @@ import { URL as NodeURL } from "node:url";
 import { Worker as Thread } from "node:worker_threads";
 import * as esbuild from "esbuild";
 import { vi } from "vitest";
-import { pageStoreClient, type StoreClient } from "../src/client/storeclient.ts";
+import { startStore, StoreClient } from "../src/client/storeclient.ts";
 
 /** What a worker finds in a browser and not in node. */
 const SCOPE = `
@@ -54,16 +54,16 @@ class BrowserWorker {
 export function stubWorkers(worker: unknown = BrowserWorker): void {
   BrowserWorker.started = 0;
   vi.stubGlobal("Worker", worker);
-  vi.stubGlobal("Blob", class { constructor(readonly parts: string[]) {} });
-  vi.spyOn(URL, "createObjectURL").mockImplementation((blob) => `data:text/javascript,${encodeURIComponent((blob as unknown as { parts: string[] }).parts.join(""))}`);
+  vi.stubGlobal("Blob", class { constructor(readonly parts: (string | DataView)[]) {} });
+  vi.spyOn(URL, "createObjectURL").mockImplementation((blob) => `data:text/javascript,${encodeURIComponent((blob as unknown as { parts: (string | DataView)[] }).parts.map((part) => (typeof part === "string" ? part : new TextDecoder().decode(part))).join(""))}`);
   vi.spyOn(URL, "revokeObjectURL").mockImplementation(() => {});
 }
 
 /** Return the client of a page that has just been loaded, with a real worker. */
 export async function realClient(): Promise<StoreClient> {
   stubWorkers();
-  delete (globalThis as unknown as Record<symbol, unknown>)[Symbol.for("cortex-jupyter/v1")];
-  return pageStoreClient(await storeCode());
+  const code = await storeCode();
+  return new StoreClient((onMessage) => startStore(code, onMessage));
 }
 
 export function workersStarted(): number {

@@ -1,4 +1,4 @@
-/** The page's side of the worker. A page has one client for all widgets and module instances; globalThis holds it. */
+/** The page's side of the worker. A page has one client for all widgets of one version of the package. */
 
 import type { FromStore, FullText, ToStore, Transport } from "../protocol/messages.ts";
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
@@ -297,13 +297,12 @@ function subscriptionOf({ tasks, transport, since, origin }: SessionEntry): Pick
   return { tasks, transport, since, origin };
 }
 
-const CLIENT_KEY = Symbol.for("cortex-jupyter/v1");
-
 interface StoreModule {
   connect(post: (message: FromStore) => void): (message: ToStore) => void;
 }
 
-function startStore(code: string, onMessage: (message: FromStore) => void): Connection {
+/** Start the worker's code, as a worker or, if the page forbids workers, in the page. */
+export function startStore(code: string, onMessage: (message: FromStore) => void): Connection {
   const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
   let early: ToStore[] | undefined = [];
   let deliver: (message: ToStore) => void = (message) => early?.push(message);
@@ -359,8 +358,12 @@ function wakeOnReturn(hub: StoreClient): StoreClient {
   return hub;
 }
 
-/** Return the page's only client. Every model has its own instance of this module, so the client is kept on globalThis. */
+let pageClient: StoreClient | undefined;
+
+/**
+ * Return the page's client. A page has one instance of this module for each version of the package (see loader.ts), and so one
+ * client and one worker: a viewer never talks to the worker of another version.
+ */
 export function pageStoreClient(code: string): StoreClient {
-  const page = globalThis as unknown as Record<symbol, StoreClient | undefined>;
-  return (page[CLIENT_KEY] ??= wakeOnReturn(new StoreClient((onMessage) => startStore(code, onMessage))));
+  return (pageClient ??= wakeOnReturn(new StoreClient((onMessage) => startStore(code, onMessage))));
 }

@@ -34,7 +34,7 @@ function once(signal: AbortSignal | undefined, cleanup: () => void): () => void 
 
 /** Return the widget. The kernel sends the three parts of a viewer together: this code, `css` and the worker's code `store`. */
 export default (css = "", store = ""): Widget => {
-  const style = makeStyler(css);
+  const style = (styler ??= makeStyler(css));
   // In some hosts several models share this object; in some, `initialize` and `render` see different objects.
   const sessions = new Map<Model, Session>();
 
@@ -70,24 +70,36 @@ export default (css = "", store = ""): Widget => {
         });
       } catch (reason) {
         console.error("[cortex-jupyter]", reason);
-        el.replaceChildren(h("pre", { class: "cortex-logs" }, `The log viewer could not start: ${String(reason)}`));
+        const message = h("pre", { class: "cortex-logs" }, `The log viewer could not start: ${String(reason)}`);
+        el.replaceChildren(message);
+        style(message);
         return () => {};
       }
     },
   };
 };
 
-/** Return a function that adds the style sheet to the document or shadow root in which an element is shown. */
-function makeStyler(css: string): (element: HTMLElement) => void {
+type Styler = (element: HTMLElement) => void;
+
+/** The page has one instance of this module for each version of the package. */
+let styler: Styler | undefined;
+
+/**
+ * Return a function that adds the style sheet to the document or shadow root in which an element is shown. A class that only this
+ * version's elements have keeps it from those of another version on the same page.
+ */
+function makeStyler(css: string): Styler {
   if (css === "") return () => {};
+  const own = `cl-${Math.random().toString(36).slice(2)}`;
   const sheet = new CSSStyleSheet();
-  sheet.replaceSync(css);
+  sheet.replaceSync(css.replaceAll(".cortex-logs", `.cortex-logs.${own}`));
 
   const adopt = (root: Node): void => {
     if ((root instanceof Document || root instanceof ShadowRoot) && !root.adoptedStyleSheets.includes(sheet)) root.adoptedStyleSheets.push(sheet);
   };
   adopt(document);
   return (element) => {
+    element.classList.add(own);
     // An element's root is known once it has a size: hosts fill an element before they attach it.
     const shown = new ResizeObserver(() => {
       if (!element.isConnected) return;
