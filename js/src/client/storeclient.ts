@@ -298,7 +298,7 @@ function subscriptionOf({ tasks, transport, since, origin }: SessionEntry): Pick
 }
 
 interface StoreModule {
-  connect(post: (message: FromStore) => void): (message: ToStore) => void;
+  connect(post: (message: FromStore) => void): { receive(message: ToStore): void; stop(): void };
 }
 
 /** Start the worker's code, as a worker or, if the page forbids workers, in the page. */
@@ -308,6 +308,7 @@ export function startStore(code: string, onMessage: (message: FromStore) => void
   let deliver: (message: ToStore) => void = (message) => early?.push(message);
   let worker: Worker | undefined;
   let stopped = false;
+  let store: { stop(): void } | undefined;
 
   const begin = (send: (message: ToStore) => void): void => {
     deliver = send;
@@ -318,8 +319,11 @@ export function startStore(code: string, onMessage: (message: FromStore) => void
     worker?.terminate();
     worker = undefined;
     try {
-      const store = (await import(/* @vite-ignore */ url)) as StoreModule;
-      if (!stopped) begin(store.connect(onMessage));
+      const { connect } = (await import(/* @vite-ignore */ url)) as StoreModule;
+      if (stopped) return;
+      const started = connect(onMessage);
+      store = started;
+      begin((message) => started.receive(message));
     } catch (reason) {
       console.error("[cortex-jupyter] the viewer's store could not be started", reason);
     }
@@ -343,6 +347,7 @@ export function startStore(code: string, onMessage: (message: FromStore) => void
     stop: () => {
       stopped = true;
       worker?.terminate();
+      store?.stop();
       URL.revokeObjectURL(url);
     },
   };

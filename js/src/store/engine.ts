@@ -88,7 +88,7 @@ export class Engine implements StoreWatcher {
         links.receive(message.model, message.message, message.bytes);
         break;
       case "view":
-        this.#views.all.set(message.view, new View(message.view, message.model, this.#views.storesOf(message.model), message.filter, message.viewport, (find) => this.#post({ op: "testing", view: message.view, find })));
+        this.#views.all.set(message.view, new View(message.view, message.model, this.#views.storesOf(message.model), message.filter, message.viewport, { isWatched: this.#guarded, announce: (find) => this.#post({ op: "testing", view: message.view, find }) }));
         this.#views.all.get(message.view)!.isVisible = message.isVisible ?? true;
         this.#foldEqualLines(this.#views.all.get(message.view)!);
         this.#views.updateCharts();

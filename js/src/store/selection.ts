@@ -4,7 +4,7 @@ import type { Filter } from "../protocol/requests.ts";
 import { plainText } from "../text/ansi.ts";
 import { DEFAULT_LEVEL } from "../text/level.ts";
 import { mayBeBar } from "../text/progress.ts";
-import { compileFilter, isRegex, type Matcher, regexError, termRegex, termTest } from "../text/query.ts";
+import { checkedLength, compileFilter, isRegex, type Matcher, regexError, termRegex, termTest } from "../text/query.ts";
 import { type RunId, sourceChoice, sourceTest } from "../text/sources.ts";
 import { GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
 import { RowSequence } from "./sequence.ts";
@@ -18,6 +18,15 @@ const SLOT_SIZE = 2 ** 24;
 /** Maximum number of tasks in a view. */
 export const MAX_TASKS = 2 ** 32 / SLOT_SIZE;
 
+/** Whether a watchdog can stop regular expressions, and how it learns which one runs. */
+export interface RegexGuard {
+  readonly isWatched: boolean;
+  /** Called before a regular expression of the filter, or of find, runs. */
+  announce(find: boolean): void;
+}
+
+const UNANNOUNCED: RegexGuard = { isWatched: true, announce() {} };
+
 class RowFilter {
   filter: Filter;
   matcher: Matcher;
@@ -29,17 +38,16 @@ class RowFilter {
   constructor(
     readonly stores: TaskStore[],
     filter: Filter,
-    /** Called before a regular expression of the filter or of find runs. */
-    readonly announceTest: (find: boolean) => void = () => {},
+    readonly regexGuard: RegexGuard = UNANNOUNCED,
   ) {
     this.filter = filter;
     this.matcher = this.#compile(filter);
   }
 
   #compile(filter: Filter): Matcher {
-    const matcher = compileFilter(filter);
+    const matcher = compileFilter(filter, this.regexGuard.isWatched);
     const announced = <T>(work: (text: string) => T) => (text: string): T => {
-      this.announceTest(false);
+      this.regexGuard.announce(false);
       return work(text);
     };
     return matcher.regex === "" ? matcher : { ...matcher, test: announced(matcher.test), find: announced(matcher.find) };
@@ -129,6 +137,8 @@ export class Finder {
   unsearched = 0;
   matches: RowSequence;
   #test: ((line: string) => boolean) | undefined;
+  /** A longer line is not searched. */
+  #maxLength = Infinity;
   #marker: RegExp | undefined;
 
   readonly #selection: Selection;
@@ -147,6 +157,7 @@ export class Finder {
     this.error = "";
     this.#test = this.#marker = undefined;
     try {
+      this.#maxLength = this.#selection.regexGuard.isWatched ? Infinity : checkedLength(term);
       if (term !== "") [this.#test, this.#marker] = [termTest(term), termRegex(term, "g")];
     } catch (reason) {
       this.error = regexError(reason);
@@ -196,7 +207,7 @@ export class Finder {
       for (let index = from; index < this.unsearched; index++) {
         const id = shown.at(index);
         if (this.#matches(id)) ids.push(id);
-        if (!guarded && isRegex(this.term) && (index & 255) === 0 && Date.now() - started > SLOW_MS) {
+        if (!guarded && isRegex(this.term) && Date.now() - started > SLOW_MS) {
           this.error = `stopped, too slow: ${this.term}`;
           this.unsearched = 0;
           return false;
@@ -209,7 +220,7 @@ export class Finder {
   }
 
   #announce(): void {
-    if (isRegex(this.term)) this.#selection.announceTest(true);
+    if (isRegex(this.term)) this.#selection.regexGuard.announce(true);
   }
 
   #matches(id: number): boolean {
@@ -219,7 +230,7 @@ export class Finder {
     if (store.flags[row] & NOTICE) return false;
     const text = store.folds.heads.has(row) ? store.folds.textOf(row) : store.texts[row];
     this.#announce();
-    return this.#test!(plainText(text));
+    return text.length <= this.#maxLength && this.#test!(plainText(text));
   }
 }
 
@@ -233,8 +244,8 @@ export class Selection extends RowFilter {
   /** Ids of the open folds: rows whose members are shown. */
   readonly opened = new Set<number>();
 
-  constructor(stores: TaskStore[], filter: Filter, announceTest?: (find: boolean) => void) {
-    super(stores, filter, announceTest);
+  constructor(stores: TaskStore[], filter: Filter, regexGuard?: RegexGuard) {
+    super(stores, filter, regexGuard);
     this.all = this.shown = new RowSequence(this.compare);
     this.finder = new Finder(this);
     this.reload();
@@ -470,7 +481,7 @@ export class Selection extends RowFilter {
       for (let index = from; index < this.unsearched; index++) {
         const id = this.all.at(index);
         if (this.matches(id)) result.push(id);
-        if (!guarded && (index & 255) === 0 && Date.now() - started > SLOW_MS) {
+        if (!guarded && Date.now() - started > SLOW_MS) {
           this.slowRegex = this.matcher.regex || this.filter.grep;
           this.unsearched = 0;
           return false;

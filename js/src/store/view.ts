@@ -7,7 +7,7 @@ import { findDestination, type JumpGoal, type RemoteJump } from "./jump.ts";
 import { buildLayout, DisplayOrder } from "./layout.ts";
 import { NOTICE } from "./lines.ts";
 import { type RemoteQuery, remoteQuery, type RemoteSearch } from "./remotesearch.ts";
-import { Selection } from "./selection.ts";
+import { type RegexGuard, Selection } from "./selection.ts";
 import { EDGE_ID, edgeRow, ScrollAnchor, Slice, type WantedSpanRows } from "./slice.ts";
 import { SourceGroups } from "./sources.ts";
 import type { TaskStore } from "./taskstore.ts";
@@ -65,9 +65,9 @@ export class View {
     stores: TaskStore[],
     filter: Filter,
     public viewport: Viewport,
-    readonly announceTest?: (find: boolean) => void,
+    readonly regexGuard?: RegexGuard,
   ) {
-    this.selection = new Selection(stores, filter, announceTest);
+    this.selection = new Selection(stores, filter, regexGuard);
     this.groups = new SourceGroups(this.selection);
     this.window = new TimeWindow(this.selection);
     this.#axis = new TimeAxis(this.selection, this.window);
@@ -76,7 +76,7 @@ export class View {
 
   /** Return a copy of this view for rows that were renumbered, or for other stores. */
   recreate(stores: TaskStore[], viewport: Viewport): View {
-    const recreated = new View(this.id, this.model, stores, this.selection.filter, viewport, this.announceTest);
+    const recreated = new View(this.id, this.model, stores, this.selection.filter, viewport, this.regexGuard);
     recreated.awaitsAck = this.awaitsAck;
     recreated.isVisible = this.isVisible;
     recreated.window.isExtended = this.window.isExtended;

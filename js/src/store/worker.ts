@@ -95,9 +95,9 @@ export class Origins {
   }
 }
 
-export function connect(post: (message: FromStore) => void): (message: ToStore) => void {
-  const origins = new Origins(post, false);
-  return (message) => origins.receive(message);
+/** Start the store in the page itself. */
+export function connect(post: (message: FromStore) => void): Origins {
+  return new Origins(post, false);
 }
 
 interface Scope {

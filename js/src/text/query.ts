@@ -57,6 +57,39 @@ export function isRegex(term: string): boolean {
   return SLASHED.test(term);
 }
 
+/** For patterns with no, one and two open quantifiers: how many characters can be tested in a few seconds at worst. */
+const SAFE_CHARS = [Infinity, 10_000, 500];
+
+/**
+ * Return how long a line may be for a test with a term to end soon; 0 if no length is safe. Where nothing can stop a test, only
+ * this keeps it from freezing the page. The pattern is only scanned, so some harmless ones count as unsafe.
+ */
+export function safeLength(term: string): number {
+  const [, source] = SLASHED.exec(term) ?? [];
+  if (source === undefined) return Infinity;
+  // A backreference.
+  if (/\\(?:[1-9]|k<)|\(\?P=/.test(source)) return 0;
+  let rest = source.replace(/\\./gs, "x").replace(/\[[^\]]*\]/g, "x").replace(/^\(\?[aimsux]+\)/, "").replace(/\(\?(?:<?[=!]|P?<\w+>|:)/g, "(");
+  // Resolve groups from the innermost outwards.
+  for (let before = ""; before !== rest; ) {
+    before = rest;
+    rest = rest.replace(/\(([^()]*)\)([*+?{]?)/g, (_all, body: string, quantifier: string) => {
+      if (quantifier === "" || quantifier === "?") return body + quantifier;
+      return /[*+?{|\0]/.test(body) ? "\0" : `x${quantifier}`;
+    });
+  }
+  // A group with a quantifier or a choice within it is repeated: that takes exponential time.
+  if (rest.includes("\0")) return 0;
+  return SAFE_CHARS[rest.match(/[*+]|\{\d*,/g)?.length ?? 0] ?? 0;
+}
+
+/** Return the safe length. Throw if there is none. */
+export function checkedLength(term: string): number {
+  const length = safeLength(term);
+  if (length === 0) throw new Error("this page forbids workers, and without one this regular expression could freeze the page; use at most two of * + {n,m}, and none around a group with another or with |");
+  return length;
+}
+
 /** Return the test of a term. For a case-sensitive plain text it needs no regular expression. */
 export function termTest(term: string): (line: string) => boolean {
   if (!isRegex(term) && caseFlags(term) === "") return (line) => line.includes(term);
@@ -153,7 +186,11 @@ export function usesRegex(filter: Partial<Filter>): boolean {
   return [...include, ...exclude].some(isRegex);
 }
 
-export function compileFilter(filter: Partial<Filter>): Matcher {
+/**
+ * Compile a filter. If a watchdog can stop it (`isWatched`), it may take any time. Otherwise patterns that could take too long are
+ * an error, and a line that is too long to be tested is shown.
+ */
+export function compileFilter(filter: Partial<Filter>, isWatched = true): Matcher {
   const terms = filterTerms(filter);
   const wanted: ((line: string) => boolean)[] = [];
   const unwanted: ((line: string) => boolean)[] = [];
@@ -166,13 +203,19 @@ export function compileFilter(filter: Partial<Filter>): Matcher {
       error ||= `${what}: ${regexError(reason)}`;
     }
   };
+  const boundedTest = (term: string, ifTooLong: boolean): ((line: string) => boolean) => {
+    const test = termTest(term);
+    if (isWatched) return test;
+    const limit = checkedLength(term);
+    return (line) => (line.length > limit ? ifTooLong : test(line));
+  };
   for (const term of terms.include) {
     attempt(term, () => {
+      wanted.push(boundedTest(term, true));
       markers.push(termRegex(term, "g"));
-      wanted.push(termTest(term));
     });
   }
-  for (const term of terms.exclude) attempt(term, () => unwanted.push(termTest(term)));
+  for (const term of terms.exclude) attempt(term, () => unwanted.push(boundedTest(term, false)));
   for (const text of terms.where) {
     const result = parseConditions(text);
     if (result === null) error ||= `${text} is no condition on a field: write status>=500 or user="a b"`;

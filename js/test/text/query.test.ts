@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { conditionTest, parseConditions, quoteValue } from "../../src/text/conditions.ts";
-import { compileFilter, describeTerm, parseTerms, pythonPattern } from "../../src/text/query.ts";
+import { compileFilter, describeTerm, parseTerms, pythonPattern, safeLength } from "../../src/text/query.ts";
 import { parseTypedTime } from "../../src/text/time.ts";
 import { fromPlain, toPlain, toViewTrait } from "../../src/client/settings.ts";
 
@@ -79,4 +79,13 @@ describe("typed times", () => {
   ])("%o", (text, time) => {
     expect(parseTypedTime(text, now, true)).toBe(time);
   });
+});
+
+it.each<[limit: number, terms: string[]]>([
+  [0, ["/(a+)+$/", "/((ab)*c)*/", "/(x+x+)+y/", "/(?:a|b|ab)*c/", "/(\\d+\\.){3}/", "/(?<a>b)\\k<a>/", "/(?P<a>b)(?P=a)/", "/(a)\\1/", "/[^](a+)+]/", "/((a|b))+/", "/a*b*c*/", "/(?=(a+)+b)/", "/((a)?(a)?)+b/", "/((?:(a+)+)+)c/"]],
+  [500, ["/\\d+\\.\\d+/", "/(?i)a.*b{2,}/", "/(a+|b)?c+/"]],
+  [10_000, ["/loss=.*/", "/(ab)+/", "/(?:rank)=(\\d+)/i"]],
+  [Infinity, ["(a+)+$", "/error|warn/", "/a{3}b?/", "/[*+(]/", "/\\(\\+\\*/", "/(foo|bar)?/"]],
+])("a test without a watchdog is limited to lines of %s characters", (limit, terms) => {
+  for (const term of terms) expect([term, safeLength(term)]).toEqual([term, limit]);
 });
