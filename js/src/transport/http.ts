@@ -103,7 +103,8 @@ export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, pat
     }
     if (!signal.aborted) sink.end();
   } catch (reason) {
-    if (reason instanceof RequestError) sink.end(reason.problem);
+    // Not every browser passes the reason on.
+    if (signal.reason instanceof RequestError) sink.end(signal.reason.problem);
     else if (!signal.aborted) sink.end({ code: "SearchFailed", message: `The answer was cut off: ${errorMessage(reason)}` });
   } finally {
     silence.stop();
@@ -124,6 +125,8 @@ async function fetchJson(fetcher: typeof fetch, config: PageConfig, path: string
       },
     });
     return await new Response(response.body!.pipeThrough(heard)).json();
+  } catch (reason) {
+    throw abort.signal.reason ?? reason;
   } finally {
     silence.stop();
   }
