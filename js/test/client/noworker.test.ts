@@ -15,7 +15,7 @@ let session: Session;
 let viewer: Viewer;
 let intervals: MockInstance<typeof setInterval>;
 
-const wait = <T>(check: () => T): Promise<T> => vi.waitFor(check, { timeout: 5000, interval: 20 });
+const wait = <T>(check: () => T): Promise<T> => vi.waitFor(check, { timeout: 20_000, interval: 20 });
 const rows = (): string[] => [...viewer.root.querySelectorAll("[data-seq] .cl-m")].map((element) => element.textContent ?? "");
 const filterError = (): string => viewer.root.querySelector(".cl-filter .cl-le, .cl-bar .cl-le")?.textContent ?? "";
 

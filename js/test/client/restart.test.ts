@@ -20,7 +20,7 @@ interface Cell {
 let client: StoreClient;
 let cells: Cell[];
 
-const wait = <T>(check: () => T): Promise<T> => vi.waitFor(check, { timeout: 8000, interval: 20 });
+const wait = <T>(check: () => T): Promise<T> => vi.waitFor(check, { timeout: 20_000, interval: 20 });
 const shownError = ({ viewer }: Cell): string => viewer.root.querySelector(".cl-problem:not([hidden])")?.textContent ?? "";
 const rowsOf = ({ viewer }: Cell): string[] => [...viewer.root.querySelectorAll("[data-seq] .cl-m")].map((element) => element.textContent ?? "");
 
