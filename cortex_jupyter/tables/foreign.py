@@ -97,7 +97,9 @@ class Foreign:
         if source_id is None:
             role, rank, attempt = membership
             source_id = self._ids[key] = len(self._ids) + 1
-            self.sources[source_id] = Source(key[0], "", key[1], "", kind, run, node, role=role, rank=rank, attempt=attempt)
+            self.sources[source_id] = Source(
+                key[0], "", key[1], "", kind, run, node, role=role, rank=rank, attempt=attempt
+            )
         return source_id
 
     # --------------------------------------------------------------------- text

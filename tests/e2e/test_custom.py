@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support.jupyter import Home
 from support.kube import python_job
 from support.operators import Custom, condition, create_pod, define, reference
 
@@ -28,8 +29,6 @@ class Cli:
     """The command line, with a store of its own."""
 
     def __init__(self, kube: Kube, folder: Path) -> None:
-        from support.jupyter import Home
-
         self.home = Home(folder, kube.kubeconfig, {"CORTEX_STORE": f"sqlite:///{folder}/store/r.sqlite"})
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
