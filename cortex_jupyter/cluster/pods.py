@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cortex_jupyter.model import Source, parse_rfc3339
 
@@ -458,8 +459,32 @@ def is_finished(pod: KubeObject) -> bool:
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
+class Decision(NamedTuple):
+    """The container whose end decides how a task ended.
+
+    Parameters
+    ----------
+    pod : dict
+        Its Pod object.
+    end : End
+    """
+
+    pod: KubeObject
+    end: End
+
+
 def decisive_end(pods: list[KubeObject]) -> End | None:
-    """Return the end that gives a task its exit code: the newest failure of a main or init container, else the newest success.
+    """Return the end that gives a task its exit code: that of `decision`."""
+    decided = decision(pods)
+    return decided.end if decided else None
+
+
+def decision(pods: list[KubeObject]) -> Decision | None:
+    """Return the main or init container that failed first in the last attempt; else the one that succeeded last.
+
+    Pods that run together fail together: one rank fails, and the others fail because it is gone. Pods that run one after
+    the other are attempts. So a failure from before the pod of the newest failure was created belongs to an earlier attempt,
+    and so does that of a pod whose name a newer pod has.
 
     When one pod fails for good, the Job's controller deletes the pods that still run, and they end with 143 or 137
     (`deleteActivePods` in kubernetes/pkg/controller/job/job_controller.go). That is an effect of the failure, so a pod that is
@@ -470,11 +495,30 @@ def decisive_end(pods: list[KubeObject]) -> End | None:
     pods : list of dict
         Pod objects.
     """
-    ends = [
-        (c.end, "deletionTimestamp" not in pod["metadata"])
-        for pod in pods
-        for c in containers(pod)
-        if c.end and c.kind in ("init", "main")
-    ]
-    newest = max(ends, key=lambda e: (e[0].exit_code != 0, e[1], e[0].finished), default=None)
-    return newest[0] if newest else None
+    newest_of_name = {pod["metadata"].get("name"): created(pod) for pod in sorted(pods, key=created)}
+    current = [pod for pod in pods if created(pod) == newest_of_name[pod["metadata"].get("name")]]
+    ends = [Decision(pod, c.end) for pod in current for c in containers(pod) if c.end and c.kind in ("init", "main")]
+    failures = [decided for decided in ends if decided.end.exit_code]
+    own_failures = [decided for decided in failures if "deletionTimestamp" not in decided.pod["metadata"]] or failures
+    if not failures:
+        return max(ends, key=lambda decided: decided.end.finished, default=None)
+    newest = max(own_failures, key=lambda decided: decided.end.finished)
+    together = [decided for decided in own_failures if decided.end.finished >= created(newest.pod)]
+    # Times are whole seconds. A container that was stopped did not fail by itself, unless it took too much memory.
+    return min(
+        together,
+        key=lambda decided: (
+            decided.end.finished or math.inf,
+            decided.end.exit_code in (137, 143) and decided.end.reason != "OOMKilled",
+        ),
+    )
+
+
+def created(pod: KubeObject) -> int:
+    """Return when a pod was created (ns since the Unix epoch); 0 if it does not say."""
+    return _time(pod["metadata"].get("creationTimestamp"))
+
+
+def finished(pod: KubeObject) -> int:
+    """Return when the last container of a pod ended (ns since the Unix epoch); 0 if none has."""
+    return max((c.end.finished for c in containers(pod) if c.end), default=0)

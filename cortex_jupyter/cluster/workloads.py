@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from cortex_jupyter.cluster import pods as podlib
-from cortex_jupyter.cluster.kinds import kind_of, object_state, waits_for
+from cortex_jupyter.cluster.kinds import kind_of, membership, object_state, waits_for
 from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def state_of(workload: Workload, pods: list[KubeObject], refusal: str = "") -> S
         status = pods[0]["status"]
         if status["phase"] == "Succeeded":
             return State("succeeded", "Pod complete exit 0", "Succeeded", 0)
-        return _failed("Pod", podlib.decisive_end(pods), status.get("reason") or "", status.get("message") or "")
+        return _failed(workload, pods, status.get("reason") or "", status.get("message") or "")
     return shown or _alive(workload, pods, refusal)
 
 
@@ -255,7 +255,7 @@ def _job_state(workload: Workload, pods: list[KubeObject]) -> State | None:
             # Other reasons explain themselves: they are fields of the Job. Only this one's message has more to say: which
             # rule matched which pod.
             message = condition.get("message") if reason == "PodFailurePolicy" else ""
-            return _failed("Job", podlib.decisive_end(pods), reason, message or "")
+            return _failed(workload, pods, reason, message or "")
     if workload.obj.get("spec", {}).get("suspend"):
         return State("pending", "Log not available yet: the Job is suspended", "Suspended")
     return _target(status)
@@ -263,17 +263,37 @@ def _job_state(workload: Workload, pods: list[KubeObject]) -> State | None:
 
 def _custom_state(workload: Workload, pods: list[KubeObject]) -> State | None:
     """Return the state that a custom resource shows, if it has ended or is suspended."""
-    shown, end = object_state(kind_of(workload.ref.kind), workload.obj), podlib.decisive_end(pods)
+    shown = object_state(kind_of(workload.ref.kind), workload.obj)
     if shown.name == "ended":
-        shown = replace(shown, name="failed" if end and end.exit_code else "succeeded")
+        return end_of_pods(workload, pods, shown.reason, shown.message)
     if shown.name == "succeeded":
         return State("succeeded", f"{workload.title} complete exit 0", shown.reason or "Complete", 0)
     if shown.name == "failed":
-        return _failed(workload.title, end, shown.reason, shown.message)
+        return _failed(workload, pods, shown.reason, shown.message)
     if shown.name == "suspended" and all(map(podlib.is_finished, pods)):
         why = f": {podlib.in_one_line(shown.message)}" if shown.message else ""
         return State("pending", f"Log not available yet: the {workload.title} is suspended{why}", "Suspended")
     return None
+
+
+def end_of_pods(workload: Workload, pods: list[KubeObject], reason: str = "", message: str = "") -> State:
+    """Return how a task ended, as its pods show it.
+
+    Parameters
+    ----------
+    workload : Workload
+    pods : list of dict
+        The Pod objects that count.
+    reason, message : str, optional
+        What the task's object says of its end.
+    """
+    decided = _decision(workload, pods)
+    if decided is not None and decided.end.exit_code:
+        return _failed(workload, pods, reason, message)
+    if any(pod.get("status", {}).get("phase") == "Failed" for pod in _last_attempts(workload, pods)):
+        failed = next(pod["status"] for pod in pods if pod.get("status", {}).get("phase") == "Failed")
+        return _failed(workload, pods, reason or failed.get("reason") or "", message or failed.get("message") or "")
+    return State("succeeded", f"{workload.title} complete exit 0", reason or "Complete", 0)
 
 
 def status_word(workload: Workload, pods: list[KubeObject], state: State) -> str:
@@ -292,13 +312,49 @@ def status_word(workload: Workload, pods: list[KubeObject], state: State) -> str
     return words[0] if words else "" if state.reason == "NoPods" else state.reason
 
 
-def _failed(word: str, end: podlib.End | None, reason: str, message: str = "") -> State:
-    code = end.exit_code if end and end.exit_code else None
-    exit_text = f" exit {code}" if code is not None else ""
-    parts = [", ".join(r for r in (end.reason if code and end else "", reason) if r and r != "Error")]
-    parts += [podlib.in_one_line(text) for text in (end.message if code and end else "", message)]
+def _failed(workload: Workload, pods: list[KubeObject], reason: str, message: str = "") -> State:
+    """Return the state of a task that failed; of a task of several ranks, with the rank that failed first."""
+    decided = _decision(workload, pods)
+    end = decided.end if decided and decided.end.exit_code else None
+    first = _place(workload, decided.pod) if decided and end and len(pods) > 1 else ""
+    parts = [f"{first} failed first" if first else ""]
+    # "Error" only says that the exit code is not 0.
+    parts.append(", ".join(r for r in (end.reason if end else "", reason) if r and r != "Error"))
+    parts += [podlib.in_one_line(text) for text in (end.message if end else "", message)]
     why = ": ".join(part for part in parts if part)
-    return State("failed", f"{word} failed{exit_text}" + (f": {why}" if why else ""), reason or "Error", code)
+    exit_text = f" exit {end.exit_code}" if end else ""
+    return State(
+        "failed",
+        f"{workload.title} failed{exit_text}" + (f": {why}" if why else ""),
+        reason or "Error",
+        end.exit_code if end else None,
+    )
+
+
+def _decision(workload: Workload, pods: list[KubeObject]) -> podlib.Decision | None:
+    return podlib.decision(_last_attempts(workload, pods)) or podlib.decision(pods)
+
+
+def _last_attempts(workload: Workload, pods: list[KubeObject]) -> list[KubeObject]:
+    """Return the pods without those that ended and that a newer pod of the same rank replaced."""
+    newest: dict[tuple[str, str], int] = {}  # when the newest pod was created, by role and rank
+    places = [membership(workload.ref.kind, pod)[:2] for pod in pods]
+    for place, pod in zip(places, pods, strict=True):
+        newest[place] = max(newest.get(place, 0), podlib.created(pod))
+    return [
+        pod
+        for place, pod in zip(places, pods, strict=True)
+        if not (place[1] and podlib.created(pod) < newest[place] and podlib.finished(pod) <= newest[place])
+    ]
+
+
+def _place(workload: Workload, pod: KubeObject) -> str:
+    """Return where a pod stands in its task, for a sentence: `worker-3 (pod bert-worker-3)`; empty for a pod of a plain Job."""
+    role, rank, _ = membership(workload.ref.kind, pod)
+    place, name = "-".join(filter(None, (role or ("rank" if rank else ""), rank))), f"pod {pod['metadata']['name']}"
+    if place:
+        return f"{place} ({name})"
+    return name if workload.ref.is_custom or workload.ref.kind == "selector" else ""
 
 
 def _target(status: KubeObject) -> State | None:
@@ -324,7 +380,7 @@ def _alive(workload: Workload, pods: list[KubeObject], refusal: str) -> State:
     if unfinished:
         return _running(unfinished)
     end = podlib.decisive_end(pods)
-    if pods and kind == "selector":
+    if pods and kind == "selector":  # its recorder finds out whether more pods may come
         return State("running", "Every pod of this selector has ended", "Ended", end.exit_code if end else None)
     if end and end.exit_code:
         return State("running", f"Running: the last pod ended with {end}, waiting for the next", "Retrying")

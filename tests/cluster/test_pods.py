@@ -188,6 +188,53 @@ def test_the_first_failure_counts_and_not_the_pods_that_were_deleted_for_it() ->
     assert state(job(("Failed", "DeadlineExceeded")), deleted)[2] == 143
 
 
+def rank(name: str, code: int, at: int, *, born: int = 0, role: str = "worker", index: str = "") -> Object:
+    """Return a pod of a PyTorchJob that was created `born` seconds and ended `at` seconds after a time."""
+    one = pod(status("m", ended(code, at=f"2023-11-14T22:14:{at:02}Z"), name), phase="Failed" if code else "Succeeded")
+    labels = {"training.kubeflow.org/replica-type": role, "training.kubeflow.org/replica-index": index}
+    one["metadata"] |= {"name": name, "uid": f"{name}-{born}", "creationTimestamp": f"2023-11-14T22:14:{born:02}Z"}
+    one["metadata"]["labels"] = labels if index else {}
+    return one
+
+
+FAILED_JOB = Workload(
+    TaskRef("d", "pytorchjob.kubeflow.org", "bert"),
+    "u",
+    {"kind": "PyTorchJob", "status": {"conditions": [{"type": "Failed", "status": "True", "reason": "JobFailed"}]}},
+)
+
+
+def test_a_failed_distributed_task_names_the_rank_that_failed_first() -> None:
+    """The other ranks fail because that one is gone."""
+    ranks = [
+        rank("bert-worker-0", 1, 31, index="0"),
+        rank("bert-worker-2", 3, 30, index="2"),
+        rank("bert-worker-1", 1, 32, index="1"),
+    ]
+    message = "PyTorchJob failed exit 3: worker-2 (pod bert-worker-2) failed first: JobFailed"
+    assert state(FAILED_JOB, *ranks)[1:] == (message, 3)
+    # Times are whole seconds: what was killed in the same second is no cause, unless it took too much memory.
+    killed = [rank("bert-worker-0", 143, 30, index="0"), *ranks[1:]]
+    assert state(FAILED_JOB, *killed)[1] == message
+    killed[1]["status"]["containerStatuses"][0]["state"]["terminated"] |= {"exitCode": 137, "reason": "OOMKilled"}
+    assert state(FAILED_JOB, *killed[1:])[1] == (
+        "PyTorchJob failed exit 137: worker-2 (pod bert-worker-2) failed first: OOMKilled, JobFailed"
+    )
+
+
+def test_failures_of_earlier_attempts_do_not_count() -> None:
+    attempts = [
+        rank("bert-worker-0", 7, 10, index="0"),
+        rank("bert-worker-0", 1, 32, born=11, index="0"),
+        rank("bert-worker-1", 5, 31, index="1"),
+    ]
+    assert state(FAILED_JOB, *attempts)[2] == 5, "worker 0 was made anew"
+    unnamed = [rank("a", 7, 10), rank("b", 7, 11), rank("c", 4, 30, born=12), rank("d", 3, 31, born=12)]
+    assert state(FAILED_JOB, *unnamed)[1] == "PyTorchJob failed exit 4: pod c failed first: JobFailed"
+    groups = [rank("gpu-0", 3, 20, born=1, index="0"), rank("cpu-0", 1, 21, born=2, index="0")]
+    assert state(FAILED_JOB, *groups)[2] == 3, "two groups of workers may each have a rank 0"
+
+
 CRASHED = ended(3, ident="c1")
 LOOP = pod(status("m", waiting("CrashLoopBackOff", "back-off 40s restarting failed container"), "c1", 4, CRASHED))
 NO_PROGRAM = 'exec: "/nope": stat /nope: no such file or directory'
