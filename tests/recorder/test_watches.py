@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from support.hand import until
 from support.kube import python_job
+from support.operators import Custom, create_pod, define
 
 from cortex_jupyter.cluster import watch as watch_lib
 from cortex_jupyter.cluster.session import Cluster
@@ -117,6 +118,41 @@ async def test_the_events_of_a_namespace_are_watched_once_for_all_tasks() -> Non
     assert asked == ["/api/v1/namespaces/ml/events"]
     for one in follows:
         await one.end()
+
+
+async def test_pods_are_followed_by_the_labels_that_an_object_names_later(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    """A RayJob names another RayCluster with each attempt; here RayClusters may not be read, so only labels tell."""
+    space = unique("ray")
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+    define(kube, "ray.io", "v1", "RayJob", "rayjobs")
+    define(kube, "ray.io", "v1", "RayCluster", "rayclusters")
+    for verb in ("get", "list", "watch"):
+        sandbox.fault("deny", verb=verb, resource="rayclusters.ray.io", namespace=space)
+    ray_job = Custom(kube, "ray.io/v1", "RayJob", "rayjobs", "tune", namespace=space)
+    heads = [f"tune-{attempt}-head" for attempt in "ab"]
+    for head in heads:
+        name = head.removesuffix("-head")
+        cluster = Custom(kube, "ray.io/v1", "RayCluster", "rayclusters", name, ray_job.reference, namespace=space)
+        create_pod(kube, head, "print('x')", cluster.reference, {"ray.io/cluster": name}, namespace=space)
+    async with await Cluster.open(str(sandbox.kubeconfig)) as api:
+        task = await resolve(api, TaskRef(space, "rayjob", "tune"))
+        for watches in (SharedWatches(api, whole=True), SharedWatches(api), Watches(api)):
+            await asyncio.to_thread(ray_job.set_status, rayClusterName="none")
+            pods = Follower(watches.pods(task))
+            await pods.until(lambda one: one.lists)
+            job = Follower(watches.workload(task))
+            await job.until(lambda one: one.lists)
+            assert not pods.objects
+            for count, head in enumerate(heads, 1):
+                await asyncio.to_thread(ray_job.set_status, rayClusterName=head.removesuffix("-head"))
+                await pods.until(lambda one, count=count: len(one.objects) == count)  # type: ignore[misc]
+            assert sorted(pods.objects) == heads, "the pods of the first attempt stay the task's"
+            for one in (pods, job):
+                await one.end()
+    sandbox.clear()
+    kube.delete("namespaces", space)
 
 
 class Silent:

@@ -85,14 +85,30 @@ class Watches:
 
     def workload(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the object that is the task."""
+        changes = self._object(workload)
+        return self._follow_labels(workload, changes) if workload.ref.is_custom else changes
+
+    def _object(self, workload: Workload) -> AsyncIterator[Change]:
         query = {"fieldSelector": f"metadata.name={workload.ref.name}"}
         return watch(self._cluster, workload.collection_path, query, _cut_of(workload), self._reopen_trigger(workload))
 
     def _custom_pods(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the pods of a custom resource. No query selects them, so one watch of all pods serves all such tasks."""
-        path = collection("pod", self._watched_namespace(workload.ref.namespace))
-        keys = [workload.uid, *kinds.own_labels(kinds.kind_of(workload.ref.kind), workload.obj)]
-        return self._shared_watch(path, without_bulk).follow(*keys, with_all_owners=True)
+        return self._all_pods(workload).follow(workload.uid, *_own_labels(workload, workload.obj), with_all_owners=True)
+
+    async def _follow_labels(self, workload: Workload, changes: AsyncIterator[Change]) -> AsyncIterator[Change]:
+        """Yield the changes of a custom resource; whoever follows its pods follows the labels that it names then.
+
+        A RayJob names another RayCluster with each attempt.
+        """
+        async for kind, obj in changes:
+            if kind in ("ADDED", "MODIFIED") and obj["metadata"]["uid"] == workload.uid:
+                self._all_pods(workload).follow_also(workload.uid, _own_labels(workload, obj))
+            yield kind, obj
+
+    def _all_pods(self, workload: Workload) -> _SharedWatch:
+        """Return the watch of all pods of a task's namespace."""
+        return self._shared_watch(collection("pod", self._watched_namespace(workload.ref.namespace)), without_bulk)
 
     def doubt(self, workload: Workload) -> None:
         """Reopen a task's watches: their connections may be dead.
@@ -145,14 +161,11 @@ class SharedWatches(Watches):
         """Follow the pods that the task owns."""
         if workload.ref.kind not in ("job", "pod"):
             return super().pods(workload)
-        return self._shared_watch(
-            collection("pod", self._watched_namespace(workload.ref.namespace)), without_bulk
-        ).follow(workload.uid)
+        return self._all_pods(workload).follow(workload.uid)
 
-    def workload(self, workload: Workload) -> AsyncIterator[Change]:
-        """Follow the object that is the task."""
+    def _object(self, workload: Workload) -> AsyncIterator[Change]:
         if workload.ref.kind != "job" and not workload.ref.is_custom:
-            return super().workload(workload)
+            return super()._object(workload)
         return self._shared_watch(self._object_path(workload), _cut_of(workload)).follow(workload.uid)
 
     def _object_path(self, workload: Workload) -> str:
@@ -218,7 +231,7 @@ class _SharedWatch:
                         raise change
                     yield change
         finally:
-            for key in keys:
+            for key in follower.keys:
                 self._followers[key].discard(follower)
                 if not self._followers[key]:
                     del self._followers[key]
@@ -234,13 +247,23 @@ class _SharedWatch:
             self._owners = Owners(self._cluster)
             for obj in self._known.values():
                 self._search(obj)
+        self._add_keys(follower, set(keys))
+        if self._listed:
+            self._announce(("SYNC", {}), {follower})
+
+    def follow_also(self, uid: str, keys: Iterable[str]) -> None:
+        """Have the followers of an object follow further keys; they get the present objects with these."""
+        for follower in self._followers.get(uid, set()).copy():
+            if new := set(keys) - follower.keys:
+                self._add_keys(follower, new)
+
+    def _add_keys(self, follower: _Follower, keys: set[str]) -> None:
         for obj in self._known.values():
-            if not set(keys).isdisjoint(self._keys(obj)) and follower.is_wanted(obj):
+            if not keys.isdisjoint(self._keys(obj)) and follower.is_wanted(obj):
                 follower.put(("ADDED", obj))
         for key in keys:
             self._followers.setdefault(key, set()).add(follower)
-        if self._listed:
-            self._announce(("SYNC", {}), {follower})
+        follower.keys |= keys
 
     def _stop(self) -> None:
         for task in filter(None, (self._task, *self._announcements, *self._searches.values())):
@@ -355,10 +378,13 @@ class _Follower:
         Returns whether an object is followed.
     needs_all_owners : bool
         Whether the owners' owners of an object count.
+    keys : set of str
+        What it follows.
     """
 
     is_wanted: ObjectFilter
     needs_all_owners: bool
+    keys: set[str] = field(default_factory=set)
     _changes: list[Change | Exception] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -376,6 +402,10 @@ class _Follower:
 
 def _cut_of(workload: Workload) -> Reduce:
     return kinds.without_bulk if workload.ref.is_custom else without_bulk
+
+
+def _own_labels(workload: Workload, obj: KubeObject) -> list[str]:
+    return kinds.own_labels(kinds.kind_of(workload.ref.kind), obj)
 
 
 def _followed_uids(obj: KubeObject) -> list[str]:
