@@ -56,8 +56,8 @@ class Kind:
     ----------
     name : str
         Kind and group in lower case: `rayjob.ray.io`.
-    labels : mapping of str to str
-        Labels that select the task's pods, each with the path in the object that holds the label's value.
+    labels : mapping of str to str or tuple of str
+        Labels that select the task's pods, each with the path in the object that holds the label's value, or several paths.
     role, attempt : tuple of str
         Labels and annotations of a pod; the first that it has counts.
     rank : tuple of str
@@ -74,7 +74,7 @@ class Kind:
     """
 
     name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     role: tuple[str, ...] = ()
     rank: tuple[str, ...] = ()
     attempt: tuple[str, ...] = ()
@@ -272,16 +272,30 @@ def label_keys(pod: Mapping[str, Any]) -> list[str]:
     return [f"{namespace}/{label}={labels[label]}" for label in _LABELS & labels.keys()]
 
 
-def own_labels(kind: Kind, obj: Mapping[str, Any]) -> list[str]:
+def own_labels(kind: Kind, obj: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the labels that the pods of a task have, each with its value. A pod has one of them.
+
+    Examples
+    --------
+    >>> own_labels(kind_of("rayjob.ray.io"), {"metadata": {"name": "tune"}, "status": {"rayClusterName": "tune-9x2kd"}})
+    [('ray.io/cluster', 'tune-9x2kd'), ('job-name', 'tune')]
+    """
+    pairs = (
+        (label, path) for label, paths in kind.labels.items() for path in ([paths] if isinstance(paths, str) else paths)
+    )
+    return [(label, value) for label, path in pairs if isinstance(value := _value(obj, path), str) and value]
+
+
+def own_label_keys(kind: Kind, obj: Mapping[str, Any]) -> list[str]:
     """Return the labels of a task's pods, as `namespace/label=value`."""
     namespace = obj["metadata"].get("namespace")
-    return [f"{namespace}/{label}={value}" for label, path in kind.labels.items() if (value := _value(obj, path))]
+    return [f"{namespace}/{label}={value}" for label, value in own_labels(kind, obj)]
 
 
 def selects(kind: Kind, obj: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
     """Return whether the labels of a pod say that it is of a task."""
     labels = pod["metadata"].get("labels") or {}
-    return any((value := _value(obj, path)) and labels.get(label) == value for label, path in kind.labels.items())
+    return any(labels.get(label) == value for label, value in own_labels(kind, obj))
 
 
 class Membership(NamedTuple):
@@ -412,7 +426,7 @@ _PYTORCHJOB: Final = Kind(
 )
 _RAYJOB: Final = Kind(
     "rayjob.ray.io",
-    {"ray.io/cluster": "status.rayClusterName"},
+    {"ray.io/cluster": "status.rayClusterName", "job-name": _NAME},  # the submitter's Job has the name of the RayJob
     role=("ray.io/node-type",),
     rank=("ray.io/worker-group-replica-index", "ray.io/replica-host-index"),
     # `jobStatus` alone is no end: FAILED may be followed by a retry, and SUCCEEDED comes before the job has ended.
@@ -460,7 +474,12 @@ _ROWS: Final = (
     replace(
         _RAYJOB,
         name="rayservice.ray.io",
-        labels={"ray.io/cluster": "status.activeServiceStatus.rayClusterName"},
+        labels={
+            "ray.io/cluster": (
+                "status.activeServiceStatus.rayClusterName",
+                "status.pendingServiceStatus.rayClusterName",
+            )
+        },
         states=(),
         reason=(),
         ends=False,

@@ -28,6 +28,10 @@ _log = logging.getLogger(__name__)
 _MOST: Final = 10
 #: A kind of owners that we may not read is asked for again after this time (seconds).
 _AGAIN_S: Final = 60.0
+#: So many owners of one collection are read one by one, and then all at once: where more are missing, hundreds are.
+_FEW: Final = 3
+#: So many owners are remembered beyond the objects that a watch shows; the oldest is read again if it is needed.
+_REMEMBERED: Final = 10_000
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -63,19 +67,30 @@ class Owners:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._owner_of: dict[str, Owner | None] = {}  # by the UID of what is owned
+        self._read: dict[str, None] = {}  # UIDs of those that were read for this, the oldest first
         self._gone: set[str] = set()  # UIDs of owners that were deleted before they were read
-        self._listed: set[str] = set()  # paths of collections
+        self._missing: dict[str, int] = {}  # how many owners were read, by path of their collection
         self._reading = asyncio.Lock()
         self._refused_at: dict[tuple[str, str], float] = {}  # by API version and kind
         self.refusals: dict[str, str] = {}
 
     def note(self, obj: Mapping[str, Any]) -> None:
         """Take in an object that is known already, so that it need not be read."""
-        self._owner_of[obj["metadata"]["uid"]] = controller_of(obj)
+        self.note_owner(obj["metadata"]["uid"], controller_of(obj))
+
+    def note_owner(self, uid: str, owner: Owner | None) -> None:
+        """Take in what owns an object."""
+        self._owner_of[uid] = owner
+        self._read.pop(uid, None)
+
+    def is_known(self, uid: str) -> bool:
+        """Return whether it is known what owns an object."""
+        return uid in self._owner_of
 
     def forget(self, uid: str) -> None:
         """Forget an object that was deleted."""
         self._owner_of.pop(uid, None)
+        self._read.pop(uid, None)
         self._gone.discard(uid)
 
     async def chain(self, obj: Mapping[str, Any]) -> list[Owner]:
@@ -103,9 +118,9 @@ class Owners:
             try:
                 async with self._reading:  # many pods of one owner come at once
                     if owner.uid not in self._owner_of:
-                        await self._read(owner, namespace)
+                        await self._read_owner(owner, namespace)
             except (NotFound, BadQuery):
-                self._owner_of[owner.uid] = None
+                self._remember(owner.uid, None)
                 self._gone.add(owner.uid)  # nobody knows whose it was
             except NotAllowed as error:
                 self._refused_at[owner.api_version, owner.kind] = time.monotonic()
@@ -113,29 +128,41 @@ class Owners:
                 _log.info("the owner of %s %s is not known: %s", owner.kind, owner.name, error)
         return self._owner_of.get(owner.uid)
 
-    async def _read(self, owner: Owner, namespace: str) -> None:
+    async def _read_owner(self, owner: Owner, namespace: str) -> None:
         resource = await discovery(self._cluster).of_object(owner.api_version, owner.kind)
         if resource is None:
-            self._owner_of[owner.uid] = None  # its kind is not in namespaces, as that of a node, or is not served
+            self._remember(owner.uid, None)  # its kind is not in namespaces, as that of a node, or is not served
             return
         path = resource.path(namespace)
-        if path not in self._listed:
-            # Where one is missing, many are: a thousand pods of three hundred Jobs.
-            self._listed.add(path)
-            try:
-                objects, _ = await self._cluster.read_list(path, cut=_only_owner, accept=_METADATA_LIST)
-            except NotAllowed:
-                objects = []  # a user may be allowed to get single ones
-            for obj in objects:
-                self.note(obj)
-            if owner.uid in self._owner_of:
-                return
-        # Anybody who may create an object writes any name into its owner references.
-        obj = await self._cluster.json(f"{path}/{segment(owner.name)}", accept=_METADATA)
-        if (obj.get("metadata") or {}).get("uid") != owner.uid:
-            self._owner_of[owner.uid] = None  # a new object has the name
-        else:
-            self.note(obj)
+        self._missing[path] = self._missing.get(path, 0) + 1
+        if self._missing[path] == _FEW + 1 and await self._list(path, owner):
+            return
+        try:
+            # Anybody who may create an object writes any name into its owner references.
+            obj = await self._cluster.json(f"{path}/{segment(owner.name)}", accept=_METADATA)
+        except NotAllowed:
+            if self._missing[path] > 1 or not await self._list(path, owner):  # a user may be allowed to list them
+                raise
+            return
+        is_owner = (obj.get("metadata") or {}).get("uid") == owner.uid
+        self._remember(owner.uid, controller_of(obj) if is_owner else None)  # or a new object has the name
+
+    async def _list(self, path: str, owner: Owner) -> bool:
+        """Read all objects of a collection, and return whether an owner is among them."""
+        try:
+            objects, _ = await self._cluster.read_list(path, cut=_only_owner, accept=_METADATA_LIST)
+        except NotAllowed:
+            return False  # a user may be allowed to get single ones
+        for obj in objects:
+            if not self.is_known(obj["metadata"]["uid"]):
+                self._remember(obj["metadata"]["uid"], controller_of(obj))
+        return self.is_known(owner.uid)
+
+    def _remember(self, uid: str, owner: Owner | None) -> None:
+        self._owner_of[uid] = owner
+        self._read[uid] = None
+        while len(self._read) > _REMEMBERED:
+            self.forget(next(iter(self._read)))
 
     async def resource(self, owner: Owner) -> Resource | None:
         """Return the kind of an owner; None if it is not in namespaces, not served, or we may not ask.

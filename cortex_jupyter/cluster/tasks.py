@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster import kinds
 from cortex_jupyter.cluster.discovery import discovery
 from cortex_jupyter.cluster.labels import label_matcher, pod_labels
-from cortex_jupyter.cluster.owners import Owners
+from cortex_jupyter.cluster.owners import Owner, Owners, controller_of
 from cortex_jupyter.cluster.pods import status_of
 from cortex_jupyter.cluster.workloads import Workload, fetch, fetch_all, refusals, segment, state_of, status_word
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, CortexError, NotAllowed, NotFound, TaskNotFound
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.discovery import Resource
-    from cortex_jupyter.cluster.owners import Owner
     from cortex_jupyter.cluster.session import Cluster
 
     #: Returns whether the user may know of a task.
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+#: What a label may have as its value; the API server refuses a selector with another one.
+_LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _OTHERS = ("deployment", "statefulset", "daemonset", "cronjob", "pod", "replicaset")
 _LISTED = ("job", "cronjob", "deployment", "statefulset", "daemonset", "pod")
 #: Kinds whose objects a site's launcher may mark with its own task id.
@@ -196,13 +198,33 @@ async def suggest_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility = 
 async def pods_of(cluster: Cluster, workload: Workload) -> list[KubeObject]:
     """List the pods of a task, oldest first."""
     if workload.ref.is_custom:
-        every, owners = await fetch_all(cluster, "pod", workload.ref.namespace), Owners(cluster)
-        for pod in every:
-            owners.note(pod)
-        items = [pod for pod in every if await is_pod_of(pod, workload, owners)]
+        items = await _custom_pods(cluster, workload)
     else:
         items = await fetch_all(cluster, "pod", workload.ref.namespace, workload.pod_query)
     return sorted(items, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
+
+
+async def _custom_pods(cluster: Cluster, workload: Workload) -> list[KubeObject]:
+    """List the pods of a custom resource: those with its labels, or, without any, those of the namespace that it owns."""
+    kind, namespace, owners = kinds.kind_of(workload.ref.kind), workload.ref.namespace, Owners(cluster)
+    owners.note(workload.obj)
+    own_labels = kinds.own_labels(kind, workload.obj)
+    is_labelled = kind.labels.keys() == {label for label, _ in own_labels}  # a RayJob first names its cluster
+    if is_labelled and own_labels and all(_LABEL_VALUE.fullmatch(value) for _, value in own_labels):
+        queries = ({"labelSelector": f"{label}={value}"} for label, value in own_labels)
+        lists = await asyncio.gather(*(fetch_all(cluster, "pod", namespace, query) for query in queries))
+        labelled = {pod["metadata"]["uid"]: pod for pods in lists for pod in pods}
+        pods = await _only_pods_of(workload, list(labelled.values()), owners)
+        if pods or kinds.object_state(kind, workload.obj).name == "suspended":
+            return pods
+    # Another version of the operator may set other labels.
+    return await _only_pods_of(workload, await fetch_all(cluster, "pod", namespace), owners)
+
+
+async def _only_pods_of(workload: Workload, pods: list[KubeObject], owners: Owners) -> list[KubeObject]:
+    for pod in pods:
+        owners.note(pod)
+    return [pod for pod in pods if await is_pod_of(pod, workload, owners)]
 
 
 async def is_pod_of(pod: KubeObject, workload: Workload, owners: Owners) -> bool:
@@ -222,7 +244,11 @@ async def is_pod_of(pod: KubeObject, workload: Workload, owners: Owners) -> bool
 
 
 async def list_tasks(
-    cluster: Cluster, namespace: str, selector: str = "", opened: Iterable[TaskRef] = ()
+    cluster: Cluster,
+    namespace: str,
+    selector: str = "",
+    opened: Iterable[TaskRef] = (),
+    is_visible: Visibility = always_visible,
 ) -> list[KubeObject]:
     """Return the tasks of a namespace in the form of the HTTP contract, newest first.
 
@@ -234,6 +260,8 @@ async def list_tasks(
         A label selector: only tasks with a matching pod, or with a template that makes such pods.
     opened : iterable of TaskRef, optional
         Label selectors that users have opened as tasks; each adds a row.
+    is_visible : callable, optional
+        Custom resources that the user may not know of hide nothing of what they own.
 
     Returns
     -------
@@ -258,7 +286,7 @@ async def list_tasks(
         lists[kind] = answer
     pods = lists["pod"]
     by_label = _by_label(pods)
-    customs = await _CustomTasks.read(cluster, namespace, lists)
+    customs = await _CustomTasks.read(cluster, namespace, lists, is_visible)
     tasks = [(w, of) for w, of in customs.tasks if any(matches(pod_labels(pod)) for pod in of) or not selector]
     for kind in _LISTED:
         for item in lists.get(kind, []):
@@ -303,7 +331,9 @@ class _CustomTasks:
     parts: set[str] = field(default_factory=set)
 
     @classmethod
-    async def read(cls, cluster: Cluster, namespace: str, lists: dict[str, list[KubeObject]]) -> _CustomTasks:
+    async def read(
+        cls, cluster: Cluster, namespace: str, lists: dict[str, list[KubeObject]], is_visible: Visibility
+    ) -> _CustomTasks:
         """Read the custom resources of the kinds that the table has, and of those that own what is listed.
 
         Kinds that we may not list are left out, and with them nothing else.
@@ -314,43 +344,83 @@ class _CustomTasks:
         namespace : str
         lists : dict
             The built-in objects of the namespace, by kind.
+        is_visible : callable
+            What belongs to an object that the user may not know of is a task of its own.
         """
-        owners, found, result = Owners(cluster), dict[str, Workload](), cls()
-        for objects in lists.values():
-            for obj in objects:
-                owners.note(obj)
-        jobs = {job["metadata"]["uid"] for job in lists.get("job", [])}
-        chains: dict[str, list[Owner]] = {}
-        for objects in lists.values():
-            for obj in objects:
-                try:
-                    chains[obj["metadata"]["uid"]] = await owners.chain(obj)
-                except ClusterError as error:
-                    _log.warning("the owners of %s are not known: %s", obj["metadata"]["name"], error)
-                    chains[obj["metadata"]["uid"]] = []
+        result, owners = cls(), Owners(cluster)
+        objects = [obj for listed in lists.values() for obj in listed]
+        for obj in objects:
+            owners.note(obj)
+        _note_replica_sets(lists, owners)
         try:
             served = await discovery(cluster).resources(kinds.GROUPS)
         except (NotAllowed, NotFound, ClusterError):
             return result  # without the right to discover kinds a user still sees Jobs
-        resources = [resource for resource in served if resource.name in kinds.TABLE]
-        for owner in {owner for chain in chains.values() for owner in chain}:
-            try:
-                resource = await owners.resource(owner)
-            except ClusterError:
-                continue
-            if resource is not None and not resource.is_built_in and resource not in resources:
-                resources.append(resource)
-        for workloads in await asyncio.gather(*(_list_custom(cluster, resource, namespace) for resource in resources)):
-            found |= workloads
+        found: dict[str, Workload] = {}
+        resources = {resource for resource in served if resource.name in kinds.TABLE}
+        listed: set[Resource] = set()
+        while resources:
+            listed |= resources
+            for workloads in await asyncio.gather(*(_list_custom(cluster, each, namespace) for each in resources)):
+                found |= workloads
+                for workload in workloads.values():
+                    owners.note(workload.obj)
+            resources = await _kinds_of_owners([*objects, *(w.obj for w in found.values())], owners) - listed
+        chains = {obj["metadata"]["uid"]: await _chain(obj, owners) for obj in objects}
+        found = {uid: workload for uid, workload in found.items() if await is_visible(workload.ref)}
+        jobs = {job["metadata"]["uid"] for job in lists.get("job", [])}
         tops = {uid: _top(chain, found, is_job=uid in jobs) for uid, chain in chains.items()}
         result.parts = {uid for uid, top in tops.items() if top}
+        pods_of_top: dict[str | None, list[KubeObject]] = {}
+        for pod in lists["pod"]:
+            pods_of_top.setdefault(tops[pod["metadata"]["uid"]], []).append(pod)
         for workload in found.values():
-            pods = [pod for pod in lists["pod"] if tops[pod["metadata"]["uid"]] == workload.uid]
-            is_part = _top(await owners.chain(workload.obj), found, is_job=False) is not None
+            pods = pods_of_top.get(workload.uid, [])
+            is_part = _top(await _chain(workload.obj, owners), found, is_job=False) is not None
             # What never ends and has no pods but those of its Jobs is no task: each of these Jobs is one.
             if not is_part and (pods or _shows_ends(workload)):
                 result.tasks.append((workload, pods))
         return result
+
+
+def _note_replica_sets(lists: dict[str, list[KubeObject]], owners: Owners) -> None:
+    """Take in which Deployments own the ReplicaSets of listed pods, whose names tell it, so that none need be read.
+
+    A Deployment names its ReplicaSets after itself and the pods' label `pod-template-hash` (kubernetes/kubernetes,
+    pkg/controller/deployment/sync.go, getNewReplicaSet).
+    """
+    deployments = {deployment["metadata"]["name"]: deployment["metadata"] for deployment in lists.get("deployment", [])}
+    for pod in lists["pod"]:
+        owner = controller_of(pod)
+        template_hash = pod_labels(pod).get("pod-template-hash")
+        if owner is None or not template_hash or (owner.api_version, owner.kind) != ("apps/v1", "ReplicaSet"):
+            continue
+        meta = deployments.get(owner.name.removesuffix(f"-{template_hash}"))
+        if meta is not None and not owners.is_known(owner.uid):
+            owners.note_owner(owner.uid, Owner(meta["uid"], "apps/v1", "Deployment", meta["name"]))
+
+
+async def _kinds_of_owners(objects: list[KubeObject], owners: Owners) -> set[Resource]:
+    """Return the kinds of custom resources that own some of these objects and are not known yet."""
+    direct = [owner for obj in objects if (owner := controller_of(obj)) and not owners.is_known(owner.uid)]
+    kinds_named = {(owner.api_version, owner.kind): owner for owner in direct}
+    resources: set[Resource] = set()
+    for owner in kinds_named.values():
+        try:
+            resource = await owners.resource(owner)
+        except ClusterError:
+            continue
+        if resource is not None and not resource.is_built_in:
+            resources.add(resource)
+    return resources
+
+
+async def _chain(obj: KubeObject, owners: Owners) -> list[Owner]:
+    try:
+        return await owners.chain(obj)
+    except ClusterError as error:
+        _log.warning("the owners of %s are not known: %s", obj["metadata"]["name"], error)
+        return []
 
 
 def _top(chain: list[Owner], found: dict[str, Workload], *, is_job: bool) -> str | None:

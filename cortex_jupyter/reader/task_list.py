@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
@@ -60,7 +61,7 @@ async def list_tasks(
 
         recorded_infos = [i for i in recorded_infos if i.cluster == cluster.id]
         opened = {i.ref for i in recorded_infos if i.ref.kind == "selector" and not selector}
-        listed_now = await present(cluster, namespace, selector, opened)
+        listed_now = await present(cluster, namespace, selector, opened, partial(session.mine, person=person))
         rows = [row for row in listed_now if await session.mine(TaskRef.parse(row["task"]), person)]
         if not (rows or recorded_infos) and await has_namespace(cluster, namespace) is False:
             raise NotFound(f'namespaces "{namespace}" not found', "`kubectl get namespaces` lists those of the cluster")

@@ -405,7 +405,7 @@ def _cut_of(workload: Workload) -> Reduce:
 
 
 def _own_labels(workload: Workload, obj: KubeObject) -> list[str]:
-    return kinds.own_labels(kinds.kind_of(workload.ref.kind), obj)
+    return kinds.own_label_keys(kinds.kind_of(workload.ref.kind), obj)
 
 
 def _followed_uids(obj: KubeObject) -> list[str]:

@@ -1,0 +1,223 @@
+"""Custom resources as tasks: what is read for one of them, and what rights on pods alone tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from cortex_jupyter.cluster import owners as owners_module
+from cortex_jupyter.cluster.owners import Owners
+from cortex_jupyter.cluster.tasks import list_tasks, pods_of, resolve
+from cortex_jupyter.cluster.workloads import collection
+from cortex_jupyter.model import TaskRef
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.session import Cluster
+
+Object = dict[str, Any]
+CREATED = "2023-11-14T22:00:00Z"
+KINDS = {
+    ("ray.io", "v1"): {"RayJob": "rayjobs", "RayCluster": "rayclusters"},
+    ("jobset.x-k8s.io", "v1alpha2"): {"JobSet": "jobsets"},
+    ("lab.example.org", "v1"): {"Experiment": "experiments"},
+}
+RAY, LAB = "/apis/ray.io/v1/namespaces/team", "/apis/lab.example.org/v1/namespaces/team"
+JOB_SETS = "/apis/jobset.x-k8s.io/v1alpha2/namespaces/team/jobsets"
+
+
+class Team:
+    """A namespace with custom resources, at the tiny API server."""
+
+    def __init__(self, api: Any) -> None:
+        self.api, self.pods = api, list[Object]()
+        api.objects["/api"] = {"kind": "APIVersions", "versions": []}
+        versions = [{"name": g, "versions": [{"groupVersion": f"{g}/{v}"}]} for g, v in KINDS]
+        api.objects["/apis"] = {"kind": "APIGroupList", "groups": versions}
+        for (group, version), names in KINDS.items():
+            entries = [{"name": plural, "namespaced": True, "kind": kind} for kind, plural in names.items()]
+            api.objects[f"/apis/{group}/{version}"] = {"groupVersion": f"{group}/{version}", "resources": entries}
+            for plural in names.values():
+                api.listing(f"/apis/{group}/{version}/namespaces/team/{plural}")
+        for kind in ("job", "cronjob", "deployment", "statefulset", "daemonset", "replicaset"):
+            api.listing(collection(kind, "team"))
+        api.listing("/api/v1/namespaces/team/events")
+        api.objects[collection("pod", "team")] = self._list_pods
+
+    async def _list_pods(self, request: web.Request) -> web.Response:
+        label, _, value = request.query.get("labelSelector", "").partition("=")
+        items = [pod for pod in self.pods if not label or pod["metadata"]["labels"].get(label) == value]
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": items})
+
+    def add(
+        self, path: str, api_version: str, kind: str, name: str, owner: Object | None = None, **more: Any
+    ) -> Object:
+        """Add an object to its collection."""
+        obj = made(api_version, kind, name, owner, **more)
+        listed = self.api.objects[path]
+        self.api.listing(path, *(listed["items"] if isinstance(listed, dict) else ()), obj)
+        self.api.objects[f"{path}/{name}"] = obj
+        return obj
+
+    def pod(
+        self, name: str, owner: Object | None = None, labels: dict[str, str] | None = None, **status: Any
+    ) -> Object:
+        """Add a pod."""
+        containers = [{"name": "main"}]
+        pod = made("v1", "Pod", name, owner, spec={"containers": containers}, status={"phase": "Running"} | status)
+        pod["metadata"]["labels"] = labels or {}
+        self.pods.append(pod)
+        return pod
+
+    @property
+    def requests(self) -> list[str]:
+        """What was requested since this was last asked, without discovery and without `limit`."""
+        paths = [request.removeprefix("GET ").partition("?limit")[0] for request in self.api.requests]
+        self.api.requests.clear()
+        return [path.replace("&limit=100", "") for path in paths if "/namespaces/" in path]
+
+
+def made(api_version: str, kind: str, name: str, owner: Object | None = None, **more: Any) -> Object:
+    meta: Object = {"name": name, "namespace": "team", "uid": f"uid-{name}", "creationTimestamp": CREATED}
+    if owner:
+        reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"]}
+        meta["ownerReferences"] = [
+            reference | {k: owner["metadata"][k] for k in ("name", "uid")} | {"controller": True}
+        ]
+    return {"apiVersion": api_version, "kind": kind, "metadata": meta, "spec": {}, "status": {}} | more
+
+
+def ended(code: int) -> Object:
+    terminated = {"exitCode": code, "finishedAt": CREATED, "reason": "Error" if code else "Completed"}
+    states = [{"name": "main", "containerID": "x", "restartCount": 0, "state": {"terminated": terminated}}]
+    return {"phase": "Failed" if code else "Succeeded", "containerStatuses": states}
+
+
+@pytest.fixture
+def team(api: Any) -> Team:
+    return Team(api)
+
+
+def ref(text: str) -> TaskRef:
+    return TaskRef.parse(text, "team")
+
+
+def names(pods: list[Object]) -> list[str]:
+    return [pod["metadata"]["name"] for pod in pods]
+
+
+def ray_job(team: Team) -> None:
+    tune = team.add(f"{RAY}/rayjobs", "ray.io/v1", "RayJob", "tune", status={"rayClusterName": "tune-9x2kd"})
+    cluster = team.add(f"{RAY}/rayclusters", "ray.io/v1", "RayCluster", "tune-9x2kd", tune)
+    for pod in ("head", "worker"):
+        team.pod(f"tune-9x2kd-{pod}", cluster, {"ray.io/cluster": "tune-9x2kd"})
+    job = team.add(collection("job", "team"), "batch/v1", "Job", "tune", tune)
+    job["metadata"]["uid"] = "uid-job"
+    team.pod("tune-abcde", job, {"job-name": "tune"})
+
+
+# ---------------------------------------------------------------- what is read
+
+
+async def test_only_the_pods_with_its_labels_and_their_owners_are_read(team: Team, cluster: Cluster) -> None:
+    ray_job(team)
+    for i in range(50):
+        team.pod(f"other-{i}")
+    task = await resolve(cluster, ref("rayjob/tune"))
+    assert team.requests
+    assert names(await pods_of(cluster, task)) == ["tune-9x2kd-head", "tune-9x2kd-worker", "tune-abcde"]
+    assert sorted(team.requests) == [
+        "/api/v1/namespaces/team/pods?labelSelector=job-name%3Dtune",
+        "/api/v1/namespaces/team/pods?labelSelector=ray.io/cluster%3Dtune-9x2kd",
+        "/apis/batch/v1/namespaces/team/jobs/tune",
+        "/apis/ray.io/v1/namespaces/team/rayclusters/tune-9x2kd",
+    ]
+
+
+async def test_an_owner_decides_over_a_label(team: Team, cluster: Cluster) -> None:
+    """Anybody may write the label; and another version of an operator may write none."""
+    train = team.add(JOB_SETS, "jobset.x-k8s.io/v1alpha2", "JobSet", "train")
+    other = team.add(JOB_SETS, "jobset.x-k8s.io/v1alpha2", "JobSet", "other")
+    label = {"jobset.sigs.k8s.io/jobset-name": "train"}
+    team.pod("stranger", None, label)
+    team.pod("of-other", other, label)
+    of_train = team.pod("of-train", train, label)
+    task = await resolve(cluster, ref("jobset/train"))
+    assert names(await pods_of(cluster, task)) == ["of-train"]
+    of_train["metadata"]["labels"] = {}
+    assert names(await pods_of(cluster, task)) == ["of-train"]
+
+
+async def test_a_suspended_task_without_pods_costs_no_list_of_the_namespace(team: Team, cluster: Cluster) -> None:
+    suspended = {"conditions": [{"type": "Suspended", "status": "True"}]}
+    team.add(JOB_SETS, "jobset.x-k8s.io/v1alpha2", "JobSet", "train", status=suspended)
+    task = await resolve(cluster, ref("jobset/train"))
+    assert team.requests
+    assert await pods_of(cluster, task) == []
+    assert team.requests == ["/api/v1/namespaces/team/pods?labelSelector=jobset.sigs.k8s.io/jobset-name%3Dtrain"]
+
+
+async def test_a_long_name_is_no_label_value(team: Team, cluster: Cluster) -> None:
+    train = team.add(JOB_SETS, "jobset.x-k8s.io/v1alpha2", "JobSet", "x" * 64)
+    team.pod("p", train)
+    assert names(await pods_of(cluster, await resolve(cluster, ref(f"jobset/{'x' * 64}")))) == ["p"]
+
+
+async def test_few_missing_owners_are_read_one_by_one_and_many_at_once(team: Team, cluster: Cluster) -> None:
+    jobs = [team.add(collection("job", "team"), "batch/v1", "Job", f"j{i}") for i in range(10)]
+    owners = Owners(cluster)
+    for job in jobs:
+        await owners.chain(made("v1", "Pod", "p", job))
+    path = "/apis/batch/v1/namespaces/team/jobs"
+    assert team.requests == [f"{path}/j0", f"{path}/j1", f"{path}/j2", path]
+
+
+async def test_owners_that_were_read_do_not_grow_for_ever(
+    team: Team, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners_module, "_REMEMBERED", 5)
+    owners = Owners(cluster)
+    watched = made("v1", "Pod", "watched")
+    owners.note(watched)
+    for i in range(20):
+        owner = team.add(f"{LAB}/experiments", "lab.example.org/v1", "Experiment", f"e{i}")
+        chain = await owners.chain(made("v1", "Pod", "p", owner))
+        assert [each.name for each in chain] == [f"e{i}"]
+    known = [f"uid-e{i}" for i in range(20) if owners.is_known(f"uid-e{i}")]
+    assert known == [f"uid-e{i}" for i in range(15, 20)] and owners.is_known("uid-watched")
+
+
+async def test_a_list_reads_each_kind_once_and_no_replica_sets(team: Team, cluster: Cluster) -> None:
+    ray_job(team)
+    experiment = team.add(f"{LAB}/experiments", "lab.example.org/v1", "Experiment", "exp", status={"phase": "Running"})
+    team.pod("exp-0", experiment)
+    selector = {"matchLabels": {"app": "web"}}
+    team.add(collection("deployment", "team"), "apps/v1", "Deployment", "web", spec={"selector": selector})
+    replica_set = made("apps/v1", "ReplicaSet", "web-5d9c")
+    for i in range(5):
+        team.pod(f"web-5d9c-{i}", replica_set, {"app": "web", "pod-template-hash": "5d9c"})
+    rows = {row["task"]: row["pods"] for row in await list_tasks(cluster, "team")}
+    assert rows == {
+        "team:rayjob.ray.io/tune": 3,
+        "team:experiment.lab.example.org/exp": 1,
+        "team:deployment/web": 5,
+    }
+    requests = team.requests
+    assert len(requests) == len(set(requests)) == 10 and not any("replicasets" in path for path in requests)
+
+
+# ---------------------------------------------------------------- rights
+
+
+async def test_what_a_user_may_not_know_of_hides_none_of_its_jobs(team: Team, cluster: Cluster) -> None:
+    train = team.add(JOB_SETS, "jobset.x-k8s.io/v1alpha2", "JobSet", "train")
+    job = team.add(collection("job", "team"), "batch/v1", "Job", "train-worker-0", train)
+    team.pod("train-worker-0-0-x", job)
+
+    async def is_visible(task: TaskRef) -> bool:
+        return not task.is_custom
+
+    assert [row["task"] for row in await list_tasks(cluster, "team")] == ["team:jobset.jobset.x-k8s.io/train"]
+    rows = await list_tasks(cluster, "team", is_visible=is_visible)
+    assert [row["task"] for row in rows] == ["team:job/train-worker-0"]
