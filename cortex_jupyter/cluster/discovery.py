@@ -77,6 +77,11 @@ class Resource:
         """As in manifests: `ray.io/v1`."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    @property
+    def get_right(self) -> str:
+        """The right to read an object of this kind, as messages name it: `get rayjobs.ray.io`."""
+        return f"get {self.plural}.{self.group}" if self.group else f"get {self.plural}"
+
     def path(self, namespace: str) -> str:
         """Return the URL path of the collection in a namespace; of all namespaces if it is empty."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
@@ -87,12 +92,13 @@ class Resource:
         return word in {self.kind.lower(), self.plural, self.singular, *self.short_names} - {""}
 
 
+JOB: Final = Resource("batch", "v1", "Job", "jobs", "job")
 #: Built-in owners of pods, which need no request.
 _KNOWN: Final = {
     (resource.api_version, resource.kind): resource
     for resource in (
         Resource("", "v1", "Pod", "pods", "pod"),
-        Resource("batch", "v1", "Job", "jobs", "job"),
+        JOB,
         Resource("batch", "v1", "CronJob", "cronjobs", "cronjob"),
         *(Resource("apps", "v1", f"{kind}Set", f"{kind}sets".lower()) for kind in ("Replica", "Stateful", "Daemon")),
         Resource("apps", "v1", "Deployment", "deployments", "deployment"),

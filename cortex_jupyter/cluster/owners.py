@@ -50,6 +50,10 @@ class Owner:
     kind: str
     name: str
 
+    def is_of(self, resource: Resource) -> bool:
+        """Return whether it is an object of a kind, in any of its versions."""
+        return (self.api_version.rpartition("/")[0], self.kind) == (resource.group, resource.kind)
+
 
 class Owners:
     """The owners of the objects of a namespace, each read once.
@@ -111,6 +115,10 @@ class Owners:
     def may_have_more(self, owners: list[Owner]) -> bool:
         """Return whether the last of these owners may have, or may have had, an owner that we cannot read."""
         return bool(owners) and (owners[-1].uid not in self._owner_of or owners[-1].uid in self._gone)
+
+    def is_refused(self, owner: Owner) -> bool:
+        """Return whether we may not read an owner."""
+        return owner.uid not in self._owner_of and (owner.api_version, owner.kind) in self._refused_at
 
     async def _controller(self, owner: Owner, namespace: str) -> Owner | None:
         refused_at = self._refused_at.get((owner.api_version, owner.kind), -_AGAIN_S)

@@ -10,11 +10,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster import kinds
-from cortex_jupyter.cluster.discovery import discovery
+from cortex_jupyter.cluster.discovery import JOB, discovery
 from cortex_jupyter.cluster.labels import label_matcher, pod_labels
 from cortex_jupyter.cluster.owners import Owner, Owners, controller_of
-from cortex_jupyter.cluster.pods import status_of
-from cortex_jupyter.cluster.workloads import Workload, fetch, fetch_all, refusals, segment, state_of, status_word
+from cortex_jupyter.cluster.pods import is_finished, status_of
+from cortex_jupyter.cluster.workloads import (
+    Workload,
+    end_of_pods,
+    fetch,
+    fetch_all,
+    refusals,
+    segment,
+    state_of,
+    status_word,
+)
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, CortexError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.model import TaskRef
 
@@ -68,14 +77,19 @@ async def resolve(
     ------
     TaskNotFound, AmbiguousTask, NotAllowed, ClusterError
     """
-    if ref.kind == "selector":
-        matches = [_selected(ref)] if await is_visible(ref) else []
-    elif ref.is_custom:
-        matches = await _only_visible(await _custom(cluster, ref), is_visible)
-    elif ref.kind:
-        matches = await _by_kinds(cluster, ref, (ref.kind,), is_visible)
-    else:
-        matches = await _by_bare_name(cluster, ref, is_visible)
+    try:
+        if ref.kind == "selector":
+            matches = [_selected(ref)] if await is_visible(ref) else []
+        elif ref.is_custom:
+            matches = await _only_visible(await _custom(cluster, ref), is_visible)
+        elif ref.kind:
+            matches = await _by_kinds(cluster, ref, (ref.kind,), is_visible)
+        else:
+            matches = await _by_bare_name(cluster, ref, is_visible)
+    except NotAllowed as error:
+        if not ref.is_custom and ref.kind not in ("", "job"):
+            raise
+        matches = await _only_visible([await _by_pods(cluster, ref, error)], is_visible)
     if not matches and task_label and not ref.kind:
         matches = await _by_task_label(cluster, ref, task_label, is_visible)
     if len(matches) > 1:
@@ -136,6 +150,46 @@ async def _custom(cluster: Cluster, ref: TaskRef) -> list[Workload]:
         return []
     obj = kinds.without_bulk(obj)
     return [Workload(TaskRef(ref.namespace, resource.name, ref.name), obj["metadata"]["uid"], obj, path)]
+
+
+async def _by_pods(cluster: Cluster, ref: TaskRef, refusal: NotAllowed) -> Workload:
+    """Return a task whose object we may not read, as the owner references of its pods name it.
+
+    Raises
+    ------
+    NotAllowed
+        No pod names it. The hint says how its pods can be read all the same.
+    """
+    resource = await discovery(cluster).find(ref.kind) if ref.is_custom else JOB
+    try:
+        pods = await fetch_all(cluster, "pod", ref.namespace)
+    except (NotAllowed, NotFound):
+        raise refusal from None
+    owners, newest = Owners(cluster), dict[Owner, str]()
+    for pod in pods:
+        owners.note(pod)
+    for pod in pods:
+        for owner in await _chain(pod, owners):
+            if owner.name == ref.name and owner.is_of(resource):
+                newest[owner] = max(newest.get(owner, ""), pod["metadata"]["creationTimestamp"])
+    if not newest:
+        row = kinds.kind_of(resource.name)
+        label = next((label for label, path in row.labels.items() if path == "metadata.name"), None)
+        pods_alone = f"; with rights on pods alone, read its pods: -l {label}={ref.name}" if label else ""
+        raise NotAllowed(refusal.message, f"ask for the right `{resource.get_right}`{pods_alone}")
+    return _unreadable(resource, ref.namespace, max(newest, key=newest.__getitem__), pods)
+
+
+def _unreadable(resource: Resource, namespace: str, owner: Owner, pods: list[KubeObject]) -> Workload:
+    """Return a task of which only the name and the UID are known."""
+    created = min(pod["metadata"]["creationTimestamp"] for pod in pods)
+    meta = {"name": owner.name, "namespace": namespace, "uid": owner.uid, "creationTimestamp": created}
+    # The label of a Job's pods: https://kubernetes.io/docs/concepts/workloads/controllers/job/#job-labels
+    selector = {"matchLabels": {"controller-uid": owner.uid}} if resource.is_built_in else {}
+    obj = {"kind": resource.kind, "metadata": meta, "spec": {"selector": selector}, "status": {}}
+    ref = TaskRef(namespace, resource.name, owner.name)
+    path = "" if resource.is_built_in else resource.path(segment(namespace))
+    return Workload(ref, owner.uid, obj, path, resource.get_right)
 
 
 async def _only_visible(workloads: list[Workload], is_visible: Visibility) -> list[Workload]:
@@ -374,6 +428,12 @@ class _CustomTasks:
         pods_of_top: dict[str | None, list[KubeObject]] = {}
         for pod in lists["pod"]:
             pods_of_top.setdefault(tops[pod["metadata"]["uid"]], []).append(pod)
+        for owner, pods in _by_refused_owner(pods_of_top.get(None, []), chains, owners, lists).items():
+            resource = await owners.resource(owner)
+            if resource is not None and (resource == JOB or not resource.is_built_in):
+                workload = _unreadable(resource, namespace, owner, pods)
+                if await is_visible(workload.ref):
+                    result.tasks.append((workload, pods))
         for workload in found.values():
             pods = pods_of_top.get(workload.uid, [])
             is_part = _top(await _chain(workload.obj, owners), found, is_job=False) is not None
@@ -381,6 +441,19 @@ class _CustomTasks:
             if not is_part and (pods or _shows_ends(workload)):
                 result.tasks.append((workload, pods))
         return result
+
+
+def _by_refused_owner(
+    pods: list[KubeObject], chains: dict[str, list[Owner]], owners: Owners, lists: dict[str, list[KubeObject]]
+) -> dict[Owner, list[KubeObject]]:
+    """Return pods by their topmost known owner, if that may not be read and nothing below it is a task that is listed."""
+    listed = {obj["metadata"]["uid"] for kind, objects in lists.items() if kind != "pod" for obj in objects}
+    by_owner: dict[Owner, list[KubeObject]] = {}
+    for pod in pods:
+        chain = chains[pod["metadata"]["uid"]]
+        if chain and owners.is_refused(chain[-1]) and listed.isdisjoint(owner.uid for owner in chain):
+            by_owner.setdefault(chain[-1], []).append(pod)
+    return by_owner
 
 
 def _note_replica_sets(lists: dict[str, list[KubeObject]], owners: Owners) -> None:
@@ -525,6 +598,8 @@ def describe(workload: Workload, pods: list[KubeObject], refusal: str = "") -> K
         (RFC 3339 or None), `exit_code` (int or None), `pods` (their number).
     """
     state, ref = state_of(workload, pods, refusal), workload.ref
+    if workload.lacks and pods and all(map(is_finished, pods)) and kinds.ends_by_itself(ref.kind):
+        state = end_of_pods(workload, pods)
     started = workload.started or min((p["metadata"]["creationTimestamp"] for p in pods), default=None)
     return {
         "task": ref.key,

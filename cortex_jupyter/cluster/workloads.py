@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -80,12 +80,16 @@ class Workload:
         The API's JSON; empty for a label selector.
     path : str, optional
         The URL path of a custom resource's collection.
+    lacks : str, optional
+        The right that we lack to read the object, `get rayjobs.ray.io`. Then `obj` holds only what its pods tell, and the
+        end of the task is that of its pods.
     """
 
     ref: TaskRef
     uid: str
     obj: KubeObject
     path: str = ""
+    lacks: str = ""
 
     @property
     def collection_path(self) -> str:
@@ -239,7 +243,14 @@ def state_of(workload: Workload, pods: list[KubeObject], refusal: str = "") -> S
         if status["phase"] == "Succeeded":
             return State("succeeded", "Pod complete exit 0", "Succeeded", 0)
         return _failed(workload, pods, status.get("reason") or "", status.get("message") or "")
-    return shown or _alive(workload, pods, refusal)
+    return _with_lack(workload, shown or _alive(workload, pods, refusal))
+
+
+def _with_lack(workload: Workload, state: State) -> State:
+    """Return a state with the right that would tell more, if we lack it."""
+    if not workload.lacks:
+        return state
+    return replace(state, message=f"{state.message}; the right `{workload.lacks}` would tell more")
 
 
 def _job_state(workload: Workload, pods: list[KubeObject]) -> State | None:
@@ -287,6 +298,10 @@ def end_of_pods(workload: Workload, pods: list[KubeObject], reason: str = "", me
     reason, message : str, optional
         What the task's object says of its end.
     """
+    return _with_lack(workload, _end_of_pods(workload, pods, reason, message))
+
+
+def _end_of_pods(workload: Workload, pods: list[KubeObject], reason: str, message: str) -> State:
     decided = _decision(workload, pods)
     if decided is not None and decided.end.exit_code:
         return _failed(workload, pods, reason, message)

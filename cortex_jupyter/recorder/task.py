@@ -178,7 +178,7 @@ class TaskRecorder:
         self._workload = workload
         namespace = workload.ref.namespace
         self._spawn(self._watch_pods(self._watches.pods(workload)))
-        if workload.ref.kind not in ("pod", "selector"):
+        if workload.ref.kind not in ("pod", "selector") and not workload.lacks:
             self._spawn(self._watch_object(workload))
         index = await asyncio.to_thread(self._store.index, self._info.id)
         # Events are stamped in whole seconds.

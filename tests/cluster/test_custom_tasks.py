@@ -10,7 +10,8 @@ from aiohttp import web
 from cortex_jupyter.cluster import owners as owners_module
 from cortex_jupyter.cluster.owners import Owners
 from cortex_jupyter.cluster.tasks import list_tasks, pods_of, resolve
-from cortex_jupyter.cluster.workloads import collection
+from cortex_jupyter.cluster.workloads import collection, state_of
+from cortex_jupyter.errors import NotAllowed
 from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
@@ -221,3 +222,76 @@ async def test_what_a_user_may_not_know_of_hides_none_of_its_jobs(team: Team, cl
     assert [row["task"] for row in await list_tasks(cluster, "team")] == ["team:jobset.jobset.x-k8s.io/train"]
     rows = await list_tasks(cluster, "team", is_visible=is_visible)
     assert [row["task"] for row in rows] == ["team:job/train-worker-0"]
+
+
+def deny(team: Team, path: str, *object_names: str) -> None:
+    for denied in (path, *(f"{path}/{name}" for name in object_names)):
+        team.api.deny(denied, "rayclusters.ray.io is forbidden")
+
+
+async def test_with_rights_on_pods_alone_the_direct_owner_is_a_task(team: Team, cluster: Cluster) -> None:
+    ray_job(team)
+    deny(team, f"{RAY}/rayclusters", "tune-9x2kd")
+    deny(team, f"{RAY}/rayjobs", "tune")
+    deny(team, collection("job", "team"), "tune")
+    task = await resolve(cluster, ref("raycluster/tune-9x2kd"))
+    assert (task.ref.key, task.uid, task.lacks) == (
+        "team:raycluster.ray.io/tune-9x2kd",
+        "uid-tune-9x2kd",
+        "get rayclusters.ray.io",
+    )
+    pods = await pods_of(cluster, task)
+    assert names(pods) == ["tune-9x2kd-head", "tune-9x2kd-worker"]
+    assert state_of(task, pods).message.endswith("; the right `get rayclusters.ray.io` would tell more")
+    submitter = await resolve(cluster, ref("tune"))
+    assert (submitter.ref.key, submitter.pod_query) == ("team:job/tune", {"labelSelector": "controller-uid=uid-job"})
+    rows = {row["task"]: row for row in await list_tasks(cluster, "team")}
+    assert {task: row["pods"] for task, row in rows.items()} == {
+        "team:raycluster.ray.io/tune-9x2kd": 2,
+        "team:job/tune": 1,
+    }
+    with pytest.raises(NotAllowed, match="forbidden") as raised:
+        await resolve(cluster, ref("rayjob/tune"))
+    assert raised.value.hint.startswith("ask for the right `get rayjobs.ray.io`")
+
+
+async def test_the_pods_of_a_kind_that_may_not_be_read_can_be_read_by_label(team: Team, cluster: Cluster) -> None:
+    deny(team, JOB_SETS, "train")
+    with pytest.raises(NotAllowed) as raised:
+        await resolve(cluster, ref("jobset/train"))
+    assert "-l jobset.sigs.k8s.io/jobset-name=train" in raised.value.hint
+    deny(team, collection("pod", "team"))
+    with pytest.raises(NotAllowed, match="rayclusters"):
+        await resolve(cluster, ref("jobset/train"))
+
+
+@pytest.mark.parametrize(("codes", "state", "code"), [((0, 0), "succeeded", 0), ((0, 3), "failed", 3)])
+async def test_the_end_of_what_may_not_be_read_is_that_of_its_pods(
+    team: Team, cluster: Cluster, codes: tuple[int, int], state: str, code: int
+) -> None:
+    experiment = made("lab.example.org/v1", "Experiment", "exp")
+    deny(team, f"{LAB}/experiments", "exp")
+    main = {"name": "main", "containerID": "x", "restartCount": 0, "state": {"running": {"startedAt": CREATED}}}
+    running = team.pod("exp-r", experiment, containerStatuses=[main])
+    (row,) = await list_tasks(cluster, "team")
+    assert (row["task"], row["state"]) == ("team:experiment.lab.example.org/exp", "running")
+    team.pods.remove(running)
+    for i, exit_code in enumerate(codes):
+        team.pod(f"exp-{i}", experiment, **ended(exit_code))
+    (row,) = await list_tasks(cluster, "team")
+    assert (row["state"], row["exit_code"]) == (state, code)
+    assert "the right `get experiments.lab.example.org` would tell more" in row["message"]
+
+
+async def test_a_missing_right_on_one_kind_hides_nothing_of_the_others(team: Team, cluster: Cluster) -> None:
+    train = team.add(JOB_SETS, "jobset.x-k8s.io/v1alpha2", "JobSet", "train")
+    job = team.add(collection("job", "team"), "batch/v1", "Job", "train-worker-0", train)
+    team.pod("train-worker-0-0-x", job)
+    ray_job(team)
+    team.pod("bare")
+    deny(team, JOB_SETS, "train")
+    assert {row["task"] for row in await list_tasks(cluster, "team")} == {
+        "team:job/train-worker-0",
+        "team:rayjob.ray.io/tune",
+        "team:pod/bare",
+    }

@@ -232,3 +232,33 @@ def test_jobs_of_what_we_may_not_watch_or_what_never_ends_are_tasks_of_their_own
         collector.terminate()
         collector.wait(60)
         kube.delete("namespaces", space)
+
+
+def test_with_rights_on_pods_alone_the_direct_owner_is_a_task(
+    target: Target, unique: Callable[[str], str], cli: Cli, request: pytest.FixtureRequest
+) -> None:
+    """Its log is that of its pods, and so is its end; every answer names the right that would tell more."""
+    if target.real:
+        pytest.skip("only the sandbox refuses a right for a while")
+    kube, space = target.kube, unique("pods")
+    sandbox = request.getfixturevalue("sandbox")
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+    define(kube, "lab.example.org", "v1beta1", "Experiment", "experiments")
+    experiment = Custom(kube, "lab.example.org/v1beta1", "Experiment", "experiments", "exp", namespace=space)
+    sandbox.fault("deny", resource="experiments.lab.example.org", namespace=space)
+    for i in range(2):
+        create_pod(kube, f"exp-{i}", PRINT.format(f"pod {i}"), experiment.reference, namespace=space)
+    right = "the right `get experiments.lab.example.org` would tell more"
+    (row,) = json.loads(cli("tasks", "-n", space, "-o", "json"))["tasks"]
+    assert row["task"] == f"{space}:experiment.lab.example.org/exp" and right in row["message"]
+    expected = sorted(f"pod {i} line {line}" for i in range(2) for line in range(20))
+    for i in range(2):
+        kube.wait_pod(f"exp-{i}", lambda pod: pod["status"]["phase"] == "Succeeded", namespace=space)
+    output = cli("logs", f"{space}:experiment/exp", "--since", "all", "-o", "ndjson")
+    assert sorted(json.loads(line)["text"] for line in output.splitlines() if line.startswith("{")) == expected
+    with contextlib.closing(open_store(cli.home.env["CORTEX_STORE"])) as store:
+        (info,) = store.recordings(space)
+        assert right in info.message
+    missing = cli("logs", f"{space}:experiment/other", code=1)
+    assert "ask for the right `get experiments.lab.example.org`" in missing
+    kube.delete("namespaces", space)

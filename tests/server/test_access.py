@@ -20,6 +20,7 @@ from server.people import HubUser
 from server.running import _TLS, Server, logs, run_server
 from support.jupyter import Home
 from support.kube import Kube, python_job, python_pod
+from support.operators import Custom, define
 
 from cortex_jupyter.archive.layout import NOTICES, unpack_notices
 from cortex_jupyter.cluster.access import Person
@@ -398,6 +399,30 @@ def test_resource_names_give_access_to_single_tasks(sandbox: SandboxProcess, kub
     assert each.error("cortex/tasks/default/job/theirs", BOB)[0] == 403
     for name in ("mine", "theirs"):
         kube.delete("jobs", name)
+
+
+def test_a_custom_resource_that_may_not_be_read_hides_none_of_its_jobs(
+    sandbox: SandboxProcess, kube: Kube, each: Server, unique: Callable[[str], str]
+) -> None:
+    name = unique("train")
+    define(kube, "jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets")
+    job_set = Custom(kube, "jobset.x-k8s.io/v1alpha2", "JobSet", "jobsets", name)
+    job = python_job(f"{name}-worker-0", "print('of a worker')")
+    job["metadata"]["ownerReferences"] = [job_set.reference]
+    kube.create(job)
+    kube.wait_job(f"{name}-worker-0", "Complete")
+    sandbox.fault("deny", verb="get", resource="jobsets.jobset.x-k8s.io", user="bob")
+
+    def listed(person: dict[str, str]) -> set[str]:
+        tasks = each.get("cortex/tasks", person).json()["tasks"]
+        return {task["task"].partition(":")[2] for task in tasks if name in task["name"]}
+
+    assert listed(ALICE) == {f"jobset.jobset.x-k8s.io/{name}"}
+    assert listed(BOB) == {f"job/{name}-worker-0"}
+    assert each.error(logs(name, kind="jobset.jobset.x-k8s.io"), BOB)[0] == 403
+    assert "of a worker" in each.get(logs(f"{name}-worker-0"), BOB, since="all").text
+    kube.delete("jobs", f"{name}-worker-0")
+    job_set.delete()
 
 
 def test_tasks_without_permission_seem_missing_by_every_name(
