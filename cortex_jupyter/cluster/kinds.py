@@ -1,15 +1,22 @@
 """What we know of kinds of custom resources: which pods are theirs, what these are in it, and how their objects show an end.
 
-A kind without a row is a task too: its pods are found by their owners, and its end by what most kinds have in common.
+A kind without a row is a task too: its pods are found by their owners, and its end by what most kinds have in common. A user
+extends the table with `CORTEX_KINDS` or `c.CortexJupyter.kinds`.
 """
 
 from __future__ import annotations
 
+import difflib
+import functools
+import json
+import os
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cortex_jupyter.cluster.pods import in_one_line
+from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.model.task import KINDS
 
@@ -86,8 +93,11 @@ class Kind:
 
     @property
     def plural(self) -> str:
-        """The name of the collection: `rayjobs`. The plural of each of these kinds is regular."""
-        return self.name.partition(".")[0] + "s"
+        """The name of the collection, `rayjobs`, provided that its plural is regular, as that of each built-in row is."""
+        singular = self.name.partition(".")[0]
+        if singular.endswith(("s", "x", "z", "ch", "sh")):
+            return singular + "es"
+        return singular[:-1] + "ies" if re.search(r"[^aeiou]y\Z", singular) else singular + "s"
 
 
 def kind_of(name: str) -> Kind:
@@ -100,7 +110,7 @@ def kind_of(name: str) -> Kind:
     >>> kind_of("experiment.example.org").ends
     True
     """
-    return TABLE.get(name) or Kind(name)
+    return table().get(name) or Kind(name)
 
 
 def ends_by_itself(kind: str) -> bool:
@@ -184,7 +194,7 @@ def shows_ends(kind: Kind, obj: Mapping[str, Any]) -> bool:
     >>> shows_ends(unknown, {"status": {"phase": "Running"}}), shows_ends(unknown, {"status": {"phase": "healthy"}})
     (True, False)
     """
-    if kind.name in TABLE:
+    if kind.name in table():
         return kind.ends
     spec = obj.get("spec")
     has_suspend = isinstance(spec, dict) and "suspend" in spec
@@ -269,7 +279,7 @@ def without_bulk(obj: dict[str, Any]) -> dict[str, Any]:
 def label_keys(pod: Mapping[str, Any]) -> list[str]:
     """Return those of a pod's labels that tell the task of some kind, as `namespace/label=value`."""
     labels, namespace = pod["metadata"].get("labels") or {}, pod["metadata"].get("namespace")
-    return [f"{namespace}/{label}={labels[label]}" for label in _LABELS & labels.keys()]
+    return [f"{namespace}/{label}={labels[label]}" for label in _configured().labels & labels.keys()]
 
 
 def own_labels(kind: Kind, obj: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -341,7 +351,9 @@ def membership(kind: str, pod: Mapping[str, Any]) -> Membership:
     values: dict[str, str] = {**(meta.get("annotations") or {}), **(meta.get("labels") or {})}
     row = kind_of(kind)
     if not (row.role or row.rank):
-        row = next((r for r in _ROWS if (r.role or r.rank) and any("/" in x and x in values for x in r.labels)), row)
+        row = next(
+            (r for r in table().values() if (r.role or r.rank) and any("/" in x and x in values for x in r.labels)), row
+        )
     role = next((values[key] for key in row.role if values.get(key)), "")
     numbers = [values[key] for key in row.rank if _is_number(values.get(key))]
     if not numbers:
@@ -573,12 +585,180 @@ _ROWS: Final = (
     ),
 )
 
-#: The labels that tell the task of some kind.
-_LABELS: Final = frozenset(label for kind in _ROWS for label in kind.labels)
-#: The API groups that have a row.
-GROUPS: Final = frozenset(kind.name.partition(".")[2] for kind in _ROWS)
-#: The rows by their names.
+#: The built-in rows by their names. Use `table`, which has a user's rows too.
 TABLE: Final = {kind.name: kind for kind in _ROWS}
+
+#: Rows of a user: the path of a YAML or JSON file, or the rows themselves as JSON.
+SETTING: Final = "CORTEX_KINDS"
+_STATES: Final = ("succeeded", "failed", "ended", "suspended")
+_HINT: Final = "the form of a row: docs/reference/tasks-and-queries.md, Kinds of your own"
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The built-in rows and those of a user, and what is derived from them."""
+
+    rows: Mapping[str, Kind]
+    labels: frozenset[str]
+    groups: frozenset[str]
+
+
+def table() -> Mapping[str, Kind]:
+    """Return all rows by their names: the built-in ones, and over them those of `CORTEX_KINDS`.
+
+    Raises
+    ------
+    BadQuery
+        The setting names no file that can be read, or a row is invalid.
+    """
+    return _configured().rows
+
+
+def groups() -> frozenset[str]:
+    """Return the API groups that have a row.
+
+    Raises
+    ------
+    BadQuery
+        As `table`.
+    """
+    return _configured().groups
+
+
+def as_setting(rows: list[Any] | str) -> str:
+    """Return the value of `CORTEX_KINDS` for rows, also as JSON, or for the path of a file; it holds in every folder."""
+    if isinstance(rows, list):
+        return json.dumps(rows, default=str)
+    return rows if _is_text(rows) else str(Path(rows).expanduser().absolute())
+
+
+def _is_text(setting: str) -> bool:
+    """Return whether a value of `CORTEX_KINDS` is the rows themselves, and not a path."""
+    return setting.lstrip().startswith(("[", "{"))
+
+
+def rows_as_json() -> str:
+    """Return the rows of `CORTEX_KINDS` as JSON, for a process that does not have the file; empty if there are none."""
+    setting = os.environ.get(SETTING, "")
+    return json.dumps(_read_rows(setting)) if setting else ""
+
+
+def _configured() -> _Table:
+    return _table_of(os.environ.get(SETTING, ""))
+
+
+@functools.lru_cache(maxsize=4)
+def _table_of(setting: str) -> _Table:
+    rows = TABLE
+    if setting:
+        rows = TABLE | {row.name: row for row in map(_parse_row, _read_rows(setting), range(1, 1_000_000))}
+    labels = frozenset(label for kind in rows.values() for label in kind.labels)
+    return _Table(rows, labels, frozenset(name.partition(".")[2] for name in rows))
+
+
+def _read_rows(setting: str) -> list[Any]:
+    import yaml  # a fifth of a second; most have no rows of their own
+
+    try:
+        rows = yaml.safe_load(setting if _is_text(setting) else Path(setting).expanduser().read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadQuery(
+            f"the kinds of {SETTING}={setting} cannot be read: {error}", "name a YAML or JSON file"
+        ) from None
+    except yaml.YAMLError as error:
+        where = SETTING if _is_text(setting) else setting
+        raise BadQuery(f"{where} is neither YAML nor JSON: {in_one_line(str(error))}", _HINT) from None
+    if not isinstance(rows, list):
+        raise BadQuery(f"{SETTING} holds no list of rows", _HINT)
+    return rows
+
+
+def _parse_row(row: object, number: int) -> Kind:
+    """Return a user's row.
+
+    Raises
+    ------
+    BadQuery
+        The message names the row and the field, and what is expected there.
+    """
+    where = f"row {number} of {SETTING}"
+    if not isinstance(row, dict):
+        raise BadQuery(f"{where}: it is no mapping of fields", _HINT)
+    name = row.get("name")
+    if not isinstance(name, str) or not _KIND_AND_GROUP.fullmatch(name.lower()):
+        raise BadQuery(f"{where}: `name` must be KIND.GROUP, such as experiment.lab.example.org", _HINT)
+    values: dict[str, Any] = {"name": name.lower()}
+    for key, value in row.items():
+        if key == "name":
+            continue
+        if key not in _FORMS:
+            similar = difflib.get_close_matches(str(key), _FORMS, 1)
+            did_you_mean = f"; did you mean {similar[0]!r}?" if similar else ""
+            raise BadQuery(f"{where} ({name}): there is no field {key!r}{did_you_mean}", _HINT)
+        is_valid, form, convert = _FORMS[key]
+        if not is_valid(value):
+            raise BadQuery(f"{where} ({name}): `{key}` must be {form}", _HINT)
+        values[key] = convert(value)
+    return Kind(**values)
+
+
+def _are_texts(value: object) -> bool:
+    """Return whether a value is a text or a list of texts."""
+    texts = [value] if isinstance(value, str) else value
+    return isinstance(texts, list | tuple) and all(isinstance(text, str) and text for text in texts)
+
+
+def _texts(value: str | list[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _are_labels(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(k, str) and _are_texts(path) for k, path in value.items())
+
+
+def _are_states(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(
+        isinstance(pair, list | tuple)
+        and len(pair) == 2
+        and pair[0] in _STATES
+        and isinstance(pair[1], dict)
+        and bool(pair[1])
+        and all(isinstance(path, str) and isinstance(shown, str | int) for path, shown in pair[1].items())
+        for pair in value
+    )
+
+
+def _states(value: list[tuple[str, dict[str, str | int]]]) -> tuple[tuple[str, Mapping[str, object]], ...]:
+    # The status of a condition is a text, also where YAML reads `True` as a boolean.
+    return tuple(
+        (name, {path: shown if "." in path else str(shown) for path, shown in shown_by.items()})
+        for name, shown_by in value
+    )
+
+
+_KIND_AND_GROUP: Final = re.compile(r"[a-z][a-z0-9]*(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
+_POD_LABELS: Final = (_are_texts, "a list of labels or annotations of a pod", _texts)
+_PATHS: Final = (_are_texts, "a list of paths of the object, such as status.reason", _texts)
+#: The fields of a user's row besides its name: whether a value has the right form, that form in words, and its conversion.
+_FORMS: Final[Mapping[str, tuple[Callable[[Any], bool], str, Callable[[Any], Any]]]] = {
+    "labels": (
+        _are_labels,
+        "a mapping of a pod's labels to paths of the object, such as metadata.name",
+        lambda labels: {label: _texts(path) for label, path in labels.items()},
+    ),
+    "role": _POD_LABELS,
+    "rank": _POD_LABELS,
+    "attempt": _POD_LABELS,
+    "states": (
+        _are_states,
+        f"a list of [STATE, {{PATH: VALUE}}] with one of the states {', '.join(_STATES)}, and texts, numbers or booleans as values",
+        _states,
+    ),
+    "reason": _PATHS,
+    "message": _PATHS,
+    "ends": (lambda value: isinstance(value, bool), "true or false", bool),
+    "source": (lambda value: isinstance(value, str), "a text", str),
+}
 
 
 def _of_jobset(shown: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:

@@ -407,11 +407,11 @@ class _CustomTasks:
             owners.note(obj)
         _note_replica_sets(lists, owners)
         try:
-            served = await discovery(cluster).resources(kinds.GROUPS)
+            served = await discovery(cluster).resources(kinds.groups())
         except (NotAllowed, NotFound, ClusterError):
             return result  # without the right to discover kinds a user still sees Jobs
         found: dict[str, Workload] = {}
-        resources = {resource for resource in served if resource.name in kinds.TABLE}
+        resources = {resource for resource in served if resource.name in kinds.table()}
         listed: set[Resource] = set()
         while resources:
             listed |= resources

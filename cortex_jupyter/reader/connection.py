@@ -127,13 +127,15 @@ class Connection:
         Raises
         ------
         MissingExtra, BadQuery
-            Masking is wanted, but impossible.
+            Masking is wanted, but impossible; or `CORTEX_KINDS` is invalid.
         StoreError
             The store cannot be opened. A missing cluster raises only when an unrecorded task is opened.
         """
         # Imported here because readers of recordings need no Kubernetes client.
+        from cortex_jupyter.cluster import kinds
         from cortex_jupyter.cluster.session import Cluster
 
+        kinds.table()
         store = await asyncio.to_thread(open_store, store_url, budget)
         try:
             await asyncio.to_thread(configure_masking, store, wish=mask)

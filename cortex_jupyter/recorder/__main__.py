@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cortex_jupyter._version import __version__
+from cortex_jupyter.cluster import kinds
 from cortex_jupyter.errors import ClusterChanged, CortexError, StoreBusy, StoreError
 from cortex_jupyter.parsing.masking import rules
 from cortex_jupyter.recorder.collector.selection import Selection
@@ -236,7 +237,13 @@ async def _run_until_cluster_changes(run: Coroutine[Any, Any, None], cluster: Cl
 
 
 def _startup_settings() -> dict[str, str]:
-    """Return the settings that the process was started with."""
+    """Return the settings that the process was started with, and check those that every process reads for itself.
+
+    Raises
+    ------
+    BadQuery
+    """
+    kinds.table()
     settings = Budget.from_environment().changed_settings(Budget()) | {
         "archive": absolute_archive(os.environ.get("CORTEX_ARCHIVE", ""))
     }

@@ -9,6 +9,7 @@ from jupyter_server._tz import utcnow
 from jupyter_server.extension.application import ExtensionApp
 
 from cortex_jupyter._version import __version__
+from cortex_jupyter.cluster import kinds
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.server.base import NotFoundHandler
 from cortex_jupyter.server.download import DownloadHandler
@@ -51,6 +52,13 @@ class CortexJupyter(Settings, ExtensionApp):
             requested_masking(wish=self.mask)
         except CortexError as error:
             self.log.critical("Nothing will be recorded: %s", error)  # each request fails with the same error
+        if self.kinds or kinds.SETTING in os.environ:
+            try:
+                if self.kinds:
+                    os.environ[kinds.SETTING] = kinds.as_setting(self.kinds)  # for kernels and recorders too
+                kinds.table()
+            except CortexError as error:
+                self.log.critical("No task can be read: %s", error)  # each request fails with the same error
         assert self.serverapp is not None
         page: dict[str, Any] = self.serverapp.web_app.settings.setdefault("page_config_data", {})
         page["cortexJupyter"] = __version__

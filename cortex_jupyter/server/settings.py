@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from traitlets import Bool, Enum, Float, List, Unicode
+from traitlets import Bool, Enum, Float, List, Unicode, Union
 
 from cortex_jupyter.server.limits import Limits
 
@@ -53,6 +53,11 @@ class Settings(Limits):
         help="Show a task only to users who may also `get` the workload itself, so that resourceNames of RBAC count.",
     ).tag(config=True)
     task_label = _text("Label with which a launcher writes its own task ID on workloads.")
+    kinds = Union(
+        [Unicode(), List()],
+        default_value="",
+        help="Rows about kinds of custom resources, over those that are built in: a list, or the path of a YAML or JSON file. Default: CORTEX_KINDS.",
+    ).tag(config=True)
     heartbeat_s = Float(15.0, help="Seconds of silence after which a stream sends a comment.").tag(config=True)
     keep_alive_while_following = Bool(
         default_value=False,

@@ -262,3 +262,29 @@ def test_with_rights_on_pods_alone_the_direct_owner_is_a_task(
     missing = cli("logs", f"{space}:experiment/other", code=1)
     assert "ask for the right `get experiments.lab.example.org`" in missing
     kube.delete("namespaces", space)
+
+
+def test_a_row_of_a_user_tells_roles_and_the_end(target: Target, unique: Callable[[str], str], cli: Cli) -> None:
+    kube, name = target.kube, unique("exp")
+    define(kube, "lab.example.org", "v1beta1", "Experiment", "experiments")
+    rows = [
+        {
+            "name": "experiment.lab.example.org",
+            "labels": {"lab.example.org/experiment": "metadata.name"},
+            "role": ["lab.example.org/role"],
+            "states": [["failed", {"status.stage": "Broken"}]],
+            "reason": ["status.why"],
+        }
+    ]
+    cli.home.settings["CORTEX_KINDS"] = json.dumps([rows[0] | {"states": "failed"}])
+    assert "row 1 of CORTEX_KINDS (experiment.lab.example.org): `states` must be a list" in cli("tasks", code=2)
+    cli.home.settings["CORTEX_KINDS"] = json.dumps(rows)
+    experiment = Custom(kube, "lab.example.org/v1beta1", "Experiment", "experiments", name)
+    labels = {"lab.example.org/experiment": name, "lab.example.org/role": "ps"}
+    create_pod(kube, f"{name}-0", PRINT.format("ps"), experiment.reference, labels)
+    kube.wait_pod(f"{name}-0", lambda pod: pod["status"]["phase"] == "Succeeded")
+    experiment.set_status(stage="Broken", why="NoDisk")
+    output = cli("logs", f"experiment/{name}", "-f", "--since", "all", "-o", "ndjson", code=1)
+    assert {json.loads(line)["role"] for line in output.splitlines() if line.startswith("{")} == {"ps"}
+    assert "Experiment failed: NoDisk" in output
+    experiment.delete()

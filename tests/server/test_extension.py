@@ -93,6 +93,26 @@ def test_without_masking_rules_nothing_is_recorded_and_an_error_says_so(tmp_path
         assert answer.json()["error"]["code"] == "MissingExtra" and "[mask]" in answer.json()["error"]["hint"]
 
 
+def test_rows_about_kinds_reach_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CORTEX_KINDS", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kinds.yaml").write_text("[{name: experiment.lab.example.org, ends: false}]")
+    web: Any = SimpleNamespace(web_app=SimpleNamespace(settings={}))
+    for rows in ([{"name": "experiment.lab.example.org", "ends": False}], "kinds.yaml"):
+        CortexJupyter(kinds=rows, serverapp=web).initialize_settings()
+        code = "from cortex_jupyter.cluster.kinds import kind_of; print(kind_of('experiment.lab.example.org').ends)"
+        done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True)
+        assert done.stdout == "False\n"
+
+
+def test_a_bad_row_about_a_kind_is_the_error_of_each_request(tmp_path: Path) -> None:
+    with run_server(tmp_path, """--CortexJupyter.kinds=[{"name": "experiment", "ends": false}]""") as server:
+        message = "row 1 of CORTEX_KINDS: `name` must be KIND.GROUP"
+        assert f"No task can be read: {message}" in server.log.read_text()
+        status, error = server.error("cortex/tasks/default/job/train-1/logs")
+        assert (status, error["code"]) == (400, "BadQuery") and message in error["message"]
+
+
 async def test_the_servers_metrics_endpoint_has_our_metrics(server: Server, fake_recorder: FakeRecorder) -> None:
     def found() -> dict[str, float]:
         text = server.get("metrics").text

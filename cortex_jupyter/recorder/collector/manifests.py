@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from cortex_jupyter._version import __version__
-from cortex_jupyter.cluster.kinds import GROUPS, TABLE
+from cortex_jupyter.cluster import kinds
 
 NAME: Final = "cortex-jupyter"
 PORT: Final = 9464
@@ -22,19 +22,6 @@ STORE_PORT: Final = 6379
 #: A user that owns nothing in any image.
 _USER: Final = 65532
 _READ: Final = ["get", "list", "watch"]
-#: All that a recorder requests from the API server: everything is reading.
-_RULES: Final = [
-    {"apiGroups": [""], "resources": ["pods"], "verbs": _READ},
-    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["list", "watch"]},
-    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": _READ},
-    # Recorded while they have readers.
-    {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets", "replicasets"], "verbs": _READ},
-    # Kinds that the table does not have need a rule of their own.
-    {"apiGroups": sorted(GROUPS), "resources": sorted({kind.plural for kind in TABLE.values()}), "verbs": _READ},
-    # They stand between a DaskCluster and its workers.
-    {"apiGroups": ["kubernetes.dask.org"], "resources": ["daskworkergroups"], "verbs": ["get", "list"]},
-]
 #: The rotated files of a log. This right also covers the kubelet's other endpoints.
 _NODES: Final = [{"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}]
 #: As obstore reads them; see `archive.error_mapping`.
@@ -157,6 +144,27 @@ def _object(api: str, kind: str, namespace: str, name: str = NAME, **rest: objec
     return {"apiVersion": api, "kind": kind, "metadata": meta | {"labels": _LABELS}} | rest
 
 
+def _rules() -> list[dict[str, Any]]:
+    """Return all that a recorder requests from the API server: everything is reading."""
+    rows = kinds.table().values()
+    return [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": _READ},
+        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": _READ},
+        # Recorded while they have readers.
+        {
+            "apiGroups": ["apps"],
+            "resources": ["deployments", "statefulsets", "daemonsets", "replicasets"],
+            "verbs": _READ,
+        },
+        # Kinds that the table does not have need a rule of their own.
+        {"apiGroups": sorted(kinds.groups()), "resources": sorted({row.plural for row in rows}), "verbs": _READ},
+        # They stand between a DaskCluster and its workers.
+        {"apiGroups": ["kubernetes.dask.org"], "resources": ["daskworkergroups"], "verbs": ["get", "list"]},
+    ]
+
+
 def _roles(install: InstallOptions) -> list[dict[str, Any]]:
     api, group = "rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io"
     subjects = [{"kind": "ServiceAccount", "name": NAME, "namespace": install.namespace}]
@@ -172,8 +180,8 @@ def _roles(install: InstallOptions) -> list[dict[str, Any]]:
     cluster_name = f"{NAME}-{install.namespace}"
     nodes = _NODES if install.nodes_proxy else []
     if not install.namespaces:
-        return role_with_binding("ClusterRole", "", cluster_name, _RULES + nodes)
-    rights = [o for namespace in install.namespaces for o in role_with_binding("Role", namespace, NAME, _RULES)]
+        return role_with_binding("ClusterRole", "", cluster_name, _rules() + nodes)
+    rights = [o for namespace in install.namespaces for o in role_with_binding("Role", namespace, NAME, _rules())]
     return rights + (role_with_binding("ClusterRole", "", cluster_name, nodes) if nodes else [])
 
 
@@ -195,6 +203,8 @@ def _deployment(install: InstallOptions) -> dict[str, Any]:
     ]
     if cluster := os.environ.get("CORTEX_CLUSTER"):
         env.append({"name": "CORTEX_CLUSTER", "value": cluster})
+    if rows := kinds.rows_as_json():
+        env.append({"name": kinds.SETTING, "value": rows})
     env += [{"name": name, "value": value} for name, value in _trace_variables().items()]
     container = {
         "name": "collector",

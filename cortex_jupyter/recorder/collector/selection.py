@@ -146,8 +146,8 @@ class Selection:
         """Watch the kinds of custom resources that the table has and the cluster serves."""
         while True:
             try:
-                for resource in await discovery(self._cluster).resources(kinds.GROUPS):
-                    if resource.name in kinds.TABLE:
+                for resource in await discovery(self._cluster).resources(kinds.groups()):
+                    if resource.name in kinds.table():
                         self._watch_custom(resource, changed)
             except NotAllowed as error:
                 _log.warning("custom resources are not recorded: %s", error)
