@@ -6,7 +6,7 @@ Labels, owner references and status are those of the operators' own sources, whi
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from support.kube import pod_spec, python_container
@@ -150,7 +150,7 @@ class Part:
     Parameters
     ----------
     kind : str
-        `Pod`, `Job`, `Deployment`, `StatefulSet`, or the name of a custom resource: `raycluster.ray.io`.
+        `Pod`, `Job`, `Deployment`, `StatefulSet`, or that of a custom resource with its API version: `ray.io/v1 RayCluster`.
     name : str
     role, rank : str
         What its pod is in the task. In the rank `{index}` stands for the number of a pod of an Indexed Job.
@@ -190,7 +190,8 @@ class Operator:
     api_version, kind : str
         As in manifests.
     parts : tuple of Part
-        What it creates, in this order. A task that is deleted early has the first alone.
+        What it creates, in this order. A task that is to fail has only those of them that fail, and their owners; one that is
+        deleted early has the first.
     running, succeeded, failed : dict
         The status of an object; `{now}` and `{name}` may be in its texts.
     suspended : dict
@@ -239,9 +240,14 @@ class Operator:
         return self.kind.lower() + "s"
 
     def define(self, kube: Kube) -> None:
-        """Create the kind on a cluster."""
+        """Create the kind on a cluster, if it does not exist."""
         group, _, version = self.api_version.partition("/")
         define(kube, group, version, self.kind, self.plural, short_names=self.short_names, status=self.has_status)
+
+    def define_parts(self, kube: Kube) -> None:
+        """Create the kinds of the parts, if they do not exist."""
+        for kind in _custom_kinds(self.parts):
+            Operator(*kind.split()).define(kube)
 
 
 def _condition(kind: str, reason: str = "", message: str = "", status: str = "True") -> Object:
@@ -272,8 +278,8 @@ def _jobset_job(role: str, rank: str, job: str = "0", jobs: str = "1", completio
 
 
 def _kubeflow(kind: str, *roles: str, **more: Any) -> Operator:
-    """Return the training operator's part for a kind, with one pod for each role and two for the last."""
-    names = [(role, 0) for role in roles] + [(roles[-1], 1)]
+    """Return the training operator's part for a kind, with one pod for each role, or two of the same."""
+    names = [(role, roles[:i].count(role)) for i, role in enumerate(roles)]
     failed = f"{kind} {{name}} is failed because 1 {roles[-1].capitalize()} replica(s) failed."
     return Operator(
         "kubeflow.org/v1",
@@ -330,7 +336,7 @@ def _ray_cluster(cluster: str, **more: Any) -> Part:
         Part("Pod", f"{cluster}-head-4mzqp", "head", "", labels("head", "headgroup")),
         Part("Pod", f"{cluster}-gpu-worker-x7k2p", "worker", "0", worker, fails=True),
     )
-    return Part("raycluster.ray.io", cluster, parts=pods, **more)
+    return Part("ray.io/v1 RayCluster", cluster, parts=pods, **more)
 
 
 def _spark_labels(app: str, role: str, executor: str = "") -> dict[str, str]:
@@ -387,7 +393,7 @@ def _tekton_run(task: str, **more: Any) -> Part:
     run = f"{{name}}-{task}"
     labels = {"tekton.dev/pipelineRun": "{name}", "tekton.dev/pipelineTask": task}
     pod = _tekton_pod(task, run, in_pipeline=True, **more)
-    return Part("taskrun.tekton.dev", run, labels=labels, parts=(pod,))
+    return Part("tekton.dev/v1 TaskRun", run, labels=labels, parts=(pod,))
 
 
 _TEKTON: Object = {
@@ -415,10 +421,10 @@ def _dask_cluster() -> Part:
         labels("worker") | {"dask.org/workergroup-name": "{name}-default"},
     )
     return Part(
-        "daskcluster.kubernetes.dask.org",
+        "kubernetes.dask.org/v1 DaskCluster",
         parts=(
             Part("Deployment", "{name}-scheduler", "scheduler", "", labels("scheduler")),
-            Part("daskworkergroup.kubernetes.dask.org", "{name}-default", parts=(worker,)),
+            Part("kubernetes.dask.org/v1 DaskWorkerGroup", "{name}-default", parts=(worker,)),
         ),
     )
 
@@ -432,13 +438,6 @@ def _lws_labels(worker: str) -> dict[str, str]:
     prefix = "leaderworkerset.sigs.k8s.io/"
     return {f"{prefix}name": "{name}", f"{prefix}group-index": "0", f"{prefix}worker-index": worker}
 
-
-#: Kinds that are parts of tasks alone.
-_INNER = {
-    "configuration.serving.knative.dev": ("serving.knative.dev/v1", "Configuration"),
-    "revision.serving.knative.dev": ("serving.knative.dev/v1", "Revision"),
-    "daskworkergroup.kubernetes.dask.org": ("kubernetes.dask.org/v1", "DaskWorkerGroup"),
-}
 
 _ALL = (
     Operator(
@@ -464,7 +463,7 @@ _ALL = (
         "TrainJob",
         (
             Part(
-                "jobset.jobset.x-k8s.io",
+                "jobset.x-k8s.io/v1alpha2 JobSet",
                 parts=(
                     _jobset_job("dataset-initializer", "{index}"),
                     _jobset_job("node", "{index}", completions=2, fails=True),
@@ -482,24 +481,21 @@ _ALL = (
         recreates=True,
         attempts=("0", "1"),
     ),
-    _kubeflow("PyTorchJob", "master", "worker", restarted={"startTime": "{now}"}, recreates=True),
+    _kubeflow("PyTorchJob", "master", "worker", "worker", restarted={"startTime": "{now}"}, recreates=True),
     _kubeflow("TFJob", "chief", "ps", "worker"),
-    _kubeflow("JAXJob", "worker"),
+    _kubeflow("JAXJob", "worker", "worker"),
     _kubeflow("XGBoostJob", "master", "worker"),
-    _kubeflow("PaddleJob", "worker"),
+    _kubeflow("PaddleJob", "worker", "worker"),
     Operator(
         "kubeflow.org/v2beta1",
         "MPIJob",
         (
-            *(
-                Part(
-                    "Pod",
-                    f"{{name}}-worker-{rank}",
-                    "worker",
-                    str(rank),
-                    _mpi_labels("worker") | {"training.kubeflow.org/replica-index": str(rank)},
-                )
-                for rank in range(2)
+            Part(
+                "Pod",
+                "{name}-worker-0",
+                "worker",
+                "0",
+                _mpi_labels("worker") | {"training.kubeflow.org/replica-index": "0"},
             ),
             Part("Job", "{name}-launcher", "launcher", "", _mpi_labels("launcher"), fails=True),
         ),
@@ -525,7 +521,7 @@ _ALL = (
         reason="AppFailed",
         restarted={"jobStatus": "FAILED", "jobDeploymentStatus": "Retrying", "failed": 1, "rayClusterName": ""},
         recreates=True,
-        deletes="raycluster.ray.io",  # `shutdownAfterJobFinishes`
+        deletes="ray.io/v1 RayCluster",  # `shutdownAfterJobFinishes`
     ),
     Operator("ray.io/v1", "RayCluster", _ray_cluster("{name}").parts, running={"state": "ready"}, ends=False),
     Operator(
@@ -648,7 +644,7 @@ _ALL = (
         succeeded={"jobStatus": "Successful", "endTime": "{now}"},
         failed={"jobStatus": "Failed", "endTime": "{now}"},
         reason="exit 3",
-        deletes="daskcluster.kubernetes.dask.org",
+        deletes="kubernetes.dask.org/v1 DaskCluster",
         short_names=("djb",),
     ),
     Operator(
@@ -682,10 +678,10 @@ _ALL = (
         "Service",
         (
             Part(
-                "configuration.serving.knative.dev",
+                "serving.knative.dev/v1 Configuration",
                 parts=(
                     Part(
-                        "revision.serving.knative.dev",
+                        "serving.knative.dev/v1 Revision",
                         "{name}-00001",
                         parts=(Part("Deployment", "{name}-00001-deployment", "{name}-00001", "", _knative_labels()),),
                     ),
@@ -717,7 +713,7 @@ _ALL = (
         "AppWrapper",
         (
             Part(
-                "pytorchjob.kubeflow.org",
+                "kubeflow.org/v1 PyTorchJob",
                 labels={"workload.codeflare.dev/appwrapper": "{name}"},
                 parts=tuple(
                     _kubeflow_pod(
@@ -745,15 +741,18 @@ _ALL = (
 OPERATORS = {operator.name: operator for operator in _ALL}
 
 
-def define_kinds(kube: Kube) -> None:
-    """Create the kinds of all operators, and those of the parts of their tasks."""
-    for operator in OPERATORS.values():
-        operator.define(kube)
-    for api_version, kind in _INNER.values():
-        Operator(api_version, kind, has_status=kind != "DaskWorkerGroup").define(kube)
+def _custom_kinds(parts: tuple[Part, ...]) -> set[str]:
+    inner = [_custom_kinds(part.parts) for part in parts]
+    return {part.kind for part in parts if "/" in part.kind}.union(*inner)
 
 
 LINES = 4
+
+
+def _failing(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return the parts whose pods fail, with their owners."""
+    failing = [replace(part, parts=_failing(part.parts)) for part in parts]
+    return tuple(part for part in failing if part.fails or part.parts)
 
 
 class Task:
@@ -813,7 +812,7 @@ class Task:
             self.custom.patch(spec=dict.fromkeys(spec))
         self._set(self.operator.running)
         parts = self.operator.parts[:1] if self.is_cut_short else self.operator.parts
-        self._create_all(parts, self.custom.obj)
+        self._create_all(_failing(parts) if self.fails else parts, self.custom.obj)
 
     def restart(self) -> None:
         """Create the second attempt's pods, as after a failure of the first."""
@@ -863,8 +862,8 @@ class Task:
         name = self._filled(part.name)
         metadata = {"name": name, "namespace": self.namespace, "ownerReferences": owners, "labels": labels}
         metadata["annotations"] = annotations
-        if part.kind in OPERATORS or part.kind in _INNER:
-            api_version, kind = _INNER.get(part.kind) or (OPERATORS[part.kind].api_version, OPERATORS[part.kind].kind)
+        if "/" in part.kind:
+            api_version, kind = part.kind.split()
             path = f"/apis/{api_version}/namespaces/{self.namespace}/{kind.lower()}s"
             body: Object = {"apiVersion": api_version, "kind": kind, "metadata": metadata}
             response = self.kube.request("POST", path, json=body)
