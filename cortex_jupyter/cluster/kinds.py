@@ -243,6 +243,21 @@ def waits_for(obj: Mapping[str, Any]) -> str:
     return next((word for word in words if isinstance(word, str)), "")
 
 
+def progress(obj: Mapping[str, Any]) -> int | None:
+    """Return how much of a TrainJob is done (percent); None if it does not say.
+
+    Only an instrumented training says so, since Kubeflow Trainer 2.2, where the feature `TrainJobStatus` is switched on
+    (kubeflow/trainer 8c0f5059: pkg/apis/trainer/v1alpha1/trainjob_types.go, pkg/features/features.go).
+
+    Examples
+    --------
+    >>> progress({"status": {"trainerStatus": {"progressPercentage": 45, "estimatedRemainingSeconds": 120}}})
+    45
+    """
+    percent = _value(obj, "status.trainerStatus.progressPercentage")
+    return percent if isinstance(percent, int) and not isinstance(percent, bool) else None
+
+
 def without_bulk(obj: dict[str, Any]) -> dict[str, Any]:
     """Remove the parts of a custom resource that no state is read from, in place, and return it.
 

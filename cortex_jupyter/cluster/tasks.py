@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster import kinds
 from cortex_jupyter.cluster.discovery import JOB, discovery
+from cortex_jupyter.cluster.kueue import explained, may_be_queued, queue_reasons
 from cortex_jupyter.cluster.labels import label_matcher, pod_labels
 from cortex_jupyter.cluster.owners import Owner, Owners, controller_of
 from cortex_jupyter.cluster.pods import is_finished, status_of
@@ -350,10 +351,7 @@ async def list_tasks(
             task_pods = [item] if kind == "pod" else _owned(workload, by_label)
             if matches(pod_labels(item)) or any(matches(pod_labels(pod)) for pod in task_pods):
                 tasks.append((workload, task_pods))
-    refused: dict[str, str] = {}
-    if any(_lacks_pods(workload, task_pods) for workload, task_pods in tasks):
-        refused = await refusals(cluster, namespace)
-    rows = [describe(workload, task_pods, refused.get(workload.uid, "")) for workload, task_pods in tasks]
+    rows = await _described(cluster, namespace, tasks)
     jobs = {workload.uid: row for (workload, _), row in zip(tasks, rows, strict=True)}
     for item in lists.get("cronjob", []):
         if matches(pod_labels(item)):
@@ -367,6 +365,22 @@ async def list_tasks(
             continue  # the API server refused this selector, so it has no pods
         rows.append(describe(_selected(ref), [pod for pod in pods if matches_selector(pod_labels(pod))]))
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True)
+
+
+async def _described(
+    cluster: Cluster, namespace: str, tasks: list[tuple[Workload, list[KubeObject]]]
+) -> list[KubeObject]:
+    """Return the fields of tasks; why some have no pods is read once for all."""
+    refused: dict[str, str] = {}
+    queued: dict[str, str] = {}
+    if any(_lacks_pods(workload, pods) for workload, pods in tasks):
+        refused = await refusals(cluster, namespace)
+    if any(may_be_queued(state_of(workload, pods)) for workload, pods in tasks):
+        queued = await queue_reasons(cluster, namespace)
+    return [
+        describe(workload, pods, refused.get(workload.uid, ""), queued.get(workload.uid, ""))
+        for workload, pods in tasks
+    ]
 
 
 @dataclass(slots=True)
@@ -587,8 +601,17 @@ async def has_namespace(cluster: Cluster, namespace: str) -> bool | None:
     return True
 
 
-def describe(workload: Workload, pods: list[KubeObject], refusal: str = "") -> KubeObject:
+def describe(workload: Workload, pods: list[KubeObject], refusal: str = "", queued: str = "") -> KubeObject:
     """Return the fields of one task in `GET tasks`.
+
+    Parameters
+    ----------
+    workload : Workload
+    pods : list of dict
+    refusal : str, optional
+        As in `state_of`.
+    queued : str, optional
+        What `kueue.queue_reasons` says of it.
 
     Returns
     -------
@@ -597,7 +620,7 @@ def describe(workload: Workload, pods: list[KubeObject], refusal: str = "") -> K
         `kubectl get`: `CrashLoopBackOff`, `Complete`), `message`, `restarts` (of its pods' containers), `started`, `finished`
         (RFC 3339 or None), `exit_code` (int or None), `pods` (their number).
     """
-    state, ref = state_of(workload, pods, refusal), workload.ref
+    state, ref = explained(workload, state_of(workload, pods, refusal), queued), workload.ref
     if workload.lacks and pods and all(map(is_finished, pods)) and kinds.ends_by_itself(ref.kind):
         state = end_of_pods(workload, pods)
     started = workload.started or min((p["metadata"]["creationTimestamp"] for p in pods), default=None)

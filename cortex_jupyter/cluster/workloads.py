@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from cortex_jupyter.cluster import pods as podlib
-from cortex_jupyter.cluster.kinds import kind_of, membership, object_state, waits_for
+from cortex_jupyter.cluster.kinds import kind_of, membership, object_state, progress, waits_for
 from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
 
 if TYPE_CHECKING:
@@ -393,7 +393,7 @@ def _alive(workload: Workload, pods: list[KubeObject], refusal: str) -> State:
     if unfinished and all(waiting):
         return State("pending", f"Log not available yet: {waiting[0]}", waiting[0].partition(":")[0])
     if unfinished:
-        return _running(unfinished)
+        return _running(unfinished, progress(workload.obj) if workload.ref.is_custom else None)
     end = podlib.decisive_end(pods)
     if pods and kind == "selector":  # its recorder finds out whether more pods may come
         return State("running", "Every pod of this selector has ended", "Ended", end.exit_code if end else None)
@@ -405,11 +405,11 @@ def _alive(workload: Workload, pods: list[KubeObject], refusal: str) -> State:
     return State("pending", f"Log not available yet: {why}", reason)
 
 
-def _running(pods: list[KubeObject]) -> State:
+def _running(pods: list[KubeObject], percent: int | None) -> State:
     """Return the state of a task with pods that have begun. A problem is described in kubectl's words."""
     troubled = [status for status in map(podlib.status_of, pods) if status.is_troubled]
     if not troubled:
-        return State("running", "Running", "Running")
+        return State("running", "Running" if percent is None else f"Running: {percent} % done", "Running")
     first = troubled[0]
     same = sum(status.word == first.word for status in troubled)
     lead = f"{same} of {len(pods)} pods: " if len(pods) > 1 else ""

@@ -134,6 +134,7 @@ async def _described(session: Session, ref: TaskRef, person: Person | None) -> d
 
 async def _present(cluster: Cluster, workload: Workload, hidden: dict[str, str]) -> dict[str, Any]:
     """Describe a task without what may not be shown. Its state equals that in the list of tasks, whatever is hidden."""
+    from cortex_jupyter.cluster.kueue import may_be_queued, queue_reasons
     from cortex_jupyter.cluster.tasks import describe, pods_of
     from cortex_jupyter.cluster.workloads import refusals, state_of
 
@@ -142,7 +143,10 @@ async def _present(cluster: Cluster, workload: Workload, hidden: dict[str, str])
     refusal = ""
     if not pods and "events" not in hidden:
         refusal = (await refusals(cluster, workload.ref.namespace)).get(workload.uid, "")
-    doc = describe(workload, pods, refusal)
+    queued = ""
+    if may_be_queued(state_of(workload, pods, refusal)):
+        queued = (await queue_reasons(cluster, workload.ref.namespace, workload.uid)).get(workload.uid, "")
+    doc = describe(workload, pods, refusal, queued)
     doc["reason"] = state_of(workload, pods, refusal).reason
     doc["pods"] = [] if "pods" in hidden else [_pod(pod) for pod in pods]
     doc["events"] = []

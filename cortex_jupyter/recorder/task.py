@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.kinds import ends_by_itself
+from cortex_jupyter.cluster.kueue import explained, may_be_queued
 from cortex_jupyter.cluster.tasks import pods_of
 from cortex_jupyter.cluster.workloads import State, Workload, refusal_of, state_of
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
@@ -274,6 +275,8 @@ class TaskRecorder:
             self._end(state)
             return True
         self._over_since = 0.0
+        if self._workload is not None and may_be_queued(state):
+            state = explained(self._workload, state, await self._watches.queues.reason(self._workload))
         self._report_state(state)
         self._set_clock()
         if not self._caught_up and self._sources.caught_up:

@@ -10,7 +10,7 @@ from aiohttp import web
 from cortex_jupyter.cluster import owners as owners_module
 from cortex_jupyter.cluster.owners import Owners
 from cortex_jupyter.cluster.tasks import list_tasks, pods_of, resolve
-from cortex_jupyter.cluster.workloads import collection, state_of
+from cortex_jupyter.cluster.workloads import Workload, collection, state_of
 from cortex_jupyter.errors import NotAllowed
 from cortex_jupyter.model import TaskRef
 
@@ -295,3 +295,22 @@ async def test_a_missing_right_on_one_kind_hides_nothing_of_the_others(team: Tea
         "team:rayjob.ray.io/tune",
         "team:pod/bare",
     }
+
+
+# ---------------------------------------------------------------- progress
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ({"trainerStatus": {"progressPercentage": 45, "estimatedRemainingSeconds": 120}}, "Running: 45 % done"),
+        ({"trainerStatus": {}}, "Running"),
+        ({"trainerStatus": "odd"}, "Running"),
+    ],
+)
+def test_a_train_job_says_how_much_is_done(status: Object, message: str) -> None:
+    task = Workload(ref("trainjob.trainer.kubeflow.org/bert"), "u", made("x/v1", "TrainJob", "bert", status=status))
+    main = {"name": "main", "containerID": "x", "restartCount": 0, "state": {"running": {"startedAt": CREATED}}}
+    pod = made("v1", "Pod", "bert-node-0", spec={"containers": [{"name": "main"}]})
+    pod["status"] = {"phase": "Running", "containerStatuses": [main]}
+    assert state_of(task, [pod]).message == message

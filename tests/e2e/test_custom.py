@@ -288,3 +288,27 @@ def test_a_row_of_a_user_tells_roles_and_the_end(target: Target, unique: Callabl
     assert {json.loads(line)["role"] for line in output.splitlines() if line.startswith("{")} == {"ps"}
     assert "Experiment failed: NoDisk" in output
     experiment.delete()
+
+
+@pytest.mark.parametrize("kind", ["Job", "JobSet"])
+def test_a_task_in_a_queue_of_kueue_says_why(target: Target, unique: Callable[[str], str], cli: Cli, kind: str) -> None:
+    kube, name = target.kube, unique("queued")
+    define(kube, "kueue.x-k8s.io", "v1beta2", "Workload", "workloads")
+    if kind == "Job":
+        owner = reference(kube.create(python_job(name, PRINT.format("main"), suspend=True)))
+    else:
+        define(kube, "jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets")
+        job_set = Custom(kube, "jobset.x-k8s.io/v1alpha2", "JobSet", "jobsets", name, suspend=True)
+        job_set.set_status(conditions=[condition("Suspended", reason="SuspendedJobs", message="jobset is suspended")])
+        owner = job_set.reference
+    workload = Custom(kube, "kueue.x-k8s.io/v1beta2", "Workload", "workloads", f"w-{name}", owner, queueName="team")
+    no_quota = condition("QuotaReserved", "False", "Pending", "insufficient quota for nvidia.com/gpu, 8 more needed")
+    workload.set_status(conditions=[no_quota])
+    text = f"Log not available yet: the {kind} waits in the queue team of Kueue: {no_quota['message']}"
+    assert text in cli("logs", f"{kind.lower()}/{name}")
+    (row,) = [row for row in json.loads(cli("tasks", "-o", "json"))["tasks"] if row["name"] == name]
+    assert (row["state"], row["status"], row["message"]) == ("pending", "Suspended", text)
+    with contextlib.closing(open_store(cli.home.env["CORTEX_STORE"])) as store:
+        kube.wait_for(lambda: text in {info.message for info in store.recordings("default")}, "the recorder's word")
+    workload.delete()
+    kube.delete("jobs", name) if kind == "Job" else job_set.delete()

@@ -162,6 +162,9 @@ def _rules() -> list[dict[str, Any]]:
         {"apiGroups": sorted(kinds.groups()), "resources": sorted({row.plural for row in rows}), "verbs": _READ},
         # They stand between a DaskCluster and its workers.
         {"apiGroups": ["kubernetes.dask.org"], "resources": ["daskworkergroups"], "verbs": ["get", "list"]},
+        # Why a task waits, and at which place.
+        {"apiGroups": ["kueue.x-k8s.io"], "resources": ["workloads"], "verbs": ["list"]},
+        {"apiGroups": ["visibility.kueue.x-k8s.io"], "resources": ["localqueues/pendingworkloads"], "verbs": ["get"]},
     ]
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from cortex_jupyter.cluster import KubeObject, kinds
+from cortex_jupyter.cluster.kueue import QueueReader
 from cortex_jupyter.cluster.owners import Owners
 from cortex_jupyter.cluster.pods import without_bulk
 from cortex_jupyter.cluster.tasks import resolve
@@ -51,12 +52,18 @@ class Watches:
     Parameters
     ----------
     cluster : Cluster
+
+    Attributes
+    ----------
+    queues : QueueReader
+        Why tasks wait, which is not watched.
     """
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._lookups = asyncio.Semaphore(_LOOKUPS)
         self._shared: dict[str, _SharedWatch] = {}
+        self.queues = QueueReader(cluster)
         # By task UID, while the task is watched.
         self._reopen_triggers: WeakValueDictionary[str, ReopenTrigger] = WeakValueDictionary()
 
