@@ -173,8 +173,12 @@ class Discovery:
         if not found and self._errors:
             raise ClusterError(f"it is not known whether there is a kind {word!r}: {next(iter(self._errors.values()))}")
         if not found:
-            kinds = [resource.kind.lower() for resource in await self.resources()]
-            similar = difflib.get_close_matches(word.partition(".")[0].lower(), kinds)
+            named: dict[str, list[str]] = {}
+            for resource in await self.resources():
+                for each in {resource.kind.lower(), resource.plural, *resource.short_names}:
+                    named.setdefault(each, []).append(resource.name)
+            matches = difflib.get_close_matches(word.partition(".")[0].lower(), named)
+            similar = dict.fromkeys(name for match in matches for name in named[match])
             hint = f"similar kinds: {', '.join(similar)}" if similar else "`kubectl api-resources` lists the kinds"
             raise TaskNotFound(f"the cluster has no kind {word!r}", hint)
         return found[0]

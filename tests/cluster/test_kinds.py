@@ -9,6 +9,7 @@ import pytest
 from cortex_jupyter.cluster import kinds, pods
 from cortex_jupyter.cluster.discovery import discovery
 from cortex_jupyter.cluster.owners import Owners
+from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.workloads import Workload, state_of
 from cortex_jupyter.errors import AmbiguousTask, TaskNotFound
 from cortex_jupyter.model import TaskRef
@@ -183,6 +184,49 @@ async def test_a_kind_is_found_by_what_kubectl_accepts(cluster: Cluster) -> None
     with pytest.raises(TaskNotFound) as caught:
         await discovery(cluster).find("rayjb")
     assert "rayjob" in (caught.value.hint or "")
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    "word", ["vcjob", "VCJOB", "vcjob.batch.volcano.sh", "VCJob.Batch", "job.batch.volcano.sh", "Jobs.v1alpha1.batch.volcano.sh"]
+)  # fmt: skip
+async def test_short_names_and_groups_in_any_case(cluster: Cluster, word: str) -> None:
+    assert (await discovery(cluster).find(word)).name == "job.batch.volcano.sh"
+    assert TaskRef.parse(f"ml:{word}/mnist").is_custom
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize("word", ["model", "Models", "models.v1"])
+async def test_an_ambiguous_kind_lists_the_groups(cluster: Cluster, word: str) -> None:
+    if word == "models.v1":  # a group that begins with v1 is meant, and there is none
+        with pytest.raises(TaskNotFound):
+            await resolve(cluster, TaskRef.parse(f"ml:{word}/x"))
+        return
+    with pytest.raises(AmbiguousTask) as caught:
+        await resolve(cluster, TaskRef.parse(f"ml:{word}/x"))
+    assert caught.value.message.endswith("model.a.example.org, model.b.example.org")
+    assert caught.value.hint == "name one: model.a.example.org/NAME"
+
+
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    ("word", "similar"),
+    [
+        ("rayjb", "rayjob.ray.io"), ("RayJobss.ray.io", "rayjob.ray.io"), ("vcjbo", "job.batch.volcano.sh"),
+        ("modles", "model.a.example.org, model.b.example.org"), ("rayjob.ra.io", "rayjob.ray.io"),
+    ],
+)  # fmt: skip
+async def test_an_unknown_kind_names_near_ones(cluster: Cluster, word: str, similar: str) -> None:
+    with pytest.raises(TaskNotFound, match=f"no kind {word.lower()!r}") as caught:
+        await resolve(cluster, TaskRef.parse(f"ml:{word}/x"))
+    assert caught.value.hint.startswith(f"similar kinds: {similar}")
+
+
+@pytest.mark.usefixtures("served")
+async def test_a_kind_unlike_all_others(cluster: Cluster) -> None:
+    with pytest.raises(TaskNotFound) as caught:
+        await discovery(cluster).find("zzzzzz")
+    assert caught.value.hint == "`kubectl api-resources` lists the kinds"
 
 
 @pytest.mark.usefixtures("served")
