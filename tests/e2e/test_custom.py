@@ -312,3 +312,24 @@ def test_a_task_in_a_queue_of_kueue_says_why(target: Target, unique: Callable[[s
         kube.wait_for(lambda: text in {info.message for info in store.recordings("default")}, "the recorder's word")
     workload.delete()
     kube.delete("jobs", name) if kind == "Job" else job_set.delete()
+
+
+def test_an_object_that_may_be_read_but_not_watched_shows_its_end(
+    target: Target, unique: Callable[[str], str], cli: Cli, request: pytest.FixtureRequest
+) -> None:
+    if target.real:
+        pytest.skip("only the sandbox refuses a right for a while")
+    kube, space = target.kube, unique("get")
+    sandbox = request.getfixturevalue("sandbox")
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+    define(kube, "lab.example.org", "v1beta1", "Experiment", "experiments")
+    experiment = Custom(kube, "lab.example.org/v1beta1", "Experiment", "experiments", "exp", namespace=space)
+    for verb in ("list", "watch"):
+        sandbox.fault("deny", verb=verb, resource="experiments.lab.example.org", namespace=space)
+    create_pod(kube, "exp-0", PRINT.format("exp"), experiment.reference, namespace=space)
+    assert len(cli.texts(f"{space}:experiment/exp")) > 0
+    experiment.set_status(conditions=[condition("Failed", reason="NoDisk", message="the disk is full")])
+    output = cli("logs", f"{space}:experiment/exp", "-f", "--since", "all", "-o", "ndjson", code=1)
+    assert len([line for line in output.splitlines() if line.startswith("{")]) == 20
+    assert "Experiment failed: NoDisk: the disk is full" in output
+    kube.delete("namespaces", space)

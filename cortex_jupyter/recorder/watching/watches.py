@@ -20,7 +20,7 @@ from cortex_jupyter.cluster.pods import without_bulk
 from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.watch import ReopenTrigger, watch
 from cortex_jupyter.cluster.workloads import collection, segment
-from cortex_jupyter.errors import ClusterError
+from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
@@ -41,6 +41,8 @@ _OWNERS_AGAIN_S: Final = 1.0
 #: Who follows owners' owners waits at most this long (seconds) for them before a list counts as complete.
 _SEARCH_S: Final = 10.0
 
+#: An object that we may get, but not watch, is read this often (seconds).
+_POLL_S: Final = 5.0
 #: This many tasks are looked up at a time. Each request has its own connection, for which `asyncio.sslproto` allocates
 #: a buffer of 256 KiB: a thousand at once took 50 MB.
 _LOOKUPS: Final = 8
@@ -92,8 +94,25 @@ class Watches:
 
     def workload(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the object that is the task."""
-        changes = self._object(workload)
+        changes = self._watched_or_polled(workload)
         return self._follow_labels(workload, changes) if workload.ref.is_custom else changes
+
+    async def _watched_or_polled(self, workload: Workload) -> AsyncIterator[Change]:
+        """Follow the object that is the task; a user may be allowed to get it, but neither to list nor to watch its kind."""
+        try:
+            async for change in self._object(workload):
+                yield change
+        except NotAllowed as error:
+            _log.info("%s is read every %.0f s: %s", workload.ref.key, _POLL_S, error.message)
+        path = f"{workload.collection_path}/{segment(workload.ref.name)}"
+        while True:
+            try:
+                yield "MODIFIED", _cut_of(workload)(await self._cluster.json(path))
+            except NotFound:
+                yield "DELETED", workload.obj
+            except ClusterError as error:
+                _log.info("%s cannot be read: %s", workload.ref.key, error)
+            await asyncio.sleep(_POLL_S)
 
     def _object(self, workload: Workload) -> AsyncIterator[Change]:
         query = {"fieldSelector": f"metadata.name={workload.ref.name}"}
