@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.language import LogQuery
 
 #: The columns of records that metrics are computed from.
-COLUMNS: Final = ("time", "seq", "task", "pod", "text")
+COLUMNS: Final = ("time", "seq", "task", "pod", "text", "rank")
 
 
 class IncrementalMetrics:

@@ -52,7 +52,7 @@ def metrics(
     -------
     pyarrow.Table
         `time` (ns, UTC), `step` (float; null if the line names none and no epoch has begun), `name`, `value` (float),
-        `task`, `pod`, `rank` (of a distributed training, from the lines or else from the pod's index), `seq`; in the
+        `task`, `pod`, `rank` (of a distributed training, from the lines, or else that of the source), `seq`; in the
         order of the log.
 
     Raises

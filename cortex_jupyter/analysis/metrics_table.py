@@ -1,7 +1,7 @@
 """Build the table of `log.metrics()`: one row per number.
 
 A line without a step has as its step the training epoch that its pod's lines reported last. A line without a rank has
-the first rank that any line of its pod names, else the pod's index.
+the first rank that any line of its pod names, else that of its source, else the pod's index.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.tables.schema import coded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,6 +51,11 @@ def build_metrics_table(table: pa.Table, rows: Ints, parsed: Values, carried: Ca
     if carried is not None:
         time = table["time"].take(records).cast(pa.int64()).to_numpy()
         _carry_over(carried, _keys(source, pod, task), time, step, epochs, rank, has_own_rank=~np.isnan(ranks))
+    if "rank" in table.column_names and len(rank):
+        codes_of_ranks, texts = coded(table["rank"])
+        # A rank in two parts, as `2-3`, is no number of a process.
+        numbers = np.array([float(text) if text and text.isdecimal() else np.nan for text in texts], np.float64)
+        rank = np.where(np.isnan(rank), numbers[codes_of_ranks][at], rank)
     index = np.array(
         [_pod_index(p, t) for p in pod.dictionary.to_pylist() for t in task.dictionary.to_pylist()] or [np.nan],
         np.float64,
