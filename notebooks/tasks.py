@@ -1,9 +1,10 @@
-"""Example tasks for the notebooks: Jobs that look like a training and compute nothing, on the cluster of `KUBECONFIG`.
+"""Example tasks for the notebooks: Jobs and a PyTorchJob that look like a training and compute nothing, on the cluster of `KUBECONFIG`.
 
 Without a cluster: `python -m cortex_jupyter.sandbox` runs one on this machine, whose pods are processes, and prints the
 path of its kubeconfig.
 """
 
+import asyncio
 import json
 import os
 
@@ -14,11 +15,12 @@ from cortex_jupyter.errors import NotFound
 from cortex_jupyter.notebook.runtime import runtime
 
 LOCAL = "docker.io/local/busybox:1"  # an image without Python, but with the node's own below /host
+MARK = "cortex-jupyter.example"  # the label of a kind that an example has created
 
 PROGRAM = """
 import json, logging, math, os, random, sys, time
 o = json.loads(os.environ["OPTIONS"])
-rank, seconds, epochs, steps = int(os.environ.get("JOB_COMPLETION_INDEX", 0)), o["seconds"], o["epochs"], o["steps"]
+rank, seconds, epochs, steps = int(os.environ.get("JOB_COMPLETION_INDEX") or os.environ.get("RANK") or 0), o["seconds"], o["epochs"], o["steps"]
 r = random.Random(f"{o['seed']}-{rank}")
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 log = logging.getLogger("trainer")
@@ -70,26 +72,136 @@ def start(name: str, pods: int = 1, **options: float) -> str:
     return name
 
 
+def start_distributed(name: str, workers: int = 8, **options: float) -> str:
+    """Start a PyTorchJob with this many workers, in place of one of that name. Returns its name.
+
+    A cluster without the kind gets it, and this process does what its operator would do: it creates the pods, and says how the
+    PyTorchJob ended.
+    """
+    pods = runtime().run(_create_distributed(name, workers, OPTIONS | options))
+    if pods:
+        runtime().submit(_operate(name, pods))
+    return name
+
+
 def clean(*names: str) -> None:
     """Delete examples, and their pods."""
 
     async def delete() -> None:
         async with await Cluster.open() as cluster:
             for name in names:
-                await _delete(cluster, name)
+                await _delete(cluster, collection("job", cluster.namespace), name)
+                await _delete(cluster, _pytorchjobs(cluster), name)
 
     runtime().run(delete())
 
 
 async def _create(name, pods, options):
     async with await Cluster.open() as cluster:
-        await _delete(cluster, name)
+        await _delete(cluster, collection("job", cluster.namespace), name)
         image = os.environ.get("CORTEX_DEMO_IMAGE") or await image_of(cluster)
         await cluster.json(collection("job", cluster.namespace), method="POST", body=job(name, pods, image, options))
 
 
-async def _delete(cluster, name):
-    path = f"{collection('job', cluster.namespace)}/{name}"
+async def _create_distributed(name, workers, options):
+    """Create a PyTorchJob. Return the names of its pods if no operator creates them."""
+    async with await Cluster.open() as cluster:
+        await _delete(cluster, _pytorchjobs(cluster), name)
+        image = os.environ.get("CORTEX_DEMO_IMAGE") or await image_of(cluster)
+        spec = job(name, 1, image, options)["spec"]["template"]["spec"]
+        spec["containers"][0]["name"] = "pytorch"  # its operator expects this name
+        has_operator = await _has_operator(cluster)
+        replicas = {"replicas": workers, "restartPolicy": "Never", "template": {"spec": spec}}
+        body = {
+            "apiVersion": "kubeflow.org/v1",
+            "kind": "PyTorchJob",
+            "metadata": {"name": name},
+            "spec": {"pytorchReplicaSpecs": {"Worker": replicas}},
+        }
+        owner = await cluster.json(_pytorchjobs(cluster), method="POST", body=body)
+        if has_operator:
+            return []
+        pods = [_worker(owner, rank, spec) for rank in range(workers)]
+        for pod in pods:
+            # That of an earlier run may still be stopping.
+            await _delete(cluster, collection("pod", cluster.namespace), pod["metadata"]["name"])
+            await cluster.json(collection("pod", cluster.namespace), method="POST", body=pod)
+        return [pod["metadata"]["name"] for pod in pods]
+
+
+def _pytorchjobs(cluster):
+    return f"/apis/kubeflow.org/v1/namespaces/{cluster.namespace}/pytorchjobs"
+
+
+async def _has_operator(cluster):
+    """Return whether the kind is not ours; create it if the cluster does not have it."""
+    definitions, name = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", "pytorchjobs.kubeflow.org"
+    try:
+        definition = await cluster.json(f"{definitions}/{name}")
+        return MARK not in (definition["metadata"].get("labels") or {})
+    except NotFound:
+        pass
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
+    names = {"kind": "PyTorchJob", "plural": "pytorchjobs", "singular": "pytorchjob"}
+    body = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": name, "labels": {MARK: "true"}},
+        "spec": {"group": "kubeflow.org", "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+    await cluster.json(definitions, method="POST", body=body)
+    while True:
+        try:
+            await cluster.json(_pytorchjobs(cluster))
+            return False
+        except NotFound:
+            await asyncio.sleep(0.1)
+
+
+def _worker(owner, rank, spec):
+    """Return a worker as the training operator creates it."""
+    name = owner["metadata"]["name"]
+    reference = {"apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob", "name": name, "uid": owner["metadata"]["uid"]}
+    labels = {
+        "training.kubeflow.org/operator-name": "pytorchjob-controller",
+        "training.kubeflow.org/job-name": name,
+        "training.kubeflow.org/replica-type": "worker",
+        "training.kubeflow.org/replica-index": str(rank),
+    }
+    container = spec["containers"][0]
+    env = [*container["env"], {"name": "RANK", "value": str(rank)}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{name}-worker-{rank}",
+            "labels": labels,
+            "ownerReferences": [reference | {"controller": True, "blockOwnerDeletion": True}],
+        },
+        "spec": spec | {"containers": [container | {"env": env}]},
+    }
+
+
+async def _operate(name, pods):
+    """Set the PyTorchJob's end when its pods have ended."""
+    async with await Cluster.open() as cluster:
+        phases = {"Pending"}
+        while not phases <= {"Succeeded", "Failed"}:
+            await asyncio.sleep(0.2)
+            answers = [await cluster.json(f"{collection('pod', cluster.namespace)}/{pod}") for pod in pods]
+            phases = {answer["status"].get("phase", "Pending") for answer in answers}
+        word = "Failed" if "Failed" in phases else "Succeeded"
+        failed = sum(answer["status"]["phase"] == "Failed" for answer in answers)
+        message = f"PyTorchJob {name} is failed because {failed} Worker replica(s) failed." if failed else ""
+        end = {"type": word, "status": "True", "reason": f"PyTorchJob{word}", "message": message}
+        path = f"{_pytorchjobs(cluster)}/{name}"
+        body = await cluster.json(path) | {"status": {"conditions": [end]}}
+        await cluster.json(f"{path}/status", method="PUT", body=body)
+
+
+async def _delete(cluster, kind, name):
+    path = f"{kind}/{name}"
     try:
         await cluster.json(path, method="DELETE", body={"propagationPolicy": "Background"})
         while True:

@@ -26,6 +26,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "curves-from-text": {"seconds": 3},
     "compare-two-runs": {"seconds": 1.5},
     "64-pods": {"pods": 12, "seconds": 1},
+    "distributed-training": {"workers": 4, "seconds": 1.5},
     "logs-from-s3": {"archive": "s3://runs/logs", "seconds": 1},
 }
 EXPECTED: dict[str, dict[str, list[str]]] = {
@@ -68,6 +69,17 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "frame": ["Traceback"],
         "sql": ["info"],
         "curves": ["<svg", "rank 1"],
+    },
+    "distributed-training": {
+        "start": ["cortex-logs-static"],
+        "tasks": ["pytorchjob.kubeflow.org/bert"],
+        "wait": ["PyTorchJob failed exit 1: worker-3 (pod bert-worker-3) failed first"],
+        "filter": ["epoch done"],
+        "columns": ["role", "rank", "attempt", "worker"],
+        "plot": ["<svg"],
+        "means": [r"rank\n0 "],
+        "why-cell": ["RuntimeError: CUDA error", "worker-3"],
+        "raised": ["worker-3 (pod bert-worker-3) failed first"],
     },
     "64-pods": {
         "complete": ["12 sources, complete"],
