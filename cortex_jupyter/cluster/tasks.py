@@ -373,9 +373,10 @@ async def _described(
     """Return the fields of tasks; why some have no pods is read once for all."""
     refused: dict[str, str] = {}
     queued: dict[str, str] = {}
-    if any(_lacks_pods(workload, pods) for workload, pods in tasks):
+    states = [state_of(workload, pods) for workload, pods in tasks]
+    if any(state.reason == "NoPods" for state in states):
         refused = await refusals(cluster, namespace)
-    if any(may_be_queued(state_of(workload, pods)) for workload, pods in tasks):
+    if any(map(may_be_queued, states)):
         queued = await queue_reasons(cluster, namespace)
     return [
         describe(workload, pods, refused.get(workload.uid, ""), queued.get(workload.uid, ""))
@@ -448,6 +449,7 @@ class _CustomTasks:
                 workload = _unreadable(resource, namespace, owner, pods)
                 if await is_visible(workload.ref):
                     result.tasks.append((workload, pods))
+                    result.parts |= {pod["metadata"]["uid"] for pod in pods}
         for workload in found.values():
             pods = pods_of_top.get(workload.uid, [])
             is_part = _top(await _chain(workload.obj, owners), found, is_job=False) is not None
@@ -545,10 +547,6 @@ async def _list_custom(cluster: Cluster, resource: Resource, namespace: str) -> 
         )
         for obj in objects
     }
-
-
-def _lacks_pods(workload: Workload, pods: list[KubeObject]) -> bool:
-    return not pods and state_of(workload, pods).reason == "NoPods"
 
 
 def _describe_cronjob(workload: Workload, newest: KubeObject | None) -> KubeObject:

@@ -22,6 +22,7 @@ from cortex_jupyter._version import __version__
 from cortex_jupyter.cli import doctor
 from cortex_jupyter.cli.doctor import archive, jupyter, store
 from cortex_jupyter.cli.doctor import cluster as kubernetes
+from cortex_jupyter.cli.doctor import settings as settings_check
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.store import RecorderInfo
@@ -274,3 +275,17 @@ sys.exit(main([{command!r}]))
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "has no home directory" in done.stderr and "CORTEX_STORE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rows", "judged", "text"),
+    [
+        ('[{"name": "experiment.lab.example.org"}]', "told", "CORTEX_KINDS has rows for experiment.lab.example.org"),
+        ('[{"name": "experiment.lab.example.org", "ends": 1}]', "bad", "`ends` must be true or false"),
+        ("", "told", ""),
+    ],
+)
+def test_rows_about_kinds_are_checked(monkeypatch: pytest.MonkeyPatch, rows: str, judged: str, text: str) -> None:
+    monkeypatch.setenv("CORTEX_KINDS", rows)
+    found = texts_of(settings_check.judge_kinds(), judged)
+    assert text in found and bool(found) == bool(text)

@@ -283,6 +283,15 @@ async def test_the_end_of_what_may_not_be_read_is_that_of_its_pods(
     assert "the right `get experiments.lab.example.org` would tell more" in row["message"]
 
 
+async def test_a_pod_whose_owner_is_no_controller_has_one_row(team: Team, cluster: Cluster) -> None:
+    """As the driver of Apache's Spark operator."""
+    experiment = made("lab.example.org/v1", "Experiment", "exp")
+    deny(team, f"{LAB}/experiments", "exp")
+    pod = team.pod("driver", experiment)
+    del pod["metadata"]["ownerReferences"][0]["controller"]
+    assert [row["task"] for row in await list_tasks(cluster, "team")] == ["team:experiment.lab.example.org/exp"]
+
+
 async def test_a_missing_right_on_one_kind_hides_nothing_of_the_others(team: Team, cluster: Cluster) -> None:
     train = team.add(JOB_SETS, "jobset.x-k8s.io/v1alpha2", "JobSet", "train")
     job = team.add(collection("job", "team"), "batch/v1", "Job", "train-worker-0", train)

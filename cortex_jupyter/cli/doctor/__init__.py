@@ -68,6 +68,7 @@ async def examine(kubeconfig: str | None, context: str | None, namespace: str | 
     parts = [
         within(seconds, store.PART, aside(lambda: store.judge(url, id_)), _NO_STORE),
         within(seconds, archive.PART, aside(lambda: archive.judge(url, configured.archive_url)), _NO_ARCHIVE),
+        within(seconds, settings.KINDS, aside(settings.judge_kinds), _NO_DISK),
         within(seconds, jupyter.PART, aside(lambda: settings.judge(configured)), _NO_DISK),
         within(seconds, jupyter.PART, aside(jupyter.installed), _NO_DISK),
         within(seconds, jupyter.PART, jupyter.running(), _NO_SERVER),

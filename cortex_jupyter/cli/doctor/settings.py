@@ -8,7 +8,9 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.cli.doctor.finding import TOLD, WARN, Finding
+from cortex_jupyter.cli.doctor.finding import BAD, TOLD, WARN, Finding
+from cortex_jupyter.cluster import kinds
+from cortex_jupyter.errors import CortexError
 from cortex_jupyter.store import default_url
 from cortex_jupyter.store.url import without_password
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PART: Final = "jupyter"
+KINDS: Final = "kinds"
 #: Names of the configuration files of the extension, the server and the applications. Later ones override earlier ones.
 _FILES: Final = (
     "jupyter_cortex_jupyter_config",
@@ -78,6 +81,18 @@ def read() -> Settings:
             files += [file for file in app.loaded_config_files if file not in files]
         values |= file_values
     return Settings(**values, files=tuple(files), broken=tuple(broken))
+
+
+def judge_kinds() -> Iterator[Finding]:
+    """Report the rows about kinds of a user's own."""
+    if not os.environ.get(kinds.SETTING):
+        return
+    try:
+        own = [name for name, row in kinds.table().items() if kinds.TABLE.get(name) is not row]
+    except CortexError as error:
+        yield Finding(KINDS, BAD, error.message, error.hint)
+    else:
+        yield Finding(KINDS, TOLD, f"{kinds.SETTING} has rows for {', '.join(own) or 'no kind'}")
 
 
 def judge(settings: Settings) -> Iterator[Finding]:
