@@ -1,8 +1,8 @@
 """`make bench`: measure the budgets of `docs/explanation/architecture.md`. Figures are ratios within one run, or counts.
 
     make bench                 all
-    make bench ARGS="pipe"     one of: pipe, recorder, takeover, valkey, order, day, gateway, viewers, fleet, containers, crowd, paint,
-                               frames, objects, text, imports, page, long
+    make bench ARGS="pipe"     one of: pipe, recorder, takeover, valkey, order, day, gateway, viewers, fleet, containers, kinds, crowd,
+                               paint, frames, objects, text, imports, page, long
 
 `gateway`, `viewers`, `containers` and `crowd` run on the cluster that KUBECONFIG names, if there is one; all others on the
 sandbox.
@@ -25,6 +25,7 @@ from bench import (  # noqa: E402 - the folder above comes first
     day,
     fleet,
     imports,
+    kinds,
     long,
     objects,
     order,
@@ -56,6 +57,7 @@ def main() -> int:
         "viewers": viewers,
         "fleet": fleet,
         "containers": containers,
+        "kinds": kinds,
         "crowd": crowd,
         "paint": paint,
         "frames": tables,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
 from support.browser import WAIT, cell, says, shot
+from support.kube import python_job
 from support.operators import Custom, create_pod, define
 
 if TYPE_CHECKING:
@@ -34,11 +36,30 @@ def test_a_ray_job_with_sixteen_workers(
     cluster = Custom(kube, "ray.io/v1", "RayCluster", "rayclusters", f"{name}-9x2kd", ray_job.reference)
     code = "import os, time\nfor step in range(8): print('{} step', step, 'loss', 1 / (step + 1), flush=True)\n"
     wait = f"while not os.path.exists({str(gate)!r}): time.sleep(0.05)\n"
-    for who in ["head", *(f"gpu-worker-{n}" for n in range(WORKERS))]:
-        create_pod(kube, f"{cluster.name}-{who}", code.format(who) + wait, cluster.reference)
+    for index in range(-1, WORKERS):
+        role, group = ("head", "headgroup") if index < 0 else ("worker", "gpu")
+        labels = {
+            "ray.io/is-ray-node": "yes",
+            "ray.io/cluster": cluster.name,
+            "ray.io/node-type": role,
+            "ray.io/group": group,
+            "ray.io/identifier": f"{cluster.name}-{role}",
+        }
+        if index >= 0:
+            labels["ray.io/worker-group-replica-index"] = str(index)
+        who = "head" if index < 0 else f"{group}-worker"
+        suffix = uuid.uuid4().hex[:5]
+        create_pod(kube, f"{cluster.name}-{who}-{suffix}", code.format(role) + wait, cluster.reference, labels)
+    job = python_job(name, code.format("submitter") + wait)
+    job["metadata"]["ownerReferences"] = [ray_job.reference]
+    kube.create(job)
     ray_job.set_status(rayClusterName=cluster.name, jobDeploymentStatus="Running", jobStatus="RUNNING")
-    says(viewer, f"{(WORKERS + 1) * 8} lines")
+    says(viewer, f"{(WORKERS + 2) * 8} lines")
     expect(viewer.locator("[data-seq]").first).to_be_visible(timeout=WAIT)
+    shown = viewer.get_by_role("button", name=f"worker, {WORKERS} of {WORKERS} sources shown")
+    expect(shown).to_be_attached(timeout=WAIT)
+    for who in ("head", *(f"worker-{n}" for n in range(WORKERS)), "submitter"):
+        expect(viewer.get_by_role("switch", name=f"{who} {name}").first).to_be_attached(timeout=WAIT)
     shot(page, "ray-job-running")
     gate.touch()
     ray_job.set_status(rayClusterName=cluster.name, jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
