@@ -250,52 +250,120 @@ async def suggest_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility = 
     return None
 
 
-async def pods_of(cluster: Cluster, workload: Workload) -> list[KubeObject]:
-    """List the pods of a task, oldest first."""
+async def pods_of(cluster: Cluster, workload: Workload, lists: PodLists | None = None) -> list[KubeObject]:
+    """List the pods of a task, oldest first.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    workload : Workload
+    lists : PodLists, optional
+        Shares lists of whole namespaces with others that ask.
+    """
     if workload.ref.is_custom:
-        items = await _custom_pods(cluster, workload)
+        items = await _custom_pods(cluster, workload, lists or PodLists(cluster))
     else:
         items = await fetch_all(cluster, "pod", workload.ref.namespace, workload.pod_query)
     return sorted(items, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
 
 
-async def _custom_pods(cluster: Cluster, workload: Workload) -> list[KubeObject]:
+async def _custom_pods(cluster: Cluster, workload: Workload, lists: PodLists) -> list[KubeObject]:
     """List the pods of a custom resource: those with its labels, or, without any, those of the namespace that it owns."""
-    kind, namespace, owners = kinds.kind_of(workload.ref.kind), workload.ref.namespace, Owners(cluster)
-    owners.note(workload.obj)
+    kind, namespace = kinds.kind_of(workload.ref.kind), workload.ref.namespace
     own_labels = kinds.own_labels(kind, workload.obj)
     is_labelled = kind.labels.keys() == {label for label, _ in own_labels}  # a RayJob first names its cluster
     if is_labelled and own_labels and all(_LABEL_VALUE.fullmatch(value) for _, value in own_labels):
         queries = ({"labelSelector": f"{label}={value}"} for label, value in own_labels)
-        lists = await asyncio.gather(*(fetch_all(cluster, "pod", namespace, query) for query in queries))
-        labelled = {pod["metadata"]["uid"]: pod for pods in lists for pod in pods}
-        pods = await _only_pods_of(workload, list(labelled.values()), owners)
+        found = await asyncio.gather(*(fetch_all(cluster, "pod", namespace, query) for query in queries))
+        labelled = {pod["metadata"]["uid"]: pod for pods in found for pod in pods}
+        owners = Owners(cluster)
+        owners.note(workload.obj)
+        pods = (await _OwnedPods.read(list(labelled.values()), owners)).of(workload)
         if pods or kinds.object_state(kind, workload.obj).name == "suspended":
             return pods
     # Another version of the operator may set other labels.
-    return await _only_pods_of(workload, await fetch_all(cluster, "pod", namespace), owners)
+    return (await lists.read(namespace)).of(workload)
 
 
-async def _only_pods_of(workload: Workload, pods: list[KubeObject], owners: Owners) -> list[KubeObject]:
-    for pod in pods:
-        owners.note(pod)
-    return [pod for pod in pods if await is_pod_of(pod, workload, owners)]
+@dataclass(frozen=True, slots=True)
+class _OwnedPods:
+    """Pods by what owns them.
 
-
-async def is_pod_of(pod: KubeObject, workload: Workload, owners: Owners) -> bool:
-    """Return whether a pod is of a custom resource: by its owners, or by its labels where these may not be read.
-
-    Raises
-    ------
-    ClusterUnreachable
+    Parameters
+    ----------
+    by_owner : dict
+        The pods that each object owns, also through others, by its UID.
+    others : list of dict
+        Pods with an owner that may not be read.
     """
-    chain = await owners.chain(pod)
-    if any(owner.uid == workload.uid for owner in chain):
-        return True
-    is_later = pod["metadata"]["creationTimestamp"] >= workload.obj["metadata"]["creationTimestamp"]
-    # An earlier object may have had the same name, and an object of another kind may have it now.
-    selected = kinds.selects(kinds.kind_of(workload.ref.kind), workload.obj, pod)
-    return bool(owners.may_have_more(chain) and is_later and selected)
+
+    by_owner: dict[str, list[KubeObject]]
+    others: list[KubeObject]
+
+    @classmethod
+    async def read(cls, pods: list[KubeObject], owners: Owners) -> _OwnedPods:
+        """Find the owners of pods.
+
+        Raises
+        ------
+        ClusterError
+        """
+        result = cls({}, [])
+        for pod in pods:
+            owners.note(pod)
+        for pod in pods:
+            chain = await owners.chain(pod)
+            for uid in {owner.uid for owner in chain}:
+                result.by_owner.setdefault(uid, []).append(pod)
+            if owners.may_have_more(chain):
+                result.others.append(pod)
+        return result
+
+    def of(self, workload: Workload) -> list[KubeObject]:
+        """Return the pods of a custom resource: by their owners, or by their labels where these may not be read."""
+        owned = self.by_owner.get(workload.uid, [])
+        uids = {pod["metadata"]["uid"] for pod in owned}
+        kind, created = kinds.kind_of(workload.ref.kind), workload.obj["metadata"]["creationTimestamp"]
+        # An earlier object may have had the same name, and an object of another kind may have it now.
+        labelled = [
+            pod
+            for pod in self.others
+            if pod["metadata"]["creationTimestamp"] >= created and kinds.selects(kind, workload.obj, pod)
+        ]
+        return owned + [pod for pod in labelled if pod["metadata"]["uid"] not in uids]
+
+
+class PodLists:
+    """Lists of all pods of a namespace. All that ask before a list begins share it.
+
+    A hundred tasks that end together would each list a thousand pods at once.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._next: dict[str, asyncio.Task[_OwnedPods]] = {}  # by namespace, until they begin
+        self._reading = asyncio.Lock()
+
+    async def read(self, namespace: str) -> _OwnedPods:
+        """List the pods of a namespace, as they are at this moment or later.
+
+        Raises
+        ------
+        NotAllowed, ClusterError
+        """
+        if namespace not in self._next:
+            task = self._next[namespace] = asyncio.create_task(self._read(namespace))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # all who asked may have gone
+        return await asyncio.shield(self._next[namespace])
+
+    async def _read(self, namespace: str) -> _OwnedPods:
+        async with self._reading:
+            del self._next[namespace]  # whoever asks from here on may know of a newer pod
+            return await _OwnedPods.read(await fetch_all(self._cluster, "pod", namespace), Owners(self._cluster))
 
 
 async def list_tasks(

@@ -411,7 +411,7 @@ class TaskRecorder:
         """Return whether the API server has a pod that the watch has not shown yet."""
         assert self._workload is not None
         try:
-            pods = await pods_of(self._cluster, self._workload)
+            pods = await pods_of(self._cluster, self._workload, self._watches.pod_lists)
         except (ClusterError, NotAllowed):
             return False  # the cluster does not answer; the known pods must do
         count_before = self._sources.count

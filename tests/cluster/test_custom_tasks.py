@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +10,7 @@ from aiohttp import web
 
 from cortex_jupyter.cluster import owners as owners_module
 from cortex_jupyter.cluster.owners import Owners
-from cortex_jupyter.cluster.tasks import list_tasks, pods_of, resolve
+from cortex_jupyter.cluster.tasks import PodLists, list_tasks, pods_of, resolve
 from cortex_jupyter.cluster.workloads import Workload, collection, state_of
 from cortex_jupyter.errors import NotAllowed
 from cortex_jupyter.model import TaskRef
@@ -157,6 +158,36 @@ async def test_a_suspended_task_without_pods_costs_no_list_of_the_namespace(team
     assert team.requests
     assert await pods_of(cluster, task) == []
     assert team.requests == ["/api/v1/namespaces/team/pods?labelSelector=jobset.sigs.k8s.io/jobset-name%3Dtrain"]
+
+
+async def test_tasks_that_ask_together_share_the_lists_of_a_namespace(team: Team, cluster: Cluster) -> None:
+    """Many tasks without labels may end at once; each must see the pods that exist when it asks."""
+    path = f"{LAB}/experiments"
+    experiments = [team.add(path, "lab.example.org/v1", "Experiment", f"e{i}") for i in range(20)]
+    for number, experiment in enumerate(experiments):
+        team.pod(f"p{number}", experiment)
+    tasks = [await resolve(cluster, ref(f"experiment/e{i}")) for i in range(20)]
+    assert team.requests
+    lists = PodLists(cluster)
+
+    async def ask(task: Workload) -> list[str]:
+        team.pod(f"late-{task.ref.name}", experiments[int(task.ref.name[1:])])
+        return names(await pods_of(cluster, task, lists))
+
+    answers = await asyncio.gather(*map(ask, tasks))
+    assert answers == [[f"late-e{i}", f"p{i}"] for i in range(20)]
+    assert team.requests.count(collection("pod", "team")) <= 2
+    assert names(await pods_of(cluster, tasks[0])) == ["late-e0", "p0"]
+
+
+async def test_a_failure_of_a_shared_list_reaches_all_who_asked(team: Team, cluster: Cluster) -> None:
+    team.add(f"{LAB}/experiments", "lab.example.org/v1", "Experiment", "e")
+    task, lists = await resolve(cluster, ref("experiment/e")), PodLists(cluster)
+    answer = team.api.objects[collection("pod", "team")]
+    team.api.deny(collection("pod", "team"), "pods is forbidden")
+    failures = await asyncio.gather(*(pods_of(cluster, task, lists) for _ in range(3)), return_exceptions=True)
+    assert [type(failure) for failure in failures] == [NotAllowed] * 3
+    team.api.objects[collection("pod", "team")] = answer
 
 
 async def test_a_long_name_is_no_label_value(team: Team, cluster: Cluster) -> None:

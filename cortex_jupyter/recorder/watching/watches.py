@@ -17,7 +17,7 @@ from cortex_jupyter.cluster import KubeObject, kinds
 from cortex_jupyter.cluster.kueue import QueueReader
 from cortex_jupyter.cluster.owners import Owners
 from cortex_jupyter.cluster.pods import without_bulk
-from cortex_jupyter.cluster.tasks import resolve
+from cortex_jupyter.cluster.tasks import PodLists, resolve
 from cortex_jupyter.cluster.watch import ReopenTrigger, watch
 from cortex_jupyter.cluster.workloads import collection, segment
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
@@ -59,6 +59,8 @@ class Watches:
     ----------
     queues : QueueReader
         Why tasks wait, which is not watched.
+    pod_lists : PodLists
+        For what asks once more whether a watch has shown all pods.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -66,6 +68,7 @@ class Watches:
         self._lookups = asyncio.Semaphore(_LOOKUPS)
         self._shared: dict[str, _SharedWatch] = {}
         self.queues = QueueReader(cluster)
+        self.pod_lists = PodLists(cluster)
         # By task UID, while the task is watched.
         self._reopen_triggers: WeakValueDictionary[str, ReopenTrigger] = WeakValueDictionary()
 
