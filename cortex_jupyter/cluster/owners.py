@@ -61,6 +61,8 @@ class Owners:
     Parameters
     ----------
     cluster : Cluster
+    query : dict, optional
+        A label selector that owners probably match, as the Jobs of a JobSet have the labels of its pods.
 
     Attributes
     ----------
@@ -68,8 +70,9 @@ class Owners:
         Why kinds of owners could not be read, by kind.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, query: dict[str, str] | None = None) -> None:
         self._cluster = cluster
+        self._query = query
         self._owner_of: dict[str, Owner | None] = {}  # by the UID of what is owned
         self._read: dict[str, None] = {}  # UIDs of those that were read for this, the oldest first
         self._gone: set[str] = set()  # UIDs of owners that were deleted before they were read
@@ -158,7 +161,7 @@ class Owners:
     async def _list(self, path: str, owner: Owner) -> bool:
         """Read all objects of a collection, and return whether an owner is among them."""
         try:
-            objects, _ = await self._cluster.read_list(path, cut=_only_owner, accept=_METADATA_LIST)
+            objects, _ = await self._cluster.read_list(path, self._query, _only_owner, _METADATA_LIST)
         except NotAllowed:
             return False  # a user may be allowed to get single ones
         for obj in objects:

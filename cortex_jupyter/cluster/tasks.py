@@ -273,10 +273,10 @@ async def _custom_pods(cluster: Cluster, workload: Workload, lists: PodLists) ->
     own_labels = kinds.own_labels(kind, workload.obj)
     is_labelled = kind.labels.keys() == {label for label, _ in own_labels}  # a RayJob first names its cluster
     if is_labelled and own_labels and all(_LABEL_VALUE.fullmatch(value) for _, value in own_labels):
-        queries = ({"labelSelector": f"{label}={value}"} for label, value in own_labels)
+        queries = [{"labelSelector": f"{label}={value}"} for label, value in own_labels]
         found = await asyncio.gather(*(fetch_all(cluster, "pod", namespace, query) for query in queries))
         labelled = {pod["metadata"]["uid"]: pod for pods in found for pod in pods}
-        owners = Owners(cluster)
+        owners = Owners(cluster, queries[0])
         owners.note(workload.obj)
         pods = (await _OwnedPods.read(list(labelled.values()), owners)).of(workload)
         if pods or kinds.object_state(kind, workload.obj).name == "suspended":

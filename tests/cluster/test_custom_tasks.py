@@ -205,6 +205,22 @@ async def test_few_missing_owners_are_read_one_by_one_and_many_at_once(team: Tea
     assert team.requests == [f"{path}/j0", f"{path}/j1", f"{path}/j2", path]
 
 
+async def test_of_many_owners_only_those_with_the_label_are_listed(team: Team, cluster: Cluster) -> None:
+    train = team.add(JOB_SETS, "jobset.x-k8s.io/v1alpha2", "JobSet", "train")
+    label = {"jobset.sigs.k8s.io/jobset-name": "train"}
+    for i in range(8):
+        job = team.add(collection("job", "team"), "batch/v1", "Job", f"train-worker-{i}", train)
+        team.pod(f"train-worker-{i}-0", job, label)
+    task = await resolve(cluster, ref("jobset/train"))
+    assert team.requests
+    assert len(await pods_of(cluster, task)) == 8
+    jobs = "/apis/batch/v1/namespaces/team/jobs"
+    assert [path for path in team.requests if path.startswith(jobs)] == [
+        *(f"{jobs}/train-worker-{i}" for i in range(3)),
+        f"{jobs}?labelSelector=jobset.sigs.k8s.io/jobset-name%3Dtrain",
+    ]
+
+
 async def test_owners_that_were_read_do_not_grow_for_ever(
     team: Team, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
