@@ -179,7 +179,7 @@ class TaskRecorder:
         self._workload = workload
         namespace = workload.ref.namespace
         self._spawn(self._watch_pods(self._watches.pods(workload)))
-        if workload.ref.kind not in ("pod", "selector") and not workload.lacks:
+        if workload.ref.kind not in ("pod", "selector"):
             self._spawn(self._watch_object(workload))
         index = await asyncio.to_thread(self._store.index, self._info.id)
         # Events are stamped in whole seconds.
@@ -241,6 +241,8 @@ class TaskRecorder:
         return time.monotonic() - self._unreachable_since if self._unreachable_since else 0.0
 
     async def _watch_object(self, workload: Workload) -> None:
+        if workload.lacks:
+            workload = self._workload = await self._watches.readable(workload)
         async for kind, obj in self._watches.workload(workload):
             if kind in ("SYNC", "LOST", "BACK"):
                 continue

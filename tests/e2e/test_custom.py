@@ -333,3 +333,32 @@ def test_an_object_that_may_be_read_but_not_watched_shows_its_end(
     assert len([line for line in output.splitlines() if line.startswith("{")]) == 20
     assert "Experiment failed: NoDisk: the disk is full" in output
     kube.delete("namespaces", space)
+
+
+def test_a_right_that_is_granted_meanwhile_tells_the_end(
+    target: Target, unique: Callable[[str], str], cli: Cli, request: pytest.FixtureRequest
+) -> None:
+    if target.real:
+        pytest.skip("only the sandbox refuses a right for a while")
+    kube, space = target.kube, unique("right")
+    sandbox = request.getfixturevalue("sandbox")
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+    define(kube, "lab.example.org", "v1beta1", "Experiment", "experiments")
+    experiment = Custom(kube, "lab.example.org/v1beta1", "Experiment", "experiments", "exp", namespace=space)
+    sandbox.fault("deny", resource="experiments.lab.example.org", namespace=space)
+    hold = f"{PRINT.format('exp')}time.sleep(600)\n"
+    create_pod(kube, "exp-0", hold, experiment.reference, namespace=space)
+    command = [sys.executable, "-m", "cortex_jupyter.cli", "logs", "-f", f"{space}:experiment/exp", "--since", "all"]
+    process = subprocess.Popen(command, env=cli.home.env, stdout=-1, stderr=-1, text=True)
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip() for _ in range(20)]
+        sandbox.clear()
+        experiment.set_status(conditions=[condition("Complete")])
+        kube.delete("pods", "exp-0", space)
+        _, err = process.communicate(timeout=90)
+    finally:
+        process.kill()
+    assert lines == [f"exp line {i}" for i in range(20)]
+    assert process.returncode == 0 and "Experiment complete exit 0" in err, err
+    kube.delete("namespaces", space)

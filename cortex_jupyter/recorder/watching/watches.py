@@ -43,6 +43,8 @@ _SEARCH_S: Final = 10.0
 
 #: An object that we may get, but not watch, is read this often (seconds).
 _POLL_S: Final = 5.0
+#: Whether an object may be read by now is tried this often (seconds).
+_RIGHT_S: Final = 10.0
 #: This many tasks are looked up at a time. Each request has its own connection, for which `asyncio.sslproto` allocates
 #: a buffer of 256 KiB: a thousand at once took 50 MB.
 _LOOKUPS: Final = 8
@@ -87,6 +89,18 @@ class Watches:
         if workload.ref.kind in ("job", "pod") or workload.ref.is_custom:
             workload = replace(workload, obj=_cut_of(workload)(workload.obj))
         return workload
+
+    async def readable(self, workload: Workload) -> Workload:
+        """Wait until we may read the object of a task, and return the task with it."""
+        path = f"{workload.collection_path}/{segment(workload.ref.name)}"
+        while True:
+            await asyncio.sleep(_RIGHT_S)
+            try:
+                obj = _cut_of(workload)(await self._cluster.json(path))
+            except (NotAllowed, NotFound, ClusterError):
+                continue  # its pods tell the end
+            if obj["metadata"]["uid"] == workload.uid:
+                return replace(workload, obj={"kind": workload.title} | obj, lacks="")
 
     def pods(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the pods of a task."""
