@@ -198,9 +198,32 @@ def shows_ends(kind: Kind, obj: Mapping[str, Any]) -> bool:
         return kind.ends
     spec = obj.get("spec")
     has_suspend = isinstance(spec, dict) and "suspend" in spec
+    return has_suspend or _shows_state(obj)
+
+
+def has_known_form(kind: Kind, obj: Mapping[str, Any]) -> bool:
+    """Return whether the status of an object has a form in which we know its end, or know that it is under way.
+
+    Examples
+    --------
+    >>> unknown = Kind("experiment.example.org")
+    >>> begun = {"type": "Running", "status": "True"}
+    >>> has_known_form(unknown, {"status": {"conditions": [begun]}}), has_known_form(unknown, {"status": {"stage": 4}})
+    (True, False)
+    """
+    if kind.states or not kind.ends:
+        return True
+    return _shows_state(obj) or any(
+        condition.get("status") == "True" and condition["type"].lower() in _UNDER_WAY.keys() - {"created"}
+        for condition in _conditions(obj)
+    )
+
+
+def _shows_state(obj: Mapping[str, Any]) -> bool:
     known_types = {name for name, _ in _CONDITIONS}
-    has_condition = any(condition["type"] in known_types for condition in _conditions(obj))
-    return has_suspend or has_condition or _state_word(obj) in _WORDS | _UNDER_WAY
+    return any(condition["type"] in known_types for condition in _conditions(obj)) or (
+        _state_word(obj) in _WORDS | _UNDER_WAY
+    )
 
 
 def _state_word(obj: Mapping[str, Any]) -> str:

@@ -111,8 +111,8 @@ class Workload:
         return {"labelSelector": label_selector(self.obj["spec"].get("selector") or {})}
 
     def is_of(self, uid: str) -> bool:
-        """Return whether a recording's UID is that of this task. A selector's may end with @ and its namespace's creation time."""
-        return uid.partition("@")[0] == self.uid
+        """Return whether a recording's UID is that of this task."""
+        return uid_of_task(uid) == self.uid
 
     @property
     def started(self) -> str | None:
@@ -127,6 +127,38 @@ class Workload:
         ended = [c.get("lastTransitionTime") for c in status.get("conditions") or [] if c["type"] == "Failed"]
         times = (status.get(name) for name in ("completionTime", "endTime", "finishedAt", "stoppedAt"))
         return next(filter(None, [*times, *ended]), None)
+
+
+#: A task that goes on after its end has a further recording, numbered after this mark.
+_FURTHER: Final = "@@"
+
+
+def uid_of_task(uid: str) -> str:
+    """Return the task's UID in that of a recording. A selector's may end with @ and its namespace's creation time.
+
+    Examples
+    --------
+    >>> uid_of_task("4f1c@@2"), uid_of_task("selector:app=x@1700000000")
+    ('4f1c', 'selector:app=x')
+    """
+    return uid.partition("@")[0]
+
+
+def further_uid(uid: str) -> str:
+    """Return the UID of the next recording of a task that goes on after its end.
+
+    Examples
+    --------
+    >>> further_uid("4f1c"), further_uid("4f1c@@2")
+    ('4f1c@@2', '4f1c@@3')
+    """
+    first, _, number = uid.partition(_FURTHER)
+    return f"{first}{_FURTHER}{int(number or 1) + 1}"
+
+
+def is_further(uid: str) -> bool:
+    """Return whether a recording is not the first one of its task."""
+    return _FURTHER in uid
 
 
 def collection(kind: str, namespace: str, group: int = 0) -> str:

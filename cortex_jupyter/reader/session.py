@@ -15,10 +15,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
-from cortex_jupyter.cluster.workloads import COLLECTIONS
+from cortex_jupyter.cluster.workloads import COLLECTIONS, further_uid
 from cortex_jupyter.errors import (
     AmbiguousTask,
     ArchiveError,
+    ClusterError,
     CortexError,
     CursorNotHeld,
     NotAllowed,
@@ -110,12 +111,24 @@ class Session(Connection):
             return Recording(self, info.id, info.ref, None, is_gone=absent, problem=None if absent else error)
         assert self.cluster is not None
         stored = await asyncio.to_thread(self.store.find, workload.ref, self.cluster.id)
-        if stored is None or stored.uid != workload.uid:
+        if stored is None or not workload.is_of(stored.uid):
             with contextlib.suppress(ArchiveError):  # a broken archive must not keep a task from being recorded
                 archived = await self._archived(workload.ref, person)
-                if archived is not None and archived.uid == workload.uid:
-                    return Recording(self, archived.id, archived.ref, workload, store=self.archive)
+                if archived is not None and workload.is_of(archived.uid):
+                    assert self.archive is not None
+                    if not await self._goes_on(workload, self.archive, archived):
+                        return Recording(self, archived.id, archived.ref, workload, store=self.archive)
+                    uid = further_uid(archived.uid)
+                    id_ = await asyncio.to_thread(self._opened, self.cluster.id, workload.ref, uid)
+                    return Recording(self, id_, workload.ref, workload)
         uid = await self._uid(workload, stored, person)
+        if (
+            stored is not None
+            and stored.uid == uid
+            and stored.done
+            and await self._goes_on(workload, self.store, stored)
+        ):
+            uid = further_uid(uid)
         id_ = await asyncio.to_thread(self._opened, self.cluster.id, workload.ref, uid)
         return Recording(self, id_, workload.ref, workload)
 
@@ -134,6 +147,21 @@ class Session(Connection):
         if await self.readable(stored, person):
             return stored.uid
         return f"{workload.uid}@{await self.access.namespace_created(self.cluster, workload.ref.namespace)}"
+
+    async def _goes_on(self, workload: Workload, store: Readable, info: RecordingInfo) -> bool:
+        """Return whether a task of which a recording has an end is under way again."""
+        if workload.ref.kind in ("job", "pod"):
+            return False
+        from cortex_jupyter.cluster.ends import goes_on
+
+        assert self.cluster is not None
+        sources = await asyncio.to_thread(store.sources, info.id)
+        recorded = {source.pod_uid for source, _ in sources.values()}
+        try:
+            return await goes_on(self.cluster, workload, recorded)
+        except (ClusterError, NotAllowed) as error:
+            _log.info("%s: whether it goes on is not known: %s", workload.ref.key, error)
+            return False
 
     async def _archived(self, ref: TaskRef, person: Person | None) -> RecordingInfo | None:
         return None if self.archive is None else await self._newest(self.archive, ref, person)

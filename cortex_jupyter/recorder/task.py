@@ -10,10 +10,15 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
+
+from cortex_jupyter.cluster import kinds
+from cortex_jupyter.cluster.ends import ends_with_pods, state_by_pods
 from cortex_jupyter.cluster.kinds import ends_by_itself
 from cortex_jupyter.cluster.kueue import explained, may_be_queued
+from cortex_jupyter.cluster.pods import finished, is_finished
 from cortex_jupyter.cluster.tasks import pods_of
-from cortex_jupyter.cluster.workloads import State, Workload, refusal_of, state_of
+from cortex_jupyter.cluster.workloads import State, Workload, is_further, refusal_of, state_of, uid_of_task
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.recorder.backoff import Backoff
 from cortex_jupyter.recorder.source.context import Context
@@ -55,6 +60,10 @@ _UNREADABLE: Final = ("ReadFailed", NotAllowed.__name__)
 #: Pods of a custom resource that still run this long (seconds) after its end are not read further: a RayJob may leave its
 #: cluster running for the next one.
 _LEFT_OVER_S: Final = 30.0
+#: Where only its pods show the end of a task, all of them have ended for this long (seconds). The next pod may take as long
+#: where an admission webhook does not answer (30 s, `timeoutSeconds`), or an operator dies and another one takes its lease
+#: (17 s by default). A script that starts Jobs one after the other is faster.
+_QUIET_S: Final = 30.0
 
 
 class TaskRecorder:
@@ -118,7 +127,12 @@ class TaskRecorder:
         self._sources = Sources(context, self._pods, self._spawn)
         self._failed: BaseException | None = None
         self._over_since = 0.0  # monotonic
-        self._left_is_noted = False
+        self._ended_pods: set[str] = set()  # UIDs, if all have ended
+        self._ended_since = 0.0  # since when (monotonic)
+        self._end_asked_at = 0.0  # when what owns the pods was asked for its end (monotonic)
+        self._end_by_pods: State | None = None  # the answer
+        self._makes_pods_for_ever = False  # some controller does, of the pods of a label selector
+        self._form_is_noted = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -173,6 +187,11 @@ class TaskRecorder:
             self._is_gone = not workload.is_of(self._info.uid)
         except NotFound:
             self._is_gone = True
+        if is_further(self._info.uid) and not self._info.last_seq:
+            self.put_status(
+                "The task had ended, and goes on: what its earlier recording holds is here as far as its pods exist",
+                notice="goes_on",
+            )
         if self._is_gone:
             self._pods.full_lists = 1  # the remaining sources find out themselves what can still be read
             return
@@ -197,12 +216,12 @@ class TaskRecorder:
 
         The object of a Job does not show it.
         """
-        if event.get("reason") == "FailedCreate" and event["involvedObject"].get("uid") == self._info.uid:
+        if event.get("reason") == "FailedCreate" and event["involvedObject"].get("uid") == uid_of_task(self._info.uid):
             self._refusal = refusal_of(event)
             self._pods.wake()
 
     def _is_ours(self, uid: str) -> bool:
-        return uid == self._info.uid or self._pods.is_known(uid)
+        return uid == uid_of_task(self._info.uid) or self._pods.is_known(uid)
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)
@@ -226,6 +245,8 @@ class TaskRecorder:
                 self._is_gone |= self._info.ref.kind == "pod" and pod["metadata"]["uid"] == self._info.uid
             elif kind != "LOST":
                 self._pods.update(pod, watched=True)
+                owners = pod["metadata"].get("ownerReferences") or ()
+                self._makes_pods_for_ever |= any(owner.get("apiVersion", "").startswith("apps/") for owner in owners)
                 if self._workload is not None and pod["metadata"]["uid"] == self._workload.uid:
                     self._workload = replace(self._workload, obj=pod)  # a bare pod is its own task
             self._unreachable_since = (self._unreachable_since or time.monotonic()) if kind == "LOST" else 0.0
@@ -262,29 +283,40 @@ class TaskRecorder:
         deleted_before = set(self._pods.deleted)  # pods that are deleted meanwhile are handled the next time
         for pod in self._pods.all:
             await self._sources.update(pod)
-        if not ends_by_itself(self._info.ref.kind):
+        if not self._needs_all_pods:
             self._pods.forget(self._sources.pods_being_read | (self._pods.deleted.keys() - deleted_before))
             self._sources.forget()
-        state = self._state()
+        state, by_pods = self._state(), False
+        if not state.over and (end := await self._state_by_pods()) is not None:
+            state, by_pods = end, True
         if state.over:
+            left = self._sources.pods_being_read
             if self._sources.is_reading and not self._may_leave_pods():
                 return False
-            # The watch of pods may lag behind that of the task: ask once more for a pod that came last.
-            if not self._is_gone and await self._find_late_pods():
+            # Watches may lag behind: ask once more for what came last, an object that went back or a pod.
+            if not self._is_gone and (await self._has_gone_back(by_pods=by_pods) or await self._find_late_pods()):
                 return False
             if not await self._report_unseen():
                 return False
-            self._end(state)
+            self._end(state, left, by_pods=by_pods)
             return True
-        self._over_since = 0.0
+        self._over_since = self._unseen_until = 0.0
+        self._has_unseen_answer = False
         if self._workload is not None and may_be_queued(state):
             state = explained(self._workload, state, await self._watches.queues.reason(self._workload))
         self._report_state(state)
+        await self._note_unknown_form()
         self._set_clock()
         if not self._caught_up and self._sources.caught_up:
             self._caught_up = True
             self._channel.put_notice(PendingNotice(update={"caught_up": 1}))
         return False
+
+    @property
+    def _needs_all_pods(self) -> bool:
+        """Whether the end of the task depends on all pods that it ever had."""
+        kind = self._info.ref.kind
+        return ends_by_itself(kind) or (kind == "selector" and not self._makes_pods_for_ever)
 
     def _may_leave_pods(self) -> bool:
         """Return whether the task may end although pods of it still run: a custom resource long after its end."""
@@ -296,15 +328,76 @@ class TaskRecorder:
         if not self._info.ref.is_custom or self._is_gone or are_stopping or not self._sources.caught_up:
             return False
         self._over_since = self._over_since or time.monotonic()
-        if time.monotonic() - self._over_since < _LEFT_OVER_S:
+        return time.monotonic() - self._over_since >= _LEFT_OVER_S
+
+    async def _state_by_pods(self) -> State | None:
+        """Return the end of the task if its pods alone show it, and have for long enough; a new pod begins that anew."""
+        workload, pods = self._workload, self._pods.all
+        if self._is_gone or workload is None or not pods or not self._needs_all_pods or not ends_with_pods(workload):
+            return None
+        if not all(map(is_finished, self._pods.present.values())):
+            self._ended_pods = set()
+            return None
+        now, uids = time.monotonic(), {pod["metadata"]["uid"] for pod in pods}
+        if uids != self._ended_pods:
+            self._ended_pods, self._ended_since = uids, now - self._ended_for_s(pods)
+            self._end_asked_at, self._end_by_pods = 0.0, None
+        is_asked = self._end_asked_at and now - self._end_asked_at < _QUIET_S
+        if self._end_by_pods is None and now - self._ended_since >= _QUIET_S and not is_asked:
+            self._end_asked_at = now
+            try:
+                self._end_by_pods = await state_by_pods(self._cluster, workload, pods)
+            except (ClusterError, NotAllowed) as error:
+                _log.info("%s: whether it has ended is not known: %s", self._info.ref.key, error)
+        return self._end_by_pods
+
+    def _ended_for_s(self, pods: list[KubeObject]) -> float:
+        """Return how long all pods had ended when they were first seen so (seconds), as far as they say."""
+        if self._pods.deleted or not all(map(finished, pods)):
+            return 0.0
+        return max(0.0, time.time() + self._cluster.clock.offset - max(map(finished, pods)) / 1e9)
+
+    async def _has_gone_back(self, *, by_pods: bool) -> bool:
+        """Return whether a custom resource shows an end no more: Argo's `retry` takes it back."""
+        if self._workload is None or not self._info.ref.is_custom:
             return False
-        if self._left_is_noted:
-            return True
-        self._left_is_noted = True
-        count = len(self._sources.pods_being_read)
-        left = "1 pod still runs" if count == 1 else f"{count} pods still run"
-        self.put_status(f"{left} after the end of the task; what it writes from here on is not recorded", notice="left")
-        return True
+        try:
+            newest = await self._watches.resolve(self._info.ref)
+        except (ClusterError, NotAllowed):
+            return False  # what is known must do
+        except NotFound:
+            self._is_gone = True
+            return not self._state().over
+        if newest.uid != self._workload.uid:
+            return False  # the watch says so
+        has_end = ends_with_pods(newest) if by_pods else state_of(newest, self._pods.all).over
+        if not has_end:
+            self._workload = newest
+            self._watches.doubt(newest)
+        return not has_end
+
+    async def _note_unknown_form(self) -> None:
+        """Write once that the end will be that of the pods."""
+        workload = self._workload
+        if self._form_is_noted or workload is None or not self._info.ref.is_custom or not self._pods.all:
+            return
+        row, status = kinds.kind_of(self._info.ref.kind), workload.obj.get("status")
+        if not status or kinds.has_known_form(row, workload.obj):
+            return
+        self._form_is_noted = True
+        if not await asyncio.to_thread(self._has_notice, "form"):
+            text = (
+                f"The status of this {workload.title} has no form that is known: it counts as running until"
+                f" all its pods have ended for {_QUIET_S:.0f} s"
+            )
+            self.put_status(text, notice="form")
+
+    def _has_notice(self, name: str) -> bool:
+        """Return whether an earlier recorder of the task has written a kind of notice."""
+        entries = (
+            self._store.entry(self._info.id, e.seq) for e in self._store.index(self._info.id) if e.event == "status"
+        )
+        return any(entry and orjson.loads(entry.data).get("notice") == name for entry in entries)
 
     def _check_watches(self) -> None:
         """Reopen the watches if something shows that one of them may be dead."""
@@ -325,14 +418,15 @@ class TaskRecorder:
 
     def _state(self) -> State:
         if self._is_gone or self._workload is None:
-            kind = self._info.ref.kind.capitalize() or "Task"
+            kind = self._workload.title if self._workload else self._info.ref.kind.partition(".")[0].capitalize()
             last_state = state_of(self._workload, self._pods.all) if self._workload else None
             return (
                 last_state
                 if last_state and last_state.over
-                else State("gone", f"{kind} was deleted before it ended", "Deleted")
+                else State("gone", f"{kind or 'Task'} was deleted before it ended", "Deleted")
             )
-        pods = self._pods.all if ends_by_itself(self._info.ref.kind) else list(self._pods.present.values())
+        ends = ends_by_itself(self._info.ref.kind)  # a selector shows what there is
+        pods = self._pods.all if ends else list(self._pods.present.values())
         state = state_of(self._workload, pods, self._refusal)
         if state.name == "running" and (failure := self._sources.failure_message):
             return State("running", failure, "ReadFailed")
@@ -368,7 +462,24 @@ class TaskRecorder:
             note.message = f"The cluster's clock is {abs(offset):.1f} s {side} this machine's; times are the cluster's"
         self._channel.put_notice(note)
 
-    def _end(self, state: State) -> None:
+    def _end(self, state: State, left: set[str], *, by_pods: bool) -> None:
+        """Write the end.
+
+        Parameters
+        ----------
+        state : State
+        left : set of str
+            The UIDs of the pods that still run.
+        by_pods : bool
+            Whether only the pods show the end.
+        """
+        if left:
+            still = "1 pod still runs" if len(left) == 1 else f"{len(left)} pods still run"
+            text = f"{still} after the end of the task; what it writes from here on is not recorded"
+            self.put_status(text, notice="left")
+        if by_pods and self._workload is not None and self._info.ref.is_custom:
+            text = f"The end is that of the pods: the status of the {self._workload.title} shows none"
+            self.put_status(text, notice="end_of_pods")
         update = self._update(state) | {"done": 1, "caught_up": 1}
         fields = {"state": state.name, "exit_code": state.exit_code, "reason": state.reason}
         self._channel.put_notice(PendingNotice("end", state.message, time.time_ns(), update=update, fields=fields))

@@ -17,7 +17,7 @@ from cortex_jupyter.cluster.owners import Owners, controller_of
 from cortex_jupyter.cluster.pods import decisive_end
 from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.watch import watch
-from cortex_jupyter.cluster.workloads import Workload, collection
+from cortex_jupyter.cluster.workloads import Workload, collection, further_uid, uid_of_task
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound, StoreBusy, StoreFull
 from cortex_jupyter.model import TaskRef, parse_rfc3339
 from cortex_jupyter.recorder.process.health import Health
@@ -262,11 +262,16 @@ class Selection:
         """Take in the present state of an object."""
         if watched := self._seen.get(obj["metadata"]["uid"]):
             had_shown_ends, watched.obj = watched.ends, obj
-            if watched.ends and not had_shown_ends:
+            watched.has_ended |= kind not in KINDS and watched.finished > 0
+            if watched.goes_on and watched.id not in self.ids:
+                await self._record_further(watched)
+                changed()
+            elif watched.ends and not had_shown_ends:
                 await self._open_if_wanted(watched, changed)
             return
         self._owners.note(obj)
         task = self._seen[obj["metadata"]["uid"]] = _WatchedObject(kind, obj)
+        task.has_ended = kind not in KINDS and task.finished > 0
         if self._may_be_part(kind, obj):
             self._spawn(self._settle(task, changed))
         else:
@@ -279,7 +284,7 @@ class Selection:
         with self._health.write_in_progress():
             while True:
                 try:
-                    task.id = await asyncio.to_thread(self._store.open, self._cluster.id, ref, meta["uid"])
+                    task.id = await asyncio.to_thread(self._open_recording, ref, task)
                 except (StoreFull, StoreBusy) as error:
                     _log.warning("%s", error)
                     self._health.store_refused(error)
@@ -287,6 +292,20 @@ class Selection:
                 else:
                     self.ids.add(task.id)
                     return
+
+    async def _record_further(self, task: _WatchedObject) -> None:
+        """Begin a further recording of a task that goes on after its end, unless it is not recorded at all."""
+        if task.id:
+            task.id, task.has_ended = 0, False
+            await self._open(task)
+
+    def _open_recording(self, ref: TaskRef, task: _WatchedObject) -> int:
+        """Open the recording of a task; a further one if it goes on after its end."""
+        uid = task.obj["metadata"]["uid"]
+        newest = self._store.find(ref, self._cluster.id) if task.kind not in KINDS else None
+        if newest is not None and uid_of_task(newest.uid) == uid:
+            uid = further_uid(newest.uid) if newest.done and task.is_under_way else newest.uid
+        return self._store.open(self._cluster.id, ref, uid)
 
     async def handle_missing(self, ids: set[int]) -> None:
         """Handle recordings that are no longer unfinished in the store: they are complete, or lost.
@@ -298,6 +317,8 @@ class Selection:
         if await asyncio.to_thread(lambda: any(self._store.info(id_) is None for id_ in ids)):
             self.store_lost.set()
         self.ids -= ids
+        for task in [task for task in self._seen.values() if task.id in ids and task.goes_on]:
+            await self._record_further(task)
 
     async def _restore_lost(self, changed: Callable[[], object]) -> None:
         """Open lost recordings again: all if the store was emptied, the last ones if it was rolled back."""
@@ -343,7 +364,7 @@ class Selection:
             and kinds.ends_by_itself(info.ref.kind)
             and (not self.namespaces or info.ref.namespace in self.namespaces)
         }
-        in_cluster = {info.id for info in unfinished.values() if info.uid in self._seen}
+        in_cluster = {info.id for info in unfinished.values() if uid_of_task(info.uid) in self._seen}
         unseen = unfinished.keys() - in_cluster - self.ids
         holders = await asyncio.to_thread(self._store.holders, unseen)
         free = [id_ for id_ in unseen if not holders.get(id_)]
@@ -352,7 +373,7 @@ class Selection:
 
     async def _is_gone(self, info: RecordingInfo) -> bool:
         try:
-            return (await resolve(self._cluster, info.ref)).uid != info.uid
+            return not (await resolve(self._cluster, info.ref)).is_of(info.uid)
         except NotFound:
             return True
         except CortexError:
@@ -367,7 +388,11 @@ def _reduce(kind: str, obj: KubeObject) -> KubeObject:
         obj = kinds.without_bulk(obj)
         return {
             "metadata": meta,
-            "status": {"finished": kinds.finished(row, obj), "ends": kinds.shows_ends(row, obj)},
+            "status": {
+                "finished": kinds.finished(row, obj),
+                "ends": kinds.shows_ends(row, obj),
+                "is_known": kinds.has_known_form(row, obj),
+            },
             "labels": {},
         }
     # Pods have a phase; Jobs show their end in conditions.
@@ -411,6 +436,8 @@ class _WatchedObject:
         The path of the custom resources of which one owns it and is the task.
     is_settled : bool
         Whether that is known.
+    has_ended : bool
+        Whether it has shown an end.
 
     Examples
     --------
@@ -427,6 +454,7 @@ class _WatchedObject:
     was_restored: bool = False
     part_of: str = ""
     is_settled: bool = False
+    has_ended: bool = False
 
     @property
     def finished(self) -> int:
@@ -440,6 +468,16 @@ class _WatchedObject:
     def ends(self) -> bool:
         """Whether it ends by itself, as far as its kind or its object tells."""
         return self.kind in KINDS or bool(self.obj["status"]["ends"])
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the object of a custom resource shows that it has not ended."""
+        return self.kind not in KINDS and not self.finished and bool(self.obj["status"]["is_known"])
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has shown an end, and does so no more."""
+        return self.has_ended and self.is_under_way
 
     @property
     def is_wanted(self) -> bool:

@@ -1,0 +1,196 @@
+"""How a task ends whose object does not show it: a label selector, or a custom resource with a status of unknown form.
+
+Its pods show how it ended, and what owns them shows whether more of them may come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.cluster import kinds
+from cortex_jupyter.cluster.owners import Owner, Owners
+from cortex_jupyter.cluster.pods import decisive_end, is_finished
+from cortex_jupyter.cluster.tasks import pods_of
+from cortex_jupyter.cluster.workloads import State, Workload, end_of_pods, fetch_all, segment, state_of
+from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
+from cortex_jupyter.model import TaskRef
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from cortex_jupyter.cluster import KubeObject
+    from cortex_jupyter.cluster.session import Cluster
+
+#: What an owner shows: it is over, or it may create more pods. None: it shows neither, so what it owns decides.
+_ALIVE: Final = "alive"
+
+
+def ends_with_pods(workload: Workload) -> bool:
+    """Return whether the end of a task is that of its pods, as far as its object tells by now."""
+    if workload.ref.kind == "selector":
+        return True
+    row = kinds.kind_of(workload.ref.kind)
+    return (
+        workload.ref.is_custom
+        and row.ends
+        and not kinds.has_known_form(row, workload.obj)
+        and not kinds.object_state(row, workload.obj).name
+    )
+
+
+async def state_by_pods(cluster: Cluster, workload: Workload, pods: list[KubeObject]) -> State | None:
+    """Return the end of a task by that of its pods; None while what owns them may create more.
+
+    Owners that we may not read show nothing, and those that were deleted create nothing.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    workload : Workload
+        A task with `ends_with_pods`.
+    pods : list of dict
+        All its pods. All have ended.
+
+    Raises
+    ------
+    ClusterError, ClusterUnreachable
+    """
+    reader = _OwnerReader(cluster, workload.ref.namespace)
+    for pod in pods:
+        reader.owners.note(pod)
+    if workload.ref.is_custom:
+        # A Job that is suspended, or waits for its next attempt, has no pod.
+        for job in await jobs_of(cluster, workload, reader.owners):
+            if not reader.note_job(job).over:
+                return None
+    deciding: list[KubeObject] = []
+    failed_owner: State | None = None
+    for pod in pods:
+        shown = await reader.end_of_chain(await reader.owners.chain(pod), workload.uid)
+        if shown == _ALIVE:
+            return None
+        if shown is None:
+            deciding.append(pod)
+        elif isinstance(shown, State) and shown.name == "failed":
+            deciding.append(pod)
+            failed_owner = failed_owner or shown
+    state = end_of_pods(workload, deciding)
+    if state.name != "failed" and failed_owner is not None:  # its pods ended well or are gone: a deadline, for instance
+        return replace(failed_owner, message=f"{workload.title} failed: {failed_owner.message}")
+    if deciding and decisive_end(deciding) is None and not any(_phase(pod) == "Succeeded" for pod in deciding):
+        return State("failed", f"{workload.title} failed: its pods were deleted before they ended", "Deleted")
+    return state
+
+
+async def jobs_of(cluster: Cluster, workload: Workload, owners: Owners | None = None) -> list[KubeObject]:
+    """Return the Jobs that a custom resource owns, directly or not; none if we may not list Jobs.
+
+    Raises
+    ------
+    ClusterError, ClusterUnreachable
+    """
+    owners = owners or Owners(cluster)
+    try:
+        jobs = await fetch_all(cluster, "job", workload.ref.namespace)
+    except (NotAllowed, NotFound):
+        return []
+    for job in jobs:
+        owners.note(job)
+    return [job for job in jobs if any(owner.uid == workload.uid for owner in await owners.chain(job))]
+
+
+async def goes_on(cluster: Cluster, workload: Workload, recorded: Collection[str]) -> bool:
+    """Return whether a task of which a recording has an end is under way again.
+
+    Argo's `retry` and a resumed Volcano Job take an object back, and a label selector may select new pods. Jobs and pods never
+    go on.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    workload : Workload
+        The task as it is now.
+    recorded : collection of str
+        The UIDs of the pods in the recording.
+
+    Raises
+    ------
+    ClusterError, ClusterUnreachable, NotAllowed
+    """
+    if workload.ref.is_custom:
+        if state_of(workload, []).over:
+            return False
+        if not ends_with_pods(workload):
+            return kinds.kind_of(workload.ref.kind).ends
+    elif workload.ref.kind != "selector":
+        return False
+    return any(
+        pod["metadata"]["uid"] not in recorded and (not is_finished(pod) or _has_run(pod))
+        for pod in await pods_of(cluster, workload)
+    )
+
+
+def _phase(pod: KubeObject) -> str:
+    return pod.get("status", {}).get("phase") or ""
+
+
+def _has_run(pod: KubeObject) -> bool:
+    statuses = pod.get("status", {})
+    return any(
+        status.get("containerID")
+        for name in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+        for status in statuses.get(name) or ()
+    )
+
+
+def _job_state(job: KubeObject, namespace: str) -> State:
+    return state_of(Workload(TaskRef(namespace, "job", job["metadata"]["name"]), job["metadata"]["uid"], job), [])
+
+
+class _OwnerReader:
+    """Reads what owners of pods show of their end, each once."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self._cluster, self._namespace = cluster, namespace
+        self.owners = Owners(cluster)
+        self._ends: dict[str, State | str | None] = {}  # by UID
+
+    def note_job(self, job: KubeObject) -> State:
+        """Take in a Job, and return its state."""
+        state = _job_state(job, self._namespace)
+        self._ends[job["metadata"]["uid"]] = state if state.over else _ALIVE
+        return state
+
+    async def end_of_chain(self, chain: list[Owner], below: str) -> State | str | None:
+        """Return what the topmost owner that shows something shows, of those below a UID if it is among them."""
+        uids = [owner.uid for owner in chain]
+        for owner in reversed(chain[: uids.index(below)] if below in uids else chain):
+            if owner.uid not in self._ends:
+                self._ends[owner.uid] = await self._end_of(owner)
+            if self._ends[owner.uid] is not None:
+                return self._ends[owner.uid]
+        return None
+
+    async def _end_of(self, owner: Owner) -> State | str | None:
+        resource = await self.owners.resource(owner)
+        if resource is None:
+            return None
+        is_ending = resource.name in ("job", "pod") if resource.is_built_in else kinds.kind_of(resource.name).ends
+        if not is_ending:
+            return _ALIVE
+        try:
+            path = f"{resource.path(segment(self._namespace))}/{segment(owner.name)}"
+            obj: dict[str, Any] = await self._cluster.json(path)
+        except (NotAllowed, NotFound, BadQuery):
+            return None
+        if resource.name == "pod" and obj["metadata"]["uid"] == owner.uid:
+            return None if is_finished(obj) else _ALIVE
+        if not resource.is_built_in:
+            obj = kinds.without_bulk(obj)
+        workload = Workload(TaskRef(self._namespace, resource.name, owner.name), owner.uid, obj)
+        shows_only_that = kinds.object_state(kinds.kind_of(resource.name), obj).name == "ended"
+        if obj["metadata"]["uid"] != owner.uid or ends_with_pods(workload) or shows_only_that:
+            return None  # or a new object has the name
+        state = state_of(workload, [])
+        return state if state.over else _ALIVE

@@ -1,0 +1,203 @@
+"""On the sandbox: when the recording of a custom resource or a label selector ends, and what happens if the task goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from support.hand import until
+from support.kube import python_job
+from support.operators import Custom, condition, create_pod, define
+
+from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.model import Batch, TaskRef
+from cortex_jupyter.reader.session import Session
+from cortex_jupyter.recorder.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from support.kube import Kube
+
+    from cortex_jupyter.reader.session import Recording
+    from cortex_jupyter.store import RecordingInfo
+
+WAIT = "import os, time\nprint('{0}', flush=True)\nwhile not os.path.exists({1!r}): time.sleep(0.05)\nprint('{0} ends')"
+
+
+@pytest.fixture
+async def session(sandbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Session]:
+    """A session whose recorder runs in this process, with short waits."""
+    monkeypatch.setattr("cortex_jupyter.recorder.task._QUIET_S", 1.0)
+    monkeypatch.setattr("cortex_jupyter.recorder.task._CHECK_S", 0.2)
+    async with session_of(sandbox, tmp_path) as one:
+        yield one
+
+
+@asynccontextmanager
+async def session_of(sandbox: Any, folder: Path) -> AsyncIterator[Session]:
+    one = await Session.connect(f"sqlite://{folder}/r.sqlite", str(sandbox.kubeconfig))
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        recorder = asyncio.create_task(Recorder(one.store, cluster, idle=600).run())
+        await until(lambda: one.store.recorder(cluster.id))
+        try:
+            yield one
+        finally:
+            recorder.cancel()
+            await asyncio.wait([recorder])
+            await one.close()
+
+
+def texts(recording: Recording) -> list[str]:
+    entries = recording.store.entries(recording.id, 0, 1 << 24)
+    return sorted(text for e in entries if e.event == "log" for text in Batch.decode(e.data).texts)
+
+
+def notices(recording: Recording) -> list[str]:
+    """Return the kinds of the notices of the recorder itself, in order."""
+    entries = recording.store.entries(recording.id, 0, 1 << 24)
+    kinds = [orjson.loads(e.data).get("notice") for e in entries if e.event == "status"]
+    return [kind for kind in kinds if kind in ("form", "end_of_pods", "left", "goes_on")]
+
+
+async def ended(recording: Recording) -> RecordingInfo:
+    async with recording.keep_wanted():
+        await until(lambda: recording.read_info().done)
+    return recording.read_info()
+
+
+@pytest.fixture
+def experiment(kube: Kube, unique: Callable[[str], str]) -> Custom:
+    define(kube, "lab.example.org", "v1beta1", "Experiment", "experiments")
+    return Custom(kube, "lab.example.org/v1beta1", "Experiment", "experiments", unique("exp"))
+
+
+async def find(session: Session, kind: str, name: str) -> Recording:
+    return await session.find(TaskRef("default", kind, name))
+
+
+async def test_a_status_of_unknown_form_is_running_and_the_pods_show_the_end(
+    session: Session, kube: Kube, experiment: Custom, tmp_path: Path
+) -> None:
+    name, go = experiment.name, tmp_path / "go"
+    experiment.set_status(stage=["warming", {"percent": 4}])
+    create_pod(kube, f"{name}-0", WAIT.format("first", str(go)), experiment.reference)
+    create_pod(kube, f"{name}-1", "print('second'); raise SystemExit(3)", experiment.reference)
+    recording = await find(session, "experiment", name)
+    async with recording.keep_wanted():
+        await until(lambda: notices(recording) == ["form"] and "first" in texts(recording))
+        await until(lambda: recording.read_info().state == "running")
+        experiment.set_status(stage=["done"])
+        go.touch()
+        info = await ended(recording)
+    assert (info.state, info.message) == ("failed", f"Experiment failed exit 3: pod {name}-1 failed first")
+    assert texts(recording) == ["first", "first ends", "second"]
+    assert notices(recording) == ["form", "end_of_pods"]
+
+
+async def test_a_new_pod_begins_the_wait_anew_and_a_suspended_object_does_not_end(
+    session: Session, kube: Kube, unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    define(kube, "lab.example.org", "v1beta1", "Experiment", "experiments")
+    experiment = Custom(kube, "lab.example.org/v1beta1", "Experiment", "experiments", unique("exp"), suspend=False)
+    monkeypatch.setattr("cortex_jupyter.recorder.task._QUIET_S", 3600.0)
+    name, go = experiment.name, tmp_path / "go"
+    create_pod(kube, f"{name}-0", "print('first')", experiment.reference)
+    recording = await find(session, "experiment", name)
+    async with recording.keep_wanted():
+        kube.wait_pod(f"{name}-0", lambda pod: pod["status"]["phase"] == "Succeeded")
+        create_pod(kube, f"{name}-1", WAIT.format("second", str(go)), experiment.reference)
+        await until(lambda: "second" in texts(recording))
+        monkeypatch.setattr("cortex_jupyter.recorder.task._QUIET_S", 1.0)
+        path = f"/apis/lab.example.org/v1beta1/namespaces/default/experiments/{name}"
+        headers = {"Content-Type": "application/merge-patch+json"}
+        kube.request("PATCH", path, json={"spec": {"suspend": True}}, headers=headers)
+        go.touch()
+        await until(lambda: recording.read_info().reason == "Suspended")
+        kube.request("PATCH", path, json={"spec": {"suspend": False}}, headers=headers)
+        info = await ended(recording)
+    assert info.state == "succeeded" and texts(recording) == ["first", "second", "second ends"]
+
+
+async def test_an_object_that_takes_its_end_back_is_recorded_on(
+    session: Session, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    """As `argo retry` does: within the time in which a pod may go on, and after the recording has its end."""
+    define(kube, "argoproj.io", "v1alpha1", "Workflow", "workflows", status=False)
+    workflow = Custom(kube, "argoproj.io/v1alpha1", "Workflow", "workflows", unique("etl"))
+
+    def set_phase(phase: str) -> None:
+        workflow.set_status(has_subresource=False, phase=phase)
+
+    name, go = workflow.name, tmp_path / "go"
+    create_pod(kube, f"{name}-0", WAIT.format("first", str(go)), workflow.reference)
+    set_phase("Running")
+    recording = await find(session, "workflow", name)
+    async with recording.keep_wanted():
+        await until(lambda: "first" in texts(recording))
+        for _ in range(2):
+            set_phase("Failed")
+            await asyncio.sleep(1)  # the recorder waits for the pod that still runs
+            set_phase("Running")
+            await asyncio.sleep(1)
+        assert not recording.read_info().done and not notices(recording)
+        create_pod(kube, f"{name}-1", "print('retry')", workflow.reference)
+        await until(lambda: "retry" in texts(recording))
+        go.touch()
+        set_phase("Failed")
+        info = await ended(recording)
+    assert info.state == "failed" and texts(recording) == ["first", "first ends", "retry"]
+
+    again = await find(session, "workflow", name)
+    assert again.id == recording.id, "it shows its end, and so it has nothing new"
+    set_phase("Running")
+    create_pod(kube, f"{name}-2", "print('third')", workflow.reference)
+    again = await find(session, "workflow", name)
+    assert again.id != recording.id and (await find(session, "workflow", name)).id == again.id
+    async with again.keep_wanted():
+        await until(lambda: "third" in texts(again))
+        set_phase("Succeeded")
+        info = await ended(again)
+    assert info.state == "succeeded" and texts(again) == ["first", "first ends", "retry", "third"]
+    assert notices(again) == ["goes_on"]
+    assert (await find(session, "workflow", name)).id == again.id
+
+
+async def test_a_selector_ends_with_its_pods_and_goes_on_with_new_ones(
+    session: Session, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    name = unique("sweep")
+    recording = await find(session, "selector", f"sweep={name}")
+
+    def run(number: int) -> None:
+        job = python_job(f"{name}-{number}", f"print('run {number}')")
+        job["spec"]["template"]["metadata"] = {"labels": {"sweep": name}}
+        kube.create(job)
+
+    async with recording.keep_wanted():
+        await until(lambda: recording.read_info().reason == "NoPods")
+        run(1)
+        info = await ended(recording)
+    assert (info.state, info.message) == ("succeeded", "Selector complete exit 0")
+    assert (await find(session, "selector", f"sweep={name}")).id == recording.id
+    run(2)
+    await until(lambda: kube.pods_of(f"{name}-2"))
+    further = await find(session, "selector", f"sweep={name}")
+    await ended(further)
+    assert texts(recording) == ["run 1"] and texts(further) == ["run 1", "run 2"]
+
+
+async def test_a_condition_that_ends_an_object_ends_its_recording_at_once(
+    session: Session, kube: Kube, experiment: Custom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cortex_jupyter.recorder.task._QUIET_S", 3600.0)
+    create_pod(kube, f"{experiment.name}-0", "print('x')", experiment.reference)
+    recording = await find(session, "experiment", experiment.name)
+    async with recording.keep_wanted():
+        await until(lambda: texts(recording) == ["x"])
+        experiment.set_status(conditions=[condition("Succeeded")])
+        assert (await ended(recording)).state == "succeeded"
