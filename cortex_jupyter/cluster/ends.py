@@ -12,12 +12,12 @@ from cortex_jupyter.cluster import kinds
 from cortex_jupyter.cluster.owners import Owner, Owners
 from cortex_jupyter.cluster.pods import decisive_end, is_finished
 from cortex_jupyter.cluster.tasks import pods_of
-from cortex_jupyter.cluster.workloads import State, Workload, end_of_pods, fetch_all, segment, state_of
+from cortex_jupyter.cluster.workloads import State, Workload, end_of_pods, segment, state_of
 from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
 from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.session import Cluster
@@ -39,7 +39,9 @@ def ends_with_pods(workload: Workload) -> bool:
     )
 
 
-async def state_by_pods(cluster: Cluster, workload: Workload, pods: list[KubeObject]) -> State | None:
+async def state_by_pods(
+    cluster: Cluster, workload: Workload, pods: list[KubeObject], jobs: Iterable[KubeObject] = ()
+) -> State | None:
     """Return the end of a task by that of its pods; None while what owns them may create more.
 
     Owners that we may not read show nothing, and those that were deleted create nothing.
@@ -51,6 +53,8 @@ async def state_by_pods(cluster: Cluster, workload: Workload, pods: list[KubeObj
         A task with `ends_with_pods`.
     pods : list of dict
         All its pods. All have ended.
+    jobs : iterable of dict, optional
+        Those Jobs that a custom resource owns, with pods or without.
 
     Raises
     ------
@@ -59,11 +63,9 @@ async def state_by_pods(cluster: Cluster, workload: Workload, pods: list[KubeObj
     reader = _OwnerReader(cluster, workload.ref.namespace)
     for pod in pods:
         reader.owners.note(pod)
-    if workload.ref.is_custom:
-        # A Job that is suspended, or waits for its next attempt, has no pod.
-        for job in await jobs_of(cluster, workload, reader.owners):
-            if not reader.note_job(job).over:
-                return None
+    # A Job that is suspended, or waits for its next attempt, has no pod.
+    if not all(reader.note_job(job).over for job in jobs):
+        return None
     deciding: list[KubeObject] = []
     failed_owner: State | None = None
     for pod in pods:
@@ -81,23 +83,6 @@ async def state_by_pods(cluster: Cluster, workload: Workload, pods: list[KubeObj
     if deciding and decisive_end(deciding) is None and not any(_phase(pod) == "Succeeded" for pod in deciding):
         return State("failed", f"{workload.title} failed: its pods were deleted before they ended", "Deleted")
     return state
-
-
-async def jobs_of(cluster: Cluster, workload: Workload, owners: Owners | None = None) -> list[KubeObject]:
-    """Return the Jobs that a custom resource owns, directly or not; none if we may not list Jobs.
-
-    Raises
-    ------
-    ClusterError, ClusterUnreachable
-    """
-    owners = owners or Owners(cluster)
-    try:
-        jobs = await fetch_all(cluster, "job", workload.ref.namespace)
-    except (NotAllowed, NotFound):
-        return []
-    for job in jobs:
-        owners.note(job)
-    return [job for job in jobs if any(owner.uid == workload.uid for owner in await owners.chain(job))]
 
 
 async def goes_on(cluster: Cluster, workload: Workload, recorded: Collection[str]) -> bool:

@@ -20,6 +20,7 @@ from cortex_jupyter.cluster.pods import finished, is_finished
 from cortex_jupyter.cluster.tasks import pods_of
 from cortex_jupyter.cluster.workloads import State, Workload, is_further, refusal_of, state_of, uid_of_task
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recorder.backoff import Backoff
 from cortex_jupyter.recorder.source.context import Context
 from cortex_jupyter.recorder.source.notices import gap
@@ -133,6 +134,9 @@ class TaskRecorder:
         self._end_by_pods: State | None = None  # the answer
         self._makes_pods_for_ever = False  # some controller does, of the pods of a label selector
         self._form_is_noted = False
+        self._jobs: dict[str, KubeObject] = {}  # those of a custom resource, by UID
+        self._deleted_jobs: set[str] = set()  # their UIDs
+        self._jobs_known = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -200,6 +204,8 @@ class TaskRecorder:
         self._spawn(self._watch_pods(self._watches.pods(workload)))
         if workload.ref.kind not in ("pod", "selector"):
             self._spawn(self._watch_object(workload))
+        if workload.ref.is_custom:
+            self._spawn(self._watch_jobs(workload))
         index = await asyncio.to_thread(self._store.index, self._info.id)
         # Events are stamped in whole seconds.
         last = max((t_max for *_, t_max in index), default=0) // 1_000_000_000 * 1_000_000_000
@@ -273,6 +279,20 @@ class TaskRecorder:
                 self._workload = replace(workload, obj={"kind": workload.title} | obj)
             self._pods.wake()
 
+    async def _watch_jobs(self, workload: Workload) -> None:
+        """Follow the Jobs of a custom resource: they may create pods, and may have created some that nobody saw."""
+        try:
+            async for kind, job in self._watches.jobs(workload):
+                if kind in ("ADDED", "MODIFIED", "DELETED"):
+                    self._jobs[job["metadata"]["uid"]] = job
+                    self._deleted_jobs |= {job["metadata"]["uid"]} if kind == "DELETED" else set()
+                elif kind == "SYNC":
+                    self._jobs_known = True
+                    self._pods.wake()
+        except (NotAllowed, NotFound) as error:
+            _log.info("the Jobs of %s are not known: %s", workload.ref.key, error)
+            self._jobs_known = True
+
     # ------------------------------------------------------------------ state
 
     async def _check(self) -> bool:
@@ -343,10 +363,13 @@ class TaskRecorder:
             self._ended_pods, self._ended_since = uids, now - self._ended_for_s(pods)
             self._end_asked_at, self._end_by_pods = 0.0, None
         is_asked = self._end_asked_at and now - self._end_asked_at < _QUIET_S
+        if not self._jobs_known and workload.ref.is_custom:
+            return None
         if self._end_by_pods is None and now - self._ended_since >= _QUIET_S and not is_asked:
             self._end_asked_at = now
             try:
-                self._end_by_pods = await state_by_pods(self._cluster, workload, pods)
+                jobs = [job for uid, job in self._jobs.items() if uid not in self._deleted_jobs]
+                self._end_by_pods = await state_by_pods(self._cluster, workload, pods, jobs)
             except (ClusterError, NotAllowed) as error:
                 _log.info("%s: whether it has ended is not known: %s", self._info.ref.key, error)
         return self._end_by_pods
@@ -492,15 +515,17 @@ class TaskRecorder:
 
     async def _report_unseen(self) -> bool:
         """Write a gap for each container that ran, or may have run, unseen; return False to request the events once more."""
-        if self._workload is None or self._info.ref.kind != "job":
+        if self._workload is None or not (self._info.ref.kind == "job" or self._info.ref.is_custom):
             return True
+        if self._info.ref.is_custom and not self._jobs_known:
+            return False
         since = time_of(self._info.id) // 1_000_000_000 * 1_000_000_000
         seen = self._sources.seen_containers
         known = (seen.keys() | self._pods.names) - self._pods.names_with_unknown_end
         now = time.monotonic()
         self._unseen_until = self._unseen_until or now + _EVENTS_S
         try:
-            unseen_runs = await unseen_containers(self._cluster, self._workload, seen, since, known)
+            unseen_runs = await unseen_containers(self._cluster, self._workload, seen, since, known, *self._creators())
         except ClusterError as error:
             if now < self._unseen_until:
                 return False
@@ -519,6 +544,18 @@ class TaskRecorder:
                 reason = f"runs 0 to {runs - 1} came and went with their pod before they could be seen"
             self._channel.put_notice(gap(source, 0, started, time.time_ns(), reason))
         return True
+
+    def _creators(self) -> tuple[list[Workload], list[str]]:
+        """Return the Jobs of a custom resource, and the UIDs of the other objects that own pods of it."""
+        namespace, jobs, others = self._info.ref.namespace, dict(self._jobs), list[str]()
+        for uid, owner in self._pods.owners.items():
+            if owner.get("kind") == "Job":  # an earlier recorder may have seen the last of it
+                jobs.setdefault(uid, {"metadata": {"name": owner.get("name", ""), "uid": uid}})
+            elif owner.get("kind") != "Pod":
+                others.append(uid)
+        return [
+            Workload(TaskRef(namespace, "job", job["metadata"]["name"]), uid, job) for uid, job in jobs.items()
+        ], others
 
     async def _find_late_pods(self) -> bool:
         """Return whether the API server has a pod that the watch has not shown yet."""

@@ -71,9 +71,9 @@ async def ended(recording: Recording) -> RecordingInfo:
 
 
 @pytest.fixture
-def experiment(kube: Kube, unique: Callable[[str], str]) -> Custom:
-    define(kube, "lab.example.org", "v1beta1", "Experiment", "experiments")
-    return Custom(kube, "lab.example.org/v1beta1", "Experiment", "experiments", unique("exp"))
+def trial(kube: Kube, unique: Callable[[str], str]) -> Custom:
+    define(kube, "bench.example.org", "v1beta1", "Trial", "trials")
+    return Custom(kube, "bench.example.org/v1beta1", "Trial", "trials", unique("exp"))
 
 
 async def find(session: Session, kind: str, name: str) -> Recording:
@@ -81,20 +81,20 @@ async def find(session: Session, kind: str, name: str) -> Recording:
 
 
 async def test_a_status_of_unknown_form_is_running_and_the_pods_show_the_end(
-    session: Session, kube: Kube, experiment: Custom, tmp_path: Path
+    session: Session, kube: Kube, trial: Custom, tmp_path: Path
 ) -> None:
-    name, go = experiment.name, tmp_path / "go"
-    experiment.set_status(stage=["warming", {"percent": 4}])
-    create_pod(kube, f"{name}-0", WAIT.format("first", str(go)), experiment.reference)
-    create_pod(kube, f"{name}-1", "print('second'); raise SystemExit(3)", experiment.reference)
-    recording = await find(session, "experiment", name)
+    name, go = trial.name, tmp_path / "go"
+    trial.set_status(stage=["warming", {"percent": 4}])
+    create_pod(kube, f"{name}-0", WAIT.format("first", str(go)), trial.reference)
+    create_pod(kube, f"{name}-1", "print('second'); raise SystemExit(3)", trial.reference)
+    recording = await find(session, "trial", name)
     async with recording.keep_wanted():
         await until(lambda: notices(recording) == ["form"] and "first" in texts(recording))
         await until(lambda: recording.read_info().state == "running")
-        experiment.set_status(stage=["done"])
+        trial.set_status(stage=["done"])
         go.touch()
         info = await ended(recording)
-    assert (info.state, info.message) == ("failed", f"Experiment failed exit 3: pod {name}-1 failed first")
+    assert (info.state, info.message) == ("failed", f"Trial failed exit 3: pod {name}-1 failed first")
     assert texts(recording) == ["first", "first ends", "second"]
     assert notices(recording) == ["form", "end_of_pods"]
 
@@ -102,18 +102,18 @@ async def test_a_status_of_unknown_form_is_running_and_the_pods_show_the_end(
 async def test_a_new_pod_begins_the_wait_anew_and_a_suspended_object_does_not_end(
     session: Session, kube: Kube, unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    define(kube, "lab.example.org", "v1beta1", "Experiment", "experiments")
-    experiment = Custom(kube, "lab.example.org/v1beta1", "Experiment", "experiments", unique("exp"), suspend=False)
+    define(kube, "bench.example.org", "v1beta1", "Trial", "trials")
+    trial = Custom(kube, "bench.example.org/v1beta1", "Trial", "trials", unique("exp"), suspend=False)
     monkeypatch.setattr("cortex_jupyter.recorder.task._QUIET_S", 3600.0)
-    name, go = experiment.name, tmp_path / "go"
-    create_pod(kube, f"{name}-0", "print('first')", experiment.reference)
-    recording = await find(session, "experiment", name)
+    name, go = trial.name, tmp_path / "go"
+    create_pod(kube, f"{name}-0", "print('first')", trial.reference)
+    recording = await find(session, "trial", name)
     async with recording.keep_wanted():
         kube.wait_pod(f"{name}-0", lambda pod: pod["status"]["phase"] == "Succeeded")
-        create_pod(kube, f"{name}-1", WAIT.format("second", str(go)), experiment.reference)
+        create_pod(kube, f"{name}-1", WAIT.format("second", str(go)), trial.reference)
         await until(lambda: "second" in texts(recording))
         monkeypatch.setattr("cortex_jupyter.recorder.task._QUIET_S", 1.0)
-        path = f"/apis/lab.example.org/v1beta1/namespaces/default/experiments/{name}"
+        path = f"/apis/bench.example.org/v1beta1/namespaces/default/trials/{name}"
         headers = {"Content-Type": "application/merge-patch+json"}
         kube.request("PATCH", path, json={"spec": {"suspend": True}}, headers=headers)
         go.touch()
@@ -192,12 +192,12 @@ async def test_a_selector_ends_with_its_pods_and_goes_on_with_new_ones(
 
 
 async def test_a_condition_that_ends_an_object_ends_its_recording_at_once(
-    session: Session, kube: Kube, experiment: Custom, monkeypatch: pytest.MonkeyPatch
+    session: Session, kube: Kube, trial: Custom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cortex_jupyter.recorder.task._QUIET_S", 3600.0)
-    create_pod(kube, f"{experiment.name}-0", "print('x')", experiment.reference)
-    recording = await find(session, "experiment", experiment.name)
+    create_pod(kube, f"{trial.name}-0", "print('x')", trial.reference)
+    recording = await find(session, "trial", trial.name)
     async with recording.keep_wanted():
         await until(lambda: texts(recording) == ["x"])
-        experiment.set_status(conditions=[condition("Succeeded")])
+        trial.set_status(conditions=[condition("Succeeded")])
         assert (await ended(recording)).state == "succeeded"

@@ -17,6 +17,7 @@ import orjson
 import pytest
 from support.hand import until
 from support.kube import pod_spec, python_container, python_job, python_pod
+from support.operators import Custom, create_pod, define
 from support.relay import Relay
 
 from cortex_jupyter.cluster.session import Cluster
@@ -437,3 +438,56 @@ async def test_a_task_ends_although_it_is_not_known_whether_a_pod_ran(
         (gap,) = statement.gaps
         assert gap["source"]["pod"] == ghost and gap["reason"].endswith("no event says whether it ran")
         assert not unchecked
+
+
+async def test_unseen_pods_of_a_custom_resource_are_gaps(
+    sandbox: Any, tmp_path: Path, kube: Kube, unique: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of its Jobs are in the Jobs' events; those that an operator creates are in events as KubeRay's about their owner."""
+    monkeypatch.setattr("cortex_jupyter.recorder.task._EVENTS_S", 0)
+    define(kube, "ray.io", "v1", "RayJob", "rayjobs")
+    define(kube, "ray.io", "v1", "RayCluster", "rayclusters")
+    name = unique("tune")
+    ray_job = Custom(kube, "ray.io/v1", "RayJob", "rayjobs", name)
+    ray_cluster = Custom(kube, "ray.io/v1", "RayCluster", "rayclusters", f"{name}-9x2kd", ray_job.reference)
+    store = open_store(f"sqlite://{tmp_path}/r.sqlite")
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        id_ = store.open(cluster.id, TaskRef.parse(f"rayjob.ray.io/{name}"), ray_job.obj["metadata"]["uid"])
+        store.want(id_, 120)
+        head = f"{ray_cluster.name}-head"
+        create_pod(kube, head, "print('head')", ray_cluster.reference)
+        submitter = python_job(name, "print('submitted')")
+        submitter["metadata"]["ownerReferences"] = [ray_job.reference]
+        job = kube.create(submitter)
+        ghost_of_job = report_ghost(kube, job)
+        ghosts = [f"{ray_cluster.name}-worker-{end}" for end in ("abcde", "fghij", "klmno")]
+        about = {
+            "kind": "RayCluster",
+            "namespace": "default",
+            "name": ray_cluster.name,
+            "uid": ray_cluster.obj["metadata"]["uid"],
+        }
+        report(kube, "CreatedHeadPod", about, f"Created head Pod default/{head}")
+        report(kube, "CreatedService", about, f"Created service default/{ray_cluster.name}-head-svc")
+        # Kubernetes combines the events of many pods, and names only the newest one.
+        combined = f"(combined from similar events): Created worker Pod default/{ghosts[0]}"
+        report(kube, "CreatedWorkerPod", about, combined)
+        for pod, reason in (*((ghost, "Started") for ghost in ghosts[:2]), (ghosts[2], "Pulling")):
+            container = {"fieldPath": "spec.containers{main}"}
+            pod_reference = {"kind": "Pod", "namespace": "default", "name": pod, "uid": f"uid-{pod}"}
+            report(kube, reason, pod_reference | container, f"{reason} container main")
+        other = {"kind": "Pod", "namespace": "default", "name": f"{name}-other-x", "uid": "uid-other"}
+        report(kube, "Started", other | {"fieldPath": "spec.containers{main}"}, "Started container main")
+        recorder = asyncio.create_task(Recorder(store, cluster, idle=0).run())
+        await until(lambda: len(store.sources(id_)) == 2)
+        ray_job.set_status(jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
+        await asyncio.wait_for(recorder, 120)
+    gaps = {gap["source"]["pod"]: gap["reason"] for gap in store.complete(id_).gaps}
+    store.close()
+    ray_job.delete()
+    unseen = "its pod came and went before it could be seen"
+    assert gaps == {
+        ghost_of_job: f"{unseen}; no event says whether it ran",
+        ghosts[0]: unseen,
+        ghosts[1]: unseen,
+    }

@@ -53,6 +53,11 @@ class Pods:
         return {pod["metadata"]["name"] for pod in self.all}
 
     @property
+    def owners(self) -> dict[str, dict[str, str]]:
+        """The references to the objects that own the pods, by UID."""
+        return {owner["uid"]: owner for pod in self.all for owner in pod["metadata"].get("ownerReferences") or ()}
+
+    @property
     def names_with_unknown_end(self) -> set[str]:
         """The names of deleted pods that may have run on after their last known state: the watch was lost when they went."""
         return {

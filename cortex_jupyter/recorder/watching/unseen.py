@@ -1,4 +1,9 @@
-"""Find pods of a Job that came and went while no recorder or watch saw them: only events show them."""
+"""Find pods of a task that came and went while no recorder or watch saw them: only events show them.
+
+A Job's controller writes an event for each pod that it creates. Other operators do as they like: those of KubeRay, Kubeflow's
+training and MPI operators and its Spark operator name the pod in an event about the object that owns it, and those of Argo, Tekton
+and Volcano name none. The API server keeps events for an hour.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from cortex_jupyter.errors import NotAllowed
 from cortex_jupyter.model import Source, parse_rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.session import Cluster
@@ -31,12 +36,22 @@ _LONGEST_BASE: Final = 58
 _CONTAINER: Final = re.compile(r"spec\.(\w+)\{(.+)\}")
 _KINDS: Final = {"initContainers": "init", "ephemeralContainers": "ephemeral"}
 _SECOND: Final = 1_000_000_000
+#: A word that may be the name of a pod; those of operators have a hyphen.
+_NAME: Final = re.compile(r"[a-z0-9][-a-z0-9.]*-[-a-z0-9.]*[a-z0-9]")
+#: At most this many words are looked up.
+_MAX_NAMES: Final = 500
 
 
 async def unseen_containers(
-    cluster: Cluster, workload: Workload, seen: Mapping[str, set[str]], since: int, known: Collection[str] = ()
+    cluster: Cluster,
+    workload: Workload,
+    seen: Mapping[str, set[str]],
+    since: int,
+    known: Collection[str] = (),
+    jobs: Iterable[Workload] = (),
+    creators: Iterable[str] = (),
 ) -> list[tuple[Source, int, int]]:
-    """Return the containers of a Job that ran, or may have run, and are not known.
+    """Return the containers of a Job or a custom resource that ran, or may have run, and are not known.
 
     An event may come long after what it reports: a kubelet before 1.27 sends five a second (`eventRecordQPS`), and each
     container that starts costs three. So the containers of a pod of which nobody saw the end count too, with 0 runs,
@@ -49,13 +64,16 @@ async def unseen_containers(
     ----------
     cluster : Cluster
     workload : Workload
-        The Job.
     seen : mapping of str to set of str
         The containers that have been seen to run, by the names of their pods.
     since : int
         When recording began (ns, a whole second). Pods without an event since then are left out.
     known : collection of str, optional
         The names of the pods whose last state is known, with all that ran in them.
+    jobs : iterable of Workload, optional
+        The Jobs of a custom resource, also those that are deleted.
+    creators : iterable of str, optional
+        The UIDs of other objects that own pods of a custom resource.
 
     Returns
     -------
@@ -68,38 +86,100 @@ async def unseen_containers(
     ------
     ClusterError, ClusterUnreachable
     """
-    namespace = workload.ref.namespace
-    unseen_runs: list[tuple[Source, int, int]] = []
-    in_spec = _container_kinds(workload)
-    kinds = dict(in_spec)  # and of containers that somebody else put into the pods
+    search = _Search(cluster, workload.ref.namespace, seen, since, known)
     try:
-        created = await _events(cluster, namespace, f"involvedObject.uid={workload.uid},reason=SuccessfulCreate")
+        if workload.ref.kind == "job":
+            return await search.of_job(workload)
+        runs: list[tuple[Source, int, int]] = []
+        for job in jobs:
+            runs += await search.of_job(job)
+        return runs + await search.named_in_events(workload, {workload.uid, *creators})
+    except NotAllowed:
+        return []
+
+
+class _Search:
+    """The search for unseen pods; see `unseen_containers` for its parameters."""
+
+    def __init__(
+        self, cluster: Cluster, namespace: str, seen: Mapping[str, set[str]], since: int, known: Collection[str]
+    ) -> None:
+        self._cluster, self._namespace = cluster, namespace
+        self._seen, self._since, self._known = seen, since, known
+
+    async def of_job(self, job: Workload) -> list[tuple[Source, int, int]]:
+        """Return the unseen containers of a Job."""
+        created = await self._events(f"involvedObject.uid={job.uid},reason=SuccessfulCreate")
         # An event comes some time after what it reports: a run may have written since its pod was created, and no
         # earlier.
         pods = {match[1]: _first_time(e) for e in created if (match := _CREATED.search(e.get("message") or ""))}
         if any((event.get("message") or "").startswith(_COMBINED) for event in created):
-            pods = await _pods_with_events(cluster, workload) | pods
-        for name in sorted(name for name in pods if len(seen.get(name, ())) < max(len(in_spec), 1)):
-            events = await _events(cluster, namespace, f"involvedObject.name={name}")
-            if max(map(_last_time, events), default=pods[name]) < since:
-                continue
-            earliest = min(filter(None, [pods[name], *map(_first_time, events)]), default=0)
-            uid = next((uid for e in events if (uid := e["involvedObject"].get("uid"))), "")
-            started = Counter[str]()
-            for event in events:
-                container, kind = _container(event)
-                if event.get("reason") == "Started" and container:
-                    # The kubelet counts equal events (EventCorrelator in client-go/tools/record/events_cache.go).
-                    started[container] += event.get("count") or 1
-                    kinds.setdefault(container, kind)
-            silent = [] if name in known else [c for c in in_spec if c not in started and _may_have_run(c, events)]
-            for container, count in [*started.items(), *((container, 0) for container in silent)]:
-                if container not in seen.get(name, ()):
-                    source = Source(name, uid, container, "", kind=kinds[container])
-                    unseen_runs.append((source, earliest, count))
-    except NotAllowed:
-        pass
-    return unseen_runs
+            pods = await self._pods_with_events(_names_of_pods(job), _creation_time(job)) | pods
+        runs: list[tuple[Source, int, int]] = []
+        in_spec = _container_kinds(job)
+        for name in sorted(name for name in pods if len(self._seen.get(name, ())) < max(len(in_spec), 1)):
+            runs += self._runs(name, pods[name], in_spec, await self._events(f"involvedObject.name={name}"))
+        return runs
+
+    async def named_in_events(self, workload: Workload, uids: set[str]) -> list[tuple[Source, int, int]]:
+        """Return the unseen containers of pods that events about a custom resource, or about a part of it, name."""
+        names: set[str] = set()
+        bases: set[str] = set()
+        for uid in sorted(uids):
+            events = await self._events(f"involvedObject.uid={uid}")
+            texts = [event.get("message") or "" for event in events]
+            names |= {name for text in texts for name in _NAME.findall(text)}
+            if any(text.startswith(_COMBINED) for text in texts):
+                bases |= {_base(name) for name in names}
+        if bases:
+            pattern = "|".join(f"{re.escape(base)}-[a-z0-9]+" for base in sorted(bases) if base)
+            names |= (await self._pods_with_events(pattern, _creation_time(workload))).keys()
+        runs: list[tuple[Source, int, int]] = []
+        for name in sorted(names - self._seen.keys() - set(self._known))[:_MAX_NAMES]:
+            # Operators name Services and more in the same way.
+            if events := await self._events(f"involvedObject.kind=Pod,involvedObject.name={name}"):
+                alike = {c for pod, seen in self._seen.items() if _base(pod) == _base(name) for c in seen}
+                runs += self._runs(name, 0, dict.fromkeys(sorted(alike), "main"), events)
+        return runs
+
+    def _runs(
+        self, name: str, created: int, in_spec: Mapping[str, str], events: list[KubeObject]
+    ) -> list[tuple[Source, int, int]]:
+        """Return the unseen runs of one pod, from the events about it."""
+        if max(map(_last_time, events), default=created) < self._since:
+            return []
+        earliest = min(filter(None, [created, *map(_first_time, events)]), default=0)
+        uid = next((uid for e in events if (uid := e["involvedObject"].get("uid"))), "")
+        kinds = dict(in_spec)  # and of containers that somebody else put into the pods
+        started = Counter[str]()
+        for event in events:
+            container, kind = _container(event)
+            if event.get("reason") == "Started" and container:
+                # The kubelet counts equal events (EventCorrelator in client-go/tools/record/events_cache.go).
+                started[container] += event.get("count") or 1
+                kinds.setdefault(container, kind)
+        silent = [] if name in self._known else [c for c in in_spec if c not in started and _may_have_run(c, events)]
+        return [
+            (Source(name, uid, container, "", kind=kinds[container]), earliest, count)
+            for container, count in [*started.items(), *((container, 0) for container in silent)]
+            if container not in self._seen.get(name, ())
+        ]
+
+    async def _pods_with_events(self, names: str, since: int) -> dict[str, int]:
+        """Return the pods whose names match that were scheduled or started since a time (ns), with their times (ns)."""
+        pods: dict[str, int] = {}
+        for reason in ("Started", "Scheduled"):  # the later reason is the earlier time
+            for event in await self._events(f"involvedObject.kind=Pod,reason={reason}"):
+                pod = event["involvedObject"].get("name") or ""
+                if re.fullmatch(names, pod) and _first_time(event) >= since:
+                    pods[pod] = _first_time(event)
+        return pods
+
+    async def _events(self, selector: str) -> list[KubeObject]:
+        path = f"/api/v1/namespaces/{segment(self._namespace)}/events"
+        answer = await self._cluster.json(path, {"fieldSelector": selector})
+        items: list[KubeObject] = answer["items"]
+        return items
 
 
 def _container_kinds(workload: Workload) -> dict[str, str]:
@@ -145,26 +225,20 @@ def _may_have_run(container: str, events: list[KubeObject]) -> bool:
     return newest("Created") > failed if (failed := newest("Failed")) else True
 
 
-async def _pods_with_events(cluster: Cluster, workload: Workload) -> dict[str, int]:
-    """Return the pods that were scheduled or started since a Job was created and are the Job's by name, with their times (ns)."""
-    name, spec = workload.ref.name, workload.obj.get("spec", {})
-    indexed = r"\d+-" if spec.get("completionMode") == "Indexed" else ""
-    base = re.escape(f"{name}-"[:_LONGEST_BASE]) + indexed
+def _names_of_pods(job: Workload) -> str:
+    """Return a regular expression for the names of a Job's pods."""
+    indexed = r"\d+-" if job.obj.get("spec", {}).get("completionMode") == "Indexed" else ""
+    return re.escape(f"{job.ref.name}-"[:_LONGEST_BASE]) + indexed + _SUFFIX
+
+
+def _creation_time(workload: Workload) -> int:
     created = workload.obj.get("metadata", {}).get("creationTimestamp")
-    since = parse_rfc3339(created) if created else 0
-    pods: dict[str, int] = {}
-    for reason in ("Started", "Scheduled"):  # the later reason is the earlier time
-        for event in await _events(cluster, workload.ref.namespace, f"involvedObject.kind=Pod,reason={reason}"):
-            pod = event["involvedObject"].get("name") or ""
-            if re.fullmatch(base + _SUFFIX, pod) and _first_time(event) >= since:
-                pods[pod] = _first_time(event)
-    return pods
+    return parse_rfc3339(created) if created else 0
 
 
-async def _events(cluster: Cluster, namespace: str, selector: str) -> list[KubeObject]:
-    answer = await cluster.json(f"/api/v1/namespaces/{segment(namespace)}/events", {"fieldSelector": selector})
-    items: list[KubeObject] = answer["items"]
-    return items
+def _base(name: str) -> str:
+    """Return a pod's name without its last part, in which pods of one group differ."""
+    return name.rpartition("-")[0]
 
 
 def _first_time(event: KubeObject) -> int:

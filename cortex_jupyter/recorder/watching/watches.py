@@ -153,6 +153,11 @@ class Watches:
         """Return the watch of all pods of a task's namespace."""
         return self._shared_watch(collection("pod", self._watched_namespace(workload.ref.namespace)), without_bulk)
 
+    def jobs(self, workload: Workload) -> AsyncIterator[Change]:
+        """Follow the Jobs that a custom resource owns, directly or not."""
+        path = collection("job", self._watched_namespace(workload.ref.namespace))
+        return self._shared_watch(path, without_bulk).follow(workload.uid, with_all_owners=True)
+
     def doubt(self, workload: Workload) -> None:
         """Reopen a task's watches: their connections may be dead.
 
