@@ -12,7 +12,7 @@ from cortex_jupyter.cluster import kinds
 from cortex_jupyter.cluster.owners import Owner, Owners
 from cortex_jupyter.cluster.pods import decisive_end, is_finished
 from cortex_jupyter.cluster.tasks import pods_of
-from cortex_jupyter.cluster.workloads import State, Workload, end_of_pods, segment, state_of
+from cortex_jupyter.cluster.workloads import State, Workload, end_of_pods, ends_with_pods, segment, state_of
 from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
 from cortex_jupyter.model import TaskRef
 
@@ -24,19 +24,6 @@ if TYPE_CHECKING:
 
 #: What an owner shows: it is over, or it may create more pods. None: it shows neither, so what it owns decides.
 _ALIVE: Final = "alive"
-
-
-def ends_with_pods(workload: Workload) -> bool:
-    """Return whether the end of a task is that of its pods, as far as its object tells by now."""
-    if workload.ref.kind == "selector":
-        return True
-    row = kinds.kind_of(workload.ref.kind)
-    return (
-        workload.ref.is_custom
-        and row.ends
-        and not kinds.has_known_form(row, workload.obj)
-        and not kinds.object_state(row, workload.obj).name
-    )
 
 
 async def state_by_pods(

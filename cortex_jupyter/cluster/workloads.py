@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from cortex_jupyter.cluster import pods as podlib
-from cortex_jupyter.cluster.kinds import kind_of, membership, object_state, progress, waits_for
+from cortex_jupyter.cluster.kinds import has_known_form, kind_of, membership, object_state, progress, waits_for
 from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ COLLECTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
 #: The random suffix that the API server gives a controller's pods (kubernetes/apimachinery/pkg/util/rand).
 _RANDOM_END: Final = re.compile(r'(pods "[^"]*-)[bcdfghjklmnpqrstvwxz2456789]{5}(?=")')
 
+
+#: The message of a task of which only pods show the end, until its recorder knows that no more will come.
+EVERY_POD_HAS_ENDED: Final = "Every pod has ended; more may come"
 
 #: The controller that creates a Job's pods by default
 #: (https://kubernetes.io/docs/concepts/workloads/controllers/job/#delegation-of-managing-a-job-object-to-external-controller).
@@ -319,6 +322,19 @@ def _custom_state(workload: Workload, pods: list[KubeObject]) -> State | None:
     return None
 
 
+def ends_with_pods(workload: Workload) -> bool:
+    """Return whether the end of a task is that of its pods, as far as its object tells by now."""
+    if workload.ref.kind == "selector":
+        return True
+    row = kind_of(workload.ref.kind)
+    return (
+        workload.ref.is_custom
+        and row.ends
+        and not has_known_form(row, workload.obj)
+        and not object_state(row, workload.obj).name
+    )
+
+
 def end_of_pods(workload: Workload, pods: list[KubeObject], reason: str = "", message: str = "") -> State:
     """Return how a task ended, as its pods show it.
 
@@ -419,7 +435,6 @@ def _target(status: KubeObject) -> State | None:
 
 
 def _alive(workload: Workload, pods: list[KubeObject], refusal: str) -> State:
-    kind = workload.ref.kind
     unfinished = [p for p in pods if not podlib.is_finished(p)]
     waiting = [podlib.waiting_reason(p) for p in unfinished]
     if unfinished and all(waiting):
@@ -427,8 +442,8 @@ def _alive(workload: Workload, pods: list[KubeObject], refusal: str) -> State:
     if unfinished:
         return _running(unfinished, progress(workload.obj) if workload.ref.is_custom else None)
     end = podlib.decisive_end(pods)
-    if pods and kind == "selector":  # its recorder finds out whether more pods may come
-        return State("running", "Every pod of this selector has ended", "Ended", end.exit_code if end else None)
+    if pods and ends_with_pods(workload):  # its recorder finds out whether more pods may come
+        return State("running", EVERY_POD_HAS_ENDED, "Ended", end.exit_code if end else None)
     if end and end.exit_code:
         return State("running", f"Running: the last pod ended with {end}, waiting for the next", "Retrying")
     if pods:

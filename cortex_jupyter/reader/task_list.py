@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
     from cortex_jupyter.reader.session import Session
+    from cortex_jupyter.store import RecordingInfo
 
 #: Number of pods whose events are read, newest first; each costs a request.
 _PODS: Final = 20
@@ -69,9 +70,12 @@ async def list_tasks(
         if selector or not recorded_infos:
             raise
         problem = error
-    recorded_keys = {i.ref.key for i in recorded_infos}
+    newest = {info.ref.key: info for info in reversed(recorded_infos)}
     for row in rows:
-        row["recorded"] = row["task"] in recorded_keys
+        info = newest.get(row["task"])
+        row["recorded"] = info is not None
+        if info is not None and _ends_with_its_recording(row, info):
+            row |= {name: recorded(info)[name] for name in ("state", "message", "exit_code", "finished")}
     listed = {row["task"] for row in rows}
     for info in [] if selector else recorded_infos:  # newest first: an older one of the same name is left out
         if info.ref.key not in listed:
@@ -79,6 +83,20 @@ async def list_tasks(
             row = gone_task(info) if problem is None else unasked(info, problem)
             rows.append(row | {"status": row["reason"], "restarts": None, "pods": 0, "recorded": True})
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True), problem
+
+
+def _ends_with_its_recording(row: dict[str, Any], info: RecordingInfo) -> bool:
+    """Return whether a recording knows the end of a task of which the cluster only shows that its pods have ended."""
+    from cortex_jupyter.cluster.workloads import EVERY_POD_HAS_ENDED
+
+    is_same = info.started in (None, row["started"])  # an object that was created anew may have the name
+    return bool(info.done and is_same and row["message"] == EVERY_POD_HAS_ENDED)
+
+
+def _goes_on(row: dict[str, Any], info: RecordingInfo) -> bool:
+    """Return whether the cluster shows that a custom resource or a label selector is under way after its recorded end."""
+    is_under_way = row["state"] in ("pending", "running") and not _ends_with_its_recording(row, info)
+    return is_under_way and bool(row["pods"]) and (info.ref.is_custom or info.ref.kind == "selector")
 
 
 async def describe_task(session: Session, ref: TaskRef, person: Person | None = None) -> dict[str, Any]:
@@ -120,7 +138,7 @@ async def _described(session: Session, ref: TaskRef, person: Person | None) -> d
         info = info if info is not None and workload.is_of(info.uid) else None
         hidden = await session.hidden(workload.ref.namespace, person)
         doc = await _present(cluster, workload, hidden)
-        if info is not None and info.done:
+        if info is not None and info.done and not _goes_on(doc, info):
             doc |= {k: v for k, v in recorded(info).items() if v is not None}
     empty: dict[str, Any] = {"records": 0, "from": None, "to": None, "gaps": [], "sources": 0}
     recorded_json = empty if info is None else completeness_of(await asyncio.to_thread(store.complete, info.id))

@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.cluster import kinds
-from cortex_jupyter.cluster.ends import ends_with_pods, state_by_pods
+from cortex_jupyter.cluster.ends import state_by_pods
 from cortex_jupyter.cluster.kinds import ends_by_itself
 from cortex_jupyter.cluster.kueue import explained, may_be_queued
 from cortex_jupyter.cluster.pods import finished, is_finished
 from cortex_jupyter.cluster.tasks import pods_of
-from cortex_jupyter.cluster.workloads import State, Workload, is_further, refusal_of, state_of, uid_of_task
+from cortex_jupyter.cluster.workloads import (
+    State,
+    Workload,
+    ends_with_pods,
+    is_further,
+    refusal_of,
+    state_of,
+    uid_of_task,
+)
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recorder.backoff import Backoff

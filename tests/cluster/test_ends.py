@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cortex_jupyter.cluster.ends import ends_with_pods, goes_on, state_by_pods
-from cortex_jupyter.cluster.workloads import Workload
+from cortex_jupyter.cluster.ends import goes_on, state_by_pods
+from cortex_jupyter.cluster.workloads import Workload, ends_with_pods
 from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from support.operators import Custom, condition, create_pod, define
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.reader.session import Session
+from cortex_jupyter.reader.task_list import describe_task, list_tasks
 from cortex_jupyter.recorder.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ async def test_a_status_of_unknown_form_is_running_and_the_pods_show_the_end(
     assert (info.state, info.message) == ("failed", f"Trial failed exit 3: pod {name}-1 failed first")
     assert texts(recording) == ["first", "first ends", "second"]
     assert notices(recording) == ["form", "end_of_pods"]
+    listed, _ = await list_tasks(session, "default")
+    (row,) = [row for row in listed if row["name"] == name]
+    described = await describe_task(session, recording.ref)
+    assert {row["state"], described["state"]} == {"failed"} and {row["exit_code"], described["exit_code"]} == {3}
 
 
 async def test_a_new_pod_begins_the_wait_anew_and_a_suspended_object_does_not_end(
@@ -188,6 +193,8 @@ async def test_a_selector_ends_with_its_pods_and_goes_on_with_new_ones(
     await until(lambda: kube.pods_of(f"{name}-2"))
     further = await find(session, "selector", f"sweep={name}")
     await ended(further)
+    listed, _ = await list_tasks(session, "default")
+    assert [row["state"] for row in listed if row["name"] == f"sweep={name}"] == ["succeeded"]
     assert texts(recording) == ["run 1"] and texts(further) == ["run 1", "run 2"]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
 from support.hand import until
 from support.kube import python_job
 from support.operators import Custom, create_pod, define
@@ -20,7 +21,6 @@ from cortex_jupyter.recorder.watching.watches import SharedWatches, Watches
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    import pytest
     from conftest import SandboxProcess
     from support.kube import Kube
 
@@ -153,6 +153,25 @@ async def test_pods_are_followed_by_the_labels_that_an_object_names_later(
                 await one.end()
     sandbox.clear()
     kube.delete("namespaces", space)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+async def test_a_list_is_complete_also_if_all_owners_are_known_at_once(count: int) -> None:
+    class Api:
+        async def read_list(self, _: str, __: object, cut: Callable[[Any], Any]) -> tuple[list[Any], str]:
+            return [cut({"metadata": {"name": f"j{i}", "uid": f"uid-{i}"}}) for i in range(count)], "1"
+
+        @contextlib.asynccontextmanager
+        async def request(self, *_: object, **__: object) -> AsyncIterator[None]:
+            await asyncio.Event().wait()
+            yield
+
+    watches = Watches(cast("Cluster", Api()))
+    task = Workload(TaskRef("ml", "rayjob.ray.io", "tune"), "uid-tune", {"metadata": {}})
+    follower = Follower(watches.jobs(task))
+    async with asyncio.timeout(20):
+        await follower.until(lambda one: one.lists)
+    await follower.end()
 
 
 class Silent:

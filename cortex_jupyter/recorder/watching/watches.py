@@ -404,14 +404,9 @@ class _SharedWatch:
         for follower in followers - waiting:
             follower.put(change)
         if waiting:
-            announcement = asyncio.create_task(self._announce_later(change, waiting))
+            announcement = asyncio.create_task(_announce_later(change, waiting, set(self._searches.values())))
             self._announcements.add(announcement)
             announcement.add_done_callback(self._announcements.discard)
-
-    async def _announce_later(self, change: Change, followers: set[_Follower]) -> None:
-        await asyncio.wait(self._searches.values(), timeout=_SEARCH_S)
-        for follower in followers:
-            follower.put(change)
 
 
 @dataclass(slots=True, eq=False)
@@ -446,6 +441,12 @@ class _Follower:
         self._arrived.clear()
         changes, self._changes = self._changes, []
         return changes
+
+
+async def _announce_later(change: Change, followers: set[_Follower], searches: set[asyncio.Task[None]]) -> None:
+    await asyncio.wait(searches, timeout=_SEARCH_S)
+    for follower in followers:
+        follower.put(change)
 
 
 def _cut_of(workload: Workload) -> Reduce:
