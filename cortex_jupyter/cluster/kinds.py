@@ -202,7 +202,9 @@ def shows_ends(kind: Kind, obj: Mapping[str, Any]) -> bool:
 
 
 def has_known_form(kind: Kind, obj: Mapping[str, Any]) -> bool:
-    """Return whether the status of an object has a form in which we know its end, or know that it is under way.
+    """Return whether an object has a form in which we know its end, or know that it is under way.
+
+    What has a schedule creates its next pod when that is due, however long all have ended.
 
     Examples
     --------
@@ -211,7 +213,7 @@ def has_known_form(kind: Kind, obj: Mapping[str, Any]) -> bool:
     >>> has_known_form(unknown, {"status": {"conditions": [begun]}}), has_known_form(unknown, {"status": {"stage": 4}})
     (True, False)
     """
-    if kind.states or not kind.ends:
+    if kind.states or not kind.ends or isinstance(_value(obj, "spec.schedule"), str):
         return True
     return _shows_state(obj) or any(
         condition.get("status") == "True" and condition["type"].lower() in _UNDER_WAY.keys() - {"created"}

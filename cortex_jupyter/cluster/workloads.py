@@ -327,12 +327,10 @@ def ends_with_pods(workload: Workload) -> bool:
     if workload.ref.kind == "selector":
         return True
     row = kind_of(workload.ref.kind)
-    return (
-        workload.ref.is_custom
-        and row.ends
-        and not has_known_form(row, workload.obj)
-        and not object_state(row, workload.obj).name
-    )
+    if not workload.ref.is_custom or not row.ends:
+        return False
+    shows_nothing = not has_known_form(row, workload.obj) and not object_state(row, workload.obj).name
+    return bool(workload.lacks) or shows_nothing
 
 
 def end_of_pods(workload: Workload, pods: list[KubeObject], reason: str = "", message: str = "") -> State:

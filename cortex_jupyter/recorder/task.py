@@ -360,10 +360,11 @@ class TaskRecorder:
 
     async def _state_by_pods(self) -> State | None:
         """Return the end of the task if its pods alone show it, and have for long enough; a new pod begins that anew."""
-        workload, pods = self._workload, self._pods.all
-        if self._is_gone or workload is None or not pods or not self._needs_all_pods or not ends_with_pods(workload):
+        workload = self._workload
+        if self._is_gone or workload is None or not self._needs_all_pods or not ends_with_pods(workload):
             return None
-        if not all(map(is_finished, self._pods.present.values())):
+        pods = self._pods.all
+        if not pods or not all(map(is_finished, self._pods.present.values())):
             self._ended_pods = set()
             return None
         now, uids = time.monotonic(), {pod["metadata"]["uid"] for pod in pods}
@@ -509,7 +510,9 @@ class TaskRecorder:
             text = f"{still} after the end of the task; what it writes from here on is not recorded"
             self.put_status(text, notice="left")
         if by_pods and self._workload is not None and self._info.ref.is_custom:
-            text = f"The end is that of the pods: the status of the {self._workload.title} shows none"
+            lacks, title = self._workload.lacks, self._workload.title
+            why = f"the right `{lacks}` is missing" if lacks else f"the status of the {title} shows none"
+            text = f"The end is that of the pods: {why}"
             self.put_status(text, notice="end_of_pods")
         update = self._update(state) | {"done": 1, "caught_up": 1}
         fields = {"state": state.name, "exit_code": state.exit_code, "reason": state.reason}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -100,6 +101,13 @@ def test_a_status_of_known_form_is_left_to_the_operator() -> None:
     suspended = experiment(stage="warming")
     suspended.obj["spec"]["suspend"] = True
     assert not ends_with_pods(suspended)
+    nightly = experiment(stage="warming")
+    nightly.obj["spec"]["schedule"] = "0 1 * * *"
+    assert not ends_with_pods(nightly)
+    unreadable = replace(
+        experiment(), ref=TaskRef("team", "workflow.argoproj.io", "x"), lacks="get workflows.argoproj.io"
+    )
+    assert ends_with_pods(unreadable)
     for kind in ("raycluster.ray.io", "workflow.argoproj.io", "job"):  # one never ends, the others show it
         assert not ends_with_pods(Workload(TaskRef("team", kind, "x"), "u", {"metadata": {}, "status": {}}))
 
