@@ -16,7 +16,9 @@ from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.reader.task_list import describe_task, list_tasks
+from cortex_jupyter.recorder.collector.selection import Selection
 from cortex_jupyter.recorder.recorder import Recorder
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -208,3 +210,46 @@ async def test_a_condition_that_ends_an_object_ends_its_recording_at_once(
         await until(lambda: texts(recording) == ["x"])
         trial.set_status(conditions=[condition("Succeeded")])
         assert (await ended(recording)).state == "succeeded"
+
+
+async def test_a_collector_records_on_what_takes_its_end_back(
+    sandbox: Any, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    define(kube, "argoproj.io", "v1alpha1", "Workflow", "workflows", status=False)
+    space = unique("retry")
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+    store = open_store(f"sqlite://{tmp_path}/r.sqlite")
+    workflow = Custom(kube, "argoproj.io/v1alpha1", "Workflow", "workflows", "etl", namespace=space)
+
+    def texts_by_uid() -> dict[str, list[str]]:
+        """Return the lines of the complete recordings."""
+        return {
+            info.uid: sorted(
+                text
+                for e in store.entries(info.id, 0, 1 << 24)
+                if e.event == "log"
+                for text in Batch.decode(e.data).texts
+            )
+            for info in store.recordings(space)
+            if info.done
+        }
+
+    def attempt(number: int) -> None:
+        workflow.set_status(has_subresource=False, phase="Running")
+        create_pod(kube, f"etl-{number}", f"print('line {number}')", workflow.reference, namespace=space)
+        kube.wait_pod(f"etl-{number}", lambda pod: pod["status"]["phase"] == "Succeeded", namespace=space)
+        workflow.set_status(has_subresource=False, phase="Failed")
+
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        selection = Selection(cluster, store, namespaces=(space,))
+        collector = asyncio.create_task(Recorder(store, cluster, selection=selection).run())
+        uid = workflow.obj["metadata"]["uid"]
+        for number, recorded in ((1, uid), (2, f"{uid}@@2"), (3, f"{uid}@@3")):
+            await asyncio.to_thread(attempt, number)
+            await until(lambda recorded=recorded: recorded in texts_by_uid())  # type: ignore[misc]
+        collector.cancel()
+        await asyncio.wait([collector])
+        lines = [f"line {number}" for number in (1, 2, 3)]
+        assert texts_by_uid() == {uid: lines[:1], f"{uid}@@2": lines[:2], f"{uid}@@3": lines}
+    store.close()
+    kube.delete("namespaces", space)

@@ -18,7 +18,7 @@ from cortex_jupyter.cluster.pods import decisive_end
 from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.watch import watch
 from cortex_jupyter.cluster.workloads import Workload, collection, further_uid, uid_of_task
-from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound, StoreBusy, StoreFull
+from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound, StoreBusy, StoreError, StoreFull
 from cortex_jupyter.model import TaskRef, parse_rfc3339
 from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
@@ -263,7 +263,7 @@ class Selection:
         if watched := self._seen.get(obj["metadata"]["uid"]):
             had_shown_ends, watched.obj = watched.ends, obj
             watched.has_ended |= kind not in KINDS and watched.finished > 0
-            if watched.goes_on and watched.id not in self.ids:
+            if watched.goes_on and (watched.id not in self.ids or await self._is_complete(watched.id)):
                 await self._record_further(watched)
                 changed()
             elif watched.ends and not had_shown_ends:
@@ -292,6 +292,15 @@ class Selection:
                 else:
                     self.ids.add(task.id)
                     return
+
+    async def _is_complete(self, id_: int) -> bool:
+        """Return whether a recording has its end. One that has not goes on with its task."""
+        try:
+            info = await asyncio.to_thread(self._store.info, id_)
+        except StoreError as error:
+            _log.warning("%s", error)
+            return False  # `handle_missing` sees it later
+        return info is not None and info.done
 
     async def _record_further(self, task: _WatchedObject) -> None:
         """Begin a further recording of a task that goes on after its end, unless it is not recorded at all."""
