@@ -108,6 +108,24 @@ async def test_finding_a_task_in_the_cluster_writes_a_wish(recordings: Session, 
     assert recordings.feed(found.id) is recordings.feed(found.id)
 
 
+async def test_an_archived_task_that_goes_on_has_a_further_recording(
+    store: Store, recordings: Session, tmp_path: Path
+) -> None:
+    """Its first recording has left the store, and is in the archive only."""
+    ref = TaskRef("default", "workflow.argoproj.io", "etl")
+    recordings.archive = open_store(f"sqlite://{tmp_path}/archive.sqlite")
+    archived = Hand(recordings.archive, ref, "w1")
+    archived.lines([(1, 1, "a")])
+    archived.notice("end", 0, "", done=1, state="failed")
+    answering(recordings, Workload(ref, "w1", {"metadata": {}, "status": {"phase": "Failed"}}))
+    found = await recordings.find(ref)
+    assert (found.store, found.id) == (recordings.archive, archived.id)
+    answering(recordings, Workload(ref, "w1", {"metadata": {}, "status": {"phase": "Running"}}))
+    found = await recordings.find(ref)
+    assert found.store is store and found.read_info().uid == "w1@@2"
+    assert (await recordings.find(ref)).id == found.id
+
+
 @pytest.mark.parametrize("everywhere", [False, True])
 async def test_recordings_older_than_the_namespace_need_the_right_to_read_all_namespaces(
     store: Store, recordings: Session, tmp_path: Path, *, everywhere: bool
