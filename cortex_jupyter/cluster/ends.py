@@ -12,7 +12,7 @@ from cortex_jupyter.cluster import kinds
 from cortex_jupyter.cluster.owners import Owner, Owners
 from cortex_jupyter.cluster.pods import decisive_end, is_finished
 from cortex_jupyter.cluster.tasks import pods_of
-from cortex_jupyter.cluster.workloads import State, Workload, end_of_pods, ends_with_pods, segment, state_of
+from cortex_jupyter.cluster.workloads import State, Workload, end_of_pods, ends_with_pods, may_retry, segment, state_of
 from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
 from cortex_jupyter.model import TaskRef
 
@@ -65,6 +65,8 @@ async def state_by_pods(
             deciding.append(pod)
             failed_owner = failed_owner or shown
     state = end_of_pods(workload, deciding)
+    if may_retry(workload, state):
+        return None
     if state.name != "failed" and failed_owner is not None:  # its pods ended well or are gone: a deadline, for instance
         return replace(failed_owner, message=f"{workload.title} failed: {failed_owner.message}")
     if deciding and decisive_end(deciding) is None and not any(_phase(pod) == "Succeeded" for pod in deciding):

@@ -18,8 +18,10 @@ from cortex_jupyter.cluster.pods import is_finished, status_of
 from cortex_jupyter.cluster.workloads import (
     Workload,
     end_of_pods,
+    ends_with_pods,
     fetch,
     fetch_all,
+    may_retry,
     refusals,
     segment,
     state_of,
@@ -323,7 +325,7 @@ class _OwnedPods:
         """Return the pods of a custom resource: by their owners, or by their labels where these may not be read."""
         owned = self.by_owner.get(workload.uid, [])
         uids = {pod["metadata"]["uid"] for pod in owned}
-        kind, created = kinds.kind_of(workload.ref.kind), workload.obj["metadata"]["creationTimestamp"]
+        kind, created = kinds.kind_of(workload.ref.kind), workload.obj["metadata"].get("creationTimestamp", "")
         # An earlier object may have had the same name, and an object of another kind may have it now.
         labelled = [
             pod
@@ -687,8 +689,9 @@ def describe(workload: Workload, pods: list[KubeObject], refusal: str = "", queu
         (RFC 3339 or None), `exit_code` (int or None), `pods` (their number).
     """
     state, ref = explained(workload, state_of(workload, pods, refusal), queued), workload.ref
-    if workload.lacks and pods and all(map(is_finished, pods)) and kinds.ends_by_itself(ref.kind):
-        state = end_of_pods(workload, pods)
+    if workload.lacks and pods and all(map(is_finished, pods)) and ends_with_pods(workload):
+        end = end_of_pods(workload, pods)
+        state = state if may_retry(workload, end) else end
     started = workload.started or min((p["metadata"]["creationTimestamp"] for p in pods), default=None)
     return {
         "task": ref.key,

@@ -326,11 +326,21 @@ def ends_with_pods(workload: Workload) -> bool:
     """Return whether the end of a task is that of its pods, as far as its object tells by now."""
     if workload.ref.kind == "selector":
         return True
+    if workload.ref.kind == "job":
+        return bool(workload.lacks)
     row = kind_of(workload.ref.kind)
     if not workload.ref.is_custom or not row.ends:
         return False
     shows_nothing = not has_known_form(row, workload.obj) and not object_state(row, workload.obj).name
     return bool(workload.lacks) or shows_nothing
+
+
+def may_retry(workload: Workload, end: State) -> bool:
+    """Return whether more pods may come although all have ended: a Job waits up to 6 minutes before its next attempt.
+
+    See https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-backoff-failure-policy.
+    """
+    return workload.ref.kind == "job" and end.name == "failed"
 
 
 def end_of_pods(workload: Workload, pods: list[KubeObject], reason: str = "", message: str = "") -> State:

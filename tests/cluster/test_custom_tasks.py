@@ -330,6 +330,17 @@ async def test_the_end_of_what_may_not_be_read_is_that_of_its_pods(
     assert "the right `get experiments.lab.example.org` would tell more" in row["message"]
 
 
+@pytest.mark.parametrize(("code", "state"), [(0, "succeeded"), (3, "running")])
+async def test_a_job_that_may_not_be_read_may_begin_another_attempt(
+    team: Team, cluster: Cluster, code: int, state: str
+) -> None:
+    deny(team, collection("job", "team"), "train")
+    team.pod("train-x", made("batch/v1", "Job", "train"), **ended(code))
+    (row,) = await list_tasks(cluster, "team")
+    assert (row["task"], row["state"]) == ("team:job/train", state)
+    assert "the right `get jobs.batch` would tell more" in row["message"]
+
+
 async def test_a_pod_whose_owner_is_no_controller_has_one_row(team: Team, cluster: Cluster) -> None:
     """As the driver of Apache's Spark operator."""
     experiment = made("lab.example.org/v1", "Experiment", "exp")

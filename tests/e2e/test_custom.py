@@ -259,6 +259,12 @@ def test_with_rights_on_pods_alone_the_direct_owner_is_a_task(
     with contextlib.closing(open_store(cli.home.env["CORTEX_STORE"])) as store:
         (info,) = store.recordings(space)
         assert right in info.message
+    kube.create(python_job("plain", PRINT.format("plain"), namespace=space))
+    kube.wait_job("plain", namespace=space)
+    sandbox.fault("deny", resource="jobs", namespace=space)
+    for task in ("experiment/exp", "job/plain"):
+        ended = cli("logs", f"{space}:{task}", "-f", "--since", "all")
+        assert "complete exit 0" in ended and "would tell more" in ended
     missing = cli("logs", f"{space}:experiment/other", code=1)
     assert "ask for the right `get experiments.lab.example.org`" in missing
     kube.delete("namespaces", space)
