@@ -85,6 +85,7 @@ def test_a_ray_job_is_one_task(target: Target, unique: Callable[[str], str], cli
 
 def test_a_job_set_has_roles_ranks_and_attempts(target: Target, unique: Callable[[str], str], cli: Cli) -> None:
     """At a restart its operator deletes the Jobs, and makes them anew under the same names."""
+    target.needs(22, "an Indexed Job")
     kube, name = target.kube, unique("train")
     define(kube, "jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets")
     job_set = Custom(kube, "jobset.x-k8s.io/v1alpha2", "JobSet", "jobsets", name)
@@ -301,6 +302,7 @@ def test_a_task_in_a_queue_of_kueue_says_why(target: Target, unique: Callable[[s
     kube, name = target.kube, unique("queued")
     define(kube, "kueue.x-k8s.io", "v1beta2", "Workload", "workloads")
     if kind == "Job":
+        target.needs(22, "a suspended Job")
         owner = reference(kube.create(python_job(name, PRINT.format("main"), suspend=True)))
     else:
         define(kube, "jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets")
