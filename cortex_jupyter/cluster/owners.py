@@ -11,10 +11,11 @@ import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 from cortex_jupyter.cluster.discovery import discovery
 from cortex_jupyter.cluster.workloads import segment
-from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
+from cortex_jupyter.errors import BadQuery, ClusterError, NotAllowed, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,8 @@ _log = logging.getLogger(__name__)
 _MOST: Final = 10
 #: A kind of owners that we may not read is asked for again after this time (seconds).
 _AGAIN_S: Final = 60.0
+#: An owner that could not be read is not read again for this time (seconds): all its pods ask for it.
+_FAILED_S: Final = 1.0
 #: So many owners of one collection are read one by one, and then all at once: where more are missing, hundreds are.
 _FEW: Final = 3
 #: So many owners are remembered beyond the objects that a watch shows; the oldest is read again if it is needed.
@@ -77,7 +80,9 @@ class Owners:
         self._read: dict[str, None] = {}  # UIDs of those that were read for this, the oldest first
         self._gone: set[str] = set()  # UIDs of owners that were deleted before they were read
         self._missing: dict[str, int] = {}  # how many owners were read, by path of their collection
-        self._reading = asyncio.Lock()
+        # By API version and kind. A kind whose conversion webhook hangs must not hold up the others.
+        self._reading: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._failures: dict[str, tuple[float, ClusterError]] = {}  # the last ones, by UID, with their time (monotonic)
         self._refused_at: dict[tuple[str, str], float] = {}  # by API version and kind
         self.refusals: dict[str, str] = {}
 
@@ -124,20 +129,33 @@ class Owners:
         return owner.uid not in self._owner_of and (owner.api_version, owner.kind) in self._refused_at
 
     async def _controller(self, owner: Owner, namespace: str) -> Owner | None:
-        refused_at = self._refused_at.get((owner.api_version, owner.kind), -_AGAIN_S)
-        if owner.uid not in self._owner_of and time.monotonic() - refused_at >= _AGAIN_S:
+        kind = (owner.api_version, owner.kind)
+        if owner.uid not in self._owner_of and time.monotonic() - self._refused_at.get(kind, -_AGAIN_S) >= _AGAIN_S:
+            reading = self._reading.setdefault(kind, asyncio.Lock())
             try:
-                async with self._reading:  # many pods of one owner come at once
+                async with reading:  # many pods of one owner come at once
                     if owner.uid not in self._owner_of:
-                        await self._read_owner(owner, namespace)
+                        await self._try_to_read(owner, namespace)
             except (NotFound, BadQuery):
                 self._remember(owner.uid, None)
                 self._gone.add(owner.uid)  # nobody knows whose it was
             except NotAllowed as error:
-                self._refused_at[owner.api_version, owner.kind] = time.monotonic()
+                self._refused_at[kind] = time.monotonic()
                 self.refusals[owner.kind] = error.message
                 _log.info("the owner of %s %s is not known: %s", owner.kind, owner.name, error)
         return self._owner_of.get(owner.uid)
+
+    async def _try_to_read(self, owner: Owner, namespace: str) -> None:
+        """Read an owner; raise the last error again if that was a moment ago."""
+        now = time.monotonic()
+        self._failures = {uid: failure for uid, failure in self._failures.items() if now - failure[0] < _FAILED_S}
+        if owner.uid in self._failures:
+            raise self._failures[owner.uid][1]
+        try:
+            await self._read_owner(owner, namespace)
+        except ClusterError as error:
+            self._failures[owner.uid] = (time.monotonic(), error)
+            raise
 
     async def _read_owner(self, owner: Owner, namespace: str) -> None:
         resource = await discovery(self._cluster).of_object(owner.api_version, owner.kind)

@@ -27,7 +27,16 @@ from cortex_jupyter.cluster.workloads import (
     state_of,
     status_word,
 )
-from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, CortexError, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.errors import (
+    AmbiguousTask,
+    BadQuery,
+    ClusterError,
+    ClusterUnreachable,
+    CortexError,
+    NotAllowed,
+    NotFound,
+    TaskNotFound,
+)
 from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
@@ -296,7 +305,7 @@ class _OwnedPods:
     by_owner : dict
         The pods that each object owns, also through others, by its UID.
     others : list of dict
-        Pods with an owner that may not be read.
+        Pods with an owner that may not, or cannot, be read.
     """
 
     by_owner: dict[str, list[KubeObject]]
@@ -308,13 +317,21 @@ class _OwnedPods:
 
         Raises
         ------
-        ClusterError
+        ClusterUnreachable
         """
         result = cls({}, [])
         for pod in pods:
             owners.note(pod)
         for pod in pods:
-            chain = await owners.chain(pod)
+            try:
+                chain = await owners.chain(pod)
+            except ClusterUnreachable:
+                raise
+            except ClusterError as error:
+                # The broken kind of somebody else must not hide the pods of this task.
+                _log.warning("the owners of %s are not known: %s", pod["metadata"]["name"], error)
+                direct = controller_of(pod)
+                chain = [direct] if direct else []
             for uid in {owner.uid for owner in chain}:
                 result.by_owner.setdefault(uid, []).append(pod)
             if owners.may_have_more(chain):

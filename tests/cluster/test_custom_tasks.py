@@ -236,6 +236,33 @@ async def test_owners_that_were_read_do_not_grow_for_ever(
     assert known == [f"uid-e{i}" for i in range(15, 20)] and owners.is_known("uid-watched")
 
 
+async def test_a_kind_whose_objects_cannot_be_read_hides_and_holds_up_no_other(team: Team, cluster: Cluster) -> None:
+    hangs = asyncio.Event()
+
+    async def broken(_: web.Request) -> web.Response:
+        await hangs.wait()
+        return web.json_response({"message": "conversion webhook failed"}, status=500)
+
+    ray_job(team)
+    experiment = made("lab.example.org/v1", "Experiment", "exp")
+    team.api.objects[f"{LAB}/experiments/exp"] = broken
+    strangers = [team.pod(f"exp-{number}", experiment) for number in range(3)]
+    owners = Owners(cluster)
+    async with asyncio.timeout(10):
+        waiting = [asyncio.create_task(owners.chain(pod)) for pod in strangers]
+        await asyncio.sleep(0)
+        assert [owner.name for owner in await owners.chain(team.pods[0])] == ["tune-9x2kd", "tune"]
+        hangs.set()
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {str(answer) for answer in answers} == {"conversion webhook failed"}
+    assert team.requests.count(f"{LAB}/experiments/exp") == 1, "its pods ask once for their owner"
+    team.api.objects[f"{RAY}/rayjobs/tune"]["status"] = {}  # without labels all pods of the namespace are read
+    task = await resolve(cluster, ref("rayjob/tune"))
+    assert names(await pods_of(cluster, task)) == ["tune-9x2kd-head", "tune-9x2kd-worker", "tune-abcde"]
+    unread = Workload(ref("experiment.lab.example.org/exp"), "uid-exp", experiment, f"{LAB}/experiments")
+    assert names(await pods_of(cluster, unread)) == names(strangers), "the direct owner is known without it"
+
+
 async def test_a_list_reads_each_kind_once_and_no_replica_sets(team: Team, cluster: Cluster) -> None:
     ray_job(team)
     experiment = team.add(f"{LAB}/experiments", "lab.example.org/v1", "Experiment", "exp", status={"phase": "Running"})
