@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster import kinds
+from cortex_jupyter.cluster.discovery import JOB
 from cortex_jupyter.cluster.owners import Owner, Owners
 from cortex_jupyter.cluster.pods import decisive_end, is_finished
 from cortex_jupyter.cluster.tasks import pods_of
@@ -31,7 +32,8 @@ async def state_by_pods(
 ) -> State | None:
     """Return the end of a task by that of its pods; None while what owns them may create more.
 
-    Owners that we may not read show nothing, and those that were deleted create nothing.
+    Owners that we may not read show nothing, and those that were deleted create nothing. But a Job that we may not read waits up
+    to 6 minutes before its next attempt, so only its success is an end.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ async def state_by_pods(
     deciding: list[KubeObject] = []
     failed_owner: State | None = None
     for pod in pods:
-        shown = await reader.end_of_chain(await reader.owners.chain(pod), workload.uid)
+        shown = await reader.end_of_pod(pod, workload.uid)
         if shown == _ALIVE:
             return None
         if shown is None:
@@ -65,7 +67,7 @@ async def state_by_pods(
             deciding.append(pod)
             failed_owner = failed_owner or shown
     state = end_of_pods(workload, deciding)
-    if may_retry(workload, state):
+    if may_retry(workload, state) or any(map(_has_failed, reader.pods_of_unread_jobs.values())):
         return None
     if state.name != "failed" and failed_owner is not None:  # its pods ended well or are gone: a deadline, for instance
         return replace(failed_owner, message=f"{workload.title} failed: {failed_owner.message}")
@@ -118,6 +120,12 @@ def _has_run(pod: KubeObject) -> bool:
     )
 
 
+def _has_failed(pods: list[KubeObject]) -> bool:
+    """Return whether the pods of a Job show that it may begin another attempt."""
+    job = Workload(TaskRef("", "job", ""), "", {})
+    return may_retry(job, end_of_pods(job, pods))
+
+
 def _job_state(job: KubeObject, namespace: str) -> State:
     return state_of(Workload(TaskRef(namespace, "job", job["metadata"]["name"]), job["metadata"]["uid"], job), [])
 
@@ -129,6 +137,8 @@ class _OwnerReader:
         self._cluster, self._namespace = cluster, namespace
         self.owners = Owners(cluster)
         self._ends: dict[str, State | str | None] = {}  # by UID
+        self._unread_jobs: set[str] = set()  # UIDs of those that we may not read
+        self.pods_of_unread_jobs: dict[str, list[KubeObject]] = {}
 
     def note_job(self, job: KubeObject) -> State:
         """Take in a Job, and return its state."""
@@ -136,10 +146,18 @@ class _OwnerReader:
         self._ends[job["metadata"]["uid"]] = state if state.over else _ALIVE
         return state
 
-    async def end_of_chain(self, chain: list[Owner], below: str) -> State | str | None:
-        """Return what the topmost owner that shows something shows, of those below a UID if it is among them."""
+    async def end_of_pod(self, pod: KubeObject, below: str) -> State | str | None:
+        """Return what a pod's topmost owner that shows something shows, of those below a UID if it is among them."""
+        chain = await self.owners.chain(pod)
         uids = [owner.uid for owner in chain]
-        for owner in reversed(chain[: uids.index(below)] if below in uids else chain):
+        chain = chain[: uids.index(below)] if below in uids else chain
+        shown = await self._end_of_chain(chain)
+        for uid in self._unread_jobs.intersection(owner.uid for owner in chain) if shown is None else ():
+            self.pods_of_unread_jobs.setdefault(uid, []).append(pod)
+        return shown
+
+    async def _end_of_chain(self, chain: list[Owner]) -> State | str | None:
+        for owner in reversed(chain):
             if owner.uid not in self._ends:
                 self._ends[owner.uid] = await self._end_of(owner)
             if self._ends[owner.uid] is not None:
@@ -156,7 +174,10 @@ class _OwnerReader:
         try:
             path = f"{resource.path(segment(self._namespace))}/{segment(owner.name)}"
             obj: dict[str, Any] = await self._cluster.json(path)
-        except (NotAllowed, NotFound, BadQuery):
+        except NotAllowed:
+            self._unread_jobs |= {owner.uid} if resource == JOB else set()
+            return None
+        except (NotFound, BadQuery):
             return None
         if resource.name == "pod" and obj["metadata"]["uid"] == owner.uid:
             return None if is_finished(obj) else _ALIVE

@@ -180,6 +180,19 @@ async def test_owners_that_may_not_be_read_leave_the_end_to_the_pods(objects: Ob
     assert await end(cluster, SELECTOR, pod) == ("failed", "Selector failed exit 3")
 
 
+async def test_a_job_of_a_selector_that_may_not_be_read_may_begin_another_attempt(
+    objects: Objects, cluster: Cluster
+) -> None:
+    bare, failed = objects.pod("bare"), objects.pod("train-0", "Job/train", code=1)
+    for path in ("", "/train", "/good"):
+        objects.api.deny(COLLECTIONS["Job"][1] + path)
+    assert await end(cluster, SELECTOR, bare, failed) is None
+    assert await end(cluster, SELECTOR, bare, objects.pod("good-0", "Job/good")) == (
+        "succeeded",
+        "Selector complete exit 0",
+    )
+
+
 async def test_whether_a_task_goes_on_after_its_end(objects: Objects, cluster: Cluster) -> None:
     objects.put("Experiment/exp")
     old = objects.pod("old", "Experiment/exp")["metadata"]["uid"]
