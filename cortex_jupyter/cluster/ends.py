@@ -174,10 +174,9 @@ class _OwnerReader:
         try:
             path = f"{resource.path(segment(self._namespace))}/{segment(owner.name)}"
             obj: dict[str, Any] = await self._cluster.json(path)
-        except NotAllowed:
-            self._unread_jobs |= {owner.uid} if resource == JOB else set()
-            return None
-        except (NotFound, BadQuery):
+        except (NotAllowed, NotFound, BadQuery) as error:
+            if isinstance(error, NotAllowed) and resource == JOB:
+                self._unread_jobs.add(owner.uid)
             return None
         if resource.name == "pod" and obj["metadata"]["uid"] == owner.uid:
             return None if is_finished(obj) else _ALIVE

@@ -322,7 +322,9 @@ class TaskRecorder:
             if self._sources.is_reading and not self._may_leave_pods():
                 return False
             # Watches may lag behind: ask once more for what came last, an object that went back or a pod.
-            if not self._is_gone and (await self._has_gone_back(by_pods=by_pods) or await self._find_late_pods()):
+            if not self._is_gone and (
+                await self._has_gone_back(by_pods=by_pods) or await self._find_late_pods(by_pods=by_pods)
+            ):
                 return False
             if not await self._report_unseen():
                 return False
@@ -568,8 +570,8 @@ class TaskRecorder:
             Workload(TaskRef(namespace, "job", job["metadata"]["name"]), uid, job) for uid, job in jobs.items()
         ], others
 
-    async def _find_late_pods(self) -> bool:
-        """Return whether the API server has a pod that the watch has not shown yet."""
+    async def _find_late_pods(self, *, by_pods: bool) -> bool:
+        """Return whether the API server has a pod that the watch has not shown yet, with lines or, if pods show the end, without."""
         assert self._workload is not None
         try:
             pods = await pods_of(self._cluster, self._workload, self._watches.pod_lists)
@@ -579,7 +581,8 @@ class TaskRecorder:
         for pod in pods:
             self._pods.update(pod)
             await self._sources.update(pod)
-        return self._sources.count > count_before
+        may_write = by_pods and not all(map(is_finished, self._pods.present.values()))
+        return may_write or self._sources.count > count_before
 
 
 @dataclass(slots=True)

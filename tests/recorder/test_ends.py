@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from support.hand import until
-from support.kube import python_job
+from support.kube import python_job, python_pod
 from support.operators import Custom, condition, create_pod, define
 
 from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.cluster.tasks import pods_of
 from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.reader.task_list import describe_task, list_tasks
 from cortex_jupyter.recorder.collector.selection import Selection
 from cortex_jupyter.recorder.recorder import Recorder
+from cortex_jupyter.recorder.watching.watches import Watches
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -198,6 +200,40 @@ async def test_a_selector_ends_with_its_pods_and_goes_on_with_new_ones(
     listed, _ = await list_tasks(session, "default")
     assert [row["state"] for row in listed if row["name"] == f"sweep={name}"] == ["succeeded"]
     assert texts(recording) == ["run 1"] and texts(further) == ["run 1", "run 2"]
+
+
+async def test_a_pod_that_waits_keeps_a_selector_open_also_if_the_watch_has_not_shown_it(
+    session: Session, kube: Kube, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = unique("sweep")
+    is_behind, shown, listed = True, Watches.pods, list[str]()
+
+    async def late(watches: Watches, workload: Any) -> AsyncIterator[Any]:
+        async for kind, pod in shown(watches, workload):
+            if not (is_behind and pod.get("metadata", {}).get("name") == f"{name}-2"):
+                yield kind, pod
+
+    async def list_pods(*args: Any) -> list[Any]:
+        pods = await pods_of(*args)
+        listed[:] = [pod["metadata"]["name"] for pod in pods]
+        return pods
+
+    monkeypatch.setattr(Watches, "pods", late)
+    monkeypatch.setattr("cortex_jupyter.recorder.task.pods_of", list_pods)
+
+    def run(number: int, **spec: Any) -> None:
+        pod = python_pod(f"{name}-{number}", f"print('run {number}')", **spec)
+        kube.create(pod | {"metadata": pod["metadata"] | {"labels": {"sweep": name}}})
+
+    await asyncio.to_thread(run, 2, nodeSelector={"pool": "none"})
+    await asyncio.to_thread(run, 1)
+    recording = await find(session, "selector", f"sweep={name}")
+    async with recording.keep_wanted():
+        await until(lambda: len(listed) == 2)
+        await until(lambda: recording.read_info().done or recording.read_info().reason == "Unschedulable")
+        assert not recording.read_info().done
+        await asyncio.to_thread(kube.delete, "pods", f"{name}-2")
+        is_behind = False
 
 
 async def test_a_condition_that_ends_an_object_ends_its_recording_at_once(
