@@ -271,6 +271,17 @@ class TaskRecorder:
         return self._channel.last_committed
 
     @property
+    def ends(self) -> bool:
+        """Whether the task ends by itself, as far as its kind, its object and its pods tell."""
+        workload = self._workload
+        if not self._info.ref.is_custom or workload is None or self._is_gone:
+            return ends_by_itself(self._info.ref.kind)
+        # Without a known form a database looks like an experiment, but its pods are restarted for ever.
+        row, pods = kinds.kind_of(self._info.ref.kind), self._pods.present.values()
+        are_kept_up = any(pod["spec"].get("restartPolicy") == "Always" and not is_finished(pod) for pod in pods)
+        return kinds.shows_ends(row, workload.obj) or (row.ends and not are_kept_up)
+
+    @property
     def unreachable_s(self) -> float:
         """How long the API server has not answered (seconds)."""
         return time.monotonic() - self._unreachable_since if self._unreachable_since else 0.0

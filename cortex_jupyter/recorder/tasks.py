@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster.access import OWN_REFUSAL_HOLDS_S, Access
-from cortex_jupyter.cluster.kinds import ends_by_itself
 from cortex_jupyter.errors import CortexError, LeaseLost, NotAllowed, StoreBusy, StoreError, StoreFull
 from cortex_jupyter.recorder.high_water_marks import HighWaterMarks
 from cortex_jupyter.recorder.refusals import Refusals
@@ -244,7 +243,7 @@ class LeasedTasks:
     async def stop_unwanted(self, requested: set[int]) -> None:
         """Stop tasks that no reader wants and that do not end by themselves, or whose cluster has not answered for long."""
         for id_, running in list(self.running.items()):
-            may_stop = not ends_by_itself(running.info.ref.kind) or running.recorder.unreachable_s > _AWAY_S
+            may_stop = not running.recorder.ends or running.recorder.unreachable_s > _AWAY_S
             if id_ not in requested and may_stop and not running.task.cancelling():
                 running.task.cancel()
                 # A later reader must not take the recorded lines for all there is.

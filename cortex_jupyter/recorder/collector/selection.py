@@ -373,8 +373,9 @@ class Selection:
             and kinds.ends_by_itself(info.ref.kind)
             and (not self.namespaces or info.ref.namespace in self.namespaces)
         }
-        in_cluster = {info.id for info in unfinished.values() if uid_of_task(info.uid) in self._seen}
-        unseen = unfinished.keys() - in_cluster - self.ids
+        seen = {id_: self._seen.get(uid_of_task(info.uid)) for id_, info in unfinished.items()}
+        in_cluster = {id_ for id_, task in seen.items() if task is not None and task.ends}
+        unseen = {id_ for id_, task in seen.items() if task is None} - self.ids
         holders = await asyncio.to_thread(self._store.holders, unseen)
         free = [id_ for id_ in unseen if not holders.get(id_)]
         to_look_up = random.sample(free, min(len(free), _MAX_LOOKUPS))
