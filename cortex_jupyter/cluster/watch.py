@@ -97,8 +97,8 @@ async def watch(
     ------
     tuple of (str, dict)
         `("ADDED" | "MODIFIED" | "DELETED", object)`; `("SYNC", {})` after each complete list. After an outage, objects that
-        vanished meanwhile come as `DELETED`. `("LOST", {"message"})` when the API server cannot be reached; the watch
-        tries again by itself, and yields `("BACK", {})` when it succeeds.
+        vanished meanwhile come as `DELETED`. `("LOST", {"message", "is_missing"})` when the API server cannot be reached, or
+        has no such collection any more; the watch tries again by itself, and yields `("BACK", {})` when it succeeds.
 
     Raises
     ------
@@ -150,7 +150,7 @@ async def watch(
             if first and not isinstance(error, ClusterUnreachable):
                 raise
             lost = True
-            yield "LOST", {"message": str(error).partition("\n")[0]}
+            yield "LOST", {"message": str(error).partition("\n")[0], "is_missing": isinstance(error, NotFound)}
             await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
             wait = min(wait * 2, 15)
 

@@ -40,6 +40,8 @@ KINDS: Final = ("job", "pod")
 _REFUSED_S: Final = 60.0
 #: The watch of one kind may be this many seconds behind that of another.
 _LAG_S: Final = 3
+#: What an object belongs to is looked for this long (seconds): its lines must not be lost if the kind of its owner is broken.
+_SETTLE_S: Final = 60.0
 #: API groups whose objects are no custom resources, as the `apiVersion` of an owner reference begins.
 _BUILT_IN: Final = ("v1", "apps/", "batch/v1")
 #: Tasks that finished more than this many seconds before they were first seen are skipped: their recordings may have
@@ -95,6 +97,7 @@ class Selection:
         self._selector, self._matches = selector, label_matcher(selector)
         self._seen: dict[str, _WatchedObject] = {}  # by UID
         self._unlisted: set[str] = set()  # paths
+        self._lost: set[str] = set()  # those of built-in kinds whose watch is lost
         self._listed = asyncio.Event()  # set when all selected objects have been seen
         self._owners = Owners(cluster)
         self._custom_watches: dict[str, _CustomWatch] = {}  # by path
@@ -184,10 +187,33 @@ class Selection:
 
     async def _settle(self, task: _WatchedObject, changed: Callable[[], object]) -> None:
         """Find out whether an object belongs to a custom resource that is a task; record it if not."""
-        meta = task.obj["metadata"]
+        found: tuple[str, _WatchedObject] | None = None
         while True:
             try:
-                chain = await self._owners.chain(task.obj)
+                async with asyncio.timeout(_SETTLE_S):
+                    found = await self._task_of(task, changed)
+                break
+            except TimeoutError:
+                if not self._lost:  # else nothing can be read
+                    name = task.obj["metadata"]["name"]
+                    _log.warning(
+                        "the %s %s is recorded as a task of its own: its owners are not known", task.kind, name
+                    )
+                    break
+        if found is not None:
+            task.part_of, top = found
+            if task.kind == "pod" and self._selector:
+                self._selected.add(top.obj["metadata"]["uid"])
+                await self._open_if_wanted(top, changed)
+        task.is_settled = True
+        await self._open_if_wanted(task, changed)
+
+    async def _task_of(self, part: _WatchedObject, changed: Callable[[], object]) -> tuple[str, _WatchedObject] | None:
+        """Return the custom resource that is the task of an object, with the path of its kind; None if there is none."""
+        meta = part.obj["metadata"]
+        while True:
+            try:
+                chain = await self._owners.chain(part.obj)
                 resources = [(owner, await self._owners.resource(owner)) for owner in chain]
                 break
             except ClusterError as error:
@@ -202,13 +228,8 @@ class Selection:
             await custom.answered.wait()
             top = await self._wait_for(owner.uid) if custom.is_allowed else None
             if custom.is_allowed and top is not None and top.ends:
-                task.part_of = path
-                if task.kind == "pod" and self._selector:
-                    self._selected.add(owner.uid)
-                    await self._open_if_wanted(top, changed)
-                break
-        task.is_settled = True
-        await self._open_if_wanted(task, changed)
+                return path, top
+        return None
 
     async def _wait_for(self, uid: str) -> _WatchedObject | None:
         """Return an object that its watch is about to show; None if it does not show it in time."""
@@ -236,7 +257,11 @@ class Selection:
         # The labels of a Job's pods are in its template, and no list selects by them.
         query = {"labelSelector": self._selector} if self._selector and kind == "pod" else {}
         async for change, obj in watch(self._cluster, path, query, partial(_reduce, kind)):
-            self._health.watch_changed(path, lost=change == "LOST")
+            # Somebody may have deleted the definition of a kind, and all its objects with it.
+            is_lost = change == "LOST" and not (kind not in KINDS and obj["is_missing"])
+            self._health.watch_changed(path, lost=is_lost)
+            if kind in KINDS:
+                self._lost = self._lost | {path} if is_lost else self._lost - {path}
             is_object = change in ("ADDED", "MODIFIED", "DELETED")
             if kind == "job" and is_object and not self._matches(obj["labels"]):
                 continue
