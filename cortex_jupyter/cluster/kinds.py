@@ -401,11 +401,13 @@ def membership(kind: str, pod: Mapping[str, Any]) -> Membership:
     attempt = next((values[key] for key in row.attempt if _is_number(values.get(key))), "")
     shown = Membership(role, "-".join(numbers), attempt)
     refine = _REFINEMENTS.get(row.name)
-    return refine(shown, pod, values) if refine else shown
+    shown = refine(shown, pod, values) if refine else shown
+    # Anybody may write an annotation, of up to 256 KiB, and each batch of lines has the role.
+    return shown._replace(role=in_one_line(shown.role[:_ROLE_MAX]))
 
 
 def _is_number(text: str | None) -> bool:
-    return text is not None and text.isascii() and text.isdecimal()
+    return text is not None and _NUMBER.fullmatch(text) is not None
 
 
 def _time(value: object) -> int:
@@ -446,6 +448,10 @@ def _value(obj: Mapping[str, Any], path: str) -> Any:
     return found
 
 
+#: As long as a name in Kubernetes.
+_ROLE_MAX: Final = 253
+#: A rank or an attempt; a query takes numbers of nine digits.
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _NAME: Final = "metadata.name"
 _INDEX: Final = "batch.kubernetes.io/job-completion-index"
 _POD_INDEX: Final = "apps.kubernetes.io/pod-index"
@@ -822,8 +828,8 @@ def _of_apache_spark(shown: Membership, _: Mapping[str, Any], values: Mapping[st
 
 
 #: In the name of a node: the number of a retry, `train(1)`, and that of an item of a loop, `train(3:item)`.
-_RETRY: Final = re.compile(r"(.+)\((\d+)\)", re.DOTALL)
-_ITEM: Final = re.compile(r"\((\d+):")
+_RETRY: Final = re.compile(r"(.+)\(([0-9]{1,9})\)", re.DOTALL)
+_ITEM: Final = re.compile(r"\(([0-9]{1,9}):")
 
 
 def _of_argo(shown: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:

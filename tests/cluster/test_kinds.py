@@ -349,5 +349,20 @@ def test_role_rank_and_attempt_of_a_pod(kind: str, metadata: dict[str, Any], sho
     assert not noise.keys() & pod["metadata"]["annotations"].keys()
 
 
+def test_odd_annotations_make_no_odd_roles_and_ranks() -> None:
+    index = {"batch.kubernetes.io/job-completion-index": "9" * 5000}
+    assert kinds.membership("job", {"metadata": {"name": "x", "annotations": index}}) == ("", "", "")
+    for node, shown in (
+        ("etl." + "x" * 200_000, ("x" * 253, "", "")),
+        ("etl.a\nb\x1b[31m", ("a b", "", "")),
+        (f"etl.a({'9' * 5000}:x)", ("a", "", "")),
+        ("etl.a(\u0663:x)", ("a", "", "")),
+    ):
+        annotations = {"workflows.argoproj.io/node-name": node}
+        assert (
+            kinds.membership("workflow.argoproj.io", {"metadata": {"name": "x", "annotations": annotations}}) == shown
+        )
+
+
 def test_the_role_of_each_row_is_tried() -> None:
     assert kinds.TABLE.keys() <= {kind for kind, _, _ in MEMBERS}
