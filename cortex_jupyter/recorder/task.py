@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.cluster import kinds
+from cortex_jupyter.cluster.discovery import JOB
 from cortex_jupyter.cluster.ends import state_by_pods
 from cortex_jupyter.cluster.kinds import ends_by_itself
 from cortex_jupyter.cluster.kueue import explained, may_be_queued
+from cortex_jupyter.cluster.owners import Owners, controller_of
 from cortex_jupyter.cluster.pods import finished, is_finished
 from cortex_jupyter.cluster.tasks import pods_of
 from cortex_jupyter.cluster.workloads import (
@@ -141,6 +143,8 @@ class TaskRecorder:
         self._end_asked_at = 0.0  # when what owns the pods was asked for its end (monotonic)
         self._end_by_pods: State | None = None  # the answer
         self._makes_pods_for_ever = False  # some controller does, of the pods of a label selector
+        self._jobs_of_selector: set[str] = set()  # UIDs of Jobs whose owners are known, until a controller does
+        self._owners = Owners(cluster)
         self._form_is_noted = False
         self._jobs: dict[str, KubeObject] = {}  # those of a custom resource, by UID
         self._deleted_jobs: set[str] = set()  # their UIDs
@@ -259,11 +263,28 @@ class TaskRecorder:
                 self._is_gone |= self._info.ref.kind == "pod" and pod["metadata"]["uid"] == self._info.uid
             elif kind != "LOST":
                 self._pods.update(pod, watched=True)
-                owners = pod["metadata"].get("ownerReferences") or ()
-                self._makes_pods_for_ever |= any(owner.get("apiVersion", "").startswith("apps/") for owner in owners)
+                self._note_owner(pod)
                 if self._workload is not None and pod["metadata"]["uid"] == self._workload.uid:
                     self._workload = replace(self._workload, obj=pod)  # a bare pod is its own task
             self._unreachable_since = (self._unreachable_since or time.monotonic()) if kind == "LOST" else 0.0
+
+    def _note_owner(self, pod: KubeObject) -> None:
+        """Find out whether a pod of a label selector belongs to what makes pods for ever; its Job may be deleted soon."""
+        owner = controller_of(pod)
+        if self._info.ref.kind != "selector" or owner is None or self._makes_pods_for_ever:
+            return
+        self._makes_pods_for_ever = owner.api_version.startswith("apps/")
+        if (owner.api_version, owner.kind) == (JOB.api_version, JOB.kind) and owner.uid not in self._jobs_of_selector:
+            self._jobs_of_selector.add(owner.uid)
+            self._spawn(self._find_cron_job(pod))
+
+    async def _find_cron_job(self, pod: KubeObject) -> None:
+        try:
+            chain = await self._owners.chain(pod)
+        except ClusterError as error:
+            _log.info("the owners of %s are not known: %s", pod["metadata"]["name"], error)
+        else:
+            self._makes_pods_for_ever |= any((o.api_version, o.kind) == ("batch/v1", "CronJob") for o in chain)
 
     @property
     def last_committed(self) -> int:

@@ -12,6 +12,7 @@ from support.hand import until
 from support.kube import python_job, python_pod
 from support.operators import Custom, condition, create_pod, define
 
+from cortex_jupyter.cluster.ends import state_by_pods
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.cluster.tasks import pods_of
 from cortex_jupyter.model import Batch, TaskRef
@@ -19,6 +20,7 @@ from cortex_jupyter.reader.session import Session
 from cortex_jupyter.reader.task_list import describe_task, list_tasks
 from cortex_jupyter.recorder.collector.selection import Selection
 from cortex_jupyter.recorder.recorder import Recorder
+from cortex_jupyter.recorder.watching.pods import Pods
 from cortex_jupyter.recorder.watching.watches import Watches
 from cortex_jupyter.store.open import open_store
 
@@ -222,6 +224,48 @@ async def test_a_selector_ends_with_its_pods_and_goes_on_with_new_ones(
     listed, _ = await list_tasks(session, "default")
     assert [row["state"] for row in listed if row["name"] == f"sweep={name}"] == ["succeeded"]
     assert texts(recording) == ["run 1"] and texts(further) == ["run 1", "run 2"]
+
+
+async def test_a_selector_of_a_cron_job_does_not_end_although_its_jobs_are_deleted(
+    session: Session, kube: Kube, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = unique("nightly")
+    asked, kept = list[Any](), list[Pods]()
+    begin = Pods.__init__
+
+    def remember(pods: Pods) -> None:
+        begin(pods)
+        kept.append(pods)
+
+    async def ask(cluster: Cluster, workload: Any, pods: Any, jobs: Any) -> Any:
+        asked.append(await state_by_pods(cluster, workload, pods, jobs))
+        return asked[-1]
+
+    monkeypatch.setattr(Pods, "__init__", remember)
+    monkeypatch.setattr("cortex_jupyter.recorder.task.state_by_pods", ask)
+    spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": python_job("x", "pass")["spec"]}}
+    cron_job = await asyncio.to_thread(
+        kube.create, {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": spec}
+    )
+    owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": name, "uid": cron_job["metadata"]["uid"]}
+
+    def run(number: int) -> None:
+        job = python_job(f"{name}-{number}", f"print('run {number}')")
+        job["metadata"]["ownerReferences"] = [owner | {"controller": True}]
+        job["spec"]["template"]["metadata"] = {"labels": {"nightly": name}}
+        kube.create(job)
+        kube.wait_for(lambda: f"run {number}" in texts(recording), "the line")
+        kube.delete("jobs", f"{name}-{number}")
+
+    recording = await find(session, "selector", f"nightly={name}")
+    async with recording.keep_wanted():
+        await until(lambda: recording.read_info().reason == "NoPods")
+        for number in range(3):
+            await asyncio.to_thread(run, number)
+        await until(lambda: texts(recording) == [f"run {number}" for number in range(3)])
+        await until(lambda: recording.read_info().done or not kept[-1].all)
+        assert not recording.read_info().done and not asked
+    await asyncio.to_thread(kube.delete, "cronjobs", name)
 
 
 async def test_a_pod_that_waits_keeps_a_selector_open_also_if_the_watch_has_not_shown_it(
