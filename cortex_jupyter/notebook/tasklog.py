@@ -206,9 +206,12 @@ class TaskLog:
         ------
         BadQuery
             A parameter is wrong.
+        ContainerNotFound
+            The task has ended, and has no such pod, container, role, rank, run or attempt.
         """
         viewer_options = take_viewer_options(query)
-        parse_query(merged := {**self._reader.query, **query})
+        parsed = parse_query(merged := {**self._reader.query, **query})
+        self._reader.engine.run(check_names(self._reader.recording, parsed))
         log = TaskLog(self._reader.with_query(merged))
         log.looks, log.transport, log.opened = self.looks | viewer_options, self.transport, self.opened
         return log

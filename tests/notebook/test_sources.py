@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,8 +37,10 @@ def test_the_table_of_sources_holds_for_a_log(filled: Filled, engine: Runtime) -
     filled.end()
     assert [record.text for record in log.filter(run=-2, pod="train-0").follow()] == ["line 1"]
     assert repr(cortex.logs("ml:train-1", run=-1)) == "cortex_jupyter.logs('ml:job/train-1', run=-1)"
-    with pytest.raises(ContainerNotFound, match="no run '9'"):
-        cortex.logs("ml:train-1", run=9)
+    for query in ({"run": 9}, {"pod": "train-9"}, {"container": "nginx"}):
+        for narrow in (log.filter, partial(cortex.logs, "ml:train-1")):
+            with pytest.raises(ContainerNotFound, match=f"no {next(iter(query))} '"):
+                narrow(**query)
 
 
 def test_the_table_of_roles_ranks_and_attempts_holds_for_a_log(filled: Filled, engine: Runtime) -> None:
@@ -60,6 +63,7 @@ def test_the_table_of_roles_ranks_and_attempts_holds_for_a_log(filled: Filled, e
         ({"rank": 7}, "no rank '7'", "its ranks are 0, 0-3, 1, 2-0, 2-3, 12"),
         ({"attempt": 5}, "no attempt '5'", "its attempts are 0, 1"),
     ):
-        with pytest.raises(ContainerNotFound, match=message) as error:
-            cortex.logs("ml:train-1", **query)
-        assert error.value.hint == hint
+        for narrow in (log.filter, partial(cortex.logs, "ml:train-1")):
+            with pytest.raises(ContainerNotFound, match=message) as error:
+                narrow(**query)
+            assert error.value.hint == hint

@@ -15,7 +15,7 @@ from support.filled import Filled, new_store
 import cortex_jupyter as cortex
 from cortex_jupyter.archive import layout
 from cortex_jupyter.cli.command_line import run
-from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.errors import BadQuery, ContainerNotFound
 from cortex_jupyter.model import MEMBERSHIP, Source
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.tables.lazy import lazy
@@ -122,7 +122,11 @@ def test_files_from_before_have_no_roles(roles: str, tmp_path: Path) -> None:
     assert both["rank"].to_list() == [""] * 5 + ["", "0", "1", "2", ""]
     assert log.to_arrow().select(["role"])["role"].to_pylist() == [""] * 5
     assert log.filter(grep="step").to_polars(lazy=True).collect()["role"].to_list() == [""] * 4
-    assert len(log.filter(role="worker")) == 0 and len(log.filter(rank="*", grep="x")) == 0
+    assert len(log.filter(role="w*")) == 0 and len(log.filter(role="w*", grep="x")) == 0
+    for query, hint in (({"role": "worker"}, "it has none"), ({"rank": "*", "grep": "x"}, "its ranks are none")):
+        with pytest.raises(ContainerNotFound) as error:
+            log.filter(**query)
+        assert error.value.hint == hint
     assert len(log.filter(attempt=-1)) == 5 and [record.role for record in log.filter(attempt=0)] == [""] * 5
     assert log.sql("select role, count(*) from log group by 1").fetchall() == [("", 5)]
 
