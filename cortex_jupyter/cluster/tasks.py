@@ -7,6 +7,7 @@ import difflib
 import logging
 import re
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster import kinds
@@ -40,7 +41,7 @@ from cortex_jupyter.errors import (
 from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from cortex_jupyter.cluster import KubeObject
     from cortex_jupyter.cluster.discovery import Resource
@@ -389,7 +390,7 @@ async def list_tasks(
     cluster: Cluster,
     namespace: str,
     selector: str = "",
-    opened: Iterable[TaskRef] = (),
+    opened: Mapping[TaskRef, str] = MappingProxyType({}),
     is_visible: Visibility = always_visible,
 ) -> list[KubeObject]:
     """Return the tasks of a namespace in the form of the HTTP contract, newest first.
@@ -400,15 +401,16 @@ async def list_tasks(
     namespace : str
     selector : str, optional
         A label selector: only tasks with a matching pod, or with a template that makes such pods.
-    opened : iterable of TaskRef, optional
-        Label selectors that users have opened as tasks; each adds a row.
+    opened : mapping of TaskRef to str, optional
+        What users have opened as tasks, with the UIDs. Each that exists adds a row, if it has none by itself.
     is_visible : callable, optional
         Custom resources that the user may not know of hide nothing of what they own.
 
     Returns
     -------
     list of dict
-        The fields of `describe`. A pod of a listed workload counts there. A CronJob has the fields of its newest Job.
+        The fields of `describe`, and `uid`. A pod of a listed workload counts there. A CronJob has the fields of its newest
+        Job. What was opened and belongs to another row has a row with `is_part`: true.
 
     Raises
     ------
@@ -418,17 +420,12 @@ async def list_tasks(
         The text is not a label selector.
     """
     matches = label_matcher(selector)
-    answers = await asyncio.gather(*(fetch_all(cluster, kind, namespace) for kind in _LISTED), return_exceptions=True)
-    lists: dict[str, list[KubeObject]] = {}
-    for kind, answer in zip(_LISTED, answers, strict=True):
-        if isinstance(answer, NotAllowed | NotFound) and kind != "pod":
-            continue  # a user who may not list Deployments still sees Jobs
-        if isinstance(answer, BaseException):
-            raise answer
-        lists[kind] = answer
+    opened_kinds = {ref.kind for ref in opened}
+    listed_kinds = (*_LISTED, "replicaset") if "replicaset" in opened_kinds else _LISTED
+    lists = await _lists(cluster, namespace, listed_kinds)
     pods = lists["pod"]
     by_label = _by_label(pods)
-    customs = await _CustomTasks.read(cluster, namespace, lists, is_visible)
+    customs = await _CustomTasks.read(cluster, namespace, lists, is_visible, opened_kinds)
     tasks = [(w, of) for w, of in customs.tasks if any(matches(pod_labels(pod)) for pod in of) or not selector]
     for kind in _LISTED:
         for item in lists.get(kind, []):
@@ -438,20 +435,66 @@ async def list_tasks(
             task_pods = [item] if kind == "pod" else _owned(workload, by_label)
             if matches(pod_labels(item)) or any(matches(pod_labels(pod)) for pod in task_pods):
                 tasks.append((workload, task_pods))
+    further = _opened_workloads(tasks, customs, lists, opened, by_label)
+    visible = [pods for workload, pods in tasks if further and await is_visible(workload.ref)]
+    parts = customs.parts.union(pod["metadata"]["uid"] for pods in visible for pod in pods)
+    tasks += further
     rows = await _described(cluster, namespace, tasks)
+    for opened_row in rows[len(rows) - len(further) :]:
+        opened_row["is_part"] = opened_row["uid"] in parts
     jobs = {workload.uid: row for (workload, _), row in zip(tasks, rows, strict=True)}
     for item in lists.get("cronjob", []):
         if matches(pod_labels(item)):
             newest = max(_jobs_of(item, lists.get("job", [])), key=_age, default=None)
             row = jobs.get(newest["metadata"]["uid"]) if newest else None
             rows.append(_describe_cronjob(_workload("cronjob", namespace, item), row))
-    for ref in opened:
+    rows += _selector_rows(opened, pods)
+    return sorted(rows, key=lambda r: r["started"] or "", reverse=True)
+
+
+async def _lists(cluster: Cluster, namespace: str, kinds: tuple[str, ...]) -> dict[str, list[KubeObject]]:
+    """Return the objects of built-in kinds, by kind, without the kinds that we may not list."""
+    answers = await asyncio.gather(*(fetch_all(cluster, kind, namespace) for kind in kinds), return_exceptions=True)
+    lists: dict[str, list[KubeObject]] = {}
+    for kind, answer in zip(kinds, answers, strict=True):
+        if isinstance(answer, NotAllowed | NotFound) and kind != "pod":
+            continue  # a user who may not list Deployments still sees Jobs
+        if isinstance(answer, BaseException):
+            raise answer
+        lists[kind] = answer
+    return lists
+
+
+def _selector_rows(opened: Mapping[TaskRef, str], pods: list[KubeObject]) -> list[KubeObject]:
+    """Return the fields of opened label selectors."""
+    rows: list[KubeObject] = []
+    for ref, uid in opened.items():
+        if ref.kind != "selector":
+            continue
         try:
-            matches_selector = label_matcher(ref.name)
+            matches = label_matcher(ref.name)
         except BadQuery:
             continue  # the API server refused this selector, so it has no pods
-        rows.append(describe(_selected(ref), [pod for pod in pods if matches_selector(pod_labels(pod))]))
-    return sorted(rows, key=lambda r: r["started"] or "", reverse=True)
+        rows.append(describe(_selected(ref), [pod for pod in pods if matches(pod_labels(pod))]) | {"uid": uid})
+    return rows
+
+
+def _opened_workloads(
+    tasks: list[tuple[Workload, list[KubeObject]]],
+    customs: _CustomTasks,
+    lists: dict[str, list[KubeObject]],
+    opened: Mapping[TaskRef, str],
+    by_label: dict[tuple[str, str], list[KubeObject]],
+) -> list[tuple[Workload, list[KubeObject]]]:
+    """Return what was opened, still exists and is none of the tasks, with its pods."""
+    uids = set(opened.values()).difference(workload.uid for workload, _ in tasks)
+    found = [(workload, pods) for workload, pods in customs.others if workload.uid in uids]
+    for kind in ("job", "pod", "replicaset"):
+        for item in lists.get(kind, ()):
+            if item["metadata"]["uid"] in uids:
+                workload = _workload(kind, item["metadata"]["namespace"], item)
+                found.append((workload, [item] if kind == "pod" else _owned(workload, by_label)))
+    return found
 
 
 async def _described(
@@ -466,7 +509,7 @@ async def _described(
     if any(map(may_be_queued, states)):
         queued = await queue_reasons(cluster, namespace)
     return [
-        describe(workload, pods, refused.get(workload.uid, ""), queued.get(workload.uid, ""))
+        describe(workload, pods, refused.get(workload.uid, ""), queued.get(workload.uid, "")) | {"uid": workload.uid}
         for workload, pods in tasks
     ]
 
@@ -481,16 +524,24 @@ class _CustomTasks:
         Each with its pods.
     parts : set of str
         The UIDs of other objects that belong to them: the Jobs of a JobSet are no tasks of their own.
+    others : list of (Workload, list of dict)
+        The custom resources that are no tasks of their own, with their pods.
     """
 
     tasks: list[tuple[Workload, list[KubeObject]]] = field(default_factory=list)
+    others: list[tuple[Workload, list[KubeObject]]] = field(default_factory=list)
     parts: set[str] = field(default_factory=set)
 
     @classmethod
     async def read(
-        cls, cluster: Cluster, namespace: str, lists: dict[str, list[KubeObject]], is_visible: Visibility
+        cls,
+        cluster: Cluster,
+        namespace: str,
+        lists: dict[str, list[KubeObject]],
+        is_visible: Visibility,
+        opened_kinds: Collection[str] = (),
     ) -> _CustomTasks:
-        """Read the custom resources of the kinds that the table has, and of those that own what is listed.
+        """Read the custom resources of the kinds that the table has or users have opened, and of those that own what is listed.
 
         Kinds that we may not list are left out, and with them nothing else.
 
@@ -502,6 +553,8 @@ class _CustomTasks:
             The built-in objects of the namespace, by kind.
         is_visible : callable
             What belongs to an object that the user may not know of is a task of its own.
+        opened_kinds : collection of str, optional
+            Kinds of tasks that users have opened.
         """
         result, owners = cls(), Owners(cluster)
         objects = [obj for listed in lists.values() for obj in listed]
@@ -509,26 +562,23 @@ class _CustomTasks:
             owners.note(obj)
         _note_replica_sets(lists, owners)
         try:
-            served = await discovery(cluster).resources(kinds.groups())
+            opened_groups = {kind.partition(".")[2] for kind in opened_kinds if "." in kind}
+            served = await discovery(cluster).resources(kinds.groups() | opened_groups)
         except (NotAllowed, NotFound, ClusterError):
             return result  # without the right to discover kinds a user still sees Jobs
-        found: dict[str, Workload] = {}
-        resources = {resource for resource in served if resource.name in kinds.table()}
-        listed: set[Resource] = set()
-        while resources:
-            listed |= resources
-            for workloads in await asyncio.gather(*(_list_custom(cluster, each, namespace) for each in resources)):
-                found |= workloads
-                for workload in workloads.values():
-                    owners.note(workload.obj)
-            resources = await _kinds_of_owners([*objects, *(w.obj for w in found.values())], owners) - listed
+        wanted = kinds.table().keys() | opened_kinds
+        resources = {each for each in served if each.name in wanted and not each.is_built_in}
+        found = await _list_with_owners(cluster, namespace, resources, objects, owners)
         chains = {obj["metadata"]["uid"]: await _chain(obj, owners) for obj in objects}
         found = {uid: workload for uid, workload in found.items() if await is_visible(workload.ref)}
         jobs = {job["metadata"]["uid"] for job in lists.get("job", [])}
         tops = {uid: _top(chain, found, is_job=uid in jobs) for uid, chain in chains.items()}
         result.parts = {uid for uid, top in tops.items() if top}
         pods_of_top: dict[str | None, list[KubeObject]] = {}
+        pods_of_owner: dict[str, list[KubeObject]] = {}
         for pod in lists["pod"]:
+            for owner in chains[pod["metadata"]["uid"]]:
+                pods_of_owner.setdefault(owner.uid, []).append(pod)
             pods_of_top.setdefault(tops[pod["metadata"]["uid"]], []).append(pod)
         for owner, pods in _by_refused_owner(pods_of_top.get(None, []), chains, owners, lists).items():
             resource = await owners.resource(owner)
@@ -543,7 +593,27 @@ class _CustomTasks:
             # What never ends and has no pods but those of its Jobs is no task: each of these Jobs is one.
             if not is_part and (pods or _shows_ends(workload)):
                 result.tasks.append((workload, pods))
+            else:
+                result.others.append((workload, pods or pods_of_owner.get(workload.uid, [])))
+            if is_part:
+                result.parts.add(workload.uid)
         return result
+
+
+async def _list_with_owners(
+    cluster: Cluster, namespace: str, resources: set[Resource], objects: list[KubeObject], owners: Owners
+) -> dict[str, Workload]:
+    """Return the objects of kinds, and of all kinds that own these or other objects, by UID."""
+    found: dict[str, Workload] = {}
+    listed: set[Resource] = set()
+    while resources:
+        listed |= resources
+        for workloads in await asyncio.gather(*(_list_custom(cluster, each, namespace) for each in resources)):
+            found |= workloads
+            for workload in workloads.values():
+                owners.note(workload.obj)
+        resources = await _kinds_of_owners([*objects, *(w.obj for w in found.values())], owners) - listed
+    return found
 
 
 def _by_refused_owner(

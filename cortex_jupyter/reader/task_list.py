@@ -54,16 +54,20 @@ async def list_tasks(
     """
     recorded_infos = await session.readable_recordings(check_namespace(namespace), person)
     rows: list[dict[str, Any]] = []
+    parts: set[str] = set()
     problem: CortexError | None = None
     try:
         cluster = await session.connected()
         from cortex_jupyter.cluster.tasks import has_namespace
         from cortex_jupyter.cluster.tasks import list_tasks as present
+        from cortex_jupyter.cluster.workloads import uid_of_task
 
         recorded_infos = [i for i in recorded_infos if i.cluster == cluster.id]
-        opened = {i.ref for i in recorded_infos if i.ref.kind == "selector" and not selector}
+        opened = {} if selector else {i.ref: uid_of_task(i.uid) for i in reversed(recorded_infos)}
         listed_now = await present(cluster, namespace, selector, opened, partial(session.mine, person=person))
-        rows = [row for row in listed_now if await session.mine(TaskRef.parse(row["task"]), person)]
+        parts = {row["task"] for row in listed_now if row.pop("is_part", False)}
+        rows = [row for row in listed_now if row["task"] not in parts]
+        rows = [row for row in rows if await session.mine(TaskRef.parse(row["task"]), person)]
         if not (rows or recorded_infos) and await has_namespace(cluster, namespace) is False:
             raise NotFound(f'namespaces "{namespace}" not found', "`kubectl get namespaces` lists those of the cluster")
     except ClusterError as error:
@@ -73,10 +77,11 @@ async def list_tasks(
     newest = {info.ref.key: info for info in reversed(recorded_infos)}
     for row in rows:
         info = newest.get(row["task"])
+        del row["uid"]
         row["recorded"] = info is not None
         if info is not None and _ends_with_its_recording(row, info):
             row |= {name: recorded(info)[name] for name in ("state", "message", "exit_code", "finished")}
-    listed = {row["task"] for row in rows}
+    listed = parts.union(row["task"] for row in rows)
     for info in [] if selector else recorded_infos:  # newest first: an older one of the same name is left out
         if info.ref.key not in listed:
             listed.add(info.ref.key)

@@ -333,7 +333,7 @@ async def test_an_opened_selector_has_the_state_of_its_pods(api: Any, cluster: C
     }
     spec = {"containers": [{"name": "main"}]}
     put(api, "pod", obj("a", metadata={"labels": {"app": "a"}}, spec=spec, status=running))
-    opened = [ref("-l app=a"), ref("-l app=b"), ref("selector/app=(")]
+    opened = {ref(text): f"selector:{text}" for text in ("-l app=a", "-l app=b", "selector/app=(")}
     rows = {row["task"]: row for row in await list_tasks(cluster, "team", "", opened)}
     assert (rows["team:selector/app=a"]["state"], rows["team:selector/app=a"]["pods"]) == ("running", 1)
     assert rows["team:selector/app=b"]["message"] == "Log not available yet: no pod has the labels app=b"

@@ -355,3 +355,41 @@ async def test_a_collector_records_on_what_takes_its_end_back(
         assert texts_by_uid() == {uid: lines[:1], f"{uid}@@2": lines[:2], f"{uid}@@3": lines}
     store.close()
     kube.delete("namespaces", space)
+
+
+async def test_what_was_read_and_exists_is_listed_as_it_is_and_a_part_not_at_all(
+    session: Session, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    for kind, plural in (("RayJob", "rayjobs"), ("RayCluster", "rayclusters")):
+        define(kube, "ray.io", "v1", kind, plural)
+    define(kube, "bench.example.org", "v1beta1", "Trial", "trials")
+    waiting = Custom(kube, "bench.example.org/v1beta1", "Trial", "trials", unique("cells"))
+    ray_job = Custom(kube, "ray.io/v1", "RayJob", "rayjobs", unique("tune"))
+    ray = Custom(kube, "ray.io/v1", "RayCluster", "rayclusters", f"{ray_job.name}-x", ray_job.reference)
+    ray_job.set_status(rayClusterName=ray.name, jobStatus="RUNNING")
+    create_pod(kube, f"{ray.name}-head", WAIT.format("head", str(tmp_path / "go")), ray.reference)
+    submitter = python_job(ray_job.name, "print('submitted')")
+    submitter["metadata"]["ownerReferences"] = [ray_job.reference]
+    kube.create(submitter)
+    kube.wait_job(ray_job.name)
+    for kind, name in (
+        ("trial", waiting.name),
+        ("raycluster", ray.name),
+        ("pod", f"{ray.name}-head"),
+        ("job", ray_job.name),
+    ):
+        recording = await find(session, kind, name)
+        async with recording.keep_wanted():
+            await until(lambda recording=recording: recording.read_info().last_seq)  # type: ignore[misc]
+    await until(lambda: recording.read_info().done)
+
+    async def states() -> dict[str, str]:
+        listed, _ = await list_tasks(session, "default")
+        assert not any({"uid", "is_part"} & row.keys() for row in listed)
+        return {row["task"]: row["state"] for row in listed if row["name"].startswith((waiting.name, ray_job.name))}
+
+    trial, top = f"default:trial.bench.example.org/{waiting.name}", f"default:rayjob.ray.io/{ray_job.name}"
+    assert await states() == {trial: "pending", top: "running"}
+    kube.request("DELETE", f"/apis/bench.example.org/v1beta1/namespaces/default/trials/{waiting.name}")
+    assert await states() == {trial: "gone", top: "running"}
+    (tmp_path / "go").touch()
