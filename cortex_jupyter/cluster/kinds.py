@@ -21,7 +21,7 @@ from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.model.task import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 #: Conditions (type and status) that mean an end in kinds without a row. `Ready` and `Reconciled` mean nothing for an end.
 _CONDITIONS: Final = {
@@ -250,22 +250,28 @@ def finished(kind: Kind, obj: Mapping[str, Any]) -> int:
     return max(map(_time, [*times, obj["metadata"].get("creationTimestamp")])) or 1
 
 
-def waits_for(obj: Mapping[str, Any]) -> str:
-    """Return what an object says of itself that has no pods; empty if it says nothing.
+def waits_for(kind: Kind, obj: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what an object that has no pods says of itself: a word and a sentence, each empty if it does not say it.
+
+    A sentence in its status counts first, then its newest condition, then a word of its status.
 
     Examples
     --------
     >>> queued = {"type": "Queued", "status": "True", "reason": "NoQuota", "message": "waits for 8 GPUs"}
-    >>> waits_for({"status": {"conditions": [queued]}})
-    'NoQuota: waits for 8 GPUs'
+    >>> waits_for(Kind("experiment.example.org"), {"status": {"phase": "Pending", "conditions": [queued]}})
+    ('NoQuota', 'waits for 8 GPUs')
+    >>> waits_for(Kind("experiment.example.org"), {"status": {"phase": "Pending", "message": "is checked"}})
+    ('Pending', 'is checked')
     """
+    paths = [path for _, shown_by in kind.states for path in shown_by if path.startswith("status.")]
+    states = (_value(obj, path) for path in paths or [f"status.{name}" for name in _FIELDS])
+    state = next((word for word in states if isinstance(word, str)), "")  # Flyte has numbers
+    word = _text(obj, kind.reason or ("status.reason",)) or state
+    sentence = _text(obj, kind.message or ("status.message",))
     newest = max(_conditions(obj), key=lambda c: c.get("lastTransitionTime") or "", default=None)
-    if newest is not None:
-        return ": ".join(
-            filter(None, (newest.get("reason") or newest["type"], in_one_line(newest.get("message") or "")))
-        )
-    words = (_value(obj, f"status.{name}") for name in _FIELDS)
-    return next((word for word in words if isinstance(word, str)), "")
+    if newest is not None and not sentence:
+        word, sentence = newest.get("reason") or newest["type"], newest.get("message") or ""
+    return in_one_line(word), in_one_line(sentence)
 
 
 def progress(obj: Mapping[str, Any]) -> int | None:
@@ -421,9 +427,14 @@ def _time(value: object) -> int:
 def _explained(kind: Kind, obj: Mapping[str, Any], name: str, condition: Mapping[str, Any] | None) -> ObjectState:
     if condition is not None:
         return ObjectState(name, condition.get("reason") or condition["type"], condition.get("message") or "")
-    reason = next((str(v) for path in kind.reason or ("status.reason",) if (v := _value(obj, path))), "")
-    message = next((str(v) for path in kind.message or ("status.message",) if (v := _value(obj, path))), "")
+    reason, message = _text(obj, kind.reason or ("status.reason",)), _text(obj, kind.message or ("status.message",))
     return ObjectState(name, reason, message)
+
+
+def _text(obj: Mapping[str, Any], paths: Iterable[str]) -> str:
+    """Return the first text or number at some paths of an object."""
+    values = (_value(obj, path) for path in paths)
+    return next((str(value) for value in values if isinstance(value, str | int) and value), "")
 
 
 def _conditions(obj: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -370,7 +370,7 @@ def _end_of_pods(workload: Workload, pods: list[KubeObject], reason: str, messag
 def status_word(workload: Workload, pods: list[KubeObject], state: State) -> str:
     """Return STATUS as `kubectl get` shows it: a Job's own if it has ended, else that of one of its pods.
 
-    A pod with a problem comes first, then a pod that has not ended.
+    A pod with a problem comes first, then a pod that has not ended. A custom resource without pods has a word of its own.
     """
     if (workload.ref.kind == "job" or workload.ref.is_custom) and (state.over or state.reason == "Suspended"):
         # `printJob` in kubernetes/pkg/printers/internalversion/printers.go
@@ -380,7 +380,9 @@ def status_word(workload: Workload, pods: list[KubeObject], state: State) -> str
     troubled = [status.word for status in statuses if status.is_troubled]
     alive = [status.word for status in statuses if status.word != "Terminating"]
     words = troubled or alive or [status.word for status in statuses]
-    return words[0] if words else "" if state.reason == "NoPods" else state.reason
+    if words or state.reason != "NoPods":
+        return words[0] if words else state.reason
+    return waits_for(kind_of(workload.ref.kind), workload.obj)[0] if workload.ref.is_custom else ""
 
 
 def _failed(workload: Workload, pods: list[KubeObject], reason: str, message: str = "") -> State:
@@ -496,7 +498,8 @@ def _without_pods(workload: Workload, refusal: str) -> tuple[str, str]:
     if refusal:
         return "FailedCreate", f"FailedCreate: {refusal}"
     if workload.ref.is_custom:
-        return "NoPods", waits_for(workload.obj) or "no pod has been created"
+        words = filter(None, waits_for(kind_of(kind), workload.obj))
+        return "NoPods", ": ".join(words) or "no pod has been created"
     size = {"job": "parallelism"}.get(kind, "replicas")
     why = "no pod has been created"
     manager = spec.get("managedBy") or _JOB_CONTROLLER

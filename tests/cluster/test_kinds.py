@@ -9,7 +9,7 @@ import pytest
 from cortex_jupyter.cluster import kinds, pods
 from cortex_jupyter.cluster.discovery import discovery
 from cortex_jupyter.cluster.owners import Owners
-from cortex_jupyter.cluster.tasks import resolve
+from cortex_jupyter.cluster.tasks import describe, resolve
 from cortex_jupyter.cluster.workloads import Workload, state_of
 from cortex_jupyter.errors import AmbiguousTask, TaskNotFound
 from cortex_jupyter.model import TaskRef
@@ -110,6 +110,42 @@ def test_each_row_is_tried_and_names_its_source() -> None:
     assert {name for name, kind in kinds.TABLE.items() if kind.ends} <= ends
     assert not {name for name, kind in kinds.TABLE.items() if not kind.ends} & ends
     assert all(kind.source for kind in kinds.TABLE.values())
+
+
+QUOTA = {"reason": "QuotaExceeded", "message": "waiting for 8 GPUs of team vision"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "word", "message"),
+    [
+        ("experiment.example.org", {"phase": "Pending"} | QUOTA, "QuotaExceeded", QUOTA["message"]),
+        ("experiment.example.org", {"phase": "Pending", "message": "first come"}, "Pending", "first come"),
+        ("experiment.example.org", {"state": "Queued", "reason": "NoNode"}, "NoNode", ""),
+        ("experiment.example.org", {"phase": "Pending"}, "Pending", ""),
+        # What the object says in a sentence counts more than a condition, a condition more than a word.
+        ("experiment.example.org", {"conditions": [true("Created", "Seen", "seen")]} | QUOTA, "QuotaExceeded", QUOTA["message"]),
+        ("experiment.example.org", {"conditions": [true("Queued", "", "10 before it")], "phase": "Pending"}, "Queued", "10 before it"),
+        ("experiment.example.org", {"message": "a\n b", "reason": {"a": 1}, "phase": 7}, "", "a b"),
+        ("rayjob.ray.io", {"jobDeploymentStatus": "Initializing", "message": "waiting for the head pod: insufficient cpu"},
+         "Initializing", "waiting for the head pod: insufficient cpu"),
+        ("rayjob.ray.io", {"jobDeploymentStatus": "Waiting"}, "Waiting", ""),
+        ("job.batch.volcano.sh", {"state": {"phase": "Pending", "reason": "NoQueue", "message": "queue q is closed"}},
+         "NoQueue", "queue q is closed"),
+        ("sparkapplication.sparkoperator.k8s.io", {"applicationState": {"state": "SUBMISSION_FAILED", "errorMessage": "no image"}},
+         "SUBMISSION_FAILED", "no image"),
+        ("raycluster.ray.io", {"state": "suspending", "reason": "asked for"}, "asked for", ""),
+        ("experiment.example.org", {}, "", ""),
+    ],
+)  # fmt: skip
+def test_an_object_without_pods_says_why_in_its_own_words(
+    kind: str, status: dict[str, Any], word: str, message: str
+) -> None:
+    obj = kinds.without_bulk({"kind": "x", "metadata": {"name": "x", "uid": "u"}, "status": status})
+    workload = Workload(TaskRef("team", kind, "x"), "u", obj)
+    state, row = state_of(workload, []), describe(workload, [])
+    words = ": ".join(filter(None, (word, message))) or "no pod has been created"
+    assert (state.name, state.reason, state.message) == ("pending", "NoPods", f"Log not available yet: {words}")
+    assert (row["status"], row["message"]) == (word, state.message)
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,21 @@ async def test_without_readers_what_shows_no_end_is_recorded_on_unless_its_pods_
     assert texts(recordings["Never"]) == ["up", "up ends"]
 
 
+async def test_a_task_without_pods_says_in_its_own_words_what_it_waits_for(
+    session: Session, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    define(kube, "bench.example.org", "v1beta1", "Trial", "trials")
+    one = Custom(kube, "bench.example.org/v1beta1", "Trial", "trials", unique("exp"))
+    one.set_status(phase="Pending")
+    recording = await find(session, "trial", one.name)
+    async with recording.keep_wanted():
+        await until(lambda: recording.read_info().message == "Log not available yet: Pending")
+        one.set_status(phase="Pending", reason="QuotaExceeded", message="waiting for 8 GPUs")
+        words = "Log not available yet: QuotaExceeded: waiting for 8 GPUs"
+        await until(lambda: recording.read_info().message == words)
+    assert (await describe_task(session, recording.ref))["message"] == words
+
+
 async def test_a_selector_ends_with_its_pods_and_goes_on_with_new_ones(
     session: Session, kube: Kube, unique: Callable[[str], str]
 ) -> None:
