@@ -93,8 +93,8 @@ class Resource:
 
 
 JOB: Final = Resource("batch", "v1", "Job", "jobs", "job")
-#: Built-in owners of pods, which need no request.
-_KNOWN: Final = {
+#: Built-in owners of pods by API version and kind, which need no request.
+BUILT_IN: Final = {
     (resource.api_version, resource.kind): resource
     for resource in (
         Resource("", "v1", "Pod", "pods", "pod"),
@@ -190,8 +190,8 @@ class Discovery:
         ------
         ClusterError, NotAllowed
         """
-        if (api_version, kind) in _KNOWN:
-            return _KNOWN[api_version, kind]
+        if (api_version, kind) in BUILT_IN:
+            return BUILT_IN[api_version, kind]
         group = api_version.rpartition("/")[0]
         while True:
             found = next((r for r in await self.resources((group,)) if r.kind == kind), None)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
-from cortex_jupyter.cluster.discovery import discovery
+from cortex_jupyter.cluster.discovery import BUILT_IN, discovery
 from cortex_jupyter.cluster.workloads import segment
 from cortex_jupyter.errors import BadQuery, ClusterError, NotAllowed, NotFound
 
@@ -52,6 +52,11 @@ class Owner:
     api_version: str
     kind: str
     name: str
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it is of a kind that Kubernetes itself has for workloads."""
+        return (self.api_version, self.kind) in BUILT_IN
 
     def is_of(self, resource: Resource) -> bool:
         """Return whether it is an object of a kind, in any of its versions."""

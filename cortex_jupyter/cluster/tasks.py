@@ -74,8 +74,8 @@ async def resolve(
     ----------
     cluster : Cluster
     ref : TaskRef
-        Without a kind: the Job of that name, else the only other kind of workload with the name, else the only Job or set
-        of pods whose `task_label` has the name as its value.
+        Without a kind: the Job of that name, or the custom resource that it is a part of; else the only other kind of workload
+        with the name, else the only Job or set of pods whose `task_label` has the name as its value.
     task_label : str, optional
         The label in which a site's launcher stores its own task id.
     is_visible : callable, optional
@@ -117,16 +117,43 @@ async def resolve(
 
 
 async def _by_bare_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility) -> list[Workload]:
-    """Return the Job of that name, else all other workloads of that name. A user may lack the right to read Jobs only."""
+    """Return the Job of that name, else all other workloads of that name. A user may lack the right to read Jobs only.
+
+    A Job that belongs to a custom resource is only a part: the submitter of a RayJob has the RayJob's name.
+    """
     try:
         if jobs := await _by_kinds(cluster, ref, ("job",), is_visible):
-            return jobs
+            return [await _topmost_task(cluster, jobs[0], is_visible) or jobs[0]]
     except NotAllowed:
         workloads = await _by_kinds(cluster, ref, _OTHERS, is_visible)
         if not workloads:
             raise
         return workloads
     return await _by_kinds(cluster, ref, _OTHERS, is_visible)
+
+
+async def _topmost_task(cluster: Cluster, job: Workload, is_visible: Visibility) -> Workload | None:
+    """Return the topmost custom resource that owns a Job, ends, and may be read by the user; None if there is none."""
+    owner = controller_of(job.obj)
+    if owner is None or owner.is_built_in:
+        return None
+    owners = Owners(cluster)
+    for owner in reversed(await _chain(job.obj, owners)):
+        try:
+            resource = await owners.resource(owner)
+            if resource is None or resource.is_built_in:
+                continue
+            tasks = await _only_visible(
+                await _read_custom(cluster, resource, job.ref.namespace, owner.name), is_visible
+            )
+        except ClusterUnreachable:
+            raise
+        except (NotAllowed, BadQuery, ClusterError) as error:
+            _log.info("%s: its owner %s %s cannot be read: %s", job.ref.key, owner.kind, owner.name, error)
+            continue
+        if tasks and tasks[0].uid == owner.uid and _shows_ends(tasks[0]):
+            return tasks[0]
+    return None
 
 
 async def _by_kinds(cluster: Cluster, ref: TaskRef, kinds: tuple[str, ...], is_visible: Visibility) -> list[Workload]:
@@ -156,13 +183,17 @@ async def _custom(cluster: Cluster, ref: TaskRef) -> list[Workload]:
     resource = await discovery(cluster).find(ref.kind)
     if resource.is_built_in:
         return await _by_kinds(cluster, ref, (resource.name,), always_visible)
-    path = resource.path(segment(ref.namespace))
+    return await _read_custom(cluster, resource, ref.namespace, ref.name)
+
+
+async def _read_custom(cluster: Cluster, resource: Resource, namespace: str, name: str) -> list[Workload]:
+    """Return the object of a kind that has a name."""
+    path = resource.path(segment(namespace))
     try:
-        obj = await cluster.json(f"{path}/{segment(ref.name)}")
+        obj = kinds.without_bulk(await cluster.json(f"{path}/{segment(name)}"))
     except NotFound:
         return []
-    obj = kinds.without_bulk(obj)
-    return [Workload(TaskRef(ref.namespace, resource.name, ref.name), obj["metadata"]["uid"], obj, path)]
+    return [Workload(TaskRef(namespace, resource.name, name), obj["metadata"]["uid"], obj, path)]
 
 
 async def _by_pods(cluster: Cluster, ref: TaskRef, refusal: NotAllowed) -> Workload:

@@ -28,8 +28,8 @@ from cortex_jupyter.errors import (
     StoreError,
     StoreTooNew,
 )
-from cortex_jupyter.model import TaskRef
-from cortex_jupyter.reader.connection import Connection
+from cortex_jupyter.model import TaskRef, parse_rfc3339
+from cortex_jupyter.reader.connection import Connection, start_time
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.retry_deadline import RetryDeadline
 from cortex_jupyter.recorder.process.launch import ensure_recorder
@@ -102,11 +102,16 @@ class Session(Connection):
             raise  # if the cluster refuses, the recording must not be read either
         except CortexError as error:
             info = await self._newest(self.store, ref, person)
-            if info is None or not info.last_seq:
-                archived = await self._archived(ref, person)
-                if archived is None:
-                    raise
-                return Recording(self, archived.id, archived.ref, None, store=self.archive)
+            archived = None if info is not None and info.last_seq else await self._archived(ref, person)
+            known = archived or info
+            if known is None or (archived is None and not known.last_seq):
+                raise
+            if isinstance(error, NotFound) and known.ref.is_custom and not ref.kind:
+                # A bare name is found in the cluster as that of a Job, and the custom resource may outlive its Jobs.
+                with contextlib.suppress(NotAllowed):
+                    return await self._find(known.ref, person)
+            if info is None or archived is not None:
+                return Recording(self, known.id, known.ref, None, store=self.archive)
             absent = isinstance(error, NotFound)
             return Recording(self, info.id, info.ref, None, is_gone=absent, problem=None if absent else error)
         assert self.cluster is not None
@@ -171,6 +176,9 @@ class Session(Connection):
         cluster = self.cluster.id if self.cluster else None
         ref = await self.with_group(ref)
         newest = await asyncio.to_thread(store.find, ref, cluster)
+        if newest is not None and newest.ref.kind == "job" and not ref.kind:
+            owner = await asyncio.to_thread(_recorded_owner, store, newest)
+            newest = owner if owner is not None and await self.readable(owner, person) else newest
         if newest is None or await self.readable(newest, person):
             return newest
         best = None  # older recordings of that kind cannot be readable either, but one of another kind may be
@@ -223,6 +231,19 @@ class Session(Connection):
         if feed is None:
             feed = self._feeds[key] = Feed(store, recording)
         return feed
+
+
+def _recorded_owner(store: Readable, job: RecordingInfo) -> RecordingInfo | None:
+    """Return the recording of the custom resource that probably owned a recorded Job, as it had its name at its time.
+
+    A recording does not say what owned its task.
+    """
+    began = start_time(job)
+    for info in store.recordings(job.ref.namespace):
+        is_namesake = info.ref.is_custom and info.ref.name == job.ref.name and info.cluster == job.cluster
+        if is_namesake and start_time(info) <= began and (not info.finished or began <= parse_rfc3339(info.finished)):
+            return info
+    return None
 
 
 class Recording:

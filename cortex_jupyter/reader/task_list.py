@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -134,6 +135,9 @@ async def _described(session: Session, ref: TaskRef, person: Person | None) -> d
         store, info = await session.where(ref, person)
         if info is None or not info.last_seq:
             raise
+        if isinstance(error, NotFound) and info.ref.is_custom and not ref.kind:
+            with contextlib.suppress(NotAllowed):  # the custom resource may outlive its Jobs
+                return await _described(session, info.ref, person)
         doc: dict[str, Any] = gone_task(info) if isinstance(error, NotFound) else unasked(info, error)
         doc |= {"pods": [], "events": [], "hidden": {}}
     else:

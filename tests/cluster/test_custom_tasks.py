@@ -408,3 +408,44 @@ def test_a_train_job_says_how_much_is_done(status: Object, message: str) -> None
     pod = made("v1", "Pod", "bert-node-0", spec={"containers": [{"name": "main"}]})
     pod["status"] = {"phase": "Running", "containerStatuses": [main]}
     assert state_of(task, [pod]).message == message
+
+
+async def test_a_bare_name_means_the_topmost_owner_of_the_job_of_that_name(team: Team, cluster: Cluster) -> None:
+    ray_job(team)
+    assert (await resolve(cluster, ref("tune"))).ref == ref("rayjob.ray.io/tune")
+    assert (await resolve(cluster, ref("job/tune"))).ref == ref("job/tune")
+    # Kubeflow Trainer: a TrainJob without a row here, its JobSet, and its Jobs
+    exp = team.add(f"{LAB}/experiments", "lab.example.org/v1", "Experiment", "exp", status={"phase": "Running"})
+    job_set = team.add(JOB_SETS, "jobset.x-k8s.io/v1alpha2", "JobSet", "exp", exp)
+    job_set["metadata"]["uid"] = "uid-jobset"
+    team.add(collection("job", "team"), "batch/v1", "Job", "exp-node-0", job_set)
+    assert (await resolve(cluster, ref("exp-node-0"))).ref == ref("experiment.lab.example.org/exp")
+
+
+async def test_a_bare_name_means_the_job_if_no_owner_of_it_is_a_task_that_may_be_read(
+    team: Team, cluster: Cluster
+) -> None:
+    async def all_but_ray_jobs(task: TaskRef) -> bool:
+        return task.kind != "rayjob.ray.io"
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"message": "rayjobs is forbidden"}, status=403)
+
+    ray_job(team)
+    assert (await resolve(cluster, ref("tune"), "", all_but_ray_jobs)).ref == ref("job/tune")
+    team.api.objects[f"{RAY}/rayjobs/tune"] = refuse
+    assert (await resolve(cluster, ref("tune"))).ref == ref("job/tune")
+    del team.api.objects[f"{RAY}/rayjobs/tune"]
+    assert (await resolve(cluster, ref("tune"))).ref == ref("job/tune"), "the RayJob was deleted a moment ago"
+    scaled = team.add(f"{LAB}/experiments", "lab.example.org/v1", "Experiment", "scaled")  # shows no end
+    team.add(collection("job", "team"), "batch/v1", "Job", "scaled-1", scaled)
+    assert (await resolve(cluster, ref("scaled-1"))).ref == ref("job/scaled-1")
+
+
+async def test_the_name_of_a_job_without_a_custom_owner_costs_one_request(team: Team, cluster: Cluster) -> None:
+    jobs = collection("job", "team")
+    nightly = made("batch/v1", "CronJob", "nightly")
+    for name, owner in (("plain", None), ("nightly-1", nightly)):
+        team.add(jobs, "batch/v1", "Job", name, owner)
+        await resolve(cluster, ref(name))
+        assert team.requests == [f"{jobs}/{name}"]

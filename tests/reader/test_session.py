@@ -87,6 +87,45 @@ async def test_a_recording_can_be_read_without_its_task(
         assert (await found.caught_up()).last_seq == 1
 
 
+async def test_the_name_of_a_deleted_job_means_the_custom_resource_of_that_name_that_ran_at_its_time(
+    store: Store, recordings: Session
+) -> None:
+    """As when both exist: KubeRay gives the Job of the submitter the name of the RayJob."""
+    hands: dict[str, Hand] = {}
+    for uid, kind, started, finished in (
+        ("r1", "rayjob.ray.io", "2026-01-01T10:00:00Z", "2026-01-01T11:00:00Z"),
+        ("j1", "job", "2026-01-01T10:01:00Z", "2026-01-01T10:59:00Z"),
+    ):
+        hands[uid] = Hand(store, TaskRef("default", kind, "tune"), uid)
+        hands[uid].lines([(1, 1, "a")])
+        hands[uid].notice("end", 0, "", done=1, state="failed", started=started, finished=finished)
+    answering(recordings, TaskNotFound("gone"))
+    assert (await recordings.find(TaskRef("default", "", "tune"))).id == hands["r1"].id
+    assert (await recordings.find(TaskRef("default", "job", "tune"))).id == hands["j1"].id
+    plain = Hand(store, TaskRef("default", "job", "tune"), "j2")
+    plain.lines([(1, 1, "a")])
+    plain.notice("end", 0, "", done=1, state="failed", started="2026-01-02T10:00:00Z", finished="2026-01-02T11:00:00Z")
+    assert (await recordings.find(TaskRef("default", "", "tune"))).id == plain.id
+
+
+async def test_the_name_of_a_recorded_custom_resource_whose_job_is_gone_means_the_present_object(
+    store: Store, recordings: Session
+) -> None:
+    ref = TaskRef("default", "rayjob.ray.io", "tune")
+    hand = Hand(store, ref, "r1")
+    hand.lines([(1, 1, "a")])
+    workload = Workload(ref, "r1", {"metadata": {}, "status": {}})
+
+    async def resolve(asked: TaskRef, person: object = None) -> Workload:
+        if asked.kind:
+            return workload
+        raise TaskNotFound("there is no Job of that name")
+
+    recordings.resolve = resolve  # type: ignore[method-assign]
+    found = await recordings.find(TaskRef("default", "", "tune"))
+    assert (found.id, found.workload, found.is_gone) == (hand.id, workload, False)
+
+
 @pytest.mark.parametrize("error", [NotAllowed("pods is forbidden"), AmbiguousTask("two kinds have it")])
 async def test_a_task_that_the_cluster_refuses_cannot_be_read_from_its_recording(
     recordings: Session, hand: Hand, error: CortexError
