@@ -62,11 +62,19 @@ def _write_now(log: TaskLog, writer: RecordWriter, options: argparse.Namespace) 
 
 
 def _hint_about_others(log: TaskLog, count: int) -> str:
-    """Return how to see the lines that the query leaves out."""
+    """Return why the query leaves out all lines, or how to see them."""
+    if missing := _missing_name(log):
+        return f"; {missing}"
     if log.query.run is not None:
         runs = [f"{pod}/{container} {', '.join(map(str, numbers))}" for (pod, container), numbers in log.runs.items()]
         return f"; recorded are the runs {'; '.join(runs[:5])}" if runs else ""
     return f"; it has {format_count(count, 'line')}, --since all shows them" if count else ""
+
+
+def _missing_name(log: TaskLog) -> str:
+    """Return which name of the query the task does not have so far, and which it has; empty if it has all."""
+    error = log.missing_name()
+    return f"{error.message} so far: {error.hint}" if error is not None else ""
 
 
 def _follow(log: TaskLog, writer: RecordWriter) -> int:
@@ -76,6 +84,8 @@ def _follow(log: TaskLog, writer: RecordWriter) -> int:
     if status.state == "pending" or log.problem is not None:
         last_message = status.message
         print_status(last_message)
+    if missing := _missing_name(log):
+        print_status(missing)
     events = log.frames()
     try:
         for event in events:

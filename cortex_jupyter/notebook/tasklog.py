@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, overload
 
 from cortex_jupyter.archive.optional import import_optional
-from cortex_jupyter.errors import BadQuery, ReadingWarning, TaskFailed, WaitTimeout
+from cortex_jupyter.errors import BadQuery, ContainerNotFound, ReadingWarning, TaskFailed, WaitTimeout
 from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.notebook.follow import Follow, TaskEvents, has_several_containers
 from cortex_jupyter.notebook.host import can_use_widgets, shows_html
@@ -22,7 +22,7 @@ from cortex_jupyter.notebook.static_html import MAX_READ, static_html
 from cortex_jupyter.notebook.tasktable import tasks
 from cortex_jupyter.query.instants import duration
 from cortex_jupyter.query.pattern import finder
-from cortex_jupyter.reader.name_check import check_names
+from cortex_jupyter.reader.name_check import check_names, check_sources
 from cortex_jupyter.reader.pages import newest
 from cortex_jupyter.tables.statement import format_count
 
@@ -181,6 +181,16 @@ class TaskLog:
         sources = self._reader.sources()
         running = {(source.pod, source.container) for source, anchor in sources if not anchor.ended}
         return {name: runs for name, runs in self.runs.items() if name not in running}
+
+    def missing_name(self) -> ContainerNotFound | None:
+        """Return the error for the first name in the query that no recorded source has so far; None if each is there."""
+        if not (sources := self._reader.sources()):
+            return None
+        try:
+            check_sources([source for source, _ in sources], self.query)
+        except ContainerNotFound as error:
+            return error
+        return None
 
     @property
     def complete(self) -> Completeness:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.errors import ContainerNotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from cortex_jupyter.model import Source
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording
@@ -26,19 +28,29 @@ async def check_names(recording: Recording, query: LogQuery) -> None:
     ------
     ContainerNotFound
     """
-    containers, pods, roles = _exact(query.container), _exact(query.pod), _exact(query.role)
-    if not (containers or pods or roles or query.rank or query.run or query.attempt):
+    if not any((query.container, query.pod, query.role, query.rank, query.run, query.attempt)):
         return
     sources = [s for s, _ in (await asyncio.to_thread(recording.store.sources, recording.id)).values()]
     done = (await recording.info()).done
     declared = _declared(recording)
-    if declared or done:
-        _check("container", containers, declared | {s.container for s in sources})
     if done:
-        _check("pod", pods, {s.pod for s in sources})
-        _check("role", roles, {s.role for s in sources} - {""})
-        _check_run(query, {(s.pod, s.container, s.run) for s in sources})
-        _check_numbers(query, sources)
+        check_sources(sources, query, declared)
+    elif declared:
+        _check("container", _exact(query.container), declared | {s.container for s in sources})
+
+
+def check_sources(sources: Sequence[Source], query: LogQuery, declared: Collection[str] = ()) -> None:
+    """Refuse a name, rank, run or attempt that none of these sources has, except for containers that are declared.
+
+    Raises
+    ------
+    ContainerNotFound
+    """
+    _check("pod", _exact(query.pod), {s.pod for s in sources})
+    _check("container", _exact(query.container), {s.container for s in sources} | {*declared})
+    _check("role", _exact(query.role), {s.role for s in sources} - {""})
+    _check_run(query, {(s.pod, s.container, s.run) for s in sources})
+    _check_numbers(query, sources)
 
 
 def _exact(names: str | None) -> list[str]:
@@ -65,7 +77,7 @@ def _check_run(query: LogQuery, existing: set[tuple[str, str, int]]) -> None:
     raise ContainerNotFound(f"the task has no run {str(query.raw['run'])[:60]!r}", has)
 
 
-def _check_numbers(query: LogQuery, sources: list[Source]) -> None:
+def _check_numbers(query: LogQuery, sources: Sequence[Source]) -> None:
     """Refuse ranks and attempts that no source has."""
     rank, attempt = query.rank, query.attempt
     if rank is not None and not any(rank.wants(s.rank) for s in sources):

@@ -174,6 +174,32 @@ def test_an_empty_result_is_explained(cli: Cli, task: Filled) -> None:
     ]
 
 
+def test_a_name_that_a_running_task_does_not_have_so_far_is_reported(cli: Cli, filled: Filled) -> None:
+    for rank in range(3):
+        fields = {"role": "worker", "rank": str(rank), "attempt": "0"}
+        sid = filled.add(Source(f"w-{rank}", f"uid-{rank}", "main", f"w{rank}", **fields))
+        filled.lines([(sid, rank, f"of {rank}")])
+    for option, value, names in (
+        ("role", "workr", "it has worker"),
+        ("rank", "7", "its ranks are 0, 1, 2"),
+        ("attempt", "5", "its attempts are 0"),
+        ("pod", "w-9", "it has train-1-aa, train-1-bb, w-0, w-1, w-2"),
+        ("container", "nginx", "it has main, prepare"),
+        ("run", "4", "its containers have the runs 0 to 1"),
+    ):
+        done = cli("logs", "ml:train-1", f"--{option}", value)
+        assert done.returncode == 0 and done.stdout == ""
+        assert f": no lines to show; the task has no {option} '{value}' so far: {names}\n" in done.stderr, done.stderr
+        assert "--since" not in done.stderr
+    assert cli("logs", "ml:train-1", "--role", "worker,workr", "--since", "all").stdout == "of 0\nof 1\nof 2\n"
+    assert "--since all shows them" in cli("logs", "ml:train-1", "--role", "worker", "--since", "1m").stderr
+    process = cli.start("logs", "ml:train-1", "--role", "workr", "-f")
+    assert process.stderr is not None
+    assert any("the task has no role 'workr' so far: it has worker" in line for line in process.stderr)
+    process.kill()
+    process.communicate()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
