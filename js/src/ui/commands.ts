@@ -54,6 +54,9 @@ const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Acti
 
 const ACTIONS = new Map(GROUPS.flatMap(([, rows]) => rows.flatMap(([keys, , action]) => keys.map((key): [string, Action] => [key, action]))));
 
+/** JupyterLab has no shortcuts in an element with this attribute. */
+const SUPPRESS = "data-lm-suppress-shortcuts";
+
 /** Return the action of a key; undefined if it has none. */
 function actionOf(event: KeyboardEvent): Action | undefined {
   const control = event.ctrlKey || event.metaKey;
@@ -90,7 +93,19 @@ export class Commands {
     this.#session = session;
     this.#targets = targets;
     root.addEventListener("keydown", (event) => this.#key(event));
+    root.addEventListener("focusin", () => addEventListener("keydown", this.#shield, true));
+    root.addEventListener("focusout", () => removeEventListener("keydown", this.#shield, true));
   }
+
+  /**
+   * Keep keys from JupyterLab, which would cut the cell or insert one, except its shortcuts with Ctrl, Alt or Meta that are not
+   * ours. It looks for this attribute from the focused element upward (`CommandRegistry.processKeydownEvent` in @lumino/commands),
+   * in the capture phase at the document, so before any listener of ours within it.
+   */
+  readonly #shield = (event: KeyboardEvent): void => {
+    const forJupyter = (event.ctrlKey || event.metaKey || event.altKey) && actionOf(event) === undefined;
+    for (const element of [this.#root, event.target as Element]) element.toggleAttribute(SUPPRESS, !forJupyter);
+  };
 
   /** Move the focus to the lines, so that keys act on them. */
   focus(): void {

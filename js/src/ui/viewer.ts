@@ -30,7 +30,7 @@ const SLIM_PX = 440;
 const LEADING = 19 / 12;
 
 export class Viewer {
-  readonly root = h("div", { class: "cortex-logs", "data-lm-suppress-shortcuts": "true" });
+  readonly root = h("div", { class: "cortex-logs" });
   #header: Header;
   #filterBar: FilterBar;
   #timeBar: TimeBar;

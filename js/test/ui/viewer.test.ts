@@ -270,7 +270,18 @@ describe("following", () => {
     expect(outside).not.toHaveBeenCalled();
     rows().dispatchEvent(new KeyboardEvent("keydown", { key: "x", bubbles: true }));
     expect(outside).toHaveBeenCalledTimes(1);
-    expect(viewer.root.getAttribute("data-lm-suppress-shortcuts")).toBe("true");
+  });
+
+  it("JupyterLab's own shortcuts work with Ctrl, Alt and Meta only", async () => {
+    show();
+    await feed(...lines(3));
+    const suppressed = (init: KeyboardEventInit): boolean => {
+      rows().dispatchEvent(new KeyboardEvent("keydown", { bubbles: true, ...init }));
+      return rows().hasAttribute("data-lm-suppress-shortcuts") && viewer.root.hasAttribute("data-lm-suppress-shortcuts");
+    };
+    rows().focus();
+    const keys = [{ key: "x" }, { key: "s", ctrlKey: true }, { key: "ArrowUp" }, { key: "s", metaKey: true }, { key: "f", ctrlKey: true }, { key: "Enter", altKey: true }];
+    expect(keys.map(suppressed)).toEqual([true, false, true, false, true, false]);
   });
 });
 
