@@ -75,6 +75,8 @@ export interface CommandTargets {
   filterBar: FilterBar;
   lineActions: LineActions;
   jump(to: Jump): void;
+  /** Close the list of gaps. Return whether it was open. */
+  closeGaps(): boolean;
 }
 
 export class Commands {
@@ -189,8 +191,9 @@ export class Commands {
   }
 
   #escape(): void {
-    const { filterBar, lineActions } = this.#targets;
+    const { filterBar, lineActions, closeGaps } = this.#targets;
     if (!this.help.hidden) this.#toggleHelp();
+    else if (closeGaps()) return;
     else if (lineActions.escape()) return;
     else if (filterBar.finding) {
       filterBar.toFilter();

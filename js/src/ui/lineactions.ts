@@ -17,6 +17,8 @@ class Prompt {
   #error = h("span", { class: "cl-le", role: "alert" });
   readonly element = h("div", { class: "cl-prompt", role: "dialog", "aria-label": "Question", hidden: true }, this.#label, this.#input, this.#error);
   #answer: (text: string) => string = () => "";
+  /** The text that was in the box at first. */
+  #offered = "";
 
   readonly #onClose: () => void;
 
@@ -33,7 +35,8 @@ class Prompt {
       event.preventDefault();
       event.stopPropagation();
     });
-    this.#input.addEventListener("blur", () => (this.element.hidden = true));
+    // What the user has typed stays: it is kept with Enter and dropped with Escape.
+    this.#input.addEventListener("blur", () => (this.element.hidden = this.#input.value === this.#offered));
   }
 
   /** Ask a question. `answer` handles what the user typed, and returns what is wrong with it; "" if it is accepted. */
@@ -42,7 +45,7 @@ class Prompt {
     this.element.setAttribute("aria-label", question);
     this.#input.setAttribute("aria-label", question);
     this.#input.placeholder = placeholder;
-    this.#input.value = value;
+    this.#input.value = this.#offered = value;
     setText(this.#error, "");
     this.#answer = answer;
     this.element.hidden = false;

@@ -147,6 +147,8 @@ export class RowPool {
   /** Draw rows. The elements of rows that stay are reused, so that a user's text selection stays too. */
   draw(from: number, end: number): void {
     this.#drawn = from;
+    const focused = this.element.contains(document.activeElement) ? document.activeElement : null;
+    const rowWithFocus = focused === null ? undefined : this.rowOf(focused)?.id;
     const wanted: HTMLElement[] = [];
     const reused = new Map<number, [number, string, HTMLElement]>();
     for (const [i, row] of this.rows.slice(from - this.first, end - this.first).entries()) {
@@ -166,6 +168,13 @@ export class RowPool {
       else this.element.insertBefore(element, next);
     }
     this.#made = reused;
+    if (focused !== null && !focused.isConnected) this.#restoreFocus(rowWithFocus);
+  }
+
+  /** Give the focus to the fold button of a row that was made again, or else to the list, so that keys do not reach the notebook. */
+  #restoreFocus(id: number | undefined): void {
+    const again = id === undefined ? null : this.elementOf(id)?.querySelector<HTMLElement>("button.cl-tw");
+    (again ?? this.element.closest<HTMLElement>("[role=log]"))?.focus({ preventScroll: true });
   }
 
   /** Return the line before a row, by time. */

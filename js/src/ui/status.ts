@@ -136,6 +136,7 @@ export class StatusBar {
     setAttr(this.#counts, "title", counted && `${groupDigits(lines)} of them are loaded`);
     this.#tasks = update.tasks;
     setText(this.#gaps, describeGaps(update.tasks));
+    if (!this.#missing.hidden) this.#listGaps();
     setText(this.#clock, describeClock(update.clockAhead));
     const hidden = Object.assign({}, ...update.tasks.map((task) => task.hidden ?? {})) as Record<string, string>;
     setText(this.#hidden, describeHidden(hidden));
@@ -148,8 +149,24 @@ export class StatusBar {
   /** Show or hide the list of gaps, each with its reason and how to prevent it. */
   #toggleGaps(): void {
     this.#missing.hidden = !this.#missing.hidden;
-    const rows = this.#tasks.flatMap(({ missing }) => missing).map(({ text, hint }) => h("div", {}, formatNotice(text, (ms) => formatShortClock(ms, true)), h("div", { class: "cl-faint" }, hint)));
-    this.#missing.replaceChildren(...rows);
+    if (!this.#missing.hidden) this.#listGaps();
+  }
+
+  /** Close the list of gaps. Return whether it was open. */
+  closeGaps(): boolean {
+    if (this.#missing.hidden) return false;
+    this.#missing.hidden = true;
+    this.#gaps.focus({ preventScroll: true });
+    return true;
+  }
+
+  #listGaps(): void {
+    const gaps = this.#tasks.flatMap(({ missing }) => missing).map(({ text, hint }) => [formatNotice(text, (ms) => formatShortClock(ms, true)), hint]);
+    // Rows that have not changed stay, so that a user can select their text.
+    const { children } = this.#missing;
+    while (children.length > gaps.length) this.#missing.lastChild!.remove();
+    while (children.length < gaps.length) this.#missing.append(h("div", {}, h("div", {}), h("div", { class: "cl-faint" })));
+    for (const [i, texts] of gaps.entries()) for (const [j, text] of texts.entries()) setText(children[i].children[j] as HTMLElement, text);
   }
 
   #follow(follow: boolean): void {
@@ -215,27 +232,40 @@ export class EmptyPanel {
 export class ProblemBar {
   #text = h("span", {});
   #hint = h("span", { class: "cl-dim" });
+  #error = h("span", {});
   #retryButton = button("Try again", "Try again", () => this.#retry(), { class: "btn cl-outline" });
-  readonly element = h("div", { class: "cl-problem", role: "alert", hidden: true }, this.#text, this.#hint, h("span", { class: "cl-grow" }), this.#retryButton);
-  #error = "";
+  #dismissButton = button("×", "Dismiss", () => this.#setError(""), { class: "btn" });
+  readonly element = h("div", { class: "cl-problem", role: "alert", hidden: true }, this.#text, this.#hint, this.#error, h("span", { class: "cl-grow" }), this.#retryButton, this.#dismissButton);
 
   readonly #retry: () => void;
 
   constructor(retry: () => void) {
     this.#retry = retry;
+    this.#setError("");
+    setHidden(this.#retryButton, true);
   }
 
+  /** Show a problem of the server or the connection, for as long as it lasts. */
   show(problem: Problem | null, stopped: boolean): void {
-    setText(this.#text, problem?.message ?? this.#error);
+    setText(this.#text, problem?.message ?? "");
     setText(this.#hint, problem?.hint ?? "");
-    setHidden(this.element, !problem && this.#error === "");
     setHidden(this.#retryButton, !stopped);
+    this.#showIfAny();
   }
 
-  /** Show an error of the page itself. */
+  /** Show an error of the page itself, until it is dismissed. */
   showError(message: string): void {
     console.error("[cortex-jupyter]", message);
-    this.#error = message;
-    this.show(null, false);
+    this.#setError(message);
+  }
+
+  #setError(message: string): void {
+    setText(this.#error, message);
+    setHidden(this.#dismissButton, message === "");
+    this.#showIfAny();
+  }
+
+  #showIfAny(): void {
+    setHidden(this.element, this.#text.textContent === "" && this.#error.textContent === "");
   }
 }

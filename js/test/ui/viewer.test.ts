@@ -40,6 +40,28 @@ describe("completeness", () => {
     expect(find(".cl-missing").textContent).toMatch(/^12 lines of .* are missing, \d\d:\d\d:\d\d to \d\d:\d\d:\d\d: rotated awayallow nodes\/proxy$/);
     expect(status()).toMatch(/clock of the cluster is [45]\.\d s ahead/);
   });
+
+  it("an open list of gaps grows with each gap, and Escape closes it", async () => {
+    show();
+    await feed(...lines(3));
+    const gap = (seq: number, reason: string): void => model.bytes(sse("gap", { task: TASK, seq, reason, source: W0 }, `c${seq}`));
+    gap(3, "rotated away");
+    await settle();
+    const opener = find<HTMLButtonElement>("button.cl-gaps");
+    opener.focus();
+    opener.click();
+    const kept = find(".cl-missing > div");
+    gap(4, "the node is gone");
+    await settle();
+    expect(opener.textContent).toBe("2 gaps");
+    expect(find(".cl-missing").textContent).toContain("the node is gone");
+    await feed(...lines(2, 3));
+    // What has not changed is not drawn again: the user may be selecting its text.
+    expect(find(".cl-missing > div")).toBe(kept);
+    opener.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+    expect(find(".cl-missing").hidden).toBe(true);
+    expect(document.activeElement).toBe(opener);
+  });
 });
 
 describe("requests of the viewer", () => {
@@ -283,6 +305,63 @@ describe("following", () => {
     const keys = [{ key: "x" }, { key: "s", ctrlKey: true }, { key: "ArrowUp" }, { key: "s", metaKey: true }, { key: "f", ctrlKey: true }, { key: "Enter", altKey: true }];
     expect(keys.map(suppressed)).toEqual([true, false, true, false, true, false]);
   });
+});
+
+describe("an error of the page", () => {
+  it("stays beside a problem of the connection until it is dismissed", async () => {
+    show();
+    await feed(...lines(3));
+    viewer.showError("Could not copy: no permission");
+    expect(find(".cl-problem").hidden).toBe(false);
+    expect(find(".cl-problem").textContent).toContain("no permission");
+    model.bytes(sse("error", { task: TASK, code: "NotAllowed", message: "may not read", hint: "ask for pods/log" }));
+    await settle();
+    expect(find(".cl-problem").textContent).toContain("may not read");
+    viewer.showError("Could not copy: no permission");
+    expect(find(".cl-problem").textContent).toContain("may not read");
+    expect(find(".cl-problem").textContent).toContain("no permission");
+    find('.cl-problem [title="Dismiss"]').click();
+    expect(find(".cl-problem").textContent).not.toContain("no permission");
+    expect(find(".cl-problem").textContent).toContain("may not read");
+  });
+
+  it("goes when it is dismissed", async () => {
+    show();
+    await feed(...lines(3));
+    viewer.showError("Could not copy: no permission");
+    find('.cl-problem [title="Dismiss"]').click();
+    await feed(...lines(3, 3));
+    expect(find(".cl-problem").hidden).toBe(true);
+  });
+});
+
+it("a note that is being written stays when the user clicks elsewhere", async () => {
+  show();
+  await feed(...lines(5));
+  find("[data-seq] .cl-t").dispatchEvent(new MouseEvent("click", { bubbles: true }));
+  find("[role=log]").dispatchEvent(new KeyboardEvent("keydown", { key: "m", bubbles: true }));
+  const input = find<HTMLInputElement>(".cl-prompt input");
+  input.dispatchEvent(new Event("blur"));
+  expect(find(".cl-prompt").hidden).toBe(true);
+  find("[role=log]").dispatchEvent(new KeyboardEvent("keydown", { key: "m", bubbles: true }));
+  input.value = "the loss jumps here";
+  input.dispatchEvent(new Event("blur"));
+  expect(find(".cl-prompt").hidden).toBe(false);
+  input.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+  await settle();
+  expect(session.bookmarks.map(({ note }) => note)).toEqual(["the loss jumps here"]);
+});
+
+it("the focus stays on the button of a row that is opened", async () => {
+  show();
+  await feed([T0, 1, '{"level": "info", "message": "saved", "step": 3}'], ...lines(3, 1));
+  for (const isOpen of ["true", "false"]) {
+    find("button.cl-tw").focus();
+    find("button.cl-tw").click();
+    await settle();
+    expect(document.activeElement).toBe(find("button.cl-tw"));
+    expect(document.activeElement?.getAttribute("aria-expanded")).toBe(isOpen);
+  }
 });
 
 it("several views of a model share its settings and one stream; closing the last affects no other model", async () => {
