@@ -276,6 +276,13 @@ export class Selection extends RowFilter {
     return key[folds.rootOf(id % SLOT_SIZE)];
   }
 
+  /** Return the key of the last row of the fold that an id belongs to. */
+  lastKeyOf(id: number): number {
+    const { key, folds } = this.stores[this.slotOf(id)];
+    const root = folds.rootOf(id % SLOT_SIZE);
+    return key[folds.heads.get(root)?.last ?? root];
+  }
+
   get filtered(): boolean {
     return this.all !== this.shown;
   }

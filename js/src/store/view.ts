@@ -141,8 +141,17 @@ export class View {
   /** Return whether the view must be drawn again although no line has come: because time has passed. Texts that count up update themselves. */
   isStale({ now, live, shared }: ViewContext): boolean {
     const low = this.window.start(now, live, this.viewport.follow);
-    const start = low === -Infinity ? 0 : this.selection.shown.lowerBound((id) => this.selection.keyOf(id) < low);
+    const start = this.#firstShown(low);
     return this.scrollAnchor.seekTime !== null || this.#drawnStateOf(start, this.#rate(now, live), shared) !== this.#drawnState || this.#areSourcesDue || this.#axis.isStale({ now, live, low, follow: this.viewport.follow });
+  }
+
+  /** Return the index of the first row in a window that begins at `low`. A fold that began before and still grows is in it. */
+  #firstShown(low: number): number {
+    if (low === -Infinity) return 0;
+    const { selection } = this;
+    let first = selection.shown.lowerBound((id) => selection.keyOf(id) < low);
+    while (first > 0 && selection.lastKeyOf(selection.shown.at(first - 1)) >= low) first--;
+    return first;
   }
 
   #drawnStateOf(start: number, rate: number, { clockAhead, linesBehind }: ViewContext["shared"]): string {
@@ -160,7 +169,7 @@ export class View {
     const { selection, viewport } = this;
     const { shown, all, stores } = selection;
     const low = this.window.start(now, live, this.viewport.follow);
-    const start = low === -Infinity ? 0 : shown.lowerBound((id) => selection.keyOf(id) < low);
+    const start = this.#firstShown(low);
     const { until } = selection.filter;
     const end = until === null ? shown.length : Math.max(start, shown.lowerBound((id) => selection.keyOf(id) <= until));
     const count = end - start;

@@ -386,6 +386,26 @@ it.each([false, true])("a page whose cursor has expired reloads the window (task
   expect(JSON.stringify(last().rows)).toContain("The store lost the lines at this cursor; the window was loaded anew");
 });
 
+it("a fold that began before the window stays in it as long as it grows", async () => {
+  engine.receive({ op: "subscribe", model: "m1", tasks: [TASK], transport: "auto", since: "1m" });
+  const { filter } = fromPlain({ since: "1m" });
+  engine.receive({ op: "view", view: "v1", model: "m1", filter: { ...filter, equalLines: "exact" }, viewport: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
+  await settle();
+  await server.send(sse("log", line(0, "begins")));
+  for (let i = 1; i < 120; i++) {
+    await server.send(sse("log", line(i, "waiting for the others")));
+    await vi.advanceTimersByTimeAsync(1000);
+  }
+  expect(texts()).toEqual(["waiting for the others"]);
+  expect(last().rows.find(({ kind }) => kind === "line")!.repeats).toBe(119);
+  // When it has not grown for a minute, it has left the window.
+  await server.send(sse("log", line(120, "goes on")));
+  await vi.advanceTimersByTimeAsync(70_000);
+  await server.send(sse("log", line(121, "and on")));
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(texts()).toEqual(["and on"]);
+});
+
 it("an expired cursor of one of several tasks leaves the others alone", async () => {
   const other = "ml:job/score";
   open();
