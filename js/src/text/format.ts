@@ -32,6 +32,12 @@ export function formatElapsed(ms: number): string {
   return `${ms < 0 ? "−" : "+"}${hours > 0 ? `${hours}:` : ""}${rest}`;
 }
 
+/** Return the day of a time in the user's zone: `Jan 31`, or `Jan 31, 2025` if it is not of this year. */
+export function formatDay(ms: number): string {
+  const isOfThisYear = new Date(ms).getFullYear() === new Date().getFullYear();
+  return new Date(ms).toLocaleDateString("en", { day: "numeric", month: "short", ...(!isOfThisYear && { year: "numeric" }) });
+}
+
 export function formatShortClock(ms: number, seconds: boolean): string {
   return formatClock(ms).slice(0, seconds ? 8 : 5);
 }
@@ -62,8 +68,9 @@ export function shortCount(value: number): string {
   return `${(value / 1e6).toFixed(value < 9.95e6 ? 1 : 0)}M`;
 }
 
-export function zoneName(): string {
-  const minutes = -new Date().getTimezoneOffset();
+/** Return the user's time zone at a time (ms), as an offset to UTC: that of a log from before clocks changed is another one than today's. */
+export function zoneName(at: number): string {
+  const minutes = -new Date(at).getTimezoneOffset();
   if (minutes === 0) return "UTC";
   const rest = Math.abs(minutes) % 60;
   return `UTC${minutes > 0 ? "+" : "−"}${Math.floor(Math.abs(minutes) / 60)}${rest ? `:${twoDigits(rest)}` : ""}`;

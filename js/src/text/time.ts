@@ -77,6 +77,11 @@ export function parseTypedTime(text: string, now: number, utc: boolean): number 
   const base = new Date(now);
   const [y, m, d] = year === undefined ? (asUtc ? [base.getUTCFullYear(), base.getUTCMonth(), base.getUTCDate()] : [base.getFullYear(), base.getMonth(), base.getDate()]) : [Number(year), Number(month) - 1, Number(day)];
   const parts = [y, m, d, Number(hours), Number(minutes), Math.floor(Number(seconds)), Math.round((Number(seconds) % 1) * 1000)] as const;
-  const time = asUtc ? Date.UTC(...parts) : new Date(...parts).getTime();
-  return year === undefined && time > now ? time - 86_400_000 : time;
+  const onDay = (date: number): number => {
+    const [ofYear, ofMonth, , ...ofDay] = parts;
+    return asUtc ? Date.UTC(ofYear, ofMonth, date, ...ofDay) : new Date(ofYear, ofMonth, date, ...ofDay).getTime();
+  };
+  const time = onDay(parts[2]);
+  // A day has 23 or 25 hours when clocks change.
+  return year === undefined && time > now ? onDay(parts[2] - 1) : time;
 }

@@ -1,6 +1,6 @@
 /** Scales of the time axis and the plots: round ticks, positions, and numbers and times as labels. */
 
-import { formatClock } from "../text/format.ts";
+import { formatClock, formatDay } from "../text/format.ts";
 
 export interface Scale {
   low: number;
@@ -71,8 +71,4 @@ export function timeTicks(from: number, to: number, count: number): string[] {
   const times = Array.from({ length: count }, (_unused, i) => from + i * apart);
   const labels = times.map((time) => `${to - from >= DAY ? `${formatDay(time)} ` : ""}${apart >= DAY ? "" : formatClock(time).slice(0, chars)}`.trim());
   return labels.map((one, i) => (labels.indexOf(one) === i ? one : ""));
-}
-
-function formatDay(time: number): string {
-  return new Date(time).toLocaleDateString("en", { day: "numeric", month: "short" });
 }

@@ -6,7 +6,7 @@
 import type { Complete, Problem } from "../protocol/events.ts";
 import type { Filter } from "../protocol/requests.ts";
 import type { RemoteJumpState, TaskSummary, Update } from "../protocol/update.ts";
-import { formatAge, formatShortClock, groupDigits, roundAge, zoneName } from "../text/format.ts";
+import { formatAge, formatDay, formatShortClock, groupDigits, roundAge, zoneName } from "../text/format.ts";
 import type { TimeDisplay } from "../client/settings.ts";
 import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
 import { runningProblem } from "./phases.ts";
@@ -70,8 +70,8 @@ export function describeCompleteness(tasks: TaskSummary[]): string {
   const sum = (pick: (one: Complete) => number | undefined): number => all.reduce((total, one) => total + (pick(one) ?? 0), 0);
   const times = all.flatMap(({ from, to }) => [from, to]).filter((time) => time !== null).map((time) => Date.parse(time));
   const [first, last] = [Math.min(...times), Math.max(...times)];
-  const day = new Date(first).toDateString() === new Date(last).toDateString() ? "" : `${new Date(first).toLocaleDateString()} `;
-  const until = day === "" ? "" : `${new Date(last).toLocaleDateString()} `;
+  const day = new Date(first).toDateString() === new Date(last).toDateString() ? "" : `${formatDay(first)} `;
+  const until = day === "" ? "" : `${formatDay(last)} `;
   const span = times.length > 0 ? `${day}${formatShortClock(first, true)} to ${until}${formatShortClock(last, true)}` : "";
   const masked = sum((one) => Object.values(one.masked ?? {}).reduce((a, b) => a + b, 0));
   const whole = all.every(({ done, gaps }) => done && gaps.length === 0) ? "complete" : "";
@@ -174,9 +174,9 @@ export class StatusBar {
     setAttr(this.#pill, "aria-pressed", String(follow));
   }
 
-  /** Show how times are displayed. */
-  zone(time: TimeDisplay): void {
-    setText(this.#zone, { local: zoneName(), utc: "UTC", start: "since the start", delta: "since the line before", off: "" }[time]);
+  /** Show how times are displayed, and the zone at the time of the visible lines (ms). */
+  zone(time: TimeDisplay, at: number): void {
+    setText(this.#zone, { local: zoneName(at), utc: "UTC", start: "since the start", delta: "since the line before", off: "" }[time]);
   }
 
   place(first: number | null, last: number | null): void {

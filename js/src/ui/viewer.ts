@@ -152,7 +152,6 @@ export class Viewer {
     this.#filterBar.show(settings);
     this.#displayMenu.show();
     this.#timeBar.show(settings.filter);
-    this.#status.zone(time);
     this.root.style.setProperty("--height", `${height}px`);
     this.root.style.setProperty("--size", `${fontSize}px`);
     this.root.style.setProperty("--row", `${Math.round(fontSize * LEADING)}px`);
@@ -257,6 +256,7 @@ export class Viewer {
       if (last === null || seq > last) last = seq;
     }
     this.#status.place(first, last);
+    this.#status.zone(this.#session.settings.time, this.#rows.visibleRows[0]?.time ?? Date.now());
     this.#timeBar.showVisible(this.#rows.visibleRows[0]?.time, this.#rows.visibleRows.at(-1)?.time);
     this.#session.reportVisible(this.#sources, first, last, this.#rows.follow ? undefined : this.#rows.visibleRows[0]?.time);
   }

@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
-import { describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { conditionTest, parseConditions, quoteValue } from "../../src/text/conditions.ts";
 import { compileFilter, describeTerm, parseTerms, pythonPattern, safeLength } from "../../src/text/query.ts";
+import { zoneName } from "../../src/text/format.ts";
 import { parseTypedTime } from "../../src/text/time.ts";
 import { fromPlain, toPlain, toViewTrait } from "../../src/client/settings.ts";
 
@@ -78,6 +79,22 @@ describe("typed times", () => {
     ["25:00", null], ["14", null], ["-5", null], ["soon", null], ["", null],
   ])("%o", (text, time) => {
     expect(parseTypedTime(text, now, true)).toBe(time);
+  });
+});
+
+describe("where clocks change", () => {
+  const zone = process.env.TZ;
+  beforeAll(() => void (process.env.TZ = "Europe/Berlin"));
+  afterAll(() => (zone === undefined ? delete process.env.TZ : void (process.env.TZ = zone)));
+
+  it("a time of day of yesterday is the same on the clock, although the day had 23 hours", () => {
+    const now = new Date(2026, 2, 29, 14, 30).getTime();
+    expect(parseTypedTime("23:00", now, false)).toBe(new Date(2026, 2, 28, 23, 0).getTime());
+    expect(now - parseTypedTime("14:45", now, false)!).toBe(22.75 * 3_600_000);
+  });
+
+  it("the zone is that of the log's time, not today's", () => {
+    expect([zoneName(Date.UTC(2026, 0, 31)), zoneName(Date.UTC(2026, 6, 31))]).toEqual(["UTC+1", "UTC+2"]);
   });
 });
 
