@@ -21,7 +21,7 @@ def needed(text: str) -> Sequence[str]:
     Examples
     --------
     >>> needed("select level, count(*) from log group by 1"), len(needed("from log"))
-    (('level',), 14)
+    (('level',), 17)
     """
     words = set(re.findall(r"\w+", text.lower()))
     rest = _COUNTED.sub("", text)

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 
 
-RAY_JOBS = {
+TUNERS = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
-    "metadata": {"name": "rayjobs.ray.io"},
+    "metadata": {"name": "tuners.tuning.example.org"},
     "spec": {
-        "group": "ray.io",
+        "group": "tuning.example.org",
         "scope": "Namespaced",
-        "names": {"plural": "rayjobs", "kind": "RayJob", "shortNames": ["rj"], "categories": ["all"]},
+        "names": {"plural": "tuners", "kind": "Tuner", "shortNames": ["tn"], "categories": ["all"]},
         "versions": [
             {
                 "name": "v1",
@@ -150,20 +150,25 @@ def test_rollout_and_scale(kubectl: Callable[..., str], unique: Callable[[str], 
 
 
 def test_custom_resources(kubectl: Callable[..., str], sandbox: SandboxProcess) -> None:
-    assert "created" in kubectl("apply", "-f", "-", manifest=RAY_JOBS)
-    assert "unchanged" in kubectl("apply", "-f", "-", manifest=RAY_JOBS)
-    kubectl("wait", "--for=condition=Established", "crd/rayjobs.ray.io", "--timeout=10s")
-    assert re.search(r"rayjobs\s+rj\s+ray.io/v1\s+true\s+RayJob", kubectl("api-resources"))
-    ray_job = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": "tune"}, "spec": {"entrypoint": "x"}}
-    assert "created" in kubectl("apply", "-f", "-", manifest=ray_job)
-    assert "configured" in kubectl("apply", "-f", "-", manifest=ray_job | {"spec": {"entrypoint": "y"}})
-    assert kubectl("get", "rayjob", "tune", "-o", "jsonpath={.spec.entrypoint} {.metadata.generation}") == "y 2"
+    assert "created" in kubectl("apply", "-f", "-", manifest=TUNERS)
+    assert "unchanged" in kubectl("apply", "-f", "-", manifest=TUNERS)
+    kubectl("wait", "--for=condition=Established", "crd/tuners.tuning.example.org", "--timeout=10s")
+    assert re.search(r"tuners\s+tn\s+tuning.example.org/v1\s+true\s+Tuner", kubectl("api-resources"))
+    tuner = {
+        "apiVersion": "tuning.example.org/v1",
+        "kind": "Tuner",
+        "metadata": {"name": "tune"},
+        "spec": {"entrypoint": "x"},
+    }
+    assert "created" in kubectl("apply", "-f", "-", manifest=tuner)
+    assert "configured" in kubectl("apply", "-f", "-", manifest=tuner | {"spec": {"entrypoint": "y"}})
+    assert kubectl("get", "tuner", "tune", "-o", "jsonpath={.spec.entrypoint} {.metadata.generation}") == "y 2"
     change = json.dumps({"status": {"jobStatus": "RUNNING"}})
-    kubectl("patch", "rayjob", "tune", "--subresource=status", "--type=merge", "-p", change)
-    for kind in ("rayjobs", "rj", "RayJob", "rayjobs.ray.io", "rayjobs.v1.ray.io"):
+    kubectl("patch", "tuner", "tune", "--subresource=status", "--type=merge", "-p", change)
+    for kind in ("tuners", "tn", "Tuner", "tuners.tuning.example.org", "tuners.v1.tuning.example.org"):
         assert re.search(r"NAME\s+JOB STATUS\ntune\s+RUNNING", kubectl("get", kind)), kind
-    assert "rayjob.ray.io/tune" in kubectl("get", "all", "-o", "name")
-    kubectl("wait", "--for=jsonpath={.status.jobStatus}=RUNNING", "rayjob/tune", "--timeout=10s")
-    kubectl("delete", "crd", "rayjobs.ray.io")
-    assert "rayjobs" not in kubectl("api-resources", "--cached=false")
-    assert sandbox.kube.request("GET", "/apis/ray.io/v1/rayjobs").status_code == 404
+    assert "tuner.tuning.example.org/tune" in kubectl("get", "all", "-o", "name")
+    kubectl("wait", "--for=jsonpath={.status.jobStatus}=RUNNING", "tuner/tune", "--timeout=10s")
+    kubectl("delete", "crd", "tuners.tuning.example.org")
+    assert "tuners" not in kubectl("api-resources", "--cached=false")
+    assert sandbox.kube.request("GET", "/apis/tuning.example.org/v1/tuners").status_code == 404
