@@ -93,6 +93,8 @@ class Resource:
 
 
 JOB: Final = Resource("batch", "v1", "Job", "jobs", "job")
+#: A Node owns static pods, and is in no namespace.
+_NODE: Final = ("v1", "Node")
 #: Built-in owners of pods by API version and kind, which need no request.
 BUILT_IN: Final = {
     (resource.api_version, resource.kind): resource
@@ -184,7 +186,9 @@ class Discovery:
         return found[0]
 
     async def of_object(self, api_version: str, kind: str) -> Resource | None:
-        """Return the kind of an object, as its manifest or an owner reference names it; None if it is not served.
+        """Return the kind of an object, as its manifest or an owner reference names it.
+
+        None if it is not served, or not in namespaces.
 
         Raises
         ------
@@ -192,13 +196,20 @@ class Discovery:
         """
         if (api_version, kind) in BUILT_IN:
             return BUILT_IN[api_version, kind]
+        if (api_version, kind) == _NODE:
+            return None
+        found = await self._of_object(api_version, kind)
+        # Once: on a slow server the documents may be old again when the last one has come.
+        if found is None and self._forget():
+            found = await self._of_object(api_version, kind)
+        return found
+
+    async def _of_object(self, api_version: str, kind: str) -> Resource | None:
         group = api_version.rpartition("/")[0]
-        while True:
-            found = next((r for r in await self.resources((group,)) if r.kind == kind), None)
-            if found is None and api_version in self._errors:
-                raise ClusterError(f"the kinds of {api_version} are not known: {self._errors[api_version]}")
-            if found is not None or not self._forget():
-                return found
+        found = next((r for r in await self.resources((group,)) if r.kind == kind), None)
+        if found is None and api_version in self._errors:
+            raise ClusterError(f"the kinds of {api_version} are not known: {self._errors[api_version]}")
+        return found
 
     def _forget(self) -> bool:
         """Forget what was read, so that it is read anew; return False if that was a moment ago."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cortex_jupyter.cluster import discovery as discovery_module
 from cortex_jupyter.cluster import kinds, pods
 from cortex_jupyter.cluster.discovery import discovery
 from cortex_jupyter.cluster.owners import Owners
@@ -263,6 +265,23 @@ async def test_a_kind_unlike_all_others(cluster: Cluster) -> None:
     with pytest.raises(TaskNotFound) as caught:
         await discovery(cluster).find("zzzzzz")
     assert caught.value.hint == "`kubectl api-resources` lists the kinds"
+
+
+@pytest.mark.usefixtures("served")
+async def test_a_kind_that_is_not_served_is_looked_for_twice(
+    api: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery_module, "_MISS_S", 0.0)  # the documents take longer than that to come
+    async with asyncio.timeout(30):
+        assert await discovery(cluster).of_object("lab.example.org/v1", "Trial") is None
+    assert api.requests.count("GET /apis") == 2
+
+
+async def test_the_node_that_owns_a_static_pod_costs_no_discovery(api: Any, cluster: Cluster) -> None:
+    node = {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "uid-n", "controller": True}
+    pod = {"metadata": {"name": "etcd", "uid": "uid-etcd", "namespace": "ml", "ownerReferences": [node]}}
+    assert [owner.kind for owner in await Owners(cluster).chain(pod)] == ["Node"]
+    assert not api.requests
 
 
 @pytest.mark.usefixtures("served")
