@@ -101,7 +101,8 @@ def _follow(log: TaskLog, writer: RecordWriter) -> int:
                 print_status(message)
                 last_message = message
             if event.event == "end":
-                code = doc.get("exit_code") or (doc.get("state") == "failed")
+                # As for `wait(raise_on_failure=True)`: a script must not take a deleted task for a success.
+                code = doc.get("exit_code") or doc.get("state") in ("failed", "gone")
     finally:
         events.close()
     print_status(str(log.complete))

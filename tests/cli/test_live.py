@@ -28,6 +28,21 @@ def test_a_task_is_followed_to_its_end(live: Cli, kube: Kube, unique: Callable[[
     assert "Job failed exit 3" in done.stderr and "5 lines" in done.stderr and done.stderr.endswith("complete\n")
 
 
+def test_following_a_task_that_is_deleted_before_it_ends_fails(
+    live: Cli, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    name = unique("deleted")
+    job(kube, name, "echo first; exec sleep 600")
+    process = live.start("logs", name, "-f", "--since", "all")
+    assert process.stdout is not None and process.stdout.readline() == "first\n"
+    kube.delete("jobs", name)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "") and "Job was deleted before it ended" in err
+    again = live("logs", name, "-f")
+    assert (again.returncode, again.stdout) == (1, "first\n") and "Job was deleted before it ended" in again.stderr
+    assert live("logs", name).returncode == 0  # what is recorded of it was written
+
+
 def test_why_a_task_waits_is_reported_to_later_readers_too(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("waits")
     kube.create(python_job(name, "print('never')", image="docker.io/local/missing:1"))
