@@ -11,7 +11,7 @@ import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from cortex_jupyter.cluster.discovery import BUILT_IN, discovery
 from cortex_jupyter.cluster.workloads import segment
@@ -29,12 +29,16 @@ _log = logging.getLogger(__name__)
 _MOST: Final = 10
 #: A kind of owners that we may not read is asked for again after this time (seconds).
 _AGAIN_S: Final = 60.0
+#: Our log says again after this time (seconds) that owners of a kind in a namespace may not be read.
+_REPORTED_S: Final = 3600.0
 #: An owner that could not be read is not read again for this time (seconds): all its pods ask for it.
 _FAILED_S: Final = 1.0
 #: So many owners of one collection are read one by one, and then all at once: where more are missing, hundreds are.
 _FEW: Final = 3
 #: So many owners are remembered beyond the objects that a watch shows; the oldest is read again if it is needed.
 _REMEMBERED: Final = 10_000
+#: When it was last reported that owners may not be read (monotonic), by namespace, API version and kind.
+_reported: WeakKeyDictionary[Cluster, dict[tuple[str, str, str], float]] = WeakKeyDictionary()
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -147,8 +151,19 @@ class Owners:
             except NotAllowed as error:
                 self._refused_at[kind] = time.monotonic()
                 self.refusals[owner.kind] = error.message
-                _log.info("the owner of %s %s is not known: %s", owner.kind, owner.name, error)
+                await self._report(owner, namespace, error)
         return self._owner_of.get(owner.uid)
+
+    async def _report(self, owner: Owner, namespace: str, refusal: NotAllowed) -> None:
+        """Write to our log that owners of a kind may not be read. Each task that is read has `Owners` of its own."""
+        reported = _reported.setdefault(self._cluster, {})
+        kind, now = (namespace, owner.api_version, owner.kind), time.monotonic()
+        if now - reported.get(kind, float("-inf")) < _REPORTED_S:
+            return
+        reported[kind] = now
+        resource = await self.resource(owner)
+        hint = f"; ask for the right `{resource.get_right}`" if resource else ""
+        _log.info("the owner of %s %s/%s is not known: %s%s", owner.kind, namespace, owner.name, refusal.message, hint)
 
     async def _try_to_read(self, owner: Owner, namespace: str) -> None:
         """Read an owner; raise the last error again if that was a moment ago."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import itertools
 import logging
 import re
 from dataclasses import dataclass, field
@@ -217,11 +218,26 @@ async def _by_pods(cluster: Cluster, ref: TaskRef, refusal: NotAllowed) -> Workl
             if owner.name == ref.name and owner.is_of(resource):
                 newest[owner] = max(newest.get(owner, ""), pod["metadata"]["creationTimestamp"])
     if not newest:
-        row = kinds.kind_of(resource.name)
-        label = next((label for label, path in row.labels.items() if path == "metadata.name"), None)
-        pods_alone = f"; with rights on pods alone, read its pods: -l {label}={ref.name}" if label else ""
+        readable = ", ".join(await _probable_parts(ref, resource, pods, owners))
+        pods_alone = f"; with rights on pods alone, read what probably belongs to it: {readable}" if readable else ""
         raise NotAllowed(refusal.message, f"ask for the right `{resource.get_right}`{pods_alone}")
     return _unreadable(resource, ref.namespace, max(newest, key=newest.__getitem__), pods)
+
+
+async def _probable_parts(ref: TaskRef, resource: Resource, pods: list[KubeObject], owners: Owners) -> list[str]:
+    """Return the names of tasks that probably have the pods of an object that we may not read and no pod names.
+
+    An operator names what it creates after the object: the RayCluster of the RayJob `tune` is `tune-9x2kd`.
+    """
+    chains = [await _chain(pod, owners) for pod in pods]
+    parts = {
+        f"{owner.kind.lower()}/{owner.name}"
+        for owner in itertools.chain.from_iterable(chains)
+        if not owner.is_built_in and (owner.name == ref.name or owner.name.startswith(f"{ref.name}-"))
+    }
+    labels = [label for label, path in kinds.kind_of(resource.name).labels.items() if path == "metadata.name"]
+    used = [label for label in labels if any(pod_labels(pod).get(label) == ref.name for pod in pods)]
+    return [*sorted(parts), *(f"-l {label}={ref.name}" for label in used or ([] if parts else labels))]
 
 
 def _unreadable(resource: Resource, namespace: str, owner: Owner, pods: list[KubeObject]) -> Workload:
@@ -604,6 +620,8 @@ class _CustomTasks:
         found = {uid: workload for uid, workload in found.items() if await is_visible(workload.ref)}
         jobs = {job["metadata"]["uid"] for job in lists.get("job", [])}
         tops = {uid: _top(chain, found, is_job=uid in jobs) for uid, chain in chains.items()}
+        cut = {uid for uid, chain in chains.items() if tops[uid] is None and owners.may_have_more(chain)}
+        tops |= await _tops_by_labels([pod for pod in lists["pod"] if pod["metadata"]["uid"] in cut], found, owners)
         result.parts = {uid for uid, top in tops.items() if top}
         pods_of_top: dict[str | None, list[KubeObject]] = {}
         pods_of_owner: dict[str, list[KubeObject]] = {}
@@ -710,6 +728,24 @@ def _top(chain: list[Owner], found: dict[str, Workload], *, is_job: bool) -> str
     if ending or is_job or any((owner.api_version, owner.kind) == ("batch/v1", "Job") for owner in chain):
         return ending
     return custom[0].uid if custom else None
+
+
+async def _tops_by_labels(pods: list[KubeObject], found: dict[str, Workload], owners: Owners) -> dict[str, str]:
+    """Return the UIDs of the custom resources to which pods belong by their labels, where owners may not be read."""
+    by_label: dict[tuple[str, str], list[Workload]] = {}
+    for workload in found.values() if pods else ():
+        for label in kinds.own_labels(kinds.kind_of(workload.ref.kind), workload.obj):
+            by_label.setdefault(label, []).append(workload)
+    tops: dict[str, str] = {}
+    for pod in pods:
+        created = pod["metadata"]["creationTimestamp"]
+        labelled = [workload for label in pod_labels(pod).items() for workload in by_label.get(label, ())]
+        # An earlier object may have had the same name.
+        own = next((w for w in labelled if created >= w.obj["metadata"].get("creationTimestamp", "")), None)
+        if own is not None:
+            top = _top(await _chain(own.obj, owners), found, is_job=False)
+            tops[pod["metadata"]["uid"]] = top or own.uid
+    return tops
 
 
 def _shows_ends(workload: Workload) -> bool:

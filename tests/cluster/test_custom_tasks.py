@@ -326,7 +326,10 @@ async def test_with_rights_on_pods_alone_the_direct_owner_is_a_task(team: Team, 
     }
     with pytest.raises(NotAllowed, match="forbidden") as raised:
         await resolve(cluster, ref("rayjob/tune"))
-    assert raised.value.hint.startswith("ask for the right `get rayjobs.ray.io`")
+    assert raised.value.hint == (
+        "ask for the right `get rayjobs.ray.io`; with rights on pods alone, read what probably belongs to it: "
+        "raycluster/tune-9x2kd, -l job-name=tune"
+    )
 
 
 async def test_the_pods_of_a_kind_that_may_not_be_read_can_be_read_by_label(team: Team, cluster: Cluster) -> None:
@@ -449,3 +452,26 @@ async def test_the_name_of_a_job_without_a_custom_owner_costs_one_request(team: 
         team.add(jobs, "batch/v1", "Job", name, owner)
         await resolve(cluster, ref(name))
         assert team.requests == [f"{jobs}/{name}"]
+
+
+async def test_labels_tell_the_task_of_pods_whose_owners_may_not_be_read(team: Team, cluster: Cluster) -> None:
+    ray_job(team)
+    team.pod(
+        "other-head", team.add(f"{RAY}/rayclusters", "ray.io/v1", "RayCluster", "other"), {"ray.io/cluster": "other"}
+    )
+    deny(team, f"{RAY}/rayclusters", "tune-9x2kd", "other")
+    deny(team, collection("job", "team"), "tune")
+    rows = {row["task"]: row["pods"] for row in await list_tasks(cluster, "team")}
+    assert rows == {"team:rayjob.ray.io/tune": 3, "team:raycluster.ray.io/other": 1}
+
+
+async def test_owners_that_may_not_be_read_are_reported_once_with_the_right_that_is_missing(
+    team: Team, cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "cortex_jupyter")
+    ray_job(team)
+    deny(team, f"{RAY}/rayclusters", "tune-9x2kd")
+    for _ in range(3):  # each task that is read has owners of its own
+        await pods_of(cluster, await resolve(cluster, ref("rayjob/tune")))
+    (message,) = [record.getMessage() for record in caplog.records if "RayCluster" in record.getMessage()]
+    assert "`get rayclusters.ray.io`" in message and "pods/log" not in message
