@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.model import MEMBERSHIP
 
 if TYPE_CHECKING:
     import os
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pandas import DataFrame
     from polars import DataFrame as PolarsFrame
+
+#: A number that is surely an integer for Python. Files of others may hold longer ones.
+_NUMBER: Final = re.compile(r"([0-9]{1,18})")
 
 
 def to_pandas(table: pa.Table) -> DataFrame:
@@ -44,17 +49,22 @@ def to_pandas(table: pa.Table) -> DataFrame:
 
     dictionary_columns = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
     with ThreadPoolExecutor(pa.cpu_count(), "cortex-pandas") as pool:  # Arrow and numpy release the interpreter
-        categories = pool.map(_categories, (table[name] for name in dictionary_columns))
+        categories = pool.map(_categories, (table[name] for name in dictionary_columns), dictionary_columns)
         plain = table.drop_columns(dictionary_columns).to_pandas(types_mapper=dtype)
         columns = {**plain, **dict(zip(dictionary_columns, categories, strict=True))}
     frame: DataFrame = pd.DataFrame({name: columns[name] for name in table.column_names}, copy=False)
     return frame
 
 
-def _categories(column: Any) -> Any:
-    """Return a dictionary column as a `pandas.Categorical`, with one byte per row at once (Arrow takes four first)."""
+def _categories(column: Any, name: str) -> Any:
+    """Return a dictionary column as a `pandas.Categorical`, with one byte per row at once (Arrow takes four first).
+
+    Categories are in the order of appearance; roles, ranks and attempts are in the order of their numbers, also for `sort_values`.
+    """
     pd, np = import_optional("pandas"), import_optional("numpy")
     values = dict.fromkeys(value for chunk in column.chunks for value in chunk.dictionary.to_pylist())
+    if name in MEMBERSHIP:
+        values = dict.fromkeys(sorted(values, key=_natural))
     index_of = {value: index for index, value in enumerate(values)}
     # Zeros that are never written take no memory, so a column with one value costs nothing.
     codes = np.zeros(len(column), np.min_scalar_type(-len(values) - 1))
@@ -63,11 +73,18 @@ def _categories(column: Any) -> Any:
         chunk_codes = [index_of[value] for value in chunk.dictionary.to_pylist()]
         if chunk.null_count or any(chunk_codes):
             indices = (chunk.indices.fill_null(-1) if chunk.null_count else chunk.indices).to_numpy()
-            # Usually all chunks have the same dictionary. For any other, index -1 means the last element, null.
-            same = chunk_codes == list(range(len(chunk_codes)))
-            codes[at : at + len(chunk)] = indices if same else np.array([*chunk_codes, -1], codes.dtype)[indices]
+            part = codes[at : at + len(chunk)]
+            if chunk_codes == list(range(len(chunk_codes))):  # usually
+                part[:] = indices
+            else:  # index -1 means the last element, null; `wrap` spares the check of each index
+                np.take(np.array([*chunk_codes, -1], codes.dtype), indices, out=part, mode="wrap")
         at += len(chunk)
     return pd.Categorical.from_codes(codes, pd.Index(list(values), dtype="str"), validate=False)
+
+
+def _natural(text: str) -> list[str | int]:
+    """Return a key that sorts texts with numbers, such as `2-9` and `2-10`, by these numbers."""
+    return [int(part) if at % 2 else part for at, part in enumerate(_NUMBER.split(text))]
 
 
 def to_polars(table: pa.Table) -> PolarsFrame:

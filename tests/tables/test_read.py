@@ -85,6 +85,30 @@ def test_categories_of_chunks_with_different_dictionaries() -> None:
     assert frame["one"].tolist() == ["x"] * 11 and polars.columns == ["pod", "one"]
 
 
+def test_ranks_roles_and_attempts_are_in_the_order_of_their_numbers() -> None:
+    shown = {
+        "rank": ["2-10", "10", "0", "", "2-9", "1", "0-3", "9" * 5000],
+        "role": ["worker-10", "worker-9", "launcher", "", "worker-9"],
+        "attempt": ["1", "0", "11", "2"],
+        "pod": ["p-10", "p-9"],
+    }
+    ordered = {
+        "rank": ["", "0", "0-3", "1", "2-9", "2-10", "10", "9" * 5000],
+        "role": ["", "launcher", "worker-9", "worker-10"],
+        "attempt": ["0", "1", "2", "11"],
+        "pod": ["p-10", "p-9"],
+    }
+    for name, values in shown.items():
+        chunks = [pa.array([*part, None]).dictionary_encode() for part in (values, values[::-1], values[:2])]
+        column = pa.chunked_array(chunks)
+        series = to_pandas(pa.table({name: column}))[name]
+        assert series.cat.categories.tolist() == ordered[name]
+        assert [None if pd.isna(v) else v for v in series] == column.to_pylist()
+        if name != "pod":
+            assert series.dropna().sort_values().drop_duplicates().tolist() == ordered[name]
+            assert [rank for rank, _ in series.groupby(series, observed=True)] == ordered[name]
+
+
 def mixed(rng: random.Random, n: int) -> list[list[Line]]:
     clock, batches = [0, 0, 0], []
     for start in range(0, n, 50):
