@@ -29,6 +29,11 @@ _GROUP: Final = "kueue.x-k8s.io"
 _VISIBILITY: Final = "visibility.kueue.x-k8s.io"
 #: The API groups that are read.
 GROUPS: Final = (_GROUP, _VISIBILITY)
+#: What is read: API group and collection, with the verbs and the subresource.
+RIGHTS: Final = {
+    (_GROUP, "workloads"): (("list",), ""),
+    (_VISIBILITY, "localqueues"): (("get",), "pendingworkloads"),
+}
 #: The label of a Workload that holds the UID of its task.
 _JOB_UID: Final = "kueue.x-k8s.io/job-uid"
 #: An answer holds for this many seconds: a queue moves slowly.

@@ -40,7 +40,8 @@ _REMEMBERED: Final = 10_000
 #: When it was last reported that owners may not be read (monotonic), by namespace, API version and kind.
 _reported: WeakKeyDictionary[Cluster, dict[tuple[str, str, str], float]] = WeakKeyDictionary()
 _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-_METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+#: The media type of a list of objects without spec and status.
+METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +59,18 @@ class Owner:
     name: str
 
     @property
+    def group(self) -> str:
+        """The API group; empty for the core group."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
     def is_built_in(self) -> bool:
         """Whether it is of a kind that Kubernetes itself has for workloads."""
         return (self.api_version, self.kind) in BUILT_IN
 
     def is_of(self, resource: Resource) -> bool:
         """Return whether it is an object of a kind, in any of its versions."""
-        return (self.api_version.rpartition("/")[0], self.kind) == (resource.group, resource.kind)
+        return (self.group, self.kind) == (resource.group, resource.kind)
 
 
 class Owners:
@@ -199,7 +205,7 @@ class Owners:
     async def _list(self, path: str, owner: Owner) -> bool:
         """Read all objects of a collection, and return whether an owner is among them."""
         try:
-            objects, _ = await self._cluster.read_list(path, self._query, _only_owner, _METADATA_LIST)
+            objects, _ = await self._cluster.read_list(path, self._query, _only_owner, METADATA_LIST)
         except NotAllowed:
             return False  # a user may be allowed to get single ones
         for obj in objects:

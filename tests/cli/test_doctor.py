@@ -15,6 +15,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from support.operators import Custom, create_pod, define
 from support.ports import free_port
 from support.valkey import Server
 
@@ -30,7 +31,7 @@ from cortex_jupyter.store.liveness import HOST
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from cli.conftest import Cli
@@ -234,6 +235,32 @@ async def test_other_kinds_and_reading_for_users_need_permissions(sandbox: Sandb
         assert not texts_of(findings, "bad")
         findings = await kubernetes.judge(cluster, "default", for_users=True)
     assert texts_of(findings, "bad").startswith("you may not create subjectaccessreviews -> ask for `create`")
+
+
+async def test_custom_resources_and_kueue_need_permissions(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    for kind, plural in (("RayJob", "rayjobs"), ("RayCluster", "rayclusters")):
+        define(kube, "ray.io", "v1", kind, plural)
+    define(kube, "jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets")
+    define(kube, "doctor.example.org", "v1", "Trial", "trials")
+    define(kube, "kueue.x-k8s.io", "v1beta1", "Workload", "workloads")
+    ray = Custom(kube, "ray.io/v1", "RayCluster", "rayclusters", unique("ray"))
+    trial = Custom(kube, "doctor.example.org/v1", "Trial", "trials", unique("trial"))
+    for one in (ray, trial):
+        create_pod(kube, f"{one.name}-0", "print(1)", one.reference)
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        findings = await kubernetes.judge(cluster, "default")
+        assert "rayclusters.ray.io" in texts_of(findings, "ok") and not texts_of(findings, "warn")
+        for verb, resource in (("watch", "rayjobs"), ("list", "trials"), ("list", "workloads"), ("get", "jobsets")):
+            sandbox.fault("deny", verb=verb, resource=resource, namespace="default")
+        findings = await kubernetes.judge(cluster, "default")
+    warnings = texts_of(findings, "warn")
+    for missing in ("watch rayjobs.ray.io", "list trials.doctor.example.org", "list workloads.kueue.x-k8s.io"):
+        assert f"you may not {missing} in namespace default" in warnings
+    assert "jobsets" not in warnings and "jobsets.jobset.x-k8s.io" in texts_of(findings, "told"), (
+        "no pod is of a JobSet"
+    )
 
 
 async def test_servers_are_judged_by_jupyters_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding
+from cortex_jupyter.cluster import kinds, kueue
 from cortex_jupyter.cluster.access import is_allowed
+from cortex_jupyter.cluster.discovery import discovery
+from cortex_jupyter.cluster.labels import pod_labels
+from cortex_jupyter.cluster.owners import METADATA_LIST, controller_of
+from cortex_jupyter.cluster.workloads import collection
 from cortex_jupyter.errors import CortexError, NotFound
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster.discovery import Resource
     from cortex_jupyter.cluster.session import Cluster
 
 PART: Final = "cluster"
@@ -45,6 +51,7 @@ class Right:
 
 
 _READ: Final = ("get", "list", "watch")
+_LOST: Final = "only their pods tell what these tasks are and how they end"
 _RIGHTS: Final = (
     Right("", "pods", "", _READ, "no log can be read"),
     Right("", "pods", "log", ("get",), "no log can be read"),
@@ -109,8 +116,9 @@ async def judge(cluster: Cluster, namespace: str, *, shared: bool = False, for_u
     version = (await cluster.json("/version"))["gitVersion"]
     rights = (*_RIGHTS, *[_SHARED][:shared], *[_REVIEWS][:for_users])
     checks = asyncio.gather(*(_right(cluster, namespace, right) for right in rights))
-    user, findings = await asyncio.gather(_user(cluster), checks)
-    return [Finding(PART, OK, f"{cluster.host}, Kubernetes {version}{user}"), *findings, _clock(cluster.clock.offset)]
+    user, findings, custom = await asyncio.gather(_user(cluster), checks, _custom_resources(cluster, namespace))
+    about = Finding(PART, OK, f"{cluster.host}, Kubernetes {version}{user}")
+    return [about, *findings, *custom, _clock(cluster.clock.offset)]
 
 
 async def _user(cluster: Cluster) -> str:
@@ -138,6 +146,60 @@ async def _right(cluster: Cluster, namespace: str, right: Right) -> Finding:
         todo = f"ask for `{' '.join(missing)}` on `{name}`: without it {right.lost}"
         return Finding(PART, severity, f"you may not {', '.join(missing)} {name}{where}", todo)
     return Finding(PART, OK, f"you may {', '.join(right.verbs)} {name}{where}")
+
+
+async def _custom_resources(cluster: Cluster, namespace: str) -> list[Finding]:
+    """Check the rights to read custom resources. A right that is missing is a warning if a pod is of the kind."""
+    where = f"in namespace {namespace}"
+    try:
+        pods, _ = await cluster.read_list(collection("pod", namespace), accept=METADATA_LIST)
+        owners = {(owner.group, owner.kind) for pod in pods if (owner := controller_of(pod)) and not owner.is_built_in}
+        groups = {group for group, _ in owners}
+        labels = {label for pod in pods for label in pod_labels(pod)}
+        served = await discovery(cluster).resources(kinds.groups() | groups | set(kueue.GROUPS))
+        answers = [(each, await _missing_verbs(cluster, namespace, each)) for each in _readable(served, owners)]
+    except CortexError as error:
+        return [Finding(PART, TOLD, f"custom resources {where}: {error.message}", error.hint)]
+    findings: list[Finding] = []
+    others: list[str] = []
+    for resource, missing in answers:
+        name = f"{resource.plural}.{resource.group}"
+        row_labels = {label for label in kinds.kind_of(resource.name).labels if "/" in label}
+        if not missing:
+            continue
+        if resource.group in {*groups, *kueue.GROUPS} or labels & row_labels:
+            lost = "a task that Kueue holds back does not say why" if resource.group in kueue.GROUPS else _LOST
+            todo = f"ask for `{' '.join(missing)}` on `{name}`: without it {lost}"
+            findings.append(Finding(PART, WARN, f"you may not {', '.join(missing)} {name} {where}", todo))
+        else:
+            others.append(name)
+    if readable := [f"{each.plural}.{each.group}" for each, missing in answers if not missing]:
+        findings.insert(0, Finding(PART, OK, f"you may read {', '.join(sorted(readable))} {where}"))
+    if others:
+        text = f"you may not read {', '.join(sorted(others))} {where}, of which no pod is there"
+        findings.append(Finding(PART, TOLD, text, f"if you use such a kind, ask for `{' '.join(_READ)}` on it"))
+    return findings
+
+
+def _readable(served: list[Resource], owners: set[tuple[str, str]]) -> list[Resource]:
+    """Return the kinds that are read: those with a row, those of owners of pods, and what explains Kueue's queues."""
+    return [
+        resource
+        for resource in served
+        if not resource.is_built_in
+        and (
+            resource.name in kinds.table()
+            or (resource.group, resource.kind) in owners
+            or (resource.group, resource.plural) in kueue.RIGHTS
+        )
+    ]
+
+
+async def _missing_verbs(cluster: Cluster, namespace: str, resource: Resource) -> list[str]:
+    verbs, sub = kueue.RIGHTS.get((resource.group, resource.plural), (_READ, ""))
+    attributes = {"group": resource.group, "resource": resource.plural, "subresource": sub, "namespace": namespace}
+    answers = await asyncio.gather(*(is_allowed(cluster, attributes | {"verb": verb}) for verb in verbs))
+    return [verb for verb, allowed in zip(verbs, answers, strict=True) if not allowed]
 
 
 def _clock(offset_s: float) -> Finding:
