@@ -8,6 +8,7 @@
     ├── OtherCluster       409   the server reads another cluster or store than the kernel
     ├── NotFound           404
     │   ├── TaskNotFound
+    │   │   └── KindNotFound   the cluster does not serve this kind, at least at the moment
     │   ├── ContainerNotFound
     │   └── CursorNotHeld  410   the lines at a cursor are no longer held
     ├── LimitReached       429   a limit of the server is reached; waiting helps
@@ -127,6 +128,10 @@ class TaskNotFound(NotFound):
     """No task of this name exists, neither in the cluster nor in a recording."""
 
     default_hint = "`cortex-jupyter tasks` or `%tasklogs` lists all tasks"
+
+
+class KindNotFound(TaskNotFound):
+    """The cluster does not serve this kind of task; while its API server starts, it may lack kinds that it has."""
 
 
 class ContainerNotFound(NotFound):

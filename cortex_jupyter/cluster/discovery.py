@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, proxy
 
-from cortex_jupyter.errors import AmbiguousTask, ClusterError, CortexError, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.errors import AmbiguousTask, ClusterError, CortexError, KindNotFound, NotAllowed, NotFound
 from cortex_jupyter.model.task import KINDS
 
 if TYPE_CHECKING:
@@ -160,14 +160,14 @@ class Discovery:
 
         Raises
         ------
-        TaskNotFound
+        KindNotFound
             The cluster has no such kind. The hint names a similar one.
         AmbiguousTask
             Several groups have it.
         ClusterError, NotAllowed
         """
         found = _named(word, await self.resources())
-        if not found and self._forget():
+        if not found and self.forget():
             found = _named(word, await self.resources())
         if len(found) > 1:
             names = [resource.name for resource in found]
@@ -182,7 +182,7 @@ class Discovery:
             matches = difflib.get_close_matches(word.partition(".")[0].lower(), named)
             similar = dict.fromkeys(name for match in matches for name in named[match])
             hint = f"similar kinds: {', '.join(similar)}" if similar else "`kubectl api-resources` lists the kinds"
-            raise TaskNotFound(f"the cluster has no kind {word!r}", hint)
+            raise KindNotFound(f"the cluster has no kind {word!r}", hint)
         return found[0]
 
     async def of_object(self, api_version: str, kind: str) -> Resource | None:
@@ -200,7 +200,7 @@ class Discovery:
             return None
         found = await self._of_object(api_version, kind)
         # Once: on a slow server the documents may be old again when the last one has come.
-        if found is None and self._forget():
+        if found is None and self.forget():
             found = await self._of_object(api_version, kind)
         return found
 
@@ -211,7 +211,7 @@ class Discovery:
             raise ClusterError(f"the kinds of {api_version} are not known: {self._errors[api_version]}")
         return found
 
-    def _forget(self) -> bool:
+    def forget(self) -> bool:
         """Forget what was read, so that it is read anew; return False if that was a moment ago."""
         if time.monotonic() - self._read_at < _MISS_S:
             return False
@@ -253,6 +253,17 @@ def discovery(cluster: Cluster) -> Discovery:
     if found is None:
         found = _discoveries[cluster] = Discovery(cluster)
     return found
+
+
+def is_absent(error: NotFound, name: str) -> bool:
+    """Return whether an error of the API server says that an object is absent; else its kind, or this version of it, is.
+
+    Examples
+    --------
+    >>> is_absent(NotFound('workflows.argoproj.io "etl" not found'), "etl"), is_absent(NotFound("404 page not found"), "etl")
+    (True, False)
+    """
+    return f'"{name}" not found' in error.message
 
 
 def _named(word: str, resources: Iterable[Resource]) -> list[Resource]:

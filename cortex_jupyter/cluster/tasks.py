@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster import kinds
-from cortex_jupyter.cluster.discovery import JOB, discovery
+from cortex_jupyter.cluster.discovery import JOB, discovery, is_absent
 from cortex_jupyter.cluster.kueue import explained, may_be_queued, queue_reasons
 from cortex_jupyter.cluster.labels import label_matcher, pod_labels
 from cortex_jupyter.cluster.owners import Owner, Owners, controller_of
@@ -35,6 +35,7 @@ from cortex_jupyter.errors import (
     ClusterError,
     ClusterUnreachable,
     CortexError,
+    KindNotFound,
     NotAllowed,
     NotFound,
     TaskNotFound,
@@ -149,7 +150,7 @@ async def _topmost_task(cluster: Cluster, job: Workload, is_visible: Visibility)
             )
         except ClusterUnreachable:
             raise
-        except (NotAllowed, BadQuery, ClusterError) as error:
+        except (NotAllowed, BadQuery, ClusterError, KindNotFound) as error:
             _log.info("%s: its owner %s %s cannot be read: %s", job.ref.key, owner.kind, owner.name, error)
             continue
         if tasks and tasks[0].uid == owner.uid and _shows_ends(tasks[0]):
@@ -188,12 +189,23 @@ async def _custom(cluster: Cluster, ref: TaskRef) -> list[Workload]:
 
 
 async def _read_custom(cluster: Cluster, resource: Resource, namespace: str, name: str) -> list[Workload]:
-    """Return the object of a kind that has a name."""
+    """Return the object of a kind that has a name.
+
+    Raises
+    ------
+    KindNotFound, NotAllowed, ClusterError
+    """
     path = resource.path(segment(namespace))
     try:
         obj = kinds.without_bulk(await cluster.json(f"{path}/{segment(name)}"))
-    except NotFound:
-        return []
+    except NotFound as error:
+        if is_absent(error, name):
+            return []
+        discovery(cluster).forget()  # the server may have another version of the kind by now
+        raise KindNotFound(
+            f"the cluster does not serve {resource.plural}.{resource.group}/{resource.version} at the moment",
+            "try again; `kubectl api-resources` lists the kinds",
+        ) from None
     return [Workload(TaskRef(namespace, resource.name, name), obj["metadata"]["uid"], obj, path)]
 
 

@@ -29,7 +29,7 @@ from cortex_jupyter.cluster.workloads import (
     state_of,
     uid_of_task,
 )
-from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
+from cortex_jupyter.errors import ClusterError, CortexError, KindNotFound, NotAllowed, NotFound
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recorder.backoff import Backoff
 from cortex_jupyter.recorder.source.context import Context
@@ -75,6 +75,11 @@ _LEFT_OVER_S: Final = 30.0
 #: where an admission webhook does not answer (30 s, `timeoutSeconds`), or an operator dies and another one takes its lease
 #: (17 s by default). A script that starts Jobs one after the other is faster.
 _QUIET_S: Final = 30.0
+
+
+#: A kind that the API server has not served for this long (seconds) was deleted, and its objects with it. Discovery may lack
+#: custom kinds while an API server starts, or while a kind's definition is replaced.
+_NO_KIND_S: Final = 60.0
 
 
 class TaskRecorder:
@@ -198,17 +203,14 @@ class TaskRecorder:
         await self._sources.load()
         if self.masked and self._info.masked is None and self._info.last_seq:
             self.put_status("From here on secrets are masked before lines are stored", notice="mask")
-        try:
-            workload = await self._watches.resolve(self._info.ref)
-            self._is_gone = not workload.is_of(self._info.uid)
-        except NotFound:
-            self._is_gone = True
+        workload = await self._resolve()
+        self._is_gone = workload is None or not workload.is_of(self._info.uid)
         if is_further(self._info.uid) and not self._info.last_seq:
             self.put_status(
                 "The task had ended, and goes on: what its earlier recording holds is here as far as its pods exist",
                 notice="goes_on",
             )
-        if self._is_gone:
+        if workload is None or self._is_gone:
             self._pods.full_lists = 1  # the remaining sources find out themselves what can still be read
             return
         self._workload = workload
@@ -222,6 +224,20 @@ class TaskRecorder:
         # Events are stamped in whole seconds.
         last = max((t_max for *_, t_max in index), default=0) // 1_000_000_000 * 1_000_000_000
         self._spawn(self._record_events(namespace, last))
+
+    async def _resolve(self) -> Workload | None:
+        """Return the workload of the task; None if it was deleted. Wait while the API server does not serve its kind."""
+        begun = time.monotonic()
+        while True:
+            try:
+                return await self._watches.resolve(self._info.ref)
+            except KindNotFound as error:
+                if time.monotonic() - begun >= _NO_KIND_S:
+                    return None
+                _log.info("%s: %s", self._info.ref.key, error.message)
+            except NotFound:
+                return None
+            await asyncio.sleep(_CHECK_S)
 
     async def _record_events(self, namespace: str, since: int) -> None:
         # The task's events are identified by its pods. Its state, which is why the pods wait, is recorded before the
@@ -429,7 +445,7 @@ class TaskRecorder:
             return False
         try:
             newest = await self._watches.resolve(self._info.ref)
-        except (ClusterError, NotAllowed):
+        except (ClusterError, NotAllowed, KindNotFound):
             return False  # what is known must do
         except NotFound:
             self._is_gone = True

@@ -1,4 +1,4 @@
-"""A collector beside kinds that cannot be read: their Jobs are recorded all the same."""
+"""Kinds that cannot be read for a while: their Jobs are recorded all the same, and their objects count as they were."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from cluster.conftest import Api, kubeconfig, serving, status
 from support.hand import until
 
 from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recorder.collector.selection import Selection
 from cortex_jupyter.recorder.process import health as health_module
 from cortex_jupyter.recorder.process.health import Health
+from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from cortex_jupyter.store import RecordingInfo
 
 JOBS, PODS = "/apis/batch/v1/namespaces/team/jobs", "/api/v1/namespaces/team/pods"
 GROUP = "/apis/argoproj.io/v1alpha1"
@@ -103,3 +107,71 @@ async def test_a_kind_that_was_deleted_leaves_the_collector_ready(
         gone = len(api.requests)
         await until(lambda: sum(WORKFLOWS in request for request in api.requests[gone:]) > 2)
         assert health.readiness() == []
+
+
+WORKFLOW = {"metadata": {"name": "etl", "namespace": "team", "uid": "uid-etl"}, "spec": {}}
+
+
+@asynccontextmanager
+async def recording(api: Api, folder: Path) -> AsyncIterator[Callable[[], RecordingInfo]]:
+    """Record the Workflow; yields what returns the state of the recording."""
+    store = open_store(f"sqlite://{folder}/r.sqlite")
+    async with await Cluster.open(kubeconfig(folder / "config", api.url)) as cluster:
+        id_ = store.open(cluster.id, TaskRef("team", "workflow.argoproj.io", "etl"), "uid-etl")
+        store.want(id_, 600)
+        running = asyncio.create_task(Recorder(store, cluster, idle=600).run())
+
+        def info() -> RecordingInfo:
+            found = store.info(id_)
+            assert found is not None
+            return found
+
+        try:
+            yield info
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+            store.close()
+
+
+async def no_such_path(_: web.Request) -> web.Response:
+    return web.Response(status=404, text="404 page not found\n")
+
+
+@pytest.fixture
+def missing(request: pytest.FixtureRequest, api: Api, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Take the kind away as a server shows that it lacks it, and return what brings it back."""
+    monkeypatch.setattr("cortex_jupyter.recorder.task._CHECK_S", 0.1)
+    monkeypatch.setattr("cortex_jupyter.cluster.discovery._MISS_S", 0.0)
+    collection(api, "/api/v1/namespaces/team/events")
+    before = dict(api.objects)
+    if request.param == "discovery":
+        api.objects["/apis"] = {"kind": "APIGroupList", "groups": []}
+    else:  # discovery was read before
+        api.objects[WORKFLOWS] = api.objects[f"{WORKFLOWS}/etl"] = no_such_path
+    return before
+
+
+@pytest.mark.parametrize("missing", ["discovery", "path"], indirect=True)
+async def test_a_kind_that_is_missing_for_a_while_ends_no_recording(
+    api: Api, missing: dict[str, Any], tmp_path: Path
+) -> None:
+    """While an API server starts, or the kind's definition is replaced."""
+    async with recording(api, tmp_path) as info:
+        await until(lambda: info().done or api.requests.count("GET /apis") > 2)
+        assert not info().done
+        done = WORKFLOW | {"status": {"phase": "Succeeded"}}
+        api.objects |= missing | {f"{WORKFLOWS}/etl": done}
+        collection(api, WORKFLOWS, done)
+        await until(lambda: info().done)
+        assert info().state == "succeeded"
+
+
+@pytest.mark.parametrize("missing", ["discovery", "path"], indirect=True)
+@pytest.mark.usefixtures("missing")
+async def test_a_kind_that_stays_missing_was_deleted(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cortex_jupyter.recorder.task._NO_KIND_S", 0.5)
+    async with recording(api, tmp_path) as info:
+        await until(lambda: info().done)
+        assert info().state == "gone"
+        assert api.requests.count("GET /apis") > 2

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from cortex_jupyter.cluster import KubeObject, kinds
+from cortex_jupyter.cluster.discovery import is_absent
 from cortex_jupyter.cluster.kueue import QueueReader
 from cortex_jupyter.cluster.owners import Owners
 from cortex_jupyter.cluster.pods import without_bulk
@@ -81,7 +82,7 @@ class Watches:
 
         Raises
         ------
-        TaskNotFound, AmbiguousTask, NotAllowed, ClusterError
+        TaskNotFound, KindNotFound, AmbiguousTask, NotAllowed, ClusterError
         """
         async with self._lookups:
             workload = await resolve(self._cluster, ref)
@@ -125,9 +126,9 @@ class Watches:
         while True:
             try:
                 yield "MODIFIED", _cut_of(workload)(await self._cluster.json(path))
-            except NotFound:
-                yield "DELETED", workload.obj
-            except ClusterError as error:
+            except (NotFound, ClusterError) as error:
+                if isinstance(error, NotFound) and is_absent(error, workload.ref.name):
+                    yield "DELETED", workload.obj
                 _log.info("%s cannot be read: %s", workload.ref.key, error)
             await asyncio.sleep(_POLL_S)
 
