@@ -279,15 +279,20 @@ class TaskFailed(CortexError):
         Kubernetes' word: `BackoffLimitExceeded`, `OOMKilled`, `DeadlineExceeded`, `Deleted`.
     records : sequence
         The last lines; the message shows them too.
+    pod : str
+        The pod that failed first, if these are its lines.
     """
 
-    def __init__(self, task: str, message: str, exit_code: int | None, reason: str, records: Sequence[object]) -> None:
+    def __init__(
+        self, task: str, message: str, exit_code: int | None, reason: str, records: Sequence[object], pod: str = ""
+    ) -> None:
         lines = "\n".join(f"  {record!r}" for record in records)
-        tail = f"\n\nthe last {len(records)} lines:\n{lines}" if records else "; it wrote no line"
+        of_pod = f" of {pod}" if pod else ""
+        tail = f"\n\nthe last {len(records)} lines{of_pod}:\n{lines}" if records else "; it wrote no line"
         super().__init__(
             f"{task}: {message}{f' ({reason})' if reason else ''}{tail}", "`log.why()` shows what led to it"
         )
-        self.task, self.exit_code, self.reason, self.records = task, exit_code, reason, records
+        self.task, self.exit_code, self.reason, self.records, self.pod = task, exit_code, reason, records, pod
 
 
 class ReadingWarning(UserWarning):

@@ -56,12 +56,15 @@ class State:
         Kubernetes' own word for it, if there is one.
     exit_code : int or None
         The exit code of a task that has ended.
+    pod : str
+        Of a task that failed: the pod that failed first, whose exit code it is.
     """
 
     name: str
     message: str
     reason: str = ""
     exit_code: int | None = None
+    pod: str = ""
 
     @property
     def over(self) -> bool:
@@ -401,6 +404,7 @@ def _failed(workload: Workload, pods: list[KubeObject], reason: str, message: st
         f"{workload.title} failed{exit_text}" + (f": {why}" if why else ""),
         reason or "Error",
         end.exit_code if end else None,
+        decided.pod["metadata"]["name"] if decided and end else "",
     )
 
 

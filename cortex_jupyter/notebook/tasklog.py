@@ -9,6 +9,8 @@ import warnings
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, overload
 
+import orjson
+
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import BadQuery, ContainerNotFound, ReadingWarning, TaskFailed, WaitTimeout
 from cortex_jupyter.model import Batch, TaskRef
@@ -307,7 +309,7 @@ class TaskLog:
             Neither happened in time. It is a `TimeoutError`.
         TaskFailed
             With `raise_on_failure`: the task failed, or was deleted before it ended. The exception has `exit_code`,
-            `reason` and `records`, the last 50 lines.
+            `reason` and `records`, the last 50 lines: those of the pod that failed first, if it is known.
         """
         self._warn()
         end = None if timeout is None else time.monotonic() + timeout
@@ -348,8 +350,22 @@ class TaskLog:
         )
 
     def _failure(self, status: Status) -> TaskFailed:
-        last = self._reader.with_query(self._reader.query | {"tail": LAST_LINES})
-        return TaskFailed(self.task, status.message, status.exit_code, status.reason, list(last.records()))
+        # The other pods of a distributed task only say that one is gone.
+        pod = self._pod_that_failed() if "pod" not in self._reader.query else ""
+        records = self._last_records(pod=pod) if pod else []
+        if not records:
+            pod, records = "", self._last_records()
+        return TaskFailed(self.task, status.message, status.exit_code, status.reason, records, pod)
+
+    def _pod_that_failed(self) -> str:
+        """Return the pod that failed first, as its recorder saw it; empty if it is unknown."""
+        recording, info = self._reader.recording, self._reader.info()
+        end = recording.store.entry(recording.id, info.last_seq)
+        pod: str = orjson.loads(end.data).get("pod", "") if end is not None and end.event == "end" else ""
+        return pod
+
+    def _last_records(self, **query: str) -> list[Record]:
+        return list(self._reader.with_query(self._reader.query | {**query, "tail": LAST_LINES}).records())
 
     # ----------------------------------------------------------------------- data
 

@@ -566,6 +566,7 @@ class TaskRecorder:
             self.put_status(text, notice="end_of_pods")
         update = self._update(state) | {"done": 1, "caught_up": 1}
         fields = {"state": state.name, "exit_code": state.exit_code, "reason": state.reason}
+        fields |= {"pod": state.pod} if state.pod else {}
         self._channel.put_notice(PendingNotice("end", state.message, time.time_ns(), update=update, fields=fields))
 
     def _update(self, state: State) -> dict[str, Any]:

@@ -213,6 +213,7 @@ def test_a_failed_distributed_task_names_the_rank_that_failed_first() -> None:
     ]
     message = "PyTorchJob failed exit 3: worker-2 (pod bert-worker-2) failed first: JobFailed"
     assert state(FAILED_JOB, *ranks)[1:] == (message, 3)
+    assert state_of(FAILED_JOB, ranks).pod == "bert-worker-2"
     # Times are whole seconds: what was killed in the same second is no cause, unless it took too much memory.
     killed = [rank("bert-worker-0", 143, 30, index="0"), *ranks[1:]]
     assert state(FAILED_JOB, *killed)[1] == message

@@ -12,6 +12,7 @@ from support.kube import python_job
 
 import cortex_jupyter as cortex
 from cortex_jupyter.errors import TaskFailed, WaitTimeout
+from cortex_jupyter.model import Source
 from cortex_jupyter.notebook.record import Record, Status
 
 if TYPE_CHECKING:
@@ -42,6 +43,31 @@ def test_a_failed_task_raises_with_reason_and_last_lines(filled: Filled, engine:
     assert isinstance(log.wait("never said"), Status)
     with pytest.raises(TaskFailed):
         log.wait("never said", raise_on_failure=True)
+
+
+def test_the_lines_of_a_failure_are_those_of_the_pod_that_failed_first(filled: Filled, engine: Runtime) -> None:
+    ranks = {
+        rank: filled.add(Source(f"w-{rank}", f"uid-{rank}", "main", f"c{rank}", role="worker", rank=str(rank)))
+        for rank in range(3)
+    }
+    cause = [*(f"step {i}" for i in range(60)), "RuntimeError: CUDA out of memory"]
+    filled.lines([(ranks[1], i, text) for i, text in enumerate(cause)])
+    filled.lines([(ranks[rank], 100 + i, f"lost w-1 {i}") for i in range(60) for rank in (0, 2)])
+    filled.end(1, "failed", "PyTorchJob failed exit 1: worker-1 (pod w-1) failed first", pod="w-1")
+
+    def failure(**query: str) -> TaskFailed:
+        with pytest.raises(TaskFailed) as told:
+            cortex.logs("ml:train-1", **query).wait(raise_on_failure=True)
+        return told.value
+
+    error = failure()
+    assert [r.text for r in error.records if isinstance(r, Record)] == cause[-50:]
+    assert "the last 50 lines of w-1:\n" in str(error)
+    # A query that leaves out that pod has other lines.
+    for query in ({"role": "worker", "rank": "2"}, {"pod": "*-2"}):
+        error = failure(**query)
+        assert [r.text for r in error.records if isinstance(r, Record)] == [f"lost w-1 {i}" for i in range(10, 60)]
+        assert "the last 50 lines:\n" in str(error)
 
 
 def test_a_timeout_reports_the_present_state(filled: Filled, engine: Runtime) -> None:

@@ -102,6 +102,8 @@ async def test_a_status_of_unknown_form_is_running_and_the_pods_show_the_end(
         go.touch()
         info = await ended(recording)
     assert (info.state, info.message) == ("failed", f"Trial failed exit 3: pod {name}-1 failed first")
+    last = recording.store.entry(recording.id, info.last_seq)
+    assert last is not None and last.event == "end" and orjson.loads(last.data)["pod"] == f"{name}-1"
     assert texts(recording) == ["first", "first ends", "second"]
     assert notices(recording) == ["form", "end_of_pods"]
     listed, _ = await list_tasks(session, "default")

@@ -50,8 +50,11 @@ class Filled:
     def notice(self, event: str, message: str, at: int = 0, **fields: Any) -> Filled:
         return self._add(notice(self.ref.key, self.next, T0 + at, event, message, **fields))
 
-    def end(self, exit_code: int = 0, state: str = "succeeded", message: str = "Job complete exit 0") -> Filled:
-        entry = notice(self.ref.key, self.next, T0 + 10**12, "end", message, state=state, exit_code=exit_code)
+    def end(
+        self, exit_code: int = 0, state: str = "succeeded", message: str = "Job complete exit 0", **fields: Any
+    ) -> Filled:
+        at = T0 + 10**12
+        entry = notice(self.ref.key, self.next, at, "end", message, state=state, exit_code=exit_code, **fields)
         return self._add(entry, state=state, message=message, exit_code=exit_code, done=1, caught_up=1)
 
     def update(self, **update: Any) -> Filled:
