@@ -7,6 +7,7 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.cluster.workloads import EVERY_POD_HAS_ENDED, uid_of_task
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.model import TaskRef, check_namespace
 from cortex_jupyter.reader.state import completeness_of, gone_task, recorded, unasked
@@ -61,7 +62,6 @@ async def list_tasks(
         cluster = await session.connected()
         from cortex_jupyter.cluster.tasks import has_namespace
         from cortex_jupyter.cluster.tasks import list_tasks as present
-        from cortex_jupyter.cluster.workloads import uid_of_task
 
         recorded_infos = [i for i in recorded_infos if i.cluster == cluster.id]
         opened = {} if selector else {i.ref: uid_of_task(i.uid) for i in reversed(recorded_infos)}
@@ -77,26 +77,44 @@ async def list_tasks(
         problem = error
     newest = {info.ref.key: info for info in reversed(recorded_infos)}
     for row in rows:
-        info = newest.get(row["task"])
-        del row["uid"]
+        info, uid = newest.get(row["task"]), row.pop("uid")
         row["recorded"] = info is not None
-        if info is not None and _ends_with_its_recording(row, info):
-            row |= {name: recorded(info)[name] for name in ("state", "message", "exit_code", "finished")}
+        if info is not None and uid == uid_of_task(info.uid) and _ends_with_its_recording(row, info):
+            status = row["status"] if row["state"] == info.state else _status_of_end(info)
+            end = {name: recorded(info)[name] for name in ("state", "message", "exit_code", "finished")}
+            row.update({name: value for name, value in end.items() if value is not None}, status=status)
     listed = parts.union(row["task"] for row in rows)
     for info in [] if selector else recorded_infos:  # newest first: an older one of the same name is left out
         if info.ref.key not in listed:
             listed.add(info.ref.key)
             row = gone_task(info) if problem is None else unasked(info, problem)
-            rows.append(row | {"status": row["reason"], "restarts": None, "pods": 0, "recorded": True})
+            status = _status_of_end(info) if info.done else row["reason"]
+            rows.append(row | {"status": status, "restarts": None, "pods": 0, "recorded": True})
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True), problem
 
 
 def _ends_with_its_recording(row: dict[str, Any], info: RecordingInfo) -> bool:
-    """Return whether a recording knows the end of a task of which the cluster only shows that its pods have ended."""
-    from cortex_jupyter.cluster.workloads import EVERY_POD_HAS_ENDED
+    """Return whether a recording knows the end of a task better than the cluster, which has the task still.
 
-    is_same = info.started in (None, row["started"])  # an object that was created anew may have the name
-    return bool(info.done and is_same and row["message"] == EVERY_POD_HAS_ENDED)
+    The recorder has seen pods that are deleted by now. The cluster may only show that all pods have ended, or no pod with the
+    labels.
+    """
+    if not info.done:
+        return False
+    if row["message"] == EVERY_POD_HAS_ENDED:
+        return info.started in (None, row["started"])  # new pods of a selector may have come and ended since
+    return bool(row["state"] == info.state or (info.ref.kind == "selector" and not row["pods"]))
+
+
+def _status_of_end(info: RecordingInfo) -> str:
+    """Return STATUS of a task that has ended as `kubectl get` shows it while the object exists, as far as we know it.
+
+    A selector has the STATUS of its pods.
+    """
+    words = {"succeeded": "Complete", "failed": "Failed"}
+    if info.ref.kind in ("pod", "selector"):
+        words = {"succeeded": "Completed"}
+    return words.get(info.state, info.reason)
 
 
 def _goes_on(row: dict[str, Any], info: RecordingInfo) -> bool:

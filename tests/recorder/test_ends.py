@@ -410,3 +410,53 @@ async def test_what_was_read_and_exists_is_listed_as_it_is_and_a_part_not_at_all
     kube.request("DELETE", f"/apis/bench.example.org/v1beta1/namespaces/default/trials/{waiting.name}")
     assert await states() == {trial: "gone", top: "running"}
     (tmp_path / "go").touch()
+
+
+async def test_a_task_is_listed_with_its_end_also_when_its_pods_and_its_object_are_deleted(
+    session: Session, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    define(kube, "kubeflow.org", "v1", "PyTorchJob", "pytorchjobs")
+    bert = Custom(kube, "kubeflow.org/v1", "PyTorchJob", "pytorchjobs", unique("bert"))
+    for index in range(2):
+        labels = {
+            f"training.kubeflow.org/replica-{key}": value for key, value in (("type", "worker"), ("index", index))
+        }
+        program = f"raise SystemExit({3 * index})"
+        pod = python_pod(f"{bert.name}-worker-{index}", program)
+        labels = {"training.kubeflow.org/job-name": bert.name} | {k: str(v) for k, v in labels.items()}
+        meta = {"ownerReferences": [bert.reference], "labels": labels}
+        kube.create(pod | {"metadata": pod["metadata"] | meta})
+    message = f"PyTorchJob failed exit 3: worker-1 (pod {bert.name}-worker-1) failed first: PyTorchJobFailed"
+    sweep = f"sweep={bert.name}"
+    job = python_job(f"{bert.name}-plain", "print(1)")
+    job["spec"]["template"]["metadata"] = {"labels": {"sweep": bert.name}}
+    kube.create(job)
+    for index in range(2):
+        kube.wait_pod(f"{bert.name}-worker-{index}", lambda pod: pod["status"]["phase"] in ("Succeeded", "Failed"))
+    bert.set_status(conditions=[condition("Failed", reason="PyTorchJobFailed")])
+    for kind, name in (("pytorchjob", bert.name), ("selector", sweep)):
+        await ended(await find(session, kind, name))
+
+    async def ends() -> dict[str, tuple[str, str, str]]:
+        listed, _ = await list_tasks(session, "default")
+        ends = {row["name"]: (row["state"], row["status"], row["message"]) for row in listed}
+        described = [await describe_task(session, TaskRef("default", *task)) for task in tasks]
+        assert [(one["state"], one["message"]) for one in described] == [
+            (ends[name][0], ends[name][2]) for _, name in tasks
+        ]
+        return {name: ends[name] for _, name in tasks}
+
+    tasks = [("pytorchjob", bert.name), ("selector", sweep)]
+    expected = {
+        bert.name: ("failed", "Failed", message),
+        sweep: ("succeeded", "Completed", "Selector complete exit 0"),
+    }
+    assert await ends() == expected
+    for name in (f"{bert.name}-worker-0", f"{bert.name}-worker-1"):
+        kube.delete("pods", name)
+    kube.delete("jobs", f"{bert.name}-plain")
+    kube.wait_for(lambda: not kube.pods_of(f"{bert.name}-plain"))
+    assert await ends() == expected
+    path = f"/apis/kubeflow.org/v1/namespaces/default/pytorchjobs/{bert.name}"
+    assert kube.request("DELETE", path).is_success
+    assert await ends() == expected
