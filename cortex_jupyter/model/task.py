@@ -158,6 +158,11 @@ def check_namespace(name: str) -> str:
 
 def _check_name(name: str, text: str) -> str:
     if not _NAME.match(name):
+        if _NAME.match(name.lower()):
+            meant = text.strip()[:80].lower()
+            raise BadQuery(
+                f"{text[:80]!r} does not name a task: names in Kubernetes are lower-case", f"did you mean {meant}?"
+            )
         raise BadQuery(
             f"{text[:80]!r} does not name a task", "write [NAMESPACE:][KIND/]NAME, for instance ml:job/train-1"
         )

@@ -556,8 +556,10 @@ class TaskRecorder:
             Whether only the pods show the end.
         """
         if left:
-            still = "1 pod still runs" if len(left) == 1 else f"{len(left)} pods still run"
-            text = f"{still} after the end of the task; what it writes from here on is not recorded"
+            still, writes = (
+                ("1 pod still runs", "it writes") if len(left) == 1 else (f"{len(left)} pods still run", "they write")
+            )
+            text = f"{still} after the end of the task; what {writes} from here on is not recorded"
             self.put_status(text, notice="left")
         if by_pods and self._workload is not None and self._info.ref.is_custom:
             lacks, title = self._workload.lacks, self._workload.title

@@ -101,6 +101,15 @@ def test_a_text_that_names_no_task_is_a_bad_query(text: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"), [("pytorchjobs/SMALL", "pytorchjobs/small"), ("ML:Train-1", "ml:train-1"), ("Pod/A", "pod/a")]
+)
+def test_capital_letters_in_a_name_are_named_as_the_reason(text: str, meant: str) -> None:
+    with pytest.raises(BadQuery, match="names in Kubernetes are lower-case") as caught:
+        TaskRef.parse(text)
+    assert caught.value.hint == f"did you mean {meant}?"
+
+
 @given(st.text(max_size=40))
 def test_any_text_is_a_reference_or_a_bad_query(text: str) -> None:
     try:

@@ -460,3 +460,22 @@ async def test_a_task_is_listed_with_its_end_also_when_its_pods_and_its_object_a
     path = f"/apis/kubeflow.org/v1/namespaces/default/pytorchjobs/{bert.name}"
     assert kube.request("DELETE", path).is_success
     assert await ends() == expected
+
+
+async def test_pods_that_run_on_after_the_end_are_counted_in_a_note(
+    session: Session, kube: Kube, unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cortex_jupyter.recorder.task._LEFT_OVER_S", 0.5)
+    define(kube, "argoproj.io", "v1alpha1", "Workflow", "workflows", status=False)
+    workflow = Custom(kube, "argoproj.io/v1alpha1", "Workflow", "workflows", unique("etl"))
+    for index in range(2):
+        create_pod(kube, f"{workflow.name}-{index}", WAIT.format(index, str(tmp_path / "go")), workflow.reference)
+    recording = await find(session, "workflow", workflow.name)
+    async with recording.keep_wanted():
+        await until(lambda: texts(recording) == ["0", "1"])
+        workflow.set_status(has_subresource=False, phase="Succeeded")
+        await ended(recording)
+    entries = recording.store.entries(recording.id, 0, 1 << 24)
+    (note,) = [n for e in entries if e.event == "status" and (n := orjson.loads(e.data)).get("notice") == "left"]
+    assert note["message"].startswith("2 pods still run after the end of the task; what they write from here on")
+    (tmp_path / "go").touch()
