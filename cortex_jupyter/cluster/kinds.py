@@ -196,9 +196,16 @@ def shows_ends(kind: Kind, obj: Mapping[str, Any]) -> bool:
     """
     if kind.name in table():
         return kind.ends
+    if has_schedule(obj):
+        return False
     spec = obj.get("spec")
     has_suspend = isinstance(spec, dict) and "suspend" in spec
     return has_suspend or _shows_state(obj)
+
+
+def has_schedule(obj: Mapping[str, Any]) -> bool:
+    """Return whether an object has a schedule, by which it makes pods for ever."""
+    return isinstance(_value(obj, "spec.schedule"), str)
 
 
 def has_known_form(kind: Kind, obj: Mapping[str, Any]) -> bool:
@@ -213,7 +220,7 @@ def has_known_form(kind: Kind, obj: Mapping[str, Any]) -> bool:
     >>> has_known_form(unknown, {"status": {"conditions": [begun]}}), has_known_form(unknown, {"status": {"stage": 4}})
     (True, False)
     """
-    if kind.states or not kind.ends or isinstance(_value(obj, "spec.schedule"), str):
+    if kind.states or not kind.ends or has_schedule(obj):
         return True
     return _shows_state(obj) or any(
         condition.get("status") == "True" and condition["type"].lower() in _UNDER_WAY.keys() - {"created"}
@@ -639,6 +646,30 @@ _ROWS: Final = (
         {"workload.codeflare.dev/appwrapper": _NAME},
         states=_words("status.phase", succeeded=("Succeeded",), failed=("Failed",), suspended=("Suspended",)),
         source="project-codeflare/appwrapper b47a99ee: internal/controller/appwrapper/resource_management.go",
+    ),
+    # What these start ends, and is a task of its own.
+    Kind(
+        "scaledjob.keda.sh",
+        {"scaledjob.keda.sh/name": _NAME},
+        ends=False,
+        source="kedacore/keda 023bc3a6: pkg/scaling/executor/scale_jobs.go",
+    ),
+    Kind(
+        "cronworkflow.argoproj.io",
+        states=(("suspended", {"spec.suspend": True}),),
+        ends=False,
+        source="argoproj/argo-workflows 007e7728: pkg/apis/workflow/v1alpha1/cron_workflow_types.go",
+    ),
+    Kind(
+        "scheduledsparkapplication.sparkoperator.k8s.io",
+        states=(("suspended", {"spec.suspend": True}),),
+        ends=False,
+        source="kubeflow/spark-operator 0dc641bd: api/v1beta2/scheduledsparkapplication_types.go",
+    ),
+    Kind(
+        "scheduledworkflow.kubeflow.org",
+        ends=False,
+        source="kubeflow/pipelines 0050a804: backend/src/crd/pkg/apis/scheduledworkflow/v1beta1/types.go",
     ),
 )
 

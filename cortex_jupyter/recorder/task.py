@@ -316,7 +316,8 @@ class TaskRecorder:
         # Without a known form a database looks like an experiment, but its pods are restarted for ever.
         row, pods = kinds.kind_of(self._info.ref.kind), self._pods.present.values()
         are_kept_up = any(pod["spec"].get("restartPolicy") == "Always" and not is_finished(pod) for pod in pods)
-        return kinds.shows_ends(row, workload.obj) or (row.ends and not are_kept_up)
+        makes_pods_for_ever = not row.ends or kinds.has_schedule(workload.obj)
+        return kinds.shows_ends(row, workload.obj) or not (makes_pods_for_ever or are_kept_up)
 
     @property
     def unreachable_s(self) -> float:

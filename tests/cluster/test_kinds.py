@@ -90,6 +90,12 @@ SHOWN: list[tuple[str, dict[str, Any], str]] = [
     ("appwrapper.workload.codeflare.dev", {"status": {"phase": "Resetting"}}, ""),
     ("appwrapper.workload.codeflare.dev", {"status": {"phase": "Succeeded"}}, "succeeded"),
     ("appwrapper.workload.codeflare.dev", {"status": {"phase": "Failed"}}, "failed"),
+    ("scaledjob.keda.sh", {"status": {"conditions": [true("Ready"), true("Active", "ScalerActive")]}}, ""),
+    ("cronworkflow.argoproj.io", {"spec": {"schedules": ["@daily"]}, "status": {"phase": "Active", "succeeded": 3}}, ""),
+    ("cronworkflow.argoproj.io", {"spec": {"suspend": True}, "status": {"phase": "Active"}}, "suspended"),
+    ("scheduledsparkapplication.sparkoperator.k8s.io", {"status": {"scheduleState": "Scheduled"}}, ""),
+    ("scheduledsparkapplication.sparkoperator.k8s.io", {"spec": {"suspend": True}}, "suspended"),
+    ("scheduledworkflow.kubeflow.org", {"status": {"conditions": [true("Enabled")]}}, ""),
     # Kinds without a row.
     ("experiment.example.org", {}, ""),
     ("experiment.example.org", {"status": {"conditions": [true("Ready"), true("Reconciled")]}}, ""),
@@ -104,6 +110,13 @@ SHOWN: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("kind", "obj", "state"), SHOWN)
 def test_the_state_that_an_object_shows(kind: str, obj: dict[str, Any], state: str) -> None:
     assert kinds.object_state(kinds.kind_of(kind), obj).name == state
+
+
+@pytest.mark.parametrize("spec", [{"schedule": "0 1 * * *"}, {"schedule": "@daily", "suspend": False}])
+def test_what_has_a_schedule_never_ends(spec: dict[str, Any]) -> None:
+    """As RayCronJob has one."""
+    for status in ({}, {"phase": "Running"}):
+        assert not kinds.shows_ends(kinds.kind_of("nightly.example.org"), {"spec": spec, "status": status})
 
 
 def test_each_row_is_tried_and_names_its_source() -> None:
@@ -381,6 +394,11 @@ MEMBERS: list[tuple[str, dict[str, Any], tuple[str, str, str]]] = [
     # An AppWrapper says nothing of its own.
     ("appwrapper.workload.codeflare.dev", {"labels": {f"{TRAINING}/job-name": "b", f"{TRAINING}/replica-type": "worker", f"{TRAINING}/replica-index": "3"}}, ("worker", "3", "")),
     ("appwrapper.workload.codeflare.dev", {"labels": {"workload.codeflare.dev/appwrapper": "a"}}, ("", "", "")),
+    # What starts Jobs or Workflows says nothing of their pods.
+    ("scaledjob.keda.sh", {"labels": {"scaledjob.keda.sh/name": "queue"}}, ("", "", "")),
+    ("cronworkflow.argoproj.io", argo("etl[1].train(2)"), ("train", "", "2")),
+    ("scheduledworkflow.kubeflow.org", argo("etl[1].train"), ("train", "", "")),
+    ("scheduledsparkapplication.sparkoperator.k8s.io", {"labels": {"sparkoperator.k8s.io/app-name": "pi-1", "spark-role": "executor", "spark-exec-id": "2"}}, ("executor", "2", "")),
     # Kinds without a row; a built-in Job that is the user's task although a JobSet owns it.
     ("job", {"labels": {"job-name": "train"}}, ("", "", "")),
     ("job", {"labels": {JOB_INDEX: "7"}}, ("", "7", "")),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -180,23 +180,28 @@ async def test_an_object_that_takes_its_end_back_is_recorded_on(
     assert (await find(session, "workflow", name)).id == again.id
 
 
-async def test_without_readers_what_shows_no_end_is_recorded_on_unless_its_pods_are_kept_up(
+async def test_without_readers_what_shows_no_end_is_recorded_on_unless_it_makes_pods_for_ever(
     session: Session, kube: Kube, unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cortex_jupyter.reader.session.WANTED_S", 3.0)
     define(kube, "bench.example.org", "v1beta1", "Trial", "trials")
     recordings: dict[str, Recording] = {}
-    for restart in ("Never", "Always"):
-        one = Custom(kube, "bench.example.org/v1beta1", "Trial", "trials", unique("exp"))
+    specs: dict[str, dict[str, Any]] = {"Never": {}, "Always": {}, "schedule": {"schedule": "@daily", "suspend": False}}
+    for name, spec in specs.items():
+        one = Custom(kube, "bench.example.org/v1beta1", "Trial", "trials", unique("exp"), **spec)
         one.set_status(phase="Cluster in healthy state")
+        restart = "Always" if name == "Always" else "Never"
         pod = python_pod(f"{one.name}-0", WAIT.format("up", str(tmp_path / "go")), restart=restart)
         kube.create(pod | {"metadata": pod["metadata"] | {"ownerReferences": [one.reference]}})
-        recordings[restart] = await find(session, "trial", one.name)
-    async with recordings["Never"].keep_wanted(), recordings["Always"].keep_wanted():
+        recordings[name] = await find(session, "trial", one.name)
+    async with AsyncExitStack() as readers:
+        for recording in recordings.values():
+            await readers.enter_async_context(recording.keep_wanted())
         for recording in recordings.values():
             await until(lambda recording=recording: texts(recording) == ["up"])  # type: ignore[misc]
             await until(lambda recording=recording: recording.read_info().caught_up)  # type: ignore[misc]
-    await until(lambda: not recordings["Always"].read_info().caught_up)
+    for name in ("Always", "schedule"):
+        await until(lambda name=name: not recordings[name].read_info().caught_up)  # type: ignore[misc]
     (tmp_path / "go").touch()
     await until(lambda: recordings["Never"].read_info().done)
     assert texts(recordings["Never"]) == ["up", "up ends"]
