@@ -221,9 +221,14 @@ class TaskLog:
         ContainerNotFound
             The task has ended, and has no such pod, container, role, rank, run or attempt.
         """
+        log = self._filtered(query)
+        self._reader.engine.run(check_names(self._reader.recording, log.query))
+        return log
+
+    def _filtered(self, query: dict[str, Any]) -> TaskLog:
+        """Return the log with further parameters, also if they name what the task does not have."""
         viewer_options = take_viewer_options(query)
-        parsed = parse_query(merged := {**self._reader.query, **query})
-        self._reader.engine.run(check_names(self._reader.recording, parsed))
+        parse_query(merged := {**self._reader.query, **query})
         log = TaskLog(self._reader.with_query(merged))
         log.looks, log.transport, log.opened = self.looks | viewer_options, self.transport, self.opened
         return log
@@ -744,7 +749,7 @@ class TaskLog:
         """The log as the viewer shows it now: window, filter and pods. Its repr is code for the same log."""
         from cortex_jupyter.notebook.view import query_of
 
-        return self.filter(**query_of(dict(self.viewer.view)))
+        return self._filtered(query_of(dict(self.viewer.view)))  # a viewer that hides all pods names none
 
     @property
     def marks(self) -> list[Marked]:

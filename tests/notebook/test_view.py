@@ -58,6 +58,8 @@ def test_view_is_the_log_as_the_viewer_shows_it(filled: Filled, engine: Runtime)
     assert len(log.view) == 20
     log.viewer.view = {"since": "all", "shown": {"run": "train-1-aa/*/*,train-1-bb/main/0"}}
     assert len(log.view) == 10 and "run='train-1-aa/*/*,train-1-bb/main/0'" in repr(log.view)
+    log.viewer.view = {"since": "all", "shown": {"pod": "-"}}  # each source is hidden
+    assert len(log.view) == 0
     log.viewer.close()
 
 
