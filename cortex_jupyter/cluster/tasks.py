@@ -469,7 +469,8 @@ async def list_tasks(
     -------
     list of dict
         The fields of `describe`, and `uid`. A pod of a listed workload counts there. A CronJob has the fields of its newest
-        Job. What was opened and belongs to another row has a row with `is_part`: true.
+        Job. What was opened and belongs to another row has a row with `is_part`: true. What was opened and is of a kind
+        that cannot be listed has a row with the error as `unread`.
 
     Raises
     ------
@@ -481,7 +482,7 @@ async def list_tasks(
     matches = label_matcher(selector)
     opened_kinds = {ref.kind for ref in opened}
     listed_kinds = (*_LISTED, "replicaset") if "replicaset" in opened_kinds else _LISTED
-    lists = await _lists(cluster, namespace, listed_kinds)
+    lists, unread = await _lists(cluster, namespace, listed_kinds)
     pods = lists["pod"]
     by_label = _by_label(pods)
     customs = await _CustomTasks.read(cluster, namespace, lists, is_visible, opened_kinds)
@@ -508,20 +509,33 @@ async def list_tasks(
             row = jobs.get(newest["metadata"]["uid"]) if newest else None
             rows.append(_describe_cronjob(_workload("cronjob", namespace, item), row))
     rows += _selector_rows(opened, pods)
+    unread |= customs.unread
+    names = {row["task"] for row in rows}
+    rows += [
+        {"task": ref.key, "uid": uid, "started": None, "unread": unread[ref.kind]}
+        for ref, uid in opened.items()
+        if ref.kind in unread and ref.key not in names
+    ]
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True)
 
 
-async def _lists(cluster: Cluster, namespace: str, kinds: tuple[str, ...]) -> dict[str, list[KubeObject]]:
-    """Return the objects of built-in kinds, by kind, without the kinds that we may not list."""
+async def _lists(
+    cluster: Cluster, namespace: str, kinds: tuple[str, ...]
+) -> tuple[dict[str, list[KubeObject]], dict[str, CortexError]]:
+    """Return the objects of built-in kinds, by kind, and the errors of the kinds that we may not list."""
     answers = await asyncio.gather(*(fetch_all(cluster, kind, namespace) for kind in kinds), return_exceptions=True)
     lists: dict[str, list[KubeObject]] = {}
+    unread: dict[str, CortexError] = {}
     for kind, answer in zip(kinds, answers, strict=True):
-        if isinstance(answer, NotAllowed | NotFound) and kind != "pod":
-            continue  # a user who may not list Deployments still sees Jobs
-        if isinstance(answer, BaseException):
+        if isinstance(answer, NotAllowed) and kind != "pod":
+            unread[kind] = answer  # a user who may not list Deployments still sees Jobs
+        elif isinstance(answer, NotFound) and kind != "pod":
+            continue
+        elif isinstance(answer, BaseException):
             raise answer
-        lists[kind] = answer
-    return lists
+        else:
+            lists[kind] = answer
+    return lists, unread
 
 
 def _selector_rows(opened: Mapping[TaskRef, str], pods: list[KubeObject]) -> list[KubeObject]:
@@ -585,10 +599,13 @@ class _CustomTasks:
         The UIDs of other objects that belong to them: the Jobs of a JobSet are no tasks of their own.
     others : list of (Workload, list of dict)
         The custom resources that are no tasks of their own, with their pods.
+    unread : dict of str to CortexError
+        Why kinds could not be listed.
     """
 
     tasks: list[tuple[Workload, list[KubeObject]]] = field(default_factory=list)
     others: list[tuple[Workload, list[KubeObject]]] = field(default_factory=list)
+    unread: dict[str, CortexError] = field(default_factory=dict)
     parts: set[str] = field(default_factory=set)
 
     @classmethod
@@ -623,11 +640,12 @@ class _CustomTasks:
         try:
             opened_groups = {kind.partition(".")[2] for kind in opened_kinds if "." in kind}
             served = await discovery(cluster).resources(kinds.groups() | opened_groups)
-        except (NotAllowed, NotFound, ClusterError):
+        except (NotAllowed, NotFound, ClusterError) as error:
+            result.unread = {kind: error for kind in opened_kinds if "." in kind}
             return result  # without the right to discover kinds a user still sees Jobs
         wanted = kinds.table().keys() | opened_kinds
         resources = {each for each in served if each.name in wanted and not each.is_built_in}
-        found = await _list_with_owners(cluster, namespace, resources, objects, owners)
+        found, result.unread = await _list_with_owners(cluster, namespace, resources, objects, owners)
         chains = {obj["metadata"]["uid"]: await _chain(obj, owners) for obj in objects}
         found = {uid: workload for uid, workload in found.items() if await is_visible(workload.ref)}
         jobs = {job["metadata"]["uid"] for job in lists.get("job", [])}
@@ -663,18 +681,32 @@ class _CustomTasks:
 
 async def _list_with_owners(
     cluster: Cluster, namespace: str, resources: set[Resource], objects: list[KubeObject], owners: Owners
-) -> dict[str, Workload]:
-    """Return the objects of kinds, and of all kinds that own these or other objects, by UID."""
+) -> tuple[dict[str, Workload], dict[str, CortexError]]:
+    """Return the objects of kinds, and of all kinds that own these or other objects, by UID; and why kinds are missing."""
     found: dict[str, Workload] = {}
+    unread: dict[str, CortexError] = {}
     listed: set[Resource] = set()
     while resources:
         listed |= resources
-        for workloads in await asyncio.gather(*(_list_custom(cluster, each, namespace) for each in resources)):
-            found |= workloads
-            for workload in workloads.values():
+        asked = list(resources)
+        answers = await asyncio.gather(
+            *(_list_custom(cluster, each, namespace) for each in asked), return_exceptions=True
+        )
+        for resource, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, NotFound):
+                continue  # the kind was deleted a moment ago
+            if isinstance(answer, NotAllowed | ClusterError):
+                unread[resource.name] = answer
+                if isinstance(answer, ClusterError):
+                    _log.warning("the %s of namespace %s are not listed: %s", resource.plural, namespace, answer)
+                continue
+            if isinstance(answer, BaseException):
+                raise answer
+            found |= answer
+            for workload in answer.values():
                 owners.note(workload.obj)
         resources = await _kinds_of_owners([*objects, *(w.obj for w in found.values())], owners) - listed
-    return found
+    return found, unread
 
 
 def _by_refused_owner(
@@ -765,15 +797,14 @@ def _shows_ends(workload: Workload) -> bool:
 
 
 async def _list_custom(cluster: Cluster, resource: Resource, namespace: str) -> dict[str, Workload]:
-    """Return the objects of a kind of custom resources, by UID; none if we may not list them."""
+    """Return the objects of a kind of custom resources, by UID.
+
+    Raises
+    ------
+    NotAllowed, NotFound, ClusterError
+    """
     path = resource.path(segment(namespace))
-    try:
-        objects, _ = await cluster.read_list(path, cut=kinds.without_bulk)
-    except (NotAllowed, NotFound):
-        return {}
-    except ClusterError as error:
-        _log.warning("the %s of namespace %s are not listed: %s", resource.plural, namespace, error)
-        return {}
+    objects, _ = await cluster.read_list(path, cut=kinds.without_bulk)
     return {
         obj["metadata"]["uid"]: Workload(
             TaskRef(namespace, resource.name, obj["metadata"]["name"]),

@@ -46,7 +46,8 @@ class TaskRef:
     namespace : str
     kind : str
         One of `KINDS`, or the kind of a custom resource: as a user wrote it (`rayjob`), or with its group
-        (`rayjob.ray.io`) once it is found. `""` for a bare name: a Job, else the only other workload with this name.
+        (`rayjob.ray.io`) once it is found. `""` for a bare name: a Job or the custom resource that owns it, else the only other
+        workload with this name.
     name : str
         For the kind `selector`, a label selector.
 

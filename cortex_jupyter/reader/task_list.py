@@ -57,6 +57,7 @@ async def list_tasks(
     recorded_infos = await session.readable_recordings(check_namespace(namespace), person)
     rows: list[dict[str, Any]] = []
     parts: set[str] = set()
+    unread: dict[str, CortexError] = {}
     problem: CortexError | None = None
     try:
         cluster = await session.connected()
@@ -67,7 +68,8 @@ async def list_tasks(
         opened = {} if selector else {i.ref: uid_of_task(i.uid) for i in reversed(recorded_infos)}
         listed_now = await present(cluster, namespace, selector, opened, partial(session.mine, person=person))
         parts = {row["task"] for row in listed_now if row.pop("is_part", False)}
-        rows = [row for row in listed_now if row["task"] not in parts]
+        unread = {row["task"]: row["unread"] for row in listed_now if "unread" in row}
+        rows = [row for row in listed_now if row["task"] not in parts.union(unread)]
         rows = [row for row in rows if await session.mine(TaskRef.parse(row["task"]), person)]
         if not (rows or recorded_infos) and await has_namespace(cluster, namespace) is False:
             raise NotFound(f'namespaces "{namespace}" not found', "`kubectl get namespaces` lists those of the cluster")
@@ -87,7 +89,8 @@ async def list_tasks(
     for info in [] if selector else recorded_infos:  # newest first: an older one of the same name is left out
         if info.ref.key not in listed:
             listed.add(info.ref.key)
-            row = gone_task(info) if problem is None else unasked(info, problem)
+            obstacle = problem or unread.get(info.ref.key)
+            row = unasked(info, obstacle) if obstacle else gone_task(info)
             status = _status_of_end(info) if info.done else row["reason"]
             rows.append(row | {"status": status, "restarts": None, "pods": 0, "recorded": True})
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True), problem

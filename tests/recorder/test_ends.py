@@ -484,3 +484,18 @@ async def test_pods_that_run_on_after_the_end_are_counted_in_a_note(
     (note,) = [n for e in entries if e.event == "status" and (n := orjson.loads(e.data)).get("notice") == "left"]
     assert note["message"].startswith("2 pods still run after the end of the task; what they write from here on")
     (tmp_path / "go").touch()
+
+
+async def test_an_object_of_a_kind_that_may_not_be_listed_is_not_listed_as_deleted(
+    session: Session, sandbox: Any, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    define(kube, "bench.example.org", "v1beta1", "Trial", "trials")
+    trial = Custom(kube, "bench.example.org/v1beta1", "Trial", "trials", unique("cells"))
+    recording = await find(session, "trial", trial.name)
+    async with recording.keep_wanted():
+        await until(lambda: recording.read_info().state == "pending" and recording.read_info().last_seq)
+    sandbox.fault("deny", verb="list", resource="trials", namespace="default")
+    listed, _ = await list_tasks(session, "default")
+    (row,) = [row for row in listed if row["name"] == trial.name]
+    assert row["state"] == "pending" and row["recorded"]
+    assert "trials" in row["message"] and row["message"].endswith("this is what is recorded")
