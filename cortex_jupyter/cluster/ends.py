@@ -5,13 +5,14 @@ Its pods show how it ended, and what owns them shows whether more of them may co
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster import kinds
 from cortex_jupyter.cluster.discovery import JOB
 from cortex_jupyter.cluster.owners import Owner, Owners
-from cortex_jupyter.cluster.pods import decisive_end, is_finished
+from cortex_jupyter.cluster.pods import decisive_end, is_finished, without_bulk
 from cortex_jupyter.cluster.tasks import pods_of
 from cortex_jupyter.cluster.workloads import State, Workload, end_of_pods, ends_with_pods, may_retry, segment, state_of
 from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
@@ -21,14 +22,22 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from cortex_jupyter.cluster import KubeObject
+    from cortex_jupyter.cluster.discovery import Resource
     from cortex_jupyter.cluster.session import Cluster
 
 #: What an owner shows: it is over, or it may create more pods. None: it shows neither, so what it owns decides.
 _ALIVE: Final = "alive"
+#: So many owners of one collection are read one by one, and then all at once: where more are missing, hundreds are.
+_FEW: Final = 3
 
 
 async def state_by_pods(
-    cluster: Cluster, workload: Workload, pods: list[KubeObject], jobs: Iterable[KubeObject] = ()
+    cluster: Cluster,
+    workload: Workload,
+    pods: list[KubeObject],
+    jobs: Iterable[KubeObject] = (),
+    *,
+    reader: OwnerReader | None = None,
 ) -> State | None:
     """Return the end of a task by that of its pods; None while what owns them may create more.
 
@@ -44,12 +53,15 @@ async def state_by_pods(
         All its pods. All have ended.
     jobs : iterable of dict, optional
         Those Jobs that a custom resource owns, with pods or without.
+    reader : OwnerReader, optional
+        Keeps what need not be read again for the next question about the same task.
 
     Raises
     ------
     ClusterError, ClusterUnreachable
     """
-    reader = _OwnerReader(cluster, workload.ref.namespace)
+    reader = reader or OwnerReader(cluster, workload.ref.namespace)
+    reader.forget()
     for pod in pods:
         reader.owners.note(pod)
     # A Job that is suspended, or waits for its next attempt, has no pod.
@@ -130,20 +142,36 @@ def _job_state(job: KubeObject, namespace: str) -> State:
     return state_of(Workload(TaskRef(namespace, "job", job["metadata"]["name"]), job["metadata"]["uid"], job), [])
 
 
-class _OwnerReader:
-    """Reads what owners of pods show of their end, each once."""
+class OwnerReader:
+    """Reads what owners of pods show of their end, each once for a question; Jobs that are over are never read again.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    namespace : str
+    """
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self._cluster, self._namespace = cluster, namespace
         self.owners = Owners(cluster)
         self._ends: dict[str, State | str | None] = {}  # by UID
+        self._jobs_over: set[str] = set()  # UIDs
+        self._missing: dict[str, int] = {}  # how many owners were read, by path of their collection
+        self._listed: dict[str, dict[str, KubeObject]] = {}  # all objects by UID, by path of their collection
         self._unread_jobs: set[str] = set()  # UIDs of those that we may not read
         self.pods_of_unread_jobs: dict[str, list[KubeObject]] = {}
 
+    def forget(self) -> None:
+        """Forget what may be different by now. A custom resource may take its end back, a Job does not."""
+        self._ends = {uid: end for uid, end in self._ends.items() if uid in self._jobs_over}
+        for state in (self._missing, self._listed, self._unread_jobs, self.pods_of_unread_jobs):
+            state.clear()
+
     def note_job(self, job: KubeObject) -> State:
         """Take in a Job, and return its state."""
-        state = _job_state(job, self._namespace)
-        self._ends[job["metadata"]["uid"]] = state if state.over else _ALIVE
+        state, uid = _job_state(job, self._namespace), job["metadata"]["uid"]
+        self._ends[uid] = state if state.over else _ALIVE
+        self._jobs_over |= {uid} if state.over else set()
         return state
 
     async def end_of_pod(self, pod: KubeObject, below: str) -> State | str | None:
@@ -172,19 +200,37 @@ class _OwnerReader:
         if not is_ending:
             return _ALIVE
         try:
-            path = f"{resource.path(segment(self._namespace))}/{segment(owner.name)}"
-            obj: dict[str, Any] = await self._cluster.json(path)
+            obj = await self._object(resource, owner)
         except (NotAllowed, NotFound, BadQuery) as error:
             if isinstance(error, NotAllowed) and resource == JOB:
                 self._unread_jobs.add(owner.uid)
             return None
-        if resource.name == "pod" and obj["metadata"]["uid"] == owner.uid:
+        if obj is None or obj["metadata"]["uid"] != owner.uid:
+            return None  # it is gone, and a new object may have its name
+        return self._end_shown_by(resource, obj)
+
+    def _end_shown_by(self, resource: Resource, obj: KubeObject) -> State | str | None:
+        if resource.name == "pod":
             return None if is_finished(obj) else _ALIVE
-        if not resource.is_built_in:
-            obj = kinds.without_bulk(obj)
-        workload = Workload(TaskRef(self._namespace, resource.name, owner.name), owner.uid, obj)
+        if resource == JOB:
+            return state if (state := self.note_job(obj)).over else _ALIVE
+        meta = obj["metadata"]
+        workload = Workload(TaskRef(self._namespace, resource.name, meta["name"]), meta["uid"], obj)
         shows_only_that = kinds.object_state(kinds.kind_of(resource.name), obj).name == "ended"
-        if obj["metadata"]["uid"] != owner.uid or ends_with_pods(workload) or shows_only_that:
-            return None  # or a new object has the name
+        if ends_with_pods(workload) or shows_only_that:
+            return None
         state = state_of(workload, [])
         return state if state.over else _ALIVE
+
+    async def _object(self, resource: Resource, owner: Owner) -> KubeObject | None:
+        """Return the object that is an owner, or one of its name; None if a list does not have it."""
+        path = resource.path(segment(self._namespace))
+        cut = without_bulk if resource.is_built_in else kinds.without_bulk
+        self._missing[path] = self._missing.get(path, 0) + 1
+        if self._missing[path] == _FEW + 1:
+            with contextlib.suppress(NotAllowed):  # a user may be allowed to get single ones
+                objects, _ = await self._cluster.read_list(path, None, cut)
+                self._listed[path] = {obj["metadata"]["uid"]: obj for obj in objects}
+        if path in self._listed:
+            return self._listed[path].get(owner.uid)
+        return cut(await self._cluster.json(f"{path}/{segment(owner.name)}"))

@@ -14,7 +14,7 @@ import orjson
 
 from cortex_jupyter.cluster import kinds
 from cortex_jupyter.cluster.discovery import JOB
-from cortex_jupyter.cluster.ends import state_by_pods
+from cortex_jupyter.cluster.ends import OwnerReader, state_by_pods
 from cortex_jupyter.cluster.kinds import ends_by_itself
 from cortex_jupyter.cluster.kueue import explained, may_be_queued
 from cortex_jupyter.cluster.owners import Owners, controller_of
@@ -147,6 +147,7 @@ class TaskRecorder:
         self._ended_since = 0.0  # since when (monotonic)
         self._end_asked_at = 0.0  # when what owns the pods was asked for its end (monotonic)
         self._end_by_pods: State | None = None  # the answer
+        self._owner_reader = OwnerReader(cluster, info.ref.namespace)
         self._makes_pods_for_ever = False  # some controller does, of the pods of a label selector
         self._jobs_of_selector: set[str] = set()  # UIDs of Jobs whose owners are known, until a controller does
         self._owners = Owners(cluster)
@@ -429,7 +430,7 @@ class TaskRecorder:
             self._end_asked_at = now
             try:
                 jobs = [job for uid, job in self._jobs.items() if uid not in self._deleted_jobs]
-                self._end_by_pods = await state_by_pods(self._cluster, workload, pods, jobs)
+                self._end_by_pods = await state_by_pods(self._cluster, workload, pods, jobs, reader=self._owner_reader)
             except (ClusterError, NotAllowed) as error:
                 _log.info("%s: whether it has ended is not known: %s", self._info.ref.key, error)
         return self._end_by_pods

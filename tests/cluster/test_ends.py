@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cortex_jupyter.cluster.ends import goes_on, state_by_pods
+from cortex_jupyter.cluster.ends import OwnerReader, goes_on, state_by_pods
 from cortex_jupyter.cluster.workloads import Workload, ends_with_pods
 from cortex_jupyter.model import TaskRef
 
@@ -161,6 +161,31 @@ async def test_a_selector_is_over_with_what_owns_its_pods(objects: Objects, clus
     )
     del objects.api.objects["/apis/batch/v1/namespaces/team/jobs/train"]
     assert await end(cluster, SELECTOR, retried[1]) == ("succeeded", "Selector complete exit 0"), "the Job is deleted"
+
+
+async def test_of_many_owners_only_those_that_are_not_over_are_read_again(objects: Objects, cluster: Cluster) -> None:
+    jobs, path = [f"done-{i}" for i in range(20)], COLLECTIONS["Job"][1]
+    for name in jobs:
+        objects.put(f"Job/{name}", **COMPLETE)
+    waiting = objects.put("Job/waiting")
+    pods = [objects.pod(f"{name}-0", f"Job/{name}") for name in (*jobs, "waiting")]
+    reader, asked = OwnerReader(cluster, "team"), objects.api.requests
+
+    def reads() -> tuple[int, int]:
+        read = [request.partition("?")[0] for request in asked if f"GET {path}" in request]
+        return read.count(f"GET {path}"), len(read)
+
+    assert await state_by_pods(cluster, SELECTOR, pods, reader=reader) is None
+    lists, count = reads()
+    assert lists == 2 and count <= 8, "once for the owners' owners, and once for their states"
+    asked.clear()
+    assert await state_by_pods(cluster, SELECTOR, pods, reader=reader) is None
+    assert reads() == (0, 1)
+    waiting["status"] = COMPLETE
+    state = await state_by_pods(cluster, SELECTOR, pods, reader=reader)
+    assert state is not None and state.name == "succeeded"
+    objects.api.deny(path)  # a user may be allowed to get Jobs, but not to list them
+    assert await end(cluster, SELECTOR, *pods) == ("succeeded", "Selector complete exit 0")
 
 
 @pytest.mark.parametrize("top", ["Deployment/web", "CronJob/nightly", "Workflow/etl"])

@@ -259,8 +259,8 @@ async def test_a_selector_of_a_cron_job_does_not_end_although_its_jobs_are_delet
         begin(pods)
         kept.append(pods)
 
-    async def ask(cluster: Cluster, workload: Any, pods: Any, jobs: Any) -> Any:
-        asked.append(await state_by_pods(cluster, workload, pods, jobs))
+    async def ask(*args: Any, **options: Any) -> Any:
+        asked.append(await state_by_pods(*args, **options))
         return asked[-1]
 
     monkeypatch.setattr(Pods, "__init__", remember)
