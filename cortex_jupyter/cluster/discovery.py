@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, proxy
 
-from cortex_jupyter.errors import AmbiguousTask, ClusterError, CortexError, KindNotFound, NotAllowed, NotFound
+from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, CortexError, KindNotFound, NotAllowed, NotFound
 from cortex_jupyter.model.task import KINDS
 
 if TYPE_CHECKING:
@@ -71,6 +71,11 @@ class Resource:
     def is_built_in(self) -> bool:
         """Whether it is one of the kinds that Kubernetes itself has for workloads."""
         return self.group in ("", "apps", "batch") and self.kind.lower() in KINDS
+
+    @property
+    def may_create_pods(self) -> bool:
+        """Whether its objects may be tasks: in the core group only pods are, and what creates them."""
+        return bool(self.group) or self.kind in ("Pod", "ReplicationController")
 
     @property
     def api_version(self) -> str:
@@ -151,7 +156,7 @@ class Discovery:
         return list(found.values())
 
     async def find(self, word: str) -> Resource:
-        """Find a kind by what kubectl accepts: kind, plural, singular or short name, also with its group.
+        """Find a kind of tasks by what kubectl accepts: kind, plural, singular or short name, also with its group.
 
         Parameters
         ----------
@@ -162,25 +167,33 @@ class Discovery:
         ------
         KindNotFound
             The cluster has no such kind. The hint names a similar one.
+        BadQuery
+            Its objects create no pods, as Secrets.
         AmbiguousTask
             Several groups have it.
         ClusterError, NotAllowed
         """
-        found = _named(word, await self.resources())
-        if not found and self.forget():
-            found = _named(word, await self.resources())
+        named = _named(word, await self.resources())
+        if not named and self.forget():
+            named = _named(word, await self.resources())
+        found = [resource for resource in named if resource.may_create_pods]
+        if named and not found:
+            raise BadQuery(
+                f"a {named[0].kind} is no task: it creates no pods",
+                "a task is a Pod or what creates Pods, such as a Job, a Deployment or a RayJob; `cortex-jupyter tasks` lists them",
+            )
         if len(found) > 1:
             names = [resource.name for resource in found]
             raise AmbiguousTask(f"several kinds are named {word!r}: {', '.join(names)}", f"name one: {names[0]}/NAME")
         if not found and self._errors:
             raise ClusterError(f"it is not known whether there is a kind {word!r}: {next(iter(self._errors.values()))}")
         if not found:
-            named: dict[str, list[str]] = {}
-            for resource in await self.resources():
+            by_word: dict[str, list[str]] = {}
+            for resource in filter(lambda resource: resource.may_create_pods, await self.resources()):
                 for each in {resource.kind.lower(), resource.plural, *resource.short_names}:
-                    named.setdefault(each, []).append(resource.name)
-            matches = difflib.get_close_matches(word.partition(".")[0].lower(), named)
-            similar = dict.fromkeys(name for match in matches for name in named[match])
+                    by_word.setdefault(each, []).append(resource.name)
+            matches = difflib.get_close_matches(word.partition(".")[0].lower(), by_word)
+            similar = dict.fromkeys(name for match in matches for name in by_word[match])
             hint = f"similar kinds: {', '.join(similar)}" if similar else "`kubectl api-resources` lists the kinds"
             raise KindNotFound(f"the cluster has no kind {word!r}", hint)
         return found[0]

@@ -31,6 +31,8 @@ _CONDITIONS: Final = {
 }
 #: Fields of a status that hold the start and the end.
 _TIMES: Final = frozenset({"startTime", "completionTime", "endTime", "finishedAt", "stoppedAt", "terminationTime"})
+#: What is kept of an object; a state is read from these.
+_PARTS: Final = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
 #: Fields of a status that hold the state as a word, in kinds without a row, and such words in lower case.
 _FIELDS: Final = ("phase", "state", "jobStatus")
 _WORDS: Final = {
@@ -307,6 +309,8 @@ def without_bulk(obj: dict[str, Any]) -> dict[str, Any]:
     >>> without_bulk({"metadata": {"name": "x", "managedFields": [{}]}, "spec": spec, "status": "fine"})
     {'metadata': {'name': 'x'}, 'spec': {'suspend': False, 'runPolicy': {'suspend': True}}, 'status': {}}
     """
+    for name in obj.keys() - _PARTS:
+        del obj[name]
     for name in ("managedFields", "annotations"):
         obj["metadata"].pop(name, None)
     spec, status = obj.get("spec"), obj.get("status")

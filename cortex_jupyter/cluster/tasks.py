@@ -749,7 +749,7 @@ async def _kinds_of_owners(objects: list[KubeObject], owners: Owners) -> set[Res
             resource = await owners.resource(owner)
         except ClusterError:
             continue
-        if resource is not None and not resource.is_built_in:
+        if resource is not None and resource.may_create_pods and not resource.is_built_in:
             resources.add(resource)
     return resources
 

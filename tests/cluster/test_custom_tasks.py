@@ -394,6 +394,19 @@ async def test_a_missing_right_on_one_kind_hides_nothing_of_the_others(team: Tea
     }
 
 
+async def test_a_config_map_that_owns_a_pod_is_no_task_and_is_not_read(team: Team, cluster: Cluster) -> None:
+    path = "/api/v1/namespaces/team/configmaps"
+    team.api.objects["/api"]["versions"] = ["v1"]
+    entry = {"name": "configmaps", "namespaced": True, "kind": "ConfigMap"}
+    team.api.objects["/api/v1"] = {"groupVersion": "v1", "resources": [entry]}
+    team.api.listing(path)
+    owner = team.add(path, "v1", "ConfigMap", "settings", data={"big": "x" * 1000})
+    pod = team.pod("worker", owner)
+    del pod["metadata"]["ownerReferences"][0]["controller"]
+    assert [row["task"] for row in await list_tasks(cluster, "team")] == ["team:pod/worker"]
+    assert path not in team.requests
+
+
 # ---------------------------------------------------------------- progress
 
 

@@ -13,7 +13,7 @@ from cortex_jupyter.cluster.discovery import discovery
 from cortex_jupyter.cluster.owners import Owners
 from cortex_jupyter.cluster.tasks import describe, resolve
 from cortex_jupyter.cluster.workloads import Workload, state_of
-from cortex_jupyter.errors import AmbiguousTask, TaskNotFound
+from cortex_jupyter.errors import AmbiguousTask, BadQuery, TaskNotFound
 from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
@@ -271,6 +271,44 @@ async def test_an_unknown_kind_names_near_ones(cluster: Cluster, word: str, simi
     with pytest.raises(TaskNotFound, match=f"no kind {word.lower()!r}") as caught:
         await resolve(cluster, TaskRef.parse(f"ml:{word}/x"))
     assert caught.value.hint.startswith(f"similar kinds: {similar}")
+
+
+@pytest.fixture
+def core(api: Any) -> None:
+    """A cluster that serves the kinds of the core group, and Knative's Service."""
+    api.objects["/api"] = {"kind": "APIVersions", "versions": ["v1"]}
+    versions = [{"groupVersion": "serving.knative.dev/v1"}]
+    api.objects["/apis"] = {"kind": "APIGroupList", "groups": [{"name": "serving.knative.dev", "versions": versions}]}
+    named = {
+        "v1": ("Secret", "ConfigMap", "Service", "Event", "Pod", "ReplicationController"),
+        "serving.knative.dev/v1": ("Service",),
+    }
+    for version, names in named.items():
+        entries = [{"name": f"{kind.lower()}s", "namespaced": True, "kind": kind} for kind in names]
+        path = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        api.objects[path] = {"groupVersion": version, "resources": entries}
+
+
+@pytest.mark.usefixtures("core")
+@pytest.mark.parametrize("word", ["secret", "configmaps", "ConfigMap", "events"])
+async def test_what_creates_no_pods_is_no_task_and_is_not_read(api: Any, cluster: Cluster, word: str) -> None:
+    with pytest.raises(BadQuery, match="is no task") as caught:
+        await resolve(cluster, TaskRef.parse(f"ml:{word}/x"))
+    assert "a Job" in caught.value.hint and not any("/namespaces/" in request for request in api.requests)
+
+
+@pytest.mark.usefixtures("core")
+async def test_what_creates_no_pods_makes_no_kind_ambiguous(cluster: Cluster) -> None:
+    assert (await discovery(cluster).find("service")).name == "service.serving.knative.dev"
+    assert (await discovery(cluster).find("replicationcontroller")).name == "replicationcontroller"
+    assert (await discovery(cluster).find("pods")).is_built_in
+
+
+def test_only_the_parts_of_an_object_that_show_its_state_are_kept() -> None:
+    meta = {"name": "x", "uid": "u"}
+    obj = {"apiVersion": "lab.example.org/v1", "kind": "Experiment", "metadata": meta, "spec": {}, "status": {}}
+    bulk = {"data": {"password": "x"}, "stringData": {}, "results": [1] * 1000, "operation": {"a": 1}}
+    assert kinds.without_bulk(obj | bulk) == obj
 
 
 @pytest.mark.usefixtures("served")
