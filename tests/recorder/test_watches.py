@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ from cortex_jupyter.cluster import watch as watch_lib
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.workloads import Workload
+from cortex_jupyter.errors import NotFound
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recorder.watching.watches import SharedWatches, Watches
 
@@ -172,6 +174,63 @@ async def test_a_list_is_complete_also_if_all_owners_are_known_at_once(count: in
     async with asyncio.timeout(20):
         await follower.until(lambda one: one.lists)
     await follower.end()
+
+
+async def test_what_names_the_uid_of_a_task_of_another_namespace_joins_it_not() -> None:
+    """Anybody may write any UID into the owner references of a pod of his own, and into an event."""
+    namespaces = ("ours", "theirs")
+
+    def pod(namespace: str, name: str, owner: str) -> dict[str, Any]:
+        reference = {"apiVersion": "batch/v1", "kind": "Job", "name": owner, "uid": owner}
+        meta = {"name": f"{namespace}-{name}", "uid": f"{namespace}-{name}", "namespace": namespace}
+        return {"metadata": meta | {"ownerReferences": [reference]}}
+
+    def event(namespace: str) -> dict[str, Any]:
+        meta = {"name": f"{namespace}-e", "uid": f"{namespace}-e", "namespace": namespace}
+        return {"metadata": meta, "involvedObject": {"uid": "uid-job", "namespace": namespace}}
+
+    objects = {
+        "pods": [
+            *(pod(namespace, "a", "uid-job") for namespace in namespaces),
+            *(pod(namespace, "b", "uid-tune") for namespace in namespaces),
+            pod("theirs", "c", "ours/ray.io/cluster=x"),
+            *(pod(namespace, "d", "uid-part") for namespace in reversed(namespaces)),  # their Job does not exist
+        ],
+        "events": [event(namespace) for namespace in namespaces],
+    }
+
+    class Api:
+        async def read_list(self, path: str, _: object, cut: Callable[[Any], Any], *__: str) -> tuple[list[Any], str]:
+            return [cut(copy.deepcopy(obj)) for obj in objects.get(path.rpartition("/")[2], ())], "1"
+
+        async def json(self, path: str, **_: str) -> Any:
+            if path.endswith("/namespaces/ours/jobs/uid-part"):
+                return {"metadata": {"uid": "uid-part"} | {"ownerReferences": [{"uid": "uid-tune"}]}}
+            raise NotFound(f'"{path.rpartition("/")[2]}" not found')
+
+        @contextlib.asynccontextmanager
+        async def request(self, *_: object, **__: object) -> AsyncIterator[None]:
+            await asyncio.Event().wait()
+            yield
+
+    watches = SharedWatches(cast("Cluster", Api()), whole=True)
+    job = Workload(TaskRef("ours", "job", "train"), "uid-job", {"metadata": {}})
+    meta = {"name": "tune", "namespace": "ours", "uid": "uid-tune"}
+    ray_job = Workload(
+        TaskRef("ours", "rayjob.ray.io", "tune"), "uid-tune", {"metadata": meta, "status": {"rayClusterName": "x"}}
+    )
+    early = Follower(watches.pods(job))
+    await early.until(lambda one: one.lists)
+    late = Follower(watches.pods(job))
+    custom = Follower(watches.pods(ray_job))
+    events = Follower(watches.events("ours", "uid-job".__eq__))
+    async with asyncio.timeout(20):
+        for one in (early, late, custom, events):
+            await one.until(lambda one: one.lists)
+    assert [list(one.objects) for one in (early, late)] == [["ours-a"]] * 2
+    assert sorted(custom.objects) == ["ours-b", "ours-d"] and list(events.objects) == ["ours-e"]
+    for one in (early, late, custom, events):
+        await one.end()
 
 
 class Silent:

@@ -138,7 +138,8 @@ class Watches:
 
     def _custom_pods(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the pods of a custom resource. No query selects them, so one watch of all pods serves all such tasks."""
-        return self._all_pods(workload).follow(workload.uid, *_own_labels(workload, workload.obj), with_all_owners=True)
+        keys = (workload.uid, *_own_labels(workload, workload.obj))
+        return self._all_pods(workload).follow(workload.ref.namespace, *keys, with_all_owners=True)
 
     async def _follow_labels(self, workload: Workload, changes: AsyncIterator[Change]) -> AsyncIterator[Change]:
         """Yield the changes of a custom resource; whoever follows its pods follows the labels that it names then.
@@ -157,7 +158,7 @@ class Watches:
     def jobs(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the Jobs that a custom resource owns, directly or not."""
         path = collection("job", self._watched_namespace(workload.ref.namespace))
-        return self._shared_watch(path, without_bulk).follow(workload.uid, with_all_owners=True)
+        return self._shared_watch(path, without_bulk).follow(workload.ref.namespace, workload.uid, with_all_owners=True)
 
     def doubt(self, workload: Workload) -> None:
         """Reopen a task's watches: their connections may be dead.
@@ -179,7 +180,7 @@ class Watches:
             return is_ours(event.get("involvedObject", {}).get("uid", ""))
 
         return self._shared_watch(_events_path(self._watched_namespace(namespace)), _reduce_event).follow(
-            "", is_wanted=is_about
+            namespace, "", is_wanted=is_about
         )
 
     def _watched_namespace(self, namespace: str) -> str:
@@ -210,12 +211,13 @@ class SharedWatches(Watches):
         """Follow the pods that the task owns."""
         if workload.ref.kind not in ("job", "pod"):
             return super().pods(workload)
-        return self._all_pods(workload).follow(workload.uid)
+        return self._all_pods(workload).follow(workload.ref.namespace, workload.uid)
 
     def _object(self, workload: Workload) -> AsyncIterator[Change]:
         if workload.ref.kind != "job" and not workload.ref.is_custom:
             return super()._object(workload)
-        return self._shared_watch(self._object_path(workload), _cut_of(workload)).follow(workload.uid)
+        shared = self._shared_watch(self._object_path(workload), _cut_of(workload))
+        return shared.follow(workload.ref.namespace, workload.uid)
 
     def _object_path(self, workload: Workload) -> str:
         """Return the path of the watched collection that holds the task's object."""
@@ -249,7 +251,8 @@ class _SharedWatch:
         self._listed = False
         self._followers: dict[str, set[_Follower]] = {}  # by UID, or by label
         self._task: asyncio.Task[None] | None = None
-        self._owners: Owners | None = None  # of the objects, once a follower needs more than the direct ones
+        # Of the objects of each namespace, once a follower needs more than the direct ones. A UID means nothing elsewhere.
+        self._owners: dict[str, Owners] | None = None
         self._further_keys: dict[
             str, list[str]
         ] = {}  # beyond an object's own UID and those of its direct owners, by UID
@@ -258,12 +261,14 @@ class _SharedWatch:
         self._announcements: set[asyncio.Task[None]] = set()
 
     async def follow(
-        self, *keys: str, is_wanted: ObjectFilter = lambda _: True, with_all_owners: bool = False
+        self, namespace: str, *keys: str, is_wanted: ObjectFilter = lambda _: True, with_all_owners: bool = False
     ) -> AsyncGenerator[Change, None]:
         """Yield the present objects and then every change, as a watch of these objects alone would.
 
         Parameters
         ----------
+        namespace : str
+            Only objects of this one are followed: anybody may write any UID into the owner references of his own.
         *keys : str
             The UID of the object or of one of its owners, or a label as `namespace/label=value`; "" for any.
         is_wanted : callable, optional
@@ -271,7 +276,7 @@ class _SharedWatch:
         with_all_owners : bool, optional
             Whether the owners' owners count too.
         """
-        follower = _Follower(is_wanted, with_all_owners)
+        follower = _Follower(namespace, is_wanted, with_all_owners)
         self._begin(follower, keys)
         try:
             while True:
@@ -293,7 +298,7 @@ class _SharedWatch:
             self._known, self._listed = {}, False
             self._task = asyncio.create_task(self._run())
         if follower.needs_all_owners and self._owners is None:
-            self._owners = Owners(self._cluster)
+            self._owners = {}
             for obj in self._known.values():
                 self._search(obj)
         self._add_keys(follower, set(keys))
@@ -308,7 +313,7 @@ class _SharedWatch:
 
     def _add_keys(self, follower: _Follower, keys: set[str]) -> None:
         for obj in self._known.values():
-            if not keys.isdisjoint(self._keys(obj)) and follower.is_wanted(obj):
+            if not keys.isdisjoint(self._keys(obj)) and follower.wants(obj):
                 follower.put(("ADDED", obj))
         for key in keys:
             self._followers.setdefault(key, set()).add(follower)
@@ -341,7 +346,7 @@ class _SharedWatch:
                 else:
                     self._further_keys.pop(uid, None)
                     if self._owners is not None:
-                        self._owners.forget(uid)
+                        self._owners_of(obj, self._owners).forget(uid)
         except Exception as error:  # noqa: BLE001 - each follower handles it; the next follower opens a new watch
             self._task = None
             for follower in self._all_followers:
@@ -355,8 +360,16 @@ class _SharedWatch:
         """Begin to find out what owns an object's owners, unless that is known."""
         uid = obj["metadata"]["uid"]
         if self._owners is not None and uid not in self._further_keys and uid not in self._searches:
-            self._owners.note(obj)
-            self._searches[uid] = asyncio.create_task(self._find_further_keys(uid, obj, self._owners))
+            owners = self._owners_of(obj, self._owners)
+            owners.note(obj)
+            self._searches[uid] = asyncio.create_task(self._find_further_keys(uid, obj, owners))
+
+    def _owners_of(self, obj: KubeObject, owners: dict[str, Owners]) -> Owners:
+        """Return the owners of the objects in an object's namespace."""
+        namespace = obj["metadata"].get("namespace") or ""
+        if namespace not in owners:
+            owners[namespace] = Owners(self._cluster)
+        return owners[namespace]
 
     async def _find_further_keys(self, uid: str, obj: KubeObject, owners: Owners) -> None:
         chain: list[Owner] = []
@@ -385,7 +398,7 @@ class _SharedWatch:
 
     def _put(self, change: Change, keys: Iterable[str]) -> None:
         for follower in {follower for key in keys for follower in self._followers.get(key, ())}:
-            if follower.is_wanted(change[1]):
+            if follower.wants(change[1]):
                 follower.put(change)
 
     @property
@@ -418,6 +431,8 @@ class _Follower:
 
     Parameters
     ----------
+    namespace : str
+        Only objects of this one are followed.
     is_wanted : callable
         Returns whether an object is followed.
     needs_all_owners : bool
@@ -426,11 +441,16 @@ class _Follower:
         What it follows.
     """
 
+    namespace: str
     is_wanted: ObjectFilter
     needs_all_owners: bool
     keys: set[str] = field(default_factory=set)
     _changes: list[Change | Exception] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wants(self, obj: KubeObject) -> bool:
+        """Return whether an object that has one of the keys is followed."""
+        return obj["metadata"].get("namespace", self.namespace) == self.namespace and self.is_wanted(obj)
 
     def put(self, change: Change | Exception) -> None:
         self._changes.append(change)
@@ -475,7 +495,9 @@ def _events_path(namespace: str) -> str:
 
 
 def _reduce_event(event: KubeObject) -> KubeObject:
-    meta = {k: event["metadata"].get(k) for k in ("name", "uid", "resourceVersion")}
+    meta = {
+        k: event["metadata"].get(k) for k in ("name", "namespace", "uid", "resourceVersion") if k in event["metadata"]
+    }
     about = {k: v for k, v in event.get("involvedObject", {}).items() if k in ("kind", "name", "uid")}
     names = ("reason", "message", "type", "eventTime", "lastTimestamp", "firstTimestamp")
     return {"metadata": meta, "involvedObject": about} | {k: event[k] for k in names if k in event}
