@@ -156,12 +156,32 @@ class Discovery:
         return list(found.values())
 
     async def find(self, word: str) -> Resource:
-        """Find a kind of tasks by what kubectl accepts: kind, plural, singular or short name, also with its group.
+        """Find the one kind of tasks that a word names, as `find_all` takes it.
+
+        Raises
+        ------
+        AmbiguousTask
+            Several groups have it.
+        KindNotFound, BadQuery, ClusterError, NotAllowed
+        """
+        found = await self.find_all(word)
+        if len(found) > 1:
+            names = [resource.name for resource in found]
+            raise AmbiguousTask(f"several kinds are named {word!r}: {', '.join(names)}", f"name one: {names[0]}/NAME")
+        return found[0]
+
+    async def find_all(self, word: str) -> list[Resource]:
+        """Find the kinds of tasks of a name by what kubectl accepts: kind, plural, singular or short name, also with the group.
 
         Parameters
         ----------
         word : str
             `rayjob`, `RayJobs`, `rayjobs.ray.io`, `rayjobs.v1.ray.io`. A part of the group is enough.
+
+        Returns
+        -------
+        list of Resource
+            At least one; several if several groups have such a kind.
 
         Raises
         ------
@@ -169,8 +189,6 @@ class Discovery:
             The cluster has no such kind. The hint names a similar one.
         BadQuery
             Its objects create no pods, as Secrets.
-        AmbiguousTask
-            Several groups have it.
         ClusterError, NotAllowed
         """
         named = _named(word, await self.resources())
@@ -182,9 +200,6 @@ class Discovery:
                 f"a {named[0].kind} is no task: it creates no pods",
                 "a task is a Pod or what creates Pods, such as a Job, a Deployment or a RayJob; `cortex-jupyter tasks` lists them",
             )
-        if len(found) > 1:
-            names = [resource.name for resource in found]
-            raise AmbiguousTask(f"several kinds are named {word!r}: {', '.join(names)}", f"name one: {names[0]}/NAME")
         if not found and self._errors:
             raise ClusterError(f"it is not known whether there is a kind {word!r}: {next(iter(self._errors.values()))}")
         if not found:
@@ -196,7 +211,7 @@ class Discovery:
             similar = dict.fromkeys(name for match in matches for name in by_word[match])
             hint = f"similar kinds: {', '.join(similar)}" if similar else "`kubectl api-resources` lists the kinds"
             raise KindNotFound(f"the cluster has no kind {word!r}", hint)
-        return found[0]
+        return found
 
     async def of_object(self, api_version: str, kind: str) -> Resource | None:
         """Return the kind of an object, as its manifest or an owner reference names it.

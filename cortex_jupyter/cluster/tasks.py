@@ -96,7 +96,7 @@ async def resolve(
         if ref.kind == "selector":
             matches = [_selected(ref)] if await is_visible(ref) else []
         elif ref.is_custom:
-            matches = await _only_visible(await _custom(cluster, ref), is_visible)
+            matches = await _custom(cluster, ref, is_visible)
         elif ref.kind:
             matches = await _by_kinds(cluster, ref, (ref.kind,), is_visible)
         else:
@@ -180,12 +180,41 @@ async def _by_kinds(cluster: Cluster, ref: TaskRef, kinds: tuple[str, ...], is_v
     return workloads
 
 
-async def _custom(cluster: Cluster, ref: TaskRef) -> list[Workload]:
-    """Return the custom resource that a reference names, under its kind and group."""
-    resource = await discovery(cluster).find(ref.kind)
+async def _custom(cluster: Cluster, ref: TaskRef, is_visible: Visibility) -> list[Workload]:
+    """Return the custom resources that a reference names, under their kinds and groups: several groups may have the kind.
+
+    Raises
+    ------
+    NotAllowed, KindNotFound
+        Some kinds may not or cannot be read, and none of the others has the object.
+    TaskNotFound
+        None of several kinds has it.
+    """
+    resources = await discovery(cluster).find_all(ref.kind)
+    answers = await asyncio.gather(
+        *(_read_object(cluster, each, ref.namespace, ref.name) for each in resources), return_exceptions=True
+    )
+    matches: list[Workload] = []
+    refusal: NotAllowed | KindNotFound | None = None
+    for answer in answers:
+        if isinstance(answer, NotAllowed | KindNotFound):
+            refusal = answer
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            matches += await _only_visible(answer, is_visible)
+    if refusal and not matches:
+        raise refusal
+    if not matches and len(resources) > 1:
+        names = " or ".join(resource.name for resource in resources)
+        raise TaskNotFound(f"there is no {names} {ref.name!r} in namespace {ref.namespace!r}")
+    return matches
+
+
+async def _read_object(cluster: Cluster, resource: Resource, namespace: str, name: str) -> list[Workload]:
     if resource.is_built_in:
-        return await _by_kinds(cluster, ref, (resource.name,), always_visible)
-    return await _read_custom(cluster, resource, ref.namespace, ref.name)
+        return await _by_kinds(cluster, TaskRef(namespace, "", name), (resource.name,), always_visible)
+    return await _read_custom(cluster, resource, namespace, name)
 
 
 async def _read_custom(cluster: Cluster, resource: Resource, namespace: str, name: str) -> list[Workload]:
@@ -217,7 +246,7 @@ async def _by_pods(cluster: Cluster, ref: TaskRef, refusal: NotAllowed) -> Workl
     NotAllowed
         No pod names it. The hint says how its pods can be read all the same.
     """
-    resource = await discovery(cluster).find(ref.kind) if ref.is_custom else JOB
+    resources = await discovery(cluster).find_all(ref.kind) if ref.is_custom else [JOB]
     try:
         pods = await fetch_all(cluster, "pod", ref.namespace)
     except (NotAllowed, NotFound):
@@ -227,13 +256,16 @@ async def _by_pods(cluster: Cluster, ref: TaskRef, refusal: NotAllowed) -> Workl
         owners.note(pod)
     for pod in pods:
         for owner in await _chain(pod, owners):
-            if owner.name == ref.name and owner.is_of(resource):
+            if owner.name == ref.name and any(map(owner.is_of, resources)):
                 newest[owner] = max(newest.get(owner, ""), pod["metadata"]["creationTimestamp"])
     if not newest:
-        readable = ", ".join(await _probable_parts(ref, resource, pods, owners))
+        parts = [part for each in resources for part in await _probable_parts(ref, each, pods, owners)]
+        readable = ", ".join(dict.fromkeys(parts))
         pods_alone = f"; with rights on pods alone, read what probably belongs to it: {readable}" if readable else ""
-        raise NotAllowed(refusal.message, f"ask for the right `{resource.get_right}`{pods_alone}")
-    return _unreadable(resource, ref.namespace, max(newest, key=newest.__getitem__), pods)
+        rights = " or ".join(f"`{each.get_right}`" for each in resources)
+        raise NotAllowed(refusal.message, f"ask for the right {rights}{pods_alone}")
+    owner = max(newest, key=newest.__getitem__)
+    return _unreadable(next(filter(owner.is_of, resources)), ref.namespace, owner, pods)
 
 
 async def _probable_parts(ref: TaskRef, resource: Resource, pods: list[KubeObject], owners: Owners) -> list[str]:
@@ -303,9 +335,9 @@ async def suggest_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility = 
     """
     try:
         if ref.is_custom:
-            resource = await discovery(cluster).find(ref.kind)
-            listed = await _list_custom(cluster, resource, ref.namespace)
-            existing = [(workload.ref.name, resource.name) for workload in listed.values()]
+            resources = await discovery(cluster).find_all(ref.kind)
+            listed = [await _list_custom(cluster, each, ref.namespace) for each in resources]
+            existing = [(each.ref.name, each.ref.kind) for workloads in listed for each in workloads.values()]
         elif ref.kind:
             items = await fetch_all(cluster, ref.kind, ref.namespace)
             existing = [(item["metadata"]["name"], ref.kind) for item in items]

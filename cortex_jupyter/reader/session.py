@@ -172,9 +172,23 @@ class Session(Connection):
         return None if self.archive is None else await self._newest(self.archive, ref, person)
 
     async def _newest(self, store: Readable, ref: TaskRef, person: Person | None) -> RecordingInfo | None:
-        """Return the newest readable recording of a task; of any kind if the reference has none."""
+        """Return the newest readable recording of a task; of any kind if the reference has none.
+
+        Raises
+        ------
+        AmbiguousTask
+            Several groups have the kind, and such tasks of the name are recorded of more than one.
+        """
         cluster = self.cluster.id if self.cluster else None
-        ref = await self.with_group(ref)
+        ref, *others = await self.with_groups(ref)
+        if others:
+            infos = [await self._newest(store, each, person) for each in (ref, *others)]
+            recorded = [info for info in infos if info is not None and info.last_seq]
+            if len(recorded) > 1:
+                names = ", ".join(f"{info.ref.kind}/{info.ref.name}" for info in recorded)
+                message = f"recorded in namespace {ref.namespace!r} under that name are {names}"
+                raise AmbiguousTask(message, f"name the kind: {recorded[0].ref.key}")
+            return recorded[0] if recorded else None
         newest = await asyncio.to_thread(store.find, ref, cluster)
         if newest is not None and newest.ref.kind == "job" and not ref.kind:
             owner = await asyncio.to_thread(_recorded_owner, store, newest)

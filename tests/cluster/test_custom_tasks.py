@@ -12,7 +12,7 @@ from cortex_jupyter.cluster import owners as owners_module
 from cortex_jupyter.cluster.owners import Owners
 from cortex_jupyter.cluster.tasks import PodLists, list_tasks, pods_of, resolve
 from cortex_jupyter.cluster.workloads import Workload, collection, state_of
-from cortex_jupyter.errors import NotAllowed
+from cortex_jupyter.errors import AmbiguousTask, NotAllowed, TaskNotFound
 from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
@@ -488,3 +488,41 @@ async def test_owners_that_may_not_be_read_are_reported_once_with_the_right_that
         await pods_of(cluster, await resolve(cluster, ref("rayjob/tune")))
     (message,) = [record.getMessage() for record in caplog.records if "RayCluster" in record.getMessage()]
     assert "`get rayclusters.ray.io`" in message and "pods/log" not in message
+
+
+BIO = "/apis/bio.example.org/v1/namespaces/team"
+
+
+@pytest.fixture
+def two_groups(api: Any, monkeypatch: pytest.MonkeyPatch) -> Team:
+    """A cluster in which two API groups have the kind Experiment."""
+    monkeypatch.setitem(KINDS, ("bio.example.org", "v1"), {"Experiment": "experiments"})
+    return Team(api)
+
+
+async def test_of_several_kinds_of_a_name_the_one_that_has_the_object_is_meant(
+    two_groups: Team, cluster: Cluster
+) -> None:
+    two_groups.add(f"{BIO}/experiments", "bio.example.org/v1", "Experiment", "sweep")
+    assert (await resolve(cluster, ref("experiment/sweep"))).ref == ref("experiment.bio.example.org/sweep")
+    two_groups.add(f"{LAB}/experiments", "lab.example.org/v1", "Experiment", "sweep")
+    with pytest.raises(AmbiguousTask) as ambiguous:
+        await resolve(cluster, ref("experiment/sweep"))
+    for group in ("bio", "lab"):
+        assert f"experiment.{group}.example.org/sweep" in ambiguous.value.message
+    with pytest.raises(TaskNotFound) as missing:
+        await resolve(cluster, ref("experiment/none"))
+    assert "experiment.lab.example.org" in missing.value.message and "experiment.bio" in missing.value.message
+
+
+async def test_a_refusal_by_one_of_several_kinds_hides_no_object_of_the_others(
+    two_groups: Team, cluster: Cluster
+) -> None:
+    two_groups.add(f"{BIO}/experiments", "bio.example.org/v1", "Experiment", "sweep")
+    deny(two_groups, f"{LAB}/experiments", "sweep", "none")
+    assert (await resolve(cluster, ref("experiment/sweep"))).ref == ref("experiment.bio.example.org/sweep")
+    with pytest.raises(NotAllowed) as refused:
+        await resolve(cluster, ref("experiment/none"))
+    assert "`get experiments.lab.example.org`" in refused.value.hint
+    two_groups.pod("none-0", made("lab.example.org/v1", "Experiment", "none"))
+    assert (await resolve(cluster, ref("experiment/none"))).ref == ref("experiment.lab.example.org/none")

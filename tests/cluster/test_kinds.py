@@ -248,15 +248,18 @@ async def test_short_names_and_groups_in_any_case(cluster: Cluster, word: str) -
 
 @pytest.mark.usefixtures("served")
 @pytest.mark.parametrize("word", ["model", "Models", "models.v1"])
-async def test_an_ambiguous_kind_lists_the_groups(cluster: Cluster, word: str) -> None:
+async def test_a_task_that_none_of_several_kinds_has_lists_the_kinds(cluster: Cluster, word: str) -> None:
     if word == "models.v1":  # a group that begins with v1 is meant, and there is none
         with pytest.raises(TaskNotFound):
             await resolve(cluster, TaskRef.parse(f"ml:{word}/x"))
         return
-    with pytest.raises(AmbiguousTask) as caught:
+    with pytest.raises(TaskNotFound) as caught:
         await resolve(cluster, TaskRef.parse(f"ml:{word}/x"))
-    assert caught.value.message.endswith("model.a.example.org, model.b.example.org")
-    assert caught.value.hint == "name one: model.a.example.org/NAME"
+    assert caught.value.message == "there is no model.a.example.org or model.b.example.org 'x' in namespace 'ml'"
+    with pytest.raises(AmbiguousTask) as ambiguous:
+        await discovery(cluster).find(word)
+    assert ambiguous.value.message.endswith("model.a.example.org, model.b.example.org")
+    assert ambiguous.value.hint == "name one: model.a.example.org/NAME"
 
 
 @pytest.mark.usefixtures("served")

@@ -10,6 +10,7 @@ import pytest
 from support.hand import CLUSTER, Hand
 
 from cortex_jupyter.cluster.access import Access
+from cortex_jupyter.cluster.discovery import Discovery, Resource
 from cortex_jupyter.cluster.workloads import Workload
 from cortex_jupyter.errors import (
     AmbiguousTask,
@@ -42,7 +43,7 @@ class Api:
             raise NotFound(path)
         return {"status": {"allowed": True}}
 
-    async def read_list(self, path: str, *_: Any) -> Any:
+    async def read_list(self, path: str, *_: Any, **__: Any) -> Any:
         """List nothing: the cluster has no task."""
         raise NotFound(path)
 
@@ -124,6 +125,25 @@ async def test_the_name_of_a_recorded_custom_resource_whose_job_is_gone_means_th
     recordings.resolve = resolve  # type: ignore[method-assign]
     found = await recordings.find(TaskRef("default", "", "tune"))
     assert (found.id, found.workload, found.is_gone) == (hand.id, workload, False)
+
+
+async def test_of_several_kinds_of_a_name_the_one_that_is_recorded_is_meant(
+    store: Store, recordings: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = [Resource(f"{group}.example.org", "v1", "Experiment", "experiments") for group in ("bio", "lab")]
+
+    async def find_all(_: Discovery, word: str) -> list[Resource]:
+        return [kind for kind in kinds if word in ("exp", kind.name)]
+
+    monkeypatch.setattr(Discovery, "find_all", find_all)
+    answering(recordings, TaskNotFound("gone"))
+    bio = Hand(store, TaskRef("default", kinds[0].name, "sweep"), "e1")
+    bio.lines([(1, 1, "a")])
+    sweep = TaskRef("default", "exp", "sweep")
+    assert (await recordings.find(sweep)).id == bio.id
+    Hand(store, TaskRef("default", kinds[1].name, "sweep"), "e2").lines([(1, 1, "a")])
+    with pytest.raises(AmbiguousTask, match=r"experiment.bio.example.org/sweep, experiment.lab.example.org/sweep"):
+        await recordings.find(sweep)
 
 
 @pytest.mark.parametrize("error", [NotAllowed("pods is forbidden"), AmbiguousTask("two kinds have it")])
