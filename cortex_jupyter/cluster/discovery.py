@@ -9,6 +9,7 @@ import asyncio
 import difflib
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, proxy
@@ -17,7 +18,7 @@ from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, CortexE
 from cortex_jupyter.model.task import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from cortex_jupyter.cluster.session import Cluster
 
@@ -248,21 +249,27 @@ class Discovery:
 
     async def _read_groups(self) -> None:
         versions: dict[str, list[str]] = {}
-        for document in await asyncio.gather(*(self._cluster.json(p, accept=_AGGREGATED) for p in ("/api", "/apis"))):
-            if document.get("kind") == "APIGroupDiscoveryList":
-                for resource in _aggregated(document):
-                    if resource.api_version not in versions.setdefault(resource.group, []):
-                        versions[resource.group].append(resource.api_version)
-                    self._resources.setdefault(resource.api_version, []).append(resource)
-            else:
-                versions |= _served_versions(document)
+        paths = ("/api", "/apis")
+        documents = await asyncio.gather(*(self._cluster.json(path, accept=_AGGREGATED) for path in paths))
+        for path, document in zip(paths, documents, strict=True):
+            with _reading(path):
+                if document.get("kind") == "APIGroupDiscoveryList":
+                    for resource in _aggregated(document):
+                        if resource.api_version not in versions.setdefault(resource.group, []):
+                            versions[resource.group].append(resource.api_version)
+                            self._resources[resource.api_version] = []
+                        self._resources[resource.api_version].append(resource)
+                else:
+                    versions |= _served_versions(document)
         self._versions, self._read_at = versions, time.monotonic()
 
     async def _read_version(self, version: str, limit: asyncio.Semaphore) -> None:
         path = f"/apis/{version}" if "/" in version else f"/api/{version}"
         async with limit:
             try:
-                self._resources[version] = _listed(await self._cluster.json(path))
+                document = await self._cluster.json(path)
+                with _reading(path):
+                    self._resources[version] = _listed(document)
                 self._errors.pop(version, None)
             except NotFound:
                 self._resources[version] = []
@@ -304,16 +311,39 @@ def _named(word: str, resources: Iterable[Resource]) -> list[Resource]:
     return exact or [r for r in named if r.group.startswith(group)]
 
 
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Turn what goes wrong with a malformed document into an error of the cluster: an aggregated API may serve anything.
+
+    Raises
+    ------
+    ClusterError
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ClusterError(
+            f"the cluster's answer to {path} has not the form of a list of kinds: {type(error).__name__}: {error}",
+            f"`kubectl get --raw {path}` shows it",
+        ) from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
 def _aggregated(document: dict[str, Any]) -> list[Resource]:
     """Return the kinds of an `APIGroupDiscoveryList`; the preferred version of a group comes first."""
     return [
         Resource(
-            group["metadata"].get("name") or "",
-            version["version"],
-            (entry.get("responseKind") or {}).get("kind") or "",
-            entry["resource"],
-            entry.get("singularResource") or "",
-            tuple(entry.get("shortNames") or ()),
+            _text(group["metadata"].get("name") or ""),
+            _text(version["version"]),
+            _text((entry.get("responseKind") or {}).get("kind") or ""),
+            _text(entry["resource"]),
+            _text(entry.get("singularResource") or ""),
+            tuple(map(_text, entry.get("shortNames") or ())),
         )
         for group in document.get("items") or ()
         for version in group.get("versions") or ()
@@ -325,12 +355,12 @@ def _aggregated(document: dict[str, Any]) -> list[Resource]:
 def _served_versions(document: dict[str, Any]) -> dict[str, list[str]]:
     """Return the versions that an `APIVersions` or `APIGroupList` names, by group; the preferred one first."""
     if document.get("kind") == "APIVersions":
-        return {"": list(document.get("versions") or ())}
+        return {"": list(map(_text, document.get("versions") or ()))}
     served: dict[str, list[str]] = {}
     for group in document.get("groups") or ():
         preferred = (group.get("preferredVersion") or {}).get("groupVersion")
-        versions = [version["groupVersion"] for version in group.get("versions") or ()]
-        served[group["name"]] = [v for v in versions if v == preferred] + [v for v in versions if v != preferred]
+        versions = [_text(version["groupVersion"]) for version in group.get("versions") or ()]
+        served[_text(group["name"])] = [v for v in versions if v == preferred] + [v for v in versions if v != preferred]
     return served
 
 
@@ -341,10 +371,10 @@ def _listed(document: dict[str, Any]) -> list[Resource]:
         Resource(
             group,
             version,
-            entry["kind"],
-            entry["name"],
-            entry.get("singularName") or "",
-            tuple(entry.get("shortNames") or ()),
+            _text(entry["kind"]),
+            _text(entry["name"]),
+            _text(entry.get("singularName") or ""),
+            tuple(map(_text, entry.get("shortNames") or ())),
         )
         for entry in document.get("resources") or ()
         if entry.get("namespaced") and "/" not in entry["name"]

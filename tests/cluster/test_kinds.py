@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
 
 from cortex_jupyter.cluster import discovery as discovery_module
 from cortex_jupyter.cluster import kinds, pods
@@ -13,7 +14,7 @@ from cortex_jupyter.cluster.discovery import discovery
 from cortex_jupyter.cluster.owners import Owners
 from cortex_jupyter.cluster.tasks import describe, resolve
 from cortex_jupyter.cluster.workloads import Workload, state_of
-from cortex_jupyter.errors import AmbiguousTask, BadQuery, TaskNotFound
+from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, TaskNotFound
 from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
@@ -336,6 +337,38 @@ async def test_the_node_that_owns_a_static_pod_costs_no_discovery(api: Any, clus
     pod = {"metadata": {"name": "etcd", "uid": "uid-etcd", "namespace": "ml", "ownerReferences": [node]}}
     assert [owner.kind for owner in await Owners(cluster).chain(pod)] == ["Node"]
     assert not api.requests
+
+
+MALFORMED: list[object] = [
+    [], {"kind": "APIResourceList"}, {"groupVersion": 3}, {"groupVersion": "ray.io/v1", "resources": [{"namespaced": True}]},
+    {"groupVersion": "ray.io/v1", "resources": "none"}, {"groupVersion": "ray.io/v1", "resources": [None]},
+]  # fmt: skip
+MALFORMED_ROOTS: list[object] = [
+    [], None, {"kind": "APIGroupDiscoveryList", "items": 3}, {"groups": [{"name": "ray.io", "versions": [{}]}]},
+    {"kind": "APIGroupDiscoveryList", "items": [{"metadata": {}, "versions": [{"resources": [{"scope": "Namespaced"}]}]}]},
+    {"kind": "APIGroupDiscoveryList", "items": [7]}, {"groups": [{"versions": []}]}, {"groups": 3},
+    {"groups": [{"name": "ray.io", "versions": [{"groupVersion": 1}]}]}, {"groups": [{"name": [], "versions": []}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "document"), [
+    *(("/apis/ray.io/v1", document) for document in MALFORMED), *(("/apis", document) for document in MALFORMED_ROOTS),
+])  # fmt: skip
+@pytest.mark.parametrize("served", ["plain"], indirect=True)
+@pytest.mark.usefixtures("served")
+async def test_a_malformed_document_of_a_server_is_an_error_of_the_cluster(
+    api: Any, cluster: Cluster, path: str, document: object
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(document)
+
+    api.objects[path] = answer
+    with pytest.raises(ClusterError):
+        await discovery(cluster).of_object("ray.io/v1", "RayJob")
+    with pytest.raises(ClusterError):
+        await discovery(cluster).find("rayjob")
+    if path != "/apis":
+        assert (await discovery(cluster).find("vcjob")).kind == "Job", "one group hides no other"
 
 
 @pytest.mark.usefixtures("served")
