@@ -51,12 +51,14 @@ def collection(api: Api, path: str, *items: dict[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def collecting(api: Api, folder: Path) -> AsyncIterator[tuple[Selection, Health]]:
+async def collecting(
+    api: Api, folder: Path, namespaces: tuple[str, ...] = ("team",)
+) -> AsyncIterator[tuple[Selection, Health]]:
     store = open_store(f"sqlite://{folder}/r.sqlite")
     health = Health()
     health.heartbeat_taken()
     async with await Cluster.open(kubeconfig(folder / "config", api.url)) as cluster:
-        selection = Selection(cluster, store, namespaces=("team",), health=health)
+        selection = Selection(cluster, store, namespaces=namespaces, health=health)
         running = asyncio.create_task(selection.run(lambda: None))
         try:
             yield selection, health
@@ -107,6 +109,15 @@ async def test_a_kind_that_was_deleted_leaves_the_collector_ready(
         gone = len(api.requests)
         await until(lambda: sum(WORKFLOWS in request for request in api.requests[gone:]) > 2)
         assert health.readiness() == []
+
+
+async def test_a_job_that_names_an_owner_of_another_namespace_is_recorded(api: Api, tmp_path: Path) -> None:
+    workflow = WORKFLOW | {"status": {"phase": "Running"}}
+    collection(api, f"{GROUP}/workflows", workflow)
+    collection(api, "/apis/batch/v1/jobs", JOB | {"metadata": JOB["metadata"] | {"namespace": "other"}})
+    collection(api, "/api/v1/pods")
+    async with collecting(api, tmp_path, ()) as (selection, _):
+        await until(lambda: len(selection.ids) == 2)  # the Workflow and the Job
 
 
 WORKFLOW = {"metadata": {"name": "etl", "namespace": "team", "uid": "uid-etl"}, "spec": {}}

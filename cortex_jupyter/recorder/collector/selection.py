@@ -227,7 +227,9 @@ class Selection:
             custom = self._custom_watches[path]
             await custom.answered.wait()
             top = await self._wait_for(owner.uid) if custom.is_allowed else None
-            if custom.is_allowed and top is not None and top.ends:
+            # Anybody may write the UID of an object of another namespace into an owner reference.
+            is_here = top is not None and top.obj["metadata"]["namespace"] == meta["namespace"]
+            if custom.is_allowed and top is not None and is_here and top.ends:
                 return path, top
         return None
 
