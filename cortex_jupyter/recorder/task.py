@@ -147,7 +147,7 @@ class TaskRecorder:
         self._ended_since = 0.0  # since when (monotonic)
         self._end_asked_at = 0.0  # when what owns the pods was asked for its end (monotonic)
         self._end_by_pods: State | None = None  # the answer
-        self._owner_reader = OwnerReader(cluster, info.ref.namespace)
+        self._owner_reader: OwnerReader | None = None  # once it is needed: a collector has thousands of tasks
         self._makes_pods_for_ever = False  # some controller does, of the pods of a label selector
         self._jobs_of_selector: set[str] = set()  # UIDs of Jobs whose owners are known, until a controller does
         self._owners = Owners(cluster)
@@ -429,6 +429,7 @@ class TaskRecorder:
         if self._end_by_pods is None and now - self._ended_since >= _QUIET_S and not is_asked:
             self._end_asked_at = now
             try:
+                self._owner_reader = self._owner_reader or OwnerReader(self._cluster, workload.ref.namespace)
                 jobs = [job for uid, job in self._jobs.items() if uid not in self._deleted_jobs]
                 self._end_by_pods = await state_by_pods(self._cluster, workload, pods, jobs, reader=self._owner_reader)
             except (ClusterError, NotAllowed) as error:
