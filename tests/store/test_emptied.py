@@ -84,7 +84,7 @@ async def test_a_recorder_started_with_masking_takes_no_task_unmasked(
     taken: list[bool] = []
 
     class Seen:
-        unreachable_s, last_committed, masked = 0.0, 0, True
+        unreachable_s, last_committed, masked, ends = 0.0, 0, True, True
 
         def __init__(self, *_: Any, masked: bool, **__: Any) -> None:
             taken.append(masked)
