@@ -240,12 +240,12 @@ def _failed(asking: asyncio.Task[object]) -> bool:
 
 
 async def _workload(cluster: Cluster, ref: TaskRef) -> dict[str, str]:
-    """Return API group and resource of a task's kind; those of pods for a selector and an unknown kind."""
+    """Return API group and resource of a task's kind. A selector and an unknown kind have the resource `pods`."""
     if ref.is_custom:
         try:
             resource = await discovery(cluster).find(ref.kind)
         except (NotFound, NotAllowed, AmbiguousTask):
-            # Only the group is known of a kind that the cluster no longer has; nobody has a right on it by name.
+            # Only the group is known of a kind that the cluster no longer has. No user has a right on it by name.
             return {"group": ref.kind.partition(".")[2], "resource": ref.kind.partition(".")[0]}
         return {"group": resource.group, "resource": resource.plural}
     paths, plural = COLLECTIONS.get(ref.kind) or COLLECTIONS["pod"]

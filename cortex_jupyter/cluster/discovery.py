@@ -29,9 +29,9 @@ _AGGREGATED: Final = (
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
     "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"
 )
-#: So many documents are requested at a time from a server without the aggregated one.
+#: Number of documents requested at a time from a server that has no aggregated one.
 _AT_ONCE: Final = 8
-#: What is not found is looked for again, in case it is new, but no sooner than this (seconds).
+#: Minimum interval (seconds) between two readings because a kind is missing: it may be new.
 _MISS_S: Final = 10.0
 
 
@@ -125,9 +125,9 @@ class Discovery:
     def __init__(self, cluster: Cluster) -> None:
         # Weak, because the cluster is the key under which this is kept.
         self._cluster = proxy(cluster)
-        self._versions: dict[str, list[str]] = {}  # of each group, the preferred one first
+        self._versions: dict[str, list[str]] = {}  # by group, the preferred one first
         self._resources: dict[str, list[Resource]] = {}  # by group and version, as in `apiVersion`
-        self._errors: dict[str, CortexError] = {}  # why versions could not be read
+        self._errors: dict[str, CortexError] = {}  # the reasons for versions that could not be read
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
@@ -149,12 +149,12 @@ class Discovery:
             ]
             limit = asyncio.Semaphore(_AT_ONCE)
             await asyncio.gather(*(self._read_version(version, limit) for version in missing))
-        found: dict[tuple[str, str], Resource] = {}
+        preferred: dict[tuple[str, str], Resource] = {}
         for group, versions in self._versions.items():
             for version in versions if groups is None or group in groups else ():
                 for resource in self._resources.get(version, ()):
-                    found.setdefault((group, resource.kind), resource)
-        return list(found.values())
+                    preferred.setdefault((group, resource.kind), resource)
+        return list(preferred.values())
 
     async def find(self, word: str) -> Resource:
         """Find the one kind of tasks that a word names, as `find_all` takes it.
@@ -165,11 +165,11 @@ class Discovery:
             Several groups have it.
         KindNotFound, BadQuery, ClusterError, NotAllowed
         """
-        found = await self.find_all(word)
-        if len(found) > 1:
-            names = [resource.name for resource in found]
+        matches = await self.find_all(word)
+        if len(matches) > 1:
+            names = [resource.name for resource in matches]
             raise AmbiguousTask(f"several kinds are named {word!r}: {', '.join(names)}", f"name one: {names[0]}/NAME")
-        return found[0]
+        return matches[0]
 
     async def find_all(self, word: str) -> list[Resource]:
         """Find the kinds of tasks of a name by what kubectl accepts: kind, plural, singular or short name, also with the group.
@@ -195,15 +195,15 @@ class Discovery:
         named = _named(word, await self.resources())
         if not named and self.forget():
             named = _named(word, await self.resources())
-        found = [resource for resource in named if resource.may_create_pods]
-        if named and not found:
+        task_kinds = [resource for resource in named if resource.may_create_pods]
+        if named and not task_kinds:
             raise BadQuery(
                 f"a {named[0].kind} is no task: it creates no pods",
                 "a task is a Pod or what creates Pods, such as a Job, a Deployment or a RayJob; `cortex-jupyter tasks` lists them",
             )
-        if not found and self._errors:
+        if not task_kinds and self._errors:
             raise ClusterError(f"it is not known whether there is a kind {word!r}: {next(iter(self._errors.values()))}")
-        if not found:
+        if not task_kinds:
             by_word: dict[str, list[str]] = {}
             for resource in filter(lambda resource: resource.may_create_pods, await self.resources()):
                 for each in {resource.kind.lower(), resource.plural, *resource.short_names}:
@@ -212,7 +212,7 @@ class Discovery:
             similar = dict.fromkeys(name for match in matches for name in by_word[match])
             hint = f"similar kinds: {', '.join(similar)}" if similar else "`kubectl api-resources` lists the kinds"
             raise KindNotFound(f"the cluster has no kind {word!r}", hint)
-        return found
+        return task_kinds
 
     async def of_object(self, api_version: str, kind: str) -> Resource | None:
         """Return the kind of an object, as its manifest or an owner reference names it.
@@ -227,21 +227,21 @@ class Discovery:
             return BUILT_IN[api_version, kind]
         if (api_version, kind) == _NODE:
             return None
-        found = await self._of_object(api_version, kind)
-        # Once: on a slow server the documents may be old again when the last one has come.
-        if found is None and self.forget():
-            found = await self._of_object(api_version, kind)
-        return found
+        resource = await self._of_object(api_version, kind)
+        # Only once: on a slow server the first document may be old again when the last one arrives.
+        if resource is None and self.forget():
+            resource = await self._of_object(api_version, kind)
+        return resource
 
     async def _of_object(self, api_version: str, kind: str) -> Resource | None:
         group = api_version.rpartition("/")[0]
-        found = next((r for r in await self.resources((group,)) if r.kind == kind), None)
-        if found is None and api_version in self._errors:
+        resource = next((r for r in await self.resources((group,)) if r.kind == kind), None)
+        if resource is None and api_version in self._errors:
             raise ClusterError(f"the kinds of {api_version} are not known: {self._errors[api_version]}")
-        return found
+        return resource
 
     def forget(self) -> bool:
-        """Forget what was read, so that it is read anew; return False if that was a moment ago."""
+        """Drop the documents, so that the next call reads them again; return False if they were read a moment ago."""
         if time.monotonic() - self._read_at < _MISS_S:
             return False
         self._versions, self._resources, self._errors = {}, {}, {}
@@ -284,10 +284,10 @@ _discoveries: WeakKeyDictionary[Cluster, Discovery] = WeakKeyDictionary()
 
 def discovery(cluster: Cluster) -> Discovery:
     """Return the one discovery of a cluster."""
-    found = _discoveries.get(cluster)
-    if found is None:
-        found = _discoveries[cluster] = Discovery(cluster)
-    return found
+    cached = _discoveries.get(cluster)
+    if cached is None:
+        cached = _discoveries[cluster] = Discovery(cluster)
+    return cached
 
 
 def is_absent(error: NotFound, name: str) -> bool:
@@ -313,7 +313,7 @@ def _named(word: str, resources: Iterable[Resource]) -> list[Resource]:
 
 @contextmanager
 def _reading(path: str) -> Iterator[None]:
-    """Turn what goes wrong with a malformed document into an error of the cluster: an aggregated API may serve anything.
+    """Report a malformed document as an error of the cluster: an aggregated API may serve anything.
 
     Raises
     ------

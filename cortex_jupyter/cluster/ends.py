@@ -1,6 +1,6 @@
-"""How a task ends whose object does not show it: a label selector, or a custom resource with a status of unknown form.
+"""Find the end of a task whose object does not show it: a label selector, or a custom resource with a status of unknown form.
 
-Its pods show how it ended, and what owns them shows whether more of them may come.
+Its pods show how it ended. The owners of the pods show whether more pods may come.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.discovery import Resource
     from cortex_jupyter.cluster.session import Cluster
 
-#: What an owner shows: it is over, or it may create more pods. None: it shows neither, so what it owns decides.
+#: An owner shows that it is over (a `State`), that it may create more pods (this), or neither (None): then the objects
+#: that it owns decide.
 _ALIVE: Final = "alive"
-#: So many owners of one collection are read one by one, and then all at once: where more are missing, hundreds are.
+#: Maximum number of owners in one collection that are read one by one. If more are missing, hundreds are: then the whole
+#: collection is read.
 _FEW: Final = 3
 
 
@@ -39,10 +41,10 @@ async def state_by_pods(
     *,
     reader: OwnerReader | None = None,
 ) -> State | None:
-    """Return the end of a task by that of its pods; None while what owns them may create more.
+    """Return the end of a task by that of its pods; None while an owner may create more pods.
 
-    Owners that we may not read show nothing, and those that were deleted create nothing. But a Job that we may not read waits up
-    to 6 minutes before its next attempt, so only its success is an end.
+    An owner that we may not read shows nothing, and a deleted one creates nothing. But a Job that we may not read waits up to
+    6 minutes before its next attempt, so only its success is an end.
 
     Parameters
     ----------
@@ -52,9 +54,9 @@ async def state_by_pods(
     pods : list of dict
         All its pods. All have ended.
     jobs : iterable of dict, optional
-        Those Jobs that a custom resource owns, with pods or without.
+        The Jobs that a custom resource owns, with pods or without.
     reader : OwnerReader, optional
-        Keeps what need not be read again for the next question about the same task.
+        Caches the owners between two calls for the same task.
 
     Raises
     ------
@@ -70,14 +72,14 @@ async def state_by_pods(
     deciding: list[KubeObject] = []
     failed_owner: State | None = None
     for pod in pods:
-        shown = await reader.end_of_pod(pod, workload.uid)
-        if shown == _ALIVE:
+        owner_end = await reader.end_of_pod(pod, workload.uid)
+        if owner_end == _ALIVE:
             return None
-        if shown is None:
+        if owner_end is None:
             deciding.append(pod)
-        elif isinstance(shown, State) and shown.name == "failed":
+        elif isinstance(owner_end, State) and owner_end.name == "failed":
             deciding.append(pod)
-            failed_owner = failed_owner or shown
+            failed_owner = failed_owner or owner_end
     state = end_of_pods(workload, deciding)
     if may_retry(workload, state) or any(map(_has_failed, reader.pods_of_unread_jobs.values())):
         return None
@@ -89,10 +91,10 @@ async def state_by_pods(
 
 
 async def goes_on(cluster: Cluster, workload: Workload, recorded: Collection[str]) -> bool:
-    """Return whether a task of which a recording has an end is under way again.
+    """Return whether a task runs again although a recording of it has an end.
 
-    Argo's `retry` and a resumed Volcano Job take an object back, and a label selector may select new pods. Jobs and pods never
-    go on.
+    Argo's `retry` and a resumed Volcano Job remove the end of an object, and a label selector may select new pods. Jobs and
+    pods never run again.
 
     Parameters
     ----------
@@ -143,7 +145,7 @@ def _job_state(job: KubeObject, namespace: str) -> State:
 
 
 class OwnerReader:
-    """Reads what owners of pods show of their end, each once for a question; Jobs that are over are never read again.
+    """Reads whether the owners of pods are over, each owner once per call; Jobs that are over are never read again.
 
     Parameters
     ----------
@@ -156,13 +158,13 @@ class OwnerReader:
         self.owners = Owners(cluster)
         self._ends: dict[str, State | str | None] = {}  # by UID
         self._jobs_over: set[str] = set()  # UIDs
-        self._missing: dict[str, int] = {}  # how many owners were read, by path of their collection
-        self._listed: dict[str, dict[str, KubeObject]] = {}  # all objects by UID, by path of their collection
-        self._unread_jobs: set[str] = set()  # UIDs of those that we may not read
+        self._missing: dict[str, int] = {}  # number of owners that were read, by path of their collection
+        self._listed: dict[str, dict[str, KubeObject]] = {}  # by path of the collection, then by UID
+        self._unread_jobs: set[str] = set()  # UIDs
         self.pods_of_unread_jobs: dict[str, list[KubeObject]] = {}
 
     def forget(self) -> None:
-        """Forget what may be different by now. A custom resource may take its end back, a Job does not."""
+        """Drop what may have changed since the last call. The end of a custom resource may vanish, that of a Job does not."""
         self._ends = {uid: end for uid, end in self._ends.items() if uid in self._jobs_over}
         for state in (self._missing, self._listed, self._unread_jobs, self.pods_of_unread_jobs):
             state.clear()
@@ -175,14 +177,14 @@ class OwnerReader:
         return state
 
     async def end_of_pod(self, pod: KubeObject, below: str) -> State | str | None:
-        """Return what a pod's topmost owner that shows something shows, of those below a UID if it is among them."""
+        """Return the end that the topmost owner of a pod shows, ignoring the object `below` and its owners; None if none shows it."""
         chain = await self.owners.chain(pod)
         uids = [owner.uid for owner in chain]
         chain = chain[: uids.index(below)] if below in uids else chain
-        shown = await self._end_of_chain(chain)
-        for uid in self._unread_jobs.intersection(owner.uid for owner in chain) if shown is None else ():
+        owner_end = await self._end_of_chain(chain)
+        for uid in self._unread_jobs.intersection(owner.uid for owner in chain) if owner_end is None else ():
             self.pods_of_unread_jobs.setdefault(uid, []).append(pod)
-        return shown
+        return owner_end
 
     async def _end_of_chain(self, chain: list[Owner]) -> State | str | None:
         for owner in reversed(chain):
@@ -223,7 +225,7 @@ class OwnerReader:
         return state if state.over else _ALIVE
 
     async def _object(self, resource: Resource, owner: Owner) -> KubeObject | None:
-        """Return the object that is an owner, or one of its name; None if a list does not have it."""
+        """Return the object of an owner, or another one with its name; None if the list of its collection lacks it."""
         path = resource.path(segment(self._namespace))
         cut = without_bulk if resource.is_built_in else kinds.without_bulk
         self._missing[path] = self._missing.get(path, 0) + 1

@@ -1,7 +1,7 @@
-"""What we know of kinds of custom resources: which pods are theirs, what these are in it, and how their objects show an end.
+"""The table of known kinds of custom resources: the labels of their pods, the roles of these, and how objects show an end.
 
-A kind without a row is a task too: its pods are found by their owners, and its end by what most kinds have in common. A user
-extends the table with `CORTEX_KINDS` or `c.CortexJupyter.kinds`.
+An object of a kind without a row is a task too: owner references lead to its pods, and a general rule to its end. A user extends
+the table with `CORTEX_KINDS` or `c.CortexJupyter.kinds`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CONDITIONS: Final = {
 }
 #: Fields of a status that hold the start and the end.
 _TIMES: Final = frozenset({"startTime", "completionTime", "endTime", "finishedAt", "stoppedAt", "terminationTime"})
-#: What is kept of an object; a state is read from these.
+#: The fields of an object that are kept: they hold its state.
 _PARTS: Final = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
 #: Fields of a status that hold the state as a word, in kinds without a row, and such words in lower case.
 _FIELDS: Final = ("phase", "state", "jobStatus")
@@ -51,7 +51,7 @@ _WORDS: Final = {
 }
 
 
-#: Words of tasks that have not ended.
+#: Words for tasks that have not ended.
 _UNDER_WAY: Final = dict.fromkeys(
     ("created", "initializing", "pending", "queued", "running", "starting", "submitted", "waiting"), ""
 )
@@ -72,8 +72,8 @@ class Kind:
     rank : tuple of str
         Labels and annotations of a pod that hold numbers; all that it has, from the coarse to the fine.
     states : tuple of (str, mapping)
-        States as in `ObjectState` and what shows them, in this order: paths in the object with their values. A name without a dot is a
-        condition, with its status.
+        States as in `ObjectState`, each with the paths in the object and the values that show it. The first match counts. A name
+        without a dot is a condition; its value is the condition's status.
     reason, message : tuple of str
         Paths of the words that explain the state, unless a condition shows it.
     ends : bool
@@ -130,7 +130,7 @@ def ends_by_itself(kind: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ObjectState:
-    """What an object says of its state.
+    """The state that an object shows.
 
     Parameters
     ----------
@@ -171,10 +171,10 @@ def _by_row(kind: Kind, obj: Mapping[str, Any]) -> ObjectState:
 
 def _by_convention(kind: Kind, obj: Mapping[str, Any]) -> ObjectState:
     # A failure counts before a success: some kinds have a condition that is true at any end.
-    for wanted in ("failed", "succeeded"):
+    for state in ("failed", "succeeded"):
         for condition in _conditions(obj):
-            if _CONDITIONS.get((condition["type"], condition.get("status") or "")) == wanted:
-                return _explained(kind, obj, wanted, condition)
+            if _CONDITIONS.get((condition["type"], condition.get("status") or "")) == state:
+                return _explained(kind, obj, state, condition)
     word = _state_word(obj)
     if word in _WORDS:
         return _explained(kind, obj, _WORDS[word], None)
@@ -186,9 +186,9 @@ def _by_convention(kind: Kind, obj: Mapping[str, Any]) -> ObjectState:
 
 
 def shows_ends(kind: Kind, obj: Mapping[str, Any]) -> bool:
-    """Return whether objects of a kind show their end in a known way, as far as this one tells.
+    """Return whether objects of a kind show their end in a known way, judged by one of them.
 
-    Most kinds without a row make pods for ever: databases, brokers, what starts a Job by a schedule.
+    Most kinds without a row make pods for ever: databases, brokers, schedulers of Jobs.
 
     Examples
     --------
@@ -206,14 +206,14 @@ def shows_ends(kind: Kind, obj: Mapping[str, Any]) -> bool:
 
 
 def has_schedule(obj: Mapping[str, Any]) -> bool:
-    """Return whether an object has a schedule, by which it makes pods for ever."""
+    """Return whether an object has a schedule. Such an object makes pods for ever."""
     return isinstance(_value(obj, "spec.schedule"), str)
 
 
 def has_known_form(kind: Kind, obj: Mapping[str, Any]) -> bool:
-    """Return whether an object has a form in which we know its end, or know that it is under way.
+    """Return whether the form of an object shows that it has ended, or that it still runs.
 
-    What has a schedule creates its next pod when that is due, however long all have ended.
+    An object with a schedule counts: it creates its next pod when that is due, even if all earlier ones have ended.
 
     Examples
     --------
@@ -244,7 +244,7 @@ def _state_word(obj: Mapping[str, Any]) -> str:
 
 
 def finished(kind: Kind, obj: Mapping[str, Any]) -> int:
-    """Return when an object ended (ns since the epoch), as far as it says; 0 if it has not ended.
+    """Return when an object ended (ns since the epoch), as far as it shows; 0 if it has not ended.
 
     Examples
     --------
@@ -260,7 +260,7 @@ def finished(kind: Kind, obj: Mapping[str, Any]) -> int:
 
 
 def waits_for(kind: Kind, obj: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what an object that has no pods says of itself: a word and a sentence, each empty if it does not say it.
+    """Return why an object has no pods, in its own words: a reason and a message, each empty if it has none.
 
     A sentence in its status counts first, then its newest condition, then a word of its status.
 
@@ -299,9 +299,9 @@ def progress(obj: Mapping[str, Any]) -> int | None:
 
 
 def without_bulk(obj: dict[str, Any]) -> dict[str, Any]:
-    """Remove the parts of a custom resource that no state is read from, in place, and return it.
+    """Remove the parts of a custom resource that do not show its state, in place, and return it.
 
-    What is left of its status has the form that Kubernetes' conventions ask for; anybody may define a resource with another.
+    The remaining status has the form that Kubernetes' conventions require. The status of a custom resource may have any form.
 
     Examples
     --------
@@ -334,13 +334,13 @@ def without_bulk(obj: dict[str, Any]) -> dict[str, Any]:
 
 
 def label_keys(pod: Mapping[str, Any]) -> list[str]:
-    """Return those of a pod's labels that tell the task of some kind, as `namespace/label=value`."""
+    """Return the labels of a pod that the table has for the pods of some kind, as `namespace/label=value`."""
     labels, namespace = pod["metadata"].get("labels") or {}, pod["metadata"].get("namespace")
     return [f"{namespace}/{label}={labels[label]}" for label in _configured().labels & labels.keys()]
 
 
 def own_labels(kind: Kind, obj: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the labels that the pods of a task have, each with its value. A pod has one of them.
+    """Return the labels of a task's pods, each with its value. Each pod has at least one of them.
 
     Examples
     --------
@@ -360,13 +360,13 @@ def own_label_keys(kind: Kind, obj: Mapping[str, Any]) -> list[str]:
 
 
 def selects(kind: Kind, obj: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
-    """Return whether the labels of a pod say that it is of a task."""
+    """Return whether a pod has one of the labels of a task's pods."""
     labels = pod["metadata"].get("labels") or {}
     return any(labels.get(label) == value for label, value in own_labels(kind, obj))
 
 
 class Membership(NamedTuple):
-    """Where a pod stands in its task; empty texts for what it does not show.
+    """Role, rank and attempt of a pod in its task; each is empty if the pod does not show it.
 
     Parameters
     ----------
@@ -375,7 +375,7 @@ class Membership(NamedTuple):
     rank : str
         Its number within the role, usually from 0; `2-3` is pod 3 of group 2.
     attempt : str
-        How often the work was begun anew before: `0` is the first attempt.
+        Number of earlier attempts: `0` is the first attempt.
     """
 
     role: str = ""
@@ -384,10 +384,11 @@ class Membership(NamedTuple):
 
 
 def membership(kind: str, pod: Mapping[str, Any]) -> Membership:
-    """Return where a pod stands in a task of a kind.
+    """Return role, rank and attempt of a pod in a task of a kind.
 
-    If the table knows no roles and ranks of the kind, the labels of the kinds in the table count: those of a PyTorchJob in an
-    AppWrapper. A rank that no row tells is the completion index of an Indexed Job, or the index of a StatefulSet's pod.
+    If the table has no labels of roles and ranks for the kind, the labels of other kinds count: a pod in an AppWrapper may have
+    the labels of a PyTorchJob. Without a label the rank is the completion index of an Indexed Job, or the index of a
+    StatefulSet's pod.
 
     Parameters
     ----------
@@ -416,11 +417,11 @@ def membership(kind: str, pod: Mapping[str, Any]) -> Membership:
     if not numbers:
         numbers = [values[key] for key in (_INDEX, _POD_INDEX) if _is_number(values.get(key))][:1]
     attempt = next((values[key] for key in row.attempt if _is_number(values.get(key))), "")
-    shown = Membership(role, "-".join(numbers), attempt)
+    member = Membership(role, "-".join(numbers), attempt)
     refine = _REFINEMENTS.get(row.name)
-    shown = refine(shown, pod, values) if refine else shown
-    # Anybody may write an annotation, of up to 256 KiB, and each batch of lines has the role.
-    return shown._replace(role=in_one_line(shown.role[:_ROLE_MAX]))
+    member = refine(member, pod, values) if refine else member
+    # The author of a pod may write an annotation of up to 256 KiB, and each batch of lines carries the role.
+    return member._replace(role=in_one_line(member.role[:_ROLE_MAX]))
 
 
 def _is_number(text: str | None) -> bool:
@@ -460,17 +461,17 @@ def _condition(obj: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 
 
 def _value(obj: Mapping[str, Any], path: str) -> Any:
-    """Return what is at a path of an object; of a condition, its status. None if there is nothing."""
+    """Return the value at a path of an object, or the status of a condition; None if it has neither."""
     if "." not in path:
         condition = _condition(obj, path)
         return None if condition is None else condition.get("status")
-    found: Any = obj
+    value: Any = obj
     for name in path.split("."):
-        found = found.get(name) if isinstance(found, dict) else None
-    return found
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
-#: As long as a name in Kubernetes.
+#: The maximum length of a name in Kubernetes.
 _ROLE_MAX: Final = 253
 #: A rank or an attempt; a query takes numbers of nine digits.
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
@@ -651,7 +652,7 @@ _ROWS: Final = (
         states=_words("status.phase", succeeded=("Succeeded",), failed=("Failed",), suspended=("Suspended",)),
         source="project-codeflare/appwrapper b47a99ee: internal/controller/appwrapper/resource_management.go",
     ),
-    # What these start ends, and is a task of its own.
+    # The objects that these kinds create end, and are tasks of their own.
     Kind(
         "scaledjob.keda.sh",
         {"scaledjob.keda.sh/name": _NAME},
@@ -677,7 +678,7 @@ _ROWS: Final = (
     ),
 )
 
-#: The built-in rows by their names. Use `table`, which has a user's rows too.
+#: The built-in rows by their names. Use `table`: it also has a user's rows.
 TABLE: Final = {kind.name: kind for kind in _ROWS}
 
 #: Rows of a user: the path of a YAML or JSON file, or the rows themselves as JSON.
@@ -688,7 +689,7 @@ _HINT: Final = "the form of a row: docs/reference/tasks-and-queries.md, Kinds of
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The built-in rows and those of a user, and what is derived from them."""
+    """All rows, with their pod labels and their API groups."""
 
     rows: Mapping[str, Kind]
     labels: frozenset[str]
@@ -696,7 +697,7 @@ class _Table:
 
 
 def table() -> Mapping[str, Kind]:
-    """Return all rows by their names: the built-in ones, and over them those of `CORTEX_KINDS`.
+    """Return all rows by their names. A row of `CORTEX_KINDS` replaces the built-in row of the same name.
 
     Raises
     ------
@@ -815,7 +816,7 @@ def _are_states(value: object) -> bool:
         and pair[0] in _STATES
         and isinstance(pair[1], dict)
         and bool(pair[1])
-        and all(isinstance(path, str) and isinstance(shown, str | int) for path, shown in pair[1].items())
+        and all(isinstance(path, str) and isinstance(expected, str | int) for path, expected in pair[1].items())
         for pair in value
     )
 
@@ -823,7 +824,7 @@ def _are_states(value: object) -> bool:
 def _states(value: list[tuple[str, dict[str, str | int]]]) -> tuple[tuple[str, Mapping[str, object]], ...]:
     # The status of a condition is a text, also where YAML reads `True` as a boolean.
     return tuple(
-        (name, {path: shown if "." in path else str(shown) for path, shown in shown_by.items()})
+        (name, {path: expected if "." in path else str(expected) for path, expected in shown_by.items()})
         for name, shown_by in value
     )
 
@@ -853,24 +854,24 @@ _FORMS: Final[Mapping[str, tuple[Callable[[Any], bool], str, Callable[[Any], Any
 }
 
 
-def _of_jobset(shown: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
-    # The number of the Job tells nothing if the role has only one Job.
-    is_only = values.get("jobset.sigs.k8s.io/replicatedjob-replicas") == "1" and "-" in shown.rank
-    return shown._replace(rank=shown.rank.partition("-")[2]) if is_only else shown
+def _of_jobset(member: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
+    # If the role has only one Job, the number of that Job is left out.
+    is_only = values.get("jobset.sigs.k8s.io/replicatedjob-replicas") == "1" and "-" in member.rank
+    return member._replace(rank=member.rank.partition("-")[2]) if is_only else member
 
 
-def _of_ray(shown: Membership, pod: Mapping[str, Any], _: Mapping[str, str]) -> Membership:
-    # The submitter is no node of Ray's: it has no label of its own before KubeRay 1.7, but a Job owns it.
+def _of_ray(member: Membership, pod: Mapping[str, Any], _: Mapping[str, str]) -> Membership:
+    # The submitter is not a node of Ray. Before KubeRay 1.7 it has no label for its role, but a Job owns it.
     owners = pod["metadata"].get("ownerReferences") or ()
-    is_submitter = not shown.role and any(owner.get("kind") == "Job" for owner in owners)
-    return shown._replace(role="submitter") if is_submitter else shown
+    is_submitter = not member.role and any(owner.get("kind") == "Job" for owner in owners)
+    return member._replace(role="submitter") if is_submitter else member
 
 
-def _of_apache_spark(shown: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
+def _of_apache_spark(member: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
     # The id of a run is `NAME-ATTEMPT`, unless the user set it or it is too long.
     name, _hyphen, attempt = values.get("spark-app-selector", "").rpartition("-")
     is_attempt = name == values.get("spark.operator/spark-app-name") and _is_number(attempt)
-    return shown._replace(attempt=attempt) if is_attempt else shown
+    return member._replace(attempt=attempt) if is_attempt else member
 
 
 #: In the name of a node: the number of a retry, `train(1)`, and that of an item of a loop, `train(3:item)`.
@@ -878,9 +879,9 @@ _RETRY: Final = re.compile(r"(.+)\(([0-9]{1,9})\)", re.DOTALL)
 _ITEM: Final = re.compile(r"\(([0-9]{1,9}):")
 
 
-def _of_argo(shown: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
+def _of_argo(member: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
     # A node's name is a path: `etl[1].train(3:item)(1)` is the second attempt of the fourth `train`.
-    path, attempt, names, depth = shown.role, "", "", 0
+    path, attempt, names, depth = member.role, "", "", 0
     numbers: list[str] = []
     if match := _RETRY.fullmatch(path):
         path, attempt = match.groups()
@@ -897,25 +898,25 @@ def _of_argo(shown: Membership, _: Mapping[str, Any], values: Mapping[str, str])
     return Membership(role, "-".join(numbers), attempt)
 
 
-def _of_tekton(shown: Membership, pod: Mapping[str, Any], _: Mapping[str, str]) -> Membership:
+def _of_tekton(member: Membership, pod: Mapping[str, Any], _: Mapping[str, str]) -> Membership:
     # Only the name of a retry's pod has its number: `test-pod-retry1`.
     match = re.search(r"-pod-retry(\d+)\Z", pod["metadata"].get("name", ""))
-    return shown._replace(attempt=match[1]) if match else shown
+    return member._replace(attempt=match[1]) if match else member
 
 
-def _of_flyte(shown: Membership, pod: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
+def _of_flyte(member: Membership, pod: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
     # A pod's name is `EXECUTION-NODE-ATTEMPT`, unless that is too long.
     name, _hyphen, attempt = pod["metadata"].get("name", "").rpartition("-")
     is_attempt = name.startswith(f"{values.get('execution-id')}-") and _is_number(attempt)
-    return shown._replace(attempt=attempt) if is_attempt else shown
+    return member._replace(attempt=attempt) if is_attempt else member
 
 
-def _of_leader_worker_set(shown: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
+def _of_leader_worker_set(member: Membership, _: Mapping[str, Any], values: Mapping[str, str]) -> Membership:
     index = values.get("leaderworkerset.sigs.k8s.io/worker-index")
-    return shown if index is None else shown._replace(role="leader" if index == "0" else "worker")
+    return member if index is None else member._replace(role="leader" if index == "0" else "worker")
 
 
-#: What some kinds show in another way than by a label each.
+#: Functions for kinds whose labels alone do not hold role, rank and attempt.
 _REFINEMENTS: Final[Mapping[str, Callable[[Membership, Mapping[str, Any], Mapping[str, str]], Membership]]] = {
     "jobset.jobset.x-k8s.io": _of_jobset,
     "rayjob.ray.io": _of_ray,

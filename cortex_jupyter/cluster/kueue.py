@@ -1,7 +1,7 @@
-"""Why Kueue holds a task back, and at which place of its queue it waits.
+"""Why Kueue holds a task back, and its position in the queue.
 
-Kueue suspends a task, or gates its pods, and keeps an object `Workload` that the task owns. Only when a task has no pod that runs is
-it read, on request. Facts: kubernetes-sigs/kueue ff69552e, apis/kueue/v1beta2/workload_types.go,
+Kueue suspends a task, or gates its pods, and keeps an object `Workload` that the task owns. This object is read on request, and only
+while the task has no running pod. Facts: kubernetes-sigs/kueue ff69552e, apis/kueue/v1beta2/workload_types.go,
 pkg/controller/jobframework/reconciler.go, apis/visibility/v1beta2/types.go, pkg/visibility/storage.
 """
 
@@ -29,18 +29,18 @@ _GROUP: Final = "kueue.x-k8s.io"
 _VISIBILITY: Final = "visibility.kueue.x-k8s.io"
 #: The API groups that are read.
 GROUPS: Final = (_GROUP, _VISIBILITY)
-#: What is read: API group and collection, with the verbs and the subresource.
+#: The rights that reading needs: API group and collection, with the verbs and the subresource.
 RIGHTS: Final = {
     (_GROUP, "workloads"): (("list",), ""),
     (_VISIBILITY, "localqueues"): (("get",), "pendingworkloads"),
 }
 #: The label of a Workload that holds the UID of its task.
 _JOB_UID: Final = "kueue.x-k8s.io/job-uid"
-#: An answer holds for this many seconds: a queue moves slowly.
+#: An answer is cached for this many seconds: a queue moves slowly.
 _HOLDS_S: Final = 20.0
-#: The places come from an API server of Kueue's own, which may be away; the reason does not wait longer (seconds).
-_PLACES_S: Final = 3.0
-#: If more tasks of a namespace ask, all its Workloads are read at once.
+#: Timeout (seconds) for the positions. They come from Kueue's own API server, which may be down; the reason is shown without them.
+_POSITIONS_S: Final = 3.0
+#: If more tasks of a namespace wait, all its Workloads are read at once.
 _FEW: Final = 5
 #: The reasons of a state that Kueue may explain.
 _REASONS: Final = ("Suspended", "NoPods", "SchedulingGated")
@@ -52,14 +52,14 @@ def may_be_queued(state: State) -> bool:
 
 
 def explained(workload: Workload, state: State, queued: str) -> State:
-    """Return the state of a task with what `queue_reasons` says of it."""
+    """Return the state of a task with its reason from `queue_reasons` as the message."""
     if not queued or not may_be_queued(state):
         return state
     return replace(state, message=f"Log not available yet: the {workload.title} {queued}")
 
 
 class QueueReader:
-    """Why tasks wait, for many tasks that ask again and again.
+    """Caches why tasks wait, for many tasks that are checked repeatedly.
 
     Parameters
     ----------
@@ -68,18 +68,18 @@ class QueueReader:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._asked: dict[str, dict[str, float]] = {}  # when each UID last asked (monotonic), by namespace
+        self._requested_at: dict[str, dict[str, float]] = {}  # time of each UID's last call (monotonic), by namespace
         self._answers: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}  # by namespace, and UID or ""
         self._reading = asyncio.Lock()
 
     async def reason(self, workload: Workload) -> str:
-        """Return what `queue_reasons` says of a task; empty if it says nothing."""
+        """Return the reason of a task as `queue_reasons` does; empty if there is none."""
         namespace, uid, now = workload.ref.namespace, workload.uid, time.monotonic()
-        asked = self._asked.setdefault(namespace, {})
-        asked[uid] = now
-        for other in [other for other, at in asked.items() if now - at > 2 * _HOLDS_S]:
-            del asked[other]
-        key = (namespace, uid if len(asked) <= _FEW else "")
+        requested_at = self._requested_at.setdefault(namespace, {})
+        requested_at[uid] = now
+        for old_uid in [key for key, at in requested_at.items() if now - at > 2 * _HOLDS_S]:
+            del requested_at[old_uid]
+        key = (namespace, uid if len(requested_at) <= _FEW else "")
         async with self._reading:
             self._answers = {k: v for k, v in self._answers.items() if time.monotonic() - v[0] < _HOLDS_S}
             if key not in self._answers:
@@ -113,10 +113,10 @@ async def queue_reasons(cluster: Cluster, namespace: str, uid: str = "") -> dict
         for workload in workloads
         if (not uid or uid in _tasks(workload)) and (reason := _reason(workload)) is not None
     ]
-    places = await _places(
+    positions = await _positions(
         cluster, namespace, {workload["spec"].get("queueName") or "" for workload, _ in reasons} - {""}
     )
-    return {task: _sentence(workload, reason, places) for workload, reason in reasons for task in _tasks(workload)}
+    return {task: _sentence(workload, reason, positions) for workload, reason in reasons for task in _tasks(workload)}
 
 
 async def _served(cluster: Cluster, group: str, kind: str) -> Resource | None:
@@ -128,7 +128,7 @@ async def _served(cluster: Cluster, group: str, kind: str) -> Resource | None:
 
 
 def _reduce(workload: KubeObject) -> KubeObject:
-    """Keep what is used: a Workload holds the templates of all its pods."""
+    """Keep only the fields that are used: a Workload holds the templates of all its pods."""
     meta, spec, status = (workload.get(name) or {} for name in ("metadata", "spec", "status"))
     return {
         "metadata": {name: meta.get(name) for name in ("name", "labels", "ownerReferences", "creationTimestamp")},
@@ -142,7 +142,7 @@ def _reduce(workload: KubeObject) -> KubeObject:
 
 
 def _tasks(workload: KubeObject) -> set[str]:
-    """Return the UIDs of the objects whose admission a Workload stands for: one, or the pods of a group."""
+    """Return the UIDs of the objects that a Workload admits: one object, or the pods of a group."""
     owners = {owner.get("uid", "") for owner in workload["metadata"]["ownerReferences"] or ()}
     return owners or {(workload["metadata"]["labels"] or {}).get(_JOB_UID, "")} - {""}
 
@@ -170,33 +170,33 @@ def _reason(workload: KubeObject) -> str | None:
     return ": ".join(filter(None, (evicted, why)))
 
 
-async def _places(cluster: Cluster, namespace: str, queues: Iterable[str]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return the places of waiting Workloads in their queue and in its ClusterQueue, from 1, by queue and name."""
+async def _positions(cluster: Cluster, namespace: str, queues: Iterable[str]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return the positions of waiting Workloads in their queue and in its ClusterQueue, from 1, by queue and name."""
     queues = sorted(queues)
     resource = await _served(cluster, _VISIBILITY, "LocalQueue") if queues else None
     if resource is None:
         return {}
     path = resource.path(segment(namespace))
     try:
-        async with asyncio.timeout(_PLACES_S):
+        async with asyncio.timeout(_POSITIONS_S):
             answers = await asyncio.gather(
                 *(cluster.json(f"{path}/{segment(queue)}/pendingworkloads") for queue in queues), return_exceptions=True
             )
     except TimeoutError:
         return {}
-    places: dict[tuple[str, str], tuple[int, int]] = {}
+    positions: dict[tuple[str, str], tuple[int, int]] = {}
     for queue, answer in zip(queues, answers, strict=True):
         if isinstance(answer, NotAllowed | NotFound | ClusterError):
             continue
         if isinstance(answer, BaseException):
             raise answer
         for item in answer.get("items") or ():
-            place = item.get("positionInLocalQueue", 0) + 1, item.get("positionInClusterQueue", 0) + 1
-            places[queue, item["metadata"]["name"]] = place
-    return places
+            position = item.get("positionInLocalQueue", 0) + 1, item.get("positionInClusterQueue", 0) + 1
+            positions[queue, item["metadata"]["name"]] = position
+    return positions
 
 
-def _sentence(workload: KubeObject, reason: str, places: dict[tuple[str, str], tuple[int, int]]) -> str:
+def _sentence(workload: KubeObject, reason: str, positions: dict[tuple[str, str], tuple[int, int]]) -> str:
     """Return why and where a task waits.
 
     Examples
@@ -207,6 +207,6 @@ def _sentence(workload: KubeObject, reason: str, places: dict[tuple[str, str], t
     """
     queue = workload["spec"]["queueName"]
     where = f"waits in the queue {queue} of Kueue" if queue else "waits for Kueue"
-    if place := places.get((queue or "", workload["metadata"]["name"])):
-        where += f", at place {place[0]} ({place[1]} in the cluster queue)"
+    if position := positions.get((queue or "", workload["metadata"]["name"])):
+        where += f", at place {position[0]} ({position[1]} in the cluster queue)"
     return f"{where}: {reason}" if reason else where

@@ -1,4 +1,4 @@
-"""Walk owner references upward: a pod belongs to whatever owns its owners.
+"""Walk owner references upward: a pod belongs to its owners, and to the owners of these.
 
 A RayJob owns a RayCluster, which owns pods; a Spark driver is a pod that owns its executors
 (https://kubernetes.io/docs/concepts/overview/working-with-objects/owners-dependents/).
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: A walk has no end if owners go in a circle; real ones are at most this long.
-_MOST: Final = 10
-#: A kind of owners that we may not read is asked for again after this time (seconds).
-_AGAIN_S: Final = 60.0
-#: Our log says again after this time (seconds) that owners of a kind in a namespace may not be read.
+#: The maximum number of owners in a walk. Real chains are shorter.
+_MAX_OWNERS: Final = 10
+#: A kind of owners that we may not read is tried again after this time (seconds).
+_REFUSED_S: Final = 60.0
+#: Minimum interval (seconds) between two messages in our log that owners of a kind in a namespace may not be read.
 _REPORTED_S: Final = 3600.0
-#: An owner that could not be read is not read again for this time (seconds): all its pods ask for it.
+#: An owner that could not be read is not read again for this time (seconds): each of its pods needs it.
 _FAILED_S: Final = 1.0
-#: So many owners of one collection are read one by one, and then all at once: where more are missing, hundreds are.
+#: Maximum number of owners in one collection that are read one by one. If more are missing, hundreds are: then the whole
+#: collection is read.
 _FEW: Final = 3
-#: So many owners are remembered beyond the objects that a watch shows; the oldest is read again if it is needed.
+#: Maximum number of owners that are remembered beyond the objects of a watch. The oldest is dropped, and read again when needed.
 _REMEMBERED: Final = 10_000
 #: When it was last reported that owners may not be read (monotonic), by namespace, API version and kind.
 _reported: WeakKeyDictionary[Cluster, dict[tuple[str, str, str], float]] = WeakKeyDictionary()
@@ -91,10 +92,10 @@ class Owners:
     def __init__(self, cluster: Cluster, query: dict[str, str] | None = None) -> None:
         self._cluster = cluster
         self._query = query
-        self._owner_of: dict[str, Owner | None] = {}  # by the UID of what is owned
-        self._read: dict[str, None] = {}  # UIDs of those that were read for this, the oldest first
-        self._gone: set[str] = set()  # UIDs of owners that were deleted before they were read
-        self._missing: dict[str, int] = {}  # how many owners were read, by path of their collection
+        self._owner_of: dict[str, Owner | None] = {}  # by UID of the owned object
+        self._read: dict[str, None] = {}  # UIDs of owners read from the API server, the oldest first
+        self._deleted: set[str] = set()  # UIDs of owners deleted before they were read
+        self._missing: dict[str, int] = {}  # number of owners read, by path of their collection
         # By API version and kind. A kind whose conversion webhook hangs must not hold up the others.
         self._reading: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._failures: dict[str, tuple[float, ClusterError]] = {}  # the last ones, by UID, with their time (monotonic)
@@ -102,23 +103,23 @@ class Owners:
         self.refusals: dict[str, str] = {}
 
     def note(self, obj: Mapping[str, Any]) -> None:
-        """Take in an object that is known already, so that it need not be read."""
+        """Remember the owner of an object that is already present, so that the object need not be read."""
         self.note_owner(obj["metadata"]["uid"], controller_of(obj))
 
     def note_owner(self, uid: str, owner: Owner | None) -> None:
-        """Take in what owns an object."""
+        """Remember the owner of an object; None if it has none."""
         self._owner_of[uid] = owner
         self._read.pop(uid, None)
 
     def is_known(self, uid: str) -> bool:
-        """Return whether it is known what owns an object."""
+        """Return whether the owner of an object is known."""
         return uid in self._owner_of
 
     def forget(self, uid: str) -> None:
         """Forget an object that was deleted."""
         self._owner_of.pop(uid, None)
         self._read.pop(uid, None)
-        self._gone.discard(uid)
+        self._deleted.discard(uid)
 
     async def chain(self, obj: Mapping[str, Any]) -> list[Owner]:
         """Return the owners of an object, the direct one first and the topmost one last.
@@ -130,14 +131,14 @@ class Owners:
         namespace = obj["metadata"].get("namespace") or ""
         owners: list[Owner] = []
         owner = controller_of(obj)
-        while owner is not None and owner not in owners and len(owners) < _MOST:
+        while owner is not None and owner not in owners and len(owners) < _MAX_OWNERS:
             owners.append(owner)
             owner = await self._controller(owner, namespace)
         return owners
 
     def may_have_more(self, owners: list[Owner]) -> bool:
         """Return whether the last of these owners may have, or may have had, an owner that we cannot read."""
-        return bool(owners) and (owners[-1].uid not in self._owner_of or owners[-1].uid in self._gone)
+        return bool(owners) and (owners[-1].uid not in self._owner_of or owners[-1].uid in self._deleted)
 
     def is_refused(self, owner: Owner) -> bool:
         """Return whether we may not read an owner."""
@@ -145,7 +146,7 @@ class Owners:
 
     async def _controller(self, owner: Owner, namespace: str) -> Owner | None:
         kind = (owner.api_version, owner.kind)
-        if owner.uid not in self._owner_of and time.monotonic() - self._refused_at.get(kind, -_AGAIN_S) >= _AGAIN_S:
+        if owner.uid not in self._owner_of and time.monotonic() - self._refused_at.get(kind, -_REFUSED_S) >= _REFUSED_S:
             reading = self._reading.setdefault(kind, asyncio.Lock())
             try:
                 async with reading:  # many pods of one owner come at once
@@ -153,7 +154,7 @@ class Owners:
                         await self._try_to_read(owner, namespace)
             except (NotFound, BadQuery):
                 self._remember(owner.uid, None)
-                self._gone.add(owner.uid)  # nobody knows whose it was
+                self._deleted.add(owner.uid)  # its own owner cannot be found any more
             except NotAllowed as error:
                 self._refused_at[kind] = time.monotonic()
                 self.refusals[owner.kind] = error.message
@@ -193,7 +194,7 @@ class Owners:
         if self._missing[path] == _FEW + 1 and await self._list(path, owner):
             return
         try:
-            # Anybody who may create an object writes any name into its owner references.
+            # An owner reference may hold any name: the API server does not check it.
             obj = await self._cluster.json(f"{path}/{segment(owner.name)}", accept=_METADATA)
         except NotAllowed:
             if self._missing[path] > 1 or not await self._list(path, owner):  # a user may be allowed to list them

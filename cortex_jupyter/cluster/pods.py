@@ -26,7 +26,7 @@ _HEALTHY: Final = frozenset(
 )
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"  # kubectl/pkg/cmd/util/podcmd
 _INDEX = "batch.kubernetes.io/job-completion-index"
-#: The annotations that are read: `_INDEX`, which is no label before Kubernetes 1.28, and what tells a pod's role or attempt
+#: The annotations that are read: `_INDEX`, which is no label before Kubernetes 1.28, and those for a pod's role or attempt
 #: (`cluster/kinds.py`).
 KEPT_ANNOTATIONS: Final = frozenset(
     {_DEFAULT_CONTAINER, _INDEX, "workflows.argoproj.io/node-name", "volcano.sh/job-retry-count"}
@@ -460,7 +460,7 @@ def is_finished(pod: KubeObject) -> bool:
 
 
 class Decision(NamedTuple):
-    """The container whose end decides how a task ended.
+    """The decisive end of a task and its pod.
 
     Parameters
     ----------
@@ -483,8 +483,8 @@ def decision(pods: list[KubeObject]) -> Decision | None:
     """Return the main or init container that failed first in the last attempt; else the one that succeeded last.
 
     Pods that run together fail together: one rank fails, and the others fail because it is gone. Pods that run one after
-    the other are attempts. So a failure from before the pod of the newest failure was created belongs to an earlier attempt,
-    and so does that of a pod whose name a newer pod has.
+    the other are attempts. A failure belongs to an earlier attempt if it is older than the pod of the newest failure, or if a
+    newer pod has the name of its pod.
 
     When one pod fails for good, the Job's controller deletes the pods that still run, and they end with 143 or 137
     (`deleteActivePods` in kubernetes/pkg/controller/job/job_controller.go). That is an effect of the failure, so a pod that is

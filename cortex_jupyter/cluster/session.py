@@ -360,7 +360,7 @@ class Cluster:
         body: object = None,
         accept: str = "application/json",
     ) -> Any:
-        """Request one JSON document and return it; `accept` names the form that is asked for.
+        """Request one JSON document in the media type `accept` and return it.
 
         Raises
         ------
@@ -388,7 +388,7 @@ class Cluster:
         cut : callable, optional
             Returns the part of an object to keep. A chunk is cut before the next one is read.
         accept : str, optional
-            The form that is asked for.
+            The media type to request.
 
         Returns
         -------

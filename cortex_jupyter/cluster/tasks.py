@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: What a label may have as its value; the API server refuses a selector with another one.
+#: A valid value of a label. The API server refuses a selector with another one.
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _OTHERS = ("deployment", "statefulset", "daemonset", "cronjob", "pod", "replicaset")
 _LISTED = ("job", "cronjob", "deployment", "statefulset", "daemonset", "pod")
@@ -135,7 +135,7 @@ async def _by_bare_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility) 
 
 
 async def _topmost_task(cluster: Cluster, job: Workload, is_visible: Visibility) -> Workload | None:
-    """Return the topmost custom resource that owns a Job, ends, and may be read by the user; None if there is none."""
+    """Return the topmost custom resource that owns a Job, ends, and that the user may read; None if there is none."""
     owner = controller_of(job.obj)
     if owner is None or owner.is_built_in:
         return None
@@ -269,7 +269,7 @@ async def _by_pods(cluster: Cluster, ref: TaskRef, refusal: NotAllowed) -> Workl
 
 
 async def _probable_parts(ref: TaskRef, resource: Resource, pods: list[KubeObject], owners: Owners) -> list[str]:
-    """Return the names of tasks that probably have the pods of an object that we may not read and no pod names.
+    """Return the names of tasks that probably have the pods of an unreadable object, if no pod names it as its owner.
 
     An operator names what it creates after the object: the RayCluster of the RayJob `tune` is `tune-9x2kd`.
     """
@@ -285,7 +285,7 @@ async def _probable_parts(ref: TaskRef, resource: Resource, pods: list[KubeObjec
 
 
 def _unreadable(resource: Resource, namespace: str, owner: Owner, pods: list[KubeObject]) -> Workload:
-    """Return a task of which only the name and the UID are known."""
+    """Return a task from its owner reference: only its name and its UID are known."""
     created = min(pod["metadata"]["creationTimestamp"] for pod in pods)
     meta = {"name": owner.name, "namespace": namespace, "uid": owner.uid, "creationTimestamp": created}
     # The label of a Job's pods: https://kubernetes.io/docs/concepts/workloads/controllers/job/#job-labels
@@ -361,7 +361,7 @@ async def pods_of(cluster: Cluster, workload: Workload, lists: PodLists | None =
     cluster : Cluster
     workload : Workload
     lists : PodLists, optional
-        Shares lists of whole namespaces with others that ask.
+        Shares lists of whole namespaces with other tasks.
     """
     if workload.ref.is_custom:
         items = await _custom_pods(cluster, workload, lists or PodLists(cluster))
@@ -371,14 +371,14 @@ async def pods_of(cluster: Cluster, workload: Workload, lists: PodLists | None =
 
 
 async def _custom_pods(cluster: Cluster, workload: Workload, lists: PodLists) -> list[KubeObject]:
-    """List the pods of a custom resource: those with its labels, or, without any, those of the namespace that it owns."""
+    """List the pods of a custom resource: the pods with its labels, or, without any, all pods in the namespace that it owns."""
     kind, namespace = kinds.kind_of(workload.ref.kind), workload.ref.namespace
     own_labels = kinds.own_labels(kind, workload.obj)
     is_labelled = kind.labels.keys() == {label for label, _ in own_labels}  # a RayJob first names its cluster
     if is_labelled and own_labels and all(_LABEL_VALUE.fullmatch(value) for _, value in own_labels):
         queries = [{"labelSelector": f"{label}={value}"} for label, value in own_labels]
-        found = await asyncio.gather(*(fetch_all(cluster, "pod", namespace, query) for query in queries))
-        labelled = {pod["metadata"]["uid"]: pod for pods in found for pod in pods}
+        answers = await asyncio.gather(*(fetch_all(cluster, "pod", namespace, query) for query in queries))
+        labelled = {pod["metadata"]["uid"]: pod for pods in answers for pod in pods}
         owners = Owners(cluster, queries[0])
         owners.note(workload.obj)
         pods = (await _OwnedPods.read(list(labelled.values()), owners)).of(workload)
@@ -396,12 +396,12 @@ class _OwnedPods:
     ----------
     by_owner : dict
         The pods that each object owns, also through others, by its UID.
-    others : list of dict
+    unresolved : list of dict
         Pods with an owner that may not, or cannot, be read.
     """
 
     by_owner: dict[str, list[KubeObject]]
-    others: list[KubeObject]
+    unresolved: list[KubeObject]
 
     @classmethod
     async def read(cls, pods: list[KubeObject], owners: Owners) -> _OwnedPods:
@@ -420,14 +420,14 @@ class _OwnedPods:
             except ClusterUnreachable:
                 raise
             except ClusterError as error:
-                # The broken kind of somebody else must not hide the pods of this task.
+                # The broken kind of another user must not hide the pods of this task.
                 _log.warning("the owners of %s are not known: %s", pod["metadata"]["name"], error)
                 direct = controller_of(pod)
                 chain = [direct] if direct else []
             for uid in {owner.uid for owner in chain}:
                 result.by_owner.setdefault(uid, []).append(pod)
             if owners.may_have_more(chain):
-                result.others.append(pod)
+                result.unresolved.append(pod)
         return result
 
     def of(self, workload: Workload) -> list[KubeObject]:
@@ -438,14 +438,14 @@ class _OwnedPods:
         # An earlier object may have had the same name, and an object of another kind may have it now.
         labelled = [
             pod
-            for pod in self.others
+            for pod in self.unresolved
             if pod["metadata"]["creationTimestamp"] >= created and kinds.selects(kind, workload.obj, pod)
         ]
         return owned + [pod for pod in labelled if pod["metadata"]["uid"] not in uids]
 
 
 class PodLists:
-    """Lists of all pods of a namespace. All that ask before a list begins share it.
+    """Lists all pods of a namespace. All calls before a list begins share it.
 
     A hundred tasks that end together would each list a thousand pods at once.
 
@@ -468,12 +468,14 @@ class PodLists:
         """
         if namespace not in self._next:
             task = self._next[namespace] = asyncio.create_task(self._read(namespace))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # all who asked may have gone
+            task.add_done_callback(
+                lambda done: done.cancelled() or done.exception()
+            )  # all callers may have been cancelled
         return await asyncio.shield(self._next[namespace])
 
     async def _read(self, namespace: str) -> _OwnedPods:
         async with self._reading:
-            del self._next[namespace]  # whoever asks from here on may know of a newer pod
+            del self._next[namespace]  # a later caller may know of a newer pod
             return await _OwnedPods.read(await fetch_all(self._cluster, "pod", namespace), Owners(self._cluster))
 
 
@@ -493,16 +495,16 @@ async def list_tasks(
     selector : str, optional
         A label selector: only tasks with a matching pod, or with a template that makes such pods.
     opened : mapping of TaskRef to str, optional
-        What users have opened as tasks, with the UIDs. Each that exists adds a row, if it has none by itself.
+        The tasks that users have opened, with their UIDs. Each one that exists adds a row, if it has none by itself.
     is_visible : callable, optional
-        Custom resources that the user may not know of hide nothing of what they own.
+        A custom resource that the user may not know of does not hide the objects that it owns.
 
     Returns
     -------
     list of dict
         The fields of `describe`, and `uid`. A pod of a listed workload counts there. A CronJob has the fields of its newest
-        Job. What was opened and belongs to another row has a row with `is_part`: true. What was opened and is of a kind
-        that cannot be listed has a row with the error as `unread`.
+        Job. An opened task that belongs to another row has a row with `is_part`: true. An opened task whose kind cannot
+        be listed has a row with the error as `unread`.
 
     Raises
     ------
@@ -591,21 +593,21 @@ def _opened_workloads(
     opened: Mapping[TaskRef, str],
     by_label: dict[tuple[str, str], list[KubeObject]],
 ) -> list[tuple[Workload, list[KubeObject]]]:
-    """Return what was opened, still exists and is none of the tasks, with its pods."""
+    """Return the opened tasks that still exist and are not listed yet, each with its pods."""
     uids = set(opened.values()).difference(workload.uid for workload, _ in tasks)
-    found = [(workload, pods) for workload, pods in customs.others if workload.uid in uids]
+    opened_tasks = [(workload, pods) for workload, pods in customs.non_tasks if workload.uid in uids]
     for kind in ("job", "pod", "replicaset"):
         for item in lists.get(kind, ()):
             if item["metadata"]["uid"] in uids:
                 workload = _workload(kind, item["metadata"]["namespace"], item)
-                found.append((workload, [item] if kind == "pod" else _owned(workload, by_label)))
-    return found
+                opened_tasks.append((workload, [item] if kind == "pod" else _owned(workload, by_label)))
+    return opened_tasks
 
 
 async def _described(
     cluster: Cluster, namespace: str, tasks: list[tuple[Workload, list[KubeObject]]]
 ) -> list[KubeObject]:
-    """Return the fields of tasks; why some have no pods is read once for all."""
+    """Return the fields of tasks. The reasons why some have no pods are read once for all."""
     refused: dict[str, str] = {}
     queued: dict[str, str] = {}
     states = [state_of(workload, pods) for workload, pods in tasks]
@@ -629,14 +631,14 @@ class _CustomTasks:
         Each with its pods.
     parts : set of str
         The UIDs of other objects that belong to them: the Jobs of a JobSet are no tasks of their own.
-    others : list of (Workload, list of dict)
+    non_tasks : list of (Workload, list of dict)
         The custom resources that are no tasks of their own, with their pods.
     unread : dict of str to CortexError
         Why kinds could not be listed.
     """
 
     tasks: list[tuple[Workload, list[KubeObject]]] = field(default_factory=list)
-    others: list[tuple[Workload, list[KubeObject]]] = field(default_factory=list)
+    non_tasks: list[tuple[Workload, list[KubeObject]]] = field(default_factory=list)
     unread: dict[str, CortexError] = field(default_factory=dict)
     parts: set[str] = field(default_factory=set)
 
@@ -649,9 +651,9 @@ class _CustomTasks:
         is_visible: Visibility,
         opened_kinds: Collection[str] = (),
     ) -> _CustomTasks:
-        """Read the custom resources of the kinds that the table has or users have opened, and of those that own what is listed.
+        """Read the custom resources of all kinds in the table, of opened kinds, and of the kinds that own listed objects.
 
-        Kinds that we may not list are left out, and with them nothing else.
+        Only the kinds that we may not list are left out.
 
         Parameters
         ----------
@@ -660,7 +662,7 @@ class _CustomTasks:
         lists : dict
             The built-in objects of the namespace, by kind.
         is_visible : callable
-            What belongs to an object that the user may not know of is a task of its own.
+            An object whose owner the user may not know of is a task of its own.
         opened_kinds : collection of str, optional
             Kinds of tasks that users have opened.
         """
@@ -675,15 +677,15 @@ class _CustomTasks:
         except (NotAllowed, NotFound, ClusterError) as error:
             result.unread = {kind: error for kind in opened_kinds if "." in kind}
             return result  # without the right to discover kinds a user still sees Jobs
-        wanted = kinds.table().keys() | opened_kinds
-        resources = {each for each in served if each.name in wanted and not each.is_built_in}
-        found, result.unread = await _list_with_owners(cluster, namespace, resources, objects, owners)
+        kind_names = kinds.table().keys() | opened_kinds
+        resources = {each for each in served if each.name in kind_names and not each.is_built_in}
+        customs, result.unread = await _list_with_owners(cluster, namespace, resources, objects, owners)
         chains = {obj["metadata"]["uid"]: await _chain(obj, owners) for obj in objects}
-        found = {uid: workload for uid, workload in found.items() if await is_visible(workload.ref)}
+        customs = {uid: workload for uid, workload in customs.items() if await is_visible(workload.ref)}
         jobs = {job["metadata"]["uid"] for job in lists.get("job", [])}
-        tops = {uid: _top(chain, found, is_job=uid in jobs) for uid, chain in chains.items()}
+        tops = {uid: _top(chain, customs, is_job=uid in jobs) for uid, chain in chains.items()}
         cut = {uid for uid, chain in chains.items() if tops[uid] is None and owners.may_have_more(chain)}
-        tops |= await _tops_by_labels([pod for pod in lists["pod"] if pod["metadata"]["uid"] in cut], found, owners)
+        tops |= await _tops_by_labels([pod for pod in lists["pod"] if pod["metadata"]["uid"] in cut], customs, owners)
         result.parts = {uid for uid, top in tops.items() if top}
         pods_of_top: dict[str | None, list[KubeObject]] = {}
         pods_of_owner: dict[str, list[KubeObject]] = {}
@@ -698,14 +700,14 @@ class _CustomTasks:
                 if await is_visible(workload.ref):
                     result.tasks.append((workload, pods))
                     result.parts |= {pod["metadata"]["uid"] for pod in pods}
-        for workload in found.values():
+        for workload in customs.values():
             pods = pods_of_top.get(workload.uid, [])
-            is_part = _top(await _chain(workload.obj, owners), found, is_job=False) is not None
-            # What never ends and has no pods but those of its Jobs is no task: each of these Jobs is one.
+            is_part = _top(await _chain(workload.obj, owners), customs, is_job=False) is not None
+            # An object that never ends, and only has the pods of its Jobs, is no task: each of these Jobs is one.
             if not is_part and (pods or _shows_ends(workload)):
                 result.tasks.append((workload, pods))
             else:
-                result.others.append((workload, pods or pods_of_owner.get(workload.uid, [])))
+                result.non_tasks.append((workload, pods or pods_of_owner.get(workload.uid, [])))
             if is_part:
                 result.parts.add(workload.uid)
         return result
@@ -714,17 +716,17 @@ class _CustomTasks:
 async def _list_with_owners(
     cluster: Cluster, namespace: str, resources: set[Resource], objects: list[KubeObject], owners: Owners
 ) -> tuple[dict[str, Workload], dict[str, CortexError]]:
-    """Return the objects of kinds, and of all kinds that own these or other objects, by UID; and why kinds are missing."""
-    found: dict[str, Workload] = {}
+    """Return the objects of kinds, and of all kinds that own these or `objects`, by UID; and the errors of the other kinds."""
+    customs: dict[str, Workload] = {}
     unread: dict[str, CortexError] = {}
     listed: set[Resource] = set()
     while resources:
         listed |= resources
-        asked = list(resources)
+        requested = list(resources)
         answers = await asyncio.gather(
-            *(_list_custom(cluster, each, namespace) for each in asked), return_exceptions=True
+            *(_list_custom(cluster, each, namespace) for each in requested), return_exceptions=True
         )
-        for resource, answer in zip(asked, answers, strict=True):
+        for resource, answer in zip(requested, answers, strict=True):
             if isinstance(answer, NotFound):
                 continue  # the kind was deleted a moment ago
             if isinstance(answer, NotAllowed | ClusterError):
@@ -734,11 +736,11 @@ async def _list_with_owners(
                 continue
             if isinstance(answer, BaseException):
                 raise answer
-            found |= answer
+            customs |= answer
             for workload in answer.values():
                 owners.note(workload.obj)
-        resources = await _kinds_of_owners([*objects, *(w.obj for w in found.values())], owners) - listed
-    return found, unread
+        resources = await _kinds_of_owners([*objects, *(w.obj for w in customs.values())], owners) - listed
+    return customs, unread
 
 
 def _by_refused_owner(
@@ -755,7 +757,7 @@ def _by_refused_owner(
 
 
 def _note_replica_sets(lists: dict[str, list[KubeObject]], owners: Owners) -> None:
-    """Take in which Deployments own the ReplicaSets of listed pods, whose names tell it, so that none need be read.
+    """Note the Deployments that own the ReplicaSets of listed pods. Their names show it, so none need be read.
 
     A Deployment names its ReplicaSets after itself and the pods' label `pod-template-hash` (kubernetes/kubernetes,
     pkg/controller/deployment/sync.go, getNewReplicaSet).
@@ -794,22 +796,22 @@ async def _chain(obj: KubeObject, owners: Owners) -> list[Owner]:
         return []
 
 
-def _top(chain: list[Owner], found: dict[str, Workload], *, is_job: bool) -> str | None:
-    """Return the UID of the custom resource that is the task of what these own: the topmost one that ends.
+def _top(chain: list[Owner], customs: dict[str, Workload], *, is_job: bool) -> str | None:
+    """Return the UID of the custom resource in a chain of owners that is the task: the topmost one that ends.
 
-    Without such a one it is the topmost one, unless a Job is among them, which is a task of its own.
+    If none ends it is the topmost one, unless the object is a Job or has a Job as an owner: a Job is a task of its own.
     """
-    custom = [found[owner.uid] for owner in reversed(chain) if owner.uid in found]
-    ending = next((workload.uid for workload in custom if _shows_ends(workload)), None)
+    owning = [customs[owner.uid] for owner in reversed(chain) if owner.uid in customs]
+    ending = next((workload.uid for workload in owning if _shows_ends(workload)), None)
     if ending or is_job or any((owner.api_version, owner.kind) == ("batch/v1", "Job") for owner in chain):
         return ending
-    return custom[0].uid if custom else None
+    return owning[0].uid if owning else None
 
 
-async def _tops_by_labels(pods: list[KubeObject], found: dict[str, Workload], owners: Owners) -> dict[str, str]:
-    """Return the UIDs of the custom resources to which pods belong by their labels, where owners may not be read."""
+async def _tops_by_labels(pods: list[KubeObject], customs: dict[str, Workload], owners: Owners) -> dict[str, str]:
+    """Return the UID of each pod's task, by the pod's UID. The labels of the pods show it if their owners may not be read."""
     by_label: dict[tuple[str, str], list[Workload]] = {}
-    for workload in found.values() if pods else ():
+    for workload in customs.values() if pods else ():
         for label in kinds.own_labels(kinds.kind_of(workload.ref.kind), workload.obj):
             by_label.setdefault(label, []).append(workload)
     tops: dict[str, str] = {}
@@ -817,10 +819,10 @@ async def _tops_by_labels(pods: list[KubeObject], found: dict[str, Workload], ow
         created = pod["metadata"]["creationTimestamp"]
         labelled = [workload for label in pod_labels(pod).items() for workload in by_label.get(label, ())]
         # An earlier object may have had the same name.
-        own = next((w for w in labelled if created >= w.obj["metadata"].get("creationTimestamp", "")), None)
-        if own is not None:
-            top = _top(await _chain(own.obj, owners), found, is_job=False)
-            tops[pod["metadata"]["uid"]] = top or own.uid
+        task = next((w for w in labelled if created >= w.obj["metadata"].get("creationTimestamp", "")), None)
+        if task is not None:
+            top = _top(await _chain(task.obj, owners), customs, is_job=False)
+            tops[pod["metadata"]["uid"]] = top or task.uid
     return tops
 
 
@@ -849,7 +851,7 @@ async def _list_custom(cluster: Cluster, resource: Resource, namespace: str) -> 
 
 
 def _describe_cronjob(workload: Workload, newest: KubeObject | None) -> KubeObject:
-    """Return the fields of a CronJob: those of its newest Job, because a CronJob's name means that Job as a task."""
+    """Return the fields of a CronJob: the fields of its newest Job, because a CronJob's name means that Job as a task."""
     spec, status, ref = workload.obj["spec"], workload.obj.get("status", {}), workload.ref
     about = schedule_of(workload)
     row = newest or {"state": "pending", "status": "", "exit_code": None, "pods": 0, "restarts": 0, "finished": None}

@@ -34,7 +34,7 @@ COLLECTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
 _RANDOM_END: Final = re.compile(r'(pods "[^"]*-)[bcdfghjklmnpqrstvwxz2456789]{5}(?=")')
 
 
-#: The message of a task of which only pods show the end, until its recorder knows that no more will come.
+#: The message of a task that ends with its pods, until its recorder knows that no more will come.
 EVERY_POD_HAS_ENDED: Final = "Every pod has ended; more may come"
 
 #: The controller that creates a Job's pods by default
@@ -57,7 +57,7 @@ class State:
     exit_code : int or None
         The exit code of a task that has ended.
     pod : str
-        Of a task that failed: the pod that failed first, whose exit code it is.
+        The pod that failed first, if the task failed; the exit code is that of this pod.
     """
 
     name: str
@@ -87,8 +87,8 @@ class Workload:
     path : str, optional
         The URL path of a custom resource's collection.
     lacks : str, optional
-        The right that we lack to read the object, `get rayjobs.ray.io`. Then `obj` holds only what its pods tell, and the
-        end of the task is that of its pods.
+        The missing right to read the object: `get rayjobs.ray.io`. Then `obj` holds only what its pods show, and the end of
+        the task is that of its pods.
     """
 
     ref: TaskRef
@@ -109,7 +109,7 @@ class Workload:
 
     @property
     def pod_query(self) -> dict[str, str]:
-        """The list parameters that select this task's pods; those of a custom resource are found in another way."""
+        """The list parameters that select this task's pods; no parameters select the pods of a custom resource."""
         if self.ref.kind == "selector":
             return {"labelSelector": self.ref.name}
         if self.ref.kind == "pod":
@@ -135,7 +135,7 @@ class Workload:
         return next(filter(None, [*times, *ended]), None)
 
 
-#: A task that goes on after its end has a further recording, numbered after this mark.
+#: A task that runs again after its end has a further recording, numbered after this mark.
 _FURTHER: Final = "@@"
 
 
@@ -151,7 +151,7 @@ def uid_of_task(uid: str) -> str:
 
 
 def further_uid(uid: str) -> str:
-    """Return the UID of the next recording of a task that goes on after its end.
+    """Return the UID of the next recording of a task that runs again after its end.
 
     Examples
     --------
@@ -271,21 +271,21 @@ def state_of(workload: Workload, pods: list[KubeObject], refusal: str = "") -> S
     refusal : str, optional
         The message of the workload's newest event `FailedCreate`, which says why it has no pods.
     """
-    shown: State | None = None
+    state: State | None = None
     if workload.ref.is_custom:
-        shown = _custom_state(workload, pods)
+        state = _custom_state(workload, pods)
     elif workload.ref.kind == "job":
-        shown = _job_state(workload, pods)
+        state = _job_state(workload, pods)
     elif workload.ref.kind == "pod" and pods and podlib.is_finished(pods[0]):
         status = pods[0]["status"]
         if status["phase"] == "Succeeded":
             return State("succeeded", "Pod complete exit 0", "Succeeded", 0)
         return _failed(workload, pods, status.get("reason") or "", status.get("message") or "")
-    return _with_lack(workload, shown or _alive(workload, pods, refusal))
+    return _with_lack(workload, state or _alive(workload, pods, refusal))
 
 
 def _with_lack(workload: Workload, state: State) -> State:
-    """Return a state with the right that would tell more, if we lack it."""
+    """Return a state whose message names the missing right, if there is one."""
     if not workload.lacks:
         return state
     return replace(state, message=f"{state.message}; the right `{workload.lacks}` would tell more")
@@ -312,21 +312,21 @@ def _job_state(workload: Workload, pods: list[KubeObject]) -> State | None:
 
 def _custom_state(workload: Workload, pods: list[KubeObject]) -> State | None:
     """Return the state that a custom resource shows, if it has ended or is suspended."""
-    shown = object_state(kind_of(workload.ref.kind), workload.obj)
-    if shown.name == "ended":
-        return end_of_pods(workload, pods, shown.reason, shown.message)
-    if shown.name == "succeeded":
-        return State("succeeded", f"{workload.title} complete exit 0", shown.reason or "Complete", 0)
-    if shown.name == "failed":
-        return _failed(workload, pods, shown.reason, shown.message)
-    if shown.name == "suspended" and all(map(podlib.is_finished, pods)):
-        why = f": {podlib.in_one_line(shown.message)}" if shown.message else ""
+    obj_state = object_state(kind_of(workload.ref.kind), workload.obj)
+    if obj_state.name == "ended":
+        return end_of_pods(workload, pods, obj_state.reason, obj_state.message)
+    if obj_state.name == "succeeded":
+        return State("succeeded", f"{workload.title} complete exit 0", obj_state.reason or "Complete", 0)
+    if obj_state.name == "failed":
+        return _failed(workload, pods, obj_state.reason, obj_state.message)
+    if obj_state.name == "suspended" and all(map(podlib.is_finished, pods)):
+        why = f": {podlib.in_one_line(obj_state.message)}" if obj_state.message else ""
         return State("pending", f"Log not available yet: the {workload.title} is suspended{why}", "Suspended")
     return None
 
 
 def ends_with_pods(workload: Workload) -> bool:
-    """Return whether the end of a task is that of its pods, as far as its object tells by now."""
+    """Return whether the end of a task is that of its pods, judged by the present state of its object."""
     if workload.ref.kind == "selector":
         return True
     if workload.ref.kind == "job":
@@ -355,7 +355,7 @@ def end_of_pods(workload: Workload, pods: list[KubeObject], reason: str = "", me
     pods : list of dict
         The Pod objects that count.
     reason, message : str, optional
-        What the task's object says of its end.
+        The reason and the message of the task's object for its end.
     """
     return _with_lack(workload, _end_of_pods(workload, pods, reason, message))
 
@@ -389,10 +389,10 @@ def status_word(workload: Workload, pods: list[KubeObject], state: State) -> str
 
 
 def _failed(workload: Workload, pods: list[KubeObject], reason: str, message: str = "") -> State:
-    """Return the state of a task that failed; of a task of several ranks, with the rank that failed first."""
+    """Return the state of a task that failed, with the pod that failed first if it has several."""
     decided = _decision(workload, pods)
     end = decided.end if decided and decided.end.exit_code else None
-    first = _place(workload, decided.pod) if decided and end and len(pods) > 1 else ""
+    first = _describe_position(workload, decided.pod) if decided and end and len(pods) > 1 else ""
     parts = [f"{first} failed first" if first else ""]
     # "Error" only says that the exit code is not 0.
     parts.append(", ".join(r for r in (end.reason if end else "", reason) if r and r != "Error"))
@@ -413,24 +413,24 @@ def _decision(workload: Workload, pods: list[KubeObject]) -> podlib.Decision | N
 
 
 def _last_attempts(workload: Workload, pods: list[KubeObject]) -> list[KubeObject]:
-    """Return the pods without those that ended and that a newer pod of the same rank replaced."""
+    """Return the pods except ended ones that a newer pod of the same rank replaced."""
     newest: dict[tuple[str, str], int] = {}  # when the newest pod was created, by role and rank
-    places = [membership(workload.ref.kind, pod)[:2] for pod in pods]
-    for place, pod in zip(places, pods, strict=True):
-        newest[place] = max(newest.get(place, 0), podlib.created(pod))
+    members = [membership(workload.ref.kind, pod)[:2] for pod in pods]
+    for member, pod in zip(members, pods, strict=True):
+        newest[member] = max(newest.get(member, 0), podlib.created(pod))
     return [
         pod
-        for place, pod in zip(places, pods, strict=True)
-        if not (place[1] and podlib.created(pod) < newest[place] and podlib.finished(pod) <= newest[place])
+        for member, pod in zip(members, pods, strict=True)
+        if not (member[1] and podlib.created(pod) < newest[member] and podlib.finished(pod) <= newest[member])
     ]
 
 
-def _place(workload: Workload, pod: KubeObject) -> str:
-    """Return where a pod stands in its task, for a sentence: `worker-3 (pod bert-worker-3)`; empty for a pod of a plain Job."""
+def _describe_position(workload: Workload, pod: KubeObject) -> str:
+    """Return a pod's role and rank for a message: `worker-3 (pod bert-worker-3)`; empty for a pod of a plain Job."""
     role, rank, _ = membership(workload.ref.kind, pod)
-    place, name = "-".join(filter(None, (role or ("rank" if rank else ""), rank))), f"pod {pod['metadata']['name']}"
-    if place:
-        return f"{place} ({name})"
+    position, name = "-".join(filter(None, (role or ("rank" if rank else ""), rank))), f"pod {pod['metadata']['name']}"
+    if position:
+        return f"{position} ({name})"
     return name if workload.ref.is_custom or workload.ref.kind == "selector" else ""
 
 
