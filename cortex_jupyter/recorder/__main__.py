@@ -237,7 +237,7 @@ async def _run_until_cluster_changes(run: Coroutine[Any, Any, None], cluster: Cl
 
 
 def _startup_settings() -> dict[str, str]:
-    """Return the settings that the process was started with, and check those that every process reads for itself.
+    """Return the settings that the process was started with. Check `CORTEX_KINDS`, which each process reads itself.
 
     Raises
     ------

@@ -124,8 +124,8 @@ class Sources:
             new = [run for run in runs if run[0] not in self._readers]
             if not new:
                 continue
-            shown = membership(self._context.kind, pod)._asdict()
-            new = [(replace(source, **shown), started, end) for source, started, end in new]
+            membership_fields = membership(self._context.kind, pod)._asdict()
+            new = [(replace(source, **membership_fields), started, end) for source, started, end in new]
             self._add_missed_runs(*new[0][:2], parse_rfc3339(pod["metadata"]["creationTimestamp"]))
             for source, started, end in new:
                 await self._add_run(source, started, end, startup(pod))

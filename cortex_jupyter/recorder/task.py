@@ -71,9 +71,9 @@ _UNREADABLE: Final = ("ReadFailed", NotAllowed.__name__)
 #: Pods of a custom resource that still run this long (seconds) after its end are not read further: a RayJob may leave its
 #: cluster running for the next one.
 _LEFT_OVER_S: Final = 30.0
-#: Where only its pods show the end of a task, all of them have ended for this long (seconds). The next pod may take as long
-#: where an admission webhook does not answer (30 s, `timeoutSeconds`), or an operator dies and another one takes its lease
-#: (17 s by default). A script that starts Jobs one after the other is faster.
+#: A task ends with its pods when all of them have ended for this long (seconds). The next pod may take that long: an admission
+#: webhook may not answer (30 s, `timeoutSeconds`), or an operator dies and another one takes its lease (17 s by default). A script
+#: that starts Jobs one after the other is faster.
 _QUIET_S: Final = 30.0
 
 
@@ -142,18 +142,18 @@ class TaskRecorder:
         )
         self._sources = Sources(context, self._pods, self._spawn)
         self._failed: BaseException | None = None
-        self._over_since = 0.0  # monotonic
-        self._ended_pods: set[str] = set()  # UIDs, if all have ended
-        self._ended_since = 0.0  # since when (monotonic)
-        self._end_asked_at = 0.0  # when what owns the pods was asked for its end (monotonic)
-        self._end_by_pods: State | None = None  # the answer
-        self._owner_reader: OwnerReader | None = None  # once it is needed: a collector has thousands of tasks
-        self._makes_pods_for_ever = False  # some controller does, of the pods of a label selector
-        self._jobs_of_selector: set[str] = set()  # UIDs of Jobs whose owners are known, until a controller does
+        self._over_since = 0.0  # when the task ended, if its pods still run (monotonic)
+        self._ended_pods: set[str] = set()  # UIDs of all pods once all have ended; empty before
+        self._ended_since = 0.0  # when the last of `_ended_pods` ended (monotonic)
+        self._end_asked_at = 0.0  # when the owners of the pods were last read for the end (monotonic)
+        self._end_by_pods: State | None = None  # the end that they show
+        self._owner_reader: OwnerReader | None = None  # created when needed: a collector has thousands of tasks
+        self._makes_pods_for_ever = False  # whether a controller makes a selector's pods for ever
+        self._jobs_of_selector: set[str] = set()  # UIDs of Jobs with a lookup of owners
         self._owners = Owners(cluster)
         self._form_is_noted = False
-        self._jobs: dict[str, KubeObject] = {}  # those of a custom resource, by UID
-        self._deleted_jobs: set[str] = set()  # their UIDs
+        self._jobs: dict[str, KubeObject] = {}  # Jobs of a custom resource, by UID
+        self._deleted_jobs: set[str] = set()  # UIDs of deleted ones
         self._jobs_known = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -228,12 +228,12 @@ class TaskRecorder:
 
     async def _resolve(self) -> Workload | None:
         """Return the workload of the task; None if it was deleted. Wait while the API server does not serve its kind."""
-        begun = time.monotonic()
+        started_at = time.monotonic()
         while True:
             try:
                 return await self._watches.resolve(self._info.ref)
             except KindNotFound as error:
-                if time.monotonic() - begun >= _NO_KIND_S:
+                if time.monotonic() - started_at >= _NO_KIND_S:
                     return None
                 _log.info("%s: %s", self._info.ref.key, error.message)
             except NotFound:
@@ -286,7 +286,7 @@ class TaskRecorder:
             self._unreachable_since = (self._unreachable_since or time.monotonic()) if kind == "LOST" else 0.0
 
     def _note_owner(self, pod: KubeObject) -> None:
-        """Find out whether a pod of a label selector belongs to what makes pods for ever; its Job may be deleted soon."""
+        """Find out whether a controller of a label selector's pod makes pods for ever. Do it at once: a Job may be deleted soon."""
         owner = controller_of(pod)
         if self._info.ref.kind != "selector" or owner is None or self._makes_pods_for_ever:
             return
@@ -310,7 +310,7 @@ class TaskRecorder:
 
     @property
     def ends(self) -> bool:
-        """Whether the task ends by itself, as far as its kind, its object and its pods tell."""
+        """Whether the task ends by itself, judged by its kind, its object and its pods."""
         workload = self._workload
         if not self._info.ref.is_custom or workload is None or self._is_gone:
             return ends_by_itself(self._info.ref.kind)
@@ -338,7 +338,7 @@ class TaskRecorder:
             self._pods.wake()
 
     async def _watch_jobs(self, workload: Workload) -> None:
-        """Follow the Jobs of a custom resource: they may create pods, and may have created some that nobody saw."""
+        """Follow the Jobs of a custom resource: they may create pods, and may have created pods that no watch showed."""
         try:
             async for kind, job in self._watches.jobs(workload):
                 if kind in ("ADDED", "MODIFIED", "DELETED"):
@@ -354,7 +354,7 @@ class TaskRecorder:
     # ------------------------------------------------------------------ state
 
     async def _check(self) -> bool:
-        """Take in what has changed; return True when the task is over and completely recorded."""
+        """Handle all changes; return True when the task is over and completely recorded."""
         if not self._pods.full_lists:
             return False
         self._check_watches()
@@ -368,17 +368,17 @@ class TaskRecorder:
         if not state.over and (end := await self._state_by_pods()) is not None:
             state, by_pods = end, True
         if state.over:
-            left = self._sources.pods_being_read
+            running_pods = self._sources.pods_being_read
             if self._sources.is_reading and not self._may_leave_pods():
                 return False
-            # Watches may lag behind: ask once more for what came last, an object that went back or a pod.
+            # Watches may lag behind: read once more whether the object still shows its end, and whether there is a new pod.
             if not self._is_gone and (
                 await self._has_gone_back(by_pods=by_pods) or await self._find_late_pods(by_pods=by_pods)
             ):
                 return False
             if not await self._report_unseen():
                 return False
-            self._end(state, left, by_pods=by_pods)
+            self._end(state, running_pods, by_pods=by_pods)
             return True
         self._over_since = self._unseen_until = 0.0
         self._has_unseen_answer = False
@@ -411,7 +411,7 @@ class TaskRecorder:
         return time.monotonic() - self._over_since >= _LEFT_OVER_S
 
     async def _state_by_pods(self) -> State | None:
-        """Return the end of the task if its pods alone show it, and have for long enough; a new pod begins that anew."""
+        """Return the end of the task if its pods alone have shown it for long enough. A new pod restarts the wait."""
         workload = self._workload
         if self._is_gone or workload is None or not self._needs_all_pods or not ends_with_pods(workload):
             return None
@@ -437,24 +437,24 @@ class TaskRecorder:
         return self._end_by_pods
 
     def _ended_for_s(self, pods: list[KubeObject]) -> float:
-        """Return how long all pods had ended when they were first seen so (seconds), as far as they say."""
+        """Return how long ago all pods had ended when we first saw it (seconds); 0 if they do not show it."""
         if self._pods.deleted or not all(map(finished, pods)):
             return 0.0
         return max(0.0, time.time() + self._cluster.clock.offset - max(map(finished, pods)) / 1e9)
 
     async def _has_gone_back(self, *, by_pods: bool) -> bool:
-        """Return whether a custom resource shows an end no more: Argo's `retry` takes it back."""
+        """Return whether a custom resource does not show its end any more: Argo's `retry` removes it."""
         if self._workload is None or not self._info.ref.is_custom:
             return False
         try:
             newest = await self._watches.resolve(self._info.ref)
         except (ClusterError, NotAllowed, KindNotFound):
-            return False  # what is known must do
+            return False  # use the known state
         except NotFound:
             self._is_gone = True
             return not self._state().over
         if newest.uid != self._workload.uid:
-            return False  # the watch says so
+            return False  # the watch shows the deletion
         has_end = ends_with_pods(newest) if by_pods else state_of(newest, self._pods.all).over
         if not has_end:
             self._workload = newest
@@ -462,7 +462,7 @@ class TaskRecorder:
         return not has_end
 
     async def _note_unknown_form(self) -> None:
-        """Write once that the end will be that of the pods."""
+        """Write a notice, once, that the task will end with its pods."""
         workload = self._workload
         if self._form_is_noted or workload is None or not self._info.ref.is_custom or not self._pods.all:
             return
@@ -510,7 +510,7 @@ class TaskRecorder:
                 if last_state and last_state.over
                 else State("gone", f"{kind or 'Task'} was deleted before it ended", "Deleted")
             )
-        ends = ends_by_itself(self._info.ref.kind)  # a selector shows what there is
+        ends = ends_by_itself(self._info.ref.kind)  # for a selector only the present pods count
         pods = self._pods.all if ends else list(self._pods.present.values())
         state = state_of(self._workload, pods, self._refusal)
         if state.name == "running" and (failure := self._sources.failure_message):
@@ -547,20 +547,22 @@ class TaskRecorder:
             note.message = f"The cluster's clock is {abs(offset):.1f} s {side} this machine's; times are the cluster's"
         self._channel.put_notice(note)
 
-    def _end(self, state: State, left: set[str], *, by_pods: bool) -> None:
+    def _end(self, state: State, running_pods: set[str], *, by_pods: bool) -> None:
         """Write the end.
 
         Parameters
         ----------
         state : State
-        left : set of str
+        running_pods : set of str
             The UIDs of the pods that still run.
         by_pods : bool
             Whether only the pods show the end.
         """
-        if left:
+        if running_pods:
             still, writes = (
-                ("1 pod still runs", "it writes") if len(left) == 1 else (f"{len(left)} pods still run", "they write")
+                ("1 pod still runs", "it writes")
+                if len(running_pods) == 1
+                else (f"{len(running_pods)} pods still run", "they write")
             )
             text = f"{still} after the end of the task; what {writes} from here on is not recorded"
             self.put_status(text, notice="left")
@@ -581,18 +583,20 @@ class TaskRecorder:
         return update
 
     async def _report_unseen(self) -> bool:
-        """Write a gap for each container that ran, or may have run, unseen; return False to request the events once more."""
+        """Write a gap for each container that ran, or may have run, unseen. Return False to request the events once more."""
         if self._workload is None or not (self._info.ref.kind == "job" or self._info.ref.is_custom):
             return True
         if self._info.ref.is_custom and not self._jobs_known:
             return False
         since = time_of(self._info.id) // 1_000_000_000 * 1_000_000_000
-        seen = self._sources.seen_containers
-        known = (seen.keys() | self._pods.names) - self._pods.names_with_unknown_end
+        seen_containers = self._sources.seen_containers
+        known_pods = (seen_containers.keys() | self._pods.names) - self._pods.names_with_unknown_end
         now = time.monotonic()
         self._unseen_until = self._unseen_until or now + _EVENTS_S
         try:
-            unseen_runs = await unseen_containers(self._cluster, self._workload, seen, since, known, *self._creators())
+            unseen_runs = await unseen_containers(
+                self._cluster, self._workload, seen_containers, since, known_pods, *self._creators()
+            )
         except ClusterError as error:
             if now < self._unseen_until:
                 return False
@@ -613,24 +617,27 @@ class TaskRecorder:
         return True
 
     def _creators(self) -> tuple[list[Workload], list[str]]:
-        """Return the Jobs of a custom resource, and the UIDs of the other objects that own pods of it."""
-        namespace, jobs, others = self._info.ref.namespace, dict(self._jobs), list[str]()
+        """Return the Jobs of a custom resource, and the UIDs of the other objects that own its pods."""
+        namespace, jobs, creators = self._info.ref.namespace, dict(self._jobs), list[str]()
         for uid, owner in self._pods.owners.items():
-            if owner.get("kind") == "Job":  # an earlier recorder may have seen the last of it
+            if owner.get("kind") == "Job":  # it may have been deleted while an earlier recorder ran
                 jobs.setdefault(uid, {"metadata": {"name": owner.get("name", ""), "uid": uid}})
             elif owner.get("kind") != "Pod":
-                others.append(uid)
+                creators.append(uid)
         return [
             Workload(TaskRef(namespace, "job", job["metadata"]["name"]), uid, job) for uid, job in jobs.items()
-        ], others
+        ], creators
 
     async def _find_late_pods(self, *, by_pods: bool) -> bool:
-        """Return whether the API server has a pod that the watch has not shown yet, with lines or, if pods show the end, without."""
+        """Return whether the API server has a pod that the watch has not shown yet.
+
+        A pod without lines counts only if the task ends with its pods.
+        """
         assert self._workload is not None
         try:
             pods = await pods_of(self._cluster, self._workload, self._watches.pod_lists)
         except (ClusterError, NotAllowed):
-            return False  # the cluster does not answer; the known pods must do
+            return False  # the cluster does not answer: use the known pods
         count_before = self._sources.count
         for pod in pods:
             self._pods.update(pod)

@@ -145,7 +145,7 @@ def _object(api: str, kind: str, namespace: str, name: str = NAME, **rest: objec
 
 
 def _rules() -> list[dict[str, Any]]:
-    """Return all that a recorder requests from the API server: everything is reading."""
+    """Return the rules for all requests of a recorder to the API server. It only reads."""
     rows = kinds.table().values()
     return [
         {"apiGroups": [""], "resources": ["pods"], "verbs": _READ},
@@ -162,7 +162,7 @@ def _rules() -> list[dict[str, Any]]:
         {"apiGroups": sorted(kinds.groups()), "resources": sorted({row.plural for row in rows}), "verbs": _READ},
         # They stand between a DaskCluster and its workers.
         {"apiGroups": ["kubernetes.dask.org"], "resources": ["daskworkergroups"], "verbs": ["get", "list"]},
-        # Why a task waits, and at which place.
+        # Why a task waits, and its position in the queue.
         {"apiGroups": ["kueue.x-k8s.io"], "resources": ["workloads"], "verbs": ["list"]},
         {"apiGroups": ["visibility.kueue.x-k8s.io"], "resources": ["localqueues/pendingworkloads"], "verbs": ["get"]},
     ]

@@ -36,11 +36,11 @@ _log = logging.getLogger(__name__)
 #: The built-in kinds that end by themselves. The recording of a Deployment would never be complete, and so would never
 #: leave the store; it is recorded only while it has readers.
 KINDS: Final = ("job", "pod")
-#: Whether custom resources that we may not watch may be watched by now is tried this often (seconds).
+#: Interval (seconds) between attempts to watch custom resources that we may not watch.
 _REFUSED_S: Final = 60.0
-#: The watch of one kind may be this many seconds behind that of another.
+#: The watch of one kind may be behind the watch of another kind by this time (seconds).
 _LAG_S: Final = 3
-#: What an object belongs to is looked for this long (seconds): its lines must not be lost if the kind of its owner is broken.
+#: Timeout (seconds) of the search for an object's task. Its lines must not be lost if the kind of its owner is broken.
 _SETTLE_S: Final = 60.0
 #: API groups whose objects are no custom resources, as the `apiVersion` of an owner reference begins.
 _BUILT_IN: Final = ("v1", "apps/", "batch/v1")
@@ -56,8 +56,8 @@ _MAX_LOOKUPS: Final = 100
 class Selection:
     """Watches for tasks and opens a recording for each; with one list and one watch for each kind and namespace.
 
-    Custom resources are watched too: those of the kinds in the table, and those that own a pod. What belongs to one is no
-    task of its own.
+    Custom resources are watched too: the kinds in the table, and the kinds that own a pod. Objects that belong to one of
+    them are no tasks of their own.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Selection:
     namespaces : tuple of str
         The namespaces to watch; empty for all.
     selector : str
-        A label selector for pods: for bare pods, for those that a Job's template makes, and for those of custom resources.
+        A label selector for bare pods, for the template of a Job's pods, and for the pods of custom resources.
     health : Health, optional
         Notified of lost watches and errors of the store.
 
@@ -97,7 +97,7 @@ class Selection:
         self._selector, self._matches = selector, label_matcher(selector)
         self._seen: dict[str, _WatchedObject] = {}  # by UID
         self._unlisted: set[str] = set()  # paths
-        self._lost: set[str] = set()  # those of built-in kinds whose watch is lost
+        self._lost: set[str] = set()  # paths of built-in kinds whose watch is lost
         self._listed = asyncio.Event()  # set when all selected objects have been seen
         self._owners = Owners(cluster)
         self._custom_watches: dict[str, _CustomWatch] = {}  # by path
@@ -155,12 +155,12 @@ class Selection:
             except NotAllowed as error:
                 _log.warning("custom resources are not recorded: %s", error)
             except (NotFound, ClusterError):
-                await asyncio.sleep(RETRY_S)  # the watches of Jobs and pods say that it does not answer
+                await asyncio.sleep(RETRY_S)  # the watches of Jobs and pods report that the API server does not answer
                 continue
             return
 
     def _watch_custom(self, resource: Resource, changed: Callable[[], object]) -> None:
-        """Begin to watch a kind of custom resources, unless it is watched."""
+        """Begin to watch a kind of custom resources, unless it is watched already."""
         for namespace in self.namespaces or ("",):
             path = resource.path(namespace)
             if path not in self._custom_watches:
@@ -178,7 +178,7 @@ class Selection:
             custom.is_allowed = False
             custom.answered.set()
             self._health.watch_changed(path, lost=False)  # it is no reason to restart the process
-            # What these objects own is recorded as tasks of its own.
+            # The objects that these own are recorded as tasks of their own.
             for task in self._seen.values():
                 if task.part_of == path:
                     task.part_of = ""
@@ -187,21 +187,21 @@ class Selection:
 
     async def _settle(self, task: _WatchedObject, changed: Callable[[], object]) -> None:
         """Find out whether an object belongs to a custom resource that is a task; record it if not."""
-        found: tuple[str, _WatchedObject] | None = None
+        path_and_task: tuple[str, _WatchedObject] | None = None
         while True:
             try:
                 async with asyncio.timeout(_SETTLE_S):
-                    found = await self._task_of(task, changed)
+                    path_and_task = await self._task_of(task, changed)
                 break
             except TimeoutError:
-                if not self._lost:  # else nothing can be read
+                if not self._lost:  # otherwise the API server is unreachable: go on waiting
                     name = task.obj["metadata"]["name"]
                     _log.warning(
                         "the %s %s is recorded as a task of its own: its owners are not known", task.kind, name
                     )
                     break
-        if found is not None:
-            task.part_of, top = found
+        if path_and_task is not None:
+            task.part_of, top = path_and_task
             if task.kind == "pod" and self._selector:
                 self._selected.add(top.obj["metadata"]["uid"])
                 await self._open_if_wanted(top, changed)
@@ -227,7 +227,7 @@ class Selection:
             custom = self._custom_watches[path]
             await custom.answered.wait()
             top = await self._wait_for(owner.uid) if custom.is_allowed else None
-            # Anybody may write the UID of an object of another namespace into an owner reference.
+            # An owner reference may hold the UID of an object in another namespace: the API server does not check it.
             is_here = top is not None and top.obj["metadata"]["namespace"] == meta["namespace"]
             if custom.is_allowed and top is not None and is_here and top.ends:
                 return path, top
@@ -259,7 +259,7 @@ class Selection:
         # The labels of a Job's pods are in its template, and no list selects by them.
         query = {"labelSelector": self._selector} if self._selector and kind == "pod" else {}
         async for change, obj in watch(self._cluster, path, query, partial(_reduce, kind)):
-            # Somebody may have deleted the definition of a kind, and all its objects with it.
+            # A deleted CustomResourceDefinition has no objects any more, so its watch is not lost.
             is_lost = change == "LOST" and not (kind not in KINDS and obj["is_missing"])
             self._health.watch_changed(path, lost=is_lost)
             if kind in KINDS:
@@ -286,7 +286,7 @@ class Selection:
                 await self._take(kind, obj, changed)
 
     async def _take(self, kind: str, obj: KubeObject, changed: Callable[[], object]) -> None:
-        """Take in the present state of an object."""
+        """Handle a new or changed object."""
         if watched := self._seen.get(obj["metadata"]["uid"]):
             had_shown_ends, watched.obj = watched.ends, obj
             watched.has_ended |= kind not in KINDS and watched.finished > 0
@@ -321,7 +321,7 @@ class Selection:
                     return
 
     async def _is_complete(self, id_: int) -> bool:
-        """Return whether a recording has its end. One that has not goes on with its task."""
+        """Return whether a recording has its end. An unfinished one continues with its task."""
         try:
             info = await asyncio.to_thread(self._store.info, id_)
         except StoreError as error:
@@ -330,13 +330,13 @@ class Selection:
         return info is not None and info.done
 
     async def _record_further(self, task: _WatchedObject) -> None:
-        """Begin a further recording of a task that goes on after its end, unless it is not recorded at all."""
+        """Begin a further recording of a task that runs again after its end, unless the task is not recorded at all."""
         if task.id:
             task.id, task.has_ended = 0, False
             await self._open(task)
 
     def _open_recording(self, ref: TaskRef, task: _WatchedObject) -> int:
-        """Open the recording of a task; a further one if it goes on after its end."""
+        """Open the recording of a task; a further one if the task runs again after its end."""
         uid = task.obj["metadata"]["uid"]
         newest = self._store.find(ref, self._cluster.id) if task.kind not in KINDS else None
         if newest is not None and uid_of_task(newest.uid) == uid:
@@ -400,9 +400,9 @@ class Selection:
             and kinds.ends_by_itself(info.ref.kind)
             and (not self.namespaces or info.ref.namespace in self.namespaces)
         }
-        seen = {id_: self._seen.get(uid_of_task(info.uid)) for id_, info in unfinished.items()}
-        in_cluster = {id_ for id_, task in seen.items() if task is not None and task.ends}
-        unseen = {id_ for id_, task in seen.items() if task is None} - self.ids
+        watched = {id_: self._seen.get(uid_of_task(info.uid)) for id_, info in unfinished.items()}
+        in_cluster = {id_ for id_, task in watched.items() if task is not None and task.ends}
+        unseen = {id_ for id_, task in watched.items() if task is None} - self.ids
         holders = await asyncio.to_thread(self._store.holders, unseen)
         free = [id_ for id_ in unseen if not holders.get(id_)]
         to_look_up = random.sample(free, min(len(free), _MAX_LOOKUPS))
@@ -448,7 +448,7 @@ class _CustomWatch:
     Parameters
     ----------
     answered : asyncio.Event
-        Set when the objects are listed, or may not be.
+        Set when the objects are listed, or when we know that we may not list them.
     is_allowed : bool
     """
 
@@ -470,9 +470,9 @@ class _WatchedObject:
     was_restored : bool
         Whether it was over, and is recorded again all the same.
     part_of : str
-        The path of the custom resources of which one owns it and is the task.
+        The path of its task's collection, if the task is a custom resource that owns it.
     is_settled : bool
-        Whether that is known.
+        Whether `part_of` is known.
     has_ended : bool
         Whether it has shown an end.
 
@@ -503,7 +503,7 @@ class _WatchedObject:
 
     @property
     def ends(self) -> bool:
-        """Whether it ends by itself, as far as its kind or its object tells."""
+        """Whether it ends by itself, judged by its kind or its object."""
         return self.kind in KINDS or bool(self.obj["status"]["ends"])
 
     @property
@@ -513,7 +513,7 @@ class _WatchedObject:
 
     @property
     def goes_on(self) -> bool:
-        """Whether it has shown an end, and does so no more."""
+        """Whether it has shown an end, and does not show one any more."""
         return self.has_ended and self.is_under_way
 
     @property

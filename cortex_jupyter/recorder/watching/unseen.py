@@ -1,8 +1,7 @@
 """Find pods of a task that came and went while no recorder or watch saw them: only events show them.
 
-A Job's controller writes an event for each pod that it creates. Other operators do as they like: those of KubeRay, Kubeflow's
-training and MPI operators and its Spark operator name the pod in an event about the object that owns it, and those of Argo, Tekton
-and Volcano name none. The API server keeps events for an hour.
+A Job's controller writes an event for each pod that it creates. Other operators differ. KubeRay, Kubeflow's training and MPI
+operators and its Spark operator name the pod in an event about its owner. Argo, Tekton and Volcano name no pods. The API server keeps events for an hour.
 """
 
 from __future__ import annotations
@@ -36,26 +35,26 @@ _LONGEST_BASE: Final = 58
 _CONTAINER: Final = re.compile(r"spec\.(\w+)\{(.+)\}")
 _KINDS: Final = {"initContainers": "init", "ephemeralContainers": "ephemeral"}
 _SECOND: Final = 1_000_000_000
-#: A word that may be the name of a pod; those of operators have a hyphen.
+#: A word that may be the name of a pod. An operator's pods have a hyphen in their names.
 _NAME: Final = re.compile(r"[a-z0-9][-a-z0-9.]*-[-a-z0-9.]*[a-z0-9]")
-#: At most this many words are looked up.
+#: Maximum number of words to look up.
 _MAX_NAMES: Final = 500
 
 
 async def unseen_containers(
     cluster: Cluster,
     workload: Workload,
-    seen: Mapping[str, set[str]],
+    seen_containers: Mapping[str, set[str]],
     since: int,
-    known: Collection[str] = (),
+    known_pods: Collection[str] = (),
     jobs: Iterable[Workload] = (),
     creators: Iterable[str] = (),
 ) -> list[tuple[Source, int, int]]:
     """Return the containers of a Job or a custom resource that ran, or may have run, and are not known.
 
     An event may come long after what it reports: a kubelet before 1.27 sends five a second (`eventRecordQPS`), and each
-    container that starts costs three. So the containers of a pod of which nobody saw the end count too, with 0 runs,
-    unless its events say that they did not start.
+    container that starts costs three. So the containers of a pod whose end was not seen count too, with 0 runs,
+    unless its events show that they did not start.
 
     A pod that only an earlier recorder saw, and saw without a run, looks the same. It may be reported although it wrote
     nothing.
@@ -64,14 +63,14 @@ async def unseen_containers(
     ----------
     cluster : Cluster
     workload : Workload
-    seen : mapping of str to set of str
+    seen_containers : mapping of str to set of str
         The containers that have been seen to run, by the names of their pods.
     since : int
         When recording began (ns, a whole second). Pods without an event since then are left out.
-    known : collection of str, optional
+    known_pods : collection of str, optional
         The names of the pods whose last state is known, with all that ran in them.
     jobs : iterable of Workload, optional
-        The Jobs of a custom resource, also those that are deleted.
+        The Jobs of a custom resource, including deleted ones.
     creators : iterable of str, optional
         The UIDs of other objects that own pods of a custom resource.
 
@@ -86,7 +85,7 @@ async def unseen_containers(
     ------
     ClusterError, ClusterUnreachable
     """
-    search = _Search(cluster, workload.ref.namespace, seen, since, known)
+    search = _Search(cluster, workload.ref.namespace, seen_containers, since, known_pods)
     try:
         if workload.ref.kind == "job":
             return await search.of_job(workload)
@@ -102,10 +101,15 @@ class _Search:
     """The search for unseen pods; see `unseen_containers` for its parameters."""
 
     def __init__(
-        self, cluster: Cluster, namespace: str, seen: Mapping[str, set[str]], since: int, known: Collection[str]
+        self,
+        cluster: Cluster,
+        namespace: str,
+        seen_containers: Mapping[str, set[str]],
+        since: int,
+        known_pods: Collection[str],
     ) -> None:
         self._cluster, self._namespace = cluster, namespace
-        self._seen, self._since, self._known = seen, since, known
+        self._seen_containers, self._since, self._known_pods = seen_containers, since, known_pods
 
     async def of_job(self, job: Workload) -> list[tuple[Source, int, int]]:
         """Return the unseen containers of a Job."""
@@ -117,7 +121,7 @@ class _Search:
             pods = await self._pods_with_events(_names_of_pods(job), _creation_time(job)) | pods
         runs: list[tuple[Source, int, int]] = []
         in_spec = _container_kinds(job)
-        for name in sorted(name for name in pods if len(self._seen.get(name, ())) < max(len(in_spec), 1)):
+        for name in sorted(name for name in pods if len(self._seen_containers.get(name, ())) < max(len(in_spec), 1)):
             runs += self._runs(name, pods[name], in_spec, await self._events(f"involvedObject.name={name}"))
         return runs
 
@@ -135,10 +139,15 @@ class _Search:
             pattern = "|".join(f"{re.escape(base)}-[a-z0-9]+" for base in sorted(bases) if base)
             names |= (await self._pods_with_events(pattern, _creation_time(workload))).keys()
         runs: list[tuple[Source, int, int]] = []
-        for name in sorted(names - self._seen.keys() - set(self._known))[:_MAX_NAMES]:
-            # Operators name Services and more in the same way.
+        for name in sorted(names - self._seen_containers.keys() - set(self._known_pods))[:_MAX_NAMES]:
+            # The word may be the name of a Service or another object of the operator.
             if events := await self._events(f"involvedObject.kind=Pod,involvedObject.name={name}"):
-                alike = {c for pod, seen in self._seen.items() if _base(pod) == _base(name) for c in seen}
+                alike = {
+                    c
+                    for pod, containers in self._seen_containers.items()
+                    if _base(pod) == _base(name)
+                    for c in containers
+                }
                 runs += self._runs(name, 0, dict.fromkeys(sorted(alike), "main"), events)
         return runs
 
@@ -150,7 +159,7 @@ class _Search:
             return []
         earliest = min(filter(None, [created, *map(_first_time, events)]), default=0)
         uid = next((uid for e in events if (uid := e["involvedObject"].get("uid"))), "")
-        kinds = dict(in_spec)  # and of containers that somebody else put into the pods
+        kinds = dict(in_spec)  # and of containers that a webhook added to the pods
         started = Counter[str]()
         for event in events:
             container, kind = _container(event)
@@ -158,11 +167,13 @@ class _Search:
                 # The kubelet counts equal events (EventCorrelator in client-go/tools/record/events_cache.go).
                 started[container] += event.get("count") or 1
                 kinds.setdefault(container, kind)
-        silent = [] if name in self._known else [c for c in in_spec if c not in started and _may_have_run(c, events)]
+        silent = (
+            [] if name in self._known_pods else [c for c in in_spec if c not in started and _may_have_run(c, events)]
+        )
         return [
             (Source(name, uid, container, "", kind=kinds[container]), earliest, count)
             for container, count in [*started.items(), *((container, 0) for container in silent)]
-            if container not in self._seen.get(name, ())
+            if container not in self._seen_containers.get(name, ())
         ]
 
     async def _pods_with_events(self, names: str, since: int) -> dict[str, int]:
@@ -237,7 +248,7 @@ def _creation_time(workload: Workload) -> int:
 
 
 def _base(name: str) -> str:
-    """Return a pod's name without its last part, in which pods of one group differ."""
+    """Return a pod's name without its last part. Pods of one group differ only in that part."""
     return name.rpartition("-")[0]
 
 

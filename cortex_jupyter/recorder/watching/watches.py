@@ -39,12 +39,12 @@ _log = logging.getLogger(__name__)
 
 #: Interval (seconds) between attempts to read an object's owners.
 _OWNERS_AGAIN_S: Final = 1.0
-#: Who follows owners' owners waits at most this long (seconds) for them before a list counts as complete.
+#: Timeout (seconds) of the search for owners' owners. A follower that needs them waits for it before a list counts as complete.
 _SEARCH_S: Final = 10.0
 
-#: An object that we may get, but not watch, is read this often (seconds).
+#: Interval (seconds) between reads of an object that we may get, but not watch.
 _POLL_S: Final = 5.0
-#: Whether an object may be read by now is tried this often (seconds).
+#: Interval (seconds) between attempts to read an object that we may not read.
 _RIGHT_S: Final = 10.0
 #: This many tasks are looked up at a time. Each request has its own connection, for which `asyncio.sslproto` allocates
 #: a buffer of 256 KiB: a thousand at once took 50 MB.
@@ -61,9 +61,9 @@ class Watches:
     Attributes
     ----------
     queues : QueueReader
-        Why tasks wait, which is not watched.
+        Reads why tasks wait. It is read on request, not watched.
     pod_lists : PodLists
-        For what asks once more whether a watch has shown all pods.
+        Lists the pods when a task ends, in case the watch is late.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -99,7 +99,7 @@ class Watches:
             try:
                 obj = _cut_of(workload)(await self._cluster.json(path))
             except (NotAllowed, NotFound, ClusterError):
-                continue  # its pods tell the end
+                continue  # its pods show the end
             if obj["metadata"]["uid"] == workload.uid:
                 return replace(workload, obj={"kind": workload.title} | obj, lacks="")
 
@@ -142,7 +142,7 @@ class Watches:
         return self._all_pods(workload).follow(workload.ref.namespace, *keys, with_all_owners=True)
 
     async def _follow_labels(self, workload: Workload, changes: AsyncIterator[Change]) -> AsyncIterator[Change]:
-        """Yield the changes of a custom resource; whoever follows its pods follows the labels that it names then.
+        """Yield the changes of a custom resource. With each change, the followers of its pods also follow the labels that it names.
 
         A RayJob names another RayCluster with each attempt.
         """
@@ -238,10 +238,10 @@ class SharedWatches(Watches):
 
 
 class _SharedWatch:
-    """One watch of a collection, for everything that follows some of its objects.
+    """One watch of a collection, shared by all followers of its objects.
 
-    Changes reach the followers of an object and of its direct owners at once. What owns these owners is read beside the
-    watch: an owner that cannot be read must not hold up the changes of other objects.
+    Changes reach the followers of an object and of its direct owners at once. The owners of these owners are read in the
+    background: an owner that cannot be read must not hold up the changes of other objects.
     """
 
     def __init__(self, cluster: Cluster, path: str, reduce: Reduce) -> None:
@@ -251,13 +251,12 @@ class _SharedWatch:
         self._listed = False
         self._followers: dict[str, set[_Follower]] = {}  # by UID, or by label
         self._task: asyncio.Task[None] | None = None
-        # Of the objects of each namespace, once a follower needs more than the direct ones. A UID means nothing elsewhere.
+        # By namespace of the owned objects; None until a follower needs owners' owners. A UID counts only in its namespace.
         self._owners: dict[str, Owners] | None = None
-        self._further_keys: dict[
-            str, list[str]
-        ] = {}  # beyond an object's own UID and those of its direct owners, by UID
-        self._searches: dict[str, asyncio.Task[None]] = {}  # for these, by UID
-        self._deleted: dict[str, KubeObject] = {}  # the last state of objects that were deleted during the search
+        # By UID of an object: the UIDs and labels under which it is followed, besides its own UID and its direct owners' UIDs.
+        self._further_keys: dict[str, list[str]] = {}
+        self._searches: dict[str, asyncio.Task[None]] = {}  # the searches for these keys, by UID
+        self._deleted: dict[str, KubeObject] = {}  # last state of objects deleted during their search, by UID
         self._announcements: set[asyncio.Task[None]] = set()
 
     async def follow(
@@ -268,7 +267,7 @@ class _SharedWatch:
         Parameters
         ----------
         namespace : str
-            Only objects of this one are followed: anybody may write any UID into the owner references of his own.
+            Only its objects are followed: an owner reference may hold the UID of an object in another namespace.
         *keys : str
             The UID of the object or of one of its owners, or a label as `namespace/label=value`; "" for any.
         is_wanted : callable, optional
@@ -306,7 +305,7 @@ class _SharedWatch:
             self._announce(("SYNC", {}), {follower})
 
     def follow_also(self, uid: str, keys: Iterable[str]) -> None:
-        """Have the followers of an object follow further keys; they get the present objects with these."""
+        """Add keys to the followers of an object, which get the present objects with these keys."""
         for follower in self._followers.get(uid, set()).copy():
             if new := set(keys) - follower.keys:
                 self._add_keys(follower, new)
@@ -357,7 +356,7 @@ class _SharedWatch:
         return [*_followed_uids(obj), *self._further_keys.get(obj["metadata"]["uid"], ())]
 
     def _search(self, obj: KubeObject) -> None:
-        """Begin to find out what owns an object's owners, unless that is known."""
+        """Begin to find the owners of an object's owners, unless they are known."""
         uid = obj["metadata"]["uid"]
         if self._owners is not None and uid not in self._further_keys and uid not in self._searches:
             owners = self._owners_of(obj, self._owners)
@@ -378,7 +377,7 @@ class _SharedWatch:
                 chain = await owners.chain(obj)
                 break
             except ClusterError as error:
-                # Without its owners a pod would be of no task, and its lines would be lost.
+                # Without its owners a pod would belong to no task, and its lines would be lost.
                 _log.warning("the owners of %s are not known: %s", obj["metadata"]["name"], error)
                 await asyncio.sleep(_OWNERS_AGAIN_S)
             except Exception:  # noqa: BLE001 - one odd object must not hide all others
@@ -406,9 +405,9 @@ class _SharedWatch:
         return {follower for followers in self._followers.values() for follower in followers}
 
     def _announce(self, change: Change, followers: set[_Follower]) -> None:
-        """Tell followers that the list is complete, that the watch is lost, or that it is back.
+        """Notify followers that the list is complete, that the watch is lost, or that it is back.
 
-        Who follows owners' owners hears of a complete list when those are known, or after some seconds.
+        A follower that needs owners' owners learns of a complete list when these are known, or after some seconds.
         """
         waiting = {follower for follower in followers if follower.needs_all_owners} if self._searches else set()
         if change[0] == "LOST":
@@ -432,13 +431,13 @@ class _Follower:
     Parameters
     ----------
     namespace : str
-        Only objects of this one are followed.
+        Only its objects are followed.
     is_wanted : callable
         Returns whether an object is followed.
     needs_all_owners : bool
         Whether the owners' owners of an object count.
     keys : set of str
-        What it follows.
+        The followed keys, see `_SharedWatch.follow`.
     """
 
     namespace: str
