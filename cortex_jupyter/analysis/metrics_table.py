@@ -53,7 +53,7 @@ def build_metrics_table(table: pa.Table, rows: Ints, parsed: Values, carried: Ca
         _carry_over(carried, _keys(source, pod, task), time, step, epochs, rank, has_own_rank=~np.isnan(ranks))
     if "rank" in table.column_names and len(rank):
         codes_of_ranks, texts = coded(table["rank"])
-        # A rank in two parts, as `2-3`, is no number of a process.
+        # A rank in two parts, such as `2-3`, is not the number of a process.
         numbers = np.array([float(text) if text and text.isdecimal() else np.nan for text in texts], np.float64)
         rank = np.where(np.isnan(rank), numbers[codes_of_ranks][at], rank)
     index = np.array(

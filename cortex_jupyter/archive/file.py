@@ -222,7 +222,7 @@ class ParquetFile:
         constants = {}
         stored = set(self.metadata.schema.names)
         for field in fields:
-            if field.name not in stored:  # a column of a newer version
+            if field.name not in stored:  # an older version wrote the file
                 constants[field.name] = pa.DictionaryArray.from_arrays(zeros, pa.array([""])).cast(field.type)
         for field in [field for field in fields if field.name in stored][1:]:  # at least one column must be read
             statistics = row_group.column(self._schema.get_field_index(field.name)).statistics

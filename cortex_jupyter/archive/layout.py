@@ -90,7 +90,7 @@ def schema() -> pa.Schema:
 
 
 def complete_schema(schema_of_file: pa.Schema) -> pa.Schema:
-    """Return the Arrow schema of a file with the columns of `MEMBERSHIP`, which files from before lack: they read as empty."""
+    """Return the Arrow schema of a file, with the columns of `MEMBERSHIP`. Older files lack these columns: they read as empty."""
     for name in MEMBERSHIP:
         if name not in schema_of_file.names:
             schema_of_file = schema_of_file.append(schema().field(name))

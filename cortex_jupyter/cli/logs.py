@@ -72,7 +72,7 @@ def _hint_about_others(log: TaskLog, count: int) -> str:
 
 
 def _missing_name(log: TaskLog) -> str:
-    """Return which name of the query the task does not have so far, and which it has; empty if it has all."""
+    """Return a message about the first name in the query that the task lacks, with the existing names; empty if it has all."""
     error = log.missing_name()
     return f"{error.message} so far: {error.hint}" if error is not None else ""
 

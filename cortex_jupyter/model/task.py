@@ -46,7 +46,7 @@ class TaskRef:
     namespace : str
     kind : str
         One of `KINDS`, or the kind of a custom resource: as a user wrote it (`rayjob`), or with its group
-        (`rayjob.ray.io`) once it is found. `""` for a bare name: a Job or the custom resource that owns it, else the only other
+        (`rayjob.ray.io`) once discovery has resolved it. `""` for a bare name: a Job or the custom resource that owns it, else the only other
         workload with this name.
     name : str
         For the kind `selector`, a label selector.
@@ -135,8 +135,8 @@ def _built_in(kind: str) -> str:
     ('deployment', 'job', 'jobs.batch.volcano.sh')
     """
     word, _, group = kind.partition(".")
-    known = _SHORT_NAMES.get(word, word)
-    return known if known in KINDS and (not group or group in _BUILT_IN_GROUPS) else kind
+    name = _SHORT_NAMES.get(word, word)
+    return name if name in KINDS and (not group or group in _BUILT_IN_GROUPS) else kind
 
 
 def check_namespace(name: str) -> str:
@@ -160,9 +160,9 @@ def check_namespace(name: str) -> str:
 def _check_name(name: str, text: str) -> str:
     if not _NAME.match(name):
         if _NAME.match(name.lower()):
-            meant = text.strip()[:80].lower()
+            corrected = text.strip()[:80].lower()
             raise BadQuery(
-                f"{text[:80]!r} does not name a task: names in Kubernetes are lower-case", f"did you mean {meant}?"
+                f"{text[:80]!r} does not name a task: names in Kubernetes are lower-case", f"did you mean {corrected}?"
             )
         raise BadQuery(
             f"{text[:80]!r} does not name a task", "write [NAMESPACE:][KIND/]NAME, for instance ml:job/train-1"

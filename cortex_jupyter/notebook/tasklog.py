@@ -185,7 +185,7 @@ class TaskLog:
         return {name: runs for name, runs in self.runs.items() if name not in running}
 
     def missing_name(self) -> ContainerNotFound | None:
-        """Return the error for the first name in the query that no recorded source has so far; None if each is there."""
+        """Return the error for the first name in the query that no recorded source has; None if all exist."""
         if not (sources := self._reader.sources()):
             return None
         try:
@@ -226,7 +226,7 @@ class TaskLog:
         return log
 
     def _filtered(self, query: dict[str, Any]) -> TaskLog:
-        """Return the log with further parameters, also if they name what the task does not have."""
+        """Return the log with further parameters, without a check that the task has the names in them."""
         viewer_options = take_viewer_options(query)
         parse_query(merged := {**self._reader.query, **query})
         log = TaskLog(self._reader.with_query(merged))
@@ -314,7 +314,7 @@ class TaskLog:
             Neither happened in time. It is a `TimeoutError`.
         TaskFailed
             With `raise_on_failure`: the task failed, or was deleted before it ended. The exception has `exit_code`,
-            `reason` and `records`, the last 50 lines: those of the pod that failed first, if it is known.
+            `reason` and `records`, the last 50 lines (of the pod that failed first, if it is known).
         """
         self._warn()
         end = None if timeout is None else time.monotonic() + timeout
@@ -355,7 +355,7 @@ class TaskLog:
         )
 
     def _failure(self, status: Status) -> TaskFailed:
-        # The other pods of a distributed task only say that one is gone.
+        # The other pods of a distributed task only report that one is gone.
         pod = self._pod_that_failed() if "pod" not in self._reader.query else ""
         records = self._last_records(pod=pod) if pod else []
         if not records:

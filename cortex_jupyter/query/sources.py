@@ -1,4 +1,4 @@
-"""Selection of sources: by the names of pod, container and role, by the rank, by the run and by the attempt.
+"""Selection of sources by pod, container, role, rank, run and attempt.
 
 js/src/text/sources.ts does the same in the page; tests/query/fixtures/sources.json holds both to the same answers.
 """
@@ -169,8 +169,8 @@ class Attempts:
     Parameters
     ----------
     numbers : tuple of int
-        0 is the first attempt. Negative numbers count from the newest recorded attempt of each role and rank, as some kinds begin
-        only a part of their work anew. A source without an attempt counts as the first.
+        0 is the first attempt. Negative numbers count from the newest recorded attempt of each role and rank, because some
+        kinds restart only a part of a task. A source without an attempt counts as the first.
     recorded : mapping, optional
         The recorded attempts in ascending order, by role and rank; negative numbers count back in this list.
 
@@ -226,7 +226,7 @@ def _number(attempt: str) -> int:
 
 
 def _counts_back(number: int, value: int, recorded: Sequence[int]) -> bool:
-    """Return whether a value is the one that a negative number counts back to; -1 includes those that will come later."""
+    """Return whether a negative number selects a value: -1 is the newest recorded one or a later one, -2 the one before."""
     if number == -1:
         return not recorded or value >= recorded[-1]
     return len(recorded) >= -number and value == recorded[number]

@@ -228,7 +228,7 @@ class Connection:
         return await resolve(cluster, ref, self.task_label, partial(self.mine, person=person))
 
     async def with_groups(self, ref: TaskRef) -> list[TaskRef]:
-        """Return a reference with the whole name of its kind, if the cluster knows it; several if several groups have it."""
+        """Return a reference with the full name of its kind, if the cluster has it; several if several groups have it."""
         if not ref.is_custom or self.cluster is None:
             return [ref]
         from cortex_jupyter.cluster.discovery import discovery
@@ -236,7 +236,7 @@ class Connection:
         try:
             return [replace(ref, kind=each.name) for each in await discovery(self.cluster).find_all(ref.kind)]
         except CortexError:
-            return [ref]  # what the user wrote may be the name of a recording
+            return [ref]  # a recording may have the kind as the user wrote it
 
     async def allow(self, namespace: str, person: Person | None = None) -> None:
         """Check that the logs of a namespace may be read. Call it before looking anything up in there.

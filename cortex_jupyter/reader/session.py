@@ -103,15 +103,15 @@ class Session(Connection):
         except CortexError as error:
             info = await self._newest(self.store, ref, person)
             archived = None if info is not None and info.last_seq else await self._archived(ref, person)
-            known = archived or info
-            if known is None or (archived is None and not known.last_seq):
+            recorded = archived or info
+            if recorded is None or (archived is None and not recorded.last_seq):
                 raise
-            if isinstance(error, NotFound) and known.ref.is_custom and not ref.kind:
-                # A bare name is found in the cluster as that of a Job, and the custom resource may outlive its Jobs.
+            if isinstance(error, NotFound) and recorded.ref.is_custom and not ref.kind:
+                # In the cluster a bare name means a Job, but its custom resource may outlive the Job.
                 with contextlib.suppress(NotAllowed):
-                    return await self._find(known.ref, person)
+                    return await self._find(recorded.ref, person)
             if info is None or archived is not None:
-                return Recording(self, known.id, known.ref, None, store=self.archive)
+                return Recording(self, recorded.id, recorded.ref, None, store=self.archive)
             absent = isinstance(error, NotFound)
             return Recording(self, info.id, info.ref, None, is_gone=absent, problem=None if absent else error)
         assert self.cluster is not None
@@ -154,7 +154,7 @@ class Session(Connection):
         return f"{workload.uid}@{await self.access.namespace_created(self.cluster, workload.ref.namespace)}"
 
     async def _goes_on(self, workload: Workload, store: Readable, info: RecordingInfo) -> bool:
-        """Return whether a task of which a recording has an end is under way again."""
+        """Return whether a task runs again although a recording of it has an end."""
         if workload.ref.kind in ("job", "pod"):
             return False
         from cortex_jupyter.cluster.ends import goes_on
@@ -177,12 +177,12 @@ class Session(Connection):
         Raises
         ------
         AmbiguousTask
-            Several groups have the kind, and such tasks of the name are recorded of more than one.
+            Several groups have the kind, and tasks of the name are recorded from more than one of them.
         """
         cluster = self.cluster.id if self.cluster else None
-        ref, *others = await self.with_groups(ref)
-        if others:
-            infos = [await self._newest(store, each, person) for each in (ref, *others)]
+        ref, *further_refs = await self.with_groups(ref)
+        if further_refs:
+            infos = [await self._newest(store, each, person) for each in (ref, *further_refs)]
             recorded = [info for info in infos if info is not None and info.last_seq]
             if len(recorded) > 1:
                 names = ", ".join(f"{info.ref.kind}/{info.ref.name}" for info in recorded)
@@ -248,9 +248,9 @@ class Session(Connection):
 
 
 def _recorded_owner(store: Readable, job: RecordingInfo) -> RecordingInfo | None:
-    """Return the recording of the custom resource that probably owned a recorded Job, as it had its name at its time.
+    """Return the recording of the custom resource that probably owned a recorded Job: it had the same name at the same time.
 
-    A recording does not say what owned its task.
+    A recording does not hold the owner of its task.
     """
     began = start_time(job)
     for info in store.recordings(job.ref.namespace):

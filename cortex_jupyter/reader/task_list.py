@@ -97,10 +97,9 @@ async def list_tasks(
 
 
 def _ends_with_its_recording(row: dict[str, Any], info: RecordingInfo) -> bool:
-    """Return whether a recording knows the end of a task better than the cluster, which has the task still.
+    """Return whether the recorded end of a task counts although the cluster still has the task.
 
-    The recorder has seen pods that are deleted by now. The cluster may only show that all pods have ended, or no pod with the
-    labels.
+    The recorder has seen pods that are deleted by now. The cluster may show no pods, or only ended ones.
     """
     if not info.done:
         return False
@@ -110,7 +109,7 @@ def _ends_with_its_recording(row: dict[str, Any], info: RecordingInfo) -> bool:
 
 
 def _status_of_end(info: RecordingInfo) -> str:
-    """Return STATUS of a task that has ended as `kubectl get` shows it while the object exists, as far as we know it.
+    """Return STATUS of an ended task, as `kubectl get` showed it while the object existed.
 
     A selector has the STATUS of its pods.
     """
@@ -121,7 +120,7 @@ def _status_of_end(info: RecordingInfo) -> str:
 
 
 def _goes_on(row: dict[str, Any], info: RecordingInfo) -> bool:
-    """Return whether the cluster shows that a custom resource or a label selector is under way after its recorded end."""
+    """Return whether the cluster shows that a custom resource or a label selector runs again after its recorded end."""
     is_under_way = row["state"] in ("pending", "running") and not _ends_with_its_recording(row, info)
     return is_under_way and bool(row["pods"]) and (info.ref.is_custom or info.ref.kind == "selector")
 

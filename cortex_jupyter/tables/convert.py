@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from polars import DataFrame as PolarsFrame
 
-#: A number that is surely an integer for Python. Files of others may hold longer ones.
+#: A number that `int` surely accepts. Foreign files may hold longer ones.
 _NUMBER: Final = re.compile(r"([0-9]{1,18})")
 
 
@@ -57,9 +57,9 @@ def to_pandas(table: pa.Table) -> DataFrame:
 
 
 def _categories(column: Any, name: str) -> Any:
-    """Return a dictionary column as a `pandas.Categorical`, with one byte per row at once (Arrow takes four first).
+    """Return a dictionary column as a `pandas.Categorical`. Codes take one byte per row from the start; Arrow first takes four.
 
-    Categories are in the order of appearance; roles, ranks and attempts are in the order of their numbers, also for `sort_values`.
+    Categories are in the order of appearance. Roles, ranks and attempts are in the order of their numbers, for `sort_values`.
     """
     pd, np = import_optional("pandas"), import_optional("numpy")
     values = dict.fromkeys(value for chunk in column.chunks for value in chunk.dictionary.to_pylist())

@@ -26,7 +26,7 @@ _PIECE: Final = 4 << 20
 _LOOK: Final = 100
 #: Names of text columns in foreign logs. The first that is present is used.
 _TEXTS: Final = ("text", "message", "msg", "log", "line", "body", "content", "value", "raw")
-#: Columns that are taken over from a foreign file if it has them. Only `pod` tells that the others mean what ours do.
+#: Columns that a foreign file may have. They count only with a column `pod`, which shows that they mean the same as ours.
 _ORIGIN: Final[tuple[str, ...]] = ("pod", "container", "kind", "run", "node", "stream", *MEMBERSHIP)
 #: Kinds of a source.
 _KINDS: Final = ("init", "main", "sidecar", "ephemeral")
@@ -210,7 +210,7 @@ def _stream(row: Mapping[str, Any]) -> int:
 
 
 def _membership(role: Any = "", rank: Any = "", attempt: Any = "") -> Membership:
-    """Return role, rank and attempt; empty texts for what cannot be one."""
+    """Return role, rank and attempt; an invalid value becomes empty."""
     return (
         role if isinstance(role, str) else "",
         rank if isinstance(rank, str) and _RANK.fullmatch(rank) else "",

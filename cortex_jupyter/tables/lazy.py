@@ -53,7 +53,7 @@ def _scanned(archived: ArchivedRecording) -> Any:
             "aws_allow_http": "true"
         }
     rows = pl.scan_parquet(archived.file.path, storage_options=options, glob=False)
-    # polars reads the columns of the file itself.
+    # polars reads the file itself, so it does not add the columns that older files lack.
     lacking = [name for name in MEMBERSHIP if name not in archived.file.metadata.schema.names]
     if lacking:
         rows = rows.with_columns(pl.lit("").cast(pl.Categorical).alias(name) for name in lacking)

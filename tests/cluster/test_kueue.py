@@ -165,7 +165,7 @@ async def test_the_reason_does_not_wait_for_the_place(
 ) -> None:
     serve(api)
     api.listing(WORKLOADS, workload("a", WAITING))
-    monkeypatch.setattr(kueue, "_PLACES_S", 0.05)
+    monkeypatch.setattr(kueue, "_POSITIONS_S", 0.05)
 
     async def hangs(_: web.Request) -> web.Response:
         await asyncio.sleep(600)

@@ -149,7 +149,7 @@ async def _right(cluster: Cluster, namespace: str, right: Right) -> Finding:
 
 
 async def _custom_resources(cluster: Cluster, namespace: str) -> list[Finding]:
-    """Check the rights to read custom resources. A right that is missing is a warning if a pod is of the kind."""
+    """Check the rights to read custom resources. A missing right is a warning if a pod belongs to an object of the kind."""
     where = f"in namespace {namespace}"
     try:
         pods, _ = await cluster.read_list(collection("pod", namespace), accept=METADATA_LIST)
@@ -161,7 +161,7 @@ async def _custom_resources(cluster: Cluster, namespace: str) -> list[Finding]:
     except CortexError as error:
         return [Finding(PART, TOLD, f"custom resources {where}: {error.message}", error.hint)]
     findings: list[Finding] = []
-    others: list[str] = []
+    unused: list[str] = []
     for resource, missing in answers:
         name = f"{resource.plural}.{resource.group}"
         row_labels = {label for label in kinds.kind_of(resource.name).labels if "/" in label}
@@ -172,17 +172,17 @@ async def _custom_resources(cluster: Cluster, namespace: str) -> list[Finding]:
             todo = f"ask for `{' '.join(missing)}` on `{name}`: without it {lost}"
             findings.append(Finding(PART, WARN, f"you may not {', '.join(missing)} {name} {where}", todo))
         else:
-            others.append(name)
+            unused.append(name)
     if readable := [f"{each.plural}.{each.group}" for each, missing in answers if not missing]:
         findings.insert(0, Finding(PART, OK, f"you may read {', '.join(sorted(readable))} {where}"))
-    if others:
-        text = f"you may not read {', '.join(sorted(others))} {where}, of which no pod is there"
+    if unused:
+        text = f"you may not read {', '.join(sorted(unused))} {where}, of which no pod is there"
         findings.append(Finding(PART, TOLD, text, f"if you use such a kind, ask for `{' '.join(_READ)}` on it"))
     return findings
 
 
 def _readable(served: list[Resource], owners: set[tuple[str, str]]) -> list[Resource]:
-    """Return the kinds that are read: those with a row, those of owners of pods, and what explains Kueue's queues."""
+    """Return the kinds that are read: kinds with a row, kinds that own pods, and Kueue's."""
     return [
         resource
         for resource in served

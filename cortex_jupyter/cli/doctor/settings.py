@@ -84,15 +84,15 @@ def read() -> Settings:
 
 
 def judge_kinds() -> Iterator[Finding]:
-    """Report the rows about kinds of a user's own."""
+    """Report the rows of `CORTEX_KINDS`."""
     if not os.environ.get(kinds.SETTING):
         return
     try:
-        own = [name for name, row in kinds.table().items() if kinds.TABLE.get(name) is not row]
+        names = [name for name, row in kinds.table().items() if kinds.TABLE.get(name) is not row]
     except CortexError as error:
         yield Finding(KINDS, BAD, error.message, error.hint)
     else:
-        yield Finding(KINDS, TOLD, f"{kinds.SETTING} has rows for {', '.join(own) or 'no kind'}")
+        yield Finding(KINDS, TOLD, f"{kinds.SETTING} has rows for {', '.join(names) or 'no kind'}")
 
 
 def judge(settings: Settings) -> Iterator[Finding]:

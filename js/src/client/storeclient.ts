@@ -281,7 +281,7 @@ export class StoreClient {
   #disconnect(): void {
     this.#connection?.stop();
     this.#connection = undefined;
-    // Nobody answers any more what this worker was asked.
+    // No worker will answer the requests to this one.
     for (const { reject } of this.#replies.values()) reject(new Error("a regular expression took too long, so the lines are loaded again; try again when they are here"));
     this.#replies.clear();
   }

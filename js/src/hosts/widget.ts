@@ -85,8 +85,8 @@ type Styler = (element: HTMLElement) => void;
 let styler: Styler | undefined;
 
 /**
- * Return a function that adds the style sheet to the document or shadow root in which an element is shown. A class that only this
- * version's elements have keeps it from those of another version on the same page.
+ * Return a function that adds the style sheet to the document or shadow root in which an element is shown. It applies only to
+ * elements with the class of this version, because another version may be on the same page.
  */
 function makeStyler(css: string): Styler {
   if (css === "") return () => {};

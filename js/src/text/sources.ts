@@ -1,5 +1,5 @@
 /**
- * Which sources are shown: by the names of pod, container and role, and by rank, run and attempt.
+ * Selection of sources by pod, container, role, rank, run and attempt.
  * `cortex_jupyter/query/sources.py` has the same rules; tests/query/fixtures/sources.json tests both.
  */
 

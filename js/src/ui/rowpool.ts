@@ -171,7 +171,7 @@ export class RowPool {
     if (focused !== null && !focused.isConnected) this.#restoreFocus(rowWithFocus);
   }
 
-  /** Give the focus to the fold button of a row that was made again, or else to the list, so that keys do not reach the notebook. */
+  /** Focus the fold button of a row that was rebuilt, or else the list, so that keys do not reach the notebook. */
   #restoreFocus(id: number | undefined): void {
     const again = id === undefined ? null : this.elementOf(id)?.querySelector<HTMLElement>("button.cl-tw");
     (again ?? this.element.closest<HTMLElement>("[role=log]"))?.focus({ preventScroll: true });
