@@ -95,8 +95,8 @@ def test_pods_of_a_plain_job_have_no_rank() -> None:
 def test_a_rank_that_the_operator_shows_counts_if_no_line_names_one() -> None:
     records = table([("bert-worker-3", "loss=1"), ("bert-worker-4", "rank=5 loss=2"), ("bert-master", "loss=3")])
     ranks = pa.array(["3", "4", "1-2"]).dictionary_encode()
-    found = metrics(records.append_column("rank", pa.chunked_array([ranks])))
-    assert values(found) == [(None, "loss", 1.0, 3), (None, "loss", 2.0, 5), (None, "loss", 3.0, None)]
+    rows = metrics(records.append_column("rank", pa.chunked_array([ranks])))
+    assert values(rows) == [(None, "loss", 1.0, 3), (None, "loss", 2.0, 5), (None, "loss", 3.0, None)]
 
 
 def test_each_state_of_a_progress_bar_counts_and_colours_do_not() -> None:

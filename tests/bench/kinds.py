@@ -1,7 +1,7 @@
-"""A namespace of 200 custom tasks with 2 000 pods, beside 200 Jobs with the same pods: what these cost a collector.
+"""A namespace of 200 custom tasks with 2 000 pods, and 200 Jobs with the same pods: the cost for a collector.
 
-Half of the custom tasks are of a kind that the table has (PyTorchJob). The others are of a kind that nobody knows, and an object
-of another kind lies between task and pods.
+Half of the custom tasks are of a kind that the table has (PyTorchJob). The other half are of an unknown kind, with an object of a
+third kind between task and pods.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TASKS, PODS = 200, 10
 _GROUP = "bench.example.org/v1"
 _PREFIX = "training.kubeflow.org/"
-#: The workers of a PyTorchJob; those of the other kind have the same labels, so that all pods are of one size.
+#: The workers of a PyTorchJob. The other kind's workers have the same labels, so that all pods are of one size.
 _WORKERS = tuple(
     Part(
         "Pod",
@@ -59,7 +59,7 @@ _PROGRAM = f'for i in {" ".join(map(str, range(LINES)))}; do echo "worker|0|0|$H
 
 @dataclass
 class Cost:
-    """What a collector used.
+    """The resources that a collector used.
 
     Parameters
     ----------
@@ -89,13 +89,13 @@ class Cost:
 def run(report: Report) -> None:
     """Measure on the sandbox, because a real node does not run 2 000 pods."""
     jobs, custom = _measure(_run_jobs), _measure(_run_custom)
-    what = f"{TASKS} custom tasks / Jobs: "
+    prefix = f"{TASKS} custom tasks / Jobs: "
     for name, unit in (("cpu", "s"), ("memory", "MB"), ("others", "")):
         ours, theirs = getattr(custom, name), getattr(jobs, name)
         label = {"cpu": "CPU of a collector", "memory": "its memory", "others": "requests without logs and watches"}
-        report.add(what + label[name], ours / theirs, 1.3, note=f"{ours:.1f} and {theirs:.1f} {unit}".strip())
+        report.add(prefix + label[name], ours / theirs, 1.3, note=f"{ours:.1f} and {theirs:.1f} {unit}".strip())
     # Pods, Jobs, events, the namespace's own kinds: however many tasks there are.
-    report.add(what + "watched collections more", custom.watches - jobs.watches, len(_KINDS) + 1, "")
+    report.add(prefix + "watched collections more", custom.watches - jobs.watches, len(_KINDS) + 1, "")
 
 
 def _measure(run_tasks: Callable[[Kube], None]) -> Cost:

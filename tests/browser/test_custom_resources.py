@@ -56,8 +56,8 @@ def test_a_ray_job_with_sixteen_workers(
     ray_job.set_status(rayClusterName=cluster.name, jobDeploymentStatus="Running", jobStatus="RUNNING")
     says(viewer, f"{(WORKERS + 2) * 8} lines")
     expect(viewer.locator("[data-seq]").first).to_be_visible(timeout=WAIT)
-    shown = viewer.get_by_role("button", name=f"worker, {WORKERS} of {WORKERS} sources shown")
-    expect(shown).to_be_attached(timeout=WAIT)
+    role_switch = viewer.get_by_role("button", name=f"worker, {WORKERS} of {WORKERS} sources shown")
+    expect(role_switch).to_be_attached(timeout=WAIT)
     for who in ("head", *(f"worker-{n}" for n in range(WORKERS)), "submitter"):
         expect(viewer.get_by_role("switch", name=f"{who} {name}").first).to_be_attached(timeout=WAIT)
     shot(page, "ray-job-running")

@@ -34,14 +34,14 @@ KEYS = [
 
 def cells(page: Page) -> tuple[list[str], int]:
     """Return the types of the cells, and the number of the active one."""
-    shown: tuple[list[str], int] = page.evaluate(
+    types_and_active: tuple[list[str], int] = page.evaluate(
         """() => {
           const cells = [...document.querySelectorAll('.jp-Notebook .jp-Cell')]
           return [cells.map(({ className }) => className.match(/jp-(Code|Markdown|Raw)Cell/)[1]),
                   cells.findIndex(({ classList }) => classList.contains('jp-mod-active'))]
         }"""
     )
-    return shown
+    return types_and_active
 
 
 @pytest.mark.parametrize("app", ["lab", "notebooks"])
@@ -54,19 +54,19 @@ def test_no_key_in_the_viewer_changes_the_notebook_and_ctrl_s_saves_it(
     says(viewer, "Job complete exit 0")
     expect(viewer.locator("[data-seq]").nth(5)).to_be_visible(timeout=WAIT)
     viewer.locator("[data-seq] .cl-t").nth(5).click()
-    for place in ("[role=log]", "[role=toolbar] button[title^='Bookmark']", "button[aria-haspopup=menu]"):
+    for selector in ("[role=log]", "[role=toolbar] button[title^='Bookmark']", "button[aria-haspopup=menu]"):
         for key in KEYS:
-            viewer.locator(place).first.focus()
+            viewer.locator(selector).first.focus()
             before = cells(page)
             for _ in range(2):
                 page.keyboard.press(key)
-            assert cells(page) == before, f"{key} in {place}"
-    for place in ("[role=log]", "input[type=search]"):
-        text = f"# changed in {place}"
+            assert cells(page) == before, f"{key} in {selector}"
+    for selector in ("[role=log]", "input[type=search]"):
+        text = f"# changed in {selector}"
         page.locator(".jp-Cell").nth(1).locator(".jp-InputPrompt").click()
         page.keyboard.press("Enter")
         page.keyboard.insert_text(text)
-        viewer.locator(place).first.focus()
+        viewer.locator(selector).first.focus()
         page.keyboard.press("Control+s")
         page.wait_for_function(
             "async ([path, text]) => (await (await fetch(path)).text()).includes(text)",

@@ -247,8 +247,8 @@ async def test_custom_resources_and_kueue_need_permissions(
     define(kube, "kueue.x-k8s.io", "v1beta1", "Workload", "workloads")
     ray = Custom(kube, "ray.io/v1", "RayCluster", "rayclusters", unique("ray"))
     trial = Custom(kube, "doctor.example.org/v1", "Trial", "trials", unique("trial"))
-    for one in (ray, trial):
-        create_pod(kube, f"{one.name}-0", "print(1)", one.reference)
+    for resource in (ray, trial):
+        create_pod(kube, f"{resource.name}-0", "print(1)", resource.reference)
     async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
         findings = await kubernetes.judge(cluster, "default")
         assert "rayclusters.ray.io" in texts_of(findings, "ok") and not texts_of(findings, "warn")
@@ -314,5 +314,5 @@ sys.exit(main([{command!r}]))
 )
 def test_rows_about_kinds_are_checked(monkeypatch: pytest.MonkeyPatch, rows: str, judged: str, text: str) -> None:
     monkeypatch.setenv("CORTEX_KINDS", rows)
-    found = texts_of(settings_check.judge_kinds(), judged)
-    assert text in found and bool(found) == bool(text)
+    texts = texts_of(settings_check.judge_kinds(), judged)
+    assert text in texts and bool(texts) == bool(text)

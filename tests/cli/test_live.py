@@ -38,9 +38,12 @@ def test_following_a_task_that_is_deleted_before_it_ends_fails(
     kube.delete("jobs", name)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "") and "Job was deleted before it ended" in err
-    again = live("logs", name, "-f")
-    assert (again.returncode, again.stdout) == (1, "first\n") and "Job was deleted before it ended" in again.stderr
-    assert live("logs", name).returncode == 0  # what is recorded of it was written
+    second_run = live("logs", name, "-f")
+    assert (second_run.returncode, second_run.stdout) == (
+        1,
+        "first\n",
+    ) and "Job was deleted before it ended" in second_run.stderr
+    assert live("logs", name).returncode == 0  # the recorded lines were written
 
 
 def test_why_a_task_waits_is_reported_to_later_readers_too(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:

@@ -1,4 +1,4 @@
-"""Custom resources as tasks: what is read for one of them, and what rights on pods alone tell."""
+"""Custom resources as tasks: the requests for one of them, and tasks that are read with rights on pods alone."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Team:
 
     @property
     def requests(self) -> list[str]:
-        """What was requested since this was last asked, without discovery and without `limit`."""
+        """The requests since the last call, without discovery and without `limit`."""
         paths = [request.removeprefix("GET ").partition("?limit")[0] for request in self.api.requests]
         self.api.requests.clear()
         return [path.replace("&limit=100", "") for path in paths if "/namespaces/" in path]
@@ -138,12 +138,12 @@ async def test_only_the_pods_with_its_labels_and_their_owners_are_read(team: Tea
 
 
 async def test_an_owner_decides_over_a_label(team: Team, cluster: Cluster) -> None:
-    """Anybody may write the label; and another version of an operator may write none."""
+    """A user may set the label, and another version of an operator may not set it."""
     train = team.add(JOB_SETS, "jobset.x-k8s.io/v1alpha2", "JobSet", "train")
-    other = team.add(JOB_SETS, "jobset.x-k8s.io/v1alpha2", "JobSet", "other")
+    other_job_set = team.add(JOB_SETS, "jobset.x-k8s.io/v1alpha2", "JobSet", "other")
     label = {"jobset.sigs.k8s.io/jobset-name": "train"}
     team.pod("stranger", None, label)
-    team.pod("of-other", other, label)
+    team.pod("of-other", other_job_set, label)
     of_train = team.pod("of-train", train, label)
     task = await resolve(cluster, ref("jobset/train"))
     assert names(await pods_of(cluster, task)) == ["of-train"]
@@ -161,7 +161,7 @@ async def test_a_suspended_task_without_pods_costs_no_list_of_the_namespace(team
 
 
 async def test_tasks_that_ask_together_share_the_lists_of_a_namespace(team: Team, cluster: Cluster) -> None:
-    """Many tasks without labels may end at once; each must see the pods that exist when it asks."""
+    """Many tasks without labels may end at once; each must see the pods that exist at its call."""
     path = f"{LAB}/experiments"
     experiments = [team.add(path, "lab.example.org/v1", "Experiment", f"e{i}") for i in range(20)]
     for number, experiment in enumerate(experiments):
@@ -232,8 +232,8 @@ async def test_owners_that_were_read_do_not_grow_for_ever(
         owner = team.add(f"{LAB}/experiments", "lab.example.org/v1", "Experiment", f"e{i}")
         chain = await owners.chain(made("v1", "Pod", "p", owner))
         assert [each.name for each in chain] == [f"e{i}"]
-    known = [f"uid-e{i}" for i in range(20) if owners.is_known(f"uid-e{i}")]
-    assert known == [f"uid-e{i}" for i in range(15, 20)] and owners.is_known("uid-watched")
+    remembered = [f"uid-e{i}" for i in range(20) if owners.is_known(f"uid-e{i}")]
+    assert remembered == [f"uid-e{i}" for i in range(15, 20)] and owners.is_known("uid-watched")
 
 
 async def test_a_kind_whose_objects_cannot_be_read_hides_and_holds_up_no_other(team: Team, cluster: Cluster) -> None:
@@ -484,7 +484,7 @@ async def test_owners_that_may_not_be_read_are_reported_once_with_the_right_that
     caplog.set_level("INFO", "cortex_jupyter")
     ray_job(team)
     deny(team, f"{RAY}/rayclusters", "tune-9x2kd")
-    for _ in range(3):  # each task that is read has owners of its own
+    for _ in range(3):  # each task has its own `Owners`
         await pods_of(cluster, await resolve(cluster, ref("rayjob/tune")))
     (message,) = [record.getMessage() for record in caplog.records if "RayCluster" in record.getMessage()]
     assert "`get rayclusters.ray.io`" in message and "pods/log" not in message
@@ -495,7 +495,7 @@ BIO = "/apis/bio.example.org/v1/namespaces/team"
 
 @pytest.fixture
 def two_groups(api: Any, monkeypatch: pytest.MonkeyPatch) -> Team:
-    """A cluster in which two API groups have the kind Experiment."""
+    """A cluster with the kind Experiment in two API groups."""
     monkeypatch.setitem(KINDS, ("bio.example.org", "v1"), {"Experiment": "experiments"})
     return Team(api)
 

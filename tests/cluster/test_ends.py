@@ -1,4 +1,4 @@
-"""The end of a task whose object does not show it: by its pods, and by what owns them."""
+"""The end of a task whose object does not show it: by its pods and by their owners."""
 
 from __future__ import annotations
 
@@ -169,16 +169,16 @@ async def test_of_many_owners_only_those_that_are_not_over_are_read_again(object
         objects.put(f"Job/{name}", **COMPLETE)
     waiting = objects.put("Job/waiting")
     pods = [objects.pod(f"{name}-0", f"Job/{name}") for name in (*jobs, "waiting")]
-    reader, asked = OwnerReader(cluster, "team"), objects.api.requests
+    reader, requests = OwnerReader(cluster, "team"), objects.api.requests
 
     def reads() -> tuple[int, int]:
-        read = [request.partition("?")[0] for request in asked if f"GET {path}" in request]
+        read = [request.partition("?")[0] for request in requests if f"GET {path}" in request]
         return read.count(f"GET {path}"), len(read)
 
     assert await state_by_pods(cluster, SELECTOR, pods, reader=reader) is None
     lists, count = reads()
     assert lists == 2 and count <= 8, "once for the owners' owners, and once for their states"
-    asked.clear()
+    requests.clear()
     assert await state_by_pods(cluster, SELECTOR, pods, reader=reader) is None
     assert reads() == (0, 1)
     waiting["status"] = COMPLETE

@@ -1,4 +1,4 @@
-"""Rows of a user about kinds, over those that are built in."""
+"""Rows of a user about kinds, which replace or extend the built-in ones."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_a_row_of_a_user_counts_like_a_built_in_one() -> None:
     row = kinds.kind_of("experiment.lab.example.org")
 
     def state(status: dict[str, Any], **spec: Any) -> tuple[str, str]:
-        shown = kinds.object_state(row, {"metadata": {}, "spec": spec, "status": status})
-        return shown.name, shown.reason
+        state = kinds.object_state(row, {"metadata": {}, "spec": spec, "status": status})
+        return state.name, state.reason
 
     done = [{"type": "Done", "status": "True", "reason": "AllDone"}]
     assert state({"conditions": done, "stage": 4}) == ("succeeded", "AllDone")

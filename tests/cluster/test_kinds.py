@@ -1,4 +1,4 @@
-"""Custom resources: what their objects show, found by what kubectl accepts, and the owners of their pods."""
+"""Custom resources: the states of objects, kinds by all names that kubectl accepts, and the owners of pods."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ QUOTA = {"reason": "QuotaExceeded", "message": "waiting for 8 GPUs of team visio
         ("experiment.example.org", {"phase": "Pending", "message": "first come"}, "Pending", "first come"),
         ("experiment.example.org", {"state": "Queued", "reason": "NoNode"}, "NoNode", ""),
         ("experiment.example.org", {"phase": "Pending"}, "Pending", ""),
-        # What the object says in a sentence counts more than a condition, a condition more than a word.
+        # A message of the object counts more than a condition, a condition more than a word.
         ("experiment.example.org", {"conditions": [true("Created", "Seen", "seen")]} | QUOTA, "QuotaExceeded", QUOTA["message"]),
         ("experiment.example.org", {"conditions": [true("Queued", "", "10 before it")], "phase": "Pending"}, "Queued", "10 before it"),
         ("experiment.example.org", {"message": "a\n b", "reason": {"a": 1}, "phase": 7}, "", "a b"),
@@ -465,10 +465,10 @@ MEMBERS: list[tuple[str, dict[str, Any], tuple[str, str, str]]] = [
     ("leaderworkerset.leaderworkerset.x-k8s.io", {"labels": {f"{LWS}/group-index": "1", f"{LWS}/worker-index": "3"}}, ("worker", "1-3", "")),
     ("service.serving.knative.dev", {"labels": {"serving.knative.dev/revision": "hello-00001"}}, ("hello-00001", "", "")),
     ("inferenceservice.serving.kserve.io", {"labels": {"component": "predictor", "serving.knative.dev/revision": "x"}}, ("predictor", "", "")),
-    # An AppWrapper says nothing of its own.
+    # An AppWrapper sets no labels of its own.
     ("appwrapper.workload.codeflare.dev", {"labels": {f"{TRAINING}/job-name": "b", f"{TRAINING}/replica-type": "worker", f"{TRAINING}/replica-index": "3"}}, ("worker", "3", "")),
     ("appwrapper.workload.codeflare.dev", {"labels": {"workload.codeflare.dev/appwrapper": "a"}}, ("", "", "")),
-    # What starts Jobs or Workflows says nothing of their pods.
+    # Kinds that create Jobs or Workflows set no labels on their pods.
     ("scaledjob.keda.sh", {"labels": {"scaledjob.keda.sh/name": "queue"}}, ("", "", "")),
     ("cronworkflow.argoproj.io", argo("etl[1].train(2)"), ("train", "", "2")),
     ("scheduledworkflow.kubeflow.org", argo("etl[1].train"), ("train", "", "")),
@@ -481,25 +481,25 @@ MEMBERS: list[tuple[str, dict[str, Any], tuple[str, str, str]]] = [
     ("statefulset", {"labels": {"apps.kubernetes.io/pod-index": "2"}}, ("", "2", "")),
     ("experiment.example.org", {"labels": {"component": "web", "execution-id": "x", "node-id": "n"}}, ("", "", "")),
     ("selector", {"labels": {"volcano.sh/job-name": "m", "volcano.sh/task-spec": "ps", "volcano.sh/task-index": "0"}}, ("ps", "0", "")),
-    # Numbers that are none.
+    # Invalid numbers.
     ("job", {"annotations": {JOB_INDEX: "²"}}, ("", "", "")),
     ("job.batch.volcano.sh", {"labels": {"volcano.sh/task-index": "x"}, "annotations": {"volcano.sh/job-retry-count": ""}}, ("", "", "")),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "metadata", "shown"), MEMBERS)
-def test_role_rank_and_attempt_of_a_pod(kind: str, metadata: dict[str, Any], shown: tuple[str, str, str]) -> None:
+@pytest.mark.parametrize(("kind", "metadata", "member"), MEMBERS)
+def test_role_rank_and_attempt_of_a_pod(kind: str, metadata: dict[str, Any], member: tuple[str, str, str]) -> None:
     noise = {f"example.org/{i}": "x" for i in range(3)}
     metadata = {"name": "p", **metadata, "annotations": noise | metadata.get("annotations", {})}
     pod = pods.without_bulk({"metadata": metadata, "spec": {"containers": [{"name": "main"}]}})
-    assert kinds.membership(kind, pod) == shown
+    assert kinds.membership(kind, pod) == member
     assert not noise.keys() & pod["metadata"]["annotations"].keys()
 
 
 def test_odd_annotations_make_no_odd_roles_and_ranks() -> None:
     index = {"batch.kubernetes.io/job-completion-index": "9" * 5000}
     assert kinds.membership("job", {"metadata": {"name": "x", "annotations": index}}) == ("", "", "")
-    for node, shown in (
+    for node, member in (
         ("etl." + "x" * 200_000, ("x" * 253, "", "")),
         ("etl.a\nb\x1b[31m", ("a b", "", "")),
         (f"etl.a({'9' * 5000}:x)", ("a", "", "")),
@@ -507,7 +507,7 @@ def test_odd_annotations_make_no_odd_roles_and_ranks() -> None:
     ):
         annotations = {"workflows.argoproj.io/node-name": node}
         assert (
-            kinds.membership("workflow.argoproj.io", {"metadata": {"name": "x", "annotations": annotations}}) == shown
+            kinds.membership("workflow.argoproj.io", {"metadata": {"name": "x", "annotations": annotations}}) == member
         )
 
 

@@ -1,4 +1,4 @@
-"""Why a task waits in a queue of Kueue, and at which place; read only when nothing of it runs."""
+"""Why a task waits in a queue of Kueue, and its position; read only while no pod of it runs."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_the_reason_and_the_place_in_the_queue(api: Any, cluster: Cluster)
 
 
 @pytest.mark.parametrize("served", [False, True])
-async def test_a_cluster_without_kueue_or_without_places(api: Any, cluster: Cluster, served: bool) -> None:
+async def test_a_cluster_without_kueue_or_without_positions(api: Any, cluster: Cluster, served: bool) -> None:
     if served:
         serve(api, visibility=False)
     api.listing(WORKLOADS, workload("a", WAITING))
@@ -102,7 +102,7 @@ PREEMPTED = condition("Evicted", "True", "Preempted", "preempted to accommodate 
 
 
 @pytest.mark.parametrize(
-    ("one", "text"),
+    ("obj", "text"),
     [
         (workload("a"), "waits in the queue gpus of Kueue"),
         (workload("a", PREEMPTED, WAITING), f"waits in the queue gpus of Kueue: evicted (Preempted): {QUOTA}"),
@@ -118,9 +118,9 @@ PREEMPTED = condition("Evicted", "True", "Preempted", "preempted to accommodate 
         ({"metadata": {"name": "odd"}, "status": {"conditions": [None, "x", {}]}}, None),
     ],
 )  # fmt: skip
-async def test_what_a_workload_says(api: Any, cluster: Cluster, one: dict[str, Any], text: str | None) -> None:
+async def test_what_a_workload_says(api: Any, cluster: Cluster, obj: dict[str, Any], text: str | None) -> None:
     serve(api)
-    api.listing(WORKLOADS, one)
+    api.listing(WORKLOADS, obj)
     assert (await queue_reasons(cluster, "team")).get("a") == text
 
 
@@ -160,7 +160,7 @@ async def test_many_waiting_tasks_are_read_at_once_and_seldom(api: Any, cluster:
     assert len([request for request in api.requests if "pendingworkloads" in request]) <= 6
 
 
-async def test_the_reason_does_not_wait_for_the_place(
+async def test_the_reason_does_not_wait_for_the_position(
     api: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(api)

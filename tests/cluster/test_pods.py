@@ -190,11 +190,13 @@ def test_the_first_failure_counts_and_not_the_pods_that_were_deleted_for_it() ->
 
 def rank(name: str, code: int, at: int, *, born: int = 0, role: str = "worker", index: str = "") -> Object:
     """Return a pod of a PyTorchJob that was created `born` seconds and ended `at` seconds after a time."""
-    one = pod(status("m", ended(code, at=f"2023-11-14T22:14:{at:02}Z"), name), phase="Failed" if code else "Succeeded")
+    rank_pod = pod(
+        status("m", ended(code, at=f"2023-11-14T22:14:{at:02}Z"), name), phase="Failed" if code else "Succeeded"
+    )
     labels = {"training.kubeflow.org/replica-type": role, "training.kubeflow.org/replica-index": index}
-    one["metadata"] |= {"name": name, "uid": f"{name}-{born}", "creationTimestamp": f"2023-11-14T22:14:{born:02}Z"}
-    one["metadata"]["labels"] = labels if index else {}
-    return one
+    rank_pod["metadata"] |= {"name": name, "uid": f"{name}-{born}", "creationTimestamp": f"2023-11-14T22:14:{born:02}Z"}
+    rank_pod["metadata"]["labels"] = labels if index else {}
+    return rank_pod
 
 
 FAILED_JOB = Workload(
@@ -214,7 +216,7 @@ def test_a_failed_distributed_task_names_the_rank_that_failed_first() -> None:
     message = "PyTorchJob failed exit 3: worker-2 (pod bert-worker-2) failed first: JobFailed"
     assert state(FAILED_JOB, *ranks)[1:] == (message, 3)
     assert state_of(FAILED_JOB, ranks).pod == "bert-worker-2"
-    # Times are whole seconds: what was killed in the same second is no cause, unless it took too much memory.
+    # Times are whole seconds: a container that was killed in the same second is no cause, unless it took too much memory.
     killed = [rank("bert-worker-0", 143, 30, index="0"), *ranks[1:]]
     assert state(FAILED_JOB, *killed)[1] == message
     killed[1]["status"]["containerStatuses"][0]["state"]["terminated"] |= {"exitCode": 137, "reason": "OOMKilled"}

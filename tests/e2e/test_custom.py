@@ -50,7 +50,7 @@ def cli(target: Target, tmp_path: Path) -> Iterator[Cli]:
 
 
 def test_a_ray_job_is_one_task(target: Target, unique: Callable[[str], str], cli: Cli) -> None:
-    """Its pods belong to its RayCluster, and that of the submitter to a Job of the same name."""
+    """Its pods belong to its RayCluster. The submitter's pod belongs to a Job of the same name."""
     kube, name = target.kube, unique("tune")
     define(kube, "ray.io", "v1", "RayJob", "rayjobs")
     define(kube, "ray.io", "v1", "RayCluster", "rayclusters")
@@ -84,7 +84,7 @@ def test_a_ray_job_is_one_task(target: Target, unique: Callable[[str], str], cli
 
 
 def test_a_job_set_has_roles_ranks_and_attempts(target: Target, unique: Callable[[str], str], cli: Cli) -> None:
-    """At a restart its operator deletes the Jobs, and makes them anew under the same names."""
+    """At a restart its operator deletes the Jobs and creates them again under the same names."""
     target.needs(22, "an Indexed Job")
     kube, name = target.kube, unique("train")
     define(kube, "jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets")
@@ -179,13 +179,13 @@ def test_a_collector_records_the_topmost_owners(target: Target, unique: Callable
         job_set.set_status(conditions=[condition("Completed")])
         train_job.set_status(conditions=[condition("Complete", reason="AllJobsCompleted")])
         experiment.set_status(phase="Succeeded")
-        wanted = {"trainjob.trainer.kubeflow.org/bert", "experiment.lab.example.org/exp", "job/plain"}
+        expected = {"trainjob.trainer.kubeflow.org/bert", "experiment.lab.example.org/exp", "job/plain"}
 
         def complete() -> bool:
             with contextlib.closing(open_store(cli.home.env["CORTEX_STORE"])) as store:
                 infos = store.recordings(space)
-                assert {f"{info.ref.kind}/{info.ref.name}" for info in infos} <= wanted
-                return len([info for info in infos if info.done]) == len(wanted)
+                assert {f"{info.ref.kind}/{info.ref.name}" for info in infos} <= expected
+                return len([info for info in infos if info.done]) == len(expected)
 
         kube.wait_for(complete, "the recordings of all tasks, and of nothing else")
     finally:
@@ -201,7 +201,7 @@ def test_a_collector_records_the_topmost_owners(target: Target, unique: Callable
 def test_jobs_of_what_we_may_not_watch_or_what_never_ends_are_tasks_of_their_own(
     target: Target, unique: Callable[[str], str], cli: Cli, request: pytest.FixtureRequest, is_allowed: bool
 ) -> None:
-    """As those of KEDA's ScaledJob, which makes one Job after the other."""
+    """KEDA's ScaledJob is such a kind: it creates one Job after the other."""
     if target.real and not is_allowed:
         pytest.skip("only the sandbox refuses a right for a while")
     kube, space = target.kube, unique("keda")
@@ -218,7 +218,7 @@ def test_jobs_of_what_we_may_not_watch_or_what_never_ends_are_tasks_of_their_own
         scaled = Custom(kube, "keda.sh/v1alpha1", "ScaledJob", "scaledjobs", "sj", namespace=space)
         scaled.set_status(conditions=[condition("Ready")])
         owners = {"sj-1": scaled.reference, "sj-2": scaled.reference}
-        if not target.real:  # whose garbage collector deletes what has an owner that does not exist
+        if not target.real:  # a real garbage collector deletes objects whose owner does not exist
             owners["odd"] = reference(scaled.obj) | {"name": "../../../../api/v1/nodes"}
         for name, owner in owners.items():
             job = python_job(name, PRINT.format(name), namespace=space)
@@ -240,7 +240,7 @@ def test_jobs_of_what_we_may_not_watch_or_what_never_ends_are_tasks_of_their_own
 def test_with_rights_on_pods_alone_the_direct_owner_is_a_task(
     target: Target, unique: Callable[[str], str], cli: Cli, request: pytest.FixtureRequest
 ) -> None:
-    """Its log is that of its pods, and so is its end; every answer names the right that would tell more."""
+    """Its log is that of its pods, and so is its end; every answer names the missing right."""
     if target.real:
         pytest.skip("only the sandbox refuses a right for a while")
     kube, space = target.kube, unique("pods")

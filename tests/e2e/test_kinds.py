@@ -1,7 +1,7 @@
 """Each kind of the table, with the pods that its operator creates: every line, the end, roles, ranks and attempts.
 
-Up to three tasks of each kind run in one namespace with one collector. One begins anew and succeeds, one is suspended and
-fails, and one is deleted while it runs. What never ends is read from the command line.
+Up to three tasks of each kind run in one namespace with one collector. One restarts and succeeds, one is suspended and fails,
+and one is deleted while it runs. Tasks that never end are read from the command line.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Rows = dict[str, dict[str, Any]]
 #: How long one step of all tasks may take (seconds); reached only if something is missing.
 PATIENCE_S = 120
-#: Kinds that stand for all in what costs more: pods of the task itself, of Jobs, of other custom resources, and of pods.
+#: Kinds that represent all in the expensive steps: pods of the task itself, of Jobs, of other custom resources, and of pods.
 #: A kubelet asks the API server five times a second (`kubeAPIQPS`), and each pod costs some twelve times, so only tasks of
 #: these are deleted early on a real cluster.
 CHAINS = (
@@ -48,7 +48,7 @@ CHAINS = (
 
 
 def _unknown_kinds() -> dict[str, Operator]:
-    """Return operators of kinds that nobody knows, one for each form in which most kinds show their state."""
+    """Return operators of unknown kinds, one for each usual form of a status."""
     forms: dict[str, dict[str, Any]] = {
         "condition": {
             "running": {"conditions": [condition("Ready"), condition("Succeeded", "Unknown")]},
@@ -87,14 +87,14 @@ def _unknown_kinds() -> dict[str, Operator]:
 
 
 class Fleet:
-    """The tasks of all kinds, and what was seen of them.
+    """The tasks of all kinds, with their rows, lines and recordings.
 
     Attributes
     ----------
     unknown, operators : dict of str to Operator
-        Those of kinds that nobody knows, and all.
+        The operators of unknown kinds, and all operators.
     errors : dict of str to BaseException
-        What went wrong with the tasks of a kind.
+        The error of a kind's tasks, by kind.
     tasks : dict of str to list of Task
         By kind.
     created, running, ended : dict
@@ -193,7 +193,7 @@ class Fleet:
             list(pool.map(take, tasks))
 
     def _wait(self, tasks: list[Task], is_done: Callable[[Task], bool]) -> None:
-        """Wait until all tasks have reached a state; what does not reach it in time has an error."""
+        """Wait until all tasks have reached a state; a kind that does not reach it in time has an error."""
         waiting = list(tasks)
 
         def are_done() -> bool:
@@ -290,7 +290,7 @@ def _check(fleet: Fleet, kind: str) -> None:
 
 def _check_ends(fleet: Fleet, whole: Task, failed: Task, *cut_short: Task) -> None:
     operator = whole.operator
-    if operator.name in TABLE:  # others are found by their pods
+    if operator.name in TABLE:  # tasks of other kinds are found by their pods
         row = fleet.created[_key(failed)]
         assert (row["state"], row["status"]) == ("pending", "Suspended" if operator.suspended else ""), row
     assert [fleet.running[_key(task)]["state"] for task in (whole, failed)] == ["running"] * 2

@@ -102,12 +102,13 @@ def test_a_text_that_names_no_task_is_a_bad_query(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"), [("pytorchjobs/SMALL", "pytorchjobs/small"), ("ML:Train-1", "ml:train-1"), ("Pod/A", "pod/a")]
+    ("text", "corrected"),
+    [("pytorchjobs/SMALL", "pytorchjobs/small"), ("ML:Train-1", "ml:train-1"), ("Pod/A", "pod/a")],
 )
-def test_capital_letters_in_a_name_are_named_as_the_reason(text: str, meant: str) -> None:
+def test_capital_letters_in_a_name_are_named_as_the_reason(text: str, corrected: str) -> None:
     with pytest.raises(BadQuery, match="names in Kubernetes are lower-case") as caught:
         TaskRef.parse(text)
-    assert caught.value.hint == f"did you mean {meant}?"
+    assert caught.value.hint == f"did you mean {corrected}?"
 
 
 @given(st.text(max_size=40))
@@ -136,8 +137,8 @@ def test_a_source_without_a_role_is_stored_and_sent_as_before_there_were_roles()
     assert Source(**{name: value for name, value in plain.as_dict().items() if name in names}) == plain
     worker = replace(plain, role="worker", rank="2-3", attempt="0")
     assert worker == plain and hash(worker) == hash(plain) and worker.is_same_run(plain)
-    again = Source(**orjson.loads(orjson.dumps(worker.as_dict())))
-    assert (again.role, again.rank, again.attempt) == ("worker", "2-3", "0")
+    restored = Source(**orjson.loads(orjson.dumps(worker.as_dict())))
+    assert (restored.role, restored.rank, restored.attempt) == ("worker", "2-3", "0")
     data = encode_batch("d:job/a", 1, [1], [1], None, ["x"], {1: worker.public})
     assert Batch.decode(data).sources[1] == plain.public | {"role": "worker", "rank": "2-3", "attempt": "0"}
     assert replace(plain, rank="7").public == plain.public | {"rank": "7"}

@@ -113,12 +113,12 @@ def test_a_page_of_some_roles_ranks_and_attempts(filled: Filled, page: Page) -> 
         fields = {"role": "worker", "rank": str(rank), "attempt": str(rank % 2)}
         filled.lines([(filled.add(Source(f"w-{rank}", f"u-{rank}", "main", f"w{rank}", **fields)), rank, f"of {rank}")])
     filled.lines([(1, 9, "of no role")]).end()
-    for number, (query, wanted) in enumerate(
+    for number, (query, ranks) in enumerate(
         (({"role": "worker"}, [0, 1, 2, 3]), ({"rank": "1-2"}, [1, 2]), ({"role": "w*", "attempt": "1"}, [1, 3]))
     ):
         page.send(type="page", id=number, task="ml:job/train-1", query=query | {"since": "all"})
         records = page.take()["page"]["records"]
-        assert [(r["text"], r["role"], r["rank"]) for r in records] == [(f"of {i}", "worker", str(i)) for i in wanted]
+        assert [(r["text"], r["role"], r["rank"]) for r in records] == [(f"of {i}", "worker", str(i)) for i in ranks]
     page.send(type="page", id=9, task="ml:job/train-1", query={"rank": "first"})
     assert page.take()["error"]["message"] == "rank='first' is no rank"
 

@@ -62,8 +62,8 @@ def test_roles_ranks_and_attempts(filled: Filled) -> None:
         source = Source(f"w-{rank}", f"u-{rank}", "main", f"w{rank}", role="worker", rank=str(rank), attempt="1")
         filled.lines([(filled.add(source), rank, f"of {rank}")])
     filled.end()
-    shown, texts = shell("log = %tasklogs ml:train-1 --role worker --rank 1-2 --attempt -1", "[r.text for r in log]")
-    assert shown["err"] == "" and texts["value"] == "['of 1', 'of 2']"
+    cell, texts = shell("log = %tasklogs ml:train-1 --role worker --rank 1-2 --attempt -1", "[r.text for r in log]")
+    assert cell["err"] == "" and texts["value"] == "['of 1', 'of 2']"
 
 
 def test_variables_are_expanded_in_the_name_only(task: None) -> None:

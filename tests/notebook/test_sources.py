@@ -48,8 +48,8 @@ def test_the_table_of_roles_ranks_and_attempts_holds_for_a_log(filled: Filled, e
         source = Source(f"p-{i}", f"uid-{i}", "main", f"c-{i}", role=role, rank=rank, attempt=attempt)
         filled.lines([(filled.add(source), i, f"line {i}")])
     log = cortex.logs("ml:train-1")
-    for values, kept in MEMBER_CASES:
-        texts = [f"line {i}" for i in kept]
+    for values, lines in MEMBER_CASES:
+        texts = [f"line {i}" for i in lines]
         chosen = log.filter(**values)
         assert [record.text for record in chosen] == texts, values
         assert chosen.to_arrow()["text"].to_pylist() == texts, values

@@ -56,9 +56,9 @@ def test_the_lines_of_a_failure_are_those_of_the_pod_that_failed_first(filled: F
     filled.end(1, "failed", "PyTorchJob failed exit 1: worker-1 (pod w-1) failed first", pod="w-1")
 
     def failure(**query: str) -> TaskFailed:
-        with pytest.raises(TaskFailed) as told:
+        with pytest.raises(TaskFailed) as caught:
             cortex.logs("ml:train-1", **query).wait(raise_on_failure=True)
-        return told.value
+        return caught.value
 
     error = failure()
     assert [r.text for r in error.records if isinstance(r, Record)] == cause[-50:]

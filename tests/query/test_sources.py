@@ -77,17 +77,17 @@ def members() -> list[Source]:
     ]
 
 
-@pytest.mark.parametrize(("values", "kept"), MEMBER_CASES, ids=str)
-def test_the_lines_of_roles_ranks_and_attempts(values: dict[str, str], kept: list[int]) -> None:
+@pytest.mark.parametrize(("values", "lines"), MEMBER_CASES, ids=str)
+def test_the_lines_of_roles_ranks_and_attempts(values: dict[str, str], lines: list[int]) -> None:
     count = len(MEMBERS)
     sources = {i: source.public for i, source in enumerate(members())}
     keep = member_query(values).keep()
     assert keep is not None
     ids = list(range(count))
-    assert list(keep(Batch("d:job/a", ids, [0] * count, ids, [0] * count, ["x"] * count, sources))) == kept
+    assert list(keep(Batch("d:job/a", ids, [0] * count, ids, [0] * count, ["x"] * count, sources))) == lines
     columns = zip(MEMBERSHIP, zip(*MEMBERS, strict=True), strict=True)
     table = pa.table({name: pa.array(values).dictionary_encode() for name, values in columns} | {"seq": ids})
-    assert select(table, member_query(values))["seq"].to_pylist() == kept
+    assert select(table, member_query(values))["seq"].to_pylist() == lines
     assert select(table.slice(0, 0), member_query(values)).num_rows == 0
 
 

@@ -117,14 +117,14 @@ async def test_the_name_of_a_recorded_custom_resource_whose_job_is_gone_means_th
     hand.lines([(1, 1, "a")])
     workload = Workload(ref, "r1", {"metadata": {}, "status": {}})
 
-    async def resolve(asked: TaskRef, person: object = None) -> Workload:
-        if asked.kind:
+    async def resolve(ref_of_user: TaskRef, person: object = None) -> Workload:
+        if ref_of_user.kind:
             return workload
         raise TaskNotFound("there is no Job of that name")
 
     recordings.resolve = resolve  # type: ignore[method-assign]
-    found = await recordings.find(TaskRef("default", "", "tune"))
-    assert (found.id, found.workload, found.is_gone) == (hand.id, workload, False)
+    recording = await recordings.find(TaskRef("default", "", "tune"))
+    assert (recording.id, recording.workload, recording.is_gone) == (hand.id, workload, False)
 
 
 async def test_of_several_kinds_of_a_name_the_one_that_is_recorded_is_meant(
@@ -177,12 +177,12 @@ async def test_an_archived_task_that_goes_on_has_a_further_recording(
     archived.lines([(1, 1, "a")])
     archived.notice("end", 0, "", done=1, state="failed")
     answering(recordings, Workload(ref, "w1", {"metadata": {}, "status": {"phase": "Failed"}}))
-    found = await recordings.find(ref)
-    assert (found.store, found.id) == (recordings.archive, archived.id)
+    recording = await recordings.find(ref)
+    assert (recording.store, recording.id) == (recordings.archive, archived.id)
     answering(recordings, Workload(ref, "w1", {"metadata": {}, "status": {"phase": "Running"}}))
-    found = await recordings.find(ref)
-    assert found.store is store and found.read_info().uid == "w1@@2"
-    assert (await recordings.find(ref)).id == found.id
+    recording = await recordings.find(ref)
+    assert recording.store is store and recording.read_info().uid == "w1@@2"
+    assert (await recordings.find(ref)).id == recording.id
 
 
 @pytest.mark.parametrize("everywhere", [False, True])

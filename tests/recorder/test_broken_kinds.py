@@ -70,15 +70,15 @@ async def collecting(
 
 @pytest.fixture
 async def api() -> AsyncIterator[Api]:
-    async with serving(Api()) as one:
-        one.objects["/api"] = {"kind": "APIVersions", "versions": []}
+    async with serving(Api()) as server:
+        server.objects["/api"] = {"kind": "APIVersions", "versions": []}
         group = {"name": "argoproj.io", "versions": [{"groupVersion": "argoproj.io/v1alpha1"}]}
-        one.objects["/apis"] = {"kind": "APIGroupList", "groups": [group]}
+        server.objects["/apis"] = {"kind": "APIGroupList", "groups": [group]}
         entry = {"name": "workflows", "namespaced": True, "kind": "Workflow"}
-        one.objects[GROUP] = {"groupVersion": "argoproj.io/v1alpha1", "resources": [entry]}
+        server.objects[GROUP] = {"groupVersion": "argoproj.io/v1alpha1", "resources": [entry]}
         for path in (JOBS, PODS, WORKFLOWS):
-            collection(one, path)
-        yield one
+            collection(server, path)
+        yield server
 
 
 @pytest.mark.parametrize("broken", [GROUP, WORKFLOWS, f"{WORKFLOWS}/etl"])
@@ -106,8 +106,8 @@ async def test_a_kind_that_was_deleted_leaves_the_collector_ready(
     async with collecting(api, tmp_path) as (_, health):
         await until(lambda: any(WORKFLOWS in request and "watch=1" in request for request in api.requests))
         del api.objects[WORKFLOWS]
-        gone = len(api.requests)
-        await until(lambda: sum(WORKFLOWS in request for request in api.requests[gone:]) > 2)
+        deleted_at = len(api.requests)
+        await until(lambda: sum(WORKFLOWS in request for request in api.requests[deleted_at:]) > 2)
         assert health.readiness() == []
 
 
@@ -125,7 +125,7 @@ WORKFLOW = {"metadata": {"name": "etl", "namespace": "team", "uid": "uid-etl"}, 
 
 @asynccontextmanager
 async def recording(api: Api, folder: Path) -> AsyncIterator[Callable[[], RecordingInfo]]:
-    """Record the Workflow; yields what returns the state of the recording."""
+    """Record the Workflow; yield a function that returns the state of the recording."""
     store = open_store(f"sqlite://{folder}/r.sqlite")
     async with await Cluster.open(kubeconfig(folder / "config", api.url)) as cluster:
         id_ = store.open(cluster.id, TaskRef("team", "workflow.argoproj.io", "etl"), "uid-etl")
@@ -133,9 +133,9 @@ async def recording(api: Api, folder: Path) -> AsyncIterator[Callable[[], Record
         running = asyncio.create_task(Recorder(store, cluster, idle=600).run())
 
         def info() -> RecordingInfo:
-            found = store.info(id_)
-            assert found is not None
-            return found
+            info = store.info(id_)
+            assert info is not None
+            return info
 
         try:
             yield info
@@ -151,7 +151,7 @@ async def no_such_path(_: web.Request) -> web.Response:
 
 @pytest.fixture
 def missing(request: pytest.FixtureRequest, api: Api, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Take the kind away as a server shows that it lacks it, and return what brings it back."""
+    """Remove the kind, as a server without it answers, and return a function that restores it."""
     monkeypatch.setattr("cortex_jupyter.recorder.task._CHECK_S", 0.1)
     monkeypatch.setattr("cortex_jupyter.cluster.discovery._MISS_S", 0.0)
     collection(api, "/api/v1/namespaces/team/events")

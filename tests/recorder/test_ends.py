@@ -1,4 +1,4 @@
-"""On the sandbox: when the recording of a custom resource or a label selector ends, and what happens if the task goes on."""
+"""On the sandbox: when the recording of a custom resource or a label selector ends, and what happens if the task runs again."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ async def session(sandbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """A session whose recorder runs in this process, with short waits."""
     monkeypatch.setattr("cortex_jupyter.recorder.task._QUIET_S", 1.0)
     monkeypatch.setattr("cortex_jupyter.recorder.task._CHECK_S", 0.2)
-    async with session_of(sandbox, tmp_path) as one:
-        yield one
+    async with session_of(sandbox, tmp_path) as connected:
+        yield connected
 
 
 @asynccontextmanager
 async def session_of(sandbox: Any, folder: Path) -> AsyncIterator[Session]:
-    one = await Session.connect(f"sqlite://{folder}/r.sqlite", str(sandbox.kubeconfig))
+    connected = await Session.connect(f"sqlite://{folder}/r.sqlite", str(sandbox.kubeconfig))
     async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
-        recorder = asyncio.create_task(Recorder(one.store, cluster, idle=600).run())
-        await until(lambda: one.store.recorder(cluster.id))
+        recorder = asyncio.create_task(Recorder(connected.store, cluster, idle=600).run())
+        await until(lambda: connected.store.recorder(cluster.id))
         try:
-            yield one
+            yield connected
         finally:
             recorder.cancel()
             await asyncio.wait([recorder])
-            await one.close()
+            await connected.close()
 
 
 def texts(recording: Recording) -> list[str]:
@@ -139,7 +139,7 @@ async def test_a_new_pod_begins_the_wait_anew_and_a_suspended_object_does_not_en
 async def test_an_object_that_takes_its_end_back_is_recorded_on(
     session: Session, kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """As `argo retry` does: within the time in which a pod may go on, and after the recording has its end."""
+    """`argo retry` does so: while a remaining pod is still read, and after the recording has ended."""
     define(kube, "argoproj.io", "v1alpha1", "Workflow", "workflows", status=False)
     workflow = Custom(kube, "argoproj.io/v1alpha1", "Workflow", "workflows", unique("etl"))
 
@@ -165,19 +165,19 @@ async def test_an_object_that_takes_its_end_back_is_recorded_on(
         info = await ended(recording)
     assert info.state == "failed" and texts(recording) == ["first", "first ends", "retry"]
 
-    again = await find(session, "workflow", name)
-    assert again.id == recording.id, "it shows its end, and so it has nothing new"
+    reopened = await find(session, "workflow", name)
+    assert reopened.id == recording.id, "it shows its end, and so it has nothing new"
     set_phase("Running")
     create_pod(kube, f"{name}-2", "print('third')", workflow.reference)
-    again = await find(session, "workflow", name)
-    assert again.id != recording.id and (await find(session, "workflow", name)).id == again.id
-    async with again.keep_wanted():
-        await until(lambda: "third" in texts(again))
+    reopened = await find(session, "workflow", name)
+    assert reopened.id != recording.id and (await find(session, "workflow", name)).id == reopened.id
+    async with reopened.keep_wanted():
+        await until(lambda: "third" in texts(reopened))
         set_phase("Succeeded")
-        info = await ended(again)
-    assert info.state == "succeeded" and texts(again) == ["first", "first ends", "retry", "third"]
-    assert notices(again) == ["goes_on"]
-    assert (await find(session, "workflow", name)).id == again.id
+        info = await ended(reopened)
+    assert info.state == "succeeded" and texts(reopened) == ["first", "first ends", "retry", "third"]
+    assert notices(reopened) == ["goes_on"]
+    assert (await find(session, "workflow", name)).id == reopened.id
 
 
 async def test_without_readers_what_shows_no_end_is_recorded_on_unless_it_makes_pods_for_ever(
@@ -188,12 +188,12 @@ async def test_without_readers_what_shows_no_end_is_recorded_on_unless_it_makes_
     recordings: dict[str, Recording] = {}
     specs: dict[str, dict[str, Any]] = {"Never": {}, "Always": {}, "schedule": {"schedule": "@daily", "suspend": False}}
     for name, spec in specs.items():
-        one = Custom(kube, "bench.example.org/v1beta1", "Trial", "trials", unique("exp"), **spec)
-        one.set_status(phase="Cluster in healthy state")
+        trial = Custom(kube, "bench.example.org/v1beta1", "Trial", "trials", unique("exp"), **spec)
+        trial.set_status(phase="Cluster in healthy state")
         restart = "Always" if name == "Always" else "Never"
-        pod = python_pod(f"{one.name}-0", WAIT.format("up", str(tmp_path / "go")), restart=restart)
-        kube.create(pod | {"metadata": pod["metadata"] | {"ownerReferences": [one.reference]}})
-        recordings[name] = await find(session, "trial", one.name)
+        pod = python_pod(f"{trial.name}-0", WAIT.format("up", str(tmp_path / "go")), restart=restart)
+        kube.create(pod | {"metadata": pod["metadata"] | {"ownerReferences": [trial.reference]}})
+        recordings[name] = await find(session, "trial", trial.name)
     async with AsyncExitStack() as readers:
         for recording in recordings.values():
             await readers.enter_async_context(recording.keep_wanted())
@@ -211,12 +211,12 @@ async def test_a_task_without_pods_says_in_its_own_words_what_it_waits_for(
     session: Session, kube: Kube, unique: Callable[[str], str]
 ) -> None:
     define(kube, "bench.example.org", "v1beta1", "Trial", "trials")
-    one = Custom(kube, "bench.example.org/v1beta1", "Trial", "trials", unique("exp"))
-    one.set_status(phase="Pending")
-    recording = await find(session, "trial", one.name)
+    trial = Custom(kube, "bench.example.org/v1beta1", "Trial", "trials", unique("exp"))
+    trial.set_status(phase="Pending")
+    recording = await find(session, "trial", trial.name)
     async with recording.keep_wanted():
         await until(lambda: recording.read_info().message == "Log not available yet: Pending")
-        one.set_status(phase="Pending", reason="QuotaExceeded", message="waiting for 8 GPUs")
+        trial.set_status(phase="Pending", reason="QuotaExceeded", message="waiting for 8 GPUs")
         words = "Log not available yet: QuotaExceeded: waiting for 8 GPUs"
         await until(lambda: recording.read_info().message == words)
     assert (await describe_task(session, recording.ref))["message"] == words
@@ -241,27 +241,27 @@ async def test_a_selector_ends_with_its_pods_and_goes_on_with_new_ones(
     assert (await find(session, "selector", f"sweep={name}")).id == recording.id
     run(2)
     await until(lambda: kube.pods_of(f"{name}-2"))
-    further = await find(session, "selector", f"sweep={name}")
-    await ended(further)
+    reopened = await find(session, "selector", f"sweep={name}")
+    await ended(reopened)
     listed, _ = await list_tasks(session, "default")
     assert [row["state"] for row in listed if row["name"] == f"sweep={name}"] == ["succeeded"]
-    assert texts(recording) == ["run 1"] and texts(further) == ["run 1", "run 2"]
+    assert texts(recording) == ["run 1"] and texts(reopened) == ["run 1", "run 2"]
 
 
 async def test_a_selector_of_a_cron_job_does_not_end_although_its_jobs_are_deleted(
     session: Session, kube: Kube, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = unique("nightly")
-    asked, kept = list[Any](), list[Pods]()
+    ends, pods_of_tasks = list[Any](), list[Pods]()
     begin = Pods.__init__
 
     def remember(pods: Pods) -> None:
         begin(pods)
-        kept.append(pods)
+        pods_of_tasks.append(pods)
 
     async def ask(*args: Any, **options: Any) -> Any:
-        asked.append(await state_by_pods(*args, **options))
-        return asked[-1]
+        ends.append(await state_by_pods(*args, **options))
+        return ends[-1]
 
     monkeypatch.setattr(Pods, "__init__", remember)
     monkeypatch.setattr("cortex_jupyter.recorder.task.state_by_pods", ask)
@@ -285,8 +285,8 @@ async def test_a_selector_of_a_cron_job_does_not_end_although_its_jobs_are_delet
         for number in range(3):
             await asyncio.to_thread(run, number)
         await until(lambda: texts(recording) == [f"run {number}" for number in range(3)])
-        await until(lambda: recording.read_info().done or not kept[-1].all)
-        assert not recording.read_info().done and not asked
+        await until(lambda: recording.read_info().done or not pods_of_tasks[-1].all)
+        assert not recording.read_info().done and not ends
     await asyncio.to_thread(kube.delete, "cronjobs", name)
 
 
@@ -294,10 +294,10 @@ async def test_a_pod_that_waits_keeps_a_selector_open_also_if_the_watch_has_not_
     session: Session, kube: Kube, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = unique("sweep")
-    is_behind, shown, listed = True, Watches.pods, list[str]()
+    is_behind, watch_pods, listed = True, Watches.pods, list[str]()
 
     async def late(watches: Watches, workload: Any) -> AsyncIterator[Any]:
-        async for kind, pod in shown(watches, workload):
+        async for kind, pod in watch_pods(watches, workload):
             if not (is_behind and pod.get("metadata", {}).get("name") == f"{name}-2"):
                 yield kind, pod
 
@@ -446,7 +446,7 @@ async def test_a_task_is_listed_with_its_end_also_when_its_pods_and_its_object_a
         listed, _ = await list_tasks(session, "default")
         ends = {row["name"]: (row["state"], row["status"], row["message"]) for row in listed}
         described = [await describe_task(session, TaskRef("default", *task)) for task in tasks]
-        assert [(one["state"], one["message"]) for one in described] == [
+        assert [(doc["state"], doc["message"]) for doc in described] == [
             (ends[name][0], ends[name][2]) for _, name in tasks
         ]
         return {name: ends[name] for _, name in tasks}

@@ -443,7 +443,7 @@ async def test_a_task_ends_although_it_is_not_known_whether_a_pod_ran(
 async def test_unseen_pods_of_a_custom_resource_are_gaps(
     sandbox: Any, tmp_path: Path, kube: Kube, unique: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of its Jobs are in the Jobs' events; those that an operator creates are in events as KubeRay's about their owner."""
+    """The events of its Jobs name their pods. KubeRay's events about an owner name the pods that the operator creates."""
     monkeypatch.setattr("cortex_jupyter.recorder.task._EVENTS_S", 0)
     define(kube, "ray.io", "v1", "RayJob", "rayjobs")
     define(kube, "ray.io", "v1", "RayCluster", "rayclusters")
@@ -476,8 +476,8 @@ async def test_unseen_pods_of_a_custom_resource_are_gaps(
             container = {"fieldPath": "spec.containers{main}"}
             pod_reference = {"kind": "Pod", "namespace": "default", "name": pod, "uid": f"uid-{pod}"}
             report(kube, reason, pod_reference | container, f"{reason} container main")
-        other = {"kind": "Pod", "namespace": "default", "name": f"{name}-other-x", "uid": "uid-other"}
-        report(kube, "Started", other | {"fieldPath": "spec.containers{main}"}, "Started container main")
+        other_pod = {"kind": "Pod", "namespace": "default", "name": f"{name}-other-x", "uid": "uid-other"}
+        report(kube, "Started", other_pod | {"fieldPath": "spec.containers{main}"}, "Started container main")
         recorder = asyncio.create_task(Recorder(store, cluster, idle=0).run())
         await until(lambda: len(store.sources(id_)) == 2)
         ray_job.set_status(jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")

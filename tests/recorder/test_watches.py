@@ -125,7 +125,7 @@ async def test_the_events_of_a_namespace_are_watched_once_for_all_tasks() -> Non
 async def test_pods_are_followed_by_the_labels_that_an_object_names_later(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
 ) -> None:
-    """A RayJob names another RayCluster with each attempt; here RayClusters may not be read, so only labels tell."""
+    """A RayJob names another RayCluster with each attempt; here RayClusters may not be read, so only labels show it."""
     space = unique("ray")
     kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
     define(kube, "ray.io", "v1", "RayJob", "rayjobs")
@@ -143,16 +143,16 @@ async def test_pods_are_followed_by_the_labels_that_an_object_names_later(
         for watches in (SharedWatches(api, whole=True), SharedWatches(api), Watches(api)):
             await asyncio.to_thread(ray_job.set_status, rayClusterName="none")
             pods = Follower(watches.pods(task))
-            await pods.until(lambda one: one.lists)
+            await pods.until(lambda follower: follower.lists)
             job = Follower(watches.workload(task))
-            await job.until(lambda one: one.lists)
+            await job.until(lambda follower: follower.lists)
             assert not pods.objects
             for count, head in enumerate(heads, 1):
                 await asyncio.to_thread(ray_job.set_status, rayClusterName=head.removesuffix("-head"))
-                await pods.until(lambda one, count=count: len(one.objects) == count)  # type: ignore[misc]
+                await pods.until(lambda follower, count=count: len(follower.objects) == count)  # type: ignore[misc]
             assert sorted(pods.objects) == heads, "the pods of the first attempt stay the task's"
-            for one in (pods, job):
-                await one.end()
+            for follower in (pods, job):
+                await follower.end()
     sandbox.clear()
     kube.delete("namespaces", space)
 
@@ -172,12 +172,12 @@ async def test_a_list_is_complete_also_if_all_owners_are_known_at_once(count: in
     task = Workload(TaskRef("ml", "rayjob.ray.io", "tune"), "uid-tune", {"metadata": {}})
     follower = Follower(watches.jobs(task))
     async with asyncio.timeout(20):
-        await follower.until(lambda one: one.lists)
+        await follower.until(lambda each: each.lists)
     await follower.end()
 
 
 async def test_what_names_the_uid_of_a_task_of_another_namespace_joins_it_not() -> None:
-    """Anybody may write any UID into the owner references of a pod of his own, and into an event."""
+    """A user may write any UID into the owner references of a pod, and into an event."""
     namespaces = ("ours", "theirs")
 
     def pod(namespace: str, name: str, owner: str) -> dict[str, Any]:
@@ -220,17 +220,17 @@ async def test_what_names_the_uid_of_a_task_of_another_namespace_joins_it_not() 
         TaskRef("ours", "rayjob.ray.io", "tune"), "uid-tune", {"metadata": meta, "status": {"rayClusterName": "x"}}
     )
     early = Follower(watches.pods(job))
-    await early.until(lambda one: one.lists)
+    await early.until(lambda follower: follower.lists)
     late = Follower(watches.pods(job))
     custom = Follower(watches.pods(ray_job))
     events = Follower(watches.events("ours", "uid-job".__eq__))
     async with asyncio.timeout(20):
-        for one in (early, late, custom, events):
-            await one.until(lambda one: one.lists)
-    assert [list(one.objects) for one in (early, late)] == [["ours-a"]] * 2
+        for follower in (early, late, custom, events):
+            await follower.until(lambda each: each.lists)
+    assert [list(follower.objects) for follower in (early, late)] == [["ours-a"]] * 2
     assert sorted(custom.objects) == ["ours-b", "ours-d"] and list(events.objects) == ["ours-e"]
-    for one in (early, late, custom, events):
-        await one.end()
+    for follower in (early, late, custom, events):
+        await follower.end()
 
 
 class Silent:

@@ -62,21 +62,21 @@ def members(session_recorder: Callable[[str], FakeRecorder]) -> FakeRecorder:
     return fake_recorder
 
 
-@pytest.mark.parametrize(("values", "kept"), MEMBER_CASES, ids=str)
+@pytest.mark.parametrize(("values", "lines"), MEMBER_CASES, ids=str)
 async def test_roles_ranks_and_attempts(
-    server: Server, members: FakeRecorder, values: dict[str, str], kept: list[int]
+    server: Server, members: FakeRecorder, values: dict[str, str], lines: list[int]
 ) -> None:
-    await test_matching_records_are_sent(server, members, values, kept)
-    if kept:
-        await test_matching_records_are_searched(server, members, values, kept)
+    await test_matching_records_are_sent(server, members, values, lines)
+    if lines:
+        await test_matching_records_are_searched(server, members, values, lines)
 
 
 def test_a_record_has_its_role_rank_and_attempt_if_any(server: Server, members: FakeRecorder) -> None:
-    found = [
+    members_of_records = [
         tuple(record.get(name, "") for name in ("role", "rank", "attempt"))
         for record in server.page(members.ref.name)["records"]
     ]
-    assert found == MEMBERS
+    assert members_of_records == MEMBERS
     assert "role" not in server.page(members.ref.name)["records"][-1], "empty fields are left out"
     for query in ({"rank": "x"}, {"rank": "3-1"}, {"attempt": "first"}):
         status, error = server.error(logs(members.ref.name), **query)

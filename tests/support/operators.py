@@ -1,6 +1,6 @@
 """Custom resources, and operators that create pods for them as the real ones do.
 
-Labels, owner references and status are those of the operators' own sources, which `cluster/kinds.py` names.
+Labels, owner references and status are as in the sources of the operators, which `cluster/kinds.py` names.
 """
 
 from __future__ import annotations
@@ -183,23 +183,23 @@ class Part:
 
 @dataclass(frozen=True)
 class Operator:
-    """What an operator does with the objects of a kind.
+    """The behaviour of an operator for the objects of a kind.
 
     Parameters
     ----------
     api_version, kind : str
         As in manifests.
     parts : tuple of Part
-        What it creates, in this order. A task that is to fail has only those of them that fail, and their owners; one that is
-        deleted early has the first.
+        The objects that it creates, in this order. A task that is to fail has only the failing ones and their owners; a task
+        that is deleted early has the first.
     running, succeeded, failed : dict
         The status of an object; `{now}` and `{name}` may be in its texts.
     suspended : dict
         The status of an object that has no pods yet, or its spec if that shows it; empty if the kind cannot be suspended.
     reason : str
-        What the end of a failed task names as its reason.
+        The reason of a failed task.
     restarted : dict
-        The status between two attempts; empty if the work is not begun anew.
+        The status between two attempts; empty if the work does not restart.
     recreates : bool
         Whether the parts of the first attempt are deleted before the second, which has the same names.
     attempts : tuple of str
@@ -803,7 +803,7 @@ class Task:
 
     @property
     def begins_anew(self) -> bool:
-        """Whether the work is begun anew after a first attempt."""
+        """Whether the work restarts after a first attempt."""
         return bool(self.operator.restarted) and not self.fails and not self.is_cut_short
 
     def begin(self) -> None:
@@ -874,9 +874,9 @@ class Task:
         spec, is_indexed = pod_spec([self._container(part)]), part.completions and self._has_indexed_jobs
         count = part.completions if is_indexed else 1
         self.pods += count
-        shown = self.operator.attempts[self._attempt]
+        attempt = self.operator.attempts[self._attempt]
         for index in range(count):
-            who = f"{self._filled(part.role)}|{part.rank.replace('{index}', str(index))}|{shown}|{name}"
+            who = f"{self._filled(part.role)}|{part.rank.replace('{index}', str(index))}|{attempt}|{name}"
             self.texts += [f"{who} {i}" for i in range(LINES)]
         api_version, plural = "v1" if part.kind == "Pod" else "apps/v1", f"{part.kind.lower()}s"
         if part.kind == "Job":
@@ -888,9 +888,9 @@ class Task:
             spec = {"backoffLimit": 0, "parallelism": count, "completions": count, "template": template, **mode}
         elif part.kind != "Pod":
             spec["restartPolicy"] = "Always"
-            own = {"part": name}
-            template = {"metadata": {"labels": labels | own, "annotations": annotations}, "spec": spec}
-            spec = {"replicas": 1, "selector": {"matchLabels": own}, "template": template}
+            selector = {"part": name}
+            template = {"metadata": {"labels": labels | selector, "annotations": annotations}, "spec": spec}
+            spec = {"replicas": 1, "selector": {"matchLabels": selector}, "template": template}
             if part.kind == "StatefulSet":
                 spec["serviceName"] = name
         created = self.kube.create({"apiVersion": api_version, "kind": part.kind, "metadata": metadata, "spec": spec})
@@ -902,10 +902,10 @@ class Task:
         return created
 
     def _container(self, part: Part) -> Object:
-        shown = self.operator.attempts[self._attempt]
+        attempt = self.operator.attempts[self._attempt]
         rank = part.rank.replace("{index}", "${JOB_COMPLETION_INDEX:-0}")
         lines = " ".join(map(str, range(LINES)))
-        echo = f'echo "{self._filled(part.role)}|{rank}|{shown}|{self._filled(part.name)} $i"'
+        echo = f'echo "{self._filled(part.role)}|{rank}|{attempt}|{self._filled(part.name)} $i"'
         end = ""
         if part.kind in ("Deployment", "StatefulSet") or self.is_cut_short or not self.operator.ends:
             end = "; exec sleep 600"
@@ -917,8 +917,8 @@ class Task:
 
     def _delete_parts(self, kind: str = "") -> None:
         """Delete the parts of the present attempt and wait until its pods are gone, or delete the parts of one kind."""
-        for path, made in self._made:
-            if made == (kind or made):
+        for path, part_kind in self._made:
+            if part_kind == (kind or part_kind):
                 self.kube.request("DELETE", path, json={"propagationPolicy": "Background"})
         if kind:
             return

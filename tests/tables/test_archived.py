@@ -85,10 +85,10 @@ def roles(filled: Filled, tmp_path: Path) -> str:
 
 def test_roles_are_archived(filled: Filled, roles: str) -> None:
     log = cortex.open(roles)
-    shown = [("launcher", "", "0"), ("worker", "0", "1"), ("worker", "1", "0"), ("worker", "2", "1"), ("", "", "")]
-    assert [(record.role, record.rank, record.attempt) for record in log] == shown
+    members = [("launcher", "", "0"), ("worker", "0", "1"), ("worker", "1", "0"), ("worker", "2", "1"), ("", "", "")]
+    assert [(record.role, record.rank, record.attempt) for record in log] == members
     for frame in (log.to_polars(), log.to_polars(lazy=True).collect()):
-        assert frame.select("role", "rank", "attempt").rows() == shown
+        assert frame.select("role", "rank", "attempt").rows() == members
         assert frame.equals(pl.from_arrow(read(filled.store, filled.id, LogQuery.parse({}))))
     for query, seqs in (
         ({"role": "worker"}, [2, 3, 4]),
@@ -138,9 +138,9 @@ def test_an_export_keeps_the_roles(filled: Filled, roles: str, tmp_path: Path, s
         path.write_bytes(b"".join(orjson.dumps(record.as_dict()) + b"\n" for record in cortex.open(roles)))
     else:
         pq.write_table(cortex.open(roles).to_arrow(), path)
-    again = cortex.open(path)
-    assert [(r.role, r.rank, r.attempt) for r in again] == [(r.role, r.rank, r.attempt) for r in cortex.open(roles)]
-    assert [record.rank for record in again.filter(role="worker")] == ["0", "1", "2"]
+    reopened = cortex.open(path)
+    assert [(r.role, r.rank, r.attempt) for r in reopened] == [(r.role, r.rank, r.attempt) for r in cortex.open(roles)]
+    assert [record.rank for record in reopened.filter(role="worker")] == ["0", "1", "2"]
 
 
 def test_only_wanted_columns_are_computed(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:

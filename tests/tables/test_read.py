@@ -86,7 +86,7 @@ def test_categories_of_chunks_with_different_dictionaries() -> None:
 
 
 def test_ranks_roles_and_attempts_are_in_the_order_of_their_numbers() -> None:
-    shown = {
+    values_of = {
         "rank": ["2-10", "10", "0", "", "2-9", "1", "0-3", "9" * 5000],
         "role": ["worker-10", "worker-9", "launcher", "", "worker-9"],
         "attempt": ["1", "0", "11", "2"],
@@ -98,7 +98,7 @@ def test_ranks_roles_and_attempts_are_in_the_order_of_their_numbers() -> None:
         "attempt": ["0", "1", "2", "11"],
         "pod": ["p-10", "p-9"],
     }
-    for name, values in shown.items():
+    for name, values in values_of.items():
         chunks = [pa.array([*part, None]).dictionary_encode() for part in (values, values[::-1], values[:2])]
         column = pa.chunked_array(chunks)
         series = to_pandas(pa.table({name: column}))[name]
