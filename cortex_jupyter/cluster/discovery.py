@@ -291,7 +291,7 @@ def discovery(cluster: Cluster) -> Discovery:
 
 
 def is_absent(error: NotFound, name: str) -> bool:
-    """Return whether an error of the API server says that an object is absent; else its kind, or this version of it, is.
+    """Return whether an error of the API server means that an object is absent; otherwise its kind or version is.
 
     Examples
     --------

@@ -170,7 +170,7 @@ class OwnerReader:
             state.clear()
 
     def note_job(self, job: KubeObject) -> State:
-        """Take in a Job, and return its state."""
+        """Remember the end of a Job, and return its state."""
         state, uid = _job_state(job, self._namespace), job["metadata"]["uid"]
         self._ends[uid] = state if state.over else _ALIVE
         self._jobs_over |= {uid} if state.over else set()

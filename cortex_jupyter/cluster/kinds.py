@@ -581,7 +581,7 @@ _ROWS: Final = (
         {"spark.operator/spark-app-name": _NAME},
         role=("spark-role",),
         rank=("spark-exec-id",),
-        # These words do not tell whether it succeeded; its driver does.
+        # These words do not show whether it succeeded; its driver does.
         states=_words(
             "status.currentState.currentStateSummary", ended=("ResourceReleased", "TerminatedWithoutReleaseResources")
         ),

@@ -230,7 +230,7 @@ async def _read_custom(cluster: Cluster, resource: Resource, namespace: str, nam
     except NotFound as error:
         if is_absent(error, name):
             return []
-        discovery(cluster).forget()  # the server may have another version of the kind by now
+        discovery(cluster).forget()  # the server may serve another version of the kind now
         raise KindNotFound(
             f"the cluster does not serve {resource.plural}.{resource.group}/{resource.version} at the moment",
             "try again; `kubectl api-resources` lists the kinds",
@@ -390,7 +390,7 @@ async def _custom_pods(cluster: Cluster, workload: Workload, lists: PodLists) ->
 
 @dataclass(frozen=True, slots=True)
 class _OwnedPods:
-    """Pods by what owns them.
+    """Pods by their owners.
 
     Parameters
     ----------

@@ -26,7 +26,8 @@ _PIECE: Final = 4 << 20
 _LOOK: Final = 100
 #: Names of text columns in foreign logs. The first that is present is used.
 _TEXTS: Final = ("text", "message", "msg", "log", "line", "body", "content", "value", "raw")
-#: Columns that a foreign file may have. They count only with a column `pod`, which shows that they mean the same as ours.
+#: Columns that a foreign file may have. Kind, node, role, rank and attempt count only with a pod: it shows that they mean the
+#: same as ours.
 _ORIGIN: Final[tuple[str, ...]] = ("pod", "container", "kind", "run", "node", "stream", *MEMBERSHIP)
 #: Kinds of a source.
 _KINDS: Final = ("init", "main", "sidecar", "ephemeral")

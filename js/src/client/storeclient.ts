@@ -32,7 +32,7 @@ export interface ViewEntry {
   /** Whether the view can be seen on the screen. */
   isVisible: boolean;
   update(update: Update): void;
-  /** Return the time of the first visible row (ms); null for none. A worker or a list of tasks that is new finds the place by it. */
+  /** Return the time of the first visible row (ms); null for none. A new worker, or a new list of tasks, scrolls to it. */
   readerTime(): number | null;
   /** Called once a second: only the time has changed. */
   clock(now: number): void;
@@ -51,7 +51,7 @@ export class StoreClient {
   #connection: Connection | undefined;
   #generation = 0;
   #count = 0;
-  /** Whose regular expression the worker has run since the last ping. */
+  /** The view whose regular expression the worker has run since the last ping; `find` if it is the one of find. */
   #suspect: { view: string; find: boolean } | undefined;
   #watchdog: ReturnType<typeof setTimeout> | undefined;
   readonly #sessions = new Map<string, SessionEntry>();

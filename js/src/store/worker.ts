@@ -14,7 +14,7 @@ export class Origins {
   readonly #engines = new Map<string, Engine>();
   readonly #models = new Map<string, string>();
   readonly #views = new Map<string, string>();
-  /** The last such message since the last ping. Equal ones are not repeated. */
+  /** The last such message since the last ping. An equal one is not sent again. */
   #testing: Extract<FromStore, { op: "testing" }> | undefined;
   #config: PageConfig = { base: "", headers: {} };
 

@@ -80,7 +80,7 @@ export interface LinkHost {
 /** A stream that brings nothing for this long, not even a heartbeat, is dead and is replaced. */
 export const MAX_SILENCE_MS = 45_000;
 
-/** A search or a reading of metrics that brings nothing for this long has ended. The server ends one that finds nothing to report for 60 s. */
+/** A search, or a reading of metrics, without an event for this long counts as ended. The server ends one after 60 s without a result. */
 export const MAX_SEARCH_SILENCE_MS = 90_000;
 
 /** Call `onSilence` once nothing has been heard for `ms`. */
