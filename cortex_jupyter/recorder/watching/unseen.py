@@ -53,8 +53,8 @@ async def unseen_containers(
     """Return the containers of a Job or a custom resource that ran, or may have run, and are not known.
 
     An event may come long after what it reports: a kubelet before 1.27 sends five a second (`eventRecordQPS`), and each
-    container that starts costs three. So the containers of a pod whose end was not seen count too, with 0 runs,
-    unless its events show that they did not start.
+    container that starts costs three. So the containers of a pod count too, with 0 runs, if its last state is
+    unknown, unless its events show that they did not start.
 
     A pod that only an earlier recorder saw, and saw without a run, looks the same. It may be reported although it wrote
     nothing.
