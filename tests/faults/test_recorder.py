@@ -167,12 +167,23 @@ async def overwritten(case: Case) -> None:
 
 
 async def _damage(case: Case, how: Callable[[Path], None]) -> None:
-    """Kill the recorder and damage the database, so that the next recorder opens a damaged one."""
+    """Damage the database and kill the recorder, so that the next recorder opens a damaged one.
+
+    The recorder is stopped meanwhile and keeps its lease. If it were killed first, the next one could open the database before the damage.
+    """
     await case.wait_lines(4000)
     with closing(_database(case)) as db:
-        await case.kill_recorder()
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        db.execute("PRAGMA busy_timeout=200")
+        while True:
+            pid = await case.kill_recorder(signal.SIGSTOP)
+            (is_busy, _pages, _moved) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not is_busy:
+                break
+            # It was stopped within a transaction.
+            os.kill(pid, signal.SIGCONT)
+            await case.wait_lines(1)
     how(case.folder / "store/r.sqlite")
+    os.kill(pid, signal.SIGKILL)
 
 
 async def read_again(case: Case) -> None:
