@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Locator, Page
 
+_log = logging.getLogger(__name__)
 
 #: Playwright's default of 5 s is too short: a busy machine needs as long to draw a page.
 expect.set_options(timeout=WAIT)
@@ -35,8 +37,11 @@ class Lab:
     browser: Browser
 
     def page(self, **options: Any) -> Page:
-        """Open an empty page without cookies or stored data."""
-        return self.browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **options}).new_page()
+        """Open an empty page without cookies or stored data. If the test fails, pytest shows the errors of its console."""
+        page = self.browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **options}).new_page()
+        page.on("console", lambda message: _log.error(message.text) if message.type == "error" else None)
+        page.on("pageerror", _log.error)
+        return page
 
     def open(self, name: str, *cells: str, init: str = "", app: str = "lab", scale: int = 1) -> Page:
         """Open a new notebook with these cells and run them.

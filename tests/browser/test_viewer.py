@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 from support.browser import WAIT, cell, notebook, says, shot
-from support.jupyter import TOKEN, counter
+from support.jupyter import TOKEN, counter, gated
 from support.kube import IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from browser.conftest import Lab
     from playwright.sync_api import Locator, Page
@@ -137,9 +138,9 @@ def test_saved_output_without_a_server_has_the_end_of_the_log(lab: Lab, job: Cal
 
 
 def test_an_open_page_survives_a_killed_and_restarted_server(
-    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
+    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]], gate: Path
 ) -> None:
-    name = job(counter(500, per_second=40))
+    name = job(gated(500, gate))
     page = lab.open("killed", ALL.format(name))
     viewer = viewers(page).first
     expect(viewer.locator("[data-seq]").first).to_be_visible(timeout=WAIT)
@@ -148,6 +149,7 @@ def test_an_open_page_survives_a_killed_and_restarted_server(
     says(viewer, re.compile(r"Reconnecting, last line (\d+ [hms] )+ago"))
     assert viewer.locator("[data-seq]").count() >= before
     shot(page, "reconnecting")
+    gate.touch()
     lab.restart()
     says(viewer, "Job complete exit 0")
     says(viewer, re.compile("500 lines, .* 1 source, complete"))
