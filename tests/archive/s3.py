@@ -69,21 +69,18 @@ def seaweed(folder: Path) -> Iterator[int]:
     # Clients without a key may use one bucket. The gate of `clouds.google` checks requests before they get here.
     unnamed = {"name": "anonymous", "actions": [f"{action}:{OPEN}" for action in actions]}
     (folder / "s3.json").write_text(json.dumps({"identities": [known, unnamed]}))
-    names = ("s3", "master", "volume", "filer")
-    ports = {f"-{name}.port{kind}": str(free_port()) for name in names for kind in ("", ".grpc")}
-    # The default ports are fixed, so a second server could not start.
-    ports |= {"-s3.port.iceberg": "0", "-s3.port.lance": "0"}
     options = ["-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-s3", "-s3.config", str(folder / "s3.json")]
     options += ["-dir", str(folder), "-master.volumeSizeLimitMB", "64", "-volume.max", "16"]
     options += ["-master.electionTimeout", "1s", "-master.raftHashicorp=false", "-master.telemetry=false"]
-    with (folder / "weed.log").open("wb") as log:
-        process = subprocess.Popen(
-            [weed, "server", *options, *(x for pair in ports.items() for x in pair)], stdout=log, stderr=log
-        )
+    log = folder / "weed.log"
+    process, port = _start([weed, "server", *options], log)
     try:
-        port, until = int(ports["-s3.port"]), time.monotonic() + 120
+        until = time.monotonic() + 120
         while True:
-            assert process.poll() is None and time.monotonic() < until, (folder / "weed.log").read_text()[-2000:]
+            if process.poll() is not None and b"address already in use" in log.read_bytes():
+                # Another program was quicker.
+                process, port = _start([weed, "server", *options], log)
+            assert process.poll() is None and time.monotonic() < until, log.read_text()[-2000:]
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(f"http://127.0.0.1:{port}/closed/").status_code == 403:
                     break
@@ -92,6 +89,20 @@ def seaweed(folder: Path) -> Iterator[int]:
     finally:
         process.kill()
         process.wait()
+
+
+def _start(command: list[str], log: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the server on free ports; return its process and its S3 port."""
+    names = [f"-{name}.port{kind}" for name in ("s3", "master", "volume", "filer") for kind in ("", ".grpc")]
+    ports: set[int] = set()
+    while len(ports) < len(names):
+        ports.add(free_port())
+    chosen = dict(zip(names, ports, strict=True))
+    # The default ports of these are fixed, so a second server could not start.
+    options = chosen | {"-s3.port.iceberg": 0, "-s3.port.lance": 0}
+    with log.open("wb") as file:
+        arguments = [str(x) for pair in options.items() for x in pair]
+        return subprocess.Popen([*command, *arguments], stdout=file, stderr=file), chosen["-s3.port"]
 
 
 @contextlib.contextmanager

@@ -81,7 +81,7 @@ async def one_of_two_killed(case: Case) -> None:
 
 async def stopped_beyond_its_lease(case: Case) -> None:
     await case.wait_lines(2000)
-    pid = await case.kill_recorder(signal.SIGSTOP)
+    pid = await _stop_between_transactions(case)
     await case.until(lambda: case.recorder_pid() not in (0, pid), "another recorder")
     await case.wait_lines(1000)
     os.kill(pid, signal.SIGCONT)
@@ -172,18 +172,22 @@ async def _damage(case: Case, how: Callable[[Path], None]) -> None:
     The recorder is stopped meanwhile and keeps its lease. If it were killed first, the next one could open the database before the damage.
     """
     await case.wait_lines(4000)
+    pid = await _stop_between_transactions(case)
+    how(case.folder / "store/r.sqlite")
+    os.kill(pid, signal.SIGKILL)
+
+
+async def _stop_between_transactions(case: Case) -> int:
+    """Stop the recorder while it does not hold the database's lock, which it would keep; return its process id."""
     with closing(_database(case)) as db:
         db.execute("PRAGMA busy_timeout=200")
         while True:
             pid = await case.kill_recorder(signal.SIGSTOP)
-            (is_busy, _pages, _moved) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if not is_busy:
-                break
-            # It was stopped within a transaction.
+            (is_locked, _pages, _moved) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not is_locked:
+                return pid
             os.kill(pid, signal.SIGCONT)
             await case.wait_lines(1)
-    how(case.folder / "store/r.sqlite")
-    os.kill(pid, signal.SIGKILL)
 
 
 async def read_again(case: Case) -> None:

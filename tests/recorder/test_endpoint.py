@@ -178,13 +178,13 @@ async def test_refused_commits_make_a_recorder_unready_even_if_heartbeats_succee
 ) -> None:
     monkeypatch.setattr(health_lib, "WAITS_S", 1.0)
     monkeypatch.setattr(commit_retrier, "RETRY_S", 0.1)
-    monkeypatch.setattr("cortex_jupyter.store.valkey.link._WAIT_MS", 200)
     refused = partial(REGISTRY.get_sample_value, "cortex_errors_total", {"code": code})
     before, name, port = refused() or 0, unique("refused"), free_port()
     with ValkeySetup(tmp_path, replicas=1) as valkey:
         store = await asyncio.to_thread(open_store, valkey.url)
         job = kube.create(python_job(name, "import time\nwhile True: print('line', flush=True); time.sleep(0.05)"))
         id_ = store.open("ours", TaskRef("default", "job", name), job["metadata"]["uid"])
+        monkeypatch.setattr("cortex_jupyter.store.valkey.link._WAIT_MS", 200)
         store.want(id_, 600)
         monkeypatch.setenv("CORTEX_CLUSTER", "ours")
         options = ["--store", valkey.url, "--kubeconfig", str(sandbox.kubeconfig), "--port", str(port)]

@@ -227,9 +227,10 @@ def test_blind_follow_stays_silent_on_the_old_file(sandbox: SandboxProcess, star
         sandbox.fault("blind", pod=name, count=1)
         sandbox.fault("rotate", pod=name)
         sandbox.kube.wait_for(lambda: not sandbox.faults(), "the fault to be used up")
-        data = blind.data
         sandbox.kube.wait_for(lambda: sandbox.kube.logs(name).count(b"\n") > 10, "lines in the new file")
-        assert blind.data == data and not blind.ended
+        data, first = blind.data, sandbox.kube.logs(name).splitlines()[0]
+        sandbox.kube.wait_for(lambda: sandbox.kube.logs(name).count(b"\n") > 20, "more lines in the new file")
+        assert blind.data == data and first not in data and not blind.ended
         sandbox.fault("rotate", pod=name)
         blind.wait_for(lambda f: len(f.data) > len(data), "lines after the next rotation")
 
