@@ -488,8 +488,8 @@ export class Selection extends RowFilter {
       for (let index = from; index < this.unsearched; index++) {
         const id = this.all.at(index);
         if (this.matches(id)) result.push(id);
-        if (!guarded && Date.now() - started > SLOW_MS) {
-          this.slowRegex = this.matcher.regex || this.filter.grep;
+        if (!guarded && this.matcher.regex !== "" && Date.now() - started > SLOW_MS) {
+          this.slowRegex = this.matcher.regex;
           this.unsearched = 0;
           return false;
         }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { fromIso, fromNs, nsTimes, parseWindow } from "../../src/text/time.ts";
 import { SeqRanges } from "../../src/store/lines.ts";
 import { Selection } from "../../src/store/selection.ts";
@@ -106,6 +106,18 @@ describe("filters", () => {
     const selection = new Selection([store], { ...filter, grep: "(", regex: true });
     expect(selection.matcher.error).toMatch(/group/i);
     expect(shown(selection)).toHaveLength(5);
+  });
+
+  it("a text is searched to the end without a watchdog, however long a busy machine takes; a regular expression is not", () => {
+    const store = new TaskStore(TASK);
+    store.addLog(logEvent(0, Array.from({ length: 100 }, (_unused, i): Line => [T0 + i, 1, `n ${i % 10}`])));
+    let now = T0;
+    const clock = vi.spyOn(Date, "now").mockImplementation(() => (now += 300));
+    const selection = new Selection([store], { ...filter, grep: "n 7" });
+    expect([shown(selection).length, selection.slowRegex]).toEqual([10, ""]);
+    selection.refilter({ ...filter, grep: "/n 7/" });
+    expect([shown(selection).length, selection.slowRegex]).toEqual([0, "/n 7/"]);
+    clock.mockRestore();
   });
 
   it("matches that arrive during a search are there once, in order", () => {
