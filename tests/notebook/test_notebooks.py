@@ -114,7 +114,7 @@ def run(home: Home, s3: dict[str, str]) -> dict[str, Any]:
         notebook: Any = load_notebook_node(str(FOLDER / f"{name}.ipynb"))
         assert not any(cell.get("outputs") for cell in notebook.cells)
         notebook = parameterize_notebook(notebook, SHORT[name])
-        client: Any = NotebookClient(notebook, timeout=90, kernel_name="python3", store_widget_state=True)
+        client: Any = NotebookClient(notebook, timeout=600, kernel_name="python3", store_widget_state=True)
         async with turn:
             await client.async_execute(env=env, cwd=str(FOLDER))
         if folder := os.environ.get("CORTEX_TEST_SHOTS"):
