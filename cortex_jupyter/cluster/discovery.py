@@ -18,7 +18,7 @@ from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, CortexE
 from cortex_jupyter.model.task import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from cortex_jupyter.cluster.session import Cluster
 
@@ -192,9 +192,9 @@ class Discovery:
             Its objects create no pods, as Secrets.
         ClusterError, NotAllowed
         """
-        named = _named(word, await self.resources())
+        named = _named(word, await self.resources(), self._versions)
         if not named and self.forget():
-            named = _named(word, await self.resources())
+            named = _named(word, await self.resources(), self._versions)
         task_kinds = [resource for resource in named if resource.may_create_pods]
         if named and not task_kinds:
             raise BadQuery(
@@ -301,13 +301,19 @@ def is_absent(error: NotFound, name: str) -> bool:
     return f'"{name}" not found' in error.message
 
 
-def _named(word: str, resources: Iterable[Resource]) -> list[Resource]:
-    """Return the kinds that a word names; an exact group comes before the first part of one, as in kubectl."""
+def _named(word: str, resources: Iterable[Resource], versions: Mapping[str, Collection[str]]) -> list[Resource]:
+    """Return the kinds that a word names; an exact group comes before the first part of one, as in kubectl.
+
+    A version before the group may be any of those that the server has for the group, by which `versions` lists them.
+    """
     name, _, group = word.lower().partition(".")
     named = [resource for resource in resources if resource.answers_to(name)]
     if not group:
         return named
-    exact = [r for r in named if group in (r.group, f"{r.version}.{r.group}")]
+    version, _, rest = group.partition(".")
+    exact = [
+        r for r in named if r.group == group or (r.group == rest and f"{rest}/{version}" in versions.get(rest, ()))
+    ]
     return exact or [r for r in named if r.group.startswith(group)]
 
 

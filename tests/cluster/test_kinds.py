@@ -238,6 +238,20 @@ async def test_a_kind_is_found_by_what_kubectl_accepts(cluster: Cluster) -> None
     assert "rayjob" in (caught.value.hint or "")
 
 
+async def test_a_kind_is_found_by_each_version_that_is_served(cluster: Cluster, api: Any) -> None:
+    versions = [{"groupVersion": f"ray.io/{version}", "version": version} for version in ("v1", "v1alpha1")]
+    api.objects["/api"] = {"kind": "APIVersions", "versions": []}
+    api.objects["/apis"] = {"kind": "APIGroupList", "groups": [{"name": "ray.io", "versions": versions}]}
+    entry = {"name": "rayjobs", "singularName": "rayjob", "namespaced": True, "kind": "RayJob"}
+    for version in versions:
+        name = version["groupVersion"]
+        api.objects[f"/apis/{name}"] = {"groupVersion": name, "resources": [entry]}
+    for word in ("rayjobs.v1.ray.io", "rayjobs.v1alpha1.ray.io"):
+        assert (await discovery(cluster).find(word)).path("ml") == "/apis/ray.io/v1/namespaces/ml/rayjobs"
+    with pytest.raises(TaskNotFound):
+        await discovery(cluster).find("rayjobs.v2.ray.io")
+
+
 @pytest.mark.usefixtures("served")
 @pytest.mark.parametrize(
     "word", ["vcjob", "VCJOB", "vcjob.batch.volcano.sh", "VCJob.Batch", "job.batch.volcano.sh", "Jobs.v1alpha1.batch.volcano.sh"]
