@@ -96,15 +96,25 @@ export class Commands {
     this.#targets = targets;
     root.addEventListener("keydown", (event) => this.#key(event));
     root.addEventListener("focusin", () => addEventListener("keydown", this.#shield, true));
-    root.addEventListener("focusout", () => removeEventListener("keydown", this.#shield, true));
+    root.addEventListener("focusout", () => this.close());
+  }
+
+  /** Leave the page's keys alone. */
+  close(): void {
+    removeEventListener("keydown", this.#shield, true);
   }
 
   /**
    * Keep keys from JupyterLab, which would cut the cell or insert one, except its shortcuts with Ctrl, Alt or Meta that are not
    * ours. It looks for this attribute from the focused element upward (`CommandRegistry.processKeydownEvent` in @lumino/commands),
-   * in the capture phase at the document, so before any listener of ours within it.
+   * at the document, in some versions before any listener of ours within it.
    */
   readonly #shield = (event: KeyboardEvent): void => {
+    // Not every browser sends an event for an element that loses the focus because it is removed.
+    if (!event.composedPath().includes(this.#root)) {
+      this.close();
+      return;
+    }
     const forJupyter = (event.ctrlKey || event.metaKey || event.altKey) && actionOf(event) === undefined;
     for (const element of [this.#root, event.target as Element]) element.toggleAttribute(SUPPRESS, !forJupyter);
   };

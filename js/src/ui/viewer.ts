@@ -181,6 +181,7 @@ export class Viewer {
   }
 
   close(): void {
+    this.#commands.close();
     this.#painter.close();
     this.#resize?.disconnect();
     this.#rows.close();
