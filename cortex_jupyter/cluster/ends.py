@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster import kinds
 from cortex_jupyter.cluster.discovery import JOB
-from cortex_jupyter.cluster.owners import Owner, Owners
+from cortex_jupyter.cluster.owners import FEW, Owner, Owners
 from cortex_jupyter.cluster.pods import decisive_end, is_finished, without_bulk
 from cortex_jupyter.cluster.tasks import pods_of
 from cortex_jupyter.cluster.workloads import State, Workload, end_of_pods, ends_with_pods, may_retry, segment, state_of
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 #: An owner shows that it is over (a `State`), that it may create more pods (this), or neither (None): then the objects
 #: that it owns decide.
 _ALIVE: Final = "alive"
-#: Maximum number of owners in one collection that are read one by one. If more are missing, hundreds are: then the whole
-#: collection is read.
-_FEW: Final = 3
 
 
 async def state_by_pods(
@@ -229,7 +226,7 @@ class OwnerReader:
         path = resource.path(segment(self._namespace))
         cut = without_bulk if resource.is_built_in else kinds.without_bulk
         self._missing[path] = self._missing.get(path, 0) + 1
-        if self._missing[path] == _FEW + 1:
+        if self._missing[path] == FEW + 1:
             with contextlib.suppress(NotAllowed):  # a user may be allowed to get single ones
                 objects, _ = await self._cluster.read_list(path, None, cut)
                 self._listed[path] = {obj["metadata"]["uid"]: obj for obj in objects}

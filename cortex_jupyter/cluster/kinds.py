@@ -744,7 +744,8 @@ def _configured() -> _Table:
 def _table_of(setting: str) -> _Table:
     rows = TABLE
     if setting:
-        rows = TABLE | {row.name: row for row in map(_parse_row, _read_rows(setting), range(1, 1_000_000))}
+        own = [_parse_row(row, number) for number, row in enumerate(_read_rows(setting), 1)]
+        rows = TABLE | {row.name: row for row in own}
     labels = frozenset(label for kind in rows.values() for label in kind.labels)
     return _Table(rows, labels, frozenset(name.partition(".")[2] for name in rows))
 

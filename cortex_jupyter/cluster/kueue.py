@@ -8,6 +8,7 @@ pkg/controller/jobframework/reconciler.go, apis/visibility/v1beta2/types.go, pkg
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.discovery import Resource
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import State, Workload
+
+_log = logging.getLogger(__name__)
 
 _GROUP: Final = "kueue.x-k8s.io"
 _VISIBILITY: Final = "visibility.kueue.x-k8s.io"
@@ -89,7 +92,9 @@ class QueueReader:
 
 
 async def queue_reasons(cluster: Cluster, namespace: str, uid: str = "") -> dict[str, str]:
-    """Return why tasks wait in a queue, by their UIDs; empty if the cluster has no Kueue or we may not read its Workloads.
+    """Return why tasks wait in a queue, by their UIDs.
+
+    It is empty if the cluster has no Kueue, or its Workloads may not or cannot be read: a task is shown without them too.
 
     Parameters
     ----------
@@ -106,7 +111,8 @@ async def queue_reasons(cluster: Cluster, namespace: str, uid: str = "") -> dict
         workloads, _ = await cluster.read_list(path, {"labelSelector": f"{_JOB_UID}={uid}"} if uid else {}, _reduce)
         if uid and not any(uid in _tasks(workload) for workload in workloads):
             workloads, _ = await cluster.read_list(path, {}, _reduce)  # an owner reference is enough
-    except (NotAllowed, NotFound, ClusterError):
+    except (NotAllowed, NotFound, ClusterError) as error:
+        _log.debug("the Workloads of namespace %s are not read: %s", namespace, error)
         return {}
     reasons = [
         (workload, reason)

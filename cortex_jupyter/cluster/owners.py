@@ -35,7 +35,7 @@ _REPORTED_S: Final = 3600.0
 _FAILED_S: Final = 1.0
 #: Maximum number of owners in one collection that are read one by one. If more are missing, hundreds are: then the whole
 #: collection is read.
-_FEW: Final = 3
+FEW: Final = 3
 #: Maximum number of owners that are remembered beyond the objects of a watch. The oldest is dropped, and read again when needed.
 _REMEMBERED: Final = 10_000
 #: When it was last reported that owners may not be read (monotonic), by namespace, API version and kind.
@@ -191,7 +191,7 @@ class Owners:
             return
         path = resource.path(namespace)
         self._missing[path] = self._missing.get(path, 0) + 1
-        if self._missing[path] == _FEW + 1 and await self._list(path, owner):
+        if self._missing[path] == FEW + 1 and await self._list(path, owner):
             return
         try:
             # An owner reference may hold any name: the API server does not check it.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import rfc3339
-from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.query.language import NAMES, LogQuery
 from cortex_jupyter.reader.process import EndedEarlyError, event, output
 
 if TYPE_CHECKING:
@@ -20,24 +20,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.reader.session import Recording
 
 #: Parameters that narrow a search.
-FILTERS: Final = frozenset(
-    {
-        "since",
-        "until",
-        "before",
-        "pod",
-        "container",
-        "role",
-        "rank",
-        "run",
-        "attempt",
-        "stream",
-        "level",
-        "grep",
-        "exclude",
-        "where",
-    }
-)
+FILTERS: Final = frozenset(NAMES) - {"follow", "tail", "limit", "after", "timestamps", "pretty"}
 #: A search stops after this many matches and says so: no user reads more.
 _MAX_MATCHES: Final = 10_000
 #: Parameters that bound where to search, and are no filter.
