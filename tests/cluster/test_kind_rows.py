@@ -100,7 +100,10 @@ NAME = {"name": "experiment.lab.example.org"}
         ("[7]", "row 1 of CORTEX_KINDS: it is no mapping"),
         ("[{}]", "`name` must be KIND.GROUP"),
         ('[{"name": "experiment"}]', "`name` must be KIND.GROUP"),
-        (json.dumps([NAME, NAME | {"rolle": []}]), r"row 2 of CORTEX_KINDS \(experiment.lab.example.org\): .*'rolle'; did you mean 'role'"),
+        (
+            json.dumps([NAME, NAME | {"rolle": []}]),
+            r"row 2 of CORTEX_KINDS \(experiment.lab.example.org\): .*'rolle'; did you mean 'role'",
+        ),
         (json.dumps([NAME | {"plural": "x"}]), "there is no field 'plural'"),
         (json.dumps([NAME | {"rank": [3]}]), "`rank` must be a list of labels"),
         (json.dumps([NAME | {"reason": {}}]), "`reason` must be a list of paths"),
@@ -112,7 +115,7 @@ NAME = {"name": "experiment.lab.example.org"}
         (json.dumps([NAME | {"states": [["failed", {}]]}]), "`states` must be a list of"),
         (json.dumps([NAME | {"ends": "no"}]), "`ends` must be true or false"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_row_is_an_error_that_names_it(setting: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORTEX_KINDS", setting)
     with pytest.raises(BadQuery, match=message) as raised:
@@ -122,7 +125,13 @@ def test_a_bad_row_is_an_error_that_names_it(setting: str, message: str, monkeyp
 
 @pytest.mark.parametrize(
     ("kind", "plural"),
-    [("experiment", "experiments"), ("search", "searches"), ("study", "studies"), ("relay", "relays"), ("class", "classes")],
-)  # fmt: skip
+    [
+        ("experiment", "experiments"),
+        ("search", "searches"),
+        ("study", "studies"),
+        ("relay", "relays"),
+        ("class", "classes"),
+    ],
+)
 def test_regular_plurals(kind: str, plural: str) -> None:
     assert kinds.Kind(f"{kind}.example.org").plural == plural

@@ -64,7 +64,11 @@ SHOWN: list[tuple[str, dict[str, Any], str]] = [
     ("sparkapplication.sparkoperator.k8s.io", {"status": {"applicationState": {"state": "FAILED"}}}, "failed"),
     ("sparkapplication.sparkoperator.k8s.io", {"status": {"applicationState": {"state": "SUSPENDED"}}}, "suspended"),
     ("sparkapplication.spark.apache.org", {"status": {"currentState": {"currentStateSummary": "Succeeded"}}}, ""),
-    ("sparkapplication.spark.apache.org", {"status": {"currentState": {"currentStateSummary": "ResourceReleased"}}}, "ended"),
+    (
+        "sparkapplication.spark.apache.org",
+        {"status": {"currentState": {"currentStateSummary": "ResourceReleased"}}},
+        "ended",
+    ),
     ("workflow.argoproj.io", {"status": {"phase": "Running"}}, ""),
     ("workflow.argoproj.io", {"status": {"phase": "Succeeded", "conditions": [true("Completed")]}}, "succeeded"),
     ("workflow.argoproj.io", {"status": {"phase": "Failed", "conditions": [true("Completed")]}}, "failed"),
@@ -92,7 +96,11 @@ SHOWN: list[tuple[str, dict[str, Any], str]] = [
     ("appwrapper.workload.codeflare.dev", {"status": {"phase": "Succeeded"}}, "succeeded"),
     ("appwrapper.workload.codeflare.dev", {"status": {"phase": "Failed"}}, "failed"),
     ("scaledjob.keda.sh", {"status": {"conditions": [true("Ready"), true("Active", "ScalerActive")]}}, ""),
-    ("cronworkflow.argoproj.io", {"spec": {"schedules": ["@daily"]}, "status": {"phase": "Active", "succeeded": 3}}, ""),
+    (
+        "cronworkflow.argoproj.io",
+        {"spec": {"schedules": ["@daily"]}, "status": {"phase": "Active", "succeeded": 3}},
+        "",
+    ),
     ("cronworkflow.argoproj.io", {"spec": {"suspend": True}, "status": {"phase": "Active"}}, "suspended"),
     ("scheduledsparkapplication.sparkoperator.k8s.io", {"status": {"scheduleState": "Scheduled"}}, ""),
     ("scheduledsparkapplication.sparkoperator.k8s.io", {"spec": {"suspend": True}}, "suspended"),
@@ -105,7 +113,7 @@ SHOWN: list[tuple[str, dict[str, Any], str]] = [
     ("experiment.example.org", {"status": {"state": "SUCCEEDED"}}, "succeeded"),
     ("experiment.example.org", {"status": {"jobStatus": "error"}}, "failed"),
     ("experiment.example.org", {"spec": {"suspend": True}}, "suspended"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("kind", "obj", "state"), SHOWN)
@@ -139,20 +147,42 @@ QUOTA = {"reason": "QuotaExceeded", "message": "waiting for 8 GPUs of team visio
         ("experiment.example.org", {"state": "Queued", "reason": "NoNode"}, "NoNode", ""),
         ("experiment.example.org", {"phase": "Pending"}, "Pending", ""),
         # A message of the object counts more than a condition, a condition more than a word.
-        ("experiment.example.org", {"conditions": [true("Created", "Seen", "seen")]} | QUOTA, "QuotaExceeded", QUOTA["message"]),
-        ("experiment.example.org", {"conditions": [true("Queued", "", "10 before it")], "phase": "Pending"}, "Queued", "10 before it"),
+        (
+            "experiment.example.org",
+            {"conditions": [true("Created", "Seen", "seen")]} | QUOTA,
+            "QuotaExceeded",
+            QUOTA["message"],
+        ),
+        (
+            "experiment.example.org",
+            {"conditions": [true("Queued", "", "10 before it")], "phase": "Pending"},
+            "Queued",
+            "10 before it",
+        ),
         ("experiment.example.org", {"message": "a\n b", "reason": {"a": 1}, "phase": 7}, "", "a b"),
-        ("rayjob.ray.io", {"jobDeploymentStatus": "Initializing", "message": "waiting for the head pod: insufficient cpu"},
-         "Initializing", "waiting for the head pod: insufficient cpu"),
+        (
+            "rayjob.ray.io",
+            {"jobDeploymentStatus": "Initializing", "message": "waiting for the head pod: insufficient cpu"},
+            "Initializing",
+            "waiting for the head pod: insufficient cpu",
+        ),
         ("rayjob.ray.io", {"jobDeploymentStatus": "Waiting"}, "Waiting", ""),
-        ("job.batch.volcano.sh", {"state": {"phase": "Pending", "reason": "NoQueue", "message": "queue q is closed"}},
-         "NoQueue", "queue q is closed"),
-        ("sparkapplication.sparkoperator.k8s.io", {"applicationState": {"state": "SUBMISSION_FAILED", "errorMessage": "no image"}},
-         "SUBMISSION_FAILED", "no image"),
+        (
+            "job.batch.volcano.sh",
+            {"state": {"phase": "Pending", "reason": "NoQueue", "message": "queue q is closed"}},
+            "NoQueue",
+            "queue q is closed",
+        ),
+        (
+            "sparkapplication.sparkoperator.k8s.io",
+            {"applicationState": {"state": "SUBMISSION_FAILED", "errorMessage": "no image"}},
+            "SUBMISSION_FAILED",
+            "no image",
+        ),
         ("raycluster.ray.io", {"state": "suspending", "reason": "asked for"}, "asked for", ""),
         ("experiment.example.org", {}, "", ""),
     ],
-)  # fmt: skip
+)
 def test_an_object_without_pods_says_why_in_its_own_words(
     kind: str, status: dict[str, Any], word: str, message: str
 ) -> None:
@@ -167,11 +197,16 @@ def test_an_object_without_pods_says_why_in_its_own_words(
 @pytest.mark.parametrize(
     "obj",
     [
-        {"status": "fine"}, {"status": ["a"]}, {"status": {"conditions": {"Ready": True}}}, {"spec": "x", "status": None},
-        {"status": {"conditions": ["x", None, {"status": "True"}, {"type": 3}]}}, {"status": {"phase": {"a": 1}}},
-        {"status": {"startTime": "yesterday", "completionTime": 17}}, {"spec": {"suspend": "no"}},
+        {"status": "fine"},
+        {"status": ["a"]},
+        {"status": {"conditions": {"Ready": True}}},
+        {"spec": "x", "status": None},
+        {"status": {"conditions": ["x", None, {"status": "True"}, {"type": 3}]}},
+        {"status": {"phase": {"a": 1}}},
+        {"status": {"startTime": "yesterday", "completionTime": 17}},
+        {"spec": {"suspend": "no"}},
     ],
-)  # fmt: skip
+)
 def test_a_status_of_an_unknown_form_is_running(obj: dict[str, Any]) -> None:
     obj = kinds.without_bulk({"kind": "Experiment", "metadata": {"name": "x", "uid": "u"}} | obj)
     workload = Workload(TaskRef("team", "experiment.example.org", "x"), "u", obj)
@@ -254,8 +289,16 @@ async def test_a_kind_is_found_by_each_version_that_is_served(cluster: Cluster, 
 
 @pytest.mark.usefixtures("served")
 @pytest.mark.parametrize(
-    "word", ["vcjob", "VCJOB", "vcjob.batch.volcano.sh", "VCJob.Batch", "job.batch.volcano.sh", "Jobs.v1alpha1.batch.volcano.sh"]
-)  # fmt: skip
+    "word",
+    [
+        "vcjob",
+        "VCJOB",
+        "vcjob.batch.volcano.sh",
+        "VCJob.Batch",
+        "job.batch.volcano.sh",
+        "Jobs.v1alpha1.batch.volcano.sh",
+    ],
+)
 async def test_short_names_and_groups_in_any_case(cluster: Cluster, word: str) -> None:
     assert (await discovery(cluster).find(word)).name == "job.batch.volcano.sh"
     assert TaskRef.parse(f"ml:{word}/mnist").is_custom
@@ -281,10 +324,13 @@ async def test_a_task_that_none_of_several_kinds_has_lists_the_kinds(cluster: Cl
 @pytest.mark.parametrize(
     ("word", "similar"),
     [
-        ("rayjb", "rayjob.ray.io"), ("RayJobss.ray.io", "rayjob.ray.io"), ("vcjbo", "job.batch.volcano.sh"),
-        ("modles", "model.a.example.org, model.b.example.org"), ("rayjob.ra.io", "rayjob.ray.io"),
+        ("rayjb", "rayjob.ray.io"),
+        ("RayJobss.ray.io", "rayjob.ray.io"),
+        ("vcjbo", "job.batch.volcano.sh"),
+        ("modles", "model.a.example.org, model.b.example.org"),
+        ("rayjob.ra.io", "rayjob.ray.io"),
     ],
-)  # fmt: skip
+)
 async def test_an_unknown_kind_names_near_ones(cluster: Cluster, word: str, similar: str) -> None:
     with pytest.raises(TaskNotFound, match=f"no kind {word.lower()!r}") as caught:
         await resolve(cluster, TaskRef.parse(f"ml:{word}/x"))
@@ -354,20 +400,37 @@ async def test_the_node_that_owns_a_static_pod_costs_no_discovery(api: Any, clus
 
 
 MALFORMED: list[object] = [
-    [], {"kind": "APIResourceList"}, {"groupVersion": 3}, {"groupVersion": "ray.io/v1", "resources": [{"namespaced": True}]},
-    {"groupVersion": "ray.io/v1", "resources": "none"}, {"groupVersion": "ray.io/v1", "resources": [None]},
-]  # fmt: skip
+    [],
+    {"kind": "APIResourceList"},
+    {"groupVersion": 3},
+    {"groupVersion": "ray.io/v1", "resources": [{"namespaced": True}]},
+    {"groupVersion": "ray.io/v1", "resources": "none"},
+    {"groupVersion": "ray.io/v1", "resources": [None]},
+]
 MALFORMED_ROOTS: list[object] = [
-    [], None, {"kind": "APIGroupDiscoveryList", "items": 3}, {"groups": [{"name": "ray.io", "versions": [{}]}]},
-    {"kind": "APIGroupDiscoveryList", "items": [{"metadata": {}, "versions": [{"resources": [{"scope": "Namespaced"}]}]}]},
-    {"kind": "APIGroupDiscoveryList", "items": [7]}, {"groups": [{"versions": []}]}, {"groups": 3},
-    {"groups": [{"name": "ray.io", "versions": [{"groupVersion": 1}]}]}, {"groups": [{"name": [], "versions": []}]},
-]  # fmt: skip
+    [],
+    None,
+    {"kind": "APIGroupDiscoveryList", "items": 3},
+    {"groups": [{"name": "ray.io", "versions": [{}]}]},
+    {
+        "kind": "APIGroupDiscoveryList",
+        "items": [{"metadata": {}, "versions": [{"resources": [{"scope": "Namespaced"}]}]}],
+    },
+    {"kind": "APIGroupDiscoveryList", "items": [7]},
+    {"groups": [{"versions": []}]},
+    {"groups": 3},
+    {"groups": [{"name": "ray.io", "versions": [{"groupVersion": 1}]}]},
+    {"groups": [{"name": [], "versions": []}]},
+]
 
 
-@pytest.mark.parametrize(("path", "document"), [
-    *(("/apis/ray.io/v1", document) for document in MALFORMED), *(("/apis", document) for document in MALFORMED_ROOTS),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        *(("/apis/ray.io/v1", document) for document in MALFORMED),
+        *(("/apis", document) for document in MALFORMED_ROOTS),
+    ],
+)
 @pytest.mark.parametrize("served", ["plain"], indirect=True)
 @pytest.mark.usefixtures("served")
 async def test_a_malformed_document_of_a_server_is_an_error_of_the_cluster(
@@ -441,24 +504,93 @@ MEMBERS: list[tuple[str, dict[str, Any], tuple[str, str, str]]] = [
     ("trainjob.trainer.kubeflow.org", {"labels": jobset("0", "2", role="node", jobs="1")}, ("node", "2", "0")),
     ("trainjob.trainer.kubeflow.org", {"labels": jobset("0", "0", role="launcher", jobs="1")}, ("launcher", "0", "0")),
     *(
-        (f"{kind}.kubeflow.org", {"labels": {f"{TRAINING}/job-name": "bert", f"{TRAINING}/replica-type": role,
-            f"{TRAINING}/replica-index": "3", f"{TRAINING}/job-role": "master"}}, (role, "3", ""))
-        for kind, role in (("pytorchjob", "master"), ("tfjob", "ps"), ("jaxjob", "worker"), ("xgboostjob", "worker"),
-                           ("paddlejob", "worker"), ("mpijob", "worker"))
+        (
+            f"{kind}.kubeflow.org",
+            {
+                "labels": {
+                    f"{TRAINING}/job-name": "bert",
+                    f"{TRAINING}/replica-type": role,
+                    f"{TRAINING}/replica-index": "3",
+                    f"{TRAINING}/job-role": "master",
+                }
+            },
+            (role, "3", ""),
+        )
+        for kind, role in (
+            ("pytorchjob", "master"),
+            ("tfjob", "ps"),
+            ("jaxjob", "worker"),
+            ("xgboostjob", "worker"),
+            ("paddlejob", "worker"),
+            ("mpijob", "worker"),
+        )
     ),
-    ("mpijob.kubeflow.org", {"labels": {f"{TRAINING}/replica-type": "launcher", f"{TRAINING}/job-role": "master"}}, ("launcher", "", "")),
-    ("mpijob.kubeflow.org", {"labels": {f"{TRAINING}/job-role": "worker", f"{TRAINING}/replica-index": "1"}}, ("worker", "1", "")),
+    (
+        "mpijob.kubeflow.org",
+        {"labels": {f"{TRAINING}/replica-type": "launcher", f"{TRAINING}/job-role": "master"}},
+        ("launcher", "", ""),
+    ),
+    (
+        "mpijob.kubeflow.org",
+        {"labels": {f"{TRAINING}/job-role": "worker", f"{TRAINING}/replica-index": "1"}},
+        ("worker", "1", ""),
+    ),
     ("mpijob.kubeflow.org", {"labels": {f"{TRAINING}/job-role": "launcher"}}, ("launcher", "", "")),
-    ("rayjob.ray.io", {"labels": {"ray.io/cluster": "x", "ray.io/node-type": "head", "ray.io/group": "headgroup"}}, ("head", "", "")),
-    ("rayjob.ray.io", {"labels": {"ray.io/node-type": "worker", "ray.io/group": "gpus", "ray.io/worker-group-replica-index": "7"}}, ("worker", "7", "")),
-    ("rayjob.ray.io", {"labels": {"ray.io/node-type": "worker", "ray.io/worker-group-replica-index": "7", "ray.io/replica-host-index": "1"}}, ("worker", "7-1", "")),
-    ("rayjob.ray.io", {"labels": {"batch.kubernetes.io/job-name": "tune"}, "ownerReferences": [{"kind": "Job", "name": "tune"}]}, ("submitter", "", "")),
+    (
+        "rayjob.ray.io",
+        {"labels": {"ray.io/cluster": "x", "ray.io/node-type": "head", "ray.io/group": "headgroup"}},
+        ("head", "", ""),
+    ),
+    (
+        "rayjob.ray.io",
+        {"labels": {"ray.io/node-type": "worker", "ray.io/group": "gpus", "ray.io/worker-group-replica-index": "7"}},
+        ("worker", "7", ""),
+    ),
+    (
+        "rayjob.ray.io",
+        {
+            "labels": {
+                "ray.io/node-type": "worker",
+                "ray.io/worker-group-replica-index": "7",
+                "ray.io/replica-host-index": "1",
+            }
+        },
+        ("worker", "7-1", ""),
+    ),
+    (
+        "rayjob.ray.io",
+        {"labels": {"batch.kubernetes.io/job-name": "tune"}, "ownerReferences": [{"kind": "Job", "name": "tune"}]},
+        ("submitter", "", ""),
+    ),
     ("raycluster.ray.io", {"labels": {"ray.io/node-type": "worker"}}, ("worker", "", "")),
     ("rayservice.ray.io", {"labels": {"ray.io/node-type": "head", "ray.io/serve": "true"}}, ("head", "", "")),
-    ("sparkapplication.sparkoperator.k8s.io", {"labels": {"spark-role": "driver", "spark-app-selector": "spark-3f2a"}}, ("driver", "", "")),
-    ("sparkapplication.sparkoperator.k8s.io", {"labels": {"spark-role": "executor", "spark-exec-id": "12"}}, ("executor", "12", "")),
-    ("sparkapplication.spark.apache.org", {"labels": {"spark-role": "driver", "spark.operator/spark-app-name": "pi", "spark-app-selector": "pi-2"}}, ("driver", "", "2")),
-    ("sparkapplication.spark.apache.org", {"labels": {"spark-role": "executor", "spark-exec-id": "1", "spark.operator/spark-app-name": "pi", "spark-app-selector": "mine-7"}}, ("executor", "1", "")),
+    (
+        "sparkapplication.sparkoperator.k8s.io",
+        {"labels": {"spark-role": "driver", "spark-app-selector": "spark-3f2a"}},
+        ("driver", "", ""),
+    ),
+    (
+        "sparkapplication.sparkoperator.k8s.io",
+        {"labels": {"spark-role": "executor", "spark-exec-id": "12"}},
+        ("executor", "12", ""),
+    ),
+    (
+        "sparkapplication.spark.apache.org",
+        {"labels": {"spark-role": "driver", "spark.operator/spark-app-name": "pi", "spark-app-selector": "pi-2"}},
+        ("driver", "", "2"),
+    ),
+    (
+        "sparkapplication.spark.apache.org",
+        {
+            "labels": {
+                "spark-role": "executor",
+                "spark-exec-id": "1",
+                "spark.operator/spark-app-name": "pi",
+                "spark-app-selector": "mine-7",
+            }
+        },
+        ("executor", "1", ""),
+    ),
     ("workflow.argoproj.io", argo("etl"), ("", "", "")),
     ("workflow.argoproj.io", argo("etl(1)"), ("", "", "1")),
     ("workflow.argoproj.io", argo("etl[1].train"), ("train", "", "")),
@@ -467,26 +599,91 @@ MEMBERS: list[tuple[str, dict[str, Any], tuple[str, str, str]]] = [
     ("workflow.argoproj.io", argo("etl.group(1:x.y).train(2:lr:0.1)"), ("train", "1-2", "")),
     ("workflow.argoproj.io", argo("etl.onExit"), ("onExit", "", "")),
     ("workflow.argoproj.io", argo("etl.a)b((("), ("ab", "", "")),
-    ("workflow.argoproj.io", {"labels": {"workflows.argoproj.io/workflow": "etl", "workflows.argoproj.io/component": "agent"}}, ("", "", "")),
-    ("job.batch.volcano.sh", {"labels": {"volcano.sh/task-spec": "ps", "volcano.sh/task-index": "1"}, "annotations": {"volcano.sh/job-retry-count": "2"}}, ("ps", "1", "2")),
-    ("taskrun.tekton.dev", {"name": "ci-test-pod", "labels": {"tekton.dev/taskRun": "ci-test", "tekton.dev/task": "run-tests"}}, ("run-tests", "", "")),
-    ("pipelinerun.tekton.dev", {"name": "ci-test-pod-retry2", "labels": {"tekton.dev/pipelineTask": "test", "tekton.dev/task": "run-tests"}}, ("test", "", "2")),
-    ("flyteworkflow.flyte.lyft.com", {"name": "f3a1-n0-1", "labels": {"execution-id": "f3a1", "node-id": "n0"}}, ("n0", "", "1")),
-    ("flyteworkflow.flyte.lyft.com", {"name": "hashed", "labels": {"execution-id": "f3a1", "node-id": "n0"}}, ("n0", "", "")),
-    ("daskjob.kubernetes.dask.org", {"labels": {"dask.org/cluster-name": "etl", "dask.org/component": "job-runner"}}, ("job-runner", "", "")),
-    ("daskcluster.kubernetes.dask.org", {"labels": {"dask.org/component": "worker", "dask.org/workergroup-name": "etl-default"}}, ("worker", "", "")),
-    ("leaderworkerset.leaderworkerset.x-k8s.io", {"labels": {f"{LWS}/group-index": "1", f"{LWS}/worker-index": "0", "apps.kubernetes.io/pod-index": "1"}}, ("leader", "1-0", "")),
-    ("leaderworkerset.leaderworkerset.x-k8s.io", {"labels": {f"{LWS}/group-index": "1", f"{LWS}/worker-index": "3"}}, ("worker", "1-3", "")),
-    ("service.serving.knative.dev", {"labels": {"serving.knative.dev/revision": "hello-00001"}}, ("hello-00001", "", "")),
-    ("inferenceservice.serving.kserve.io", {"labels": {"component": "predictor", "serving.knative.dev/revision": "x"}}, ("predictor", "", "")),
+    (
+        "workflow.argoproj.io",
+        {"labels": {"workflows.argoproj.io/workflow": "etl", "workflows.argoproj.io/component": "agent"}},
+        ("", "", ""),
+    ),
+    (
+        "job.batch.volcano.sh",
+        {
+            "labels": {"volcano.sh/task-spec": "ps", "volcano.sh/task-index": "1"},
+            "annotations": {"volcano.sh/job-retry-count": "2"},
+        },
+        ("ps", "1", "2"),
+    ),
+    (
+        "taskrun.tekton.dev",
+        {"name": "ci-test-pod", "labels": {"tekton.dev/taskRun": "ci-test", "tekton.dev/task": "run-tests"}},
+        ("run-tests", "", ""),
+    ),
+    (
+        "pipelinerun.tekton.dev",
+        {"name": "ci-test-pod-retry2", "labels": {"tekton.dev/pipelineTask": "test", "tekton.dev/task": "run-tests"}},
+        ("test", "", "2"),
+    ),
+    (
+        "flyteworkflow.flyte.lyft.com",
+        {"name": "f3a1-n0-1", "labels": {"execution-id": "f3a1", "node-id": "n0"}},
+        ("n0", "", "1"),
+    ),
+    (
+        "flyteworkflow.flyte.lyft.com",
+        {"name": "hashed", "labels": {"execution-id": "f3a1", "node-id": "n0"}},
+        ("n0", "", ""),
+    ),
+    (
+        "daskjob.kubernetes.dask.org",
+        {"labels": {"dask.org/cluster-name": "etl", "dask.org/component": "job-runner"}},
+        ("job-runner", "", ""),
+    ),
+    (
+        "daskcluster.kubernetes.dask.org",
+        {"labels": {"dask.org/component": "worker", "dask.org/workergroup-name": "etl-default"}},
+        ("worker", "", ""),
+    ),
+    (
+        "leaderworkerset.leaderworkerset.x-k8s.io",
+        {"labels": {f"{LWS}/group-index": "1", f"{LWS}/worker-index": "0", "apps.kubernetes.io/pod-index": "1"}},
+        ("leader", "1-0", ""),
+    ),
+    (
+        "leaderworkerset.leaderworkerset.x-k8s.io",
+        {"labels": {f"{LWS}/group-index": "1", f"{LWS}/worker-index": "3"}},
+        ("worker", "1-3", ""),
+    ),
+    (
+        "service.serving.knative.dev",
+        {"labels": {"serving.knative.dev/revision": "hello-00001"}},
+        ("hello-00001", "", ""),
+    ),
+    (
+        "inferenceservice.serving.kserve.io",
+        {"labels": {"component": "predictor", "serving.knative.dev/revision": "x"}},
+        ("predictor", "", ""),
+    ),
     # An AppWrapper sets no labels of its own.
-    ("appwrapper.workload.codeflare.dev", {"labels": {f"{TRAINING}/job-name": "b", f"{TRAINING}/replica-type": "worker", f"{TRAINING}/replica-index": "3"}}, ("worker", "3", "")),
+    (
+        "appwrapper.workload.codeflare.dev",
+        {
+            "labels": {
+                f"{TRAINING}/job-name": "b",
+                f"{TRAINING}/replica-type": "worker",
+                f"{TRAINING}/replica-index": "3",
+            }
+        },
+        ("worker", "3", ""),
+    ),
     ("appwrapper.workload.codeflare.dev", {"labels": {"workload.codeflare.dev/appwrapper": "a"}}, ("", "", "")),
     # Kinds that create Jobs or Workflows set no labels on their pods.
     ("scaledjob.keda.sh", {"labels": {"scaledjob.keda.sh/name": "queue"}}, ("", "", "")),
     ("cronworkflow.argoproj.io", argo("etl[1].train(2)"), ("train", "", "2")),
     ("scheduledworkflow.kubeflow.org", argo("etl[1].train"), ("train", "", "")),
-    ("scheduledsparkapplication.sparkoperator.k8s.io", {"labels": {"sparkoperator.k8s.io/app-name": "pi-1", "spark-role": "executor", "spark-exec-id": "2"}}, ("executor", "2", "")),
+    (
+        "scheduledsparkapplication.sparkoperator.k8s.io",
+        {"labels": {"sparkoperator.k8s.io/app-name": "pi-1", "spark-role": "executor", "spark-exec-id": "2"}},
+        ("executor", "2", ""),
+    ),
     # Kinds without a row; a built-in Job that is the user's task although a JobSet owns it.
     ("job", {"labels": {"job-name": "train"}}, ("", "", "")),
     ("job", {"labels": {JOB_INDEX: "7"}}, ("", "7", "")),
@@ -494,11 +691,19 @@ MEMBERS: list[tuple[str, dict[str, Any], tuple[str, str, str]]] = [
     ("job", {"labels": jobset("0", "3", jobs="1")}, ("worker", "3", "0")),
     ("statefulset", {"labels": {"apps.kubernetes.io/pod-index": "2"}}, ("", "2", "")),
     ("experiment.example.org", {"labels": {"component": "web", "execution-id": "x", "node-id": "n"}}, ("", "", "")),
-    ("selector", {"labels": {"volcano.sh/job-name": "m", "volcano.sh/task-spec": "ps", "volcano.sh/task-index": "0"}}, ("ps", "0", "")),
+    (
+        "selector",
+        {"labels": {"volcano.sh/job-name": "m", "volcano.sh/task-spec": "ps", "volcano.sh/task-index": "0"}},
+        ("ps", "0", ""),
+    ),
     # Invalid numbers.
     ("job", {"annotations": {JOB_INDEX: "²"}}, ("", "", "")),
-    ("job.batch.volcano.sh", {"labels": {"volcano.sh/task-index": "x"}, "annotations": {"volcano.sh/job-retry-count": ""}}, ("", "", "")),
-]  # fmt: skip
+    (
+        "job.batch.volcano.sh",
+        {"labels": {"volcano.sh/task-index": "x"}, "annotations": {"volcano.sh/job-retry-count": ""}},
+        ("", "", ""),
+    ),
+]
 
 
 @pytest.mark.parametrize(("kind", "metadata", "member"), MEMBERS)

@@ -106,10 +106,18 @@ PREEMPTED = condition("Evicted", "True", "Preempted", "preempted to accommodate 
     [
         (workload("a"), "waits in the queue gpus of Kueue"),
         (workload("a", PREEMPTED, WAITING), f"waits in the queue gpus of Kueue: evicted (Preempted): {QUOTA}"),
-        (workload("a", condition("QuotaReserved", "True"), condition("Admitted", "False", "UnsatisfiedAdmissionChecks", "waits for a node")),
-            "waits in the queue gpus of Kueue: waits for a node"),
-        (workload("a", condition("Evicted", "True", "Deactivated", "The workload is deactivated"), active=False),
-            "waits in the queue gpus of Kueue: deactivated: The workload is deactivated"),
+        (
+            workload(
+                "a",
+                condition("QuotaReserved", "True"),
+                condition("Admitted", "False", "UnsatisfiedAdmissionChecks", "waits for a node"),
+            ),
+            "waits in the queue gpus of Kueue: waits for a node",
+        ),
+        (
+            workload("a", condition("Evicted", "True", "Deactivated", "The workload is deactivated"), active=False),
+            "waits in the queue gpus of Kueue: deactivated: The workload is deactivated",
+        ),
         (workload("a", WAITING, queue=""), f"waits for Kueue: {QUOTA}"),
         (workload("", WAITING, label="a"), f"waits in the queue gpus of Kueue: {QUOTA}"),
         (workload("b", WAITING, label="a"), None),  # the owner decides
@@ -117,7 +125,7 @@ PREEMPTED = condition("Evicted", "True", "Preempted", "preempted to accommodate 
         (workload("a", WAITING, condition("Finished", "True", "Failed")), None),
         ({"metadata": {"name": "odd"}, "status": {"conditions": [None, "x", {}]}}, None),
     ],
-)  # fmt: skip
+)
 async def test_what_a_workload_says(api: Any, cluster: Cluster, obj: dict[str, Any], text: str | None) -> None:
     serve(api)
     api.listing(WORKLOADS, obj)
