@@ -244,7 +244,7 @@ async def test_custom_resources_and_kueue_need_permissions(
         define(kube, "ray.io", "v1", kind, plural)
     define(kube, "jobset.x-k8s.io", "v1alpha2", "JobSet", "jobsets")
     define(kube, "doctor.example.org", "v1", "Trial", "trials")
-    define(kube, "kueue.x-k8s.io", "v1beta1", "Workload", "workloads")
+    define(kube, "kueue.x-k8s.io", "v1beta2", "Workload", "workloads")
     ray = Custom(kube, "ray.io/v1", "RayCluster", "rayclusters", unique("ray"))
     trial = Custom(kube, "doctor.example.org/v1", "Trial", "trials", unique("trial"))
     for resource in (ray, trial):
