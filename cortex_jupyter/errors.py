@@ -38,10 +38,16 @@ the same three things: `code`, `message`, `hint` (docs/reference/http.md, Errors
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import traceback
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+#: Frames of these packages are not the user's: they run the cell.
+_SHELLS: Final = frozenset({"IPython", "ipykernel", "runpy"})
+#: The modes of `%xmode` in which a notebook shows the short form. The others ask for the whole traceback.
+_SHORT_MODES: Final = frozenset({"Context", "Minimal"})
 
 
 class CortexError(Exception):
@@ -81,6 +87,38 @@ class CortexError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n\nhint: {self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows of this error: the user's own lines that led to it, the message and the hint.
+
+        Frames of this package and of libraries below it do not help a user. `%tb Verbose` shows them afterwards,
+        `%xmode Verbose` always. Python itself, outside IPython, shows its usual traceback.
+        """
+        from IPython.core.getipython import get_ipython  # only IPython calls this method
+
+        shell = get_ipython()
+        if shell is None:
+            return traceback.format_exception(self)
+        renderer = shell.InteractiveTB
+        if renderer.mode not in _SHORT_MODES:
+            whole: list[str] = renderer.structured_traceback(type(self), self, self.__traceback__, tb_offset=1)
+            return whole
+        renderer.tb = self.__traceback__  # where `%debug` starts; otherwise that of an earlier error
+        start, end = ("", "") if str(shell.colors).lower() == "nocolor" else ("\x1b[31m", "\x1b[39m")
+        hint = [f"hint: {self.hint}"] if self.hint else []
+        return [*self._lines_of_user(shell), f"{start}{self.code}{end}: {self.message}", *hint]
+
+    def _lines_of_user(self, shell: Any) -> Iterator[str]:
+        """Yield the place and the code of each of the user's lines that led to this error."""
+        frames = list(traceback.walk_tb(self.__traceback__))
+        for summary, (frame, _) in zip(traceback.extract_tb(self.__traceback__), frames, strict=True):
+            package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+            if package == __name__.partition(".")[0]:
+                return
+            if package not in _SHELLS:
+                named = getattr(shell.compile, "format_code_name", lambda _: None)(summary.filename)
+                place = " ".join(named) if named else summary.filename
+                yield f"{place}, line {summary.lineno}: {summary.line}"
 
 
 class BadQuery(CortexError):

@@ -1,44 +1,14 @@
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from support.ipython import shell
 
 from cortex_jupyter.model import Source
 
 if TYPE_CHECKING:
     from support.filled import Filled
-
-# Runs in a separate process, because IPython changes its process.
-SHELL = """
-import contextlib, io, json, sys, warnings
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.completer import provisionalcompleter
-shell = InteractiveShell.instance()
-answers = []
-for cell in json.loads(sys.argv[1]):
-    out, err = io.StringIO(), io.StringIO()
-    if cell.startswith("complete:"):
-        line = cell[9:]
-        with provisionalcompleter():
-            answers.append([c.text for c in shell.Completer.completions(line, len(line))])
-        continue
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        result = shell.run_cell(cell)
-    answers.append({"value": repr(result.result), "out": out.getvalue(), "err": err.getvalue()})
-print(json.dumps(answers))
-"""
-
-
-def shell(*cells: str) -> list[Any]:
-    command = [sys.executable, "-c", SHELL, json.dumps(["%load_ext cortex_jupyter", *cells])]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: list[Any] = json.loads(done.stdout.splitlines()[-1])
-    assert found[0]["err"] == ""
-    return found[1:]
 
 
 @pytest.fixture
