@@ -22,6 +22,7 @@ CHARTS: Final = ("", "time", "step")
 VIEWER_OPTIONS: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     "time": (lambda v: v in TIMES, f"one of {', '.join(TIMES)}"),
     "wrap": (lambda v: isinstance(v, bool), "True or False"),
+    "trim": (lambda v: isinstance(v, bool), "True or False"),
     "columns": (lambda v: isinstance(v, list | tuple) and set(v) <= set(COLUMNS), f"a list of {', '.join(COLUMNS)}"),
     "font_size": (lambda v: isinstance(v, int) and 9 <= v <= 20, "a number of pixels from 9 to 20"),
     "newest_first": (lambda v: isinstance(v, bool), "True or False"),

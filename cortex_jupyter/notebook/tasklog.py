@@ -78,9 +78,10 @@ def logs(
         `container`, `role`, `rank` (`3`, `"0-3"`), `run` (of each container: 0 is the first, -1 the newest, -2 the one
         before; `POD/CONTAINER/0` of one container), `attempt` (of the task: 0 is the first, -1 the newest), `stream`,
         `level`, `grep`, `exclude`, `where` (`"status>=500"`; these three may be lists), `timestamps`, `pretty`.
-        How the viewer looks: `time` (`local`, `utc`, `start`, `delta`, `off`), `wrap`, `columns`, `font_size`,
-        `newest_first`, `fields` (of JSON lines, shown in rows), `fold` (equal lines: `exact`, or `masked` to ignore
-        numbers), `chart` (of metrics, over `time` or `step`), `chart_log`, `height`.
+        How the viewer looks: `time` (`local`, `utc`, `start`, `delta`, `off`), `wrap`, `trim` (hide
+        times and levels in the text that the columns show too), `columns`, `font_size`, `newest_first`, `fields` (of
+        JSON lines, shown in rows), `fold` (equal lines: `exact`, or `masked` to ignore numbers), `chart` (of metrics,
+        over `time` or `step`), `chart_log`, `height`.
 
     Raises
     ------

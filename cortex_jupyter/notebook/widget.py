@@ -70,6 +70,8 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         How times are shown: `local`, `utc`, `start` (since the task's start), `delta` (since the previous line), `off`.
     wrap : bool
         Wrap long lines.
+    trim : bool
+        Hide the time and the level at the beginning of a line's text if the columns show the same.
     columns : list of str
         Some of `pod`, `container` and `level`.
     newest_first : bool
@@ -98,6 +100,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     font_size = traitlets.Int(12, min=9, max=20).tag(sync=True)
     time = traitlets.Enum(("local", "utc", "start", "delta", "off"), "local").tag(sync=True)
     wrap = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default
+    trim = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default
     columns = traitlets.List(traitlets.Enum(("pod", "container", "level")), ["pod", "container"]).tag(sync=True)
     newest_first = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default
     fields = traitlets.List(traitlets.Unicode()).tag(sync=True)

@@ -22,6 +22,8 @@ export interface Settings {
   filter: Filter;
   time: TimeDisplay;
   wrap: boolean;
+  /** Hide a line's own time and level where the columns show the same. */
+  trim: boolean;
   columns: Column[];
   /** Show the newest line on top. */
   newestFirst: boolean;
@@ -64,6 +66,7 @@ export interface PlainSettings {
   fold?: string;
   time?: string;
   wrap?: boolean;
+  trim?: boolean;
   columns?: string[];
   font_size?: number;
   newest_first?: boolean;
@@ -113,11 +116,11 @@ export function fromPlain(plain: PlainSettings): Settings {
   const time = TIME_DISPLAYS.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
   const columns = COLUMNS.filter((one) => (plain.columns ?? ["pod", "container"]).includes(one));
   const size = Number(plain.font_size) || FONT_SIZES.usual;
-  return { filter, time, wrap: plain.wrap ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONT_SIZES.least, Math.min(FONT_SIZES.most, size)), chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false };
+  return { filter, time, wrap: plain.wrap ?? false, trim: plain.trim ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONT_SIZES.least, Math.min(FONT_SIZES.most, size)), chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false };
 }
 
 /** Return the settings that differ from the default, as `fromPlain` reads them. */
-export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize, chart, chartLog }: Settings): PlainSettings {
+export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSize, chart, chartLog }: Settings): PlainSettings {
   const { from, until } = filter;
   const all: PlainSettings = {
     since: from === null ? formatWindow(filter.since) : new Date(from).toISOString(),
@@ -138,6 +141,7 @@ export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize, ch
     fold: filter.equalLines,
     time: time === "local" ? undefined : time,
     wrap: wrap || undefined,
+    trim: trim || undefined,
     columns: columns.join() === "pod,container" ? undefined : columns,
     newest_first: newestFirst || undefined,
     font_size: fontSize === FONT_SIZES.usual ? undefined : fontSize,
@@ -159,7 +163,7 @@ export function toViewTrait(settings: Settings, sources: ContainerSummary[], fir
 }
 
 const LIST_PARAMETERS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
-const FLAG_PARAMETERS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "newest_first", "chart_log"]);
+const FLAG_PARAMETERS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "trim", "newest_first", "chart_log"]);
 const NUMBER_PARAMETERS = new Set(["tail", "font_size"]);
 const TEXT_PARAMETERS = new Set(["since", "until", ...Object.keys(ALL_SOURCES), "stream", "level", "typed", "time", "at", "chart"]);
 

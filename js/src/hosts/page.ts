@@ -31,7 +31,7 @@ function setTitle(tasks: string[], status: { state?: string }): void {
 /** Return an object with the part of a widget's model that the viewer uses. It saves the settings in the page's address. */
 function pageModel(tasks: string[]): Model {
   const plain = parseAddress(new URLSearchParams(location.search));
-  const looks = { time: plain.time, wrap: plain.wrap, columns: plain.columns, newest_first: plain.newest_first, font_size: plain.font_size };
+  const looks = { time: plain.time, wrap: plain.wrap, trim: plain.trim, columns: plain.columns, newest_first: plain.newest_first, font_size: plain.font_size };
   // If the address names no window, the viewer chooses one, depending on whether the task has ended.
   const shown = plain.since ? { view: plain } : { query: plain };
   const traits: Record<string, unknown> = { tasks, transport: "sse", follow: plain.at === undefined, ...looks, ...shown };

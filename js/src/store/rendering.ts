@@ -6,7 +6,7 @@ import { formatValue, type LineFields, parseFields } from "../text/fields.ts";
 import { LEVEL_KEYS } from "../text/level.ts";
 import { formatProgress, mayBeBar, parseProgress } from "../text/progress.ts";
 import type { Matcher } from "../text/query.ts";
-import { isSameTime, parseLineTime } from "../text/linetime.ts";
+import { isSameTime, parseLineTime, type RepeatedPart, repeatedParts } from "../text/linetime.ts";
 import { GAP, HOLE, NOTICE } from "./lines.ts";
 import type { TaskStore } from "./taskstore.ts";
 
@@ -34,12 +34,16 @@ class StyledText {
   /** Add a text that may have ANSI colours. */
   raw(text: string): this {
     const { text: clean, runs } = parseAnsi(text.replaceAll(/\r?\n/g, " ⏎ "));
+    if ((this.runs.at(-1)?.[1] ?? "") !== "") this.runs.push([this.text.length, ""]);
     for (const [at, style] of runs) this.runs.push([this.text.length + at, style]);
     this.text += clean;
     if (runs.length > 0) this.runs.push([this.text.length, ""]);
     return this;
   }
 }
+
+/** Styles of what the columns show too. */
+const PART_STYLES = { time: "t", level: "l", aside: "k" } as const;
 
 /** Return whether a field holds the time of the row. */
 function isRowTime(key: string, value: unknown, time: number): boolean {
@@ -57,16 +61,19 @@ function fieldAt(fields: Record<string, unknown>, path: string): unknown {
 }
 
 /** Render a structured line: level, the text before the object, the message, then all other fields or the chosen ones, with dim keys. */
-function renderFields({ before, fields }: LineFields, time: number, chosen: readonly string[]): { text: string; runs: StyleRun[] } {
+function renderFields({ before, fields }: LineFields, time: number, rank: number, chosen: readonly string[]): { text: string; runs: StyleRun[] } {
   const out = new StyledText();
   const level = LEVEL_KEYS.find((key) => typeof fields[key] === "string");
   const message = MESSAGE_KEYS.find((key) => typeof fields[key] === "string");
   if (before !== "") {
-    const stamp = parseLineTime(before, time);
-    if (stamp && isSameTime(stamp, time)) out.add(before.slice(0, stamp.to), "k").raw(before.slice(stamp.to));
-    else out.raw(before);
+    let at = 0;
+    for (const { from, to, what } of repeatedParts(before, time, rank)) {
+      out.raw(before.slice(at, from)).add(before.slice(from, to), PART_STYLES[what]);
+      at = to;
+    }
+    out.raw(before.slice(at));
   }
-  if (level !== undefined) out.add(String(fields[level]).toUpperCase(), "w").add(" ");
+  if (level !== undefined) out.add(`${String(fields[level]).toUpperCase()} `, PART_STYLES.level);
   if (message !== undefined) out.raw(String(fields[message]));
   const shown: [string, unknown][] = chosen.length > 0 ? chosen.map((path) => [path, fieldAt(fields, path)]) : Object.entries(fields).filter(([key, value]) => key !== level && key !== message && !isRowTime(key, value, time));
   for (const [key, value] of shown) {
@@ -82,21 +89,34 @@ function renderFields({ before, fields }: LineFields, time: number, chosen: read
 const TOKENS = /\b(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b|\b(https?:\/\/[^\s"'<>\u0060)\]]+)|(?<![\w.:/-]|\d,)([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?%?)(?![\w:/-]|\.\d)/gi;
 const TOKEN_CHARS = 600;
 
-/** Style the numbers, links and the level word of a plain line. The time in its text is dim if it equals the row's time. */
-function highlightTokens(text: string, time: number): StyleRun[] {
-  const runs: StyleRun[] = [];
-  const stamp = parseLineTime(text, time);
+/** Style the numbers, links and level words of a plain line, and the time and level that its row shows too. */
+function highlightTokens(text: string, parts: RepeatedPart[]): StyleRun[] {
   // In klog's format, file and line follow the time, then a bracket.
-  const dim = stamp && isSameTime(stamp, time) ? (/^[^\]]{0,60}\] /.exec(/^[IWEFD]\d{4} /.test(text) ? text : "")?.[0].length ?? stamp.to) : 0;
-  if (dim > 0) runs.push([stamp!.from, "k"], [dim, ""]);
-  for (const match of text.slice(dim, TOKEN_CHARS).matchAll(TOKENS)) {
+  const place = /^[IWEFD]\d{4} [^\]]{0,60}\] /.exec(text)?.[0].length ?? 0;
+  const start = parts.some(({ from }) => from === 0) ? place : 0;
+  const styled: [from: number, to: number, style: string][] = parts.map(({ from, to, what }) => [from, to, PART_STYLES[what]]);
+  if (start > 0) styled.push([parts[0].to, start, "k"]);
+  for (const match of text.slice(0, TOKEN_CHARS).matchAll(TOKENS)) {
     const [all, word, link] = match;
     if (word !== undefined && word !== word.toUpperCase()) continue;
     const address = link?.replace(/[.,;:!?]+$/, "");
     const style = word === undefined ? (address === undefined ? "n" : `a l${address}`) : "w";
-    runs.push([dim + match.index, style], [dim + match.index + (address ?? all).length, ""]);
+    const [from, to] = [match.index, match.index + (address ?? all).length];
+    if (styled.every((other) => to <= other[0] || from >= other[1])) styled.push([from, to, style]);
   }
-  return runs;
+  styled.sort((a, b) => a[0] - b[0]);
+  return styled.flatMap(([from, to, style]): StyleRun[] => [[from, style], [to, ""]]);
+}
+
+/** Restyle the parts of a coloured line that its row shows too: the time loses its colour, the level keeps it. */
+function restyleParts(runs: StyleRun[], parts: RepeatedPart[]): StyleRun[] {
+  const styleAt = (at: number): string => runs.findLast(([from]) => from <= at)?.[1] ?? "";
+  const restyled = (what: RepeatedPart["what"], style: string): string => (what === "level" && style.startsWith("a ") ? `${style} O` : what === "aside" ? style : PART_STYLES[what]);
+  const edges = parts.flatMap(({ from, to }) => [from, to]).filter((at) => !runs.some(([from]) => from === at));
+  return [...runs, ...edges.map((at): StyleRun => [at, styleAt(at)])].toSorted((a, b) => a[0] - b[0]).map(([at, style]) => {
+    const part = parts.find(({ from, to }) => at >= from && at < to);
+    return [at, part === undefined ? style : restyled(part.what, style)];
+  });
 }
 
 /** Return the fields that are shown below an opened structured line; null for plain text and for a redrawn bar. */
@@ -109,11 +129,12 @@ function renderTraceback(store: TaskStore, row: number): Pick<Row, "text" | "run
   const { traceback } = store.folds.heads.get(row)!;
   const { prefix, frames, chain, type } = traceback!;
   const before = prefix.trim() === "" ? "" : `${stripEscapes(prefix).trim()} `;
+  const parts = repeatedParts(before, store.timeOf(row), store.levelOf(row));
   const count = frames === 0 ? "" : `${frames} frame${frames === 1 ? "" : "s"}`;
   const more = chain.length === 0 ? "" : `${chain.length} more exception${chain.length === 1 ? "" : "s"}`;
   return {
     text: before + store.folds.titleOf(row),
-    runs: [[0, "k"], [before.length, "e"], [before.length + (type || "Traceback").length, ""]],
+    runs: [...restyleParts([[0, "k"]], parts), [before.length, "e"], [before.length + (type || "Traceback").length, ""]],
     aside: [count, more].filter(Boolean).join(" · "),
   };
 }
@@ -154,9 +175,12 @@ export function renderRow(store: TaskStore, row: number, id: number, source: num
   const result = runs.length === 0 && raw.length <= MAX_JSON_CHARS ? parseFields(raw.length > MAX_CHARS ? raw : text) : null;
   const hiddenChars = result === null ? Math.max(0, raw.length - MAX_CHARS) : 0;
   if (result !== null && pretty) {
-    ({ text, runs } = renderFields(result, base.time, chosen));
+    ({ text, runs } = renderFields(result, base.time, base.level, chosen));
     if (text.length > MAX_CHARS) text = text.slice(0, MAX_CHARS);
-  } else if (runs.length === 0) runs = highlightTokens(text, base.time);
+  } else {
+    const parts = repeatedParts(text, base.time, base.level);
+    runs = runs.length === 0 ? highlightTokens(text, parts) : restyleParts(runs, parts);
+  }
   const equal = fold === undefined ? {} : { fold: open ? ("open" as const) : ("shut" as const), repeats: fold.rows + 1, lastTime: store.timeOf(fold.last) };
   const redrawn = /\r[^\r]/.test(raw) && !runs.some(([, style]) => style === "x");
   return { ...line, text, runs, marks: matcher.find(text), hiddenChars, aside: redrawn ? "redrawn" : undefined, hasDetails: result !== null || redrawn, ...equal };

@@ -11,7 +11,7 @@ import type { Rows } from "./rows.ts";
 
 export type Action =
   | "filter" | "find" | "next" | "previous" | "escape" | "newest" | "oldest" | "follow" | "goto" | "nextError" | "previousError" | "death"
-  | "same" | "open" | "time" | "wrap" | "json" | "full" | "help" | "bigger" | "smaller" | "mark" | "copy" | "copyCode" | "context" | "sources" | "reverse" | "chart";
+  | "same" | "open" | "time" | "wrap" | "json" | "full" | "help" | "bigger" | "smaller" | "mark" | "copy" | "copyCode" | "context" | "sources" | "reverse" | "chart" | "trim";
 
 const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Action, what: string][]][] = [
   ["Look for", [
@@ -33,6 +33,7 @@ const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Acti
   ]],
   ["Show", [
     [["t"], "t", "time", "times: local, UTC, since start, since before, off"],
+    [["h"], "h", "trim", "hide or show times and levels in the text that the columns show too"],
     [["w"], "w", "wrap", "wrap long lines"],
     [["j"], "j", "json", "JSON lines with the message first"],
     [["Enter", "o"], "Enter", "open", "open or fold the picked line"],
@@ -143,6 +144,7 @@ export class Commands {
       follow: () => (rows.follow ? rows.setFollow(false) : this.#newest()),
       goto: () => lineActions.goTo(),
       time: () => change({ time: TIME_DISPLAYS[(TIME_DISPLAYS.indexOf(settings.time) + 1) % TIME_DISPLAYS.length] }),
+      trim: () => change({ trim: !settings.trim }),
       wrap: () => change({ wrap: !settings.wrap }),
       reverse: () => change({ newestFirst: !settings.newestFirst }),
       chart: () => change({ chart: settings.chart === "" ? "time" : "" }),

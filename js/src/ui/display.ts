@@ -47,6 +47,7 @@ export class DisplayMenu {
       ...folded,
       "Columns",
       ...COLUMNS.map((one) => ({ label: COLUMN_WORDS[one], checked: columns.includes(one), staysOpen: true, act: () => this.#change({ columns: toggled(one) }) })),
+      { label: "Without the line's own (h)", checked: this.#settings().trim, staysOpen: true, act: () => this.#change({ trim: !this.#settings().trim }) },
       "Order (r)",
       { label: "Newest first", checked: newestFirst, staysOpen: true, act: () => this.#change({ newestFirst: !newestFirst }) },
       "Equal lines (u)",

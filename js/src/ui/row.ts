@@ -163,7 +163,7 @@ function noticeRow(row: Row, actions: RowActions, open: Map<number, FullText>): 
 /** Hues of a terminal's colours. The theme sets lightness and chroma. Black, grey and white become the theme's text colours. */
 const HUES = [0, 25, 145, 85, 255, 325, 205];
 const INKS: Record<number, string> = { 0: "var(--ink)", 7: "var(--dim)", 8: "var(--faint)", 15: "var(--ink)" };
-const RUN_CLASSES: Record<string, string> = { n: "cl-n", k: "cl-k", w: "cl-lv", e: "cl-le", x: "cl-ctl" };
+const RUN_CLASSES: Record<string, string> = { n: "cl-n", k: "cl-k", t: "cl-k cl-own", w: "cl-lv", l: "cl-lv cl-aO", e: "cl-le", x: "cl-ctl" };
 
 /** Set a text or background colour. A background is light, so that text of any colour stays readable on it. */
 function paint(element: HTMLElement, ink: boolean, value: string, turned: boolean): void {

@@ -141,7 +141,7 @@ export class Viewer {
   /** Apply settings that changed here, in another view of the model, or in Python. */
   settings(): void {
     const { settings, height, tasks } = this.#session;
-    const { time, wrap, columns, newestFirst, fontSize } = settings;
+    const { time, wrap, trim, columns, newestFirst, fontSize } = settings;
     const refilters = this.#entry !== undefined && this.#entry.filter !== settings.filter;
     if (refilters) {
       // Send the filter first, so that the worker filters while the page draws the rest.
@@ -156,6 +156,7 @@ export class Viewer {
     this.root.style.setProperty("--size", `${fontSize}px`);
     this.root.style.setProperty("--row", `${Math.round(fontSize * LEADING)}px`);
     setClass(this.root, "cl-notime", time === "off");
+    setClass(this.root, "cl-trim", trim);
     setClass(this.root, "cl-levels", columns.includes("level"));
     setClass(this.root, "cl-charted", settings.chart !== "");
     this.#chart.show(settings);

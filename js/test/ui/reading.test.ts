@@ -82,6 +82,24 @@ describe("chips", () => {
   });
 });
 
+describe("a line's own time and level", () => {
+  it("h hides and shows them; a copied line has them", async () => {
+    show();
+    await feed([T0, 1, `${new Date(T0).toISOString()} INFO trainer: step 1`]);
+    const writeText = vi.fn(() => Promise.resolve());
+    vi.stubGlobal("navigator", { clipboard: { writeText } });
+    await key("h");
+    expect(viewer.root.classList.contains("cl-trim")).toBe(true);
+    expect(model.traits.trim).toBe(true);
+    find(".cl-t").click();
+    await key("y");
+    expect(writeText).toHaveBeenCalledWith(`${new Date(T0).toISOString()} INFO trainer: step 1\n`);
+    vi.unstubAllGlobals();
+    await key("h");
+    expect(viewer.root.classList.contains("cl-trim")).toBe(false);
+  });
+});
+
 describe("find without filtering", () => {
   it("marks, counts and wraps around; later lines count, too", async () => {
     show();

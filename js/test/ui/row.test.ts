@@ -97,9 +97,36 @@ describe("structured lines", () => {
 describe("plain lines", () => {
   it("have a dim time if it equals the row's", () => {
     const [own, other] = [new Date(T0 - 20).toISOString(), new Date(T0 - 20_000).toISOString()];
-    expect(words(`${own} WARNING trainer: slow`, ".cl-k")).toEqual([own]);
+    expect(words(`${own} WARNING trainer: slow`, ".cl-k")).toEqual([`${own} `]);
     expect(words(`${other} WARNING trainer: slow`, ".cl-k")).toEqual([]);
-    expect(words(`${own} WARNING trainer: slow`, ".cl-lv")).toEqual(["WARNING"]);
+    expect(words(`${own} WARNING trainer: slow`, ".cl-lv")).toEqual(["WARNING "]);
+  });
+
+  it.each([
+    ["T WARNING trainer: slow", ["T ", "WARNING "], "trainer: slow"],
+    ["T - trainer - WARNING - slow", ["T - ", "WARNING - "], "trainer - slow"],
+    ["T | WARNING  | app:run:12 - slow", ["T | ", "WARNING  | "], "app:run:12 - slow"],
+    ["T\twarn\tslow", ["T\t", "warn\t"], "slow"],
+    ["[T] [WARNING] slow", ["[T] ", "[WARNING] "], "slow"],
+    ["WARNING:root:slow", ["WARNING:"], "root:slow"],
+    ["WARNING T slow", ["WARNING ", "T "], "slow"],
+    ["[rank0] T WARNING slow", ["T ", "WARNING "], "[rank0] slow"],
+    ["[W T ServerApp] slow", ["T "], "[W ServerApp] slow"],
+    ["\u001b[32mT\u001b[0m | \u001b[33mWARNING\u001b[0m | slow", ["T", " | ", "WARNING", " | "], "slow"],
+    ['T WARNING trainer: {"loss":2,"msg":"slow"}', ["T ", "WARNING "], "▸ trainer: slow  loss=2"],
+    // Within a sentence they are part of it.
+    ["WARNING started at T with nothing", ["WARNING "], "started at T with nothing"],
+    ["there was a WARNING in it", [], "there was a WARNING in it"],
+    ["started at T on node 3", [], "started at T on node 3"],
+    ["T", [], "T"],
+  ])("have a time and a level that repeat the columns: %j", (written, own, rest) => {
+    const now = new Date(T0 - 20).toISOString();
+    const row = element(written.replace("T ", `${now} `).replace(/T(?=[\]\t\u001b]|$)/, now));
+    const message = row.querySelector(".cl-m")!;
+    const parts = [...message.querySelectorAll(".cl-own, .cl-aO")];
+    expect(parts.map(({ textContent }) => textContent.replace(now, "T"))).toEqual(own);
+    for (const part of parts) part.remove();
+    expect(message.textContent.replace(now, "T")).toBe(rest);
   });
 
   it("that are long are cut, and show how many characters follow", () => {
