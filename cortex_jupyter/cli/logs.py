@@ -68,7 +68,12 @@ def _hint_about_others(log: TaskLog, count: int) -> str:
     if log.query.run is not None:
         runs = [f"{pod}/{container} {', '.join(map(str, numbers))}" for (pod, container), numbers in log.runs.items()]
         return f"; recorded are the runs {'; '.join(runs[:5])}" if runs else ""
-    return f"; it has {format_count(count, 'line')}, --since all shows them" if count else ""
+    if not count or log.query.tail == 0:
+        return ""
+    if next(log.filter(since="all", tail=None).records(), None) is None:
+        return f"; none of its {format_count(count, 'line')} matches"
+    earlier = "earlier lines match" if log.query.keep() else f"it has {format_count(count, 'line')}"
+    return f"; {earlier}, --since all shows them"
 
 
 def _missing_name(log: TaskLog) -> str:

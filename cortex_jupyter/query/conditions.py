@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CONDITION: Final = re.compile(
-    r'\s*([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)\s*("(?:[^"\\]|\\.)*"|[^\s"][^\s]*)(\s+and\s+|\s*\Z)'
+    r'\s*([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)\s*("(?:[^"\\]|\\.)*"|[^\s"=!<>~≤≥≠][^\s]*)(\s+and\s+|\s*\Z)'
 )
+_OF_NUMBERS: Final = frozenset({"<", "<=", ">", ">="})
 _SAME: Final = {"==": "=", "≥": ">=", "≤": "<=", "≠": "!="}
 _NUMBER: Final = re.compile(
     r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)%?\Z", re.IGNORECASE
@@ -34,7 +35,7 @@ def conditions(text: str) -> list[Condition]:
     Parameters
     ----------
     text : str
-        `field op value`. A value with spaces or quotes must be in double quotes.
+        `field op value`. A value must be in double quotes if it has spaces or quotes, or begins with an operator.
 
     Returns
     -------
@@ -44,7 +45,7 @@ def conditions(text: str) -> list[Condition]:
     Raises
     ------
     BadQuery
-        The text is not a condition.
+        The text is not a condition, or compares with a value that is no number.
 
     Examples
     --------
@@ -57,7 +58,10 @@ def conditions(text: str) -> list[Condition]:
         key, op, value, _ = match.groups()
         if value.startswith('"'):
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
-        parsed.append((key, _SAME.get(op, op), value))
+        op = _SAME.get(op, op)
+        if op in _OF_NUMBERS and _number(value) is None:
+            raise BadQuery(f"where={text[:60]!r}: {op} compares numbers, and {value[:60]!r} is none", _HINT)
+        parsed.append((key, op, value))
         at = match.end()
         if at == len(text) and not match[4].strip():
             return parsed

@@ -174,6 +174,17 @@ def test_an_empty_result_is_explained(cli: Cli, task: Filled) -> None:
     ]
 
 
+def test_a_hint_to_a_longer_window_is_given_only_if_it_helps(cli: Cli, task: Filled) -> None:
+    def hint(*options: str) -> str:
+        return cli("logs", "ml:train-1", *options).stderr.splitlines()[0].partition("no lines to show")[2]
+
+    assert hint("--since", "1m", "--grep", "step") == "; earlier lines match, --since all shows them"
+    for filters in (("--grep", "nowhere"), ("--where", "loss<3"), ("--until", "2020-01-01T00:00:00Z")):
+        assert hint("--since", "all", *filters) == "; none of its 101 lines matches"
+    assert hint("--since", "1m", "--grep", "nowhere") == "; none of its 101 lines matches"
+    assert hint("--tail", "0") == ""
+
+
 def test_a_name_that_a_running_task_does_not_have_so_far_is_reported(cli: Cli, filled: Filled) -> None:
     for rank in range(3):
         fields = {"role": "worker", "rank": str(rank), "attempt": "0"}
@@ -205,6 +216,11 @@ def test_a_name_that_a_running_task_does_not_have_so_far_is_reported(cli: Cli, f
     [
         (["logs", "ml:train-9"], 1, "error: there is no kubeconfig at "),
         (["logs", "ml:train-1", "--since", "soon"], 2, "error: since='soon' is no duration and no time\n\nhint: write"),
+        (
+            ["logs", "ml:train-1", "--where", "loss<<3"],
+            2,
+            "error: where='loss<<3' is no condition on a field\n\nhint: ",
+        ),
         (["logs", "ml:train-1", "--nope"], 2, "error: unrecognized arguments: --nope\n\nhint: "),
         (["logs", "ml:train-1", "--container", "nginx"], 1, "error: the task has no container 'nginx'\n\nhint: it has"),
         (

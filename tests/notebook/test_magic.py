@@ -59,6 +59,7 @@ def test_df_stores_a_frame_in_a_variable(task: None) -> None:
     [
         ("ml:train-1 --nope", "unrecognized arguments: --nope"),
         ("ml:train-1 --since soon", "since='soon' is no duration"),
+        ("ml:train-1 --where loss<<3", "where='loss<<3' is no condition on a field"),
         ("ml:train-1 --df 1x", "is not a valid variable name"),
         ("ml:train-1 'x", "No closing quotation"),
         ("ml:train-9", "there is no kubeconfig"),

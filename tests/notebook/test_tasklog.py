@@ -128,6 +128,7 @@ async def _nothing() -> None: ...
         ({"grep": "("}, "backslash"),
         ({"limit": 3}, "tail"),
         ({"stream": "x"}, "stdout"),
+        ({"where": "loss<<3"}, "field op value"),
     ],
 )
 def test_a_bad_query_is_an_error_at_once(filled: Filled, engine: Runtime, query: dict[str, object], hint: str) -> None:

@@ -5,7 +5,7 @@ import { parseObject } from "./fields.ts";
 
 export type Condition = [key: string, op: string, value: string];
 
-const CONDITION = /\s*([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)\s*("(?:[^"\\]|\\.)*"|[^\s"][^\s]*)(\s+and\s+|\s*$)/y;
+const CONDITION = /\s*([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)\s*("(?:[^"\\]|\\.)*"|[^\s"=!<>~≤≥≠][^\s]*)(\s+and\s+|\s*$)/y;
 const OPERATOR_ALIASES: Record<string, string> = { "==": "=", "≥": ">=", "≤": "<=", "≠": "!=" };
 const NUMBER = /^[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)%?$/i;
 
@@ -20,7 +20,7 @@ const COMPARE: Record<string, (a: number, b: number) => boolean> = {
 
 /** Quote the value of a condition if it has to be. */
 export function quoteValue(value: string): string {
-  return /^[^\s"]+$/.test(value) ? value : `"${value.replace(/["\\]/g, String.raw`\$&`)}"`;
+  return /^[^\s"=!<>~≤≥≠][^\s"]*$/.test(value) ? value : `"${value.replace(/["\\]/g, String.raw`\$&`)}"`;
 }
 
 function unquoteValue(text: string): string {
@@ -33,8 +33,10 @@ export function parseConditions(text: string): Condition[] | null {
   const result: Condition[] = [];
   CONDITION.lastIndex = 0;
   for (let match = CONDITION.exec(text); match !== null; match = CONDITION.exec(text)) {
-    const [, key, op, value, after] = match;
-    result.push([key, OPERATOR_ALIASES[op] ?? op, unquoteValue(value)]);
+    const [, key, written, quoted, after] = match;
+    const [op, value] = [OPERATOR_ALIASES[written] ?? written, unquoteValue(quoted)];
+    if (/[<>]/.test(op) && parseNumber(value) === null) return null;
+    result.push([key, op, value]);
     if (CONDITION.lastIndex === text.length) return after.trim() === "" ? result : null;
   }
   return null;
