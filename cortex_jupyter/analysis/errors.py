@@ -37,7 +37,7 @@ class Error:
     Parameters
     ----------
     kind : str
-        `python`, `java`, `go`, `native`, `nccl`, `cuda`; `line` for a line of level error or critical without a
+        `python`, `java`, `go`, `rust`, `native`, `nccl`, `cuda`; `line` for a line of level error or critical without a
         traceback.
     type, message : str
         Of the first occurrence: `ValueError`, `bad shape (3, 4)`. For a line, its level and its message.

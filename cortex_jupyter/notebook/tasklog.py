@@ -606,7 +606,7 @@ class TaskLog:
     def errors(self) -> Errors:
         """Return tracebacks, and lines that report an error. The same error in several pods counts as one.
 
-        Tracebacks of Python, Java, JavaScript, Go, of C++ in PyTorch, of CUDA and of NCCL are known.
+        Tracebacks of Python, Java, JavaScript, Go, Rust, of C++ in PyTorch, of CUDA and of NCCL are known.
 
         Returns
         -------

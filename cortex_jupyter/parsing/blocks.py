@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.parsing.fields import plain
-from cortex_jupyter.parsing.grammars import MAYBE, NO, YES, Frame, TracebackState, begin, begin_above, step
+from cortex_jupyter.parsing.grammars import APART, MAYBE, NO, YES, Frame, TracebackState, begin, begin_above, step
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -26,7 +26,7 @@ class Block:
     Parameters
     ----------
     kind : str
-        `python`, `java` (and JavaScript), `go`, `native` (C++ of PyTorch, `faulthandler`), `nccl` or `cuda`.
+        `python`, `java` (and JavaScript), `go`, `rust`, `native` (C++ of PyTorch, `faulthandler`), `nccl` or `cuda`.
     source : hashable
         The source of its lines.
     type, message : str
@@ -125,6 +125,8 @@ class Blocks:
                 return None
             if verdict == MAYBE:
                 open_.pending.append(row)
+                return None
+            if verdict == APART:
                 return None
             assert verdict == NO
             del self._open[source]

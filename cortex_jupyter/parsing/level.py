@@ -56,9 +56,9 @@ _WORD = "trace|debug|info(?:rmation)?|notice|warn(?:ing)?|err(?:or)?|severe|crit
 _PATTERN: Final = re.compile(
     rf"""
     \A\[?(?P<klog>[IWEFDC])(?:\d{{4}}\ \d\d:\d\d:\d\d\.\d|\ \d{{4}}-\d\d-\d\d\ \d)
-    | \A(?P<trace>[\s╭─]*Traceback\ \(most\ recent\ call\ last\)|Exception\ in\ thread\ |Caused\ by:\ |goroutine\ \d+\ \[
+    | \A(?P<trace>[\s╭─]*(?:\+\ Exception\ Group\ )?Traceback\ \(most\ recent\ call\ last\)|Exception\ in\ thread\ |Caused\ by:\ |goroutine\ \d+\ \[
         |\s+File\ "[^"]+(?:"?,?\ ?\Z|",\ l)|\s+at\ (?:[\w$.<>/@]+\([^)]*(?:\)\s*)?|[\w$.<>/@]{{80,}}|.*[A-Za-z/>]\S*:\d+:\d+\)?(?:\ \{{)?\s*)\Z
-        |thread\ '[^']*'\ panicked\ at
+        |thread\ '[^']*'\ (?:\(\d+\)\ )?panicked\ at
         |(?-i:(?:[\w$]+\.)*[A-Z][\w$]*(?:Error|Exception))(?::|\s*$)|(?-i:E)\ {{3,}}\S)
     | \A(?P<warn>(?-i:(?:\s*\S+:\d+:\ |\(node:\d+\)\ (?:\[\w+\]\ )?)(?:\w+\.)*\w*Warning:\ ))
     | \A\d+:[A-Z]\ \d\d\ \w{{3}}\ \d{{4}}\ [\d:.]+\ (?P<sign>[-.*\#])[ ]

@@ -1,11 +1,11 @@
-"""Tracebacks of Java and JavaScript, Go, C++, and of the libraries below Python: NCCL and CUDA."""
+"""Tracebacks of Java and JavaScript, Go, Rust, C++, and of the libraries below Python: NCCL and CUDA."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from cortex_jupyter.parsing.grammars.heads import ASSERT, ROUTINE
+from cortex_jupyter.parsing.grammars.heads import ASSERT, PANIC_PLACE, ROUTINE, begin
 from cortex_jupyter.parsing.grammars.state import FILE, MAYBE, MORE, NATIVE_FRAME, NO, YES, Frame, TracebackState
 
 _JAVA: Final = re.compile(r"^\s+at (?:.*[/@])?([\w$.<>]+)\(([^:()]*)(?::(\d+))?\)")
@@ -17,6 +17,12 @@ _GO_ON: Final = re.compile(
 )
 _GO_CALL: Final = re.compile(r"^(?:created by )?([\w./*()\[\]{}·$@~-]+?)(?:\([^()]*\)| in goroutine \d+)?$")
 _GO_FILE: Final = re.compile(r"^\t(\S+):(\d+)(?: .*)?$")
+#: Lines that Rust writes below a panic's message: https://doc.rust-lang.org/std/backtrace, `std::panicking`.
+_RUST_NOTE: Final = re.compile(r"^(?:note: .*RUST_BACKTRACE.*|stack backtrace:|thread .* aborting\.)$")
+_RUST_CALL: Final = re.compile(r"^ +\d+: +(?:0x[0-9a-f]+ - )?(.+)$")
+_RUST_PLACE: Final = re.compile(r"^ +at (.+?):(\d+)(?::\d+)?$")
+#: A panic's note must come within this many lines of its message.
+_MAX_MESSAGE_LINES: Final = 20
 _WHAT: Final = re.compile(r"^\s+what\(\):\s+(.*)$")
 _FATAL_ON: Final = re.compile(
     r"^(?:(?:Current t|T)hread 0x\S+.*\(most recent call first\):|Python runtime state: .*"
@@ -34,7 +40,7 @@ def java(state: TracebackState, line: str) -> str:
         state.frames.append(Frame(match[2], int(match[3]) if match[3] else None, match[1]))
     elif match := _SCRIPT.match(line):
         state.frames.append(Frame(match[2], int(match[3]), match[1] or ""))
-    return YES if line[:1] in (" ", "\t") and line.strip() else NO
+    return YES if line[:1] in (" ", "\t") and line.strip() and not begin(line) else NO
 
 
 def go(state: TracebackState, line: str) -> str:
@@ -58,6 +64,37 @@ def go(state: TracebackState, line: str) -> str:
             state.frames.append(Frame("", None, match[1]))
         return YES
     return NO
+
+
+def rust(state: TracebackState, line: str) -> str:
+    """Process a line of a panic: its message, the note below it, or its backtrace."""
+    if state.phase == "message":
+        state.message, state.phase = line.strip(), "raised"
+        return YES
+    if state.phase == "quoted" and (match := PANIC_PLACE.match(line)) and match[1] is not None:
+        state.frames.append(Frame(match[2], int(match[3]), ""))
+        state.phase = "raised"
+        return YES
+    if state.phase != "quoted" and _RUST_NOTE.match(line):
+        state.phase = "backtrace" if line == "stack backtrace:" else "raised"
+        return YES
+    return _rust_call(state, line) if state.phase == "backtrace" else _after_panic(state, line)
+
+
+def _rust_call(state: TracebackState, line: str) -> str:
+    if match := _RUST_CALL.match(line):
+        state.frames.append(Frame("", None, match[1]))
+    elif match := _RUST_PLACE.match(line):
+        state.frames[-1] = Frame(match[1], int(match[2]), state.frames[-1].function)
+    return YES if match else NO
+
+
+def _after_panic(state: TracebackState, line: str) -> str:
+    """Process a line of the message after its first one: the values of an assertion are indented."""
+    if state.phase == "raised" and state.lines_after == 0 and line[:1] == " " and line.strip():
+        return YES
+    state.lines_after += 1
+    return NO if state.lines_after > _MAX_MESSAGE_LINES or begin(line) else MAYBE
 
 
 def native(state: TracebackState, line: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from cortex_jupyter.parsing.grammars.heads import begin, header
+from cortex_jupyter.parsing.grammars.heads import GROUP, HEADER, begin, header
 from cortex_jupyter.parsing.grammars.state import (
+    APART,
     FILE,
     MAYBE,
     MORE,
@@ -23,6 +24,14 @@ _CHAIN: Final = re.compile(
     r"^(?:During handling of the above exception, another exception occurred"
     r"|The above exception was the direct cause of the following exception):$"
 )
+#: PyTorch writes the traceback of a worker process into the message of the exception (`torch/_utils.py`).
+_ORIGINAL: Final = f"Original {HEADER}"
+#: The last line of an exception group, or of a group in it.
+_GROUP_END: Final = re.compile(r"^\s*\+-+$")
+#: The name of an exception that ends like one.
+_NAMED: Final = re.compile(r"(?:[Ee]rror|[Ee]xception|Exit|Interrupt|Group|Iteration|Warning)$")
+#: At most this many lines of other threads or processes in a row between two lines of a traceback.
+_MAX_APART: Final = 5
 _BOXED: Final = re.compile(r"^│ (\S+):(\d+) in (\S+)\s*│\s*$")
 _NO_CODE: Final = re.compile(r"^[\s|]*(?:[~^\s]+|\[Previous line repeated .*|File .*|\+[-+].*)$")
 #: The sentence that chains an exception to the next one must come within this many lines of its message.
@@ -49,17 +58,24 @@ def python(state: TracebackState, line: str) -> str:
         if match := _BOXED.match(line):
             state.frames.append(Frame(match[1], int(match[2]), match[3]))
         return YES
-    if state.phase == "frames" and (line[0] in " \t" or line.startswith("> File ")):
+    if state.phase == "frames" and _is_of_frame(state, line):
+        state.lines_after = 0
         _frame(state, line)
         return YES
     return _raised(state, line)
 
 
+def _is_of_frame(state: TracebackState, line: str) -> bool:
+    """Return whether a line is a frame's place or code. After a line of another thread, other indented lines are not."""
+    if state.lines_after:
+        return line.startswith(("    ", '  File "')) and not begin(line)
+    return (line[0] in " \t" or line.startswith("> File ")) and not begin(line)
+
+
 def _after(state: TracebackState, line: str) -> str:
     """Process a line after the exception's: more of its message, or the sentence that leads to the next exception."""
     if state.phase == "chain" and (head := header(line)):
-        state.chain.append(f"{state.type}: {state.message}" if state.message else state.type)
-        state.type = state.message = ""
+        _chain(state)
         state.phase = head[0]
         return YES
     if _CHAIN.match(line):
@@ -67,7 +83,11 @@ def _after(state: TracebackState, line: str) -> str:
         return YES
     if state.phase == "chain":
         return NO
-    if state.lines_after == 0 and (MORE.match(line) or line[0] in " \t"):
+    if line == _ORIGINAL:
+        _chain(state)
+        state.phase = "frames"
+        return YES
+    if state.lines_after == 0 and (MORE.match(line) or line[0] in " \t") and not begin(line):
         if match := NATIVE_FRAME.match(line):
             state.frames.append(Frame(match[2], None, match[1]))
         return YES
@@ -75,11 +95,25 @@ def _after(state: TracebackState, line: str) -> str:
     return NO if state.lines_after > _MAX_MESSAGE_LINES or begin(line) else MAYBE
 
 
+def _chain(state: TracebackState) -> None:
+    """Make the exception one of the chain: the next one follows."""
+    state.chain.append(f"{state.type}: {state.message}" if state.message else state.type)
+    state.type, state.message, state.lines_after = "", "", 0
+
+
 def _raised(state: TracebackState, line: str) -> str:
-    if match := RAISED.match(line):
+    # After a line of another thread, `Done` or `Epoch: 3` is one more of them.
+    if (match := RAISED.match(line)) and (not state.lines_after or "." in match[1] or _NAMED.search(match[1])):
         state.type, state.message, state.phase = match[1], (match[2] or "").rstrip(), "raised"
+        state.lines_after = 0
         return YES
-    return NO
+    return _apart(state, line) if state.phase == "frames" else NO
+
+
+def _apart(state: TracebackState, line: str) -> str:
+    """Return the verdict on a line that another thread or process wrote between the lines of a traceback."""
+    state.lines_after += 1
+    return NO if state.lines_after > _MAX_APART or begin(line) else APART
 
 
 def _group(state: TracebackState, line: str) -> str:
@@ -87,7 +121,10 @@ def _group(state: TracebackState, line: str) -> str:
         state.phase = "raised"
         return MAYBE
     if line.lstrip()[:1] not in ("|", "+"):
-        return NO
+        return NO if state.phase == "group end" else _apart(state, line)
+    if line.lstrip().startswith(GROUP):
+        return NO  # the next group
+    state.phase, state.lines_after = "group end" if _GROUP_END.match(line) else "group", 0
     if match := _GROUPED.match(line):
         if state.type:
             state.chain.append(f"{match[1]}: {match[2]}")
@@ -138,4 +175,4 @@ def failure(state: TracebackState, line: str) -> str:
     return MAYBE
 
 
-_PARTS: Final = {"group": _group, "test": failure, "test raised": failure}
+_PARTS: Final = {"group": _group, "group end": _group, "test": failure, "test raised": failure}

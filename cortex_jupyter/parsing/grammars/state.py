@@ -6,10 +6,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-#: A grammar's verdict on the next line: it belongs to the traceback, it belongs if a later line does, it does not.
-YES, MAYBE, NO = "yes", "maybe", "no"
-#: The line of an exception. A lower-case word without a dot is not the name of an exception.
-RAISED: Final = re.compile(r"^((?:[A-Za-z_]\w*\.)+\w+|[A-Z_]\w*)(?::(?:\s+(.*)|\s*)|)$")
+#: A grammar's verdict on the next line: it belongs to the traceback, it belongs if a later line does, it does not, or it
+#: is a line of another thread or process between those of the traceback, which continues.
+YES, MAYBE, NO, APART = "yes", "maybe", "no", "apart"
+#: The line of an exception. A lower-case word without a dot is the name of an exception only if it ends like one. A level
+#: word is none: it begins another line.
+RAISED: Final = re.compile(
+    r"^(?!(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b)"
+    r"((?:(?:[A-Za-z_]\w*|<locals>)\.)+\w+|[A-Z_]\w*|(?:[a-z]\w*)?(?:error|exception))(?::(?:\s+(.*)|\s*)|)$"
+)
 FILE: Final = re.compile(r'^[\s|>]*File "(.*)", line (\d+)(?:, in (.*)| in (.*)|)$')
 #: Lines that PyTorch and NCCL write below an exception without indentation.
 MORE: Final = re.compile(
@@ -49,7 +54,7 @@ class TracebackState:
     chain: list[str] = field(default_factory=list)
     phase: str = ""
     prefix: str = ""
-    #: Number of lines after the exception's, which may be more of its message.
+    #: Number of lines since the last certain one: more of the exception's message, or lines of another thread.
     lines_after: int = 0
     #: Function and code that pytest shows above the place in the file.
     above: tuple[str, str] = ("", "")

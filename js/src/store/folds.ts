@@ -167,7 +167,7 @@ export class Folds {
         if (fold) fold.traceback = open.traceback;
         reader.equal = null;
         return;
-      } else {
+      } else if (verdict === "no") {
         reader.open = null;
         if (this.equalLines !== "") for (const one of open.pending) this.#foldEqual(reader, one, this.#rows.texts[one]);
       }

@@ -324,7 +324,8 @@ function findBlocks(store: TaskStore, rows: number[]): number[][] {
     }
     const line = stripEscapes(raw.slice(0, MAX_CHARS)).replace(/\r$/, "");
     const verdict = open === null ? "no" : addLine(open.said, line);
-    if (verdict === "maybe") open!.pending.push(row);
+    // Lines between those of the block are added again too, so that the block is found split if only they are new.
+    if (verdict === "maybe" || verdict === "apart") open!.pending.push(row);
     else if (verdict === "yes") {
       open!.rows.push(...open!.pending, row);
       open!.pending = [];

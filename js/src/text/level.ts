@@ -25,7 +25,7 @@ const WORD = "trace|debug|info(?:rmation)?|notice|warn(?:ing)?|err(?:or)?|severe
 const LEVEL_AT_START = new RegExp(
   [
     String.raw`\[?([IWEFDC])(?:\d{4} \d\d:\d\d:\d\d\.\d| \d{4}-\d\d-\d\d \d)`,
-    String.raw`([\s╭─]*Traceback \(most recent call last\)|Exception in thread |Caused by: |goroutine \d+ \[|\s+File "[^"]+(?:"?,? ?$|", l)|\s+at (?:[\w$.<>/@]+\([^)]*(?:\)\s*)?|[\w$.<>/@]{80,}|.*[A-Za-z/>]\S*:\d+:\d+\)?(?: \{)?\s*)$|thread '[^']*' panicked at)`,
+    String.raw`([\s╭─]*(?:\+ Exception Group )?Traceback \(most recent call last\)|Exception in thread |Caused by: |goroutine \d+ \[|\s+File "[^"]+(?:"?,? ?$|", l)|\s+at (?:[\w$.<>/@]+\([^)]*(?:\)\s*)?|[\w$.<>/@]{80,}|.*[A-Za-z/>]\S*:\d+:\d+\)?(?: \{)?\s*)$|thread '[^']*' (?:\(\d+\) )?panicked at)`,
     String.raw`(?:\d[\dTZ:.,+-]*\t)?(${WORD})(?: error)?\s*[:\t]`,
   ].map((part) => `^${part}`).join("|"),
   "i",

@@ -5,7 +5,7 @@
  */
 
 export interface TracebackState {
-  kind: "python" | "java" | "go" | "native" | "nccl" | "cuda";
+  kind: "python" | "java" | "go" | "rust" | "native" | "nccl" | "cuda";
   type: string;
   message: string;
   frames: number;
@@ -14,18 +14,22 @@ export interface TracebackState {
   chain: string[];
   state: string;
   prefix: string;
-  /** Number of lines since the block's last certain line that belong to it only if a later one does. */
+  /** Number of lines since the block's last certain line: they belong to it only if a later one does, or are of another thread. */
   looseLines: number;
 }
 
-/** Whether a line belongs to the block: yes; only if a later line does; no. */
-export type Membership = "yes" | "maybe" | "no";
+/** Whether a line belongs to the block: yes; only if a later line does; no; no, but the block continues after it. */
+export type Membership = "yes" | "maybe" | "no" | "apart";
 
 const HEADER = "Traceback (most recent call last):";
 const GROUP = "+ Exception Group ";
 const BOX = /^(.*?)╭─+ Traceback \(most recent call last\) ─+╮\s*$/;
-const RAISED = /^((?:[A-Za-z_]\w*\.)+\w+|[A-Z_]\w*)(?::(?:\s+(.*)|\s*)|)$/;
+const ORIGINAL = `Original ${HEADER}`;
+const RAISED = /^(?!(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b)((?:(?:[A-Za-z_]\w*|<locals>)\.)+\w+|[A-Z_]\w*|(?:[a-z]\w*)?(?:error|exception))(?::(?:\s+(.*)|\s*)|)$/;
 const GROUPED = /^[\s|]*\| ([A-Za-z_][\w.]*): (.*)$/;
+const GROUP_END = /^\s*\+-+$/;
+const NAMED = /(?:[Ee]rror|[Ee]xception|Exit|Interrupt|Group|Iteration|Warning)$/;
+const MAX_APART = 5;
 const CHAIN = /^(?:During handling of the above exception, another exception occurred|The above exception was the direct cause of the following exception):$/;
 const FILE = /^[\s|>]*File "(.*)", line (\d+)(?:, in (.*)| in (.*)|)$/;
 const BOXED = /^│ (\S+):(\d+) in (\S+)\s*│\s*$/;
@@ -46,6 +50,11 @@ const ROUTINE = /^goroutine \d+ [^[]*\[[^\]]*\]:$/;
 const GO_ON = /^(?:\t\S.*|\[signal .*|\s*panic: .*|exit status \d+|runtime: .*|r\w+\s+0x[0-9a-f]+|\.\.\.additional frames elided\.\.\.)$/;
 const GO_CALL = /^(?:created by )?([\w./*()[\]{}·$@~-]+?)(?:\([^()]*\)| in goroutine \d+)?$/;
 const GO_FILE = /^\t(\S+):(\d+)(?: .*)?$/;
+const PANICKED = /^thread '.*?' (?:\(\d+\) )?panicked at (.+)$/;
+const PANIC_PLACE = /^(?:'?(.*)', )?(\S[^']*?):(\d+):\d+:?$/;
+const RUST_NOTE = /^(?:note: .*RUST_BACKTRACE.*|stack backtrace:|thread .* aborting\.)$/;
+const RUST_CALL = /^ +\d+: +(?:0x[0-9a-f]+ - )?(.+)$/;
+const RUST_PLACE = /^ +at (.+?):(\d+)(?::\d+)?$/;
 const NATIVE = /^terminate called after throwing an instance of '(.+)'/;
 const WHAT = /^\s+what\(\):\s+(.*)$/;
 const NATIVE_FRAME = /^\s*frame #\d+: (.+?)(?: \+ 0x[0-9a-f]+)? \((?:0x[0-9a-f]+ in )?(.*)\)$/;
@@ -59,6 +68,10 @@ const newState = (kind: TracebackState["kind"], type = "", message = "", state =
 
 function addFrame(block: TracebackState, ...place: (string | undefined)[]): void {
   block.frames++;
+  addToHash(block, ...place);
+}
+
+function addToHash(block: TracebackState, ...place: (string | undefined)[]): void {
   for (const text of place) for (let i = 0; i < (text?.length ?? 0); i++) block.frameHash = Math.imul(block.frameHash ^ text!.charCodeAt(i), 16_777_619);
 }
 
@@ -80,6 +93,7 @@ export function startTraceback(line: string): TracebackState | null {
       break;
     case "t":
       if ((match = NATIVE.exec(line))) return newState("native", match[1]);
+      if ((match = PANICKED.exec(line))) return startPanic(match[1]);
       break;
     case "F":
       if ((match = FATAL.exec(line))) return newState("native", match[1], match[2], "python");
@@ -94,6 +108,14 @@ export function startTraceback(line: string): TracebackState | null {
     return block;
   }
   return null;
+}
+
+function startPanic(text: string): TracebackState | null {
+  const place = PANIC_PLACE.exec(text);
+  if (place === null) return text.startsWith("'") ? newState("rust", "panic", text.slice(1), "quoted") : null;
+  const block = newState("rust", "panic", place[1] ?? "", place[1] === undefined ? "message" : "raised");
+  addFrame(block, place[2], place[3]);
+  return block;
 }
 
 /** Parse the first line of a traceback in Python. It uses no regular expression, which would be slow on lines with many blanks. */
@@ -125,7 +147,7 @@ export function addLine(block: TracebackState, line: string): Membership {
 function python(block: TracebackState, line: string): Membership {
   const blank = line.trim() === "";
   if (block.state === "raised" || block.state === "chain") return blank ? "maybe" : afterException(block, line);
-  if (block.state === "group") return group(block, line);
+  if (block.state === "group" || block.state === "group end") return group(block, line);
   if (block.state === "test" || block.state === "test raised") return test(block, line);
   if (blank) return "maybe";
   let match: RegExpExecArray | null;
@@ -133,30 +155,41 @@ function python(block: TracebackState, line: string): Membership {
     if ((match = BOXED.exec(line))) addFrame(block, match[1], match[2], match[3]);
     return "yes";
   }
-  if (block.state === "frames" && /^(?:[ \t]|> File )/.test(line)) {
+  // After a line of another thread, only what certainly continues the traceback belongs to it.
+  if (block.state === "frames" && (block.looseLines > 0 ? /^ {4}|^ {2}File "/ : /^(?:[ \t]|> File )/).test(line) && !startTraceback(line)) {
+    block.looseLines = 0;
     if ((match = FILE.exec(line))) addFrame(block, match[1], match[2], match[3]);
     return "yes";
   }
-  if ((match = RAISED.exec(line)) === null) return "no";
-  [block.type, block.message, block.state] = [match[1], (match[2] ?? "").trimEnd(), "raised"];
+  match = RAISED.exec(line);
+  // After a line of another thread, `Done` or `Epoch: 3` is one more of them.
+  if (match === null || (block.looseLines > 0 && !match[1].includes(".") && !NAMED.test(match[1]))) return block.state === "frames" ? interleaved(block, line) : "no";
+  [block.type, block.message, block.state, block.looseLines] = [match[1], (match[2] ?? "").trimEnd(), "raised", 0];
+  return "yes";
+}
+
+/** Judge a line that another thread or process wrote between the lines of a traceback. */
+function interleaved(block: TracebackState, line: string): Membership {
+  return ++block.looseLines > MAX_APART || startTraceback(line) ? "no" : "apart";
+}
+
+function chain(block: TracebackState, state: string): Membership {
+  block.chain.push(tracebackTitle(block));
+  [block.type, block.message, block.state, block.looseLines] = ["", "", state, 0];
   return "yes";
 }
 
 /** Add a line after the exception: a further line of its message, or the text that leads to the next exception. */
 function afterException(block: TracebackState, line: string): Membership {
   const head = block.state === "chain" ? parseHeader(line) : null;
-  if (head) {
-    block.chain.push(tracebackTitle(block));
-    block.type = block.message = "";
-    [block.state] = head;
-    return "yes";
-  }
+  if (head) return chain(block, head[0]);
   if (CHAIN.test(line)) {
     [block.state, block.looseLines] = ["chain", 0];
     return "yes";
   }
   if (block.state === "chain") return "no";
-  if (block.looseLines === 0 && (MESSAGE_GOES_ON.test(line) || /^[ \t]/.test(line))) {
+  if (line === ORIGINAL) return chain(block, "frames");
+  if (block.looseLines === 0 && (MESSAGE_GOES_ON.test(line) || /^[ \t]/.test(line)) && !startTraceback(line)) {
     const match = NATIVE_FRAME.exec(line);
     if (match) addFrame(block, match[2], match[1]);
     return "yes";
@@ -169,7 +202,9 @@ function group(block: TracebackState, line: string): Membership {
     block.state = "raised";
     return "maybe";
   }
-  if (!/^\s*[|+]/.test(line)) return "no";
+  if (!/^\s*[|+]/.test(line)) return block.state === "group end" ? "no" : interleaved(block, line);
+  if (line.trimStart().startsWith(GROUP)) return "no";
+  [block.state, block.looseLines] = [GROUP_END.test(line) ? "group end" : "group", 0];
   let match = GROUPED.exec(line);
   if (match && block.type !== "") block.chain.push(`${match[1]}: ${match[2]}`);
   else if (match) [block.type, block.message] = [match[1], match[2]];
@@ -206,7 +241,7 @@ function java(block: TracebackState, line: string): Membership {
   }
   if ((match = JAVA.exec(line))) addFrame(block, match[2], match[3], match[1]);
   else if ((match = SCRIPT.exec(line))) addFrame(block, match[2], match[3], match[1]);
-  return /^[ \t].*\S/.test(line) ? "yes" : "no";
+  return /^[ \t].*\S/.test(line) && !startTraceback(line) ? "yes" : "no";
 }
 
 function go(block: TracebackState, line: string): Membership {
@@ -220,7 +255,7 @@ function go(block: TracebackState, line: string): Membership {
   }
   let match = GO_FILE.exec(line);
   if (match) {
-    if (block.state === "calls") for (const text of [match[1], match[2]]) for (let i = 0; i < text.length; i++) block.frameHash = Math.imul(block.frameHash ^ text.charCodeAt(i), 16_777_619);
+    if (block.state === "calls") addToHash(block, match[1], match[2]);
     return "yes";
   }
   if (GO_ON.test(line)) return "yes";
@@ -229,6 +264,31 @@ function go(block: TracebackState, line: string): Membership {
     return "yes";
   }
   return "no";
+}
+
+function rust(block: TracebackState, line: string): Membership {
+  let match: RegExpExecArray | null;
+  if (block.state === "message") {
+    [block.message, block.state] = [line.trim(), "raised"];
+    return "yes";
+  }
+  if (block.state === "quoted" && (match = PANIC_PLACE.exec(line))?.[1] !== undefined) {
+    addFrame(block, match![2], match![3]);
+    block.state = "raised";
+    return "yes";
+  }
+  if (block.state !== "quoted" && RUST_NOTE.test(line)) {
+    block.state = line === "stack backtrace:" ? "backtrace" : "raised";
+    return "yes";
+  }
+  if (block.state === "backtrace") {
+    if ((match = RUST_CALL.exec(line))) addFrame(block, match[1]);
+    else if ((match = RUST_PLACE.exec(line))) addToHash(block, match[1], match[2]);
+    return match ? "yes" : "no";
+  }
+  // The values of an assertion are indented.
+  if (block.state === "raised" && block.looseLines === 0 && /^ .*\S/.test(line)) return "yes";
+  return ++block.looseLines > MAX_LOOSE_LINES || startTraceback(line) ? "no" : "maybe";
 }
 
 function native(block: TracebackState, line: string): Membership {
@@ -255,7 +315,7 @@ function nccl(block: TracebackState, line: string): Membership {
 
 const cuda = (block: TracebackState, line: string): Membership => (ASSERT.exec(line)?.[4] === block.message ? "yes" : "no");
 
-const STEPS: Record<TracebackState["kind"], (block: TracebackState, line: string) => Membership> = { python, java, go, native, nccl, cuda };
+const STEPS: Record<TracebackState["kind"], (block: TracebackState, line: string) => Membership> = { python, java, go, rust, native, nccl, cuda };
 
 export function tracebackTitle(block: TracebackState): string {
   return block.message === "" ? block.type || "Traceback" : `${block.type}: ${block.message}`;
