@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from cortex_jupyter.parsing.grammars.heads import ASSERT, PANIC_PLACE, ROUTINE, begin
+from cortex_jupyter.parsing.grammars.heads import ASSERT, ROUTINE, begin
 from cortex_jupyter.parsing.grammars.state import FILE, MAYBE, MORE, NATIVE_FRAME, NO, YES, Frame, TracebackState
 
 _JAVA: Final = re.compile(r"^\s+at (?:.*[/@])?([\w$.<>]+)\(([^:()]*)(?::(\d+))?\)")
@@ -71,11 +71,7 @@ def rust(state: TracebackState, line: str) -> str:
     if state.phase == "message":
         state.message, state.phase = line.strip(), "raised"
         return YES
-    if state.phase == "quoted" and (match := PANIC_PLACE.match(line)) and match[1] is not None:
-        state.frames.append(Frame(match[2], int(match[3]), ""))
-        state.phase = "raised"
-        return YES
-    if state.phase != "quoted" and _RUST_NOTE.match(line):
+    if _RUST_NOTE.match(line):
         state.phase = "backtrace" if line == "stack backtrace:" else "raised"
         return YES
     return _rust_call(state, line) if state.phase == "backtrace" else _after_panic(state, line)
@@ -91,7 +87,7 @@ def _rust_call(state: TracebackState, line: str) -> str:
 
 def _after_panic(state: TracebackState, line: str) -> str:
     """Process a line of the message after its first one: the values of an assertion are indented."""
-    if state.phase == "raised" and state.lines_after == 0 and line[:1] == " " and line.strip():
+    if state.lines_after == 0 and line[:1] == " " and line.strip():
         return YES
     state.lines_after += 1
     return NO if state.lines_after > _MAX_MESSAGE_LINES or begin(line) else MAYBE

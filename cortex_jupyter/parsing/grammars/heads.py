@@ -7,7 +7,7 @@ from typing import Final
 
 from cortex_jupyter.parsing.grammars.state import Frame, TracebackState
 
-HEADER: Final = "Traceback (most recent call last):"
+_HEADER: Final = "Traceback (most recent call last):"
 GROUP: Final = "+ Exception Group "
 _BOX: Final = re.compile(r"^(.*?)╭─+ Traceback \(most recent call last\) ─+╮\s*$")
 #: The title of a failed test in pytest's report.
@@ -16,9 +16,8 @@ _AT: Final = re.compile(r"^\s+at (?:[\w$.<>/@ -]+\([^()]*\)(?: ~?\[.*\])?|.*:\d+
 _THROWN: Final = re.compile(r"((?:[a-zA-Z_$][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Throwable)|\bError)(?::\s*(.*))?$")
 _GO: Final = re.compile(r"^(panic|fatal error|unexpected fault address|SIG[A-Z]+):? (.*)$")
 ROUTINE: Final = re.compile(r"^goroutine \d+ [^\[]*\[[^\]]*\]:$")
-_PANICKED: Final = re.compile(r"^thread '.*?' (?:\(\d+\) )?panicked at (.+)$")
-#: The place of a panic. Before Rust 1.73 its message stands before it, in quotes, and may begin on an earlier line.
-PANIC_PLACE: Final = re.compile(r"^(?:'?(.*)', )?(\S[^']*?):(\d+):\d+:?$")
+#: Before Rust 1.73 the message of a panic stands before its place, in quotes.
+_PANIC: Final = re.compile(r"^thread '.*?' (?:\(\d+\) )?panicked at (?:'(.*)', )?([^\s'].*?):(\d+):\d+:?$")
 _NATIVE: Final = re.compile(r"^terminate called after throwing an instance of '(.+)'")
 _FATAL: Final = re.compile(r"^(Fatal Python error): (.*)$")
 _NCCL: Final = re.compile(r"^\S+:\d+:\d+ \[\d+\] (?:\S+ )*?NCCL WARN (.*)$")
@@ -40,8 +39,9 @@ def begin(line: str) -> TracebackState | None:
         state = TracebackState("go", "goroutine", line[10:].rstrip(":"), phase="calls")
     elif first == "t" and (head := _NATIVE.match(line)):
         state = TracebackState("native", head[1])
-    elif first == "t" and (head := _PANICKED.match(line)):
-        state = _panic(head[1])
+    elif first == "t" and (head := _PANIC.match(line)):
+        phase = "message" if head[1] is None else "raised"
+        state = TracebackState("rust", "panic", head[1] or "", [Frame(head[2], int(head[3]), "")], phase=phase)
     elif first == "F" and (head := _FATAL.match(line)):
         state = TracebackState("native", head[1], head[2], phase="python")
     elif first == "_" and _TEST.match(line):
@@ -53,16 +53,9 @@ def begin(line: str) -> TracebackState | None:
     return state
 
 
-def _panic(text: str) -> TracebackState | None:
-    if place := PANIC_PLACE.match(text):
-        phase = "message" if place[1] is None else "raised"
-        return TracebackState("rust", "panic", place[1] or "", [Frame(place[2], int(place[3]), "")], phase=phase)
-    return TracebackState("rust", "panic", text[1:], phase="quoted") if text.startswith("'") else None
-
-
 def header(line: str) -> tuple[str, str] | None:
     """Return phase and prefix if a line ends with Python's header. A regular expression would be slow on many blanks."""
-    before, matched, after = line.partition(HEADER)
+    before, matched, after = line.partition(_HEADER)
     if not matched or after.strip():
         return None
     return ("group", before[: -len(GROUP)].rstrip()) if before.endswith(GROUP) else ("frames", before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from cortex_jupyter.parsing.grammars.heads import GROUP, HEADER, begin, header
+from cortex_jupyter.parsing.grammars.heads import GROUP, begin, header
 from cortex_jupyter.parsing.grammars.state import (
     APART,
     FILE,
@@ -24,8 +24,6 @@ _CHAIN: Final = re.compile(
     r"^(?:During handling of the above exception, another exception occurred"
     r"|The above exception was the direct cause of the following exception):$"
 )
-#: PyTorch writes the traceback of a worker process into the message of the exception (`torch/_utils.py`).
-_ORIGINAL: Final = f"Original {HEADER}"
 #: The last line of an exception group, or of a group in it.
 _GROUP_END: Final = re.compile(r"^\s*\+-+$")
 #: The name of an exception that ends like one.
@@ -74,31 +72,22 @@ def _is_of_frame(state: TracebackState, line: str) -> bool:
 
 def _after(state: TracebackState, line: str) -> str:
     """Process a line after the exception's: more of its message, or the sentence that leads to the next exception."""
-    if state.phase == "chain" and (head := header(line)):
-        _chain(state)
-        state.phase = head[0]
+    # PyTorch writes the traceback of a worker process into the message of the exception (`torch/_utils.py`).
+    if (head := header(line)) and (state.phase == "chain" or head[1] == "Original "):
+        state.chain.append(f"{state.type}: {state.message}" if state.message else state.type)
+        state.type, state.message, state.phase, state.lines_after = "", "", head[0], 0
         return YES
     if _CHAIN.match(line):
         state.phase, state.lines_after = "chain", 0
         return YES
     if state.phase == "chain":
         return NO
-    if line == _ORIGINAL:
-        _chain(state)
-        state.phase = "frames"
-        return YES
     if state.lines_after == 0 and (MORE.match(line) or line[0] in " \t") and not begin(line):
         if match := NATIVE_FRAME.match(line):
             state.frames.append(Frame(match[2], None, match[1]))
         return YES
     state.lines_after += 1
     return NO if state.lines_after > _MAX_MESSAGE_LINES or begin(line) else MAYBE
-
-
-def _chain(state: TracebackState) -> None:
-    """Make the exception one of the chain: the next one follows."""
-    state.chain.append(f"{state.type}: {state.message}" if state.message else state.type)
-    state.type, state.message, state.lines_after = "", "", 0
 
 
 def _raised(state: TracebackState, line: str) -> str:

@@ -24,7 +24,6 @@ export type Membership = "yes" | "maybe" | "no" | "apart";
 const HEADER = "Traceback (most recent call last):";
 const GROUP = "+ Exception Group ";
 const BOX = /^(.*?)╭─+ Traceback \(most recent call last\) ─+╮\s*$/;
-const ORIGINAL = `Original ${HEADER}`;
 const RAISED = /^(?!(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\b)((?:(?:[A-Za-z_]\w*|<locals>)\.)+\w+|[A-Z_]\w*|(?:[a-z]\w*)?(?:error|exception))(?::(?:\s+(.*)|\s*)|)$/;
 const GROUPED = /^[\s|]*\| ([A-Za-z_][\w.]*): (.*)$/;
 const GROUP_END = /^\s*\+-+$/;
@@ -50,8 +49,7 @@ const ROUTINE = /^goroutine \d+ [^[]*\[[^\]]*\]:$/;
 const GO_ON = /^(?:\t\S.*|\[signal .*|\s*panic: .*|exit status \d+|runtime: .*|r\w+\s+0x[0-9a-f]+|\.\.\.additional frames elided\.\.\.)$/;
 const GO_CALL = /^(?:created by )?([\w./*()[\]{}·$@~-]+?)(?:\([^()]*\)| in goroutine \d+)?$/;
 const GO_FILE = /^\t(\S+):(\d+)(?: .*)?$/;
-const PANICKED = /^thread '.*?' (?:\(\d+\) )?panicked at (.+)$/;
-const PANIC_PLACE = /^(?:'?(.*)', )?(\S[^']*?):(\d+):\d+:?$/;
+const PANIC = /^thread '.*?' (?:\(\d+\) )?panicked at (?:'(.*)', )?([^\s'].*?):(\d+):\d+:?$/;
 const RUST_NOTE = /^(?:note: .*RUST_BACKTRACE.*|stack backtrace:|thread .* aborting\.)$/;
 const RUST_CALL = /^ +\d+: +(?:0x[0-9a-f]+ - )?(.+)$/;
 const RUST_PLACE = /^ +at (.+?):(\d+)(?::\d+)?$/;
@@ -93,7 +91,11 @@ export function startTraceback(line: string): TracebackState | null {
       break;
     case "t":
       if ((match = NATIVE.exec(line))) return newState("native", match[1]);
-      if ((match = PANICKED.exec(line))) return startPanic(match[1]);
+      if ((match = PANIC.exec(line))) {
+        const block = newState("rust", "panic", match[1] ?? "", match[1] === undefined ? "message" : "raised");
+        addFrame(block, match[2], match[3]);
+        return block;
+      }
       break;
     case "F":
       if ((match = FATAL.exec(line))) return newState("native", match[1], match[2], "python");
@@ -108,14 +110,6 @@ export function startTraceback(line: string): TracebackState | null {
     return block;
   }
   return null;
-}
-
-function startPanic(text: string): TracebackState | null {
-  const place = PANIC_PLACE.exec(text);
-  if (place === null) return text.startsWith("'") ? newState("rust", "panic", text.slice(1), "quoted") : null;
-  const block = newState("rust", "panic", place[1] ?? "", place[1] === undefined ? "message" : "raised");
-  addFrame(block, place[2], place[3]);
-  return block;
 }
 
 /** Parse the first line of a traceback in Python. It uses no regular expression, which would be slow on lines with many blanks. */
@@ -163,38 +157,36 @@ function python(block: TracebackState, line: string): Membership {
   }
   match = RAISED.exec(line);
   // After a line of another thread, `Done` or `Epoch: 3` is one more of them.
-  if (match === null || (block.looseLines > 0 && !match[1].includes(".") && !NAMED.test(match[1]))) return block.state === "frames" ? interleaved(block, line) : "no";
+  if (match === null || (block.looseLines > 0 && !match[1].includes(".") && !NAMED.test(match[1]))) return block.state === "frames" ? judgeLoose(block, line, MAX_APART, "apart") : "no";
   [block.type, block.message, block.state, block.looseLines] = [match[1], (match[2] ?? "").trimEnd(), "raised", 0];
   return "yes";
 }
 
-/** Judge a line that another thread or process wrote between the lines of a traceback. */
-function interleaved(block: TracebackState, line: string): Membership {
-  return ++block.looseLines > MAX_APART || startTraceback(line) ? "no" : "apart";
-}
-
-function chain(block: TracebackState, state: string): Membership {
-  block.chain.push(tracebackTitle(block));
-  [block.type, block.message, block.state, block.looseLines] = ["", "", state, 0];
-  return "yes";
+/** Return `verdict` for one of at most `max` lines that may be more of a message, or of another thread or process. */
+function judgeLoose(block: TracebackState, line: string, max: number, verdict: Membership): Membership {
+  return ++block.looseLines > max || startTraceback(line) ? "no" : verdict;
 }
 
 /** Add a line after the exception: a further line of its message, or the text that leads to the next exception. */
 function afterException(block: TracebackState, line: string): Membership {
-  const head = block.state === "chain" ? parseHeader(line) : null;
-  if (head) return chain(block, head[0]);
+  const head = parseHeader(line);
+  // PyTorch writes the traceback of a worker process into the message of the exception.
+  if (head && (block.state === "chain" || head[1] === "Original ")) {
+    block.chain.push(tracebackTitle(block));
+    [block.type, block.message, block.state, block.looseLines] = ["", "", head[0], 0];
+    return "yes";
+  }
   if (CHAIN.test(line)) {
     [block.state, block.looseLines] = ["chain", 0];
     return "yes";
   }
   if (block.state === "chain") return "no";
-  if (line === ORIGINAL) return chain(block, "frames");
   if (block.looseLines === 0 && (MESSAGE_GOES_ON.test(line) || /^[ \t]/.test(line)) && !startTraceback(line)) {
     const match = NATIVE_FRAME.exec(line);
     if (match) addFrame(block, match[2], match[1]);
     return "yes";
   }
-  return ++block.looseLines > MAX_LOOSE_LINES || startTraceback(line) ? "no" : "maybe";
+  return judgeLoose(block, line, MAX_LOOSE_LINES, "maybe");
 }
 
 function group(block: TracebackState, line: string): Membership {
@@ -202,7 +194,7 @@ function group(block: TracebackState, line: string): Membership {
     block.state = "raised";
     return "maybe";
   }
-  if (!/^\s*[|+]/.test(line)) return block.state === "group end" ? "no" : interleaved(block, line);
+  if (!/^\s*[|+]/.test(line)) return block.state === "group end" ? "no" : judgeLoose(block, line, MAX_APART, "apart");
   if (line.trimStart().startsWith(GROUP)) return "no";
   [block.state, block.looseLines] = [GROUP_END.test(line) ? "group end" : "group", 0];
   let match = GROUPED.exec(line);
@@ -272,12 +264,7 @@ function rust(block: TracebackState, line: string): Membership {
     [block.message, block.state] = [line.trim(), "raised"];
     return "yes";
   }
-  if (block.state === "quoted" && (match = PANIC_PLACE.exec(line))?.[1] !== undefined) {
-    addFrame(block, match![2], match![3]);
-    block.state = "raised";
-    return "yes";
-  }
-  if (block.state !== "quoted" && RUST_NOTE.test(line)) {
+  if (RUST_NOTE.test(line)) {
     block.state = line === "stack backtrace:" ? "backtrace" : "raised";
     return "yes";
   }
@@ -287,8 +274,7 @@ function rust(block: TracebackState, line: string): Membership {
     return match ? "yes" : "no";
   }
   // The values of an assertion are indented.
-  if (block.state === "raised" && block.looseLines === 0 && /^ .*\S/.test(line)) return "yes";
-  return ++block.looseLines > MAX_LOOSE_LINES || startTraceback(line) ? "no" : "maybe";
+  return block.looseLines === 0 && /^ .*\S/.test(line) ? "yes" : judgeLoose(block, line, MAX_LOOSE_LINES, "maybe");
 }
 
 function native(block: TracebackState, line: string): Membership {
