@@ -29,7 +29,7 @@ from cortex_jupyter.reader.pages import newest
 from cortex_jupyter.tables.statement import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Awaitable, Callable, Generator, Iterator
     from os import PathLike
 
     import pyarrow as pa
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.masked import Masked
     from cortex_jupyter.notebook.metrics import Metrics
     from cortex_jupyter.notebook.record import Status
+    from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.notebook.widget import LogViewer
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording, Session
@@ -91,18 +92,29 @@ def logs(
         A parameter is wrong.
     """
     viewer_options = take_viewer_options(query)
-    parsed = parse_query(query)
+    parse_query(query)  # before the cluster is asked
     engine = runtime()
-
-    async def find() -> tuple[Session, Recording]:
-        recordings = await engine.recordings(kubeconfig, context)
-        recording = await recordings.find(TaskRef.parse(task, namespace or recordings.namespace))
-        await check_names(recording, parsed)
-        return recordings, recording
-
-    log = TaskLog(RecordingReader(engine, *engine.run(find()), query))
+    log = _find_log(engine, lambda: engine.recordings(kubeconfig, context), task, namespace, query)
     log.looks |= viewer_options
     return log
+
+
+def _find_log(
+    engine: Runtime,
+    connect: Callable[[], Awaitable[Session]],
+    task: str,
+    namespace: str | None,
+    query: dict[str, Any],
+) -> TaskLog:
+    """Return the log of a task. Without a `namespace` that of the session counts."""
+
+    async def find() -> tuple[Session, Recording]:
+        session = await connect()
+        recording = await session.find(TaskRef.parse(task, namespace or session.namespace))
+        await check_names(recording, parse_query(query))
+        return session, recording
+
+    return TaskLog(RecordingReader(engine, *engine.run(find()), query))
 
 
 class TaskLog:
@@ -287,9 +299,15 @@ class TaskLog:
         """Iterate over the events of the log until the task ends: whole batches, and notices."""
         return TaskEvents(self._reader.engine, self._reader.recording, parse_query(self._reader.query))
 
+    @overload
+    def wait(self, pattern: None = None, timeout: float | None = None, *, raise_on_failure: bool = False) -> Status: ...
+
+    @overload
+    def wait(self, pattern: str, timeout: float | None = None, *, raise_on_failure: bool = False) -> Record | None: ...
+
     def wait(
         self, pattern: str | None = None, timeout: float | None = None, *, raise_on_failure: bool = False
-    ) -> Record | Status:
+    ) -> Record | Status | None:
         """Block until the task has ended and its log is read, or until a line matches.
 
         An interrupt (Ctrl-C, the notebook's stop button) ends the wait at once; the recording goes on.
@@ -302,12 +320,13 @@ class TaskLog:
         timeout : float, optional
             Seconds.
         raise_on_failure : bool, optional
-            Raise an exception if the task does not succeed.
+            Raise an exception if the task does not succeed. A line that matches before that is returned.
 
         Returns
         -------
-        Record or Status
-            The first line that matches, else the state of the task.
+        Record, Status or None
+            With `pattern`: the first line that matches; None if the task ends without one. Without `pattern`: the state
+            of the task.
 
         Raises
         ------
@@ -331,7 +350,7 @@ class TaskLog:
         status = self.status
         if raise_on_failure and status.state != "succeeded":
             raise self._failure(status)
-        return status
+        return status if pattern is None else None
 
     def __await__(self) -> Generator[object, None, Status]:
         """Wait for the task's end without blocking the event loop, and return its state."""
@@ -695,7 +714,7 @@ class TaskLog:
 
         return Patterns(patterns(self.to_arrow()))
 
-    def compare(self, other: TaskLog) -> Comparison:
+    def compare(self, other: TaskLog | str) -> Comparison:
         r"""Compare with another log: the first line that differs, lines of one log only, and what takes longer.
 
         Differences in numbers, IDs and times do not count. This log is `a`, the other one `b`. Pods are paired in the
@@ -703,12 +722,19 @@ class TaskLog:
 
         Parameters
         ----------
-        other : TaskLog
+        other : TaskLog or str
+            The other log, or the name of its task. A name without a namespace is in the namespace of this task; its log
+            is found in the same cluster, and has the parameters of this log.
 
         Returns
         -------
         Comparison
             A frame of patterns with the counts of both logs; `first`, `durations`, `only_a`, `only_b`.
+
+        Raises
+        ------
+        TaskNotFound, ContainerNotFound, NotAllowed, NoCluster, ClusterError
+            `other` is a name, and `logs` would raise this for it.
 
         Examples
         --------
@@ -725,7 +751,20 @@ class TaskLog:
         from cortex_jupyter.analysis.compare import compare
         from cortex_jupyter.analysis.comparison import Comparison
 
-        return Comparison(compare(self.to_arrow(), other.to_arrow()), (self.task, other.task))
+        log = self._sibling(other) if isinstance(other, str) else other
+        return Comparison(compare(self.to_arrow(), log.to_arrow()), (self.task, log.task))
+
+    def _sibling(self, task: str) -> TaskLog:
+        """Return the log of another task, with the parameters of this log."""
+        if self.opened:
+            return logs(task, **self._reader.query)
+        engine, session = self._reader.engine, self._reader.session
+
+        async def connect() -> Session:
+            await session.refresh()
+            return session
+
+        return _find_log(engine, connect, task, self._reader.recording.ref.namespace, self._reader.query)
 
     # -------------------------------------------------------------------- display
 

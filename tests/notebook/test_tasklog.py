@@ -13,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from support.filled import Filled
 
 import cortex_jupyter as cortex
 from cortex_jupyter.errors import BadQuery, ContainerNotFound, NoCluster
@@ -21,8 +22,6 @@ from cortex_jupyter.store import RecorderInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from support.filled import Filled
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.notebook.tasklog import TaskLog
@@ -151,6 +150,23 @@ def test_missing_records_and_tasks_are_errors(filled: Filled, engine: Runtime) -
             listed(namespace="ml/../../nodes/n1/proxy")
     with pytest.raises(NoCluster, match="/elsewhere"):
         cortex.logs("ml:train-1", kubeconfig="/elsewhere")
+
+
+def test_a_name_is_a_task_wherever_a_task_is_taken(filled: Filled, engine: Runtime, tmp_path: Path) -> None:
+    good = ended(filled)
+    bad = Filled(filled.store, "bad", "trial1").lines([(1, 0, "INFO step 0"), (1, 1, "ERROR broken"), (2, 2, "x")])
+    bad.end(1, "failed", "Job failed exit 1")
+    by_name = good.compare("trial1:bad")
+    assert by_name.names == ("ml:job/train-1", "trial1:job/bad")
+    assert repr(by_name) == repr(good.compare(cortex.logs("trial1:bad")))
+    # A name alone is in the same namespace, and the parameters are those of this log.
+    assert cortex.logs("trial1:bad").compare("bad").first is None
+    assert cortex.logs("trial1:bad", grep="INFO").compare("ml:train-1").only_b.to_pandas().pattern.tolist() == []
+    with pytest.raises(NoCluster):
+        good.compare("trial1:other")
+    (tmp_path / "old.log").write_text("INFO step 0")
+    assert cortex.open(tmp_path / "old.log").compare("trial1:bad").names[1] == "trial1:job/bad"
+    assert [log.task for log in cortex.scan(["trial1:bad", good]).logs] == ["trial1:job/bad", "ml:job/train-1"]
 
 
 SCRIPT = """

@@ -40,9 +40,16 @@ def test_a_failed_task_raises_with_reason_and_last_lines(filled: Filled, engine:
     assert [r.text for r in error.records if isinstance(r, Record)] == [f"INFO step {i}" for i in range(50, 100)]
     assert "Job failed exit 137 (OOMKilled)" in str(error) and "INFO step 99" in str(error)
     assert log.wait() == Status("failed", "Job failed exit 137", 137, done=True, reason="OOMKilled")
-    assert isinstance(log.wait("never said"), Status)
+    assert log.wait("never said") is None
     with pytest.raises(TaskFailed):
         log.wait("never said", raise_on_failure=True)
+
+
+def test_a_task_that_succeeds_without_the_line_returns_none(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, 0, "INFO step 0")]).end()
+    log = cortex.logs("ml:train-1")
+    assert log.wait("never said") is None and log.wait("never said", raise_on_failure=True) is None
+    assert log.wait("step 0") == log.wait("step 0", raise_on_failure=True) == next(log.records())
 
 
 def test_the_lines_of_a_failure_are_those_of_the_pod_that_failed_first(filled: Filled, engine: Runtime) -> None:
