@@ -38,6 +38,26 @@ export function formatDay(ms: number): string {
   return new Date(ms).toLocaleDateString("en", { day: "numeric", month: "short", ...(!isOfThisYear && { year: "numeric" }) });
 }
 
+/** Return whether two times are of the same day in the user's zone, or in UTC. */
+export function isSameDay(a: number, b: number, utc: boolean): boolean {
+  // Zones differ by whole quarters of an hour, so a day never ends within one. Nearly all neighbours are of the same quarter.
+  if (Math.floor(a / 900_000) === Math.floor(b / 900_000)) return true;
+  const dayOf = (ms: number): string => (utc ? new Date(ms).toISOString().slice(0, 10) : new Date(ms).toDateString());
+  return Math.abs(a - b) < 86_400_000 && dayOf(a) === dayOf(b);
+}
+
+/** Return the day of a time with its weekday: `Sat, Jan 31`, or `Fri, Jan 31, 2025` if it is not of this year. */
+export function formatWeekday(ms: number, utc: boolean): string {
+  const isOfThisYear = new Date(ms).getFullYear() === new Date().getFullYear();
+  return new Date(ms).toLocaleDateString("en", { weekday: "short", day: "numeric", month: "short", ...(!isOfThisYear && { year: "numeric" }), ...(utc && { timeZone: "UTC" }) });
+}
+
+/** Return the time between two lines: `3 ms`, `1.234 s`, `2 m 3 s`. */
+export function formatSpan(ms: number): string {
+  if (ms < 1000) return `${Number(ms.toFixed(ms < 10 ? 2 : 0))} ms`;
+  return ms < 60_000 ? `${(ms / 1000).toFixed(3)} s` : formatAge(ms);
+}
+
 export function formatShortClock(ms: number, seconds: boolean): string {
   return formatClock(ms).slice(0, seconds ? 8 : 5);
 }

@@ -2,7 +2,7 @@
 
 import type { Jump } from "../protocol/requests.ts";
 import type { Row } from "../protocol/update.ts";
-import { errorMessage, groupDigits } from "../text/format.ts";
+import { errorMessage, formatSpan, groupDigits } from "../text/format.ts";
 import { ALL_SOURCES } from "../text/sources.ts";
 import { parseTypedTime } from "../text/time.ts";
 import type { Bookmark, Session } from "../client/session.ts";
@@ -94,9 +94,11 @@ class PickBar {
     );
   }
 
-  update(count: number): void {
+  /** Show how many lines are picked, and the time between the first and the last (ms). */
+  update(count: number, span: number | null): void {
     setHidden(this.element, count === 0);
-    setText(this.#count, count === 1 ? "1 line picked" : `${groupDigits(count)} lines picked`);
+    const words = count === 1 ? "1 line picked" : `${groupDigits(count)} lines picked`;
+    setText(this.#count, span === null ? words : `${words}, Δt ${formatSpan(span)}`);
     setText(this.#message, "");
   }
 
@@ -164,7 +166,8 @@ export class LineActions {
   }
 
   update(): void {
-    this.pickBar.update(this.#rows.selection.isDeliberate ? this.#rows.selection.count : 0);
+    const { count, isDeliberate, span } = this.#rows.selection;
+    this.pickBar.update(isDeliberate ? count : 0, span);
   }
 
   extend(by: 1 | -1): void {

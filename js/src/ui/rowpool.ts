@@ -2,13 +2,15 @@
 
 import type { FullText } from "../protocol/messages.ts";
 import type { Row, Update } from "../protocol/update.ts";
-import { h, setClass } from "./dom.ts";
+import { h, setAttr, setClass } from "./dom.ts";
 import { makeRow, type RowActions } from "./row.ts";
 import { ROW_PX } from "./scroll.ts";
 
 interface End {
   id: number;
   index: number;
+  /** Time of the row (ms); undefined until the row is sent. */
+  time?: number;
 }
 
 export class RowSelection {
@@ -18,14 +20,14 @@ export class RowSelection {
   /** Whether the user picked the rows. Otherwise a jump did. */
   isDeliberate = false;
 
-  set(id: number, index: number, deliberate = true): void {
-    this.#tail = this.head = { id, index };
+  set(end: End, deliberate = true): void {
+    this.#tail = this.head = { ...end };
     this.isDeliberate = deliberate;
   }
 
-  extend(id: number, index: number): void {
-    this.#tail ??= { id, index };
-    this.head = { id, index };
+  extend(end: End): void {
+    this.#tail ??= { ...end };
+    this.head = { ...end };
     this.isDeliberate = true;
   }
 
@@ -37,6 +39,12 @@ export class RowSelection {
   get ends(): [first: number, last: number] | null {
     if (this.#tail === null || this.head === null) return null;
     return this.#tail.index <= this.head.index ? [this.#tail.id, this.head.id] : [this.head.id, this.#tail.id];
+  }
+
+  /** Time between the first and the last picked row (ms); null if one row is picked, or the time is not known. */
+  get span(): number | null {
+    const [from, to] = [this.#tail?.time, this.head?.time];
+    return this.count < 2 || from === undefined || to === undefined ? null : Math.abs(to - from);
   }
 
   get count(): number {
@@ -51,6 +59,7 @@ export class RowSelection {
   /** Correct the indexes after rows came or went. An end of the range that is among the new rows shows how far all rows have moved. */
   reindex(rows: Row[], first: number): void {
     for (const end of new Set([this.#tail, this.head])) {
+      if (end !== null) end.time ??= rows.find(({ id }) => id === end.id)?.time;
       const at = end === null ? -1 : rows.findIndex(({ id }) => id === end.id);
       if (end !== null && at !== -1) {
         const moved = first + at - end.index;
@@ -64,7 +73,19 @@ export class RowSelection {
 export interface RowPoolActions extends RowActions {
   /** Set what a row's element shows beside its text: time, level and note. */
   decorate(element: HTMLElement, row: Row, before: Row | undefined): void;
+  /** Return what stands between a row and the one above it, which is undefined for the first row of the log; null for nothing. */
+  divider(row: Row, above: Row | undefined): Divider | null;
 }
+
+/** A line between two rows. */
+export interface Divider {
+  text: string;
+  /** The lines below it, or above it with the newest on top, came while the user was away. */
+  isNew: boolean;
+}
+
+/** Height of a divider (px). */
+const DIVIDER_PX = 19;
 
 export class RowPool {
   readonly element = h("div", { class: "cl-sheet" });
@@ -78,6 +99,7 @@ export class RowPool {
   #version = 0;
   #made = new Map<number, [version: number, key: string, element: HTMLElement]>();
   #open = new Map<number, FullText>();
+  #hasDividers = false;
 
   readonly #actions: RowPoolActions;
   readonly #selection: RowSelection;
@@ -95,9 +117,9 @@ export class RowPool {
     return this.first + this.rows.length;
   }
 
-  /** Whether rows are open, so that heights differ. */
-  get hasOpenRows(): boolean {
-    return this.#open.size > 0;
+  /** Whether rows are open or have a divider above them, so that heights differ. */
+  get hasUnevenRows(): boolean {
+    return this.#open.size > 0 || this.#hasDividers;
   }
 
   row(index: number): Row | undefined {
@@ -129,11 +151,11 @@ export class RowPool {
   }
 
   /** Return the row of an element. */
-  rowOf(element: Element): { id: number; index: number } | undefined {
+  rowOf(element: Element): Required<End> | undefined {
     const child = element.closest(".cl-sheet > *");
     const i = child === null ? -1 : Array.from(this.element.children).indexOf(child);
     const row = i === -1 ? undefined : this.row(this.#drawn + i);
-    return row === undefined || row.id < 0 ? undefined : { id: row.id, index: this.#drawn + i };
+    return row === undefined || row.id < 0 ? undefined : { id: row.id, index: this.#drawn + i, time: row.time };
   }
 
   elementOf(id: number): HTMLElement | undefined {
@@ -141,7 +163,7 @@ export class RowPool {
   }
 
   heights(): number[] {
-    return Array.from(this.element.children, (child) => (child as HTMLElement).offsetHeight || ROW_PX);
+    return Array.from(this.element.children, (child) => ((child as HTMLElement).offsetHeight || ROW_PX) + (child.classList.contains("cl-divided") ? DIVIDER_PX : 0));
   }
 
   /** Draw rows. The elements of rows that stay are reused, so that a user's text selection stays too. */
@@ -150,6 +172,7 @@ export class RowPool {
     const focused = this.element.contains(document.activeElement) ? document.activeElement : null;
     const rowWithFocus = focused === null ? undefined : this.rowOf(focused)?.id;
     const wanted: HTMLElement[] = [];
+    this.#hasDividers = false;
     const reused = new Map<number, [number, string, HTMLElement]>();
     for (const [i, row] of this.rows.slice(from - this.first, end - this.first).entries()) {
       const key = `${row.seq} ${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.otherSources} ${row.bar} ${row.repeats}`;
@@ -157,6 +180,7 @@ export class RowPool {
       if (drawn === undefined || drawn[0] !== this.#version || drawn[1] !== key) drawn = [this.#version, key, makeRow(row, this.#actions, this.#open)];
       setClass(drawn[2], "cl-picked", this.#selection.has(from + i));
       this.#actions.decorate(drawn[2], row, this.#before(from - this.first + i));
+      this.#divide(drawn[2], row, from - this.first + i);
       reused.set(row.id, drawn);
       wanted.push(drawn[2]);
     }
@@ -175,6 +199,19 @@ export class RowPool {
   #restoreFocus(id: number | undefined): void {
     const again = id === undefined ? null : this.elementOf(id)?.querySelector<HTMLElement>("button.cl-tw");
     (again ?? this.element.closest<HTMLElement>("[role=log]"))?.focus({ preventScroll: true });
+  }
+
+  #divide(element: HTMLElement, row: Row, at: number): void {
+    let above = at - 1;
+    // Rows that are not loaded have no time.
+    while (this.rows[above]?.kind === "blank") above--;
+    const isBounded = this.rows[above] !== undefined && row.id >= 0;
+    const divider = isBounded ? this.#actions.divider(row, this.rows[above].kind === "edge" ? undefined : this.rows[above]) : null;
+    setClass(element, "cl-divided", divider !== null);
+    if (divider === null) return;
+    this.#hasDividers = true;
+    setClass(element, "cl-new", divider.isNew);
+    setAttr(element, "data-divider", divider.text);
   }
 
   /** Return the line before a row, by time. */

@@ -21,6 +21,8 @@ export interface RowsActions extends RowPoolActions {
 export class Rows {
   readonly element: HTMLElement;
   follow = true;
+  /** Following is interrupted for as long as text in the rows is selected. */
+  isHeld = false;
   wrap = false;
   /** Whether the user has scrolled since the lines were loaded. Then the row from before a reload is no longer sought. */
   hasMoved = false;
@@ -58,9 +60,11 @@ export class Rows {
     this.#pool.element.addEventListener("toggle", () => this.draw(), { capture: true });
     // While following, move the scroll bar after the layout. Doing it sooner would force another layout.
     this.#resizeObserver?.observe(this.#spacer);
+    document.addEventListener("selectionchange", this.#textSelected);
   }
 
   close(): void {
+    document.removeEventListener("selectionchange", this.#textSelected);
     this.#resizeObserver?.disconnect();
   }
 
@@ -85,13 +89,30 @@ export class Rows {
     return { from: Math.max(0, index - MARGIN_ROWS), count: this.capacity + 2 * MARGIN_ROWS, follow: this.follow, newestFirst: this.#wantsNewestFirst, anchor: anchor?.id ?? null, anchorIndex: anchor?.index ?? 0, ...(this.hasMoved && { seek: null }) };
   }
 
+  /** Do not move the rows in which a user selects text. When nothing is selected any more, follow again. */
+  readonly #textSelected = (): void => {
+    const selection = getSelection();
+    const isSelected = selection !== null && !selection.isCollapsed && this.#pool.element.contains(selection.anchorNode);
+    if (isSelected ? !this.follow : !this.isHeld) return;
+    this.isHeld = isSelected;
+    this.setFollow(!isSelected);
+  };
+
   setFollow(follow: boolean): void {
     if (this.follow === follow) return;
     this.follow = follow;
+    this.isHeld &&= !follow;
     this.#scrollBar.isAtEnd = false;
     this.#actions.followChanged(follow);
     this.requestRows(true);
     this.draw();
+  }
+
+  /** The user has moved: do not follow again when no text is selected any more. */
+  stay(): void {
+    if (!this.isHeld) return;
+    this.isHeld = false;
+    this.#actions.followChanged(false);
   }
 
   /** Set the order. The row being read stays visible. */
@@ -103,6 +124,7 @@ export class Rows {
 
   toOldest(): void {
     this.setFollow(false);
+    this.stay();
     this.place = { index: this.newestFirst ? this.total - 1 : 0, px: 0 };
     this.#jumped();
   }
@@ -116,10 +138,10 @@ export class Rows {
 
   /** Pick a row, and scroll so that it is at a third of the viewport's height. */
   #landOn({ row, id }: { row: number; id: number }): void {
-    const was = this.follow;
-    this.follow = false;
+    const was = this.follow || this.isHeld;
+    this.follow = this.isHeld = false;
     this.place = { index: Math.max(0, row - Math.floor(this.capacity / 3)), px: 0 };
-    this.selection.set(id, row, false);
+    this.selection.set({ id, index: row }, false);
     this.releaseAnchor();
     if (was) this.#actions.followChanged(false);
   }
@@ -294,7 +316,7 @@ class RowPlacer {
   }
 
   get #hasUnevenRows(): boolean {
-    return this.#rows.wrap || this.#pool.hasOpenRows || this.#rows.rowHeight !== ROW_PX;
+    return this.#rows.wrap || this.#pool.hasUnevenRows || this.#rows.rowHeight !== ROW_PX;
   }
 
   #heights(from: number, end: number): number[] {
@@ -379,6 +401,7 @@ class ScrollBar {
     }
     this.#setTop = -10;
     rows.hasMoved = true;
+    rows.stay();
     if (isSmallMove(delta, rows.height)) rows.place.px += delta;
     else {
       rows.place = fromScrollTop(top, rows.total, rows.height - 2 * PADDING_PX);
@@ -422,8 +445,8 @@ class RowPicker {
   pick(element: Element, upTo: boolean): void {
     const row = this.#pool.rowOf(element);
     if (row === undefined) return;
-    if (upTo) this.#rows.selection.extend(row.id, row.index);
-    else this.#rows.selection.set(row.id, row.index);
+    if (upTo) this.#rows.selection.extend(row);
+    else this.#rows.selection.set(row);
     this.#rows.draw();
   }
 
@@ -439,8 +462,8 @@ class RowPicker {
     const index = head === null ? this.#rows.place.index : head.index + by;
     const row = this.#pool.row(index);
     if (row === undefined || row.id < 0) return false;
-    if (upTo) this.#rows.selection.extend(row.id, index);
-    else this.#rows.selection.set(row.id, index);
+    if (upTo) this.#rows.selection.extend({ id: row.id, index, time: row.time });
+    else this.#rows.selection.set({ id: row.id, index, time: row.time });
     const visible = this.#rows.capacity - 3;
     if (index < this.#rows.place.index || index > this.#rows.place.index + visible) {
       this.#rows.setFollow(false);

@@ -6,7 +6,7 @@
 import type { Complete, Problem } from "../protocol/events.ts";
 import type { Filter } from "../protocol/requests.ts";
 import type { RemoteJumpState, TaskSummary, Update } from "../protocol/update.ts";
-import { formatAge, formatDay, formatShortClock, groupDigits, roundAge, zoneName } from "../text/format.ts";
+import { formatAge, formatDay, formatShortClock, formatWeekday, groupDigits, isSameDay, roundAge, zoneName } from "../text/format.ts";
 import type { TimeDisplay } from "../client/settings.ts";
 import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
 import { runningProblem } from "./phases.ts";
@@ -50,9 +50,12 @@ export interface Lag {
   lines: number;
   /** Time (ms). */
   time: number;
+  /** Following is interrupted because text is selected. */
+  isHeld?: boolean;
 }
 
-function describePause({ lines, time }: Lag): string {
+function describePause({ lines, time, isHeld }: Lag): string {
+  if (isHeld) return `Paused while text is selected${lines > 0 ? `, ${countOf(lines, "line")} waiting` : ""}`;
   return lines <= 0 ? "Paused" : `Paused: view is ${formatAge(Math.max(0, time))} behind, ${countOf(lines, "line")} waiting`;
 }
 
@@ -104,6 +107,7 @@ export class StatusBar {
   #clock = h("span", { class: "cl-gaps" });
   #hidden = h("span", { class: "cl-faint cl-zone" });
   #transport = h("span", { class: "cl-faint cl-zone", title: "Lines come through the kernel and wait while it is busy. They bypass it if Jupyter Server has the cortex-jupyter extension and reads the same cluster and store" });
+  #day = h("span", { class: "cl-zone" });
   #zone = h("span", { class: "cl-faint cl-zone", title: "How times are shown" });
   #place = h("button", { type: "button", class: "cl-code", title: "Copy the visible lines as code" });
   #visible: [number, number] = [0, 0];
@@ -117,7 +121,7 @@ export class StatusBar {
   ) {
     this.#newest = newest;
     this.#place.addEventListener("click", () => copyCode(...this.#visible));
-    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#hidden, this.#transport, this.#zone, this.#place, this.#pill);
+    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#hidden, this.#transport, this.#day, this.#zone, this.#place, this.#pill);
   }
 
   /** Update the texts that count up. */
@@ -174,8 +178,9 @@ export class StatusBar {
     setAttr(this.#pill, "aria-pressed", String(follow));
   }
 
-  /** Show how times are displayed, and the zone at the time of the visible lines (ms). */
+  /** Show how times are displayed, and the day and the zone of the visible lines (ms). Today needs no name. */
   zone(time: TimeDisplay, at: number): void {
+    setText(this.#day, isSameDay(at, Date.now(), time === "utc") ? "" : formatWeekday(at, time === "utc"));
     setText(this.#zone, { local: zoneName(at), utc: "UTC", start: "since the start", delta: "since the line before", off: "" }[time]);
   }
 

@@ -1,7 +1,8 @@
 /** One view: creates its parts, and passes updates of the worker and changes of the settings on to them. */
 
 import type { Jump } from "../protocol/requests.ts";
-import type { ContainerSummary, Update } from "../protocol/update.ts";
+import type { ContainerSummary, Row, Update } from "../protocol/update.ts";
+import { formatWeekday, isSameDay } from "../text/format.ts";
 import { ALL_SOURCES } from "../text/sources.ts";
 import type { Session } from "../client/session.ts";
 import type { StoreClient, ViewEntry } from "../client/storeclient.ts";
@@ -14,10 +15,11 @@ import { Header } from "./header.ts";
 import { LineActions } from "./lineactions.ts";
 import { Painter } from "./painter.ts";
 import { decorateRow, type SourceLabel } from "./row.ts";
+import type { Divider } from "./rowpool.ts";
 import { Rows } from "./rows.ts";
 import { SourceList } from "./sourcelist.ts";
 import { POD_CHARS, sourceLabels } from "./sourcenames.ts";
-import { EmptyPanel, ProblemBar, StatusBar } from "./status.ts";
+import { EmptyPanel, type Lag, ProblemBar, StatusBar } from "./status.ts";
 import { TimeBar } from "./timebar.ts";
 
 /** In a viewer narrower than this (px), a chart replaces the list of sources. */
@@ -28,6 +30,8 @@ const NARROW_PX = 620;
 const SLIM_PX = 440;
 /** Height of a row relative to its font size: 19 px to 12 px. */
 const LEADING = 19 / 12;
+/** After an absence of this length (ms), the first line that came during it has a divider above it. */
+const AWAY_MS = 10_000;
 
 export class Viewer {
   readonly root = h("div", { class: "cortex-logs" });
@@ -49,6 +53,10 @@ export class Viewer {
   #drawnState = "";
   #sources: ContainerSummary[] = [];
   #drawn: Update | undefined;
+  /** The newest line that the user saw, and when the user left it (ms): by scrolling, or by hiding the viewer. */
+  #seen: { line: number; at: number } | undefined;
+  /** The user's last absence: the times of the lines that came during it (ms). */
+  #absence = { from: 0, to: 0 };
   #view = "";
   #entry: ViewEntry | undefined;
   #resize: ResizeObserver | undefined;
@@ -91,6 +99,7 @@ export class Viewer {
         levels: session.settings.columns.includes("level"),
         note: (one) => this.#lineActions.noteOf(one),
       }),
+      divider: (row, above) => this.#divider(row, above),
     });
     this.#lineActions = new LineActions(this.#rows, session, {
       task: (source) => this.#sources[source]?.task ?? session.tasks[0] ?? "",
@@ -118,7 +127,7 @@ export class Viewer {
     const main = h("div", { class: "cl-main" }, this.#rows.element, this.#empty.element, this.#lineActions.prompt.element);
     const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element);
     this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, heightGrip(this.root, (height) => session.setTrait("height", height)), this.#commands.help);
-    this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => store.ack(this.#view), visibilityChanged: (visible) => store.setVisible(this.#view, visible), showError: (message) => this.#problem.showError(message) });
+    this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => store.ack(this.#view), visibilityChanged: (visible) => this.#visibilityChanged(visible), showError: (message) => this.#problem.showError(message) });
     this.settings();
     this.#entry = {
       model: session.model,
@@ -263,15 +272,48 @@ export class Viewer {
     this.#session.reportVisible(this.#sources, first, last, this.#rows.follow ? undefined : this.#rows.visibleRows[0]?.time);
   }
 
-  #lag({ total, newest }: Update): { lines: number; time: number } {
+  #lag({ total, newest }: Update): Lag {
     const { newestFirst, place, visibleRows } = this.#rows;
     const last = visibleRows.at(newestFirst ? 0 : -1);
-    return { lines: newestFirst ? place.index : total - place.index - Math.max(1, visibleRows.length), time: last === undefined ? 0 : newest - last.time };
+    return { lines: newestFirst ? place.index : total - place.index - Math.max(1, visibleRows.length), time: last === undefined ? 0 : newest - last.time, isHeld: this.#rows.isHeld };
+  }
+
+  /** Return the day above the first line of a day, and what is new above the first line that came while the user was away. */
+  #divider(row: Row, above: Row | undefined): Divider | null {
+    const utc = this.#session.settings.time === "utc";
+    const spansDays = above !== undefined || !isSameDay(this.#timeBar.from || row.time, this.#drawn?.newest || row.time, utc);
+    const day = spansDays && (above === undefined || !isSameDay(row.time, above.time, utc)) ? formatWeekday(row.time, utc) : "";
+    const [older, newer] = this.#rows.newestFirst ? [row, above] : [above, row];
+    const { from, to } = this.#absence;
+    const isNew = older !== undefined && newer !== undefined && older.time <= from && newer.time > from && newer.time <= to;
+    if (day === "" && !isNew) return null;
+    return { text: [isNew ? "New since you looked" : "", day].filter(Boolean).join(" · "), isNew };
+  }
+
+  #left(): void {
+    const line = this.#rows.visibleRows.at(this.#rows.newestFirst ? 0 : -1);
+    if (line !== undefined) this.#seen = { line: line.time, at: Date.now() };
+  }
+
+  #returned(): void {
+    const now = Date.now();
+    if (this.#seen !== undefined && now - this.#seen.at >= AWAY_MS) this.#absence = { from: this.#seen.line, to: now + (this.#drawn?.clockAhead ?? 0) };
+    this.#seen = undefined;
+  }
+
+  #visibilityChanged(visible: boolean): void {
+    this.#store.setVisible(this.#view, visible);
+    if (!this.#rows.follow) return;
+    if (!visible) this.#left();
+    else this.#returned();
   }
 
   #followChanged(follow: boolean): void {
+    if (follow) this.#returned();
+    else if (!this.#rows.isHeld) this.#left();
     if (this.#drawn) this.#status.update(this.#drawn, follow, this.#lag(this.#drawn));
-    this.#session.setTrait("follow", follow);
+    // The selection of text belongs to this page.
+    if (!this.#rows.isHeld) this.#session.setTrait("follow", follow);
   }
 
   #jump(to: Jump): void {

@@ -100,6 +100,105 @@ describe("a line's own time and level", () => {
   });
 });
 
+describe("time", () => {
+  const DAY = 86_400_000;
+  const dividers = (): [string | undefined, string][] => all(".cl-divided").map((row) => [row.dataset.divider, row.querySelector(".cl-m")!.textContent]);
+
+  it("the first line of each day has the day above it, if the log spans days; the status bar has the day of what is read", async () => {
+    show({ time: "utc" });
+    await feed([T0, 1, "a"], [T0 + 1000, 1, "b"]);
+    expect(dividers()).toEqual([]);
+    expect(find("[role=status]").textContent).toContain("via kernelUTC");
+    await feed([T0 + DAY, 1, "c"], [T0 + DAY + 1000, 1, "d"], [T0 + 3 * DAY, 1, "e"]);
+    expect(dividers()).toEqual([["Tue, Nov 14", "a"], ["Wed, Nov 15", "c"], ["Fri, Nov 17", "e"]]);
+    session.change({ newestFirst: true });
+    await settle(1000);
+    expect(dividers()).toEqual([["Wed, Nov 15", "d"], ["Tue, Nov 14", "b"]]);
+    expect(find("[role=status]").textContent).toContain("via kernelFri, Nov 17UTC");
+  });
+
+  it("the bar of picked lines has the time between them", async () => {
+    show();
+    await feed([T0, 1, "a"], [T0 + 250, 1, "b"], [T0 + 4321, 1, "c"], [T0 + 125_000, 1, "d"]);
+    const [a, b, c, d] = all(".cl-t");
+    a.click();
+    expect(find(".cl-pickbar").textContent).toMatch(/^1 line pickedCopy/);
+    for (const [end, words] of [[b, "2 lines picked, Δt 250 ms"], [c, "3 lines picked, Δt 4.321 s"], [d, "4 lines picked, Δt 2 m 5 s"]] as const) {
+      end.dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true }));
+      expect(find(".cl-pickbar > span").textContent).toBe(words);
+    }
+  });
+
+  it("what came during an absence is new, what came before and after is not", async () => {
+    const now = T0 + 1_000_000;
+    show();
+    const hide = async (isHidden: boolean): Promise<void> => {
+      vi.spyOn(document, "hidden", "get").mockReturnValue(isHidden);
+      document.dispatchEvent(new Event("visibilitychange"));
+      await settle();
+    };
+    await feed([now, 1, "seen"]);
+    await hide(true);
+    await settle(60_000);
+    await feed([now + 30_000, 1, "missed"], [now + 31_000, 1, "missed too"]);
+    await hide(false);
+    expect(dividers()).toEqual([["New since you looked", "missed"]]);
+    await hide(true);
+    await settle(60_000);
+    await hide(false);
+    await feed([Date.now() + 1000, 1, "watched"]);
+    expect(dividers()).toEqual([]);
+  });
+
+  it("lines that came while the user read older ones are new, too", async () => {
+    show();
+    const now = T0 + 1_000_000;
+    await feed(...lines(60, (i) => `old ${i}`).map(([, source, text], i): Line => [now - 100_000 + i, source, text]));
+    await key("F");
+    await settle(20_000);
+    await feed([now + 10_000, 1, "missed"], [now + 11_000, 1, "missed too"]);
+    await key("G");
+    expect(dividers()).toEqual([["New since you looked", "missed"]]);
+  });
+});
+
+describe("following", () => {
+  const select = async (node: Node | null): Promise<void> => {
+    if (node === null) getSelection()!.removeAllRanges();
+    else getSelection()!.selectAllChildren(node);
+    document.dispatchEvent(new Event("selectionchange"));
+    await settle();
+  };
+  const state = (): string => find("[role=status] .cl-state").textContent;
+
+  it("pauses while text is selected, for this page alone", async () => {
+    show();
+    await feed(...lines(60, (i) => `line ${i}`));
+    await select(all(".cl-m")[3]);
+    const [top] = messages();
+    await feed(...lines(20, (i) => `late ${i}`).map(([time, source, text]): Line => [time + 100_000, source, text]));
+    expect(messages()[0]).toBe(top);
+    expect(state()).toMatch(/^● Paused while text is selected, \d+ lines waiting$/);
+    expect(model.traits.follow ?? true).toBe(true);
+    await select(null);
+    expect(messages().at(-1)).toBe("late 19");
+    expect(state()).toBe("● Live");
+  });
+
+  it("stays paused if the user paused, or moved while text was selected", async () => {
+    show();
+    await feed(...lines(60, (i) => `line ${i}`));
+    await select(all(".cl-m")[3]);
+    await key("g");
+    await select(null);
+    expect(messages()[0]).toBe("line 0");
+    expect(model.traits.follow).toBe(false);
+    await select(all(".cl-m")[3]);
+    await select(null);
+    expect(messages()[0]).toBe("line 0");
+  });
+});
+
 describe("find without filtering", () => {
   it("marks, counts and wraps around; later lines count, too", async () => {
     show();
