@@ -257,14 +257,15 @@ def _time(text: str | None) -> int:
 
 
 def startup(pod: KubeObject) -> dict[str, Any]:
-    """Return when a pod was created and scheduled, and its place in an indexed Job.
+    """Return when a pod was created and scheduled, its place in an indexed Job, and its main container.
 
     Returns
     -------
     dict
         `created` and `scheduled` (ns since the Unix epoch, as strings); `inits`, the number of init containers; `index`, the
-        completion index (https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode). Unknown values are
-        left out.
+        completion index (https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode); `main`, if the pod
+        has several containers: the one that `kubectl logs` chooses, which its annotation names, else the first. Unknown
+        values are left out.
 
     Examples
     --------
@@ -273,6 +274,8 @@ def startup(pod: KubeObject) -> dict[str, Any]:
     {'created': '1000000000', 'scheduled': '2000000000'}
     >>> startup({"metadata": {"annotations": {"batch.kubernetes.io/job-completion-index": "3"}}, "spec": {}})
     {'index': 3}
+    >>> startup({"metadata": {}, "spec": {"containers": [{"name": "train"}, {"name": "agent"}]}})
+    {'main': 'train'}
     """
     conditions = pod.get("status", {}).get("conditions") or []
     scheduled = [c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "True"]
@@ -282,8 +285,15 @@ def startup(pod: KubeObject) -> dict[str, Any]:
         "scheduled": scheduled[0].get("lastTransitionTime") if scheduled else None,
     }
     fields: dict[str, Any] = {name: str(_time(text)) for name, text in times.items() if text}
-    index = (pod["metadata"].get("annotations") or {}).get(_INDEX, "")
-    return fields | ({"inits": len(inits)} if inits else {}) | ({"index": int(index)} if index.isdecimal() else {})
+    annotations = pod["metadata"].get("annotations") or {}
+    if inits:
+        fields["inits"] = len(inits)
+    if (index := annotations.get(_INDEX, "")).isdecimal():
+        fields["index"] = int(index)
+    names = [container["name"] for container in pod["spec"].get("containers") or []]
+    if len(names) > 1:
+        fields["main"] = annotations.get(_DEFAULT_CONTAINER) or names[0]
+    return fields
 
 
 def waiting_reason(pod: KubeObject) -> str:

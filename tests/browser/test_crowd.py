@@ -1,4 +1,7 @@
-"""The list of sources for a selector of 200 pods: every source is listed with a distinct name and a switch."""
+"""The list of sources for a selector of 200 pods: every source is listed with a distinct name and a switch.
+
+Only the rows in sight are elements of the page. `aria-setsize` and `aria-posinset` tell the size of the list and a row's place.
+"""
 
 from __future__ import annotations
 
@@ -77,8 +80,11 @@ def view(server: Server, browser: Browser, width: int, scheme: str = "light") ->
     return page
 
 
-#: Returns the shown names, those that are cut before the end of the pod's name, and how far the viewer itself can be scrolled.
-_SEEN = """() => {
+#: Maximum number of rows of the list that may be elements, in the window of these tests.
+MOST_ROWS = 60
+#: Scrolls through the list. Returns all names, and those that are cut before the end of the pod's name; also which labels of
+#: lines are cut, and how far the viewer itself can be scrolled.
+_SEEN = """async () => {
   const one = (selector) => document.querySelector(selector)
   const all = (selector) => [...document.querySelectorAll(selector)]
   const isCut = (text, end) => {
@@ -89,9 +95,22 @@ _SEEN = """() => {
   }
   const podIn = (text) => text.data.includes(' ') ? text.data.indexOf(' ') : text.length
   const lastText = (node) => node.nodeType === Node.TEXT_NODE ? node : lastText(node.lastChild)
+  const list = one('.cl-srcs')
+  const names = new Map()
+  const cutNames = new Set()
+  for (let top = 0; top < list.scrollHeight; top += list.clientHeight) {
+    list.scrollTop = top
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
+    for (const row of all('.cl-src')) {
+      const name = row.querySelector('.cl-sn')
+      names.set(row.getAttribute('aria-posinset'), name.textContent)
+      if (isCut(lastText(name), podIn(lastText(name)))) cutNames.add(name.textContent)
+    }
+  }
+  list.scrollTop = 0
   return {
-    names: all('.cl-src .cl-sn').map((name) => name.textContent),
-    cutNames: all('.cl-src .cl-sn').filter((name) => isCut(lastText(name), podIn(lastText(name)))).map((name) => name.textContent),
+    names: [...names.values()],
+    cutNames: [...cutNames],
     cutLabels: all('[data-seq] .cl-s').filter(({ firstChild }) => isCut(firstChild, podIn(firstChild))).map((label) => label.textContent),
     beyond: one('.cortex-logs').scrollHeight - one('.cortex-logs').clientHeight,
     main: one('.cl-main').clientWidth,
@@ -128,10 +147,11 @@ def test_every_source_has_a_switch_and_a_distinct_name(
         page = view(server, browser, width, scheme)
         shot(page, f"crowd-{width}-{scheme}")
         side = side_list(page)
-        expect(side.get_by_role("switch")).to_have_count(SOURCES)
+        expect(side.get_by_role("listitem").first).to_have_attribute("aria-setsize", str(SOURCES))
+        assert side.get_by_role("switch").count() <= MOST_ROWS
         shot(page, f"crowd-{width}-{scheme}-list")
         seen = page.evaluate(_SEEN)
-        assert len(set(seen["names"])) == SOURCES
+        assert len(seen["names"]) == len(set(seen["names"])) == SOURCES
         assert seen["cutNames"] == [], "in the list, the ends of pods' names are cut, by which they differ"
         assert seen["cutLabels"] == [], "before the lines, the ends of pods' names are cut"
         assert sum(" " in name for name in seen["names"]) == 2 * PAIRS, (
@@ -145,38 +165,44 @@ def test_every_source_has_a_switch_and_a_distinct_name(
 def test_the_list_scrolls_by_wheel_and_by_keyboard(server: Server, browser: Browser, width: int) -> None:
     page = view(server, browser, width)
     side = side_list(page)
-    switches = side.get_by_role("switch")
     rows = page.locator(".cl-rows")
     scroll_top = rows.evaluate("(rows) => rows.scrollTop")
-    in_sight(switches.first)
+
+    def row(number: int) -> Locator:
+        return side.locator(f"[aria-posinset='{number + 1}']")
+
+    def switch(number: int) -> Locator:
+        return row(number).get_by_role("switch")
+
+    in_sight(switch(0))
     side.hover(position={"x": 60, "y": 200})
     page.mouse.wheel(0, 100_000)
-    in_sight(switches.last)
+    in_sight(switch(SOURCES - 1))
     in_sight(side.get_by_text(f"{SOURCES} of {SOURCES} sources"))
     page.mouse.wheel(0, -100_000)
-    in_sight(switches.first)
+    in_sight(switch(0))
 
-    switches.first.focus()
+    switch(0).focus()
     for key, number in (("ArrowDown", 1), ("End", SOURCES - 1), ("ArrowDown", SOURCES - 1), ("ArrowUp", SOURCES - 2)):
         page.keyboard.press(key)
-        expect(switches.nth(number)).to_be_focused()
-        in_sight(switches.nth(number))
+        expect(switch(number)).to_be_focused()
+        in_sight(switch(number))
     assert rows.evaluate("(rows) => rows.scrollTop") == scroll_top, "the keys of the list have moved the lines"
     page.keyboard.press("Space")
-    expect(switches.nth(SOURCES - 2)).to_have_attribute("aria-checked", "false")
-    expect(switches.nth(SOURCES - 2)).to_be_focused()
+    expect(switch(SOURCES - 2)).to_have_attribute("aria-checked", "false")
+    expect(switch(SOURCES - 2)).to_be_focused()
     page.keyboard.press("Home")
-    expect(switches.first).to_be_focused()
-    in_sight(switches.first)
+    expect(switch(0)).to_be_focused()
+    in_sight(switch(0))
     page.keyboard.press("Tab")
-    expect(side.locator(".cl-only").first).to_be_focused()
+    expect(row(0).locator(".cl-only")).to_be_focused()
     page.keyboard.press("ArrowDown")
-    expect(side.locator(".cl-only").nth(1)).to_be_focused()
+    expect(row(1).locator(".cl-only")).to_be_focused()
     # One Tab leaves the list, and Shift+Tab returns to the same row.
     page.keyboard.press("Tab")
     expect(rows).to_be_focused()
     page.keyboard.press("Shift+Tab")
-    expect(side.locator(".cl-only").nth(1)).to_be_focused()
+    expect(row(1).locator(".cl-only")).to_be_focused()
 
 
 def test_a_switch_hides_the_lines_of_its_source_and_a_button_shows_all_again(server: Server, browser: Browser) -> None:
@@ -187,27 +213,37 @@ def test_a_switch_hides_the_lines_of_its_source_and_a_button_shows_all_again(ser
     box.fill(f"of source {PODS - 1}")
     lines = page.locator("[data-seq]")
     expect(lines).to_have_count(LINES)
+    search = side.get_by_role("textbox", name="Search sources")
+    search.fill(last.pod)
     switch = side.get_by_role("switch", name=f"{last.pod} main")
+    expect(side.get_by_role("switch")).to_have_count(1)
     switch.click()
     expect(side).to_contain_text(f"{SOURCES - 1} of {SOURCES} sources")
     expect(lines).to_have_count(0)
     expect(page.locator(".cl-empty")).to_have_text(re.compile("No line matches"))
     shot(page, "crowd-hidden")
     # The button is visible wherever the list is scrolled to.
+    side.get_by_role("textbox", name="Search sources").fill("")
     side.hover(position={"x": 60, "y": 200})
     page.mouse.wheel(0, 100_000)
-    in_sight(side.get_by_role("switch").last)
+    in_sight(side.locator(f"[aria-posinset='{SOURCES}']").get_by_role("switch"))
     back = side.get_by_role("button", name="Show the lines of all sources")
     in_sight(back)
     assert side.evaluate("(side) => side.scrollWidth - side.clientWidth") == 0
     back.click()
     expect(lines).to_have_count(LINES)
     expect(back).to_be_hidden()
+    search.fill(last.pod)
     expect(switch).to_have_attribute("aria-checked", "true")
 
     box.fill("")
+    # A pod with two containers has two rows.
+    search.fill(f"{pods()[0].pod} main")
     only = side.get_by_role("button", name=re.compile("^trainer-.* main.*show only this"))
-    expect(only).to_have_count(PAIRS)
+    expect(only).to_have_count(1)
+    search.fill("metrics-exporter")
+    expect(side.locator(f"[aria-posinset='{PAIRS}']")).to_have_attribute("aria-setsize", str(PAIRS))
+    search.fill(f"{pods()[0].pod} main")
     only.first.click()
     expect(side).to_contain_text(f"1 of {SOURCES} sources")
     expect(lines).to_have_count(LINES)

@@ -51,6 +51,8 @@ export interface StatusEvent {
   inits?: number;
   /** Completion index of the pod, for an indexed Job. */
   index?: number;
+  /** In the notice of a container's start: the pod's main container, if the pod has several. */
+  main?: string;
   older?: string | null;
   /** Present if `older` is: the time at which the stream starts (ns). */
   from?: string | null;

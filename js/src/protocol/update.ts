@@ -130,6 +130,8 @@ export interface ContainerSummary {
   role: string;
   rank: string;
   attempt: string;
+  /** Name of the pod's main container; "" if it is not known. */
+  mainContainer: string;
   hue: number;
   /** Whether any of its runs is shown. */
   on: boolean;
@@ -138,6 +140,8 @@ export interface ContainerSummary {
   /** Completion index of the pod, for an indexed Job; otherwise null. */
   index: number | null;
   lines: number;
+  /** Number of errors among the loaded lines. */
+  errors: number;
   /** State of the newest run. */
   state: "waiting" | "running" | "ended";
   exit: number | null;

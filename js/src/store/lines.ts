@@ -28,6 +28,8 @@ export interface Source {
   run: number;
   /** Number of loaded lines. */
   lines: number;
+  /** Number of errors among them. */
+  errors: number;
   /** Number of lines in the server's outline. */
   outlineLines: number;
   /** Number of lines that came after the outline. */
@@ -44,6 +46,8 @@ export interface Source {
   endMessage: string;
   /** Completion index of the pod, for an indexed Job; otherwise null. */
   index: number | null;
+  /** Name of the pod's main container; "" if it is not known. */
+  mainContainer: string;
 }
 
 /** The sequence numbers that are loaded, as ranges. They make sure that a line is added only once, even if a server sends it again. */
@@ -166,6 +170,11 @@ export class LineTable {
     return Math.max(this.flags[row] & LEVEL_BITS, said ? (said.kind === "nccl" ? WARNING : ERROR) : 0);
   }
 
+  /** Return whether a line is an error by its own text. */
+  isErrorLine(row: number): boolean {
+    return (this.flags[row] & LEVEL_BITS) >= ERROR;
+  }
+
   /** Return a number that identifies the source and the stream of a line. */
   streamKey(row: number): number {
     return this.source[row] * 3 + (this.flags[row] & STDERR ? 2 : this.flags[row] & STDOUT ? 1 : 0);
@@ -206,7 +215,7 @@ export class LineTable {
       this.#ids.set(name, id);
       const kind = info.kind ?? this.sources.find((other) => other.container === info.container)?.kind ?? "main";
       const { pod, container, role = "", rank = "", attempt = "", run = 0 } = info;
-      this.sources.push({ pod, container, kind, role, rank, attempt, run, lines: 0, outlineLines: 0, linesSince: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "", startedAt: 0, endedAt: 0, endMessage: "", index: null });
+      this.sources.push({ pod, container, kind, role, rank, attempt, run, lines: 0, errors: 0, outlineLines: 0, linesSince: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "", startedAt: 0, endedAt: 0, endMessage: "", index: null, mainContainer: "" });
     } else if (info.role || info.rank) Object.assign(this.sources[id], { role: info.role ?? "", rank: info.rank ?? "", attempt: info.attempt ?? "" });
     return id;
   }

@@ -65,23 +65,25 @@ export class SourceGroups {
       group = this.#groups.length;
       this.#groupIds.set(key, group);
       this.hasNew = true;
-      this.#groups.push({ key, task: store.task, pod, container, kind, role, rank, attempt, hue: pickHue(pod, this.#hues), on: true, runs: [], index: null, lines: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
+      this.#groups.push({ key, task: store.task, pod, container, kind, role, rank, attempt, mainContainer: "", hue: pickHue(pod, this.#hues), on: true, runs: [], index: null, lines: 0, errors: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
     }
     this.#groupOf[slot][source] = group;
     return group;
   }
 
   summaries(): ContainerSummary[] {
-    for (const group of this.#groups) group.runs = [];
+    for (const group of this.#groups) [group.runs, group.errors] = [[], 0];
     for (const [slot, store] of this.#selection.stores.entries()) {
       for (const [id, source] of store.sources.entries()) {
-        const { run, lines, outlineLines, linesSince, state, exit, endMessage, startedAt, endedAt, lastKey, kind, role, rank, attempt, node, index } = source;
+        const { run, lines, errors, outlineLines, linesSince, state, exit, endMessage, startedAt, endedAt, lastKey, kind, role, rank, attempt, node, index, mainContainer } = source;
         const group = this.#groups[this.#group(slot, id)];
         group.runs.push({ key: store.runKey(source), run, on: this.#selection.isSourceShown(slot, id), lines: outlineLines > 0 ? Math.max(lines, outlineLines + linesSince) : lines, state, exit, endMessage, startedAt, endedAt, lastLineAt: Math.max(0, lastKey) });
         group.kind = kind;
+        group.errors += errors;
         if (role) Object.assign(group, { role, rank, attempt });
         group.node = node || group.node;
         group.index = index ?? group.index;
+        group.mainContainer = mainContainer || group.mainContainer;
       }
     }
     for (const group of this.#groups) summarize(group);

@@ -225,12 +225,12 @@ export class TaskEvents extends LineTable {
   }
 
   /** Update a source from a notice of the stream, of a page or of the outline. */
-  protected updateSource({ notice, source: info, time, exit_code: exit, index, termination_message: why }: StatusEvent): void {
+  protected updateSource({ notice, source: info, time, exit_code: exit, index, main, termination_message: why }: StatusEvent): void {
     if (info === undefined || (notice !== "created" && notice !== "started" && notice !== "ended")) return;
     const source = this.sources[this.sourceId(info)];
     const at = time ? fromNs(time) : 0;
     if (notice === "ended") [source.state, source.exit, source.endedAt, source.endMessage] = ["ended", exit ?? null, at, why ?? ""];
-    else [source.startedAt, source.index] = [notice === "started" ? at : 0, index ?? null];
+    else [source.startedAt, source.index, source.mainContainer] = [notice === "started" ? at : 0, index ?? null, main ?? ""];
   }
 
   /** Add the mark of a notice, once. The same notice can come in the stream, with a page and with the outline. */

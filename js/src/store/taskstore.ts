@@ -87,6 +87,7 @@ export class TaskStore extends TaskEvents {
       this.push(number, time, key, id, this.lineFlags(m[i], o?.[i] ?? 0), m[i]);
       this.folds.add(id * 3 + (o?.[i] ?? 0), this.rows - 1);
       source.lines++;
+      source.errors += Number(this.isErrorLine(this.rows - 1));
     }
     done();
   }
@@ -116,6 +117,7 @@ export class TaskStore extends TaskEvents {
       this.push(record.seq, time, seam?.placeKey(id, record.seq, time, key) ?? key, id, this.lineFlags(record.text, stream), record.text);
       this.folds.add(id * 3 + stream, this.rows - 1);
       this.sources[id].lines++;
+      this.sources[id].errors += Number(this.isErrorLine(this.rows - 1));
     }
     this.#rejoinBlocks(start);
     done();
@@ -212,6 +214,7 @@ export class TaskStore extends TaskEvents {
       this.characters -= this.texts[row].length;
       this.texts[row] = "";
       this.sources[this.source[row]].lines--;
+      this.sources[this.source[row]].errors -= Number(this.isErrorLine(row));
       this.flags[row] |= GAP | HOLE;
     }
     this.loaded.removeAll(Uint32Array.from(rows, (row) => this.seq[row]).toSorted());

@@ -37,7 +37,7 @@ export function setHidden(element: HTMLElement, hidden: boolean): void {
   if (element.hidden !== hidden) element.hidden = hidden;
 }
 
-export function setStyle(element: HTMLElement, name: "height" | "transform", value: string): void {
+export function setStyle(element: HTMLElement, name: "height" | "top" | "transform", value: string): void {
   if (element.style[name] !== value) element.style[name] = value;
 }
 

@@ -1,15 +1,25 @@
 /**
  * The list of sources, with an entry for each container. A click shows only that container, its switch hides or shows it; a
- * restarted one opens into its runs. The heading of a role does the same with all containers of that role.
+ * restarted one opens into its runs. The heading of a role does the same with all containers of that role. Only the rows in
+ * sight are elements, because a task may have hundreds of sources.
  */
 
 import type { RunSummary, ContainerSummary } from "../protocol/update.ts";
 import { formatAge, groupDigits, shortCount } from "../text/format.ts";
-import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
+import { button, h, setAttr, setClass, setHidden, setStyle, setText } from "./dom.ts";
 import { type RoleGroup, roleGroups, type RunEntry, sourceEntries, type SourceEntry } from "./sourcenames.ts";
+
+/** A row of the list. All rows have the same height. */
+type ListRow = { id: string; /** Its texts and the properties on which its elements depend. */ drawnState: string } & (
+  | { kind: "heading"; text: string }
+  | { kind: "entry"; entry: SourceEntry }
+  | { kind: "run"; entry: SourceEntry; run: RunEntry }
+  | { kind: "role"; role: RoleGroup }
+);
 
 interface EntryElements {
   element: HTMLElement;
+  drawnState: string;
   toggle: HTMLButtonElement;
   only: HTMLButtonElement;
   /** How it ended, and its number of lines. */
@@ -17,6 +27,18 @@ interface EntryElements {
   count: HTMLElement;
   fold: HTMLButtonElement;
 }
+
+/** Height of a row (px), as in the style sheet. */
+const ROW_PX = 23;
+/** Number of rows above and below those in sight that are elements, too. */
+const MARGIN_ROWS = 8;
+/** Number of rows that are elements while the height of the list is not known. */
+const UNMEASURED_ROWS = 40;
+/** From this number of entries on, the list can be searched and sorted. */
+const MANY_ENTRIES = 12;
+
+const ORDERS = [["name", "by name"], ["lines", "most lines"], ["errors", "most errors"], ["last", "last line"]] as const;
+type Order = (typeof ORDERS)[number][0];
 
 /** The focusable parts of a row, from left to right. */
 const PARTS = ["toggle", "only", "fold"] as const;
@@ -49,25 +71,34 @@ function nameElement(name: string): HTMLElement {
 }
 
 export class SourceList {
-  readonly element = h("div", { class: "cl-side", role: "group", "aria-label": "Sources" });
+  readonly element: HTMLElement;
   #head = h("h4", {});
   #all = button("all", "Show the lines of all sources", () => this.#choose([]), { hidden: true });
-  #toggleOthersButton = button("", "Show or hide init containers and sidecars", () => this.#toggleOthers(), { class: "btn cl-others" });
+  #othersButton = h("button", { type: "button", class: "btn cl-others", hidden: true, onclick: () => this.#toggleOthers() });
+  #search = h("input", { type: "text", class: "cl-input", placeholder: "Search", "aria-label": "Search sources", title: "Names of pods, containers and nodes. Enter: show only these", spellcheck: "false", autocomplete: "off" });
+  #order = h("select", { class: "cl-chip", "aria-label": "Order of the sources" }, ...ORDERS.map(([value, text]) => h("option", { value }, text)));
+  #tools = h("div", { class: "cl-stools", hidden: true }, this.#search, this.#order);
+  #list = h("div", { class: "cl-list", role: "list" });
+  #scroller = h("div", { class: "cl-srcs" }, this.#list);
+  #none = h("p", { class: "cl-dim", hidden: true }, "No source has this name.");
   #elements = new Map<string, EntryElements>();
-  /** The properties of the entries on which the elements depend. */
-  #drawnState = "";
   #entries: SourceEntry[] = [];
   #roles: RoleGroup[] = [];
+  #rows: ListRow[] = [];
+  /** Indexes of the rows by id. */
+  #indexes = new Map<string, number>();
   #switches = new SourceSwitches([]);
   /** The current time (ms). */
   now = 0;
-  /** Whether the pointer is over the list. Only then are titles with ages updated. */
+  /** Whether the pointer is over the list. Only then are titles with ages updated, and only then entries keep their order. */
   #isHovered = false;
+  /** Height of the part in sight (px); 0 if it is not known. */
+  #height = 0;
   /** Keys of the containers whose runs are listed. */
   #open = new Set<string>();
   /** Ids of the roles whose containers are not listed. */
   #folded = new Set<string>();
-  /** Key of the row that Tab moves to. The arrow keys move to the others, so that one Tab leaves a long list. */
+  /** Id of the row that Tab moves to. The arrow keys move to the others, so that one Tab leaves a long list. */
   #tabStop = "";
 
   readonly #choose: (off: string[]) => void;
@@ -79,13 +110,18 @@ export class SourceList {
   ) {
     this.#choose = choose;
     this.#go = go;
+    this.element = h("div", { class: "cl-side cl-none", role: "group", "aria-label": "Sources" }, h("div", { class: "cl-shead" }, this.#head, this.#all), this.#othersButton, this.#tools, this.#none, this.#scroller);
     this.element.addEventListener("pointerover", () => {
       this.#isHovered = true;
       this.#draw();
     });
     this.element.addEventListener("pointerleave", () => (this.#isHovered = false));
-    this.element.addEventListener("focusin", ({ target }) => this.#setTabStop((target as Element).closest<HTMLElement>(".cl-src")?.dataset.key));
-    this.element.addEventListener("keydown", (event) => this.#onKey(event));
+    this.#scroller.addEventListener("scroll", () => this.#drawRows(), { passive: true });
+    this.#list.addEventListener("focusin", ({ target }) => this.#setTabStop((target as Element).closest<HTMLElement>(".cl-src")?.dataset.key));
+    this.#list.addEventListener("keydown", (event) => this.#onKey(event));
+    this.#search.addEventListener("input", () => this.#relist());
+    this.#search.addEventListener("keydown", (event) => this.#onSearchKey(event));
+    this.#order.addEventListener("change", () => this.#relist());
   }
 
   update(sources: ContainerSummary[], now: number): void {
@@ -96,98 +132,228 @@ export class SourceList {
     this.#draw();
   }
 
+  /** Measure the list, whose height has changed, or which is shown now. */
+  measure(): void {
+    this.#height = this.#scroller.clientHeight;
+    this.#drawRows();
+  }
+
   #draw(): void {
-    this.#buildIfChanged();
-    const on = this.#entries.filter((entry) => entry.on).length;
-    setText(this.#head, `${on} of ${this.#entries.length} source${this.#entries.length === 1 ? "" : "s"}`);
-    setHidden(this.#all, this.#entries.every((entry) => entry.on && entry.runs.every((one) => one.on)));
-    for (const entry of this.#entries) this.#show(entry);
-    for (const role of this.#roles) this.#showRole(role);
-    const others = this.#entries.filter(({ group }) => group !== "");
-    setHidden(this.#toggleOthersButton, others.length === 0);
-    setText(this.#toggleOthersButton, others.some((entry) => entry.on) ? "Hide init and sidecars" : "Show init and sidecars");
+    const entries = this.#entries;
+    const on = entries.filter((entry) => entry.on).length;
+    setClass(this.element, "cl-none", entries.length === 0);
+    setText(this.#head, `${on} of ${entries.length} source${entries.length === 1 ? "" : "s"}`);
+    setHidden(this.#all, entries.every((entry) => entry.on && entry.runs.every((one) => one.on)));
+    setHidden(this.#othersButton, entries.every(({ isMain }) => isMain));
+    setText(this.#othersButton, this.#othersText());
+    setHidden(this.#tools, entries.length < MANY_ENTRIES);
+    this.#rows = this.#listRows();
+    this.#indexes = new Map(this.#rows.map(({ id }, index) => [id, index]));
+    setHidden(this.#none, this.#rows.length > 0 || entries.length === 0);
+    setStyle(this.#list, "height", `${this.#rows.length * ROW_PX}px`);
+    this.#drawRows();
+  }
+
+  /** Draw the list after its search or its order has changed. */
+  #relist(): void {
+    this.#scroller.scrollTop = 0;
+    this.#draw();
+  }
+
+  /** Return what a click on the button for the containers that are not the main ones does. */
+  #othersText(): string {
+    const mains = this.#entries.filter(({ isMain }) => isMain);
+    const others = this.#entries.filter(({ isMain }) => !isMain);
+    const areShown = others.some((entry) => entry.on);
+    if (!mains.every((entry) => entry.on)) return "Show the main containers";
+    return `${areShown ? "Hide" : "Show"} ${others.some(({ group }) => group !== "") ? "init and sidecars" : "other containers"}`;
   }
 
   #isOpen({ keys, on, runs }: SourceEntry): boolean {
     return this.#open.has(keys[0]) || (on && runs.some((one) => !one.on));
   }
 
-  #buildIfChanged(): void {
-    const drawnState = [...this.#folded, ...this.#entries.map((entry) => `${entry.group} ${entry.team} ${entry.name} ${this.#isOpen(entry) ? entry.runs.length : ""}`)].join("|");
-    if (drawnState !== this.#drawnState) this.#build();
-    this.#drawnState = drawnState;
+  get #words(): string[] {
+    return this.#tools.hidden ? [] : this.#search.value.toLowerCase().split(/\s+/).filter(Boolean);
   }
 
-  #build(): void {
+  get #chosenOrder(): Order {
+    return this.#tools.hidden ? "name" : (this.#order.value as Order);
+  }
+
+  /** Return the entries that the search finds, in the chosen order. */
+  #listedEntries(): SourceEntry[] {
+    const words = this.#words;
+    const text = ({ name, full, nodes }: SourceEntry): string => `${name} ${full} ${nodes.join(" ")}`.toLowerCase();
+    const entries = words.length === 0 ? this.#entries : this.#entries.filter((entry) => words.every((word) => text(entry).includes(word)));
+    const order = this.#chosenOrder;
+    if (order === "name") return entries;
+    // Entries do not change places while a user is about to click one.
+    if (this.#isHovered && this.#sortedBy === order) {
+      const place = ({ keys: [id] }: SourceEntry): number => this.#indexes.get(id) ?? Infinity;
+      return entries.toSorted((a, b) => place(a) - place(b) || 0);
+    }
+    this.#sortedBy = order;
+    const value = (entry: SourceEntry): number => (order === "last" ? entry.lastLineAt : entry[order]);
+    return entries.toSorted((a, b) => value(b) - value(a));
+  }
+
+  #sortedBy: Order = "name";
+
+  #listRows(): ListRow[] {
+    const rows: ListRow[] = [];
+    const isPlain = this.#chosenOrder === "name";
+    const isSearched = this.#words.length > 0;
+    if (isPlain) this.#sortedBy = "name";
+    let [group, team] = ["", ""];
+    for (const entry of this.#listedEntries()) {
+      const { keys: [id], name } = entry;
+      if (isPlain && entry.group !== group) rows.push({ kind: "heading", id: `h ${(group = entry.group)}`, text: group, drawnState: group });
+      const role = isPlain && entry.team !== team ? this.#roles.find((one) => one.id === entry.team) : undefined;
+      if (isPlain) team = entry.team;
+      if (role) rows.push({ kind: "role", id: role.id, role, drawnState: role.name });
+      if (isPlain && !isSearched && this.#folded.has(team)) continue;
+      rows.push({ kind: "entry", id, entry, drawnState: `${entry.hue} ${name} ${entry.full}` });
+      if (this.#isOpen(entry)) for (const run of entry.runs) rows.push({ kind: "run", id: run.key, entry, run, drawnState: `${entry.hue} ${name} ${run.name}` });
+    }
+    return rows;
+  }
+
+  /** Draw the rows in sight. The row that Tab moves to stays an element wherever it is, so that the focus is not lost. */
+  #drawRows(): void {
+    if (!this.#indexes.has(this.#tabStop)) this.#tabStop = this.#rows.find(({ kind }) => kind !== "heading")?.id ?? "";
+    const { focused, part } = this.#focusedPart();
+    const top = this.#height === 0 ? 0 : this.#scroller.scrollTop;
+    const first = Math.max(0, Math.floor(top / ROW_PX) - MARGIN_ROWS);
+    const end = this.#height === 0 ? UNMEASURED_ROWS : Math.ceil((top + this.#height) / ROW_PX) + MARGIN_ROWS;
+    const stop = this.#indexes.get(this.#tabStop);
+    const indexes = Array.from({ length: Math.max(0, Math.min(end, this.#rows.length) - first) }, (_unused, i) => first + i);
+    if (stop !== undefined && stop < first) indexes.unshift(stop);
+    else if (stop !== undefined && stop >= first + indexes.length) indexes.push(stop);
+    const drawn = new Set(indexes.map((index) => this.#rows[index].id));
+    for (const [id, { element }] of this.#elements) {
+      if (drawn.has(id)) continue;
+      element.remove();
+      this.#elements.delete(id);
+    }
+    let before: Element | null = null;
+    for (const index of indexes) {
+      const element = this.#drawRow(this.#rows[index], index);
+      const next: Element | null = before === null ? this.#list.firstElementChild : before.nextElementSibling;
+      if (next !== element) this.#list.insertBefore(element, next);
+      before = element;
+    }
+    if (focused && part && document.activeElement !== this.#elements.get(focused)?.[part]) this.#elements.get(focused)?.[part].focus({ preventScroll: true });
+  }
+
+  #focusedPart(): { focused?: string; part?: (typeof PARTS)[number] } {
     const { activeElement } = document;
     const focused = activeElement?.closest<HTMLElement>(".cl-src")?.dataset.key;
-    const part = PARTS.find((name) => this.#elements.get(focused ?? "")?.[name] === activeElement);
-    this.#elements.clear();
-    this.element.replaceChildren(h("div", { class: "cl-shead" }, this.#head, this.#all));
-    let [group, team] = ["", ""];
-    for (const entry of this.#entries) {
-      const { keys: [id], name, full } = entry;
-      if (entry.group !== group) this.element.append(h("h4", {}, (group = entry.group)));
-      if (entry.team !== team) this.#addRole((team = entry.team));
-      if (this.#folded.has(team)) continue;
-      const fold = (): void => this.#flip(this.#open, id);
-      this.#add(id, entry, name, `${name} ${full}`, () => this.#toggle(id), () => this.#only(id), fold);
-      if (this.#isOpen(entry)) for (const one of entry.runs) this.#add(one.key, entry, one.name, `${name} ${one.name}`, () => this.#choose(this.#switches.toggledRun(id, one.key)), () => this.#onlyRun(id, one.key), fold).classList.add("cl-run");
+    return { focused, part: PARTS.find((name) => this.#elements.get(focused ?? "")?.[name] === activeElement) };
+  }
+
+  /** Return the element of a row, with its present texts. */
+  #drawRow(row: ListRow, index: number): HTMLElement {
+    let elements = this.#elements.get(row.id);
+    if (elements?.drawnState !== row.drawnState) {
+      elements?.element.remove();
+      elements = this.#makeRow(row);
+      this.#elements.set(row.id, elements);
     }
-    this.element.append(this.#toggleOthersButton);
-    this.#setTabStop(this.#elements.has(this.#tabStop) ? this.#tabStop : this.#elements.keys().next().value);
-    if (focused && part) this.#elements.get(focused)?.[part].focus();
+    setStyle(elements.element, "top", `${index * ROW_PX}px`);
+    setAttr(elements.element, "aria-posinset", String(index + 1));
+    setAttr(elements.element, "aria-setsize", String(this.#rows.length));
+    const tabIndex = row.id === this.#tabStop ? 0 : -1;
+    for (const part of PARTS) if (elements[part].tabIndex !== tabIndex) elements[part].tabIndex = tabIndex;
+    if (row.kind === "entry") this.#show(elements, row.entry);
+    else if (row.kind === "run") this.#showRun(elements, row.run, row.entry);
+    else if (row.kind === "role") this.#showRole(elements, row.role);
+    return elements.element;
   }
 
-  #setTabStop(id: string | undefined): void {
-    if (id === undefined) return;
-    for (const one of [this.#tabStop, id]) for (const part of PARTS) {
-      const element = this.#elements.get(one)?.[part];
-      if (element) element.tabIndex = one === id ? 0 : -1;
+  #makeRow(row: ListRow): EntryElements {
+    const { id } = row;
+    switch (row.kind) {
+      case "heading":
+        return this.#rowElements(row, row.text, "", { toggled() {}, only() {}, fold() {} }, h("div", { class: "cl-item", role: "listitem" }, h("h4", {}, row.text)));
+      case "role":
+        return this.#rowElements(row, row.role.name, row.role.name, { toggled: () => this.#toggle(id), only: () => this.#only(id), fold: () => this.#flip(this.#folded, id) });
+      case "entry":
+        return this.#rowElements(row, row.entry.name, `${row.entry.name} ${row.entry.full}`, { toggled: () => this.#toggle(id), only: () => this.#only(id), fold: () => this.#flip(this.#open, id) });
+      case "run": {
+        const [source] = row.entry.keys;
+        return this.#rowElements(row, row.run.name, `${row.entry.name} ${row.run.name}`, { toggled: () => this.#choose(this.#switches.toggledRun(source, id)), only: () => this.#onlyRun(source, id), fold: () => this.#flip(this.#open, source) });
+      }
     }
-    this.#tabStop = id;
   }
 
-  #onKey(event: KeyboardEvent): void {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-    const rows = [...this.#elements.values()];
-    const at = rows.findIndex(({ element }) => element.contains(event.target as Node));
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
-    if (at < 0 || to === undefined) return;
-    event.preventDefault();
-    event.stopPropagation();
-    const row = rows.at(Math.max(0, Math.min(to, rows.length - 1)))!;
-    const part = PARTS.find((name) => rows[at][name] === event.target) ?? "only";
-    row[row[part].hidden ? "only" : part].focus();
-  }
-
-  #addRole(id: string): void {
-    const role = this.#roles.find((one) => one.id === id);
-    if (role) this.#add(id, role.members[0], role.name, role.name, () => this.#toggle(id), () => this.#only(id), () => this.#flip(this.#folded, id)).classList.add("cl-role");
-  }
-
-  #add(id: string, entry: SourceEntry, name: string, label: string, toggled: () => void, only: () => void, fold: () => void): HTMLElement {
+  #rowElements(row: ListRow, name: string, label: string, { toggled, only, fold }: Record<"toggled" | "only" | "fold", () => void>, heading?: HTMLElement): EntryElements {
+    const { hue, group } = row.kind === "role" ? row.role.members[0] : row.kind === "heading" ? { hue: 0, group: "" } : row.entry;
     const elements: EntryElements = {
-      toggle: h("button", { type: "button", role: "switch", class: "cl-swb", tabindex: -1, "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${entry.group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
+      drawnState: row.drawnState,
+      toggle: h("button", { type: "button", role: "switch", class: "cl-swb", tabindex: -1, "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
       only: h("button", { type: "button", class: "cl-only", tabindex: -1, onclick: only }, nameElement(name)),
       fold: button("", "", fold, { class: "cl-le cl-runs", tabindex: -1, hidden: true }),
       end: h("span", {}),
       count: h("span", {}),
-      element: h("div", { class: "cl-src", style: `--h:${entry.hue}`, "data-key": id }),
+      element: heading ?? h("div", { class: `cl-item cl-src ${row.kind === "role" ? "cl-role" : row.kind === "run" ? "cl-run" : ""}`, role: "listitem", style: `--h:${hue}`, "data-key": row.id }),
     };
-    elements.element.append(elements.toggle, elements.only, elements.fold, h("small", { onclick: only }, elements.end, elements.count));
-    this.#elements.set(id, elements);
-    this.element.append(elements.element);
-    return elements.element;
+    if (!heading) elements.element.append(elements.toggle, elements.only, elements.fold, h("small", { onclick: only }, elements.end, elements.count));
+    return elements;
   }
 
-  #show(entry: SourceEntry): void {
-    const elements = this.#elements.get(entry.keys[0]);
-    if (elements === undefined) return;
+  #setTabStop(id: string | undefined): void {
+    if (id === undefined || id === this.#tabStop) return;
+    this.#tabStop = id;
+    this.#drawRows();
+  }
+
+  #onKey(event: KeyboardEvent): void {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+    const { focused = "", part = "only" } = this.#focusedPart();
+    const at = this.#indexes.get(focused);
+    if (at === undefined) return;
+    const last = this.#rows.length - 1;
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: last }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const by = to < at || event.key === "End" ? -1 : 1;
+    let index = Math.max(0, Math.min(to, last));
+    while (this.#rows[index]?.kind === "heading") index += by;
+    if (this.#rows[index] !== undefined) this.#focusRow(index, part);
+  }
+
+  /** Scroll to a row, and focus one of its parts. */
+  #focusRow(index: number, part: (typeof PARTS)[number]): void {
+    const { scrollTop } = this.#scroller;
+    if (this.#height > 0) this.#scroller.scrollTop = Math.max((index + 1) * ROW_PX - this.#height, Math.min(scrollTop, index * ROW_PX));
+    this.#setTabStop(this.#rows[index].id);
+    const row = this.#elements.get(this.#rows[index].id)!;
+    row[row[part].hidden ? "only" : part].focus({ preventScroll: true });
+  }
+
+  #onSearchKey(event: KeyboardEvent): void {
+    if (event.key === "Escape" && this.#search.value !== "") {
+      this.#search.value = "";
+      this.#relist();
+    } else if (event.key === "Enter") {
+      if (this.#words.length > 0 && this.#rows.length > 0) this.#choose(this.#switches.exactly(this.#listedEntries().flatMap(({ keys }) => keys)));
+    } else if (event.key === "ArrowDown") {
+      const first = this.#rows.findIndex(({ kind }) => kind !== "heading");
+      if (first >= 0) this.#focusRow(first, "only");
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  #show(elements: EntryElements, entry: SourceEntry): void {
     const { fold, only } = elements;
     const exit = stoppedWithPod(entry) ? 0 : entry.exit;
     const bad = entry.ended && (exit ?? 0) !== 0;
-    this.#paint(elements, entry.name, entry.on, entry.waiting ? "waiting" : bad ? "" : shortCount(entry.lines), entry.ended ? exit : null);
+    const order = this.#chosenOrder;
+    const count = order === "errors" ? shortCount(entry.errors) : order === "last" ? (entry.lastLineAt > 0 ? this.#ago(entry.lastLineAt) : "") : entry.waiting ? "waiting" : bad ? "" : shortCount(entry.lines);
+    this.#paint(elements, entry.name, entry.on, count, order === "name" || order === "lines" ? (entry.ended ? exit : null) : null);
     const { restarts } = entry;
     const times = `${restarts} ${restarts === 1 ? "time" : "times"}`;
     const open = this.#isOpen(entry);
@@ -203,18 +369,16 @@ export class SourceList {
       describeState(entry),
       entry.ended ? entry.endMessage : "",
       `${lineCount(entry.lines)}${entry.lastLineAt > 0 ? `, the last ${this.#ago(entry.lastLineAt)} ago` : ""}`,
+      entry.errors > 0 ? `${groupDigits(entry.errors)} ${entry.errors === 1 ? "error" : "errors"} in the loaded lines` : "",
       restarts > 0 ? `restarted ${times}; the lines of all runs are here` : "",
       nodes.length > 0 ? `on ${nodes.join(", ")}` : "",
       entry.on ? "Click: only this one" : "Click: only this one; its lines are hidden now",
     ];
     if (this.#isHovered) setAttr(only, "title", words.filter(Boolean).join("\n"));
     setAttr(only, "aria-label", `${entry.name}, ${describeState(entry)}, ${lineCount(entry.lines)}: show only this one`);
-    if (open) for (const one of entry.runs) this.#showRun(one, entry);
   }
 
-  #showRole({ id, role, name, members, on, lines }: RoleGroup): void {
-    const elements = this.#elements.get(id);
-    if (elements === undefined) return;
+  #showRole(elements: EntryElements, { id, role, name, members, on, lines }: RoleGroup): void {
     const { fold, only } = elements;
     this.#paint(elements, name, on, shortCount(lines), null);
     const open = !this.#folded.has(id);
@@ -227,9 +391,7 @@ export class SourceList {
     setAttr(only, "aria-label", `${words}: show only these`);
   }
 
-  #showRun(one: RunEntry, entry: SourceEntry): void {
-    const elements = this.#elements.get(one.key);
-    if (elements === undefined) return;
+  #showRun(elements: EntryElements, one: RunEntry, entry: SourceEntry): void {
     this.#paint(elements, `${one.name} of ${entry.name}`, one.on, one.lines > 0 || one.state !== "ended" ? shortCount(one.lines) : "", one.state === "ended" ? one.exit : null);
     const words = [
       `${one.name}${one === entry.runs.at(-1) ? ", the newest" : ""}`,
@@ -271,8 +433,11 @@ export class SourceList {
   }
 
   #toggleOthers(): void {
-    const others = this.#entries.filter(({ group }) => group !== "");
-    this.#choose(this.#switches.set(others.flatMap(({ keys }) => keys), !others.some((entry) => entry.on)));
+    const mains = this.#entries.filter(({ isMain }) => isMain);
+    const others = this.#entries.filter(({ isMain }) => !isMain);
+    const keysOf = (entries: SourceEntry[]): string[] => entries.flatMap(({ keys }) => keys);
+    if (!mains.every((entry) => entry.on)) this.#choose(this.#switches.exactly(keysOf(mains)));
+    else this.#choose(this.#switches.set(keysOf(others), !others.some((entry) => entry.on)));
   }
 
   #only(id: string): void {
@@ -324,9 +489,14 @@ export class SourceSwitches {
     return [...off];
   }
 
+  /** Show exactly these containers, with all their runs. */
+  exactly(keys: string[]): string[] {
+    return this.#sources.filter(({ key }) => !keys.includes(key)).map(({ key }) => key);
+  }
+
   /** Show only these containers. If only these are shown already, show all again. */
   only(keys: string[]): string[] {
-    return this.#orAll(this.#sources.filter(({ key }) => !keys.includes(key)).map(({ key }) => key));
+    return this.#orAll(this.exactly(keys));
   }
 
   onlyRun(source: string, key: string): string[] {

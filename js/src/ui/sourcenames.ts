@@ -89,11 +89,28 @@ function fitting(names: string[], ...ways: ((name: string) => string)[]): (name:
   return ways.find((way) => unique(names.map(way))) ?? ((name) => name);
 }
 
-/** The main containers of each pod. */
-function mainsOf(sources: ContainerSummary[]): Map<string, Set<string>> {
-  const mains = new Map<string, Set<string>>();
-  for (const { pod, container, kind } of sources) if (kind === "main") mains.set(pod, (mains.get(pod) ?? new Set()).add(container));
-  return mains;
+/**
+ * Return the keys of the main containers: one for each pod. A pod's own notice names it. Recordings of older versions have no such
+ * notice; then it is the container that is the main one in other pods of the task, else the one that most pods have.
+ */
+export function mainContainers(sources: ContainerSummary[]): Set<string> {
+  const known = new Set(sources.filter(({ mainContainer }) => mainContainer !== "").map(({ task, mainContainer }) => `${task} ${mainContainer}`));
+  const counts = countEach(sources.map(({ task, container }) => `${task} ${container}`));
+  const keys = new Set<string>();
+  for (const containers of ordinaryContainers(sources).values()) {
+    const named = containers.find(({ mainContainer }) => mainContainer !== "")?.mainContainer;
+    const weight = ({ task, container }: ContainerSummary): number => (known.has(`${task} ${container}`) ? Infinity : counts.get(`${task} ${container}`)!);
+    const main = named === undefined ? containers.reduce((best, one) => (weight(one) > weight(best) ? one : best)) : containers.find(({ container }) => container === named);
+    if (main) keys.add(main.key);
+  }
+  return keys;
+}
+
+/** The ordinary containers of each pod, which are not init containers, sidecars or ephemeral ones. */
+function ordinaryContainers(sources: ContainerSummary[]): Map<string, ContainerSummary[]> {
+  const ordinary = new Map<string, ContainerSummary[]>();
+  for (const source of sources) if (source.kind === "main") ordinary.set(source.pod, [...(ordinary.get(source.pod) ?? []), source]);
+  return ordinary;
 }
 
 export function sourceLabels(sources: ContainerSummary[], columns: readonly string[] = ["pod", "container"]): SourceLabel[] {
@@ -103,9 +120,9 @@ export function sourceLabels(sources: ContainerSummary[], columns: readonly stri
   const fit = fitting(plain.map((pod) => names.get(pod)!), (name) => cutMiddle(initials(name)), initials);
   const fitRole = fitting([...new Set([...withRole].map((pod) => names.get(pod)!))], cutMiddle);
   for (const [pod, name] of names) names.set(pod, withRole.has(pod) ? fitRole(name) : fit(name));
-  const mains = mainsOf(sources);
+  const ordinary = ordinaryContainers(sources);
   return sources.map(({ pod, container, kind, hue }) => {
-    const several = kind !== "main" || (mains.get(pod)?.size ?? 0) > 1;
+    const several = kind !== "main" || (ordinary.get(pod)?.length ?? 0) > 1;
     const name = [columns.includes("pod") ? names.get(pod)! : "", columns.includes("container") && (several || !columns.includes("pod")) ? container : ""].filter(Boolean).join(" ");
     return { short: name, full: `${pod} · ${container}`, hue };
   });
@@ -120,11 +137,15 @@ export interface SourceEntry {
   name: string;
   full: string;
   group: "" | "sidecars" | "init" | "ephemeral";
+  /** Whether it is the main container of its pod. */
+  isMain: boolean;
   /** Its task and role, if the task has other containers of that role; otherwise "". */
   team: string;
   hue: number;
   on: boolean;
   lines: number;
+  /** Number of errors among the loaded lines. */
+  errors: number;
   restarts: number;
   exit: number | null;
   /** The termination message of its newest run. */
@@ -144,23 +165,25 @@ const { compare } = new Intl.Collator(undefined, { numeric: true });
 /** Return the rows of the list: one for each pod's main container; sidecars and init containers once, with the number of pods. */
 export function sourceEntries(sources: ContainerSummary[]): SourceEntry[] {
   const short = shortNames(sources);
-  const mains = mainsOf(sources);
+  const ordinary = ordinaryContainers(sources);
+  const mainKeys = mainContainers(sources);
   const result = new Map<string, SourceEntry & { pods: number; index: number; task: string; rank: string; attempt: string }>();
   for (const source of sources) {
-    const { key, task, pod, container, kind, role, rank, attempt, hue, on, lines, runs, state, exit, node, lastLineAt, index } = source;
+    const { key, task, pod, container, kind, role, rank, attempt, hue, on, lines, errors, runs, state, exit, node, lastLineAt, index } = source;
     const group = kind === "main" ? "" : kind === "sidecar" ? "sidecars" : kind === "init" ? "init" : "ephemeral";
     const id = kind === "main" ? key : `${task} ${kind} ${container}`;
-    const name = kind === "main" ? `${short.get(pod)}${mains.get(pod)!.size > 1 ? ` ${container}` : ""}` : container;
+    const name = kind === "main" ? `${short.get(pod)}${ordinary.get(pod)!.length > 1 ? ` ${container}` : ""}` : container;
     // Kubernetes' count: some runs may have ended before they could be read.
     const restarts = runs.at(-1)?.run ?? 0;
     const entry = result.get(id);
     if (entry === undefined) {
-      result.set(id, { name, full: `${pod} ${container}`, group, team: kind === "main" && role ? `${task} ${role}` : "", hue, on, lines, restarts, exit, endMessage: runs.at(-1)?.endMessage ?? "", ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], lastLineAt, runs: runEntries(runs), pods: 1, index: index ?? Infinity, task, rank, attempt });
+      result.set(id, { name, full: `${pod} ${container}`, group, isMain: mainKeys.has(key), team: kind === "main" && role ? `${task} ${role}` : "", hue, on, lines, errors, restarts, exit, endMessage: runs.at(-1)?.endMessage ?? "", ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], lastLineAt, runs: runEntries(runs), pods: 1, index: index ?? Infinity, task, rank, attempt });
       continue;
     }
     entry.keys.push(key);
     entry.pods++;
     entry.lines += lines;
+    entry.errors += errors;
     entry.restarts += restarts;
     entry.runs = [];
     entry.on ||= on;

@@ -206,8 +206,10 @@ export class Viewer {
       setClass(this.root, "cl-tight", this.root.clientWidth < TIGHT_PX);
       setClass(this.root, "cl-slim", this.root.clientWidth < SLIM_PX);
       this.#rows.measure();
+      this.#sourceList.measure();
       this.#chart.draw();
     });
+    this.#resize.observe(this.#sourceList.element);
     this.#resize.observe(this.root);
     this.#resize.observe(this.#rows.element);
   }
@@ -250,11 +252,12 @@ export class Viewer {
     const drawnState = `${this.#labels.map(({ short, hue }) => `${short} ${hue}`).join("|")} ${visible.map(({ short }) => short).join("|")}`;
     if (drawnState === this.#drawnState) return;
     this.#drawnState = drawnState;
-    // Leave room for the names of pods, and for the beginning of a container's name.
+    // Leave room for the names of pods, and for the beginning of a container's name; in a wide viewer for all of it.
     const longest = Math.max(1, ...visible.map(({ short }) => short.split(" ")[0].length));
     const several = visible.some(({ short }) => short.includes(" "));
     const pod = Math.min(POD_CHARS, longest);
-    this.root.style.setProperty("--src-w", `${several ? Math.max(9, pod + 5) : pod}ch`);
+    this.root.style.setProperty("--src-least", `${several ? Math.max(9, pod + 5) : pod}ch`);
+    this.root.style.setProperty("--src-most", `${Math.max(1, ...visible.map(({ short }) => short.length))}ch`);
     setClass(this.root, "cl-single", this.#labels.length < 2 || this.#labels.every(({ short }) => short === ""));
     this.#rows.restyle();
   }

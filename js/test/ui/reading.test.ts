@@ -567,12 +567,36 @@ describe("state and phases", () => {
     only().click();
     await settle(300);
     expect(messages()).toHaveLength(4);
-    named("Show or hide init containers and sidecars").click();
+    named("Hide init and sidecars").click();
     await settle(300);
     expect(all("[role=switch]").map((one) => one.getAttribute("aria-checked"))).toEqual(["true", "true", "false"]);
     only().dispatchEvent(new Event("pointerover", { bubbles: true }));
     expect(only().title).toContain("on n1");
     expect(only().title).toContain("2 lines, the last 1 s ago");
+  });
+
+  it("of pods with several containers the main ones are shown with one click, and the others hidden with one", async () => {
+    show();
+    const pods = ["train-x2k4f", "train-bb7zq"].flatMap((pod) => ["train", "agent"].map((container) => ({ pod, container, kind: "main", run: 0 })));
+    for (const source of pods) await status({ notice: "started", time: ns(T0), source, main: "train", message: "" });
+    await settle(300);
+    const shown = (): string[] => all("[role=switch][aria-checked=true]").map((one) => one.getAttribute("aria-label")!.replace(/ train-.*/, ""));
+    expect(shown()).toEqual(["train-bb7zq agent", "train-bb7zq train", "train-x2k4f agent", "train-x2k4f train"]);
+    named("Hide other containers").click();
+    await settle(300);
+    expect(shown()).toEqual(["train-bb7zq train", "train-x2k4f train"]);
+    named("Show other containers").click();
+    await settle(300);
+    expect(shown()).toHaveLength(4);
+    all(".cl-only")[0].click();
+    await settle(300);
+    expect(shown()).toEqual(["train-bb7zq agent"]);
+    named("Show the main containers").click();
+    await settle(300);
+    expect(shown()).toEqual(["train-bb7zq train", "train-x2k4f train"]);
+    named("Show the lines of all sources").click();
+    await settle(300);
+    expect(shown()).toHaveLength(4);
   });
 });
 

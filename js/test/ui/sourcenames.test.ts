@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { ContainerSummary } from "../../src/protocol/update.ts";
-import { roleGroups, shortPods, sourceEntries, sourceLabels } from "../../src/ui/sourcenames.ts";
+import { mainContainers, roleGroups, shortPods, sourceEntries, sourceLabels } from "../../src/ui/sourcenames.ts";
 
 const short = (task: string, ...pods: string[]): string[] => [...shortPods(pods, task).values()];
 
@@ -30,7 +30,7 @@ test("long names lose the words that all begin with, short ones keep them", () =
   expect(short("app=x", "web-0", "web-1")).toEqual(["web-0", "web-1"]);
 });
 
-const sourceOf = (pod: string, container = "main"): ContainerSummary => ({ key: `${pod}/${container}`, task: "ml:selector/app=x", pod, container, kind: "main", role: "", rank: "", attempt: "", hue: 0, on: true, runs: [], index: null, lines: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
+const sourceOf = (pod: string, container = "main"): ContainerSummary => ({ key: `${pod}/${container}`, task: "ml:selector/app=x", pod, container, kind: "main", role: "", rank: "", attempt: "", mainContainer: "", hue: 0, on: true, runs: [], index: null, lines: 0, errors: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
 
 test("a name that is still too long is cut in the middle, as long as pods stay different", () => {
   const pods = ["evaluator-gateway-5f7c8d9b6c-x2x9k", "evaluator-gateway-5f7c8d9b6c-bb7zq", "web-5f7c8d9b6c-x2x9k"];
@@ -42,6 +42,33 @@ test("a name that is still too long is cut in the middle, as long as pods stay d
 test("the list names a container only if its pod has several", () => {
   const sources = [sourceOf("web-0"), sourceOf("web-0", "exporter"), sourceOf("web-1")];
   expect(sourceEntries(sources).map(({ name }) => name)).toEqual(["web-0 exporter", "web-0 main", "web-1"]);
+});
+
+describe("the main container of a pod with several", () => {
+  const mains = (sources: ContainerSummary[]): string[] => [...mainContainers(sources)];
+  const two = (pod: string, known = ""): ContainerSummary[] => ["agent", "train"].map((container) => ({ ...sourceOf(pod, container), mainContainer: known }));
+
+  test("is the one that the pod names", () => {
+    expect(mains(two("a", "train"))).toEqual(["a/train"]);
+    expect(mains([...two("a", "train"), ...two("b", "agent")])).toEqual(["a/train", "b/agent"]);
+    // Only the notice of one run may be known.
+    expect(mains([sourceOf("a", "agent"), { ...sourceOf("a", "train"), mainContainer: "train" }])).toEqual(["a/train"]);
+  });
+
+  test("that is not known is the one of the task's other pods, else the one that most pods have, else the first", () => {
+    expect(mains([...two("a"), ...two("b", "train")])).toEqual(["a/train", "b/train"]);
+    expect(mains([...two("a"), sourceOf("b", "train")])).toEqual(["a/train", "b/train"]);
+    expect(mains(two("a"))).toEqual(["a/agent"]);
+  });
+
+  test("is the only one of its kind in most pods; init containers, sidecars and a container not yet seen are none", () => {
+    expect(mains([sourceOf("a"), { ...sourceOf("a", "proxy"), kind: "sidecar" }, { ...sourceOf("a", "prepare"), kind: "init" }])).toEqual(["a/main"]);
+    expect(mains([{ ...sourceOf("a", "agent"), mainContainer: "train" }])).toEqual([]);
+  });
+
+  test("is marked in the list", () => {
+    expect(sourceEntries([...two("a", "train"), { ...sourceOf("a", "proxy"), kind: "sidecar" }]).map(({ name, isMain }) => [name, isMain])).toEqual([["a agent", false], ["a train", true], ["proxy", false]]);
+  });
 });
 
 describe("sources with a role", () => {
