@@ -15,7 +15,7 @@ from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import MagicArgumentParser
 
 from cortex_jupyter.errors import BadQuery, CortexError
-from cortex_jupyter.notebook.completion import Completer
+from cortex_jupyter.notebook.completion import IDENTIFIER, Completer
 from cortex_jupyter.notebook.query import parse_query, take_viewer_options
 from cortex_jupyter.notebook.tasklog import TaskLog, logs, tasks
 from cortex_jupyter.query.language import SEVERAL
@@ -71,7 +71,8 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self.completer = Completer(sorted(name for name in parser()._option_string_actions if name[:2] == "--"))  # noqa: SLF001 - argparse has no other list
+        options = {n: a for n, a in parser()._option_string_actions.items() if n[:2] == "--"}  # noqa: SLF001 - argparse has no other list
+        self.completer = Completer(sorted(options), (name for name, action in options.items() if action.nargs == 0))
 
     @no_var_expand  # type: ignore[untyped-decorator]
     @line_magic  # type: ignore[untyped-decorator]
@@ -97,7 +98,7 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         namespace = options.namespace
         if options.task is None and (options.selector is None or not self._asks_for_log(options)):
             table = tasks(namespace, options.selector or "", **where)
-            self.completer.learn(task["name"] for task in table)
+            self.completer.learn(task["task"] for task in table)
             return table
         if options.task and options.selector:
             raise BadQuery("both a task and a selector are given", "give one of them")
@@ -110,7 +111,7 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         parse_query(query)
         task = f"-l {options.selector}" if options.selector else self._expanded(options.task)
         log = logs(task, namespace=namespace, **where, **query)
-        self.completer.learn([log.task.rpartition("/")[2]])
+        self.completer.learn([log.task])
         if options.height is not None:
             log.looks |= take_viewer_options({"height": options.height})
         if options.wait:
@@ -162,5 +163,6 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
     """
     magics = TaskLogsMagics(ipython)
     ipython.register_magics(magics)
-    ipython.set_hook("complete_command", magics.completer, str_key="%tasklogs")
-    ipython.set_hook("complete_command", magics.completer, str_key="tasklogs")
+    matchers = ipython.Completer.custom_matchers
+    others = [m for m in matchers if getattr(m, "matcher_identifier", "") != IDENTIFIER]
+    matchers[:] = [*others, magics.completer.matches]

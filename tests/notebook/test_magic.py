@@ -71,13 +71,3 @@ def test_an_error_is_one_message(task: None, line: str, message: str) -> None:
     (shown,) = shell(f"%tasklogs {line}")
     assert message in shown["err"] and "Traceback" not in shown["err"] + shown["out"]
     assert shown["value"] == "None"
-
-
-def test_completion_knows_flags_values_and_used_names(task: None) -> None:
-    _, flags, values, names = shell(
-        "log = %tasklogs ml:train-1",
-        "complete:%tasklogs --le",
-        "complete:%tasklogs x --level w",
-        "complete:%tasklogs tr",
-    )
-    assert "--level" in flags and "warning" in values and "train-1" in names
