@@ -15,7 +15,7 @@ class ProgressFrame(ResultFrame):
     """The newest state of each progress bar; returned by `log.progress()`.
 
     Columns: `pod`, `container`, `label`, `step`, `total`, `fraction`, `rate` (per second), `unit`, `elapsed`,
-    `remaining` (seconds), `time`, `seq`.
+    `remaining` (seconds), `time`, `seq`. Bars that run come first.
     """
 
     nothing = "no progress bars"

@@ -671,7 +671,7 @@ class TaskLog:
         -------
         ProgressFrame
             A row per bar: `pod`, `container`, `label`, `step`, `total`, `fraction`, `rate` (per second), `unit`,
-            `elapsed`, `remaining` (seconds), `time`, `seq`.
+            `elapsed`, `remaining` (seconds), `time`, `seq`. Bars that run come before finished ones, the newest first.
 
         Raises
         ------

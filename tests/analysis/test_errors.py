@@ -73,14 +73,53 @@ def test_progress_of_bars_and_counts() -> None:
     ]
     found = progress(table(rows)).to_pylist()
     assert [(r["pod"], r["label"], r["step"], r["total"], r["remaining"]) for r in found] == [
-        ("p", "shard", 5, 5, 0.0),
-        ("p", "shard", 3, 4, None),
         ("q", "epoch", 3, 4, 12.0),
         ("p", "", 62, 100, 38.0),
+        ("p", "shard", 5, 5, 0.0),
+        ("p", "shard", 3, 4, None),
     ]
     shown = ProgressFrame(progress(table(rows)))
     assert "62%, 62/100, 1 it/s, 38 s left" in repr(shown) and "62.0%" in shown._repr_html_()
     assert repr(ProgressFrame(progress(table([])))) == "no progress bars"
+
+
+def evaluated(step: int) -> list[str]:
+    """Return the lines of a training that evaluates every 100 steps, up to an evaluation."""
+    lines = []
+    for done in range(100, step + 1, 100):
+        lines.append(
+            f"train:  {done // 9}%|###   | {done}/900 [{done // 600:02}:{done // 10 % 60:02}<00:20, 10.00it/s]"
+        )
+        lines += [f"eval: {share}%|#####| {share * 40}/4000 [00:0{share // 20}<00:00, 800it/s]" for share in range(101)]
+    return lines
+
+
+def test_progress_is_of_what_runs_and_not_of_the_part_that_has_just_finished(filled: Filled) -> None:
+    rows: list[Row] = [(float(i), "p", text) for i, text in enumerate(evaluated(700))]
+    shown = progress_text(progress(table(rows)).to_pylist()[0])
+    assert shown == "train 78%, 700/900, 10 it/s, 20 s left"
+    filled.lines([(1, i * 10**9, text) for i, text in enumerate(evaluated(700))])
+    row = latest_progress(filled.store, filled.id, filled.next - 1)
+    assert row is not None and progress_text(row) == shown
+    # While the evaluation runs, the training that it belongs to is the progress of the task.
+    filled.lines([(1, 10**12 + i, text) for i, text in enumerate(evaluated(800)[-102:-60])])
+    row = latest_progress(filled.store, filled.id, filled.next - 1)
+    assert row is not None and (row["label"], row["step"]) == ("train", 800)
+
+
+def test_progress_of_a_training_whose_evaluation_writes_thousands_of_lines(filled: Filled) -> None:
+    texts = ["step 700/900 loss=1.5", *(f"eval: {i // 50}%|##| {i}/5000 [00:01<00:01, 800it/s]" for i in range(5001))]
+    found = progress(table([(float(i), "p", text) for i, text in enumerate(texts)])).to_pylist()
+    assert [(r["label"], r["step"]) for r in found] == [("step", 700), ("eval", 5000)]
+    filled.lines([(1, i * 10**9, text) for i, text in enumerate(texts)])
+    row = latest_progress(filled.store, filled.id, filled.next - 1)
+    assert row is not None and (row["label"], row["step"]) == ("step", 700)
+
+
+def test_progress_of_a_task_that_has_finished_its_bars(filled: Filled) -> None:
+    filled.lines([(1, i, f"shard {i}/9 verified") for i in range(1, 10)])
+    row = latest_progress(filled.store, filled.id, filled.next - 1)
+    assert row is not None and (row["label"], row["fraction"]) == ("shard", 1)
 
 
 def test_latest_progress_reads_only_the_last_lines(filled: Filled) -> None:
