@@ -38,6 +38,7 @@ the same three things: `code`, `message`, `hint` (docs/reference/http.md, Errors
 
 from __future__ import annotations
 
+import re
 import traceback
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -327,9 +328,9 @@ class TaskFailed(CortexError):
         lines = "\n".join(f"  {record!r}" for record in records)
         of_pod = f" of {pod}" if pod else ""
         tail = f"\n\nthe last {len(records)} lines{of_pod}:\n{lines}" if records else "; it wrote no line"
-        super().__init__(
-            f"{task}: {message}{f' ({reason})' if reason else ''}{tail}", "`log.why()` shows what led to it"
-        )
+        # The message of most failures names the reason already.
+        why = f" ({reason})" if reason and not re.search(rf"\b{re.escape(reason)}\b", message) else ""
+        super().__init__(f"{task}: {message}{why}{tail}", "`log.why()` shows what led to it")
         self.task, self.exit_code, self.reason, self.records, self.pod = task, exit_code, reason, records, pod
 
 

@@ -92,7 +92,7 @@ class Diagnosis:
     error: Error | None
 
 
-def diagnose(store: Readable, recording: int, table: pa.Table) -> Diagnosis:
+def diagnose(store: Readable, recording: int, table: pa.Table, *, succeeded: bool) -> Diagnosis:
     """Find what ended a task.
 
     Parameters
@@ -101,12 +101,14 @@ def diagnose(store: Readable, recording: int, table: pa.Table) -> Diagnosis:
     recording : int
     table : pyarrow.Table
         The task's records.
+    succeeded : bool
+        Whether the task succeeded. It may have handled errors, which ended nothing.
 
     Returns
     -------
     Diagnosis
         `culprit` is the container that failed first; a killed one only if no other failed. `error` is the last error of
-        that container, or else of the task.
+        that container, or else of the task. If the task succeeded, only an error of a run that failed before counts.
     """
     containers = _containers(store, recording)
     events = _notices(store, recording, containers)
@@ -115,7 +117,9 @@ def diagnose(store: Readable, recording: int, table: pa.Table) -> Diagnosis:
     failed = [c for c in containers.values() if c.exit_code]
     failed.sort(key=lambda c: (c.exit_code in _CONSEQUENCES and c.reason != "OOMKilled", c.ended or "~"))
     culprit = failed[0] if failed else None
-    return Diagnosis(list(containers.values()), events, result, culprit, _error(result, culprit, table))
+    return Diagnosis(
+        list(containers.values()), events, result, culprit, _error(result, culprit, table, succeeded=succeeded)
+    )
 
 
 def _containers(store: Readable, recording: int) -> dict[tuple[str, str, int], Container]:
@@ -161,9 +165,12 @@ def _last_lines(table: pa.Table, containers: dict[tuple[str, str, int], Containe
             container.last = [plain(last_state(table["text"][int(row)].as_py())[:_WIDTH]) for row in rows]
 
 
-def _error(result: list[Error], culprit: Container | None, table: pa.Table) -> Error | None:
+def _error(result: list[Error], culprit: Container | None, table: pa.Table, *, succeeded: bool) -> Error | None:
     """Return the error nearest to the end of the culprit; a traceback is preferred to a line."""
-    near = [e for e in result if culprit and _belongs_to(e, culprit, table)] or result
+    near = [e for e in result if culprit and _belongs_to(e, culprit, table)]
+    if succeeded and culprit:  # the next run of the same container may have handled errors too
+        near = [e for e in near if table["run"][e.row].as_py() == culprit.run]
+    near = near if succeeded else near or result
     traced = [e for e in near if e.kind != "line"]
     best = traced or near
     return best[-1] if best else None

@@ -33,7 +33,8 @@ class Why:
     culprit : Container or None
         The container that failed first.
     error : Error or None
-        The last error of that container, or else of the task.
+        The last error of that container, or else of the task. If the task succeeded, it is an error of a run that
+        failed before, or None; `errors` has the errors that it handled.
     errors : list of Error
     events : list of dict
         The cluster's warnings, and gaps in the recording: `time`, `reason`, `message`.
@@ -50,8 +51,9 @@ class Why:
         if self.reason == "Opened":
             return "a file has no exit status; see its last lines"
         if self.state == "succeeded":
-            restarts = sum(1 for c in self.containers if c.exit_code)
-            return f"it ended well: {self.message}" + (f", after {restarts} runs that failed" if restarts else "")
+            failed = sum(1 for c in self.containers if c.exit_code)
+            runs = f", after {failed} {'run' if failed == 1 else 'runs'} that failed" if failed else ""
+            return f"it ended well: {self.message}{runs}"
         if self.state == "pending":
             return f"it has not started: {self.message}"
         if self.state == "running" and self.culprit is None:
@@ -81,11 +83,17 @@ class Why:
         )
         return f"{lead}{container.container} of {container.pod}{run} {how}{after_error}{why}"
 
+    @property
+    def _error_title(self) -> str:
+        return "the last error of a run that failed" if self.state == "succeeded" else "the last error"
+
     def __str__(self) -> str:
         state = "" if self.reason == "Opened" else f" {self.state}"
         parts = [f"{self.task}{state}: {self.summary}"]
         if self.error is not None:
-            parts.append(f"\n{_headed(self.error)}\n{_indented([*self.error.context, *self.error.text.splitlines()])}")
+            parts.append(
+                f"\n{self._error_title}{_counted(self.error)}\n{_indented([*self.error.context, *self.error.text.splitlines()])}"
+            )
         if self.events:
             parts.append(
                 "\nwhat the cluster said\n"
@@ -114,7 +122,7 @@ class Why:
             f'<div style="border-left:4px solid {colour};padding:.3em .8em;font-size:110%"><b>{escape(self.task)}</b> <span style="color:{colour}">{escape(self.state)}</span><br>{escape(self.summary)}</div>'
         ]
         if self.error is not None:
-            parts.append(_title("The last error") + card(self.error, is_open=True))
+            parts.append(_title(self._error_title.capitalize()) + card(self.error, is_open=True))
         if self.events:
             lines = "".join(
                 f'<div><span style="opacity:.6">{e["time"][11:19]}</span> {escape(e["message"])}</div>'
@@ -132,8 +140,8 @@ class Why:
         return f'<div class="cortex-why">{"".join(parts)}</div>'
 
 
-def _headed(error: Error) -> str:
-    return f"the last error ({error.count}x, in {len(error.pods)} {'pod' if len(error.pods) == 1 else 'pods'})"
+def _counted(error: Error) -> str:
+    return f" ({error.count}x, in {len(error.pods)} {'pod' if len(error.pods) == 1 else 'pods'})"
 
 
 def _ended(container: Container) -> str:

@@ -660,9 +660,10 @@ class TaskLog:
         from cortex_jupyter.analysis.diagnosis import diagnose
         from cortex_jupyter.analysis.why import Why
 
-        table = self.to_arrow()
+        table, status = self.to_arrow(), self.status
         recording = self._reader.recording
-        return Why(self.task, self.status, diagnose(recording.store, recording.id, table))
+        diagnosis = diagnose(recording.store, recording.id, table, succeeded=status.state == "succeeded")
+        return Why(self.task, status, diagnosis)
 
     def progress(self) -> ProgressFrame:
         """Return the progress of each container: bars (tqdm, rich, Keras, ...) and counts such as `epoch 3/10`.

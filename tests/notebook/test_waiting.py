@@ -52,6 +52,13 @@ def test_a_task_that_succeeds_without_the_line_returns_none(filled: Filled, engi
     assert log.wait("step 0") == log.wait("step 0", raise_on_failure=True) == next(log.records())
 
 
+def test_a_failure_names_its_reason_once() -> None:
+    error = TaskFailed("ml:job/a", "Job failed exit 3: BackoffLimitExceeded", 3, "BackoffLimitExceeded", ())
+    assert str(error).startswith("ml:job/a: Job failed exit 3: BackoffLimitExceeded; it wrote no line")
+    other = TaskFailed("ml:job/a", "Job failed exit 128: StartError", 128, "Error", ())
+    assert str(other).startswith("ml:job/a: Job failed exit 128: StartError (Error); it wrote no line")
+
+
 def test_the_lines_of_a_failure_are_those_of_the_pod_that_failed_first(filled: Filled, engine: Runtime) -> None:
     ranks = {
         rank: filled.add(Source(f"w-{rank}", f"uid-{rank}", "main", f"c{rank}", role="worker", rank=str(rank)))

@@ -79,6 +79,32 @@ def test_tasks_that_succeeded_run_or_never_started(filled: Filled, engine: Runti
     assert cortex.logs("ml:train-1").why().summary == "it ended well: Job complete exit 0"
 
 
+def test_an_error_that_a_successful_task_has_handled_is_not_what_ended_it(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(2, i, text.format(3)) for i, text in enumerate([*TRACE, "ERROR shard 3 is read again", "done"])])
+    ended(filled, 0, "Completed")
+    filled.end()
+    why = cortex.logs("ml:train-1").why()
+    assert why.error is None and why.culprit is None and [e.count for e in why.errors] == [1, 1]
+    for shown in (str(why), why._repr_html_()):
+        assert "it ended well" in shown and "last error" not in shown.lower()
+
+
+def test_a_task_that_succeeded_when_it_ran_again_shows_the_error_of_the_run_that_failed(
+    filled: Filled, engine: Runtime
+) -> None:
+    filled.lines([(1, i, text.format(3)) for i, text in enumerate(TRACE)])
+    filled.lines([(2, 100, "ERROR shard 4 is read again"), (2, 101, "done")])
+    first = filled.sources[1].public
+    filled.notice("status", "aa ended", 2 * 10**9, notice="ended", exit_code=1, reason="Error", source=first)
+    ended(filled, 0, "Completed")
+    filled.end()
+    why = cortex.logs("ml:train-1").why()
+    assert why.summary == "it ended well: Job complete exit 0, after 1 run that failed"
+    assert why.error is not None and why.error.type == "RuntimeError"
+    assert "the last error of a run that failed (1x, in 1 pod)" in str(why)
+    assert "The last error of a run that failed" in why._repr_html_() and "shard 4" not in str(why)
+
+
 async def _no_obstacle() -> None: ...
 
 
