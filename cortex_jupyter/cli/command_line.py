@@ -155,7 +155,9 @@ def _task(to: argparse.ArgumentParser, after: str = "") -> None:
             "-l", "--selector", metavar="SELECTOR", help="label selector for pods, as in kubectl, instead of TASK"
         )
     to.add_argument(
-        "--since", metavar="TIME", help="90s, 10m, 2h, RFC 3339, all (default: 1m while the task runs, else all)"
+        "--since",
+        metavar="TIME",
+        help="90s, 10m, 2h, yesterday, 10:00, RFC 3339 (without a zone: UTC), all (default: 1m while the task runs, else all)",
     )
     to.add_argument("--until", metavar="TIME")
     to.add_argument("--tail", metavar="N", help="only the newest N lines")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Help of each parameter of a query.
 QUERY: Final = {
-    "since": "how far back: 90s, 10m, 2h, an RFC 3339 time, or all",
+    "since": "how far back: 90s, 10m, 2h, yesterday, 10:00 (UTC), an RFC 3339 time, or all",
     "until": "only lines until this time",
     "tail": "only the newest N lines",
     "pod": "only this pod; a glob, or several separated by commas",

@@ -75,7 +75,7 @@ def logs(
     kubeconfig, context : str, optional
         Default: `KUBECONFIG`, `~/.kube/config`, or the service account of the pod.
     **query
-        Which records: `since` (`90s`, `10m`, RFC 3339 or `all`, the default in Python), `until`, `tail`, `pod`,
+        Which records: `since` (`90s`, `10m`, `yesterday`, `10:00`, RFC 3339 or `all`, the default in Python), `until`, `tail`, `pod`,
         `container`, `role`, `rank` (`3`, `"0-3"`), `run` (of each container: 0 is the first, -1 the newest, -2 the one
         before; `POD/CONTAINER/0` of one container), `attempt` (of the task: 0 is the first, -1 the newest), `stream`,
         `level`, `grep`, `exclude`, `where` (`"status>=500"`; these three may be lists), `timestamps`, `pretty`.

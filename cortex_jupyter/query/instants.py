@@ -20,7 +20,16 @@ _UNITS: Final = {
 }
 _PART: Final = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|[smhdw])")
 _WHOLE: Final = re.compile(rf"(?:{_PART.pattern})+\Z")
-_HINT: Final = "write a duration such as 90s, 10m, 2h, 1d or 1h30m, or an RFC 3339 time such as 2026-01-31T12:00:00Z"
+#: A day, a time of day, or both; in UTC.
+_CALENDAR: Final = re.compile(
+    r"(?=.)(today|yesterday|\d{4}-\d\d-\d\d)?(?:(?:^|[ T])(\d{1,2}):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?(?: ?(?:Z|UTC))?)?\Z",
+    re.IGNORECASE,
+)
+_DAY: Final = _UNITS["d"]
+_HINT: Final = (
+    "write a duration such as 90s, 10m, 2h or 1h30m, a day or time of day in UTC such as yesterday, 10:00 or yesterday 10:00, "
+    "or an RFC 3339 time such as 2026-01-31T12:00:00Z"
+)
 
 
 def duration(text: str) -> int | None:
@@ -38,7 +47,53 @@ def duration(text: str) -> int | None:
     return sum(round(float(n) * _UNITS[u]) for n, u in _PART.findall(text))
 
 
-def instant(name: str, value: object, now: int) -> int | None:
+def calendar(name: str, text: str, now: int, since: int | None = None) -> int | None:
+    """Parse a day (`today`, `yesterday`, `2026-01-31`), a time of day (`10:00`), or both, all in UTC.
+
+    Parameters
+    ----------
+    name : str
+        `since` or `until`. A day alone means its start for `since`, and its end for `until`.
+    text : str
+        The value.
+    now : int
+        ns since the Unix epoch. A time of day alone is the last one before now.
+    since : int, optional
+        With `until`, a time of day alone is the first one after this (ns).
+
+    Returns
+    -------
+    int or None
+        ns since the Unix epoch; None if the text is none of these.
+
+    Examples
+    --------
+    >>> calendar("since", "yesterday", 100_000 * 1_000_000_000), calendar("since", "90s", 0)
+    (0, None)
+    """
+    match = _CALENDAR.match(text.strip())
+    if match is None:
+        return None
+    word, hour, minute, second, fraction = match.groups()
+    if hour is not None and (int(hour) > 23 or int(minute) > 59 or int(second or 0) > 59):
+        return None
+    time_of_day = (int(hour or 0) * 3600 + int(minute or 0) * 60 + int(second or 0)) * _SECOND
+    time_of_day += int((fraction or "").ljust(9, "0"))
+    today = now - now % _DAY
+    if word is None:
+        start = today if name == "since" or since is None else since - since % _DAY
+        if name == "until" and since is not None:
+            return start + time_of_day + (_DAY if start + time_of_day < since else 0)
+        return start + time_of_day - (_DAY if start + time_of_day > now else 0)
+    days = {"today": today, "yesterday": today - _DAY}
+    try:
+        day = days[word.lower()] if word.lower() in days else parse_rfc3339(f"{word}T00:00:00Z")
+    except ValueError:
+        return None
+    return day + (_DAY - 1 if hour is None and name == "until" else time_of_day)
+
+
+def instant(name: str, value: object, now: int, since: int | None = None) -> int | None:
     """Return the time that a value of `since` or `until` means.
 
     Parameters
@@ -46,9 +101,11 @@ def instant(name: str, value: object, now: int) -> int | None:
     name : str
         The parameter's name, for the error.
     value : str, timedelta or datetime
-        A duration back from now, a time (UTC if it has no zone), or `all`.
+        A duration back from now, a time (UTC if it has no zone), a day or a time of day (see `calendar`), or `all`.
     now : int
         ns since the Unix epoch.
+    since : int, optional
+        For `until`: where the window begins (ns).
 
     Returns
     -------
@@ -76,6 +133,9 @@ def instant(name: str, value: object, now: int) -> int | None:
     elapsed = duration(text)
     if elapsed is not None:
         return max(0, now - elapsed)
+    on_calendar = calendar(name, text, now, since)
+    if on_calendar is not None:
+        return on_calendar
     try:
         return parse_rfc3339(text)
     except ValueError:

@@ -9,12 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.model import Cursor
+from cortex_jupyter.model import Cursor, rfc3339
 from cortex_jupyter.parsing.level import ALIASES, LEVELS
 from cortex_jupyter.query.bounds import LIMIT, MAX_LIMIT, Bound, Bounds
 from cortex_jupyter.query.conditions import conditions, holds
 from cortex_jupyter.query.filter import Filter
-from cortex_jupyter.query.instants import duration, instant
+from cortex_jupyter.query.instants import calendar, duration, instant
 from cortex_jupyter.query.pattern import finder
 from cortex_jupyter.query.sources import Attempts, Ranks, Runs
 
@@ -179,10 +179,20 @@ class LogQuery:
         }
         now = time.time_ns() if now is None else now
         read: dict[str, Any] = {k: _READ[k](k, v) for k, v in present.items() if k in _READ}
-        read |= {k: instant(k, present[k], now) for k in ("since", "until") if k in present}
+        if "since" in present:
+            read["since"] = instant("since", present["since"], now)
+        if "until" in present:
+            read["until"] = instant("until", present["until"], now, read.get("since"))
         if not _WINDOWED & present.keys():
             read["since"] = instant("since", default_since, now)
-        query = cls(**read, raw={k: _raw(v) for k, v in present.items()})
+        raw = {k: _raw(v) for k, v in present.items()}
+        # A saved query means the same on another day, and to readers that know only durations and RFC 3339.
+        raw |= {
+            k: rfc3339(read[k])
+            for k in ("since", "until")
+            if k in present and calendar(k, str(raw[k]), now) is not None
+        }
+        query = cls(**read, raw=raw)
         query._check()
         return query
 

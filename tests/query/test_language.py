@@ -15,6 +15,8 @@ from cortex_jupyter.query.pattern import finder
 
 S = 1_000_000_000
 NOW = 1_700_000_000 * S
+#: The day of NOW, which is at 22:13:20.
+DAY = NOW - (22 * 3600 + 13 * 60 + 20) * S
 
 
 @pytest.mark.parametrize(
@@ -36,10 +38,37 @@ NOW = 1_700_000_000 * S
         ("2023-11-14 22:13", NOW - 20 * S),
         (datetime(2023, 11, 14, 22, 13, 20, 1, tzinfo=UTC), NOW + 1000),
         ("99999999999d", 0),
+        ("today", DAY),
+        ("Yesterday", DAY - 86400 * S),
+        ("2023-11-12", DAY - 2 * 86400 * S),
+        ("yesterday 10:00", DAY - 14 * 3600 * S),
+        ("2023-11-12 7:05:01.5", DAY - 2 * 86400 * S + 25501 * S + S // 2),
+        ("10:00", DAY + 10 * 3600 * S),
+        ("22:14", DAY - 86400 * S + (22 * 60 + 14) * 60 * S),
     ],
 )
 def test_since(value: object, since: int | None) -> None:
     assert LogQuery.parse({"since": value}, now=NOW).since == since
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "window"),
+    [
+        ("yesterday", "yesterday", (DAY - 86400 * S, DAY - 1)),
+        ("2023-11-12", "yesterday", (DAY - 2 * 86400 * S, DAY - 1)),
+        ("10:00", "10:20", (DAY + 36000 * S, DAY + 37200 * S)),
+        ("yesterday 23:00", "1:00", (DAY - 3600 * S, DAY + 3600 * S)),
+        ("all", "10:20", (None, DAY + 37200 * S)),
+        ("2h", "1h", (NOW - 7200 * S, NOW - 3600 * S)),
+    ],
+)
+def test_a_window_of_days_and_times_of_day(since: str, until: str, window: tuple[int | None, int]) -> None:
+    query = LogQuery.parse({"since": since, "until": until}, now=NOW)
+    assert (query.since, query.until) == window
+    # A saved query means the same on another day.
+    assert LogQuery.parse(query.raw, now=NOW).since == query.since
+    if "h" not in until:
+        assert LogQuery.parse(query.raw, now=NOW + 3 * 86400 * S).until == query.until
 
 
 def test_a_time_without_a_zone_is_utc() -> None:
@@ -76,6 +105,9 @@ def test_defaults() -> None:
         {"since": True},
         {"since": "x"},
         {"until": "tomorrow"},
+        {"since": "24:00"},
+        {"since": "2023-13-01"},
+        {"since": "10:60"},
         {"tail": 1.5},
         {"tail": True},
         {"limit": "1e3"},

@@ -52,6 +52,15 @@ export function formatWeekday(ms: number, utc: boolean): string {
   return new Date(ms).toLocaleDateString("en", { weekday: "short", day: "numeric", month: "short", ...(!isOfThisYear && { year: "numeric" }), ...(utc && { timeZone: "UTC" }) });
 }
 
+/** Return a range of times: `10:00 to 10:20`, `Fri, Jan 30 10:00 to Sat, Jan 31 09:00`. The day is left out if both are of today. */
+export function formatRange(from: number, until: number, utc: boolean): string {
+  const areToday = isSameDay(from, Date.now(), utc) && isSameDay(until, Date.now(), utc);
+  const areOfOneDay = isSameDay(from, until, utc);
+  const clock = (ms: number): string => (utc ? formatUtcClock(ms) : formatClock(ms)).slice(0, until - from < 3_600_000 ? 8 : 5);
+  const day = (ms: number): string => `${formatWeekday(ms, utc)} `;
+  return `${areToday ? "" : day(from)}${clock(from)} to ${areOfOneDay ? "" : day(until)}${clock(until)}`;
+}
+
 /** Return the time between two lines: `3 ms`, `1.234 s`, `2 m 3 s`. */
 export function formatSpan(ms: number): string {
   if (ms < 1000) return `${Number(ms.toFixed(ms < 10 ? 2 : 0))} ms`;

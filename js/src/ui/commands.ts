@@ -11,7 +11,7 @@ import type { Rows } from "./rows.ts";
 
 export type Action =
   | "filter" | "find" | "next" | "previous" | "escape" | "newest" | "oldest" | "follow" | "goto" | "nextError" | "previousError" | "death"
-  | "same" | "open" | "time" | "wrap" | "json" | "full" | "help" | "bigger" | "smaller" | "mark" | "copy" | "copyCode" | "context" | "sources" | "reverse" | "chart" | "trim";
+  | "same" | "open" | "time" | "wrap" | "json" | "full" | "help" | "bigger" | "smaller" | "mark" | "copy" | "copyCode" | "context" | "sources" | "reverse" | "chart" | "trim" | "window";
 
 const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Action, what: string][]][] = [
   ["Look for", [
@@ -29,6 +29,7 @@ const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Acti
     [["G", "End"], "G", "newest", "newest line, and follow"],
     [["F", " "], "F", "follow", "follow or pause"],
     [[":"], ":", "goto", "a time: 14:03, -5m"],
+    [["W"], "W", "window", "a window: 2h, 10:00 to 10:20, yesterday"],
     [["d"], "d", "death", "last line before the task died"],
   ]],
   ["Show", [
@@ -143,6 +144,7 @@ export class Commands {
       oldest: () => rows.toOldest(),
       follow: () => (rows.follow ? rows.setFollow(false) : this.#newest()),
       goto: () => lineActions.goTo(),
+      window: () => lineActions.chooseWindow(),
       time: () => change({ time: TIME_DISPLAYS[(TIME_DISPLAYS.indexOf(settings.time) + 1) % TIME_DISPLAYS.length] }),
       trim: () => change({ trim: !settings.trim }),
       wrap: () => change({ wrap: !settings.wrap }),

@@ -3,7 +3,7 @@
 import type { Filter } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
 import { parseConditions, quoteValue } from "../text/conditions.ts";
-import { formatShortClock, groupDigits } from "../text/format.ts";
+import { formatRange, formatShortClock, groupDigits } from "../text/format.ts";
 import { describeTerm, isRegex, makeTerm, parseTerms, termRegex } from "../text/query.ts";
 import { sourceChoice } from "../text/sources.ts";
 import type { Change, Settings } from "../client/settings.ts";
@@ -155,7 +155,7 @@ export class FilterBar {
     this.#level.value = LEVEL_CHOICES.some(([value]) => value === filter.level) ? filter.level : "";
     setClass(this.#level, "cl-on", filter.level !== "");
     this.#showSwitches();
-    const chips = chipsOf(filter);
+    const chips = chipsOf(filter, settings.time === "utc");
     const key = JSON.stringify(chips);
     if (key === this.#chipsOf) return;
     this.#chipsOf = key;
@@ -245,12 +245,11 @@ function typedText(term: string): string {
   return !isRegex(term) && (parseConditions(term) !== null || /^[-!"]/.test(term)) ? `"${term}"` : term;
 }
 
-function chipsOf(filter: Filter): Chip[] {
+function chipsOf(filter: Filter, utc: boolean): Chip[] {
   const { include, exclude, where, stream, from, until } = filter;
   const chips: Chip[] = [];
   if (from !== null && until !== null) {
-    const seconds = until - from < 3_600_000;
-    chips.push({ words: `${formatShortClock(from, seconds)} to ${formatShortClock(until, seconds)}`, without: { from: null, until: null } });
+    chips.push({ words: formatRange(from, until, utc), without: { from: null, until: null } });
   }
   for (const term of include) {
     const rest = without(include, term);

@@ -4,7 +4,7 @@ import type { Jump } from "../protocol/requests.ts";
 import type { Row } from "../protocol/update.ts";
 import { errorMessage, formatSpan, groupDigits } from "../text/format.ts";
 import { ALL_SOURCES } from "../text/sources.ts";
-import { parseTypedTime } from "../text/time.ts";
+import { formatWindow, parseTypedRange, parseTypedTime } from "../text/time.ts";
 import type { Bookmark, Session } from "../client/session.ts";
 import { button, h, setHidden, setText } from "./dom.ts";
 import { Menu, type MenuItem } from "./menu.ts";
@@ -55,6 +55,8 @@ class Prompt {
 
   close(): boolean {
     if (this.element.hidden) return false;
+    // Moving the focus away must not show the box again.
+    this.#offered = this.#input.value;
     this.element.hidden = true;
     this.#onClose();
     return true;
@@ -221,6 +223,16 @@ export class LineActions {
       const time = parseTypedTime(text, this.#actions.now(), this.#session.settings.time === "utc");
       if (time === null) return "write a time such as 14:03, 14:03:21, -5m or 2026-01-31 14:03";
       this.#actions.jump({ to: "time", time });
+      return "";
+    });
+  }
+
+  chooseWindow(): void {
+    const { filter, time } = this.#session.settings;
+    this.prompt.ask("Show", "2h, 10:00 to 10:20, yesterday", filter.from === null ? formatWindow(filter.since) : "", (text) => {
+      const range = parseTypedRange(text, this.#actions.now(), time === "utc");
+      if (range === null) return "write a window such as 2h, 10:00 to 10:20, yesterday, 2026-01-31 or all";
+      this.#session.change(range);
       return "";
     });
   }

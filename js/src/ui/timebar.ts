@@ -3,7 +3,8 @@
 import type { Filter } from "../protocol/requests.ts";
 import type { Histogram, Mark } from "../protocol/update.ts";
 import { groupDigits } from "../text/format.ts";
-import { h, setAttr, setText, svg } from "./dom.ts";
+import { formatWindow } from "../text/time.ts";
+import { button, h, setAttr, setText, svg } from "./dom.ts";
 import { formatNotice } from "./row.ts";
 import { formatMoment, timeTicks } from "./scale.ts";
 
@@ -18,6 +19,7 @@ const MARKED_KINDS = new Set<Mark["kind"]>(["restart", "ended", "event", "end"])
 export class TimeBar {
   readonly element: HTMLElement;
   #buttons: HTMLButtonElement[];
+  #other: HTMLButtonElement;
   #paths = ["all", "warn", "err", "gap", "mark", "bad"].map((name) => svg("path", { class: `cl-h-${name}`, "vector-effect": "non-scaling-stroke" }));
   #window = svg("rect", { class: "cl-h-window", y: "0", height: String(HEIGHT_PX) });
   #visible = svg("rect", { class: "cl-h-sight", y: String(HEIGHT_PX - 2), height: "2" });
@@ -39,6 +41,8 @@ export class TimeBar {
   constructor(
     change: (change: Partial<Filter>) => void,
     jump: (time: number) => void,
+    /** Ask the user for another window. */
+    ask: () => void,
   ) {
     this.#change = change;
     this.#jump = jump;
@@ -46,6 +50,7 @@ export class TimeBar {
       const title = window === null ? "The whole log" : `The last ${label}`;
       return h("button", { type: "button", title, "aria-pressed": "false", onclick: () => change({ since: window, from: null, until: null }) }, label);
     });
+    this.#other = button("…", "Another window: 2h, 10:00 to 10:20, yesterday (W)", ask, { class: "", "aria-pressed": "false" });
     const id = `cl-hatch-${Math.random().toString(36).slice(2)}`;
     const hatch = svg("pattern", { id, width: "5", height: "5", patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
     hatch.append(svg("rect", { class: "cl-h-hatch", width: "2.5", height: "5" }));
@@ -56,7 +61,7 @@ export class TimeBar {
     this.element = h(
       "div",
       { class: "cl-time" },
-      h("div", { class: "cl-seg", role: "group", "aria-label": "Window" }, ...this.#buttons),
+      h("div", { class: "cl-seg", role: "group", "aria-label": "Window" }, ...this.#buttons, this.#other),
       h("div", { class: "cl-hist" }, this.#axis, this.#ticks),
     );
     this.#listen();
@@ -65,6 +70,9 @@ export class TimeBar {
   show(filter: Filter): void {
     this.#filter = filter;
     for (const [i, [, window]] of WINDOWS.entries()) this.#buttons[i].setAttribute("aria-pressed", String(filter.from === null && window === filter.since));
+    const isOther = filter.from !== null || !WINDOWS.some(([, window]) => window === filter.since);
+    this.#other.setAttribute("aria-pressed", String(isOther));
+    setText(this.#other, isOther && filter.from === null ? formatWindow(filter.since) : "…");
     if (this.#histogram) this.#drawWindow();
   }
 

@@ -117,7 +117,7 @@ export class Viewer {
       step: (by) => this.#jump({ to: "match", by, from: this.#rows.current?.id ?? null }),
       focusLines: () => this.#commands.focus(),
     }, this.#displayMenu.element);
-    this.#timeBar = new TimeBar(change, (time) => this.#jump({ to: "time", time }));
+    this.#timeBar = new TimeBar(change, (time) => this.#jump({ to: "time", time }), () => this.#lineActions.chooseWindow());
     this.#sourceList = new SourceList((off) => change({ off, ...ALL_SOURCES }), (time) => this.#jump({ to: "time", time }));
     this.#chart = new ChartPanel(change, (to) => this.#jump(to));
     this.#status = new StatusBar(() => this.#commands.act("newest"), (from, to) => this.#lineActions.copyCode(from, to));

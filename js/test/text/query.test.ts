@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { conditionTest, parseConditions, quoteValue } from "../../src/text/conditions.ts";
 import { compileFilter, describeTerm, parseTerms, pythonPattern, safeLength } from "../../src/text/query.ts";
 import { zoneName } from "../../src/text/format.ts";
-import { parseTypedTime } from "../../src/text/time.ts";
+import { parseTypedRange, parseTypedTime } from "../../src/text/time.ts";
 import { fromPlain, toPlain, toViewTrait } from "../../src/client/settings.ts";
 
 const TABLE = JSON.parse(await readFile(new URL("../../../tests/query/fixtures/where.json", import.meta.url), "utf8")) as { cases: { where: string; yes: string[]; no: string[] }[]; refused: string[] };
@@ -76,9 +76,26 @@ describe("typed times", () => {
   it.each([
     ["14:03", Date.UTC(2026, 0, 31, 14, 3)], ["14:03:21.5", Date.UTC(2026, 0, 31, 14, 3, 21, 500)], ["23:00", Date.UTC(2026, 0, 30, 23)], ["-5m", now - 300_000], ["- 1h30m", now - 5_400_000],
     ["2026-01-30 08:00", Date.UTC(2026, 0, 30, 8)], ["2026-01-30T08:00:00Z", Date.UTC(2026, 0, 30, 8)], ["2026-01-30T08:00:00+01:00", Date.UTC(2026, 0, 30, 7)],
-    ["25:00", null], ["14", null], ["-5", null], ["soon", null], ["", null],
+    ["yesterday 08:00", Date.UTC(2026, 0, 30, 8)], ["Today 8:00", Date.UTC(2026, 0, 31, 8)], ["25:00", null], ["14", null], ["-5", null], ["soon", null], ["", null],
   ])("%o", (text, time) => {
     expect(parseTypedTime(text, now, true)).toBe(time);
+  });
+});
+
+describe("typed windows", () => {
+  const now = Date.UTC(2026, 0, 31, 14, 30);
+  const at = (day: number, hour: number, minute = 0): number => Date.UTC(2026, 0, day, hour, minute);
+  it.each<[string, number | [number, number] | "all" | null]>([
+    ["2h", 7_200_000], ["last 1h 30m", 5_400_000], ["2 d", 172_800_000], ["1w", 604_800_000], ["all", "all"],
+    ["10:00 to 10:20", [at(31, 10), at(31, 10, 20)]], ["10:00-10:20", [at(31, 10), at(31, 10, 20)]], ["10:00 – 10:20", [at(31, 10), at(31, 10, 20)]],
+    // The last 23:00 was yesterday's.
+    ["23:00 to 1:00", [at(30, 23), at(31, 1)]], ["yesterday 23:00 until 1:00", [at(30, 23), at(31, 1)]],
+    ["yesterday", [at(30, 0), at(31, 0) - 1]], ["2026-01-30", [at(30, 0), at(31, 0) - 1]], ["2026-01-29 to yesterday", [at(29, 0), at(31, 0) - 1]],
+    ["yesterday to 9:00", [at(30, 0), at(30, 9)]], ["yesterday 10:00 to today 9:00", [at(30, 10), at(31, 9)]], ["10:00 to now", [at(31, 10), now]], ["-2h to -1h", [at(31, 12, 30), at(31, 13, 30)]],
+    ["10:00", null], ["now", null], ["10:20 to soon", null], ["today to yesterday", null], ["", null], ["10:00 to 10:10 to 10:20", null],
+  ])("%s", (text, window) => {
+    const [from, until] = Array.isArray(window) ? window : [null, null];
+    expect(parseTypedRange(text, now, true)).toEqual(window === null ? null : { since: typeof window === "number" ? window : null, from, until });
   });
 });
 
@@ -91,6 +108,11 @@ describe("where clocks change", () => {
     const now = new Date(2026, 2, 29, 14, 30).getTime();
     expect(parseTypedTime("23:00", now, false)).toBe(new Date(2026, 2, 28, 23, 0).getTime());
     expect(now - parseTypedTime("14:45", now, false)!).toBe(22.75 * 3_600_000);
+  });
+
+  it("a day has all of its hours", () => {
+    const { from, until } = parseTypedRange("2026-03-29", new Date(2026, 3, 1).getTime(), false)!;
+    expect([from, until! + 1]).toEqual([new Date(2026, 2, 29).getTime(), new Date(2026, 2, 30).getTime()]);
   });
 
   it("the zone is that of the log's time, not today's", () => {

@@ -117,6 +117,34 @@ describe("time", () => {
     expect(find("[role=status]").textContent).toContain("via kernelFri, Nov 17UTC");
   });
 
+  it("a window that has no button is typed", async () => {
+    show({ time: "utc" });
+    await feed([T0, 1, "a"], [T0 + 60_000, 1, "b"], [T0 + 120_000, 1, "c"]);
+    const typed = async (text: string): Promise<void> => {
+      named("Another window: 2h, 10:00 to 10:20, yesterday (W)").click();
+      const input = find<HTMLInputElement>(".cl-prompt input");
+      input.value = text;
+      await key("Enter", {}, input);
+    };
+    const other = (): [string, string | null] => [named("Another window: 2h, 10:00 to 10:20, yesterday (W)").textContent, named("Another window: 2h, 10:00 to 10:20, yesterday (W)").getAttribute("aria-pressed")];
+    expect(other()).toEqual(["…", "false"]);
+    // T0 is at 22:13:20.
+    await typed("22:14 to 22:15");
+    expect(messages()).toEqual(["b"]);
+    expect(find(".cl-prompt").hidden).toBe(true);
+    expect(chips()).toEqual(["22:14:00 to 22:15:00"]);
+    expect(other()).toEqual(["…", "true"]);
+    await typed("2h");
+    expect(messages()).toEqual(["a", "b", "c"]);
+    expect(other()).toEqual(["2h", "true"]);
+    expect(session.settings.filter.since).toBe(7_200_000);
+    await typed("soon");
+    expect(find(".cl-prompt [role=alert]").textContent).toMatch(/^write a window such as/);
+    await typed("yesterday");
+    expect(messages()).toEqual([]);
+    expect(chips()).toEqual(["Mon, Nov 13 00:00 to 23:59"]);
+  });
+
   it("the bar of picked lines has the time between them", async () => {
     show();
     await feed([T0, 1, "a"], [T0 + 250, 1, "b"], [T0 + 4321, 1, "c"], [T0 + 125_000, 1, "d"]);
