@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     #: Turns a value into its position in the picture.
     Scale = Callable[[float], float]
 
-#: Tableau 10 without its grey: most people can tell these apart, on white and on black.
-COLOURS: Final = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#eeca3b", "#ff9da6", "#9d755d")
+#: Colour of the median of many curves: a grey, which no source has.
+_MEDIAN: Final = "#808a94"
 _WIDTH: Final = 1000
 _GAP: Final = 18
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 30, 24
@@ -70,28 +70,18 @@ def chart(panels: Sequence[Panel], note: str = "") -> str:
     return f'<div class="cortex-chart"><style>{STYLE}</style>{_legend(panels, note)}{svg}</div>'
 
 
-def colour(index: int) -> str:
-    """Return the colour of the curve at an index."""
-    return COLOURS[index % len(COLOURS)]
-
-
 def _legend(panels: Sequence[Panel], note: str) -> str:
-    labels = _labels(panels)
+    colours = {curve.label: curve.colour for panel in panels for curve in panel.curves}
     if any(p.band for p in panels):
-        keys = [(COLOURS[0], f"{len(labels)} sources: their median, and the range from the lowest to the highest")]
-        if any(p.apart for p in panels):
-            apart = list(dict.fromkeys(c.label for p in panels for c in p.apart))
-            keys.append((COLOURS[1], f"far from the others: {', '.join(apart)}"))
+        keys = [(_MEDIAN, f"{len(colours)} sources: their median, and the range from the lowest to the highest")]
+        apart = dict.fromkeys(c.label for p in panels for c in p.apart)
+        keys += [(colours[label], f"{label}, far from the others") for label in apart]
     else:
-        keys = [(colour(i), label) for i, label in enumerate(labels)] if len(labels) > 1 else []
+        keys = [(colour, label) for label, colour in colours.items()] if len(colours) > 1 else []
     parts = [f'<span class="key"><i style="background:{c}"></i>{escape(text)}</span>' for c, text in keys]
     if note:
         parts.append(f'<span class="key" style="opacity:.65">{escape(note)}</span>')
     return f"<div>{''.join(parts)}</div>" if parts else ""
-
-
-def _labels(panels: Sequence[Panel]) -> list[str]:
-    return list(dict.fromkeys(curve.label for panel in panels for curve in panel.curves))
 
 
 def _panel(panel: Panel, width: float, height: float) -> str:
@@ -107,13 +97,10 @@ def _panel(panel: Panel, width: float, height: float) -> str:
     y = _scale(*_padded(min(ys), max(ys), log=panel.log), height - _BOTTOM, _TOP, log=panel.log)
     parts = [title, _axes(panel, x, y, (min(xs), max(xs)), (min(ys), max(ys)), width, height)]
     if panel.band:
-        parts.append(_line(panel.band, x, y, COLOURS[0], 'stroke-width="2"', band=True))
-        for index, curve in enumerate(panel.apart, 1):
-            parts.append(_line(curve, x, y, colour(index), 'stroke-width="1.4"', band=False))
+        parts.append(_line(panel.band, x, y, 'stroke-width="2"', band=True))
+        parts += [_line(curve, x, y, 'stroke-width="1.4"', band=False) for curve in panel.apart]
     else:
-        parts += [
-            _line(curve, x, y, colour(i), 'stroke-width="1.6"', band=True) for i, curve in enumerate(panel.curves)
-        ]
+        parts += [_line(curve, x, y, 'stroke-width="1.6"', band=True) for curve in panel.curves]
     parts.append(_lost(panel, width, x))
     parts.append(_stops(panel, x, width, height))
     return "".join(parts)
@@ -132,7 +119,8 @@ def _scale(low: float, high: float, a: float, b: float, *, log: bool) -> Scale:
     return lambda value: a + (b - a) * (f(value) - first) / span
 
 
-def _line(curve: Curve, x: Scale, y: Scale, stroke: str, style: str, *, band: bool) -> str:
+def _line(curve: Curve, x: Scale, y: Scale, style: str, *, band: bool) -> str:
+    stroke = curve.colour or _MEDIAN
     if not len(curve.x):
         return ""
     points = [(x(a), y(b)) for a, b in zip(curve.x.tolist(), curve.y.tolist(), strict=True)]
@@ -187,20 +175,24 @@ def _lost(panel: Panel, width: float, x: Scale | None) -> str:
 def _stops(panel: Panel, x: Scale, width: float, height: float) -> str:
     """Draw the crosshair positions: invisible strips whose line and values CSS shows under the pointer."""
     visible = [panel.band, *panel.apart] if panel.band else list(panel.curves)[:_LABELLED]
-    curves_with_points = [(c, index) for index, c in enumerate(visible) if len(c.x)]
+    curves_with_points = [curve for curve in visible if len(curve.x)]
     if not curves_with_points:
         return ""
-    longest = max((c for c, _ in curves_with_points), key=lambda c: len(c.x))
+    longest = max(curves_with_points, key=lambda curve: len(curve.x))
     step = max(1, math.ceil(len(longest.x) / _STOPS))
     at = longest.x[::step].tolist()
     edges = [_LEFT - 1.0, *((x(a) + x(b)) / 2 for a, b in itertools.pairwise(at)), width - _RIGHT + 1]
     parts = []
     for begin, end, value in zip(edges, edges[1:], at, strict=False):
         rows = []
-        for curve, index in curves_with_points:
+        for curve in curves_with_points:
             near = abs(curve.x - value).argmin()
             rows.append(
-                (colour(index), curve.label if len(curves_with_points) > 1 else "", _short(float(curve.y[near])))
+                (
+                    curve.colour or _MEDIAN,
+                    curve.label if len(curves_with_points) > 1 else "",
+                    _short(float(curve.y[near])),
+                )
             )
         parts.append(
             _stop(begin, end, x(value), _clock(value) if panel.by_time else f"step {_step(value)}", rows, width, height)

@@ -6,12 +6,18 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.analysis.colours import hex_colour, source_colour
 from cortex_jupyter.archive.optional import import_optional
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
 
     from cortex_jupyter.archive.optional import Floats, Ints
+
+    #: Role and rank by task (its key) and pod.
+    Members = Mapping[tuple[str, str], tuple[str, str]]
 
 #: Maximum number of panels in a chart, because a screen has no room for more.
 PANELS: Final = 9
@@ -35,12 +41,15 @@ class Curve:
     Parameters
     ----------
     label : str
+    colour : str
+        As `#rrggbb`; empty for the median of many curves.
     x, y, low, high : numpy.ndarray
     lost : list of float
         The x of each value that was NaN or infinite.
     """
 
     label: str
+    colour: str
     x: Floats
     y: Floats
     low: Floats
@@ -77,7 +86,9 @@ class Panel:
     apart: list[Curve] = field(default_factory=list)
 
 
-def panels(table: pa.Table, names: tuple[str, ...] = (), x: str | None = None) -> list[Panel]:
+def panels(
+    table: pa.Table, names: tuple[str, ...] = (), x: str | None = None, members: Members | None = None
+) -> list[Panel]:
     """Choose what to draw, and reduce the number of points.
 
     Parameters
@@ -88,6 +99,8 @@ def panels(table: pa.Table, names: tuple[str, ...] = (), x: str | None = None) -
         The metrics to draw. Default: all that vary, with losses and other common metrics first.
     x : str, optional
         `step` or `time`; default: the step if it grows.
+    members : mapping, optional
+        Role and rank by task and pod. Together with the pod's name they determine a curve's colour.
 
     Examples
     --------
@@ -104,11 +117,11 @@ def panels(table: pa.Table, names: tuple[str, ...] = (), x: str | None = None) -
     columns = _columns(table)
     codes, metric_names = columns["name"]
     chosen = _chosen(columns, names)
-    source, labels = _sources(columns)
+    source, labels, colours = _sources(columns, members or {})
     result = []
     for name in chosen:
         rows = np.flatnonzero(codes == metric_names.index(name))
-        result.append(_panel(name, rows, columns, source, labels, x))
+        result.append(_panel(name, rows, columns, source, labels, colours, x))
     return result
 
 
@@ -145,8 +158,8 @@ def _chosen(columns: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     return [name for *_, name in sorted(ranked)][:PANELS]
 
 
-def _sources(columns: dict[str, Any]) -> tuple[Ints, dict[int, str]]:
-    """Return each row's pod index, and a label for each pod, as short as possible but distinct."""
+def _sources(columns: dict[str, Any], members: Members) -> tuple[Ints, dict[int, str], dict[int, str]]:
+    """Return each row's pod index, a label for each pod, as short as possible but distinct, and the pod's colour."""
     np = import_optional("numpy")
     (pods, pod_names), (tasks, task_names), ranks = columns["pod"], columns["task"], columns["rank"]
     source = pods * len(task_names) + tasks
@@ -156,22 +169,35 @@ def _sources(columns: dict[str, Any]) -> tuple[Ints, dict[int, str]]:
     ranked = not np.isnan(pod_ranks).any() and len(
         set(zip(pod_ranks.tolist(), tasks[first].tolist(), strict=True))
     ) == len(pod_ranks)
-    labels = {}
+    labels, colours = {}, {}
+    positions = {code: i for i, code in enumerate(dict.fromkeys(tasks.tolist()))}
     for number, row in zip(distinct.tolist(), first.tolist(), strict=True):
         task = task_names[tasks[row]].rpartition("/")[2]
         pod = pod_names[pods[row]]
         part = f"rank {int(ranks[row])}" if ranked else re.sub(rf"\A{re.escape(task)}-(?=.)", "", pod)
         labels[number] = f"{task} {part}" if several and per_task else task if several else part
-    # Sorted by rank, if known: a rank then has the same colour in every run.
+        key = task_names[tasks[row]]
+        role, rank = members.get((key, pod), ("", ""))
+        colours[number] = hex_colour(source_colour(pod, key, role, rank, positions[int(tasks[row])]))
     ordered = sorted(labels, key=lambda n: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", labels[n])])
     position = {number: i for i, number in enumerate(ordered)}
     lookup = np.zeros(int(distinct.max()) + 1, np.int64)
     lookup[distinct] = [position[n] for n in distinct.tolist()]
-    return lookup[source], {position[n]: label for n, label in labels.items()}
+    return (
+        lookup[source],
+        {position[n]: label for n, label in labels.items()},
+        {position[n]: colour for n, colour in colours.items()},
+    )
 
 
 def _panel(
-    name: str, rows: Ints, columns: dict[str, Any], source: Ints, labels: dict[int, str], x: str | None
+    name: str,
+    rows: Ints,
+    columns: dict[str, Any],
+    source: Ints,
+    labels: dict[int, str],
+    colours: dict[int, str],
+    x: str | None,
 ) -> Panel:
     np = import_optional("numpy")
     steps, of = columns["step"][rows], source[rows]
@@ -186,7 +212,7 @@ def _panel(
         in_source = (of == number) & usable
         finite = in_source & np.isfinite(values)
         lost = sorted(set(at[in_source & ~finite].tolist()))
-        curves.append(_curve(labels[number], at[finite], values[finite], edges, lost))
+        curves.append(_curve(labels[number], colours[number], at[finite], values[finite], edges, lost))
         if finite.any():
             lasts.append(float(values[finite][-1]))
     finite = values[np.isfinite(values)]
@@ -206,17 +232,18 @@ def _grows(steps: Floats, of: Ints) -> bool:
     return bool(down.sum() <= 0.001 * len(steps)) and bool((steps != steps[0]).any())
 
 
-def _curve(label: str, x: Floats, y: Floats, edges: Floats | None, lost: list[float]) -> Curve:
+def _curve(label: str, colour: str, x: Floats, y: Floats, edges: Floats | None, lost: list[float]) -> Curve:
     np = import_optional("numpy")
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     if len(x) <= _POINTS:
-        return Curve(label, x, y, y, y, lost)
+        return Curve(label, colour, x, y, y, y, lost)
     interval = np.minimum(np.searchsorted(edges, x, "right") - 1, _POINTS - 1)
     begins = np.flatnonzero(np.concatenate(([True], interval[1:] != interval[:-1])))
     counts = np.diff(np.append(begins, len(x)))
     return Curve(
         label,
+        colour,
         np.add.reduceat(x, begins) / counts,
         np.add.reduceat(y, begins) / counts,
         np.minimum.reduceat(y, begins),
@@ -229,13 +256,13 @@ def _band(curves: list[Curve]) -> Curve:
     np = import_optional("numpy")
     curves_with_points = [c for c in curves if len(c.x)]
     if not curves_with_points:
-        return Curve("median", *(np.zeros(0) for _ in range(4)))
+        return Curve("median", "", *(np.zeros(0) for _ in range(4)))
     x = np.unique(np.concatenate([c.x for c in curves_with_points]))
     x = x if len(x) <= _POINTS else np.linspace(x[0], x[-1], _POINTS)
     ys = np.array([np.interp(x, c.x, c.y, left=np.nan, right=np.nan) for c in curves_with_points])
     some = ~np.isnan(ys).all(axis=0)
     x, ys = x[some], ys[:, some]
-    return Curve("median", x, np.nanmedian(ys, axis=0), np.nanmin(ys, axis=0), np.nanmax(ys, axis=0))
+    return Curve("median", "", x, np.nanmedian(ys, axis=0), np.nanmin(ys, axis=0), np.nanmax(ys, axis=0))
 
 
 def _outliers(curves: list[Curve], band: Curve) -> list[Curve]:

@@ -5,9 +5,7 @@ nbconvert's `ansi2html` needs classes that JupyterLab styles only in text output
 
 from __future__ import annotations
 
-import colorsys
 import re
-import zlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -56,43 +54,14 @@ def spans(text: str) -> Iterator[tuple[str, str]]:
                 extended = _extended(codes)
                 colour = extended if code == 38 else colour  # the code of foregrounds
             elif 30 <= code <= 37 or 90 <= code <= 97:  # the codes of colours
-                colour = _legible(_HUES[code % 10])
+                colour = legible(_HUES[code % 10])
             elif code == 39:  # the page's default
                 colour = ""
     if start < len(text):
         yield _css(flags, colour), text[start:]
 
 
-def tint(name: str) -> str:
-    """Return the colour of a source. The same name always has the same colour.
-
-    Examples
-    --------
-    >>> tint("train-0") == tint("train-0"), len({tint(f"train-{i}") for i in range(12)}) > 5
-    (True, True)
-    """
-    red, green, blue = colorsys.hls_to_rgb(zlib.crc32(name.encode()) % 12 / 12, 0.45, 0.6)
-    return _legible((round(red * 255), round(green * 255), round(blue * 255)))
-
-
-def _css(flags: set[int], colour: str) -> str:
-    return ";".join([_FLAGS[f] for f in sorted(flags)] + ([f"color:{colour}"] if colour else []))
-
-
-def _extended(codes: Iterator[int]) -> str:
-    kind = next(codes, 0)
-    if kind == 2:  # true colour
-        return _legible((next(codes, 0), next(codes, 0), next(codes, 0)))
-    number = next(codes, 0)
-    if number < 16:  # the sixteen basic colours
-        return _legible(_HUES[number % 8])
-    if number < 232:  # the colour cube; what follows is grey
-        cube = number - 16
-        return _legible((_LEVELS[cube // 36], _LEVELS[cube // 6 % 6], _LEVELS[cube % 6]))
-    return ""
-
-
-def _legible(rgb: tuple[int, int, int] | None) -> str:
+def legible(rgb: tuple[int, int, int] | None) -> str:
     """Return a colour of the same hue that is legible on light and dark pages; for greys, none."""
     if rgb is None or max(rgb) - min(rgb) < 40:  # too pale to have a hue
         return ""
@@ -104,3 +73,20 @@ def _legible(rgb: tuple[int, int, int] | None) -> str:
         white = (_LUMINANCE - luminance) / (1 - luminance)
         light = [c + (1 - c) * white for c in light]
     return "#" + "".join(f"{round(min(c, 1) ** (1 / 2.2) * 255):02x}" for c in light)
+
+
+def _css(flags: set[int], colour: str) -> str:
+    return ";".join([_FLAGS[f] for f in sorted(flags)] + ([f"color:{colour}"] if colour else []))
+
+
+def _extended(codes: Iterator[int]) -> str:
+    kind = next(codes, 0)
+    if kind == 2:  # true colour
+        return legible((next(codes, 0), next(codes, 0), next(codes, 0)))
+    number = next(codes, 0)
+    if number < 16:  # the sixteen basic colours
+        return legible(_HUES[number % 8])
+    if number < 232:  # the colour cube; what follows is grey
+        cube = number - 16
+        return legible((_LEVELS[cube // 36], _LEVELS[cube // 6 % 6], _LEVELS[cube % 6]))
+    return ""

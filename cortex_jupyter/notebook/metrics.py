@@ -42,6 +42,9 @@ class Source(Protocol):
     def mark(self) -> tuple[int, bool]:
         """Return the number of the last record, and whether the log is complete."""
 
+    def members(self) -> dict[tuple[str, str], tuple[str, str]]:
+        """Return role and rank by task and pod."""
+
 
 class Metrics(ResultFrame):
     """The metrics of a log, a row per value; made by `log.metrics()`.
@@ -154,7 +157,8 @@ class Chart:
 
     def html(self, note: str = "") -> str:
         """Return the chart as self-contained HTML."""
-        return chart(panels(self.metrics.to_arrow(), self._names, self._x), note)
+        members = {key: member for source in self.metrics.sources for key, member in source.members().items()}
+        return chart(panels(self.metrics.to_arrow(), self._names, self._x, members), note)
 
     def close(self) -> None:
         """Stop following the tasks."""

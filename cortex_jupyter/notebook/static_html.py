@@ -6,8 +6,9 @@ import re
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from cortex_jupyter.analysis.colours import rgb, source_colour
 from cortex_jupyter.model import rfc3339
-from cortex_jupyter.notebook.ansi import spans, tint
+from cortex_jupyter.notebook.ansi import legible, spans
 from cortex_jupyter.notebook.folding import fold
 from cortex_jupyter.parsing.fields import plain
 
@@ -70,7 +71,7 @@ def static_html(task: str, status: Status, query: dict[str, str], records: Seque
     filters = " ".join(f"{k}={v}" for k, v in query.items())
     head = f"<b>{escape(task)}</b> · {escape(status.message)}" + (f" · {escape(filters)}" if filters else "")
     body = (
-        "".join(_row(row, several=several, unfolded=row is last) for row in rows)
+        "".join(_row(row, task, several=several, unfolded=row is last) for row in rows)
         or f'<div style="{_DIM}">no lines yet</div>'
     )
     count = f"The last {lines} lines" if (lines := sum(row.count for row in rows)) > 1 else "The log"
@@ -93,10 +94,11 @@ def _last(rows: list[Row]) -> list[Row]:
     return rows[first:]
 
 
-def _row(row: Row, *, several: bool, unfolded: bool) -> str:
+def _row(row: Row, task: str, *, several: bool, unfolded: bool) -> str:
     last_line, head = row.lines[-1], row.head
     source = f"{head.pod}/{head.container} "
-    source_label = f'<span style="color:{tint(head.pod)}">{escape(source)}</span>' if several else ""
+    colour = legible(rgb(source_colour(head.pod, task, head.role, head.rank)))
+    source_label = f'<span style="color:{colour}">{escape(source)}</span>' if several else ""
     prefix = f'<span style="{_DIM}">{rfc3339(head.ns)[11:23]} </span>{source_label}'
     if row.block is None:
         more = f'<span style="{_DIM}">  · {len(row.lines)} states</span>' if len(row.lines) > 1 else ""

@@ -841,6 +841,10 @@ class _MetricSource:
         info = self._reader.info()
         return info.last_seq, info.done
 
+    def members(self) -> dict[tuple[str, str], tuple[str, str]]:
+        task = self._reader.recording.ref.key
+        return {(task, source.pod): (source.role, source.rank) for source, _ in self._reader.sources()}
+
 
 def _first_match(
     events: TaskEvents, find: Callable[[str], object], end: float | None, show: Callable[[int], object]

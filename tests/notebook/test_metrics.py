@@ -9,6 +9,8 @@ import pytest
 from support.filled import T0, Filled
 
 import cortex_jupyter as cortex
+from cortex_jupyter.analysis.colours import hex_colour, source_colour
+from cortex_jupyter.analysis.curves import panels
 from cortex_jupyter.model import rfc3339
 from cortex_jupyter.notebook.tasktable import TaskTable, _add_progress
 from cortex_jupyter.query.language import LogQuery
@@ -48,6 +50,19 @@ def test_two_tasks_in_one_chart(store: Store, engine: Runtime) -> None:
     both = cortex.logs("ml:train-1").metrics("loss") + cortex.logs("ml:train-2").metrics("loss")
     html = both.plot().html()
     assert len(both) == 40 and all(label in html for label in ("train-1 aa", "train-2 train-1-bb"))
+
+
+def test_a_curve_has_the_colour_that_its_pod_or_rank_has_in_the_viewer(store: Store, engine: Runtime) -> None:
+    filled = Filled(store, "train-1").lines(lines(0, 20)).end()
+    pods = dict.fromkeys(source.pod for source, _ in store.sources(filled.id).values())
+    html = cortex.logs("ml:train-1").metrics("loss").plot().html()
+    colours = [hex_colour(source_colour(pod, "train-1")) for pod in pods]
+    assert len(set(colours)) == 2 and all(f'stroke="{colour}"' in html for colour in colours)
+    ranked = panels(
+        cortex.logs("ml:train-1").metrics("loss").to_arrow(),
+        members={("ml:job/train-1", pod): ("worker", str(rank)) for rank, pod in enumerate(pods)},
+    )
+    assert {curve.colour for curve in ranked[0].curves} == {hex_colour(0), hex_colour(1)}
 
 
 def test_a_chart_follows_a_running_task(filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,8 @@ export interface ContainerSummary {
   attempt: string;
   /** Name of the pod's main container; "" if it is not known. */
   mainContainer: string;
-  hue: number;
+  /** Number of its colour, see text/colours.ts. */
+  colour: number;
   /** Whether any of its runs is shown. */
   on: boolean;
   /** Ordered from the first to the newest. */

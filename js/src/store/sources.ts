@@ -1,26 +1,9 @@
-/** The containers of a view with their runs, which are the sources. Each pod has its own colour. */
+/** The containers of a view with their runs, which are the sources. */
 
 import type { ContainerSummary } from "../protocol/update.ts";
+import { sourceColour } from "../text/colours.ts";
 import { NO_SOURCE } from "./lines.ts";
 import type { Selection } from "./selection.ts";
-
-/** Return the hue of a slot. Neighbouring slots have very different hues, because numbered pods get neighbouring slots. */
-function slotHue(slot: number): number {
-  return (slot * 150 + 255) % 360;
-}
-
-/** Return a pod's hue, one of twelve. The name's hash chooses it; if another pod has that hue, the next free one is used. */
-function pickHue(pod: string, taken: Map<string, number>): number {
-  const known = taken.get(pod);
-  if (known !== undefined) return known;
-  let hash = 2166136261;
-  for (let i = 0; i < pod.length; i++) hash = Math.imul(hash ^ pod.charCodeAt(i), 16777619);
-  let slot = (hash >>> 0) % 12;
-  const used = new Set(taken.values());
-  while (used.size < 12 && used.has(slotHue(slot))) slot = (slot + 1) % 12;
-  taken.set(pod, slotHue(slot));
-  return slotHue(slot);
-}
 
 /** Compute the values of a container from its runs. */
 function summarize(group: ContainerSummary): void {
@@ -37,7 +20,6 @@ function summarize(group: ContainerSummary): void {
 export class SourceGroups {
   /** Whether a container has come since the last summary. */
   hasNew = false;
-  readonly #hues = new Map<string, number>();
   readonly #groups: ContainerSummary[] = [];
   readonly #groupIds = new Map<string, number>();
   readonly #groupOf: number[][] = [];
@@ -65,7 +47,7 @@ export class SourceGroups {
       group = this.#groups.length;
       this.#groupIds.set(key, group);
       this.hasNew = true;
-      this.#groups.push({ key, task: store.task, pod, container, kind, role, rank, attempt, mainContainer: "", hue: pickHue(pod, this.#hues), on: true, runs: [], index: null, lines: 0, errors: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
+      this.#groups.push({ key, task: store.task, pod, container, kind, role, rank, attempt, mainContainer: "", colour: 0, on: true, runs: [], index: null, lines: 0, errors: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
     }
     this.#groupOf[slot][source] = group;
     return group;
@@ -81,6 +63,7 @@ export class SourceGroups {
         group.kind = kind;
         group.errors += errors;
         if (role) Object.assign(group, { role, rank, attempt });
+        group.colour = sourceColour(group, store.task, slot);
         group.node = node || group.node;
         group.index = index ?? group.index;
         group.mainContainer = mainContainer || group.mainContainer;

@@ -2,6 +2,7 @@
 
 import type { Filter, Jump } from "../protocol/requests.ts";
 import type { Chart, Histogram, ContainerSummary } from "../protocol/update.ts";
+import { colourStyle } from "../text/colours.ts";
 import { formatShortClock } from "../text/format.ts";
 import type { Change, Settings } from "../client/settings.ts";
 import { button, h, setAttr, setText } from "./dom.ts";
@@ -82,7 +83,7 @@ export class ChartPanel {
   }
 
   update(chart: Chart | undefined, histogram: Histogram | undefined, sources: ContainerSummary[], labels: SourceLabel[]): void {
-    const drawnState = sources.map(({ key, on, hue }, i) => `${key} ${on} ${hue} ${labels[i]?.short}`).join("\n");
+    const drawnState = sources.map(({ key, on, colour }, i) => `${key} ${on} ${colour} ${labels[i]?.short}`).join("\n");
     const same = chart === undefined && histogram === undefined && drawnState === this.#drawnState;
     this.#drawnState = drawnState;
     this.#chart = chart ?? this.#chart;
@@ -186,7 +187,7 @@ export class ChartPanel {
     if (x === null || points.length === 0) return;
     const { line, at } = points[0];
     const when = [formatShortClock(line.time[at], true), Number.isNaN(line.step[at]) ? "" : `step ${formatNumber(line.step[at], 6)}`].filter(Boolean).join(" · ");
-    const rows = points.slice(0, MAX_VALUES).map((point, i) => h(i === 0 ? "b" : "span", { class: "cl-s", style: `--h:${point.line.hue}` }, "● ", h("span", {}, `${formatNumber(valueOf(point))} ${point.line.label}`)));
+    const rows = points.slice(0, MAX_VALUES).map((point, i) => h(i === 0 ? "b" : "span", { class: "cl-s", style: colourStyle(point.line.colour) }, "● ", h("span", {}, `${formatNumber(valueOf(point))} ${point.line.label}`)));
     this.#tip.replaceChildren(h("span", {}, when), ...rows, ...(points.length > MAX_VALUES ? [h("span", { class: "cl-faint" }, `and ${points.length - MAX_VALUES} more`)] : []));
     plot.describe(`${when}. ${points.slice(0, MAX_VALUES).map((point) => `${point.line.label} ${formatNumber(valueOf(point))}`.trim()).join(", ")}`, x);
     const left = place.left - panel.left + plot.frame.xOf(x);

@@ -10,7 +10,7 @@ const SHOWN_FIRST = ["loss", "acc", "rmse", "mae", "auc", "f1", "error", "ppl", 
 
 export interface CurveLine extends Curve {
   label: string;
-  hue: number;
+  colour: number;
   /** Position of each point on the axis: its time or its step; NaN for a point without a step. */
   x: Float64Array;
   /** Whether `x` never decreases. Times never do, but steps may start over. */
@@ -35,17 +35,17 @@ export interface Multiple {
 
 /** Return the metrics that vary, the usual ones first. */
 export function buildMultiples({ curves }: Chart, sources: ContainerSummary[], labels: SourceLabel[], by: "time" | "step"): { shown: Multiple[]; more: number; stepless: number } {
-  const known = new Map(sources.map((source, i) => [source.key, { on: source.on, label: labels[i]?.short || source.pod, hue: source.hue }]));
+  const known = new Map(sources.map((source, i) => [source.key, { on: source.on, label: labels[i]?.short || source.pod, colour: source.colour }]));
   const several = new Set(curves.map(({ source }) => source)).size > 1;
   const byName = new Map<string, Multiple>();
   for (const curve of curves) {
     // The training epoch says where the training is, not how well it goes.
-    const { on = true, label = "", hue = 252 } = known.get(curve.source) ?? {};
+    const { on = true, label = "", colour = 0 } = known.get(curve.source) ?? {};
     if (curve.name === "epoch" || !on) continue;
     const found = byName.get(curve.name) ?? { name: curve.name, lines: [], nonFinite: [], least: Infinity, most: -Infinity };
     byName.set(curve.name, found);
     const x = by === "time" ? curve.time : curve.step;
-    const line = { ...curve, label: several ? label : "", hue, x, ordered: x.every((one, i) => i === 0 || one >= x[i - 1]) };
+    const line = { ...curve, label: several ? label : "", colour, x, ordered: x.every((one, i) => i === 0 || one >= x[i - 1]) };
     found.lines.push(line);
     for (let i = 0; i < line.value.length; i++) {
       const value = line.value[i];

@@ -3,6 +3,7 @@
  * overlay is a drawing of its own, so that the curves are not repainted when the pointer moves.
  */
 
+import { colourStyle } from "../text/colours.ts";
 import { formatShortClock } from "../text/format.ts";
 import { h, setAttr, setHidden, setText, svg } from "./dom.ts";
 import { type CurvePoint, type Multiple, nearestPoints, timeOf, valueOf } from "./multiples.ts";
@@ -71,11 +72,11 @@ export class Plot {
       while (group.children.length > lines.length) group.lastChild!.remove();
       while (group.children.length < lines.length) group.append(svg("path", {}));
     }
-    for (const [i, { hue, x, value }] of lines.entries()) {
+    for (const [i, { colour, x, value }] of lines.entries()) {
       const paths = curvePaths(x, value, (one) => frame.xOf(one), (one) => frame.yOf(one), width);
       for (const [group, path] of [[this.#lines, paths.line], [this.#bands, paths.band]] as const) {
         const element = group.children[i] as SVGElement;
-        setHue(element, hue);
+        setColour(element, colour);
         setAttr(element, "d", path);
       }
     }
@@ -297,7 +298,7 @@ class PlotOverlay {
     while (this.#dots.children.length > dots.length) this.#dots.lastChild!.remove();
     for (const [i, { line, at }] of dots.entries()) {
       const dot = (this.#dots.children[i] as SVGElement | undefined) ?? this.#dots.appendChild(svg("circle", {}));
-      setHue(dot, line.hue);
+      setColour(dot, line.colour);
       setAttr(dot, "cx", frame.xOf(line.x[at]).toFixed(1));
       setAttr(dot, "cy", frame.yOf(line.value[at]).toFixed(1));
       setAttr(dot, "r", i === 0 && near ? "3.5" : "2.5");
@@ -317,10 +318,12 @@ function placeBand(rect: SVGElement, frame: PlotFrame, a: number, b: number): vo
   for (const [name, value] of [["x", from], ["y", 1], ["width", a === b ? 0 : Math.max(1, to - from)], ["height", frame.axis.height - 2]] as const) setAttr(rect, name, String(Number(value.toFixed(1))));
 }
 
-/** Set the hue as a CSS property. Setting the `style` attribute would violate a strict Content-Security-Policy. */
-function setHue(element: SVGElement, hue: number): void {
-  const value = String(hue);
-  if (element.style.getPropertyValue("--h") !== value) element.style.setProperty("--h", value);
+/** Set the colour as CSS properties. Setting the `style` attribute would violate a strict Content-Security-Policy. */
+function setColour(element: SVGElement, colour: number): void {
+  const style = colourStyle(colour);
+  if (element.dataset.colour === style) return;
+  element.dataset.colour = style;
+  element.style.cssText = style;
 }
 
 /** A drag over fewer pixels than this is a click. */

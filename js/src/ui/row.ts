@@ -3,6 +3,7 @@
 import type { FullText } from "../protocol/messages.ts";
 import type { RemoteSearchState, Row, StyleRun } from "../protocol/update.ts";
 import { visibleText } from "../text/ansi.ts";
+import { colourStyle } from "../text/colours.ts";
 import { formatClock, formatElapsed, formatUtcClock, groupDigits } from "../text/format.ts";
 import { LEVELS } from "../text/level.ts";
 import type { TimeDisplay } from "../client/settings.ts";
@@ -11,7 +12,7 @@ import { h, setClass, setText } from "./dom.ts";
 export interface SourceLabel {
   short: string;
   full: string;
-  hue: number;
+  colour: number;
 }
 
 export interface RowActions {
@@ -59,7 +60,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
     { class: `cl-r ${LEVEL_CLASS[row.level]} ${row.isNested ? "cl-below" : ""}`, "data-seq": row.seq },
     h("i", {}),
     h("span", { class: "cl-t", title: new Date(row.time).toISOString() }, formatClock(row.time)),
-    h("span", { class: "cl-s", title: label?.full ?? "", style: `--h:${label?.hue ?? 0}` }, label?.short ?? ""),
+    h("span", { class: "cl-s", title: label?.full ?? "", style: colourStyle(label?.colour ?? 0) }, label?.short ?? ""),
     message,
   );
   const whole = open.get(row.id);

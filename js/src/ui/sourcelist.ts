@@ -5,6 +5,7 @@
  */
 
 import type { RunSummary, ContainerSummary } from "../protocol/update.ts";
+import { colourStyle } from "../text/colours.ts";
 import { formatAge, groupDigits, shortCount } from "../text/format.ts";
 import { button, h, setAttr, setClass, setHidden, setStyle, setText } from "./dom.ts";
 import { type RoleGroup, roleGroups, type RunEntry, sourceEntries, type SourceEntry } from "./sourcenames.ts";
@@ -213,8 +214,8 @@ export class SourceList {
       if (isPlain) team = entry.team;
       if (role) rows.push({ kind: "role", id: role.id, role, drawnState: role.name });
       if (isPlain && !isSearched && this.#folded.has(team)) continue;
-      rows.push({ kind: "entry", id, entry, drawnState: `${entry.hue} ${name} ${entry.full}` });
-      if (this.#isOpen(entry)) for (const run of entry.runs) rows.push({ kind: "run", id: run.key, entry, run, drawnState: `${entry.hue} ${name} ${run.name}` });
+      rows.push({ kind: "entry", id, entry, drawnState: `${entry.colour} ${name} ${entry.full}` });
+      if (this.#isOpen(entry)) for (const run of entry.runs) rows.push({ kind: "run", id: run.key, entry, run, drawnState: `${entry.colour} ${name} ${run.name}` });
     }
     return rows;
   }
@@ -288,7 +289,7 @@ export class SourceList {
   }
 
   #rowElements(row: ListRow, name: string, label: string, { toggled, only, fold }: Record<"toggled" | "only" | "fold", () => void>, heading?: HTMLElement): EntryElements {
-    const { hue, group } = row.kind === "role" ? row.role.members[0] : row.kind === "heading" ? { hue: 0, group: "" } : row.entry;
+    const { colour, group } = row.kind === "role" ? row.role.members[0] : row.kind === "heading" ? { colour: 0, group: "" } : row.entry;
     const elements: EntryElements = {
       drawnState: row.drawnState,
       toggle: h("button", { type: "button", role: "switch", class: "cl-swb", tabindex: -1, "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
@@ -296,7 +297,7 @@ export class SourceList {
       fold: button("", "", fold, { class: "cl-le cl-runs", tabindex: -1, hidden: true }),
       end: h("span", {}),
       count: h("span", {}),
-      element: heading ?? h("div", { class: `cl-item cl-src ${row.kind === "role" ? "cl-role" : row.kind === "run" ? "cl-run" : ""}`, role: "listitem", style: `--h:${hue}`, "data-key": row.id }),
+      element: heading ?? h("div", { class: `cl-item cl-src ${row.kind === "role" ? "cl-role" : row.kind === "run" ? "cl-run" : ""}`, role: "listitem", style: colourStyle(colour), "data-key": row.id }),
     };
     if (!heading) elements.element.append(elements.toggle, elements.only, elements.fold, h("small", { onclick: only }, elements.end, elements.count));
     return elements;

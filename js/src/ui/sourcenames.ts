@@ -121,10 +121,10 @@ export function sourceLabels(sources: ContainerSummary[], columns: readonly stri
   const fitRole = fitting([...new Set([...withRole].map((pod) => names.get(pod)!))], cutMiddle);
   for (const [pod, name] of names) names.set(pod, withRole.has(pod) ? fitRole(name) : fit(name));
   const ordinary = ordinaryContainers(sources);
-  return sources.map(({ pod, container, kind, hue }) => {
+  return sources.map(({ pod, container, kind, colour }) => {
     const several = kind !== "main" || (ordinary.get(pod)?.length ?? 0) > 1;
     const name = [columns.includes("pod") ? names.get(pod)! : "", columns.includes("container") && (several || !columns.includes("pod")) ? container : ""].filter(Boolean).join(" ");
-    return { short: name, full: `${pod} · ${container}`, hue };
+    return { short: name, full: `${pod} · ${container}`, colour };
   });
 }
 
@@ -141,7 +141,7 @@ export interface SourceEntry {
   isMain: boolean;
   /** Its task and role, if the task has other containers of that role; otherwise "". */
   team: string;
-  hue: number;
+  colour: number;
   on: boolean;
   lines: number;
   /** Number of errors among the loaded lines. */
@@ -169,7 +169,7 @@ export function sourceEntries(sources: ContainerSummary[]): SourceEntry[] {
   const mainKeys = mainContainers(sources);
   const result = new Map<string, SourceEntry & { pods: number; index: number; task: string; rank: string; attempt: string }>();
   for (const source of sources) {
-    const { key, task, pod, container, kind, role, rank, attempt, hue, on, lines, errors, runs, state, exit, node, lastLineAt, index } = source;
+    const { key, task, pod, container, kind, role, rank, attempt, colour, on, lines, errors, runs, state, exit, node, lastLineAt, index } = source;
     const group = kind === "main" ? "" : kind === "sidecar" ? "sidecars" : kind === "init" ? "init" : "ephemeral";
     const id = kind === "main" ? key : `${task} ${kind} ${container}`;
     const name = kind === "main" ? `${short.get(pod)}${ordinary.get(pod)!.length > 1 ? ` ${container}` : ""}` : container;
@@ -177,7 +177,7 @@ export function sourceEntries(sources: ContainerSummary[]): SourceEntry[] {
     const restarts = runs.at(-1)?.run ?? 0;
     const entry = result.get(id);
     if (entry === undefined) {
-      result.set(id, { name, full: `${pod} ${container}`, group, isMain: mainKeys.has(key), team: kind === "main" && role ? `${task} ${role}` : "", hue, on, lines, errors, restarts, exit, endMessage: runs.at(-1)?.endMessage ?? "", ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], lastLineAt, runs: runEntries(runs), pods: 1, index: index ?? Infinity, task, rank, attempt });
+      result.set(id, { name, full: `${pod} ${container}`, group, isMain: mainKeys.has(key), team: kind === "main" && role ? `${task} ${role}` : "", colour, on, lines, errors, restarts, exit, endMessage: runs.at(-1)?.endMessage ?? "", ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], lastLineAt, runs: runEntries(runs), pods: 1, index: index ?? Infinity, task, rank, attempt });
       continue;
     }
     entry.keys.push(key);

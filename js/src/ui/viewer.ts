@@ -249,7 +249,7 @@ export class Viewer {
     this.#labels = sourceLabels(this.#sources, columns);
     // Hidden containers need no room.
     const visible = this.#sources.some(({ on }) => on) ? this.#labels.filter((_unused, i) => this.#sources[i]?.on) : this.#labels;
-    const drawnState = `${this.#labels.map(({ short, hue }) => `${short} ${hue}`).join("|")} ${visible.map(({ short }) => short).join("|")}`;
+    const drawnState = `${this.#labels.map(({ short, colour }) => `${short} ${colour}`).join("|")} ${visible.map(({ short }) => short).join("|")}`;
     if (drawnState === this.#drawnState) return;
     this.#drawnState = drawnState;
     // Leave room for the names of pods, and for the beginning of a container's name; in a wide viewer for all of it.

@@ -4,7 +4,8 @@
 import { expect, it } from "vitest";
 import type { SourceInfo } from "../../src/protocol/events.ts";
 import { ns, sse, T0, TASK } from "../helpers.ts";
-import { all, find, messages, model, next, page, settle, show } from "../page.ts";
+import { paletteColour } from "../../src/text/colours.ts";
+import { all, find, messages, model, next, page, session, settle, show, viewer } from "../page.ts";
 
 page({ now: T0 + 1000, faked: ["performance"] });
 
@@ -36,6 +37,20 @@ it("lists them by rank below a heading with their number, and names their lines"
   expect(all("[data-seq] .cl-s").at(-1)!.title).toBe("tune-9x2kd-gpu-worker-0f · main");
   find(".cl-side").dispatchEvent(new Event("pointerover"));
   expect(all(".cl-src .cl-only")[2].title).toMatch(/^tune-9x2kd-gpu-worker-0f main\nrunning\n/);
+});
+
+it("gives each rank its colour, in whatever order the sources come, and the lines and the list the same", async () => {
+  const hues = (selector: string): string[] => all(selector).map((one) => one.style.getPropertyValue("--h"));
+  const expected = ["worker-0", "worker-2", "worker-10"].map((_unused, i) => String(paletteColour([0, 2, 10][i]).hue));
+  for (const order of [WORKERS, WORKERS.toReversed()]) {
+    next.seq = 0;
+    show();
+    await feed(HEAD, ...order);
+    expect(hues(".cl-src").slice(2)).toEqual(expected);
+    expect(new Set(all("[data-seq] .cl-s").filter(({ textContent }) => textContent === "worker-10").map((one) => one.style.getPropertyValue("--h")))).toEqual(new Set([expected[2]]));
+    viewer.close();
+    session.close();
+  }
 });
 
 it("switches a role off and on as a whole, and shows it alone", async () => {

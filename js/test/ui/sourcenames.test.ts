@@ -30,7 +30,7 @@ test("long names lose the words that all begin with, short ones keep them", () =
   expect(short("app=x", "web-0", "web-1")).toEqual(["web-0", "web-1"]);
 });
 
-const sourceOf = (pod: string, container = "main"): ContainerSummary => ({ key: `${pod}/${container}`, task: "ml:selector/app=x", pod, container, kind: "main", role: "", rank: "", attempt: "", mainContainer: "", hue: 0, on: true, runs: [], index: null, lines: 0, errors: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
+const sourceOf = (pod: string, container = "main"): ContainerSummary => ({ key: `${pod}/${container}`, task: "ml:selector/app=x", pod, container, kind: "main", role: "", rank: "", attempt: "", mainContainer: "", colour: 0, on: true, runs: [], index: null, lines: 0, errors: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
 
 test("a name that is still too long is cut in the middle, as long as pods stay different", () => {
   const pods = ["evaluator-gateway-5f7c8d9b6c-x2x9k", "evaluator-gateway-5f7c8d9b6c-bb7zq", "web-5f7c8d9b6c-x2x9k"];

@@ -63,7 +63,7 @@ function summaries(off: string[], pieces: Partial<Record<string, Partial<Contain
   const found = new Map<string, ContainerSummary>();
   for (const { pod, container, run } of RUNS) {
     const key = `ns:job/train/${pod}/${container}`;
-    const source: ContainerSummary = found.get(key) ?? { key, task: "ns:job/train", pod, container, kind: container === "side" ? "sidecar" : "main", role: "", rank: "", attempt: "", mainContainer: "", hue: 0, on: true, runs: [], index: null, lines: 1, errors: 0, state: "ended", exit: 0, node: "", lastLineAt: 1, ...pieces[pod] };
+    const source: ContainerSummary = found.get(key) ?? { key, task: "ns:job/train", pod, container, kind: container === "side" ? "sidecar" : "main", role: "", rank: "", attempt: "", mainContainer: "", colour: 0, on: true, runs: [], index: null, lines: 1, errors: 0, state: "ended", exit: 0, node: "", lastLineAt: 1, ...pieces[pod] };
     const one: RunSummary = { key: `${key}/${run}`, run, on: !off.includes(key) && !off.includes(`${key}/${run}`), lines: 1, state: "ended", exit: run, endMessage: "", startedAt: 1, endedAt: 2, lastLineAt: 1 };
     source.runs.push(one);
     source.on = source.runs.some(({ on }) => on);
