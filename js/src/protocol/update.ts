@@ -63,6 +63,10 @@ export interface Histogram {
   /** Four numbers for each bin: lines, warnings, errors (and worse), gaps. */
   bins: Uint32Array;
   count: number;
+  /** With a filter, three numbers for each bin: the matching lines that are known, and the warnings and errors among them. */
+  matches?: Uint32Array;
+  /** After this time all matches are known (ms). */
+  matchesFrom: number;
   /** Start of the window (ms); -Infinity for everything. */
   low: number;
   /** The bars count the whole recording, not only the loaded lines. */
@@ -217,6 +221,15 @@ export interface RemoteJumpState {
   message: string;
 }
 
+/** Where errors and the matches of find are on the scroll bar: a number from 0 to `TICKS` each, in order. */
+export interface Ticks {
+  errors: number[];
+  found: number[];
+}
+
+/** Number of places on the scroll bar that `Ticks` tells apart. */
+export const TICKS = 400;
+
 export type LinkState = "connecting" | "live" | "reconnecting" | "waiting" | "stopped" | "done";
 
 export interface Update {
@@ -260,6 +273,8 @@ export interface Update {
   filterError: string;
   sources?: ContainerSummary[];
   histogram?: Histogram;
+  /** Sent with a histogram. */
+  ticks?: Ticks;
   /** Set if a chart is shown and it has changed. */
   chart?: Chart;
 }

@@ -3,6 +3,9 @@
  * of indexes: of a shown row, on the bar (loaded and unloaded rows by time), and as displayed (perhaps with the newest on top).
  */
 
+import { TICKS, type Ticks } from "../protocol/update.ts";
+import { ERROR } from "../text/level.ts";
+import { LEVEL_BITS } from "./lines.ts";
 import type { Selection } from "./selection.ts";
 import { spanRows, spanRowsAfter, type UnloadedSpan } from "./spans.ts";
 import type { TaskStore } from "./taskstore.ts";
@@ -79,6 +82,37 @@ export function buildLayout(selection: Selection, start: number, count: number, 
     }
   }
   return new Layout(count, blocks.toSorted((a, b) => a.at - b.at));
+}
+
+/** Rows [start, start + count) of the selection are shown. */
+export interface ShownRows {
+  start: number;
+  count: number;
+  layout: Layout;
+  order: DisplayOrder;
+}
+
+/** Return where the errors and the matches of find are on the scroll bar, also errors that are not loaded but counted. */
+export function findTicks(selection: Selection, { start, count, layout, order }: ShownRows): Ticks {
+  const { finder, shown, stores } = selection;
+  const ticks = { errors: new Set<number>(), found: new Set<number>() };
+  const add = (kind: keyof Ticks, bar: number): unknown => ticks[kind].add(Math.floor((order.shownAt(bar) / order.total) * TICKS));
+  for (let index = 0; index < count; index++) {
+    const id = shown.at(start + index);
+    if ((stores[selection.slotOf(id)].flags[selection.rowOf(id)] & LEVEL_BITS) >= ERROR) add("errors", layout.toBar(index) + 1);
+  }
+  for (let i = 0; i < finder.matches.length; i++) {
+    const index = shown.indexFor(finder.matches.at(i)) - start;
+    if (index >= 0 && index < count) add("found", layout.toBar(index) + 1);
+  }
+  for (const { outline } of new Set(layout.blocks.map(({ store }) => store))) {
+    for (const [i, errors] of outline?.errors?.entries() ?? []) {
+      const bar = errors === 0 ? null : layout.blankAt(outline!.start + (i + 0.5) * outline!.width);
+      if (bar !== null) add("errors", bar);
+    }
+  }
+  const sorted = (of: Set<number>): number[] => [...of].toSorted((a, b) => a - b);
+  return { errors: sorted(ticks.errors), found: sorted(ticks.found) };
 }
 
 export class DisplayOrder {

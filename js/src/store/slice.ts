@@ -2,7 +2,7 @@
 
 import type { Viewport } from "../protocol/requests.ts";
 import type { RemoteSearchState, Row, Update } from "../protocol/update.ts";
-import type { DisplayOrder, Layout, UnloadedBlock } from "./layout.ts";
+import type { ShownRows, UnloadedBlock } from "./layout.ts";
 import type { WantedRows } from "./loader.ts";
 import { renderRow } from "./rendering.ts";
 import type { Selection } from "./selection.ts";
@@ -38,14 +38,6 @@ export function edgeRow(stores: TaskStore[], loading: boolean, hidden: number, r
 const SEEK_MS = 60_000;
 /** Number of rows that are sent above the sought row. */
 const MARGIN_ROWS = 24;
-
-/** Rows [start, start + count) of the selection are shown. */
-export interface ShownRows {
-  start: number;
-  count: number;
-  layout: Layout;
-  order: DisplayOrder;
-}
 
 /** The first row to send, how far the anchor has moved, and the row that was sought or jumped to. */
 export type SliceStart = { from: number; viewport: Viewport } & Pick<Update, "shift" | "seekRow" | "jump">;

@@ -58,14 +58,39 @@ interface HistogramRange {
   live: boolean;
   low: number;
   newest: number;
+  /** With a filter, all matches after this time are known (ms). */
+  searchedTo: number;
 }
 
-function buildHistogram(stores: TaskStore[], { now, live, low, newest }: HistogramRange): Histogram {
+/** Count the known matches of a filter in each bin: lines, and the warnings and errors among them. */
+function countMatches(selection: Selection, binAt: (time: number) => number): Uint32Array {
+  const matches = new Uint32Array(BINS * 3);
+  const { shown, stores } = selection;
+  for (let index = 0; index < shown.length; index++) {
+    const id = shown.at(index);
+    const { flags, folds, key } = stores[selection.slotOf(id)];
+    const row = selection.rowOf(id);
+    if (flags[row] & NOTICE) continue;
+    const rows = folds.heads.has(row) && !selection.opened.has(id) ? [row, ...folds.membersOf(row)] : [row];
+    for (const one of rows) {
+      const bin = binAt(key[one]) * 3;
+      const level = flags[one] & LEVEL_BITS;
+      matches[bin]++;
+      if (level >= ERROR) matches[bin + 2]++;
+      else if (level === WARNING) matches[bin + 1]++;
+    }
+  }
+  return matches;
+}
+
+function buildHistogram(selection: Selection, { now, live, low, newest, searchedTo }: HistogramRange): Histogram {
+  const { stores } = selection;
   const bins = new Uint32Array(BINS * 4);
   const to = Math.max(live ? now : 0, newest);
   const from = Math.min(to, ...stores.map(firstTime));
   const scale = BINS / Math.max(1, to - from + 1);
-  const binAt = (time: number): number => Math.min(BINS - 1, Math.max(0, Math.floor((time - from) * scale))) * 4;
+  const binOf = (time: number): number => Math.min(BINS - 1, Math.max(0, Math.floor((time - from) * scale)));
+  const binAt = (time: number): number => binOf(time) * 4;
   for (const store of stores) {
     const { key, flags, seq, outline } = store;
     const upto = outline?.lastSeq ?? -1;
@@ -90,7 +115,10 @@ function buildHistogram(stores: TaskStore[], { now, live, low, newest }: Histogr
   }
   // Move marks after the end of the axis to its end: the end of a task is noticed late.
   const marks = stores.flatMap((store) => store.marks.map((mark) => (mark.time > to ? { ...mark, time: to, to } : mark))).toSorted((a, b) => a.time - b.time);
-  return { from, to, bins, count: BINS, low, isComplete: stores.every(({ outline }) => outline !== null), marks, loaded: loadedRanges(stores, from, to) };
+  // What is loaded is searched at once; what is not, the server searches from the newest to the oldest.
+  const unloaded = stores.flatMap((store) => [...store.spans.map(({ high }) => high), store.older ? store.firstKey : -Infinity]);
+  const filtered = selection.filtered ? { matches: countMatches(selection, binOf) } : {};
+  return { from, to, bins, count: BINS, ...filtered, matchesFrom: Math.min(searchedTo, Math.max(-Infinity, ...unloaded)), low, isComplete: stores.every(({ outline }) => outline !== null), marks, loaded: loadedRanges(stores, from, to) };
 }
 
 function firstTime(store: TaskStore): number {
@@ -124,6 +152,7 @@ export interface AxisState {
   live: boolean;
   low: number;
   follow: boolean;
+  searchedTo: number;
 }
 
 export class TimeAxis {
@@ -149,11 +178,11 @@ export class TimeAxis {
 
   /** Return the histogram if it is time to draw it again. */
   redraw(at: number, moment: AxisState): Histogram | undefined {
-    const { all, stores } = this.#selection;
+    const { all } = this.#selection;
     // The histogram of a short log is drawn at once.
     if (at - this.#at < (all.length < LONG_ROWS ? 0 : REDRAW_MS) || !this.isStale(moment)) return undefined;
     this.#at = all.length === 0 ? -Infinity : at;
-    const drawn = buildHistogram(stores, { ...moment, newest: this.#window.newest });
+    const drawn = buildHistogram(this.#selection, { ...moment, newest: this.#window.newest });
     // Multiples of one step by powers of two, so that all views redraw at the same moments.
     this.#step = MIN_STEP_MS * 2 ** Math.max(0, Math.floor(Math.log2(((drawn.to - drawn.from) / MIN_STEP_MS) * REDRAW_SHARE)));
     this.#signature = this.#signatureOf(moment);
@@ -161,9 +190,10 @@ export class TimeAxis {
   }
 
   /** Return a text that changes when the histogram must be drawn again. Of a window that moves with the axis, only the length counts. */
-  #signatureOf({ now, live, low, follow }: AxisState): string {
-    const { all, filter, stores } = this.#selection;
+  #signatureOf({ now, live, low, follow, searchedTo }: AxisState): string {
+    const { all, filter, filtered, finder, shown, stores, unsearched } = this.#selection;
+    const matches = `${filtered ? `${shown.length} ${unsearched} ${searchedTo}` : ""} ${finder.isActive ? finder.matches.length : ""}`;
     const window = live && follow && !this.#window.isExtended && filter.from === null ? filter.since : low;
-    return `${stores.map(({ recorded, spans, outline }) => `${recorded} ${spans.length} ${outline?.errors?.length}`).join(" ")} ${all.length} ${live ? Math.floor(now / this.#step) : ""} ${window}`;
+    return `${stores.map(({ recorded, spans, outline }) => `${recorded} ${spans.length} ${outline?.errors?.length}`).join(" ")} ${all.length} ${live ? Math.floor(now / this.#step) : ""} ${window} ${matches}`;
   }
 }

@@ -4,7 +4,7 @@ import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
 import { LEVELS } from "../text/level.ts";
 import { findDestination, type JumpGoal, type RemoteJump } from "./jump.ts";
-import { buildLayout, DisplayOrder } from "./layout.ts";
+import { buildLayout, DisplayOrder, findTicks } from "./layout.ts";
 import { NOTICE } from "./lines.ts";
 import { type RemoteQuery, remoteQuery, type RemoteSearch } from "./remotesearch.ts";
 import { type RegexGuard, Selection } from "./selection.ts";
@@ -142,7 +142,7 @@ export class View {
   isStale({ now, live, shared }: ViewContext): boolean {
     const low = this.window.start(now, live, this.viewport.follow);
     const start = this.#firstShown(low);
-    return this.scrollAnchor.seekTime !== null || this.#drawnStateOf(start, this.#rate(now, live), shared) !== this.#drawnState || this.#areSourcesDue || this.#axis.isStale({ now, live, low, follow: this.viewport.follow });
+    return this.scrollAnchor.seekTime !== null || this.#drawnStateOf(start, this.#rate(now, live), shared) !== this.#drawnState || this.#areSourcesDue || this.#axis.isStale({ now, live, low, follow: this.viewport.follow, searchedTo: this.searchedTo });
   }
 
   /** Return the index of the first row in a window that begins at `low`. A fold that began before and still grows is in it. */
@@ -216,8 +216,11 @@ export class View {
       this.groups.hasNew = false;
       update.sources = this.groups.summaries();
     }
-    const histogram = this.#axis.redraw(at, { now, live, low, follow: viewport.follow });
-    if (histogram) update.histogram = histogram;
+    const histogram = this.#axis.redraw(at, { now, live, low, follow: viewport.follow, searchedTo: this.searchedTo });
+    if (histogram) {
+      update.histogram = histogram;
+      update.ticks = findTicks(selection, shownRows);
+    }
     return update;
   }
 

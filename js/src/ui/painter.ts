@@ -53,6 +53,7 @@ export class Painter {
   receive(update: Update): void {
     update.sources ??= this.#pending?.sources;
     update.histogram ??= this.#pending?.histogram;
+    update.ticks ??= this.#pending?.ticks;
     update.chart ??= this.#pending?.chart;
     update.jump ??= this.#pending?.jump;
     // The sought row is sent only once. If rows were added since, it has moved.

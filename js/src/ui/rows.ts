@@ -4,8 +4,8 @@
  */
 
 import type { Viewport } from "../protocol/requests.ts";
-import type { Row, Update } from "../protocol/update.ts";
-import { h, setClass, setStyle } from "./dom.ts";
+import { type Row, type Ticks, TICKS, type Update } from "../protocol/update.ts";
+import { h, setAttr, setClass, setStyle, svg } from "./dom.ts";
 import { RowPool, type RowPoolActions, RowSelection } from "./rowpool.ts";
 import { contentHeight, fromScrollTop, isSmallMove, PADDING_PX, type Place, ROW_PX, toScrollTop } from "./scroll.ts";
 
@@ -33,6 +33,7 @@ export class Rows {
   visibleRows: Row[] = [];
   readonly selection = new RowSelection();
   readonly picker: RowPicker;
+  readonly tickBar = new TickBar();
   #pool: RowPool;
   readonly #placer: RowPlacer;
   readonly #scrollBar: ScrollBar;
@@ -177,6 +178,7 @@ export class Rows {
     this.total = update.total;
     this.#pool.setRows(update);
     this.selection.reindex(update.rows, update.first);
+    if (update.ticks) this.tickBar.draw(update.ticks, this.total * this.rowHeight > this.height);
     setStyle(this.#spacer, "height", `${contentHeight(this.total) + 2 * PADDING_PX}px`);
     this.place.index = Math.max(0, Math.min(this.place.index, this.total - 1));
     this.draw();
@@ -220,6 +222,21 @@ export class Rows {
     this.#requestedAnchor = viewport.anchor;
     this.#appliedShift = 0;
     this.#actions.setViewport(viewport);
+  }
+}
+
+/** Ticks over the scroll bar: where errors are, and what find has found. */
+class TickBar {
+  readonly element = svg("svg", { class: "cl-tickbar", viewBox: `0 0 1 ${TICKS}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  readonly #paths = ["found", "errors"].map((kind) => svg("path", { class: `cl-tick-${kind}`, "vector-effect": "non-scaling-stroke" }));
+
+  constructor() {
+    this.element.append(...this.#paths);
+  }
+
+  /** Draw the ticks, unless all rows are in sight. */
+  draw({ errors, found }: Ticks, isScrollable: boolean): void {
+    for (const [i, places] of [found, errors].entries()) setAttr(this.#paths[i], "d", isScrollable ? places.map((at) => `M0 ${at + 0.5}h1`).join("") : "");
   }
 }
 

@@ -4,7 +4,7 @@ import type { Filter } from "../protocol/requests.ts";
 import type { Histogram, Mark } from "../protocol/update.ts";
 import { groupDigits } from "../text/format.ts";
 import { formatWindow } from "../text/time.ts";
-import { button, h, setAttr, setText, svg } from "./dom.ts";
+import { button, h, setAttr, setClass, setText, svg } from "./dom.ts";
 import { formatNotice } from "./row.ts";
 import { formatMoment, timeTicks } from "./scale.ts";
 
@@ -20,7 +20,7 @@ export class TimeBar {
   readonly element: HTMLElement;
   #buttons: HTMLButtonElement[];
   #other: HTMLButtonElement;
-  #paths = ["all", "warn", "err", "gap", "mark", "bad"].map((name) => svg("path", { class: `cl-h-${name}`, "vector-effect": "non-scaling-stroke" }));
+  #paths = ["all", "match", "warn", "err", "gap", "mark", "bad"].map((name) => svg("path", { class: `cl-h-${name}`, "vector-effect": "non-scaling-stroke" }));
   #window = svg("rect", { class: "cl-h-window", y: "0", height: String(HEIGHT_PX) });
   #visible = svg("rect", { class: "cl-h-sight", y: String(HEIGHT_PX - 2), height: "2" });
   #drag = svg("rect", { class: "cl-h-drag", y: "0", height: String(HEIGHT_PX), width: "0" });
@@ -54,7 +54,7 @@ export class TimeBar {
     const id = `cl-hatch-${Math.random().toString(36).slice(2)}`;
     const hatch = svg("pattern", { id, width: "5", height: "5", patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
     hatch.append(svg("rect", { class: "cl-h-hatch", width: "2.5", height: "5" }));
-    this.#paths[3].setAttribute("fill", `url(#${id})`);
+    this.#paths[4].setAttribute("fill", `url(#${id})`);
     this.#drawing = svg("svg", { viewBox: `0 0 ${WIDTH_UNITS} ${HEIGHT_PX}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     this.#drawing.append(hatch, this.#window, ...this.#paths, this.#visible, this.#drag, this.#cursor);
     this.#axis = h("div", { class: "cl-axis", role: "slider", tabindex: "0", "aria-label": "Time: arrows move, Shift with arrows chooses a range, Enter goes there, Escape shows all", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "100" }, this.#drawing as unknown as Node, this.#tip);
@@ -89,28 +89,34 @@ export class TimeBar {
 
   draw(histogram: Histogram, live: boolean): void {
     this.#histogram = histogram;
-    const { bins, count, from, to, marks = [] } = histogram;
-    let highest = 1;
-    for (let i = 0; i < count; i++) highest = Math.max(highest, bins[i * 4]);
+    const { bins, count, matches, from, to, marks = [] } = histogram;
     const step = WIDTH_UNITS / count;
-    const paths = ["", "", "", "", "", ""];
+    const paths = ["", "", "", "", "", "", ""];
+    const [ALL, MATCH, WARN, ERR, GAP, MARK, BAD] = paths.keys();
+    // Few matches among many lines would be invisible, so they have a scale of their own.
+    const highestOf = (numbers: Uint32Array, each: number): number => numbers.reduce((most, number, i) => (i % each === 0 ? Math.max(most, number) : most), 1);
+    const [highest, highestMatch] = [highestOf(bins, 4), matches === undefined ? 1 : highestOf(matches, 3)];
+    setClass(this.element, "cl-matched", matches !== undefined);
     const gaps = marks.filter(({ kind }) => kind === "gap");
     for (let i = 0; i < count; i++) {
       const x = (i * step).toFixed(1);
       const bar = (height: number, base = 0): string => `M${x} ${(HEIGHT_PX - base).toFixed(1)}v-${height.toFixed(1)}h${(step * 0.8).toFixed(1)}v${height.toFixed(1)}z`;
-      const [all, warn, err, gap] = bins.subarray(i * 4, i * 4 + 4);
-      if (all > 0) paths[0] += bar(2 + ((HEIGHT_PX - 4) * all) / highest);
+      const [all, , , gap] = bins.subarray(i * 4, i * 4 + 4);
+      if (all > 0) paths[ALL] += bar(2 + ((HEIGHT_PX - 4) * all) / highest);
+      const [match, warn, err] = matches?.subarray(i * 3, i * 3 + 3) ?? [0, ...bins.subarray(i * 4 + 1, i * 4 + 3)];
+      const scale = matches === undefined ? highest : highestMatch;
+      if (match > 0) paths[MATCH] += bar(2 + ((HEIGHT_PX - 4) * match) / scale);
       // Draw at least some pixels, so that a single error among thousands of lines is visible.
-      const errors = err > 0 ? Math.max(3, (HEIGHT_PX * err) / highest) : 0;
-      if (err > 0) paths[2] += bar(errors);
-      if (warn > 0) paths[1] += bar(Math.max(3, (HEIGHT_PX * warn) / highest), errors);
-      if (gap > 0 && gaps.length === 0) paths[3] += `M${x} 0h${Math.max(step, 4).toFixed(1)}v${HEIGHT_PX}h-${Math.max(step, 4).toFixed(1)}z`;
+      const errors = err > 0 ? Math.max(3, (HEIGHT_PX * err) / scale) : 0;
+      if (err > 0) paths[ERR] += bar(errors);
+      if (warn > 0) paths[WARN] += bar(Math.max(3, (HEIGHT_PX * warn) / scale), errors);
+      if (gap > 0 && gaps.length === 0) paths[GAP] += `M${x} 0h${Math.max(step, 4).toFixed(1)}v${HEIGHT_PX}h-${Math.max(step, 4).toFixed(1)}z`;
     }
     for (const { time, to: until } of gaps) {
       const [x, end] = [this.#x(time), this.#x(until)];
-      paths[3] += `M${x.toFixed(1)} 0h${Math.max(4, end - x).toFixed(1)}v${HEIGHT_PX}h-${Math.max(4, end - x).toFixed(1)}z`;
+      paths[GAP] += `M${x.toFixed(1)} 0h${Math.max(4, end - x).toFixed(1)}v${HEIGHT_PX}h-${Math.max(4, end - x).toFixed(1)}z`;
     }
-    for (const { kind, level, time } of marks) if (MARKED_KINDS.has(kind)) paths[level >= 5 || kind === "restart" ? 5 : 4] += `M${this.#x(time).toFixed(1)} 0V${HEIGHT_PX}`;
+    for (const { kind, level, time } of marks) if (MARKED_KINDS.has(kind)) paths[level >= 5 || kind === "restart" ? BAD : MARK] += `M${this.#x(time).toFixed(1)} 0V${HEIGHT_PX}`;
     for (const [i, path] of this.#paths.entries()) setAttr(path, "d", paths[i]);
     this.#drawWindow();
     // The last label is the end of the axis.
@@ -201,13 +207,16 @@ export class TimeBar {
   }
 
   #describe(time: number, x: number, width: number): void {
-    const { from, to, bins, count, marks = [] } = this.#histogram!;
+    const { from, to, bins, count, matches, matchesFrom, marks = [] } = this.#histogram!;
     const bin = (to - from) / count;
     const i = Math.max(0, Math.min(count - 1, Math.floor((time - from) / Math.max(1, bin))));
-    const [all, warn, err] = bins.subarray(i * 4, i * 4 + 3);
+    const [all] = bins.subarray(i * 4);
+    const [match, warn, err] = matches?.subarray(i * 3, i * 3 + 3) ?? bins.subarray(i * 4, i * 4 + 3);
     const near = Math.max(bin, ((to - from) * 4) / Math.max(1, width));
     const happened = marks.filter((mark) => time >= mark.time - near && time <= mark.to + near).slice(0, 3);
-    const counts = [`${groupDigits(all)} line${all === 1 ? "" : "s"}`, warn > 0 ? `${groupDigits(warn)} warning${warn === 1 ? "" : "s"}` : "", err > 0 ? `${groupDigits(err)} error${err === 1 ? "" : "s"}` : ""].filter(Boolean).join(", ");
+    const lines = `${groupDigits(all)} line${all === 1 ? "" : "s"}`;
+    const matching = `${from + i * bin < matchesFrom ? "not all searched, " : ""}${groupDigits(match)} of ${lines}`;
+    const counts = [matches === undefined ? lines : matching, warn > 0 ? `${groupDigits(warn)} warning${warn === 1 ? "" : "s"}` : "", err > 0 ? `${groupDigits(err)} error${err === 1 ? "" : "s"}` : ""].filter(Boolean).join(", ");
     const at = (ms: number): string => formatMoment(ms, Math.max(0, bin), to - from);
     const words = [`${at(time)} · ${counts}`, ...happened.map(({ text }) => formatNotice(text, at))];
     setText(this.#tip, words.join("\n"));

@@ -124,7 +124,7 @@ export class Viewer {
     this.#empty = new EmptyPanel(() => this.#loadOlder());
     this.#problem = new ProblemBar(() => store.retry(session.model));
     this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, lineActions: this.#lineActions, jump: (to) => this.#jump(to), closeGaps: () => this.#status.closeGaps() });
-    const main = h("div", { class: "cl-main" }, this.#rows.element, this.#empty.element, this.#lineActions.prompt.element);
+    const main = h("div", { class: "cl-main" }, this.#rows.element, this.#rows.tickBar.element as unknown as Node, this.#empty.element, this.#lineActions.prompt.element);
     const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element);
     this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, heightGrip(this.root, (height) => session.setTrait("height", height)), this.#commands.help);
     this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => store.ack(this.#view), visibilityChanged: (visible) => this.#visibilityChanged(visible), showError: (message) => this.#problem.showError(message) });

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Complete } from "../../src/protocol/events.ts";
 import type { ToStore } from "../../src/protocol/messages.ts";
-import type { TaskSummary, Update } from "../../src/protocol/update.ts";
+import { type TaskSummary, TICKS, type Update } from "../../src/protocol/update.ts";
 import { compileFilter } from "../../src/text/query.ts";
 import { Engine } from "../../src/store/engine.ts";
 import { Selection } from "../../src/store/selection.ts";
@@ -353,7 +353,8 @@ it("shows the counts of an outline that comes just after the sources were sent, 
 it("loads a place hours back, beyond the window, by its time", async () => {
   const start = T0 - 5 * HOUR;
   await removed(start);
-  const outline = { records: 18_000, upto: 17_999, first: ns(start), last: ns(T0), start: ns(start), width: "1000000000", lines: Array.from({ length: 18_000 }, () => 1), notices: [] };
+  const errors = Array.from({ length: 18_000 }, (_unused, i) => (i === 9000 ? 1 : 0));
+  const outline = { records: 18_000, upto: 17_999, first: ns(start), last: ns(T0), start: ns(start), width: "1000000000", lines: Array.from({ length: 18_000 }, () => 1), errors, counted: 18_000, notices: [] };
   const record = (i: number): object => ({ seq: i, time: new Date(start + i * 1000).toISOString(), pod: W0.pod, container: "main", run: 0, stream: "stdout", text: `step ${i}` });
   server.answer = (url: URL) => {
     if (url.pathname.endsWith("/outline")) return Response.json(outline);
@@ -365,6 +366,8 @@ it("loads a place hours back, beyond the window, by its time", async () => {
   await vi.advanceTimersByTimeAsync(2000);
   expect(texts()).toContain("step 160");
   expect(last().seekRow).toBeUndefined();
+  // An error that is counted but not loaded has its tick at the scroll bar.
+  expect(updates.findLast(({ ticks }) => ticks)!.ticks).toEqual({ errors: [TICKS / 2], found: [] });
 });
 
 it.each([false, true])("a page whose cursor has expired reloads the window (task ended: %s)", async (ended) => {

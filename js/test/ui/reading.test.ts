@@ -190,6 +190,47 @@ describe("time", () => {
   });
 });
 
+describe("where things are", () => {
+  const bars = (name: string): number => (find(`.cl-h-${name}`).getAttribute("d") ?? "").split("M").length - 1;
+  const ticks = (kind: string): number[] => [...(find(`.cl-tick-${kind}`).getAttribute("d") ?? "").matchAll(/M0 (\d+)/g)].map(([, at]) => Number(at));
+
+  it("with a filter the time axis has its matches, and the warnings and errors among them", async () => {
+    show();
+    await feed(...lines(200, (i) => (i === 150 ? "ERROR needle" : i === 50 ? "ERROR hay" : i % 20 === 0 ? `needle ${i}` : `hay ${i}`)));
+    expect([bars("match"), bars("err")]).toEqual([0, 2]);
+    expect(find(".cl-time").classList.contains("cl-matched")).toBe(false);
+    await type("needle");
+    await settle(1000);
+    expect([bars("match"), bars("err")]).toEqual([11, 1]);
+    const axis = find(".cl-axis");
+    axis.dispatchEvent(new KeyboardEvent("keydown", { key: "Home", bubbles: true }));
+    expect(axis.getAttribute("aria-valuetext")).toMatch(/ · 1 of \d+ lines?$/);
+    await type("");
+    await settle(1000);
+    expect([bars("match"), bars("err")]).toEqual([0, 2]);
+  });
+
+  it("errors, and what find has found, are ticks at the scroll bar", async () => {
+    show();
+    await feed(...lines(401, (i) => (i === 100 || i === 300 ? "ERROR x" : i === 200 ? "needle" : `hay ${i}`)));
+    expect(ticks("errors").map((at) => Math.round(at / 10))).toEqual([10, 30]);
+    expect(ticks("found")).toEqual([]);
+    await key("f", { ctrlKey: true });
+    await type("needle");
+    await settle(1000);
+    expect(ticks("found").map((at) => Math.round(at / 10))).toEqual([20]);
+    session.change({ newestFirst: true });
+    await feed([T0 + 500_000, 1, "hay"]);
+    await settle(1000);
+    expect(ticks("errors").map((at) => Math.round(at / 10))).toEqual([10, 30]);
+    // If all rows are in sight, there is nothing to scroll to.
+    await key("Escape", {}, find("input[type=search]"));
+    await type("ERROR");
+    await settle(1000);
+    expect(ticks("errors")).toEqual([]);
+  });
+});
+
 describe("following", () => {
   const select = async (node: Node | null): Promise<void> => {
     if (node === null) getSelection()!.removeAllRanges();
