@@ -10,6 +10,7 @@
     │   ├── TaskNotFound
     │   │   └── KindNotFound   the cluster does not serve this kind, at least at the moment
     │   ├── ContainerNotFound
+    │   ├── RecordNotFound         a log has no line at this position or with this number
     │   └── CursorNotHeld  410   the lines at a cursor are no longer held
     ├── LimitReached       429   a limit of the server is reached; waiting helps
     │   └── TooMany        429   one request asks for too much; waiting does not help
@@ -175,6 +176,10 @@ class KindNotFound(TaskNotFound):
 
 class ContainerNotFound(NotFound):
     """The task has no such container or pod."""
+
+
+class RecordNotFound(NotFound, IndexError):
+    """The log has no line at this position, or with this number."""
 
 
 class CursorNotHeld(NotFound):

@@ -49,9 +49,9 @@ class Error:
     pods : list of str
         In the order in which they reported it.
     first, last : datetime
-        Cut to microseconds. The record `log[error.seq]` has nanoseconds.
+        Cut to microseconds. The record `log.seq[error.seq]` has nanoseconds.
     seq : int
-        Number of its first line: `log[error.seq]`.
+        Number of its first line: `log.seq[error.seq]`.
     text : str
         The whole first traceback.
     context : list of str

@@ -36,7 +36,7 @@ _ELSEWHERE: Final = {
     "follow": "call .follow() on the log",
     "limit": "use tail, which returns the newest lines",
     "before": "use until",
-    "after": "use since, or slice the log by seq: log[100:200]",
+    "after": "use since, or the numbers of lines: log.seq[100:200]",
 }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
@@ -20,7 +22,7 @@ from cortex_jupyter.tables.schema import COLUMNS
 from cortex_jupyter.tables.statement import Completeness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -50,15 +52,28 @@ class RecordingReader:
     recording : Recording
     query : dict
         The parameters as the user gave them. Those that are None are left out.
+    numbers : sequence of int, optional
+        Ascending numbers (`seq`): only the records with these.
     """
 
-    def __init__(self, engine: Runtime, session: Session, recording: Recording, query: dict[str, Any]) -> None:
-        self.engine, self.session, self.recording = engine, session, recording
+    def __init__(
+        self,
+        engine: Runtime,
+        session: Session,
+        recording: Recording,
+        query: dict[str, Any],
+        numbers: Sequence[int] | None = None,
+    ) -> None:
+        self.engine, self.session, self.recording, self.numbers = engine, session, recording, numbers
         self.query = {name: value for name, value in query.items() if value is not None}
 
     def with_query(self, query: dict[str, Any]) -> RecordingReader:
-        """Return a reader of the same recording with another query."""
-        return RecordingReader(self.engine, self.session, self.recording, query)
+        """Return a reader of the same records with another query."""
+        return RecordingReader(self.engine, self.session, self.recording, query, self.numbers)
+
+    def with_numbers(self, query: dict[str, Any], numbers: Sequence[int]) -> RecordingReader:
+        """Return a reader of the records with these numbers."""
+        return RecordingReader(self.engine, self.session, self.recording, query, numbers)
 
     def status(self) -> Status:
         """Return the state of the task, as its recorder saw it last."""
@@ -86,7 +101,7 @@ class RecordingReader:
         info = self.recording.store.info(self.recording.id)
         clock_ahead = self.recording.clock_ahead(info) if info else 0
         query = LogQuery.parse({"since": "all", **self.query}).ahead(clock_ahead)
-        return query.among(self.recording.store, self.recording.id)
+        return replace(query.among(self.recording.store, self.recording.id), numbers=self.numbers)
 
     def settle(self) -> RecordingInfo:
         """Wait until everything written so far is recorded.
@@ -153,7 +168,8 @@ class RecordingReader:
 
     def count(self) -> int:
         """Count the records. Call `settle` before."""
-        if self.query.keys() <= {"since", "timestamps", "pretty"} and self.query.get("since", "all") == "all":
+        is_whole = self.numbers is None and self.query.get("since", "all") == "all"
+        if is_whole and self.query.keys() <= {"since", "timestamps", "pretty"}:
             return self.statement().records
         if isinstance(store := self.columnar(), ArchiveStore):
             from cortex_jupyter.tables.read import count  # needs pyarrow, like any archive
@@ -161,10 +177,20 @@ class RecordingReader:
             return count(store, self.recording.id, self.parsed_query())
         return sum(1 for _ in ordered(self.recording.store, self.recording.id, self.parsed_query()))
 
-    def between(self, start: int, stop: int) -> Iterator[Record]:
-        """Return the records with a `seq` in a range. Call `settle` before."""
-        records = ordered(self.recording.store, self.recording.id, self.parsed_query(), start, stop)
-        return map(Record.of, records)
+    def at(self, place: slice) -> Generator[Record, None, None]:
+        """Yield the records at a slice of positions in the order of `table`; its step is not negative."""
+        self.settle()
+        start, stop = place.start or 0, place.stop
+        if stop is not None and (start < 0) != (stop < 0):
+            start, stop, _ = place.indices(self.count())
+        query = self.parsed_query()
+        if start < 0:
+            tail = -start if query.tail is None else min(-start, query.tail)
+            records = list(ordered(self.recording.store, self.recording.id, replace(query, tail=tail)))
+            yield from map(Record.of, records[place])
+            return
+        with closing(ordered(self.recording.store, self.recording.id, query)) as in_order:
+            yield from map(Record.of, islice(in_order, start, stop, place.step))
 
 
 async def until(recording: Recording, test: Callable[[RecordingInfo], bool]) -> RecordingInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ class Scan:
             dask is not installed.
         """
         dd = import_optional("dask.dataframe")
-        parts = [log.place for log in self.logs]
+        parts = [(*log.place, log._reader.numbers) for log in self.logs]  # noqa: SLF001 - the same room
         meta = _to_pandas(schema().empty_table())
         return dd.from_map(_read_part, parts, meta=meta) if parts else dd.from_pandas(meta, npartitions=1)
 
@@ -166,13 +167,13 @@ def _may_hold(log: TaskLog, query: LogQuery) -> bool:
     return any(levels.get(name) for name in levels_of(query.level))
 
 
-def _read_part(part: tuple[str, int, dict[str, Any]]) -> DataFrame:
+def _read_part(part: tuple[str, int, dict[str, Any], Sequence[int] | None]) -> DataFrame:
     """Read one task, on a worker's machine."""
     from cortex_jupyter.tables.read import read
 
-    url, recording, query = part
+    url, recording, query, numbers = part
     with open_readable(url) as store:
-        parsed = LogQuery.parse({"since": "all", **query}).among(store, recording)
+        parsed = replace(LogQuery.parse({"since": "all", **query}).among(store, recording), numbers=numbers)
         return _to_pandas(read(store, recording, parsed))
 
 

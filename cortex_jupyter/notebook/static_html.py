@@ -44,7 +44,9 @@ _LEVELS: Final = {
 }
 
 
-def static_html(task: str, status: Status, query: dict[str, str], records: Sequence[Record], complete: str = "") -> str:
+def static_html(
+    task: str, status: Status, query: dict[str, str], records: Sequence[Record], complete: str = "", part: str = ""
+) -> str:
     """Return the end of a log as HTML.
 
     Parameters
@@ -59,6 +61,8 @@ def static_html(task: str, status: Status, query: dict[str, str], records: Seque
         traceback is unfolded.
     complete : str
         The completeness statement.
+    part : str
+        Code of a part of a log, which has no live view.
 
     Returns
     -------
@@ -76,6 +80,8 @@ def static_html(task: str, status: Status, query: dict[str, str], records: Seque
     )
     count = f"The last {lines} lines" if (lines := sum(row.count for row in rows)) > 1 else "The log"
     hint = f"{count} when this cell was run; run it again for the live view."
+    if part:
+        hint = f"{count} of {escape(part)}" if lines == LINES else escape(part)
     foot = f"<div>{escape(complete)}</div>" if complete else ""
     return (
         f'<div class="cortex-logs-static" style="margin:.2em 0">'

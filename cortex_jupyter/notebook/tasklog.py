@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import operator
 import time
 import warnings
+from array import array
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, overload
 
 import orjson
 
 from cortex_jupyter.archive.optional import import_optional
-from cortex_jupyter.errors import BadQuery, ContainerNotFound, ReadingWarning, TaskFailed, WaitTimeout
+from cortex_jupyter.errors import (
+    BadQuery,
+    ContainerNotFound,
+    ReadingWarning,
+    RecordNotFound,
+    TaskFailed,
+    WaitTimeout,
+)
 from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.notebook.follow import Follow, TaskEvents, has_several_containers
 from cortex_jupyter.notebook.host import can_use_widgets, shows_html
@@ -29,7 +39,7 @@ from cortex_jupyter.reader.pages import newest
 from cortex_jupyter.tables.statement import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterator
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
     from os import PathLike
 
     import pyarrow as pa
@@ -133,6 +143,8 @@ class TaskLog:
         self.transport = "auto"
         #: The file of a log that was opened from a file, else "".
         self.opened = ""
+        # Of a part of a log: the code for it, and its query, which this code contains.
+        self._code, self._code_query = "", dict[str, Any]()
 
     # ----------------------------------------------------------------------- what
 
@@ -215,7 +227,7 @@ class TaskLog:
 
     @property
     def place(self) -> tuple[str, int, dict[str, Any]]:
-        """Store, recording and query: what another process needs to read the same log."""
+        """Store, recording and query: what another process needs to read the same log. Of a part it reads the whole."""
         recording = self._reader.recording
         return recording.store.url, recording.id, dict(self._reader.query)
 
@@ -244,6 +256,7 @@ class TaskLog:
         parse_query(merged := {**self._reader.query, **query})
         log = TaskLog(self._reader.with_query(merged))
         log.looks, log.transport, log.opened = self.looks | viewer_options, self.transport, self.opened
+        log._code, log._code_query = self._code, self._code_query
         return log
 
     # -------------------------------------------------------------------- records
@@ -254,6 +267,9 @@ class TaskLog:
 
     def __iter__(self) -> Iterator[Record]:
         return self.records()
+
+    def __reversed__(self) -> Iterator[Record]:
+        return reversed(list(self.records()))
 
     def __len__(self) -> int:
         """Count the records."""
@@ -268,25 +284,76 @@ class TaskLog:
     def __getitem__(self, place: int) -> Record: ...
 
     @overload
-    def __getitem__(self, place: slice) -> list[Record]: ...
+    def __getitem__(self, place: slice) -> TaskLog: ...
 
-    def __getitem__(self, place: int | slice) -> Record | list[Record]:
-        """Return the record with this `seq`, or all records in a range of `seq`. Negative numbers count from the end.
+    def __getitem__(self, place: int | slice) -> Record | TaskLog:
+        r"""Return the record at a position, or the log of the records at a slice of positions.
+
+        Positions count the records of this log, with its filter, from 0 in the order of `to_pandas`: by time. Negative
+        ones count from the end. `seq` goes by the records' numbers instead, which a filter does not change.
+
+        Returns
+        -------
+        Record or TaskLog
+            The log of a slice holds these records for good, however the task goes on.
 
         Raises
         ------
-        IndexError
-            There is no such record: the number belongs to a notice, is filtered out, or does not exist yet.
+        RecordNotFound
+            The log has no such position. It is an `IndexError`.
+        BadQuery
+            The slice has a negative step.
+
+        Examples
+        --------
+        >>> import cortex_jupyter as cortex, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "train.log")
+        >>> _ = path.write_text("step=1 loss=0.5\nsaved\nstep=2 loss=0.25\nsaved\n")
+        >>> log = cortex.open(path)
+        >>> log[-1].text, log.filter(grep="loss")[1].text
+        ('saved', 'step=2 loss=0.25')
+        >>> log[1:3].to_pandas().text.tolist()
+        ['saved', 'step=2 loss=0.25']
         """
-        last = self._reader.settle().last_seq
         if isinstance(place, slice):
-            start, stop, step = place.indices(last + 1)
-            records = [r for r in self._reader.between(start, stop) if (r.seq - start) % step == 0]
-            return sorted(records, key=lambda r: r.seq)
-        seq = place if place >= 0 else last + 1 + place
-        for record in self._reader.between(seq, seq + 1):
-            return record
-        raise IndexError(f"no record has the number {seq}; the last is {last}")
+            place, code = _checked(place)
+            return self._fixed(self._reader.at(place), f"{self!r}[{code}]")
+        index = operator.index(place)
+        with closing(self._reader.at(slice(index, index + 1 or None))) as records:
+            for record in records:
+                return record
+        raise RecordNotFound(
+            f"there is no line at position {index}: the log has {format_count(len(self), 'line')}",
+            f"log[-1] is the last line; log.seq[{index}] would be the line with this number" if index >= 0 else "",
+        )
+
+    @property
+    def seq(self) -> BySeq:
+        """The records by their number: `log.seq[2652]`, `log.seq[100:200]`.
+
+        `seq` is the number of a record in its task, in the order of recording; frames have it as a column, and what the
+        viewer copies as code uses it. Notices have numbers too, and a filter leaves numbers out, so a range may hold
+        fewer records. `log.seq[100:200]` is a log, `log.seq[2652]` a record.
+        """
+        return BySeq(self._numbered, repr(self))
+
+    def _numbered(self, place: slice, code: str) -> TaskLog:
+        """Return the log of the records with numbers in a slice, which has no negative parts; `code` makes it."""
+        numbers = range(self._reader.settle().last_seq + 1)[place]
+        if self._reader.numbers is None and "tail" not in self._reader.query:
+            return self._part(self._reader.query, numbers, code)
+        return self._fixed((record for record in self.records() if record.seq in numbers), code)
+
+    def _fixed(self, records: Iterable[Record], code: str) -> TaskLog:
+        # A window that ends now, and a tail, would mean other records later. So of the query only the display is left.
+        shown = {name: value for name, value in self._reader.query.items() if name in ("timestamps", "pretty")}
+        return self._part(shown, array("q", sorted(record.seq for record in records)), code)
+
+    def _part(self, query: dict[str, Any], numbers: Sequence[int], code: str) -> TaskLog:
+        log = TaskLog(self._reader.with_numbers(query, numbers))
+        log.looks, log.transport, log.opened = dict(self.looks), self.transport, self.opened
+        log._code, log._code_query = code, query
+        return log
 
     # ----------------------------------------------------------------- to its end
 
@@ -297,7 +364,8 @@ class TaskLog:
 
     def frames(self) -> TaskEvents:
         """Iterate over the events of the log until the task ends: whole batches, and notices."""
-        return TaskEvents(self._reader.engine, self._reader.recording, parse_query(self._reader.query))
+        query = replace(parse_query(self._reader.query), numbers=self._reader.numbers)
+        return TaskEvents(self._reader.engine, self._reader.recording, query)
 
     @overload
     def wait(self, pattern: None = None, timeout: float | None = None, *, raise_on_failure: bool = False) -> Status: ...
@@ -771,7 +839,15 @@ class TaskLog:
 
     @property
     def viewer(self) -> LogViewer:
-        """The widget that shows this log. All cells share it."""
+        """The widget that shows this log. All cells share it. A part of a log has none.
+
+        Raises
+        ------
+        BadQuery
+            This is a part of a log.
+        """
+        if self._code:
+            raise BadQuery(f"{self!r} is a part of a log, which has no viewer", "show the log itself, or filter it")
         if self._viewer is None:
             from cortex_jupyter.notebook.widget import LogViewer, for_page  # loads ipywidgets
 
@@ -797,25 +873,87 @@ class TaskLog:
         """The bookmarked lines with their notes, in the order of recording."""
         notes = {m["seq"]: m["note"] for m in self.viewer.bookmarks if m["task"] == self.task}
         whole = TaskLog(self._reader.with_query({}))
-        return [Marked(record, note) for seq, note in sorted(notes.items()) for record in whole[seq : seq + 1]]
+        return [Marked(record, note) for seq, note in sorted(notes.items()) for record in whole.seq[seq : seq + 1]]
 
     def __repr__(self) -> str:
+        if self._code:
+            more = {k: v for k, v in self._reader.query.items() if self._code_query.get(k) != v}
+            return self._code + (f".filter({', '.join(f'{k}={v!r}' for k, v in more.items())})" if more else "")
         query = "".join(f", {k}={v!r}" for k, v in self._reader.query.items())
         call = f"open({self.opened!r}" if self.opened else f"logs({self.task!r}"
         return f"cortex_jupyter.{call}{query})"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": repr(self)}
-        if not shows_html():
+        if not shows_html() and not self._code:
             return bundle
         query, recording = self._reader.parsed_query(), self._reader.recording
         page = newest(
             recording.store, recording.id, limit=MAX_READ, since=query.since, until=query.until, keep=query.keep()
         )
         records = [Record.of(r) for r in page.records]
+        if self._code:  # it is fixed, and mostly short: its lines are what a user wants to see
+            bundle["text/plain"] = "\n".join([f"{self!r}: {format_count(len(self), 'line')}", *map(repr, records)])
         query_shown = {k: str(v) for k, v in self._reader.query.items()}
-        bundle["text/html"] = static_html(self.task, self.status, query_shown, records, str(self._reader.statement()))
-        return bundle | self.viewer.mimebundle() if can_use_widgets() else bundle
+        statement = str(self._reader.statement())
+        if shows_html():
+            bundle["text/html"] = static_html(self.task, self.status, query_shown, records, statement, self._code)
+        return bundle | self.viewer.mimebundle() if can_use_widgets() and not self._code else bundle
+
+
+class BySeq:
+    """The records of a log by their numbers; see `TaskLog.seq`."""
+
+    def __init__(self, numbered: Callable[[slice, str], TaskLog], code: str) -> None:
+        self._numbered, self._code = numbered, code
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> TaskLog: ...
+
+    def __getitem__(self, place: int | slice) -> Record | TaskLog:
+        """Return the record with a number, or the log of the records with numbers in a range.
+
+        Raises
+        ------
+        RecordNotFound
+            The log has no such record: its number belongs to a notice, is filtered out, or does not exist yet.
+        BadQuery
+            A number or a step is negative. A range may begin below 0 if its end is given.
+        """
+        part, code = _checked(place if isinstance(place, slice) else slice(operator.index(place), None))
+        if part.start is not None and part.start < 0 and part.stop is not None:
+            part = slice(0, part.stop, part.step)  # such as the lines before an early one: log.seq[seq - 6 : seq]
+        if (part.start or 0) < 0 or (part.stop or 0) < 0:
+            raise BadQuery("numbers of lines are not negative", "log[-1] is the last line, log[-20:] are the last 20")
+        if isinstance(place, slice):
+            return self._numbered(part, f"{self._code}.seq[{code}]")
+        for record in self._numbered(slice(part.start, part.start + 1), "").records():
+            return record
+        raise RecordNotFound(
+            f"no line of this log has the number {part.start}",
+            f"it is the number of a notice, or of a line that the filter leaves out; log[{part.start}] counts lines",
+        )
+
+
+def _checked(place: slice) -> tuple[slice, str]:
+    """Return a slice of integers, and the code for it.
+
+    Raises
+    ------
+    BadQuery
+        The step is not positive.
+    """
+    parts = [None if part is None else operator.index(part) for part in (place.start, place.stop, place.step)]
+    start, stop, step = parts
+    if step is not None and step < 1:
+        raise BadQuery(
+            "the step of a log is negative or zero", "a log is in the order of time; reversed(log) goes back"
+        )
+    words = ["" if part is None else str(part) for part in parts]
+    return slice(start, stop, step), ":".join(words[:2] if step is None else words)
 
 
 class _MetricSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,8 @@ class Filter:
         Patterns that a text must all contain, and patterns that it must not contain.
     where : list of callable
         Conditions on fields; a text must pass them all.
+    numbers : sequence of int, optional
+        Ascending numbers (`seq`) of records: only these.
 
     Examples
     --------
@@ -64,6 +67,7 @@ class Filter:
     grep: Sequence[Finder] = ()
     exclude: Sequence[Finder] = ()
     where: Sequence[Callable[[str], object]] = ()
+    numbers: Sequence[int] | None = None
 
     def __call__(self, batch: Batch) -> Sequence[int]:
         """Return the positions that match. Cheap tests come first (the source, once per batch); the level costs most.
@@ -73,6 +77,10 @@ class Filter:
         TooSlow
         """
         rows: Sequence[int] = range(len(batch))
+        if (numbers := self.numbers) is not None and rows:
+            seqs = batch.seqs
+            wanted = set(numbers[bisect_left(numbers, seqs[0]) : bisect_right(numbers, seqs[-1])])
+            rows = [i for i in rows if seqs[i] in wanted]
         if self.pod or self.container or self.role or self.rank or self.run or self.attempt:
             sids = {id_ for id_, source in batch.sources.items() if self._includes(source)}
             if len(sids) < len(batch.sources):

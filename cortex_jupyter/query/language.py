@@ -19,7 +19,7 @@ from cortex_jupyter.query.pattern import finder
 from cortex_jupyter.query.sources import Attempts, Ranks, Runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from cortex_jupyter.model import Source
     from cortex_jupyter.query.filter import RowFilter
@@ -100,6 +100,8 @@ class LogQuery:
         Conditions on fields, such as `status>=500`; see `query.conditions`.
     timestamps, pretty : bool
         For text: write each line's time; spread JSON over several lines.
+    numbers : sequence of int or None
+        Ascending numbers (`seq`): only records with these. It is no parameter; parts of a log in Python have it.
     bounds : Bounds
         Limits on answering the query.
     raw : dict
@@ -126,6 +128,7 @@ class LogQuery:
     where: tuple[str, ...] = ()
     timestamps: bool = False
     pretty: bool = False
+    numbers: Sequence[int] | None = field(default=None, hash=False)
     bounds: Bounds = field(default=Bounds(), compare=False)
     raw: Mapping[str, str | list[str]] = field(default_factory=dict, compare=False)
 
@@ -236,7 +239,7 @@ class LogQuery:
         Patterns are compiled here, once. Call the filter in a thread, because it decodes and matches.
         """
         of_source = (self.pod, self.container, self.role, self.rank, self.run, self.attempt)
-        if not any((*of_source, self.stream, self.level, self.grep, self.exclude, self.where)):
+        if self.numbers is None and not any((*of_source, self.stream, self.level, self.grep, self.exclude, self.where)):
             return None
         seconds = self.bounds.pattern_s
         return Filter(
@@ -251,7 +254,17 @@ class LogQuery:
             grep=[finder("grep", pattern, seconds) for pattern in self.grep],
             exclude=[finder("exclude", pattern, seconds) for pattern in self.exclude],
             where=[holds(condition) for text in self.where for condition in conditions(text)],
+            numbers=self.numbers,
         )
+
+    def narrowed(self, start: int, stop: int | None) -> tuple[int, int | None]:
+        """Return the part of a range of numbers (`start <= seq < stop`) that may hold wanted records."""
+        if self.numbers is None:
+            return start, stop
+        if not self.numbers:
+            return start, start
+        end = self.numbers[-1] + 1
+        return max(start, self.numbers[0]), end if stop is None else min(stop, end)
 
     def bound(self, reader_gone: Callable[[], bool] = lambda: False) -> Bound:
         """Return the bound of a page or a tail that begins now; `reader_gone` returns True when its reader has left."""

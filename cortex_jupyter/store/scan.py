@@ -89,9 +89,14 @@ class Scan:
         rows.sort(key=attrgetter("t_max" if newest_first else "t_min"), reverse=newest_first)
         return rows
 
+    def by_number(self, index: list[IndexEntry]) -> list[IndexEntry]:
+        """Return the rows of the index that may hold wanted records."""
+        wanted = (row for row in index if row.seq <= self.upto and row.last > self.after)
+        return [row for row in wanted if row.event == "log" and self.overlaps(row)]
+
     def narrowed(self, index: list[IndexEntry]) -> Self:
         """Return a scan by number that begins and ends with batches that may hold wanted times."""
-        rows = [row for row in index if row.event == "log" and self.overlaps(row)]
+        rows = self.by_number(index)
         if not rows:
             return replace(self, upto=self.after)
         return replace(self, after=max(self.after, rows[0].seq - 1), upto=min(self.upto, rows[-1].last))

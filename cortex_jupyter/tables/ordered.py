@@ -19,7 +19,7 @@ from cortex_jupyter.model import STREAMS, UNBOUNDED
 from cortex_jupyter.store.scan import LaterTimes, Record, Scan, records_of, with_reading_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from concurrent.futures import Future
 
     from cortex_jupyter.archive.recording import ArchivedRecording
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def ordered(
     store: Readable, recording: int, query: LogQuery, start: int = 0, stop: int | None = None
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Yield the records of a query's window, filtered, ordered by time, and within one source in file order.
 
     Parameters
@@ -45,13 +45,15 @@ def ordered(
     ------
     Record
     """
+    start, stop = query.narrowed(start, stop)
+    if query.tail is not None and not (isinstance(store, ArchiveStore) and query.keep()):
+        yield from _last(store, recording, query, start, stop)
+        return
     records_in_order = None if start or stop is not None else _archived(store, recording, query)
-    records_in_order = records_in_order or _sorted(store, recording, query, start, stop)
-    if query.tail is None:
-        yield from records_in_order
-    elif query.tail:
-        # A tail of n holds n records in memory, and no more.
-        yield from deque(records_in_order, query.tail)
+    if records_in_order is None:
+        records_in_order = (record for _, _, record in _sorted(store, recording, query, start, stop))
+    # A tail of n holds n records in memory, and no more.
+    yield from records_in_order if query.tail is None else deque(records_in_order, query.tail)
 
 
 def _archived(store: Readable, recording: int, query: LogQuery) -> Iterator[Record] | None:
@@ -94,7 +96,34 @@ def _archived_records(archived: ArchivedRecording, query: LogQuery) -> Iterator[
                 yield Record(seq, time, sid, sources[sid], STREAMS.index(stream), text)
 
 
-def _sorted(store: Readable, recording: int, query: LogQuery, start: int, stop: int | None) -> Iterator[Record]:
+def _last(store: Readable, recording: int, query: LogQuery, start: int, stop: int | None) -> Iterable[Record]:
+    """Return the last records, `query.tail` of them, without reading more of the recording than necessary.
+
+    Batch after batch is added at the front until enough records have a time beyond those of all batches before. Nothing
+    that comes before can be among them then, and nothing of it can change their order.
+    """
+    count = query.tail or 0
+    scan = Scan(store, recording, after=start - 1, upto=UNBOUNDED if stop is None else stop - 1)
+    rows = scan.within(query.since, query.until).by_number(store.index(recording)) if count else []
+    first, room = len(rows), 2 * count
+    while first:
+        while first and room > 0:
+            first -= 1
+            room -= rows[first].n
+        before = max((row.t_max for row in rows[:first]), default=-1)
+        begin = rows[first].seq if first else start
+        candidates = (row for row in _sorted(store, recording, query, begin, stop) if row[0] > before or not first)
+        last = deque(candidates, count)
+        if len(last) == count or not first:
+            return [record for _, _, record in last]
+        room = 4 * sum(row.n for row in rows[first:])
+    return []
+
+
+def _sorted(
+    store: Readable, recording: int, query: LogQuery, start: int, stop: int | None
+) -> Iterator[tuple[int, int, Record]]:
+    """Yield the records with what sorts them (`with_reading_time`)."""
     index = store.index(recording)
     later = LaterTimes(index)
     reached: dict[int, int] = {}
@@ -105,6 +134,6 @@ def _sorted(store: Readable, recording: int, query: LogQuery, start: int, stop: 
             heapq.heappush(waiting, row)
         floor = later.after(batch.seqs[-1])
         while waiting and waiting[0][0] < floor:
-            yield heapq.heappop(waiting)[2]
+            yield heapq.heappop(waiting)
     while waiting:
-        yield heapq.heappop(waiting)[2]
+        yield heapq.heappop(waiting)

@@ -72,7 +72,7 @@ def to_parquet(
 def everything(query: LogQuery) -> bool:
     """Return whether a query wants all lines."""
     raw = query.raw.keys() - _HARMLESS
-    return raw <= {"since"} and query.since is None
+    return raw <= {"since"} and query.since is None and query.numbers is None
 
 
 def file_of(store: Readable, recording: int, query: LogQuery) -> Path | None:

@@ -48,6 +48,8 @@ def select(table: pa.Table, query: LogQuery, columns: Sequence[str] | None = Non
 def _tests(query: LogQuery) -> Iterator[Callable[[pa.Table], Mask]]:
     """Yield the tests of a query, cheap ones first: each is a function that returns a mask of wanted rows."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
+    if query.numbers is not None:
+        yield partial(_in_numbers, query.numbers)
     for bound, compare in ((query.since, pc.greater_equal), (query.until, pc.less_equal)):
         if bound is not None:
             yield partial(_in_window, compare, pa.scalar(bound, pa.timestamp("ns", "UTC")))
@@ -78,6 +80,14 @@ def _tests_of_sources(keep: Filter) -> Iterator[Callable[[pa.Table], Mask]]:
         yield partial(_in_runs, keep.run)
     if keep.attempt:
         yield partial(_in_attempts, keep.attempt)
+
+
+def _in_numbers(numbers: Sequence[int], table: pa.Table) -> Mask:
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
+    seq = table["seq"]
+    if isinstance(numbers, range) and numbers.step == 1:
+        return pc.and_(pc.greater_equal(seq, numbers.start), pc.less(seq, numbers.stop))
+    return pc.is_in(seq, value_set=pa.array(numbers, seq.type))
 
 
 def _in_window(compare: Callable[[Any, Any], Mask], bound: pa.TimestampScalar[Any, Any], table: pa.Table) -> Mask:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from support.filled import Filled
 
 import cortex_jupyter as cortex
-from cortex_jupyter.errors import BadQuery, ContainerNotFound, NoCluster
+from cortex_jupyter.errors import BadQuery, ContainerNotFound, NoCluster, RecordNotFound
 from cortex_jupyter.notebook.record import Record, Status
 from cortex_jupyter.store import RecorderInfo
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.notebook.tasklog import TaskLog
+
+
+ENDS = (None, 0, 3, 25, 500, -1, -7, -500)
 
 
 def ended(filled: Filled, code: int = 0) -> TaskLog:
@@ -62,14 +66,119 @@ def test_filters_combine_and_later_ones_override(filled: Filled, engine: Runtime
     assert all(r.level == "warning" for r in log)
 
 
-def test_records_by_number(filled: Filled, engine: Runtime) -> None:
+def texts(log: TaskLog) -> list[str]:
+    return [record.text for record in log]
+
+
+def test_positions_count_the_lines_of_the_filtered_log_in_the_order_of_time(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, 50 + i, f"INFO step {i}") for i in range(40)])
+    filled.notice("status", "started", notice="started")
+    filled.lines([(2, 2 * i, f"WARNING slow {i}") for i in range(40)])  # recorded later, written before and between
+    filled.end()
+    log = cortex.logs("ml:train-1")
+    for view in (log, log.filter(level="warning"), log.filter(grep="[05]$"), log.filter(tail=30), log.filter(grep="x")):
+        lines = [record.seq for record in view]
+        assert view.to_pandas().seq.tolist() == lines
+        for place in range(-len(lines), len(lines)):
+            assert view[place].seq == lines[place]
+        for place in (len(lines), -len(lines) - 1):
+            with pytest.raises(RecordNotFound, match=f"no line at position {place}: the log has {len(lines)} line"):
+                view[place]
+        for start, stop, step in itertools.product(ENDS, ENDS, (None, 1, 7)):
+            part = view[start:stop:step]
+            assert [record.seq for record in part] == lines[start:stop:step], (start, stop, step)
+            assert len(part) == len(lines[start:stop:step])
+    assert log[0].text == "WARNING slow 0" and log[-1].text == "INFO step 39"
+    assert [record.seq for record in reversed(log)] == [record.seq for record in log][::-1]
+    with pytest.raises(IndexError):
+        log[500]
+    with pytest.raises(BadQuery, match="step"):
+        log[::-1]
+
+
+def test_numbers_are_those_of_the_recording(filled: Filled, engine: Runtime) -> None:
     log = ended(filled)
-    assert [r.seq for r in log[10:13]] == [10, 11, 12]
-    assert log[1].text == "INFO step 0"
-    assert [r.text for r in log[-3:]] == ["WARNING slow 48", "WARNING slow 49"]  # the last number belongs to the end
-    with pytest.raises(IndexError, match="no record has the number 101"):
-        log[101]
+    assert [r.seq for r in log.seq[10:13]] == [10, 11, 12] and log.seq[1].text == "INFO step 0"
+    assert [r.seq for r in log.seq[99:104]] == [99, 100, 102, 103]  # a notice has the number between
+    assert [r.seq for r in log.filter(grep="0$").seq[1:30]] == [1, 11, 21]
+    assert [r.seq for r in log.filter(tail=3).seq[100:151]] == [149, 150]
+    assert (
+        [r.seq for r in log.seq[-3:3]] == [1, 2]
+        and [r.seq for r in log.seq[:5:2]] == [2, 4]
+        and len(log.seq[140:]) == 12
+        and len(log.seq[900:]) == 0
+    )
+    for view, number in ((log, 101), (log, 500), (log.filter(grep="slow"), 3), (log.filter(tail=3), 3)):
+        with pytest.raises(RecordNotFound, match=f"no line of this log has the number {number}") as caught:
+            view.seq[number]
+        assert isinstance(caught.value, IndexError)
+    for wrong in (-1, slice(-3, None), slice(1, 9, -1)):
+        with pytest.raises(BadQuery):
+            log.seq[wrong]
     assert [r.seq for r in log] == [r.seq for r in log.follow()] == [*range(1, 101), *range(102, 152)]
+
+
+def test_a_part_of_a_log_is_a_log(filled: Filled, engine: Runtime, tmp_path: Path) -> None:
+    log = ended(filled)
+    log.to_parquet(tmp_path / "whole.parquet")
+    for whole in (log, cortex.open(tmp_path / "whole.parquet")):
+        for part in (
+            whole[98:102],
+            whole.seq[99:104],
+            whole[90:110][8:12],
+            whole[95:].seq[99:104],
+            whole[96::2][1:4:2],
+        ):
+            seqs = [record.seq for record in part]
+            assert seqs == ([99, 104] if len(seqs) == 2 else [99, 100, 102, 103])
+            assert isinstance(part, cortex.TaskLog) and len(part) == len(seqs)
+            for frame in (
+                part.to_pandas(),
+                part.to_polars().to_pandas(),
+                part.to_polars(lazy=True).collect().to_pandas(),
+            ):
+                assert frame.seq.tolist() == seqs
+            assert part.sql("select seq from log order by seq").fetchall() == [(seq,) for seq in seqs]
+            part.to_parquet(tmp_path / "part.parquet")
+            assert pl.read_parquet(tmp_path / "part.parquet")["seq"].to_list() == seqs
+            assert texts(cortex.open(tmp_path / "part.parquet")) == texts(part)
+            assert [r.seq for r in part.follow()] == seqs
+            slow = part.filter(level="warning")
+            assert [r.seq for r in slow] == [seq for seq in seqs if seq > 101]
+            scan = cortex.scan([part])
+            assert scan.to_pandas().seq.tolist() == scan.to_dask().compute().seq.tolist() == seqs
+            assert len(part.patterns()) and len(part.compare(slow))
+    part = log.filter(level="warning")[3:5]
+    assert repr(part) == "cortex_jupyter.logs('ml:job/train-1', level='warning')[3:5]"
+    assert repr(part.filter(grep="x")) == repr(part) + ".filter(grep='x')"
+    assert repr(log.seq[3:5]) == "cortex_jupyter.logs('ml:job/train-1').seq[3:5]"
+    with pytest.raises(BadQuery, match="has no viewer"):
+        part.viewer  # noqa: B018 - a property
+
+
+def test_a_part_stays_while_the_log_goes_on(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, i, f"INFO step {i}") for i in range(10)]).update(caught_up=1, state="running")
+    filled.store.beat(RecorderInfo("tests", "test", "here", 1, time.time()))
+    log = cortex.logs("ml:train-1")
+    log._reader.recording.workload = _Unneeded()  # type: ignore[assignment]
+    log._reader.recording.want = _nothing  # type: ignore[method-assign]
+    log._reader.recording.problem = None
+    last, later = log[-2:], log.seq[9:]
+    filled.lines([(1, 100, "INFO step 10")])
+    assert texts(last) == texts(later) == ["INFO step 8", "INFO step 9"]
+    assert texts(log[-2:]) == ["INFO step 9", "INFO step 10"]
+
+
+def test_a_part_shows_its_lines(filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = ended(filled)[98:101]
+    lines = ["INFO step 98", "INFO step 99", "WARNING slow 0"]
+    shown = part._repr_mimebundle_()["text/plain"].splitlines()
+    assert shown[0] == "cortex_jupyter.logs('ml:job/train-1')[98:101]: 3 lines"
+    assert [line.partition("/main ")[2] for line in shown[1:]] == lines
+    monkeypatch.setattr("cortex_jupyter.notebook.tasklog.shows_html", lambda: True)
+    bundle = part._repr_mimebundle_()
+    assert all(line in bundle["text/html"] for line in lines) and "live view" not in bundle["text/html"]
+    assert bundle.keys() == {"text/plain", "text/html"}
 
 
 async def test_follow_for_async_code(filled: Filled, engine: Runtime) -> None:

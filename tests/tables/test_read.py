@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 
 import duckdb
@@ -137,6 +138,10 @@ def test_the_order_is_that_of_pages(filled: Filled, seed: int) -> None:
     assert [r.seq for r in ordered(filled.store, filled.id, LogQuery.parse({"tail": 9}))] == found["seq"].to_pylist()[
         -9:
     ]
+    for query, tail in itertools.product(({}, {"grep": "7"}, {"grep": "nothing"}), (0, 1, 30, 200, 5000)):
+        every = [r.seq for r in ordered(filled.store, filled.id, LogQuery.parse(query))]
+        last = ordered(filled.store, filled.id, LogQuery.parse({**query, "tail": tail}))
+        assert [r.seq for r in last] == every[max(0, len(every) - tail) :]
     part = ordered(filled.store, filled.id, whole, 100, 203)
     assert [r.seq for r in part] == [seq for seq in found["seq"].to_pylist() if 100 <= seq < 203]
 

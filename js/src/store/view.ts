@@ -265,6 +265,6 @@ export function copyRows(selection: Selection, ids: number[], as: "text" | "json
       }
     }
   }
-  if (as === "code") return lines.length === 0 ? "" : `log[${low}:${high + 1}]`;
+  if (as === "code") return lines.length === 0 ? "" : `log.seq[${low}:${high + 1}]`;
   return lines.map((line) => `${line}\n`).join("");
 }

@@ -196,7 +196,7 @@ export class LineActions {
   }
 
   copyCode(from: number, to: number): void {
-    void this.#copyText(`log[${from}:${to}]`);
+    void this.#copyText(`log.seq[${from}:${to}]`);
   }
 
   /** Copy a text. The message repeats it if `isShown`. */

@@ -186,7 +186,7 @@ export class StatusBar {
 
   place(first: number | null, last: number | null): void {
     if (first !== null && last !== null) this.#visible = [first, last + 1];
-    setText(this.#place, first === null || last === null ? "" : `log[${first}:${last + 1}]`);
+    setText(this.#place, first === null || last === null ? "" : `log.seq[${first}:${last + 1}]`);
   }
 }
 

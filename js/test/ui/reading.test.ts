@@ -409,7 +409,7 @@ describe("copies and bookmarks", () => {
     named("Copy the picked lines").click();
     named("As JSON").click();
     await settle();
-    expect(copied.slice(0, 2)).toEqual(["line 3\nline 4\n", "log[3:5]"]);
+    expect(copied.slice(0, 2)).toEqual(["line 3\nline 4\n", "log.seq[3:5]"]);
     expect(copied[2].trim().split("\n").map((line) => JSON.parse(line) as unknown)[0]).toEqual({ seq: 3, time: new Date(T0 + 3000).toISOString(), pod: W1.pod, container: "main", level: null, text: "line 3" });
     await key("Escape");
     expect(picked()).toEqual([]);
