@@ -1,6 +1,7 @@
 /** Receives the page's messages and sends updates. It runs in a worker, or in the page itself if the page forbids workers. */
 
 import type { FromStore, ToStore } from "../protocol/messages.ts";
+import { LineMemory } from "./eviction.ts";
 import { StreamIngest } from "./ingest.ts";
 import { ClusterClock, Links } from "./links.ts";
 import { Loader } from "./loader.ts";
@@ -36,14 +37,19 @@ export class Engine implements StoreWatcher {
   readonly #post: (message: FromStore) => void;
   /** Whether a watchdog terminates this worker if a regular expression takes too long. */
   readonly #guarded: boolean;
+  /** The memory of the page, which all its engines share. */
+  readonly #memory: LineMemory;
 
   constructor(
     post: (message: FromStore) => void,
     guarded: boolean,
     fetcher?: typeof fetch,
+    memory = new LineMemory(),
   ) {
     this.#post = post;
     this.#guarded = guarded;
+    this.#memory = memory;
+    memory.add(this.#tasks, this);
     this.#views = new Views(post, this.#clock, this.#tasks);
     this.#views.loader = this.#loader;
     this.#unloadedSearch = new UnloadedSearch(this.#views, this.#tasks, this.#loader, this);
@@ -66,6 +72,7 @@ export class Engine implements StoreWatcher {
     }
     this.#views.charts.close();
     this.#links.close();
+    this.#memory.remove(this.#tasks);
   }
 
   receive(message: ToStore): void {
@@ -231,6 +238,10 @@ export class Engine implements StoreWatcher {
       const recreated = view.recreate(selection.stores, mine ? { ...viewport, anchor: anchor < 0 ? null : selection.idOf(slot, anchor) } : viewport);
       this.#views.all.set(view.id, recreated);
     }
+  }
+
+  limitMemory(): void {
+    this.#memory.limit();
   }
 
   readerKeys(store: TaskStore): number[] {

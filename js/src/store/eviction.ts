@@ -1,4 +1,4 @@
-/** Limits the memory of a task: drops lines that are far from what users look at. They are loaded again when a user scrolls to them. */
+/** Limits the memory of a page: drops lines that are far from what users look at. They are loaded again when a user scrolls to them. */
 
 import { HOLE, NOTICE } from "./lines.ts";
 import { lowerBound } from "./sequence.ts";
@@ -8,26 +8,56 @@ import type { TaskStore } from "./taskstore.ts";
 
 /** Rows are renumbered after this many were dropped. About as many stay, so renumbering takes no longer than recreating the views. */
 const COMPACT_ROWS = 250_000;
-
-/** Drop lines of a task that takes too much memory. */
-export function limitMemory(store: TaskStore, watcher: StoreWatcher): void {
-  if (!isFull(store)) return;
-  const before = store.rows;
-  if (!evict(store, watcher.readerKeys(store))) return;
-  watcher.rowsEvicted(store);
-  watcher.rowsAdded(store, before);
-  if (store.removedRows > COMPACT_ROWS) watcher.rowsRenumbered(store, store.compact());
-}
-
-/** Maximum number of lines of a task that are kept. */
+/** Maximum number of lines of a page that are kept, of all its tasks together. */
 const KEEP_LINES = 300_000;
-/** Maximum number of characters in the kept lines of a task. */
+/** Maximum number of characters in the kept lines of a page. */
 const KEEP_CHARS = 64 * 2 ** 20;
 /** Above a limit, lines are dropped down to this share of it: few at a time, so that dropping them delays no animation frame. */
 const KEPT_SHARE = 0.9;
 
-function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_CHARS): boolean {
-  return store.lines > lines || store.characters > text;
+/** The memory of a page's lines. An engine adds its tasks. */
+export class LineMemory {
+  readonly #owners = new Map<{ readonly stores: TaskStore[] }, StoreWatcher>();
+
+  add(tasks: { readonly stores: TaskStore[] }, watcher: StoreWatcher): void {
+    this.#owners.set(tasks, watcher);
+  }
+
+  remove(tasks: { readonly stores: TaskStore[] }): void {
+    this.#owners.delete(tasks);
+  }
+
+  /** Drop lines of the largest tasks if all tasks together take too much memory. */
+  limit(): void {
+    const tasks = [...this.#owners].flatMap(([{ stores }, watcher]) => stores.map((store) => ({ store, watcher, share: shareOf(store) })));
+    const most = largestShare(tasks.map(({ share }) => share));
+    for (const { store, watcher, share } of tasks) if (share > most) drop(store, watcher, most);
+  }
+}
+
+/** Return a task's part of the page's limits. */
+function shareOf({ lines, characters }: TaskStore): number {
+  return Math.max(lines / KEEP_LINES, characters / KEEP_CHARS);
+}
+
+/** Return the share that a task may have at most, so that all of them together stay within the limit. Small tasks keep what they have. */
+function largestShare(shares: number[]): number {
+  let rest = 1;
+  for (const [i, share] of shares.toSorted((a, b) => a - b).entries()) {
+    const equal = rest / (shares.length - i);
+    if (share > equal) return equal;
+    rest -= share;
+  }
+  return Infinity;
+}
+
+/** Drop lines of a task until it takes less than a share of the page's limits. */
+function drop(store: TaskStore, watcher: StoreWatcher, share: number): void {
+  const before = store.rows;
+  if (!evict(store, watcher.readerKeys(store), share * KEEP_LINES, share * KEEP_CHARS)) return;
+  watcher.rowsEvicted(store);
+  watcher.rowsAdded(store, before);
+  if (store.removedRows > COMPACT_ROWS) watcher.rowsRenumbered(store, store.compact());
 }
 
 /**
@@ -35,7 +65,7 @@ function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_CHARS): boolea
  *
  * `places` holds the sort keys of the rows that users look at. The lines nearest to them and to the end stay.
  */
-export function evict(store: TaskStore, places: number[], lines = KEEP_LINES, text = KEEP_CHARS): boolean {
+export function evict(store: TaskStore, places: number[], lines: number, text = Infinity): boolean {
   const order = sortedRows(store);
   const count = order.length;
   const stays = KEPT_SHARE * count * Math.min(lines / Math.max(1, store.lines), text / Math.max(1, store.characters), 1);

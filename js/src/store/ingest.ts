@@ -3,7 +3,6 @@
 import type { EndEvent, GapEvent, LogEvent, Problem, StatusEvent } from "../protocol/events.ts";
 import { fromNs, parseWindow } from "../text/time.ts";
 import type { SseEvent } from "../transport/sseparser.ts";
-import { limitMemory } from "./eviction.ts";
 import type { ClusterClock, StreamReceiver } from "./links.ts";
 import type { Loader } from "./loader.ts";
 import type { OutlineLoader } from "./outlineloader.ts";
@@ -131,7 +130,7 @@ export class StreamIngest implements StreamReceiver {
     } else if (event === "gap") store.addGap(data as GapEvent);
     else if (event === "end") store.addEnd(data as EndEvent);
     this.#watcher.rowsAdded(store, before);
-    limitMemory(entry.store, this.#watcher);
+    this.#watcher.limitMemory();
     if (event === "end") void this.#afterEnd(entry);
   }
 

@@ -8,7 +8,6 @@ import { errorMessage } from "../text/format.ts";
 import { fromIso } from "../text/time.ts";
 import { RequestError } from "../transport/http.ts";
 import type { Link, PageQuery } from "../transport/link.ts";
-import { limitMemory } from "./eviction.ts";
 import { NOTICE } from "./lines.ts";
 import { HOLE_LINES, spanLines, spanRows, spanTimeAt, type UnloadedSpan } from "./spans.ts";
 import { type RowEditor, rowEditor, type StoreWatcher, type TaskEntry, type Tasks } from "./tasks.ts";
@@ -202,7 +201,7 @@ export class Loader {
       this.#handleFailure(store.task, reason);
     }
     entry.isLoading = false;
-    limitMemory(entry.store, this.#watcher);
+    this.#watcher.limitMemory();
     this.#watcher.changed();
     if (isLoaded) this.#watcher.pageLoaded(store);
   }

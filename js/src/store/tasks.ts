@@ -52,6 +52,10 @@ export class Tasks {
     this.#clock = clock;
   }
 
+  get stores(): TaskStore[] {
+    return [...this.#entries.values()].map(({ store }) => store);
+  }
+
   get all(): Iterable<TaskEntry> {
     return this.#entries.values();
   }
@@ -74,7 +78,7 @@ export class Tasks {
   }
 
   now(): number {
-    return this.#clock.now(Math.max(0, ...[...this.#entries.values()].map(({ store }) => store.newest)));
+    return this.#clock.now(Math.max(0, ...this.stores.map(({ newest }) => newest)));
   }
 
   summaries(): TaskSummary[] {
@@ -102,6 +106,8 @@ export interface StoreWatcher {
   /** The rows from row number `before` on are new. */
   rowsAdded(store: TaskStore, before: number): void;
   rowRemoved(store: TaskStore, row: number): void;
+  /** Lines were added: drop others if the page has too many. */
+  limitMemory(): void;
   /** Many rows were evicted. */
   rowsEvicted(store: TaskStore): void;
   /** Rows were renumbered. */

@@ -6,12 +6,14 @@
 import type { FromStore, PageConfig, ToStore } from "../protocol/messages.ts";
 import { withOrigin } from "../transport/http.ts";
 import { Engine } from "./engine.ts";
+import { LineMemory } from "./eviction.ts";
 
 /** Lines are kept this long (ms) after their last model has gone, because a cell that runs again makes a new model. */
 const KEEP_MS = 10_000;
 
 export class Origins {
   readonly #engines = new Map<string, Engine>();
+  readonly #memory = new LineMemory();
   readonly #models = new Map<string, string>();
   readonly #views = new Map<string, string>();
   /** The last such message since the last ping. An equal one is not sent again. */
@@ -82,7 +84,7 @@ export class Origins {
         }
         this.#post(message.op === "summary" || message.op === "clock" ? { ...message, origin } : message);
       };
-      this.#engines.set(origin, (engine = new Engine(post, this.#guarded, this.#fetcher)));
+      this.#engines.set(origin, (engine = new Engine(post, this.#guarded, this.#fetcher, this.#memory)));
       engine.receive({ op: "config", config: withOrigin(this.#config, origin) });
     }
     return engine;

@@ -89,3 +89,31 @@ it("forgets a cluster that no view shows any more, and sends no origin for the s
   await settle();
   expect(server.requests.at(-1)!.headers).toEqual({ Authorization: "token t", Accept: "text/event-stream" });
 });
+
+it("bounds the memory of all tasks of a page together, whatever their cluster", async () => {
+  const LINES = 200_000;
+  const PART = 20_000;
+  for (const [model, view, origin] of [["m1", "v1", "prod"], ["m2", "v2", "dev"]]) {
+    open(model, view, origin, "comm");
+    await settle();
+    const { stream, client } = sent(model).findLast(({ type }) => type === "open")!;
+    for (let n = 0; n < LINES / PART; n++) {
+      const lines = Array.from({ length: PART }, (_unused, i): [number, 1, string] => [T0 + n * PART + i, 1, `line ${n * PART + i}`]);
+      origins.receive({ op: "comm", model, message: { type: "bytes", stream, client, n: n + 1 }, bytes: bytesOf(sse("log", logEvent(1 + n * PART, lines))) });
+    }
+    await settle();
+  }
+  const dropped = ["v1", "v2"].map((view) => {
+    // The oldest rows of the view: dropped lines are a notice that says how many.
+    origins.receive({ op: "viewport", view, viewport: { from: 0, count: 50, follow: false, anchor: null, anchorIndex: 0 } });
+    return last(view).rows.map(({ text }) => /^Not loaded: .*, about (.+) lines$/.exec(text)?.[1].replaceAll("\u202f", "")).find(Boolean);
+  });
+  expect(2 * LINES - dropped.reduce((sum, lines) => sum + Number(lines ?? 0), 0)).toBeLessThan(300_000);
+  // Each task keeps its share, and its newest line.
+  expect(Math.abs(Number(dropped[0]) - Number(dropped[1]))).toBeLessThan(LINES / 2);
+  for (const view of ["v1", "v2"]) {
+    origins.receive({ op: "viewport", view, viewport: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
+    await settle();
+    expect(texts(view).at(-1)).toBe(`line ${LINES - 1}`);
+  }
+});
