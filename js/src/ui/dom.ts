@@ -48,3 +48,18 @@ export function setClass(element: HTMLElement, name: string, on: boolean): void 
 export function button(label: string, title: string, onclick: () => void, more: Attributes = {}): HTMLButtonElement {
   return h("button", { type: "button", title, "aria-label": title, class: "btn", onclick, ...more }, label);
 }
+
+/** Copy a text. Without `navigator.clipboard` (on plain http) use the old `execCommand`. */
+export async function copyToClipboard(text: string): Promise<void> {
+  if (navigator.clipboard !== undefined) {
+    await navigator.clipboard.writeText(text);
+    return;
+  }
+  const area = h("textarea", { style: "position:fixed;opacity:0" });
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  if (!done) throw new Error("this page may not write to the clipboard");
+}

@@ -6,7 +6,7 @@ import { errorMessage, formatSpan, groupDigits } from "../text/format.ts";
 import { ALL_SOURCES } from "../text/sources.ts";
 import { formatWindow, parseTypedRange, parseTypedTime } from "../text/time.ts";
 import type { Bookmark, Session } from "../client/session.ts";
-import { button, h, setHidden, setText } from "./dom.ts";
+import { button, copyToClipboard, h, setHidden, setText } from "./dom.ts";
 import { Menu, type MenuItem } from "./menu.ts";
 import type { Rows } from "./rows.ts";
 
@@ -107,21 +107,6 @@ class PickBar {
   showMessage(words: string): void {
     setText(this.#message, words);
   }
-}
-
-/** Copy a text. Without `navigator.clipboard` (on plain http) use the old `execCommand`. */
-async function copyToClipboard(text: string): Promise<void> {
-  if (navigator.clipboard !== undefined) {
-    await navigator.clipboard.writeText(text);
-    return;
-  }
-  const area = h("textarea", { style: "position:fixed;opacity:0" });
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  const done = document.execCommand("copy");
-  area.remove();
-  if (!done) throw new Error("this page may not write to the clipboard");
 }
 
 const UNFILTERED = { grep: "", regex: false, include: [], exclude: [], where: [], level: "", stream: "", off: [], ...ALL_SOURCES };

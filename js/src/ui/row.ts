@@ -2,12 +2,12 @@
 
 import type { FullText } from "../protocol/messages.ts";
 import type { RemoteSearchState, Row, StyleRun } from "../protocol/update.ts";
-import { visibleText } from "../text/ansi.ts";
+import { stripEscapes, visibleText } from "../text/ansi.ts";
 import { colourStyle } from "../text/colours.ts";
 import { formatClock, formatElapsed, formatUtcClock, groupDigits } from "../text/format.ts";
 import { LEVELS } from "../text/level.ts";
 import type { TimeDisplay } from "../client/settings.ts";
-import { h, setClass, setText } from "./dom.ts";
+import { copyToClipboard, h, setClass, setText } from "./dom.ts";
 
 export interface SourceLabel {
   short: string;
@@ -34,6 +34,10 @@ export interface RowActions {
 const LONG_NOTICE_CHARS = 120;
 /** Maximum number of states of a bar that are listed. */
 const MAX_STATES = 1000;
+/** Maximum number of characters of an opened line that are painted: laying out millions of them would freeze the page. */
+const MAX_PAINTED_CHARS = 32_768;
+/** A page that was opened for a text is held this long (ms), until the browser has loaded it. */
+const KEEP_PAGE_MS = 60_000;
 const LEVEL_CLASS = ["", "", "", "", "cl-warn", "cl-err", "cl-err"];
 
 function searchRow({ text }: Row, { state }: RemoteSearchState, actions: RowActions): HTMLElement {
@@ -70,7 +74,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
   if (row.hasDetails || row.fold) line.append(foldButton(row, whole !== undefined, actions, open));
   else if (row.bar !== undefined) line.append(h("span", { class: "cl-tw" }, "  "));
   if (row.bar !== undefined && row.bar >= 0) line.append(progressTrack(row.bar));
-  if (whole !== undefined && whole.text !== "" && !row.hasDetails) line.append(visibleText(whole.text));
+  if (whole !== undefined && whole.text !== "" && !row.hasDetails) line.append(...wholeText(whole.text));
   else writeRuns(line, row.text, row.runs, row.marks);
   const times = row.repeats === undefined ? "" : `× ${groupDigits(row.repeats)} until ${formatClock(row.lastTime!)}`;
   const aside = [times, row.aside, otherPods(row, actions)].filter(Boolean).join(" · ");
@@ -103,11 +107,34 @@ function otherPods(row: Row, actions: RowActions): string {
   return `also in ${names.slice(0, 4).join(", ")}${names.length > 4 ? ` and ${names.length - 4} more` : ""}`;
 }
 
+/** Return the text of an opened line. Of a very long one only the beginning is painted; the whole can be copied, or opened as a page. */
+function wholeText(text: string): (Node | string)[] {
+  const beginning = paintedText(text);
+  if (text.length <= MAX_PAINTED_CHARS) return [beginning];
+  const action = (label: string, onclick: () => void): Node => h("button", { type: "button", class: "cl-more", onclick }, label);
+  const whole = h("span", { class: "cl-aside" });
+  whole.append(action("Copy the whole line", () => copy(text, whole)), " ", action("Open it as a page", () => openPage(text)));
+  return [beginning, "\n", whole];
+}
+
+/** Return the beginning of a text for display, and how many characters follow. */
+function paintedText(text: string, most = MAX_PAINTED_CHARS): string {
+  const left = text.length - most;
+  return left <= 0 ? visibleText(text) : `${visibleText(text.slice(0, most))} … ${groupDigits(left)} more characters`;
+}
+
+function openPage(text: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+  window.open(url, "_blank", "noopener");
+  setTimeout(() => URL.revokeObjectURL(url), KEEP_PAGE_MS);
+}
+
 /** List the states of a bar as they were written. */
 function barHistory(text: string): HTMLElement {
-  const states = text.split("\r").map(visibleText).filter((state) => state.trim() !== "");
+  const states = text.split("\r").filter((state) => stripEscapes(state).trim() !== "");
   const left = states.length - MAX_STATES;
-  return h("div", { class: "cl-tree" }, left > 0 ? h("div", { class: "cl-k" }, `${groupDigits(left)} earlier`) : null, ...states.slice(-MAX_STATES).map((state) => h("div", { class: "cl-leaf" }, state)));
+  const most = Math.max(100, Math.floor(MAX_PAINTED_CHARS / Math.min(MAX_STATES, states.length)));
+  return h("div", { class: "cl-tree" }, left > 0 ? h("div", { class: "cl-k" }, `${groupDigits(left)} earlier`) : null, ...states.slice(-MAX_STATES).map((state) => h("div", { class: "cl-leaf" }, paintedText(state, most))));
 }
 
 function openedContent({ text, fields }: FullText, actions: TreeActions): HTMLElement {
@@ -253,15 +280,13 @@ function actionButton(sign: string, title: string, onclick: () => void): HTMLEle
 
 /** Copy a value. If the page may not write to the clipboard, select it instead. */
 function copy(text: string, element: HTMLElement): void {
-  const select = (): void => getSelection()?.selectAllChildren(element);
-  if (navigator.clipboard) navigator.clipboard.writeText(text).catch(select);
-  else select();
+  copyToClipboard(text).catch(() => getSelection()?.selectAllChildren(element));
 }
 
 function valueElement(value: unknown): HTMLElement {
   const number = typeof value === "number" || typeof value === "bigint";
   const style = number ? "cl-n" : typeof value === "boolean" ? "cl-bool" : value === null ? "cl-k" : "";
-  const text = visibleText(String(value));
+  const text = paintedText(String(value));
   return h("span", { class: text.includes("\n") ? "cl-multi" : style }, text);
 }
 

@@ -140,3 +140,31 @@ describe("plain lines", () => {
     expect(marks("train:  62%|██████▏   | 1240/2000 [06:40<04:05,  3.10it/s]", "train")).toEqual(["train"]);
   });
 });
+
+describe("a line of 4 MiB", () => {
+  const LONG = `start ${"0123456789abcde ".repeat(2 ** 18)}end`;
+  const json = (value: string): string => `${JSON.stringify({ level: "info", blob: value })}`;
+
+  it.each([["text", LONG], ["a value", json("x".repeat(60_000))], ["states of a bar", `${"a".repeat(2 ** 21)}\r${"b".repeat(2 ** 21)}\rc`]])("that is opened paints only its beginning (%s)", (_name, line) => {
+    const open = element(line, { open: true });
+    expect(open.textContent.length).toBeLessThan(50_000);
+    expect(open.textContent).toContain(line.slice(0, 4000).split("\"").at(-1)!.slice(0, 1000));
+    for (const node of open.querySelectorAll("*")) expect(node.getAttribute("title")?.length ?? 0).toBeLessThan(5000);
+  });
+
+  it("can be copied and seen as a whole", async () => {
+    const copied: string[] = [];
+    const pages: Blob[] = [];
+    vi.stubGlobal("navigator", { clipboard: { writeText: async (text: string) => void copied.push(text) } });
+    vi.spyOn(URL, "createObjectURL").mockImplementation((blob) => `blob:${pages.push(blob as Blob)}`);
+    const opened = vi.spyOn(window, "open").mockReturnValue(null);
+    const buttons = [...element(LONG, { open: true }).querySelectorAll<HTMLButtonElement>(".cl-m button")];
+    expect(buttons.map(({ textContent }) => textContent)).toEqual(["Copy the whole line", "Open it as a page"]);
+    for (const button of buttons) button.click();
+    expect(copied).toEqual([LONG]);
+    expect(opened.mock.calls[0][0]).toBe("blob:1");
+    expect([pages[0].type, await pages[0].text()]).toEqual(["text/plain;charset=utf-8", LONG]);
+    vi.unstubAllGlobals();
+    vi.restoreAllMocks();
+  });
+});
