@@ -2,7 +2,7 @@
 
 import type { FromStore, FullText, ToStore, Transport } from "../protocol/messages.ts";
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
-import type { TaskSummary, Update } from "../protocol/update.ts";
+import type { SavedRow, TaskSummary, Update } from "../protocol/update.ts";
 import { isRegex, usesRegex } from "../text/query.ts";
 import { readPageConfig } from "../transport/http.ts";
 
@@ -56,7 +56,7 @@ export class StoreClient {
   #watchdog: ReturnType<typeof setTimeout> | undefined;
   readonly #sessions = new Map<string, SessionEntry>();
   readonly #views = new Map<string, ViewEntry>();
-  readonly #replies = new Map<number, { resolve(text: FullText): void; reject(reason: Error): void }>();
+  readonly #replies = new Map<number, { resolve(answer: FromStore): void; reject(reason: Error): void }>();
 
   readonly #connect: Connect;
 
@@ -175,18 +175,23 @@ export class StoreClient {
   }
 
   fullText(view: string, id: number): Promise<FullText> {
-    return this.#request((ask) => ({ op: "text", view, id, ask }));
+    return this.#request<FullText>((ask) => ({ op: "text", view, id, ask }));
   }
 
   /** Return the rows between two rows as text for the clipboard. */
   copy(view: string, from: number, to: number, as: "text" | "json" | "code"): Promise<string> {
-    return this.#request((ask) => ({ op: "copy", view, from, to, as, ask })).then(({ text }) => text);
+    return this.#request<FullText>((ask) => ({ op: "copy", view, from, to, as, ask })).then(({ text }) => text);
   }
 
-  #request(message: (ask: number) => ToStore): Promise<FullText> {
+  /** Return the last displayed rows up to a row (null: up to the newest one). */
+  lastRows(view: string, to: number | null, most: number): Promise<SavedRow[]> {
+    return this.#request<{ rows: SavedRow[] }>((ask) => ({ op: "lastRows", view, to, most, ask })).then(({ rows }) => rows);
+  }
+
+  #request<Answer>(message: (ask: number) => ToStore): Promise<Answer> {
     const ask = ++this.#count;
     return new Promise((resolve, reject) => {
-      this.#replies.set(ask, { resolve, reject });
+      this.#replies.set(ask, { resolve: (answer) => resolve(answer as Answer), reject });
       this.#post(message(ask));
     });
   }
@@ -224,7 +229,7 @@ export class StoreClient {
     } else if (message.op === "headers") this.#post({ op: "config", config: readPageConfig() });
     else if (message.op === "pong") this.#onPong();
     else if (message.op === "testing") this.#suspect = message;
-    else if (message.op === "text") {
+    else if (message.op === "text" || message.op === "rows") {
       this.#replies.get(message.ask)?.resolve(message);
       this.#replies.delete(message.ask);
     }

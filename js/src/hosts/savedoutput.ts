@@ -1,62 +1,120 @@
 /**
- * Shows the saved lines when a notebook is opened again. Its kernel no longer knows the viewer, so ipywidgets would show an error.
- * The lines that were saved in the output are shown instead, until a live viewer has been drawn.
+ * The lines that a notebook holds: shows them when no viewer can be shown, and keeps them up to date.
+ *
+ * When a notebook is opened again, its kernel no longer knows the viewer, and ipywidgets would show an error. Where a page's
+ * Content-Security-Policy forbids the viewer's code, there would be nothing at all. The saved lines are shown instead. When the
+ * notebook is saved, they become what the viewer shows at that moment.
  */
 
 const WIDGET_VIEW = "application/vnd.jupyter.widget-view+json";
 const HTML = "text/html";
-/** CSS class of the saved lines; see `notebook/static_html.py`. */
+/** CSS class of the saved lines; see `notebook/static_html.py` and `ui/savedlog.ts`. */
 const SAVED_LINES_CLASS = "cortex-logs-static";
-/** The rank of ipywidgets' own renderer. Ours replaces it. */
+/** The rank of ipywidgets' own renderer, which ours replaces. */
 const RANK = -10;
+/** How long a save waits for viewers (ms). What a busy one shows is not saved. */
+const MAX_WAIT_MS = 2000;
 
 /** The part of JupyterLab's rendermime that is used. */
 export interface Renderer {
   node: HTMLElement;
+  readonly isDisposed: boolean;
   renderModel(model: Model): Promise<void>;
 }
-interface Model {
-  data: Record<string, unknown>;
+export interface Model {
+  readonly data: Record<string, unknown>;
+  setData(change: { data: Record<string, unknown> }): void;
 }
-interface Factory {
+export interface Factory {
+  readonly mimeTypes: readonly string[];
   createRenderer(options: object): Renderer;
 }
 export interface Registry {
   getFactory(mime: string): Factory | undefined;
   addFactory(factory: Factory, rank: number): void;
-  createRenderer(mime: string): Renderer;
+  createRenderer(mime: string): Pick<Renderer, "node" | "renderModel">;
+}
+export interface Panel {
+  content: { rendermime: Registry };
+  context: { save(): Promise<void> };
 }
 export interface Tracker {
-  widgetAdded: { connect(slot: (sender: unknown, panel: { content: { rendermime: Registry } }) => void): unknown };
+  widgetAdded: { connect(slot: (sender: unknown, panel: Panel) => void): unknown };
 }
 
-/** Show the saved lines in every notebook that is opened from now on. */
+/** Show the saved lines in every notebook that is opened from now on, and save what its viewers show. */
 export function showSavedLines(tracker: Tracker): void {
-  tracker.widgetAdded.connect((_, panel) => {
-    // ipywidgets sets its renderer on this same signal, so wait until it has. Outputs are rendered later.
-    queueMicrotask(() => wrapRenderer(panel.content.rendermime));
+  tracker.widgetAdded.connect((_, { content, context }) => {
+    const outputs = new SavedOutputs(content.rendermime);
+    const save = context.save.bind(context);
+    context.save = async () => {
+      // The notebook is saved in any case.
+      await outputs.update().catch((reason: unknown) => console.error("[cortex-jupyter]", reason));
+      return save();
+    };
   });
 }
 
-function wrapRenderer(registry: Registry): void {
-  const widgets = registry.getFactory(WIDGET_VIEW);
-  if (widgets === undefined) return;
-  const createRenderer = (options: object): Renderer => {
-    const renderer = widgets.createRenderer(options);
-    const render = renderer.renderModel.bind(renderer);
-    let tail: HTMLElement | null = null;
-    // ipywidgets calls this again when the kernel's widgets are known.
-    renderer.renderModel = async (model) => {
-      tail?.remove();
-      tail = null;
-      await render(model);
-      if (!String(model.data[HTML]).includes(SAVED_LINES_CLASS) || renderer.node.firstElementChild !== null) return;
-      const html = registry.createRenderer(HTML);
-      await html.renderModel(model);
-      if (renderer.node.firstElementChild !== null) return;
-      renderer.node.replaceChildren((tail = html.node));
+/** The outputs of a notebook that have a viewer and saved lines. */
+class SavedOutputs {
+  readonly #models = new Map<Renderer, Model>();
+  readonly #registry: Registry;
+  /** Changing an output's data makes JupyterLab render it again, which would replace the live viewer. */
+  #isUpdating = false;
+
+  constructor(registry: Registry) {
+    this.#registry = registry;
+    // ipywidgets sets its renderer when the notebook is opened, and again when the kernel is there.
+    const add = registry.addFactory.bind(registry);
+    registry.addFactory = (factory, rank) => add(factory.mimeTypes.includes(WIDGET_VIEW) ? this.#wrap(factory) : factory, rank);
+    const current = registry.getFactory(WIDGET_VIEW);
+    if (current !== undefined) registry.addFactory(current, RANK);
+  }
+
+  /** Replace the saved lines of each output by what its viewer shows. */
+  async update(): Promise<void> {
+    const changes = await Promise.all([...this.#models].map(async ([renderer, model]) => ({ renderer, model, html: await shownLines(renderer) })));
+    this.#isUpdating = true;
+    try {
+      for (const { renderer, model, html } of changes) {
+        if (renderer.isDisposed) this.#models.delete(renderer);
+        else if (html !== null && html !== model.data[HTML]) model.setData({ data: { ...model.data, [HTML]: html } });
+      }
+    } finally {
+      this.#isUpdating = false;
+    }
+  }
+
+  /** Return a factory whose renderers show the saved lines where ipywidgets shows nothing. */
+  #wrap(widgets: Factory): Factory {
+    const createRenderer = (options: object): Renderer => {
+      const renderer = widgets.createRenderer(options);
+      const render = renderer.renderModel.bind(renderer);
+      let tail: HTMLElement | null = null;
+      // ipywidgets calls this again when the kernel's widgets are known.
+      renderer.renderModel = async (model) => {
+        if (this.#isUpdating) return;
+        tail?.remove();
+        tail = null;
+        const hasLines = String(model.data[HTML]).includes(SAVED_LINES_CLASS);
+        if (hasLines) this.#models.set(renderer, model);
+        await render(model);
+        if (!hasLines || renderer.node.firstElementChild !== null) return;
+        const html = this.#registry.createRenderer(HTML);
+        await html.renderModel(model);
+        // A viewer may have been drawn meanwhile.
+        if (renderer.node.firstElementChild === null) renderer.node.replaceChildren((tail = html.node));
+      };
+      return renderer;
     };
-    return renderer;
-  };
-  registry.addFactory({ ...widgets, createRenderer }, RANK);
+    return { ...widgets, createRenderer };
+  }
+}
+
+/** Return what the viewer in an output shows as HTML; null if there is none, or it is busy. */
+async function shownLines({ node }: Renderer): Promise<string | null> {
+  let shown: Promise<string | null> = Promise.resolve(null);
+  const detail = (html: Promise<string>): void => void (shown = html.catch(() => null));
+  node.querySelector(".cortex-logs")?.dispatchEvent(new CustomEvent("cortex-logs-save", { detail }));
+  return Promise.race([shown, new Promise<null>((resolve) => setTimeout(resolve, MAX_WAIT_MS, null))]);
 }

@@ -1,7 +1,7 @@
 /** The messages between the page and the worker. */
 
 import type { Filter, Jump, Viewport } from "./requests.ts";
-import type { TaskSummary, Update } from "./update.ts";
+import type { SavedRow, TaskSummary, Update } from "./update.ts";
 
 export interface PageConfig {
   /** `{baseUrl}cortex/` as an absolute URL; "" where the server extension is not available. */
@@ -35,6 +35,8 @@ export type ToStore =
   | { op: "toggleFold"; view: string; id: number }
   | { op: "text"; view: string; id: number; ask: number }
   | { op: "copy"; view: string; from: number; to: number; as: "text" | "json" | "code"; ask: number }
+  /** Return the last displayed rows up to a row, or up to the newest one. */
+  | { op: "lastRows"; view: string; to: number | null; most: number; ask: number }
   | { op: "find"; view: string; term: string }
   | { op: "chart"; view: string; on: boolean }
   | { op: "jump"; view: string; jump: Jump }
@@ -55,4 +57,5 @@ export type FromStore =
   | { op: "headers" }
   | { op: "send"; model: string; message: Record<string, unknown> }
   | { op: "summary"; tasks: TaskSummary[]; origin?: string }
-  | ({ op: "text"; ask: number } & FullText);
+  | ({ op: "text"; ask: number } & FullText)
+  | { op: "rows"; ask: number; rows: SavedRow[] };

@@ -39,6 +39,9 @@ export interface Row {
   remote?: RemoteSearchState;
 }
 
+/** A row as it is saved in a notebook, with the lines of a traceback that is folded. */
+export type SavedRow = Row & { lines?: string[] };
+
 /** A notice on the time axis. All notices of the recording are shown if its outline is known. */
 export interface Mark {
   /** `restart` is the start of a source's second or later run, `event` a Kubernetes event (OOMKilled, FailedScheduling). */

@@ -160,6 +160,13 @@ export class DisplayOrder {
     return [...this.#ids(older.first, b), ...this.#ids(older.last + 1, newer.first - 1), ...this.#ids(a, newer.last)];
   }
 
+  /** Return the ids of the last displayed rows up to a row (null: up to the newest one), ordered by time. */
+  lastIds(to: number | null, most: number): number[] {
+    const { shown } = this.#selection;
+    const last = Math.min(to === null ? Infinity : shown.indexFor(to), this.#end - 1, shown.length - 1);
+    return this.#ids(Math.max(this.#start, last - most + 1), last);
+  }
+
   #ids(from: number, to: number): number[] {
     return Array.from({ length: Math.max(0, to - from + 1) }, (_unused, i) => this.#selection.shown.at(from + i));
   }

@@ -109,6 +109,18 @@ export class ScrollAnchor {
   }
 }
 
+/** Render a row of the selection. */
+export function renderShown(selection: Selection, groups: SourceGroups, id: number, marker: { find(text: string): number[] }): Row {
+  const slot = selection.slotOf(id);
+  const row = selection.rowOf(id);
+  const store = selection.stores[slot];
+  const member = selection.memberOf(slot, row);
+  const shown = renderRow(store, member, id, groups.groupOf(slot, member), marker, selection.filter.pretty, selection.opened.has(id), selection.filter.fields);
+  const twins = store.folds.heads.get(row)?.twins ?? [];
+  if (twins.length > 0) shown.otherSources = [row, ...twins].filter((one) => one !== member).map((one) => groups.groupOf(slot, one));
+  return shown;
+}
+
 /** Visible rows that are not loaded. */
 export type WantedSpanRows = WantedRows & { store: TaskStore };
 
@@ -118,7 +130,6 @@ export class Slice {
   wanted: WantedSpanRows | null = null;
 
   readonly #selection: Selection;
-  readonly #groups: SourceGroups;
   readonly #follow: boolean;
 
   constructor(
@@ -132,13 +143,12 @@ export class Slice {
     edge: () => Row,
   ) {
     this.#selection = selection;
-    this.#groups = groups;
     this.#follow = follow;
     for (let at = from; at < Math.min(order.total, from + count); at++) {
       const bar = order.byTime(at);
       const place = bar === 0 ? null : layout.at(bar - 1);
       if (place === null) this.rows.push(edge());
-      else if ("index" in place) this.rows.push(this.#row(selection.shown.at(start + place.index)));
+      else if ("index" in place) this.rows.push(renderShown(selection, groups, selection.shown.at(start + place.index), this.#marker));
       else {
         this.rows.push(blankRow(bar));
         this.#request(place.block, place.offset);
@@ -152,19 +162,6 @@ export class Slice {
     if (this.wanted.span !== span) return;
     this.wanted.first = Math.min(this.wanted.first, offset);
     this.wanted.last = Math.max(this.wanted.last, offset);
-  }
-
-  #row(id: number): Row {
-    const selection = this.#selection;
-    const groups = this.#groups;
-    const slot = selection.slotOf(id);
-    const row = selection.rowOf(id);
-    const store = selection.stores[slot];
-    const member = selection.memberOf(slot, row);
-    const shown = renderRow(store, member, id, groups.groupOf(slot, member), this.#marker, selection.filter.pretty, selection.opened.has(id), selection.filter.fields);
-    const twins = store.folds.heads.get(row)?.twins ?? [];
-    if (twins.length > 0) shown.otherSources = [row, ...twins].filter((one) => one !== member).map((one) => groups.groupOf(slot, one));
-    return shown;
   }
 
   /** What marks matches in a row: find, or without it the filter. */

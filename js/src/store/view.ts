@@ -1,14 +1,15 @@
 /** One view on the page: counts, and a slice of the selected rows. The slice stays in place while rows are added. The page draws an update before it gets the next. */
 
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
-import type { RemoteSearchState, Update } from "../protocol/update.ts";
+import type { RemoteSearchState, SavedRow, Update } from "../protocol/update.ts";
+import { visibleText } from "../text/ansi.ts";
 import { LEVELS } from "../text/level.ts";
 import { findDestination, type JumpGoal, type RemoteJump } from "./jump.ts";
 import { buildLayout, DisplayOrder, findTicks } from "./layout.ts";
 import { NOTICE } from "./lines.ts";
 import { type RemoteQuery, remoteQuery, type RemoteSearch } from "./remotesearch.ts";
 import { type RegexGuard, Selection } from "./selection.ts";
-import { EDGE_ID, edgeRow, ScrollAnchor, Slice, type WantedSpanRows } from "./slice.ts";
+import { EDGE_ID, edgeRow, renderShown, ScrollAnchor, Slice, type WantedSpanRows } from "./slice.ts";
 import { SourceGroups } from "./sources.ts";
 import type { TaskStore } from "./taskstore.ts";
 import { TimeAxis, TimeWindow } from "./timeaxis.ts";
@@ -17,6 +18,9 @@ import { TimeAxis, TimeWindow } from "./timeaxis.ts";
 const SOURCES_EVERY_MS = 250;
 /** The rate of lines is measured over this time (ms). */
 const RATE_OVER_MS = 5000;
+
+/** Maximum number of characters of a traceback's line that are saved in a notebook. */
+const MAX_SAVED_CHARS = 1000;
 
 /** What a view has to know besides its own state. */
 export interface ViewContext {
@@ -130,6 +134,18 @@ export class View {
   /** Return the ids of the displayed rows between two rows, both included, ordered by time. */
   between(from: number, to: number): number[] {
     return this.#order?.between(from, to) ?? [];
+  }
+
+  /** Return the last displayed rows up to a row (null: up to the newest one), at most `most`, with the lines of folded tracebacks. */
+  lastRows(to: number | null, most: number): SavedRow[] {
+    const { selection, groups } = this;
+    return (this.#order?.lastIds(to, most) ?? []).map((id) => {
+      const row = renderShown(selection, groups, id, { find: () => [] });
+      const { folds, texts } = selection.stores[selection.slotOf(id)];
+      const head = selection.rowOf(id);
+      const isFolded = row.fold === "shut" && Boolean(folds.heads.get(head)?.traceback);
+      return isFolded ? { ...row, lines: [head, ...folds.membersOf(head)].map((one) => visibleText(texts[one].slice(0, MAX_SAVED_CHARS))) } : row;
+    });
   }
 
   /** The time of the row that the user is reading; null while following. */

@@ -59,6 +59,9 @@ const ACTIONS = new Map(GROUPS.flatMap(([, rows]) => rows.flatMap(([keys, , acti
 /** JupyterLab has no shortcuts in an element with this attribute. */
 const SUPPRESS = "data-lm-suppress-shortcuts";
 
+/** With Ctrl or Meta, these edit a text: select all, copy, paste, cut, redo, undo. */
+const EDITING_KEYS = "acvxyz";
+
 /** Return the action of a key; undefined if it has none. */
 function actionOf(event: KeyboardEvent): Action | undefined {
   const control = event.ctrlKey || event.metaKey;
@@ -171,8 +174,8 @@ export class Commands {
     const typing = target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
     const control = event.ctrlKey || event.metaKey;
     if (typing && event.key !== "Escape" && !(control && event.key === "f")) {
-      // Keys that are typed here must not start the notebook's own shortcuts.
-      event.stopPropagation();
+      // Keys that are typed here must not start the notebook's own shortcuts. JupyterLab listens at the document, while the event bubbles.
+      if (!control || event.key.length > 1 || EDITING_KEYS.includes(event.key.toLowerCase())) event.stopPropagation();
       return;
     }
     const picks = event.shiftKey && !control && (event.key === "ArrowUp" || event.key === "ArrowDown");

@@ -124,6 +124,11 @@ export class StatusBar {
     this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#hidden, this.#transport, this.#day, this.#zone, this.#place, this.#pill);
   }
 
+  /** The counts of lines and gaps, and what this user may not see. */
+  get counts(): string {
+    return [this.#counts, this.#gaps, this.#hidden].map(({ textContent }) => textContent).filter(Boolean).join(", ");
+  }
+
   /** Update the texts that count up. */
   state(update: Update, follow: boolean, behind: Lag): void {
     const [words, tone] = describeState(update, follow, behind);

@@ -17,6 +17,7 @@ import { Painter } from "./painter.ts";
 import { decorateRow, type SourceLabel } from "./row.ts";
 import type { Divider } from "./rowpool.ts";
 import { Rows } from "./rows.ts";
+import { SAVED_LINES, savedLog } from "./savedlog.ts";
 import { SourceList } from "./sourcelist.ts";
 import { POD_CHARS, sourceLabels } from "./sourcenames.ts";
 import { EmptyPanel, type Lag, ProblemBar, StatusBar } from "./status.ts";
@@ -145,6 +146,23 @@ export class Viewer {
     store.showChart(this.#view, session.settings.chart !== "");
     if (!session.follow) this.#rows.setFollow(false);
     this.#observe();
+    // JupyterLab's extension asks for what is to be saved in the notebook (hosts/savedoutput.ts).
+    this.root.addEventListener("cortex-logs-save", (event) => {
+      if (this.#drawn !== undefined) (event as CustomEvent<(html: Promise<string>) => void>).detail(this.#savedLog(this.#drawn));
+    });
+  }
+
+  /** Return the end of what the user sees as HTML: up to the last visible row, or while following up to the newest one. */
+  async #savedLog({ tasks }: Update): Promise<string> {
+    const { follow, newestFirst, visibleRows } = this.#rows;
+    const rows = await this.#store.lastRows(this.#view, follow ? null : (visibleRows.at(newestFirst ? 0 : -1)?.id ?? null), SAVED_LINES);
+    return savedLog({
+      tasks: tasks.map(({ task, message, state }) => ({ name: task, state: message || state })),
+      settings: this.#session.settings,
+      label: (source) => (this.#labels.length > 1 ? this.#labels[source] : undefined),
+      rows,
+      counts: this.#status.counts,
+    });
   }
 
   /** Apply settings that changed here, in another view of the model, or in Python. */

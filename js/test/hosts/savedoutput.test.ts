@@ -1,13 +1,25 @@
 // @vitest-environment happy-dom
-import { expect, test } from "vitest";
-import { type Registry, type Renderer, showSavedLines } from "../../src/hosts/savedoutput.ts";
+import { afterEach, expect, test, vi } from "vitest";
+import { type Factory, type Model, type Panel, type Registry, showSavedLines } from "../../src/hosts/savedoutput.ts";
 
 const VIEW = "application/vnd.jupyter.widget-view+json";
-const model = (html: string) => ({ data: { [VIEW]: {}, "text/html": html } });
+const model = (html: string): Model => ({
+  data: { [VIEW]: {}, "text/html": html },
+  setData({ data }) {
+    Object.assign(this.data, data);
+  },
+});
+
+let saves: string[] = [];
+
+afterEach(() => {
+  saves = [];
+  vi.useRealTimers();
+});
 
 /** A notebook whose widget manager knows a viewer, or says that it does not. */
-function notebook(known: () => boolean): Registry {
-  const factories: Record<string, { createRenderer(options: object): Renderer }> = {};
+function notebook(known: () => boolean): Registry & Panel {
+  const factories: Record<string, Factory> = {};
   const registry: Registry = {
     getFactory: (mime) => factories[mime],
     addFactory: (factory) => void (factories[VIEW] = factory),
@@ -18,27 +30,26 @@ function notebook(known: () => boolean): Registry {
       },
     }),
   };
-  showSavedLines({
-    widgetAdded: {
-      connect: (slot) => slot(null, { content: { rendermime: registry } }),
-    },
-  });
-  // ipywidgets does so after us, in the same signal.
-  factories[VIEW] = {
+  const panel: Panel = { content: { rendermime: registry }, context: { save: async () => void saves.push("saved") } };
+  showSavedLines({ widgetAdded: { connect: (slot) => slot(null, panel) } });
+  // ipywidgets does so after us, when the kernel is there.
+  const widgets: Factory = {
+    mimeTypes: [VIEW],
     createRenderer: () => ({
       node: document.createElement("div"),
+      isDisposed: false,
       async renderModel() {
         if (known()) this.node.append(document.createElement("main"));
         else this.node.textContent = "Error displaying widget: model not found";
       },
     }),
   };
-  return registry;
+  registry.addFactory(widgets, -10);
+  return Object.assign(registry, panel);
 }
 
 async function shown(known: () => boolean, html: string, times = 1): Promise<string> {
   const registry = notebook(known);
-  await Promise.resolve();
   const renderer = registry.getFactory(VIEW)!.createRenderer({});
   for (let i = 0; i < times; i++) await renderer.renderModel(model(html));
   return `${renderer.node.firstElementChild?.localName}: ${renderer.node.textContent}`;
@@ -58,4 +69,42 @@ test("a known viewer is shown, even if its kernel was late", async () => {
 
 test("other widgets show what they always show", async () => {
   expect(await shown(() => false, "<b>a slider</b>")).toBe("undefined: Error displaying widget: model not found");
+});
+
+/** A notebook with a live viewer that answers as the test says. Returns the output's model after the notebook was saved. */
+async function saved(answer: (detail: (html: Promise<string>) => void) => void): Promise<[Model, HTMLElement]> {
+  const notebookPanel = notebook(() => true);
+  const renderer = notebookPanel.getFactory(VIEW)!.createRenderer({});
+  const output = model(TAIL);
+  // JupyterLab renders an output again when its data changes.
+  const set = output.setData.bind(output);
+  output.setData = (change) => {
+    set(change);
+    void renderer.renderModel(output);
+  };
+  await renderer.renderModel(output);
+  const viewer = renderer.node.firstElementChild as HTMLElement;
+  viewer.className = "cortex-logs";
+  viewer.addEventListener("cortex-logs-save", (event) => answer((event as CustomEvent<(html: Promise<string>) => void>).detail));
+  vi.useFakeTimers();
+  const saving = notebookPanel.context.save();
+  await vi.advanceTimersByTimeAsync(10_000);
+  await saving;
+  expect(saves).toEqual(["saved"]);
+  expect([...renderer.node.children]).toEqual([viewer]);
+  return [output, viewer];
+}
+
+test("what a viewer shows is saved, and the viewer stays", async () => {
+  const [output] = await saved((detail) => detail(Promise.resolve(`<div class="cortex-logs-static">line 500</div>`)));
+  expect(output.data["text/html"]).toContain("line 500");
+  expect(Object.keys(output.data)).toEqual([VIEW, "text/html"]);
+});
+
+test.each([
+  ["has drawn nothing", () => {}],
+  ["does not answer", (detail: (html: Promise<string>) => void) => detail(new Promise(() => {}))],
+  ["fails", (detail: (html: Promise<string>) => void) => detail(Promise.reject(new Error("the worker was replaced")))],
+])("the notebook is saved, with the lines from before, if its viewer %s", async (_name, answer) => {
+  expect((await saved(answer))[0].data["text/html"]).toBe(TAIL);
 });

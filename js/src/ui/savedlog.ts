@@ -1,0 +1,122 @@
+/**
+ * The end of what a viewer shows as self-contained HTML, which a notebook saves: it is shown when the notebook is opened without
+ * its kernel, and in what nbconvert makes of it. The kernel writes the same form when a cell is run (notebook/static_html.py).
+ */
+
+import type { SavedRow } from "../protocol/update.ts";
+import { paletteColour } from "../text/colours.ts";
+import { formatClock, formatUtcClock, groupDigits, zoneName } from "../text/format.ts";
+import { LEVELS } from "../text/level.ts";
+import { filterTerms } from "../text/query.ts";
+import { type Settings, toPlain } from "../client/settings.ts";
+import { h } from "./dom.ts";
+import { formatNotice, type SourceLabel } from "./row.ts";
+
+/** Maximum number of lines that are saved in the notebook's file. */
+export const SAVED_LINES = 200;
+/** Maximum number of characters that are saved of each line. */
+const MAX_CHARS = 500;
+/** Maximum number of characters of the HTML of all lines. */
+const MAX_HTML_CHARS = 262_144;
+
+// Transparency instead of fixed colours, so that it suits a light and a dark page.
+// The column is reversed, so that the box is scrolled to the end at first.
+const BOX = "display:flex;flex-direction:column-reverse;max-height:24em;overflow:auto;border:1px solid rgba(128,128,128,.4);border-radius:3px;padding:.4em .6em;margin:0;font:12px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere";
+const DIM = "opacity:.65";
+const ERROR = "box-shadow:inset 3px 0 #c0392b;padding-left:6px;background:rgba(192,57,43,.08)";
+const LEVEL_STYLES: Record<string, string> = { warning: "box-shadow:inset 3px 0 #b8860b;padding-left:6px", error: ERROR, critical: `${ERROR};font-weight:600` };
+/** A terminal's colours with the same contrast to white and to black. */
+const INKS = ["", "#d04545", "#2c8a2c", "#86791a", "#5f74d6", "#b952b9", "#2b8484", ""];
+const RUN_STYLES: Record<string, string> = { k: DIM, e: "font-weight:600" };
+const WORD_STYLES: Record<string, string> = { b: "font-weight:600", f: DIM, i: "font-style:italic", u: "text-decoration:underline" };
+
+export interface SavedView {
+  tasks: { name: string; state: string }[];
+  settings: Settings;
+  /** The sources as the viewer names and colours them. */
+  label(source: number): SourceLabel | undefined;
+  rows: SavedRow[];
+  /** The counts of lines and gaps. */
+  counts: string;
+}
+
+/** Return the end of a log as HTML without scripts, ids or links. */
+export function savedLog({ tasks, settings, label, rows, counts }: SavedView): string {
+  const filter = filterText(settings);
+  const head = h("div", { style: "padding:.2em 0" });
+  for (const [i, { name, state }] of tasks.entries()) head.append(i > 0 ? ", " : "", h("b", {}, name), ` · ${state}`);
+  if (filter !== "") head.append(` · ${filter}`);
+  const body = h("div", {});
+  const lastTraceback = rows.findLast(({ lines }) => lines !== undefined);
+  let [count, chars] = [0, 0];
+  for (const row of rows.toReversed()) {
+    const element = rowElement(row, settings, label, row === lastTraceback);
+    chars += serialize(element).length;
+    if (chars > MAX_HTML_CHARS || count >= SAVED_LINES) break;
+    count += row.kind === "line" ? (row.lines?.length ?? 1) : 0;
+    body.prepend(element);
+  }
+  if (count === 0) body.append(h("div", { style: DIM }, "no lines yet"));
+  const time = settings.time === "off" || count === 0 ? "" : `, times in ${settings.time === "utc" ? "UTC" : zoneName(rows.at(-1)!.time)}`;
+  const hint = `${count > 1 ? `The last ${groupDigits(count)} lines` : "The log"} when this notebook was saved${time}; run the cell again for the live view.`;
+  const foot = h("div", { style: "font-size:90%;padding:.2em 0" }, h("div", {}, counts), h("div", { style: DIM }, hint));
+  return serialize(h("div", { class: "cortex-logs-static", style: "margin:.2em 0" }, head, h("div", { style: BOX }, body), foot));
+}
+
+/** Return an element as markup. Its texts are escaped, as they were never parsed. */
+function serialize(element: HTMLElement): string {
+  return new XMLSerializer().serializeToString(element).replace(' xmlns="http://www.w3.org/1999/xhtml"', "");
+}
+
+/** Return the window and the filter as Python's parameters. */
+function filterText(settings: Settings): string {
+  const { since, until, pod, container, role, rank, run, attempt, stream, tail } = toPlain(settings);
+  const { include: grep, exclude, where, level } = filterTerms(settings.filter);
+  const all = Object.entries({ since, until, pod, container, role, rank, run, attempt, stream, tail, grep, exclude, where, level });
+  return all.flatMap(([name, value]) => [value].flat().filter((one) => one !== undefined && one !== "").map((one) => `${name}=${one}`)).join(" ");
+}
+
+function rowElement(row: SavedRow, { time, columns }: Settings, label: SavedView["label"], isOpen: boolean): HTMLElement {
+  if (row.kind !== "line") return h("div", { style: `${DIM};font-style:italic` }, formatNotice(row.text, (ms) => formatClock(ms).slice(0, 8)));
+  const source = label(row.source);
+  const name = source?.short && columns.length > 0 ? `${source.short} ` : "";
+  const clock = time === "off" ? "" : `${time === "utc" ? formatUtcClock(row.time) : formatClock(row.time)} `;
+  const prefix = [clock === "" ? null : h("span", { style: DIM }, clock), name === "" ? null : h("span", { style: `color:oklch(.58 .13 ${paletteColour(source!.colour).hue})` }, name)];
+  const aside = [row.repeats === undefined ? "" : `× ${groupDigits(row.repeats)}`, row.aside].filter(Boolean).join(" · ");
+  const after = aside === "" ? null : h("span", { style: DIM }, ` · ${aside}`);
+  const style = LEVEL_STYLES[LEVELS[row.level]];
+  if (row.lines === undefined) return h("div", style ? { style } : {}, ...prefix, ...styledText(row), after);
+  const left = row.lines.length - SAVED_LINES;
+  const lines = row.lines.slice(0, SAVED_LINES).map((line) => h("div", {}, cut(line, line.length)));
+  if (left > 0) lines.push(h("div", { style: DIM }, `… ${groupDigits(left)} more lines`));
+  return h("details", { style: ERROR, open: isOpen }, h("summary", { style: "cursor:pointer" }, ...prefix, ...styledText(row), after), h("div", { style: "padding-left:2em" }, ...lines));
+}
+
+function cut(text: string, length: number): string {
+  return length <= MAX_CHARS ? text : `${text.slice(0, MAX_CHARS)} … ${groupDigits(length - MAX_CHARS)} more characters`;
+}
+
+function styledText({ text, runs, hiddenChars }: SavedRow): (Node | string)[] {
+  const parts: (Node | string)[] = [];
+  const end = Math.min(text.length, MAX_CHARS);
+  let [at, style] = [0, ""];
+  for (const [next, name] of [...runs, [end, ""] as const]) {
+    const part = text.slice(at, Math.min(next, end));
+    if (part !== "") parts.push(style === "" ? part : h("span", { style }, part));
+    at = Math.max(at, next);
+    style = runStyle(name);
+  }
+  const left = text.length + hiddenChars - MAX_CHARS;
+  if (left > 0) parts.push(` … ${groupDigits(left)} more characters`);
+  return parts;
+}
+
+/** Return a run's style as CSS: weight and slant, and colours that can be read on light and dark pages. */
+function runStyle(name: string): string {
+  if (!name.startsWith("a ")) return RUN_STYLES[name] ?? "";
+  const words = name.slice(2).split(" ").map((word) => {
+    const ink = /^f\d/.test(word) ? INKS[Number(word.slice(1)) % 8] : "";
+    return ink ? `color:${ink}` : WORD_STYLES[word];
+  });
+  return words.filter(Boolean).join(";");
+}
