@@ -16,8 +16,9 @@ from cortex_jupyter.parsing.fields import plain, trailing_object
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_BEGIN: Final = r"([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)"
 _CONDITION: Final = re.compile(
-    r'\s*([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)\s*("(?:[^"\\]|\\.)*"|[^\s"=!<>~≤≥≠][^\s]*)(\s+and\s+|\s*\Z)'
+    rf'\s*{_BEGIN}\s*("(?:[^"\\]|\\.)*"|[^\s"=!<>~≤≥≠][^\s]*)(\s+and\s+|\s+(?={_BEGIN})|\s*\Z)'
 )
 _OF_NUMBERS: Final = frozenset({"<", "<=", ">", ">="})
 _SAME: Final = {"==": "=", "≥": ">=", "≤": "<=", "≠": "!="}
@@ -30,7 +31,7 @@ Condition = tuple[str, str, str]
 
 
 def conditions(text: str) -> list[Condition]:
-    r"""Parse one condition, or several that are joined by `and`.
+    r"""Parse one condition, or several: joined by `and`, or one after the other.
 
     Parameters
     ----------
@@ -51,11 +52,13 @@ def conditions(text: str) -> list[Condition]:
     --------
     >>> conditions('status>=500 and path ~ "/api v1"')
     [('status', '>=', '500'), ('path', '~', '/api v1')]
+    >>> conditions("loss<1.7 step>60")
+    [('loss', '<', '1.7'), ('step', '>', '60')]
     """
     parsed: list[Condition] = []
     at = 0
     while match := _CONDITION.match(text, at):
-        key, op, value, _ = match.groups()
+        key, op, value, end, *_ = match.groups()
         if value.startswith('"'):
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
         op = _SAME.get(op, op)
@@ -63,7 +66,7 @@ def conditions(text: str) -> list[Condition]:
             raise BadQuery(f"where={text[:60]!r}: {op} compares numbers, and {value[:60]!r} is none", _HINT)
         parsed.append((key, op, value))
         at = match.end()
-        if at == len(text) and not match[4].strip():
+        if at == len(text) and not end.strip():
             return parsed
     raise BadQuery(f"where={text[:60]!r} is no condition on a field", _HINT)
 

@@ -5,7 +5,7 @@
 
 import type { Filter } from "../protocol/requests.ts";
 import type { ContainerSummary } from "../protocol/update.ts";
-import { filterTerms, isRegex } from "../text/query.ts";
+import { filterTerms, isPlainText, isRegex } from "../text/query.ts";
 import { ALL_SOURCES, sourceChoice, sourceQuery } from "../text/sources.ts";
 import { formatWindow, parseWindow } from "../text/time.ts";
 
@@ -88,7 +88,7 @@ function parseInstant(text: string | undefined): number | null {
 export function fromPlain(plain: PlainSettings): Settings {
   const grep = toList(plain.grep);
   // A single plain text goes into the filter box, where it can be edited.
-  const inBox = plain.typed === undefined && grep.length === 1 && !isRegex(grep[0]);
+  const inBox = plain.typed === undefined && grep.length === 1 && !isRegex(grep[0]) && isPlainText(grep[0]);
   const filter: Filter = {
     grep: inBox ? grep[0] : (plain.typed ?? ""),
     regex: plain.regex ?? false,

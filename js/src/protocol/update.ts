@@ -233,6 +233,14 @@ export interface Ticks {
 /** Number of places on the scroll bar that `Ticks` tells apart. */
 export const TICKS = 400;
 
+/** Why no line meets a filter, as far as the newest loaded lines show it. */
+export interface UnmetFilter {
+  /** Fields of conditions. Either no line has the field; then `near` are similar names, and `common` the most frequent ones. Or it has a `value` that is no number. */
+  fields: { name: string; value?: string; near: string[]; common: string[] }[];
+  /** Texts that the lines have in other case. */
+  inOtherCase: string[];
+}
+
 export type LinkState = "connecting" | "live" | "reconnecting" | "waiting" | "stopped" | "done";
 
 export interface Update {
@@ -274,6 +282,8 @@ export interface Update {
   linesBehind: number;
   problem: Problem | null;
   filterError: string;
+  /** Set if no line meets the filter. */
+  unmet?: UnmetFilter;
   sources?: ContainerSummary[];
   histogram?: Histogram;
   /** Sent with a histogram. */

@@ -10,6 +10,8 @@ export const NOTICE = 8;
 export const GAP = 16;
 const STDOUT = 32;
 const STDERR = 64;
+/** With NOTICE: the end of a container or of the task that has failed. */
+export const FAILED = 64;
 /**
  * With NOTICE: a row that stands for lines that are not loaded. Alone: a search hit, whose neighbours are not loaded. With GAP: a
  * removed row.

@@ -6,7 +6,7 @@ import { DEFAULT_LEVEL } from "../text/level.ts";
 import { mayBeBar } from "../text/progress.ts";
 import { checkedLength, compileFilter, isRegex, type Matcher, regexError, termRegex, termTest } from "../text/query.ts";
 import { type RunId, sourceChoice, sourceTest } from "../text/sources.ts";
-import { GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
+import { FAILED, GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
 import { RowSequence } from "./sequence.ts";
 import type { TaskStore } from "./taskstore.ts";
 
@@ -114,8 +114,8 @@ class RowFilter {
     const store = this.stores[slot];
     const flags = store.flags[row];
     if (!this.isSourceShown(slot, store.source[row])) return false;
-    // Always show gaps. Hide other notices only if the filter has a text.
-    if (flags & NOTICE) return flags & HOLE ? !this.isNarrowed : (flags & GAP) > 0 || !this.matcher.active;
+    // Always show gaps. Hide other notices if the filter has a text, and those below its level.
+    if (flags & NOTICE) return flags & HOLE ? !this.isNarrowed : (flags & GAP) > 0 || (!this.matcher.active && (this.#rank <= DEFAULT_LEVEL || (flags & FAILED) > 0 || store.levelOf(row) >= this.#rank));
     if (this.#rank > 0 && (store.levelOf(row) || DEFAULT_LEVEL) < this.#rank) return false;
     if (this.filter.stream !== "" && store.streamOf(row) !== this.filter.stream) return false;
     return !this.matcher.active || this.matcher.test(text);

@@ -8,7 +8,7 @@ import type { GapSummary, Mark, PodPhases } from "../protocol/update.ts";
 import { groupDigits } from "../text/format.ts";
 import { ERROR, rankOf } from "../text/level.ts";
 import { fromNs } from "../text/time.ts";
-import { GAP, LineTable, NO_SOURCE, NOTICE } from "./lines.ts";
+import { FAILED, GAP, LineTable, NO_SOURCE, NOTICE } from "./lines.ts";
 
 /** Maximum number of characters of a termination message in a row. The whole text is shown when the row is opened. */
 const MAX_MESSAGE_CHARS = 500;
@@ -76,6 +76,12 @@ function endText(event: EndEvent): string {
   return event.state === "failed" ? `Job failed exit ${event.exit_code ?? "?"}` : `Job complete exit ${event.exit_code ?? 0}`;
 }
 
+/** Return whether a notice is the end of a container that has failed. */
+function hasFailed({ notice, source, exit_code: exit }: StatusEvent): boolean {
+  // A sidecar is stopped with SIGTERM (exit 128 + 15) when its pod's work is done.
+  return notice === "ended" && (exit ?? 0) !== 0 && !(source?.kind === "sidecar" && exit === 143);
+}
+
 type NoticeMark = Omit<Mark, "source"> & { source?: SourceInfo };
 
 /** Return the mark of a notice on the time axis; undefined if its kind has none. A notice without a time is marked at `now`. */
@@ -90,12 +96,11 @@ function noticeMark(notice: PageNotice, now: number): NoticeMark | undefined {
     const at = gap.from ? fromNs(gap.from) : gap.to ? fromNs(gap.to) : now;
     return { kind: "gap", time: at, to: gap.to ? fromNs(gap.to) : at, text: gapText(gap), level: ERROR, source: gap.source };
   }
-  const { notice: what, time, source, level, exit_code: exit } = notice as StatusEvent;
+  const { notice: what, time, source, level } = notice as StatusEvent;
   if (what !== "started" && what !== "ended" && what !== "event") return undefined;
   const at = time ? fromNs(time) : now;
   const kind = what === "started" && (source?.run ?? 0) > 0 ? "restart" : what;
-  // A sidecar is stopped with SIGTERM (exit 128 + 15) when its pod's work is done.
-  const bad = what === "ended" && (exit ?? 0) !== 0 && !(source?.kind === "sidecar" && exit === 143) ? ERROR : 0;
+  const bad = hasFailed(notice as StatusEvent) ? ERROR : 0;
   return { kind, time: at, to: at, text: noticeText(notice as StatusEvent), level: Math.max(rankOf(level ?? ""), bad), source };
 }
 
@@ -195,7 +200,8 @@ export class TaskEvents extends LineTable {
     const hint = event.hint ?? event.termination_message;
     if (hint) this.hints.set(this.rows, hint);
     this.addMark({ ...event, event: "status" });
-    this.#addNotice(event.seq, event.time ? fromNs(event.time) : this.newest, id, stoppedText(event) ? ERROR : rankOf(event.level ?? ""), noticeText(event), event.notice === "ended");
+    const level = stoppedText(event) ? ERROR : rankOf(event.level ?? "");
+    this.#addNotice(event.seq, event.time ? fromNs(event.time) : this.newest, id, level | (hasFailed(event) ? FAILED : 0), noticeText(event), event.notice === "ended");
   }
 
   addGap(event: GapEvent, counted = true): void {
@@ -221,7 +227,7 @@ export class TaskEvents extends LineTable {
     const time = Math.max(this.newest, event.time ? fromNs(event.time) : 0) || AFTER_ALL_LINES;
     this.folds.start(this.rows)();
     if (time !== AFTER_ALL_LINES) this.addMark({ ...event, state: this.state, event: "end" });
-    this.push(event.seq ?? (this.seq[this.rows - 1] ?? 0) + 1, time === AFTER_ALL_LINES ? 0 : time, time, NO_SOURCE, NOTICE, this.message);
+    this.push(event.seq ?? (this.seq[this.rows - 1] ?? 0) + 1, time === AFTER_ALL_LINES ? 0 : time, time, NO_SOURCE, NOTICE | (this.state === "succeeded" || this.exit === 0 ? 0 : FAILED), this.message);
   }
 
   /** Update a source from a notice of the stream, of a page or of the outline. */

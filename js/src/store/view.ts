@@ -1,9 +1,10 @@
 /** One view on the page: counts, and a slice of the selected rows. The slice stays in place while rows are added. The page draws an update before it gets the next. */
 
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
-import type { RemoteSearchState, SavedRow, Update } from "../protocol/update.ts";
+import type { RemoteSearchState, SavedRow, UnmetFilter, Update } from "../protocol/update.ts";
 import { visibleText } from "../text/ansi.ts";
 import { LEVELS } from "../text/level.ts";
+import { filterTerms } from "../text/query.ts";
 import { findDestination, type JumpGoal, type RemoteJump } from "./jump.ts";
 import { buildLayout, DisplayOrder, findTicks } from "./layout.ts";
 import { NOTICE } from "./lines.ts";
@@ -13,6 +14,7 @@ import { EDGE_ID, edgeRow, renderShown, ScrollAnchor, Slice, type WantedSpanRows
 import { SourceGroups } from "./sources.ts";
 import type { TaskStore } from "./taskstore.ts";
 import { TimeAxis, TimeWindow } from "./timeaxis.ts";
+import { explainUnmet } from "./unmet.ts";
 
 /** Minimum time between two updates of the list of sources (ms). */
 const SOURCES_EVERY_MS = 250;
@@ -224,6 +226,7 @@ export class View {
       now,
       loading,
       filterError: selection.matcher.error,
+      unmet: count === 0 && selection.matcher.active && selection.unsearched === 0 ? this.#explainUnmet() : undefined,
     };
     const at = performance.now();
     this.#areSourcesDue = !this.groups.hasNew && at - this.#sourcesSentAt < SOURCES_EVERY_MS;
@@ -238,6 +241,15 @@ export class View {
       update.ticks = findTicks(selection, shownRows);
     }
     return update;
+  }
+
+  #unmet: { filter: Filter; lines: number; result: UnmetFilter } | undefined;
+
+  /** Explain why no line meets the filter; again after it has changed, or when there are twice as many lines. */
+  #explainUnmet(): UnmetFilter {
+    const { all, filter } = this.selection;
+    if (this.#unmet?.filter !== filter || all.length >= 2 * this.#unmet.lines) this.#unmet = { filter, lines: all.length, result: explainUnmet(this.selection, filterTerms(filter)) };
+    return this.#unmet.result;
   }
 
   #find(low: number): Update["find"] {

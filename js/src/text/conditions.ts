@@ -5,7 +5,8 @@ import { parseObject } from "./fields.ts";
 
 export type Condition = [key: string, op: string, value: string];
 
-const CONDITION = /\s*([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)\s*("(?:[^"\\]|\\.)*"|[^\s"=!<>~≤≥≠][^\s]*)(\s+and\s+|\s*$)/y;
+const BEGIN = String.raw`([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)`;
+const CONDITION = new RegExp(String.raw`\s*${BEGIN}\s*("(?:[^"\\]|\\.)*"|[^\s"=!<>~≤≥≠][^\s]*)(\s+and\s+|\s+(?=${BEGIN})|\s*$)`, "y");
 const OPERATOR_ALIASES: Record<string, string> = { "==": "=", "≥": ">=", "≤": "<=", "≠": "!=" };
 const NUMBER = /^[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)%?$/i;
 
@@ -28,7 +29,7 @@ function unquoteValue(text: string): string {
   return text.startsWith("'") ? text.slice(1, -1) : text;
 }
 
-/** Parse conditions that are joined with `and`; null if the text is no condition. */
+/** Parse one condition, or several that are joined with `and` or follow each other; null if the text is no condition. */
 export function parseConditions(text: string): Condition[] | null {
   const result: Condition[] = [];
   CONDITION.lastIndex = 0;
@@ -42,7 +43,12 @@ export function parseConditions(text: string): Condition[] | null {
   return null;
 }
 
-function parseNumber(text: string): number | null {
+/** Write a condition as text. */
+export function writeCondition([key, op, value]: Condition): string {
+  return `${key}${op}${quoteValue(value)}`;
+}
+
+export function parseNumber(text: string): number | null {
   if (!NUMBER.test(text)) return null;
   const plain = text.replace(/%$/, "");
   return /inf/i.test(plain) ? (plain.startsWith("-") ? -Infinity : Infinity) : Number(plain);
@@ -57,6 +63,24 @@ function fieldRegex(key: string, flags = ""): RegExp {
 /** Return a pattern that marks the field and its value. */
 export function conditionRegex([key]: Condition): RegExp {
   return fieldRegex(key, "g");
+}
+
+const ANY_FIELD = /(?<![A-Za-z0-9_.@/-])([A-Za-z_@][A-Za-z0-9_.@/-]*)["']?(?:[ \t]+=[ \t]+|=|:[ \t]*)("(?:[^"\\]|\\.)*"|'[^']*'|[^ \t\r\n,;|()[\]{}"'][^ \t\r\n,;|)\]}"']*)/g;
+/** Maximum depth of a field in a JSON object. */
+const MAX_DEPTH = 3;
+
+/** Return the fields of a line with their values, as conditions read them. */
+export function fieldsOf(line: string): Map<string, string> {
+  const fields = new Map<string, string>();
+  const addAll = (value: unknown, name: string, depth: number): void => {
+    if (typeof value !== "object" || value === null) fields.set(name, String(value));
+    else if (!Array.isArray(value) && depth < MAX_DEPTH) for (const [key, inner] of Object.entries(value)) addAll(inner, name === "" ? key : `${name}.${key}`, depth + 1);
+  };
+  const text = plainText(line);
+  const object = parseObject(text)?.fields;
+  if (object !== undefined) addAll(object, "", 0);
+  for (const [, name, value] of text.matchAll(ANY_FIELD)) if (!fields.has(name)) fields.set(name, unquoteValue(value));
+  return fields;
 }
 
 function fieldValue(doc: unknown, key: string): string | null {

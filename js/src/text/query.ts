@@ -5,7 +5,7 @@
 
 import type { Filter } from "../protocol/requests.ts";
 import { plainText } from "./ansi.ts";
-import { conditionRegex, conditionTest, parseConditions } from "./conditions.ts";
+import { conditionRegex, conditionTest, parseConditions, writeCondition } from "./conditions.ts";
 import { errorMessage } from "./format.ts";
 import { rankOf } from "./level.ts";
 
@@ -104,17 +104,44 @@ export function makeTerm(text: string, regex: boolean, matchCase: boolean): stri
   return matchCase && caseFlags(text) !== "" ? `/${escapeRegex(text)}/c` : text;
 }
 
-/** Split `loss -healthz -"GET /"` into the text and the words to exclude. */
-function splitExcludes(text: string): { grep: string; exclude: string[] } {
-  const exclude: string[] = [];
-  const grep = text.replace(/(^|\s)-(?:"([^"]+)"|([^\s"\d-]\S*))/g, (_all, _space: string, quoted?: string, word?: string) => {
-    exclude.push((quoted ?? word)!);
-    return "";
-  });
-  return exclude.length > 0 ? { grep: grep.trim(), exclude } : { grep: text, exclude };
+/** A term that stands out between words: `-word`, `!word`, `level>=warning`, `loss<0.1`. */
+const TERM = /(?<=^|\s)(?:[-!]"([^"]+)"|-([^\s"\d-]\S*)|!([^\s"=!]\S*)|level\s*(?:>=|≥)\s*([a-z]+)|([A-Za-z_@][A-Za-z0-9_.@/-]*(?:>=|<=|!=|≥|≤|≠|<|>)[^\s"=!<>~≤≥≠]\S*))(?=\s|$)/gi;
+
+/** Split `loss -healthz !"GET /" step>60` into its terms. What is between them are texts, or conditions such as `a=1 b=2`. */
+function splitTerms(typed: string, matchCase: boolean): Terms {
+  const result: Terms = { include: [], exclude: [], where: [], level: "" };
+  const texts: string[] = [];
+  let at = 0;
+  let hasTerms = false;
+  for (const match of typed.matchAll(TERM)) {
+    const [all, quoted, dashed, banged, level, condition] = match;
+    if (level !== undefined && rankOf(level) === 0) continue;
+    if (condition !== undefined && parseConditions(condition) === null) continue;
+    if (level !== undefined) result.level = rankOf(level) > rankOf(result.level) ? level.toLowerCase() : result.level;
+    else if (condition !== undefined) result.where.push(condition);
+    else result.exclude.push((quoted ?? dashed ?? banged)!);
+    texts.push(typed.slice(at, match.index));
+    at = match.index + all.length;
+    hasTerms = true;
+  }
+  texts.push(typed.slice(at));
+  for (const text of texts) {
+    // Spaces count in a text that stands alone.
+    const term = hasTerms ? text.trim() : text;
+    if (term === "") continue;
+    const [, literal] = /^"([^"]+)"$/.exec(term) ?? [];
+    const conditions = literal === undefined && hasTerms ? parseConditions(term) : null;
+    if (conditions) result.where.push(...conditions.map(writeCondition));
+    else if (isRegex(term)) result.include.push(term);
+    else result.include.push(makeTerm(literal ?? term, false, matchCase));
+  }
+  return result;
 }
 
-/** Parse what was typed: `!text` and `-word` exclude, `"text"` is taken literally, `level>=warning`, `status>=500`, `/regex/`. */
+/**
+ * Parse what was typed: `!text` and `-word` exclude, `"text"` is taken literally, `level>=warning`, `status>=500`, `/regex/`. Several
+ * terms may follow each other: `WARNING !norm loss<0.1`.
+ */
 export function parseTerms(typed: string, regex = false, matchCase = false): Terms {
   const result: Terms = { include: [], exclude: [], where: [], level: "" };
   const text = typed.trim();
@@ -123,18 +150,21 @@ export function parseTerms(typed: string, regex = false, matchCase = false): Ter
   const rest = negative ? text.slice(negative[0].length) : typed;
   const into = negative ? result.exclude : result.include;
   const quoted = /^"([^"]+)"$/.exec(rest.trim());
-  const level = /^level\s*(?:>=|≥)\s*([a-z]+)$/i.exec(text);
+  const conditions = negative ? null : parseConditions(text);
   if (quoted) into.push(makeTerm(quoted[1], false, matchCase));
   else if (regex || isRegex(rest)) into.push(makeTerm(rest, true, matchCase));
-  else if (level && rankOf(level[1]) > 0) result.level = level[1].toLowerCase();
-  else if (negative === null && parseConditions(text)) result.where.push(text);
-  else if (negative) into.push(makeTerm(rest, false, matchCase));
-  else {
-    const { grep, exclude } = splitExcludes(typed);
-    if (grep !== "") result.include.push(makeTerm(grep, false, matchCase));
-    result.exclude.push(...exclude);
-  }
+  else if (conditions && conditions.length > 1 && !/\sand\s/.test(text)) result.where.push(...conditions.map(writeCondition));
+  else if (conditions) result.where.push(text);
+  // Of `!GET /healthz` all is excluded, of `!healthz !probe` each.
+  else if (negative) into.push(...rest.split(/\s+!(?=[^\s"=!])/).map((one) => makeTerm(one, false, matchCase)));
+  else return splitTerms(typed, matchCase);
   return result;
+}
+
+/** Return whether a text, when it is typed, is one term: itself. */
+export function isPlainText(text: string): boolean {
+  const { include, exclude, where, level } = parseTerms(text);
+  return include.length === 1 && include[0] === text && exclude.length + where.length === 0 && level === "";
 }
 
 /** Return a term as Python's regular expression, which is case-sensitive by default. */

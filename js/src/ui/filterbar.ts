@@ -4,10 +4,11 @@ import type { Filter } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
 import { parseConditions, quoteValue } from "../text/conditions.ts";
 import { formatRange, formatShortClock, groupDigits } from "../text/format.ts";
-import { describeTerm, isRegex, makeTerm, parseTerms, termRegex } from "../text/query.ts";
+import { describeTerm, isPlainText, isRegex, makeTerm, parseTerms, termRegex } from "../text/query.ts";
 import { sourceChoice } from "../text/sources.ts";
 import type { Change, Settings } from "../client/settings.ts";
 import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
+import { describeCondition } from "./filterhints.ts";
 import { Menu } from "./menu.ts";
 
 const LEVEL_CHOICES: [string, string][] = [["", "all levels"], ["debug", "level ≥ debug"], ["info", "level ≥ info"], ["warning", "level ≥ warning"], ["error", "level ≥ error"]];
@@ -159,11 +160,12 @@ export class FilterBar {
     const key = JSON.stringify(chips);
     if (key === this.#chipsOf) return;
     this.#chipsOf = key;
-    const actions = { change: this.#actions.change, edit: (text: string) => this.#edit(text) };
+    const actions = { change: this.#actions.change, edit: (text: string) => this.edit(text) };
     this.#chips.replaceChildren(...chips.map((chip) => chipElement(chip, actions)));
   }
 
-  #edit(text: string): void {
+  /** Put a text into the box. */
+  edit(text: string): void {
     this.toFilter();
     this.#input.value = text;
     this.#actions.change({ grep: text });
@@ -220,11 +222,7 @@ interface Chip {
 }
 
 const OPPOSITE: Record<string, string> = { "=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">", "~": "!~", "!~": "~" };
-const WRITTEN: Record<string, string> = { ">=": "≥", "<=": "≤", "!=": "≠", "~": "contains", "!~": "does not contain" };
 
-function describeCondition(text: string): string {
-  return (parseConditions(text) ?? []).map(([key, op, value]) => `${key} ${WRITTEN[op] ?? op} ${value}`).join(" and ") || text;
-}
 
 /** Return the opposite of a condition. Several conditions in one chip have no simple opposite. */
 function opposite(text: string): string | null {
@@ -242,7 +240,7 @@ function withAdded(list: string[], one: string): string[] {
 
 /** Return a term as a user would type it: a plain text that looks like another kind of term is quoted. */
 function typedText(term: string): string {
-  return !isRegex(term) && (parseConditions(term) !== null || /^[-!"]/.test(term)) ? `"${term}"` : term;
+  return isRegex(term) || isPlainText(term) ? term : `"${term}"`;
 }
 
 function chipsOf(filter: Filter, utc: boolean): Chip[] {

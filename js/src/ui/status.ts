@@ -9,6 +9,7 @@ import type { RemoteJumpState, TaskSummary, Update } from "../protocol/update.ts
 import { formatAge, formatDay, formatShortClock, formatWeekday, groupDigits, isSameDay, roundAge, zoneName } from "../text/format.ts";
 import type { TimeDisplay } from "../client/settings.ts";
 import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
+import { describeReading, filterHints } from "./filterhints.ts";
 import { runningProblem } from "./phases.ts";
 import { formatNotice } from "./row.ts";
 
@@ -218,12 +219,17 @@ export function describeEmpty(update: Update, { since, from }: Pick<Filter, "sin
 export class EmptyPanel {
   #text = h("div", {});
   #olderButton = button("Load older lines", "Load older lines", () => this.#older(), { class: "btn cl-outline" });
-  readonly element = h("div", { class: "cl-empty", hidden: true }, this.#text, this.#olderButton);
+  #reading = h("div", { class: "cl-read", hidden: true });
+  #hints = h("div", { class: "cl-hints" });
+  #hintsOf = "";
+  readonly element = h("div", { class: "cl-empty", hidden: true }, this.#text, this.#reading, this.#hints, this.#olderButton);
 
   readonly #older: () => void;
+  readonly #edit: (text: string) => void;
 
-  constructor(older: () => void) {
+  constructor(older: () => void, edit: (text: string) => void) {
     this.#older = older;
+    this.#edit = edit;
   }
 
   updateText(update: Update, filter: Filter): void {
@@ -232,8 +238,22 @@ export class EmptyPanel {
     setHidden(this.element, words === "");
   }
 
+  /** Show how a filter that matches no line was read, and what to write instead. */
+  #showHints({ filtered, lines, unmet, searching }: Update, filter: Filter): void {
+    const isUnmet = filtered && lines > 0 && searching === 0;
+    const reading = isUnmet ? describeReading(filter) : "";
+    setText(this.#reading, reading === "" ? "" : `Read as: ${reading}`);
+    setHidden(this.#reading, reading === "");
+    const hints = isUnmet ? filterHints(filter, unmet) : [];
+    const drawnState = JSON.stringify(hints);
+    if (drawnState === this.#hintsOf) return;
+    this.#hintsOf = drawnState;
+    this.#hints.replaceChildren(...hints.map(({ text, typed }) => h("div", {}, typed === undefined ? text : `${text}: `, typed === undefined ? null : h("button", { type: "button", class: "btn cl-outline", title: "Write this into the filter", onclick: () => this.#edit(typed) }, typed))));
+  }
+
   update(update: Update, filter: Filter): void {
     this.updateText(update, filter);
+    if (!this.element.hidden) this.#showHints(update, filter);
     const edge = update.rows[0];
     setHidden(this.#olderButton, edge?.text !== "Older lines" || update.filtered);
   }

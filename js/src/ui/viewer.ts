@@ -122,7 +122,7 @@ export class Viewer {
     this.#sourceList = new SourceList((off) => change({ off, ...ALL_SOURCES }), (time) => this.#jump({ to: "time", time }));
     this.#chart = new ChartPanel(change, (to) => this.#jump(to));
     this.#status = new StatusBar(() => this.#commands.act("newest"), (from, to) => this.#lineActions.copyCode(from, to));
-    this.#empty = new EmptyPanel(() => this.#loadOlder());
+    this.#empty = new EmptyPanel(() => this.#loadOlder(), (text) => this.#filterBar.edit(text));
     this.#problem = new ProblemBar(() => store.retry(session.model));
     this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, lineActions: this.#lineActions, jump: (to) => this.#jump(to), closeGaps: () => this.#status.closeGaps() });
     const main = h("div", { class: "cl-main" }, this.#rows.element, this.#rows.tickBar.element as unknown as Node, this.#empty.element, this.#lineActions.prompt.element);
