@@ -16,7 +16,6 @@ from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import MEMBERSHIP
 from cortex_jupyter.notebook.recording_reader import progress
-from cortex_jupyter.reader.text import line
 from cortex_jupyter.tables.convert import whole
 from cortex_jupyter.tables.statement import format_count
 
@@ -24,8 +23,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
+    from cortex_jupyter.notebook.masked import Masked
     from cortex_jupyter.notebook.record import Record
-    from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.notebook.tasklog import TaskLog
 
 #: Characters with which a spreadsheet formula can begin (https://owasp.org/www-community/attacks/CSV_Injection).
 FORMULA: Final = "^[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
                 if kind == ".csv":
                     _csv(out, records, is_for_spreadsheet=options.spreadsheet)
                 else:
-                    _WRITERS[kind](out, records, log.query)
+                    _WRITERS[kind](out, records, log)
 
         whole(target, write)
     print_status(f"{target}: {format_count(target.stat().st_size, 'byte')}")
@@ -75,14 +75,15 @@ def _with_progress(records: Iterable[Record], bar: Any) -> Iterable[Record]:
         yield record
 
 
-def _ndjson(out: IO[bytes], records: Iterable[Record], _: LogQuery) -> None:
+def _ndjson(out: IO[bytes], records: Iterable[Record], _: TaskLog | Masked) -> None:
     for record in records:
         out.write(orjson.dumps(record.as_dict(), option=orjson.OPT_APPEND_NEWLINE))
 
 
-def _txt(out: IO[bytes], records: Iterable[Record], query: LogQuery) -> None:
+def _txt(out: IO[bytes], records: Iterable[Record], log: TaskLog | Masked) -> None:
+    form = log.text_format
     for record in records:
-        text = line(record.ns, record.text, timestamps=query.timestamps, pretty=query.pretty)
+        text = form.line(record.pod, record.container, record.ns, record.text)
         out.write(f"{text}\n".encode("utf-8", "replace"))
 
 

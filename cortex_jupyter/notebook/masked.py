@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.record import Record
     from cortex_jupyter.notebook.recording_reader import RecordingReader
     from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.reader.text import TextFormat
     from cortex_jupyter.tables.statement import Completeness
 
 
@@ -56,6 +57,11 @@ class Masked:
     def query(self) -> LogQuery:
         """The parameters of the log."""
         return self._reader.parsed_query()
+
+    @property
+    def text_format(self) -> TextFormat:
+        """How a file of text shows the records: of several containers with source and time."""
+        return self._reader.text_format()
 
     def records(self) -> Iterator[Record]:
         """Yield the records of the log as it is now. It needs no pyarrow."""

@@ -17,6 +17,7 @@ from cortex_jupyter.errors import NotAllowed, ReadingWarning
 from cortex_jupyter.notebook.record import Record, Status
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.state import present
+from cortex_jupyter.reader.text import TextFormat
 from cortex_jupyter.tables.ordered import ordered
 from cortex_jupyter.tables.schema import COLUMNS
 from cortex_jupyter.tables.statement import Completeness
@@ -165,6 +166,10 @@ class RecordingReader:
         """Yield the records as they are now, in the order of `table`. It needs no pyarrow."""
         self.settle()
         yield from map(Record.of, ordered(self.recording.store, self.recording.id, self.parsed_query()))
+
+    def text_format(self) -> TextFormat:
+        """Return how a file of text shows the records."""
+        return TextFormat.of(self.recording.store, self.recording.id, self.parsed_query())
 
     def count(self) -> int:
         """Count the records. Call `settle` before."""

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.widget import LogViewer
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording, Session
+    from cortex_jupyter.reader.text import TextFormat
     from cortex_jupyter.tables.statement import Completeness
 
 #: Number of last lines in the exception of a failed task.
@@ -188,6 +189,11 @@ class TaskLog:
     def query(self) -> LogQuery:
         """The parsed parameters. Durations count from now."""
         return self._reader.parsed_query()
+
+    @property
+    def text_format(self) -> TextFormat:
+        """How a file of text shows the records: of several containers with source and time."""
+        return self._reader.text_format()
 
     @property
     def several(self) -> bool:

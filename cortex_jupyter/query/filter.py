@@ -82,7 +82,7 @@ class Filter:
             wanted = set(numbers[bisect_left(numbers, seqs[0]) : bisect_right(numbers, seqs[-1])])
             rows = [i for i in rows if seqs[i] in wanted]
         if self.pod or self.container or self.role or self.rank or self.run or self.attempt:
-            sids = {id_ for id_, source in batch.sources.items() if self._includes(source)}
+            sids = {id_ for id_, source in batch.sources.items() if self.includes(source)}
             if len(sids) < len(batch.sources):
                 rows = [i for i, sid in enumerate(batch.sids) if sid in sids]
         if self.stream:
@@ -103,7 +103,8 @@ class Filter:
             rows = [i for i in rows if level(texts[i]) in levels]
         return rows
 
-    def _includes(self, source: PublicSource) -> bool:
+    def includes(self, source: PublicSource) -> bool:
+        """Return whether lines of a source may match."""
         pod, container = source["pod"], source["container"]
         if not (matches_name(pod, self.pod) and matches_name(container, self.container)):
             return False

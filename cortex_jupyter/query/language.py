@@ -233,6 +233,18 @@ class LogQuery:
             attempt=attempt and attempt.among((s.role, s.rank, s.attempt) for s in sources),
         )
 
+    def sources(self, store: SourceStore, recording: int) -> list[Source]:
+        """Return the sources of a recording whose lines the query may return."""
+        of_source = Filter(
+            pod=self.pod,
+            container=self.container,
+            role=self.role,
+            rank=self.rank,
+            run=self.run,
+            attempt=self.attempt,
+        )
+        return [source for source, _ in store.sources(recording).values() if of_source.includes(source.public)]
+
     def keep(self) -> RowFilter | None:
         """Return the filter for batches; None if every record matches.
 

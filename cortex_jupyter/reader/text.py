@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,13 +12,15 @@ import orjson
 
 from cortex_jupyter.model import MEMBERSHIP, STREAMS, Batch, Cursor, rfc3339
 from cortex_jupyter.parsing.level import level
+from cortex_jupyter.store.scan import Scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from cortex_jupyter.model import PublicSource
+    from cortex_jupyter.model import PublicSource, Source
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.events import Burst
+    from cortex_jupyter.store import Readable
 
 # The line breaks of an event stream: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 _BREAK: Final = re.compile(r"\r\n|\r|\n")
@@ -100,10 +103,91 @@ def line(time: int, text: str, *, timestamps: bool, pretty: bool) -> str:
     return f"{format_time(time)} {text}" if timestamps else text
 
 
-def lines(batch: Batch, query: LogQuery) -> str:
-    """Write a batch as text, with a line break after each record."""
-    pairs = zip(batch.times, batch.texts, strict=True)
-    return "".join(line(t, m, timestamps=query.timestamps, pretty=query.pretty) + "\n" for t, m in pairs)
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """How a file of text shows the records of a query.
+
+    Lines of one container are written as they are. Lines of several begin with their source and time, as `kubectl logs
+    --prefix --timestamps` writes them.
+
+    Parameters
+    ----------
+    labels : mapping
+        Pod and container to the name of the source; empty if one container wrote all lines.
+    timestamps, pretty : bool
+        As for `line`.
+    """
+
+    labels: Mapping[tuple[str, str], str]
+    timestamps: bool
+    pretty: bool
+
+    @classmethod
+    def of(
+        cls, store: Readable, recording: int, query: LogQuery, check: Callable[[], object] = lambda: None
+    ) -> TextFormat:
+        """Return the format for a query. It blocks: if some of several containers may be silent, it looks for their lines.
+
+        Parameters
+        ----------
+        store : Readable
+        recording : int
+        query : LogQuery
+            `timestamps=false` leaves out the times also of several containers.
+        check : callable, optional
+            Called now and then; it may raise to end the search.
+        """
+        sources = query.sources(store, recording)
+        several = _wrote_several(store, recording, {(s.pod, s.container) for s in sources}, check)
+        timestamps = query.timestamps or (several and "timestamps" not in query.raw)
+        return cls(_labels(sources) if several else {}, timestamps, query.pretty)
+
+    def line(self, pod: str, container: str, time: int, text: str) -> str:
+        """Write a record."""
+        text = line(time, text, timestamps=self.timestamps, pretty=self.pretty)
+        return f"[{self.labels.get((pod, container), f'{pod}/{container}')}] {text}" if self.labels else text
+
+
+def _wrote_several(
+    store: Readable, recording: int, containers: set[tuple[str, str]], check: Callable[[], object]
+) -> bool:
+    if len(containers) < 2:
+        return False
+    seen: set[tuple[str, str]] = set()
+    for batch in Scan(store, recording).batches():
+        check()
+        seen |= {(source["pod"], source["container"]) for source in batch.sources.values()} & containers
+        if len(seen) > 1:
+            return True
+    return False
+
+
+def _labels(sources: Iterable[Source]) -> dict[tuple[str, str], str]:
+    """Return a name for each pod and container.
+
+    Examples
+    --------
+    >>> from cortex_jupyter.model import Source
+    >>> workers = [Source(f"bert-{i}", f"u{i}", "main", f"c{i}", role="worker", rank=str(i)) for i in range(2)]
+    >>> sorted(_labels(workers).values()), sorted(_labels([*workers, Source("bert-1", "u1", "agent", "c2")]).values())
+    (['worker-0', 'worker-1'], ['bert-1/agent', 'worker-0/main', 'worker-1/main'])
+    """
+    pods: dict[str, set[str]] = {}
+    for source in sources:
+        pods.setdefault(_place(source), set()).add(source.pod)
+    has_several_containers = len({source.container for source in sources}) > 1
+    labels = {}
+    for source in sources:
+        place = _place(source)
+        # A pod that was made again has the place of the one before.
+        name = place if place and len(pods[place]) == 1 else source.pod
+        labels[source.pod, source.container] = f"{name}/{source.container}" if has_several_containers else name
+    return labels
+
+
+def _place(source: Source) -> str:
+    """Return where a source stands in its task: `worker-3`, `driver`."""
+    return f"{source.role}-{source.rank}" if source.role and source.rank else source.role
 
 
 def events(burst: Burst, query: LogQuery) -> bytes:

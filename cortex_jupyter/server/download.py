@@ -9,6 +9,7 @@ import threading
 from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,21 +20,22 @@ from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.model import AFTER_ALL
+from cortex_jupyter.query.instants import duration
 from cortex_jupyter.query.language import NAMES, LogQuery
-from cortex_jupyter.reader import text
 from cortex_jupyter.reader.event_stream import ReaderGoneError
 from cortex_jupyter.reader.filtering import in_thread, run_filter
 from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.pages import tail_of
+from cortex_jupyter.reader.text import TextFormat, rows
 from cortex_jupyter.reader.window import wait_caught_up
 from cortex_jupyter.server.streaming import StreamingHandler
-from cortex_jupyter.store.scan import Scan
+from cortex_jupyter.store.scan import Scan, reading_order
 from cortex_jupyter.telemetry import server_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from cortex_jupyter.model import Batch
+    from cortex_jupyter.model import Batch, IndexEntry, TaskRef
     from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.store import RecordingInfo
@@ -48,10 +50,20 @@ _TYPES: Final = {
 _SETTLE_S: Final = 30.0
 #: Bytes that are read from a temporary file at once.
 _PIECE: Final = 1 << 18
+#: Lines of text that are sent at once.
+_LINES: Final = 1000
+#: Lines of at most this many characters wait for older ones, so that a text is in the order of time.
+_MAX_WAITING: Final = 16 << 20
+#: Query parameters that are a window, and those that change only how lines are written.
+_WINDOW: Final = frozenset({"since", "until", "tail"})
+_FORM: Final = frozenset({"timestamps", "pretty"})
 
 
 class DownloadHandler(StreamingHandler):
-    """The log of one task as a file, in the order of recording. It is streamed, so memory does not grow with its size."""
+    """The log of one task as a file: NDJSON in the order of recording, text and Parquet in the order of time.
+
+    It is streamed, so memory does not grow with its size.
+    """
 
     @web.authenticated
     @authorized
@@ -95,11 +107,12 @@ class DownloadHandler(StreamingHandler):
                 limit = self.service.app.max_file_bytes
                 pieces = _pieces(await run_filter(query.keep(), parquet, recording, query, path, reader_gone, limit))
             elif suffix == "txt":
-                pieces = (text.lines(batch, query).encode("utf-8", "replace") for batch in batches)
+                check = partial(_check_reader, reader_gone)
+                form = await asyncio.to_thread(TextFormat.of, recording.store, recording.id, query, check)
+                pieces = text_pieces(batches, recording.store.index(recording.id), form)
             else:
-                pieces = (b"".join(orjson.dumps(row) + b"\n" for row in text.rows(batch)) for batch in batches)
-            ref = recording.ref
-            name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{ref.namespace}-{ref.name}.{suffix}")
+                pieces = (b"".join(orjson.dumps(row) + b"\n" for row in rows(batch)) for batch in batches)
+            name = file_name(recording.ref, query, suffix)
             self.set_header("Content-Type", _TYPES[suffix])
             self.set_header("Content-Disposition", f'attachment; filename="{name}"')
             self.set_header("Cache-Control", "no-store")
@@ -109,6 +122,44 @@ class DownloadHandler(StreamingHandler):
                 await self.finish(set_content_type=_TYPES[suffix])
             except StreamClosedError:
                 return
+
+
+def file_name(ref: TaskRef, query: LogQuery, suffix: str) -> str:
+    """Return the name of a download: the task, whether it is filtered, and its window.
+
+    The parts are joined by underscores, which no name in Kubernetes has. So a part of a log never has the name of a whole one.
+
+    Examples
+    --------
+    >>> from cortex_jupyter.model import TaskRef
+    >>> task = TaskRef("ml", "job", "train-1")
+    >>> file_name(task, LogQuery.parse({"since": "all"}), "txt")
+    'ml-train-1.txt'
+    >>> file_name(task, LogQuery.parse({"level": "error", "since": "10m", "tail": 5}), "txt")
+    'ml-train-1_filtered_last-10m_tail-5.txt'
+    >>> file_name(task, LogQuery.parse({"since": "2026-01-31T12:00:00Z", "until": "2026-01-31T13:30:00Z"}), "parquet")
+    'ml-train-1_from-2026-01-31T12-00-00Z_to-2026-01-31T13-30-00Z.parquet'
+    """
+    raw = query.raw
+    parts = [f"{ref.namespace}-{ref.name}"]
+    if raw.keys() - _WINDOW - _FORM:
+        parts.append("filtered")
+    since, until = str(raw.get("since", "all")), str(raw.get("until", ""))
+    if query.since is not None:
+        parts.append(f"last-{since}" if duration(since) is not None else f"from-{since}")
+    if until:
+        parts.append(f"to-{until}{'-ago' if duration(until) is not None else ''}")
+    if query.tail is not None:
+        parts.append(f"tail-{query.tail}")
+    return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part) for part in parts) + f".{suffix}"
+
+
+def text_pieces(batches: Iterable[Batch], index: list[IndexEntry], form: TextFormat) -> Iterator[bytes]:
+    """Yield lines of text in the order of time, many at once."""
+    records = (record for _, _, record in reading_order(batches, index, _MAX_WAITING))
+    while piece := list(islice(records, _LINES)):
+        lines = (form.line(r.source["pod"], r.source["container"], r.time, r.text) for r in piece)
+        yield "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
 
 
 def select(recording: Recording, query: LogQuery, info: RecordingInfo, reader_gone: threading.Event) -> Iterator[Batch]:

@@ -62,7 +62,7 @@ PARAMETERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "grep": (_TEXT, "A regular expression that lines must match."),
     "exclude": (_TEXT, "A regular expression that lines must not match."),
     "where": ({"type": "string", "examples": ["status>=500", "loss<0.1"]}, "A condition on a field."),
-    "timestamps": (_FLAG, "In text: write the time before each line."),
+    "timestamps": (_FLAG, "In text: write the time before each line; a file of several containers has it by default."),
     "pretty": (_FLAG, "In text: write JSON lines with indentation."),
 }
 _STREAMED: Final = "text/event-stream"
@@ -134,9 +134,7 @@ def document() -> dict[str, Any]:
     }
     types = {"ndjson": "application/x-ndjson", "txt": "text/plain", "parquet": "application/vnd.apache.parquet"}
     for suffix, kind in types.items():
-        paths[f"{task}/logs.{suffix}"] = _operation(
-            "The log as a file.", [*_path_parameters(), *file_parameters], {kind: {}}
-        )
+        paths[f"{task}/logs.{suffix}"] = _operation(_FILES[suffix], [*_path_parameters(), *file_parameters], {kind: {}})
     return {
         "openapi": "3.1.0",
         "info": {"title": "cortex-jupyter", "version": __version__, "description": "Logs of Kubernetes tasks."},
@@ -146,6 +144,11 @@ def document() -> dict[str, Any]:
     }
 
 
+_FILES: Final = {
+    "ndjson": "The log as a file, in the order of recording.",
+    "txt": "The log as a file, in the order of time. Lines of several containers begin with their source and time.",
+    "parquet": "The log as a file, in the order of time.",
+}
 _TOKEN: Final = {
     "type": "apiKey",
     "in": "header",

@@ -6,6 +6,7 @@ counts numbers, not entries, and yields each number once.
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, replace
@@ -269,6 +270,42 @@ def with_reading_time(records: Iterable[Record], reached: dict[int, int]) -> Ite
     for record in records:
         time = reached[record.sid] = max(record.time, reached.get(record.sid, record.time))
         yield time, record.seq, record
+
+
+def reading_order(
+    batches: Iterable[Batch], index: list[IndexEntry], max_characters: int | None = None
+) -> Iterator[tuple[int, int, Record]]:
+    """Yield the records of batches in the order of reading, with what sorts them (`with_reading_time`).
+
+    Only lines whose place is still uncertain are in memory.
+
+    Parameters
+    ----------
+    batches : iterable of Batch
+        In the order of recording.
+    index : list of IndexEntry
+        Of the recording; it shows when no later batch reaches back to the time of a line.
+    max_characters : int, optional
+        Lines of at most this many characters wait for older ones. Without a limit, the lines of a container that is
+        recorded long after the others keep everything in memory.
+    """
+    later = LaterTimes(index)
+    reached: dict[int, int] = {}
+    waiting: list[tuple[int, int, Record]] = []
+    waiting_characters = 0
+    for batch in batches:
+        for row in with_reading_time(records_of(batch), reached):
+            heapq.heappush(waiting, row)
+            waiting_characters += len(row[2].text)
+        floor = later.after(batch.seqs[-1])
+        while waiting and (
+            waiting[0][0] < floor or (max_characters is not None and waiting_characters > max_characters)
+        ):
+            row = heapq.heappop(waiting)
+            waiting_characters -= len(row[2].text)
+            yield row
+    while waiting:
+        yield heapq.heappop(waiting)
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:

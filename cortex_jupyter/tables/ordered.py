@@ -6,7 +6,6 @@ once no later entry reaches back to its time.
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -16,7 +15,7 @@ from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.order import is_ascending
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.model import STREAMS, UNBOUNDED
-from cortex_jupyter.store.scan import LaterTimes, Record, Scan, records_of, with_reading_time
+from cortex_jupyter.store.scan import Record, Scan, reading_order
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -125,15 +124,5 @@ def _sorted(
 ) -> Iterator[tuple[int, int, Record]]:
     """Yield the records with what sorts them (`with_reading_time`)."""
     index = store.index(recording)
-    later = LaterTimes(index)
-    reached: dict[int, int] = {}
     scan = Scan(store, recording, after=start - 1, upto=UNBOUNDED if stop is None else stop - 1, keep=query.keep())
-    waiting: list[tuple[int, int, Record]] = []
-    for batch in scan.within(query.since, query.until).narrowed(index).batches():
-        for row in with_reading_time(records_of(batch), reached):
-            heapq.heappush(waiting, row)
-        floor = later.after(batch.seqs[-1])
-        while waiting and waiting[0][0] < floor:
-            yield heapq.heappop(waiting)
-    while waiting:
-        yield heapq.heappop(waiting)
+    yield from reading_order(scan.within(query.since, query.until).narrowed(index).batches(), index)

@@ -348,6 +348,17 @@ def test_export(cli: Cli, task: Filled, tmp_path: Path, name: str) -> None:
         assert [orjson.loads(x)["text"] for x in data.splitlines()] == expected
 
 
+def test_text_of_several_pods_is_exported_with_pod_and_time(cli: Cli, task: Filled, tmp_path: Path) -> None:
+    done = cli("export", "ml:train-1", str(tmp_path / "all.txt"))
+    assert done.returncode == 0, done.stderr
+    page = orjson.loads(cli("logs", "ml:train-1", "-o", "json", "--since", "all").stdout)["records"]
+    assert len({r["pod"] for r in page}) > 1
+    containers = {r["container"] for r in page} | {"prepare"}
+    assert (tmp_path / "all.txt").read_text().splitlines() == [
+        f"[{r['pod']}/{r['container']}] {r['time']} {r['text']}" for r in page if r["container"] in containers
+    ]
+
+
 def test_a_failed_export_is_an_error(cli: Cli, task: Filled, tmp_path: Path) -> None:
     done = cli("export", "ml:train-1", str(tmp_path / "no" / "x.txt"))
     assert done.returncode == 2 and "cannot be written" in done.stderr

@@ -193,11 +193,51 @@ def test_downloads_have_the_same_records_as_pages(
     ndjson = server.get(logs(completed.ref.name, "logs.ndjson"), **filters)
     assert [json.loads(line) for line in ndjson.text.splitlines()] == by_seq
     assert ndjson.headers["content-type"].startswith("application/x-ndjson")
-    assert ndjson.headers["content-disposition"] == f'attachment; filename="default-{completed.ref.name}.ndjson"'
     txt = server.get(logs(completed.ref.name, "logs.txt"), timestamps="true", **filters)
-    assert txt.text.splitlines() == [f"{r['time']} {r['text']}" for r in by_seq]
+    prefixed = [f"[{r['pod']}/{r['container']}] {r['time']} {r['text']}" for r in page["records"]]
+    one_container = [f"{r['time']} {r['text']}" for r in page["records"]]
+    assert txt.text.splitlines() == (one_container if "pod" in filters else prefixed)
     table = pq.read_table(io.BytesIO(server.get(logs(completed.ref.name, "logs.parquet"), **filters).content))
     assert table.column("text").to_pylist() == [r["text"] for r in page["records"]]
+
+
+def test_text_of_several_containers_has_source_and_time_in_the_order_of_time(
+    server: Server, fake_recorder: FakeRecorder
+) -> None:
+    fields = {"role": "worker", "attempt": "0"}
+    sids = [fake_recorder.source(f"bert-{i}-x{i}", **fields, rank=str(i)) for i in range(8)]
+    silent = [fake_recorder.source(f"bert-{i}-x{i}", "prepare", "init") for i in range(8)]
+    late = [(T0 + i * 10**9, sids[i % 4], f"line {i}") for i in range(4, 40)]
+    early = [(T0 + i * 10**9 + 5, sids[4 + i % 4], f"early {i}") for i in range(8)]
+    fake_recorder.write(late)
+    fake_recorder.write(early)
+    fake_recorder.end()
+    name = fake_recorder.ref.name
+    text = server.get(logs(name, "logs.txt"), container="main").text
+    rows = [(time, f"worker-{sids.index(sid)}", line) for time, sid, line in sorted(late + early)]
+    assert [line.split(" ", 2) for line in text.splitlines()] == [
+        [f"[{source}]", rfc3339(time), line] for time, source, line in rows
+    ]
+    assert server.get(logs(name, "logs.txt"), container="main", timestamps="false").text.splitlines() == [
+        f"[{source}] {line}" for _, source, line in rows
+    ]
+    assert silent and server.get(logs(name, "logs.txt")).text.startswith(f"[worker-4/main] {rfc3339(T0 + 5)} early 0\n")
+    # One container: plain text, also if others of the pod are silent.
+    one = server.get(logs(name, "logs.txt"), pod="bert-5-x5").text
+    assert one.splitlines() == [line for _, source, line in rows if source == "worker-5"]
+
+
+def test_the_name_of_a_download_shows_whether_it_is_whole(server: Server, completed: FakeRecorder) -> None:
+    def name(suffix: str, **query: str) -> str:
+        header = server.get(logs(completed.ref.name, f"logs.{suffix}"), **query).headers["content-disposition"]
+        return header.removeprefix('attachment; filename="').removesuffix('"')
+
+    task = f"default-{completed.ref.name}"
+    for suffix in ("txt", "ndjson", "parquet"):
+        assert name(suffix) == name(suffix, since="all", timestamps="true") == f"{task}.{suffix}"
+        assert name(suffix, level="error") == f"{task}_filtered.{suffix}"
+    assert name("txt", since="10m", grep="x") == f"{task}_filtered_last-10m.txt"
+    assert name("txt", since="2023-11-14T22:13:20Z", until="5m") == f"{task}_from-2023-11-14T22-13-20Z_to-5m-ago.txt"
 
 
 def test_pretty_text(server: Server, fake_recorder: FakeRecorder) -> None:

@@ -133,7 +133,9 @@ export class Header {
         const response = await fetch(`${base}${taskPath(task)}/logs.${format}?${query(task)}`, { headers, credentials: "same-origin" });
         if (!response.ok) throw new Error(`the server answered ${response.status}`);
         const url = URL.createObjectURL(await response.blob());
-        h("a", { href: url, download: `${taskParts(task).name}.${format}` }).click();
+        // The server's name shows whether the log is filtered, and its window.
+        const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1];
+        h("a", { href: url, download: name ?? `${taskParts(task).name}.${format}` }).click();
         setTimeout(() => URL.revokeObjectURL(url), 60_000);
       } catch (reason) {
         this.#actions.showError(`Download failed: ${errorMessage(reason)}`);

@@ -83,6 +83,16 @@ describe("requests of the viewer", () => {
     const link = find('[aria-label="A page of its own"]') as HTMLAnchorElement;
     link.dispatchEvent(new Event("focus"));
     expect(new URL(link.href).searchParams.get("origin")).toBe("prod");
+    // The server names the file: a part of a log has another name than the whole.
+    const saved: string[] = [];
+    const clicked = vi.spyOn(HTMLAnchorElement.prototype, "click").mockImplementation(function (this: HTMLAnchorElement) {
+      saved.push(this.download);
+    });
+    fetched.mockImplementation(() => Promise.resolve(new Response("x", { headers: { "Content-Disposition": 'attachment; filename="ml-train-1_filtered_last-10m.txt"' } })));
+    find('[title^="Download the log"]').click();
+    all('[role="menuitem"]').find(({ textContent }) => textContent === "Text")!.click();
+    await vi.waitFor(() => expect(saved).toEqual(["ml-train-1_filtered_last-10m.txt"]));
+    clicked.mockRestore();
     config.remove();
     fetched.mockRestore();
   });
