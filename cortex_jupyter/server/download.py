@@ -19,7 +19,7 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import CortexError, TooMany
-from cortex_jupyter.model import AFTER_ALL
+from cortex_jupyter.model import AFTER_ALL, rfc3339
 from cortex_jupyter.query.instants import duration
 from cortex_jupyter.query.language import NAMES, LogQuery
 from cortex_jupyter.reader.event_stream import ReaderGoneError
@@ -144,11 +144,11 @@ def file_name(ref: TaskRef, query: LogQuery, suffix: str) -> str:
     parts = [f"{ref.namespace}-{ref.name}"]
     if raw.keys() - _WINDOW - _FORM:
         parts.append("filtered")
-    since, until = str(raw.get("since", "all")), str(raw.get("until", ""))
+    since, until = str(raw.get("since", "")), str(raw.get("until", ""))
     if query.since is not None:
-        parts.append(f"last-{since}" if duration(since) is not None else f"from-{since}")
-    if until:
-        parts.append(f"to-{until}{'-ago' if duration(until) is not None else ''}")
+        parts.append(f"last-{since}" if duration(since) is not None else f"from-{rfc3339(query.since)[:19]}Z")
+    if query.until is not None:
+        parts.append(f"to-{until}-ago" if duration(until) is not None else f"to-{rfc3339(query.until)[:19]}Z")
     if query.tail is not None:
         parts.append(f"tail-{query.tail}")
     return "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", part) for part in parts) + f".{suffix}"
