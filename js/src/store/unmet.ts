@@ -57,7 +57,8 @@ export function explainUnmet({ all, stores, slotOf, rowOf }: Selection, { includ
     const known = values.get(name)!;
     if (known.length > 0 && /[<>]/.test(op) && known.every((value) => parseNumber(value) === null)) fields.push({ name, value: known[0].slice(0, 40), near: [], common: [] });
     if (known.length > 0) continue;
-    const near = byCount.filter((one) => nearness(name, one) < Infinity).toSorted((a, b) => nearness(name, a) - nearness(name, b));
+    const best = Math.min(...byCount.map((one) => nearness(name, one)));
+    const near = best === Infinity ? [] : byCount.filter((one) => nearness(name, one) === best);
     fields.push({ name, near: near.slice(0, MAX_NAMES), common: byCount.slice(0, MAX_NAMES) });
   }
   const inOtherCase = include.filter((term) => !isRegex(term) && lines.some((line) => !line.includes(term) && line.toLowerCase().includes(term.toLowerCase())));

@@ -18,6 +18,8 @@ import { explainUnmet } from "./unmet.ts";
 
 /** Minimum time between two updates of the list of sources (ms). */
 const SOURCES_EVERY_MS = 250;
+/** With more rows than this that match a filter, some are taken to be lines. */
+const MAX_NOTICES = 200;
 /** The rate of lines is measured over this time (ms). */
 const RATE_OVER_MS = 5000;
 
@@ -201,6 +203,8 @@ export class View {
     this.wantedRows = wanted;
     const rate = this.#rate(now, live);
     this.#drawnState = this.#drawnStateOf(start, rate, shared);
+    // Gaps stand among the matches, but they are none.
+    const matches = selection.filtered && count <= MAX_NOTICES && this.#areNotices(start, end) ? 0 : count;
     const update: Update = {
       ...shared,
       op: "update",
@@ -214,10 +218,10 @@ export class View {
       generation: this.#generation,
       seekRow: slice.seekRow,
       lines: stores.reduce((sum, store) => sum + store.recorded, 0),
-      shown: count,
+      shown: matches,
       filtered: selection.filtered,
       searching: selection.unsearched,
-      remote: this.#remote(count),
+      remote: this.#remote(matches),
       beyond: this.remoteJump?.summary,
       find: this.#find(low),
       jump: slice.jump,
@@ -226,7 +230,7 @@ export class View {
       now,
       loading,
       filterError: selection.matcher.error,
-      unmet: count === 0 && selection.matcher.active && selection.unsearched === 0 ? this.#explainUnmet() : undefined,
+      unmet: matches === 0 && selection.matcher.active && selection.unsearched === 0 ? this.#explainUnmet() : undefined,
     };
     const at = performance.now();
     this.#areSourcesDue = !this.groups.hasNew && at - this.#sourcesSentAt < SOURCES_EVERY_MS;
@@ -241,6 +245,13 @@ export class View {
       update.ticks = findTicks(selection, shownRows);
     }
     return update;
+  }
+
+  /** Return whether none of the shown rows is a line. */
+  #areNotices(start: number, end: number): boolean {
+    const { shown, stores, slotOf, rowOf } = this.selection;
+    for (let index = start; index < end; index++) if (!(stores[slotOf(shown.at(index))].flags[rowOf(shown.at(index))] & NOTICE)) return false;
+    return true;
   }
 
   #unmet: { filter: Filter; lines: number; result: UnmetFilter } | undefined;

@@ -254,6 +254,7 @@ export class EmptyPanel {
   update(update: Update, filter: Filter): void {
     this.updateText(update, filter);
     if (!this.element.hidden) this.#showHints(update, filter);
+    setClass(this.element, "cl-under", update.rows.some(({ kind }) => kind !== "edge"));
     const edge = update.rows[0];
     setHidden(this.#olderButton, edge?.text !== "Older lines" || update.filtered);
   }

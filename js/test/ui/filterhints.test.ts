@@ -44,7 +44,7 @@ describe("a filter without a match", () => {
     ["NOT DEBUG", "contains “NOT DEBUG”", ["! leaves lines out: !DEBUG"]],
     ["loss<abc", "contains “loss<abc”", ["< compares numbers, and “abc” is none"]],
     ["loss <", "contains “loss <”", ["< needs a number"]],
-    ["Loss<1.8", "Loss < 1.8", ["No loaded line has a field Loss; there are loss and val_loss: loss<1.8"]],
+    ["Loss<1.8", "Loss < 1.8", ["No loaded line has a field Loss; there is loss: loss<1.8"]],
     ["stop>3", "stop > 3", ["No loaded line has a field stop; there is step: step>3"]],
     ["wrong=1", "wrong = 1", ["No loaded line has a field wrong; there are step, loss and state"]],
     ["state>1", "state > 1", ["The values of state are no numbers, such as “ok”"]],
@@ -60,6 +60,15 @@ describe("a filter without a match", () => {
     expect(find(".cl-empty").textContent).toContain("No line matches");
     expect(find(".cl-read").textContent).toBe(`Read as: ${reading}`);
     expect(hints()).toEqual(expected);
+  });
+
+  it("counts none, although gaps stay among the lines", async () => {
+    await logged();
+    model.bytes(sse("gap", { task: TASK, seq: next.seq++, from: ns(T0 + 1), to: ns(T0 + 2), reason: "rotated away", source: W0 }, `c${next.seq}`));
+    await type("Loss<1.8");
+    expect(all("[data-notice=gap]")).toHaveLength(1);
+    expect([find(".cl-empty").hidden, find(".cl-empty").matches(".cl-under"), hints().length]).toEqual([false, true, 1]);
+    expect(find(".cl-found .cl-count").textContent).toBe("0 of 5");
   });
 
   it("is mended with a click on what to write instead", async () => {
