@@ -102,7 +102,7 @@ class ViewHandler(ExtensionHandlerMixin, RedactingHandler):
         error = (kwargs.get("exc_info") or (None, None, None))[1]
         refusal = self.refusal(status_code, error)
         message, hint = refusal["message"], refusal["hint"]
-        body = f'<div class="plain"><h1>{escape(message)}</h1><p>{escape(hint)}</p><p><a href="view">All tasks</a></p></div>'
+        body = f'<main class="plain"><h1>{escape(message)}</h1><p>{escape(hint)}</p><p><a href="view">All tasks</a></p></main>'
         self._page(f"{self.get_status()} · {message}", body)
 
 
@@ -112,7 +112,7 @@ def _table(namespace: str, tasks: list[dict[str, Any]], problem: CortexError | N
     Examples
     --------
     >>> _table("ml", [])
-    '<div class="plain"><h1>Tasks in ml</h1><p>There are none.</p></div>'
+    '<main class="plain"><h1>Tasks in ml</h1><p>There are none.</p></main>'
     """
     rows = "".join(
         f'<tr><td><a href="view?task={quote(t["task"])}">{escape(t["task"])}</a></td>'
@@ -123,7 +123,7 @@ def _table(namespace: str, tasks: list[dict[str, Any]], problem: CortexError | N
     head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in ("task", *_COLUMNS))
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if rows else "<p>There are none.</p>"
     why = "" if problem is None else f'<p role="alert">{escape(unasked_list(problem))}</p><p>{escape(problem.hint)}</p>'
-    return f'<div class="plain"><h1>Tasks in {escape(namespace)}</h1>{why}{table}</div>'
+    return f'<main class="plain"><h1>Tasks in {escape(namespace)}</h1>{why}{table}</main>'
 
 
 def _cell(column: str, value: object) -> str:

@@ -55,7 +55,7 @@ LOAD = """(n) => new Promise((resolve) => {
   const look = () => {
     frames++;
     if (!first && document.querySelector("[data-seq]")) first = performance.now() - t0;
-    if (document.querySelector("[role=status]").textContent.includes(wanted)) {
+    if (document.querySelector(".cl-foot").textContent.includes(wanted)) {
       stop = true; model.send = send; window.chunks = [];
       resolve({ load_ms: Math.round(performance.now() - t0), first_rows_ms: Math.round(first), longest_main_thread_gap_ms: +longest.toFixed(1), gap_at_ms: Math.round(at), frames });
     } else requestAnimationFrame(look);

@@ -2,7 +2,7 @@
 
 from serve import browser_page
 
-STATUS = "() => document.querySelector('[role=status]').textContent"
+STATUS = "() => document.querySelector('.cl-foot').textContent"
 TOP = """() => { const box = document.querySelector('.cl-rows').getBoundingClientRect(); return Number(document.elementFromPoint(box.x + 200, box.y + 12).closest('[data-seq]')?.dataset.seq ?? 0) }"""
 RUNNING = "() => model.bytes(feed.event('status', { state: 'running', message: '', older: null }))"
 
@@ -15,7 +15,7 @@ def no_worker() -> None:
     with browser_page(init="window.Worker = class { constructor() { throw new Error('forbidden') } }") as page:
         page.evaluate(RUNNING)
         page.evaluate(lines(500))
-        page.wait_for_function("() => document.querySelector('[role=status]').textContent.includes('500 lines')")
+        page.wait_for_function("() => document.querySelector('.cl-foot').textContent.includes('500 lines')")
         page.fill("input[type=search]", "line 49")
         page.wait_for_function("() => document.querySelector('.cl-filter').textContent.includes('11 of 500')")
     print("without a worker the page holds the store: ok")
@@ -31,7 +31,7 @@ def endless_regex() -> None:
         page.wait_for_function("() => window.sent.filter((m) => m.type === 'open').length === 2")
         page.evaluate(RUNNING)
         page.evaluate(lines(50))
-        page.wait_for_function("() => document.querySelector('[role=status]').textContent.includes('50 lines')")
+        page.wait_for_function("() => document.querySelector('.cl-foot').textContent.includes('50 lines')")
     print("an endless regex is stopped and named, the stream comes back: ok")
 
 
@@ -40,7 +40,7 @@ def many_rows() -> None:
         page.evaluate("() => { model.traits.query = { since: 'all' }; model.emit('change:query') }")
         page.evaluate(RUNNING)
         page.evaluate("""async () => { for (let k = 0; k < 200; k++) { const t = Date.now(); model.bytes(feed.log(Array.from({ length: 10000 }, (_, i) => [t + i / 1000, 1, `n ${k * 10000 + i}`]))); await new Promise((r) => setTimeout(r)) } }""")
-        page.wait_for_function("() => /2.000.000 lines/.test(document.querySelector('[role=status]').textContent)", timeout=60000)
+        page.wait_for_function("() => /2.000.000 lines/.test(document.querySelector('.cl-foot').textContent)", timeout=60000)
         for share in (0.25, 0.5, 0.9):
             page.evaluate("() => document.querySelector('.cl-rows').dispatchEvent(new WheelEvent('wheel', { deltaY: -50 }))")
             page.evaluate("(share) => { const r = document.querySelector('.cl-rows'); r.scrollTop = share * (r.scrollHeight - r.clientHeight) }", share)

@@ -17,6 +17,7 @@ let rest = 0;
 /** Each test of the file has a page of its own. `now`: when it begins; `settled`: how long messages, frames and slices of a search take, ms. */
 export function page({ now, settled = 120, faked = [] }: { now: number; settled?: number; faked?: "performance"[] }): void {
   beforeEach(() => {
+    standInForPopovers();
     vi.useFakeTimers({ now, toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date", "requestAnimationFrame", "cancelAnimationFrame", ...faked] });
     vi.spyOn(console, "error").mockImplementation(() => {});
     next.seq = 0;
@@ -27,6 +28,26 @@ export function page({ now, settled = 120, faked = [] }: { now: number; settled?
     vi.useRealTimers();
     vi.restoreAllMocks();
   });
+}
+
+/** Return whether a popover is shown. */
+export const isShown = (element: HTMLElement): boolean => element.hasAttribute("data-shown");
+
+/** happy-dom knows no popovers. Show and hide them as a browser does, with an attribute in place of `:popover-open`. */
+function standInForPopovers(): void {
+  if ("showPopover" in HTMLElement.prototype) return;
+  const toggle = (element: HTMLElement, shows: boolean): void => {
+    if (isShown(element) === shows) return;
+    element.dispatchEvent(Object.assign(new Event("beforetoggle"), { newState: shows ? "open" : "closed" }));
+    element.toggleAttribute("data-shown", shows);
+    if (shows) element.querySelector<HTMLElement>("[autofocus]")?.focus();
+  };
+  Object.assign(HTMLElement.prototype, {
+    showPopover(this: HTMLElement) { toggle(this, true); },
+    hidePopover(this: HTMLElement) { toggle(this, false); },
+    togglePopover(this: HTMLElement) { toggle(this, !isShown(this)); },
+  });
+  document.addEventListener("click", ({ target }) => ((target as Element).closest("button")?.popoverTargetElement as HTMLElement | null | undefined)?.togglePopover());
 }
 
 export function show(traits: Record<string, unknown> = {}): void {

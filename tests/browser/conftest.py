@@ -6,8 +6,11 @@ import contextlib
 import json
 import logging
 import signal
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
 import pytest
@@ -18,11 +21,13 @@ from support.kube import python_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Browser, Locator, Page
 
 _log = logging.getLogger(__name__)
+
+_ROOT = Path(__file__).parents[2]
+_STATIC = _ROOT / "cortex_jupyter" / "notebook" / "static"
 
 #: Playwright's default of 5 s is too short: a busy machine needs as long to draw a page.
 expect.set_options(timeout=WAIT)
@@ -149,6 +154,37 @@ def lab(served: dict[str, Any], browser: Browser) -> Iterator[Lab]:
     yield lab
     lab.shut()
     served["server"] = lab.server
+
+
+class Harness(SimpleHTTPRequestHandler):
+    """Serves the page of the harness, and the built viewer."""
+
+    extensions_map: ClassVar[dict[str, str]] = {
+        ".html": "text/html",
+        ".mjs": "text/javascript",
+        ".js": "text/javascript",
+        "": "text/plain",
+    }
+
+    def translate_path(self, path: str) -> str:
+        name = path.partition("?")[0].lstrip("/")
+        return str(
+            _STATIC / name.removeprefix("static/") if name.startswith("static/") else _ROOT / "js/harness" / name
+        )
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """Serve the page of js/harness, which feeds the built viewer without a server, and yield its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Harness) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/page.html"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(params=["auto", "comm"])

@@ -74,7 +74,7 @@ def test_one_page_shows_the_lines_of_each_cluster(two_clusters: Lab, transport: 
         shot(page, f"clusters-{transport}-{name}")
     # The server sends only lines of its own cluster; the other viewer reads through the kernel.
     for number, way in ((0, transport), (1, "comm")):
-        seen = viewers.nth(number).locator("[role=status]")
+        seen = viewers.nth(number).locator(".cl-foot")
         if way == "comm":
             expect(seen).to_contain_text("via kernel", timeout=WAIT)
         else:

@@ -76,7 +76,7 @@ def view(server: Server, browser: Browser, width: int, scheme: str = "light") ->
     page = context.new_page()
     query = {"task": REF.key, "token": TOKEN, "since": "all"}
     page.goto(f"{server.url}cortex/view?{urlencode(query)}")
-    expect(page.locator("[role=status]")).to_contain_text(re.compile(f"4.400 lines, .*{SOURCES} sources"))
+    expect(page.locator(".cl-foot")).to_contain_text(re.compile(f"4.400 lines, .*{SOURCES} sources"))
     return page
 
 

@@ -64,7 +64,7 @@ def test_the_demo_streams_a_job_to_its_end_and_loads_the_frame(address: str, bro
     names = viewer.locator("[role=switch]").all_inner_texts()
     assert sum("metrics" in n for n in names) >= 1 and sum("prepare" in n for n in names) >= 1, names
     shot(page, "demo-running")
-    expect(viewer.locator("[role=status]")).to_contain_text("Job complete exit 0")
+    expect(viewer.locator(".cl-foot")).to_contain_text("Job complete exit 0")
     shot(page, "demo-ended")
     frame = page.locator(".jp-OutputArea table").first
     expect(frame).to_be_visible(timeout=60_000)

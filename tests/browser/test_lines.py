@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
 from support.browser import shot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from playwright.sync_api import Browser, Locator, Page
 
 ROOT = Path(__file__).parents[2]
-STATIC = ROOT / "cortex_jupyter" / "notebook" / "static"
 
 pytestmark = pytest.mark.browser
 
@@ -56,34 +51,6 @@ CONTRAST = """() => {
   }
   return worst
 }"""
-
-
-class Handler(SimpleHTTPRequestHandler):
-    """Serves the page of the harness, and the built viewer."""
-
-    extensions_map: ClassVar[dict[str, str]] = {
-        ".html": "text/html",
-        ".mjs": "text/javascript",
-        ".js": "text/javascript",
-        "": "text/plain",
-    }
-
-    def translate_path(self, path: str) -> str:
-        name = path.partition("?")[0].lstrip("/")
-        return str(STATIC / name.removeprefix("static/") if name.startswith("static/") else ROOT / "js/harness" / name)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/page.html"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(params=["light", "dark"])

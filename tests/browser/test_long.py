@@ -56,7 +56,7 @@ def comm(server: Server) -> Iterator[str]:
 def opened(browser: Browser, server: Server, comm: str | None) -> Page:
     page = browser.new_page(viewport={"width": 1100, "height": 600})
     show(page, server.url, BASE, TOKEN, json.dumps(["default:job/long"]), comm=comm)
-    expect(page.locator("[role=status]")).to_contain_text(re.compile("1.000.000 lines"))
+    expect(page.locator(".cl-foot")).to_contain_text(re.compile("1.000.000 lines"))
     return page
 
 
@@ -169,13 +169,13 @@ def test_the_next_and_previous_match_are_found_in_lines_that_are_not_loaded(page
     for key, seq in (("N", "00734567"), ("N", "00234567"), ("n", "00734567")):
         page.keyboard.press(key)
         expect(page.locator(".cl-picked")).to_contain_text(f"line {seq}")
-    expect(page.locator("[role=status]")).not_to_contain_text("what is not loaded")
+    expect(page.locator(".cl-foot")).not_to_contain_text("what is not loaded")
     assert len(asked) < 12, "more was loaded than the matches need"
     shot(page, "long-found")
     page.keyboard.press("N")
     expect(page.locator(".cl-picked")).to_contain_text("line 00234567")
     page.keyboard.press("N")
-    expect(page.locator("[role=status]")).to_contain_text("No earlier match in what is not loaded")
+    expect(page.locator(".cl-foot")).to_contain_text("No earlier match in what is not loaded")
 
 
 def test_the_chart_covers_all_lines_and_leads_to_lines_that_are_not_loaded(patient_page: Page) -> None:

@@ -38,7 +38,7 @@ def test_a_missing_right_is_named_and_the_log_appears_when_it_is_granted(
             viewer = page.locator(".cortex-logs").first
             says(viewer, f"you may not read logs in namespace '{user.namespace}': the right `get pods/log` is missing")
             expect(viewer.locator(".cl-empty")).to_contain_text("the right `get pods/log` is missing")
-            expect(viewer.locator("[role=status]")).not_to_contain_text("recorder is starting")
+            expect(viewer.locator(".cl-foot")).not_to_contain_text("recorder is starting")
             shot(page, "right-light")
             page.emulate_media(color_scheme="dark")
             shot(page, "right-dark")

@@ -50,14 +50,14 @@ def test_each_kind_of_file_is_shown_filtered_and_searched_beyond_the_loaded_line
         (ndjson, 300, "loss<=0.00335", ["step 299", "step 300"]),
     ):
         viewer.scroll_into_view_if_needed()
-        expect(viewer.locator("[role=status]")).to_contain_text(f"{lines} lines", timeout=WAIT)
+        expect(viewer.locator(".cl-foot")).to_contain_text(f"{lines} lines", timeout=WAIT)
         viewer.locator("input[type=search]").fill(wanted)
         expect(viewer.locator("[data-seq]")).to_have_count(2)
         assert [text for text in shown if text in viewer.locator("[role=log]").inner_text()] == shown
     shot(page, "opened")
 
     text.scroll_into_view_if_needed()
-    expect(text.locator("[role=status]")).to_contain_text("200", timeout=WAIT)
+    expect(text.locator(".cl-foot")).to_contain_text("200", timeout=WAIT)
     expect(text.locator(f"[data-seq='{LINES}']")).to_be_visible(timeout=WAIT)
     # A filter, and then the previous match from the end, both find lines far before the loaded ones.
     text.locator("input[type=search]").fill("line 00012345")

@@ -61,7 +61,7 @@ CONTRAST = """(viewer) => {
 def open_viewer(lab: Lab, name: str, *cells: str) -> tuple[Page, Locator]:
     page = lab.open(name, *cells)
     viewer = page.locator(".cortex-logs").first
-    expect(viewer.locator("[role=status]")).to_contain_text("300 lines", timeout=WAIT)
+    expect(viewer.locator(".cl-foot")).to_contain_text("300 lines", timeout=WAIT)
     return page, viewer
 
 
@@ -211,13 +211,13 @@ def test_newest_first_follows_at_the_top_and_keeps_the_position_of_a_reader(
     # A user who has scrolled keeps seeing the same lines, while the scroll position grows with new lines above.
     rows.hover()
     page.mouse.wheel(0, 200)
-    expect(viewer.locator("[role=status]")).to_contain_text("Paused")
+    expect(viewer.locator(".cl-foot")).to_contain_text("Paused")
     top, bar = viewer.evaluate(number)[0], rows.evaluate("(r) => r.scrollTop")
     page.wait_for_function(
         "(was) => document.querySelector('.cortex-logs [role=log]').scrollTop > was + 19 * 50", arg=bar
     )
     assert viewer.evaluate(number)[0] == top
-    expect(viewer.locator("[role=status]")).to_contain_text("lines waiting")
+    expect(viewer.locator(".cl-foot")).to_contain_text("lines waiting")
     shot(page, "newest-first")
 
     rows.focus()
@@ -244,7 +244,7 @@ def test_at_200_percent_zoom_all_controls_are_visible_and_reachable(lab: Lab, jo
     name = job(TRAINING)
     page = lab.open("zoom", f"cortex.logs({name!r}, since='all')", scale=2)
     viewer = page.locator(".cortex-logs").first
-    expect(viewer.locator("[role=status]")).to_contain_text("300 lines", timeout=WAIT)
+    expect(viewer.locator(".cl-foot")).to_contain_text("300 lines", timeout=WAIT)
     # Chromium's zoom of 200 % makes a window of 1280 px half as many CSS pixels, each twice as large.
     page.set_viewport_size({"width": 640, "height": 500})
     page.keyboard.press("Control+b")

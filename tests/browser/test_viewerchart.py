@@ -57,7 +57,7 @@ def test_the_chart_beside_the_lines_while_a_task_runs_and_after_its_end(
     name = job(PROGRAM % str(gate), parallelism=2, completionMode="Indexed")
     page = lab.open("beside", f"log = cortex.logs({name!r}, since='all', height=560)\nlog", "log.viewer.chart")
     viewer = page.locator(".cortex-logs").first
-    expect(viewer.locator("[role=status]")).to_contain_text("800 lines", timeout=WAIT)
+    expect(viewer.locator(".cl-foot")).to_contain_text("800 lines", timeout=WAIT)
     viewer.get_by_role("button", name="Chart of the metrics (p)").click()
     expect(viewer.locator(".cl-pn")).to_have_text(["loss", "acc", "grad_norm"], timeout=WAIT)
     loss = plot(viewer, "loss")
@@ -68,7 +68,7 @@ def test_the_chart_beside_the_lines_while_a_task_runs_and_after_its_end(
     lost = viewer.get_by_text("NaN from step 760")
     expect(lost).to_be_visible(timeout=WAIT)
     assert loss.get_attribute("aria-label") != before
-    expect(viewer.locator("[role=status]")).to_contain_text("Job complete exit 0", timeout=WAIT)
+    expect(viewer.locator(".cl-foot")).to_contain_text("Job complete exit 0", timeout=WAIT)
     shot(page, "beside-ended")
     lost.click()
     picked = viewer.locator(".cl-picked")

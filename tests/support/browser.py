@@ -75,7 +75,7 @@ def cell(task: str, transport: str = "auto", **query: Any) -> str:
 
 def says(viewer: Locator, words: str | re.Pattern[str]) -> None:
     """Wait until a viewer's status bar contains `words`."""
-    expect(viewer.locator("[role=status]")).to_contain_text(words, timeout=WAIT)
+    expect(viewer.locator(".cl-foot")).to_contain_text(words, timeout=WAIT)
 
 
 #: JavaScript: returns the text of the first visible line of a viewer.

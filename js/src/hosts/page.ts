@@ -6,6 +6,7 @@
 
 import { taskParts } from "../text/format.ts";
 import { readPageConfig } from "../transport/http.ts";
+import { h } from "../ui/dom.ts";
 import type { Model } from "../client/session.ts";
 import { formatAddress, parseAddress } from "../client/settings.ts";
 import viewer from "./widget.ts";
@@ -62,6 +63,7 @@ async function start(): Promise<void> {
   widget.initialize({ model });
   const main = document.querySelector("main")!;
   widget.render({ model, el: main });
+  main.prepend(h("h1", { class: "cl-title" }, "Task log"));
   // Nothing else on the page uses the keys.
   main.querySelector<HTMLElement>("[role=log]")?.focus({ preventScroll: true });
 }

@@ -69,10 +69,13 @@ function actionOf(event: KeyboardEvent): Action | undefined {
   return ACTIONS.get(control ? `Ctrl+${event.key.toLowerCase()}` : event.key);
 }
 
-function helpPanel(close: () => void): HTMLElement {
-  const groups = GROUPS.map(([title, rows]) => h("section", {}, h("h4", {}, title), ...rows.map(([, shown, , what]) => h("div", {}, h("kbd", {}, shown), " ", what))));
-  const picking = h("p", { class: "cl-dim" }, "Click a time to pick a line, Shift-click or Shift ↑↓ to pick more. In the list of sources ↑↓, Home and End go from row to row.");
-  return h("div", { class: "cl-help", role: "dialog", "aria-label": "Keys", hidden: true }, h("div", { class: "cl-keys" }, ...groups), picking, button("Close", "Close", close, { class: "btn cl-outline" }));
+function helpPanel(): HTMLElement {
+  const groups = GROUPS.map(([title, rows]) => h("section", {}, h("h3", {}, title), ...rows.map(([, shown, , what]) => h("div", {}, h("kbd", {}, shown), " ", what))));
+  const picking = h("p", { class: "cl-dim" }, "Click a time or press Shift ↑↓ to pick a line, Shift-click or Shift ↑↓ to pick more; ↑↓ move a picked line. In the list of sources ↑↓, Home and End go from row to row.");
+  // With the focus on the dialog itself, a user starts to read at its top.
+  const panel = h("dialog", { class: "cl-help", popover: "auto", "aria-label": "Keys", autofocus: true, tabindex: "-1" }, h("div", { class: "cl-keys" }, ...groups), picking);
+  panel.append(button("Close", "Close", () => panel.hidePopover(), { class: "btn cl-outline" }));
+  return panel;
 }
 
 export interface CommandTargets {
@@ -80,12 +83,10 @@ export interface CommandTargets {
   filterBar: FilterBar;
   lineActions: LineActions;
   jump(to: Jump): void;
-  /** Close the list of gaps. Return whether it was open. */
-  closeGaps(): boolean;
 }
 
 export class Commands {
-  readonly help = helpPanel(() => this.act("help"));
+  readonly help = helpPanel();
 
   readonly #root: HTMLElement;
   readonly #session: Session;
@@ -159,7 +160,7 @@ export class Commands {
       bigger: () => change({ fontSize: Math.min(FONT_SIZES.most, settings.fontSize + 1) }),
       smaller: () => change({ fontSize: Math.max(FONT_SIZES.least, settings.fontSize - 1) }),
       full: () => this.#fullScreen(),
-      help: () => this.#toggleHelp(),
+      help: () => this.help.togglePopover(),
       mark: () => lineActions.bookmark(),
       copy: () => lineActions.copy("text"),
       copyCode: () => lineActions.copy("code"),
@@ -170,6 +171,11 @@ export class Commands {
   }
 
   #key(event: KeyboardEvent): void {
+    // Enter and Escape belong to the input method while it composes text. Safari reports the Enter that ends it with code 229.
+    if (event.isComposing || event.keyCode === 229) {
+      event.stopPropagation();
+      return;
+    }
     const { target } = event;
     const typing = target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
     const control = event.ctrlKey || event.metaKey;
@@ -178,26 +184,24 @@ export class Commands {
       if (!control || event.key.length > 1 || EDITING_KEYS.includes(event.key.toLowerCase())) event.stopPropagation();
       return;
     }
-    const picks = event.shiftKey && !control && (event.key === "ArrowUp" || event.key === "ArrowDown");
+    const { rows, lineActions } = this.#targets;
+    const by = control || event.altKey ? undefined : ({ ArrowUp: -1, ArrowDown: 1 } as const)[event.key];
+    const picks = by !== undefined && (event.shiftKey || (lineActions.hasPick && rows.element.contains(target as Node)));
     const action = picks ? undefined : actionOf(event);
+    // The browser closes what is open above the viewer.
+    if (event.key === "Escape" && this.#root.querySelector(":popover-open") !== null) return;
     // The space bar and Enter click the focused element.
     if ([" ", "-", "Enter"].includes(event.key) && (target as Element).closest("button, a, summary")) return;
     if (action === undefined && !picks) return;
     event.preventDefault();
     event.stopPropagation();
-    if (picks) this.#targets.lineActions.extend(event.key === "ArrowUp" ? -1 : 1);
+    if (picks) lineActions.move(by, event.shiftKey);
     else this.act(action!);
   }
 
   #newest(): void {
     this.#targets.rows.setFollow(true);
     this.focus();
-  }
-
-  #toggleHelp(): void {
-    this.help.hidden = !this.help.hidden;
-    if (this.help.hidden) this.focus();
-    else this.help.querySelector("button")?.focus({ preventScroll: true });  // start reading at the top
   }
 
   #fullScreen(): void {
@@ -208,11 +212,9 @@ export class Commands {
   }
 
   #escape(): void {
-    const { filterBar, lineActions, closeGaps } = this.#targets;
-    if (!this.help.hidden) this.#toggleHelp();
-    else if (closeGaps()) return;
-    else if (lineActions.escape()) return;
-    else if (filterBar.finding) {
+    const { filterBar, lineActions } = this.#targets;
+    if (lineActions.escape()) return;
+    if (filterBar.finding) {
       filterBar.toFilter();
       this.focus();
     } else if (this.#session.settings.filter.grep !== "") this.#session.change({ grep: "" });

@@ -7,6 +7,9 @@ import { Menu, type MenuItem } from "./menu.ts";
 const TIME_WORDS: Record<TimeDisplay, string> = { local: "Local time", utc: "UTC", start: "Since the start", delta: "Since the line before", off: "No times" };
 const COLUMN_WORDS: Record<Column, string> = { pod: "Pod", container: "Container", level: "Level" };
 
+/** One step of the viewer's height (px). */
+const STEP_PX = 40;
+
 export const EQUAL_LINES = [["", "One by one"], ["exact", "Folded"], ["masked", "Folded, ignoring numbers"]] as const;
 
 export class DisplayMenu {
@@ -17,13 +20,16 @@ export class DisplayMenu {
 
   readonly #settings: () => Settings;
   readonly #change: (change: Change) => void;
+  readonly #resize: (by: number) => void;
 
   constructor(
     settings: () => Settings,
     change: (change: Change) => void,
+    resize: (by: number) => void,
   ) {
     this.#settings = settings;
     this.#change = change;
+    this.#resize = resize;
     this.#time = new Menu("Time", "Time of each line (t)", () => this.#times(), "");
     const more = new Menu("⋯", "Columns, order and size", () => this.#more(), "");
     this.element = h("span", { class: "cl-seg cl-display", role: "group", "aria-label": "Display" }, this.#time.element, this.#wrap, this.#json, more.element);
@@ -55,6 +61,8 @@ export class DisplayMenu {
       `Text, ${fontSize} px`,
       { label: "Larger (+)", staysOpen: true, act: () => this.#change({ fontSize: Math.min(FONT_SIZES.most, this.#settings().fontSize + 1) }) },
       { label: "Smaller (−)", staysOpen: true, act: () => this.#change({ fontSize: Math.max(FONT_SIZES.least, this.#settings().fontSize - 1) }) },
+      // A viewer on a page of its own is as high as the window.
+      ...(document.querySelector("main.cl-page") ? [] : ["Height", { label: "Higher", staysOpen: true, act: () => this.#resize(STEP_PX) }, { label: "Lower", staysOpen: true, act: () => this.#resize(-STEP_PX) }]),
     ];
   }
 

@@ -34,7 +34,7 @@ function describeRemoteSearch(remote: RemoteSearchState | undefined): string {
 }
 
 export class FilterBar {
-  readonly #input = h("input", { type: "search", class: "cl-input", placeholder: FILTER, "aria-label": "Filter lines", spellcheck: "false", autocomplete: "off" });
+  readonly #input = h("input", { type: "search", class: "cl-input", placeholder: FILTER, "aria-label": "Filter lines", dir: "auto", spellcheck: "false", autocomplete: "off" });
   readonly element: HTMLElement;
   finding = false;
   #mode: HTMLButtonElement[];
@@ -47,6 +47,7 @@ export class FilterBar {
   #remote = h("button", { type: "button", class: "cl-more", hidden: true, onclick: () => this.#actions.search(this.#update?.remote?.state !== "running") });
   #error = h("span", { class: "cl-le cl-count", role: "alert" });
   #settings: Settings | undefined;
+  #isComposing = false;
   #chipsOf = "";
   #sought = "";
   #findOptions: Record<"regex" | "matchCase", boolean> = { regex: false, matchCase: false };
@@ -55,10 +56,16 @@ export class FilterBar {
 
   constructor(actions: FilterActions, display: HTMLElement) {
     this.#actions = actions;
-    this.#input.addEventListener("input", () => this.#typed());
+    // An input method reports the text that it composes too, which is not what the user looks for.
+    this.#input.addEventListener("input", (event) => (event as InputEvent).isComposing || this.#typed());
+    this.#input.addEventListener("compositionstart", () => (this.#isComposing = true));
+    this.#input.addEventListener("compositionend", () => {
+      this.#isComposing = false;
+      this.#typed();
+    });
     this.#input.addEventListener("keydown", (event) => this.#key(event));
     this.#level.addEventListener("change", () => actions.change({ level: this.#level.value }));
-    this.#mode = [button("Filter", "Show only what matches (/)", () => this.toFilter(), { class: "" }), button("Find", "Find without filtering (Ctrl+F)", () => this.toFind(), { class: "" })];
+    this.#mode = [button("Filter", "Filter: show only what matches (/)", () => this.toFilter(), { class: "" }), button("Find", "Find without filtering (Ctrl+F)", () => this.toFind(), { class: "" })];
     this.element = h(
       "div",
       { class: "cl-bar cl-filter" },
@@ -126,6 +133,7 @@ export class FilterBar {
   }
 
   #key(event: KeyboardEvent): void {
+    if (event.isComposing || event.keyCode === 229) return;
     if (event.key === "Enter") {
       if (this.finding) this.#actions.step(event.shiftKey ? -1 : 1);
       else this.#commit();
@@ -152,7 +160,7 @@ export class FilterBar {
   show(settings: Settings): void {
     this.#settings = settings;
     const { filter } = settings;
-    if (!this.finding && this.#input.value !== filter.grep) this.#input.value = filter.grep;
+    if (!this.finding && !this.#isComposing && this.#input.value !== filter.grep) this.#input.value = filter.grep;
     this.#level.value = LEVEL_CHOICES.some(([value]) => value === filter.level) ? filter.level : "";
     setClass(this.#level, "cl-on", filter.level !== "");
     this.#showSwitches();
@@ -161,7 +169,10 @@ export class FilterBar {
     if (key === this.#chipsOf) return;
     this.#chipsOf = key;
     const actions = { change: this.#actions.change, edit: (text: string) => this.edit(text) };
+    const focused = Array.from(this.#chips.children).findIndex((chip) => chip.contains(document.activeElement));
     this.#chips.replaceChildren(...chips.map((chip) => chipElement(chip, actions)));
+    // After a chip is removed, the focus is on the next one, or on the box.
+    if (focused !== -1) (this.#chips.children[Math.min(focused, chips.length - 1)]?.querySelector<HTMLElement>(".cl-x") ?? this.#input).focus({ preventScroll: true });
   }
 
   /** Put a text into the box. */

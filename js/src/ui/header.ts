@@ -36,13 +36,15 @@ export class Header {
   /** Time of the first start of a pod (ms); 0 if not known. */
   start = 0;
   #dot = h("span", { class: "cl-dot", "aria-hidden": "true" });
-  #name = h("span", { class: "cl-name" });
+  #name = h("h2", { class: "cl-name" });
   #where = h("span", { class: "cl-dim cl-where" });
-  #phases = h("span", { class: "cl-phases", "aria-label": "Phases" });
+  #phases = h("span", { class: "cl-phases", role: "group", "aria-label": "Phases" });
   #download: Menu;
   #page = h("a", { class: "btn cl-wide", target: "_blank", rel: "noopener", title: "A page of its own, to be linked", "aria-label": "A page of its own", hidden: true, onpointerdown: () => this.#updateLink(), onfocus: () => this.#updateLink() }, "↗");
   #chart = button("Metrics", "Chart of the metrics (p)", () => this.#actions.act("chart"), { "data-icon": "∿", "aria-pressed": "false" });
   #tasks: string[] = [];
+  /** Opens the list of keys. */
+  readonly help = h("button", { type: "button", class: "btn cl-wide", title: "Keys (?)", "aria-label": "Keys (?)" }, "?");
 
   readonly #actions: HeaderActions;
 
@@ -76,7 +78,7 @@ export class Header {
       this.#download.element,
       this.#page,
       button("⤢", "Full screen (f)", () => actions.act("full"), { class: "btn cl-wide" }),
-      button("?", "Keys (?)", () => actions.act("help"), { class: "btn cl-wide" }),
+      this.help,
     );
   }
 

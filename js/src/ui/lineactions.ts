@@ -10,12 +10,12 @@ import { button, copyToClipboard, h, setHidden, setText } from "./dom.ts";
 import { Menu, type MenuItem } from "./menu.ts";
 import type { Rows } from "./rows.ts";
 
-/** A text box above the rows. A `<dialog>` that is not modal would not help: it does not handle Enter, Escape and blur. */
+/** A text box above the rows. It is not modal, because a user reads the lines while writing a note on one. */
 class Prompt {
-  #label = h("label", {});
-  #input = h("input", { type: "text", class: "cl-input", spellcheck: "false", autocomplete: "off", "aria-describedby": "cl-prompt-error" });
+  #question = h("span", {});
+  #input = h("input", { type: "text", class: "cl-input", dir: "auto", spellcheck: "false", autocomplete: "off", autofocus: true });
   #error = h("span", { class: "cl-le", role: "alert" });
-  readonly element = h("div", { class: "cl-prompt", role: "dialog", "aria-label": "Question", hidden: true }, this.#label, this.#input, this.#error);
+  readonly element = h("dialog", { class: "cl-prompt" }, h("form", { method: "dialog" }, h("label", {}, this.#question, this.#input), this.#error));
   #answer: (text: string) => string = () => "";
   /** The text that was in the box at first. */
   #offered = "";
@@ -24,40 +24,32 @@ class Prompt {
 
   constructor(onClose: () => void) {
     this.#onClose = onClose;
-    this.#label.append(h("span", {}));
-    this.#input.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") {
-        const error = this.#answer(this.#input.value);
-        setText(this.#error, error);
-        if (error === "") this.close();
-      } else if (event.key === "Escape") this.close();
-      else return;
+    this.element.addEventListener("submit", (event) => {
       event.preventDefault();
-      event.stopPropagation();
+      const error = this.#answer(this.#input.value);
+      setText(this.#error, error);
+      if (error === "") this.close();
     });
     // What the user has typed stays: it is kept with Enter and dropped with Escape.
-    this.#input.addEventListener("blur", () => (this.element.hidden = this.#input.value === this.#offered));
+    this.#input.addEventListener("blur", () => this.#input.value === this.#offered && this.element.close());
   }
 
   /** Ask a question. `answer` handles what the user typed, and returns what is wrong with it; "" if it is accepted. */
   ask(question: string, placeholder: string, value: string, answer: (text: string) => string): void {
-    setText(this.#label.firstChild as HTMLElement, question);
+    setText(this.#question, question);
     this.element.setAttribute("aria-label", question);
-    this.#input.setAttribute("aria-label", question);
     this.#input.placeholder = placeholder;
     this.#input.value = this.#offered = value;
     setText(this.#error, "");
     this.#answer = answer;
-    this.element.hidden = false;
+    if (!this.element.open) this.element.show();
     this.#input.focus({ preventScroll: true });
     this.#input.select();
   }
 
   close(): boolean {
-    if (this.element.hidden) return false;
-    // Moving the focus away must not show the box again.
-    this.#offered = this.#input.value;
-    this.element.hidden = true;
+    if (!this.element.open) return false;
+    this.element.close();
     this.#onClose();
     return true;
   }
@@ -74,6 +66,8 @@ export interface PickActions {
 
 class PickBar {
   #count = h("span", { "aria-live": "polite" });
+  /** The text of the line to which the pick was moved, for screen readers. */
+  #line = h("span", { class: "cl-hid", "aria-live": "polite" });
   #message = h("span", { class: "cl-state", "data-tone": "good", "aria-live": "polite" });
   readonly element: HTMLElement;
 
@@ -91,6 +85,7 @@ class PickBar {
       button("In context", "Show the line in context: without the filter (c)", actions.context),
       button("Bookmark", "Bookmark the line, with a note (m)", actions.mark),
       this.#message,
+      this.#line,
       h("span", { class: "cl-grow" }),
       button("×", "Pick nothing (Esc)", actions.drop, { class: "btn" }),
     );
@@ -102,6 +97,10 @@ class PickBar {
     const words = count === 1 ? "1 line picked" : `${groupDigits(count)} lines picked`;
     setText(this.#count, span === null ? words : `${words}, Δt ${formatSpan(span)}`);
     setText(this.#message, "");
+  }
+
+  announce(line: string): void {
+    setText(this.#line, line);
   }
 
   showMessage(words: string): void {
@@ -157,9 +156,16 @@ export class LineActions {
     this.pickBar.update(isDeliberate ? count : 0, span);
   }
 
-  extend(by: 1 | -1): void {
-    this.#rows.picker.move(by, true);
+  /** Whether a line is picked, by the user or by a jump. */
+  get hasPick(): boolean {
+    return this.#rows.selection.count > 0;
+  }
+
+  /** Move the pick by one row, or with `extend` only the end of the picked range. */
+  move(by: 1 | -1, extend: boolean): void {
+    const row = this.#rows.picker.move(by, extend);
     this.update();
+    if (row !== undefined) this.pickBar.announce(row.text);
   }
 
   /** Close the prompt or clear the picked rows. Return whether there was something to close. */

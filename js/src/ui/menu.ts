@@ -1,13 +1,9 @@
 /**
- * A button with a menu below it. Escape, a choice or a click elsewhere closes the menu; the arrow keys move within it. Why it is
- * no `popover`: architecture.md, "Viewer".
+ * A button with a menu beside it. The browser opens and closes the menu as a popover: Escape, a click elsewhere, and the focus
+ * afterwards. The style sheet anchors it to its button. The arrow keys move within it.
  */
 
 import { h } from "./dom.ts";
-
-/** Limits of a menu's height (px). Between them, it takes the room below its button. */
-const MIN_HEIGHT_PX = 120;
-const MAX_HEIGHT_PX = 300;
 
 export interface MenuItem {
   label: string;
@@ -18,57 +14,29 @@ export interface MenuItem {
   staysOpen?: boolean;
 }
 
+/** Return an element that holds a button and the panel that it opens beside itself. */
+export function popover(button: HTMLButtonElement, panel: HTMLElement, onToggle: (isOpen: boolean) => void): HTMLElement {
+  panel.popover = "auto";
+  button.popoverTargetElement = panel;
+  panel.addEventListener("beforetoggle", (event) => onToggle((event as ToggleEvent).newState === "open"));
+  return h("span", { class: "cl-pop" }, button, panel);
+}
+
 export class Menu {
   readonly element: HTMLElement;
   readonly button: HTMLButtonElement;
-  #list = h("div", { class: "cl-menu", role: "menu", hidden: true });
+  #list = h("div", { class: "cl-menu", role: "menu" });
 
   readonly #items: () => (MenuItem | string)[];
 
   constructor(label: string, title: string, items: () => (MenuItem | string)[], more = "btn") {
     this.#items = items;
-    this.button = h("button", { type: "button", class: more, title, "aria-label": title, "aria-haspopup": "menu", "aria-expanded": "false", onclick: () => this.#toggle() }, label);
-    this.element = h("span", { class: "cl-pop" }, this.button, this.#list);
-    this.element.addEventListener("focusout", (event: FocusEvent) => {
-      if (event.relatedTarget !== null && !this.element.contains(event.relatedTarget as Node)) this.#close();
+    this.button = h("button", { type: "button", class: more, title, "aria-label": title, "aria-haspopup": "menu" }, label);
+    this.element = popover(this.button, this.#list, (isOpen) => isOpen && this.#fill());
+    this.#list.addEventListener("focusout", (event: FocusEvent) => {
+      if (event.relatedTarget !== null && !this.element.contains(event.relatedTarget as Node)) this.#list.hidePopover();
     });
-    this.element.addEventListener("keydown", (event) => this.#key(event));
-  }
-
-  get #open(): boolean {
-    return !this.#list.hidden;
-  }
-
-  #toggle(): void {
-    if (this.#open) this.#close();
-    else this.#show();
-  }
-
-  #close(): boolean {
-    const was = this.#open;
-    this.#list.hidden = true;
-    this.button.setAttribute("aria-expanded", "false");
-    if (was) document.removeEventListener("pointerdown", this.#outside, true);
-    return was;
-  }
-
-  readonly #outside = (event: Event): void => {
-    if (!event.composedPath().includes(this.element)) this.#close();
-  };
-
-  #show(focus = 0): void {
-    this.#fill();
-    this.#list.hidden = false;
-    this.button.setAttribute("aria-expanded", "true");
-    document.addEventListener("pointerdown", this.#outside, true);
-    // Stay within the viewer, which clips what is outside.
-    const { left, right, bottom } = this.element.closest(".cortex-logs")?.getBoundingClientRect() ?? { left: 0, right: 0, bottom: 0 };
-    const at = this.element.getBoundingClientRect();
-    const toTheRight = at.left + this.#list.offsetWidth < right;
-    this.#list.style.left = toTheRight ? "0" : "auto";
-    this.#list.style.maxHeight = `${Math.max(MIN_HEIGHT_PX, Math.min(MAX_HEIGHT_PX, bottom - at.bottom - 8))}px`;
-    this.#list.style.right = toTheRight ? "auto" : `${Math.min(0, at.right - left - this.#list.offsetWidth)}px`;
-    this.#buttons[focus]?.focus();
+    this.#list.addEventListener("keydown", (event) => this.#key(event));
   }
 
   get #buttons(): HTMLButtonElement[] {
@@ -76,34 +44,33 @@ export class Menu {
   }
 
   #fill(): void {
-    const several = (item: MenuItem): string => (item.checked === undefined ? "menuitem" : item.staysOpen ? "menuitemcheckbox" : "menuitemradio");
+    const roleOf = (item: MenuItem): string => (item.checked === undefined ? "menuitem" : item.staysOpen ? "menuitemcheckbox" : "menuitemradio");
     this.#list.replaceChildren(
       ...this.#items().map((item) => {
         if (typeof item === "string") return h("div", { class: "cl-mh" }, item);
-        const act = (): void => {
-          const focus = this.#buttons.indexOf(document.activeElement as HTMLButtonElement);
-          if (!item.staysOpen) {
-            this.#close();
-            this.button.focus({ preventScroll: true });
-          }
-          item.act();
-          if (item.staysOpen) this.#show(Math.max(0, focus));
-        };
-        return h("button", { type: "button", role: several(item), "aria-checked": item.checked === undefined ? undefined : String(item.checked), tabindex: "-1", onclick: act }, item.label);
+        return h("button", { type: "button", role: roleOf(item), "aria-checked": item.checked === undefined ? undefined : String(item.checked), tabindex: "-1", onclick: () => this.#choose(item) }, item.label);
       }),
     );
+    // The browser moves the focus there when it shows the menu.
+    this.#buttons[0]?.setAttribute("autofocus", "");
+  }
+
+  #choose({ act, staysOpen }: MenuItem): void {
+    const at = this.#buttons.indexOf(document.activeElement as HTMLButtonElement);
+    // Hide first: an action may move the focus.
+    if (!staysOpen) this.#list.hidePopover();
+    act();
+    if (!staysOpen) return;
+    this.#fill();
+    this.#buttons[Math.max(0, at)]?.focus();
   }
 
   #key(event: KeyboardEvent): void {
-    if (!this.#open) return;
     const buttons = this.#buttons;
     const at = buttons.indexOf(document.activeElement as HTMLButtonElement);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
-    if (to !== undefined) buttons[(to + buttons.length) % buttons.length]?.focus();
-    else if (event.key === "Escape") {
-      this.#close();
-      this.button.focus({ preventScroll: true });
-    } else return;
+    if (to === undefined) return;
+    buttons[(to + buttons.length) % buttons.length]?.focus();
     event.preventDefault();
     event.stopPropagation();
   }

@@ -287,7 +287,7 @@ function valueElement(value: unknown): HTMLElement {
   const number = typeof value === "number" || typeof value === "bigint";
   const style = number ? "cl-n" : typeof value === "boolean" ? "cl-bool" : value === null ? "cl-k" : "";
   const text = paintedText(String(value));
-  return h("span", { class: text.includes("\n") ? "cl-multi" : style }, text);
+  return h("bdi", { class: text.includes("\n") ? "cl-multi" : style }, text);
 }
 
 function valueActions(field: string | null, value: unknown, element: HTMLElement, actions: TreeActions): HTMLElement {

@@ -70,6 +70,12 @@ export class RowSelection {
   }
 }
 
+/** Return which element of a row this is: a selector of its kind, and its position among those. */
+function placeInRow(element: Element): [kind: string, nth: number] {
+  const kind = element.classList.length > 0 ? `.${element.classList[0]}` : element.localName;
+  return [kind, Array.from(element.closest(".cl-sheet > *")!.querySelectorAll(kind)).indexOf(element)];
+}
+
 export interface RowPoolActions extends RowActions {
   /** Set what a row's element shows beside its text: time, level and note. */
   decorate(element: HTMLElement, row: Row, before: Row | undefined): void;
@@ -171,6 +177,7 @@ export class RowPool {
     this.#drawn = from;
     const focused = this.element.contains(document.activeElement) ? document.activeElement : null;
     const rowWithFocus = focused === null ? undefined : this.rowOf(focused)?.id;
+    const place = focused === null ? undefined : placeInRow(focused);
     const wanted: HTMLElement[] = [];
     this.#hasDividers = false;
     const reused = new Map<number, [number, string, HTMLElement]>();
@@ -192,12 +199,13 @@ export class RowPool {
       else this.element.insertBefore(element, next);
     }
     this.#made = reused;
-    if (focused !== null && !focused.isConnected) this.#restoreFocus(rowWithFocus);
+    if (focused !== null && !focused.isConnected) this.#restoreFocus(rowWithFocus, place);
   }
 
-  /** Focus the fold button of a row that was rebuilt, or else the list, so that keys do not reach the notebook. */
-  #restoreFocus(id: number | undefined): void {
-    const again = id === undefined ? null : this.elementOf(id)?.querySelector<HTMLElement>("button.cl-tw");
+  /** Focus the same element of a row that was rebuilt, or else the list, so that keys do not reach the notebook. */
+  #restoreFocus(id: number | undefined, place: [kind: string, nth: number] | undefined): void {
+    const row = id === undefined ? undefined : this.elementOf(id);
+    const again = place === undefined ? undefined : row?.querySelectorAll<HTMLElement>(place[0])[place[1]];
     (again ?? this.element.closest<HTMLElement>("[role=log]"))?.focus({ preventScroll: true });
   }
 

@@ -473,13 +473,14 @@ class RowPicker {
     element?.querySelector<HTMLElement>("button.cl-tw, .cl-m")?.click();
   }
 
-  /** Move the picked row by one; with `upTo` only the end of the picked range. */
-  move(by: 1 | -1, upTo: boolean): boolean {
+  /** Move the picked row by one; with `upTo` only the end of the picked range. Return the row, if there is one. A user who has gone far from it begins at the first visible row. */
+  move(by: 1 | -1, upTo: boolean): Row | undefined {
     const { head } = this.#rows.selection;
-    const index = head === null ? this.#rows.place.index : head.index + by;
+    const isNear = head !== null && this.#pool.row(head.index) !== undefined;
+    const index = isNear ? head.index + by : (this.#pool.firstFrom(this.#rows.place.index)?.index ?? 0);
     const row = this.#pool.row(index);
-    if (row === undefined || row.id < 0) return false;
-    if (upTo) this.#rows.selection.extend({ id: row.id, index, time: row.time });
+    if (row === undefined || row.id < 0) return undefined;
+    if (upTo && isNear) this.#rows.selection.extend({ id: row.id, index, time: row.time });
     else this.#rows.selection.set({ id: row.id, index, time: row.time });
     const visible = this.#rows.capacity - 3;
     if (index < this.#rows.place.index || index > this.#rows.place.index + visible) {
@@ -488,6 +489,6 @@ class RowPicker {
       this.#rows.requestRows();
     }
     this.#rows.draw();
-    return true;
+    return row;
   }
 }

@@ -30,7 +30,7 @@ interface EntryElements {
 }
 
 /** Height of a row (px), as in the style sheet. */
-const ROW_PX = 23;
+const ROW_PX = 24;
 /** Number of rows above and below those in sight that are elements, too. */
 const MARGIN_ROWS = 8;
 /** Number of rows that are elements while the height of the list is not known. */
@@ -73,7 +73,7 @@ function nameElement(name: string): HTMLElement {
 
 export class SourceList {
   readonly element: HTMLElement;
-  #head = h("h4", {});
+  #head = h("h3", {});
   #all = button("all", "Show the lines of all sources", () => this.#choose([]), { hidden: true });
   #othersButton = h("button", { type: "button", class: "btn cl-others", hidden: true, onclick: () => this.#toggleOthers() });
   #search = h("input", { type: "text", class: "cl-input", placeholder: "Search", "aria-label": "Search sources", title: "Names of pods, containers and nodes. Enter: show only these", spellcheck: "false", autocomplete: "off" });
@@ -276,7 +276,7 @@ export class SourceList {
     const { id } = row;
     switch (row.kind) {
       case "heading":
-        return this.#rowElements(row, row.text, "", { toggled() {}, only() {}, fold() {} }, h("div", { class: "cl-item", role: "listitem" }, h("h4", {}, row.text)));
+        return this.#rowElements(row, row.text, "", { toggled() {}, only() {}, fold() {} }, h("div", { class: "cl-item", role: "listitem" }, h("h3", {}, row.text)));
       case "role":
         return this.#rowElements(row, row.role.name, row.role.name, { toggled: () => this.#toggle(id), only: () => this.#only(id), fold: () => this.#flip(this.#folded, id) });
       case "entry":

@@ -10,15 +10,16 @@ import { formatAge, formatDay, formatShortClock, formatWeekday, groupDigits, isS
 import type { TimeDisplay } from "../client/settings.ts";
 import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
 import { describeReading, filterHints } from "./filterhints.ts";
+import { popover } from "./menu.ts";
 import { runningProblem } from "./phases.ts";
 import { formatNotice } from "./row.ts";
 
 type Tone = "good" | "warn" | "bad" | "idle";
 
-/** Describe what the viewer is doing, in words. The colour says the same. */
-export function describeState(update: Update, follow: boolean, behind: Lag = { lines: 0, time: 0 }): [string, Tone] {
+/** Describe what the viewer is doing: in words, which screen readers announce, by colour, and what counts up, which they do not. */
+export function describeState(update: Update, follow: boolean, behind: Lag = { lines: 0, time: 0 }): [words: string, tone: Tone, counter?: string] {
   const { link, problem, tasks, newest, now, beyond } = update;
-  if (beyond) return [describeRemoteJump(beyond), beyond.state === "failed" ? "warn" : "idle"];
+  if (beyond) return describeRemoteJump(beyond);
   const ended = tasks.filter((task) => task.ended);
   if (tasks.length > 0 && ended.length === tasks.length) {
     const failed = ended.some((task) => task.state !== "succeeded");
@@ -27,7 +28,7 @@ export function describeState(update: Update, follow: boolean, behind: Lag = { l
   if (link === "stopped" || problem?.task) return [`Stopped: ${problem?.message ?? ""}`, "bad"];
   // `onLine` is reliable only when it is false.
   const trying = globalThis.navigator?.onLine === false ? "Offline" : "Reconnecting";
-  if (link === "reconnecting") return [`${trying}${newest > 0 ? `, last line ${formatAge(roundAge(Math.max(0, now - newest)))} ago` : "…"}`, "warn"];
+  if (link === "reconnecting") return [trying, "warn", newest > 0 ? `, last line ${formatAge(roundAge(Math.max(0, now - newest)))} ago` : "…"];
   if (link === "waiting") return ["Waiting for the kernel", "idle"];
   if (link === "connecting") return ["Connecting…", "idle"];
   const stopped = tasks.find((task) => task.stopped)?.stopped;
@@ -36,14 +37,14 @@ export function describeState(update: Update, follow: boolean, behind: Lag = { l
   if (pending) return [pending.message || "Pending", "idle"];
   const troubled = tasks.find((task) => runningProblem(task) !== "");
   if (troubled && follow) return [troubled.message, "warn"];
-  if (follow && update.linesBehind > 0) return [`Live, ${countOf(update.linesBehind, "line")} behind: this server sends no faster`, "idle"];
-  return follow ? ["Live", "good"] : [describePause(behind), "idle"];
+  if (follow && update.linesBehind > 0) return ["Live", "idle", `, ${countOf(update.linesBehind, "line")} behind: this server sends no faster`];
+  return follow ? ["Live", "good"] : [behind.isHeld ? "Paused while text is selected" : "Paused", "idle", describeLag(behind)];
 }
 
-function describeRemoteJump({ state, to, what, later, message }: RemoteJumpState): string {
-  if (state === "failed") return `What is not loaded could not be searched: ${message}`;
-  if (state === "none") return `No ${later ? "later" : "earlier"} ${what} in what is not loaded`;
-  return `Looking for the ${later ? "next" : "previous"} ${what} in what is not loaded${to === Infinity ? "…" : `, searched back to ${formatShortClock(to, true)}`}`;
+function describeRemoteJump({ state, to, what, later, message }: RemoteJumpState): ReturnType<typeof describeState> {
+  if (state === "failed") return [`What is not loaded could not be searched: ${message}`, "warn"];
+  if (state === "none") return [`No ${later ? "later" : "earlier"} ${what} in what is not loaded`, "idle"];
+  return [`Looking for the ${later ? "next" : "previous"} ${what} in what is not loaded`, "idle", to === Infinity ? "…" : `, searched back to ${formatShortClock(to, true)}`];
 }
 
 /** How far a paused view is behind the newest line. */
@@ -55,9 +56,9 @@ export interface Lag {
   isHeld?: boolean;
 }
 
-function describePause({ lines, time, isHeld }: Lag): string {
-  if (isHeld) return `Paused while text is selected${lines > 0 ? `, ${countOf(lines, "line")} waiting` : ""}`;
-  return lines <= 0 ? "Paused" : `Paused: view is ${formatAge(Math.max(0, time))} behind, ${countOf(lines, "line")} waiting`;
+function describeLag({ lines, time, isHeld }: Lag): string {
+  if (lines <= 0) return "";
+  return isHeld ? `, ${countOf(lines, "line")} waiting` : `: view is ${formatAge(Math.max(0, time))} behind, ${countOf(lines, "line")} waiting`;
 }
 
 function describeGaps(tasks: TaskSummary[]): string {
@@ -100,10 +101,13 @@ function countOf(count: number, word: string): string {
 
 export class StatusBar {
   readonly element: HTMLElement;
-  #state = h("span", { class: "cl-state" });
-  #counts = h("span", { "aria-live": "off" });
-  #gaps = h("button", { type: "button", class: "cl-gaps", title: "What is missing, and why", onclick: () => this.#toggleGaps() });
-  #missing = h("div", { class: "cl-help cl-missing", role: "dialog", "aria-label": "What is missing", hidden: true });
+  #words = h("span", { role: "status" });
+  #counter = h("span", {});
+  #state = h("span", { class: "cl-state" }, this.#words, this.#counter);
+  #counts = h("span", {});
+  #gaps = h("button", { type: "button", class: "cl-gaps", title: "What is missing, and why" });
+  #missing = h("dialog", { class: "cl-missing", "aria-label": "What is missing", autofocus: true, tabindex: "-1" });
+  #listsGaps = false;
   #tasks: TaskSummary[] = [];
   #clock = h("span", { class: "cl-gaps" });
   #hidden = h("span", { class: "cl-faint cl-zone" });
@@ -122,7 +126,7 @@ export class StatusBar {
   ) {
     this.#newest = newest;
     this.#place.addEventListener("click", () => copyCode(...this.#visible));
-    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#hidden, this.#transport, this.#day, this.#zone, this.#place, this.#pill);
+    this.element = h("div", { class: "cl-status cl-foot", role: "group", "aria-label": "Status" }, this.#state, this.#counts, popover(this.#gaps, this.#missing, (isOpen) => this.#toggleGaps(isOpen)), h("span", { class: "cl-grow" }), this.#clock, this.#hidden, this.#transport, this.#day, this.#zone, this.#place, this.#pill);
   }
 
   /** The counts of lines and gaps, and what this user may not see. */
@@ -132,8 +136,9 @@ export class StatusBar {
 
   /** Update the texts that count up. */
   state(update: Update, follow: boolean, behind: Lag): void {
-    const [words, tone] = describeState(update, follow, behind);
-    setText(this.#state, `● ${words}`);
+    const [words, tone, counter = ""] = describeState(update, follow, behind);
+    setText(this.#words, words);
+    setText(this.#counter, counter);
     setAttr(this.#state, "data-tone", tone);
   }
 
@@ -146,7 +151,7 @@ export class StatusBar {
     setAttr(this.#counts, "title", counted && `${groupDigits(lines)} of them are loaded`);
     this.#tasks = update.tasks;
     setText(this.#gaps, describeGaps(update.tasks));
-    if (!this.#missing.hidden) this.#listGaps();
+    if (this.#listsGaps) this.#listGaps();
     setText(this.#clock, describeClock(update.clockAhead));
     const hidden = Object.assign({}, ...update.tasks.map((task) => task.hidden ?? {})) as Record<string, string>;
     setText(this.#hidden, describeHidden(hidden));
@@ -156,20 +161,12 @@ export class StatusBar {
     this.#follow(follow);
   }
 
-  /** Show or hide the list of gaps, each with its reason and how to prevent it. */
-  #toggleGaps(): void {
-    this.#missing.hidden = !this.#missing.hidden;
-    if (!this.#missing.hidden) this.#listGaps();
+  #toggleGaps(isOpen: boolean): void {
+    this.#listsGaps = isOpen;
+    if (isOpen) this.#listGaps();
   }
 
-  /** Close the list of gaps. Return whether it was open. */
-  closeGaps(): boolean {
-    if (this.#missing.hidden) return false;
-    this.#missing.hidden = true;
-    this.#gaps.focus({ preventScroll: true });
-    return true;
-  }
-
+  /** List the gaps, each with its reason and how to prevent it. */
   #listGaps(): void {
     const gaps = this.#tasks.flatMap(({ missing }) => missing).map(({ text, hint }) => [formatNotice(text, (ms) => formatShortClock(ms, true)), hint]);
     // Rows that have not changed stay, so that a user can select their text.

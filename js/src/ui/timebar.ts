@@ -9,6 +9,7 @@ import { formatNotice } from "./row.ts";
 import { formatMoment, timeTicks } from "./scale.ts";
 
 const WINDOWS: [string, number | null][] = [["1m", 60_000], ["5m", 300_000], ["10m", 600_000], ["1h", 3_600_000], ["All", null]];
+const OTHER_WINDOW = "Another window: 2h, 10:00 to 10:20, yesterday (W)";
 const WIDTH_UNITS = 760;
 const HEIGHT_PX = 34;
 const TICKS = 5;
@@ -50,7 +51,7 @@ export class TimeBar {
       const title = window === null ? "The whole log" : `The last ${label}`;
       return h("button", { type: "button", title, "aria-pressed": "false", onclick: () => change({ since: window, from: null, until: null }) }, label);
     });
-    this.#other = button("…", "Another window: 2h, 10:00 to 10:20, yesterday (W)", ask, { class: "", "aria-pressed": "false" });
+    this.#other = button("…", OTHER_WINDOW, ask, { class: "", "aria-pressed": "false" });
     const id = `cl-hatch-${Math.random().toString(36).slice(2)}`;
     const hatch = svg("pattern", { id, width: "5", height: "5", patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
     hatch.append(svg("rect", { class: "cl-h-hatch", width: "2.5", height: "5" }));
@@ -72,7 +73,10 @@ export class TimeBar {
     for (const [i, [, window]] of WINDOWS.entries()) this.#buttons[i].setAttribute("aria-pressed", String(filter.from === null && window === filter.since));
     const isOther = filter.from !== null || !WINDOWS.some(([, window]) => window === filter.since);
     this.#other.setAttribute("aria-pressed", String(isOther));
-    setText(this.#other, isOther && filter.from === null ? formatWindow(filter.since) : "…");
+    const label = isOther && filter.from === null ? formatWindow(filter.since) : "…";
+    setText(this.#other, label);
+    // The name has the label, so that a user who speaks it finds the button.
+    setAttr(this.#other, "aria-label", label === "…" ? OTHER_WINDOW : `${label}. ${OTHER_WINDOW}`);
     if (this.#histogram) this.#drawWindow();
   }
 

@@ -110,7 +110,7 @@ export class Viewer {
       showError: (message) => this.#problem.showError(message),
     });
     this.#header = new Header({ origin: session.origin, showError: (message) => this.#problem.showError(message), act: (action) => this.#commands.act(action), bookmarks: () => this.#lineActions.bookmarkItems(), settings: () => session.settings, sources: () => this.#sources });
-    this.#displayMenu = new DisplayMenu(() => session.settings, change);
+    this.#displayMenu = new DisplayMenu(() => session.settings, change, (by) => this.#setHeight(this.root.offsetHeight + by));
     this.#filterBar = new FilterBar({
       change,
       find: (term) => store.setFind(this.#view, term),
@@ -124,10 +124,11 @@ export class Viewer {
     this.#status = new StatusBar(() => this.#commands.act("newest"), (from, to) => this.#lineActions.copyCode(from, to));
     this.#empty = new EmptyPanel(() => this.#loadOlder(), (text) => this.#filterBar.edit(text));
     this.#problem = new ProblemBar(() => store.retry(session.model));
-    this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, lineActions: this.#lineActions, jump: (to) => this.#jump(to), closeGaps: () => this.#status.closeGaps() });
+    this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, lineActions: this.#lineActions, jump: (to) => this.#jump(to) });
     const main = h("div", { class: "cl-main" }, this.#rows.element, this.#rows.tickBar.element as unknown as Node, this.#empty.element, this.#lineActions.prompt.element);
     const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element);
-    this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, heightGrip(this.root, (height) => session.setTrait("height", height)), this.#commands.help);
+    this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, heightGrip(this.root, (height) => this.#setHeight(height)), this.#commands.help);
+    this.#header.help.popoverTargetElement = this.#commands.help;
     this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => store.ack(this.#view), visibilityChanged: (visible) => this.#visibilityChanged(visible), showError: (message) => this.#problem.showError(message) });
     this.settings();
     this.#entry = {
@@ -329,6 +330,12 @@ export class Viewer {
     else this.#returned();
   }
 
+  #setHeight(height: number): void {
+    const bounded = Math.round(Math.max(MIN_HEIGHT_PX, Math.min(MAX_HEIGHT_PX, height)));
+    this.root.style.setProperty("--height", `${bounded}px`);
+    this.#session.setTrait("height", bounded);
+  }
+
   #followChanged(follow: boolean): void {
     if (follow) this.#returned();
     else if (!this.#rows.isHeld) this.#left();
@@ -349,16 +356,10 @@ export class Viewer {
 
 const MIN_HEIGHT_PX = 200;
 const MAX_HEIGHT_PX = 3000;
-const STEP_PX = 40;
 
-/** Return the viewer's lower edge, which a user drags or moves with the arrow keys. `keep` is called with the chosen height (px). */
+/** Return the viewer's lower edge, which a user drags. The display menu has the same for keys. `keep` is called with the chosen height (px). */
 function heightGrip(root: HTMLElement, keep: (height: number) => void): HTMLElement {
-  const element = h("div", { class: "cl-grip", role: "separator", "aria-orientation": "horizontal", "aria-label": "Height", tabindex: "0", title: "Drag to change the height" });
-  const set = (height: number): void => {
-    const bounded = Math.round(Math.max(MIN_HEIGHT_PX, Math.min(MAX_HEIGHT_PX, height)));
-    root.style.setProperty("--height", `${bounded}px`);
-    keep(bounded);
-  };
+  const element = h("div", { class: "cl-grip", "aria-hidden": "true", title: "Drag to change the height" });
   element.addEventListener("pointerdown", (down: PointerEvent) => {
     const [from, height] = [down.clientY, root.offsetHeight];
     element.setPointerCapture(down.pointerId);
@@ -366,16 +367,9 @@ function heightGrip(root: HTMLElement, keep: (height: number) => void): HTMLElem
     element.addEventListener("pointermove", move);
     element.addEventListener("pointerup", () => {
       element.removeEventListener("pointermove", move);
-      set(root.offsetHeight);
+      keep(root.offsetHeight);
     }, { once: true });
     down.preventDefault();
-  });
-  element.addEventListener("keydown", (event) => {
-    const by = { ArrowDown: STEP_PX, ArrowUp: -STEP_PX }[event.key];
-    if (by === undefined) return;
-    set(root.offsetHeight + by);
-    event.preventDefault();
-    event.stopPropagation();
   });
   return element;
 }

@@ -74,7 +74,7 @@ describe("the chart beside the lines", () => {
     lost.click();
     await settle();
     expect(find(".cl-picked .cl-m").textContent).toContain("step=81  loss=nan");
-    expect(find("[role=status]").textContent).toContain("Paused");
+    expect(find(".cl-foot").textContent).toContain("Paused");
   });
 
   it("says where values do not fit a logarithmic scale", async () => {

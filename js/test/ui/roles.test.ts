@@ -32,7 +32,7 @@ it("lists them by rank below a heading with their number, and names their lines"
   await feed(HEAD, ...WORKERS);
   expect(side()).toEqual(["head: 2", "worker ×3: 6", "worker-0: 2", "worker-2: 2", "worker-10: 2"]);
   expect(headings()).toEqual(["worker ×3"]);
-  expect(find(".cl-shead h4").textContent).toBe("4 of 4 sources");
+  expect(find(".cl-shead h3").textContent).toBe("4 of 4 sources");
   expect(new Set(all("[data-seq] .cl-s").map(({ textContent }) => textContent))).toEqual(new Set(["head", "worker-10", "worker-2", "worker-0"]));
   expect(all("[data-seq] .cl-s").at(-1)!.title).toBe("tune-9x2kd-gpu-worker-0f · main");
   find(".cl-side").dispatchEvent(new Event("pointerover"));

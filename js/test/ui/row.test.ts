@@ -10,7 +10,7 @@ import { makeRow, type RowActions } from "../../src/ui/row.ts";
 import { logEvent, T0, TASK } from "../helpers.ts";
 
 const HOSTILE = JSON.parse(readFileSync(`${import.meta.dirname}/../../../tests/parsing/fixtures/hostile.json`, "utf8")) as { name: string; line: string; shows: string; links: string[] }[];
-const ALLOWED = new Set(["DIV", "I", "SPAN", "A", "BUTTON", "DETAILS", "SUMMARY", "MARK"]);
+const ALLOWED = new Set(["DIV", "I", "SPAN", "BDI", "A", "BUTTON", "DETAILS", "SUMMARY", "MARK"]);
 const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/;
 const ACTIONS: RowActions = {
   label: () => ({ short: "w-0", full: "worker-0", colour: 0 }),

@@ -22,7 +22,7 @@ async function feed(texts: string[][]): Promise<void> {
 
 const names = (count = 3): string[] => all(".cl-src .cl-sn").slice(0, count).map(({ textContent }) => textContent!);
 const counts = (count = 3): string[] => all(".cl-src small").slice(0, count).map(({ textContent }) => textContent!);
-const head = (): string => find(".cl-shead h4").textContent!;
+const head = (): string => find(".cl-shead h3").textContent!;
 
 async function order(value: string): Promise<void> {
   const select = find<HTMLSelectElement>("[aria-label='Order of the sources']");
