@@ -180,10 +180,9 @@ def _check_narrow(page: Page, viewer: Locator) -> None:
     page.keyboard.press("s")
     # Actions without a button in a narrow viewer are in the menus.
     viewer.get_by_role("button", name="Columns, order and size").click()
-    menu_box, viewer_box = viewer.get_by_role("menu").filter(visible=True).bounding_box(), viewer.bounding_box()
+    menu_box = viewer.get_by_role("menu").filter(visible=True).bounding_box()
     assert menu_box is not None
-    assert viewer_box is not None
-    assert menu_box["y"] + menu_box["height"] <= viewer_box["y"] + viewer_box["height"], "the menu is cut off"
+    assert menu_box["y"] + menu_box["height"] <= page.evaluate("innerHeight"), "the menu is cut off"
     viewer.get_by_role("menuitemcheckbox", name="Wrap (w)").click()
     expect(viewer.locator(".cl-rows.cl-wrap")).to_have_count(1)
     shot(page, "reading-slim-menu")
@@ -286,7 +285,7 @@ def test_at_200_percent_zoom_all_controls_are_visible_and_reachable(lab: Lab, jo
     menu = viewer.get_by_role("menu").filter(visible=True)
     menu_box = menu.bounding_box()
     assert menu_box is not None
-    assert menu_box["x"] >= box["x"]
-    assert menu_box["x"] + menu_box["width"] <= box["x"] + box["width"]
+    assert menu_box["x"] >= 0
+    assert menu_box["x"] + menu_box["width"] <= page.evaluate("innerWidth")
     shot(page, "zoom-200-menu")
     page.close()
