@@ -192,6 +192,15 @@ def _task(to: argparse.ArgumentParser, after: str = "") -> None:
         action="append",
         help="condition on a field: 'status>=500', 'loss<0.1', 'path~/api'",
     )
+    if not after:
+        to.add_argument(
+            "-C",
+            "--around",
+            type=int,
+            default=0,
+            metavar="N",
+            help="also N lines before and after each match of --grep, --exclude, --where and --level, as grep -C",
+        )
     to.add_argument("--timestamps", action="store_true", default=None)
     to.add_argument("--pretty", action="store_true", default=None, help="write JSON lines with indentation")
 

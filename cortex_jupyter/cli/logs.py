@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -12,18 +14,20 @@ from cortex_jupyter.cli.terminal import prefix, print_status, safe, wants_colour
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.record import Record
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.text import line
 from cortex_jupyter.tables.statement import format_count
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cortex_jupyter.notebook.tasklog import TaskLog
-    from cortex_jupyter.query.language import LogQuery
 
 #: Default of `since` while a task runs (docs/reference/tasks-and-queries.md).
 _WINDOW: Final = "1m"
+#: Number of records that are written at once.
+_CHUNK: Final = 1000
 #: Exit code of `--strict` if lines are missing.
 _GAPS: Final = 4
 
@@ -37,19 +41,24 @@ def run(options: argparse.Namespace) -> int:
     if not has_window and not log.over:
         log = log.filter(since=_WINDOW)
     writer = RecordWriter(log.query, options.output, options.prefix, several=log.several)
-    code = _follow(log, writer) if options.follow else _write_now(log, writer, options)
+    lines = log
+    if options.around:
+        writer.around = Around(log.query, options.around)
+        lines = log.filter(**dict.fromkeys(Around.PARAMETERS))
+    code = _follow(lines, writer) if options.follow else _write_now(log, lines, writer, options)
     return code or (_GAPS if options.strict and log.complete.gaps else 0)
 
 
-def _write_now(log: TaskLog, writer: RecordWriter, options: argparse.Namespace) -> int:
-    count = 0
+def _write_now(log: TaskLog, lines: TaskLog, writer: RecordWriter, options: argparse.Namespace) -> int:
+    """Write the lines of a log; `lines` is the same log, perhaps with those around its matches."""
     if options.output == "json":
-        records = [r.as_dict() for r in log.records()]
-        print(orjson.dumps({"task": log.task, "records": records, "complete": log.complete.as_dict()}).decode())
+        documents = writer.documents(lines.records())
+        print(orjson.dumps({"task": log.task, "records": documents, "complete": log.complete.as_dict()}).decode())
         return 0
-    for record in log.records():
-        writer.write([record])
-        count += 1
+    records = lines.records()
+    count = 0
+    while some := list(islice(records, _CHUNK)):
+        count += writer.write(some)
     writer.flush()
     statement = log.complete
     status = log.status
@@ -114,6 +123,63 @@ def _follow(log: TaskLog, writer: RecordWriter) -> int:
     return int(code)
 
 
+class Around:
+    """Selects matches and the lines around them, as `grep -C` does.
+
+    Parameters
+    ----------
+    query : LogQuery
+        What matches: its `PARAMETERS`.
+    lines : int
+        Number of lines before and after each match.
+
+    Raises
+    ------
+    BadQuery
+        The query has none of the parameters, or a `tail`.
+    """
+
+    PARAMETERS: Final = ("grep", "exclude", "where", "level")
+
+    def __init__(self, query: LogQuery, lines: int) -> None:
+        keep = LogQuery.parse({name: query.raw.get(name) for name in self.PARAMETERS}).keep()
+        if keep is None:
+            raise BadQuery(
+                "-C without a filter", "it shows the lines around matches: add --grep, --exclude, --where or --level"
+            )
+        if query.tail is not None:
+            raise BadQuery("-C does not work with --tail", "use --since, or `| tail`")
+        if lines < 0:
+            raise BadQuery(f"-C {lines} is negative", "give the number of lines before and after each match")
+        self._keep, self._lines, self._left = keep, lines, 0
+        self._before: deque[Record] = deque(maxlen=lines)
+        self._skipped = False
+        self._has_written = False
+
+    def select(self, records: Sequence[Record]) -> Iterator[tuple[Record, bool, bool]]:
+        """Yield the records to show: the record, whether it matches, and whether records are left out before it."""
+        texts = [record.text for record in records]
+        zeros = [0] * len(texts)
+        matches = set(self._keep(Batch("", [r.seq for r in records], [r.ns for r in records], zeros, zeros, texts, {})))
+        for i, record in enumerate(records):
+            if i in matches:
+                yield from ((before, False, self._take_skipped()) for before in self._before)
+                self._before.clear()
+                yield record, True, self._take_skipped()
+                self._left = self._lines
+            elif self._left > 0:
+                self._left -= 1
+                yield record, False, False
+            else:
+                self._skipped |= len(self._before) == self._lines
+                self._before.append(record)
+
+    def _take_skipped(self) -> bool:
+        skipped, self._skipped = self._skipped and self._has_written, False
+        self._has_written = True
+        return skipped
+
+
 class RecordWriter:
     """Writes records to standard output.
 
@@ -135,23 +201,39 @@ class RecordWriter:
         self._has_prefix = prefixes == "always" or (prefixes == "auto" and several and self._tty)
         self._plain = not (self._json or self._tty or self._has_prefix or query.timestamps or query.pretty)
         # Our own buffer: with PYTHONUNBUFFERED, `sys.stdout` has none and may write only a part of a large text.
+        self.around: Around | None = None
         self._out = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115 - as long as the process
 
     def batch(self, batch: Batch) -> None:
         """Write a batch and flush."""
-        if self._plain:
+        if self._plain and self.around is None:
             self._out.write("".join(f"{text}\n" for text in batch.texts).encode("utf-8", "replace"))
         else:
             self.write(Record.each(batch))
         self.flush()
 
-    def write(self, records: Iterable[Record]) -> None:
-        """Write records."""
-        for record in records:
-            if self._json:
-                self._out.write(orjson.dumps(record.as_dict(), option=orjson.OPT_APPEND_NEWLINE))
-            else:
-                self._out.write(f"{self._text(record)}\n".encode("utf-8", "replace"))
+    def write(self, records: Iterable[Record]) -> int:
+        """Write records, and return how many were written."""
+        if self._json:
+            documents = self.documents(records)
+            self._out.writelines(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE) for document in documents)
+            return len(documents)
+        count = 0
+        for record, _, is_apart in self._selected(records):
+            separator = "--\n" if is_apart else ""
+            self._out.write(f"{separator}{self._text(record)}\n".encode("utf-8", "replace"))
+            count += 1
+        return count
+
+    def documents(self, records: Iterable[Record]) -> list[dict[str, Any]]:
+        """Return records as objects. With lines around matches, `match` tells which record matches."""
+        if self.around is None:
+            return [record.as_dict() for record in records]
+        return [{**record.as_dict(), "match": is_match} for record, is_match, _ in self._selected(records)]
+
+    def _selected(self, records: Iterable[Record]) -> Iterable[tuple[Record, bool, bool]]:
+        """Return each record to write, whether it matches, and whether records are left out before it."""
+        return ((r, True, False) for r in records) if self.around is None else self.around.select(list(records))
 
     def _text(self, record: Record) -> str:
         text = safe(record.text) if self._tty else record.text

@@ -28,6 +28,7 @@ VIEWER_OPTIONS: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     "newest_first": (lambda v: isinstance(v, bool), "True or False"),
     "fields": (lambda v: isinstance(v, list | tuple) and all(isinstance(f, str) for f in v), "a list of field names"),
     "fold": (lambda v: v in FOLDS, f"one of {', '.join(map(repr, FOLDS))}"),
+    "around": (lambda v: type(v) is int and 0 <= v <= 100, "a number of lines from 0 to 100"),
     "chart": (lambda v: v in CHARTS, f"one of {', '.join(map(repr, CHARTS))}"),
     "chart_log": (lambda v: isinstance(v, bool), "True or False"),
     "height": (lambda v: isinstance(v, int) and v >= 200, "a number of pixels, at least 200"),

@@ -80,6 +80,8 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         Fields of JSON and logfmt lines that rows show behind the message, in this order. Empty: all fields.
     fold : str
         Show consecutive equal lines as one row: `exact`ly equal ones, or `masked` to ignore numbers.
+    around : int
+        Number of lines to show before and after each match of the filter.
     chart : str
         Show a chart of the metrics over `time` or `step`. Empty: no chart.
     chart_log : bool
@@ -105,6 +107,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     newest_first = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default
     fields = traitlets.List(traitlets.Unicode()).tag(sync=True)
     fold = traitlets.Enum(("", "exact", "masked"), "").tag(sync=True)
+    around = traitlets.Int(0, min=0, max=100).tag(sync=True)
     chart = traitlets.Enum(("", "time", "step"), "").tag(sync=True)
     chart_log = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default
     follow = traitlets.Bool(True).tag(sync=True)  # noqa: FBT003 - a trait's default

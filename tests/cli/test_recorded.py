@@ -70,6 +70,32 @@ def test_json_and_ndjson(cli: Cli, task: Filled) -> None:
     assert [orjson.loads(x)["seq"] for x in lines] == list(range(1, 102))
 
 
+def test_lines_around_matches(cli: Cli, task: Filled) -> None:
+    grep = ("logs", "ml:train-1", "--grep", "step (7|9|20)$", "-C", "2")
+    groups = [range(5, 12), range(18, 23)]
+    expected = "--\n".join("".join(f"INFO step {i}\n" for i in group) for group in groups)
+    assert cli(*grep).stdout == cli(*grep, "-f").stdout == expected
+    documents = [orjson.loads(line) for line in cli(*grep, "-o", "ndjson").stdout.splitlines()]
+    assert [(d["seq"] - 1, d["match"]) for d in documents] == [(i, i in (7, 9, 20)) for g in groups for i in g]
+    assert orjson.loads(cli(*grep, "-o", "json").stdout)["records"] == documents
+    assert cli("logs", "ml:train-1", "--level", "error", "-C", "1").stdout.startswith("INFO step 99\nERROR ")
+    nothing = cli("logs", "ml:train-1", "--grep", "nothing", "-C", "2")
+    assert not nothing.stdout and "none of its 101 lines matches" in nothing.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-C", "2"), "-C without a filter"),
+        (("-C", "-1", "--grep", "x"), "-C -1 is negative"),
+        (("-C", "2", "--grep", "x", "--tail", "5"), "-C does not work with --tail"),
+    ],
+)
+def test_lines_around_what_is_refused(cli: Cli, task: Filled, options: tuple[str, ...], message: str) -> None:
+    done = cli("logs", "ml:train-1", *options)
+    assert done.returncode == 2 and message in done.stderr
+
+
 def test_a_backlog_is_followed_in_the_order_of_time(cli: Cli, filled: Filled) -> None:
     """Recorders read a backlog in blocks, one container after the other."""
     for sid in (1, 2):

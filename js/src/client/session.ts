@@ -11,7 +11,7 @@ const STATUS_EVERY_MS = 1000;
 const VIEW_EVERY_MS = 1000;
 const FINISHED = new Set(["succeeded", "failed", "gone"]);
 /** Display settings that are traits of the same names. Python or the viewer sets them, and they are saved with the notebook. */
-const DISPLAY_TRAITS = ["time", "wrap", "trim", "columns", "newest_first", "font_size", "fields", "fold", "chart", "chart_log"] as const;
+const DISPLAY_TRAITS = ["time", "wrap", "trim", "columns", "newest_first", "font_size", "fields", "fold", "around", "chart", "chart_log"] as const;
 
 /** A note on a line. */
 export interface Bookmark {
@@ -123,9 +123,9 @@ export class Session {
 
   #displayChanged(name: string): void {
     const looks = fromPlain(this.#displayTraits);
-    const { fields, equalLines } = looks.filter;
+    const { fields, equalLines, around } = looks.filter;
     // The worker needs only the filter, so tell it only about changes of the filter.
-    this.#apply({ ...looks, filter: name === "fields" || name === "fold" ? { ...this.settings.filter, fields, equalLines } : this.settings.filter });
+    this.#apply({ ...looks, filter: ["fields", "fold", "around"].includes(name) ? { ...this.settings.filter, fields, equalLines, around } : this.settings.filter });
   }
 
   /** Set a trait from this page and save it. */
@@ -147,8 +147,8 @@ export class Session {
     const filter = given.filter((one) => !isLook(one));
     this.#apply({ ...looks, ...Object.fromEntries(given.filter(isLook)), filter: filter.length === 0 ? before : { ...before, ...Object.fromEntries(filter) } });
     const { time, wrap, trim, columns, newestFirst, fontSize, chart, chartLog } = this.settings;
-    const { fields, equalLines } = this.settings.filter;
-    const traits = { time, wrap, trim, columns, newest_first: newestFirst, font_size: fontSize, fields, fold: equalLines, chart, chart_log: chartLog };
+    const { fields, equalLines, around } = this.settings.filter;
+    const traits = { time, wrap, trim, columns, newest_first: newestFirst, font_size: fontSize, fields, fold: equalLines, around, chart, chart_log: chartLog };
     for (const name of DISPLAY_TRAITS) this.setTrait(name, traits[name]);
   }
 

@@ -48,6 +48,7 @@ export interface PlainSettings {
   run?: string;
   attempt?: string;
   stream?: string;
+  around?: number;
   level?: string;
   /** A text or a /regex/. Several become chips. */
   grep?: string | string[];
@@ -74,6 +75,7 @@ export interface PlainSettings {
   chart_log?: boolean;
 }
 
+const MAX_AROUND = 100;
 export const DEFAULT_SINCE = "1m";
 
 function toList(value: string | string[] | undefined): string[] {
@@ -98,6 +100,7 @@ export function fromPlain(plain: PlainSettings): Settings {
     where: toList(plain.where),
     level: plain.level ?? "",
     stream: plain.stream ?? "",
+    around: Math.max(0, Math.min(MAX_AROUND, Number(plain.around) || 0)),
     off: plain.off ?? [],
     pod: plain.pod ?? "",
     container: plain.container ?? "",
@@ -139,6 +142,7 @@ export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSi
     pretty: filter.pretty ? undefined : false,
     fields: filter.fields,
     fold: filter.equalLines,
+    around: filter.around || undefined,
     time: time === "local" ? undefined : time,
     wrap: wrap || undefined,
     trim: trim || undefined,
@@ -164,7 +168,7 @@ export function toViewTrait(settings: Settings, sources: ContainerSummary[], fir
 
 const LIST_PARAMETERS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
 const FLAG_PARAMETERS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "trim", "newest_first", "chart_log"]);
-const NUMBER_PARAMETERS = new Set(["tail", "font_size"]);
+const NUMBER_PARAMETERS = new Set(["tail", "font_size", "around"]);
 const TEXT_PARAMETERS = new Set(["since", "until", ...Object.keys(ALL_SOURCES), "stream", "level", "typed", "time", "at", "chart"]);
 
 /** The settings as parameters of an address. `at` is the time of the first visible row while the view is paused. */

@@ -16,6 +16,8 @@ export interface Filter {
   where: string[];
   level: string;
   stream: string;
+  /** Number of lines to show before and after each match. */
+  around: number;
   off: string[];
   /** Set from Python: only these sources, until the user chooses others in the viewer. See text/sources.ts. */
   pod: string;

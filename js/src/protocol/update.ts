@@ -26,6 +26,10 @@ export interface Row {
   fold?: "open" | "shut";
   /** The row is nested below the row of its traceback. */
   isNested?: boolean;
+  /** The row does not match the filter; it is near a row that does. */
+  isContext?: boolean;
+  /** Lines are left out between this row and the one above it. */
+  isApart?: boolean;
   /** A dim text beside the row's text. */
   aside?: string;
   /** Other containers that wrote the same traceback. */

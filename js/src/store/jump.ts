@@ -18,6 +18,8 @@ import type { TaskStore } from "./taskstore.ts";
 /** Return the row to go to; null if there is none. */
 export function findDestination(to: Jump, selection: Selection, finder: Finder, low: number): number | null {
   const { shown } = selection;
+  // Without find, the matches are those of the filter.
+  const matches = finder.isActive || !selection.filtered ? finder.matches : selection.matched;
   if (shown.length === 0) return null;
   switch (to.to) {
     case "time":
@@ -27,7 +29,7 @@ export function findDestination(to: Jump, selection: Selection, finder: Finder, 
     case "seq":
       return nearestSeq(selection, to.task, to.seq);
     case "match":
-      return nextMatch(to.from, to.by, finder.matches, finder.matches.lowerBound((id) => selection.keyOf(id) < low));
+      return nextMatch(to.from, to.by, matches, matches.lowerBound((id) => selection.keyOf(id) < low));
     case "error":
       return nextError(selection, to.from, to.by);
     case "death":

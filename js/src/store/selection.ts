@@ -241,12 +241,14 @@ export class Selection extends RowFilter {
   readonly finder: Finder;
   all: RowSequence;
   shown: RowSequence;
+  /** The shown rows that match the filter. With context lines there are fewer than shown rows, otherwise it is the same sequence. */
+  matched: RowSequence;
   /** Ids of the open folds: rows whose members are shown. */
   readonly opened = new Set<number>();
 
   constructor(stores: TaskStore[], filter: Filter, regexGuard?: RegexGuard) {
     super(stores, filter, regexGuard);
-    this.all = this.shown = new RowSequence(this.compare);
+    this.all = this.shown = this.matched = new RowSequence(this.compare);
     this.finder = new Finder(this);
     this.reload();
   }
@@ -254,7 +256,7 @@ export class Selection extends RowFilter {
   /** Rebuild everything, after the folds have changed. */
   reload(): void {
     this.opened.clear();
-    this.all = this.shown = new RowSequence(this.compare);
+    this.all = this.shown = this.matched = new RowSequence(this.compare);
     for (const store of this.stores) this.addRows(store, 0, store.rows);
     this.refilter(this.filter);
   }
@@ -369,9 +371,75 @@ export class Selection extends RowFilter {
       this.finder.restart();
       return;
     }
-    this.shown.removeAll(removed);
+    for (const rows of this.#filtered) rows.removeAll(removed);
     if (this.unsearched > 0) this.refilter(this.filter);
     this.finder.restart();
+  }
+
+  get #filtered(): Set<RowSequence> {
+    return new Set([this.shown, this.matched]);
+  }
+
+  /** Show rows that match, with their context. `added` are the rows that came, whether they match or not. */
+  #show(matches: number[], added = matches): void {
+    const lowest = this.matched.merge(matches);
+    if (this.shown === this.matched) {
+      this.finder.addRows(matches, lowest);
+      return;
+    }
+    if (added.length === 0) return;
+    const rows = new Set(matches);
+    if (this.all.length > 0) this.#addContextAround(added, rows);
+    const ids = [...rows].filter((id) => !this.shown.has(id)).toSorted(this.compare);
+    this.finder.addRows(ids, this.shown.merge(ids));
+  }
+
+  /** Add the context of the matches among rows that came, and of those near them. */
+  #addContextAround(added: number[], rows: Set<number>): void {
+    const { around } = this.filter;
+    const first = this.all.at(Math.max(0, this.all.indexFor(added[0]) - around));
+    const last = this.all.at(Math.min(this.all.length - 1, this.all.indexFor(added.at(-1)!) + around));
+    for (let index = this.matched.indexFor(first); index < this.matched.length; index++) {
+      const id = this.matched.at(index);
+      if (this.compare(id, last) > 0) break;
+      this.#addContext(id, rows);
+    }
+  }
+
+  /** Add a row and the lines around it. Matches that the server found have no loaded lines around them. */
+  #addContext(id: number, rows: Set<number>): void {
+    rows.add(id);
+    const at = this.all.indexFor(id);
+    if (this.all.at(at) !== id) return;
+    for (const by of [-1, 1]) {
+      let left = this.filter.around;
+      for (let index = at + by; left > 0 && index >= 0 && index < this.all.length; index += by) {
+        const other = this.all.at(index);
+        if (this.stores[this.slotOf(other)].flags[this.rowOf(other)] & HOLE) break;
+        if (!this.#canBeContext(other)) continue;
+        rows.add(other);
+        left--;
+      }
+    }
+  }
+
+  /** Return whether a row is a line of a source that is shown. */
+  #canBeContext(id: number): boolean {
+    const [slot, row] = [this.slotOf(id), this.rowOf(id)];
+    return !(this.stores[slot].flags[row] & NOTICE) && this.isSourceShown(slot, this.stores[slot].source[row]);
+  }
+
+  /** Return whether a shown row is only the context of a match. */
+  isContext(id: number): boolean {
+    return this.shown !== this.matched && !this.matched.has(id) && !(this.stores[this.slotOf(id)].flags[this.rowOf(id)] & NOTICE);
+  }
+
+  /** Return whether lines are left out between two rows that are shown one after the other. */
+  areApart(above: number, below: number): boolean {
+    if (this.shown === this.matched) return false;
+    const [from, to] = [this.all.indexFor(above), this.all.indexFor(below)].toSorted((a, b) => a - b);
+    for (let index = from + 1; index < to; index++) if (this.#canBeContext(this.all.at(index))) return true;
+    return false;
   }
 
   /** Remove rows that are about to join another row. Afterwards they could not be found, because their sort order changes. */
@@ -392,7 +460,7 @@ export class Selection extends RowFilter {
         const late = folds.membersOf(head).map((row) => slot * SLOT_SIZE + row).filter((row) => row % SLOT_SIZE < from && this.#isOpen(slot, row % SLOT_SIZE) && !this.all.has(row));
         if (late.length > 0) this.#insert(late);
       }
-      if (this.filtered && this.all.indexFor(id) >= this.unsearched && !this.shown.has(id) && this.#nowMatches(slot, head)) this.shown.merge([id]);
+      if (this.filtered && this.all.indexFor(id) >= this.unsearched && !this.matched.has(id) && this.#nowMatches(slot, head)) this.#show([id]);
     }
   }
 
@@ -430,18 +498,14 @@ export class Selection extends RowFilter {
   /** Show search hits if the filter tests lines. Without such a filter they would be single rows among unloaded lines. */
   #addHits(ids: number[]): void {
     if (!this.isNarrowed || ids.length === 0) return;
-    const shown = ids.filter((id) => this.matches(id)).toSorted(this.compare);
-    this.finder.addRows(shown, this.shown.merge(shown));
+    this.#show(ids.filter((id) => this.matches(id)).toSorted(this.compare));
   }
 
   #merge(ids: number[]): void {
     const lowest = this.all.merge(ids);
     if (!this.filtered) this.finder.addRows(ids, lowest);
     else if (lowest < this.unsearched) this.refilter(this.filter);
-    else {
-      const shown = ids.filter((id) => this.matches(id));
-      this.finder.addRows(shown, this.shown.merge(shown));
-    }
+    else this.#show(ids.filter((id) => this.matches(id)), ids);
   }
 
   /** Remove a row. */
@@ -451,7 +515,7 @@ export class Selection extends RowFilter {
     const id = slot * SLOT_SIZE + row;
     if (this.unsearched > 0) this.unsearched = Math.min(this.unsearched, Math.max(0, this.all.length - 1));
     this.all.remove(id);
-    if (this.filtered) this.shown.remove(id);
+    if (this.filtered) for (const rows of this.#filtered) rows.remove(id);
     this.finder.removeRow(id);
   }
 
@@ -463,7 +527,7 @@ export class Selection extends RowFilter {
       this.refilter(this.filter);
       return;
     }
-    if (this.filtered) this.shown.retain(here);
+    if (this.filtered) for (const rows of this.#filtered) rows.retain(here);
     this.finder.restart();
   }
 
@@ -471,7 +535,8 @@ export class Selection extends RowFilter {
     this.setFilter(filter);
     this.slowRegex = "";
     const everything = !this.isNarrowed && !this.hidesSources;
-    this.shown = everything ? this.all : new RowSequence(this.compare);
+    this.matched = everything ? this.all : new RowSequence(this.compare);
+    this.shown = this.isNarrowed && filter.around > 0 ? new RowSequence(this.compare) : this.matched;
     this.unsearched = everything ? 0 : this.all.length;
     this.finder.restart();
     for (const [slot, store] of this.stores.entries()) this.#addHits(store.searchHits.map((row) => slot * SLOT_SIZE + row));
@@ -495,7 +560,7 @@ export class Selection extends RowFilter {
         }
       }
       this.unsearched = from;
-      this.finder.addRows(result, this.shown.merge(result));
+      this.#show(result);
     } while (this.unsearched > 0 && Date.now() - started < SLICE_MS);
     return this.unsearched > 0 || this.finder.unsearched > 0;
   }

@@ -148,8 +148,12 @@ export class Slice {
       const bar = order.byTime(at);
       const place = bar === 0 ? null : layout.at(bar - 1);
       if (place === null) this.rows.push(edge());
-      else if ("index" in place) this.rows.push(renderShown(selection, groups, selection.shown.at(start + place.index), this.#marker));
-      else {
+      else if ("index" in place) {
+        const id = selection.shown.at(start + place.index);
+        const above = this.rows.at(-1);
+        const apart = above !== undefined && above.id >= 0 && selection.areApart(above.id, id);
+        this.rows.push({ ...renderShown(selection, groups, id, this.#marker), ...(selection.isContext(id) && { isContext: true }), ...(apart && { isApart: true }) });
+      } else {
         this.rows.push(blankRow(bar));
         this.#request(place.block, place.offset);
       }

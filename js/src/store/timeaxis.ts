@@ -65,9 +65,9 @@ interface HistogramRange {
 /** Count the known matches of a filter in each bin: lines, and the warnings and errors among them. */
 function countMatches(selection: Selection, binAt: (time: number) => number): Uint32Array {
   const matches = new Uint32Array(BINS * 3);
-  const { shown, stores } = selection;
-  for (let index = 0; index < shown.length; index++) {
-    const id = shown.at(index);
+  const { matched, stores } = selection;
+  for (let index = 0; index < matched.length; index++) {
+    const id = matched.at(index);
     const { flags, folds, key } = stores[selection.slotOf(id)];
     const row = selection.rowOf(id);
     if (flags[row] & NOTICE) continue;
@@ -191,8 +191,8 @@ export class TimeAxis {
 
   /** Return a text that changes when the histogram must be drawn again. Of a window that moves with the axis, only the length counts. */
   #signatureOf({ now, live, low, follow, searchedTo }: AxisState): string {
-    const { all, filter, filtered, finder, shown, stores, unsearched } = this.#selection;
-    const matches = `${filtered ? `${shown.length} ${unsearched} ${searchedTo}` : ""} ${finder.isActive ? finder.matches.length : ""}`;
+    const { all, filter, filtered, finder, matched, shown, stores, unsearched } = this.#selection;
+    const matches = `${filtered ? `${shown.length} ${matched.length} ${unsearched} ${searchedTo}` : ""} ${finder.isActive ? finder.matches.length : ""}`;
     const window = live && follow && !this.#window.isExtended && filter.from === null ? filter.since : low;
     return `${stores.map(({ recorded, spans, outline }) => `${recorded} ${spans.length} ${outline?.errors?.length}`).join(" ")} ${all.length} ${live ? Math.floor(now / this.#step) : ""} ${window} ${matches}`;
   }

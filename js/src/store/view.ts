@@ -128,7 +128,7 @@ export class View {
     const id = findDestination(this.toTimeOrder(to), selection, selection.finder, this.window.low);
     const time = to.to === "time" ? to.time : null;
     if (id === null && time === null) return false;
-    if (to.to === "match" && id !== null) selection.revealMatch(id);
+    if (to.to === "match" && id !== null && selection.finder.isActive) selection.revealMatch(id);
     if ((time ?? selection.keyOf(id!)) < this.window.low) this.window.isExtended = true;
     this.scrollAnchor.jump(id, time);
     this.viewport = { ...this.viewport, follow: false, anchor: id ?? EDGE_ID, anchorIndex: 0 };
@@ -193,6 +193,7 @@ export class View {
     const { until } = selection.filter;
     const end = until === null ? shown.length : Math.max(start, shown.lowerBound((id) => selection.keyOf(id) <= until));
     const count = end - start;
+    const matched = selection.shown === selection.matched ? count : selection.matched.lowerBound((id) => until === null || selection.keyOf(id) <= until) - selection.matched.lowerBound((id) => selection.keyOf(id) < low);
     const layout = buildLayout(selection, start, count, low);
     const order = (this.#order = new DisplayOrder(selection, layout, start, end, viewport.newestFirst ?? false));
     const shownRows = { start, count, layout, order };
@@ -204,7 +205,7 @@ export class View {
     const rate = this.#rate(now, live);
     this.#drawnState = this.#drawnStateOf(start, rate, shared);
     // Gaps stand among the matches, but they are none.
-    const matches = selection.filtered && count <= MAX_NOTICES && this.#areNotices(start, end) ? 0 : count;
+    const matches = selection.filtered && count <= MAX_NOTICES && this.#areNotices(start, end) ? 0 : matched;
     const update: Update = {
       ...shared,
       op: "update",

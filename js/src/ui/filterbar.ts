@@ -4,7 +4,7 @@ import type { Filter } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
 import { parseConditions, quoteValue } from "../text/conditions.ts";
 import { formatRange, formatShortClock, groupDigits } from "../text/format.ts";
-import { describeTerm, isPlainText, isRegex, makeTerm, parseTerms, termRegex } from "../text/query.ts";
+import { describeTerm, filterTerms, isPlainText, isRegex, makeTerm, parseTerms, termRegex } from "../text/query.ts";
 import { sourceChoice } from "../text/sources.ts";
 import type { Change, Settings } from "../client/settings.ts";
 import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
@@ -12,6 +12,7 @@ import { describeCondition } from "./filterhints.ts";
 import { Menu } from "./menu.ts";
 
 const LEVEL_CHOICES: [string, string][] = [["", "all levels"], ["debug", "level ≥ debug"], ["info", "level ≥ info"], ["warning", "level ≥ warning"], ["error", "level ≥ error"]];
+const AROUND = [0, 1, 3, 10];
 const FILTER = 'Filter: text, /regex/, !not, loss<0.1';
 const FIND = "Find: text or /regex/";
 
@@ -41,6 +42,7 @@ export class FilterBar {
   #regex = button(".*", "Regular expression", () => this.#toggle("regex"), { class: "btn cl-tog", "aria-pressed": "false" });
   #case = button("Aa", "Match case", () => this.#toggle("matchCase"), { class: "btn cl-tog", "aria-pressed": "false" });
   #level = h("select", { class: "cl-chip", "aria-label": "Least level" }, ...LEVEL_CHOICES.map(([value, text]) => h("option", { value }, text)));
+  #around = h("select", { class: "cl-chip", "aria-label": "Lines around each match", hidden: true });
   #chips = h("span", { class: "cl-chips" });
   #count = h("span", { class: "cl-dim cl-count", "aria-live": "off" });
   #steps = h("span", { class: "cl-steps", hidden: true }, button("↑", "Previous match (N)", () => this.#actions.step(-1)), button("↓", "Next match (n)", () => this.#actions.step(1)));
@@ -65,6 +67,7 @@ export class FilterBar {
     });
     this.#input.addEventListener("keydown", (event) => this.#key(event));
     this.#level.addEventListener("change", () => actions.change({ level: this.#level.value }));
+    this.#around.addEventListener("change", () => actions.change({ around: Number(this.#around.value) }));
     this.#mode = [button("Filter", "Filter: show only what matches (/)", () => this.toFilter(), { class: "" }), button("Find", "Find without filtering (Ctrl+F)", () => this.toFind(), { class: "" })];
     this.element = h(
       "div",
@@ -74,6 +77,7 @@ export class FilterBar {
       this.#chips,
       h("span", { class: "cl-box" }, this.#input, this.#case, this.#regex),
       this.#error,
+      this.#around,
       h("span", { class: "cl-found" }, this.#count, this.#remote, this.#steps),
       display,
     );
@@ -163,6 +167,7 @@ export class FilterBar {
     if (!this.finding && !this.#isComposing && this.#input.value !== filter.grep) this.#input.value = filter.grep;
     this.#level.value = LEVEL_CHOICES.some(([value]) => value === filter.level) ? filter.level : "";
     setClass(this.#level, "cl-on", filter.level !== "");
+    this.#showAround(filter);
     this.#showSwitches();
     const chips = chipsOf(filter, settings.time === "utc");
     const key = JSON.stringify(chips);
@@ -173,6 +178,16 @@ export class FilterBar {
     this.#chips.replaceChildren(...chips.map((chip) => chipElement(chip, actions)));
     // After a chip is removed, the focus is on the next one, or on the box.
     if (focused !== -1) (this.#chips.children[Math.min(focused, chips.length - 1)]?.querySelector<HTMLElement>(".cl-x") ?? this.#input).focus({ preventScroll: true });
+  }
+
+  /** Offer lines around the matches while there can be matches. */
+  #showAround(filter: Filter): void {
+    const { include, exclude, where, level } = filterTerms(filter);
+    setHidden(this.#around, include.length + exclude.length + where.length === 0 && level === "" && filter.stream === "");
+    const choices = [...new Set([...AROUND, filter.around])].toSorted((a, b) => a - b);
+    if (choices.length !== this.#around.options.length) this.#around.replaceChildren(...choices.map((lines) => h("option", { value: lines }, lines === 0 ? "no context" : `± ${lines} line${lines === 1 ? "" : "s"}`)));
+    this.#around.value = String(filter.around);
+    setClass(this.#around, "cl-on", filter.around > 0);
   }
 
   /** Put a text into the box. */

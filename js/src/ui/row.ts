@@ -61,7 +61,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
   const message = h("span", { class: "cl-m" });
   const element = h(
     "div",
-    { class: `cl-r ${LEVEL_CLASS[row.level]} ${row.isNested ? "cl-below" : ""}`, "data-seq": row.seq },
+    { class: `cl-r ${LEVEL_CLASS[row.level]} ${row.isNested ? "cl-below" : ""} ${row.isContext ? "cl-context" : ""} ${row.isApart ? "cl-apart" : ""}`, "data-seq": row.seq },
     h("i", {}),
     h("span", { class: "cl-t", title: new Date(row.time).toISOString() }, formatClock(row.time)),
     h("span", { class: "cl-s", title: label?.full ?? "", style: colourStyle(label?.colour ?? 0) }, label?.short ?? ""),

@@ -332,6 +332,49 @@ it("a user who scrolls while the place is sought stays where they scroll to", as
   expect(last().first).toBe(0);
 });
 
+describe("context of matches", () => {
+  const filter = (plain: object): void => engine.receive({ op: "filter", view: "v1", filter: fromPlain({ since: "all", ...plain }).filter });
+  /** Visible lines; context in brackets, and a bar where lines are left out. */
+  const shown = (): string => last().rows.filter(({ kind }) => kind === "line").map(({ text, isContext, isApart }) => `${isApart ? "|" : ""}${isContext ? `(${text})` : text}`).join(" ");
+  const write = (seq: number, words: string): Promise<void> => server.send(sse("log", logEvent(seq, words.split(" ").map((text, i) => [T0 + (seq + i) * 1000, ((seq + i) % 2) + 1 as 1 | 2, text])), `c${seq}`));
+
+  it("is around each match, where lines are left out it says so, and lines that come later are context, too", async () => {
+    open();
+    await settle();
+    server.answer = () => Response.json({ records: [], older: null });
+    await write(0, "a b x1 c d e f x2 g x3 h");
+    filter({ typed: "x", around: 1 });
+    await settle();
+    expect(shown()).toBe("(b) x1 (c) |(f) x2 (g) x3 (h)");
+    expect([last().shown, last().lines]).toEqual([3, 11]);
+    await write(11, "i x4");
+    expect(shown()).toBe("(b) x1 (c) |(f) x2 (g) x3 (h) (i) x4");
+    await write(13, "j k l");
+    expect(shown()).toBe("(b) x1 (c) |(f) x2 (g) x3 (h) (i) x4 (j)");
+    filter({ typed: "x", around: 0 });
+    await settle();
+    expect(shown()).toBe("x1 x2 x3 x4");
+    filter({ around: 1 });
+    await settle();
+    expect(last().filtered).toBe(false);
+    expect(shown()).toContain("a b x1 c");
+  });
+
+  it("has only lines of shown sources, and n leads from match to match", async () => {
+    open();
+    await settle();
+    server.answer = () => Response.json({ records: [], older: null });
+    await write(0, "a b x1 c d e f g x2 h i");
+    filter({ typed: "x", around: 1, pod: W0.pod });
+    await settle();
+    expect(shown()).toBe("(a) x1 (d) (f) x2 (i)");
+    const first = last().rows.find(({ text }) => text === "x1")!;
+    engine.receive({ op: "jump", view: "v1", jump: { to: "match", by: 1, from: first.id } });
+    await settle();
+    expect(last().rows.find(({ id }) => id === updates.findLast(({ jump }) => jump)!.jump!.id)!.text).toBe("x2");
+  });
+});
+
 it("shows the counts of an outline that comes just after the sources were sent, also if no row comes with it", async () => {
   const outline = { records: 20, upto: 19, first: ns(T0 - 20_000), last: ns(T0), start: ns(T0 - 20_000), width: "1000000000", lines: Array.from({ length: 21 }, () => 1), errors: Array.from({ length: 21 }, () => 0), counted: 20, notices: [], sources: [{ ...W0, lines: 20 }] };
   const counts = (): number[] => updates.findLast(({ sources }) => sources)!.sources!.map(({ lines }) => lines);

@@ -192,6 +192,39 @@ describe("time", () => {
   });
 });
 
+describe("context", () => {
+  it("can be chosen while a filter is on, and is dim and apart", async () => {
+    show();
+    await feed(...lines(30, (i) => (i === 10 || i === 20 ? `needle ${i}` : `hay ${i}`)));
+    const choice = find<HTMLSelectElement>("[aria-label='Lines around each match']");
+    expect(choice.hidden).toBe(true);
+    await type("needle");
+    expect(choice.hidden).toBe(false);
+    expect([...choice.options].map(({ textContent }) => textContent)).toEqual(["no context", "± 1 line", "± 3 lines", "± 10 lines"]);
+    choice.value = "1";
+    choice.dispatchEvent(new Event("change"));
+    await settle();
+    expect(messages()).toEqual(["hay 9", "needle 10", "hay 11", "hay 19", "needle 20", "hay 21"]);
+    expect(all(".cl-context .cl-m").map(({ textContent }) => textContent)).toEqual(["hay 9", "hay 11", "hay 19", "hay 21"]);
+    expect(all(".cl-apart .cl-m").map(({ textContent }) => textContent)).toEqual(["hay 19"]);
+    expect(find(".cl-found .cl-count").textContent).toBe("2 of 30");
+    expect(model.traits.around).toBe(1);
+    await key("n");
+    expect(picked()).toEqual(["needle 10"]);
+    await type("");
+    expect(choice.hidden).toBe(true);
+    expect(messages()).toHaveLength(Math.min(30, messages().length));
+  });
+
+  it("Python's number is offered, too", async () => {
+    show({ query: { since: "all", grep: "needle" }, around: 5 });
+    await feed(...lines(30, (i) => (i === 10 ? "needle" : `hay ${i}`)));
+    const choice = find<HTMLSelectElement>("[aria-label='Lines around each match']");
+    expect(choice.selectedOptions[0].textContent).toBe("± 5 lines");
+    expect(messages()).toHaveLength(11);
+  });
+});
+
 describe("where things are", () => {
   const bars = (name: string): number => (find(`.cl-h-${name}`).getAttribute("d") ?? "").split("M").length - 1;
   const ticks = (kind: string): number[] => [...(find(`.cl-tick-${kind}`).getAttribute("d") ?? "").matchAll(/M0 (\d+)/g)].map(([, at]) => Number(at));
