@@ -22,21 +22,22 @@ const RANK = new Map(NAMES.flatMap((names, rank) => names.split(" ").map((name):
 export const LEVEL_KEYS = ["level", "severity", "lvl", "levelname", "log.level", "loglevel", "level_name"];
 
 const WORD = "trace|debug|info(?:rmation)?|notice|warn(?:ing)?|err(?:or)?|severe|crit(?:ical)?|fatal|panic|emerg|alert|verbose|fine(?:st|r)?";
-const LEVEL_AT_START = new RegExp(
+// The page needs only the names of levels. The bundler leaves out what follows there, because its calls are marked as pure.
+const LEVEL_AT_START = /* @__PURE__ */ (() => new RegExp(
   [
     String.raw`\[?([IWEFDC])(?:\d{4} \d\d:\d\d:\d\d\.\d| \d{4}-\d\d-\d\d \d)`,
     String.raw`([\s╭─]*(?:\+ Exception Group )?Traceback \(most recent call last\)|Exception in thread |Caused by: |goroutine \d+ \[|\s+File "[^"]+(?:"?,? ?$|", l)|\s+at (?:[\w$.<>/@]+\([^)]*(?:\)\s*)?|[\w$.<>/@]{80,}|.*[A-Za-z/>]\S*:\d+:\d+\)?(?: \{)?\s*)$|thread '[^']*' (?:\(\d+\) )?panicked at)`,
     String.raw`(?:\d[\dTZ:.,+-]*\t)?(${WORD})(?: error)?\s*[:\t]`,
   ].map((part) => `^${part}`).join("|"),
   "i",
-);
+))();
 const EXCEPTION_LINE = /^(?:(?:[\w$]+\.)*[A-Z][\w$]*(?:Error|Exception)(?::|\s*$)|E {3,}\S)/;
 const WARNING_LINE = /^(?:\s*\S+:\d+: |\(node:\d+\) (?:\[\w+\] )?)(?:\w+\.)*\w*Warning: /;
 /** Valkey and Redis mark the level with this sign. */
 const REDIS_SIGN = /^\d+:[A-Z] \d\d \w{3} \d{4} [\d:.]+ ([-.*#]) /;
 // The full search is slow and few lines need it. This pattern finds those.
 const MAY_NAME_LEVEL = /[[(|]|level|lvl|severity/i;
-const NAMED_LEVEL = new RegExp(String.raw`(?<![\w.])(?:level|lvl|severity|loglevel|levelname)["']?\s*[=:]\s*["']?([A-Za-z]{3,13}|\d\d)\b|[[(|]\s*(?:(${WORD})|(TRC|DBG|INF|WRN|ERR|FTL|[TDIWEF]))\s*[\])|]`, "gi");
+const NAMED_LEVEL = /* @__PURE__ */ (() => new RegExp(String.raw`(?<![\w.])(?:level|lvl|severity|loglevel|levelname)["']?\s*[=:]\s*["']?([A-Za-z]{3,13}|\d\d)\b|[[(|]\s*(?:(${WORD})|(TRC|DBG|INF|WRN|ERR|FTL|[TDIWEF]))\s*[\])|]`, "gi"))();
 // A capital word counts anywhere in the head, if there is only one kind of it.
 const MAY_HAVE_CAPITAL_WORD = /TRACE|DEBUG|DBG|INFO|NOTICE|WARN|ERR|SEVERE|CRIT|FATAL|PANIC/;
 const CAPITAL_WORD = /(?<![\w./=-])(?:TRACE|DEBUG|DBG|INFO|NOTICE|WARN(?:ING)?|ERROR|ERR|SEVERE|CRIT(?:ICAL)?|FATAL|PANIC)(?![\w./=-])/g;
@@ -75,7 +76,7 @@ export function levelOf(text: string): number {
   return level;
 }
 
-const QUOTED = LEVEL_KEYS.map((key) => `"${key}"`);
+const QUOTED = /* @__PURE__ */ LEVEL_KEYS.map((key) => `"${key}"`);
 const VALUE = /\s*:\s*(?:"([^"\\]*)"|(\d+)\s*[,}])/y;
 
 /** Return the level of a JSON line without parsing it, which would take twenty times as long; undefined if the line must be parsed. */
