@@ -1,4 +1,7 @@
-"""Compare two logs: patterns of only one, where they diverge, what takes longer; numbers, ids and times masked."""
+"""Compare two logs: hyperparameters that differ, patterns of only one, where they diverge, what takes longer.
+
+Patterns have numbers, ids and times masked.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.analysis.hyperparameters import differing_settings
 from cortex_jupyter.analysis.patterns import find_patterns
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.tables.schema import coded
@@ -50,6 +54,7 @@ class Difference:
 class ComparisonData:
     """The result of `compare`."""
 
+    hyperparameters: pa.Table
     patterns: pa.Table
     durations: pa.Table
     first: Difference | None
@@ -69,7 +74,7 @@ def compare(a: pa.Table, b: pa.Table) -> ComparisonData:
     Returns
     -------
     ComparisonData
-        `patterns`: `pattern`, `count_a`, `count_b`, `in` (`a`, `b`, `both`), `level`, `first_a`, `first_b` (seconds
+        `hyperparameters`: see `hyperparameters.differing_settings`. `patterns`: `pattern`, `count_a`, `count_b`, `in` (`a`, `b`, `both`), `level`, `first_a`, `first_b` (seconds
         since the log's first line), `example_a`, `example_b`; patterns of only one log come first. `durations`: `kind`
         (`run` for the whole log; `phase` between two moments that both logs pass; `every` for the usual interval of a
         recurring line), `what`, `a`, `b` (seconds), `ratio`; the largest difference first. `first`: where the logs
@@ -92,7 +97,9 @@ def compare(a: pa.Table, b: pa.Table) -> ComparisonData:
     moments = _moments(line_patterns.texts, counts, at)
     top = max(*seconds, 1e-9)
     above, below = (np.histogram(t, bins=120, range=(0, top))[0].tolist() for t in times)
+    shapes = (line_patterns.shape[: a.num_rows], line_patterns.shape[a.num_rows :])
     return ComparisonData(
+        differing_settings((a, b), (_sources(a)[0], _sources(b)[0]), shapes),
         _patterns((a, b), line_patterns.texts, counts, firsts, at),
         _durations(line_patterns.texts, codes, times, (a, b), counts, moments, seconds),
         _first_difference((a, b), codes, times),

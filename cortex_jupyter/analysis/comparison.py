@@ -1,4 +1,4 @@
-"""Show a comparison of two logs: a frame of patterns, a frame of durations, and a picture that shows both logs."""
+"""Show a comparison of two logs: hyperparameters, patterns and durations as frames, and a picture of both logs."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ class Comparison(ResultFrame):
 
     Attributes
     ----------
+    hyperparameters : ResultFrame
+        The hyperparameters that differ: `name`, `a`, `b` (values as written), `line_a`, `line_b`, `seq_a`, `seq_b`. A
+        hyperparameter is a named value (`lr=3e-4`, `"lr": 0.0003`, `lr: 3e-4`, `--lr 3e-4`) with one value in each log. It
+        is written before the first step (the second value of `step`, `epoch` ...), or again and again without change.
+        Names of measurements, times and ids (`val_loss`, `load_time`, `run_id`) are none.
     first : Difference or None
         The first difference between the logs: `a` and `b`, the line of each as a dict (None if the container run that
         is compared has no more lines in that log), and `before`, at most two equal lines before it in that run.
@@ -42,6 +47,7 @@ class Comparison(ResultFrame):
         pc = import_optional("pyarrow.compute")
         super().__init__(data.patterns)
         self.names, self.first, self.durations = names, data.first, ResultFrame(data.durations)
+        self.hyperparameters = ResultFrame(data.hyperparameters)
         self.only_a, self.only_b = (
             ResultFrame(data.patterns.filter(pc.equal(data.patterns["in"], run))) for run in "ab"
         )
@@ -52,6 +58,10 @@ class Comparison(ResultFrame):
         lines = [
             f"{a} (a) and {b} (b): {len(self)} patterns, {len(self.only_a)} only in a, {len(self.only_b)} only in b"
         ]
+        if self.hyperparameters:
+            settings = [f"  {r['name']}: {r['a']} -> {r['b']}" for r in self.hyperparameters]
+            lines += ["hyperparameters that differ:", *settings[:_SHOWN]]
+            lines += [f"  and {len(settings) - _SHOWN} more"] if len(settings) > _SHOWN else []
         if self.first is None:
             lines.append("the same lines in the same order, except for numbers and ids")
         else:
@@ -69,6 +79,7 @@ class Comparison(ResultFrame):
         a, b = (escape(name) for name in self.names)
         parts = [
             f'<div style="margin:.3em 0"><b style="color:{_A}">a</b> {a} &nbsp; <b style="color:{_B}">b</b> {b}</div>',
+            self._settings(),
             self._picture(),
             _first_difference(self.first),
         ]
@@ -104,6 +115,14 @@ class Comparison(ResultFrame):
                 html_table(["", "", "a", "b", "b / a"], cells, len(self.durations) - len(rows), wrap=True),
             ]
         return f'<div class="cortex-compare">{"".join(parts)}</div>'
+
+    def _settings(self) -> str:
+        if not self.hyperparameters:
+            return ""
+        rows = self.hyperparameters.to_arrow().slice(0, _SHOWN).to_pylist()
+        cells = [[escape(row[name]) for name in ("name", "a", "b")] for row in rows]
+        table = html_table(["", "a", "b"], cells, len(self.hyperparameters) - len(rows), wrap=True)
+        return _title("Hyperparameters that differ") + table
 
     def _picture(self) -> str:
         """Draw both logs on one time axis.

@@ -30,10 +30,13 @@ class PatternsByLine:
         For each line, the index of its pattern.
     texts : list of str
         The patterns.
+    shape : numpy.ndarray
+        For each line, the index of its shape. Lines of several shapes may have one pattern.
     """
 
     code: Ints
     texts: list[str]
+    shape: Ints
 
 
 def find_patterns(message: Texts) -> PatternsByLine:
@@ -60,7 +63,9 @@ def find_patterns(message: Texts) -> PatternsByLine:
         else np.arange(max(1, len(texts)))
     )
     return PatternsByLine(
-        same[pattern_of_shape][line_shapes.shape] if len(line_shapes.shape) else line_shapes.shape, names
+        same[pattern_of_shape][line_shapes.shape] if len(line_shapes.shape) else line_shapes.shape,
+        names,
+        line_shapes.shape,
     )
 
 
