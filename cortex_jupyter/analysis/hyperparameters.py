@@ -40,68 +40,11 @@ _NO_SETTING: Final = re.compile(
 )
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 #: The last word of a name that is a measurement, a time, or an id: `val_loss` is none of the settings, `loss_weight` is one.
-_MEASURED: Final = frozenset(
-    [
-        "acc",
-        "accuracy",
-        "auc",
-        "bleu",
-        "elapsed",
-        "eta",
-        "error",
-        "errors",
-        "latency",
-        "loss",
-        "losses",
-        "mae",
-        "mem",
-        "memory",
-        "metric",
-        "mse",
-        "norm",
-        "perplexity",
-        "ppl",
-        "precision",
-        "recall",
-        "reward",
-        "rmse",
-        "rouge",
-        "score",
-        "speed",
-        "throughput",
-        "util",
-        "utilization",
-        "date",
-        "duration",
-        "finished",
-        "ms",
-        "sec",
-        "secs",
-        "seconds",
-        "started",
-        "time",
-        "times",
-        "timestamp",
-        "took",
-        "addr",
-        "address",
-        "epoch",
-        "host",
-        "hostname",
-        "id",
-        "ids",
-        "ip",
-        "iter",
-        "iteration",
-        "node",
-        "pid",
-        "pod",
-        "port",
-        "rank",
-        "step",
-        "uid",
-        "uuid",
-    ]
+_MEASURED: Final = re.compile(
+    r"(?i)acc|accuracy|auc|bleu|errors?|loss(?:es)?|mae|metric|mse|norm|perplexity|ppl|precision|recall|reward|rmse|rouge|score"
+    r"|allocated|available|free|mem|memory|reserved|speed|throughput|used|util|utilization"
+    r"|date|duration|elapsed|eta|finished|latency|ms|secs?|seconds|started|times?|timestamp|took"
+    r"|addr|address|epoch|host|hostname|ids?|ip|iter|iteration|node|pid|pod|port|rank|step|uid|uuid"
 )
 
 
@@ -243,7 +186,7 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
         name = match["flag"] or match["key"] or match["name"] or match["title"]
         value = match["value"].strip("\"'").rstrip(".")
         words = _WORD.findall(name)
-        if value and words[-1].lower() not in _MEASURED and not _NO_SETTING.fullmatch(value):
+        if value and not _MEASURED.fullmatch(words[-1]) and not _NO_SETTING.fullmatch(value):
             yield name, value
 
 

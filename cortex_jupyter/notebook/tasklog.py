@@ -790,10 +790,12 @@ class TaskLog:
         return Patterns(patterns(self.to_arrow()))
 
     def compare(self, other: TaskLog | str) -> Comparison:
-        r"""Compare with another log: the first line that differs, lines of one log only, and what takes longer.
+        r"""Compare with another log: hyperparameters that differ, the first other line, lines of one log, what takes longer.
 
-        Differences in numbers, IDs and times do not count. This log is `a`, the other one `b`. Pods are paired in the
-        order of their names.
+        A hyperparameter is a named value (`lr=3e-4`, `"lr": 0.0003`, `lr: 3e-4`, `--lr 3e-4`) with one value in each log. It
+        is written before the first step (the second value of `step`, `epoch` ...), or again and again without change.
+        Measurements, times and ids (`val_loss`, `load_time`, `run_id`) are none. All other differences in numbers, IDs
+        and times do not count. This log is `a`, the other one `b`. Pods are paired in the order of their names.
 
         Parameters
         ----------
@@ -804,7 +806,7 @@ class TaskLog:
         Returns
         -------
         Comparison
-            A frame of patterns with the counts of both logs; `first`, `durations`, `only_a`, `only_b`.
+            A frame of patterns with the counts of both logs; `hyperparameters`, `first`, `durations`, `only_a`, `only_b`.
 
         Raises
         ------
@@ -815,9 +817,11 @@ class TaskLog:
         --------
         >>> import cortex_jupyter as cortex, pathlib, tempfile
         >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> _ = (folder / "good.log").write_text("read shard 7\nstep=1 loss=0.5\n")
-        >>> _ = (folder / "bad.log").write_text("read shard 9\nshard 9 is broken\nstep=1 loss=2.5\n")
+        >>> _ = (folder / "good.log").write_text("lr=3e-4 shard 7\nstep=1 loss=0.5\n")
+        >>> _ = (folder / "bad.log").write_text("lr=3e-2 shard 9\nshard 9 is broken\nstep=1 loss=2.5\n")
         >>> comparison = cortex.open(folder / "good.log").compare(cortex.open(folder / "bad.log"))
+        >>> comparison.hyperparameters.to_pandas()[["name", "a", "b"]].values.tolist()
+        [['lr', '3e-4', '3e-2']]
         >>> comparison.first.a["text"], comparison.first.b["text"]
         ('step=1 loss=0.5', 'shard 9 is broken')
         >>> comparison.only_b.to_pandas().pattern.tolist()
