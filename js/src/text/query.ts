@@ -104,6 +104,12 @@ export function makeTerm(text: string, regex: boolean, matchCase: boolean): stri
   return matchCase && caseFlags(text) !== "" ? `/${escapeRegex(text)}/c` : text;
 }
 
+/** Return a term that matches where one of these does. If one of them is case-sensitive, all are. */
+export function anyOf(terms: string[]): string {
+  const found = terms.map((term) => SLASHED.exec(term));
+  return `/${terms.map((term, i) => found[i]?.[1] ?? escapeRegex(term)).join("|")}/${found.some((one) => one?.[2].includes("c")) ? "c" : ""}`;
+}
+
 /** A term that stands out between words: `-word`, `!word`, `level>=warning`, `loss<0.1`. */
 const TERM = /(?<=^|\s)(?:[-!]"([^"]+)"|-([^\s"\d-]\S*)|!([^\s"=!]\S*)|level\s*(?:>=|≥)\s*([a-z]+)|([A-Za-z_@][A-Za-z0-9_.@/-]*(?:>=|<=|!=|≥|≤|≠|<|>)[^\s"=!<>~≤≥≠]\S*))(?=\s|$)/gi;
 
@@ -129,6 +135,11 @@ function splitTerms(typed: string, matchCase: boolean): Terms {
     // Spaces count in a text that stands alone.
     const term = hasTerms ? text.trim() : text;
     if (term === "") continue;
+    const choices = term.split(/\s+OR\s+/);
+    if (choices.length > 1) {
+      result.include.push(anyOf(choices.map((one) => makeTerm(one.replace(/^"([^"]+)"$/, "$1"), false, matchCase))));
+      continue;
+    }
     const [, literal] = /^"([^"]+)"$/.exec(term) ?? [];
     const conditions = literal === undefined && hasTerms ? parseConditions(term) : null;
     if (conditions) result.where.push(...conditions.map(writeCondition));
@@ -140,7 +151,7 @@ function splitTerms(typed: string, matchCase: boolean): Terms {
 
 /**
  * Parse what was typed: `!text` and `-word` exclude, `"text"` is taken literally, `level>=warning`, `status>=500`, `/regex/`. Several
- * terms may follow each other: `WARNING !norm loss<0.1`.
+ * terms may follow each other: `WARNING !norm loss<0.1`. `loss OR NaN` is one of the two.
  */
 export function parseTerms(typed: string, regex = false, matchCase = false): Terms {
   const result: Terms = { include: [], exclude: [], where: [], level: "" };
@@ -176,12 +187,20 @@ export function pythonPattern(term: string): string {
   return `${all === "" ? "" : `(?${all})`}${source ?? escapeRegex(term)}`;
 }
 
+/** Return the text that a pattern stands for; null if it is not a text alone. */
+function unescapeRegex(source: string): string | null {
+  const text = source.replace(/\\([\\^$.*+?()[\]{}|/])/g, "$1");
+  return escapeRegex(text) === source.replaceAll("\\/", "/") ? text : null;
+}
+
 /** Describe a term for its chip. */
 export function describeTerm(term: string): string {
   const [, source, flags] = SLASHED.exec(term) ?? [];
   if (source === undefined) return `“${term}”`;
-  const plain = source.replace(/^\(\?i\)/, "").replace(/\\([\\^$.*+?()[\]{}|/])/g, "$1");
-  if (escapeRegex(plain) === source.replace(/^\(\?i\)/, "").replaceAll("\\/", "/")) return `“${plain}”${flags.includes("c") && caseFlags(plain) && !source.startsWith("(?i)") ? " Aa" : ""}`;
+  const own = source.replace(/^\(\?i\)/, "");
+  const texts = [unescapeRegex(own)].filter((text) => text !== null);
+  const choices = texts.length > 0 ? texts : own.split("|").map(unescapeRegex);
+  if (choices.every((text) => text !== null)) return `${choices.map((text) => `“${text}”`).join(" or ")}${flags.includes("c") && caseFlags(own) && own === source ? " Aa" : ""}`;
   return `/${source}/${flags.replace("c", "")}`;
 }
 

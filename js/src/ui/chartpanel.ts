@@ -25,8 +25,8 @@ const MAX_VALUES = 8;
 const DRAW_SLICE_MS = 6;
 
 export class ChartPanel {
-  #by = (["time", "step"] as const).map((by) => h("button", { type: "button", title: `Over ${by}`, "aria-pressed": "false", onclick: () => this.#change({ chart: by }) }, by === "time" ? "Time" : "Step"));
-  #log = h("button", { type: "button", title: "Logarithmic scale", "aria-pressed": "false", onclick: () => this.#change({ chartLog: !this.#settings!.chartLog }) }, "log");
+  #by = (["time", "step"] as const).map((by) => h("button", { title: `Over ${by}`, "aria-pressed": "false", onclick: () => this.#change({ chart: by }) }, by === "time" ? "Time" : "Step"));
+  #log = h("button", { title: "Logarithmic scale", "aria-pressed": "false", onclick: () => this.#change({ chartLog: !this.#settings!.chartLog }) }, "log");
   #coverage = h("span", { class: "cl-dim cl-of" });
   #plots = h("div", { class: "cl-plots" });
   #empty = h("p", { class: "cl-dim", hidden: true });

@@ -4,7 +4,7 @@ import type { Jump } from "../protocol/requests.ts";
 import type { Session } from "../client/session.ts";
 import { FONT_SIZES, TIME_DISPLAYS } from "../client/settings.ts";
 import { EQUAL_LINES } from "./display.ts";
-import { button, h } from "./dom.ts";
+import { button, focusOn, h, listen } from "./dom.ts";
 import type { FilterBar } from "./filterbar.ts";
 import type { LineActions } from "./lineactions.ts";
 import type { Rows } from "./rows.ts";
@@ -15,7 +15,7 @@ export type Action =
 
 const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Action, what: string][]][] = [
   ["Look for", [
-    [["/"], "/", "filter", "filter: show only what matches"],
+    [["/"], "/", "filter", "filter: show only what matches; ↑ earlier ones"],
     [["Ctrl+f", "F3"], "Ctrl F", "find", "find without filtering"],
     [["n"], "n", "next", "next match"],
     [["N"], "N", "previous", "previous match"],
@@ -100,34 +100,24 @@ export class Commands {
     this.#root = root;
     this.#session = session;
     this.#targets = targets;
-    root.addEventListener("keydown", (event) => this.#key(event));
-    root.addEventListener("focusin", () => addEventListener("keydown", this.#shield, true));
-    root.addEventListener("focusout", () => this.close());
-  }
-
-  /** Leave the page's keys alone. */
-  close(): void {
-    removeEventListener("keydown", this.#shield, true);
+    listen(root, "keydown", (event) => this.#key(event));
+    listen(root, "focusin", () => addEventListener("keydown", this.#shield, true));
+    listen(root, "focusout", () => removeEventListener("keydown", this.#shield, true));
   }
 
   /**
    * Keep keys from JupyterLab, which would cut the cell or insert one, except its shortcuts with Ctrl, Alt or Meta that are not
    * ours. It looks for this attribute from the focused element upward (`CommandRegistry.processKeydownEvent` in @lumino/commands),
-   * at the document, in some versions before any listener of ours within it.
+   * in the capture phase at the document, so before any listener of ours within it.
    */
   readonly #shield = (event: KeyboardEvent): void => {
-    // Not every browser sends an event for an element that loses the focus because it is removed.
-    if (!event.composedPath().includes(this.#root)) {
-      this.close();
-      return;
-    }
     const forJupyter = (event.ctrlKey || event.metaKey || event.altKey) && actionOf(event) === undefined;
     for (const element of [this.#root, event.target as Element]) element.toggleAttribute(SUPPRESS, !forJupyter);
   };
 
   /** Move the focus to the lines, so that keys act on them. */
   focus(): void {
-    this.#targets.rows.element.focus({ preventScroll: true });
+    focusOn(this.#targets.rows.element);
   }
 
   act(action: Action): void {

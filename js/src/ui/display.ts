@@ -58,6 +58,8 @@ export class DisplayMenu {
       { label: "Newest first", checked: newestFirst, staysOpen: true, act: () => this.#change({ newestFirst: !newestFirst }) },
       "Equal lines (u)",
       ...EQUAL_LINES.map(([equalLines, label]) => ({ label, checked: filter.equalLines === equalLines, act: () => this.#change({ equalLines }) })),
+      "Stream",
+      ...["", "stdout", "stderr"].map((stream) => ({ label: stream || "Both", checked: filter.stream === stream, act: () => this.#change({ stream }) })),
       `Text, ${fontSize} px`,
       { label: "Larger (+)", staysOpen: true, act: () => this.#change({ fontSize: Math.min(FONT_SIZES.most, this.#settings().fontSize + 1) }) },
       { label: "Smaller (−)", staysOpen: true, act: () => this.#change({ fontSize: Math.max(FONT_SIZES.least, this.#settings().fontSize - 1) }) },

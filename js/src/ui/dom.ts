@@ -3,8 +3,10 @@
 type Attributes = Record<string, string | number | boolean | ((event: never) => void) | undefined>;
 type Child = Node | string | null | undefined;
 
+/** Return an element. A button never submits a form, in which a notebook may hold the viewer. */
 export function h<K extends keyof HTMLElementTagNameMap>(tag: K, attributes: Attributes = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
+  if (tag === "button") element.setAttribute("type", tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name.slice(2), value as EventListener);
     // Setting the attribute would violate a strict Content-Security-Policy.
@@ -46,7 +48,7 @@ export function setClass(element: HTMLElement, name: string, on: boolean): void 
 }
 
 export function button(label: string, title: string, onclick: () => void, more: Attributes = {}): HTMLButtonElement {
-  return h("button", { type: "button", title, "aria-label": title, class: "btn", onclick, ...more }, label);
+  return h("button", { title, "aria-label": title, class: "btn", onclick, ...more }, label);
 }
 
 /** Copy a text. Without `navigator.clipboard` (on plain http) use the old `execCommand`. */
@@ -62,4 +64,13 @@ export async function copyToClipboard(text: string): Promise<void> {
   const done = document.execCommand("copy");
   area.remove();
   if (!done) throw new Error("this page may not write to the clipboard");
+}
+
+/** Focus an element without scrolling the page to it. */
+export function focusOn(element: HTMLElement | null | undefined): void {
+  element?.focus({ preventScroll: true });
+}
+
+export function listen<K extends keyof HTMLElementEventMap>(element: HTMLElement, name: K, act: (event: HTMLElementEventMap[K]) => void, options?: AddEventListenerOptions): void {
+  element.addEventListener(name, act, options);
 }

@@ -4,10 +4,10 @@ import type { Filter } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
 import { parseConditions, quoteValue } from "../text/conditions.ts";
 import { formatRange, formatShortClock, groupDigits } from "../text/format.ts";
-import { describeTerm, filterTerms, isPlainText, isRegex, makeTerm, parseTerms, termRegex } from "../text/query.ts";
+import { anyOf, describeTerm, filterTerms, isPlainText, isRegex, makeTerm, parseTerms, termRegex } from "../text/query.ts";
 import { sourceChoice } from "../text/sources.ts";
 import type { Change, Settings } from "../client/settings.ts";
-import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
+import { button, focusOn, h, listen, setAttr, setClass, setHidden, setText } from "./dom.ts";
 import { describeCondition } from "./filterhints.ts";
 import { Menu } from "./menu.ts";
 
@@ -46,10 +46,12 @@ export class FilterBar {
   #chips = h("span", { class: "cl-chips" });
   #count = h("span", { class: "cl-dim cl-count", "aria-live": "off" });
   #steps = h("span", { class: "cl-steps", hidden: true }, button("↑", "Previous match (N)", () => this.#actions.step(-1)), button("↓", "Next match (n)", () => this.#actions.step(1)));
-  #remote = h("button", { type: "button", class: "cl-more", hidden: true, onclick: () => this.#actions.search(this.#update?.remote?.state !== "running") });
+  #remote = h("button", { class: "cl-more", hidden: true, onclick: () => this.#actions.search(this.#update?.remote?.state !== "running") });
   #error = h("span", { class: "cl-le cl-count", role: "alert" });
   #settings: Settings | undefined;
   #isComposing = false;
+  /** Index of the earlier filter that is in the box; -1 for none. */
+  #recalled = -1;
   #chipsOf = "";
   #sought = "";
   #findOptions: Record<"regex" | "matchCase", boolean> = { regex: false, matchCase: false };
@@ -59,15 +61,15 @@ export class FilterBar {
   constructor(actions: FilterActions, display: HTMLElement) {
     this.#actions = actions;
     // An input method reports the text that it composes too, which is not what the user looks for.
-    this.#input.addEventListener("input", (event) => (event as InputEvent).isComposing || this.#typed());
-    this.#input.addEventListener("compositionstart", () => (this.#isComposing = true));
-    this.#input.addEventListener("compositionend", () => {
+    listen(this.#input, "input", (event) => (event as InputEvent).isComposing || this.#typed());
+    listen(this.#input, "compositionstart", () => (this.#isComposing = true));
+    listen(this.#input, "compositionend", () => {
       this.#isComposing = false;
       this.#typed();
     });
-    this.#input.addEventListener("keydown", (event) => this.#key(event));
-    this.#level.addEventListener("change", () => actions.change({ level: this.#level.value }));
-    this.#around.addEventListener("change", () => actions.change({ around: Number(this.#around.value) }));
+    listen(this.#input, "keydown", (event) => this.#key(event));
+    listen(this.#level, "change", () => actions.change({ level: this.#level.value }));
+    listen(this.#around, "change", () => actions.change({ around: Number(this.#around.value) }));
     this.#mode = [button("Filter", "Filter: show only what matches (/)", () => this.toFilter(), { class: "" }), button("Find", "Find without filtering (Ctrl+F)", () => this.toFind(), { class: "" })];
     this.element = h(
       "div",
@@ -99,7 +101,7 @@ export class FilterBar {
       if (!finding) this.#setSought("");
       this.#showMode();
     }
-    this.#input.focus({ preventScroll: true });
+    focusOn(this.#input);
     this.#input.select();
   }
 
@@ -126,7 +128,15 @@ export class FilterBar {
     } else this.#actions.change({ [name]: !this.#settings?.filter[name] });
   }
 
+  /** Put an earlier filter into the box, or with -1 a later one. */
+  #recall(by: number): void {
+    const filters = readHistory();
+    this.#recalled = Math.max(-1, Math.min(filters.length - 1, this.#recalled + by));
+    this.edit(filters[this.#recalled] ?? "");
+  }
+
   #typed(): void {
+    this.#recalled = -1;
     if (this.finding) this.#setSought(this.#input.value);
     else this.#actions.change({ grep: this.#input.value });
   }
@@ -145,7 +155,8 @@ export class FilterBar {
       if (this.finding) this.toFilter();
       else if (this.#input.value !== "") this.#actions.change({ grep: "" });
       else this.#actions.focusLines();
-    } else if (event.key === "ArrowDown") this.#actions.focusLines();
+    } else if (!this.finding && (event.key === "ArrowUp" || (event.key === "ArrowDown" && this.#recalled >= 0))) this.#recall(event.key === "ArrowUp" ? 1 : -1);
+    else if (event.key === "ArrowDown") this.#actions.focusLines();
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -157,6 +168,8 @@ export class FilterBar {
     if (!filter || this.#input.value.trim() === "") return;
     const { include, exclude, where, level } = parseTerms(this.#input.value, filter.regex, filter.matchCase);
     if ([...include, ...exclude].some((term) => isRegex(term) && !isValidRegex(term))) return;
+    keepInHistory(this.#input.value);
+    this.#recalled = -1;
     const all = (old: string[], more: string[]): string[] => [...new Set([...old, ...more])];
     this.#actions.change({ grep: "", regex: false, include: all(filter.include, include), exclude: all(filter.exclude, exclude), where: all(filter.where, where), level: level || filter.level });
   }
@@ -226,6 +239,26 @@ export class FilterBar {
   }
 }
 
+const HISTORY = "cortex-jupyter-filters";
+const MAX_HISTORY = 30;
+
+/** Return the filters that this browser's user committed, the newest first. */
+function readHistory(): string[] {
+  try {
+    return JSON.parse(localStorage.getItem(HISTORY) ?? "[]") as string[];
+  } catch {
+    return [];
+  }
+}
+
+function keepInHistory(text: string): void {
+  try {
+    localStorage.setItem(HISTORY, JSON.stringify([text, ...without(readHistory(), text)].slice(0, MAX_HISTORY)));
+  } catch {
+    // The page may not store anything.
+  }
+}
+
 function isValidRegex(term: string): boolean {
   try {
     return termRegex(term) instanceof RegExp;
@@ -245,6 +278,8 @@ interface Chip {
   without: Partial<Filter>;
   typed?: string;
   inverted?: Partial<Filter>;
+  /** Other chips of which one must match too or instead. */
+  choices?: [label: string, change: Partial<Filter>][];
 }
 
 const OPPOSITE: Record<string, string> = { "=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">", "~": "!~", "!~": "~" };
@@ -277,7 +312,7 @@ function chipsOf(filter: Filter, utc: boolean): Chip[] {
   }
   for (const term of include) {
     const rest = without(include, term);
-    chips.push({ words: `contains ${describeTerm(term)}`, without: { include: rest }, typed: typedText(term), inverted: { include: rest, exclude: withAdded(exclude, term) } });
+    chips.push({ words: `contains ${describeTerm(term)}`, without: { include: rest }, typed: typedText(term), inverted: { include: rest, exclude: withAdded(exclude, term) }, choices: rest.map((other) => [`Or ${describeTerm(other)}`, { include: [...without(rest, other), anyOf([term, other])] }]) });
   }
   for (const term of exclude) {
     const rest = without(exclude, term);
@@ -300,6 +335,7 @@ function chipElement(chip: Chip, actions: ChipActions): HTMLElement {
       remove();
       actions.edit(chip.typed!);
     } }]),
+    ...(chip.choices ?? []).map(([label, change]) => ({ label, act: () => actions.change(change) })),
     { label: "Remove", act: remove },
   ], "cl-cw");
   return h("span", { class: "cl-chip" }, menu.element, button("×", `Remove: ${chip.words}`, remove, { class: "cl-x" }));

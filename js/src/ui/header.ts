@@ -44,7 +44,7 @@ export class Header {
   #chart = button("Metrics", "Chart of the metrics (p)", () => this.#actions.act("chart"), { "data-icon": "∿", "aria-pressed": "false" });
   #tasks: string[] = [];
   /** Opens the list of keys. */
-  readonly help = h("button", { type: "button", class: "btn cl-wide", title: "Keys (?)", "aria-label": "Keys (?)" }, "?");
+  readonly help = h("button", { class: "btn cl-wide", title: "Keys (?)", "aria-label": "Keys (?)" }, "?");
 
   readonly #actions: HeaderActions;
 

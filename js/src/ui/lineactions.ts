@@ -6,7 +6,7 @@ import { errorMessage, formatSpan, groupDigits } from "../text/format.ts";
 import { ALL_SOURCES } from "../text/sources.ts";
 import { formatWindow, parseTypedRange, parseTypedTime } from "../text/time.ts";
 import type { Bookmark, Session } from "../client/session.ts";
-import { button, copyToClipboard, h, setHidden, setText } from "./dom.ts";
+import { button, copyToClipboard, focusOn, h, listen, setHidden, setText } from "./dom.ts";
 import { Menu, type MenuItem } from "./menu.ts";
 import type { Rows } from "./rows.ts";
 
@@ -24,14 +24,14 @@ class Prompt {
 
   constructor(onClose: () => void) {
     this.#onClose = onClose;
-    this.element.addEventListener("submit", (event) => {
+    listen(this.element, "submit", (event) => {
       event.preventDefault();
       const error = this.#answer(this.#input.value);
       setText(this.#error, error);
       if (error === "") this.close();
     });
     // What the user has typed stays: it is kept with Enter and dropped with Escape.
-    this.#input.addEventListener("blur", () => this.#input.value === this.#offered && this.element.close());
+    listen(this.#input, "blur", () => this.#input.value === this.#offered && this.element.close());
   }
 
   /** Ask a question. `answer` handles what the user typed, and returns what is wrong with it; "" if it is accepted. */
@@ -43,7 +43,7 @@ class Prompt {
     setText(this.#error, "");
     this.#answer = answer;
     if (!this.element.open) this.element.show();
-    this.#input.focus({ preventScroll: true });
+    focusOn(this.#input);
     this.#input.select();
   }
 
@@ -137,15 +137,15 @@ export class LineActions {
     this.#rows = rows;
     this.#session = session;
     this.#actions = actions;
-    this.prompt = new Prompt(() => rows.element.focus({ preventScroll: true }));
+    this.prompt = new Prompt(() => focusOn(rows.element));
     this.pickBar = new PickBar({ copy: (as) => this.copy(as), context: () => this.context(), mark: () => this.bookmark(), drop: () => this.escape() });
-    rows.element.addEventListener("click", (event) => {
+    listen(rows.element, "click", (event) => {
       const target = event.target as Element;
       if (!target.closest(".cl-t, .cl-s, [data-seq] > i")) return;
       rows.picker.pick(target, event.shiftKey);
       this.update();
     });
-    rows.element.addEventListener("mousedown", (event) => {
+    listen(rows.element, "mousedown", (event) => {
       // Shift and click extends the picked rows. The browser must not select text too.
       if (event.shiftKey && (event.target as Element).closest(".cl-t, .cl-s")) event.preventDefault();
     });

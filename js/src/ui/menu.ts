@@ -3,7 +3,7 @@
  * afterwards. The style sheet anchors it to its button. The arrow keys move within it.
  */
 
-import { h } from "./dom.ts";
+import { h, listen } from "./dom.ts";
 
 export interface MenuItem {
   label: string;
@@ -18,7 +18,7 @@ export interface MenuItem {
 export function popover(button: HTMLButtonElement, panel: HTMLElement, onToggle: (isOpen: boolean) => void): HTMLElement {
   panel.popover = "auto";
   button.popoverTargetElement = panel;
-  panel.addEventListener("beforetoggle", (event) => onToggle((event as ToggleEvent).newState === "open"));
+  listen(panel, "beforetoggle", (event) => onToggle((event as ToggleEvent).newState === "open"));
   return h("span", { class: "cl-pop" }, button, panel);
 }
 
@@ -31,12 +31,12 @@ export class Menu {
 
   constructor(label: string, title: string, items: () => (MenuItem | string)[], more = "btn") {
     this.#items = items;
-    this.button = h("button", { type: "button", class: more, title, "aria-label": title, "aria-haspopup": "menu" }, label);
+    this.button = h("button", { class: more, title, "aria-label": title, "aria-haspopup": "menu" }, label);
     this.element = popover(this.button, this.#list, (isOpen) => isOpen && this.#fill());
-    this.#list.addEventListener("focusout", (event: FocusEvent) => {
+    listen(this.#list, "focusout", (event: FocusEvent) => {
       if (event.relatedTarget !== null && !this.element.contains(event.relatedTarget as Node)) this.#list.hidePopover();
     });
-    this.#list.addEventListener("keydown", (event) => this.#key(event));
+    listen(this.#list, "keydown", (event) => this.#key(event));
   }
 
   get #buttons(): HTMLButtonElement[] {
@@ -48,7 +48,7 @@ export class Menu {
     this.#list.replaceChildren(
       ...this.#items().map((item) => {
         if (typeof item === "string") return h("div", { class: "cl-mh" }, item);
-        return h("button", { type: "button", role: roleOf(item), "aria-checked": item.checked === undefined ? undefined : String(item.checked), tabindex: "-1", onclick: () => this.#choose(item) }, item.label);
+        return h("button", { role: roleOf(item), "aria-checked": item.checked === undefined ? undefined : String(item.checked), tabindex: "-1", onclick: () => this.#choose(item) }, item.label);
       }),
     );
     // The browser moves the focus there when it shows the menu.

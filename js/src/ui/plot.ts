@@ -5,7 +5,7 @@
 
 import { colourStyle } from "../text/colours.ts";
 import { formatShortClock } from "../text/format.ts";
-import { h, setAttr, setHidden, setText, svg } from "./dom.ts";
+import { focusOn, h, listen, setAttr, setHidden, setText, svg } from "./dom.ts";
 import { type CurvePoint, type Multiple, nearestPoints, timeOf, valueOf } from "./multiples.ts";
 import { formatNumber, makeScale, type Scale } from "./scale.ts";
 
@@ -21,7 +21,7 @@ export interface PlotActions {
 
 export class Plot {
   #name = h("b", { class: "cl-pn" });
-  #nonFinite = h("button", { type: "button", class: "cl-lost", hidden: true, onclick: () => this.#multiple.nonFinite[0] && this.#actions.jump(this.#multiple.nonFinite[0]) });
+  #nonFinite = h("button", { class: "cl-lost", hidden: true, onclick: () => this.#multiple.nonFinite[0] && this.#actions.jump(this.#multiple.nonFinite[0]) });
   #linear = h("span", { class: "cl-faint", title: "A logarithmic scale has no place for values of 0 and less" }, "linear, for values ≤ 0");
   #value = h("span", { class: "cl-pv" });
   #grid = svg("path", { class: "cl-pg" });
@@ -342,14 +342,14 @@ function listenToPointer(plot: Plot, actions: PlotActions): void {
     const { left, top } = area.getBoundingClientRect();
     return { x: plot.frame.at(clientX - left), y: clientY - top, from: plot.frame.at(before - left) };
   };
-  area.addEventListener("pointerdown", (event: PointerEvent) => {
+  listen(area, "pointerdown", (event: PointerEvent) => {
     if (event.button !== 0) return;
     down = event.clientX;
     area.setPointerCapture?.(event.pointerId);
     event.preventDefault();
-    area.focus({ preventScroll: true });
+    focusOn(area);
   });
-  area.addEventListener("pointermove", (event: PointerEvent) => {
+  listen(area, "pointermove", (event: PointerEvent) => {
     cancelAnimationFrame(frame);
     frame = requestAnimationFrame(() => {
       const { x, y, from } = place(event, down ?? undefined);
@@ -357,7 +357,7 @@ function listenToPointer(plot: Plot, actions: PlotActions): void {
       if (down !== null && Math.abs(event.clientX - down) > CLICK_PX) plot.overlay.range(from, x);
     });
   });
-  area.addEventListener("pointerup", (event: PointerEvent) => {
+  listen(area, "pointerup", (event: PointerEvent) => {
     if (down === null) return;
     cancelAnimationFrame(frame);
     const { x, y, from } = place(event, down);
@@ -368,8 +368,8 @@ function listenToPointer(plot: Plot, actions: PlotActions): void {
     if (dragged) actions.narrow(Math.min(from, x), Math.max(from, x));
     else if (point) actions.jump(point);
   });
-  area.addEventListener("dblclick", () => actions.widen());
-  area.addEventListener("pointerleave", () => {
+  listen(area, "dblclick", () => actions.widen());
+  listen(area, "pointerleave", () => {
     cancelAnimationFrame(frame);
     actions.point(plot, null, Number.NaN);
   });
@@ -383,8 +383,8 @@ function listenToKeys(plot: Plot, actions: PlotActions): void {
     plot.overlay.range(null);
     actions.point(plot, null, Number.NaN);
   };
-  plot.area.addEventListener("blur", unset);
-  plot.area.addEventListener("keydown", (event) => {
+  listen(plot.area, "blur", unset);
+  listen(plot.area, "keydown", (event) => {
     const { from, to } = plot.frame.axis;
     const step = (to - from) / 100;
     const by = { ArrowLeft: -step, ArrowRight: step, PageUp: -10 * step, PageDown: 10 * step, Home: from - to, End: to - from }[event.key];

@@ -43,7 +43,7 @@ const LEVEL_CLASS = ["", "", "", "", "cl-warn", "cl-err", "cl-err"];
 function searchRow({ text }: Row, { state }: RemoteSearchState, actions: RowActions): HTMLElement {
   const words = formatNotice(text, (ms) => formatClock(ms).slice(0, 8));
   const said: Record<string, string> = { running: "Stop", stopped: "Search on", failed: "Try again", done: "" };
-  const ask = said[state] === "" ? "" : h("button", { type: "button", class: "cl-more", onclick: () => actions.search(state !== "running") }, said[state]);
+  const ask = said[state] === "" ? "" : h("button", { class: "cl-more", onclick: () => actions.search(state !== "running") }, said[state]);
   return h("div", { class: "cl-r cl-note cl-edge", "data-notice": "edge" }, h("span", { class: "cl-nt", title: words }, words), ask);
 }
 
@@ -51,7 +51,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
   if (row.kind === "edge") {
     if (row.remote) return searchRow(row, row.remote, actions);
     if (row.text === "") return h("div", { class: "cl-r" });
-    const ask = row.text === "Older lines" ? h("button", { type: "button", class: "cl-more", onclick: () => actions.loadOlder() }, "↑ Load older lines") : row.text;
+    const ask = row.text === "Older lines" ? h("button", { class: "cl-more", onclick: () => actions.loadOlder() }, "↑ Load older lines") : row.text;
     return h("div", { class: "cl-r cl-note cl-edge", "data-notice": "edge" }, ask);
   }
   // The row is not loaded. Take the room that its line will need.
@@ -92,7 +92,7 @@ function foldButton(row: Row, isWhole: boolean, actions: RowActions, open: Map<n
     event.stopPropagation();
     toggleOpen(row, actions, open);
   };
-  return h("button", { type: "button", class: "cl-tw", "aria-expanded": String(isOpen), "aria-label": isOpen ? "Fold" : "Open", onclick }, isOpen ? "▾ " : "▸ ");
+  return h("button", { class: "cl-tw", "aria-expanded": String(isOpen), "aria-label": isOpen ? "Fold" : "Open", onclick }, isOpen ? "▾ " : "▸ ");
 }
 
 function progressTrack(share: number): HTMLElement {
@@ -111,7 +111,7 @@ function otherPods(row: Row, actions: RowActions): string {
 function wholeText(text: string): (Node | string)[] {
   const beginning = paintedText(text);
   if (text.length <= MAX_PAINTED_CHARS) return [beginning];
-  const action = (label: string, onclick: () => void): Node => h("button", { type: "button", class: "cl-more", onclick }, label);
+  const action = (label: string, onclick: () => void): Node => h("button", { class: "cl-more", onclick }, label);
   const whole = h("span", { class: "cl-aside" });
   whole.append(action("Copy the whole line", () => copy(text, whole)), " ", action("Open it as a page", () => openPage(text)));
   return [beginning, "\n", whole];
@@ -171,14 +171,14 @@ function noticeRow(row: Row, actions: RowActions, open: Map<number, FullText>): 
   const text = h("span", { class: "cl-nt", title: words }, words);
   const tone = row.kind === "gap" ? "cl-gap" : row.kind === "hole" ? "cl-edge" : row.level >= 4 ? "cl-gaps" : "";
   const element = h("div", { class: `cl-r cl-note ${tone}`, "data-notice": row.kind }, text);
-  if (row.kind === "hole") element.append(h("button", { type: "button", class: "cl-more", onclick: () => actions.loadSpan(row.id) }, "Load"));
+  if (row.kind === "hole") element.append(h("button", { class: "cl-more", onclick: () => actions.loadSpan(row.id) }, "Load"));
   const hint = row.hint || (words.length > LONG_NOTICE_CHARS ? words : "");
   if (hint) {
     const why = (): void => {
       if (!open.delete(row.id)) open.set(row.id, { text: hint, fields: null });
       actions.resized();
     };
-    element.append(h("button", { type: "button", class: "cl-more", "aria-expanded": String(open.has(row.id)), onclick: why }, hint === words ? "More" : "Why?"));
+    element.append(h("button", { class: "cl-more", "aria-expanded": String(open.has(row.id)), onclick: why }, hint === words ? "More" : "Why?"));
     if (open.has(row.id)) {
       element.classList.add("cl-open");
       // If the line was only too long, the row itself shows all of it now.
@@ -275,7 +275,7 @@ const MAX_VALUE = 200;
 const FIELD = /^[A-Za-z_@][\w.@/-]*$/;
 
 function actionButton(sign: string, title: string, onclick: () => void): HTMLElement {
-  return h("button", { type: "button", class: "cl-act", title, "aria-label": title, onclick }, sign);
+  return h("button", { class: "cl-act", title, "aria-label": title, onclick }, sign);
 }
 
 /** Copy a value. If the page may not write to the clipboard, select it instead. */
@@ -310,7 +310,7 @@ function fieldElement(value: unknown, key: string, path: string | null, depth: n
     const element = valueElement(value);
     const chosen = field !== null && actions.chosen.includes(field);
     const title = chosen ? "Take this field out of the rows" : "Show this field in the rows";
-    const label = field === null ? h("span", { class: "cl-k" }, name) : h("button", { type: "button", class: "cl-key", title, "aria-pressed": String(chosen), onclick: () => actions.choose(field) }, name);
+    const label = field === null ? h("span", { class: "cl-k" }, name) : h("button", { class: "cl-key", title, "aria-pressed": String(chosen), onclick: () => actions.choose(field) }, name);
     return h("div", { class: "cl-leaf" }, label, h("span", { class: "cl-k" }, ": "), element, valueActions(field, value, element, actions));
   }
   const entries = Object.entries(value);

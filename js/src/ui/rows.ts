@@ -5,7 +5,7 @@
 
 import type { Viewport } from "../protocol/requests.ts";
 import { type Row, type Ticks, TICKS, type Update } from "../protocol/update.ts";
-import { h, setAttr, setClass, setStyle, svg } from "./dom.ts";
+import { h, listen, setAttr, setClass, setStyle, svg } from "./dom.ts";
 import { RowPool, type RowPoolActions, RowSelection } from "./rowpool.ts";
 import { contentHeight, fromScrollTop, isSmallMove, PADDING_PX, type Place, ROW_PX, toScrollTop } from "./scroll.ts";
 
@@ -58,7 +58,7 @@ export class Rows {
     this.#scrollBar = new ScrollBar(this);
     this.picker = new RowPicker(this, this.#pool);
     this.#placer = new RowPlacer(this, this.#pool, this.#scrollBar, this.#resizeObserver !== undefined, () => actions.reachedOldest());
-    this.#pool.element.addEventListener("toggle", () => this.draw(), { capture: true });
+    listen(this.#pool.element, "toggle", () => this.draw(), { capture: true });
     // While following, move the scroll bar after the layout. Doing it sooner would force another layout.
     this.#resizeObserver?.observe(this.#spacer);
     document.addEventListener("selectionchange", this.#textSelected);
@@ -372,12 +372,12 @@ class ScrollBar {
   constructor(rows: Rows) {
     this.#rows = rows;
     const { element } = rows;
-    element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    element.addEventListener("wheel", (event) => this.#leadsAway(event.deltaY) && this.#leave(), { passive: true });
-    element.addEventListener("touchmove", () => this.#leave(), { passive: true });
-    element.addEventListener("pointerdown", (event) => (this.#grabbed = event.target === element));
-    element.addEventListener("pointerup", () => (this.#grabbed = false));
-    element.addEventListener("keydown", (event) => (rows.newestFirst ? ["PageDown", "ArrowDown"] : ["PageUp", "ArrowUp"]).includes(event.key) && this.#leave());
+    listen(element, "scroll", () => this.#scrolled(), { passive: true });
+    listen(element, "wheel", (event) => this.#leadsAway(event.deltaY) && this.#leave(), { passive: true });
+    listen(element, "touchmove", () => this.#leave(), { passive: true });
+    listen(element, "pointerdown", (event) => (this.#grabbed = event.target === element));
+    listen(element, "pointerup", () => (this.#grabbed = false));
+    listen(element, "keydown", (event) => (rows.newestFirst ? ["PageDown", "ArrowDown"] : ["PageUp", "ArrowUp"]).includes(event.key) && this.#leave());
   }
 
   get isResting(): boolean {

@@ -7,7 +7,7 @@
 import type { RunSummary, ContainerSummary } from "../protocol/update.ts";
 import { colourStyle } from "../text/colours.ts";
 import { formatAge, groupDigits, shortCount } from "../text/format.ts";
-import { button, h, setAttr, setClass, setHidden, setStyle, setText } from "./dom.ts";
+import { button, h, listen, setAttr, setClass, setHidden, setStyle, setText } from "./dom.ts";
 import { type RoleGroup, roleGroups, type RunEntry, sourceEntries, type SourceEntry } from "./sourcenames.ts";
 
 /** A row of the list. All rows have the same height. */
@@ -75,7 +75,7 @@ export class SourceList {
   readonly element: HTMLElement;
   #head = h("h3", {});
   #all = button("all", "Show the lines of all sources", () => this.#choose([]), { hidden: true });
-  #othersButton = h("button", { type: "button", class: "btn cl-others", hidden: true, onclick: () => this.#toggleOthers() });
+  #othersButton = h("button", { class: "btn cl-others", hidden: true, onclick: () => this.#toggleOthers() });
   #search = h("input", { type: "text", class: "cl-input", placeholder: "Search", "aria-label": "Search sources", title: "Names of pods, containers and nodes. Enter: show only these", spellcheck: "false", autocomplete: "off" });
   #order = h("select", { class: "cl-chip", "aria-label": "Order of the sources" }, ...ORDERS.map(([value, text]) => h("option", { value }, text)));
   #tools = h("div", { class: "cl-stools", hidden: true }, this.#search, this.#order);
@@ -112,17 +112,17 @@ export class SourceList {
     this.#choose = choose;
     this.#go = go;
     this.element = h("div", { class: "cl-side cl-none", role: "group", "aria-label": "Sources" }, h("div", { class: "cl-shead" }, this.#head, this.#all), this.#othersButton, this.#tools, this.#none, this.#scroller);
-    this.element.addEventListener("pointerover", () => {
+    listen(this.element, "pointerover", () => {
       this.#isHovered = true;
       this.#draw();
     });
-    this.element.addEventListener("pointerleave", () => (this.#isHovered = false));
-    this.#scroller.addEventListener("scroll", () => this.#drawRows(), { passive: true });
-    this.#list.addEventListener("focusin", ({ target }) => this.#setTabStop((target as Element).closest<HTMLElement>(".cl-src")?.dataset.key));
-    this.#list.addEventListener("keydown", (event) => this.#onKey(event));
-    this.#search.addEventListener("input", () => this.#relist());
-    this.#search.addEventListener("keydown", (event) => this.#onSearchKey(event));
-    this.#order.addEventListener("change", () => this.#relist());
+    listen(this.element, "pointerleave", () => (this.#isHovered = false));
+    listen(this.#scroller, "scroll", () => this.#drawRows(), { passive: true });
+    listen(this.#list, "focusin", ({ target }) => this.#setTabStop((target as Element).closest<HTMLElement>(".cl-src")?.dataset.key));
+    listen(this.#list, "keydown", (event) => this.#onKey(event));
+    listen(this.#search, "input", () => this.#relist());
+    listen(this.#search, "keydown", (event) => this.#onSearchKey(event));
+    listen(this.#order, "change", () => this.#relist());
   }
 
   update(sources: ContainerSummary[], now: number): void {
@@ -292,8 +292,8 @@ export class SourceList {
     const { colour, group } = row.kind === "role" ? row.role.members[0] : row.kind === "heading" ? { colour: 0, group: "" } : row.entry;
     const elements: EntryElements = {
       drawnState: row.drawnState,
-      toggle: h("button", { type: "button", role: "switch", class: "cl-swb", tabindex: -1, "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
-      only: h("button", { type: "button", class: "cl-only", tabindex: -1, onclick: only }, nameElement(name)),
+      toggle: h("button", { role: "switch", class: "cl-swb", tabindex: -1, "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
+      only: h("button", { class: "cl-only", tabindex: -1, onclick: only }, nameElement(name)),
       fold: button("", "", fold, { class: "cl-le cl-runs", tabindex: -1, hidden: true }),
       end: h("span", {}),
       count: h("span", {}),

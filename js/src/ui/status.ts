@@ -105,7 +105,7 @@ export class StatusBar {
   #counter = h("span", {});
   #state = h("span", { class: "cl-state" }, this.#words, this.#counter);
   #counts = h("span", {});
-  #gaps = h("button", { type: "button", class: "cl-gaps", title: "What is missing, and why" });
+  #gaps = h("button", { class: "cl-gaps", title: "What is missing, and why" });
   #missing = h("dialog", { class: "cl-missing", "aria-label": "What is missing", autofocus: true, tabindex: "-1" });
   #listsGaps = false;
   #tasks: TaskSummary[] = [];
@@ -114,7 +114,7 @@ export class StatusBar {
   #transport = h("span", { class: "cl-faint cl-zone", title: "Lines come through the kernel and wait while it is busy. They bypass it if Jupyter Server has the cortex-jupyter extension and reads the same cluster and store" });
   #day = h("span", { class: "cl-zone" });
   #zone = h("span", { class: "cl-faint cl-zone", title: "How times are shown" });
-  #place = h("button", { type: "button", class: "cl-code", title: "Copy the visible lines as code" });
+  #place = h("button", { class: "cl-code", title: "Copy the visible lines as code" });
   #visible: [number, number] = [0, 0];
   #pill = button("↓ newest", "Go to the newest line and follow (End)", () => this.#newest(), { class: "cl-pill" });
 
@@ -245,7 +245,7 @@ export class EmptyPanel {
     const drawnState = JSON.stringify(hints);
     if (drawnState === this.#hintsOf) return;
     this.#hintsOf = drawnState;
-    this.#hints.replaceChildren(...hints.map(({ text, typed }) => h("div", {}, typed === undefined ? text : `${text}: `, typed === undefined ? null : h("button", { type: "button", class: "btn cl-outline", title: "Write this into the filter", onclick: () => this.#edit(typed) }, typed))));
+    this.#hints.replaceChildren(...hints.map(({ text, typed }) => h("div", {}, typed === undefined ? text : `${text}: `, typed === undefined ? null : h("button", { class: "btn cl-outline", title: "Write this into the filter", onclick: () => this.#edit(typed) }, typed))));
   }
 
   update(update: Update, filter: Filter): void {

@@ -4,7 +4,7 @@ import type { Filter } from "../protocol/requests.ts";
 import type { Histogram, Mark } from "../protocol/update.ts";
 import { groupDigits } from "../text/format.ts";
 import { formatWindow } from "../text/time.ts";
-import { button, h, setAttr, setClass, setText, svg } from "./dom.ts";
+import { button, focusOn, h, listen, setAttr, setClass, setText, svg } from "./dom.ts";
 import { formatNotice } from "./row.ts";
 import { formatMoment, timeTicks } from "./scale.ts";
 
@@ -49,7 +49,7 @@ export class TimeBar {
     this.#jump = jump;
     this.#buttons = WINDOWS.map(([label, window]) => {
       const title = window === null ? "The whole log" : `The last ${label}`;
-      return h("button", { type: "button", title, "aria-pressed": "false", onclick: () => change({ since: window, from: null, until: null }) }, label);
+      return h("button", { title, "aria-pressed": "false", onclick: () => change({ since: window, from: null, until: null }) }, label);
     });
     this.#other = button("…", OTHER_WINDOW, ask, { class: "", "aria-pressed": "false" });
     const id = `cl-hatch-${Math.random().toString(36).slice(2)}`;
@@ -159,19 +159,19 @@ export class TimeBar {
   #listen(): void {
     const axis = this.#axis;
     let down: number | null = null;
-    axis.addEventListener("pointerdown", (event: PointerEvent) => {
+    listen(axis, "pointerdown", (event: PointerEvent) => {
       if (this.#histogram === undefined || event.button !== 0) return;
       down = event.clientX;
       axis.setPointerCapture?.(event.pointerId);
       event.preventDefault();
-      axis.focus({ preventScroll: true });
+      focusOn(axis);
     });
-    axis.addEventListener("pointermove", (event: PointerEvent) => {
+    listen(axis, "pointermove", (event: PointerEvent) => {
       if (this.#histogram === undefined) return;
       this.#hover(event.clientX);
       if (down !== null && Math.abs(event.clientX - down) > CLICK_PX) this.#range(this.#timeAt(down), this.#timeAt(event.clientX));
     });
-    axis.addEventListener("pointerup", (event: PointerEvent) => {
+    listen(axis, "pointerup", (event: PointerEvent) => {
       if (down === null || this.#histogram === undefined) return;
       const [a, b] = [this.#timeAt(down), this.#timeAt(event.clientX)];
       const dragged = Math.abs(event.clientX - down) > CLICK_PX;
@@ -180,13 +180,13 @@ export class TimeBar {
       if (dragged) this.#narrow(a, b);
       else this.#jump(b);
     });
-    axis.addEventListener("dblclick", () => this.#change({ since: null, from: null, until: null }));
-    axis.addEventListener("pointerleave", () => {
+    listen(axis, "dblclick", () => this.#change({ since: null, from: null, until: null }));
+    listen(axis, "pointerleave", () => {
       this.#tip.hidden = true;
       this.#cursor.setAttribute("width", "0");
     });
-    axis.addEventListener("blur", () => this.#clear());
-    axis.addEventListener("keydown", (event) => this.#key(event));
+    listen(axis, "blur", () => this.#clear());
+    listen(axis, "keydown", (event) => this.#key(event));
   }
 
   #range(a: number, b: number): void {

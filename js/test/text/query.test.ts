@@ -52,6 +52,10 @@ describe("typed terms", () => {
     ["level≥error loss<1", false, false, { where: ["loss<1"], level: "error" }],
     ["status=500 !healthz", false, false, { exclude: ["healthz"], where: ["status=500"] }],
     ["/a b/ !c", false, false, { include: ["/a b/"], exclude: ["c"] }],
+    ["loss OR NaN !norm", false, false, { include: ["/loss|NaN/"], exclude: ["norm"] }],
+    ['a.b OR "c d" OR /x+/', false, false, { include: ["/a\\.b|c d|x+/"] }],
+    ["loss OR nan", false, true, { include: ["/loss|nan/c"] }],
+    ["this or that", false, false, { include: ["this or that"] }],
     // What may be a text stays one.
     ["step=3 done", false, false, { include: ["step=3 done"] }],
     ["a != b", false, false, { where: ["a != b"] }],
@@ -72,6 +76,7 @@ describe("typed terms", () => {
 
   it("a chip shows a text without escapes", () => {
     expect(["loss", "/a\\.b/c", "/a+/", "/(?i)get \\/x/c"].map(describeTerm)).toEqual(["“loss”", "“a.b” Aa", "/a+/", "“get /x”"]);
+    expect(["/a\\.b|c/", "/a\\|b/", "/a|b+/"].map(describeTerm)).toEqual(["“a.b” or “c”", "“a|b”", "/a|b+/"]);
   });
 
   it("the error names the invalid part", () => {

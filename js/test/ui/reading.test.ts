@@ -52,6 +52,44 @@ describe("chips", () => {
     expect(model.traits.view).toMatchObject({ shown: { grep: [], exclude: [], where: [] } });
   });
 
+  it("two become one of which either matches; a stream is chosen in the menu", async () => {
+    show();
+    await feed(...["loss 1", "nan 2", "loss nan 3", "other"].map((text, i): Line => [T0 + i, 1, text]));
+    for (const text of ["loss", "nan"]) {
+      await type(text);
+      await enter();
+    }
+    expect(messages()).toEqual(["loss nan 3"]);
+    named("contains “loss”: invert, edit or remove").click();
+    named("Or “nan”").click();
+    await settle();
+    expect(chips()).toEqual(["contains “loss” or “nan”"]);
+    expect(messages()).toEqual(["loss 1", "nan 2", "loss nan 3"]);
+    await settle(1500);
+    expect(model.traits.view).toMatchObject({ shown: { grep: ["/loss|nan/"] } });
+    named("Columns, order and size").click();
+    named("stderr").click();
+    await settle();
+    expect(chips()).toContain("stream stderr");
+    expect(messages()).toEqual([]);
+  });
+
+  it("arrows in the box lead through earlier filters", async () => {
+    localStorage.clear();
+    show();
+    await feed([T0, 1, "a"]);
+    for (const text of ["first", "second", "first"]) {
+      await type(text);
+      await enter();
+    }
+    const input = find<HTMLInputElement>("input[type=search]");
+    const arrow = async (name: string): Promise<string> => {
+      await key(name, {}, input);
+      return input.value;
+    };
+    expect([await arrow("ArrowUp"), await arrow("ArrowUp"), await arrow("ArrowUp"), await arrow("ArrowDown"), await arrow("ArrowDown")]).toEqual(["first", "second", "second", "first", ""]);
+  });
+
   it("case sensitivity, a level, and an error in place", async () => {
     show();
     await feed(...["Loss", "loss", "ERROR x", "WARN y"].map((text, i): Line => [T0 + i, 1, text]));
