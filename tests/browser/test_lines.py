@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.browser
 
 HOSTILE: list[dict[str, Any]] = json.loads((ROOT / "tests/parsing/fixtures/hostile.json").read_text())
+BLOCKS: list[dict[str, Any]] = json.loads((ROOT / "tests/parsing/fixtures/blocks.json").read_text())
 TRACEBACK = [
     "Traceback (most recent call last):",
     '  File "/app/train.py", line 212, in step',
@@ -161,6 +162,39 @@ def test_a_traceback_folds_and_opens_and_a_filter_finds_text_within_it(page: Pag
     page.fill("input[type=search]", "isfinite")
     expect(messages(page)).to_have_count(1)
     expect(messages(page)).to_contain_text("loss is NaN")
+
+
+def test_a_group_below_a_traceback_a_line_of_another_process_and_a_rust_panic_each_have_their_row(page: Page) -> None:
+    cases = {case["name"]: [line for _, line in case["lines"]] for case in BLOCKS}
+    for name in (
+        "group below a traceback (CPython 3.11)",
+        "lines of another process between",
+        "rust backtrace (rustc 1.95)",
+    ):
+        feed(page, *cases[name])
+    expect(messages(page)).to_have_text(
+        [
+            "▸ ValueError: bad shard 3  · 2 frames",
+            "▸ ExceptionGroup: reading (2 sub-exceptions)  · 1 frame · 2 more exceptions",
+            "INFO next epoch",
+            "▸ ValueError: 3  · 2 frames",
+            "INFO: read shard 1",
+            "read shard 2",
+            "  of 8",
+            "Epoch: 3",
+            "Done",
+            "read shard 4",
+            "INFO: read shard 5",
+            "after",
+            "",
+            "▸ panic: index out of bounds: the len is 3 but the index is 7  · 10 frames",
+            "after",
+        ]
+    )
+    picture(page, "tracebacks")
+    messages(page).nth(13).click()
+    expect(messages(page).filter(has_text="main::step")).to_be_visible()
+    picture(page, "tracebacks-rust-open")
 
 
 def test_a_progress_bar_updates_in_one_row_and_keeps_its_history(page: Page) -> None:
