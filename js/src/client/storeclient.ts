@@ -1,15 +1,20 @@
 /** The page's side of the worker. A page has one client for all widgets of one version of the package. */
 
+import type { Problem } from "../protocol/events.ts";
 import type { FromStore, FullText, ToStore, Transport } from "../protocol/messages.ts";
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
 import type { SavedRow, TaskSummary, Update } from "../protocol/update.ts";
+import { errorMessage } from "../text/format.ts";
 import { isRegex, usesRegex } from "../text/query.ts";
 import { readPageConfig } from "../transport/http.ts";
+import { policyProblem } from "./policy.ts";
 
 /** How long the worker may take to answer while it runs a user's regular expression (ms). After that it is terminated. */
 const UNRESPONSIVE_MS = 2000;
 const PING_AGAIN_MS = 1000;
 const IDLE_MS = 10_000;
+/** How long a browser may take to report that a policy has forbidden something (ms). */
+const REPORTED_MS = 500;
 
 export interface SessionEntry {
   tasks: string[];
@@ -38,6 +43,8 @@ export interface ViewEntry {
   clock(now: number): void;
   /** The regular expression of the filter, or of find, took too long: the view must remove it. */
   regexStopped(find: boolean): void;
+  /** The store cannot run in this page. */
+  storeFailed(problem: Problem): void;
 }
 
 export interface Connection {
@@ -51,6 +58,8 @@ export class StoreClient {
   #connection: Connection | undefined;
   #generation = 0;
   #count = 0;
+  /** Why the store could not be started. */
+  #failure: Problem | undefined;
   /** The view whose regular expression the worker has run since the last ping; `find` if it is the one of find. */
   #suspect: { view: string; find: boolean } | undefined;
   #watchdog: ReturnType<typeof setTimeout> | undefined;
@@ -98,6 +107,8 @@ export class StoreClient {
     this.#views.set(view, side);
     this.#post(viewMessage(view, side));
     if (usesRegex(side.filter)) this.#watchWorker();
+    // The view is not in the page yet.
+    queueMicrotask(() => this.#failure && side.storeFailed(this.#failure));
     return view;
   }
 
@@ -229,6 +240,10 @@ export class StoreClient {
     } else if (message.op === "headers") this.#post({ op: "config", config: readPageConfig() });
     else if (message.op === "pong") this.#onPong();
     else if (message.op === "testing") this.#suspect = message;
+    else if (message.op === "failed") {
+      this.#failure = message.problem;
+      for (const side of this.#views.values()) side.storeFailed(message.problem);
+    }
     else if (message.op === "text" || message.op === "rows") {
       this.#replies.get(message.ask)?.resolve(message);
       this.#replies.delete(message.ask);
@@ -285,7 +300,7 @@ export class StoreClient {
 
   #disconnect(): void {
     this.#connection?.stop();
-    this.#connection = undefined;
+    this.#connection = this.#failure = undefined;
     // No worker will answer the requests to this one.
     for (const { reject } of this.#replies.values()) reject(new Error("a regular expression took too long, so the lines are loaded again; try again when they are here"));
     this.#replies.clear();
@@ -331,6 +346,10 @@ export function startStore(code: string, onMessage: (message: FromStore) => void
       begin((message) => started.receive(message));
     } catch (reason) {
       console.error("[cortex-jupyter] the viewer's store could not be started", reason);
+      // The browser may report the policy after the failure.
+      if (policyProblem() === null) await new Promise((resolve) => setTimeout(resolve, REPORTED_MS));
+      const problem = policyProblem() ?? { message: `The log viewer's store could not be started: ${errorMessage(reason)}`, hint: "Reload the page." };
+      if (!stopped) onMessage({ op: "failed", problem: { code: "NoStore", ...problem } });
     }
   };
   try {

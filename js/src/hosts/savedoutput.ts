@@ -6,8 +6,13 @@
  * notebook is saved, they become what the viewer shows at that moment.
  */
 
+import { policyProblem } from "../client/policy.ts";
+import { h } from "../ui/dom.ts";
+
 const WIDGET_VIEW = "application/vnd.jupyter.widget-view+json";
 const HTML = "text/html";
+/** What ipywidgets shows in place of a widget whose code could not be loaded. */
+const WIDGET_ERROR = ".jupyter-widgets-error-widget";
 /** CSS class of the saved lines; see `notebook/static_html.py` and `ui/savedlog.ts`. */
 const SAVED_LINES_CLASS = "cortex-logs-static";
 /** The rank of ipywidgets' own renderer, which ours replaces. */
@@ -91,6 +96,16 @@ class SavedOutputs {
       const renderer = widgets.createRenderer(options);
       const render = renderer.renderModel.bind(renderer);
       let tail: HTMLElement | null = null;
+      const showLines = async (model: Model, reason: HTMLElement | null): Promise<void> => {
+        const html = this.#registry.createRenderer(HTML);
+        await html.renderModel(model);
+        // A viewer may have been drawn meanwhile.
+        if (reason === null && renderer.node.firstElementChild !== null) return;
+        tail?.remove();
+        tail = h("div", {}, reason, html.node);
+        if (reason === null) renderer.node.replaceChildren(tail);
+        else renderer.node.append(tail);
+      };
       // ipywidgets calls this again when the kernel's widgets are known.
       renderer.renderModel = async (model) => {
         if (this.#isUpdating) return;
@@ -99,11 +114,23 @@ class SavedOutputs {
         const hasLines = String(model.data[HTML]).includes(SAVED_LINES_CLASS);
         if (hasLines) this.#models.set(renderer, model);
         await render(model);
-        if (!hasLines || renderer.node.firstElementChild !== null) return;
-        const html = this.#registry.createRenderer(HTML);
-        await html.renderModel(model);
-        // A viewer may have been drawn meanwhile.
-        if (renderer.node.firstElementChild === null) renderer.node.replaceChildren((tail = html.node));
+        if (!hasLines) return;
+        // A viewer that cannot run in this page shows why, and then this event comes.
+        renderer.node.addEventListener("cortex-logs-failed", () => void showLines(model, h("div", {})), { once: true });
+        if (renderer.node.firstElementChild === null) await showLines(model, null);
+        // The widget's code is loaded after this.
+        const observer = new MutationObserver(() => check());
+        const check = (): void => {
+          const failed = renderer.node.querySelector<HTMLElement>(WIDGET_ERROR);
+          if (failed === null && renderer.node.querySelector(".cortex-logs") === null) return;
+          observer.disconnect();
+          if (failed === null) return;
+          failed.hidden = true;
+          const { message, hint } = policyProblem() ?? { message: "The log viewer could not start", hint: "Reload the page, or run the cell again." };
+          void showLines(model, h("p", { role: "alert" }, `${message}. ${hint}`));
+        };
+        observer.observe(renderer.node, { childList: true, subtree: true });
+        check();
       };
       return renderer;
     };

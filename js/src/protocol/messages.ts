@@ -1,5 +1,6 @@
 /** The messages between the page and the worker. */
 
+import type { Problem } from "./events.ts";
 import type { Filter, Jump, Viewport } from "./requests.ts";
 import type { SavedRow, TaskSummary, Update } from "./update.ts";
 
@@ -51,6 +52,8 @@ export type FromStore =
   /** Sent once a second while a visible task runs: the time at the nodes, for texts such as "running for 5 s". */
   | { op: "clock"; now: number; origin?: string }
   | { op: "ready" }
+  /** The store could not be started. */
+  | { op: "failed"; problem: Problem }
   | { op: "pong" }
   /** Sent before a regular expression of a view's filter, or of its find, runs. If no pong comes, the page knows which one hangs. */
   | { op: "testing"; view: string; find: boolean }

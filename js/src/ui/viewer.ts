@@ -1,9 +1,13 @@
 /** One view: creates its parts, and passes updates of the worker and changes of the settings on to them. */
 
+import type { Problem } from "../protocol/events.ts";
 import type { Jump } from "../protocol/requests.ts";
 import type { ContainerSummary, Row, Update } from "../protocol/update.ts";
 import { formatWeekday, isSameDay } from "../text/format.ts";
+import { visibleText } from "../text/ansi.ts";
+import { errorMessage, formatClock } from "../text/format.ts";
 import { ALL_SOURCES } from "../text/sources.ts";
+import { readPageConfig, readProblem, RequestError, taskPath, withOrigin } from "../transport/http.ts";
 import type { Session } from "../client/session.ts";
 import type { StoreClient, ViewEntry } from "../client/storeclient.ts";
 import { ChartPanel } from "./chartpanel.ts";
@@ -23,6 +27,8 @@ import { POD_CHARS, sourceLabels } from "./sourcenames.ts";
 import { EmptyPanel, type Lag, ProblemBar, StatusBar } from "./status.ts";
 import { TimeBar } from "./timebar.ts";
 
+/** Number of lines that are shown as plain text where the store cannot run. */
+const FALLBACK_LINES = 1000;
 /** In a viewer narrower than this (px), a chart replaces the list of sources. */
 const TIGHT_PX = 800;
 /** In a viewer narrower than this (px), the list of sources becomes a menu. */
@@ -142,6 +148,7 @@ export class Viewer {
       readerTime: () => (this.#drawn === undefined ? session.readerTime : (this.#rows.visibleRows[0]?.time ?? null)),
       clock: (now) => this.#clock(now),
       regexStopped: (find) => session.regexStopped(find),
+      storeFailed: (problem) => void this.#fallBack(problem),
     };
     this.#view = store.addView(this.#entry);
     store.showChart(this.#view, session.settings.chart !== "");
@@ -151,6 +158,30 @@ export class Viewer {
     this.root.addEventListener("cortex-logs-save", (event) => {
       if (this.#drawn !== undefined) (event as CustomEvent<(html: Promise<string>) => void>).detail(this.#savedLog(this.#drawn));
     });
+  }
+
+  /** Say why the store cannot run in this page, and show the end of the log as plain text. Without a server, JupyterLab's extension shows the saved lines. */
+  async #fallBack(problem: Problem): Promise<void> {
+    this.#problem.show(problem, false);
+    const { base, headers } = withOrigin(readPageConfig(), this.#session.origin);
+    if (base === "") {
+      this.root.dispatchEvent(new CustomEvent("cortex-logs-failed", { bubbles: true }));
+      return;
+    }
+    try {
+      const query = new URLSearchParams({ since: "all", tail: String(FALLBACK_LINES), timestamps: "true" });
+      const texts = this.#session.tasks.map(async (task) => {
+        const response = await fetch(`${base}${taskPath(task)}/logs.txt?${query}`, { headers, credentials: "same-origin" });
+        if (!response.ok) throw new RequestError(await readProblem(response));
+        return `${task}: the last ${FALLBACK_LINES} lines at ${formatClock(Date.now())}\n${visibleText(await response.text())}`;
+      });
+      const text = (await Promise.all(texts)).join("\n");
+      const element = h("pre", { class: "cl-fallback", tabindex: "0" }, text);
+      this.#rows.element.replaceWith(element);
+      element.scrollTop = element.scrollHeight;
+    } catch (reason) {
+      this.showError(`The log could not be read: ${errorMessage(reason)}`);
+    }
   }
 
   /** Return the end of what the user sees as HTML: up to the last visible row, or while following up to the newest one. */

@@ -1,0 +1,20 @@
+/** Which directives of the page's Content-Security-Policy have forbidden code of ours, which is started from blob: addresses. */
+
+const forbidden = new Set<string>();
+
+if (typeof document !== "undefined") {
+  document.addEventListener("securitypolicyviolation", ({ blockedURI, effectiveDirective, disposition }) => {
+    if (disposition !== "report" && blockedURI.startsWith("blob")) forbidden.add(effectiveDirective);
+  });
+}
+
+/** Return why the viewer's code may not run in this page, and what would help; null if no policy has forbidden it so far. */
+export function policyProblem(): { message: string; hint: string } | null {
+  if (forbidden.size === 0) return null;
+  const directives = [...forbidden].toSorted();
+  return {
+    message: `The log viewer cannot run here: this page's Content-Security-Policy forbids its code (${directives.join(" and ")} without blob:)`,
+    // `script-src-elem` falls back to `script-src`, which pages usually set.
+    hint: `The server's operator can add blob: to ${directives.map((name) => name.replace("-elem", "")).join(" or ")}.`,
+  };
+}
