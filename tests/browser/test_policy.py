@@ -35,7 +35,7 @@ def test_a_notebook_shows_the_saved_lines(lab: Lab, job: Callable[..., str]) -> 
         )
         expect(output.locator(".cortex-logs-static")).to_contain_text("line 00000029")
         expect(output).to_have_count(1)
-        expect(output.locator(".jupyter-widgets-error-widget")).to_be_hidden()
+        expect(output.locator(".jupyter-widgets-error-widget")).to_have_count(0)
         expect(page.locator(".widget-slider")).to_be_visible()
         shot(page, "policy-lab")
         page.close()

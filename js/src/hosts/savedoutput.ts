@@ -125,7 +125,7 @@ class SavedOutputs {
           if (failed === null && renderer.node.querySelector(".cortex-logs") === null) return;
           observer.disconnect();
           if (failed === null) return;
-          failed.hidden = true;
+          failed.remove();
           const { message, hint } = policyProblem() ?? { message: "The log viewer could not start", hint: "Reload the page, or run the cell again." };
           void showLines(model, h("p", { role: "alert" }, `${message}. ${hint}`));
         };
