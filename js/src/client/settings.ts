@@ -166,6 +166,14 @@ export function toViewTrait(settings: Settings, sources: ContainerSummary[], fir
   };
 }
 
+/** Return the window and the filter as text, with the names of Python's parameters. */
+export function describeFilter(settings: Settings): string {
+  const { since, until, stream, tail } = toPlain(settings);
+  const { include: grep, exclude, where, level } = filterTerms(settings.filter);
+  const all = Object.entries({ since, until, ...sourceChoice(settings.filter), stream, tail, grep, exclude, where, level });
+  return all.flatMap(([name, value]) => [value].flat().filter(Boolean).map((one) => `${name}=${one}`)).join(" ");
+}
+
 const LIST_PARAMETERS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
 const FLAG_PARAMETERS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "trim", "newest_first", "chart_log"]);
 const NUMBER_PARAMETERS = new Set(["tail", "font_size", "around"]);

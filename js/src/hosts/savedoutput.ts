@@ -7,13 +7,15 @@
  */
 
 import { policyProblem } from "../client/policy.ts";
+import type { SavedView } from "../protocol/update.ts";
 import { h } from "../ui/dom.ts";
+import { savedLog } from "./savedlog.ts";
 
 const WIDGET_VIEW = "application/vnd.jupyter.widget-view+json";
 const HTML = "text/html";
 /** What ipywidgets shows in place of a widget whose code could not be loaded. */
 const WIDGET_ERROR = ".jupyter-widgets-error-widget";
-/** CSS class of the saved lines; see `notebook/static_html.py` and `ui/savedlog.ts`. */
+/** CSS class of the saved lines; see `notebook/static_html.py` and `savedlog.ts`. */
 const SAVED_LINES_CLASS = "cortex-logs-static";
 /** The rank of ipywidgets' own renderer, which ours replaces. */
 const RANK = -10;
@@ -141,7 +143,7 @@ class SavedOutputs {
 /** Return what the viewer in an output shows as HTML; null if there is none, or it is busy. */
 async function shownLines({ node }: Renderer): Promise<string | null> {
   let shown: Promise<string | null> = Promise.resolve(null);
-  const detail = (html: Promise<string>): void => void (shown = html.catch(() => null));
+  const detail = (view: Promise<SavedView>): void => void (shown = view.then(savedLog).catch(() => null));
   node.querySelector(".cortex-logs")?.dispatchEvent(new CustomEvent("cortex-logs-save", { detail }));
   return Promise.race([shown, new Promise<null>((resolve) => setTimeout(resolve, MAX_WAIT_MS, null))]);
 }

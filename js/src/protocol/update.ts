@@ -46,6 +46,20 @@ export interface Row {
 /** A row as it is saved in a notebook, with the lines of a traceback that is folded. */
 export type SavedRow = Row & { lines?: string[] };
 
+/** What is saved of a view in a notebook. The viewer gives it to JupyterLab's extension, which may be of another version. */
+export interface SavedView {
+  tasks: { name: string; state: string }[];
+  /** The window and the filter. */
+  filter: string;
+  /** How times are shown: `local`, `utc`, `off` and others. */
+  time: string;
+  /** Names and colours of the containers; none if there is only one. */
+  sources: { name: string; colour: number }[];
+  rows: SavedRow[];
+  /** The counts of lines and gaps. */
+  counts: string;
+}
+
 /** A notice on the time axis. All notices of the recording are shown if its outline is known. */
 export interface Mark {
   /** `restart` is the start of a source's second or later run, `event` a Kubernetes event (OOMKilled, FailedScheduling). */

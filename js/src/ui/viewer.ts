@@ -2,13 +2,14 @@
 
 import type { Problem } from "../protocol/events.ts";
 import type { Jump } from "../protocol/requests.ts";
-import type { ContainerSummary, Row, Update } from "../protocol/update.ts";
+import type { ContainerSummary, Row, SavedView, Update } from "../protocol/update.ts";
 import { formatWeekday, isSameDay } from "../text/format.ts";
 import { visibleText } from "../text/ansi.ts";
 import { errorMessage, formatClock } from "../text/format.ts";
 import { ALL_SOURCES } from "../text/sources.ts";
 import { readPageConfig, readProblem, RequestError, taskPath, withOrigin } from "../transport/http.ts";
 import type { Session } from "../client/session.ts";
+import { describeFilter } from "../client/settings.ts";
 import type { StoreClient, ViewEntry } from "../client/storeclient.ts";
 import { ChartPanel } from "./chartpanel.ts";
 import { Commands } from "./commands.ts";
@@ -21,12 +22,13 @@ import { Painter } from "./painter.ts";
 import { decorateRow, type SourceLabel } from "./row.ts";
 import type { Divider } from "./rowpool.ts";
 import { Rows } from "./rows.ts";
-import { SAVED_LINES, savedLog } from "./savedlog.ts";
 import { SourceList } from "./sourcelist.ts";
 import { POD_CHARS, sourceLabels } from "./sourcenames.ts";
 import { EmptyPanel, type Lag, ProblemBar, StatusBar } from "./status.ts";
 import { TimeBar } from "./timebar.ts";
 
+/** Number of lines that a notebook saves. */
+const SAVED_LINES = 200;
 /** Number of lines that are shown as plain text where the store cannot run. */
 const FALLBACK_LINES = 1000;
 /** In a viewer narrower than this (px), a chart replaces the list of sources. */
@@ -156,7 +158,7 @@ export class Viewer {
     this.#observe();
     // JupyterLab's extension asks for what is to be saved in the notebook (hosts/savedoutput.ts).
     this.root.addEventListener("cortex-logs-save", (event) => {
-      if (this.#drawn !== undefined) (event as CustomEvent<(html: Promise<string>) => void>).detail(this.#savedLog(this.#drawn));
+      if (this.#drawn !== undefined) (event as CustomEvent<(view: Promise<SavedView>) => void>).detail(this.#savedView(this.#drawn));
     });
   }
 
@@ -184,17 +186,19 @@ export class Viewer {
     }
   }
 
-  /** Return the end of what the user sees as HTML: up to the last visible row, or while following up to the newest one. */
-  async #savedLog({ tasks }: Update): Promise<string> {
+  /** Return the end of what the user sees: up to the last visible row, or while following up to the newest one. */
+  async #savedView({ tasks }: Update): Promise<SavedView> {
     const { follow, newestFirst, visibleRows } = this.#rows;
+    const { settings } = this.#session;
     const rows = await this.#store.lastRows(this.#view, follow ? null : (visibleRows.at(newestFirst ? 0 : -1)?.id ?? null), SAVED_LINES);
-    return savedLog({
+    return {
       tasks: tasks.map(({ task, message, state }) => ({ name: task, state: message || state })),
-      settings: this.#session.settings,
-      label: (source) => (this.#labels.length > 1 ? this.#labels[source] : undefined),
+      filter: describeFilter(settings),
+      time: settings.time,
+      sources: this.#labels.length > 1 ? this.#labels.map(({ short, colour }) => ({ name: short, colour })) : [],
       rows,
       counts: this.#status.counts,
-    });
+    };
   }
 
   /** Apply settings that changed here, in another view of the model, or in Python. */

@@ -1,6 +1,7 @@
 // @vitest-environment happy-dom
 import { afterEach, expect, test, vi } from "vitest";
 import { type Factory, type Model, type Panel, type Registry, showSavedLines } from "../../src/hosts/savedoutput.ts";
+import type { SavedView } from "../../src/protocol/update.ts";
 
 const VIEW = "application/vnd.jupyter.widget-view+json";
 const model = (html: string): Model => ({
@@ -72,7 +73,7 @@ test("other widgets show what they always show", async () => {
 });
 
 /** A notebook with a live viewer that answers as the test says. Returns the output's model after the notebook was saved. */
-async function saved(answer: (detail: (html: Promise<string>) => void) => void): Promise<[Model, HTMLElement]> {
+async function saved(answer: (detail: (view: Promise<SavedView>) => void) => void): Promise<[Model, HTMLElement]> {
   const notebookPanel = notebook(() => true);
   const renderer = notebookPanel.getFactory(VIEW)!.createRenderer({});
   const output = model(TAIL);
@@ -85,7 +86,7 @@ async function saved(answer: (detail: (html: Promise<string>) => void) => void):
   await renderer.renderModel(output);
   const viewer = renderer.node.firstElementChild as HTMLElement;
   viewer.className = "cortex-logs";
-  viewer.addEventListener("cortex-logs-save", (event) => answer((event as CustomEvent<(html: Promise<string>) => void>).detail));
+  viewer.addEventListener("cortex-logs-save", (event) => answer((event as CustomEvent<(view: Promise<SavedView>) => void>).detail));
   vi.useFakeTimers();
   const saving = notebookPanel.context.save();
   await vi.advanceTimersByTimeAsync(10_000);
@@ -96,15 +97,15 @@ async function saved(answer: (detail: (html: Promise<string>) => void) => void):
 }
 
 test("what a viewer shows is saved, and the viewer stays", async () => {
-  const [output] = await saved((detail) => detail(Promise.resolve(`<div class="cortex-logs-static">line 500</div>`)));
+  const [output] = await saved((detail) => detail(Promise.resolve({ tasks: [], filter: "", time: "off", sources: [], rows: [], counts: "line 500" })));
   expect(output.data["text/html"]).toContain("line 500");
   expect(Object.keys(output.data)).toEqual([VIEW, "text/html"]);
 });
 
 test.each([
   ["has drawn nothing", () => {}],
-  ["does not answer", (detail: (html: Promise<string>) => void) => detail(new Promise(() => {}))],
-  ["fails", (detail: (html: Promise<string>) => void) => detail(Promise.reject(new Error("the worker was replaced")))],
+  ["does not answer", (detail: (view: Promise<SavedView>) => void) => detail(new Promise(() => {}))],
+  ["fails", (detail: (view: Promise<SavedView>) => void) => detail(Promise.reject(new Error("the worker was replaced")))],
 ])("the notebook is saved, with the lines from before, if its viewer %s", async (_name, answer) => {
   expect((await saved(answer))[0].data["text/html"]).toBe(TAIL);
 });

@@ -1,5 +1,7 @@
 // @vitest-environment happy-dom
 import { beforeEach, expect, it } from "vitest";
+import { savedLog } from "../../src/hosts/savedlog.ts";
+import type { SavedView } from "../../src/protocol/update.ts";
 import { T0 } from "../helpers.ts";
 import { feed, page, session, settle, show, viewer } from "../page.ts";
 
@@ -9,7 +11,7 @@ beforeEach(() => show());
 /** Return what a notebook that is saved now holds. */
 async function saved(): Promise<string> {
   let html = "";
-  viewer.root.dispatchEvent(new CustomEvent("cortex-logs-save", { detail: (answer: Promise<string>) => void answer.then((text) => (html = text)) }));
+  viewer.root.dispatchEvent(new CustomEvent("cortex-logs-save", { detail: (view: Promise<SavedView>) => void view.then((one) => (html = savedLog(one))) }));
   await settle();
   return html;
 }

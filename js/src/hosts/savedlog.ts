@@ -3,17 +3,15 @@
  * its kernel, and in what nbconvert makes of it. The kernel writes the same form when a cell is run (notebook/static_html.py).
  */
 
-import type { SavedRow } from "../protocol/update.ts";
+import type { SavedRow, SavedView } from "../protocol/update.ts";
 import { paletteColour } from "../text/colours.ts";
 import { formatClock, formatUtcClock, groupDigits, zoneName } from "../text/format.ts";
 import { LEVELS } from "../text/level.ts";
-import { filterTerms } from "../text/query.ts";
-import { type Settings, toPlain } from "../client/settings.ts";
-import { h } from "./dom.ts";
-import { formatNotice, type SourceLabel } from "./row.ts";
+import { h } from "../ui/dom.ts";
+import { formatNotice } from "../ui/row.ts";
 
 /** Maximum number of lines that are saved in the notebook's file. */
-export const SAVED_LINES = 200;
+const MAX_LINES = 200;
 /** Maximum number of characters that are saved of each line. */
 const MAX_CHARS = 500;
 /** Maximum number of characters of the HTML of all lines. */
@@ -30,19 +28,9 @@ const INKS = ["", "#d04545", "#2c8a2c", "#86791a", "#5f74d6", "#b952b9", "#2b848
 const RUN_STYLES: Record<string, string> = { k: DIM, e: "font-weight:600" };
 const WORD_STYLES: Record<string, string> = { b: "font-weight:600", f: DIM, i: "font-style:italic", u: "text-decoration:underline" };
 
-export interface SavedView {
-  tasks: { name: string; state: string }[];
-  settings: Settings;
-  /** The sources as the viewer names and colours them. */
-  label(source: number): SourceLabel | undefined;
-  rows: SavedRow[];
-  /** The counts of lines and gaps. */
-  counts: string;
-}
-
 /** Return the end of a log as HTML without scripts, ids or links. */
-export function savedLog({ tasks, settings, label, rows, counts }: SavedView): string {
-  const filter = filterText(settings);
+export function savedLog(view: SavedView): string {
+  const { tasks, filter, time, rows, counts } = view;
   const head = h("div", { style: "padding:.2em 0" });
   for (const [i, { name, state }] of tasks.entries()) head.append(i > 0 ? ", " : "", h("b", {}, name), ` · ${state}`);
   if (filter !== "") head.append(` · ${filter}`);
@@ -50,15 +38,15 @@ export function savedLog({ tasks, settings, label, rows, counts }: SavedView): s
   const lastTraceback = rows.findLast(({ lines }) => lines !== undefined);
   let [count, chars] = [0, 0];
   for (const row of rows.toReversed()) {
-    const element = rowElement(row, settings, label, row === lastTraceback);
+    const element = rowElement(row, view, row === lastTraceback);
     chars += serialize(element).length;
-    if (chars > MAX_HTML_CHARS || count >= SAVED_LINES) break;
+    if (chars > MAX_HTML_CHARS || count >= MAX_LINES) break;
     count += row.kind === "line" ? (row.lines?.length ?? 1) : 0;
     body.prepend(element);
   }
   if (count === 0) body.append(h("div", { style: DIM }, "no lines yet"));
-  const time = settings.time === "off" || count === 0 ? "" : `, times in ${settings.time === "utc" ? "UTC" : zoneName(rows.at(-1)!.time)}`;
-  const hint = `${count > 1 ? `The last ${groupDigits(count)} lines` : "The log"} when this notebook was saved${time}; run the cell again for the live view.`;
+  const zone = time === "off" || count === 0 ? "" : `, times in ${time === "utc" ? "UTC" : zoneName(rows.at(-1)!.time)}`;
+  const hint = `${count > 1 ? `The last ${groupDigits(count)} lines` : "The log"} when this notebook was saved${zone}; run the cell again for the live view.`;
   const foot = h("div", { style: "font-size:90%;padding:.2em 0" }, h("div", {}, counts), h("div", { style: DIM }, hint));
   return serialize(h("div", { class: "cortex-logs-static", style: "margin:.2em 0" }, head, h("div", { style: BOX }, body), foot));
 }
@@ -68,26 +56,18 @@ function serialize(element: HTMLElement): string {
   return new XMLSerializer().serializeToString(element).replace(' xmlns="http://www.w3.org/1999/xhtml"', "");
 }
 
-/** Return the window and the filter as Python's parameters. */
-function filterText(settings: Settings): string {
-  const { since, until, pod, container, role, rank, run, attempt, stream, tail } = toPlain(settings);
-  const { include: grep, exclude, where, level } = filterTerms(settings.filter);
-  const all = Object.entries({ since, until, pod, container, role, rank, run, attempt, stream, tail, grep, exclude, where, level });
-  return all.flatMap(([name, value]) => [value].flat().filter((one) => one !== undefined && one !== "").map((one) => `${name}=${one}`)).join(" ");
-}
-
-function rowElement(row: SavedRow, { time, columns }: Settings, label: SavedView["label"], isOpen: boolean): HTMLElement {
+function rowElement(row: SavedRow, { time, sources }: SavedView, isOpen: boolean): HTMLElement {
   if (row.kind !== "line") return h("div", { style: `${DIM};font-style:italic` }, formatNotice(row.text, (ms) => formatClock(ms).slice(0, 8)));
-  const source = label(row.source);
-  const name = source?.short && columns.length > 0 ? `${source.short} ` : "";
+  const source = sources[row.source];
+  const name = source?.name ? `${source.name} ` : "";
   const clock = time === "off" ? "" : `${time === "utc" ? formatUtcClock(row.time) : formatClock(row.time)} `;
-  const prefix = [clock === "" ? null : h("span", { style: DIM }, clock), name === "" ? null : h("span", { style: `color:oklch(.58 .13 ${paletteColour(source!.colour).hue})` }, name)];
+  const prefix = [clock === "" ? null : h("span", { style: DIM }, clock), name === "" ? null : h("span", { style: `color:oklch(.58 .13 ${paletteColour(source.colour).hue})` }, name)];
   const aside = [row.repeats === undefined ? "" : `× ${groupDigits(row.repeats)}`, row.aside].filter(Boolean).join(" · ");
   const after = aside === "" ? null : h("span", { style: DIM }, ` · ${aside}`);
   const style = LEVEL_STYLES[LEVELS[row.level]];
   if (row.lines === undefined) return h("div", style ? { style } : {}, ...prefix, ...styledText(row), after);
-  const left = row.lines.length - SAVED_LINES;
-  const lines = row.lines.slice(0, SAVED_LINES).map((line) => h("div", {}, cut(line, line.length)));
+  const left = row.lines.length - MAX_LINES;
+  const lines = row.lines.slice(0, MAX_LINES).map((line) => h("div", {}, cut(line, line.length)));
   if (left > 0) lines.push(h("div", { style: DIM }, `… ${groupDigits(left)} more lines`));
   return h("details", { style: ERROR, open: isOpen }, h("summary", { style: "cursor:pointer" }, ...prefix, ...styledText(row), after), h("div", { style: "padding-left:2em" }, ...lines));
 }
