@@ -126,7 +126,7 @@ class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
         ------
         OtherCluster
         """
-        origin = self.request.headers.get(ORIGIN)
+        origin = self.request.headers.get(ORIGIN) or self.get_query_argument("origin", "")
         if origin and origin != (await self.service.recordings()).origin:
             raise OtherCluster("this Jupyter server reads another cluster or store than the kernel")
 

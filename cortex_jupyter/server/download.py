@@ -67,11 +67,17 @@ class DownloadHandler(StreamingHandler):
 
     @web.authenticated
     @authorized
+    async def head(self, namespace: str, kind: str, name: str, suffix: str) -> None:
+        """Answer whether `get` would begin to send. A page asks before it follows a plain link, whose errors it cannot show."""
+        await self._ask(namespace, kind, name)
+        self.set_header("Content-Type", _TYPES[suffix])
+        await self.finish(set_content_type=_TYPES[suffix])
+
+    @web.authenticated
+    @authorized
     async def get(self, namespace: str, kind: str, name: str, suffix: str) -> None:
         """Send the file."""
-        query = self.query(self.arguments(), "all", _ALLOWED)
-        recording = await self.find(namespace, kind, name)
-        await check_names(recording, query)
+        recording, query = await self._ask(namespace, kind, name)
         try:
             await self.until_closed(self._send_while_open(recording, query, suffix), recording.ref)
         except CortexError as error:
@@ -79,6 +85,15 @@ class DownloadHandler(StreamingHandler):
                 raise
             server_metrics.count_refusal(error.code)
             self.request.connection.stream.close()  # type: ignore[union-attr]  # the client must see that the file is incomplete
+
+    async def _ask(self, namespace: str, kind: str, name: str) -> tuple[Recording, LogQuery]:
+        """Return the recording, and the query of the address. A plain link has no header, so it names the origin there."""
+        arguments = self.arguments()
+        arguments.pop("origin", None)
+        query = self.query(arguments, "all", _ALLOWED)
+        recording = await self.find(namespace, kind, name)
+        await check_names(recording, query)
+        return recording, query
 
     async def _send_while_open(self, recording: Recording, query: LogQuery, suffix: str) -> None:
         reader_gone = threading.Event()

@@ -6,7 +6,9 @@ import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import httpx
 import pytest
+from server.running import Server, logs
 
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.event_stream import ReaderGoneError
@@ -35,3 +37,16 @@ def test_a_download_stops_within_a_batch(store: Store, completed: FakeRecorder, 
     with pytest.raises(ReaderGoneError):
         parquet(recording, query, tmp_path / "logs.parquet", gone, 1 << 30)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", ["txt", "ndjson", "parquet"])
+def test_head_tells_whether_a_download_would_begin(server: Server, completed: FakeRecorder, suffix: str) -> None:
+    def head(**query: str) -> tuple[int, bytes]:
+        answer = httpx.head(f"{server.url}{logs(completed.ref.name, f'logs.{suffix}')}", headers=server.headers, params=query)
+        return answer.status_code, answer.content
+
+    assert head(since="all", level="error") == (200, b"")
+    assert head(level="no level") == (400, b"")
+    assert head(pod="nobody") == (404, b"")
+    assert httpx.head(f"{server.url}{logs('nobody', f'logs.{suffix}')}", headers=server.headers).status_code == 502
+    assert httpx.head(f"{server.url}{logs(completed.ref.name, f'logs.{suffix}')}").status_code in (302, 403)

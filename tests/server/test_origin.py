@@ -42,6 +42,16 @@ def test_every_address_refuses_a_page_of_another_cluster(
     assert (status, error["code"]) == (409, "OtherCluster") and "kernel" in error["hint"]
 
 
+@pytest.mark.parametrize("suffix", ["txt", "ndjson", "parquet"])
+def test_a_plain_link_to_a_download_names_the_origin_in_its_address(
+    server: Server, store: Store, completed: FakeRecorder, suffix: str
+) -> None:
+    path = logs(completed.ref.name, f"logs.{suffix}?origin=")
+    assert server.get(path + origin(store)).status_code == 200
+    status, error = server.error(path + origin(store, "https://other"))
+    assert (status, error["code"]) == (409, "OtherCluster")
+
+
 def test_streams_and_viewer_pages_refuse_a_page_of_another_cluster(
     server: Server, store: Store, completed: FakeRecorder
 ) -> None:

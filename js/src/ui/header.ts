@@ -4,7 +4,7 @@ import type { ContainerSummary, Update } from "../protocol/update.ts";
 import { errorMessage, taskParts } from "../text/format.ts";
 import { filterTerms, pythonPattern } from "../text/query.ts";
 import { sourceQuery } from "../text/sources.ts";
-import { readPageConfig, taskPath, withOrigin } from "../transport/http.ts";
+import { readPageConfig, readProblem, RequestError, taskPath } from "../transport/http.ts";
 import { formatAddress, type Settings, toPlain } from "../client/settings.ts";
 import type { Action } from "./commands.ts";
 import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
@@ -128,20 +128,28 @@ export class Header {
     showPhases(this.#phases, tasks.length === 1 ? phasesOf(tasks[0], now) : [...new Set(tasks.map((task) => phasesOf(task, now).at(-1)?.name ?? ""))].map((name) => ({ name, length: null, now: true, title: "" })));
   }
 
+  /** Let the browser download a file. It writes the file as it comes, so the page's memory does not grow with it. */
   async #save(format: string, query: (task: string) => URLSearchParams): Promise<void> {
-    const { base, headers } = withOrigin(readPageConfig(), this.#actions.origin);
+    const { base, headers } = readPageConfig();
     for (const task of this.#tasks) {
       try {
-        const response = await fetch(`${base}${taskPath(task)}/logs.${format}?${query(task)}`, { headers, credentials: "same-origin" });
-        if (!response.ok) throw new Error(`the server answered ${response.status}`);
-        const url = URL.createObjectURL(await response.blob());
-        // The server's name shows whether the log is filtered, and its window.
-        const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1];
-        h("a", { href: url, download: name ?? `${taskParts(task).name}.${format}` }).click();
-        setTimeout(() => URL.revokeObjectURL(url), 60_000);
+        const parameters = query(task);
+        if (this.#actions.origin !== "") parameters.set("origin", this.#actions.origin);
+        await download(`${base}${taskPath(task)}/logs.${format}?${parameters}`, headers);
       } catch (reason) {
         this.#actions.showError(`Download failed: ${errorMessage(reason)}`);
       }
     }
   }
+}
+
+/** Follow a plain link to a download. Of a link that fails a page learns nothing, so ask first. */
+async function download(address: string, { Authorization: _token, ...headers }: Record<string, string>): Promise<void> {
+  // A link sends cookies, and no token.
+  const request: RequestInit = { headers, credentials: "same-origin" };
+  const { ok, redirected } = await fetch(address, { ...request, method: "HEAD" });
+  if (redirected) throw new Error("the server does not know who you are; sign in again, in another tab too");
+  // The answer to HEAD has no text.
+  if (!ok) throw new RequestError(await readProblem(await fetch(address, request)));
+  h("a", { href: address, download: "" }).click();
 }

@@ -68,26 +68,28 @@ describe("requests of the viewer", () => {
     config.id = "jupyter-config-data";
     config.textContent = JSON.stringify({ baseUrl: "/", cortexJupyter: "yes" });
     document.body.append(config);
-    const fetched = vi.spyOn(globalThis, "fetch").mockResolvedValue(new Response("", { status: 409 }));
+    const fetched = vi.spyOn(globalThis, "fetch").mockImplementation(() => Promise.resolve(new Response(JSON.stringify({ error: { code: "OtherCluster", message: "this server reads another cluster" } }), { status: 409 })));
     await settle();
     find('[title^="Download the log"]').click();
     all('[role="menuitem"]').find(({ textContent }) => textContent === "Text, all")!.click();
     await settle();
-    const [url, options] = fetched.mock.calls.find(([one]) => String(one).includes("logs.txt"))!;
-    expect(String(url)).toContain("/cortex/tasks/");
-    expect((options!.headers as Record<string, string>)["X-Cortex-Origin"]).toBe("prod");
+    const asked = (): [string, URL][] => fetched.mock.calls.filter(([one]) => String(one).includes("/logs.txt")).map(([one, options]) => [options!.method ?? "GET", new URL(String(one))]);
+    expect(asked().map(([method, { searchParams }]) => [method, searchParams.get("origin")])).toEqual([["HEAD", "prod"], ["GET", "prod"]]);
+    expect(find(".cl-problem").textContent).toContain("Download failed: this server reads another cluster");
     const link = find('[aria-label="A page of its own"]') as HTMLAnchorElement;
     link.dispatchEvent(new Event("focus"));
     expect(new URL(link.href).searchParams.get("origin")).toBe("prod");
-    // The server names the file: a part of a log has another name than the whole.
-    const saved: string[] = [];
+    // The browser follows a plain link and writes the file as it comes. The server names it.
+    const followed: [string, string | null][] = [];
     const clicked = vi.spyOn(HTMLAnchorElement.prototype, "click").mockImplementation(function (this: HTMLAnchorElement) {
-      saved.push(this.download);
+      followed.push([this.href, this.getAttribute("download")]);
     });
-    fetched.mockImplementation(() => Promise.resolve(new Response("x", { headers: { "Content-Disposition": 'attachment; filename="ml-train-1_filtered_last-10m.txt"' } })));
+    fetched.mockClear().mockImplementation(() => Promise.resolve(new Response(null)));
     find('[title^="Download the log"]').click();
     all('[role="menuitem"]').find(({ textContent }) => textContent === "Text")!.click();
-    await vi.waitFor(() => expect(saved).toEqual(["ml-train-1_filtered_last-10m.txt"]));
+    await vi.waitFor(() => expect(followed).toHaveLength(1));
+    expect(asked().map(([method]) => method)).toEqual(["HEAD"]);
+    expect(followed[0]).toEqual([asked()[0][1].href, ""]);
     clicked.mockRestore();
     config.remove();
     fetched.mockRestore();
