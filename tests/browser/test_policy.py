@@ -56,7 +56,9 @@ def test_the_page_of_its_own_shows_the_log_as_text(lab: Lab, job: Callable[..., 
     page.route("**/cortex/view*", stricter)
     page.goto(f"{lab.server.url}cortex/view?task={name}")
     expect(page.locator(".cl-problem")).to_contain_text(
-        re.compile(r"forbids its code \(script-src-elem and worker-src without blob:\).*add blob: to script-src or worker-src"),
+        re.compile(
+            r"forbids its code \(script-src-elem and worker-src without blob:\).*add blob: to script-src or worker-src"
+        ),
         timeout=WAIT,
     )
     expect(page.locator(".cl-fallback")).to_contain_text("line 00000029", timeout=WAIT)

@@ -42,7 +42,9 @@ def test_a_download_stops_within_a_batch(store: Store, completed: FakeRecorder, 
 @pytest.mark.parametrize("suffix", ["txt", "ndjson", "parquet"])
 def test_head_tells_whether_a_download_would_begin(server: Server, completed: FakeRecorder, suffix: str) -> None:
     def head(**query: str) -> tuple[int, bytes]:
-        answer = httpx.head(f"{server.url}{logs(completed.ref.name, f'logs.{suffix}')}", headers=server.headers, params=query)
+        answer = httpx.head(
+            f"{server.url}{logs(completed.ref.name, f'logs.{suffix}')}", headers=server.headers, params=query
+        )
         return answer.status_code, answer.content
 
     assert head(since="all", level="error") == (200, b"")
