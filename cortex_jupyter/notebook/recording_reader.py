@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import warnings
+from array import array
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tqdm.auto import tqdm
 
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.store import ArchiveStore, nearest
-from cortex_jupyter.errors import NotAllowed, ReadingWarning
+from cortex_jupyter.errors import MissingExtra, NotAllowed, ReadingWarning
 from cortex_jupyter.notebook.record import Record, Status
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.state import present
@@ -23,7 +26,7 @@ from cortex_jupyter.tables.schema import COLUMNS
 from cortex_jupyter.tables.statement import Completeness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.reader.session import Recording, Session
     from cortex_jupyter.store import Anchor, Readable, RecordingInfo
+
+#: Positions up to here, from either end, are found record by record; for others, reading the column `seq` is quicker.
+_NEAR: Final = 20_000
 
 
 @contextmanager
@@ -54,7 +60,7 @@ class RecordingReader:
     query : dict
         The parameters as the user gave them. Those that are None are left out.
     numbers : sequence of int, optional
-        Ascending numbers (`seq`): only the records with these.
+        Ascending numbers (`seq`): only the records with these. An array holds numbers of records that exist.
     """
 
     def __init__(
@@ -173,29 +179,44 @@ class RecordingReader:
 
     def count(self) -> int:
         """Count the records. Call `settle` before."""
-        is_whole = self.numbers is None and self.query.get("since", "all") == "all"
-        if is_whole and self.query.keys() <= {"since", "timestamps", "pretty"}:
-            return self.statement().records
+        if self.query.get("since", "all") == "all" and self.query.keys() <= {"since", "timestamps", "pretty"}:
+            if self.numbers is None:
+                return self.statement().records
+            if isinstance(self.numbers, array) and self.info().done:  # all of them exist, and none leaves any more
+                return len(self.numbers)
         if isinstance(store := self.columnar(), ArchiveStore):
             from cortex_jupyter.tables.read import count  # needs pyarrow, like any archive
 
             return count(store, self.recording.id, self.parsed_query())
         return sum(1 for _ in ordered(self.recording.store, self.recording.id, self.parsed_query()))
 
-    def at(self, place: slice) -> Generator[Record, None, None]:
-        """Yield the records at a slice of positions in the order of `table`; its step is not negative."""
+    def numbers_at(self, place: slice) -> array[int]:
+        """Return the numbers of the records at a slice of positions in the order of `table`, ascending.
+
+        Positions near the beginning or the end are found without reading the rest.
+        """
         self.settle()
-        start, stop = place.start or 0, place.stop
+        start, stop, near = place.start or 0, place.stop, range(-_NEAR, _NEAR)
+        if (start >= 0 and (stop is None or stop not in near)) or (start < 0 and start not in near):
+            with contextlib.suppress(MissingExtra):
+                return self._numbers_by_column(place)
         if stop is not None and (start < 0) != (stop < 0):
             start, stop, _ = place.indices(self.count())
         query = self.parsed_query()
         if start < 0:
             tail = -start if query.tail is None else min(-start, query.tail)
-            records = list(ordered(self.recording.store, self.recording.id, replace(query, tail=tail)))
-            yield from map(Record.of, records[place])
-            return
-        with closing(ordered(self.recording.store, self.recording.id, query)) as in_order:
-            yield from map(Record.of, islice(in_order, start, stop, place.step))
+            last = ordered(self.recording.store, self.recording.id, replace(query, tail=tail))
+            return array("q", sorted([record.seq for record in last][place]))
+        with closing(ordered(self.recording.store, self.recording.id, query)) as records:
+            return array("q", sorted(record.seq for record in islice(records, start, stop, place.step)))
+
+    def _numbers_by_column(self, place: slice) -> array[int]:
+        pc: Any = import_optional("pyarrow.compute")
+        seqs = self.table(("seq",))["seq"].combine_chunks()[place]
+        seqs = seqs.take(pc.sort_indices(seqs)).cast("int64")
+        numbers = array("q")
+        numbers.frombytes(memoryview(seqs.buffers()[1])[: 8 * len(seqs)])
+        return numbers
 
 
 async def until(recording: Recording, test: Callable[[RecordingInfo], bool]) -> RecordingInfo:

@@ -39,7 +39,7 @@ from cortex_jupyter.reader.pages import newest
 from cortex_jupyter.tables.statement import format_count
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
     from os import PathLike
 
     import pyarrow as pa
@@ -323,11 +323,10 @@ class TaskLog:
         """
         if isinstance(place, slice):
             place, code = _checked(place)
-            return self._fixed(self._reader.at(place), f"{self!r}[{code}]")
+            return self._fixed(self._reader.numbers_at(place), f"{self!r}[{code}]")
         index = operator.index(place)
-        with closing(self._reader.at(slice(index, index + 1 or None))) as records:
-            for record in records:
-                return record
+        for record in self._fixed(self._reader.numbers_at(slice(index, index + 1 or None)), "").records():
+            return record
         raise RecordNotFound(
             f"there is no line at position {index}: the log has {format_count(len(self), 'line')}",
             f"log[-1] is the last line; log.seq[{index}] would be the line with this number" if index >= 0 else "",
@@ -348,12 +347,12 @@ class TaskLog:
         numbers = range(self._reader.settle().last_seq + 1)[place]
         if self._reader.numbers is None and "tail" not in self._reader.query:
             return self._part(self._reader.query, numbers, code)
-        return self._fixed((record for record in self.records() if record.seq in numbers), code)
+        return self._fixed(array("q", sorted(record.seq for record in self.records() if record.seq in numbers)), code)
 
-    def _fixed(self, records: Iterable[Record], code: str) -> TaskLog:
+    def _fixed(self, numbers: array[int], code: str) -> TaskLog:
         # A window that ends now, and a tail, would mean other records later. So of the query only the display is left.
         shown = {name: value for name, value in self._reader.query.items() if name in ("timestamps", "pretty")}
-        return self._part(shown, array("q", sorted(record.seq for record in records)), code)
+        return self._part(shown, numbers, code)
 
     def _part(self, query: dict[str, Any], numbers: Sequence[int], code: str) -> TaskLog:
         log = TaskLog(self._reader.with_numbers(query, numbers))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.order import is_ascending
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.store import Readable
+
+
+#: The last matches of an archive are sought record by record in so many of its last records.
+_LAST_BY_ROW: Final = 100_000
 
 
 def ordered(
@@ -45,8 +49,8 @@ def ordered(
     Record
     """
     start, stop = query.narrowed(start, stop)
-    if query.tail is not None and not (isinstance(store, ArchiveStore) and query.keep()):
-        yield from _last(store, recording, query, start, stop)
+    if query.tail is not None and (last := _last(store, recording, query, start, stop)) is not None:
+        yield from last
         return
     records_in_order = None if start or stop is not None else _archived(store, recording, query)
     if records_in_order is None:
@@ -95,12 +99,14 @@ def _archived_records(archived: ArchivedRecording, query: LogQuery) -> Iterator[
                 yield Record(seq, time, sid, sources[sid], STREAMS.index(stream), text)
 
 
-def _last(store: Readable, recording: int, query: LogQuery, start: int, stop: int | None) -> Iterable[Record]:
+def _last(store: Readable, recording: int, query: LogQuery, start: int, stop: int | None) -> Iterable[Record] | None:
     """Return the last records, `query.tail` of them, without reading more of the recording than necessary.
 
     Batch after batch is added at the front until enough records have a time beyond those of all batches before. Nothing
-    that comes before can be among them then, and nothing of it can change their order.
+    that comes before can be among them then, and nothing of it can change their order. Return None if matches are so
+    rare in an archive that its columns are the quicker way.
     """
+    has_columns = isinstance(store, ArchiveStore) and query.keep() is not None
     count = query.tail or 0
     scan = Scan(store, recording, after=start - 1, upto=UNBOUNDED if stop is None else stop - 1)
     rows = scan.within(query.since, query.until).by_number(store.index(recording)) if count else []
@@ -116,6 +122,8 @@ def _last(store: Readable, recording: int, query: LogQuery, start: int, stop: in
         if len(last) == count or not first:
             return [record for _, _, record in last]
         room = 4 * sum(row.n for row in rows[first:])
+        if has_columns and room > _LAST_BY_ROW + 4 * count:
+            return None
     return []
 
 

@@ -5,6 +5,7 @@ Source, stream and level are columns with few values. Only patterns read texts, 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,9 @@ def _in_numbers(numbers: Sequence[int], table: pa.Table) -> Mask:
     seq = table["seq"]
     if isinstance(numbers, range) and numbers.step == 1:
         return pc.and_(pc.greater_equal(seq, numbers.start), pc.less(seq, numbers.stop))
+    if len(seq):  # of all numbers only those that a piece may hold
+        ends = pc.min_max(seq)
+        numbers = numbers[bisect_left(numbers, ends["min"].as_py()) : bisect_right(numbers, ends["max"].as_py())]
     return pc.is_in(seq, value_set=pa.array(numbers, seq.type))
 
 

@@ -9,7 +9,11 @@ import pytest
 from support.ipython import shell
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from support.filled import Filled
+
+    from cortex_jupyter.store import Store
 
 IMPORT = "import cortex_jupyter as cortex"
 
@@ -38,6 +42,14 @@ def test_an_error_is_the_users_line_the_message_and_the_hint(task: None, call: s
     place, error, advice = lines(failed)
     assert re.fullmatch(r"Cell In\[\d+\], line 1: " + re.escape(call), place)
     assert error.startswith(message) and advice.startswith(f"hint: {hint}")
+
+
+def test_a_name_that_the_cluster_does_not_have(sandbox: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(sandbox.kubeconfig))
+    _, failed = shell(IMPORT, 'cortex.logs("job/trian-1")')
+    place, error, hint = lines(failed)
+    assert place.endswith('cortex.logs("job/trian-1")') and hint.startswith("hint: ")
+    assert error.startswith("TaskNotFound: ") and "trian-1" in error
 
 
 def test_every_line_of_the_user_is_named_and_none_of_ours(task: None) -> None:

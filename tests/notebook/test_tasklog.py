@@ -70,7 +70,11 @@ def texts(log: TaskLog) -> list[str]:
     return [record.text for record in log]
 
 
-def test_positions_count_the_lines_of_the_filtered_log_in_the_order_of_time(filled: Filled, engine: Runtime) -> None:
+@pytest.mark.parametrize("near", [5, 20_000])  # positions that are sought record by record; others by column
+def test_positions_count_the_lines_of_the_filtered_log_in_the_order_of_time(
+    filled: Filled, engine: Runtime, near: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cortex_jupyter.notebook.recording_reader._NEAR", near)
     filled.lines([(1, 50 + i, f"INFO step {i}") for i in range(40)])
     filled.notice("status", "started", notice="started")
     filled.lines([(2, 2 * i, f"WARNING slow {i}") for i in range(40)])  # recorded later, written before and between

@@ -19,6 +19,7 @@ from cortex_jupyter.errors import BadQuery, ContainerNotFound
 from cortex_jupyter.model import MEMBERSHIP, Source
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.tables.lazy import lazy
+from cortex_jupyter.tables.ordered import ordered
 from cortex_jupyter.tables.read import read
 from cortex_jupyter.tables.schema import COLUMNS
 
@@ -70,6 +71,21 @@ def test_lazy_frames_are_those_of_arrow(filled: Filled, file: str) -> None:
 def test_lazy_frames_equal_arrow_tables_even_if_clocks_go_back(file: str, query: dict[str, object]) -> None:
     log = cortex.open(file, **query)
     assert log.to_polars().equals(pl.from_arrow(log.to_arrow())) and len(log.to_polars()) > 10
+
+
+@pytest.mark.parametrize("by_row", [100_000, -1_000_000])  # how many records are sought one by one at the end
+def test_the_last_lines_and_positions_of_an_archive_are_those_of_its_store(
+    filled: Filled, file: str, by_row: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cortex_jupyter.tables.ordered._LAST_BY_ROW", by_row)
+    for parameters in ({}, {"level": "warning"}, {"grep": "no"}, {"grep": "nowhere"}):
+        log, query = cortex.open(file, **parameters), LogQuery.parse(parameters)
+        seqs = [record.seq for record in ordered(filled.store, filled.id, query)]
+        for tail in (1, 7, 100):
+            assert [record.seq for record in log.filter(tail=tail)] == seqs[-tail:]
+            assert [record.seq for record in log[-tail:]] == seqs[-tail:]
+        assert [log[i].seq for i in (0, -1)] == [seqs[0], seqs[-1]] if seqs else len(log) == 0
+        assert [record.seq for record in log[3:60:4]] == seqs[3:60:4]
 
 
 @pytest.fixture
