@@ -66,6 +66,8 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         A fingerprint of the tasks' cluster and store. The page does not use a server that reads others.
     height, font_size : int
         Pixels.
+    source_width : int
+        Width of the column of sources (characters). 0: as wide as the names need.
     time : str
         How times are shown: `local`, `utc`, `start` (since the task's start), `delta` (since the previous line), `off`.
     wrap : bool
@@ -100,6 +102,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     origin = traitlets.Unicode().tag(sync=True)
     height = traitlets.Int(420, min=200).tag(sync=True)
     font_size = traitlets.Int(12, min=9, max=20).tag(sync=True)
+    source_width = traitlets.Int(0, min=0).tag(sync=True)
     time = traitlets.Enum(("local", "utc", "start", "delta", "off"), "local").tag(sync=True)
     wrap = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default
     trim = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default

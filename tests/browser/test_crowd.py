@@ -250,3 +250,51 @@ def test_a_switch_hides_the_lines_of_its_source_and_a_button_shows_all_again(ser
     expect(page.locator("[data-seq] .cl-m").first).to_contain_text("step 00 of source")
     only.first.click()
     expect(side).to_contain_text(f"{SOURCES} of {SOURCES} sources")
+
+
+def test_the_column_of_sources_is_resized_and_leaves_a_narrow_viewer_to_the_messages(
+    server: Server, browser: Browser
+) -> None:
+    page = view(server, browser, 1000)
+    page.locator("input[type=search]").fill("of source 219")
+    label = page.locator("[data-seq] .cl-s").last
+    expect(label).to_contain_text("metrics-exporter")
+    usual = label.bounding_box()["width"]
+    grip = page.locator(".cl-grip-x")
+    box = grip.bounding_box()
+    page.mouse.move(box["x"] + 3, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 93, box["y"] + 40, steps=3)
+    page.mouse.up()
+
+    def width() -> float:
+        return label.bounding_box()["width"]
+
+    assert abs(width() - usual - 90) < 8, "the column has not followed the pointer"
+    assert label.evaluate("(label) => label.scrollWidth <= label.clientWidth"), "the whole name has no room"
+    shot(page, "crowd-wide-sources")
+    page.wait_for_url("**source_width=*", timeout=WAIT)
+    page.reload()
+    expect(label).to_contain_text("metrics-exporter")
+    assert abs(width() - usual - 90) < 8, "the width is forgotten"
+    # The menu has the same for keys.
+    dragged = width()
+    page.get_by_role("button", name="Columns, order and size").click()
+    page.get_by_role("menuitem", name="Narrower sources").press("Enter")
+    page.wait_for_function(
+        "([label, dragged]) => label.getBoundingClientRect().width < dragged - 8",
+        arg=[label.element_handle(), dragged],
+        timeout=WAIT,
+    )
+    page.keyboard.press("Escape")
+    # The same width would take half of a narrow viewer.
+    page.set_viewport_size({"width": 420, "height": 800})
+    page.wait_for_function("() => document.querySelector('.cortex-logs').matches('.cl-slim')", timeout=WAIT)
+    assert width() <= 0.34 * 420
+    page.set_viewport_size({"width": 1000, "height": 800})
+    grip.dblclick()
+    page.wait_for_function(
+        "([label, usual]) => Math.abs(label.getBoundingClientRect().width - usual) < 1",
+        arg=[label.element_handle(), usual],
+        timeout=WAIT,
+    )

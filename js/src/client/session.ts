@@ -11,7 +11,7 @@ const STATUS_EVERY_MS = 1000;
 const VIEW_EVERY_MS = 1000;
 const FINISHED = new Set(["succeeded", "failed", "gone"]);
 /** Display settings that are traits of the same names. Python or the viewer sets them, and they are saved with the notebook. */
-const DISPLAY_TRAITS = ["time", "wrap", "trim", "columns", "newest_first", "font_size", "fields", "fold", "around", "chart", "chart_log"] as const;
+const DISPLAY_TRAITS = ["time", "wrap", "trim", "columns", "newest_first", "font_size", "source_width", "fields", "fold", "around", "chart", "chart_log"] as const;
 
 /** A note on a line. */
 export interface Bookmark {
@@ -146,9 +146,9 @@ export class Session {
     const isLook = ([name]: [string, unknown]): boolean => name in looks;
     const filter = given.filter((one) => !isLook(one));
     this.#apply({ ...looks, ...Object.fromEntries(given.filter(isLook)), filter: filter.length === 0 ? before : { ...before, ...Object.fromEntries(filter) } });
-    const { time, wrap, trim, columns, newestFirst, fontSize, chart, chartLog } = this.settings;
+    const { time, wrap, trim, columns, newestFirst, fontSize, sourceWidth, chart, chartLog } = this.settings;
     const { fields, equalLines, around } = this.settings.filter;
-    const traits = { time, wrap, trim, columns, newest_first: newestFirst, font_size: fontSize, fields, fold: equalLines, around, chart, chart_log: chartLog };
+    const traits = { time, wrap, trim, columns, newest_first: newestFirst, font_size: fontSize, source_width: sourceWidth, fields, fold: equalLines, around, chart, chart_log: chartLog };
     for (const name of DISPLAY_TRAITS) this.setTrait(name, traits[name]);
   }
 

@@ -29,6 +29,8 @@ export interface Settings {
   newestFirst: boolean;
   /** Font size of the lines (px). */
   fontSize: number;
+  /** Width of the column of sources (characters); 0 for as wide as the names need. */
+  sourceWidth: number;
   chart: ChartAxis;
   /** Draw the chart's values on a logarithmic scale. */
   chartLog: boolean;
@@ -70,6 +72,7 @@ export interface PlainSettings {
   trim?: boolean;
   columns?: string[];
   font_size?: number;
+  source_width?: number;
   newest_first?: boolean;
   chart?: string;
   chart_log?: boolean;
@@ -119,11 +122,11 @@ export function fromPlain(plain: PlainSettings): Settings {
   const time = TIME_DISPLAYS.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
   const columns = COLUMNS.filter((one) => (plain.columns ?? ["pod", "container"]).includes(one));
   const size = Number(plain.font_size) || FONT_SIZES.usual;
-  return { filter, time, wrap: plain.wrap ?? false, trim: plain.trim ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONT_SIZES.least, Math.min(FONT_SIZES.most, size)), chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false };
+  return { filter, time, wrap: plain.wrap ?? false, trim: plain.trim ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONT_SIZES.least, Math.min(FONT_SIZES.most, size)), sourceWidth: Number(plain.source_width) || 0, chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false };
 }
 
 /** Return the settings that differ from the default, as `fromPlain` reads them. */
-export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSize, chart, chartLog }: Settings): PlainSettings {
+export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSize, sourceWidth, chart, chartLog }: Settings): PlainSettings {
   const { from, until } = filter;
   const all: PlainSettings = {
     since: from === null ? formatWindow(filter.since) : new Date(from).toISOString(),
@@ -149,6 +152,7 @@ export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSi
     columns: columns.join() === "pod,container" ? undefined : columns,
     newest_first: newestFirst || undefined,
     font_size: fontSize === FONT_SIZES.usual ? undefined : fontSize,
+    source_width: sourceWidth || undefined,
     chart,
     chart_log: chartLog || undefined,
   };
@@ -176,7 +180,7 @@ export function describeFilter(settings: Settings): string {
 
 const LIST_PARAMETERS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
 const FLAG_PARAMETERS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "trim", "newest_first", "chart_log"]);
-const NUMBER_PARAMETERS = new Set(["tail", "font_size", "around"]);
+const NUMBER_PARAMETERS = new Set(["tail", "font_size", "source_width", "around"]);
 const TEXT_PARAMETERS = new Set(["since", "until", ...Object.keys(ALL_SOURCES), "stream", "level", "typed", "time", "at", "chart"]);
 
 /** The settings as parameters of an address. `at` is the time of the first visible row while the view is paused. */

@@ -20,12 +20,12 @@ export class DisplayMenu {
 
   readonly #settings: () => Settings;
   readonly #change: (change: Change) => void;
-  readonly #resize: (by: number) => void;
+  readonly #resize: (by: number, ofSources?: boolean) => void;
 
   constructor(
     settings: () => Settings,
     change: (change: Change) => void,
-    resize: (by: number) => void,
+    resize: (by: number, ofSources?: boolean) => void,
   ) {
     this.#settings = settings;
     this.#change = change;
@@ -53,6 +53,7 @@ export class DisplayMenu {
       ...folded,
       "Columns",
       ...COLUMNS.map((one) => ({ label: COLUMN_WORDS[one], checked: columns.includes(one), staysOpen: true, act: () => this.#change({ columns: toggled(one) }) })),
+      ...[["Wider", 2], ["Narrower", -2]].map(([label, by]) => ({ label: `${label} sources`, staysOpen: true, act: () => this.#resize(Number(by), true) })),
       { label: "Without the line's own (h)", checked: this.#settings().trim, staysOpen: true, act: () => this.#change({ trim: !this.#settings().trim }) },
       "Order (r)",
       { label: "Newest first", checked: newestFirst, staysOpen: true, act: () => this.#change({ newestFirst: !newestFirst }) },

@@ -31,20 +31,16 @@ export function describeReading({ grep, regex, matchCase }: Pick<Filter, "grep" 
   ].join(" and ");
 }
 
-function listNames(names: string[]): string {
-  return names.length < 2 ? names.join("") : `${names.slice(0, -1).join(", ")} and ${names.at(-1)!}`;
-}
-
 function hintOnField({ name, value, near, common }: UnmetFilter["fields"][number], grep: string): FilterHint {
   if (value !== undefined) return { text: `The values of ${name} are no numbers, such as “${value}”` };
   const typed = near.length > 0 && parseTerms(grep).where.length > 0 ? grep.replace(name, near[0]) : grep;
   const others = near.length > 0 ? near : common;
-  return { text: `No loaded line has a field ${name}${others.length > 0 ? `; there ${others.length === 1 ? "is" : "are"} ${listNames(others)}` : ""}`, ...(typed !== grep && { typed }) };
+  return { text: `No loaded line has a field ${name}${others.length > 0 ? `, but ${others.join(", ")}` : ""}`, ...(typed !== grep && { typed }) };
 }
 
 function hintOnComparison(name: string, op: string, value: string): FilterHint[] {
-  if (name.toLowerCase() === "level") return rankOf(value) > 0 ? [] : [{ text: `Levels are ${listNames(LEVELS.filter(Boolean))}` }];
-  return parseNumber(value) === null ? [{ text: value === "" ? `${op} needs a number` : `${op} compares numbers, and “${value}” is none` }] : [];
+  if (name.toLowerCase() === "level") return rankOf(value) > 0 ? [] : [{ text: `Levels are ${LEVELS.slice(1).join(", ")}` }];
+  return parseNumber(value) === null ? [{ text: `${op} compares numbers, and “${value}” is none` }] : [];
 }
 
 /** Return what to write instead of a filter that matches no line. */

@@ -38,6 +38,8 @@ export class Rows {
   readonly #placer: RowPlacer;
   readonly #scrollBar: ScrollBar;
   #spacer = h("div", { class: "cl-spacer" });
+  /** Has the columns of a row, and is as high as the viewport. */
+  #ruler = h("div", { class: "cl-ruler" });
   #requested = "";
   #requestedAnchor: number | null = null;
   #appliedShift = 0;
@@ -53,7 +55,7 @@ export class Rows {
   constructor(actions: RowsActions) {
     this.#actions = actions;
     this.#pool = new RowPool(actions, this.selection);
-    const pin = h("div", { class: "cl-pin" }, this.#pool.element);
+    const pin = h("div", { class: "cl-pin" }, this.#pool.element, this.#ruler);
     this.element = h("div", { class: "cl-rows", role: "log", "aria-live": "off", "aria-label": "Log lines", tabindex: "0" }, pin, this.#spacer);
     this.#scrollBar = new ScrollBar(this);
     this.picker = new RowPicker(this, this.#pool);
@@ -74,8 +76,14 @@ export class Rows {
     return this.#pool.newestFirst;
   }
 
+  /** Add the grip of the column of sources. */
+  addGrip(grip: HTMLElement): void {
+    this.#ruler.append(h("div", {}, grip));
+  }
+
   measure(): void {
     this.height = this.element.clientHeight || this.height;
+    setStyle(this.#ruler, "height", `${this.height}px`);
     this.requestRows(true);
     this.draw();
   }

@@ -11,16 +11,23 @@ import { button, h, listen, setAttr, setClass, setHidden, setStyle, setText } fr
 import { type RoleGroup, roleGroups, type RunEntry, sourceEntries, type SourceEntry } from "./sourcenames.ts";
 
 /** A row of the list. All rows have the same height. */
-type ListRow = { id: string; /** Its texts and the properties on which its elements depend. */ drawnState: string } & (
-  | { kind: "heading"; text: string }
+type ListRow = { id: string; name: string; /** Of its switch. */ label: string } & (
+  | { kind: "heading" }
   | { kind: "entry"; entry: SourceEntry }
   | { kind: "run"; entry: SourceEntry; run: RunEntry }
-  | { kind: "role"; role: RoleGroup }
+  | { kind: "role"; entry: SourceEntry; role: RoleGroup }
 );
 
-interface EntryElements {
+interface RowElements {
   element: HTMLElement;
+  /** The properties of the row on which the elements depend. */
   drawnState: string;
+  /** A heading has none. */
+  parts?: RowParts;
+}
+
+interface RowParts {
+  element: HTMLElement;
   toggle: HTMLButtonElement;
   only: HTMLButtonElement;
   /** How it ended, and its number of lines. */
@@ -82,7 +89,7 @@ export class SourceList {
   #list = h("div", { class: "cl-list", role: "list" });
   #scroller = h("div", { class: "cl-srcs" }, this.#list);
   #none = h("p", { class: "cl-dim", hidden: true }, "No source has this name.");
-  #elements = new Map<string, EntryElements>();
+  #elements = new Map<string, RowElements>();
   #entries: SourceEntry[] = [];
   #roles: RoleGroup[] = [];
   #rows: ListRow[] = [];
@@ -175,11 +182,11 @@ export class SourceList {
   }
 
   get #words(): string[] {
-    return this.#tools.hidden ? [] : this.#search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    return this.#search.value.toLowerCase().split(/\s+/).filter(Boolean);
   }
 
   get #chosenOrder(): Order {
-    return this.#tools.hidden ? "name" : (this.#order.value as Order);
+    return this.#order.value as Order;
   }
 
   /** Return the entries that the search finds, in the chosen order. */
@@ -209,13 +216,13 @@ export class SourceList {
     let [group, team] = ["", ""];
     for (const entry of this.#listedEntries()) {
       const { keys: [id], name } = entry;
-      if (isPlain && entry.group !== group) rows.push({ kind: "heading", id: `h ${(group = entry.group)}`, text: group, drawnState: group });
+      if (isPlain && entry.group !== group) rows.push({ kind: "heading", id: `h ${entry.group}`, name: (group = entry.group), label: "" });
       const role = isPlain && entry.team !== team ? this.#roles.find((one) => one.id === entry.team) : undefined;
       if (isPlain) team = entry.team;
-      if (role) rows.push({ kind: "role", id: role.id, role, drawnState: role.name });
+      if (role) rows.push({ kind: "role", id: role.id, name: role.name, label: role.name, entry, role });
       if (isPlain && !isSearched && this.#folded.has(team)) continue;
-      rows.push({ kind: "entry", id, entry, drawnState: `${entry.colour} ${name} ${entry.full}` });
-      if (this.#isOpen(entry)) for (const run of entry.runs) rows.push({ kind: "run", id: run.key, entry, run, drawnState: `${entry.colour} ${name} ${run.name}` });
+      rows.push({ kind: "entry", id, name, label: `${name} ${entry.full}`, entry });
+      if (this.#isOpen(entry)) for (const run of entry.runs) rows.push({ kind: "run", id: run.key, name: run.name, label: `${name} ${run.name}`, entry, run });
     }
     return rows;
   }
@@ -244,63 +251,64 @@ export class SourceList {
       if (next !== element) this.#list.insertBefore(element, next);
       before = element;
     }
-    if (focused && part && document.activeElement !== this.#elements.get(focused)?.[part]) this.#elements.get(focused)?.[part].focus({ preventScroll: true });
+    if (part && document.activeElement !== this.#partsOf(focused)?.[part]) this.#partsOf(focused)?.[part].focus({ preventScroll: true });
+  }
+
+  #partsOf(id = ""): RowParts | undefined {
+    return this.#elements.get(id)?.parts;
   }
 
   #focusedPart(): { focused?: string; part?: (typeof PARTS)[number] } {
     const { activeElement } = document;
     const focused = activeElement?.closest<HTMLElement>(".cl-src")?.dataset.key;
-    return { focused, part: PARTS.find((name) => this.#elements.get(focused ?? "")?.[name] === activeElement) };
+    return { focused, part: PARTS.find((name) => this.#partsOf(focused)?.[name] === activeElement) };
   }
 
   /** Return the element of a row, with its present texts. */
   #drawRow(row: ListRow, index: number): HTMLElement {
+    const drawnState = `${row.label} ${row.kind === "heading" ? "" : row.entry.colour}`;
     let elements = this.#elements.get(row.id);
-    if (elements?.drawnState !== row.drawnState) {
+    if (elements?.drawnState !== drawnState) {
       elements?.element.remove();
-      elements = this.#makeRow(row);
+      elements = { ...this.#makeRow(row), drawnState };
       this.#elements.set(row.id, elements);
     }
-    setStyle(elements.element, "top", `${index * ROW_PX}px`);
-    setAttr(elements.element, "aria-posinset", String(index + 1));
-    setAttr(elements.element, "aria-setsize", String(this.#rows.length));
+    const { element, parts } = elements;
+    setStyle(element, "top", `${index * ROW_PX}px`);
+    setAttr(element, "aria-posinset", String(index + 1));
+    setAttr(element, "aria-setsize", String(this.#rows.length));
     const tabIndex = row.id === this.#tabStop ? 0 : -1;
-    for (const part of PARTS) if (elements[part].tabIndex !== tabIndex) elements[part].tabIndex = tabIndex;
-    if (row.kind === "entry") this.#show(elements, row.entry);
-    else if (row.kind === "run") this.#showRun(elements, row.run, row.entry);
-    else if (row.kind === "role") this.#showRole(elements, row.role);
-    return elements.element;
+    if (parts) for (const part of PARTS) if (parts[part].tabIndex !== tabIndex) parts[part].tabIndex = tabIndex;
+    if (row.kind === "entry") this.#show(parts!, row.entry);
+    else if (row.kind === "run") this.#showRun(parts!, row.run, row.entry);
+    else if (row.kind === "role") this.#showRole(parts!, row.role);
+    return element;
   }
 
-  #makeRow(row: ListRow): EntryElements {
-    const { id } = row;
-    switch (row.kind) {
-      case "heading":
-        return this.#rowElements(row, row.text, "", { toggled() {}, only() {}, fold() {} }, h("div", { class: "cl-item", role: "listitem" }, h("h3", {}, row.text)));
-      case "role":
-        return this.#rowElements(row, row.role.name, row.role.name, { toggled: () => this.#toggle(id), only: () => this.#only(id), fold: () => this.#flip(this.#folded, id) });
-      case "entry":
-        return this.#rowElements(row, row.entry.name, `${row.entry.name} ${row.entry.full}`, { toggled: () => this.#toggle(id), only: () => this.#only(id), fold: () => this.#flip(this.#open, id) });
-      case "run": {
-        const [source] = row.entry.keys;
-        return this.#rowElements(row, row.run.name, `${row.entry.name} ${row.run.name}`, { toggled: () => this.#choose(this.#switches.toggledRun(source, id)), only: () => this.#onlyRun(source, id), fold: () => this.#flip(this.#open, source) });
-      }
-    }
-  }
-
-  #rowElements(row: ListRow, name: string, label: string, { toggled, only, fold }: Record<"toggled" | "only" | "fold", () => void>, heading?: HTMLElement): EntryElements {
-    const { colour, group } = row.kind === "role" ? row.role.members[0] : row.kind === "heading" ? { colour: 0, group: "" } : row.entry;
-    const elements: EntryElements = {
-      drawnState: row.drawnState,
-      toggle: h("button", { role: "switch", class: "cl-swb", tabindex: -1, "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
-      only: h("button", { class: "cl-only", tabindex: -1, onclick: only }, nameElement(name)),
-      fold: button("", "", fold, { class: "cl-le cl-runs", tabindex: -1, hidden: true }),
+  #makeRow(row: ListRow): Omit<RowElements, "drawnState"> {
+    const { id, kind, name, label } = row;
+    if (kind === "heading") return { element: h("div", { class: "cl-item", role: "listitem" }, h("h4", {}, name)) };
+    const press = (part: (typeof PARTS)[number]) => () => this.#press(row, part);
+    const element = h("div", { class: `cl-item cl-src cl-${kind}`, role: "listitem", style: colourStyle(row.entry.colour), "data-key": id });
+    const parts: RowParts = {
+      element,
+      toggle: h("button", { type: "button", role: "switch", class: "cl-swb", "aria-label": label, onclick: press("toggle") }, h("span", { class: `cl-sw ${row.entry.group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
+      only: h("button", { type: "button", class: "cl-only", onclick: press("only") }, nameElement(name)),
+      fold: button("", "", press("fold"), { class: "cl-le cl-runs", hidden: true }),
       end: h("span", {}),
       count: h("span", {}),
-      element: heading ?? h("div", { class: `cl-item cl-src ${row.kind === "role" ? "cl-role" : row.kind === "run" ? "cl-run" : ""}`, role: "listitem", style: colourStyle(colour), "data-key": row.id }),
     };
-    if (!heading) elements.element.append(elements.toggle, elements.only, elements.fold, h("small", { onclick: only }, elements.end, elements.count));
-    return elements;
+    element.append(parts.toggle, parts.only, parts.fold, h("small", { onclick: press("only") }, parts.end, parts.count));
+    return { element, parts };
+  }
+
+  #press(row: Exclude<ListRow, { kind: "heading" }>, part: (typeof PARTS)[number]): void {
+    const { id, kind } = row;
+    const [source] = row.entry.keys;
+    if (part === "fold") this.#flip(kind === "role" ? this.#folded : this.#open, kind === "role" ? id : source);
+    else if (kind !== "run") (part === "only" ? this.#only : this.#toggle).call(this, id);
+    else if (part === "only") this.#onlyRun(source, id);
+    else this.#choose(this.#switches.toggledRun(source, id));
   }
 
   #setTabStop(id: string | undefined): void {
@@ -330,7 +338,7 @@ export class SourceList {
     const { scrollTop } = this.#scroller;
     if (this.#height > 0) this.#scroller.scrollTop = Math.max((index + 1) * ROW_PX - this.#height, Math.min(scrollTop, index * ROW_PX));
     this.#setTabStop(this.#rows[index].id);
-    const row = this.#elements.get(this.#rows[index].id)!;
+    const row = this.#partsOf(this.#rows[index].id)!;
     row[row[part].hidden ? "only" : part].focus({ preventScroll: true });
   }
 
@@ -340,15 +348,12 @@ export class SourceList {
       this.#relist();
     } else if (event.key === "Enter") {
       if (this.#words.length > 0 && this.#rows.length > 0) this.#choose(this.#switches.exactly(this.#listedEntries().flatMap(({ keys }) => keys)));
-    } else if (event.key === "ArrowDown") {
-      const first = this.#rows.findIndex(({ kind }) => kind !== "heading");
-      if (first >= 0) this.#focusRow(first, "only");
     } else return;
     event.preventDefault();
     event.stopPropagation();
   }
 
-  #show(elements: EntryElements, entry: SourceEntry): void {
+  #show(elements: RowParts, entry: SourceEntry): void {
     const { fold, only } = elements;
     const exit = stoppedWithPod(entry) ? 0 : entry.exit;
     const bad = entry.ended && (exit ?? 0) !== 0;
@@ -379,7 +384,7 @@ export class SourceList {
     setAttr(only, "aria-label", `${entry.name}, ${describeState(entry)}, ${lineCount(entry.lines)}: show only this one`);
   }
 
-  #showRole(elements: EntryElements, { id, role, name, members, on, lines }: RoleGroup): void {
+  #showRole(elements: RowParts, { id, role, name, members, on, lines }: RoleGroup): void {
     const { fold, only } = elements;
     this.#paint(elements, name, on, shortCount(lines), null);
     const open = !this.#folded.has(id);
@@ -392,7 +397,7 @@ export class SourceList {
     setAttr(only, "aria-label", `${words}: show only these`);
   }
 
-  #showRun(elements: EntryElements, one: RunEntry, entry: SourceEntry): void {
+  #showRun(elements: RowParts, one: RunEntry, entry: SourceEntry): void {
     this.#paint(elements, `${one.name} of ${entry.name}`, one.on, one.lines > 0 || one.state !== "ended" ? shortCount(one.lines) : "", one.state === "ended" ? one.exit : null);
     const words = [
       `${one.name}${one === entry.runs.at(-1) ? ", the newest" : ""}`,
@@ -406,7 +411,7 @@ export class SourceList {
     setAttr(elements.only, "aria-label", `${one.name} of ${entry.name}, ${describeRunState(one)}, ${lineCount(one.lines)}: show only this run`);
   }
 
-  #paint({ element, toggle, count, end }: EntryElements, name: string, on: boolean, lines: string, exit: number | null): void {
+  #paint({ element, toggle, count, end }: RowParts, name: string, on: boolean, lines: string, exit: number | null): void {
     setAttr(toggle, "aria-checked", String(on));
     setClass(element, "cl-off", !on);
     setText(end, exit === null ? "" : exit === 0 ? "✓ " : `exit ${exit} `);

@@ -245,7 +245,7 @@ export class EmptyPanel {
     const drawnState = JSON.stringify(hints);
     if (drawnState === this.#hintsOf) return;
     this.#hintsOf = drawnState;
-    this.#hints.replaceChildren(...hints.map(({ text, typed }) => h("div", {}, typed === undefined ? text : `${text}: `, typed === undefined ? null : h("button", { class: "btn cl-outline", title: "Write this into the filter", onclick: () => this.#edit(typed) }, typed))));
+    this.#hints.replaceChildren(...hints.map(({ text, typed }) => h("div", {}, typed === undefined ? text : `${text}: `, typed === undefined ? null : h("button", { class: "btn cl-outline", onclick: () => this.#edit(typed) }, typed))));
   }
 
   update(update: Update, filter: Filter): void {

@@ -68,6 +68,7 @@ export class Viewer {
   #absence = { from: 0, to: 0 };
   #view = "";
   #entry: ViewEntry | undefined;
+  readonly #sourceGrip = this.#makeSourceGrip();
   #resize: ResizeObserver | undefined;
 
   readonly #store: StoreClient;
@@ -118,7 +119,10 @@ export class Viewer {
       showError: (message) => this.#problem.showError(message),
     });
     this.#header = new Header({ origin: session.origin, showError: (message) => this.#problem.showError(message), act: (action) => this.#commands.act(action), bookmarks: () => this.#lineActions.bookmarkItems(), settings: () => session.settings, sources: () => this.#sources });
-    this.#displayMenu = new DisplayMenu(() => session.settings, change, (by) => this.#setHeight(this.root.offsetHeight + by));
+    this.#displayMenu = new DisplayMenu(() => session.settings, change, (by, ofSources) => {
+      if (ofSources) this.#setSourceWidth(this.#toCharacters(this.#sourceGrip.parentElement!.offsetWidth) + by);
+      else this.#setHeight(this.root.offsetHeight + by);
+    });
     this.#filterBar = new FilterBar({
       change,
       find: (term) => store.setFind(this.#view, term),
@@ -135,7 +139,8 @@ export class Viewer {
     this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, lineActions: this.#lineActions, jump: (to) => this.#jump(to) });
     const main = h("div", { class: "cl-main" }, this.#rows.element, this.#rows.tickBar.element as unknown as Node, this.#empty.element, this.#lineActions.prompt.element);
     const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element);
-    this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, heightGrip(this.root, (height) => this.#setHeight(height)), this.#commands.help);
+    this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, makeGrip("cl-grip", "Drag to change the height", "clientY", () => this.root.offsetHeight, (px) => this.root.style.setProperty("--height", `${Math.max(MIN_HEIGHT_PX, px)}px`), (px) => this.#setHeight(px)), this.#commands.help);
+    this.#rows.addGrip(this.#sourceGrip);
     this.#header.help.popoverTargetElement = this.#commands.help;
     this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => store.ack(this.#view), visibilityChanged: (visible) => this.#visibilityChanged(visible), showError: (message) => this.#problem.showError(message) });
     this.settings();
@@ -160,6 +165,26 @@ export class Viewer {
     this.root.addEventListener("cortex-logs-save", (event) => {
       if (this.#drawn !== undefined) (event as CustomEvent<(view: Promise<SavedView>) => void>).detail(this.#savedView(this.#drawn));
     });
+  }
+
+  /** Return the edge of the column of sources. It is as wide as a character, so that its size is the unit of the column's. */
+  #makeSourceGrip(): HTMLElement {
+    const column = (): number => this.#sourceGrip.parentElement!.offsetWidth;
+    const grip = makeGrip("cl-grip-x", "Drag to change the width, double-click for the usual one", "clientX", column, (px) => this.#showSourceWidth(this.#toCharacters(px)), (px) => this.#setSourceWidth(this.#toCharacters(px)));
+    grip.addEventListener("dblclick", () => this.#setSourceWidth(0));
+    return grip;
+  }
+
+  #toCharacters(px: number): number {
+    return Math.round(Math.max(4, Math.min(80, px / this.#sourceGrip.getBoundingClientRect().width)));
+  }
+
+  #setSourceWidth(sourceWidth: number): void {
+    this.#session.change({ sourceWidth });
+  }
+
+  #showSourceWidth(width: number): void {
+    this.root.style.setProperty("--src-set", width > 0 ? `${width}ch` : "");
   }
 
   /** Say why the store cannot run in this page, and show the end of the log as plain text. Without a server, JupyterLab's extension shows the saved lines. */
@@ -218,6 +243,7 @@ export class Viewer {
     this.root.style.setProperty("--height", `${height}px`);
     this.root.style.setProperty("--size", `${fontSize}px`);
     this.root.style.setProperty("--row", `${Math.round(fontSize * LEADING)}px`);
+    this.#showSourceWidth(settings.sourceWidth);
     setClass(this.root, "cl-notime", time === "off");
     setClass(this.root, "cl-trim", trim);
     setClass(this.root, "cl-levels", columns.includes("level"));
@@ -310,7 +336,7 @@ export class Viewer {
     const longest = Math.max(1, ...visible.map(({ short }) => short.split(" ")[0].length));
     const several = visible.some(({ short }) => short.includes(" "));
     const pod = Math.min(POD_CHARS, longest);
-    this.root.style.setProperty("--src-least", `${several ? Math.max(9, pod + 5) : pod}ch`);
+    this.root.style.setProperty("--src-least", `${several ? Math.max(9, pod + 4) : pod}ch`);
     this.root.style.setProperty("--src-most", `${Math.max(1, ...visible.map(({ short }) => short.length))}ch`);
     setClass(this.root, "cl-single", this.#labels.length < 2 || this.#labels.every(({ short }) => short === ""));
     this.#rows.restyle();
@@ -392,17 +418,17 @@ export class Viewer {
 const MIN_HEIGHT_PX = 200;
 const MAX_HEIGHT_PX = 3000;
 
-/** Return the viewer's lower edge, which a user drags. The display menu has the same for keys. `keep` is called with the chosen height (px). */
-function heightGrip(root: HTMLElement, keep: (height: number) => void): HTMLElement {
-  const element = h("div", { class: "cl-grip", "aria-hidden": "true", title: "Drag to change the height" });
+/** Return an edge that a user drags. The display menu has the same for keys. `show` and `keep` get the size in px. */
+function makeGrip(name: string, title: string, axis: "clientX" | "clientY", size: () => number, show: (px: number) => void, keep: (px: number) => void): HTMLElement {
+  const element = h("div", { class: name, "aria-hidden": "true", title });
   element.addEventListener("pointerdown", (down: PointerEvent) => {
-    const [from, height] = [down.clientY, root.offsetHeight];
+    const before = size() - down[axis];
     element.setPointerCapture(down.pointerId);
-    const move = (event: PointerEvent): void => root.style.setProperty("--height", `${Math.max(MIN_HEIGHT_PX, height + event.clientY - from)}px`);
+    const move = (event: PointerEvent): void => show(before + event[axis]);
     element.addEventListener("pointermove", move);
-    element.addEventListener("pointerup", () => {
+    element.addEventListener("pointerup", (event) => {
       element.removeEventListener("pointermove", move);
-      keep(root.offsetHeight);
+      if (event[axis] !== down[axis]) keep(before + event[axis]);
     }, { once: true });
     down.preventDefault();
   });
