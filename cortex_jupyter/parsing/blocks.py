@@ -16,6 +16,8 @@ __all__ = ["Block", "Blocks", "Frame", "blocks"]
 
 #: Only this many characters of a line are parsed. Lines of tracebacks are not longer.
 _REACH: Final = 2000
+#: PyTorch and torchrun put the rank before each line of a process: `[rank0]: `, `[default0]:`. Ranks write at the same time.
+_RANK: Final = re.compile(r"\[(?:rank|default)\d+\]:")
 _VARYING: Final = re.compile(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)?")
 
 
@@ -93,8 +95,9 @@ class Blocks:
     """
 
     def __init__(self) -> None:
-        self._open: dict[Hashable, _Open] = {}
-        self._before: dict[Hashable, tuple[int, str]] = {}
+        #: By source and rank.
+        self._open: dict[tuple[Hashable, str], _Open] = {}
+        self._before: dict[tuple[Hashable, str], tuple[int, str]] = {}
         self._count = 0
 
     def feed(self, source: Hashable, text: str) -> Block | None:
@@ -114,9 +117,10 @@ class Blocks:
         """
         row, line = self._count, plain(text[:_REACH]).rstrip("\r")
         self._count += 1
-        before = self._before.get(source)
-        self._before[source] = (row, line)
-        open_ = self._open.get(source)
+        key = (source, match[0] if (match := _RANK.match(line)) else "")
+        before = self._before.get(key)
+        self._before[key] = (row, line)
+        open_ = self._open.get(key)
         if open_ is not None:
             verdict = step(open_.state, line)
             if verdict == YES:
@@ -129,17 +133,17 @@ class Blocks:
             if verdict == APART:
                 return None
             assert verdict == NO
-            del self._open[source]
+            del self._open[key]
         if state := begin(line):
-            self._open[source] = _Open(state, [row])
+            self._open[key] = _Open(state, [row])
         elif before and (state := begin_above(line, before[1])):
             step(state, line)
-            self._open[source] = _Open(state, [before[0], row])
+            self._open[key] = _Open(state, [before[0], row])
         return None if open_ is None else _block(source, open_)
 
     def close(self) -> list[Block]:
         """Return the blocks that are still open, in the order of their first lines."""
-        unfinished = [block for source, open_ in self._open.items() if (block := _block(source, open_))]
+        unfinished = [block for (source, _), open_ in self._open.items() if (block := _block(source, open_))]
         self._open.clear()
         return sorted(unfinished, key=lambda block: block.first)
 

@@ -6,7 +6,7 @@
 
 import { plainText, stripEscapes } from "../text/ansi.ts";
 import { mayBeBar, parseProgress } from "../text/progress.ts";
-import { addLine, mayStartBlock, startFromFrame, startTraceback, type TracebackState, tracebackTitle } from "../text/tracebacks.ts";
+import { addLine, mayStartBlock, rankOfLine, startFromFrame, startTraceback, type TracebackState, tracebackTitle } from "../text/tracebacks.ts";
 
 export interface Fold {
   /** State of a traceback; null for a progress bar and for equal lines. */
@@ -34,7 +34,8 @@ interface OpenTraceback {
 
 /** The state of reading one stream of one source, line by line. */
 interface StreamReader {
-  open: OpenTraceback | null;
+  /** Tracebacks that may continue, by rank. */
+  open: Map<string, OpenTraceback>;
   before: number;
   bars: Map<string, [head: number, step: number]>;
   /** The next lines are compared with this line. */
@@ -143,17 +144,19 @@ export class Folds {
   }
 
   add(stream: number, row: number): void {
-    const reader = (this.#readers[stream] ??= { open: null, before: -1, bars: new Map(), equal: null });
-    const { open, before } = reader;
+    const reader = (this.#readers[stream] ??= { open: new Map(), before: -1, bars: new Map(), equal: null });
+    const { before } = reader;
     const raw = this.#rows.texts[row];
+    const rank = rankOfLine(raw);
+    const open = reader.open.get(rank);
     reader.before = row;
-    if (open === null && before >= 0 && reader.bars.size === 0 && !mayStartBlock(raw)) {
+    if (open === undefined && before >= 0 && reader.bars.size === 0 && !mayStartBlock(raw)) {
       if (this.equalLines !== "") this.#foldEqual(reader, row, raw);
       return;
     }
     const text = raw.length > MAX_CHARS ? raw.slice(0, MAX_CHARS) : raw;
     const line = plainText(text).replace(/\r$/, "");
-    if (open !== null) {
+    if (open !== undefined) {
       const verdict = addLine(open.traceback, line);
       if (verdict === "maybe") {
         if (!mayBeBar(raw)) {
@@ -161,20 +164,20 @@ export class Folds {
           return;
         }
       } else if (verdict === "yes") {
-        for (const one of [...open.pending, row]) if (!this.#join(one, open.head)) reader.open = null;
+        for (const one of [...open.pending, row]) if (!this.#join(one, open.head)) reader.open.delete(rank);
         open.pending = [];
         const fold = this.heads.get(open.head);
         if (fold) fold.traceback = open.traceback;
         reader.equal = null;
         return;
       } else if (verdict === "no") {
-        reader.open = null;
+        reader.open.delete(rank);
         if (this.equalLines !== "") for (const one of open.pending) this.#foldEqual(reader, one, this.#rows.texts[one]);
       }
     }
     if (this.#foldBar(reader, row, raw)) return;
     if (line !== "") reader.bars.clear();
-    if (reader.open !== null) return;
+    if (reader.open.has(rank)) return;
     let traceback = startTraceback(line);
     let head = row;
     if (traceback === null && before >= 0 && /^\s|^frame #/.test(line) && this.back[before] === 0) {
@@ -186,7 +189,7 @@ export class Folds {
       return;
     }
     reader.equal = null;
-    reader.open = { traceback, head, pending: [] };
+    reader.open.set(rank, { traceback, head, pending: [] });
     if (head === row) return;
     addLine(traceback, line);
     this.#join(row, head);

@@ -4,7 +4,7 @@ import type { Complete, GapEvent, LogEvent, LogPage, PageNotice, SourceInfo, Sta
 import { stripEscapes } from "../text/ansi.ts";
 import { groupDigits } from "../text/format.ts";
 import { fromIso, nsTimes } from "../text/time.ts";
-import { addLine, mayStartBlock, startFromFrame, startTraceback, type TracebackState } from "../text/tracebacks.ts";
+import { addLine, mayStartBlock, rankOfLine, startFromFrame, startTraceback, type TracebackState } from "../text/tracebacks.ts";
 import { MAX_CHARS } from "./folds.ts";
 import { GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
 import { lowerBound } from "./sequence.ts";
@@ -291,7 +291,10 @@ class Seam {
 /** The rest of a traceback is searched up to this far from a page's lines (difference of sequence numbers). */
 const SEARCH_DISTANCE = 600;
 
-/** Return the rows, in file order, of each traceback that is partly on the new page (rows from `start` on) and partly loaded before. */
+/**
+ * Return the rows, in file order, of each traceback that is in several folds: its parts came with the new page (rows from `start` on)
+ * and before, or before on both sides of it.
+ */
 function findSplitBlocks(store: TaskStore, start: number): number[][] {
   const spans = new Map<number, { low: number; high: number; rows: number[] }>();
   for (let row = start; row < store.rows; row++) {
@@ -310,34 +313,39 @@ function findSplitBlocks(store: TaskStore, start: number): number[][] {
     const span = spans.get(store.streamKey(row));
     if (span !== undefined && store.seq[row] >= span.low && store.seq[row] <= span.high) span.rows.push(row);
   }
-  return [...spans.values()].flatMap(({ rows }) => (rows.some((row) => row < start) ? findBlocks(store, rows.toSorted((a, b) => store.seq[a] - store.seq[b])) : [])).filter((rows) => rows.some((row) => row < start) && rows.some((row) => row >= start));
+  return [...spans.values()].flatMap(({ rows }) => (rows.some((row) => row < start) ? findBlocks(store, rows.toSorted((a, b) => store.seq[a] - store.seq[b])) : [])).filter((rows) => new Set(rows.map((row) => store.folds.headOf(store.folds.joining.get(row) ?? row))).size > 1);
 }
 
 /** Return the tracebacks in the lines of one stream. */
 function findBlocks(store: TaskStore, rows: number[]): number[][] {
   const result: number[][] = [];
-  let open: { said: TracebackState; rows: number[]; pending: number[] } | null = null;
+  const openByRank = new Map<string, { said: TracebackState; rows: number[]; pending: number[] }>();
   let before = "";
   for (const [i, row] of rows.entries()) {
     const raw = store.texts[row];
-    if (open !== null && !isConsecutive(store, rows[i - 1], row)) open = null;
-    if (open === null && !mayStartBlock(raw)) {
+    if (openByRank.size > 0 && !isConsecutive(store, rows[i - 1], row)) openByRank.clear();
+    const rank = rankOfLine(raw);
+    const open = openByRank.get(rank);
+    if (open === undefined && !mayStartBlock(raw)) {
       before = raw;
       continue;
     }
     const line = stripEscapes(raw.slice(0, MAX_CHARS)).replace(/\r$/, "");
-    const verdict = open === null ? "no" : addLine(open.said, line);
-    // Lines between those of the block are added again too, so that the block is found split if only they are new.
-    if (verdict === "maybe" || verdict === "apart") open!.pending.push(row);
+    const verdict = open === undefined ? "no" : addLine(open.said, line);
+    if (verdict === "maybe") open!.pending.push(row);
     else if (verdict === "yes") {
       open!.rows.push(...open!.pending, row);
       open!.pending = [];
-    } else {
+    } else if (verdict === "no") {
       let said = startTraceback(line);
       const above = said === null && i > 0 && isConsecutive(store, rows[i - 1], row) ? startFromFrame(line, stripEscapes(before.slice(0, MAX_CHARS))) : null;
       if (above) addLine((said = above), line);
-      open = said === null ? null : { said, rows: above ? [rows[i - 1], row] : [row], pending: [] };
-      if (open) result.push(open.rows);
+      openByRank.delete(rank);
+      if (said !== null) {
+        const block = { said, rows: above ? [rows[i - 1], row] : [row], pending: [] };
+        openByRank.set(rank, block);
+        result.push(block.rows);
+      }
     }
     before = raw;
   }

@@ -307,6 +307,11 @@ export function tracebackTitle(block: TracebackState): string {
   return block.message === "" ? block.type || "Traceback" : `${block.type}: ${block.message}`;
 }
 
+/** Return the rank that PyTorch and torchrun put before each line of a process: `[rank0]:`. Ranks write at the same time. */
+export function rankOfLine(text: string): string {
+  return text[0] === "[" ? (/^\[(?:rank|default)\d+\]:/.exec(text)?.[0] ?? "") : "";
+}
+
 /** First characters of lines that may begin a block, and texts that all other such lines and bars contain. Most lines match neither. */
 const FIRST_CHARS = /^[pfuSgtF_]|^\s+(?:at |frame #)|^frame #/;
 const ANYWHERE = /[%━[\u001b]|Traceback/;
