@@ -76,7 +76,7 @@ def static_html(
     head = f"<b>{escape(task)}</b> · {escape(status.message)}" + (f" · {escape(filters)}" if filters else "")
     body = (
         "".join(_row(row, task, several=several, unfolded=row is last) for row in rows)
-        or f'<div style="{_DIM}">no lines yet</div>'
+        or f'<div style="{_DIM}">{"no lines" if part else "no lines yet"}</div>'
     )
     count = f"The last {lines} lines" if (lines := sum(row.count for row in rows)) > 1 else "The log"
     hint = f"{count} when this cell was run; run it again for the live view."

@@ -30,7 +30,7 @@ from cortex_jupyter.notebook.query import parse_query, take_viewer_options
 from cortex_jupyter.notebook.record import Marked, Record
 from cortex_jupyter.notebook.recording_reader import RecordingReader, progress, until
 from cortex_jupyter.notebook.runtime import runtime
-from cortex_jupyter.notebook.static_html import MAX_READ, static_html
+from cortex_jupyter.notebook.static_html import LINES, MAX_READ, static_html
 from cortex_jupyter.notebook.tasktable import tasks
 from cortex_jupyter.query.instants import duration
 from cortex_jupyter.query.pattern import finder
@@ -902,9 +902,11 @@ class TaskLog:
         )
         records = [Record.of(r) for r in page.records]
         if self._code:  # it is fixed, and mostly short: its lines are what a user wants to see
-            bundle["text/plain"] = "\n".join([f"{self!r}: {format_count(len(self), 'line')}", *map(repr, records)])
+            shown, count = list(map(repr, records[-LINES:])), len(self)
+            shown = ["…", *shown] if count > len(shown) else shown
+            bundle["text/plain"] = "\n".join([f"{self!r}: {format_count(count, 'line')}", *shown])
         query_shown = {k: str(v) for k, v in self._reader.query.items()}
-        statement = str(self._reader.statement())
+        statement = "" if self._code else str(self._reader.statement())
         if shows_html():
             bundle["text/html"] = static_html(self.task, self.status, query_shown, records, statement, self._code)
         return bundle | self.viewer.mimebundle() if can_use_widgets() and not self._code else bundle

@@ -174,7 +174,8 @@ def test_a_part_stays_while_the_log_goes_on(filled: Filled, engine: Runtime) -> 
 
 
 def test_a_part_shows_its_lines(filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    part = ended(filled)[98:101]
+    log = ended(filled)
+    part = log[98:101]
     lines = ["INFO step 98", "INFO step 99", "WARNING slow 0"]
     shown = part._repr_mimebundle_()["text/plain"].splitlines()
     assert shown[0] == "cortex_jupyter.logs('ml:job/train-1')[98:101]: 3 lines"
@@ -182,7 +183,12 @@ def test_a_part_shows_its_lines(filled: Filled, engine: Runtime, monkeypatch: py
     monkeypatch.setattr("cortex_jupyter.notebook.tasklog.shows_html", lambda: True)
     bundle = part._repr_mimebundle_()
     assert all(line in bundle["text/html"] for line in lines) and "live view" not in bundle["text/html"]
-    assert bundle.keys() == {"text/plain", "text/html"}
+    assert bundle.keys() == {"text/plain", "text/html"} and "150 lines" not in bundle["text/html"]
+    filled_up = log[:]._repr_mimebundle_()["text/plain"].splitlines()
+    assert filled_up[0].endswith("[:]: 150 lines") and len(filled_up) == 151
+    monkeypatch.setattr("cortex_jupyter.notebook.tasklog.LINES", 20)
+    shortened = log[:]._repr_mimebundle_()["text/plain"].splitlines()
+    assert shortened[1] == "…" and shortened[2:] == filled_up[-20:]
 
 
 async def test_follow_for_async_code(filled: Filled, engine: Runtime) -> None:
