@@ -26,6 +26,14 @@ FINDINGS = """async (where) => {
   const { violations } = await axe.run(where ?? document, { runOnly: tags })
   return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target.join(' ')}: ${failureSummary}`))
 }"""
+#: JavaScript: feeds a line of each of twenty more pods.
+MANY_SOURCES = """() => {
+  const numbers = Array.from({ length: 20 }, (_, i) => i)
+  const sources = Object.fromEntries(numbers.map((i) => [100 + i, { pod: `train-llm-7b-worker-${i + 10}`, container: 'main', kind: 'main', run: 0 }]))
+  const seq = feed.seq
+  feed.seq += 20
+  model.bytes(feed.event('log', { seq, sources, t0: String(BigInt(Date.now()) * 1000000n), dt: numbers, s: numbers.map((i) => 100 + i), o: numbers.map(() => 1), m: numbers.map((i) => `line ${i}`) }))
+}"""
 THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
 
 
@@ -157,6 +165,9 @@ def test_axe_has_no_finding_in_any_state(browser: Browser, site: str, theme: str
     page.evaluate("(end) => model.bytes(feed.notice('end', end))", end)
     expect(page.get_by_role("status")).to_contain_text("Job failed exit 3")
     look("ended")
+    page.evaluate(MANY_SOURCES)
+    expect(page.get_by_label("Search sources")).to_be_visible()
+    look("many sources")
     assert {state: texts for state, texts in found.items() if texts} == {}
 
 
@@ -188,6 +199,25 @@ def test_axe_has_no_finding_in_a_cell_of_jupyterlab(lab: Lab, job: Callable[...,
         assert findings(page) == []
         shot(page, f"cell-{theme}")
         page.close()
+
+
+def test_an_input_method_filters_and_asks_only_with_what_it_has_composed(browser: Browser, site: str) -> None:
+    page = open_harness(browser, site, lines=False)
+    feed_lines(page, "日本 1", "に 2", "other")
+    keyboard = page.context.new_cdp_session(page)
+    box = page.locator("input[type=search]")
+    box.focus()
+    for text in ("n", "に", "にほん"):
+        keyboard.send("Input.imeSetComposition", {"text": text, "selectionStart": len(text), "selectionEnd": len(text)})
+    expect(box).to_have_value("にほん")
+    feed_more = "() => model.bytes(feed.log([[Date.now() - 4000, 1, 'one more']]))"
+    page.evaluate(feed_more)
+    expect(page.locator("[data-seq]")).to_have_count(4)
+    keyboard.send("Input.insertText", {"text": "日本"})
+    expect(page.locator("[data-seq]")).to_have_count(1)
+    expect(page.locator(".cl-chip .cl-x")).to_have_count(0)
+    box.press("Enter")
+    expect(page.locator(".cl-chip .cl-cw")).to_have_text("contains “日本”")
 
 
 def test_escape_closes_what_is_open_and_the_focus_goes_back(browser: Browser, site: str) -> None:

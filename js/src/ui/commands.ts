@@ -100,6 +100,8 @@ export class Commands {
     this.#root = root;
     this.#session = session;
     this.#targets = targets;
+    // While an input method composes text, keys belong to it. Safari reports the Enter that ends a composition with code 229.
+    listen(root, "keydown", (event) => (event.isComposing || event.keyCode === 229) && event.stopPropagation(), { capture: true });
     listen(root, "keydown", (event) => this.#key(event));
     listen(root, "focusin", () => addEventListener("keydown", this.#shield, true));
     listen(root, "focusout", () => removeEventListener("keydown", this.#shield, true));
@@ -161,11 +163,6 @@ export class Commands {
   }
 
   #key(event: KeyboardEvent): void {
-    // Enter and Escape belong to the input method while it composes text. Safari reports the Enter that ends it with code 229.
-    if (event.isComposing || event.keyCode === 229) {
-      event.stopPropagation();
-      return;
-    }
     const { target } = event;
     const typing = target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
     const control = event.ctrlKey || event.metaKey;

@@ -147,7 +147,6 @@ export class FilterBar {
   }
 
   #key(event: KeyboardEvent): void {
-    if (event.isComposing || event.keyCode === 229) return;
     if (event.key === "Enter") {
       if (this.finding) this.#actions.step(event.shiftKey ? -1 : 1);
       else this.#commit();

@@ -39,8 +39,8 @@ async function search(text: string): Promise<HTMLInputElement> {
   return input;
 }
 
-async function press(element: HTMLElement, key: string): Promise<void> {
-  element.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+async function press(element: HTMLElement, key: string, more: KeyboardEventInit = {}): Promise<void> {
+  element.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...more }));
   await settle(1500);
 }
 
@@ -70,6 +70,9 @@ describe("of 500 sources", () => {
     await feed(TEXTS);
     const input = await search("train-49");
     expect(names(20)).toEqual(["train-49", ...Array.from({ length: 10 }, (_unused, i) => `train-49${i}`)]);
+    // The Enter that ends a composition of an input method chooses nothing.
+    await press(input, "Enter", { isComposing: true });
+    expect(head()).toBe("500 of 500 sources");
     await press(input, "Enter");
     expect(head()).toBe("11 of 500 sources");
     await search("node-3 train-1");
