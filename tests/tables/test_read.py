@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import TYPE_CHECKING
 
 import duckdb
 import orjson
@@ -16,11 +17,15 @@ from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import Batch
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.pages import newest
+from cortex_jupyter.store.scan import Scan, reading_order
 from cortex_jupyter.tables.convert import to_pandas, to_polars
 from cortex_jupyter.tables.ordered import ordered
 from cortex_jupyter.tables.parquet import to_parquet
 from cortex_jupyter.tables.read import read
 from cortex_jupyter.tables.schema import COLUMNS, schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def table(filled: Filled, **query: object) -> pa.Table:
@@ -201,3 +206,24 @@ def test_only_lines_whose_place_is_uncertain_are_in_memory(filled: Filled, monke
     first = [next(found) for _ in range(10)]
     assert [r.seq for r in first] == list(range(1, 11)) and len(decoded) == 1
     found.close()
+
+
+def test_the_order_of_time_keeps_few_lines_in_memory_if_it_is_told_to(filled: Filled) -> None:
+    """A container that is recorded long after the others holds back their lines, but not more than the limit."""
+    for i in range(50):
+        filled.lines([(1, 1000 + i, f"line {i:03}")])
+    filled.lines([(2, 0, "late 000")])
+    index, consumed = filled.store.index(filled.id), [0]
+
+    def batches() -> Iterator[Batch]:
+        for i in range(51):
+            consumed[0] += 1
+            yield next(Scan(filled.store, filled.id, after=i).batches()).take([0])
+
+    whole = [record.text for _, _, record in reading_order(batches(), index)]
+    assert whole == ["late 000", *(f"line {i:03}" for i in range(50))]
+    consumed[0] = 0
+    bounded = reading_order(batches(), index, max_characters=80)
+    assert next(bounded)[2].text == "line 000" and consumed[0] == 11
+    rest = [record.text for _, _, record in bounded]
+    assert sorted(rest) == sorted(whole[:1] + whole[2:]) and rest.index("late 000") == 40 - 1
