@@ -223,3 +223,69 @@ def test_a_json_line_opens_as_a_tree_whose_values_become_filters_and_shown_field
     leaf.hover()
     leaf.locator(".cl-act").first.click()
     expect(messages(page)).to_have_count(1)
+
+
+def test_what_the_columns_show_too_is_dim_or_hidden_and_copied_as_a_whole(page: Page) -> None:
+    page.evaluate(
+        """() => { const now = window.clock = Date.now() - 30000
+           const at = (i, hours) => new Date(now + i + hours * 3_600_000).toISOString().replace('T', ' ').replace('.', ',').slice(0, 23)
+           const texts = [`${at(0, 0)} INFO trainer: step 1`, `${at(1, 9)} - trainer - WARNING - slow`, `\\x1b[32m${at(2, 0)}\\x1b[0m | \\x1b[1mINFO    \\x1b[0m | app - hello`]
+           window.texts = texts.map((text) => text.replace(/\\x1b\\[\\d+m/g, ''))
+           model.bytes(feed.log(texts.map((text, i) => [now + i, 1, text]))) }"""
+    )
+    expect(messages(page)).to_have_count(3)
+    page.evaluate("() => { model.traits.columns = ['pod', 'level']; model.emit('change:columns') }")
+    shown = "() => [...document.querySelectorAll('.cl-m')].map((m) => [...m.childNodes].filter((n) => !n.matches || n.getBoundingClientRect().width > 0).map((n) => n.textContent).join(''))"
+    whole = page.evaluate("window.texts")
+    assert page.evaluate(shown) == whole
+    picture(page, "own-time-dim")
+    assert page.evaluate(CONTRAST)[0] >= 4.5, page.evaluate(CONTRAST)
+    page.locator("[role=log]").focus()
+    page.keyboard.press("h")
+    assert page.evaluate(shown) == ["trainer: step 1", "trainer - slow", "app - hello"]
+    picture(page, "own-time-hidden")
+    # A text that is selected and copied is the whole line.
+    message = messages(page).first
+    message.evaluate("(m) => getSelection().selectAllChildren(m)")
+    assert page.evaluate("String(getSelection())") == whole[0]
+    page.evaluate("() => getSelection().removeAllRanges()")
+    # What is found is shown.
+    page.keyboard.press("Control+f")
+    page.keyboard.type("WARNING")
+    expect(page.locator("mark")).to_have_count(1)
+    assert page.evaluate(shown)[1] == "trainer - WARNING - slow"
+
+
+def test_text_that_is_selected_does_not_move(page: Page) -> None:
+    feed(page, *(f"line {i} of many words" for i in range(100)))
+    row = messages(page).filter(has_text="line 97 ")
+    box = row.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 2, box["y"] + 9)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 9, steps=4)
+    page.mouse.up()
+    state = page.locator(".cl-foot .cl-state")
+    expect(state).to_contain_text("Paused while text is selected")
+    text = page.evaluate("String(getSelection())")
+    assert text and text in "line 97 of many words"
+    feed(page, *(f"later {i}" for i in range(50)))
+    expect(state).to_contain_text("lines waiting")
+    assert row.bounding_box() == box and page.evaluate("String(getSelection())") == text
+    picture(page, "text-selected")
+    page.mouse.click(box["x"] + 400, box["y"] + 9)
+    expect(state).to_have_text("Live")
+    expect(messages(page).last).to_have_text("later 49")
+
+
+def test_days_and_lines_that_came_meanwhile_are_set_off(page: Page) -> None:
+    page.get_by_role("button", name="All", exact=True).click()
+    day = "(days, text) => model.bytes(feed.log([[Date.now() - 30000 - days * 86_400_000, 1, text]]))"
+    for days in (2, 1, 0):
+        page.evaluate(f"([days, text]) => ({day})(days, text)", [days, f"{days} days ago"])
+    dividers = page.locator(".cl-divided")
+    expect(dividers).to_have_count(3)
+    above = "(row) => [getComputedStyle(row, '::before').content, row.getBoundingClientRect().top - (row.previousElementSibling?.getBoundingClientRect().bottom ?? 0)]"
+    words, room = dividers.last.evaluate(above)
+    assert words.strip('"') == dividers.last.get_attribute("data-divider") and room == 19
+    picture(page, "days")
