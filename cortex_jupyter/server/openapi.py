@@ -22,7 +22,7 @@ from cortex_jupyter.server.base import Handler
 
 _TEXT: Final = {"type": "string"}
 _FLAG: Final = {"type": "boolean"}
-_TIME: Final = {"type": "string", "examples": ["90s", "10m", "2h", "2026-01-31T12:00:00Z", "all"]}
+_TIME: Final = {"type": "string", "examples": ["90s", "10m", "2h", "yesterday", "10:00", "2026-01-31T12:00:00Z", "all"]}
 _CURSOR: Final = {"type": "string", "examples": ["0"]}
 _MAYBE: Final = {"type": ["string", "null"]}
 _NUMBER: Final = {"type": ["integer", "null"]}
@@ -30,7 +30,10 @@ _NUMBER: Final = {"type": ["integer", "null"]}
 #: Schema and description of each parameter of a query.
 PARAMETERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "follow": (_FLAG, "Follow the log as an event stream while the task runs."),
-    "since": (_TIME, "Start of the window: a duration before now, a time, or `all`."),
+    "since": (
+        _TIME,
+        "Start of the window: a duration before now, a time, a day or a time of day (UTC without a zone), or `all`.",
+    ),
     "until": (_TIME | {"examples": ["5m"]}, "End of the window."),
     "tail": ({"type": "integer", "minimum": 0}, "Only this many of the newest records."),
     "limit": (

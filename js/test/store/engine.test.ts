@@ -360,6 +360,33 @@ describe("context of matches", () => {
     expect(shown()).toContain("a b x1 c");
   });
 
+  it("is the same whether lines come at once or in parts, out of order between sources", () => {
+    let state = 7;
+    const random = (below: number): number => (state = (state * 16_807) % 2_147_483_647) % below;
+    for (let round = 0; round < 30; round++) {
+      const store = new TaskStore(TASK);
+      const wanted = { ...fromPlain({ since: "all", typed: "x" }).filter, around: 1 + random(3) };
+      const parts = new Selection([store], wanted);
+      const times = [T0, T0];
+      for (let seq = 0; seq < 120; ) {
+        const source = random(2);
+        const batch = Array.from({ length: 1 + random(6) }, (): [number, 1 | 2, string] => [(times[source] += random(5)), (source + 1) as 1 | 2, random(8) === 0 ? "x" : "o"]);
+        const before = store.rows;
+        store.addLog(logEvent(seq, batch));
+        parts.addRows(store, before, store.rows);
+        while (parts.unsearched > 0) parts.search(true);
+        seq += batch.length;
+      }
+      const whole = new Selection([store], wanted);
+      while (whole.unsearched > 0) whole.search(true);
+      const ids = (selection: Selection): number[] => Array.from({ length: selection.shown.length }, (_unused, i) => selection.shown.at(i));
+      expect(ids(parts)).toEqual(ids(parts).toSorted(parts.compare));
+      expect(parts.matched.length).toBe(whole.matched.length);
+      // A line that comes between a match and its context does not take the context away.
+      expect(ids(whole).filter((id) => !parts.shown.has(id))).toEqual([]);
+    }
+  });
+
   it("has only lines of shown sources, and n leads from match to match", async () => {
     open();
     await settle();
