@@ -7,6 +7,7 @@ import type { EndEvent, GapEvent, PageNotice, SourceInfo, StatusEvent, TaskState
 import type { GapSummary, Mark, PodPhases } from "../protocol/update.ts";
 import { groupDigits } from "../text/format.ts";
 import { ERROR, rankOf } from "../text/level.ts";
+import { roleName } from "../text/sources.ts";
 import { fromNs } from "../text/time.ts";
 import { FAILED, GAP, LineTable, NO_SOURCE, NOTICE } from "./lines.ts";
 
@@ -15,8 +16,10 @@ const MAX_MESSAGE_CHARS = 500;
 /** Reasons of a container that ended before its program started; see cluster/pods.py. */
 const NOT_STARTED = new Set(["StartError", "ContainerCannotRun"]);
 
-function sourceName(source: SourceInfo | undefined): string {
-  return source ? `${source.pod} · ${source.container}` : "";
+/** Return the name of a container. If the lines show its role and rank, those come first: `worker-3 (train-x7k2p) · main`. */
+function sourceName({ pod, container, ...source }: SourceInfo): string {
+  const role = roleName(source);
+  return [role ? `${role} (${pod})` : pod, container].filter(Boolean).join(" · ");
 }
 
 function exitText(code: number | null | undefined, reason: string | null | undefined): string {
@@ -42,7 +45,7 @@ function resumedText(reason: string): string {
 }
 
 function noticeText(event: StatusEvent): string {
-  const name = sourceName(event.source);
+  const name = event.source ? sourceName(event.source) : "";
   const run = event.source?.run ? ` again (run ${event.source.run})` : "";
   const message = event.message ?? event.reason ?? "";
   if (stoppedText(event)) return message;
@@ -58,7 +61,7 @@ function noticeText(event: StatusEvent): string {
     case "waiting":
       return name ? `${name} waiting: ${event.reason ?? message}` : message;
     default:
-      return [message.startsWith(name) ? "" : name, event.reason && !message.includes(event.reason) ? `${event.reason}: ${message}` : message || (event.state ?? "")].filter(Boolean).join(" · ");
+      return [message.startsWith(event.source?.pod ?? "") ? "" : name, event.reason && !message.includes(event.reason) ? `${event.reason}: ${message}` : message || (event.state ?? "")].filter(Boolean).join(" · ");
   }
 }
 
@@ -66,7 +69,7 @@ function noticeText(event: StatusEvent): string {
 export function gapText(event: GapEvent): string {
   const many = event.lines === 1 ? "1 line" : event.lines ? `${groupDigits(event.lines)} lines` : "Lines";
   const verb = event.lines === 1 ? "is" : "are";
-  const of = event.source ? ` of ${event.source.pod}${event.source.container ? ` · ${event.source.container}` : ""}` : "";
+  const of = event.source ? ` of ${sourceName(event.source)}` : "";
   const span = event.from && event.to ? `, {${fromNs(event.from)}} to {${fromNs(event.to)}}` : "";
   return `${many}${of} ${verb} missing${span}: ${event.reason ?? "reason unknown"}`;
 }

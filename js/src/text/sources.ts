@@ -16,6 +16,11 @@ export interface RunId {
   attempt?: string;
 }
 
+/** Return a source's name by its role and rank: `worker-3`, `driver`; "" if it has none. */
+export function roleName({ role = "", rank = "" }: Pick<RunId, "role" | "rank">): string {
+  return role && rank ? `${role}-${rank}` : role;
+}
+
 type SourceChoice = Pick<Filter, "pod" | "container" | "role" | "rank" | "run" | "attempt">;
 
 /** The choice that excludes no source. */

@@ -1,6 +1,7 @@
 /** Short names of containers: only the parts that differ between the pods of a task. */
 
 import type { RunSummary, ContainerSummary } from "../protocol/update.ts";
+import { roleName } from "../text/sources.ts";
 import type { SourceLabel } from "./row.ts";
 
 /** Generated ends of pod names: five letters without vowels, after a ReplicaSet's hash. */
@@ -61,11 +62,6 @@ function countEach(names: string[]): Map<string, number> {
   const counts = new Map<string, number>();
   for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
   return counts;
-}
-
-/** Return a container's name by its role and rank: `worker-3`, `driver`. */
-function roleName({ role, rank }: ContainerSummary): string {
-  return role && rank ? `${role}-${rank}` : role;
 }
 
 /** Return short names by pod. Pods with a role are named by it, pods of an indexed Job by their index. */

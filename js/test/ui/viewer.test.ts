@@ -1,7 +1,7 @@
 // @vitest-environment happy-dom
 import { describe, expect, it, vi } from "vitest";
 import { Viewer } from "../../src/ui/viewer.ts";
-import { type Line, ns, sse, T0, TASK, W0, W1 } from "../helpers.ts";
+import { type Line, logEvent, ns, sse, T0, TASK, W0, W1 } from "../helpers.ts";
 import { all, feed, find, hub, isShown, messages, model, next, page, session, settle, show, type, viewer } from "../page.ts";
 
 page({ now: T0 });
@@ -138,6 +138,17 @@ describe("the state as text", () => {
     all(".cl-problem button")[0].click();
     await settle();
     expect(model.sent.slice(opened)).toContainEqual(expect.objectContaining({ type: "open" }));
+  });
+
+  it("names a container in notices and gaps as its lines do, by role and rank", async () => {
+    show();
+    const source = { ...W1, role: "worker", rank: "3" };
+    model.bytes(sse("log", { ...logEvent(0, [[T0, 2, "step 1"]]), sources: { 2: source } }, "c1"));
+    model.bytes(sse("gap", { task: TASK, seq: 1, from: ns(T0 + 5), to: ns(T0 + 9), reason: "rotated away", lines: 7, source }));
+    model.bytes(sse("status", { task: TASK, seq: 2, notice: "ended", time: ns(T0 + 50), source, exit_code: 1, reason: "Error" }));
+    await settle();
+    expect(find('[data-notice="gap"]').textContent).toContain("7 lines of worker-3 (train-1-worker-1) · main are missing");
+    expect(find('[data-notice="notice"]').textContent).toContain("worker-3 (train-1-worker-1) · main ended: exit 1, Error");
   });
 
   it("shows a gap at its place with its reason, and counts it; notices stand between the lines", async () => {
