@@ -193,15 +193,21 @@ function unescapeRegex(source: string): string | null {
   return escapeRegex(text) === source.replaceAll("\\/", "/") ? text : null;
 }
 
+/** Return the texts of which a term matches one; none for another pattern. */
+export function textsOf(term: string): string[] {
+  const source = SLASHED.exec(term)?.[1].replace(/^\(\?i\)/, "");
+  if (source === undefined) return [term];
+  const text = unescapeRegex(source);
+  const choices = text === null ? source.split("|").map(unescapeRegex) : [text];
+  return choices.every((choice) => choice !== null) ? choices : [];
+}
+
 /** Describe a term for its chip. */
 export function describeTerm(term: string): string {
   const [, source, flags] = SLASHED.exec(term) ?? [];
-  if (source === undefined) return `“${term}”`;
-  const own = source.replace(/^\(\?i\)/, "");
-  const texts = [unescapeRegex(own)].filter((text) => text !== null);
-  const choices = texts.length > 0 ? texts : own.split("|").map(unescapeRegex);
-  if (choices.every((text) => text !== null)) return `${choices.map((text) => `“${text}”`).join(" or ")}${flags.includes("c") && caseFlags(own) && own === source ? " Aa" : ""}`;
-  return `/${source}/${flags.replace("c", "")}`;
+  const texts = textsOf(term);
+  if (texts.length === 0) return `/${source}/${flags.replace("c", "")}`;
+  return `${texts.map((text) => `“${text}”`).join(" or ")}${flags?.includes("c") && caseFlags(source) && !source.startsWith("(?i)") ? " Aa" : ""}`;
 }
 
 export interface Matcher {

@@ -4,7 +4,7 @@ import type { Filter } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
 import { parseConditions, quoteValue } from "../text/conditions.ts";
 import { formatRange, formatShortClock, groupDigits } from "../text/format.ts";
-import { anyOf, describeTerm, filterTerms, isPlainText, isRegex, makeTerm, parseTerms, termRegex } from "../text/query.ts";
+import { anyOf, describeTerm, filterTerms, isPlainText, isRegex, makeTerm, parseTerms, termRegex, textsOf } from "../text/query.ts";
 import { sourceChoice } from "../text/sources.ts";
 import type { Change, Settings } from "../client/settings.ts";
 import { button, focusOn, h, listen, setAttr, setClass, setHidden, setText } from "./dom.ts";
@@ -38,6 +38,8 @@ export class FilterBar {
   readonly #input = h("input", { type: "search", class: "cl-input", placeholder: FILTER, "aria-label": "Filter lines", dir: "auto", spellcheck: "false", autocomplete: "off" });
   readonly element: HTMLElement;
   finding = false;
+  /** The texts whose matches are marked, in lower case. */
+  texts: string[] = [];
   #mode: HTMLButtonElement[];
   #regex = button(".*", "Regular expression", () => this.#toggle("regex"), { class: "btn cl-tog", "aria-pressed": "false" });
   #case = button("Aa", "Match case", () => this.#toggle("matchCase"), { class: "btn cl-tog", "aria-pressed": "false" });
@@ -54,6 +56,7 @@ export class FilterBar {
   #recalled = -1;
   #chipsOf = "";
   #sought = "";
+  #soughtTerm = "";
   #findOptions: Record<"regex" | "matchCase", boolean> = { regex: false, matchCase: false };
 
   readonly #actions: FilterActions;
@@ -143,7 +146,17 @@ export class FilterBar {
 
   #setSought(text: string): void {
     this.#sought = text;
-    this.#actions.find(text === "" ? "" : makeTerm(text, this.#findOptions.regex, this.#findOptions.matchCase));
+    const { regex, matchCase } = this.#findOptions;
+    const choices = regex ? [text] : text.split(/\s+OR\s+/).filter(Boolean);
+    const terms = choices.map((one) => makeTerm(one, regex, matchCase));
+    this.#soughtTerm = text === "" ? "" : terms.length > 1 ? anyOf(terms) : terms[0];
+    this.#listTexts();
+    this.#actions.find(this.#soughtTerm);
+  }
+
+  #listTexts(): void {
+    const terms = this.#soughtTerm === "" ? filterTerms(this.#settings?.filter ?? {}).include : [this.#soughtTerm];
+    this.texts = terms.flatMap(textsOf).map((text) => text.toLowerCase());
   }
 
   #key(event: KeyboardEvent): void {
@@ -179,6 +192,7 @@ export class FilterBar {
     if (!this.finding && !this.#isComposing && this.#input.value !== filter.grep) this.#input.value = filter.grep;
     this.#level.value = LEVEL_CHOICES.some(([value]) => value === filter.level) ? filter.level : "";
     setClass(this.#level, "cl-on", filter.level !== "");
+    this.#listTexts();
     this.#showAround(filter);
     this.#showSwitches();
     const chips = chipsOf(filter, settings.time === "utc");

@@ -17,6 +17,8 @@ export interface SourceLabel {
 
 export interface RowActions {
   label(source: number): SourceLabel | undefined;
+  /** Return the hue of a match; undefined for the usual colour. */
+  markHue(text: string): number | undefined;
   loadOlder(): void;
   /** Load an unloaded span. */
   loadSpan(id: number): void;
@@ -75,7 +77,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
   else if (row.bar !== undefined) line.append(h("span", { class: "cl-tw" }, "  "));
   if (row.bar !== undefined && row.bar >= 0) line.append(progressTrack(row.bar));
   if (whole !== undefined && whole.text !== "" && !row.hasDetails) line.append(...wholeText(whole.text));
-  else writeRuns(line, row.text, row.runs, row.marks);
+  else writeRuns(line, row.text, row.runs, row.marks, actions.markHue);
   const times = row.repeats === undefined ? "" : `× ${groupDigits(row.repeats)} until ${formatClock(row.lastTime!)}`;
   const aside = [times, row.aside, otherPods(row, actions)].filter(Boolean).join(" · ");
   if (aside !== "") line.append(h("span", { class: "cl-aside" }, `  · ${aside}`));
@@ -224,7 +226,7 @@ function runElement(run: string): HTMLElement {
 }
 
 /** Add a text with its styles, and mark the matches. */
-function writeRuns(target: HTMLElement, text: string, runs: StyleRun[], marks: number[]): void {
+function writeRuns(target: HTMLElement, text: string, runs: StyleRun[], marks: number[], markHue: RowActions["markHue"]): void {
   let mark = 0;
   const write = (parent: Node, from: number, to: number): void => {
     let at = from;
@@ -237,7 +239,8 @@ function writeRuns(target: HTMLElement, text: string, runs: StyleRun[], marks: n
         at = end;
       } else {
         const end = Math.min(marks[mark + 1], to);
-        parent.appendChild(h("mark", {}, text.slice(at, end)));
+        const hue = markHue(text.slice(start, marks[mark + 1]));
+        parent.appendChild(h("mark", hue === undefined ? {} : { class: "cl-tint", style: `--h:${hue}` }, text.slice(at, end)));
         at = end;
       }
     }

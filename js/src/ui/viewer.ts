@@ -39,6 +39,8 @@ const NARROW_PX = 620;
 const SLIM_PX = 440;
 /** Height of a row relative to its font size: 19 px to 12 px. */
 const LEADING = 19 / 12;
+/** Hues of the matches of the second and further texts that are looked for. The first has the usual colour. */
+const MARK_HUES = [200, 330, 145, 280];
 /** After an absence of this length (ms), the first line that came during it has a divider above it. */
 const AWAY_MS = 10_000;
 
@@ -83,6 +85,7 @@ export class Viewer {
     const change = session.change.bind(session);
     this.#rows = new Rows({
       label: (source) => this.#labels[source],
+      markHue: (text) => MARK_HUES[(this.#filterBar.texts.indexOf(text.toLowerCase()) - 1) % MARK_HUES.length],
       loadOlder: () => this.#loadOlder(),
       loadSpan: (id) => store.loadSpan(this.#view, id),
       toggleFold: (id) => store.toggleFold(this.#view, id),

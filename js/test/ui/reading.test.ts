@@ -366,6 +366,22 @@ describe("find without filtering", () => {
     expect(all("mark")).toHaveLength(0);
   });
 
+  it("several texts have a colour each, in find and in the filter", async () => {
+    show();
+    await feed([T0, 1, "loss=2 lr=3 NaN"], [T0 + 1, 1, "other"]);
+    const marks = (): string[] => all("mark").map((one) => `${one.textContent} ${one.style.getPropertyValue("--h")}`);
+    await key("f", { ctrlKey: true });
+    await type("loss OR lr=3 OR nan");
+    expect(messages()).toHaveLength(2);
+    expect(marks()).toEqual(["loss ", "lr= 200", "3 200", "NaN 330"]);
+    await key("Escape", {}, find("input[type=search]"));
+    await type("lr !other");
+    expect(marks()).toEqual(["lr "]);
+    await enter();
+    await type("nan");
+    expect(marks()).toEqual(["lr ", "NaN 200"]);
+  });
+
   it("says how many lines were searched, if that is not all", async () => {
     show({ query: { since: "10s" } });
     await feed(...lines(30, (i) => (i % 10 === 5 ? `needle ${i}` : `hay ${i}`)));

@@ -14,7 +14,7 @@ const ALLOWED = new Set(["DIV", "I", "SPAN", "BDI", "A", "BUTTON", "DETAILS", "S
 const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/;
 const ACTIONS: RowActions = {
   label: () => ({ short: "w-0", full: "worker-0", colour: 0 }),
-  loadOlder: vi.fn(), loadSpan: vi.fn(), search: vi.fn(), toggleFold: vi.fn(), resized: vi.fn(),
+  markHue: () => undefined, loadOlder: vi.fn(), loadSpan: vi.fn(), search: vi.fn(), toggleFold: vi.fn(), resized: vi.fn(),
   fullText: () => Promise.resolve({ text: "", fields: null }),
   tree: { chosen: [], choose: vi.fn(), filter: vi.fn() },
 };
