@@ -287,7 +287,7 @@ export class SourceList {
 
   #makeRow(row: ListRow): Omit<RowElements, "drawnState"> {
     const { id, kind, name, label } = row;
-    if (kind === "heading") return { element: h("div", { class: "cl-item", role: "listitem" }, h("h4", {}, name)) };
+    if (kind === "heading") return { element: h("div", { class: "cl-item", role: "listitem" }, h("h3", {}, name)) };
     const press = (part: (typeof PARTS)[number]) => () => this.#press(row, part);
     const element = h("div", { class: `cl-item cl-src cl-${kind}`, role: "listitem", style: colourStyle(row.entry.colour), "data-key": id });
     const parts: RowParts = {
