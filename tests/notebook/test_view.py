@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import cortex_jupyter as cortex
-from cortex_jupyter.errors import MissingExtra
+from cortex_jupyter.errors import BadQuery, MissingExtra
 from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook import widget
 from cortex_jupyter.notebook.view import query_of
@@ -61,6 +61,15 @@ def test_view_is_the_log_as_the_viewer_shows_it(filled: Filled, engine: Runtime)
     log.viewer.view = {"since": "all", "shown": {"pod": "-"}}  # each source is hidden
     assert len(log.view) == 0
     log.viewer.close()
+
+
+def test_options_of_the_viewer_are_its_traits(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, 0, "INFO x")]).end()
+    viewer = cortex.logs("ml:train-1", trim=True, around=3).viewer
+    assert (viewer.trim, viewer.around) == (True, 3)
+    for options in ({"around": 101}, {"around": True}, {"trim": 1}):
+        with pytest.raises(BadQuery, match="the viewer does not know"):
+            cortex.logs("ml:train-1", **options)
 
 
 def test_the_widget_state_has_no_lines_and_a_missing_bundle_is_reported(
