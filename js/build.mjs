@@ -18,7 +18,7 @@ const options = {
   ...common,
   entryPoints: [
     { in: resolve(here, "src/hosts/loader.ts"), out: "loader" },
-    { in: resolve(here, "src/hosts/widget.ts"), out: "viewer" },
+    { in: resolve(here, "src/hosts/notebook.ts"), out: "viewer" },
     { in: resolve(here, "src/store/worker.ts"), out: "store" },
     { in: resolve(here, "src/ui/viewer.css"), out: "viewer" },
   ],

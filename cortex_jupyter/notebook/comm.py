@@ -14,6 +14,9 @@ notebook. Each page hears everything that is sent to any of them. So a page name
     page    {"type": "search", "id": 9, "task": KEY, "query": {...}}                  a filter over the whole recording
     page    {"type": "metrics", "id": 9, "task": KEY}                                 the metrics of the whole recording
     kernel  {"type": "found", "id": 9} and one buffer                                 events; the last message has "done": true
+    page    {"type": "download", "id": 9, "task": KEY, "format": "txt", "query": {...}}   the log as a file
+    kernel  {"type": "file", "id": 9, "n": 1} and one buffer                          a piece; the last message has "done" and "name"
+    page    {"type": "ack", "id": 9, "n": 1}
     page    {"type": "stop", "id": 9}
     kernel  {"type": "error", "stream": 3, "error": {"code", "message", "hint"}}      the stream could not be opened
     page    {"type": "close"}
@@ -25,26 +28,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
+import threading
 import time
 from contextlib import aclosing
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from cortex_jupyter.analysis.recording_metrics import measured
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.model import Cursor, TaskRef
 from cortex_jupyter.query.language import NAMES, LogQuery
 from cortex_jupyter.reader.event_stream import HEARTBEAT_S, EventStream, Slot
+from cortex_jupyter.reader.filtering import in_thread
+from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.outline_json import outline
 from cortex_jupyter.reader.page_json import page, parse_moment
 from cortex_jupyter.reader.search import matches, parse_search
 from cortex_jupyter.reader.state import present
-from cortex_jupyter.reader.window import Window, at_most
+from cortex_jupyter.reader.text import TextFormat, rows
+from cortex_jupyter.reader.window import Window, at_most, wait_caught_up
+from cortex_jupyter.tables.files import (
+    ALLOWED,
+    SETTLE_S,
+    check_reader,
+    file_name,
+    parquet,
+    read_pieces,
+    select,
+    text_pieces,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.reader.session import Recording, Session
+    from cortex_jupyter.store import RecordingInfo
 
     #: `widget.send(content, buffers)`. Any thread may call it: ipykernel's IOPub has a thread of its own.
     Send = Callable[[dict[str, Any], list[bytes] | None], object]
@@ -61,6 +84,8 @@ _MAX_UNSENT_BYTES: Final = 1 << 20
 #: A page that acknowledges nothing for this long (seconds) has gone: tabs close without a message. If it comes back, it
 #: opens a new stream at its cursor.
 _GONE_S: Final = 60.0
+#: Maximum size of a Parquet file that is written for a download (bytes).
+_MAX_FILE_BYTES: Final = 1 << 32
 #: Parameters of a query for a page of older lines.
 _PAGE: Final = frozenset(NAMES) - {"follow", "tail", "timestamps", "pretty"} | {"at"}
 
@@ -136,12 +161,12 @@ class CommSink:
     Parameters
     ----------
     send : callable
-    stream : object
-        The page's number of the stream.
+    head : dict
+        What each message has beside its number and its bytes.
     """
 
-    def __init__(self, send: Send, stream: object) -> None:
-        self._send, self._stream = send, stream
+    def __init__(self, send: Send, head: dict[str, Any]) -> None:
+        self._send, self._head = send, head
         self._unsent = bytearray()
         self._sent = self._acknowledged = 0
         self._has_bytes = asyncio.Event()
@@ -189,7 +214,7 @@ class CommSink:
             self._has_room.set()
             self._sent += 1
             last_sent = time.monotonic()
-            self._send({"type": "bytes", "stream": self._stream, "n": self._sent}, [data])
+            self._send({**self._head, "n": self._sent}, [data])
             self._is_empty.set()
 
 
@@ -208,6 +233,7 @@ class PageServer:
         self._sink: CommSink | None = None
         self._pages: set[asyncio.Task[None]] = set()
         self._searches: dict[object, asyncio.Task[None]] = {}
+        self._files: dict[object, CommSink] = {}
 
     @property
     def is_busy(self) -> bool:
@@ -223,8 +249,9 @@ class PageServer:
                 answer = {"type": "error", "stream": message.get("stream")}
                 self._stream = asyncio.create_task(self._guarded(self._open, message, answer))
             case "ack":
-                if self._sink is not None:
-                    self._sink.acknowledge(int(message.get("n", 0)))
+                sink = self._files.get(message["id"]) if "id" in message else self._sink
+                if sink is not None:
+                    sink.acknowledge(int(message.get("n", 0)))
             case "page" | "outline" as kind:
                 answer = {"type": kind, "id": message.get("id")}
                 work = self._page if kind == "page" else self._outline
@@ -234,6 +261,9 @@ class PageServer:
             case "search" | "metrics":
                 answer = {"type": "found", "id": message.get("id"), "done": True}
                 self._searches[message.get("id")] = asyncio.create_task(self._guarded(self._search, message, answer))
+            case "download":
+                answer = {"type": "file", "id": message.get("id"), "done": True}
+                self._searches[message.get("id")] = asyncio.create_task(self._guarded(self._download, message, answer))
             case "stop":
                 if (search := self._searches.pop(message.get("id"), None)) is not None:
                     search.cancel()
@@ -278,7 +308,7 @@ class PageServer:
         )
         if len(slots) == 1 and slots[0].error is not None:
             raise slots[0].error
-        self._sink = sink = CommSink(self._send, message.get("stream"))
+        self._sink = sink = CommSink(self._send, {"type": "bytes", "stream": message.get("stream")})
         stream = EventStream(list(slots), sink, KernelPermissions(self._recordings), heartbeat_s=HEARTBEAT_S)
 
         async def run() -> None:
@@ -317,6 +347,43 @@ class PageServer:
         self._searches.pop(id_, None)
         self._send({"type": "found", "id": id_, "done": True}, None)
 
+    async def _download(self, message: dict[str, Any]) -> None:
+        id_, suffix = message.get("id"), message.get("format")
+        query = LogQuery.parse(message.get("query") or {}, default_since="all", allowed=ALLOWED)
+        recording = await self._find(message)
+        await check_names(recording, query)
+        head = {"type": "file", "id": id_}
+        sink = self._files[id_] = CommSink(self._send, head)
+        page_gone = threading.Event()
+
+        async def send() -> None:
+            async with recording.keep_wanted():
+                info = await wait_caught_up(recording, SETTLE_S)
+                among = await asyncio.to_thread(query.among, recording.store, recording.id)
+                with tempfile.TemporaryDirectory(prefix="cortex-") as folder:
+                    pieces = await asyncio.to_thread(_pieces, recording, among, suffix, info, Path(folder), page_gone)
+                    async with aclosing(in_thread(pieces, among.keep())) as parts:
+                        is_empty = True
+                        async for part in parts:
+                            is_empty = is_empty and not part
+                            await sink.send(part)
+                    if not is_empty:
+                        await sink.drained()
+            self._send({**head, "done": True, "name": file_name(recording.ref, query, str(suffix))}, None)
+
+        works = [asyncio.create_task(send()), asyncio.create_task(sink.run())]
+        try:
+            await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)  # everything is sent, or the page has gone
+        finally:
+            page_gone.set()
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
+            self._files.pop(id_, None)
+            self._searches.pop(id_, None)
+        if not works[0].cancelled():
+            works[0].result()
+
     async def _outline(self, message: dict[str, Any]) -> None:
         recording = await self._find(message)
         answer = await outline(recording, message.get("bins"), levels=bool(message.get("levels")))
@@ -334,3 +401,18 @@ class PageServer:
 
     async def _find(self, message: dict[str, Any]) -> Recording:
         return await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
+
+
+def _pieces(
+    recording: Recording, query: LogQuery, suffix: object, info: RecordingInfo, folder: Path, page_gone: threading.Event
+) -> Iterator[bytes]:
+    """Return a log as a file, piece by piece."""
+    if suffix == "parquet":
+        return read_pieces(parquet(recording, query, folder / "logs.parquet", page_gone, _MAX_FILE_BYTES))
+    batches = select(recording, query, info, page_gone)
+    if suffix == "ndjson":
+        return (b"".join(orjson.dumps(row) + b"\n" for row in rows(batch)) for batch in batches)
+    if suffix == "txt":
+        form = TextFormat.of(recording.store, recording.id, query, partial(check_reader, page_gone))
+        return text_pieces(batches, recording.store.index(recording.id), form)
+    raise BadQuery(f"there is no download in the format {suffix!r}", "use txt, ndjson or parquet")

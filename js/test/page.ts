@@ -1,6 +1,7 @@
 /** A viewer in a page, as a test sees and moves it. Time passes only in `settle`. */
 
 import { afterEach, beforeEach, vi } from "vitest";
+import { CommDownloads } from "../src/client/commdownload.ts";
 import { Session } from "../src/client/session.ts";
 import type { StoreClient } from "../src/client/storeclient.ts";
 import { Viewer } from "../src/ui/viewer.ts";
@@ -53,7 +54,7 @@ function standInForPopovers(): void {
 export function show(traits: Record<string, unknown> = {}): void {
   hub = engineHub();
   model = fakeModel(traits);
-  session = new Session(model, hub);
+  session = new Session(model, hub, (send) => new CommDownloads(send));
   viewer = new Viewer(hub, session);
   session.views.add(viewer);
   document.body.replaceChildren(viewer.root);

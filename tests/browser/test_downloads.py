@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
-from support.browser import WAIT, says
+from support.browser import WAIT, cell, says
 from support.jupyter import counter
 
 if TYPE_CHECKING:
@@ -45,3 +45,17 @@ def test_why_a_download_fails_is_said(lab: Lab, job: Callable[..., str]) -> None
     choose(page, "Text, all")
     expect(page.locator(".cl-problem")).to_contain_text("Download failed: ", timeout=WAIT)
     expect(page.locator(".cl-problem")).to_contain_text("nobody")
+
+
+def test_a_log_that_comes_through_the_kernel_is_downloaded_and_has_a_page(lab: Lab, job: Callable[..., str]) -> None:
+    page = lab.open("kernel-download", cell(job(counter(3000)), "comm"))
+    viewer = page.locator(".cortex-logs")
+    says(viewer, "Job complete exit 0")
+    says(viewer, "via kernel")
+    with page.expect_download() as waiting:
+        choose(page, "Text, all")
+    assert waiting.value.suggested_filename.endswith(".txt")
+    assert len(Path(waiting.value.path()).read_text().splitlines()) == 3000
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="A page of its own").click()
+    says(opened.value.locator(".cortex-logs"), "Job complete exit 0")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import queue
 import time
 from dataclasses import replace
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from server.fake_recorder import T0, FakeRecorder
 from support.filled import Filled
@@ -123,6 +125,49 @@ def test_a_page_of_some_roles_ranks_and_attempts(filled: Filled, page: Page) -> 
     assert page.take()["error"]["message"] == "rank='first' is no rank"
 
 
+@pytest.mark.parametrize("suffix", ["txt", "ndjson", "parquet"])
+def test_a_download_comes_in_pieces_that_are_acknowledged(filled: Filled, page: Page, suffix: str) -> None:
+    for part in range(8):
+        filled.lines([(1, i, f"line {i} {'x' * 2000}") for i in range(part * 1000, part * 1000 + 1000)])
+    filled.end()
+    page.send(
+        type="download",
+        id=4,
+        task="ml:job/train-1",
+        format=suffix,
+        query={"since": "all", "exclude": ["line 1 ", "line 2 "]},
+    )
+    data = b""
+    while not (message := page.inbox.get(timeout=60))[0].get("done"):
+        assert message[0]["type"] == "file" and message[0]["id"] == 4
+        data += message[1]
+        page.send(type="ack", id=4, n=message[0]["n"])
+    assert message[0] == {
+        "client": "one",
+        "type": "file",
+        "id": 4,
+        "done": True,
+        "name": f"ml-train-1_filtered.{suffix}",
+    }
+    if suffix == "parquet":
+        assert pq.read_table(io.BytesIO(data)).num_rows == 7998
+    else:
+        texts = data.decode().splitlines()
+        assert suffix == "txt" or orjson.loads(texts[-1])["text"].startswith("line 7999 ")
+        assert len(texts) == 7998 and "line 7999 " in texts[-1]
+
+
+def test_a_download_that_cannot_be_made_is_an_error_and_an_empty_one_ends(filled: Filled, page: Page) -> None:
+    filled.lines([(1, 1, "line")]).end()
+    for query, suffix, words in (({"level": "none"}, "txt", "level"), ({"since": "all"}, "zip", "format 'zip'")):
+        page.send(type="download", id=5, task="ml:job/train-1", format=suffix, query=query)
+        answer = page.inbox.get(timeout=30)[0]
+        assert answer["done"] and words in answer["error"]["message"]
+    page.send(type="download", id=6, task="ml:job/train-1", format="txt", query={"since": "all", "grep": "nothing"})
+    answer = page.inbox.get(timeout=30)[0]
+    assert answer["done"] and answer["name"] == "ml-train-1_filtered.txt"
+
+
 def test_after_resuming_at_a_cursor_each_line_was_sent_once(filled: Filled, page: Page) -> None:
     for i in range(30):
         filled.lines([(1, i, f"line {i}")])
@@ -213,7 +258,7 @@ def test_the_stream_of_a_page_that_has_silently_gone_ends(
 
 async def test_a_quiet_stream_sends_heartbeats() -> None:
     sent: asyncio.Queue[bytes] = asyncio.Queue()
-    sink = CommSink(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None, 1)
+    sink = CommSink(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None, {})
 
     async def allow(*_: object) -> dict[str, str]:
         return {}

@@ -12,7 +12,7 @@ from server.running import Server, logs
 
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.event_stream import ReaderGoneError
-from cortex_jupyter.server.download import parquet, select
+from cortex_jupyter.tables.files import parquet, select
 
 if TYPE_CHECKING:
     from pathlib import Path

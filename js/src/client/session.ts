@@ -4,6 +4,7 @@ import type { Transport } from "../protocol/messages.ts";
 import type { ContainerSummary, TaskSummary } from "../protocol/update.ts";
 import { quoteValue } from "../text/conditions.ts";
 import { isRegex } from "../text/query.ts";
+import type { CommDownloads } from "./commdownload.ts";
 import { type Change, DEFAULT_SINCE, fromPlain, type PlainSettings, type Settings, toViewTrait } from "./settings.ts";
 import type { StoreClient } from "./storeclient.ts";
 
@@ -33,6 +34,8 @@ export interface Model {
   off(name: string, callback: (...args: never[]) => void): void;
 }
 
+export type MakeDownloads = (send: (message: Record<string, unknown>) => void) => CommDownloads;
+
 /** The methods of a view that the session calls. */
 export interface SessionView {
   settings(): void;
@@ -46,6 +49,8 @@ export class Session {
   settings: Settings;
   readonly model: string;
   readonly views = new Set<SessionView>();
+  /** Downloads through the kernel. */
+  readonly downloads: CommDownloads | undefined;
   /** The cluster and store that the tasks belong to; "" for the server's own. */
   readonly origin: string;
   /** Time of the row that was read before the page was reloaded; null for none. */
@@ -63,8 +68,10 @@ export class Session {
   constructor(
     readonly widget: Model,
     store: StoreClient,
+    makeDownloads?: MakeDownloads,
   ) {
     this.#store = store;
+    this.downloads = makeDownloads?.((message) => widget.send(message));
     this.origin = (widget.get("origin") as string | undefined) ?? "";
     const saved = widget.get("view") as SavedView | undefined;
     // A reloaded page shows what it showed before.
@@ -74,7 +81,7 @@ export class Session {
     this.readerTime = Number.isNaN(at) || this.follow ? null : at;
     this.model = store.open({
       tasks: this.tasks,
-      transport: (widget.get("transport") as Transport | undefined) ?? "auto",
+      transport: this.transport,
       since: this.#query.since || DEFAULT_SINCE,
       origin: this.origin,
       send: (message) => widget.send(message),
@@ -86,7 +93,7 @@ export class Session {
       const [buffer] = buffers ?? [];
       // Copy the bytes: they are transferred to the worker, and the host may still hold the frame they came in.
       const bytes = buffer && new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength).slice();
-      store.comm(this.model, message, bytes);
+      if (!this.downloads?.receive(message, bytes)) store.comm(this.model, message, bytes);
     });
     this.#on("change:query", () => this.#apply(fromPlain({ ...this.#query, ...this.#displayTraits })));
     for (const name of DISPLAY_TRAITS) this.#on(`change:${name}`, () => this.#displayChanged(name));
@@ -99,6 +106,10 @@ export class Session {
 
   get tasks(): string[] {
     return (this.widget.get("tasks") as string[] | undefined) ?? [];
+  }
+
+  get transport(): Transport {
+    return (this.widget.get("transport") as Transport | undefined) ?? "auto";
   }
 
   get height(): number {
@@ -228,6 +239,7 @@ export class Session {
     for (const timer of Object.values(this.#due)) clearTimeout(timer);
     for (const off of this.#off) off();
     for (const view of this.views) view.close();
+    this.downloads?.close();
     this.#store.closeSession(this.model);
   }
 }

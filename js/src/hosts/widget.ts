@@ -3,7 +3,7 @@
  * sheet (see loader.ts).
  */
 
-import { type Model, Session } from "../client/session.ts";
+import { type MakeDownloads, type Model, Session } from "../client/session.ts";
 import { pageStoreClient } from "../client/storeclient.ts";
 import { h } from "../ui/dom.ts";
 import { Viewer } from "../ui/viewer.ts";
@@ -33,13 +33,13 @@ function once(signal: AbortSignal | undefined, cleanup: () => void): () => void 
 }
 
 /** Return the widget. The kernel sends the three parts of a viewer together: this code, `css` and the worker's code `store`. */
-export default (css = "", store = ""): Widget => {
+export default (css = "", store = "", makeDownloads?: MakeDownloads): Widget => {
   const style = (styler ??= makeStyler(css));
   // In some hosts several models share this object; in some, `initialize` and `render` see different objects.
   const sessions = new Map<Model, Session>();
 
   function open(model: Model): Session {
-    const session = new Session(model, pageStoreClient(store));
+    const session = new Session(model, pageStoreClient(store), makeDownloads);
     sessions.set(model, session);
     return session;
   }

@@ -1,11 +1,13 @@
 /** The header: the task and its phases, and actions for the whole log. */
 
+import type { Transport } from "../protocol/messages.ts";
 import type { ContainerSummary, Update } from "../protocol/update.ts";
 import { errorMessage, taskParts } from "../text/format.ts";
 import { filterTerms, pythonPattern } from "../text/query.ts";
 import { sourceQuery } from "../text/sources.ts";
 import { readPageConfig, readProblem, RequestError, taskPath } from "../transport/http.ts";
 import { formatAddress, type Settings, toPlain } from "../client/settings.ts";
+import type { CommDownloads, DownloadedFile } from "../client/commdownload.ts";
 import type { Action } from "./commands.ts";
 import { button, h, setAttr, setClass, setHidden, setText } from "./dom.ts";
 import { Menu, type MenuItem } from "./menu.ts";
@@ -16,6 +18,10 @@ const FORMATS: [string, string][] = [["txt", "Text"], ["ndjson", "NDJSON"], ["pa
 export interface HeaderActions {
   /** The cluster and store that the tasks belong to; "" for the server's own. */
   origin: string;
+  /** The transport that was chosen; `auto` for none. */
+  transport(): Transport;
+  /** Downloads through the kernel; undefined in a page of its own. */
+  downloads: CommDownloads | undefined;
   showError(message: string): void;
   act(action: Action): void;
   bookmarks(): MenuItem[];
@@ -43,6 +49,7 @@ export class Header {
   #page = h("a", { class: "btn cl-wide", target: "_blank", rel: "noopener", title: "A page of its own, to be linked", "aria-label": "A page of its own", hidden: true, onpointerdown: () => this.#updateLink(), onfocus: () => this.#updateLink() }, "↗");
   #chart = button("Metrics", "Chart of the metrics (p)", () => this.#actions.act("chart"), { "data-icon": "∿", "aria-pressed": "false" });
   #tasks: string[] = [];
+  #transport: Update["transport"] = "sse";
   /** Opens the list of keys. */
   readonly help = h("button", { class: "btn cl-wide", title: "Keys (?)", "aria-label": "Keys (?)" }, "?");
 
@@ -111,8 +118,11 @@ export class Header {
     setClass(this.#dot, "cl-idle", !failed && tasks.every(({ state }) => state !== "running"));
     setClass(this.#dot, "cl-good", !failed && tasks.every(({ state }) => state === "succeeded"));
     setHidden(this.#where, tasks.length > 0 && tasks.every(isLocalFile));
-    setHidden(this.#download.element, transport !== "sse");
-    setHidden(this.#page, transport !== "sse" || document.querySelector("main.cl-page") !== null);
+    this.#transport = transport;
+    setHidden(this.#download.element, transport === "comm" && this.#actions.downloads === undefined);
+    // Lines can come through the kernel although a server could show them.
+    const hasPage = transport === "sse" || (this.#actions.transport() === "comm" && readPageConfig().base !== "");
+    setHidden(this.#page, !hasPage || document.querySelector("main.cl-page") !== null);
   }
 
   /** Write the current settings into the link to the viewer's own page. */
@@ -134,6 +144,10 @@ export class Header {
     for (const task of this.#tasks) {
       try {
         const parameters = query(task);
+        if (this.#transport === "comm") {
+          saveFile(await this.#actions.downloads!.start(task, format, parameters));
+          continue;
+        }
         if (this.#actions.origin !== "") parameters.set("origin", this.#actions.origin);
         await download(`${base}${taskPath(task)}/logs.${format}?${parameters}`, headers);
       } catch (reason) {
@@ -141,6 +155,12 @@ export class Header {
       }
     }
   }
+}
+
+function saveFile({ name, blob }: DownloadedFile): void {
+  const url = URL.createObjectURL(blob);
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 /** Follow a plain link to a download. Of a link that fails a page learns nothing, so ask first. */

@@ -121,7 +121,7 @@ export class Viewer {
       now: () => this.#drawn?.now ?? Date.now(),
       showError: (message) => this.#problem.showError(message),
     });
-    this.#header = new Header({ origin: session.origin, showError: (message) => this.#problem.showError(message), act: (action) => this.#commands.act(action), bookmarks: () => this.#lineActions.bookmarkItems(), settings: () => session.settings, sources: () => this.#sources });
+    this.#header = new Header({ origin: session.origin, transport: () => session.transport, downloads: session.downloads, showError: (message) => this.#problem.showError(message), act: (action) => this.#commands.act(action), bookmarks: () => this.#lineActions.bookmarkItems(), settings: () => session.settings, sources: () => this.#sources });
     this.#displayMenu = new DisplayMenu(() => session.settings, change, (by, ofSources) => {
       if (ofSources) this.#setSourceWidth(this.#toCharacters(this.#sourceGrip.parentElement!.offsetWidth) + by);
       else this.#setHeight(this.root.offsetHeight + by);

@@ -62,12 +62,12 @@ describe("completeness", () => {
 
 describe("requests of the viewer", () => {
   it("a download and the page's link name the origin, so that a server of another one refuses", async () => {
-    show({ origin: "prod" });
     const config = document.createElement("script");
     config.type = "application/json";
     config.id = "jupyter-config-data";
     config.textContent = JSON.stringify({ baseUrl: "/", cortexJupyter: "yes" });
-    document.body.append(config);
+    document.head.append(config);
+    show({ origin: "prod", transport: "sse" });
     const fetched = vi.spyOn(globalThis, "fetch").mockImplementation(() => Promise.resolve(new Response(JSON.stringify({ error: { code: "OtherCluster", message: "this server reads another cluster" } }), { status: 409 })));
     await settle();
     find('[title^="Download the log"]').click();
