@@ -57,5 +57,5 @@ def test_a_log_that_comes_through_the_kernel_is_downloaded_and_has_a_page(lab: L
     assert waiting.value.suggested_filename.endswith(".txt")
     assert len(Path(waiting.value.path()).read_text().splitlines()) == 3000
     with page.expect_popup() as opened:
-        page.get_by_role("link", name="A page of its own").click()
+        page.get_by_label("A page of its own").click()
     says(opened.value.locator(".cortex-logs"), "Job complete exit 0")
