@@ -345,10 +345,10 @@ export function startStore(code: string, onMessage: (message: FromStore) => void
       store = started;
       begin((message) => started.receive(message));
     } catch (reason) {
-      console.error("[cortex-jupyter] the viewer's store could not be started", reason);
+      console.error("[cortex-jupyter]", reason);
       // The browser may report the policy after the failure.
       if (policyProblem() === null) await new Promise((resolve) => setTimeout(resolve, REPORTED_MS));
-      const problem = policyProblem() ?? { message: `The log viewer's store could not be started: ${errorMessage(reason)}`, hint: "Reload the page." };
+      const problem = policyProblem() ?? { message: `The log viewer could not start: ${errorMessage(reason)}` };
       if (!stopped) onMessage({ op: "failed", problem: { code: "NoStore", ...problem } });
     }
   };

@@ -168,7 +168,7 @@ async function download(address: string, { Authorization: _token, ...headers }: 
   // A link sends cookies, and no token.
   const request: RequestInit = { headers, credentials: "same-origin" };
   const { ok, redirected } = await fetch(address, { ...request, method: "HEAD" });
-  if (redirected) throw new Error("the server does not know who you are; sign in again, in another tab too");
+  if (redirected) throw new Error("sign in again, in another tab too");
   // The answer to HEAD has no text.
   if (!ok) throw new RequestError(await readProblem(await fetch(address, request)));
   h("a", { href: address, download: "" }).click();

@@ -5,7 +5,7 @@ import type { Jump } from "../protocol/requests.ts";
 import type { ContainerSummary, Row, SavedView, Update } from "../protocol/update.ts";
 import { formatWeekday, isSameDay } from "../text/format.ts";
 import { visibleText } from "../text/ansi.ts";
-import { errorMessage, formatClock } from "../text/format.ts";
+import { errorMessage } from "../text/format.ts";
 import { ALL_SOURCES } from "../text/sources.ts";
 import { readPageConfig, readProblem, RequestError, taskPath, withOrigin } from "../transport/http.ts";
 import type { Session } from "../client/session.ts";
@@ -203,14 +203,14 @@ export class Viewer {
       const texts = this.#session.tasks.map(async (task) => {
         const response = await fetch(`${base}${taskPath(task)}/logs.txt?${query}`, { headers, credentials: "same-origin" });
         if (!response.ok) throw new RequestError(await readProblem(response));
-        return `${task}: the last ${FALLBACK_LINES} lines at ${formatClock(Date.now())}\n${visibleText(await response.text())}`;
+        return `${task}\n${visibleText(await response.text())}`;
       });
       const text = (await Promise.all(texts)).join("\n");
       const element = h("pre", { class: "cl-fallback", tabindex: "0" }, text);
       this.#rows.element.replaceWith(element);
       element.scrollTop = element.scrollHeight;
     } catch (reason) {
-      this.showError(`The log could not be read: ${errorMessage(reason)}`);
+      this.showError(errorMessage(reason));
     }
   }
 
