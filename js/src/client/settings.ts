@@ -103,7 +103,7 @@ export function fromPlain(plain: PlainSettings): Settings {
     where: toList(plain.where),
     level: plain.level ?? "",
     stream: plain.stream ?? "",
-    around: Math.max(0, Math.min(MAX_AROUND, Number(plain.around) || 0)),
+    around: Math.max(0, Math.min(MAX_AROUND, Math.round(Number(plain.around)) || 0)),
     off: plain.off ?? [],
     pod: plain.pod ?? "",
     container: plain.container ?? "",

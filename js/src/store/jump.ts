@@ -29,7 +29,7 @@ export function findDestination(to: Jump, selection: Selection, finder: Finder, 
     case "seq":
       return nearestSeq(selection, to.task, to.seq);
     case "match":
-      return nextMatch(to.from, to.by, matches, matches.lowerBound((id) => selection.keyOf(id) < low));
+      return nextMatch(to.from, to.by, selection, matches, matches.lowerBound((id) => selection.keyOf(id) < low));
     case "error":
       return nextError(selection, to.from, to.by);
     case "death":
@@ -37,15 +37,18 @@ export function findDestination(to: Jump, selection: Selection, finder: Finder, 
   }
 }
 
-/** Return the next match. At the end, continue at the other end as editors do. Skip matches before the window. */
-function nextMatch(from: number | null, by: 1 | -1, result: RowSequence, first: number): number | null {
+/** Return the next match. At the end, continue at the other end as editors do. Skip notices, and matches before the window. */
+function nextMatch(from: number | null, by: 1 | -1, selection: Selection, result: RowSequence, first: number): number | null {
   const length = result.length - first;
   if (length === 0) return null;
-  if (from === null) return result.at(by > 0 ? first : result.length - 1);
-  const place = Math.max(0, result.indexFor(from) - first);
-  const here = place < length && result.at(first + place) === from;
-  const next = by > 0 ? place + (here ? 1 : 0) : place - 1;
-  return result.at(first + ((next + length) % length));
+  const place = from === null ? (by > 0 ? 0 : length) : Math.max(0, result.indexFor(from) - first);
+  const here = from !== null && place < length && result.at(first + place) === from;
+  let next = by > 0 ? place + (here ? 1 : 0) : place - 1;
+  for (let i = 0; i < length; i++, next += by) {
+    const id = result.at(first + ((next + length) % length));
+    if (!selection.isNotice(id)) return id;
+  }
+  return null;
 }
 
 function isError(selection: Selection, id: number): boolean {

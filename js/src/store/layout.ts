@@ -97,13 +97,15 @@ export function findTicks(selection: Selection, { start, count, layout, order }:
   const { finder, shown, stores } = selection;
   const ticks = { errors: new Set<number>(), found: new Set<number>() };
   const add = (kind: keyof Ticks, bar: number): unknown => ticks[kind].add(Math.floor((order.shownAt(bar) / order.total) * TICKS));
+  // The matches have the order of the shown rows.
+  let match = count > 0 ? finder.matches.indexFor(shown.at(start)) : 0;
+  let next = finder.matches.at(match);
   for (let index = 0; index < count; index++) {
     const id = shown.at(start + index);
     if ((stores[selection.slotOf(id)].flags[selection.rowOf(id)] & LEVEL_BITS) >= ERROR) add("errors", layout.toBar(index) + 1);
-  }
-  for (let i = 0; i < finder.matches.length; i++) {
-    const index = shown.indexFor(finder.matches.at(i)) - start;
-    if (index >= 0 && index < count) add("found", layout.toBar(index) + 1);
+    if (id !== next || match === finder.matches.length) continue;
+    add("found", layout.toBar(index) + 1);
+    next = finder.matches.at(++match);
   }
   for (const { outline } of new Set(layout.blocks.map(({ store }) => store))) {
     for (const [i, errors] of outline?.errors?.entries() ?? []) {

@@ -126,6 +126,8 @@ class RowFilter {
 const STEP_ROWS = 4000;
 /** A slice of a search ends after this time (ms). The view shows the matches after each slice. */
 const SLICE_MS = 8;
+/** Maximum number of rows of hidden sources that are skipped where a line of a shown one is sought. */
+const MAX_SKIPPED = 1000;
 /** Without a watchdog, a slice that takes this long (ms) ends the search. */
 const SLOW_MS = 250;
 
@@ -243,12 +245,15 @@ export class Selection extends RowFilter {
   shown: RowSequence;
   /** The shown rows that match the filter. With context lines there are fewer than shown rows, otherwise it is the same sequence. */
   matched: RowSequence;
+  /** The notices among them. They stand among the matches, but are none. */
+  notices: RowSequence;
   /** Ids of the open folds: rows whose members are shown. */
   readonly opened = new Set<number>();
 
   constructor(stores: TaskStore[], filter: Filter, regexGuard?: RegexGuard) {
     super(stores, filter, regexGuard);
     this.all = this.shown = this.matched = new RowSequence(this.compare);
+    this.notices = new RowSequence(this.compare);
     this.finder = new Finder(this);
     this.reload();
   }
@@ -377,12 +382,13 @@ export class Selection extends RowFilter {
   }
 
   get #filtered(): Set<RowSequence> {
-    return new Set([this.shown, this.matched]);
+    return new Set([this.shown, this.matched, this.notices]);
   }
 
   /** Show rows that match, with their context. `added` are the rows that came, whether they match or not. */
   #show(matches: number[], added = matches): void {
     const lowest = this.matched.merge(matches);
+    this.notices.merge(matches.filter((id) => this.isNotice(id)));
     if (this.shown === this.matched) {
       this.finder.addRows(matches, lowest);
       return;
@@ -396,9 +402,8 @@ export class Selection extends RowFilter {
 
   /** Add the context of the matches among rows that came, and of those near them. */
   #addContextAround(added: number[], rows: Set<number>): void {
-    const { around } = this.filter;
-    const first = this.all.at(Math.max(0, this.all.indexFor(added[0]) - around));
-    const last = this.all.at(Math.min(this.all.length - 1, this.all.indexFor(added.at(-1)!) + around));
+    const first = this.#linesBeside(this.all.indexFor(added[0]), -1).at(-1) ?? added[0];
+    const last = this.#linesBeside(this.all.indexFor(added.at(-1)!), 1).at(-1) ?? added.at(-1)!;
     for (let index = this.matched.indexFor(first); index < this.matched.length; index++) {
       const id = this.matched.at(index);
       if (this.compare(id, last) > 0) break;
@@ -406,40 +411,65 @@ export class Selection extends RowFilter {
     }
   }
 
-  /** Add a row and the lines around it. Matches that the server found have no loaded lines around them. */
+  /** Add a row and the lines around it. Notices have none, nor have matches that the server found: the lines around them are not loaded. */
   #addContext(id: number, rows: Set<number>): void {
     rows.add(id);
     const at = this.all.indexFor(id);
-    if (this.all.at(at) !== id) return;
-    for (const by of [-1, 1]) {
-      let left = this.filter.around;
-      for (let index = at + by; left > 0 && index >= 0 && index < this.all.length; index += by) {
-        const other = this.all.at(index);
-        if (this.stores[this.slotOf(other)].flags[this.rowOf(other)] & HOLE) break;
-        if (!this.#canBeContext(other)) continue;
-        rows.add(other);
-        left--;
-      }
+    if (this.all.at(at) !== id || this.isNotice(id)) return;
+    for (const by of [-1, 1]) for (const other of this.#linesBeside(at, by)) rows.add(other);
+  }
+
+  /** Return the lines that are context on one side of a row. Lines that are not loaded end them, and many rows of hidden sources. */
+  #linesBeside(at: number, by: number): number[] {
+    const lines: number[] = [];
+    let skipped = 0;
+    for (let index = at + by; lines.length < this.filter.around && skipped < MAX_SKIPPED && index >= 0 && index < this.all.length; index += by) {
+      const id = this.all.at(index);
+      if (this.#flagsOf(id) & HOLE) break;
+      if (this.#canBeContext(id)) lines.push(id);
+      else skipped++;
     }
+    return lines;
+  }
+
+  #flagsOf(id: number): number {
+    return this.stores[this.slotOf(id)].flags[this.rowOf(id)];
+  }
+
+  isNotice(id: number): boolean {
+    return (this.#flagsOf(id) & NOTICE) > 0;
   }
 
   /** Return whether a row is a line of a source that is shown. */
   #canBeContext(id: number): boolean {
     const [slot, row] = [this.slotOf(id), this.rowOf(id)];
-    return !(this.stores[slot].flags[row] & NOTICE) && this.isSourceShown(slot, this.stores[slot].source[row]);
+    return !this.isNotice(id) && this.isSourceShown(slot, this.stores[slot].source[row]);
   }
 
   /** Return whether a shown row is only the context of a match. */
   isContext(id: number): boolean {
-    return this.shown !== this.matched && !this.matched.has(id) && !(this.stores[this.slotOf(id)].flags[this.rowOf(id)] & NOTICE);
+    return this.shown !== this.matched && !this.matched.has(id) && !this.isNotice(id);
   }
 
-  /** Return whether lines are left out between two rows that are shown one after the other. */
+  /** Return whether lines are left out between two rows that are displayed one after the other. Where that takes long to find out, they are taken to be. */
   areApart(above: number, below: number): boolean {
     if (this.shown === this.matched) return false;
-    const [from, to] = [this.all.indexFor(above), this.all.indexFor(below)].toSorted((a, b) => a - b);
-    for (let index = from + 1; index < to; index++) if (this.#canBeContext(this.all.at(index))) return true;
+    const [first, last] = [above, below].toSorted(this.compare);
+    const [from, to] = [this.all.indexFor(first), this.all.indexFor(last)];
+    // The lines around a match that the server found are not loaded, unless they match, too.
+    if (this.all.at(from) !== first || this.all.at(to) !== last) return this.#seqOf(last) - this.#seqOf(first) !== 1;
+    // With the newest on top, the lines of an open fold are between it and the row above.
+    let next = this.shown.indexFor(first) + 1;
+    for (let index = from + 1, skipped = 0; index < to; index++) {
+      const id = this.all.at(index);
+      if (id === this.shown.at(next)) next++;
+      else if (++skipped > MAX_SKIPPED || this.#flagsOf(id) & HOLE || this.#canBeContext(id)) return true;
+    }
     return false;
+  }
+
+  #seqOf(id: number): number {
+    return this.stores[this.slotOf(id)].seq[this.rowOf(id)];
   }
 
   /** Remove rows that are about to join another row. Afterwards they could not be found, because their sort order changes. */
@@ -537,6 +567,7 @@ export class Selection extends RowFilter {
     const everything = !this.isNarrowed && !this.hidesSources;
     this.matched = everything ? this.all : new RowSequence(this.compare);
     this.shown = this.isNarrowed && filter.around > 0 ? new RowSequence(this.compare) : this.matched;
+    this.notices = new RowSequence(this.compare);
     this.unsearched = everything ? 0 : this.all.length;
     this.finder.restart();
     for (const [slot, store] of this.stores.entries()) this.#addHits(store.searchHits.map((row) => slot * SLOT_SIZE + row));

@@ -10,6 +10,7 @@ import { buildLayout, DisplayOrder, findTicks } from "./layout.ts";
 import { NOTICE } from "./lines.ts";
 import { type RemoteQuery, remoteQuery, type RemoteSearch } from "./remotesearch.ts";
 import { type RegexGuard, Selection } from "./selection.ts";
+import type { RowSequence } from "./sequence.ts";
 import { EDGE_ID, edgeRow, renderShown, ScrollAnchor, Slice, type WantedSpanRows } from "./slice.ts";
 import { SourceGroups } from "./sources.ts";
 import type { TaskStore } from "./taskstore.ts";
@@ -18,8 +19,6 @@ import { explainUnmet } from "./unmet.ts";
 
 /** Minimum time between two updates of the list of sources (ms). */
 const SOURCES_EVERY_MS = 250;
-/** With more rows than this that match a filter, some are taken to be lines. */
-const MAX_NOTICES = 200;
 /** The rate of lines is measured over this time (ms). */
 const RATE_OVER_MS = 5000;
 
@@ -193,7 +192,9 @@ export class View {
     const { until } = selection.filter;
     const end = until === null ? shown.length : Math.max(start, shown.lowerBound((id) => selection.keyOf(id) <= until));
     const count = end - start;
-    const matched = selection.shown === selection.matched ? count : selection.matched.lowerBound((id) => until === null || selection.keyOf(id) <= until) - selection.matched.lowerBound((id) => selection.keyOf(id) < low);
+    const oldest = count > 0 ? Math.min(low, selection.keyOf(shown.at(start))) : low;
+    const countIn = (rows: RowSequence): number => rows.lowerBound((id) => until === null || selection.keyOf(id) <= until) - rows.lowerBound((id) => selection.keyOf(id) < oldest);
+    const matches = selection.filtered ? Math.max(0, countIn(selection.matched) - countIn(selection.notices)) : count;
     const layout = buildLayout(selection, start, count, low);
     const order = (this.#order = new DisplayOrder(selection, layout, start, end, viewport.newestFirst ?? false));
     const shownRows = { start, count, layout, order };
@@ -204,8 +205,6 @@ export class View {
     this.wantedRows = wanted;
     const rate = this.#rate(now, live);
     this.#drawnState = this.#drawnStateOf(start, rate, shared);
-    // Gaps stand among the matches, but they are none.
-    const matches = selection.filtered && count <= MAX_NOTICES && this.#areNotices(start, end) ? 0 : matched;
     const update: Update = {
       ...shared,
       op: "update",
@@ -246,13 +245,6 @@ export class View {
       update.ticks = findTicks(selection, shownRows);
     }
     return update;
-  }
-
-  /** Return whether none of the shown rows is a line. */
-  #areNotices(start: number, end: number): boolean {
-    const { shown, stores, slotOf, rowOf } = this.selection;
-    for (let index = start; index < end; index++) if (!(stores[slotOf(shown.at(index))].flags[rowOf(shown.at(index))] & NOTICE)) return false;
-    return true;
   }
 
   #unmet: { filter: Filter; lines: number; result: UnmetFilter } | undefined;

@@ -365,7 +365,7 @@ describe("context of matches", () => {
     const random = (below: number): number => (state = (state * 16_807) % 2_147_483_647) % below;
     for (let round = 0; round < 30; round++) {
       const store = new TaskStore(TASK);
-      const wanted = { ...fromPlain({ since: "all", typed: "x" }).filter, around: 1 + random(3) };
+      const wanted = { ...fromPlain({ since: "all", typed: "x", pod: round % 2 === 0 ? "" : W0.pod }).filter, around: 1 + random(3) };
       const parts = new Selection([store], wanted);
       const times = [T0, T0];
       for (let seq = 0; seq < 120; ) {
