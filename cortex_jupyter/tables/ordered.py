@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.optional import import_optional
@@ -103,27 +103,36 @@ def _last(store: Readable, recording: int, query: LogQuery, start: int, stop: in
     """Return the last records, `query.tail` of them, without reading more of the recording than necessary.
 
     Batch after batch is added at the front until enough records have a time beyond those of all batches before. Nothing
-    that comes before can be among them then, and nothing of it can change their order. Return None if matches are so
-    rare in an archive that its columns are the quicker way.
+    that comes before can be among them then, and nothing of it can change their order. The index alone shows while they
+    cannot be enough, so one early line of a clock that is ahead costs one pass. Return None if an archive's columns are
+    the quicker way: if matches are rare, or if the batches overlap.
     """
-    has_columns = isinstance(store, ArchiveStore) and query.keep() is not None
+    is_archive = isinstance(store, ArchiveStore)
     count = query.tail or 0
     scan = Scan(store, recording, after=start - 1, upto=UNBOUNDED if stop is None else stop - 1)
     rows = scan.within(query.since, query.until).by_number(store.index(recording)) if count else []
+    latest_before = [-1, *accumulate((row.t_max for row in rows), max)]
     first, room = len(rows), 2 * count
     while first:
         while first and room > 0:
             first -= 1
             room -= rows[first].n
-        before = max((row.t_max for row in rows[:first]), default=-1)
+        before = latest_before[first]
+        if min(row.t_min for row in rows[first:]) >= before:
+            before -= 1  # of equal times, the one with the higher number comes later
+        size = room = sum(row.n for row in rows[first:])
+        if first and sum(row.n for row in rows[first:] if row.t_max > before) < count:
+            continue
+        if is_archive and size > _LAST_BY_ROW + 4 * count:
+            return None
         begin = rows[first].seq if first else start
         candidates = (row for row in _sorted(store, recording, query, begin, stop) if row[0] > before or not first)
         last = deque(candidates, count)
         if len(last) == count or not first:
             return [record for _, _, record in last]
-        room = 4 * sum(row.n for row in rows[first:])
-        if has_columns and room > _LAST_BY_ROW + 4 * count:
+        if is_archive and query.keep() is None:
             return None
+        room = 4 * size
     return []
 
 

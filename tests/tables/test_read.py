@@ -27,6 +27,8 @@ from cortex_jupyter.tables.schema import COLUMNS, schema
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cortex_jupyter.store.scan import EntryPart
+
 
 def table(filled: Filled, **query: object) -> pa.Table:
     return read(filled.store, filled.id, LogQuery.parse(query))
@@ -149,6 +151,35 @@ def test_the_order_is_that_of_pages(filled: Filled, seed: int) -> None:
         assert [r.seq for r in last] == every[max(0, len(every) - tail) :]
     part = ordered(filled.store, filled.id, whole, 100, 203)
     assert [r.seq for r in part] == [seq for seq in found["seq"].to_pylist() if 100 <= seq < 203]
+
+
+@pytest.mark.parametrize("parameters", [{}, {"grep": "INFO"}])
+@pytest.mark.parametrize("clock", ["equal", "ahead", "overlapping"])
+def test_the_last_lines_cost_no_more_than_their_batches_and_never_more_than_one_pass(
+    filled: Filled, monkeypatch: pytest.MonkeyPatch, clock: str, parameters: dict[str, str]
+) -> None:
+    batches = 64
+    for i in range(batches):
+        at = 0 if clock == "equal" else i * 100
+        filled.lines([(1, at + j * (clock != "equal"), f"INFO {i} {j}") for j in range(50)])
+        if clock == "ahead" and i == 1:
+            filled.lines([(2, 10**12, "INFO a clock that is ahead")])
+        if clock == "overlapping":
+            filled.lines([(2, at + j - 70, f"INFO {i} {j}") for j in range(50)])
+    whole = [record.seq for record in ordered(filled.store, filled.id, LogQuery.parse(parameters))]
+    scanned: list[int] = []
+    batch_of = Scan.batch
+
+    def counted(scan: Scan, part: EntryPart) -> Batch | None:
+        scanned.append(part.entry.n)
+        return batch_of(scan, part)
+
+    monkeypatch.setattr(Scan, "batch", counted)
+    for tail in (1, 20, 120):
+        scanned.clear()
+        last = ordered(filled.store, filled.id, LogQuery.parse({**parameters, "tail": tail}))
+        assert [record.seq for record in last] == whole[-tail:]
+        assert sum(scanned) <= (len(whole) if clock == "ahead" else 4 * tail + 300)
 
 
 def test_window_tail_and_filter(filled: Filled) -> None:
