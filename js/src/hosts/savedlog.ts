@@ -5,7 +5,7 @@
 
 import type { SavedRow, SavedView } from "../protocol/update.ts";
 import { paletteColour } from "../text/colours.ts";
-import { formatClock, formatUtcClock, groupDigits, zoneName } from "../text/format.ts";
+import { formatClock, formatUtcClock, groupDigits, truncate, zoneName } from "../text/format.ts";
 import { LEVELS } from "../text/level.ts";
 import { h } from "../ui/dom.ts";
 import { formatNotice } from "../ui/row.ts";
@@ -16,6 +16,8 @@ const MAX_LINES = 200;
 const MAX_CHARS = 500;
 /** Maximum number of characters of the HTML of all lines. */
 const MAX_HTML_CHARS = 262_144;
+/** Maximum number of characters of the HTML of a traceback's lines: the newest row always fits. */
+const MAX_TRACEBACK_CHARS = MAX_HTML_CHARS / 2;
 
 // Transparency instead of fixed colours, so that it suits a light and a dark page.
 // The column is reversed, so that the box is scrolled to the end at first.
@@ -48,7 +50,8 @@ export function savedLog(view: SavedView): string {
   const zone = time === "off" || count === 0 ? "" : `, times in ${time === "utc" ? "UTC" : zoneName(rows.at(-1)!.time)}`;
   const hint = `${count > 1 ? `The last ${groupDigits(count)} lines` : "The log"} when this notebook was saved${zone}; run the cell again for the live view.`;
   const foot = h("div", { style: "font-size:90%;padding:.2em 0" }, h("div", {}, counts), h("div", { style: DIM }, hint));
-  return serialize(h("div", { class: "cortex-logs-static", style: "margin:.2em 0" }, head, h("div", { style: BOX }, body), foot));
+  // Structured lines can hold half of a surrogate pair. A notebook with one cannot be saved.
+  return serialize(h("div", { class: "cortex-logs-static", style: "margin:.2em 0" }, head, h("div", { style: BOX }, body), foot)).replace(/\p{Cs}/gu, "\ufffd");
 }
 
 /** Return an element as markup. Its texts are escaped, as they were never parsed. */
@@ -66,19 +69,31 @@ function rowElement(row: SavedRow, { time, sources }: SavedView, isOpen: boolean
   const after = aside === "" ? null : h("span", { style: DIM }, ` · ${aside}`);
   const style = LEVEL_STYLES[LEVELS[row.level]];
   if (row.lines === undefined) return h("div", style ? { style } : {}, ...prefix, ...styledText(row), after);
-  const left = row.lines.length - MAX_LINES;
-  const lines = row.lines.slice(0, MAX_LINES).map((line) => h("div", {}, cut(line, line.length)));
+  const lines: HTMLElement[] = [];
+  let chars = 0;
+  for (const line of row.lines.slice(0, MAX_LINES)) {
+    const element = h("div", {}, cut(line));
+    chars += serialize(element).length;
+    if (chars > MAX_TRACEBACK_CHARS) break;
+    lines.push(element);
+  }
+  const left = row.lines.length - lines.length;
   if (left > 0) lines.push(h("div", { style: DIM }, `… ${groupDigits(left)} more lines`));
   return h("details", { style: ERROR, open: isOpen }, h("summary", { style: "cursor:pointer" }, ...prefix, ...styledText(row), after), h("div", { style: "padding-left:2em" }, ...lines));
 }
 
-function cut(text: string, length: number): string {
-  return length <= MAX_CHARS ? text : `${text.slice(0, MAX_CHARS)} … ${groupDigits(length - MAX_CHARS)} more characters`;
+function cut(text: string): string {
+  const start = truncate(text, MAX_CHARS);
+  return start + describeRest(text.length - start.length);
+}
+
+function describeRest(chars: number): string {
+  return chars > 0 ? ` … ${groupDigits(chars)} more characters` : "";
 }
 
 function styledText({ text, runs, hiddenChars }: SavedRow): (Node | string)[] {
   const parts: (Node | string)[] = [];
-  const end = Math.min(text.length, MAX_CHARS);
+  const end = truncate(text, MAX_CHARS).length;
   let [at, style] = [0, ""];
   for (const [next, name] of [...runs, [end, ""] as const]) {
     const part = text.slice(at, Math.min(next, end));
@@ -86,9 +101,7 @@ function styledText({ text, runs, hiddenChars }: SavedRow): (Node | string)[] {
     at = Math.max(at, next);
     style = runStyle(name);
   }
-  const left = text.length + hiddenChars - MAX_CHARS;
-  if (left > 0) parts.push(` … ${groupDigits(left)} more characters`);
-  return parts;
+  return [...parts, describeRest(text.length + hiddenChars - end)];
 }
 
 /** Return a run's style as CSS: weight and slant, and colours that can be read on light and dark pages. */

@@ -3,6 +3,7 @@
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
 import type { RemoteSearchState, SavedRow, UnmetFilter, Update } from "../protocol/update.ts";
 import { visibleText } from "../text/ansi.ts";
+import { truncate } from "../text/format.ts";
 import { LEVELS } from "../text/level.ts";
 import { filterTerms } from "../text/query.ts";
 import { findDestination, type JumpGoal, type RemoteJump } from "./jump.ts";
@@ -147,7 +148,7 @@ export class View {
       const { folds, texts } = selection.stores[selection.slotOf(id)];
       const head = selection.rowOf(id);
       const isFolded = row.fold === "shut" && Boolean(folds.heads.get(head)?.traceback);
-      return isFolded ? { ...row, lines: [head, ...folds.membersOf(head)].map((one) => visibleText(texts[one].slice(0, MAX_SAVED_CHARS))) } : row;
+      return isFolded ? { ...row, lines: [head, ...folds.membersOf(head)].map((one) => visibleText(truncate(texts[one], MAX_SAVED_CHARS))) } : row;
     });
   }
 

@@ -110,3 +110,8 @@ export function taskParts(task: string): { namespace: string; kind: string; name
   const [, namespace, kind, name] = /^([^:]*):([^/]*)\/(.*)$/.exec(task) ?? ["", "default", "job", task];
   return { namespace, kind, name };
 }
+
+/** Return the beginning of a text, at most `length` characters, without half of a surrogate pair at its end. */
+export function truncate(text: string, length: number): string {
+  return text.length > length ? text.slice(0, length).replace(/[\ud800-\udbff]$/, "") : text;
+}

@@ -39,3 +39,35 @@ it("holds hostile lines as text, and little of long ones", async () => {
   expect(html).toContain("more characters");
   expect(html.length).toBeLessThan(300_000);
 });
+
+it("is well-formed although lines are cut within an emoji, or hold half of one", async () => {
+  session.change({ pretty: true });
+  const frames = [`${"x".repeat(499)}😀 the end`, `${"\u001b[1m".repeat(249)}abc😀 the end`];
+  await feed(
+    [T0, 1, `${"x".repeat(499)}😀 the end`],
+    [T0 + 1, 1, '{"message": "half of an emoji: \\ud83d"}'],
+    ...["Traceback (most recent call last):", '  File "a.py", line 1, in <module>', ...frames.map((text) => `    ${text.slice(4)}`), "ValueError: x"].map((text): [number, 1, string] => [T0 + 2, 1, text]),
+  );
+  const html = await saved();
+  expect(html).toContain("half of an emoji: \ufffd");
+  expect(html).toContain("<details");
+  expect(html).not.toMatch(/\p{Cs}/u);
+  // The cut emoji is left out. It is counted as hidden.
+  expect(html).toContain(`${"x".repeat(499)} … 10 more characters`);
+});
+
+it("holds a last traceback that is larger than all that is saved, with fewer of its lines", async () => {
+  const frames = Array.from({ length: 150 }, (_unused, i) => [`  File "${"&".repeat(99)}.py", line ${i}, in f`, `    ${"&".repeat(800)}`]).flat();
+  await feed([T0, 1, "before"], ...["Traceback (most recent call last):", ...frames, "ValueError: too large"].map((text): [number, 1, string] => [T0 + 1, 1, text]), [T0 + 2, 1, "after"]);
+  for (const [exclude, next] of [[["after"], ""], [[], "after"]] as const) {
+    session.change({ exclude: [...exclude] });
+    await settle();
+    const html = await saved();
+    expect(html).toContain("ValueError</span>: too large");
+    expect(html).toContain("line 0, in f");
+    expect(html).toMatch(/… \d+ more lines/);
+    expect(html).not.toContain("no lines yet");
+    expect(html).toContain(next);
+    expect(html.length).toBeLessThan(300_000);
+  }
+});
