@@ -1,6 +1,7 @@
 /** Receives the page's messages and sends updates. It runs in a worker, or in the page itself if the page forbids workers. */
 
 import type { FromStore, ToStore } from "../protocol/messages.ts";
+import type { Update } from "../protocol/update.ts";
 import { LineMemory } from "./eviction.ts";
 import { StreamIngest } from "./ingest.ts";
 import { ClusterClock, Links } from "./links.ts";
@@ -287,7 +288,12 @@ export class Engine implements StoreWatcher {
     for (const view of seen) this.#unloadedSearch.loadGoal(view);
     for (const { wantedRows } of seen) if (wantedRows) void this.#loader.loadVisible(wantedRows.store.task, wantedRows);
     // Post all updates together, so that the page draws them in one frame.
-    for (const update of seen.filter((view) => !view.awaitsAck && view.isStale(this.#views.contextOf(view))).map((view) => this.#views.nextUpdate(view))) this.#post(update);
+    const updates: Update[] = [];
+    try {
+      for (const view of seen) if (!view.awaitsAck && view.isStale(this.#views.contextOf(view))) updates.push(this.#views.nextUpdate(view));
+    } finally {
+      for (const update of updates) this.#post(update);
+    }
     if (seen.some(({ selection }) => selection.stores.some(({ ended }) => !ended))) this.#post({ op: "clock", now: this.#tasks.now() });
   }
 

@@ -9,6 +9,8 @@ import type { Selection } from "./selection.ts";
 
 /** Number of lines that are examined, the newest. */
 const MAX_LINES = 1000;
+/** Maximum number of characters of these lines that are examined. */
+const MAX_CHARS = 1_048_576;
 /** Maximum number of names that are listed. */
 const MAX_NAMES = 3;
 
@@ -34,10 +36,14 @@ function nearness(asked: string, name: string): number {
 /** Explain why no line meets a filter. */
 export function explainUnmet({ all, stores, slotOf, rowOf }: Selection, { include, where }: Terms): UnmetFilter {
   const lines: string[] = [];
-  for (let index = all.length - 1; index >= 0 && lines.length < MAX_LINES; index--) {
+  let chars = 0;
+  for (let index = all.length - 1; index >= 0 && lines.length < MAX_LINES && chars < MAX_CHARS; index--) {
     const id = all.at(index);
     const store = stores[slotOf(id)];
-    if (!(store.flags[rowOf(id)] & NOTICE)) lines.push(plainText(store.texts[rowOf(id)]));
+    if (store.flags[rowOf(id)] & NOTICE) continue;
+    const text = store.texts[rowOf(id)].slice(0, MAX_CHARS - chars);
+    chars += text.length;
+    lines.push(plainText(text));
   }
   const fields: UnmetFilter["fields"] = [];
   const conditions = where.flatMap((text) => parseConditions(text) ?? []);
@@ -57,8 +63,9 @@ export function explainUnmet({ all, stores, slotOf, rowOf }: Selection, { includ
     const known = values.get(name)!;
     if (known.length > 0 && /[<>]/.test(op) && known.every((value) => parseNumber(value) === null)) fields.push({ name, value: known[0].slice(0, 40), near: [], common: [] });
     if (known.length > 0) continue;
-    const best = Math.min(...byCount.map((one) => nearness(name, one)));
-    const near = best === Infinity ? [] : byCount.filter((one) => nearness(name, one) === best);
+    const distances = byCount.map((one) => nearness(name, one));
+    const best = distances.reduce((a, b) => Math.min(a, b), Infinity);
+    const near = best === Infinity ? [] : byCount.filter((_unused, i) => distances[i] === best);
     fields.push({ name, near: near.slice(0, MAX_NAMES), common: byCount.slice(0, MAX_NAMES) });
   }
   const inOtherCase = include.filter((term) => !isRegex(term) && lines.some((line) => !line.includes(term) && line.toLowerCase().includes(term.toLowerCase())));

@@ -93,11 +93,12 @@ export class Views {
 
   nextUpdate(view: View): Update {
     view.isDirty = false;
-    view.awaitsAck = true;
     const update = view.update(this.contextOf(view));
     if (view.selection.slowRegex) update.filterError = `stopped, too slow: ${view.selection.slowRegex}`;
     if (view.isChartDue) update.chart = this.charts.chartOf(view.selection.stores);
     view.isChartDue = false;
+    // A view that could not be updated has nothing to draw.
+    view.awaitsAck = true;
     if (view.wantedRows) void this.loader.loadVisible(view.wantedRows.store.task, view.wantedRows);
     return update;
   }

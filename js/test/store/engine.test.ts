@@ -6,6 +6,7 @@ import { compileFilter } from "../../src/text/query.ts";
 import { Engine } from "../../src/store/engine.ts";
 import { Selection } from "../../src/store/selection.ts";
 import { TaskStore } from "../../src/store/taskstore.ts";
+import { View } from "../../src/store/view.ts";
 import { fromPlain } from "../../src/client/settings.ts";
 import { describeClock, describeCompleteness, describeEmpty, describeHidden, describeState } from "../../src/ui/status.ts";
 import { failure, logEvent, ns, Server, sse, T0, TASK, W0 } from "../helpers.ts";
@@ -635,4 +636,42 @@ it("more tasks than a view can tell apart are not mixed up: the view says which 
   await sendOneLineEach(tasks);
   expect(texts()).toEqual(tasks.slice(0, 256).map((_unused, i) => `of ${i}`));
   expect(last().problem).toMatchObject({ code: "TooManyTasks", message: "A viewer shows at most 256 tasks, so 44 of these 300 are left out", hint: "Open a second viewer for the others." });
+});
+
+describe("a view that could not be updated", () => {
+  /** Let the updates of one view fail from now on. Returns a function that ends it. */
+  function breakView(id: string): () => void {
+    const update = View.prototype.update;
+    const broken = vi.spyOn(View.prototype, "update").mockImplementation(function (this: View, context) {
+      if (this.id === id) throw new Error("a fault");
+      return update.call(this, context);
+    });
+    return () => broken.mockRestore();
+  }
+
+  it("shows the next lines", async () => {
+    open();
+    await settle();
+    await server.send(sse("log", line(0, "one"), "a1"));
+    const mend = breakView("v1");
+    expect(() => engine.receive({ op: "find", view: "v1", term: "x" })).toThrow("a fault");
+    mend();
+    await server.send(sse("log", line(1, "two"), "a2"));
+    expect(texts()).toEqual(["one", "two"]);
+  });
+
+  it("does not stop another one", async () => {
+    open();
+    engine.receive({ op: "view", view: "v2", model: "m1", filter: fromPlain({ since: "all" }).filter, viewport: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
+    await settle();
+    await server.send(sse("log", line(0, "one"), "a1"));
+    await settle();
+    const mend = breakView("v2");
+    // The rate of lines falls, so both are drawn again.
+    await expect(vi.advanceTimersByTimeAsync(10_000)).rejects.toThrow("a fault");
+    mend();
+    await server.send(sse("log", line(1, "two"), "a2"));
+    const shown = updates.findLast(({ view }) => view === "v1")!.rows;
+    expect(shown.map(({ text }) => text)).toContain("two");
+  });
 });
