@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _MAX_CHARACTERS: Final = 4000
 _MAX_SHAPES: Final = 10_000
 _MAX_LINES: Final = 60
+#: Number of rows that become Python objects at once.
+_PIECE: Final = 4096
 _NAME: Final = r"[A-Za-z][\w./-]{0,60}"
 #: `--name value` of a command line, `"name": value`, `name=value`; `name: value` only at the end of a line or before a
 #: comma, because prose has colons too.
@@ -99,7 +101,7 @@ def differing_settings(
     pa = import_optional("pyarrow")
     a, b = (_settings(*log) for log in zip(tables, sources, shapes, strict=True))
     found: dict[tuple[str, str, str], tuple[_Setting, _Setting]] = {}
-    for key in a.keys() & b.keys():
+    for key in sorted(a.keys() & b.keys(), key=lambda key: (a[key].first, key)):
         pair = (a[key], b[key])
         values = [setting.values for setting in pair]
         if all(s.is_given and len(s.values) == 1 for s in pair) and values[0].keys() != values[1].keys():
@@ -124,17 +126,10 @@ def _settings(table: pa.Table, source: Ints, shape: Ints) -> dict[tuple[str, str
     np = import_optional("numpy")
     groups = _rows_by_shape(shape)
     texts = table["text"]
-    start = min((row for rows in groups if (row := _second_count(texts, rows)) is not None), default=len(shape))
-    examined = sorted(
-        {
-            int(row)
-            for rows in groups
-            for row in rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_LINES, dtype=np.int64))]
-        }
-    )
+    start = _first_step(texts, shape, groups)
+    examined = [rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_LINES, dtype=np.int64))] for rows in groups]
     settings: dict[tuple[str, str], _Setting] = {}
-    for row in examined:
-        text = texts[row].as_py()[:_MAX_CHARACTERS]
+    for row, text in _lines(texts, np.sort(np.concatenate(examined)) if examined else shape[:0]):
         pairs = list(_pairs(text))
         line = (
             _DIGITS.sub("#", _PAIR.sub(lambda match: match[0][: match.start("value") - match.start()], text))
@@ -159,17 +154,32 @@ def _rows_by_shape(shape: Ints) -> list[Ints]:
     return sorted(groups, key=lambda rows: int(rows[0]))[:_MAX_SHAPES]
 
 
-def _second_count(texts: Any, rows: Ints) -> int | None:
-    """Return the row in which a counter of lines of one shape has its second value; None if they have no counter."""
-    first = None
-    for row in rows.tolist():
-        match = _COUNTER.search(texts[row].as_py()[:_MAX_CHARACTERS])
-        if match is None:
-            return None
-        if first is not None and match[1] != first:
-            return int(row)
-        first = match[1]
-    return None
+def _first_step(texts: Any, shape: Ints, groups: list[Ints]) -> int:
+    """Return the first row in which a counter of lines of one shape has a second value; the number of rows if none has."""
+    np = import_optional("numpy")
+    # `epoch 1/1 step 5` has two counters, and only one of them counts.
+    firsts = _lines(texts, np.array([rows[0] for rows in groups], np.int64))
+    counts = {int(shape[row]): found for row, text in firsts if (found := _COUNTER.findall(text))}
+    for row, text in _lines(texts, np.flatnonzero(np.isin(shape, list(counts)))):
+        if (count := counts.get(int(shape[row]))) is None:
+            continue
+        found = _COUNTER.findall(text)
+        if not found:
+            del counts[int(shape[row])]
+        elif found != count:
+            return row
+    return len(shape)
+
+
+def _lines(texts: Any, rows: Ints) -> Iterator[tuple[int, str]]:
+    """Yield rows, which ascend, with the beginnings of their texts."""
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
+    for begin in range(0, len(texts), _PIECE):
+        first, end = np.searchsorted(rows, (begin, begin + _PIECE))
+        if first < end:
+            piece = rows[first:end]
+            lines = texts.slice(begin, _PIECE).take(pa.array(piece - begin)).to_pylist()
+            yield from zip(piece.tolist(), (line[:_MAX_CHARACTERS] for line in lines), strict=True)
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:

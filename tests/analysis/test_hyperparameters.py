@@ -87,3 +87,24 @@ def test_names_that_stand_in_several_lines_are_told_apart_by_their_line() -> Non
     a = run(["optimizer lr=0.1", "scheduler lr=5"], loss=1)
     b = run(["optimizer lr=0.2", "scheduler lr=5"], loss=1)
     assert differing(a, b) == [("lr", "0.1", "0.2")]
+
+
+def test_the_first_lines_of_a_setting_are_shown_whatever_the_order_of_a_set() -> None:
+    names = [f"name_{letter}" for letter in "abcdefghijklmnopqrst"]
+
+    def lines(value: int) -> list[Row]:
+        texts = [f"{name}={value}" for name in names] + [f"again {name}={value}" for name in names]
+        return [(float(i), "p", text) for i, text in enumerate(texts)]
+
+    rows = Comparison(compare(table(lines(1)), table(lines(2))), ("a", "b")).hyperparameters
+    assert [(row["name"], row["line_a"]) for row in rows] == [(name, f"{name}=1") for name in names]
+
+
+@pytest.mark.parametrize("counters", ["epoch 1/1 step {}", "Epoch: 1 batch={} round 2", "step={} epoch=1"])
+def test_results_after_the_steps_are_none_if_lines_have_several_counters(counters: str) -> None:
+    def lines(loss: float) -> list[Row]:
+        steps = [f"{counters.format(i)} loss={loss / (i + 1):.4f}" for i in range(1, 9)]
+        texts = [f"lr={loss}", *steps, f"wer={loss + 1} f1=0.{loss:.0f} dice={loss}"]
+        return [(float(i), "p", text) for i, text in enumerate(texts)]
+
+    assert differing(lines(3.0), lines(5.0)) == [("lr", "3.0", "5.0")]
