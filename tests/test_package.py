@@ -59,6 +59,7 @@ def test_the_wheel_holds_the_built_viewer_and_the_server_configuration(wheel: Pa
         "loader.js",
         "viewer.js",
         "store.js",
+        "charts.js",
         "viewer.css",
         "page.js",
         "page.css",

@@ -20,6 +20,7 @@ _TYPES: Final = {
     "page.css": "text/css",
     "viewer.css": "text/css",
     "store.js": "text/javascript",
+    "charts.js": "text/javascript",
 }
 
 

@@ -2,6 +2,7 @@
 
 import { vi } from "vitest";
 import type { LogEvent, SourceInfo } from "../src/protocol/events.ts";
+import { Charts } from "../src/store/charts.ts";
 import { Origins } from "../src/store/worker.ts";
 import type { Model } from "../src/client/session.ts";
 import { StoreClient } from "../src/client/storeclient.ts";
@@ -30,9 +31,9 @@ export const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(te
 
 export function engineHub(fetcher?: typeof fetch): StoreClient {
   return new StoreClient((onMessage) => {
-    const origins = new Origins(onMessage, false, fetcher);
+    const origins = new Origins(onMessage, false, fetcher, async () => ({ Charts }));
     return { post: (message) => origins.receive(message), stop: () => origins.stop() };
-  });
+  }, async () => "");
 }
 
 export interface FakeModel extends Model {

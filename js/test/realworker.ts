@@ -13,14 +13,20 @@ globalThis.self = globalThis;
 globalThis.importScripts = () => {};
 globalThis.postMessage = (message) => parentPort.postMessage(message);
 globalThis.addEventListener = (type, listener) => parentPort.on(type, (data) => listener({ data }));
+globalThis.Blob = class { constructor(parts) { this.parts = parts; } };
+URL.createObjectURL = (blob) => "data:text/javascript," + encodeURIComponent(blob.parts.join(""));
 `;
 
-const bundle = esbuild.build({ entryPoints: ["src/store/worker.ts"], bundle: true, format: "esm", target: "es2022", write: false });
+const bundle = esbuild.build({ entryPoints: ["src/store/worker.ts", "src/store/charts.ts"], bundle: true, format: "esm", target: "es2022", write: false, outdir: "." });
+
+async function codeOf(name: string): Promise<string> {
+  return (await bundle).outputFiles.find(({ path }) => path.endsWith(`/${name}.js`))!.text;
+}
 
 /** Return the worker's code. */
-export async function storeCode(): Promise<string> {
-  return (await bundle).outputFiles[0].text;
-}
+export const storeCode = (): Promise<string> => codeOf("worker");
+/** Return the code for charts. */
+export const chartCode = (): Promise<string> => codeOf("charts");
 
 const asModule = (code: string): NodeURL => new NodeURL(`data:text/javascript;base64,${Buffer.from(code).toString("base64")}`);
 
@@ -60,10 +66,10 @@ export function stubWorkers(worker: unknown = BrowserWorker): void {
 }
 
 /** Return the client of a page that has just been loaded, with a real worker. */
-export async function realClient(): Promise<StoreClient> {
+export async function realClient(readChartCode = chartCode): Promise<StoreClient> {
   stubWorkers();
   const code = await storeCode();
-  return new StoreClient((onMessage) => startStore(code, onMessage));
+  return new StoreClient((onMessage) => startStore(code, onMessage), readChartCode);
 }
 
 export function workersStarted(): number {

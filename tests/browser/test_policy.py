@@ -47,7 +47,9 @@ def test_the_page_of_its_own_shows_the_log_as_text(lab: Lab, job: Callable[..., 
 
     def stricter(route: Route) -> None:
         response = route.fetch()
-        policy = response.headers["content-security-policy"].replace("worker-src blob:", "worker-src 'none'")
+        policy = response.headers["content-security-policy"].replace(
+            "script-src 'self' blob:; worker-src blob:", "script-src 'self'; worker-src 'none'"
+        )
         route.fulfill(response=response, headers=response.headers | {"content-security-policy": policy})
 
     page = lab.page(color_scheme=scheme)

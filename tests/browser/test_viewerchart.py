@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from playwright.sync_api import expect
-from support.browser import shot
+from support.browser import says, shot
+from support.jupyter import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,3 +100,34 @@ def test_the_chart_beside_the_lines_while_a_task_runs_and_after_its_end(
     shot(page, "beside-dark")
     page.close()
     lab.setting("themes", "theme", "JupyterLab Light")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_its_own_loads_charts_when_the_first_is_shown(
+    lab: Lab, job: Callable[..., str], scheme: Literal["light", "dark"]
+) -> None:
+    name = job("for i in range(60): print(f'INFO step {i} loss={1 / (i + 1):.4f}', flush=True)")
+    page = lab.page(color_scheme=scheme)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "charts.js" in request.url else None)
+    page.route("**/cortex/static/charts.js*", lambda route: route.abort())
+    page.goto(f"{lab.server.url}cortex/view?task={name}&token={TOKEN}")
+    viewer = page.locator(".cortex-logs")
+    says(viewer, "Job complete exit 0")
+    assert asked == []
+    button = viewer.get_by_role("button", name="Chart of the metrics (p)")
+    button.click()
+    panel = viewer.get_by_role("group", name="Chart of the metrics")
+    failure = panel.get_by_text("The code for charts could not be loaded: Failed to fetch. Close the chart")
+    expect(failure).to_be_visible(timeout=WAIT)
+    expect(viewer.locator("[data-seq]", has_text="step 59 ")).to_be_visible()
+    for width in (600, 1000, 1600):
+        page.set_viewport_size({"width": width, "height": 700})
+        shot(page, f"chart-failed-{scheme}-{width}")
+    page.unroute("**/cortex/static/charts.js*")
+    button.click()
+    button.click()
+    expect(viewer.locator(".cl-pn")).to_have_text(["loss"], timeout=WAIT)
+    expect(failure).to_have_count(0)
+    assert len(asked) == 2
+    shot(page, f"chart-page-{scheme}")

@@ -19,7 +19,7 @@ def test_the_page_names_its_tasks_and_runs_only_the_servers_script(server: Serve
     page = server.get("cortex/view", task=f"job/{completed.ref.name}", grep="</script><b>")
     assert page.status_code == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
     policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
-    assert (policy["default-src"], policy["script-src"], policy["style-src"]) == ("'none'", "'self'", "'self'")
+    assert (policy["default-src"], policy["script-src"], policy["style-src"]) == ("'none'", "'self' blob:", "'self'")
     said = json.loads(
         re.findall(r'<script id="jupyter-config-data" type="application/json">(.*?)</script>', page.text)[0]
     )
@@ -27,7 +27,7 @@ def test_the_page_names_its_tasks_and_runs_only_the_servers_script(server: Serve
     assert "<b>" not in page.text
     sources = re.findall(r'(?:src|href)="(\S+?)"', page.text)
     assert len(sources) == 3
-    for source in [*sources, said["cortexStore"]]:
+    for source in [*sources, said["cortexStore"], said["cortexCharts"]]:
         part = httpx.get(httpx.URL(server.url).join(source), headers=server.headers)
         assert part.status_code == 200 and "immutable" in part.headers["cache-control"], source
         assert part.headers["content-type"] in ("text/javascript; charset=utf-8", "text/css; charset=utf-8")

@@ -45,6 +45,8 @@ export interface ViewEntry {
   regexStopped(find: boolean): void;
   /** The store cannot run in this page. */
   storeFailed(problem: Problem): void;
+  /** The code for charts could not be loaded. */
+  chartFailed(reason: string): void;
 }
 
 export interface Connection {
@@ -60,6 +62,8 @@ export class StoreClient {
   #count = 0;
   /** Why the store could not be started. */
   #failure: Problem | undefined;
+  /** Whether the worker has been sent the code for charts. */
+  #hasChartCode = false;
   /** The view whose regular expression the worker has run since the last ping; `find` if it is the one of find. */
   #suspect: { view: string; find: boolean } | undefined;
   #watchdog: ReturnType<typeof setTimeout> | undefined;
@@ -68,9 +72,11 @@ export class StoreClient {
   readonly #replies = new Map<number, { resolve(answer: FromStore): void; reject(reason: Error): void }>();
 
   readonly #connect: Connect;
+  readonly #readChartCode: () => Promise<string>;
 
-  constructor(connect: Connect) {
+  constructor(connect: Connect, readChartCode: () => Promise<string>) {
     this.#connect = connect;
+    this.#readChartCode = readChartCode;
   }
 
   open(session: SessionEntry): string {
@@ -88,7 +94,7 @@ export class StoreClient {
     for (const [view, side] of this.#views) {
       if (side.model !== model) continue;
       this.#post(viewMessage(view, side));
-      if (side.hasChart) this.#post({ op: "chart", view, on: true });
+      if (side.hasChart) this.#postChart(view, true);
     }
   }
 
@@ -132,7 +138,29 @@ export class StoreClient {
     const side = this.#views.get(view);
     if (side === undefined || side.hasChart === on) return;
     side.hasChart = on;
+    this.#postChart(view, on);
+  }
+
+  #postChart(view: string, on: boolean): void {
     this.#post({ op: "chart", view, on });
+    if (on && !this.#hasChartCode) void this.#sendChartCode();
+  }
+
+  /** Send the worker the code for charts. After a failure it is sent again for the next chart that is shown. */
+  async #sendChartCode(): Promise<void> {
+    this.#hasChartCode = true;
+    const generation = this.#generation;
+    try {
+      const code = await this.#readChartCode();
+      if (generation === this.#generation) this.#post({ op: "chartCode", code });
+    } catch (reason) {
+      if (generation === this.#generation) this.#onChartFailed(errorMessage(reason));
+    }
+  }
+
+  #onChartFailed(reason: string): void {
+    this.#hasChartCode = false;
+    for (const side of this.#views.values()) if (side.hasChart) side.chartFailed(reason);
   }
 
   jump(view: string, jump: Jump): void {
@@ -226,7 +254,7 @@ export class StoreClient {
     for (const [view, side] of this.#views) {
       this.#connection.post(viewMessage(view, side));
       if (side.find !== "") this.#connection.post({ op: "find", view, term: side.find });
-      if (side.hasChart) this.#connection.post({ op: "chart", view, on: true });
+      if (side.hasChart) this.#postChart(view, true);
     }
   }
 
@@ -240,6 +268,7 @@ export class StoreClient {
     } else if (message.op === "headers") this.#post({ op: "config", config: readPageConfig() });
     else if (message.op === "pong") this.#onPong();
     else if (message.op === "testing") this.#suspect = message;
+    else if (message.op === "chartFailed") this.#onChartFailed(message.reason);
     else if (message.op === "failed") {
       this.#failure = message.problem;
       for (const side of this.#views.values()) side.storeFailed(message.problem);
@@ -301,6 +330,7 @@ export class StoreClient {
   #disconnect(): void {
     this.#connection?.stop();
     this.#connection = this.#failure = undefined;
+    this.#hasChartCode = false;
     // No worker will answer the requests to this one.
     for (const { reject } of this.#replies.values()) reject(new Error("a regular expression took too long, so the lines are loaded again; try again when they are here"));
     this.#replies.clear();
@@ -393,6 +423,6 @@ let pageClient: StoreClient | undefined;
  * Return the page's client. A page has one instance of this module for each version of the package (see loader.ts), and so one
  * client and one worker: a viewer never talks to the worker of another version.
  */
-export function pageStoreClient(code: string): StoreClient {
-  return (pageClient ??= wakeOnReturn(new StoreClient((onMessage) => startStore(code, onMessage))));
+export function pageStoreClient(code: string, readChartCode: () => Promise<string>): StoreClient {
+  return (pageClient ??= wakeOnReturn(new StoreClient((onMessage) => startStore(code, onMessage), readChartCode)));
 }

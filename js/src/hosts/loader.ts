@@ -11,7 +11,7 @@
 import type { Model } from "../client/session.ts";
 import type { Widget } from "./widget.ts";
 
-type Factory = (css?: string, store?: string) => Widget;
+type Factory = () => Widget;
 
 /** The viewer of one version. A page has one promise for it, which the kernel of any model may fulfil. */
 interface SharedViewer {
@@ -29,12 +29,13 @@ const WAITING =
 const page = globalThis as unknown as Record<symbol, Map<string, SharedViewer> | undefined>;
 const viewers = (page[Symbol.for("cortex-jupyter/viewers")] ??= new Map<string, SharedViewer>());
 
-async function start([code, css, store]: DataView[]): Promise<Factory> {
+/** Start the viewer from its parts, which the kernel sends together. */
+async function start([code, ...texts]: DataView[]): Promise<Factory> {
   const url = URL.createObjectURL(new Blob([code as DataView<ArrayBuffer>], { type: "text/javascript" }));
   try {
-    const { default: factory } = (await import(url)) as { default: Factory };
-    const [style, script] = [css, store].map((part) => new TextDecoder().decode(part));
-    return () => factory(style, script);
+    const { default: factory } = (await import(url)) as { default: (css: string, store: string, readChartCode: () => Promise<string>) => Widget };
+    const [css, store, charts] = texts.map((part) => new TextDecoder().decode(part));
+    return () => factory(css, store, async () => charts);
   } finally {
     URL.revokeObjectURL(url);
   }

@@ -3,4 +3,4 @@
 import { CommDownloads } from "../client/commdownload.ts";
 import widget, { type Widget } from "./widget.ts";
 
-export default (css = "", store = ""): Widget => widget(css, store, (send) => new CommDownloads(send));
+export default (css: string, store: string, readChartCode: () => Promise<string>): Widget => widget(css, store, readChartCode, (send) => new CommDownloads(send));

@@ -13,8 +13,9 @@ import viewer from "./widget.ts";
 
 interface PageData {
   cortexTasks: string[];
-  /** Address of the worker's code. */
+  /** Addresses of the worker's code and of the code for charts. */
   cortexStore: string;
+  cortexCharts: string;
 }
 
 function followTheme(): void {
@@ -52,13 +53,17 @@ function pageModel(tasks: string[]): Model {
   };
 }
 
+async function fetchText(address: string): Promise<string> {
+  const response = await fetch(address, { headers: readPageConfig().headers, credentials: "same-origin" });
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  return response.text();
+}
+
 async function start(): Promise<void> {
   followTheme();
-  const { cortexTasks: tasks, cortexStore } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as PageData;
+  const { cortexTasks: tasks, cortexStore, cortexCharts } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as PageData;
   setTitle(tasks, {});
-  const response = await fetch(cortexStore, { headers: readPageConfig().headers, credentials: "same-origin" });
-  if (!response.ok) throw new Error(`the server answered ${response.status}`);
-  const widget = viewer("", await response.text());
+  const widget = viewer("", await fetchText(cortexStore), () => fetchText(cortexCharts));
   const model = pageModel(tasks);
   widget.initialize({ model });
   const main = document.querySelector("main")!;

@@ -32,14 +32,17 @@ function once(signal: AbortSignal | undefined, cleanup: () => void): () => void 
   return run;
 }
 
-/** Return the widget. The kernel sends the three parts of a viewer together: this code, `css` and the worker's code `store`. */
-export default (css = "", store = "", makeDownloads?: MakeDownloads): Widget => {
+/**
+ * Return the widget, with its style sheet `css`, the worker's code `store` and a function that reads the code for charts, which the
+ * worker needs once a view shows one.
+ */
+export default (css: string, store: string, readChartCode: () => Promise<string>, makeDownloads?: MakeDownloads): Widget => {
   const style = (styler ??= makeStyler(css));
   // In some hosts several models share this object; in some, `initialize` and `render` see different objects.
   const sessions = new Map<Model, Session>();
 
   function open(model: Model): Session {
-    const session = new Session(model, pageStoreClient(store), makeDownloads);
+    const session = new Session(model, pageStoreClient(store, readChartCode), makeDownloads);
     sessions.set(model, session);
     return session;
   }
@@ -60,7 +63,7 @@ export default (css = "", store = "", makeDownloads?: MakeDownloads): Widget => 
     render({ model, el, signal }) {
       try {
         const session = sessionOf(model);
-        const viewer = new Viewer(pageStoreClient(store), session);
+        const viewer = new Viewer(pageStoreClient(store, readChartCode), session);
         session.views.add(viewer);
         el.replaceChildren(viewer.root);
         style(viewer.root);

@@ -40,12 +40,17 @@ export type ToStore =
   | { op: "lastRows"; view: string; to: number | null; most: number; ask: number }
   | { op: "find"; view: string; term: string }
   | { op: "chart"; view: string; on: boolean }
+  /** The code for charts. A worker gets it once, after the first view that shows a chart. */
+  | { op: "chartCode"; code: string }
   | { op: "jump"; view: string; jump: Jump }
   | { op: "close"; view: string }
   | { op: "retry"; model: string }
   /** The page was asleep, hidden or offline: open connections may be dead. */
   | { op: "wake" }
   | { op: "ping" };
+
+/** What an engine of the worker handles: all but the code, which is for all engines. */
+export type ToEngine = Exclude<ToStore, { op: "chartCode" }>;
 
 export type FromStore =
   | Update
@@ -55,6 +60,8 @@ export type FromStore =
   /** The store could not be started. */
   | { op: "failed"; problem: Problem }
   | { op: "pong" }
+  /** The code for charts could not be started. */
+  | { op: "chartFailed"; reason: string }
   /** Sent before a regular expression of a view's filter, or of its find, runs. If no pong comes, the page knows which one hangs. */
   | { op: "testing"; view: string; find: boolean }
   | { op: "headers" }

@@ -115,12 +115,12 @@ export interface Curve {
 /** The metrics that the lines of a view's tasks report. */
 export interface Chart {
   curves: Curve[];
-  /** Which lines the curves come from: all; those that have been read so far; or only the loaded ones. */
-  coverage: "all" | "reading" | "loaded";
+  /** Which lines the curves come from: all; those that have been read so far; only the loaded ones; none, as the code for charts is missing. */
+  coverage: "all" | "reading" | "loaded" | "none";
   /** Number of lines that the server has read for the chart, and of all lines. */
   linesRead: number;
   lines: number;
-  /** Why the chart shows only the loaded lines. */
+  /** Why the chart shows only the loaded lines, or none. */
   message: string;
   /** Number of metrics beyond the limit. */
   leftOut: number;

@@ -1,7 +1,8 @@
 /** Receives the page's messages and sends updates. It runs in a worker, or in the page itself if the page forbids workers. */
 
-import type { FromStore, ToStore } from "../protocol/messages.ts";
+import type { FromStore, ToEngine } from "../protocol/messages.ts";
 import type { Update } from "../protocol/update.ts";
+import type { Charts } from "./charts.ts";
 import { LineMemory } from "./eviction.ts";
 import { StreamIngest } from "./ingest.ts";
 import { ClusterClock, Links } from "./links.ts";
@@ -71,12 +72,16 @@ export class Engine implements StoreWatcher {
       view.search?.stop();
       view.remoteJump?.stop();
     }
-    this.#views.charts.close();
+    this.#views.charts?.close();
     this.#links.close();
     this.#memory.remove(this.#tasks);
   }
 
-  receive(message: ToStore): void {
+  useCharts(ChartsClass: typeof Charts): void {
+    this.#views.useCharts(ChartsClass);
+  }
+
+  receive(message: ToEngine): void {
     const links = this.#links;
     switch (message.op) {
       case "config":
@@ -127,7 +132,7 @@ export class Engine implements StoreWatcher {
     }
   }
 
-  #receiveForView(message: Extract<ToStore, { view: string }>): void {
+  #receiveForView(message: Extract<ToEngine, { view: string }>): void {
     const view = this.#views.all.get(message.view);
     if (view === undefined) return;
     // If the user does something else, a remote jump ends.
@@ -153,7 +158,7 @@ export class Engine implements StoreWatcher {
       if (message.op === "ack") view.awaitsAck = false;
       else view.isVisible = message.isVisible;
       if (view.isDirty) this.#views.flush(view);
-      if (view.hasChart) this.#views.charts.read();
+      if (view.hasChart) this.#views.charts?.read();
       return;
     } else if (message.op === "loadOlder") {
       view.window.isExtended = true;
@@ -219,7 +224,7 @@ export class Engine implements StoreWatcher {
       view.jump({ to: "seq", task: store.task, seq: goal.seq });
     }
     this.#searchSlice();
-    this.#views.charts.read();
+    this.#views.charts?.read();
   }
 
   rowRemoved(store: TaskStore, row: number): void {
@@ -232,7 +237,7 @@ export class Engine implements StoreWatcher {
 
   /** Recreate the views of a task whose rows were renumbered. */
   rowsRenumbered(store: TaskStore, rows: Int32Array): void {
-    this.#views.charts.renumber(store, rows);
+    this.#views.charts?.renumber(store, rows);
     for (const view of this.#views.all.values()) {
       const { viewport, selection } = view;
       const slot = selection.stores.indexOf(store);

@@ -2,7 +2,7 @@
 
 import type { FromStore } from "../protocol/messages.ts";
 import type { Update } from "../protocol/update.ts";
-import { Charts } from "./charts.ts";
+import type { Charts } from "./charts.ts";
 import type { ClusterClock } from "./links.ts";
 import type { Loader } from "./loader.ts";
 import { MAX_TASKS } from "./selection.ts";
@@ -14,17 +14,8 @@ const SUMMARY_EVERY_MS = 500;
 
 export class Views {
   readonly all = new Map<string, View>();
-  readonly charts = new Charts({
-    linkOf: (task) => this.#tasks.linkOf(task),
-    isChartVisible: (store) => this.#chartsOf(store).some(({ isVisible, awaitsAck }) => isVisible && !awaitsAck),
-    enqueue,
-    chartChanged: (store) => {
-      for (const view of this.#chartsOf(store)) {
-        view.isChartDue = true;
-        this.refresh(view);
-      }
-    },
-  });
+  /** Until the page has sent the code for charts, views have none. */
+  charts: Charts | undefined;
   #summaryDue = false;
   loader!: Loader;
 
@@ -95,8 +86,10 @@ export class Views {
     view.isDirty = false;
     const update = view.update(this.contextOf(view));
     if (view.selection.slowRegex) update.filterError = `stopped, too slow: ${view.selection.slowRegex}`;
-    if (view.isChartDue) update.chart = this.charts.chartOf(view.selection.stores);
-    view.isChartDue = false;
+    if (view.isChartDue && this.charts) {
+      update.chart = this.charts.chartOf(view.selection.stores);
+      view.isChartDue = false;
+    }
     // A view that could not be updated has nothing to draw.
     view.awaitsAck = true;
     if (view.wantedRows) void this.loader.loadVisible(view.wantedRows.store.task, view.wantedRows);
@@ -107,9 +100,26 @@ export class Views {
     return this.#tasks.links.tasksOf(model).slice(0, MAX_TASKS).map((task) => this.#tasks.entryOf(task).store);
   }
 
+  /** Begin to draw charts, with the class that the page's code for them has. */
+  useCharts(ChartsClass: typeof Charts): void {
+    this.charts = new ChartsClass({
+      linkOf: (task) => this.#tasks.linkOf(task),
+      isChartVisible: (store) => this.#chartsOf(store).some(({ isVisible, awaitsAck }) => isVisible && !awaitsAck),
+      enqueue,
+      chartChanged: (store) => {
+        for (const view of this.#chartsOf(store)) {
+          view.isChartDue = true;
+          this.refresh(view);
+        }
+      },
+    });
+    this.updateCharts();
+    for (const view of this.all.values()) if (view.hasChart) this.refresh(view);
+  }
+
   /** Keep a chart for each task whose chart a view shows, and for no other task. */
   updateCharts(): void {
-    this.charts.setStores(new Set([...this.all.values()].filter(({ hasChart }) => hasChart).flatMap(({ selection }) => selection.stores)));
+    this.charts?.setStores(new Set([...this.all.values()].filter(({ hasChart }) => hasChart).flatMap(({ selection }) => selection.stores)));
   }
 
   #chartsOf(store: TaskStore): View[] {

@@ -4,12 +4,28 @@
  */
 
 import type { FromStore, PageConfig, ToStore } from "../protocol/messages.ts";
+import { errorMessage } from "../text/format.ts";
 import { withOrigin } from "../transport/http.ts";
+import type { Charts } from "./charts.ts";
 import { Engine } from "./engine.ts";
 import { LineMemory } from "./eviction.ts";
 
 /** Lines are kept this long (ms) after their last model has gone, because a cell that runs again makes a new model. */
 const KEEP_MS = 10_000;
+
+interface ChartsModule {
+  Charts: typeof Charts;
+}
+
+/** Start the code for charts, which is a script of its own because most views show no chart. */
+async function importCharts(code: string): Promise<ChartsModule> {
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  try {
+    return (await import(/* @vite-ignore */ url)) as ChartsModule;
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
 
 export class Origins {
   readonly #engines = new Map<string, Engine>();
@@ -19,19 +35,24 @@ export class Origins {
   /** The last such message since the last ping. An equal one is not sent again. */
   #testing: Extract<FromStore, { op: "testing" }> | undefined;
   #config: PageConfig = { base: "", headers: {} };
+  /** The class of the page's code for charts, once it has been started. */
+  #Charts: typeof Charts | undefined;
 
   readonly #post: (message: FromStore) => void;
   readonly #guarded: boolean;
   readonly #fetcher: (typeof fetch) | undefined;
+  readonly #loadCharts: (code: string) => Promise<ChartsModule>;
 
   constructor(
     post: (message: FromStore) => void,
     guarded: boolean,
     fetcher?: typeof fetch,
+    loadCharts = importCharts,
   ) {
     this.#post = post;
     this.#guarded = guarded;
     this.#fetcher = fetcher;
+    this.#loadCharts = loadCharts;
   }
 
   receive(message: ToStore): void {
@@ -58,6 +79,9 @@ export class Origins {
         setTimeout(() => this.#release(origin), KEEP_MS);
         break;
       }
+      case "chartCode":
+        void this.#startCharts(message.code);
+        break;
       case "comm":
       case "retry":
         this.#engine(this.#models.get(message.model) ?? "").receive(message);
@@ -71,6 +95,16 @@ export class Origins {
 
   stop(): void {
     for (const engine of this.#engines.values()) engine.stop();
+    this.#engines.clear();
+  }
+
+  async #startCharts(code: string): Promise<void> {
+    try {
+      this.#Charts = (await this.#loadCharts(code)).Charts;
+      for (const engine of this.#engines.values()) engine.useCharts(this.#Charts);
+    } catch (reason) {
+      this.#post({ op: "chartFailed", reason: errorMessage(reason) });
+    }
   }
 
   #engine(origin: string): Engine {
@@ -86,6 +120,7 @@ export class Origins {
       };
       this.#engines.set(origin, (engine = new Engine(post, this.#guarded, this.#fetcher, this.#memory)));
       engine.receive({ op: "config", config: withOrigin(this.#config, origin) });
+      if (this.#Charts) engine.useCharts(this.#Charts);
     }
     return engine;
   }

@@ -93,6 +93,13 @@ export class ChartPanel {
     if (!same) this.draw();
   }
 
+  /** Show why there is no chart. */
+  fail(reason: string): void {
+    const message = `The code for charts could not be loaded: ${reason}. Close the chart and open it again, or reload the page.`;
+    this.#chart = { curves: [], coverage: "none", linesRead: 0, lines: 0, message, leftOut: 0 };
+    this.draw();
+  }
+
   draw(): void {
     const { filter, chart: by, chartLog } = this.#settings!;
     if (by === "" || this.#chart === undefined || this.#histogram === undefined) return;
@@ -156,7 +163,7 @@ export class ChartPanel {
     setText(this.#coverage, words);
     setAttr(this.#coverage, "title", coverage === "loaded" ? message : coverage === "reading" ? "The server is reading the whole log" : "Of the whole log");
     this.#coverage.classList.toggle("cl-gaps", coverage === "loaded");
-    setText(this.#empty, this.#shown.length > 0 ? "" : stepless > 0 ? "No line names a step." : coverage === "reading" ? "Reading the log…" : NO_METRICS);
+    setText(this.#empty, this.#shown.length > 0 ? "" : coverage === "none" ? message : stepless > 0 ? "No line names a step." : coverage === "reading" ? "Reading the log…" : NO_METRICS);
     this.#empty.hidden = this.#empty.textContent === "";
   }
 

@@ -159,6 +159,7 @@ export class Viewer {
       clock: (now) => this.#clock(now),
       regexStopped: (find) => session.regexStopped(find),
       storeFailed: (problem) => void this.#fallBack(problem),
+      chartFailed: (reason) => this.#chart.fail(reason),
     };
     this.#view = store.addView(this.#entry);
     store.showChart(this.#view, session.settings.chart !== "");

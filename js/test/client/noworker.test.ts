@@ -5,7 +5,7 @@ import { Session } from "../../src/client/session.ts";
 import { startStore, StoreClient } from "../../src/client/storeclient.ts";
 import { Viewer } from "../../src/ui/viewer.ts";
 import { type FakeModel, fakeModel, type Line, logEvent, sse, T0 } from "../helpers.ts";
-import { storeCode, stubWorkers } from "../realworker.ts";
+import { chartCode, storeCode, stubWorkers } from "../realworker.ts";
 
 const STUCK = `${"a".repeat(60)}!`;
 
@@ -31,7 +31,7 @@ beforeEach(async () => {
     throw new Error("refused by the Content-Security-Policy");
   });
   const code = await storeCode();
-  client = new StoreClient((onMessage) => startStore(code, onMessage));
+  client = new StoreClient((onMessage) => startStore(code, onMessage), chartCode);
   model = fakeModel();
   session = new Session(model, client);
   viewer = new Viewer(client, session);
@@ -76,6 +76,12 @@ it("a line that is too long to be tested is shown", async () => {
   session.change({ include: ["/a.*b.*c/"] });
   await wait(() => expect(rows()).toHaveLength(2));
   expect(rows()[1]).toBe("a b c");
+});
+
+it("charts are drawn here, too", async () => {
+  await feed(0, "loss=2", "loss=1");
+  session.change({ chart: "time" });
+  await wait(() => expect(viewer.root.querySelector(".cl-pn")?.textContent).toBe("loss"));
 });
 
 it("the store is stopped with the last viewer", async () => {

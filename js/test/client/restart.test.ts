@@ -5,7 +5,7 @@ import { Session } from "../../src/client/session.ts";
 import type { StoreClient } from "../../src/client/storeclient.ts";
 import { Viewer } from "../../src/ui/viewer.ts";
 import { type FakeModel, fakeModel, type Line, logEvent, sse, T0, TASK } from "../helpers.ts";
-import { realClient, stopWorkers, workersStarted } from "../realworker.ts";
+import { chartCode, realClient, stopWorkers, workersStarted } from "../realworker.ts";
 
 /** Backtracks for years on `STUCK`. */
 const RUNAWAY = "/(a+)+$/";
@@ -174,6 +174,51 @@ it("a find that hangs is stopped, and a regular expression of the filter stays",
   expect(shownError(cell)).toContain("The regular expression that was sought took too long");
   cell.session.change({ include: ["line 1"] });
   await wait(() => expect(rowsOf(cell)).toEqual(["line 1"]));
+});
+
+describe("the code for charts", () => {
+  const metricsOf = ({ viewer }: Cell): string[] => [...viewer.root.querySelectorAll(".cl-pn")].map((element) => element.textContent ?? "");
+  const chartText = ({ viewer }: Cell): string => viewer.root.querySelector(".cl-chart p:not([hidden])")?.textContent ?? "";
+  const values = (name: string): Line[] => Array.from({ length: 5 }, (_unused, i): Line => [T0 + i * 1000, 1, `${name}=${i}`]);
+
+  it("is sent to a worker once, when the first chart is shown, and again to the worker that replaces it", async () => {
+    const read = vi.fn(chartCode);
+    client = await realClient(read);
+    const [plain, charted] = [open(), open()];
+    await answer(plain, values("loss"));
+    await wait(() => expect(rowsOf(charted)).toHaveLength(5));
+    expect(read).not.toHaveBeenCalled();
+    for (const { session } of [charted, open(TASK, { chart: "step" })]) session.change({ chart: "time" });
+    await wait(() => expect(cells.map(metricsOf)).toEqual([[], ["loss"], ["loss"]]));
+    charted.session.change({ chart: "" });
+    charted.session.change({ chart: "time" });
+    plain.session.change({ include: [RUNAWAY] });
+    expect(read).toHaveBeenCalledTimes(1);
+    plain.model.bytes(sse("log", logEvent(5, [[T0 + 9000, 1, STUCK]]), "c5"));
+    await wait(() => expect(workersStarted()).toBe(2));
+    await answer(plain, values("acc"), 2);
+    await wait(() => expect(cells.map(metricsOf)).toEqual([[], ["acc"], ["acc"]]));
+    expect(read).toHaveBeenCalledTimes(2);
+  });
+
+  it.each([
+    ["cannot be read", () => Promise.reject(new Error("the server answered 404")), "the server answered 404"],
+    ["cannot be started", () => Promise.resolve("throw new Error('forbidden here')"), "forbidden here"],
+  ])("that %s is reported in the panel, and the lines stay; opening the chart again tries again", async (_name, fail, reason) => {
+    const read = vi.fn(chartCode).mockImplementationOnce(fail);
+    client = await realClient(read);
+    const cell = open(TASK, { chart: "time" });
+    await answer(cell, values("loss"));
+    await wait(() => expect(chartText(cell)).toBe(`The code for charts could not be loaded: ${reason}. Close the chart and open it again, or reload the page.`));
+    await wait(() => expect(rowsOf(cell)).toHaveLength(5));
+    cell.session.change({ include: ["=3"] });
+    await wait(() => expect(rowsOf(cell)).toHaveLength(1));
+    expect([shownError(cell), metricsOf(cell)]).toEqual(["", []]);
+    cell.session.change({ chart: "" });
+    cell.session.change({ chart: "time" });
+    await wait(() => expect(metricsOf(cell)).toEqual(["loss"]));
+    expect(chartText(cell)).toBe("");
+  });
 });
 
 it("a worker survives the id of a row that it does not have", async () => {

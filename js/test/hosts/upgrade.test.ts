@@ -14,7 +14,7 @@ let workers: { code: string; sent: { op: string }[] }[];
 
 async function answer(model: FakeModel, colour: string): Promise<void> {
   const code = `${(await bundle).outputFiles[0].text}\n// ${colour}`;
-  const parts = [code, CSS.replace("COLOUR", colour), `store of ${colour}`].map((text) => new DataView(bytesOf(text).buffer));
+  const parts = [code, CSS.replace("COLOUR", colour), `store of ${colour}`, ""].map((text) => new DataView(bytesOf(text).buffer));
   model.emit("msg:custom", { type: "viewer", version: model.get("_viewer") }, parts);
 }
 

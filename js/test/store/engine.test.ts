@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Complete } from "../../src/protocol/events.ts";
-import type { ToStore } from "../../src/protocol/messages.ts";
+import type { ToEngine } from "../../src/protocol/messages.ts";
 import { type TaskSummary, TICKS, type Update } from "../../src/protocol/update.ts";
 import { compileFilter } from "../../src/text/query.ts";
 import { Engine } from "../../src/store/engine.ts";
@@ -45,7 +45,7 @@ beforeEach(() => {
   engine = new Engine((message) => {
     if (message.op !== "update") return;
     updates.push(message);
-    queueMicrotask(() => engine.receive({ op: "ack", view: message.view } as ToStore));
+    queueMicrotask(() => engine.receive({ op: "ack", view: message.view } as ToEngine));
   }, true, server.fetch);
   engine.receive({ op: "config", config: { base: "http://host/cortex/", headers: { Authorization: "token old" } } });
 });

@@ -2,7 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { OutlineDoc, PageRecord } from "../../src/protocol/events.ts";
-import type { ToStore } from "../../src/protocol/messages.ts";
+import type { ToEngine } from "../../src/protocol/messages.ts";
 import type { Jump } from "../../src/protocol/requests.ts";
 import type { Update } from "../../src/protocol/update.ts";
 import { Engine } from "../../src/store/engine.ts";
@@ -40,7 +40,7 @@ beforeEach(async () => {
     if (message.op !== "update") return;
     update = message;
     if (message.jump) jumped.push(message.jump);
-    queueMicrotask(() => engine.receive({ op: "ack", view: message.view } as ToStore));
+    queueMicrotask(() => engine.receive({ op: "ack", view: message.view } as ToEngine));
   }, true, server.fetch);
   engine.receive({ op: "config", config: { base: "http://host/cortex/", headers: {} } });
   engine.receive({ op: "subscribe", model: "m1", tasks: [TASK], transport: "auto", since: "all" });

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { FromStore, ToStore } from "../../src/protocol/messages.ts";
+import type { FromStore, ToEngine } from "../../src/protocol/messages.ts";
 import type { TaskSummary, Update } from "../../src/protocol/update.ts";
 import { Engine } from "../../src/store/engine.ts";
 import { fromPlain } from "../../src/client/settings.ts";
@@ -31,7 +31,7 @@ beforeEach(async () => {
   engine = new Engine((message) => {
     if (message.op === "update") {
       updates.push(message);
-      queueMicrotask(() => engine.receive({ op: "ack", view: message.view } as ToStore));
+      queueMicrotask(() => engine.receive({ op: "ack", view: message.view } as ToEngine));
     } else other.push(message);
   }, true, server.fetch);
   engine.receive({ op: "config", config: { base: "http://host/user/x/cortex/", headers: { Authorization: "token t", "X-XSRFToken": "x" } } });
