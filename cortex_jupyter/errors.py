@@ -39,6 +39,7 @@ the same three things: `code`, `message`, `hint` (docs/reference/http.md, Errors
 
 from __future__ import annotations
 
+import linecache
 import re
 import traceback
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -112,15 +113,15 @@ class CortexError(Exception):
 
     def _lines_of_user(self, shell: Any) -> Iterator[str]:
         """Yield the place and the code of each of the user's lines that led to this error."""
-        frames = list(traceback.walk_tb(self.__traceback__))
-        for summary, (frame, _) in zip(traceback.extract_tb(self.__traceback__), frames, strict=True):
+        for frame, line in traceback.walk_tb(self.__traceback__):
             package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
             if package == __name__.partition(".")[0]:
                 return
             if package not in _SHELLS:
-                named = getattr(shell.compile, "format_code_name", lambda _: None)(summary.filename)
-                place = " ".join(named) if named else summary.filename
-                yield f"{place}, line {summary.lineno}: {summary.line}"
+                file = frame.f_code.co_filename
+                named = getattr(shell.compile, "format_code_name", lambda _: None)(file)
+                place = " ".join(named) if named else file
+                yield f"{place}, line {line}: {linecache.getline(file, line, frame.f_globals).strip()}"
 
 
 class BadQuery(CortexError):

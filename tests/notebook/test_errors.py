@@ -61,6 +61,12 @@ def test_every_line_of_the_user_is_named_and_none_of_ours(task: None) -> None:
     assert len(lines(failed)) == 4
 
 
+def test_a_limit_of_tracebacks_does_not_hide_the_users_lines(task: None) -> None:
+    _, _, failed = shell(IMPORT, "import sys; sys.tracebacklimit = 1", "cortex.logs('ml:train-1', level='loud')")
+    place, error, _ = lines(failed)
+    assert place.endswith("cortex.logs('ml:train-1', level='loud')") and error.startswith("BadQuery: level='loud'")
+
+
 def test_the_whole_traceback_is_shown_on_request(task: None) -> None:
     failing = "cortex.logs('ml:train-1', level='loud')"
     _, short, whole, _, verbose, _, again = shell(
