@@ -115,7 +115,7 @@ class Completer:
 
     def _known(self) -> Iterator[str]:
         for keys in (*self._tasks.values(), self._used):
-            yield from keys
+            yield from list(keys)  # a thread that lists tasks may add some meanwhile
 
     def _tasks_like(self, word: str, namespace: str) -> Iterator[str]:
         """Yield the keys of the tasks whose key, name or kind and name begins with a word."""

@@ -109,12 +109,12 @@ def test_python_and_the_completion_of_task_names(crowd: Crowd, user: Home) -> No
     shell = InteractiveShell.instance()
     shell.run_line_magic("load_ext", "cortex_jupyter")
     end = time.monotonic() + 120
-    while "busy" not in (names := shell.complete("bu", "%tasklogs bu", 12)[1]) and time.monotonic() < end:
+    while not (names := shell.complete("bu", "%tasklogs bu", 12)[1]) and time.monotonic() < end:
         time.sleep(0.1)
     print(names)
     """
-    count, names = user.python(textwrap.dedent(code)).splitlines()[-2:]
-    assert int(count) == len(_task_names(crowd)) and names == "['busy']"
+    count, names = user.python(textwrap.dedent(code), timeout=240).splitlines()[-2:]
+    assert int(count) == len(_task_names(crowd)) and names == f"['{crowd.namespace}:job/busy']"
 
 
 def test_logs_of_a_job_and_of_a_pod(crowd: Crowd, user: Home) -> None:

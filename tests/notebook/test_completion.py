@@ -8,6 +8,7 @@ from support.ipython import shell
 from support.kube import python_job
 
 from cortex_jupyter.model import Source
+from cortex_jupyter.notebook.completion import Completer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,17 @@ def test_values_namespaces_and_what_is_no_magic(tasks: None) -> None:
     assert levels == ["warning"] and set(spaces) == {"ml", "lab"}
     assert of_namespace[0] == "lab:job/other" and "ml:job/train-1" not in of_namespace
     assert "ml:job/train-1" not in [*variable, *plain]
+
+
+def test_tasks_may_be_learnt_while_they_are_offered() -> None:
+    """A thread reads them in the background."""
+    completer = Completer([], [])
+    completer.learn(["ml:job/a", "ml:job/b"])
+    known = completer._known()
+    assert next(known) == "ml:job/a"
+    completer.learn(["ml:job/c"])
+    completer._tasks["lab"] = ["lab:job/d"]
+    assert "ml:job/b" in list(known)
 
 
 def test_loading_the_extension_again_adds_nothing(tasks: None) -> None:
