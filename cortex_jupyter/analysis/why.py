@@ -43,6 +43,7 @@ class Why:
     def __init__(self, task: str, status: Any, diagnosis: Diagnosis) -> None:
         self.task, self.state, self.reason, self.message = task, status.state, status.reason, status.message
         self.exit_code: int | None = status.exit_code
+        self._ended_well: bool = status.ended_well
         self.containers, self.events, self.errors = diagnosis.containers, diagnosis.events, diagnosis.errors
         self.culprit, self.error = diagnosis.culprit, diagnosis.error
         self.summary = self._summary()
@@ -50,7 +51,7 @@ class Why:
     def _summary(self) -> str:
         if self.reason == "Opened":
             return "a file has no exit status; see its last lines"
-        if self.state == "succeeded":
+        if self._ended_well:
             failed = sum(1 for c in self.containers if c.exit_code)
             runs = f", after {failed} {'run' if failed == 1 else 'runs'} that failed" if failed else ""
             return f"it ended well: {self.message}{runs}"
@@ -84,12 +85,15 @@ class Why:
         return f"{lead}{container.container} of {container.pod}{run} {how}{after_error}{why}"
 
     @property
+    def _state_shown(self) -> str:
+        return "" if self.reason == "Opened" else self.state
+
+    @property
     def _error_title(self) -> str:
-        return "the last error of a run that failed" if self.state == "succeeded" else "the last error"
+        return "the last error of a run that failed" if self._ended_well else "the last error"
 
     def __str__(self) -> str:
-        state = "" if self.reason == "Opened" else f" {self.state}"
-        parts = [f"{self.task}{state}: {self.summary}"]
+        parts = [f"{self.task}{self._state_shown and ' '}{self._state_shown}: {self.summary}"]
         if self.error is not None:
             parts.append(
                 f"\n{self._error_title}{_counted(self.error)}\n{_indented([*self.error.context, *self.error.text.splitlines()])}"
@@ -115,11 +119,9 @@ class Why:
         ]
 
     def _repr_html_(self) -> str:
-        colour = (
-            _GOOD if self.state == "succeeded" else _BAD if self.state in ("failed", "gone") or self.culprit else "#888"
-        )
+        colour = _GOOD if self._ended_well else _BAD if self.state in ("failed", "gone") or self.culprit else "#888"
         parts = [
-            f'<div style="border-left:4px solid {colour};padding:.3em .8em;font-size:110%"><b>{escape(self.task)}</b> <span style="color:{colour}">{escape(self.state)}</span><br>{escape(self.summary)}</div>'
+            f'<div style="border-left:4px solid {colour};padding:.3em .8em;font-size:110%"><b>{escape(self.task)}</b> <span style="color:{colour}">{escape(self._state_shown)}</span><br>{escape(self.summary)}</div>'
         ]
         if self.error is not None:
             parts.append(_title(self._error_title.capitalize()) + card(self.error, is_open=True))
@@ -129,7 +131,7 @@ class Why:
                 for e in self.events[-_EVENTS:]
             )
             parts.append(f'{_title("What the cluster said")}<div style="{MONO}">{lines}</div>')
-        if self.state != "succeeded" or any(c.exit_code for c in self.containers):
+        if not self._ended_well or any(c.exit_code for c in self.containers):
             parts.append(_title("The last lines"))
             for container in self._containers_shown():
                 lines = "".join(f"<div>{escape(line) or '&nbsp;'}</div>" for line in container.last)

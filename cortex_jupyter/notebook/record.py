@@ -152,5 +152,10 @@ class Status:
         """Convert the description of a task in an HTTP answer."""
         return cls(task["state"], task["message"], task["exit_code"], done, task.get("reason") or "")
 
+    @property
+    def ended_well(self) -> bool:
+        """Whether the task has succeeded. How the program ended whose log is in a file is unknown."""
+        return self.state == "succeeded" and self.reason != "Opened"
+
     def __str__(self) -> str:
         return self.message

@@ -735,7 +735,7 @@ class TaskLog:
 
         table, status = self.to_arrow(), self.status
         recording = self._reader.recording
-        diagnosis = diagnose(recording.store, recording.id, table, succeeded=status.state == "succeeded")
+        diagnosis = diagnose(recording.store, recording.id, table, succeeded=status.ended_well)
         return Why(self.task, status, diagnosis)
 
     def progress(self) -> ProgressFrame:

@@ -8,6 +8,8 @@ from analysis.test_errors import TRACE
 import cortex_jupyter as cortex
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.filled import Filled
 
     from cortex_jupyter.notebook.runtime import Runtime
@@ -103,6 +105,19 @@ def test_a_task_that_succeeded_when_it_ran_again_shows_the_error_of_the_run_that
     assert why.error is not None and why.error.type == "RuntimeError"
     assert "the last error of a run that failed (1x, in 1 pod)" in str(why)
     assert "The last error of a run that failed" in why._repr_html_() and "shard 4" not in str(why)
+
+
+def test_a_file_shows_its_last_error_and_its_last_lines(engine: Runtime, tmp_path: Path) -> None:
+    """Nobody knows how the program that wrote it ended."""
+    (tmp_path / "old.log").write_text("\n".join(["INFO step 7", *(text.format(3) for text in TRACE), "bye"]))
+    log = cortex.open(tmp_path / "old.log")
+    log.to_parquet(tmp_path / "old.parquet")
+    for opened in (log, cortex.open(tmp_path / "old.parquet")):
+        why = opened.why()
+        assert why.error is not None and why.error.type == "RuntimeError"
+        assert "\nthe last error (1x, in 1 pod)" in str(why) and "a file has no exit status" in str(why)
+        html = why._repr_html_()
+        assert ">The last error<" in html and ">The last lines<" in html and "bye" in html and "succeeded" not in html
 
 
 async def _no_obstacle() -> None: ...
