@@ -173,6 +173,12 @@ class RecordingReader:
         self.settle()
         yield from map(Record.of, ordered(self.recording.store, self.recording.id, self.parsed_query()))
 
+    def last_records(self, count: int) -> list[Record]:
+        """Return the last records as they are recorded now, without reading more than necessary."""
+        query = self.parsed_query()
+        query = replace(query, tail=count if query.tail is None else min(query.tail, count))
+        return list(map(Record.of, ordered(self.recording.store, self.recording.id, query)))
+
     def text_format(self) -> TextFormat:
         """Return how a file of text shows the records."""
         return TextFormat.of(self.recording.store, self.recording.id, self.parsed_query())
@@ -197,10 +203,12 @@ class RecordingReader:
         """
         self.settle()
         start, stop, near = place.start or 0, place.stop, range(-_NEAR, _NEAR)
-        if (start >= 0 and (stop is None or stop not in near)) or (start < 0 and start not in near):
+        # From one end to a place that counts from the other end, such as log[:-1], lies nearly everything.
+        is_across = stop is not None and (start < 0) != (stop < 0)
+        if is_across or (start >= 0 and (stop is None or stop not in near)) or (start < 0 and start not in near):
             with contextlib.suppress(MissingExtra):
                 return self._numbers_by_column(place)
-        if stop is not None and (start < 0) != (stop < 0):
+        if is_across:
             start, stop, _ = place.indices(self.count())
         query = self.parsed_query()
         if start < 0:

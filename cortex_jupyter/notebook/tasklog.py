@@ -35,7 +35,6 @@ from cortex_jupyter.notebook.tasktable import tasks
 from cortex_jupyter.query.instants import duration
 from cortex_jupyter.query.pattern import finder
 from cortex_jupyter.reader.name_check import check_names, check_sources
-from cortex_jupyter.reader.pages import newest
 from cortex_jupyter.tables.statement import format_count
 
 if TYPE_CHECKING:
@@ -345,12 +344,17 @@ class TaskLog:
     def _numbered(self, place: slice, code: str) -> TaskLog:
         """Return the log of the records with numbers in a slice, which has no negative parts; `code` makes it."""
         numbers = range(self._reader.settle().last_seq + 1)[place]
-        if self._reader.numbers is None and "tail" not in self._reader.query:
-            return self._part(self._reader.query, numbers, code)
-        return self._fixed(array("q", sorted(record.seq for record in self.records() if record.seq in numbers)), code)
+        query = parse_query(self._reader.query)
+        if self._reader.numbers is not None or query.tail is not None:
+            return self._fixed(array("q", sorted(r.seq for r in self.records() if r.seq in numbers)), code)
+        part = self._part(self._reader.query, numbers, code)
+        counts_from_newest = any(chosen and not chosen.counted for chosen in (query.run, query.attempt))
+        if query.since is None and query.until is None and not counts_from_newest:
+            return part
+        return self._fixed(array("q", sorted(record.seq for record in part.records())), code)
 
     def _fixed(self, numbers: array[int], code: str) -> TaskLog:
-        # A window that ends now, and a tail, would mean other records later. So of the query only the display is left.
+        # A window that moves, a tail and the newest run would mean other records later. So only the display is left.
         shown = {name: value for name, value in self._reader.query.items() if name in ("timestamps", "pretty")}
         return self._part(shown, numbers, code)
 
@@ -896,11 +900,7 @@ class TaskLog:
         bundle: dict[str, Any] = {"text/plain": repr(self)}
         if not shows_html() and not self._code:
             return bundle
-        query, recording = self._reader.parsed_query(), self._reader.recording
-        page = newest(
-            recording.store, recording.id, limit=MAX_READ, since=query.since, until=query.until, keep=query.keep()
-        )
-        records = [Record.of(r) for r in page.records]
+        records = self._reader.last_records(MAX_READ)
         if self._code:  # it is fixed, and mostly short: its lines are what a user wants to see
             shown, count = list(map(repr, records[-LINES:])), len(self)
             shown = ["…", *shown] if count > len(shown) else shown

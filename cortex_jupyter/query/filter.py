@@ -54,6 +54,8 @@ class Filter:
     >>> batch = Batch("d:job/a", [1, 2, 3], [5, 5, 6], [1, 2, 1], [0, 0, 0], ["x", "x", "y"], pods)
     >>> Filter(pod="a-*")(batch), Filter(pod="a-*", grep=[finder("grep", "y")])(batch), Filter(pod="a-1,b-1")(batch)
     ([0, 2], [2], range(0, 3))
+    >>> Filter(pod="a-*", numbers=[1, 2])(batch)
+    [0]
     """
 
     pod: str | None = None
@@ -84,7 +86,8 @@ class Filter:
         if self.pod or self.container or self.role or self.rank or self.run or self.attempt:
             sids = {id_ for id_, source in batch.sources.items() if self.includes(source)}
             if len(sids) < len(batch.sources):
-                rows = [i for i, sid in enumerate(batch.sids) if sid in sids]
+                sid_of = batch.sids
+                rows = [i for i in rows if sid_of[i] in sids]
         if self.stream:
             code, streams = STREAMS.index(self.stream), batch.streams
             rows = [i for i in rows if streams[i] == code]

@@ -269,6 +269,18 @@ class LogQuery:
             numbers=self.numbers,
         )
 
+    def stated(self) -> dict[str, str | list[str]]:
+        """Return the query as files and tables state it: the parameters, and of a part of a log its numbers.
+
+        Examples
+        --------
+        >>> replace(LogQuery.parse({"tail": 5}), numbers=[11, 12, 13]).stated()
+        {'tail': '5', 'numbers': '11-13 (3)'}
+        """
+        if (numbers := self.numbers) is None:
+            return dict(self.raw)
+        return {**self.raw, "numbers": f"{numbers[0]}-{numbers[-1]} ({len(numbers)})" if numbers else "none"}
+
     def narrowed(self, start: int, stop: int | None) -> tuple[int, int | None]:
         """Return the part of a range of numbers (`start <= seq < stop`) that may hold wanted records."""
         if self.numbers is None:

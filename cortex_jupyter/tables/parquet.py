@@ -61,7 +61,7 @@ def to_parquet(
             shutil.copyfile(archived, temporary)
             return
         about = FileMetadata.from_store(store, recording)
-        about.more = {"query": dict(query.raw)}
+        about.more = {"query": query.stated()}
         if not with_events:
             about.notices = [entry for entry in about.notices if not entry.is_kubernetes_event]
         write_file(temporary, stored_pieces(store, recording, query, about.info.last_seq + 1, progress), about)

@@ -80,7 +80,7 @@ def read(
     rows = stored(store, recording, query, progress, columns, start, each)
     if not statement.done and statement.gaps != (now := Completeness.of(store, recording)).gaps:
         statement = now  # the oldest lines were trimmed while it was read
-    metadata = {layout.STATEMENT: statement.as_json(query=dict(query.raw), rows=len(rows))}
+    metadata = {layout.STATEMENT: statement.as_json(query=query.stated(), rows=len(rows))}
     return frame(rows, columns, shared=shared).replace_schema_metadata(metadata)
 
 

@@ -7,17 +7,22 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import duckdb
+import orjson
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from support.filled import Filled
+from support.filled import T0, Filled
 
 import cortex_jupyter as cortex
 from cortex_jupyter.errors import BadQuery, ContainerNotFound, NoCluster, RecordNotFound
+from cortex_jupyter.model import Batch
+from cortex_jupyter.notebook import recording_reader
 from cortex_jupyter.notebook.record import Record, Status
 from cortex_jupyter.store import RecorderInfo
 
@@ -146,9 +151,18 @@ def test_a_part_of_a_log_is_a_log(filled: Filled, engine: Runtime, tmp_path: Pat
             part.to_parquet(tmp_path / "part.parquet")
             assert pl.read_parquet(tmp_path / "part.parquet")["seq"].to_list() == seqs
             assert texts(cortex.open(tmp_path / "part.parquet")) == texts(part)
+            for metadata in (part.to_arrow().schema.metadata, pq.read_schema(tmp_path / "part.parquet").metadata):
+                stating = orjson.loads(metadata[b"cortex_jupyter.complete"])
+                assert stating["query"]["numbers"].startswith(f"{seqs[0]}-{seqs[-1]} (")
             assert [r.seq for r in part.follow()] == seqs
             slow = part.filter(level="warning")
             assert [r.seq for r in slow] == [seq for seq in seqs if seq > 101]
+            for pod, wanted in (
+                ("train-1-aa", [s for s in seqs if s < 101]),
+                ("train-1-b*", [s for s in seqs if s > 101]),
+            ):
+                of_pod = part.filter(pod=pod)
+                assert [r.seq for r in of_pod] == of_pod.to_pandas().seq.tolist() == wanted
             scan = cortex.scan([part])
             assert scan.to_pandas().seq.tolist() == scan.to_dask().compute().seq.tolist() == seqs
             assert len(part.patterns()) and len(part.compare(slow))
@@ -173,6 +187,41 @@ def test_a_part_stays_while_the_log_goes_on(filled: Filled, engine: Runtime) -> 
     assert texts(log[-2:]) == ["INFO step 9", "INFO step 10"]
 
 
+def test_a_range_of_numbers_stays_while_its_window_moves(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, i * 10**9, f"INFO step {i}") for i in range(10)]).end()
+    since_start = (time.time_ns() - T0) // 10**6
+    log = cortex.logs("ml:train-1", since=f"{since_start - 4000}ms")
+    older = cortex.logs("ml:train-1", until=f"{since_start - 6000}ms")
+    newer, old = log.seq[:], older.seq[2:]
+    first, last = [r.seq for r in newer], [r.seq for r in old]
+    assert first[0] > 3 and first[-1] == 10 and last[0] == 2 and last[-1] < 10
+    log._reader.query = {"since": "1s"}  # an hour passes
+    for part, seqs in ((newer, first), (old, last)):
+        assert part._reader.query == {} and [r.seq for r in part] == seqs
+    assert older.seq[2].text == "INFO step 1"
+
+
+@pytest.mark.filterwarnings("ignore:The cluster cannot be asked")
+def test_a_filter_for_the_newest_run_of_a_range_of_numbers(filled: Filled, engine: Runtime) -> None:
+    """When a further run begins, the range keeps its lines."""
+    filled.lines([(1, 0, "first")])
+    log = cortex.logs("ml:train-1", run=-1, pod="train-1-aa", container="main")
+    part = log.seq[:]
+    filled.lines([(filled.add(replace(filled.sources[1], container_id="c9", run=1)), 1, "second")]).end()
+    assert texts(part) == ["first"] and texts(log.seq[:]) == ["second"]
+
+
+def test_positions_up_to_the_end_are_found_by_the_column_of_numbers(
+    filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, read = ended(filled), list[object]()
+    ordered = recording_reader.ordered
+    monkeypatch.setattr(recording_reader, "ordered", lambda *given: map(read.append, ordered(*given)))
+    for part, count in ((log[:-1], 149), (log[10:-10], 130), (log[-20:140], 10)):
+        assert len(part) == count
+    assert read == []
+
+
 def test_a_part_shows_its_lines(filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     log = ended(filled)
     part = log[98:101]
@@ -189,6 +238,23 @@ def test_a_part_shows_its_lines(filled: Filled, engine: Runtime, monkeypatch: py
     monkeypatch.setattr("cortex_jupyter.notebook.tasklog.LINES", 20)
     shortened = log[:]._repr_mimebundle_()["text/plain"].splitlines()
     assert shortened[1] == "…" and shortened[2:] == filled_up[-20:]
+
+
+def test_a_short_part_is_shown_without_reading_the_rest(
+    filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(50):
+        filled.lines([(1, 10 * i + j, f"INFO step {10 * i + j}") for j in range(10)])
+    filled.end()
+    log, decoded = cortex.logs("ml:train-1"), list[bytes]()
+    parts = log[0:3], log.seq[251:253], log[-2:]
+    decode = Batch.decode
+    monkeypatch.setattr(Batch, "decode", lambda data: decoded.append(data) or decode(data))
+    for part, last in zip(parts, ("step 2", "step 251", "step 499"), strict=True):
+        assert part._repr_mimebundle_()["text/plain"].endswith(last)
+    assert 0 < len(decoded) <= 12
+    assert log[:400].filter(tail=2)._repr_mimebundle_()["text/plain"].endswith("step 398\n" + repr(log[399]))
+    assert log[0:3].filter(tail=0)._repr_mimebundle_()["text/plain"].endswith(": 0 lines")
 
 
 async def test_follow_for_async_code(filled: Filled, engine: Runtime) -> None:
