@@ -179,7 +179,7 @@ export class Engine implements StoreWatcher {
       this.#post({ op: "text", ask: message.ask, text: copyRows(view.selection, view.between(message.from, message.to), message.as), fields: null });
       return;
     } else if (message.op === "lastRows") {
-      this.#post({ op: "rows", ask: message.ask, rows: view.lastRows(message.to, message.most) });
+      this.#post({ op: "rows", ask: message.ask, rows: view.lastRows(this.#views.contextOf(view), message.to, message.most) });
       return;
     } else if (message.op === "find") {
       view.selection.finder.set(message.term);

@@ -7,7 +7,7 @@ import { truncate } from "../text/format.ts";
 import { LEVELS } from "../text/level.ts";
 import { filterTerms } from "../text/query.ts";
 import { findDestination, type JumpGoal, type RemoteJump } from "./jump.ts";
-import { buildLayout, DisplayOrder, findTicks } from "./layout.ts";
+import { buildLayout, DisplayOrder, findTicks, type ShownRows } from "./layout.ts";
 import { NOTICE } from "./lines.ts";
 import { type RemoteQuery, remoteQuery, type RemoteSearch } from "./remotesearch.ts";
 import { type RegexGuard, Selection } from "./selection.ts";
@@ -141,9 +141,12 @@ export class View {
   }
 
   /** Return the last displayed rows up to a row (null: up to the newest one), at most `most`, with the lines of folded tracebacks. */
-  lastRows(to: number | null, most: number): SavedRow[] {
+  lastRows(context: ViewContext, to: number | null, most: number): SavedRow[] {
     const { selection, groups } = this;
-    return (this.#order?.lastIds(to, most) ?? []).map((id) => {
+    const { anchor } = this.viewport;
+    // Out of sight a view is not updated, but lines come, and rows are renumbered. The page does not know their new ids.
+    const last = this.#order !== undefined || to === null ? to : anchor! < 0 ? null : anchor;
+    return this.#arrange(context).order.lastIds(last, most).map((id) => {
       const row = renderShown(selection, groups, id, { find: () => [] });
       const { folds, texts } = selection.stores[selection.slotOf(id)];
       const head = selection.rowOf(id);
@@ -185,20 +188,28 @@ export class View {
     return (all.length - all.lowerBound((id) => this.selection.keyOf(id) < from)) / (RATE_OVER_MS / 1000);
   }
 
-  update({ now, live, loading, shared }: ViewContext): Update {
+  /** Return which rows are shown, and the start of the window (ms). */
+  #arrange({ now, live }: ViewContext): ShownRows & { low: number } {
+    const { selection, viewport } = this;
+    const { shown, filter } = selection;
+    const low = this.window.start(now, live, viewport.follow);
+    const start = this.#firstShown(low);
+    const end = filter.until === null ? shown.length : Math.max(start, shown.lowerBound((id) => selection.keyOf(id) <= filter.until!));
+    const layout = buildLayout(selection, start, end - start, low);
+    return { low, start, count: end - start, layout, order: new DisplayOrder(selection, layout, start, end, viewport.newestFirst ?? false) };
+  }
+
+  update(context: ViewContext): Update {
+    const { now, live, loading, shared } = context;
     const { selection, viewport } = this;
     const { shown, all, stores } = selection;
-    const low = this.window.start(now, live, this.viewport.follow);
-    const start = this.#firstShown(low);
+    const shownRows = this.#arrange(context);
+    const { low, start, count, order } = shownRows;
     const { until } = selection.filter;
-    const end = until === null ? shown.length : Math.max(start, shown.lowerBound((id) => selection.keyOf(id) <= until));
-    const count = end - start;
+    this.#order = order;
     const oldest = count > 0 ? Math.min(low, selection.keyOf(shown.at(start))) : low;
     const countIn = (rows: RowSequence): number => rows.lowerBound((id) => until === null || selection.keyOf(id) <= until) - rows.lowerBound((id) => selection.keyOf(id) < oldest);
     const matches = selection.filtered ? Math.max(0, countIn(selection.matched) - countIn(selection.notices)) : count;
-    const layout = buildLayout(selection, start, count, low);
-    const order = (this.#order = new DisplayOrder(selection, layout, start, end, viewport.newestFirst ?? false));
-    const shownRows = { start, count, layout, order };
     const slice = this.scrollAnchor.resolve(viewport, shownRows);
     this.viewport = slice.viewport;
     const from = Math.max(0, Math.min(slice.from, order.total - 1));

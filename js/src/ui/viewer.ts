@@ -216,10 +216,12 @@ export class Viewer {
   }
 
   /** Return the end of what the user sees: up to the last visible row, or while following up to the newest one. */
-  async #savedView({ tasks }: Update): Promise<SavedView> {
+  async #savedView({ tasks, lines }: Update): Promise<SavedView> {
     const { follow, newestFirst, visibleRows } = this.#rows;
     const { settings } = this.#session;
     const rows = await this.#store.lastRows(this.#view, follow ? null : (visibleRows.at(newestFirst ? 0 : -1)?.id ?? null), SAVED_LINES);
+    // The notebook keeps its lines.
+    if (rows.length === 0 && lines > 0) throw new Error("no rows");
     return {
       tasks: tasks.map(({ task, message, state }) => ({ name: task, state: message || state })),
       filter: describeFilter(settings),

@@ -1,5 +1,5 @@
 // @vitest-environment happy-dom
-import { beforeEach, expect, it } from "vitest";
+import { beforeEach, expect, it, vi } from "vitest";
 import { savedLog } from "../../src/hosts/savedlog.ts";
 import type { SavedView } from "../../src/protocol/update.ts";
 import { T0 } from "../helpers.ts";
@@ -8,10 +8,10 @@ import { feed, page, session, settle, show, viewer } from "../page.ts";
 page({ now: T0 });
 beforeEach(() => show());
 
-/** Return what a notebook that is saved now holds. */
+/** Return what a notebook that is saved now holds; "" if it keeps what it held. */
 async function saved(): Promise<string> {
   let html = "";
-  viewer.root.dispatchEvent(new CustomEvent("cortex-logs-save", { detail: (view: Promise<SavedView>) => void view.then((one) => (html = savedLog(one))) }));
+  viewer.root.dispatchEvent(new CustomEvent("cortex-logs-save", { detail: (view: Promise<SavedView>) => void view.then((one) => (html = savedLog(one))).catch(() => {}) }));
   await settle();
   return html;
 }
@@ -70,4 +70,21 @@ it("holds a last traceback that is larger than all that is saved, with fewer of 
     expect(html).toContain(next);
     expect(html.length).toBeLessThan(300_000);
   }
+});
+
+it("has the lines that came while the viewer was out of sight", async () => {
+  await feed([T0, 1, "seen"]);
+  vi.spyOn(document, "hidden", "get").mockReturnValue(true);
+  document.dispatchEvent(new Event("visibilitychange"));
+  await settle();
+  await feed([T0 + 1, 1, "missed"]);
+  expect(viewer.root.textContent).not.toContain("missed");
+  expect(await saved()).toContain("missed");
+});
+
+it("is not replaced by nothing where no loaded line is shown", async () => {
+  await feed([T0, 1, "one"]);
+  session.change({ include: ["two"] });
+  await settle();
+  expect(await saved()).toBe("");
 });
