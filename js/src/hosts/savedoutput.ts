@@ -49,10 +49,16 @@ export interface Tracker {
   widgetAdded: { connect(slot: (sender: unknown, panel: Panel) => void): unknown };
 }
 
+/** The outputs of each notebook. Its views share its context and the models of its outputs. */
+const notebooks = new WeakMap<Panel["context"], SavedOutputs>();
+
 /** Show the saved lines in every notebook that is opened from now on, and save what its viewers show. */
 export function showSavedLines(tracker: Tracker): void {
   tracker.widgetAdded.connect((_, { content, context }) => {
-    const outputs = new SavedOutputs(content.rendermime);
+    const outputs = notebooks.get(context) ?? new SavedOutputs();
+    outputs.watch(content.rendermime);
+    if (notebooks.has(context)) return;
+    notebooks.set(context, outputs);
     const save = context.save.bind(context);
     context.save = async () => {
       // The notebook is saved in any case.
@@ -62,18 +68,17 @@ export function showSavedLines(tracker: Tracker): void {
   });
 }
 
-/** The outputs of a notebook that have a viewer and saved lines. */
+/** The outputs of a notebook that have a viewer and saved lines, in all its views. */
 class SavedOutputs {
   readonly #models = new Map<Renderer, Model>();
-  readonly #registry: Registry;
   /** Changing an output's data makes JupyterLab render it again, which would replace the live viewer. */
   #isUpdating = false;
 
-  constructor(registry: Registry) {
-    this.#registry = registry;
+  /** Watch the outputs of a view of the notebook. */
+  watch(registry: Registry): void {
     // ipywidgets sets its renderer when the notebook is opened, and again when the kernel is there.
     const add = registry.addFactory.bind(registry);
-    registry.addFactory = (factory, rank) => add(factory.mimeTypes.includes(WIDGET_VIEW) ? this.#wrap(factory) : factory, rank);
+    registry.addFactory = (factory, rank) => add(factory.mimeTypes.includes(WIDGET_VIEW) ? this.#wrap(factory, registry) : factory, rank);
     const current = registry.getFactory(WIDGET_VIEW);
     if (current !== undefined) registry.addFactory(current, RANK);
   }
@@ -93,13 +98,13 @@ class SavedOutputs {
   }
 
   /** Return a factory whose renderers show the saved lines where ipywidgets shows nothing. */
-  #wrap(widgets: Factory): Factory {
+  #wrap(widgets: Factory, registry: Registry): Factory {
     const createRenderer = (options: object): Renderer => {
       const renderer = widgets.createRenderer(options);
       const render = renderer.renderModel.bind(renderer);
       let tail: HTMLElement | null = null;
       const showLines = async (model: Model, reason: HTMLElement | null): Promise<void> => {
-        const html = this.#registry.createRenderer(HTML);
+        const html = registry.createRenderer(HTML);
         await html.renderModel(model);
         // A viewer may have been drawn meanwhile.
         if (reason === null && renderer.node.firstElementChild !== null) return;

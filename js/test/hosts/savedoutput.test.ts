@@ -18,8 +18,8 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** A notebook whose widget manager knows a viewer, or says that it does not. */
-function notebook(known: () => boolean): Registry & Panel {
+/** A view of a notebook whose widget manager knows a viewer, or says that it does not. */
+function notebook(known: () => boolean, context: Panel["context"] = { save: async () => void saves.push("saved") }): Registry & Panel {
   const factories: Record<string, Factory> = {};
   const registry: Registry = {
     getFactory: (mime) => factories[mime],
@@ -31,7 +31,7 @@ function notebook(known: () => boolean): Registry & Panel {
       },
     }),
   };
-  const panel: Panel = { content: { rendermime: registry }, context: { save: async () => void saves.push("saved") } };
+  const panel: Panel = { content: { rendermime: registry }, context };
   showSavedLines({ widgetAdded: { connect: (slot) => slot(null, panel) } });
   // ipywidgets does so after us, when the kernel is there.
   const widgets: Factory = {
@@ -108,4 +108,31 @@ test.each([
   ["fails", (detail: (view: Promise<SavedView>) => void) => detail(Promise.reject(new Error("the worker was replaced")))],
 ])("the notebook is saved, with the lines from before, if its viewer %s", async (_name, answer) => {
   expect((await saved(answer))[0].data["text/html"]).toBe(TAIL);
+});
+
+test("two views of one notebook keep both viewers, and ask each of them once", async () => {
+  const context: Panel["context"] = { save: async () => void saves.push("saved") };
+  const output = model(TAIL);
+  const renderers = [notebook(() => true, context), notebook(() => true, context)].map((view) => view.getFactory(VIEW)!.createRenderer({}));
+  const set = output.setData.bind(output);
+  output.setData = (change) => {
+    set(change);
+    for (const renderer of renderers) void renderer.renderModel(output);
+  };
+  const asked: number[] = [];
+  const viewers = [];
+  for (const [i, renderer] of renderers.entries()) {
+    await renderer.renderModel(output);
+    const viewer = renderer.node.firstElementChild as HTMLElement;
+    viewer.className = "cortex-logs";
+    viewer.addEventListener("cortex-logs-save", (event) => {
+      asked.push(i);
+      (event as CustomEvent<(view: Promise<SavedView>) => void>).detail(Promise.resolve({ tasks: [], filter: "", time: "off", sources: [], rows: [], counts: "line 500" }));
+    });
+    viewers.push(viewer);
+  }
+  await context.save();
+  expect([saves, asked.toSorted()]).toEqual([["saved"], [0, 1]]);
+  expect(output.data["text/html"]).toContain("line 500");
+  expect(renderers.map(({ node }) => [...node.children])).toEqual(viewers.map((viewer) => [viewer]));
 });
