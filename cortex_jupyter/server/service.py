@@ -226,7 +226,7 @@ class RequestPermissions:
             _log.warning("cannot ask JupyterHub who the reader is: it answered with status %s", error.status_code)
             return False
         if user is None or not hub.check_scopes(hub.access_scopes, user):
-            raise NotAllowed("JupyterHub does not let you in any more", "sign in again, in another tab too")
+            raise NotAllowed("JupyterHub does not let you in any more", "sign in again; another tab will do")
         before = self._person
         handler.current_user = type(handler.current_user)(user)
         return self._person != before

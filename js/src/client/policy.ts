@@ -4,7 +4,8 @@ const forbidden = new Set<string>();
 
 if (typeof document !== "undefined") {
   document.addEventListener("securitypolicyviolation", ({ blockedURI, effectiveDirective, disposition }) => {
-    if (disposition !== "report" && blockedURI.startsWith("blob")) forbidden.add(effectiveDirective);
+    // What forbids a script or worker of another extension forbids ours too; its images and requests are no concern of ours.
+    if (disposition !== "report" && blockedURI.startsWith("blob") && /^(script|worker)-/.test(effectiveDirective)) forbidden.add(effectiveDirective);
   });
 }
 

@@ -54,7 +54,7 @@ export async function readProblem(response: Response): Promise<Problem> {
   } catch {
     // Not JSON: from a proxy or another handler.
   }
-  const hint = response.status === 401 || response.status === 403 ? "Sign in again, in another tab too." : "";
+  const hint = response.status === 401 || response.status === 403 ? "Sign in again; another tab will do." : "";
   const code = response.status === 404 ? "" : `Http${response.status}`;
   return { code, message: STATUS_MESSAGES[response.status] ?? `The server answered ${response.status}`, hint };
 }

@@ -104,7 +104,12 @@ export class Commands {
     listen(root, "keydown", (event) => (event.isComposing || event.keyCode === 229) && event.stopPropagation(), { capture: true });
     listen(root, "keydown", (event) => this.#key(event));
     listen(root, "focusin", () => addEventListener("keydown", this.#shield, true));
-    listen(root, "focusout", () => removeEventListener("keydown", this.#shield, true));
+    listen(root, "focusout", () => this.close());
+  }
+
+  /** Leave keys to the page. */
+  close(): void {
+    removeEventListener("keydown", this.#shield, true);
   }
 
   /**
@@ -113,6 +118,11 @@ export class Commands {
    * in the capture phase at the document, so before any listener of ours within it.
    */
   readonly #shield = (event: KeyboardEvent): void => {
+    // An element that is removed may lose the focus without an event.
+    if (!this.#root.contains(event.target as Node)) {
+      this.close();
+      return;
+    }
     const forJupyter = (event.ctrlKey || event.metaKey || event.altKey) && actionOf(event) === undefined;
     for (const element of [this.#root, event.target as Element]) element.toggleAttribute(SUPPRESS, !forJupyter);
   };

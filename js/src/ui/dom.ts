@@ -57,12 +57,14 @@ export async function copyToClipboard(text: string): Promise<void> {
     await navigator.clipboard.writeText(text);
     return;
   }
+  const focused = document.activeElement as HTMLElement | null;
   const area = h("textarea", { style: "position:fixed;opacity:0" });
   area.value = text;
   document.body.append(area);
   area.select();
   const done = document.execCommand("copy");
   area.remove();
+  focusOn(focused);
   if (!done) throw new Error("this page may not write to the clipboard");
 }
 

@@ -163,13 +163,15 @@ function saveFile({ name, blob }: DownloadedFile): void {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
-/** Follow a plain link to a download. Of a link that fails a page learns nothing, so ask first. */
+/** Follow a plain link to a download. A page cannot see why a link failed, so ask first. */
 async function download(address: string, { Authorization: _token, ...headers }: Record<string, string>): Promise<void> {
   // A link sends cookies, and no token.
   const request: RequestInit = { headers, credentials: "same-origin" };
-  const { ok, redirected } = await fetch(address, { ...request, method: "HEAD" });
-  if (redirected) throw new Error("sign in again, in another tab too");
-  // The answer to HEAD has no text.
-  if (!ok) throw new RequestError(await readProblem(await fetch(address, request)));
+  let response = await fetch(address, { ...request, method: "HEAD" });
+  // The answer to HEAD has no text, and a proxy may refuse HEAD alone.
+  if (!response.ok && !response.redirected) response = await fetch(address, request);
+  if (response.redirected) throw new Error("sign in again; another tab will do");
+  if (!response.ok) throw new RequestError(await readProblem(response));
+  await response.body?.cancel();
   h("a", { href: address, download: "" }).click();
 }

@@ -279,6 +279,7 @@ export class Viewer {
   close(): void {
     this.#commands.close();
     this.#painter.close();
+    this.#commands.close();
     this.#resize?.disconnect();
     this.#rows.close();
     this.#store.closeView(this.#view);

@@ -558,7 +558,7 @@ it("a stream that the server slows down is behind, not an error", async () => {
   await server.send(`${sse("log", line(0, "one"))}: behind 12400\n`);
   await vi.advanceTimersByTimeAsync(1000);
   expect(last()).toMatchObject({ link: "live", problem: null });
-  expect(describeState(last(), true)).toEqual(["Live", "idle", ", 12\u202f400 lines behind: this server sends no faster"]);
+  expect(describeState(last(), true)).toEqual(["Live", "idle", ", 12\u202f400 lines behind: the server cannot send faster"]);
   await server.send(": behind 0\n");
   await vi.advanceTimersByTimeAsync(1000);
   expect(describeState(last(), true)[0]).toBe("Live");

@@ -90,6 +90,14 @@ describe("requests of the viewer", () => {
     await vi.waitFor(() => expect(followed).toHaveLength(1));
     expect(asked().map(([method]) => method)).toEqual(["HEAD"]);
     expect(followed[0]).toEqual([asked()[0][1].href, ""]);
+    // A proxy may refuse HEAD. Then the page asks with GET, and does not read the answer.
+    let isCancelled = false;
+    const log = new ReadableStream({ cancel: () => void (isCancelled = true) });
+    fetched.mockClear().mockImplementation((_address, options) => Promise.resolve(options!.method === "HEAD" ? new Response(null, { status: 405 }) : new Response(log)));
+    find('[title^="Download the log"]').click();
+    all('[role="menuitem"]').find(({ textContent }) => textContent === "Text")!.click();
+    await vi.waitFor(() => expect(followed).toHaveLength(2));
+    expect([asked().map(([method]) => method), isCancelled]).toEqual([["HEAD", "GET"], true]);
     clicked.mockRestore();
     config.remove();
     fetched.mockRestore();
@@ -338,6 +346,20 @@ describe("following", () => {
     rows().focus();
     const keys = [{ key: "x" }, { key: "s", ctrlKey: true }, { key: "ArrowUp" }, { key: "s", metaKey: true }, { key: "f", ctrlKey: true }, { key: "Enter", altKey: true }];
     expect(keys.map(suppressed)).toEqual([true, false, true, false, true, false]);
+  });
+
+  it.each([["closed", () => viewer.close()], ["taken out of the page", () => viewer.root.remove()]])("a viewer that was %s with the focus in it leaves the page's keys alone", async (_how, end) => {
+    show();
+    await feed(...lines(3));
+    rows().focus();
+    // Not every browser sends an event for an element that loses the focus because it is removed.
+    vi.spyOn(viewer.root, "dispatchEvent").mockReturnValue(true);
+    rows().dispatchEvent = () => true;
+    end();
+    const cell = document.createElement("textarea");
+    document.body.append(cell);
+    cell.dispatchEvent(new KeyboardEvent("keydown", { key: "x", bubbles: true }));
+    expect(cell.hasAttribute("data-lm-suppress-shortcuts")).toBe(false);
   });
 });
 
