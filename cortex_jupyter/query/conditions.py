@@ -18,14 +18,19 @@ if TYPE_CHECKING:
 
 _BEGIN: Final = r"([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)"
 _CONDITION: Final = re.compile(
-    rf'\s*{_BEGIN}\s*("(?:[^"\\]|\\.)*"|[^\s"=!<>~≤≥≠][^\s]*)(\s+and\s+|\s+(?={_BEGIN})|\s*\Z)'
+    rf'\s*{_BEGIN}\s*("(?:[^"\\]|\\.)*"|[^\s"]\S*)(\s+and\s+|\s+(?={_BEGIN})|\s*\Z)'
 )
 _OF_NUMBERS: Final = frozenset({"<", "<=", ">", ">="})
 _SAME: Final = {"==": "=", "≥": ">=", "≤": "<=", "≠": "!="}
 _NUMBER: Final = re.compile(
     r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)%?\Z", re.IGNORECASE
 )
-_HINT: Final = 'write `field op value`: status>=500, loss<0.1, user="a b", path~/api; op is one of = != < <= > >= ~ !~'
+#: A second operator that is a typing error, as in `loss<<3` and `status=>500`. Values such as `token=<eos>` are none.
+_TYPO: Final = re.compile(r"[<>=][<>≤≥]=?[-+.0-9]")
+_HINT: Final = (
+    'write `field op value`: status>=500, loss<0.1, user="a b", path~/api; op is one of = != < <= > >= ~ !~; '
+    'a value such as <3 is put into quotes: size="<3"'
+)
 
 Condition = tuple[str, str, str]
 
@@ -36,7 +41,7 @@ def conditions(text: str) -> list[Condition]:
     Parameters
     ----------
     text : str
-        `field op value`. A value must be in double quotes if it has spaces or quotes, or begins with an operator.
+        `field op value`. A value must be in double quotes if it has spaces or quotes, or is `<` or `>` and a number.
 
     Returns
     -------
@@ -59,9 +64,11 @@ def conditions(text: str) -> list[Condition]:
     at = 0
     while match := _CONDITION.match(text, at):
         key, op, value, end, *_ = match.groups()
+        op = _SAME.get(op, op)
+        if _TYPO.match(op + value):
+            break
         if value.startswith('"'):
             value = re.sub(r"\\(.)", r"\1", value[1:-1])
-        op = _SAME.get(op, op)
         if op in _OF_NUMBERS and _number(value) is None:
             raise BadQuery(f"where={text[:60]!r}: {op} compares numbers, and {value[:60]!r} is none", _HINT)
         parsed.append((key, op, value))

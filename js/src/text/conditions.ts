@@ -6,8 +6,10 @@ import { parseObject } from "./fields.ts";
 export type Condition = [key: string, op: string, value: string];
 
 const BEGIN = String.raw`([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)`;
-const CONDITION = new RegExp(String.raw`\s*${BEGIN}\s*("(?:[^"\\]|\\.)*"|[^\s"=!<>~≤≥≠][^\s]*)(\s+and\s+|\s+(?=${BEGIN})|\s*$)`, "y");
+const CONDITION = new RegExp(String.raw`\s*${BEGIN}\s*("(?:[^"\\]|\\.)*"|[^\s"]\S*)(\s+and\s+|\s+(?=${BEGIN})|\s*$)`, "y");
 const OPERATOR_ALIASES: Record<string, string> = { "==": "=", "≥": ">=", "≤": "<=", "≠": "!=" };
+/** A second operator that is a typing error, as in `status=>500`. Values such as `token=<eos>` are none. */
+const TYPO = /^=[<>≤≥]=?[-+.\d]/;
 const NUMBER = /^[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)%?$/i;
 
 const COMPARE: Record<string, (a: number, b: number) => boolean> = {
@@ -36,7 +38,7 @@ export function parseConditions(text: string): Condition[] | null {
   for (let match = CONDITION.exec(text); match !== null; match = CONDITION.exec(text)) {
     const [, key, written, quoted, after] = match;
     const [op, value] = [OPERATOR_ALIASES[written] ?? written, unquoteValue(quoted)];
-    if (/[<>]/.test(op) && parseNumber(value) === null) return null;
+    if ((/[<>]/.test(op) && parseNumber(value) === null) || TYPO.test(op + quoted)) return null;
     result.push([key, op, value]);
     if (CONDITION.lastIndex === text.length) return after.trim() === "" ? result : null;
   }
