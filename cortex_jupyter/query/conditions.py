@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BEGIN: Final = r"([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)"
-_CONDITION: Final = re.compile(
-    rf'\s*{_BEGIN}\s*("(?:[^"\\]|\\.)*"|[^\s"]\S*)(\s+and\s+|\s+(?={_BEGIN})|\s*\Z)'
-)
+_CONDITION: Final = re.compile(rf'\s*{_BEGIN}\s*("(?:[^"\\]|\\.)*"|[^\s"]\S*)(\s+and\s+|\s+(?={_BEGIN})|\s*\Z)')
 _OF_NUMBERS: Final = frozenset({"<", "<=", ">", ">="})
 _SAME: Final = {"==": "=", "≥": ">=", "≤": "<=", "≠": "!="}
 _NUMBER: Final = re.compile(

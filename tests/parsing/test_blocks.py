@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import timeit
 import traceback
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cortex_jupyter.parsing.blocks import Block, Blocks, blocks
+from cortex_jupyter.parsing.grammars.heads import begin
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "fixtures" / "blocks.json").read_text())
 TRACEBACK = """Traceback (most recent call last):
@@ -27,6 +29,16 @@ def as_case(block: Block) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_blocks(case: dict[str, Any]) -> None:
     assert [as_case(block) for block in blocks(map(tuple, case["lines"]))] == case["blocks"]
+
+
+@pytest.mark.parametrize("words", ["' panicked at 'x', a:1:1 ", "', x", "', a:1", ":1", "' (1) panicked at "])
+def test_a_line_that_looks_like_a_panic_costs_at_most_quadratic_time(words: str) -> None:
+    def seconds(repeats: int) -> float:
+        line = f"thread 'm' panicked at '{words * repeats}"
+        return min(timeit.repeat(lambda: begin(line), number=1, repeat=3))
+
+    # Cubic time would be 64 times longer.
+    assert seconds(160) < 40 * max(seconds(40), 1e-4)
 
 
 def test_a_real_traceback_is_parsed() -> None:

@@ -17,7 +17,9 @@ _THROWN: Final = re.compile(r"((?:[a-zA-Z_$][\w$]*\.)*[A-Z][\w$]*(?:Exception|Er
 _GO: Final = re.compile(r"^(panic|fatal error|unexpected fault address|SIG[A-Z]+):? (.*)$")
 ROUTINE: Final = re.compile(r"^goroutine \d+ [^\[]*\[[^\]]*\]:$")
 #: Before Rust 1.73 the message of a panic stands before its place, in quotes.
-_PANIC: Final = re.compile(r"^thread '.*?' (?:\(\d+\) )?panicked at (?:'(.*)', )?([^\s'].*?):(\d+):\d+:?$")
+_PANIC: Final = re.compile(
+    r"^thread '[^']*' (?:\(\d+\) )?panicked at (?:'(.*)', )?((?:[A-Za-z]:\\)?[^\s':][^:]*):(\d+):\d+:?$"
+)
 _NATIVE: Final = re.compile(r"^terminate called after throwing an instance of '(.+)'")
 _FATAL: Final = re.compile(r"^(Fatal Python error): (.*)$")
 _NCCL: Final = re.compile(r"^\S+:\d+:\d+ \[\d+\] (?:\S+ )*?NCCL WARN (.*)$")

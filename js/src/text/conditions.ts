@@ -5,7 +5,7 @@ import { parseObject } from "./fields.ts";
 
 export type Condition = [key: string, op: string, value: string];
 
-const BEGIN = String.raw`([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)`;
+const BEGIN = String.raw`([A-Za-z_@][\w.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)`;
 const CONDITION = new RegExp(String.raw`\s*${BEGIN}\s*("(?:[^"\\]|\\.)*"|[^\s"]\S*)(\s+and\s+|\s+(?=${BEGIN})|\s*$)`, "y");
 const OPERATOR_ALIASES: Record<string, string> = { "==": "=", "≥": ">=", "≤": "<=", "≠": "!=" };
 /** A second operator that is a typing error, as in `status=>500`. Values such as `token=<eos>` are none. */
@@ -59,7 +59,7 @@ export function parseNumber(text: string): number | null {
 /** Return a pattern for a field and its value in a text. */
 function fieldRegex(key: string, flags = ""): RegExp {
   const name = key.replace(/[\\^$.*+?()[\]{}|/]/g, String.raw`\$&`);
-  return new RegExp(String.raw`(?<![A-Za-z0-9_.@/-])${name}["']?(?:[ \t]+=[ \t]+|=|:[ \t]*)("(?:[^"\\]|\\.)*"|'[^']*'|[^ \t\r\n,;|()[\]{}"'][^ \t\r\n,;|)\]}"']*)`, flags);
+  return new RegExp(String.raw`(?<![\w.@/-])${name}["']?(?:[ \t]+=[ \t]+|=|:[ \t]*)("(?:[^"\\]|\\.)*"|'[^']*'|[^ \t\r\n,;|()[\]{}"'][^ \t\r\n,;|)\]}"']*)`, flags);
 }
 
 /** Return a pattern that marks the field and its value. */
@@ -67,7 +67,7 @@ export function conditionRegex([key]: Condition): RegExp {
   return fieldRegex(key, "g");
 }
 
-const ANY_FIELD = /(?<![A-Za-z0-9_.@/-])([A-Za-z_@][A-Za-z0-9_.@/-]*)["']?(?:[ \t]+=[ \t]+|=|:[ \t]*)("(?:[^"\\]|\\.)*"|'[^']*'|[^ \t\r\n,;|()[\]{}"'][^ \t\r\n,;|)\]}"']*)/g;
+const ANY_FIELD = /(?<![\w.@/-])([A-Za-z_@][\w.@/-]*)["']?(?:[ \t]+=[ \t]+|=|:[ \t]*)("(?:[^"\\]|\\.)*"|'[^']*'|[^ \t\r\n,;|()[\]{}"'][^ \t\r\n,;|)\]}"']*)/g;
 /** Maximum depth of a field in a JSON object. */
 const MAX_DEPTH = 3;
 
