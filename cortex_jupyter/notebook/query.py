@@ -63,6 +63,18 @@ def take_viewer_options(parameters: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def with_fixed_days(query: dict[str, Any]) -> dict[str, Any]:
+    """Return a query whose days and times of day are times: `yesterday` means the same day tomorrow. Durations stay.
+
+    Raises
+    ------
+    BadQuery
+        A parameter is unknown or wrong.
+    """
+    raw = parse_query(query).raw
+    return query | {name: raw[name] for name in ("since", "until") if query.get(name) is not None}
+
+
 def parse_query(query: dict[str, Any]) -> LogQuery:
     """Parse the parameters of a query. The default of `since` is `all`.
 

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.store import ArchiveStore, nearest
 from cortex_jupyter.errors import MissingExtra, NotAllowed, ReadingWarning
+from cortex_jupyter.notebook.query import with_fixed_days
 from cortex_jupyter.notebook.record import Record, Status
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.state import present
@@ -58,7 +59,7 @@ class RecordingReader:
     session : Session
     recording : Recording
     query : dict
-        The parameters as the user gave them. Those that are None are left out.
+        The parameters as the user gave them. Those that are None are left out. Days and times of day are fixed.
     numbers : sequence of int, optional
         Ascending numbers (`seq`): only the records with these. An array holds numbers of records that exist.
     """
@@ -72,7 +73,7 @@ class RecordingReader:
         numbers: Sequence[int] | None = None,
     ) -> None:
         self.engine, self.session, self.recording, self.numbers = engine, session, recording, numbers
-        self.query = {name: value for name, value in query.items() if value is not None}
+        self.query = with_fixed_days({name: value for name, value in query.items() if value is not None})
 
     def with_query(self, query: dict[str, Any]) -> RecordingReader:
         """Return a reader of the same records with another query."""

@@ -10,7 +10,7 @@ from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.store import ArchiveStore, open_readable
 from cortex_jupyter.model import check_namespace
 from cortex_jupyter.notebook.open_file import open as open_file
-from cortex_jupyter.notebook.query import parse_query
+from cortex_jupyter.notebook.query import parse_query, with_fixed_days
 from cortex_jupyter.notebook.recording_reader import RecordingReader, progress
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.tasklog import TaskLog, logs
@@ -44,6 +44,7 @@ def scan(
     ------
     BadQuery, TaskNotFound, ArchiveError
     """
+    query = with_fixed_days(query)
     parsed = parse_query(query)
     logs_ = _all_logs(namespace, query) if tasks is None else [_log(task, namespace, query) for task in tasks]
     return Scan([log for log in logs_ if _may_hold(log, parsed)], query)

@@ -15,7 +15,7 @@ import traitlets
 
 from cortex_jupyter.errors import MissingExtra
 from cortex_jupyter.notebook.comm import CommServer
-from cortex_jupyter.query.language import SEVERAL
+from cortex_jupyter.query.language import SEVERAL, LogQuery
 
 if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
@@ -168,6 +168,7 @@ def for_page(query: dict[str, Any]) -> dict[str, Any]:
     {'grep': ['/loss=\\d/c'], 'exclude': ['/GET //c'], 'tail': 5}
     """
     page_query: dict[str, Any] = {k: v if isinstance(v, bool | list | tuple) else str(v) for k, v in query.items()}
+    page_query |= LogQuery.parse({k: v for k, v in query.items() if k in ("since", "until")}).window()
     if "tail" in page_query:
         page_query["tail"] = int(page_query["tail"])
     for name in SEVERAL:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import time
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
@@ -105,7 +106,8 @@ class LogQuery:
     bounds : Bounds
         Limits on answering the query.
     raw : dict
-        The parameters as the caller wrote them, as strings or lists of strings.
+        The parameters as the caller wrote them, as strings or lists of strings. Days, times of day and typed values of
+        `since` and `until` are RFC 3339 times and durations.
     """
 
     follow: bool = False
@@ -190,11 +192,7 @@ class LogQuery:
             read["since"] = instant("since", default_since, now)
         raw = {k: _raw(v) for k, v in present.items()}
         # A saved query means the same on another day, and to readers that know only durations and RFC 3339.
-        raw |= {
-            k: rfc3339(read[k])
-            for k in ("since", "until")
-            if k in present and calendar(k, str(raw[k]), now) is not None
-        }
+        raw |= {k: _raw_instant(k, present[k], read[k], now) for k in ("since", "until") if k in present}
         query = cls(**read, raw=raw)
         query._check()
         return query
@@ -269,6 +267,20 @@ class LogQuery:
             numbers=self.numbers,
         )
 
+    def window(self) -> dict[str, str]:
+        """Return `since` and `until` as the viewer's page reads them: a duration, `all`, or both ends as RFC 3339 times.
+
+        Examples
+        --------
+        >>> LogQuery.parse({"since": "10m"}).window(), LogQuery.parse({}).window()
+        ({'since': '10m'}, {})
+        >>> LogQuery.parse({"since": "2s", "until": "1s"}, now=5_000_000_000).window()
+        {'since': '1970-01-01T00:00:03.000000000Z', 'until': '1970-01-01T00:00:04.000000000Z'}
+        """
+        if self.until is None:
+            return {name: str(value) for name, value in self.raw.items() if name == "since"}
+        return {"since": "all" if self.since is None else rfc3339(self.since), "until": rfc3339(self.until)}
+
     def stated(self) -> dict[str, str | list[str]]:
         """Return the query as files and tables state it: the parameters, and of a part of a log its numbers.
 
@@ -316,6 +328,15 @@ def _raw(value: object) -> str | list[str]:
     if isinstance(value, list | tuple):
         return str(value[0]) if len(value) == 1 else [str(item) for item in value]
     return _text(value)
+
+
+def _raw_instant(name: str, value: object, ns: int | None, now: int) -> str:
+    """Return a value of `since` or `until`, which means `ns`, as a duration, an RFC 3339 time or `all`."""
+    if isinstance(value, timedelta) and value >= timedelta():
+        return f"{value / timedelta(seconds=1):.6f}".rstrip("0").rstrip(".") + "s"
+    if ns is not None and (not isinstance(value, str) or calendar(name, value, now) is not None):
+        return rfc3339(ns)
+    return str(value).strip()
 
 
 def _text(value: object) -> str:

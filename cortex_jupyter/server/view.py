@@ -20,6 +20,7 @@ from tornado import web
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import OtherCluster, TooMany
 from cortex_jupyter.model import TaskRef, check_namespace
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.state import unasked_list
 from cortex_jupyter.reader.task_list import list_tasks
 from cortex_jupyter.server.redaction import RedactingHandler
@@ -71,6 +72,8 @@ class ViewHandler(ExtensionHandlerMixin, RedactingHandler):
         if origin and origin != recordings.origin:
             hint = "show it in a notebook whose kernel reads that cluster, or start Jupyter with its KUBECONFIG and CORTEX_STORE"
             raise OtherCluster("this Jupyter server reads another cluster or store than the kernel of this link", hint)
+        # The page itself knows no words such as `yesterday`.
+        window = LogQuery.parse({name: self.get_query_argument(name, "") for name in ("since", "until")}).window()
         refs = [TaskRef.parse(task, recordings.namespace) for task in tasks]
         opened = await asyncio.gather(*(service.find(ref, self.current_user) for ref in refs))
         # Reading it sets the XSRF cookie, whose value JupyterHub wants in each request of the page.
@@ -80,6 +83,7 @@ class ViewHandler(ExtensionHandlerMixin, RedactingHandler):
             "baseUrl": self.base_url,
             "cortexJupyter": __version__,
             "cortexTasks": [recording.ref.key for recording in opened],
+            "cortexWindow": window,
             "cortexStore": url_path_join(base, address_of("store.js")),
             "cortexCharts": url_path_join(base, address_of("charts.js")),
         }

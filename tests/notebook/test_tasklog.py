@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -185,6 +186,27 @@ def test_a_part_stays_while_the_log_goes_on(filled: Filled, engine: Runtime) -> 
     filled.lines([(1, 100, "INFO step 10")])
     assert texts(last) == texts(later) == ["INFO step 8", "INFO step 9"]
     assert texts(log[-2:]) == ["INFO step 9", "INFO step 10"]
+
+
+def test_a_day_stays_the_same_day_after_midnight(
+    filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log = ended(filled)
+    log.to_parquet(tmp_path / "x.parquet")
+    of_day = {"since": "yesterday", "until": "yesterday"}
+    kept = (
+        cortex.logs("ml:train-1", **of_day),
+        log.filter(**of_day),
+        cortex.open(tmp_path / "x.parquet", **of_day),
+        *cortex.scan([log], **of_day).logs,
+    )
+    windows = [(kept_log.query.since, kept_log.query.until) for kept_log in kept]
+    scan, now = cortex.scan(["ml:train-1"], **of_day), time.time_ns()
+    minutes = log.filter(since="10m")
+    monkeypatch.setattr("cortex_jupyter.query.language.time", SimpleNamespace(time_ns=lambda: now + 3 * 86400 * 10**9))
+    assert [(kept_log.query.since, kept_log.query.until) for kept_log in kept] == windows
+    assert "yesterday" not in repr(kept) + repr(scan) and "since='20" in repr(kept[0])
+    assert minutes.query.since == now + (3 * 86400 - 600) * 10**9
 
 
 def test_a_range_of_numbers_stays_while_its_window_moves(filled: Filled, engine: Runtime) -> None:

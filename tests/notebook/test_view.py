@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +72,33 @@ def test_options_of_the_viewer_are_its_traits(filled: Filled, engine: Runtime) -
     for options in ({"around": 101}, {"around": True}, {"trim": 1}):
         with pytest.raises(BadQuery, match="the viewer does not know"):
             cortex.logs("ml:train-1", **options)
+
+
+TIME = r"20\d\d-\d\d-\d\dT"
+
+
+@pytest.mark.parametrize(
+    ("given", "since", "until"),
+    [
+        ({"since": "yesterday"}, TIME + r"00:00:00\.0+Z", None),
+        ({"since": "10:00"}, TIME + r"10:00:00\.0+Z", None),
+        ({"since": "2026-01-31 10:00"}, r"2026-01-31T10:00:00\.0+Z", None),
+        ({"since": datetime(2026, 1, 31, 10, tzinfo=UTC)}, r"2026-01-31T10:00:00\.0+Z", None),
+        ({"since": timedelta(minutes=10)}, "600s", None),
+        ({"since": "1h30m"}, "1h30m", None),
+        # The page knows a range by two times.
+        ({"since": "10:00", "until": "10:20"}, TIME + r"10:00:00\.0+Z", TIME + r"10:20:00\.0+Z"),
+        ({"since": "2h", "until": "1h"}, TIME + ".*Z", TIME + ".*Z"),
+        ({"until": "yesterday"}, "all", TIME + "23:59:59.9+Z"),
+    ],
+)
+def test_the_page_gets_a_window_that_it_knows(
+    filled: Filled, engine: Runtime, given: dict[str, Any], since: str, until: str | None
+) -> None:
+    filled.lines([(1, 0, "INFO x")]).end()
+    query = cortex.logs("ml:train-1", **given).viewer.get_state()["query"]
+    assert re.fullmatch(since, query["since"])
+    assert "until" not in query if until is None else re.fullmatch(until, query["until"])
 
 
 def test_the_widget_state_has_no_lines_and_a_missing_bundle_is_reported(

@@ -71,6 +71,24 @@ def test_a_window_of_days_and_times_of_day(since: str, until: str, window: tuple
         assert LogQuery.parse(query.raw, now=NOW + 3 * 86400 * S).until == query.until
 
 
+@pytest.mark.parametrize(
+    ("value", "raw"),
+    [
+        ("10m", "10m"),
+        (" 2h ", "2h"),
+        ("all", "all"),
+        ("2023-11-14T23:13:20+01:00", "2023-11-14T23:13:20+01:00"),
+        ("yesterday", "2023-11-13T00:00:00.000000000Z"),
+        (datetime(2023, 11, 13, 1, tzinfo=UTC), "2023-11-13T01:00:00.000000000Z"),
+        (timedelta(minutes=10), "600s"),
+        (timedelta(milliseconds=1500), "1.5s"),
+    ],
+)
+def test_a_saved_window_is_a_duration_or_a_time(value: object, raw: str) -> None:
+    query = LogQuery.parse({"since": value}, now=NOW)
+    assert query.raw == {"since": raw} and LogQuery.parse(query.raw, now=NOW).since == query.since
+
+
 def test_a_time_without_a_zone_is_utc() -> None:
     naive = datetime(2023, 11, 14, 22, 13, 20)  # noqa: DTZ001
     assert LogQuery.parse({"since": naive}).since == LogQuery.parse({"since": "2023-11-14T22:13:20"}).since == NOW

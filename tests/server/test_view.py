@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from server.running import Server
 
 
+def _config(page: httpx.Response) -> dict[str, Any]:
+    scripts = re.findall(r'<script id="jupyter-config-data" type="application/json">(.*?)</script>', page.text)
+    config: dict[str, Any] = json.loads(scripts[0])
+    return config
+
+
 def test_the_page_names_its_tasks_and_runs_only_the_servers_script(server: Server, completed: FakeRecorder) -> None:
     page = server.get("cortex/view", task=f"job/{completed.ref.name}", grep="</script><b>")
     assert page.status_code == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
     policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
     assert (policy["default-src"], policy["script-src"], policy["style-src"]) == ("'none'", "'self' blob:", "'self'")
-    said = json.loads(
-        re.findall(r'<script id="jupyter-config-data" type="application/json">(.*?)</script>', page.text)[0]
-    )
+    said = _config(page)
     assert said["cortexTasks"] == [completed.ref.key] and "token" not in said
     assert "<b>" not in page.text
     sources = re.findall(r'(?:src|href)="(\S+?)"', page.text)
@@ -50,6 +54,27 @@ def test_a_missing_task_is_an_error_page(server: Server, task: str, status: int,
     assert (page.status_code, page.headers["content-type"]) == (status, "text/html; charset=utf-8")
     assert words in html.unescape(re.findall("<h1>(.*?)</h1>", page.text)[0]), page.text
     assert "<b>" not in page.text and "default-src 'none'" in page.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("window", "since", "until"),
+    [
+        ({"since": "yesterday"}, r"20\d\d-\d\d-\d\dT00:00:00\.0+Z", None),
+        ({"since": "2026-01-31 10:00", "until": "10:20"}, r"2026-01-31T10:00:00\.0+Z", r"2026-01-31T10:20:00\.0+Z"),
+        ({"until": "2026-01-31"}, "all", r"2026-01-31T23:59:59\.9+Z"),
+        ({"since": "5m"}, "5m", None),
+        ({}, None, None),
+    ],
+)
+def test_the_page_gets_a_window_that_it_knows(
+    server: Server, completed: FakeRecorder, window: dict[str, str], since: str | None, until: str | None
+) -> None:
+    page = server.get("cortex/view", task=completed.ref.key, **window)
+    shown = _config(page)["cortexWindow"]
+    for name, wanted in (("since", since), ("until", until)):
+        assert name not in shown if wanted is None else re.fullmatch(wanted, shown[name])
+    wrong = server.get("cortex/view", task=completed.ref.key, since="soon")
+    assert wrong.status_code == 400 and "since='soon' is no duration" in html.unescape(wrong.text)
 
 
 def test_an_anonymous_user_gets_the_login_page(server: Server, completed: FakeRecorder) -> None:

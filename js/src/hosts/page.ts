@@ -13,6 +13,8 @@ import viewer from "./widget.ts";
 
 interface PageData {
   cortexTasks: string[];
+  /** The window in the address, where `yesterday` and the like are times. */
+  cortexWindow?: { since?: string; until?: string };
   /** Addresses of the worker's code and of the code for charts. */
   cortexStore: string;
   cortexCharts: string;
@@ -31,8 +33,8 @@ function setTitle(tasks: string[], status: { state?: string }): void {
 }
 
 /** Return an object with the part of a widget's model that the viewer uses. It saves the settings in the page's address. */
-function pageModel(tasks: string[]): Model {
-  const plain = parseAddress(new URLSearchParams(location.search));
+function pageModel(tasks: string[], window: PageData["cortexWindow"]): Model {
+  const plain = { ...parseAddress(new URLSearchParams(location.search)), ...window };
   const looks = { time: plain.time, wrap: plain.wrap, trim: plain.trim, columns: plain.columns, newest_first: plain.newest_first, font_size: plain.font_size };
   // If the address names no window, the viewer chooses one, depending on whether the task has ended.
   const shown = plain.since ? { view: plain } : { query: plain };
@@ -61,10 +63,10 @@ async function fetchText(address: string): Promise<string> {
 
 async function start(): Promise<void> {
   followTheme();
-  const { cortexTasks: tasks, cortexStore, cortexCharts } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as PageData;
+  const { cortexTasks: tasks, cortexWindow, cortexStore, cortexCharts } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as PageData;
   setTitle(tasks, {});
   const widget = viewer("", await fetchText(cortexStore), () => fetchText(cortexCharts));
-  const model = pageModel(tasks);
+  const model = pageModel(tasks, cortexWindow);
   widget.initialize({ model });
   const main = document.querySelector("main")!;
   widget.render({ model, el: main });
