@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,10 +13,12 @@ import orjson
 
 from cortex_jupyter.cli.query import log_of
 from cortex_jupyter.cli.terminal import prefix, print_status, safe, wants_colour
-from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.record import Record
+from cortex_jupyter.query.bounds import Bound
 from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.pages import newest
 from cortex_jupyter.reader.text import line
 from cortex_jupyter.tables.statement import format_count
 
@@ -23,9 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from cortex_jupyter.notebook.tasklog import TaskLog
+    from cortex_jupyter.tables.statement import Completeness
 
 #: Default of `since` while a task runs (docs/reference/tasks-and-queries.md).
 _WINDOW: Final = "1m"
+#: Time limit of the search for a hint after an empty result (seconds).
+_HINT_S: Final = 1.0
 #: Number of records that are written at once.
 _CHUNK: Final = 1000
 #: Exit code of `--strict` if lines are missing.
@@ -63,26 +70,47 @@ def _write_now(log: TaskLog, lines: TaskLog, writer: RecordWriter, options: argp
     statement = log.complete
     status = log.status
     if not count:
-        print_status(f"{status.message}: no lines to show{_hint_about_others(log, statement.records)}")
+        print_status(f"{status.message}: no lines to show{_hint_about_others(log, statement)}")
     elif status.state == "failed" or not status.message.startswith(("Running", "Job complete", "Pod complete")):
         print_status(status.message)
     print_status(str(statement))
     return 0
 
 
-def _hint_about_others(log: TaskLog, count: int) -> str:
+def _hint_about_others(log: TaskLog, statement: Completeness) -> str:
     """Return why the query leaves out all lines, or how to see them."""
     if missing := _missing_name(log):
         return f"; {missing}"
     if log.query.run is not None:
         runs = [f"{pod}/{container} {', '.join(map(str, numbers))}" for (pod, container), numbers in log.runs.items()]
         return f"; recorded are the runs {'; '.join(runs[:5])}" if runs else ""
-    if not count or log.query.tail == 0:
+    if not statement.records or log.query.tail == 0:
         return ""
-    if next(log.filter(since="all", tail=None).records(), None) is None:
-        return f"; none of its {format_count(count, 'line')} matches"
-    earlier = "earlier lines match" if log.query.keep() else f"it has {format_count(count, 'line')}"
-    return f"; {earlier}, --since all shows them"
+    with suppress(CortexError):  # the command itself has succeeded
+        return _hint_about_window(log, statement)
+    return ""
+
+
+def _hint_about_window(log: TaskLog, statement: Completeness) -> str:
+    """Return whether there are matches before the window."""
+    query, lines = log.query, format_count(statement.records, "line")
+    # If the window has no start, all lines have just been read.
+    has_earlier = query.since is not None and _has_match(log, query)
+    if has_earlier is None:
+        return f"; it has {lines}, --since all searches them"
+    if has_earlier:
+        return f"; {'earlier lines match' if query.keep() else f'it has {lines}'}, --since all shows them"
+    if query.keep():
+        return f"; none of its {lines} matches"
+    return f"; the first of its {lines} is of {(statement.from_ or '')[:19]}Z"  # later than `until`
+
+
+def _has_match(log: TaskLog, query: LogQuery) -> bool | None:
+    """Return whether a query matches without the start of its window; None if the search takes too long."""
+    recording = log._reader.recording  # noqa: SLF001 - its pages have a time limit
+    bound = Bound(end=time.monotonic() + _HINT_S)
+    page = newest(recording.store, recording.id, limit=1, until=query.until, keep=query.keep(), bound=bound)
+    return True if page.records else None if page.stopped else False
 
 
 def _missing_name(log: TaskLog) -> str:

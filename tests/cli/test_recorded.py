@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.filled import T0
 
+from cortex_jupyter.cli import main
 from cortex_jupyter.model import Source
 
 if TYPE_CHECKING:
@@ -205,10 +206,35 @@ def test_a_hint_to_a_longer_window_is_given_only_if_it_helps(cli: Cli, task: Fil
         return cli("logs", "ml:train-1", *options).stderr.splitlines()[0].partition("no lines to show")[2]
 
     assert hint("--since", "1m", "--grep", "step") == "; earlier lines match, --since all shows them"
-    for filters in (("--grep", "nowhere"), ("--where", "loss<3"), ("--until", "2020-01-01T00:00:00Z")):
+    for filters in (
+        ("--grep", "nowhere"),
+        ("--where", "loss<3"),
+        ("--grep", "step", "--until", "2020-01-01T00:00:00Z"),
+    ):
         assert hint("--since", "all", *filters) == "; none of its 101 lines matches"
+    for since in ("all", "2019-01-01T00:00:00Z"):
+        first = "; the first of its 101 lines is of 2026-01-01T00:00:00Z"
+        assert hint("--since", since, "--until", "2020-01-01T00:00:00Z") == first
     assert hint("--since", "1m", "--grep", "nowhere") == "; none of its 101 lines matches"
     assert hint("--tail", "0") == ""
+
+
+def test_a_hint_is_neither_a_reason_to_fail_nor_to_wait(
+    cli: Cli, filled: Filled, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.lines([(1, i, "a" * 60 + "!") for i in range(50)])
+    for i in range(50):
+        filled.lines([(1, i, "INFO b")])
+    filled.end()
+    slow = cli("logs", "ml:train-1", "--since", "1m", "--grep", "^(a|a)+$")
+    assert (slow.returncode, slow.stdout) == (0, "")
+    assert slow.stderr.startswith("Job complete exit 0: no lines to show\n"), slow.stderr
+
+    monkeypatch.setattr("cortex_jupyter.cli.logs._HINT_S", -1.0)
+    for name, value in cli.env.items():
+        monkeypatch.setenv(name, value)
+    assert main(["logs", "ml:train-1", "--since", "1m", "--level", "error"]) == 0
+    assert "no lines to show; it has 100 lines, --since all searches them" in capfd.readouterr().err
 
 
 def test_a_name_that_a_running_task_does_not_have_so_far_is_reported(cli: Cli, filled: Filled) -> None:
