@@ -94,6 +94,7 @@ export function fromPlain(plain: PlainSettings): Settings {
   const grep = toList(plain.grep);
   // A single plain text goes into the filter box, where it can be edited.
   const inBox = plain.typed === undefined && grep.length === 1 && !isRegex(grep[0]) && isPlainText(grep[0]);
+  const [from, until] = [parseInstant(plain.since), parseInstant(plain.until)];
   const filter: Filter = {
     grep: inBox ? grep[0] : (plain.typed ?? ""),
     regex: plain.regex ?? false,
@@ -111,9 +112,9 @@ export function fromPlain(plain: PlainSettings): Settings {
     rank: String(plain.rank ?? ""),
     run: String(plain.run ?? ""),
     attempt: String(plain.attempt ?? ""),
-    since: parseInstant(plain.since) === null || parseInstant(plain.until) === null ? parseWindow(plain.since || (plain.run || plain.attempt ? "all" : DEFAULT_SINCE)) : null,
-    from: parseInstant(plain.until) === null ? null : parseInstant(plain.since),
-    until: parseInstant(plain.until),
+    since: from === null || until === null ? parseWindow(plain.since || (plain.run || plain.attempt ? "all" : DEFAULT_SINCE)) : null,
+    from: until === null ? null : from,
+    until,
     tail: typeof plain.tail === "number" ? plain.tail : null,
     pretty: plain.pretty ?? true,
     fields: plain.fields ?? [],
@@ -156,7 +157,7 @@ export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSi
     chart,
     chart_log: chartLog || undefined,
   };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined && value !== "" && !(Array.isArray(value) && value.length === 0))) as PlainSettings;
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => String(value ?? "") !== "")) as PlainSettings;
 }
 
 /** Return the `view` trait: the settings, the filter as Python's parameters, and which rows are visible. */
@@ -203,7 +204,7 @@ export function formatAddress(tasks: string[], view: Record<string, unknown>): U
   const search = new URLSearchParams(tasks.map((task) => ["task", task]));
   for (const [name, value] of Object.entries(view)) {
     if (LIST_PARAMETERS.has(name)) for (const one of [value].flat()) search.append(name, String(one));
-    else if ((FLAG_PARAMETERS.has(name) || NUMBER_PARAMETERS.has(name) || TEXT_PARAMETERS.has(name)) && value !== "" && value !== undefined && value !== null) search.set(name, String(value));
+    else if ((FLAG_PARAMETERS.has(name) || NUMBER_PARAMETERS.has(name) || TEXT_PARAMETERS.has(name)) && String(value ?? "") !== "") search.set(name, String(value));
   }
   return search;
 }

@@ -106,8 +106,17 @@ export function makeTerm(text: string, regex: boolean, matchCase: boolean): stri
 
 /** Return a term that matches where one of these does. If one of them is case-sensitive, all are. */
 export function anyOf(terms: string[]): string {
-  const found = terms.map((term) => SLASHED.exec(term));
-  return `/${terms.map((term, i) => found[i]?.[1] ?? escapeRegex(term)).join("|")}/${found.some((one) => one?.[2].includes("c")) ? "c" : ""}`;
+  const found = terms.map((term) => SLASHED.exec(term) ?? ["", escapeRegex(term), ""]);
+  // No flag may stand in front of a later choice.
+  const source = found.map(([, one]) => one.replace(/^\(\?[aimsux]+\)/, "")).join("|");
+  const flags = found.every(([, one, own]) => translatePython(one, own)[1].includes("i")) ? "i" : "";
+  return `/${source}/${flags === caseFlags(source) ? "" : flags || "c"}`;
+}
+
+/** Return the term of texts joined by OR, which may be quoted; "" if there is none. Before the next text is typed, OR is ignored. */
+export function joinedTerm(typed: string, matchCase: boolean): string {
+  const terms = typed.split(/\s+OR\s+/).filter(Boolean).map((one) => makeTerm(one.replace(/^"([^"]+)"$/, "$1"), false, matchCase));
+  return terms.length > 1 ? anyOf(terms) : (terms[0] ?? "");
 }
 
 /** A term that stands out between words: `-word`, `!word`, `level>=warning`, `loss<0.1`. */
@@ -135,16 +144,9 @@ function splitTerms(typed: string, matchCase: boolean): Terms {
     // Spaces count in a text that stands alone.
     const term = hasTerms ? text.trim() : text;
     if (term === "") continue;
-    const choices = term.split(/\s+OR\s+/);
-    if (choices.length > 1) {
-      result.include.push(anyOf(choices.map((one) => makeTerm(one.replace(/^"([^"]+)"$/, "$1"), false, matchCase))));
-      continue;
-    }
-    const [, literal] = /^"([^"]+)"$/.exec(term) ?? [];
-    const conditions = literal === undefined && hasTerms ? parseConditions(term) : null;
+    const conditions = hasTerms && !/\sOR\s|^"[^"]+"$/.test(term) ? parseConditions(term) : null;
     if (conditions) result.where.push(...conditions.map(writeCondition));
-    else if (isRegex(term)) result.include.push(term);
-    else result.include.push(makeTerm(literal ?? term, false, matchCase));
+    else result.include.push(...[joinedTerm(term, matchCase)].filter(Boolean));
   }
   return result;
 }
@@ -164,8 +166,7 @@ export function parseTerms(typed: string, regex = false, matchCase = false): Ter
   const conditions = negative ? null : parseConditions(text);
   if (quoted) into.push(makeTerm(quoted[1], false, matchCase));
   else if (regex || isRegex(rest)) into.push(makeTerm(rest, true, matchCase));
-  else if (conditions && conditions.length > 1 && !/\sand\s/.test(text)) result.where.push(...conditions.map(writeCondition));
-  else if (conditions) result.where.push(text);
+  else if (conditions) result.where.push(...(conditions.length === 1 || /\sand\s/.test(text) ? [text] : conditions.map(writeCondition)));
   // Of `!GET /healthz` all is excluded, of `!healthz !probe` each.
   else if (negative) into.push(...rest.split(/\s+!(?=[^\s"=!])/).map((one) => makeTerm(one, false, matchCase)));
   else return splitTerms(typed, matchCase);
@@ -228,10 +229,11 @@ const MAX_MARKS = 200;
 export function filterTerms(filter: Partial<Filter>): Terms {
   const { grep = "", regex = false, matchCase = false, include = [], exclude = [], where = [], level = "" } = filter;
   const typed = parseTerms(grep, regex, matchCase);
+  const joined = (chips: string[], terms: string[]): string[] => [...chips, ...terms].filter(Boolean);
   return {
-    include: [...include, ...typed.include].filter(Boolean),
-    exclude: [...exclude, ...typed.exclude].filter(Boolean),
-    where: [...where, ...typed.where].filter(Boolean),
+    include: joined(include, typed.include),
+    exclude: joined(exclude, typed.exclude),
+    where: joined(where, typed.where),
     level: rankOf(typed.level) > rankOf(level) ? typed.level : level,
   };
 }

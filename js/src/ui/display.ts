@@ -54,7 +54,7 @@ export class DisplayMenu {
       "Columns",
       ...COLUMNS.map((one) => ({ label: COLUMN_WORDS[one], checked: columns.includes(one), staysOpen: true, act: () => this.#change({ columns: toggled(one) }) })),
       ...[["Wider", 2], ["Narrower", -2]].map(([label, by]) => ({ label: `${label} sources`, staysOpen: true, act: () => this.#resize(Number(by), true) })),
-      { label: "Without the line's own (h)", checked: this.#settings().trim, staysOpen: true, act: () => this.#change({ trim: !this.#settings().trim }) },
+      { label: "Hide times and levels in the text (h)", checked: this.#settings().trim, staysOpen: true, act: () => this.#change({ trim: !this.#settings().trim }) },
       "Order (r)",
       { label: "Newest first", checked: newestFirst, staysOpen: true, act: () => this.#change({ newestFirst: !newestFirst }) },
       "Equal lines (u)",

@@ -4,14 +4,14 @@ import type { Filter } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
 import { parseConditions, quoteValue } from "../text/conditions.ts";
 import { formatRange, formatShortClock, groupDigits } from "../text/format.ts";
-import { anyOf, describeTerm, filterTerms, isPlainText, isRegex, makeTerm, parseTerms, termRegex, textsOf } from "../text/query.ts";
+import { anyOf, describeTerm, filterTerms, isPlainText, isRegex, joinedTerm, makeTerm, parseTerms, termRegex, textsOf } from "../text/query.ts";
 import { sourceChoice } from "../text/sources.ts";
 import type { Change, Settings } from "../client/settings.ts";
 import { button, focusOn, h, listen, setAttr, setClass, setHidden, setText } from "./dom.ts";
 import { describeCondition } from "./filterhints.ts";
 import { Menu } from "./menu.ts";
 
-const LEVEL_CHOICES: [string, string][] = [["", "all levels"], ["debug", "level ≥ debug"], ["info", "level ≥ info"], ["warning", "level ≥ warning"], ["error", "level ≥ error"]];
+const LEVEL_CHOICES: [string, string][] = [["", "all levels"], ...["debug", "info", "warning", "error"].map((level): [string, string] => [level, `level ≥ ${level}`])];
 const AROUND = [0, 1, 3, 10];
 const FILTER = 'Filter: text, /regex/, !not, loss<0.1';
 const FIND = "Find: text or /regex/";
@@ -54,6 +54,8 @@ export class FilterBar {
   #isComposing = false;
   /** Index of the earlier filter that is in the box; -1 for none. */
   #recalled = -1;
+  /** The text that was in the box before. */
+  #draft = "";
   #chipsOf = "";
   #sought = "";
   #soughtTerm = "";
@@ -134,8 +136,10 @@ export class FilterBar {
   /** Put an earlier filter into the box, or with -1 a later one. */
   #recall(by: number): void {
     const filters = readHistory();
-    this.#recalled = Math.max(-1, Math.min(filters.length - 1, this.#recalled + by));
-    this.edit(filters[this.#recalled] ?? "");
+    const at = Math.max(-1, Math.min(filters.length - 1, this.#recalled + by));
+    if (this.#recalled === -1) this.#draft = this.#input.value;
+    this.edit(filters[at] ?? this.#draft);
+    this.#recalled = at;
   }
 
   #typed(): void {
@@ -147,9 +151,7 @@ export class FilterBar {
   #setSought(text: string): void {
     this.#sought = text;
     const { regex, matchCase } = this.#findOptions;
-    const choices = regex ? [text] : text.split(/\s+OR\s+/).filter(Boolean);
-    const terms = choices.map((one) => makeTerm(one, regex, matchCase));
-    this.#soughtTerm = text === "" ? "" : terms.length > 1 ? anyOf(terms) : terms[0];
+    this.#soughtTerm = text && (regex || !/\sOR\s/.test(text) ? makeTerm(text, regex, matchCase) : joinedTerm(text, matchCase));
     this.#listTexts();
     this.#actions.find(this.#soughtTerm);
   }
@@ -165,7 +167,7 @@ export class FilterBar {
       else this.#commit();
     } else if (event.key === "Escape") {
       if (this.finding) this.toFilter();
-      else if (this.#input.value !== "") this.#actions.change({ grep: "" });
+      else if (this.#input.value !== "") this.edit("");
       else this.#actions.focusLines();
     } else if (!this.finding && (event.key === "ArrowUp" || (event.key === "ArrowDown" && this.#recalled >= 0))) this.#recall(event.key === "ArrowUp" ? 1 : -1);
     else if (event.key === "ArrowDown") this.#actions.focusLines();
@@ -179,8 +181,10 @@ export class FilterBar {
     const { filter } = this.#settings ?? {};
     if (!filter || this.#input.value.trim() === "") return;
     const { include, exclude, where, level } = parseTerms(this.#input.value, filter.regex, filter.matchCase);
-    if ([...include, ...exclude].some((term) => isRegex(term) && !isValidRegex(term))) return;
-    keepInHistory(this.#input.value);
+    if (![...include, ...exclude].every(isValidRegex)) return;
+    // The history does not keep the two switches, but what they made of the text.
+    const terms = [...include.map(typedText), ...exclude.map((one) => `!${one}`)];
+    keepInHistory((filter.regex || filter.matchCase) && terms.length === 1 && !where[0] && !level ? terms[0] : this.#input.value);
     this.#recalled = -1;
     const all = (old: string[], more: string[]): string[] => [...new Set([...old, ...more])];
     this.#actions.change({ grep: "", regex: false, include: all(filter.include, include), exclude: all(filter.exclude, exclude), where: all(filter.where, where), level: level || filter.level });
@@ -209,7 +213,7 @@ export class FilterBar {
   /** Offer lines around the matches while there can be matches. */
   #showAround(filter: Filter): void {
     const { include, exclude, where, level } = filterTerms(filter);
-    setHidden(this.#around, include.length + exclude.length + where.length === 0 && level === "" && filter.stream === "");
+    setHidden(this.#around, !(include[0] || exclude[0] || where[0] || level || filter.stream));
     const choices = [...new Set([...AROUND, filter.around])].toSorted((a, b) => a - b);
     if (choices.length !== this.#around.options.length) this.#around.replaceChildren(...choices.map((lines) => h("option", { value: lines }, lines === 0 ? "no context" : `± ${lines} line${lines === 1 ? "" : "s"}`)));
     this.#around.value = String(filter.around);
@@ -219,6 +223,7 @@ export class FilterBar {
   /** Put a text into the box. */
   edit(text: string): void {
     this.toFilter();
+    this.#recalled = -1;
     this.#input.value = text;
     this.#actions.change({ grep: text });
   }
@@ -243,7 +248,7 @@ export class FilterBar {
     setText(this.#error, error);
     setClass(this.#input, "cl-bad", error !== "");
     setAttr(this.#input, "aria-invalid", String(error !== ""));
-    setHidden(this.#steps, !this.finding || !find || find.count === 0);
+    setHidden(this.#steps, !this.finding || !find?.count);
     if (this.finding && find && this.#sought !== "") setText(this.#count, find.searching > 0 ? `${groupDigits(find.count)} so far…` : `${find.at >= 0 ? `${groupDigits(find.at + 1)} / ` : ""}${groupDigits(find.count)} of ${this.#describeSearched(shown, lines, filtered)}`);
     else setText(this.#count, !filtered ? "" : searching > 0 ? `${groupDigits(shown)} so far…` : `${groupDigits(shown)} of ${groupDigits(lines)}${describeRemoteSearch(remote)}`);
     setHidden(this.#remote, this.finding || !remote || remote.state === "done");
@@ -274,7 +279,7 @@ function keepInHistory(text: string): void {
 
 function isValidRegex(term: string): boolean {
   try {
-    return termRegex(term) instanceof RegExp;
+    return Boolean(termRegex(term));
   } catch {
     return false;
   }
@@ -325,7 +330,7 @@ function chipsOf(filter: Filter, utc: boolean): Chip[] {
   }
   for (const term of include) {
     const rest = without(include, term);
-    chips.push({ words: `contains ${describeTerm(term)}`, without: { include: rest }, typed: typedText(term), inverted: { include: rest, exclude: withAdded(exclude, term) }, choices: rest.map((other) => [`Or ${describeTerm(other)}`, { include: [...without(rest, other), anyOf([term, other])] }]) });
+    chips.push({ words: `contains ${describeTerm(term)}`, without: { include: rest }, typed: typedText(term), inverted: { include: rest, exclude: withAdded(exclude, term) }, choices: rest.filter((other) => textsOf(term)[0] && textsOf(other)[0]).map((other) => [`Or ${describeTerm(other)}`, { include: [...without(rest, other), anyOf([term, other])] }]) });
   }
   for (const term of exclude) {
     const rest = without(exclude, term);

@@ -32,7 +32,7 @@ export function describeReading({ grep, regex, matchCase }: Pick<Filter, "grep" 
 }
 
 function hintOnField({ name, value, near, common }: UnmetFilter["fields"][number], grep: string): FilterHint {
-  if (value !== undefined) return { text: `The values of ${name} are no numbers, such as “${value}”` };
+  if (value !== undefined) return { text: `${name} is not a number: “${value}”` };
   const typed = near.length > 0 && parseTerms(grep).where.length > 0 ? grep.replace(name, near[0]) : grep;
   const others = near.length > 0 ? near : common;
   return { text: `No loaded line has a field ${name}${others.length > 0 ? `, but ${others.join(", ")}` : ""}`, ...(typed !== grep && { typed }) };
@@ -40,20 +40,21 @@ function hintOnField({ name, value, near, common }: UnmetFilter["fields"][number
 
 function hintOnComparison(name: string, op: string, value: string): FilterHint[] {
   if (name.toLowerCase() === "level") return rankOf(value) > 0 ? [] : [{ text: `Levels are ${LEVELS.slice(1).join(", ")}` }];
-  return parseNumber(value) === null ? [{ text: `${op} compares numbers, and “${value}” is none` }] : [];
+  return parseNumber(value) === null ? [{ text: `${op} compares numbers; “${value}” is not a number` }] : [];
 }
 
 /** Return what to write instead of a filter that matches no line. */
 export function filterHints({ grep, regex }: Pick<Filter, "grep" | "regex">, unmet: UnmetFilter | undefined): FilterHint[] {
   const hints: FilterHint[] = [];
-  const { include } = parseTerms(grep, regex);
-  if (!regex && /(?:^|\s)NOT\s+\S/.test(grep)) hints.push({ text: "! leaves lines out", typed: grep.replace(/(^|\s)NOT\s+(?=\S)/g, "$1!") });
+  const { include, exclude, where, level } = parseTerms(grep, regex);
+  if (!regex && (exclude[0] || where[0] || level) && /\bOR\b/.test(`${include} ${exclude}`)) hints.push({ text: "OR joins texts only" });
+  if (!regex && /(?:^|\s)NOT\s+\S/.test(grep)) hints.push({ text: "Write ! to exclude lines", typed: grep.replace(/(^|\s)NOT\s+(?=\S)/g, "$1!") });
   if (!regex) for (const text of include) for (const [, name, op, value] of text.matchAll(COMPARISON)) hints.push(...hintOnComparison(name, op, value));
   for (const field of unmet?.fields ?? []) {
     const [, value] = /^level\s*==?\s*"?([a-z]+)"?$/i.exec(grep.trim()) ?? [];
-    if (field.name === "level" && value !== undefined && rankOf(value) > 0) hints.push({ text: "The level of a line is no field", typed: `level≥${value.toLowerCase()}` });
+    if (field.name === "level" && value !== undefined && rankOf(value) > 0) hints.push({ text: "level is not a field; write", typed: `level≥${value.toLowerCase()}` });
     else hints.push(hintOnField(field, grep));
   }
-  for (const term of hints.length === 0 ? (unmet?.inOtherCase ?? []) : []) hints.push({ text: "With a capital letter, case counts", ...(grep.includes(term) && { typed: grep.replace(term, term.toLowerCase()) }) });
+  if (hints.length === 0) for (const term of unmet?.inOtherCase ?? []) hints.push({ text: "A capital letter makes the filter case-sensitive", ...(grep.includes(term) && { typed: grep.replace(term, term.toLowerCase()) }) });
   return hints;
 }

@@ -493,6 +493,7 @@ class RowPicker {
     const visible = this.#rows.capacity - 3;
     if (index < this.#rows.place.index || index > this.#rows.place.index + visible) {
       this.#rows.setFollow(false);
+      this.#rows.stay();
       this.#rows.place = { index: Math.max(0, index < this.#rows.place.index ? index : index - visible), px: 0 };
       this.#rows.requestRows();
     }

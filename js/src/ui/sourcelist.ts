@@ -69,7 +69,7 @@ function describeRunState({ state, exit }: RunSummary): string {
 }
 
 function lineCount(lines: number): string {
-  return `${groupDigits(lines)} ${lines === 1 ? "line" : "lines"}`;
+  return `${groupDigits(lines)} line${lines === 1 ? "" : "s"}`;
 }
 
 /** Return an element for a name. If there is no room for all of it, its end stays readable, because the names of pods differ there. */
@@ -182,7 +182,7 @@ export class SourceList {
   }
 
   get #words(): string[] {
-    return this.#search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    return this.#tools.hidden ? [] : this.#search.value.toLowerCase().split(/\s+/).filter(Boolean);
   }
 
   get #chosenOrder(): Order {
@@ -327,7 +327,7 @@ export class SourceList {
     if (to === undefined) return;
     event.preventDefault();
     event.stopPropagation();
-    const by = to < at || event.key === "End" ? -1 : 1;
+    const by = event.key === "Home" || to === at + 1 ? 1 : -1;
     let index = Math.max(0, Math.min(to, last));
     while (this.#rows[index]?.kind === "heading") index += by;
     if (this.#rows[index] !== undefined) this.#focusRow(index, part);
@@ -343,7 +343,7 @@ export class SourceList {
   }
 
   #onSearchKey(event: KeyboardEvent): void {
-    if (event.key === "Escape" && this.#search.value !== "") {
+    if (event.key === "Escape") {
       this.#search.value = "";
       this.#relist();
     } else if (event.key === "Enter") {
@@ -361,12 +361,12 @@ export class SourceList {
     const count = order === "errors" ? shortCount(entry.errors) : order === "last" ? (entry.lastLineAt > 0 ? this.#ago(entry.lastLineAt) : "") : entry.waiting ? "waiting" : bad ? "" : shortCount(entry.lines);
     this.#paint(elements, entry.name, entry.on, count, order === "name" || order === "lines" ? (entry.ended ? exit : null) : null);
     const { restarts } = entry;
-    const times = `${restarts} ${restarts === 1 ? "time" : "times"}`;
+    const times = `${restarts} time${restarts === 1 ? "" : "s"}`;
     const open = this.#isOpen(entry);
     setHidden(fold, restarts === 0);
     if (fold.disabled !== (entry.runs.length === 0)) fold.disabled = entry.runs.length === 0;
     setText(fold, restarts > 0 ? `↻${restarts}` : "");
-    const folds = entry.runs.length > 0 ? `Restarted ${times}: ${open ? "fold" : "show"} its runs` : `Restarted ${times}`;
+    const folds = `Restarted ${times}${entry.runs.length > 0 ? `: ${open ? "fold" : "show"} its runs` : ""}`;
     if (restarts > 0) for (const name of ["title", "aria-label"]) setAttr(fold, name, folds);
     setAttr(fold, "aria-expanded", String(open));
     const nodes = [...new Set(entry.nodes)].filter(Boolean);
@@ -375,10 +375,10 @@ export class SourceList {
       describeState(entry),
       entry.ended ? entry.endMessage : "",
       `${lineCount(entry.lines)}${entry.lastLineAt > 0 ? `, the last ${this.#ago(entry.lastLineAt)} ago` : ""}`,
-      entry.errors > 0 ? `${groupDigits(entry.errors)} ${entry.errors === 1 ? "error" : "errors"} in the loaded lines` : "",
+      entry.errors > 0 ? `${groupDigits(entry.errors)} error${entry.errors === 1 ? "" : "s"} in the loaded lines` : "",
       restarts > 0 ? `restarted ${times}; the lines of all runs are here` : "",
       nodes.length > 0 ? `on ${nodes.join(", ")}` : "",
-      entry.on ? "Click: only this one" : "Click: only this one; its lines are hidden now",
+      `Click: only this one${entry.on ? "" : "; its lines are hidden now"}`,
     ];
     if (this.#isHovered) setAttr(only, "title", words.filter(Boolean).join("\n"));
     setAttr(only, "aria-label", `${entry.name}, ${describeState(entry)}, ${lineCount(entry.lines)}: show only this one`);
@@ -398,17 +398,19 @@ export class SourceList {
   }
 
   #showRun(elements: RowParts, one: RunEntry, entry: SourceEntry): void {
-    this.#paint(elements, `${one.name} of ${entry.name}`, one.on, one.lines > 0 || one.state !== "ended" ? shortCount(one.lines) : "", one.state === "ended" ? one.exit : null);
+    const name = `${one.name} of ${entry.name}`;
+    const ended = one.state === "ended";
+    this.#paint(elements, name, one.on, one.lines > 0 || !ended ? shortCount(one.lines) : "", ended ? one.exit : null);
     const words = [
       `${one.name}${one === entry.runs.at(-1) ? ", the newest" : ""}`,
       describeRunState(one),
-      one.state === "ended" ? one.endMessage : "",
+      ended ? one.endMessage : "",
       one.startedAt > 0 ? `started ${this.#ago(one.startedAt)} ago` : "",
-      one.lines > 0 ? lineCount(one.lines) : one.state === "ended" ? "none of its lines is loaded" : "no lines yet",
+      one.lines > 0 ? lineCount(one.lines) : ended ? "none of its lines is loaded" : "no lines yet",
       "Click: only this run",
     ];
     if (this.#isHovered) setAttr(elements.only, "title", words.filter(Boolean).join("\n"));
-    setAttr(elements.only, "aria-label", `${one.name} of ${entry.name}, ${describeRunState(one)}, ${lineCount(one.lines)}: show only this run`);
+    setAttr(elements.only, "aria-label", `${name}, ${describeRunState(one)}, ${lineCount(one.lines)}: show only this run`);
   }
 
   #paint({ element, toggle, count, end }: RowParts, name: string, on: boolean, lines: string, exit: number | null): void {
@@ -417,7 +419,7 @@ export class SourceList {
     setText(end, exit === null ? "" : exit === 0 ? "✓ " : `exit ${exit} `);
     setClass(end, "cl-le", (exit ?? 0) !== 0);
     setText(count, lines);
-    setAttr(toggle, "title", on ? `Hide ${name}` : `Show ${name}`);
+    setAttr(toggle, "title", `${on ? "Hide" : "Show"} ${name}`);
   }
 
   #ago(time: number): string {

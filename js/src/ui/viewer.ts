@@ -128,7 +128,11 @@ export class Viewer {
     });
     this.#filterBar = new FilterBar({
       change,
-      find: (term) => store.setFind(this.#view, term),
+      find: (term) => {
+        store.setFind(this.#view, term);
+        // The colours of the marks depend on the order of the texts.
+        this.#rows.restyle();
+      },
       search: (go) => store.search(this.#view, go),
       step: (by) => this.#jump({ to: "match", by, from: this.#rows.current?.id ?? null }),
       focusLines: () => this.#commands.focus(),
@@ -251,6 +255,7 @@ export class Viewer {
     this.root.style.setProperty("--row", `${Math.round(fontSize * LEADING)}px`);
     this.#showSourceWidth(settings.sourceWidth);
     setClass(this.root, "cl-notime", time === "off");
+    setClass(this.root, "cl-clock", time === "local" || time === "utc");
     setClass(this.root, "cl-trim", trim);
     setClass(this.root, "cl-levels", columns.includes("level"));
     setClass(this.root, "cl-charted", settings.chart !== "");

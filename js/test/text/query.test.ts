@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { conditionTest, parseConditions, quoteValue } from "../../src/text/conditions.ts";
-import { compileFilter, describeTerm, parseTerms, pythonPattern, safeLength } from "../../src/text/query.ts";
+import { anyOf, compileFilter, describeTerm, parseTerms, pythonPattern, safeLength } from "../../src/text/query.ts";
 import { zoneName } from "../../src/text/format.ts";
 import { parseTypedRange, parseTypedTime } from "../../src/text/time.ts";
 import { fromPlain, toPlain, toViewTrait } from "../../src/client/settings.ts";
@@ -55,6 +55,10 @@ describe("typed terms", () => {
     ["loss OR NaN !norm", false, false, { include: ["/loss|NaN/"], exclude: ["norm"] }],
     ['a.b OR "c d" OR /x+/', false, false, { include: ["/a\\.b|c d|x+/"] }],
     ["loss OR nan", false, true, { include: ["/loss|nan/c"] }],
+    // Typed on the way to another text.
+    ["loss OR ", false, false, { include: ["loss"] }],
+    [" OR NaN", false, false, { include: ["NaN"] }],
+    [" OR ", false, false, {}],
     ["this or that", false, false, { include: ["this or that"] }],
     // What may be a text stays one.
     ["step=3 done", false, false, { include: ["step=3 done"] }],
@@ -68,6 +72,10 @@ describe("typed terms", () => {
     ["", false, false, {}],
   ])("%o", (text, regex, matchCase, found) => {
     expect(parseTerms(text, regex, matchCase)).toEqual({ ...none, ...found });
+  });
+
+  it("one of several terms: if one is case-sensitive, all are, and a flag in front counts as one behind", () => {
+    expect([["foo", "/(?i)Bar/"], ["foo", "bar"], ["foo", "/Bar/i"], ["foo", "Bar"], ["foo", "/bar/c"], ["/(?i)Foo/", "Bar"]].map(anyOf)).toEqual(["/foo|Bar/i", "/foo|bar/", "/foo|Bar/i", "/foo|Bar/", "/foo|bar/c", "/Foo|Bar/"]);
   });
 
   it.each([["a.b", "(?i)a\\.b"], ["Loss", "Loss"], ["/loss/c", "loss"], ["/a|b/", "(?i)a|b"], ["/x/s", "(?s)x"], ["/(?i)X/c", "(?i)X"]])("%o is Python's %o", (term, pattern) => {

@@ -41,17 +41,20 @@ describe("several terms in one line", () => {
 
 describe("a filter without a match", () => {
   it.each([
-    ["NOT DEBUG", "contains “NOT DEBUG”", ["! leaves lines out: !DEBUG"]],
-    ["loss<abc", "contains “loss<abc”", ["< compares numbers, and “abc” is none"]],
-    ["loss <", "contains “loss <”", ["< compares numbers, and “” is none"]],
+    ["NOT DEBUG", "contains “NOT DEBUG”", ["Write ! to exclude lines: !DEBUG"]],
+    ["loss<abc", "contains “loss<abc”", ["< compares numbers; “abc” is not a number"]],
+    ["loss <", "contains “loss <”", ["< compares numbers; “” is not a number"]],
     ["Loss<1.8", "Loss < 1.8", ["No loaded line has a field Loss, but loss: loss<1.8"]],
     ["stop>3", "stop > 3", ["No loaded line has a field stop, but step: step>3"]],
     ["wrong=1", "wrong = 1", ["No loaded line has a field wrong, but step, loss, state"]],
-    ["state>1", "state > 1", ["The values of state are no numbers, such as “ok”"]],
+    ["state>1", "state > 1", ["state is not a number: “ok”"]],
+    ["level≥error OR NaN", "contains “OR NaN” and level ≥ error", ["OR joins texts only"]],
+    ["loss<0.1 OR loss>5", "contains “OR” and loss < 0.1 and loss > 5", ["OR joins texts only"]],
+    ["lost OR gone level≥warning !ERROR", "contains “lost” or “gone” and not “ERROR” and level ≥ warning", []],
     ["loss<0 step>60", "loss < 0 and step > 60", []],
-    ["level=error", "level = error", ["The level of a line is no field: level≥error"]],
+    ["level=error", "level = error", ["level is not a field; write: level≥error"]],
     ["level≥bad", "contains “level≥bad”", ["Levels are trace, debug, info, warning, error, critical"]],
-    ["Warning", "contains “Warning”", ["With a capital letter, case counts: warning"]],
+    ["Warning", "contains “Warning”", ["A capital letter makes the filter case-sensitive: warning"]],
     ["a->b Map<K>", "contains “a->b Map<K>”", []],
   ])("%s", async (text, reading, expected) => {
     await logged();

@@ -90,6 +90,73 @@ describe("chips", () => {
     expect([await arrow("ArrowUp"), await arrow("ArrowUp"), await arrow("ArrowUp"), await arrow("ArrowDown"), await arrow("ArrowDown")]).toEqual(["first", "second", "second", "first", ""]);
   });
 
+  it("arrows bring back an unfinished text, and begin anew after a chip's Edit", async () => {
+    localStorage.clear();
+    show();
+    await feed([T0, 1, "a"]);
+    const input = find<HTMLInputElement>("input[type=search]");
+    await type("draft");
+    await key("ArrowUp", {}, input);
+    expect(input.value).toBe("draft");
+    for (const text of ["first", "second"]) {
+      await type(text);
+      await enter();
+    }
+    await type("draft");
+    for (const value of ["second", "first"]) {
+      await key("ArrowUp", {}, input);
+      expect(input.value).toBe(value);
+    }
+    for (const value of ["second", "draft"]) {
+      await key("ArrowDown", {}, input);
+      expect(input.value).toBe(value);
+    }
+    await key("ArrowUp", {}, input);
+    await key("ArrowUp", {}, input);
+    named("contains “second”: invert, edit or remove").click();
+    named("Edit").click();
+    await settle();
+    await key("ArrowUp", {}, input);
+    expect(input.value).toBe("second");
+  });
+
+  it("an earlier filter is a regular expression or case-sensitive, if it was", async () => {
+    localStorage.clear();
+    show();
+    await feed(...["loss 1", "LOSS 2", "l.ss 3"].map((text, i): Line => [T0 + i, 1, text]));
+    const input = find<HTMLInputElement>("input[type=search]");
+    const recall = async (): Promise<string[]> => {
+      await enter();
+      for (const chip of chips()) named(`Remove: ${chip}`).click();
+      await settle();
+      await key("ArrowUp", {}, input);
+      return [input.value, ...messages()];
+    };
+    named("Regular expression").click();
+    await settle();
+    await type("!l.ss [2-3]");
+    expect(await recall()).toEqual(["!/l.ss [2-3]/", "loss 1"]);
+    await type("loss");
+    named("Match case").click();
+    await settle();
+    await enter();
+    named("Match case").click();
+    expect(await recall()).toEqual(["/loss/c", "loss 1"]);
+  });
+
+  it("Or joins only texts, and keeps their case", async () => {
+    show({ query: { since: "all", grep: ["foo", "/(?i)Bar/", "/b(a)\\1/"] } });
+    await feed(...["FOO bar baa", "foo", "BAR", "x"].map((text, i): Line => [T0 + i, 1, text]));
+    named("contains /b(a)\\1/: invert, edit or remove").click();
+    expect(all("button").filter(({ textContent }) => textContent.startsWith("Or ")).map(({ textContent }) => textContent)).toEqual([]);
+    named("Remove: contains /b(a)\\1/").click();
+    await settle();
+    named("contains “foo”: invert, edit or remove").click();
+    named("Or “Bar”").click();
+    await settle();
+    expect(messages()).toEqual(["FOO bar baa", "foo", "BAR"]);
+  });
+
   it("case sensitivity, a level, and an error in place", async () => {
     show();
     await feed(...["Loss", "loss", "ERROR x", "WARN y"].map((text, i): Line => [T0 + i, 1, text]));
@@ -135,6 +202,17 @@ describe("a line's own time and level", () => {
     vi.unstubAllGlobals();
     await key("h");
     expect(viewer.root.classList.contains("cl-trim")).toBe(false);
+  });
+
+  it("the column of times shows the same only as a time of day", async () => {
+    show({ trim: true });
+    const shows: boolean[] = [];
+    for (const time of ["local", "utc", "start", "delta", "off"] as const) {
+      session.change({ time });
+      await settle();
+      shows.push(viewer.root.matches(".cl-trim.cl-clock"));
+    }
+    expect(shows).toEqual([true, true, false, false, false]);
   });
 });
 
@@ -341,6 +419,25 @@ describe("following", () => {
   });
 });
 
+it("arrows in the lines move away from a text that is selected, and the place stays", async () => {
+  show();
+  await feed(...lines(400, (i) => `line ${i}`));
+  const select = async (node: Node | null): Promise<void> => {
+    if (node === null) getSelection()!.removeAllRanges();
+    else getSelection()!.selectAllChildren(node);
+    document.dispatchEvent(new Event("selectionchange"));
+    await settle();
+  };
+  all("[data-seq] .cl-t")[3].click();
+  await settle();
+  await select(all(".cl-m")[3]);
+  for (let i = 0; i < 30; i++) await key("ArrowUp");
+  const [top] = messages();
+  await select(null);
+  expect([messages()[0], find(".cl-foot .cl-state").textContent]).toEqual([top, expect.stringContaining("Paused")]);
+  expect(model.traits.follow).toBe(false);
+});
+
 describe("find without filtering", () => {
   it("marks, counts and wraps around; later lines count, too", async () => {
     show();
@@ -380,6 +477,11 @@ describe("find without filtering", () => {
     await enter();
     await type("nan");
     expect(marks()).toEqual(["lr ", "NaN 200"]);
+    await key("f", { ctrlKey: true });
+    await type("lr OR nan");
+    expect(marks()).toEqual(["lr ", "NaN 200"]);
+    await type("nan OR lr");
+    expect(marks()).toEqual(["lr 200", "NaN "]);
   });
 
   it("says how many lines were searched, if that is not all", async () => {

@@ -53,6 +53,20 @@ it("gives each rank its colour, in whatever order the sources come, and the line
   }
 });
 
+it("Home leads to the first source below a heading", async () => {
+  show();
+  await feed(...["a", "b", "c"].map((pod): SourceInfo => ({ pod: "tune", container: pod, kind: "init", run: 0, node: "n1" })));
+  expect(find(".cl-item h3").textContent).toBe("init");
+  const focus = async (key: string): Promise<string> => {
+    document.activeElement!.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+    await settle();
+    return document.activeElement!.closest(".cl-src")!.querySelector(".cl-sn")!.textContent!;
+  };
+  all(".cl-only")[1].focus();
+  const last = await focus("End");
+  expect([await focus("Home"), await focus("ArrowUp"), await focus("ArrowDown"), await focus("ArrowDown")]).toEqual([side()[0].split(":")[0], side()[0].split(":")[0], expect.anything(), last]);
+});
+
 it("switches a role off and on as a whole, and shows it alone", async () => {
   show();
   await feed(HEAD, ...WORKERS);

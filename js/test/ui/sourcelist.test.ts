@@ -4,7 +4,7 @@
 import { describe, expect, it } from "vitest";
 import type { SourceInfo } from "../../src/protocol/events.ts";
 import { ns, sse, T0, TASK } from "../helpers.ts";
-import { all, find, model, next, page, settle, show } from "../page.ts";
+import { all, find, model, next, page, session, settle, show } from "../page.ts";
 
 page({ now: T0 + 10_000, faked: ["performance"] });
 
@@ -81,6 +81,10 @@ describe("of 500 sources", () => {
     expect([all(".cl-src").length, find(".cl-side > p").hidden, find(".cl-side").matches(".cl-none")]).toEqual([0, false, false]);
     await press(input, "Escape");
     expect([input.value, names(1)]).toEqual(["", ["train-0"]]);
+    // In an empty search, Escape does not clear the filter of the lines either.
+    session.change({ grep: "step" });
+    await press(input, "Escape");
+    expect(session.settings.filter.grep).toBe("step");
   });
 
   it("they are sorted by lines, errors and the last line, and show what they are sorted by", async () => {
@@ -114,4 +118,16 @@ it("a few sources have neither search nor order", async () => {
   show();
   await feed(TEXTS.slice(0, 5));
   expect(find(".cl-stools").hidden).toBe(true);
+});
+
+it("a search ends when there are only a few sources, and its box is gone", async () => {
+  show();
+  await feed(TEXTS);
+  await search("train-49");
+  model.traits.tasks = ["default:job/other"];
+  model.emit("change:tasks");
+  await settle(1500);
+  model.bytes(sse("log", { task: "default:job/other", seq: 0, sources: { 1: { pod: "other-0", container: "main", kind: "main", run: 0, node: "n" } }, t0: ns(T0), dt: [0], s: [1], m: ["a"] }, "o0"));
+  await settle(1500);
+  expect([find(".cl-stools").hidden, names()]).toEqual([true, ["pod-0"]]);
 });
