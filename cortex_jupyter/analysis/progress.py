@@ -122,7 +122,7 @@ def _last_of_each_shape(text: Texts, rows: Ints) -> list[int]:
     return last_rows
 
 
-def latest_progress(store: Readable, recording: int, last: int) -> dict[str, Any] | None:
+def latest_progress(store: Readable, recording: int, last: int, *, look_back: bool = True) -> dict[str, Any] | None:
     """Return how far a task is by its very last lines, without reading the rest of its log and without pyarrow.
 
     Parameters
@@ -131,15 +131,20 @@ def latest_progress(store: Readable, recording: int, last: int) -> dict[str, Any
     recording : int
     last : int
         The recording's newest number.
+    look_back : bool, optional
+        Read thousands of earlier lines if the last ones show only finished bars. That takes up to half a second.
 
     Returns
     -------
     dict or None
         Of each container's bars that run, the one that runs longest; of those, the one with the lowest fraction: the
-        fields of `Progress`. A finished bar only if none runs. None if no bar has a fraction.
+        fields of `Progress`. A finished bar only if none runs. None if no bar has a fraction, or if only a look back would
+        tell whether one runs.
     """
     states = _states_of_last(store, recording, last, _GLANCE)
     if states and not any(state.is_running for state in states):
+        if not look_back:
+            return None
         states = _states_of_last(store, recording, last, _LOOK_BACK)
     chosen = [state for state in states if state.is_running] or states
     return asdict(min(chosen, key=lambda state: state.bar.fraction or 0.0).bar) if chosen else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 import warnings
 from html import escape
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.reader.session import Session
 
+#: Time limit of looking back beyond the last lines, for all tasks together (seconds).
+_LOOK_BACK_S: Final = 2.0
 _COLUMNS: Final = ("task", "state", "status", "restarts", "started", "finished", "exit_code", "pods")
 
 
@@ -146,10 +149,14 @@ def tasks(
 def _add_progress(recordings: Session, tasks: list[dict[str, Any]]) -> None:
     """Add the progress of running tasks that are recorded, from their last lines."""
     cluster = recordings.cluster.id if recordings.cluster else None
+    end = time.monotonic() + _LOOK_BACK_S
     for task in tasks:
         if task["state"] == "running" and task["recorded"]:
             info = recordings.store.find(TaskRef.parse(task["task"]), cluster)
-            bar = latest_progress(recordings.store, info.id, info.last_seq) if info and not info.done else None
+            if info is None or info.done:
+                continue
+            look_back = time.monotonic() < end
+            bar = latest_progress(recordings.store, info.id, info.last_seq, look_back=look_back)
             if bar is not None:
                 task["progress"] = progress_text(bar)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -12,6 +13,7 @@ import cortex_jupyter as cortex
 from cortex_jupyter.analysis.colours import hex_colour, source_colour
 from cortex_jupyter.analysis.curves import panels
 from cortex_jupyter.model import rfc3339
+from cortex_jupyter.notebook import tasktable
 from cortex_jupyter.notebook.tasktable import TaskTable, _add_progress
 from cortex_jupyter.query.language import LogQuery
 
@@ -135,6 +137,23 @@ def until(test: Callable[[], Any]) -> None:
     while not test():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_a_list_of_many_tasks_looks_back_only_for_a_limited_time(
+    filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation = [f"eval: {i // 50}%|##| {i}/5000 [00:01<00:01, 800it/s]" for i in range(5001)]
+    texts = ["step 700/900 loss=1.5", *evaluation]
+    rows = [(1, i * 10**9, text) for i, text in enumerate(texts)]
+    for i in range(0, len(rows), 200):
+        filled.lines(rows[i : i + 200])
+    filled.update(state="running", caught_up=1)
+    recordings = engine.run(engine.recordings())
+    times = iter([0.0, 1.0, 9.0])
+    monkeypatch.setattr(tasktable, "time", SimpleNamespace(monotonic=lambda: next(times)), raising=False)
+    found = [{"task": filled.ref.key, "state": "running", "recorded": True} for _ in range(2)]
+    _add_progress(recordings, found)
+    assert [task.get("progress", "").split(",")[0] for task in found] == ["step 78%", ""]
 
 
 def test_the_list_of_tasks_shows_their_progress(filled: Filled, engine: Runtime) -> None:
