@@ -126,7 +126,9 @@ class TextFormat:
     def of(
         cls, store: Readable, recording: int, query: LogQuery, check: Callable[[], object] = lambda: None
     ) -> TextFormat:
-        """Return the format for a query. It blocks: if some of several containers may be silent, it looks for their lines.
+        """Return the format for a query.
+
+        It blocks: if some of several containers may be silent, it looks for their lines in the query's window.
 
         Parameters
         ----------
@@ -138,7 +140,8 @@ class TextFormat:
             Called now and then; it may raise to end the search.
         """
         sources = query.sources(store, recording)
-        several = _wrote_several(store, recording, {(s.pod, s.container) for s in sources}, check)
+        scan = Scan(store, recording).within(query.since, query.until).narrowed(store.index(recording))
+        several = _wrote_several(scan, {(s.pod, s.container) for s in sources}, check)
         timestamps = query.timestamps or (several and "timestamps" not in query.raw)
         return cls(_labels(sources) if several else {}, timestamps, query.pretty)
 
@@ -148,13 +151,11 @@ class TextFormat:
         return f"[{self.labels.get((pod, container), f'{pod}/{container}')}] {text}" if self.labels else text
 
 
-def _wrote_several(
-    store: Readable, recording: int, containers: set[tuple[str, str]], check: Callable[[], object]
-) -> bool:
+def _wrote_several(scan: Scan, containers: set[tuple[str, str]], check: Callable[[], object]) -> bool:
     if len(containers) < 2:
         return False
     seen: set[tuple[str, str]] = set()
-    for batch in Scan(store, recording).batches():
+    for batch in scan.batches():
         check()
         seen |= {(source["pod"], source["container"]) for source in batch.sources.values()} & containers
         if len(seen) > 1:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Bytes read from the store at once.
 _PIECE: Final = 1 << 20
+#: Bytes that a waiting record takes beside its text.
+_RECORD_SIZE: Final = 256
 _BEFORE_ALL: Final[Place] = (-UNBOUNDED, 0)
 
 
@@ -273,7 +275,7 @@ def with_reading_time(records: Iterable[Record], reached: dict[int, int]) -> Ite
 
 
 def reading_order(
-    batches: Iterable[Batch], index: list[IndexEntry], max_characters: int | None = None
+    batches: Iterable[Batch], index: list[IndexEntry], max_size: int | None = None
 ) -> Iterator[tuple[int, int, Record]]:
     """Yield the records of batches in the order of reading, with what sorts them (`with_reading_time`).
 
@@ -285,24 +287,22 @@ def reading_order(
         In the order of recording.
     index : list of IndexEntry
         Of the recording; it shows when no later batch reaches back to the time of a line.
-    max_characters : int, optional
-        Lines of at most this many characters wait for older ones. Without a limit, the lines of a container that is
-        recorded long after the others keep everything in memory.
+    max_size : int, optional
+        Limit on the lines that wait for older ones: their characters, and 256 for each line. Without a limit, the lines of
+        a container that is recorded long after the others keep everything in memory.
     """
     later = LaterTimes(index)
     reached: dict[int, int] = {}
     waiting: list[tuple[int, int, Record]] = []
-    waiting_characters = 0
+    waiting_size = 0
     for batch in batches:
         for row in with_reading_time(records_of(batch), reached):
             heapq.heappush(waiting, row)
-            waiting_characters += len(row[2].text)
+            waiting_size += len(row[2].text) + _RECORD_SIZE
         floor = later.after(batch.seqs[-1])
-        while waiting and (
-            waiting[0][0] < floor or (max_characters is not None and waiting_characters > max_characters)
-        ):
+        while waiting and (waiting[0][0] < floor or (max_size is not None and waiting_size > max_size)):
             row = heapq.heappop(waiting)
-            waiting_characters -= len(row[2].text)
+            waiting_size -= len(row[2].text) + _RECORD_SIZE
             yield row
     while waiting:
         yield heapq.heappop(waiting)

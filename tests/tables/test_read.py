@@ -14,9 +14,10 @@ from support.filled import T0, Filled, Line
 
 from cortex_jupyter.archive.layout import STATEMENT
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.model import Batch
+from cortex_jupyter.model import Batch, rfc3339
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.pages import newest
+from cortex_jupyter.reader.text import TextFormat
 from cortex_jupyter.store.scan import Scan, reading_order
 from cortex_jupyter.tables.convert import to_pandas, to_polars
 from cortex_jupyter.tables.ordered import ordered
@@ -239,11 +240,25 @@ def test_only_lines_whose_place_is_uncertain_are_in_memory(filled: Filled, monke
     found.close()
 
 
-def test_the_order_of_time_keeps_few_lines_in_memory_if_it_is_told_to(filled: Filled) -> None:
+def test_the_form_of_a_text_file_depends_on_its_window_alone(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other containers may be silent; to find that out, no more is read than what the file holds."""
+    filled.lines([(2, 0, "of another pod")])
+    for i in range(1, 30):
+        filled.lines([(1, i * 10**9, f"line {i}")])
+    scanned: list[int] = []
+    batch_of = Scan.batch
+    monkeypatch.setattr(Scan, "batch", lambda scan, part: scanned.append(part.entry.n) or batch_of(scan, part))
+    late = LogQuery.parse({"since": rfc3339(T0 + 28 * 10**9)})
+    assert not TextFormat.of(filled.store, filled.id, late).labels and len(scanned) == 2
+    assert TextFormat.of(filled.store, filled.id, LogQuery.parse({})).labels
+
+
+@pytest.mark.parametrize("padding", ["", " " * 200])
+def test_the_order_of_time_keeps_few_lines_in_memory_if_it_is_told_to(filled: Filled, padding: str) -> None:
     """A container that is recorded long after the others holds back their lines, but not more than the limit."""
     for i in range(50):
-        filled.lines([(1, 1000 + i, f"line {i:03}")])
-    filled.lines([(2, 0, "late 000")])
+        filled.lines([(1, 1000 + i, f"line {i:03}{padding}")])
+    filled.lines([(2, 0, f"late 000{padding}")])
     index, consumed = filled.store.index(filled.id), [0]
 
     def batches() -> Iterator[Batch]:
@@ -251,10 +266,11 @@ def test_the_order_of_time_keeps_few_lines_in_memory_if_it_is_told_to(filled: Fi
             consumed[0] += 1
             yield next(Scan(filled.store, filled.id, after=i).batches()).take([0])
 
-    whole = [record.text for _, _, record in reading_order(batches(), index)]
+    whole = [record.text.rstrip() for _, _, record in reading_order(batches(), index)]
     assert whole == ["late 000", *(f"line {i:03}" for i in range(50))]
     consumed[0] = 0
-    bounded = reading_order(batches(), index, max_characters=80)
-    assert next(bounded)[2].text == "line 000" and consumed[0] == 11
-    rest = [record.text for _, _, record in bounded]
+    # Short lines take memory too.
+    bounded = reading_order(batches(), index, max_size=10 * (8 + len(padding) + 256))
+    assert next(bounded)[2].text.rstrip() == "line 000" and consumed[0] == 11
+    rest = [record.text.rstrip() for _, _, record in bounded]
     assert sorted(rest) == sorted(whole[:1] + whole[2:]) and rest.index("late 000") == 40 - 1
