@@ -45,6 +45,18 @@ def test_notebook_7_streams_a_job_to_its_end(
     page.close()
 
 
+def test_the_address_of_the_viewers_own_page_takes_days_and_times_of_day(lab: Lab, job: Callable[..., str]) -> None:
+    name = job(counter(30))
+    page = lab.view(name, since="yesterday 00:00", until="yesterday 00:00")
+    viewer = page.locator(".cortex-logs")
+    says(viewer, "Job complete exit 0")
+    expect(viewer.get_by_text("No line in this range")).to_be_visible(timeout=WAIT)
+    shot(page, "page-of-a-day")
+    for window in ({"since": "yesterday 00:00"}, {"until": "2100-01-01"}):
+        page = lab.view(name, **window)
+        expect(page.locator("[data-seq]", has_text="line 00000029")).to_be_visible(timeout=WAIT)
+
+
 def test_the_viewers_own_page_keeps_filter_and_position_in_its_url(lab: Lab, job: Callable[..., str]) -> None:
     name = job("import time\nfor i in range(600): print('line %08d' % i, flush=True); time.sleep(0.002)")
     page = lab.browser.new_page(viewport={"width": 1280, "height": 800})
