@@ -15,6 +15,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 from tornado.iostream import StreamClosedError
 
+from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.reader.filtering import in_thread, run_filter
 from cortex_jupyter.reader.name_check import check_names
@@ -35,6 +36,7 @@ from cortex_jupyter.telemetry import server_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording
@@ -56,8 +58,14 @@ class DownloadHandler(StreamingHandler):
     @web.authenticated
     @authorized
     async def head(self, namespace: str, kind: str, name: str, suffix: str) -> None:
-        """Answer whether `get` would begin to send. A page asks before it follows a plain link, whose errors it cannot show."""
+        """Answer with the status with which `get` would begin, as far as it is known without reading the log.
+
+        A page asks before it follows a plain link, whose errors it cannot show.
+        """
         await self._ask(namespace, kind, name)
+        with self.reading(), self._counted(suffix):
+            if suffix == "parquet":
+                await asyncio.to_thread(import_optional, "pyarrow")  # it takes half a second
         self.set_header("Content-Type", _TYPES[suffix])
         await self.finish(set_content_type=_TYPES[suffix])
 
@@ -94,9 +102,13 @@ class DownloadHandler(StreamingHandler):
 
     async def _send(self, recording: Recording, query: LogQuery, suffix: str, reader_gone: threading.Event) -> None:
         info = await wait_caught_up(recording, SETTLE_S)
-        user, readers = self.service.user(self), self.service.readers
-        with readers.files.use(user, 1) if suffix == "parquet" else nullcontext():
+        with self._counted(suffix):
             await self._send_file(recording, query, suffix, info, reader_gone)
+
+    def _counted(self, suffix: str) -> AbstractContextManager[None]:
+        """Count a Parquet file, which takes space on the disk, as one of the user's."""
+        user, readers = self.service.user(self), self.service.readers
+        return readers.files.use(user, 1) if suffix == "parquet" else nullcontext()
 
     async def _send_file(
         self, recording: Recording, query: LogQuery, suffix: str, info: RecordingInfo, reader_gone: threading.Event

@@ -106,7 +106,8 @@ def document() -> dict[str, Any]:
     namespace = _parameter("namespace", _TEXT, "The namespace of the tasks; by default the server's own.")
     selector = _parameter("selector", _TEXT, "A Kubernetes label selector for pods.")
     tail = _parameters("tail", *_WINDOW, *_FILTERS)
-    file_parameters = [*tail, *_parameters("timestamps", "pretty")]
+    origin = _parameter("origin", _TEXT, "As the header `X-Cortex-Origin`, which a plain link cannot send.")
+    file_parameters = [*tail, *_parameters("timestamps", "pretty"), origin]
     task_list = {"tasks": {"type": "array", "items": _ref("Task")}, "problem": _PROBLEM}
     tasks = {"type": "object", "required": ["tasks"], "properties": task_list}
     paths: dict[str, Any] = {
@@ -137,7 +138,9 @@ def document() -> dict[str, Any]:
     }
     types = {"ndjson": "application/x-ndjson", "txt": "text/plain", "parquet": "application/vnd.apache.parquet"}
     for suffix, kind in types.items():
-        paths[f"{task}/logs.{suffix}"] = _operation(_FILES[suffix], [*_path_parameters(), *file_parameters], {kind: {}})
+        operation = _operation(_FILES[suffix], [*_path_parameters(), *file_parameters], {kind: {}})
+        head = operation["get"] | {"summary": "The status with which the file would begin, without the file."}
+        paths[f"{task}/logs.{suffix}"] = operation | {"head": head}
     return {
         "openapi": "3.1.0",
         "info": {"title": "cortex-jupyter", "version": __version__, "description": "Logs of Kubernetes tasks."},
@@ -234,6 +237,7 @@ STATUSES: Final = {
     "401": "not signed in",
     "403": "not allowed",
     "404": "there is no such task",
+    "409": "this server reads another cluster or store",
     "410": "the lines at this cursor are no longer held",
     "429": "a limit is reached",
     "500": "the store cannot be read",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
-from server.running import Server, logs
+from server.running import Server, logs, run_server
 
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.event_stream import ReaderGoneError
@@ -52,3 +53,14 @@ def test_head_tells_whether_a_download_would_begin(server: Server, completed: Fa
     assert head(pod="nobody") == (404, b"")
     assert httpx.head(f"{server.url}{logs('nobody', f'logs.{suffix}')}", headers=server.headers).status_code == 502
     assert httpx.head(f"{server.url}{logs(completed.ref.name, f'logs.{suffix}')}").status_code in (302, 403)
+
+
+def test_head_tells_that_pyarrow_is_missing(server: Server, completed: FakeRecorder, tmp_path: Path) -> None:
+    (tmp_path / "without" / "pyarrow").mkdir(parents=True)
+    (tmp_path / "without" / "pyarrow" / "__init__.py").write_text("raise ModuleNotFoundError(name='pyarrow')")
+    path = f"{tmp_path / 'without'}:{os.environ.get('PYTHONPATH', '')}"
+    with run_server(tmp_path, CORTEX_STORE=server.store_url, PYTHONPATH=path) as other:
+        address = other.url + logs(completed.ref.name, "logs.parquet")
+        missing = httpx.get(address, headers=other.headers, timeout=60)
+        assert missing.json()["error"]["code"] == "MissingExtra"
+        assert httpx.head(address, headers=other.headers, timeout=60).status_code == missing.status_code

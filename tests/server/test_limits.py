@@ -465,6 +465,8 @@ def test_bytes_held_for_slow_readers_are_limited(
         if way == "logs?limit=10000":
             unread(stack, small, path, "carol")
         assert most in refused(small, path, CAROL)["hint"]
+        if way == "logs.parquet":
+            assert httpx.head(small.url + path, headers=CAROL, timeout=60).status_code == 429
     for _ in range(200):  # a server notices a moment later that a reader has gone
         if status_of(small, path, ALICE) == 200:
             break
