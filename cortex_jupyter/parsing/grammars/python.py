@@ -28,6 +28,7 @@ _CHAIN: Final = re.compile(
 _GROUP_END: Final = re.compile(r"^\s*\+-+$")
 #: The name of an exception that ends like one.
 _NAMED: Final = re.compile(r"(?:[Ee]rror|[Ee]xception|Exit|Interrupt|Group|Iteration|Warning)$")
+_LETTER: Final = re.compile("[A-Za-z]")
 #: At most this many lines of other threads or processes in a row between two lines of a traceback.
 _MAX_APART: Final = 5
 _BOXED: Final = re.compile(r"^│ (\S+):(\d+) in (\S+)\s*│\s*$")
@@ -58,6 +59,7 @@ def python(state: TracebackState, line: str) -> str:
         return YES
     if state.phase == "frames" and _is_of_frame(state, line):
         state.lines_after = 0
+        state.is_code = not FILE.match(line)
         _frame(state, line)
         return YES
     return _raised(state, line)
@@ -91,8 +93,14 @@ def _after(state: TracebackState, line: str) -> str:
 
 
 def _raised(state: TracebackState, line: str) -> str:
-    # After a line of another thread, `Done` or `Epoch: 3` is one more of them.
-    if (match := RAISED.match(line)) and (not state.lines_after or "." in match[1] or _NAMED.search(match[1])):
+    # After a line of another thread, `Done` or `Epoch: 3` is one more of them. `MyAbort: no data` after a frame and one such
+    # line is the exception.
+    if (match := RAISED.match(line)) and (
+        not state.lines_after
+        or "." in match[1]
+        or _NAMED.search(match[1])
+        or (state.is_code and state.lines_after == 1 and _LETTER.search(match[2] or ""))
+    ):
         state.type, state.message, state.phase = match[1], (match[2] or "").rstrip(), "raised"
         state.lines_after = 0
         return YES

@@ -56,5 +56,7 @@ class TracebackState:
     prefix: str = ""
     #: Number of lines since the last certain one: more of the exception's message, or lines of another thread.
     lines_after: int = 0
+    #: The last certain line is a frame's code, so that the exception, or a further frame, is next.
+    is_code: bool = False
     #: Function and code that pytest shows above the place in the file.
     above: tuple[str, str] = ("", "")

@@ -16,6 +16,8 @@ export interface TracebackState {
   prefix: string;
   /** Number of lines since the block's last certain line: they belong to it only if a later one does, or are of another thread. */
   looseLines: number;
+  /** The last certain line is a frame's code, so that the exception, or a further frame, is next. */
+  isCode: boolean;
 }
 
 /** Whether a line belongs to the block: yes; only if a later line does; no; no, but the block continues after it. */
@@ -62,7 +64,7 @@ const NCCL = /^\S+:\d+:\d+ \[\d+\] (?:\S+ )*?NCCL WARN (.*)$/;
 const NCCL_ON = /^\S+:\d+:\d+ \[\d+\] (?:\S+ )*?NCCL (?:INFO (\S+):(\d+) -> \d+.*|WARN .*)$/;
 const ASSERT = /^(\S+):(\d+): (\S+): block: \[.*?\], thread: \[.*?\] Assertion `(.*)` failed/;
 
-const newState = (kind: TracebackState["kind"], type = "", message = "", state = "", prefix = ""): TracebackState => ({ kind, type, message, state, prefix, frames: 0, frameHash: 0, chain: [], looseLines: 0 });
+const newState = (kind: TracebackState["kind"], type = "", message = "", state = "", prefix = ""): TracebackState => ({ kind, type, message, state, prefix, frames: 0, frameHash: 0, chain: [], looseLines: 0, isCode: false });
 
 function addFrame(block: TracebackState, ...place: (string | undefined)[]): void {
   block.frames++;
@@ -152,12 +154,13 @@ function python(block: TracebackState, line: string): Membership {
   // After a line of another thread, only what certainly continues the traceback belongs to it.
   if (block.state === "frames" && (block.looseLines > 0 ? /^ {4}|^ {2}File "/ : /^(?:[ \t]|> File )/).test(line) && !startTraceback(line)) {
     block.looseLines = 0;
-    if ((match = FILE.exec(line))) addFrame(block, match[1], match[2], match[3]);
+    block.isCode = (match = FILE.exec(line)) === null;
+    if (match) addFrame(block, match[1], match[2], match[3]);
     return "yes";
   }
   match = RAISED.exec(line);
-  // After a line of another thread, `Done` or `Epoch: 3` is one more of them.
-  if (match === null || (block.looseLines > 0 && !match[1].includes(".") && !NAMED.test(match[1]))) return block.state === "frames" ? judgeLoose(block, line, MAX_APART, "apart") : "no";
+  // After a line of another thread, `Done` or `Epoch: 3` is one more of them. `MyAbort: no data` after a frame and one such line is the exception.
+  if (match === null || (block.looseLines > 0 && !match[1].includes(".") && !NAMED.test(match[1]) && !(block.isCode && block.looseLines === 1 && /[a-z]/i.test(match[2] ?? "")))) return block.state === "frames" ? judgeLoose(block, line, MAX_APART, "apart") : "no";
   [block.type, block.message, block.state, block.looseLines] = [match[1], (match[2] ?? "").trimEnd(), "raised", 0];
   return "yes";
 }

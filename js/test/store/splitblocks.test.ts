@@ -76,10 +76,14 @@ class Task {
   }
 }
 
-describe.each(CASES)("$name", ({ lines }) => {
+describe.each(CASES)("$name", ({ lines, blocks }) => {
   const whole = new Task(lines);
   whole.stream(0, lines.length);
   const { folded, shown } = whole;
+
+  it("has the rows that Python finds", () => {
+    expect(folded).toEqual(blocks.map(({ rows }) => rows.map((row) => row + 1)));
+  });
 
   it("is rejoined wherever it is split, the older part last", () => {
     for (let cut = 1; cut < lines.length; cut++) {
