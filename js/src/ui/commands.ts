@@ -119,7 +119,7 @@ export class Commands {
    */
   readonly #shield = (event: KeyboardEvent): void => {
     // An element that is removed may lose the focus without an event.
-    if (!this.#root.contains(event.target as Node)) {
+    if (!event.composedPath().includes(this.#root)) {
       this.close();
       return;
     }

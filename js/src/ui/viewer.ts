@@ -284,7 +284,6 @@ export class Viewer {
   close(): void {
     this.#commands.close();
     this.#painter.close();
-    this.#commands.close();
     this.#resize?.disconnect();
     this.#rows.close();
     this.#store.closeView(this.#view);
