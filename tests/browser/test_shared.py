@@ -106,3 +106,34 @@ def test_the_server_checks_each_users_rights_and_filters_are_not_shared(
     shot(alice, "shared-alice")
     for page in (alice, bob):
         page.context.close()
+
+
+def test_what_one_user_saves_leaves_the_viewers_of_the_others_as_they_are(
+    shared: Jupyter, sandbox: SandboxProcess, browser: Browser, job: Callable[..., str], gate: Path
+) -> None:
+    name = job(gated(LINES, gate))
+    notebook(shared.home.path / "shared.ipynb", "import cortex_jupyter as cortex", cell(name))
+    alice = _open(browser, shared, "alice")
+    run_all(alice)
+    hers = alice.locator(".cortex-logs")
+    says(hers, "Live")
+    bob = _open(browser, shared, "bob")
+    his = bob.locator(".cortex-logs")
+    says(his, "Live")
+    his.locator("input[type=search]").fill("line 0000001")
+    says(his, re.compile("10 of "))
+    for viewer in (hers, his):
+        viewer.evaluate("one => (one.dataset.mark = 'first')")
+    alice.locator(".jp-CodeCell .jp-InputArea-editor").first.click()
+    alice.keyboard.press("Control+s")
+    # The server sends it to Bob's page before it writes the file.
+    alice.wait_for_function(
+        "async () => (await (await fetch('/api/contents/shared.ipynb')).text()).includes('line 00000179')"
+    )
+    gate.touch()
+    says(his, re.compile(f"10 of {LINES} lines, .* complete"))
+    expect(his.locator("input[type=search]")).to_have_value("line 0000001")
+    for viewer in (hers, his):
+        expect(viewer).to_have_attribute("data-mark", "first")
+    for page in (alice, bob):
+        page.context.close()

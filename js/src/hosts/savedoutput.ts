@@ -41,9 +41,15 @@ export interface Registry {
   addFactory(factory: Factory, rank: number): void;
   createRenderer(mime: string): Pick<Renderer, "node" | "renderModel">;
 }
+type SharedOutput = Pick<Map<"data", Model["data"]>, "get" | "set">;
+/** A cell of a notebook; only a code cell has outputs. */
+export interface Cell {
+  readonly outputs?: { readonly length: number; get(index: number): unknown };
+  readonly sharedModel: { readonly ymodel?: { get(name: "outputs"): { get(index: number): SharedOutput | object } | undefined } };
+}
 export interface Panel {
   content: { rendermime: Registry };
-  context: { save(): Promise<void> };
+  context: { readonly model: { readonly collaborative?: boolean; readonly cells: Iterable<Cell> } | null; save(): Promise<void> };
 }
 export interface Tracker {
   widgetAdded: { connect(slot: (sender: unknown, panel: Panel) => void): unknown };
@@ -55,7 +61,7 @@ const notebooks = new WeakMap<Panel["context"], SavedOutputs>();
 /** Show the saved lines in every notebook that is opened from now on, and save what its viewers show. */
 export function showSavedLines(tracker: Tracker): void {
   tracker.widgetAdded.connect((_, { content, context }) => {
-    const outputs = notebooks.get(context) ?? new SavedOutputs();
+    const outputs = notebooks.get(context) ?? new SavedOutputs(context);
     outputs.watch(content.rendermime);
     if (notebooks.has(context)) return;
     notebooks.set(context, outputs);
@@ -70,9 +76,14 @@ export function showSavedLines(tracker: Tracker): void {
 
 /** The outputs of a notebook that have a viewer and saved lines, in all its views. */
 class SavedOutputs {
+  readonly #context: Panel["context"];
   readonly #models = new Map<Renderer, Model>();
   /** Changing an output's data makes JupyterLab render it again, which would replace the live viewer. */
   #isUpdating = false;
+
+  constructor(context: Panel["context"]) {
+    this.#context = context;
+  }
 
   /** Watch the outputs of a view of the notebook. */
   watch(registry: Registry): void {
@@ -90,11 +101,35 @@ class SavedOutputs {
     try {
       for (const { renderer, model, html } of changes) {
         if (renderer.isDisposed) this.#models.delete(renderer);
-        else if (html !== null && html !== model.data[HTML]) model.setData({ data: { ...model.data, [HTML]: html } });
+        else if (html !== null) this.#save(model, html);
       }
     } finally {
       this.#isUpdating = false;
     }
+  }
+
+  /**
+   * Replace the saved lines of an output.
+   *
+   * In a notebook that several users share, JupyterLab would replace the whole output for the others
+   * (`CodeCellModel._onSharedModelChanged` in @jupyterlab/cells), and their viewers with it. A key of the output's map in the shared
+   * document (`YCodeCell` in @jupyter/ydoc) changes the file only.
+   */
+  #save(model: Model, html: string): void {
+    const notebook = this.#context.model;
+    if (notebook?.collaborative !== true) {
+      if (html !== model.data[HTML]) model.setData({ data: { ...model.data, [HTML]: html } });
+      return;
+    }
+    for (const { outputs, sharedModel } of notebook.cells)
+      for (let i = 0; i < (outputs?.length ?? 0); i++) {
+        if (outputs!.get(i) !== model) continue;
+        const output = sharedModel.ymodel?.get("outputs")?.get(i);
+        // Before version 3 of @jupyter/ydoc an output is a plain object, which cannot be changed in part: it stays as it was.
+        if (!(output instanceof Object && "set" in output)) continue;
+        const data = output.get("data");
+        if (data !== undefined && html !== data[HTML]) output.set("data", { ...data, [HTML]: html });
+      }
   }
 
   /** Return a factory whose renderers show the saved lines where ipywidgets shows nothing. */

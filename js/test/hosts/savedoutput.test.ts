@@ -19,7 +19,7 @@ afterEach(() => {
 });
 
 /** A view of a notebook whose widget manager knows a viewer, or says that it does not. */
-function notebook(known: () => boolean, context: Panel["context"] = { save: async () => void saves.push("saved") }): Registry & Panel {
+function notebook(known: () => boolean, context: Panel["context"] = { model: null, save: async () => void saves.push("saved") }): Registry & Panel {
   const factories: Record<string, Factory> = {};
   const registry: Registry = {
     getFactory: (mime) => factories[mime],
@@ -102,6 +102,27 @@ test("what a viewer shows is saved, and the viewer stays", async () => {
   expect(Object.keys(output.data)).toEqual([VIEW, "text/html"]);
 });
 
+test("in a shared notebook what a viewer shows is saved, and no output is replaced", async () => {
+  const output = model(TAIL);
+  output.setData = () => expect.unreachable("the others' viewers would be replaced");
+  const shared = new Map([["data", output.data]]);
+  const set = vi.spyOn(shared, "set");
+  const cells = [{ sharedModel: {} }, { outputs: { length: 2, get: (i: number) => [model(TAIL), output][i] }, sharedModel: { ymodel: { get: () => ({ get: (i: number) => [{}, shared][i]! }) } } }];
+  const panel = notebook(() => true, { model: { collaborative: true, cells }, save: async () => void saves.push("saved") });
+  const renderer = panel.getFactory(VIEW)!.createRenderer({});
+  await renderer.renderModel(output);
+  const viewer = renderer.node.firstElementChild as HTMLElement;
+  viewer.className = "cortex-logs";
+  viewer.addEventListener("cortex-logs-save", (event) =>
+    (event as CustomEvent<(view: Promise<SavedView>) => void>).detail(Promise.resolve({ tasks: [], filter: "", time: "off", sources: [], rows: [], counts: "line 500" })),
+  );
+  await panel.context.save();
+  await panel.context.save();
+  expect(saves).toEqual(["saved", "saved"]);
+  expect(shared.get("data")).toEqual({ [VIEW]: {}, "text/html": expect.stringContaining("line 500") });
+  expect(set).toHaveBeenCalledTimes(1);
+});
+
 test.each([
   ["has drawn nothing", () => {}],
   ["does not answer", (detail: (view: Promise<SavedView>) => void) => detail(new Promise(() => {}))],
@@ -111,7 +132,7 @@ test.each([
 });
 
 test("two views of one notebook keep both viewers, and ask each of them once", async () => {
-  const context: Panel["context"] = { save: async () => void saves.push("saved") };
+  const context: Panel["context"] = { model: null, save: async () => void saves.push("saved") };
   const output = model(TAIL);
   const renderers = [notebook(() => true, context), notebook(() => true, context)].map((view) => view.getFactory(VIEW)!.createRenderer({}));
   const set = output.setData.bind(output);
