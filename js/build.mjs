@@ -1,7 +1,7 @@
 // Bundles what hosts load as the widget (loader.js), and the viewer that it asks the kernel for (viewer.js, viewer.css,
-// store.js, charts.js), the viewer's own page (page.js, page.css), and JupyterLab's extension (labextension/). The store's code is
-// started from a blob: URL as a worker, or imported from one into the page where workers are forbidden. The store imports charts.js
-// in the same way when a view first shows a chart.
+// store.js, charts.js, panels.js), the viewer's own page (page.js, page.css), and JupyterLab's extension (labextension/). The store's
+// code is started from a blob: URL as a worker, or imported from one into the page where workers are forbidden. In the same way the
+// store imports charts.js when a view first shows a chart, and the page imports panels.js when it first shows a panel.
 import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,7 +11,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 export const outdir = resolve(here, "../cortex_jupyter/notebook/static");
 const labextension = resolve(here, "../cortex_jupyter/labextension");
 // The loader is copied into every model and into saved notebooks; the rest goes to each page once.
-const LIMITS = { "loader.js": 4_000, "viewer.js": 139_000, "store.js": 138_000, "charts.js": 20_000, "viewer.css": 25_000, "page.js": 139_000, "page.css": 4_000 };
+const LIMITS = { "loader.js": 4_000, "viewer.js": 130_000, "store.js": 138_000, "charts.js": 20_000, "panels.js": 60_000, "viewer.css": 25_000, "page.js": 130_000, "page.css": 4_000 };
 
 const common = { bundle: true, format: "esm", target: "es2022", charset: "utf8", minify: true, legalComments: "none", logLevel: "warning" };
 
@@ -22,13 +22,14 @@ const options = {
     { in: resolve(here, "src/hosts/notebook.ts"), out: "viewer" },
     { in: resolve(here, "src/store/worker.ts"), out: "store" },
     { in: resolve(here, "src/store/charts.ts"), out: "charts" },
+    { in: resolve(here, "src/ui/panels.ts"), out: "panels" },
     { in: resolve(here, "src/ui/viewer.css"), out: "viewer" },
   ],
   outdir,
   absWorkingDir: here,
 };
 
-/** The viewer's own page loads all of it as one script. */
+/** The script of the viewer's own page. It loads the store, charts.js and panels.js from the server. */
 const page = {
   ...options,
   format: "iife",

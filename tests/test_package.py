@@ -60,6 +60,7 @@ def test_the_wheel_holds_the_built_viewer_and_the_server_configuration(wheel: Pa
         "viewer.js",
         "store.js",
         "charts.js",
+        "panels.js",
         "viewer.css",
         "page.js",
         "page.css",

@@ -123,7 +123,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         # Read the files here, so that the module can be imported when the viewer has not been built.
         # Set `_esm` before `super().__init__`, where anywidget makes a synced trait of it.
         self._esm = bundle("loader.js").decode()
-        self._parts = [bundle(name) for name in ("viewer.js", "viewer.css", "store.js", "charts.js")]
+        self._parts = [bundle(name) for name in ("viewer.js", "viewer.css", "store.js", "charts.js", "panels.js")]
         self._answered = float("-inf")
         super().__init__(_viewer=version_of(*self._parts), origin=recordings.origin, **traits)
         self._server = CommServer(engine, recordings, self.send)

@@ -21,6 +21,7 @@ _TYPES: Final = {
     "viewer.css": "text/css",
     "store.js": "text/javascript",
     "charts.js": "text/javascript",
+    "panels.js": "text/javascript",
 }
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.server.service import Service
 
-#: The page's store runs as a worker from a blob: URL, and imports the code for charts from another. Only a script of the
-#: page can make such a URL.
+#: The page's store runs as a worker from a blob: URL, and the code for charts and for panels is imported from others. Only a
+#: script of the page can make such a URL.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self' blob:; worker-src blob:; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
@@ -84,8 +84,7 @@ class ViewHandler(ExtensionHandlerMixin, RedactingHandler):
             "cortexJupyter": __version__,
             "cortexTasks": [recording.ref.key for recording in opened],
             "cortexWindow": window,
-            "cortexStore": url_path_join(base, address_of("store.js")),
-            "cortexCharts": url_path_join(base, address_of("charts.js")),
+            "cortexScripts": {n: url_path_join(base, address_of(f"{n}.js")) for n in ("store", "charts", "panels")},
         }
         config = orjson.dumps(page_config).decode().replace("<", "\\u003c")
         scripts = (

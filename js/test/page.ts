@@ -4,8 +4,13 @@ import { afterEach, beforeEach, vi } from "vitest";
 import { CommDownloads } from "../src/client/commdownload.ts";
 import { Session } from "../src/client/session.ts";
 import type { StoreClient } from "../src/client/storeclient.ts";
+import * as panels from "../src/ui/panels.ts";
+import type { LoadPanels } from "../src/ui/panelslot.ts";
 import { Viewer } from "../src/ui/viewer.ts";
 import { engineHub, type FakeModel, fakeModel, type Line, logEvent, sse } from "./helpers.ts";
+
+/** The panels' code, at once. */
+export const loadPanels: LoadPanels = async () => panels;
 
 export let hub: StoreClient;
 export let model: FakeModel;
@@ -39,7 +44,7 @@ function standInForPopovers(): void {
   if ("showPopover" in HTMLElement.prototype) return;
   const toggle = (element: HTMLElement, shows: boolean): void => {
     if (isShown(element) === shows) return;
-    element.dispatchEvent(Object.assign(new Event("beforetoggle"), { newState: shows ? "open" : "closed" }));
+    if (!element.dispatchEvent(Object.assign(new Event("beforetoggle", { cancelable: shows }), { newState: shows ? "open" : "closed" }))) return;
     element.toggleAttribute("data-shown", shows);
     if (shows) element.querySelector<HTMLElement>("[autofocus]")?.focus();
   };
@@ -51,11 +56,11 @@ function standInForPopovers(): void {
   document.addEventListener("click", ({ target }) => ((target as Element).closest("button")?.popoverTargetElement as HTMLElement | null | undefined)?.togglePopover());
 }
 
-export function show(traits: Record<string, unknown> = {}): void {
+export function show(traits: Record<string, unknown> = {}, loads = loadPanels): void {
   hub = engineHub();
   model = fakeModel(traits);
   session = new Session(model, hub, (send) => new CommDownloads(send));
-  viewer = new Viewer(hub, session);
+  viewer = new Viewer(hub, session, loads);
   session.views.add(viewer);
   document.body.replaceChildren(viewer.root);
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from browser.conftest import Lab
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Route
 
 pytestmark = pytest.mark.browser
 WAIT = 60_000
@@ -103,14 +103,15 @@ def test_the_chart_beside_the_lines_while_a_task_runs_and_after_its_end(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_of_its_own_loads_charts_when_the_first_is_shown(
+def test_the_page_of_its_own_loads_charts_and_panels_when_the_first_is_shown(
     lab: Lab, job: Callable[..., str], scheme: Literal["light", "dark"]
 ) -> None:
     name = job("for i in range(60): print(f'INFO step {i} loss={1 / (i + 1):.4f}', flush=True)")
     page = lab.page(color_scheme=scheme)
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "charts.js" in request.url else None)
-    page.route("**/cortex/static/charts.js*", lambda route: route.abort())
+    on_demand = re.compile(r"/cortex/static/(charts|panels)\.js")
+    page.on("request", lambda request: asked.extend(on_demand.findall(request.url)))
+    page.route(on_demand, lambda route: route.abort())
     page.goto(f"{lab.server.url}cortex/view?task={name}&token={TOKEN}")
     viewer = page.locator(".cortex-logs")
     says(viewer, "Job complete exit 0")
@@ -118,16 +119,51 @@ def test_the_page_of_its_own_loads_charts_when_the_first_is_shown(
     button = viewer.get_by_role("button", name="Chart of the metrics (p)")
     button.click()
     panel = viewer.get_by_role("group", name="Chart of the metrics")
+    missing = panel.get_by_text("The code of this panel could not be loaded: Failed to fetch")
+    expect(missing).to_be_visible(timeout=WAIT)
+    for width in (600, 1000, 1600):
+        page.set_viewport_size({"width": width, "height": 700})
+        shot(page, f"panel-failed-{scheme}-{width}")
+    page.unroute(on_demand)
+    page.route("**/cortex/static/charts.js*", lambda route: route.abort())
+    panel.get_by_role("button", name="Try again").click()
+    expect(missing).to_have_count(0)
     failure = panel.get_by_text("The code for charts could not be loaded: Failed to fetch. Close the chart")
     expect(failure).to_be_visible(timeout=WAIT)
     expect(viewer.locator("[data-seq]", has_text="step 59 ")).to_be_visible()
     for width in (600, 1000, 1600):
         page.set_viewport_size({"width": width, "height": 700})
         shot(page, f"chart-failed-{scheme}-{width}")
+        lines, chart = (viewer.locator(place).bounding_box() or {} for place in (".cl-main", ".cl-chart"))
+        assert lines["width"] == 600 if width == 600 else lines["x"] < chart["x"], (
+            "a narrow viewer has the chart above its lines"
+        )
     page.unroute("**/cortex/static/charts.js*")
     button.click()
     button.click()
     expect(viewer.locator(".cl-pn")).to_have_text(["loss"], timeout=WAIT)
     expect(failure).to_have_count(0)
-    assert len(asked) == 2
+    assert asked.count("panels") == 2 and asked.count("charts") >= 2
     shot(page, f"chart-page-{scheme}")
+
+
+def test_a_panel_that_the_policy_forbids_says_so(lab: Lab, job: Callable[..., str]) -> None:
+    name = job("print('loss=1')")
+    page = lab.page()
+
+    def forbid(route: Route) -> None:
+        response = route.fetch()
+        policy = response.headers["content-security-policy"].replace("script-src 'self' blob:", "script-src 'self'")
+        route.fulfill(response=response, headers={**response.headers, "content-security-policy": policy})
+
+    page.route("**/cortex/view?*", forbid)
+    page.goto(f"{lab.server.url}cortex/view?task={name}&token={TOKEN}")
+    viewer = page.locator(".cortex-logs")
+    says(viewer, "Job complete exit 0")
+    page.keyboard.press("?")
+    keys = viewer.get_by_role("dialog", name="Keys")
+    expect(keys).to_contain_text(
+        "This panel cannot run here: this page's Content-Security-Policy forbids its code", timeout=WAIT
+    )
+    expect(keys).to_contain_text("The server's operator can add blob: to script-src.")
+    shot(page, "panel-forbidden")

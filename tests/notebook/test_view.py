@@ -132,7 +132,7 @@ def test_the_viewers_code_is_sent_and_not_saved(
     assert sent == [
         (
             {"type": "viewer", "version": state["_viewer"]},
-            [bundle(name) for name in ("viewer.js", "viewer.css", "store.js", "charts.js")],
+            [bundle(name) for name in ("viewer.js", "viewer.css", "store.js", "charts.js", "panels.js")],
         )
     ]
     viewer.close()

@@ -31,7 +31,7 @@ def test_the_page_names_its_tasks_and_runs_only_the_servers_script(server: Serve
     assert "<b>" not in page.text
     sources = re.findall(r'(?:src|href)="(\S+?)"', page.text)
     assert len(sources) == 3
-    for source in [*sources, said["cortexStore"], said["cortexCharts"]]:
+    for source in [*sources, *said["cortexScripts"].values()]:
         part = httpx.get(httpx.URL(server.url).join(source), headers=server.headers)
         assert part.status_code == 200 and "immutable" in part.headers["cache-control"], source
         assert part.headers["content-type"] in ("text/javascript; charset=utf-8", "text/css; charset=utf-8")

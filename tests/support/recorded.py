@@ -87,7 +87,7 @@ window.model = {
   on: (name, f) => (handlers[name] ??= new Set()).add(f), off: (name, f) => handlers[name]?.delete(f),
 }
 const text = async (name) => (await fetch(`static-viewer/${name}`)).text()
-const widget = (await import(new URL('static-viewer/viewer.js', location.href))).default(await text('viewer.css'), await text('store.js'), () => text('charts.js'))
+const widget = (await import(new URL('static-viewer/viewer.js', location.href))).default(await text('viewer.css'), await text('store.js'), (name) => text(`${name}.js`))
 performance.mark('begun')
 widget.initialize({ model })
 widget.render({ model, el: document.getElementById('cell') })

@@ -7,14 +7,12 @@ import type { SavedRow, TaskSummary, Update } from "../protocol/update.ts";
 import { errorMessage } from "../text/format.ts";
 import { isRegex, usesRegex } from "../text/query.ts";
 import { readPageConfig } from "../transport/http.ts";
-import { policyProblem } from "./policy.ts";
+import { reportedPolicyProblem } from "./policy.ts";
 
 /** How long the worker may take to answer while it runs a user's regular expression (ms). After that it is terminated. */
 const UNRESPONSIVE_MS = 2000;
 const PING_AGAIN_MS = 1000;
 const IDLE_MS = 10_000;
-/** How long a browser may take to report that a policy has forbidden something (ms). */
-const REPORTED_MS = 500;
 
 export interface SessionEntry {
   tasks: string[];
@@ -376,9 +374,7 @@ export function startStore(code: string, onMessage: (message: FromStore) => void
       begin((message) => started.receive(message));
     } catch (reason) {
       console.error("[cortex-jupyter]", reason);
-      // The browser may report the policy after the failure.
-      if (policyProblem() === null) await new Promise((resolve) => setTimeout(resolve, REPORTED_MS));
-      const problem = policyProblem() ?? { message: `The log viewer could not start: ${errorMessage(reason)}` };
+      const problem = (await reportedPolicyProblem()) ?? { message: `The log viewer could not start: ${errorMessage(reason)}` };
       if (!stopped) onMessage({ op: "failed", problem: { code: "NoStore", ...problem } });
     }
   };

@@ -33,9 +33,9 @@ const viewers = (page[Symbol.for("cortex-jupyter/viewers")] ??= new Map<string, 
 async function start([code, ...texts]: DataView[]): Promise<Factory> {
   const url = URL.createObjectURL(new Blob([code as DataView<ArrayBuffer>], { type: "text/javascript" }));
   try {
-    const { default: factory } = (await import(url)) as { default: (css: string, store: string, readChartCode: () => Promise<string>) => Widget };
-    const [css, store, charts] = texts.map((part) => new TextDecoder().decode(part));
-    return () => factory(css, store, async () => charts);
+    const { default: factory } = (await import(url)) as { default: (css: string, store: string, readScript: (name: "charts" | "panels") => Promise<string>) => Widget };
+    const [css, store, charts, panels] = texts.map((part) => new TextDecoder().decode(part));
+    return () => factory(css, store, async (name) => ({ charts, panels })[name]);
   } finally {
     URL.revokeObjectURL(url);
   }

@@ -15,9 +15,8 @@ interface PageData {
   cortexTasks: string[];
   /** The window in the address, where `yesterday` and the like are times. */
   cortexWindow?: { since?: string; until?: string };
-  /** Addresses of the worker's code and of the code for charts. */
-  cortexStore: string;
-  cortexCharts: string;
+  /** Addresses of the scripts: the worker's, and those that are loaded on demand. */
+  cortexScripts: Record<"store" | "charts" | "panels", string>;
 }
 
 function followTheme(): void {
@@ -63,9 +62,9 @@ async function fetchText(address: string): Promise<string> {
 
 async function start(): Promise<void> {
   followTheme();
-  const { cortexTasks: tasks, cortexWindow, cortexStore, cortexCharts } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as PageData;
+  const { cortexTasks: tasks, cortexWindow, cortexScripts } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as PageData;
   setTitle(tasks, {});
-  const widget = viewer("", await fetchText(cortexStore), () => fetchText(cortexCharts));
+  const widget = viewer("", await fetchText(cortexScripts.store), (name) => fetchText(cortexScripts[name]));
   const model = pageModel(tasks, cortexWindow);
   widget.initialize({ model });
   const main = document.querySelector("main")!;

@@ -4,8 +4,11 @@
  */
 
 import { type MakeDownloads, type Model, Session } from "../client/session.ts";
-import { pageStoreClient } from "../client/storeclient.ts";
+import { reportedPolicyProblem } from "../client/policy.ts";
+import { pageStoreClient, type StoreClient } from "../client/storeclient.ts";
+import { errorMessage } from "../text/format.ts";
 import { h } from "../ui/dom.ts";
+import { LoadError, type Panels } from "../ui/panelslot.ts";
 import { Viewer } from "../ui/viewer.ts";
 
 interface InitializeProps {
@@ -32,17 +35,18 @@ function once(signal: AbortSignal | undefined, cleanup: () => void): () => void 
   return run;
 }
 
-/**
- * Return the widget, with its style sheet `css`, the worker's code `store` and a function that reads the code for charts, which the
- * worker needs once a view shows one.
- */
-export default (css: string, store: string, readChartCode: () => Promise<string>, makeDownloads?: MakeDownloads): Widget => {
+/** Read a script that is needed on demand: the worker's for charts, or the page's for panels. */
+export type ReadScript = (name: "charts" | "panels") => Promise<string>;
+
+/** Return the widget, with its style sheet `css`, the worker's code `store` and a function that reads the other scripts. */
+export default (css: string, store: string, readScript: ReadScript, makeDownloads?: MakeDownloads): Widget => {
+  const client = (): StoreClient => pageStoreClient(store, () => readScript("charts"));
   const style = (styler ??= makeStyler(css));
   // In some hosts several models share this object; in some, `initialize` and `render` see different objects.
   const sessions = new Map<Model, Session>();
 
   function open(model: Model): Session {
-    const session = new Session(model, pageStoreClient(store, readChartCode), makeDownloads);
+    const session = new Session(model, client(), makeDownloads);
     sessions.set(model, session);
     return session;
   }
@@ -63,7 +67,7 @@ export default (css: string, store: string, readChartCode: () => Promise<string>
     render({ model, el, signal }) {
       try {
         const session = sessionOf(model);
-        const viewer = new Viewer(pageStoreClient(store, readChartCode), session);
+        const viewer = new Viewer(client(), session, () => loadPanels(readScript));
         session.views.add(viewer);
         el.replaceChildren(viewer.root);
         style(viewer.root);
@@ -81,6 +85,30 @@ export default (css: string, store: string, readChartCode: () => Promise<string>
     },
   };
 };
+
+/** The page has one instance of this module for each version of the package, and so one instance of the panels' code. */
+let panels: Promise<Panels> | undefined;
+
+function loadPanels(readScript: ReadScript): Promise<Panels> {
+  return (panels ??= importPanels(readScript).catch((reason: unknown) => {
+    panels = undefined;
+    throw reason;
+  }));
+}
+
+async function importPanels(readScript: ReadScript): Promise<Panels> {
+  let url = "";
+  try {
+    url = URL.createObjectURL(new Blob([await readScript("panels")], { type: "text/javascript" }));
+    return (await import(/* @vite-ignore */ url)) as Panels;
+  } catch (reason) {
+    console.error("[cortex-jupyter]", reason);
+    const policy = url === "" ? null : await reportedPolicyProblem("This panel");
+    throw new LoadError(policy ?? { message: `The code of this panel could not be loaded: ${errorMessage(reason)}`, hint: "If it fails again, reload the page." });
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
 
 type Styler = (element: HTMLElement) => void;
 

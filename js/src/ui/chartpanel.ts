@@ -1,7 +1,7 @@
 /** The chart beside the lines: a small plot for each metric, over time (the same as the time axis) or over steps. */
 
 import type { Filter, Jump } from "../protocol/requests.ts";
-import type { Chart, Histogram, ContainerSummary } from "../protocol/update.ts";
+import type { Chart, ContainerSummary, Histogram, Update } from "../protocol/update.ts";
 import { colourStyle } from "../text/colours.ts";
 import { formatShortClock } from "../text/format.ts";
 import type { Change, Settings } from "../client/settings.ts";
@@ -69,10 +69,6 @@ export class ChartPanel {
     this.#jump = jump;
   }
 
-  get isShown(): boolean {
-    return !this.element.hidden;
-  }
-
   /** Apply the settings. */
   show(settings: Settings): void {
     this.#settings = settings;
@@ -82,22 +78,15 @@ export class ChartPanel {
     this.draw();
   }
 
-  update(chart: Chart | undefined, histogram: Histogram | undefined, sources: ContainerSummary[], labels: SourceLabel[]): void {
+  update({ chart, histogram }: Pick<Update, "chart" | "histogram">, sources: ContainerSummary[], labels: SourceLabel[]): void {
     const drawnState = sources.map(({ key, on, colour }, i) => `${key} ${on} ${colour} ${labels[i]?.short}`).join("\n");
-    const same = chart === undefined && histogram === undefined && drawnState === this.#drawnState;
+    const same = chart === this.#chart && histogram === this.#histogram && drawnState === this.#drawnState;
     this.#drawnState = drawnState;
-    this.#chart = chart ?? this.#chart;
-    this.#histogram = histogram ?? this.#histogram;
+    this.#chart = chart;
+    this.#histogram = histogram;
     this.#sources = sources;
     this.#labels = labels;
     if (!same) this.draw();
-  }
-
-  /** Show why there is no chart. */
-  fail(reason: string): void {
-    const message = `The code for charts could not be loaded: ${reason}. Close the chart and open it again, or reload the page.`;
-    this.#chart = { curves: [], coverage: "none", linesRead: 0, lines: 0, message, leftOut: 0 };
-    this.draw();
   }
 
   draw(): void {

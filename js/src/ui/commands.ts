@@ -1,60 +1,53 @@
-/** The actions that keys and menus start. One table holds keys, actions and help. Keys work only while the viewer has the focus. */
+/** The actions that keys and menus start. Keys work only while the viewer has the focus. */
 
 import type { Jump } from "../protocol/requests.ts";
 import type { Session } from "../client/session.ts";
 import { FONT_SIZES, TIME_DISPLAYS } from "../client/settings.ts";
 import { EQUAL_LINES } from "./display.ts";
-import { button, focusOn, h, listen } from "./dom.ts";
+import { focusOn, h, listen } from "./dom.ts";
 import type { FilterBar } from "./filterbar.ts";
 import type { LineActions } from "./lineactions.ts";
+import { fillOnDemand, type LoadPanels } from "./panelslot.ts";
 import type { Rows } from "./rows.ts";
 
-export type Action =
-  | "filter" | "find" | "next" | "previous" | "escape" | "newest" | "oldest" | "follow" | "goto" | "nextError" | "previousError" | "death"
-  | "same" | "open" | "time" | "wrap" | "json" | "full" | "help" | "bigger" | "smaller" | "mark" | "copy" | "copyCode" | "context" | "sources" | "reverse" | "chart" | "trim" | "window";
+/** The keys of each action. What they do is said in keyhelp.ts. */
+const KEYS = {
+  filter: ["/"],
+  find: ["Ctrl+f", "F3"],
+  next: ["n"],
+  previous: ["N"],
+  nextError: ["e"],
+  previousError: ["E"],
+  context: ["c"],
+  escape: ["Escape"],
+  oldest: ["g", "Home"],
+  newest: ["G", "End"],
+  follow: ["F", " "],
+  goto: [":"],
+  window: ["W"],
+  death: ["d"],
+  time: ["t"],
+  trim: ["h"],
+  wrap: ["w"],
+  json: ["j"],
+  open: ["Enter", "o"],
+  same: ["u"],
+  reverse: ["r"],
+  sources: ["s"],
+  chart: ["p"],
+  full: ["f"],
+  bigger: ["+", "="],
+  smaller: ["-"],
+  mark: ["m"],
+  copy: ["y"],
+  copyCode: ["Y"],
+  help: ["?"],
+};
 
-const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Action, what: string][]][] = [
-  ["Look for", [
-    [["/"], "/", "filter", "filter: show only what matches; ↑ earlier ones"],
-    [["Ctrl+f", "F3"], "Ctrl F", "find", "find without filtering"],
-    [["n"], "n", "next", "next match"],
-    [["N"], "N", "previous", "previous match"],
-    [["e"], "e", "nextError", "next error"],
-    [["E"], "E", "previousError", "previous error"],
-    [["c"], "c", "context", "this line in context, without the filter"],
-    [["Escape"], "Esc", "escape", "close, clear"],
-  ]],
-  ["Go to", [
-    [["g", "Home"], "g", "oldest", "oldest line"],
-    [["G", "End"], "G", "newest", "newest line, and follow"],
-    [["F", " "], "F", "follow", "follow or pause"],
-    [[":"], ":", "goto", "a time: 14:03, -5m"],
-    [["W"], "W", "window", "a window: 2h, 10:00 to 10:20, yesterday"],
-    [["d"], "d", "death", "last line before the task died"],
-  ]],
-  ["Show", [
-    [["t"], "t", "time", "times: local, UTC, since start, since before, off"],
-    [["h"], "h", "trim", "hide or show times and levels in the text that the columns show too"],
-    [["w"], "w", "wrap", "wrap long lines"],
-    [["j"], "j", "json", "JSON lines with the message first"],
-    [["Enter", "o"], "Enter", "open", "open or fold the picked line"],
-    [["u"], "u", "same", "fold equal lines, then also those that differ in numbers"],
-    [["r"], "r", "reverse", "newest line on top, or at the bottom"],
-    [["s"], "s", "sources", "sources"],
-    [["p"], "p", "chart", "chart of the metrics, beside the lines"],
-    [["f"], "f", "full", "full screen"],
-    [["+", "="], "+", "bigger", "larger text"],
-    [["-"], "−", "smaller", "smaller text"],
-  ]],
-  ["Take along", [
-    [["m"], "m", "mark", "bookmark the line, with a note"],
-    [["y"], "y", "copy", "copy the picked lines"],
-    [["Y"], "Y", "copyCode", "copy them as code"],
-    [["?"], "?", "help", "these keys"],
-  ]],
-];
+export type Action = keyof typeof KEYS;
 
-const ACTIONS = new Map(GROUPS.flatMap(([, rows]) => rows.flatMap(([keys, , action]) => keys.map((key): [string, Action] => [key, action]))));
+
+const ACTIONS = new Map(Object.entries(KEYS).flatMap(([action, keys]) => keys.map((key): [string, Action] => [key, action as Action])));
 
 /** JupyterLab has no shortcuts in an element with this attribute. */
 const SUPPRESS = "data-lm-suppress-shortcuts";
@@ -69,15 +62,6 @@ function actionOf(event: KeyboardEvent): Action | undefined {
   return ACTIONS.get(control ? `Ctrl+${event.key.toLowerCase()}` : event.key);
 }
 
-function helpPanel(): HTMLElement {
-  const groups = GROUPS.map(([title, rows]) => h("section", {}, h("h3", {}, title), ...rows.map(([, shown, , what]) => h("div", {}, h("kbd", {}, shown), " ", what))));
-  const picking = h("p", { class: "cl-dim" }, "Click a time or press Shift ↑↓ to pick a line, Shift-click or Shift ↑↓ to pick more; ↑↓ move a picked line. In the list of sources ↑↓, Home and End go from row to row.");
-  // With the focus on the dialog itself, a user starts to read at its top.
-  const panel = h("dialog", { class: "cl-help", popover: "auto", "aria-label": "Keys", autofocus: true, tabindex: "-1" }, h("div", { class: "cl-keys" }, ...groups), picking);
-  panel.append(button("Close", "Close", () => panel.hidePopover(), { class: "btn cl-outline" }));
-  return panel;
-}
-
 export interface CommandTargets {
   rows: Rows;
   filterBar: FilterBar;
@@ -86,7 +70,8 @@ export interface CommandTargets {
 }
 
 export class Commands {
-  readonly help = helpPanel();
+  // With the focus on the dialog itself, a user starts to read at its top.
+  readonly help = h("dialog", { class: "cl-help", popover: "auto", "aria-label": "Keys", autofocus: true, tabindex: "-1" });
 
   readonly #root: HTMLElement;
   readonly #session: Session;
@@ -96,10 +81,12 @@ export class Commands {
     root: HTMLElement,
     session: Session,
     targets: CommandTargets,
+    load: LoadPanels,
   ) {
     this.#root = root;
     this.#session = session;
     this.#targets = targets;
+    fillOnDemand(this.help, load, ({ keyHelp }) => keyHelp(() => this.help.hidePopover()));
     // While an input method composes text, keys belong to it. Safari reports the Enter that ends a composition with code 229.
     listen(root, "keydown", (event) => (event.isComposing || event.keyCode === 229) && event.stopPropagation(), { capture: true });
     listen(root, "keydown", (event) => this.#key(event));

@@ -11,7 +11,7 @@ import { readPageConfig, readProblem, RequestError, taskPath, withOrigin } from 
 import type { Session } from "../client/session.ts";
 import { describeFilter } from "../client/settings.ts";
 import type { StoreClient, ViewEntry } from "../client/storeclient.ts";
-import { ChartPanel } from "./chartpanel.ts";
+import type { ChartPanel } from "./chartpanel.ts";
 import { Commands } from "./commands.ts";
 import { DisplayMenu } from "./display.ts";
 import { h, setClass } from "./dom.ts";
@@ -19,6 +19,7 @@ import { FilterBar } from "./filterbar.ts";
 import { Header } from "./header.ts";
 import { LineActions } from "./lineactions.ts";
 import { Painter } from "./painter.ts";
+import { type LoadPanels, PanelSlot } from "./panelslot.ts";
 import { decorateRow, type SourceLabel } from "./row.ts";
 import type { Divider } from "./rowpool.ts";
 import { Rows } from "./rows.ts";
@@ -51,7 +52,9 @@ export class Viewer {
   #timeBar: TimeBar;
   #sourceList: SourceList;
   #rows: Rows;
-  #chart: ChartPanel;
+  #chart: PanelSlot<ChartPanel>;
+  /** The newest data of the chart. An update has only what has changed. */
+  #chartData: Pick<Update, "chart" | "histogram"> = {};
   #status: StatusBar;
   #empty: EmptyPanel;
   #problem: ProblemBar;
@@ -79,6 +82,7 @@ export class Viewer {
   constructor(
     store: StoreClient,
     session: Session,
+    loadPanels: LoadPanels,
   ) {
     this.#store = store;
     this.#session = session;
@@ -139,11 +143,16 @@ export class Viewer {
     }, this.#displayMenu.element);
     this.#timeBar = new TimeBar(change, (time) => this.#jump({ to: "time", time }), () => this.#lineActions.chooseWindow());
     this.#sourceList = new SourceList((off) => change({ off, ...ALL_SOURCES }), (time) => this.#jump({ to: "time", time }));
-    this.#chart = new ChartPanel(change, (to) => this.#jump(to));
+    this.#chart = new PanelSlot("Chart of the metrics", "cl-chart", loadPanels, (panels) => {
+      const panel = new panels.ChartPanel(change, (to) => this.#jump(to));
+      panel.show(session.settings);
+      panel.update(this.#chartData, this.#sources, this.#labels);
+      return panel;
+    }, () => change({ chart: "" }));
     this.#status = new StatusBar(() => this.#commands.act("newest"), (from, to) => this.#lineActions.copyCode(from, to));
     this.#empty = new EmptyPanel(() => this.#loadOlder(), (text) => this.#filterBar.edit(text));
     this.#problem = new ProblemBar(() => store.retry(session.model));
-    this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, lineActions: this.#lineActions, jump: (to) => this.#jump(to) });
+    this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, lineActions: this.#lineActions, jump: (to) => this.#jump(to) }, loadPanels);
     const main = h("div", { class: "cl-main" }, this.#rows.element, this.#rows.tickBar.element as unknown as Node, this.#empty.element, this.#lineActions.prompt.element);
     const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element);
     this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, makeGrip("cl-grip", "Drag to change the height", "clientY", () => this.root.offsetHeight, (px) => this.root.style.setProperty("--height", `${Math.max(MIN_HEIGHT_PX, px)}px`), (px) => this.#setHeight(px)), this.#commands.help);
@@ -163,7 +172,7 @@ export class Viewer {
       clock: (now) => this.#clock(now),
       regexStopped: (find) => session.regexStopped(find),
       storeFailed: (problem) => void this.#fallBack(problem),
-      chartFailed: (reason) => this.#chart.fail(reason),
+      chartFailed: (reason) => this.chartFailed(reason),
     };
     this.#view = store.addView(this.#entry);
     store.showChart(this.#view, session.settings.chart !== "");
@@ -259,8 +268,9 @@ export class Viewer {
     setClass(this.root, "cl-trim", trim);
     setClass(this.root, "cl-levels", columns.includes("level"));
     setClass(this.root, "cl-charted", settings.chart !== "");
-    this.#chart.show(settings);
-    if (this.#entry) this.#store.showChart(this.#view, this.#chart.isShown);
+    this.#chart.show(settings.chart !== "");
+    this.#chart.panel?.show(settings);
+    if (this.#entry) this.#store.showChart(this.#view, settings.chart !== "");
     this.#rows.setOrder(newestFirst);
     this.#rows.setLineLayout(wrap, Math.round(fontSize * LEADING));
     this.#showLabels();
@@ -298,7 +308,7 @@ export class Viewer {
       setClass(this.root, "cl-slim", this.root.clientWidth < SLIM_PX);
       this.#rows.measure();
       this.#sourceList.measure();
-      this.#chart.draw();
+      this.#chart.panel?.draw();
     });
     this.#resize.observe(this.#sourceList.element);
     this.#resize.observe(this.root);
@@ -321,8 +331,19 @@ export class Viewer {
     this.#lineActions.update();
     this.#problem.show(update.problem, update.link === "stopped" || Boolean(update.problem?.task));
     if (update.histogram) this.#timeBar.draw(update.histogram, update.link !== "done");
-    this.#chart.update(update.chart, update.histogram, this.#sources, this.#labels);
+    this.#showChart(update);
     this.#reportPlace();
+  }
+
+  #showChart({ chart, histogram }: Pick<Update, "chart" | "histogram">): void {
+    this.#chartData = { chart: chart ?? this.#chartData.chart, histogram: histogram ?? this.#chartData.histogram };
+    this.#chart.panel?.update(this.#chartData, this.#sources, this.#labels);
+  }
+
+  /** Show why the store cannot compute a chart. */
+  chartFailed(reason: string): void {
+    const message = `The code for charts could not be loaded: ${reason}. Close the chart and open it again, or reload the page.`;
+    this.#showChart({ chart: { curves: [], coverage: "none", linesRead: 0, lines: 0, message, leftOut: 0 } });
   }
 
   /** Update texts that count up after time has passed. */

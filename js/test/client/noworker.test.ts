@@ -6,6 +6,7 @@ import { startStore, StoreClient } from "../../src/client/storeclient.ts";
 import { Viewer } from "../../src/ui/viewer.ts";
 import { type FakeModel, fakeModel, type Line, logEvent, sse, T0 } from "../helpers.ts";
 import { chartCode, storeCode, stubWorkers } from "../realworker.ts";
+import { loadPanels } from "../page.ts";
 
 const STUCK = `${"a".repeat(60)}!`;
 
@@ -34,7 +35,7 @@ beforeEach(async () => {
   client = new StoreClient((onMessage) => startStore(code, onMessage), chartCode);
   model = fakeModel();
   session = new Session(model, client);
-  viewer = new Viewer(client, session);
+  viewer = new Viewer(client, session, loadPanels);
   session.views.add(viewer);
   document.body.append(viewer.root);
 });

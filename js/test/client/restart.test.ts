@@ -6,6 +6,7 @@ import type { StoreClient } from "../../src/client/storeclient.ts";
 import { Viewer } from "../../src/ui/viewer.ts";
 import { type FakeModel, fakeModel, type Line, logEvent, sse, T0, TASK } from "../helpers.ts";
 import { chartCode, realClient, stopWorkers, workersStarted } from "../realworker.ts";
+import { loadPanels } from "../page.ts";
 
 /** Backtracks for years on `STUCK`. */
 const RUNAWAY = "/(a+)+$/";
@@ -27,7 +28,7 @@ const rowsOf = ({ viewer }: Cell): string[] => [...viewer.root.querySelectorAll(
 function open(task = TASK, traits: Record<string, unknown> = {}): Cell {
   const model = fakeModel({ tasks: [task], ...traits });
   const session = new Session(model, client);
-  const viewer = new Viewer(client, session);
+  const viewer = new Viewer(client, session, loadPanels);
   session.views.add(viewer);
   document.body.append(viewer.root);
   const cell = { model, session, viewer };

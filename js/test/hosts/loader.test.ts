@@ -4,9 +4,9 @@ import loader from "../../src/hosts/loader.ts";
 import { bytesOf, type FakeModel, fakeModel } from "../helpers.ts";
 
 /** A viewer that says what is done to it; imported from a data: URL because node imports no blob: URL. */
-const CODE = `export default (css, store, readChartCode) => ({
+const CODE = `export default (css, store, readScript) => ({
   initialize: ({ model }) => { model.traits.log.push('initialize'); return () => model.traits.log.push('closed') },
-  render: ({ model, el }) => { model.traits.log.push('render'); el.textContent = 'viewer ' + css + store; readChartCode().then((charts) => el.append(charts)); return () => model.traits.log.push('unrendered') },
+  render: ({ model, el }) => { model.traits.log.push('render'); el.textContent = 'viewer ' + css + store; Promise.all([readScript('charts'), readScript('panels')]).then((scripts) => el.append(...scripts)); return () => model.traits.log.push('unrendered') },
 })`;
 
 let started = 0;
@@ -17,7 +17,7 @@ function model(): FakeModel {
 }
 
 function answer(to: FakeModel, code = CODE): void {
-  const parts = [code, "a{}", "store", "charts"].map((text) => new DataView(bytesOf(text).buffer));
+  const parts = [code, "a{}", "store", "charts", "panels"].map((text) => new DataView(bytesOf(text).buffer));
   to.emit("msg:custom", { type: "viewer", version: to.get("_viewer") }, parts);
 }
 
@@ -55,7 +55,7 @@ describe("the loader asks for the viewer", () => {
     }
     expect(models.map(asked)).toEqual([1, 0, 0]);
     answer(models[0]);
-    for (const el of cells) await settle("viewer a{}storecharts", el);
+    for (const el of cells) await settle("viewer a{}storechartspanels", el);
     for (const one of models) expect(one.traits.log).toEqual(["initialize", "render"]);
     await vi.advanceTimersByTimeAsync(600_000);
     expect(models.map(asked)).toEqual([1, 0, 0]);

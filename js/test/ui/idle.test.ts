@@ -8,6 +8,7 @@ import { fromPlain } from "../../src/client/settings.ts";
 import { Painter } from "../../src/ui/painter.ts";
 import { Viewer } from "../../src/ui/viewer.ts";
 import { engineHub, fakeModel, type FakeModel, logEvent, ns, Server, sse, T0, TASK, W0 } from "../helpers.ts";
+import { loadPanels } from "../page.ts";
 
 const OTHER = "default:job/other";
 const MINUTE = 60_000;
@@ -106,7 +107,7 @@ describe("an idle viewer", () => {
     const hub = engineHub();
     model = fakeModel();
     session = new Session(model, hub);
-    viewer = new Viewer(hub, session);
+    viewer = new Viewer(hub, session, loadPanels);
     session.views.add(viewer);
     document.body.replaceChildren(viewer.root);
   });

@@ -2,7 +2,7 @@
 import { describe, expect, it, vi } from "vitest";
 import { Viewer } from "../../src/ui/viewer.ts";
 import { type Line, logEvent, ns, sse, T0, TASK, W0, W1 } from "../helpers.ts";
-import { all, feed, find, hub, isShown, messages, model, next, page, session, settle, show, type, viewer } from "../page.ts";
+import { all, feed, find, hub, isShown, loadPanels, messages, model, next, page, session, settle, show, type, viewer } from "../page.ts";
 
 page({ now: T0 });
 
@@ -422,7 +422,7 @@ it("the focus stays on the button of a row that is opened", async () => {
 
 it("several views of a model share its settings and one stream; closing the last affects no other model", async () => {
   show();
-  const second = new Viewer(hub, session);
+  const second = new Viewer(hub, session, loadPanels);
   session.views.add(second);
   document.body.append(second.root);
   await feed(...lines(12));

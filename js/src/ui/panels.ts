@@ -1,0 +1,7 @@
+/**
+ * The panels that are only shown on request. They are a script of their own, which a page starts when it first shows one of them
+ * (see panelslot.ts).
+ */
+
+export { ChartPanel } from "./chartpanel.ts";
+export { keyHelp } from "./keyhelp.ts";
