@@ -1,4 +1,7 @@
-/** Draws updates, at most once in an animation frame and only while the view is visible. No line is lost meanwhile: the worker holds them. */
+/**
+ * Draws updates while the view is visible: the first at once, so that it is in the next frame, further ones once in a frame.
+ * No line is lost meanwhile: the worker holds them.
+ */
 
 import type { Update } from "../protocol/update.ts";
 import { errorMessage } from "../text/format.ts";
@@ -46,8 +49,8 @@ export class Painter {
   }
 
   readonly #shown = (): void => {
-    if (this.isVisible && this.#isHeldBack) this.#schedule();
     this.#actions.visibilityChanged(this.isVisible);
+    if (this.isVisible && this.#isHeldBack) this.#schedule();
   };
 
   receive(update: Update): void {
@@ -83,14 +86,19 @@ export class Painter {
   #schedule(): void {
     this.#isHeldBack = false;
     this.#ack();
-    this.#frame ||= requestAnimationFrame(() => {
-      this.#frame = 0;
-      try {
-        if (this.#pending) this.#actions.draw(this.#pending);
-      } catch (reason) {
-        this.#actions.showError(`The viewer failed to draw: ${errorMessage(reason)}`);
-      }
-      this.#pending = undefined;
-    });
+    if (this.#frame === 0) this.#draw();
   }
+
+  readonly #draw = (): void => {
+    this.#frame = 0;
+    if (this.#pending === undefined) return;
+    const update = this.#pending;
+    this.#pending = undefined;
+    this.#frame = requestAnimationFrame(this.#draw);
+    try {
+      this.#actions.draw(update);
+    } catch (reason) {
+      this.#actions.showError(`The viewer failed to draw: ${errorMessage(reason)}`);
+    }
+  };
 }

@@ -417,10 +417,9 @@ export class Viewer {
   }
 
   #visibilityChanged(visible: boolean): void {
+    if (this.#rows.follow && visible) this.#returned();
+    else if (this.#rows.follow) this.#left();
     this.#store.setVisible(this.#view, visible);
-    if (!this.#rows.follow) return;
-    if (!visible) this.#left();
-    else this.#returned();
   }
 
   #setHeight(height: number): void {

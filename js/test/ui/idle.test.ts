@@ -143,9 +143,32 @@ describe("an idle viewer", () => {
 it("a jump is not lost when another update comes within the same frame", async () => {
   const drawn: Update[] = [];
   const painter = new Painter(document.createElement("div"), { draw: (update) => drawn.push(update), ack: () => {}, visibilityChanged: () => {}, showError: () => {} });
+  painter.receive({ op: "update", seekRow: 10, shift: 0 } as Update);
   painter.receive({ op: "update", seekRow: 40, shift: 0 } as Update);
   painter.receive({ op: "update", shift: 2 } as Update);
   await vi.advanceTimersByTimeAsync(50);
-  expect(drawn.map(({ seekRow }) => seekRow)).toEqual([42]);
+  expect(drawn.map(({ seekRow }) => seekRow)).toEqual([10, 42]);
+  painter.close();
+});
+
+it("the first update is drawn at once, further ones once in a frame, and an error stops neither", async () => {
+  const drawn: number[] = [];
+  const showError = vi.fn();
+  const draw = ({ shift }: Update): void => {
+    drawn.push(shift);
+    if (shift === 1) throw new Error("no room");
+  };
+  const painter = new Painter(document.createElement("div"), { draw, ack: () => {}, visibilityChanged: () => {}, showError });
+  const receive = (shift: number): void => painter.receive({ op: "update", shift } as Update);
+  receive(1);
+  expect(drawn).toEqual([1]);
+  expect(showError).toHaveBeenCalledWith("The viewer failed to draw: no room");
+  receive(2);
+  receive(3);
+  expect(drawn).toEqual([1]);
+  await vi.advanceTimersByTimeAsync(50);
+  expect(drawn).toEqual([1, 3]);
+  receive(4);
+  expect(drawn).toEqual([1, 3, 4]);
   painter.close();
 });
