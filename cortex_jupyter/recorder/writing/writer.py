@@ -1,9 +1,10 @@
 """Parse, encode and commit on one thread, for all tasks of a recorder: each task when it is due.
 
-A batch is committed at once if the task's last one is older than `INTERVAL_S` (a quiet log has no delay). Else it is
-committed when that time is over or `FULL` bytes have arrived (a busy log has at most about 30 events a second). For a
-task without readers the interval is `UNREAD_S`: a commit costs the recorder and the store about as much as a hundred
-lines, whatever it holds, and of the thousands of tasks of a collector few have a reader.
+A batch is committed at once if the task's last one is older than an interval (a quiet log has no delay). Else it is
+committed when that time is over or `FULL` bytes have arrived. The interval is 10 ms for a recorder with lines of few
+tasks, and grows to `INTERVAL_S` with their number. For a task without readers it is `UNREAD_S`: a commit costs the
+recorder and the store about as much as a hundred lines, whatever it holds, and of the thousands of tasks of a collector
+few have a reader.
 """
 
 from __future__ import annotations
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+#: Longest time between the commits of a task with readers.
 INTERVAL_S: Final = 0.025
+#: Shortest time between them. At 100 lines/s, 10 ms cost 1 % of a core more than 25 ms, and a line is seen 9 ms earlier.
+_SHORTEST_INTERVAL_S: Final = 0.01
+_INTERVAL_PER_TASK_S: Final = 0.001
 UNREAD_S: Final = 1.0
 FULL: Final = 64 << 10
 #: Lines of a batch of parsed lines.
@@ -86,6 +91,11 @@ class Writer:
     ) -> Channel:
         """Return the channel of a recording whose lease is held."""
         return Channel(self, self._store, lease, task=task, last_seq=last_seq, masking=masking, masked=masked)
+
+    @property
+    def interval_s(self) -> float:
+        """Time between the commits of a task with readers; longer, the more tasks wait for their commits."""
+        return min(INTERVAL_S, max(_SHORTEST_INTERVAL_S, _INTERVAL_PER_TASK_S * len(self._waiting)))
 
     def add(self, channel: Channel) -> None:
         """Queue a channel for its due time. The caller holds the lock."""
@@ -170,7 +180,7 @@ class Channel:
         self.written_at = float("-inf")
         self.accepted = self.taken = 0  # how many items so far
         self.barriers: list[tuple[int, Callable[[], object]]] = []  # with the number of items before each
-        self._interval = INTERVAL_S
+        self._has_readers = True
         self.error: Exception | None = None
         self._opened_ns = time.time_ns()
         #: By source: the trace context of its next commit.
@@ -233,14 +243,17 @@ class Channel:
 
     def set_has_readers(self, *, has_readers: bool) -> None:
         """Set whether the task has readers. With the first reader, waiting items are committed soon."""
-        interval = INTERVAL_S if has_readers else UNREAD_S
-        if interval == self._interval:
+        if has_readers == self._has_readers:
             return
         with self._writer.lock:
-            self._interval = interval
+            self._has_readers = has_readers
             if self.items:
                 self.due_at = min(self.due_at, self.written_at + self._interval)
                 self._writer.add(self)
+
+    @property
+    def _interval(self) -> float:
+        return self._writer.interval_s if self._has_readers else UNREAD_S
 
     async def flush(self) -> None:
         """Wait until everything that was handed over is committed."""
