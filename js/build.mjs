@@ -2,7 +2,7 @@
 // store.js, charts.js, panels.js), the viewer's own page (page.js, page.css), and JupyterLab's extension (labextension/). The store's
 // code is started from a blob: URL as a worker, or imported from one into the page where workers are forbidden. In the same way the
 // store imports charts.js when a view first shows a chart, and the page imports panels.js when it first shows a panel.
-import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
@@ -49,10 +49,12 @@ const lab = {
   metafile: true,
 };
 
-/** What JupyterLab reads of it. */
+/** Write what JupyterLab reads of it: the package, and the schema of its settings. */
 async function describe({ metafile }) {
   const { name, version, description, license } = JSON.parse(await readFile(resolve(here, "package.json"), "utf8"));
   const load = `static/${Object.keys(metafile.outputs)[0].split("/").at(-1)}`;
+  // JupyterLab's server looks for the settings of `NAME:plugin` in the file `schemas/NAME/plugin.json`.
+  await cp(resolve(here, "schema"), resolve(labextension, "schemas", name), { recursive: true });
   await writeFile(resolve(labextension, "package.json"), `${JSON.stringify({ name, version, description, license, jupyterlab: { extension: true, _build: { load, extension: "./extension" } } }, null, 2)}\n`);
 }
 

@@ -15,6 +15,7 @@ import traitlets
 
 from cortex_jupyter.errors import MissingExtra
 from cortex_jupyter.notebook.comm import CommServer
+from cortex_jupyter.notebook.query import VIEWER_OPTIONS
 from cortex_jupyter.query.language import SEVERAL, LogQuery
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     view = traitlets.Dict().tag(sync=True)
     status = traitlets.Dict().tag(sync=True)
     _viewer = traitlets.Unicode().tag(sync=True)
+    # The traits that Python has set. The user's settings in JupyterLab do not change them.
+    _stated = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(self, engine: Runtime, recordings: Session, **traits: Any) -> None:
         # Read the files here, so that the module can be imported when the viewer has not been built.
@@ -125,9 +128,18 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         self._esm = bundle("loader.js").decode()
         self._parts = [bundle(name) for name in ("viewer.js", "viewer.css", "store.js", "charts.js", "panels.js")]
         self._answered = float("-inf")
-        super().__init__(_viewer=version_of(*self._parts), origin=recordings.origin, **traits)
+        super().__init__(
+            _viewer=version_of(*self._parts),
+            origin=recordings.origin,
+            _stated=sorted(VIEWER_OPTIONS & traits.keys()),
+            **traits,
+        )
         self._server = CommServer(engine, recordings, self.send)
         self.on_msg(self._received)
+
+    @traitlets.observe(*VIEWER_OPTIONS)  # type: ignore[untyped-decorator]  # traitlets has no types
+    def _state(self, change: dict[str, Any]) -> None:
+        self._stated = sorted({*self._stated, change["name"]})
 
     @traitlets.observe("comm")  # type: ignore[untyped-decorator]  # traitlets has no types
     def _opened(self, change: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import cortex_jupyter as cortex
 from cortex_jupyter.errors import BadQuery, MissingExtra
 from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook import widget
+from cortex_jupyter.notebook.query import take_viewer_options
 from cortex_jupyter.notebook.view import query_of
 from cortex_jupyter.notebook.widget import LogViewer, bundle
 from cortex_jupyter.query.language import LogQuery
@@ -72,6 +73,38 @@ def test_options_of_the_viewer_are_its_traits(filled: Filled, engine: Runtime) -
     for options in ({"around": 101}, {"around": True}, {"trim": 1}):
         with pytest.raises(BadQuery, match="the viewer does not know"):
             cortex.logs("ml:train-1", **options)
+
+
+def test_what_python_says_is_known_to_the_page(filled: Filled, engine: Runtime) -> None:
+    """The user's settings in JupyterLab must not change it, even if it is what is usual."""
+    filled.lines([(1, 0, "INFO x")]).end()
+    viewer = cortex.logs("ml:train-1", time="local", grep="x").viewer
+    assert viewer.get_state()["_stated"] == ["time"]
+    viewer.wrap = True
+    assert viewer.get_state()["_stated"] == ["time", "wrap"]
+    plain = cortex.logs("ml:train-1").viewer
+    assert plain.get_state()["_stated"] == []
+
+
+def test_jupyterlabs_settings_are_those_of_the_viewer() -> None:
+    package = Path(cortex.__file__).parent / "labextension"
+    name = json.loads((package / "package.json").read_text())["name"]
+    schema = json.loads((package / "schemas" / name / "plugin.json").read_text())
+    traits = LogViewer.class_traits()
+    for option, setting in schema["properties"].items():
+        if option == "since":
+            for given in ("all", "90s", "1h30m", setting["default"]):
+                assert re.fullmatch(setting["pattern"], given) and LogQuery.parse({"since": given})
+            continue
+        default = traits[option].default()
+        assert setting["default"] == default, option
+        allowed = [one["const"] for one in setting.get("oneOf", ())]
+        allowed += [[one] for one in setting.get("items", {}).get("enum", ())]
+        allowed += [setting[bound] for bound in ("minimum", "maximum") if bound in setting]
+        for value in allowed or [not default]:
+            assert take_viewer_options({option: value}) == {option: value}
+        if "oneOf" in setting:
+            assert sorted(allowed) == sorted(traits[option].values)
 
 
 TIME = r"20\d\d-\d\d-\d\dT"

@@ -14,6 +14,9 @@ const FINISHED = new Set(["succeeded", "failed", "gone"]);
 /** Display settings that are traits of the same names. Python or the viewer sets them, and they are saved with the notebook. */
 const DISPLAY_TRAITS = ["time", "wrap", "trim", "columns", "newest_first", "font_size", "source_width", "fields", "fold", "around", "chart", "chart_log"] as const;
 
+/** Where JupyterLab's extension puts the user's defaults (hosts/lab.ts), by the names of the query's parameters and of the traits. */
+export const USER_DEFAULTS = Symbol.for("cortex-jupyter/defaults");
+
 /** A note on a line. */
 export interface Bookmark {
   task: string;
@@ -63,6 +66,8 @@ export class Session {
   #opened = false;
   #off: (() => void)[] = [];
 
+  /** Window of a running task where the query has none. */
+  readonly #since: string = DEFAULT_SINCE;
   readonly #store: StoreClient;
 
   constructor(
@@ -76,13 +81,14 @@ export class Session {
     const saved = widget.get("view") as SavedView | undefined;
     // A reloaded page shows what it showed before.
     this.#restored = Boolean(saved?.since);
-    this.settings = fromPlain({ ...(this.#restored ? saved : this.#query), ...this.#displayTraits });
+    if (!this.#restored) this.#since = this.#applyDefaults() ?? DEFAULT_SINCE;
+    this.settings = this.#restored ? fromPlain({ ...saved, ...this.#displayTraits }) : this.#querySettings();
     const at = Date.parse((saved ?? this.#query as SavedView).at ?? "");
     this.readerTime = Number.isNaN(at) || this.follow ? null : at;
     this.model = store.open({
       tasks: this.tasks,
       transport: this.transport,
-      since: this.#query.since || DEFAULT_SINCE,
+      since: this.#query.since || this.#since,
       origin: this.origin,
       send: (message) => widget.send(message),
       summary: (tasks) => this.#summary(tasks),
@@ -95,7 +101,7 @@ export class Session {
       const bytes = buffer && new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength).slice();
       if (!this.downloads?.receive(message, bytes)) store.comm(this.model, message, bytes);
     });
-    this.#on("change:query", () => this.#apply(fromPlain({ ...this.#query, ...this.#displayTraits })));
+    this.#on("change:query", () => this.#apply(this.#querySettings()));
     for (const name of DISPLAY_TRAITS) this.#on(`change:${name}`, () => this.#displayChanged(name));
     for (const name of ["height", "bookmarks"]) this.#on(`change:${name}`, () => this.#apply(this.settings));
     this.#on("change:follow", () => {
@@ -130,6 +136,20 @@ export class Session {
 
   get #displayTraits(): PlainSettings {
     return Object.fromEntries(DISPLAY_TRAITS.map((name) => [name, this.widget.get(name)]).filter(([, value]) => value !== undefined)) as PlainSettings;
+  }
+
+  #querySettings(): Settings {
+    const { run, attempt } = this.#query;
+    // A chosen run or attempt is shown as a whole.
+    return fromPlain({ ...(run || attempt ? {} : { since: this.#since }), ...this.#query, ...this.#displayTraits });
+  }
+
+  /** Set the user's defaults for what the cell does not name, and return their window. */
+  #applyDefaults(): string | undefined {
+    const { since, ...defaults } = ((globalThis as Record<symbol, unknown>)[USER_DEFAULTS] ?? {}) as PlainSettings;
+    const stated = (this.widget.get("_stated") as string[] | undefined) ?? [];
+    for (const name of DISPLAY_TRAITS) if (name in defaults && !stated.includes(name)) this.setTrait(name, (defaults as Record<string, unknown>)[name]);
+    return since;
   }
 
   #displayChanged(name: string): void {

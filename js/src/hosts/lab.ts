@@ -1,17 +1,19 @@
 /**
- * A prebuilt JupyterLab extension. It opens the list of tasks from the launcher and from the View menu of Notebook 7, and shows
- * the lines that a saved notebook holds.
+ * A prebuilt JupyterLab extension. It opens the list of tasks from the launcher and from the View menu of Notebook 7, shows the
+ * lines that a saved notebook holds, and hands the user's settings to the viewers.
  *
  * Such an extension is a module federation container: JupyterLab loads the script, hands it the shared packages and asks it for
  * its plugins (https://jupyterlab.readthedocs.io/en/stable/extension/extension_dev.html#prebuilt-extensions). This one is
- * written by hand, because it needs only four tokens and a class from the page; a bundler and JupyterLab's packages in the build
+ * written by hand, because it needs only five tokens and a class from the page; a bundler and JupyterLab's packages in the build
  * would cost more.
  */
 
+import { USER_DEFAULTS } from "../client/session.ts";
 import { readPageConfig } from "../transport/http.ts";
 import { showSavedLines, type Tracker } from "./savedoutput.ts";
 
 const NAME = "cortex-jupyter";
+const PLUGIN = `${NAME}:plugin`;
 const OPEN = `${NAME}:tasks`;
 
 /** Lines of a log with the newest marked. `jp-icon3` and `jp-icon-brand0` are JupyterLab's classes and follow its theme. */
@@ -37,6 +39,23 @@ interface Palette {
   addItem(item: object): unknown;
 }
 
+interface Settings {
+  composite: Record<string, unknown>;
+  changed: { connect(slot: () => void): unknown };
+}
+
+interface SettingRegistry {
+  load(plugin: string): Promise<Settings>;
+}
+
+/** Give the viewers of this page the user's settings (schema/plugin.json), now and when they change. */
+async function shareSettings(registry: SettingRegistry): Promise<void> {
+  const settings = await registry.load(PLUGIN);
+  const share = (): void => void ((globalThis as Record<symbol, unknown>)[USER_DEFAULTS] = settings.composite);
+  settings.changed.connect(share);
+  share();
+}
+
 /** Return a shared package's exports; an empty object if the application does not have the package. */
 async function sharedModule(scope: Shared, name: string): Promise<Record<string, unknown>> {
   // The first copy is the application's own: it registers it before it loads extensions, which may bring other copies.
@@ -45,17 +64,19 @@ async function sharedModule(scope: Shared, name: string): Promise<Record<string,
 }
 
 async function plugin(scope: Shared): Promise<object> {
-  const packages = ["launcher", "mainmenu", "apputils", "notebook", "ui-components"].map((name) => `@jupyterlab/${name}`);
-  const [{ ILauncher }, { IMainMenu }, { ICommandPalette }, { INotebookTracker }, { LabIcon }] = await Promise.all(packages.map((name) => sharedModule(scope, name)));
+  const packages = ["launcher", "mainmenu", "apputils", "notebook", "settingregistry", "ui-components"].map((name) => `@jupyterlab/${name}`);
+  const [{ ILauncher }, { IMainMenu }, { ICommandPalette }, { INotebookTracker }, { ISettingRegistry }, { LabIcon }] = await Promise.all(packages.map((name) => sharedModule(scope, name)));
   // If the application lacks a token, JupyterLab finds no provider for this stand-in and passes null to `activate`.
-  const optional = [ILauncher, IMainMenu, ICommandPalette, INotebookTracker].map((token, i) => token ?? { name: packages[i] });
+  const optional = [ILauncher, IMainMenu, ICommandPalette, INotebookTracker, ISettingRegistry].map((token, i) => token ?? { name: packages[i] });
   const icon = LabIcon && new (LabIcon as new (options: object) => object)({ name: OPEN, svgstr: ICON });
   return {
-    id: `${NAME}:plugin`,
+    id: PLUGIN,
     description: "Opens the list of Kubernetes tasks, with links to their logs. Shows the lines that a saved notebook holds.",
     autoStart: true,
     optional,
-    activate(app: App, launcher: Launcher | null, menu: MainMenu | null, palette: Palette | null, tracker: Tracker | null): void {
+    activate(app: App, launcher: Launcher | null, menu: MainMenu | null, palette: Palette | null, tracker: Tracker | null, settings: SettingRegistry | null): void {
+      // Without its schema, for example in a JupyterLab that serves other extensions, viewers have the usual settings.
+      if (settings !== null) shareSettings(settings).catch((reason: unknown) => console.warn("[cortex-jupyter]", reason));
       if (tracker !== null) showSavedLines(tracker);
       const { base } = readPageConfig();
       // The list of tasks is a page of the server extension.
