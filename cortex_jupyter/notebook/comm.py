@@ -7,6 +7,7 @@ notebook. Each page hears everything that is sent to any of them. So a page name
     page    {"type": "open", "stream": 3, "tasks": [KEY, ...], "cursor": "C1,C2", "since": "1m"}   replaces the stream before
     kernel  {"type": "bytes", "stream": 3, "n": 1} and one buffer                     bytes of the event stream
     page    {"type": "ack", "n": 1}                                                   the page has stored it
+    kernel  {"type": "behind", "stream": 3, "lines": 900}      once a second while acknowledgements are late, and then with 0
     page    {"type": "page", "id": 7, "task": KEY, "query": {...}}                    older lines
     kernel  {"type": "page", "id": 7, "page": {...}} or {..., "error": {...}}
     page    {"type": "outline", "id": 8, "task": KEY, "bins": 1000}                   number of lines over time
@@ -31,7 +32,8 @@ import logging
 import tempfile
 import threading
 import time
-from contextlib import aclosing
+from collections import deque
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -63,7 +65,7 @@ from cortex_jupyter.tables.files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.reader.session import Recording, Session
@@ -86,6 +88,8 @@ _MAX_UNSENT_BYTES: Final = 1 << 20
 _GONE_S: Final = 60.0
 #: Maximum size of a Parquet file that is written for a download (bytes).
 _MAX_FILE_BYTES: Final = 1 << 32
+#: If the page has not acknowledged a message for this long (seconds), it is told as often how many lines it does not have.
+_BEHIND_S: Final = 1.0
 #: Parameters of a query for a page of older lines.
 _PAGE: Final = frozenset(NAMES) - {"follow", "tail", "timestamps", "pretty"} | {"at"}
 
@@ -163,10 +167,16 @@ class CommSink:
     send : callable
     head : dict
         What each message has beside its number and its bytes.
+    slots : list of Slot, optional
+        The tasks of the stream whose bytes these are.
     """
 
-    def __init__(self, send: Send, head: dict[str, Any]) -> None:
-        self._send, self._head = send, head
+    def __init__(self, send: Send, head: dict[str, Any], slots: Sequence[Slot] = ()) -> None:
+        self._send, self._head, self._slots = send, head, slots
+        #: For each message that is not acknowledged: when it was sent (monotonic), and the last record of each task in it.
+        self._in_transit: deque[tuple[float, list[int]]] = deque()
+        #: The number of the last record of each task that the page has stored.
+        self.stored = [slot.sent for slot in slots]
         self._unsent = bytearray()
         self._sent = self._acknowledged = 0
         self._has_bytes = asyncio.Event()
@@ -186,8 +196,15 @@ class CommSink:
 
     def acknowledge(self, n: int) -> None:
         """Note that the page has stored message `n` and those before it."""
-        self._acknowledged = max(self._acknowledged, min(n, self._sent))
+        while self._acknowledged < min(n, self._sent):
+            self._acknowledged += 1
+            _, self.stored = self._in_transit.popleft()
         self._has_ack.set()
+
+    @property
+    def waits_s(self) -> float:
+        """How long the oldest message has waited for its acknowledgement (seconds)."""
+        return time.monotonic() - self._in_transit[0][0] if self._in_transit else 0.0
 
     async def drained(self) -> None:
         """Wait until everything has been sent."""
@@ -214,6 +231,7 @@ class CommSink:
             self._has_room.set()
             self._sent += 1
             last_sent = time.monotonic()
+            self._in_transit.append((last_sent, [slot.sent for slot in self._slots]))
             self._send({**self._head, "n": self._sent}, [data])
             self._is_empty.set()
 
@@ -308,7 +326,8 @@ class PageServer:
         )
         if len(slots) == 1 and slots[0].error is not None:
             raise slots[0].error
-        self._sink = sink = CommSink(self._send, {"type": "bytes", "stream": message.get("stream")})
+        number = message.get("stream")
+        self._sink = sink = CommSink(self._send, {"type": "bytes", "stream": number}, slots)
         stream = EventStream(list(slots), sink, KernelPermissions(self._recordings), heartbeat_s=HEARTBEAT_S)
 
         async def run() -> None:
@@ -316,20 +335,41 @@ class PageServer:
             await sink.drained()
 
         works = [asyncio.create_task(run()), asyncio.create_task(sink.run())]
+        report = asyncio.create_task(self._report_behind(slots, sink, number))
         try:
             await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)  # everything is sent, or the page has gone
         finally:
-            for work in works:
+            for work in (*works, report):
                 work.cancel()
-            await asyncio.gather(*works, return_exceptions=True)
+            await asyncio.gather(*works, report, return_exceptions=True)
         if not works[0].cancelled():
             works[0].result()
+
+    async def _report_behind(self, slots: Sequence[Slot], sink: CommSink, number: object) -> None:
+        """Tell the page how many recorded lines it does not have while its acknowledgements are late, and when it has all.
+
+        The stream's own bytes wait for the acknowledgements, so this is a message of its own. Acknowledgements are late if
+        the kernel is busy and has no subshells, or if page or network are slow.
+        """
+        was_behind = False
+        while True:
+            await asyncio.sleep(_BEHIND_S)
+            lines = 0
+            if sink.waits_s > _BEHIND_S:
+                for slot, stored in zip(slots, sink.stored, strict=True):
+                    if slot.window is not None and slot.error is None:
+                        with suppress(CortexError):  # a passing failure of the store
+                            lines += max(0, (await slot.window.recording.info()).last_seq - stored)
+            if lines or was_behind:
+                self._send({"type": "behind", "stream": number, "lines": lines}, None)
+            was_behind = lines > 0
 
     async def _slot(self, name: str, query: LogQuery, cursor: Cursor | None, max_records: int | None) -> Slot:
         slot = Slot(name, cursor="" if cursor is None else str(cursor))
         try:
             recording = await self._recordings.find(TaskRef.parse(name, self._recordings.namespace))
             slot.window = await Window.open(recording, query, cursor, max_records)
+            slot.sent = slot.window.after
         except CortexError as error:
             slot.error = error
         return slot

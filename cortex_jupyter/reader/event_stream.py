@@ -107,6 +107,8 @@ class Slot:
         The last cursor that was sent, or that the reader came with.
     unsent : int
         Lines that are recorded and not sent yet, while the stream is throttled.
+    sent : int
+        Number of the last record that the sink has got.
     """
 
     task_name: str
@@ -114,6 +116,7 @@ class Slot:
     error: CortexError | None = None
     cursor: str = ""
     unsent: int = 0
+    sent: int = 0
 
 
 class EventStream:
@@ -212,12 +215,8 @@ class EventStream:
                         is_first = False
                         if self._span is not None:
                             self._span.event("first event of a task")
-                    if self._plain:
-                        await self._send(await asyncio.to_thread(text.events, burst, window.query))
-                    elif len(self._slots) == 1:
-                        await self._send(burst.written)
-                    else:
-                        await self._send_with_all_cursors(slot, burst)
+                    plain = await asyncio.to_thread(text.events, burst, window.query) if self._plain else None
+                    await self._send_burst(slot, burst, plain)
                     server_metrics.count_sent(len(burst.written), burst.oldest(window.info.last_seq))
                     await self._slow_down(slot, window.recording, burst)
 
@@ -257,15 +256,19 @@ class EventStream:
         doc = error if len(self._slots) == 1 else {"task": slot.task_name, **error}
         await self._send(b"event: error\ndata: " + orjson.dumps(doc) + b"\n\n")
 
-    async def _send_with_all_cursors(self, slot: Slot, burst: Burst) -> None:
-        """Send events of one task of several. The `id:` of each holds the cursors of all tasks."""
+    async def _send_burst(self, slot: Slot, burst: Burst, plain: bytes | None) -> None:
+        """Send events of a task, or their plain text. With several tasks the `id:` of each holds the cursors of all."""
         async with self._sending:
-            parts = []
-            for event in burst.events:
-                slot.cursor = event.cursor
-                parts += [f"id: {','.join(s.cursor for s in self._slots)}\n".encode(), event.body]
+            data = burst.written if plain is None else plain
+            if len(self._slots) > 1:
+                parts = []
+                for event in burst.events:
+                    slot.cursor = event.cursor
+                    parts += [f"id: {','.join(s.cursor for s in self._slots)}\n".encode(), event.body]
+                data = b"".join(parts)
+            slot.sent = burst.events[-1].last
             self._is_quiet = False
-            await self._sink.send(b"".join(parts))
+            await self._sink.send(data)
 
     async def _send(self, events: bytes) -> None:
         async with self._sending:

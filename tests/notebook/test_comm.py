@@ -191,6 +191,7 @@ def test_a_page_that_acknowledges_nothing_gets_a_limited_number_of_messages(
     filled: Filled, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comm, "_MAX_UNSENT_BYTES", 1000)
+    monkeypatch.setattr(comm, "_BEHIND_S", 600)
     for i in range(400):
         filled.lines([(1, 20 * i + j, f"line {20 * i + j} {'x' * 50}") for j in range(20)])
     filled.end()
@@ -204,6 +205,32 @@ def test_a_page_that_acknowledges_nothing_gets_a_limited_number_of_messages(
     monkeypatch.setattr(comm, "_MAX_UNSENT_BYTES", 1 << 20)
     got += texts(page.until("end"))
     assert got == [f"line {i} {'x' * 50}" for i in range(8000)]
+
+
+def test_a_page_whose_acknowledgements_are_late_is_told_how_many_lines_it_does_not_have(
+    filled: Filled, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comm, "_BEHIND_S", 0.05)
+    filled.lines([(1, i, f"line {i}") for i in range(100)])
+    recorded = filled.store.info(filled.id).last_seq
+    page.send(type="open", stream=1, tasks=["ml:job/train-1"], since="all")
+    page.take(ack=False)  # the state
+    taken = [page.take(ack=False)]
+    while taken[-1]["type"] != "behind":
+        taken.append(page.take(ack=False))
+    # The page has not even confirmed the first line, although all are on their way.
+    assert taken[-1] == {"client": "one", "type": "behind", "stream": 1, "lines": recorded}
+    # Ten more lines come while nothing is confirmed.
+    filled.lines([(1, 100 + i, f"line {100 + i}") for i in range(10)])
+    while taken[-1].get("lines") != recorded + 10:
+        taken.append(page.take(ack=False))
+    page.send(type="ack", n=max(m["n"] for m in taken if m["type"] == "bytes"))
+    while taken[-1].get("lines") != 0:
+        taken.append(page.take(ack=True))
+    assert len([name for name, _ in page.events() if name == "log"]) >= 1
+    # From now on it keeps up, and is told nothing.
+    filled.end()
+    page.until("end")
 
 
 def test_two_pages_of_one_widget_have_separate_streams_and_answers(

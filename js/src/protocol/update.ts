@@ -296,7 +296,7 @@ export interface Update {
   loading: boolean;
   link: LinkState;
   transport: "sse" | "comm";
-  /** Number of lines that the server has not sent yet, because it limits the rate. */
+  /** Number of lines that this page does not have yet, because server or kernel cannot send faster. */
   linesBehind: number;
   problem: Problem | null;
   filterError: string;

@@ -52,7 +52,7 @@ export interface LinkEntry {
   tasks: string[];
   state: LinkState;
   problem: Problem | null;
-  /** Number of lines that the server has not sent yet, because it limits the rate. */
+  /** Number of lines that this page does not have yet, because server or kernel cannot send faster. */
   linesBehind: number;
 }
 

@@ -157,6 +157,9 @@ export class CommLink implements Link {
         clearTimeout(this.#timer);
         this.#host.onState("done");
       }
+    } else if (message.type === "behind") {
+      this.#markAlive();
+      this.#host.onBehind?.(Number(message.lines));
     } else if (message.type === "found") this.#searchEvent(message, bytes);
     else if (message.type === "error") this.#handleError(message.error as Problem);
     else if (message.type === "page" || message.type === "outline") this.#settleRequest(message);

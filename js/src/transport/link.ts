@@ -73,7 +73,7 @@ export interface LinkHost {
   onCursorLost(tasks: string[], problem: Problem): void;
   /** Reports a clock (ms): the server's, from the header of an HTTP answer, or (`ofNodes`) the nodes', from a heartbeat or a status. */
   onClock?(time: number, ofNodes?: boolean): void;
-  /** Number of lines that the server has not sent yet, because it limits the rate of the stream. */
+  /** Number of lines that this page does not have yet: the server limits the rate of the stream, or the kernel waits for acknowledgements. */
   onBehind?(lines: number): void;
 }
 

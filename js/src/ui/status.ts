@@ -37,7 +37,7 @@ export function describeState(update: Update, follow: boolean, behind: Lag = { l
   if (pending) return [pending.message || "Pending", "idle"];
   const troubled = tasks.find((task) => runningProblem(task) !== "");
   if (troubled && follow) return [troubled.message, "warn"];
-  if (follow && update.linesBehind > 0) return ["Live", "idle", `, ${countOf(update.linesBehind, "line")} behind: the server cannot send faster`];
+  if (follow && update.linesBehind > 0) return ["Live", "idle", `, ${countOf(update.linesBehind, "line")} behind: the ${update.transport === "comm" ? "kernel is busy, or the connection slow" : "server cannot send faster"}`];
   return follow ? ["Live", "good"] : [behind.isHeld ? "Paused while text is selected" : "Paused", "idle", describeLag(behind)];
 }
 

@@ -562,6 +562,7 @@ it("a stream that the server slows down is behind, not an error", async () => {
   await server.send(": behind 0\n");
   await vi.advanceTimersByTimeAsync(1000);
   expect(describeState(last(), true)[0]).toBe("Live");
+  expect(describeState({ ...last(), transport: "comm", linesBehind: 900 }, true)[2]).toBe(", 900 lines behind: the kernel is busy, or the connection slow");
 });
 
 it("a full disk is reported in the bar and in a row, until there is room", async () => {

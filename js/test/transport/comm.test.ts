@@ -9,13 +9,14 @@ let states: string[];
 let cursor: string;
 let lost: string[][];
 let link: CommLink;
+let host: LinkHost;
 const ended = new Set<string>();
 
 beforeEach(() => {
   vi.useFakeTimers();
   [sent, events, states, lost, cursor] = [[], [], [], [], ""];
   ended.clear();
-  const host: LinkHost = {
+  host = {
     cursorOf: () => cursor,
     sinceOf: () => "1m",
     isEnded: (task) => ended.has(task),
@@ -51,6 +52,20 @@ it("acknowledges stored messages in time and in groups, so that the kernel can c
   for (let n = 3; n <= 10; n++) receive(n, text);
   expect(sent.slice(2)).toEqual([{ type: "ack", n: 6 }, { type: "ack", n: 10 }]);
   expect(states).toEqual(["waiting", "live"]);
+});
+
+it("passes on how far the page is behind, and takes it as a sign of life", async () => {
+  const behind: number[] = [];
+  link = new CommLink({ ...host, onBehind: (lines) => void behind.push(lines) }, (message) => sent.push(message));
+  link.setTasks([TASK]);
+  receive(1, sse("log", { task: TASK }, "a1"));
+  for (let second = 0; second < 60; second++) {
+    await vi.advanceTimersByTimeAsync(1000);
+    link.receive({ type: "behind", stream: 1, lines: second < 59 ? 900 : 0 });
+  }
+  link.receive({ type: "behind", stream: 0, lines: 7 });
+  expect([behind[0], behind.at(-1), behind.length]).toEqual([900, 0, 60]);
+  expect(sent.filter(({ type }) => type === "open")).toHaveLength(1);
 });
 
 it("asks a busy kernel again every 5 s, and a silent one by cursor", async () => {
