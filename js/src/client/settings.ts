@@ -40,8 +40,9 @@ export type Change = Partial<Filter> & Partial<Omit<Settings, "filter">>;
 
 /** Settings as plain values, with the names that Python's query uses. */
 export interface PlainSettings {
+  /** A duration, which ends now, or RFC 3339 for a window that begins there. */
   since?: string;
-  /** RFC 3339. `since` is then an RFC 3339 time, too. */
+  /** RFC 3339. */
   until?: string;
   pod?: string;
   container?: string;
@@ -112,8 +113,8 @@ export function fromPlain(plain: PlainSettings): Settings {
     rank: String(plain.rank ?? ""),
     run: String(plain.run ?? ""),
     attempt: String(plain.attempt ?? ""),
-    since: from === null || until === null ? parseWindow(plain.since || (plain.run || plain.attempt ? "all" : DEFAULT_SINCE)) : null,
-    from: until === null ? null : from,
+    since: from === null ? parseWindow(plain.since || (plain.run || plain.attempt ? "all" : DEFAULT_SINCE)) : null,
+    from,
     until,
     tail: typeof plain.tail === "number" ? plain.tail : null,
     pretty: plain.pretty ?? true,

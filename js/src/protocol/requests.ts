@@ -27,7 +27,7 @@ export interface Filter {
   run: string;
   attempt: string;
   since: number | null;
-  /** A fixed range in place of a window that ends now (ms). */
+  /** A fixed range in place of a window that ends now (ms). Without `until` its end is open. */
   from: number | null;
   until: number | null;
   tail: number | null;

@@ -262,7 +262,7 @@ export class Engine implements StoreWatcher {
   }
 
   widestWindow(store: TaskStore): number {
-    return Math.max(0, ...[...this.#views.all.values()].filter(({ selection }) => selection.stores.includes(store)).map(({ selection }) => selection.filter.since ?? 0));
+    return Math.max(0, ...[...this.#views.all.values()].filter(({ selection }) => selection.stores.includes(store)).map(({ window }) => window.length(this.#tasks.now()) ?? 0));
   }
 
   tasksReset(tasks: string[], begin: () => void): void {
@@ -320,7 +320,7 @@ export class Engine implements StoreWatcher {
 
   #coverWindow(view: View): void {
     const { now, live } = this.#views.contextOf(view);
-    this.#loader.coverWindow(view.selection.stores, view.selection.filter.since, view.window.start(now, live, view.viewport.follow));
+    this.#loader.coverWindow(view.selection.stores, view.window.length(now), view.window.start(now, live, view.viewport.follow));
   }
 
   changed(): void {

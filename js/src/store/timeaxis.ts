@@ -37,6 +37,12 @@ export class TimeWindow {
     return tail === null ? this.low : Math.max(this.low, this.#tailBound(tail));
   }
 
+  /** Return the length of a window that ends now (ms); null for everything, and for a range that ended before. */
+  length(now: number): number | null {
+    const { since, from, until } = this.#selection.filter;
+    return from === null || until !== null ? since : Math.max(0, now - from);
+  }
+
   get newest(): number {
     return Math.max(0, ...this.#selection.stores.map((store) => store.lastTime));
   }

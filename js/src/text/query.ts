@@ -115,7 +115,10 @@ export function anyOf(terms: string[]): string {
 
 /** Return the term of texts joined by OR, which may be quoted; "" if there is none. Before the next text is typed, OR is ignored. */
 export function joinedTerm(typed: string, matchCase: boolean): string {
-  const terms = typed.split(/\s+OR\s+/).filter(Boolean).map((one) => makeTerm(one.replace(/^"([^"]+)"$/, "$1"), false, matchCase));
+  const choices = typed.split(/\s+OR\s+/).filter(Boolean);
+  // `/a/ OR /b/` are two regular expressions, `/a OR b/` is one.
+  if (isRegex(typed) && choices.some((one) => one.startsWith("/") && !isRegex(one))) return typed;
+  const terms = choices.map((one) => makeTerm(one.replace(/^"([^"]+)"$/, "$1"), false, matchCase));
   return terms.length > 1 ? anyOf(terms) : (terms[0] ?? "");
 }
 
@@ -165,7 +168,8 @@ export function parseTerms(typed: string, regex = false, matchCase = false): Ter
   const quoted = /^"([^"]+)"$/.exec(rest.trim());
   const conditions = negative ? null : parseConditions(text);
   if (quoted) into.push(makeTerm(quoted[1], false, matchCase));
-  else if (regex || isRegex(rest)) into.push(makeTerm(rest, true, matchCase));
+  else if (regex) into.push(makeTerm(rest, true, matchCase));
+  else if (isRegex(rest)) into.push(joinedTerm(rest, matchCase));
   else if (conditions) result.where.push(...(conditions.length === 1 || /\sand\s/.test(text) ? [text] : conditions.map(writeCondition)));
   // Of `!GET /healthz` all is excluded, of `!healthz !probe` each.
   else if (negative) into.push(...rest.split(/\s+!(?=[^\s"=!])/).map((one) => makeTerm(one, false, matchCase)));

@@ -552,6 +552,18 @@ it.each([
   expect([matcher.error, matcher.test(text)]).toEqual(["", holds]);
 });
 
+it.each([[new Date(T0 - 10_000).toISOString(), ["first", "second", "third"]], ["10s", ["third"]]])("a window since %s after half a minute", async (since, shown) => {
+  open(since);
+  await settle();
+  await server.send(sse("log", logEvent(0, [[T0 - 11_000, 1, "before"], [T0 - 9000, 1, "first"], [T0, 1, "second"]])));
+  await vi.advanceTimersByTimeAsync(200);
+  expect(texts()).toEqual(["first", "second"]);
+  await vi.advanceTimersByTimeAsync(30_000);
+  await server.send(sse("log", line(3, "third")));
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(texts()).toEqual(shown);
+});
+
 it("a stream that the server slows down is behind, not an error", async () => {
   open();
   await settle();

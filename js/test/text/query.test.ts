@@ -54,6 +54,11 @@ describe("typed terms", () => {
     ["/a b/ !c", false, false, { include: ["/a b/"], exclude: ["c"] }],
     ["loss OR NaN !norm", false, false, { include: ["/loss|NaN/"], exclude: ["norm"] }],
     ['a.b OR "c d" OR /x+/', false, false, { include: ["/a\\.b|c d|x+/"] }],
+    ["/x+/ OR /y+/", false, false, { include: ["/x+|y+/"] }],
+    ["/x+/ OR lr", false, false, { include: ["/x+|lr/"] }],
+    ["!/x+/ OR /y+/", false, false, { exclude: ["/x+|y+/"] }],
+    ["/x OR y/", false, false, { include: ["/x OR y/"] }],
+    ["/x/ OR /y/", true, false, { include: ["/x/ OR /y/"] }],
     ["loss OR nan", false, true, { include: ["/loss|nan/c"] }],
     // Typed on the way to another text.
     ["loss OR ", false, false, { include: ["loss"] }],
