@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
-_FLAGGED: Final = re.compile(r"\(\?[aimsux]+\)")
+from cortex_jupyter.query.typed import python_pattern
+
 #: The parameters that select sources.
 _SOURCES: Final = ("pod", "container", "role", "rank", "run", "attempt")
-_SLASHED: Final = re.compile(r"/(.+)/([imsc]*)\Z", re.DOTALL)
 
 
 def query_of(view: dict[str, Any]) -> dict[str, Any]:
@@ -31,22 +30,7 @@ def query_of(view: dict[str, Any]) -> dict[str, Any]:
     if filters.get("level"):
         parameters["level"] = filters["level"]
     for name in ("grep", "exclude", "where"):
-        parts = [part if name == "where" else _pattern(part) for part in filters.get(name) or ()]
+        parts = [part if name == "where" else python_pattern(part) for part in filters.get(name) or ()]
         if parts:
             parameters[name] = parts[0] if len(parts) == 1 else parts
     return parameters | {name: filters[name] for name in _SOURCES if filters.get(name)}
-
-
-def _pattern(term: str) -> str:
-    """Return a text or a /regex/ as a Python pattern. It is case-sensitive if it has a capital letter or the flag `c`."""
-    slashed = _SLASHED.match(term)
-    if slashed:
-        source, flags = slashed.groups()
-        if _FLAGGED.match(source):
-            return source
-    else:
-        flags, source = "", re.sub(r"([\\^$.*+?()\[\]{}|])", r"\\\1", term)
-    is_exact, flags = "c" in flags, flags.replace("c", "")
-    if not flags and not is_exact and not re.search(r"[A-Z]", re.sub(r"\\.", "", source)):
-        flags = "i"
-    return f"(?{flags}){source}" if flags else source

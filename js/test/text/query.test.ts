@@ -7,6 +7,7 @@ import { parseTypedRange, parseTypedTime } from "../../src/text/time.ts";
 import { fromPlain, toPlain, toViewTrait } from "../../src/client/settings.ts";
 
 const TABLE = JSON.parse(await readFile(new URL("../../../tests/query/fixtures/where.json", import.meta.url), "utf8")) as { cases: { where: string; yes: string[]; no: string[] }[]; refused: string[] };
+const TYPED = JSON.parse(await readFile(new URL("../../../tests/query/fixtures/typed.json", import.meta.url), "utf8")) as { cases: { typed: string; query: Record<string, unknown> }[] };
 const none = { include: [], exclude: [], where: [], level: "" };
 
 describe("conditions on fields, as in Python", () => {
@@ -77,6 +78,12 @@ describe("typed terms", () => {
     ["", false, false, {}],
   ])("%o", (text, regex, matchCase, found) => {
     expect(parseTerms(text, regex, matchCase)).toEqual({ ...none, ...found });
+  });
+
+  it.each(TYPED.cases)("$typed is the same query in Python", ({ typed, query }) => {
+    const { include, exclude, where, level } = parseTerms(typed);
+    const parameters = { grep: include.map(pythonPattern), exclude: exclude.map(pythonPattern), where, level };
+    expect(Object.fromEntries(Object.entries(parameters).filter(([, value]) => value.length > 0))).toEqual(query);
   });
 
   it("one of several terms: if one is case-sensitive, all are, and a flag in front counts as one behind", () => {

@@ -1,0 +1,28 @@
+"""What a user types means the same in Python, on the command line, over HTTP and in the viewer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.query.typed import typed_query
+
+TABLE: dict[str, Any] = json.loads((Path(__file__).parent / "fixtures" / "typed.json").read_text())
+
+
+@pytest.mark.parametrize("case", TABLE["cases"], ids=lambda case: case["typed"])
+def test_the_table(case: dict[str, Any]) -> None:
+    query = typed_query(case["typed"])
+    assert {k: v for k, v in query.items() if k != "level"} == {k: v for k, v in case["query"].items() if k != "level"}
+    assert LogQuery.parse(query).level == LogQuery.parse(case["query"]).level
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_nothing_typed_is_refused(text: str) -> None:
+    with pytest.raises(BadQuery, match="empty"):
+        typed_query(text)
