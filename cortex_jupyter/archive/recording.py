@@ -17,6 +17,7 @@ from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.trigrams import may_contain
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveTooNew
 from cortex_jupyter.model import STREAMS, UNBOUNDED, Entry, IndexEntry, Source, TaskRef, encode_batch
+from cortex_jupyter.parsing.level import levels_of
 from cortex_jupyter.store import Completeness, RecordingInfo, as_epochs
 
 if TYPE_CHECKING:
@@ -82,6 +83,18 @@ class ArchivedRecording:
             raise too_new(self.file.path, doc["version"])
         statement = orjson.loads(self.metadata[layout.STATEMENT])
         return doc | {"complete": statement}
+
+    def may_hold(self, since: int | None, until: int | None, level: str | None) -> bool:
+        """Return whether the manifest allows lines within a window of time (ns) and of at least a level."""
+        first, last = self.about["first"], self.about["last"]
+        if first is None:
+            return False
+        if (since is not None and last < since) or (until is not None and first > until):
+            return False
+        counts = self.about.get("levels")
+        if level is None or counts is None:
+            return True
+        return any(counts.get(name) for name in levels_of(level))
 
     @cached_property
     def info(self) -> RecordingInfo:

@@ -154,18 +154,7 @@ def _may_hold(log: TaskLog, query: LogQuery) -> bool:
     store = log._reader.recording.store  # noqa: SLF001 - the same room
     if not isinstance(store, ArchiveStore) or not url:
         return True
-    about = store.archived(recording).about
-    first, last = about["first"], about["last"]
-    if first is None:
-        return False
-    if (query.since is not None and last < query.since) or (query.until is not None and first > query.until):
-        return False
-    levels = about.get("levels")
-    if query.level is None or levels is None:
-        return True
-    from cortex_jupyter.tables.select import levels_of
-
-    return any(levels.get(name) for name in levels_of(query.level))
+    return store.archived(recording).may_hold(query.since, query.until, query.level)
 
 
 def _read_part(part: tuple[str, int, dict[str, Any], Sequence[int] | None]) -> DataFrame:

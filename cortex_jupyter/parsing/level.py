@@ -89,6 +89,18 @@ _LETTERS: Final = {
 }
 
 
+def levels_of(least: str) -> tuple[str, ...]:
+    """Return the names of the levels from a lowest one on; "" stands for lines without a level, which count as `info`.
+
+    Examples
+    --------
+    >>> levels_of("error"), levels_of("info")
+    (('error', 'critical'), ('info', 'warning', 'error', 'critical', ''))
+    """
+    names = LEVELS[LEVELS.index(least) :]
+    return (*names, "") if "info" in names else names
+
+
 def level(text: str) -> str | None:
     """Return the level of a line.
 

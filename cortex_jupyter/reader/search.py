@@ -26,7 +26,7 @@ _MAX_MATCHES: Final = 10_000
 #: Parameters that bound where to search, and are no filter.
 _PLACES: Final = frozenset({"since", "until", "before"})
 #: A process that is silent for this time (seconds) hangs; patterns that run away are stopped before.
-_SILENCE_S: Final = 60.0
+SILENCE_S: Final = 60.0
 
 
 async def matches(recording: Recording, query: LogQuery, max_matches: int = _MAX_MATCHES) -> AsyncGenerator[bytes]:
@@ -47,19 +47,19 @@ async def matches(recording: Recording, query: LogQuery, max_matches: int = _MAX
     request = {
         "store": recording.store.url,
         "recording": recording.id,
-        "query": _raw(query),
+        "query": raw_query(query),
         "max_matches": max_matches,
         "bounds": asdict(query.bounds),
     }
     try:
-        async with aclosing(output("cortex_jupyter.reader.searcher", request, _SILENCE_S)) as pieces:
+        async with aclosing(output("cortex_jupyter.reader.searcher", request, SILENCE_S)) as pieces:
             async for piece in pieces:
                 yield piece
     except (EndedEarlyError, TimeoutError):
         yield event("error", code="SearchFailed", message="the search ended early", hint="the server's log says why")
 
 
-def _raw(query: LogQuery) -> dict[str, str | list[str]]:
+def raw_query(query: LogQuery) -> dict[str, str | list[str]]:
     """Return the parameters again, with durations as times: time must not pass while the process starts."""
     raw = {k: v for k, v in query.raw.items() if k in FILTERS}
     for name in ("since", "until"):

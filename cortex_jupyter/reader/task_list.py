@@ -54,6 +54,17 @@ async def list_tasks(
         The cluster does not answer, and nothing is recorded.
     NotAllowed
     """
+    rows, _, problem = await list_with_recordings(session, namespace, selector, person)
+    return rows, problem
+
+
+async def list_with_recordings(
+    session: Session, namespace: str, selector: str = "", person: Person | None = None
+) -> tuple[list[dict[str, Any]], dict[str, RecordingInfo], CortexError | None]:
+    """List tasks as `list_tasks` does, with the recordings of those that have one, by the task's key.
+
+    A task that the cluster has does not have the recording of an earlier task of its name.
+    """
     recorded_infos = await session.readable_recordings(check_namespace(namespace), person)
     rows: list[dict[str, Any]] = []
     parts: set[str] = set()
@@ -78,10 +89,16 @@ async def list_tasks(
             raise
         problem = error
     newest = {info.ref.key: info for info in reversed(recorded_infos)}
+    recordings = {} if selector else dict(newest)
     for row in rows:
         info, uid = newest.get(row["task"]), row.pop("uid")
         row["recorded"] = info is not None
-        if info is not None and uid == uid_of_task(info.uid) and _ends_with_its_recording(row, info):
+        is_its_own = info is not None and uid == uid_of_task(info.uid)
+        if info is not None and is_its_own:
+            recordings[row["task"]] = info
+        else:
+            recordings.pop(row["task"], None)
+        if info is not None and is_its_own and _ends_with_its_recording(row, info):
             status = row["status"] if row["state"] == info.state else _status_of_end(info)
             end = {name: recorded(info)[name] for name in ("state", "message", "exit_code", "finished")}
             row.update({name: value for name, value in end.items() if value is not None}, status=status)
@@ -93,7 +110,7 @@ async def list_tasks(
             row = unasked(info, obstacle) if obstacle else gone_task(info)
             status = _status_of_end(info) if info.done else row["reason"]
             rows.append(row | {"status": status, "restarts": None, "pods": 0, "recorded": True})
-    return sorted(rows, key=lambda r: r["started"] or "", reverse=True), problem
+    return sorted(rows, key=lambda r: r["started"] or "", reverse=True), recordings, problem
 
 
 def _ends_with_its_recording(row: dict[str, Any], info: RecordingInfo) -> bool:

@@ -20,7 +20,7 @@ from cortex_jupyter.server.service import RequestPermissions
 from cortex_jupyter.telemetry import server_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from cortex_jupyter.model import TaskRef
@@ -75,8 +75,8 @@ class StreamingHandler(Handler):
         if self._running is not None:
             self._running.cancel()
 
-    async def until_closed(self, work: Awaitable[None], ref: TaskRef | None = None) -> None:
-        """Wait for some work. Cancel it when the reader has gone or, with `ref`, may not read that task any more.
+    async def until_closed(self, work: Awaitable[None], *refs: TaskRef) -> None:
+        """Wait for some work. Cancel it when the reader has gone, or may not read one of these tasks any more.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class StreamingHandler(Handler):
             Why the reader may not read the task any more.
         """
         running = self._running = asyncio.ensure_future(work)
-        watching = None if ref is None else asyncio.create_task(self._watch(ref, running))
+        watching = asyncio.create_task(self._watch(refs, running)) if refs else None
         try:
             with contextlib.suppress(asyncio.CancelledError):
                 await running
@@ -95,12 +95,13 @@ class StreamingHandler(Handler):
         if self._revoked is not None and not self._finished:
             raise self._revoked
 
-    async def _watch(self, ref: TaskRef, running: asyncio.Future[None]) -> None:
-        """Check the reader's permission every heartbeat interval. Work that ends sooner is not checked again."""
+    async def _watch(self, refs: Sequence[TaskRef], running: asyncio.Future[None]) -> None:
+        """Check the reader's permissions every heartbeat interval. Work that ends sooner is not checked again."""
         permissions = PermissionWatch(RequestPermissions(self.service, self))
         while self._revoked is None:
             await asyncio.sleep(self.service.app.heartbeat_s)
-            [self._revoked] = await permissions.revoked([ref])
+            errors = await permissions.revoked(refs)
+            self._revoked = next((error for error in errors if error is not None), None)
         running.cancel()
 
     def reading(self, tasks: Iterable[str] = ()) -> AbstractContextManager[None]:
@@ -133,8 +134,8 @@ class StreamingHandler(Handler):
 
         await self.until_closed(run())
 
-    async def events(self, pieces: AsyncGenerator[bytes], ref: TaskRef) -> None:
-        """Answer with the events of a task that a process of ours writes.
+    async def events(self, pieces: AsyncGenerator[bytes], *refs: TaskRef) -> None:
+        """Answer with the events of some tasks that a process of ours writes.
 
         Raises
         ------
@@ -150,7 +151,7 @@ class StreamingHandler(Handler):
                     await self.send(counted_pieces)
 
         try:
-            await self.until_closed(run(), ref)
+            await self.until_closed(run(), *refs)
         except CortexError as error:
             if not self._headers_written:
                 raise

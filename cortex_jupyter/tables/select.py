@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.model import MEMBERSHIP
-from cortex_jupyter.parsing.level import LEVELS
+from cortex_jupyter.parsing.level import levels_of
 from cortex_jupyter.query.filter import Filter
 from cortex_jupyter.query.sources import matches_name
 from cortex_jupyter.tables.schema import coded
@@ -126,12 +126,6 @@ def _in_attempts(selected: Attempts, table: pa.Table) -> Mask:
         for r, n, a in distinct.T.tolist()
     ]
     return pa.array(np.asarray(good, bool)[each.reshape(-1)])
-
-
-def levels_of(least: str) -> Sequence[str]:
-    """Return the level names that a manifest counts for a lowest level; "" stands for lines without a level."""
-    names = LEVELS[LEVELS.index(least) :]
-    return (*names, "") if "info" in names else names
 
 
 def _by_value(column: str, is_wanted: Callable[[str | None], bool], table: pa.Table) -> Mask:

@@ -55,6 +55,8 @@ WAYS = (
     "cortex/view?task=default:job/{}",
     "cortex/tasks?namespace=default",
     "cortex/view?namespace=default",
+    "cortex/search?namespace=default&grep=x",
+    "cortex/search?task=default:job/{}&grep=x",
 )
 
 
@@ -252,7 +254,7 @@ async def test_a_revoked_permission_ends_downloads_searches_and_charts(
             async def read(end: str) -> str:
                 async with (
                     httpx.AsyncClient(timeout=60, verify=_TLS, headers=server.headers | ALICE) as client,
-                    client.stream("GET", server.url + logs(name, end)) as answer,
+                    client.stream("GET", server.url + (logs(name, end) if "/" not in end else end)) as answer,
                 ):
                     assert answer.status_code == 200
                     got = b""
@@ -265,7 +267,8 @@ async def test_a_revoked_permission_ends_downloads_searches_and_charts(
                         return "cut off"
                     return got.decode()
 
-            ways = ("logs.ndjson", "logs.txt", "logs.parquet", "search?grep=loss", "metrics")
+            across = "cortex/search?grep=loss&lines=6000"
+            ways = ("logs.ndjson", "logs.txt", "logs.parquet", "search?grep=loss", "metrics", across)
             async with asyncio.timeout(120), asyncio.TaskGroup() as group:
                 reading = [group.create_task(read(way)) for way in ways]
                 while len(begun) < len(ways):  # noqa: ASYNC110 - they are elsewhere
@@ -397,6 +400,11 @@ def test_resource_names_give_access_to_single_tasks(sandbox: SandboxProcess, kub
     everything = {t["name"] for t in each.get("cortex/tasks", ALICE).json()["tasks"]}
     assert "mine" in listed and "theirs" not in listed and {"mine", "theirs"} <= everything
     assert each.error("cortex/tasks/default/job/theirs", BOB)[0] == 403
+    for name in ("mine", "theirs"):
+        each.get(logs(name), ALICE)  # is recorded
+    theirs, all_of_them = (each.get("cortex/search?search=of", who).text for who in (BOB, ALICE))
+    assert "of mine" in theirs and "theirs" not in theirs and '"tasks":1,' in theirs
+    assert "of mine" in all_of_them and "of theirs" in all_of_them and '"matches":2' in all_of_them
     for name in ("mine", "theirs"):
         kube.delete("jobs", name)
 
