@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from cortex_jupyter.cluster.discovery import discovery
+from cortex_jupyter.cluster.owners import METADATA_LIST
 from cortex_jupyter.cluster.workloads import COLLECTIONS
 from cortex_jupyter.errors import AmbiguousTask, NotAllowed, NotFound
 from cortex_jupyter.model import parse_rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.model import TaskRef
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 HOLDS_S: Final = 10.0
 #: The answer that we lack a right holds for fewer seconds, so that a log which waits for the right goes on at once.
 OWN_REFUSAL_HOLDS_S: Final = 1.0
+#: Reviews of several namespaces that are asked for at the same time.
+_REVIEWS_AT_ONCE: Final = 8
 _PATH: Final = "/apis/authorization.k8s.io/v1"
 _READ_LOGS: Final = {"verb": "get", "resource": "pods", "subresource": "log"}
 #: The rights that recording a known task needs, by their names in messages.
@@ -119,6 +122,29 @@ class Access:
         """
         if not await self._is_allowed(cluster, _READ_LOGS | {"namespace": namespace}, person):
             raise _refusal(person, namespace, ["get pods/log"])
+
+    async def readable(self, cluster: Cluster, namespaces: Iterable[str], person: Person | None = None) -> list[str]:
+        """Return those of some namespaces whose logs a user may read, in their order.
+
+        A user with the right in all namespaces costs one request, others cost one for each namespace.
+
+        Raises
+        ------
+        NotFound, NotAllowed
+            The cluster has no access reviews, or lets us ask for none.
+        ClusterError, ClusterUnreachable
+        """
+        if await self._is_allowed(cluster, _READ_LOGS, person):
+            return list(namespaces)
+        at_once = asyncio.Semaphore(_REVIEWS_AT_ONCE)
+
+        async def may_read(namespace: str) -> bool:
+            async with at_once:
+                return await self._is_allowed(cluster, _READ_LOGS | {"namespace": namespace}, person)
+
+        names = list(namespaces)
+        answers = await asyncio.gather(*map(may_read, names))
+        return [name for name, allowed in zip(names, answers, strict=True) if allowed]
 
     async def hidden(self, cluster: Cluster, namespace: str, person: Person | None = None) -> dict[str, str]:
         """Return which of `events` and `pods` a user may not see beside the logs of a namespace, each with the reason.
@@ -225,6 +251,20 @@ class Access:
             return False
         refused = asking.done() and asking.result() is False
         return now < asked_at + (self._refusal_holds_s if refused else HOLDS_S)
+
+
+async def list_namespaces(cluster: Cluster) -> list[str] | None:
+    """Return the names of the cluster's namespaces; None if we may not list them.
+
+    Raises
+    ------
+    ClusterError, ClusterUnreachable
+    """
+    try:
+        objects, _ = await cluster.read_list("/api/v1/namespaces", accept=METADATA_LIST)
+    except NotAllowed:
+        return None
+    return sorted(item["metadata"]["name"] for item in objects)
 
 
 async def _created(cluster: Cluster, namespace: str) -> int:

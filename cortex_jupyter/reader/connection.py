@@ -22,7 +22,7 @@ from cortex_jupyter.store.settings import Settings
 from cortex_jupyter.store.url import without_password
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.cluster.session import Cluster
@@ -258,6 +258,49 @@ class Connection:
             raise NoCluster("there is no cluster that could say who may read")
         if self.cluster is not None:
             await self.access.check_namespace(self.cluster, namespace, person)
+
+    async def namespaces(self, person: Person | None = None, among: Sequence[str] | None = None) -> list[str] | None:
+        """Return the names of the namespaces whose logs a person may read; None if that cannot be known.
+
+        Those that the cluster has no more are among them if tasks of them are recorded.
+
+        Parameters
+        ----------
+        person : Person, optional
+            By default the user of this process.
+        among : sequence of str, optional
+            Only these namespaces.
+
+        Raises
+        ------
+        NotAllowed
+            We may not ask about a person's rights.
+        NoCluster
+            The rights of a person are needed, and there is no cluster.
+        ClusterError
+            The cluster cannot be asked.
+        """
+        recorded = {info.ref.namespace for info in await asyncio.to_thread(self.store.recordings) if info.last_seq}
+        if self.cluster is None:
+            if person is not None:
+                raise NoCluster("there is no cluster that could say who may read")
+            return sorted(recorded | {self.namespace} if among is None else among)
+        from cortex_jupyter.cluster.access import list_namespaces
+
+        present = list(among) if among is not None else await list_namespaces(self.cluster)
+        if present is None:
+            return None
+        recorded = recorded if among is None else recorded.intersection(among)
+        try:
+            readable = await (self.access or self._own).readable(self.cluster, present, person)
+        except (NotFound, NotAllowed):
+            if self.access is not None:
+                raise
+            readable = present  # a cluster without reviews
+        if self.access is None:  # what a user has recorded stays theirs
+            return sorted(recorded.union(readable))
+        gone = sorted(recorded.difference(present))
+        return sorted([*readable, *await self.access.readable(self.cluster, gone, person)])
 
     async def hidden(self, namespace: str, person: Person | None = None) -> dict[str, str]:
         """Return what may not be shown beside the logs of a readable namespace (`events`, `pods`), with the reason.

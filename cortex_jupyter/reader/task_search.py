@@ -163,7 +163,7 @@ def parse_task_search(values: dict[str, Any]) -> tuple[LogQuery, int]:
     """
     values = {name: value for name, value in values.items() if value is not None}
     lines = values.pop("lines", None) or LINES
-    if not str(lines).isdecimal() or not 1 <= int(lines) <= MAX_LINES:
+    if not (str(lines).isdecimal() and len(str(lines)) < 6 and 1 <= int(lines) <= MAX_LINES):
         raise BadQuery(f"lines={str(lines)[:60]!r} is no number from 1 to {MAX_LINES}", f"leave it out for {LINES}")
     if "before" in values:
         raise BadQuery("a search across tasks takes no cursor", "narrow it with since and until")

@@ -21,7 +21,7 @@ from cortex_jupyter.server.service import Service
 from cortex_jupyter.server.settings import Settings
 from cortex_jupyter.server.static import StaticHandler
 from cortex_jupyter.server.stream import StreamHandler
-from cortex_jupyter.server.tasks import TaskHandler, TasksHandler
+from cortex_jupyter.server.tasks import NamespacesHandler, TaskHandler, TasksHandler
 from cortex_jupyter.server.view import ViewHandler
 from cortex_jupyter.store.masking import requested_masking
 from cortex_jupyter.telemetry import logs, tracing
@@ -68,6 +68,7 @@ class CortexJupyter(Settings, ExtensionApp):
         """Add the routes; Jupyter Server puts its base URL before them."""
         self.handlers.extend(
             [
+                (r"cortex/namespaces", NamespacesHandler),
                 (r"cortex/tasks", TasksHandler),
                 (_TASK, TaskHandler),
                 (rf"{_TASK}/logs", LogsHandler),

@@ -18,6 +18,8 @@ from cortex_jupyter.model import KINDS, MEMBERSHIP, STREAMS
 from cortex_jupyter.parsing.level import LEVELS
 from cortex_jupyter.query.bounds import LIMIT, MAX_LIMIT
 from cortex_jupyter.query.language import SEVERAL
+from cortex_jupyter.reader.shared_lists import MAX_AGE_S
+from cortex_jupyter.reader.task_search import LINES, MAX_LINES
 from cortex_jupyter.server.base import Handler
 
 _TEXT: Final = {"type": "string"}
@@ -105,14 +107,42 @@ def document() -> dict[str, Any]:
     )
     namespace = _parameter("namespace", _TEXT, "The namespace of the tasks; by default the server's own.")
     selector = _parameter("selector", _TEXT, "A Kubernetes label selector for pods.")
+    max_age = _parameter(
+        "max_age",
+        {"type": "integer", "minimum": 0, "maximum": MAX_AGE_S},
+        "Accept a list of up to this many seconds ago, or an older one if the namespace takes long to list. For pages that keep a list fresh; `rest_s` of the answer is when to ask again.",
+    )
+    typed = _parameter(
+        "search",
+        _TEXT | {"examples": ["CUDA out of memory", "loss=nan -warmup level>=warning"]},
+        "What lines must contain, as it is typed into the viewer's filter box.",
+    )
+    lines = _parameter(
+        "lines",
+        {"type": "integer", "minimum": 1, "maximum": MAX_LINES, "default": LINES},
+        "Maximum number of lines of each task. Further ones are counted.",
+    )
+    named = _parameter(
+        "task", _TEXT, "Search only in this task, `[NAMESPACE:][KIND/]NAME`; may be repeated.", is_repeatable=True
+    )
     tail = _parameters("tail", *_WINDOW, *_FILTERS)
     origin = _parameter("origin", _TEXT, "As the header `X-Cortex-Origin`, which a plain link cannot send.")
     file_parameters = [*tail, *_parameters("timestamps", "pretty"), origin]
-    task_list = {"tasks": {"type": "array", "items": _ref("Task")}, "problem": _PROBLEM}
+    task_list = {
+        "tasks": {"type": "array", "items": _ref("Task")},
+        "problem": _PROBLEM,
+        "rest_s": {"type": "number", "description": "With `max_age`: in how many seconds there can be a newer list."},
+    }
     tasks = {"type": "object", "required": ["tasks"], "properties": task_list}
+    namespaces = {"namespaces": {"type": ["array", "null"], "items": _TEXT}, "default": _TEXT}
     paths: dict[str, Any] = {
+        "/namespaces": _operation(
+            "The namespaces whose tasks you may read; null if they cannot be listed. `default` is the server's own.",
+            [],
+            {"application/json": _object(namespaces)},
+        ),
         "/tasks": _operation(
-            "The tasks of a namespace, newest first.", [namespace, selector], {"application/json": tasks}
+            "The tasks of a namespace, newest first.", [namespace, selector, max_age], {"application/json": tasks}
         ),
         task: _operation("One task.", _path_parameters(), {"application/json": _ref("Described")}),
         f"{task}/logs": _operation(
@@ -129,6 +159,11 @@ def document() -> dict[str, Any]:
             {_STREAMED: _TEXT},
         ),
         f"{task}/metrics": _operation("The metrics of the whole recording.", _path_parameters(), {_STREAMED: _TEXT}),
+        "/search": _operation(
+            "The newest matches in each task of a namespace, or in those that are named.",
+            [named, namespace, selector, typed, lines, *_parameters(*_WINDOW, *_FILTERS)],
+            {_STREAMED: _TEXT},
+        ),
         "/stream": _operation(
             "Several tasks over one connection.",
             [task_parameter, cursor, max_records, *_parameters("follow"), *tail],

@@ -14,6 +14,7 @@ from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.reader.filtering import THREADS
 from cortex_jupyter.reader.session import Session
+from cortex_jupyter.reader.shared_lists import SharedLists
 from cortex_jupyter.server.readers import Readers, WorkLimiter
 from cortex_jupyter.store.budget import NOT_HELD_HINT, Budget
 from cortex_jupyter.telemetry import tracing
@@ -46,6 +47,7 @@ class Service:
         self.readers = Readers(app)
         self.searches = WorkLimiter(app.max_searches)
         self.filters = WorkLimiter(THREADS)
+        self.lists = SharedLists()
 
     async def recordings(self) -> Session:
         """Return the open store and cluster.

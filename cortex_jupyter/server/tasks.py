@@ -1,4 +1,4 @@
-"""`GET cortex/tasks` and `GET cortex/tasks/NAMESPACE/KIND/NAME`."""
+"""`GET cortex/namespaces`, `GET cortex/tasks` and `GET cortex/tasks/NAMESPACE/KIND/NAME`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,23 @@ from tornado import web
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import check_namespace
+from cortex_jupyter.reader.shared_lists import MAX_AGE_S
 from cortex_jupyter.reader.task_list import describe_task, list_tasks
 from cortex_jupyter.server.base import Handler
+
+
+class NamespacesHandler(Handler):
+    """The namespaces whose tasks the user may read."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Answer with their names, or null if they cannot be listed, and the namespace that is shown by default."""
+        for name in self.arguments():
+            raise BadQuery(f"there is no parameter {name[:60]!r}", "this address has none")
+        session, person = await self.service.recordings(), self.service.person(self.current_user)
+        names = await session.namespaces(person, self.service.app.namespaces or None)
+        self.reply(orjson.dumps({"namespaces": names, "default": session.namespace}))
 
 
 class TasksHandler(Handler):
@@ -21,14 +36,25 @@ class TasksHandler(Handler):
         """List the tasks of the cluster, and deleted tasks that are still recorded or archived, newest first."""
         arguments = self.arguments()
         for name in arguments:
-            if name not in ("namespace", "selector"):
-                raise BadQuery(f"there is no parameter {name[:60]!r}", "parameters are namespace, selector")
+            if name not in ("namespace", "selector", "max_age"):
+                raise BadQuery(f"there is no parameter {name[:60]!r}", "parameters are namespace, selector, max_age")
         recordings = await self.service.recordings()
         namespace = arguments.get("namespace") or recordings.namespace
         self.service.allow(check_namespace(namespace))
         person = self.service.person(self.current_user)
-        rows, problem = await list_tasks(recordings, namespace, arguments.get("selector", ""), person)
-        self.reply(orjson.dumps({"tasks": rows} | ({"problem": problem.as_dict()} if problem else {})))
+        max_age, selector = _max_age(arguments.get("max_age")), arguments.get("selector", "")
+        if max_age:
+            (rows, problem), rest_s = await self.service.lists.read(recordings, namespace, selector, person, max_age)
+        else:
+            rows, problem = await list_tasks(recordings, namespace, selector, person)
+        body = {"tasks": rows} | ({"problem": problem.as_dict()} if problem else {})
+        self.reply(orjson.dumps(body | ({"rest_s": round(rest_s, 1)} if max_age else {})))
+
+
+def _max_age(text: str | None) -> int:
+    if text and not (text.isdecimal() and len(text) < 4 and int(text) <= MAX_AGE_S):
+        raise BadQuery(f"max_age={text[:60]!r} is no number of seconds up to {MAX_AGE_S}", "write max_age=2")
+    return int(text or 0)
 
 
 class TaskHandler(Handler):

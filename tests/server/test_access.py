@@ -102,6 +102,31 @@ def test_every_address_refuses_unreadable_and_missing_tasks_alike(
     assert answers[0].text == answers[1].text
 
 
+def test_the_namespaces_of_a_user_are_those_whose_logs_they_may_read(
+    service: Server, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    """A right in all namespaces shows all, a right in one that one, and where they cannot be listed none is guessed."""
+    spaces = [unique("space"), unique("space")]
+    for space in spaces:
+        kube.create({"kind": "Namespace", "metadata": {"name": space}})
+
+    def names(headers: dict[str, str]) -> list[str] | None:
+        answer = service.get("cortex/namespaces", headers).json()
+        assert answer["default"] == "default"
+        listed: list[str] | None = answer["namespaces"]
+        return listed
+
+    eve = {"X-User": unique("eve")}
+    for space in ("", spaces[1]):
+        sandbox.fault("deny", verb="get", resource="pods/log", namespace=space, user=eve["X-User"])
+    assert {"default", *spaces} <= set(names(ALICE) or ())
+    assert spaces[0] in (mine := names(eve) or []) and spaces[1] not in mine
+    sandbox.fault("deny", verb="list", resource="namespaces")
+    assert names(ALICE) is None
+    for space in spaces:
+        kube.delete("namespaces", space)
+
+
 async def test_events_and_pods_need_their_own_permissions(
     service: Server, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
 ) -> None:
