@@ -3,6 +3,7 @@
     import cortex_jupyter as cortex
 
     cortex.tasks(namespace="ml")        # a table of tasks
+    cortex.search("CUDA out of memory") # the lines of all tasks that match
     log = cortex.logs("train-1")        # shows the live viewer when it is a cell's value
     log.to_pandas()
 
@@ -19,6 +20,7 @@ from cortex_jupyter._version import __version__
 
 if TYPE_CHECKING:
     from cortex_jupyter.notebook.magic import load_ipython_extension
+    from cortex_jupyter.notebook.search import search
     from cortex_jupyter.notebook.tasklog import TaskLog, logs, tasks
 
 _LAZY = {
@@ -26,12 +28,13 @@ _LAZY = {
     "open": "cortex_jupyter.notebook.open_file",
     "scan": "cortex_jupyter.notebook.scan",
     "logs": "cortex_jupyter.notebook.tasklog",
+    "search": "cortex_jupyter.notebook.search",
     "tasks": "cortex_jupyter.notebook.tasklog",
     "load_ipython_extension": "cortex_jupyter.notebook.magic",
     "errors": "",
 }
 
-__all__ = ["TaskLog", "__version__", "load_ipython_extension", "logs", "open", "scan", "tasks"]
+__all__ = ["TaskLog", "__version__", "load_ipython_extension", "logs", "open", "scan", "search", "tasks"]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,7 @@
     │   ├── ArchiveTooNew  500   a newer version of this package wrote the object
     │   └── ArchiveDamaged 500   an object is truncated, or is not an archived recording
     ├── RecorderError      500   the recorder process does not start
+    ├── SearchFailed       500   a process that searches ended early
     ├── WaitTimeout        504   an awaited line or end did not come in time
     ├── TaskFailed         500   an awaited task failed
     └── MissingExtra       500   an optional library is not installed
@@ -301,6 +302,12 @@ class RecorderError(CortexError):
     """The recorder process does not start, or exits at once."""
 
     default_hint = "`cortex-jupyter doctor` shows the recorder's own messages"
+
+
+class SearchFailed(CortexError):
+    """A process that searches recordings ended early."""
+
+    default_hint = "search again; the log of the server or kernel says why"
 
 
 class WaitTimeout(CortexError, TimeoutError):

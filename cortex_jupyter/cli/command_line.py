@@ -25,6 +25,14 @@ _EPILOG: Final = """\
 TASK is [NAMESPACE:][KIND/]NAME, such as train-1, ml:job/train-1, deployment/api.
 Data goes to standard output, everything else to standard error.
 """
+_SEARCH_EPILOG: Final = """\
+examples:
+  cortex-jupyter search "CUDA out of memory" -n ml
+  cortex-jupyter search "loss=nan OR loss=inf" ml:train-1 ml:train-2 --since 2h
+  cortex-jupyter search "/timeout after \\d+ s/ -retry level>=warning" -c
+
+A text without capital letters matches in any case. -word excludes, "a b" is literal, and conditions are loss<0.1.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,12 +66,9 @@ def parser() -> argparse.ArgumentParser:
         help="exit with 4 if lines are missing (with -f only if the task itself succeeded)",
     )
     logs.add_argument("-o", "--output", choices=("text", "json", "ndjson"), default="text")
-    logs.add_argument(
-        "--prefix",
-        choices=("auto", "always", "never"),
-        default="auto",
-        help="write pod and container before each line (auto: on a terminal, if there are several containers)",
-    )
+    _prefix(logs)
+
+    _add_search(commands)
 
     export = commands.add_parser("export", help="write the log of a task to a file")
     _task(export, "FILE")
@@ -133,6 +138,39 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
+def _add_search(commands: argparse._SubParsersAction[_Parser]) -> None:
+    search = commands.add_parser(
+        "search",
+        help="search the logs of many tasks; exit with 1 if no line matches, with 2 after an error",
+        epilog=_SEARCH_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    search.add_argument("text", metavar="TEXT", help="what lines must contain, as in the viewer's filter box")
+    search.add_argument(
+        "tasks", nargs="*", metavar="TASK", help="tasks (default: all recorded or archived tasks of the namespace)"
+    )
+    _where(search)
+    search.add_argument("-l", "--selector", default="", metavar="SELECTOR", help="only tasks with pods of these labels")
+    _filters(search, "all")
+    search.add_argument(
+        "-m",
+        "--max-count",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="only the newest N lines of each task (default: %(default)s; 0 for 10 000)",
+    )
+    search.add_argument(
+        "-c",
+        "--count",
+        action="store_true",
+        help="write the number of lines of each task that has any; N+ means at least N",
+    )
+    _prefix(search)
+    search.add_argument("--timestamps", action="store_true", help="write the time before each line")
+    search.add_argument("-o", "--output", choices=("text", "json", "ndjson"), default="text")
+
+
 class _Parser(argparse.ArgumentParser):
     """Reports a wrong command line like any other error."""
 
@@ -147,6 +185,15 @@ def _where(to: argparse.ArgumentParser) -> None:
     to.add_argument("--context", metavar="NAME", help="context of the kubeconfig")
 
 
+def _prefix(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "--prefix",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="write pod and container before each line (auto: on a terminal, if there are several containers)",
+    )
+
+
 def _task(to: argparse.ArgumentParser, after: str = "") -> None:
     to.add_argument("task", nargs=None if after else "?", metavar="TASK")
     _where(to)
@@ -154,13 +201,32 @@ def _task(to: argparse.ArgumentParser, after: str = "") -> None:
         to.add_argument(
             "-l", "--selector", metavar="SELECTOR", help="label selector for pods, as in kubectl, instead of TASK"
         )
+    _filters(to, "1m while the task runs, else all")
+    to.add_argument("--tail", metavar="N", help="only the newest N lines")
+    to.add_argument(
+        "-p", "--previous", action="store_true", help="the whole run before the newest: --run -2 --since all"
+    )
+    if not after:
+        to.add_argument(
+            "-C",
+            "--around",
+            type=int,
+            default=0,
+            metavar="N",
+            help="also N lines before and after each match of --grep, --exclude, --where and --level, as grep -C",
+        )
+    to.add_argument("--timestamps", action="store_true", default=None)
+    to.add_argument("--pretty", action="store_true", default=None, help="write JSON lines with indentation")
+
+
+def _filters(to: argparse.ArgumentParser, default_since: str) -> None:
+    """Add the options that choose lines."""
     to.add_argument(
         "--since",
         metavar="TIME",
-        help="90s, 10m, 2h, yesterday, 10:00, RFC 3339 (without a zone: UTC), all (default: 1m while the task runs, else all)",
+        help=f"90s, 10m, 2h, yesterday, 10:00, RFC 3339 (without a zone: UTC), all (default: {default_since})",
     )
     to.add_argument("--until", metavar="TIME")
-    to.add_argument("--tail", metavar="N", help="only the newest N lines")
     to.add_argument("--pod", metavar="NAME", help="a name, a glob, or several separated by commas")
     to.add_argument("--container", metavar="NAME")
     to.add_argument(
@@ -179,9 +245,6 @@ def _task(to: argparse.ArgumentParser, after: str = "") -> None:
         metavar="N",
         help="attempt of the task: 0 is the first, -1 the newest; without --since, the whole attempt",
     )
-    to.add_argument(
-        "-p", "--previous", action="store_true", help="the whole run before the newest: --run -2 --since all"
-    )
     to.add_argument("--stream", metavar="NAME", help="stdout or stderr")
     to.add_argument("--level", metavar="LEVEL", help="at least this level")
     to.add_argument("--grep", metavar="REGEX", action="append", help="may be repeated, like --exclude and --where")
@@ -192,17 +255,6 @@ def _task(to: argparse.ArgumentParser, after: str = "") -> None:
         action="append",
         help="condition on a field: 'status>=500', 'loss<0.1', 'path~/api'",
     )
-    if not after:
-        to.add_argument(
-            "-C",
-            "--around",
-            type=int,
-            default=0,
-            metavar="N",
-            help="also N lines before and after each match of --grep, --exclude, --where and --level, as grep -C",
-        )
-    to.add_argument("--timestamps", action="store_true", default=None)
-    to.add_argument("--pretty", action="store_true", default=None, help="write JSON lines with indentation")
 
 
 def run(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from IPython.core.magic_arguments import MagicArgumentParser
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.notebook.completion import IDENTIFIER, Completer
 from cortex_jupyter.notebook.query import parse_query, take_viewer_options
+from cortex_jupyter.notebook.search import SearchResult, search
 from cortex_jupyter.notebook.tasklog import TaskLog, logs, tasks
 from cortex_jupyter.query.language import SEVERAL
 
@@ -50,7 +51,12 @@ _VARIABLE: Final = re.compile(r"\{([A-Za-z_]\w*)\}|\$([A-Za-z_]\w*)")
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the line."""
     root: argparse.ArgumentParser = MagicArgumentParser("tasklogs")
-    root.add_argument("task", nargs="?", help="[NAMESPACE:][KIND/]NAME; without it the tasks are listed")
+    root.add_argument(
+        "tasks", nargs="*", metavar="task", help="[NAMESPACE:][KIND/]NAME; without it the tasks are listed"
+    )
+    root.add_argument(
+        "--search", metavar="TEXT", help="search this text in all tasks of the namespace, or in those that are named"
+    )
     for name, text in QUERY.items():
         root.add_argument(f"--{name}", help=text, action="append" if name in SEVERAL else "store")
     root.add_argument("-l", "--selector", help="label selector for pods: for the list, or instead of a task")
@@ -76,15 +82,16 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
 
     @no_var_expand  # type: ignore[untyped-decorator]
     @line_magic  # type: ignore[untyped-decorator]
-    def tasklogs(self, line: str) -> TaskLog | TaskTable | None:
+    def tasklogs(self, line: str) -> TaskLog | TaskTable | SearchResult | None:
         """List the tasks, or show the log of one.
 
         %tasklogs                                   the tasks of the namespace
         %tasklogs train-1                           its log, live
         %tasklogs ml:deployment/api --since 10m --level warning --grep "loss=nan"
         %tasklogs train-1 --df df --wait            when it has ended, and as a DataFrame too
+        %tasklogs --search "CUDA out of memory"     the lines of all tasks that match
 
-        Options: --since --until --tail --pod --container --role --rank --run --attempt --stream --level --grep --exclude
+        Options: --search --since --until --tail --pod --container --role --rank --run --attempt --stream --level --grep --exclude
         --where --namespace --selector --no-timestamps --pretty --height N --df NAME --wait --kubeconfig --context
         """
         try:
@@ -93,17 +100,22 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
             # IPython shows a UsageError as one line. Our traceback would not help.
             raise UsageError(str(error)) from None
 
-    def _run(self, options: argparse.Namespace) -> TaskLog | TaskTable:
+    def _run(self, options: argparse.Namespace) -> TaskLog | TaskTable | SearchResult:
         where: dict[str, Any] = {"kubeconfig": options.kubeconfig, "context": options.context}
         namespace = options.namespace
+        if options.df and not options.df.isidentifier():
+            raise BadQuery(f"{options.df!r} is not a valid variable name", "write --df df")
+        if options.search is not None:
+            return self._search(options, where)
+        if len(options.tasks) > 1:
+            raise BadQuery(f"{len(options.tasks)} tasks are given", "name one; --search TEXT searches in several")
+        options.task = options.tasks[0] if options.tasks else None
         if options.task is None and (options.selector is None or not self._asks_for_log(options)):
             table = tasks(namespace, options.selector or "", **where)
             self.completer.learn(task["task"] for task in table)
             return table
         if options.task and options.selector:
             raise BadQuery("both a task and a selector are given", "give one of them")
-        if options.df and not options.df.isidentifier():
-            raise BadQuery(f"{options.df!r} is not a valid variable name", "write --df df")
         query = {name: value for name in QUERY if (value := getattr(options, name)) is not None}
         query |= {name: query[name][0] for name in SEVERAL if len(query.get(name, ())) == 1}
         query |= {"timestamps": False} if options.no_timestamps else {}
@@ -119,6 +131,24 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         if options.df:
             self.shell.user_ns[options.df] = log.to_pandas()
         return log
+
+    def _search(self, options: argparse.Namespace, where: dict[str, Any]) -> SearchResult:
+        unused = {
+            "--wait": options.wait,
+            "--tail": options.tail,
+            "--height": options.height,
+            "--pretty": options.pretty,
+        }
+        for name, value in unused.items():
+            if value:
+                raise BadQuery(f"{name} does not go with --search", f"leave out {name}")
+        query = {name: value for name in QUERY if (value := getattr(options, name)) is not None}
+        names = [self._expanded(task) for task in options.tasks]
+        where |= {"namespace": options.namespace, "selector": options.selector or ""}
+        result = search(options.search, names or None, **where, **query)
+        if options.df:
+            self.shell.user_ns[options.df] = result.to_pandas()
+        return result
 
     def _asks_for_log(self, options: argparse.Namespace) -> bool:
         return bool(options.df or options.wait or any(getattr(options, name) is not None for name in QUERY))

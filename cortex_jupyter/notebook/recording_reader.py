@@ -42,11 +42,11 @@ _NEAR: Final = 20_000
 
 
 @contextmanager
-def progress(label: str, total: int | None = None) -> Iterator[tqdm[Any]]:
+def progress(label: str, total: int | None = None, unit: str = " lines") -> Iterator[tqdm[Any]]:
     """Show a progress bar if the block takes longer than a second and output goes to a user."""
     # The thread that updates a chart has no cell in which to show a bar.
     hidden = None if threading.current_thread() is threading.main_thread() else True
-    with tqdm(total=total, desc=label, unit=" lines", unit_scale=True, delay=1, leave=False, disable=hidden) as bar:
+    with tqdm(total=total, desc=label, unit=unit, unit_scale=True, delay=1, leave=False, disable=hidden) as bar:
         yield bar
 
 

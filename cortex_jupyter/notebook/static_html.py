@@ -134,6 +134,11 @@ def _text(record: Record) -> str:
     return "".join(f'<span style="{css}">{escape(part)}</span>' if css else escape(part) for css, part in parts)
 
 
+def printable(text: str) -> str:
+    """Return a text without colours, and with a sign in place of each control character."""
+    return _CONTROL.sub("\ufffd", plain(text))
+
+
 def styled(text: str) -> list[tuple[str, str]]:
     r"""Return a line as (CSS, text) parts: only the last state of a progress bar, control characters replaced.
 

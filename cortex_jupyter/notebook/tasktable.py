@@ -161,7 +161,7 @@ def _add_progress(recordings: Session, tasks: list[dict[str, Any]]) -> None:
                 task["progress"] = progress_text(bar)
 
 
-def page_of(task: str, origin: str = "") -> str | None:
+def page_of(task: str, origin: str = "", at: str | None = None) -> str | None:
     """Return the address of a task's page on this kernel's Jupyter server, without the host, which only the browser knows.
 
     Parameters
@@ -169,6 +169,8 @@ def page_of(task: str, origin: str = "") -> str | None:
     task : str
     origin : str, optional
         Identifies the task's cluster and store (`Connection.origin`). A server that reads others shows an error.
+    at : str, optional
+        A time (RFC 3339): the page shows the lines from there on.
 
     Returns
     -------
@@ -181,4 +183,5 @@ def page_of(task: str, origin: str = "") -> str | None:
     if not file.is_file() or not any(path.is_file() for path in enabled):
         return None
     base: str = json.loads(file.read_text())["base_url"]
-    return f"{base}cortex/view?task={quote(task, safe='')}" + (f"&origin={origin}" if origin else "")
+    place = "" if at is None else f"&since=all&at={quote(at, safe='')}"
+    return f"{base}cortex/view?task={quote(task, safe='')}" + (f"&origin={origin}" if origin else "") + place

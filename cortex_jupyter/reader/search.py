@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.errors import BadQuery, SearchFailed
 from cortex_jupyter.model import rfc3339
 from cortex_jupyter.query.language import NAMES, LogQuery
 from cortex_jupyter.reader.process import EndedEarlyError, event, output
@@ -56,7 +56,7 @@ async def matches(recording: Recording, query: LogQuery, max_matches: int = _MAX
             async for piece in pieces:
                 yield piece
     except (EndedEarlyError, TimeoutError):
-        yield event("error", code="SearchFailed", message="the search ended early", hint="the server's log says why")
+        yield event("error", **SearchFailed("the search ended early").as_dict())
 
 
 def raw_query(query: LogQuery) -> dict[str, str | list[str]]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.archive.store import ArchiveStore, nearest, open_readable
-from cortex_jupyter.errors import CortexError
+from cortex_jupyter.errors import CortexError, SearchFailed
 from cortex_jupyter.model import AFTER_ALL, UNBOUNDED
 from cortex_jupyter.query.bounds import Bounds
 from cortex_jupyter.query.effort import max_safe_length
@@ -215,8 +215,7 @@ def search_tasks(targets: Sequence[dict[str, Any]], query: LogQuery, max_lines: 
                 problem = error.as_dict()
             except Exception:  # noqa: BLE001 - a broken recording must not stop the search in the others
                 _log.exception("the search in %s failed", task)
-                hint = "the log of the server or kernel says why"
-                problem = {"code": "SearchFailed", "message": "the search in this task failed", "hint": hint}
+                problem = SearchFailed("the search in this task failed").as_dict()
             is_whole = is_whole and problem is None
             total, with_matches, is_exact = total + matches, with_matches + bool(matches), is_exact and is_whole
             yield event("task", task=task, matches=matches, all=is_whole, **({"error": problem} if problem else {}))

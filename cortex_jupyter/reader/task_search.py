@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
-from cortex_jupyter.errors import BadQuery, CortexError
+from cortex_jupyter.errors import BadQuery, CortexError, SearchFailed
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.parsing.level import LEVELS
 from cortex_jupyter.query.language import SEVERAL, LogQuery
@@ -215,7 +215,7 @@ async def task_matches(tasks: SearchedTasks, query: LogQuery, max_lines: int) ->
             async for piece in pieces:
                 yield piece
     except (EndedEarlyError, TimeoutError):
-        yield event("error", code="SearchFailed", message="the search ended early", hint="the server's log says why")
+        yield event("error", **SearchFailed("the search ended early").as_dict())
 
 
 def split_events(pieces: bytes) -> tuple[list[tuple[str, dict[str, Any]]], bytes]:
