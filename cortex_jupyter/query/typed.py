@@ -81,7 +81,7 @@ def parse_terms(typed: str) -> Terms:
     if quoted := re.fullmatch(r'"([^"]+)"', rest.strip()):
         into.append(quoted[1])
     elif _SLASHED.match(rest):
-        into.append(rest)
+        into.append(_joined(rest))
     elif parsed is not None:
         is_one = len(parsed) == 1 or re.search(r"\sand\s", text)
         terms.where += [text] if is_one else map(_write, parsed)
@@ -120,7 +120,11 @@ def _split(typed: str) -> Terms:
 
 def _joined(typed: str) -> str:
     """Return the term of texts joined by OR, which may be quoted; empty if there is none."""
-    terms = [re.sub(r'\A"([^"]+)"\Z', r"\1", part) for part in _OR.split(typed) if part]
+    choices = [part for part in _OR.split(typed) if part]
+    # `/a/ OR /b/` are two regular expressions, `/a OR b/` is one.
+    if _SLASHED.match(typed) and any(part.startswith("/") and not _SLASHED.match(part) for part in choices):
+        return typed
+    terms = [re.sub(r'\A"([^"]+)"\Z', r"\1", part) for part in choices]
     if len(terms) < 2:
         return terms[0] if terms else ""
     parts = [_SLASHED.match(term) or (term, _escape(term), "") for term in terms]

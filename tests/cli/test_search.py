@@ -92,6 +92,4 @@ def test_a_terminal_gets_colours_and_no_control_codes_of_a_line(cli: Cli) -> Non
     os.close(theirs)
     text = os.read(ours, 10_000).decode()
     os.close(ours)
-    assert (
-        done.returncode == 0 and "\x1b[1;31mof memory\x1b[0m" in text and "ml:job/two" in text
-    )
+    assert done.returncode == 0 and "\x1b[1;31mof memory\x1b[0m" in text and "ml:job/two" in text
