@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,$(shell $(p) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)))
-SOURCES := $(shell find js/src -type f) js/build.mjs
+SOURCES := $(shell find js/src js/schema -type f) js/build.mjs
 BUNDLE := cortex_jupyter/notebook/static/viewer.js
 PYTEST := $(BIN)/python -m pytest -q
 

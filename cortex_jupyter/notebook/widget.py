@@ -92,7 +92,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     follow : bool
         Keep the newest line in sight. The page changes this trait too, like all of the above.
     bookmarks : list of dict
-        `task`, `seq` and `note` of bookmarked lines.
+        `task`, `seq` and `note` of bookmarked lines, and their `time` (RFC 3339) if the page set them.
     view, status : dict
         Written by the page: the present filter, and the task's state and counts.
     """

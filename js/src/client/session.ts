@@ -4,8 +4,9 @@ import type { Transport } from "../protocol/messages.ts";
 import type { ContainerSummary, TaskSummary } from "../protocol/update.ts";
 import { quoteValue } from "../text/conditions.ts";
 import { isRegex } from "../text/query.ts";
+import { fromIso, toIso } from "../text/time.ts";
 import type { CommDownloads } from "./commdownload.ts";
-import { type Change, DEFAULT_SINCE, fromPlain, type PlainSettings, type Settings, toViewTrait } from "./settings.ts";
+import { type Address, type Change, DEFAULT_SINCE, fromPlain, type PlainSettings, type Settings, toViewTrait } from "./settings.ts";
 import type { StoreClient } from "./storeclient.ts";
 
 const STATUS_EVERY_MS = 1000;
@@ -21,11 +22,10 @@ export const USER_DEFAULTS = Symbol.for("cortex-jupyter/defaults");
 export interface Bookmark {
   task: string;
   seq: number;
+  /** RFC 3339. One that Python set may have none. */
+  time?: string;
   note: string;
 }
-
-/** The saved settings and the time of the first visible row. */
-type SavedView = PlainSettings & { at?: string };
 
 /** The part of anywidget's model that the viewer uses. */
 export interface Model {
@@ -58,6 +58,8 @@ export class Session {
   readonly origin: string;
   /** Time of the row that was read before the page was reloaded; null for none. */
   readonly readerTime: number | null;
+  /** Number of the line to which the page's address leads. */
+  readonly linkedSeq: number | undefined;
   #written: Record<string, string> = {};
   #due: Record<string, ReturnType<typeof setTimeout> | undefined> = {};
   #next: Record<string, unknown> = {};
@@ -78,13 +80,15 @@ export class Session {
     this.#store = store;
     this.downloads = makeDownloads?.((message) => widget.send(message));
     this.origin = (widget.get("origin") as string | undefined) ?? "";
-    const saved = widget.get("view") as SavedView | undefined;
+    const saved = widget.get("view") as Address | undefined;
     // A reloaded page shows what it showed before.
     this.#restored = Boolean(saved?.since);
     if (!this.#restored) this.#since = this.#applyDefaults() ?? DEFAULT_SINCE;
     this.settings = this.#restored ? fromPlain({ ...saved, ...this.#displayTraits }) : this.#querySettings();
-    const at = Date.parse((saved ?? this.#query as SavedView).at ?? "");
-    this.readerTime = Number.isNaN(at) || this.follow ? null : at;
+    const { at, line } = saved ?? (this.#query as Address);
+    const time = at ? fromIso(at) : Number.NaN;
+    this.readerTime = Number.isNaN(time) || this.follow ? null : time;
+    this.linkedSeq = line;
     this.model = store.open({
       tasks: this.tasks,
       transport: this.transport,
@@ -236,7 +240,7 @@ export class Session {
 
   /** Report which rows are visible, and the time of the first one while the view is paused. */
   reportVisible(sources: ContainerSummary[], first: number | null, last: number | null, at: number | undefined): void {
-    const place = at === undefined ? {} : { at: new Date(at).toISOString() };
+    const place = at === undefined ? {} : { at: toIso(at) };
     this.#write("view", { ...toViewTrait(this.settings, sources, first, last), ...place }, VIEW_EVERY_MS);
   }
 

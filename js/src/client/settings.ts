@@ -182,11 +182,14 @@ export function describeFilter(settings: Settings): string {
 
 const LIST_PARAMETERS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
 const FLAG_PARAMETERS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "trim", "newest_first", "chart_log"]);
-const NUMBER_PARAMETERS = new Set(["tail", "font_size", "source_width", "around"]);
+const NUMBER_PARAMETERS = new Set(["tail", "font_size", "source_width", "around", "line"]);
 const TEXT_PARAMETERS = new Set(["since", "until", ...Object.keys(ALL_SOURCES), "stream", "level", "typed", "time", "at", "chart"]);
 
-/** The settings as parameters of an address. `at` is the time of the first visible row while the view is paused. */
-export type Address = PlainSettings & { at?: string };
+/**
+ * The settings as parameters of an address. `at` is the time of the first visible row while the view is paused. `line` is the number
+ * of a line of that time, to which the address leads.
+ */
+export type Address = PlainSettings & { at?: string; line?: number };
 
 /** Read the settings from an address and ignore other parameters. */
 export function parseAddress(search: URLSearchParams): Address {

@@ -305,7 +305,7 @@ export function copyRows(selection: Selection, ids: number[], as: "text" | "json
       else if (as === "text") lines.push(text);
       else {
         const { pod, container } = store.sources[store.source[one]];
-        lines.push(JSON.stringify({ seq, time: new Date(store.timeOf(one)).toISOString(), pod, container, level: LEVELS[store.levelOf(one)] || null, text }));
+        lines.push(JSON.stringify({ ...(stores.length > 1 && { task: store.task }), seq, time: new Date(store.timeOf(one)).toISOString(), pod, container, level: LEVELS[store.levelOf(one)] || null, text }));
       }
     }
   }

@@ -38,6 +38,12 @@ export function fromIso(text: string): number {
   return cachedMs + shift + Number(fraction.slice(0, 3)) + Number(fraction.slice(3, 9)) / NS_PER_MS;
 }
 
+/** Format a time as RFC 3339, so that `fromIso` returns the same number. */
+export function toIso(time: number): string {
+  const whole = Math.floor(time);
+  return `${new Date(whole).toISOString().slice(0, -1)}${String(Math.round((time - whole) * NS_PER_MS)).padStart(6, "0")}Z`;
+}
+
 const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
 
 /** Parse `90s`, `10m`, `1h30m` into milliseconds, an RFC 3339 time into the time since then; null for everything. */

@@ -39,8 +39,12 @@ const KEYS = {
   bigger: ["+", "="],
   smaller: ["-"],
   mark: ["m"],
+  nextMark: ["b"],
+  previousMark: ["B"],
   copy: ["y"],
+  copyMarkdown: ["M"],
   copyCode: ["Y"],
+  copyLink: ["L"],
   help: ["?"],
 };
 
@@ -152,7 +156,11 @@ export class Commands {
       help: () => this.help.togglePopover(),
       mark: () => lineActions.bookmark(),
       copy: () => lineActions.copy("text"),
+      nextMark: () => lineActions.stepBookmark(1),
+      previousMark: () => lineActions.stepBookmark(-1),
+      copyMarkdown: () => lineActions.copy("markdown"),
       copyCode: () => lineActions.copy("code"),
+      copyLink: () => lineActions.copyLink(),
       context: () => lineActions.context(),
       sources: () => this.#root.classList.toggle(this.#root.matches(".cl-narrow, .cl-tight.cl-charted") ? "cl-sources" : "cl-nosources"),
     };

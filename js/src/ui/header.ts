@@ -5,6 +5,7 @@ import type { ContainerSummary, Update } from "../protocol/update.ts";
 import { errorMessage, taskParts } from "../text/format.ts";
 import { filterTerms, pythonPattern } from "../text/query.ts";
 import { sourceQuery } from "../text/sources.ts";
+import { toIso } from "../text/time.ts";
 import { readPageConfig, readProblem, RequestError, taskPath } from "../transport/http.ts";
 import { formatAddress, type Settings, toPlain } from "../client/settings.ts";
 import type { CommDownloads, DownloadedFile } from "../client/commdownload.ts";
@@ -50,6 +51,7 @@ export class Header {
   #chart = button("Metrics", "Chart of the metrics (p)", () => this.#actions.act("chart"), { "data-icon": "∿", "aria-pressed": "false" });
   #tasks: string[] = [];
   #transport: Update["transport"] = "sse";
+  #hasPage = false;
   /** Opens the list of keys. */
   readonly help = h("button", { class: "btn cl-wide", title: "Keys (?)", "aria-label": "Keys (?)" }, "?");
 
@@ -121,15 +123,24 @@ export class Header {
     this.#transport = transport;
     setHidden(this.#download.element, transport === "comm" && this.#actions.downloads === undefined);
     // Lines can come through the kernel although a server could show them.
-    const hasPage = transport === "sse" || (this.#actions.transport() === "comm" && readPageConfig().base !== "");
-    setHidden(this.#page, !hasPage || document.querySelector("main.cl-page") !== null);
+    this.#hasPage = transport === "sse" || (this.#actions.transport() === "comm" && readPageConfig().base !== "");
+    setHidden(this.#page, !this.#hasPage || document.querySelector("main.cl-page") !== null);
   }
 
   /** Write the current settings into the link to the viewer's own page. */
   #updateLink(): void {
-    const address = formatAddress(this.#tasks, { ...toPlain(this.#actions.settings()) });
+    this.#page.href = this.#addressOf(this.#tasks, { ...toPlain(this.#actions.settings()) });
+  }
+
+  #addressOf(tasks: string[], settings: Record<string, unknown>): string {
+    const address = formatAddress(tasks, settings);
     if (this.#actions.origin !== "") address.set("origin", this.#actions.origin);
-    this.#page.href = `${readPageConfig().base}view?${address}`;
+    return `${readPageConfig().base}view?${address}`;
+  }
+
+  /** Return the address of a line in the viewer's own page, among all lines of its task; "" if there is no such page. */
+  lineAddress(task: string, seq: number, time: number): string {
+    return this.#hasPage ? this.#addressOf([task], { since: "all", at: toIso(time), line: seq }) : "";
   }
 
   /** Update the phases and the length of the current one. */

@@ -37,8 +37,12 @@ const GROUPS: [title: string, keys: [shown: string, what: string][]][] = [
   ]],
   ["Take along", [
     ["m", "bookmark the line, with a note"],
+    ["b", "next bookmark"],
+    ["B", "previous bookmark"],
     ["y", "copy the picked lines"],
+    ["M", "copy them as Markdown, with a link"],
     ["Y", "copy them as code"],
+    ["L", "copy a link to the line"],
     ["?", "these keys"],
   ]],
 ];

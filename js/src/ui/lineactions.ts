@@ -4,7 +4,7 @@ import type { Jump } from "../protocol/requests.ts";
 import type { Row } from "../protocol/update.ts";
 import { errorMessage, formatSpan, groupDigits } from "../text/format.ts";
 import { ALL_SOURCES } from "../text/sources.ts";
-import { formatWindow, parseTypedRange, parseTypedTime } from "../text/time.ts";
+import { formatWindow, fromIso, parseTypedRange, parseTypedTime, toIso } from "../text/time.ts";
 import type { Bookmark, Session } from "../client/session.ts";
 import { button, copyToClipboard, focusOn, h, listen, setHidden, setText } from "./dom.ts";
 import { Menu, type MenuItem } from "./menu.ts";
@@ -55,10 +55,12 @@ class Prompt {
   }
 }
 
-export type CopyAs = "text" | "json" | "code";
+export type CopyAs = "text" | "json" | "code" | "markdown";
 
 export interface PickActions {
   copy(as: CopyAs): void;
+  /** Copy the line's address. Undefined if it has none. */
+  copyLink(): (() => void) | undefined;
   context(): void;
   mark(): void;
   drop(): void;
@@ -72,11 +74,16 @@ class PickBar {
   readonly element: HTMLElement;
 
   constructor(actions: PickActions) {
-    const copy = new Menu("Copy ▾", "Copy the picked lines", () => [
-      { label: "As text (y)", act: () => actions.copy("text") },
-      { label: "As JSON", act: () => actions.copy("json") },
-      { label: "As code (Y)", act: () => actions.copy("code") },
-    ]);
+    const copy = new Menu("Copy ▾", "Copy the picked lines", () => {
+      const link = actions.copyLink();
+      return [
+        { label: "As text (y)", act: () => actions.copy("text") },
+        { label: "As Markdown (M)", act: () => actions.copy("markdown") },
+        { label: "As JSON", act: () => actions.copy("json") },
+        { label: "As code (Y)", act: () => actions.copy("code") },
+        ...(link === undefined ? [] : [{ label: "Link to the line (L)", act: link }]),
+      ];
+    });
     this.element = h(
       "div",
       { class: "cl-status cl-pickbar", role: "toolbar", "aria-label": "Picked lines", hidden: true },
@@ -114,6 +121,8 @@ export interface LineActionHost {
   /** Return the task of a container. */
   task(source: number): string;
   copy(from: number, to: number, as: CopyAs): Promise<string>;
+  /** Return the address of a line in the viewer's own page; "" if it has none. */
+  addressOf(row: Row): string;
   jump(to: Jump): void;
   now(): number;
   showError(message: string): void;
@@ -138,7 +147,8 @@ export class LineActions {
     this.#session = session;
     this.#actions = actions;
     this.prompt = new Prompt(() => focusOn(rows.element));
-    this.pickBar = new PickBar({ copy: (as) => this.copy(as), context: () => this.context(), mark: () => this.bookmark(), drop: () => this.escape() });
+    const hasAddress = (): boolean => rows.current !== undefined && actions.addressOf(rows.current) !== "";
+    this.pickBar = new PickBar({ copy: (as) => this.copy(as), copyLink: () => (hasAddress() ? () => this.copyLink() : undefined), context: () => this.context(), mark: () => this.bookmark(), drop: () => this.escape() });
     listen(rows.element, "click", (event) => {
       const target = event.target as Element;
       if (!target.closest(".cl-t, .cl-s, [data-seq] > i")) return;
@@ -183,19 +193,27 @@ export class LineActions {
     if (ends === null) return;
     this.#rows.selection.isDeliberate = this.#rows.selection.count > 0;
     this.update();
-    void this.#copyText(this.#actions.copy(ends[0], ends[1], as), as === "code");
+    void this.#copyText(this.#actions.copy(ends[0], ends[1], as), as === "code" ? "" : "Copied");
+  }
+
+  copyLink(): void {
+    const { current } = this.#rows;
+    if (current === undefined) return;
+    const address = this.#actions.addressOf(current);
+    if (address === "") this.#actions.showError("This line has no address, because no Jupyter server here reads its log; copy it as code (Y)");
+    else void this.#copyText(address, "Link copied");
   }
 
   copyCode(from: number, to: number): void {
-    void this.#copyText(`log.seq[${from}:${to}]`);
+    void this.#copyText(`log.seq[${from}:${to}]`, "Copied");
   }
 
-  /** Copy a text. The message repeats it if `isShown`. */
-  async #copyText(copied: string | Promise<string>, isShown = false): Promise<void> {
+  /** Copy a text, and show a message, or the text if there is none. */
+  async #copyText(copied: string | Promise<string>, message = ""): Promise<void> {
     try {
       const text = await copied;
       await copyToClipboard(text);
-      this.pickBar.showMessage(isShown ? `Copied ${text}` : "Copied");
+      this.pickBar.showMessage(message || `Copied ${text}`);
     } catch (reason) {
       this.#actions.showError(`Could not copy: ${errorMessage(reason)}`);
     }
@@ -238,7 +256,7 @@ export class LineActions {
     const exists = this.#session.bookmarks.length > rest.length;
     this.prompt.ask(`Note on line ${current.seq}`, exists ? "empty takes the bookmark away" : "a note, or nothing", this.noteOf(current) ?? "", (note) => {
       const isRemoved = exists && note.trim() === "";
-      this.#session.setTrait("bookmarks", isRemoved ? rest : [...rest, { task, seq: current.seq, note: note.trim() }]);
+      this.#session.setTrait("bookmarks", isRemoved ? rest : [...rest, { task, seq: current.seq, time: toIso(current.time), note: note.trim() }]);
       this.#rows.restyle();
       return "";
     });
@@ -256,8 +274,33 @@ export class LineActions {
 
   /** Return the menu entries of the bookmarks. */
   bookmarkItems(): MenuItem[] {
-    return this.#session.bookmarks.map(({ task, seq, note }) => ({ label: `★ ${note || `line ${seq}`}`, act: () => this.#actions.jump({ to: "seq", task, seq }) }));
+    return this.#sortedBookmarks().map((one) => ({ label: `★ ${one.note || `line ${one.seq}`}`, act: () => this.#goToBookmark(one) }));
   }
+
+  #sortedBookmarks(): Bookmark[] {
+    return this.#session.bookmarks.toSorted(compareBookmarks);
+  }
+
+  #goToBookmark({ task, seq, time }: Bookmark): void {
+    this.#actions.jump({ to: "seq", task, seq, ...(time !== undefined && { time: fromIso(time) }) });
+  }
+
+  /** Go to the next bookmark on the screen. After the last one comes the first. */
+  stepBookmark(by: 1 | -1): void {
+    const { current, newestFirst } = this.#rows;
+    const marks = this.#sortedBookmarks();
+    if (current === undefined || marks.length === 0) return;
+    const here = { task: this.#actions.task(current.source), seq: current.seq, time: toIso(current.time), note: "" };
+    const later = newestFirst ? -by : by;
+    const ahead = marks.filter((mark) => compareBookmarks(mark, here) * later > 0);
+    this.#goToBookmark((ahead.length > 0 ? ahead : marks).at(later > 0 ? 0 : -1)!);
+  }
+}
+
+/** Compare by time. One that Python or an older version set has none; then the order of recording counts. */
+function compareBookmarks(a: Bookmark, b: Bookmark): number {
+  if (a.time !== undefined && b.time !== undefined && a.time !== b.time) return a.time < b.time ? -1 : 1;
+  return a.task === b.task ? a.seq - b.seq : a.task < b.task ? -1 : 1;
 }
 
 function bookmarkKey({ task, seq }: Pick<Bookmark, "task" | "seq">): string {

@@ -5,3 +5,4 @@
 
 export { ChartPanel } from "./chartpanel.ts";
 export { keyHelp } from "./keyhelp.ts";
+export { formatMarkdown } from "./markdown.ts";

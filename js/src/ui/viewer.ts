@@ -18,6 +18,7 @@ import { h, setClass } from "./dom.ts";
 import { FilterBar } from "./filterbar.ts";
 import { Header } from "./header.ts";
 import { LineActions } from "./lineactions.ts";
+import type { CopiedLine } from "./markdown.ts";
 import { Painter } from "./painter.ts";
 import { type LoadPanels, PanelSlot } from "./panelslot.ts";
 import { decorateRow, type SourceLabel } from "./row.ts";
@@ -72,12 +73,14 @@ export class Viewer {
   /** The user's last absence: the times of the lines that came during it (ms). */
   #absence = { from: 0, to: 0 };
   #view = "";
+  #isLinkFollowed = false;
   #entry: ViewEntry | undefined;
   readonly #sourceGrip = this.#makeSourceGrip();
   #resize: ResizeObserver | undefined;
 
   readonly #store: StoreClient;
   readonly #session: Session;
+  readonly #loadPanels: LoadPanels;
 
   constructor(
     store: StoreClient,
@@ -86,6 +89,7 @@ export class Viewer {
   ) {
     this.#store = store;
     this.#session = session;
+    this.#loadPanels = loadPanels;
     const change = session.change.bind(session);
     this.#rows = new Rows({
       label: (source) => this.#labels[source],
@@ -120,7 +124,8 @@ export class Viewer {
     });
     this.#lineActions = new LineActions(this.#rows, session, {
       task: (source) => this.#sources[source]?.task ?? session.tasks[0] ?? "",
-      copy: (from, to, as) => store.copy(this.#view, from, to, as),
+      copy: (from, to, as) => (as === "markdown" ? this.#copyMarkdown(from, to) : store.copy(this.#view, from, to, as)),
+      addressOf: ({ source, seq, time }) => this.#addressOf(this.#sources[source]?.task, seq, time),
       jump: (to) => this.#jump(to),
       now: () => this.#drawn?.now ?? Date.now(),
       showError: (message) => this.#problem.showError(message),
@@ -332,6 +337,7 @@ export class Viewer {
     this.#problem.show(update.problem, update.link === "stopped" || Boolean(update.problem?.task));
     if (update.histogram) this.#timeBar.draw(update.histogram, update.link !== "done");
     this.#showChart(update);
+    this.#goToLinked(update);
     this.#reportPlace();
   }
 
@@ -344,6 +350,27 @@ export class Viewer {
   chartFailed(reason: string): void {
     const message = `The code for charts could not be loaded: ${reason}. Close the chart and open it again, or reload the page.`;
     this.#showChart({ chart: { curves: [], coverage: "none", linesRead: 0, lines: 0, message, leftOut: 0 } });
+  }
+
+  #addressOf(task: string | undefined, seq: number, time: number): string {
+    return this.#header.lineAddress(task ?? this.#session.tasks[0] ?? "", seq, time);
+  }
+
+  async #copyMarkdown(from: number, to: number): Promise<string> {
+    const [json, { formatMarkdown }] = await Promise.all([this.#store.copy(this.#view, from, to, "json"), this.#loadPanels()]);
+    const lines = json.split("\n").filter(Boolean).map((line) => JSON.parse(line) as CopiedLine);
+    const [first] = lines;
+    return formatMarkdown(lines, this.#session.tasks, first === undefined ? "" : this.#addressOf(first.task, first.seq, Date.parse(first.time)));
+  }
+
+  /** Go to the line to which the page's address leads, once lines around its time are here. */
+  #goToLinked({ rows }: Update): void {
+    const { readerTime, linkedSeq, tasks } = this.#session;
+    if (this.#isLinkFollowed || linkedSeq === undefined || readerTime === null) return;
+    const lines = rows.filter(({ kind }) => kind === "line");
+    const isHere = lines.some(({ seq }) => seq === linkedSeq) || (lines.some(({ time }) => time < readerTime) && lines.some(({ time }) => time >= readerTime));
+    this.#isLinkFollowed = isHere || this.#rows.hasMoved;
+    if (isHere) this.#jump({ to: "seq", task: tasks[0], seq: linkedSeq, time: readerTime });
   }
 
   /** Update texts that count up after time has passed. */

@@ -618,7 +618,7 @@ describe("copies and bookmarks", () => {
     input.value = "here it breaks";
     input.form!.requestSubmit();
     await settle();
-    expect(model.traits.bookmarks).toEqual([{ task: TASK, seq: 298, note: "here it breaks" }]);
+    expect(model.traits.bookmarks).toEqual([{ task: TASK, seq: 298, time: new Date(T0 + 298_000).toISOString().replace("Z", "000000Z"), note: "here it breaks" }]);
     expect(find(".cl-noted").dataset.note).toBe("here it breaks");
     await key("g");
     expect(messages()[0]).toBe("line 0");
