@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.archive.optional import Flags, Floats, Ints
 
 _PLAIN: Final = r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$"
-_RANK: Final = re.compile(r"(?:rank)?(\d{1,6})\Z")
+_RANK: Final = re.compile(r"[A-Za-z_]*?(\d{1,6})\Z")
 
 
 class Values(NamedTuple):
@@ -119,7 +119,7 @@ def _distinct_tokens(shapes: Shapes, tokens: Ints) -> tuple[Flags, Ints, Ints | 
 
 
 def _ranks(shapes: Shapes, rank: Ints, tag: Ints) -> Floats:
-    """Return the ranks that lines name: `rank=3` and `[rank3]`, but not `[12]`."""
+    """Return the ranks that lines name: `rank=3`, `[default3]:` and `[rank3]`, but not `[12]`."""
     np = import_optional("numpy")
     ranks = np.full(len(rank), np.nan)
     for tokens, bare in ((tag, False), (rank, True)):

@@ -24,7 +24,8 @@ class IncrementalMetrics:
     """Metrics that grow with their log.
 
     The result equals that of reading the whole log. So the whole log is read again if a new line is older than a line
-    of its pod that was read before, if a pod's lines name their rank only now, and for queries with `tail` or `run`.
+    of its pod that was read before, if a pod's lines name their rank or the step of a table only now, and for queries
+    with `tail` or `run`.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class IncrementalMetrics:
         if any(first < self._latest.get(key, first) for key, (first, _) in times.items()):
             return self._read_all()
         more = metrics(records, **self._how, carried=carried)
-        if carried.ranks.keys() - self._carried.ranks.keys() & self._latest.keys():
+        if carried.has_late_steps or carried.ranks.keys() - self._carried.ranks.keys() & self._latest.keys():
             return self._read_all()
         table = pa.concat_tables([plain(self._table), plain(more)])
         if (order := _order(table, len(self._table))) is None:

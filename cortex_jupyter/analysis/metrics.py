@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.analysis.by_pattern import read_by_pattern
 from cortex_jupyter.analysis.by_shape import read_shapes
+from cortex_jupyter.analysis.by_table import merge, read_tables
 from cortex_jupyter.analysis.metrics_table import Carried, build_metrics_table
 from cortex_jupyter.analysis.shapes import shapes
 from cortex_jupyter.archive.bytefind import any_matches, regex_mask
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.fields import ESCAPES
+from cortex_jupyter.parsing.metrics import MEASURES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["Carried", "metrics"]
 
 #: Finds lines that may report a number or begin a training epoch, in RE2's syntax.
-_LIKELY: Final = r"[^0-9 \t][ \t]*[=:][\[( \t]*[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)|(?i:epoch)|\|[ \t]*[A-Za-z].* [0-9]|\t[A-Za-z].*[0-9]"
+_LIKELY: Final = (
+    r"(?:[^0-9 \t][ \t]*[=:]|[A-Za-z_][0-9]{1,2}[ \t]*(?:=|:[ \t]))[\[( \t]*[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)"
+    r"|(?i:epoch)|\|[ \t]*[A-Za-z].* [0-9]|\t[A-Za-z].*[0-9]"
+)
+#: Finds lines with a usual measure and its value without a sign between them.
+_BARE: Final = rf"(?i)(?:{MEASURES})[ \t]+[-+.]?(?:[0-9]|nan|inf)"
 
 
 def metrics(
@@ -67,9 +74,18 @@ def metrics(
     if pattern is not None:
         values = read_by_pattern(text, pattern)
     else:
-        likely = regex_mask(text, _LIKELY)
-        text, rows = text.filter(likely), rows[likely.to_numpy(zero_copy_only=False)]
-        values = read_shapes(shapes(text), path)
+        in_tables, late = None, False
+        if path is None:
+            tables = carried.tables if carried is not None else {}
+            in_tables, late = read_tables(text, rows, table["pod"], table["task"], tables)
+        if carried is not None:
+            carried.has_late_steps = late
+        likely = np.flatnonzero(regex_mask(text, f"{_LIKELY}|{_BARE}").to_numpy(zero_copy_only=False))
+        values = read_shapes(shapes(text.take(import_optional("pyarrow").array(likely))), path)
+        if in_tables is not None and len(in_tables.lines):
+            values = merge(in_tables, values._replace(lines=likely[values.lines]))
+        else:
+            rows = rows[likely]
     frame = build_metrics_table(table, rows, values, carried)
     if not names:
         return frame

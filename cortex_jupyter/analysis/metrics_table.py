@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from cortex_jupyter.analysis.by_shape import Values
+    from cortex_jupyter.analysis.by_table import Tables
     from cortex_jupyter.archive.optional import Flags, Floats, Ints
 
 
@@ -30,10 +31,16 @@ class Carried:
         By task and pod: the time (ns) of the line that reported the training epoch, and the training epoch.
     ranks : dict
         The first rank that a line of a pod names, by task and pod. It is never replaced.
+    tables : dict
+        The header that is above, and what else is known of a table whose rows go on.
+    has_late_steps : bool
+        Whether the last piece names the step of rows that were returned before it, without a step.
     """
 
     epochs: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
     ranks: dict[tuple[str, str], float] = field(default_factory=dict)
+    tables: Tables = field(default_factory=dict)
+    has_late_steps: bool = False
 
 
 def build_metrics_table(table: pa.Table, rows: Ints, parsed: Values, carried: Carried | None) -> pa.Table:

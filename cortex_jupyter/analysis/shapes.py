@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Bytes that one step processes, so that its intermediate arrays stay in the processor's cache.
 _BLOCK: Final = 1 << 17
 _WORD: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_."
+#: A word with more digits before ` = ` is an id, and no name: `job_1445 = 3`.
+_FEW: Final = 2
 _PRIME: Final = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2**64
 
 
@@ -147,9 +149,10 @@ def _block(data_bytes: Bytes, bounds: Ints) -> tuple[Hashes, Ints, Ints, Ints]:
     np.cumsum(digit[2:-3], dtype=np.int32, out=digits[1:])
     has_digit = digits[ends] > digits[starts]
     starts, ends = starts[has_digit], ends[has_digit]
+    few = digits[ends] - digits[starts] <= _FEW
     first = np.zeros(size + 1, np.bool_)  # where a line begins
     first[rows] = True
-    named = _names(text, digit, starts, ends) & ~first[ends]
+    named = _names(text, digit, starts, ends, few) & ~first[ends]
     starts, ends = starts[~named], ends[~named]
     before, signed = text[starts + 1], word[text[starts]] & ~first[np.maximum(starts - 1, 0)]
     sign = ((before == 45) | (before == 43)) & ~signed & digit[starts + 2]  # minus, plus
@@ -198,16 +201,17 @@ def _runs(np: Any, inside: Flags, rows: Ints) -> tuple[Ints, Ints]:
     return np.flatnonzero(begins), np.flatnonzero(ends) + 1
 
 
-def _names(text: Bytes, digit: Flags, starts: Ints, ends: Ints) -> Flags:
-    """Return which words with a digit are names, like `f1` in `f1=0.9`: they belong to the shape."""
+def _names(text: Bytes, digit: Flags, starts: Ints, ends: Ints, few: Flags) -> Flags:
+    """Return which words with a digit are names, like `f1` in `f1=0.9`: they belong to the shape. `few`: of `_FEW` digits."""
     after, second = text[ends + 2], text[ends + 3]
     follows = (after == 61) | (after == 58)  # = and :
+    spaced = few & (after == 32) & ((second == 61) | (second == 58))  # f1 = 0.9
     quoted = ((after == 34) | (after == 39)) & ((second == 58) | (second == 115))  # "f1": and valid_1's
     # validation_0-rmse
     joined = ((after == 45) | (after == 47) | (after == 64)) & ((second | 32) >= 97) & ((second | 32) <= 122)
     letter = ~digit[starts + 2] & (text[starts + 2] != 46)
     top = text[starts + 1] == 64  # acc@5
-    return (letter & (follows | quoted | joined)) | top
+    return (letter & (follows | spaced | quoted | joined)) | top
 
 
 def _hash(np: Any, values: Hashes, bounds: Ints) -> Hashes:

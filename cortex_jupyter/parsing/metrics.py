@@ -4,9 +4,11 @@ We parse the *shape* of a line: the line with `MARK` in place of each number or 
 line.
 
 Supported forms: `name=1`, `name: 1`, logfmt; JSON objects and Python dicts (Hugging Face Transformers), nested ones with dotted
-names; the postfix of tqdm and Lightning (`loss=0.3, v_num=0`); Keras (`- loss: 0.3 - acc: 0.9`); XGBoost and LightGBM
-(`[12]\ttrain-rmse:0.3`); fairseq and Megatron (`| loss 8.1 | lm loss: 9.8E+00 |`); the PyTorch examples
-(`Epoch: [0][10/500]\tLoss 6.9 (7.0)`, `Train Epoch: 1 [640/60000 (1%)]\tLoss: 0.3`); scikit-learn (`loss = 0.3`).
+names, and the messages in them; the postfix of tqdm and Lightning (`loss=0.3, v_num=0`); Keras (`- loss: 0.3 - acc: 0.9`);
+XGBoost, LightGBM and absl (`[12]\ttrain-rmse:0.3`); CatBoost (`0:\tlearn: 0.6`); fairseq and Megatron
+(`| loss 8.1 | lm loss: 9.8E+00 |`); the PyTorch examples (`Epoch: [0][10/500]\tLoss 6.9 (7.0)`,
+`Train Epoch: 1 [640/60000 (1%)]\tLoss: 0.3`); mmengine (`Epoch(train) [1][50/1563]  loss: 0.3`); scikit-learn (`loss = 0.3`);
+bare names after a step (`iter 0: train loss 10.9, val loss 11.1`). `metric_tables` reads tables of several lines.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from cortex_jupyter.parsing.fields import MESSAGE
 
 #: The placeholder for a number or an id in a shape.
 MARK: Final = "\0"
@@ -45,21 +49,52 @@ class Reading:
 _VALUE: Final = r"(?P<value>\0|[-+]?(?i:nan|inf(?:inity)?)\b)(?!%\|)%?(?![\w\0]|[-:/.,]\0|-\w)"
 _PAIR: Final = re.compile(rf"(?P<sep>\s*=\s*|\s*:\s+|:)[\[(]?{_VALUE}")
 _LAST: Final = re.compile(r"(?<![\w.?&])([A-Za-z_][\w.@/%+'-]*(?:\[\w+\])?)['\"]?\Z")
+#: A unit between a name and its separator: `iter time (s): 0.2`.
+_UNIT: Final = re.compile(r"\s?\([\w./%]{1,12}\)\Z")
+#: A path or a file before `:12`.
+_FILE: Final = re.compile(r"(?<!\0)/|\.\w{1,3}\Z")
 _CUT: Final = re.compile(r"[|,;\t\[\]:(){}\"=]|\s-\s|\s{2,}|\0")
 _WORDS: Final = re.compile(r"[A-Za-z_][\w.@/%+'-]*(?: [A-Za-z_(][\w.@/%+')-]*){0,3}\Z")
 _PIPED: Final = re.compile(rf"\s*([A-Za-z_][\w.@/ ()-]*?)\s*[:=]?\s+{_VALUE}\s*\Z")
 _AVERAGED: Final = re.compile(rf"\s*([A-Za-z_][\w.@/-]*)\s+{_VALUE}\s*\(\s*\0\)")
 _LEVELS: Final = re.compile(r"(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\s+")
+#: Words before the last word of a name that belong to it, as in `train loss=0.3`.
+_QUALIFIED: Final = re.compile(
+    r"(?i)(?:(?:train|training|val|valid|validation|test|ev(?:al|aluation)|dev|avg|average|mean|total|final|best|running|"
+    r"learning|grad|gradient|lm|global|moving|smoothed|min|max|top)\s){1,3}\S+\Z"
+)
 #: Words for the step before its number; the first group that a line contains counts.
 _STEPS: Final = tuple(
-    re.compile(rf"(?i)(?<![\w./])(?:{words})[\"']?\s*[:=#]?\s*[\[(]?\s*\0(?![\w\0]|[-:.]\0)")
-    for words in (r"(?:\w+[_/])?global[_ ]step", "steps?", "iterations?|iter|updates?|num_updates", "rounds?|batch|it")
+    re.compile(rf"(?i)(?:(?<=\0/)|(?<![\w./]))(?:{words})[\"']?\s*[:=#]?\s*[\[(\"']?\s*\0(?![\w\0]|[-:.]\0)")
+    for words in (
+        r"(?:\w+[_/])?global[_ ]steps?|total_timesteps|num_updates",
+        "_?steps?",
+        r"iterations?|iter(?:\(train\))?|updates?|(?:train|current|optimizer)_steps?|iter_num",
+        "rounds?|batch|it",
+        "episodes?|timesteps?",
+    )
 )
-_EPOCH: Final = re.compile(r"(?i)(?<![\w./])epochs?[\"']?\s*[:=#]?\s*[\[(]?\s*\0(?![\w\0%]|[-:.]\0)")
-_BAR: Final = re.compile(r"(?:^|[|\s\[])\s*\0/\0(?:\s+\[|\s+[━=>-]|\s*\(|\]|\s+-\s)")
-_ROUND: Final = re.compile(r"\A\s*(?:\0-\0-\0\S* \0:\0:\S*\s+)?\[\0\]\s")
+#: mmengine writes `Epoch(val) [3][10/10]`, and without an epoch `Epoch(test) [10/10]`.
+_EPOCH: Final = re.compile(
+    r"(?i)(?<![\w./])epochs?(?:[\"']?\s*[:=#]?\s*[\[(\"']?\s*\0(?![\w\0%]|[-:.]\0)|\(\w+\)\s*\[\s*\0(?=\]\[))"
+)
+_BAR: Final = re.compile(
+    r"(?:^|[|\s\[])\s*\0/\0(?:\s+\[|\s+[━=>-]|\]|\s+-\s)|(?:^|[|\[]|(?<![:=])\s)\s*\0/\0\s*\("  # not `Accuracy: 98/100 (98%)`
+)
+#: What the bar of mmengine counts in an evaluation is no step of the training.
+_EVALUATION: Final = re.compile(r"\((?:val|test)\)\s*\[\s*\0/")
+#: A number in brackets directly before the first name, after nothing or a logger's head: `[12]\ttrain-rmse:0.3`.
+_ROUND: Final = re.compile(
+    r"(?:\A\s*|[\]:|>)-]\s*|\0\s+)\[\0\](?=(?: collection=\w+)?\s+[A-Za-z_][^\0\[\]{}|=:]{0,60}[=:]\s*[\[(]?(?:\0|[-+]?(?i:nan|inf)))"
+)
+#: CatBoost's rows.
+_ROW: Final = re.compile(r"\A\s*\0:\t(?=\w+: \0)")
+#: A row of columns that begins with its step: `100 | loss 3.2 | lr 0.1`.
+_NUMBERED: Final = re.compile(r"\A\s*\0 \|(?=\s*[A-Za-z])")
 _RANK: Final = re.compile(r"(?i)(?<![\w])(?:global[_ ])?rank[\"']?\s*[:=#]?\s*\0(?![\w\0])")
 _TAG: Final = re.compile(r"\[\0\]")
+#: Prefixes that launchers write before each line: torchrun `[default0]:`, mpirun `[1,0]<stdout>:`.
+_LAUNCHED: Final = re.compile(r"\A(?:\[\0\]:|\[\0,\0(?=\]<std(?:out|err)>:))")
 _STEP_NAMES: Final = frozenset(
     {
         "step",
@@ -72,6 +107,17 @@ _STEP_NAMES: Final = frozenset(
         "update",
         "updates",
         "num_updates",
+        "global_steps",
+        "_step",
+        "micro_step",
+        "train_step",
+        "current_steps",
+        "optimizer_step",
+        "iter_num",
+        "total_timesteps",
+        "timestep",
+        "timesteps",
+        "episode",
         "round",
         "batch",
         "it",
@@ -100,6 +146,7 @@ _OTHER: Final = frozenset(
         "world_size",
         "v_num",
         "eta",
+        "remaining",
         "id",
         "uid",
         "gid",
@@ -109,6 +156,17 @@ _OTHER: Final = frozenset(
 )
 #: The same at the end of several words: `Booting worker with pid: 7`.
 _WHO: Final = frozenset({"pid", "tid", "port", "id", "uid", "gid"})
+#: Words of a sentence, of which no name between numbers consists: `reduced to 3`, `the 5`.
+_PROSE: Final = re.compile(
+    r"(?i)(?<!\S)(?:an?|and|are|as|at|after|before|by|every|for|from|has|in|is|last|next|of|on|or|over|per|since|than|the|then|"
+    r"to|took|takes|until|was|were|with|waiting|waited|retry|retrying|retried|found|saved|using)(?!\S)"
+)
+#: Last words of names whose values may follow them without a sign.
+MEASURES: Final = (
+    "loss|losses|acc|accuracy|acc1|acc5|ppl|perplexity|lr|auc|f1|rmse|mae|mse|nll|bleu|wer|cer|miou|logloss|reward|return|"
+    "inertia|objective|recall|precision|psnr|ssim|fid|mfu|kl|elbo|entropy"
+)
+_MEASURE: Final = re.compile(rf"(?i)(?:.*[ _/])?(?:{MEASURES})\Z")
 #: Lines of source code and values in error reports of pytest, rich and pip.
 _CODE: Final = re.compile(r"\s*│|> |E {3}")
 #: Keys of a JSON line that hold a time.
@@ -139,11 +197,10 @@ def read(shape: str) -> Reading | None:
     reading = Reading()
     if _CODE.match(shape):
         return None
-    if shape.rstrip().endswith("}") and "{" in shape:
-        _object(shape[shape.index("{") :], shape.count(MARK, 0, shape.index("{")), reading)
+    if "{" in shape:
+        _object(shape, reading)
     if not reading.values:
-        _pairs(shape, reading)
-        _columns(shape, reading)
+        _text(shape, reading)
     for kind in _STEPS:
         if (step := kind.search(shape)) is not None:
             reading.step = _token_index(shape, step.end())
@@ -151,18 +208,22 @@ def read(shape: str) -> Reading | None:
     if (epoch := _EPOCH.search(shape)) is not None:
         reading.epoch = _token_index(shape, epoch.end())
         reading.values.setdefault("epoch", reading.epoch)
-    if (bar := _BAR.search(shape)) is not None:
+    if (bar := _BAR.search(shape)) is not None and not _EVALUATION.search(shape, 0, bar.end()):
         reading.bar = _token_index(shape, shape.index(MARK, bar.start()) + 1)
-    if reading.step is None and (turn := _ROUND.match(shape)) is not None:
-        reading.step = _token_index(shape, turn.end())
-    if (rank := _RANK.search(shape)) is not None:
-        reading.rank = _token_index(shape, rank.end())
+    for kind in (_ROUND, _ROW, _NUMBERED) if reading.step is None else ():
+        if (step := kind.search(shape)) is not None:
+            reading.step = _token_index(shape, step.end())
+            break
+    for kind in (_RANK, _LAUNCHED):
+        if reading.rank is None and (rank := kind.search(shape)) is not None:
+            reading.rank = _token_index(shape, rank.end())
     if (tag := _TAG.search(shape)) is not None:
         reading.tag = _token_index(shape, tag.end())
     reading.values = {
         name: at
         for name, at in reading.values.items()
         if (words := name.lower().split())
+        and (name == "epoch" or at != reading.step or isinstance(at, float))
         and name.lower() not in _STEP_NAMES | _OTHER
         and words[-1] not in _WHO
         and (name == "epoch" or words[-1] not in _EPOCHS)
@@ -175,35 +236,90 @@ def _token_index(shape: str, end: int) -> int:
     return shape.count(MARK, 0, end) - 1
 
 
+def _text(shape: str, reading: Reading) -> None:
+    """Find the numbers of a text in all forms but those of an object."""
+    _pairs(shape, reading)
+    _columns(shape, reading)
+    _bare(shape, reading)
+    if _ROW.match(shape):  # CatBoost's `total` and `remaining` change their unit from line to line
+        reading.values.pop("total", None)
+
+
 def _pairs(shape: str, reading: Reading) -> None:
     """Find `name=1` and `name: 1`. `name:1` counts only if the line has several, because one may be a port or a file's line."""
     close = [m for m in _PAIR.finditer(shape) if m["sep"] == ":"]
-    row = len(close) > 1 or _ROUND.match(shape) is not None
-    before = 0
+    row = len(close) > 1 or _ROUND.search(shape) is not None
+    before, name = 0, None
     for match in _PAIR.finditer(shape):
         before_separator, at = shape[before : match.start()], match.start("value")
-        name = None
-        if match["sep"] != ":" or (
-            row and "/" not in before_separator and not re.search(r"\.\w{1,3}\Z", before_separator)
-        ):
-            name = _name(before_separator, spaced="=" not in match["sep"] or match["sep"] != "=", first=before == 0)
+        if match["sep"] != ":" or (row and not _FILE.search(before_separator)):
+            name = _name(before_separator, spaced=match["sep"] != "=", first=before == 0, follows=name is not None)
+        else:
+            name = None
         before = match.end()
-        if name:
+        if name and (shape[at - 1] != "(" or shape[before : before + 1] != ","):  # no shape: `(3, 4)`
             reading.values.setdefault(name, _value(shape, match["value"], at))
 
 
-def _name(text: str, *, spaced: bool, first: bool) -> str | None:
-    """Return the name at the end of the text before a separator: a word, or several words that are set off from the rest."""
-    last = _LAST.search(text)
+def _name(text: str, *, spaced: bool, first: bool, follows: bool) -> str | None:
+    """Return the name at the end of the text before a separator: a word, or several words that are set off from the rest.
+
+    `first`: no separator comes before. `follows`: the value of another name does.
+    """
+    unit = _UNIT.search(text) if spaced else None
+    plain = text[: unit.start()] if unit else text
+    last = _LAST.search(plain)
     if last is None or "\0" in last[1]:
         return None
-    if spaced:
-        cuts = list(_CUT.finditer(text))
-        words = text[cuts[-1].end() if cuts else 0 :].strip(" '\"-")
-        words = _LEVELS.sub("", words)
-        if (cuts or first) and _WORDS.match(words) and words.endswith(last[1].split()[-1]):
-            return words.rstrip("'")
-    return last[1].rstrip("'")
+    cuts = list(_CUT.finditer(plain))
+    words = _LEVELS.sub("", plain[cuts[-1].end() if cuts else 0 :].strip(" '\"-"))
+    if cuts and cuts[-1][0] == "=":  # the first word is a value: `phase=train loss=0.3`
+        words = words.partition(" ")[2]
+    if not (_WORDS.match(words) and words.endswith(last[1].split()[-1])):
+        words = last[1]
+    elif not (spaced and (cuts or first)):
+        # Between two values without a sign, or before `=`: `loss: 0.3 lm loss: 0.2`.
+        part = _QUALIFIED.search(words)
+        between = spaced and follows and not _PROSE.search(words)
+        words = words if between else part[0] if part else last[1]
+    return words.rstrip("'") + (unit[0] if unit else "")
+
+
+#: What separates values that follow their names without a sign.
+_SEPARATED: Final = re.compile(r"[,;|\t]|\s-\s|:\s|\]\s|\s{2,}")
+#: A value after its name without a sign: `train loss 0.3`, `loss 6.9 (7.0)`.
+_NAMED: Final = re.compile(
+    rf"([A-Za-z_][\w.@/%-]*(?: [A-Za-z_][\w.@/%-]*){{0,2}})\s+{_VALUE}(?:\s?\([^()]*\))?(?=\s|\.?\Z)"
+)
+
+
+def _bare(shape: str, reading: Reading) -> None:
+    """Find values that follow their names without a sign: `iter 0: loss 10.9, time 31ms`.
+
+    Counting sentences have this form too. So it counts after a step, or with the name of a usual measure; and a part
+    between commas counts only as a whole.
+    """
+    if f"{MARK}%|" in shape:  # a bar
+        return
+    ends = [label.end() for rule in (*_STEPS, _EPOCH) if (label := rule.search(shape)) is not None]
+    begin = max(ends, default=0)
+    found: list[tuple[str, int | float]] = []
+    at = begin
+    for cut in (*_SEPARATED.finditer(shape, begin), None):
+        part_end = cut.start() if cut else len(shape)
+        part = shape[at:part_end]
+        indent = len(part) - len(part.lstrip())
+        pairs, end = [], indent
+        while match := _NAMED.match(part, end):
+            pairs.append((match[1], _value(shape, match["value"], at + match.start("value"))))
+            end = match.end() + len(part[match.end() :]) - len(part[match.end() :].lstrip())
+        if part[end:].strip() in ("", ".") and not any(_PROSE.search(name) for name, _ in pairs):
+            found += pairs
+        at = cut.end() if cut else at
+    is_named = ends or len(found) > 1 or (found and " " in found[0][0])
+    if is_named and any(_MEASURE.match(name) for name, _ in found):
+        for name, where in found:
+            reading.values.setdefault(name, where)
 
 
 def _columns(shape: str, reading: Reading) -> None:
@@ -232,29 +348,35 @@ _MARKED: Final = re.compile(r"90071\d{11}")
 _NAN: Final = re.compile(r"(?<=[:\s])(-?)(?:nan|NaN|inf|Infinity)(?=\s*[,}\]])")
 
 
-def _object(text: str, before: int, reading: Reading) -> None:
-    """Find the numbers of a JSON object or a Python dict."""
-    indexes = iter(range(before, before + text.count(MARK)))
-    marked = re.sub(MARK, lambda _: str(_SENTINEL + next(indexes)), text)
+def _object(shape: str, reading: Reading) -> None:
+    """Find the numbers of a JSON object or a Python dict in a line."""
+    begin, end = shape.index("{"), shape.rfind("}") + 1
+    indexes = iter(range(shape.count(MARK, 0, begin), shape.count(MARK)))
+    marked = re.sub(MARK, lambda _: str(_SENTINEL + next(indexes)), shape[begin:end])
     doc: Any = None
+    not_finite = None
     try:
         doc = json.loads(marked)
-        texts = False
+        # fairseq writes numbers as strings into JSON, and Transformers since version 5 into dicts.
+        texts = isinstance(doc, dict) and not _COUNTERS.isdisjoint(doc)
     except (ValueError, RecursionError):
         try:
             doc = ast.literal_eval(_NAN.sub("1e999", marked))
-            texts = True  # since Transformers 5, its dicts hold numbers as strings
+            texts, not_finite = True, math.nan
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return
     if isinstance(doc, dict):
-        _walk(doc, "", reading, texts=texts)
+        _walk(doc, "", reading, texts=texts, not_finite=not_finite)
+        _part(shape[end:], shape.count(MARK, 0, end), reading)
 
 
+#: Keys of the objects in which trainers write numbers as strings.
+_COUNTERS: Final = frozenset({"epoch", "num_updates", "train_num_updates", "global_step"})
 #: Numbers nested deeper than this are no metrics; and Python's recursion limit is a thousand.
 _DEEP: Final = 100
 
 
-def _walk(doc: dict[Any, Any], prefix: str, reading: Reading, *, texts: bool) -> None:
+def _walk(doc: dict[Any, Any], prefix: str, reading: Reading, *, texts: bool, not_finite: float | None) -> None:
     for key, value in doc.items():
         if not isinstance(key, str) or _MARKED.search(key):  # a key with a number in it differs from line to line
             continue
@@ -262,14 +384,25 @@ def _walk(doc: dict[Any, Any], prefix: str, reading: Reading, *, texts: bool) ->
         number = int(value) if texts and isinstance(value, str) and value.isdecimal() else value
         if isinstance(number, dict):
             if prefix.count(".") < _DEEP:
-                _walk(number, f"{name}.", reading, texts=texts)
+                _walk(number, f"{name}.", reading, texts=texts, not_finite=not_finite)
+        elif isinstance(number, str):
+            if key in MESSAGE and (first := _MARKED.search(number)):
+                _part(_MARKED.sub(MARK, number), int(first[0]) - _SENTINEL, reading)
         elif isinstance(number, bool) or not isinstance(number, int | float) or key.lower() in _TIMES:
             continue
         elif isinstance(number, float):
             if not math.isfinite(number):
-                reading.values.setdefault(name, math.nan if texts else number)
+                reading.values.setdefault(name, number if not_finite is None else not_finite)
         elif number >= _SENTINEL:
             reading.values.setdefault(name, number - _SENTINEL)
+
+
+def _part(text: str, first: int, reading: Reading) -> None:
+    """Find the numbers in a part of a line that has `first` marks before it: the message of a JSON line."""
+    part = Reading()
+    _text(text, part)
+    for name, at in part.values.items():
+        reading.values.setdefault(name, at + first if isinstance(at, int) else at)
 
 
 _NUMBER: Final = re.compile(

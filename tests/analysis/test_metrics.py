@@ -87,6 +87,26 @@ def test_a_growing_log_has_the_ranks_that_its_lines_name() -> None:
     assert starts == [0, 2, 3, 4, 5, 6], "no line is read twice"
 
 
+def test_rows_of_a_table_have_the_step_that_a_later_row_names_also_if_it_comes_later() -> None:
+    texts = ["----", "| time/ | |", "|    fps | 9 |", "|    total_timesteps | 20 |", "|    time_elapsed | 3 |", "----"]
+    records, starts = table([("p", text) for text in texts]), []
+
+    def read(first: int) -> tuple[Any, int]:
+        starts.append(first)
+        return records.slice(max(0, first - 1), written - max(0, first - 1)), written
+
+    growing = IncrementalMetrics(read, lambda: LogQuery.parse({"since": "all"}))
+    for written in range(1, len(texts) + 1):
+        assert values(growing.update()) == values(metrics(records.slice(0, written)))
+    assert values(growing.update()) == [(20, "time/fps", 9, None), (20, "time/time_elapsed", 3, None)]
+    assert starts.count(0) == 2, "all lines are read again only when the step has come"
+
+
+def test_tables_of_two_pods_are_told_apart() -> None:
+    rows = [("a", "epoch  loss"), ("b", "epoch  acc"), ("a", "1      0.5"), ("b", "2      0.6")]
+    assert values(metrics(table(rows), ("loss", "acc"))) == [(1, "loss", 0.5, None), (2, "acc", 0.6, None)]
+
+
 def test_pods_of_a_plain_job_have_no_rank() -> None:
     assert values(metrics(table([("train-1-x7k2p", "loss=1")], "ml:job/train-1"))) == [(None, "loss", 1.0, None)]
     assert values(metrics(table([("db-2", "loss=1")], "ml:statefulset/db"))) == [(None, "loss", 1.0, 2)]
@@ -137,6 +157,12 @@ def test_a_users_own_pattern_or_path() -> None:
         "- " * 4000 + "1e",
         "{'a': " + "9" * 400 + "}",
         "[" * 3000 + "}",
+        "-" * 100_000 + "x",
+        "|" * 900 + "x",
+        "a  " * 5000,
+        "loss 1 " * 5000 + "x",
+        "step 1 " + "a b c d " * 2000,
+        "[" + "1" * 3000 + "] " * 3000,
     ],
 )
 def test_odd_lines_do_no_harm(text: str) -> None:

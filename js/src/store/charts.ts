@@ -5,6 +5,7 @@
 
 import type { Chart, Curve } from "../protocol/update.ts";
 import { parseMetrics } from "../text/metrics.ts";
+import { MetricTables, type TableRow } from "../text/metrictables.ts";
 import type { Link } from "../transport/link.ts";
 import type { SseEvent } from "../transport/sseparser.ts";
 import { NOTICE } from "./lines.ts";
@@ -46,6 +47,7 @@ export class Curves {
   readonly #leftOut = new Set<string>();
   /** The training epoch that each source is in, and the sort key of the line that reported it. */
   readonly #epochs = new Map<number, { since: number; epoch: number }>();
+  readonly #tables = new Map<number, MetricTables>();
   #next = 0;
 
   constructor(readonly store: TaskStore) {}
@@ -68,9 +70,18 @@ export class Curves {
       this.#next = row + 1;
       // Skip search hits: the server reads those lines for the chart.
       if (store.flags[row] & NOTICE || store.isRemoved(row) || store.isSearchHit(row)) continue;
-      for (const { values, step, epoch } of parseMetrics(store.texts[row])) {
-        const at = this.#stepOf(row, step, epoch);
-        for (const [name, value] of values) this.#add(name, this.#sourceOf(row), { time: store.timeOf(row), step: at, value, seq: store.seq[row] });
+      for (const report of parseMetrics(store.texts[row], this.#tablesOf(row))) {
+        const at = this.#stepOf(row, report.step, report.epoch);
+        const points = report.values.map(([name, value]) => {
+          const point: Point = { time: store.timeOf(row), step: at, value, seq: store.seq[row] };
+          this.#add(name, this.#sourceOf(row), point);
+          return point;
+        });
+        if ("onStep" in report) {
+          (report as TableRow).onStep = (late) => {
+            for (const point of points) point.step = late;
+          };
+        }
         result = true;
       }
     }
@@ -104,6 +115,13 @@ export class Curves {
   #sourceOf(row: number): string {
     const source = this.store.sources[this.store.source[row]];
     return source ? this.store.containerKey(source) : "";
+  }
+
+  #tablesOf(row: number): MetricTables {
+    const id = this.store.source[row];
+    let tables = this.#tables.get(id);
+    if (tables === undefined) this.#tables.set(id, (tables = new MetricTables()));
+    return tables;
   }
 
   /** Return the step of a line. Without one, it is the training epoch that the line's source is in. Lines from before that epoch have none. */

@@ -9,8 +9,10 @@ const PLACEHOLDER = "\0";
 
 const TOKEN = /(?:(?<![\w.])[-+](?=\d))?(?:[\w.]|(?<=\d[eE])[-+](?=\d))+/g;
 const DIGIT = /\d/;
-/** What follows a word with a digit that is a name: `f1=`, `"f1":`, `valid_1's`, `validation_0-rmse`. */
+/** What follows a word with a digit that is a name: `f1=`, `"f1":`, `valid_1's`, `validation_0-rmse`; with few digits also `f1 =`. */
 const PART_OF_NAME = /^(?:[=:]|["'][:s]|[-/@][A-Za-z])/;
+const PART_OF_SHORT_NAME = /^ [=:]/;
+const MAX_DIGITS_OF_SHORT_NAME = 2;
 
 export interface Shape {
   text: string;
@@ -25,18 +27,22 @@ function shapeOf(line: string): Shape {
     const token = word.endsWith(".") ? word.slice(0, -1) : word;
     if (!DIGIT.test(token)) return word;
     const next = token === word ? line.slice(end, end + 2) : ".";
-    if (line[at - 1] === "@" || (/^[A-Z_]/i.test(token) && PART_OF_NAME.test(next))) return word;
+    if (line[at - 1] === "@" || (/^[A-Z_]/i.test(token) && isPartOfName(token, next))) return word;
     tokens.push(token);
     return PLACEHOLDER + word.slice(token.length);
   });
   return { text, tokens };
 }
 
+function isPartOfName(token: string, next: string): boolean {
+  return PART_OF_NAME.test(next) || (PART_OF_SHORT_NAME.test(next) && token.replace(/[^0-9]/g, "").length <= MAX_DIGITS_OF_SHORT_NAME);
+}
+
 const NUMBER = /^([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:([kMGT])|(?:it|[nmuµ]?s|sec|m|min|h|[KMGT]i?B|[KMG]i|B|b|x|pt|W|C))?$/;
 const UNIT_FACTORS: Record<string, number> = { k: 1e3, M: 1e6, G: 1e9, T: 1e12 };
 
 /** Return the number in a token, without its unit; undefined if the token is not a number. */
-function parseNumber(token: string): number | undefined {
+export function parseNumber(token: string): number | undefined {
   const match = NUMBER.exec(token);
   return match === null ? undefined : Number(match[1]) * (match[2] ? UNIT_FACTORS[match[2]] : 1);
 }
@@ -44,7 +50,7 @@ function parseNumber(token: string): number | undefined {
 /** Names of fields that hold a time. */
 const TIMES = new Set(["time", "t", "created", "msecs", "relativecreated", "asctime"]);
 const PIECE = /\s*(?:([{}[\](),:])|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(-?)(\0|[A-Za-z]+))/y;
-const MAX_DEPTH = 40;
+const MAX_DEPTH = 100;
 
 type Value = Dict | number | { mark: number } | { text: string; mark: number } | null;
 type Dict = Map<string, Value>;
@@ -52,36 +58,52 @@ type Dict = Map<string, Value>;
 class Unreadable extends Error {}
 
 /**
- * Return the numbers of a JSON object or a Python dict in a shape by their dotted names; undefined if it is neither. `first` is
- * the number of tokens before it.
+ * Read the numbers of a JSON object or a Python dict in a shape by their dotted names, and those of the message in it and of the text
+ * behind it.
  */
-function parseNumbers(text: string, first: number): Map<string, number> | undefined {
+function readObject(shape: string, result: Map<string, number>): void {
+  const begin = shape.indexOf("{");
+  const end = shape.lastIndexOf("}") + 1;
   try {
-    const reader = new LiteralReader(text, first);
+    const reader = new LiteralReader(shape.slice(begin, Math.max(begin, end)), tokensBefore(shape, begin));
     const doc = reader.value(0);
-    if (!(doc instanceof Map) || !reader.atEnd) return undefined;
-    const result = new Map<string, number>();
-    collectNumbers(doc, "", reader.python, result);
-    return result;
+    if (!(doc instanceof Map) || !reader.atEnd) return;
+    // fairseq writes numbers as strings into JSON, and Transformers since version 5 into dicts.
+    collectNumbers(doc, "", reader.python, reader.python || COUNTERS.some((key) => doc.has(key)), result);
+    readPart(shape.slice(end), tokensBefore(shape, end), result);
   } catch (reason) {
-    if (reason instanceof Unreadable) return undefined;
-    throw reason;
+    if (!(reason instanceof Unreadable)) throw reason;
   }
+}
+
+/** Keys of the objects in which trainers write numbers as strings. */
+const COUNTERS = ["epoch", "num_updates", "train_num_updates", "global_step"];
+/** Keys of the message of a JSON line. */
+const MESSAGES = new Set(["msg", "message", "event", "log", "text"]);
+const ESCAPED: Record<string, string> = { n: "\n", t: "\t", r: "\r" };
+
+/** Read the numbers in a part of a line with `first` tokens before it. */
+function readPart(text: string, first: number, result: Map<string, number>): void {
+  const part = new Map<string, number>();
+  readText(text, part);
+  for (const [name, value] of part) if (!result.has(name)) result.set(name, Number.isFinite(value) ? value - first : value);
 }
 
 /** Return a reference to a token: -1 minus its index. Only values that are not finite are stored directly, so the two differ. */
 const tokenRef = (place: number): number => -1 - place;
 
-function collectNumbers(doc: Dict, prefix: string, python: boolean, result: Map<string, number>): void {
+function collectNumbers(doc: Dict, prefix: string, python: boolean, texts: boolean, result: Map<string, number>): void {
   for (const [key, value] of doc) {
     // Skip names that contain a number, because they differ from line to line.
     if (key.includes(PLACEHOLDER)) continue;
     const name = prefix + key;
-    if (value instanceof Map) collectNumbers(value, `${name}.`, python, result);
-    else if (value === null || TIMES.has(key.toLowerCase()) || result.has(name)) continue;
+    if (value instanceof Map) collectNumbers(value, `${name}.`, python, texts, result);
+    else if (value === null) continue;
+    else if (typeof value === "object" && "text" in value && !(texts && value.text === PLACEHOLDER)) {
+      if (MESSAGES.has(key) && value.text.includes(PLACEHOLDER)) readPart(value.text.replace(/\\(.)/g, (_, char: string) => ESCAPED[char] ?? char), value.mark, result);
+    } else if (TIMES.has(key.toLowerCase()) || result.has(name)) continue;
     else if (typeof value === "number") result.set(name, python ? Number.NaN : value);
-    // Since version 5, the dicts of Transformers hold numbers as text.
-    else if (!("text" in value) || (python && value.text === PLACEHOLDER)) result.set(name, tokenRef(value.mark));
+    else result.set(name, tokenRef(value.mark));
   }
 }
 
@@ -195,23 +217,43 @@ const re = (source: string, flags = ""): RegExp => new RegExp(source, `u${flags}
 
 const PAIR = re(String.raw`(\s*=\s*|\s*:\s+|:)[\[\(]?${VALUE}`, "g");
 const NAME_AT_END = re(String.raw`(?<![${W}.?&])(${NAME}(?:\[[${W}]+\])?)['"]?$`);
+const UNIT_AT_END = re(String.raw`\s?\([${W}./%]{1,12}\)$`);
 const NAME_BOUNDARY = re(String.raw`[|,;\t\[\]:(){}"=]|\s-\s|\s{2,}|\0`, "g");
 const WORDS = re(String.raw`^${NAME}(?: [A-Za-z_(][${W}.@/%+')-]*){0,3}$`);
 const PIPED = re(String.raw`^\s*([A-Za-z_][${W}.@/ ()-]*?)\s*[:=]?\s+${VALUE}\s*$`);
 const AVERAGED = re(String.raw`^\s*([A-Za-z_][${W}.@/-]*)\s+${VALUE}\s*\(\s*\0\)`);
 const LEVELS = /(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\s+/g;
-const STEPS = [String.raw`(?:[${W}]+[_/])?global[_ ]step`, "steps?", "iterations?|iter|updates?|num_updates", "rounds?|batch|it"].map((words) => labelledNumber(words));
-const EPOCH = labelledNumber("epochs?", "%");
-const BAR = /(?:^|[|\s[])\s*\0\/\0(?:\s+\[|\s+[━=>-]|\s*\(|\]|\s+-\s)/;
-const ROUND = /^\s*(?:\0-\0-\0\S* \0:\0:\S*\s+)?\[\0\]\s/;
-const FILE = re(String.raw`\.[${W}]{1,3}$`);
+const QUALIFIED = /(?:(?:train|training|val|valid|validation|test|dev|ev(?:al|aluation)|avg|average|mean|total|final|best|running|learning|grad|gradient|lm|global|moving|smoothed|min|max|top)\s){1,3}\S+$/i;
+const STEPS = [
+  String.raw`(?:[${W}]+[_/])?global[_ ]steps?|total_timesteps|num_updates`,
+  "_?steps?",
+  String.raw`iterations?|iter(?:\(train\))?|updates?|(?:train|current|optimizer)_steps?|iter_num`,
+  "rounds?|batch|it",
+  "episodes?|timesteps?",
+].map((words) => re(String.raw`(?:(?<=\0\/)|(?<![${W}.\/]))(?:${words})["']?\s*[:=#]?\s*[\[\("']?\s*\0(?![${W}\0]|[-:.]\0)`, "i"));
+const EPOCH = re(String.raw`(?<![${W}.\/])epochs?(?:["']?\s*[:=#]?\s*[\[\("']?\s*\0(?![${W}\0%]|[-:.]\0)|\([${W}]+\)\s*\[\s*\0(?=\]\[))`, "i");
+const BAR = /(?:^|[|\s[])\s*\0\/\0(?:\s+\[|\s+[━=>-]|\]|\s+-\s)|(?:^|[|[]|(?<![:=])\s)\s*\0\/\0\s*\(/;
+const EVALUATION = /\((?:val|test)\)\s*\[\s*\0\//;
+const ROUND = re(String.raw`(?:^\s*|[\]:\|>\)\-]\s*|\0\s+)\[\0\](?=(?: collection=[${W}]+)?\s+[A-Za-z_][^\0\[\]\{\}\|=:]{0,60}[=:]\s*[\[\(]?(?:\0|[-+]?(?:nan|inf)))`, "i");
+const ROW = re(String.raw`^\s*\0:\t(?=[${W}]+: \0)`);
+const NUMBERED = /^\s*\0 \|(?=\s*[A-Za-z])/;
+const SEPARATED = /[,;|\t]|\s-\s|:\s|\]\s|\s{2,}/g;
+const NAMED = re(String.raw`([A-Za-z_][${W}.@/%\-]*(?: [A-Za-z_][${W}.@/%\-]*){0,2})\s+${VALUE}(?:\s?\([^\(\)]*\))?(?=\s|\.?$)`, "y");
+const PROSE = /(?<!\S)(?:an?|and|are|as|at|after|before|by|every|for|from|has|in|is|last|next|of|on|or|over|per|since|than|the|then|to|took|takes|until|was|were|with|waiting|waited|retry|retrying|retried|found|saved|using)(?!\S)/i;
+const MEASURES = "loss|losses|acc|accuracy|acc1|acc5|ppl|perplexity|lr|auc|f1|rmse|mae|mse|nll|bleu|wer|cer|miou|logloss|reward|return|inertia|objective|recall|precision|psnr|ssim|fid|mfu|kl|elbo|entropy";
+const MEASURE = new RegExp(`^(?:.*[ _/])?(?:${MEASURES})$`, "i");
+const FILE = re(String.raw`(?<!\0)/|\.[${W}]{1,3}$`);
 const EPOCHS = new Set(["epoch", "epochs"]);
 /** Steps, and names of numbers that do not measure a result, such as positions, ids and times. */
 const NOT_METRICS = new Set(
-  ("step steps global_step trainer/global_step iteration iterations iter update updates num_updates round batch it rank global_rank " +
-    "pid tid thread port seed line lineno level ts timestamp @timestamp date local_rank node_rank world_size v_num eta id uid gid version http").split(" "),
+  ("step steps global_step trainer/global_step iteration iterations iter update updates num_updates global_steps _step micro_step train_step current_steps optimizer_step iter_num " +
+    "total_timesteps timestep timesteps episode round batch it rank global_rank pid tid thread port seed line lineno level ts timestamp @timestamp date local_rank node_rank world_size " +
+    "v_num eta remaining id uid gid version http").split(" "),
 );
-const MAY_HAVE_METRICS = /[^0-9 \t][ \t]*[=:][[( \t]*[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)|[eE][pP][oO][cC][hH]|\|[ \t]*[A-Za-z].* [0-9]|\t[A-Za-z].*[0-9]/;
+const MAY_HAVE_METRICS = new RegExp(
+  String.raw`(?:[^0-9 \t][ \t]*[=:]|[A-Za-z_][0-9]{1,2}[ \t]*(?:=|:[ \t]))[\[( \t]*[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)|[eE][pP][oO][cC][hH]|\|[ \t]*[A-Za-z].* [0-9]|\t[A-Za-z].*[0-9]`,
+);
+const BARE = new RegExp(String.raw`(?:${MEASURES})[ \t]+[-+.]?(?:[0-9]|nan|inf)`, "i");
 const COLOUR = /\u001b\[[0-?]*[ -/]*[@-~]/g;
 /** Longer lines are cut here: they report no metrics, and some rules look at each pair of spaces. */
 const MAX_CHARS = 8192;
@@ -221,19 +263,16 @@ const ID_NAMES = new Set(["pid", "tid", "port", "id", "uid", "gid"]);
 /** pytest, rich and pip show code and values of an error in such lines. */
 const CODE_LINE = /^(?:\s*│|> |E {3})/;
 
-/** Return a pattern for a word followed by its number. */
-function labelledNumber(words: string, more = ""): RegExp {
-  return re(String.raw`(?<![${W}.\/])(?:${words})["']?\s*[:=#]?\s*[\[\(]?\s*\0(?![${W}\0${more}]|[-:.]\0)`, "i");
-}
-
 const readingsByShape = new Map<string, ShapeReading | null>();
 
-/** Return the metrics that a line reports. Each state of a redrawn progress bar counts. */
-export function parseMetrics(text: string): MetricValues[] {
+/** Return the metrics that a line reports. Each state of a redrawn progress bar counts. `tables` are those of the line's source. */
+export function parseMetrics(text: string, tables?: { read(line: string): MetricValues | null }): MetricValues[] {
   const result: MetricValues[] = [];
   const line = text.includes("\u001b") ? text.slice(0, MAX_CHARS).replace(COLOUR, "") : text.slice(0, MAX_CHARS);
-  if (!MAY_HAVE_METRICS.test(line)) return result;
   for (const state of line.includes("\r") ? line.split("\r") : [line]) {
+    const row = tables?.read(state);
+    if (row) result.push(row);
+    if (row || !(MAY_HAVE_METRICS.test(state) || BARE.test(state))) continue;
     const { text: shape, tokens } = shapeOf(state);
     let reading = readingsByShape.get(shape);
     if (reading === undefined) {
@@ -255,26 +294,24 @@ export function parseMetrics(text: string): MetricValues[] {
 /** Return the metrics that lines of a shape report; null if they report none. */
 function readShape(shape: string): ShapeReading | null {
   if (CODE_LINE.test(shape)) return null;
-  let result = new Map<string, number>();
-  const brace = shape.indexOf("{");
-  if (brace >= 0 && shape.trimEnd().endsWith("}")) result = parseNumbers(shape.slice(brace), tokensBefore(shape, brace)) ?? result;
-  if (result.size === 0) {
-    readPairs(shape, result);
-    readColumns(shape, result);
-  }
-  const step = STEPS.map((kind) => kind.exec(shape)).find((match) => match !== null);
+  const result = new Map<string, number>();
+  if (shape.includes("{")) readObject(shape, result);
+  if (result.size === 0) readText(shape, result);
+  const step = [...STEPS, ROUND, ROW, NUMBERED].map((kind) => kind.exec(shape)).find((match) => match !== null);
+  const stepAt = step ? lastToken(shape, step) : -1;
   const epoch = EPOCH.exec(shape);
   if (epoch && !result.has("epoch")) result.set("epoch", tokenRef(lastToken(shape, epoch)));
-  const round = ROUND.exec(shape);
   const bar = BAR.exec(shape);
-  const values = [...result].filter(([name]) => {
+  const barAt = bar && !EVALUATION.test(shape.slice(0, bar.index + bar[0].length)) ? tokensBefore(shape, shape.indexOf(PLACEHOLDER, bar.index) + 1) - 1 : -1;
+  const values = [...result].filter(([name, value]) => {
     const low = name.trim().toLowerCase();
     const end = low.split(/\s+/).at(-1)!;
-    return low !== "" && !NOT_METRICS.has(name.toLowerCase()) && !ID_NAMES.has(end) && (name === "epoch" || !EPOCHS.has(end));
+    if (low === "" || (name !== "epoch" && stepAt >= 0 && value === tokenRef(stepAt))) return false;
+    return !NOT_METRICS.has(name.toLowerCase()) && !ID_NAMES.has(end) && (name === "epoch" || !EPOCHS.has(end));
   });
   if (values.length === 0) return null;
-  const at = step ? lastToken(shape, step) : round ? lastToken(shape, round) : epoch ? lastToken(shape, epoch) : bar ? tokensBefore(shape, shape.indexOf(PLACEHOLDER, bar.index) + 1) - 1 : -1;
-  return { values, step: at, epoch: epoch ? lastToken(shape, epoch) : -1 };
+  const epochAt = epoch ? lastToken(shape, epoch) : -1;
+  return { values, step: stepAt >= 0 ? stepAt : epochAt >= 0 ? epochAt : barAt, epoch: epochAt };
 }
 
 /** Return the number of tokens before an index. */
@@ -294,32 +331,80 @@ function valueAt(shape: string, text: string, at: number): number {
   return /nan/i.test(text) ? Number.NaN : text.startsWith("-") ? -Infinity : Infinity;
 }
 
+/** Read the numbers of a text in all forms but those of an object. */
+function readText(shape: string, result: Map<string, number>): void {
+  readPairs(shape, result);
+  readColumns(shape, result);
+  readBare(shape, result);
+  // CatBoost's `total` changes its unit from line to line.
+  if (ROW.test(shape)) result.delete("total");
+}
+
 /** Read `name=1` and `name: 1`. `name:1` counts only if there are several, because one is a line of a file or a port. */
 function readPairs(shape: string, result: Map<string, number>): void {
   const all = [...shape.matchAll(PAIR)];
   const row = all.filter(([, separator]) => separator === ":").length > 1 || ROUND.test(shape);
   let before = 0;
+  let name: string | undefined;
   for (const match of all) {
     const [whole, separator, value] = match;
     const left = shape.slice(before, match.index);
-    const isPair = separator !== ":" || (row && !left.includes("/") && !FILE.test(left));
-    const name = isPair ? nameBefore(left, separator !== "=", before === 0) : undefined;
+    const isPair = separator !== ":" || (row && !FILE.test(left));
+    name = isPair ? nameBefore(left, separator !== "=", before === 0, name !== undefined) : undefined;
     before = match.index + whole.length;
     const at = shape.indexOf(value, match.index + separator.length);
-    if (name && !result.has(name)) result.set(name, valueAt(shape, value, at));
+    // `(3, 4)` is a shape.
+    if (name && !result.has(name) && !(shape[at - 1] === "(" && shape[before] === ",")) result.set(name, valueAt(shape, value, at));
   }
 }
 
-/** Return the name before a separator: a word, or a few words if blanks set them apart from the text before. */
-function nameBefore(left: string, spaced: boolean, first: boolean): string | undefined {
-  const name = NAME_AT_END.exec(left)?.[1];
+/**
+ * Return the name before a separator: a word, or a few words if blanks or values set them apart from the text before. `first`: no
+ * separator comes before. `follows`: the value of another name does.
+ */
+function nameBefore(left: string, spaced: boolean, first: boolean, follows: boolean): string | undefined {
+  const unit = spaced ? (UNIT_AT_END.exec(left)?.[0] ?? "") : "";
+  const plain = left.slice(0, left.length - unit.length);
+  const name = NAME_AT_END.exec(plain)?.[1];
   if (name === undefined || name.includes(PLACEHOLDER)) return undefined;
-  if (spaced) {
-    const cut = [...left.matchAll(NAME_BOUNDARY)].at(-1);
-    const words = left.slice(cut ? cut.index + cut[0].length : 0).replace(/^[ '"-]+|[ '"-]+$/g, "").replace(LEVELS, "");
-    if ((cut || first) && WORDS.test(words) && words.endsWith(name.split(/\s+/).at(-1)!)) return words.replace(/'+$/, "");
+  const cut = [...plain.matchAll(NAME_BOUNDARY)].at(-1);
+  let words = plain.slice(cut ? cut.index + cut[0].length : 0).replace(/^[ '"-]+|[ '"-]+$/g, "").replace(LEVELS, "");
+  // The first word is a value: `phase=train loss=0.3`.
+  if (cut?.[0] === "=") words = words.includes(" ") ? words.slice(words.indexOf(" ") + 1) : "";
+  if (!WORDS.test(words) || !words.endsWith(name.split(/\s+/).at(-1)!)) words = name;
+  else if (!(spaced && (cut || first)) && !(spaced && follows && !PROSE.test(words))) words = QUALIFIED.exec(words)?.[0] ?? name;
+  return words.replace(/'+$/, "") + unit;
+}
+
+/**
+ * Read values that follow their names without a sign: `iter 0: loss 10.9, time 31ms`. They count after a step, or with the name of a
+ * usual measure; and a part between commas counts only as a whole.
+ */
+function readBare(shape: string, result: Map<string, number>): void {
+  if (shape.includes(`${PLACEHOLDER}%|`)) return;
+  const labels = [...STEPS, EPOCH].map((rule) => rule.exec(shape)).filter((match) => match !== null);
+  const begin = Math.max(0, ...labels.map(({ index, 0: { length } }) => index + length));
+  const found: [name: string, value: number][] = [];
+  let at = begin;
+  SEPARATED.lastIndex = begin;
+  for (let done = false; !done; ) {
+    const cut = SEPARATED.exec(shape);
+    done = cut === null;
+    const part = shape.slice(at, cut?.index);
+    const pairs: typeof found = [];
+    let end = part.search(/\S|$/);
+    for (;;) {
+      NAMED.lastIndex = end;
+      const match = NAMED.exec(part);
+      if (match === null) break;
+      pairs.push([match[1], valueAt(shape, match[2], at + part.indexOf(match[2], end + match[1].length))]);
+      end = NAMED.lastIndex + part.slice(NAMED.lastIndex).search(/\S|$/);
+    }
+    if (/^\.?$/.test(part.slice(end).trim()) && !pairs.some(([name]) => PROSE.test(name))) found.push(...pairs);
+    if (cut) at = cut.index + cut[0].length;
   }
-  return name.replace(/'+$/, "");
+  if (!(labels.length > 0 || found.length > 1 || found[0]?.[0].includes(" ")) || !found.some(([name]) => MEASURE.test(name))) return;
+  for (const [name, value] of found) if (!result.has(name)) result.set(name, value);
 }
 
 /**

@@ -254,6 +254,17 @@ describe("curves", () => {
     expect([[...first.value], [...first.step], [...second.step]]).toEqual([[9, 1, 0.5], [Number.NaN, 3, 3], [Number.NaN]]);
   });
 
+  it("have the step that a later row of their table names, also if that comes later", () => {
+    const store = new TaskStore(TASK);
+    const curves = new Curves(store);
+    const texts = ["-----", "| rollout/ | |", "|    ep_rew_mean | 9.5 |", "|    total_timesteps | 2048 |", "-----", "|    ep_rew_mean | 12 |", "|    total_timesteps | 4096 |"];
+    for (const [i, text] of texts.entries()) {
+      store.addLog(logEvent(1 + 2 * i, [[T0 + i, 1, text], [T0 + i, 2, "between"]]));
+      curves.read(Infinity);
+    }
+    expect(curves.build(1).map(({ name, value, step }) => [name, [...value], [...step]])).toEqual([["rollout/ep_rew_mean", [9.5], [2048]], ["ep_rew_mean", [12], [4096]]]);
+  });
+
   it("are limited to a hundred metrics", () => {
     const store = new TaskStore(TASK);
     store.addLog(logEvent(0, Array.from({ length: 150 }, (_unused, i): Line => [T0 + i, 1, `key${"abcdefghij"[i % 10]}${String.fromCharCode(97 + Math.floor(i / 10))}=${i}`])));
