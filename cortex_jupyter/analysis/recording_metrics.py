@@ -1,6 +1,6 @@
-"""Return the numbers in a whole recording as events, for the HTTP handler and for the comm.
+"""Return the numbers or the patterns of a whole recording as events, for the HTTP handlers and for the comm.
 
-A process of its own (`analysis.metrics_worker`) does the work, and ends with its last reader.
+A process of its own (`analysis.metrics_worker`, `analysis.patterns_worker`) does the work, and ends with its last reader.
 """
 
 from __future__ import annotations
@@ -18,22 +18,32 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.reader.session import Recording
 
-#: Longest silence (seconds): a piece of 65 536 lines takes a fraction of a second, or longer on a busy machine.
+#: Longest silence (seconds): a piece of 65 536 lines takes a fraction of a second, grouping a million lines three seconds, and
+#: both longer on a busy machine.
 _SILENCE_S: Final = 60.0
 
 
-async def measured(recording: Recording, query_s: float = QUERY_S) -> AsyncGenerator[bytes]:
-    """Yield the events of `analysis.metrics_worker.measure`, in pieces; readers at the same time share one process."""
+def measured(recording: Recording, query_s: float = QUERY_S) -> AsyncGenerator[bytes]:
+    """Return the events of `analysis.metrics_worker.measure`, in pieces; readers at the same time share one process."""
+    return _events(recording, "metrics", query_s)
+
+
+def patterned(recording: Recording, query_s: float = QUERY_S) -> AsyncGenerator[bytes]:
+    """Return the events of `analysis.patterns_worker.summarize`, in pieces; readers at the same time share one process."""
+    return _events(recording, "patterns", query_s)
+
+
+async def _events(recording: Recording, what: str, query_s: float) -> AsyncGenerator[bytes]:
     request = {"store": recording.store.url, "recording": recording.id, "query_s": query_s}
     try:
         upto = (await recording.info()).last_seq
         async with aclosing(
-            Answers.of_running_loop().read("cortex_jupyter.analysis.metrics_worker", request, _SILENCE_S, upto)
+            Answers.of_running_loop().read(f"cortex_jupyter.analysis.{what}_worker", request, _SILENCE_S, upto)
         ) as pieces:
             async for piece in pieces:
                 yield piece
     except CortexError as error:
         yield event("error", **error.as_dict())
     except (EndedEarlyError, OSError):  # includes TimeoutError
-        message = "the metrics could not be read to the end"
-        yield event("error", code="MetricsFailed", message=message, hint="the server's log says why")
+        message = f"the {what} could not be read to the end"
+        yield event("error", code=f"{what.title()}Failed", message=message, hint="the server's log says why")

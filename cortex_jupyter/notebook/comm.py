@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.analysis.recording_metrics import measured
+from cortex_jupyter.analysis.recording_metrics import measured, patterned
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.model import Cursor, TaskRef
 from cortex_jupyter.query.language import NAMES, LogQuery
@@ -276,7 +276,7 @@ class PageServer:
                 task = asyncio.create_task(self._guarded(work, message, answer))
                 self._pages.add(task)
                 task.add_done_callback(self._pages.discard)
-            case "search" | "metrics":
+            case "search" | "metrics" | "patterns":
                 answer = {"type": "found", "id": message.get("id"), "done": True}
                 self._searches[message.get("id")] = asyncio.create_task(self._guarded(self._search, message, answer))
             case "download":
@@ -380,7 +380,11 @@ class PageServer:
         recording = await self._find(message)
         if query is not None and query.before is not None:
             (await recording.info()).check(query.before)
-        async with aclosing(measured(recording) if query is None else matches(recording, query)) as pieces:
+        if query is not None:
+            events = matches(recording, query)
+        else:
+            events = measured(recording) if message["type"] == "metrics" else patterned(recording)
+        async with aclosing(events) as pieces:
             async for piece in pieces:
                 self._send({"type": "found", "id": id_}, [piece])
                 await asyncio.sleep(1 / _RATE)

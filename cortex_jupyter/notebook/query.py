@@ -18,6 +18,7 @@ TIMES: Final = ("local", "utc", "start", "delta", "off")
 COLUMNS: Final = ("pod", "container", "level")
 FOLDS: Final = ("", "exact", "masked")
 CHARTS: Final = ("", "time", "step")
+PANELS: Final = ("", "patterns", "fields")
 #: The viewer's options: a check of the value, and its description.
 VIEWER_OPTIONS: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     "time": (lambda v: v in TIMES, f"one of {', '.join(TIMES)}"),
@@ -31,6 +32,7 @@ VIEWER_OPTIONS: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     "around": (lambda v: type(v) is int and 0 <= v <= 100, "a number of lines from 0 to 100"),
     "chart": (lambda v: v in CHARTS, f"one of {', '.join(map(repr, CHARTS))}"),
     "chart_log": (lambda v: isinstance(v, bool), "True or False"),
+    "panel": (lambda v: v in PANELS, f"one of {', '.join(map(repr, PANELS))}"),
     "height": (lambda v: isinstance(v, int) and v >= 200, "a number of pixels, at least 200"),
 }
 _ELSEWHERE: Final = {

@@ -89,6 +89,8 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         Show a chart of the metrics over `time` or `step`. Empty: no chart.
     chart_log : bool
         Show the chart's values on a logarithmic scale.
+    panel : str
+        Show the `patterns` of the lines, or their `fields`, in the place of the chart. Empty: none.
     follow : bool
         Keep the newest line in sight. The page changes this trait too, like all of the above.
     bookmarks : list of dict
@@ -114,6 +116,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     around = traitlets.Int(0, min=0, max=100).tag(sync=True)
     chart = traitlets.Enum(("", "time", "step"), "").tag(sync=True)
     chart_log = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default
+    panel = traitlets.Enum(("", "patterns", "fields"), "").tag(sync=True)
     follow = traitlets.Bool(True).tag(sync=True)  # noqa: FBT003 - a trait's default
     bookmarks = traitlets.List(traitlets.Dict()).tag(sync=True)
     view = traitlets.Dict().tag(sync=True)

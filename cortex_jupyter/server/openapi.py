@@ -159,6 +159,11 @@ def document() -> dict[str, Any]:
             {_STREAMED: _TEXT},
         ),
         f"{task}/metrics": _operation("The metrics of the whole recording.", _path_parameters(), {_STREAMED: _TEXT}),
+        f"{task}/patterns": _operation(
+            "The patterns of the recording's lines, and the commonest values of their fields.",
+            _path_parameters(),
+            {_STREAMED: _TEXT},
+        ),
         "/search": _operation(
             "The newest matches in each task of a namespace, or in those that are named.",
             [named, namespace, selector, typed, lines, *_parameters(*_WINDOW, *_FILTERS)],

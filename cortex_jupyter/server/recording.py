@@ -1,4 +1,4 @@
-"""Requests about a whole recording, below `cortex/tasks/NAMESPACE/KIND/NAME/`: `outline`, `search` and `metrics`."""
+"""Requests about a whole recording, below `cortex/tasks/NAMESPACE/KIND/NAME/`: `outline`, `search`, `metrics` and `patterns`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import orjson
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from cortex_jupyter.analysis.recording_metrics import measured
+from cortex_jupyter.analysis.recording_metrics import measured, patterned
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.outline_json import outline
@@ -18,7 +18,7 @@ from cortex_jupyter.server.base import Handler
 from cortex_jupyter.server.streaming import StreamingHandler
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.session import Recording
@@ -59,8 +59,12 @@ class SearchHandler(StreamingHandler):
                 yield piece
 
 
-class MetricsHandler(StreamingHandler):
-    """The metrics of a whole recording, for a chart, as an event stream."""
+class _AnalysisHandler(StreamingHandler):
+    """The base of handlers that analyse a whole recording, and answer with an event stream."""
+
+    #: What is answered, and the function that does so.
+    what = ""
+    events_of: Callable[[Recording, float], AsyncGenerator[bytes]]
 
     @web.authenticated
     @authorized
@@ -68,7 +72,21 @@ class MetricsHandler(StreamingHandler):
         """Answer with an event stream. The work ends when the reader goes."""
         for argument in self.arguments():
             raise BadQuery(
-                f"there is no parameter {argument[:60]!r}", "the metrics of the whole recording take no parameters"
+                f"there is no parameter {argument[:60]!r}", f"the {self.what} of the whole recording take no parameters"
             )
         recording = await self.find(namespace, kind, name)
-        await self.events(measured(recording, self.service.app.max_query_s), recording.ref)
+        await self.events(type(self).events_of(recording, self.service.app.max_query_s), recording.ref)
+
+
+class MetricsHandler(_AnalysisHandler):
+    """The metrics of a whole recording, for a chart."""
+
+    what = "metrics"
+    events_of = staticmethod(measured)
+
+
+class PatternsHandler(_AnalysisHandler):
+    """The patterns of a recording's lines, and the commonest values of their fields."""
+
+    what = "patterns"
+    events_of = staticmethod(patterned)

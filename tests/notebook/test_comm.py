@@ -381,6 +381,17 @@ def test_a_search_sends_events_and_can_be_stopped(filled: Filled, page: Page) ->
     assert page.take()["outline"]["records"] == 500
 
 
+def test_the_patterns_of_a_recording_are_sent_as_events(filled: Filled, page: Page) -> None:
+    filled.lines([(1, i, f"step {i} done") for i in range(5)]).end(0, "succeeded", "Job complete exit 0")
+    page.send(type="patterns", id=7, task="ml:job/train-1")
+    events: list[tuple[str, dict[str, Any]]] = []
+    while not page.take(timeout=30).get("done"):
+        events += page.events()
+    [found] = [data for name, data in events if name == "patterns"]
+    assert [(one["pattern"], one["count"]) for one in found["patterns"]] == [("step <*> done", 5)]
+    assert [name for name, _ in events if name != "progress"] == ["patterns", "done"]
+
+
 def test_the_metrics_of_a_recording_are_sent_as_events(filled: Filled, page: Page) -> None:
     filled.lines([(1, i, f"step={i} loss={1 / (i + 1)}") for i in range(5)]).end(0, "succeeded", "Job complete exit 0")
     page.send(type="metrics", id=7, task="ml:job/train-1")

@@ -22,6 +22,7 @@ ADDRESSES = (
     logs("{}", "outline"),
     logs("{}", "search?grep=line"),
     logs("{}", "metrics"),
+    logs("{}", "patterns"),
     "cortex/stream?task=job/{}&since=all",
     "cortex/openapi.json",
     "cortex/view?task=job/{}",

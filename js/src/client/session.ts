@@ -13,7 +13,7 @@ const STATUS_EVERY_MS = 1000;
 const VIEW_EVERY_MS = 1000;
 const FINISHED = new Set(["succeeded", "failed", "gone"]);
 /** Display settings that are traits of the same names. Python or the viewer sets them, and they are saved with the notebook. */
-const DISPLAY_TRAITS = ["time", "wrap", "trim", "columns", "newest_first", "font_size", "source_width", "fields", "fold", "around", "chart", "chart_log"] as const;
+const DISPLAY_TRAITS = ["time", "wrap", "trim", "columns", "newest_first", "font_size", "source_width", "fields", "fold", "around", "chart", "chart_log", "panel"] as const;
 
 /** Where JupyterLab's extension puts the user's defaults (hosts/lab.ts), by the names of the query's parameters and of the traits. */
 export const USER_DEFAULTS = Symbol.for("cortex-jupyter/defaults");
@@ -52,6 +52,8 @@ export class Session {
   settings: Settings;
   readonly model: string;
   readonly views = new Set<SessionView>();
+  /** Those who ask the kernel besides the store. Each returns whether a message was meant for it. */
+  readonly receivers = new Set<(message: Record<string, unknown>, bytes?: Uint8Array) => boolean>();
   /** Downloads through the kernel. */
   readonly downloads: CommDownloads | undefined;
   /** The cluster and store that the tasks belong to; "" for the server's own. */
@@ -103,7 +105,7 @@ export class Session {
       const [buffer] = buffers ?? [];
       // Copy the bytes: they are transferred to the worker, and the host may still hold the frame they came in.
       const bytes = buffer && new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength).slice();
-      if (!this.downloads?.receive(message, bytes)) store.comm(this.model, message, bytes);
+      if (!this.downloads?.receive(message, bytes) && ![...this.receivers].some((receive) => receive(message, bytes))) store.comm(this.model, message, bytes);
     });
     this.#on("change:query", () => this.#apply(this.#querySettings()));
     for (const name of DISPLAY_TRAITS) this.#on(`change:${name}`, () => this.#displayChanged(name));
@@ -181,9 +183,9 @@ export class Session {
     const isLook = ([name]: [string, unknown]): boolean => name in looks;
     const filter = given.filter((one) => !isLook(one));
     this.#apply({ ...looks, ...Object.fromEntries(given.filter(isLook)), filter: filter.length === 0 ? before : { ...before, ...Object.fromEntries(filter) } });
-    const { time, wrap, trim, columns, newestFirst, fontSize, sourceWidth, chart, chartLog } = this.settings;
+    const { time, wrap, trim, columns, newestFirst, fontSize, sourceWidth, chart, chartLog, panel } = this.settings;
     const { fields, equalLines, around } = this.settings.filter;
-    const traits = { time, wrap, trim, columns, newest_first: newestFirst, font_size: fontSize, source_width: sourceWidth, fields, fold: equalLines, around, chart, chart_log: chartLog };
+    const traits = { time, wrap, trim, columns, newest_first: newestFirst, font_size: fontSize, source_width: sourceWidth, fields, fold: equalLines, around, chart, chart_log: chartLog, panel };
     for (const name of DISPLAY_TRAITS) this.setTrait(name, traits[name]);
   }
 

@@ -16,6 +16,9 @@ export type Column = (typeof COLUMNS)[number];
 /** What a chart's x axis shows; "" hides the chart. */
 const CHARTS = ["", "time", "step"] as const;
 export type ChartAxis = (typeof CHARTS)[number];
+/** What the panel of patterns and fields shows; "" hides it. */
+const PANELS = ["", "patterns", "fields"] as const;
+export type PanelTab = (typeof PANELS)[number];
 export const FONT_SIZES = { least: 9, usual: 12, most: 20 };
 
 export interface Settings {
@@ -34,6 +37,8 @@ export interface Settings {
   chart: ChartAxis;
   /** Draw the chart's values on a logarithmic scale. */
   chartLog: boolean;
+  /** The panel has the place of the chart, so a view shows one of them: the chart, if both are set. */
+  panel: PanelTab;
 }
 
 export type Change = Partial<Filter> & Partial<Omit<Settings, "filter">>;
@@ -77,6 +82,7 @@ export interface PlainSettings {
   newest_first?: boolean;
   chart?: string;
   chart_log?: boolean;
+  panel?: string;
 }
 
 const MAX_AROUND = 100;
@@ -124,11 +130,11 @@ export function fromPlain(plain: PlainSettings): Settings {
   const time = TIME_DISPLAYS.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
   const columns = COLUMNS.filter((one) => (plain.columns ?? ["pod", "container"]).includes(one));
   const size = Number(plain.font_size) || FONT_SIZES.usual;
-  return { filter, time, wrap: plain.wrap ?? false, trim: plain.trim ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONT_SIZES.least, Math.min(FONT_SIZES.most, size)), sourceWidth: Number(plain.source_width) || 0, chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false };
+  return { filter, time, wrap: plain.wrap ?? false, trim: plain.trim ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONT_SIZES.least, Math.min(FONT_SIZES.most, size)), sourceWidth: Number(plain.source_width) || 0, chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false, panel: PANELS.find((one) => one === plain.panel) ?? "" };
 }
 
 /** Return the settings that differ from the default, as `fromPlain` reads them. */
-export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSize, sourceWidth, chart, chartLog }: Settings): PlainSettings {
+export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSize, sourceWidth, chart, chartLog, panel }: Settings): PlainSettings {
   const { from, until } = filter;
   const all: PlainSettings = {
     since: from === null ? formatWindow(filter.since) : new Date(from).toISOString(),
@@ -157,6 +163,7 @@ export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSi
     source_width: sourceWidth || undefined,
     chart,
     chart_log: chartLog || undefined,
+    panel,
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => String(value ?? "") !== "")) as PlainSettings;
 }
@@ -183,7 +190,7 @@ export function describeFilter(settings: Settings): string {
 const LIST_PARAMETERS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
 const FLAG_PARAMETERS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "trim", "newest_first", "chart_log"]);
 const NUMBER_PARAMETERS = new Set(["tail", "font_size", "source_width", "around", "line"]);
-const TEXT_PARAMETERS = new Set(["since", "until", ...Object.keys(ALL_SOURCES), "stream", "level", "typed", "time", "at", "chart"]);
+const TEXT_PARAMETERS = new Set(["since", "until", ...Object.keys(ALL_SOURCES), "stream", "level", "typed", "time", "at", "chart", "panel"]);
 
 /**
  * The settings as parameters of an address. `at` is the time of the first visible row while the view is paused. `line` is the number

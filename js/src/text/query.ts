@@ -67,6 +67,8 @@ const SAFE_CHARS = [Infinity, 10_000, 500];
 export function safeLength(term: string): number {
   const [, source] = SLASHED.exec(term) ?? [];
   if (source === undefined) return Infinity;
+  // Its parts that vary end where its words end.
+  if (patternText(term) !== null) return source.split(String.raw`\s+`).some((word) => word.split(String.raw`\S+`).length > 2) ? SAFE_CHARS[2] : SAFE_CHARS[1];
   // A backreference.
   if (/\\(?:[1-9]|k<)|\(\?P=/.test(source)) return 0;
   let rest = source.replace(/\\./gs, "x").replace(/\[[^\]]*\]/g, "x").replace(/^\(\?[aimsux]+\)/, "").replace(/\(\?(?:<?[=!]|P?<\w+>|:)/g, "(");
@@ -207,8 +209,28 @@ export function textsOf(term: string): string[] {
   return choices.every((choice) => choice !== null) ? choices : [];
 }
 
+/** What may stand before and after the words of a pattern (analysis/patterns_worker.py). */
+const PATTERN = /^(?:\^\\s\*|\\s(?![*+])|")?(.*?)(?:\\s\*\$|")?$/s;
+
+/** Return the pattern that a term of the panel of patterns stands for, such as `step · loss=·`; null for another term. */
+export function patternText(term: string): string | null {
+  const [, source = "", flags] = SLASHED.exec(term) ?? [];
+  const words = PATTERN.exec(source)?.[1] ?? "";
+  if (flags !== "c" || words === "" || (words === source && !/\\[sS]\+/.test(source))) return null;
+  let isPattern = true;
+  const text = words.replace(/\\s\+|\\S\+|\\(.)|[.*+?^$()[\]{}|]/gs, (all, escaped?: string) => {
+    if (all === "\\s+") return " ";
+    if (all === "\\S+") return "·";
+    if (escaped === undefined || /\w/.test(escaped)) isPattern = false;
+    return escaped ?? "";
+  });
+  return isPattern ? text : null;
+}
+
 /** Describe a term for its chip. */
 export function describeTerm(term: string): string {
+  const pattern = patternText(term);
+  if (pattern !== null) return pattern;
   const [, source, flags] = SLASHED.exec(term) ?? [];
   const texts = textsOf(term);
   if (texts.length === 0) return `/${source}/${flags.replace("c", "")}`;

@@ -68,6 +68,12 @@ export async function copyToClipboard(text: string): Promise<void> {
   if (!done) throw new Error("this page may not write to the clipboard");
 }
 
+/** Return what has the focus within an element, which may be in a shadow root; null for nothing. */
+export function focusedIn(element: HTMLElement): HTMLElement | null {
+  const focused = (element.getRootNode() as Document | ShadowRoot).activeElement as HTMLElement | null;
+  return element.contains(focused) ? focused : null;
+}
+
 /** Focus an element without scrolling the page to it. */
 export function focusOn(element: HTMLElement | null | undefined): void {
   element?.focus({ preventScroll: true });

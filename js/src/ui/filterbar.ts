@@ -4,7 +4,7 @@ import type { Filter } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
 import { parseConditions, quoteValue } from "../text/conditions.ts";
 import { formatRange, formatShortClock, groupDigits } from "../text/format.ts";
-import { anyOf, describeTerm, filterTerms, isPlainText, isRegex, joinedTerm, makeTerm, parseTerms, termRegex, textsOf } from "../text/query.ts";
+import { anyOf, describeTerm, filterTerms, isPlainText, isRegex, joinedTerm, makeTerm, parseTerms, patternText, termRegex, textsOf } from "../text/query.ts";
 import { sourceChoice } from "../text/sources.ts";
 import type { Change, Settings } from "../client/settings.ts";
 import { button, focusOn, h, listen, setAttr, setClass, setHidden, setText } from "./dom.ts";
@@ -330,11 +330,11 @@ function chipsOf(filter: Filter, utc: boolean): Chip[] {
   }
   for (const term of include) {
     const rest = without(include, term);
-    chips.push({ words: `contains ${describeTerm(term)}`, without: { include: rest }, typed: typedText(term), inverted: { include: rest, exclude: withAdded(exclude, term) }, choices: rest.filter((other) => textsOf(term)[0] && textsOf(other)[0]).map((other) => [`Or ${describeTerm(other)}`, { include: [...without(rest, other), anyOf([term, other])] }]) });
+    chips.push({ words: `${patternText(term) === null ? "contains" : "like"} ${describeTerm(term)}`, without: { include: rest }, typed: typedText(term), inverted: { include: rest, exclude: withAdded(exclude, term) }, choices: rest.filter((other) => textsOf(term)[0] && textsOf(other)[0]).map((other) => [`Or ${describeTerm(other)}`, { include: [...without(rest, other), anyOf([term, other])] }]) });
   }
   for (const term of exclude) {
     const rest = without(exclude, term);
-    chips.push({ words: `not ${describeTerm(term)}`, without: { exclude: rest }, typed: `!${term}`, inverted: { exclude: rest, include: withAdded(include, term) } });
+    chips.push({ words: `not ${patternText(term) === null ? "" : "like "}${describeTerm(term)}`, without: { exclude: rest }, typed: `!${term}`, inverted: { exclude: rest, include: withAdded(include, term) } });
   }
   for (const text of where) {
     const rest = without(where, text);

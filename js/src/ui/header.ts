@@ -49,6 +49,7 @@ export class Header {
   #download: Menu;
   #page = h("a", { class: "btn cl-wide", target: "_blank", rel: "noopener", title: "A page of its own, to be linked", "aria-label": "A page of its own", hidden: true, onpointerdown: () => this.#updateLink(), onfocus: () => this.#updateLink() }, "↗");
   #chart = button("Metrics", "Chart of the metrics (p)", () => this.#actions.act("chart"), { "data-icon": "∿", "aria-pressed": "false" });
+  #patterns = button("Patterns", "Patterns and fields (P)", () => this.#actions.act("patterns"), { class: "btn cl-wide", "data-icon": "≡", "aria-pressed": "false" });
   #tasks: string[] = [];
   #transport: Update["transport"] = "sse";
   #hasPage = false;
@@ -83,6 +84,7 @@ export class Header {
       h("span", { class: "cl-grow" }),
       button("Sources", "Choose sources (s)", () => actions.act("sources"), { class: "btn cl-only-narrow", "data-icon": "☰" }),
       this.#chart,
+      this.#patterns,
       go.element,
       this.#download.element,
       this.#page,
@@ -98,12 +100,14 @@ export class Header {
       this.#updateLink();
       this.#page.click();
     };
-    return ["Viewer", { label: "Full screen (f)", act: () => this.#actions.act("full") }, { label: "Keys (?)", act: () => this.#actions.act("help") }, ...(this.#page.hidden ? [] : [{ label: "A page of its own", act: page }])];
+    return ["Viewer", { label: "Patterns and fields (P)", act: () => this.#actions.act("patterns") }, { label: "Full screen (f)", act: () => this.#actions.act("full") }, { label: "Keys (?)", act: () => this.#actions.act("help") }, ...(this.#page.hidden ? [] : [{ label: "A page of its own", act: page }])];
   }
 
   tasks(tasks: string[]): void {
     this.#tasks = tasks;
-    setAttr(this.#chart, "aria-pressed", String(this.#actions.settings().chart !== ""));
+    const { chart, panel } = this.#actions.settings();
+    setAttr(this.#chart, "aria-pressed", String(chart !== ""));
+    setAttr(this.#patterns, "aria-pressed", String(chart === "" && panel !== ""));
     const parts = tasks.map(taskParts);
     setText(this.#name, parts.map(({ name }) => name).join(", ") || "no task");
     setText(this.#where, [...new Set(parts.map(({ kind, namespace }) => `${kind} · ${namespace}`))].join(", "));

@@ -31,6 +31,7 @@ const GROUPS: [title: string, keys: [shown: string, what: string][]][] = [
     ["r", "newest line on top, or at the bottom"],
     ["s", "sources"],
     ["p", "chart of the metrics, beside the lines"],
+    ["P", "patterns and fields, beside the lines"],
     ["f", "full screen"],
     ["+", "larger text"],
     ["−", "smaller text"],

@@ -4,5 +4,6 @@
  */
 
 export { ChartPanel } from "./chartpanel.ts";
+export { PatternPanel } from "./patternpanel.ts";
 export { keyHelp } from "./keyhelp.ts";
 export { formatMarkdown } from "./markdown.ts";

@@ -1,6 +1,6 @@
 /** The places of panels whose code is a script of its own (panels.ts). The script is started when the first of them is shown. */
 
-import { button, focusOn, h, setHidden } from "./dom.ts";
+import { button, focusedIn, focusOn, h, setHidden } from "./dom.ts";
 
 export type Panels = typeof import("./panels.ts");
 
@@ -31,7 +31,7 @@ interface Panel {
 
 /** Run `change`, which replaces what is in `element`. If the focus was there, it moves to the first button of what `change` returns. */
 function keepFocus(element: HTMLElement, change: () => HTMLElement): void {
-  const had = element.contains((element.getRootNode() as Document | ShadowRoot).activeElement);
+  const had = focusedIn(element) !== null;
   const next = change();
   if (had) focusOn(next.querySelector("button"));
 }

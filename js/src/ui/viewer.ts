@@ -21,6 +21,7 @@ import { LineActions } from "./lineactions.ts";
 import type { CopiedLine } from "./markdown.ts";
 import { Painter } from "./painter.ts";
 import { type LoadPanels, PanelSlot } from "./panelslot.ts";
+import type { PatternPanel } from "./patternpanel.ts";
 import { decorateRow, type SourceLabel } from "./row.ts";
 import type { Divider } from "./rowpool.ts";
 import { Rows } from "./rows.ts";
@@ -56,6 +57,7 @@ export class Viewer {
   #chart: PanelSlot<ChartPanel>;
   /** The newest data of the chart. An update has only what has changed. */
   #chartData: Pick<Update, "chart" | "histogram"> = {};
+  #patterns: PanelSlot<PatternPanel>;
   #status: StatusBar;
   #empty: EmptyPanel;
   #problem: ProblemBar;
@@ -154,12 +156,18 @@ export class Viewer {
       panel.update(this.#chartData, this.#sources, this.#labels);
       return panel;
     }, () => change({ chart: "" }));
+    this.#patterns = new PanelSlot("Patterns and fields", "cl-chart", loadPanels, (panels) => {
+      const panel = new panels.PatternPanel(session);
+      panel.show(session.settings);
+      if (this.#drawn) panel.update(this.#drawn);
+      return panel;
+    }, () => change({ panel: "" }));
     this.#status = new StatusBar(() => this.#commands.act("newest"), (from, to) => this.#lineActions.copyCode(from, to));
     this.#empty = new EmptyPanel(() => this.#loadOlder(), (text) => this.#filterBar.edit(text));
     this.#problem = new ProblemBar(() => store.retry(session.model));
     this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, lineActions: this.#lineActions, jump: (to) => this.#jump(to) }, loadPanels);
     const main = h("div", { class: "cl-main" }, this.#rows.element, this.#rows.tickBar.element as unknown as Node, this.#empty.element, this.#lineActions.prompt.element);
-    const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element);
+    const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element, this.#patterns.element);
     this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, makeGrip("cl-grip", "Drag to change the height", "clientY", () => this.root.offsetHeight, (px) => this.root.style.setProperty("--height", `${Math.max(MIN_HEIGHT_PX, px)}px`), (px) => this.#setHeight(px)), this.#commands.help);
     this.#rows.addGrip(this.#sourceGrip);
     this.#header.help.popoverTargetElement = this.#commands.help;
@@ -272,9 +280,11 @@ export class Viewer {
     setClass(this.root, "cl-clock", time === "local" || time === "utc");
     setClass(this.root, "cl-trim", trim);
     setClass(this.root, "cl-levels", columns.includes("level"));
-    setClass(this.root, "cl-charted", settings.chart !== "");
+    setClass(this.root, "cl-charted", settings.chart !== "" || settings.panel !== "");
     this.#chart.show(settings.chart !== "");
     this.#chart.panel?.show(settings);
+    this.#patterns.show(settings.chart === "" && settings.panel !== "");
+    this.#patterns.panel?.show(settings);
     if (this.#entry) this.#store.showChart(this.#view, settings.chart !== "");
     this.#rows.setOrder(newestFirst);
     this.#rows.setLineLayout(wrap, Math.round(fontSize * LEADING));
@@ -299,6 +309,7 @@ export class Viewer {
   close(): void {
     this.#commands.close();
     this.#painter.close();
+    this.#patterns.panel?.close();
     this.#resize?.disconnect();
     this.#rows.close();
     this.#store.closeView(this.#view);
@@ -337,6 +348,7 @@ export class Viewer {
     this.#problem.show(update.problem, update.link === "stopped" || Boolean(update.problem?.task));
     if (update.histogram) this.#timeBar.draw(update.histogram, update.link !== "done");
     this.#showChart(update);
+    this.#patterns.panel?.update(update);
     this.#goToLinked(update);
     this.#reportPlace();
   }
@@ -379,6 +391,7 @@ export class Viewer {
     const drawn = (this.#drawn = { ...this.#drawn, now });
     this.#header.clock(drawn);
     this.#sourceList.now = now;
+    this.#patterns.panel?.update(drawn);
     this.#status.state(drawn, this.#rows.follow, this.#lag(drawn));
     this.#empty.updateText(drawn, this.#session.settings.filter);
   }

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { conditionTest, parseConditions, quoteValue } from "../../src/text/conditions.ts";
-import { anyOf, compileFilter, describeTerm, parseTerms, pythonPattern, safeLength } from "../../src/text/query.ts";
+import { anyOf, compileFilter, describeTerm, parseTerms, patternText, pythonPattern, safeLength } from "../../src/text/query.ts";
 import { zoneName } from "../../src/text/format.ts";
 import { parseTypedRange, parseTypedTime } from "../../src/text/time.ts";
 import { fromPlain, toPlain, toViewTrait } from "../../src/client/settings.ts";
@@ -168,4 +168,22 @@ it.each<[limit: number, terms: string[]]>([
   [Infinity, ["(a+)+$", "/error|warn/", "/a{3}b?/", "/[*+(]/", "/\\(\\+\\*/", "/(foo|bar)?/"]],
 ])("a test without a watchdog is limited to lines of %s characters", (limit, terms) => {
   for (const term of terms) expect([term, safeLength(term)]).toEqual([term, limit]);
+});
+
+describe("the term of a pattern", () => {
+  it.each([
+    [String.raw`/^\s*step\s+\S+\s+loss=\S+\s*$/c`, "step · loss=·"],
+    [String.raw`/"GET\s+/api/items/\S+\s+\(\S+ms\)"/c`, "GET /api/items/· (·ms)"],
+    [String.raw`/\sdisk\-full\s*$/c`, "disk-full"],
+    [String.raw`/^\s*checkpoint\s*$/c`, "checkpoint"],
+  ])("%s reads as %s", (term, text) => {
+    expect([patternText(term), describeTerm(term)]).toEqual([text, text]);
+    // It has no danger in a page that forbids workers.
+    expect(safeLength(term)).toBeGreaterThanOrEqual(500);
+    expect(compileFilter({ include: [term] }, false).error).toBe("");
+  });
+
+  it.each(["/loss=.*/c", String.raw`/a\d+\s+b/c`, String.raw`/step\s+\S+/`, "step", String.raw`/(a|b)\s+c/c`])("%s is another term", (term) => {
+    expect(patternText(term)).toBeNull();
+  });
 });
