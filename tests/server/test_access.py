@@ -293,7 +293,7 @@ async def test_a_revoked_permission_ends_downloads_searches_and_charts(
                     return got.decode()
 
             across = "cortex/search?grep=loss&lines=6000"
-            ways = ("logs.ndjson", "logs.txt", "logs.parquet", "search?grep=loss", "metrics", "patterns", across)
+            ways = ("logs.ndjson", "logs.txt", "logs.parquet", "search?grep=loss", "metrics", across)
             async with asyncio.timeout(120), asyncio.TaskGroup() as group:
                 reading = [group.create_task(read(way)) for way in ways]
                 while len(begun) < len(ways):  # noqa: ASYNC110 - they are elsewhere

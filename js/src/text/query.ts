@@ -295,7 +295,8 @@ export function compileFilter(filter: Partial<Filter>, isWatched = true): Matche
   for (const term of terms.include) {
     attempt(term, () => {
       wanted.push(boundedTest(term, true));
-      markers.push(termRegex(term, "g"));
+      // Of a pattern nearly the whole line would be marked.
+      if (patternText(term) === null) markers.push(termRegex(term, "g"));
     });
   }
   for (const term of terms.exclude) attempt(term, () => unwanted.push(boundedTest(term, false)));

@@ -34,7 +34,7 @@ export class ChartPanel {
   #tip = h("div", { class: "cl-tip cl-ptip", role: "tooltip", hidden: true });
   readonly element = h(
     "div",
-    { class: "cl-chart", role: "group", "aria-label": "Chart of the metrics", hidden: true },
+    { class: "cl-panel cl-chart", role: "group", "aria-label": "Chart of the metrics", hidden: true },
     h("div", { class: "cl-bar cl-chead" }, h("span", { class: "cl-seg", role: "group", "aria-label": "Over" }, ...this.#by), h("span", { class: "cl-seg" }, this.#log), this.#coverage, h("span", { class: "cl-grow" }), button("×", "Close the chart (p)", () => this.#change({ chart: "" }), { class: "btn cl-x" })),
     this.#plots,
     this.#empty,

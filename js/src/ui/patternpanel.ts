@@ -17,6 +17,8 @@ const AGAIN_MS = 5000;
 const AGAIN_TIMES = 10;
 /** Progress is shown from this time on (ms). */
 const PROGRESS_MS = 1000;
+/** Number of values of a field that are shown. */
+const MAX_VALUES = 5;
 const SPARK = { width: 64, height: 14 };
 const ORDERS = [["count", "most lines"], ["level", "errors first"], ["first", "newest first"]] as const;
 type Order = (typeof ORDERS)[number][0];
@@ -37,7 +39,7 @@ export class PatternPanel {
   #failure = h("div", { class: "cl-unloaded", role: "alert", hidden: true });
   readonly element = h(
     "div",
-    { class: "cl-chart cl-pats", role: "group", "aria-label": "Patterns and fields", hidden: true },
+    { class: "cl-panel cl-pats", role: "group", "aria-label": "Patterns and fields", hidden: true },
     h("div", { class: "cl-bar cl-chead" }, h("span", { class: "cl-seg", role: "group", "aria-label": "Show" }, ...this.#tabs), this.#order, this.#coverage, h("span", { class: "cl-grow" }), button("×", "Close the patterns and fields (P)", () => this.#session.change({ panel: "" }), { class: "btn cl-x" })),
     this.#failure,
     this.#message,
@@ -225,11 +227,10 @@ export class PatternPanel {
     if (row.dataset.state === state) return;
     row.dataset.state = state;
     const head = h("button", { class: "cl-fld-h", "aria-pressed": String(isColumn), title: isColumn ? `No column of ${name}` : `Show ${name} as a column`, onclick: () => this.#session.chooseField(name) }, h("b", {}, name), h("small", {}, [`${shortCount(lines)} line${lines === 1 ? "" : "s"}`, distinct > 1 ? `${shortCount(distinct)} values` : "", range].filter(Boolean).join(" · ")), h("span", { class: "cl-fld-c" }, isColumn ? "▥ column" : "▥"));
-    const most1 = values[0]?.[1] ?? 1;
-    const list = isVaried && distinct > 1 ? [] : values.map(([text, count]) => {
+    const list = isVaried && distinct > 1 ? [] : values.slice(0, MAX_VALUES).map(([text, count]) => {
       const condition = writeCondition([name, "=", text]);
       const isOn = where.includes(condition);
-      return h("button", { class: "cl-val", "aria-pressed": String(isOn), title: isOn ? `Take ${condition} out of the filter` : `Only lines with ${condition}`, style: `--share:${((100 * count) / most1).toFixed(1)}%`, onclick: () => this.#session.change({ where: isOn ? where.filter((one) => one !== condition) : [...where, condition] }) }, h("span", {}, text || "(empty)"), h("small", {}, shortCount(count)));
+      return h("button", { class: "cl-val", "aria-pressed": String(isOn), title: isOn ? `Take ${condition} out of the filter` : `Only lines with ${condition}`, style: `--share:${((100 * count) / lines).toFixed(1)}%`, onclick: () => this.#session.change({ where: isOn ? where.filter((one) => one !== condition) : [...where, condition] }) }, h("span", {}, text || "(empty)"), h("small", {}, shortCount(count)));
     });
     const place = [...row.children].indexOf(focusedIn(row)!);
     row.replaceChildren(head, ...list);

@@ -150,13 +150,13 @@ export class Viewer {
     }, this.#displayMenu.element);
     this.#timeBar = new TimeBar(change, (time) => this.#jump({ to: "time", time }), () => this.#lineActions.chooseWindow());
     this.#sourceList = new SourceList((off) => change({ off, ...ALL_SOURCES }), (time) => this.#jump({ to: "time", time }));
-    this.#chart = new PanelSlot("Chart of the metrics", "cl-chart", loadPanels, (panels) => {
+    this.#chart = new PanelSlot("Chart of the metrics", "cl-panel cl-chart", loadPanels, (panels) => {
       const panel = new panels.ChartPanel(change, (to) => this.#jump(to));
       panel.show(session.settings);
       panel.update(this.#chartData, this.#sources, this.#labels);
       return panel;
     }, () => change({ chart: "" }));
-    this.#patterns = new PanelSlot("Patterns and fields", "cl-chart", loadPanels, (panels) => {
+    this.#patterns = new PanelSlot("Patterns and fields", "cl-panel cl-pats", loadPanels, (panels) => {
       const panel = new panels.PatternPanel(session);
       panel.show(session.settings);
       if (this.#drawn) panel.update(this.#drawn);

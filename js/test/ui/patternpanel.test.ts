@@ -154,7 +154,7 @@ describe("the panel of patterns", () => {
     await lines();
     find('[aria-label="Chart of the metrics (p)"]').click();
     await settle();
-    expect([find(".cl-pats").hidden, find(".cl-chart:not(.cl-pats)").hidden, model.traits.panel]).toEqual([true, false, ""]);
+    expect([find(".cl-pats").hidden, find(".cl-chart").hidden, model.traits.panel]).toEqual([true, false, ""]);
     expect(model.sent.some(({ type, client }) => type === "stop" && client === asked()[0].client)).toBe(true);
     find('[aria-label="Patterns and fields (P)"]').click();
     await settle();
