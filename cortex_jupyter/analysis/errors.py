@@ -74,6 +74,8 @@ class Error:
     #: The row of its first line, and its source, in the table that was searched.
     row: int = 0
     source: int = 0
+    #: The row of the first line of each occurrence.
+    rows: list[int] = field(default_factory=list, repr=False)
 
     @property
     def title(self) -> str:
@@ -172,7 +174,7 @@ def _complete(
     order, position = by_source
     at = pa.array(rows)
     times = table["time"].take(at).cast(pa.timestamp("us", "UTC"), safe=False)
-    error.count, error.row, error.source = len(rows), rows[0], int(source[rows[0]])
+    error.count, error.row, error.rows, error.source = len(rows), rows[0], rows, int(source[rows[0]])
     error.pods = list(dict.fromkeys(table["pod"].take(at).to_pylist()))
     error.first, error.last = times[0].as_py(), times[-1].as_py()
     error.seq = table["seq"][rows[0]].as_py()

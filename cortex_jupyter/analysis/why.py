@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.analysis.error_list import MONO, card
+from cortex_jupyter.analysis.result_frame import html_table
 from cortex_jupyter.cluster.pods import NOT_STARTED
 
 if TYPE_CHECKING:
@@ -38,14 +39,21 @@ class Why:
     errors : list of Error
     events : list of dict
         The cluster's warnings, and gaps in the recording: `time`, `reason`, `message`.
+    evidence : list of Evidence
+        If several containers failed: the cause, then the failures that followed, in their order: `seq` (as in
+        `log.seq[seq]`), `time` (by the recorder's clock), `who`, `what`, `text`.
+    hang : str
+        What `log.hangs()` says of a task that runs; empty if it makes steps.
     """
 
-    def __init__(self, task: str, status: Any, diagnosis: Diagnosis) -> None:
+    def __init__(self, task: str, status: Any, diagnosis: Diagnosis, hang: str = "") -> None:
         self.task, self.state, self.reason, self.message = task, status.state, status.reason, status.message
         self.exit_code: int | None = status.exit_code
         self._ended_well: bool = status.ended_well
         self.containers, self.events, self.errors = diagnosis.containers, diagnosis.events, diagnosis.errors
-        self.culprit, self.error = diagnosis.culprit, diagnosis.error
+        self.culprit, self.error, self.evidence = diagnosis.culprit, diagnosis.error, diagnosis.evidence
+        self.hang = hang
+        self._story, self._stood_still, self._process = diagnosis.story, diagnosis.stood_still, diagnosis.process
         self.summary = self._summary()
 
     def _summary(self) -> str:
@@ -58,13 +66,18 @@ class Why:
         if self.state == "pending":
             return f"it has not started: {self.message}"
         if self.state == "running" and self.culprit is None:
-            return f"it has not ended: {self.message}"
+            return f"it has not ended: {self.message}{f'; {self.hang}' if self.hang else ''}"
         # In Kubernetes' words: a task that is running may wait to run again (CrashLoopBackOff).
         now = "it runs again" if self.message.startswith("Running") else f"it is in state {self.reason}"
         lead = f"{now}; before, " if self.state == "running" else ""
-        if (container := self.culprit) is None:
+        if self.culprit is None:
             last = self.events[-1]["message"] if self.events else ""
             return f"{self.message}{f'; {last}' if last else ''}"
+        return lead + self._failure(self.culprit)
+
+    def _failure(self, container: Container) -> str:
+        if self._stood_still:
+            return f"{container.name} stood still: {self._story}"
         meaning = f" ({container.meaning})" if container.meaning and container.reason != "OOMKilled" else ""
         how = (
             "was " + container.meaning
@@ -76,13 +89,18 @@ class Why:
         if container.message:
             how += f": {' '.join(container.message.split())[:500]}"
         run = f" in its run {container.run}" if container.run else ""
+        process = f" (rank {self._process})" if self._process and self._process != container.rank else ""
+        who = f"{container.container} of {container.pod}{process}{run}"
+        if self.evidence:
+            who = f"{container.name} failed first: {who}" if container.role else f"{who} failed first: it"
         after_error = f", after {self.error.title[:200]}" if self.error and container.pod in self.error.pods else ""
+        then = f"; {self._story}" if self._story else ""
         why = (
             f"; {self.reason}"
             if self.state == "failed" and self.reason not in ("", "Error", container.reason, "BackoffLimitExceeded")
             else ""
         )
-        return f"{lead}{container.container} of {container.pod}{run} {how}{after_error}{why}"
+        return f"{who} {how}{after_error}{then}{why}"
 
     @property
     def _state_shown(self) -> str:
@@ -98,6 +116,8 @@ class Why:
             parts.append(
                 f"\n{self._error_title}{_counted(self.error)}\n{_indented([*self.error.context, *self.error.text.splitlines()])}"
             )
+        if self.evidence:
+            parts.append("\nin their order\n" + _indented(["  ".join(line) for line in self._evidence_shown()]))
         if self.events:
             parts.append(
                 "\nwhat the cluster said\n"
@@ -110,6 +130,18 @@ class Why:
         return "\n".join(parts)
 
     __repr__ = __str__
+
+    def _evidence_shown(self) -> list[tuple[str, str, str, str]]:
+        """Return for each line of evidence its time, who wrote it, the code for the line, and what it says."""
+        return [
+            (
+                f"{e.time.astimezone():%H:%M:%S.%f}"[:-3],
+                e.who,
+                f"log.seq[{e.seq}]" if e.seq is not None else "",
+                f"{e.what}{': ' if e.text else ''}{' '.join(e.text.split())[:160]}",
+            )
+            for e in self.evidence
+        ]
 
     def _containers_shown(self) -> list[Container]:
         """Return the containers whose last lines are shown: the failed ones, or else the main ones."""
@@ -125,6 +157,10 @@ class Why:
         ]
         if self.error is not None:
             parts.append(_title(self._error_title.capitalize()) + card(self.error, is_open=True))
+        if self.evidence:
+            rows = [[escape(cell) for cell in line] for line in self._evidence_shown()]
+            rows = [[when, who, f"<code>{code}</code>" if code else "", what] for when, who, code, what in rows]
+            parts.append(_title("In their order") + html_table(["", "", "", ""], rows, wrap=True))
         if self.events:
             lines = "".join(
                 f'<div><span style="opacity:.6">{e["time"][11:19]}</span> {escape(e["message"])}</div>'

@@ -23,7 +23,7 @@ from cortex_jupyter.errors import (
     TaskFailed,
     WaitTimeout,
 )
-from cortex_jupyter.model import Batch, TaskRef
+from cortex_jupyter.model import Batch, TaskRef, parse_rfc3339
 from cortex_jupyter.notebook.follow import Follow, TaskEvents, has_several_containers
 from cortex_jupyter.notebook.host import can_use_widgets, shows_html
 from cortex_jupyter.notebook.query import parse_query, take_viewer_options
@@ -46,8 +46,11 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.analysis.comparison import Comparison
     from cortex_jupyter.analysis.error_list import Errors
+    from cortex_jupyter.analysis.hangs import Hangs
     from cortex_jupyter.analysis.pattern_table import Patterns
     from cortex_jupyter.analysis.progress_table import ProgressFrame
+    from cortex_jupyter.analysis.ranks_frame import Ranks
+    from cortex_jupyter.analysis.steps import Progress
     from cortex_jupyter.analysis.why import Why
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.notebook.masked import Masked
@@ -723,11 +726,15 @@ class TaskLog:
     def why(self) -> Why:
         """Return what ended the task: exit code, reason, Kubernetes' events, the last error and the last lines.
 
+        If several ranks or pods failed: which one failed first, by the clocks of the nodes, and not because another one
+        did. A lost connection, NCCL's watchdog, SIGTERM and a launcher's report are effects.
+
         Returns
         -------
         Why
             Its `summary` is one sentence. Also `exit_code`, `reason`, `culprit` (the container that failed first),
-            `error`, `errors`, `events`, and `containers` with their last lines.
+            `error`, `evidence` (lines in their order, as `log.seq[...]`), `errors`, `events`, and `containers` with their
+            last lines.
 
         Raises
         ------
@@ -740,7 +747,97 @@ class TaskLog:
         table, status = self.to_arrow(), self.status
         recording = self._reader.recording
         diagnosis = diagnose(recording.store, recording.id, table, succeeded=status.ended_well)
-        return Why(self.task, status, diagnosis)
+        return Why(self.task, status, diagnosis, self._hangs(table).now if status.state == "running" else "")
+
+    def ranks(self) -> Ranks:
+        r"""Compare the ranks of a distributed task: how far each is, how fast, since when it is silent, its first error.
+
+        A rank is the newest run of a main container, or one process of several whose lines torchrun, Open MPI or Ray mark.
+
+        Returns
+        -------
+        Ranks
+            A row for each rank: `role`, `rank`, `pod`, `node`, `state`, `note` (`failed first`, `failed`, `behind`, `silent`,
+            `stuck`, `slow`), `step`, `step_s`, `step_p95_s`, `lag`, `late_s`, `last`, `silent_s`, `error`, ... Its `.plot()` shows a
+            strip for each rank: its progress over time.
+
+        Raises
+        ------
+        MissingExtra
+            pyarrow or numpy is not installed.
+
+        Examples
+        --------
+        >>> import cortex_jupyter as cortex, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "train.log")
+        >>> _ = path.write_text("".join(f"[default{rank}]:step {step} done\n" for step in range(9) for rank in (0, 1)))
+        >>> cortex.open(path).ranks().to_pandas()[["rank", "step", "lag"]].values.tolist()
+        [['0', 8.0, 0.0], ['1', 8.0, 0.0]]
+        """
+        from cortex_jupyter.analysis.diagnosis import diagnose, read_containers
+        from cortex_jupyter.analysis.ranks import compare_ranks
+        from cortex_jupyter.analysis.ranks_frame import Ranks
+        from cortex_jupyter.analysis.steps import read_progress
+
+        table, status = self.to_arrow(), self.status
+        recording = self._reader.recording
+        containers, _ = read_containers(recording.store, recording.id)
+        diagnosis = diagnose(recording.store, recording.id, table, succeeded=status.ended_well)
+        culprit = None if status.ended_well else diagnosis.culprit
+        end, is_over = self._end(table)
+        progress = read_progress(table)
+        return Ranks(
+            compare_ranks(table, progress, containers, diagnosis.errors, end, culprit=culprit, is_over=is_over)
+        )
+
+    def hangs(self) -> Hangs:
+        r"""Find when the task stood still: no rank made a step for much longer than is usual for this task.
+
+        What is usual is learned from the task itself: the time between two steps, and pauses such as checkpoints and
+        evaluations. Each pause is judged by what came before it, so that the result for a task that has ended is what
+        users saw while it ran. In a log without steps its lines count.
+
+        Returns
+        -------
+        Hangs
+            A row for each time: `since`, `until` (null while it lasts), `seconds`, `noticed`, `usual_s`, `p99_s`, `behind`
+            (the ranks that had not reached the last step), `message`, `seq`. `now` is the message while it lasts, else empty.
+
+        Raises
+        ------
+        MissingExtra
+            pyarrow or numpy is not installed.
+
+        Examples
+        --------
+        >>> import cortex_jupyter as cortex, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "train.log")
+        >>> times = [*range(40), 2000, 2001]
+        >>> _ = path.write_text("".join(f"2026-01-01T{t // 3600:02}:{t // 60 % 60:02}:{t % 60:02}Z step {t} done\n" for t in times))
+        >>> cortex.open(path).hangs().to_pandas()[["seconds", "usual_s"]].values.tolist()
+        [[1961.0, 1.0]]
+        """
+        from cortex_jupyter.analysis.steps import COLUMNS
+
+        return self._hangs(self._reader.table(COLUMNS))
+
+    def _hangs(self, table: pa.Table, progress: Progress | None = None) -> Hangs:
+        from cortex_jupyter.analysis.hangs import hangs
+        from cortex_jupyter.analysis.steps import read_progress
+        from cortex_jupyter.cluster.kinds import ends_by_itself
+
+        end, is_over = self._end(table)
+        steps_only = not self.opened and not ends_by_itself(self._reader.recording.ref.kind)
+        return hangs(table, progress or read_progress(table), end, is_over=is_over, steps_only=steps_only)
+
+    def _end(self, table: pa.Table) -> tuple[int, bool]:
+        """Return when the task ended, or now by the clock of its lines (ns), and whether it has ended."""
+        pc: Any = import_optional("pyarrow.compute")
+        recording, info = self._reader.recording, self._reader.info()
+        last = pc.max(table["time"].cast("int64")).as_py() or 0
+        if not info.done:
+            return max(last, time.time_ns() + recording.clock_ahead(info)), False
+        return max(last, parse_rfc3339(info.finished) if info.finished else 0), True
 
     def progress(self) -> ProgressFrame:
         """Return the progress of each container: bars (tqdm, rich, Keras, ...) and counts such as `epoch 3/10`.

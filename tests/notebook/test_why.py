@@ -1,17 +1,21 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from analysis.test_errors import TRACE
+from support.filled import T0
 
 import cortex_jupyter as cortex
+from cortex_jupyter.model import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from support.filled import Filled
 
+    from cortex_jupyter.analysis.why import Why
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.notebook.tasklog import TaskLog
 
@@ -36,7 +40,8 @@ def test_a_failed_task(filled: Filled, engine: Runtime) -> None:
     why = cortex.logs("ml:train-1").why()
     assert (
         why.summary
-        == "main of train-1-bb in its run 1 ended with exit code 1, after RuntimeError: CUDA error at step 3: <b>assert</b>"
+        == "main of train-1-bb in its run 1 failed first: it ended with exit code 1, after RuntimeError: CUDA error at step 3: "
+        "<b>assert</b>; then, within 2.0 s, 1 other was stopped"
     )
     assert why.exit_code == 1 and why.reason == "BackoffLimitExceeded" and why.error is not None
     assert why.culprit is not None and why.culprit.last[-1].startswith("RuntimeError")
@@ -129,3 +134,169 @@ def running() -> TaskLog:
     log._reader.recording.obstacle = _no_obstacle  # type: ignore[method-assign]
     log._reader.recording.caught_up = log._reader.recording.info  # type: ignore[method-assign] - no recorder lives here
     return log
+
+
+# ------------------------------------------------------------- several ranks
+
+LOST = [
+    "Traceback (most recent call last):",
+    '  File "train.py", line 40, in all_reduce',
+    "    work.wait()",
+    "RuntimeError: [gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.3]:2211",
+]
+OWN = ["Traceback (most recent call last):", '  File "train.py", line 9, in step', "    x[9]", "IndexError: no x"]
+SECOND = 10**9
+
+
+class Ranks:
+    """A distributed task whose ranks write lines and end, by the clocks of their nodes.
+
+    Parameters
+    ----------
+    filled : Filled
+    count : int
+    clocks : sequence of float
+        How far the clock of each rank's node is ahead of the recorder's (seconds).
+    """
+
+    def __init__(self, filled: Filled, count: int = 4, clocks: Sequence[float] = ()) -> None:
+        self.filled, self.clocks = filled, [*clocks, *[0.0] * (count - len(clocks))]
+        self.sids = [
+            filled.add(
+                Source(f"bert-{rank}", f"u{rank}", "main", f"c{rank}", "main", 0, f"n{rank}", 0, "worker", str(rank))
+            )
+            for rank in range(count)
+        ]
+        self.say(range(count), 0, "INFO step 1 loss=0.5")
+
+    def say(self, ranks: Iterable[int], at: float, *texts: str) -> Ranks:
+        for rank in ranks:
+            ns = round((at + self.clocks[rank]) * SECOND)
+            self.filled.lines([(self.sids[rank], ns + i * 1000, text) for i, text in enumerate(texts)])
+        return self
+
+    def end(self, at: float, codes: dict[int, int], **fields: Any) -> Ranks:
+        for rank, code in codes.items():
+            ns = int(at + self.clocks[rank]) * SECOND
+            source, clock_ms = self.filled.sources[self.sids[rank]].public, round(self.clocks[rank] * 1000)
+            more = {"reason": "Error", "clock_ms": clock_ms} | fields
+            self.filled.notice("status", "ended", ns, notice="ended", source=source, exit_code=code, **more)
+        return self
+
+    def why(self) -> Why:
+        self.filled.end(1, "failed", "PyTorchJob failed exit 1")
+        return cortex.logs("ml:train-1").why()
+
+
+def test_the_rank_that_failed_by_itself_is_named_and_not_the_ones_that_lost_it(filled: Filled, engine: Runtime) -> None:
+    """The others report their lost connection before the cause is written: its traceback takes longer."""
+    task = Ranks(filled).say([0, 1], 10, *LOST).say([2], 10.2, *OWN)
+    why = task.end(10.3, {0: 1, 1: 1, 2: 1}).end(12, {3: 143}).why()
+    assert why.summary == (
+        "worker-2 failed first: main of bert-2 ended with exit code 1, after IndexError: no x; "
+        "then, within 1.8 s, 2 others lost a peer and 1 was stopped"
+    )
+    assert [(e.who, e.what) for e in why.evidence] == [
+        ("worker-2", "cause"),
+        ("worker-0", "lost a peer"),
+        ("worker-1", "lost a peer"),
+        ("worker-3", "was stopped"),
+    ]
+    log = cortex.logs("ml:train-1")
+    cause = why.evidence[0]
+    assert cause.seq is not None and log.seq[cause.seq].text == OWN[0] and log.seq[cause.seq].rank == "2"
+    assert f"log.seq[{cause.seq}]" in str(why) and f"<code>log.seq[{cause.seq}]</code>" in why._repr_html_()
+    assert why.error is not None and why.error.type == "IndexError"
+
+
+def test_the_clocks_of_the_nodes_are_corrected(filled: Filled, engine: Runtime) -> None:
+    """By the nodes' clocks rank 0 failed 4 s before rank 1; in truth 2 s after it."""
+    task = (
+        Ranks(filled, clocks=[-6, 0, 3])
+        .say([1], 10, *OWN)
+        .say([0], 12, "Traceback (most recent call last):", "E: late")
+    )
+    why = task.end(12, {0: 1, 1: 1}).end(13, {2: 143, 3: 143}).why()
+    assert why.culprit is not None and why.culprit.name == "worker-1"
+    assert [e.who for e in why.evidence][:2] == ["worker-1", "worker-0"]
+    assert why.evidence[0].time.timestamp() == T0 / SECOND + 10
+    assert abs(why.evidence[1].time.timestamp() - T0 / SECOND - 12) < 0.001
+
+
+def test_a_rank_for_which_the_others_waited_in_vain_stood_still(filled: Filled, engine: Runtime) -> None:
+    watchdog = (
+        "[rank0]:[E626 06:24:44.9 ProcessGroupNCCL.cpp:616] [Rank 0] Watchdog caught collective operation timeout: "
+        "WorkNCCL(SeqNum=808, OpType=ALLREDUCE, Timeout(ms)=600000) ran for 600020 milliseconds before timing out."
+    )
+    task = Ranks(filled).say([0, 1, 3], 5, "INFO step 2 loss=0.4").say([0, 1, 3], 606, watchdog)
+    why = task.end(607, {0: 134, 1: 134, 3: 134}).end(608, {2: 143}).why()
+    assert why.summary == "worker-2 stood still: 3 others waited 600 s for it in ALLREDUCE, and gave up"
+    assert why.culprit is not None and why.culprit.pod == "bert-2" and why.error is None
+    last = why.evidence[0]
+    assert last.seq is not None and cortex.logs("ml:train-1").seq[last.seq].text == "INFO step 1 loss=0.5"
+    assert [e.what for e in why.evidence] == ["its last line", *["waited in vain"] * 3]
+
+
+def test_a_rank_that_took_too_much_memory_is_the_cause_although_it_says_nothing(
+    filled: Filled, engine: Runtime
+) -> None:
+    task = Ranks(filled).say([0, 2, 3], 10.4, *LOST).end(10, {1: 137}, reason="OOMKilled")
+    why = task.end(11, {0: 1, 2: 1, 3: 1}).why()
+    assert why.summary == (
+        "worker-1 failed first: main of bert-1 was killed for using more memory than its limit (OOMKilled); "
+        "then, within 0.4 s, 3 others lost a peer"
+    )
+
+
+def test_a_rank_that_was_killed_before_the_others_lost_it_is_the_cause(filled: Filled, engine: Runtime) -> None:
+    """Its node was taken away: nothing failed, and the others lost a peer."""
+    why = Ranks(filled).say([0, 1, 2], 10.4, *LOST).end(10, {3: 137}).end(11, {0: 1, 1: 1, 2: 1}).why()
+    assert why.culprit is not None and why.culprit.name == "worker-3" and "killed (SIGKILL)" in why.summary
+
+
+def test_an_error_that_a_rank_handled_long_before_is_not_the_cause(filled: Filled, engine: Runtime) -> None:
+    task = (
+        Ranks(filled)
+        .say([0], 10, *OWN)
+        .say([0], 200, "INFO step 2 loss=0.4")
+        .say([1], 300, *OWN)
+        .say([0, 2, 3], 301, *LOST)
+    )
+    why = task.end(302, {0: 1, 1: 1, 2: 1, 3: 1}).why()
+    assert why.culprit is not None and why.culprit.name == "worker-1"
+
+
+def test_an_earlier_attempt_is_not_what_ended_the_task(filled: Filled, engine: Runtime) -> None:
+    task = Ranks(filled).say([0], 10, *OWN).end(11, {0: 1})
+    for rank in (1, 2):
+        source = filled.sources[task.sids[rank]].public
+        filled.notice("status", "started", 20 * SECOND, notice="started", source=source)
+    why = task.say([2], 50, "Traceback (most recent call last):", "KeyError: 3").end(51, {2: 1, 1: 143}).why()
+    assert why.culprit is not None and why.culprit.name == "worker-2"
+
+
+def test_torchrun_in_one_pod_names_the_rank(filled: Filled, engine: Runtime) -> None:
+    tagged = [f"[rank5]: {text}" for text in OWN]
+    lost = [f"[rank2]: {text}" for text in LOST]
+    summary = [
+        "Traceback (most recent call last):",
+        '  File "torchrun", line 8, in <module>',
+        "    sys.exit(main())",
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ",
+        "train.py FAILED",
+        "Root Cause (first observed failure):",
+        "  rank      : 5 (local_rank: 5)",
+    ]
+    filled.lines([(2, i, text) for i, text in enumerate([*tagged, *lost, *summary])])
+    ended(filled, 1, "Error")
+    filled.end(1, "failed", "Job failed exit 1")
+    why = cortex.logs("ml:train-1").why()
+    assert why.summary == "main of train-1-bb (rank 5) in its run 1 ended with exit code 1, after IndexError: no x"
+    assert not why.evidence
+
+
+def test_a_task_that_succeeded_has_no_failure_to_explain(filled: Filled, engine: Runtime) -> None:
+    Ranks(filled).say([0, 1], 10, *LOST).say([2], 11, *OWN).end(12, {0: 1, 1: 1, 2: 1, 3: 0})
+    filled.end()
+    why = cortex.logs("ml:train-1").why()
+    assert "failed first" not in str(why) and not why.evidence and why.summary.startswith("it ended well")

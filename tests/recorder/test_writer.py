@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from prometheus_client import REGISTRY
 from support.hand import CLUSTER, Hand, source, until
-from support.node import line
+from support.node import T0, line
 
 from cortex_jupyter.errors import LeaseLost, StoreError
 from cortex_jupyter.model import Batch, TaskRef
@@ -217,3 +218,27 @@ def test_a_repeated_error_message_of_the_kubelet_is_no_notice() -> None:
     assert [len(commit.entries) for commit in commits] == [1, 1] + [0] * 8
     many = [batcher.build([RawLines(1, b"failed to stat /var/log/%d\n" % n)]) for n in range(100)]
     assert sum(len(commit.entries) for commit in many) < 20
+
+
+def ended_after(arrivals: list[tuple[float, float]]) -> dict[str, Any]:
+    """Return the notice of a run's end after lines with these times and times of arrival (seconds)."""
+    batcher = Batcher("default:job/train-1", 1)
+    batcher.progress[1] = SourceProgress(source(), Anchor())
+    for written, arrived in arrivals:
+        batcher.build([RawLines(1, line(written, "x"), round(arrived * 1e9))])
+    [entry] = batcher.build([PendingNotice("status", "ended", sid=1, ended=True, fields={"notice": "ended"})]).entries
+    doc: dict[str, Any] = orjson.loads(entry.data)
+    return doc
+
+
+def test_the_end_of_a_run_names_the_clock_of_its_node_if_lines_were_read_as_they_came() -> None:
+    base = T0 / 1e9
+    behind = [(second, base + second + 3 + late) for second, late in ((1, 0.4), (2, 0.01), (3, 0.02), (4, 0.9))]
+    assert ended_after(behind)["clock_ms"] == -3010
+    assert ended_after([(second, base + second - 7.5) for second in (1, 2, 3)])["clock_ms"] == 7500
+
+
+def test_lines_that_waited_on_the_node_do_not_tell_its_clock() -> None:
+    base = T0 / 1e9
+    assert "clock_ms" not in ended_after([(second, base + 100 + second / 1000) for second in range(1, 60)])
+    assert "clock_ms" not in ended_after([(1, base + 1)])

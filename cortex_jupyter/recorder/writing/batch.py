@@ -22,16 +22,21 @@ if TYPE_CHECKING:
 _SECOND: Final = 1_000_000_000
 #: An anchor lies this far before the last line (ns), so that lines whose times are out of order lie after it.
 _ANCHOR_DISTANCE: Final = 2 * _SECOND
+#: Two lines that were written this far apart (ns), and of which one came this much later than the other at most (ns), were
+#: read as they came. Of lines that waited on the node to be read, the older one is late by what they are apart.
+_APART: Final = _SECOND // 2
+_AGREE: Final = _SECOND // 5
 #: At most this many different texts of the kubelet become notices of one source.
 _MAX_KUBELET_TEXTS: Final = 20
 
 
 @dataclass(slots=True)
 class RawLines:
-    """Whole lines of one source, as they arrived."""
+    """Whole lines of one source, as they arrived; `at` is when (ns, by our clock), or 0 if that is not known."""
 
     sid: int
     data: bytes
+    at: int = 0
 
     @property
     def size(self) -> int:
@@ -97,6 +102,12 @@ class SourceProgress:
     anchor : Anchor
         The anchor that was stored last.
 
+    Attributes
+    ----------
+    clock_ahead : int or None
+        How far the clock of the source's node is ahead of ours (ns), less the time that a line takes to us. None until two
+        lines that were written some time apart agree about it: then they were read as they came.
+
     Notes
     -----
     `_marks` holds, for each second that was the latest so far, the number of the line that reached it: the first line
@@ -118,6 +129,9 @@ class SourceProgress:
         self._anchor_second = anchor.second
         # A number of 0 although there are lines: the clock was set back. It is early enough for any second.
         self._earliest_safe_second = anchor.second if anchor.seq else 0
+        self.clock_ahead: int | None = None
+        #: How far a line was ahead of our clock, at most, and its time.
+        self._most_ahead = (0, 0)
 
     def advance(self, lines: Lines, numbers: list[int] | range) -> None:
         """Take in lines that got these numbers."""
@@ -132,6 +146,15 @@ class SourceProgress:
             self._earliest_safe_second = self._anchor_second
             while len(self._marks) > 1 and self._marks[0][0] < self._anchor_second:
                 self._marks.popleft()
+
+    def note_arrival(self, at: int) -> None:
+        """Note that the latest line arrived now (ns, by our clock). One that comes late seems to be behind."""
+        ahead = self.last - at
+        most, time_ns = self._most_ahead
+        if time_ns and abs(ahead - most) <= _AGREE and self.last - time_ns >= _APART:
+            self.clock_ahead = max(ahead, most)
+        if not time_ns or ahead > most:
+            self._most_ahead = (ahead, self.last)
 
     def shift(self, first: int, by: int) -> None:
         """Add `by` to the numbers of the lines from `first` on."""
@@ -176,10 +199,10 @@ class Batcher:
     def build(self, items: list[Item]) -> Commit:
         """Return the commit of these items; notices keep their place between the lines."""
         commit = Commit()
-        pieces: dict[int, list[bytes]] = {}
+        pieces: dict[int, list[RawLines]] = {}
         for item in items:
             if isinstance(item, RawLines):
-                pieces.setdefault(item.sid, []).append(item.data)
+                pieces.setdefault(item.sid, []).append(item)
                 continue
             self._add_lines(commit, pieces)
             pieces = {}
@@ -222,11 +245,16 @@ class Batcher:
             [commit.update["message"]] = self._masking.texts([commit.update["message"]], Counter())
         time_ns = max(note.time or time.time_ns(), progress.last + 1 if progress and progress.last else 0)
         fields = note.fields | ({"source": progress.public} if progress else {})
+        if progress is not None and note.ended and progress.clock_ahead is not None:
+            fields["clock_ms"] = round(progress.clock_ahead / 1e6)
         self._add_entry(commit, notice(self.task, self.next_seq, time_ns, note.event, message, **fields))
 
-    def _add_lines(self, commit: Commit, pieces: dict[int, list[bytes]]) -> None:
-        parsed = {sid: parse(b"".join(data)) for sid, data in pieces.items()}
+    def _add_lines(self, commit: Commit, pieces: dict[int, list[RawLines]]) -> None:
+        parsed = {sid: parse(b"".join(piece.data for piece in raw)) for sid, raw in pieces.items()}
         self._add_batch(commit, {sid: lines for sid, lines in parsed.items() if lines.times})
+        for sid, lines in parsed.items():
+            if lines.times and (at := pieces[sid][-1].at):
+                self.progress[sid].note_arrival(at)
         for sid, lines in parsed.items():
             for text in lines.errors:
                 # A repeated attempt gets the same text again, or the one before that.

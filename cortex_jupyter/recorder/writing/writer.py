@@ -219,10 +219,11 @@ class Channel:
         """
         if not data:
             return
+        at = time.time_ns()
         if data[-1:] != b"\n":
             data += b"\n"
         await self._until_room()
-        self._enqueue(RawLines(sid, data))
+        self._enqueue(RawLines(sid, data, at))
 
     async def put_parsed(self, sid: int, lines: Lines) -> None:
         """Hand over parsed lines; wait while too much is unwritten.
