@@ -351,5 +351,9 @@ class ReadingWarning(UserWarning):
     """The log may be read incompletely: a right is missing, or the cluster cannot be reached."""
 
 
+class HangWarning(UserWarning):
+    """The task makes no step for much longer than usual: see `TaskLog.hangs`."""
+
+
 class MissingExtra(CortexError, ImportError):
     """An optional library is not installed."""

@@ -18,12 +18,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from cortex_jupyter.analysis.steps import Progress
-    from cortex_jupyter.archive.optional import Floats, Ints
+    from cortex_jupyter.archive.optional import Flags, Floats, Ints
 
 #: With fewer steps than this, a task has no rhythm yet.
 MIN_STEPS: Final = 20
+#: It is also none if it lasted shorter than this (seconds): the lines of a start come fast, and then a model is loaded.
+#: Lines that are no steps say less.
+_SHORTEST_S: Final = {"step": 10.0, "line": 60.0}
+#: Lines that are no steps have a rhythm only if 99 % of the pauses between them are shorter than this many usual ones.
+_REGULAR: Final = 10.0
 #: The newest pauses that count.
 _NEWEST: Final = 20_000
+#: A rank is far behind if it lacks more lines with steps than this.
+_APART: Final = 3.0
 #: At most this many pauses are examined, the longest ones.
 _EXAMINED: Final = 500
 #: A line that begins this share of the pauses belongs to a step; one that begins fewer announces something else.
@@ -135,10 +142,17 @@ def hangs(table: pa.Table, progress: Progress, end: int, *, is_over: bool, steps
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     time = table["time"].cast(pa.int64()).to_numpy()
     counts = progress.counts
-    signs, what = _Signs.of(table, progress, time, counts.rows[counts.advances], counts.rank[counts.advances]), "step"
+    steps = counts.advances
+    signs, what = (
+        _Signs.of(table, progress, time, counts.rows[steps], counts.rank[steps], counts.is_last[steps]),
+        "step",
+    )
     if signs.steps < MIN_STEPS and not steps_only:
-        lines = np.flatnonzero(progress.of >= 0)
-        signs, what = _Signs.of(table, progress, time, lines, progress.of[lines]), "line"
+        lines = _recurring(progress)
+        signs, what = (
+            _Signs.of(table, progress, time, lines, progress.of[lines], np.zeros(len(lines), np.bool_)),
+            "line",
+        )
     rows: list[dict[str, Any]] = []
     rhythm = "this log has too few steps for a rhythm"
     if signs.steps >= MIN_STEPS:
@@ -159,14 +173,24 @@ def hangs(table: pa.Table, progress: Progress, end: int, *, is_over: bool, steps
     return Hangs(pa.Table.from_pylist(rows, schema=pa.schema(kinds)), rhythm)
 
 
+def _recurring(progress: Progress) -> Ints:
+    """Return the lines of the kinds that each rank writes again and again."""
+    np = import_optional("numpy")
+    lines = np.flatnonzero(progress.of >= 0)
+    times = np.bincount(progress.shape[lines]) if len(lines) else np.zeros(1, np.int64)
+    rows: Ints = lines[times[progress.shape[lines]] >= MIN_STEPS * max(1, len(progress.ranks))]
+    return rows
+
+
 @dataclass(slots=True)
 class _Signs:
-    """The signs of progress of all ranks: lines with a step, or all lines.
+    """The signs of progress of all ranks: lines with a step, or lines that recur.
 
     Parameters
     ----------
-    rows, time, rank, kind : numpy.ndarray
-        In the order of time. `kind` is the shape of the line with which the time until the rank's next sign began.
+    rows, time, rank, kind, is_last : numpy.ndarray
+        In the order of time. `kind` is the shape of the line with which the time until the rank's next sign began; `is_last`
+        is whether the counter reached its end.
     end, length, began : numpy.ndarray
         The pauses between two signs of one rank, by their ends: when each ended (ns), how long it was (seconds), and the kind
         with which it began.
@@ -178,16 +202,17 @@ class _Signs:
     time: Ints
     rank: Ints
     kind: Ints
+    is_last: Flags
     end: Ints
     length: Floats
     began: Ints
     steps: float
 
     @classmethod
-    def of(cls, table: pa.Table, progress: Progress, time: Ints, rows: Ints, rank: Ints) -> _Signs:
+    def of(cls, table: pa.Table, progress: Progress, time: Ints, rows: Ints, rank: Ints, is_last: Flags) -> _Signs:
         np = import_optional("numpy")
         order = np.argsort(time[rows], kind="stable")
-        rows, rank = rows[order], rank[order]
+        rows, rank, is_last = rows[order], rank[order], is_last[order]
         by_rank = np.argsort(rank, kind="stable")
         same = rank[by_rank][1:] == rank[by_rank][:-1]
         begin, end = by_rank[:-1][same], by_rank[1:][same]
@@ -196,7 +221,9 @@ class _Signs:
         by_end = np.argsort(time[rows[end]], kind="stable")
         ranks = max(1, len(np.unique(rank)))
         begin, end = begin[by_end], end[by_end]
-        return cls(rows, time[rows], rank, kind, time[rows[end]], length[by_end], kind[begin], len(end) / ranks)
+        return cls(
+            rows, time[rows], rank, kind, is_last, time[rows[end]], length[by_end], kind[begin], len(end) / ranks
+        )
 
 
 def _kinds(table: pa.Table, progress: Progress, time: Ints, rows: Ints, usual_s: float) -> Ints:
@@ -245,6 +272,9 @@ def _examine(
         new = np.setdiff1d(kinds, began[times >= _USUAL_SHARE * len(before)]).tolist()
         alike = [pause for kind in new or [usual] for pause in seen.get(kind, ())]
         lasted = (start - int(signs.time[0])) / 1e9
+        is_irregular = what == "line" and p99 > _REGULAR * float(np.median(before))
+        if lasted < _SHORTEST_S[what] or is_irregular or _is_at_end(signs, index, start - int(2e9 * p99)):
+            continue
         limit = limit_s(p90, p99, steps, alike, lasted, is_new=bool(new))
         for kind in new or [usual]:
             seen.setdefault(kind, []).append(length)
@@ -253,6 +283,15 @@ def _examine(
             row = int(signs.rows[index])
             rows.append(_row(table, progress, row, start, length, before, limit, what, lasts=lasts))
     return rows
+
+
+def _is_at_end(signs: _Signs, index: int, since: int) -> bool:
+    """Return whether all counters that were at work have reached their ends at a sign: what comes then has no rhythm yet."""
+    np = import_optional("numpy")
+    recent = slice(max(0, index + 1 - _NEWEST), index + 1)
+    ranks, times, is_last = (column[recent][::-1] for column in (signs.rank, signs.time, signs.is_last))
+    _, latest = np.unique(ranks, return_index=True)
+    return bool(is_last[latest[times[latest] >= since]].all())
 
 
 def _latest_kinds(signs: _Signs, index: int, since: int) -> Ints:
@@ -308,10 +347,16 @@ def _behind(progress: Progress, row: int) -> tuple[float | None, list[str]]:
     shown = np.full(len(progress.ranks), np.nan)
     reached[counts.rank[rows]], shown[counts.rank[rows]] = counts.total[rows], counts.value[rows]
     with_steps = np.flatnonzero(~np.isnan(reached))
-    top = with_steps[reached[with_steps] >= np.median(reached[with_steps])]
-    behind = with_steps[reached[with_steps] < reached[top].min()]
-    first = int(top[np.argmin(reached[top])])
-    return float(shown[first]), [progress.ranks[i].name for i in behind.tolist()]
+    middle = float(np.median(reached[with_steps]))
+    ahead = with_steps[reached[with_steps] >= middle]
+    first = int(ahead[np.argmin(reached[ahead])])
+    # Of ranks that do not wait for each other many are a little behind, which says nothing.
+    unit = float(np.median(np.diff(np.unique(counts.total[rows])))) if len(np.unique(counts.total[rows])) > 1 else 1.0
+    for far in (0.0, _APART * unit):
+        behind = with_steps[reached[with_steps] < reached[first] - far]
+        if len(behind) <= max(1, len(with_steps) // 4):
+            return float(shown[first]), [progress.ranks[i].name for i in behind.tolist()]
+    return float(shown[first]), []
 
 
 def _names(names: list[str]) -> str:

@@ -308,7 +308,7 @@ def _notes(
             note = "failed first"
         elif rank.name in behind:
             note = "behind"
-        elif row["state"] == "running" and _is_stuck(index, pace):
+        elif row["state"] != "succeeded" and _is_stuck(index, pace):
             note = "silent" if _is_older(row["last"], rows, pace.pauses[index]) else "stuck"
         elif _is_slow(index, pace):
             note = "slow"

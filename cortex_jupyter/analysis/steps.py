@@ -78,6 +78,8 @@ class Counts:
         The number, and the sum of all advances: it goes on when the number starts over in each training epoch.
     advances : numpy.ndarray
         Whether the line is farther than the counter's line before.
+    is_last : numpy.ndarray
+        Whether the counter has reached its end, as in `100/100`.
     main : int
         The counter that the most ranks have, does not start over, and has the most lines; -1 without counters.
     """
@@ -88,6 +90,7 @@ class Counts:
     value: Floats
     total: Floats
     advances: Flags
+    is_last: Flags
     main: int
 
 
@@ -221,6 +224,10 @@ def _tags(text: Texts) -> tuple[Ints, list[str]]:
 class _Place(NamedTuple):
     counter: str
     token: int
+    has_end: bool  # the next number is the last one that it will reach, as in `3/10`
+
+
+_OF: Final = re.compile(r"\s*(?:/|of)\s*\0")
 
 
 def _place(shape: str) -> _Place | None:
@@ -233,22 +240,28 @@ def _place(shape: str) -> _Place | None:
     if token is None:
         return None
     before = metrics.MARK.join(shape.split(metrics.MARK)[: token + 1])
-    return _Place(before.partition("%|")[0], token)  # a bar differs in every line
+    has_end = _OF.match(shape, len(before) + 1) is not None
+    return _Place(before.partition("%|")[0], token, has_end)  # a bar differs in every line
 
 
 def _counts(kinds: Shapes, of: Ints) -> Counts:
-    np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
+    np = import_optional("numpy")
     names: dict[str, int] = {}
     token, counter = np.full(len(kinds.texts), -1), np.full(len(kinds.texts), -1)
+    has_end = np.zeros(len(kinds.texts), np.bool_)
     for index, shape in enumerate(kinds.texts[:_SHAPES]):
         if (place := _place(shape)) is not None:
-            token[index], counter[index] = place.token, names.setdefault(place.counter, len(names))
+            token[index], has_end[index] = place.token, place.has_end
+            counter[index] = names.setdefault(place.counter, len(names))
     shape = kinds.shape
     rows = np.flatnonzero((token[shape] >= 0) & (of >= 0)) if len(shape) else np.zeros(0, np.int64)
-    numbers = kinds.tokens(kinds.at[rows] + token[shape[rows]]) if len(rows) else pa.array([], pa.large_string())
-    is_number = pc.match_substring_regex(numbers, r"^[0-9]{1,15}(?:\.[0-9]+)?$")
-    rows = rows[is_number.to_numpy(zero_copy_only=False)]
-    value = numbers.filter(is_number).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    at = kinds.at[rows] + token[shape[rows]]
+    value = _numbers(kinds, at)
+    end = np.full(len(rows), np.nan)
+    bounded = has_end[shape[rows]]
+    end[bounded] = _numbers(kinds, at[bounded] + 1)
+    is_number = ~np.isnan(value)
+    rows, value, end = rows[is_number], value[is_number], end[is_number]
     rank, which = of[rows], counter[shape[rows]] if len(rows) else np.zeros(0, np.int64)
     order = np.lexsort((np.arange(len(rows)), which, rank))
     step = value[order]
@@ -262,7 +275,18 @@ def _counts(kinds: Shapes, of: Ints) -> Counts:
     sums -= (sums - step)[base] if len(order) else 0
     total, advances, back = np.empty_like(value), np.empty(len(value), np.bool_), np.empty(len(value), np.bool_)
     total[order], advances[order], back[order] = sums, (change > 0) | begins, is_back
-    return Counts(rows, rank, which, value, total, advances, _main(rank, which, back))
+    return Counts(rows, rank, which, value, total, advances, value >= end, _main(rank, which, back))
+
+
+def _numbers(kinds: Shapes, tokens: Ints) -> Floats:
+    """Return the numbers of tokens; NaN for one that is none."""
+    np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
+    if not len(tokens):
+        return np.zeros(0)
+    texts = kinds.tokens(tokens)
+    is_number = pc.match_substring_regex(texts, r"^[0-9]{1,15}(?:\.[0-9]+)?$")
+    numbers: Floats = pc.if_else(is_number, texts, None).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def _main(rank: Ints, counter: Ints, back: Flags) -> int:

@@ -130,18 +130,27 @@ class RecordingReader:
             warnings.warn(self.status().message, ReadingWarning, stacklevel=3)
         return info
 
-    def wait(self, test: Callable[[RecordingInfo], bool], timeout: float | None = None) -> RecordingInfo:
-        """Wait until the recording's row passes a test.
+    def wait(
+        self,
+        test: Callable[[RecordingInfo], bool],
+        timeout: float | None = None,
+        tick: Callable[[], object] | None = None,
+    ) -> RecordingInfo:
+        """Wait until the recording's row passes a test; `tick` is called a few times per second.
 
         Raises
         ------
         TimeoutError
             It did not within `timeout` (seconds).
         """
-        return self._watch(until(self.recording, test), "waiting for the task", timeout)
+        return self._watch(until(self.recording, test), "waiting for the task", timeout, tick)
 
     def _watch(
-        self, coroutine: Coroutine[Any, Any, RecordingInfo], label: str, timeout: float | None = None
+        self,
+        coroutine: Coroutine[Any, Any, RecordingInfo],
+        label: str,
+        timeout: float | None = None,
+        also: Callable[[], object] | None = None,
     ) -> RecordingInfo:
         with progress(label) as bar:
 
@@ -149,6 +158,8 @@ class RecordingReader:
                 info = self.recording.store.info(self.recording.id)
                 if info is not None:
                     bar.update(info.last_seq - bar.n)
+                if also is not None:
+                    also()
 
             return self.engine.run(coroutine, timeout=timeout, tick=tick)
 

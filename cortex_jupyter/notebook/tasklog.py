@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import operator
 import time
 import warnings
@@ -18,6 +19,8 @@ from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.errors import (
     BadQuery,
     ContainerNotFound,
+    CortexError,
+    HangWarning,
     ReadingWarning,
     RecordNotFound,
     TaskFailed,
@@ -52,7 +55,6 @@ if TYPE_CHECKING:
     from cortex_jupyter.analysis.ranks_frame import Ranks
     from cortex_jupyter.analysis.steps import Progress
     from cortex_jupyter.analysis.why import Why
-    from cortex_jupyter.errors import CortexError
     from cortex_jupyter.notebook.masked import Masked
     from cortex_jupyter.notebook.metrics import Metrics
     from cortex_jupyter.notebook.record import Status
@@ -63,6 +65,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.reader.text import TextFormat
     from cortex_jupyter.tables.statement import Completeness
 
+#: While a user waits for a task, its newest lines are examined this often (seconds).
+HANG_CHECK_S: float = 15.0
+_HANG_LINES: Final = 20_000
 #: Number of last lines in the exception of a failed task.
 LAST_LINES: Final = 50
 
@@ -388,7 +393,7 @@ class TaskLog:
     def wait(
         self, pattern: str | None = None, timeout: float | None = None, *, raise_on_failure: bool = False
     ) -> Record | Status | None:
-        """Block until the task has ended and its log is read, or until a line matches.
+        """Block until the task has ended and its log is read, or until a line matches. Warn while the task hangs.
 
         An interrupt (Ctrl-C, the notebook's stop button) ends the wait at once; the recording goes on.
         Asynchronous code uses `await log`, with `asyncio.timeout` to limit the wait.
@@ -418,13 +423,19 @@ class TaskLog:
         """
         self._warn()
         end = None if timeout is None else time.monotonic() + timeout
+        watch = _HangWatch(self)
         try:
             if pattern is not None:
                 find = finder("pattern", pattern)
                 with progress(f"waiting for {pattern!r}") as bar, closing(self.frames()) as events:
-                    if (record := _first_match(events, find, end, bar.update)) is not None:
+
+                    def show(lines: int) -> None:
+                        bar.update(lines)
+                        watch()
+
+                    if (record := _first_match(events, find, end, show)) is not None:
                         return record
-            self._reader.wait(lambda info: info.done, None if end is None else end - time.monotonic())
+            self._reader.wait(lambda info: info.done, None if end is None else end - time.monotonic(), watch)
         except TimeoutError:
             raise self._timeout_error(pattern, timeout) from None
         status = self.status
@@ -830,6 +841,15 @@ class TaskLog:
         steps_only = not self.opened and not ends_by_itself(self._reader.recording.ref.kind)
         return hangs(table, progress or read_progress(table), end, is_over=is_over, steps_only=steps_only)
 
+    def _newest_hang(self, lines: int) -> dict[str, Any] | None:
+        """Return the hang that lasts, by the newest lines; None if there is none. It waits for nothing."""
+        from cortex_jupyter.analysis.steps import COLUMNS
+        from cortex_jupyter.tables.read import read
+
+        recording = self._reader.recording
+        query = replace(parse_query({}), tail=lines)
+        return self._hangs(read(recording.store, recording.id, query, columns=COLUMNS)).last
+
     def _end(self, table: pa.Table) -> tuple[int, bool]:
         """Return when the task ended, or now by the clock of its lines (ns), and whether it has ended."""
         pc: Any = import_optional("pyarrow.compute")
@@ -1062,6 +1082,29 @@ def _checked(place: slice) -> tuple[slice, str]:
         )
     words = ["" if part is None else str(part) for part in parts]
     return slice(start, stop, step), ":".join(words[:2] if step is None else words)
+
+
+class _HangWatch:
+    """Warns, once for each time, that a task hangs; called a few times per second during a wait."""
+
+    def __init__(self, log: TaskLog) -> None:
+        self._log = log
+        self._next_at = time.monotonic() + HANG_CHECK_S
+        self._since: Any = None
+
+    def __call__(self) -> None:
+        if (began := time.monotonic()) < self._next_at:
+            return
+        try:
+            hang = self._log._newest_hang(_HANG_LINES)  # noqa: SLF001 - the same module
+        except CortexError:  # pyarrow is not installed, or the store does not answer
+            self._next_at = math.inf
+            return
+        if hang is not None and hang["since"] != self._since:
+            self._since = hang["since"]
+            warnings.warn(f"{self._log.task}: {hang['message']}", HangWarning, stacklevel=2)
+        # Looking takes a twentieth of the time at most.
+        self._next_at = time.monotonic() + max(HANG_CHECK_S, 20 * (time.monotonic() - began))
 
 
 class _MetricSource:

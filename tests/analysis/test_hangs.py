@@ -60,6 +60,14 @@ def test_lines_without_steps_do_not_hide_a_hang() -> None:
     assert hang["seconds"] > 590 and hang["what"] == "step"
 
 
+def test_lines_that_recur_are_a_rhythm_too() -> None:
+    training = Training(4)
+    for part in range(200):
+        training.wait(2).say(f"INFO copied /data/part-{part}.parquet")
+    [hang] = found(training.wait(900))
+    assert hang["what"] == "line" and hang["message"].startswith("no line since ")
+
+
 def test_a_hang_that_ended_is_listed_with_its_end() -> None:
     training = Training(4).run(300).wait(900).run(300)
     [hang] = found(training, is_over=True)
@@ -116,6 +124,24 @@ def _ranks_that_end_one_after_another(training: Training) -> None:
         training.say("INFO finished", ranks=[rank]).run(60, ranks=range(rank + 1, training.ranks))
 
 
+def _a_fast_start(training: Training) -> None:
+    for shard in range(40):
+        training.wait(0.02).say(f"loading step {shard} of the plan")
+    training.wait(300).run(200)
+
+
+def _a_bar_before_the_training(training: Training) -> None:
+    for done in range(0, 20_001, 50):
+        training.wait(0.1).say(f"Map: {done // 200:3d}%|####  | {done}/20000 [00:10<00:10, 500.00 examples/s]")
+    training.wait(600).say("INFO compiled").run(200)
+
+
+def _a_job_that_only_writes_at_its_start(training: Training) -> None:
+    for part in range(50):
+        training.wait(0.1).say(f"copied /data/part-{part}.parquet")
+    training.wait(1800).say("done")
+
+
 def _a_long_end(training: Training) -> None:
     training.run(400).say("INFO training finished, writing the model").wait(700).say("INFO done")
 
@@ -132,6 +158,9 @@ def _a_long_end(training: Training) -> None:
         _counted_evaluations,
         _epochs_that_start_over,
         _ranks_that_end_one_after_another,
+        _a_fast_start,
+        _a_bar_before_the_training,
+        _a_job_that_only_writes_at_its_start,
         _a_long_end,
     ],
 )

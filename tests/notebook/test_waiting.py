@@ -11,8 +11,9 @@ from support.jupyter import Home
 from support.kube import python_job
 
 import cortex_jupyter as cortex
-from cortex_jupyter.errors import TaskFailed, WaitTimeout
+from cortex_jupyter.errors import HangWarning, TaskFailed, WaitTimeout
 from cortex_jupyter.model import Source
+from cortex_jupyter.notebook import tasklog
 from cortex_jupyter.notebook.record import Record, Status
 
 if TYPE_CHECKING:
@@ -172,3 +173,17 @@ def test_an_interrupt_ends_the_wait_and_not_the_recording(
                 waiting.communicate()
         home.end()
         sandbox.kube.delete("jobs", name)
+
+
+def test_a_wait_warns_that_the_task_hangs(filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasklog, "HANG_CHECK_S", 0.0)
+    filled.lines([(1, second * 10**9, f"INFO step {second}") for second in range(100)]).update(state="running")
+    log = cortex.logs("ml:train-1")
+    expected = "ml:job/train-1: no step since .*, usually every 1 s"
+    with pytest.warns(HangWarning, match=expected) as warned, pytest.raises(WaitTimeout):
+        log.wait(timeout=3)
+    assert len([one for one in warned if one.category is HangWarning]) == 1
+    watch = tasklog._HangWatch(log)
+    with pytest.warns(HangWarning, match=expected):
+        watch()
+    watch()  # it says so once, and any warning fails a test
