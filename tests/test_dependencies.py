@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SUITABLE = re.compile(
     r"(MIT( License)?|MIT-0|BSD( License)?|[023]?BSD|BSD-[23]-Clause|Apache Software License|Apache(-| | License, Version )2\.0"
     r"|ISC( License \(ISCL\))?|MPL-2\.0|Mozilla Public License 2\.0 \(MPL 2\.0\)|PSF-2\.0|Python Software Foundation License"
-    r"|Zlib|CC0-1\.0|Unlicense)"
+    r"|Zlib|CC0-1\.0|Unlicense|3-Clause BSD License|MIT-CMU)"
 )
 
 

@@ -36,6 +36,8 @@ _EXTRA: Final = {
     "obstore": "archive",
     "duckdb": "sql",
     "dask": "dask",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
 }
 
 

@@ -21,6 +21,7 @@ from cortex_jupyter.tables.convert import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     import pyarrow as pa
 
@@ -41,6 +42,9 @@ class Source(Protocol):
 
     def mark(self) -> tuple[int, bool]:
         """Return the number of the last record, and whether the log is complete."""
+
+    def label(self) -> str:
+        """Return what tells this log apart from those of other runs of the task."""
 
     def members(self) -> dict[tuple[str, str], tuple[str, str]]:
         """Return role and rank by task and pod."""
@@ -63,7 +67,7 @@ class Metrics(ResultFrame):
 
     def __init__(self, table: pa.Table, sources: Sequence[Source] = ()) -> None:
         super().__init__(table)
-        self.sources = tuple(sources)
+        self.sources: tuple[Source, ...] = tuple(sources)
 
     @property
     def names(self) -> list[str]:
@@ -93,6 +97,66 @@ class Metrics(ResultFrame):
         Chart
         """
         return Chart(self, names, x)
+
+    def to_tensorboard(self, folder: str | PathLike[str], *, follow: bool = False) -> int:
+        """Write the metrics into event files of TensorBoard: a run for each pod, and for each rank that its lines name.
+
+        A second call adds only what is missing. A value whose line names no whole step has its number in its curve as step.
+
+        Parameters
+        ----------
+        folder : str or path
+            TensorBoard's `--logdir`. It may hold the event files of the training itself, too.
+        follow : bool, optional
+            Whether to go on until the task has ended. To stop earlier, interrupt the cell.
+
+        Returns
+        -------
+        int
+            Number of values that were added.
+
+        Raises
+        ------
+        MissingExtra
+            tensorboard is not installed.
+        """
+        from cortex_jupyter.notebook.metric_exports import TensorBoard, export
+
+        return export(self, TensorBoard(folder), follow=follow)
+
+    def to_mlflow(self, run_id: str | None = None, *, follow: bool = False) -> str:
+        """Log the metrics to a run of MLflow, at the tracking server that MLflow is set up for.
+
+        The metrics of the first pod have their own names; those of others begin with the pod's name and `/`. A second call
+        adds only what is missing.
+
+        Parameters
+        ----------
+        run_id : str, optional
+            Default: the active run; else the run that an earlier call made for this log; else a new one, named after
+            the task.
+        follow : bool, optional
+            Whether to go on until the task has ended. To stop earlier, interrupt the cell.
+
+        Returns
+        -------
+        str
+            The run's id.
+
+        Raises
+        ------
+        MissingExtra
+            mlflow-skinny is not installed, or mlflow.
+        """
+        from cortex_jupyter.notebook.metric_exports import Mlflow, export
+
+        pc = import_optional("pyarrow.compute")
+        tasks = pc.unique(self._table["task"].cast("string")).to_pylist()
+        labels = [source.label() for source in self.sources] or tasks
+        name = " ".join(task.rpartition("/")[2] for task in tasks) or "log"
+        run = Mlflow(run_id, " ".join(labels), name, follow=follow)
+        export(self, run, follow=follow)
+        return run.run_id
 
     def again(self) -> Self:
         """Return the metrics as they are now."""

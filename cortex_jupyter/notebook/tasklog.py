@@ -670,8 +670,8 @@ class TaskLog:
     def metrics(self, *names: str, pattern: str | None = None, path: str | None = None) -> Metrics:
         r"""Return the metrics that lines report: a frame with a row per value, and a chart with `.plot()`.
 
-        Known forms are `loss=0.31 step=400`, `loss: 0.31`, JSON, Python dicts, and the output of tqdm, Lightning,
-        Transformers, Keras, XGBoost, LightGBM, fairseq and the PyTorch examples.
+        Known forms are `loss=0.31 step=400`, `loss: 0.31`, `iter 0: loss 10.9`, JSON, Python dicts, tables with a column
+        of steps, and the output of the common libraries (docs/explanation/metrics.md names them).
 
         Parameters
         ----------
@@ -1129,6 +1129,10 @@ class _MetricSource:
     def mark(self) -> tuple[int, bool]:
         info = self._reader.info()
         return info.last_seq, info.done
+
+    def label(self) -> str:
+        info = self._reader.info()
+        return f"{info.ref.key} {info.uid or info.started or ''}".rstrip()
 
     def members(self) -> dict[tuple[str, str], tuple[str, str]]:
         task = self._reader.recording.ref.key
