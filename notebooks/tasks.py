@@ -29,6 +29,7 @@ for shard in range(1, 5):
     print(f"shard {shard}/4 verified, {r.randint(180, 220)} MiB", flush=True)
     time.sleep(pause * o["loading"])
 log.info("model resnet-demo, 25.6 M parameters, batch 256, seed %d", o["seed"])
+begin = time.time()
 for epoch in range(1, epochs + 1):
     for step in range(1, steps + 1):
         done = epoch - 1 + step / steps
@@ -39,13 +40,18 @@ for epoch in range(1, epochs + 1):
             log.error("loss is nan at step %d", total)
         if total >= o["fail"] and rank == o["bad"]:
             # Its failure ends the Job, which deletes the pods that still run: their last lines might be lost.
-            time.sleep(pause * (epochs * steps - total) + 3)
+            time.sleep(0 if o["lost"] else pause * (epochs * steps - total) + 3)
             def forward(batch):
                 raise RuntimeError("CUDA error: device-side assert triggered (batch %d)" % batch)
             forward(total)
+        if o["lost"] and rank == o["silent"] and total >= o["fail"] // 2:
+            time.sleep(begin + pause * o["fail"] + 1.5 - time.time())
+            sys.exit(143)  # as after SIGTERM
+        if o["lost"] and rank != o["bad"] and time.time() > begin + pause * o["fail"] + 0.5:
+            raise RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.%d]:29500" % (10 + o["bad"]))
         lost = o["diverge"] and total >= o["diverge"] and rank == o["bad"]
         log.info("step %d loss=%s lr=%.2e samples/s=%.0f", total, "nan" if lost else f"{loss:.4f}", 3e-4 * 0.5 * (1 + math.cos(math.pi * done / epochs)), r.gauss(2950, 60))
-        time.sleep(pause)
+        time.sleep(pause * (1.6 if rank == o["slow"] else 1))
     done = epoch * 20 // epochs
     print(f"\\repoch: {epoch * 100 // epochs:3d}%|{'#' * done}{' ' * (20 - done)}| {epoch}/{epochs} [00:{epoch:02d}<00:{epochs - epoch:02d},  1.00it/s]", flush=True)
     print(json.dumps({"level": "info", "msg": "epoch done", "epoch": epoch, "step": total, "val_acc": round(1 - math.exp(-0.5 * epoch), 4)}), flush=True)
@@ -63,6 +69,9 @@ OPTIONS = {
     "fail": 1 << 30,
     "bad": 0,
     "straggler": -1,
+    "slow": -1,
+    "silent": -1,
+    "lost": 0,  # whether the others lose their connection when one fails
 }
 
 

@@ -477,10 +477,13 @@ class Decision(NamedTuple):
     pod : dict
         Its Pod object.
     end : End
+    ties : int
+        How many other pods failed in the same second: which one was the first is not known then.
     """
 
     pod: KubeObject
     end: End
+    ties: int = 0
 
 
 def decisive_end(pods: list[KubeObject]) -> End | None:
@@ -514,14 +517,15 @@ def decision(pods: list[KubeObject]) -> Decision | None:
         return max(ends, key=lambda decided: decided.end.finished, default=None)
     newest = max(own_failures, key=lambda decided: decided.end.finished)
     together = [decided for decided in own_failures if decided.end.finished >= created(newest.pod)]
-    # Times are whole seconds. A container that was stopped did not fail by itself, unless it took too much memory.
-    return min(
-        together,
-        key=lambda decided: (
-            decided.end.finished or math.inf,
-            decided.end.exit_code in (137, 143) and decided.end.reason != "OOMKilled",
-        ),
-    )
+
+    def order(decided: Decision) -> tuple[float, bool]:
+        # Times are whole seconds. A container that was stopped did not fail by itself, unless it took too much memory.
+        is_stopped = decided.end.exit_code in (137, 143) and decided.end.reason != "OOMKilled"
+        return decided.end.finished or math.inf, is_stopped
+
+    first = min(together, key=order)
+    same = {id(decided.pod) for decided in together if first.end.finished and order(decided) == order(first)}
+    return first._replace(ties=len(same - {id(first.pod)}))
 
 
 def created(pod: KubeObject) -> int:

@@ -393,7 +393,9 @@ def _failed(workload: Workload, pods: list[KubeObject], reason: str, message: st
     decided = _decision(workload, pods)
     end = decided.end if decided and decided.end.exit_code else None
     first = _describe_position(workload, decided.pod) if decided and end and len(pods) > 1 else ""
-    parts = [f"{first} failed first" if first else ""]
+    ties = decided.ties if decided else 0
+    others = f"{ties} other pod{'' if ties == 1 else 's'}"
+    parts = [(f"{first} and {others} failed in the same second" if ties else f"{first} failed first") if first else ""]
     # "Error" only says that the exit code is not 0.
     parts.append(", ".join(r for r in (end.reason if end else "", reason) if r and r != "Error"))
     parts += [podlib.in_one_line(text) for text in (end.message if end else "", message)]

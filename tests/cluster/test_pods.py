@@ -225,6 +225,13 @@ def test_a_failed_distributed_task_names_the_rank_that_failed_first() -> None:
     )
 
 
+def test_ranks_that_failed_in_the_same_second_are_not_called_the_first() -> None:
+    ranks = [rank(f"bert-worker-{i}", 1, 30 + (i == 2), index=str(i)) for i in range(3)]
+    assert state(FAILED_JOB, *ranks)[1] == (
+        "PyTorchJob failed exit 1: worker-0 (pod bert-worker-0) and 1 other pod failed in the same second: JobFailed"
+    )
+
+
 def test_failures_of_earlier_attempts_do_not_count() -> None:
     attempts = [
         rank("bert-worker-0", 7, 10, index="0"),

@@ -27,6 +27,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "compare-two-runs": {"seconds": 1.5},
     "64-pods": {"pods": 12, "seconds": 1},
     "distributed-training": {"workers": 4, "seconds": 1.5},
+    "which-rank": {"workers": 6, "seconds": 4},
     "logs-from-s3": {"archive": "s3://runs/logs", "seconds": 1},
 }
 EXPECTED: dict[str, dict[str, list[str]]] = {
@@ -80,6 +81,16 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "means": [r"rank\n0 "],
         "why-cell": ["RuntimeError: CUDA error", "worker-3"],
         "raised": ["worker-3 (pod bert-worker-3) failed first"],
+    },
+    "which-rank": {
+        "why-cell": ["worker-3 failed first", "RuntimeError: CUDA error", "others lost a peer", "log.seq["],
+        "evidence": ["Traceback", "CUDA error"],
+        "strips": ["<svg", "worker-1 slow", "worker-2 silent", "worker-3 failed first"],
+        "ranks-cell": ["failed first", "slow", "silent"],
+        "pandas": ["failed first", "slow", "silent"],
+        "hang": ["no step since", "usually every 2 s", "rank 2 had not reached step 1800"],
+        "hang-frame": ["[rank 2]"],
+        "hang-strips": ["<svg"],
     },
     "64-pods": {
         "complete": ["12 sources, complete"],
