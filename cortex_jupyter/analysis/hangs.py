@@ -88,9 +88,9 @@ class Hangs(ResultFrame):
     `last` (the last step), `behind` (the ranks that had not reached it), `message`, `seq` (of the last line with a step).
     """
 
-    def __init__(self, table: pa.Table, rhythm: str) -> None:
+    def __init__(self, table: pa.Table, rhythm: str, *, is_last: bool = False) -> None:
         super().__init__(table)
-        self._rhythm = rhythm
+        self._rhythm, self._is_last = rhythm, is_last
 
     @property
     def nothing(self) -> str:  # type: ignore[override]
@@ -100,13 +100,13 @@ class Hangs(ResultFrame):
     @property
     def now(self) -> str:
         """The message of a hang that lasts; empty if there is none."""
-        return self.last["message"] if self.last else ""
+        return self.last["message"] if self.last and self.last["until"] is None else ""
 
     @property
     def last(self) -> dict[str, Any] | None:
-        """The row of a hang that lasts; None if there is none."""
-        rows = self._table.slice(max(0, len(self) - 1)).to_pylist()
-        return rows[0] if rows and rows[0]["until"] is None else None
+        """The row of a hang after which no step came; None if there is none."""
+        rows = self._table.slice(len(self) - 1).to_pylist() if self._is_last else []
+        return rows[0] if rows else None
 
     def shown(self) -> tuple[list[str], list[list[str]]]:
         """Return a row for each hang: its message, and how long it was."""
@@ -154,9 +154,11 @@ def hangs(table: pa.Table, progress: Progress, end: int, *, is_over: bool, steps
             "line",
         )
     rows: list[dict[str, Any]] = []
+    is_last = False
     rhythm = "this log has too few steps for a rhythm"
     if signs.steps >= MIN_STEPS:
         rows = _examine(table, progress, signs, end, is_over=is_over, what=what)
+        is_last = bool(rows) and rows[-1]["seq"] == table["seq"][int(signs.rows[-1])].as_py()
         rhythm = f"a {what} every {_rhythm(signs.length)}, and no pause that stands out"
     moment, number = pa.timestamp("us", "UTC"), pa.float64()
     kinds = [
@@ -170,7 +172,7 @@ def hangs(table: pa.Table, progress: Progress, end: int, *, is_over: bool, steps
         ("message", pa.string()),
         ("seq", pa.int64()),
     ]
-    return Hangs(pa.Table.from_pylist(rows, schema=pa.schema(kinds)), rhythm)
+    return Hangs(pa.Table.from_pylist(rows, schema=pa.schema(kinds)), rhythm, is_last=is_last)
 
 
 def _recurring(progress: Progress) -> Ints:
@@ -318,12 +320,12 @@ def _row(
 ) -> dict[str, Any]:
     np = import_optional("numpy")
     last, behind = _behind(progress, row)
-    moment = datetime.fromtimestamp(start / 1e9, UTC)
-    until = None if lasts else datetime.fromtimestamp(start / 1e9 + seconds, UTC)
+    moment, end = (datetime.fromtimestamp(at, UTC).astimezone() for at in (start / 1e9, start / 1e9 + seconds))
+    since = f"{moment:%H:%M:%S}" if moment.date() == end.date() else f"{moment:%Y-%m-%d %H:%M:%S}"
     who = f"; {_names(behind)} had not reached step {last:g}" if behind and last is not None else ""
     return {
         "since": moment,
-        "until": until,
+        "until": None if lasts else end,
         "seconds": seconds,
         "noticed": datetime.fromtimestamp(start / 1e9 + limit, UTC),
         "usual_s": float(np.median(before)),
@@ -332,7 +334,7 @@ def _row(
         "what": what,
         "last": last,
         "behind": behind,
-        "message": f"no {what} since {moment.astimezone():%H:%M:%S}, usually every {_rhythm(before)}{who}",
+        "message": f"no {what} since {since}, usually every {_rhythm(before)}{who}",
         "seq": table["seq"][row].as_py(),
     }
 

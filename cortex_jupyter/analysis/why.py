@@ -17,6 +17,7 @@ _BAD, _GOOD = "#d9534f", "#3c9a5f"
 _EVENTS: Final = 8
 _CONTAINERS: Final = 6
 _SHOWN_LINES: Final = 5
+_ORDER: Final = "what came first, and what followed"
 
 
 class Why:
@@ -108,6 +109,8 @@ class Why:
 
     @property
     def _error_title(self) -> str:
+        if self.evidence:
+            return "the cause"
         return "the last error of a run that failed" if self._ended_well else "the last error"
 
     def __str__(self) -> str:
@@ -117,7 +120,10 @@ class Why:
                 f"\n{self._error_title}{_counted(self.error)}\n{_indented([*self.error.context, *self.error.text.splitlines()])}"
             )
         if self.evidence:
-            parts.append("\nin their order\n" + _indented(["  ".join(line) for line in self._evidence_shown()]))
+            lines = self._evidence_shown()
+            widths = [max(len(line[column]) for line in lines) for column in range(3)]
+            shown = ["  ".join(map(str.ljust, line[:3], widths)) + f"  {line[3]}" for line in lines]
+            parts.append(f"\n{_ORDER}\n{_indented(shown)}")
         if self.events:
             parts.append(
                 "\nwhat the cluster said\n"
@@ -158,9 +164,11 @@ class Why:
         if self.error is not None:
             parts.append(_title(self._error_title.capitalize()) + card(self.error, is_open=True))
         if self.evidence:
-            rows = [[escape(cell) for cell in line] for line in self._evidence_shown()]
-            rows = [[when, who, f"<code>{code}</code>" if code else "", what] for when, who, code, what in rows]
-            parts.append(_title("In their order") + html_table(["", "", "", ""], rows, wrap=True))
+            rows = [[escape(text) for text in line] for line in self._evidence_shown()]
+            for row in rows:
+                row[2] = row[2] and f"<code>{row[2]}</code>"
+                row[:3] = [f'<span style="white-space:nowrap">{text}</span>' for text in row[:3]]
+            parts.append(_title(_ORDER.capitalize()) + html_table(["", "", "", ""], rows))
         if self.events:
             lines = "".join(
                 f'<div><span style="opacity:.6">{e["time"][11:19]}</span> {escape(e["message"])}</div>'

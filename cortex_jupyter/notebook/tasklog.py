@@ -1100,7 +1100,7 @@ class _HangWatch:
         except CortexError:  # pyarrow is not installed, or the store does not answer
             self._next_at = math.inf
             return
-        if hang is not None and hang["since"] != self._since:
+        if hang is not None and hang["until"] is None and hang["since"] != self._since:
             self._since = hang["since"]
             warnings.warn(f"{self._log.task}: {hang['message']}", HangWarning, stacklevel=2)
         # Looking takes a twentieth of the time at most.

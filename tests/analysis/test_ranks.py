@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.analysis.diagnosis import Containers
 
 
-def found(training: Training, containers: Containers | None = None) -> Ranks:
+def found(training: Training, containers: Containers | None = None, *, is_over: bool = False) -> Ranks:
     table = training.table()
     progress = read_progress(table)
-    hang = hangs(table, progress, training.end, is_over=False).last
+    hang = hangs(table, progress, training.end, is_over=is_over).last
     behind = hang["behind"] if hang else ()
     return Ranks(compare_ranks(table, progress, containers or {}, errors(table), training.end, behind=behind))
 
@@ -94,7 +94,7 @@ def test_the_clock_of_a_node_makes_no_rank_late() -> None:
 
 def test_a_rank_that_did_not_reach_the_last_step_is_behind_in_a_hang() -> None:
     training = Training(8).run(300).run(1, ranks=[0, 1, 2, 3, 4, 6, 7]).wait(900)
-    assert notes(found(training)) == {"worker-5": "behind"}
+    assert notes(found(training)) == notes(found(training, is_over=True)) == {"worker-5": "behind"}
     assert not notes(found(Training(8).run(300).wait(900)))
 
 
