@@ -80,7 +80,8 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     newest_first : bool
         Show the newest line on top.
     fields : list of str
-        Fields of JSON and logfmt lines that rows show behind the message, in this order. Empty: all fields.
+        Fields that lines show in columns before the message, in this order. Empty: no columns, and structured lines show all
+        fields behind the message.
     fold : str
         Show consecutive equal lines as one row: `exact`ly equal ones, or `masked` to ignore numbers.
     around : int

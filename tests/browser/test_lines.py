@@ -213,7 +213,7 @@ def test_a_progress_bar_updates_in_one_row_and_keeps_its_history(page: Page) -> 
     expect(messages(page)).to_have_count(6)
 
 
-def test_a_json_line_opens_as_a_tree_whose_values_become_filters_and_shown_fields(page: Page) -> None:
+def test_a_json_line_opens_as_a_tree_whose_values_become_filters_and_columns(page: Page) -> None:
     record = {"level": "info", "msg": "saved", "step": 7, "meta": {"host": "gpu-1", "note": "one\ntwo"}}
     feed(page, "before", json.dumps(record), json.dumps(record | {"step": 8, "meta": {"host": "gpu-2"}}))
     messages(page).nth(1).click()
@@ -221,7 +221,8 @@ def test_a_json_line_opens_as_a_tree_whose_values_become_filters_and_shown_field
     expect(leaf).to_be_visible()
     picture(page, "record-open")
     leaf.locator(".cl-key").click()
-    expect(messages(page).nth(2)).to_have_text("▸ INFO saved  meta.host=gpu-2")
+    expect(messages(page).nth(2)).to_have_text("gpu-2▸ INFO saved ")
+    expect(page.get_by_role("button", name="Remove the column meta.host")).to_be_visible()
     leaf.hover()
     leaf.locator(".cl-act").first.click()
     expect(messages(page)).to_have_count(1)

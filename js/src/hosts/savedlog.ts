@@ -64,7 +64,8 @@ function rowElement(row: SavedRow, { time, sources }: SavedView, isOpen: boolean
   const source = sources[row.source];
   const name = source?.name ? `${source.name} ` : "";
   const clock = time === "off" ? "" : `${time === "utc" ? formatUtcClock(row.time) : formatClock(row.time)} `;
-  const prefix = [clock === "" ? null : h("span", { style: DIM }, clock), name === "" ? null : h("span", { style: `color:oklch(.58 .13 ${paletteColour(source.colour).hue})` }, name)];
+  const values = row.values?.some(Boolean) ? `${row.values.map((value) => value || "-").join("  ")}  ` : null;
+  const prefix = [clock === "" ? null : h("span", { style: DIM }, clock), name === "" ? null : h("span", { style: `color:oklch(.58 .13 ${paletteColour(source.colour).hue})` }, name), values];
   const aside = [row.repeats === undefined ? "" : `× ${groupDigits(row.repeats)}`, row.aside].filter(Boolean).join(" · ");
   const after = aside === "" ? null : h("span", { style: DIM }, ` · ${aside}`);
   const style = LEVEL_STYLES[LEVELS[row.level]];

@@ -17,6 +17,8 @@ export interface Row {
   level: number;
   text: string;
   runs: StyleRun[];
+  /** Values of the chosen fields; "" for one that the line does not have. */
+  values?: string[];
   marks: number[];
   /** Number of characters of a very long line that were not sent. */
   hiddenChars: number;

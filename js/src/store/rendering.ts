@@ -2,6 +2,7 @@
 
 import type { Row, StyleRun } from "../protocol/update.ts";
 import { parseAnsi, showHidden, stripEscapes } from "../text/ansi.ts";
+import { fieldText } from "../text/conditions.ts";
 import { formatValue, type LineFields, parseFields } from "../text/fields.ts";
 import { LEVEL_KEYS } from "../text/level.ts";
 import { formatProgress, mayBeBar, parseProgress } from "../text/progress.ts";
@@ -13,6 +14,8 @@ import type { TaskStore } from "./taskstore.ts";
 /** Longer lines are cut; a click loads the whole text. */
 const MAX_CHARS = 4096;
 const MAX_JSON_CHARS = 65_536;
+/** Longer values are cut in a column. */
+const MAX_VALUE_CHARS = 200;
 
 const MESSAGE_KEYS = ["msg", "message", "event", "log", "text"];
 const TIME_KEYS = new Set(["time", "timestamp", "ts", "@timestamp", "asctime", "t"]);
@@ -53,14 +56,7 @@ function isRowTime(key: string, value: unknown, time: number): boolean {
   return stamp !== null && isSameTime(stamp, time);
 }
 
-function fieldAt(fields: Record<string, unknown>, path: string): unknown {
-  if (Object.hasOwn(fields, path)) return fields[path];
-  let value: unknown = fields;
-  for (const part of path.split(".")) value = typeof value === "object" && value !== null && Object.hasOwn(value, part) ? (value as Record<string, unknown>)[part] : undefined;
-  return value;
-}
-
-/** Render a structured line: level, the text before the object, the message, then all other fields or the chosen ones, with dim keys. */
+/** Render a structured line: level, the text before the object, the message, then all other fields with dim keys. Chosen fields have columns; beside them the message is enough. */
 function renderFields({ before, fields }: LineFields, time: number, rank: number, chosen: readonly string[]): { text: string; runs: StyleRun[] } {
   const out = new StyledText();
   const level = LEVEL_KEYS.find((key) => typeof fields[key] === "string");
@@ -75,9 +71,9 @@ function renderFields({ before, fields }: LineFields, time: number, rank: number
   }
   if (level !== undefined) out.add(`${String(fields[level]).toUpperCase()} `, PART_STYLES.level);
   if (message !== undefined) out.raw(String(fields[message]));
-  const shown: [string, unknown][] = chosen.length > 0 ? chosen.map((path) => [path, fieldAt(fields, path)]) : Object.entries(fields).filter(([key, value]) => key !== level && key !== message && !isRowTime(key, value, time));
-  for (const [key, value] of shown) {
-    if (value === undefined) continue;
+  const others = message !== undefined && chosen.length > 0 ? [] : Object.entries(fields);
+  for (const [key, value] of others) {
+    if (key === level || key === message || chosen.includes(key) || isRowTime(key, value, time)) continue;
     out.add(out.text === "" || /\s$/.test(out.text) ? "" : "  ").add(`${key}=`, "k");
     const written = formatValue(value);
     out.add(written, typeof value === "number" || typeof value === "bigint" || NUMBER.test(written) ? "n" : "");
@@ -173,6 +169,7 @@ export function renderRow(store: TaskStore, row: number, id: number, source: num
   const inBlock = folds.back[row] !== 0 && folds.heads.get(folds.headOf(row))?.traceback !== null;
   if (inBlock) return { ...line, text, runs: runs.length > 0 ? runs : highlightBlockLine(text), marks: matcher.find(text), hiddenChars: Math.max(0, raw.length - MAX_CHARS), isNested: true };
   const result = runs.length === 0 && raw.length <= MAX_JSON_CHARS ? parseFields(raw.length > MAX_CHARS ? raw : text) : null;
+  const values = chosen.length > 0 ? chosen.map((key) => showHidden(fieldText(raw.length > MAX_CHARS && result !== null ? raw : clean.text, key).slice(0, MAX_VALUE_CHARS).replace(/\s+/g, " "))) : undefined;
   const hiddenChars = result === null ? Math.max(0, raw.length - MAX_CHARS) : 0;
   if (result !== null && pretty) {
     ({ text, runs } = renderFields(result, base.time, base.level, chosen));
@@ -183,5 +180,5 @@ export function renderRow(store: TaskStore, row: number, id: number, source: num
   }
   const equal = fold === undefined ? {} : { fold: open ? ("open" as const) : ("shut" as const), repeats: fold.rows + 1, lastTime: store.timeOf(fold.last) };
   const redrawn = /\r[^\r]/.test(raw) && !runs.some(([, style]) => style === "x");
-  return { ...line, text, runs, marks: matcher.find(text), hiddenChars, aside: redrawn ? "redrawn" : undefined, hasDetails: result !== null || redrawn, ...equal };
+  return { ...line, text, runs, marks: matcher.find(text), hiddenChars, aside: redrawn ? "redrawn" : undefined, hasDetails: result !== null || redrawn, values, ...equal };
 }

@@ -104,6 +104,11 @@ function readField(line: string, key: string, pair: RegExp): string | null {
   return match === null ? null : unquoteValue(match[1]);
 }
 
+/** Return the value of a field in a line without escape sequences, as conditions read it; "" if the line does not have it. */
+export function fieldText(line: string, key: string): string {
+  return (line.includes(key.split(".")[0]) && readField(line, key, fieldRegex(key))) || "";
+}
+
 /**
  * Return the test of a condition. Two numbers compare as numbers. Otherwise `=` and `!=` compare text without regard to case, and
  * `<`, `<=`, `>`, `>=` fail. `~` and `!~` always search in the text. A line without the field fails.

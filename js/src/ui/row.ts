@@ -8,6 +8,7 @@ import { formatClock, formatElapsed, formatUtcClock, groupDigits } from "../text
 import { LEVELS } from "../text/level.ts";
 import type { TimeDisplay } from "../client/settings.ts";
 import { copyToClipboard, h, setClass, setText } from "./dom.ts";
+import { columnStyle } from "./fieldcolumns.ts";
 
 export interface SourceLabel {
   short: string;
@@ -73,6 +74,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
   // With a tree of fields below it, the row has one line.
   const line = whole !== undefined && row.hasDetails ? h("div", { class: "cl-line" }) : message;
   if (line !== message) message.append(line, openedContent(whole!, actions.tree));
+  line.append(...fieldCells(row, actions.tree.chosen));
   if (row.hasDetails || row.fold) line.append(foldButton(row, whole !== undefined, actions, open));
   else if (row.bar !== undefined) line.append(h("span", { class: "cl-tw" }, "  "));
   if (row.bar !== undefined && row.bar >= 0) line.append(progressTrack(row.bar));
@@ -85,6 +87,16 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
   if (whole !== undefined) element.classList.add("cl-open");
   message.addEventListener("click", (event) => onMessageClick(event, row, message, actions, open));
   return element;
+}
+
+const NUMBER = /^[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?%?$/i;
+
+/** Return the values of the chosen fields, as wide as their columns. A row without them has empty cells. */
+function fieldCells({ values = [] }: Row, chosen: readonly string[]): HTMLElement[] {
+  return chosen.map((field, i) => {
+    const value = values[i] ?? "";
+    return h("span", { class: `cl-col ${NUMBER.test(value) ? "cl-n" : ""}`, style: columnStyle(i), title: value && `${field}: ${value}` }, value);
+  });
 }
 
 /** Return the button that opens a fold's members or a row's content. */
@@ -312,7 +324,7 @@ function fieldElement(value: unknown, key: string, path: string | null, depth: n
   if (typeof value !== "object" || value === null) {
     const element = valueElement(value);
     const chosen = field !== null && actions.chosen.includes(field);
-    const title = chosen ? "Take this field out of the rows" : "Show this field in the rows";
+    const title = chosen ? "Remove the column" : "Show this field as a column";
     const label = field === null ? h("span", { class: "cl-k" }, name) : h("button", { class: "cl-key", title, "aria-pressed": String(chosen), onclick: () => actions.choose(field) }, name);
     return h("div", { class: "cl-leaf" }, label, h("span", { class: "cl-k" }, ": "), element, valueActions(field, value, element, actions));
   }

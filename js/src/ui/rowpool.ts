@@ -182,7 +182,7 @@ export class RowPool {
     this.#hasDividers = false;
     const reused = new Map<number, [number, string, HTMLElement]>();
     for (const [i, row] of this.rows.slice(from - this.first, end - this.first).entries()) {
-      const key = `${row.seq} ${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.otherSources} ${row.bar} ${row.repeats} ${row.isContext} ${row.isApart}`;
+      const key = `${row.seq} ${row.text} ${row.values} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.otherSources} ${row.bar} ${row.repeats} ${row.isContext} ${row.isApart}`;
       let drawn = this.#made.get(row.id);
       if (drawn === undefined || drawn[0] !== this.#version || drawn[1] !== key) drawn = [this.#version, key, makeRow(row, this.#actions, this.#open)];
       setClass(drawn[2], "cl-picked", this.#selection.has(from + i));

@@ -15,6 +15,7 @@ import type { ChartPanel } from "./chartpanel.ts";
 import { Commands } from "./commands.ts";
 import { DisplayMenu } from "./display.ts";
 import { h, setClass } from "./dom.ts";
+import { FieldColumns } from "./fieldcolumns.ts";
 import { FilterBar } from "./filterbar.ts";
 import { Header } from "./header.ts";
 import { LineActions } from "./lineactions.ts";
@@ -54,6 +55,7 @@ export class Viewer {
   #timeBar: TimeBar;
   #sourceList: SourceList;
   #rows: Rows;
+  readonly #columns: FieldColumns;
   #chart: PanelSlot<ChartPanel>;
   /** The newest data of the chart. An update has only what has changed. */
   #chartData: Pick<Update, "chart" | "histogram"> = {};
@@ -93,6 +95,7 @@ export class Viewer {
     this.#session = session;
     this.#loadPanels = loadPanels;
     const change = session.change.bind(session);
+    this.#columns = new FieldColumns(this.root, (field) => session.chooseField(field));
     this.#rows = new Rows({
       label: (source) => this.#labels[source],
       markHue: (text) => MARK_HUES[(this.#filterBar.texts.indexOf(text.toLowerCase()) - 1) % MARK_HUES.length],
@@ -166,7 +169,7 @@ export class Viewer {
     this.#empty = new EmptyPanel(() => this.#loadOlder(), (text) => this.#filterBar.edit(text));
     this.#problem = new ProblemBar(() => store.retry(session.model));
     this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, lineActions: this.#lineActions, jump: (to) => this.#jump(to) }, loadPanels);
-    const main = h("div", { class: "cl-main" }, this.#rows.element, this.#rows.tickBar.element as unknown as Node, this.#empty.element, this.#lineActions.prompt.element);
+    const main = h("div", { class: "cl-main" }, this.#columns.element, this.#rows.element, this.#rows.tickBar.element as unknown as Node, this.#empty.element, this.#lineActions.prompt.element);
     const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element, this.#patterns.element);
     this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, makeGrip("cl-grip", "Drag to change the height", "clientY", () => this.root.offsetHeight, (px) => this.root.style.setProperty("--height", `${Math.max(MIN_HEIGHT_PX, px)}px`), (px) => this.#setHeight(px)), this.#commands.help);
     this.#rows.addGrip(this.#sourceGrip);
@@ -286,6 +289,7 @@ export class Viewer {
     this.#patterns.show(settings.chart === "" && settings.panel !== "");
     this.#patterns.panel?.show(settings);
     if (this.#entry) this.#store.showChart(this.#view, settings.chart !== "");
+    this.#columns.show(settings.filter.fields);
     this.#rows.setOrder(newestFirst);
     this.#rows.setLineLayout(wrap, Math.round(fontSize * LEADING));
     this.#showLabels();
@@ -323,6 +327,7 @@ export class Viewer {
       setClass(this.root, "cl-tight", this.root.clientWidth < TIGHT_PX);
       setClass(this.root, "cl-slim", this.root.clientWidth < SLIM_PX);
       this.#rows.measure();
+      this.#columns.measure(this.#rows.element.offsetWidth - this.#rows.element.clientWidth);
       this.#sourceList.measure();
       this.#chart.panel?.draw();
     });
@@ -339,6 +344,7 @@ export class Viewer {
     }
     this.#drawn = update;
     this.#session.onSummary(update.tasks);
+    this.#columns.update(update.rows);
     this.#rows.update(update);
     this.#header.update(update);
     this.#filterBar.update(update);

@@ -2,7 +2,7 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { merge, type Patterns } from "../../src/client/patterns.ts";
 import { bytesOf, ns, sse, T0, TASK } from "../helpers.ts";
-import { all, feed, find, messages, model, page, settle, show } from "../page.ts";
+import { all, feed, find, messages, model, page, settle, show, viewer } from "../page.ts";
 
 page({ now: T0 + 100_000, settled: 700 });
 beforeEach(() => void vi.spyOn(console, "warn").mockImplementation(() => {}));
@@ -200,4 +200,21 @@ it("equal patterns of several tasks become one, with their counts at the right t
   expect([from, to, patterns.length, patterns[0].count]).toEqual([0, at(2000), 1, 5]);
   expect(patterns[0].counts.map((count, i) => [i, count]).filter(([, count]) => count > 0)).toEqual([[0, 2], [16, 3]]);
   expect(fields[0]).toMatchObject({ name: "status", lines: 68, values: [["200", 40], ["500", 20], ["a b", 8]] });
+});
+
+describe("columns of fields", () => {
+  it("have their names above, are as wide as the widest value so far, and can be removed", async () => {
+    show({ fields: ["status", "user.name"] });
+    await feed([T0, 1, '{"msg":"a","status":200,"user":{"name":"a"}}'], [T0 + 1000, 1, '{"msg":"b","status":"a long status of more than 24 characters"}'], [T0 + 2000, 1, "plain"]);
+    const heads = (): HTMLElement[] => all(".cl-colhead .cl-col");
+    expect(heads().map(({ textContent }) => textContent)).toEqual(["status ×", "user.name ×"]);
+    expect(["--col0", "--col1"].map((name) => viewer.root.style.getPropertyValue(name))).toEqual(["24ch", "11ch"]);
+    expect(all("[data-seq] .cl-m").map((message) => [...message.querySelectorAll(".cl-col")].map(({ textContent }) => textContent))).toEqual([["200", "a"], ["a long status of more than 24 characters", ""], ["", ""]]);
+    heads()[0].click();
+    await settle();
+    expect([model.traits.fields, heads().length, viewer.root.style.getPropertyValue("--col0")]).toEqual([["user.name"], 1, "11ch"]);
+    heads()[0].click();
+    await settle();
+    expect([find(".cl-colhead").hidden, all("[data-seq] .cl-col").length, messages()[0]]).toEqual([true, 0, '▸ a  status=200  user={"name":"a"}']);
+  });
 });

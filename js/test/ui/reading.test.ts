@@ -716,14 +716,14 @@ describe("display settings", () => {
   it("chosen fields and folded lines are traits, too", async () => {
     show({ fields: ["b"], fold: "" });
     await feed([T0, 1, '{"msg":"m","a":1,"b":2}'], [T0 + 1, 1, "same 1"], [T0 + 2, 1, "same 1"], [T0 + 3, 1, "same 2"]);
-    expect(messages()).toEqual(["▸ m  b=2", "same 1", "same 1", "same 2"]);
+    expect(messages()).toEqual(["2▸ m", "same 1", "same 1", "same 2"]);
     await key("u");
     expect(model.traits.fold).toBe("exact");
-    expect(messages()).toEqual(["▸ m  b=2", expect.stringMatching(/^▸ same 1 {2}· × 2 until /), "same 2"]);
+    expect(messages()).toEqual(["2▸ m", expect.stringMatching(/^▸ same 1 {2}· × 2 until /), "same 2"]);
     Object.assign(model.traits, { fields: ["a", "b"], fold: "masked" });
     model.emit("change:fold");
     await settle();
-    expect(messages()).toEqual(["▸ m  a=1  b=2", expect.stringMatching(/^▸ same 1 {2}· × 3 until /)]);
+    expect(messages()).toEqual(["12▸ m", expect.stringMatching(/^▸ same 1 {2}· × 3 until /)]);
   });
 
   it("a reloaded page shows what it showed before", async () => {

@@ -31,7 +31,7 @@ function element(line: string, { fields = [], grep = "", open = false, pretty = 
   const store = new TaskStore(TASK);
   store.addLog(logEvent(0, [[T0, 1, line]]));
   const row = renderRow(store, 0, 0, 0, compileFilter({ ...fromPlain({}).filter, grep }), pretty, false, fields);
-  return makeRow(row, ACTIONS, open ? new Map([[0, { text: line, fields: fieldsOf(line) }]]) : new Map());
+  return makeRow(row, { ...ACTIONS, tree: { ...ACTIONS.tree, chosen: fields } }, open ? new Map([[0, { text: line, fields: fieldsOf(line) }]]) : new Map());
 }
 
 const said = (line: string, shown?: Shown): string => element(line, shown).querySelector(".cl-m")!.textContent;
@@ -67,8 +67,13 @@ describe("structured lines", () => {
     expect(words("level=warn loss=0.5 to=x", ".cl-n")).toEqual(["0.5"]);
   });
 
-  it("show chosen fields in the chosen order, also nested ones", () => {
-    expect(said('{"msg":"m","a":1,"b":{"c":2},"d":3}', { fields: ["b.c", "a", "none"] })).toBe("▸ m  b.c=2  a=1");
+  it("have the chosen fields in columns before the message, also nested ones and those in plain text", () => {
+    const columns = (line: string, pretty = true): string[] => [...element(line, { fields: ["b.c", "a", "none"], pretty }).querySelector(".cl-m")!.childNodes].map(({ textContent }) => textContent!);
+    expect(columns('{"msg":"m","a":1,"b":{"c":"two\\nlines"},"d":3}')).toEqual(["two lines", "1", "", "▸ ", "m"]);
+    expect(columns("step 3: a=0.5 and more").slice(0, 4)).toEqual(["", "0.5", "", "step 3: a="]);
+    expect(columns('a=1 d="x y" e=2').join("")).toBe('1▸ d="x y"  e=2');
+    expect(columns('{"a":1}', false).join("")).toBe('1▸ {"a":1}');
+    expect(element('{"msg":"m","a":1}', { fields: ["a"] }).querySelector<HTMLElement>(".cl-col")!.title).toBe("a: 1");
   });
 
   it("are shown as written if pretty is off", () => {
