@@ -5,7 +5,7 @@ Three forms are read, line by line:
 - names and values in two columns, with a rule above: Stable-Baselines, whose sections (`rollout/`) belong to the names, and
   Lightning's `Test metric | DataLoader 0`;
 - a header with a column for the step or epoch, and rows of numbers below, in a frame (Rich, tabulate, Markdown);
-- the same without a frame: YOLO, scikit-learn, fastai.
+- the same without a frame: YOLO, scikit-learn, fastai, spaCy (whose first columns are `E` and `#`).
 
 Any other table is none of a training, and reports nothing.
 """
@@ -26,18 +26,18 @@ _RULE: Final = re.compile(r"\s*[-+|:=─━═┌┬┐├┼┤└┴┘┏┳�
 _DRAWN: Final = re.compile("[-=─━═]{3}")
 _FRAMED: Final = re.compile(r"\s*[|│┃](.*)[|│┃]\s*\Z")
 _SIDE: Final = re.compile(r"[|│┃]")
-_NAME: Final = re.compile(r"[A-Za-z_][\w./@%+()-]*(?: [\w./@%+()-]+){0,4}\Z")
+_NAME: Final = re.compile(r"#\Z|[A-Za-z_][\w./@%+()-]*(?: [\w./@%+()-]+){0,4}\Z")
 #: The bar that YOLO draws behind a row.
 _BAR: Final = re.compile(r":\s+\d+%.*")
 _GAP: Final = re.compile(r"\s{2,}|\t")
 _STEPS: Final = frozenset(
-    {"step", "steps", "global_step", "total_timesteps", "total_steps", "timesteps", "num_timesteps"}
+    {"step", "steps", "global_step", "total_timesteps", "total_steps", "timesteps", "num_timesteps", "#"}
 )
 #: These count only where none of the others does.
 _ROUNDS: Final = frozenset(
     {"iter", "iters", "iteration", "iterations", "update", "updates", "nupdates", "round", "batch", "episodes"}
 )
-_EPOCHS: Final = frozenset({"epoch", "epochs"})
+_EPOCHS: Final = frozenset({"epoch", "epochs", "e"})
 _KEYS: Final = frozenset({"metric", "metrics", "test metric", "validate metric", "validation metric"})
 #: First columns of headers without a frame; `class` is that of YOLO.
 _FIRST: Final = _STEPS | _ROUNDS | _EPOCHS | _KEYS | {"class"}

@@ -74,9 +74,10 @@ _STEPS: Final = tuple(
         "episodes?|timesteps?",
     )
 )
-#: mmengine writes `Epoch(val) [3][10/10]`, and without an epoch `Epoch(test) [10/10]`.
+#: mmengine writes `Epoch(val) [3][10/10]`, and without an epoch `Epoch(test) [10/10]`; timm writes `Train: 3 [ 50/100 (50%)]`.
 _EPOCH: Final = re.compile(
     r"(?i)(?<![\w./])epochs?(?:[\"']?\s*[:=#]?\s*[\[(\"']?\s*\0(?![\w\0%]|[-:.]\0)|\(\w+\)\s*\[\s*\0(?=\]\[))"
+    r"|(?<!\S)(?:train|test|val|valid):\s+\0(?=\s+\[\s*\0/)"
 )
 _BAR: Final = re.compile(
     r"(?:^|[|\s\[])\s*\0/\0(?:\s+\[|\s+[━=>-]|\]|\s+-\s)|(?:^|[|\[]|(?<![:=])\s)\s*\0/\0\s*\("  # not `Accuracy: 98/100 (98%)`
@@ -223,7 +224,7 @@ def read(shape: str) -> Reading | None:
         name: at
         for name, at in reading.values.items()
         if (words := name.lower().split())
-        and (name == "epoch" or at != reading.step or isinstance(at, float))
+        and (name == "epoch" or at not in (reading.step, reading.epoch) or isinstance(at, float))
         and name.lower() not in _STEP_NAMES | _OTHER
         and words[-1] not in _WHO
         and (name == "epoch" or words[-1] not in _EPOCHS)

@@ -231,7 +231,7 @@ const STEPS = [
   "rounds?|batch|it",
   "episodes?|timesteps?",
 ].map((words) => re(String.raw`(?:(?<=\0\/)|(?<![${W}.\/]))(?:${words})["']?\s*[:=#]?\s*[\[\("']?\s*\0(?![${W}\0]|[-:.]\0)`, "i"));
-const EPOCH = re(String.raw`(?<![${W}.\/])epochs?(?:["']?\s*[:=#]?\s*[\[\("']?\s*\0(?![${W}\0%]|[-:.]\0)|\([${W}]+\)\s*\[\s*\0(?=\]\[))`, "i");
+const EPOCH = re(String.raw`(?<![${W}.\/])epochs?(?:["']?\s*[:=#]?\s*[\[\("']?\s*\0(?![${W}\0%]|[-:.]\0)|\([${W}]+\)\s*\[\s*\0(?=\]\[))|(?<!\S)(?:train|test|val|valid):\s+\0(?=\s+\[\s*\0/)`, "i");
 const BAR = /(?:^|[|\s[])\s*\0\/\0(?:\s+\[|\s+[━=>-]|\]|\s+-\s)|(?:^|[|[]|(?<![:=])\s)\s*\0\/\0\s*\(/;
 const EVALUATION = /\((?:val|test)\)\s*\[\s*\0\//;
 const ROUND = re(String.raw`(?:^\s*|[\]:\|>\)\-]\s*|\0\s+)\[\0\](?=(?: collection=[${W}]+)?\s+[A-Za-z_][^\0\[\]\{\}\|=:]{0,60}[=:]\s*[\[\(]?(?:\0|[-+]?(?:nan|inf)))`, "i");
@@ -300,17 +300,17 @@ function readShape(shape: string): ShapeReading | null {
   const step = [...STEPS, ROUND, ROW, NUMBERED].map((kind) => kind.exec(shape)).find((match) => match !== null);
   const stepAt = step ? lastToken(shape, step) : -1;
   const epoch = EPOCH.exec(shape);
-  if (epoch && !result.has("epoch")) result.set("epoch", tokenRef(lastToken(shape, epoch)));
+  const epochAt = epoch ? lastToken(shape, epoch) : -1;
+  if (epoch && !result.has("epoch")) result.set("epoch", tokenRef(epochAt));
   const bar = BAR.exec(shape);
   const barAt = bar && !EVALUATION.test(shape.slice(0, bar.index + bar[0].length)) ? tokensBefore(shape, shape.indexOf(PLACEHOLDER, bar.index) + 1) - 1 : -1;
   const values = [...result].filter(([name, value]) => {
     const low = name.trim().toLowerCase();
     const end = low.split(/\s+/).at(-1)!;
-    if (low === "" || (name !== "epoch" && stepAt >= 0 && value === tokenRef(stepAt))) return false;
+    if (low === "" || (name !== "epoch" && (value === tokenRef(stepAt) || value === tokenRef(epochAt)))) return false;
     return !NOT_METRICS.has(name.toLowerCase()) && !ID_NAMES.has(end) && (name === "epoch" || !EPOCHS.has(end));
   });
   if (values.length === 0) return null;
-  const epochAt = epoch ? lastToken(shape, epoch) : -1;
   return { values, step: stepAt >= 0 ? stepAt : epochAt >= 0 ? epochAt : barAt, epoch: epochAt };
 }
 

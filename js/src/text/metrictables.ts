@@ -10,18 +10,18 @@ const RULE = /^\s*[-+|:=─━═┌┬┐├┼┤└┴┘┏┳┓┡╇┩�
 const DRAWN = /[-=─━═]{3}/;
 const FRAMED = /^\s*[|│┃](.*)[|│┃]\s*$/;
 const SIDE = /[|│┃]/;
-const NAME = /^[A-Za-z_][\p{L}\p{N}_./@%+()-]*(?: [\p{L}\p{N}_./@%+()-]+){0,4}$/u;
+const NAME = /^(?:#|[A-Za-z_][\p{L}\p{N}_./@%+()-]*(?: [\p{L}\p{N}_./@%+()-]+){0,4})$/u;
 const BAR = /:\s+\d+%.*/;
 const GAP = /\s{2,}|\t/;
 /** Lines that may belong to a table. */
 const LIKELY =
-  /^(?:\[\w+\]:\s?)*\s*(?:[-|+=─━═│┃┌├└┏┡╞╔╠╚╭╰╒╘]|\d+(?:\/\d+)?(?:\s{2,}|\t)|(?:epochs?|(?:global_)?steps?|iter(?:ation)?s?|updates?|round|batch|class|(?:test |validat(?:e|ion) )?metrics?)(?:\s{2,}|\t)|[a-z_][\w/.-]*\s{2,}[-+]?[\d.])/i;
+  /^(?:\[\w+\]:\s?)*\s*(?:[-|+=─━═│┃┌├└┏┡╞╔╠╚╭╰╒╘]|\d+(?:\/\d+)?(?:\s{2,}|\t)|(?:epochs?|(?:global_)?steps?|iter(?:ation)?s?|updates?|round|batch|class|(?:test |validat(?:e|ion) )?metrics?|e\s{2,}#)(?:\s{2,}|\t)|[a-z_][\w/.-]*\s{2,}[-+]?[\d.])/i;
 const PREFIX = /^(?:\[\w+\]:\s?)*/;
 const set = (words: string): Set<string> => new Set(words.split(","));
-const STEPS = set("step,steps,global_step,total_timesteps,total_steps,timesteps,num_timesteps");
+const STEPS = set("step,steps,global_step,total_timesteps,total_steps,timesteps,num_timesteps,#");
 /** These count only where none of the others does. */
 const ROUNDS = set("iter,iters,iteration,iterations,update,updates,nupdates,round,batch,episodes");
-const EPOCHS = set("epoch,epochs");
+const EPOCHS = set("epoch,epochs,e");
 const KEYS = set("metric,metrics,test metric,validate metric,validation metric");
 const LEFT_OUT = set("remaining time,remaining,eta");
 
