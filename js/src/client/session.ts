@@ -1,6 +1,7 @@
 /** One widget model: its tasks, settings and comm, and the traits that it writes back to Python (at most once a second, and never a line). */
 
 import type { Transport } from "../protocol/messages.ts";
+import type { Jump } from "../protocol/requests.ts";
 import type { ContainerSummary, TaskSummary } from "../protocol/update.ts";
 import { quoteValue } from "../text/conditions.ts";
 import { isRegex } from "../text/query.ts";
@@ -17,6 +18,24 @@ const DISPLAY_TRAITS = ["time", "wrap", "trim", "columns", "newest_first", "font
 
 /** Where JupyterLab's extension puts the user's defaults (hosts/lab.ts), by the names of the query's parameters and of the traits. */
 export const USER_DEFAULTS = Symbol.for("cortex-jupyter/defaults");
+
+/** Where JupyterLab's extension puts a function that shows a `Notice`. */
+export const NOTIFIER = Symbol.for("cortex-jupyter/notifier");
+
+/** A notification that a user asked for (ui/bell.ts). */
+export interface Notice {
+  message: string;
+  type: "success" | "error" | "info";
+  /** The viewer. */
+  element: HTMLElement;
+  /** Show in the viewer what the notification is about. */
+  show(): void;
+}
+
+/** Return the key under which a page's session storage has the notifications that a user asked for. */
+export function bellKey(tasks: string[]): string {
+  return `cortex-jupyter/bell ${tasks.join(" ")}`;
+}
 
 /** A note on a line. */
 export interface Bookmark {
@@ -41,6 +60,9 @@ export type MakeDownloads = (send: (message: Record<string, unknown>) => void) =
 
 /** The methods of a view that the session calls. */
 export interface SessionView {
+  readonly root: HTMLElement;
+  /** Go to a place; undefined for the newest line. */
+  goTo(to?: Jump): void;
   settings(): void;
   follow(follow: boolean): void;
   stopFinding(): void;
@@ -62,6 +84,9 @@ export class Session {
   readonly readerTime: number | null;
   /** Number of the line to which the page's address leads. */
   readonly linkedSeq: number | undefined;
+  /** The notifications that the user asked for. Their code is loaded on demand. */
+  bell: { summary(tasks: TaskSummary[]): void; close(): void } | undefined;
+  lastSummary: TaskSummary[] = [];
   #written: Record<string, string> = {};
   #due: Record<string, ReturnType<typeof setTimeout> | undefined> = {};
   #next: Record<string, unknown> = {};
@@ -235,6 +260,8 @@ export class Session {
   }
 
   #summary(tasks: TaskSummary[]): void {
+    this.lastSummary = tasks;
+    this.bell?.summary(tasks);
     const [{ task = "", state = "", message = "" } = {}] = tasks;
     const sum = (pick: (one: TaskSummary) => number): number => tasks.reduce((total, one) => total + pick(one), 0);
     this.#write("status", { task, state, message, lines: sum(({ lines }) => lines), gaps: sum(({ gaps }) => gaps) }, STATUS_EVERY_MS);
@@ -262,6 +289,7 @@ export class Session {
 
   close(): void {
     this.#closed = true;
+    this.bell?.close();
     for (const timer of Object.values(this.#due)) clearTimeout(timer);
     for (const off of this.#off) off();
     for (const view of this.views) view.close();

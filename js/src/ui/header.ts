@@ -25,6 +25,8 @@ export interface HeaderActions {
   downloads: CommDownloads | undefined;
   showError(message: string): void;
   act(action: Action): void;
+  /** Open the menu of the bell. */
+  ring(): void;
   bookmarks(): MenuItem[];
   settings(): Settings;
   sources(): ContainerSummary[];
@@ -53,6 +55,8 @@ export class Header {
   #tasks: string[] = [];
   #transport: Update["transport"] = "sse";
   #hasPage = false;
+  /** The place of the bell, whose code is loaded on demand. */
+  readonly bell = h("span", { class: "cl-bell", hidden: true }, button("", "Notify me", () => this.#actions.ring(), { "aria-haspopup": "menu" }));
   /** Opens the list of keys. */
   readonly help = h("button", { class: "btn cl-wide", title: "Keys (?)", "aria-label": "Keys (?)" }, "?");
 
@@ -87,6 +91,7 @@ export class Header {
       this.#patterns,
       go.element,
       this.#download.element,
+      this.bell,
       this.#page,
       button("⤢", "Full screen (f)", () => actions.act("full"), { class: "btn cl-wide" }),
       this.help,
@@ -125,6 +130,8 @@ export class Header {
     setClass(this.#dot, "cl-good", !failed && tasks.every(({ state }) => state === "succeeded"));
     setHidden(this.#where, tasks.length > 0 && tasks.every(isLocalFile));
     this.#transport = transport;
+    // Nothing more can happen.
+    setHidden(this.bell, tasks.length > 0 && tasks.every(({ ended }) => ended));
     setHidden(this.#download.element, transport === "comm" && this.#actions.downloads === undefined);
     // Lines can come through the kernel although a server could show them.
     this.#hasPage = transport === "sse" || (this.#actions.transport() === "comm" && readPageConfig().base !== "");

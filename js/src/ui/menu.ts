@@ -56,13 +56,17 @@ export class Menu {
   }
 
   #choose({ act, staysOpen }: MenuItem): void {
-    const at = this.#buttons.indexOf(document.activeElement as HTMLButtonElement);
     // Hide first: an action may move the focus.
     if (!staysOpen) this.#list.hidePopover();
     act();
-    if (!staysOpen) return;
+    if (staysOpen) this.refresh();
+  }
+
+  /** Show the entries as they are now, after what they depend on has changed. */
+  refresh(): void {
+    const at = this.#buttons.indexOf((this.#list.getRootNode() as Document | ShadowRoot).activeElement as HTMLButtonElement);
     this.#fill();
-    this.#buttons[Math.max(0, at)]?.focus();
+    if (at >= 0) this.#buttons[Math.min(at, this.#buttons.length - 1)]?.focus();
   }
 
   #key(event: KeyboardEvent): void {

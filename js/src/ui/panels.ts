@@ -3,6 +3,7 @@
  * (see panelslot.ts).
  */
 
+export { Bell } from "./bell.ts";
 export { ChartPanel } from "./chartpanel.ts";
 export { PatternPanel } from "./patternpanel.ts";
 export { keyHelp } from "./keyhelp.ts";

@@ -8,7 +8,7 @@ import { visibleText } from "../text/ansi.ts";
 import { errorMessage } from "../text/format.ts";
 import { ALL_SOURCES } from "../text/sources.ts";
 import { readPageConfig, readProblem, RequestError, taskPath, withOrigin } from "../transport/http.ts";
-import type { Session } from "../client/session.ts";
+import { bellKey, type Session } from "../client/session.ts";
 import { describeFilter } from "../client/settings.ts";
 import type { StoreClient, ViewEntry } from "../client/storeclient.ts";
 import type { ChartPanel } from "./chartpanel.ts";
@@ -78,6 +78,8 @@ export class Viewer {
   #absence = { from: 0, to: 0 };
   #view = "";
   #isLinkFollowed = false;
+  /** What to do once the viewer is in sight. */
+  #whenVisible: (() => void) | undefined;
   #entry: ViewEntry | undefined;
   readonly #sourceGrip = this.#makeSourceGrip();
   #resize: ResizeObserver | undefined;
@@ -135,7 +137,7 @@ export class Viewer {
       now: () => this.#drawn?.now ?? Date.now(),
       showError: (message) => this.#problem.showError(message),
     });
-    this.#header = new Header({ origin: session.origin, transport: () => session.transport, downloads: session.downloads, showError: (message) => this.#problem.showError(message), act: (action) => this.#commands.act(action), bookmarks: () => this.#lineActions.bookmarkItems(), settings: () => session.settings, sources: () => this.#sources });
+    this.#header = new Header({ origin: session.origin, transport: () => session.transport, downloads: session.downloads, showError: (message) => this.#problem.showError(message), act: (action) => this.#commands.act(action), ring: () => void this.#loadBell(true), bookmarks: () => this.#lineActions.bookmarkItems(), settings: () => session.settings, sources: () => this.#sources });
     this.#displayMenu = new DisplayMenu(() => session.settings, change, (by, ofSources) => {
       if (ofSources) this.#setSourceWidth(this.#toCharacters(this.#sourceGrip.parentElement!.offsetWidth) + by);
       else this.#setHeight(this.root.offsetHeight + by);
@@ -193,6 +195,7 @@ export class Viewer {
     this.#view = store.addView(this.#entry);
     store.showChart(this.#view, session.settings.chart !== "");
     if (!session.follow) this.#rows.setFollow(false);
+    if (hasStoredBell(session.tasks)) void this.#loadBell(false);
     this.#observe();
     // JupyterLab's extension asks for what is to be saved in the notebook (hosts/savedoutput.ts).
     this.root.addEventListener("cortex-logs-save", (event) => {
@@ -300,6 +303,28 @@ export class Viewer {
   /** Follow or pause, from Python. */
   follow(follow: boolean): void {
     this.#rows.setFollow(follow);
+  }
+
+  /** Go to a place, or to the newest line: now, or as soon as the viewer is in sight, for until then its rows are measured anew. */
+  goTo(to?: Jump): void {
+    this.#whenVisible = () => (to === undefined ? this.#commands.act("newest") : this.#jump(to));
+    if (this.#painter.isVisible) this.#visibilityChanged(true);
+  }
+
+  /** Put the bell into its place, and open its menu if the user asked for it. */
+  async #loadBell(isAsked: boolean): Promise<void> {
+    const { prompt } = this.#lineActions;
+    try {
+      const { Bell } = await this.#loadPanels();
+      const bell = (this.#session.bell ??= new Bell(this.#session, this.#store)) as InstanceType<typeof Bell>;
+      const { element, button } = bell.menuFor({ newest: () => this.#drawn?.newest ?? 0, ask: prompt.ask.bind(prompt), showError: (message) => this.showError(message) });
+      this.#header.bell.replaceChildren(element);
+      if (!isAsked) return;
+      button.focus({ preventScroll: true });
+      button.click();
+    } catch (reason) {
+      this.showError(errorMessage(reason));
+    }
   }
 
   stopFinding(): void {
@@ -466,6 +491,9 @@ export class Viewer {
     if (this.#rows.follow && visible) this.#returned();
     else if (this.#rows.follow) this.#left();
     this.#store.setVisible(this.#view, visible);
+    if (!visible) return;
+    this.#whenVisible?.();
+    this.#whenVisible = undefined;
   }
 
   #setHeight(height: number): void {
@@ -489,6 +517,15 @@ export class Viewer {
   #loadOlder(): void {
     if (this.#rows.follow && this.#rows.total > 1) this.#rows.setFollow(false);
     this.#store.loadOlder(this.#view);
+  }
+}
+
+/** Return whether a notification was asked for before the page was reloaded. */
+function hasStoredBell(tasks: string[]): boolean {
+  try {
+    return sessionStorage.getItem(bellKey(tasks)) !== null;
+  } catch {
+    return false;
   }
 }
 

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
-import { beforeEach, expect, test, vi } from "vitest";
-import { USER_DEFAULTS } from "../../src/client/session.ts";
+import { beforeEach, describe, expect, test, vi } from "vitest";
+import { type Notice, NOTIFIER, USER_DEFAULTS } from "../../src/client/session.ts";
 import type { Shared } from "../../src/hosts/lab.ts";
 import "../../src/hosts/lab.ts";
 
@@ -39,7 +39,9 @@ function configure(config: object): void {
 }
 
 const added: Record<string, { icon: LabIcon; execute(): void }> = {};
-const app = { commands: { addCommand: (id: string, options: never) => void (added[id] = options) } };
+const activated: string[] = [];
+const tabs: { id: string; node: HTMLElement }[] = [];
+const app = { shell: { widgets: () => tabs, activateById: (id: string) => void activated.push(id) }, commands: { addCommand: (id: string, options: never) => void (added[id] = options) } };
 
 beforeEach(() => {
   delete added["cortex-jupyter:tasks"];
@@ -93,4 +95,52 @@ test("a JupyterLab without the schema of the settings still has all else", async
   plugin.activate(app, null, null, null, null, { load: () => Promise.reject(new Error("404 Schema not found")) });
   await vi.waitFor(() => expect(warn).toHaveBeenCalled());
   expect(Object.keys(added)).toEqual(["cortex-jupyter:tasks"]);
+});
+
+describe("notifications", () => {
+  const emit = vi.fn((_message: string, _type: string, _options: { autoClose: boolean; actions: { label: string; callback(): void }[] }) => "id");
+  const withCentre: Shared = { ...PAGE, "@jupyterlab/apputils": { "4.5.0": { get: async () => () => ({ ICommandPalette: tokens.ICommandPalette, Notification: { emit } }) } } };
+  const notify = (notice: Notice): void => ((globalThis as Record<symbol, unknown>)[NOTIFIER] as (one: Notice) => void)(notice);
+
+  beforeEach(() => {
+    emit.mockClear();
+    activated.length = tabs.length = 0;
+    delete (globalThis as Record<symbol, unknown>)[NOTIFIER];
+  });
+
+  test("stay until they are closed, and lead to the cell, which need not be in the document", async () => {
+    const plugin = await loaded(withCentre);
+    const cells = [0, 1].map(() => ({ node: document.createElement("div") }));
+    const element = document.createElement("div");
+    cells[1].node.append(element);
+    const content = { widgets: cells, activeCellIndex: 0, scrollToItem: vi.fn(() => Promise.reject(new Error("another scroll"))) };
+    const panels = [{ id: "other", content: { ...content, widgets: [] } }, { id: "notebook", content }];
+    const tracker = { widgetAdded: { connect: () => {} }, find: (isWanted: (one: object) => boolean) => panels.find(isWanted) };
+    plugin.activate(app, null, null, null, tracker, null);
+    const show = vi.fn();
+    notify({ message: "train-1 has ended", type: "success", element, show });
+    expect(emit).toHaveBeenCalledWith("train-1 has ended", "success", expect.objectContaining({ autoClose: false }));
+    expect(activated).toEqual([]);
+    emit.mock.calls[0][2].actions[0].callback();
+    await vi.waitFor(() => expect(show).toHaveBeenCalled());
+    expect([activated, content.activeCellIndex]).toEqual([["notebook"], 1]);
+    expect(content.scrollToItem).toHaveBeenCalledWith(1);
+  });
+
+  test("lead to an output in a tab of its own", async () => {
+    const plugin = await loaded(withCentre);
+    plugin.activate(app, null, null, null, { widgetAdded: { connect: () => {} }, find: () => undefined } as object, null);
+    const element = document.createElement("div");
+    tabs.push({ id: "launcher", node: document.createElement("div") }, { id: "output", node: element });
+    const show = vi.fn();
+    notify({ message: "x", type: "info", element, show });
+    emit.mock.calls[0][2].actions[0].callback();
+    await vi.waitFor(() => expect(show).toHaveBeenCalled());
+    expect(activated).toEqual(["output"]);
+  });
+
+  test("are the browser's where the application shows none", async () => {
+    (await loaded(PAGE)).activate(app, null, null, null, null, null);
+    expect(NOTIFIER in globalThis).toBe(false);
+  });
 });
