@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -10,74 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.analysis.result_frame import ResultFrame
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.parsing.level import LEVELS
+from cortex_jupyter.parsing.rhythm import LINES_S, MIN_PAUSES, REGULAR, RESOLUTION_S, USUAL_SHARE, limit_s, seconds_text
 from cortex_jupyter.tables.schema import coded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pyarrow as pa
 
     from cortex_jupyter.analysis.steps import Progress
     from cortex_jupyter.archive.optional import Flags, Floats, Ints
 
-#: With fewer steps than this, a task has no rhythm yet.
-MIN_STEPS: Final = 20
-#: It is also none if it lasted shorter than this (seconds): the lines of a start come fast, and then a model is loaded.
-#: Lines that are no steps say less.
-_SHORTEST_S: Final = {"step": 10.0, "line": 60.0}
-#: Lines that are no steps have a rhythm only if 99 % of the pauses between them are shorter than this many usual ones.
-_REGULAR: Final = 10.0
 #: The newest pauses that count.
 _NEWEST: Final = 20_000
 #: A rank is far behind if it lacks more lines with steps than this.
 _APART: Final = 3.0
 #: At most this many pauses are examined, the longest ones.
 _EXAMINED: Final = 500
-#: A line that begins this share of the pauses belongs to a step; one that begins fewer announces something else.
-_USUAL_SHARE: Final = 0.05
 _BAD: Final = frozenset(LEVELS[LEVELS.index("warning") :])
-
-
-def limit_s(
-    p90_s: float, p99_s: float, steps: float, alike_s: Sequence[float], lasted_s: float, *, is_new: bool
-) -> float:
-    """Return how long a task may make no step before that is a hang (seconds).
-
-    Parameters
-    ----------
-    p90_s, p99_s : float
-        The times between two steps of a rank until now: 90 and 99 % of them are shorter.
-    steps : float
-        The number of steps of a rank until now.
-    alike_s : sequence of float
-        How long earlier pauses of the task were that began like this one, such as with the line "saving checkpoint".
-    lasted_s : float
-        For how long the task makes steps already.
-    is_new : bool
-        Whether the pause began with a line that does not belong to a step.
-
-    Notes
-    -----
-    A pause that is longer than all before may be the first checkpoint or the first evaluation. The more steps are known,
-    the less likely that is, so the allowed multiple of the usual time goes down with the root of their number, to ten.
-    A pause that began like earlier ones may last three times as long as the longest of those; twice, if several were as
-    long. If the task has said that it does something new, thirty times the usual limit is allowed. Except for a multiple
-    of what was seen, no more is allowed than twice the time of all steps so far.
-
-    Examples
-    --------
-    >>> [round(limit_s(2, 4, steps, [], 2 * steps, is_new=False)) for steps in (100, 1000, 10_000, 100_000)]
-    [400, 190, 60, 20]
-    >>> round(limit_s(2, 4, 1000, [], 2000, is_new=True)), limit_s(2, 4, 1000, [180], 2000, is_new=True)
-    (4000, 540)
-    """
-    usual = p90_s * max(10.0, 3000.0 / math.sqrt(steps))
-    if is_new and not alike_s:
-        usual *= 30.0
-    longest = max(alike_s, default=0.0)
-    several = 3
-    known = longest * (2 if sum(pause > longest / 2 for pause in alike_s) >= several else 3)
-    return max(known, 2 * p99_s, 3 * p90_s, min(usual, 2 * lasted_s))
 
 
 class Hangs(ResultFrame):
@@ -147,7 +94,7 @@ def hangs(table: pa.Table, progress: Progress, end: int, *, is_over: bool, steps
         _Signs.of(table, progress, time, counts.rows[steps], counts.rank[steps], counts.is_last[steps]),
         "step",
     )
-    if signs.steps < MIN_STEPS and not steps_only:
+    if signs.pauses < MIN_PAUSES and not steps_only:
         lines = _recurring(progress)
         signs, what = (
             _Signs.of(table, progress, time, lines, progress.of[lines], np.zeros(len(lines), np.bool_)),
@@ -156,7 +103,7 @@ def hangs(table: pa.Table, progress: Progress, end: int, *, is_over: bool, steps
     rows: list[dict[str, Any]] = []
     is_last = False
     rhythm = "this log has too few steps for a rhythm"
-    if signs.steps >= MIN_STEPS:
+    if signs.pauses >= MIN_PAUSES:
         rows = _examine(table, progress, signs, end, is_over=is_over, what=what)
         is_last = bool(rows) and rows[-1]["seq"] == table["seq"][int(signs.rows[-1])].as_py()
         rhythm = f"a {what} every {_rhythm(signs.length)}, and no pause that stands out"
@@ -180,7 +127,7 @@ def _recurring(progress: Progress) -> Ints:
     np = import_optional("numpy")
     lines = np.flatnonzero(progress.of >= 0)
     times = np.bincount(progress.shape[lines]) if len(lines) else np.zeros(1, np.int64)
-    rows: Ints = lines[times[progress.shape[lines]] >= MIN_STEPS * max(1, len(progress.ranks))]
+    rows: Ints = lines[times[progress.shape[lines]] >= MIN_PAUSES * max(1, len(progress.ranks))]
     return rows
 
 
@@ -193,10 +140,12 @@ class _Signs:
     rows, time, rank, kind, is_last : numpy.ndarray
         In the order of time. `kind` is the shape of the line with which the time until the rank's next sign began; `is_last`
         is whether the counter reached its end.
-    end, length, began : numpy.ndarray
-        The pauses between two signs of one rank, by their ends: when each ended (ns), how long it was (seconds), and the kind
-        with which it began.
-    steps : int
+    end, length : numpy.ndarray
+        The times between two signs of one rank, by their ends: when each ended (ns), and how long it was (seconds).
+    pause_end, pause, began : numpy.ndarray
+        The same between two seconds in which a rank gave a sign, and the kind with which each began. A task that makes a
+        hundred steps a second does not hang when it makes none for a second.
+    pauses : float
         The number of pauses of a rank, on average.
     """
 
@@ -207,25 +156,40 @@ class _Signs:
     is_last: Flags
     end: Ints
     length: Floats
+    pause_end: Ints
+    pause: Floats
     began: Ints
-    steps: float
+    pauses: float
 
     @classmethod
     def of(cls, table: pa.Table, progress: Progress, time: Ints, rows: Ints, rank: Ints, is_last: Flags) -> _Signs:
         np = import_optional("numpy")
         order = np.argsort(time[rows], kind="stable")
         rows, rank, is_last = rows[order], rank[order], is_last[order]
+        at = time[rows]
         by_rank = np.argsort(rank, kind="stable")
-        same = rank[by_rank][1:] == rank[by_rank][:-1]
-        begin, end = by_rank[:-1][same], by_rank[1:][same]
-        length = (time[rows[end]] - time[rows[begin]]) / 1e9
-        kind = _kinds(table, progress, time, rows, float(np.median(length)) if len(length) else 0.0)
-        by_end = np.argsort(time[rows[end]], kind="stable")
-        ranks = max(1, len(np.unique(rank)))
-        begin, end = begin[by_end], end[by_end]
-        return cls(
-            rows, time[rows], rank, kind, is_last, time[rows[end]], length[by_end], kind[begin], len(end) / ranks
-        )
+        begin, end = _neighbours(rank, by_rank)
+        length = (at[end] - at[begin]) / 1e9
+        usual_s = max(RESOLUTION_S, float(np.median(length))) if len(length) else RESOLUTION_S
+        kind = _kinds(table, progress, time, rows, usual_s)
+        by_end = np.argsort(at[end], kind="stable")
+        end, length = end[by_end], length[by_end]
+        # The last sign of each second.
+        second = at[by_rank] // int(RESOLUTION_S * 1e9)
+        is_new = np.ones(len(by_rank), np.bool_)
+        is_new[:-1] = (second[1:] != second[:-1]) | (rank[by_rank][1:] != rank[by_rank][:-1])
+        first, last = _neighbours(rank, by_rank[is_new])
+        by_last = np.argsort(at[last], kind="stable")
+        first, last = first[by_last], last[by_last]
+        pause = np.maximum((at[last] - at[first]) / 1e9, RESOLUTION_S)
+        pauses = len(last) / max(1, len(np.unique(rank)))
+        return cls(rows, at, rank, kind, is_last, at[end], length, at[last], pause, kind[first], pauses)
+
+
+def _neighbours(rank: Ints, by_rank: Ints) -> tuple[Ints, Ints]:
+    """Return each two that follow each other in the same rank."""
+    same = rank[by_rank][1:] == rank[by_rank][:-1]
+    return by_rank[:-1][same], by_rank[1:][same]
 
 
 def _kinds(table: pa.Table, progress: Progress, time: Ints, rows: Ints, usual_s: float) -> Ints:
@@ -261,21 +225,21 @@ def _examine(
     lengths = np.diff(signs.time, append=max(end, int(signs.time[-1]))) / 1e9
     longest = np.argsort(-lengths, kind="stable")[:_EXAMINED]
     rows, seen, usual = [], dict[int, list[float]](), -1
-    for index in np.sort(longest[lengths[longest] > 2 * float(np.median(signs.length))]).tolist():
+    for index in np.sort(longest[lengths[longest] > 2 * float(np.median(signs.pause))]).tolist():
         start, length = int(signs.time[index]), float(lengths[index])
-        known = int(np.searchsorted(signs.end, start, "right"))
-        steps = known / max(1, len(signs.end)) * signs.steps
-        if steps < MIN_STEPS:
+        known = int(np.searchsorted(signs.pause_end, start, "right"))
+        steps = known / max(1, len(signs.pause_end)) * signs.pauses
+        if steps < MIN_PAUSES:
             continue
-        before = signs.length[max(0, known - _NEWEST) : known]
-        p90, p99 = np.quantile(before, [0.9, 0.99]).tolist()
-        began, times = np.unique(signs.began[max(0, known - _NEWEST) : known], return_counts=True)
+        part = slice(max(0, known - _NEWEST), known)
+        p50, p90, p95, p99 = np.quantile(signs.pause[part], [0.5, 0.9, 0.95, 0.99]).tolist()
+        began, times = np.unique(signs.began[part], return_counts=True)
         kinds = _latest_kinds(signs, index, start - int(2e9 * p99))
-        new = np.setdiff1d(kinds, began[times >= _USUAL_SHARE * len(before)]).tolist()
+        new = np.setdiff1d(kinds, began[times >= USUAL_SHARE * (part.stop - part.start)]).tolist()
         alike = [pause for kind in new or [usual] for pause in seen.get(kind, ())]
         lasted = (start - int(signs.time[0])) / 1e9
-        is_irregular = what == "line" and p99 > _REGULAR * float(np.median(before))
-        if lasted < _SHORTEST_S[what] or is_irregular or _is_at_end(signs, index, start - int(2e9 * p99)):
+        is_irregular = what == "line" and p95 > REGULAR * p50
+        if (what == "line" and lasted < LINES_S) or is_irregular or _is_at_end(signs, index, start - int(2e9 * p99)):
             continue
         limit = limit_s(p90, p99, steps, alike, lasted, is_new=bool(new))
         for kind in new or [usual]:
@@ -283,6 +247,8 @@ def _examine(
         if length > limit:
             lasts = index == len(signs.rows) - 1 and not is_over
             row = int(signs.rows[index])
+            fine = int(np.searchsorted(signs.end, start, "right"))
+            before = signs.length[max(0, fine - _NEWEST) : fine]
             rows.append(_row(table, progress, row, start, length, before, limit, what, lasts=lasts))
     return rows
 
@@ -369,19 +335,3 @@ def _names(names: list[str]) -> str:
 def _rhythm(pauses: Floats) -> str:
     np = import_optional("numpy")
     return f"{seconds_text(float(np.median(pauses)))} (p99 {seconds_text(float(np.quantile(pauses, 0.99)))})"
-
-
-def seconds_text(seconds: float) -> str:
-    """Format a number of seconds.
-
-    Examples
-    --------
-    >>> seconds_text(0.0213), seconds_text(-2.14), seconds_text(4), seconds_text(75), seconds_text(7500)
-    ('21 ms', '-2.1 s', '4 s', '75 s', '125 min')
-    """
-    size = abs(seconds)
-    if size < 1:
-        return f"{round(seconds * 1000)} ms"
-    if size < 10:
-        return f"{seconds:.2g} s"
-    return f"{seconds:.0f} s" if size < 600 else f"{seconds / 60:.0f} min"

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.analysis.diagnosis import Container, clocks
-from cortex_jupyter.analysis.hangs import limit_s, seconds_text
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.model import parse_rfc3339
+from cortex_jupyter.parsing.rhythm import limit_s, seconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,6 +29,8 @@ _NEWEST: Final = 50
 _SLOW: Final = 1.25
 #: Or if it is this many times as late as is usual among the ranks, and by this share of a step.
 _FAR, _SHARE = 5.0, 0.25
+#: Lines of several ranks do not arrive together (seconds), and a rank is not late by less than this (seconds).
+_STUCK_S, _LATE_S = 2.0, 0.05
 #: A rank is behind in the picture if it lacks more lines with steps than this, and this share of the steps.
 _APART, _BEHIND = 3.0, 0.03
 #: Intervals of time in the picture, and lines with steps of a rank in each of them, at least.
@@ -331,14 +333,14 @@ def _is_stuck(index: int, pace: _Pace) -> bool:
     p90, p99 = np.quantile(pauses, [0.9, 0.99]).tolist()
     limit = limit_s(p90, p99, len(pauses), [], float(pauses.sum()), is_new=False)
     # That the others go on shows that this is no phase of the task, so less patience is needed.
-    return bool((newest - last) / 1e9 > max(limit / 10, 3 * p99))
+    return bool((newest - last) / 1e9 > max(limit / 10, 3 * p99, _STUCK_S))
 
 
 def _is_older(last: datetime, rows: list[dict[str, Any]], pauses: Floats) -> bool:
     """Return whether a line is older than the newest one of all ranks by more than a few usual pauses."""
     np = import_optional("numpy")
     newest: datetime = max(row["last"] for row in rows)
-    return bool((newest - last).total_seconds() > 3 * float(np.quantile(pauses, 0.99)))
+    return bool((newest - last).total_seconds() > max(3 * float(np.quantile(pauses, 0.99)), _STUCK_S))
 
 
 def _is_slow(index: int, pace: _Pace) -> bool:
@@ -355,7 +357,7 @@ def _is_slow(index: int, pace: _Pace) -> bool:
     own = pace.late[index]
     if own is None or not late:
         return False
-    return own > _SHARE * usual and own > _FAR * float(np.median(np.abs(late)))
+    return own > max(_SHARE * usual, _LATE_S) and own > _FAR * float(np.median(np.abs(late)))
 
 
 def _strips(

@@ -8,8 +8,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.analysis.chart import STYLE
-from cortex_jupyter.analysis.hangs import seconds_text
 from cortex_jupyter.analysis.result_frame import ResultFrame, cell, html_table
+from cortex_jupyter.parsing.rhythm import seconds_text
 
 if TYPE_CHECKING:
     from cortex_jupyter.analysis.ranks import Comparison, Strip

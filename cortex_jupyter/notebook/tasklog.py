@@ -806,7 +806,7 @@ class TaskLog:
 
         What is usual is learned from the task itself: the time between two steps, and pauses such as checkpoints and
         evaluations. Each pause is judged by what came before it, so that the result for a task that has ended is what
-        users saw while it ran. In a log without steps its lines count.
+        users saw while it ran. In the log of a task without steps its lines count.
 
         Returns
         -------
@@ -838,7 +838,7 @@ class TaskLog:
         from cortex_jupyter.cluster.kinds import ends_by_itself
 
         end, is_over = self._end(table)
-        steps_only = not self.opened and not ends_by_itself(self._reader.recording.ref.kind)
+        steps_only = bool(self.opened) or not ends_by_itself(self._reader.recording.ref.kind)
         return hangs(table, progress or read_progress(table), end, is_over=is_over, steps_only=steps_only)
 
     def _newest_hang(self, lines: int) -> dict[str, Any] | None:

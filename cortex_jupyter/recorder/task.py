@@ -31,6 +31,7 @@ from cortex_jupyter.cluster.workloads import (
 )
 from cortex_jupyter.errors import ClusterError, CortexError, KindNotFound, NotAllowed, NotFound
 from cortex_jupyter.model import TaskRef
+from cortex_jupyter.parsing.rhythm import seconds_text
 from cortex_jupyter.recorder.backoff import Backoff
 from cortex_jupyter.recorder.source.context import Context
 from cortex_jupyter.recorder.source.notices import gap
@@ -130,6 +131,7 @@ class TaskRecorder:
         self._caught_up = False
         self._pods_known = asyncio.Event()  # set when the first list of pods has been taken in
         self._clock_offset = info.clock_ms / 1000
+        self._silent_s = 0.0  # for how long the task has been silent; 0 if that is usual
         context = Context(
             cluster,
             info.ref.namespace,
@@ -387,6 +389,7 @@ class TaskRecorder:
         self._report_state(state)
         await self._note_unknown_form()
         self._set_clock()
+        self._note_silence()
         if not self._caught_up and self._sources.caught_up:
             self._caught_up = True
             self._channel.put_notice(PendingNotice(update={"caught_up": 1}))
@@ -546,6 +549,18 @@ class TaskRecorder:
             note.event, note.fields = "status", {"notice": "clock", "clock_offset_ms": round(offset * 1000)}
             note.message = f"The cluster's clock is {abs(offset):.1f} s {side} this machine's; times are the cluster's"
         self._channel.put_notice(note)
+
+    def _note_silence(self) -> None:
+        """Write a notice when the task is silent for much longer than usual, and one when it goes on."""
+        seconds, rhythm = self._channel.silence(time.time_ns())
+        if self._silent_s and seconds < self._silent_s:
+            self.put_status("Lines come again", notice="hang_over")
+            self._silent_s = 0.0
+        elif self._silent_s:
+            self._silent_s = seconds
+        elif rhythm and self._caught_up and self._sources.is_reading and self.ends:
+            self._silent_s = seconds
+            self.put_status(f"No line for {seconds_text(seconds)}, {rhythm}", notice="hang", level="warning")
 
     def _end(self, state: State, running_pods: set[str], *, by_pods: bool) -> None:
         """Write the end.

@@ -46,6 +46,12 @@ def test_the_longer_a_task_ran_the_sooner_a_hang_is_noticed() -> None:
     assert limits[0] > 2 * limits[1] > 4 * limits[2] and limits[2] < 60
 
 
+def test_a_task_with_fast_steps_hangs_after_seconds_not_milliseconds() -> None:
+    training = Training(1, step_s=0.01).run(60_000)
+    [hang] = found(training.wait(300))
+    assert 60 < hang["limit_s"] < 300 and "usually every 10 ms" in hang["message"]
+
+
 def test_a_hang_names_the_rank_that_the_others_wait_for() -> None:
     [hang] = found(Training(8).run(300).run(1, ranks=[0, 1, 2, 3, 4, 6, 7]).wait(600))
     assert hang["behind"] == ["worker-5"] and hang["last"] == 301
@@ -92,6 +98,13 @@ def _checkpoints(training: Training) -> None:
 def _silent_checkpoints(training: Training) -> None:
     for _ in range(4):
         training.run(400).wait(180)
+
+
+def _fast_steps(training: Training) -> None:
+    training.step_s = 0.002
+    for _ in range(8):
+        training.run(3000).wait(0.5).run(3000).wait(4)
+    training.say("INFO evaluating").wait(30).run(1000)
 
 
 def _evaluations(training: Training) -> None:
@@ -153,6 +166,7 @@ def _a_long_end(training: Training) -> None:
         _spikes,
         _checkpoints,
         _silent_checkpoints,
+        _fast_steps,
         _evaluations,
         _silent_evaluations,
         _counted_evaluations,

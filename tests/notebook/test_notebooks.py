@@ -27,7 +27,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "compare-two-runs": {"seconds": 1.5},
     "64-pods": {"pods": 12, "seconds": 1},
     "distributed-training": {"workers": 4, "seconds": 1.5},
-    "which-rank": {"workers": 6, "seconds": 4},
+    "which-rank": {"workers": 6, "seconds": 7},
     "logs-from-s3": {"archive": "s3://runs/logs", "seconds": 1},
 }
 EXPECTED: dict[str, dict[str, list[str]]] = {

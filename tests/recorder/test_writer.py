@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,6 +16,7 @@ from support.node import T0, line
 
 from cortex_jupyter.errors import LeaseLost, StoreError
 from cortex_jupyter.model import Batch, TaskRef
+from cortex_jupyter.recorder.task import TaskRecorder
 from cortex_jupyter.recorder.writing.batch import Batcher, PendingNotice, RawLines, SourceProgress
 from cortex_jupyter.recorder.writing.writer import Writer
 from cortex_jupyter.store import Anchor, Commit
@@ -242,3 +245,34 @@ def test_lines_that_waited_on_the_node_do_not_tell_its_clock() -> None:
     base = T0 / 1e9
     assert "clock_ms" not in ended_after([(second, base + 100 + second / 1000) for second in range(1, 60)])
     assert "clock_ms" not in ended_after([(1, base + 1)])
+
+
+async def test_a_channel_tells_for_how_long_no_line_came(store: Store, hand: Hand, writer: Writer) -> None:
+    channel = open_channel(writer, hand)
+    assert channel.silence(time.time_ns()) == (0.0, "")
+    before = time.time_ns()
+    for second in range(0, 400, 2):
+        await channel.put_lines(1, line(second, f"step {second}"))
+        await channel.flush()
+    after = time.time_ns()
+    seconds, rhythm = channel.silence(before + 1000 * 10**9)
+    assert 1000 - (after - before) / 1e9 <= seconds <= 1000 and rhythm == "usually every 2 s (p99 2 s)"
+    assert channel.silence(after + 5 * 10**9)[1] == ""
+
+
+def test_a_silence_that_stands_out_is_a_notice_and_so_is_its_end() -> None:
+    silences = iter(
+        [(3.0, ""), (90.0, "usually every 2 s (p99 4 s)"), (93.0, "usually every 2 s (p99 4 s)"), (0.2, ""), (2.0, "")]
+    )
+    notices: list[tuple[str, object]] = []
+    recorder: Any = SimpleNamespace(
+        _channel=SimpleNamespace(silence=lambda now: next(silences)),
+        _sources=SimpleNamespace(is_reading=True),
+        _caught_up=True,
+        _silent_s=0.0,
+        ends=True,
+        put_status=lambda message, notice, level="": notices.append((notice, message)),
+    )
+    for _ in range(5):
+        TaskRecorder._note_silence(recorder)
+    assert notices == [("hang", "No line for 90 s, usually every 2 s (p99 4 s)"), ("hang_over", "Lines come again")]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import orjson
 
 from cortex_jupyter.model import Entry, encode_batch, notice
+from cortex_jupyter.parsing.rhythm import Rhythm
 from cortex_jupyter.recorder.text.lines import parse
 from cortex_jupyter.recorder.text.masking import UNMASKED, Masking
 from cortex_jupyter.store import Anchor, Commit
@@ -195,6 +196,9 @@ class Batcher:
         #: How far the latest line was ahead of our clock when it arrived (ns): its node's clock is at least that far
         #: ahead.
         self.clock_ahead = 0
+        #: When the main containers' lines came, and when the newest of them arrived (ns, by our clock).
+        self.rhythm = Rhythm()
+        self.heard_at = 0
 
     def build(self, items: list[Item]) -> Commit:
         """Return the commit of these items; notices keep their place between the lines."""
@@ -255,6 +259,9 @@ class Batcher:
         for sid, lines in parsed.items():
             if lines.times and (at := pieces[sid][-1].at):
                 self.progress[sid].note_arrival(at)
+                if self.progress[sid].source.kind == "main":
+                    self.rhythm.note(sid, lines.times[0], lines.times[-1], lines.texts[-1])
+                    self.heard_at = at
         for sid, lines in parsed.items():
             for text in lines.errors:
                 # A repeated attempt gets the same text again, or the one before that.

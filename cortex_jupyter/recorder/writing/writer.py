@@ -195,6 +195,11 @@ class Channel:
         """How far the latest line was ahead of our clock when it arrived (seconds); mostly negative."""
         return self._batcher.clock_ahead / 1e9
 
+    def silence(self, now: int) -> tuple[float, str]:
+        """Return for how long no line of a main container has come (seconds), and the task's rhythm if that stands out."""
+        seconds = (now - self._batcher.heard_at) / 1e9 if self._batcher.heard_at else 0.0
+        return seconds, self._batcher.rhythm.silence(seconds)
+
     def anchor(self, sid: int) -> Anchor:
         """Return a source's anchor; exact after `flush`."""
         return self._batcher.progress[sid].anchor
