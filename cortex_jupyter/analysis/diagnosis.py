@@ -201,15 +201,19 @@ def diagnose(store: Readable, recording: int, table: pa.Table, *, succeeded: boo
     containers, events = read_containers(store, recording)
     _last_lines(table, containers)
     result = errors(table)
-    failed = _last_attempt([c for c in containers.values() if c.exit_code])
+    failed = [c for c in containers.values() if c.exit_code]
+    failed = _last_attempt([c for c in failed if c.kind in ("main", "init")] or failed)
     if succeeded or not failed:
         failed.sort(key=lambda c: (c.is_stopped, c.ended or "~"))
         culprit = failed[0] if failed else None
         error = _error(result, culprit, table, succeeded=succeeded)
         return Diagnosis(list(containers.values()), events, result, culprit, error)
-    failures = [f for f in _failures(table, containers, result) if f.container in failed]
+    chosen = set(map(id, failed))
+    failures = [failure for failure in _failures(table, containers, result) if id(failure.container) in chosen]
     first, stood_still = _first(failures, containers, table)
     others = [failure for failure in sorted(failures, key=lambda f: f.at) if failure.container is not first.container]
+    if all(f.effect == failure_texts.STOPPED and f.error is None for f in failures):
+        others = []  # something else stopped them all
     error = first.error or (None if stood_still else _error(result, first.container, table, succeeded=False))
     return Diagnosis(
         list(containers.values()),

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 #: The columns of records from which steps are read.
 COLUMNS: Final = ("time", "seq", "pod", "container", "kind", "run", "node", "level", "text", "role", "rank", "attempt")
-#: Prefixes by which one container writes the lines of several processes, in RE2's syntax: torchrun (`[default0]:`, and
-#: `[rank3]:` of PyTorch itself), Open MPI's `--tag-output` (`[1,3]<stdout>:`), Ray's driver (`(train_fn pid=7, ip=10.0.0.4)`).
+#: Prefixes by which one container writes the lines of several processes, in RE2's syntax: torchrun (`[default0]:` or the role
+#: that a user gave, and `[rank3]:` of PyTorch itself), Open MPI's `--tag-output` (`[1,3]<stdout>:`), Ray's driver (`(train_fn pid=7, ip=10.0.0.4)`).
 _TAGS: Final = (
-    r"^\[(?:rank|[a-z_]*[a-z_])(?P<rank>[0-9]{1,5})\]:",
+    r"^\[(?:rank|default|trainer|worker|learner|actor|node|proc|process|gpu)(?P<rank>[0-9]{1,5})\]:",
     r"^\[[^\[\]]*,(?P<rank>[0-9]{1,5})\]<std(?:out|err)>:",
     r"^\([A-Za-z_][A-Za-z0-9_.<>]* (?P<rank>pid=[0-9]{1,9}(?:, ip=[0-9a-f.:]+)?)\) ",
 )

@@ -143,6 +143,11 @@ def test_the_processes_of_one_container_are_ranks(prefix: str, names: list[str])
     assert [row["rank"] for row in rows] == names and [row["step"] for row in rows] == [39.0] * 4
 
 
+def test_a_number_in_brackets_that_counts_is_no_process() -> None:
+    training = Training(1, form="[step{step}]: loss={loss:.4f}").run(60)
+    assert len(found(training)) == 1
+
+
 def test_only_the_newest_run_of_a_rank_counts() -> None:
     training = Training(2).run(50)
     table = training.table()

@@ -300,3 +300,18 @@ def test_a_task_that_succeeded_has_no_failure_to_explain(filled: Filled, engine:
     filled.end()
     why = cortex.logs("ml:train-1").why()
     assert "failed first" not in str(why) and not why.evidence and why.summary.startswith("it ended well")
+
+
+def test_ranks_that_something_else_stopped_did_not_fail(filled: Filled, engine: Runtime) -> None:
+    Ranks(filled).end(12, dict.fromkeys(range(4), 143))
+    filled.end(143, "failed", "Job failed exit 143").update(reason="DeadlineExceeded")
+    why = cortex.logs("ml:train-1").why()
+    assert why.summary == "main of bert-0 ended with exit code 143 (terminated (SIGTERM)); DeadlineExceeded"
+    assert not why.evidence
+
+
+def test_a_sidecar_that_ends_badly_is_not_the_cause(filled: Filled, engine: Runtime) -> None:
+    task = Ranks(filled).say([1], 10, *OWN).say([0, 2, 3], 10.5, *LOST).end(11, {0: 1, 1: 1, 2: 1, 3: 1})
+    proxy = filled.add(Source("bert-0", "u0", "proxy", "c9", "sidecar", 0, "n0", 0, "worker", "0"))
+    filled.notice("status", "ended", 9 * SECOND, notice="ended", source=filled.sources[proxy].public, exit_code=2)
+    assert (why := task.why()).culprit is not None and why.culprit.name == "worker-1"
