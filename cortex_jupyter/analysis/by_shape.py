@@ -57,7 +57,8 @@ def read_shapes(shapes: Shapes, path: str | None) -> Values:
     begin, total = end - value_counts, int(end[-1]) if len(end) else 0
     codes, values, tokens = np.zeros(total, np.int32), np.full(total, np.nan), np.full(total, -1)
     # These are the same for all values of a line.
-    step, epoch, rank, tag = (np.full(len(value_counts), -1) for _ in range(4))
+    step, epoch, rank, tag, per_epoch = (np.full(len(value_counts), -1) for _ in range(5))
+    first_epoch = np.zeros(len(value_counts))
     code_of_name: dict[str, int] = {}
     order = np.argsort(shapes.shape, kind="stable")
     ends = np.cumsum(shapes.count)
@@ -65,10 +66,13 @@ def read_shapes(shapes: Shapes, path: str | None) -> Values:
         if not reading.values:
             continue
         first = shapes.at[lines]
-        step_token = next((at for at in (reading.step, reading.epoch, reading.bar) if at is not None), None)
+        within = reading.per_epoch - 1 if reading.per_epoch >= 0 else None
+        step_token = next((at for at in (reading.step, within, reading.epoch, reading.bar) if at is not None), None)
         for column, at in ((step, step_token), (epoch, reading.epoch), (rank, reading.rank), (tag, reading.tag)):
             if at is not None:
                 column[lines] = first + at
+        if reading.per_epoch >= 0:
+            per_epoch[lines], first_epoch[lines] = first + reading.per_epoch, reading.first_epoch
         for i, (name, where) in enumerate(reading.values.items()):
             row = begin[lines] + i
             codes[row] = code_of_name.setdefault(name, len(code_of_name))
@@ -81,8 +85,10 @@ def read_shapes(shapes: Shapes, path: str | None) -> Values:
     values = np.where(stated, values, numbers)
     keep = np.flatnonzero(valid | stated)
     lines = np.repeat(np.arange(len(value_counts)), value_counts)[keep]
-    steps, epochs = (_numbers(shapes, column)[0][lines] for column in (step, epoch))
-    return Values(lines, codes[keep], list(code_of_name), values[keep], steps, epochs, _ranks(shapes, rank, tag)[lines])
+    steps, epochs, steps_per_epoch = (_numbers(shapes, column)[0] for column in (step, epoch, per_epoch))
+    steps = np.where(per_epoch >= 0, steps + (epochs - first_epoch) * steps_per_epoch, steps)[lines]
+    ranks = _ranks(shapes, rank, tag)[lines]
+    return Values(lines, codes[keep], list(code_of_name), values[keep], steps, epochs[lines], ranks)
 
 
 def _numbers(shapes: Shapes, tokens: Ints) -> tuple[Floats, Flags]:

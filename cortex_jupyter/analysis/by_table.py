@@ -22,8 +22,10 @@ _STREAMS: Final = 10_000
 _HEADER: Final = r"(?i:epochs?|(?:global_)?steps?|iter(?:ation)?s?|updates?|round|batch|class|(?:test |validat(?:e|ion) )?metrics?|e\s{2,}#)(?:\s{2,}|\t)"
 _START: Final = r"^(?:\[\w+\]:\s?)*\s*"
 #: Lines that may belong to a table, and those without which there is none, in RE2's syntax.
-_LIKELY: Final = rf"{_START}(?:[-|+=─━═│┃┌├└┏┡╞╔╠╚╭╰╒╘]|[0-9]+(?:/[0-9]+)?(?:\s{{2,}}|\t)|{_HEADER}|[A-Za-z_][\w/.-]*\s{{2,}}[-+]?[0-9.])"
-_OPENING: Final = rf"{_START}(?:[|+]?[-+|:=─━═┌├└┏┡╞╔╠╚╭╰╒╘]{{3}}|{_HEADER})"
+_LIKELY: Final = (
+    rf"{_START}(?:[-|+=─-╿]|[0-9]+(?:/[0-9]+)?(?:\s{{2,}}|\t)|{_HEADER}|[A-Za-z_][\w/.-]*\s{{2,}}[-+]?[0-9.])"
+)
+_OPENING: Final = rf"{_START}(?:[|+]?[-+|:=─-╿]{{3}}|{_HEADER})"
 _PREFIX: Final = re.compile(r"(?:\[\w*?(\d{0,6})\]:\s?)?(?:\[\w+\]:\s?)*")
 
 

@@ -22,7 +22,7 @@ _NAN: Final = float("nan")
 #: Longer lines are no rows (characters).
 _REACH: Final = 1000
 #: `+----+`, `|---|---|`, `┏━━┳━━┓`, `──────`.
-_RULE: Final = re.compile(r"\s*[-+|:=─━═┌┬┐├┼┤└┴┘┏┳┓┡╇┩╞╪╡╔╦╗╠╬╣╚╩╝╭╮╰╯┃│╒╤╕╘╧╛]{3,}\s*\Z")
+_RULE: Final = re.compile(r"\s*[-+|:=─-╿]{3,}\s*\Z")
 _DRAWN: Final = re.compile("[-=─━═]{3}")
 _FRAMED: Final = re.compile(r"\s*[|│┃](.*)[|│┃]\s*\Z")
 _SIDE: Final = re.compile(r"[|│┃]")

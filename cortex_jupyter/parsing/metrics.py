@@ -36,6 +36,9 @@ class Reading:
         Name to the index of its number among the line's marks; a float if the shape itself says NaN or infinity.
     step, epoch, bar, rank, tag : int or None
         Indices of the step, the epoch, the `10` in a bar's `10/100`, the rank, and a number in brackets that may be a rank.
+    per_epoch, first_epoch : int
+        Where the step is counted anew in each epoch, as in `Epoch: [2][10/500]`: the index of the steps of an epoch, one
+        behind that of the step, and the number of the first epoch; else -1, and 0.
     """
 
     values: dict[str, int | float] = field(default_factory=dict)
@@ -44,6 +47,8 @@ class Reading:
     bar: int | None = None
     rank: int | None = None
     tag: int | None = None
+    per_epoch: int = -1
+    first_epoch: int = 0
 
 
 _VALUE: Final = r"(?P<value>\0|[-+]?(?i:nan|inf(?:inity)?)\b)(?!%\|)%?(?![\w\0]|[-:/.,]\0|-\w)"
@@ -78,6 +83,10 @@ _STEPS: Final = tuple(
 _EPOCH: Final = re.compile(
     r"(?i)(?<![\w./])epochs?(?:[\"']?\s*[:=#]?\s*[\[(\"']?\s*\0(?![\w\0%]|[-:.]\0)|\(\w+\)\s*\[\s*\0(?=\]\[))"
     r"|(?<!\S)(?:train|test|val|valid):\s+\0(?=\s+\[\s*\0/)"
+)
+#: The step within an epoch: of mmengine and mmcv, whose first epoch is 1; of PyTorch's examples and timm, whose first is 0.
+_WITHIN: Final = re.compile(
+    r"(?i)(?<![\w./])(?:epoch(?P<one>\(train\)|\s)\s*\[\s*\0\]|epoch:\s*\[\s*\0\]|train:\s+\0\s+)\[\s*\0/\0(?=\]|\s*\()"
 )
 _BAR: Final = re.compile(
     r"(?:^|[|\s\[])\s*\0/\0(?:\s+\[|\s+[━=>-]|\]|\s+-\s)|(?:^|[|\[]|(?<![:=])\s)\s*\0/\0\s*\("  # not `Accuracy: 98/100 (98%)`
@@ -189,7 +198,7 @@ def read(shape: str) -> Reading | None:
     Examples
     --------
     >>> read("step \0 loss=\0 acc: \0%")
-    Reading(values={'loss': 1, 'acc': 2}, step=0, epoch=None, bar=None, rank=None, tag=None)
+    Reading(values={'loss': 1, 'acc': 2}, step=0, epoch=None, bar=None, rank=None, tag=None, per_epoch=-1, first_epoch=0)
     >>> read("{'loss': \0, 'eval': {'f1': \0}, 'epoch': \0}").values
     {'loss': 0, 'eval.f1': 1, 'epoch': 2}
     >>> read("[\0]\ttrain-rmse:\0\teval-rmse:\0").values, read("listening on \0:\0") is None
@@ -202,24 +211,16 @@ def read(shape: str) -> Reading | None:
         _object(shape, reading)
     if not reading.values:
         _text(shape, reading)
-    for kind in _STEPS:
-        if (step := kind.search(shape)) is not None:
-            reading.step = _token_index(shape, step.end())
-            break
-    if (epoch := _EPOCH.search(shape)) is not None:
-        reading.epoch = _token_index(shape, epoch.end())
+    reading.step = _find(shape, *_STEPS, _ROUND, _ROW, _NUMBERED)
+    reading.epoch = _find(shape, _EPOCH)
+    reading.rank = _find(shape, _RANK, _LAUNCHED)
+    reading.tag = _find(shape, _TAG)
+    if reading.epoch is not None:
         reading.values.setdefault("epoch", reading.epoch)
     if (bar := _BAR.search(shape)) is not None and not _EVALUATION.search(shape, 0, bar.end()):
         reading.bar = _token_index(shape, shape.index(MARK, bar.start()) + 1)
-    for kind in (_ROUND, _ROW, _NUMBERED) if reading.step is None else ():
-        if (step := kind.search(shape)) is not None:
-            reading.step = _token_index(shape, step.end())
-            break
-    for kind in (_RANK, _LAUNCHED):
-        if reading.rank is None and (rank := kind.search(shape)) is not None:
-            reading.rank = _token_index(shape, rank.end())
-    if (tag := _TAG.search(shape)) is not None:
-        reading.tag = _token_index(shape, tag.end())
+    if reading.step is None and (within := _WITHIN.search(shape)) is not None:
+        reading.per_epoch, reading.first_epoch = _token_index(shape, within.end()), 1 if within["one"] else 0
     reading.values = {
         name: at
         for name, at in reading.values.items()
@@ -230,6 +231,12 @@ def read(shape: str) -> Reading | None:
         and (name == "epoch" or words[-1] not in _EPOCHS)
     }
     return reading if reading.values else None
+
+
+def _find(shape: str, *rules: re.Pattern[str]) -> int | None:
+    """Return the index of the last mark of the first rule that matches."""
+    matches = (rule.search(shape) for rule in rules)
+    return next((_token_index(shape, match.end()) for match in matches if match is not None), None)
 
 
 def _token_index(shape: str, end: int) -> int:

@@ -207,6 +207,9 @@ interface ShapeReading {
   values: [name: string, value: number][];
   step: number;
   epoch: number;
+  /** Where the step is counted anew in each epoch: the steps of an epoch. */
+  perEpoch: number;
+  firstEpoch: number;
 }
 
 /** Python's \w includes letters of all scripts. */
@@ -233,6 +236,7 @@ const STEPS = [
 ].map((words) => re(String.raw`(?:(?<=\0\/)|(?<![${W}.\/]))(?:${words})["']?\s*[:=#]?\s*[\[\("']?\s*\0(?![${W}\0]|[-:.]\0)`, "i"));
 const EPOCH = re(String.raw`(?<![${W}.\/])epochs?(?:["']?\s*[:=#]?\s*[\[\("']?\s*\0(?![${W}\0%]|[-:.]\0)|\([${W}]+\)\s*\[\s*\0(?=\]\[))|(?<!\S)(?:train|test|val|valid):\s+\0(?=\s+\[\s*\0/)`, "i");
 const BAR = /(?:^|[|\s[])\s*\0\/\0(?:\s+\[|\s+[━=>-]|\]|\s+-\s)|(?:^|[|[]|(?<![:=])\s)\s*\0\/\0\s*\(/;
+const WITHIN = re(String.raw`(?<![${W}./])(?:epoch(\(train\)|\s)\s*\[\s*\0\]|epoch:\s*\[\s*\0\]|train:\s+\0\s+)\[\s*\0/\0(?=\]|\s*\()`, "i");
 const EVALUATION = /\((?:val|test)\)\s*\[\s*\0\//;
 const ROUND = re(String.raw`(?:^\s*|[\]:\|>\)\-]\s*|\0\s+)\[\0\](?=(?: collection=[${W}]+)?\s+[A-Za-z_][^\0\[\]\{\}\|=:]{0,60}[=:]\s*[\[\(]?(?:\0|[-+]?(?:nan|inf)))`, "i");
 const ROW = re(String.raw`^\s*\0:\t(?=[${W}]+: \0)`);
@@ -286,7 +290,9 @@ export function parseMetrics(text: string, tables?: { read(line: string): Metric
       const said = Number.isFinite(value) ? parseNumber(tokens[-1 - value]) : value;
       if (said !== undefined) values.push([name, said]);
     }
-    if (values.length > 0) result.push({ values, step: number(reading.step), epoch: number(reading.epoch) });
+    const epoch = number(reading.epoch);
+    const before = reading.perEpoch < 0 ? 0 : (epoch - reading.firstEpoch) * number(reading.perEpoch);
+    if (values.length > 0) result.push({ values, step: number(reading.step) + before, epoch });
   }
   return result;
 }
@@ -298,7 +304,9 @@ function readShape(shape: string): ShapeReading | null {
   if (shape.includes("{")) readObject(shape, result);
   if (result.size === 0) readText(shape, result);
   const step = [...STEPS, ROUND, ROW, NUMBERED].map((kind) => kind.exec(shape)).find((match) => match !== null);
-  const stepAt = step ? lastToken(shape, step) : -1;
+  const within = step ? null : WITHIN.exec(shape);
+  const perEpoch = within ? lastToken(shape, within) : -1;
+  const stepAt = step ? lastToken(shape, step) : within ? perEpoch - 1 : -1;
   const epoch = EPOCH.exec(shape);
   const epochAt = epoch ? lastToken(shape, epoch) : -1;
   if (epoch && !result.has("epoch")) result.set("epoch", tokenRef(epochAt));
@@ -311,7 +319,7 @@ function readShape(shape: string): ShapeReading | null {
     return !NOT_METRICS.has(name.toLowerCase()) && !ID_NAMES.has(end) && (name === "epoch" || !EPOCHS.has(end));
   });
   if (values.length === 0) return null;
-  return { values, step: stepAt >= 0 ? stepAt : epochAt >= 0 ? epochAt : barAt, epoch: epochAt };
+  return { values, step: stepAt >= 0 ? stepAt : epochAt >= 0 ? epochAt : barAt, epoch: epochAt, perEpoch, firstEpoch: within?.[1] ? 1 : 0 };
 }
 
 /** Return the number of tokens before an index. */

@@ -6,7 +6,7 @@
 import { type MetricValues, parseNumber } from "./metrics.ts";
 
 const MAX_CHARS = 1000;
-const RULE = /^\s*[-+|:=─━═┌┬┐├┼┤└┴┘┏┳┓┡╇┩╞╪╡╔╦╗╠╬╣╚╩╝╭╮╰╯┃│╒╤╕╘╧╛]{3,}\s*$/;
+const RULE = /^\s*[-+|:=─-╿]{3,}\s*$/;
 const DRAWN = /[-=─━═]{3}/;
 const FRAMED = /^\s*[|│┃](.*)[|│┃]\s*$/;
 const SIDE = /[|│┃]/;
@@ -15,7 +15,7 @@ const BAR = /:\s+\d+%.*/;
 const GAP = /\s{2,}|\t/;
 /** Lines that may belong to a table. */
 const LIKELY =
-  /^(?:\[\w+\]:\s?)*\s*(?:[-|+=─━═│┃┌├└┏┡╞╔╠╚╭╰╒╘]|\d+(?:\/\d+)?(?:\s{2,}|\t)|(?:epochs?|(?:global_)?steps?|iter(?:ation)?s?|updates?|round|batch|class|(?:test |validat(?:e|ion) )?metrics?|e\s{2,}#)(?:\s{2,}|\t)|[a-z_][\w/.-]*\s{2,}[-+]?[\d.])/i;
+  /^(?:\[\w+\]:\s?)*\s*(?:[-|+=─-╿]|\d+(?:\/\d+)?(?:\s{2,}|\t)|(?:epochs?|(?:global_)?steps?|iter(?:ation)?s?|updates?|round|batch|class|(?:test |validat(?:e|ion) )?metrics?|e\s{2,}#)(?:\s{2,}|\t)|[a-z_][\w/.-]*\s{2,}[-+]?[\d.])/i;
 const PREFIX = /^(?:\[\w+\]:\s?)*/;
 const set = (words: string): Set<string> => new Set(words.split(","));
 const STEPS = set("step,steps,global_step,total_timesteps,total_steps,timesteps,num_timesteps,#");
