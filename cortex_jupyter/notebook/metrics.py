@@ -99,7 +99,7 @@ class Metrics(ResultFrame):
         return Chart(self, names, x)
 
     def to_tensorboard(self, folder: str | PathLike[str], *, follow: bool = False) -> int:
-        """Write the metrics into event files of TensorBoard: a run for each pod, and for each rank that its lines name.
+        r"""Write the metrics into event files of TensorBoard: a run for each pod, and for each rank that its lines name.
 
         A second call adds only what is missing. A value whose line names no whole step has its number in its curve as step.
 
@@ -119,6 +119,15 @@ class Metrics(ResultFrame):
         ------
         MissingExtra
             tensorboard is not installed.
+
+        Examples
+        --------
+        >>> import cortex_jupyter as cortex, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "train.log").write_text("step=1 loss=0.5\nstep=2 loss=0.25\n")
+        >>> metrics = cortex.open(folder / "train.log").metrics()
+        >>> metrics.to_tensorboard(folder / "runs"), metrics.to_tensorboard(folder / "runs")
+        (2, 0)
         """
         from cortex_jupyter.notebook.metric_exports import TensorBoard, export
 
@@ -146,7 +155,13 @@ class Metrics(ResultFrame):
         Raises
         ------
         MissingExtra
-            mlflow-skinny is not installed, or mlflow.
+            Neither mlflow-skinny nor mlflow is installed.
+
+        Examples
+        --------
+        >>> import cortex_jupyter as cortex
+        >>> log = cortex.logs("train-1")  # doctest: +SKIP
+        >>> run_id = log.metrics("loss", "val_*").to_mlflow(follow=True)  # doctest: +SKIP
         """
         from cortex_jupyter.notebook.metric_exports import Mlflow, export
 
