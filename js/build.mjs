@@ -1,5 +1,5 @@
 // Bundles what hosts load as the widget (loader.js), and the viewer that it asks the kernel for (viewer.js, viewer.css,
-// store.js, charts.js, panels.js), the viewer's own page (page.js, page.css), and JupyterLab's extension (labextension/). The store's
+// store.js, charts.js, panels.js), the viewer's own page (page.js, page.css) with the list of tasks (tasks.js, tasks.css), and JupyterLab's extension (labextension/). The store's
 // code is started from a blob: URL as a worker, or imported from one into the page where workers are forbidden. In the same way the
 // store imports charts.js when a view first shows a chart, and the page imports panels.js when it first shows a panel.
 import { cp, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
@@ -11,7 +11,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 export const outdir = resolve(here, "../cortex_jupyter/notebook/static");
 const labextension = resolve(here, "../cortex_jupyter/labextension");
 // The loader is copied into every model and into saved notebooks; the rest goes to each page once.
-const LIMITS = { "loader.js": 4_000, "viewer.js": 133_000, "store.js": 138_000, "charts.js": 20_000, "panels.js": 60_000, "viewer.css": 29_000, "page.js": 133_000, "page.css": 4_000 };
+const LIMITS = { "loader.js": 4_000, "viewer.js": 133_000, "store.js": 138_000, "charts.js": 20_000, "panels.js": 60_000, "viewer.css": 29_000, "page.js": 133_000, "page.css": 4_000, "tasks.js": 30_000, "tasks.css": 8_000 };
 
 const common = { bundle: true, format: "esm", target: "es2022", charset: "utf8", minify: true, legalComments: "none", logLevel: "warning" };
 
@@ -29,13 +29,15 @@ const options = {
   absWorkingDir: here,
 };
 
-/** The script of the viewer's own page. It loads the store, charts.js and panels.js from the server. */
+/** The scripts of the viewer's own page, which loads the store, charts.js and panels.js from the server, and of the list of tasks. */
 const page = {
   ...options,
   format: "iife",
   entryPoints: [
     { in: resolve(here, "src/hosts/page.ts"), out: "page" },
     { in: resolve(here, "src/hosts/page.css"), out: "page" },
+    { in: resolve(here, "src/hosts/tasks.ts"), out: "tasks" },
+    { in: resolve(here, "src/hosts/tasks.css"), out: "tasks" },
   ],
 };
 

@@ -270,7 +270,7 @@ class SearchResult(Sequence[Match]):
         return f'<div style="padding-left:1.2em">{"".join(rows)}</div>'
 
     def _link(self, task: str, html: str, line: Match | None = None) -> str:
-        page = page_of(task, self.origin, None if line is None else line.time)
+        page = page_of(task, self.origin, None if line is None else (line.time, line.seq))
         return f'<a href="{escape(page)}" target="_blank" rel="noopener">{html}</a>' if page else html
 
 

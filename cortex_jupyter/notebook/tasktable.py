@@ -161,7 +161,7 @@ def _add_progress(recordings: Session, tasks: list[dict[str, Any]]) -> None:
                 task["progress"] = progress_text(bar)
 
 
-def page_of(task: str, origin: str = "", at: str | None = None) -> str | None:
+def page_of(task: str, origin: str = "", line: tuple[str, int] | None = None) -> str | None:
     """Return the address of a task's page on this kernel's Jupyter server, without the host, which only the browser knows.
 
     Parameters
@@ -169,8 +169,8 @@ def page_of(task: str, origin: str = "", at: str | None = None) -> str | None:
     task : str
     origin : str, optional
         Identifies the task's cluster and store (`Connection.origin`). A server that reads others shows an error.
-    at : str, optional
-        A time (RFC 3339): the page shows the lines from there on.
+    line : tuple of str and int, optional
+        Time (RFC 3339) and number of the line to which the page leads.
 
     Returns
     -------
@@ -183,5 +183,5 @@ def page_of(task: str, origin: str = "", at: str | None = None) -> str | None:
     if not file.is_file() or not any(path.is_file() for path in enabled):
         return None
     base: str = json.loads(file.read_text())["base_url"]
-    place = "" if at is None else f"&since=all&at={quote(at, safe='')}"
+    place = "" if line is None else f"&since=all&at={quote(line[0], safe='')}&line={line[1]}"
     return f"{base}cortex/view?task={quote(task, safe='')}" + (f"&origin={origin}" if origin else "") + place

@@ -43,7 +43,7 @@ def typed_query(text: str) -> dict[str, Any]:
     Raises
     ------
     BadQuery
-        The text is empty.
+        The text is empty, or has a regular expression that is invalid.
 
     Examples
     --------
@@ -55,6 +55,12 @@ def typed_query(text: str) -> dict[str, Any]:
     if not text.strip():
         raise BadQuery("the text to search for is empty", 'write what lines must contain: "CUDA out of memory"')
     terms = parse_terms(text)
+    for term in (*terms.include, *terms.exclude):
+        try:
+            re.compile(python_pattern(term))
+        except re.error as error:
+            message = f"{term[:60]} is no regular expression: {error.msg}"
+            raise BadQuery(message, "put it into double quotes to find it as it is") from error
     parameters: dict[str, Any] = {
         "grep": [python_pattern(term) for term in terms.include],
         "exclude": [python_pattern(term) for term in terms.exclude],

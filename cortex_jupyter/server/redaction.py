@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: The fixed parts of our addresses directly below `cortex/`.
-_TOP_LEVEL: Final = ("tasks", "stream", "view", "openapi.json")
+_TOP_LEVEL: Final = ("namespaces", "tasks", "search", "stream", "view", "openapi.json")
 #: The fixed parts of our addresses behind a task.
 _OF_TASK: Final = ("logs", "outline", "search", "metrics", "logs.ndjson", "logs.txt", "logs.parquet")
 

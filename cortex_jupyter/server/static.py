@@ -18,6 +18,8 @@ _STATIC: Final = Path(__file__).parents[1] / "notebook" / "static"
 _TYPES: Final = {
     "page.js": "text/javascript",
     "page.css": "text/css",
+    "tasks.js": "text/javascript",
+    "tasks.css": "text/css",
     "viewer.css": "text/css",
     "store.js": "text/javascript",
     "charts.js": "text/javascript",

@@ -182,6 +182,10 @@ def test_axe_has_no_finding_on_the_viewers_own_pages(lab: Lab, job: Callable[...
     shot(page, f"own-page-{theme}")
     page.goto(f"{lab.server.url}cortex/view")
     expect(page.get_by_role("link", name=name)).to_be_visible()
+    expect(page.get_by_label("Namespace")).to_be_visible()
+    assert findings(page, None) == []
+    page.goto(f"{lab.server.url}cortex/view?search=line&task={name}")
+    expect(page.get_by_role("status")).to_have_text("30 lines in 1 of 1 task")
     assert findings(page, None) == []
     page.close()
 

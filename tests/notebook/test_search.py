@@ -76,7 +76,7 @@ def test_it_displays_itself_and_escapes_everything(
     (tmp_path / "jupyter_server_config.d" / "cortex_jupyter.json").write_text("{}")
     link = f'href="/a%40b/cortex/view?task=ml%3Ajob%2Fone&amp;origin={found.origin}'
     html = found._repr_html_()
-    assert f'{link}"' in html and f'{link}&amp;since=all&amp;at=2026-01-01T00%3A00%3A07.000000000Z"' in html
+    assert f'{link}"' in html and f'{link}&amp;since=all&amp;at=2026-01-01T00%3A00%3A07.000000000Z&amp;line=8"' in html
 
 
 def test_what_was_not_searched_is_said() -> None:

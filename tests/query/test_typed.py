@@ -26,3 +26,9 @@ def test_the_table(case: dict[str, Any]) -> None:
 def test_nothing_typed_is_refused(text: str) -> None:
     with pytest.raises(BadQuery, match="empty"):
         typed_query(text)
+
+
+def test_a_wrong_regular_expression_is_named_as_it_was_typed() -> None:
+    with pytest.raises(BadQuery, match=r"^/a\(/ is no regular expression: missing \)") as error:
+        typed_query("loss -/a(/")
+    assert "double quotes" in error.value.hint

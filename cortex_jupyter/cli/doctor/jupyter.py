@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 PART: Final = "jupyter"
 _STATIC: Final = Path(__file__).parents[2] / "notebook" / "static"
-_BUNDLE: Final = ("loader.js", "viewer.js", "store.js", "charts.js", "panels.js", "viewer.css", "page.js", "page.css")
+_BUNDLE: Final = (
+    "loader.js",
+    "viewer.js",
+    "store.js",
+    "charts.js",
+    "panels.js",
+    "viewer.css",
+    "page.js",
+    "page.css",
+    "tasks.js",
+    "tasks.css",
+)
 _REINSTALL: Final = "pip install --force-reinstall --no-deps cortex-jupyter (from its folder: make setup)"
 
 

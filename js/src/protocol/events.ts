@@ -143,3 +143,55 @@ export interface OutlineDoc {
   /** If requested: the sources, each with the number of its lines that have been counted. */
   sources?: (SourceInfo & { lines?: number })[];
 }
+
+/** A task in the list of a namespace. */
+export interface TaskRow {
+  task: string;
+  kind: string;
+  namespace: string;
+  name: string;
+  state: string;
+  status?: string | null;
+  message?: string;
+  restarts?: number | null;
+  started?: string | null;
+  finished?: string | null;
+  exit_code?: number | null;
+  pods?: number;
+}
+
+/** The list of a namespace. `rest_s` is in how many seconds there can be a newer one. */
+export interface TaskList {
+  tasks: TaskRow[];
+  problem?: Problem;
+  rest_s?: number;
+}
+
+/** The namespaces that the user may read; null if they cannot be listed. */
+export interface NamespaceList {
+  namespaces: string[] | null;
+  default: string;
+}
+
+/** A line that a search across tasks has found. `marks` are the beginnings and ends of the matches, counted in code points. */
+export interface FoundLine {
+  seq: number;
+  time: string;
+  pod: string;
+  container: string;
+  role?: string;
+  rank?: string;
+  level?: string | null;
+  text: string;
+  marks: [number, number][];
+}
+
+/** The data of the events of a search across tasks, by the event's name. */
+export interface TaskSearchEvents {
+  tasks: { tasks: number; unrecorded: string[]; growing: string[]; problem?: Problem };
+  lines: { task: string; records: FoundLine[] };
+  task: { task: string; matches: number; all: boolean; error?: Problem };
+  progress: { task: string; searched: number; matches: number };
+  done: { tasks: number; with_matches: number; matches: number; all: boolean };
+  error: Problem;
+}

@@ -71,6 +71,11 @@ export function formatShortClock(ms: number, seconds: boolean): string {
   return formatClock(ms).slice(0, seconds ? 8 : 5);
 }
 
+/** Return a time for a list: the time of day, after the day if that is not today. */
+export function formatShortTime(ms: number): string {
+  return `${isSameDay(ms, Date.now(), false) ? "" : `${formatDay(ms)} `}${formatShortClock(ms, true)}`;
+}
+
 export function formatAge(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 60) return `${seconds} s`;

@@ -1,6 +1,6 @@
 /** The requests to the server extension, and the errors that it answers. */
 
-import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
+import type { LogPage, NamespaceList, OutlineDoc, Problem, TaskList } from "../protocol/events.ts";
 import type { PageConfig } from "../protocol/messages.ts";
 import { errorMessage, taskParts } from "../text/format.ts";
 import { type EventSink, MAX_SEARCH_SILENCE_MS, MAX_SILENCE_MS, OUTLINE_BINS, type PageQuery, type SearchQuery, SilenceTimer } from "./link.ts";
@@ -72,6 +72,15 @@ export async function fetchPage(fetcher: typeof fetch, config: PageConfig, task:
 
 export async function fetchOutline(fetcher: typeof fetch, config: PageConfig, task: string, levels: boolean): Promise<OutlineDoc> {
   return (await fetchJson(fetcher, config, `${taskPath(task)}/outline?bins=${OUTLINE_BINS}${levels ? "&levels=true" : ""}`)) as OutlineDoc;
+}
+
+/** List the tasks of a namespace. The answer may be some seconds old: all pages share it. */
+export async function fetchTasks(fetcher: typeof fetch, config: PageConfig, namespace: string, maxAge: number): Promise<TaskList> {
+  return (await fetchJson(fetcher, config, `tasks?${new URLSearchParams({ namespace, max_age: String(maxAge) })}`)) as TaskList;
+}
+
+export async function fetchNamespaces(fetcher: typeof fetch, config: PageConfig): Promise<NamespaceList> {
+  return (await fetchJson(fetcher, config, "namespaces")) as NamespaceList;
 }
 
 export function fetchSearch(fetcher: typeof fetch, config: PageConfig, task: string, query: SearchQuery, sink: EventSink, abort: AbortController): Promise<void> {

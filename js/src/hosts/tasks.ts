@@ -1,0 +1,253 @@
+/**
+ * The page of its own without a task: a live list of the tasks of a namespace, and a search in all of them. The server has written
+ * the list into the page already, for browsers without scripts. The page's address holds namespace, search and chosen tasks.
+ */
+
+import type { NamespaceList, Problem, TaskSearchEvents } from "../protocol/events.ts";
+import { errorMessage, taskParts } from "../text/format.ts";
+import { fetchEvents, fetchNamespaces, fetchTasks, readPageConfig, RequestError } from "../transport/http.ts";
+import { button, h, setHidden, setText } from "../ui/dom.ts";
+import { TaskSearchView } from "../ui/tasksearch.ts";
+import { TaskTable } from "../ui/tasktable.ts";
+
+/** Age of a list (s) from which on another one is fetched while the page is visible. The server may make it longer. */
+const FRESH_S = 2;
+/** Time before the list is tried again after a failure (ms), at first and at most. */
+const RETRY_MS = [2000, 30_000];
+/** Lines of each task that a search fetches. */
+const LINES = 50;
+const WINDOWS = [["", "any time"], ["1h", "last hour"], ["24h", "last 24 hours"], ["7d", "last 7 days"]];
+
+interface Address {
+  namespace: string;
+  search: string;
+  since: string;
+  tasks: string[];
+}
+
+function readAddress(): Address {
+  const parameters = new URLSearchParams(location.search);
+  const [namespace, search, since] = ["namespace", "search", "since"].map((name) => parameters.get(name) ?? "");
+  return { namespace, search, since, tasks: parameters.getAll("task") };
+}
+
+/** The last namespace of this browser. Each server of a host has its own. Where the page may store nothing, nothing is remembered. */
+class LastNamespace {
+  readonly #name: string;
+
+  constructor(base: string) {
+    this.#name = `cortex-jupyter:namespace:${base}`;
+  }
+
+  get(): string {
+    try {
+      return localStorage.getItem(this.#name) ?? "";
+    } catch {
+      return "";
+    }
+  }
+
+  set(namespace: string): void {
+    try {
+      localStorage.setItem(this.#name, namespace);
+    } catch {
+      // It is chosen again.
+    }
+  }
+}
+
+class TasksPage {
+  readonly #config = readPageConfig();
+  readonly #last = new LastNamespace(this.#config.base);
+  readonly #table = new TaskTable((tasks) => this.#showScope(tasks));
+  readonly #switch = h("span", { class: "switch" });
+  readonly #problem = h("p", { role: "alert" });
+  readonly #box: HTMLInputElement;
+  readonly #window: HTMLSelectElement;
+  readonly #scope = h("span", { class: "scope" });
+  readonly #results = h("div");
+  /** `namespaces` is undefined until the server has answered. */
+  #namespaces: Partial<NamespaceList> & { default: string };
+  #address = readAddress();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #round = 0;
+  #retry = RETRY_MS[0];
+  #searching: AbortController | undefined;
+  /** Whether the namespace is the last one of this browser, which may be gone. */
+  #isRemembered: boolean;
+
+  constructor(main: HTMLElement, shown: string) {
+    this.#namespaces = { default: shown };
+    this.#box = h("input", { type: "search", name: "search", placeholder: "Search in all tasks: CUDA out of memory", "aria-label": "Search in all tasks", title: "As in the viewer's filter box: words, \"literal text\", /regex/, a OR b, -without, loss<0.1, level>=warning", spellcheck: "false", autocomplete: "off" });
+    this.#window = h("select", { "aria-label": "Search lines of", onchange: () => this.#box.value.trim() && this.#submit() }, ...WINDOWS.map(([value, label]) => h("option", { value }, label)));
+    const form = h("form", { role: "search", onsubmit: (event: Event) => (event.preventDefault(), this.#submit()) }, this.#box, this.#window, h("button", { type: "submit", class: "btn" }, "Search"), this.#scope);
+    main.replaceChildren(h("header", {}, h("h1", {}, "Tasks in ", this.#switch), form), this.#problem, this.#results, this.#table.element);
+    this.#table.clear("Loading the tasks…");
+    const [task = ""] = this.#address.tasks;
+    const named = this.#address.namespace || (task.includes(":") ? task.split(":")[0] : "");
+    this.#isRemembered = named === "";
+    this.#address.namespace = named || this.#last.get() || shown;
+  }
+
+  start(): void {
+    addEventListener("popstate", () => this.#open(readAddress()));
+    document.addEventListener("visibilitychange", () => this.#visibilityChanged());
+    document.addEventListener("keydown", (event) => this.#key(event));
+    this.#open(this.#address);
+    void this.#loadNamespaces();
+  }
+
+  async #loadNamespaces(): Promise<void> {
+    try {
+      this.#namespaces = await fetchNamespaces(fetch, this.#config);
+    } catch (reason) {
+      console.warn("[cortex-jupyter] the namespaces are not known", reason);
+      this.#namespaces.namespaces = null;
+    }
+    this.#drawSwitch();
+  }
+
+  /** Draw the namespace switch: a choice of those that are known, or a text field. */
+  #drawSwitch(): void {
+    const { namespace } = this.#address;
+    const known = this.#namespaces.namespaces;
+    const change = (event: Event): void => this.#goTo({ namespace: (event.target as HTMLInputElement).value.trim() || this.#namespaces.default, search: "", since: "", tasks: [] });
+    if (known === null) {
+      this.#switch.replaceChildren(h("input", { type: "text", "aria-label": "Namespace", value: namespace, size: Math.max(10, namespace.length), spellcheck: "false", autocomplete: "off", onchange: change }));
+      return;
+    }
+    const names = [...new Set([...(known ?? []), namespace])].toSorted();
+    const select = h("select", { "aria-label": "Namespace", onchange: change }, ...names.map((name) => h("option", { value: name, selected: name === namespace }, name)));
+    this.#switch.replaceChildren(select);
+  }
+
+  /** Show what an address names, and put it into the page's history. */
+  #goTo(address: Address): void {
+    const parameters = new URLSearchParams([["namespace", address.namespace], ...(address.search ? [["search", address.search], ...(address.since ? [["since", address.since]] : []), ...address.tasks.map((task) => ["task", task])] : [])]);
+    history.pushState(null, "", `?${parameters}`);
+    this.#open(address);
+  }
+
+  #open(address: Address): void {
+    const namespace = address.namespace || this.#address.namespace;
+    const isOther = namespace !== this.#address.namespace;
+    this.#address = { ...address, namespace };
+    if (isOther) {
+      this.#table.clear("Loading the tasks…");
+      this.#table.clearChoice();
+    }
+    this.#drawSwitch();
+    this.#box.value = address.search;
+    if (address.since && ![...this.#window.options].some(({ value }) => value === address.since)) this.#window.append(h("option", { value: address.since }, `since ${address.since}`));
+    this.#window.value = address.since;
+    this.#searching?.abort();
+    this.#searching = undefined;
+    const isSearch = address.search.trim() !== "";
+    setHidden(this.#table.element, isSearch);
+    this.#results.replaceChildren();
+    this.#fail(null);
+    this.#showScope(this.#table.choice);
+    document.title = isSearch ? `${address.search} · ${namespace}` : `Tasks in ${namespace}`;
+    if (isSearch) void this.#search();
+    this.#refresh();
+  }
+
+  #submit(): void {
+    const search = this.#box.value;
+    const tasks = this.#address.search ? this.#address.tasks : this.#table.choice;
+    this.#goTo({ namespace: this.#address.namespace, search: search.trim() && search, since: this.#window.value, tasks });
+  }
+
+  /** Show in which tasks a search looks. */
+  #showScope(chosen: string[]): void {
+    const isSearch = this.#address.search !== "";
+    const tasks = isSearch ? this.#address.tasks : chosen;
+    const label = tasks.length === 0 ? "Search in all tasks" : tasks.length === 1 ? `Search in ${taskParts(tasks[0]).name}` : `Search in ${tasks.length} tasks`;
+    this.#box.placeholder = `${label}: CUDA out of memory`;
+    this.#box.setAttribute("aria-label", label);
+    const all = button(`only in ${tasks.length === 1 ? taskParts(tasks[0]).name : `${tasks.length} tasks`} ✕`, "Search in all tasks", () => {
+      this.#table.clearChoice();
+      if (isSearch) this.#goTo({ ...this.#address, tasks: [] });
+    }, { "aria-label": undefined });
+    const list = button("← all tasks", "Leave the search, and show the list of tasks", () => this.#goTo({ ...this.#address, search: "", since: "", tasks: [] }), { "aria-label": undefined });
+    this.#scope.replaceChildren(...(isSearch ? [list] : []), ...(tasks.length > 0 ? [all] : []));
+  }
+
+  async #search(): Promise<void> {
+    const { namespace, search, since, tasks } = this.#address;
+    const abort = new AbortController();
+    const view = new TaskSearchView(this.#address, () => {
+      abort.abort();
+      view.end(undefined, true);
+    });
+    this.#searching = abort;
+    this.#results.replaceChildren(view.element);
+    const parameters = new URLSearchParams([["namespace", namespace], ["search", search], ["lines", String(LINES)], ...(since ? [["since", since]] : []), ...tasks.map((task) => ["task", task])]);
+    const isCurrent = (): boolean => !abort.signal.aborted;
+    await fetchEvents(fetch, this.#config, `search?${parameters}`, {
+      event({ event, data }) {
+        if (isCurrent()) view.event(event as keyof TaskSearchEvents, JSON.parse(data) as never);
+      },
+      end(problem?: Problem) {
+        // A stream that ends without its last event was cut off; after that event this does nothing.
+        if (isCurrent()) view.end(problem ?? { code: "SearchFailed", message: "The search was cut off", hint: "search again" });
+      },
+    }, abort);
+  }
+
+  /** Fetch the list now, and again and again while it is visible. */
+  #refresh(): void {
+    clearTimeout(this.#timer);
+    const round = ++this.#round;
+    if (document.hidden || this.#table.element.hidden) return;
+    const again = (ms: number): void => void (this.#timer = setTimeout(() => this.#refresh(), ms));
+    fetchTasks(fetch, this.#config, this.#address.namespace, FRESH_S).then(
+      ({ tasks, problem, rest_s: rest = 0 }) => {
+        if (round !== this.#round) return;
+        this.#retry = RETRY_MS[0];
+        this.#isRemembered = false;
+        this.#last.set(this.#address.namespace);
+        this.#table.show(tasks);
+        this.#fail(problem ? { ...problem, message: `The cluster cannot be asked: ${problem.message}; these tasks and states are the last that were recorded` } : null);
+        again(1000 * Math.max(FRESH_S, rest));
+      },
+      (reason: unknown) => {
+        if (round !== this.#round) return;
+        const problem = reason instanceof RequestError ? reason.problem : { code: "", message: `The server does not answer: ${errorMessage(reason)}` };
+        const isRefused = ["NotAllowed", "NotFound", "BadQuery"].includes(problem.code);
+        if (isRefused && this.#isRemembered && this.#address.namespace !== this.#namespaces.default) {
+          this.#isRemembered = false;
+          this.#open({ ...this.#address, namespace: this.#namespaces.default });
+          return;
+        }
+        // What the user may not read, or what does not exist, must not stay in sight.
+        if (isRefused || this.#table.isEmpty) this.#table.clear();
+        this.#fail(problem);
+        again(this.#retry);
+        this.#retry = Math.min(2 * this.#retry, RETRY_MS[1]);
+      },
+    );
+  }
+
+  #fail(problem: Problem | null): void {
+    setText(this.#problem, problem === null ? "" : [problem.message, problem.hint].filter(Boolean).join(" · "));
+    setHidden(this.#problem, problem === null);
+  }
+
+  #visibilityChanged(): void {
+    if (!document.hidden) this.#refresh();
+  }
+
+  #key(event: KeyboardEvent): void {
+    const isTyping = event.target instanceof HTMLElement && event.target.matches("input:not([type=checkbox]), select");
+    if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      event.preventDefault();
+      this.#box.focus();
+      this.#box.select();
+    }
+  }
+}
+
+const main = document.querySelector("main");
+const { cortexNamespace } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as { cortexNamespace?: string };
+if (main !== null && cortexNamespace !== undefined) new TasksPage(main, cortexNamespace).start();
