@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 #: A namespace is listed again for pages after this many times the duration of the last list. So a page that shows a
 #: namespace of a thousand pods takes at most a tenth of a core, however many users look at it.
 _REST: Final = 10.0
+#: Maximum of that time (seconds).
+_MAX_REST_S: Final = 30.0
 #: Maximum of `max_age` (seconds).
 MAX_AGE_S: Final = 60
 
@@ -77,7 +79,7 @@ class _SharedList:
         """Return for how many seconds the list may still be shown; while it is read, it may."""
         if not self.listing.done():
             return max_age
-        return max(max_age, _REST * (self._ended - self._began)) - (now - self._ended)
+        return max(max_age, min(_REST * (self._ended - self._began), _MAX_REST_S)) - (now - self._ended)
 
     def is_held(self, now: float) -> bool:
         """Return whether the list may be needed again. A failure is not remembered."""
