@@ -64,6 +64,8 @@ def test_the_wheel_holds_the_built_viewer_and_the_server_configuration(wheel: Pa
         "viewer.css",
         "page.js",
         "page.css",
+        "tasks.js",
+        "tasks.css",
     }
     assert any(n.endswith("data/etc/jupyter/jupyter_server_config.d/cortex_jupyter.json") for n in names)
     assert "cortex_jupyter/py.typed" in names, "py.typed is missing, so type checkers would ignore our annotations"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 #: Every address, with `{}` for the name of a task.
 ADDRESSES = (
+    "cortex/namespaces",
     "cortex/tasks",
     "cortex/tasks/default/job/{}",
     *(logs("{}", end) for end in ("logs", "logs.txt", "logs.ndjson", "logs.parquet")),
@@ -24,6 +25,7 @@ ADDRESSES = (
     logs("{}", "metrics"),
     logs("{}", "patterns"),
     "cortex/stream?task=job/{}&since=all",
+    "cortex/search?grep=line",
     "cortex/openapi.json",
     "cortex/view?task=job/{}",
     "cortex/view",

@@ -63,6 +63,7 @@ async def test_our_logs_have_no_line_and_no_token(
                 (logs(name, "logs.txt"), {}),
                 (f"cortex/tasks/default/job/{name}", {}),
                 (f"cortex/stream?task={name}&token={TOKEN}", {}),
+                ("cortex/search", {"search": "plain OR secret"}),
             ):
                 assert server.get(path, **query).status_code == 200, path
             assert server.error(logs(name), grep="(")[0] == 400
@@ -94,15 +95,17 @@ async def test_our_logs_have_no_line_and_no_token(
 _TASK = "cortex/tasks/default/job/" + MARK.lower()
 #: An address of every handler, with an undecodable part.
 FAILING = (
+    "cortex/namespaces?x=%FF{0}&",
     "cortex/tasks?namespace=%FF{0}&",
     "cortex/tasks/%FF{0}/job/x?",
     _TASK + "?x=%FF{0}&",
     "cortex/tasks/%FF{0}/job/x/logs?",
     *(
         f"{_TASK}/{end}?bins=%FF{{0}}&"
-        for end in ("logs", "outline", "search", "metrics", "logs.ndjson", "logs.txt", "logs.parquet")
+        for end in ("logs", "outline", "search", "metrics", "patterns", "logs.ndjson", "logs.txt", "logs.parquet")
     ),
     "cortex/stream?task=%FF{0}&",
+    "cortex/search?search=%FF{0}&",
     "cortex/openapi.json?x=%FF{0}&",
     "cortex/view?task=%FF{0}&",
     "cortex/view?namespace=%FF{0}&",

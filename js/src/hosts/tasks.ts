@@ -20,6 +20,8 @@ const WINDOWS = [["", "any time"], ["1h", "last hour"], ["24h", "last 24 hours"]
 
 interface Address {
   namespace: string;
+  /** A label selector of pods. */
+  selector: string;
   search: string;
   since: string;
   tasks: string[];
@@ -27,8 +29,14 @@ interface Address {
 
 function readAddress(): Address {
   const parameters = new URLSearchParams(location.search);
-  const [namespace, search, since] = ["namespace", "search", "since"].map((name) => parameters.get(name) ?? "");
-  return { namespace, search, since, tasks: parameters.getAll("task") };
+  const [namespace, selector, search, since] = ["namespace", "selector", "search", "since"].map((name) => parameters.get(name) ?? "");
+  return { namespace, selector, search, since, tasks: parameters.getAll("task") };
+}
+
+/** Return the parameters of an address, or of a search. */
+function parametersOf({ namespace, selector, search, since, tasks }: Address): URLSearchParams {
+  const given = Object.entries({ namespace, selector, search, since }).filter(([, value]) => value !== "");
+  return new URLSearchParams([...given, ...tasks.map((task) => ["task", task])]);
 }
 
 /** The last namespace of this browser. Each server of a host has its own. Where the page may store nothing, nothing is remembered. */
@@ -69,6 +77,8 @@ class TasksPage {
   /** `namespaces` is undefined until the server has answered. */
   #namespaces: Partial<NamespaceList> & { default: string };
   #address = readAddress();
+  /** The namespace of an address that names none. */
+  readonly #first: string;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #round = 0;
   #retry = RETRY_MS[0];
@@ -86,7 +96,8 @@ class TasksPage {
     const [task = ""] = this.#address.tasks;
     const named = this.#address.namespace || (task.includes(":") ? task.split(":")[0] : "");
     this.#isRemembered = named === "";
-    this.#address.namespace = named || this.#last.get() || shown;
+    this.#first = named || this.#last.get() || shown;
+    this.#address.namespace = this.#first;
   }
 
   start(): void {
@@ -111,7 +122,7 @@ class TasksPage {
   #drawSwitch(): void {
     const { namespace } = this.#address;
     const known = this.#namespaces.namespaces;
-    const change = (event: Event): void => this.#goTo({ namespace: (event.target as HTMLInputElement).value.trim() || this.#namespaces.default, search: "", since: "", tasks: [] });
+    const change = (event: Event): void => this.#goTo({ namespace: (event.target as HTMLInputElement).value.trim() || this.#namespaces.default, selector: "", search: "", since: "", tasks: [] });
     if (known === null) {
       this.#switch.replaceChildren(h("input", { type: "text", "aria-label": "Namespace", value: namespace, size: Math.max(10, namespace.length), spellcheck: "false", autocomplete: "off", onchange: change }));
       return;
@@ -123,14 +134,13 @@ class TasksPage {
 
   /** Show what an address names, and put it into the page's history. */
   #goTo(address: Address): void {
-    const parameters = new URLSearchParams([["namespace", address.namespace], ...(address.search ? [["search", address.search], ...(address.since ? [["since", address.since]] : []), ...address.tasks.map((task) => ["task", task])] : [])]);
-    history.pushState(null, "", `?${parameters}`);
+    history.pushState(null, "", `?${parametersOf(address)}`);
     this.#open(address);
   }
 
   #open(address: Address): void {
-    const namespace = address.namespace || this.#address.namespace;
-    const isOther = namespace !== this.#address.namespace;
+    const namespace = address.namespace || this.#first;
+    const isOther = namespace !== this.#address.namespace || address.selector !== this.#address.selector;
     this.#address = { ...address, namespace };
     if (isOther) {
       this.#table.clear("Loading the tasks…");
@@ -154,8 +164,12 @@ class TasksPage {
 
   #submit(): void {
     const search = this.#box.value;
-    const tasks = this.#address.search ? this.#address.tasks : this.#table.choice;
-    this.#goTo({ namespace: this.#address.namespace, search: search.trim() && search, since: this.#window.value, tasks });
+    if (search.trim() === "") this.#leaveSearch();
+    else this.#goTo({ ...this.#address, search, since: this.#window.value, tasks: this.#address.search ? this.#address.tasks : this.#table.choice });
+  }
+
+  #leaveSearch(): void {
+    this.#goTo({ ...this.#address, search: "", since: "", tasks: [] });
   }
 
   /** Show in which tasks a search looks. */
@@ -169,12 +183,13 @@ class TasksPage {
       this.#table.clearChoice();
       if (isSearch) this.#goTo({ ...this.#address, tasks: [] });
     }, { "aria-label": undefined });
-    const list = button("← all tasks", "Leave the search, and show the list of tasks", () => this.#goTo({ ...this.#address, search: "", since: "", tasks: [] }), { "aria-label": undefined });
-    this.#scope.replaceChildren(...(isSearch ? [list] : []), ...(tasks.length > 0 ? [all] : []));
+    const list = button("← all tasks", "Leave the search, and show the list of tasks", () => this.#leaveSearch(), { "aria-label": undefined });
+    const { selector } = this.#address;
+    const labels = button(`with labels ${selector} ✕`, "Show tasks with any labels", () => this.#goTo({ ...this.#address, selector: "" }), { "aria-label": undefined });
+    this.#scope.replaceChildren(...(isSearch ? [list] : []), ...(tasks.length > 0 ? [all] : selector ? [labels] : []));
   }
 
   async #search(): Promise<void> {
-    const { namespace, search, since, tasks } = this.#address;
     const abort = new AbortController();
     const view = new TaskSearchView(this.#address, () => {
       abort.abort();
@@ -182,7 +197,9 @@ class TasksPage {
     });
     this.#searching = abort;
     this.#results.replaceChildren(view.element);
-    const parameters = new URLSearchParams([["namespace", namespace], ["search", search], ["lines", String(LINES)], ...(since ? [["since", since]] : []), ...tasks.map((task) => ["task", task])]);
+    const { selector, tasks } = this.#address;
+    const parameters = parametersOf({ ...this.#address, selector: tasks.length > 0 ? "" : selector });
+    parameters.set("lines", String(LINES));
     const isCurrent = (): boolean => !abort.signal.aborted;
     await fetchEvents(fetch, this.#config, `search?${parameters}`, {
       event({ event, data }) {
@@ -201,7 +218,7 @@ class TasksPage {
     const round = ++this.#round;
     if (document.hidden || this.#table.element.hidden) return;
     const again = (ms: number): void => void (this.#timer = setTimeout(() => this.#refresh(), ms));
-    fetchTasks(fetch, this.#config, this.#address.namespace, FRESH_S).then(
+    fetchTasks(fetch, this.#config, this.#address.namespace, this.#address.selector, FRESH_S).then(
       ({ tasks, problem, rest_s: rest = 0 }) => {
         if (round !== this.#round) return;
         this.#retry = RETRY_MS[0];

@@ -75,8 +75,9 @@ export async function fetchOutline(fetcher: typeof fetch, config: PageConfig, ta
 }
 
 /** List the tasks of a namespace. The answer may be some seconds old: all pages share it. */
-export async function fetchTasks(fetcher: typeof fetch, config: PageConfig, namespace: string, maxAge: number): Promise<TaskList> {
-  return (await fetchJson(fetcher, config, `tasks?${new URLSearchParams({ namespace, max_age: String(maxAge) })}`)) as TaskList;
+export async function fetchTasks(fetcher: typeof fetch, config: PageConfig, namespace: string, selector: string, maxAge: number): Promise<TaskList> {
+  const parameters = new URLSearchParams({ namespace, ...(selector && { selector }), max_age: String(maxAge) });
+  return (await fetchJson(fetcher, config, `tasks?${parameters}`)) as TaskList;
 }
 
 export async function fetchNamespaces(fetcher: typeof fetch, config: PageConfig): Promise<NamespaceList> {

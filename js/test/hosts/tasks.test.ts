@@ -86,6 +86,13 @@ test("the namespace is chosen from those that may be read, and remembered", asyn
   await vi.advanceTimersByTimeAsync(1);
   expect([location.search, document.title]).toEqual(["?namespace=ml", "Tasks in ml"]);
   expect(text("tbody a")).toEqual(["job/b"]);
+  // The address of before named no namespace.
+  history.replaceState(null, "", "?");
+  dispatchEvent(new PopStateEvent("popstate"));
+  await vi.advanceTimersByTimeAsync(1);
+  expect(text("tbody a")).toEqual(["job/a"]);
+  type("h1 select", "ml", "change");
+  await vi.advanceTimersByTimeAsync(1);
   await open("");
   expect(document.querySelector<HTMLSelectElement>("h1 select")!.value).toBe("ml");
   expect(text("tbody a")).toEqual(["job/b"]);
@@ -156,7 +163,7 @@ test("results come task by task, lead to their lines, and say what was not searc
   await open("?namespace=ml");
   await search("out of memory");
   expect(location.search).toBe("?namespace=ml&search=out+of+memory");
-  expect(server.asked.at(-1)).toMatch(/^search\?namespace=ml&search=out\+of\+memory&lines=50$/);
+  expect(server.asked.at(-1)).toBe("search?namespace=ml&search=out+of+memory&lines=50");
   await send("tasks", { tasks: 3, unrecorded: ["ml:pod/x", "ml:pod/y"], growing: ["ml:job/one"] });
   const lines = Array.from({ length: 7 }, (_, i) => line(i, `step ${i} out of memory`, { marks: [[7, 20]] }));
   await send("lines", { task: "ml:job/one", records: lines.slice(3) });
@@ -183,7 +190,7 @@ test("results come task by task, lead to their lines, and say what was not searc
 
 test("a search can be stopped, and says so if it is refused or cut off", async () => {
   await open("?namespace=ml&search=oom&since=1h&task=ml:job/a");
-  expect(server.asked).toContain("search?namespace=ml&search=oom&lines=50&since=1h&task=ml%3Ajob%2Fa");
+  expect(server.asked).toContain("search?namespace=ml&search=oom&since=1h&task=ml%3Ajob%2Fa&lines=50");
   await send("tasks", { tasks: 9, unrecorded: [], growing: [] });
   await send("task", { task: "ml:job/a", matches: 2, all: true });
   document.querySelector<HTMLButtonElement>(".found .bar button")!.click();
@@ -213,8 +220,20 @@ test("a search in chosen tasks names them", async () => {
   }
   expect(document.querySelector("input[type=search]")!.getAttribute("aria-label")).toBe("Search in 2 tasks");
   await search("oom");
-  expect(server.asked.at(-1)).toBe("search?namespace=ml&search=oom&lines=50&task=ml%3Ajob%2Fb&task=ml%3Ajob%2Fc");
+  expect(server.asked.at(-1)).toBe("search?namespace=ml&search=oom&task=ml%3Ajob%2Fb&task=ml%3Ajob%2Fc&lines=50");
   expect(text(".scope button")).toEqual(["← all tasks", "only in 2 tasks ✕"]);
+});
+
+test("a label selector in the address holds for the list and the search, until it is taken away", async () => {
+  server.lists = { ml: { tasks: [row("a")] } };
+  await open("?namespace=ml&selector=app%3Dx");
+  expect(server.asked).toContain("tasks?namespace=ml&selector=app%3Dx&max_age=2");
+  await search("oom");
+  expect(server.asked.at(-1)).toBe("search?namespace=ml&selector=app%3Dx&search=oom&lines=50");
+  await search(" ");
+  expect([location.search, text("tbody a")]).toEqual(["?namespace=ml&selector=app%3Dx", ["job/a"]]);
+  document.querySelector<HTMLButtonElement>(".scope button")!.click();
+  expect(location.search).toBe("?namespace=ml");
 });
 
 test("an excerpt shows the first match of a long line, and hides nothing", () => {
