@@ -87,7 +87,9 @@ class ViewHandler(ExtensionHandlerMixin, RedactingHandler):
     async def _list(self, session: Session) -> None:
         """Answer with the list of tasks. Where the browser runs scripts, they keep it fresh, and search in the tasks."""
         service: Service = self.extensionapp.service
-        namespace = self.get_query_argument("namespace", "") or session.namespace
+        [task, *_] = [*self.get_query_arguments("task"), ""]
+        named = self.get_query_argument("namespace", "") or (task.partition(":")[0] if ":" in task else "")
+        namespace = named or session.namespace
         service.allow(check_namespace(namespace))
         person, selector = service.person(self.current_user), self.get_query_argument("selector", "")
         (rows, problem), _ = await service.lists.read(session, namespace, selector, person, _LIST_AGE_S)
@@ -124,7 +126,8 @@ class ViewHandler(ExtensionHandlerMixin, RedactingHandler):
         message, hint = refusal["message"], refusal["hint"]
         body = f'<main class="plain list"><h1>{escape(message)}</h1><p>{escape(hint)}</p><p><a href="view">All tasks</a></p></main>'
         # A namespace that cannot be read has its page too: there the user chooses another one.
-        is_list = isinstance(error, CortexError) and self.namespace and not self.get_query_arguments("task")
+        is_list = not self.get_query_arguments("task") or self.get_query_argument("search", "")
+        is_list = is_list and self.namespace and isinstance(error, CortexError)
         script = self._script("tasks.js", {"cortexNamespace": self.namespace}) if is_list else ""
         self._page(f"{self.get_status()} · {message}", body, script, ("page.css", "tasks.css"))
 

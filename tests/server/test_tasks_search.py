@@ -85,6 +85,15 @@ def test_a_wrong_search_is_refused(server: Server, query: dict[str, Any], status
     assert code == status and message in error["message"]
 
 
+def test_the_page_searches_in_its_tasks_and_shows_the_switch_beside_an_error(server: Server, space: str) -> None:
+    page = server.get("cortex/view", search="<b>", task=f"{space}:job/one")
+    assert page.status_code == 200 and f"<h1>Tasks in {space}</h1>" in page.text and "<b>" not in page.text
+    assert "static/tasks.js" in page.text and "static/page.js" not in page.text
+    nowhere = server.get("cortex/view", namespace="nowhere")
+    assert nowhere.status_code == 502 and "static/tasks.js" in nowhere.text
+    assert "static/tasks.js" not in server.get("cortex/view", task="nowhere:job/x").text
+
+
 async def test_the_search_ends_when_its_reader_goes(server: Server, store: Store) -> None:
     space = f"space-{uuid.uuid4().hex[:6]}"
     recorder = FakeRecorder(store, "slow", space, cluster=CLUSTER)
