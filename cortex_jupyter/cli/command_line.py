@@ -264,7 +264,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         if arguments[:1] == ["record"]:  # the recorder parses its own options
             command = import_module("cortex_jupyter.recorder.__main__").main
             return int(command(arguments[1:]))
-        options = parser().parse_args(arguments)
+        options = _parse(arguments)
         warnings.simplefilter("always", ReadingWarning)
         warnings.showwarning = _show_warning
         module = import_module(f"cortex_jupyter.cli.{options.command}")
@@ -281,6 +281,17 @@ def run(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _CLOSED_PIPE
     return code
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    root = parser()
+    options, rest = root.parse_known_args(arguments)
+    # argparse takes no more tasks after an option: `search TEXT -n ml TASK`.
+    if rest and (not hasattr(options, "tasks") or any(word.startswith("-") for word in rest)):
+        root.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.tasks = [*options.tasks, *rest]
+    return options
 
 
 def _show_warning(

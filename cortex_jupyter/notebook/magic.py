@@ -95,7 +95,12 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         --where --namespace --selector --no-timestamps --pretty --height N --df NAME --wait --kubeconfig --context
         """
         try:
-            return self._run(parser().parse_args(split(line)))
+            root = parser()
+            options, rest = root.parse_known_args(split(line))
+            if any(word.startswith("-") for word in rest):
+                root.error(f"unrecognized arguments: {' '.join(rest)}")
+            options.tasks += rest  # argparse takes no more tasks after an option
+            return self._run(options)
         except CortexError as error:
             # IPython shows a UsageError as one line. Our traceback would not help.
             raise UsageError(str(error)) from None

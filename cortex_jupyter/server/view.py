@@ -126,9 +126,9 @@ class ViewHandler(ExtensionHandlerMixin, RedactingHandler):
         message, hint = refusal["message"], refusal["hint"]
         body = f'<main class="plain list"><h1>{escape(message)}</h1><p>{escape(hint)}</p><p><a href="view">All tasks</a></p></main>'
         # A namespace that cannot be read has its page too: there the user chooses another one.
-        is_list = not self.get_query_arguments("task") or self.get_query_argument("search", "")
-        is_list = is_list and self.namespace and isinstance(error, CortexError)
-        script = self._script("tasks.js", {"cortexNamespace": self.namespace}) if is_list else ""
+        is_list = not self.get_query_arguments("task") or bool(self.get_query_argument("search", ""))
+        is_refused = isinstance(error, CortexError) and bool(self.namespace)
+        script = self._script("tasks.js", {"cortexNamespace": self.namespace}) if is_list and is_refused else ""
         self._page(f"{self.get_status()} · {message}", body, script, ("page.css", "tasks.css"))
 
 

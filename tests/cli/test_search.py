@@ -40,6 +40,8 @@ def test_lines_are_written_with_their_task(cli: Cli) -> None:
 def test_exit_codes_are_those_of_grep(cli: Cli) -> None:
     nothing = cli("search", "no such text", "-n", "ml")
     assert (nothing.returncode, nothing.stdout) == (1, "")
+    option = cli("search", "x", "-n", "ml", "--nope")
+    assert option.returncode == 2 and "unrecognized arguments: --nope" in option.stderr
     wrong = cli("search", "/(/", "-n", "ml")
     assert wrong.returncode == 2 and "no regular expression" in wrong.stderr
     failed = cli("search", "memory", "ml:one", "ml:missing")
@@ -52,7 +54,7 @@ def test_exit_codes_are_those_of_grep(cli: Cli) -> None:
 def test_counts_and_limits(cli: Cli) -> None:
     counts = cli("search", "memory", "-n", "ml", "-c")
     assert sorted(counts.stdout.splitlines()) == ["ml:job/one:3", "ml:job/two:1"]
-    newest = cli("search", "memory", "one", "-n", "ml", "-m", "2")
+    newest = cli("search", "memory", "-n", "ml", "one", "-m", "2")
     assert newest.stdout.splitlines() == [f"ml:job/one:step {i} CUDA out of memory" for i in (1, 2)]
     assert "ml:job/one: 3 lines; these are the newest 2" in newest.stderr
 

@@ -98,7 +98,7 @@ def test_what_was_not_searched_is_said() -> None:
 def test_the_magic_searches(tasks: None) -> None:
     everywhere, some, frame, wrong = shell(
         '%tasklogs --search "oom -script" -n ml --df df',
-        "%tasklogs ml:one ml:three --search oom --level error",
+        "%tasklogs ml:one --search oom ml:three --level error",
         "(len(df), df.task.nunique())",
         "%tasklogs ml:one ml:two",
     )
