@@ -32,6 +32,7 @@ VIEWER_OPTIONS: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     "around": (lambda v: type(v) is int and 0 <= v <= 100, "a number of lines from 0 to 100"),
     "chart": (lambda v: v in CHARTS, f"one of {', '.join(map(repr, CHARTS))}"),
     "chart_log": (lambda v: isinstance(v, bool), "True or False"),
+    "chart_smooth": (lambda v: type(v) is int and 0 <= v <= 1000, "a number of points from 0 to 1000"),
     "panel": (lambda v: v in PANELS, f"one of {', '.join(map(repr, PANELS))}"),
     "height": (lambda v: isinstance(v, int) and v >= 200, "a number of pixels, at least 200"),
 }

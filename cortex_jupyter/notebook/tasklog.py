@@ -100,7 +100,7 @@ def logs(
         How the viewer looks: `time` (`local`, `utc`, `start`, `delta`, `off`), `wrap`, `trim` (hide
         times and levels in the text that the columns show too), `columns`, `font_size`, `newest_first`, `fields` (of
         JSON lines and others, as columns), `fold` (equal lines: `exact`, or `masked` to ignore numbers), `around` (lines around each match), `chart` (of metrics,
-        over `time` or `step`), `chart_log`, `panel` (`patterns` or `fields`), `height`.
+        over `time` or `step`), `chart_log`, `chart_smooth`, `panel` (`patterns` or `fields`), `height`.
 
     Raises
     ------

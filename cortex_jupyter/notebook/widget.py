@@ -90,6 +90,8 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         Show a chart of the metrics over `time` or `step`. Empty: no chart.
     chart_log : bool
         Show the chart's values on a logarithmic scale.
+    chart_smooth : int
+        Smooth the chart's curves over this number of points. 0: as they are.
     panel : str
         Show the `patterns` of the lines, or their `fields`, in the place of the chart. Empty: none.
     follow : bool
@@ -116,6 +118,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     fold = traitlets.Enum(("", "exact", "masked"), "").tag(sync=True)
     around = traitlets.Int(0, min=0, max=100).tag(sync=True)
     chart = traitlets.Enum(("", "time", "step"), "").tag(sync=True)
+    chart_smooth = traitlets.Int(0, min=0, max=1000).tag(sync=True)
     chart_log = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default
     panel = traitlets.Enum(("", "patterns", "fields"), "").tag(sync=True)
     follow = traitlets.Bool(True).tag(sync=True)  # noqa: FBT003 - a trait's default

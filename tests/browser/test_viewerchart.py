@@ -98,6 +98,19 @@ def test_the_chart_beside_the_lines_while_a_task_runs_and_after_its_end(
     grads.click(position={"x": (grads.bounding_box() or {"width": 0})["width"] - 9, "y": 8})
     expect(viewer.locator(".cl-picked")).to_contain_text(re.compile(r"step [89]\d\d loss="))
     shot(page, "beside-dark")
+    expect(viewer.locator(".cl-legend button")).to_have_count(2)
+    curve = plot(viewer, "loss").locator(".cl-pc path").first
+    before = curve.get_attribute("d") or ""
+    more = viewer.get_by_role("button", name="Smooth the curves, or go to a step")
+    more.click()
+    viewer.get_by_role("menuitemradio", name="Over 20 points").click()
+    expect(curve).not_to_have_attribute("d", before)
+    more.click()
+    viewer.get_by_role("menuitem", name="A step…").click()
+    page.keyboard.type("500")
+    page.keyboard.press("Enter")
+    expect(viewer.locator(".cl-picked")).to_contain_text("step 500 ")
+    shot(page, "beside-smooth")
     page.close()
     lab.setting("themes", "theme", "JupyterLab Light")
 

@@ -37,6 +37,8 @@ export interface Settings {
   chart: ChartAxis;
   /** Draw the chart's values on a logarithmic scale. */
   chartLog: boolean;
+  /** Smooth the chart's curves over this number of points; 0 for as they are. */
+  chartSmooth: number;
   /** The panel has the place of the chart, so a view shows one of them: the chart, if both are set. */
   panel: PanelTab;
 }
@@ -82,10 +84,12 @@ export interface PlainSettings {
   newest_first?: boolean;
   chart?: string;
   chart_log?: boolean;
+  chart_smooth?: number;
   panel?: string;
 }
 
 const MAX_AROUND = 100;
+const MAX_SMOOTH = 1000;
 export const DEFAULT_SINCE = "1m";
 
 function toList(value: string | string[] | undefined): string[] {
@@ -130,11 +134,11 @@ export function fromPlain(plain: PlainSettings): Settings {
   const time = TIME_DISPLAYS.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
   const columns = COLUMNS.filter((one) => (plain.columns ?? ["pod", "container"]).includes(one));
   const size = Number(plain.font_size) || FONT_SIZES.usual;
-  return { filter, time, wrap: plain.wrap ?? false, trim: plain.trim ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONT_SIZES.least, Math.min(FONT_SIZES.most, size)), sourceWidth: Number(plain.source_width) || 0, chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false, panel: PANELS.find((one) => one === plain.panel) ?? "" };
+  return { filter, time, wrap: plain.wrap ?? false, trim: plain.trim ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONT_SIZES.least, Math.min(FONT_SIZES.most, size)), sourceWidth: Number(plain.source_width) || 0, chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false, chartSmooth: Math.max(0, Math.min(MAX_SMOOTH, Math.round(Number(plain.chart_smooth)) || 0)), panel: PANELS.find((one) => one === plain.panel) ?? "" };
 }
 
 /** Return the settings that differ from the default, as `fromPlain` reads them. */
-export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSize, sourceWidth, chart, chartLog, panel }: Settings): PlainSettings {
+export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSize, sourceWidth, chart, chartLog, chartSmooth, panel }: Settings): PlainSettings {
   const { from, until } = filter;
   const all: PlainSettings = {
     since: from === null ? formatWindow(filter.since) : new Date(from).toISOString(),
@@ -163,6 +167,7 @@ export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSi
     source_width: sourceWidth || undefined,
     chart,
     chart_log: chartLog || undefined,
+    chart_smooth: chartSmooth || undefined,
     panel,
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => String(value ?? "") !== "")) as PlainSettings;
@@ -189,7 +194,7 @@ export function describeFilter(settings: Settings): string {
 
 const LIST_PARAMETERS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
 const FLAG_PARAMETERS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "trim", "newest_first", "chart_log"]);
-const NUMBER_PARAMETERS = new Set(["tail", "font_size", "source_width", "around", "line"]);
+const NUMBER_PARAMETERS = new Set(["tail", "font_size", "source_width", "around", "line", "chart_smooth"]);
 const TEXT_PARAMETERS = new Set(["since", "until", ...Object.keys(ALL_SOURCES), "stream", "level", "typed", "time", "at", "chart", "panel"]);
 
 /**

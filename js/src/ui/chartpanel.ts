@@ -5,8 +5,9 @@ import type { Chart, ContainerSummary, Histogram, Update } from "../protocol/upd
 import { colourStyle } from "../text/colours.ts";
 import { formatShortClock } from "../text/format.ts";
 import type { Change, Settings } from "../client/settings.ts";
-import { button, h, setAttr, setText } from "./dom.ts";
-import { buildMultiples, type CurvePoint, type Multiple, timeOf, valueOf } from "./multiples.ts";
+import { button, h, listen, setAttr, setHidden, setText } from "./dom.ts";
+import { Menu, type MenuItem } from "./menu.ts";
+import { buildMultiples, type CurvePoint, type Multiple, nearestPoints, timeOf, valueOf } from "./multiples.ts";
 import { type Axis, LEFT, Plot, type PlotActions, RIGHT } from "./plot.ts";
 import type { SourceLabel } from "./row.ts";
 import { formatNumber, roundTicks, timeTicks } from "./scale.ts";
@@ -21,12 +22,24 @@ const MAX_TICKS = 3;
 const TICK_PX = 56;
 /** Maximum number of values in the tooltip. */
 const MAX_VALUES = 8;
+/** Maximum number of containers in the legend. */
+const MAX_LEGEND = 64;
+/** Numbers of points over which curves can be smoothed. */
+const SMOOTH = [0, 5, 20, 100];
 /** Plots are drawn for at most this long in an animation frame (ms). The others follow in the next frames. */
 const DRAW_SLICE_MS = 6;
+
+/** Ask the user. `answer` handles what was typed, and returns what is wrong with it; "" if it is accepted. */
+type Ask = (question: string, placeholder: string, value: string, answer: (text: string) => string) => void;
 
 export class ChartPanel {
   #by = (["time", "step"] as const).map((by) => h("button", { title: `Over ${by}`, "aria-pressed": "false", onclick: () => this.#change({ chart: by }) }, by === "time" ? "Time" : "Step"));
   #log = h("button", { title: "Logarithmic scale", "aria-pressed": "false", onclick: () => this.#change({ chartLog: !this.#settings!.chartLog }) }, "log");
+  #more = new Menu("⋯", "Smooth the curves, or go to a step", () => this.#menuItems(), "");
+  #legend = h("div", { class: "cl-legend", role: "group", "aria-label": "Curves", hidden: true });
+  /** The container that the user chose in the legend, and the one at the pointer. */
+  #chosen: string | null = null;
+  #pointed: string | null = null;
   #coverage = h("span", { class: "cl-dim cl-of" });
   #plots = h("div", { class: "cl-plots" });
   #empty = h("p", { class: "cl-dim", hidden: true });
@@ -35,7 +48,8 @@ export class ChartPanel {
   readonly element = h(
     "div",
     { class: "cl-panel cl-chart", role: "group", "aria-label": "Chart of the metrics", hidden: true },
-    h("div", { class: "cl-bar cl-chead" }, h("span", { class: "cl-seg", role: "group", "aria-label": "Over" }, ...this.#by), h("span", { class: "cl-seg" }, this.#log), this.#coverage, h("span", { class: "cl-grow" }), button("×", "Close the chart (p)", () => this.#change({ chart: "" }), { class: "btn cl-x" })),
+    h("div", { class: "cl-bar cl-chead" }, h("span", { class: "cl-seg", role: "group", "aria-label": "Over" }, ...this.#by), h("span", { class: "cl-seg" }, this.#log, this.#more.element), this.#coverage, h("span", { class: "cl-grow" }), button("×", "Close the chart (p)", () => this.#change({ chart: "" }), { class: "btn cl-x" })),
+    this.#legend,
     this.#plots,
     this.#empty,
     this.#ticks,
@@ -60,13 +74,69 @@ export class ChartPanel {
 
   readonly #change: (change: Change) => void;
   readonly #jump: (jump: Jump) => void;
+  readonly #ask: Ask;
 
   constructor(
     change: (change: Change) => void,
     jump: (jump: Jump) => void,
+    ask: Ask,
   ) {
     this.#change = change;
     this.#jump = jump;
+    this.#ask = ask;
+    listen(this.#legend, "pointerleave", () => this.#point(null));
+  }
+
+  #menuItems(): (MenuItem | string)[] {
+    const { chartSmooth } = this.#settings!;
+    return [
+      "Smooth",
+      ...SMOOTH.map((points) => ({ label: points === 0 ? "As they are" : `Over ${points} points`, checked: chartSmooth === points, act: () => this.#change({ chartSmooth: points }) })),
+      "Go to",
+      { label: "A step…", act: () => this.#ask("Go to step", "760", "", (text) => this.#goToStep(text)) },
+    ];
+  }
+
+  /** Go to the line with the step that is nearest to a typed one. Return what is wrong; "" if nothing is. */
+  #goToStep(text: string): string {
+    const step = Number(text.replaceAll(/[\s_,]/g, "") || Number.NaN);
+    if (!Number.isFinite(step)) return "write the number of a step such as 760";
+    const points = this.#shown.flatMap(({ lines }) => nearestPoints({ lines: lines.map((line) => ({ ...line, x: line.step, ordered: false })) }, step));
+    const distance = ({ line, at }: CurvePoint): number => Math.abs(line.step[at] - step);
+    const [nearest] = points.toSorted((a, b) => distance(a) - distance(b));
+    if (nearest === undefined) return "no line names a step";
+    this.#jumpTo(nearest);
+    return "";
+  }
+
+  /** Show which curve is whose. A click, or the pointer, makes the curves of the others pale. */
+  #drawLegend(): void {
+    const lines = new Map(this.#shown.flatMap(({ lines: all }) => all).map((line) => [line.source, line]));
+    if (this.#chosen !== null && !lines.has(this.#chosen)) this.#chosen = null;
+    setHidden(this.#legend, lines.size < 2);
+    const shown = this.#sources.map(({ key }) => lines.get(key)).filter((line) => line !== undefined).toSorted((a, b) => a.label.localeCompare(b.label, undefined, { numeric: true })).slice(0, MAX_LEGEND);
+    const state = `${lines.size}|${shown.map(({ label, colour }) => `${label} ${colour}`).join("|")}`;
+    if (this.#legend.dataset.state !== state) {
+      this.#legend.dataset.state = state;
+      const items = shown.map(({ source, label, colour }) => {
+        const item = h("button", { title: `${label}: show its curves before the others`, onclick: () => this.#choose(source), onpointerenter: () => this.#point(source) }, h("span", { class: "cl-s", style: colourStyle(colour), "aria-hidden": "true" }, "● "), label);
+        item.dataset.source = source;
+        return item;
+      });
+      this.#legend.replaceChildren(...items, ...(lines.size > shown.length ? [h("span", { class: "cl-faint" }, `and ${lines.size - shown.length} more`)] : []));
+    }
+    for (const item of this.#legend.querySelectorAll("button")) setAttr(item, "aria-pressed", String(item.dataset.source === this.#chosen));
+  }
+
+  #choose(source: string): void {
+    this.#chosen = this.#chosen === source ? null : source;
+    this.#pointed = null;
+    this.draw();
+  }
+
+  #point(source: string | null): void {
+    this.#pointed = source;
+    this.draw();
   }
 
   /** Apply the settings. */
@@ -90,10 +160,11 @@ export class ChartPanel {
   }
 
   draw(): void {
-    const { filter, chart: by, chartLog } = this.#settings!;
+    const { filter, chart: by, chartLog, chartSmooth } = this.#settings!;
     if (by === "" || this.#chart === undefined || this.#histogram === undefined) return;
-    const { shown, more, stepless } = buildMultiples(this.#chart, this.#sources, this.#labels, by);
+    const { shown, more, stepless } = buildMultiples(this.#chart, this.#sources, this.#labels, by, chartSmooth);
     this.#shown = shown;
+    this.#drawLegend();
     const axis = this.#axisOf(by, chartLog, filter);
     this.#axis = axis;
     while (this.#pool.length < shown.length) this.#pool.push(this.#plot());
@@ -110,7 +181,7 @@ export class ChartPanel {
     const end = performance.now() + DRAW_SLICE_MS;
     for (; this.#undrawn > 0 && performance.now() < end; this.#undrawn--) {
       this.#lastDrawn = (this.#lastDrawn + 1) % this.#shown.length;
-      this.#pool[this.#lastDrawn].draw(this.#shown[this.#lastDrawn], this.#axis!);
+      this.#pool[this.#lastDrawn].draw(this.#shown[this.#lastDrawn], this.#axis!, this.#pointed ?? this.#chosen);
     }
     if (this.#undrawn > 0) this.#frame = requestAnimationFrame(() => this.#drawSome());
   }

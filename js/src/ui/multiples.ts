@@ -13,6 +13,8 @@ export interface CurveLine extends Curve {
   colour: number;
   /** Position of each point on the axis: its time or its step; NaN for a point without a step. */
   x: Float64Array;
+  /** The smoothed values; undefined if they are shown as they are. */
+  smooth: Float64Array | undefined;
   /** Whether `x` never decreases. Times never do, but steps may start over. */
   ordered: boolean;
 }
@@ -34,7 +36,7 @@ export interface Multiple {
 }
 
 /** Return the metrics that vary, the usual ones first. */
-export function buildMultiples({ curves }: Chart, sources: ContainerSummary[], labels: SourceLabel[], by: "time" | "step"): { shown: Multiple[]; more: number; stepless: number } {
+export function buildMultiples({ curves }: Chart, sources: ContainerSummary[], labels: SourceLabel[], by: "time" | "step", smoothOver = 0): { shown: Multiple[]; more: number; stepless: number } {
   const known = new Map(sources.map((source, i) => [source.key, { on: source.on, label: labels[i]?.short || source.pod, colour: source.colour }]));
   const several = new Set(curves.map(({ source }) => source)).size > 1;
   const byName = new Map<string, Multiple>();
@@ -45,7 +47,7 @@ export function buildMultiples({ curves }: Chart, sources: ContainerSummary[], l
     const found = byName.get(curve.name) ?? { name: curve.name, lines: [], nonFinite: [], least: Infinity, most: -Infinity };
     byName.set(curve.name, found);
     const x = by === "time" ? curve.time : curve.step;
-    const line = { ...curve, label: several ? label : "", colour, x, ordered: x.every((one, i) => i === 0 || one >= x[i - 1]) };
+    const line = { ...curve, label: several ? label : "", colour, x, smooth: smoothOver > 0 ? smoothed(x, curve.value, smoothOver) : undefined, ordered: x.every((one, i) => i === 0 || one >= x[i - 1]) };
     found.lines.push(line);
     for (let i = 0; i < line.value.length; i++) {
       const value = line.value[i];
@@ -62,6 +64,23 @@ export function buildMultiples({ curves }: Chart, sources: ContainerSummary[], l
   return { shown: result.slice(0, MAX_MULTIPLES), more: Math.max(0, result.length - MAX_MULTIPLES), stepless: varying.length - result.length };
 }
 
+/**
+ * Return the exponential moving average of values: it weighs about the last `points` ones. It begins anew after a value that is not
+ * finite, and where steps start over.
+ */
+export function smoothed(x: Float64Array, value: Float64Array, points: number): Float64Array {
+  const keep = 1 - 2 / (points + 1);
+  let [sum, weight, last] = [0, 0, -Infinity];
+  return value.map((one, i) => {
+    if (!Number.isFinite(one) || x[i] < last) sum = weight = 0;
+    if (!Number.isNaN(x[i])) last = x[i];
+    if (!Number.isFinite(one)) return one;
+    sum = keep * sum + one;
+    weight = keep * weight + 1;
+    return sum / weight;
+  });
+}
+
 export function valueOf({ line, at }: CurvePoint): number {
   return line.value[at];
 }
@@ -71,7 +90,7 @@ export function timeOf({ line, at }: CurvePoint): number {
 }
 
 /** Return for each line the point that is nearest to a position on the axis. */
-export function nearestPoints({ lines }: Multiple, x: number): CurvePoint[] {
+export function nearestPoints({ lines }: Pick<Multiple, "lines">, x: number): CurvePoint[] {
   return lines.map((line) => ({ line, at: nearestIndex(line, x) })).filter(({ at }) => at >= 0);
 }
 

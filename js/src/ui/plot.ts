@@ -27,6 +27,8 @@ export class Plot {
   #grid = svg("path", { class: "cl-pg" });
   #labels = svg("g", { class: "cl-pl" });
   #bands = svg("g", { class: "cl-pb" });
+  /** The curves as they are, behind the smoothed ones. */
+  #raw = svg("g", { class: "cl-raw" });
   #lines = svg("g", { class: "cl-pc" });
   #crosses = svg("path", { class: "cl-px" });
   #since = svg("path", { class: "cl-px cl-since" });
@@ -43,12 +45,13 @@ export class Plot {
 
   constructor(actions: PlotActions) {
     this.#actions = actions;
-    this.#drawing.append(this.#grid, this.#labels, this.#window, this.#since, this.#bands, this.#lines, this.#veil, this.#crosses);
+    this.#drawing.append(this.#grid, this.#labels, this.#window, this.#since, this.#bands, this.#raw, this.#lines, this.#veil, this.#crosses);
     this.overlay.resize(this.frame);
     listenToInput(this, actions);
   }
 
-  draw(multiple: Multiple, axis: Axis): void {
+  /** Draw. If `lit` is the key of a container, the curves of the others are pale. */
+  draw(multiple: Multiple, axis: Axis, lit: string | null): void {
     this.#multiple = multiple;
     const { name, lines, nonFinite, least, most } = multiple;
     const { width, height } = axis;
@@ -68,16 +71,20 @@ export class Plot {
       label.textContent = formatNumber(value, 3);
       return label;
     }));
-    for (const group of [this.#lines, this.#bands]) {
+    for (const group of [this.#lines, this.#bands, this.#raw]) {
       while (group.children.length > lines.length) group.lastChild!.remove();
       while (group.children.length < lines.length) group.append(svg("path", {}));
     }
-    for (const [i, { colour, x, value }] of lines.entries()) {
-      const paths = curvePaths(x, value, (one) => frame.xOf(one), (one) => frame.yOf(one), width);
-      for (const [group, path] of [[this.#lines, paths.line], [this.#bands, paths.band]] as const) {
+    const pathsOf = (x: Float64Array, value: Float64Array): CurvePaths => curvePaths(x, value, (one) => frame.xOf(one), (one) => frame.yOf(one), width);
+    for (const [i, { colour, source, x, value, smooth }] of lines.entries()) {
+      const { line, band } = pathsOf(x, value);
+      // A band shows the values already.
+      const shown = smooth === undefined ? [line, band, ""] : [pathsOf(x, smooth).line, band, band === "" ? line : ""];
+      for (const [at, group] of [this.#lines, this.#bands, this.#raw].entries()) {
         const element = group.children[i] as SVGElement;
         setColour(element, colour);
-        setAttr(element, "d", path);
+        setAttr(element, "d", shown[at]);
+        element.classList.toggle("cl-pale", lit !== null && lit !== source);
       }
     }
     this.#drawNonFinite(nonFinite);

@@ -156,7 +156,7 @@ export class Viewer {
     this.#timeBar = new TimeBar(change, (time) => this.#jump({ to: "time", time }), () => this.#lineActions.chooseWindow());
     this.#sourceList = new SourceList((off) => change({ off, ...ALL_SOURCES }), (time) => this.#jump({ to: "time", time }));
     this.#chart = new PanelSlot("Chart of the metrics", "cl-panel cl-chart", loadPanels, (panels) => {
-      const panel = new panels.ChartPanel(change, (to) => this.#jump(to));
+      const panel = new panels.ChartPanel(change, (to) => this.#jump(to), (...question) => this.#lineActions.prompt.ask(...question));
       panel.show(session.settings);
       panel.update(this.#chartData, this.#sources, this.#labels);
       return panel;

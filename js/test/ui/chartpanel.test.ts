@@ -2,6 +2,7 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { Curves } from "../../src/store/charts.ts";
 import { TaskStore } from "../../src/store/taskstore.ts";
+import { smoothed } from "../../src/ui/multiples.ts";
 import { type CurvePaths, curvePaths } from "../../src/ui/plot.ts";
 import { formatNumber, makeScale } from "../../src/ui/scale.ts";
 import { bytesOf, type Line, logEvent, ns, sse, T0, TASK, W0 } from "../helpers.ts";
@@ -281,5 +282,85 @@ describe("axes", () => {
     expect(makeScale(-1, 1, true, 2).at(0)).toBeCloseTo(0.5);
     expect(makeScale(3, 3, false, 2).at(3)).toBeCloseTo(0.5);
     expect([0.25, 0.0003, 12_500, 3e6, 40, Number.NaN, -Infinity].map((value) => formatNumber(value))).toEqual(["0.25", "3e-4", "12.5k", "3M", "40", "NaN", "−∞"]);
+  });
+});
+
+describe("legend, smoothing, and a typed step", () => {
+  const legend = (): HTMLElement[] => all(".cl-legend button");
+  const curves = (): SVGElement[] => [...all(".cl-plot")[0].querySelectorAll<SVGElement>(".cl-pc path")];
+  const pale = (): boolean[] => curves().map((path) => path.classList.contains("cl-pale"));
+  const picked = (): string[] => all(".cl-picked .cl-m").map((element) => element.textContent ?? "");
+
+  async function choose(label: string): Promise<void> {
+    find('[aria-label="Smooth the curves, or go to a step"]').click();
+    all(".cl-chart .cl-menu button").find(({ textContent }) => textContent === label)!.click();
+    await settle();
+  }
+
+  async function typeStep(text: string): Promise<string> {
+    await choose("A step…");
+    const input = find<HTMLInputElement>(".cl-prompt input");
+    input.value = text;
+    input.form!.requestSubmit();
+    await settle();
+    return find(".cl-prompt [role=alert]").textContent ?? "";
+  }
+
+  it("the legend has the colours of the list of sources, and makes other curves pale", async () => {
+    show({ chart: "time" });
+    await feed(...training(0, 60));
+    const colours = (selector: string): string[] => all(selector).map((element) => element.style.cssText);
+    expect(legend()).toHaveLength(2);
+    expect(colours(".cl-legend .cl-s").toSorted()).toEqual(curves().map(({ style }) => style.cssText).toSorted());
+    expect(legend().map(({ textContent }) => textContent!.replace("● ", ""))).toEqual(["w-0", "w-1"]);
+    expect(pale()).toEqual([false, false]);
+    legend()[0].click();
+    await settle();
+    expect([legend()[0].getAttribute("aria-pressed"), pale().filter(Boolean).length]).toEqual(["true", 1]);
+    await feed(...training(60, 70));
+    expect(pale().filter(Boolean)).toHaveLength(1);
+    legend()[0].click();
+    await settle();
+    expect(pale()).toEqual([false, false]);
+  });
+
+  it("one curve needs no legend", async () => {
+    show({ chart: "time" });
+    await feed(...training(0, 60).filter(([, source]) => source === 1));
+    expect(find(".cl-legend").hidden).toBe(true);
+  });
+
+  it("curves are smoothed if the user wants it, and stay visible as they are", async () => {
+    show({ chart: "step" });
+    const noisy = Array.from({ length: 100 }, (_unused, i): Line => [T0 + i * 1000, 1, `step=${i} loss=${i % 2 === 0 ? 1 : 3}`]);
+    await feed(...noisy);
+    const heights = (path: Element): number[] => [...path.getAttribute("d")!.matchAll(/[ML]\S+ (\S+?)(?=L|h|$)/g)].map(([, y]) => Number(y));
+    const swing = (path: Element): number => Math.max(...heights(path).slice(40)) - Math.min(...heights(path).slice(40));
+    const before = swing(find(".cl-pc path"));
+    expect(find(".cl-raw path").getAttribute("d")).toBe("");
+    await choose("Over 20 points");
+    expect(model.traits.chart_smooth).toBe(20);
+    expect(swing(find(".cl-pc path"))).toBeLessThan(before / 5);
+    expect(swing(find(".cl-raw path"))).toBe(before);
+    await choose("As they are");
+    expect(swing(find(".cl-pc path"))).toBe(before);
+  });
+
+  it("smoothing begins anew after a gap and where steps start over", () => {
+    const { NaN: gap } = Number;
+    expect([...smoothed(Float64Array.of(0, 1, 2, 3), Float64Array.of(4, 4, gap, 10), 5)]).toEqual([4, 4, gap, 10]);
+    expect([...smoothed(Float64Array.of(0, 1, 0, 1), Float64Array.of(2, 2, 8, 8), 5)]).toEqual([2, 2, 8, 8]);
+    const [first, second] = smoothed(Float64Array.of(0, 1), Float64Array.of(0, 1), 3);
+    expect([first, second]).toEqual([0, 1 / 1.5]);
+  });
+
+  it("a typed step leads to its line, or to the nearest one", async () => {
+    show({ chart: "time" });
+    await feed(...training(0, 100));
+    expect(await typeStep("40")).toBe("");
+    expect(picked()[0]).toContain("step=40");
+    expect(await typeStep("1_000")).toBe("");
+    expect(picked()[0]).toContain("step=99");
+    expect(await typeStep("many")).toContain("write the number of a step");
   });
 });
