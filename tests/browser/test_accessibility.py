@@ -334,9 +334,11 @@ def test_right_to_left_lines_read_from_the_right_with_colours_and_matches(browse
     )
     page.locator(".cl-rows").press("Control+f")
     page.keyboard.type("בקובץ")
-    expect(page.locator("mark").first).to_be_visible()
-    shot(page, "right-to-left")
     texts = page.locator("[data-seq] .cl-m")
+    # While it is typed, the beginning of the word is marked.
+    for nth in range(3):
+        expect(texts.nth(nth).locator("mark")).to_have_text("בקובץ")
+    shot(page, "right-to-left")
 
     def edges(row: Locator, *wanted: str) -> list[float]:
         found: list[float] = row.evaluate(LEFT_EDGES, list(wanted))

@@ -98,21 +98,36 @@ def test_the_chart_beside_the_lines_while_a_task_runs_and_after_its_end(
     grads.click(position={"x": (grads.bounding_box() or {"width": 0})["width"] - 9, "y": 8})
     expect(viewer.locator(".cl-picked")).to_contain_text(re.compile(r"step [89]\d\d loss="))
     shot(page, "beside-dark")
-    expect(viewer.locator(".cl-legend button")).to_have_count(2)
+    page.close()
+    lab.setting("themes", "theme", "JupyterLab Light")
+
+
+def test_legend_smoothing_and_a_typed_step(lab: Lab, job: Callable[..., str]) -> None:
+    name = job(
+        "for i in range(300): print(f'step {i} loss={3 - i / 200 + i * 7919 % 13 / 20:.4f}', flush=True)",
+        parallelism=2,
+        completions=2,
+    )
+    page = lab.view(f"default:job/{name}", chart="step", since="all")
+    viewer = page.locator(".cortex-logs")
+    says(viewer, "Job complete exit 0")
+    legend = viewer.get_by_role("group", name="Curves").get_by_role("button")
+    expect(legend).to_have_count(2, timeout=WAIT)
+    legend.first.click()
+    expect(plot(viewer, "loss").locator(".cl-pc .cl-pale")).to_have_count(1)
     curve = plot(viewer, "loss").locator(".cl-pc path").first
     before = curve.get_attribute("d") or ""
     more = viewer.get_by_role("button", name="Smooth the curves, or go to a step")
     more.click()
     viewer.get_by_role("menuitemradio", name="Over 20 points").click()
     expect(curve).not_to_have_attribute("d", before)
+    expect(page).to_have_url(re.compile("chart_smooth=20"))
     more.click()
     viewer.get_by_role("menuitem", name="A step…").click()
-    page.keyboard.type("500")
+    page.keyboard.type("250")
     page.keyboard.press("Enter")
-    expect(viewer.locator(".cl-picked")).to_contain_text("step 500 ")
-    shot(page, "beside-smooth")
-    page.close()
-    lab.setting("themes", "theme", "JupyterLab Light")
+    expect(viewer.locator(".cl-picked")).to_contain_text("step 250 ")
+    shot(page, "chart-smooth")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
