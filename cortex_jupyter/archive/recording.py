@@ -85,7 +85,7 @@ class ArchivedRecording:
         return doc | {"complete": statement}
 
     def may_hold(self, since: int | None, until: int | None, level: str | None) -> bool:
-        """Return whether the manifest allows lines within a window of time (ns) and of at least a level."""
+        """Return whether the manifest allows lines within a window of time (ns) and of some levels."""
         first, last = self.about["first"], self.about["last"]
         if first is None:
             return False

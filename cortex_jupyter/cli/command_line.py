@@ -246,7 +246,7 @@ def _filters(to: argparse.ArgumentParser, default_since: str) -> None:
         help="attempt of the task: 0 is the first, -1 the newest; without --since, the whole attempt",
     )
     to.add_argument("--stream", metavar="NAME", help="stdout or stderr")
-    to.add_argument("--level", metavar="LEVEL", help="at least this level")
+    to.add_argument("--level", metavar="LEVEL", help="at least this level; info,error or =info: exactly these")
     to.add_argument("--grep", metavar="REGEX", action="append", help="may be repeated, like --exclude and --where")
     to.add_argument("--exclude", metavar="REGEX", action="append")
     to.add_argument(

@@ -89,15 +89,52 @@ _LETTERS: Final = {
 }
 
 
-def levels_of(least: str) -> tuple[str, ...]:
-    """Return the names of the levels from a lowest one on; "" stands for lines without a level, which count as `info`.
+def parse_levels(text: str) -> str | None:
+    """Return the levels that a filter wants in one form: `warning` for it and higher ones, `=info` or `info,error` for exactly these.
+
+    None if a name is no level.
 
     Examples
     --------
-    >>> levels_of("error"), levels_of("info")
-    (('error', 'critical'), ('info', 'warning', 'error', 'critical', ''))
+    >>> [parse_levels(text) for text in ("warn", "=INFO", "err, info", "warning,error,critical", "loud")]
+    ['warning', '=info', 'info,error', 'warning', None]
     """
-    names = LEVELS[LEVELS.index(least) :]
+    names = [ALIASES.get(name.strip()) for name in text.lower().removeprefix("=").split(",")]
+    if None in names:
+        return None
+    is_exact = len(names) > 1 or text.startswith("=")
+    return _written({*names}) if is_exact else names[0]
+
+
+def _written(names: set[str | None]) -> str:
+    wanted = [name for name in LEVELS if name in names]
+    if wanted == [*LEVELS[-len(wanted) :]]:
+        return wanted[0]
+    return ",".join(wanted) if len(wanted) > 1 else f"={wanted[0]}"
+
+
+def common_levels(one: str, other: str) -> str:
+    """Return the levels that two filters want, in the form of `parse_levels`; if they have none in common, those of the first.
+
+    Examples
+    --------
+    >>> common_levels("warning", "=info"), common_levels("info", "debug,info,error")
+    ('warning', 'info,error')
+    """
+    names = {name for name in levels_of(one) if name in levels_of(other)} - {""}
+    return _written({*names}) if names else one
+
+
+def levels_of(wanted: str) -> tuple[str, ...]:
+    """Return the names of the levels that a filter wants; "" stands for lines without a level, which count as `info`.
+
+    Examples
+    --------
+    >>> levels_of("error"), levels_of("info"), levels_of("debug,error")
+    (('error', 'critical'), ('info', 'warning', 'error', 'critical', ''), ('debug', 'error'))
+    """
+    is_exact = "," in wanted or wanted.startswith("=")
+    names = tuple(wanted.removeprefix("=").split(",")) if is_exact else LEVELS[LEVELS.index(wanted) :]
     return (*names, "") if "info" in names else names
 
 

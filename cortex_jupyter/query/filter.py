@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.model import STREAMS
-from cortex_jupyter.parsing.level import LEVELS, level
+from cortex_jupyter.parsing.level import level, levels_of
 from cortex_jupyter.query.sources import matches_name
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Filter:
     stream : str, optional
         One of `STREAMS`.
     level : str, optional
-        The lowest level to include, one of `LEVELS`.
+        The levels to include, as `parse_levels` writes them.
     grep, exclude : list of Finder
         Patterns that a text must all contain, and patterns that it must not contain.
     where : list of callable
@@ -100,10 +100,8 @@ class Filter:
             excluded = set(pattern.among(texts, rows))
             rows = [i for i in rows if i not in excluded]
         if self.level:
-            levels: frozenset[str | None] = frozenset(LEVELS[LEVELS.index(self.level) :])
-            if "info" in levels:
-                levels |= {None}  # a line without a level counts as information
-            rows = [i for i in rows if level(texts[i]) in levels]
+            levels = frozenset(levels_of(self.level))
+            rows = [i for i in rows if (level(texts[i]) or "") in levels]
         return rows
 
     def includes(self, source: PublicSource) -> bool:

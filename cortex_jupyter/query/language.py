@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import Cursor, rfc3339
-from cortex_jupyter.parsing.level import ALIASES, LEVELS
+from cortex_jupyter.parsing.level import LEVELS, parse_levels
 from cortex_jupyter.query.bounds import LIMIT, MAX_LIMIT, Bound, Bounds
 from cortex_jupyter.query.conditions import conditions, holds
 from cortex_jupyter.query.filter import Filter
@@ -94,7 +94,7 @@ class LogQuery:
     stream : str or None
         `stdout` or `stderr`. Before Kubernetes 1.32 the stream is unknown, so such lines match neither.
     level : str or None
-        The lowest level to include. Lines without a level count as `info`.
+        The lowest level to include; `info,error` or `=info` for exactly these. Lines without a level count as `info`.
     grep, exclude : tuple of str
         Regular expressions that a line must contain, or must not contain; see `query.pattern` for their limits.
     where : tuple of str
@@ -380,13 +380,19 @@ def _words(name: str, value: object) -> tuple[str, ...]:
     return tuple(word for item in items if (word := _word(name, item)))
 
 
-def _choice(name: str, value: object) -> str:
-    choices = {"stdout": "stdout", "stderr": "stderr"} if name == "stream" else ALIASES
-    choice = choices.get(str(value).strip().lower())
-    if choice is None:
-        words = ("stdout", "stderr") if name == "stream" else LEVELS
-        raise BadQuery(f"{name}={str(value)[:60]!r} is no {name}", f"{name} is one of {', '.join(words)}")
+def _stream(_: str, value: object) -> str:
+    choice = str(value).strip().lower()
+    if choice not in ("stdout", "stderr"):
+        raise BadQuery(f"stream={str(value)[:60]!r} is no stream", "stream is one of stdout, stderr")
     return choice
+
+
+def _levels(_: str, value: object) -> str:
+    levels = parse_levels(str(value).strip())
+    if levels is None:
+        hint = f"levels are {', '.join(LEVELS)}; write info,error or =info for exactly these"
+        raise BadQuery(f"level={str(value)[:60]!r} is no level", hint)
+    return levels
 
 
 _READ: Final[dict[str, Callable[[str, object], Any]]] = {
@@ -406,6 +412,6 @@ _READ: Final[dict[str, Callable[[str, object], Any]]] = {
     "grep": _words,
     "exclude": _words,
     "where": _words,
-    "stream": _choice,
-    "level": _choice,
+    "stream": _stream,
+    "level": _levels,
 }

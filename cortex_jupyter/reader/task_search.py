@@ -14,7 +14,7 @@ import orjson
 
 from cortex_jupyter.errors import BadQuery, CortexError, SearchFailed
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.parsing.level import LEVELS
+from cortex_jupyter.parsing.level import LEVELS, common_levels
 from cortex_jupyter.query.language import SEVERAL, LogQuery
 from cortex_jupyter.query.typed import typed_query
 from cortex_jupyter.reader.process import EndedEarlyError, event, output
@@ -174,7 +174,7 @@ def parse_task_search(values: dict[str, Any]) -> tuple[LogQuery, int]:
             values[name] = [*([given] if isinstance(given, str) else given), *typed[name]]
     if level := typed.get("level"):
         query = LogQuery.parse({"level": values.get("level")})
-        values["level"] = max(level, query.level or LEVELS[0], key=LEVELS.index)
+        values["level"] = common_levels(level, query.level or LEVELS[0])
     return parse_search(values), int(lines)
 
 

@@ -63,7 +63,10 @@ PARAMETERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
         {"type": "string", "enum": [s for s in STREAMS if s in ("stdout", "stderr")]},
         "Only lines of this stream.",
     ),
-    "level": ({"type": "string", "enum": list(LEVELS)}, "Only lines of at least this level."),
+    "level": (
+        _TEXT,
+        f"Only lines of at least this level ({', '.join(LEVELS)}); `info,error` or `=info`: exactly these.",
+    ),
     "grep": (_TEXT, "A regular expression that lines must match."),
     "exclude": (_TEXT, "A regular expression that lines must not match."),
     "where": ({"type": "string", "examples": ["status>=500", "loss<0.1"]}, "A condition on a field."),

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+from browser.test_accessibility import findings
 from playwright.sync_api import expect
 from support.browser import says, shot
 from support.jupyter import TOKEN
@@ -50,9 +51,14 @@ def test_patterns_and_fields_filter_the_lines(
     only.filter(has_text="checkpoint").click()
     expect(viewer.locator("[data-seq]")).to_have_count(15, timeout=WAIT)
     expect(viewer.locator(".cl-cw")).to_have_text(re.compile("like saved checkpoint .data.run-·"))
+    panel.locator(".cl-pat-hide").first.click()
+    expect(panel.locator(".cl-pat-off")).to_have_count(1)
+    page.mouse.move(0, 0)
     shot(page, f"patterns-only-{scheme}")
+    assert not findings(page, None)
+    panel.locator(".cl-pat-hide").first.click()
     # The address has the filter and the panel, so another page shows the same.
-    expect(page).to_have_url(re.compile("grep=.*panel=patterns"))
+    expect(page).to_have_url(re.compile("grep=[^&]*checkpoint(?!.*exclude).*panel=patterns"))
     page.reload()
     expect(viewer.locator("[data-seq]")).to_have_count(15, timeout=WAIT)
     expect(only.filter(has_text="checkpoint")).to_have_attribute("aria-pressed", "true", timeout=WAIT)
@@ -66,6 +72,12 @@ def test_patterns_and_fields_filter_the_lines(
     for width in (600, 1000, 1600):
         page.set_viewport_size({"width": width, "height": 700})
         shot(page, f"fields-{scheme}-{width}")
+    assert not findings(page, None)
+    viewer.get_by_role("button", name="all levels: choose levels").click()
+    viewer.get_by_role("menuitemcheckbox", name="info").click()
+    shot(page, f"levels-{scheme}")
+    page.keyboard.press("Escape")
+    expect(viewer.locator("[data-seq]")).to_have_count(0)
 
 
 def test_patterns_come_through_the_kernel_too(lab: Lab, job: Callable[..., str]) -> None:

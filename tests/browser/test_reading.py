@@ -275,7 +275,7 @@ def test_at_200_percent_zoom_all_controls_are_visible_and_reachable(lab: Lab, jo
         "Go to a place in the log",
         "Download the log",
         "Filter lines",
-        "Least level",
+        "all levels: choose levels",
         "Wrap long lines (w)",
         "Log lines",
         "Go to the newest line and follow (End)",

@@ -3,7 +3,7 @@
 import type { LogEvent } from "../protocol/events.ts";
 import type { Jump } from "../protocol/requests.ts";
 import type { RemoteJumpState as Said } from "../protocol/update.ts";
-import { ERROR, rankOf } from "../text/level.ts";
+import { ERROR, levelMask, writeLevels } from "../text/level.ts";
 import { pythonPattern } from "../text/query.ts";
 import { fromNs, nsTimes } from "../text/time.ts";
 import type { Link } from "../transport/link.ts";
@@ -215,7 +215,8 @@ export class RemoteJump {
     const query = this.#view.remoteQuery(store);
     if (query === null) return null;
     if (this.jump.to === "match") return { ...query, grep: [...query.grep, pythonPattern(this.#view.selection.finder.term)] };
-    return rankOf(query.level ?? "") > ERROR ? query : { ...query, level: "error" };
+    const level = writeLevels(levelMask(query.level ?? "") & levelMask("error"));
+    return level === "" ? null : { ...query, level };
   }
 
   #event(one: TaskSpans, { event, data }: SseEvent): void {

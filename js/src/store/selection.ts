@@ -2,7 +2,7 @@
 
 import type { Filter } from "../protocol/requests.ts";
 import { plainText } from "../text/ansi.ts";
-import { DEFAULT_LEVEL } from "../text/level.ts";
+import { ALL_LEVELS, DEFAULT_LEVEL } from "../text/level.ts";
 import { mayBeBar } from "../text/progress.ts";
 import { checkedLength, compileFilter, isRegex, type Matcher, regexError, termRegex, termTest } from "../text/query.ts";
 import { type RunId, sourceChoice, sourceTest } from "../text/sources.ts";
@@ -33,7 +33,7 @@ class RowFilter {
   #enabled: boolean[][] = [];
   /** For each task the test of its sources, and the number of sources when the test was made: a newer run changes which run is the newest. */
   #choosers: { wants: (one: RunId) => boolean; among: number }[] = [];
-  #rank = 0;
+  #levels = ALL_LEVELS;
 
   constructor(
     readonly stores: TaskStore[],
@@ -56,7 +56,7 @@ class RowFilter {
   protected setFilter(filter: Filter): void {
     this.filter = filter;
     this.matcher = this.#compile(filter);
-    this.#rank = this.matcher.rank;
+    this.#levels = this.matcher.levels;
     this.#enabled = [];
     this.#choosers = [];
   }
@@ -68,7 +68,7 @@ class RowFilter {
 
   /** Whether the filter tests lines, and not only sources. */
   get isNarrowed(): boolean {
-    return this.matcher.active || this.#rank > 0 || this.filter.stream !== "";
+    return this.matcher.active || this.#levels !== ALL_LEVELS || this.filter.stream !== "";
   }
 
   /** Whether some sources are hidden. */
@@ -114,11 +114,15 @@ class RowFilter {
     const store = this.stores[slot];
     const flags = store.flags[row];
     if (!this.isSourceShown(slot, store.source[row])) return false;
-    // Always show gaps. Hide other notices if the filter has a text, and those below its level.
-    if (flags & NOTICE) return flags & HOLE ? !this.isNarrowed : (flags & GAP) > 0 || (!this.matcher.active && (this.#rank <= DEFAULT_LEVEL || (flags & FAILED) > 0 || store.levelOf(row) >= this.#rank));
-    if (this.#rank > 0 && (store.levelOf(row) || DEFAULT_LEVEL) < this.#rank) return false;
+    // Always show gaps. Hide other notices if the filter has a text, and those whose level it does not want.
+    if (flags & NOTICE) return flags & HOLE ? !this.isNarrowed : (flags & GAP) > 0 || (!this.matcher.active && (this.#wantsLevel(DEFAULT_LEVEL) || (flags & FAILED) > 0 || this.#wantsLevel(store.levelOf(row))));
+    if (!this.#wantsLevel(store.levelOf(row) || DEFAULT_LEVEL)) return false;
     if (this.filter.stream !== "" && store.streamOf(row) !== this.filter.stream) return false;
     return !this.matcher.active || this.matcher.test(text);
+  }
+
+  #wantsLevel(rank: number): boolean {
+    return ((this.#levels >> rank) & 1) > 0;
   }
 }
 

@@ -116,6 +116,28 @@ function levelOfFields(fields: Record<string, unknown>): number {
   return typeof message === "string" && !/^\s*\{/.test(message) ? levelOf(message) : 0;
 }
 
+export const ALL_LEVELS = 0b1111110;
+
+/** Return the levels that a filter wants, a bit for each rank: `warning` and higher ones, `info,error` or `=info` exactly; all for "". */
+export function levelMask(wanted: string): number {
+  const ranks = wanted.replace(/^=/, "").split(",").map(rankOf).filter(Boolean);
+  if (ranks.length === 0) return ALL_LEVELS;
+  if (!/[=,]/.test(wanted)) return ALL_LEVELS & (-1 << ranks[0]);
+  return ranks.reduce((mask, rank) => mask | (1 << rank), 0);
+}
+
+/** Return the levels of a mask in the form that `levelMask` reads; "" for all, and for none. */
+export function writeLevels(mask: number): string {
+  const names = LEVELS.filter((_unused, rank) => (mask >> rank) & 1);
+  if (names.length === 0 || mask === ALL_LEVELS) return "";
+  return levelMask(names[0]) === mask ? names[0] : names.length > 1 ? names.join(",") : `=${names[0]}`;
+}
+
+/** Return the levels that two filters want; if they have none in common, those of the first. */
+export function commonLevels(one: string, other: string): string {
+  return writeLevels(levelMask(one) & levelMask(other)) || one || other;
+}
+
 export function rankOf(level: string): number {
   return RANK.get(level.toLowerCase()) ?? 0;
 }

@@ -7,16 +7,18 @@ import type { Filter } from "../protocol/requests.ts";
 import { plainText } from "./ansi.ts";
 import { conditionRegex, conditionTest, parseConditions, writeCondition } from "./conditions.ts";
 import { errorMessage } from "./format.ts";
-import { rankOf } from "./level.ts";
+import { commonLevels, levelMask, rankOf } from "./level.ts";
 
 export interface Terms {
   include: string[];
   exclude: string[];
   where: string[];
-  /** The minimum level; "" for any. */
+  /** The levels, see `levelMask`; "" for any. */
   level: string;
 }
 
+/** A term of the panel of patterns (analysis/patterns_worker.py): words, `\S+` for what varies in them, and `\s+` between them. */
+const PATTERN = /^(?=.*\\s)\/\^?(?:[^\\.*+?()[\]{}|^$]|\\(?:\W|[sS]\+|s(?:\*\$?)?))+\/c$/s;
 const SLASHED = /^\/(.+)\/([imsc]*)$/s;
 
 function escapeRegex(text: string): string {
@@ -68,7 +70,7 @@ export function safeLength(term: string): number {
   const [, source] = SLASHED.exec(term) ?? [];
   if (source === undefined) return Infinity;
   // Its parts that vary end where its words end.
-  if (patternText(term) !== null) return source.split(String.raw`\s+`).some((word) => word.split(String.raw`\S+`).length > 2) ? SAFE_CHARS[2] : SAFE_CHARS[1];
+  if (PATTERN.test(term)) return SAFE_CHARS[2];
   // A backreference.
   if (/\\(?:[1-9]|k<)|\(\?P=/.test(source)) return 0;
   let rest = source.replace(/\\./gs, "x").replace(/\[[^\]]*\]/g, "x").replace(/^\(\?[aimsux]+\)/, "").replace(/\(\?(?:<?[=!]|P?<\w+>|:)/g, "(");
@@ -209,22 +211,11 @@ export function textsOf(term: string): string[] {
   return choices.every((choice) => choice !== null) ? choices : [];
 }
 
-/** What may stand before and after the words of a pattern (analysis/patterns_worker.py). */
-const PATTERN = /^(?:\^\\s\*|\\s(?![*+])|")?(.*?)(?:\\s\*\$|")?$/s;
-
 /** Return the pattern that a term of the panel of patterns stands for, such as `step · loss=·`; null for another term. */
 export function patternText(term: string): string | null {
-  const [, source = "", flags] = SLASHED.exec(term) ?? [];
-  const words = PATTERN.exec(source)?.[1] ?? "";
-  if (flags !== "c" || words === "" || (words === source && !/\\[sS]\+/.test(source))) return null;
-  let isPattern = true;
-  const text = words.replace(/\\s\+|\\S\+|\\(.)|[.*+?^$()[\]{}|]/gs, (all, escaped?: string) => {
-    if (all === "\\s+") return " ";
-    if (all === "\\S+") return "·";
-    if (escaped === undefined || /\w/.test(escaped)) isPattern = false;
-    return escaped ?? "";
-  });
-  return isPattern ? text : null;
+  if (!PATTERN.test(term)) return null;
+  const words = term.slice(1, -2).replace(/^(?:\^\\s\*|\\s(?!\+)|")/, "").replace(/(?:\\s\*\$|")$/, "");
+  return words.replace(/\\s\+/g, " ").replace(/\\S\+/g, "·").replace(/\\(\W)/g, "$1");
 }
 
 /** Describe a term for its chip. */
@@ -243,8 +234,8 @@ export interface Matcher {
   find(text: string): number[];
   /** The regular expression that was typed. A message names it if it takes too long. */
   regex: string;
-  /** The minimum level as a number; 0 for any. */
-  rank: number;
+  /** The levels, see `levelMask`. */
+  levels: number;
   active: boolean;
   error: string;
 }
@@ -260,7 +251,7 @@ export function filterTerms(filter: Partial<Filter>): Terms {
     include: joined(include, typed.include),
     exclude: joined(exclude, typed.exclude),
     where: joined(where, typed.where),
-    level: rankOf(typed.level) > rankOf(level) ? typed.level : level,
+    level: commonLevels(typed.level, level),
   };
 }
 
@@ -296,7 +287,7 @@ export function compileFilter(filter: Partial<Filter>, isWatched = true): Matche
     attempt(term, () => {
       wanted.push(boundedTest(term, true));
       // Of a pattern nearly the whole line would be marked.
-      if (patternText(term) === null) markers.push(termRegex(term, "g"));
+      if (!PATTERN.test(term)) markers.push(termRegex(term, "g"));
     });
   }
   for (const term of terms.exclude) attempt(term, () => unwanted.push(boundedTest(term, false)));
@@ -310,7 +301,7 @@ export function compileFilter(filter: Partial<Filter>, isWatched = true): Matche
   }
   return {
     regex: [...terms.include, ...terms.exclude].find(isRegex) ?? "",
-    rank: rankOf(terms.level),
+    levels: levelMask(terms.level),
     error,
     active: wanted.length + unwanted.length > 0,
     test(text) {

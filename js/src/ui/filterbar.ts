@@ -4,14 +4,16 @@ import type { Filter } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
 import { parseConditions, quoteValue } from "../text/conditions.ts";
 import { formatRange, formatShortClock, groupDigits } from "../text/format.ts";
+import { levelMask, writeLevels } from "../text/level.ts";
 import { anyOf, describeTerm, filterTerms, isPlainText, isRegex, joinedTerm, makeTerm, parseTerms, patternText, termRegex, textsOf } from "../text/query.ts";
 import { sourceChoice } from "../text/sources.ts";
 import type { Change, Settings } from "../client/settings.ts";
 import { button, focusOn, h, listen, setAttr, setClass, setHidden, setText } from "./dom.ts";
 import { describeCondition } from "./filterhints.ts";
-import { Menu } from "./menu.ts";
+import { Menu, type MenuItem } from "./menu.ts";
 
-const LEVEL_CHOICES: [string, string][] = [["", "all levels"], ...["debug", "info", "warning", "error"].map((level): [string, string] => [level, `level ≥ ${level}`])];
+/** The levels that a user chooses, and those that each stands for. */
+const LEVEL_CHOICES = Object.entries({ debug: "trace,debug", info: "=info", warning: "=warning", error: "error" }).map(([name, levels]): [name: string, mask: number] => [name, levelMask(levels)]);
 const AROUND = [0, 1, 3, 10];
 const FILTER = 'Filter: text, /regex/, !not, loss<0.1';
 const FIND = "Find: text or /regex/";
@@ -25,6 +27,13 @@ export interface FilterActions {
   step(by: 1 | -1): void;
   /** Move the focus back to the lines. */
   focusLines(): void;
+}
+
+function describeLevels(levels: string): string {
+  if (levels === "") return "all levels";
+  if (!/[=,]/.test(levels)) return `level ≥ ${levels}`;
+  const mask = levelMask(levels);
+  return LEVEL_CHOICES.filter(([, bits]) => (mask & bits) > 0).map(([name]) => name).join(", ");
 }
 
 /** Describe how far the lines that are not loaded have been searched. */
@@ -43,7 +52,7 @@ export class FilterBar {
   #mode: HTMLButtonElement[];
   #regex = button(".*", "Regular expression", () => this.#toggle("regex"), { class: "btn cl-tog", "aria-pressed": "false" });
   #case = button("Aa", "Match case", () => this.#toggle("matchCase"), { class: "btn cl-tog", "aria-pressed": "false" });
-  #level = h("select", { class: "cl-chip", "aria-label": "Least level" }, ...LEVEL_CHOICES.map(([value, text]) => h("option", { value }, text)));
+  #level = new Menu("all levels", "all levels: choose levels", () => this.#levelItems(), "cl-chip cl-dim");
   #around = h("select", { class: "cl-chip", "aria-label": "Lines around each match", hidden: true });
   #chips = h("span", { class: "cl-chips" });
   #count = h("span", { class: "cl-dim cl-count", "aria-live": "off" });
@@ -73,14 +82,13 @@ export class FilterBar {
       this.#typed();
     });
     listen(this.#input, "keydown", (event) => this.#key(event));
-    listen(this.#level, "change", () => actions.change({ level: this.#level.value }));
     listen(this.#around, "change", () => actions.change({ around: Number(this.#around.value) }));
     this.#mode = [button("Filter", "Filter: show only what matches (/)", () => this.toFilter(), { class: "" }), button("Find", "Find without filtering (Ctrl+F)", () => this.toFind(), { class: "" })];
     this.element = h(
       "div",
       { class: "cl-bar cl-filter" },
       h("span", { class: "cl-seg", role: "group", "aria-label": "What the box does" }, ...this.#mode),
-      this.#level,
+      this.#level.element,
       this.#chips,
       h("span", { class: "cl-box" }, this.#input, this.#case, this.#regex),
       this.#error,
@@ -194,8 +202,10 @@ export class FilterBar {
     this.#settings = settings;
     const { filter } = settings;
     if (!this.finding && !this.#isComposing && this.#input.value !== filter.grep) this.#input.value = filter.grep;
-    this.#level.value = LEVEL_CHOICES.some(([value]) => value === filter.level) ? filter.level : "";
-    setClass(this.#level, "cl-on", filter.level !== "");
+    const levels = describeLevels(filter.level);
+    setText(this.#level.button, levels);
+    setAttr(this.#level.button, "aria-label", `${levels}: choose levels`);
+    setClass(this.#level.button, "cl-dim", filter.level === "");
     this.#listTexts();
     this.#showAround(filter);
     this.#showSwitches();
@@ -208,6 +218,17 @@ export class FilterBar {
     this.#chips.replaceChildren(...chips.map((chip) => chipElement(chip, actions)));
     // After a chip is removed, the focus is on the next one, or on the box.
     if (focused !== -1) (this.#chips.children[Math.min(focused, chips.length - 1)]?.querySelector<HTMLElement>(".cl-x") ?? this.#input).focus({ preventScroll: true });
+  }
+
+  #levelItems(): (MenuItem | string)[] {
+    const { level } = this.#settings!.filter;
+    const mask = levelMask(level);
+    return [
+      { label: "All levels", checked: level === "", act: () => this.#actions.change({ level: "" }) },
+      ...["debug", "info", "warning", "error"].map((least) => ({ label: describeLevels(least), checked: level === least, act: () => this.#actions.change({ level: least }) })),
+      "Each",
+      ...LEVEL_CHOICES.map(([name, bits]) => ({ label: name, checked: (mask & bits) > 0, staysOpen: true, act: () => this.#actions.change({ level: writeLevels((mask & bits) > 0 ? mask & ~bits : mask | bits) }) })),
+    ];
   }
 
   /** Offer lines around the matches while there can be matches. */

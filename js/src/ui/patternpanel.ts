@@ -198,7 +198,6 @@ export class PatternPanel {
     const isOnly = term !== "" && include.includes(term);
     const isHidden = term !== "" && exclude.includes(term);
     setAttr(only, "title", term === "" ? `${what}\nNo filter finds these lines` : `${isOnly ? "Show the other lines, too" : "Show only these lines"}\n${readable}\n${what}`);
-    setAttr(only, "aria-label", `${readable}, ${what}`);
     setAttr(only, "aria-pressed", String(isOnly));
     setAttr(hide, "title", isHidden ? "Show these lines again" : "Hide these lines");
     setAttr(hide, "aria-label", `Hide ${readable}`);

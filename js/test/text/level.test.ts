@@ -1,7 +1,7 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { levelOf, LEVELS } from "../../src/text/level.ts";
+import { commonLevels, levelMask, levelOf, LEVELS, writeLevels } from "../../src/text/level.ts";
 
 interface Case {
   line: string;
@@ -18,3 +18,10 @@ it.each([
 ])("the fast scan of %s agrees with parsing", (line, level) => expect(LEVELS[levelOf(line)]).toBe(level));
 
 it.each(cases)("the page and Python see one level: $line", ({ line, level }) => expect(LEVELS[levelOf(line)]).toBe(level ?? ""));
+
+it("a filter's levels are from one on, or exactly those that are named", () => {
+  const names = (wanted: string): string => LEVELS.filter((_unused, rank) => (levelMask(wanted) >> rank) & 1).join(" ");
+  expect(["warn", "info,error", "=info", "error"].map(names)).toEqual(["warning error critical", "info error", "info", "error critical"]);
+  expect(["warn", "=info", "error,info", "warning,error,critical", "", "trace"].map((wanted) => writeLevels(levelMask(wanted)))).toEqual(["warning", "=info", "info,error", "warning", "", ""]);
+  expect([commonLevels("info", "debug,info,error"), commonLevels("", "=info"), commonLevels("error", "=info"), commonLevels("", "")]).toEqual(["info,error", "=info", "error", ""]);
+});

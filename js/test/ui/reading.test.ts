@@ -157,6 +157,29 @@ describe("chips", () => {
     expect(messages()).toEqual(["FOO bar baa", "foo", "BAR"]);
   });
 
+  it("each level by itself, or from one on", async () => {
+    show();
+    await feed(...["ERROR x", "WARN y", "INFO z", "plain", "DEBUG d", "CRITICAL c"].map((text, i): Line => [T0 + i, 1, text]));
+    const levels = (): HTMLElement => find(".cl-pop > .cl-chip");
+    const choose = async (label: string): Promise<void> => {
+      if (!isShown(find(".cl-filter .cl-menu"))) levels().click();
+      all(".cl-filter .cl-menu button").find(({ textContent }) => textContent === label)!.click();
+      await settle();
+    };
+    await choose("info");
+    expect([messages(), levels().textContent]).toEqual([["ERROR x", "WARN y", "DEBUG d", "CRITICAL c"], "debug, warning, error"]);
+    // The menu stays open, so that several levels can be chosen.
+    await choose("debug");
+    expect([messages(), levels().textContent]).toEqual([["ERROR x", "WARN y", "CRITICAL c"], "level ≥ warning"]);
+    await choose("error");
+    expect([messages(), levels().textContent, levels().getAttribute("aria-label")]).toEqual([["WARN y"], "warning", "warning: choose levels"]);
+    await type("level>=error");
+    expect(messages()).toEqual(["ERROR x", "CRITICAL c"]);
+    await type("");
+    await choose("All levels");
+    expect([messages().length, levels().textContent]).toEqual([6, "all levels"]);
+  });
+
   it("case sensitivity, a level, and an error in place", async () => {
     show();
     await feed(...["Loss", "loss", "ERROR x", "WARN y"].map((text, i): Line => [T0 + i, 1, text]));
@@ -172,7 +195,7 @@ describe("chips", () => {
     await type("level>=warning");
     expect(messages()).toEqual(["ERROR x", "WARN y"]);
     await enter();
-    expect(find<HTMLSelectElement>("select").value).toBe("warning");
+    expect(find(".cl-pop > .cl-chip").textContent).toBe("level ≥ warning");
     await type("/(/");
     await enter();
     expect(find("[role=alert].cl-le").textContent).toMatch(/^\/\(\/: .*group/i);
