@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cortex_jupyter.analysis.pattern_table import grep
 from cortex_jupyter.analysis.patterns import patterns
 from cortex_jupyter.analysis.shapes import shapes
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.archive.store import open_readable
 from cortex_jupyter.errors import BadQuery, CortexError, TooMany
 from cortex_jupyter.parsing.fields import MESSAGE
-from cortex_jupyter.parsing.line_patterns import ANY
 from cortex_jupyter.query.bounds import Bound
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.query.pattern import LONGEST, finder
@@ -99,9 +99,8 @@ def summarize(store: Readable, recording: int, query_s: float, emit: Callable[[b
         if looked < wanted and bound.over:
             raise TooMany(f"only {looked} of {wanted} lines could be read within {query_s:g} s", _HINT)
 
-    columns = ("time", "seq", "pod", "level", "message", "text", "fields")
     everything = LogQuery.parse({"since": "all"})
-    table = read(store, recording, everything, progress, columns, start if wanted < total else 0)
+    table = read(store, recording, everything, progress, start=start if wanted < total else 0)
     emit(event("progress", looked=len(table), lines=len(table)))
     listed, left_out = _listed(table)
     newest = table["fields"].slice(max(0, len(table) - _FIELD_LINES))
@@ -124,28 +123,23 @@ def _listed(table: pa.Table) -> tuple[list[dict[str, Any]], int]:
         table["text"], sent["example"].to_pylist(), sent["pattern"].to_pylist(), sent["count"].to_pylist()
     )
     rows = sent.select(("pattern", "count", "level", "first", "last", "pods", "counts")).to_pylist()
-    listed = [{**row, "pattern": row["pattern"][:_TEXT], "grep": grep} for row, grep in zip(rows, filters, strict=True)]
+    listed = [
+        {**row, "pattern": row["pattern"][:_TEXT], "grep": regex} for row, regex in zip(rows, filters, strict=True)
+    ]
     return listed, len(found) - len(listed)
 
 
 def line_regex(pattern: str) -> str:
-    r"""Return a regular expression that the lines of a pattern contain.
-
-    A word has at most two parts that vary, so that matching takes no time. A pattern that is too long is cut.
+    r"""Return a regular expression that the lines of a pattern contain. That of a very long pattern has its beginning.
 
     Examples
     --------
-    >>> line_regex("epoch <*> (of <*>) took <*>:<*>:<*>s")
-    'epoch\\s+\\S+\\s+\\(of\\s+\\S+\\)\\s+took\\s+\\S+:\\S+s'
+    >>> line_regex("epoch <*> (of <*>) done")
+    'epoch\\s+\\S+\\s+\\(of\\s+\\S+\\)\\s+done'
     """
-    words: list[str] = []
+    regex = grep(pattern)
     longest = LONGEST - max(len(before) + len(after) for before, after in _EDGES)
-    for word in pattern.split():
-        parts = [re.escape(part) for part in word.split(ANY)]
-        words.append(r"\S+".join(parts if len(parts) <= 3 else [parts[0], parts[1], parts[-1]]))
-        if sum(map(len, words)) + 3 * len(words) > longest:
-            return r"\s+".join(words[:-1])
-    return r"\s+".join(words)
+    return regex if len(regex) <= longest else regex[:longest].rpartition(r"\s+")[0]
 
 
 def _filters(text: Any, examples: list[str], pattern_texts: list[str], counts: list[int]) -> list[str | None]:
@@ -157,10 +151,11 @@ def _filters(text: Any, examples: list[str], pattern_texts: list[str], counts: l
     filters: list[str | None] = []
     for example, pattern, count in zip(examples, pattern_texts, counts, strict=True):
         regex = line_regex(pattern)
-        if not regex or not re.search(regex, example):
+        candidates = [i for i, line in enumerate(lines) if re.search(regex, line)] if regex else []
+        # The pattern of a traceback is that of its exception's line.
+        if not candidates and not (regex and re.search(regex, example)):
             filters.append(None)
             continue
-        candidates = [i for i, line in enumerate(lines) if re.search(regex, line)]
         best, fewest = regex, sum(shape_counts[i] for i in candidates)
         for before, after in _EDGES if is_whole and fewest > count else ():
             edged = before + regex + after

@@ -17,8 +17,8 @@ export interface Terms {
   level: string;
 }
 
-/** A term of the panel of patterns (analysis/patterns_worker.py): words, `\S+` for what varies in them, and `\s+` between them. */
-const PATTERN = /^(?=.*\\s)\/\^?(?:[^\\.*+?()[\]{}|^$]|\\(?:\W|[sS]\+|s(?:\*\$?)?))+\/c$/s;
+/** A term of the panel of patterns (analysis/pattern_table.py): words, `\S` with an ending for what varies, and `\s+` between words. */
+const PATTERN = /^(?=.*\\s)\/\^?(?:[^\\.*+?()[\]{}|^$]|\\(?:\W|[sS]\+|S\.?\*\?|s(?:\*\$?)?))+\/c$/s;
 const SLASHED = /^\/(.+)\/([imsc]*)$/s;
 
 function escapeRegex(text: string): string {
@@ -215,7 +215,7 @@ export function textsOf(term: string): string[] {
 export function patternText(term: string): string | null {
   if (!PATTERN.test(term)) return null;
   const words = term.slice(1, -2).replace(/^(?:\^\\s\*|\\s(?!\+)|")/, "").replace(/(?:\\s\*\$|")$/, "");
-  return words.replace(/\\s\+/g, " ").replace(/\\S\+/g, "·").replace(/\\(\W)/g, "$1");
+  return words.replace(/\\s\+/g, " ").replace(/\\S(?:\+|\*\?)/g, "·").replace(/\\S\.\*\?/g, "·...").replace(/\\(\W)/g, "$1");
 }
 
 /** Describe a term for its chip. */

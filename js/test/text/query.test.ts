@@ -175,6 +175,7 @@ describe("the term of a pattern", () => {
     [String.raw`/^\s*step\s+\S+\s+loss=\S+\s*$/c`, "step · loss=·"],
     [String.raw`/"GET\s+/api/items/\S+\s+\(\S+ms\)"/c`, "GET /api/items/· (·ms)"],
     [String.raw`/\sdisk\-full\s*$/c`, "disk-full"],
+    [String.raw`/name=\S*?\s+said:\s+\S.*?\s+end/c`, "name=· said: ·... end"],
     [String.raw`/^\s*checkpoint\s*$/c`, "checkpoint"],
   ])("%s reads as %s", (term, text) => {
     expect([patternText(term), describeTerm(term)]).toEqual([text, text]);
