@@ -1,6 +1,6 @@
-"""Return the numbers or the patterns of a whole recording as events, for the HTTP handlers and for the comm.
+"""Return the numbers, the patterns or the ranks of a whole recording as events, for the HTTP handlers and for the comm.
 
-A process of its own (`analysis.metrics_worker`, `analysis.patterns_worker`) does the work, and ends with its last reader.
+A process of its own (`analysis.metrics_worker` and others) does the work, and ends with its last reader.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ def measured(recording: Recording, query_s: float = QUERY_S) -> AsyncGenerator[b
 def patterned(recording: Recording, query_s: float = QUERY_S) -> AsyncGenerator[bytes]:
     """Return the events of `analysis.patterns_worker.summarize`, in pieces; readers at the same time share one process."""
     return _events(recording, "patterns", query_s)
+
+
+def ranked(recording: Recording, query_s: float = QUERY_S) -> AsyncGenerator[bytes]:
+    """Return the events of `analysis.ranks_worker.compare`, in pieces; readers at the same time share one process."""
+    return _events(recording, "ranks", query_s)
 
 
 async def _events(recording: Recording, what: str, query_s: float) -> AsyncGenerator[bytes]:

@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.analysis.recording_metrics import measured, patterned
+from cortex_jupyter.analysis.recording_metrics import measured, patterned, ranked
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.model import Cursor, TaskRef
 from cortex_jupyter.query.language import NAMES, LogQuery
@@ -276,7 +276,7 @@ class PageServer:
                 task = asyncio.create_task(self._guarded(work, message, answer))
                 self._pages.add(task)
                 task.add_done_callback(self._pages.discard)
-            case "search" | "metrics" | "patterns":
+            case "search" | "metrics" | "patterns" | "ranks":
                 answer = {"type": "found", "id": message.get("id"), "done": True}
                 self._searches[message.get("id")] = asyncio.create_task(self._guarded(self._search, message, answer))
             case "download":
@@ -383,7 +383,8 @@ class PageServer:
         if query is not None:
             events = matches(recording, query)
         else:
-            events = measured(recording) if message["type"] == "metrics" else patterned(recording)
+            kinds = {"metrics": measured, "patterns": patterned, "ranks": ranked}
+            events = kinds[message["type"]](recording)
         async with aclosing(events) as pieces:
             async for piece in pieces:
                 self._send({"type": "found", "id": id_}, [piece])

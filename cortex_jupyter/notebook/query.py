@@ -18,7 +18,7 @@ TIMES: Final = ("local", "utc", "start", "delta", "off")
 COLUMNS: Final = ("pod", "container", "level")
 FOLDS: Final = ("", "exact", "masked")
 CHARTS: Final = ("", "time", "step")
-PANELS: Final = ("", "patterns", "fields")
+PANELS: Final = ("", "patterns", "fields", "ranks")
 #: The viewer's options: a check of the value, and its description.
 VIEWER_OPTIONS: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     "time": (lambda v: v in TIMES, f"one of {', '.join(TIMES)}"),

@@ -93,7 +93,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     chart_smooth : int
         Smooth the chart's curves over this number of points. 0: as they are.
     panel : str
-        Show the `patterns` of the lines, or their `fields`, in the place of the chart. Empty: none.
+        Show the `patterns` of the lines, their `fields`, or the `ranks`, in the place of the chart. Empty: none.
     follow : bool
         Keep the newest line in sight. The page changes this trait too, like all of the above.
     bookmarks : list of dict
@@ -120,7 +120,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     chart = traitlets.Enum(("", "time", "step"), "").tag(sync=True)
     chart_smooth = traitlets.Int(0, min=0, max=1000).tag(sync=True)
     chart_log = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default
-    panel = traitlets.Enum(("", "patterns", "fields"), "").tag(sync=True)
+    panel = traitlets.Enum(("", "patterns", "fields", "ranks"), "").tag(sync=True)
     follow = traitlets.Bool(True).tag(sync=True)  # noqa: FBT003 - a trait's default
     bookmarks = traitlets.List(traitlets.Dict()).tag(sync=True)
     view = traitlets.Dict().tag(sync=True)

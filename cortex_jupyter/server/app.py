@@ -15,7 +15,7 @@ from cortex_jupyter.server.base import NotFoundHandler
 from cortex_jupyter.server.download import DownloadHandler
 from cortex_jupyter.server.logs import LogsHandler
 from cortex_jupyter.server.openapi import OpenApiHandler
-from cortex_jupyter.server.recording import MetricsHandler, OutlineHandler, PatternsHandler, SearchHandler
+from cortex_jupyter.server.recording import MetricsHandler, OutlineHandler, PatternsHandler, RanksHandler, SearchHandler
 from cortex_jupyter.server.search import TasksSearchHandler
 from cortex_jupyter.server.service import Service
 from cortex_jupyter.server.settings import Settings
@@ -76,6 +76,7 @@ class CortexJupyter(Settings, ExtensionApp):
                 (rf"{_TASK}/search", SearchHandler),
                 (rf"{_TASK}/metrics", MetricsHandler),
                 (rf"{_TASK}/patterns", PatternsHandler),
+                (rf"{_TASK}/ranks", RanksHandler),
                 (rf"{_TASK}/logs\.(ndjson|txt|parquet)", DownloadHandler),
                 (r"cortex/search", TasksSearchHandler),
                 (r"cortex/stream", StreamHandler),

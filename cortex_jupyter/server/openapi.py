@@ -167,6 +167,11 @@ def document() -> dict[str, Any]:
             _path_parameters(),
             {_STREAMED: _TEXT},
         ),
+        f"{task}/ranks": _operation(
+            "The ranks of a distributed task: a strip of each one's progress over time.",
+            _path_parameters(),
+            {_STREAMED: _TEXT},
+        ),
         "/search": _operation(
             "The newest matches in each task of a namespace, or in those that are named.",
             [named, namespace, selector, typed, lines, *_parameters(*_WINDOW, *_FILTERS)],

@@ -1,4 +1,4 @@
-"""Requests about a whole recording, below `cortex/tasks/NAMESPACE/KIND/NAME/`: `outline`, `search`, `metrics` and `patterns`."""
+"""Requests about a whole recording, below `cortex/tasks/NAMESPACE/KIND/NAME/`: `outline`, `search`, `metrics` and the like."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import orjson
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from cortex_jupyter.analysis.recording_metrics import measured, patterned
+from cortex_jupyter.analysis.recording_metrics import measured, patterned, ranked
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.outline_json import outline
@@ -90,3 +90,10 @@ class PatternsHandler(_AnalysisHandler):
 
     what = "patterns"
     events_of = staticmethod(patterned)
+
+
+class RanksHandler(_AnalysisHandler):
+    """The ranks of a distributed task: a strip of each one's progress over time."""
+
+    what = "ranks"
+    events_of = staticmethod(ranked)

@@ -24,6 +24,7 @@ ADDRESSES = (
     logs("{}", "search?grep=line"),
     logs("{}", "metrics"),
     logs("{}", "patterns"),
+    logs("{}", "ranks"),
     "cortex/stream?task=job/{}&since=all",
     "cortex/search?grep=line",
     "cortex/openapi.json",

@@ -98,7 +98,7 @@ def test_streams_are_limited_per_user_and_in_total(
         for path in (a, b):
             hold(stack, limited, path, ALICE)
         assert "max_streams_per_user" in refused(limited, a, ALICE)["hint"]
-        for way in ("search?grep=x", "metrics", "patterns", "logs.txt"):
+        for way in ("search?grep=x", "metrics", "patterns", "ranks", "logs.txt"):
             path = a.replace("logs?follow=true", way)
             assert "2 streams are open for you" in refused(limited, path, ALICE)["message"], way
         for path in (a, b):

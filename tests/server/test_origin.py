@@ -31,7 +31,18 @@ def origin(store: Any, cluster: str = "", archive: str = "") -> str:
 
 
 @pytest.mark.parametrize(
-    "way", ["logs", "logs?follow=true", "logs.txt", "logs.parquet", "outline", "search?grep=x", "metrics", "patterns"]
+    "way",
+    [
+        "logs",
+        "logs?follow=true",
+        "logs.txt",
+        "logs.parquet",
+        "outline",
+        "search?grep=x",
+        "metrics",
+        "patterns",
+        "ranks",
+    ],
 )
 def test_every_address_refuses_a_page_of_another_cluster(
     server: Server, store: Store, completed: FakeRecorder, way: str

@@ -105,6 +105,7 @@ async def test_a_runaway_pattern_is_named(server: Server, fake_recorder: FakeRec
         ("search?grep=x*x*x*x*y", "reader.searcher", "SearchFailed"),
         ("metrics", "analysis.metrics_worker", "MetricsFailed"),
         ("patterns", "analysis.patterns_worker", "PatternsFailed"),
+        ("ranks", "analysis.ranks_worker", "RanksFailed"),
     ],
 )
 async def test_a_killed_search_process_is_an_error_and_counted(

@@ -47,15 +47,15 @@ export interface Patterns {
   lines: number;
 }
 
-/** Ask for the patterns of a task. Return a function that stops the request. */
-function requestEvents(session: Session, task: string, isComm: boolean, sink: EventSink): () => void {
-  if (isComm) return requestFromKernel(session, task, sink);
+/** Ask for the patterns or the ranks of a task. Return a function that stops the request. */
+export function requestEvents(session: Session, what: "patterns" | "ranks", task: string, isComm: boolean, sink: EventSink): () => void {
+  if (isComm) return requestFromKernel(session, what, task, sink);
   const abort = new AbortController();
-  void fetchEvents(fetch, withOrigin(readPageConfig(), session.origin), `${taskPath(task)}/patterns`, sink, abort);
+  void fetchEvents(fetch, withOrigin(readPageConfig(), session.origin), `${taskPath(task)}/${what}`, sink, abort);
   return () => abort.abort();
 }
 
-function requestFromKernel(session: Session, task: string, sink: EventSink): () => void {
+function requestFromKernel(session: Session, what: string, task: string, sink: EventSink): () => void {
   // A kernel's answers reach all pages that show the widget. Other requests of this page have other names.
   const client = Math.random().toString(36).slice(2);
   const parser = new SseParser();
@@ -79,7 +79,7 @@ function requestFromKernel(session: Session, task: string, sink: EventSink): () 
     return true;
   };
   session.receivers.add(receive);
-  session.widget.send({ client, type: "patterns", id: 1, task });
+  session.widget.send({ client, type: what, id: 1, task });
   return stop;
 }
 
@@ -87,7 +87,7 @@ function requestFromKernel(session: Session, task: string, sink: EventSink): () 
 function readTask(session: Session, task: string, isComm: boolean, signal: AbortSignal, onProgress: (share: number) => void): Promise<Patterns> {
   return new Promise((resolve, reject) => {
     let found: Patterns | undefined;
-    const stop = requestEvents(session, task, isComm, {
+    const stop = requestEvents(session, "patterns", task, isComm, {
       event({ event, data }) {
         const doc = JSON.parse(data) as Patterns & Problem;
         if (event === "progress") onProgress(doc.lines > 0 ? doc.looked / doc.lines : 1);

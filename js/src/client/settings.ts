@@ -16,8 +16,8 @@ export type Column = (typeof COLUMNS)[number];
 /** What a chart's x axis shows; "" hides the chart. */
 const CHARTS = ["", "time", "step"] as const;
 export type ChartAxis = (typeof CHARTS)[number];
-/** What the panel of patterns and fields shows; "" hides it. */
-const PANELS = ["", "patterns", "fields"] as const;
+/** What the panel of patterns, fields and ranks shows; "" hides it. */
+const PANELS = ["", "patterns", "fields", "ranks"] as const;
 export type PanelTab = (typeof PANELS)[number];
 export const FONT_SIZES = { least: 9, usual: 12, most: 20 };
 

@@ -8,6 +8,7 @@ import type { Update } from "../protocol/update.ts";
 import { writeCondition } from "../text/conditions.ts";
 import { formatShortClock, groupDigits, shortCount } from "../text/format.ts";
 import { button, focusedIn, focusOn, h, listen, setAttr, setClass, setHidden, setText, svg } from "./dom.ts";
+import { RankList } from "./ranklist.ts";
 import { formatNumber } from "./scale.ts";
 
 /** The placeholder of the server for what varies. */
@@ -19,6 +20,7 @@ const AGAIN_TIMES = 10;
 const PROGRESS_MS = 1000;
 /** Number of values of a field that are shown. */
 const MAX_VALUES = 5;
+const TABS = [["patterns", "Patterns"], ["fields", "Fields"], ["ranks", "Ranks"]] as const;
 const SPARK = { width: 64, height: 14 };
 const ORDERS = [["count", "most lines"], ["level", "errors first"], ["first", "newest first"]] as const;
 type Order = (typeof ORDERS)[number][0];
@@ -30,11 +32,12 @@ const BY_ORDER: Record<Order, (a: Pattern, b: Pattern) => number> = {
 };
 
 export class PatternPanel {
-  #tabs = (["patterns", "fields"] as const).map((tab) => h("button", { "aria-pressed": "false", onclick: () => this.#session.change({ panel: tab }) }, tab === "patterns" ? "Patterns" : "Fields"));
+  #tabs = TABS.map(([tab, label]) => h("button", { "aria-pressed": "false", onclick: () => this.#session.change({ panel: tab }) }, label));
   #order = h("select", { class: "cl-dim", "aria-label": "Order of the patterns" }, ...ORDERS.map(([value, label]) => h("option", { value }, label)));
   #coverage = h("span", { class: "cl-dim cl-of" });
   #patterns = new RowList("Patterns");
   #fields = new RowList("Fields");
+  #ranks: RankList;
   #message = h("p", { class: "cl-dim", hidden: true });
   #failure = h("div", { class: "cl-unloaded", role: "alert", hidden: true });
   readonly element = h(
@@ -62,6 +65,8 @@ export class PatternPanel {
   constructor(session: Session) {
     this.#session = session;
     this.#settings = session.settings;
+    this.#ranks = new RankList(session);
+    this.element.append(this.#ranks.element);
     listen(this.#order, "change", () => this.#draw(true));
   }
 
@@ -69,19 +74,22 @@ export class PatternPanel {
     this.#settings = settings;
     this.#tab = settings.chart === "" ? settings.panel : "";
     setHidden(this.element, this.#tab === "");
-    for (const [i, tab] of this.#tabs.entries()) setAttr(tab, "aria-pressed", String(this.#tab === ["patterns", "fields"][i]));
-    if (this.#tab === "") this.#stop();
+    for (const [i, tab] of this.#tabs.entries()) setAttr(tab, "aria-pressed", String(this.#tab === TABS[i][0]));
+    this.#ranks.show(this.#tab === "ranks", this.#update);
+    if (this.#tab === "" || this.#tab === "ranks") this.#stop();
     else this.#readIfDue();
     this.#draw();
   }
 
   update(update: Update): void {
     this.#update = update;
+    this.#ranks.show(this.#tab === "ranks", update);
     this.#readIfDue();
   }
 
   close(): void {
     this.#stop();
+    this.#ranks.close();
   }
 
   #stop(): void {
@@ -93,7 +101,7 @@ export class PatternPanel {
 
   /** Read the patterns when the panel is first shown, and again when there are new lines, but not too often. */
   #readIfDue(): void {
-    if (this.#tab === "" || this.#reading !== undefined || this.#update === undefined || this.#problem !== undefined || Date.now() < this.#nextAt) return;
+    if (this.#tab === "" || this.#tab === "ranks" || this.#reading !== undefined || this.#update === undefined || this.#problem !== undefined || Date.now() < this.#nextAt) return;
     const { newest, link, tasks } = this.#update;
     if (link === "connecting") return;
     const readOf = JSON.stringify([newest, tasks.map(({ task, complete }) => [task, complete?.records])]);
@@ -142,14 +150,23 @@ export class PatternPanel {
     const { patterns = [], fields = [] } = this.#found ?? {};
     setHidden(this.#order, !isPatterns || patterns.length < 2);
     setHidden(this.#patterns.element, !isPatterns);
-    setHidden(this.#fields.element, isPatterns);
+    setHidden(this.#fields.element, this.#tab !== "fields");
+    if (this.#tab === "ranks") return void this.#clear();
     if (isPatterns) this.#patterns.show(patterns.toSorted(BY_ORDER[this.#order.value as Order]).map((one) => ({ key: one.pattern, make: () => this.#patternRow(), draw: (row) => this.#drawPattern(row, one) })), reorder);
     else this.#fields.show(fields.map((one) => ({ key: one.name, make: () => h("div", { class: "cl-fld" }), draw: (row) => this.#drawField(row, one) })), reorder);
     this.#showCoverage();
     this.#showFailure();
   }
 
+  /** Show nothing of patterns and fields beside the ranks. */
+  #clear(): void {
+    setText(this.#coverage, "");
+    setHidden(this.#message, true);
+    setHidden(this.#failure, true);
+  }
+
   #showCoverage(): void {
+    if (this.#tab === "ranks") return;
     const { looked = 0, lines = 0, left_out: leftOut = 0 } = this.#found ?? {};
     const isFirst = this.#reading !== undefined && this.#found === undefined;
     const part = looked < lines ? `newest ${shortCount(looked)} of ${shortCount(lines)} lines` : "";

@@ -1,0 +1,186 @@
+/** The ranks of a distributed task: a strip of each one's progress over time, as `log.ranks().plot()` draws it. */
+
+import { requestEvents } from "../client/patterns.ts";
+import type { Session } from "../client/session.ts";
+import type { Problem } from "../protocol/events.ts";
+import type { Update } from "../protocol/update.ts";
+import { formatShortClock } from "../text/format.ts";
+import { button, h, setHidden, setText, svg } from "./dom.ts";
+
+/** Ranks are read again after this time (ms) at the earliest, and after ten times as long as reading them took. */
+const AGAIN_MS = 5000;
+const AGAIN_TIMES = 10;
+const WIDTH = 600;
+const HEIGHT = 12;
+/** Shades of a colour. */
+const LEVELS = 4;
+/** Notes of ranks that stand out, with the tone of each. */
+const TONES: Record<string, string> = { slow: "warn", behind: "err", stuck: "err", silent: "err", "failed first": "err" };
+
+/** One rank; times are parts of the whole time, from 0 to 1. */
+export interface RankStrip {
+  name: string;
+  note: string;
+  label: string;
+  start: number;
+  end: number;
+  /** For each interval: its steps relative to those of the median rank; null where no rank made one. */
+  pace: (number | null)[];
+  /** For each interval: how far it is behind the median rank, 0 to 1. */
+  lag: number[];
+  last_step: number | null;
+  error: number | null;
+  ended: string;
+  pod: string;
+  container: string;
+}
+
+interface Ranks {
+  ranks: RankStrip[];
+  left_out: number;
+  /** Time of the strips (ns). */
+  from: number;
+  to: number;
+  hang: string;
+}
+
+export class RankList {
+  #hang = h("p", { class: "cl-hang", role: "status", hidden: true });
+  #message = h("p", { class: "cl-dim" }, "Comparing the ranks…");
+  #rows = h("div", { class: "cl-ranks", role: "list", "aria-label": "Ranks" });
+  #span = h("div", { class: "cl-rank-span cl-dim", hidden: true }, h("span", {}), h("span", {}));
+  readonly element = h("div", { class: "cl-plist", hidden: true }, this.#hang, this.#message, this.#rows, this.#span);
+  #update: Update | undefined;
+  #stop: (() => void) | undefined;
+  #readOf = "";
+  #nextAt = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  readonly #session: Session;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  show(isShown: boolean, update: Update | undefined): void {
+    this.#update = update;
+    setHidden(this.element, !isShown);
+    if (isShown) this.#readIfDue();
+    else this.close();
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#stop?.();
+    if (this.#stop !== undefined) this.#readOf = "";
+    this.#stop = undefined;
+  }
+
+  #readIfDue(): void {
+    if (this.#update === undefined || this.#stop !== undefined || this.#update.link === "connecting") return;
+    // A hang is known by the time that passes, so a running task is read again although no line comes.
+    const { newest, tasks, now } = this.#update;
+    const readOf = JSON.stringify([newest, tasks.map(({ task, ended }) => [task, ended || Math.floor(now / (4 * AGAIN_MS))])]);
+    if (readOf === this.#readOf) return;
+    clearTimeout(this.#timer);
+    const inMs = this.#nextAt - Date.now();
+    if (inMs > 0) {
+      // A task that has ended sends no further update.
+      this.#timer = setTimeout(() => this.#readIfDue(), inMs);
+      return;
+    }
+    this.#readOf = readOf;
+    this.#read();
+  }
+
+  #read(): void {
+    const startedAt = Date.now();
+    const found: Ranks[] = [];
+    const waiting = this.#session.tasks.slice();
+    const isComm = this.#update!.transport === "comm";
+    const end = (problem?: Problem): void => {
+      this.#stop = undefined;
+      this.#nextAt = Date.now() + Math.max(AGAIN_MS, AGAIN_TIMES * (Date.now() - startedAt));
+      if (problem === undefined) this.#draw(found);
+      else this.#fail(problem);
+    };
+    const next = (): void => {
+      const task = waiting.shift();
+      if (task === undefined) return end();
+      let isDone = false;
+      this.#stop = requestEvents(this.#session, "ranks", task, isComm, {
+        event: ({ event, data }) => {
+          const doc = JSON.parse(data) as Ranks & Problem;
+          if (event === "ranks") found.push(doc);
+          else if (event === "done") {
+            isDone = true;
+            next();
+          } else if (event === "error") {
+            isDone = true;
+            end(doc);
+          }
+        },
+        end: (problem) => {
+          if (!isDone) end(problem ?? { code: "CutOff", message: "The answer was cut off" });
+        },
+      });
+    };
+    next();
+  }
+
+  #fail({ message, hint = "" }: Problem): void {
+    const retry = (): void => {
+      this.#readOf = "";
+      this.#nextAt = 0;
+      this.#readIfDue();
+    };
+    setHidden(this.#message, false);
+    this.#message.replaceChildren(`The ranks could not be compared: ${message}. ${hint} `, button("Try again", "Try again", retry, { class: "btn cl-outline" }));
+  }
+
+  #draw(found: Ranks[]): void {
+    const ranks = found.flatMap((one) => one.ranks);
+    const hangs = found.map(({ hang }) => hang).filter(Boolean);
+    const leftOut = found.reduce((sum, one) => sum + one.left_out, 0);
+    setText(this.#hang, hangs.length > 0 ? `${hangs.join("; ").replace(/^n/, "N")}` : "");
+    setHidden(this.#hang, hangs.length === 0);
+    const isEmpty = ranks.length === 0;
+    setText(this.#message, isEmpty ? "No lines yet." : leftOut > 0 ? `${leftOut} more ranks` : "");
+    setHidden(this.#message, !isEmpty && leftOut === 0);
+    setHidden(this.#span, isEmpty || found.length > 1);
+    if (!isEmpty) for (const [i, at] of [found[0].from, found[0].to].entries()) setText(this.#span.children[i] as HTMLElement, formatShortClock(at / 1e6, true));
+    this.#rows.replaceChildren(...ranks.map(rankRow));
+  }
+}
+
+function rankRow(rank: RankStrip): HTMLElement {
+  const { name, note, label } = rank;
+  return h("div", { class: "cl-rank", role: "listitem", "data-tone": TONES[note] ?? "", title: `${name}: ${label}` }, h("b", {}, name), strip(rank), h("span", { class: "cl-rank-l" }, label));
+}
+
+/** Return the strip of a rank: the steps that it made, where it was behind, and where it fell silent. */
+function strip({ start, end, pace, lag, note, last_step: lastStep, error, ended }: RankStrip): Node {
+  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  const box = (from: number, to: number): string => `M${(from * WIDTH).toFixed(1)} 0H${(Math.max(to, from + 0.002) * WIDTH).toFixed(1)}V${HEIGHT}H${(from * WIDTH).toFixed(1)}z`;
+  const add = (kind: string, d: string, level = 1): void => {
+    const path = svg("path", { class: `cl-rank-${kind}`, d });
+    if (level < 1) path.setAttribute("fill-opacity", String(level));
+    picture.append(path);
+  };
+  add("track", box(start, end));
+  const shades = new Map<string, string>();
+  for (const [i, share] of pace.entries()) {
+    if (share === null || !(share > 0)) continue;
+    const level = lag[i] > 0 ? lag[i] : share;
+    const shade = `${lag[i] > 0 ? "late" : "step"} ${Math.max(1, Math.min(LEVELS, Math.round(level * LEVELS)))}`;
+    shades.set(shade, (shades.get(shade) ?? "") + box(Math.max(start, i / pace.length), Math.min(end, (i + 1) / pace.length)));
+  }
+  for (const [shade, d] of shades) {
+    const [kind, level] = shade.split(" ");
+    add(kind, d, 0.25 + (0.6 * Number(level)) / LEVELS);
+  }
+  if (lastStep !== null && ["silent", "stuck", "behind"].includes(note)) add("still", box(lastStep, end));
+  if (error !== null) add("error", box(error - 0.002, error + 0.002));
+  if (ended === "failed") add("error", box(end - 0.004, end));
+  return picture as unknown as Node;
+}
