@@ -422,11 +422,9 @@ def _strips(
 
 
 def _label(row: dict[str, Any]) -> str:
-    parts = [f"step {row['step']:,.0f}".replace(",", " ")] if row["step"] is not None else []
-    if row["step_s"] is not None:
-        parts.append(f"{seconds_text(row['step_s'])} each")
-    if row["note"] == "silent":
-        parts.append(f"silent {seconds_text(row['silent_s'])}")
-    elif row["note"]:
-        parts.append(row["note"])
-    return ", ".join(parts)
+    """Describe a rank in a few words. What stands out comes first: a narrow place shows no more."""
+    silent = f"silent {seconds_text(row['silent_s'])}"
+    parts = [silent if row["note"] == "silent" else row["note"]]
+    parts.append(f"step {row['step']:,.0f}".replace(",", " ") if row["step"] is not None else "")
+    parts.append(f"{seconds_text(row['step_s'])} each" if row["step_s"] is not None else "")
+    return ", ".join(filter(None, parts))

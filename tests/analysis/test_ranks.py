@@ -160,7 +160,7 @@ def test_only_the_newest_run_of_a_rank_counts() -> None:
 
 def test_the_picture_shows_which_rank_stands_out() -> None:
     html = found(on_their_own(16, slow=[3], silent=[7])).plot().html()
-    assert html.count("<title>worker-") == 16 and "3.2 s each, slow" in html and "silent 16" in html
+    assert html.count("<title>worker-") == 16 and "slow, step 12" in html and "silent 16" in html
     assert html.count('font-weight="600">worker-3<') == 1 and 'font-weight="600">worker-0<' not in html
     many = found(on_their_own(512, silent=[70], steps=40)).plot().html()
     assert len(many) < 250_000 and ">worker-70<" in many and ">worker-71<" not in many

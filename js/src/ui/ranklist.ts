@@ -48,7 +48,8 @@ export class RankList {
   #hang = h("p", { class: "cl-hang", role: "status", hidden: true });
   #message = h("p", { class: "cl-dim" }, "Comparing the ranks…");
   #rows = h("div", { class: "cl-ranks", role: "list", "aria-label": "Ranks" });
-  #span = h("div", { class: "cl-rank-span cl-dim", hidden: true }, h("span", {}), h("span", {}));
+  #times = [h("span", {}), h("span", {})];
+  #span = h("div", { class: "cl-rank cl-dim", hidden: true }, h("span", {}), h("div", { class: "cl-rank-span" }, ...this.#times), h("span", {}));
   readonly element = h("div", { class: "cl-plist", hidden: true }, this.#hang, this.#message, this.#rows, this.#span);
   #update: Update | undefined;
   #stop: (() => void) | undefined;
@@ -148,7 +149,7 @@ export class RankList {
     setText(this.#message, isEmpty ? "No lines yet." : leftOut > 0 ? `${leftOut} more ranks` : "");
     setHidden(this.#message, !isEmpty && leftOut === 0);
     setHidden(this.#span, isEmpty || found.length > 1);
-    if (!isEmpty) for (const [i, at] of [found[0].from, found[0].to].entries()) setText(this.#span.children[i] as HTMLElement, formatShortClock(at / 1e6, true));
+    if (!isEmpty) for (const [i, at] of [found[0].from, found[0].to].entries()) setText(this.#times[i], formatShortClock(at / 1e6, true));
     this.#rows.replaceChildren(...ranks.map(rankRow));
   }
 }

@@ -9,7 +9,7 @@ beforeEach(() => void vi.spyOn(console, "warn").mockImplementation(() => {}));
 
 const rank = (name: string, more: Partial<RankStrip> = {}): RankStrip => ({ name, note: "", label: "step 9, 2 s each", start: 0, end: 1, pace: [1, 1, null, 0.5], lag: [0, 0, 0, 0], last_step: 1, error: null, ended: "", pod: name, container: "main", ...more });
 const FOUND = {
-  ranks: [rank("worker-0"), rank("worker-1", { note: "slow", label: "step 5, 4 s each, slow", lag: [0, 0.5, 1, 1] }), rank("worker-2", { note: "silent", label: "step 3, silent 40 s", pace: [1, 0, null, 0], last_step: 0.25 }), rank("worker-3", { note: "failed first", ended: "failed", error: 0.9 })],
+  ranks: [rank("worker-0"), rank("worker-1", { note: "slow", label: "slow, step 5, 4 s each", lag: [0, 0.5, 1, 1] }), rank("worker-2", { note: "silent", label: "silent 40 s, step 3", pace: [1, 0, null, 0], last_step: 0.25 }), rank("worker-3", { note: "failed first", ended: "failed", error: 0.9 })],
   left_out: 0,
   from: T0 * 1e6,
   to: (T0 + 60_000) * 1e6,
@@ -41,7 +41,7 @@ describe("the ranks of a task", () => {
     expect(model.traits.panel).toBe("ranks");
     answer(sse("progress", { looked: 2, lines: 2 }) + sse("ranks", FOUND) + sse("done", { looked: 2, lines: 2 }));
     await settle();
-    const rows = all(".cl-rank");
+    const rows = all(".cl-rank[role]");
     expect(rows.map((row) => [row.querySelector("b")!.textContent, row.dataset.tone])).toEqual([["worker-0", ""], ["worker-1", "warn"], ["worker-2", "err"], ["worker-3", "err"]]);
     const has = (row: number, kind: string): boolean => rows[row].querySelector(`.cl-rank-${kind}`) !== null;
     expect(["step", "late", "still", "error"].map((kind) => [0, 1, 2, 3].filter((row) => has(row, kind)))).toEqual([[0, 1, 2, 3], [1], [2], [3]]);
