@@ -11,35 +11,34 @@ from support.jupyter import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from browser.conftest import Lab
 
 pytestmark = pytest.mark.browser
 WAIT = 60_000
 
+#: All begin together. One fails, so the Job stops the others.
 PROGRAM = """
 import os, time
-rank, begin = int(os.environ["JOB_COMPLETION_INDEX"]), time.time()
+rank, folder, step = int(os.environ["JOB_COMPLETION_INDEX"]), {folder!r}, 0
+open(f"{{folder}}/{{rank}}", "w").close()
 print("INFO trainer: loading", flush=True)
-step = 0
-while time.time() < begin + 6:
-    time.sleep(0.06 if rank == 1 else 0.03)
-    if rank != 2 or time.time() < begin + 2:
-        step += 1
-        print(f"INFO trainer: step {step} loss={2 / step:.4f}", flush=True)
-if rank == 3:
-    raise RuntimeError("CUDA error: device-side assert triggered")
-if rank == 2:
-    time.sleep(60)  # until it is deleted, because another one failed
+while len(os.listdir(folder)) < 6:
+    time.sleep(0.01)
+while rank != 3 or step < 150:
+    time.sleep(0.08 if rank == 1 else 0.03)
+    step += 1
+    if rank != 2 or step < 40:
+        print(f"INFO trainer: step {{step}} loss={{2 / step:.4f}}", flush=True)
+raise RuntimeError("CUDA error: device-side assert triggered")
 """
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_panel_shows_which_rank_stands_out(
-    lab: Lab, job: Callable[..., str], scheme: Literal["light", "dark"]
-) -> None:
-    name = job(PROGRAM, parallelism=6, completionMode="Indexed")
-    page = lab.page(color_scheme=scheme)
+def test_the_panel_shows_which_rank_stands_out(lab: Lab, job: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "begun").mkdir()
+    name = job(PROGRAM.format(folder=str(tmp_path / "begun")), parallelism=6, completionMode="Indexed")
+    page = lab.page()
     page.goto(f"{lab.server.url}cortex/view?task={name}&panel=ranks&token={TOKEN}")
     viewer = page.locator(".cortex-logs")
     says(viewer, "Job failed exit 1")
@@ -48,6 +47,9 @@ def test_the_panel_shows_which_rank_stands_out(
     expect(ranks.nth(3)).to_contain_text("failed first", timeout=WAIT)
     expect(ranks.nth(1)).to_contain_text("slow")
     expect(ranks.nth(2)).to_contain_text("silent")
-    for width in (600, 1000, 1600):
-        page.set_viewport_size({"width": width, "height": 700})
-        shot(page, f"ranks-{scheme}-{width}")
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme)
+        for width in (600, 1000, 1600):
+            page.set_viewport_size({"width": width, "height": 700})
+            shot(page, f"ranks-{scheme}-{width}")

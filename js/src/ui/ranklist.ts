@@ -84,9 +84,9 @@ export class RankList {
     const readOf = JSON.stringify([newest, tasks.map(({ task, ended }) => [task, ended || Math.floor(now / (4 * AGAIN_MS))])]);
     if (readOf === this.#readOf) return;
     clearTimeout(this.#timer);
-    const inMs = this.#nextAt - Date.now();
+    // The ranks of a task that has ended are compared once more, and at once.
+    const inMs = tasks.every(({ ended }) => ended) ? 0 : this.#nextAt - Date.now();
     if (inMs > 0) {
-      // A task that has ended sends no further update.
       this.#timer = setTimeout(() => this.#readIfDue(), inMs);
       return;
     }
