@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.analysis.errors import line_sources
 from cortex_jupyter.analysis.hyperparameters import differing_settings
 from cortex_jupyter.analysis.patterns import find_patterns
 from cortex_jupyter.archive.optional import import_optional
@@ -81,8 +82,15 @@ def compare(a: pa.Table, b: pa.Table) -> ComparisonData:
         diverge, or None.
     """
     np, pa = import_optional("numpy"), import_optional("pyarrow")
-    both = pa.chunked_array([*a["message"].chunks, *b["message"].chunks], pa.large_string())
-    line_patterns = find_patterns(both)
+    message, text = (
+        pa.chunked_array([*a[name].chunks, *b[name].chunks], pa.large_string()) for name in ("message", "text")
+    )
+
+    def sources() -> Ints:
+        of_a, of_b = line_sources(a), line_sources(b)
+        return np.concatenate([of_a, of_b + of_a.max(initial=-1) + 1])
+
+    line_patterns = find_patterns(message, text, sources)
     codes = (line_patterns.code[: a.num_rows], line_patterns.code[a.num_rows :])
     times = tuple(_since(table) for table in (a, b))
     pattern_count = len(line_patterns.texts)

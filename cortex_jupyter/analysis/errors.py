@@ -99,7 +99,7 @@ def errors(table: pa.Table) -> list[Error]:
     np = import_optional("numpy")
     if table.num_rows == 0:
         return []
-    texts, source = table["text"].to_pylist(), _source(table)
+    texts, source = table["text"].to_pylist(), line_sources(table)
     reader, blocks = Blocks(), []
     for of, text in zip(source.tolist(), texts, strict=True):
         if (block := reader.feed(of, text)) is not None:
@@ -123,7 +123,7 @@ def errors(table: pa.Table) -> list[Error]:
     return sorted(result, key=lambda error: error.row)
 
 
-def _source(table: pa.Table) -> Ints:
+def line_sources(table: pa.Table) -> Ints:
     """Return for each line a number that identifies its run of a container and its stream."""
     np = import_optional("numpy")
     key = table["run"].to_numpy().astype(np.int64)

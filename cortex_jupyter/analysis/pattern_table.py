@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.analysis.result_frame import ResultFrame, html_table
-from cortex_jupyter.parsing.line_patterns import ANY
+from cortex_jupyter.parsing.line_patterns import ANY, MORE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,8 +69,11 @@ def grep(pattern: str) -> str:
     >>> grep("epoch <*> (of <*>) done")
     'epoch\\s+\\S+\\s+\\(of\\s+\\S+\\)\\s+done'
     """
-    words = [r"\S+".join(re.escape(part) for part in word.split(ANY)) for word in pattern.split()]
-    return r"\s+".join(words)
+    # A value in brackets, in quotes or behind `=` may be empty; one with dots behind it may have several words.
+    text = re.escape(" ".join(pattern.split())).replace(re.escape(ANY), ANY)
+    text = text.replace(ANY + re.escape(MORE), r"\S.*?")
+    text = re.sub(rf"(?<=[=\"'\[({{]){re.escape(ANY)}(?=\\?[\])}}\"'\s,;]|$)", lambda _: r"\S*?", text)
+    return text.replace(ANY, r"\S+").replace(r"\ ", r"\s+")
 
 
 def pattern_html(pattern: str, level: str | None = None) -> str:

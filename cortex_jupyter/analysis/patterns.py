@@ -1,23 +1,45 @@
-"""Find the patterns of a log's lines, with counts over time."""
+"""Find the patterns of a log's lines, with counts over time.
+
+A traceback, a table and all states of a progress bar are one pattern each; of other lines see `parsing.line_patterns`.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from cortex_jupyter.analysis.errors import line_sources
 from cortex_jupyter.analysis.shapes import shapes
 from cortex_jupyter.archive.bytefind import any_matches
 from cortex_jupyter.archive.optional import import_optional
-from cortex_jupyter.parsing.line_patterns import LinePatterns
+from cortex_jupyter.parsing.blocks import Blocks
+from cortex_jupyter.parsing.fields import plain
+from cortex_jupyter.parsing.grammars import begin
+from cortex_jupyter.parsing.headers import header_sizes, without_tokens
+from cortex_jupyter.parsing.line_patterns import find_line_patterns
+from cortex_jupyter.parsing.metrics import MARK
+from cortex_jupyter.parsing.progress import progress
 from cortex_jupyter.tables.schema import coded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import pyarrow as pa
 
     from cortex_jupyter.archive.optional import Coded, Ints, Texts
 
 #: Number of time intervals that occurrences are counted by.
 BINS: Final = 32
+#: Number of lines of a source that are read at once for a traceback.
+_PIECE: Final = 256
+#: What encloses a row of a table, and a line above or below its rows. A table has at least `_ROWS` lines.
+_BARS: Final = frozenset("|│┃║")
+_RULE: Final = re.compile(r"\s*[-─━═=+|├┤└┘┌┐╭╮╰╯┏┓┗┛┡┩╞╡╘╛╒╕╔╗╚╝╟╢╠╣┬┴┼╋┿╇╪┳┻╤╧]{4,}\s*\Z")
+_ROWS: Final = 3
+_ROW, _LINE = 2, 1
+#: A stack frame of Java or JavaScript: only with it is the line above known as the first of a traceback.
+_CALL: Final = re.compile(r"\s+at \S")
 
 
 @dataclass(slots=True)
@@ -29,7 +51,7 @@ class PatternsByLine:
     code : numpy.ndarray
         For each line, the index of its pattern.
     texts : list of str
-        The patterns.
+        The patterns. The pattern of a traceback is that of its exception's line, that of a table its first row.
     shape : numpy.ndarray
         For each line, the index of its shape. Lines of several shapes may have one pattern.
     """
@@ -39,34 +61,138 @@ class PatternsByLine:
     shape: Ints
 
 
-def find_patterns(message: Texts) -> PatternsByLine:
+def find_patterns(message: Texts, text: Texts, source: Callable[[], Ints]) -> PatternsByLine:
     """Find the pattern of each line.
 
     Parameters
     ----------
-    message : pyarrow.ChunkedArray of large_string
+    message, text : pyarrow.ChunkedArray of large_string
+    source : callable
+        Returns for each line a number that identifies its run of a container and its stream. It is called only if a
+        line may be that of a traceback or a table.
     """
-    np, pc = import_optional("numpy"), import_optional("pyarrow.compute")
+    np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
     if any_matches(message, "\r"):  # keep the last state of a progress bar
         message = pc.replace_substring_regex(pc.utf8_rtrim(message, "\r"), r"(?s)^.*\r", "")
-    line_shapes, line_patterns = shapes(message), LinePatterns()
-    order = np.argsort(-line_shapes.count, kind="stable")  # frequent shapes come first and determine the patterns
-    pattern_of_shape = np.zeros(len(line_shapes.texts), np.int64)
-    for shape in order.tolist():
-        pattern_of_shape[shape] = line_patterns.add(line_shapes.texts[shape], int(line_shapes.count[shape]))
-    texts = [pattern.text for pattern in line_patterns.all]
-    # Two patterns may have become equal.
-    names = list(dict.fromkeys(texts))
-    same = (
-        np.array([names.index(text) for text in texts] or [0])
-        if len(names) < len(texts)
-        else np.arange(max(1, len(texts)))
-    )
-    return PatternsByLine(
-        same[pattern_of_shape][line_shapes.shape] if len(line_shapes.shape) else line_shapes.shape,
-        names,
-        line_shapes.shape,
-    )
+    line_shapes = shapes(message, stems=True)
+    shape = line_shapes.shape
+    if len(shape) == 0:
+        return PatternsByLine(shape, [], shape)
+    examples = _rows(message, line_shapes.first)
+    lines = [plain(line) for line in _rows(text, line_shapes.first)]
+    # Lines of tracebacks and tables count as their title, whatever they say.
+    title_of_row, titles = _titles(lines, shape, text, source)
+    item = shape
+    if len(title_of_row):
+        item = shape.copy()
+        item[list(title_of_row)] = np.fromiter(title_of_row.values(), np.int64) + len(lines)
+    count = np.bincount(item, minlength=len(lines) + len(titles))
+    is_cut = [
+        len(example) < len(line) and line.endswith(example) for example, line in zip(examples, lines, strict=True)
+    ]
+    used = np.flatnonzero(count[: len(lines)]).tolist()
+    sizes = header_sizes([examples[i] for i in used], count[used].tolist(), [is_cut[i] for i in used])
+    texts = [without_tokens(line_shapes.texts[i], size) for i, size in zip(used, sizes, strict=True)]
+    bar_of_label: dict[str, int] = {}
+    for position in np.argsort(-count[used], kind="stable").tolist():  # its most frequent state stands for a bar
+        if (bar := progress(examples[used[position]])) is not None:
+            label = re.sub(r"\d+", MARK, bar.label)
+            texts[position] = texts[bar_of_label.setdefault(label, position)]
+    title_shapes = shapes(pa.array(titles, pa.large_string()), stems=True)
+    texts += [title_shapes.texts[i] for i in title_shapes.shape.tolist()]
+    used += range(len(lines), len(lines) + len(titles))
+    codes, names = find_line_patterns(texts, count[used].tolist())
+    pattern_of_item = np.zeros(len(count), np.int64)
+    pattern_of_item[used] = codes
+    return PatternsByLine(pattern_of_item[item], names, shape)
+
+
+def _titles(lines: list[str], shape: Ints, text: Texts, source: Callable[[], Ints]) -> tuple[dict[int, int], list[str]]:
+    """Return the titles of tracebacks and tables, and for each row of one the index of its title.
+
+    Parameters
+    ----------
+    lines : list of str
+        The first line of each shape.
+    shape : numpy.ndarray
+        For each row, its shape.
+    text, source
+        As for `find_patterns`.
+    """
+    np = import_optional("numpy")
+    begins = np.array([begin(line) is not None for line in lines])
+    calls = np.array([_CALL.match(line) is not None for line in lines])
+    cells = np.array([_ROW if _is_row(line) else _LINE if _RULE.match(line) else 0 for line in lines], np.int8)
+    title_of_row: dict[int, int] = {}
+    numbers: dict[str, int] = {}
+    if not (begins.any() or calls.any() or (cells == _ROW).any()):
+        return title_of_row, []
+    sources = source()
+    order = np.argsort(sources, kind="stable")
+    shape = shape[order]
+    changes = np.flatnonzero(np.diff(sources[order])) + 1
+    ends = np.append(changes, len(sources))
+    starts = np.flatnonzero(begins[shape])
+    above = np.flatnonzero(calls[shape])
+    above = above[~np.isin(above, changes) & (above > 0)] - 1
+    end = 0
+    for start in np.union1d(starts, above[~calls[shape[above]]]).tolist():
+        if start < end:
+            continue
+        limit = int(ends[np.searchsorted(ends, start, "right")])
+        parser, blocks, end = Blocks(), [], start
+        while end < limit:
+            for line in _rows(text, order[end : min(end + _PIECE, limit)]):
+                end += 1
+                if (block := parser.feed(0, line)) is not None:
+                    blocks.append(block)
+                if end > start + 1 and not parser.is_open:
+                    break
+            else:
+                continue
+            break
+        for block in [*blocks, *parser.close()]:
+            number = numbers.setdefault(block.title, len(numbers))
+            title_of_row.update((int(order[start + row]), number) for row in block.rows)
+    for rows in _runs(cells[shape], set(changes.tolist())):
+        if (
+            len(rows) >= _ROWS
+            and (header := next((row for row in rows if cells[shape[row]] == _ROW), None)) is not None
+        ):
+            title = " ".join(lines[shape[header]].split())
+            number = numbers.setdefault(title, len(numbers))
+            title_of_row.update((int(order[row]), number) for row in rows)
+    return title_of_row, list(numbers)
+
+
+def _is_row(line: str) -> bool:
+    text = line.strip()
+    return len(text) > 1 and text[0] in _BARS and text[-1] in _BARS and any(map(str.isalnum, text))
+
+
+def _rows(column: Texts, rows: Ints) -> list[str]:
+    """Return the values of some rows, in ascending order. `ChunkedArray.take` would copy the whole column."""
+    np, pa = import_optional("numpy"), import_optional("pyarrow")
+    result: list[str] = []
+    offset = 0
+    for chunk in column.chunks:
+        start, stop = np.searchsorted(rows, (offset, offset + len(chunk)))
+        if stop > start:
+            result += chunk.take(pa.array(rows[start:stop] - offset)).to_pylist()
+        offset += len(chunk)
+    return result
+
+
+def _runs(cells: Ints, changes: set[int]) -> Iterator[list[int]]:
+    """Yield the runs of positions that are not 0, none across a change of the source."""
+    rows: list[int] = []
+    for row in import_optional("numpy").flatnonzero(cells).tolist():
+        if rows and (row != rows[-1] + 1 or row in changes):
+            yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows
 
 
 def patterns(table: pa.Table) -> pa.Table:
@@ -85,7 +211,7 @@ def patterns(table: pa.Table) -> pa.Table:
         line), `example` (that line); the most frequent first.
     """
     np, pa = import_optional("numpy"), import_optional("pyarrow")
-    line_patterns, n = find_patterns(table["message"]), table.num_rows
+    line_patterns, n = find_patterns(table["message"], table["text"], lambda: line_sources(table)), table.num_rows
     pattern_count, code = len(line_patterns.texts), line_patterns.code
     time = table["time"].cast(pa.int64()).to_numpy()
     count = np.bincount(code, minlength=pattern_count)

@@ -77,13 +77,15 @@ class Shapes:
         return both.take(pa.array(np.arange(0, len(bounds), 2))).cast(pa.large_string(), safe=False)
 
 
-def shapes(text: Texts | pa.LargeStringArray) -> Shapes:
+def shapes(text: Texts | pa.LargeStringArray, *, stems: bool = False) -> Shapes:
     """Find the shapes of a column of lines.
 
     Parameters
     ----------
     text : pyarrow.ChunkedArray of large_string
         Has no nulls.
+    stems : bool, optional
+        Of words such as `eth0` and `GPU12`, replace only the number by `MARK`.
 
     Examples
     --------
@@ -107,7 +109,7 @@ def shapes(text: Texts | pa.LargeStringArray) -> Shapes:
     blocks = np.searchsorted(bounds, np.arange(bounds[0], bounds[-1] + _BLOCK, _BLOCK), "left")
     cuts = sorted({0, len(whole), *np.minimum(blocks, len(whole)).tolist()})
     with ThreadPoolExecutor(pa.cpu_count(), "cortex-shapes") as pool:  # numpy releases the interpreter
-        parts = list(pool.map(lambda a, b: _block(data_bytes, bounds[a : b + 1]), cuts[:-1], cuts[1:]))
+        parts = list(pool.map(lambda a, b: _block(data_bytes, bounds[a : b + 1], stems=stems), cuts[:-1], cuts[1:]))
     hashes, counts, starts, ends = (np.concatenate(column) for column in zip(*parts, strict=True))
     at = np.concatenate(([0], np.cumsum(counts)))
     _, first, shape, count = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
@@ -128,7 +130,7 @@ def _tables() -> tuple[Flags, Hashes]:
     return word, np.random.default_rng(7).integers(1, 1 << 63, 256, np.uint64)
 
 
-def _block(data_bytes: Bytes, bounds: Ints) -> tuple[Hashes, Ints, Ints, Ints]:
+def _block(data_bytes: Bytes, bounds: Ints, *, stems: bool) -> tuple[Hashes, Ints, Ints, Ints]:
     """Return, for a block of lines, the hash and the token count of each, and where the tokens begin and end."""
     np = import_optional("numpy")
     word, numbers = _tables()
@@ -142,6 +144,9 @@ def _block(data_bytes: Bytes, bounds: Ints) -> tuple[Hashes, Ints, Ints, Ints]:
     text[2:-3] = data_bytes[base : base + size]
     digit = (text >= 48) & (text <= 57)  # ASCII
     inside = word[text]
+    dots = np.flatnonzero(text == 46)
+    pairs = dots[:-1][np.diff(dots) == 1]
+    inside[pairs] = inside[pairs + 1] = False  # two and more fill a gap, as in `size......4`
     _exponents(np, text, digit, inside, rows)
     starts, ends = _runs(np, inside[1:-2], rows)
     ends -= text[ends + 1] == 46  # a full stop ends a sentence, not a token
@@ -154,6 +159,8 @@ def _block(data_bytes: Bytes, bounds: Ints) -> tuple[Hashes, Ints, Ints, Ints]:
     first[rows] = True
     named = _names(text, digit, starts, ends, few) & ~first[ends]
     starts, ends = starts[~named], ends[~named]
+    if stems:
+        starts = starts + _stem_lengths(np, text, digits, starts, ends)
     before, signed = text[starts + 1], word[text[starts]] & ~first[np.maximum(starts - 1, 0)]
     sign = ((before == 45) | (before == 43)) & ~signed & digit[starts + 2]  # minus, plus
     sign &= ~first[starts]  # a sign at the end of the line before does not count
@@ -212,6 +219,17 @@ def _names(text: Bytes, digit: Flags, starts: Ints, ends: Ints, few: Flags) -> F
     letter = ~digit[starts + 2] & (text[starts + 2] != 46)
     top = text[starts + 1] == 64  # acc@5
     return (letter & (follows | spaced | quoted | joined)) | top
+
+
+def _stem_lengths(np: Any, text: Bytes, digits: Ints, starts: Ints, ends: Ints) -> Ints:
+    """Return the number of letters of each word that has two or more, then one or two digits; 0 for the other words."""
+    count = digits[ends] - digits[starts]  # numbers of digits
+    size = ends - starts - count
+    is_stem = (count <= 2) & (size >= 2) & (digits[ends - count] == digits[starts])
+    low, second = text[starts + 2] | 32, text[starts + 3] | 32
+    is_stem &= (low >= 97) & (low <= 122) & (second >= 97) & (second <= 122)
+    is_stem &= text[starts + 1] != 45  # the last part of a name, such as `web-x7`, is random
+    return np.where(is_stem, size, 0)
 
 
 def _hash(np: Any, values: Hashes, bounds: Ints) -> Hashes:

@@ -100,6 +100,11 @@ class Blocks:
         self._before: dict[tuple[Hashable, str], tuple[int, str]] = {}
         self._count = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a traceback may go on."""
+        return bool(self._open)
+
     def feed(self, source: Hashable, text: str) -> Block | None:
         """Process the next line.
 

@@ -2,7 +2,8 @@
 
     make bench                 all
     make bench ARGS="pipe"     one of: pipe, recorder, takeover, valkey, order, day, gateway, viewers, fleet, containers, kinds, crowd,
-                               paint, frames, objects, text, imports, page, long
+                               paint, frames, objects, text, patterns, imports, page,
+                               long
 
 `gateway`, `viewers`, `containers` and `crowd` run on the cluster that KUBECONFIG names, if there is one; all others on the
 sandbox.
@@ -31,6 +32,7 @@ from bench import (  # noqa: E402 - the folder above comes first
     order,
     page,
     paint,
+    patterns,
     pipe,
     recorder,
     rivals,
@@ -63,6 +65,7 @@ def main() -> int:
         "frames": tables,
         "objects": objects,
         "text": text,
+        "patterns": patterns,
         "page": page,
         "long": long,
     }

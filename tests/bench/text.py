@@ -31,7 +31,8 @@ text = pa.chunked_array([pa.array(texts[i : i + 16384], pa.large_string()) for i
 pod = pa.array([f"train-{i % 8}-abcde" for i in range(n)]).dictionary_encode()
 task = pa.array(["ml:job/train"] * n).dictionary_encode()
 level = pa.nulls(n, pa.string()).dictionary_encode()
-table = pa.table({"time": pa.array(range(n), pa.timestamp("ns", "UTC")), "seq": pa.array(range(n)), "text": text, "message": text, "level": level, "pod": pod, "task": task})
+table = pa.table({"time": pa.array(range(n), pa.timestamp("ns", "UTC")), "seq": pa.array(range(n)), "text": text, "message": text, "level": level, "pod": pod, "task": task,
+    **{name: pa.array([value] * n).dictionary_encode() for name, value in {"container": "main", "stream": "stdout"}.items()}, "run": pa.array([0] * n, pa.int32())})
 found = {}
 def best(name, run):
     times, used = [], []
