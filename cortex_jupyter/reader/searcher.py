@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -246,19 +247,27 @@ def _newest_matches(
     def is_over() -> bool:
         return walk.looked > 0 and (bound.over or time.monotonic() > count_until)
 
+    group: list[Batch] = []  # pods write at the same time, so the newest lines may be in several batches
     for batch in walk.batches(is_over):
-        lines = [] if batch is None else _newest(batch, left)
+        if batch is not None:
+            group.append(batch)
+            continue
+        lines, group = _newest(group, left), []
         left -= len(lines)
         if not left and count_until == math.inf:
             count_until = time.monotonic() + _COUNT_S
         yield lines, walk.matches, False
-    yield [], walk.matches, walk.older is None
+    yield _newest(group, left), walk.matches, walk.older is None
 
 
-def _newest(batch: Batch, count: int) -> list[dict[str, Any]]:
-    """Return the newest records of a batch, newest first."""
-    order = sorted(range(len(batch)), key=lambda i: (batch.times[i], batch.seqs[i]), reverse=True)
-    return list(rows(batch.take(order[:count]))) if count else []
+def _newest(batches: Sequence[Batch], count: int) -> list[dict[str, Any]]:
+    """Return the newest records of some batches, newest first."""
+    newest: list[tuple[tuple[int, int], dict[str, Any]]] = []
+    for batch in batches if count else ():
+        places = [(batch.times[i], batch.seqs[i]) for i in range(len(batch))]
+        order = sorted(range(len(batch)), key=places.__getitem__, reverse=True)[:count]
+        newest += zip([places[i] for i in order], rows(batch.take(order)), strict=True)
+    return [record for _, record in sorted(newest, key=itemgetter(0), reverse=True)[:count]]
 
 
 def _cut(row: dict[str, Any], marks: _Marks) -> dict[str, Any]:

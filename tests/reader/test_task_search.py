@@ -149,3 +149,12 @@ def test_what_is_typed_adds_to_the_other_parameters() -> None:
 def test_a_wrong_search_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(BadQuery, match=message):
         parse_task_search(values)
+
+
+def test_the_newest_lines_of_pods_that_write_at_the_same_time(store: Store) -> None:
+    both = Filled(store, "both")
+    both.lines([(1, i, f"hit {i}") for i in range(0, 100, 2)])
+    both.lines([(2, i, f"hit {i}") for i in range(1, 100, 2)]).end()
+    both.lines([(1, -50 + i, f"old {i}") for i in range(5)])
+    events = run([target(both)], 6, search="hit")
+    assert sorted(texts(events, "ml:job/both")) == [f"hit {i}" for i in range(94, 100)]
