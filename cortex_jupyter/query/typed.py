@@ -24,7 +24,9 @@ _TERM: Final = re.compile(
     r"""|([A-Za-z_@][A-Za-z0-9_.@/-]*(?:>=|<=|!=|≥|≤|≠|<|>)[^\s"=!<>~≤≥≠]\S*))(?!\S)""",
     re.IGNORECASE,
 )
-_OR: Final = re.compile(r"\s+OR\s+")
+_OR: Final = re.compile(r"(?<!\s)\s+OR\s+")
+#: Maximum length of a typed text. The server reads it in its event loop.
+_MAX_CHARS: Final = 10_000
 
 
 @dataclass
@@ -43,7 +45,7 @@ def typed_query(text: str) -> dict[str, Any]:
     Raises
     ------
     BadQuery
-        The text is empty, or has a regular expression that is invalid.
+        The text is empty or too long, or has a regular expression that is invalid.
 
     Examples
     --------
@@ -54,6 +56,8 @@ def typed_query(text: str) -> dict[str, Any]:
     """
     if not text.strip():
         raise BadQuery("the text to search for is empty", 'write what lines must contain: "CUDA out of memory"')
+    if len(text) > _MAX_CHARS:
+        raise BadQuery(f"the text to search for is longer than {_MAX_CHARS} characters", "search for a part of it")
     terms = parse_terms(text)
     for term in (*terms.include, *terms.exclude):
         try:
@@ -61,6 +65,9 @@ def typed_query(text: str) -> dict[str, Any]:
         except re.error as error:
             message = f"{term[:60]} is no regular expression: {error.msg}"
             raise BadQuery(message, "put it into double quotes to find it as it is") from error
+        except (RecursionError, OverflowError) as error:
+            message = f"{term[:60]} is a regular expression with too many nested groups or repetitions"
+            raise BadQuery(message, "write a simpler pattern") from error
     parameters: dict[str, Any] = {
         "grep": [python_pattern(term) for term in terms.include],
         "exclude": [python_pattern(term) for term in terms.exclude],

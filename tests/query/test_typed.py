@@ -32,3 +32,17 @@ def test_a_wrong_regular_expression_is_named_as_it_was_typed() -> None:
     with pytest.raises(BadQuery, match=r"^/a\(/ is no regular expression: missing \)") as error:
         typed_query("loss -/a(/")
     assert "double quotes" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("/a{99999999999}/", "nested"),
+        ("/" + "(" * 4000 + "a" + ")" * 4000 + "/", "nested"),
+        ("a" + " " * 60_000 + "b", "longer than 10000"),  # it took seconds of the server's event loop
+    ],
+)
+def test_what_takes_too_much_to_read_is_refused(text: str, message: str) -> None:
+    with pytest.raises(BadQuery, match=message) as refused:
+        typed_query(text)
+    assert len(str(refused.value)) < 300
