@@ -51,7 +51,7 @@ def _search(options: argparse.Namespace) -> int:
     writer.end(result)
     for note in (result.summary(), *result.notes()):
         print_status(note)
-    if result.failed:
+    if result.has_failures:
         return _FAILED
     return 0 if result.matches else _NOTHING
 

@@ -160,6 +160,7 @@ class SearchResult(Sequence[Match]):
         self._lines: dict[str, list[Match]] = {}
         self._order: list[Match] = []
         self._problem: dict[str, str] = {}
+        self._archive_problem: dict[str, str] = {}
 
     @property
     def matches(self) -> int:
@@ -169,14 +170,20 @@ class SearchResult(Sequence[Match]):
     @property
     def is_exact(self) -> bool:
         """Whether `matches` counts every line. Otherwise there are at least so many."""
-        return not self.failed and all(task.is_exact for task in self.tasks)
+        return not self.has_failures and all(task.is_exact for task in self.tasks)
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether tasks, or the archive with its tasks, could not be read."""
+        return bool(self.failed or self._archive_problem)
 
     def receive(self, name: str, doc: dict[str, Any]) -> None:
         """Take an event of `reader.task_search.task_matches`."""
         match name:
             case "tasks":
                 self.total = doc["tasks"]
-                self.unrecorded, self.growing, self._problem = doc["unrecorded"], doc["growing"], doc.get("problem", {})
+                self.unrecorded, self.growing = doc["unrecorded"], doc["growing"]
+                self._problem, self._archive_problem = doc.get("problem", {}), doc.get("archive_problem", {})
             case "lines":
                 self._lines.setdefault(doc["task"], []).extend(_match(doc["task"], row) for row in doc["records"])
             case "task" if "error" in doc:
@@ -199,6 +206,8 @@ class SearchResult(Sequence[Match]):
         notes = [f"{task} could not be searched: {reason}" for task, reason in self.failed.items()]
         if self._problem:
             notes.append(f"The cluster cannot be asked: {self._problem['message']}; only recorded tasks were searched")
+        if self._archive_problem:
+            notes.append(f"Archived tasks were not searched: {self._archive_problem['message']}")
         if self.unrecorded:
             notes.append(f"Not recorded, so not searched: {_some(self.unrecorded)}")
         if self.growing:

@@ -213,8 +213,12 @@ class Session(Connection):
                 return self.archive, await self._archived(ref, person)
         return self.store, info
 
-    async def readable_recordings(self, namespace: str, person: Person | None = None) -> list[RecordingInfo]:
+    async def readable_recordings(
+        self, namespace: str, person: Person | None = None, failures: list[ArchiveError] | None = None
+    ) -> list[RecordingInfo]:
         """Return the readable recordings of a namespace, in the store or archived, newest first, each once.
+
+        If the archive cannot be listed, those in the store are returned, and the error is added to `failures`.
 
         Raises
         ------
@@ -228,6 +232,8 @@ class Session(Connection):
             except ArchiveError as error:
                 _log.warning("archived tasks are not listed: %s", error)
                 archived = []
+                if failures is not None:
+                    failures.append(error)
             stored_ids = {info.id for info in infos}
             infos += [info for info in archived if info.id not in stored_ids]
         infos = [info for info in infos if await self.readable(info, person)]

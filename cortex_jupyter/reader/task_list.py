@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
+    from cortex_jupyter.errors import ArchiveError
     from cortex_jupyter.reader.session import Session
     from cortex_jupyter.store import RecordingInfo
 
@@ -59,13 +60,18 @@ async def list_tasks(
 
 
 async def list_with_recordings(
-    session: Session, namespace: str, selector: str = "", person: Person | None = None
+    session: Session,
+    namespace: str,
+    selector: str = "",
+    person: Person | None = None,
+    failures: list[ArchiveError] | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, RecordingInfo], CortexError | None]:
     """List tasks as `list_tasks` does, with the recordings of those that have one, by the task's key.
 
-    A task that the cluster has does not have the recording of an earlier task of its name.
+    A task that the cluster has does not have the recording of an earlier task of its name. If the archive cannot be listed,
+    its tasks are left out, and the error is added to `failures`.
     """
-    recorded_infos = await session.readable_recordings(check_namespace(namespace), person)
+    recorded_infos = await session.readable_recordings(check_namespace(namespace), person, failures)
     rows: list[dict[str, Any]] = []
     parts: set[str] = set()
     unread: dict[str, CortexError] = {}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from cortex_jupyter.cluster.access import Person
+    from cortex_jupyter.errors import ArchiveError
     from cortex_jupyter.reader.session import Recording, Session
     from cortex_jupyter.store import RecordingInfo
 
@@ -55,6 +56,8 @@ class SearchedTasks:
         Tasks that cannot be read, as they were named, with the reason.
     problem : CortexError or None
         Why the cluster could not be asked. Then only recorded tasks are known.
+    archive_problem : CortexError or None
+        Why the archive could not be listed. Then archived tasks are not searched.
     """
 
     targets: list[dict[str, Any]] = field(default_factory=list)
@@ -63,6 +66,7 @@ class SearchedTasks:
     growing: list[str] = field(default_factory=list)
     failed: list[tuple[str, CortexError]] = field(default_factory=list)
     problem: CortexError | None = None
+    archive_problem: CortexError | None = None
 
     @classmethod
     async def of_namespace(
@@ -75,8 +79,9 @@ class SearchedTasks:
         NotAllowed, NotFound, NoCluster, ClusterError, BadQuery
             As `task_list.list_tasks`.
         """
-        rows, recordings, problem = await list_with_recordings(session, namespace, selector, person)
-        tasks = cls(problem=problem)
+        failures: list[ArchiveError] = []
+        rows, recordings, problem = await list_with_recordings(session, namespace, selector, person, failures)
+        tasks = cls(problem=problem, archive_problem=next(iter(failures), None))
         for row in rows:
             info = recordings.get(row["task"])
             if info is not None:
@@ -192,13 +197,14 @@ async def task_matches(tasks: SearchedTasks, query: LogQuery, max_lines: int) ->
     ------
     bytes
         First `tasks`: the number of tasks that are searched (`tasks`), and the keys of those that are `unrecorded` or
-        `growing`. Then for each task `lines` with some of its newest matches (`records`, as on a page; `marks` are the
+        `growing`; `problem` and `archive_problem` if cluster or archive cannot be asked. Then for each task `lines` with some of its newest matches (`records`, as on a page; `marks` are the
         beginnings and ends of the matches in `text`, and `length` is that of a text that was cut), and a `task` event:
         the number of `matches`, and whether the task was searched to its end (`all`), else there may be more; or an
         `error`. Meanwhile `progress`: the number of tasks that are `searched` and of `matches` so far. At the end `done`.
     """
-    problem = {} if tasks.problem is None else {"problem": tasks.problem.as_dict()}
-    yield event("tasks", tasks=len(tasks.targets), unrecorded=tasks.unrecorded, growing=tasks.growing, **problem)
+    named = {"problem": tasks.problem, "archive_problem": tasks.archive_problem}
+    problems = {name: problem.as_dict() for name, problem in named.items() if problem is not None}
+    yield event("tasks", tasks=len(tasks.targets), unrecorded=tasks.unrecorded, growing=tasks.growing, **problems)
     for task, error in tasks.failed:
         yield event("task", task=task, matches=0, all=False, error=error.as_dict())
     if not tasks.targets:

@@ -95,6 +95,15 @@ def test_what_was_not_searched_is_said() -> None:
         found.receive("error", {"message": "the search ended early", "hint": ""})
 
 
+def test_a_search_without_the_archive_is_not_whole() -> None:
+    found = SearchResult("oom")
+    problem = {"message": "the bucket does not answer"}
+    found.receive("tasks", {"tasks": 1, "unrecorded": [], "growing": [], "archive_problem": problem})
+    found.receive("task", {"task": "ml:job/one", "matches": 0, "all": True})
+    assert found.has_failures and found.summary() == "at least 0 lines in 0 of 1 task"
+    assert found.notes() == ["Archived tasks were not searched: the bucket does not answer"]
+
+
 def test_the_magic_searches(tasks: None) -> None:
     everywhere, some, frame, wrong = shell(
         '%tasklogs --search "oom -script" -n ml --df df',

@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.filled import Filled
 from support.hand import CLUSTER, Hand
 
 from cortex_jupyter.cluster.access import Access
@@ -14,6 +15,7 @@ from cortex_jupyter.cluster.discovery import Discovery, Resource
 from cortex_jupyter.cluster.workloads import Workload
 from cortex_jupyter.errors import (
     AmbiguousTask,
+    ArchiveError,
     ClusterUnreachable,
     CortexError,
     NotAllowed,
@@ -24,6 +26,7 @@ from cortex_jupyter.errors import (
 from cortex_jupyter.model import TaskRef, rfc3339
 from cortex_jupyter.reader import session as lib
 from cortex_jupyter.reader.session import Recording, Session
+from cortex_jupyter.reader.task_search import SearchedTasks, parse_task_search, split_events, task_matches
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -249,3 +252,27 @@ async def test_hundreds_of_idle_tasks_cost_the_store_only_their_wishes(
     for one in found:
         with pytest.raises(RecorderError):
             await one.want()
+
+
+async def test_a_search_in_a_namespace_says_that_the_archive_cannot_be_listed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Filled(store, "held", "default").lines([(1, 0, "a hit")]).end()
+    archive = open_store(f"sqlite://{tmp_path}/archive.sqlite")
+    session = Session(store, None, archive=archive)
+
+    async def events() -> list[tuple[str, dict[str, Any]]]:
+        query, lines = parse_task_search({"search": "hit"})
+        tasks = await SearchedTasks.of_namespace(session, "default")
+        pieces = [piece async for piece in task_matches(tasks, query, lines)]
+        return split_events(b"".join(pieces))[0]
+
+    assert "archive_problem" not in (await events())[0][1]
+
+    def fails(*_: Any) -> Any:
+        raise ArchiveError("the archive does not answer")
+
+    monkeypatch.setattr(archive, "recordings", fails)
+    (_, tasks), *rest = await events()
+    assert tasks["archive_problem"]["message"] == "the archive does not answer"
+    assert rest[-1][0] == "done" and rest[-1][1]["matches"] == 1

@@ -188,7 +188,7 @@ export interface FoundLine {
 
 /** The data of the events of a search across tasks, by the event's name. */
 export interface TaskSearchEvents {
-  tasks: { tasks: number; unrecorded: string[]; growing: string[]; problem?: Problem };
+  tasks: { tasks: number; unrecorded: string[]; growing: string[]; problem?: Problem; archive_problem?: Problem };
   lines: { task: string; records: FoundLine[] };
   task: { task: string; matches: number; all: boolean; error?: Problem };
   progress: { task: string; searched: number; matches: number };

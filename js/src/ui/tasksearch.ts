@@ -87,7 +87,7 @@ export class TaskSearchView {
     setHidden(this.#stop, true);
     setHidden(this.#progress, true);
     setHidden(this.#counts, true);
-    const found = `${lineCount(this.#matches, this.#isExact && !stopped)} in ${this.#withMatches} of ${this.#searched} task${this.#searched === 1 ? "" : "s"}`;
+    const found = `${lineCount(this.#matches, this.#isExact && !stopped && this.#known.archive_problem === undefined)} in ${this.#withMatches} of ${this.#searched} task${this.#searched === 1 ? "" : "s"}`;
     if (problem) this.#say(`${this.#searched === 0 ? "" : `${found}. `}${problem.message}${problem.hint ? ` · ${problem.hint}` : ""}`, true);
     else this.#say(stopped ? `Stopped: ${found}; ${this.#known.tasks} were to be searched` : found);
     this.#showNotes(problem === undefined && !stopped && this.#matches === 0 && this.#failed.length === 0);
@@ -166,7 +166,7 @@ export class TaskSearchView {
 
   /** Show what was not searched, and with `isEmpty` what may help to find something. */
   #showNotes(isEmpty: boolean): void {
-    const { unrecorded, growing, problem } = this.#known;
+    const { unrecorded, growing, problem, archive_problem: archiveProblem } = this.#known;
     const links = (tasks: string[]): HTMLElement => h("ul", {}, ...tasks.map((task) => h("li", {}, h("a", { href: taskAddress(task) }, task))));
     const note = (text: string, ...more: HTMLElement[]): HTMLElement => (more.length === 0 ? h("p", {}, text) : h("details", {}, h("summary", {}, text), ...more));
     const tasks = (count: number): string => `${count} task${count === 1 ? "" : "s"}`;
@@ -174,6 +174,7 @@ export class TaskSearchView {
     this.#notes.replaceChildren(...[
       isEmpty && note("No line matches. A text without capital letters matches in any case; put a text with operators into double quotes to find it as it is."),
       problem && note(`The cluster cannot be asked: ${problem.message}. Only recorded tasks were searched.`),
+      archiveProblem && note(`Archived tasks were not searched: ${archiveProblem.message}`),
       this.#failed.length > 0 && note(`${tasks(this.#failed.length)} could not be searched`, failures),
       unrecorded.length > 0 && note(`${tasks(unrecorded.length)} without a recording ${unrecorded.length === 1 ? "was" : "were"} not searched; opening one records it`, links(unrecorded)),
       growing.length > 0 && note(`${tasks(growing.length)} ${growing.length === 1 ? "is" : "are"} not being recorded now, so the newest lines may be missing`, links(growing)),

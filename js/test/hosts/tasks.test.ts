@@ -164,7 +164,7 @@ test("results come task by task, lead to their lines, and say what was not searc
   await search("out of memory");
   expect(location.search).toBe("?namespace=ml&search=out+of+memory");
   expect(server.asked.at(-1)).toBe("search?namespace=ml&search=out+of+memory&lines=50");
-  await send("tasks", { tasks: 3, unrecorded: ["ml:pod/x", "ml:pod/y"], growing: ["ml:job/one"] });
+  await send("tasks", { tasks: 3, unrecorded: ["ml:pod/x", "ml:pod/y"], growing: ["ml:job/one"], archive_problem: { code: "ArchiveError", message: "the bucket does not answer" } });
   const lines = Array.from({ length: 7 }, (_, i) => line(i, `step ${i} out of memory`, { marks: [[7, 20]] }));
   await send("lines", { task: "ml:job/one", records: lines.slice(3) });
   await send("lines", { task: "ml:job/one", records: lines.slice(0, 3) });
@@ -184,6 +184,7 @@ test("results come task by task, lead to their lines, and say what was not searc
   await send(null);
   expect(text("[role=status]")).toEqual(["at least 1\u202f200 lines in 1 of 2 tasks"]);
   expect(text(".notes summary")).toEqual(["1 task could not be searched", "2 tasks without a recording were not searched; opening one records it", "1 task is not being recorded now, so the newest lines may be missing"]);
+  expect(text(".notes > p")).toEqual(["Archived tasks were not searched: the bucket does not answer"]);
   expect(text(".notes li")[0]).toBe("ml:job/bad: it is truncated");
   expect(text("tbody a")).toEqual([]);
 });
