@@ -6,7 +6,7 @@
 import type { NamespaceList, Problem, TaskSearchEvents } from "../protocol/events.ts";
 import { errorMessage, taskParts } from "../text/format.ts";
 import { fetchEvents, fetchNamespaces, fetchTasks, readPageConfig, RequestError } from "../transport/http.ts";
-import { button, h, setHidden, setText } from "../ui/dom.ts";
+import { button, focusedIn, focusOn, h, setHidden, setText } from "../ui/dom.ts";
 import { TaskSearchView } from "../ui/tasksearch.ts";
 import { TaskTable } from "../ui/tasktable.ts";
 
@@ -123,13 +123,13 @@ class TasksPage {
     const { namespace } = this.#address;
     const known = this.#namespaces.namespaces;
     const change = (event: Event): void => this.#goTo({ namespace: (event.target as HTMLInputElement).value.trim() || this.#namespaces.default, selector: "", search: "", since: "", tasks: [] });
-    if (known === null) {
-      this.#switch.replaceChildren(h("input", { type: "text", "aria-label": "Namespace", value: namespace, size: Math.max(10, namespace.length), spellcheck: "false", autocomplete: "off", onchange: change }));
-      return;
-    }
     const names = [...new Set([...(known ?? []), namespace])].toSorted();
-    const select = h("select", { "aria-label": "Namespace", onchange: change }, ...names.map((name) => h("option", { value: name, selected: name === namespace }, name)));
-    this.#switch.replaceChildren(select);
+    const choice = known === null
+      ? h("input", { type: "text", "aria-label": "Namespace", value: namespace, size: Math.max(10, namespace.length), spellcheck: "false", autocomplete: "off", onchange: change })
+      : h("select", { "aria-label": "Namespace", onchange: change }, ...names.map((name) => h("option", { value: name, selected: name === namespace }, name)));
+    const hadFocus = focusedIn(this.#switch) !== null;
+    this.#switch.replaceChildren(choice);
+    if (hadFocus) focusOn(choice);
   }
 
   /** Show what an address names, and put it into the page's history. */
@@ -186,7 +186,9 @@ class TasksPage {
     const list = button("← all tasks", "Leave the search, and show the list of tasks", () => this.#leaveSearch(), { "aria-label": undefined });
     const { selector } = this.#address;
     const labels = button(`with labels ${selector} ✕`, "Show tasks with any labels", () => this.#goTo({ ...this.#address, selector: "" }), { "aria-label": undefined });
+    const hadFocus = focusedIn(this.#scope) !== null;
     this.#scope.replaceChildren(...(isSearch ? [list] : []), ...(tasks.length > 0 ? [all] : selector ? [labels] : []));
+    if (hadFocus) focusOn(this.#box);
   }
 
   async #search(): Promise<void> {
@@ -194,6 +196,7 @@ class TasksPage {
     const view = new TaskSearchView(this.#address, () => {
       abort.abort();
       view.end(undefined, true);
+      focusOn(this.#box); // the button is gone
     });
     this.#searching = abort;
     this.#results.replaceChildren(view.element);

@@ -244,3 +244,21 @@ test("an excerpt shows the first match of a long line, and hides nothing", () =>
   expect(show(line(1, "😀 oom", { marks: [[2, 5]] }))).toBe("😀 [oom]");
   expect(show(line(1, "<b>\u001b[31moom\u202e", { marks: [[8, 11], [9, 12]] }))).toBe("<b>[oom]RLO");
 });
+
+test("the focus stays in the page's head when a choice redraws it", async () => {
+  server.lists = { ml: { tasks: [row("a")] }, default: { tasks: [] } };
+  await open("");
+  document.querySelector<HTMLSelectElement>("h1 select")!.focus();
+  type("h1 select", "ml", "change");
+  await vi.advanceTimersByTimeAsync(1);
+  expect(document.activeElement).toBe(document.querySelector("h1 select"));
+  await search("oom");
+  const stop = document.querySelector<HTMLButtonElement>(".found .bar button")!;
+  stop.focus();
+  stop.click();
+  expect(document.activeElement).toBe(document.querySelector("input[type=search]"));
+  const list = document.querySelector<HTMLButtonElement>(".scope button")!;
+  list.focus();
+  list.click();
+  expect([location.search, document.activeElement]).toEqual(["?namespace=ml", document.querySelector("input[type=search]")]);
+});
