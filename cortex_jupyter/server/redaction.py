@@ -21,7 +21,17 @@ _log = logging.getLogger(__name__)
 #: The fixed parts of our addresses directly below `cortex/`.
 _TOP_LEVEL: Final = ("namespaces", "tasks", "search", "stream", "view", "openapi.json")
 #: The fixed parts of our addresses behind a task.
-_OF_TASK: Final = ("logs", "outline", "search", "metrics", "logs.ndjson", "logs.txt", "logs.parquet")
+_OF_TASK: Final = (
+    "logs",
+    "outline",
+    "search",
+    "metrics",
+    "patterns",
+    "ranks",
+    "logs.ndjson",
+    "logs.txt",
+    "logs.parquet",
+)
 
 #: Code and hint for refusals by Jupyter Server itself, by status.
 _REFUSALS: Final = {

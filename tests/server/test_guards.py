@@ -10,6 +10,7 @@ import pytest
 from server.running import _TLS, TOKEN, Server, logs
 
 from cortex_jupyter.server.app import CortexJupyter
+from cortex_jupyter.server.redaction import route
 
 if TYPE_CHECKING:
     from server.fake_recorder import FakeRecorder
@@ -112,3 +113,9 @@ def test_every_handler_is_tested_here() -> None:
     app.initialize_handlers()
     for pattern, *_ in app.handlers:
         assert any(re.fullmatch(pattern, address.partition("?")[0].format("x")) for address in ADDRESSES), pattern
+
+
+def test_traces_name_each_address_without_the_names_in_it() -> None:
+    paths = [address.partition("?")[0].format("secret") for address in ADDRESSES]
+    assert [path for path in paths if route(path) == "/cortex/{other}"] == ["cortex/nothing"]
+    assert not any("secret" in route(path) for path in paths)
