@@ -17,6 +17,7 @@ NAMES: Final = frozenset(EVERYWHERE) - {"follow", "limit", "before", "after"}
 TIMES: Final = ("local", "utc", "start", "delta", "off")
 COLUMNS: Final = ("pod", "container", "level")
 FOLDS: Final = ("", "exact", "masked")
+SPLITS: Final = ("", "level", "pod")
 CHARTS: Final = ("", "time", "step")
 PANELS: Final = ("", "patterns", "fields", "ranks")
 #: The viewer's options: a check of the value, and its description.
@@ -30,6 +31,7 @@ VIEWER_OPTIONS: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
     "fields": (lambda v: isinstance(v, list | tuple) and all(isinstance(f, str) for f in v), "a list of field names"),
     "fold": (lambda v: v in FOLDS, f"one of {', '.join(map(repr, FOLDS))}"),
     "around": (lambda v: type(v) is int and 0 <= v <= 100, "a number of lines from 0 to 100"),
+    "split": (lambda v: v in SPLITS, f"one of {', '.join(map(repr, SPLITS))}"),
     "chart": (lambda v: v in CHARTS, f"one of {', '.join(map(repr, CHARTS))}"),
     "chart_log": (lambda v: isinstance(v, bool), "True or False"),
     "chart_smooth": (lambda v: type(v) is int and 0 <= v <= 1000, "a number of points from 0 to 1000"),

@@ -99,8 +99,9 @@ def logs(
         `level`, `grep`, `exclude`, `where` (`"status>=500"`; these three may be lists), `timestamps`, `pretty`.
         How the viewer looks: `time` (`local`, `utc`, `start`, `delta`, `off`), `wrap`, `trim` (hide
         times and levels in the text that the columns show too), `columns`, `font_size`, `newest_first`, `fields` (of
-        JSON lines and others, as columns), `fold` (equal lines: `exact`, or `masked` to ignore numbers), `around` (lines around each match), `chart` (of metrics,
-        over `time` or `step`), `chart_log`, `chart_smooth`, `panel` (`patterns` or `fields`), `height`.
+        JSON lines and others, as columns), `fold` (equal lines: `exact`, or `masked` to ignore numbers), `around` (lines around each match),
+        `split` (bars of the time axis, by `level` or `pod`), `chart` (of metrics, over `time` or `step`), `chart_log`,
+        `chart_smooth`, `panel` (`patterns` or `fields`), `height`.
 
     Raises
     ------

@@ -86,6 +86,8 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         Show consecutive equal lines as one row: `exact`ly equal ones, or `masked` to ignore numbers.
     around : int
         Number of lines to show before and after each match of the filter.
+    split : str
+        Split the bars of the time axis by `level` or by `pod`. Empty: do not.
     chart : str
         Show a chart of the metrics over `time` or `step`. Empty: no chart.
     chart_log : bool
@@ -117,6 +119,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     fields = traitlets.List(traitlets.Unicode()).tag(sync=True)
     fold = traitlets.Enum(("", "exact", "masked"), "").tag(sync=True)
     around = traitlets.Int(0, min=0, max=100).tag(sync=True)
+    split = traitlets.Enum(("", "level", "pod"), "").tag(sync=True)
     chart = traitlets.Enum(("", "time", "step"), "").tag(sync=True)
     chart_smooth = traitlets.Int(0, min=0, max=1000).tag(sync=True)
     chart_log = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003 - a trait's default

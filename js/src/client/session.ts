@@ -14,7 +14,7 @@ const STATUS_EVERY_MS = 1000;
 const VIEW_EVERY_MS = 1000;
 const FINISHED = new Set(["succeeded", "failed", "gone"]);
 /** Display settings that are traits of the same names. Python or the viewer sets them, and they are saved with the notebook. */
-const DISPLAY_TRAITS = ["time", "wrap", "trim", "columns", "newest_first", "font_size", "source_width", "fields", "fold", "around", "chart", "chart_log", "chart_smooth", "panel"] as const;
+const DISPLAY_TRAITS = ["time", "wrap", "trim", "columns", "newest_first", "font_size", "source_width", "fields", "fold", "around", "split", "chart", "chart_log", "chart_smooth", "panel"] as const;
 
 /** Where JupyterLab's extension puts the user's defaults (hosts/lab.ts), by the names of the query's parameters and of the traits. */
 export const USER_DEFAULTS = Symbol.for("cortex-jupyter/defaults");
@@ -185,9 +185,9 @@ export class Session {
 
   #displayChanged(name: string): void {
     const looks = fromPlain(this.#displayTraits);
-    const { fields, equalLines, around } = looks.filter;
+    const { fields, equalLines, around, split } = looks.filter;
     // The worker needs only the filter, so tell it only about changes of the filter.
-    this.#apply({ ...looks, filter: ["fields", "fold", "around"].includes(name) ? { ...this.settings.filter, fields, equalLines, around } : this.settings.filter });
+    this.#apply({ ...looks, filter: ["fields", "fold", "around", "split"].includes(name) ? { ...this.settings.filter, fields, equalLines, around, split } : this.settings.filter });
   }
 
   /** Set a trait from this page and save it. */
@@ -209,8 +209,8 @@ export class Session {
     const filter = given.filter((one) => !isLook(one));
     this.#apply({ ...looks, ...Object.fromEntries(given.filter(isLook)), filter: filter.length === 0 ? before : { ...before, ...Object.fromEntries(filter) } });
     const { time, wrap, trim, columns, newestFirst, fontSize, sourceWidth, chart, chartLog, chartSmooth, panel } = this.settings;
-    const { fields, equalLines, around } = this.settings.filter;
-    const traits = { time, wrap, trim, columns, newest_first: newestFirst, font_size: fontSize, source_width: sourceWidth, fields, fold: equalLines, around, chart, chart_log: chartLog, chart_smooth: chartSmooth, panel };
+    const { fields, equalLines, around, split } = this.settings.filter;
+    const traits = { time, wrap, trim, columns, newest_first: newestFirst, font_size: fontSize, source_width: sourceWidth, fields, fold: equalLines, around, split, chart, chart_log: chartLog, chart_smooth: chartSmooth, panel };
     for (const name of DISPLAY_TRAITS) this.setTrait(name, traits[name]);
   }
 

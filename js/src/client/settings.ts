@@ -11,6 +11,7 @@ import { formatWindow, parseWindow } from "../text/time.ts";
 
 export const TIME_DISPLAYS = ["local", "utc", "start", "delta", "off"] as const;
 export type TimeDisplay = (typeof TIME_DISPLAYS)[number];
+const SPLITS = ["", "level", "pod"] as const;
 export const COLUMNS = ["pod", "container", "level"] as const;
 export type Column = (typeof COLUMNS)[number];
 /** What a chart's x axis shows; "" hides the chart. */
@@ -75,6 +76,7 @@ export interface PlainSettings {
   pretty?: boolean;
   fields?: string[];
   fold?: string;
+  split?: string;
   time?: string;
   wrap?: boolean;
   trim?: boolean;
@@ -130,6 +132,7 @@ export function fromPlain(plain: PlainSettings): Settings {
     pretty: plain.pretty ?? true,
     fields: plain.fields ?? [],
     equalLines: plain.fold === "exact" || plain.fold === "masked" ? plain.fold : "",
+    split: SPLITS.find((one) => one === plain.split) ?? "",
   };
   const time = TIME_DISPLAYS.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
   const columns = COLUMNS.filter((one) => (plain.columns ?? ["pod", "container"]).includes(one));
@@ -157,6 +160,7 @@ export function toPlain({ filter, time, wrap, trim, columns, newestFirst, fontSi
     pretty: filter.pretty ? undefined : false,
     fields: filter.fields,
     fold: filter.equalLines,
+    split: filter.split,
     around: filter.around || undefined,
     time: time === "local" ? undefined : time,
     wrap: wrap || undefined,
@@ -195,7 +199,7 @@ export function describeFilter(settings: Settings): string {
 const LIST_PARAMETERS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
 const FLAG_PARAMETERS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "trim", "newest_first", "chart_log"]);
 const NUMBER_PARAMETERS = new Set(["tail", "font_size", "source_width", "around", "line", "chart_smooth"]);
-const TEXT_PARAMETERS = new Set(["since", "until", ...Object.keys(ALL_SOURCES), "stream", "level", "typed", "time", "at", "chart", "panel"]);
+const TEXT_PARAMETERS = new Set(["since", "until", ...Object.keys(ALL_SOURCES), "stream", "level", "typed", "time", "at", "split", "chart", "panel"]);
 
 /**
  * The settings as parameters of an address. `at` is the time of the first visible row while the view is paused. `line` is the number

@@ -36,6 +36,8 @@ export interface Filter {
   fields: string[];
   /** Fold equal lines that follow each other into one row: exactly equal ones, or those that differ only in numbers. */
   equalLines: "" | "exact" | "masked";
+  /** What the bars of the time axis tell apart. */
+  split: "" | "level" | "pod";
 }
 
 /** The visible rows [from, from + count). The row `anchor`, which was at `anchorIndex`, stays where it is on the screen. */

@@ -88,6 +88,11 @@ export interface Histogram {
   count: number;
   /** With a filter, three numbers for each bin: the matching lines that are known, and the warnings and errors among them. */
   matches?: Uint32Array;
+  /**
+   * Set if the filter's `split` is: the lines of each part in each bin; with a filter, the matches. `name` is a level, or `task/pod`, or "" for
+   * further pods. Lines that are not loaded are in none, but for warnings and errors that the outline counts.
+   */
+  parts?: { name: string; lines: Uint32Array }[];
   /** After this time all matches are known (ms). */
   matchesFrom: number;
   /** Start of the window (ms); -Infinity for everything. */

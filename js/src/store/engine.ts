@@ -1,6 +1,7 @@
 /** Receives the page's messages and sends updates. It runs in a worker, or in the page itself if the page forbids workers. */
 
 import type { FromStore, ToEngine } from "../protocol/messages.ts";
+import type { Filter } from "../protocol/requests.ts";
 import type { Update } from "../protocol/update.ts";
 import type { Charts } from "./charts.ts";
 import { LineMemory } from "./eviction.ts";
@@ -141,14 +142,7 @@ export class Engine implements StoreWatcher {
       view.remoteJump = view.goal = null;
     }
     if (message.op === "filter") {
-      view.refilter(message.filter);
-      this.#foldEqualLines(view);
-      for (const task of this.#links.tasksOf(view.model)) this.#tasks.entryOf(task).autoPages = 0;
-      this.#searchSlice();
-      this.#coverWindow(view);
-      this.#unloadedSearch.endSearch(view);
-      clearTimeout(this.#searchTimer);
-      this.#searchTimer = setTimeout(() => this.#unloadedSearch.startSearches(), TYPING_PAUSE_MS);
+      if (!view.resplit(message.filter)) this.#refilter(view, message.filter);
     } else if (message.op === "viewport") {
       if (message.viewport.follow && !view.viewport.follow) view.window.isExtended = false;
       if (message.viewport.follow || message.viewport.seek === null) view.scrollAnchor.seekTime = null;
@@ -196,6 +190,17 @@ export class Engine implements StoreWatcher {
       return;
     }
     this.#views.refresh(view);
+  }
+
+  #refilter(view: View, filter: Filter): void {
+    view.refilter(filter);
+    this.#foldEqualLines(view);
+    for (const task of this.#links.tasksOf(view.model)) this.#tasks.entryOf(task).autoPages = 0;
+    this.#searchSlice();
+    this.#coverWindow(view);
+    this.#unloadedSearch.endSearch(view);
+    clearTimeout(this.#searchTimer);
+    this.#searchTimer = setTimeout(() => this.#unloadedSearch.startSearches(), TYPING_PAUSE_MS);
   }
 
   /** Fold equal lines of the view's tasks. All views of a task share its folds, so the strongest mode that one of them asks for counts. */

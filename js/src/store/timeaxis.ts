@@ -68,18 +68,58 @@ interface HistogramRange {
   searchedTo: number;
 }
 
+/** Number of pods that are counted apart: as many neighbours have different hues. */
+const MAX_PODS = 16;
+const LEVEL_NAMES = ["debug", "info", "warning", "error"];
+/** The number of the name for each rank of a level (text/level.ts). A line without a level counts as `info`. */
+const LEVEL_PARTS = [1, 0, 0, 1, 2, 3, 3];
+
+/** Counts of lines in each bin, by level or by pod. */
+class Parts {
+  readonly #isByPod: boolean;
+  readonly #names: string[];
+  /** For each task and each of its sources, the number of its pod. */
+  readonly #pods: number[][];
+  readonly #counts: Uint32Array[];
+
+  constructor({ stores, filter }: Selection) {
+    this.#isByPod = filter.split === "pod";
+    const pods = stores.map(({ task, sources }) => sources.map(({ pod }) => `${task}/${pod}`));
+    this.#names = this.#isByPod ? [...new Set(pods.flat())] : LEVEL_NAMES;
+    this.#pods = pods.map((names) => names.map((name) => this.#names.indexOf(name)));
+    this.#counts = this.#names.map(() => new Uint32Array(BINS));
+  }
+
+  add(slot: number, { flags, source }: TaskStore, row: number, bin: number): void {
+    const counts = this.#counts[this.#isByPod ? this.#pods[slot][source[row]] : LEVEL_PARTS[flags[row] & LEVEL_BITS]];
+    if (counts) counts[bin]++;
+  }
+
+  /** Return the parts that have lines; of many pods, those with the most lines, and all others as one part. `bins` have warnings and errors of unloaded lines. */
+  list(bins: Uint32Array | null): { name: string; lines: Uint32Array }[] {
+    if (bins !== null && !this.#isByPod) for (const level of [1, 2]) this.#counts[level + 1] = bins.filter((_unused, i) => i % 4 === level);
+    const parts = this.#names.map((name, i) => ({ name, lines: this.#counts[i], sum: this.#counts[i].reduce((a, b) => a + b) })).filter(({ sum }) => sum > 0).toSorted((a, b) => b.sum - a.sum);
+    const rest = parts.splice(MAX_PODS);
+    if (rest.length > 0) parts.push({ name: "", lines: rest[0].lines.map((_unused, i) => rest.reduce((sum, { lines }) => sum + lines[i], 0)), sum: 0 });
+    return parts.map(({ name, lines }) => ({ name, lines }));
+  }
+}
+
 /** Count the known matches of a filter in each bin: lines, and the warnings and errors among them. */
-function countMatches(selection: Selection, binAt: (time: number) => number): Uint32Array {
+function countMatches(selection: Selection, binAt: (time: number) => number, parts: Parts | null): Uint32Array {
   const matches = new Uint32Array(BINS * 3);
   const { matched, stores } = selection;
   for (let index = 0; index < matched.length; index++) {
     const id = matched.at(index);
-    const { flags, folds, key } = stores[selection.slotOf(id)];
+    const slot = selection.slotOf(id);
+    const { flags, folds, key } = stores[slot];
     const row = selection.rowOf(id);
     if (flags[row] & NOTICE) continue;
     const rows = folds.heads.has(row) && !selection.opened.has(id) ? [row, ...folds.membersOf(row)] : [row];
     for (const one of rows) {
-      const bin = binAt(key[one]) * 3;
+      const at = binAt(key[one]);
+      const bin = at * 3;
+      parts?.add(slot, stores[slot], one, at);
       const level = flags[one] & LEVEL_BITS;
       matches[bin]++;
       if (level >= ERROR) matches[bin + 2]++;
@@ -90,14 +130,15 @@ function countMatches(selection: Selection, binAt: (time: number) => number): Ui
 }
 
 function buildHistogram(selection: Selection, { now, live, low, newest, searchedTo }: HistogramRange): Histogram {
-  const { stores } = selection;
+  const { stores, filtered } = selection;
+  const parts = selection.filter.split === "" ? null : new Parts(selection);
   const bins = new Uint32Array(BINS * 4);
   const to = Math.max(live ? now : 0, newest);
   const from = Math.min(to, ...stores.map(firstTime));
   const scale = BINS / Math.max(1, to - from + 1);
   const binOf = (time: number): number => Math.min(BINS - 1, Math.max(0, Math.floor((time - from) * scale)));
   const binAt = (time: number): number => binOf(time) * 4;
-  for (const store of stores) {
+  for (const [slot, store] of stores.entries()) {
     const { key, flags, seq, outline } = store;
     const upto = outline?.lastSeq ?? -1;
     for (const [i, count] of outline?.lines.entries() ?? []) {
@@ -111,6 +152,7 @@ function buildHistogram(selection: Selection, { now, live, low, newest, searched
       const flag = flags[row];
       if (flag & NOTICE || store.isRemoved(row)) continue;
       const bin = binAt(key[row]);
+      if (!filtered) parts?.add(slot, store, row, bin / 4);
       if (seq[row] > upto) bins[bin]++;
       if (outline?.errors && seq[row] <= upto) continue;
       const level = flag & LEVEL_BITS;
@@ -123,8 +165,8 @@ function buildHistogram(selection: Selection, { now, live, low, newest, searched
   const marks = stores.flatMap((store) => store.marks.map((mark) => (mark.time > to ? { ...mark, time: to, to } : mark))).toSorted((a, b) => a.time - b.time);
   // What is loaded is searched at once; what is not, the server searches from the newest to the oldest.
   const unloaded = stores.flatMap((store) => [...store.spans.map(({ high }) => high), store.older ? store.firstKey : -Infinity]);
-  const filtered = selection.filtered ? { matches: countMatches(selection, binOf) } : {};
-  return { from, to, bins, count: BINS, ...filtered, matchesFrom: Math.min(searchedTo, Math.max(-Infinity, ...unloaded)), low, isComplete: stores.every(({ outline }) => outline !== null), marks, loaded: loadedRanges(stores, from, to) };
+  const matches = filtered ? countMatches(selection, binOf, parts) : undefined;
+  return { from, to, bins, count: BINS, matches, parts: parts?.list(filtered ? null : bins), matchesFrom: Math.min(searchedTo, Math.max(-Infinity, ...unloaded)), low, isComplete: stores.every(({ outline }) => outline !== null), marks, loaded: loadedRanges(stores, from, to) };
 }
 
 function firstTime(store: TaskStore): number {
@@ -200,6 +242,6 @@ export class TimeAxis {
     const { all, filter, filtered, finder, matched, shown, stores, unsearched } = this.#selection;
     const matches = `${filtered ? `${shown.length} ${matched.length} ${unsearched} ${searchedTo}` : ""} ${finder.isActive ? finder.matches.length : ""}`;
     const window = live && follow && !this.#window.isExtended && filter.from === null ? filter.since : low;
-    return `${stores.map(({ recorded, spans, outline }) => `${recorded} ${spans.length} ${outline?.errors?.length}`).join(" ")} ${all.length} ${live ? Math.floor(now / this.#step) : ""} ${window} ${matches}`;
+    return `${stores.map(({ recorded, spans, outline }) => `${recorded} ${spans.length} ${outline?.errors?.length}`).join(" ")} ${all.length} ${live ? Math.floor(now / this.#step) : ""} ${window} ${matches} ${filter.split}`;
   }
 }

@@ -95,6 +95,14 @@ export class View {
     return recreated;
   }
 
+  /** If only the bars of the time axis are to be split otherwise, do that and return true: no line has to be searched again. */
+  resplit(filter: Filter): boolean {
+    const { selection } = this;
+    if (filter.split === selection.filter.split || JSON.stringify({ ...selection.filter, split: filter.split }) !== JSON.stringify(filter)) return false;
+    selection.filter = filter;
+    return true;
+  }
+
   refilter(filter: Filter): void {
     const { since, from, until } = this.selection.filter;
     if (filter.since !== since || filter.from !== from || filter.until !== until) {

@@ -12,6 +12,8 @@ const STEP_PX = 40;
 
 export const EQUAL_LINES = [["", "One by one"], ["exact", "Folded"], ["masked", "Folded, ignoring numbers"]] as const;
 
+const SPLITS = [["", "Lines"], ["level", "By level"], ["pod", "By pod"]] as const;
+
 export class DisplayMenu {
   readonly element: HTMLElement;
   #time: Menu;
@@ -59,6 +61,8 @@ export class DisplayMenu {
       { label: "Newest first", checked: newestFirst, staysOpen: true, act: () => this.#change({ newestFirst: !newestFirst }) },
       "Equal lines (u)",
       ...EQUAL_LINES.map(([equalLines, label]) => ({ label, checked: filter.equalLines === equalLines, act: () => this.#change({ equalLines }) })),
+      "Bars of the time axis",
+      ...SPLITS.map(([split, label]) => ({ label, checked: filter.split === split, act: () => this.#change({ split }) })),
       "Stream",
       ...["", "stdout", "stderr"].map((stream) => ({ label: stream || "Both", checked: filter.stream === stream, act: () => this.#change({ stream }) })),
       `Text, ${fontSize} px`,

@@ -1,12 +1,14 @@
 /** The time bar: buttons for the window, and the lines over time with warnings, errors, gaps and events. Dragging chooses a range. */
 
 import type { Filter } from "../protocol/requests.ts";
-import type { Histogram, Mark } from "../protocol/update.ts";
+import type { ContainerSummary, Histogram, Mark } from "../protocol/update.ts";
+import { colourStyle } from "../text/colours.ts";
 import { groupDigits } from "../text/format.ts";
 import { formatWindow } from "../text/time.ts";
 import { button, focusOn, h, listen, setAttr, setClass, setText, svg } from "./dom.ts";
 import { formatNotice } from "./row.ts";
 import { formatMoment, timeTicks } from "./scale.ts";
+import { sourceLabels } from "./sourcenames.ts";
 
 const WINDOWS: [string, number | null][] = [["1m", 60_000], ["5m", 300_000], ["10m", 600_000], ["1h", 3_600_000], ["All", null]];
 const OTHER_WINDOW = "Another window: 2h, 10:00 to 10:20, yesterday (W)";
@@ -15,13 +17,46 @@ const HEIGHT_PX = 34;
 const TICKS = 5;
 /** A drag over fewer pixels than this is a click. */
 const CLICK_PX = 4;
+/** Number of parts of a bar that the tip names. */
+const MAX_NAMED = 6;
+/** A bar is so high that a single line is visible, and so is a single warning or error (px). */
+const LEAST_PX = 2;
+const LEAST_SEVERE_PX = 3;
 const MARKED_KINDS = new Set<Mark["kind"]>(["restart", "ended", "event", "end"]);
+
+/** What the bars are split into. */
+interface Part {
+  label: string;
+  className: string;
+  colour: string;
+  lines: Uint32Array;
+  /** A single line of it is visible. */
+  isSevere: boolean;
+}
+
+const OTHER_PODS = "other pods";
+/** From the bottom of a bar to its top. */
+const LEVEL_ORDER = ["error", "warning", "info", "debug"];
+
+/** Name the parts of the bars, in the order in which they stand on each other. */
+function nameParts({ parts }: Histogram, sources: ContainerSummary[]): Part[] | undefined {
+  const byLevel = parts?.some(({ name }) => LEVEL_ORDER.includes(name));
+  if (byLevel) return LEVEL_ORDER.flatMap((level) => parts!.filter(({ name }) => name === level).map(({ lines }) => ({ label: level, className: `cl-h-${level}`, colour: "", lines, isSevere: level === "error" || level === "warning" })));
+  const labels = parts && sourceLabels(sources, ["pod"]);
+  const order = (label: string): string => (label === OTHER_PODS ? "\uffff" : label);
+  return parts?.map(({ name, lines }) => {
+    const { short, colour } = labels![sources.findIndex(({ task, pod }) => `${task}/${pod}` === name)] ?? {};
+    return { label: short ?? (name.slice(name.lastIndexOf("/") + 1) || OTHER_PODS), className: colour === undefined ? "cl-h-info" : "cl-h-pod", colour: colour === undefined ? "" : colourStyle(colour), lines, isSevere: false };
+  }).toSorted((a, b) => order(a.label).localeCompare(order(b.label), undefined, { numeric: true }));
+}
 
 export class TimeBar {
   readonly element: HTMLElement;
   #buttons: HTMLButtonElement[];
   #other: HTMLButtonElement;
   #paths = ["all", "match", "warn", "err", "gap", "mark", "bad"].map((name) => svg("path", { class: `cl-h-${name}`, "vector-effect": "non-scaling-stroke" }));
+  #split = svg("g", {});
+  #parts: Part[] | undefined;
   #window = svg("rect", { class: "cl-h-window", y: "0", height: String(HEIGHT_PX) });
   #visible = svg("rect", { class: "cl-h-sight", y: String(HEIGHT_PX - 2), height: "2" });
   #drag = svg("rect", { class: "cl-h-drag", y: "0", height: String(HEIGHT_PX), width: "0" });
@@ -57,7 +92,7 @@ export class TimeBar {
     hatch.append(svg("rect", { class: "cl-h-hatch", width: "2.5", height: "5" }));
     this.#paths[4].setAttribute("fill", `url(#${id})`);
     this.#drawing = svg("svg", { viewBox: `0 0 ${WIDTH_UNITS} ${HEIGHT_PX}`, preserveAspectRatio: "none", "aria-hidden": "true" });
-    this.#drawing.append(hatch, this.#window, ...this.#paths, this.#visible, this.#drag, this.#cursor);
+    this.#drawing.append(hatch, this.#window, ...this.#paths.slice(0, 2), this.#split, ...this.#paths.slice(2), this.#visible, this.#drag, this.#cursor);
     this.#axis = h("div", { class: "cl-axis", role: "slider", tabindex: "0", "aria-label": "Time: arrows move, Shift with arrows chooses a range, Enter goes there, Escape shows all", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "100" }, this.#drawing as unknown as Node, this.#tip);
     this.element = h(
       "div",
@@ -91,29 +126,43 @@ export class TimeBar {
     this.#placeRect(this.#visible, Math.min(from, to), Math.max(from, to), 3);
   }
 
-  draw(histogram: Histogram, live: boolean): void {
+  draw(histogram: Histogram, live: boolean, sources: ContainerSummary[]): void {
     this.#histogram = histogram;
+    this.#parts = nameParts(histogram, sources);
     const { bins, count, matches, from, to, marks = [] } = histogram;
     const step = WIDTH_UNITS / count;
     const paths = ["", "", "", "", "", "", ""];
+    const split = (this.#parts ?? []).map(() => "");
     const [ALL, MATCH, WARN, ERR, GAP, MARK, BAD] = paths.keys();
     // Few matches among many lines would be invisible, so they have a scale of their own.
-    const highestOf = (numbers: Uint32Array, each: number): number => numbers.reduce((most, number, i) => (i % each === 0 ? Math.max(most, number) : most), 1);
-    const [highest, highestMatch] = [highestOf(bins, 4), matches === undefined ? 1 : highestOf(matches, 3)];
-    setClass(this.element, "cl-matched", matches !== undefined);
+    let [highest, highestMatch] = [1, 1];
+    for (let i = 0; i < count; i++) [highest, highestMatch] = [Math.max(highest, this.#linesAt(i)), Math.max(highestMatch, matches?.[i * 3] ?? 0)];
+    const scale = matches === undefined ? highest : highestMatch;
+    setClass(this.element, "cl-matched", matches !== undefined || this.#parts !== undefined);
     const gaps = marks.filter(({ kind }) => kind === "gap");
     for (let i = 0; i < count; i++) {
       const x = (i * step).toFixed(1);
       const bar = (height: number, base = 0): string => `M${x} ${(HEIGHT_PX - base).toFixed(1)}v-${height.toFixed(1)}h${(step * 0.8).toFixed(1)}v${height.toFixed(1)}z`;
-      const [all, , , gap] = bins.subarray(i * 4, i * 4 + 4);
-      if (all > 0) paths[ALL] += bar(2 + ((HEIGHT_PX - 4) * all) / highest);
-      const [match, warn, err] = matches?.subarray(i * 3, i * 3 + 3) ?? [0, ...bins.subarray(i * 4 + 1, i * 4 + 3)];
-      const scale = matches === undefined ? highest : highestMatch;
-      if (match > 0) paths[MATCH] += bar(2 + ((HEIGHT_PX - 4) * match) / scale);
+      const [all, gap] = [this.#linesAt(i), bins[i * 4 + 3]];
+      const heightOf = (lines: number, most: number): number => LEAST_PX + ((HEIGHT_PX - 2 * LEAST_PX) * lines) / most;
       // Draw at least some pixels, so that a single error among thousands of lines is visible.
-      const errors = err > 0 ? Math.max(3, (HEIGHT_PX * err) / scale) : 0;
-      if (err > 0) paths[ERR] += bar(errors);
-      if (warn > 0) paths[WARN] += bar(Math.max(3, (HEIGHT_PX * warn) / scale), errors);
+      const heightOfSevere = (lines: number): number => (lines > 0 ? Math.max(LEAST_SEVERE_PX, (HEIGHT_PX * lines) / scale) : 0);
+      if (all > 0) paths[ALL] += bar(heightOf(all, highest));
+      if (this.#parts === undefined) {
+        const [match, warn, err] = matches?.subarray(i * 3, i * 3 + 3) ?? [0, ...bins.subarray(i * 4 + 1, i * 4 + 3)];
+        if (match > 0) paths[MATCH] += bar(heightOf(match, scale));
+        if (err > 0) paths[ERR] += bar(heightOfSevere(err));
+        if (warn > 0) paths[WARN] += bar(heightOfSevere(warn), heightOfSevere(err));
+      } else {
+        const known = this.#knownAt(i);
+        let base = 0;
+        for (const [at, { lines, isSevere }] of this.#parts.entries()) {
+          if (lines[i] === 0) continue;
+          const height = Math.max((heightOf(known, scale) * lines[i]) / known, isSevere ? LEAST_SEVERE_PX : 0);
+          split[at] += bar(height, base);
+          base += height;
+        }
+      }
       if (gap > 0 && gaps.length === 0) paths[GAP] += `M${x} 0h${Math.max(step, 4).toFixed(1)}v${HEIGHT_PX}h-${Math.max(step, 4).toFixed(1)}z`;
     }
     for (const { time, to: until } of gaps) {
@@ -122,12 +171,31 @@ export class TimeBar {
     }
     for (const { kind, level, time } of marks) if (MARKED_KINDS.has(kind)) paths[level >= 5 || kind === "restart" ? BAD : MARK] += `M${this.#x(time).toFixed(1)} 0V${HEIGHT_PX}`;
     for (const [i, path] of this.#paths.entries()) setAttr(path, "d", paths[i]);
+    this.#split.replaceChildren(...(this.#parts ?? []).map(({ className, colour }, i) => {
+      const path = svg("path", { class: className, d: split[i] });
+      path.style.cssText = colour;
+      return path;
+    }));
     this.#drawWindow();
     // The last label is the end of the axis.
     const times = timeTicks(from, to + (to - from) / TICKS, TICKS + 1);
     if (live && to > from) times[TICKS] = "now";
     if (this.#ticks.children.length !== times.length) this.#ticks.replaceChildren(...times.map(() => h("span", {})));
     for (const [i, time] of times.entries()) setText(this.#ticks.children[i] as HTMLElement, time);
+  }
+
+  /** Return the number of lines that are in a part of a bar. */
+  #knownAt(bin: number): number {
+    return this.#parts?.reduce((sum, { lines }) => sum + lines[bin], 0) ?? 0;
+  }
+
+  /** Return the number of lines of a bin. The outline spreads those of a batch, so where all lines are loaded, the parts are exact. */
+  #linesAt(bin: number): number {
+    const { bins, matches, from, to, count, loaded } = this.#histogram!;
+    const lines = bins[bin * 4];
+    if (this.#parts === undefined || matches !== undefined) return lines;
+    const [start, end] = [bin, bin + 1].map((i) => from + (i * (to - from)) / count);
+    return loaded.some(([low, high]) => start >= low && end <= high) ? this.#knownAt(bin) : Math.max(lines, this.#knownAt(bin));
   }
 
   #drawWindow(): void {
@@ -214,7 +282,7 @@ export class TimeBar {
     const { from, to, bins, count, matches, matchesFrom, marks = [] } = this.#histogram!;
     const bin = (to - from) / count;
     const i = Math.max(0, Math.min(count - 1, Math.floor((time - from) / Math.max(1, bin))));
-    const [all] = bins.subarray(i * 4);
+    const all = this.#linesAt(i);
     const [match, warn, err] = matches?.subarray(i * 3, i * 3 + 3) ?? bins.subarray(i * 4, i * 4 + 3);
     const near = Math.max(bin, ((to - from) * 4) / Math.max(1, width));
     const happened = marks.filter((mark) => time >= mark.time - near && time <= mark.to + near).slice(0, 3);
@@ -222,7 +290,7 @@ export class TimeBar {
     const matching = `${from + i * bin < matchesFrom ? "not all searched, " : ""}${groupDigits(match)} of ${lines}`;
     const counts = [matches === undefined ? lines : matching, warn > 0 ? `${groupDigits(warn)} warning${warn === 1 ? "" : "s"}` : "", err > 0 ? `${groupDigits(err)} error${err === 1 ? "" : "s"}` : ""].filter(Boolean).join(", ");
     const at = (ms: number): string => formatMoment(ms, Math.max(0, bin), to - from);
-    const words = [`${at(time)} · ${counts}`, ...happened.map(({ text }) => formatNotice(text, at))];
+    const words = [`${at(time)} · ${counts}`, ...this.#describeParts(i, matches === undefined ? all : match), ...happened.map(({ text }) => formatNotice(text, at))];
     setText(this.#tip, words.join("\n"));
     this.#tip.hidden = false;
     this.#tip.style.left = `${Math.round(Math.min(x, width - 40))}px`;
@@ -230,6 +298,17 @@ export class TimeBar {
     this.#placeRect(this.#cursor, time, time, 1);
     this.#axis.setAttribute("aria-valuetext", words.join(". "));
     this.#axis.setAttribute("aria-valuenow", String(Math.round((100 * (time - from)) / Math.max(1, to - from))));
+  }
+
+  /** Return the largest parts of a bar as text, in the order in which they stand on each other, and how many lines are in none. */
+  #describeParts(bin: number, lines: number): string[] {
+    const parts = this.#parts?.map(({ label, lines: counts }) => ({ label, count: counts[bin] })).filter(({ count }) => count > 0) ?? [];
+    const least = parts.map(({ count }) => count).toSorted((a, b) => b - a)[MAX_NAMED - 1] ?? 0;
+    const named = parts.filter(({ count }) => count >= least).slice(0, MAX_NAMED);
+    const further = parts.filter((part) => !named.includes(part)).reduce((sum, { count }) => sum + count, 0);
+    const unloaded = this.#parts === undefined ? 0 : lines - this.#knownAt(bin);
+    const words = [...named, { label: "others", count: further }, { label: "not loaded", count: unloaded }].filter(({ count }) => count > 0);
+    return words.length === 0 ? [] : [words.map(({ label, count }) => `${label} ${groupDigits(count)}`).join(", ")];
   }
 
   #key(event: KeyboardEvent): void {

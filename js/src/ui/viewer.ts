@@ -377,7 +377,7 @@ export class Viewer {
     this.#empty.update(update, this.#session.settings.filter);
     this.#lineActions.update();
     this.#problem.show(update.problem, update.link === "stopped" || Boolean(update.problem?.task));
-    if (update.histogram) this.#timeBar.draw(update.histogram, update.link !== "done");
+    if (update.histogram) this.#timeBar.draw(update.histogram, update.link !== "done", this.#sources);
     this.#showChart(update);
     this.#patterns.panel?.update(update);
     this.#goToLinked(update);

@@ -9,7 +9,7 @@ import { TaskStore } from "../../src/store/taskstore.ts";
 import { View } from "../../src/store/view.ts";
 import { fromPlain } from "../../src/client/settings.ts";
 import { describeClock, describeCompleteness, describeEmpty, describeHidden, describeState } from "../../src/ui/status.ts";
-import { failure, logEvent, ns, Server, sse, T0, TASK, W0 } from "../helpers.ts";
+import { failure, logEvent, ns, Server, sse, T0, TASK, W0, W1 } from "../helpers.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -439,6 +439,31 @@ it("loads a place hours back, beyond the window, by its time", async () => {
   expect(last().seekRow).toBeUndefined();
   // An error that is counted but not loaded has its tick at the scroll bar.
   expect(updates.findLast(({ ticks }) => ticks)!.ticks).toEqual({ errors: [TICKS / 2], found: [] });
+});
+
+it("splits the bars of what is loaded, without searching again; of the rest the server counts warnings and errors", async () => {
+  const outline = { records: 100, upto: 99, first: ns(T0 - 100_000), last: ns(T0), start: ns(T0 - 100_000), width: "1000000000", lines: Array.from({ length: 100 }, () => 1), errors: Array.from({ length: 100 }, (_unused, i) => Number(i === 5)), warnings: Array.from({ length: 100 }, () => 0), counted: 100, notices: [] };
+  const sums = (): [string, number][] => updates.findLast(({ histogram }) => histogram)!.histogram!.parts!.map(({ name, lines }) => [name, lines.reduce((a, b) => a + b)]);
+  const filter = (plain: object): void => engine.receive({ op: "filter", view: "v1", filter: fromPlain({ since: "all", ...plain }).filter });
+  open("all", "1m");
+  await settle();
+  server.answer = (url: URL) => (url.pathname.endsWith("/outline") ? Response.json(outline) : (new Promise(() => {}) as unknown as Response));
+  await server.send(sse("status", { task: TASK, state: "running", older: "o", from: ns(T0 - 2000) }) + sse("log", logEvent(98, [[T0 - 2000, 1, "INFO needle"], [T0 - 1000, 2, "DEBUG y"]]), "c1"));
+  await vi.advanceTimersByTimeAsync(2000);
+  expect(updates.findLast(({ histogram }) => histogram)!.histogram!.parts).toBeUndefined();
+  filter({ split: "level" });
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(sums().toSorted()).toEqual([["debug", 1], ["error", 1], ["info", 1]]);
+  filter({ split: "pod" });
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(sums()).toEqual([[`${TASK}/${W0.pod}`, 1], [`${TASK}/${W1.pod}`, 1]]);
+  const searches = (): number => server.requests.filter(({ url }) => url.pathname.endsWith("/search")).length;
+  filter({ split: "pod", grep: ["needle", "INFO"] });
+  await vi.advanceTimersByTimeAsync(1000);
+  expect([sums(), searches()]).toEqual([[[`${TASK}/${W0.pod}`, 1]], 1]);
+  filter({ split: "level", grep: ["needle", "INFO"] });
+  await vi.advanceTimersByTimeAsync(1000);
+  expect([sums(), searches()]).toEqual([[["info", 1]], 1]);
 });
 
 it.each([false, true])("a page whose cursor has expired reloads the window (task ended: %s)", async (ended) => {

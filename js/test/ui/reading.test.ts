@@ -384,6 +384,51 @@ describe("where things are", () => {
     expect([bars("match"), bars("err")]).toEqual([0, 2]);
   });
 
+  it("on demand the bars are split by level or by pod, also those of the matches", async () => {
+    const heights = (selector: string): number[] => all(selector).map((path) => [...path.getAttribute("d")!.matchAll(/v-([\d.]+)/g)].reduce((sum, [, height]) => sum + Number(height), 0));
+    const describeLast = (): string => {
+      find(".cl-axis").dispatchEvent(new KeyboardEvent("keydown", { key: "Home", bubbles: true }));
+      return find(".cl-axis").getAttribute("aria-valuetext")!.replace(/^.* · /, "");
+    };
+    show();
+    await feed([T0, 1, "ERROR x"], [T0, 1, "WARNING x"], [T0, 1, "DEBUG x"], [T0, 1, "INFO needle"], [T0, 2, "needle"], [T0, 2, "FATAL x"]);
+    expect([all("[class^=cl-h-info]"), all(".cl-h-pod")]).toEqual([[], []]);
+    named("Columns, order and size").click();
+    named("By level").click();
+    await settle(1000);
+    expect(model.traits.split).toBe("level");
+    expect(heights(".cl-h-error, .cl-h-warning, .cl-h-info, .cl-h-debug").map((height) => Math.round(height / 5.3))).toEqual([2, 1, 2, 1]);
+    expect(heights(".cl-h-err, .cl-h-warn")).toEqual([0, 0]);
+    expect(describeLast()).toBe("6 lines, 1 warning, 2 errors. error 2, warning 1, info 2, debug 1");
+    named("Columns, order and size").click();
+    named("By pod").click();
+    await settle(1000);
+    expect(heights(".cl-h-pod").map((height) => Math.round(height / 5.3))).toEqual([4, 2]);
+    // A pod has the colour of its lines.
+    const [worker0, worker1] = all(".cl-h-pod").map(({ style }) => style.getPropertyValue("--h"));
+    expect(all("[data-seq] .cl-s").map(({ style }) => style.getPropertyValue("--h"))).toEqual([worker0, worker0, worker0, worker0, worker1, worker1]);
+    expect(describeLast()).toBe("6 lines, 1 warning, 2 errors. w-0 4, w-1 2");
+    await type("needle");
+    await settle(1000);
+    expect(describeLast()).toBe("2 of 6 lines. w-0 1, w-1 1");
+    expect(new Set(heights(".cl-h-pod")).size).toBe(1);
+    model.traits.split = "";
+    model.emit("change:split");
+    await settle(1000);
+    expect([all(".cl-h-pod"), bars("match")]).toEqual([[], 1]);
+  });
+
+  it("of many pods, those with the most lines are told apart", async () => {
+    show({ split: "pod" });
+    const sources = Object.fromEntries(Array.from({ length: 20 }, (_unused, i) => [i, { ...W0, pod: `train-1-worker-${i}` }]));
+    const s = Object.keys(sources).flatMap((id) => Array.from({ length: 1 + Number(id) }, () => Number(id)));
+    model.bytes(sse("log", { task: TASK, seq: 0, sources, t0: ns(T0), dt: s.map(() => 0), s, o: s.map(() => 1), m: s.map(() => "x") }, "c1"));
+    await settle(1000);
+    expect([all(".cl-h-pod").length, all(".cl-h-info").length]).toEqual([16, 1]);
+    find(".cl-axis").dispatchEvent(new KeyboardEvent("keydown", { key: "Home", bubbles: true }));
+    expect(find(".cl-axis").getAttribute("aria-valuetext")).toMatch(/210 lines\. w-14 15, .*, w-19 20, others 105$/);
+  });
+
   it("errors, and what find has found, are ticks at the scroll bar", async () => {
     show();
     await feed(...lines(401, (i) => (i === 100 || i === 300 ? "ERROR x" : i === 200 ? "needle" : `hay ${i}`)));
