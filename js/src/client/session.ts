@@ -141,6 +141,10 @@ export class Session {
     this.#on("change:tasks", () => this.#tasksChanged());
   }
 
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
   get tasks(): string[] {
     return (this.widget.get("tasks") as string[] | undefined) ?? [];
   }

@@ -316,6 +316,7 @@ export class Viewer {
     const { prompt } = this.#lineActions;
     try {
       const { Bell } = await this.#loadPanels();
+      if (this.#session.isClosed) return;
       const bell = (this.#session.bell ??= new Bell(this.#session, this.#store)) as InstanceType<typeof Bell>;
       const { element, button } = bell.menuFor({ newest: () => this.#drawn?.newest ?? 0, ask: prompt.ask.bind(prompt), showError: (message) => this.showError(message) });
       this.#header.bell.replaceChildren(element);

@@ -109,6 +109,17 @@ describe("the end of the task", () => {
     expect(sessionStorage.length).toBe(0);
   });
 
+  it("is announced by the next viewer if one was closed while the bell was loading", async () => {
+    sessionStorage.setItem(`cortex-jupyter/bell ${TASK}`, JSON.stringify({ end: [TASK] }));
+    show();
+    session.close();
+    await settle();
+    show();
+    await running();
+    await end();
+    expect(messages()).toEqual(["train-1 has ended: Job complete exit 0"]);
+  });
+
   it("is announced after a reload once for all viewers of the task", async () => {
     sessionStorage.setItem(`cortex-jupyter/bell ${TASK}`, JSON.stringify({ end: [TASK] }));
     show();
