@@ -142,6 +142,7 @@ def _block(data_bytes: Bytes, bounds: Ints, *, stems: bool) -> tuple[Hashes, Int
     # Two spaces before and three after, so that each byte has the neighbours that are read.
     text = np.full(size + 5, 32, np.uint8)
     text[2:-3] = data_bytes[base : base + size]
+    text[text == 0] = 32  # a line may hold MARK itself
     digit = (text >= 48) & (text <= 57)  # ASCII
     inside = word[text]
     dots = np.flatnonzero(text == 46)
@@ -257,4 +258,4 @@ def _shape_text(data_bytes: Bytes, bounds: Ints, at: Ints, starts: Ints, ends: I
         parts.append(data_bytes[offset : int(starts[token])].tobytes())
         offset = int(ends[token])
     parts.append(data_bytes[offset : int(bounds[row + 1])].tobytes())
-    return MARK.encode().join(parts).decode("utf-8", "replace")
+    return MARK.join(part.replace(b"\0", b" ").decode("utf-8", "replace") for part in parts)

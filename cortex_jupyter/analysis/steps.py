@@ -232,7 +232,7 @@ _OF: Final = re.compile(r"\s*(?:/|of)\s*\0")
 
 def _place(shape: str) -> _Place | None:
     """Return which counter lines of a shape show, and the index of its number among the numbers of the line."""
-    token = None
+    token, shape = None, metrics.narrow(shape)
     if match := _STEP.search(shape):
         token = shape.count(metrics.MARK, 0, match.end()) - 1
     elif (reading := metrics.read(shape)) is not None:

@@ -179,6 +179,10 @@ MEASURES: Final = (
 _MEASURE: Final = re.compile(rf"(?i)(?:.*[ _/])?(?:{MEASURES})\Z")
 #: Lines of source code and values in error reports of pytest, rich and pip.
 _CODE: Final = re.compile(r"\s*│|> |E {3}")
+#: Wide gaps: rules that allow blanks in several places would try each way to share them.
+_WIDE: Final = re.compile(r"(\s)\s{8,}")
+#: Most characters of a text that are examined; the page examines as many.
+_LONGEST: Final = 8192
 #: Keys of a JSON line that hold a time.
 _TIMES: Final = frozenset({"time", "t", "created", "msecs", "relativecreated", "asctime"})
 
@@ -205,6 +209,7 @@ def read(shape: str) -> Reading | None:
     ({'train-rmse': 1, 'eval-rmse': 2}, True)
     """
     reading = Reading()
+    shape = narrow(shape)
     if _CODE.match(shape):
         return None
     if "{" in shape:
@@ -233,6 +238,17 @@ def read(shape: str) -> Reading | None:
     return reading if reading.values else None
 
 
+def narrow(shape: str) -> str:
+    """Return a shape with two blanks instead of each wide gap.
+
+    Examples
+    --------
+    >>> narrow("step" + 4000 * " " + "loss")
+    'step  loss'
+    """
+    return _WIDE.sub(r"\1\1", shape)
+
+
 def _find(shape: str, *rules: re.Pattern[str]) -> int | None:
     """Return the index of the last mark of the first rule that matches."""
     matches = (rule.search(shape) for rule in rules)
@@ -246,6 +262,7 @@ def _token_index(shape: str, end: int) -> int:
 
 def _text(shape: str, reading: Reading) -> None:
     """Find the numbers of a text in all forms but those of an object."""
+    shape = shape[:_LONGEST]
     _pairs(shape, reading)
     _columns(shape, reading)
     _bare(shape, reading)

@@ -152,6 +152,7 @@ def test_a_users_own_pattern_or_path() -> None:
         '{"a":' * 2000 + "1" + "}" * 2000,
         "1" * 5000,
         "\x00\x00=1",
+        "loss=0.5 step" + " " * 8000 + "x",
         "é=1 ☃: 2",
         "x" * (1 << 21) + " loss=1",
         "- " * 4000 + "1e",
@@ -168,6 +169,12 @@ def test_a_users_own_pattern_or_path() -> None:
 def test_odd_lines_do_no_harm(text: str) -> None:
     found = metrics(table([("p", "loss=1"), ("p", text), ("p", "loss=2")]), ("loss",))
     assert next(v for _, _, v, _ in values(found)) == 1.0 and found["value"][-1].as_py() == 2.0
+
+
+def test_a_null_byte_is_no_number() -> None:
+    """Others stand in a file that was cut while its writer went on."""
+    found = metrics(table([("p", "\0\0loss=0.5 step=4"), ("p", "\0loss=\0 step=5")]))
+    assert values(found) == [(4, "loss", 0.5, None)]
 
 
 def test_block_boundaries_never_mix_lines() -> None:

@@ -258,6 +258,8 @@ const MAY_HAVE_METRICS = new RegExp(
   String.raw`(?:[^0-9 \t][ \t]*[=:]|[A-Za-z_][0-9]{1,2}[ \t]*(?:=|:[ \t]))[\[( \t]*[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)|[eE][pP][oO][cC][hH]|\|[ \t]*[A-Za-z].* [0-9]|\t[A-Za-z].*[0-9]`,
 );
 const BARE = new RegExp(String.raw`(?:${MEASURES})[ \t]+[-+.]?(?:[0-9]|nan|inf)`, "i");
+/** Rules that allow blanks in several places would try each way to share a wide gap among them. */
+const WIDE = /(\s)\s{8,}/g;
 const COLOUR = /\u001b\[[0-?]*[ -/]*[@-~]/g;
 /** Longer lines are cut here: they report no metrics, and some rules look at each pair of spaces. */
 const MAX_CHARS = 8192;
@@ -272,12 +274,14 @@ const readingsByShape = new Map<string, ShapeReading | null>();
 /** Return the metrics that a line reports. Each state of a redrawn progress bar counts. `tables` are those of the line's source. */
 export function parseMetrics(text: string, tables?: { read(line: string): MetricValues | null }): MetricValues[] {
   const result: MetricValues[] = [];
-  const line = text.includes("\u001b") ? text.slice(0, MAX_CHARS).replace(COLOUR, "") : text.slice(0, MAX_CHARS);
+  let line = text.slice(0, MAX_CHARS);
+  if (line.includes("\u001b")) line = line.replace(COLOUR, "");
+  if (line.includes(PLACEHOLDER)) line = line.replaceAll(PLACEHOLDER, " ");
   for (const state of line.includes("\r") ? line.split("\r") : [line]) {
     const row = tables?.read(state);
     if (row) result.push(row);
     if (row || !(MAY_HAVE_METRICS.test(state) || BARE.test(state))) continue;
-    const { text: shape, tokens } = shapeOf(state);
+    const { text: shape, tokens } = shapeOf(state.replace(WIDE, "$1$1"));
     let reading = readingsByShape.get(shape);
     if (reading === undefined) {
       if (readingsByShape.size > MAX_SHAPES) readingsByShape.clear();
