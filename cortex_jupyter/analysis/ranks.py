@@ -237,8 +237,9 @@ class _Pace:
             reached[index], pace.last[index] = total[mine[-1]], int(at[mine[-1]])
             pauses, steps = np.diff(at[mine]) / 1e9, np.diff(total[mine])
             pace.pauses[index] = pauses
-            if len(pauses):
-                each = pauses / np.maximum(steps, 1e-9)
+            is_ahead = steps > 0  # a clock that was set back puts lines out of order
+            if is_ahead.any():
+                each = pauses[is_ahead] / steps[is_ahead]
                 pace.median[index], pace.p95[index] = (float(q) for q in np.quantile(each, [0.5, 0.95]))
         if not np.isnan(reached).all():
             behind = np.nanmedian(reached) - reached

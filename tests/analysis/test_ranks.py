@@ -92,6 +92,14 @@ def test_the_clock_of_a_node_makes_no_rank_late() -> None:
     assert max(abs(row["late_s"]) for row in found(training, containers)) < 0.2
 
 
+def test_a_clock_that_is_set_back_makes_no_step_long() -> None:
+    before = Training(1).run(100)
+    after = Training(1, now=before.now - 80, step=100).run(100)
+    table = pa.concat_tables([before.table(), after.table()])
+    [rank] = Ranks(compare_ranks(table, read_progress(table), {}, [], after.end))
+    assert rank["step"] == 200 and rank["step_p95_s"] < 5
+
+
 def test_a_rank_that_did_not_reach_the_last_step_is_behind_in_a_hang() -> None:
     training = Training(8).run(300).run(1, ranks=[0, 1, 2, 3, 4, 6, 7]).wait(900)
     assert notes(found(training)) == notes(found(training, is_over=True)) == {"worker-5": "behind"}
