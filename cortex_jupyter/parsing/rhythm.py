@@ -20,6 +20,8 @@ MIN_PAUSES: Final = 20
 #: Lines that are no steps say less, so they must have come for this long (seconds), and 95 % of the pauses between them
 #: must be shorter than this many usual ones.
 LINES_S, REGULAR = 60.0, 10.0
+#: The first evaluation or checkpoint may take this long (seconds), however short a time the task has made steps.
+FIRST_S: Final = 300.0
 #: A kind of line that begins this share of the pauses belongs to a step; one that begins fewer announces something else.
 USUAL_SHARE: Final = 0.05
 #: The newest pauses that count, and kinds of lines whose pauses are remembered.
@@ -66,7 +68,7 @@ def limit_s(
     longest = max(alike_s, default=0.0)
     several = 3
     known = longest * (2 if sum(pause > longest / 2 for pause in alike_s) >= several else 3)
-    return max(known, 2 * p99_s, 3 * p90_s, min(usual, 2 * lasted_s))
+    return max(known, 2 * p99_s, 3 * p90_s, min(usual, max(FIRST_S, 2 * lasted_s)))
 
 
 class Rhythm:

@@ -186,6 +186,14 @@ def test_a_clean_run_gives_no_alarm(phases: Callable[[Training], None], ranks: i
     assert not found(training)
 
 
+@pytest.mark.parametrize("text", ["", "***** Running Evaluation *****"])
+def test_the_first_evaluation_may_come_soon(text: str) -> None:
+    training = Training(4, step_s=1).run(25)
+    if text:
+        training.say(text)
+    assert not found(training.wait(240).run(25), is_over=True)
+
+
 def test_a_hang_after_checkpoints_is_noticed_earlier_than_a_checkpoint_lasts() -> None:
     training = Training(8)
     _checkpoints(training)
