@@ -217,7 +217,7 @@ def patterns(table: pa.Table) -> pa.Table:
     count = np.bincount(code, minlength=pattern_count)
     first, last = (np.zeros(pattern_count, np.int64) for _ in range(2))
     low, span = (int(time.min()), max(1, int(time.max() - time.min()))) if n else (0, 1)
-    step = np.minimum((time - low) * BINS // span, BINS - 1)
+    step = np.minimum(((time - low) / span * BINS).astype(np.int64), BINS - 1)  # as integers, years would overflow
     counts = np.bincount(code * BINS + step, minlength=pattern_count * BINS).reshape(pattern_count, BINS)
     early = np.full(pattern_count, n, np.int64)
     np.minimum.at(early, code, np.arange(n))

@@ -377,7 +377,7 @@ def _strips(
     main = counts.counter == counts.main
     lines = int(main.sum()) // max(1, len(np.unique(counts.rank[main])))
     bins = max(8, min(_BINS, lines // _IN_BIN))
-    edges = start + np.arange(1, bins + 1) * span // bins
+    edges = start + (np.arange(1, bins + 1) / bins * span).astype(np.int64)  # as integers, years would overflow
     reached = np.full((len(rows), bins), np.nan)
     signs = np.zeros((len(rows), bins))
     for index in range(len(rows)):

@@ -46,6 +46,11 @@ def test_equal_lines_are_one_pattern_with_counts_over_time() -> None:
     assert {r["level"] for r in found} == {"info", "warning", "error", None}
 
 
+def test_a_clock_that_is_wrong_by_centuries_is_counted_too() -> None:
+    [found] = patterns(table([(0, "p", "step 1"), (9e9, "p", "step 2")])).to_pylist()
+    assert found["counts"] == [1, *[0] * (BINS - 2), 1]
+
+
 def test_words_without_digits_can_vary_and_prose_is_not_merged() -> None:
     rows = [
         (i, "p", f"user {name} logged in from {place}")
