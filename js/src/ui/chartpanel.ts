@@ -9,6 +9,7 @@ import { button, h, listen, setAttr, setHidden, setText } from "./dom.ts";
 import { Menu, type MenuItem } from "./menu.ts";
 import { buildMultiples, type CurvePoint, type Multiple, nearestPoints, timeOf, valueOf } from "./multiples.ts";
 import { type Axis, LEFT, Plot, type PlotActions, RIGHT } from "./plot.ts";
+import { hasRanks, type RankList } from "./ranklist.ts";
 import type { SourceLabel } from "./row.ts";
 import { formatNumber, roundTicks, timeTicks } from "./scale.ts";
 
@@ -72,15 +73,18 @@ export class ChartPanel {
   /** Id of the animation frame that will continue; 0 for none. */
   #frame = 0;
 
+  readonly #ranks: RankList;
   readonly #change: (change: Change) => void;
   readonly #jump: (jump: Jump) => void;
   readonly #ask: Ask;
 
   constructor(
+    ranks: RankList,
     change: (change: Change) => void,
     jump: (jump: Jump) => void,
     ask: Ask,
   ) {
+    this.#ranks = ranks;
     this.#change = change;
     this.#jump = jump;
     this.#ask = ask;
@@ -145,6 +149,7 @@ export class ChartPanel {
     this.element.hidden = settings.chart === "";
     for (const [i, by] of this.#by.entries()) setAttr(by, "aria-pressed", String(settings.chart === ["time", "step"][i]));
     setAttr(this.#log, "aria-pressed", String(settings.chartLog));
+    this.#showRanks();
     this.draw();
   }
 
@@ -156,7 +161,13 @@ export class ChartPanel {
     this.#histogram = histogram;
     this.#sources = sources;
     this.#labels = labels;
-    if (!same) this.draw();
+    if (same) return;
+    this.#showRanks();
+    this.draw();
+  }
+
+  #showRanks(): void {
+    this.#ranks.showIn(this.element, this.#settings!.chart !== "" && hasRanks(this.#sources), true);
   }
 
   draw(): void {

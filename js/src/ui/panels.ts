@@ -6,5 +6,6 @@
 export { Bell } from "./bell.ts";
 export { ChartPanel } from "./chartpanel.ts";
 export { PatternPanel } from "./patternpanel.ts";
+export { RankList } from "./ranklist.ts";
 export { keyHelp } from "./keyhelp.ts";
 export { formatMarkdown } from "./markdown.ts";

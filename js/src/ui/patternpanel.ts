@@ -8,7 +8,7 @@ import type { Update } from "../protocol/update.ts";
 import { writeCondition } from "../text/conditions.ts";
 import { formatShortClock, groupDigits, shortCount } from "../text/format.ts";
 import { button, focusedIn, focusOn, h, listen, setAttr, setClass, setHidden, setText, svg } from "./dom.ts";
-import { RankList } from "./ranklist.ts";
+import type { RankList } from "./ranklist.ts";
 import { formatNumber } from "./scale.ts";
 
 /** The placeholder of the server for what varies. */
@@ -37,7 +37,6 @@ export class PatternPanel {
   #coverage = h("span", { class: "cl-dim cl-of" });
   #patterns = new RowList("Patterns");
   #fields = new RowList("Fields");
-  #ranks: RankList;
   #message = h("p", { class: "cl-dim", hidden: true });
   #failure = h("div", { class: "cl-unloaded", role: "alert", hidden: true });
   readonly element = h(
@@ -61,12 +60,12 @@ export class PatternPanel {
   #nextAt = 0;
 
   readonly #session: Session;
+  readonly #ranks: RankList;
 
-  constructor(session: Session) {
+  constructor(session: Session, ranks: RankList) {
     this.#session = session;
+    this.#ranks = ranks;
     this.#settings = session.settings;
-    this.#ranks = new RankList(session);
-    this.element.append(this.#ranks.element);
     listen(this.#order, "change", () => this.#draw(true));
   }
 
@@ -75,7 +74,7 @@ export class PatternPanel {
     this.#tab = settings.chart === "" ? settings.panel : "";
     setHidden(this.element, this.#tab === "");
     for (const [i, tab] of this.#tabs.entries()) setAttr(tab, "aria-pressed", String(this.#tab === TABS[i][0]));
-    this.#ranks.show(this.#tab === "ranks", this.#update);
+    this.#ranks.showIn(this.element, this.#tab === "ranks");
     if (this.#tab === "" || this.#tab === "ranks") this.#stop();
     else this.#readIfDue();
     this.#draw();
@@ -83,13 +82,11 @@ export class PatternPanel {
 
   update(update: Update): void {
     this.#update = update;
-    this.#ranks.show(this.#tab === "ranks", update);
     this.#readIfDue();
   }
 
   close(): void {
     this.#stop();
-    this.#ranks.close();
   }
 
   #stop(): void {

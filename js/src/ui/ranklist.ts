@@ -1,9 +1,12 @@
-/** The ranks of a distributed task: a strip of each one's progress over time, as `log.ranks().plot()` draws it. */
+/**
+ * The ranks of a distributed task: a strip of each one's progress over time, as `log.ranks().plot()` draws it. A viewer has one such
+ * list, in its panel or below its chart. While neither shows it, nothing is asked for.
+ */
 
 import { requestEvents } from "../client/patterns.ts";
 import type { Session } from "../client/session.ts";
 import type { Problem } from "../protocol/events.ts";
-import type { Update } from "../protocol/update.ts";
+import type { ContainerSummary, Update } from "../protocol/update.ts";
 import { formatShortClock } from "../text/format.ts";
 import { button, h, setHidden, setText, svg } from "./dom.ts";
 
@@ -14,8 +17,9 @@ const WIDTH = 600;
 const HEIGHT = 12;
 /** Shades of a colour. */
 const LEVELS = 4;
-/** Notes of ranks that stand out, with the tone of each. */
-const TONES: Record<string, string> = { slow: "warn", behind: "err", stuck: "err", silent: "err", "failed first": "err" };
+/** Notes of ranks that stand out, with the tone of each. The gravest comes first. */
+const TONES: Record<string, string> = { "failed first": "err", behind: "err", silent: "err", stuck: "err", slow: "warn" };
+const NOTES = Object.keys(TONES);
 
 /** One rank; times are parts of the whole time, from 0 to 1. */
 export interface RankStrip {
@@ -35,6 +39,14 @@ export interface RankStrip {
   container: string;
 }
 
+/** The mark of a container with a rank that stands out. */
+export interface RankBadge {
+  note: string;
+  tone: string;
+  /** Its figures. */
+  title: string;
+}
+
 interface Ranks {
   ranks: RankStrip[];
   left_out: number;
@@ -50,7 +62,10 @@ export class RankList {
   #rows = h("div", { class: "cl-ranks", role: "list", "aria-label": "Ranks" });
   #times = [h("span", {}), h("span", {})];
   #span = h("div", { class: "cl-rank cl-dim", hidden: true }, h("span", {}), h("div", { class: "cl-rank-span" }, ...this.#times), h("span", {}));
-  readonly element = h("div", { class: "cl-plist", hidden: true }, this.#hang, this.#message, this.#rows, this.#span);
+  readonly element = h("div", { class: "cl-plist cl-rlist", hidden: true }, this.#hang, this.#message, this.#rows, this.#span);
+  /** Whether it is below the chart, where it takes no room unless there are ranks to compare, and the ones that stand out come first. */
+  #isSmall = false;
+  #found: (Ranks & { task: string })[] | undefined;
   #update: Update | undefined;
   #stop: (() => void) | undefined;
   #readOf = "";
@@ -58,16 +73,38 @@ export class RankList {
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   readonly #session: Session;
+  readonly #drawn: (badges: Map<string, RankBadge>) => void;
 
-  constructor(session: Session) {
+  /** `drawn` gets the badges of containers by their keys, each time that the list was drawn. */
+  constructor(session: Session, drawn: (badges: Map<string, RankBadge>) => void) {
     this.#session = session;
+    this.#drawn = drawn;
   }
 
-  show(isShown: boolean, update: Update | undefined): void {
+  /** Show the list in a panel, or remove it if it is there. */
+  showIn(panel: HTMLElement, isShown: boolean, isSmall = false): void {
+    const isHere = this.element.parentElement === panel;
+    if (isShown && !isHere) {
+      panel.append(this.element);
+      this.#isSmall = isSmall;
+      setHidden(this.element, isSmall);
+      if (this.#found !== undefined) this.#draw();
+      this.#readIfDue();
+    } else if (!isShown && isHere) {
+      this.element.remove();
+      this.close();
+      // From now on nobody looks whether a rank of a running task still stands out.
+      if (!this.#isOver) this.#drawn(new Map());
+    }
+  }
+
+  update(update: Update): void {
     this.#update = update;
-    setHidden(this.element, !isShown);
-    if (isShown) this.#readIfDue();
-    else this.close();
+    if (this.element.parentElement !== null) this.#readIfDue();
+  }
+
+  get #isOver(): boolean {
+    return this.#update?.tasks.every(({ ended }) => ended) ?? false;
   }
 
   close(): void {
@@ -85,7 +122,7 @@ export class RankList {
     if (readOf === this.#readOf) return;
     clearTimeout(this.#timer);
     // The ranks of a task that has ended are compared once more, and at once.
-    const inMs = tasks.every(({ ended }) => ended) ? 0 : this.#nextAt - Date.now();
+    const inMs = this.#isOver ? 0 : this.#nextAt - Date.now();
     if (inMs > 0) {
       this.#timer = setTimeout(() => this.#readIfDue(), inMs);
       return;
@@ -96,14 +133,16 @@ export class RankList {
 
   #read(): void {
     const startedAt = Date.now();
-    const found: Ranks[] = [];
+    const found: (Ranks & { task: string })[] = [];
     const waiting = this.#session.tasks.slice();
     const isComm = this.#update!.transport === "comm";
     const end = (problem?: Problem): void => {
       this.#stop = undefined;
       this.#nextAt = Date.now() + Math.max(AGAIN_MS, AGAIN_TIMES * (Date.now() - startedAt));
-      if (problem === undefined) this.#draw(found);
-      else this.#fail(problem);
+      if (problem === undefined) {
+        this.#found = found;
+        this.#draw();
+      } else this.#fail(problem);
     };
     const next = (): void => {
       const task = waiting.shift();
@@ -112,7 +151,7 @@ export class RankList {
       this.#stop = requestEvents(this.#session, "ranks", task, isComm, {
         event: ({ event, data }) => {
           const doc = JSON.parse(data) as Ranks & Problem;
-          if (event === "ranks") found.push(doc);
+          if (event === "ranks") found.push({ ...doc, task });
           else if (event === "done") {
             isDone = true;
             next();
@@ -135,11 +174,13 @@ export class RankList {
       this.#nextAt = 0;
       this.#readIfDue();
     };
+    setHidden(this.element, false);
     setHidden(this.#message, false);
     this.#message.replaceChildren(`The ranks could not be compared: ${message}. ${hint} `, button("Try again", "Try again", retry, { class: "btn cl-outline" }));
   }
 
-  #draw(found: Ranks[]): void {
+  #draw(): void {
+    const found = this.#found!;
     const ranks = found.flatMap((one) => one.ranks);
     const hangs = found.map(({ hang }) => hang).filter(Boolean);
     const leftOut = found.reduce((sum, one) => sum + one.left_out, 0);
@@ -150,8 +191,40 @@ export class RankList {
     setHidden(this.#message, !isEmpty && leftOut === 0);
     setHidden(this.#span, isEmpty || found.length > 1);
     if (!isEmpty) for (const [i, at] of [found[0].from, found[0].to].entries()) setText(this.#times[i], formatShortClock(at / 1e6, true));
-    this.#rows.replaceChildren(...ranks.map(rankRow));
+    const listed = this.#isSmall ? [...ranks.filter(standsOut), ...ranks.filter((one) => !standsOut(one))] : ranks;
+    this.#rows.replaceChildren(...listed.map(rankRow));
+    setHidden(this.element, this.#isSmall && ranks.length < 2);
+    this.#drawn(badgesOf(found));
   }
+}
+
+/** Return whether a chart of these containers has the strips of its ranks below it: whether any task has several ranks. */
+export function hasRanks(sources: ContainerSummary[]): boolean {
+  const ranks = new Map<string, string>();
+  return sources.some(({ task, role, rank, index }) => {
+    if (rank === "" && index === null) return false;
+    const name = `${role} ${rank || index}`;
+    if (!ranks.has(task)) ranks.set(task, name);
+    return ranks.get(task) !== name;
+  });
+}
+
+function standsOut({ note }: RankStrip): boolean {
+  return note in TONES;
+}
+
+/** Return the badges of containers by their keys. A container may have several ranks: it has the gravest note, and the figures of all that stand out. */
+function badgesOf(found: (Ranks & { task: string })[]): Map<string, RankBadge> {
+  const badges = new Map<string, RankBadge>();
+  for (const { task, ranks } of found) {
+    for (const { name, note, label, pod, container } of ranks.filter(standsOut)) {
+      const key = `${task}/${pod}/${container}`;
+      const other = badges.get(key);
+      const gravest = other !== undefined && NOTES.indexOf(other.note) < NOTES.indexOf(note) ? other.note : note;
+      badges.set(key, { note: gravest, tone: TONES[gravest], title: [...(other === undefined ? [] : [other.title]), `${name}: ${label}`].join("\n") });
+    }
+  }
+  return badges;
 }
 
 function rankRow(rank: RankStrip): HTMLElement {

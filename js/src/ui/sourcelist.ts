@@ -8,6 +8,7 @@ import type { RunSummary, ContainerSummary } from "../protocol/update.ts";
 import { colourStyle } from "../text/colours.ts";
 import { formatAge, groupDigits, shortCount } from "../text/format.ts";
 import { button, h, listen, setAttr, setClass, setHidden, setStyle, setText } from "./dom.ts";
+import type { RankBadge } from "./ranklist.ts";
 import { type RoleGroup, roleGroups, type RunEntry, sourceEntries, type SourceEntry } from "./sourcenames.ts";
 
 /** A row of the list. All rows have the same height. */
@@ -30,7 +31,8 @@ interface RowParts {
   element: HTMLElement;
   toggle: HTMLButtonElement;
   only: HTMLButtonElement;
-  /** How it ended, and its number of lines. */
+  /** What stands out about its rank, how it ended, and its number of lines. */
+  badge: HTMLElement;
   end: HTMLElement;
   count: HTMLElement;
   fold: HTMLButtonElement;
@@ -96,6 +98,8 @@ export class SourceList {
   /** Indexes of the rows by id. */
   #indexes = new Map<string, number>();
   #switches = new SourceSwitches([]);
+  /** Of containers whose ranks stand out, by their keys. */
+  #badges = new Map<string, RankBadge>();
   /** The current time (ms). */
   now = 0;
   /** Whether the pointer is over the list. Only then are titles with ages updated, and only then entries keep their order. */
@@ -138,6 +142,11 @@ export class SourceList {
     this.#switches = new SourceSwitches(sources);
     this.now = now;
     this.#draw();
+  }
+
+  mark(badges: Map<string, RankBadge>): void {
+    this.#badges = badges;
+    this.#drawRows();
   }
 
   /** Measure the list, whose height has changed, or which is shown now. */
@@ -295,10 +304,11 @@ export class SourceList {
       toggle: h("button", { type: "button", role: "switch", class: "cl-swb", "aria-label": label, onclick: press("toggle") }, h("span", { class: `cl-sw ${row.entry.group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
       only: h("button", { type: "button", class: "cl-only", onclick: press("only") }, nameElement(name)),
       fold: button("", "", press("fold"), { class: "cl-le cl-runs", hidden: true }),
+      badge: h("span", { class: "cl-badge", hidden: true }),
       end: h("span", {}),
       count: h("span", {}),
     };
-    element.append(parts.toggle, parts.only, parts.fold, h("small", { onclick: press("only") }, parts.end, parts.count));
+    element.append(parts.toggle, parts.only, parts.fold, h("small", { onclick: press("only") }, parts.badge, parts.end, parts.count));
     return { element, parts };
   }
 
@@ -354,12 +364,17 @@ export class SourceList {
   }
 
   #show(elements: RowParts, entry: SourceEntry): void {
-    const { fold, only } = elements;
+    const { fold, only, badge } = elements;
+    const rank = this.#badges.get(entry.keys[0]);
+    setHidden(badge, rank === undefined);
+    setText(badge, rank?.note ?? "");
+    setAttr(badge, "data-tone", rank?.tone ?? "");
+    setAttr(badge, "title", rank?.title ?? "");
     const exit = stoppedWithPod(entry) ? 0 : entry.exit;
     const bad = entry.ended && (exit ?? 0) !== 0;
     const order = this.#chosenOrder;
-    const count = order === "errors" ? shortCount(entry.errors) : order === "last" ? (entry.lastLineAt > 0 ? this.#ago(entry.lastLineAt) : "") : entry.waiting ? "waiting" : bad ? "" : shortCount(entry.lines);
-    this.#paint(elements, entry.name, entry.on, count, order === "name" || order === "lines" ? (entry.ended ? exit : null) : null);
+    const count = order === "errors" ? shortCount(entry.errors) : order === "last" ? (entry.lastLineAt > 0 ? this.#ago(entry.lastLineAt) : "") : entry.waiting ? "waiting" : bad || (rank && order === "name") ? "" : shortCount(entry.lines);
+    this.#paint(elements, entry.name, entry.on, count, rank === undefined && (order === "name" || order === "lines") && entry.ended ? exit : null);
     const { restarts } = entry;
     const times = `${restarts} time${restarts === 1 ? "" : "s"}`;
     const open = this.#isOpen(entry);
@@ -372,6 +387,7 @@ export class SourceList {
     const nodes = [...new Set(entry.nodes)].filter(Boolean);
     const words = [
       entry.full,
+      rank?.title ?? "",
       describeState(entry),
       entry.ended ? entry.endMessage : "",
       `${lineCount(entry.lines)}${entry.lastLineAt > 0 ? `, the last ${this.#ago(entry.lastLineAt)} ago` : ""}`,
@@ -381,7 +397,7 @@ export class SourceList {
       `Click: only this one${entry.on ? "" : "; its lines are hidden now"}`,
     ];
     if (this.#isHovered) setAttr(only, "title", words.filter(Boolean).join("\n"));
-    setAttr(only, "aria-label", `${entry.name}, ${describeState(entry)}, ${lineCount(entry.lines)}: show only this one`);
+    setAttr(only, "aria-label", `${entry.name}, ${rank ? `${rank.note}, ` : ""}${describeState(entry)}, ${lineCount(entry.lines)}: show only this one`);
   }
 
   #showRole(elements: RowParts, { id, role, name, members, on, lines }: RoleGroup): void {

@@ -21,8 +21,9 @@ import { Header } from "./header.ts";
 import { LineActions } from "./lineactions.ts";
 import type { CopiedLine } from "./markdown.ts";
 import { Painter } from "./painter.ts";
-import { type LoadPanels, PanelSlot } from "./panelslot.ts";
+import { type LoadPanels, type Panels, PanelSlot } from "./panelslot.ts";
 import type { PatternPanel } from "./patternpanel.ts";
+import type { RankList } from "./ranklist.ts";
 import { decorateRow, type SourceLabel } from "./row.ts";
 import type { Divider } from "./rowpool.ts";
 import { Rows } from "./rows.ts";
@@ -60,6 +61,8 @@ export class Viewer {
   /** The newest data of the chart. An update has only what has changed. */
   #chartData: Pick<Update, "chart" | "histogram"> = {};
   #patterns: PanelSlot<PatternPanel>;
+  /** The ranks, which the chart and the panel of patterns show. */
+  #ranks: RankList | undefined;
   #status: StatusBar;
   #empty: EmptyPanel;
   #problem: ProblemBar;
@@ -156,13 +159,13 @@ export class Viewer {
     this.#timeBar = new TimeBar(change, (time) => this.#jump({ to: "time", time }), () => this.#lineActions.chooseWindow());
     this.#sourceList = new SourceList((off) => change({ off, ...ALL_SOURCES }), (time) => this.#jump({ to: "time", time }));
     this.#chart = new PanelSlot("Chart of the metrics", "cl-panel cl-chart", loadPanels, (panels) => {
-      const panel = new panels.ChartPanel(change, (to) => this.#jump(to), (...question) => this.#lineActions.prompt.ask(...question));
+      const panel = new panels.ChartPanel(this.#rankList(panels), change, (to) => this.#jump(to), (...question) => this.#lineActions.prompt.ask(...question));
       panel.show(session.settings);
       panel.update(this.#chartData, this.#sources, this.#labels);
       return panel;
     }, () => change({ chart: "" }));
     this.#patterns = new PanelSlot("Patterns and fields", "cl-panel cl-pats", loadPanels, (panels) => {
-      const panel = new panels.PatternPanel(session);
+      const panel = new panels.PatternPanel(session, this.#rankList(panels));
       panel.show(session.settings);
       if (this.#drawn) panel.update(this.#drawn);
       return panel;
@@ -340,6 +343,7 @@ export class Viewer {
     this.#commands.close();
     this.#painter.close();
     this.#patterns.panel?.close();
+    this.#ranks?.close();
     this.#resize?.disconnect();
     this.#rows.close();
     this.#store.closeView(this.#view);
@@ -381,8 +385,20 @@ export class Viewer {
     if (update.histogram) this.#timeBar.draw(update.histogram, update.link !== "done", this.#sources);
     this.#showChart(update);
     this.#patterns.panel?.update(update);
+    this.#ranks?.update(update);
     this.#goToLinked(update);
     this.#reportPlace();
+  }
+
+  #rankList({ RankList }: Panels): RankList {
+    if (this.#ranks === undefined) {
+      this.#ranks = new RankList(this.#session, (badges) => {
+        this.#sourceList.mark(badges);
+        this.#chart.panel?.draw();
+      });
+      if (this.#drawn) this.#ranks.update(this.#drawn);
+    }
+    return this.#ranks;
   }
 
   #showChart({ chart, histogram }: Pick<Update, "chart" | "histogram">): void {
@@ -424,6 +440,7 @@ export class Viewer {
     this.#header.clock(drawn);
     this.#sourceList.now = now;
     this.#patterns.panel?.update(drawn);
+    this.#ranks?.update(drawn);
     this.#status.state(drawn, this.#rows.follow, this.#lag(drawn));
     this.#empty.updateText(drawn, this.#session.settings.filter);
   }

@@ -1,8 +1,9 @@
 // @vitest-environment happy-dom
 import { beforeEach, describe, expect, it, vi } from "vitest";
+import type { SourceInfo } from "../../src/protocol/events.ts";
 import type { RankStrip } from "../../src/ui/ranklist.ts";
-import { bytesOf, sse, T0, TASK } from "../helpers.ts";
-import { all, feed, find, model, page, settle, show } from "../page.ts";
+import { bytesOf, ns, sse, T0, TASK } from "../helpers.ts";
+import { all, feed, find, model, next, page, settle, show } from "../page.ts";
 
 page({ now: T0 + 100_000, settled: 700 });
 beforeEach(() => void vi.spyOn(console, "warn").mockImplementation(() => {}));
@@ -56,7 +57,7 @@ describe("the ranks of a task", () => {
     expect(find(".cl-hang").hidden).toBe(true);
     tab("Patterns").click();
     await settle();
-    expect(find(".cl-ranks").closest<HTMLElement>(".cl-plist")!.hidden).toBe(true);
+    expect(find(".cl-ranks")).toBeNull();
     expect(model.sent.filter(({ type }) => type === "patterns").length).toBeGreaterThan(0);
   });
 
@@ -69,5 +70,92 @@ describe("the ranks of a task", () => {
     message.querySelector("button")!.click();
     await settle();
     expect(asked()).toHaveLength(2);
+  });
+});
+
+const worker = (i: number, more: Partial<SourceInfo> = {}): SourceInfo => ({ pod: `worker-${i}`, container: "main", kind: "main", run: 0, node: "n1", role: "worker", rank: String(i), ...more });
+/** Lines with a metric, one after the other from each of these sources. */
+async function train(...sources: SourceInfo[]): Promise<void> {
+  const s = Array.from({ length: 4 * sources.length }, (_unused, i) => (i % sources.length) + 1);
+  model.bytes(sse("log", { task: TASK, seq: next.seq, sources: Object.fromEntries(sources.map((source, i) => [i + 1, source])), t0: ns(T0), dt: s.map((_unused, i) => i * 1e9), s, m: s.map((_unused, i) => `step ${i} loss=${1 / (i + 1)}`) }, `c${next.seq}`));
+  next.seq += s.length;
+  await settle();
+}
+async function setTrait(name: string, value: string): Promise<void> {
+  model.traits[name] = value;
+  model.emit(`change:${name}`);
+  await settle();
+}
+async function compare(ranks: RankStrip[]): Promise<void> {
+  answer(sse("ranks", { ...FOUND, ranks, hang: "" }) + sse("done", { looked: 2, lines: 2 }));
+  await settle();
+}
+const badges = (): (string | null)[] => all(".cl-entry .cl-badge").map((badge) => (badge.hidden ? "" : badge.textContent));
+const below = (): HTMLElement | null => find(".cl-chart").querySelector<HTMLElement>(".cl-ranks");
+const WORKERS = [0, 1, 2, 3].map((i) => worker(i));
+
+describe("the badges and the strips below the chart", () => {
+  it("come once the ranks are known, which are asked for when the chart is opened", async () => {
+    show();
+    await train(...WORKERS);
+    await settle(60_000);
+    expect([asked().length, badges()]).toEqual([0, ["", "", "", ""]]);
+    await setTrait("chart", "time");
+    expect(asked()).toHaveLength(1);
+    expect(below()!.closest<HTMLElement>(".cl-plist")!.hidden).toBe(true);
+    await compare(FOUND.ranks);
+    expect(badges()).toEqual(["", "slow", "silent", "failed first"]);
+    const [, slow] = all(".cl-entry");
+    expect(slow.querySelector<HTMLElement>(".cl-badge")!.title).toBe("worker-1: slow, step 5, 4 s each");
+    expect(slow.querySelector(".cl-only")!.getAttribute("aria-label")).toBe("worker-1, slow, running, 4 lines: show only this one");
+    expect(all(".cl-chart .cl-rank[role] b").map(({ textContent }) => textContent)).toEqual(["worker-1", "worker-2", "worker-3", "worker-0"]);
+  });
+
+  it("go with the chart, while the task runs", async () => {
+    show({ chart: "time" });
+    await train(...WORKERS);
+    await compare(FOUND.ranks);
+    await setTrait("chart", "");
+    expect([below(), badges()]).toEqual([null, ["", "", "", ""]]);
+    await train(...WORKERS);
+    await settle(60_000);
+    expect(asked()).toHaveLength(1);
+    await setTrait("chart", "step");
+    expect([below() === null, badges().length, asked().length]).toEqual([false, 4, 2]);
+  });
+
+  it("stay after the chart, if the task has ended", async () => {
+    show({ chart: "time" });
+    await train(...WORKERS);
+    model.bytes(sse("end", { task: TASK, seq: next.seq, state: "failed", exit_code: 1, message: "Job failed exit 1: Error" }, "c"));
+    await settle(30_000);
+    await compare(FOUND.ranks);
+    await setTrait("chart", "");
+    expect(badges()).toEqual(["", "slow", "silent", "failed first"]);
+  });
+
+  it("are one list with the panel's, in its order there", async () => {
+    show({ chart: "time" });
+    await train(...WORKERS);
+    await compare(FOUND.ranks);
+    model.traits.panel = "ranks";
+    await setTrait("chart", "");
+    expect([all(".cl-ranks").length, below()]).toEqual([1, null]);
+    expect(all(".cl-pats .cl-rank[role] b").map(({ textContent }) => textContent)).toEqual(["worker-0", "worker-1", "worker-2", "worker-3"]);
+    expect(badges()).toEqual(["", "slow", "silent", "failed first"]);
+  });
+
+  it("are absent from a task of one rank, also if it was tried again", async () => {
+    show({ chart: "time" });
+    await train(worker(0), worker(0, { pod: "worker-0-again" }), worker(0, { pod: "launcher", role: "launcher", rank: "" }));
+    expect([asked().length, below(), badges()]).toEqual([0, null, ["", "", ""]]);
+  });
+
+  it("say the gravest of a container with several ranks", async () => {
+    await open();
+    await train(worker(0), worker(1));
+    await compare([rank("rank 0", { pod: "worker-0", note: "slow", label: "slow, step 5" }), rank("rank 1", { pod: "worker-0", note: "stuck", label: "stuck, step 3" }), rank("rank 2", { pod: "worker-1" })]);
+    const badge = all(".cl-entry .cl-badge").find(({ hidden }) => !hidden)!;
+    expect([badge.textContent, badge.dataset.tone, badge.title]).toEqual(["stuck", "err", "rank 0: slow, step 5\nrank 1: stuck, step 3"]);
   });
 });
