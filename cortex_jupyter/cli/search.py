@@ -71,7 +71,8 @@ class _Writer:
         """Write the tasks that were searched since the last call."""
         if self._options.output == "json":
             return
-        new, self._written = result.tasks[self._written :], len(result.tasks)
+        new = result.tasks[self._written :]
+        self._written += len(new)  # another thread may add tasks meanwhile
         for task in new:
             for line in self._lines(task):
                 print(line)

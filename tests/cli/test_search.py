@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pty
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from support.filled import Filled
+
+from cortex_jupyter.cli.search import _Writer
+from cortex_jupyter.notebook.search import SearchResult, TaskMatches
 
 if TYPE_CHECKING:
     from cli.conftest import Cli
@@ -95,3 +99,21 @@ def test_a_terminal_gets_colours_and_no_control_codes_of_a_line(cli: Cli) -> Non
     text = os.read(ours, 10_000).decode()
     os.close(ours)
     assert done.returncode == 0 and "\x1b[1;31mof memory\x1b[0m" in text and "ml:job/two" in text
+
+
+def test_a_task_that_ends_while_others_are_written_is_written_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """Another thread receives the results."""
+
+    class Growing(list[TaskMatches]):
+        def __getitem__(self, place: Any) -> Any:
+            read = super().__getitem__(place)
+            if len(self) == 1:
+                self.append(TaskMatches("ml:job/two", [], 2, is_exact=True))
+            return read
+
+    result = SearchResult("x")
+    result.tasks = Growing([TaskMatches("ml:job/one", [], 1, is_exact=True)])
+    writer = _Writer(argparse.Namespace(count=True, output="text"))
+    for _ in range(3):
+        writer.write(result)
+    assert capsys.readouterr().out == "ml:job/one:1\nml:job/two:2\n"
