@@ -37,7 +37,7 @@ _PATTERNS: Final = {
         r"Primary job +terminated normally, but",
         r"exits with return code = -?\d+",
         r"sigkill_handler",
-        r"(?:Actor|RayActor|WorkerCrashed|NodeDied)\w*Error",
+        r"\b(?:RayActor|Actor(?:Died|Unavailable|Unschedulable)|WorkerCrashed|NodeDied)Error",
         r"[Tt]he actor (?:died|is dead)",
     ),
     TIMEOUT: (
@@ -63,7 +63,7 @@ _PATTERNS: Final = {
         r"JAX distributed service detected fatal errors|Polled an error from coordination service",
     ),
     STOPPED: (
-        r"(?:[Rr]eceived|[Gg]ot|[Cc]aught)(?: an?)?(?: signal)?:? \(?(?:SIGTERM|15\b)",
+        r"(?:[Rr]eceived|[Gg]ot|[Cc]aught)(?: an?)?(?:(?: signal)?:? \(?SIGTERM| signal:? \(?15\b)",
         r"SIGTERM(?:: 15)? received",
         r"SignalException|closing signal SIGTERM",
     ),
