@@ -125,6 +125,7 @@ class SearchedTasks:
             except CortexError as error:
                 return error
 
+        infos: list[RecordingInfo] = []
         for name, info in zip(names, await asyncio.gather(*map(settled, names)), strict=True):
             if isinstance(info, CortexError):
                 if len(names) == 1:
@@ -132,6 +133,8 @@ class SearchedTasks:
                 tasks.failed.append((name, info))
             elif all(target["recording"] != info.id for target in tasks.targets):  # two names of one task
                 tasks._add(session, info)
+                infos.append(info)
+        await tasks._note_growing(session, infos)
         return tasks
 
     def _add(self, session: Session, info: RecordingInfo) -> None:

@@ -25,6 +25,7 @@ from cortex_jupyter.errors import (
 )
 from cortex_jupyter.model import TaskRef, rfc3339
 from cortex_jupyter.reader import session as lib
+from cortex_jupyter.reader import task_search
 from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.reader.task_search import SearchedTasks, parse_task_search, split_events, task_matches
 from cortex_jupyter.store.open import open_store
@@ -276,3 +277,15 @@ async def test_a_search_in_a_namespace_says_that_the_archive_cannot_be_listed(
     (_, tasks), *rest = await events()
     assert tasks["archive_problem"]["message"] == "the archive does not answer"
     assert rest[-1][0] == "done" and rest[-1][1]["matches"] == 1
+
+
+async def test_a_search_in_named_tasks_says_which_are_not_being_recorded(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_search, "_SETTLE_S", 0.05)
+    Filled(store, "ended", "default").lines([(1, 0, "a hit")]).end()
+    runs = Filled(store, "runs", "default").lines([(1, 0, "a hit")]).update(state="running")
+    store.release(runs.lease)
+    session = Session(store, None)
+    tasks = await SearchedTasks.named(session, ["default:job/ended", "default:job/runs"], session.find)
+    assert (len(tasks.targets), tasks.failed, tasks.growing) == (2, [], ["default:job/runs"])
