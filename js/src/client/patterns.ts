@@ -1,6 +1,7 @@
 /** The patterns of a recording's lines, and the commonest values of their fields, as the server or the kernel finds them. */
 
 import type { Problem } from "../protocol/events.ts";
+import { rankOf } from "../text/level.ts";
 import { fetchEvents, readPageConfig, taskPath, withOrigin } from "../transport/http.ts";
 import { type EventSink, MAX_SEARCH_SILENCE_MS, SilenceTimer } from "../transport/link.ts";
 import { SseParser } from "../transport/sseparser.ts";
@@ -122,7 +123,7 @@ export function merge(all: Patterns[]): Patterns {
       const counts = patterns.get(one.pattern)?.counts ?? Array.from({ length: BINS }, () => 0);
       for (const [i, count] of one.counts.entries()) counts[Math.min(BINS - 1, Math.floor(((task.from + (i + 0.5) * width - from) * BINS) / Math.max(1, to - from)))] += count;
       const other = patterns.get(one.pattern);
-      const joined = other === undefined ? {} : { count: other.count + one.count, pods: other.pods + one.pods, first: Math.min(other.first, one.first), last: Math.max(other.last, one.last), grep: other.grep ?? one.grep };
+      const joined = other === undefined ? {} : { count: other.count + one.count, pods: other.pods + one.pods, level: rankOf(other.level ?? "") > rankOf(one.level ?? "") ? other.level : one.level, first: Math.min(other.first, one.first), last: Math.max(other.last, one.last), grep: other.grep ?? one.grep };
       patterns.set(one.pattern, { ...one, ...joined, counts });
     }
     for (const one of task.fields) {

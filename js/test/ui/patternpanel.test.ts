@@ -218,3 +218,8 @@ describe("columns of fields", () => {
     expect([find(".cl-colhead").hidden, all("[data-seq] .cl-col").length, messages()[0]]).toEqual([true, 0, '▸ a  status=200  user={"name":"a"}']);
   });
 });
+
+it("a pattern that is an error in one of several tasks is an error", () => {
+  const task = (level: string | null): Patterns => ({ ...FOUND, patterns: [{ ...FOUND.patterns[0], level }], looked: 1, lines: 1 });
+  for (const tasks of [[task("error"), task(null)], [task("info"), task("error"), task("warning")]]) expect(merge(tasks).patterns.map(({ level }) => level)).toEqual(["error"]);
+});
