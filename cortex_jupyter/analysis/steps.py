@@ -224,10 +224,12 @@ def _tags(text: Texts) -> tuple[Ints, list[str]]:
 class _Place(NamedTuple):
     counter: str
     token: int
-    has_end: bool  # the next number is the last one that it will reach, as in `3/10`
+    groups: int  # how many groups of three digits follow, as in `1,000`
+    end_groups: int  # the same of the last number that it will reach, as in `3/10`; -1 if the line has none
 
 
-_OF: Final = re.compile(r"\s*(?:/|of)\s*\0")
+_GROUPS: Final = re.compile(r"(?:,\0){0,3}")
+_OF: Final = re.compile(r"\s*(?:/|of)\s*\0(?P<groups>(?:,\0){0,3})")
 
 
 def _place(shape: str) -> _Place | None:
@@ -240,26 +242,30 @@ def _place(shape: str) -> _Place | None:
     if token is None:
         return None
     before = metrics.MARK.join(shape.split(metrics.MARK)[: token + 1])
-    has_end = _OF.match(shape, len(before) + 1) is not None
-    return _Place(before.partition("%|")[0], token, has_end)  # a bar differs in every line
+    groups = _GROUPS.match(shape, len(before) + 1)
+    follows = groups[0] if groups else ""
+    end = _OF.match(shape, len(before) + 1 + len(follows))
+    end_groups = end["groups"].count(",") if end else -1
+    return _Place(before.partition("%|")[0], token, follows.count(","), end_groups)  # a bar differs in every line
 
 
 def _counts(kinds: Shapes, of: Ints) -> Counts:
     np = import_optional("numpy")
     names: dict[str, int] = {}
     token, counter = np.full(len(kinds.texts), -1), np.full(len(kinds.texts), -1)
-    has_end = np.zeros(len(kinds.texts), np.bool_)
+    groups, end_groups = np.zeros(len(kinds.texts), np.int64), np.full(len(kinds.texts), -1)
     for index, shape in enumerate(kinds.texts[:_SHAPES]):
         if (place := _place(shape)) is not None:
-            token[index], has_end[index] = place.token, place.has_end
+            token[index], groups[index], end_groups[index] = place.token, place.groups, place.end_groups
             counter[index] = names.setdefault(place.counter, len(names))
     shape = kinds.shape
     rows = np.flatnonzero((token[shape] >= 0) & (of >= 0)) if len(shape) else np.zeros(0, np.int64)
     at = kinds.at[rows] + token[shape[rows]]
-    value = _numbers(kinds, at)
+    groups, end_groups = groups[shape[rows]], end_groups[shape[rows]]
+    value = _grouped(kinds, at, groups)
     end = np.full(len(rows), np.nan)
-    bounded = has_end[shape[rows]]
-    end[bounded] = _numbers(kinds, at[bounded] + 1)
+    bounded = end_groups >= 0
+    end[bounded] = _grouped(kinds, (at + groups + 1)[bounded], end_groups[bounded])
     is_number = ~np.isnan(value)
     rows, value, end = rows[is_number], value[is_number], end[is_number]
     rank, which = of[rows], counter[shape[rows]] if len(rows) else np.zeros(0, np.int64)
@@ -278,14 +284,25 @@ def _counts(kinds: Shapes, of: Ints) -> Counts:
     return Counts(rows, rank, which, value, total, advances, value >= end, _main(rank, which, back))
 
 
-def _numbers(kinds: Shapes, tokens: Ints) -> Floats:
+def _grouped(kinds: Shapes, tokens: Ints, groups: Ints) -> Floats:
+    """Return the numbers that begin at tokens, each with the groups of three digits that follow."""
+    np = import_optional("numpy")
+    value = _numbers(kinds, tokens)
+    for group in range(1, int(groups.max(initial=0)) + 1):
+        more = groups >= group
+        part = _numbers(kinds, tokens[more] + group, r"^[0-9]{3}$")
+        value[more] = np.where(np.isnan(part), value[more], value[more] * 1000 + part)
+    return value
+
+
+def _numbers(kinds: Shapes, tokens: Ints, pattern: str = r"^[0-9]{1,15}(?:\.[0-9]+)?$") -> Floats:
     """Return the numbers of tokens; NaN for one that is none."""
     np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
     if not len(tokens):
         return np.zeros(0)
     texts = kinds.tokens(tokens)
-    is_number = pc.match_substring_regex(texts, r"^[0-9]{1,15}(?:\.[0-9]+)?$")
-    numbers: Floats = pc.if_else(is_number, texts, None).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    is_number = pc.match_substring_regex(texts, pattern)
+    numbers: Floats = pc.if_else(is_number, texts, None).cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
     return numbers
 
 

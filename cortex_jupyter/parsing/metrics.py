@@ -70,7 +70,7 @@ _QUALIFIED: Final = re.compile(
 )
 #: Words for the step before its number; the first group that a line contains counts.
 _STEPS: Final = tuple(
-    re.compile(rf"(?i)(?:(?<=\0/)|(?<![\w./]))(?:{words})[\"']?\s*[:=#]?\s*[\[(\"']?\s*\0(?![\w\0]|[-:.]\0)")
+    re.compile(rf"(?i)(?:(?<=\0/)|(?<![\w./]))(?:{words})[\"']?\s*[:=#]?\s*[\[(\"']?\s*\0(?![\w\0]|[-:.,]\0)")
     for words in (
         r"(?:\w+[_/])?global[_ ]steps?|total_timesteps|num_updates",
         "_?steps?",

@@ -92,6 +92,15 @@ def test_the_clock_of_a_node_makes_no_rank_late() -> None:
     assert max(abs(row["late_s"]) for row in found(training, containers)) < 0.2
 
 
+def test_steps_with_thousands_separators_go_on_after_999() -> None:
+    training = Training(1, form="Step {step:,}/5,000: loss {loss:.3f}").run(1200)
+    [rank] = found(training)
+    assert rank["step"] == 1200 and rank["step_s"] < 4
+    table = training.wait(900).table()
+    [hang] = hangs(table, read_progress(table), training.end, is_over=False)
+    assert hang["last"] == 1200
+
+
 def test_a_clock_that_is_set_back_makes_no_step_long() -> None:
     before = Training(1).run(100)
     after = Training(1, now=before.now - 80, step=100).run(100)

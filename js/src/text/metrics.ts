@@ -233,7 +233,7 @@ const STEPS = [
   String.raw`iterations?|iter(?:\(train\))?|updates?|(?:train|current|optimizer)_steps?|iter_num`,
   "rounds?|batch|it",
   "episodes?|timesteps?",
-].map((words) => re(String.raw`(?:(?<=\0\/)|(?<![${W}.\/]))(?:${words})["']?\s*[:=#]?\s*[\[\("']?\s*\0(?![${W}\0]|[-:.]\0)`, "i"));
+].map((words) => re(String.raw`(?:(?<=\0\/)|(?<![${W}.\/]))(?:${words})["']?\s*[:=#]?\s*[\[\("']?\s*\0(?![${W}\0]|[-:.,]\0)`, "i"));
 const EPOCH = re(String.raw`(?<![${W}.\/])epochs?(?:["']?\s*[:=#]?\s*[\[\("']?\s*\0(?![${W}\0%]|[-:.]\0)|\([${W}]+\)\s*\[\s*\0(?=\]\[))|(?<!\S)(?:train|test|val|valid):\s+\0(?=\s+\[\s*\0/)`, "i");
 const BAR = /(?:^|[|\s[])\s*\0\/\0(?:\s+\[|\s+[━=>-]|\]|\s+-\s)|(?:^|[|[]|(?<![:=])\s)\s*\0\/\0\s*\(/;
 const WITHIN = re(String.raw`(?<![${W}./])(?:epoch(\(train\)|\s)\s*\[\s*\0\]|epoch:\s*\[\s*\0\]|train:\s+\0\s+)\[\s*\0/\0(?=\]|\s*\()`, "i");
