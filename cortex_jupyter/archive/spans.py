@@ -7,14 +7,13 @@ JSON behind text are left to the caller that needs their message or fields: `mes
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.bytefind import buffers, contains_mask, rows_beyond_ascii
 from cortex_jupyter.archive.jsonlines import find_json_spans
 from cortex_jupyter.archive.optional import import_optional
-from cortex_jupyter.parsing import fields as rules
+from cortex_jupyter.parsing import header_forms as forms
 from cortex_jupyter.parsing import level as level_rules
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 COLUMNS: Final = ("level", "message_at", "message_len", "fields_at")
 #: Bytes of a line's beginning. `level` examines as many if all are ASCII, else up to four times as many.
 _HEAD: Final = 96
+#: Bytes of the beginning of a line whose header may be longer.
+_LONG_HEAD: Final = 224
 #: Bytes of the beginning of a line that has characters of several bytes, or colours.
 _LONG: Final = 12 * _HEAD
 #: Only a line's head, its first bytes, is examined. If the message starts at most this many bytes before the head's
@@ -49,8 +50,6 @@ _BRACED: Final = rf"^{_BLANK}*\{{"
 _BLANKS: Final = frozenset({*range(9, 14), *range(28, 33), *range(128, 256)})
 #: First bytes of a line that may begin a name.
 _LETTERS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
-#: The beginning of a klog line. Its prefix has no maximum length.
-_KLOG: Final = re.compile(r"[IWEF]\d{4} \d")
 #: A level given as a number: the only case in which the digits of a line decide its level.
 _NUMBERED: Final = r"(?i)(?:level|lvl|severity|loglevel|levelname)[\"']?\s*[=:]\s*[\"']?0"
 
@@ -146,7 +145,7 @@ def _matching(data: pa.LargeBinaryArray, mask: pa.BooleanArray, pattern: str) ->
 
 def _by_beginning(text: pa.LargeStringArray, data: pa.LargeBinaryArray) -> tuple[pa.Int8Array, pa.Int32Array]:
     """Return level and `message_at` of lines by their beginnings."""
-    pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
+    pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     head = pc.binary_slice(data, 0, _HEAD)
     wide = _wide(head)
     if pc.any(wide).as_py():
@@ -158,18 +157,7 @@ def _by_beginning(text: pa.LargeStringArray, data: pa.LargeBinaryArray) -> tuple
     levels = pa.array(
         [None if level is None else level_rules.LEVELS.index(level) for level in levels_by_head], pa.int8()
     ).take(codes)
-    starts = np.fromiter(
-        (_start(word, raw) for word, raw in zip(heads_text, heads, strict=True)), np.int32, len(heads_text)
-    )
-    at = pa.array(starts).take(codes)
-    # If nothing is left for the message, it is the whole line. If time or level may be cut off, parse the whole line.
-    lengths = pc.binary_length(data)
-    at = pc.if_else(pc.equal(at, lengths.cast(pa.int32())), pa.scalar(0, pa.int32()), at)
-    near = pc.greater_equal(at, pc.subtract(pc.binary_length(head), _NEAR).cast(pa.int32()))
-    unsure = pc.and_(near, pc.greater(lengths, _HEAD))
-    message_at = pc.if_else(unsure, None, at)
-    if pc.any(unsure).as_py():
-        message_at = pc.replace_with_mask(message_at, unsure, _starts(pc.filter(text, unsure)))
+    message_at = _starts(text, data, head, distinct, _HEAD)
     numbered = distinct.dictionary.cast(pa.large_binary())
     numbered = pc.match_substring_regex(numbered, _NUMBERED).take(codes)
     return _by_line(text, numbered, levels), message_at
@@ -197,21 +185,52 @@ def _without_digits(head: pa.LargeBinaryArray) -> pa.LargeBinaryArray:
     return pa.Array.from_buffers(head.type, len(head), [None, pa.py_buffer(offsets - offsets[0]), pa.py_buffer(masked)])
 
 
-def _start(word: str, raw: bytes) -> int:
-    """Return where the message begins (bytes); the end if nothing is left, or if more of the line is needed."""
+def _starts(
+    text: pa.LargeStringArray,
+    data: pa.LargeBinaryArray,
+    head: pa.LargeBinaryArray,
+    distinct: pa.DictionaryArray[Any, Any],
+    size: int,
+) -> pa.Int32Array:
+    """Return `message_at` of lines by their beginnings of at least `size` bytes, or by more of the line if needed."""
+    pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
+    heads = distinct.dictionary.to_pylist()
+    at = np.fromiter((_start(raw, size) for raw in heads), np.int32, len(heads))
+    at = pa.array(at).take(distinct.indices)
+    # If nothing is left for the message, it is the whole line.
+    lengths = pc.binary_length(data)
+    at = pc.if_else(pc.equal(at, lengths.cast(pa.int32())), pa.scalar(0, pa.int32()), at)
+    near = pc.greater_equal(at, pc.subtract(pc.binary_length(head), _NEAR).cast(pa.int32()))
+    unsure = pc.or_(pc.less(at, 0), pc.and_(near, pc.greater(lengths, size)))
+    if not pc.any(unsure).as_py():
+        return at
+    text, data = pc.filter(text, unsure), pc.filter(data, unsure)
+    if size < _LONG_HEAD:
+        head = pc.binary_slice(data, 0, _LONG_HEAD)
+        longer = _starts(text, data, head, _without_digits(head).dictionary_encode(), _LONG_HEAD)
+    else:
+        longer = _starts_by_line(text)
+    return pc.replace_with_mask(at, unsure, longer)
+
+
+def _start(raw: bytes, size: int) -> int:
+    """Return where the message begins (bytes); the end if nothing is left, -1 if more of the line is needed."""
+    word = raw.decode("utf-8", "ignore")
     if not word or word[0] == "{" or "\x1b" in word:
         return 0
-    rest = rules.without_head(word)
-    cut = len(raw) >= _HEAD
-    if not rest or (cut and ((rest[0] == "[" and "]" not in rest) or (rest is word and _KLOG.match(word)))):
-        return len(raw)
-    return len(word.encode()) - len(rest.encode())
+    end = forms.header_end(word)
+    if len(raw) >= size:
+        is_unclosed = word[end : end + 1] == "[" and "]" not in word[end:]
+        if is_unclosed or forms.is_open(word):
+            return -1
+    return len(word[:end].encode())
 
 
-def _starts(text: pa.LargeStringArray) -> pa.Int32Array:
+def _starts_by_line(text: pa.LargeStringArray) -> pa.Int32Array:
     pa = import_optional("pyarrow")
     lines = text.to_pylist()
-    return pa.array([len(x.encode()) - len((rules.without_head(x) or x).encode()) for x in lines], pa.int32())
+    ends = [forms.header_end(x) for x in lines]
+    return pa.array([len(x[: end % len(x)].encode()) for x, end in zip(lines, ends, strict=True)], pa.int32())
 
 
 def _by_line(text: pa.LargeStringArray, mask: pa.BooleanArray, levels: pa.Int8Array) -> pa.Int8Array:

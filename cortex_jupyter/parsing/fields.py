@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import orjson
 
+from cortex_jupyter.parsing.header_forms import header_end
+
 #: Structured loggers write the message under one of these keys: zap, zerolog, logrus, slog, pino; python-json-logger; structlog.
 MESSAGE: Final = ("msg", "message", "event", "log", "text")
 
@@ -14,19 +16,6 @@ MESSAGE: Final = ("msg", "message", "event", "log", "text")
 ESCAPES: Final = r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?)"
 _ESCAPES: Final = re.compile(ESCAPES)
 _PAIR: Final = re.compile(r'([A-Za-z_][\w.@/-]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
-#: The head of a line in klog's format, up to its `]`.
-_KLOG: Final = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6}\s+\d+ [^\s\]]+:\d+\] ")
-#: A date and time at the head of a line, with brackets or without.
-_TIME: Final = re.compile(
-    r"(\[)?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d))?(?(1)\])(?:\s*[|:-]\s+|\s+)"
-)
-_LEVEL: Final = re.compile(
-    r"(?:\[\s*(?P<box>[A-Za-z]{3,11})\s*\]:?|(?P<word>TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|SEVERE|CRITICAL|FATAL):?)"
-    r"(?:\s+(?:[|:-]\s+)?)"
-)
-_BOXED: Final = frozenset(
-    {"trace", "debug", "info", "notice", "warn", "warning", "error", "severe", "critical", "fatal"}
-)
 #: Maximum number of attempts to parse a JSON object in a line, one at each opening brace.
 _TRIES: Final = 4
 
@@ -113,9 +102,10 @@ def trailing_object(line: str) -> tuple[int, dict[str, Any]] | None:
 
 
 def message(text: str) -> str:
-    """Return the message of a line: that of a structured line, else the text without its time and level.
+    """Return the message of a line: that of a structured line, else the text without its header.
 
-    Time and level are removed only at the very beginning and in their usual forms, and only if some text is left.
+    Time, level, thread, process and component are removed only at the very beginning and in the forms of common loggers,
+    and only if some text is left. See `header_forms`.
 
     Parameters
     ----------
@@ -132,25 +122,7 @@ def message(text: str) -> str:
     values = (_json(line) if line.lstrip()[:1] == "{" else None) or _logfmt(line)
     if values is not None:
         return next((values[key] for key in MESSAGE if isinstance(values.get(key), str)), line)
-    return without_head(line) or line
-
-
-def without_head(line: str) -> str:
-    """Return a line without the time and the level at its very beginning.
-
-    Examples
-    --------
-    >>> without_head("2026-01-31 12:00:00,123 WARNING disk is full")
-    'disk is full'
-    """
-    if head := _KLOG.match(line):
-        return line[head.end() :]
-    if head := _TIME.match(line):
-        line = line[head.end() :]
-    head = _LEVEL.match(line)
-    if head and (head["word"] or head["box"].lower() in _BOXED):
-        line = line[head.end() :]
-    return line
+    return line[header_end(line) :] or line
 
 
 def _json(line: str) -> dict[str, Any] | None:
