@@ -133,7 +133,7 @@ _WINDOWS: Final = re.compile(rf"{_DAY} {_CLOCK}, [A-Z][a-z]{{2,8}}{_S}{{2,24}}\w
 _GROUP: Final = r"\[(?:[^\[\]]|\[[^\]]*\])*"
 #: What may go on as a header, at the end of a line's beginning: columns, then at most two words and a group.
 _OPEN: Final = re.compile(
-    rf"(?:(?:[-:|]+|\d+|[A-Z]+)\s+|{_GROUP}\]\s*|\{{[^}}]*\}}\s*)*[^\s\[]*\s*[^\s\[]*\s*"
+    rf"(?:(?:[-:|]+|\d+|[A-Z]+)\s+|{_GROUP}\]\s*|\{{[^}}]*\}}\s*)*[^\s\[]*(?:\s+[^\s\[]*)?\s*"
     rf"(?:{_GROUP}(?:\[[^\]]*|\]:?)?|\([^()\s]*\)?:?|[-:|])?\s*\Z"
 )
 
