@@ -239,6 +239,44 @@ def test_newest_first_follows_at_the_top_and_keeps_the_position_of_a_reader(
     page.close()
 
 
+def test_a_saved_filter_is_there_in_all_viewers_and_the_bars_are_split(lab: Lab, job: Callable[..., str]) -> None:
+    name = job(TRAINING, parallelism=2, completions=2, completionMode="Indexed")
+    page = lab.open("saved", cell_of(name), cell_of(name, "comm"))
+    first, second = page.locator(".cortex-logs").nth(0), page.locator(".cortex-logs").nth(1)
+    expect(first.locator(".cl-foot")).to_contain_text("Job complete exit 0", timeout=WAIT)
+    first.locator("input[type=search]").fill("loss level>=warning")
+    first.get_by_role("button", name="Columns, order and size").click()
+    first.get_by_role("menuitem", name="Save the filter…").click()
+    dialog = first.get_by_role("dialog", name="Saved filters")
+    dialog.get_by_label("Name of the filter").fill("trouble")
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_role("button", name="trouble", exact=True)).to_be_visible()
+    shot(page, "saved-filters")
+    page.keyboard.press("Escape")
+    expect(first.get_by_role("button", name="Columns, order and size")).to_be_focused()
+
+    def choose(viewer: Locator) -> None:
+        viewer.get_by_role("button", name="Columns, order and size").click()
+        viewer.get_by_role("menuitemradio", name="trouble").click()
+        expect(viewer.locator(".cl-found .cl-count")).to_have_text("14 of 600", timeout=WAIT)
+        expect(viewer.locator(".cl-chips .cl-cw")).to_have_text("contains “loss”")
+
+    expect(second.locator(".cl-foot")).to_contain_text("Job complete exit 0", timeout=WAIT)
+    choose(second)
+    page.goto(f"{lab.server.url}cortex/view?task={name}&split=pod")
+    own = page.locator(".cortex-logs")
+    expect(own.locator(".cl-foot")).to_contain_text("Job complete exit 0", timeout=WAIT)
+    colour = "(e) => getComputedStyle(e).getPropertyValue('fill')"
+    of_pods = [own.locator(".cl-h-pod").nth(i).evaluate(colour) for i in (0, 1)]
+    swatches = own.locator(".cl-src .cl-sw")
+    assert of_pods == [swatches.nth(i).evaluate("(e) => getComputedStyle(e).backgroundColor") for i in (0, 1)]
+    shot(page, "split-by-pod")
+    choose(own)
+    expect(own.locator(".cl-h-pod")).to_have_count(2)
+    shot(page, "split-matches")
+    page.close()
+
+
 def test_at_200_percent_zoom_all_controls_are_visible_and_reachable(lab: Lab, job: Callable[..., str]) -> None:
     name = job(TRAINING)
     page = lab.open("zoom", f"cortex.logs({name!r}, since='all')", scale=2)

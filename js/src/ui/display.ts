@@ -1,8 +1,10 @@
 /** The display menu: times, wrapping, JSON, columns, order and font size. */
 
 import { type Change, type Column, COLUMNS, FONT_SIZES, type Settings, type TimeDisplay, TIME_DISPLAYS } from "../client/settings.ts";
+import { visibleText } from "../text/ansi.ts";
 import { button, h } from "./dom.ts";
 import { Menu, type MenuItem } from "./menu.ts";
+import type { SavedFilters } from "./savedfilters.ts";
 
 const TIME_WORDS: Record<TimeDisplay, string> = { local: "Local time", utc: "UTC", start: "Since the start", delta: "Since the line before", off: "No times" };
 const COLUMN_WORDS: Record<Column, string> = { pod: "Pod", container: "Container", level: "Level" };
@@ -23,12 +25,19 @@ export class DisplayMenu {
   readonly #settings: () => Settings;
   readonly #change: (change: Change) => void;
   readonly #resize: (by: number, ofSources?: boolean) => void;
+  readonly #saved: SavedFilters;
+  readonly #openSaved: () => void;
 
   constructor(
     settings: () => Settings,
     change: (change: Change) => void,
     resize: (by: number, ofSources?: boolean) => void,
+    saved: SavedFilters,
+    /** Open the dialog of the saved filters. */
+    openSaved: () => void,
   ) {
+    this.#saved = saved;
+    this.#openSaved = openSaved;
     this.#settings = settings;
     this.#change = change;
     this.#resize = resize;
@@ -39,6 +48,16 @@ export class DisplayMenu {
 
   #times(): MenuItem[] {
     return TIME_DISPLAYS.map((one) => ({ label: TIME_WORDS[one], checked: this.#settings().time === one, act: () => this.#change({ time: one }) }));
+  }
+
+  #savedFilters(): (MenuItem | string)[] {
+    const saved = this.#saved.read();
+    if (saved.length === 0 && this.#saved.present === null) return [];
+    return [
+      "Saved filters",
+      ...saved.map((one) => ({ label: visibleText(one.name), checked: this.#saved.isPresent(one), act: () => this.#saved.apply(one) })),
+      { label: saved.length === 0 ? "Save the filter…" : "Save or delete…", act: this.#openSaved },
+    ];
   }
 
   #more(): (MenuItem | string)[] {
@@ -53,6 +72,7 @@ export class DisplayMenu {
     ];
     return [
       ...folded,
+      ...this.#savedFilters(),
       "Columns",
       ...COLUMNS.map((one) => ({ label: COLUMN_WORDS[one], checked: columns.includes(one), staysOpen: true, act: () => this.#change({ columns: toggled(one) }) })),
       ...[["Wider", 2], ["Narrower", -2]].map(([label, by]) => ({ label: `${label} sources`, staysOpen: true, act: () => this.#resize(Number(by), true) })),

@@ -29,7 +29,7 @@ export interface FilterActions {
   focusLines(): void;
 }
 
-function describeLevels(levels: string): string {
+export function describeLevels(levels: string): string {
   if (levels === "") return "all levels";
   if (!/[=,]/.test(levels)) return `level ≥ ${levels}`;
   const mask = levelMask(levels);

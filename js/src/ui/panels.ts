@@ -9,3 +9,4 @@ export { PatternPanel } from "./patternpanel.ts";
 export { RankList } from "./ranklist.ts";
 export { keyHelp } from "./keyhelp.ts";
 export { formatMarkdown } from "./markdown.ts";
+export { savedFiltersPanel } from "./savedfilterspanel.ts";

@@ -21,12 +21,13 @@ import { Header } from "./header.ts";
 import { LineActions } from "./lineactions.ts";
 import type { CopiedLine } from "./markdown.ts";
 import { Painter } from "./painter.ts";
-import { type LoadPanels, type Panels, PanelSlot } from "./panelslot.ts";
+import { fillOnDemand, type LoadPanels, type Panels, PanelSlot } from "./panelslot.ts";
 import type { PatternPanel } from "./patternpanel.ts";
 import type { RankList } from "./ranklist.ts";
 import { decorateRow, type SourceLabel } from "./row.ts";
 import type { Divider } from "./rowpool.ts";
 import { Rows } from "./rows.ts";
+import { SavedFilters } from "./savedfilters.ts";
 import { SourceList } from "./sourcelist.ts";
 import { POD_CHARS, sourceLabels } from "./sourcenames.ts";
 import { EmptyPanel, type Lag, ProblemBar, StatusBar } from "./status.ts";
@@ -141,10 +142,13 @@ export class Viewer {
       showError: (message) => this.#problem.showError(message),
     });
     this.#header = new Header({ origin: session.origin, transport: () => session.transport, downloads: session.downloads, showError: (message) => this.#problem.showError(message), act: (action) => this.#commands.act(action), ring: () => void this.#loadBell(true), bookmarks: () => this.#lineActions.bookmarkItems(), settings: () => session.settings, sources: () => this.#sources });
+    const saved = h("dialog", { class: "cl-help", popover: "auto", "aria-label": "Saved filters", autofocus: true, tabindex: "-1" });
+    const savedFilters = new SavedFilters(() => session.settings, change);
+    fillOnDemand(saved, loadPanels, ({ savedFiltersPanel }) => savedFiltersPanel(saved, savedFilters));
     this.#displayMenu = new DisplayMenu(() => session.settings, change, (by, ofSources) => {
       if (ofSources) this.#setSourceWidth(this.#toCharacters(this.#sourceGrip.parentElement!.offsetWidth) + by);
       else this.#setHeight(this.root.offsetHeight + by);
-    });
+    }, savedFilters, () => saved.showPopover());
     this.#filterBar = new FilterBar({
       change,
       find: (term) => {
@@ -176,7 +180,7 @@ export class Viewer {
     this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, lineActions: this.#lineActions, jump: (to) => this.#jump(to) }, loadPanels);
     const main = h("div", { class: "cl-main" }, this.#columns.element, this.#rows.element, this.#rows.tickBar.element as unknown as Node, this.#empty.element, this.#lineActions.prompt.element);
     const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element, this.#patterns.element);
-    this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, makeGrip("cl-grip", "Drag to change the height", "clientY", () => this.root.offsetHeight, (px) => this.root.style.setProperty("--height", `${Math.max(MIN_HEIGHT_PX, px)}px`), (px) => this.#setHeight(px)), this.#commands.help);
+    this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, makeGrip("cl-grip", "Drag to change the height", "clientY", () => this.root.offsetHeight, (px) => this.root.style.setProperty("--height", `${Math.max(MIN_HEIGHT_PX, px)}px`), (px) => this.#setHeight(px)), this.#commands.help, saved);
     this.#rows.addGrip(this.#sourceGrip);
     this.#header.help.popoverTargetElement = this.#commands.help;
     this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => store.ack(this.#view), visibilityChanged: (visible) => this.#visibilityChanged(visible), showError: (message) => this.#problem.showError(message) });
