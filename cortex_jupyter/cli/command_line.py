@@ -102,20 +102,7 @@ def parser() -> argparse.ArgumentParser:
     archive.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
     archive.add_argument("--again", action="store_true", help="archive again what is archived already")
 
-    store = commands.add_parser("store", help="show or change the settings of a store")
-    actions = store.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
-    show = actions.add_parser("show", help="show the settings")
-    show.add_argument("-o", "--output", choices=("text", "json"), default="text")
-    change = actions.add_parser("set", help="change settings, as the administrator of a shared store")
-    change.add_argument(
-        "settings",
-        metavar="NAME=VALUE",
-        nargs="+",
-        help="archive=s3://..., max-bytes=50GB, max-age=30d, max-task-bytes=2GB, mask=on; an empty value removes a setting",
-    )
-    for action in (show, change):
-        action.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
-
+    _add_store(commands)
     commands.add_parser("record", help="run the recorder in the foreground", add_help=False)
 
     demo = commands.add_parser("demo", help="open JupyterLab with the log of a running task")
@@ -136,6 +123,27 @@ def parser() -> argparse.ArgumentParser:
         "--timeout", type=float, default=4.0, metavar="S", help="seconds to wait for each check (default: %(default)g)"
     )
     return root
+
+
+def _add_store(commands: argparse._SubParsersAction[_Parser]) -> None:
+    store = commands.add_parser("store", help="show or change the settings of a store, back it up or restore it")
+    actions = store.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+    show = actions.add_parser("show", help="show the settings")
+    show.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    change = actions.add_parser("set", help="change settings, as the administrator of a shared store")
+    change.add_argument(
+        "settings",
+        metavar="NAME=VALUE",
+        nargs="+",
+        help="archive=s3://..., max-bytes=50GB, max-age=30d, max-task-bytes=2GB, mask=on; an empty value removes a setting",
+    )
+    backup = actions.add_parser("backup", help="copy a SQLite store to a file, while it is in use")
+    backup.add_argument("file", metavar="FILE", help="a new file")
+    restore = actions.add_parser("restore", help="replace a SQLite store by a backup, while no recorder runs")
+    restore.add_argument("file", metavar="FILE", help="a file that `store backup` has written")
+    restore.add_argument("--replace", action="store_true", help="remove the recordings that the store holds now")
+    for action in (show, change, backup, restore):
+        action.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
 
 
 def _add_search(commands: argparse._SubParsersAction[_Parser]) -> None:

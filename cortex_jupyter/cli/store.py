@@ -1,28 +1,35 @@
-"""`cortex-jupyter store`: the settings of a store, for all its users."""
+"""`cortex-jupyter store`: the settings of a store, for all its users; its backup."""
 
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
-from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.errors import BadQuery, StoreError
+from cortex_jupyter.store import path_of
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.settings import read_settings, write_settings
 
 if TYPE_CHECKING:
     import argparse
 
+    from cortex_jupyter.store import Store
+
 
 def run(options: argparse.Namespace) -> int:
-    """Show or change the settings of a store.
+    """Show or change the settings of a store, back it up, or restore it.
 
     Raises
     ------
     BadQuery, StoreError
     """
     with contextlib.closing(open_store(options.store)) as store:
+        if options.action in ("backup", "restore"):
+            _copy(store, options)
+            return 0
         if options.action == "set":
             pairs = [text.partition("=") for text in options.settings]
             for name, separator, _ in pairs:
@@ -36,3 +43,22 @@ def run(options: argparse.Namespace) -> int:
         for name, value in settings.items():
             print(f"{name:<15} {value or 'not set'}")
     return 0
+
+
+def _copy(store: Store, options: argparse.Namespace) -> None:
+    if path_of(store.url) is None:
+        raise StoreError(
+            f"cannot copy {store.url} to a file or back",
+            "a Valkey server backs itself up: with BGSAVE, or by copying its `appendonlydir`; see docs/how-to/backup.md",
+        )
+    from cortex_jupyter.store.sqlite.backup import restore_backup, write_backup
+    from cortex_jupyter.store.sqlite.store import SqliteStore
+
+    assert isinstance(store, SqliteStore)
+    file = Path(options.file).expanduser().absolute()
+    if options.action == "backup":
+        number = write_backup(store, file)
+        print(f"{file}: {number} recordings, {file.stat().st_size / 1e6:.1f} MB")
+    else:
+        restore_backup(store, file, replace=options.replace)
+        print(f"{store.path}: {len(store.recordings())} recordings, as in {file}")

@@ -70,21 +70,26 @@ def prepare(file: Connections) -> None:
     """
     # Read the version first: an up-to-date file on a read-only disk can be read without writing.
     with file.reading() as db:
-        version = _check_version(db, file.path)
+        version = check_version(db, file.path)
     if version < _VERSION:
         with file.writing() as db:
-            if (version := _check_version(db, file.path)) < _VERSION:
+            if (version := check_version(db, file.path)) < _VERSION:
                 if version not in _STEPS:
                     raise StoreError(f"{file.path} is too old to be updated (tables {version})", DAMAGED_HINT)
                 for statement in _STEPS[version].split(";\n"):
                     db.execute(statement)
                 db.execute("INSERT OR REPLACE INTO setting VALUES ('least', ?)", (str(_OLDEST_USER),))
                 db.execute(f"PRAGMA user_version = {_VERSION}")
-    file.guard = lambda db: _check_version(db, file.path)
+    file.guard = lambda db: check_version(db, file.path)
 
 
-def _check_version(db: sqlite3.Connection, path: Path) -> int:
-    """Return the version of the tables; refuse a version that this program must not touch."""
+def check_version(db: sqlite3.Connection, path: Path) -> int:
+    """Return the version of the tables; refuse a version that this program must not touch.
+
+    Raises
+    ------
+    StoreTooNew
+    """
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version > _VERSION:
         row = db.execute("SELECT value FROM setting WHERE key='least'").fetchone()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
     from collections.abc import Set as AbstractSet
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 _INFO: Final = (
@@ -84,6 +85,10 @@ class SqliteStore(Entries, Leases, Retention, Store):
         except BaseException:
             self.close()
             raise
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Provide this thread's connection to the file; see `Connections.reading`."""
+        return self._file.reading()
 
     def close(self) -> None:
         self._changes.close()
