@@ -14,6 +14,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from cortex_jupyter.recorder.process.health import STALE_S, WAITS_S
+from cortex_jupyter.telemetry import metrics as shared
 from cortex_jupyter.telemetry import recorder_metrics as recorder
 from cortex_jupyter.telemetry import server_metrics as server
 
@@ -21,9 +22,9 @@ FOLDER: Final = Path(__file__).parent / "how-to" / "monitoring"
 _WIDTH, _HEIGHT = 8, 7
 _QUANTILES: Final = (0.5, 0.95, 0.99)
 #: What every recorder tells of the one store: the same number, which adds up to nothing.
-_SHARED: Final = ("cortex_store_bytes", "cortex_store_budget_bytes")
+_SHARED: Final = ("cortex_jupyter_store_bytes", "cortex_jupyter_store_budget_bytes")
 #: What has been told within an hour by who does not answer now.
-_KNOWN: Final = "last_over_time(cortex_lines_total[1h]) or last_over_time(cortex_streams[1h])"
+_KNOWN: Final = "last_over_time(cortex_jupyter_lines_total[1h]) or last_over_time(cortex_jupyter_streams[1h])"
 #: A quarter of the memory that `record --manifests` gives a collector.
 _QUEUE: Final = 512 << 20
 
@@ -37,28 +38,28 @@ def quantile(q: float, name: str, window: str, by: str = "") -> str:
 ALERTS: Final = (
     (
         "CortexLinesMissing",
-        "increase(cortex_gaps_total[10m]) > 0",
+        "increase(cortex_jupyter_gaps_total[10m]) > 0",
         "0m",
         "warning",
         "Lines are missing from a log; its gap notice says which and why. `get nodes/proxy` lets rotated files be read",
     ),
     (
         "CortexRecorderStale",
-        f"time() - cortex_heartbeat_timestamp_seconds > {STALE_S:g}",
+        f"time() - cortex_jupyter_heartbeat_timestamp_seconds > {STALE_S:g}",
         "1m",
         "critical",
         "A recorder does not reach its store: other recorders take over its tasks; look at its log and at the store",
     ),
     (
         "CortexNothingRecorded",
-        f"cortex_uncommitted_seconds > {WAITS_S:g}",
+        f"cortex_jupyter_uncommitted_seconds > {WAITS_S:g}",
         "1m",
         "critical",
-        "The store takes heartbeats and no lines: it is full, or a replica is missing; `/readyz` says which, `cortex_errors_total` counts it",
+        "The store takes heartbeats and no lines: it is full, or a replica is missing; `/readyz` says which, `cortex_jupyter_errors_total` counts it",
     ),
     (
         "CortexNoRecorder",
-        "absent(cortex_heartbeat_timestamp_seconds)",
+        "absent(cortex_jupyter_heartbeat_timestamp_seconds)",
         "5m",
         "critical",
         "No recorder is there, or none is scraped: nothing is recorded. Look at the collector's pods, and at Prometheus' targets",
@@ -72,49 +73,49 @@ ALERTS: Final = (
     ),
     (
         "CortexQueueLarge",
-        f"cortex_queue_bytes > {_QUEUE}",
+        f"cortex_jupyter_queue_bytes > {_QUEUE}",
         "5m",
         "warning",
         "What was read waits for the store and takes memory: the store is slow for what its recorders read; add a recorder, or see why commits are slow",
     ),
     (
         "CortexRecordingBehind",
-        f"{quantile(0.95, 'cortex_recording_lag_seconds', '5m', 'instance')} > 10",
+        f"{quantile(0.95, 'cortex_jupyter_recording_lag_seconds', '5m', 'instance')} > 10",
         "5m",
         "warning",
         "Lines reach the store 10 s late: the recorder or the store is at its limit; add a recorder, or look at commit times",
     ),
     (
         "CortexCommitSlow",
-        f"{quantile(0.95, 'cortex_commit_seconds', '5m', 'instance')} > 1",
+        f"{quantile(0.95, 'cortex_jupyter_commit_seconds', '5m', 'instance')} > 1",
         "5m",
         "warning",
         "The store takes more than a second for a batch: a slow disk, or a Valkey server that is busy",
     ),
     (
         "CortexStoreNearlyFull",
-        "max by (job) (cortex_store_bytes) > 0.9 * max by (job) (cortex_store_budget_bytes) > 0",
+        "max by (job) (cortex_jupyter_store_bytes) > 0.9 * max by (job) (cortex_jupyter_store_budget_bytes) > 0",
         "15m",
         "warning",
         "Completed recordings will leave soon; set an archive, or raise the budget",
     ),
     (
         "CortexLeasesLost",
-        'increase(cortex_leases_total{change="lost"}[10m]) > 3',
+        'increase(cortex_jupyter_leases_total{change="lost"}[10m]) > 3',
         "0m",
         "warning",
         "Recorders take tasks from each other: one stalls for seconds at a time (CPU limit, paused machine)",
     ),
     (
         "CortexErrors",
-        'increase(cortex_errors_total{code="InternalError"}[10m]) > 0',
+        'increase(cortex_jupyter_errors_total{code="InternalError"}[10m]) > 0',
         "0m",
         "warning",
         "A recorder failed on something it does not know; its log has the traceback: report it",
     ),
     (
         "CortexServerErrors",
-        f'increase(cortex_refused_total{{code=~"{"|".join(server.CRASHES)}"}}[10m]) > 0',
+        f'increase(cortex_jupyter_refused_total{{code=~"{"|".join(server.CRASHES)}"}}[10m]) > 0',
         "0m",
         "warning",
         "A Jupyter server failed on a request, or a search or chart of it ended early; its log has the traceback: report it",
@@ -161,6 +162,8 @@ class Metric:
                 (f" by ({', '.join(self.labels)})", f"{{{{{self.labels[0]}}}}}") if self.labels else ("", "all")
             )
             return [(f"sum{by} (rate({self.name}[$__rate_interval]))", legend)]
+        if self.name.endswith("_info"):
+            return [(f"count by (version) ({self.name})", "{{version}}")]
         if self.name in _SHARED:
             return [(f"max by (job) ({self.name})", "{{job}}")]
         return [(f"time() - {self.name}" if "timestamp" in self.name else self.name, "{{instance}}")]
@@ -168,7 +171,7 @@ class Metric:
 
 def metrics() -> list[Metric]:
     """Give every metric, the recorder's first, in the order of their definition."""
-    rooms = (recorder, server)
+    rooms = (shared, recorder, server)
     return [Metric.of(one) for room in rooms for one in vars(room).values() if isinstance(one, MetricWrapperBase)]
 
 

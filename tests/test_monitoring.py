@@ -14,6 +14,8 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
+import cortex_jupyter
+
 DOCS = Path(__file__).parents[1] / "docs"
 MADE = runpy.run_path(str(DOCS / "monitoring.py"))
 
@@ -30,7 +32,7 @@ def test_every_metric_has_a_panel_and_every_query_a_metric() -> None:
     names = {metric.name for metric in MADE["metrics"]()}
     assert {panel["title"] for panel in panels} == names and len(names) > 10
     queries = [t["expr"] for panel in panels for t in panel["targets"]] + [alert[1] for alert in MADE["ALERTS"]]
-    collected = [metric for metric in REGISTRY.collect() if metric.name.startswith("cortex_")]
+    collected = [metric for metric in REGISTRY.collect() if metric.name.startswith("cortex_jupyter_")]
     served = {sample.name for metric in collected for sample in metric.samples}
     served |= {f"{metric.name}_total" for metric in collected if metric.type == "counter"}
     for query in queries:
@@ -52,49 +54,70 @@ def test_counters_of_alerts_are_served_from_zero_on() -> None:
             assert f"\n{each} 0.0\n" in served
 
 
+def test_every_metric_has_our_prefix_and_the_old_name_for_one_release() -> None:
+    """`cortex_` alone is the prefix of another project, Grafana Mimir's predecessor Cortex."""
+    program = (
+        "import prometheus_client as p\n"
+        "from cortex_jupyter.telemetry import recorder_metrics as r, server_metrics as s\n"
+        "r.LINES.inc(7); s.count_refusal('NotFound'); r.COMMIT.observe(0.3)\n"
+        "print(p.generate_latest().decode())"
+    )
+    served = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    samples = dict(re.findall(r"^(cortex_\S+) (\S+)$", served, re.MULTILINE))
+    new = {name: value for name, value in samples.items() if name.startswith("cortex_jupyter_")}
+    assert all(metric.name.startswith("cortex_jupyter_") for metric in MADE["metrics"]())
+    assert new["cortex_jupyter_lines_total"] == "7.0"
+    (build,) = (name for name in new if name.startswith("cortex_jupyter_build_info{"))
+    assert f'version="{cortex_jupyter.__version__}"' in build and new[build] == "1.0"
+    old = {name: value for name, value in samples.items() if name not in new}
+    assert (old["cortex_lines_total"], old['cortex_refused_total{code="NotFound"}']) == ("7.0", "1.0")
+    assert old['cortex_commit_seconds_bucket{le="0.5"}'] == "1.0" and len(old) > 50
+    assert all(new[name.replace("cortex_", "cortex_jupyter_", 1)] == value for name, value in old.items())
+
+
 #: Metrics of a healthy recorder and a healthy server, once per minute from 1970 on.
 HEALTHY = {
     "up{job='c',instance='r'}": "1x90",
     "up{job='c',instance='s'}": "1x90",
     "up{job='others',instance='x'}": "1x90",
-    "cortex_heartbeat_timestamp_seconds{job='c',instance='r'}": "0+60x90",
-    "cortex_lines_total{job='c',instance='r'}": "0+9x90",
-    "cortex_gaps_total{job='c',instance='r'}": "0x90",
-    "cortex_uncommitted_seconds{job='c',instance='r'}": "0x90",
-    "cortex_queue_bytes{job='c',instance='r'}": "1000x90",
-    "cortex_streams{job='c',instance='s'}": "3x90",
-    "cortex_store_bytes{job='c',instance='r'}": "100x90",
-    "cortex_store_budget_bytes{job='c',instance='r'}": "1000x90",
-    "cortex_recording_lag_seconds_bucket{job='c',instance='r',le='1'}": "0+60x90",
-    "cortex_recording_lag_seconds_bucket{job='c',instance='r',le='30'}": "0+60x90",
-    "cortex_recording_lag_seconds_bucket{job='c',instance='r',le='+Inf'}": "0+60x90",
-    "cortex_commit_seconds_bucket{job='c',instance='r',le='0.5'}": "0+60x90",
-    "cortex_commit_seconds_bucket{job='c',instance='r',le='5'}": "0+60x90",
-    "cortex_commit_seconds_bucket{job='c',instance='r',le='+Inf'}": "0+60x90",
-    "cortex_leases_total{job='c',instance='r',change='lost'}": "0x90",
-    "cortex_errors_total{job='c',instance='r',code='InternalError'}": "0x90",
-    "cortex_errors_total{job='c',instance='r',code='NotAllowed'}": "0+5x90",
-    "cortex_refused_total{job='c',instance='s',code='InternalError'}": "0x90",
-    "cortex_refused_total{job='c',instance='s',code='SearchFailed'}": "0x90",
-    "cortex_refused_total{job='c',instance='s',code='MetricsFailed'}": "0x90",
-    "cortex_refused_total{job='c',instance='s',code='NotFound'}": "0+5x90",
+    "cortex_jupyter_heartbeat_timestamp_seconds{job='c',instance='r'}": "0+60x90",
+    "cortex_jupyter_lines_total{job='c',instance='r'}": "0+9x90",
+    "cortex_jupyter_gaps_total{job='c',instance='r'}": "0x90",
+    "cortex_jupyter_uncommitted_seconds{job='c',instance='r'}": "0x90",
+    "cortex_jupyter_queue_bytes{job='c',instance='r'}": "1000x90",
+    "cortex_jupyter_streams{job='c',instance='s'}": "3x90",
+    "cortex_jupyter_store_bytes{job='c',instance='r'}": "100x90",
+    "cortex_jupyter_store_budget_bytes{job='c',instance='r'}": "1000x90",
+    "cortex_jupyter_recording_lag_seconds_bucket{job='c',instance='r',le='1'}": "0+60x90",
+    "cortex_jupyter_recording_lag_seconds_bucket{job='c',instance='r',le='30'}": "0+60x90",
+    "cortex_jupyter_recording_lag_seconds_bucket{job='c',instance='r',le='+Inf'}": "0+60x90",
+    "cortex_jupyter_commit_seconds_bucket{job='c',instance='r',le='0.5'}": "0+60x90",
+    "cortex_jupyter_commit_seconds_bucket{job='c',instance='r',le='5'}": "0+60x90",
+    "cortex_jupyter_commit_seconds_bucket{job='c',instance='r',le='+Inf'}": "0+60x90",
+    "cortex_jupyter_leases_total{job='c',instance='r',change='lost'}": "0x90",
+    "cortex_jupyter_errors_total{job='c',instance='r',code='InternalError'}": "0x90",
+    "cortex_jupyter_errors_total{job='c',instance='r',code='NotAllowed'}": "0+5x90",
+    "cortex_jupyter_refused_total{job='c',instance='s',code='InternalError'}": "0x90",
+    "cortex_jupyter_refused_total{job='c',instance='s',code='SearchFailed'}": "0x90",
+    "cortex_jupyter_refused_total{job='c',instance='s',code='MetricsFailed'}": "0x90",
+    "cortex_jupyter_refused_total{job='c',instance='s',code='NotFound'}": "0+5x90",
 }
 #: For each alert, the metrics that differ from the healthy ones. `None` means that the series is missing.
 FAILING: dict[str, dict[str, str | None]] = {
-    "CortexLinesMissing": {"cortex_gaps_total": "0x80 1x10"},
-    "CortexRecorderStale": {"cortex_heartbeat_timestamp_seconds": "0+60x80 4800x10"},
-    "CortexNothingRecorded": {"cortex_uncommitted_seconds": "0x80 0+60x10"},
+    "CortexLinesMissing": {"cortex_jupyter_gaps_total": "0x80 1x10"},
+    "CortexRecorderStale": {"cortex_jupyter_heartbeat_timestamp_seconds": "0+60x80 4800x10"},
+    "CortexNothingRecorded": {"cortex_jupyter_uncommitted_seconds": "0x80 0+60x10"},
     "CortexNoRecorder": dict.fromkeys(
-        ("up{job='c',instance='r'}", *(f"cortex_{n}" for n in ("heartbeat_timestamp_seconds", "lines_total")))
+        ("up{job='c',instance='r'}", *(f"cortex_jupyter_{n}" for n in ("heartbeat_timestamp_seconds", "lines_total")))
     ),
-    "CortexDown": {"up{job='c',instance='r'}": "1x80 0x10", "cortex_lines_total": "0+9x80 stale"},
-    "CortexQueueLarge": {"cortex_queue_bytes": "1000x80 900000000x10"},
-    "CortexRecordingBehind": {"cortex_recording_lag_seconds_bucket{job='c',instance='r',le='1'}": "0x90"},
-    "CortexCommitSlow": {"cortex_commit_seconds_bucket{job='c',instance='r',le='0.5'}": "0x90"},
-    "CortexStoreNearlyFull": {"cortex_store_bytes": "950x90"},
-    "CortexLeasesLost": {"cortex_leases_total": "0x80 0+1x10"},
-    "CortexErrors": {"cortex_errors_total{job='c',instance='r',code='InternalError'}": "0x88 1x2"},
-    "CortexServerErrors": {"cortex_refused_total{job='c',instance='s',code='InternalError'}": "0x88 1x2"},
+    "CortexDown": {"up{job='c',instance='r'}": "1x80 0x10", "cortex_jupyter_lines_total": "0+9x80 stale"},
+    "CortexQueueLarge": {"cortex_jupyter_queue_bytes": "1000x80 900000000x10"},
+    "CortexRecordingBehind": {"cortex_jupyter_recording_lag_seconds_bucket{job='c',instance='r',le='1'}": "0x90"},
+    "CortexCommitSlow": {"cortex_jupyter_commit_seconds_bucket{job='c',instance='r',le='0.5'}": "0x90"},
+    "CortexStoreNearlyFull": {"cortex_jupyter_store_bytes": "950x90"},
+    "CortexLeasesLost": {"cortex_jupyter_leases_total": "0x80 0+1x10"},
+    "CortexErrors": {"cortex_jupyter_errors_total{job='c',instance='r',code='InternalError'}": "0x88 1x2"},
+    "CortexServerErrors": {"cortex_jupyter_refused_total{job='c',instance='s',code='InternalError'}": "0x88 1x2"},
 }
 
 
@@ -102,7 +125,7 @@ FAILING: dict[str, dict[str, str | None]] = {
 def test_each_alert_fires_for_its_own_problem_only(tmp_path: Path) -> None:
     assert FAILING.keys() == {alert[0] for alert in MADE["ALERTS"]}
     tests = []
-    search = {"cortex_refused_total{job='c',instance='s',code='SearchFailed'}": "0x88 1x2"}
+    search = {"cortex_jupyter_refused_total{job='c',instance='s',code='SearchFailed'}": "0x88 1x2"}
     for name, off in [("", {}), *FAILING.items(), ("CortexServerErrors", search)]:
         metrics = {s: next((v for part, v in off.items() if s.startswith(part)), v) for s, v in HEALTHY.items()}
         series = [{"series": one, "values": values} for one, values in metrics.items() if values]

@@ -12,40 +12,45 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import Counter, Gauge, Histogram
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.telemetry import BUCKETS
+from cortex_jupyter.telemetry.metrics import BUCKETS, keep_old_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cortex_jupyter.model import Entry
 
-LINES: Final = Counter("cortex_lines_total", "Lines recorded")
-BYTES: Final = Counter("cortex_bytes_total", "Bytes of lines recorded, as the cluster sent them")
-GAPS: Final = Counter("cortex_gaps_total", "Gap notices: lines are missing from a log, or may be")
-COMMIT: Final = Histogram("cortex_commit_seconds", "How long a commit of one batch took", buckets=BUCKETS)
+LINES: Final = Counter("cortex_jupyter_lines_total", "Lines recorded")
+BYTES: Final = Counter("cortex_jupyter_bytes_total", "Bytes of lines recorded, as the cluster sent them")
+GAPS: Final = Counter("cortex_jupyter_gaps_total", "Gap notices: lines are missing from a log, or may be")
+COMMIT: Final = Histogram("cortex_jupyter_commit_seconds", "How long a commit of one batch took", buckets=BUCKETS)
 LAG: Final = Histogram(
-    "cortex_recording_lag_seconds",
+    "cortex_jupyter_recording_lag_seconds",
     "From a line's time, as its node stamped it, to its commit; only lines written since the recorder took the task",
     buckets=BUCKETS,
 )
-QUEUE: Final = Gauge("cortex_queue_bytes", "Bytes read from the cluster and not yet committed")
+QUEUE: Final = Gauge("cortex_jupyter_queue_bytes", "Bytes read from the cluster and not yet committed")
 UNCOMMITTED: Final = Gauge(
-    "cortex_uncommitted_seconds",
+    "cortex_jupyter_uncommitted_seconds",
     "For how long the store has not accepted the current batch; it grows while nothing is recorded",
 )
-TASKS: Final = Gauge("cortex_tasks", "Tasks that this recorder records now")
-SOURCES: Final = Gauge("cortex_sources", "Runs of containers that this recorder reads now")
-RECONNECTS: Final = Counter("cortex_reconnects_total", "Log streams opened again for a run that was read before")
-LEASES: Final = Counter(
-    "cortex_leases_total", "Tasks taken, finished, handed over, and lost to another recorder", ["change"]
+TASKS: Final = Gauge("cortex_jupyter_tasks", "Tasks that this recorder records now")
+SOURCES: Final = Gauge("cortex_jupyter_sources", "Runs of containers that this recorder reads now")
+RECONNECTS: Final = Counter(
+    "cortex_jupyter_reconnects_total", "Log streams opened again for a run that was read before"
 )
-STORE: Final = Gauge("cortex_store_bytes", "Bytes that recordings take in the store")
-BUDGET: Final = Gauge("cortex_store_budget_bytes", "Bytes that recordings may take in the store")
-BEAT: Final = Gauge("cortex_heartbeat_timestamp_seconds", "When the store last took this recorder's heartbeat")
-ERRORS: Final = Counter("cortex_errors_total", "Errors, by their code", ["code"])
+LEASES: Final = Counter(
+    "cortex_jupyter_leases_total", "Tasks taken, finished, handed over, and lost to another recorder", ["change"]
+)
+STORE: Final = Gauge("cortex_jupyter_store_bytes", "Bytes that recordings take in the store")
+BUDGET: Final = Gauge("cortex_jupyter_store_budget_bytes", "Bytes that recordings may take in the store")
+BEAT: Final = Gauge("cortex_jupyter_heartbeat_timestamp_seconds", "When the store last took this recorder's heartbeat")
+ERRORS: Final = Counter("cortex_jupyter_errors_total", "Errors, by their code", ["code"])
 # A rate ignores a series that begins with 1, so the series that alerts watch exist from the start, with 0.
 ERRORS.labels("InternalError")
 LEASES.labels("lost")
+keep_old_names(
+    LINES, BYTES, GAPS, COMMIT, LAG, QUEUE, UNCOMMITTED, TASKS, SOURCES, RECONNECTS, LEASES, STORE, BUDGET, BEAT, ERRORS
+)
 
 
 def count_commit(entries: Iterable[Entry], size: int, seconds: float, since: int) -> None:

@@ -7,20 +7,23 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from cortex_jupyter.telemetry import BUCKETS
+from cortex_jupyter.telemetry.metrics import BUCKETS, keep_old_names
 
-STREAMS: Final = Gauge("cortex_streams", "Streams open to readers")
-SENT: Final = Counter("cortex_sent_bytes_total", "Bytes of events sent to readers")
+STREAMS: Final = Gauge("cortex_jupyter_streams", "Streams open to readers")
+SENT: Final = Counter("cortex_jupyter_sent_bytes_total", "Bytes of events sent to readers")
 LAG: Final = Histogram(
-    "cortex_delivery_lag_seconds",
+    "cortex_jupyter_delivery_lag_seconds",
     "From a line's time, as its node stamped it, until it is sent to a reader; only lines recorded since the reader came",
     buckets=BUCKETS,
 )
-REFUSED: Final = Counter("cortex_refused_total", "Requests and streams answered with an error, by its code", ["code"])
+REFUSED: Final = Counter(
+    "cortex_jupyter_refused_total", "Requests and streams answered with an error, by its code", ["code"]
+)
 #: Codes of errors that are our fault, not the reader's: a bug, or a process of ours that ended early.
 CRASHES: Final = ("InternalError", "MetricsFailed", "SearchFailed")
 for _crash in CRASHES:
     REFUSED.labels(_crash)  # with 0 from the start, because a rate ignores a series that begins with 1
+keep_old_names(STREAMS, SENT, LAG, REFUSED)
 
 
 def count_refusal(code: str) -> None:

@@ -70,9 +70,9 @@ async def _record(report: Report, writers: Writers, folder: Path) -> None:
     async with _recorder(writers, folder, url) as (pid, ids, figures):
         with closing(open_store(url)) as store:
             began = time.monotonic()
-            await until(lambda: figures()["cortex_sources"] >= 0, 60)
+            await until(lambda: figures()["cortex_jupyter_sources"] >= 0, 60)
             before = resident(pid)
-            await until(lambda: figures()["cortex_sources"] == many, 120)
+            await until(lambda: figures()["cortex_jupyter_sources"] == many, 120)
             await until(lambda: all(_caught_up(store, id_) for id_ in ids), 120)
             opened, started = time.monotonic() - began, figures()
             report.add(
@@ -85,7 +85,7 @@ async def _record(report: Report, writers: Writers, folder: Path) -> None:
             used = cpu(pid)
             writers.begin()
             await asyncio.sleep(seconds)
-            await until(lambda: figures()["cortex_lines_total"] >= lines + many, 60)
+            await until(lambda: figures()["cortex_jupyter_lines_total"] >= lines + many, 60)
             used, busy = cpu(pid) - used, figures()
             report.add(
                 "CPU per million lines recorded",
@@ -94,10 +94,10 @@ async def _record(report: Report, writers: Writers, folder: Path) -> None:
                 "s",
                 f"{lines / used / 1000:.1f} k lines/s per core, {lines / seconds:.0f} lines/s",
             )
-            report.add("streams open", busy["cortex_sources"], many, "")
+            report.add("streams open", busy["cortex_jupyter_sources"], many, "")
             report.add(
                 "lag to the commit without a reader, p95 (upper bound)",
-                _p95(started, busy, "cortex_recording_lag_seconds") * 1000,
+                _p95(started, busy, "cortex_jupyter_recording_lag_seconds") * 1000,
                 100,
                 "ms",
             )
@@ -165,7 +165,7 @@ async def _recorder(
             text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
             return {k: float(v) for k, v in (line.rsplit(" ", 1) for line in text.splitlines() if line[:1] != "#")}
         assert process.poll() is None, (folder / "recorder.log").read_text()[-2000:]
-        return {"cortex_sources": -1}
+        return {"cortex_jupyter_sources": -1}
 
     try:
         yield process.pid, ids, figures

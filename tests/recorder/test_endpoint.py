@@ -71,20 +71,20 @@ def test_a_recorder_counts_what_it_records(
         assert store.recorder("our cluster"), "the store does not know the cluster by the name in CORTEX_CLUSTER"
         store.want(store.open("our cluster", TaskRef("default", "job", name), job["metadata"]["uid"]), 60)
         running = kube.wait_for(lambda: _reads(address), "the first line to be recorded")
-        assert (running["cortex_tasks"], running["cortex_sources"]) == (1, 1)
-        assert abs(time.time() - running["cortex_heartbeat_timestamp_seconds"]) < 60
+        assert (running["cortex_jupyter_tasks"], running["cortex_jupyter_sources"]) == (1, 1)
+        assert abs(time.time() - running["cortex_jupyter_heartbeat_timestamp_seconds"]) < 60
         flag.touch()
         found = kube.wait_for(lambda: _finished(address), "the task to be recorded")
     finally:
         process.terminate()
         process.wait(120)
         store.close()
-    assert found["cortex_lines_total"] == 300 and found["cortex_gaps_total"] == 0
+    assert found["cortex_jupyter_lines_total"] == 300 and found["cortex_jupyter_gaps_total"] == 0
     stamp = len("2026-01-31T12:00:00.123456789Z ")
-    assert found["cortex_bytes_total"] == pytest.approx(300 * (len("line 0000\n") + stamp), rel=0.03)
-    assert found["cortex_queue_bytes"] == 0 and found["cortex_commit_seconds_count"] > 0
-    assert found['cortex_leases_total{change="taken"}'] == 1
-    lag = "cortex_recording_lag_seconds_"
+    assert found["cortex_jupyter_bytes_total"] == pytest.approx(300 * (len("line 0000\n") + stamp), rel=0.03)
+    assert found["cortex_jupyter_queue_bytes"] == 0 and found["cortex_jupyter_commit_seconds_count"] > 0
+    assert found['cortex_jupyter_leases_total{change="taken"}'] == 1
+    lag = "cortex_jupyter_recording_lag_seconds_"
     assert 0 < found[lag + "sum"] < 60 * found[lag + "count"], "the lag is not the time since lines were written"
 
 
@@ -97,12 +97,16 @@ def _well(address: str) -> bool:
 
 def _reads(address: str) -> dict[str, float] | None:
     found = values(httpx.get(address + "/metrics").text)
-    return found if found["cortex_lines_total"] else None
+    return found if found["cortex_jupyter_lines_total"] else None
 
 
 def _finished(address: str) -> dict[str, float] | None:
     found = values(httpx.get(address + "/metrics").text)
-    return found if found.get('cortex_leases_total{change="finished"}') and not found["cortex_tasks"] else None
+    return (
+        found
+        if found.get('cortex_jupyter_leases_total{change="finished"}') and not found["cortex_jupyter_tasks"]
+        else None
+    )
 
 
 async def test_a_port_in_use_is_reported() -> None:
@@ -178,7 +182,7 @@ async def test_refused_commits_make_a_recorder_unready_even_if_heartbeats_succee
 ) -> None:
     monkeypatch.setattr(health_lib, "WAITS_S", 1.0)
     monkeypatch.setattr(commit_retrier, "RETRY_S", 0.1)
-    refused = partial(REGISTRY.get_sample_value, "cortex_errors_total", {"code": code})
+    refused = partial(REGISTRY.get_sample_value, "cortex_jupyter_errors_total", {"code": code})
     before, name, port = refused() or 0, unique("refused"), free_port()
     with ValkeySetup(tmp_path, replicas=1) as valkey:
         store = await asyncio.to_thread(open_store, valkey.url)
@@ -203,7 +207,7 @@ async def test_refused_commits_make_a_recorder_unready_even_if_heartbeats_succee
                 assert message.startswith("nothing has been recorded for ") and why in message
                 assert await healthz() == (200, "ok\n"), "a restart would not help, but the liveness probe fails"
                 await until(lambda: (refused() or 0) > before)
-                assert (REGISTRY.get_sample_value("cortex_uncommitted_seconds") or 0) > 1
+                assert (REGISTRY.get_sample_value("cortex_jupyter_uncommitted_seconds") or 0) > 1
                 if broken == "replica":
                     await asyncio.to_thread(valkey.replicas[0].start)
                 else:

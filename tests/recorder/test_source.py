@@ -122,10 +122,10 @@ async def test_a_clean_end_of_a_stream_is_not_taken_for_the_end_of_the_log(
 
     # Streams end within a line, without a line, and with an error; then the container ends.
     node.scripts = [[LOG[:500]], [], [LOG[:700], ConnectionResetError()], [LOG, ends]]
-    rig, before = Rig(store, hand, node), counted("cortex_reconnects_total")
+    rig, before = Rig(store, hand, node), counted("cortex_jupyter_reconnects_total")
     await rig.run(writer)
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
-    assert counted("cortex_reconnects_total") == before + 3
+    assert counted("cortex_jupyter_reconnects_total") == before + 3
 
 
 async def test_a_last_read_that_is_cut_is_repeated(store: Store, hand: Hand, writer: Writer) -> None:
@@ -149,10 +149,10 @@ async def test_last_reads_are_repeated_until_one_is_complete(store: Store, hand:
 async def test_last_lines_that_never_come_are_a_gap(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod("terminated"), LOG)
     node.scripts = [[LOG[:1000]] for _ in range(50)]
-    rig, before = Rig(store, hand, node), counted("cortex_gaps_total")
+    rig, before = Rig(store, hand, node), counted("cortex_jupyter_gaps_total")
     await rig.run(writer)
     assert rig.texts == ALL[: len(rig.texts)] and len(rig.gaps) == 1 and rig.ended
-    assert counted("cortex_gaps_total") == before + 1
+    assert counted("cortex_jupyter_gaps_total") == before + 1
 
 
 async def test_a_clock_that_was_set_back_while_disconnected(store: Store, hand: Hand, writer: Writer) -> None:

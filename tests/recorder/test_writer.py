@@ -42,13 +42,13 @@ def open_channel(writer: Writer, hand: Hand) -> Channel:
 
 
 def waiting() -> float:
-    """Return the value of `cortex_queue_bytes`."""
+    """Return the value of `cortex_jupyter_queue_bytes`."""
     return next(iter(recorder_metrics.QUEUE.collect())).samples[0].value
 
 
 def errors(code: str) -> float:
-    """Return the value of `cortex_errors_total` for a code, 0 if there was no such error."""
-    return REGISTRY.get_sample_value("cortex_errors_total", {"code": code}) or 0.0
+    """Return the value of `cortex_jupyter_errors_total` for a code, 0 if there was no such error."""
+    return REGISTRY.get_sample_value("cortex_jupyter_errors_total", {"code": code}) or 0.0
 
 
 def texts(store: Store, recording: int) -> list[str]:

@@ -62,7 +62,7 @@ class Server:
     def refused(self, code: str, headers: dict[str, str] | None = None) -> float:
         """Return how often the server has answered with an error, from its `/metrics`."""
         text = self.get("metrics", headers).text
-        found = re.search(rf'^cortex_refused_total{{code="{code}"}} (\S+)$', text, re.MULTILINE)
+        found = re.search(rf'^cortex_jupyter_refused_total{{code="{code}"}} (\S+)$', text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     @contextlib.asynccontextmanager

@@ -121,7 +121,7 @@ async def test_the_servers_metrics_endpoint_has_our_metrics(server: Server, fake
     fake_recorder.running()
     sid = fake_recorder.source()
     fake_recorder.write([(time.time_ns(), sid, "before the reader came")])
-    refused = 'cortex_refused_total{code="BadQuery"}'
+    refused = 'cortex_jupyter_refused_total{code="BadQuery"}'
     before = found()
     server.error(logs(fake_recorder.ref.name), tail="-1")
     async with server.stream(logs(fake_recorder.ref.name), follow="true") as source:
@@ -131,9 +131,9 @@ async def test_the_servers_metrics_endpoint_has_our_metrics(server: Server, fake
                     break
                 fake_recorder.write([(time.time_ns(), sid, "live")])
         now = found()
-    assert now["cortex_streams"] == before["cortex_streams"] + 1
-    assert now["cortex_sent_bytes_total"] > before["cortex_sent_bytes_total"]
-    lag = "cortex_delivery_lag_seconds_count"
+    assert now["cortex_jupyter_streams"] == before["cortex_jupyter_streams"] + 1
+    assert now["cortex_jupyter_sent_bytes_total"] > before["cortex_jupyter_sent_bytes_total"]
+    lag = "cortex_jupyter_delivery_lag_seconds_count"
     assert now[lag] == before[lag] + 1, "the delivery lag counts other lines than the new one"
     assert now[refused] == before.get(refused, 0) + 1
 

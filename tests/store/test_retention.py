@@ -239,8 +239,10 @@ async def test_the_recorder_enforces_retention(store: SqliteStore, monkeypatch: 
     recorder_metrics.BUDGET.set(-1)
     run = asyncio.create_task(Recorder(store, cluster).run())
     await until(lambda: not held(store))
-    told = partial(REGISTRY.get_sample_value, "cortex_store_bytes")
-    await until(lambda: told() == store.used_bytes() and REGISTRY.get_sample_value("cortex_store_budget_bytes") == 1)
+    told = partial(REGISTRY.get_sample_value, "cortex_jupyter_store_bytes")
+    await until(
+        lambda: told() == store.used_bytes() and REGISTRY.get_sample_value("cortex_jupyter_store_budget_bytes") == 1
+    )
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run

@@ -92,7 +92,7 @@ async def _server(session: aiohttp.ClientSession, about: dict[str, Any]) -> Find
             status = answer.status
             version = (await answer.json())["info"]["version"] if status == 200 else ""
         async with session.get(URL(f"{url}metrics", encoded=True), headers=headers) as answer:
-            has_metrics = b"cortex_streams" in await answer.read()
+            has_metrics = b"cortex_jupyter_streams" in await answer.read()
     except (aiohttp.ClientError, ValueError, KeyError) as error:
         return Finding(PART, WARN, f"{name}: {type(error).__name__}: {error}", "look at its log")
     if status in (401, 403):

@@ -171,7 +171,7 @@ def _endpoint(recorder: RecorderInfo) -> Finding:
     url = f"http://127.0.0.1:{recorder.port}"
     try:
         with urlopen(f"{url}/metrics", timeout=1) as answer:  # noqa: S310 - on this machine
-            is_recorder = b"cortex_lines_total" in answer.read()
+            is_recorder = b"cortex_jupyter_lines_total" in answer.read()
         with urlopen(f"{url}/readyz", timeout=1):  # noqa: S310 - the same
             pass
     except HTTPError as error:

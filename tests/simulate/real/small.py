@@ -95,12 +95,12 @@ class SmallFleet:
         """Replace the running tasks by others, and wait until the collectors read all containers."""
         for job in self._jobs:
             self.sandbox.kube.delete("jobs", job)
-        self.until(lambda: self.sum_metric("cortex_sources") == 0, "the end of what ran")
+        self.until(lambda: self.sum_metric("cortex_jupyter_sources") == 0, "the end of what ran")
         program = _QUIET if pause is None else _WRITES.replace("PAUSE", str(pause))
         self._jobs = [f"{name}-{i}" for i in range(tasks)]
         for job in self._jobs:
             self.sandbox.kube.create(python_job(job, program, containers=containers))
-        self.until(lambda: self.sum_metric("cortex_sources") == tasks * containers, "all containers")
+        self.until(lambda: self.sum_metric("cortex_jupyter_sources") == tasks * containers, "all containers")
 
     def measure(self, seconds: float) -> Usage:
         """Wait for some time, and return what was used during it."""
@@ -108,7 +108,7 @@ class SmallFleet:
         store = self.valkey.process
         assert store
         server = self.server.process.pid if self.server else store.pid
-        names = ("cortex_lines_total", "cortex_commit_seconds_count")
+        names = ("cortex_jupyter_lines_total", "cortex_jupyter_commit_seconds_count")
 
         def now() -> list[float]:
             return [
