@@ -41,7 +41,7 @@ ALERTS: Final = (
         "increase(cortex_jupyter_gaps_total[10m]) > 0",
         "0m",
         "warning",
-        "Lines are missing from a log; its gap notice says which and why. `get nodes/proxy` lets rotated files be read",
+        "Lines are missing from a log, or were trimmed; the label `reason` says why, a recorder's log names the task, and the task's gap notice the lines",
     ),
     (
         "CortexRecorderStale",

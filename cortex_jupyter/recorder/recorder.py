@@ -183,8 +183,10 @@ class Recorder:
         wanted_tasks = [
             info for info in all_wanted if not self._me.namespaces or info.ref.namespace in self._me.namespaces
         ]
-        if await asyncio.to_thread(self._settings.look) and self._selection is not None:
-            self._selection.store_lost.set()
+        if await asyncio.to_thread(self._settings.look):
+            self._tasks.losses.add("", "store_emptied")
+            if self._selection is not None:
+                self._selection.store_lost.set()
         mask = self._settings.masked
         for running in self._tasks.running.values():
             # Masking was turned on: the task resumes from its anchor, and everything from then on is masked.

@@ -145,9 +145,8 @@ class Sources:
         until = started + _SECOND if started else time.time_ns()  # the API cuts times to seconds
         missed = replace(source, run=first, container_id="")
         since = min(since or created, until)
-        self._channel.put_notice(
-            notices.gap(missed, 0, since, until, f"{runs} came and went before they could be read")
-        )
+        reason = f"{runs} came and went before they could be read"
+        self._channel.put_notice(notices.gap(missed, 0, since, until, reason, loss="run_unseen"))
 
     async def _add_run(self, source: Source, started: int, end: End | None, before: dict[str, Any]) -> None:
         sid = await self._context.add_source(source)

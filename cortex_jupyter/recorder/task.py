@@ -628,7 +628,7 @@ class TaskRecorder:
                 reason += "; no event says whether it ran"
             elif runs > 1:
                 reason = f"runs 0 to {runs - 1} came and went with their pod before they could be seen"
-            self._channel.put_notice(gap(source, 0, started, time.time_ns(), reason))
+            self._channel.put_notice(gap(source, 0, started, time.time_ns(), reason, loss="pod_unseen"))
         return True
 
     def _creators(self) -> tuple[list[Workload], list[str]]:

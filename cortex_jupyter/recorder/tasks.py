@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.cluster.access import OWN_REFUSAL_HOLDS_S, Access
 from cortex_jupyter.errors import CortexError, LeaseLost, NotAllowed, StoreBusy, StoreError, StoreFull
 from cortex_jupyter.recorder.high_water_marks import HighWaterMarks
+from cortex_jupyter.recorder.losses import Losses
 from cortex_jupyter.recorder.refusals import Refusals
 from cortex_jupyter.recorder.reporting import report_failure, report_rollback
 from cortex_jupyter.recorder.task import RunningTask, TaskRecorder
@@ -63,6 +64,8 @@ class LeasedTasks:
     refusals : Refusals
     upkeep : Upkeep
         The upkeep of the store.
+    losses : Losses
+        Of what the store has lost.
     damaged : StoreError or None
         The error if the store does not even take a message.
     """
@@ -82,6 +85,7 @@ class LeasedTasks:
         self.high_water_marks = HighWaterMarks()
         self.refusals = Refusals()
         self.upkeep = Upkeep(store, self.running)
+        self.losses = Losses()
         self.damaged: StoreError | None = None
         self._access = Access(refusal_holds_s=OWN_REFUSAL_HOLDS_S)
         self._rights_asked_at = float("-inf")  # when rights were last checked (monotonic)
@@ -122,7 +126,9 @@ class LeasedTasks:
             return
         if last_committed > info.last_seq:
             try:
+                lost_count = last_committed - info.last_seq
                 info = await asyncio.to_thread(report_rollback, self._store, lease, info, last_committed)
+                self.losses.add(info.ref.key, "store_rollback", lost_count)
             except LeaseLost as error:  # another recorder has just taken it
                 _log.warning("%s: %s", info.ref.key, error)
                 return

@@ -10,10 +10,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.recorder.losses import Losses
 from cortex_jupyter.recorder.process.archiving import archive_completed
 from cortex_jupyter.store.compact import compact
 from cortex_jupyter.store.retention import enforce_retention
-from cortex_jupyter.store.trimming import trim
+from cortex_jupyter.store.trimming import BOUND, trim
 from cortex_jupyter.telemetry import recorder_metrics
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Upkeep:
     def __init__(self, store: Store, running: Mapping[int, RunningTask]) -> None:
         self._store, self._running = store, running
         self._over_budget: set[int] = set()  # recordings with a notice that they are over the budget
+        self._losses = Losses()
         self._trimmed: set[int] = set()  # recordings with a notice that their oldest lines leave
         self.completed = asyncio.Event()
 
@@ -111,11 +113,13 @@ class Upkeep:
         """Trim the oldest lines of recordings that are too large, and write so into each, once."""
         running = dict(self._running)
         leases = {id_: (task.lease, task.info.ref.key) for id_, task in running.items()}
-        for id_, (why, hint) in (await asyncio.to_thread(trim, self._store, leases, ended.is_set)).items():
+        for id_, result in (await asyncio.to_thread(trim, self._store, leases, ended.is_set)).items():
+            reason = "task_limit" if result.why == BOUND else "store_memory"
+            self._losses.add(running[id_].info.ref.key, reason, result.lines)
             if id_ not in self._trimmed:
                 self._trimmed.add(id_)
                 running[id_].recorder.put_status(
-                    f"From now on older lines are missing: {why}", notice="retention", hint=hint
+                    f"From now on older lines are missing: {result.why}", notice="retention", hint=result.hint
                 )
 
     async def report_over_budget(self, budget: int) -> None:

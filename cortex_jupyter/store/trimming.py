@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -37,9 +38,27 @@ _HINTS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class TrimResult:
+    """What was trimmed from one recording.
+
+    Parameters
+    ----------
+    why : str
+        `BOUND` or `MEMORY`.
+    hint : str
+    lines : int
+        Number of lines that were removed.
+    """
+
+    why: str
+    hint: str
+    lines: int
+
+
 def trim(
     store: Store, leases: dict[int, tuple[Lease, str]], stop: Callable[[], object] = lambda: False
-) -> dict[int, tuple[str, str]]:
+) -> dict[int, TrimResult]:
     """Trim recordings over their limit or, if memory is short, the largest ones.
 
     Parameters
@@ -53,7 +72,7 @@ def trim(
     Returns
     -------
     dict
-        Reason and hint for each trimmed recording.
+        The result for each trimmed recording.
 
     Raises
     ------
@@ -68,13 +87,14 @@ def trim(
     if excess:  # other recorders save their share
         share = excess * sum(sizes.values()) / max(store.used_bytes(), 1)
         level = max(_MIN_BYTES, _level(list(sizes.values()), share))
-    trimmed: dict[int, tuple[str, str]] = {}
+    trimmed: dict[int, TrimResult] = {}
     for id_, size in sizes.items():
         why = BOUND if bound is not None and bound <= level else MEMORY
         limit = min(level, math.inf if bound is None else bound)
         with contextlib.suppress(LeaseLost):  # we still hold the other leases
-            if size > limit and _trim(store, *leases[id_], limit, why, stop):
-                trimmed[id_] = why, _HINTS[why]
+            lines = _trim(store, *leases[id_], limit, why, stop) if size > limit else None
+            if lines is not None:
+                trimmed[id_] = TrimResult(why, _HINTS[why], lines)
     return trimmed
 
 
@@ -94,12 +114,12 @@ def _level(sizes: list[int], share: float) -> float:
     return 0.0
 
 
-def _trim(store: Store, lease: Lease, task: str, limit: float, why: str, stop: Callable[[], object]) -> bool:
-    """Remove entries until a recording is small enough; return whether any were removed."""
+def _trim(store: Store, lease: Lease, task: str, limit: float, why: str, stop: Callable[[], object]) -> int | None:
+    """Remove entries until a recording is small enough. Return the number of removed lines; None if nothing was removed."""
     index = store.index(lease.recording)
     remaining = index[1:] if trim_notice(store, lease.recording) else index
     numbers = sum(row.n for row in remaining)
-    at = 0
+    at, removed_lines = 0, None
     while not stop() and (size := store.recording_bytes(lease.recording)) > limit:
         # The index does not hold sizes. Estimate them from the number of records, then measure again.
         over = (1 - limit / size) * numbers
@@ -111,8 +131,9 @@ def _trim(store: Store, lease: Lease, task: str, limit: float, why: str, stop: C
             break
         gap = _gap(store, lease.recording, task, rows, why)
         if not store.trim(lease, gap, collect_resume_lines(store, lease.recording, rows)):
-            return first > 0  # they were merged meanwhile: the next pass sees the new entries
-    return at > 0
+            break  # they were merged meanwhile: the next pass sees the new entries
+        removed_lines = (removed_lines or 0) + sum(row.n for row in rows if row.event == "log")
+    return removed_lines
 
 
 def _gap(store: Store, recording: int, task: str, rows: list[IndexEntry], why: str) -> Entry:

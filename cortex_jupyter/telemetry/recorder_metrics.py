@@ -21,7 +21,25 @@ if TYPE_CHECKING:
 
 LINES: Final = Counter("cortex_jupyter_lines_total", "Lines recorded")
 BYTES: Final = Counter("cortex_jupyter_bytes_total", "Bytes of lines recorded, as the cluster sent them")
-GAPS: Final = Counter("cortex_jupyter_gaps_total", "Gap notices: lines are missing from a log, or may be")
+#: Why lines are lost: `recorder.losses` says it in words.
+LOSS_REASONS: Final = (
+    "rotated",
+    "run_unseen",
+    "pod_unseen",
+    "end_unread",
+    "task_limit",
+    "store_memory",
+    "store_rollback",
+    "store_emptied",
+)
+GAPS: Final = Counter(
+    "cortex_jupyter_gaps_total", "How often lines were found missing, or were trimmed, by reason", ["reason"]
+)
+LOST: Final = Counter(
+    "cortex_jupyter_lines_lost_total",
+    "Lines that were trimmed or lost, by reason, where their number is known",
+    ["reason"],
+)
 COMMIT: Final = Histogram("cortex_jupyter_commit_seconds", "How long a commit of one batch took", buckets=BUCKETS)
 LAG: Final = Histogram(
     "cortex_jupyter_recording_lag_seconds",
@@ -46,6 +64,9 @@ BUDGET: Final = Gauge("cortex_jupyter_store_budget_bytes", "Bytes that recording
 BEAT: Final = Gauge("cortex_jupyter_heartbeat_timestamp_seconds", "When the store last took this recorder's heartbeat")
 ERRORS: Final = Counter("cortex_jupyter_errors_total", "Errors, by their code", ["code"])
 # A rate ignores a series that begins with 1, so the series that alerts watch exist from the start, with 0.
+for _reason in LOSS_REASONS:
+    GAPS.labels(_reason)
+    LOST.labels(_reason)
 ERRORS.labels("InternalError")
 LEASES.labels("lost")
 keep_old_names(
@@ -74,8 +95,6 @@ def count_commit(entries: Iterable[Entry], size: int, seconds: float, since: int
             LINES.inc(entry.n)
             if entry.t_max > since:
                 LAG.observe(max(0.0, time.time() - entry.t_max / 1e9))
-        elif entry.event == "gap":
-            GAPS.inc()
 
 
 def count_error(error: BaseException) -> None:

@@ -79,7 +79,9 @@ def test_a_recorder_counts_what_it_records(
         process.terminate()
         process.wait(120)
         store.close()
-    assert found["cortex_jupyter_lines_total"] == 300 and found["cortex_jupyter_gaps_total"] == 0
+    assert found["cortex_jupyter_lines_total"] == 300 and not any(
+        v for k, v in found.items() if k.startswith("cortex_jupyter_gaps_total")
+    )
     stamp = len("2026-01-31T12:00:00.123456789Z ")
     assert found["cortex_jupyter_bytes_total"] == pytest.approx(300 * (len("line 0000\n") + stamp), rel=0.03)
     assert found["cortex_jupyter_queue_bytes"] == 0 and found["cortex_jupyter_commit_seconds_count"] > 0

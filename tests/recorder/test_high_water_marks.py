@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import REGISTRY
 from support.hand import CLUSTER, Hand
 
 from cortex_jupyter.errors import LeaseLost, StoreUnreachable
@@ -54,7 +55,8 @@ async def test_a_rollback_is_reported_as_soon_as_the_store_accepts_a_commit(
     store: Store, hand: Hand, recording: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await record(recording, hand.id)
-    real = store.commit
+    real, labels = store.commit, {"reason": "store_rollback"}
+    before = REGISTRY.get_sample_value("cortex_jupyter_lines_lost_total", labels) or 0
 
     def unreachable(*_: object) -> None:
         raise StoreUnreachable("it does not answer")
@@ -66,6 +68,7 @@ async def test_a_rollback_is_reported_as_soon_as_the_store_accepts_a_commit(
     await record(recording, hand.id)
     (notice,) = store.entries(hand.id, 2, 1 << 20)
     assert (notice.seq, notice.last) == (3, 9) and b"lost its last 6 records" in notice.data
+    assert REGISTRY.get_sample_value("cortex_jupyter_lines_lost_total", labels) == before + 6
 
 
 async def test_a_task_that_another_recorder_takes_during_the_report_is_left_to_it(

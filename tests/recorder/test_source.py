@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import REGISTRY
-from support.hand import Hand, source, until
+from support.hand import REF, Hand, source, until
 from support.node import T0, Node, cri, line, pod
 
 from cortex_jupyter.errors import ClusterError, NotFound
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 GONE = NotFound('pods "pod-1" not found')
 
 
-def counted(name: str) -> float:
+def counted(name: str, **labels: str) -> float:
     """Return the value of a counter of the recorder's `/metrics`."""
-    found = REGISTRY.get_sample_value(name)
+    found = REGISTRY.get_sample_value(name, labels)
     assert found is not None
     return found
 
@@ -146,13 +146,17 @@ async def test_last_reads_are_repeated_until_one_is_complete(store: Store, hand:
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
-async def test_last_lines_that_never_come_are_a_gap(store: Store, hand: Hand, writer: Writer) -> None:
+async def test_last_lines_that_never_come_are_a_gap(
+    store: Store, hand: Hand, writer: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
     node = Node(pod("terminated"), LOG)
     node.scripts = [[LOG[:1000]] for _ in range(50)]
-    rig, before = Rig(store, hand, node), counted("cortex_jupyter_gaps_total")
+    rig, before = Rig(store, hand, node), counted("cortex_jupyter_gaps_total", reason="end_unread")
     await rig.run(writer)
     assert rig.texts == ALL[: len(rig.texts)] and len(rig.gaps) == 1 and rig.ended
-    assert counted("cortex_jupyter_gaps_total") == before + 1
+    assert counted("cortex_jupyter_gaps_total", reason="end_unread") == before + 1
+    (logged,) = (r for r in caplog.records if "lines are missing" in r.getMessage())
+    assert logged.levelname == "WARNING" and vars(logged)["task"] == REF.key
 
 
 async def test_a_clock_that_was_set_back_while_disconnected(store: Store, hand: Hand, writer: Writer) -> None:

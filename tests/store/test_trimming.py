@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import REGISTRY
 from support.hand import REF, Hand, recorder, source, until
 from support.node import T0, Node, cri, line, pod
 
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Store
 
 SECOND = 1_000_000_000
+GAPS = "cortex_jupyter_gaps_total"
+
+
+def lost(reason: str) -> float:
+    """Return how many lines the recorder's `/metrics` says were lost for a reason."""
+    return REGISTRY.get_sample_value("cortex_jupyter_lines_lost_total", {"reason": reason}) or 0.0
 
 
 def fill(hand: Hand, batches: int, size: int = 20_000, sid: int = 1) -> None:
@@ -237,7 +245,11 @@ async def test_trimmed_lines_are_not_recorded_again(store: Store, hand: Hand) ->
     assert again == found and len(store.complete(hand.id).gaps) == 1
 
 
-async def test_a_recorder_trims_and_says_so_once(store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_recorder_trims_and_says_so_once(
+    store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It counts each trimmed line too, so that an alert can fire."""
+    before = lost("task_limit")
     monkeypatch.setattr(lib, "_RETAIN_S", 0.01)
     store.set_budget(Budget(max_task_bytes=200_000))
     said: list[tuple[str, dict[str, str]]] = []
@@ -248,10 +260,29 @@ async def test_a_recorder_trims_and_says_so_once(store: Store, hand: Hand, monke
     for _ in range(3):
         await asyncio.to_thread(fill, hand, 40)
         await until(lambda: store.recording_bytes(hand.id) < 220_000)
-    await until(lambda: said)  # after they were trimmed
+    await until(lambda: said and lost("task_limit") - before == store.complete(hand.id).gaps[0]["lines"])
     retaining.cancel()
     await asyncio.wait([retaining])
     ((message, fields),) = said
     assert message.startswith("From now on older lines are missing: ") and fields["notice"] == "retention"
     (gap,) = store.complete(hand.id).gaps
     assert gap["lines"] > 150
+    (logged,) = (r for r in caplog.records if "trimmed" in r.getMessage())
+    assert vars(logged)["task"] == REF.key and "store_max_task_bytes" in logged.getMessage()
+
+
+async def test_lines_trimmed_because_memory_is_nearly_full_are_counted(
+    store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No limit was set and no recording is over one: nobody would notice."""
+    fill(hand, 100, 100_000)
+    info = store.info(hand.id)
+    assert info is not None
+    spoken: Any = type("Spoken", (), {"put_status": lambda *_, **__: None})()
+    upkeep = lib.Upkeep(store, {hand.id: RunningTask(hand.lease, info, spoken)})
+    monkeypatch.setattr(store, "bytes_to_free", lambda: store.used_bytes() // 2)
+    before, gaps = lost("store_memory"), REGISTRY.get_sample_value(GAPS, {"reason": "store_memory"})
+    await upkeep._trim(threading.Event())
+    (gap,) = store.complete(hand.id).gaps
+    assert lost("store_memory") - before == gap["lines"] > 50
+    assert REGISTRY.get_sample_value(GAPS, {"reason": "store_memory"}) == (gaps or 0) + 1

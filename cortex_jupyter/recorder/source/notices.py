@@ -47,7 +47,7 @@ def audited(sid: int) -> PendingNotice:
     return PendingNotice(sid=sid, ended=True)
 
 
-def gap(source: Source, sid: int, since: int, until: int, reason: str, hint: str = "") -> PendingNotice:
+def gap(source: Source, sid: int, since: int, until: int, reason: str, hint: str = "", *, loss: str) -> PendingNotice:
     """Return the notice that lines are missing between two times (ns).
 
     Parameters
@@ -58,13 +58,14 @@ def gap(source: Source, sid: int, since: int, until: int, reason: str, hint: str
     since, until : int
     reason, hint : str
         Why lines are missing, and what would have avoided it.
+    loss : str
+        The same as `reason` in one of the words that are counted.
     """
     fields: dict[str, Any] = {"from": str(since), "to": str(until), "reason": reason, "hint": hint or None}
     if not sid:
         fields["source"] = source.public
-    return PendingNotice(
-        "gap", f"{_name(source)}: lines are missing: {reason}", 0 if sid else until, sid, fields=fields
-    )
+    text = f"{_name(source)}: lines are missing: {reason}"
+    return PendingNotice("gap", text, 0 if sid else until, sid, fields=fields, loss=loss)
 
 
 def unchecked(source: Source, sid: int) -> PendingNotice:

@@ -403,7 +403,7 @@ class SourceReader:
     async def _end_with_gap(self, reason: str) -> None:
         now = time.time_ns()
         since = self._channel.anchor(self._sid).last or min(await self._earliest_start(), now)
-        self._channel.put_notice(notices.gap(self._source, self._sid, since, now, reason))
+        self._channel.put_notice(notices.gap(self._source, self._sid, since, now, reason, loss="end_unread"))
         self._end()
 
     def _end(self) -> None:

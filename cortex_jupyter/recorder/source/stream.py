@@ -342,7 +342,10 @@ class Stream:
             )
             resume.unaligned = []
             if bridged.missing:
-                channel.put_notice(notices.gap(self._source, self._sid, *bridged.missing, bridged.reason, bridged.hint))
+                since, until = bridged.missing
+                channel.put_notice(
+                    notices.gap(self._source, self._sid, since, until, bridged.reason, bridged.hint, loss="rotated")
+                )
             await channel.put_parsed(self._sid, bridged.lines)
             self.has_new_lines |= len(bridged.lines) > 0
         if data:

@@ -77,6 +77,8 @@ class PendingNotice:
         As `Commit.update`.
     fields : dict
         Further fields of the event.
+    loss : str
+        Of a gap: why lines are missing, as one of `recorder_metrics.LOSS_REASONS`. It is counted, not stored.
     """
 
     event: str = ""
@@ -87,6 +89,7 @@ class PendingNotice:
     unaudited: bool = False
     update: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
+    loss: str = ""
     size: ClassVar[int] = 0
 
 

@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.recorder.losses import Losses
 from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.recorder.text.masking import UNMASKED, Masking
 from cortex_jupyter.recorder.writing.batch import Batcher, ParsedLines, PendingNotice, RawLines, SourceProgress
@@ -66,6 +67,8 @@ class Writer:
         self._waiting: dict[Channel, float] = {}
         self._order = itertools.count()
         self._stopping = threading.Event()
+        #: Used on the writer's thread only.
+        self.losses = Losses()
         self.retrier = CommitRetrier(store, self._stopping, self._stall_notices, self._health)
         # Runs in the context of the thread that starts it, so that its log messages name the recorder.
         run = contextvars.copy_context().run
@@ -341,6 +344,9 @@ class Channel:
             self._writer.retrier.commit(self._lease, commit, self.stall_notice)
             seconds = time.monotonic() - started_at
             recorder_metrics.count_commit(commit.entries, size, seconds, self._opened_ns)
+            for item in items:
+                if isinstance(item, PendingNotice) and item.loss:
+                    self._writer.losses.add(self.task, item.loss)
             if self.traced:
                 self._trace_commit(items, seconds)
             if commit.entries:
