@@ -22,7 +22,12 @@ FOLDER: Final = Path(__file__).parent / "how-to" / "monitoring"
 _WIDTH, _HEIGHT = 8, 7
 _QUANTILES: Final = (0.5, 0.95, 0.99)
 #: What every recorder tells of the one store: the same number, which adds up to nothing.
-_SHARED: Final = ("cortex_jupyter_store_bytes", "cortex_jupyter_store_budget_bytes")
+_SHARED: Final = (
+    "cortex_jupyter_store_bytes",
+    "cortex_jupyter_store_budget_bytes",
+    "cortex_jupyter_archive_waiting",
+    "cortex_jupyter_archive_oldest_waiting_seconds",
+)
 #: What has been told within an hour by who does not answer now.
 _KNOWN: Final = "last_over_time(cortex_jupyter_lines_total[1h]) or last_over_time(cortex_jupyter_streams[1h])"
 #: A quarter of the memory that `record --manifests` gives a collector.
@@ -98,6 +103,20 @@ ALERTS: Final = (
         "15m",
         "warning",
         "Completed recordings will leave soon; set an archive, or raise the budget",
+    ),
+    (
+        "CortexArchiveFailing",
+        "increase(cortex_jupyter_archive_failures_total[15m]) > 0",
+        "10m",
+        "warning",
+        "Recordings cannot be archived; a recorder's log says why. They stay in the store, which may fill: look at the archive's address and credentials",
+    ),
+    (
+        "CortexArchiveBehind",
+        "max by (job) (cortex_jupyter_archive_oldest_waiting_seconds) > 3600",
+        "10m",
+        "warning",
+        "A recording that ended more than an hour ago is not archived; a recorder's log says why",
     ),
     (
         "CortexLeasesLost",

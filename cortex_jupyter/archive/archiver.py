@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.errors import CortexError, CursorNotHeld
-from cortex_jupyter.store.archive_attempts import due_recordings, note_attempt
+from cortex_jupyter.store.archive_attempts import due_recordings, is_archived, note_attempt
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.telemetry import logs, tracing
 
@@ -36,7 +36,7 @@ def archive_recording(
     *,
     progress: Callable[[int], object] = int,
     overwrite: bool = False,
-) -> ArchivedRecording:
+) -> tuple[ArchivedRecording, bool]:
     """Archive a completed recording and mark it as archived.
 
     Parameters
@@ -48,6 +48,11 @@ def archive_recording(
         URL of the archive. The store notes it as the place where the recording is archived.
     progress, overwrite
         As for `Catalog.put`.
+
+    Returns
+    -------
+    ArchivedRecording, bool
+        The result, and whether this call was the first to archive the recording there.
 
     Raises
     ------
@@ -65,8 +70,8 @@ def archive_recording(
     with tracing.span("cortex.archive.task", attributes, carrier=tracing.carrier()) as span:
         archived = catalog.put(store, info.id, progress, overwrite=overwrite)
         span.set({"cortex.archive.bytes": archived.file.size})
-        store.mark_archived(info.id, url)
-    return archived
+        is_first = store.mark_archived(info.id, url)
+    return archived, is_first
 
 
 def archive_due(store: Store, url: str) -> bool:
@@ -89,17 +94,19 @@ def archive_due(store: Store, url: str) -> bool:
 def _archive_logged(store: Store, catalog: Catalog, recording: int, url: str) -> bool:
     """Archive a recording; return False if that failed, since one failure must not stop the others."""
     info = store.info(recording)
-    if info is None:
-        return True
+    if info is None or not due_recordings(store, [recording], url) or is_archived(store, recording, url):
+        return True  # it has left, or another collector archives it, or has archived it
     started_at, key = time.monotonic(), info.ref.key
     try:
         note_attempt(store, recording, url)
-        archived = archive_recording(store, catalog, info, url)
+        archived, is_first = archive_recording(store, catalog, info, url)
     except CursorNotHeld:
         return True  # the recording has left the store meanwhile
     except CortexError as error:
         _log.warning("%s: %s", key, error, extra={"task": key})
         return False
+    if not is_first:
+        return True  # another collector did the same at the same time, and has logged it
     extra = {"task": key, "seconds": time.monotonic() - started_at}
     _log.info("archived in %s, %d bytes", archived.file.path, archived.file.size, extra=extra)
     return True

@@ -54,7 +54,7 @@ def _archive(store: Store, catalog: Catalog, recording: int, url: str, *, repeat
         return 0
     try:
         with progress(f"archiving {info.ref.key}", store.complete(recording).records) as bar:
-            archived = archive_recording(store, catalog, info, url, progress=bar.update, overwrite=repeat)
+            archived, _ = archive_recording(store, catalog, info, url, progress=bar.update, overwrite=repeat)
     except CursorNotHeld:
         return 0  # the recording has left the store meanwhile
     except CortexError as error:

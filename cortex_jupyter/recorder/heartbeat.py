@@ -49,10 +49,11 @@ class Heartbeat:
     ----------
     me : RecorderInfo
         What the next heartbeat says of this recorder.
+    health : Health
     """
 
     def __init__(self, store: LeaseStore, me: RecorderInfo, health: Health) -> None:
-        self._store, self.me, self._health = store, me, health
+        self._store, self.me, self.health = store, me, health
         self._thread = ThreadPoolExecutor(1, "cortex-heartbeat")
         # Set by the thread (monotonic): since when it waits for an answer; since when the store is back.
         self._waiting_since, self._store_back_at = math.inf, -math.inf
@@ -132,7 +133,7 @@ class Heartbeat:
 
     async def _beat(self) -> None:
         await self._do(self._store.beat, self.me)
-        self._health.heartbeat_taken()
+        self.health.heartbeat_taken()
         recorder_metrics.BEAT.set_to_current_time()
 
     async def _do(self, function: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -156,7 +157,7 @@ class Heartbeat:
             while True:
                 # Report from the event loop, however long the store takes: a restart mends only an event loop that
                 # stands still.
-                self._health.heartbeat_tried()
+                self.health.heartbeat_tried()
                 if (await asyncio.wait([result], timeout=BEAT_S))[0]:
                     break
         except asyncio.CancelledError:

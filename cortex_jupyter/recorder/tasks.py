@@ -84,7 +84,7 @@ class LeasedTasks:
         self.running: dict[int, RunningTask] = {}
         self.high_water_marks = HighWaterMarks()
         self.refusals = Refusals()
-        self.upkeep = Upkeep(store, self.running)
+        self.upkeep = Upkeep(store, self.running, heartbeat.health)
         self.losses = Losses()
         self.damaged: StoreError | None = None
         self._access = Access(refusal_holds_s=OWN_REFUSAL_HOLDS_S)

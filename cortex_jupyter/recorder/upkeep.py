@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recorder.losses import Losses
-from cortex_jupyter.recorder.process.archiving import archive_completed
+from cortex_jupyter.recorder.process.archiving import Archiving
 from cortex_jupyter.store.compact import compact
 from cortex_jupyter.store.retention import enforce_retention
 from cortex_jupyter.store.trimming import BOUND, trim
@@ -20,6 +20,7 @@ from cortex_jupyter.telemetry import recorder_metrics
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from cortex_jupyter.recorder.process.health import Health
     from cortex_jupyter.recorder.task import RunningTask
     from cortex_jupyter.store import Store
 
@@ -52,6 +53,7 @@ class Upkeep:
     store : Store
     running : mapping
         The tasks being recorded, by recording.
+    health : Health, optional
 
     Attributes
     ----------
@@ -59,8 +61,9 @@ class Upkeep:
         Set when a recording is complete.
     """
 
-    def __init__(self, store: Store, running: Mapping[int, RunningTask]) -> None:
+    def __init__(self, store: Store, running: Mapping[int, RunningTask], health: Health | None = None) -> None:
         self._store, self._running = store, running
+        self._archiving = Archiving(store, health)
         self._over_budget: set[int] = set()  # recordings with a notice that they are over the budget
         self._losses = Losses()
         self._trimmed: set[int] = set()  # recordings with a notice that their oldest lines leave
@@ -79,7 +82,7 @@ class Upkeep:
         while True:
             self.completed.clear()
             with _logging_failures("completed recordings cannot be archived"):
-                await archive_completed(self._store)
+                await self._archiving.archive_completed()
             with contextlib.suppress(TimeoutError):
                 # Not wait_for: before Python 3.12 it drops a cancellation that comes together with the event.
                 async with asyncio.timeout(_RETAIN_S):

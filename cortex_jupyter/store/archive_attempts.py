@@ -46,6 +46,16 @@ def due_recordings(store: SettingsStore, recordings: Iterable[int], url: str) ->
     return [recording for recording in recordings if _attempts(store, recording, url)[1] <= time.time()]
 
 
+def is_archived(store: SettingsStore, recording: int, url: str) -> bool:
+    """Return whether a recording is in this archive.
+
+    Raises
+    ------
+    StoreError
+    """
+    return store.setting(f"archived:{recording}") == url
+
+
 def note_attempt(store: SettingsStore, recording: int, url: str) -> None:
     """Note an attempt. If the store is full the attempt goes ahead anyway, since archiving makes room.
 

@@ -148,8 +148,11 @@ class RetentionStore(Protocol):
     def unarchived(self, url: str) -> list[int]:
         """Return the completed recordings that are not in this archive yet. The one that ended first comes first."""
 
-    def mark_archived(self, recording: int, url: str) -> None:
-        """Mark a recording as being in this archive.
+    def archive_backlog(self, url: str) -> tuple[int, float | None]:
+        """Return how many completed recordings are not in this archive yet, and when the first of them ended (epoch s)."""
+
+    def mark_archived(self, recording: int, url: str) -> bool:
+        """Mark a recording as being in this archive. Return False if it already was.
 
         If an archive is set, only recordings in it may leave the store.
         """

@@ -59,6 +59,21 @@ def about(**fields: object) -> Iterator[None]:
         _about.reset(token)
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration for people: about two digits, in the largest unit that fits.
+
+    Examples
+    --------
+    >>> [duration_text(s) for s in (0.25, 1, 59.9, 90, 3600, 86400, 100_000)]
+    ['0.25 s', '1 s', '60 s', '90 s', '1 h', '1 day', '28 h']
+    """
+    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        count = seconds / size
+        if seconds >= 2 * size or seconds == size:
+            return f"{count:.0f} {'day' if unit == 'days' and round(count) == 1 else unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+
+
 def begin(file: Path | None = None, *, alone: bool = True) -> None:
     """Set up the log of this process.
 

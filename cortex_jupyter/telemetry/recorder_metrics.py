@@ -61,6 +61,13 @@ LEASES: Final = Counter(
 )
 STORE: Final = Gauge("cortex_jupyter_store_bytes", "Bytes that recordings take in the store")
 BUDGET: Final = Gauge("cortex_jupyter_store_budget_bytes", "Bytes that recordings may take in the store")
+ARCHIVE_WAITING: Final = Gauge("cortex_jupyter_archive_waiting", "Completed recordings that wait to be archived")
+ARCHIVE_OLDEST: Final = Gauge(
+    "cortex_jupyter_archive_oldest_waiting_seconds", "How long ago the first recording ended that waits to be archived"
+)
+ARCHIVE_FAILURES: Final = Counter(
+    "cortex_jupyter_archive_failures_total", "Attempts to archive a completed recording that failed"
+)
 BEAT: Final = Gauge("cortex_jupyter_heartbeat_timestamp_seconds", "When the store last took this recorder's heartbeat")
 ERRORS: Final = Counter("cortex_jupyter_errors_total", "Errors, by their code", ["code"])
 # A rate ignores a series that begins with 1, so the series that alerts watch exist from the start, with 0.

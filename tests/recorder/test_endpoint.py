@@ -133,6 +133,23 @@ async def test_a_lost_watch_and_a_hang_are_reported(monkeypatch: pytest.MonkeyPa
         assert await healthz() == (503, "no heartbeat has been tried for 0 s\n")
 
 
+async def test_a_failing_archive_is_a_warning_and_in_the_metrics() -> None:
+    """Recording goes on, so the recorder stays ready; an unready collector would block rollouts."""
+    health = Health(free_port())
+    health.heartbeat_taken()
+    async with endpoint.serving(health, "127.0.0.1"), _asked(health.port) as (_, readyz):
+        assert await readyz() == (200, "ok\n")
+        health.archive_checked(3, time.time() - 7200, is_failing=True)
+        why = "3 recordings wait to be archived, the oldest for 2 h: attempts fail, the log says why"
+        assert await readyz() == (200, f"ok\nwarning: {why}\n")
+        assert REGISTRY.get_sample_value("cortex_jupyter_archive_waiting") == 3
+        assert REGISTRY.get_sample_value("cortex_jupyter_archive_oldest_waiting_seconds") == pytest.approx(7200, abs=60)
+        health.archive_checked(1, time.time(), is_failing=False)
+        assert await readyz() == (200, "ok\n"), "a recording that has just ended is a warning"
+        health.archive_checked(0, None, is_failing=False)
+        assert REGISTRY.get_sample_value("cortex_jupyter_archive_oldest_waiting_seconds") == 0
+
+
 async def test_an_unreachable_store_makes_a_collector_unready_but_not_dead(
     sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

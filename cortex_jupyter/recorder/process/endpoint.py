@@ -2,7 +2,8 @@
 
 `/healthz` fails if the process hangs, which a restart mends. `/readyz` fails if it cannot record: the store must take
 its heartbeats and batches, it must look for tasks, and the watches must report new ones. A store that is away, full or
-without its replicas makes it unready, and is no reason for a restart.
+without its replicas makes it unready, and is no reason for a restart. An archive that fails is neither: recording goes on,
+and an unready collector would only block rollouts. `/readyz` then answers 200 with a warning.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from cortex_jupyter.errors import CortexError
 from cortex_jupyter.telemetry import recorder_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from cortex_jupyter.recorder.process.health import Health
 
@@ -43,9 +44,11 @@ async def serving(health: Health, host: str = "") -> AsyncIterator[None]:
         return _answer(health.liveness())
 
     async def readyz(_: web.Request) -> web.Response:
-        return _answer("; ".join(health.readiness()))
+        return _answer("; ".join(health.readiness()), health.warnings())
 
     recorder_metrics.UNCOMMITTED.set_function(health.longest_write_s)
+    recorder_metrics.ARCHIVE_WAITING.set_function(health.archive_waiting)
+    recorder_metrics.ARCHIVE_OLDEST.set_function(health.archive_waits_s)
     app = web.Application()
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/healthz", healthz)
@@ -68,5 +71,7 @@ async def _metrics(_: web.Request) -> web.Response:
     return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _answer(problem: str) -> web.Response:
-    return web.Response(status=503, text=f"{problem}\n") if problem else web.Response(text="ok\n")
+def _answer(problem: str, warnings: Iterable[str] = ()) -> web.Response:
+    if problem:
+        return web.Response(status=503, text=f"{problem}\n")
+    return web.Response(text="".join(["ok\n", *(f"warning: {warning}\n" for warning in warnings)]))

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.telemetry import recorder_metrics
+from cortex_jupyter.telemetry.logs import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +60,7 @@ class Health:
         self._refusal = ""  # the store's last error message
         self._loop_at: float | None = None  # when the loop that looks for tasks last ran, and when it did look
         self._looked_at = 0.0
+        self._archive_waiting, self._archive_oldest, self._archive_is_failing = 0, 0.0, False
         self._store_blocked_until = 0.0  # until when the store kept the loop from looking
 
     def heartbeat_tried(self) -> None:
@@ -104,6 +106,18 @@ class Health:
         if succeeded:
             self._looked_at = self._loop_at
 
+    def archive_checked(self, waiting: int, oldest: float | None, *, is_failing: bool) -> None:
+        """Note how many completed recordings wait to be archived, when the first of them ended, and whether attempts fail."""
+        self._archive_waiting, self._archive_oldest, self._archive_is_failing = waiting, oldest or 0.0, is_failing
+
+    def archive_waiting(self) -> int:
+        """Return how many completed recordings wait to be archived."""
+        return self._archive_waiting
+
+    def archive_waits_s(self) -> float:
+        """Return how long ago the first recording ended that waits to be archived (seconds)."""
+        return max(0.0, time.time() - self._archive_oldest) if self._archive_waiting and self._archive_oldest else 0.0
+
     def longest_write_s(self) -> float:
         """Return how long the oldest write in progress has waited (seconds)."""
         now = time.monotonic()
@@ -127,6 +141,14 @@ class Health:
             if silent > HUNG_S
             else ""
         )
+
+    def warnings(self) -> list[str]:
+        """Return what does not keep the process from recording, and needs somebody all the same."""
+        if not self._archive_is_failing or not self._archive_waiting:
+            return []
+        recordings = "1 recording waits" if self._archive_waiting == 1 else f"{self._archive_waiting} recordings wait"
+        age = duration_text(self.archive_waits_s())
+        return [f"{recordings} to be archived, the oldest for {age}: attempts fail, the log says why"]
 
     def readiness(self) -> list[str]:
         """Return what keeps the process from recording."""

@@ -76,10 +76,19 @@ class Retention(RetentionStore, SettingsStore):
         with self._file.reading() as db:
             return [int(row[0]) for row in db.execute(query, (url,)).fetchall()]
 
-    def mark_archived(self, recording: int, url: str) -> None:
+    def archive_backlog(self, url: str) -> tuple[int, float | None]:
+        query = f"SELECT count(*), min(ended) FROM recording WHERE done=1 AND NOT {_ARCHIVED}?)"
+        with self._file.reading() as db:
+            count, oldest = db.execute(query, (url,)).fetchone()
+        return int(count), oldest
+
+    def mark_archived(self, recording: int, url: str) -> bool:
+        name = f"archived:{recording}"
         with self._file.writing() as db:
-            db.execute("INSERT OR REPLACE INTO setting VALUES (?,?)", (f"archived:{recording}", url))
+            is_new = db.execute("SELECT 1 FROM setting WHERE key=? AND value=?", (name, url)).fetchone() is None
+            db.execute("INSERT OR REPLACE INTO setting VALUES (?,?)", (name, url))
             db.execute("DELETE FROM setting WHERE key=?", (attempts_setting(recording),))
+        return is_new
 
     def used_bytes(self) -> int:
         with self._file.reading() as db:

@@ -73,9 +73,18 @@ class Retention(RetentionStore, SettingsStore):
             int(id_) for id_, archive in zip(done, archives, strict=True) if archive is None or archive.decode() != url
         ]
 
-    def mark_archived(self, recording: int, url: str) -> None:
-        self.set_setting(f"archived:{recording}", url)
+    def archive_backlog(self, url: str) -> tuple[int, float | None]:
+        waiting = self.unarchived(url)
+        ended_ms = self._link.ask("ZSCORE", "cortex:done", waiting[0]) if waiting else None
+        return len(waiting), None if ended_ms is None else float(ended_ms) / 1000
+
+    def mark_archived(self, recording: int, url: str) -> bool:
+        name = f"archived:{recording}"
+        # HSET answers whether the field is new, so of two processes at the same time only one was first.
+        is_elsewhere = self.setting(name) not in ("", url)
+        is_new = bool(self._link.ask("HSET", "cortex:settings", name, url)) or is_elsewhere
         self._link.ask("HDEL", "cortex:settings", attempts_setting(recording))
+        return is_new
 
     def used_bytes(self) -> int:
         return int(self._link.ask("GET", "cortex:bytes") or 0)
