@@ -17,7 +17,7 @@ from cortex_jupyter.cluster import kinds
 from cortex_jupyter.errors import ClusterChanged, CortexError, StoreBusy, StoreError
 from cortex_jupyter.parsing.masking import rules
 from cortex_jupyter.recorder.collector.selection import Selection
-from cortex_jupyter.recorder.process.health import Health
+from cortex_jupyter.recorder.process.health import LOOPBACK, Health
 from cortex_jupyter.recorder.process.launch import credentials_id, log_path
 from cortex_jupyter.recorder.recorder import IDLE_S, Recorder
 from cortex_jupyter.recorder.source.stream_limiter import MAX_STREAMS, MAX_STREAMS_PER_NODE, StreamLimiter
@@ -86,9 +86,18 @@ def parser() -> argparse.ArgumentParser:
         help="read at most N logs of one node at once (default: %(default)s)",
     )
     result.add_argument("--port", type=int, metavar="N", help="serve /metrics, /healthz and /readyz on this port")
+    result.add_argument(
+        "--host",
+        default=LOOPBACK,
+        metavar="ADDRESS",
+        help="with --port: listen on this address, or on all with '*' (default: %(default)s)",
+    )
     installing = result.add_argument_group("print a Deployment of the recorder, with everything that it needs")
     installing.add_argument(
-        "--manifests", action="store_true", help="print a collector with --all, -n and -l as given, as YAML"
+        "--manifests",
+        action="store_true",
+        help="print a collector with --all and the other options as given, as YAML; settings of the environment "
+        "(CORTEX_MASK, CORTEX_STORE_MAX_..., CORTEX_CLUSTER) are printed too",
     )
     installing.add_argument(
         "--into", metavar="NS", help="the namespace of the Deployment (default: the first -n, else cortex-jupyter)"
@@ -129,7 +138,11 @@ def main(arguments: list[str] | None = None) -> int:
     cli = parser()
     options = cli.parse_args(arguments)
     if options.manifests:
-        sys.stdout.write(_manifests(options))
+        try:
+            sys.stdout.write(_manifests(options))
+        except CortexError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
         return 0
     if (options.namespace or options.selector) and not options.all:
         cli.error("--namespace and --selector restrict --all: add --all")
@@ -153,22 +166,31 @@ def _log_file(url: str) -> Path | None:
 
 def _manifests(options: argparse.Namespace) -> str:
     # Imported here, because only this needs YAML.
-    from cortex_jupyter.recorder.collector.manifests import STORE_PORT, InstallOptions, manifests
+    from cortex_jupyter.recorder.collector.manifests import PORT, STORE_PORT, InstallOptions, manifests
 
+    _startup_settings()  # a wrong one must not be found in the cluster only
+    store_url = options.store or os.environ.get("CORTEX_STORE", "")
     namespaces = tuple(options.namespace)
     namespace = options.into or next(iter(namespaces), "cortex-jupyter")
     install = InstallOptions(
         namespace=namespace,
         namespaces=namespaces,
         selector=options.selector,
+        streams=_unless(options.streams, MAX_STREAMS),
+        streams_per_node=_unless(options.streams_per_node, MAX_STREAMS_PER_NODE),
         image=options.image,
         replicas=options.replicas,
         secret=options.secret,
-        store_port=urlsplit(options.store or "").port or STORE_PORT,
+        port=options.port or PORT,
+        store_port=(urlsplit(store_url).port or STORE_PORT) if is_shared(store_url) else None,
         nodes_proxy=options.nodes_proxy,
         policy_beta=options.policy_beta,
     )
     return manifests(install)
+
+
+def _unless(value: int, default: int) -> int | None:
+    return None if value == default else value
 
 
 async def _record(options: argparse.Namespace) -> None:
@@ -185,7 +207,7 @@ async def _record(options: argparse.Namespace) -> None:
         if health.port:
             from cortex_jupyter.recorder.process.endpoint import serving  # only with --port
 
-            await stack.enter_async_context(serving(health))
+            await stack.enter_async_context(serving(health, options.host))
         store = await _open_store(options, health)
         stack.callback(store.close)
         settings = _startup_settings()

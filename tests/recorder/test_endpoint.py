@@ -119,6 +119,20 @@ async def test_a_port_in_use_is_reported() -> None:
                 await asyncio.sleep(0)
 
 
+async def test_it_listens_on_loopback_unless_a_host_is_given() -> None:
+    """Metrics name no task, but they tell strangers what runs here and how much."""
+    health = Health(free_port())
+    elsewhere = "127.0.0.2"  # an address of this machine that is not the one of loopback's name
+    for host, reached in ((main.parser().parse_args([]).host, False), ("*", True), (elsewhere, True)):
+        async with endpoint.serving(health, host):
+            async with httpx.AsyncClient(base_url=f"http://{elsewhere}:{health.port}", timeout=60) as client:
+                try:
+                    is_reached = (await client.get("/healthz")).status_code == 200
+                except httpx.ConnectError:
+                    is_reached = False
+            assert is_reached is reached, host
+
+
 async def test_a_lost_watch_and_a_hang_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     health = Health(free_port())
     async with endpoint.serving(health, "127.0.0.1"), _asked(health.port) as (healthz, readyz):

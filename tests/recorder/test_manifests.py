@@ -65,6 +65,49 @@ def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert 6380 in {port["port"] for port in one(text, "NetworkPolicy")["spec"]["egress"][0]["ports"]}
 
 
+def test_what_was_given_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits, masking and retention that were given must not be lost on the way into the cluster."""
+    given = {
+        "CORTEX_MASK": "1",
+        "CORTEX_STORE_MAX_BYTES": "50GB",
+        "CORTEX_STORE_MAX_AGE": "7d",
+        "CORTEX_STORE_MAX_TASK_BYTES": "2GB",
+        "CORTEX_LOG_LEVEL": "debug",
+    }
+    plain = printed(capsys)
+    assert not any(name in plain for name in given) and "--streams" not in plain
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    text = printed(capsys, "--streams", "50", "--streams-per-node", "7", "--port", "9999", "-n", "ml")
+    (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
+    command = " ".join(container["command"])
+    assert command == (
+        "cortex-jupyter record --all --host * --port 9999 --namespace ml --streams 50 --streams-per-node 7"
+    )
+    env = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert given.items() <= env.items()
+    assert container["ports"] == [{"name": "metrics", "containerPort": 9999}]
+    assert one(text, "NetworkPolicy")["spec"]["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 9999}]
+    annotations = one(text, "Deployment")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == "9999"
+    monkeypatch.setenv("CORTEX_STORE_MAX_AGE", "a week")
+    assert main(["--manifests"]) == 1, "a wrong setting is found in the cluster only"
+    assert "'a week' is not an age" in capsys.readouterr().err
+
+
+def test_the_policy_allows_the_port_of_the_store_in_use(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(out(printed(capsys))) == {53, 443, 6443, 6379}
+    assert "allows port 6379 to the store" in printed(capsys)
+    monkeypatch.setenv("CORTEX_STORE", "valkey://:hush@valkey.logs:6390/2")
+    text = printed(capsys)
+    assert set(out(text)) == {53, 443, 6443, 6390} and "hush" not in text and "to the store" not in text
+    assert set(out(printed(capsys, "--store", "valkeys://other:7000"))) == {53, 443, 6443, 7000}
+    monkeypatch.setenv("CORTEX_STORE", "valkey://valkey.logs")
+    assert set(out(printed(capsys))) == {53, 443, 6443, 6379}
+
+
 def test_the_output_says_how_the_store_identifies_the_cluster(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,14 @@ _ARCHIVE_ENDPOINTS: Final = (
     "AZURE_STORAGE_ENDPOINT",
     "AZURE_ENDPOINT",
 )
+#: Settings that the collector has if they are set when this is printed.
+_SETTINGS: Final = (
+    "CORTEX_MASK",
+    "CORTEX_STORE_MAX_BYTES",
+    "CORTEX_STORE_MAX_AGE",
+    "CORTEX_STORE_MAX_TASK_BYTES",
+    "CORTEX_LOG_LEVEL",
+)
 #: The endpoint for traces takes precedence over the general one:
 #: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 _TRACE_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -59,6 +67,9 @@ _BUCKET: Final = """\
 _NO_ENDPOINT: Final = """\
 # The NetworkPolicy allows port 443 to buckets. For another port set AWS_ENDPOINT_URL (GOOGLE_BASE_URL, AZURE_STORAGE_ENDPOINT) when you print this.
 """
+_NO_STORE: Final = """\
+# The NetworkPolicy allows port 6379 to the store. For another port give --store, or set CORTEX_STORE, when you print this.
+"""
 _NO_TRACES: Final = """\
 # The NetworkPolicy allows no OpenTelemetry traces. To send them, set OTEL_EXPORTER_OTLP_ENDPOINT=http://HOST:4317 when you print this.
 """
@@ -75,13 +86,17 @@ class InstallOptions:
     namespaces : tuple of str
         The namespaces of the tasks that it records; empty for all.
     selector : str
+    streams, streams_per_node : int or None
+        The most logs that are read at once; None for the default.
     image : str
     replicas : int
     secret : str
         The name of the Secret with the key `store`, and the optional keys `password` and `archive`. The Secret with
         `-archive` after this name has the variables for the archive's bucket as keys.
-    store_port : int
-        The port of the store's server, for the NetworkPolicy.
+    port : int
+        The port of the health endpoint.
+    store_port : int or None
+        The port of the store's server, for the NetworkPolicy; None if the store is not known.
     nodes_proxy : bool
         Whether rotated files may be read.
     policy_beta : bool
@@ -91,10 +106,13 @@ class InstallOptions:
     namespace: str
     namespaces: tuple[str, ...] = ()
     selector: str = ""
+    streams: int | None = None
+    streams_per_node: int | None = None
     image: str = f"{NAME}:{__version__}"
     replicas: int = 2
     secret: str = NAME
-    store_port: int = STORE_PORT
+    port: int = PORT
+    store_port: int | None = None
     nodes_proxy: bool = False
     policy_beta: bool = False
 
@@ -124,6 +142,7 @@ def manifests(install: InstallOptions) -> str:
     ]
     head = (_HEAD + _BUCKET).format(namespace=install.namespace, secret=install.secret)
     head += "" if os.environ.get("CORTEX_CLUSTER") else _NO_NAME
+    head += "" if install.store_port else _NO_STORE
     head += "" if _archive_ports() else _NO_ENDPOINT
     head += "" if _trace_port() else _NO_TRACES
     return head + yaml.dump_all(objects, Dumper=_PlainDumper, sort_keys=False, width=120, explicit_start=True)
@@ -189,9 +208,12 @@ def _roles(install: InstallOptions) -> list[dict[str, Any]]:
 
 
 def _deployment(install: InstallOptions) -> dict[str, Any]:
-    command = [NAME, "record", "--all", "--port", str(PORT)]
+    # Probes and Prometheus come from outside the pod.
+    command = [NAME, "record", "--all", "--host", "*", "--port", str(install.port)]
     command += [x for namespace in install.namespaces for x in ("--namespace", namespace)]
     command += ["--selector", install.selector] if install.selector else []
+    command += ["--streams", str(install.streams)] if install.streams else []
+    command += ["--streams-per-node", str(install.streams_per_node)] if install.streams_per_node else []
 
     def secret(variable: str, key: str, *, optional: bool = True) -> dict[str, Any]:
         ref = {"name": install.secret, "key": key} | ({"optional": True} if optional else {})
@@ -206,6 +228,7 @@ def _deployment(install: InstallOptions) -> dict[str, Any]:
     ]
     if cluster := os.environ.get("CORTEX_CLUSTER"):
         env.append({"name": "CORTEX_CLUSTER", "value": cluster})
+    env += [{"name": name, "value": value} for name in _SETTINGS if (value := os.environ.get(name))]
     if rows := kinds.rows_as_json():
         env.append({"name": kinds.SETTING, "value": rows})
     env += [{"name": name, "value": value} for name, value in _trace_variables().items()]
@@ -215,7 +238,7 @@ def _deployment(install: InstallOptions) -> dict[str, Any]:
         "command": command,
         "env": env,
         "envFrom": [{"secretRef": {"name": f"{install.secret}-archive", "optional": True}}],
-        "ports": [{"name": "metrics", "containerPort": PORT}],
+        "ports": [{"name": "metrics", "containerPort": install.port}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "metrics"}, "periodSeconds": 5},
         # Fails if the process itself hangs; readiness shows that the store is away.
         "livenessProbe": {
@@ -252,7 +275,7 @@ def _deployment(install: InstallOptions) -> dict[str, Any]:
         "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}],
     }
-    scraped = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT)}
+    scraped = {"prometheus.io/scrape": "true", "prometheus.io/port": str(install.port)}
     template = {"metadata": {"labels": _LABELS, "annotations": scraped}, "spec": pod}
     selector = {"matchLabels": _LABELS}
     spec = {"replicas": install.replicas, "selector": selector, "template": template}
@@ -269,12 +292,12 @@ def _network_policy(install: InstallOptions) -> dict[str, Any]:
     def ports(*numbers: int, protocol: str = "TCP") -> list[dict[str, Any]]:
         return [{"protocol": protocol, "port": number} for number in numbers]
 
-    needed = (53, 443, 6443, install.store_port, *_archive_ports(), _trace_port())
+    needed = (53, 443, 6443, install.store_port or STORE_PORT, *_archive_ports(), _trace_port())
     out = dict.fromkeys(port for port in needed if port)
     spec = {
         "podSelector": {"matchLabels": _LABELS},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"ports": ports(PORT)}],
+        "ingress": [{"ports": ports(install.port)}],
         "egress": [{"ports": ports(53, protocol="UDP") + ports(*out)}],
     }
     return _object("networking.k8s.io/v1", "NetworkPolicy", install.namespace, spec=spec)

@@ -15,6 +15,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.recorder.process.health import LOOPBACK
 from cortex_jupyter.telemetry import recorder_metrics
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def serving(health: Health, host: str = "") -> AsyncIterator[None]:
+async def serving(health: Health, host: str = LOOPBACK) -> AsyncIterator[None]:
     """Serve while the block runs.
 
     Parameters
@@ -32,7 +33,7 @@ async def serving(health: Health, host: str = "") -> AsyncIterator[None]:
     health : Health
         What is served, and at which port.
     host : str, optional
-        The address to listen on; by default all addresses, since probes come from outside the pod.
+        The address to listen on; `*` for all, where probes come from outside a pod.
 
     Raises
     ------
@@ -57,10 +58,11 @@ async def serving(health: Health, host: str = "") -> AsyncIterator[None]:
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host or None, health.port).start()
+            await web.TCPSite(runner, None if host == "*" else host, health.port).start()
         except OSError as error:
             raise CortexError(
-                f"cannot listen on port {health.port}: {error.strerror}", "choose another port with --port"
+                f"cannot listen on port {health.port} of {host}: {error.strerror}",
+                "choose another port with --port, or another address with --host",
             ) from error
         yield
     finally:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.errors import CortexError
 
+#: Where the health endpoint listens, unless `--host` says otherwise: metrics and probes have no authentication.
+LOOPBACK: Final = "127.0.0.1"
 #: A heartbeat is tried, or waited for, each second. If neither happens for this long (seconds), the process hangs, and
 #: a restart mends that. The same holds if it looks for no tasks while all else goes on.
 HUNG_S: Final = 60.0
