@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections import deque
@@ -43,6 +44,17 @@ def run(options: argparse.Namespace) -> int:
     """Write the log of a task, as it is now or, with `--follow`, until the task ends."""
     if options.follow and options.output == "json":
         raise BadQuery("-o json does not work with -f: its one document has no end yet", "use -o ndjson")
+    # What keeps the reader from a task ends the command, whose error says it; without this its log would say it too.
+    reader_log = logging.getLogger("cortex_jupyter.reader")
+    level = reader_log.level
+    reader_log.setLevel(logging.ERROR)
+    try:
+        return _run(options)
+    finally:
+        reader_log.setLevel(level)
+
+
+def _run(options: argparse.Namespace) -> int:
     log = log_of(options)
     has_window = options.previous or any(value is not None for value in (options.since, options.run, options.attempt))
     if not has_window and not log.over:

@@ -19,6 +19,7 @@ from cortex_jupyter.errors import CortexError
 from cortex_jupyter.reader import text
 from cortex_jupyter.reader.permissions import PermissionWatch
 from cortex_jupyter.telemetry import server_metrics, tracing
+from cortex_jupyter.telemetry.logs import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,6 +228,7 @@ class EventStream:
         """
         recording = window.recording
         sent = _as_dict(recording.problem)
+        outage = OutageLog(_log, f"{recording.ref.key}: the store answers again")
         while sent is not None:
             await asyncio.sleep(_PROBLEM_S)
             if (current := _as_dict(recording.problem)) != sent:
@@ -234,8 +236,9 @@ class EventStream:
                     window.info = await recording.info()
                     status = await window.status(slot.task_name)
                 except CortexError as error:
-                    _log.warning("%s: %s", recording.ref.key, error)  # a passing failure of the store: try again
+                    outage.failed("status", error, recording.ref.key)  # a passing failure of the store: try again
                     continue
+                outage.worked("status")
                 sent = current
                 await self._send(status)
 

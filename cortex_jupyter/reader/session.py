@@ -34,6 +34,7 @@ from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.retry_deadline import RetryDeadline
 from cortex_jupyter.recorder.process.launch import ensure_recorder
 from cortex_jupyter.store.budget import NOT_HELD_HINT
+from cortex_jupyter.telemetry.logs import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -306,6 +307,7 @@ class Recording:
         self.problem = problem
         self.hidden: dict[str, str] = {}
         self._checked_at = time.monotonic()  # when the problem was last checked
+        self._wish_log = OutageLog(_log, f"{ref.key}: the store takes wishes again")
         self._wished_at = float("-inf")  # when the wish was last written, monotonic
         self._done = False  # whether the task was done at that time
 
@@ -412,7 +414,9 @@ class Recording:
             self._wished_at = time.monotonic()
         except StoreError as error:
             # The store is full, busy or read-only: recordings can still be read.
-            _log.warning("%s: %s", self.ref.key, error)
+            self._wish_log.failed("wish", error, self.ref.key)
+        else:
+            self._wish_log.worked("wish")
 
     @asynccontextmanager
     async def keep_wanted(self) -> AsyncIterator[None]:
@@ -496,7 +500,7 @@ class KeepAlive:
                 self._keepers.pop(recording.id).cancel()
 
     async def _keep(self, readers: list[Recording]) -> None:
-        failures = 0
+        failures, outage = 0, OutageLog(_log, f"{readers[-1].ref.key} is being recorded again")
         while True:
             newest = readers[-1]  # the last reader to come has the newest state from the cluster
             try:
@@ -504,14 +508,15 @@ class KeepAlive:
                 for reader in readers:
                     reader.workload, reader.is_gone, reader.problem = newest.workload, newest.is_gone, newest.problem
                 failures = 0
+                outage.worked("wish")
                 newest.feed.fail(None)
             except StoreBusy as error:  # temporary; readers have a deadline of their own
-                _log.warning("%s: %s", newest.ref.key, error)
+                outage.failed("wish", error, newest.ref.key)
                 await asyncio.sleep(1)
                 continue
             except CortexError as error:
                 failures += 1
                 if failures >= _FAILURES or isinstance(error, StoreTooNew):
                     newest.feed.fail(error)
-                _log.warning("%s is not being recorded: %s", newest.ref.key, error)
+                outage.failed("wish", error, f"{newest.ref.key} is not being recorded")
             await asyncio.sleep(min(2.0**failures, WANTED_S / 3))

@@ -154,7 +154,8 @@ def main(arguments: list[str] | None = None) -> int:
         _log.error("%s", error)
         return 1
     except asyncio.CancelledError:
-        return 0
+        pass
+    _log.info("ended")
     return 0
 
 
@@ -199,9 +200,14 @@ async def _record(options: argparse.Namespace) -> None:
 
     task = asyncio.current_task()
     assert task is not None
+
+    def end(number: signal.Signals) -> None:
+        _log.info("got %s: writing what was read, and leaving the tasks to other recorders", number.name)
+        task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+            asyncio.get_running_loop().add_signal_handler(number, end, number)
     health = Health(options.port or 0)
     async with contextlib.AsyncExitStack() as stack:
         if health.port:
@@ -296,18 +302,18 @@ def _store_settings(store: SettingsStore, settings: dict[str, str], *, administr
 
 async def _open_store(options: argparse.Namespace, health: Health) -> Store:
     """Open the store; a collector waits for it, since a server that is away comes back and a restart mends nothing."""
-    last_message = ""
     while True:
         health.heartbeat_tried()
         try:
-            return await asyncio.to_thread(open_store, options.store, weak=True)
+            store = await asyncio.to_thread(open_store, options.store, weak=True)
         except StoreBusy as error:
             if not options.all:
                 raise
             health.waited_for_store = True
-            if error.message != last_message:
-                _log.warning("%s", error)
-            last_message = error.message
+            health.store_log.failed("start", error)
+        else:
+            health.store_log.worked("start")
+            return store
         await asyncio.sleep(RETRY_S)
 
 

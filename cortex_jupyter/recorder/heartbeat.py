@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.recorder.process.health import Health
     from cortex_jupyter.store import LeaseStore, RecorderInfo
 
-_log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 
+_FAILED: Final = "a heartbeat failed"
 #: How long the first heartbeat is tried while the store is full or busy (seconds).
 _FIRST_HEARTBEAT_S: Final = 60.0
 BEAT_S: Final = 1.0
@@ -85,7 +84,8 @@ class Heartbeat:
         while True:
             try:
                 await self._beat()
-            except (StoreFull, StoreBusy):
+            except (StoreFull, StoreBusy) as error:
+                self.health.store_log.failed("heartbeat", error)
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(RETRY_S)
@@ -94,20 +94,15 @@ class Heartbeat:
 
     async def run(self) -> StoreTooNew:
         """Send heartbeats for ever; return why this recorder must end."""
-        last_message = ""
         while True:
             await asyncio.sleep(BEAT_S)
             try:
                 await self._beat()
-                last_message = ""
             except StoreTooNew as error:
                 return error
-            except CortexError as error:
-                if error.message != last_message:  # not every second: our log may be on the same full disk
-                    _log.warning("%s", error)
-                last_message = error.message
-            except Exception:  # noqa: BLE001 - without heartbeats other recorders take over our tasks
-                _log.exception("A heartbeat failed")
+            except Exception as error:  # noqa: BLE001 - without heartbeats other recorders take over our tasks
+                # Not logged each second: our log may be on the same full disk.
+                self.health.store_log.failed("heartbeat", error, "" if isinstance(error, CortexError) else _FAILED)
 
     async def change(self, me: RecorderInfo) -> None:
         """Change what the heartbeats say of this recorder, and send one now.
@@ -133,6 +128,7 @@ class Heartbeat:
 
     async def _beat(self) -> None:
         await self._do(self._store.beat, self.me)
+        self.health.store_log.worked("heartbeat")
         self.health.heartbeat_taken()
         recorder_metrics.BEAT.set_to_current_time()
 

@@ -159,11 +159,11 @@ class Recorder:
                 wanted_tasks = await self._update_tasks(writer)
             except (StoreFull, StoreBusy) as error:
                 # The error will pass; the running tasks go on meanwhile.
-                _log.warning("%s", error)
-                self._health.store_refused(error)
+                self._health.store_refused(error, "tasks")
                 self._health.looked_for_tasks(succeeded=False)
                 await asyncio.sleep(RETRY_S)
                 continue
+            self._health.store_log.worked("tasks")
             self._health.looked_for_tasks()
             if self._tasks.running or wanted_tasks:
                 busy_at = time.monotonic()
@@ -218,6 +218,7 @@ class Recorder:
         self._shared_at = time.monotonic()
         relevant = selection.ids | with_readers
         holders = await asyncio.to_thread(self._store.holders, relevant)
+        self._tasks.note_holders(holders)
         await selection.handle_missing(relevant - holders.keys())
         self._tasks.high_water_marks.expire(relevant - holders.keys())
         fellows = await self._fellow_recorders()

@@ -23,14 +23,14 @@ from cortex_jupyter.store.compact import compact
 from cortex_jupyter.telemetry import logs, recorder_metrics, tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recorder.heartbeat import Heartbeat
     from cortex_jupyter.recorder.source.stream_limiter import StreamLimiter
     from cortex_jupyter.recorder.watching.watches import Watches
     from cortex_jupyter.recorder.writing.writer import Writer
-    from cortex_jupyter.store import Store
+    from cortex_jupyter.store import Lease, Store
     from cortex_jupyter.telemetry.tracing import Attributes
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,19 @@ class LeasedTasks:
         self._access = Access(refusal_holds_s=OWN_REFUSAL_HOLDS_S)
         self._rights_asked_at = float("-inf")  # when rights were last checked (monotonic)
         self._namespaces_lacking_rights: set[str] = set()  # where the cluster says that we lack a right
+        self._holders: dict[int, str] = {}  # by recording: the other recorder that was last seen to have it
         self._not_before: dict[int, float] = {}  # after a failure: earliest next start (monotonic)
+
+    def note_holders(self, holders: Mapping[int, str]) -> None:
+        """Note which recorder has each recording now, "" for none, so that our log can say from whom a task was taken."""
+        self._holders = {id_: owner or self._holders.get(id_, "") for id_, owner in holders.items()}
+
+    def _previous_holder(self, lease: Lease) -> str:
+        """Return from whom a task was taken, in words."""
+        if lease.previous:
+            return f" from recorder {lease.previous[:8]}, which has died"
+        seen = self._holders.get(lease.recording, "")
+        return f" from recorder {seen[:8]}, which gave it up" if seen not in ("", self._me.id) else ""
 
     def can_start(self, recording: int) -> bool:
         """Return whether a recording may be started now."""
@@ -145,7 +157,9 @@ class LeasedTasks:
         with tracing.span("cortex.task.take", attributes, ago_s=time.monotonic() - started_at):
             running.task = asyncio.create_task(self._record(running))  # its work belongs to the same trace
         recorder_metrics.LEASES.labels("taken").inc()
-        _log.info("taken", extra={"task": ref.key, "seconds": time.monotonic() - started_at})
+        _log.info(
+            "taken%s", self._previous_holder(lease), extra={"task": ref.key, "seconds": time.monotonic() - started_at}
+        )
         recorder_metrics.TASKS.set(len(self.running))
 
     async def _record(self, running: RunningTask) -> None:
@@ -208,6 +222,7 @@ class LeasedTasks:
         await running.recorder.drain()
         await asyncio.to_thread(self._store.release, running.lease)
         recorder_metrics.LEASES.labels("handed over").inc()
+        _log.info("handed over to the other recorders", extra={"task": running.info.ref.key})
 
     async def handle_refusals(self, requested: set[int]) -> None:
         """Leave to others what we may not read; if no other recorder takes a recording either, tell its readers why."""

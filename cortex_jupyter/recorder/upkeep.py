@@ -9,18 +9,19 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.errors import CortexError
+from cortex_jupyter.errors import LeaseLost, StoreBusy, StoreFull
 from cortex_jupyter.recorder.losses import Losses
 from cortex_jupyter.recorder.process.archiving import Archiving
+from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.store.compact import compact
 from cortex_jupyter.store.retention import enforce_retention
 from cortex_jupyter.store.trimming import BOUND, trim
 from cortex_jupyter.telemetry import recorder_metrics
+from cortex_jupyter.telemetry.logs import OutageLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cortex_jupyter.recorder.process.health import Health
     from cortex_jupyter.recorder.task import RunningTask
     from cortex_jupyter.store import Store
 
@@ -32,17 +33,6 @@ _COMPACT_S: Final = 10.0
 _RETAIN_S: Final = 60.0
 #: How often the store is asked whether it is short of room (seconds).
 _SHORT_S: Final = 5.0
-
-
-@contextlib.contextmanager
-def _logging_failures(failure: str) -> Iterator[None]:
-    """Log a failure of the block; the next pass tries again, whatever it was."""
-    try:
-        yield
-    except CortexError as error:
-        _log.warning("%s: %s", failure, error)
-    except Exception:  # noqa: BLE001 - else this part of the upkeep would end unnoticed
-        _log.exception("%s", failure)
 
 
 class Upkeep:
@@ -63,25 +53,43 @@ class Upkeep:
 
     def __init__(self, store: Store, running: Mapping[int, RunningTask], health: Health | None = None) -> None:
         self._store, self._running = store, running
-        self._archiving = Archiving(store, health)
+        self._health = health or Health()
+        self._archiving = Archiving(store, self._health)
+        self._outages: dict[str, OutageLog] = {}
         self._over_budget: set[int] = set()  # recordings with a notice that they are over the budget
         self._losses = Losses()
         self._trimmed: set[int] = set()  # recordings with a notice that their oldest lines leave
         self.completed = asyncio.Event()
 
+    @contextlib.contextmanager
+    def _logging_failures(self, part: str, failure: str) -> Iterator[None]:
+        """Log the first of several failures of the block; the next pass tries again, whatever it was."""
+        outage = self._outages.setdefault(part, OutageLog(_log, f"{part} works again"))
+        store_log = self._health.store_log
+        try:
+            yield
+        except (StoreBusy, StoreFull) as error:
+            store_log.failed(part, error)
+        except Exception as error:  # noqa: BLE001 - else this part of the upkeep would end unnoticed
+            outage.failed(part, error, failure)
+        else:
+            store_log.worked(part)
+            outage.worked(part)
+
     async def compact(self) -> None:
         """Merge the small batches of the recordings in progress."""
         while True:
             await asyncio.sleep(_COMPACT_S)
-            for id_, task in list(self._running.items()):
-                with _logging_failures(f"recording {id_} cannot be compacted"):
-                    task.merged = await asyncio.to_thread(compact, self._store, task.lease, task.merged)
+            with self._logging_failures("merging batches", "the batches of recordings cannot be merged"):
+                for task in list(self._running.values()):
+                    with contextlib.suppress(LeaseLost):  # its next commit fails in the same way, and is logged
+                        task.merged = await asyncio.to_thread(compact, self._store, task.lease, task.merged)
 
     async def archive(self) -> None:
         """Archive each recording when it is complete, and those that an earlier recorder left unarchived."""
         while True:
             self.completed.clear()
-            with _logging_failures("completed recordings cannot be archived"):
+            with self._logging_failures("archiving", "completed recordings cannot be archived"):
                 await self._archiving.archive_completed()
             with contextlib.suppress(TimeoutError):
                 # Not wait_for: before Python 3.12 it drops a cancellation that comes together with the event.
@@ -93,7 +101,7 @@ class Upkeep:
         ended, last = threading.Event(), float("-inf")
         try:
             while True:
-                with _logging_failures("the store cannot be kept within its budget"):
+                with self._logging_failures("making room", "the store cannot be kept within its budget"):
                     if time.monotonic() - last >= _RETAIN_S or await asyncio.to_thread(self._store.bytes_to_free) > 0:
                         last = time.monotonic()
                         await self._make_room(ended)

@@ -114,11 +114,21 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write one recording. A commit under an older epoch is refused."""
+    """The right to write one recording. A commit under an older epoch is refused.
+
+    Parameters
+    ----------
+    recording : int
+    owner : str
+    epoch : int
+    previous : str
+        The recorder that had the lease until it died; "" if the recording was free.
+    """
 
     recording: int
     owner: str
     epoch: int
+    previous: str = field(default="", compare=False)
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.errors import CortexError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -72,6 +72,72 @@ def duration_text(seconds: float) -> str:
         if seconds >= 2 * size or seconds == size:
             return f"{count:.0f} {'day' if unit == 'days' and round(count) == 1 else unit}"
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+
+
+class OutageLog:
+    """Logs that something fails when that begins, and for how long it failed when it has ended; nothing in between.
+
+    Several parts of a program notice the same outage, each with its own attempts. It has ended when all parts work that
+    failed. Safe to use from any thread.
+
+    Parameters
+    ----------
+    logger : Logger
+    end : str
+        What is logged when the outage has ended: "the store answers again".
+    clock : callable, optional
+        Returns the time in seconds.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> lines = []
+    >>> logger = SimpleNamespace(log=lambda level, text, *args, **_: lines.append(text % args))
+    >>> now = 0.0
+    >>> outage = OutageLog(logger, "the store answers again", lambda: now)
+    >>> for part in ("heartbeat", "commit", "heartbeat"):
+    ...     outage.failed(part, CortexError("the store does not answer"))
+    >>> now = 12.0
+    >>> outage.worked("commit"), outage.worked("heartbeat"), outage.worked("heartbeat")
+    (None, None, None)
+    >>> lines
+    ['the store does not answer', 'the store answers again, after 12 s']
+    """
+
+    def __init__(self, logger: logging.Logger, end: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._logger, self._end, self._clock = logger, end, clock
+        self._lock = threading.Lock()
+        self._failing: set[str] = set()
+        self._logged: set[str] = set()  # codes of errors in this outage
+        self._since = 0.0
+
+    def failed(self, part: str, error: BaseException, about: str = "", level: int = logging.WARNING) -> None:
+        """Note that an attempt of a part has failed. Log each kind of error once, with `about` before it."""
+        code = error.code if isinstance(error, CortexError) else type(error).__name__
+        with self._lock:
+            if not self._failing:
+                self._since = self._clock()
+            self._failing.add(part)
+            is_new = code not in self._logged
+            self._logged.add(code)
+        if not is_new:
+            return
+        if isinstance(error, CortexError):
+            self._logger.log(level, f"{about}: %s" if about else "%s", error)
+        else:  # a bug: its traceback, without the text of the error
+            self._logger.log(logging.ERROR, "%s", about or "failed", exc_info=error)
+
+    def worked(self, part: str) -> None:
+        """Note that an attempt of a part has succeeded."""
+        if part not in self._failing:  # without the lock: each commit comes here
+            return
+        with self._lock:
+            self._failing.discard(part)
+            if self._failing:
+                return
+            self._logged.clear()
+            seconds = self._clock() - self._since
+        self._logger.log(logging.INFO, "%s, after %s", self._end, duration_text(seconds), extra={"seconds": seconds})
 
 
 def begin(file: Path | None = None, *, alone: bool = True) -> None:

@@ -44,4 +44,5 @@ def test_a_follower_is_told_that_the_recorder_was_killed(
     assert done.returncode == 1, done.stderr
     assert "the recorder was killed by SIGKILL" in done.stderr and "memory" in done.stderr
     assert "Traceback" not in done.stderr
+    assert done.stderr.count("times, each within") == 1, f"the error is printed with each attempt: {done.stderr}"
     assert len(killed) <= 6

@@ -64,7 +64,9 @@ def test_a_recorder_counts_what_it_records(
     store = open_store(url)
     command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", url, "--port", str(port)]
     job = kube.create(python_job(name, program))
-    process = subprocess.Popen(command, env=home.env | {"CORTEX_CLUSTER": "our cluster"})
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=home.env | {"CORTEX_CLUSTER": "our cluster"}, stderr=file)
     try:
         address = f"http://127.0.0.1:{port}"
         kube.wait_for(lambda: _well(address), "the recorder to be well")
@@ -79,6 +81,10 @@ def test_a_recorder_counts_what_it_records(
         process.terminate()
         process.wait(120)
         store.close()
+    assert [line.partition(" INFO ")[2] for line in log.read_text().splitlines()[-2:]] == [
+        "got SIGTERM: writing what was read, and leaving the tasks to other recorders",
+        "ended",
+    ]
     assert found["cortex_jupyter_lines_total"] == 300 and not any(
         v for k, v in found.items() if k.startswith("cortex_jupyter_gaps_total")
     )

@@ -13,7 +13,7 @@ from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import ClusterUnreachable
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recorder import tasks as lib
-from cortex_jupyter.recorder import upkeep as upkeeping
+from cortex_jupyter.recorder.process.archiving import Archiving
 from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.recorder.upkeep import Upkeep
 from cortex_jupyter.recorder.watching.pods import Pods
@@ -68,14 +68,14 @@ async def test_a_recorder_stopped_just_when_a_task_has_completed_ends(store: Sto
 async def test_an_unexpected_error_does_not_end_the_upkeep(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    passes: list[Store] = []
+    passes: list[Archiving] = []
 
-    async def archive(store: Store) -> None:
-        passes.append(store)
+    async def archive(archiving: Archiving) -> None:
+        passes.append(archiving)
         if len(passes) == 1:
             raise KeyError("an unexpected error")
 
-    monkeypatch.setattr(upkeeping, "archive_completed", archive)
+    monkeypatch.setattr(Archiving, "archive_completed", archive)
     upkeep = Upkeep(store, {})
     archiving = asyncio.create_task(upkeep.archive())
     await until(lambda: len(passes) == 1 and upkeep.completed._waiters)  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from recorder.test_leaving import UnreachableCluster
 from store.test_store import dead_pid
-from support.hand import Hand, recorder, until
+from support.hand import CLUSTER, Hand, recorder, until
 
 from cortex_jupyter.errors import StoreUnreachable
 from cortex_jupyter.recorder import __main__ as main
-from cortex_jupyter.recorder import heartbeat
+from cortex_jupyter.recorder import heartbeat, upkeep
 from cortex_jupyter.recorder import recorder as lib
 from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.recorder.recorder import Recorder
@@ -135,6 +136,50 @@ async def test_the_first_recorder_to_reach_the_store_again_takes_no_task_of_a_ru
         expire_heartbeat(store, "far")
         await until(lambda: not away.tried[-1] and store.holders([hand.id]) != {hand.id: ""})
         assert store.holders([hand.id]).get(hand.id) not in ("", "far")
+
+
+async def test_an_outage_is_logged_once_and_its_end_with_its_duration(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Heartbeats, the search for tasks and the upkeep all fail, again and again."""
+    monkeypatch.setattr(lib, "RETRY_S", 0.05)
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.05)
+    monkeypatch.setattr(upkeep, "_SHORT_S", 0.05)
+    away = UnreachableStore(store, monkeypatch)
+    monkeypatch.setattr(store, "bytes_to_free", away._interrupted(store.bytes_to_free))
+    async with running(store) as recording:
+        await until(lambda: away.beats > 2)
+        with caplog.at_level(logging.INFO):
+            for _ in range(2):
+                caplog.clear()
+                away.refused = True
+                enough = away.beats + 20
+                await until(lambda: away.beats > enough)  # noqa: B023 - called before the next round
+                away.refused = False
+                await until(lambda: not recording._health.store_log._failing)
+                first, last = (r for r in caplog.records if "answer" in r.getMessage())
+                assert (first.levelname, first.getMessage().partition("\n")[0]) == ("WARNING", "it does not answer")
+                assert last.getMessage().startswith("the store answers again: recording goes on, after ")
+                assert 0 < vars(last)["seconds"] < 300
+
+
+def test_a_takeover_says_from_whom(store: Store) -> None:
+    hand = Hand(store, owner="far")
+    store.beat(FAR)
+    expire_heartbeat(store, "far")
+    lease = store.lease(hand.id, "me")
+    assert lease is not None and lease.previous == "far"
+    api: Any = type("Api", (), {"host": CLUSTER, "id": CLUSTER})()
+    tasks = Recorder(store, api)._tasks
+    assert tasks._previous_holder(lease) == " from recorder far, which has died"
+    store.release(lease)
+    lease = store.lease(hand.id, "me")
+    assert lease is not None and lease.previous == "" == tasks._previous_holder(lease)
+    tasks.note_holders({hand.id: "another-recorder"})
+    tasks.note_holders({hand.id: ""})
+    assert tasks._previous_holder(lease) == " from recorder another-, which gave it up"
+    again = store.lease(hand.id, "me")
+    assert again is not None and again.previous == ""
 
 
 async def test_a_collector_remembers_that_it_waited_for_its_store(

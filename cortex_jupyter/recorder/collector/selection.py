@@ -313,10 +313,10 @@ class Selection:
                 try:
                     task.id = await asyncio.to_thread(self._open_recording, ref, task)
                 except (StoreFull, StoreBusy) as error:
-                    _log.warning("%s", error)
-                    self._health.store_refused(error)
+                    self._health.store_refused(error, "open")
                     await asyncio.sleep(RETRY_S)
                 else:
+                    self._health.store_log.worked("open")
                     self.ids.add(task.id)
                     return
 
@@ -372,8 +372,9 @@ class Selection:
                     ):
                         await self._open(task)
                         changed()
+                self._health.store_log.worked("restore")
             except CortexError as error:
-                _log.warning("%s", error)
+                self._health.store_log.failed("restore", error)
                 self.store_lost.set()
                 await asyncio.sleep(RETRY_S)
 
@@ -383,9 +384,10 @@ class Selection:
         while True:
             try:
                 self.ids |= await self._unfinished()
+                self._health.store_log.worked("adopt")
                 changed()
             except CortexError as error:
-                _log.warning("%s", error)
+                self._health.store_log.failed("adopt", error)
             await asyncio.sleep(_UNFINISHED_S)
 
     async def _unfinished(self) -> set[int]:

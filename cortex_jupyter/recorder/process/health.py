@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.telemetry import recorder_metrics
-from cortex_jupyter.telemetry.logs import duration_text
+from cortex_jupyter.telemetry.logs import OutageLog, duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cortex_jupyter.errors import CortexError
+
+_log = logging.getLogger(__name__)
 
 #: Where the health endpoint listens, unless `--host` says otherwise: metrics and probes have no authentication.
 LOOPBACK: Final = "127.0.0.1"
@@ -41,6 +44,8 @@ class Health:
     ----------
     waited_for_store : bool
         Whether the store was away when this process began.
+    store_log : OutageLog
+        Logs when the store fails and when it answers again, whichever part of the process notices.
 
     Examples
     --------
@@ -55,6 +60,7 @@ class Health:
     def __init__(self, port: int = 0) -> None:
         self.port = port
         self.waited_for_store = False
+        self.store_log = OutageLog(_log, "the store answers again: recording goes on")
         self._heartbeat_tried_at = time.monotonic()
         self._heartbeat_taken_at: float | None = None
         self._lost_watches: dict[str, float] = {}
@@ -97,9 +103,10 @@ class Health:
             if (now := time.monotonic()) - started_at > WAITS_S:
                 self._store_blocked_until = now
 
-    def store_refused(self, error: CortexError) -> None:
-        """Note and count an error of the store; the write is repeated."""
+    def store_refused(self, error: CortexError, part: str, about: str = "") -> None:
+        """Note, count and log an error of the store; the write is repeated. `part` and `about` are as for `OutageLog`."""
         self._refusal = error.message
+        self.store_log.failed(part, error, about)
         recorder_metrics.count_error(error)
 
     def looked_for_tasks(self, *, succeeded: bool = True) -> None:

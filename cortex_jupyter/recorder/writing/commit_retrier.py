@@ -124,24 +124,20 @@ class CommitRetrier:
                 self._wait(error, commit, stall_notice, reported)
                 continue
             break
-        if self.is_full:
-            self.is_full = False
-            _log.info("the store has room again: recording goes on")
+        self._health.store_log.worked("commit")
+        self.is_full = False
         stall_notice.resolve(commit)
         for stalled in reported - {stall_notice}:
             stalled.resolve()
 
     def _wait(self, error: StoreError, commit: Commit, stall_notice: StallNotice, reported: set[StallNotice]) -> None:
         """Wait until another attempt may succeed."""
-        self._health.store_refused(error)
-        if isinstance(error, StoreFull):
-            if not self.is_full:
-                _log.warning("%s: %s", STOPPED, error)
+        is_full = isinstance(error, StoreFull)
+        self._health.store_refused(error, "commit", STOPPED if is_full else "")
+        if is_full:
             self.is_full = True
             self._store.release_reserve()
             stall_notice.report(commit)
-        else:
-            _log.warning("%s", error)
         while True:
             if self._stopping.wait(RETRY_S):
                 raise error

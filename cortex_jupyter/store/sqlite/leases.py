@@ -111,7 +111,7 @@ class Leases(LeaseStore):
             epochs = [pair for pair in orjson.loads(row[3] or "[]") if pair[0] < first][1 - MAX_EPOCHS :]
             values = (owner, epoch, orjson.dumps([*epochs, (first, epoch)]).decode(), recording)
             db.execute("UPDATE recording SET owner=?, epoch=?, epochs=?, caught_up=0 WHERE id=?", values)
-            return Lease(recording, owner, epoch)
+            return Lease(recording, owner, epoch, row[0] if row[0] not in (None, owner) else "")
 
     def _alive(self, recorder: RecorderInfo, machine: str) -> bool:
         """Return whether a recorder lives: it has a recent heartbeat, and a process that runs if it can be seen."""

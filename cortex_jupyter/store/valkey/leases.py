@@ -58,15 +58,16 @@ class Leases(LeaseStore):
         self._link.call("release", lease.recording, lease.owner, lease.epoch)
 
     def lease(self, recording: int, owner: str, *, assume_alive: bool = False, last_written: int = 0) -> Lease | None:
-        holder = self._link.ask("HGET", f"cortex:{recording}", "owner")
-        if holder is not None and holder.decode() != owner:
-            recorder, lives = self._recorder(holder.decode())
+        holder = (self._link.ask("HGET", f"cortex:{recording}", "owner") or b"").decode()
+        previous = "" if holder == owner else holder
+        if previous:
+            recorder, lives = self._recorder(previous)
             if recorder is not None and not lives:
                 self.leave(recorder.id)
             elif assume_alive:
                 return None
         epoch = self._link.call("lease", recording, owner, last_written, MAX_EPOCHS)
-        return None if epoch is None else Lease(recording, owner, int(epoch))
+        return None if epoch is None else Lease(recording, owner, int(epoch), previous)
 
     def _recorder(self, id_: str) -> tuple[RecorderInfo | None, bool]:
         """Return a recorder whose heartbeat holds, and whether its process lives.
