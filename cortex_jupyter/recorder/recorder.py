@@ -17,6 +17,7 @@ from cortex_jupyter.errors import CortexError, StoreBusy, StoreFull
 from cortex_jupyter.recorder.collector.sharing import Plan, TaskSharing
 from cortex_jupyter.recorder.heartbeat import BEAT_S, Heartbeat
 from cortex_jupyter.recorder.process.health import Health
+from cortex_jupyter.recorder.process.launch import inode_of
 from cortex_jupyter.recorder.source.stream_limiter import StreamLimiter
 from cortex_jupyter.recorder.tasks import LeasedTasks
 from cortex_jupyter.recorder.watching.watches import SharedWatches, Watches
@@ -36,6 +37,9 @@ _log = logging.getLogger(__name__)
 
 #: A recorder without work ends after this long (seconds).
 IDLE_S: Final = 120.0
+#: A recorder for readers ends after this long without its store (seconds). Nobody can ask it for anything, and a reader
+#: who reaches the store again starts another one. A collector waits: nothing else starts it again.
+STORELESS_S = 300.0
 #: Who records what is checked at most this often (seconds).
 _SHARE_S: Final = 0.5
 #: It is also checked this long (seconds) after the heartbeat of a fellow recorder has expired.
@@ -93,6 +97,7 @@ class Recorder:
             selection=selection.name if selection else "",
             rights=rights,
         )
+        self._inode = inode_of(store.url)
         self._heartbeat = Heartbeat(store, self._me, self._health)
         self._sharing = TaskSharing(self._me.id)
         self._shared_at = float("-inf")  # when tasks were last shared (monotonic)
@@ -150,9 +155,16 @@ class Recorder:
                 await self._heartbeat.leave()
 
     async def _work(self, writer: Writer) -> None:
-        busy_at = time.monotonic()
+        busy_at = stored_at = time.monotonic()
         while True:
             self._changed.clear()
+            if self._selection is None and time.monotonic() - stored_at > STORELESS_S:
+                _log.warning(
+                    "the recorder ends: the store %s has been away for %.0f s; readers start another one",
+                    self._store.url,
+                    time.monotonic() - stored_at,
+                )
+                return
             if self._tasks.damaged is not None:
                 raise self._tasks.damaged
             try:
@@ -165,6 +177,8 @@ class Recorder:
                 continue
             self._health.store_log.worked("tasks")
             self._health.looked_for_tasks()
+            if inode_of(self._store.url) == self._inode:  # else it writes into a file that nobody can open any more
+                stored_at = time.monotonic()
             if self._tasks.running or wanted_tasks:
                 busy_at = time.monotonic()
             elif time.monotonic() - busy_at > self._idle:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import shutil
 import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from recorder.test_leaving import UnreachableCluster
 from store.test_store import dead_pid
-from support.hand import CLUSTER, Hand, recorder, until
+from support.hand import CLUSTER, Hand, on_sqlite, recorder, until
 
-from cortex_jupyter.errors import StoreUnreachable
+from cortex_jupyter.errors import StoreError, StoreUnreachable
 from cortex_jupyter.recorder import __main__ as main
 from cortex_jupyter.recorder import heartbeat, upkeep
 from cortex_jupyter.recorder import recorder as lib
@@ -197,3 +199,47 @@ async def test_a_collector_remembers_that_it_waited_for_its_store(
     monkeypatch.setattr(main, "RETRY_S", 0.01)
     health = Health()
     assert await main._open_store(main.parser().parse_args(["--all"]), health) is store and health.waited_for_store
+
+
+async def test_a_recorder_for_readers_ends_if_its_store_stays_away(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody can ask it for anything, and a reader who reaches the store again starts another one."""
+    monkeypatch.setattr(lib, "RETRY_S", 0.05)
+    monkeypatch.setattr(lib, "STORELESS_S", 0.5)
+    hand = Hand(store, owner="far")
+    store.leave("far")
+    store.want(hand.id, 600)
+    away, cluster = UnreachableStore(store, monkeypatch), UnreachableCluster()
+    run = asyncio.create_task(Recorder(store, cluster).run())  # type: ignore[arg-type]
+    await until(lambda: away.tried)
+    away.refused = True
+    await asyncio.wait_for(run, 60)
+    assert "the recorder ends" in caplog.text and "readers start another" in caplog.text
+
+
+@on_sqlite
+@pytest.mark.parametrize("what", ["removed", "replaced"])
+async def test_a_recorder_for_readers_ends_if_its_file_is_gone(
+    store: Store, what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would go on to write into a file that nobody can open."""
+    monkeypatch.setattr(lib, "STORELESS_S", 0.5)
+    assert isinstance(store, SqliteStore)
+    hand = Hand(store, owner="far")
+    store.leave("far")
+    store.want(hand.id, 600)
+    cluster: Any = UnreachableCluster()
+    run = asyncio.create_task(Recorder(store, cluster).run())
+    await until(lambda: store.recorders(CLUSTER))
+    if what == "replaced":
+        shutil.copy(store.path, store.path.with_name("other"))
+        store.path.with_name("other").rename(store.path)
+    else:
+        for path in store.path.parent.iterdir():
+            path.unlink(missing_ok=True)
+    # SQLite may notice itself that the file was removed.
+    with contextlib.suppress(StoreError):
+        await asyncio.wait_for(run, 60)
+        assert "the recorder ends" in caplog.text
+    assert run.done()

@@ -81,7 +81,7 @@ def ensure_recorder(
         A recorder that was started here ended at once (with its last message), or recorders are killed again and again.
     """
     with _lock:
-        key = (store.url, _inode(store.url), cluster)
+        key = (store.url, inode_of(store.url), cluster)
         recorders = store.recorders(cluster)
         if key in _started and any(
             recorder.pid == _started[key][0] and recorder.host == HOST for recorder in recorders
@@ -147,7 +147,8 @@ def _may_record(recorder: RecorderInfo, namespace: str, our_credentials: str) ->
     )
 
 
-def _inode(store_url: str) -> int:
+def inode_of(store_url: str) -> int:
+    """Return the inode of a store's file; 0 if there is no such file, or the store is on a server."""
     path = path_of(store_url)
     try:
         return path.stat().st_ino if path else 0
