@@ -139,6 +139,13 @@ ALERTS: Final = (
         "warning",
         "A Jupyter server failed on a request, or a search or chart of it ended early; its log has the traceback: report it",
     ),
+    (
+        "CortexServerStoreErrors",
+        f'increase(cortex_jupyter_refused_total{{code=~"{"|".join(server.STORE_ERRORS)}"}}[10m]) > 0',
+        "0m",
+        "warning",
+        "Readers get errors because a Jupyter server cannot use its store; its log has the code, the reason and what to do",
+    ),
 )
 
 

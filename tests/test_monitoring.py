@@ -103,6 +103,7 @@ HEALTHY = {
     "cortex_jupyter_refused_total{job='c',instance='s',code='InternalError'}": "0x90",
     "cortex_jupyter_refused_total{job='c',instance='s',code='SearchFailed'}": "0x90",
     "cortex_jupyter_refused_total{job='c',instance='s',code='MetricsFailed'}": "0x90",
+    "cortex_jupyter_refused_total{job='c',instance='s',code='StoreUnreachable'}": "0x90",
     "cortex_jupyter_refused_total{job='c',instance='s',code='NotFound'}": "0+5x90",
 }
 #: For each alert, the metrics that differ from the healthy ones. `None` means that the series is missing.
@@ -122,6 +123,9 @@ FAILING: dict[str, dict[str, str | None]] = {
     "CortexArchiveBehind": {"cortex_jupyter_archive_oldest_waiting_seconds": "0+60x90"},
     "CortexLeasesLost": {"cortex_jupyter_leases_total": "0x80 0+1x10"},
     "CortexErrors": {"cortex_jupyter_errors_total{job='c',instance='r',code='InternalError'}": "0x88 1x2"},
+    "CortexServerStoreErrors": {
+        "cortex_jupyter_refused_total{job='c',instance='s',code='StoreUnreachable'}": "0x88 1x2"
+    },
     "CortexServerErrors": {"cortex_jupyter_refused_total{job='c',instance='s',code='InternalError'}": "0x88 1x2"},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
@@ -61,6 +62,8 @@ class CortexJupyter(Settings, ExtensionApp):
             except CortexError as error:
                 self.log.critical("No task can be read: %s", error)  # each request fails with the same error
         assert self.serverapp is not None
+        # Each request fails with the same error, but nobody may ask for days. In a thread, when the server runs.
+        self.serverapp.io_loop.add_callback(asyncio.to_thread, self.service.try_store)
         page: dict[str, Any] = self.serverapp.web_app.settings.setdefault("page_config_data", {})
         page["cortexJupyter"] = __version__
 

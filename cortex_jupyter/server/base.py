@@ -37,7 +37,6 @@ class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
     _track_activity = False
 
     span = tracing.Span()
-    _error_code = ""  # code of the error in the answer
 
     async def prepare(self) -> None:  # type: ignore[override]  # async, as in the base class
         """Begin the request's trace span, before any check, so that refused requests are traced too."""
@@ -58,7 +57,7 @@ class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
         status = self.get_status()
         self.span.set({"http.response.status_code": status})
         if status >= 500:  # https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status
-            self.span.fail(self._error_code or str(status))
+            self.span.fail(self._refused["code"] if self._refused else str(status))
         self.span.end()
 
     @property
@@ -147,7 +146,6 @@ class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
         if isinstance(error, CortexError) and error.retry_s is not None:
             self.set_header("Retry-After", error.retry_s)
         body = self.refusal(status_code, error)
-        self._error_code = body["code"]
         self.finish(orjson.dumps({"error": body}))
 
 

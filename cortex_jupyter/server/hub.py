@@ -19,7 +19,7 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import url_path_join
 from traitlets.config import Config
 
-from cortex_jupyter.errors import CortexError, MissingExtra
+from cortex_jupyter.errors import CortexError, MissingExtra, StoreBusy
 from cortex_jupyter.server.base import Handler
 
 #: How long the Hub's answer about a user is cached (seconds). Each open stream asks with every heartbeat, so not much less.
@@ -99,6 +99,10 @@ def main(argv: list[str] | None = None) -> None:
     server = LogsServer(config=config)
     LogsServer._instance = server  # noqa: SLF001 - launch_instance does the same, but takes no configuration
     server.initialize(argv)
+    (app,) = server.extension_manager.extension_apps["cortex_jupyter"]
+    # A store that is away comes back by itself. A wrong password does not, and whoever starts the service must see that.
+    if (problem := app.service.try_store()) and not isinstance(problem, StoreBusy):
+        sys.exit(f"cannot start the service: {problem}")
     server.start()
 
 

@@ -7,6 +7,7 @@ from http.client import responses
 from typing import TYPE_CHECKING, Final
 
 from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.prometheus.log_functions import prometheus_log_method
 from tornado import web
 from tornado.iostream import StreamClosedError
 
@@ -48,6 +49,8 @@ class RedactingHandler(JupyterHandler):
     Jupyter Server removes tokens from its access log. But Tornado logs errors with the whole address.
     """
 
+    _refused: dict[str, str] | None = None  # the error in the answer
+
     @property
     def route(self) -> str:
         """The request's path with placeholders instead of names."""
@@ -68,7 +71,23 @@ class RedactingHandler(JupyterHandler):
             hint = "this is a bug of cortex-jupyter; the server's log says more"
             body = {"code": "InternalError", "message": "the server failed on this request", "hint": hint}
         server_metrics.count_refusal(body["code"])
+        self._refused = body
         return body
+
+    def _log(self) -> None:
+        """Log a failed request with its reason; all other requests as Jupyter Server does.
+
+        For a failure, Jupyter Server logs the headers of the request, and not what failed.
+        """
+        if self.get_status() < 500 or self._refused is None:
+            super()._log()
+            return
+        code, message, hint = (self._refused[name] for name in ("code", "message", "hint"))
+        reason = f"{message}; {hint}" if hint else message
+        text = "%s %s is answered with %d after %.0f ms: %s"
+        took_ms = 1000 * self.request.request_time()
+        _log.error(text, self.request.method, self.route, self.get_status(), took_ms, reason, extra={"code": code})
+        prometheus_log_method(self)  # type: ignore[no-untyped-call]
 
     def log_exception(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,12 +12,13 @@ from tornado.web import HTTPError
 
 from cortex_jupyter.archive.store import select_archive
 from cortex_jupyter.cluster.access import Access, Person
-from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
+from cortex_jupyter.errors import ClusterUnreachable, CortexError, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.reader.filtering import THREADS
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.reader.shared_lists import SharedLists
 from cortex_jupyter.server.readers import Readers, WorkLimiter
 from cortex_jupyter.store.budget import NOT_HELD_HINT, Budget
+from cortex_jupyter.store.open import open_store
 from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -77,6 +79,22 @@ class Service:
                 )
             await self._recordings.refresh()
             return self._recordings
+
+    def try_store(self) -> CortexError | None:
+        """Open the store, if its address is configured, and close it again; return and log the error. This blocks.
+
+        A store at the usual place is created when it is first needed.
+        """
+        url = self.app.store_url or os.environ.get("CORTEX_STORE")
+        if not url:
+            return None
+        try:
+            open_store(url).close()
+        except CortexError as error:
+            reason = f"{error.message}; {error.hint}" if error.hint else error.message
+            _log.critical("the store cannot be used: %s", reason, extra={"code": error.code})
+            return error
+        return None
 
     def person(self, user: Any) -> Person | None:
         """Return the Kubernetes identity of a user of this server; None if the server's own permissions count.

@@ -21,8 +21,10 @@ REFUSED: Final = Counter(
 )
 #: Codes of errors that are our fault, not the reader's: a bug, or a process of ours that ended early.
 CRASHES: Final = ("InternalError", "MetricsFailed", "SearchFailed")
-for _crash in CRASHES:
-    REFUSED.labels(_crash)  # with 0 from the start, because a rate ignores a series that begins with 1
+#: Codes of errors of the store: it refuses us, or is away or full.
+STORE_ERRORS: Final = ("StoreBusy", "StoreError", "StoreFull", "StoreTooNew", "StoreUnreachable")
+for _watched in (*CRASHES, *STORE_ERRORS):
+    REFUSED.labels(_watched)  # with 0 from the start, because a rate ignores a series that begins with 1
 keep_old_names(STREAMS, SENT, LAG, REFUSED)
 
 

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from server.running import TOKEN, logs, run_server
+from support.valkey import Server as Valkey
 
 import cortex_jupyter
 
@@ -292,3 +295,42 @@ def test_a_failure_of_our_own_shows_no_traceback(tmp_path: Path) -> None:
         assert broken.refused("InternalError") == 3
     assert (status, error["code"]) == (500, "InternalError") and "secret" not in json.dumps(error)
     assert page.status_code == 500 and "bug of cortex-jupyter" in page.text and "secret" not in page.text
+
+
+def test_a_failure_is_logged_with_its_reason_and_without_headers(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """An administrator finds code, message and hint in one line, already at start, and nothing about the reader's browser."""
+    with (
+        Valkey(tmp_path_factory.mktemp("valkey"), requirepass="right") as valkey,
+        run_server(tmp_path, CORTEX_STORE=valkey.url, CORTEX_STORE_PASSWORD="wrong-word") as server,
+    ):
+        until = time.monotonic() + 120
+        while "CRITICAL" not in (said := server.log.read_text()):
+            assert time.monotonic() < until, said
+            time.sleep(0.05)
+        of_start = next(line for line in said.splitlines() if "CRITICAL" in line)
+        for part in ("refuses the user or the password", "CORTEX_STORE_PASSWORD", "code=StoreError"):
+            assert part in of_start
+        before = len(said)
+        status, error = server.error(
+            logs("train-1"), {"User-Agent": "a-browser", "Referer": "http://a-page/"}, grep="x9"
+        )
+        assert (status, error["code"]) == (500, "StoreError")
+        assert server.refused("StoreError") == 1
+        while "code=StoreError" not in (said := server.log.read_text()[before:]):
+            assert time.monotonic() < until, said
+            time.sleep(0.05)
+        (line,) = (line for line in said.splitlines() if "code=StoreError" in line)
+        for part in ("GET /cortex/tasks/{namespace}/{kind}/{name}/logs", " 500 ", error["message"], error["hint"]):
+            assert part in line
+        for part in ("a-browser", "a-page", "User-Agent", "x9", "wrong-word", "train-1"):
+            assert part not in said
+        metrics = server.get("metrics").text
+        assert re.search(r'http_request_duration_seconds_count{.*status_code="500"} 1', metrics)
+
+
+def test_a_store_that_is_not_configured_is_not_opened_at_start(tmp_path: Path) -> None:
+    with run_server(tmp_path, CORTEX_STORE="") as server:
+        assert server.get("api").status_code == 200
+        assert not [*tmp_path.rglob("recordings.sqlite")]

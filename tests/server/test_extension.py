@@ -7,6 +7,7 @@ import sys
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import httpx
 from server.running import TOKEN, logs, run_server
@@ -74,7 +75,7 @@ def test_masking_is_set_in_the_store_and_for_kernels(
     tmp_path: Path, server: Server, completed: FakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CORTEX_MASK", "0")
-    web: Any = SimpleNamespace(web_app=SimpleNamespace(settings={}))
+    web: Any = SimpleNamespace(web_app=SimpleNamespace(settings={}), io_loop=Mock())
     CortexJupyter(mask=True, serverapp=web).initialize_settings()
     assert os.environ["CORTEX_MASK"] == "1"
     completed.store.commit(completed.lease, Commit(update={"masked": {"E-mail": 3}}))
@@ -97,7 +98,7 @@ def test_rows_about_kinds_reach_kernels(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.delenv("CORTEX_KINDS", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kinds.yaml").write_text("[{name: experiment.lab.example.org, ends: false}]")
-    web: Any = SimpleNamespace(web_app=SimpleNamespace(settings={}))
+    web: Any = SimpleNamespace(web_app=SimpleNamespace(settings={}), io_loop=Mock())
     for rows in ([{"name": "experiment.lab.example.org", "ends": False}], "kinds.yaml"):
         CortexJupyter(kinds=rows, serverapp=web).initialize_settings()
         code = "from cortex_jupyter.cluster.kinds import kind_of; print(kind_of('experiment.lab.example.org').ends)"

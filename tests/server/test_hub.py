@@ -5,6 +5,9 @@ Browsers: `tests/browser/test_hub.py`.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import httpx
@@ -13,6 +16,8 @@ from server.running import logs
 from support.hub import Hub, run_hub
 from support.jupyter import Home
 from support.kube import python_job
+from support.ports import free_port
+from support.valkey import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,3 +109,22 @@ def test_kubernetes_can_revoke_permissions_while_the_hub_is_away(
             assert "event: error" in rest and '"code":"NotAllowed"' in rest[-2]
     finally:
         home.end()
+
+
+def test_a_service_whose_store_refuses_it_does_not_start(tmp_path: Path) -> None:
+    with Server(tmp_path / "valkey", requirepass="right") as valkey:
+        env = {
+            "HOME": str(tmp_path),
+            "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{free_port()}",
+            "JUPYTERHUB_SERVICE_PREFIX": "/services/logs/",
+            "JUPYTERHUB_SERVICE_NAME": "logs",
+            "JUPYTERHUB_API_TOKEN": "a-token",
+            "JUPYTERHUB_API_URL": "http://127.0.0.1:9/hub/api",
+            "CORTEX_STORE": valkey.url,
+        }
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("CORTEX_", "JUPYTER"))}
+        command = [sys.executable, "-m", "cortex_jupyter.server.hub", "--allow-root"]
+        done = subprocess.run(command, env=clean | env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "refuses the user or the password" in done.stderr and "CORTEX_STORE_PASSWORD" in done.stderr
+    assert "Traceback" not in done.stderr

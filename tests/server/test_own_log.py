@@ -105,6 +105,7 @@ FAILING = (
         for end in ("logs", "outline", "search", "metrics", "patterns", "logs.ndjson", "logs.txt", "logs.parquet")
     ),
     "cortex/stream?task=%FF{0}&",
+    "cortex/namespaces?x=%FF{0}&",
     "cortex/search?search=%FF{0}&",
     "cortex/openapi.json?x=%FF{0}&",
     "cortex/view?task=%FF{0}&",
