@@ -115,10 +115,12 @@ class Upkeep:
         await self._trim(ended)
         recorder_metrics.STORE.set(await asyncio.to_thread(self._store.used_bytes))
         recorder_metrics.BUDGET.set((await asyncio.to_thread(self._store.budget)).max_bytes or 0)
-        if retention.removed:
-            _log.info("%d recordings were removed: the store was over its budget", retention.removed)
+        for reason, count in retention.removed.items():
+            recorder_metrics.REMOVED.labels(reason).inc(count)
+        for text in retention.in_words():
+            _log.info("%s", text)
         if retention.over:
-            await self.report_over_budget(retention.budget)
+            await self.report_over_budget(retention.budget.max_bytes or 0)
 
     async def _trim(self, ended: threading.Event) -> None:
         """Trim the oldest lines of recordings that are too large, and write so into each, once."""

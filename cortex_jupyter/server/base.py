@@ -10,7 +10,7 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
 
-from cortex_jupyter.errors import BadQuery, CortexError, NotFound, OtherCluster
+from cortex_jupyter.errors import BadQuery, NotFound, OtherCluster
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.query.language import SEVERAL, LogQuery
 from cortex_jupyter.server.redaction import RedactingHandler
@@ -143,8 +143,6 @@ class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with an error as documented (docs/reference/http.md), never with a traceback."""
         error = (kwargs.get("exc_info") or (None, None, None))[1]
-        if isinstance(error, CortexError) and error.retry_s is not None:
-            self.set_header("Retry-After", error.retry_s)
         body = self.refusal(status_code, error)
         self.finish(orjson.dumps({"error": body}))
 

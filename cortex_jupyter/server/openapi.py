@@ -292,7 +292,7 @@ STATUSES: Final = {
     "502": "the cluster answers with an error",
     "503": "the store is busy",
     "504": "the cluster does not answer",
-    "507": "the disk is full",
+    "507": "the store is full: its disk, or the memory of a Valkey server",
 }
 
 

@@ -57,9 +57,11 @@ class RedactingHandler(JupyterHandler):
         return route(self.request.path.removeprefix(self.base_url))
 
     def refusal(self, status_code: int, error: BaseException | None) -> dict[str, str]:
-        """Return code, message and hint of the error to answer with. Also set the status and count the error."""
+        """Return code, message and hint of the error to answer with. Also set status and `Retry-After`, and count the error."""
         if isinstance(error, CortexError):
             self.set_status(error.status)
+            if error.retry_s is not None:
+                self.set_header("Retry-After", error.retry_s)
             body = error.as_dict()
         elif status_code in (401, 403) and not self.current_user:
             hint = "sign in again in another tab; a program sends the server's token: `Authorization: token ...`"

@@ -28,6 +28,12 @@ NOT_HELD_HINT: Final = (
     "start again without a cursor; store_max_bytes and store_max_age set how much is kept, and for how long "
     "(CORTEX_STORE_MAX_BYTES, CORTEX_STORE_MAX_AGE)"
 )
+#: What to do about a Valkey server whose memory is full.
+SERVER_FULL_HINT: Final = (
+    "raise the server's `maxmemory`, or set an archive and less room for completed recordings "
+    "(`cortex-jupyter store set archive=... max-bytes=...`); recording goes on by itself, and loses nothing that the "
+    "cluster still has"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,17 @@ leave after minutes: they would never be complete, and each reader may create as
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.telemetry.logs import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.store import RetentionStore
+    from cortex_jupyter.store.budget import Budget
 
 #: Unwanted empty recordings leave after this many seconds.
 EMPTY_S: Final = 600.0
@@ -26,17 +30,40 @@ class RetentionResult:
 
     Parameters
     ----------
-    removed : int
-        Number of removed recordings.
+    removed : dict of str to int
+        Number of removed recordings by reason: `age`, `size` (the store was over its budget) or `memory` (that of the
+        store's server is nearly full).
     over : int
         Bytes over the budget that cannot be freed.
-    budget : int
-        Bytes.
+    budget : Budget
     """
 
-    removed: int
+    removed: dict[str, int]
     over: int
-    budget: int
+    budget: Budget
+
+    def in_words(self) -> list[str]:
+        """Return what was removed and why, as sentences.
+
+        Examples
+        --------
+        >>> from cortex_jupyter.store.budget import Budget
+        >>> RetentionResult({"age": 1, "size": 2}, 0, Budget(5_000_000, 60.0)).in_words()
+        ['1 recording has left: its task ended more than 1 min ago', '2 recordings have left: the store was over its budget of 5 MB']
+        """
+        budget = self.budget
+        whys = {
+            "age": (
+                f"its task ended more than {duration_text(budget.max_age_s or 0)} ago",
+                f"their tasks ended more than {duration_text(budget.max_age_s or 0)} ago",
+            ),
+            "size": (f"the store was over its budget of {(budget.max_bytes or 0) / 1e6:.0f} MB",) * 2,
+            "memory": ("the memory of the store's server was nearly full",) * 2,
+        }
+        return [
+            f"{n} {'recording has' if n == 1 else 'recordings have'} left: {whys[reason][n > 1]}"
+            for reason, n in self.removed.items()
+        ]
 
 
 def enforce_retention(
@@ -60,7 +87,7 @@ def enforce_retention(
     ------
     StoreError
     """
-    budget, removed = store.budget(), 0
+    budget, removed = store.budget(), Counter[str]()
     assert budget.max_bytes is not None
     assert budget.max_age_s is not None
     before = (time.time() if now is None else now) - budget.max_age_s
@@ -68,11 +95,18 @@ def enforce_retention(
     _sweep(store, stop)
     while not stop() and (oldest := store.oldest_removable()) is not None:
         recording, ended = oldest
-        if ended >= before and store.used_bytes() <= budget.max_bytes and not store.bytes_to_free():
+        if ended < before:
+            reason = "age"
+        elif store.used_bytes() > budget.max_bytes:
+            reason = "size"
+        elif store.bytes_to_free():
+            reason = "memory"
+        else:
             break
-        removed += store.forget(recording)
+        if store.forget(recording):
+            removed[reason] += 1
         _sweep(store, stop)
-    return RetentionResult(removed, max(store.used_bytes() - budget.max_bytes, 0), budget.max_bytes)
+    return RetentionResult(dict(removed), max(store.used_bytes() - budget.max_bytes, 0), budget)
 
 
 def _sweep(store: RetentionStore, stop: Callable[[], object]) -> None:

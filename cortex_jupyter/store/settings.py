@@ -53,8 +53,20 @@ def read_settings(store: SettingsStore) -> dict[str, str]:
     stored = store.settings(NAMES.values())
     values = {name: stored.get(key, "") for name, key in NAMES.items()}
     if age := values["max-age"]:
-        values["max-age"] = f"{float(age) / 86400:g}d"
+        values["max-age"] = _age_text(float(age))
     return values | {"mask": "on" if values["mask"] == "1" else "off"}
+
+
+def _age_text(seconds: float) -> str:
+    """Return an age as an administrator writes it, without rounding.
+
+    Examples
+    --------
+    >>> [_age_text(s) for s in (60, 5400, 86400 * 7, 90.5)]
+    ['1m', '90m', '7d', '90.5s']
+    """
+    unit, size = next((u, s) for u, s in (("d", 86400), ("h", 3600), ("m", 60), ("s", seconds or 1)) if not seconds % s)
+    return f"{seconds:g}s" if unit == "s" else f"{seconds / size:g}{unit}"
 
 
 def write_settings(store: SettingsStore, changes: Mapping[str, str]) -> None:

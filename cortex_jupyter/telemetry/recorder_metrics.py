@@ -61,6 +61,11 @@ LEASES: Final = Counter(
 )
 STORE: Final = Gauge("cortex_jupyter_store_bytes", "Bytes that recordings take in the store")
 BUDGET: Final = Gauge("cortex_jupyter_store_budget_bytes", "Bytes that recordings may take in the store")
+REMOVED: Final = Counter(
+    "cortex_jupyter_recordings_removed_total",
+    "Completed recordings that left the store, by reason: age, size, memory",
+    ["reason"],
+)
 ARCHIVE_WAITING: Final = Gauge("cortex_jupyter_archive_waiting", "Completed recordings that wait to be archived")
 ARCHIVE_OLDEST: Final = Gauge(
     "cortex_jupyter_archive_oldest_waiting_seconds", "How long ago the first recording ended that waits to be archived"
@@ -74,6 +79,8 @@ ERRORS: Final = Counter("cortex_jupyter_errors_total", "Errors, by their code", 
 for _reason in LOSS_REASONS:
     GAPS.labels(_reason)
     LOST.labels(_reason)
+for _reason in ("age", "size", "memory"):
+    REMOVED.labels(_reason)
 ERRORS.labels("InternalError")
 LEASES.labels("lost")
 keep_old_names(

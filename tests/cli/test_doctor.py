@@ -15,6 +15,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from support.hand import Hand
 from support.operators import Custom, create_pod, define
 from support.ports import free_port
 from support.valkey import Server
@@ -26,7 +27,9 @@ from cortex_jupyter.cli.doctor import cluster as kubernetes
 from cortex_jupyter.cli.doctor import settings as settings_check
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.store import RecorderInfo
+from cortex_jupyter.recorder.writing.commit_retrier import STOPPED
+from cortex_jupyter.store import Commit, RecorderInfo
+from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.liveness import HOST
 from cortex_jupyter.store.open import open_store
 
@@ -144,6 +147,17 @@ def test_a_valkey_server_is_judged_by_its_settings(valkey: Server, monkeypatch: 
         assert doubt in texts_of(store.judge(valkey.url, "c"), "warn")
     valkey.ask("CONFIG", "SET", "maxmemory", valkey.client().info("memory")["used_memory"] + 100_000)
     assert "of its memory limit is used" in texts_of(store.judge(valkey.url, "c"), "warn")
+    shared = open_store(valkey.url)
+    try:
+        shared.set_budget(Budget(max_age_s=60))
+        hand = Hand(shared)
+        shared.commit(hand.lease, Commit(update={"message": STOPPED}))
+    finally:
+        shared.close()
+    findings = list(store.judge(valkey.url, "c"))
+    assert "and 1 min after a task's end" in texts_of(findings, "told"), "an age is no number of days with decimals"
+    (full,) = (finding for finding in findings if STOPPED in finding.text)
+    assert "`maxmemory`" in full.todo and "disk" not in full.todo
     assert "0 of 2 replicas are connected" in texts_of(store.judge(f"{valkey.url}/0?replicas=2", "c"), "bad")
     valkey.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     assert "noeviction" in texts_of(store.judge(valkey.url, "c"), "bad")

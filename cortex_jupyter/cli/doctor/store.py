@@ -14,11 +14,13 @@ from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, fail
 from cortex_jupyter.errors import CortexError, StoreFull
 from cortex_jupyter.recorder.process.launch import log_path
 from cortex_jupyter.recorder.writing.commit_retrier import STOPPED
-from cortex_jupyter.store import path_of, usual_path
+from cortex_jupyter.store import is_shared, path_of, usual_path
+from cortex_jupyter.store.budget import SERVER_FULL_HINT
 from cortex_jupyter.store.liveness import HOST
 from cortex_jupyter.store.local import local_place, shared_filesystem
 from cortex_jupyter.store.masking import configure_masking
 from cortex_jupyter.store.open import open_store
+from cortex_jupyter.telemetry.logs import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,12 +68,12 @@ def _contents(store: Store) -> Iterator[Finding]:
     for warning in store.health_warnings():
         yield Finding(PART, BAD if warning.stops_recording else WARN, warning.message, warning.hint)
     budget, oldest, used = store.budget(), store.oldest_removable(), store.used_bytes()
-    max_bytes, days = budget.max_bytes or 0, f"{(budget.max_age_s or 0) / 86400:g} days"
-    limits = f"limits: {max_bytes / 1e6:.0f} MB, and {days} after a task's end"
+    max_bytes, age = budget.max_bytes or 0, duration_text(budget.max_age_s or 0)
+    limits = f"limits: {max_bytes / 1e6:.0f} MB, and {age} after a task's end"
     if budget.max_task_bytes is not None:
         limits += f"; a running task {budget.max_task_bytes / 1e6:.0f} MB"
     if oldest is not None:
-        limits += f"; the next recording to leave ended {(time.time() - oldest[1]) / 86400:.1f} days ago"
+        limits += f"; the next recording to leave ended {duration_text(time.time() - oldest[1])} ago"
     yield Finding(PART, TOLD, limits)
     if max_bytes and used > _NEARLY_FULL * max_bytes:
         text = f"recordings take {used / 1e6:.0f} MB of at most {max_bytes / 1e6:.0f} MB"
@@ -84,7 +86,8 @@ def _contents(store: Store) -> Iterator[Finding]:
         yield Finding(PART, TOLD, text)
     for info in recordings:
         if info.message == STOPPED:
-            yield Finding(PART, BAD, f"{info.ref.key}: {info.message}", StoreFull.default_hint)
+            hint = SERVER_FULL_HINT if is_shared(store.url) else StoreFull.default_hint
+            yield Finding(PART, BAD, f"{info.ref.key}: {info.message}", hint)
 
 
 def _location(url: str) -> Iterator[Finding]:

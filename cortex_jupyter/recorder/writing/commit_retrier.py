@@ -44,13 +44,13 @@ class StallNotice:
         self._store, self._lease, self._batcher = store, lease, batcher
         self._info_before: RecordingInfo | None = None
 
-    def report(self, pending: Commit | None = None) -> None:
-        """Write once that the recording has stopped, before the commit that waits."""
+    def report(self, pending: Commit | None = None, hint: str = "") -> None:
+        """Write once that the recording has stopped and what to do, before the commit that waits."""
         if self._info_before is not None:
             return
         try:
             before = self._store.info(self._lease.recording)
-            if before is not None and self._write(before.state, STOPPED, StoreFull.__name__, pending):
+            if before is not None and self._write(before.state, STOPPED, StoreFull.__name__, pending, hint):
                 self._info_before = before
         except StoreError as error:
             _log.warning("%s: %s", self._batcher.task, error)
@@ -70,12 +70,11 @@ class StallNotice:
             self._info_before = before
             _log.warning("%s: %s", self._batcher.task, error)
 
-    def _write(self, state: str, message: str, reason: str, pending: Commit | None) -> bool:
+    def _write(self, state: str, message: str, reason: str, pending: Commit | None, hint: str = "") -> bool:
         has_entries = bool(pending and pending.entries)
         number = pending.entries[0].seq if pending and has_entries else self._batcher.next_seq
-        entry = notice(
-            self._batcher.task, number, time.time_ns(), "status", message, state=state, reason=reason, notice="state"
-        )
+        fields = {"state": state, "reason": reason, "notice": "state"} | ({"hint": hint} if hint else {})
+        entry = notice(self._batcher.task, number, time.time_ns(), "status", message, **fields)
         self._store.commit(self._lease, Commit([entry], update={"message": message, "reason": reason}))
         if pending and has_entries:
             self._batcher.shift(pending, 1)
@@ -137,7 +136,7 @@ class CommitRetrier:
         if is_full:
             self.is_full = True
             self._store.release_reserve()
-            stall_notice.report(commit)
+            stall_notice.report(commit, error.hint)
         while True:
             if self._stopping.wait(RETRY_S):
                 raise error
@@ -145,7 +144,7 @@ class CommitRetrier:
                 return
             for stalled in self._stall_notices():
                 if stalled is not stall_notice:
-                    stalled.report()
+                    stalled.report(hint=error.hint)
                     reported.add(stalled)
             if self._store.keep_reserve():
                 return

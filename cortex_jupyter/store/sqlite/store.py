@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -55,8 +57,10 @@ class Reserve:
         """Create the reserve if it does not exist; return whether it exists."""
         try:
             if self._path.exists() and self._path.stat().st_size == self._size:
+                if self._path.stat().st_mode & 0o077:
+                    self._path.chmod(0o600)  # an earlier version wrote it for everybody
                 return True
-            with self._path.open("wb") as file:
+            with open(self._path, "wb", opener=partial(os.open, mode=0o600)) as file:
                 file.write(bytes(2 * self._size))
                 file.flush()
                 file.truncate(self._size)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 from valkey import exceptions as theirs
 
 from cortex_jupyter.errors import LeaseLost, StoreError, StoreFull, StoreTooNew, StoreUnreachable
+from cortex_jupyter.store.budget import SERVER_FULL_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FULL: Final = "raise the server's `maxmemory`, or lower store_max_bytes (CORTEX_STORE_MAX_BYTES) so that completed recordings leave earlier; recording goes on by itself, and loses nothing that the cluster still has"
 _DISK: Final = "make room on the disk of the Valkey server; recording goes on by itself, and loses nothing that the cluster still has"
 _REFUSED: Final = "put the password into CORTEX_STORE_PASSWORD, or into CORTEX_STORE as valkey://USER:PASSWORD@HOST"
 _ALLOWED: Final = "let this user read and write `cortex:*` and run scripts: ACL SETUSER NAME ~cortex:* &cortex:* +@all"
@@ -59,7 +59,7 @@ def _mapped(url: str, error: Exception) -> StoreError:
     elif isinstance(error, theirs.NoPermissionError):
         mapped = StoreError(text, _ALLOWED)
     elif isinstance(error, theirs.OutOfMemoryError):
-        mapped = StoreFull(f"{url} has reached its memory limit", _FULL)
+        mapped = StoreFull(f"{url} has reached its memory limit", SERVER_FULL_HINT)
     elif message.startswith("MISCONF"):
         mapped = StoreFull(f"{url} cannot write to its disk", _DISK)
     # The client has classes for some answers, and removes the first word of their text.
