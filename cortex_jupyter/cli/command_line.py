@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 from cortex_jupyter._version import __version__
 from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import BadQuery, CortexError, ReadingWarning
+from cortex_jupyter.store.configuration import check_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -273,6 +274,8 @@ def run(argv: Sequence[str] | None = None) -> int:
             command = import_module("cortex_jupyter.recorder.__main__").main
             return int(command(arguments[1:]))
         options = _parse(arguments)
+        if options.command != "doctor":  # which reports all problems
+            check_settings()
         warnings.simplefilter("always", ReadingWarning)
         warnings.showwarning = _show_warning
         module = import_module(f"cortex_jupyter.cli.{options.command}")

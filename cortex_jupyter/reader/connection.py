@@ -14,6 +14,7 @@ from cortex_jupyter.cluster.access import OWN_REFUSAL_HOLDS_S, Access
 from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.store import path_of
+from cortex_jupyter.store.configuration import check_settings
 from cortex_jupyter.store.ids import time_of
 from cortex_jupyter.store.liveness import HOST
 from cortex_jupyter.store.masking import configure_masking
@@ -127,15 +128,14 @@ class Connection:
         Raises
         ------
         MissingExtra, BadQuery
-            Masking is wanted, but impossible; or `CORTEX_KINDS` is invalid.
+            Masking is wanted, but impossible; or a setting is wrong.
         StoreError
             The store cannot be opened. A missing cluster raises only when an unrecorded task is opened.
         """
         # Imported here because readers of recordings need no Kubernetes client.
-        from cortex_jupyter.cluster import kinds
         from cortex_jupyter.cluster.session import Cluster
 
-        kinds.table()
+        check_settings()
         store = await asyncio.to_thread(open_store, store_url, budget)
         try:
             await asyncio.to_thread(configure_masking, store, wish=mask)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cortex_jupyter._version import __version__
-from cortex_jupyter.cluster import kinds
 from cortex_jupyter.errors import ClusterChanged, CortexError, StoreBusy, StoreError
 from cortex_jupyter.parsing.masking import rules
 from cortex_jupyter.recorder.collector.selection import Selection
@@ -24,6 +23,7 @@ from cortex_jupyter.recorder.source.stream_limiter import MAX_STREAMS, MAX_STREA
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
 from cortex_jupyter.store import absolute_archive, default_url, is_shared
 from cortex_jupyter.store.budget import Budget
+from cortex_jupyter.store.configuration import check_settings
 from cortex_jupyter.store.masking import configure_masking, requested_masking
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.settings import check_archive
@@ -208,6 +208,7 @@ async def _record(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, end, number)
+    settings = _startup_settings()
     health = Health(options.port or 0)
     async with contextlib.AsyncExitStack() as stack:
         if health.port:
@@ -216,7 +217,6 @@ async def _record(options: argparse.Namespace) -> None:
             await stack.enter_async_context(serving(health, options.host))
         store = await _open_store(options, health)
         stack.callback(store.close)
-        settings = _startup_settings()
         await asyncio.to_thread(_store_settings, store, settings, administrator=options.all)
         if await asyncio.to_thread(configure_masking, store):
             rules()  # fail before anything is stored: lines that were stored unmasked stay so
@@ -265,13 +265,13 @@ async def _run_until_cluster_changes(run: Coroutine[Any, Any, None], cluster: Cl
 
 
 def _startup_settings() -> dict[str, str]:
-    """Return the settings that the process was started with. Check `CORTEX_KINDS`, which each process reads itself.
+    """Check all settings, and return those that the store keeps.
 
     Raises
     ------
     BadQuery
     """
-    kinds.table()
+    check_settings()
     settings = Budget.from_environment().changed_settings(Budget()) | {
         "archive": absolute_archive(os.environ.get("CORTEX_ARCHIVE", ""))
     }

@@ -11,7 +11,8 @@ from jupyter_server.extension.application import ExtensionApp
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.cluster import kinds
-from cortex_jupyter.errors import CortexError
+from cortex_jupyter.errors import BadQuery, CortexError, MissingExtra
+from cortex_jupyter.model.task import check_namespace
 from cortex_jupyter.server.base import NotFoundHandler
 from cortex_jupyter.server.download import DownloadHandler
 from cortex_jupyter.server.logs import LogsHandler
@@ -24,6 +25,7 @@ from cortex_jupyter.server.static import StaticHandler
 from cortex_jupyter.server.stream import StreamHandler
 from cortex_jupyter.server.tasks import NamespacesHandler, TaskHandler, TasksHandler
 from cortex_jupyter.server.view import ViewHandler
+from cortex_jupyter.store.configuration import TRAITS, setting_problems
 from cortex_jupyter.store.masking import requested_masking
 from cortex_jupyter.telemetry import logs, tracing
 
@@ -50,22 +52,33 @@ class CortexJupyter(Settings, ExtensionApp):
         self.service = Service(self)
         if self.mask is not None:
             os.environ["CORTEX_MASK"] = str(int(self.mask))  # for kernels, which start recorders without this server
+        problems = self._setting_problems()
+        self.service.problem = next(iter(problems), None)  # the error of each request
+        for problem in problems:
+            self.log.critical("No task can be read: %s", problem)
         try:
             requested_masking(wish=self.mask)
-        except CortexError as error:
+        except MissingExtra as error:
             self.log.critical("Nothing will be recorded: %s", error)  # each request fails with the same error
-        if self.kinds or kinds.SETTING in os.environ:
-            try:
-                if self.kinds:
-                    os.environ[kinds.SETTING] = kinds.as_setting(self.kinds)  # for kernels and recorders too
-                kinds.table()
-            except CortexError as error:
-                self.log.critical("No task can be read: %s", error)  # each request fails with the same error
+        except BadQuery:
+            pass  # one of the problems
         assert self.serverapp is not None
         # Each request fails with the same error, but nobody may ask for days. In a thread, when the server runs.
         self.serverapp.io_loop.add_callback(asyncio.to_thread, self.service.try_store)
         page: dict[str, Any] = self.serverapp.web_app.settings.setdefault("page_config_data", {})
         page["cortexJupyter"] = __version__
+
+    def _setting_problems(self) -> list[CortexError]:
+        """Return what is wrong with our settings, and pass those on that kernels and recorders need."""
+        problems: list[CortexError] = []
+        try:
+            if self.kinds:
+                os.environ[kinds.SETTING] = kinds.as_setting(self.kinds)
+            for namespace in self.namespaces:
+                check_namespace(namespace)
+        except CortexError as error:
+            problems.append(error)
+        return [*problems, *setting_problems({name: getattr(self, name) for name in TRAITS})]
 
     def initialize_handlers(self) -> None:
         """Add the routes; Jupyter Server puts its base URL before them."""

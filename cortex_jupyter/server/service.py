@@ -40,10 +40,16 @@ class Service:
     Parameters
     ----------
     app : Settings
+
+    Attributes
+    ----------
+    problem : CortexError or None
+        What is wrong with the settings: the error of each request.
     """
 
     def __init__(self, app: Settings) -> None:
         self.app = app
+        self.problem: CortexError | None = None
         self._recordings: Session | None = None
         self._opening = asyncio.Lock()
         self.readers = Readers(app)
@@ -61,6 +67,8 @@ class Service:
         StoreError
             The store cannot be opened. The next request tries again.
         """
+        if self.problem is not None:
+            raise self.problem
         async with self._opening:
             if self._recordings is None:
                 # In a thread: the import takes a second, and meanwhile the event loop must serve kernels.
@@ -86,8 +94,8 @@ class Service:
         A store at the usual place is created when it is first needed.
         """
         url = self.app.store_url or os.environ.get("CORTEX_STORE")
-        if not url:
-            return None
+        if not url or self.problem is not None:
+            return self.problem
         try:
             open_store(url).close()
         except CortexError as error:

@@ -58,7 +58,9 @@ class Settings(Limits):
         default_value="",
         help="Rows about kinds of custom resources, over those that are built in: a list, or the path of a YAML or JSON file. Default: CORTEX_KINDS.",
     ).tag(config=True)
-    heartbeat_s = Float(15.0, help="Seconds of silence after which a stream sends a comment.").tag(config=True)
+    heartbeat_s = Float(15.0, min=0.01, help="Seconds of silence after which a stream sends a comment.").tag(
+        config=True
+    )
     keep_alive_while_following = Bool(
         default_value=False,
         help="Count open streams of running tasks as activity, so that an idle server is not culled.",

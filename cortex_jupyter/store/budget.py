@@ -18,6 +18,7 @@ _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+_VARIABLES: Final = ("CORTEX_STORE_MAX_BYTES", "CORTEX_STORE_MAX_AGE", "CORTEX_STORE_MAX_TASK_BYTES")
 #: Default of the budget in bytes, unless `_SHARE` of the disk is less.
 _MAX_BYTES: Final = 20 << 30
 #: Default of the budget as a share of the disk, unless `_MAX_BYTES` is less.
@@ -54,8 +55,20 @@ class Budget:
     max_task_bytes: int | None = None
 
     @classmethod
-    def parse(cls, max_bytes: str = "", max_age: str = "", max_task_bytes: str = "") -> Budget:
+    def parse(
+        cls,
+        max_bytes: str = "",
+        max_age: str = "",
+        max_task_bytes: str = "",
+        names: tuple[str, str, str] = ("store_max_bytes", "store_max_age", "store_max_task_bytes"),
+    ) -> Budget:
         """Parse settings; an empty one is not set.
+
+        Parameters
+        ----------
+        max_bytes, max_age, max_task_bytes : str, optional
+        names : tuple of str, optional
+            Where each was set, for messages.
 
         Raises
         ------
@@ -69,9 +82,9 @@ class Budget:
         1610612736
         """
         return cls(
-            _bytes(max_bytes) if max_bytes else None,
-            _age(max_age) if max_age else None,
-            _bytes(max_task_bytes, "store_max_task_bytes") if max_task_bytes else None,
+            _bytes(max_bytes, names[0]) if max_bytes else None,
+            _age(max_age, names[1]) if max_age else None,
+            _bytes(max_task_bytes, names[2]) if max_task_bytes else None,
         )
 
     @classmethod
@@ -82,8 +95,8 @@ class Budget:
         ------
         BadQuery
         """
-        names = ("MAX_BYTES", "MAX_AGE", "MAX_TASK_BYTES")
-        return cls.parse(*(os.environ.get(f"CORTEX_STORE_{name}", "") for name in names))
+        size, age, task_size = (os.environ.get(name, "") for name in _VARIABLES)
+        return cls.parse(size, age, task_size, _VARIABLES)
 
     def with_defaults(self, other: Budget) -> Budget:
         """Return this budget, with the other's values for parts that are not set here."""
@@ -111,16 +124,16 @@ def default_budget(path: Path) -> Budget:
     return Budget(min(_MAX_BYTES, share), MAX_AGE_S)
 
 
-def _bytes(text: str, name: str = "store_max_bytes") -> int:
+def _bytes(text: str, name: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise BadQuery(f"{text[:60]!r} is not a size", f"write {name} as 50GB, 500MiB or a number of bytes")
+        raise BadQuery(f"{name}={text[:60]!r} is not a size", "write 50GB, 500MiB or a number of bytes")
     number, power, binary = match.groups()
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[power.lower()])
 
 
-def _age(text: str) -> float:
+def _age(text: str, name: str) -> float:
     match = _AGE.fullmatch(text.strip())
     if match is None:
-        raise BadQuery(f"{text[:60]!r} is not an age", "write store_max_age as 30d, 12h or 4w")
+        raise BadQuery(f"{name}={text[:60]!r} is not an age", "write 30d, 12h or 4w")
     return float(match[1]) * _SECONDS[match[2]]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_WORDS: Final = {
+#: What `CORTEX_MASK` may say.
+WORDS: Final = {
     "1": True,
     "true": True,
     "yes": True,
@@ -41,9 +42,9 @@ def requested_masking(*, wish: bool | None = None) -> bool | None:
         `CORTEX_MASK` is neither true nor false.
     """
     if wish is None and (word := os.environ.get("CORTEX_MASK", "").strip().lower()):
-        if word not in _WORDS:
+        if word not in WORDS:
             raise BadQuery(f"CORTEX_MASK={word!r} is neither yes nor no", "set it to 1 or 0")
-        wish = _WORDS[word]
+        wish = WORDS[word]
     if wish:
         rules()
     return wish

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from cortex_jupyter.errors import BadQuery, StoreBusy, StoreFull
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.local import shared_filesystem
-from cortex_jupyter.store.url import absolute_archive, is_shared
+from cortex_jupyter.store.url import absolute_archive, is_shared, without_password
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ def write_settings(store: SettingsStore, changes: Mapping[str, str]) -> None:
             check_archive(store.url, value)
             rows[name] = absolute_archive(value)
         else:
-            budget = Budget.parse(**{name.replace("-", "_"): value}).changed_settings(Budget())
+            budget = Budget.parse(**{name.replace("-", "_"): value}, names=(name,) * 3).changed_settings(Budget())
             rows[NAMES[name]] = budget.get(NAMES[name], "")
     for key, value in rows.items():
         store.set_setting(key, value)
@@ -109,10 +109,9 @@ def check_archive(store_url: str, url: str) -> None:
     ------
     BadQuery
     """
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme != "file":
-        if scheme not in _SCHEMES:
-            raise BadQuery(f"{url[:200]!r} cannot be an archive", _ARCHIVE_HINT)
+    check_scheme(url, "archive")
+    _, separator, rest = url.partition("://")
+    if separator and not url.startswith("file:"):
         return
     folder = Path(unquote(rest) if separator else url).expanduser().absolute()
     if url and is_shared(store_url) and not shared_filesystem(folder):
@@ -120,6 +119,19 @@ def check_archive(store_url: str, url: str) -> None:
             f"the folder {folder} is on this host only, so it cannot be the archive of a shared store",
             _ARCHIVE_HINT,
         )
+
+
+def check_scheme(url: str, name: str) -> None:
+    """Check that a URL can be an archive: a folder, or an object store of a known scheme.
+
+    Raises
+    ------
+    BadQuery
+        The message begins with the name of the setting.
+    """
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme not in ("file", *_SCHEMES):
+        raise BadQuery(f"{name}={without_password(url)[:200]!r} cannot be an archive", _ARCHIVE_HINT)
 
 
 class Settings:

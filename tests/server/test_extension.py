@@ -164,3 +164,11 @@ def test_the_doctor_finds_the_server_and_its_metrics(server: Server) -> None:
         in said
     )
     assert TOKEN not in said
+
+
+def test_a_wrong_setting_is_the_error_of_each_request(tmp_path: Path) -> None:
+    with run_server(tmp_path, "--CortexJupyter.store_max_bytes=50 gigs") as server:
+        message = "CortexJupyter.store_max_bytes='50 gigs' is not a size"
+        assert f"No task can be read: {message}" in server.log.read_text()
+        status, error = server.error("cortex/tasks")
+        assert (status, error["code"], error["message"]) == (400, "BadQuery", message)

@@ -66,7 +66,7 @@ async def examine(kubeconfig: str | None, context: str | None, namespace: str | 
     findings += await within(seconds + 1, kubernetes.PART, opened(), _NO_CLUSTER)
     id_ = cluster.id if cluster else None
     parts = [
-        within(seconds, store.PART, aside(lambda: store.judge(url, id_)), _NO_STORE),
+        within(seconds, store.PART, aside(lambda: store.judge(url, id_, configured.budget())), _NO_STORE),
         within(seconds, archive.PART, aside(lambda: archive.judge(url, configured.archive_url)), _NO_ARCHIVE),
         within(seconds, settings.KINDS, aside(settings.judge_kinds), _NO_DISK),
         within(seconds, jupyter.PART, aside(lambda: settings.judge(configured)), _NO_DISK),

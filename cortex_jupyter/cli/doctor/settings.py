@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cli.doctor.finding import BAD, TOLD, WARN, Finding
 from cortex_jupyter.cluster import kinds
-from cortex_jupyter.errors import CortexError
+from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.store import default_url
+from cortex_jupyter.store.budget import Budget
+from cortex_jupyter.store.configuration import setting_problems, shown_settings, unknown_variables
 from cortex_jupyter.store.url import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PART: Final = "jupyter"
+SETTINGS: Final = "settings"
 KINDS: Final = "kinds"
+#: The traits of what recordings may take.
+BUDGET: Final = ("store_max_bytes", "store_max_age", "store_max_task_bytes")
 #: Names of the configuration files of the extension, the server and the applications. Later ones override earlier ones.
 _FILES: Final = (
     "jupyter_cortex_jupyter_config",
@@ -26,7 +31,7 @@ _FILES: Final = (
     "jupyter_notebook_config",
     "jupyter_lab_config",
 )
-_NAMES: Final = ("store_url", "archive_url", "kubeconfig", "context", "access_for")
+_NAMES: Final = ("store_url", "archive_url", "kubeconfig", "context", "access_for", "task_label", *BUDGET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,8 @@ class Settings:
 
     Parameters
     ----------
-    store_url, archive_url, kubeconfig, context, access_for : str
+    store_url, archive_url, kubeconfig, context, access_for, task_label : str
+    store_max_bytes, store_max_age, store_max_task_bytes : str
     files : tuple of str
         Files that set one of them.
     broken : tuple of str
@@ -47,8 +53,22 @@ class Settings:
     kubeconfig: str = ""
     context: str = ""
     access_for: str = ""
+    task_label: str = ""
+    store_max_bytes: str = ""
+    store_max_age: str = ""
+    store_max_task_bytes: str = ""
     files: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+
+    def traits(self) -> dict[str, str]:
+        """Return the traits by their names."""
+        return {name: getattr(self, name) for name in _NAMES}
+
+    def budget(self) -> Budget:
+        """Return what a server sets in a store of its own when it is first used; nothing if that is invalid."""
+        with contextlib.suppress(BadQuery):
+            return Budget.parse(self.store_max_bytes, self.store_max_age, self.store_max_task_bytes)
+        return Budget()
 
     @property
     def for_users(self) -> bool:
@@ -84,15 +104,25 @@ def read() -> Settings:
 
 
 def judge_kinds() -> Iterator[Finding]:
-    """Report the rows of `CORTEX_KINDS`."""
+    """Report the rows of `CORTEX_KINDS`; `judge` reports what is wrong with them."""
     if not os.environ.get(kinds.SETTING):
         return
-    try:
+    with contextlib.suppress(CortexError):
         names = [name for name, row in kinds.table().items() if kinds.TABLE.get(name) is not row]
-    except CortexError as error:
-        yield Finding(KINDS, BAD, error.message, error.hint)
-    else:
         yield Finding(KINDS, TOLD, f"{kinds.SETTING} has rows for {', '.join(names) or 'no kind'}")
+
+
+def _values(settings: Settings) -> Iterator[Finding]:
+    """Report each setting that is set, with where it was set, and what is wrong."""
+    if shown := shown_settings(settings.traits(), os.environ):
+        details = tuple(f"{name}={value}" for name, value in shown.items())
+        yield Finding(SETTINGS, TOLD, "these settings are set; all others have their defaults", details=details)
+    for problem in setting_problems(settings.traits()):
+        where = f" (in {', '.join(settings.files)})" if problem.message.startswith("CortexJupyter.") else ""
+        yield Finding(SETTINGS, BAD, problem.message + where, problem.hint)
+    for name, similar in unknown_variables(os.environ).items():
+        todo = f"did you mean {similar}?" if similar else "docs/reference/settings.md lists all settings"
+        yield Finding(SETTINGS, WARN, f"{name} is set, and is no setting", todo)
 
 
 def judge(settings: Settings) -> Iterator[Finding]:
@@ -101,6 +131,7 @@ def judge(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             PART, WARN, f"cannot load a configuration file: {text}", "correct it; servers start without its settings"
         )
+    yield from _values(settings)
     names = [name for name in _NAMES if getattr(settings, name)]
     if not names:
         return

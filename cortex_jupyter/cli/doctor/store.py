@@ -15,7 +15,7 @@ from cortex_jupyter.errors import CortexError, StoreFull
 from cortex_jupyter.recorder.process.launch import log_path
 from cortex_jupyter.recorder.writing.commit_retrier import STOPPED
 from cortex_jupyter.store import is_shared, path_of, usual_path
-from cortex_jupyter.store.budget import SERVER_FULL_HINT
+from cortex_jupyter.store.budget import SERVER_FULL_HINT, Budget
 from cortex_jupyter.store.liveness import HOST
 from cortex_jupyter.store.local import local_place, shared_filesystem
 from cortex_jupyter.store.masking import configure_masking
@@ -40,15 +40,23 @@ _TOO_LOW: Final = 64 << 20
 _LATE_S: Final = 2.5
 
 
-def judge(url: str, cluster: str | None) -> Iterator[Finding]:
-    """Check a store, and the recorders of a cluster."""
+def judge(url: str, cluster: str | None, configured: Budget | None = None) -> Iterator[Finding]:
+    """Check a store, and the recorders of a cluster.
+
+    Parameters
+    ----------
+    url : str
+    cluster : str or None
+    configured : Budget, optional
+        What a server sets in a store that is not shared when it is first used.
+    """
     try:
         store = open_store(url)
     except CortexError as error:
         yield failed(PART, error)
         return
     try:
-        yield from _contents(store)
+        yield from _contents(store, configured or Budget())
         yield from _location(store.url)
         yield from _disk(store.url)
         yield from _recorders(store, cluster)
@@ -61,13 +69,14 @@ def judge(url: str, cluster: str | None) -> Iterator[Finding]:
         yield Finding(RECORDER, TOLD, f"the log of recorders that were started on demand, {path}", details=tuple(lines))
 
 
-def _contents(store: Store) -> Iterator[Finding]:
+def _contents(store: Store, configured: Budget) -> Iterator[Finding]:
     recordings = store.recordings()
     text = f"{store.url}, {len(recordings)} recordings, {store.size() / 1e6:.1f} MB, {store.describe()}"
     yield Finding(PART, OK, text)
     for warning in store.health_warnings():
         yield Finding(PART, BAD if warning.stops_recording else WARN, warning.message, warning.hint)
-    budget, oldest, used = store.budget(), store.oldest_removable(), store.used_bytes()
+    budget = store.budget() if is_shared(store.url) else configured.with_defaults(store.budget())
+    oldest, used = store.oldest_removable(), store.used_bytes()
     max_bytes, age = budget.max_bytes or 0, duration_text(budget.max_age_s or 0)
     limits = f"limits: {max_bytes / 1e6:.0f} MB, and {age} after a task's end"
     if budget.max_task_bytes is not None:
