@@ -13,6 +13,7 @@ from cortex_jupyter.errors import ArchiveError, CursorNotHeld, MissingExtra, Sto
 from cortex_jupyter.store import Anchor, Readable, absolute_archive, is_shared, is_store
 from cortex_jupyter.store.budget import NOT_HELD_HINT
 from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.settings import read_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -170,7 +171,7 @@ def select_archive(store: SettingsStore, url: str | None = None) -> ArchiveStore
             current or "nowhere",
             url,
         )
-    elif url != current:
+    elif url != current and read_lock(store) is None:
         with contextlib.suppress(StoreError):  # a read-only store can still be read
             store.set_setting("archive", url)
     return ArchiveStore(url) if url else None

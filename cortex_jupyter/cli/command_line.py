@@ -138,12 +138,14 @@ def _add_store(commands: argparse._SubParsersAction[_Parser]) -> None:
         nargs="+",
         help="archive=s3://..., max-bytes=50GB, max-age=30d, max-task-bytes=2GB, mask=on; an empty value removes a setting",
     )
+    lock = actions.add_parser("lock", help="let nobody change the settings, not even a collector's environment")
+    lock.add_argument("--off", action="store_true", help="let them be changed again")
     backup = actions.add_parser("backup", help="copy a SQLite store to a file, while it is in use")
     backup.add_argument("file", metavar="FILE", help="a new file")
     restore = actions.add_parser("restore", help="replace a SQLite store by a backup, while no recorder runs")
     restore.add_argument("file", metavar="FILE", help="a file that `store backup` has written")
     restore.add_argument("--replace", action="store_true", help="remove the recordings that the store holds now")
-    for action in (show, change, backup, restore):
+    for action in (show, change, lock, backup, restore):
         action.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
+import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
+from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import BadQuery, StoreError
 from cortex_jupyter.store import path_of
 from cortex_jupyter.store.open import open_store
-from cortex_jupyter.store.settings import read_settings, write_settings
+from cortex_jupyter.store.settings import lock_settings, read_lock, read_origins, read_settings, write_settings
 
 if TYPE_CHECKING:
     import argparse
@@ -35,14 +39,37 @@ def run(options: argparse.Namespace) -> int:
             for name, separator, _ in pairs:
                 if not separator:
                     raise BadQuery(f"cannot set {name!r}: there is no value", "write NAME=VALUE, such as max-age=30d")
-            write_settings(store, {name: value for name, _, value in pairs})
-        settings = read_settings(store)
+            _set(store, {name: value for name, _, value in pairs})
+        elif options.action == "lock":
+            lock_settings(store, f"{_user()} with `cortex-jupyter store lock`", locked=not options.off)
+        settings, origins, lock = read_settings(store), read_origins(store), read_lock(store)
     if options.action == "show" and options.output == "json":
         print(orjson.dumps(settings).decode())
-    else:
-        for name, value in settings.items():
-            print(f"{name:<15} {value or 'not set'}")
+        return 0
+    for name, value in settings.items():
+        print(f"{name:<15} {value or 'not set'}")
+    for name, origin in origins.items():
+        print(f"{name} was set {origin}")
+    print(f"locked {lock}" if lock else "not locked")
     return 0
+
+
+def _set(store: Store, changes: dict[str, str]) -> None:
+    before = read_origins(store)
+    write_settings(store, changes, f"{_user()} with `cortex-jupyter store set`")
+    for name in changes:
+        if name in before and before[name].by.startswith("a collector"):
+            print_status(
+                f"{name} was set {before[name]}; it sets it again when it starts: change it there too, or lock the settings"
+            )
+
+
+def _user() -> str:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container may have a UID without a name
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
 
 
 def _copy(store: Store, options: argparse.Namespace) -> None:

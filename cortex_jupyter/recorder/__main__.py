@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.configuration import check_settings
 from cortex_jupyter.store.masking import configure_masking, requested_masking
 from cortex_jupyter.store.open import open_store
-from cortex_jupyter.store.settings import check_archive
+from cortex_jupyter.store.settings import adopt_settings, read_lock
 from cortex_jupyter.telemetry import logs, tracing
 
 if TYPE_CHECKING:
@@ -293,10 +294,8 @@ def _store_settings(store: SettingsStore, settings: dict[str, str], *, administr
     StoreError
     """
     if administrator and is_shared(store.url):
-        check_archive(store.url, settings.get("archive", ""))
-        for name, value in settings.items():
-            store.set_setting(name, value)
-    elif (url := settings.get("archive")) and not is_shared(store.url):
+        adopt_settings(store, settings, f"a collector on {socket.gethostname()}")
+    elif (url := settings.get("archive")) and not is_shared(store.url) and read_lock(store) is None:
         store.set_setting("archive", url)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import BadQuery, StoreBusy, StoreError, StoreFull
 from cortex_jupyter.parsing.masking import rules
+from cortex_jupyter.store.settings import read_lock
 from cortex_jupyter.store.url import is_shared
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def configure_masking(store: SettingsStore, *, wish: bool | None = None) -> bool
             )
         return wish or store.setting("mask") == "1"
     if wish is not None and wish != (store.setting("mask") == "1"):
+        if read_lock(store) is not None:
+            return wish or store.setting("mask") == "1"
         try:
             store.set_setting("mask", str(int(wish)))
         except (StoreFull, StoreBusy):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.errors import MissingExtra, StoreError
 from cortex_jupyter.store import default_url, is_shared, path_of
 from cortex_jupyter.store.budget import Budget
+from cortex_jupyter.store.settings import read_lock
 from cortex_jupyter.store.url import SERVERS, without_password
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def open_store(url: str | None = None, budget: Budget | None = None, *, weak: bo
     store = _open(url or default_url())
     # A wrong value is an error also for a shared store.
     requested = (budget or Budget()).with_defaults(Budget.from_environment())
-    if not is_shared(store.url):
+    if not is_shared(store.url) and requested != Budget() and read_lock(store) is None:
         with contextlib.suppress(StoreError):  # a read-only store can still be read
             store.set_budget(requested, weak=weak)
     return store

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from cortex_jupyter.model import Entry, IndexEntry, Source, TaskRef
     from cortex_jupyter.store.budget import Budget
@@ -83,6 +83,9 @@ class SettingsStore(Protocol):
 
     def set_setting(self, name: str, value: str) -> None:
         """Set a setting for all users of the store."""
+
+    def set_settings(self, values: Mapping[str, str]) -> None:
+        """Set several settings for all users of the store, all or none."""
 
 
 class LeaseStore(Protocol):

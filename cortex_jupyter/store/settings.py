@@ -11,10 +11,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from dataclasses import fields
+import time
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
+
+import orjson
 
 from cortex_jupyter.errors import BadQuery, StoreBusy, StoreFull
 from cortex_jupyter.store.budget import Budget
@@ -32,6 +35,8 @@ _log = logging.getLogger(__name__)
 _NAMES: Final = ("mask", "archive", *(field.name for field in fields(Budget)))
 #: Setting with a random word that a recorder writes. If it is missing or different, the store was emptied.
 _MARK: Final = "begun"
+#: Setting with the origin of the lock; empty if the settings are not locked.
+_LOCK: Final = "locked"
 #: The same as `archive.objects.SCHEMES`, which this room may not import.
 _SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https")
 _ARCHIVE_HINT: Final = "set s3://bucket/prefix, gs://bucket/prefix or az://container/prefix, or a folder on a file system that all hosts share"
@@ -45,7 +50,49 @@ NAMES: Final = {
     "max-task-bytes": "max_task_bytes",
     "mask": "mask",
 }
+#: The environment variables of these settings.
+VARIABLES: Final = {
+    "archive": "CORTEX_ARCHIVE",
+    "max_bytes": "CORTEX_STORE_MAX_BYTES",
+    "max_age_s": "CORTEX_STORE_MAX_AGE",
+    "max_task_bytes": "CORTEX_STORE_MAX_TASK_BYTES",
+    "mask": "CORTEX_MASK",
+}
 _WORDS: Final = {"on": "1", "1": "1", "off": "0", "0": "0", "": "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who set a setting, and when.
+
+    Parameters
+    ----------
+    by : str
+    at : float
+        Seconds since the Unix epoch.
+    value : str, optional
+        The value that was set then. If the store has another one, a program set that without being an administrator:
+        an older version did so.
+    """
+
+    by: str
+    at: float
+    value: str = ""
+
+    def __str__(self) -> str:
+        return f"by {self.by}, {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(self.at))}"
+
+    @classmethod
+    def parse(cls, text: str) -> Origin | None:
+        """Return the origin that a store keeps as text, None for an empty or unknown one."""
+        try:
+            return cls(**orjson.loads(text))
+        except (ValueError, TypeError):
+            return None
+
+    def encode(self) -> str:
+        """Return the form that a store keeps."""
+        return orjson.dumps(self).decode()
 
 
 def read_settings(store: SettingsStore) -> dict[str, str]:
@@ -53,23 +100,28 @@ def read_settings(store: SettingsStore) -> dict[str, str]:
     stored = store.settings(NAMES.values())
     values = {name: stored.get(key, "") for name, key in NAMES.items()}
     if age := values["max-age"]:
-        values["max-age"] = _age_text(float(age))
+        values["max-age"] = f"{float(age) / 86400:g}d"
     return values | {"mask": "on" if values["mask"] == "1" else "off"}
 
 
-def _age_text(seconds: float) -> str:
-    """Return an age as an administrator writes it, without rounding.
-
-    Examples
-    --------
-    >>> [_age_text(s) for s in (60, 5400, 86400 * 7, 90.5)]
-    ['1m', '90m', '7d', '90.5s']
-    """
-    unit, size = next((u, s) for u, s in (("d", 86400), ("h", 3600), ("m", 60), ("s", seconds or 1)) if not seconds % s)
-    return f"{seconds:g}s" if unit == "s" else f"{seconds / size:g}{unit}"
+def read_origins(store: SettingsStore) -> dict[str, Origin]:
+    """Return who set each setting, by the names of `NAMES`, as far as that is known."""
+    stored = store.settings(_origin_of(key) for key in NAMES.values())
+    origins = {name: Origin.parse(stored.get(_origin_of(key), "")) for name, key in NAMES.items()}
+    return {name: origin for name, origin in origins.items() if origin is not None}
 
 
-def write_settings(store: SettingsStore, changes: Mapping[str, str]) -> None:
+def read_lock(store: SettingsStore) -> Origin | None:
+    """Return who locked the settings of a store, None if they are not locked."""
+    return Origin.parse(store.setting(_LOCK))
+
+
+def lock_settings(store: SettingsStore, by: str, *, locked: bool = True) -> None:
+    """Lock the settings of a store, so that nobody changes them, or unlock them."""
+    store.set_setting(_LOCK, Origin(by, time.time()).encode() if locked else "")
+
+
+def write_settings(store: SettingsStore, changes: Mapping[str, str], by: str) -> None:
     """Set settings for all users of a store; if one is wrong, set none.
 
     Parameters
@@ -77,11 +129,13 @@ def write_settings(store: SettingsStore, changes: Mapping[str, str]) -> None:
     store : SettingsStore
     changes : mapping
         By the names of `NAMES`. An empty value resets a setting.
+    by : str
+        Who sets them.
 
     Raises
     ------
     BadQuery
-        A name or a value is wrong.
+        A name or a value is wrong, or the settings are locked.
     StoreError
     """
     rows: dict[str, str] = {}
@@ -98,8 +152,59 @@ def write_settings(store: SettingsStore, changes: Mapping[str, str]) -> None:
         else:
             budget = Budget.parse(**{name.replace("-", "_"): value}, names=(name,) * 3).changed_settings(Budget())
             rows[NAMES[name]] = budget.get(NAMES[name], "")
-    for key, value in rows.items():
-        store.set_setting(key, value)
+    if lock := read_lock(store):
+        raise BadQuery(
+            f"the settings of {store.url} are locked {lock}", "unlock them first: cortex-jupyter store lock --off"
+        )
+    store.set_settings(_with_origins(rows, by))
+
+
+def adopt_settings(store: SettingsStore, own: Mapping[str, str], by: str) -> None:
+    """Set a collector's own settings for all users of a shared store, unless they are locked.
+
+    Parameters
+    ----------
+    store : SettingsStore
+    own : mapping
+        By the names that stores keep.
+    by : str
+        Who sets them; the variable is added.
+
+    Raises
+    ------
+    BadQuery
+        The archive is on this host only.
+    StoreError
+    """
+    check_archive(store.url, own.get("archive", ""))
+    if not own:
+        return
+    stored = store.settings(own)
+    if lock := read_lock(store):
+        for name, value in own.items():
+            if stored.get(name, "") != value:
+                _log.warning(
+                    "%s of this collector has no effect: the settings of %s are locked %s",
+                    VARIABLES[name],
+                    store.url,
+                    lock,
+                )
+        return
+    rows: dict[str, str] = {}
+    for name, value in own.items():
+        rows |= _with_origins({name: value}, f"{by} with {VARIABLES[name]}")
+        if stored.get(name, value) != value:
+            _log.info("the setting %s of %s was %s, and is %s now", name, store.url, stored[name] or "empty", value)
+    store.set_settings(rows)
+
+
+def _with_origins(rows: Mapping[str, str], by: str) -> dict[str, str]:
+    origins = {_origin_of(name): Origin(by, time.time(), value).encode() for name, value in rows.items()}
+    return {**rows, **origins}
+
+
+def _origin_of(key: str) -> str:
+    return f"set:{key}"
 
 
 def check_archive(store_url: str, url: str) -> None:
@@ -134,6 +239,9 @@ def check_scheme(url: str, name: str) -> None:
         raise BadQuery(f"{name}={without_password(url)[:200]!r} cannot be an archive", _ARCHIVE_HINT)
 
 
+_KEPT: Final = (*_NAMES, _LOCK, *map(_origin_of, NAMES.values()))
+
+
 class Settings:
     """Reads a store's settings, and restores those that the store has lost.
 
@@ -158,6 +266,7 @@ class Settings:
     ) -> None:
         self._store, self._marks = store, marks
         self._initial = dict(initial or {})
+        self._own = dict(self._initial) if administrator and is_shared(store.url) else {}
         self._known = dict(self._initial) if administrator or not is_shared(store.url) else {}
 
     @property
@@ -180,13 +289,18 @@ class Settings:
         ------
         StoreError
         """
-        stored = self._store.settings((*_NAMES, _MARK))
-        lost = [name for name in _NAMES if name in self._known and name not in stored]
-        for name in lost:
-            self._store.set_setting(name, self._known[name])
+        stored = self._store.settings((*_KEPT, _MARK))
+        if stored.get(_LOCK):
+            self._known = {name: value for name, value in self._known.items() if name not in self._own}
+            self._own = {}
+        self._restore_own(stored)
+        lost = [name for name in _KEPT if name in self._known and name not in stored]
+        if lost:
+            self._store.set_settings({name: self._known[name] for name in lost})
         emptied = _MARK in self._known and self._known.pop(_MARK) != stored.get(_MARK)
         if emptied:
-            _log.warning("the store %s was emptied; set again: %s", self._store.url, ", ".join(lost) or "nothing")
+            names = ", ".join(name for name in lost if name in _NAMES)
+            _log.warning("the store %s was emptied; set again: %s", self._store.url, names or "nothing")
         self._known |= stored
         if self._marks and _MARK not in stored:
             mark = secrets.token_hex(8)
@@ -194,3 +308,19 @@ class Settings:
                 self._store.set_setting(_MARK, mark)
                 self._known[_MARK] = mark
         return emptied
+
+    def _restore_own(self, stored: dict[str, str]) -> None:
+        """Set a collector's own settings again if a program has replaced them that is no administrator."""
+        for name, value in self._own.items():
+            origin = Origin.parse(stored.get(_origin_of(name), ""))
+            if name in stored and origin is not None and stored[name] not in (origin.value, value):
+                _log.warning(
+                    "the setting %s of %s was changed to %s by a program of an older version; set again: %s",
+                    name,
+                    self._store.url,
+                    stored[name],
+                    value,
+                )
+                rows = _with_origins({name: value}, f"{origin.by}, again")
+                self._store.set_settings(rows)
+                stored |= rows

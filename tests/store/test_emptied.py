@@ -70,6 +70,7 @@ def test_a_reader_writes_no_mark_and_can_read_without_one(store: Store, monkeypa
         raise StoreBusy("another process writes")
 
     monkeypatch.setattr(store, "set_setting", busy)
+    monkeypatch.setattr(store, "set_settings", busy)
     assert not Settings(store).look()
     assert not Settings(store, marks=True).look()
     with pytest.raises(StoreBusy):

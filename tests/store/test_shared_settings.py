@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -13,9 +15,11 @@ import pytest
 
 from cortex_jupyter.archive.store import select_archive
 from cortex_jupyter.cli.command_line import run
+from cortex_jupyter.cli.doctor import store as doctor_store
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.store import local
 from cortex_jupyter.store.budget import Budget
+from cortex_jupyter.store.masking import configure_masking
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.settings import Settings
 
@@ -174,3 +178,74 @@ def test_a_relative_archive_is_the_same_folder_for_every_process(
             monkeypatch.setenv("CORTEX_ARCHIVE", "runs")
             select_archive(store)
         assert store.setting("archive") == str(tmp_path / "runs")
+
+
+def test_a_store_knows_who_set_what_and_when(shared: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    command(shared, "set", "max-age=90d")
+    record(shared, tmp_path, "--all", CORTEX_ARCHIVE="s3://mine/runs")
+    capsys.readouterr()
+    assert command(shared, "show") == 0
+    out = capsys.readouterr().out
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    assert re.search(rf"max-age was set by \S+ with `cortex-jupyter store set`, {today} \d\d:\d\d UTC", out)
+    assert re.search(rf"archive was set by a collector on \S+ with CORTEX_ARCHIVE, {today}", out)
+    assert command(shared, "set", "archive=s3://logs/runs") == 0
+    assert "sets it again when it starts" in capsys.readouterr().err
+    texts = [f.text for f in doctor_store.settings_findings(shared)]
+    assert any("archive=s3://logs/runs was set by" in text and "store set" in text for text in texts)
+
+
+def test_locked_settings_are_changed_by_nobody(
+    shared: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    command(shared, "set", "max-age=90d")
+    assert command(shared, "lock") == 0
+    before = shared.settings(NAMES)
+    capsys.readouterr()
+    assert command(shared, "set", "max-age=1d") == 2
+    assert "are locked" in (said := capsys.readouterr().err) and "store lock --off" in said
+    done = record(shared, tmp_path, "--all", **OTHERS)
+    assert shared.settings(NAMES) == before, "a collector has changed locked settings"
+    assert "CORTEX_STORE_MAX_AGE of this collector has no effect" in done.stderr
+    assert "locked" in "".join(f.text for f in doctor_store.settings_findings(shared))
+    with contextlib.closing(open_store(shared.url)) as store:
+        own = Settings(store, {"archive": "s3://mine/runs", "mask": "1"}, administrator=True)
+        own.look()
+        assert shared.settings(NAMES) == before and own.masked, "a collector that has to mask does not"
+        shared._link.ask("FLUSHALL")  # type: ignore[attr-defined]
+        own.look()
+    assert shared.settings(NAMES) == before
+    assert command(shared, "set", "max-age=1d") == 2, "the lock was lost with the store's memory"
+    assert command(shared, "lock", "--off") == 0 and command(shared, "set", "max-age=1d") == 0
+
+
+def test_a_collectors_own_settings_win_over_those_of_no_administrator(shared: Store, tmp_path: Path) -> None:
+    """Readers of older versions write their environment into the store."""
+    record(shared, tmp_path, "--all", CORTEX_ARCHIVE="s3://logs/runs", CORTEX_STORE_MAX_AGE="90d")
+    own = Settings(shared, {"archive": "s3://logs/runs", "max_age_s": "7776000.0"}, administrator=True)
+    own.look()
+    shared.set_setting("archive", "/tmp/mine")
+    shared.set_setting("max_task_bytes", "5")  # not the collector's own
+    own.look()
+    assert shared.settings(NAMES) == {
+        "archive": "s3://logs/runs",
+        "max_age_s": "7776000.0",
+        "max_task_bytes": "5",
+    }
+    command(shared, "set", "archive=s3://new/runs")  # an administrator, while the collector runs
+    own.look()
+    assert shared.setting("archive") == "s3://new/runs"
+
+
+def test_locked_settings_of_a_private_store_are_not_taken_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite://{tmp_path}/r.sqlite"
+    with contextlib.closing(open_store(url)) as store:
+        assert command(store, "lock") == 0
+        for name, value in (OTHERS | {"CORTEX_ARCHIVE": str(tmp_path / "archive")}).items():
+            monkeypatch.setenv(name, value)
+        with contextlib.closing(open_store(url)) as again:
+            select_archive(again)
+            configure_masking(again, wish=True)
+        assert store.settings(NAMES) == {}

@@ -20,6 +20,7 @@ from cortex_jupyter.store.liveness import HOST
 from cortex_jupyter.store.local import local_place, shared_filesystem
 from cortex_jupyter.store.masking import configure_masking
 from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.settings import NAMES, read_lock, read_origins, read_settings
 from cortex_jupyter.telemetry.logs import duration_text
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def _contents(store: Store, configured: Budget) -> Iterator[Finding]:
         text = f"recordings take {used / 1e6:.0f} MB of at most {max_bytes / 1e6:.0f} MB"
         todo = "raise CORTEX_STORE_MAX_BYTES or set CORTEX_ARCHIVE: the recordings that ended first will leave soon"
         yield Finding(PART, WARN, text, todo)
+    yield from settings_findings(store)
     if configure_masking(store):
         yield Finding(PART, OK, "secrets are masked before lines are stored")
     else:
@@ -97,6 +99,23 @@ def _contents(store: Store, configured: Budget) -> Iterator[Finding]:
         if info.message == STOPPED:
             hint = SERVER_FULL_HINT if is_shared(store.url) else StoreFull.default_hint
             yield Finding(PART, BAD, f"{info.ref.key}: {info.message}", hint)
+
+
+def settings_findings(store: Store) -> Iterator[Finding]:
+    """Report who set what in a store, and when."""
+    values = read_settings(store)
+    origins = read_origins(store)
+    stored = store.settings(NAMES.values())
+    for name, origin in origins.items():
+        value = f"{name}={values[name]}"
+        if stored.get(NAMES[name], "") == origin.value:
+            yield Finding(PART, TOLD, f"{value} was set {origin}")
+        elif is_shared(store.url):
+            text = f"{value} was set by a program that is no administrator; before, {name} was set {origin}"
+            todo = f"`cortex-jupyter store set {name}=...`; update the programs of older versions that use this store"
+            yield Finding(PART, WARN, text, todo)
+    if lock := read_lock(store):
+        yield Finding(PART, TOLD, f"the settings are locked {lock}")
 
 
 def _location(url: str) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from cortex_jupyter.store.sqlite.leases import fence
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from cortex_jupyter.model import Entry
     from cortex_jupyter.store import Lease
@@ -68,8 +68,11 @@ class Retention(RetentionStore, SettingsStore):
             return dict(db.execute(query, (orjson.dumps([*names]).decode(),)).fetchall())
 
     def set_setting(self, name: str, value: str) -> None:
+        self.set_settings({name: value})
+
+    def set_settings(self, values: Mapping[str, str]) -> None:
         with self._file.writing() as db:
-            db.execute("INSERT OR REPLACE INTO setting VALUES (?,?)", (name, value))
+            db.executemany("INSERT OR REPLACE INTO setting VALUES (?,?)", values.items())
 
     def unarchived(self, url: str) -> list[int]:
         query = f"SELECT id FROM recording WHERE done=1 AND NOT {_ARCHIVED}?) ORDER BY ended, id"

@@ -14,7 +14,7 @@ from cortex_jupyter.store.packing import pack
 from cortex_jupyter.store.valkey.entries import head
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from cortex_jupyter.model import Entry
     from cortex_jupyter.store import Lease
@@ -62,7 +62,11 @@ class Retention(RetentionStore, SettingsStore):
         return {name: value.decode() for name, value in zip(keys, values, strict=True) if value is not None}
 
     def set_setting(self, name: str, value: str) -> None:
-        self._link.ask("HSET", "cortex:settings", name, value)
+        self.set_settings({name: value})
+
+    def set_settings(self, values: Mapping[str, str]) -> None:
+        if values:
+            self._link.ask("HSET", "cortex:settings", *(text for pair in values.items() for text in pair))
 
     def unarchived(self, url: str) -> list[int]:
         done = [id_.decode() for id_ in self._link.ask("ZRANGE", "cortex:done", 0, -1)]
