@@ -28,6 +28,7 @@
     │   ├── ArchiveNotFound 404  an object of the archive does not exist
     │   ├── ArchiveTooNew  500   a newer version of this package wrote the object
     │   └── ArchiveDamaged 500   an object is truncated, or is not an archived recording
+    ├── AuditError         503   the audit log cannot be written, so nothing is read
     ├── RecorderError      500   the recorder process does not start
     ├── SearchFailed       500   a process that searches ended early
     ├── WaitTimeout        504   an awaited line or end did not come in time
@@ -296,6 +297,13 @@ class ArchiveDamaged(ArchiveError):
 
     status = 500
     default_hint = "copy it again from its origin; while its recording is in the store, `cortex-jupyter archive --again` writes it again"
+
+
+class AuditError(CortexError):
+    """The audit log cannot be written, so no lines are read."""
+
+    status = 503
+    default_hint = "tell the administrator of this server: with an audit log, nothing is read without a record in it"
 
 
 class RecorderError(CortexError):

@@ -110,6 +110,10 @@ class Slot:
         Lines that are recorded and not sent yet, while the stream is throttled.
     sent : int
         Number of the last record that the sink has got.
+    bytes : int
+        Bytes of events of this task that were sent.
+    outcome : str
+        The code of the error that ended the task's events.
     """
 
     task_name: str
@@ -118,6 +122,8 @@ class Slot:
     cursor: str = ""
     unsent: int = 0
     sent: int = 0
+    bytes: int = 0
+    outcome: str = ""
 
 
 class EventStream:
@@ -256,6 +262,7 @@ class EventStream:
 
     async def _send_error(self, slot: Slot, error: dict[str, str]) -> None:
         server_metrics.count_refusal(error["code"])
+        slot.outcome = error["code"]
         doc = error if len(self._slots) == 1 else {"task": slot.task_name, **error}
         await self._send(b"event: error\ndata: " + orjson.dumps(doc) + b"\n\n")
 
@@ -270,6 +277,7 @@ class EventStream:
                     parts += [f"id: {','.join(s.cursor for s in self._slots)}\n".encode(), event.body]
                 data = b"".join(parts)
             slot.sent = burst.events[-1].last
+            slot.bytes += len(data)
             self._is_quiet = False
             await self._sink.send(data)
 

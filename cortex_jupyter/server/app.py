@@ -62,6 +62,11 @@ class CortexJupyter(Settings, ExtensionApp):
             self.log.critical("Nothing will be recorded: %s", error)  # each request fails with the same error
         except BadQuery:
             pass  # one of the problems
+        if self.audit_target:
+            try:
+                self.service.audit_log()
+            except CortexError as error:
+                self.log.critical("No task can be read: %s", error)  # each request fails with the same error
         assert self.serverapp is not None
         # Each request fails with the same error, but nobody may ask for days. In a thread, when the server runs.
         self.serverapp.io_loop.add_callback(asyncio.to_thread, self.service.try_store)

@@ -13,7 +13,7 @@ from tornado import web
 from cortex_jupyter.errors import BadQuery, NotFound, OtherCluster
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.query.language import SEVERAL, LogQuery
-from cortex_jupyter.server.redaction import RedactingHandler
+from cortex_jupyter.server.auditing import AuditedHandler
 from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ORIGIN: Final = "X-Cortex-Origin"
 _JUPYTER_ARGUMENTS: Final = frozenset({"token", "_xsrf", "no_track_activity"})
 
 
-class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
+class Handler(ExtensionHandlerMixin, AuditedHandler, APIHandler):
     """A handler below `cortex/`. Each error it raises becomes `{"error": {code, message, hint}}` with the error's status."""
 
     auth_resource = "cortex-jupyter"
@@ -133,7 +133,7 @@ class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
         """Find the task of a path and request its recording; see `Service.find`."""
         ref = self.reference(namespace, kind, name)
         await self.check_cluster()
-        return await self.service.find(ref, self.current_user, cursor)
+        return await self.service.find(ref, self, cursor)
 
     def reply(self, body: bytes) -> Awaitable[None]:
         """Answer with JSON. The result is done when everything has been sent to the reader."""
@@ -149,6 +149,8 @@ class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
 
 class NotFoundHandler(Handler):
     """Answers all other addresses below `cortex/`."""
+
+    is_audited = False
 
     @web.authenticated
     @authorized

@@ -80,6 +80,7 @@ class DownloadHandler(StreamingHandler):
             if not self._headers_written:
                 raise
             server_metrics.count_refusal(error.code)
+            self.outcome = error.code
             self.request.connection.stream.close()  # type: ignore[union-attr]  # the client must see that the file is incomplete
 
     async def _ask(self, namespace: str, kind: str, name: str) -> tuple[Recording, LogQuery]:

@@ -71,10 +71,12 @@ class LogsHandler(StreamingHandler):
         query = query.ahead(clock_ahead).with_default_since("all" if info.done else "1m", time.time_ns() + clock_ahead)
         keep = query.keep()
         task = await present(recording, info)
-        reader_gone = threading.Event()
+        reader_gone, read = threading.Event(), self.read_of(recording.ref)
 
         def write() -> bytes:
-            return orjson.dumps(page(recording, query, info, task, at, reader_gone.is_set))
+            document = page(recording, query, info, task, at, reader_gone.is_set)
+            read.lines = len(document["records"])
+            return orjson.dumps(document)
 
         user, readers = self.service.user(self), self.service.readers
         try:

@@ -81,6 +81,8 @@ _WINDOW: Final = ("since", "until")
 class OpenApiHandler(Handler):
     """The OpenAPI document."""
 
+    is_audited = False
+
     @web.authenticated
     @authorized
     async def get(self) -> None:

@@ -39,6 +39,9 @@ class TasksSearchHandler(StreamingHandler):
         of_tasks = {name: arguments.pop(name, "") for name in _OF_TASKS}
         query, lines = parse_task_search(arguments)
         tasks = await self._tasks(names, **of_tasks)
+        self.begin_reads(*tasks.refs)
+        for name, error in tasks.failed:
+            self.refuse_read(name, error.code)
         await self.events(self._search(tasks, self.service.app.bounded(query), lines), *tasks.refs)
 
     async def _tasks(self, names: list[str], namespace: str, selector: str) -> SearchedTasks:
@@ -55,7 +58,7 @@ class TasksSearchHandler(StreamingHandler):
         if len(names) > max_tasks:
             hint = "search in the whole namespace, or raise CortexJupyter.max_tasks_per_stream"
             raise TooMany(f"{len(names)} tasks are more than the {max_tasks} of one search", hint)
-        find = partial(self.service.find, user=self.current_user)
+        find = partial(self.service.find, request=self)
         return await SearchedTasks.named(session, names, find, namespace)
 
     async def _search(self, tasks: SearchedTasks, query: LogQuery, lines: int) -> AsyncGenerator[bytes]:

@@ -20,13 +20,16 @@ from cortex_jupyter.server.readers import Readers, WorkLimiter
 from cortex_jupyter.store.budget import NOT_HELD_HINT, Budget
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.telemetry import tracing
+from cortex_jupyter.telemetry.audit import open_audit_log
 
 if TYPE_CHECKING:
     from jupyter_server.base.handlers import JupyterHandler
 
     from cortex_jupyter.model import Cursor, TaskRef
     from cortex_jupyter.reader.session import Recording
+    from cortex_jupyter.server.auditing import AuditedHandler
     from cortex_jupyter.server.settings import Settings
+    from cortex_jupyter.telemetry.audit import AuditLog
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ class Service:
         self.searches = WorkLimiter(app.max_searches)
         self.filters = WorkLimiter(THREADS)
         self.lists = SharedLists()
+        self._audit_log: AuditLog | None = None
 
     async def recordings(self) -> Session:
         """Return the open store and cluster.
@@ -104,6 +108,18 @@ class Service:
             return error
         return None
 
+    def audit_log(self) -> AuditLog:
+        """Return the audit log, which is opened when it is first needed.
+
+        Raises
+        ------
+        AuditError
+            It cannot be opened. The next request tries again.
+        """
+        if self._audit_log is None:
+            self._audit_log = open_audit_log(self.app.audit_target, "cortex-jupyter-server")
+        return self._audit_log
+
     def person(self, user: Any) -> Person | None:
         """Return the Kubernetes identity of a user of this server; None if the server's own permissions count.
 
@@ -140,14 +156,14 @@ class Service:
                 f"this server does not serve namespace {namespace!r}", f"it serves {', '.join(sorted(allowed))}"
             )
 
-    async def find(self, ref: TaskRef, user: Any, cursor: Cursor | None = None) -> Recording:
-        """Find a task and request its recording.
+    async def find(self, ref: TaskRef, request: AuditedHandler, cursor: Cursor | None = None) -> Recording:
+        """Find a task and request its recording. This begins a read, for the audit log.
 
         Parameters
         ----------
         ref : TaskRef
-        user : jupyter_server.auth.User
-            The user who asks.
+        request : AuditedHandler
+            The request of the user who asks.
         cursor : Cursor, optional
             Where the reader resumes.
 
@@ -155,13 +171,14 @@ class Service:
         ------
         CursorNotHeld
             The task does not exist any more, and its recording has left the store.
-        TaskNotFound, AmbiguousTask, NotAllowed, ClusterError, NoCluster, StoreError
+        TaskNotFound, AmbiguousTask, NotAllowed, ClusterError, NoCluster, StoreError, AuditError
         """
         self.allow(ref.namespace)
         recordings = await self.recordings()
         try:
             with tracing.span("cortex.task.find", {"k8s.namespace.name": ref.namespace, "cortex.task": ref.key}):
-                return await recordings.find(ref, self.person(user))
+                recording = await recordings.find(ref, self.person(request.current_user))
+            request.begin_reads(recording.ref)
         except (TaskNotFound, NoCluster, ClusterUnreachable):
             has_left_store = (
                 cursor and cursor.recording and await asyncio.to_thread(recordings.store.info, cursor.recording) is None
@@ -169,6 +186,7 @@ class Service:
             if has_left_store:
                 raise CursorNotHeld(f"the recording of {ref.key} is no longer held", NOT_HELD_HINT) from None
             raise
+        return recording
 
     def user(self, handler: JupyterHandler) -> str:
         """Return the user as which a request is counted.

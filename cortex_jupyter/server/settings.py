@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from traitlets import Bool, Enum, Float, List, Unicode, Union
 
 from cortex_jupyter.server.limits import Limits
@@ -53,6 +55,9 @@ class Settings(Limits):
         help="Show a task only to users who may also `get` the workload itself, so that resourceNames of RBAC count.",
     ).tag(config=True)
     task_label = _text("Label with which a launcher writes its own task ID on workloads.")
+    audit_log = _text(
+        "Where each read of a task's lines, and each refusal, is recorded as JSON: stderr, otel (OpenTelemetry logs), or the path of a file. If a record cannot be written, nothing is read. Default: CORTEX_AUDIT_LOG, else no audit log."
+    )
     kinds = Union(
         [Unicode(), List()],
         default_value="",
@@ -65,6 +70,11 @@ class Settings(Limits):
         default_value=False,
         help="Count open streams of running tasks as activity, so that an idle server is not culled.",
     ).tag(config=True)
+
+    @property
+    def audit_target(self) -> str:
+        """Where the audit log goes, "" if there is none."""
+        return self.audit_log or os.environ.get("CORTEX_AUDIT_LOG", "")
 
     def note_activity(self) -> None:
         """Tell Jupyter Server that it is in use. Without a server, do nothing."""

@@ -62,6 +62,8 @@ def address_of(name: str) -> str:
 class StaticHandler(Handler):
     """A file of the viewer."""
 
+    is_audited = False
+
     @web.authenticated
     @authorized
     async def get(self, name: str) -> None:

@@ -56,13 +56,16 @@ class StreamHandler(StreamingHandler):
         slots = await asyncio.gather(*(self._slot(task, query, cursor, max_records) for task, cursor in pairs))
         if len(slots) == 1 and slots[0].error is not None:
             raise slots[0].error
+        for slot in slots:
+            if slot.error is not None:
+                self.refuse_read(slot.task_name, slot.error.code)
         await self.stream(slots)
 
     async def _slot(self, name: str, query: LogQuery, cursor: Cursor | None, max_records: int | None) -> Slot:
         slot = Slot(name, cursor="" if cursor is None else str(cursor))
         try:
             recordings = await self.service.recordings()
-            recording = await self.service.find(TaskRef.parse(name, recordings.namespace), self.current_user, cursor)
+            recording = await self.service.find(TaskRef.parse(name, recordings.namespace), self, cursor)
             await check_names(recording, query)
             slot.window = await Window.open(recording, query, cursor, max_records)
         except CortexError as error:

@@ -94,6 +94,8 @@ class StreamingHandler(Handler):
                 watching.cancel()
         if self._revoked is not None and not self._finished:
             raise self._revoked
+        if running.cancelled() and not self._is_closed:
+            self.outcome = "stopped"  # by the end of the server
 
     async def _watch(self, refs: Sequence[TaskRef], running: asyncio.Future[None]) -> None:
         """Check the reader's permissions every heartbeat interval. Work that ends sooner is not checked again."""
@@ -130,7 +132,13 @@ class StreamingHandler(Handler):
                     plain=plain,
                     span=self.span,
                 )
-                await stream.run()
+                try:
+                    await stream.run()
+                finally:
+                    for slot in slots:
+                        if slot.window is not None:
+                            read = self.read_of(slot.window.recording.ref)
+                            read.bytes, read.outcome = slot.bytes, slot.outcome
 
         await self.until_closed(run())
 
@@ -147,7 +155,7 @@ class StreamingHandler(Handler):
         async def run() -> None:
             with self.reading():
                 await self.flush()  # the headers, so that the reader knows that the request was accepted
-                async with aclosing(pieces), aclosing(_count_error(pieces)) as counted_pieces:
+                async with aclosing(pieces), aclosing(self._noting_error(pieces)) as counted_pieces:
                     await self.send(counted_pieces)
 
         try:
@@ -156,7 +164,18 @@ class StreamingHandler(Handler):
             if not self._headers_written:
                 raise
             server_metrics.count_refusal(error.code)
+            self.outcome = error.code
             self.write(event("error", **error.as_dict()))
+
+    async def _noting_error(self, pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        """Pass on pieces of events. If the last event is an error, count it in our metrics."""
+        tail = b""
+        async for piece in pieces:
+            tail = (tail + piece[-_TAIL:])[-_TAIL:]
+            yield piece
+        if error := _ERROR.search(tail):
+            self.outcome = error[1].decode()
+            server_metrics.count_refusal(self.outcome)
 
     async def send(self, pieces: AsyncGenerator[bytes]) -> None:
         """Write pieces as they come, within `max_bytes_per_s`."""
@@ -188,13 +207,3 @@ class StreamingHandler(Handler):
                     "give the `id:` of an event",
                 )
         return cursors
-
-
-async def _count_error(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """Pass on pieces of events. If the last event is an error, count it in our metrics."""
-    tail = b""
-    async for piece in pieces:
-        tail = (tail + piece[-_TAIL:])[-_TAIL:]
-        yield piece
-    if error := _ERROR.search(tail):
-        server_metrics.count_refusal(error[1].decode())

@@ -16,6 +16,8 @@ from cortex_jupyter.server.base import Handler
 class NamespacesHandler(Handler):
     """The namespaces whose tasks the user may read."""
 
+    is_audited = False
+
     @web.authenticated
     @authorized
     async def get(self) -> None:
@@ -29,6 +31,8 @@ class NamespacesHandler(Handler):
 
 class TasksHandler(Handler):
     """The tasks of a namespace."""
+
+    is_audited = False
 
     @web.authenticated
     @authorized
@@ -69,4 +73,6 @@ class TaskHandler(Handler):
         ref = self.reference(namespace, kind, name)
         self.service.allow(ref.namespace)
         person = self.service.person(self.current_user)
-        self.reply(orjson.dumps(await describe_task(await self.service.recordings(), ref, person)))
+        description = await describe_task(await self.service.recordings(), ref, person)
+        self.begin_reads(ref)  # a termination message may be the end of a log
+        self.reply(orjson.dumps(description))

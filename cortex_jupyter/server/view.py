@@ -22,7 +22,7 @@ from cortex_jupyter.errors import CortexError, OtherCluster, TooMany
 from cortex_jupyter.model import TaskRef, check_namespace
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.state import unasked_list
-from cortex_jupyter.server.redaction import RedactingHandler
+from cortex_jupyter.server.auditing import AuditedHandler
 from cortex_jupyter.server.static import address_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _LIST_AGE_S: Final = 2
 _COLUMNS: Final = ("state", "status", "restarts", "started", "finished", "exit_code", "pods")
 
 
-class ViewHandler(ExtensionHandlerMixin, RedactingHandler):
+class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
     """A page for a browser. A user who is not signed in gets the login page, and errors are pages too."""
 
     auth_resource = "cortex-jupyter"
@@ -74,7 +74,7 @@ class ViewHandler(ExtensionHandlerMixin, RedactingHandler):
         # The page itself knows no words such as `yesterday`.
         window = LogQuery.parse({name: self.get_query_argument(name, "") for name in ("since", "until")}).window()
         refs = [TaskRef.parse(task, recordings.namespace) for task in tasks]
-        opened = await asyncio.gather(*(service.find(ref, self.current_user) for ref in refs))
+        opened = await asyncio.gather(*(service.find(ref, self) for ref in refs))
         base = url_path_join(self.base_url, "cortex")
         page_config = {
             "cortexTasks": [recording.ref.key for recording in opened],
@@ -93,6 +93,7 @@ class ViewHandler(ExtensionHandlerMixin, RedactingHandler):
         service.allow(check_namespace(namespace))
         person, selector = service.person(self.current_user), self.get_query_argument("selector", "")
         (rows, problem), _ = await service.lists.read(session, namespace, selector, person, _LIST_AGE_S)
+        self.begin_reads()
         script = self._script("tasks.js", {"cortexNamespace": session.namespace})
         self._page(f"Tasks in {namespace}", _table(namespace, rows, problem), script, ("page.css", "tasks.css"))
 

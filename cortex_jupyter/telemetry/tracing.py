@@ -71,24 +71,42 @@ def use(api: Any, provider: Any = None) -> None:
 
 
 def _set_provider(trace: Any, service: str) -> None:
-    from importlib.metadata import entry_points
-
-    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    attributes = {"service.version": __version__} | (
-        {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
-    )
-    provider = TracerProvider(resource=Resource.create(attributes))
-    installed = {point.name: point for point in entry_points(group="opentelemetry_traces_exporter")}
-    for name in (os.environ.get("OTEL_TRACES_EXPORTER") or "otlp").split(","):
+    provider = TracerProvider(resource=resource(service))
+    for exporter in exporters("traces"):
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+
+
+def resource(service: str) -> Any:
+    """Return what OpenTelemetry says of this process; `service` is its name if `OTEL_SERVICE_NAME` is not set."""
+    from opentelemetry.sdk.resources import Resource
+
+    named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
+    return Resource.create({"service.version": __version__} | named)
+
+
+def exporters(signal: str) -> list[Any]:
+    """Return new exporters of a signal (`traces`, `logs`), as `OTEL_TRACES_EXPORTER` or `OTEL_LOGS_EXPORTER` names them.
+
+    Raises
+    ------
+    LookupError
+        One of them is not installed.
+    """
+    from importlib.metadata import entry_points
+
+    installed = {point.name: point for point in entry_points(group=f"opentelemetry_{signal}_exporter")}
+    found = []
+    for name in (os.environ.get(f"OTEL_{signal.upper()}_EXPORTER") or "otlp").split(","):
         candidates = _OTLP if name.strip() == "otlp" else (name.strip(),)
         exporter = next((installed[c] for c in candidates if c in installed), None)
         if exporter is None:
             raise LookupError(f"there is no exporter {name.strip()!r}")
-        provider.add_span_processor(BatchSpanProcessor(exporter.load()()))
-    trace.set_tracer_provider(provider)
+        found.append(exporter.load()())
+    return found
 
 
 class Span:
