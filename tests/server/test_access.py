@@ -70,9 +70,22 @@ def service(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFa
         "--CortexJupyter.heartbeat_s=0.2",
         kubeconfig=home.kubeconfig,
         PYTHONPATH=f"{Path(__file__).parents[1]}:{home.env.get('PYTHONPATH', '')}",
+        CORTEX_AUDIT_LOG=str(home.path / "audit.log"),
     ) as server:
         yield server
     home.end()
+
+
+def audited(server: Server, user: str, event: str) -> list[dict[str, object]]:
+    """Return a user's records of an event in the audit log, as soon as there are any."""
+    end = time.monotonic() + 60
+    while True:
+        records = map(json.loads, (server.home / "audit.log").read_text().splitlines())
+        found = [record for record in records if (record["user"], record["event"]) == (user, event)]
+        if found:
+            return found
+        assert time.monotonic() < end, f"no record of {event} for {user}"
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +113,11 @@ def test_every_address_refuses_unreadable_and_missing_tasks_alike(
         assert "bob" in answer.text and "may not read logs in namespace" in answer.text.replace("&#x27;", "'")
         assert "secret" not in answer.text
     assert answers[0].text == answers[1].text
+    if not way.startswith("cortex/tasks?"):  # a list of tasks holds no lines
+        assert audited(service, "alice", "ended")
+        refused = audited(service, "bob", "refused")[-1]
+        assert (refused["outcome"], refused["status"]) == ("NotAllowed", 403)
+        assert str(refused["task"]).startswith("default:")
 
 
 def test_the_namespaces_of_a_user_are_those_whose_logs_they_may_read(
