@@ -154,6 +154,11 @@ def _check_seconds(name: str, value: str) -> None:
         raise BadQuery(f"{name}={value!r} is no number of seconds", "write a number, such as 90")
 
 
+def _check_audit_log(name: str, value: str) -> None:
+    if value not in ("stderr", "otel") and not value.startswith(("/", "~")):
+        raise BadQuery(f"{name}={value!r} is no place for an audit log", "write stderr, otel, or /absolute/path")
+
+
 def _check_archive(name: str, value: str) -> None:
     check_scheme(value, name)
 
@@ -178,6 +183,7 @@ _CHECKS: Final[dict[str, Callable[[str, str], None]]] = {
     "CORTEX_TASK_LABEL": _check_label,
     "CORTEX_LOG_LEVEL": _check_level,
     "CORTEX_LOG_FORMAT": _check_format,
+    "CORTEX_AUDIT_LOG": _check_audit_log,
     "CORTEX_DEMO_SECONDS": _check_seconds,
 }
 #: Traits of `CortexJupyter`, and the variables that they override. `mask` and `kinds` are passed on in their variables.
@@ -188,4 +194,5 @@ TRAITS: Final = {
     "store_max_task_bytes": "CORTEX_STORE_MAX_TASK_BYTES",
     "archive_url": "CORTEX_ARCHIVE",
     "task_label": "CORTEX_TASK_LABEL",
+    "audit_log": "CORTEX_AUDIT_LOG",
 }

@@ -29,6 +29,7 @@ WRONG = {
     "CORTEX_TASK_LABEL": "my label",
     "CORTEX_LOG_LEVEL": "loud",
     "CORTEX_LOG_FORMAT": "xml",
+    "CORTEX_AUDIT_LOG": "stdout",
     "CORTEX_DEMO_SECONDS": "long",
 }
 RIGHT = {
@@ -41,6 +42,7 @@ RIGHT = {
     "CORTEX_TASK_LABEL": "example.org/task-id",
     "CORTEX_LOG_LEVEL": "INFO",
     "CORTEX_LOG_FORMAT": "json",
+    "CORTEX_AUDIT_LOG": "/var/log/audit.log",
     "CORTEX_DEMO_SECONDS": "0.5",
     "CORTEX_CLUSTER": "any name",
 }
