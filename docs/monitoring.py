@@ -77,6 +77,13 @@ ALERTS: Final = (
         "A recorder or a Jupyter server that was there does not answer: it hangs, is not ready, or the network is cut; look at its log",
     ),
     (
+        "CortexNamespaceRefused",
+        "cortex_jupyter_refused_namespaces > 0",
+        "5m",
+        "critical",
+        "A collector skips a namespace: a right is missing there, as after the namespace was deleted with its RoleBinding; `/readyz` and `cortex-jupyter doctor` name it",
+    ),
+    (
         "CortexQueueLarge",
         f"cortex_jupyter_queue_bytes > {_QUEUE}",
         "5m",

@@ -86,6 +86,7 @@ HEALTHY = {
     "cortex_jupyter_gaps_total{job='c',instance='r',reason='store_memory'}": "0x90",
     "cortex_jupyter_uncommitted_seconds{job='c',instance='r'}": "0x90",
     "cortex_jupyter_queue_bytes{job='c',instance='r'}": "1000x90",
+    "cortex_jupyter_refused_namespaces{job='c',instance='r'}": "0x90",
     "cortex_jupyter_streams{job='c',instance='s'}": "3x90",
     "cortex_jupyter_store_bytes{job='c',instance='r'}": "100x90",
     "cortex_jupyter_store_budget_bytes{job='c',instance='r'}": "1000x90",
@@ -115,6 +116,7 @@ FAILING: dict[str, dict[str, str | None]] = {
         ("up{job='c',instance='r'}", *(f"cortex_jupyter_{n}" for n in ("heartbeat_timestamp_seconds", "lines_total")))
     ),
     "CortexDown": {"up{job='c',instance='r'}": "1x80 0x10", "cortex_jupyter_lines_total": "0+9x80 stale"},
+    "CortexNamespaceRefused": {"cortex_jupyter_refused_namespaces": "0x80 1x10"},
     "CortexQueueLarge": {"cortex_jupyter_queue_bytes": "1000x80 900000000x10"},
     "CortexRecordingBehind": {"cortex_jupyter_recording_lag_seconds_bucket{job='c',instance='r',le='1'}": "0x90"},
     "CortexCommitSlow": {"cortex_jupyter_commit_seconds_bucket{job='c',instance='r',le='0.5'}": "0x90"},

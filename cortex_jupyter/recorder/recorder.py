@@ -215,6 +215,7 @@ class Recorder:
             if id_ in self._tasks.running:  # it may have ended meanwhile
                 await self._tasks.hand_over(self._tasks.running[id_])
         ids = with_readers | (self._selection.ids if self._selection is not None else set())
+        self._tasks.skipped_namespaces = self._selection.refused_namespaces if self._selection is not None else ()
         await self._tasks.handle_refusals(ids)
         for id_ in plan.take:
             if self._tasks.can_start(id_):

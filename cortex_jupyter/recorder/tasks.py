@@ -66,6 +66,8 @@ class LeasedTasks:
         The upkeep of the store.
     losses : Losses
         Of what the store has lost.
+    skipped_namespaces : tuple of str
+        The namespaces that the selection skips.
     damaged : StoreError or None
         The error if the store does not even take a message.
     """
@@ -87,6 +89,7 @@ class LeasedTasks:
         self.upkeep = Upkeep(store, self.running, heartbeat.health)
         self.losses = Losses()
         self.damaged: StoreError | None = None
+        self.skipped_namespaces: tuple[str, ...] = ()
         self._access = Access(refusal_holds_s=OWN_REFUSAL_HOLDS_S)
         self._rights_asked_at = float("-inf")  # when rights were last checked (monotonic)
         self._namespaces_lacking_rights: set[str] = set()  # where the cluster says that we lack a right
@@ -208,7 +211,11 @@ class LeasedTasks:
         await running.recorder.drain()
         with contextlib.suppress(CortexError):
             await asyncio.to_thread(self._store.release, running.lease)
-            await self._heartbeat.change(replace(self._me, refused=self.refusals.namespaces))
+            await self._heartbeat.change(replace(self._me, refused=self._refused_namespaces))
+
+    @property
+    def _refused_namespaces(self) -> tuple[str, ...]:
+        return tuple(sorted({*self.refusals.namespaces, *self.skipped_namespaces}))
 
     async def hand_over(self, running: RunningTask) -> None:
         """Leave a task to the other recorders; its lines that were read are committed first.
@@ -230,7 +237,7 @@ class LeasedTasks:
         await self._retry_granted()
         for id_, error, is_repeat in self.refusals.due_reports():
             await self._report(id_, error, is_repeat=is_repeat, keep=False)
-        self._heartbeat.me = replace(self._me, refused=self.refusals.namespaces)
+        self._heartbeat.me = replace(self._me, refused=self._refused_namespaces)
 
     async def _retry_granted(self) -> None:
         """Retry at once what was refused if the missing right has been granted since."""

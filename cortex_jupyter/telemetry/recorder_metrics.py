@@ -53,6 +53,9 @@ UNCOMMITTED: Final = Gauge(
 )
 TASKS: Final = Gauge("cortex_jupyter_tasks", "Tasks that this recorder records now")
 SOURCES: Final = Gauge("cortex_jupyter_sources", "Runs of containers that this recorder reads now")
+REFUSED_NAMESPACES: Final = Gauge(
+    "cortex_jupyter_refused_namespaces", "Namespaces that this collector skips, because it lacks a right there"
+)
 RECONNECTS: Final = Counter(
     "cortex_jupyter_reconnects_total", "Log streams opened again for a run that was read before"
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,10 +13,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import REGISTRY
+from support.hand import until
 from support.jupyter import Home
 from support.kube import pod_spec, python_container, python_job
 
+from cortex_jupyter._version import __version__
+from cortex_jupyter.cli.doctor.store import judge_recorder
+from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.errors import NotAllowed
 from cortex_jupyter.model import Batch, TaskRef
+from cortex_jupyter.recorder.collector import selection as selecting
+from cortex_jupyter.recorder.collector.selection import Selection
+from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.store import RecorderInfo
 from cortex_jupyter.store.open import open_store
 
@@ -288,3 +299,62 @@ def test_a_task_without_readers_is_committed_rarely_and_one_with_readers_at_once
             assert recorded[:-1] == lines(len(recorded) - 1) and recorded[-1] == f"{len(recorded) - 1} lines"
     finally:
         store.close()
+
+
+async def test_a_namespace_without_rights_is_skipped_named_and_tried_again(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deleted namespace takes the collector's RoleBinding along. All others are recorded on."""
+    monkeypatch.setattr(selecting, "_REFUSED_NAMESPACE_S", 0.2)
+    monkeypatch.setattr(selecting, "_RIGHTS_S", 0.2)
+    space, first, second = unique("space"), unique("first"), unique("second")
+    url, health = f"sqlite://{tmp_path}/store.sqlite", Health()
+    named = lambda: "".join(problem for problem in health.readiness() if space in problem)  # noqa: E731
+    await asyncio.to_thread(kube.create, {"kind": "Namespace", "metadata": {"name": space}})
+    sandbox.fault("deny", verb="list", resource="jobs", namespace=space)
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        with contextlib.closing(open_store(url)) as store:
+            refs = [TaskRef("default", "job", first), TaskRef(space, "job", first), TaskRef(space, "job", second)]
+            selection = Selection(cluster, store, namespaces=("default", space), health=health)
+            run = asyncio.create_task(selection.run(lambda: None))
+            try:
+                for namespace in ("default", space):
+                    await asyncio.to_thread(kube.create, python_job(first, "print('a line')", namespace=namespace))
+                await until(lambda: store.find(refs[0], cluster.id))
+                await until(named)
+                assert selection.refused_namespaces == (space,) and store.find(refs[1], cluster.id) is None
+                assert REGISTRY.get_sample_value("cortex_jupyter_refused_namespaces") == 1
+                await asyncio.to_thread(sandbox.clear)
+                await until(lambda: store.find(refs[1], cluster.id))
+                await until(lambda: not named())
+                assert not selection.refused_namespaces
+                # The watches go on for minutes after the rights are gone, but no log can be read.
+                sandbox.fault("deny", verb="get", resource="pods/log", namespace=space)
+                await until(lambda: "get pods/log" in named())
+                assert REGISTRY.get_sample_value("cortex_jupyter_refused_namespaces") == 1
+                await asyncio.to_thread(sandbox.clear)
+                await until(lambda: not named() and not selection.refused_namespaces)
+                await asyncio.to_thread(kube.create, python_job(second, "print('a line')", namespace=space))
+                await until(lambda: store.find(refs[2], cluster.id))
+            finally:
+                run.cancel()
+                await asyncio.gather(run, return_exceptions=True)
+                await asyncio.to_thread(sandbox.clear)
+                await asyncio.to_thread(kube.delete, "namespaces", space)
+
+
+async def test_a_collector_without_rights_in_any_namespace_ends(
+    sandbox: SandboxProcess, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    spaces = (unique("one"), unique("two"))
+    for space in spaces:
+        sandbox.fault("deny", verb="list", resource="pods", namespace=space)
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        with contextlib.closing(open_store(f"sqlite://{tmp_path}/store.sqlite")) as store, pytest.raises(NotAllowed):
+            await asyncio.wait_for(Selection(cluster, store, namespaces=spaces).run(lambda: None), 120)
+
+
+def test_the_doctor_names_a_namespace_that_a_collector_may_not_read() -> None:
+    alive = RecorderInfo("1", CLUSTER, "node-1", 1, 1000.0, __version__, selection="ml,vision ", refused=("vision",))
+    found = judge_recorder(alive, 3, now=1000.0)
+    assert found.judged == "bad" and "vision" in found.text and "RoleBinding" in found.todo

@@ -249,6 +249,10 @@ def judge_recorder(recorder: RecorderInfo, tasks: int, now: float, *, is_writing
             "other recorders will take over its tasks; if this happens often, it needs more CPU time or a faster store"
         )
         return Finding(RECORDER, WARN, text, todo)
+    if recorder.selection and recorder.refused:
+        text += f"; it may not read the tasks of these namespaces: {', '.join(recorder.refused)}"
+        todo = "bind the collector's Role there again (a RoleBinding goes with a deleted namespace), or leave the namespace out of -n"
+        return Finding(RECORDER, BAD, text, todo)
     if recorder.version != __version__:
         todo = f"this is fine: version {__version__} is installed here, and the store accepts what the other version writes"
         return Finding(RECORDER, TOLD, text, todo)

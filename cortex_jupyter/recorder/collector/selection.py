@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster import kinds
+from cortex_jupyter.cluster.access import OWN_REFUSAL_HOLDS_S, Access
 from cortex_jupyter.cluster.discovery import discovery
 from cortex_jupyter.cluster.labels import label_matcher, pod_labels
 from cortex_jupyter.cluster.owners import Owners, controller_of
@@ -22,6 +23,7 @@ from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFoun
 from cortex_jupyter.model import TaskRef, parse_rfc3339
 from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
+from cortex_jupyter.telemetry import recorder_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -38,6 +40,10 @@ _log = logging.getLogger(__name__)
 KINDS: Final = ("job", "pod")
 #: Interval (seconds) between attempts to watch custom resources that we may not watch.
 _REFUSED_S: Final = 60.0
+#: Interval (seconds) between attempts to list the tasks of a namespace where we may not.
+_REFUSED_NAMESPACE_S = 10.0
+#: Interval (seconds) between checks of our rights.
+_RIGHTS_S = 30.0
 #: The watch of one kind may be behind the watch of another kind by this time (seconds).
 _LAG_S: Final = 3
 #: Timeout (seconds) of the search for an object's task. Its lines must not be lost if the kind of its owner is broken.
@@ -99,6 +105,8 @@ class Selection:
         self._unlisted: set[str] = set()  # paths
         self._lost: set[str] = set()  # paths of built-in kinds whose watch is lost
         self._listed = asyncio.Event()  # set when all selected objects have been seen
+        self._refused: dict[str, str] = {}  # by namespace, "" for all: which right is missing
+        self._refused_paths: dict[str, str] = {}  # the namespace of each built-in kind that we may not list, by path
         self._owners = Owners(cluster)
         self._custom_watches: dict[str, _CustomWatch] = {}  # by path
         self._tasks: set[asyncio.Task[None]] = set()
@@ -118,14 +126,20 @@ class Selection:
         Raises
         ------
         NotAllowed, ClusterError
-            The tasks cannot be listed.
+            The tasks cannot be listed in any of the namespaces.
         """
-        paths = [(kind, collection(kind, namespace)) for kind in KINDS for namespace in self.namespaces or ("",)]
-        self._unlisted = {path for _, path in paths}
+        spaces = self.namespaces or ("",)
+        self._unlisted = {collection(kind, namespace) for kind in KINDS for namespace in spaces}
         self._failed = asyncio.get_running_loop().create_future()
-        for kind, path in paths:
-            self._spawn(self._watch(kind, path, changed))
-        for coroutine in (self._adopt_unfinished(changed), self._restore_lost(changed), self._watch_table(changed)):
+        for kind in KINDS:
+            for namespace in spaces:
+                self._spawn(self._watch_built_in(kind, namespace, changed))
+        for coroutine in (
+            self._adopt_unfinished(changed),
+            self._restore_lost(changed),
+            self._watch_table(changed),
+            self._check_rights(),
+        ):
             self._spawn(coroutine)
         try:
             await self._failed
@@ -144,6 +158,54 @@ class Selection:
         error = None if task.cancelled() else task.exception()
         if error is not None and self._failed is not None and not self._failed.done():
             self._failed.set_exception(error)
+
+    @property
+    def refused_namespaces(self) -> tuple[str, ...]:
+        """The namespaces that are skipped, because the cluster does not let us record their tasks."""
+        return tuple(sorted(namespace for namespace in self._refused if namespace))
+
+    async def _watch_built_in(self, kind: str, namespace: str, changed: Callable[[], object]) -> None:
+        """Watch Jobs or pods of a namespace. If they cannot be listed, skip the namespace and try again later."""
+        path = collection(kind, namespace)
+        while True:
+            try:
+                await self._watch(kind, path, changed)
+            except NotAllowed as error:
+                self._refused_paths[path] = namespace
+                if set(self._refused_paths.values()) >= set(self.namespaces or ("",)) and not self._listed.is_set():
+                    raise  # nothing at all can be recorded
+                self._refuse(namespace, error.message)
+            self._note_listed(path)  # the others must not wait for it
+            await asyncio.sleep(_REFUSED_NAMESPACE_S)
+
+    async def _check_rights(self) -> None:
+        """Ask for our rights again and again. A watch goes on for minutes after they are withdrawn."""
+        access = Access(refusal_holds_s=OWN_REFUSAL_HOLDS_S)
+        while True:
+            await asyncio.sleep(_RIGHTS_S)
+            for namespace in self.namespaces or ("",):
+                try:
+                    error = await access.missing_rights(self._cluster, namespace)
+                except CortexError:
+                    continue  # no access reviews, or no answer
+                if error is not None:
+                    self._refuse(namespace, error.message)
+                elif namespace not in self._refused_paths.values():
+                    self._allow(namespace)
+
+    def _refuse(self, namespace: str, message: str) -> None:
+        if namespace not in self._refused:
+            name = f"the namespace {namespace}" if namespace else "every namespace"
+            _log.warning("%s is skipped until the missing right is granted: %s", name, message)
+        self._refused[namespace] = message
+        self._health.refused_namespaces = dict(self._refused)
+        recorder_metrics.REFUSED_NAMESPACES.set(len(self._refused))
+
+    def _allow(self, namespace: str) -> None:
+        if self._refused.pop(namespace, None) is not None:
+            _log.info("the namespace %s is recorded again", namespace)
+            self._health.refused_namespaces = dict(self._refused)
+            recorder_metrics.REFUSED_NAMESPACES.set(len(self._refused))
 
     async def _watch_table(self, changed: Callable[[], object]) -> None:
         """Watch the kinds of custom resources that the table has and the cluster serves."""
@@ -276,14 +338,18 @@ class Selection:
             elif change == "BACK":
                 _log.info("the watch of %ss is back", kind)
             elif change == "SYNC":
-                self._unlisted.discard(path)
-                if not self._unlisted:
-                    self._listed.set()
+                self._note_listed(path)
+                self._refused_paths.pop(path, None)
                 if custom := self._custom_watches.get(path):
                     custom.is_allowed = True
                     custom.answered.set()
             else:
                 await self._take(kind, obj, changed)
+
+    def _note_listed(self, path: str) -> None:
+        self._unlisted.discard(path)
+        if not self._unlisted:
+            self._listed.set()
 
     async def _take(self, kind: str, obj: KubeObject, changed: Callable[[], object]) -> None:
         """Handle a new or changed object."""

@@ -44,6 +44,8 @@ class Health:
     ----------
     waited_for_store : bool
         Whether the store was away when this process began.
+    refused_namespaces : dict
+        Namespaces that a collector should record and may not, "" for all; with the missing right.
     store_log : OutageLog
         Logs when the store fails and when it answers again, whichever part of the process notices.
 
@@ -60,6 +62,7 @@ class Health:
     def __init__(self, port: int = 0) -> None:
         self.port = port
         self.waited_for_store = False
+        self.refused_namespaces: dict[str, str] = {}
         self.store_log = OutageLog(_log, "the store answers again: recording goes on")
         self._heartbeat_tried_at = time.monotonic()
         self._heartbeat_taken_at: float | None = None
@@ -171,6 +174,10 @@ class Health:
             problems.append(f"nothing has been recorded for {waits_s:.0f} s{self._refusal and f': {self._refusal}'}")
         if self._loop_at is not None and now - self._looked_at > LOOKED_S:
             problems.append(f"the recorder has not looked for tasks for {now - self._looked_at:.0f} s")
+        problems += [
+            f"{f'namespace {namespace} is' if namespace else 'all namespaces are'} skipped: {message}"
+            for namespace, message in self.refused_namespaces.items()
+        ]
         return problems + [
             f"{path} are not watched for {now - since:.0f} s"
             for path, since in self._lost_watches.items()
