@@ -136,7 +136,7 @@ def _add_store(commands: argparse._SubParsersAction[_Parser]) -> None:
         "settings",
         metavar="NAME=VALUE",
         nargs="+",
-        help="archive=s3://..., max-bytes=50GB, max-age=30d, max-task-bytes=2GB, mask=on; an empty value removes a setting",
+        help="archive=s3://..., max-bytes=50GB, max-age=30d, max-task-bytes=2GB, mask=on, collectors=2 (how many are wanted, for the doctor); an empty value removes a setting",
     )
     lock = actions.add_parser("lock", help="let nobody change the settings, not even a collector's environment")
     lock.add_argument("--off", action="store_true", help="let them be changed again")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: Settings that are changed, but never removed.
-_NAMES: Final = ("mask", "archive", *(field.name for field in fields(Budget)))
+_NAMES: Final = ("mask", "archive", "collectors", *(field.name for field in fields(Budget)))
 #: Setting with a random word that a recorder writes. If it is missing or different, the store was emptied.
 _MARK: Final = "begun"
 #: Setting with the origin of the lock; empty if the settings are not locked.
@@ -49,6 +49,7 @@ NAMES: Final = {
     "max-age": "max_age_s",
     "max-task-bytes": "max_task_bytes",
     "mask": "mask",
+    "collectors": "collectors",
 }
 #: The environment variables of these settings.
 VARIABLES: Final = {
@@ -146,6 +147,10 @@ def write_settings(store: SettingsStore, changes: Mapping[str, str], by: str) ->
             if value.lower() not in _WORDS:
                 raise BadQuery(f"mask={value!r} is neither on nor off", "write mask=on or mask=off")
             rows[name] = _WORDS[value.lower()]
+        elif name == "collectors":
+            if value and not value.isdecimal():
+                raise BadQuery(f"collectors={value!r} is no number", "write how many shall run, such as collectors=2")
+            rows[name] = value
         elif name == "archive":
             check_archive(store.url, value)
             rows[name] = absolute_archive(value)

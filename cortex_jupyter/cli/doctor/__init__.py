@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tqdm import tqdm
 
-from cortex_jupyter.cli.doctor import archive, identity, jupyter, packages, settings, store
+from cortex_jupyter.cli.doctor import archive, collectors, identity, jupyter, packages, settings, store
 from cortex_jupyter.cli.doctor import cluster as kubernetes
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, aside, within
 from cortex_jupyter.cli.terminal import safe, wants_colour
@@ -83,6 +83,8 @@ async def examine(kubeconfig: str | None, context: str | None, namespace: str | 
                 cluster, namespace or cluster.namespace, shared=has_others, for_users=configured.for_users
             )
             parts.insert(0, within(seconds, kubernetes.PART, check, _NO_CLUSTER))
+            recorded = collectors.judge(cluster, url, namespace or cluster.namespace)
+            parts.append(within(seconds + 2, collectors.PART, recorded, _NO_STORE))
         with tqdm(total=len(parts), desc="checking", unit=" parts", leave=False, delay=0.3, disable=None) as bar:
             checks = [asyncio.ensure_future(part) for part in parts]
             for running in checks:
