@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+import cortex_jupyter
 from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.cli.doctor import settings as settings_check
 from cortex_jupyter.store.budget import Budget
-from cortex_jupyter.store.configuration import TRAITS, setting_problems
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from cortex_jupyter.store.configuration import TRAITS, setting_problems, unknown_variables
 
 WRONG = {
     "CORTEX_STORE": "postgres://me:secret@host/db",
@@ -108,3 +107,10 @@ def test_the_doctor_says_what_is_set_and_where(tmp_path: Path, monkeypatch: pyte
     assert settings_check.read().budget() == Budget(), "defaults are shown in place of a wrong value"
     config.write_text("c.CortexJupyter.store_max_age = '7d'\n")
     assert settings_check.read().budget() == Budget(max_age_s=7 * 86400.0)
+
+
+def test_every_variable_that_the_package_reads_is_known() -> None:
+    """Otherwise the doctor would say that it is no setting."""
+    package = "".join(path.read_text() for path in Path(cortex_jupyter.__file__).parent.rglob("*.py"))
+    names = set(re.findall(r'"(CORTEX_[A-Z_]+[A-Z])"', package))
+    assert len(names) > 10 and unknown_variables(dict.fromkeys(names, "")) == {}

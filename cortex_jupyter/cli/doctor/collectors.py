@@ -54,7 +54,7 @@ def _number(alive: int, wanted: int) -> list[Finding]:
     if alive < wanted:
         todo = "look at the collector's pods and their logs; `cortex-jupyter store set collectors=N` sets how many are wanted"
         return [Finding(PART, WARN, f"{alive} of {wanted} collectors are alive", todo)]
-    return [Finding(PART, OK if alive else TOLD, f"{alive} collectors are alive")]
+    return [Finding(PART, OK if alive else TOLD, f"collectors that are alive: {alive}")]
 
 
 async def _unrecorded(cluster: Cluster, store: Store, namespace: str) -> tuple[list[TaskRef], int]:
@@ -99,7 +99,7 @@ def _unleased(unrecorded: list[TaskRef], running: int, collectors: list[Recorder
             selectors = ", ".join(sorted({_selector(each) for each in in_charge}))
             findings.append(Finding(PART, TOLD, f"{text}; its collectors select by {selectors}"))
     if running and not unrecorded:
-        findings.append(Finding(PART, OK, f"all {running} tasks that run are recorded"))
+        findings.append(Finding(PART, OK, f"running tasks that are recorded: {running} of {running}"))
     return findings
 
 
