@@ -119,6 +119,13 @@ def test_each_way_in_is_recorded(audited: Audited, path: str) -> None:
         assert ended["lines"] == len(answer.json()["records"]) == 2
 
 
+def test_an_answer_without_a_body_needs_no_record(audited: Audited) -> None:
+    """A browser asks with OPTIONS before a request to another origin."""
+    server = audited.server
+    answer = httpx.options(server.url + logs("train-1"), headers=server.headers, timeout=60)
+    assert (answer.status_code, answer.content) == (200, b""), answer.text
+
+
 @pytest.mark.parametrize("path", WITHOUT_LINES.values())
 def test_other_addresses_answer_with_no_line(audited: Audited, path: str) -> None:
     assert SECRET not in audited.server.get(path, namespace="default" if path == "cortex/tasks" else "").text
