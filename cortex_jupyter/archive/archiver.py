@@ -83,8 +83,13 @@ def archive_due(store: Store, url: str) -> bool:
         The archive cannot be used at all.
     StoreError
     """
-    catalog = Catalog(ObjectStore(url))
     due = due_recordings(store, store.unarchived(url), url)
+    try:
+        catalog = Catalog(ObjectStore(url))
+    except CortexError:
+        for recording in due:  # else each collector would try, and log, once a minute
+            note_attempt(store, recording, url)
+        raise
     # In random order: otherwise the archiving processes of several collectors would all begin with the same recording.
     random.shuffle(due)
     outcomes = [_archive_logged(store, catalog, recording, url) for recording in due]

@@ -149,5 +149,8 @@ async def test_an_archive_that_cannot_be_used_is_reported_in_our_log(
         await archiving.Archiving(store).archive_completed()
         [line] = capfd.readouterr().err.splitlines()
         assert "ERROR" in line and "ftp://host/logs" in line and "tried again" in caplog.text
+        assert not due_recordings(store, store.unarchived("ftp://host/logs"), "ftp://host/logs"), (
+            "each collector logs it each minute"
+        )
     finally:
         store.close()
