@@ -21,7 +21,6 @@ from cortex_jupyter.recorder.__main__ import parser as recorder
 from cortex_jupyter.server.app import CortexJupyter
 from cortex_jupyter.server.limits import Limits
 from cortex_jupyter.server.openapi import document
-from cortex_jupyter.telemetry.recorder_metrics import LOSS_REASONS
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -86,7 +85,7 @@ def test_documented_variables_and_settings_are_used() -> None:
     ]
     traits = CortexJupyter.class_trait_names(config=True)
     named = re.findall(r"CortexJupyter\.([a-z_]+)|`((?:access|store|max)_[a-z_]+)[=`]", TEXTS)
-    assert not {one or other for one, other in named} - {*traits, *LOSS_REASONS}
+    assert not {one or other for one, other in named} - {*traits}
 
 
 def test_every_setting_is_in_the_reference() -> None:
