@@ -92,7 +92,7 @@ def _recorder(tmp_path: Path, filled: Filled, monkeypatch: pytest.MonkeyPatch) -
 
 def _archive(tmp_path: Path, filled: Filled, _: pytest.MonkeyPatch) -> None:
     filled.store.set_setting("archive", str(tmp_path / "archive"))
-    asyncio.run(archiving.archive_completed(filled.store))
+    asyncio.run(archiving.Archiving(filled.store).archive_completed())
     assert not filled.store.unarchived(str(tmp_path / "archive"))
 
 

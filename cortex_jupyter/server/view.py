@@ -127,7 +127,8 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
         message, hint = refusal["message"], refusal["hint"]
         body = f'<main class="plain list"><h1>{escape(message)}</h1><p>{escape(hint)}</p><p><a href="view">All tasks</a></p></main>'
         # A namespace that cannot be read has its page too: there the user chooses another one.
-        is_list = not self.get_query_arguments("task") or bool(self.get_query_argument("search", ""))
+        # Not `get_query_arguments`, which fails again where an argument is no text, and writes it into the log.
+        is_list = "task" not in self.request.query_arguments or "search" in self.request.query_arguments
         is_refused = isinstance(error, CortexError) and bool(self.namespace)
         script = self._script("tasks.js", {"cortexNamespace": self.namespace}) if is_list and is_refused else ""
         self._page(f"{self.get_status()} · {message}", body, script, ("page.css", "tasks.css"))

@@ -34,7 +34,7 @@ def test_a_busy_kernel_answers_a_page_that_asks_in_a_subshell(tmp_path: Path) ->
         client.shell_channel.send(request)
         while (answer := client.get_iopub_msg(timeout=30))["msg_type"] != "comm_msg":
             pass
-        assert answer["content"]["data"]["content"]["type"] == "viewer" and len(answer["buffers"]) == 4
+        assert answer["content"]["data"]["content"]["type"] == "viewer" and len(answer["buffers"]) == 5
         gate.touch()
     finally:
         client.stop_channels()

@@ -30,7 +30,7 @@ def lines(answer: dict[str, str]) -> list[str]:
 @pytest.mark.parametrize(
     ("call", "message", "hint"),
     [
-        ('cortex.logs("ml:train-1", level="loud")', "BadQuery: level='loud' is no level", "level is one of trace,"),
+        ('cortex.logs("ml:train-1", level="loud")', "BadQuery: level='loud' is no level", "levels are trace,"),
         ('cortex.logs("ml:train-1", grep="(")', "BadQuery: grep='(' is no regular expression", "to search for"),
         ('cortex.logs("ml:train-1", contaner="x")', "BadQuery: there is no parameter", "did you mean 'container'?"),
         ('cortex.logs("ml:train-9")', "NoCluster: there is no kubeconfig", "set KUBECONFIG"),
@@ -79,13 +79,15 @@ def test_the_whole_traceback_is_shown_on_request(task: None) -> None:
 
 def test_the_debugger_opens_where_the_error_was_raised(task: None) -> None:
     _, _, _, debugged = shell(
-        IMPORT, "1/0", "cortex.logs('ml:train-1', level='loud')", "%debug", stdin="p 'name is ' + name\nq\n"
+        IMPORT, "1/0", "cortex.logs('ml:train-1', level='loud')", "%debug", stdin="p 'value is ' + value\nq\n"
     )
-    assert "'name is level'" in debugged["out"]
+    assert "'value is loud'" in debugged["out"]
 
 
 def test_python_itself_shows_its_usual_traceback(task: None) -> None:
     script = f"{IMPORT}\ncortex.logs('ml:train-1', level='loud')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "Traceback (most recent call last)" in done.stderr and "language.py" in done.stderr
-    assert done.stderr.endswith("\n\nhint: level is one of trace, debug, info, warning, error, critical\n")
+    assert done.stderr.endswith(
+        "\n\nhint: levels are trace, debug, info, warning, error, critical; write info,error or =info for exactly these\n"
+    )

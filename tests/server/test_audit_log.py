@@ -35,6 +35,8 @@ WAYS: dict[type, list[str]] = {
     download.DownloadHandler: [logs("train-1", f"logs.{suffix}") for suffix in ("txt", "ndjson", "parquet")],
     recording.SearchHandler: [logs("train-1", "search?grep=business")],
     recording.MetricsHandler: [logs("train-1", "metrics")],
+    recording.PatternsHandler: [logs("train-1", "patterns")],
+    recording.RanksHandler: [logs("train-1", "ranks")],
     recording.OutlineHandler: [logs("train-1", "outline")],
     search.TasksSearchHandler: [
         "cortex/search?task=job/train-1&grep=business",

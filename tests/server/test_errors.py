@@ -285,7 +285,8 @@ def test_a_failure_of_our_own_shows_no_traceback(tmp_path: Path) -> None:
         "async def measured(*_):\n"
         "    yield b': begun\\n'\n"
         "    raise RuntimeError('a secret')\n"
-        "Service.recordings, Service.find, recording.measured = fail, find, measured\n"
+        "Service.recordings, Service.find = fail, find\n"
+        "recording.MetricsHandler.events_of = staticmethod(measured)\n"
     )
     with run_server(tmp_path, f"--config={tmp_path / 'jupyter_server_config.py'}") as broken:
         status, error = broken.error("cortex/tasks")

@@ -104,7 +104,17 @@ FAILING = (
     "cortex/tasks/%FF{0}/job/x/logs?",
     *(
         f"{_TASK}/{end}?bins=%FF{{0}}&"
-        for end in ("logs", "outline", "search", "metrics", "patterns", "logs.ndjson", "logs.txt", "logs.parquet")
+        for end in (
+            "logs",
+            "outline",
+            "search",
+            "metrics",
+            "patterns",
+            "ranks",
+            "logs.ndjson",
+            "logs.txt",
+            "logs.parquet",
+        )
     ),
     "cortex/stream?task=%FF{0}&",
     "cortex/namespaces?x=%FF{0}&",
