@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cortex_jupyter.errors import ClusterUnreachable
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.reader import permissions
 from cortex_jupyter.reader.event_stream import EventStream, Slot
 
@@ -45,7 +46,11 @@ class SilentWindow:
 
     def __init__(self) -> None:
         self.recording = SimpleNamespace(
-            keep_wanted=self._wanted, clock_ahead=lambda _: 0, ref=None, problem=None, hidden={}
+            keep_wanted=self._wanted,
+            clock_ahead=lambda _: 0,
+            ref=TaskRef("default", "job", "train-1"),
+            problem=None,
+            hidden={},
         )
 
     @asynccontextmanager
