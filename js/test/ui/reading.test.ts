@@ -1,6 +1,7 @@
 // @vitest-environment happy-dom
 import { describe, expect, it, vi } from "vitest";
 import { phasesOf } from "../../src/ui/phases.ts";
+import { TimeBar } from "../../src/ui/timebar.ts";
 import { type Line, ns, sse, T0, TASK, W0, W1 } from "../helpers.ts";
 import { all, feed, find, isShown, messages, model, next, page, session, settle, show, type, viewer } from "../page.ts";
 
@@ -427,6 +428,21 @@ describe("where things are", () => {
     expect([all(".cl-h-pod").length, all(".cl-h-info").length]).toEqual([16, 1]);
     find(".cl-axis").dispatchEvent(new KeyboardEvent("keydown", { key: "Home", bubbles: true }));
     expect(find(".cl-axis").getAttribute("aria-valuetext")).toMatch(/210 lines\. w-14 15, .*, w-19 20, others 105$/);
+  });
+
+  it("what is not loaded is in no part of a bar, and the tip says so", () => {
+    const bar = new TimeBar(() => {}, () => {}, () => {});
+    const parts = [{ name: "info", lines: Uint32Array.of(0, 20) }, { name: "error", lines: Uint32Array.of(2, 0) }];
+    // The outline spreads the lines of a batch, so it has other numbers than the lines themselves.
+    bar.draw({ from: 0, to: 100, bins: Uint32Array.of(40, 0, 2, 0, 18, 0, 0, 0), count: 2, parts, matchesFrom: 0, low: 0, isComplete: true, marks: [], loaded: [[50, 100]] }, false, []);
+    const tipAt = (at: string): string => {
+      const axis = bar.element.querySelector(".cl-axis")!;
+      axis.dispatchEvent(new KeyboardEvent("keydown", { key: at }));
+      return axis.getAttribute("aria-valuetext")!.replace(/^.* · /, "");
+    };
+    expect([tipAt("Home"), tipAt("End")]).toEqual(["40 lines, 2 errors. error 2, not loaded 38", "20 lines. info 20"]);
+    const heights = [...bar.element.querySelectorAll(".cl-h-all, .cl-h-error, .cl-h-info")].map((path) => [...path.getAttribute("d")!.matchAll(/v-([\d.]+)/g)].map(([, height]) => Number(height)));
+    expect(heights).toEqual([[32, 17], [3.5], [17]]);
   });
 
   it("errors, and what find has found, are ticks at the scroll bar", async () => {
