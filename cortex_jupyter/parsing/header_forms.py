@@ -52,7 +52,7 @@ _WHOLE: Final = re.compile(
     # Serilog: `[12:00:00 INF] `
     | \[{_CLOCK}{_S}(?:VRB|DBG|INF|WRN|ERR|FTL)\]{_S}
     # Python's `basicConfig`: `WARNING:root:`
-    | (?:DEBUG|INFO|WARNING|ERROR|CRITICAL):[A-Za-z_][\w.-]{{0,80}}:(?=\S)
+    | (?:DEBUG|INFO|WARNING|ERROR|CRITICAL):[A-Za-z_][\w.-]{{0,80}}:(?=\S)(?!//)
     # vLLM: `INFO 01-31 12:00:00 [engine.py:12] `
     | (?:{_LEVELS}){_S}\d\d-\d\d{_S}{_CLOCK}{_S}\[?[\w./-]{{1,50}}:\d+\]{_S}
     # Ruby: `I, [2026-01-31T12:00:00.123456 #12]  INFO -- : `
@@ -96,11 +96,42 @@ _LEVEL: Final = re.compile(
 _BOXED: Final = frozenset(
     {"trace", "debug", "info", "notice", "warn", "warning", "error", "severe", "critical", "fatal"}
 )
+#: Ends of the names of exceptions: they are a part of the message.
+_EXCEPTIONS: Final = [
+    "Exception",
+    "Error",
+    "Warning",
+    "Throwable",
+    "Interrupt",
+    "Timeout",
+    "Expired",
+    "Exceeded",
+    "Empty",
+    "Full",
+    "Exit",
+    "Exist",
+    "Found",
+    "Fault",
+    "Failure",
+    "Failed",
+    "Abort",
+    "Aborted",
+    "Iteration",
+    "Group",
+    "Closed",
+    "Refused",
+    "Denied",
+    "Forbidden",
+    "Conflict",
+]
+_CLASS: Final = r"(?:[\w$-]+\.)+(?=\w*[a-z])[A-Z][\w$]*" + "".join(f"(?<!{name})" for name in _EXCEPTIONS)
+#: No number alone may follow a component: that of `train.Loss: 0.5` is the value of a name.
+_NO_NUMBER: Final = r"(?![-+]?[\d.]+%?(?:[\s,;]|\Z))"
 #: What stands between a time and its level, with the level.
 _TO_LEVEL: Final = re.compile(
     rf"""(?:
     [\w.-]+{_S}+-{_S}+(?:{_LEVELS}){_S}+-{_S}+                              # logging: `root - WARNING - `
-    | (?:\[[^\]]*\]{_S}+)+(?:{_LEVELS}){_S}+(?:(?=[A-Z]|\S*\.)[\w.$/-]+{_S}+-{_S}+)? # logback: `[main] ERROR com.example.App - `
+    | (?:\[[^\]]*\]{_S}+)+(?:{_LEVELS}){_S}+(?:(?=[A-Z]|\S*\.)[\w.$/-]+{_S}+-{_S}+{_NO_NUMBER})? # logback: `[main] ERROR com.example.App - `
     | \[\d+\]{_S}\[(?:{_LEVELS})\]{_S}+                                     # gunicorn: `[7] [INFO] `
     | \{{[\w./-]+:\d+\}}{_S}(?:{_LEVELS}){_S}-{_S}                           # Airflow: `{{task.py:12}} INFO - `
     | \d+{_S}(?:{_LEVELS}){_S}[\w.]+{_S}\[(?:-|(?:None{_S})?req-[^\]]*)\]{_S}   # oslo: `2931 INFO nova.driver [req-1 - -] `
@@ -111,18 +142,17 @@ _TO_LEVEL: Final = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _ZAP: Final = re.compile(r"(?:debug|info|warn|error|dpanic|panic|fatal)\t")
-_CLASS: Final = r"(?:[\w$-]+\.)+[A-Z][\w$]*(?<!Exception)(?<!Error)(?<!Warning)(?<!Throwable)(?<!Interrupt)"
 #: What stands between a level and the message.
 _COMPONENT: Final = re.compile(
     rf"""(?:
     (?:\[[^\]]*\]{_S}+){_CLASS}:{_S}+                                      # Hadoop: `[main] org.example.App: `
-    | {_CLASS}(?::{_S}+(?![-+]?[\d.]+%?(?:[\s,;]|\Z))|{_S}+-{_S}+)                              # Spark: `storage.BlockManager: `
+    | {_CLASS}(?::{_S}+|{_S}+-{_S}+){_NO_NUMBER}                              # Spark: `storage.BlockManager: `
     | \[(?:[^\[\]]|\[[^\]]*\])*@\d+\]{_S}+-{_S}+                           # log4j: `[main:QuorumPeer@12] - `
-    | \[[^\]]*\]{_S}+(?=[A-Z]|\S*\.)[\w.$]+{_S}+-{_S}+                    # log4j: `[main] com.example.App - `
+    | \[[^\]]*\]{_S}+(?=[A-Z]|\S*\.)[\w.$]+{_S}+-{_S}+{_NO_NUMBER}                    # log4j: `[main] com.example.App - `
     | [\w.<>]+:[\w.<>]+:\d+{_S}-{_S}                                       # loguru: `app:run:3 - `
     | \d+{_S}---{_S}(?:\[[^\]]*\]{_S}*){{1,3}}[\w.$\[\]/-]+{_S}+:{_S}         # Spring Boot: `1 --- [ main] c.e.App : `
     | \[{_SOURCE}(?::[\w<>]+)?\]{_S}+                                       # DeepSpeed: `[logging.py:96:log_dist] `
-    | \w+(?:::\w+)+:{_S}                                                   # tracing: `app::db: `
+    | (?!std::|boost::)[a-z_][a-z\d_]*(?:::[a-z_][a-z\d_]*)+:{_S}                                                   # tracing: `app::db: `
     | \d+\#\d+:{_S}                                                        # nginx: `7#7: `
     )""",
     re.VERBOSE | re.ASCII,
@@ -131,9 +161,9 @@ _COMPONENT: Final = re.compile(
 _WINDOWS: Final = re.compile(rf"{_DAY} {_CLOCK}, [A-Z][a-z]{{2,8}}{_S}{{2,24}}\w{{1,12}}{_S}{{2,8}}", re.ASCII)
 #: A group in brackets, without its closing one; it may hold another group.
 _GROUP: Final = r"\[(?:[^\[\]]|\[[^\]]*\])*"
-#: What may go on as a header, at the end of a line's beginning: columns, then at most two words and a group.
+#: What may go on as a header, at the end of a line's beginning: columns, then at most three words and a group.
 _OPEN: Final = re.compile(
-    rf"(?:(?:[-:|]+|\d+|[A-Z]+)\s+|{_GROUP}\]\s*|\{{[^}}]*\}}\s*)*[^\s\[]*(?:\s+[^\s\[]*)?\s*"
+    rf"(?:(?:[-:|]+|\d+|[A-Z]+)\s+|{_GROUP}\]\s*|\{{[^}}]*\}}\s*)*[^\s\[]*(?:\s+[^\s\[]+){{0,2}}\s*"
     rf"(?:{_GROUP}(?:\[[^\]]*|\]:?)?|\([^()\s]*\)?:?|[-:|])?\s*\Z"
 )
 
