@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 from support.browser import cell, says, shot
 from support.jupyter import TOKEN, counter
+from support.pictures import TOLERANCE, difference, small, unlike
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,22 @@ MANY_SOURCES = """() => {
   feed.seq += 20
   model.bytes(feed.event('log', { seq, sources, t0: String(BigInt(Date.now()) * 1000000n), dt: numbers, s: numbers.map((i) => 100 + i), o: numbers.map(() => 1), m: numbers.map((i) => `line ${i}`) }))
 }"""
+#: States that are compared with pictures of how they looked.
+PICTURES = {
+    "live",
+    "menu Columns, order and size",
+    "chips",
+    "no match",
+    "find",
+    "menu of a chip",
+    "opened row",
+    "keys",
+    "gaps",
+    "levels, wrapped",
+    "320 px",
+    "ended",
+    "many sources",
+}
 THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
 
 
@@ -71,10 +88,13 @@ def pick_a_line(page: Page) -> None:
 def test_axe_has_no_finding_in_any_state(browser: Browser, site: str, theme: str) -> None:  # noqa: PLR0915
     page = open_harness(browser, site, theme)
     found: dict[str, list[str]] = {}
+    changed: list[str] = []
 
     def look(state: str) -> None:
         shot(page, f"{theme}-{state}")
         found[state] = findings(page)
+        if state in PICTURES:
+            changed.append(unlike(page, f"{theme}-{state}"))
 
     look("live")
     for name in ("Go to a place in the log", "Columns, order and size"):
@@ -172,6 +192,21 @@ def test_axe_has_no_finding_in_any_state(browser: Browser, site: str, theme: str
     expect(page.get_by_label("Search sources")).to_be_visible()
     look("many sources")
     assert {state: texts for state, texts in found.items() if texts} == {}
+    assert [text for text in changed if text] == []
+
+
+def test_a_broken_layout_is_noticed(browser: Browser, site: str) -> None:
+    page = open_harness(browser, site)
+    whole = small(page)
+    assert difference(small(page), whole) == 0
+    for broken in (
+        ".cl-rows { position: static !important }",
+        ".cl-head { display: none !important }",
+        "[data-seq] * { color: red !important }",
+    ):
+        style = page.add_style_tag(content=broken)
+        assert difference(small(page), whole) > TOLERANCE, broken
+        style.evaluate("(one) => one.remove()")
 
 
 @THEMES
