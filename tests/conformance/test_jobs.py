@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.kube import pod_spec, python_container, python_job
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from conformance.conftest import Create, Specimens
@@ -170,7 +171,15 @@ def test_finished_job_is_deleted_after_its_ttl(target: Target, create: Create) -
 
 def test_sidecar_does_not_delay_completion(target: Target, create: Create) -> None:
     target.needs(29, "sidecars by `restartPolicy: Always`")
-    job = create(python_job("sidecar", "print('main')", sidecar=SLEEP))
+    # The main container ends once the sidecar has printed its line.
+    port = free_port()
+    sidecar = f"import socket, time; print('up', flush=True); s = socket.create_server(('127.0.0.1', {port})); time.sleep(600)"
+    main = f"""import socket, time
+while True:
+    try: socket.create_connection(('127.0.0.1', {port})).close(); break
+    except OSError: time.sleep(0.1)
+print('main')"""
+    job = create(python_job("sidecar", main, sidecar=sidecar))
     target.kube.wait_job(job)
     (pod,) = target.kube.pods_of(job)
     assert target.kube.logs(pod["metadata"]["name"], container="sidecar") == b"up\n"

@@ -287,7 +287,7 @@ async def test_a_revoked_permission_ends_downloads_searches_and_charts(
     name, home = unique("long"), Home(tmp_path, sandbox.kubeconfig)
     kube.create(python_job(name, _MUCH))
     kube.wait_job(name, "Complete")
-    options = ("--CortexJupyter.heartbeat_s=0.2", "--CortexJupyter.max_bytes_per_s=100")
+    options = ("--CortexJupyter.heartbeat_s=0.2", "--CortexJupyter.max_bytes_per_s=10")
     path = f"{Path(__file__).parents[1]}:{home.env.get('PYTHONPATH', '')}"
     try:
         with run_server(home.path, *_PEOPLE, *options, kubeconfig=home.kubeconfig, PYTHONPATH=path) as server:
