@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 # Without bytecode each of the hundreds of processes of a test run compiles what it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: setup demo test test-lowest test-neighbours test-image test-redis test-clouds test-cluster bench simulate torture lint audit docs dist clean
+.PHONY: setup demo test test-lowest test-neighbours test-image test-redis test-clouds test-cluster bench simulate torture session lint audit docs dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -145,6 +145,11 @@ torture: setup
 	@$(call need,kubectl,kubectl)
 	$(BIN)/python tests/torture/main.py $(ARGS)
 	$(BIN)/python tests/torture/network.py
+
+# An hour of an open notebook: kernel and server restart, sleep, upgrade, a hung worker and more. ARGS=MINUTES.
+session: setup
+	@$(call need,chromium,chromium)
+	@env -u KUBECONFIG $(BIN)/python tests/torture/session.py $(ARGS)
 
 # The API reference, from the docstrings, into docs/reference/api.
 docs: setup
