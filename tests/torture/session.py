@@ -131,6 +131,10 @@ class Session:
         self.page.context.set_offline(True)
         self.pause(10)
         self.page.context.set_offline(False)
+        # JupyterLab says so in a dialog, which covers the page.
+        dialog = self.page.locator(".jp-Dialog")
+        if dialog.is_visible():
+            dialog.locator("button.jp-mod-accept").click()
 
     def hang_worker(self) -> None:
         """Type a regular expression that takes for ever; the worker is replaced, and the filter removed."""
