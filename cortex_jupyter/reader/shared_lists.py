@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Rows = tuple[list[dict[str, Any]], CortexError | None]
 
 #: A namespace is listed again for pages after this many times the duration of the last list. So a page that shows a
-#: namespace of a thousand pods takes at most a tenth of a core, however many users look at it.
+#: namespace takes at most about a tenth of a core, however many users look at it, or one list in 30 s if that takes longer.
 _REST: Final = 10.0
 #: Maximum of that time (seconds).
 _MAX_REST_S: Final = 30.0
