@@ -134,7 +134,7 @@ class Session:
         # JupyterLab says so in a dialog, which covers the page.
         dialog = self.page.locator(".jp-Dialog")
         if dialog.is_visible():
-            dialog.locator("button.jp-mod-accept").click()
+            dialog.get_by_role("button").last.click()
 
     def hang_worker(self) -> None:
         """Type a regular expression that takes for ever; the worker is replaced, and the filter removed."""
