@@ -218,10 +218,11 @@ def _start(raw: bytes, size: int) -> int:
     word = raw.decode("utf-8", "ignore")
     if not word or word[0] == "{" or "\x1b" in word:
         return 0
-    end = forms.header_end(word)
+    header = forms.parse_header(word)
+    end = header[0]
     if len(raw) >= size:
         is_unclosed = word[end : end + 1] == "[" and "]" not in word[end:]
-        if is_unclosed or forms.is_open(word):
+        if is_unclosed or forms.is_open(word, header):
             return -1
     return len(word[:end].encode())
 

@@ -25,6 +25,7 @@ _LAUNCHER: Final = re.compile(
 )
 #: Such prefixes begin before this position.
 _PREFIXES: Final = 40
+_LOWER: Final = frozenset("abcdefghijklmnopqrstuvwxyz")
 #: The longest of the whole headers that are not in `_WHOLE_OPEN` (characters).
 _BOUNDED: Final = 96
 #: A whole header whose beginning tells its form.
@@ -183,18 +184,25 @@ def header_end(line: str) -> int:
     >>> [line[header_end(line) :] for line in lines]
     ['disk is full', 'bye', 'cleared', 'ValueError: no', 'Epoch: 3']
     """
-    return _parse(line)[0]
+    return parse_header(line)[0]
 
 
-def is_open(beginning: str) -> bool:
+def is_open(beginning: str, header: tuple[int, int, bool]) -> bool:
     """Return whether more of a line may make its header longer than its beginning shows.
+
+    Parameters
+    ----------
+    beginning : str
+    header : tuple
+        What `parse_header` returns for it.
 
     Examples
     --------
-    >>> is_open("2026-01-31 12:00:00 INFO [a thread"), is_open("2026-01-31 12:00:00 INFO The disk is full")
-    (True, False)
+    >>> beginnings = ["2026-01-31 12:00:00 INFO [a thread", "2026-01-31 12:00:00 INFO The disk is full"]
+    >>> [is_open(beginning, parse_header(beginning)) for beginning in beginnings]
+    [True, False]
     """
-    at, start, has_time = _parse(beginning)
+    at, start, has_time = header
     if start and len(beginning) - start < _BOUNDED:
         return True
     if has_time:
@@ -202,12 +210,14 @@ def is_open(beginning: str) -> bool:
     return (_SYSLOG_OPEN if at > start else _WHOLE_OPEN).match(beginning, start) is not None
 
 
-def _parse(line: str) -> tuple[int, int, bool]:
+def parse_header(line: str) -> tuple[int, int, bool]:
     """Return the header's end, the end of the launcher's prefix, and whether columns could follow the header."""
     at = 0
     while at < _PREFIXES and (match := _LAUNCHER.match(line, at)):
         at = match.end()
     start = at
+    if line[at : at + 1] in _LOWER:  # no header begins so, but most prints do
+        return at, start, False
     if match := _WHOLE.match(line, at) or _WINDOWS.match(line, at):
         return match.end(), start, False
     if match := _SYSLOG.match(line, at):
