@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import operator
 import time
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.reader.session import Recording, Session
     from cortex_jupyter.reader.text import TextFormat
     from cortex_jupyter.tables.statement import Completeness
+
+_log = logging.getLogger(__name__)
 
 #: While a user waits for a task, its newest lines are examined this often (seconds).
 HANG_CHECK_S: float = 15.0
@@ -1098,8 +1101,10 @@ class _HangWatch:
             return
         try:
             hang = self._log._newest_hang(_HANG_LINES)  # noqa: SLF001 - the same module
-        except CortexError:  # pyarrow is not installed, or the store does not answer
+        except Exception as error:  # noqa: BLE001 - the user waits for something else, which a fault here must not end
             self._next_at = math.inf
+            if not isinstance(error, CortexError):  # else pyarrow is not installed, or the store does not answer
+                _log.exception("%s: whether it hangs is not watched any more", self._log.task)
             return
         if hang is not None and hang["until"] is None and hang["since"] != self._since:
             self._since = hang["since"]

@@ -164,8 +164,10 @@ _OTHER: Final = frozenset(
         "http",
     }
 )
-#: The same at the end of several words: `Booting worker with pid: 7`.
-_WHO: Final = frozenset({"pid", "tid", "port", "id", "uid", "gid"})
+#: The same at the end of several words: `Booting worker with pid: 7`, `exit code: 137`.
+_WHO: Final = frozenset({"pid", "tid", "port", "id", "uid", "gid", "code", "attempt"})
+#: Names of exceptions: `KeyError: 3`.
+_EXCEPTION: Final = re.compile(r"[a-z](?:Error|Exception|Warning)$")
 #: Words of a sentence, of which no name between numbers consists: `reduced to 3`, `the 5`.
 _PROSE: Final = re.compile(
     r"(?i)(?<!\S)(?:an?|and|are|as|at|after|before|by|every|for|from|has|in|is|last|next|of|on|or|over|per|since|than|the|then|"
@@ -233,6 +235,7 @@ def read(shape: str) -> Reading | None:
         and (name == "epoch" or at not in (reading.step, reading.epoch) or isinstance(at, float))
         and name.lower() not in _STEP_NAMES | _OTHER
         and words[-1] not in _WHO
+        and not _EXCEPTION.search(name)
         and (name == "epoch" or words[-1] not in _EPOCHS)
     }
     return reading if reading.values else None

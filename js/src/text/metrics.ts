@@ -264,8 +264,10 @@ const COLOUR = /\u001b\[[0-?]*[ -/]*[@-~]/g;
 /** Longer lines are cut here: they report no metrics, and some rules look at each pair of spaces. */
 const MAX_CHARS = 8192;
 const MAX_SHAPES = 4000;
-/** The same at the end of several words: `Booting worker with pid: 7`. */
-const ID_NAMES = new Set(["pid", "tid", "port", "id", "uid", "gid"]);
+/** The same at the end of several words: `Booting worker with pid: 7`, `exit code: 137`. */
+const ID_NAMES = new Set(["pid", "tid", "port", "id", "uid", "gid", "code", "attempt"]);
+/** Names of exceptions: `KeyError: 3`. */
+const EXCEPTION = /[a-z](?:Error|Exception|Warning)$/;
 /** pytest, rich and pip show code and values of an error in such lines. */
 const CODE_LINE = /^(?:\s*│|> |E {3})/;
 
@@ -320,7 +322,7 @@ function readShape(shape: string): ShapeReading | null {
     const low = name.trim().toLowerCase();
     const end = low.split(/\s+/).at(-1)!;
     if (low === "" || (name !== "epoch" && (value === tokenRef(stepAt) || value === tokenRef(epochAt)))) return false;
-    return !NOT_METRICS.has(name.toLowerCase()) && !ID_NAMES.has(end) && (name === "epoch" || !EPOCHS.has(end));
+    return !NOT_METRICS.has(name.toLowerCase()) && !ID_NAMES.has(end) && !EXCEPTION.test(name) && (name === "epoch" || !EPOCHS.has(end));
   });
   if (values.length === 0) return null;
   return { values, step: stepAt >= 0 ? stepAt : epochAt >= 0 ? epochAt : barAt, epoch: epochAt, perEpoch, firstEpoch: within?.[1] ? 1 : 0 };
