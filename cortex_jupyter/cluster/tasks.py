@@ -331,6 +331,8 @@ async def _newest_job(cluster: Cluster, cronjob: Workload, is_visible: Visibilit
 async def suggest_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility = always_visible) -> str | None:
     """Return an existing name similar to that of a missing task, of the same kind if the reference names one.
 
+    A custom resource is named with its kind, since its bare name does not name it.
+
     This is not part of `resolve`, because it lists a whole namespace: worthwhile for a user, but not for a recorder.
     """
     try:
@@ -345,12 +347,19 @@ async def suggest_name(cluster: Cluster, ref: TaskRef, is_visible: Visibility = 
             existing = [(task["name"], task["kind"]) for task in await list_tasks(cluster, ref.namespace)]
         names = {str(name) for name, _ in existing}
         for similar in difflib.get_close_matches(ref.name, names, max(1, len(names))):  # the most similar first
-            kinds = [kind for name, kind in existing if name == similar]
-            if any([await is_visible(TaskRef(ref.namespace, kind, similar)) for kind in kinds]):
-                return similar
+            refs = [TaskRef(ref.namespace, kind, similar) for name, kind in existing if name == similar]
+            visible = [each for each in refs if await is_visible(each)]
+            if visible:
+                return similar if any(not each.is_custom for each in visible) else _with_kind(visible[0])
     except CortexError:
         pass  # the caller reports the missing task, which matters more
     return None
+
+
+def _with_kind(ref: TaskRef) -> str:
+    """Return the shortest name of a custom resource: `pytorchjob/bert`; with the group if a built-in kind has its name."""
+    short = TaskRef.parse(f"{ref.kind.partition('.')[0]}/{ref.name}", ref.namespace)
+    return f"{short.kind if short.allows_kind(ref.kind) else ref.kind}/{ref.name}"
 
 
 async def pods_of(cluster: Cluster, workload: Workload, lists: PodLists | None = None) -> list[KubeObject]:

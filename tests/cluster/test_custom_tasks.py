@@ -10,7 +10,7 @@ from aiohttp import web
 
 from cortex_jupyter.cluster import owners as owners_module
 from cortex_jupyter.cluster.owners import Owners
-from cortex_jupyter.cluster.tasks import PodLists, list_tasks, pods_of, resolve
+from cortex_jupyter.cluster.tasks import PodLists, list_tasks, pods_of, resolve, suggest_name
 from cortex_jupyter.cluster.workloads import Workload, collection, state_of
 from cortex_jupyter.errors import AmbiguousTask, NotAllowed, TaskNotFound
 from cortex_jupyter.model import TaskRef
@@ -526,3 +526,16 @@ async def test_a_refusal_by_one_of_several_kinds_hides_no_object_of_the_others(
     assert "`get experiments.lab.example.org`" in refused.value.hint
     two_groups.pod("none-0", made("lab.example.org/v1", "Experiment", "none"))
     assert (await resolve(cluster, ref("experiment/none"))).ref == ref("experiment.lab.example.org/none")
+
+
+async def test_a_suggested_custom_resource_is_named_with_its_kind(team: Team, cluster: Cluster) -> None:
+    """Its bare name does not name it, not even if it is exact."""
+    team.add(f"{RAY}/rayjobs", "ray.io/v1", "RayJob", "tune")
+    with pytest.raises(TaskNotFound):
+        await resolve(cluster, ref("tune"))
+    for missing in ("tune", "tuen", "rayjob/tuen"):
+        suggested = await suggest_name(cluster, ref(missing))
+        assert suggested == "rayjob/tune"
+        assert (await resolve(cluster, ref(suggested))).ref == TaskRef("team", "rayjob.ray.io", "tune")
+    team.add(collection("job", "team"), "batch/v1", "Job", "tune")
+    assert await suggest_name(cluster, ref("tuen")) == "tune"
