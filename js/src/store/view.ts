@@ -299,16 +299,20 @@ const MAX_COPIED = 100_000;
 export function copyRows(selection: Selection, ids: number[], as: "text" | "json" | "code"): string {
   const { stores } = selection;
   const lines: string[] = [];
-  let [low, high] = [Infinity, -Infinity];
+  const picked = stores.map(() => ({ numbers: [] as number[], notices: [] as number[] }));
   for (const id of ids) {
     if (lines.length >= MAX_COPIED) break;
-    const store = stores[selection.slotOf(id)];
+    const slot = selection.slotOf(id);
+    const store = stores[slot];
     const row = selection.rowOf(id);
-    if (store.flags[row] & NOTICE) continue;
+    if (store.flags[row] & NOTICE) {
+      picked[slot].notices.push(store.seq[row]);
+      continue;
+    }
     // If a fold is closed, copy its members too.
     for (const one of [row, ...(selection.opened.has(id) ? [] : store.folds.membersOf(row))]) {
       const [seq, text] = [store.seq[one], store.texts[one]];
-      [low, high] = [Math.min(low, seq), Math.max(high, seq)];
+      picked[slot].numbers.push(seq);
       if (as === "code") lines.push("");
       else if (as === "text") lines.push(text);
       else {
@@ -317,6 +321,14 @@ export function copyRows(selection: Selection, ids: number[], as: "text" | "json
       }
     }
   }
-  if (as === "code") return lines.length === 0 ? "" : `log.seq[${low}:${high + 1}]`;
+  if (as === "code") return picked.flatMap(({ numbers, notices }, slot) => (numbers.length === 0 ? [] : [codeOf(stores.length > 1 ? `cortex_jupyter.logs(${JSON.stringify(stores[slot].task)})` : "log", numbers, notices)])).join("\n");
   return lines.map((line) => `${line}\n`).join("");
+}
+
+/** Return code for just these lines. Numbers are in the order of recording, so lines that are shown together may have others between theirs; notices, which have numbers too, do not matter. */
+function codeOf(log: string, numbers: number[], notices: number[]): string {
+  const seqs = numbers.toSorted((a, b) => a - b);
+  const [low, high] = [seqs[0], seqs.at(-1)!];
+  const known = new Set([...numbers, ...notices.filter((seq) => seq > low && seq < high)]);
+  return known.size === high - low + 1 ? `${log}.seq[${low}:${high + 1}]` : `[${log}.seq[n] for n in (${numbers.join(", ")})]`;
 }

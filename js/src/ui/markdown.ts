@@ -37,7 +37,9 @@ export function formatMarkdown(lines: CopiedLine[], tasks: string[], link: strin
   const until = to === from ? "" : ` to ${to.slice(0, 10) === from.slice(0, 10) ? to.slice(11) : to}`;
   const seqs = lines.map(({ seq }) => seq).toSorted((a, b) => a - b);
   const [first, last] = [seqs[0], seqs.at(-1)!];
-  const numbers = first === last ? `line ${first}` : `lines ${first} to ${last}`;
+  // Numbers are in the order of recording: between those of lines that are shown together there may be other lines.
+  const isWhole = named.length === 1 && last - first === lines.length - 1;
+  const numbers = lines.length === 1 ? `line ${first}` : isWhole ? `lines ${first} to ${last}` : `${lines.length} lines`;
   const head = [joinSome(named), joinSome(pods), `${from}${until} UTC`, link === "" ? numbers : `[${numbers}](${link})`];
   const body = lines.map(({ time, pod, text }) => [time.slice(11, 23), ...(pods.length > 1 ? [pod] : []), stripEscapes(text)].join(" ").trimEnd()).join("\n");
   const fence = fenceFor(body);

@@ -187,7 +187,9 @@ export class StatusBar {
     setText(this.#zone, { local: zoneName(at), utc: "UTC", start: "since the start", delta: "since the line before", off: "" }[time]);
   }
 
+  /** Show the numbers of the visible lines; null if they have no range of numbers for themselves. */
   place(first: number | null, last: number | null): void {
+    setHidden(this.#place, first === null || last === null);
     if (first !== null && last !== null) this.#visible = [first, last + 1];
     setText(this.#place, first === null || last === null ? "" : `log.seq[${first}:${last + 1}]`);
   }

@@ -474,7 +474,9 @@ export class Viewer {
       if (first === null || seq < first) first = seq;
       if (last === null || seq > last) last = seq;
     }
-    this.#status.place(first, last);
+    // Numbers are in the order of recording. They name the visible lines only if no other line has one between them.
+    const isWhole = first !== null && last !== null && this.#session.tasks.length === 1 && last - first === this.#rows.visibleRows.length - 1;
+    this.#status.place(isWhole ? first : null, last);
     this.#status.zone(this.#session.settings.time, this.#rows.visibleRows[0]?.time ?? Date.now());
     this.#timeBar.showVisible(this.#rows.visibleRows[0]?.time, this.#rows.visibleRows.at(-1)?.time);
     this.#session.reportVisible(this.#sources, first, last, this.#rows.follow ? undefined : this.#rows.visibleRows[0]?.time);

@@ -693,6 +693,32 @@ describe("copies and bookmarks", () => {
     vi.unstubAllGlobals();
   });
 
+  it("code names just the picked lines, although other lines have numbers between theirs", async () => {
+    show();
+    const copied: string[] = [];
+    vi.stubGlobal("navigator", { clipboard: { writeText: (text: string) => Promise.resolve(void copied.push(text)) } });
+    // Two pods, one of which was recorded later: in the order of time, 0 3 1 4 2 5.
+    await feed(...([1, 2] as const).flatMap((s) => [0, 1, 2].map((i): Line => [T0 + 10_000 * i + 5000 * s, s, `${" ab"[s]} ${i}`])));
+    expect(find(".cl-code").textContent).toBe("log.seq[0:6]");
+    const copy = async (from: number, to: number): Promise<string | undefined> => {
+      all("[data-seq] .cl-t")[from].click();
+      await settle();
+      all("[data-seq] .cl-t")[to].dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true }));
+      await settle();
+      await key("Y", { shiftKey: true });
+      return copied.at(-1);
+    };
+    expect(messages()).toEqual(["a 0", "b 0", "a 1", "b 1", "a 2", "b 2"]);
+    expect(await copy(0, 2)).toBe("[log.seq[n] for n in (0, 3, 1)]");
+    expect(await copy(0, 5)).toBe("log.seq[0:6]");
+    expect(await copy(1, 1)).toBe("log.seq[3:4]");
+    session.change({ level: "", grep: "a 0|b 1|a 2", regex: true, include: [] });
+    await settle();
+    expect(messages()).toEqual(["a 0", "b 1", "a 2"]);
+    expect([find(".cl-code").textContent, find(".cl-code").hidden]).toEqual(["", true]);
+    vi.unstubAllGlobals();
+  });
+
   it("a bookmark has a note, is a trait, and leads back", async () => {
     show();
     await feed(...lines(300, (i) => `line ${i}`));

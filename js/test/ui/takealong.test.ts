@@ -42,10 +42,12 @@ describe("Markdown", () => {
 
   it("lines of several pods name them; without a link the numbers stay", () => {
     const [head, , , first, second] = formatMarkdown([line(9, "a", { pod: "p2" }), line(3, "b", { pod: "p1" })], [TASK], "").split("\n");
-    expect(head).toBe(`\`${TASK}\` · \`p2\`, \`p1\` · ${day} ${at(3)} to ${at(9)} UTC · lines 3 to 9`);
+    expect(head).toBe(`\`${TASK}\` · \`p2\`, \`p1\` · ${day} ${at(3)} to ${at(9)} UTC · 2 lines`);
     expect([first, second]).toEqual([`${at(9)} p2 a`, `${at(3)} p1 b`]);
+    expect(formatMarkdown([line(3, "a"), line(5, "c"), line(4, "b")], [TASK], "https://hub/view?line=3")).toContain("UTC · [lines 3 to 5](");
     const many = Array.from({ length: 8 }, (_unused, i) => line(i, "x", { pod: `p${i}`, task: i < 4 ? "a" : "b" }));
     expect(formatMarkdown(many, ["a", "b"], "").split("\n")[0]).toContain("`a`, `b` · `p0`, `p1`, `p2` and 5 more");
+    expect(formatMarkdown(many, ["a", "b"], "").split("\n")[0]).toContain("UTC · 8 lines");
   });
 
   it("no text ends the block, and escapes of colours are left out", () => {
