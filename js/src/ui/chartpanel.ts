@@ -263,7 +263,8 @@ export class ChartPanel {
     const points = plot.mark(x, y);
     this.#tip.hidden = x === null || points.length === 0;
     if (x === null || points.length === 0) return;
-    const { line, at } = points[0];
+    const distance = (point: CurvePoint): number => Math.abs(point.line.x[point.at] - x);
+    const { line, at } = points.reduce((a, b) => (distance(b) < distance(a) ? b : a));
     const when = [formatShortClock(line.time[at], true), Number.isNaN(line.step[at]) ? "" : `step ${formatNumber(line.step[at], 6)}`].filter(Boolean).join(" · ");
     const rows = points.slice(0, MAX_VALUES).map((point, i) => h(i === 0 ? "b" : "span", { class: "cl-s", style: colourStyle(point.line.colour) }, "● ", h("span", {}, `${formatNumber(valueOf(point))} ${point.line.label}`)));
     this.#tip.replaceChildren(h("span", {}, when), ...rows, ...(points.length > MAX_VALUES ? [h("span", { class: "cl-faint" }, `and ${points.length - MAX_VALUES} more`)] : []));

@@ -5,6 +5,8 @@ import type { SourceLabel } from "./row.ts";
 
 /** Maximum number of plots. */
 const MAX_MULTIPLES = 16;
+/** A curve has ended if it lacks this many of its usual distances between points (as in analysis/curves.py). */
+const LIVE_GAPS = 5;
 /** Metrics whose names contain one of these words come first. */
 const SHOWN_FIRST = ["loss", "acc", "rmse", "mae", "auc", "f1", "error", "ppl", "score", "reward"];
 
@@ -92,6 +94,55 @@ export function timeOf({ line, at }: CurvePoint): number {
 /** Return for each line the point that is nearest to a position on the axis. */
 export function nearestPoints({ lines }: Pick<Multiple, "lines">, x: number): CurvePoint[] {
   return lines.map((line) => ({ line, at: nearestIndex(line, x) })).filter(({ at }) => at >= 0);
+}
+
+/** Return the nearest points of the lines that reach a position on the axis: to their usual distance between points, at least `margin`. */
+export function pointsNear({ lines }: Pick<Multiple, "lines">, x: number, margin: number): CurvePoint[] {
+  const reaching = lines.filter((line) => {
+    const { from, to, gap } = extentOf(line.x);
+    const reach = Math.max(gap, margin);
+    return x >= from - reach && x <= to + reach;
+  });
+  return nearestPoints({ lines: reaching }, x);
+}
+
+/** Return the last points of the lines that go on: each has a point in the last few of its usual distances. */
+export function livePoints({ lines }: Pick<Multiple, "lines">): CurvePoint[] {
+  const newest = lines.reduce((most, { time }) => Math.max(most, time.at(-1) ?? -Infinity), -Infinity);
+  const live = lines.filter(({ time }) => time.length > 0 && newest - time.at(-1)! <= LIVE_GAPS * extentOf(time).gap);
+  return live.map((line) => ({ line, at: line.value.length - 1 }));
+}
+
+/** Return the median of the finite values; without one, NaN or an infinity; undefined without points. */
+export function medianOf(points: CurvePoint[]): number | undefined {
+  const finite = points.map(valueOf).filter(Number.isFinite).toSorted((a, b) => a - b);
+  const middle = finite.length >> 1;
+  if (finite.length === 0) return points[0] && valueOf(points[0]);
+  return finite.length % 2 === 1 ? finite[middle] : (finite[middle - 1] + finite[middle]) / 2;
+}
+
+interface Extent {
+  from: number;
+  to: number;
+  /** Mean distance between points. */
+  gap: number;
+}
+
+const extents = new WeakMap<Float64Array, Extent>();
+
+/** Return where the points of a line are. The result is kept, for the pointer asks at each movement. */
+function extentOf(x: Float64Array): Extent {
+  let extent = extents.get(x);
+  if (extent === undefined) {
+    let [from, to, count] = [Infinity, -Infinity, 0];
+    for (const one of x) {
+      if (Number.isNaN(one)) continue;
+      [from, to] = [Math.min(from, one), Math.max(to, one)];
+      count++;
+    }
+    extents.set(x, (extent = { from, to, gap: count > 1 ? (to - from) / (count - 1) : 0 }));
+  }
+  return extent;
 }
 
 function nearestIndex({ x: all, ordered }: CurveLine, x: number): number {

@@ -6,7 +6,7 @@
 import { colourStyle } from "../text/colours.ts";
 import { formatShortClock } from "../text/format.ts";
 import { focusOn, h, listen, setAttr, setHidden, setText, svg } from "./dom.ts";
-import { type CurvePoint, type Multiple, nearestPoints, timeOf, valueOf } from "./multiples.ts";
+import { type CurvePoint, livePoints, medianOf, type Multiple, pointsNear, valueOf } from "./multiples.ts";
 import { formatNumber, makeScale, type Scale } from "./scale.ts";
 
 const CROSS = "m-3 -3l6 6m0 -6l-6 6";
@@ -98,12 +98,13 @@ export class Plot {
     const points = x === null ? [] : this.pointsAt(x, y);
     this.overlay.show(x, points, !Number.isNaN(y));
     if (points.length === 0) this.#showNewest();
-    else setText(this.#value, formatNumber(valueOf(points[0])));
+    else this.#showValue(points, this.#multiple.lines.length > 1 ? `Median of ${points.length} curves here` : "Value here");
     return points;
   }
 
   pointsAt(x: number, y: number): CurvePoint[] {
-    const points = nearestPoints(this.#multiple, x);
+    const { from, to, width } = this.frame.axis;
+    const points = pointsNear(this.#multiple, x, (REACH_PX * (to - from)) / Math.max(1, width - LEFT - RIGHT));
     if (Number.isNaN(y)) return points;
     const distance = (point: CurvePoint): number => Math.abs((Number.isFinite(valueOf(point)) ? this.frame.yOf(valueOf(point)) : TOP) - y);
     return points.toSorted((a, b) => distance(a) - distance(b));
@@ -138,27 +139,36 @@ export class Plot {
     if (first === undefined) return;
     const { line, at } = first;
     const what = Number.isNaN(line.value[at]) ? "NaN" : "Inf";
-    setText(this.#nonFinite, `${what} from ${Number.isNaN(line.step[at]) ? formatShortClock(line.time[at], true) : `step ${formatStep(line.step[at])}`}`);
+    const stays = !line.value.subarray(at).some(Number.isFinite);
+    const place = Number.isNaN(line.step[at]) ? formatShortClock(line.time[at], true) : `step ${formatStep(line.step[at])}`;
+    const alone = lost.every((other) => other.line === line);
+    const who = line.label && (alone || !stays) ? `, ${line.label}` : "";
+    setText(this.#nonFinite, `${what} ${stays ? "from" : "at"} ${place}${who}${!stays && lost.length > 1 ? ", and more" : ""}`);
     const title = `${this.#multiple.name} is ${what} first at ${formatShortClock(line.time[at], true)}${line.label ? `, in ${line.label}` : ""}: go to the line`;
     setAttr(this.#nonFinite, "title", title);
     setAttr(this.#nonFinite, "aria-label", title);
   }
 
-  #newest(): CurvePoint[] {
-    return this.#multiple.lines.filter(({ value }) => value.length > 0).map((line) => ({ line, at: line.value.length - 1 }));
+  #showNewest(): void {
+    const live = livePoints(this.#multiple);
+    const { length } = this.#multiple.lines;
+    this.#showValue(live, length > 1 ? `Median of the last values of ${live.length} of ${length} curves${live.length < length ? "; the others have ended" : ""}` : "Last value");
   }
 
-  #showNewest(): void {
-    const newest = this.#newest().toSorted((a, b) => timeOf(b) - timeOf(a))[0];
-    setText(this.#value, newest ? formatNumber(valueOf(newest)) : "");
+  /** Show the value of the only curve, or the median of several. */
+  #showValue(points: CurvePoint[], title: string): void {
+    const value = medianOf(points);
+    setText(this.#value, value === undefined ? "" : `${this.#multiple.lines.length > 1 ? "median " : ""}${formatNumber(value)}`);
+    setAttr(this.#value, "title", title);
   }
 
   #summary(): string {
     const { name, lines, nonFinite, least, most } = this.#multiple;
     const several = lines.length > 1 ? `, ${lines.length} sources` : "";
     const range = least <= most ? `, from ${formatNumber(least)} to ${formatNumber(most)}` : "";
-    const newest = this.#newest().toSorted((a, b) => timeOf(b) - timeOf(a))[0];
-    return `${name}${several}${range}${newest ? `, newest ${formatNumber(valueOf(newest))}` : ""}${nonFinite.length > 0 ? `, ${this.#nonFinite.textContent}` : ""}. Arrows move, Shift with arrows chooses a range, Enter goes to the line`;
+    const newest = medianOf(livePoints(this.#multiple));
+    const words = lines.length > 1 ? "median of the last values" : "last value";
+    return `${name}${several}${range}${newest === undefined ? "" : `, ${words} ${formatNumber(newest)}`}${nonFinite.length > 0 ? `, ${this.#nonFinite.textContent}` : ""}. Arrows move, Shift with arrows chooses a range, Enter goes to the line`;
   }
 }
 
@@ -166,6 +176,8 @@ function formatStep(step: number): string {
   return Number.isInteger(step) ? step.toLocaleString("en").replaceAll(",", "\u202f") : formatNumber(step);
 }
 
+/** A curve is named under the pointer up to this far from its ends (px), for a pointer is not exact. */
+const REACH_PX = 4;
 export const LEFT = 40;
 export const RIGHT = 8;
 const TOP = 7;

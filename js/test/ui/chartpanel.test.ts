@@ -55,7 +55,7 @@ describe("the chart beside the lines", () => {
     const before = all(".cl-pc path").map((path) => path.getAttribute("d"));
     await feed([T0 + 60_000, 1, "no numbers"]);
     expect(all(".cl-pc path")).toHaveLength(before.length);
-    expect(find(".cl-plot").getAttribute("aria-label")).toMatch(/^loss, 2 sources, from 1.41 to 2, newest 1.41\./);
+    expect(find(".cl-plot").getAttribute("aria-label")).toMatch(/^loss, 2 sources, from 1.41 to 2, median of the last values 1.415\./);
   });
 
   it.each([[300, 4], [210, 2]])("shows no more times than fit: %i px wide, %i of them", async (width, times) => {
@@ -69,13 +69,44 @@ describe("the chart beside the lines", () => {
     show({ chart: "time" });
     await feed(...training(0, 100));
     const lost = find(".cl-lost");
-    expect(lost.textContent).toBe("NaN from step 81");
+    expect(lost.textContent).toBe("NaN from step 81, w-1");
     expect(all(".cl-lost").filter(({ hidden }) => !hidden)).toHaveLength(1);
     expect(find(".cl-px").getAttribute("d")).not.toBe("");
     lost.click();
     await settle();
     expect(find(".cl-picked .cl-m").textContent).toContain("step=81  loss=nan");
     expect(find(".cl-foot").textContent).toContain("Paused");
+  });
+
+  /** Two sources: the first ends after step 19, the second goes on to step 59, at `places` without a number. */
+  const ended = (...places: number[]): Line[] =>
+    Array.from({ length: 60 }, (_unused, step) => ([1, 2] as const).filter((source) => source === 2 || step < 20).map((source): Line => [T0 + step * 1000, source, `step=${step} loss=${source === 2 && places.includes(step) ? "nan" : source * 100 + step}`])).flat();
+
+  it.each(["time", "step"])("names under the pointer only the curves that reach there, over %s", async (chart) => {
+    show({ chart });
+    await feed(...ended());
+    const tip = (x: number): string => {
+      find(".cl-plot").dispatchEvent(new KeyboardEvent("keydown", { key: "Home", bubbles: true }));
+      for (let i = 0; i < x; i += 10) find(".cl-plot").dispatchEvent(new KeyboardEvent("keydown", { key: "PageDown", bubbles: true }));
+      return find(".cl-ptip").textContent ?? "";
+    };
+    expect(tip(20)).toMatch(/step 12● 112 w-0● 212 w-1$/);
+    expect(tip(80)).toMatch(/step 47● 247 w-1$/);
+  });
+
+  it("says what its number is: the last value, or the median of the curves that go on", async () => {
+    show({ chart: "time" });
+    await feed(...ended());
+    expect([find(".cl-pv").textContent, find(".cl-pv").title]).toEqual(["median 259", "Median of the last values of 1 of 2 curves; the others have ended"]);
+    all("[role=switch]")[1].click();
+    await settle();
+    expect([find(".cl-pv").textContent, find(".cl-pv").title]).toEqual(["119", "Last value"]);
+  });
+
+  it.each([[[30], "NaN at step 30, w-1"], [[30, 33], "NaN at step 30, w-1, and more"], [[58, 59], "NaN from step 58, w-1"]])("tells a NaN among numbers from one that stays: %j", async (places, words) => {
+    show({ chart: "time" });
+    await feed(...ended(...places));
+    expect(find(".cl-lost").textContent).toBe(words);
   });
 
   it("says where values do not fit a logarithmic scale", async () => {
@@ -199,7 +230,7 @@ describe("lines that are not loaded", () => {
     expect(paths().find((path) => path.split("L").length === 16)).toBeDefined();
     answer(id, "done", { looked: 60, lines: 60, left_out: 0 });
     await settle();
-    expect([said(), find(".cl-lost").textContent]).toEqual(["", "NaN from step 0"]);
+    expect([said(), find(".cl-lost").textContent]).toEqual(["", "NaN at step 0, w-0"]);
     await feed(...training(80, 90));
     expect(asked()).toHaveLength(1);
   });
