@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left
 from datetime import UTC, datetime
 from html import escape
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -90,7 +92,13 @@ def _panel(panel: Panel, width: float, height: float) -> str:
     ys = [float(v) for c in visible if len(c.low) for v in (c.low.min(), c.high.max())]
     title = f'<text x="{_LEFT}" y="15" font-weight="600" font-size="12">{escape(panel.name)}</text>'
     if panel.last is not None:
-        title += f'<text class="dim" x="{width - _RIGHT:.0f}" y="15" text-anchor="end">{_short(panel.last)}</text>'
+        count = len(panel.curves)
+        ended = "; the others have ended" if panel.live < count else ""
+        says = f"Median of the last values of {panel.live} of {count} curves{ended}" if count > 1 else "Last value"
+        number = f"{'median ' if count > 1 else ''}{_short(panel.last)}"
+        title += (
+            f'<text class="dim" x="{width - _RIGHT:.0f}" y="15" text-anchor="end"><title>{says}</title>{number}</text>'
+        )
     if not xs or not ys:
         return f'{title}<text class="dim" x="{_LEFT}" y="40">no finite values</text>{_lost(panel, width, None)}'
     x = _scale(min(xs), max(xs), _LEFT, width - _RIGHT, log=False)
@@ -161,9 +169,14 @@ def _lost(panel: Panel, width: float, x: Scale | None) -> str:
     where = [at for curve in panel.curves for at in curve.lost]
     if not where:
         return ""
-    first = min(where)
+    with_lost = [curve for curve in panel.curves if curve.lost]
+    curve = min(with_lost, key=lambda curve: curve.lost[0])
+    first = curve.lost[0]
     when = _clock(first) if panel.by_time else f"step {_short(first)}"
-    label = f'<text x="{width - _RIGHT:.0f}" y="28" text-anchor="end" fill="#e45756" style="fill:#e45756">NaN from {when}</text>'
+    who = f", {curve.label}" if len(panel.curves) > 1 and (len(with_lost) == 1 or curve.recovers) else ""
+    more = ", and more" if curve.recovers and len(where) > 1 else ""
+    words = f"NaN {'at' if curve.recovers else 'from'} {when}{who}{more}"
+    label = f'<text x="{width - _RIGHT:.0f}" y="28" text-anchor="end" fill="#e45756" style="fill:#e45756">{escape(words)}</text>'
     if x is None:
         return label
     marked = sorted({round(x(at)) for at in where})
@@ -175,29 +188,55 @@ def _lost(panel: Panel, width: float, x: Scale | None) -> str:
 def _stops(panel: Panel, x: Scale, width: float, height: float) -> str:
     """Draw the crosshair positions: invisible strips whose line and values CSS shows under the pointer."""
     visible = [panel.band, *panel.apart] if panel.band else list(panel.curves)[:_LABELLED]
-    curves_with_points = [curve for curve in visible if len(curve.x)]
-    if not curves_with_points:
+    curves = [(curve, *_points(curve)) for curve in visible]
+    places = sorted({place for _, xs, _ in curves for place in xs})
+    if not places:
         return ""
-    longest = max(curves_with_points, key=lambda curve: len(curve.x))
-    step = max(1, math.ceil(len(longest.x) / _STOPS))
-    at = longest.x[::step].tolist()
+    first, span = places[0], places[-1] - places[0]
+    at = places
+    if len(places) > _STOPS:
+        # Positions at even distances, each at a point.
+        wanted = (first + span * i / (_STOPS - 1) for i in range(_STOPS))
+        at = sorted({places[_nearest(places, value)] for value in wanted})
     edges = [_LEFT - 1.0, *((x(a) + x(b)) / 2 for a, b in itertools.pairwise(at)), width - _RIGHT + 1]
     parts = []
     for begin, end, value in zip(edges, edges[1:], at, strict=False):
-        rows = []
-        for curve in curves_with_points:
-            near = abs(curve.x - value).argmin()
-            rows.append(
-                (
-                    curve.colour or _MEDIAN,
-                    curve.label if len(curves_with_points) > 1 else "",
-                    _short(float(curve.y[near])),
-                )
-            )
+        rows = [
+            (curve.colour or _MEDIAN, curve.label if len(visible) > 1 else "", _short(ys[_nearest(xs, value)]))
+            for curve, xs, ys in curves
+            if _reaches(xs, value, span / _STOPS / 2)
+        ]
         parts.append(
             _stop(begin, end, x(value), _clock(value) if panel.by_time else f"step {_step(value)}", rows, width, height)
         )
     return "".join(parts)
+
+
+def _nearest(places: list[float], value: float) -> int:
+    """Return the index of the place that is nearest to a value.
+
+    Examples
+    --------
+    >>> [_nearest([0.0, 10.0, 20.0], value) for value in (-3, 4, 6, 99)]
+    [0, 0, 1, 2]
+    """
+    i = bisect_left(places, value)
+    return min(range(max(0, i - 1), min(len(places), i + 1)), key=lambda j: abs(places[j] - value))
+
+
+def _points(curve: Curve) -> tuple[list[float], list[float]]:
+    """Return x and values of a curve with its lost values, which are NaN."""
+    points = [*zip(curve.x.tolist(), curve.y.tolist(), strict=True), *((x, math.nan) for x in curve.lost)]
+    points.sort(key=itemgetter(0))
+    return [x for x, _ in points], [value for _, value in points]
+
+
+def _reaches(places: list[float], at: float, margin: float) -> bool:
+    """Return whether a curve reaches a place: to its usual distance between points beyond its ends, at least `margin`."""
+    if not places:
+        return False
+    reach = max(margin, (places[-1] - places[0]) / max(1, len(places) - 1))
+    return places[0] - reach <= at <= places[-1] + reach
 
 
 def _stop(
@@ -268,6 +307,8 @@ def _short(value: float) -> str:
     >>> [_short(v) for v in (0.25, 0.0003, 12500.0, 3_000_000.0, 40.0)]
     ['0.25', '3e-4', '12.5k', '3M', '40']
     """
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "∞" if value > 0 else "-∞"
     size = abs(value)
     for unit, of in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
         if of <= size < 1e12:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.analysis.colours import hex_colour, source_colour
@@ -32,6 +34,8 @@ _MAX_OUTLIERS: Final = 3
 #: Words in metric names that users want to see first.
 _FIRST: Final = ("loss", "acc", "rmse", "mae", "auc", "f1", "error", "ppl", "score", "reward")
 _LOG_FROM: Final = 300.0
+#: A curve has ended if it lacks this many of its usual distances between points (as in the viewer's multiples.ts).
+_LIVE_GAPS: Final = 5
 
 
 @dataclass(slots=True)
@@ -46,6 +50,8 @@ class Curve:
     x, y, low, high : numpy.ndarray
     lost : list of float
         The x of each value that was NaN or infinite.
+    recovers : bool
+        A finite value follows the first of `lost`.
     """
 
     label: str
@@ -55,6 +61,7 @@ class Curve:
     low: Floats
     high: Floats
     lost: list[float] = field(default_factory=list)
+    recovers: bool = False
 
 
 @dataclass(slots=True)
@@ -70,7 +77,9 @@ class Panel:
     log : bool
         y needs a logarithmic scale.
     last : float or None
-        The newest value: the mean of all curves' last values.
+        The last value of the only curve; with several, the median of the last values of those that go on. NaN if none is finite.
+    live : int
+        Number of curves that go on: each has a point in the last few of its usual distances in time.
     band : Curve or None
         With many curves: the median, and the least and the greatest value at each x.
     apart : list of Curve
@@ -82,6 +91,7 @@ class Panel:
     by_time: bool
     log: bool
     last: float | None
+    live: int = 0
     band: Curve | None = None
     apart: list[Curve] = field(default_factory=list)
 
@@ -207,19 +217,48 @@ def _panel(
     edges = None
     if usable.any():
         edges = np.linspace(at[usable].min(), at[usable].max(), _POINTS + 1)
-    curves, lasts = [], []
+    times = columns["time"][rows]
+    curves = []
     for number in np.unique(of).tolist():
         in_source = (of == number) & usable
         finite = in_source & np.isfinite(values)
-        lost = sorted(set(at[in_source & ~finite].tolist()))
-        curves.append(_curve(labels[number], colours[number], at[finite], values[finite], edges, lost))
-        if finite.any():
-            lasts.append(float(values[finite][-1]))
+        lost = np.flatnonzero(in_source & ~finite)
+        curve = _curve(
+            labels[number], colours[number], at[finite], values[finite], edges, sorted(set(at[lost].tolist()))
+        )
+        curve.recovers = len(lost) > 0 and bool(finite[lost[at[lost].argmin()] :].any())
+        curves.append(curve)
     finite = values[np.isfinite(values)]
     log = bool(len(finite) and finite.min() > 0 and finite.max() / finite.min() > _LOG_FROM)
     band = _band(curves) if len(curves) >= MANY else None
     apart = _outliers(curves, band) if band else []
-    return Panel(name, curves, by_time, log, sum(lasts) / len(lasts) if lasts else None, band, apart)
+    lasts = _live_values(times, values, of)
+    return Panel(name, curves, by_time, log, _median(lasts), len(lasts), band, apart)
+
+
+def _live_values(times: Floats, values: Floats, of: Ints) -> list[float]:
+    """Return the last values of the curves that go on."""
+    np = import_optional("numpy")
+    result, newest = [], times.max()
+    for number in np.unique(of).tolist():
+        own = np.flatnonzero(of == number)
+        own = own[np.argsort(times[own], kind="stable")]
+        first, last = times[own[0]], times[own[-1]]
+        if newest - last <= _LIVE_GAPS * (last - first) / max(1, len(own) - 1):
+            result.append(float(values[own[-1]]))
+    return result
+
+
+def _median(values: list[float]) -> float | None:
+    """Return the median of the finite values; without one, NaN or an infinity.
+
+    Examples
+    --------
+    >>> _median([1.0, float("nan"), 3.0]), _median([float("nan")]), _median([])
+    (2.0, nan, None)
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    return median(finite) if finite else values[0] if values else None
 
 
 def _grows(steps: Floats, of: Ints) -> bool:

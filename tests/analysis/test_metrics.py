@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -193,6 +194,58 @@ def test_a_chart_marks_non_finite_values_and_escapes_text() -> None:
     rows = [("train-0-abcde", f'{{"step": {i}, "<b>loss": {"NaN" if i > 7 else i}}}') for i in range(10)]
     html = drawn(rows)
     assert "NaN from step 8" in html and "&lt;b&gt;loss" in html and "<b>" not in html and "<script" not in html
+
+
+def uneven(*nan: int, ends: int = 20) -> list[Row]:
+    """Return the lines of two ranks: the first ends early, the second has no number at some steps."""
+    return [
+        (f"train-{rank}-abcde", f"step={i} loss={'nan' if rank and i in nan else 100 + 100 * rank + i}")
+        for i in range(60)
+        for rank in (0, 1)
+        if rank or i < ends
+    ]
+
+
+def tips(html: str) -> dict[str, list[str]]:
+    """Return the values of the crosshair's positions by their headings."""
+    stops = [re.findall(r"<text[^>]*>([^<]*)", part) for part in html.split('<g class="stop">')[1:]]
+    return {heading: rows for heading, *rows in stops}
+
+
+@pytest.mark.parametrize("ends", [20, 59])
+def test_the_crosshair_names_only_the_curves_that_reach_it(ends: int) -> None:
+    shown = tips(drawn(uneven(ends=ends)))
+    assert shown["step 0"] == ["rank 0 100", "rank 1 200"] and shown["step 59"][-1] == "rank 1 259"
+    assert len(shown["step 59"]) == (1 if ends == 20 else 2) and 30 <= len(shown) <= 40
+
+
+def test_the_crosshair_reaches_the_end_of_a_curve_with_fewer_points() -> None:
+    slow = [("train-1-abcde", f"step={i} loss={i}") for i in range(0, 100, 5)]
+    shown = tips(drawn([*[("train-0-abcde", f"step={i} loss={i}") for i in range(40)], *slow]))
+    assert shown["step 95"] == ["rank 1 95"]
+
+
+def test_the_crosshair_names_a_value_that_is_no_number() -> None:
+    assert tips(drawn(uneven(58, 59)))["step 59"] == ["rank 1 NaN"]
+
+
+def test_the_number_of_a_chart_is_the_median_of_the_curves_that_go_on() -> None:
+    html = drawn(uneven())
+    assert ">median 259<" in html and "last values of 1 of 2 curves; the others have ended" in html
+    html = drawn([row for row in uneven() if row[0].startswith("train-0")])
+    assert ">119<" in html and "Last value" in html and "median" not in html
+
+
+@pytest.mark.parametrize(
+    ("nan", "words"),
+    [
+        ((30,), "NaN at step 30, rank 1<"),
+        ((30, 33), "NaN at step 30, rank 1, and more<"),
+        ((58, 59), "NaN from step 58, rank 1<"),
+    ],
+)
+def test_a_nan_among_numbers_is_told_from_one_that_stays(nan: tuple[int, ...], words: str) -> None:
+    assert words in drawn(uneven(*nan))
 
 
 def test_steps_that_restart_are_drawn_over_time() -> None:
