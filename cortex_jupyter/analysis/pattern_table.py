@@ -22,7 +22,8 @@ _BARS: Final = " ▁▂▃▄▅▆▇█"
 class Patterns(ResultFrame):
     """The patterns of a log, the most frequent first; returned by `log.patterns()`.
 
-    Columns: `pattern`, `count`, `share`, `level`, `first`, `last`, `pods`, `counts`, `seq`, `example`.
+    Columns: `pattern`, `count`, `share`, `level`, `first`, `last`, `pods`, `counts`, `seq`, `example`,
+    `times`.
     """
 
     nothing = "no lines"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from cortex_jupyter.archive.optional import Coded, Ints, Texts
+    from cortex_jupyter.archive.optional import Coded, Flags, Ints, Texts
 
 #: Number of time intervals that occurrences are counted by.
 BINS: Final = 32
@@ -54,11 +54,17 @@ class PatternsByLine:
         The patterns. The pattern of a traceback is that of its exception's line, that of a table its first row.
     shape : numpy.ndarray
         For each line, the index of its shape. Lines of several shapes may have one pattern.
+    times : numpy.ndarray
+        For each pattern, how often it occurred. A traceback or a table counts once.
+    is_traceback : numpy.ndarray
+        For each pattern, whether most of its lines are those of tracebacks.
     """
 
     code: Ints
     texts: list[str]
     shape: Ints
+    times: Ints
+    is_traceback: Flags
 
 
 def find_patterns(message: Texts, text: Texts, source: Callable[[], Ints]) -> PatternsByLine:
@@ -77,11 +83,12 @@ def find_patterns(message: Texts, text: Texts, source: Callable[[], Ints]) -> Pa
     line_shapes = shapes(message, stems=True)
     shape = line_shapes.shape
     if len(shape) == 0:
-        return PatternsByLine(shape, [], shape)
+        return PatternsByLine(shape, [], shape, shape, shape > 0)
     examples = _rows(message, line_shapes.first)
     lines = [plain(line) for line in _rows(text, line_shapes.first)]
     # Lines of tracebacks and tables count as their title, whatever they say.
-    title_of_row, titles = _titles(lines, shape, text, source)
+    title_of_row, title_counts, tables = _titles(lines, shape, text, source)
+    titles = list(title_counts)
     item = shape
     if len(title_of_row):
         item = shape.copy()
@@ -104,11 +111,20 @@ def find_patterns(message: Texts, text: Texts, source: Callable[[], Ints]) -> Pa
     codes, names = find_line_patterns(texts, count[used].tolist())
     pattern_of_item = np.zeros(len(count), np.int64)
     pattern_of_item[used] = codes
-    return PatternsByLine(pattern_of_item[item], names, shape)
+    line_count = np.bincount(pattern_of_item[item], minlength=len(names))
+    times, traceback_lines = line_count.copy(), np.zeros(len(names), np.int64)
+    for code, title, rows in zip(pattern_of_item[len(lines) :], titles, count[len(lines) :], strict=True):
+        times[code] -= rows - title_counts[title]
+        traceback_lines[code] += 0 if title in tables else rows
+    return PatternsByLine(pattern_of_item[item], names, shape, times, 2 * traceback_lines > line_count)
 
 
-def _titles(lines: list[str], shape: Ints, text: Texts, source: Callable[[], Ints]) -> tuple[dict[int, int], list[str]]:
-    """Return the titles of tracebacks and tables, and for each row of one the index of its title.
+def _titles(
+    lines: list[str], shape: Ints, text: Texts, source: Callable[[], Ints]
+) -> tuple[dict[int, int], dict[str, int], set[str]]:
+    """Find tracebacks and tables by their titles.
+
+    Return for each row of one the index of its title; how many there are of each title; and the titles of tables.
 
     Parameters
     ----------
@@ -125,8 +141,10 @@ def _titles(lines: list[str], shape: Ints, text: Texts, source: Callable[[], Int
     cells = np.array([_ROW if _is_row(line) else _LINE if _RULE.match(line) else 0 for line in lines], np.int8)
     title_of_row: dict[int, int] = {}
     numbers: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    tables: set[str] = set()
     if not (begins.any() or calls.any() or (cells == _ROW).any()):
-        return title_of_row, []
+        return title_of_row, counts, tables
     sources = source()
     order = np.argsort(sources, kind="stable")
     shape = shape[order]
@@ -153,6 +171,7 @@ def _titles(lines: list[str], shape: Ints, text: Texts, source: Callable[[], Int
             break
         for block in [*blocks, *parser.close()]:
             number = numbers.setdefault(block.title, len(numbers))
+            counts[block.title] = counts.get(block.title, 0) + 1
             title_of_row.update((int(order[start + row]), number) for row in block.rows)
     for rows in _runs(cells[shape], set(changes.tolist())):
         if (
@@ -161,8 +180,10 @@ def _titles(lines: list[str], shape: Ints, text: Texts, source: Callable[[], Int
         ):
             title = " ".join(lines[shape[header]].split())
             number = numbers.setdefault(title, len(numbers))
+            counts[title] = counts.get(title, 0) + 1
+            tables.add(title)
             title_of_row.update((int(order[row]), number) for row in rows)
-    return title_of_row, list(numbers)
+    return title_of_row, counts, tables
 
 
 def _is_row(line: str) -> bool:
@@ -206,9 +227,10 @@ def patterns(table: pa.Table) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        `pattern`, `count`, `share` (of all lines), `level` (of most of its lines), `first`, `last` (times), `pods` (how
-        many), `counts` (over time: `BINS` equal intervals from the log's first line to its last), `seq` (of the first
-        line), `example` (that line); the most frequent first.
+        `pattern`, `count` (of lines), `share` (of all lines), `level` (of most of its lines; that of a traceback is an
+        error), `first`, `last` (times), `pods` (how many), `counts` (over time: `BINS` equal intervals from the log's first
+        line to its last), `seq` (of the first line), `example` (that line), `times` (how often it occurred: a traceback or a
+        table counts once); the most frequent first.
     """
     np, pa = import_optional("numpy"), import_optional("pyarrow")
     line_patterns, n = find_patterns(table["message"], table["text"], lambda: line_sources(table)), table.num_rows
@@ -233,24 +255,31 @@ def patterns(table: pa.Table) -> pa.Table:
             "pattern": pa.array([line_patterns.texts[i] for i in order.tolist()], pa.string()),
             "count": pa.array(count[order], pa.int64()),
             "share": pa.array(count[order] / max(1, n), pa.float64()),
-            "level": _most_frequent_level(table["level"], code, pattern_count, order),
+            "level": _most_frequent_level(table["level"], line_patterns, order),
             "first": pa.array(first[order], pa.int64()).cast(moment),
             "last": pa.array(last[order], pa.int64()).cast(moment),
             "pods": pa.array(_distinct(table["pod"], code, pattern_count)[order], pa.int32()),
             "counts": pa.array(list(counts[order].astype(np.int32)), pa.list_(pa.int32())),
             "seq": table["seq"].take(example),
             "example": table["text"].take(example),
+            "times": pa.array(line_patterns.times[order], pa.int64()),
         }
     )
 
 
-def _most_frequent_level(level: Coded, code: Ints, pattern_count: int, order: Ints) -> pa.StringArray:
+def _most_frequent_level(level: Coded, found: PatternsByLine, order: Ints) -> pa.StringArray:
     np, pa = import_optional("numpy"), import_optional("pyarrow")
-    levels, names = coded(level)
-    counts = np.bincount(code * len(names) + levels, minlength=pattern_count * len(names)).reshape(
+    (levels, names), pattern_count = coded(level), len(found.texts)
+    counts = np.bincount(found.code * len(names) + levels, minlength=pattern_count * len(names)).reshape(
         pattern_count, len(names)
     )
-    return pa.array([names[i] for i in counts.argmax(axis=1)[order].tolist()], pa.string())
+    most = [names[i] for i in counts.argmax(axis=1).tolist()]
+    # As in the viewer, a traceback is an error, although its lines name no level.
+    bad = [
+        "error" if is_bad and name != "critical" else name
+        for name, is_bad in zip(most, found.is_traceback, strict=True)
+    ]
+    return pa.array([bad[i] for i in order.tolist()], pa.string())
 
 
 def _distinct(pod: Coded, code: Ints, pattern_count: int) -> Ints:

@@ -122,7 +122,7 @@ def _listed(table: pa.Table) -> tuple[list[dict[str, Any]], int]:
     filters = _filters(
         table["text"], sent["example"].to_pylist(), sent["pattern"].to_pylist(), sent["count"].to_pylist()
     )
-    rows = sent.select(("pattern", "count", "level", "first", "last", "pods", "counts")).to_pylist()
+    rows = sent.select(("pattern", "count", "level", "first", "last", "pods", "counts", "times")).to_pylist()
     listed = [
         {**row, "pattern": row["pattern"][:_TEXT], "grep": regex} for row, regex in zip(rows, filters, strict=True)
     ]

@@ -888,8 +888,9 @@ class TaskLog:
         Returns
         -------
         Patterns
-            Columns `pattern`, `count`, `share`, `level`, `first`, `last`, `pods`, `counts` (over time), `seq` and
-            `example` (of the first line). The most frequent pattern comes first.
+            Columns `pattern`, `count` (of lines), `share`, `level`, `first`, `last`, `pods`, `counts` (over time), `seq` and
+            `example` (of the first line), and `times` (how often it occurred: a traceback or a table counts once). The
+            pattern with the most lines comes first.
 
         Raises
         ------

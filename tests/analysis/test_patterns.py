@@ -255,6 +255,7 @@ def test_a_traceback_is_one_pattern_named_after_its_exception() -> None:
         "step <*>": 6,
     }
     assert found[0]["example"].startswith("Traceback") and found[0]["pods"] == 2
+    assert [(row["times"], row["level"]) for row in found] == [(6, "error"), (3, "error"), (6, None)]
 
 
 def test_a_table_is_one_pattern_named_after_its_first_row() -> None:

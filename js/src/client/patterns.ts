@@ -14,7 +14,10 @@ const MAX_VALUES = 8;
 export interface Pattern {
   /** `<*>` stands for what varies. */
   pattern: string;
+  /** Number of its lines. */
   count: number;
+  /** How often it occurred: a traceback or a table counts once. An older server does not say it. */
+  times?: number;
   level: string | null;
   pods: number;
   /** Times of its first and last line (ns). */
@@ -23,6 +26,10 @@ export interface Pattern {
   counts: number[];
   /** A regular expression for its lines; null if there is none. */
   grep: string | null;
+}
+
+export function timesOf({ times, count }: Pattern): number {
+  return times ?? count;
 }
 
 export interface Field {
@@ -123,7 +130,7 @@ export function merge(all: Patterns[]): Patterns {
       const counts = patterns.get(one.pattern)?.counts ?? Array.from({ length: BINS }, () => 0);
       for (const [i, count] of one.counts.entries()) counts[Math.min(BINS - 1, Math.floor(((task.from + (i + 0.5) * width - from) * BINS) / Math.max(1, to - from)))] += count;
       const other = patterns.get(one.pattern);
-      const joined = other === undefined ? {} : { count: other.count + one.count, pods: other.pods + one.pods, level: rankOf(other.level ?? "") > rankOf(one.level ?? "") ? other.level : one.level, first: Math.min(other.first, one.first), last: Math.max(other.last, one.last), grep: other.grep ?? one.grep };
+      const joined = other === undefined ? {} : { count: other.count + one.count, times: timesOf(other) + timesOf(one), pods: other.pods + one.pods, level: rankOf(other.level ?? "") > rankOf(one.level ?? "") ? other.level : one.level, first: Math.min(other.first, one.first), last: Math.max(other.last, one.last), grep: other.grep ?? one.grep };
       patterns.set(one.pattern, { ...one, ...joined, counts });
     }
     for (const one of task.fields) {

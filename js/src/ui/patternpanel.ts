@@ -1,6 +1,6 @@
 /** The panel of patterns and fields: which kinds of lines there are, how often over time, and the commonest values of their fields. */
 
-import { type Field, type Pattern, type Patterns, readPatterns } from "../client/patterns.ts";
+import { type Field, type Pattern, type Patterns, readPatterns, timesOf } from "../client/patterns.ts";
 import type { Session } from "../client/session.ts";
 import type { PanelTab, Settings } from "../client/settings.ts";
 import type { Problem } from "../protocol/events.ts";
@@ -22,12 +22,12 @@ const PROGRESS_MS = 1000;
 const MAX_VALUES = 5;
 const TABS = [["patterns", "Patterns"], ["fields", "Fields"], ["ranks", "Ranks"]] as const;
 const SPARK = { width: 64, height: 14 };
-const ORDERS = [["count", "most lines"], ["level", "errors first"], ["first", "newest first"]] as const;
+const ORDERS = [["count", "most frequent"], ["level", "errors first"], ["first", "newest first"]] as const;
 type Order = (typeof ORDERS)[number][0];
 const SEVERITY: Record<string, number> = { critical: 3, error: 2, warning: 1 };
 const BY_ORDER: Record<Order, (a: Pattern, b: Pattern) => number> = {
-  count: (a, b) => b.count - a.count,
-  level: (a, b) => (SEVERITY[b.level ?? ""] ?? 0) - (SEVERITY[a.level ?? ""] ?? 0) || b.count - a.count,
+  count: (a, b) => timesOf(b) - timesOf(a),
+  level: (a, b) => (SEVERITY[b.level ?? ""] ?? 0) - (SEVERITY[a.level ?? ""] ?? 0) || timesOf(b) - timesOf(a),
   first: (a, b) => b.first - a.first,
 };
 
@@ -193,14 +193,16 @@ export class PatternPanel {
     return row;
   }
 
-  #drawPattern(row: HTMLElement, { pattern, count, counts, level, grep, first, last, pods }: Pattern): void {
+  #drawPattern(row: HTMLElement, one: Pattern): void {
+    const { pattern, count, counts, level, grep, first, last, pods } = one;
+    const times = timesOf(one);
     const [only, hide] = row.children as unknown as HTMLButtonElement[];
     const [number, spark, text] = only.children as unknown as HTMLElement[];
     const term = termOf(grep);
     const { include, exclude } = this.#settings.filter;
     setAttr(row, "data-level", level ?? "");
     setAttr(row, "data-term", term);
-    setText(number, shortCount(count));
+    setText(number, shortCount(times));
     setAttr(spark.firstElementChild!, "d", bars(counts));
     if (text.dataset.pattern !== pattern) {
       text.dataset.pattern = pattern;
@@ -208,7 +210,7 @@ export class PatternPanel {
     }
     const readable = pattern.replaceAll(ANY, "·");
     const span = `${formatShortClock(first / 1e6, true)} to ${formatShortClock(last / 1e6, true)}`;
-    const what = `${groupDigits(count)} line${count === 1 ? "" : "s"}, ${span}${pods > 1 ? `, ${pods} pods` : ""}`;
+    const what = `${times === count ? "" : times === 1 ? "once, " : `${groupDigits(times)} times, `}${groupDigits(count)} line${count === 1 ? "" : "s"}, ${span}${pods > 1 ? `, ${pods} pods` : ""}`;
     const isOnly = term !== "" && include.includes(term);
     const isHidden = term !== "" && exclude.includes(term);
     setAttr(only, "title", term === "" ? `${what}\nNo filter finds these lines` : `${isOnly ? "Show the other lines, too" : "Show only these lines"}\n${readable}\n${what}`);

@@ -59,6 +59,18 @@ describe("the panel of patterns", () => {
     expect(find(".cl-pats").hidden).toBe(true);
   });
 
+  it("counts a traceback once, and says how many lines it has", async () => {
+    show({ panel: "patterns" });
+    await lines();
+    answer({ ...FOUND, patterns: [{ ...FOUND.patterns[2], pattern: "BadBatch: batch <*> has no tokens", count: 10, times: 1 }, { ...FOUND.patterns[0], times: 3 }] });
+    await settle();
+    expect(texts()).toEqual(["step · loss=·", "BadBatch: batch · has no tokens"]);
+    expect(all(".cl-pat-n").map(({ textContent }) => textContent)).toEqual(["3", "1"]);
+    expect(only(1).title).toContain("once, 10 lines, ");
+    expect(only(0).title).toContain("\n3 lines, ");
+    expect(rows()[1].dataset.level).toBe("error");
+  });
+
   it("shows only a pattern, then another, then all; its chip reads as the pattern", async () => {
     show({ panel: "patterns" });
     await lines();
