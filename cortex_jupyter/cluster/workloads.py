@@ -456,22 +456,57 @@ def _alive(workload: Workload, pods: list[KubeObject], refusal: str) -> State:
     if unfinished and all(waiting):
         return State("pending", f"Log not available yet: {waiting[0]}", waiting[0].partition(":")[0])
     if unfinished:
-        return _running(unfinished, progress(workload.obj) if workload.ref.is_custom else None)
-    end = podlib.decisive_end(pods)
-    if pods and ends_with_pods(workload):  # its recorder finds out whether more pods may come
-        return State("running", EVERY_POD_HAS_ENDED, "Ended", end.exit_code if end else None)
-    if end and end.exit_code:
-        return State("running", f"Running: the last pod ended with {end}, waiting for the next", "Retrying")
+        return _running(workload, pods, unfinished)
     if pods:
-        return State("running", "Running", "Running")  # the workload's own end follows in a moment
+        return _all_ended(workload, pods)
     reason, why = _without_pods(workload, refusal)
     return State("pending", f"Log not available yet: {why}", reason)
 
 
-def _running(pods: list[KubeObject], percent: int | None) -> State:
+def _all_ended(workload: Workload, pods: list[KubeObject]) -> State:
+    """Return the state of a task whose object shows no end, although all its pods have ended."""
+    end = podlib.decisive_end(pods)
+    if ends_with_pods(workload):  # its recorder finds out whether more pods may come
+        return State("running", EVERY_POD_HAS_ENDED, "Ended", end.exit_code if end else None)
+    failed, row = _failed_pods(workload, pods), kind_of(workload.ref.kind)
+    # Pods with ranks run together. Of a workflow every pod has ended between two steps.
+    if failed or (workload.ref.is_custom and row.ends and row.rank):
+        no_end = f"Every pod has ended, and the {workload.title} shows no end yet"
+        return State("running", f"{no_end}; {failed}" if failed else no_end, "Ended")
+    if end and end.exit_code:
+        return State("running", f"Running: the last pod ended with {end}, waiting for the next", "Retrying")
+    return State("running", "Running", "Running")  # the workload's own end follows in a moment
+
+
+def _failed_pods(workload: Workload, pods: list[KubeObject]) -> str:
+    """Return how many pods of a custom resource that ends have failed, and which one failed first; empty if none has.
+
+    Pods that newer ones replaced do not count. A Job makes a pod anew after a failure, so its failed pods say little.
+    """
+    if not workload.ref.is_custom or not kind_of(workload.ref.kind).ends:
+        return ""
+    if not any(pod.get("status", {}).get("phase") == "Failed" for pod in pods):
+        return ""
+    current = _last_attempts(workload, pods)
+    failed = [pod for pod in current if pod.get("status", {}).get("phase") == "Failed"]
+    if not failed:
+        return ""
+    decided = podlib.decision(failed)
+    decided = decided if decided and decided.end.exit_code else None  # an evicted pod may have no exit code
+    first = decided.pod if decided else failed[0]
+    how = str(decided.end) if decided else f"reason {first['status'].get('reason') or 'unknown'}"
+    count = f"{len(failed)} of {len(current)} pods failed" if len(current) > 1 else "it failed"
+    order = ":" if len(failed) == 1 else ", among them" if not decided or decided.ties else ", first"
+    return f"{count}{order} {_describe_position(workload, first)} with {how}"
+
+
+def _running(workload: Workload, all_pods: list[KubeObject], pods: list[KubeObject]) -> State:
     """Return the state of a task with pods that have begun. A problem is described in kubectl's words."""
     troubled = [status for status in map(podlib.status_of, pods) if status.is_troubled]
     if not troubled:
+        if failed := _failed_pods(workload, all_pods):
+            return State("running", failed, "PodFailed")
+        percent = progress(workload.obj) if workload.ref.is_custom else None
         return State("running", "Running" if percent is None else f"Running: {percent} % done", "Running")
     first = troubled[0]
     same = sum(status.word == first.word for status in troubled)

@@ -232,6 +232,50 @@ def test_ranks_that_failed_in_the_same_second_are_not_called_the_first() -> None
     )
 
 
+RUNNING_JOB = Workload(
+    FAILED_JOB.ref, "u", {"kind": "PyTorchJob", "status": {"conditions": [{"type": "Running", "status": "True"}]}}
+)
+
+
+def test_a_rank_that_failed_while_the_others_go_on_is_named() -> None:
+    """Nothing is retried: no pod waits, and the last pods to end ended well."""
+    failed = rank("bert-worker-3", 1, 15, index="3")
+    others = [rank(f"bert-worker-{i}", 0, 30 + i, index=str(i)) for i in (0, 1, 2, 4, 5, 6, 7)]
+    alive = [one | {"status": pod(status("m", running(), "c"))["status"]} for one in others]
+    for workload in (RUNNING_JOB, Workload(FAILED_JOB.ref, "u", {"kind": "PyTorchJob"})):
+        found = state_of(workload, [*alive, failed])
+        assert (found.name, found.reason) == ("running", "PodFailed")
+        assert found.message == "1 of 8 pods failed: worker-3 (pod bert-worker-3) with exit 1, Error"
+        found = state_of(workload, [*others, failed])
+        assert (found.name, found.reason, found.exit_code) == ("running", "Ended", None)
+        assert found.message == (
+            "Every pod has ended, and the PyTorchJob shows no end yet; "
+            "1 of 8 pods failed: worker-3 (pod bert-worker-3) with exit 1, Error"
+        )
+        found = state_of(workload, others)
+        assert found.message == "Every pod has ended, and the PyTorchJob shows no end yet"
+    second = rank("bert-worker-5", 1, 16, index="5")
+    evicted = rank("bert-worker-6", 1, 15, index="6")
+    evicted["status"] = {"phase": "Failed", "reason": "Evicted"}
+    assert state(RUNNING_JOB, *alive[:6], failed, second)[1] == (
+        "2 of 8 pods failed, first worker-3 (pod bert-worker-3) with exit 1, Error"
+    )
+    assert (
+        state(RUNNING_JOB, *alive[:7], evicted)[1]
+        == "1 of 8 pods failed: worker-6 (pod bert-worker-6) with reason Evicted"
+    )
+
+
+def test_a_rank_that_was_made_anew_is_not_called_failed() -> None:
+    again = rank("bert-worker-3", 0, 40, born=20, index="3")
+    again["status"] = pod(status("m", running(), "c"))["status"]
+    assert state(RUNNING_JOB, rank("bert-worker-3", 1, 15, index="3"), again)[1] == "Running"
+
+
+def test_a_job_waits_for_its_next_attempt() -> None:
+    assert state(job(), rank("x-1", 1, 15))[1] == "Running: the last pod ended with exit 1, Error, waiting for the next"
+
+
 def test_failures_of_earlier_attempts_do_not_count() -> None:
     attempts = [
         rank("bert-worker-0", 7, 10, index="0"),
