@@ -17,6 +17,8 @@ _BAD, _GOOD = "#d9534f", "#3c9a5f"
 _EVENTS: Final = 8
 _CONTAINERS: Final = 6
 _SHOWN_LINES: Final = 5
+#: Reasons of a task with a failed pod that does not wait to run again: see `cluster.workloads`.
+_GOES_ON: Final = ("Running", "PodFailed", "Ended")
 _ORDER: Final = "what came first, and what followed"
 
 
@@ -68,13 +70,23 @@ class Why:
             return f"it has not started: {self.message}"
         if self.state == "running" and self.culprit is None:
             return f"it has not ended: {self.message}{f'; {self.hang}' if self.hang else ''}"
-        # In Kubernetes' words: a task that is running may wait to run again (CrashLoopBackOff).
-        now = "it runs again" if self.message.startswith("Running") else f"it is in state {self.reason}"
-        lead = f"{now}; before, " if self.state == "running" else ""
         if self.culprit is None:
             last = self.events[-1]["message"] if self.events else ""
             return f"{self.message}{f'; {last}' if last else ''}"
-        return lead + self._failure(self.culprit)
+        failure = self._failure(self.culprit)
+        return f"{self._now(self.culprit)}{failure}" if self.state == "running" else failure
+
+    def _now(self, culprit: Container) -> str:
+        """Return what a task that has not ended does after a container of it failed, as the beginning of a sentence."""
+        if self.reason == "Retrying":
+            return "it waits to run again; before, "
+        # Otherwise in Kubernetes' words: a container may wait to run again (CrashLoopBackOff).
+        if self.reason not in _GOES_ON and not self.message.startswith("Running"):
+            return f"it is in state {self.reason}; before, "
+        if any(_replaces(container, culprit) for container in self.containers):
+            return "it runs again; before, "
+        first = "" if self.evidence or not (culprit.role and culprit.rank) else f"{culprit.name} failed first: "
+        return f"{'every pod has ended, and it has no end yet' if self.reason == 'Ended' else 'it still runs'}; {first}"
 
     def _failure(self, container: Container) -> str:
         if self._stood_still:
@@ -184,6 +196,15 @@ class Why:
                     f'<details{opened} style="margin:.2em 0"><summary style="cursor:pointer">{escape(_ended(container))}</summary><div style="{MONO};padding-left:1.2em;opacity:.85">{lines}</div></details>'
                 )
         return f'<div class="cortex-why">{"".join(parts)}</div>'
+
+
+def _replaces(container: Container, failed: Container) -> bool:
+    """Return whether a container is a later run of one that failed, or is in a pod that was made in place of its pod."""
+    if (container.pod, container.container) == (failed.pod, failed.container):
+        return container.run > failed.run
+    if not container.started or not failed.ended or container.started < failed.ended:
+        return False
+    return (container.container, container.role, container.rank) == (failed.container, failed.role, failed.rank)
 
 
 def _counted(error: Error) -> str:

@@ -315,3 +315,26 @@ def test_a_sidecar_that_ends_badly_is_not_the_cause(filled: Filled, engine: Runt
     proxy = filled.add(Source("bert-0", "u0", "proxy", "c9", "sidecar", 0, "n0", 0, "worker", "0"))
     filled.notice("status", "ended", 9 * SECOND, notice="ended", source=filled.sources[proxy].public, exit_code=2)
     assert (why := task.why()).culprit is not None and why.culprit.name == "worker-1"
+
+
+def test_a_task_that_still_runs_names_the_rank_that_failed(filled: Filled, engine: Runtime) -> None:
+    """Nothing ran again: each rank has one run, and the others never stopped."""
+    task = Ranks(filled).say([0, 1, 2], 10, "INFO step 2 loss=0.4").say([3], 10, *OWN).end(11, {3: 1})
+    failed = "worker-3 failed first: main of bert-3 ended with exit code 1, after IndexError: no x"
+    message = "1 of 4 pods failed: worker-3 (pod bert-3) with exit 1, Error"
+    for reason, text in (("PodFailed", message), ("Running", "Running")):
+        filled.update(state="running", message=text, reason=reason)
+        assert running().why().summary == f"it still runs; {failed}"
+    task.end(20, {0: 0, 1: 0, 2: 0}, reason="Completed")
+    filled.update(state="running", message="Every pod has ended, and the PyTorchJob shows no end yet", reason="Ended")
+    assert running().why().summary == f"every pod has ended, and it has no end yet; {failed}"
+
+
+def test_a_task_runs_again_if_a_new_run_has_begun(filled: Filled, engine: Runtime) -> None:
+    Ranks(filled).say([3], 10, *OWN).end(11, {3: 1})
+    filled.update(state="running", message="Running: the last pod ended with exit 1", reason="Retrying")
+    assert running().why().summary.startswith("it waits to run again; before, main of bert-3 ended with exit code 1")
+    again = filled.add(Source("bert-3", "u3", "main", "d3", "main", 1, "n3", 0, "worker", "3"))
+    filled.lines([(again, 15 * SECOND, "INFO step 1 loss=0.5")])
+    filled.update(state="running", message="Running", reason="Running")
+    assert running().why().summary.startswith("it runs again; before, main of bert-3 ended with exit code 1")
