@@ -89,6 +89,7 @@ export class Session {
   lastSummary: TaskSummary[] = [];
   #written: Record<string, string> = {};
   #due: Record<string, ReturnType<typeof setTimeout> | undefined> = {};
+  #reportAgain = (): void => {};
   #next: Record<string, unknown> = {};
   #restored = false;
   #closed = false;
@@ -246,6 +247,8 @@ export class Session {
   #apply(settings: Settings): void {
     this.settings = settings;
     for (const view of this.views) view.settings();
+    // Some settings draw no row anew.
+    this.#reportAgain();
   }
 
   #tasksChanged(): void {
@@ -274,6 +277,7 @@ export class Session {
   /** Report which rows are visible, and the time of the first one while the view is paused. */
   reportVisible(sources: ContainerSummary[], first: number | null, last: number | null, at: number | undefined): void {
     const place = at === undefined ? {} : { at: toIso(at) };
+    this.#reportAgain = () => this.reportVisible(sources, first, last, at);
     this.#write("view", { ...toViewTrait(this.settings, sources, first, last), ...place }, VIEW_EVERY_MS);
   }
 

@@ -1,5 +1,5 @@
 // @vitest-environment happy-dom
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { Session, USER_DEFAULTS } from "../../src/client/session.ts";
 import { engineHub, type FakeModel, fakeModel } from "../helpers.ts";
 
@@ -58,4 +58,15 @@ test("a viewer that was open before keeps what the user chose", () => {
 test("without defaults, as in a page of its own, everything is as usual", () => {
   const { session } = open({});
   expect(session.settings).toMatchObject({ time: "local", wrap: false, fontSize: 12, filter: { since: 60_000 } });
+});
+
+test("a setting that draws no row anew is in what the page saves, too", async () => {
+  vi.useFakeTimers();
+  const { session, model } = open({});
+  session.reportVisible([], 4, 9, undefined);
+  await vi.advanceTimersByTimeAsync(5000);
+  session.change({ chartSmooth: 20 });
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(model.traits.view).toMatchObject({ chart_smooth: 20, first_seq: 4, last_seq: 9 });
+  vi.useRealTimers();
 });
