@@ -64,6 +64,7 @@ export class Plot {
     setText(this.#name, name);
     this.#name.title = name;
     this.#showNonFinite(nonFinite);
+    setHidden(this.#value, nonFinite.length > 0 && lines.length > 1 && width < TITLE_ROOM_PX);
     const ticks = frame.scale.ticks.map((value) => ({ value, y: frame.yOf(value) })).filter(({ y }) => y >= TOP - 4 && y <= height - BOTTOM + 1);
     setAttr(this.#grid, "d", ticks.map(({ y }) => `M${LEFT} ${y.toFixed(1)}H${width - RIGHT}`).join(""));
     this.#labels.replaceChildren(...ticks.map(({ value, y }) => {
@@ -176,6 +177,8 @@ function formatStep(step: number): string {
   return Number.isInteger(step) ? step.toLocaleString("en").replaceAll(",", "\u202f") : formatNumber(step);
 }
 
+/** Narrower plots have no room for both a NaN and a median in their title (px). */
+const TITLE_ROOM_PX = 400;
 /** A curve is named under the pointer up to this far from its ends (px), for a pointer is not exact. */
 const REACH_PX = 4;
 export const LEFT = 40;

@@ -107,6 +107,8 @@ describe("the chart beside the lines", () => {
     show({ chart: "time" });
     await feed(...ended(...places));
     expect(find(".cl-lost").textContent).toBe(words);
+    // There is no room for both.
+    expect(find(".cl-pv").hidden).toBe(true);
   });
 
   it("says where values do not fit a logarithmic scale", async () => {
