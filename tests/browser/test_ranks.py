@@ -56,6 +56,10 @@ def test_the_panel_the_chart_and_the_sources_show_which_rank_stands_out(
     expect(sources.locator(".cl-badge:visible").nth(1)).to_have_attribute(
         "title", re.compile(r"rank 2: silent .*, step 39")
     )
+    words = "all => all.every(one => one.scrollWidth <= one.clientWidth)"
+    assert ranks.locator(".cl-rank-l").evaluate_all(words)
+    ranks.nth(3).get_by_role("button").click()
+    expect(viewer.locator(".cl-picked")).to_contain_text("CUDA error", timeout=WAIT)
     _pictures(page, "ranks")
     viewer.get_by_role("button", name="Chart of the metrics (p)").click()
     chart = viewer.get_by_role("group", name="Chart of the metrics")

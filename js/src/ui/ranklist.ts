@@ -6,9 +6,10 @@
 import { requestEvents } from "../client/patterns.ts";
 import type { Session } from "../client/session.ts";
 import type { Problem } from "../protocol/events.ts";
+import type { Jump } from "../protocol/requests.ts";
 import type { ContainerSummary, Update } from "../protocol/update.ts";
 import { formatShortClock } from "../text/format.ts";
-import { button, h, setHidden, setText, svg } from "./dom.ts";
+import { button, focusedIn, focusOn, h, setHidden, setText, svg } from "./dom.ts";
 
 /** Ranks are read again after this time (ms) at the earliest, and after ten times as long as reading them took. */
 const AGAIN_MS = 5000;
@@ -37,6 +38,8 @@ export interface RankStrip {
   ended: string;
   pod: string;
   container: string;
+  /** Number of its first error, or of its last line. */
+  seq: number;
 }
 
 /** The mark of a container with a rank that stands out. */
@@ -62,7 +65,7 @@ export class RankList {
   #rows = h("div", { class: "cl-ranks", role: "list", "aria-label": "Ranks" });
   #times = [h("span", {}), h("span", {})];
   #span = h("div", { class: "cl-rank cl-dim", hidden: true }, h("span", {}), h("div", { class: "cl-rank-span" }, ...this.#times), h("span", {}));
-  readonly element = h("div", { class: "cl-plist cl-rlist", hidden: true }, this.#hang, this.#message, this.#rows, this.#span);
+  readonly element = h("div", { class: "cl-plist cl-rlist", hidden: true }, this.#hang, this.#message, h("div", { class: "cl-rgrid" }, this.#rows, this.#span));
   /** Whether it is below the chart, where it takes no room unless there are ranks to compare, and the ones that stand out come first. */
   #isSmall = false;
   #found: (Ranks & { task: string })[] | undefined;
@@ -73,11 +76,13 @@ export class RankList {
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   readonly #session: Session;
+  readonly #jump: (to: Jump) => void;
   readonly #drawn: (badges: Map<string, RankBadge>) => void;
 
   /** `drawn` gets the badges of containers by their keys, each time that the list was drawn. */
-  constructor(session: Session, drawn: (badges: Map<string, RankBadge>) => void) {
+  constructor(session: Session, jump: (to: Jump) => void, drawn: (badges: Map<string, RankBadge>) => void) {
     this.#session = session;
+    this.#jump = jump;
     this.#drawn = drawn;
   }
 
@@ -181,7 +186,8 @@ export class RankList {
 
   #draw(): void {
     const found = this.#found!;
-    const ranks = found.flatMap((one) => one.ranks);
+    const rowOf = new Map(found.flatMap((one) => one.ranks.map((rank) => [rank, (): Node => this.#row(rank, one)])));
+    const ranks = [...rowOf.keys()];
     const hangs = found.map(({ hang }) => hang).filter(Boolean);
     const leftOut = found.reduce((sum, one) => sum + one.left_out, 0);
     setText(this.#hang, hangs.length > 0 ? `${hangs.join("; ").replace(/^n/, "N")}` : "");
@@ -192,9 +198,21 @@ export class RankList {
     setHidden(this.#span, isEmpty || found.length > 1);
     if (!isEmpty) for (const [i, at] of [found[0].from, found[0].to].entries()) setText(this.#times[i], formatShortClock(at / 1e6, true));
     const listed = this.#isSmall ? [...ranks.filter(standsOut), ...ranks.filter((one) => !standsOut(one))] : ranks;
-    this.#rows.replaceChildren(...listed.map(rankRow));
+    const focused = focusedIn(this.#rows)?.parentElement?.title;
+    this.#rows.replaceChildren(...listed.map((rank) => rowOf.get(rank)!()));
+    if (focused !== undefined) focusOn([...this.#rows.children].find((row) => (row as HTMLElement).title === focused)?.querySelector("button") ?? null);
     setHidden(this.element, this.#isSmall && ranks.length < 2);
     this.#drawn(badgesOf(found));
+  }
+
+  /** Return the row of a rank. If the rank has an error, a click leads to its line. */
+  #row(rank: RankStrip, { task, from, to }: Ranks & { task: string }): HTMLElement {
+    const { name, note, label, error, seq } = rank;
+    const title = `${name}: ${label}`;
+    const row = (more: object, words: HTMLElement): HTMLElement => h("div", { class: "cl-rank", role: "listitem", "data-tone": TONES[note] ?? "", ...more }, h("b", {}, name), strip(rank), words);
+    if (error === null) return row({ title }, h("span", { class: "cl-rank-l" }, label));
+    const jump = (): void => this.#jump({ to: "seq", task, seq, time: (from + error * (to - from)) / 1e6 });
+    return row({ title: `${title}\nGo to its first error`, style: "cursor: pointer", onclick: jump }, h("button", { class: "cl-rank-l" }, label));
   }
 }
 
@@ -225,11 +243,6 @@ function badgesOf(found: (Ranks & { task: string })[]): Map<string, RankBadge> {
     }
   }
   return badges;
-}
-
-function rankRow(rank: RankStrip): HTMLElement {
-  const { name, note, label } = rank;
-  return h("div", { class: "cl-rank", role: "listitem", "data-tone": TONES[note] ?? "", title: `${name}: ${label}` }, h("b", {}, name), strip(rank), h("span", { class: "cl-rank-l" }, label));
 }
 
 /** Return the strip of a rank: the steps that it made, where it was behind, and where it fell silent. */

@@ -396,7 +396,7 @@ export class Viewer {
 
   #rankList({ RankList }: Panels): RankList {
     if (this.#ranks === undefined) {
-      this.#ranks = new RankList(this.#session, (badges) => {
+      this.#ranks = new RankList(this.#session, (to) => this.#jump(to), (badges) => {
         this.#sourceList.mark(badges);
         this.#chart.panel?.draw();
       });

@@ -8,7 +8,7 @@ import { all, feed, find, model, next, page, settle, show } from "../page.ts";
 page({ now: T0 + 100_000, settled: 700 });
 beforeEach(() => void vi.spyOn(console, "warn").mockImplementation(() => {}));
 
-const rank = (name: string, more: Partial<RankStrip> = {}): RankStrip => ({ name, note: "", label: "step 9, 2 s each", start: 0, end: 1, pace: [1, 1, null, 0.5], lag: [0, 0, 0, 0], last_step: 1, error: null, ended: "", pod: name, container: "main", ...more });
+const rank = (name: string, more: Partial<RankStrip> = {}): RankStrip => ({ name, note: "", label: "step 9, 2 s each", start: 0, end: 1, pace: [1, 1, null, 0.5], lag: [0, 0, 0, 0], last_step: 1, error: null, ended: "", pod: name, container: "main", seq: 1, ...more });
 const FOUND = {
   ranks: [rank("worker-0"), rank("worker-1", { note: "slow", label: "slow, step 5, 4 s each", lag: [0, 0.5, 1, 1] }), rank("worker-2", { note: "silent", label: "silent 40 s, step 3", pace: [1, 0, null, 0], last_step: 0.25 }), rank("worker-3", { note: "failed first", ended: "failed", error: 0.9 })],
   left_out: 0,
@@ -23,6 +23,7 @@ function answer(events: string): void {
   model.emit("msg:custom", { client, id, type: "found" }, [new DataView(bytesOf(events).buffer)]);
   model.emit("msg:custom", { client, id, type: "found", done: true });
 }
+const picked = (): (string | null)[] => all(".cl-picked .cl-m").map(({ textContent }) => textContent);
 const press = (element: Element, key: string): void => void element.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
 const tab = (name: string): HTMLElement => all(".cl-pats .cl-seg button").find(({ textContent }) => textContent === name)!;
 
@@ -48,6 +49,17 @@ describe("the ranks of a task", () => {
     expect(["step", "late", "still", "error"].map((kind) => [0, 1, 2, 3].filter((row) => has(row, kind)))).toEqual([[0, 1, 2, 3], [1], [2], [3]]);
     expect(find(".cl-hang").textContent).toBe("No step since 10:31:04, usually every 2.1 s (p99 4 s)");
     expect(all(".cl-pat")).toHaveLength(0);
+  });
+
+  it("with an error lead to its line", async () => {
+    await open();
+    answer(sse("ranks", { ...FOUND, ranks: [rank("worker-0"), rank("worker-1", { note: "failed first", label: "failed first, step 1", error: 1 / 60, seq: next.seq - 1 })] }) + sse("done", { looked: 2, lines: 2 }));
+    await settle();
+    const [well, failed] = all(".cl-rank[role]");
+    expect([well.querySelector("button"), picked()]).toEqual([null, []]);
+    failed.querySelector("button")!.click();
+    await settle();
+    expect(picked()).toEqual(["step 2 loss=1"]);
   });
 
   it("show nothing of the patterns, and the patterns nothing of them", async () => {
