@@ -863,7 +863,8 @@ def _describe_cronjob(workload: Workload, newest: KubeObject | None) -> KubeObje
     """Return the fields of a CronJob: the fields of its newest Job, because a CronJob's name means that Job as a task."""
     spec, status, ref = workload.obj["spec"], workload.obj.get("status", {}), workload.ref
     about = schedule_of(workload)
-    row = newest or {"state": "pending", "status": "", "exit_code": None, "pods": 0, "restarts": 0, "finished": None}
+    none = {"state": "pending", "status": "", "exit_code": None, "pods": 0, "restarts": 0, "finished": None}
+    row = newest or none | {"uid": workload.uid}
     message = f"{newest['task'].partition(':')[2]}: {newest['message']}; {about}" if newest else about
     return row | {
         "task": ref.key,

@@ -359,6 +359,7 @@ async def test_a_cron_job_is_listed_as_its_newest_job(api: Any, cluster: Cluster
     put(api, "pod")
     rows = {row["task"]: row for row in await list_tasks(cluster, "team")}
     nightly, paused = rows["team:cronjob/nightly"], rows["team:cronjob/paused"]
+    assert paused["uid"]  # it has not run yet
     assert (nightly["state"], nightly["status"], nightly["exit_code"]) == ("succeeded", "Complete", 0)
     assert (nightly["started"], nightly["finished"]) == ("2023-11-15T01:00:00Z", "2023-11-15T01:02:00Z")
     assert nightly["message"] == (

@@ -52,6 +52,8 @@ step()
 USER = """
 import json, time
 import cortex_jupyter as cortex
+from cortex_jupyter.parsing import rhythm
+rhythm.FIRST_S = 20  # else the first pause of a task may last five minutes
 log = cortex.logs({task!r}, namespace={namespace!r})
 def say(**what):
     print(json.dumps(what | {{"at": time.time()}}), flush=True)

@@ -286,7 +286,8 @@ async def test_a_selector_of_a_cron_job_does_not_end_although_its_jobs_are_delet
             await asyncio.to_thread(run, number)
         await until(lambda: texts(recording) == [f"run {number}" for number in range(3)])
         await until(lambda: recording.read_info().done or not pods_of_tasks[-1].all)
-        assert not recording.read_info().done and not ends
+        # A slow recorder may look before the next Job is there; then it has found no end.
+        assert not recording.read_info().done and not any(ends)
     await asyncio.to_thread(kube.delete, "cronjobs", name)
 
 
