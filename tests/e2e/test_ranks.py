@@ -87,6 +87,9 @@ def test_sixteen_ranks_of_which_one_is_slow_one_is_silent_and_one_dies(
     kube, name, namespace = target.kube, "bert", unique("ranks")
     OPERATORS["pytorchjob.kubeflow.org"].define(kube)
     kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    if target.real:  # pods cannot be created before the namespace has its service account
+        account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
+        kube.wait_for(lambda: kube.request("GET", account).json().get("secrets"), "the service account")
     try:
         task = Custom(kube, "kubeflow.org/v1", "PyTorchJob", "pytorchjobs", name, namespace=namespace)
         for rank in range(RANKS):

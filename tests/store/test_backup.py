@@ -160,23 +160,21 @@ def test_a_backup_replaces_no_file(store: Store, tmp_path: Path, capsys: pytest.
     assert "cannot write" in capsys.readouterr().err
 
 
-def test_valkey_is_backed_up_by_its_own_means(
-    valkey_server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_valkey_is_backed_up_by_its_own_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As docs/how-to/backup.md says: a snapshot of a server at work, and a server that begins with it."""
-    with contextlib.closing(open_store(valkey_server.url)) as store:
+    with Server(tmp_path / "old") as server, contextlib.closing(open_store(server.url)) as store:
         assert command(store, "backup", str(tmp_path / "copy")) == 1
         assert "BGSAVE" in capsys.readouterr().err
         hand = Hand(store)
         with writing(store, hand, 0):
-            before = valkey_server.ask("LASTSAVE").timestamp()
+            before = server.ask("LASTSAVE").timestamp()
             while time.time() < before + 1:  # the time of a snapshot is in whole seconds
                 time.sleep(0.05)
-            valkey_server.ask("BGSAVE")
-            while valkey_server.ask("LASTSAVE").timestamp() <= before:
+            server.ask("BGSAVE")
+            while server.ask("LASTSAVE").timestamp() <= before:
                 time.sleep(0.05)
         (tmp_path / "new").mkdir()
-        shutil.copy(valkey_server.folder / "dump.rdb", tmp_path / "new")
+        shutil.copy(server.folder / "dump.rdb", tmp_path / "new")
         written = texts(store, hand.id)
     with Server(tmp_path / "new") as new, contextlib.closing(open_store(new.url)) as restored:
         info = restored.info(hand.id)
