@@ -75,7 +75,7 @@ def test_an_unreachable_cluster_is_reported_beside_the_recorded_lines(
         shot(page, "away-dark")
         page.goto(re.sub("task=[^&]*&", "", page.url))
         expect(page.locator("[role=alert]")).to_contain_text("The cluster cannot be asked", timeout=WAIT)
-        expect(page.locator("tbody")).to_contain_text("default:job/away")
+        expect(page.locator("tbody")).to_contain_text("job/away")
         shot(page, "away-tasks")
     finally:
         lab.server.close()
