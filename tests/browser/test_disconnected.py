@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import TimeoutError as Late
 from playwright.sync_api import expect
-from support.browser import TOP_LINE, WAIT, cell, says, shot
+from support.browser import SLEEPER, TOP_LINE, WAIT, cell, says, shot
 from support.jupyter import gated, until
 
 if TYPE_CHECKING:
@@ -25,19 +25,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-#: Makes the page's worker believe that the machine slept: a message (ms) to the channel `sleep` sets its clock forward until
-#: the server answers again.
-_SLEEPER = """
-const prelude = `{
-  const [now, ask] = [Date.now, fetch]
-  let slept = 0
-  Date.now = () => now() + slept
-  new BroadcastChannel('sleep').onmessage = ({ data }) => (slept = data)
-  globalThis.fetch = async (...request) => { const response = await ask(...request); slept = 0; return response }
-};`
-const made = URL.createObjectURL
-URL.createObjectURL = (blob) => made(blob.type === 'text/javascript' ? new Blob([prelude, blob], { type: blob.type }) : blob)
-"""
 _HOUR = 3_600_000
 #: Returns the distance of a line from the list's top (px), or null if the line is not drawn.
 _OFFSET = """([viewer, text]) => {
@@ -89,7 +76,7 @@ def sleep(lab: Lab, job: Callable[..., str], gate: Path, sandbox: Any) -> Callab
         # The Job still writes during the sleep, however slowly the page opens.
         name = job(until(gate, per_second=20))
         # In a notebook, because the viewer's own page asks for at least one minute, which would cover the sleep.
-        page = lab.open(f"asleep-{transport}", cell(name, transport, since="2s"), init=_SLEEPER)
+        page = lab.open(f"asleep-{transport}", cell(name, transport, since="2s"), init=SLEEPER)
         viewer = opened(page)
         lab.server.process.send_signal(signal.SIGSTOP)
         try:
@@ -204,7 +191,7 @@ def test_a_signed_out_user_sees_why_and_reads_on_after_signing_in_again(
 def test_a_page_that_wakes_up_offline_says_so_and_goes_on_when_online(
     lab: Lab, job: Callable[..., str], gate: Path, lines_of: Callable[[Locator], dict[int, list[str]]]
 ) -> None:
-    page = lab.view(job(gated(600, gate)), init=_SLEEPER, since="all")
+    page = lab.view(job(gated(600, gate)), init=SLEEPER, since="all")
     viewer = opened(page)
     page.context.set_offline(True)
     # Chromium's offline mode does not cut open connections, so the server is stopped to make them silent.

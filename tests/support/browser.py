@@ -57,6 +57,21 @@ class Chromium:
             self._browser.close()
 
 
+#: Makes the page's worker believe that the machine slept: a message (ms) to the channel `sleep` sets its clock forward until
+#: the server answers again.
+SLEEPER = """
+const prelude = `{
+  const [now, ask] = [Date.now, fetch]
+  let slept = 0
+  Date.now = () => now() + slept
+  new BroadcastChannel('sleep').onmessage = ({ data }) => (slept = data)
+  globalThis.fetch = async (...request) => { const response = await ask(...request); slept = 0; return response }
+};`
+const made = URL.createObjectURL
+URL.createObjectURL = (blob) => made(blob.type === 'text/javascript' ? new Blob([prelude, blob], { type: blob.type }) : blob)
+"""
+
+
 @contextlib.contextmanager
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     """Run the machine's Chromium while the block runs."""

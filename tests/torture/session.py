@@ -26,7 +26,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from browser.conftest import Lab  # noqa: E402 - needs the path set above
 from conftest import run_sandbox  # noqa: E402
 from playwright.sync_api import expect, sync_playwright  # noqa: E402
-from support.browser import cell, chromium, run_all  # noqa: E402
+from support.browser import SLEEPER, cell, chromium, run_all  # noqa: E402
 from support.jupyter import Home, Jupyter, until  # noqa: E402
 from support.kube import python_job  # noqa: E402
 
@@ -40,18 +40,6 @@ if TYPE_CHECKING:
 RATE = 20
 #: Longest time that the page may need for an answer, and a viewer for a new line after an event (seconds).
 ANSWER_S, RECOVERY_S = 5, 120
-#: Makes the page's worker believe that the machine slept, until the server answers again.
-SLEEPER = """
-const prelude = `{
-  const [now, ask] = [Date.now, fetch]
-  let slept = 0
-  Date.now = () => now() + slept
-  new BroadcastChannel('sleep').onmessage = ({ data }) => (slept = data)
-  globalThis.fetch = async (...request) => { const response = await ask(...request); slept = 0; return response }
-};`
-const made = URL.createObjectURL
-URL.createObjectURL = (blob) => made(blob.type === 'text/javascript' ? new Blob([prelude, blob], { type: blob.type }) : blob)
-"""
 
 
 class Session:
