@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from recorder.test_recorder import COUNT, Seen, exactly, open_session
@@ -25,6 +27,20 @@ def run(store: str, kubeconfig: Path, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", store, "--kubeconfig", str(kubeconfig)]
     with log.open("ab") as file:
         return subprocess.Popen([*command, "--idle", "2"], stdout=file, stderr=file)
+
+
+def stop_between_transactions(pid: int, database: Path) -> None:
+    """Stop a recorder while it does not hold the database's lock, which it would keep until it continues."""
+    with closing(sqlite3.connect(database, isolation_level=None, timeout=1)) as db:
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+            else:
+                db.execute("ROLLBACK")
+                return
 
 
 async def test_a_recorder_stopped_for_longer_than_its_lease_cannot_commit(
@@ -51,7 +67,7 @@ async def test_a_recorder_stopped_for_longer_than_its_lease_cannot_commit(
 
             first, epoch = holder()
             assert first in {p.pid for p in both}
-            os.kill(first, signal.SIGSTOP)
+            stop_between_transactions(first, tmp_path / "r.sqlite")
             stopped = store.complete(recording.id).records
             await until(lambda: holder()[0] not in (0, first))
             await until(lambda: store.complete(recording.id).records > stopped + 50)
