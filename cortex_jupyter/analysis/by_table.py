@@ -87,7 +87,7 @@ def _values(found: list[tuple[int, float, Row]]) -> Values:
 
 
 def merge(first: Values, second: Values) -> Values:
-    """Return the values of both, in the order of the lines. Those of `first` replace those that `second` has of the same line."""
+    """Return the values of both, in the order of the lines. If both read the same line, the values in `first` count."""
     np = import_optional("numpy")
     if not len(first.lines):
         return second

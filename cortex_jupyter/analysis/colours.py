@@ -45,7 +45,7 @@ def source_colour(pod: str, task: str, role: str = "", rank: str = "", position:
     role, rank : str, optional
         Where the source stands in its task.
     position : int, optional
-        The task's place among those that are shown together: equal ranks of two tasks have different colours.
+        Position of the task among the displayed tasks: equal ranks of two tasks have different colours.
 
     Examples
     --------

@@ -246,8 +246,8 @@ def _first_difference(
 ) -> Difference | None:
     """Return the earliest difference between corresponding sources, by the time since each source began.
 
-    Pods start when there is room for them. By the time since the log began, a pod that started late would seem to
-    diverge late.
+    Pods start when there is room for them. If times were measured from the beginning of the log, a pod that started late
+    would seem to diverge late.
     """
     np = import_optional("numpy")
     sources = [_sources(table) for table in tables]

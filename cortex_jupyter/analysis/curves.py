@@ -77,7 +77,8 @@ class Panel:
     log : bool
         y needs a logarithmic scale.
     last : float or None
-        The last value of the only curve; with several, the median of the last values of those that go on. NaN if none is finite.
+        The last value of the only curve. With several curves, the median of the last values of the live ones. NaN if none
+        is finite.
     live : int
         Number of curves that go on: each has a point in the last few of its usual distances in time.
     band : Curve or None

@@ -82,7 +82,7 @@ class Container:
     ended : str or None
         RFC 3339.
     last : list of str
-        Its last lines; of a line that was redrawn, such as a progress bar, the newest state.
+        Its last lines. A line that was redrawn, such as a progress bar, stands in its newest state.
     node, role, rank, attempt : str
     started : str or None
         RFC 3339.
@@ -251,7 +251,7 @@ def read_containers(store: Readable, recording: int) -> tuple[Containers, list[d
 def clocks(containers: Containers) -> dict[str, int]:
     """Return how far the clock of each node was ahead of the recorder's (ns).
 
-    A node whose clock is not known is taken for a usual one.
+    A node without a known clock counts as having the usual difference.
     """
     known: dict[str, float] = {}
     for container in containers.values():
@@ -312,7 +312,7 @@ class _Failure:
         Number of the error's first line in this container.
     text : str
     waits : Collective or None
-        For what it waited in vain.
+        The operation that timed out while it waited.
     last : tuple of (int, int) or None
         Time by the recorder's clock (ns) and number of its last line.
     """
@@ -423,7 +423,7 @@ def _is_killed(failure: _Failure) -> bool:
 
 
 def _absent(failures: list[_Failure], containers: Containers, table: pa.Table) -> _Failure | None:
-    """Return the container for which the others waited: it did not wait itself, or for an earlier operation."""
+    """Return the container that kept the others waiting: it did not wait itself, or waited in an earlier operation."""
     waiting = {id(f.container): f for f in failures if f.effect == failure_texts.TIMEOUT}
     ahead, roles = clocks(containers), {f.container.role for f in waiting.values()}
     newest: dict[tuple[str, str], Container] = {}

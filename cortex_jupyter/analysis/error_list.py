@@ -18,7 +18,7 @@ MONO: Final = "font:12px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:p
 
 
 class Errors(ResultFrame):
-    r"""The errors of a log, in the order in which they first occurred; returned by `log.errors()`.
+    r"""The errors of a log, ordered by their first occurrence; returned by `log.errors()`.
 
     It is a sequence of `Error` (`type`, `message`, `frames`, `count`, `pods`, `first`, `last`, `context`, `text`,
     `seq`, ...). It is also a frame with the columns `kind`, `type`, `message`, `count`, `pods`, `first`, `last`, `file`,

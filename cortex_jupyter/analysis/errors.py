@@ -47,7 +47,7 @@ class Error:
         The exceptions that came before it, or that it groups.
     count : int
     pods : list of str
-        In the order in which they reported it.
+        Ordered by when each reported it first.
     first, last : datetime
         Cut to microseconds. The record `log.seq[error.seq]` has nanoseconds.
     seq : int
@@ -55,8 +55,8 @@ class Error:
     text : str
         The whole first traceback.
     context : list of str
-        The lines before it, at most five, of the same container run and stream; of a line that was redrawn, such as a
-        progress bar, the newest state.
+        The lines before it, at most five, of the same container run and stream. A line that was redrawn, such as a
+        progress bar, stands in its newest state.
     """
 
     kind: str
@@ -94,7 +94,7 @@ def errors(table: pa.Table) -> list[Error]:
     Returns
     -------
     list of Error
-        In the order in which they first occurred.
+        Ordered by their first occurrence.
     """
     np = import_optional("numpy")
     if table.num_rows == 0:
@@ -224,7 +224,7 @@ def as_table(errors: list[Error]) -> pa.Table:
 
 
 def _failed(error: Error) -> Frame | None:
-    """Return the stack frame in which the error happened: the last one in Python, else the first."""
+    """Return the stack frame of the line that failed: in Python the last one, else the first."""
     if not error.frames:
         return None
     return error.frames[-1 if error.kind == "python" else 0]

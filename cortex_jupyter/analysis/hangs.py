@@ -51,7 +51,7 @@ class Hangs(ResultFrame):
 
     @property
     def last(self) -> dict[str, Any] | None:
-        """The row of a hang after which no step came; None if there is none."""
+        """The row of a hang that no step ended; None if there is none."""
         rows = self._table.slice(len(self) - 1).to_pylist() if self._is_last else []
         return rows[0] if rows else None
 
@@ -138,13 +138,13 @@ class _Signs:
     Parameters
     ----------
     rows, time, rank, kind, is_last : numpy.ndarray
-        In the order of time. `kind` is the shape of the line with which the time until the rank's next sign began; `is_last`
-        is whether the counter reached its end.
+        In the order of time. `kind` is the shape of the line that began the time until the rank's next sign. `is_last` is
+        whether the counter reached its end.
     end, length : numpy.ndarray
         The times between two signs of one rank, by their ends: when each ended (ns), and how long it was (seconds).
     pause_end, pause, began : numpy.ndarray
-        The same between two seconds in which a rank gave a sign, and the kind with which each began. A task that makes a
-        hundred steps a second does not hang when it makes none for a second.
+        The same between two seconds with a sign of any rank, and the kind of the line that began each. A task that makes
+        a hundred steps a second does not hang when it makes none for a second.
     pauses : float
         The number of pauses of a rank, on average.
     """
@@ -193,7 +193,7 @@ def _neighbours(rank: Ints, by_rank: Ints) -> tuple[Ints, Ints]:
 
 
 def _kinds(table: pa.Table, progress: Progress, time: Ints, rows: Ints, usual_s: float) -> Ints:
-    """Return the shape with which the time after each sign begins: that of the rank's next line, else that of the sign.
+    """Return the shape of the line that begins the time after each sign: the rank's next line, else the sign itself.
 
     A pause after "saving checkpoint" differs from one after a step. Only a line that comes soon counts, since that of a pause
     which lasts is not known yet. A warning or an error announces nothing.
@@ -220,7 +220,7 @@ def _kinds(table: pa.Table, progress: Progress, time: Ints, rows: Ints, usual_s:
 def _examine(
     table: pa.Table, progress: Progress, signs: _Signs, end: int, *, is_over: bool, what: str
 ) -> list[dict[str, Any]]:
-    """Judge the longest times in which no rank made a step, the earliest first."""
+    """Judge the longest times without a step of any rank, the earliest first."""
     np = import_optional("numpy")
     lengths = np.diff(signs.time, append=max(end, int(signs.time[-1]))) / 1e9
     longest = np.argsort(-lengths, kind="stable")[:_EXAMINED]
@@ -254,7 +254,7 @@ def _examine(
 
 
 def _is_at_end(signs: _Signs, index: int, since: int) -> bool:
-    """Return whether all counters that were at work have reached their ends at a sign: what comes then has no rhythm yet."""
+    """Return whether all active counters have reached their ends at a sign. The phase that follows has no rhythm yet."""
     np = import_optional("numpy")
     recent = slice(max(0, index + 1 - _NEWEST), index + 1)
     ranks, times, is_last = (column[recent][::-1] for column in (signs.rank, signs.time, signs.is_last))
@@ -263,7 +263,7 @@ def _is_at_end(signs: _Signs, index: int, since: int) -> bool:
 
 
 def _latest_kinds(signs: _Signs, index: int, since: int) -> Ints:
-    """Return with which kinds of lines the pauses of all ranks began that last at a sign; those that are at work since then."""
+    """Return the kinds of the lines that began the pauses which last at a sign, of all ranks that were active since `since`."""
     np = import_optional("numpy")
     recent = slice(max(0, index + 1 - _NEWEST), index + 1)
     ranks, kinds, times = (column[recent][::-1] for column in (signs.rank, signs.kind, signs.time))

@@ -81,7 +81,8 @@ def differing_settings(
     - It has one value in each log. A loss differs from line to line, a rank from pod to pod. If other lines have the name
       with other values (`optimizer lr=0.1`, `scheduler lr=5`), only equal lines are compared.
     - It is written before the first step: before a counter such as `step=1` or `epoch 1/10` has a second value. Or it is
-      written in several lines of a container, always the same. What is written once after that is a result.
+      written in several lines of a container, always the same. A value that a log shows once, after the first step, is a
+      result.
     - The last word of its name is not that of a measurement, a time or an id (`val_loss`, `load_time`, `run_id`), and its
       value is no duration, time, address or id.
 
@@ -146,7 +147,7 @@ def _settings(table: pa.Table, source: Ints, shape: Ints) -> dict[tuple[str, str
 
 
 def _rows_by_shape(shape: Ints) -> list[Ints]:
-    """Return the rows of each shape; of very many shapes, of those that occur first."""
+    """Return the rows of each shape. Of very many shapes, only the first ones count."""
     np = import_optional("numpy")
     order = np.argsort(shape, kind="stable")
     bounds = np.flatnonzero(np.diff(shape[order])) + 1
@@ -155,7 +156,7 @@ def _rows_by_shape(shape: Ints) -> list[Ints]:
 
 
 def _first_step(texts: Any, shape: Ints, groups: list[Ints]) -> int:
-    """Return the first row in which a counter of lines of one shape has a second value; the number of rows if none has."""
+    """Return the first row where a counter in lines of one shape changes; the number of rows if none changes."""
     np = import_optional("numpy")
     # `epoch 1/1 step 5` has two counters, and only one of them counts.
     firsts = _lines(texts, np.array([rows[0] for rows in groups], np.int64))

@@ -57,7 +57,7 @@ class PatternsByLine:
     times : numpy.ndarray
         For each pattern, how often it occurred. A traceback or a table counts once.
     is_traceback : numpy.ndarray
-        For each pattern, whether most of its lines are those of tracebacks.
+        For each pattern, whether most of its lines belong to tracebacks.
     """
 
     code: Ints

@@ -46,7 +46,7 @@ _PATTERNS: Final = 200
 _BAD: Final = frozenset({"warning", "error", "critical"})
 #: Maximum length of a pattern's text (characters).
 _TEXT: Final = 400
-#: Maximum number of fields, of different values that are counted of each, and of those that are sent.
+#: Maximum number of fields, of different values counted for each field, and of values sent for each field.
 _FIELDS, _DISTINCT, _VALUES = 60, 10_000, 8
 #: Longer values (characters) are not listed.
 _VALUE: Final = 120
@@ -55,7 +55,7 @@ _DEPTH: Final = 3
 _FIELD: Final = re.compile(r"[A-Za-z_@][\w.@/-]*\Z", re.ASCII)
 #: Shapes on which a filter is tried at most.
 _SHAPES: Final = 5_000
-#: What may stand before and after a pattern in a line, the narrowest first.
+#: Text before and after a pattern in a line, the narrowest first.
 _EDGES: Final = ((r"^\s*", r"\s*$"), (r"\s", r"\s*$"), ('"', '"'), ("", r"\s*$"), (r"^\s*", ""), ("", ""))
 _PROGRESS_S: Final = 0.2
 _HINT: Final = (

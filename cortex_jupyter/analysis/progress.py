@@ -73,8 +73,8 @@ def progress_bars(table: pa.Table) -> pa.Table:
     -------
     pyarrow.Table
         `pod`, `container`, `label`, `step`, `total`, `fraction` (0 to 1), `rate` (per second), `unit`, `elapsed`,
-        `remaining` (seconds), `time` (of the newest state), `seq`; one row per bar. Bars that run come before finished
-        ones and those that a later bar of the same label has replaced; then the newest comes first.
+        `remaining` (seconds), `time` (of the newest state), `seq`; one row per bar. Running bars come first; then the
+        finished ones, and the ones that a later bar of the same label has replaced. Within each group, the newest comes first.
     """
     np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
     states: list[tuple[_State, dict[str, Any]]] = []
@@ -137,9 +137,9 @@ def latest_progress(store: Readable, recording: int, last: int, *, look_back: bo
     Returns
     -------
     dict or None
-        Of each container's bars that run, the one that runs longest; of those, the one with the lowest fraction: the
-        fields of `Progress`. A finished bar only if none runs. None if no bar has a fraction, or if only a look back would
-        tell whether one runs.
+        The fields of one `Progress`. Each container is represented by its bar that runs longest; the result is the bar
+        with the lowest fraction among them. A finished bar counts only if none runs. None if no bar has a fraction, or
+        if only a look back would tell whether one runs.
     """
     states = _states_of_last(store, recording, last, _GLANCE)
     if states and not any(state.is_running for state in states):

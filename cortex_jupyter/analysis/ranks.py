@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 #: A rank with fewer steps has no pace yet.
 _MIN_STEPS: Final = 5
-#: The newest steps by which ranks are compared.
+#: Number of newest steps that are compared.
 _NEWEST: Final = 50
-#: A rank is slow if its steps take this many times as long as those of the median rank.
+#: A rank is slow if its steps take this many times as long as the median rank's steps.
 _SLOW: Final = 1.25
 #: Or if it is this many times as late as is usual among the ranks, and by this share of a step.
 _FAR, _SHARE = 5.0, 0.25
@@ -115,7 +115,7 @@ def compare_ranks(
     culprit : Container, optional
         The one that failed first.
     behind : collection of str, optional
-        The names of the ranks for which the others wait, as far as a hang shows it.
+        The names of the ranks that keep the others waiting, as far as a hang shows it.
     is_over : bool, optional
         Whether the task has ended.
 
@@ -423,7 +423,7 @@ def _strips(
 
 
 def _label(row: dict[str, Any]) -> str:
-    """Describe a rank in a few words. What stands out comes first: a narrow place shows no more."""
+    """Describe a rank in a few words, beginning with what is unusual, because a narrow list shows no more."""
     silent = f"silent {seconds_text(row['silent_s'])}"
     parts = [silent if row["note"] == "silent" else row["note"]]
     parts.append(f"step {row['step']:,.0f}".replace(",", " ") if row["step"] is not None else "")

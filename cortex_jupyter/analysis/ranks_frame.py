@@ -41,8 +41,8 @@ class Ranks(ResultFrame):
     `step` (the newest),
     `step_s` and `step_p95_s` (the time of a step: median and 95 %), `lag` (steps behind the median rank), `late_s` (how much
     later than the median rank it makes a step), `last` (time of its last line), `silent_s` (since then), `error` (its first),
-    `error_seq`, `exit_code`, `seq` (of its last line). Times are by the recorder's clock, as far as those of the nodes are
-    known.
+    `error_seq`, `exit_code`, `seq` (of its last line). Times are converted to the recorder's clock; a node without a
+    known clock counts as having the usual difference.
     """
 
     nothing = "no ranks: the log has no lines of main containers"
@@ -64,7 +64,7 @@ class Ranks(ResultFrame):
         head = ["rank", "note", "step", "step time", "p95", "lag", "late", "silent", "error", ""]
         rows = []
         ranks = list(zip((strip.name for strip in self._comparison.strips), self._table.to_pylist(), strict=True))
-        if len(ranks) > _SHOWN:  # those that stand out come first, so that they are seen
+        if len(ranks) > _SHOWN:  # the unusual ones come first, so that none of them is cut off
             ranks.sort(key=lambda rank: rank[1]["note"] not in _NOTES)
         for name, row in ranks[:_SHOWN]:
             texts = [name, row["note"] or row["state"], cell(row["step"])]

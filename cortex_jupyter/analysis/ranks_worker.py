@@ -58,8 +58,8 @@ def compare(store: Readable, recording: int, query_s: float, emit: Callable[[byt
     emit : callable
         Gets whole events. `progress` holds the numbers of lines read (`looked`) and to be read (`lines`). `ranks` holds
         `ranks`: the fields of `ranks.Strip`, with `pod`, `container` and `seq` (of the rank's first error or last line); `left_out`,
-        how many more there are; `from` and `to` (ns), the time of the strips; and `hang`, the message of a hang after which no
-        step came.
+        how many more there are; `from` and `to` (ns), the time of the strips; and `hang`, the message of a hang that no step
+        ended.
 
     Raises
     ------

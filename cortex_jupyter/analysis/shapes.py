@@ -113,7 +113,7 @@ def shapes(text: Texts | pa.LargeStringArray, *, stems: bool = False) -> Shapes:
     hashes, counts, starts, ends = (np.concatenate(column) for column in zip(*parts, strict=True))
     at = np.concatenate(([0], np.cumsum(counts)))
     _, first, shape, count = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
-    order = np.argsort(first, kind="stable")  # shapes in the order in which they first occur
+    order = np.argsort(first, kind="stable")  # shapes ordered by their first occurrence
     new_index = np.empty_like(order)
     new_index[order] = np.arange(len(order))
     first, count, shape = first[order], count[order], new_index[shape]

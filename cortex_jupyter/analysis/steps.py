@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.analysis.shapes import Shapes
     from cortex_jupyter.archive.optional import Flags, Floats, Ints, Texts
 
-#: The columns of records from which steps are read.
+#: The columns of records that `read_progress` needs.
 COLUMNS: Final = ("time", "seq", "pod", "container", "kind", "run", "node", "level", "text", "role", "rank", "attempt")
-#: Prefixes by which one container writes the lines of several processes, in RE2's syntax: torchrun (`[default0]:` or the role
+#: Prefixes of lines in containers that run several processes, in RE2's syntax: torchrun (`[default0]:` or the role
 #: that a user gave, and `[rank3]:` of PyTorch itself), Open MPI's `--tag-output` (`[1,3]<stdout>:`), Ray's driver (`(train_fn pid=7, ip=10.0.0.4)`).
 _TAGS: Final = (
     r"^\[(?:rank|default|trainer|worker|learner|actor|node|proc|process|gpu)(?P<rank>[0-9]{1,5})\]:",
@@ -102,7 +102,7 @@ class Progress:
     ----------
     ranks : list of Rank
     of : numpy.ndarray
-        For each row of the table, the index of its rank; -1 for other lines, such as those of sidecars and earlier runs.
+        For each row of the table, the index of its rank; -1 for other lines, such as lines of sidecars and earlier runs.
     shape : numpy.ndarray
         For each row, a number that is equal for lines which differ only in numbers.
     counts : Counts
@@ -139,7 +139,7 @@ def read_progress(table: pa.Table) -> Progress:
 
 
 def _newest_states(text: Texts) -> Texts:
-    """Return the lines without colours; of a line that was redrawn, its newest state."""
+    """Return the lines without colours. A line that was redrawn, such as a progress bar, is cut to its newest state."""
     pc = import_optional("pyarrow.compute")
     if any_matches(text, "\x1b"):
         text = pc.replace_substring_regex(text, ESCAPES, "")
@@ -157,7 +157,7 @@ def _ranks(table: pa.Table, text: Texts) -> tuple[list[Rank], Ints]:
     for codes, texts in columns.values():
         key = key * (len(texts) + 1) + codes
     tags, tag_texts = _tags(text)
-    # A process writes some lines without its tag: they are those of its container.
+    # A process writes some lines without its tag: they belong to its container.
     key = (key * (int(runs.max(initial=0)) + 1) + runs) * (len(tag_texts) + 1) + tags
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     members: list[_Member] = []

@@ -45,7 +45,7 @@ async def backlog(window: Window) -> AsyncGenerator[StreamEvent]:
 
 
 async def _backlog_recorded(recording: Recording) -> RecordingInfo:
-    """Wait until everything written so far is recorded, or nothing more comes."""
+    """Wait until all lines that the task has written are recorded, or no more arrive."""
     end, last_seq = time.monotonic() + _MAX_WAIT_S, -1
     while True:
         info = await wait_caught_up(recording, _QUIET_S)

@@ -346,7 +346,7 @@ class PageServer:
             works[0].result()
 
     async def _report_behind(self, slots: Sequence[Slot], sink: CommSink, number: object) -> None:
-        """Tell the page how many recorded lines it does not have while its acknowledgements are late, and when it has all.
+        """Report to a page with late acknowledgements how many recorded lines it lacks, and when it has all.
 
         The stream's own bytes wait for the acknowledgements, so this is a message of its own. Acknowledgements are late if
         the kernel is busy and has no subshells, or if page or network are slow.

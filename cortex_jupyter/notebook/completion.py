@@ -34,7 +34,7 @@ _VALUES: Final = {
     "--level": [*LEVELS],
     "--stream": ["stdout", "stderr"],
 }
-#: Options whose values are those that the task's sources have.
+#: Options completed with values of the task's sources.
 _OF_SOURCES: Final = ("--pod", "--container", "--role", "--rank", "--run", "--attempt")
 _SHORT: Final = {"-n": "--namespace", "-l": "--selector"}
 
@@ -47,7 +47,7 @@ class Completer:
     flags : list of str
         The options.
     switches : iterable of str
-        Those of them that take no value.
+        The options without a value.
     """
 
     def __init__(self, flags: list[str], switches: Iterable[str]) -> None:

@@ -22,8 +22,8 @@ def shows_html() -> bool:
 def can_use_widgets() -> bool:
     """Return whether a page with a live kernel may show widgets.
 
-    `nbconvert --execute`, `jupyter execute`, papermill and Quarto run notebooks with nbclient, which says in each request
-    that no user can be asked for input. There, a widget would be saved beside the static output, and exporters would
+    `nbconvert --execute`, `jupyter execute`, papermill and Quarto run notebooks with nbclient. Each of its requests says
+    that the kernel must not ask for input. There, a widget would be saved beside the static output, and exporters would
     prefer the widget although its kernel has gone. Voila uses nbclient too, but its pages have the live kernel.
 
     References

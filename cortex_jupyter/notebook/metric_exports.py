@@ -1,7 +1,7 @@
 """Write the metrics of a log to TensorBoard or MLflow, each by its own library.
 
-What is there already is read first, and counted by curve and time. So a call that was interrupted can be repeated, and
-adds only what is missing.
+The export first reads the existing points and counts them by curve and time. So an interrupted call can be repeated: it
+adds only the missing points.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Sink(Protocol):
         """Return what tells points apart; points with equal keys are counted."""
 
     def existing(self, point: Point) -> Counter[tuple[str, str, int]]:
-        """Return how many points there are, by their keys; at least those of this point's curve. The caller adds what it writes."""
+        """Return the number of existing points by key, at least for this point's curve. The caller adds the points it writes."""
 
     def write(self, points: Iterator[Point]) -> int:
         """Write points, and return their number."""
@@ -190,7 +190,7 @@ class TensorBoard:
     folder : str or path
     """
 
-    #: Part of the names of our event files. Others in the folder are those of the training itself.
+    #: Part of the names of our event files. The training itself may write other files into the folder.
     _SUFFIX: Final = ".cortex"
 
     def __init__(self, folder: str | PathLike[str]) -> None:
@@ -248,7 +248,8 @@ def _microseconds(seconds: float) -> int:
 class Mlflow:
     """A run of MLflow.
 
-    The metrics of the log's first curve have their own names; those of other curves begin with the curve's name and `/`.
+    The metrics of the log's first curve keep their names. The names of other curves' metrics begin with the curve's name
+    and `/`.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ class Source(Protocol):
         """Return the number of the last record, and whether the log is complete."""
 
     def label(self) -> str:
-        """Return what tells this log apart from those of other runs of the task."""
+        """Return what distinguishes this log from logs of other runs of the task."""
 
     def members(self) -> dict[tuple[str, str], tuple[str, str]]:
         """Return role and rank by task and pod."""
@@ -88,7 +88,7 @@ class Metrics(ResultFrame):
         Parameters
         ----------
         *names : str
-            Metrics to show. Default: at most nine of those that vary, losses first.
+            Metrics to show. Default: at most nine metrics that vary, losses first.
         x : str, optional
             `step` or `time`. Default: the step if it grows, else the time.
 
@@ -136,8 +136,8 @@ class Metrics(ResultFrame):
     def to_mlflow(self, run_id: str | None = None, *, follow: bool = False) -> str:
         """Log the metrics to a run of MLflow, at the tracking server that MLflow is set up for.
 
-        The metrics of the first pod have their own names; those of others begin with the pod's name and `/`. A second call
-        adds only what is missing.
+        The metrics of the first pod keep their names. The names of other pods' metrics begin with the pod's name and `/`.
+        A second call adds only what is missing.
 
         Parameters
         ----------

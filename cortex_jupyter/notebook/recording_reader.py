@@ -44,7 +44,7 @@ _NEAR: Final = 20_000
 @contextmanager
 def progress(label: str, total: int | None = None, unit: str = " lines") -> Iterator[tqdm[Any]]:
     """Show a progress bar if the block takes longer than a second and output goes to a user."""
-    # The thread that updates a chart has no cell in which to show a bar.
+    # The thread that updates a chart has no cell for a bar.
     hidden = None if threading.current_thread() is threading.main_thread() else True
     with tqdm(total=total, desc=label, unit=unit, unit_scale=True, delay=1, leave=False, disable=hidden) as bar:
         yield bar
@@ -59,7 +59,7 @@ class RecordingReader:
     session : Session
     recording : Recording
     query : dict
-        The parameters as the user gave them. Those that are None are left out. Days and times of day are fixed.
+        The parameters as the user gave them, without the ones that are None. Days and times of day are fixed.
     numbers : sequence of int, optional
         Ascending numbers (`seq`): only the records with these. An array holds numbers of records that exist.
     """
@@ -112,7 +112,7 @@ class RecordingReader:
         return replace(query.among(self.recording.store, self.recording.id), numbers=self.numbers)
 
     def settle(self) -> RecordingInfo:
-        """Wait until everything written so far is recorded.
+        """Wait until all lines that the task has written are recorded.
 
         Raises
         ------

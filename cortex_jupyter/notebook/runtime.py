@@ -29,7 +29,7 @@ _END_S: Final = 5.0
 
 
 class _Call(Generic[T]):
-    """A coroutine on the loop, and the future with which another thread waits for it."""
+    """A coroutine on the loop, and the future that lets another thread wait for it."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], timeout: float | None) -> None:
         self._coroutine, self._timeout = coroutine, timeout
@@ -100,7 +100,7 @@ class Runtime:
         ----------
         coroutine : coroutine
         timeout : float, optional
-            Seconds after which the coroutine is cancelled.
+            Time limit of the coroutine (seconds). It is cancelled then.
         tick : callable, optional
             Called a few times per second during the wait, to show progress.
 

@@ -115,7 +115,7 @@ class TaskMatches:
     matches : int
         Number of lines that match.
     is_exact : bool
-        Whether that is all of them. Otherwise there are at least so many.
+        Whether that is all of them. Otherwise the number is a lower bound.
     """
 
     task: str
@@ -164,12 +164,12 @@ class SearchResult(Sequence[Match]):
 
     @property
     def matches(self) -> int:
-        """The number of matching lines in all tasks, also of those that are not in the result."""
+        """The number of matching lines in all tasks, including lines that are not in the result."""
         return sum(task.matches for task in self.tasks)
 
     @property
     def is_exact(self) -> bool:
-        """Whether `matches` counts every line. Otherwise there are at least so many."""
+        """Whether `matches` counts every line. Otherwise it is a lower bound."""
         return not self.has_failures and all(task.is_exact for task in self.tasks)
 
     @property
@@ -294,9 +294,9 @@ def search(
     context: str | None = None,
     **query: Any,
 ) -> SearchResult:
-    """Search the logs of all tasks of a namespace, or of those that are named.
+    """Search the logs of all tasks of a namespace, or of the tasks in `tasks`.
 
-    Recordings are searched, also those of deleted and of archived tasks. An interrupt ends the search.
+    All recordings are searched, including recordings of deleted and archived tasks. An interrupt ends the search.
 
     Parameters
     ----------
@@ -304,8 +304,8 @@ def search(
         What lines must contain, as it is typed into the viewer's filter box: `CUDA out of memory`,
         `loss=nan OR loss=inf`, `-warmup`, `level>=warning`, `step>100`, `/regex/`.
     tasks : iterable of str or TaskLog, optional
-        Tasks as for `logs`. Those that are not recorded yet are recorded first. Default: all tasks of the namespace that
-        are recorded or archived.
+        Tasks as for `logs`. A task without a recording is recorded first. Default: all tasks of the namespace that are
+        recorded or archived.
     namespace : str, optional
         Default: `CORTEX_NAMESPACE`, else the kubeconfig's.
     selector : str, optional
@@ -367,7 +367,7 @@ def run_search(
     query: dict[str, Any],
     on_change: Callable[[SearchResult], object],
 ) -> SearchResult:
-    """Search as `search` does, and call `on_change` with what was found so far, a few times per second and at the end."""
+    """Search as `search` does, and call `on_change` with the current result, a few times per second and at the end."""
     for name in query:
         if name not in NAMES:
             raise BadQuery(f"there is no parameter {name[:60]!r}", "filters are those of cortex.logs")

@@ -27,7 +27,7 @@ _WIDTH: Final = 500
 MAX_READ: Final = 1000
 #: How many pods are named that wrote the same traceback.
 _MAX_NAMES: Final = 5
-#: Escape sequences other than those of colours and weights.
+#: Escape sequences, except for colours and weights.
 _ESCAPES: Final = re.compile(r"\x1b(?!\[[0-9;:]*m)(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # Transparency instead of fixed colours, so that it suits a light and a dark page.

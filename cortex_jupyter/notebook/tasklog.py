@@ -143,7 +143,7 @@ class TaskLog:
     """The log of one task; made by `logs`.
 
     As the value of a cell it shows the live viewer. Reading (`to_pandas`, `len`, iteration, slices, `complete`) first
-    waits until everything written so far is recorded.
+    waits until all lines that the task has written are recorded.
     """
 
     def __init__(self, reader: RecordingReader) -> None:
@@ -155,7 +155,7 @@ class TaskLog:
         self.transport = "auto"
         #: The file of a log that was opened from a file, else "".
         self.opened = ""
-        # Of a part of a log: the code for it, and its query, which this code contains.
+        # For a part of a log: the code that makes it, and the query in that code.
         self._code, self._code_query = "", dict[str, Any]()
 
     # ----------------------------------------------------------------------- what
@@ -244,7 +244,7 @@ class TaskLog:
 
     @property
     def place(self) -> tuple[str, int, dict[str, Any]]:
-        """Store, recording and query: what another process needs to read the same log. Of a part it reads the whole."""
+        """Store, recording and query: what another process needs to read the same log. For a part, it reads the whole log."""
         recording = self._reader.recording
         return recording.store.url, recording.id, dict(self._reader.query)
 
@@ -570,7 +570,7 @@ class TaskLog:
         return frame
 
     def follow_frames(self, every: str = "5s", kind: str = "pandas") -> Iterator[Any]:
-        """Yield a frame with all lines so far, then frames with new lines, until the task ends.
+        """Yield a frame with all existing lines, then frames with new lines, until the task ends.
 
         Parameters
         ----------
@@ -624,7 +624,7 @@ class TaskLog:
     def to_parquet(self, path: str | PathLike[str]) -> None:
         """Write the log to a Parquet file in the layout of an archive, with the completeness statement in its metadata.
 
-        The columns are those of `to_arrow` without `message` and `fields`, which would double the file. `cortex.open`
+        The file has the columns of `to_arrow` except `message` and `fields`, which would double its size. `cortex.open`
         derives them again.
 
         Raises
@@ -647,8 +647,8 @@ class TaskLog:
     def mask(self) -> Masked:
         """Return the log with tokens, keys, passwords and e-mail addresses masked, as data and for export.
 
-        The rules are those of detect-secrets. The recording does not change. The completeness statement counts what
-        was masked.
+        The rules come from detect-secrets. The recording does not change. The completeness statement counts the masked
+        values.
 
         Raises
         ------
@@ -808,7 +808,7 @@ class TaskLog:
     def hangs(self) -> Hangs:
         r"""Find when the task stood still: no rank made a step for much longer than is usual for this task.
 
-        What is usual is learned from the task itself: the time between two steps, and pauses such as checkpoints and
+        The usual times are learned from the task itself: the time between two steps, and pauses such as checkpoints and
         evaluations. Each pause is judged by what came before it, so that the result for a task that has ended is what
         users saw while it ran. In the log of a task without steps its lines count.
 
@@ -1149,7 +1149,7 @@ class _MetricSource:
 def _first_match(
     events: TaskEvents, find: Callable[[str], object], end: float | None, show: Callable[[int], object]
 ) -> Record | None:
-    """Return the first line that matches; None if the task ends without one. `show` is told how many lines were read.
+    """Return the first line that matches; None if the task ends without one. `show` gets the number of lines read.
 
     Raises
     ------

@@ -170,7 +170,7 @@ def page_of(task: str, origin: str = "", line: tuple[str, int] | None = None) ->
     origin : str, optional
         Identifies the task's cluster and store (`Connection.origin`). A server that reads others shows an error.
     line : tuple of str and int, optional
-        Time (RFC 3339) and number of the line to which the page leads.
+        Time (RFC 3339) and number of the line that the page opens at.
 
     Returns
     -------

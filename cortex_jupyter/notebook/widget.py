@@ -197,7 +197,7 @@ def for_page(query: dict[str, Any]) -> dict[str, Any]:
         if value := page_query.get(name):
             page_query[name] = [value] if isinstance(value, str) else list(value)
     for name in ("grep", "exclude"):
-        # In the page, `/.../c` is a case-sensitive regular expression like those of Python; other text is literal.
+        # In the page, `/.../c` is a case-sensitive regular expression as in Python; other text is literal.
         if name in page_query:
             page_query[name] = [f"/{pattern}/c" for pattern in page_query[name]]
     return page_query

@@ -1,7 +1,7 @@
-"""Tell an error that another process caused from an error of the process itself.
+"""Distinguish an error that another process caused from an error of the process itself.
 
 When one process of a distributed task fails, the others report that it is gone, and their launchers report that they
-stop everything. The texts are those of the libraries, as their sources and users' reports show them:
+stop everything. The texts come from the libraries' sources and from users' reports:
 
 - NCCL and PyTorch: torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp, NCCLUtils.hpp, TCPStore.cpp and Utils.hpp;
   NVIDIA/nccl src/misc/socket.cc; issues pytorch/pytorch#118369, pytorch/pytorch#153586, NVIDIA/nccl#795, NVIDIA/nccl#2076
@@ -78,7 +78,7 @@ _WAITED: Final = re.compile(r"ran for (\d+) milliseconds")
 
 
 class Collective(NamedTuple):
-    """The operation for which a process waited in vain.
+    """The operation that timed out while a process waited for the others.
 
     Parameters
     ----------

@@ -128,7 +128,7 @@ _EXCEPTIONS: Final = [
 _CLASS: Final = r"(?:[\w$-]+\.)+(?=\w*[a-z])[A-Z][\w$]*" + "".join(f"(?<!{name})" for name in _EXCEPTIONS)
 #: No number alone may follow a component: that of `train.Loss: 0.5` is the value of a name.
 _NO_NUMBER: Final = r"(?![-+]?[\d.]+%?(?:[\s,;]|\Z))"
-#: What stands between a time and its level, with the level.
+#: The text between a time and its level, with the level.
 _TO_LEVEL: Final = re.compile(
     rf"""(?:
     [\w.-]+{_S}+-{_S}+(?:{_LEVELS}){_S}+-{_S}+                              # logging: `root - WARNING - `
@@ -143,7 +143,7 @@ _TO_LEVEL: Final = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _ZAP: Final = re.compile(r"(?:debug|info|warn|error|dpanic|panic|fatal)\t")
-#: What stands between a level and the message.
+#: The text between a level and the message.
 _COMPONENT: Final = re.compile(
     rf"""(?:
     (?:\[[^\]]*\]{_S}+){_CLASS}:{_S}+                                      # Hadoop: `[main] org.example.App: `
@@ -162,7 +162,7 @@ _COMPONENT: Final = re.compile(
 _WINDOWS: Final = re.compile(rf"{_DAY} {_CLOCK}, [A-Z][a-z]{{2,8}}{_S}{{2,24}}\w{{1,12}}{_S}{{2,8}}", re.ASCII)
 #: A group in brackets, without its closing one; it may hold another group.
 _GROUP: Final = r"\[(?:[^\[\]]|\[[^\]]*\])*"
-#: What may go on as a header, at the end of a line's beginning: columns, then at most three words and a group.
+#: An unfinished header at the end of a line's beginning: columns, then at most three words and a group.
 _OPEN: Final = re.compile(
     rf"(?:(?:[-:|]+|\d+|[A-Z]+)\s+|{_GROUP}\]\s*|\{{[^}}]*\}}\s*)*[^\s\[]*(?:\s+[^\s\[]+){{0,2}}\s*"
     rf"(?:{_GROUP}(?:\[[^\]]*|\]:?)?|\([^()\s]*\)?:?|[-:|])?\s*\Z"

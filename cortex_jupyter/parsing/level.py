@@ -114,7 +114,7 @@ def _written(names: set[str | None]) -> str:
 
 
 def common_levels(one: str, other: str) -> str:
-    """Return the levels that two filters want, in the form of `parse_levels`; if they have none in common, those of the first.
+    """Return the levels that both filters want, in the form of `parse_levels`. Filters without a common level give the first.
 
     Examples
     --------

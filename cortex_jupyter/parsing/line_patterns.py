@@ -1,8 +1,8 @@
 r"""Patterns: lines that are equal except for their values, found in the shapes of lines.
 
-All shapes of a log are grouped at once, in four steps. `docs/explanation/patterns.md` explains them, and what is taken
-from which paper: Drain (similar lines of one length form a cluster), AEL and Brain (the number of different words at
-a position tells a constant from a value), Logram (rare words are values).
+All shapes of a log are grouped at once, in four steps. `docs/explanation/patterns.md` explains them. The ideas come from
+Drain (similar lines of one length form a cluster), AEL and Brain (the number of different words at a position tells a
+constant from a value) and Logram (rare words are values).
 
 1. Split each shape into words. Words that are values by their form (numbers, paths, `key=value`, dates) count as equal.
 2. Lines with the same punctuation and mostly the same words form a cluster.
@@ -255,7 +255,7 @@ def _cluster(lines: list[_Line]) -> list[list[_Line]]:
 
 
 def _candidates(words: list[str], postings: dict[tuple[int, str], list[int]], count: int) -> Iterable[int]:
-    """Return the clusters that may be similar: all if they are few, else those that share the most words with the line."""
+    """Return the clusters that may be similar: all if they are few, else the ones that share the most words with the line."""
     if count <= _CANDIDATES:
         return range(count)
     shared = Counter(number for place in enumerate(words) for number in postings.get(place, ()))
@@ -328,7 +328,7 @@ def _text(lines: list[_Line]) -> str:
 def _absorb(texts: list[str], counts: list[int]) -> list[str]:
     """Return for each pattern its own text, or that of a more frequent one that covers it."""
     result = list(texts)
-    #: By the number of words, and a place and its word: frequent patterns that have that word and a placeholder.
+    #: Frequent patterns with a placeholder. The key is the number of words, a position, and the word at that position.
     wide: dict[tuple[int, int, str], list[tuple[int, list[str]]]] = defaultdict(list)
     for index in sorted(range(len(texts)), key=lambda index: -counts[index]):
         words = [word.removesuffix(MORE) for word in texts[index].split()]

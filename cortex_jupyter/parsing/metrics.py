@@ -37,8 +37,8 @@ class Reading:
     step, epoch, bar, rank, tag : int or None
         Indices of the step, the epoch, the `10` in a bar's `10/100`, the rank, and a number in brackets that may be a rank.
     per_epoch, first_epoch : int
-        Where the step is counted anew in each epoch, as in `Epoch: [2][10/500]`: the index of the steps of an epoch, one
-        behind that of the step, and the number of the first epoch; else -1, and 0.
+        For a step that starts over in each epoch, as in `Epoch: [2][10/500]`: the index of the number of steps per epoch
+        (the one after the step's index), and the number of the first epoch. For other steps -1 and 0.
     """
 
     values: dict[str, int | float] = field(default_factory=dict)
@@ -168,7 +168,7 @@ _OTHER: Final = frozenset(
 _WHO: Final = frozenset({"pid", "tid", "port", "id", "uid", "gid", "code", "attempt"})
 #: Names of exceptions: `KeyError: 3`.
 _EXCEPTION: Final = re.compile(r"[a-z](?:Error|Exception|Warning)$")
-#: Words of a sentence, of which no name between numbers consists: `reduced to 3`, `the 5`.
+#: Words of a sentence. A name between numbers never consists of them alone: `reduced to 3`, `the 5`.
 _PROSE: Final = re.compile(
     r"(?i)(?<!\S)(?:an?|and|are|as|at|after|before|by|every|for|from|has|in|is|last|next|of|on|or|over|per|since|than|the|then|"
     r"to|took|takes|until|was|were|with|waiting|waited|retry|retrying|retried|found|saved|using)(?!\S)"
@@ -264,7 +264,7 @@ def _token_index(shape: str, end: int) -> int:
 
 
 def _text(shape: str, reading: Reading) -> None:
-    """Find the numbers of a text in all forms but those of an object."""
+    """Find the numbers of a text in every form except JSON objects and Python dicts."""
     shape = shape[:_LONGEST]
     _pairs(shape, reading)
     _columns(shape, reading)
@@ -398,7 +398,7 @@ def _object(shape: str, reading: Reading) -> None:
         _part(shape[end:], shape.count(MARK, 0, end), reading)
 
 
-#: Keys of the objects in which trainers write numbers as strings.
+#: Keys of objects with numbers as strings, as some trainers write them.
 _COUNTERS: Final = frozenset({"epoch", "num_updates", "train_num_updates", "global_step"})
 #: Numbers nested deeper than this are no metrics; and Python's recursion limit is a thousand.
 _DEEP: Final = 100

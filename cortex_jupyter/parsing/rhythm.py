@@ -53,7 +53,7 @@ def limit_s(
     the less likely that is, so the allowed multiple of the usual time goes down with the root of their number, to ten.
     A pause that began like earlier ones may last three times as long as the longest of those; twice, if several were as
     long. If the task has said that it does something new, thirty times the usual limit is allowed. Except for a multiple
-    of what was seen, no more is allowed than twice the time of all steps so far.
+    of an earlier pause, the limit is at most twice the time that all steps have taken together.
 
     Examples
     --------
@@ -113,7 +113,7 @@ class Rhythm:
                 self._newest = (last, kind)
 
     def silence(self, seconds: float) -> str:
-        """Return the task's rhythm in words, if a silence of so many seconds stands out; else nothing."""
+        """Return the task's rhythm in words if a silence of this length (seconds) is unusual; else an empty text."""
         with self._lock:
             lasted_s = (self._newest[0] - self._first) / 1e9
             pauses = self._count / max(1, len(self._last))

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-#: A grammar's verdict on the next line: it belongs to the traceback, it belongs if a later line does, it does not, or it
-#: is a line of another thread or process between those of the traceback, which continues.
+#: A grammar's verdict on the next line: it belongs to the traceback, it belongs if a later line does, it does not, or
+#: another thread or process wrote it in the middle of the traceback, which continues.
 YES, MAYBE, NO, APART = "yes", "maybe", "no", "apart"
 #: The line of an exception. A lower-case word without a dot is the name of an exception only if it ends like one. A level
 #: word is none: it begins another line.

@@ -4,7 +4,7 @@ import type { Problem } from "../protocol/events.ts";
 import { RequestError } from "../transport/http.ts";
 import { MAX_SEARCH_SILENCE_MS, SilenceTimer } from "../transport/link.ts";
 
-/** So many bytes of pieces become part of the Blob, which the browser keeps outside the page's memory. */
+/** Number of bytes of pieces that are moved into the Blob at a time. The browser keeps the Blob outside the page's memory. */
 const MERGE_BYTES = 16 * 2 ** 20;
 
 export interface DownloadedFile {

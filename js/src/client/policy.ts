@@ -12,7 +12,7 @@ if (typeof document !== "undefined") {
   });
 }
 
-/** Return why code of ours (`what`) may not run in this page, and what would help; null if no policy has forbidden it so far. */
+/** Return why code of ours (`what`) may not run in this page, and what would help; null if no policy has forbidden it yet. */
 export function policyProblem(what = "The log viewer"): { message: string; hint: string } | null {
   if (forbidden.size === 0) return null;
   const directives = [...forbidden].toSorted();

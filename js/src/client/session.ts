@@ -74,7 +74,7 @@ export class Session {
   settings: Settings;
   readonly model: string;
   readonly views = new Set<SessionView>();
-  /** Those who ask the kernel besides the store. Each returns whether a message was meant for it. */
+  /** Receivers of the kernel's messages, besides the store. Each returns whether a message was meant for it. */
   readonly receivers = new Set<(message: Record<string, unknown>, bytes?: Uint8Array) => boolean>();
   /** Downloads through the kernel. */
   readonly downloads: CommDownloads | undefined;
@@ -82,7 +82,7 @@ export class Session {
   readonly origin: string;
   /** Time of the row that was read before the page was reloaded; null for none. */
   readonly readerTime: number | null;
-  /** Number of the line to which the page's address leads. */
+  /** Number of the line that the page's address points to. */
   readonly linkedSeq: number | undefined;
   /** The notifications that the user asked for. Their code is loaded on demand. */
   bell: { summary(tasks: TaskSummary[]): void; close(): void } | undefined;
@@ -247,7 +247,7 @@ export class Session {
   #apply(settings: Settings): void {
     this.settings = settings;
     for (const view of this.views) view.settings();
-    // Some settings draw no row anew.
+    // Some settings do not cause rows to be drawn again.
     this.#reportAgain();
   }
 

@@ -203,7 +203,7 @@ const TEXT_PARAMETERS = new Set(["since", "until", ...Object.keys(ALL_SOURCES), 
 
 /**
  * The settings as parameters of an address. `at` is the time of the first visible row while the view is paused. `line` is the number
- * of a line of that time, to which the address leads.
+ * of the line of that time that the address points to.
  */
 export type Address = PlainSettings & { at?: string; line?: number };
 

@@ -85,7 +85,7 @@ function requestViewer(model: Model): ViewerRequest {
     model.off("msg:custom", answered);
   };
   model.on("msg:custom", answered);
-  // Another model is asking already, or the viewer has arrived: give the other kernel time to answer.
+  // Another model is asking already, or the viewer has arrived: wait, because the other kernel may answer.
   if (others) timer = setTimeout(again, FIRST_DELAY_MS, FIRST_DELAY_MS);
   else again(FIRST_DELAY_MS);
   factory.then(stop, stop);

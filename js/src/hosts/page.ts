@@ -13,9 +13,9 @@ import viewer from "./widget.ts";
 
 interface PageData {
   cortexTasks: string[];
-  /** The window in the address, where `yesterday` and the like are times. */
+  /** The window in the address, with words such as `yesterday` converted to times. */
   cortexWindow?: { since?: string; until?: string };
-  /** Addresses of the scripts: the worker's, and those that are loaded on demand. */
+  /** Addresses of the worker's script and of the scripts that are loaded on demand. */
   cortexScripts: Record<"store" | "charts" | "panels", string>;
 }
 

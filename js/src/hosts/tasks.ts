@@ -10,7 +10,7 @@ import { button, focusedIn, focusOn, h, setHidden, setText } from "../ui/dom.ts"
 import { TaskSearchView } from "../ui/tasksearch.ts";
 import { TaskTable } from "../ui/tasktable.ts";
 
-/** Age of a list (s) from which on another one is fetched while the page is visible. The server may make it longer. */
+/** Maximum age of a list (s). While the page is visible, an older list is fetched again. The server may set a longer time. */
 const FRESH_S = 2;
 /** Time before the list is tried again after a failure (ms), at first and at most. */
 const RETRY_MS = [2000, 30_000];
@@ -118,7 +118,7 @@ class TasksPage {
     this.#drawSwitch();
   }
 
-  /** Draw the namespace switch: a choice of those that are known, or a text field. */
+  /** Draw the namespace switch: a menu of the known namespaces, or a text field. */
   #drawSwitch(): void {
     const { namespace } = this.#address;
     const known = this.#namespaces.namespaces;
@@ -172,7 +172,7 @@ class TasksPage {
     this.#goTo({ ...this.#address, search: "", since: "", tasks: [] });
   }
 
-  /** Show in which tasks a search looks. */
+  /** Show which tasks a search covers. */
   #showScope(chosen: string[]): void {
     const isSearch = this.#address.search !== "";
     const tasks = isSearch ? this.#address.tasks : chosen;

@@ -116,7 +116,7 @@ type Styler = (element: HTMLElement) => void;
 let styler: Styler | undefined;
 
 /**
- * Return a function that adds the style sheet to the document or shadow root in which an element is shown. It applies only to
+ * Return a function that adds the style sheet to the document or shadow root of an element. It applies only to
  * elements with the class of this version, because another version may be on the same page.
  */
 function makeStyler(css: string): Styler {

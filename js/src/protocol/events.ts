@@ -54,7 +54,7 @@ export interface StatusEvent {
   /** In the notice of a container's start: the pod's main container, if the pod has several. */
   main?: string;
   older?: string | null;
-  /** Present if `older` is: the time at which the stream starts (ns). */
+  /** Start time of the stream (ns). Present if `older` is. */
   from?: string | null;
   /** What this user may not see beside the lines (`events`, `pods`), each with the permission that would show it. */
   hidden?: Record<string, string>;

@@ -34,7 +34,7 @@ export interface Filter {
   pretty: boolean;
   /** Fields of structured lines that rows show, in this order; empty for all. */
   fields: string[];
-  /** Fold equal lines that follow each other into one row: exactly equal ones, or those that differ only in numbers. */
+  /** Fold consecutive equal lines into one row: exactly equal lines, or lines that differ only in numbers. */
   equalLines: "" | "exact" | "masked";
   /** What the bars of the time axis tell apart. */
   split: "" | "level" | "pod";

@@ -48,7 +48,7 @@ export interface Row {
 /** A row as it is saved in a notebook, with the lines of a traceback that is folded. */
 export type SavedRow = Row & { lines?: string[] };
 
-/** What is saved of a view in a notebook. The viewer gives it to JupyterLab's extension, which may be of another version. */
+/** The part of a view that a notebook saves. The viewer passes it to JupyterLab's extension, which may be of another version. */
 export interface SavedView {
   tasks: { name: string; state: string }[];
   /** The window and the filter. */
@@ -122,7 +122,7 @@ export interface Curve {
 /** The metrics that the lines of a view's tasks report. */
 export interface Chart {
   curves: Curve[];
-  /** Which lines the curves come from: all; those that have been read so far; only the loaded ones; none, as the code for charts is missing. */
+  /** Which lines the curves come from: all; the ones already read; only the loaded ones; none, because the code for charts is missing. */
   coverage: "all" | "reading" | "loaded" | "none";
   /** Number of lines that the server has read for the chart, and of all lines. */
   linesRead: number;

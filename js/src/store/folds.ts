@@ -42,7 +42,7 @@ interface StreamReader {
   equal: [head: number, text: string] | null;
 }
 
-/** Which consecutive lines of a stream are folded: none, equal ones, or those that differ only in numbers. */
+/** Which consecutive lines of a stream are folded: none, equal lines, or lines that differ only in numbers. */
 export type EqualLines = "" | "exact" | "masked";
 
 /** Only this many characters of a line are examined. */

@@ -12,7 +12,7 @@ import { rowEditor, type StoreWatcher, type TaskEntry, type Tasks } from "./task
 const MAX_ABSENCE_MS = 600_000;
 /** If a task ended during an absence, its last lines are in that absence's span. A user wants to see them, so this many pages of the span are loaded right away. */
 const PAGES_AFTER_END = 4;
-/** Maximum length (ms) of an absence after which a stream continues at its cursor, for any window. After a longer one, a stream whose window is longer than this begins with the last `MAX_ABSENCE_MS`. */
+/** Maximum length of an absence (ms), for any window. After a shorter one, a stream continues at its cursor. After a longer one, a stream whose window is longer than this begins with the last `MAX_ABSENCE_MS`. */
 const MAX_REACH_MS = 3_600_000;
 
 export class StreamIngest implements StreamReceiver {

@@ -18,7 +18,7 @@ import type { TaskStore } from "./taskstore.ts";
 /** Return the row to go to; null if there is none. */
 export function findDestination(to: Jump, selection: Selection, finder: Finder, low: number): number | null {
   const { shown } = selection;
-  // Without find, the matches are those of the filter.
+  // Without find, the filter's matches count.
   const matches = finder.isActive || !selection.filtered ? finder.matches : selection.matched;
   if (shown.length === 0) return null;
   switch (to.to) {

@@ -1,6 +1,7 @@
 /**
  * Where rows are on the scroll bar. Unloaded lines take the room that they will need when they are loaded. There are three kinds
- * of indexes: of a shown row, on the bar (loaded and unloaded rows by time), and as displayed (perhaps with the newest on top).
+ * of indexes: an index among the shown rows, one on the bar (loaded and unloaded rows by time), and one as displayed (perhaps with
+ * the newest on top).
  */
 
 import { TICKS, type Ticks } from "../protocol/update.ts";

@@ -122,7 +122,7 @@ export class SeqRanges {
 
 export class LineTable {
   readonly texts: string[] = [];
-  /** Sort key: the latest time so far within the source (ms), so that the lines of a source always stay in file order. */
+  /** Sort key: the latest time in the source up to this line (ms), so that the lines of a source always stay in file order. */
   key = new Float64Array(1024);
   /** How far the key is ahead of the line's own time (ms). Few rows need it, so the array ends with the last one that does. */
   #lag = new Float32Array(0);

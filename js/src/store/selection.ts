@@ -307,7 +307,7 @@ export class Selection extends RowFilter {
     return order || this.#compareWithin(one, up, i, j);
   };
 
-  /** Compare two rows of one root. The lines of its own fold come first, then those of each twin (the same traceback in another pod). */
+  /** Compare two rows of one root. The lines of its own fold come first, then the lines of each twin (the same traceback in another pod). */
   #compareWithin({ folds, seq }: TaskStore, root: number, i: number, j: number): number {
     const [over, under] = [folds.headOf(i), folds.headOf(j)];
     if (over !== under) return over === root ? -1 : under === root ? 1 : seq[over] - seq[under] || over - under;
@@ -455,7 +455,7 @@ export class Selection extends RowFilter {
     return this.shown !== this.matched && !this.matched.has(id) && !this.isNotice(id);
   }
 
-  /** Return whether lines are left out between two rows that are displayed one after the other. Where that takes long to find out, they are taken to be. */
+  /** Return whether lines are left out between two rows that are displayed one after the other. Returns true where finding out takes long. */
   areApart(above: number, below: number): boolean {
     if (this.shown === this.matched) return false;
     const [first, last] = [above, below].toSorted(this.compare);

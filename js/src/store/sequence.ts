@@ -2,7 +2,7 @@
 
 export type Compare = (a: number, b: number) => number;
 
-/** Return the first index for which `isBefore` is false; `length` if there is none. `isBefore` must be true up to some index, then false. */
+/** Return the first index where `isBefore` is false; `length` if there is none. `isBefore` must be true up to some index, then false. */
 export function lowerBound(length: number, isBefore: (index: number) => boolean): number {
   let [low, high] = [0, length];
   while (low < high) {

@@ -1,8 +1,8 @@
 /**
  * The outline of a recording: the number of its lines in each interval of time, counted by the server. And its spans: ranges of
  * lines that are not loaded. A span takes about as many rows as it has lines, so the scroll bar covers the whole recording. Lines
- * are not loaded because they are before the window, because they were evicted, or because they came in an absence: a time in
- * which the page was hidden, asleep or offline. A span is loaded when a user scrolls to it. The span of an absence is not loaded
+ * are not loaded because they are before the window, because they were evicted, or because they came in an absence: a time when
+ * the page was hidden, asleep or offline. A span is loaded when a user scrolls to it. The span of an absence is not loaded
  * while the view follows the newest lines.
  */
 

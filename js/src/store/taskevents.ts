@@ -252,7 +252,7 @@ export class TaskEvents extends LineTable {
     this.marks.push({ ...mark, source: mark.source ? this.containerKey(mark.source) : "" });
   }
 
-  /** Add the row of a notice. With `afterLines` it comes after the lines of its source so far; otherwise its time alone places it. */
+  /** Add the row of a notice. With `afterLines` it comes after the existing lines of its source; otherwise its time alone places it. */
   #addNotice(seq: number, time: number, id: number, flags: number, text: string, afterLines: boolean): void {
     this.folds.start(this.rows)();
     const source = this.sources[id];

@@ -94,7 +94,7 @@ export class TaskStore extends TaskEvents {
 
   /**
    * Add a page of lines, within a span or before all loaded lines. Return the number of new lines. The keys of new lines stay
-   * between those of the neighbouring loaded lines of the same source.
+   * between the keys of the neighbouring loaded lines of the same source.
    */
   addPage(page: LogPage, span?: UnloadedSpan): number {
     const before = this.lines;

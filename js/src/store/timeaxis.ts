@@ -163,7 +163,7 @@ function buildHistogram(selection: Selection, { now, live, low, newest, searched
   }
   // Move marks after the end of the axis to its end: the end of a task is noticed late.
   const marks = stores.flatMap((store) => store.marks.map((mark) => (mark.time > to ? { ...mark, time: to, to } : mark))).toSorted((a, b) => a.time - b.time);
-  // What is loaded is searched at once; what is not, the server searches from the newest to the oldest.
+  // Loaded lines are searched at once. The server searches the other lines, from the newest to the oldest.
   const unloaded = stores.flatMap((store) => [...store.spans.map(({ high }) => high), store.older ? store.firstKey : -Infinity]);
   const matches = filtered ? countMatches(selection, binOf, parts) : undefined;
   return { from, to, bins, count: BINS, matches, parts: parts?.list(filtered ? null : bins), matchesFrom: Math.min(searchedTo, Math.max(-Infinity, ...unloaded)), low, isComplete: stores.every(({ outline }) => outline !== null), marks, loaded: loadedRanges(stores, from, to) };
@@ -237,7 +237,7 @@ export class TimeAxis {
     return drawn;
   }
 
-  /** Return a text that changes when the histogram must be drawn again. Of a window that moves with the axis, only the length counts. */
+  /** Return a text that changes when the histogram must be drawn again. If the window moves with the axis, only its length counts. */
   #signatureOf({ now, live, low, follow, searchedTo }: AxisState): string {
     const { all, filter, filtered, finder, matched, shown, stores, unsearched } = this.#selection;
     const matches = `${filtered ? `${shown.length} ${matched.length} ${unsearched} ${searchedTo}` : ""} ${finder.isActive ? finder.matches.length : ""}`;

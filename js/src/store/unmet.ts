@@ -25,7 +25,7 @@ function editDistance(a: string, b: string): number {
   return row[b.length];
 }
 
-/** Return how near a field's name is to the one that is asked for; Infinity if it is another name. */
+/** Return how far a field's name is from the requested one (0 is equal); Infinity if they have nothing in common. */
 function nearness(asked: string, name: string): number {
   const [a, b] = [asked.toLowerCase(), name.toLowerCase()];
   if (a === b) return 0;

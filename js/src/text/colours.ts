@@ -24,7 +24,7 @@ function placeOf(rank: string): number {
 
 /**
  * Return the number of a source's colour. Ranks and numbered pods follow each other, so that neighbours differ most. `position`
- * is the task's place among those that are shown together: equal ranks of two tasks have different colours.
+ * is the position of the task among the displayed tasks: equal ranks of two tasks have different colours.
  */
 export function sourceColour({ pod, role, rank }: Pick<SourceInfo, "pod" | "role" | "rank">, task: string, position = 0): number {
   const name = task.slice(task.lastIndexOf("/") + 1);

@@ -133,7 +133,7 @@ export function writeLevels(mask: number): string {
   return levelMask(names[0]) === mask ? names[0] : names.length > 1 ? names.join(",") : `=${names[0]}`;
 }
 
-/** Return the levels that two filters want; if they have none in common, those of the first. */
+/** Return the levels that both filters want. Filters without a common level give the first. */
 export function commonLevels(one: string, other: string): string {
   return writeLevels(levelMask(one) & levelMask(other)) || one || other;
 }

@@ -75,11 +75,11 @@ export interface RepeatedPart {
   what: "time" | "level" | "aside";
 }
 
-/** What may follow a time or a level: blanks, and a dash, bar, colon or comma between blanks. */
+/** Separators after a time or a level: blanks, and a dash, bar, colon or comma between blanks. */
 const SEPARATORS = /[ \t]*(?:(?:[-–|:,](?=[ \t]|$)|\|)[ \t]*)?/y;
 /** A word that may be a level: in brackets, or with what follows it. */
 const LEVEL_WORD = /(?<![\w.])(?:[[(<][ \t]*([A-Za-z]{1,13})[ \t]*[\])>]:?(?![\w])|([A-Za-z]{3,13})(?![\w.]))([ \t]*(?:[-–|](?=[ \t])|[|:])?[ \t]*)/g;
-/** What stands before the time or the level of a line that has more than these in front: a name in brackets, or a separator. */
+/** The text in front of a time or a level that does not begin its line: it ends with a name in brackets, or with a separator. */
 const AFTER_SEPARATOR = /(?:[\])>|][:]?[ \t]*|[ \t][-–][ \t]+|\t)$/;
 /** In klog's format, the thread follows the time. */
 const THREAD = /[ \t]+\d+(?=[ \t])/y;

@@ -1,5 +1,5 @@
 /**
- * The numbers that a line reports: `loss=0.31 step=400`, JSON, dicts, progress bars, tables. The rules are those of
+ * The numbers that a line reports: `loss=0.31 step=400`, JSON, dicts, progress bars, tables. The rules are the same as in
  * `cortex_jupyter/parsing/metrics.py`, which explains each; tests/parsing/metrics.json tests both. The rules run once for each
  * shape of line, not for each line. A shape is the line with a placeholder for each number or id: `epoch · loss=·`.
  */
@@ -58,8 +58,8 @@ type Dict = Map<string, Value>;
 class Unreadable extends Error {}
 
 /**
- * Read the numbers of a JSON object or a Python dict in a shape by their dotted names, and those of the message in it and of the text
- * behind it.
+ * Read the numbers of a JSON object or a Python dict in a shape by their dotted names. The numbers in its message and in the text
+ * after the object count too.
  */
 function readObject(shape: string, result: Map<string, number>): void {
   const begin = shape.indexOf("{");
@@ -76,7 +76,7 @@ function readObject(shape: string, result: Map<string, number>): void {
   }
 }
 
-/** Keys of the objects in which trainers write numbers as strings. */
+/** Keys of objects with numbers as strings, as some trainers write them. */
 const COUNTERS = ["epoch", "num_updates", "train_num_updates", "global_step"];
 /** Keys of the message of a JSON line. */
 const MESSAGES = new Set(["msg", "message", "event", "log", "text"]);
@@ -108,7 +108,7 @@ function collectNumbers(doc: Dict, prefix: string, python: boolean, texts: boole
 }
 
 class LiteralReader {
-  /** Whether its quotes or constants are those of Python. */
+  /** Whether it has quotes or constants as in Python. */
   python = false;
   #at = 0;
   #mark: number;
@@ -207,7 +207,7 @@ interface ShapeReading {
   values: [name: string, value: number][];
   step: number;
   epoch: number;
-  /** Where the step is counted anew in each epoch: the steps of an epoch. */
+  /** For a step that starts over in each epoch: the number of steps per epoch. */
   perEpoch: number;
   firstEpoch: number;
 }
@@ -273,7 +273,7 @@ const CODE_LINE = /^(?:\s*│|> |E {3})/;
 
 const readingsByShape = new Map<string, ShapeReading | null>();
 
-/** Return the metrics that a line reports. Each state of a redrawn progress bar counts. `tables` are those of the line's source. */
+/** Return the metrics that a line reports. Each state of a redrawn progress bar counts. `tables` belong to the line's source. */
 export function parseMetrics(text: string, tables?: { read(line: string): MetricValues | null }): MetricValues[] {
   const result: MetricValues[] = [];
   let line = text.slice(0, MAX_CHARS);
@@ -345,7 +345,7 @@ function valueAt(shape: string, text: string, at: number): number {
   return /nan/i.test(text) ? Number.NaN : text.startsWith("-") ? -Infinity : Infinity;
 }
 
-/** Read the numbers of a text in all forms but those of an object. */
+/** Read the numbers of a text in every form except JSON objects and Python dicts. */
 function readText(shape: string, result: Map<string, number>): void {
   readPairs(shape, result);
   readColumns(shape, result);

@@ -1,5 +1,5 @@
 /**
- * The numbers in tables of several lines. The rules are those of `cortex_jupyter/parsing/metric_tables.py`, which explains each;
+ * The numbers in tables of several lines. The rules are the same as in `cortex_jupyter/parsing/metric_tables.py`, which explains each;
  * tests/parsing/trainers.json tests both.
  */
 

@@ -1,5 +1,5 @@
 /**
- * Progress bars as numbers and as text. The rules are those of `cortex_jupyter/parsing/progress.py`, which explains the forms;
+ * Progress bars as numbers and as text. The rules are the same as in `cortex_jupyter/parsing/progress.py`, which explains the forms;
  * tests/parsing/fixtures/progress.json tests both.
  */
 

@@ -129,7 +129,7 @@ export function joinedTerm(typed: string, matchCase: boolean): string {
 /** A term that stands out between words: `-word`, `!word`, `level>=warning`, `loss<0.1`. */
 const TERM = /(?<=^|\s)(?:[-!]"([^"]+)"|-([^\s"\d-]\S*)|!([^\s"=!]\S*)|level\s*(?:>=|≥)\s*([a-z]+)|([A-Za-z_@][A-Za-z0-9_.@/-]*(?:>=|<=|!=|≥|≤|≠|<|>)[^\s"=!<>~≤≥≠]\S*))(?=\s|$)/gi;
 
-/** Split `loss -healthz !"GET /" step>60` into its terms. What is between them are texts, or conditions such as `a=1 b=2`. */
+/** Split `loss -healthz !"GET /" step>60` into its terms. The rest are texts, or conditions such as `a=1 b=2`. */
 function splitTerms(typed: string, matchCase: boolean): Terms {
   const result: Terms = { include: [], exclude: [], where: [], level: "" };
   const texts: string[] = [];
@@ -202,7 +202,7 @@ function unescapeRegex(source: string): string | null {
   return escapeRegex(text) === source.replaceAll("\\/", "/") ? text : null;
 }
 
-/** Return the texts of which a term matches one; none for another pattern. */
+/** Return the alternative texts of a term, such as of `loss|NaN`; none if the term is another pattern. */
 export function textsOf(term: string): string[] {
   const source = SLASHED.exec(term)?.[1].replace(/^\(\?i\)/, "");
   if (source === undefined) return [term];

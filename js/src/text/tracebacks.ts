@@ -1,5 +1,5 @@
 /**
- * The grammars of tracebacks: which lines begin one, which continue it, and what they contain. The rules are those of
+ * The grammars of tracebacks: which lines begin one, which continue it, and what they contain. The rules are the same as in
  * `cortex_jupyter/parsing/grammars`, which explains the forms; tests/parsing/fixtures/blocks.json tests both. A block is a traceback
  * with all its lines.
  */

@@ -103,7 +103,7 @@ export class CommLink implements Link {
     this.#timer = setTimeout(() => this.#open(true), RETRY_MS);
   }
 
-  /** Acknowledge all messages so far, now or soon. The kernel answers each acknowledgement with a message, so there are few. */
+  /** Acknowledge all received messages, now or soon. The kernel answers each acknowledgement with a message, so there are few. */
   #acknowledge(): void {
     const now = (): void => {
       clearTimeout(this.#ackTimer);

@@ -20,16 +20,16 @@ interface Watch {
 }
 
 interface Asked {
-  /** The tasks whose end is waited for. */
+  /** Tasks that a user wants to know the end of. */
   end: string[];
   watches: Watch[];
 }
 
 const NOTHING: Asked = { end: [], watches: [] };
 
-/** A watch is looked at again after this time (ms). In a hidden page, where timers may wait a minute, it is at once. */
+/** Time between two checks of a watch (ms). In a hidden page, where timers may wait a minute, the next check is immediate. */
 const PAUSE_MS = 1000;
-/** Number of rows among which the first match is looked for. Notices may stand before it. */
+/** Number of rows that are searched for the first match. Notices may stand before it. */
 const ROWS = 100;
 const ONE_US = 0.001;
 const MAX_CHARS = 100;
@@ -149,7 +149,7 @@ export class Bell {
     this.#save();
   }
 
-  /** Look for lines that match, over a view of the store that nobody sees. */
+  /** Look for lines that match, with a hidden view of the store. */
   #start(watch: Watch): void {
     const nothing = { regex: false, matchCase: false, include: [], exclude: [], where: [], level: "", stream: "", around: 0, off: [], until: null, since: null, tail: null };
     const filter = { ...this.#session.settings.filter, ...ALL_SOURCES, ...nothing, grep: watch.condition, from: watch.from };

@@ -10,7 +10,7 @@ import type { LineActions } from "./lineactions.ts";
 import { fillOnDemand, type LoadPanels } from "./panelslot.ts";
 import type { Rows } from "./rows.ts";
 
-/** The keys of each action. What they do is said in keyhelp.ts. */
+/** The keys of each action. keyhelp.ts describes the actions. */
 const KEYS = {
   filter: ["/"],
   find: ["Ctrl+f", "F3"],

@@ -3,7 +3,7 @@
 type Attributes = Record<string, string | number | boolean | ((event: never) => void) | undefined>;
 type Child = Node | string | null | undefined;
 
-/** Return an element. A button never submits a form, in which a notebook may hold the viewer. */
+/** Return an element. A button never submits a form: the viewer may be inside a form of a notebook's page. */
 export function h<K extends keyof HTMLElementTagNameMap>(tag: K, attributes: Attributes = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
   if (tag === "button") element.setAttribute("type", tag);

@@ -1,4 +1,4 @@
-/** The filter bar: the box, in which a user types a filter or a text to find, the chips, the minimum level, and the number of matches. */
+/** The filter bar: the box for a filter or a text to find, the chips, the minimum level, and the number of matches. */
 
 import type { Filter } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
@@ -12,7 +12,7 @@ import { button, focusOn, h, listen, setAttr, setClass, setHidden, setText } fro
 import { describeCondition } from "./filterhints.ts";
 import { Menu, type MenuItem } from "./menu.ts";
 
-/** The levels that a user chooses, and those that each stands for. */
+/** The choices of the level menu, and the levels that each stands for. */
 const LEVEL_CHOICES = Object.entries({ debug: "trace,debug", info: "=info", warning: "=warning", error: "error" }).map(([name, levels]): [name: string, mask: number] => [name, levelMask(levels)]);
 const AROUND = [0, 1, 3, 10];
 const FILTER = 'Filter: text, /regex/, !not, loss<0.1';
@@ -317,7 +317,7 @@ interface Chip {
   without: Partial<Filter>;
   typed?: string;
   inverted?: Partial<Filter>;
-  /** Other chips of which one must match too or instead. */
+  /** Menu entries that join this chip with another one by OR. */
   choices?: [label: string, change: Partial<Filter>][];
 }
 

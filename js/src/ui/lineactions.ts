@@ -68,7 +68,7 @@ export interface PickActions {
 
 class PickBar {
   #count = h("span", { "aria-live": "polite" });
-  /** The text of the line to which the pick was moved, for screen readers. */
+  /** The text of the line that the pick moved to, for screen readers. */
   #line = h("span", { class: "cl-hid", "aria-live": "polite" });
   #message = h("span", { class: "cl-state", "data-tone": "good", "aria-live": "polite" });
   readonly element: HTMLElement;

@@ -27,7 +27,7 @@ function fenceFor(body: string): string {
   return "`".repeat(Math.max(3, 1 + Math.max(0, ...Array.from(body.matchAll(/`+/g), ([run]) => run.length))));
 }
 
-/** Format lines in the order in which they are shown. `link` is the address of the first one; "" for none. */
+/** Format lines in their displayed order. `link` is the address of the first one; "" for none. */
 export function formatMarkdown(lines: CopiedLine[], tasks: string[], link: string): string {
   if (lines.length === 0) return "";
   const named = [...new Set(lines.map(({ task }) => task ?? tasks[0]))];
@@ -37,7 +37,7 @@ export function formatMarkdown(lines: CopiedLine[], tasks: string[], link: strin
   const until = to === from ? "" : ` to ${to.slice(0, 10) === from.slice(0, 10) ? to.slice(11) : to}`;
   const seqs = lines.map(({ seq }) => seq).toSorted((a, b) => a - b);
   const [first, last] = [seqs[0], seqs.at(-1)!];
-  // Numbers are in the order of recording: between those of lines that are shown together there may be other lines.
+  // Lines are numbered in the order of recording, so lines with numbers in between may be displayed elsewhere.
   const isWhole = named.length === 1 && last - first === lines.length - 1;
   const numbers = lines.length === 1 ? `line ${first}` : isWhole ? `lines ${first} to ${last}` : `${lines.length} lines`;
   const head = [joinSome(named), joinSome(pods), `${from}${until} UTC`, link === "" ? numbers : `[${numbers}](${link})`];

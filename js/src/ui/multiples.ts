@@ -67,7 +67,7 @@ export function buildMultiples({ curves }: Chart, sources: ContainerSummary[], l
 }
 
 /**
- * Return the exponential moving average of values: it weighs about the last `points` ones. It begins anew after a value that is not
+ * Return the exponential moving average of values: it weighs about the last `points` ones. It starts over after a value that is not
  * finite, and where steps start over.
  */
 export function smoothed(x: Float64Array, value: Float64Array, points: number): Float64Array {

@@ -46,7 +46,7 @@ export class PanelSlot<P extends Panel> {
   readonly #load: LoadPanels;
   readonly #make: (panels: Panels) => P;
 
-  /** `name` and `className` are those of the panel. `make` returns the panel, as it is to be shown. */
+  /** `name` and `className` belong to the panel. `make` returns the panel when it is opened. */
   constructor(name: string, className: string, load: LoadPanels, make: (panels: Panels) => P, close: () => void) {
     this.#load = load;
     this.#make = make;

@@ -43,7 +43,7 @@ export function runningProblem({ ended, state, message, reason }: TaskSummary): 
   return ended || state !== "running" || message === "" || message.startsWith("Running") ? "" : reason;
 }
 
-/** Return the phases so far, with the current one. */
+/** Return the phases up to now, including the current one. */
 export function phasesOf(task: TaskSummary, now: number): Phase[] {
   const pods = task.pods ?? [];
   const result: Phase[] = [];

@@ -191,7 +191,7 @@ export interface Axis {
   by: "time" | "step";
   from: number;
   to: number;
-  /** Start and end of the window; those of the axis if it covers everything. */
+  /** Start and end of the window; start and end of the axis if the window covers everything. */
   low: number;
   high: number;
   log: boolean;

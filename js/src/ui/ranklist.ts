@@ -1,6 +1,6 @@
 /**
  * The ranks of a distributed task: a strip of each one's progress over time, as `log.ranks().plot()` draws it. A viewer has one such
- * list, in its panel or below its chart. While neither shows it, nothing is asked for.
+ * list, in its panel or below its chart. While neither shows it, it requests nothing.
  */
 
 import { requestEvents } from "../client/patterns.ts";
@@ -29,7 +29,7 @@ export interface RankStrip {
   label: string;
   start: number;
   end: number;
-  /** For each interval: its steps relative to those of the median rank; null where no rank made one. */
+  /** For each interval: its steps relative to the median rank's steps; null where no rank made one. */
   pace: (number | null)[];
   /** For each interval: how far it is behind the median rank, 0 to 1. */
   lag: number[];
@@ -98,7 +98,7 @@ export class RankList {
     } else if (!isShown && isHere) {
       this.element.remove();
       this.close();
-      // From now on nobody looks whether a rank of a running task still stands out.
+      // While the list is closed, the notes of a running task's ranks are not updated, so remove them.
       if (!this.#isOver) this.#drawn(new Map());
     }
   }

@@ -121,7 +121,7 @@ function otherPods(row: Row, actions: RowActions): string {
   return `also in ${names.slice(0, 4).join(", ")}${names.length > 4 ? ` and ${names.length - 4} more` : ""}`;
 }
 
-/** Return the text of an opened line. Of a very long one only the beginning is painted; the whole can be copied, or opened as a page. */
+/** Return the text of an opened line. A very long line is cut to its beginning; its whole text can be copied, or opened as a page. */
 function wholeText(text: string): (Node | string)[] {
   const beginning = paintedText(text);
   if (text.length <= MAX_PAINTED_CHARS) return [beginning];

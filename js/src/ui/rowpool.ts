@@ -1,4 +1,4 @@
-/** The rows that the worker has sent to a view, the elements of those that are drawn, and which ones are picked. */
+/** The rows that the worker has sent to a view, the elements of the drawn ones, and which rows are picked. */
 
 import type { FullText } from "../protocol/messages.ts";
 import type { Row, Update } from "../protocol/update.ts";

@@ -98,7 +98,7 @@ export class Rows {
     return { from: Math.max(0, index - MARGIN_ROWS), count: this.capacity + 2 * MARGIN_ROWS, follow: this.follow, newestFirst: this.#wantsNewestFirst, anchor: anchor?.id ?? null, anchorIndex: anchor?.index ?? 0, ...(this.hasMoved && { seek: null }) };
   }
 
-  /** Do not move the rows in which a user selects text. When nothing is selected any more, follow again. */
+  /** Do not move the rows while a user selects text in them. When nothing is selected any more, follow again. */
   readonly #textSelected = (): void => {
     const selection = getSelection();
     const isSelected = selection !== null && !selection.isCollapsed && this.#pool.element.contains(selection.anchorNode);
@@ -216,7 +216,7 @@ export class Rows {
     this.#requestedAnchor = null;
   }
 
-  /** Request rows if the visible ones are near an end of those that were sent. */
+  /** Request rows if the visible ones are near an end of the received ones. */
   requestRows(force = false): void {
     const { index } = this.place;
     const { first, end } = this.#pool;

@@ -10,7 +10,7 @@ import { readPageConfig } from "../transport/http.ts";
 import { describeLevels } from "./filterbar.ts";
 import { describeCondition } from "./filterhints.ts";
 
-/** What is saved of a filter: which texts, fields, levels and streams. Window and sources belong to a task. */
+/** The saved parts of a filter: texts, fields, levels and streams. Window and sources belong to a task. */
 type Parts = Pick<Filter, "include" | "exclude" | "where" | "level" | "stream">;
 
 export interface SavedFilter extends Parts {
@@ -41,7 +41,7 @@ export class SavedFilters {
     return Object.values(parts).some(({ length }) => length > 0) ? parts : null;
   }
 
-  /** Return the saved filters. What is stored may be of another version, or not ours. */
+  /** Return the saved filters. The stored text may come from another version, or from another program. */
   read(): SavedFilter[] {
     try {
       const stored = JSON.parse(localStorage.getItem(this.#key) ?? "[]") as unknown[];

@@ -8,7 +8,7 @@ import type { SavedFilter, SavedFilters } from "./savedfilters.ts";
 const MAX_FILTERS = 50;
 const MAX_NAME_CHARS = 60;
 
-/** Return the content of `dialog`. It is filled anew each time the dialog is shown. */
+/** Return the content of `dialog`. It is filled again each time the dialog opens. */
 export function savedFiltersPanel(dialog: HTMLElement, saved: SavedFilters): Node[] {
   const list = h("div", {});
   const present = h("p", { class: "cl-dim" });

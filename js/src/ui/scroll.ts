@@ -7,7 +7,7 @@
 export const ROW_PX = 19;
 /** Empty space above the first row and below the last (px). */
 export const PADDING_PX = 4;
-/** Maximum height of the scrolled content (px). It is below the height to which Chromium silently limits an element. */
+/** Maximum height of the scrolled content (px). It is below Chromium's silent limit for the height of an element. */
 const MAX_HEIGHT_PX = 33_000_000;
 
 export interface Place {

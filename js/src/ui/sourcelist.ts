@@ -31,7 +31,7 @@ interface RowParts {
   element: HTMLElement;
   toggle: HTMLButtonElement;
   only: HTMLButtonElement;
-  /** What stands out about its rank, how it ended, and its number of lines. */
+  /** A note on its rank, how it ended, and its number of lines. */
   badge: HTMLElement;
   end: HTMLElement;
   count: HTMLElement;

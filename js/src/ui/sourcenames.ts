@@ -36,7 +36,7 @@ function withoutHash(names: string[]): string[] {
   return unique(plain) && stems(plain) === stems(names) ? plain : names;
 }
 
-/** Remove the words with which all names begin, if a name is too long for a row. */
+/** Remove the words that all names begin with, if a name is too long for a row. */
 function withoutShared(names: string[]): string[] {
   if (names.length < 2 || names.every(({ length }) => length <= POD_CHARS)) return names;
   const words = names.map((name) => name.split("-"));

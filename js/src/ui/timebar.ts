@@ -38,7 +38,7 @@ const OTHER_PODS = "other pods";
 /** From the bottom of a bar to its top. */
 const LEVEL_ORDER = ["error", "warning", "info", "debug"];
 
-/** Name the parts of the bars, in the order in which they stand on each other. */
+/** Name the parts of the bars, in the order of their stack. */
 function nameParts({ parts }: Histogram, sources: ContainerSummary[]): Part[] | undefined {
   const byLevel = parts?.some(({ name }) => LEVEL_ORDER.includes(name));
   if (byLevel) return LEVEL_ORDER.flatMap((level) => parts!.filter(({ name }) => name === level).map(({ lines }) => ({ label: level, className: `cl-h-${level}`, colour: "", lines, isSevere: level === "error" || level === "warning" })));
@@ -189,7 +189,7 @@ export class TimeBar {
     return this.#parts?.reduce((sum, { lines }) => sum + lines[bin], 0) ?? 0;
   }
 
-  /** Return the number of lines of a bin. The outline spreads those of a batch, so where all lines are loaded, the parts are exact. */
+  /** Return the number of lines of a bin. The outline spreads the lines of a batch over its time, so the parts are more exact where all lines are loaded. */
   #linesAt(bin: number): number {
     const { bins, matches, from, to, count, loaded } = this.#histogram!;
     const lines = bins[bin * 4];
@@ -300,7 +300,7 @@ export class TimeBar {
     this.#axis.setAttribute("aria-valuenow", String(Math.round((100 * (time - from)) / Math.max(1, to - from))));
   }
 
-  /** Return the largest parts of a bar as text, in the order in which they stand on each other, and how many lines are in none. */
+  /** Return the largest parts of a bar as text, in the order of their stack, and how many lines are in none. */
   #describeParts(bin: number, lines: number): string[] {
     const parts = this.#parts?.map(({ label, lines: counts }) => ({ label, count: counts[bin] })).filter(({ count }) => count > 0) ?? [];
     const least = parts.map(({ count }) => count).toSorted((a, b) => b - a)[MAX_NAMED - 1] ?? 0;

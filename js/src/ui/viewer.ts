@@ -45,7 +45,7 @@ const NARROW_PX = 620;
 const SLIM_PX = 440;
 /** Height of a row relative to its font size: 19 px to 12 px. */
 const LEADING = 19 / 12;
-/** Hues of the matches of the second and further texts that are looked for. The first has the usual colour. */
+/** If several texts are sought: hues for the matches of all texts except the first, which has the usual colour. */
 const MARK_HUES = [200, 330, 145, 280];
 /** After an absence of this length (ms), the first line that came during it has a divider above it. */
 const AWAY_MS = 10_000;
@@ -204,7 +204,7 @@ export class Viewer {
     if (!session.follow) this.#rows.setFollow(false);
     if (hasStoredBell(session.tasks)) void this.#loadBell(false);
     this.#observe();
-    // JupyterLab's extension asks for what is to be saved in the notebook (hosts/savedoutput.ts).
+    // JupyterLab's extension requests the view when it saves the notebook (hosts/savedoutput.ts).
     this.root.addEventListener("cortex-logs-save", (event) => {
       if (this.#drawn !== undefined) (event as CustomEvent<(view: Promise<SavedView>) => void>).detail(this.#savedView(this.#drawn));
     });
@@ -312,7 +312,7 @@ export class Viewer {
     this.#rows.setFollow(follow);
   }
 
-  /** Go to a place, or to the newest line: now, or as soon as the viewer is in sight, for until then its rows are measured anew. */
+  /** Go to a place, or to the newest line: now, or as soon as the viewer is visible, because its rows are measured again then. */
   goTo(to?: Jump): void {
     this.#whenVisible = () => (to === undefined ? this.#commands.act("newest") : this.#jump(to));
     if (this.#painter.isVisible) this.#visibilityChanged(true);
@@ -427,7 +427,7 @@ export class Viewer {
     return formatMarkdown(lines, this.#session.tasks, first === undefined ? "" : this.#addressOf(first.task, first.seq, Date.parse(first.time)));
   }
 
-  /** Go to the line to which the page's address leads, once lines around its time are here. */
+  /** Go to the line that the page's address points to, once lines around its time are loaded. */
   #goToLinked({ rows }: Update): void {
     const { readerTime, linkedSeq, tasks } = this.#session;
     if (this.#isLinkFollowed || linkedSeq === undefined || readerTime === null) return;
@@ -544,7 +544,7 @@ export class Viewer {
   }
 }
 
-/** Return whether a notification was asked for before the page was reloaded. */
+/** Return whether a user requested a notification before the page was reloaded. */
 function hasStoredBell(tasks: string[]): boolean {
   try {
     return sessionStorage.getItem(bellKey(tasks)) !== null;
