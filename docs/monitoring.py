@@ -28,14 +28,14 @@ _SHARED: Final = (
     "cortex_jupyter_archive_waiting",
     "cortex_jupyter_archive_oldest_waiting_seconds",
 )
-#: What has been told within an hour by who does not answer now.
+#: Metrics from the last hour, also of processes that do not answer now.
 _KNOWN: Final = "last_over_time(cortex_jupyter_lines_total[1h]) or last_over_time(cortex_jupyter_streams[1h])"
 #: A quarter of the memory that `record --manifests` gives a collector.
 _QUEUE: Final = 512 << 20
 
 
 def quantile(q: float, name: str, window: str, by: str = "") -> str:
-    """Give the query of a histogram's quantile, over all instances or by a label."""
+    """Return the query of a histogram's quantile, over all instances or by a label."""
     return f"histogram_quantile({q}, sum by ({', '.join(filter(None, ('le', by)))}) (rate({name}_bucket[{window}])))"
 
 
@@ -209,7 +209,7 @@ def metrics() -> list[Metric]:
 
 
 def panel(metric: Metric, at: int) -> dict[str, Any]:
-    """Give a panel of Grafana."""
+    """Return a panel of Grafana."""
     return {
         "id": at + 1,
         "type": "timeseries",
@@ -242,7 +242,7 @@ def dashboard() -> str:
 
 
 def alerts() -> str:
-    """Give the alert rules."""
+    """Return the alert rules."""
     rules = [
         {
             "alert": name,

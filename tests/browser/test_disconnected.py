@@ -231,7 +231,7 @@ def test_a_deleted_recording_is_reported_and_loaded_again(
     for file in lab.home.path.rglob("*.sqlite*"):
         file.unlink()
     lab.restart()
-    expect(viewer.locator("[data-notice]", has_text="the window was loaded anew")).to_have_count(1, timeout=WAIT)
+    expect(viewer.locator("[data-notice]", has_text="the window was loaded again")).to_have_count(1, timeout=WAIT)
     gate.touch()
     says(viewer, "Job complete exit 0")
     shot(page, "loaded-anew")

@@ -170,7 +170,7 @@ export class StreamIngest implements StreamReceiver {
     const from = `${Math.round(this.#tasks.now())}000000`;
     this.#watcher.tasksReset(tasks, () => {
       for (const task of tasks) this.#tasks.drop(task);
-      for (const task of tasks) this.#tasks.entryOf(task).store.addGap({ task, from, reason: `${problem.message}; the window was loaded anew` }, false);
+      for (const task of tasks) this.#tasks.entryOf(task).store.addGap({ task, from, reason: `${problem.message}; the window was loaded again` }, false);
     });
   }
 

@@ -482,7 +482,7 @@ it.each([false, true])("a page whose cursor has expired reloads the window (task
   expect(streams().at(-1)!.has("cursor")).toBe(false);
   await server.send(sse("log", line(0, "anew"), "c1"));
   expect(texts()).toEqual(["anew"]);
-  expect(JSON.stringify(last().rows)).toContain("The store lost the lines at this cursor; the window was loaded anew");
+  expect(JSON.stringify(last().rows)).toContain("The store lost the lines at this cursor; the window was loaded again");
 });
 
 it("a fold that began before the window stays in it as long as it grows", async () => {
