@@ -133,6 +133,12 @@ def _add_store(commands: argparse._SubParsersAction[_Parser]) -> None:
     show.add_argument("-o", "--output", choices=("text", "json"), default="text")
     change = actions.add_parser("set", help="change settings, as the administrator of a shared store")
     change.add_argument(
+        "--namespace",
+        metavar="NAME",
+        default="",
+        help="set the quota of one namespace, or with '*' of all that have none: max-bytes=20GB, max-age=30d, max-lines-per-s=5000 (of one task)",
+    )
+    change.add_argument(
         "settings",
         metavar="NAME=VALUE",
         nargs="+",

@@ -15,7 +15,16 @@ from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import BadQuery, StoreError
 from cortex_jupyter.store import path_of
 from cortex_jupyter.store.open import open_store
-from cortex_jupyter.store.settings import lock_settings, read_lock, read_origins, read_settings, write_settings
+from cortex_jupyter.store.quotas import read_quotas
+from cortex_jupyter.store.settings import (
+    lock_settings,
+    read_lock,
+    read_origins,
+    read_quotas_origin,
+    read_settings,
+    write_quota,
+    write_settings,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -39,22 +48,33 @@ def run(options: argparse.Namespace) -> int:
             for name, separator, _ in pairs:
                 if not separator:
                     raise BadQuery(f"cannot set {name!r}: there is no value", "write NAME=VALUE, such as max-age=30d")
-            _set(store, {name: value for name, _, value in pairs})
+            _set(store, {name: value for name, _, value in pairs}, options.namespace)
         elif options.action == "lock":
             lock_settings(store, f"{_user()} with `cortex-jupyter store lock`", locked=not options.off)
         settings, origins, lock = read_settings(store), read_origins(store), read_lock(store)
+        quotas, quotas_origin = read_quotas(store).named, read_quotas_origin(store)
     if options.action == "show" and options.output == "json":
-        print(orjson.dumps(settings).decode())
+        namespaces = {
+            name: dict(part.split("=", 1) for part in str(quota).split()) for name, quota in sorted(quotas.items())
+        }
+        print(orjson.dumps(settings | {"namespaces": namespaces}).decode())
         return 0
     for name, value in settings.items():
         print(f"{name:<15} {value or 'not set'}")
+    for name, quota in sorted(quotas.items()):
+        print(f"{'namespace ' + name:<15} {quota}")
     for name, origin in origins.items():
         print(f"{name} was set {origin}")
+    if quotas_origin:
+        print(f"the quotas of namespaces were changed {quotas_origin}")
     print(f"locked {lock}" if lock else "not locked")
     return 0
 
 
-def _set(store: Store, changes: dict[str, str]) -> None:
+def _set(store: Store, changes: dict[str, str], namespace: str) -> None:
+    if namespace:
+        write_quota(store, namespace, changes, f"{_user()} with `cortex-jupyter store set --namespace {namespace}`")
+        return
     before = read_origins(store)
     write_settings(store, changes, f"{_user()} with `cortex-jupyter store set`")
     for name in changes:

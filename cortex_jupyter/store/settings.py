@@ -22,6 +22,8 @@ import orjson
 from cortex_jupyter.errors import BadQuery, StoreBusy, StoreFull
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.local import shared_filesystem
+from cortex_jupyter.store.quotas import SETTING as QUOTAS
+from cortex_jupyter.store.quotas import Quota, Quotas, read_quotas
 from cortex_jupyter.store.url import absolute_archive, is_shared, without_password
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 #: Settings that are changed, but never removed.
-_NAMES: Final = ("mask", "archive", "collectors", *(field.name for field in fields(Budget)))
+_NAMES: Final = ("mask", "archive", "collectors", QUOTAS, *(field.name for field in fields(Budget)))
 #: Setting with a random word that a recorder writes. If it is missing or different, the store was emptied.
 _MARK: Final = "begun"
 #: Setting with the origin of the lock; empty if the settings are not locked.
@@ -157,11 +159,45 @@ def write_settings(store: SettingsStore, changes: Mapping[str, str], by: str) ->
         else:
             budget = Budget.parse(**{name.replace("-", "_"): value}, names=(name,) * 3).changed_settings(Budget())
             rows[NAMES[name]] = budget.get(NAMES[name], "")
+    _check_unlocked(store)
+    store.set_settings(_with_origins(rows, by))
+
+
+def write_quota(store: SettingsStore, namespace: str, changes: Mapping[str, str], by: str) -> None:
+    """Change the quota of a namespace for all users of a store.
+
+    Parameters
+    ----------
+    store : SettingsStore
+    namespace : str
+        `quotas.ANY` for all namespaces without a value of their own.
+    changes : mapping
+        As for `Quota.changed`.
+    by : str
+        Who changes it.
+
+    Raises
+    ------
+    BadQuery
+        A name or a value is wrong, or the settings are locked.
+    StoreError
+    """
+    quotas = read_quotas(store)
+    quotas = quotas.with_quota(namespace, quotas.named.get(namespace, Quota()).changed(changes))
+    _check_unlocked(store)
+    store.set_settings({QUOTAS: quotas.encode(), _origin_of(QUOTAS): Origin(by, time.time()).encode()})
+
+
+def read_quotas_origin(store: SettingsStore) -> Origin | None:
+    """Return who changed the quotas last, None if nobody has."""
+    return Origin.parse(store.setting(_origin_of(QUOTAS)))
+
+
+def _check_unlocked(store: SettingsStore) -> None:
     if lock := read_lock(store):
         raise BadQuery(
             f"the settings of {store.url} are locked {lock}", "unlock them first: cortex-jupyter store lock --off"
         )
-    store.set_settings(_with_origins(rows, by))
 
 
 def adopt_settings(store: SettingsStore, own: Mapping[str, str], by: str) -> None:
@@ -244,7 +280,7 @@ def check_scheme(url: str, name: str) -> None:
         raise BadQuery(f"{name}={without_password(url)[:200]!r} cannot be an archive", _ARCHIVE_HINT)
 
 
-_KEPT: Final = (*_NAMES, _LOCK, *map(_origin_of, NAMES.values()))
+_KEPT: Final = (*_NAMES, _LOCK, *map(_origin_of, (*NAMES.values(), QUOTAS)))
 
 
 class Settings:
@@ -281,6 +317,11 @@ class Settings:
         True if this process was started so, whatever the store says.
         """
         return "1" in (self._initial.get("mask"), self._known.get("mask"))
+
+    @property
+    def quotas(self) -> Quotas:
+        """The quotas of namespaces, as `look` has read them."""
+        return Quotas.decode(self._known.get(QUOTAS, ""))
 
     def look(self) -> bool:
         """Read the settings, and set again those that the store has lost. This blocks.

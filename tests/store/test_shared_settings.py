@@ -89,6 +89,7 @@ def test_an_administrator_sets_and_lists_settings(
         "max-task-bytes": "",
         "mask": "on",
         "collectors": "",
+        "namespaces": {},
     }
     assert command(shared, "set", "archive=", "max-age=", "mask=off") == 0
     assert shared.budget().max_age_s == 30 * 86400 and select_archive(shared) is None and shared.setting("mask") == "0"
