@@ -25,6 +25,8 @@ _QUANTILES: Final = (0.5, 0.95, 0.99)
 _SHARED: Final = (
     "cortex_jupyter_store_bytes",
     "cortex_jupyter_store_budget_bytes",
+    "cortex_jupyter_namespace_bytes",
+    "cortex_jupyter_namespace_quota_bytes",
     "cortex_jupyter_archive_waiting",
     "cortex_jupyter_archive_oldest_waiting_seconds",
 )
@@ -198,7 +200,8 @@ class Metric:
         if self.name.endswith("_info"):
             return [(f"count by (version) ({self.name})", "{{version}}")]
         if self.name in _SHARED:
-            return [(f"max by (job) ({self.name})", "{{job}}")]
+            by = ", ".join(("job", *self.labels))
+            return [(f"max by ({by}) ({self.name})", f"{{{{{self.labels[0] if self.labels else 'job'}}}}}")]
         return [(f"time() - {self.name}" if "timestamp" in self.name else self.name, "{{instance}}")]
 
 

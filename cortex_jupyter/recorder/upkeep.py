@@ -14,6 +14,7 @@ from cortex_jupyter.recorder.losses import Losses
 from cortex_jupyter.recorder.process.archiving import Archiving
 from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.store.compact import compact
+from cortex_jupyter.store.quotas import namespace_bytes
 from cortex_jupyter.store.retention import enforce_retention
 from cortex_jupyter.store.trimming import BOUND, trim
 from cortex_jupyter.telemetry import recorder_metrics
@@ -115,6 +116,7 @@ class Upkeep:
         await self._trim(ended)
         recorder_metrics.STORE.set(await asyncio.to_thread(self._store.used_bytes))
         recorder_metrics.BUDGET.set((await asyncio.to_thread(self._store.budget)).max_bytes or 0)
+        recorder_metrics.set_namespace_bytes(namespace_bytes(retention.usage, retention.quotas))
         for reason, count in retention.removed.items():
             recorder_metrics.REMOVED.labels(reason).inc(count)
         for text in retention.in_words():

@@ -14,6 +14,7 @@ from cortex_jupyter.store.types import (
     Lease,
     RecorderInfo,
     RecordingInfo,
+    RecordingUsage,
     as_epochs,
 )
 from cortex_jupyter.store.url import (
@@ -39,6 +40,7 @@ __all__ = [
     "Readable",
     "RecorderInfo",
     "RecordingInfo",
+    "RecordingUsage",
     "RetentionStore",
     "SettingsStore",
     "Store",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from cortex_jupyter.model import Entry, IndexEntry, Source, TaskRef
     from cortex_jupyter.store.budget import Budget
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Lease,
         RecorderInfo,
         RecordingInfo,
+        RecordingUsage,
     )
 
 #: A recorder without a heartbeat for this many seconds is dead, and other recorders take over its tasks.
@@ -160,8 +161,17 @@ class RetentionStore(Protocol):
         If an archive is set, only recordings in it may leave the store.
         """
 
-    def oldest_removable(self) -> tuple[int, float] | None:
-        """Return the completed, unread recording that ended first, and when it ended (epoch seconds)."""
+    def usage(self) -> list[RecordingUsage]:
+        """Return how many bytes each recording takes, and of which namespace it is."""
+
+    def oldest_removable(self, namespaces: Collection[str] | None = None) -> tuple[int, float] | None:
+        """Return the completed, unread recording that ended first, and when it ended (epoch seconds).
+
+        Parameters
+        ----------
+        namespaces : collection of str, optional
+            Look only at the recordings of these namespaces.
+        """
 
     def forget(self, recording: int) -> bool:
         """Remove a completed, unread recording. `sweep` deletes its lines later."""

@@ -151,6 +151,25 @@ class Commit:
     update: dict[str, Any] = field(default_factory=dict)
 
 
+class RecordingUsage(NamedTuple):
+    """What one recording takes.
+
+    Parameters
+    ----------
+    id : int
+    namespace : str
+    bytes : int
+        Roughly.
+    done : bool
+        As in `RecordingInfo`.
+    """
+
+    id: int
+    namespace: str
+    bytes: int
+    done: bool
+
+
 class HealthWarning(NamedTuple):
     """A promise that a store cannot keep with its present setup.
 

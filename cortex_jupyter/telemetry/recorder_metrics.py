@@ -15,7 +15,7 @@ from cortex_jupyter.errors import CortexError
 from cortex_jupyter.telemetry.metrics import BUCKETS, keep_old_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from cortex_jupyter.model import Entry
 
@@ -64,9 +64,19 @@ LEASES: Final = Counter(
 )
 STORE: Final = Gauge("cortex_jupyter_store_bytes", "Bytes that recordings take in the store")
 BUDGET: Final = Gauge("cortex_jupyter_store_budget_bytes", "Bytes that recordings may take in the store")
+NAMESPACE_BYTES: Final = Gauge(
+    "cortex_jupyter_namespace_bytes",
+    "Bytes that the recordings of a namespace with a quota take; * is the one that uses most, of those that no quota names",
+    ["namespace"],
+)
+NAMESPACE_QUOTA: Final = Gauge(
+    "cortex_jupyter_namespace_quota_bytes", "Bytes that the recordings of a namespace may take", ["namespace"]
+)
+#: Why completed recordings leave a store: see `store.retention.RetentionResult`.
+REMOVAL_REASONS: Final = ("age", "size", "memory", "namespace_age", "namespace_size")
 REMOVED: Final = Counter(
     "cortex_jupyter_recordings_removed_total",
-    "Completed recordings that left the store, by reason: age, size, memory",
+    f"Completed recordings that left the store, by reason: {', '.join(REMOVAL_REASONS)}",
     ["reason"],
 )
 ARCHIVE_WAITING: Final = Gauge("cortex_jupyter_archive_waiting", "Completed recordings that wait to be archived")
@@ -82,7 +92,7 @@ ERRORS: Final = Counter("cortex_jupyter_errors_total", "Errors, by their code", 
 for _reason in LOSS_REASONS:
     GAPS.labels(_reason)
     LOST.labels(_reason)
-for _reason in ("age", "size", "memory"):
+for _reason in REMOVAL_REASONS:
     REMOVED.labels(_reason)
 ERRORS.labels("InternalError")
 LEASES.labels("lost")
@@ -112,6 +122,20 @@ def count_commit(entries: Iterable[Entry], size: int, seconds: float, since: int
             LINES.inc(entry.n)
             if entry.t_max > since:
                 LAG.observe(max(0.0, time.time() - entry.t_max / 1e9))
+
+
+def set_namespace_bytes(use: Mapping[str, tuple[int, int]]) -> None:
+    """Set the bytes in use and allowed, by namespace; a namespace that has no quota any more is no label any more."""
+    for metric, values in ((NAMESPACE_BYTES, 0), (NAMESPACE_QUOTA, 1)):
+        for label in _quota_labels - use.keys():
+            metric.remove(label)
+        for label, pair in use.items():
+            metric.labels(label).set(pair[values])
+    _quota_labels.clear()
+    _quota_labels.update(use)
+
+
+_quota_labels: Final[set[str]] = set()
 
 
 def count_error(error: BaseException) -> None:

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
+from support.hand import Hand
 
 from cortex_jupyter.cli.command_line import run
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.recorder.upkeep import Upkeep
+from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.quotas import Quota, Quotas, read_quotas
+from cortex_jupyter.store.retention import enforce_retention
 from cortex_jupyter.store.settings import Settings
 from cortex_jupyter.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from cortex_jupyter.store import Store
+
+
+KB = 1000
+
+
+def record(store: Store, task: str, kilobytes: int = 100, *, done: bool = True) -> Hand:
+    """Record a task (`namespace/name`) with this many kilobytes of incompressible text."""
+    namespace, _, name = task.partition("/")
+    hand = Hand(store, TaskRef(namespace, "job", name))
+    for i in range(kilobytes // 10):
+        hand.lines([(i, 1, os.urandom(10 * KB * 3 // 4).hex()[: 10 * KB])])
+    if done:
+        hand.end()
+    return hand
+
+
+def tasks(store: Store) -> set[str]:
+    return {f"{info.ref.namespace}/{info.ref.name}" for info in store.recordings()}
+
+
+def used(store: Store) -> dict[str, int]:
+    return {row.namespace: sum(r.bytes for r in store.usage() if r.namespace == row.namespace) for row in store.usage()}
 
 
 def command(store: Store, *words: str) -> int:
@@ -71,3 +102,99 @@ def test_a_recorder_restores_quotas_that_the_store_has_lost(store: Any) -> None:
     assert not read_quotas(store)
     known.look()
     assert read_quotas(store) == known.quotas == Quotas({"ml": Quota(None, 7 * 86400.0)})
+
+
+def test_usage_counts_each_recording_for_its_namespace(store: Store) -> None:
+    a, b, running = record(store, "ml/a"), record(store, "ml/b"), record(store, "web/a", done=False)
+    sizes = {row.id: row for row in store.usage()}
+    assert {id_: (row.namespace, row.done) for id_, row in sizes.items()} == {
+        a.id: ("ml", True),
+        b.id: ("ml", True),
+        running.id: ("web", False),
+    }
+    assert all(row.bytes == store.recording_bytes(id_) > 40 * KB for id_, row in sizes.items())
+    running.lines([(1, 1, os.urandom(50 * KB).hex())])
+    assert {row.id: row.bytes for row in store.usage()}[running.id] == store.recording_bytes(running.id)
+    assert store.forget(a.id)
+    assert {row.id for row in store.usage()} == {b.id, running.id}
+
+
+def test_the_oldest_recording_of_some_namespaces(store: Store) -> None:
+    first, second, third = (record(store, name, 10).id for name in ("ml/a", "web/a", "ml/b"))
+    store.want(first, 60)
+    assert [store.oldest_removable(names)[0] for names in (["ml"], ["web"], ["web", "ml"])] == [third, second, second]  # type: ignore[index]
+    assert store.oldest_removable(["none"]) is store.oldest_removable([]) is None
+
+
+def test_a_flood_of_one_namespace_evicts_only_its_own_recordings(store: Store) -> None:
+    """Without a quota, the recordings of the team that recorded first would all leave."""
+    calm = {f"calm/{i}" for i in range(3)}
+    for name in sorted(calm):
+        record(store, name)
+    size = used(store)["calm"] // 3
+    store.set_budget(Budget(max_bytes=store.used_bytes() * 3))
+    command(store, "set", "--namespace", "*", f"max-bytes={4 * size + 20 * KB}")
+    for i in range(12):
+        record(store, f"flood/{i}")
+        result = enforce_retention(store)
+        assert tasks(store) == calm | {f"flood/{n}" for n in range(max(0, i - 3), i + 1)}
+    assert result.removed == {"namespace_size": 1} and result.by_namespace == {("flood", "namespace_size"): 1}
+    (sentence,) = result.in_words()
+    assert sentence.startswith("1 recording of namespace flood has left: the namespace was over its limit of")
+    # There is less room than the quotas promise: it is the one that uses more of its quota that gives way.
+    store.set_budget(Budget(max_bytes=store.used_bytes() - size * 3 // 2))
+    assert enforce_retention(store).removed == {"size": 2}
+    assert tasks(store) == calm | {"flood/10", "flood/11"}
+
+
+def test_a_store_over_its_budget_takes_from_the_namespace_that_uses_most_of_its_quota(store: Store) -> None:
+    for name in ("small/1", "large/1", "free/1", "small/2", "large/2", "free/2", "large/3"):
+        record(store, name)
+    size = used(store)["small"] // 2
+    command(store, "set", "--namespace", "small", f"max-bytes={10 * size}")
+    command(store, "set", "--namespace", "large", f"max-bytes={6 * size}")
+
+    def leave(recordings: int) -> set[str]:
+        store.set_budget(Budget(max_bytes=store.used_bytes() - recordings * size + size // 2))
+        before = tasks(store)
+        enforce_retention(store)
+        return before - tasks(store)
+
+    assert leave(1) == {"free/1"}, "a namespace without a quota goes first"
+    assert leave(2) == {"free/2", "large/1"}, "then the one that uses half of its quota, not the older one with a fifth"
+    assert leave(1) == {"large/2"}
+
+
+async def test_metrics_show_the_use_of_quotas(store: Store) -> None:
+    for name in ("ml/a", "web/a", "web/b", "other/a"):
+        record(store, name)
+
+    async def shown() -> dict[str, tuple[float | None, float | None]]:
+        await Upkeep(store, {})._make_room(threading.Event())
+        names = ("cortex_jupyter_namespace_bytes", "cortex_jupyter_namespace_quota_bytes")
+        return {
+            ns: values
+            for ns in ("ml", "web", "other", "*")
+            if any(values := tuple(REGISTRY.get_sample_value(name, {"namespace": ns}) for name in names))
+        }  # type: ignore[return-value]
+
+    command(store, "set", "--namespace", "ml", "max-bytes=1GB")
+    command(store, "set", "--namespace", "*", "max-bytes=2GB")
+    sizes = used(store)
+    assert await shown() == {"ml": (sizes["ml"], 1e9), "*": (sizes["web"], 2e9)}
+    command(store, "set", "--namespace", "ml", "max-bytes=")
+    command(store, "set", "--namespace", "*", "max-bytes=", "max-age=1d")
+    assert await shown() == {}
+
+
+def test_a_namespaces_age_counts_if_it_is_shorter(store: Store) -> None:
+    for name in ("ml/a", "web/a"):
+        record(store, name, 10)
+    command(store, "set", "--namespace", "ml", "max-age=7d")
+    assert not enforce_retention(store, now=time.time() + 6 * 86400).removed
+    result = enforce_retention(store, now=time.time() + 8 * 86400)
+    assert tasks(store) == {"web/a"} and result.in_words() == [
+        "1 recording of namespace ml has left: its task ended more than 7 days ago, which is the limit of the namespace"
+    ]
+    command(store, "set", "--namespace", "*", "max-age=900d")
+    assert enforce_retention(store, now=time.time() + 31 * 86400).removed == {"age": 1}, "the store's own limit holds"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter.store import RetentionStore, SettingsStore
+from cortex_jupyter.store import RecordingUsage, RetentionStore, SettingsStore
 from cortex_jupyter.store.archive_attempts import attempts_setting
 from cortex_jupyter.store.budget import Budget, default_budget
 from cortex_jupyter.store.ids import first_at
@@ -17,7 +17,7 @@ from cortex_jupyter.store.sqlite.leases import fence
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from cortex_jupyter.model import Entry
     from cortex_jupyter.store import Lease
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _ENTRIES: Final = 50
 #: Number of pages that are returned to the disk in one transaction.
 _PAGES: Final = 256
+#: A recording's size changes no more when its task has ended for this long (seconds): its last batches have been merged.
+_SETTLED_S: Final = 300.0
 #: A recording may leave if it is complete, unread and, if an archive is set, in that archive.
 _ARCHIVE: Final = "(SELECT value FROM setting WHERE key='archive')"
 _ARCHIVED: Final = "EXISTS (SELECT 1 FROM setting WHERE key='archived:' || recording.id AND value="
@@ -42,6 +44,7 @@ class Retention(RetentionStore, SettingsStore):
     """The part of `SqliteStore` for settings, sizes and deletion; the protocols document each method."""
 
     _file: Connections
+    _settled_bytes: dict[int, int]
     holders: Callable[[Iterable[int]], dict[int, str]]
 
     def budget(self) -> Budget:
@@ -127,10 +130,23 @@ class Retention(RetentionStore, SettingsStore):
             row = db.execute("SELECT data FROM entry WHERE recording=? AND seq=0", (recording,)).fetchone()
         return bytes(row[0]) if row else b""
 
-    def oldest_removable(self) -> tuple[int, float] | None:
-        query = f"SELECT id, ifnull(ended, 0) FROM recording WHERE {_REMOVABLE} ORDER BY ended, id LIMIT 1"
+    def usage(self) -> list[RecordingUsage]:
+        query = "SELECT id, namespace, done, ended < ? FROM recording"
+        sizes = "SELECT recording, sum(length(data)) FROM entry, json_each(?) WHERE recording=value GROUP BY recording"
         with self._file.reading() as db:
-            row = db.execute(query, (time.time(),)).fetchone()
+            rows = db.execute(query, (time.time() - _SETTLED_S,)).fetchall()
+            known = {row[0]: self._settled_bytes[row[0]] for row in rows if row[0] in self._settled_bytes}
+            unknown = orjson.dumps([row[0] for row in rows if row[0] not in known]).decode()
+            found = known | dict(db.execute(sizes, (unknown,)).fetchall())
+        self._settled_bytes = {row[0]: found.get(row[0], 0) for row in rows if row[2] and row[3]}
+        return [RecordingUsage(id_, namespace, found.get(id_, 0), bool(done)) for id_, namespace, done, _ in rows]
+
+    def oldest_removable(self, namespaces: Collection[str] | None = None) -> tuple[int, float] | None:
+        where = _REMOVABLE if namespaces is None else f"{_REMOVABLE} AND namespace IN (SELECT value FROM json_each(?))"
+        values = () if namespaces is None else (orjson.dumps([*namespaces]).decode(),)
+        query = f"SELECT id, ifnull(ended, 0) FROM recording WHERE {where} ORDER BY ended, id LIMIT 1"
+        with self._file.reading() as db:
+            row = db.execute(query, (time.time(), *values)).fetchone()
         return (int(row[0]), float(row[1])) if row else None
 
     def forget(self, recording: int) -> bool:

@@ -83,6 +83,7 @@ class SqliteStore(Entries, Leases, Retention, Store):
         self.url = url_of(self.path)
         self._file = Connections(self.path)
         self._changes = Changes(self._file.open, _rows)
+        self._settled_bytes: dict[int, int] = {}
         self._reserve = Reserve(self.path.with_name(self.path.name + ".reserve"))
         try:
             prepare(self._file)

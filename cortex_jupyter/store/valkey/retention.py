@@ -6,7 +6,9 @@ import time
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.store import RetentionStore, SettingsStore
+import orjson
+
+from cortex_jupyter.store import RecordingUsage, RetentionStore, SettingsStore
 from cortex_jupyter.store.archive_attempts import attempts_setting
 from cortex_jupyter.store.budget import MAX_AGE_S, Budget
 from cortex_jupyter.store.ids import first_at
@@ -14,7 +16,7 @@ from cortex_jupyter.store.packing import pack
 from cortex_jupyter.store.valkey.entries import head
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from cortex_jupyter.model import Entry
     from cortex_jupyter.store import Lease
@@ -111,10 +113,20 @@ class Retention(RetentionStore, SettingsStore):
         entries = self._link.ask("XRANGE", f"cortex:{recording}:trimmed", "-", "+")
         return bytes(entries[0][1][b"r"]) if entries else b""
 
-    def oldest_removable(self) -> tuple[int, float] | None:
+    def usage(self) -> list[RecordingUsage]:
+        ids, usage = self._link.ask("ZRANGE", "cortex:recordings", 0, -1), []
+        for at in range(0, len(ids), _PER_REQUEST):
+            rows = self._link.call("usage", *ids[at : at + _PER_REQUEST])
+            usage += [RecordingUsage(int(id_), orjson.loads(ns), int(size), bool(done)) for id_, ns, size, done in rows]
+        return usage
+
+    def oldest_removable(self, namespaces: Collection[str] | None = None) -> tuple[int, float] | None:
+        if namespaces is not None and not namespaces:
+            return None
+        names = [orjson.dumps(name) for name in namespaces or ()]
         answer: list[bytes] | None = [b""]
         while answer and len(answer) == 1:  # nothing yet, and where to continue
-            answer = self._link.call("oldest", answer[0], _PER_REQUEST)
+            answer = self._link.call("oldest", answer[0], _PER_REQUEST, *names)
         return (int(answer[0]), float(answer[1]) / 1000) if answer else None
 
     def forget(self, recording: int) -> bool:
