@@ -21,7 +21,7 @@ from cortex_jupyter.errors import AmbiguousTask, NotAllowed, NotFound
 from cortex_jupyter.model import parse_rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.model import TaskRef
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 HOLDS_S: Final = 10.0
 #: The answer that we lack a right holds for fewer seconds, so that a log which waits for the right goes on at once.
 OWN_REFUSAL_HOLDS_S: Final = 1.0
-#: Reviews of several namespaces that are asked for at the same time.
+#: Reviews of several namespaces that are asked for at the same time, for all users together.
 _REVIEWS_AT_ONCE: Final = 8
+#: Namespaces that are reviewed for one list, at most: with 5 ms each, these take half a second.
+_MAX_REVIEWED: Final = 1000
 _PATH: Final = "/apis/authorization.k8s.io/v1"
 _READ_LOGS: Final = {"verb": "get", "resource": "pods", "subresource": "log"}
 #: The rights that recording a known task needs, by their names in messages.
@@ -110,6 +112,8 @@ class Access:
     def __init__(self, *, each: bool = False, refusal_holds_s: float = HOLDS_S) -> None:
         self.each, self._refusal_holds_s = each, refusal_holds_s
         self._answers: dict[tuple[Person | None, tuple[str, ...]], tuple[float, asyncio.Task[object]]] = {}
+        self._next_cleanup = 0.0
+        self._reviews = asyncio.Semaphore(_REVIEWS_AT_ONCE)
 
     async def check_namespace(self, cluster: Cluster, namespace: str, person: Person | None = None) -> None:
         """Check that a user may read the logs of a namespace. A missing namespace is refused in the same way.
@@ -123,8 +127,10 @@ class Access:
         if not await self._is_allowed(cluster, _READ_LOGS | {"namespace": namespace}, person):
             raise _refusal(person, namespace, ["get pods/log"])
 
-    async def readable(self, cluster: Cluster, namespaces: Iterable[str], person: Person | None = None) -> list[str]:
-        """Return those of some namespaces whose logs a user may read, in their order.
+    async def readable(
+        self, cluster: Cluster, namespaces: Sequence[str], person: Person | None = None
+    ) -> list[str] | None:
+        """Return those of some namespaces whose logs a user may read, in their order; None if these are too many to ask.
 
         A user with the right in all namespaces costs one request, others cost one for each namespace.
 
@@ -136,15 +142,15 @@ class Access:
         """
         if await self._is_allowed(cluster, _READ_LOGS, person):
             return list(namespaces)
-        at_once = asyncio.Semaphore(_REVIEWS_AT_ONCE)
+        if len(namespaces) > _MAX_REVIEWED:
+            return None
 
         async def may_read(namespace: str) -> bool:
-            async with at_once:
+            async with self._reviews:
                 return await self._is_allowed(cluster, _READ_LOGS | {"namespace": namespace}, person)
 
-        names = list(namespaces)
-        answers = await asyncio.gather(*map(may_read, names))
-        return [name for name, allowed in zip(names, answers, strict=True) if allowed]
+        answers = await asyncio.gather(*map(may_read, namespaces))
+        return [name for name, allowed in zip(namespaces, answers, strict=True) if allowed]
 
     async def hidden(self, cluster: Cluster, namespace: str, person: Person | None = None) -> dict[str, str]:
         """Return which of `events` and `pods` a user may not see beside the logs of a namespace, each with the reason.
@@ -238,7 +244,9 @@ class Access:
         now = time.monotonic()
         answer = self._answers.get(key)
         if answer is None or not self._holds(answer, now):
-            self._answers = {k: v for k, v in self._answers.items() if self._holds(v, now)}
+            if now >= self._next_cleanup:  # not each time: users with many namespaces have many answers
+                self._answers = {k: v for k, v in self._answers.items() if self._holds(v, now)}
+                self._next_cleanup = now + OWN_REFUSAL_HOLDS_S
             asking = asyncio.create_task(ask())
             asking.add_done_callback(_failed)  # marks its exception as retrieved, or asyncio logs it
             answer = self._answers[key] = (now, asking)

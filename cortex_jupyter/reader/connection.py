@@ -297,10 +297,12 @@ class Connection:
             if self.access is not None:
                 raise
             readable = present  # a cluster without reviews
+        if readable is None:
+            return None
         if self.access is None:  # what a user has recorded stays theirs
             return sorted(recorded.union(readable))
         gone = sorted(recorded.difference(present))
-        return sorted([*readable, *await self.access.readable(self.cluster, gone, person)])
+        return sorted([*readable, *(await self.access.readable(self.cluster, gone, person) or ())])
 
     async def hidden(self, namespace: str, person: Person | None = None) -> dict[str, str]:
         """Return what may not be shown beside the logs of a readable namespace (`events`, `pods`), with the reason.

@@ -142,7 +142,7 @@ def document() -> dict[str, Any]:
     namespaces = {"namespaces": {"type": ["array", "null"], "items": _TEXT}, "default": _TEXT}
     paths: dict[str, Any] = {
         "/namespaces": _operation(
-            "The namespaces whose tasks you may read; null if they cannot be listed. `default` is the server's own.",
+            "The namespaces whose tasks you may read; null if they cannot be listed, or are more than 1 000. `default` is the server's own.",
             [],
             {"application/json": _object(namespaces)},
         ),

@@ -18,7 +18,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from cortex_jupyter._version import __version__
-from cortex_jupyter.errors import CortexError, OtherCluster, TooMany
+from cortex_jupyter.errors import CortexError, NotAllowed, NotFound, OtherCluster, TaskNotFound, TooMany
 from cortex_jupyter.model import TaskRef, check_namespace
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.state import unasked_list
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 #: script of the page can make such a URL.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self' blob:; worker-src blob:; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
 #: Age (seconds) of a list that the page may show at first; its script asks for a newer one.
 _LIST_AGE_S: Final = 2
+_LIST_SHEETS: Final = ("page.css", "tasks.css")
 _COLUMNS: Final = ("state", "status", "restarts", "started", "finished", "exit_code", "pods")
 
 
@@ -45,6 +46,9 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
 
     auth_resource = "cortex-jupyter"
     namespace = ""  # the server's own, once it is known
+    #: The namespaces that the user may read, once the one in question is refused; None if they cannot be known.
+    choices: list[str] | None = None
+    is_refused = False
 
     def set_default_headers(self) -> None:
         """Forbid everything that the page does not need."""
@@ -64,9 +68,30 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
         if len(tasks) > max_tasks:
             hint = "open a second page, or raise CortexJupyter.max_tasks_per_stream"
             raise TooMany(f"{len(tasks)} tasks are more than the {max_tasks} of one page", hint)
-        if not tasks or self.get_query_argument("search", ""):
-            await self._list(recordings)
-            return
+        is_list = not tasks or bool(self.get_query_argument("search", ""))
+        [task, *_] = [*tasks, ""]
+        named = self.get_query_argument("namespace", "") or (task.partition(":")[0] if ":" in task else "")
+        try:
+            if is_list:
+                await self._list(recordings, named or recordings.namespace, recordings.namespace)
+            else:
+                await self._view(recordings, tasks)
+        except (NotAllowed, NotFound) as error:
+            if isinstance(error, TaskNotFound):
+                raise
+            await self._find_choices(recordings)
+            if named or not is_list or not self.choices:
+                raise
+            # The namespace that the server shows first is not for this user. Show the only one that is, or let them choose.
+            [choice, *more] = self.choices
+            if more:
+                self._choose(self.choices)
+            else:
+                await self._list(recordings, choice, choice)
+
+    async def _view(self, recordings: Session, tasks: list[str]) -> None:
+        """Answer with the viewer of some tasks."""
+        service: Service = self.extensionapp.service
         origin = self.get_query_argument("origin", "")
         if origin and origin != recordings.origin:
             hint = "show it in a notebook whose kernel reads that cluster, or start Jupyter with its KUBECONFIG and CORTEX_STORE"
@@ -84,18 +109,35 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
         title = ", ".join(ref.name for ref in refs)
         self._page(title, '<main class="cl-page"></main>', self._script("page.js", page_config))
 
-    async def _list(self, session: Session) -> None:
-        """Answer with the list of tasks. Where the browser runs scripts, they keep it fresh, and search in the tasks."""
+    async def _list(self, session: Session, namespace: str, first: str) -> None:
+        """Answer with the list of tasks. Where the browser runs scripts, they keep it fresh, and search in the tasks.
+
+        `first` is the namespace of an address that names none.
+        """
         service: Service = self.extensionapp.service
-        [task, *_] = [*self.get_query_arguments("task"), ""]
-        named = self.get_query_argument("namespace", "") or (task.partition(":")[0] if ":" in task else "")
-        namespace = named or session.namespace
         service.allow(check_namespace(namespace))
         person, selector = service.person(self.current_user), self.get_query_argument("selector", "")
         (rows, problem), _ = await service.lists.read(session, namespace, selector, person, _LIST_AGE_S)
         self.begin_reads()
-        script = self._script("tasks.js", {"cortexNamespace": session.namespace})
-        self._page(f"Tasks in {namespace}", _table(namespace, rows, problem), script, ("page.css", "tasks.css"))
+        script = self._script("tasks.js", {"cortexNamespace": first})
+        self._page(f"Tasks in {namespace}", _table(namespace, rows, problem), script, _LIST_SHEETS)
+
+    def _choose(self, namespaces: list[str]) -> None:
+        """Answer with the namespaces that the user may read. A script goes on to the one that was chosen last."""
+        self.begin_reads()
+        body = f'<main class="plain list"><h1>Choose a namespace</h1>{_choices(namespaces)}</main>'
+        script = self._script("tasks.js", {"cortexNamespace": "", "cortexNamespaces": namespaces})
+        self._page("Choose a namespace", body, script, _LIST_SHEETS)
+
+    async def _find_choices(self, session: Session) -> None:
+        """Find out which namespaces the user may read, for a page that refuses one."""
+        service: Service = self.extensionapp.service
+        self.is_refused = True
+        try:
+            person = service.person(self.current_user)
+            self.choices = await session.namespaces(person, service.app.namespaces or None)
+        except CortexError:
+            self.choices = None  # the page has the error that led to it
 
     def _script(self, name: str, config: dict[str, Any]) -> str:
         """Return a script of ours and its configuration as HTML."""
@@ -125,13 +167,42 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
         error = (kwargs.get("exc_info") or (None, None, None))[1]
         refusal = self.refusal(status_code, error)
         message, hint = refusal["message"], refusal["hint"]
-        body = f'<main class="plain list"><h1>{escape(message)}</h1><p>{escape(hint)}</p><p><a href="view">All tasks</a></p></main>'
-        # A namespace that cannot be read has its page too: there the user chooses another one.
         # Not `get_query_arguments`, which fails again where an argument is no text, and writes it into the log.
-        is_list = "task" not in self.request.query_arguments or "search" in self.request.query_arguments
-        is_refused = isinstance(error, CortexError) and bool(self.namespace)
-        script = self._script("tasks.js", {"cortexNamespace": self.namespace}) if is_list and is_refused else ""
-        self._page(f"{self.get_status()} · {message}", body, script, ("page.css", "tasks.css"))
+        arguments = self.request.query_arguments
+        choices = _choices(self.choices) if self.is_refused else ""
+        # Without a namespace to choose, and on the list that is shown first, the link would lead to the same page.
+        leads_on = self.choices != [] if self.is_refused else True
+        link = '<p><a href="view">All tasks</a></p>' if leads_on and arguments.keys() & {"task", "namespace"} else ""
+        body = f'<main class="plain list"><h1>{escape(message)}</h1><p>{escape(hint)}</p>{choices}{link}</main>'
+        # A namespace that cannot be read has its page too: there the user chooses another one.
+        is_list = "task" not in arguments or "search" in arguments
+        is_known = isinstance(error, CortexError) and bool(self.namespace)
+        config: dict[str, Any] = {"cortexNamespace": self.namespace}
+        if self.is_refused:
+            config["cortexNamespaces"] = self.choices
+        script = self._script("tasks.js", config) if is_list and is_known else ""
+        self._page(f"{self.get_status()} · {message}", body, script, _LIST_SHEETS)
+
+
+def _choices(namespaces: list[str] | None) -> str:
+    """Return the namespaces that a user may read as HTML, or a field for the name of one, if they cannot be known.
+
+    Examples
+    --------
+    >>> _choices(["ml"])
+    '<p>You may read logs in:</p><ul class="choices"><li><a href="view?namespace=ml">ml</a></li></ul>'
+    >>> _choices([])
+    '<p>You may read logs in no namespace of this cluster.</p>'
+    """
+    if namespaces is None:
+        return (
+            '<form action="view"><label>Tasks in namespace <input type="text" name="namespace" required></label> '
+            '<button class="btn">Show</button></form>'
+        )
+    if not namespaces:
+        return "<p>You may read logs in no namespace of this cluster.</p>"
+    items = "".join(f'<li><a href="view?namespace={quote(name)}">{escape(name)}</a></li>' for name in namespaces)
+    return f'<p>You may read logs in:</p><ul class="choices">{items}</ul>'
 
 
 def _table(namespace: str, tasks: list[dict[str, Any]], problem: CortexError | None = None) -> str:

@@ -12,6 +12,7 @@ from server.test_access import WAYS
 from support.browser import WAIT, says, shot
 from support.hub import Hub, run_hub
 from support.jupyter import Home, gated
+from support.kube import python_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,6 +100,46 @@ def test_a_user_without_the_right_is_refused_at_every_address(
         assert "secret" not in answer.text()
     assert bob.has_leaked_nothing()
     bob.context.close()
+
+
+def test_a_user_chooses_among_the_namespaces_that_they_may_read(
+    hub: Hub, sandbox: SandboxProcess, browser: Browser, unique: Callable[[str], str]
+) -> None:
+    teams = [unique("team") for _ in range(3)]
+    for space in teams:
+        sandbox.kube.create({"kind": "Namespace", "metadata": {"name": space}})
+    sandbox.kube.create(python_job("train", "print('a line')", namespace=teams[1]))
+    spaces = {n["metadata"]["name"] for n in sandbox.kube.request("GET", "/api/v1/namespaces").json()["items"]}
+    for space in {"", *spaces} - {*teams}:
+        sandbox.fault("deny", verb="get", resource="pods/log", namespace=space, user="three-teams")
+    person = Person(hub, browser, "three-teams")
+    page = person.open("")
+    expect(page.get_by_role("listitem")).to_have_text(sorted(teams), timeout=WAIT)
+    _shots(page, "hub-choose")
+    page.get_by_role("link", name=teams[1]).click()
+    expect(page.get_by_role("link", name="train")).to_be_visible(timeout=WAIT)
+    # It is remembered, and a namespace in the address wins.
+    page.goto(f"{hub.url}services/logs/")
+    expect(page.get_by_label("Namespace")).to_have_value(teams[1], timeout=WAIT)
+    expect(page.get_by_role("link", name="train")).to_be_visible()
+    page.goto(f"{hub.url}services/logs/cortex/view?namespace=default")
+    expect(page.get_by_role("alert")).to_contain_text("may not read logs in namespace 'default'", timeout=WAIT)
+    expect(page.get_by_role("listitem")).to_have_text(sorted(teams))
+    _shots(page, "hub-refused")
+    page.get_by_label("Namespace").select_option(teams[1])
+    expect(page.get_by_role("link", name="train")).to_be_visible(timeout=WAIT)
+    expect(page.get_by_role("listitem")).to_have_count(0)
+    person.context.close()
+    for space in teams:
+        sandbox.kube.delete("namespaces", space)
+
+
+def _shots(page: Page, name: str) -> None:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        for width in (600, 1000, 1600):
+            page.set_viewport_size({"width": width, "height": 600})
+            shot(page, f"{name}-{scheme}-{width}")
 
 
 def test_a_user_reads_live_until_signing_out_and_goes_on_after_signing_in_again(

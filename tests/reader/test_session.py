@@ -10,7 +10,7 @@ import pytest
 from support.filled import Filled
 from support.hand import CLUSTER, Hand
 
-from cortex_jupyter.cluster.access import Access
+from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.cluster.discovery import Discovery, Resource
 from cortex_jupyter.cluster.workloads import Workload
 from cortex_jupyter.errors import (
@@ -225,6 +225,38 @@ async def test_recordings_older_than_the_namespace_need_the_right_to_read_all_na
             opened.add((await these.find(TaskRef("default", "", name))).ref.name)
     assert opened == seen
     archive.close()
+
+
+async def test_reviews_for_lists_of_namespaces_are_few_at_a_time_and_hold(store: Store) -> None:
+    """A page that many users open must not flood the API server, and a cluster of thousands of namespaces is not asked."""
+    running, most, asked = 0, 0, 0
+    names = [f"ns-{i}" for i in range(300)]
+
+    class Teams(Api):
+        async def json(self, path: str, *_: Any, body: Any = None, **__: Any) -> Any:
+            nonlocal running, most, asked
+            running, asked = running + 1, asked + 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+            spec = body["spec"]
+            allowed = spec["user"] == "admin" or spec["resourceAttributes"].get("namespace") == "ns-7"
+            return {"status": {"allowed": allowed}}
+
+        async def read_list(self, path: str, *_: Any, **__: Any) -> Any:
+            assert path == "/api/v1/namespaces"
+            return [{"metadata": {"name": name}} for name in names], None
+
+    cluster: Any = Teams()
+    session = Session(store, cluster, access=Access())
+    people = [Person(f"user-{i}") for i in range(5)]
+    assert await asyncio.gather(*map(session.namespaces, people)) == [["ns-7"]] * 5
+    assert asked == 5 * 301 and most <= 8 + 5  # each person is asked about all namespaces first
+    assert await session.namespaces(people[0]) == ["ns-7"] and asked == 5 * 301
+    names += [f"more-{i}" for i in range(1000)]
+    asked = 0
+    assert await session.namespaces(Person("other")) is None and asked == 1
+    assert await session.namespaces(Person("admin")) == sorted(names) and asked == 2
 
 
 async def test_hundreds_of_idle_tasks_cost_the_store_only_their_wishes(

@@ -6,6 +6,7 @@ Browsers: `tests/browser/test_hub.py`.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -59,6 +60,54 @@ def test_access_reviews_contain_the_hubs_groups_of_the_user(
     found = {user: hub.get(logs(name, namespace=space), user).status_code for user in ("alice", "bob")}
     kube.delete("namespaces", space)
     assert found == {"alice": 403, "bob": 200}, "the review does not contain alice's group"
+
+
+@pytest.fixture
+def teams(hub: Hub, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]) -> Iterator[list[str]]:
+    """Create three namespaces that three-teams may read, the first of which one-team may read, and no-team none."""
+    known = hub.get("cortex/namespaces", "alice").json()["namespaces"]  # also those of tasks that are only recorded
+    spaces = [unique("team") for _ in range(3)]
+    for space in spaces:
+        kube.create({"kind": "Namespace", "metadata": {"name": space}})
+    for user, mine in (("one-team", spaces[:1]), ("three-teams", spaces), ("no-team", [])):
+        for space in {"", *known, *spaces} - {*mine}:  # "" is the right in all namespaces
+            sandbox.fault("deny", verb="get", resource="pods/log", namespace=space, user=user)
+    yield spaces
+    for space in spaces:
+        kube.delete("namespaces", space)
+
+
+def _links(page: httpx.Response) -> list[str]:
+    return re.findall(r'<a href="(view[^"]*)"', page.text)
+
+
+def test_no_page_of_the_service_is_a_dead_end(hub: Hub, sandbox: SandboxProcess, kube: Kube, teams: list[str]) -> None:
+    for space in teams:
+        kube.create(python_job("train", "print('a line')", namespace=space))
+    all_choices = [f"view?namespace={space}" for space in sorted(teams)]
+    # The only namespace of a user is shown at once.
+    first = hub.get("cortex/view", "one-team")
+    assert (first.status_code, _links(first)) == (200, [f"view?task={teams[0]}%3Ajob/train"])
+    assert f"Tasks in {teams[0]}" in first.text
+    # Who has several chooses, and sees no other.
+    choice = hub.get("cortex/view", "three-teams")
+    assert (choice.status_code, _links(choice)) == (200, all_choices) and "Choose a namespace" in choice.text
+    assert hub.get(f"cortex/{_links(choice)[1]}", "three-teams").status_code == 200
+    # A namespace in the address wins, and its refusal names those that may be read.
+    for path in ("cortex/view?namespace=default", "cortex/view?task=default:job/x"):
+        refused = hub.get(path, "one-team")
+        assert (refused.status_code, _links(refused)) == (403, [f"view?namespace={teams[0]}", "view"])
+        assert "may not read logs in namespace" in refused.text
+    # Whoever may read none gets no link that leads to the same page.
+    none = hub.get("cortex/view", "no-team")
+    assert (none.status_code, _links(none)) == (403, []) and "in no namespace of this cluster" in none.text
+    # A user who may read the usual namespace sees it.
+    assert "Tasks in default" in hub.get("cortex/view", "alice").text
+    # Where the namespaces cannot be listed, one is typed.
+    sandbox.fault("deny", verb="list", resource="namespaces")
+    unknown = hub.get("cortex/view", "three-teams")
+    assert unknown.status_code == 403 and '<form action="view">' in unknown.text
+    assert hub.get(f"cortex/view?namespace={teams[2]}", "three-teams").status_code == 200
 
 
 def test_users_without_the_scope_and_anonymous_users_are_refused(hub: Hub) -> None:

@@ -1,4 +1,4 @@
-"""Configuration of a JupyterHub for tests: alice and bob may use the service, carol may not; ports and tokens come from the environment."""
+"""Configuration of a JupyterHub for tests: alice, bob and the teams may use the service, carol may not; ports and tokens come from the environment."""
 
 import os
 import sys
@@ -57,8 +57,9 @@ c.JupyterHub.services = [
     },
     {"name": "admin", "api_token": os.environ["TEST_ADMIN_TOKEN"]},
 ]
+others = ["one-team", "three-teams", "no-team"]
 c.JupyterHub.load_roles = [
     {"name": "tests", "scopes": ["admin:users", "admin:servers", "tokens", "access:services"], "services": ["admin"]},
-    {"name": "readers", "scopes": ["access:services!service=logs"], "users": ["alice", "bob"]},
+    {"name": "readers", "scopes": ["access:services!service=logs"], "users": ["alice", "bob", *others]},
     {"name": "others", "scopes": ["access:services!service=admin"], "users": ["carol"]},
 ]

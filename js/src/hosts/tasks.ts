@@ -3,7 +3,7 @@
  * the list into the page already, for browsers without scripts. The page's address holds namespace, search and chosen tasks.
  */
 
-import type { NamespaceList, Problem, TaskSearchEvents } from "../protocol/events.ts";
+import type { Problem, TaskSearchEvents } from "../protocol/events.ts";
 import { errorMessage, taskParts } from "../text/format.ts";
 import { fetchEvents, fetchNamespaces, fetchTasks, readPageConfig, RequestError } from "../transport/http.ts";
 import { button, focusedIn, focusOn, h, setHidden, setText } from "../ui/dom.ts";
@@ -70,28 +70,33 @@ class TasksPage {
   readonly #table = new TaskTable((tasks) => this.#showScope(tasks));
   readonly #switch = h("span", { class: "switch" });
   readonly #problem = h("p", { role: "alert" });
+  readonly #choices = h("div");
+  readonly #form: HTMLFormElement;
   readonly #box: HTMLInputElement;
   readonly #window: HTMLSelectElement;
   readonly #scope = h("span", { class: "scope" });
   readonly #results = h("div");
-  /** `namespaces` is undefined until the server has answered. */
-  #namespaces: Partial<NamespaceList> & { default: string };
+  /** The namespaces that the user may read; null if they cannot be known, undefined until the server has answered. */
+  #namespaces: string[] | null | undefined;
   #address = readAddress();
-  /** The namespace of an address that names none. */
-  readonly #first: string;
+  /** The namespace of an address that names none; empty if the user has to choose one. */
+  #first: string;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #round = 0;
   #retry = RETRY_MS[0];
   #searching: AbortController | undefined;
   /** Whether the namespace is the last one of this browser, which may be gone. */
   #isRemembered: boolean;
+  /** Whether the user may not read the namespace, or it does not exist. */
+  #isRefused = false;
 
-  constructor(main: HTMLElement, shown: string) {
-    this.#namespaces = { default: shown };
+  /** `shown` is the namespace that the server would show first; empty if the user may not read that, but several others. */
+  constructor(main: HTMLElement, readonly shown: string, namespaces?: string[] | null) {
+    this.#namespaces = namespaces;
     this.#box = h("input", { type: "search", name: "search", placeholder: "Search in all tasks: CUDA out of memory", "aria-label": "Search in all tasks", title: "As in the viewer's filter box: words, \"literal text\", /regex/, a OR b, -without, loss<0.1, level>=warning", spellcheck: "false", autocomplete: "off" });
     this.#window = h("select", { "aria-label": "Search lines of", onchange: () => this.#box.value.trim() && this.#submit() }, ...WINDOWS.map(([value, label]) => h("option", { value }, label)));
-    const form = h("form", { role: "search", onsubmit: (event: Event) => (event.preventDefault(), this.#submit()) }, this.#box, this.#window, h("button", { type: "submit", class: "btn" }, "Search"), this.#scope);
-    main.replaceChildren(h("header", {}, h("h1", {}, "Tasks in ", this.#switch), form), this.#problem, this.#results, this.#table.element);
+    this.#form = h("form", { role: "search", onsubmit: (event: Event) => (event.preventDefault(), this.#submit()) }, this.#box, this.#window, h("button", { type: "submit", class: "btn" }, "Search"), this.#scope);
+    main.replaceChildren(h("header", {}, h("h1", {}, "Tasks in ", this.#switch), this.#form), this.#problem, this.#choices, this.#results, this.#table.element);
     this.#table.clear("Loading the tasks…");
     const [task = ""] = this.#address.tasks;
     const named = this.#address.namespace || (task.includes(":") ? task.split(":")[0] : "");
@@ -105,31 +110,50 @@ class TasksPage {
     document.addEventListener("visibilitychange", () => this.#visibilityChanged());
     document.addEventListener("keydown", (event) => this.#key(event));
     this.#open(this.#address);
-    void this.#loadNamespaces();
+    if (this.#namespaces === undefined) void this.#loadNamespaces();
   }
 
   async #loadNamespaces(): Promise<void> {
     try {
-      this.#namespaces = await fetchNamespaces(fetch, this.#config);
+      this.#namespaces = (await fetchNamespaces(fetch, this.#config)).namespaces;
     } catch (reason) {
       console.warn("[cortex-jupyter] the namespaces are not known", reason);
-      this.#namespaces.namespaces = null;
+      this.#namespaces = null;
     }
     this.#drawSwitch();
+    this.#drawChoices();
   }
 
   /** Draw the namespace switch: a menu of the known namespaces, or a text field. */
   #drawSwitch(): void {
     const { namespace } = this.#address;
-    const known = this.#namespaces.namespaces;
-    const change = (event: Event): void => this.#goTo({ namespace: (event.target as HTMLInputElement).value.trim() || this.#namespaces.default, selector: "", search: "", since: "", tasks: [] });
-    const names = [...new Set([...(known ?? []), namespace])].toSorted();
+    const known = this.#namespaces;
+    const change = (event: Event): void => this.#goTo({ namespace: (event.target as HTMLInputElement).value.trim() || this.shown, selector: "", search: "", since: "", tasks: [] });
+    const names = [...new Set([...(known ?? []), ...(namespace ? [namespace] : [])])].toSorted();
+    const options = names.map((name) => h("option", { value: name, selected: name === namespace }, name));
+    if (namespace === "") options.unshift(h("option", { value: "", selected: true, disabled: true }, "choose a namespace"));
     const choice = known === null
       ? h("input", { type: "text", "aria-label": "Namespace", value: namespace, size: Math.max(10, namespace.length), spellcheck: "false", autocomplete: "off", onchange: change })
-      : h("select", { "aria-label": "Namespace", onchange: change }, ...names.map((name) => h("option", { value: name, selected: name === namespace }, name)));
+      : h("select", { "aria-label": "Namespace", onchange: change }, ...options);
     const hadFocus = focusedIn(this.#switch) !== null;
     this.#switch.replaceChildren(choice);
     if (hadFocus) focusOn(choice);
+  }
+
+  /** Where no tasks are shown, say which namespaces the user may read. */
+  #drawChoices(): void {
+    const { namespace } = this.#address;
+    const known = this.#namespaces;
+    if (known === undefined || (namespace !== "" && !this.#isRefused)) {
+      this.#choices.replaceChildren();
+      return;
+    }
+    const others = (known ?? []).filter((name) => name !== namespace);
+    const label = known === null
+      ? "This server cannot know which namespaces you may read. Type the name of yours above."
+      : others.length > 0 ? "You may read logs in:" : `You may read logs in no ${known.length > 0 ? "other " : ""}namespace of this cluster.`;
+    const items = others.map((name) => h("li", {}, h("a", { href: `view?${new URLSearchParams({ namespace: name })}` }, name)));
+    this.#choices.replaceChildren(h("p", {}, label), ...(items.length > 0 ? [h("ul", { class: "choices" }, ...items)] : []));
   }
 
   /** Show what an address names, and put it into the page's history. */
@@ -146,18 +170,21 @@ class TasksPage {
       this.#table.clear("Loading the tasks…");
       this.#table.clearChoice();
     }
+    this.#isRefused = false;
     this.#drawSwitch();
+    this.#drawChoices();
     this.#box.value = address.search;
     if (address.since && ![...this.#window.options].some(({ value }) => value === address.since)) this.#window.append(h("option", { value: address.since }, `since ${address.since}`));
     this.#window.value = address.since;
     this.#searching?.abort();
     this.#searching = undefined;
-    const isSearch = address.search.trim() !== "";
-    setHidden(this.#table.element, isSearch);
+    const isSearch = namespace !== "" && address.search.trim() !== "";
+    setHidden(this.#form, namespace === "");
+    setHidden(this.#table.element, isSearch || namespace === "");
     this.#results.replaceChildren();
     this.#fail(null);
     this.#showScope(this.#table.choice);
-    document.title = isSearch ? `${address.search} · ${namespace}` : `Tasks in ${namespace}`;
+    document.title = namespace === "" ? "Choose a namespace" : isSearch ? `${address.search} · ${namespace}` : `Tasks in ${namespace}`;
     if (isSearch) void this.#search();
     this.#refresh();
   }
@@ -228,6 +255,8 @@ class TasksPage {
         this.#isRemembered = false;
         this.#last.set(this.#address.namespace);
         this.#table.show(tasks);
+        this.#isRefused = false;
+        this.#drawChoices();
         this.#fail(problem ? { ...problem, message: `The cluster cannot be asked: ${problem.message}; these tasks and states are the last that were recorded` } : null);
         again(1000 * Math.max(FRESH_S, rest));
       },
@@ -235,11 +264,14 @@ class TasksPage {
         if (round !== this.#round) return;
         const problem = reason instanceof RequestError ? reason.problem : { code: "", message: `The server does not answer: ${errorMessage(reason)}` };
         const isRefused = ["NotAllowed", "NotFound", "BadQuery"].includes(problem.code);
-        if (isRefused && this.#isRemembered && this.#address.namespace !== this.#namespaces.default) {
+        if (isRefused && this.#isRemembered && this.#address.namespace !== this.shown) {
           this.#isRemembered = false;
-          this.#open({ ...this.#address, namespace: this.#namespaces.default });
+          this.#first = this.shown;
+          this.#open({ ...this.#address, namespace: "" });
           return;
         }
+        this.#isRefused = isRefused && problem.code !== "BadQuery";
+        this.#drawChoices();
         // What the user may not read, or what does not exist, must not stay in sight.
         if (isRefused || this.#table.isEmpty) this.#table.clear();
         this.#fail(problem);
@@ -269,5 +301,5 @@ class TasksPage {
 }
 
 const main = document.querySelector("main");
-const { cortexNamespace } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as { cortexNamespace?: string };
-if (main !== null && cortexNamespace !== undefined) new TasksPage(main, cortexNamespace).start();
+const { cortexNamespace, cortexNamespaces } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as { cortexNamespace?: string; cortexNamespaces?: string[] | null };
+if (main !== null && cortexNamespace !== undefined) new TasksPage(main, cortexNamespace, cortexNamespaces).start();

@@ -40,9 +40,9 @@ function respond(input: string | URL | Request, init?: RequestInit): Promise<Res
   return Promise.resolve(new Response(stream.readable));
 }
 
-async function open(query: string): Promise<void> {
+async function open(query: string, page: object = { cortexNamespace: "default" }): Promise<void> {
   (globalThis as unknown as { happyDOM: { setURL(url: string): void } }).happyDOM.setURL(`${ADDRESS}${query}`);
-  const config = Object.assign(document.createElement("script"), { id: "jupyter-config-data", type: "application/json", textContent: JSON.stringify({ baseUrl: "/a%40b/", cortexJupyter: "1", cortexNamespace: "default" }) });
+  const config = Object.assign(document.createElement("script"), { id: "jupyter-config-data", type: "application/json", textContent: JSON.stringify({ baseUrl: "/a%40b/", cortexJupyter: "1", ...page }) });
   document.head.replaceChildren(config);
   document.body.replaceChildren(document.createElement("main"));
   vi.resetModules();
@@ -108,6 +108,51 @@ test("where namespaces cannot be listed, the name is typed; a remembered one tha
   type("h1 input", "secret", "change");
   await vi.advanceTimersByTimeAsync(1);
   expect([text("[role=alert]"), text("tbody a")]).toEqual([["NotAllowed says the server · a hint"], []]);
+});
+
+test("a namespace that may not be read leads to those that may", async () => {
+  server.lists = { default: { status: 403, code: "NotAllowed" }, ml: { tasks: [row("a")] } };
+  await open("?namespace=default", { cortexNamespace: "", cortexNamespaces: ["ml", "vision"] });
+  const links = (): string[] => [...document.querySelectorAll<HTMLAnchorElement>(".choices a")].map((link) => link.getAttribute("href")!);
+  expect([text("[role=alert]"), text("header + p + div p"), links()]).toEqual([["NotAllowed says the server · a hint"], ["You may read logs in:"], ["view?namespace=ml", "view?namespace=vision"]]);
+  // The server has said which they are.
+  expect(server.asked.filter((one) => one.startsWith("namespaces"))).toEqual([]);
+  type("h1 select", "ml", "change");
+  await vi.advanceTimersByTimeAsync(1);
+  expect([text("tbody a"), text("[role=alert]"), links()]).toEqual([["job/a"], [], []]);
+  // It is remembered, and an address that names another one wins.
+  await open("", { cortexNamespace: "", cortexNamespaces: ["ml", "vision"] });
+  expect([text("tbody a"), document.title]).toEqual([["job/a"], "Tasks in ml"]);
+  await open("?namespace=vision", { cortexNamespace: "", cortexNamespaces: ["ml", "vision"] });
+  expect([document.title, text("tbody a")]).toEqual(["Tasks in vision", []]);
+});
+
+test("without a namespace to show first, one is chosen", async () => {
+  localStorage.setItem("cortex-jupyter:namespace:https://hub.test/a%40b/cortex/", "gone");
+  server.lists = { gone: { status: 404, code: "NotFound" }, ml: { tasks: [row("a")] } };
+  await open("", { cortexNamespace: "", cortexNamespaces: ["ml", "vision"] });
+  expect([document.title, text(".choices a"), text("[role=alert]"), text("input[type=search]")]).toEqual(["Choose a namespace", ["ml", "vision"], [], []]);
+  expect(document.querySelector<HTMLSelectElement>("h1 select")!.selectedOptions[0].textContent).toBe("choose a namespace");
+  const asked = server.asked.length;
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(server.asked.length).toBe(asked);
+  type("h1 select", "ml", "change");
+  await vi.advanceTimersByTimeAsync(1);
+  expect([location.search, text("tbody a"), text(".choices a"), text("input[type=search]").length]).toEqual(["?namespace=ml", ["job/a"], [], 1]);
+});
+
+test("who may read no namespace, or cannot know which, is told so", async () => {
+  server.lists = { default: { status: 403, code: "NotAllowed" } };
+  server.namespaces = null;
+  await open("");
+  expect(text("main > div p")).toEqual(["This server cannot know which namespaces you may read. Type the name of yours above."]);
+  server.namespaces = [];
+  await open("");
+  expect(text("main > div p")).toEqual(["You may read logs in no namespace of this cluster."]);
+  // The right is granted meanwhile.
+  server.lists = { default: { tasks: [row("a")] } };
+  await vi.advanceTimersByTimeAsync(31_000);
+  expect([text("main > div p"), text("tbody a")]).toEqual([[], ["job/a"]]);
 });
 
 test("the list is fetched again while it is visible, as often as the server allows", async () => {
