@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("cortex_jupyter.recorder")  # named explicitly: run as a program this module is `__main__`
 
+_RECORDER_HINT = "use a user that may record, as `recorder` in docs/how-to/valkey-users.acl"
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the recorder's command line parser."""
@@ -218,6 +220,8 @@ async def _record(options: argparse.Namespace) -> None:
             await stack.enter_async_context(serving(health, options.host))
         store = await _open_store(options, health)
         stack.callback(store.close)
+        if await asyncio.to_thread(store.is_reader):
+            raise StoreError(f"this user of {store.url} may only read recordings, not write them", _RECORDER_HINT)
         await asyncio.to_thread(_store_settings, store, settings, administrator=options.all)
         if await asyncio.to_thread(configure_masking, store):
             rules()  # fail before anything is stored: lines that were stored unmasked stay so

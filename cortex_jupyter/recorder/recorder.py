@@ -13,7 +13,8 @@ import uuid
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter._version import __version__
-from cortex_jupyter.errors import CortexError, StoreBusy, StoreFull
+from cortex_jupyter.cluster.tasks import resolve
+from cortex_jupyter.errors import CortexError, NotFound, StoreBusy, StoreFull
 from cortex_jupyter.recorder.collector.sharing import Plan, TaskSharing
 from cortex_jupyter.recorder.heartbeat import BEAT_S, Heartbeat
 from cortex_jupyter.recorder.process.health import Health
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.model import TaskRef
     from cortex_jupyter.recorder.collector.selection import Selection
 
 _log = logging.getLogger(__name__)
@@ -44,6 +46,8 @@ STORELESS_S = 300.0
 _SHARE_S: Final = 0.5
 #: It is also checked this long (seconds) after the heartbeat of a fellow recorder has expired.
 _EXPIRY_MARGIN_S: Final = 0.02
+#: Timeout (seconds) of looking up a task that a reader asks to record.
+_LOOKUP_S: Final = 3.0
 
 
 class Recorder:
@@ -193,6 +197,8 @@ class Recorder:
 
     async def _update_tasks(self, writer: Writer) -> list[RecordingInfo]:
         """Start the tasks that are wanted, stop those that are not any more; return the wanted ones."""
+        requests = await asyncio.to_thread(self._store.requests, self._cluster.id)
+        await asyncio.gather(*(self._open_requested(ref, uid) for ref, uid in requests))
         all_wanted = await asyncio.to_thread(self._store.wanted, self._cluster.id)
         wanted_tasks = [
             info for info in all_wanted if not self._me.namespaces or info.ref.namespace in self._me.namespaces
@@ -225,6 +231,29 @@ class Recorder:
             running.recorder.set_has_readers(has_readers=id_ in with_readers)
         await self._tasks.stop_unwanted(ids)
         return wanted_tasks
+
+    async def _open_requested(self, ref: TaskRef, uid: str) -> None:
+        """Open a recording for a reader who may not, if the cluster has that task and we may record it.
+
+        Raises
+        ------
+        StoreError
+        """
+        if self._me.namespaces and ref.namespace not in self._me.namespaces:
+            return
+        try:
+            async with asyncio.timeout(_LOOKUP_S):
+                workload = await resolve(self._cluster, ref)
+        except NotFound:
+            is_real = False
+        except (CortexError, TimeoutError) as error:
+            _log.info("%s: a reader asks to record it, and it cannot be looked up: %s", ref.key, error)
+            return  # another recorder may have the right, or a later look may succeed; a request expires
+        else:
+            is_real = workload.ref == ref and workload.is_of(uid)
+        if is_real:
+            await asyncio.to_thread(self._store.open, self._cluster.id, ref, uid)
+        await asyncio.to_thread(self._store.drop_request, self._cluster.id, ref, uid)
 
     async def _plan_sharing(self, selection: Selection, with_readers: set[int]) -> Plan:
         """Return which of the selected and wanted tasks to take, and which to hand over."""

@@ -4,7 +4,16 @@ The two stores are `sqlite` and `valkey`; they do not know each other. `open` op
 recordings, in stores and archives alike.
 """
 
-from cortex_jupyter.store.protocol import HEARTBEAT_S, LeaseStore, Readable, RetentionStore, SettingsStore, Store
+from cortex_jupyter.store.protocol import (
+    HEARTBEAT_S,
+    READER_HINT,
+    LeaseStore,
+    Readable,
+    RetentionStore,
+    SettingsStore,
+    Store,
+    UserStore,
+)
 from cortex_jupyter.store.types import (
     NEWER_FIELDS,
     Anchor,
@@ -31,6 +40,7 @@ from cortex_jupyter.store.url import (
 __all__ = [
     "HEARTBEAT_S",
     "NEWER_FIELDS",
+    "READER_HINT",
     "Anchor",
     "Commit",
     "Completeness",
@@ -44,6 +54,7 @@ __all__ = [
     "RetentionStore",
     "SettingsStore",
     "Store",
+    "UserStore",
     "absolute_archive",
     "as_epochs",
     "data_folder",

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 #: A recorder without a heartbeat for this many seconds is dead, and other recorders take over its tasks.
 HEARTBEAT_S: Final = 3.0
+#: What to do if a user who may only read needs a recorder.
+READER_HINT: Final = (
+    "this user of the store may only read: start a collector with a user that may record (docs/how-to/collector.md)"
+)
 
 
 class Readable(Protocol):
@@ -71,10 +75,18 @@ class Readable(Protocol):
         """
 
 
-class SettingsStore(Protocol):
-    """The settings that all users of a store share."""
+class UserStore(Protocol):
+    """What this process may do with a store."""
 
     url: str
+
+    def is_reader(self) -> bool:
+        """Return whether this user of the store may only read it, and wish for recordings."""
+        return False
+
+
+class SettingsStore(UserStore, Protocol):
+    """The settings that all users of a store share."""
 
     def setting(self, name: str) -> str:
         """Return a setting that all users of the store share, "" if it is not set."""
@@ -89,10 +101,8 @@ class SettingsStore(Protocol):
         """Set several settings for all users of the store, all or none."""
 
 
-class LeaseStore(Protocol):
+class LeaseStore(UserStore, Protocol):
     """The living recorders, and the lease of each recording: at most one recorder writes a recording."""
-
-    url: str
 
     def beat(self, recorder: RecorderInfo) -> None:
         """Record a heartbeat. A recorder without one for `HEARTBEAT_S` is dead."""
@@ -221,8 +231,20 @@ class Store(Readable, LeaseStore, RetentionStore, SettingsStore, Protocol):
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
         """Return the id of a task's recording, creating it if there is none.
 
-        `forget_empty` then leaves an empty one alone for a while.
+        `forget_empty` then leaves an empty one alone for a while. A user who may only read asks the recorders to create it,
+        and waits.
         """
+
+    def requests(self, cluster: str) -> list[tuple[TaskRef, str]]:  # noqa: ARG002 - of a store without such users
+        """Return tasks, with the UIDs of their recordings, that users who may only read ask to have opened.
+
+        A UID is what the user claims.
+        """
+        return []
+
+    def drop_request(self, cluster: str, ref: TaskRef, uid: str) -> None:
+        """Drop a request: it was granted, or cannot be."""
+        raise NotImplementedError  # only a store with requests is asked
 
     def wanted(self, cluster: str) -> list[RecordingInfo]:
         """Return the unfinished recordings that a reader wants now."""

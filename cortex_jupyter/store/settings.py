@@ -341,7 +341,7 @@ class Settings:
             self._own = {}
         self._restore_own(stored)
         lost = [name for name in _KEPT if name in self._known and name not in stored]
-        if lost:
+        if lost and not self._store.is_reader():
             self._store.set_settings({name: self._known[name] for name in lost})
         emptied = _MARK in self._known and self._known.pop(_MARK) != stored.get(_MARK)
         if emptied:

@@ -47,6 +47,9 @@ class StoreOfOneRecorder:
     url = "sqlite:///shown"
     running: Any = None
 
+    def is_reader(self) -> bool:
+        return False
+
     def recorders(self, _: str) -> list[Any]:
         return [self.running] if self.running else []
 

@@ -30,12 +30,17 @@ class Server:
     folder : Path
     program : str, optional
         The server program (default: `PROGRAM`).
+    login : tuple of str, optional
+        User and password for `client`, if the default user is off.
     **options
         The server's settings, with `_` in place of `-`.
     """
 
-    def __init__(self, folder: Path, program: str = "", **options: object) -> None:
+    def __init__(
+        self, folder: Path, program: str = "", login: tuple[str, str] | None = None, **options: object
+    ) -> None:
         self._program = program or PROGRAM
+        self._user, self._password = login or (None, options.get("requirepass") or None)
         self._options = {"save": "", "bind": "127.0.0.1", "dir": str(folder), "logfile": str(folder / "log")} | options
         self.folder = folder
         self.port = 0
@@ -59,9 +64,7 @@ class Server:
         return int(str(self._options["tls_port"]))
 
     def client(self, port: int = 0) -> valkey.Valkey:
-        return valkey.Valkey(
-            port=port or self.port, password=self._options.get("requirepass") or None, socket_timeout=5
-        )
+        return valkey.Valkey(port=port or self.port, username=self._user, password=self._password, socket_timeout=5)
 
     def ask(self, *command: Any) -> Any:
         with self.client() as client:

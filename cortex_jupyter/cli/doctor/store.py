@@ -74,6 +74,11 @@ def _contents(store: Store, configured: Budget) -> Iterator[Finding]:
     recordings = store.recordings()
     text = f"{store.url}, {len(recordings)} recordings, {store.size() / 1e6:.1f} MB, {store.describe()}"
     yield Finding(PART, OK, text)
+    if store.is_reader():
+        text = (
+            "this user of the store may only read recordings and wish for them: collectors record, none is started here"
+        )
+        yield Finding(PART, TOLD, text)
     for warning in store.health_warnings():
         yield Finding(PART, BAD if warning.stops_recording else WARN, warning.message, warning.hint)
     budget = store.budget() if is_shared(store.url) else configured.with_defaults(store.budget())

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import RecorderError
-from cortex_jupyter.store import data_folder, path_of
+from cortex_jupyter.store import READER_HINT, data_folder, path_of
 from cortex_jupyter.store.liveness import HOST, MACHINE
 
 if TYPE_CHECKING:
@@ -103,6 +103,9 @@ def ensure_recorder(
         if key in _failed and time.monotonic() < _failed[key][2]:
             # A damaged store, a wrong configuration, too little memory: another start mends none of them.
             raise _failed[key][0]
+        if store.is_reader():
+            text = f"no recorder that may record namespace {namespace or 'default'!r} is alive"
+            raise RecorderError(text, READER_HINT)
         # -P: a `json.py` in the user's folder must not be imported in place of the library.
         command = [sys.executable, "-P", "-m", "cortex_jupyter.recorder", "--store", store.url]
         command += ["--kubeconfig", kubeconfig] if kubeconfig else []

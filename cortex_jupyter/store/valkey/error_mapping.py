@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 _DISK: Final = "make room on the disk of the Valkey server; recording goes on by itself, and loses nothing that the cluster still has"
 _REFUSED: Final = "put the password into CORTEX_STORE_PASSWORD, or into CORTEX_STORE as valkey://USER:PASSWORD@HOST"
-_ALLOWED: Final = "let this user read and write `cortex:*` and run scripts: ACL SETUSER NAME ~cortex:* &cortex:* +@all"
+_ALLOWED: Final = (
+    "use a user of the Valkey server with that right: `recorder` records, `reader` only reads (their ACLs are in "
+    "docs/how-to/valkey-users.acl; a recorder needs ~cortex:* and &cortex:*)"
+)
 #: Conditions that pass by themselves: the server starts, has no primary or too few replicas, or runs a long script.
 _PASSES: Final = ("LOADING", "MASTERDOWN", "NOREPLICAS", "BUSY", "READONLY", "CLUSTERDOWN", "TRYAGAIN")
 
@@ -56,8 +59,9 @@ def _mapped(url: str, error: Exception) -> StoreError:
         mapped = too_new(url, message.removeprefix("VERSION "))
     elif isinstance(error, theirs.AuthenticationError) or message.startswith(("NOAUTH", "WRONGPASS")):
         mapped = StoreError(f"{url} refuses the user or the password", _REFUSED)
-    elif isinstance(error, theirs.NoPermissionError):
-        mapped = StoreError(text, _ALLOWED)
+    elif isinstance(error, theirs.NoPermissionError) or message.startswith("ACL failure in script"):
+        reason = message.removeprefix("ACL failure in script: ").partition(" script: ")[0]
+        mapped = StoreError(f"{url} refuses a command to this user: {reason}", _ALLOWED)
     elif isinstance(error, theirs.OutOfMemoryError):
         mapped = StoreFull(f"{url} has reached its memory limit", SERVER_FULL_HINT)
     elif message.startswith("MISCONF"):

@@ -35,9 +35,22 @@ VERSION: Final = 1
 #: Flags of scripts (https://valkey.io/topics/eval-intro/#eval-flags): those that only read, and those that must work
 #: when memory is full. With full memory the server refuses all others before they begin.
 _FLAGS: Final = dict.fromkeys(
-    ("infos", "wanted", "entries", "entry", "oldest", "usage", "holders", "recorder"), "no-writes"
+    ("infos", "wanted", "requests", "entries", "entry", "oldest", "usage", "holders", "recorder", "may_record"),
+    "no-writes",
 ) | dict.fromkeys(
-    ("commit_notice", "beat", "lease", "want", "forget", "forget_empty", "leave", "release", "merge", "trim"),
+    (
+        "commit_notice",
+        "beat",
+        "lease",
+        "want",
+        "request",
+        "forget",
+        "forget_empty",
+        "leave",
+        "release",
+        "merge",
+        "trim",
+    ),
     "allow-oom",
 )
 

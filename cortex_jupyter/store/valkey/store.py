@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.errors import StoreError
+from cortex_jupyter.errors import BadQuery, StoreError
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.store import HealthWarning, RecordingInfo, Store, as_epochs
+from cortex_jupyter.store import READER_HINT, HealthWarning, RecordingInfo, Store, as_epochs
 from cortex_jupyter.store.ids import new_id
 from cortex_jupyter.store.valkey import checks
 from cortex_jupyter.store.valkey.changes import Changes
@@ -37,6 +38,12 @@ _INITIAL: Final[dict[str, Any]] = {
     "masked": None,
     "epochs": [],
 }
+#: How long a reader's request to begin a recording holds, and how long the reader waits for it (seconds).
+_REQUEST_S = 10.0
+#: Seconds between two looks whether it has begun.
+_POLL_S: Final = 0.05
+#: Requests that a recorder looks at at once.
+_MAX_REQUESTS: Final = 50
 _COLUMNS: Final = ("namespace", "kind", "name", "uid", "cluster", *_INITIAL)
 #: Recordings per request: the server answers no other request meanwhile.
 _PER_REQUEST: Final = 500
@@ -57,8 +64,10 @@ class ValkeyStore(Entries, Leases, Retention, Store):
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
         name = f"{cluster} {ref.namespace}/{ref.kind}/{ref.name} {uid}"
         id_ = self._link.ask("HGET", "cortex:uids", name)
-        if id_ is not None and self._link.ask("EXISTS", f"cortex:{int(id_)}:sources"):
+        if id_ is not None and (self._link.ask("EXISTS", f"cortex:{int(id_)}:sources") or self.is_reader()):
             return int(id_)
+        if self.is_reader():
+            return self._request(cluster, ref, uid, name)
         row = {"namespace": ref.namespace, "kind": ref.kind, "name": ref.name, "uid": uid, "cluster": cluster}
         columns = [x for k, v in (row | _INITIAL).items() for x in (k, orjson.dumps(v))]
         try:  # also if it exists: keeps an empty recording from `forget_empty` until it is wanted
@@ -67,6 +76,45 @@ class ValkeyStore(Entries, Leases, Retention, Store):
             if id_ is None:
                 raise
             return int(id_)  # a read-only store can still be read
+
+    def _request(self, cluster: str, ref: TaskRef, uid: str, name: str) -> int:
+        """Have a recorder begin a recording, which this user may not do, and return its id."""
+        if self.recorder(cluster) is None:
+            raise StoreError(f"{ref.key} has no recording, and no recorder is alive to begin one", READER_HINT)
+        self._link.call("request", _request(cluster, ref, uid), int(_REQUEST_S * 1000))
+        end = time.monotonic() + _REQUEST_S
+        while time.monotonic() < end:
+            if (id_ := self._link.ask("HGET", "cortex:uids", name)) is not None:
+                return int(id_)
+            time.sleep(_POLL_S)
+        raise StoreError(
+            f"no recorder has begun a recording of {ref.key} within {_REQUEST_S:g} s",
+            f"see a collector's log: it may have no right in namespace {ref.namespace!r}, or record others only (-n)",
+        )
+
+    def requests(self, cluster: str) -> list[tuple[TaskRef, str]]:
+        requests = []
+        for text in self._link.call("requests", _MAX_REQUESTS):
+            try:
+                cluster_id, key, uid = orjson.loads(text)
+                request = TaskRef.parse(key), str(uid)
+            except (
+                ValueError,
+                TypeError,
+                AttributeError,
+                BadQuery,
+            ):  # a user who only reads wrote it: it may be anything
+                self._link.ask("ZREM", "cortex:requests", text)
+            else:
+                if cluster_id == cluster:
+                    requests.append(request)
+        return requests
+
+    def drop_request(self, cluster: str, ref: TaskRef, uid: str) -> None:
+        self._link.ask("ZREM", "cortex:requests", _request(cluster, ref, uid))
+
+    def is_reader(self) -> bool:
+        return not self._link.call("may_record")
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> RecordingInfo | None:
         infos = [
@@ -112,6 +160,10 @@ class ValkeyStore(Entries, Leases, Retention, Store):
         for at in range(0, len(pending), _PER_REQUEST):
             infos += self._link.call("infos", len(_COLUMNS), *_COLUMNS, *pending[at : at + _PER_REQUEST])
         return [_info(*row) for row in infos]
+
+
+def _request(cluster: str, ref: TaskRef, uid: str) -> bytes:
+    return orjson.dumps([cluster, ref.key, uid])
 
 
 def _names(ref: TaskRef) -> str:

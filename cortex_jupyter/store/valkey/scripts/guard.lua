@@ -2,7 +2,9 @@
 -- version whose programs may continue to use it; all older programs are refused from then on.
 local form = call('GET', 'cortex:version')
 if not form then
-  call('SET', 'cortex:version', VERSION .. ' ' .. VERSION)
+  if redis.acl_check_cmd('SET', 'cortex:version', '') then -- a user who only reads may not
+    call('SET', 'cortex:version', VERSION .. ' ' .. VERSION)
+  end
 elseif tonumber(string.match(form, '%d+$')) > VERSION then
   return redis.error_reply('VERSION ' .. form)
 end

@@ -1,0 +1,278 @@
+"""The users of docs/how-to/valkey-users.acl: what each can do with a shared store, and what not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import valkey
+from support.hand import CLUSTER, REF, Hand, recorder, source, until
+from support.kube import pod_spec, python_container, python_job
+from support.valkey import Server
+
+from cortex_jupyter.cli.command_line import run
+from cortex_jupyter.cli.doctor.store import judge
+from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.errors import RecorderError, StoreError
+from cortex_jupyter.model import Batch, TaskRef
+from cortex_jupyter.reader.session import Session
+from cortex_jupyter.recorder.__main__ import main as record
+from cortex_jupyter.recorder.collector.selection import Selection
+from cortex_jupyter.recorder.process.launch import ensure_recorder
+from cortex_jupyter.recorder.recorder import Recorder
+from cortex_jupyter.store import Commit
+from cortex_jupyter.store.compact import compact
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.settings import Settings, write_settings
+from cortex_jupyter.store.valkey import store as valkey_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from conftest import SandboxProcess
+    from support.kube import Kube
+
+    from cortex_jupyter.store import Store
+
+ROOT = Path(__file__).parents[2]
+ACL = ROOT / "docs" / "how-to" / "valkey-users.acl"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Yield a server with the users of the documented file; the passwords are the placeholders in it."""
+    with Server(tmp_path / "valkey", login=("admin", "ADMIN_PASSWORD"), aclfile=ACL) as one:
+        yield one
+
+
+@pytest.fixture
+def open_as(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Store]]:
+    """Return a function that opens the store as one of the users."""
+    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
+    with contextlib.ExitStack() as stack:
+        yield lambda user: stack.enter_context(contextlib.closing(open_store(url(server, user))))
+
+
+def url(server: Server, user: str) -> str:
+    return server.url.replace("//", f"//{user}:{user.upper()}_PASSWORD@")
+
+
+def client(server: Server, user: str) -> valkey.Valkey:
+    return valkey.Valkey(port=server.port, username=user, password=f"{user.upper()}_PASSWORD", socket_timeout=5)
+
+
+def texts(store: Store, recording: int) -> list[str]:
+    entries = store.entries(recording, 0, 1 << 20)
+    return [text for entry in entries if entry.event == "log" for text in Batch.decode(entry.data).texts]
+
+
+def test_nobody_enters_without_a_password(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
+    with pytest.raises(StoreError, match="refuses the user or the password"):
+        open_store(server.url)
+
+
+def test_the_recorder_does_all_that_a_store_does_and_does_not_administer_the_server(
+    server: Server, open_as: Callable[[str], Store]
+) -> None:
+    store = open_as("recorder")
+    hand = Hand(store)
+    for i in range(10):
+        hand.lines([(i, 1, str(i))])
+    compact(store, hand.lease, done=True)
+    write_settings(store, {"archive": "s3://logs/runs", "max-age": "30d"}, "a test")
+    hand.end()
+    assert store.budget() and store.oldest_removable() is None, "it is not archived"
+    assert store.mark_archived(hand.id, "s3://logs/runs") and store.forget(hand.id)
+    for command in (
+        *(("FLUSHALL",), ("FLUSHDB",), ("CONFIG", "GET", "*"), ("CONFIG", "SET", "maxmemory", "1"), ("ACL", "LIST")),
+        *(("SHUTDOWN",), ("KEYS", "*"), ("MONITOR",), ("REPLICAOF", "NO", "ONE")),
+        *(("CLIENT", "KILL", "TYPE", "normal"), ("SCRIPT", "FLUSH"), ("FUNCTION", "FLUSH"), ("BGSAVE",)),
+        *(("GET", "others:key"), ("SET", "others:key", "1"), ("PUBLISH", "others", "1")),
+    ):
+        with client(server, "recorder") as one, pytest.raises(valkey.exceptions.NoPermissionError):
+            one.execute_command(*command)
+
+
+def test_a_script_of_ours_has_no_command_that_the_recorder_may_not_run(server: Server) -> None:
+    """A script that is rarely run, and a command that is new in it, would otherwise fail in production only."""
+    folder = ROOT / "cortex_jupyter" / "store" / "valkey"
+    used = {name for path in folder.glob("scripts/*.lua") for name in re.findall(r"call\('([A-Z]+)'", path.read_text())}
+    used |= {name for path in folder.glob("*.py") for name in re.findall(r'ask\(\s*"([A-Z]+)"', path.read_text())}
+    assert len(used) > 25
+    for command in sorted(used - {"CONFIG"}):  # what CONFIG GET tells is left out where it is refused
+        answer = server.ask(
+            "ACL", "DRYRUN", "recorder", command, *["cortex:1", "1", "1", "1"][: _least(server, command)]
+        )
+        assert answer == b"OK" or "wrong number of arg" in str(answer), (command, answer)
+
+
+def _least(server: Server, command: str) -> int:
+    """Return how many arguments a command needs at least."""
+    (details,) = server.ask("COMMAND", "INFO", command).values()
+    return abs(int(details["arity"])) - 1
+
+
+def test_a_reader_reads_and_wishes(server: Server, open_as: Callable[[str], Store]) -> None:
+    hand = Hand(open_as("recorder"))
+    hand.source(1)
+    hand.lines([(1, 1, "one"), (2, 1, "two")])
+    write_settings(open_as("recorder"), {"max-age": "30d"}, "a test")
+    reader = open_as("reader")
+    assert reader.is_reader() and not open_as("recorder").is_reader() and not open_as("admin").is_reader()
+    assert [info.id for info in reader.recordings()] == [hand.id] == [info.id for info in reader.unfinished(CLUSTER)]
+    assert texts(reader, hand.id) == ["one", "two"] and reader.complete(hand.id).records == 2
+    assert reader.entry(hand.id, 2) and reader.index(hand.id) and reader.sources(hand.id)
+    assert reader.find(REF) and reader.holders([hand.id]) and reader.recorders(CLUSTER)
+    assert reader.budget().max_age_s and reader.setting("max_age_s") and not reader.setting("archive")
+    assert reader.describe() and reader.health_warnings() and reader.size() and reader.used_bytes()
+    reader.want(hand.id, 30)
+    assert [info.id for info in open_as("recorder").wanted(CLUSTER)] == [hand.id]
+    assert reader.open(CLUSTER, REF, "u1") == hand.id, "what is recorded needs no recorder"
+
+
+def test_a_reader_writes_nothing_else(server: Server, open_as: Callable[[str], Store]) -> None:
+    hand = Hand(open_as("recorder"))
+    hand.source(1)
+    hand.lines([(1, 1, "one")])
+    reader = open_as("reader")
+    attempts: dict[str, Callable[[], Any]] = {
+        "a line": lambda: reader.commit(hand.lease, Commit(update={"state": "failed"})),
+        "a source": lambda: reader.add_source(hand.lease, source(2)),
+        "a lease": lambda: reader.lease(hand.id, hand.lease.owner),
+        "another's lease": lambda: reader.leave(hand.lease.owner),
+        "a heartbeat": lambda: reader.beat(recorder()),
+        "a setting": lambda: reader.set_setting("mask", "0"),
+        "settings": lambda: write_settings(reader, {"archive": "s3://mine/runs"}, "me"),
+        "an archive mark": lambda: reader.mark_archived(hand.id, "s3://mine/runs"),
+    }
+    for name, attempt in attempts.items():
+        with pytest.raises(StoreError, match=r"refuses a command to this user: .*(permission|ACL)") as caught:
+            attempt()
+        assert "valkey-users.acl" in caught.value.hint, name
+    hand.end()
+    with pytest.raises(StoreError, match="refuses a command"):
+        reader.forget(hand.id)
+    everything = {key: server.ask("DUMP", key) for key in server.ask("KEYS", "*")}
+    for command in (
+        *(("DEL", f"cortex:{hand.id}"), ("HSET", f"cortex:{hand.id}", "owner", "me"), ("DEL", "cortex:wanted")),
+        *(("SET", "cortex:version", "99 99"), ("HSET", "cortex:settings", "mask", "0"), ("FLUSHALL",), ("KEYS", "*")),
+        *(("XADD", f"cortex:{hand.id}:live", "*", "h", "x"), ("XTRIM", f"cortex:{hand.id}:live", "MAXLEN", "0")),
+        *(("SET", "cortex:recorder:me", "x"), ("ZADD", "cortex:done", "1", f"{hand.id}"), ("CONFIG", "GET", "*")),
+        *(("SMEMBERS", "cortex:leases:me"), ("ZRANGE", "cortex:requests", "0", "-1"), ("GET", "others:key")),
+        *(("PUBLISH", f"cortex:changed:{hand.id}", ""), ("SUBSCRIBE", "cortex:wishes"), ("PSUBSCRIBE", "*")),
+        *(("SCRIPT", "FLUSH"), ("FUNCTION", "LIST"), ("CLIENT", "LIST"), ("ACL", "WHOAMI"), ("SCAN", "0")),
+        ("EVAL", f"return redis.call('DEL', 'cortex:{hand.id}')", "0"),
+    ):
+        with client(server, "reader") as one, pytest.raises(valkey.ResponseError, match=r"(?i)permission|ACL failure"):
+            one.execute_command(*command)
+    assert {key: server.ask("DUMP", key) for key in server.ask("KEYS", "*")} == everything
+
+
+def test_the_doctor_and_a_recorder_say_what_a_reader_may_not(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
+    monkeypatch.setenv("CORTEX_STORE", url(server, "reader"))
+    findings = [*judge(url(server, "reader"), CLUSTER)]
+    assert not [finding for finding in findings if finding.judged == "bad"]
+    assert any("may only read" in finding.text for finding in findings)
+    for options in (["--all"], []):
+        assert record(["--store", url(server, "reader"), *options]) == 1
+        error = capsys.readouterr().err
+        assert "may only read" in error and "RECORDER" not in error and "_PASSWORD" not in error, error
+
+
+def test_a_reader_starts_no_recorder_and_restores_no_setting(server: Server, open_as: Callable[[str], Store]) -> None:
+    reader = open_as("reader")
+    with pytest.raises(RecorderError, match="namespace 'ml'") as caught:
+        ensure_recorder(reader, CLUSTER, namespace="ml")
+    assert "start a collector" in caught.value.hint
+    with pytest.raises(StoreError, match="no recorder is alive to begin one"):
+        reader.open(CLUSTER, TaskRef("ml", "job", "new"), "u")
+    settings = Settings(reader)
+    write_settings(open_as("recorder"), {"mask": "on"}, "a test")
+    settings.look()
+    server.ask("FLUSHALL")
+    settings.look()
+    assert not reader.setting("mask") and not server.ask("KEYS", "*")
+
+
+@pytest.fixture
+async def session(
+    server: Server, sandbox: SandboxProcess, open_as: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Session]:
+    """Yield a session as the reader, beside a collector."""
+    store = open_as("recorder")
+    monkeypatch.setenv("KUBECONFIG", str(sandbox.kubeconfig))
+    monkeypatch.setenv("CORTEX_STORE", url(server, "reader"))
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        selection = Selection(cluster, store, namespaces=("default",))
+        collector = asyncio.create_task(Recorder(store, cluster, selection=selection).run())
+        reading = await Session.connect(url(server, "reader"), str(sandbox.kubeconfig))
+        yield reading
+        await reading.close()
+        collector.cancel()
+        await asyncio.wait([collector])
+
+
+async def test_a_session_of_a_reader(
+    session: Session, kube: Kube, unique: Callable[[str], str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A user's server or terminal has this user. Tasks, lines, searches and streams are there, also of new tasks."""
+    name, api = unique("train"), unique("api")
+    kube.create(python_job(name, "print('line one'); print('line two')"))
+    await until(lambda: session.store.find(TaskRef("default", "job", name)))
+    recording = await session.find(TaskRef("default", "job", name))
+    await until(lambda: session.store.complete(recording.id).records == 2)
+    for command in (
+        ["tasks"],
+        ["logs", name, "--since", "all"],
+        ["logs", name, "--since", "all", "--grep", "two", "-f"],
+    ):
+        assert await asyncio.to_thread(run, command) == 0, command
+    out = capfd.readouterr().out
+    assert (out.count("line one"), out.count("line two")) == (1, 2) and name in out
+    # A Deployment has no end, so no collector begins it by itself: the reader asks for it.
+    pods = pod_spec([python_container("main", "import time\nwhile True: print('served', flush=True); time.sleep(0.1)")])
+    labels = {"app": api}
+    spec = {
+        "replicas": 1,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": pods | {"restartPolicy": "Always"}},
+    }
+    kube.create({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": api}, "spec": spec})
+    recording = await session.find(TaskRef("default", "deployment", api))
+    async with recording.keep_wanted():
+        await until(lambda: "served" in texts(session.store, recording.id))
+
+
+async def test_a_request_for_a_task_that_does_not_exist_begins_nothing(
+    server: Server,
+    session: Session,
+    open_as: Callable[[str], Store],
+    kube: Kube,
+    unique: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who has the reader's password may write any request, also one that names no task or another UID."""
+    monkeypatch.setattr(valkey_store, "_REQUEST_S", 1.0)
+    name = unique("real")
+    kube.create(python_job(name, "print('line')"))
+    cluster = session.cluster
+    assert cluster is not None
+    await until(lambda: session.store.find(TaskRef("default", "job", name)))
+    number = len(session.store.recordings())
+    with client(server, "reader") as one:
+        for text in ("", "[]", "7", '["x", "no task!", 3]', f'["{cluster.id}", "../..:job/x", "u"]', "\xff"):
+            one.zadd("cortex:requests", {text: (time.time() + 600) * 1000})
+    for ref in (TaskRef("default", "job", name), TaskRef("default", "job", "no-such"), TaskRef("other", "job", "no")):
+        with pytest.raises(StoreError, match="no recorder has begun"):
+            await asyncio.to_thread(session.store.open, cluster.id, ref, "another-uid")
+    assert len(session.store.recordings()) == number
+    await until(lambda: not server.ask("ZRANGEBYSCORE", "cortex:requests", time.time() * 1000 + 60000, "+inf"))
