@@ -130,6 +130,7 @@ def test_a_reader_reads_and_wishes(server: Server, open_as: Callable[[str], Stor
     assert reader.entry(hand.id, 2) and reader.index(hand.id) and reader.sources(hand.id)
     assert reader.find(REF) and reader.holders([hand.id]) and reader.recorders(CLUSTER)
     assert reader.budget().max_age_s and reader.setting("max_age_s") and not reader.setting("archive")
+    assert reader.usage()
     assert reader.describe() and reader.health_warnings() and reader.size() and reader.used_bytes()
     reader.want(hand.id, 30)
     assert [info.id for info in open_as("recorder").wanted(CLUSTER)] == [hand.id]
@@ -145,7 +146,7 @@ def test_a_reader_writes_nothing_else(server: Server, open_as: Callable[[str], S
         "a line": lambda: reader.commit(hand.lease, Commit(update={"state": "failed"})),
         "a source": lambda: reader.add_source(hand.lease, source(2)),
         "a lease": lambda: reader.lease(hand.id, hand.lease.owner),
-        "another's lease": lambda: reader.leave(hand.lease.owner),
+        "the lease of another": lambda: reader.leave(hand.lease.owner),
         "a heartbeat": lambda: reader.beat(recorder()),
         "a setting": lambda: reader.set_setting("mask", "0"),
         "settings": lambda: write_settings(reader, {"archive": "s3://mine/runs"}, "me"),
