@@ -10,10 +10,8 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.analysis.diagnosis import diagnose
-from cortex_jupyter.analysis.hangs import hangs
-from cortex_jupyter.analysis.ranks import compare_ranks
-from cortex_jupyter.analysis.steps import COLUMNS, read_progress
+from cortex_jupyter.analysis.ranks import compare_ranks_of
+from cortex_jupyter.analysis.steps import COLUMNS
 from cortex_jupyter.analysis.worker import read_newest, run
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.cluster.kinds import ends_by_itself
@@ -63,22 +61,15 @@ def _compared(store: Readable, recording: int, table: Any, tick: Callable[[], ob
         end = max(end, time.time_ns() + info.clock_ms * 10**6)
     elif info.finished:
         end = max(end, parse_rfc3339(info.finished))
-    steps = read_progress(table)
-    tick()
-    hang = hangs(table, steps, end, is_over=info.done, steps_only=not ends_by_itself(info.ref.kind)).last
-    tick()
-    diagnosis = diagnose(store, recording, table, succeeded=info.state == "succeeded")
-    tick()
-    containers = {(c.pod, c.container, c.run): c for c in diagnosis.containers}
-    compared = compare_ranks(
+    compared, hang = compare_ranks_of(
+        store,
+        recording,
         table,
-        steps,
-        containers,
-        diagnosis.errors,
         end,
-        culprit=None if info.state == "succeeded" else diagnosis.culprit,
-        behind=hang["behind"] if hang else (),
+        succeeded=info.state == "succeeded",
         is_over=info.done,
+        steps_only=not ends_by_itself(info.ref.kind),
+        tick=tick,
     )
     listed = list(zip(compared.strips, compared.table.to_pylist(), strict=True))
     if len(listed) > _RANKS:
