@@ -29,6 +29,7 @@
     │   ├── ArchiveTooNew  500   a newer version of this package wrote the object
     │   └── ArchiveDamaged 500   an object is truncated, or is not an archived recording
     ├── AuditError         503   the audit log cannot be written, so nothing is read
+    ├── SignInUnavailable  503   the provider of sign-ins cannot be asked who the user is
     ├── RecorderError      500   the recorder process does not start
     ├── SearchFailed       500   a process that searches ended early
     ├── WaitTimeout        504   an awaited line or end did not come in time
@@ -304,6 +305,14 @@ class AuditError(CortexError):
 
     status = 503
     default_hint = "tell the administrator of this server: with an audit log, nothing is read without a record in it"
+
+
+class SignInUnavailable(CortexError):
+    """The provider with which users sign in does not answer, so nobody can be identified."""
+
+    status = 503
+    retry_s = 10
+    default_hint = "try again; if it happens again, tell the administrator of this server"
 
 
 class RecorderError(CortexError):

@@ -50,6 +50,7 @@ class RedactingHandler(JupyterHandler):
     """
 
     _refused: dict[str, str] | None = None  # the error in the answer
+    sign_in_problem: CortexError | None = None  # why the identity provider knows no user
 
     @property
     def route(self) -> str:
@@ -58,6 +59,8 @@ class RedactingHandler(JupyterHandler):
 
     def refusal(self, status_code: int, error: BaseException | None) -> dict[str, str]:
         """Return code, message and hint of the error to answer with. Also set status and `Retry-After`, and count the error."""
+        if self.sign_in_problem is not None:
+            error = self.sign_in_problem
         if isinstance(error, CortexError):
             self.set_status(error.status)
             if error.retry_s is not None:

@@ -12,10 +12,19 @@ from tornado.web import HTTPError
 
 from cortex_jupyter.archive.store import select_archive
 from cortex_jupyter.cluster.access import Access, Person
-from cortex_jupyter.errors import ClusterUnreachable, CortexError, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
+from cortex_jupyter.errors import (
+    ClusterUnreachable,
+    CortexError,
+    CursorNotHeld,
+    NoCluster,
+    NotAllowed,
+    SignInUnavailable,
+    TaskNotFound,
+)
 from cortex_jupyter.reader.filtering import THREADS
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.reader.shared_lists import SharedLists
+from cortex_jupyter.server.id_token import OpenIDConnect
 from cortex_jupyter.server.readers import Readers, WorkLimiter
 from cortex_jupyter.store.budget import NOT_HELD_HINT, Budget
 from cortex_jupyter.store.open import open_store
@@ -126,7 +135,7 @@ class Service:
         Parameters
         ----------
         user : jupyter_server.auth.User
-            A user of a Hub has groups too.
+            A user of a Hub, or of an OpenID Connect provider, has groups too.
 
         Raises
         ------
@@ -136,11 +145,12 @@ class Service:
         app = self.app
         if app.access_for == "server":
             return None
-        groups = (getattr(user, "hub_user", None) or {}).get("groups") or ()
+        groups = getattr(user, "groups", None) or (getattr(user, "hub_user", None) or {}).get("groups") or ()
         name, *group_names = (app.access_prefix + plain for plain in (user.username, *groups))
         # No user may choose such a name: `system:masters` may do everything.
         if name.startswith(_RESERVED):
-            raise NotAllowed(f"Kubernetes reserves the user name {name!r}", "set CortexJupyter.access_prefix")
+            hint = "set CortexJupyter.access_prefix, or OpenIDConnect.username_prefix"
+            raise NotAllowed(f"Kubernetes reserves the user name {name!r}", hint)
         return Person(name, (*(n for n in group_names if not n.startswith(_RESERVED)), "system:authenticated"))
 
     def allow(self, namespace: str) -> None:
@@ -255,14 +265,17 @@ class RequestPermissions:
         """Ask the Hub, if there is one, who the user is. Return whether their name or groups have changed.
 
         A user may sign out, or lose a role or a group, while a stream is open. If the Hub does not answer, its last answer
-        holds.
+        holds. An ID token holds until it expires, or until its provider withdraws the key that it is signed with.
 
         Raises
         ------
         NotAllowed
-            The Hub does not let the user in any more.
+            The Hub, or the user's token, does not let the user in any more.
         """
         handler = self._handler
+        if isinstance(handler.identity_provider, OpenIDConnect):
+            await _check_token(handler.identity_provider, handler)
+            return False
         hub = getattr(handler.identity_provider, "hub_auth", None)
         if hub is None:
             return False
@@ -276,3 +289,17 @@ class RequestPermissions:
         before = self._person
         handler.current_user = type(handler.current_user)(user)
         return self._person != before
+
+
+async def _check_token(provider: OpenIDConnect, handler: JupyterHandler) -> None:
+    """Check that the ID token of an open request is still valid.
+
+    Raises
+    ------
+    NotAllowed
+    """
+    try:
+        await provider.identify(handler)
+    except SignInUnavailable as error:
+        provider.check_expiry(handler.current_user)
+        _log.warning("%s", error.message)

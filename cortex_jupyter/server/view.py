@@ -56,6 +56,12 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
         self.set_header("Content-Security-Policy", _POLICY)
         self.set_header("Cache-Control", "no-store")
 
+    def get_login_url(self) -> str:
+        """Return the address of the login page. Without one, a proxy in front has it, and the page says what is wrong."""
+        if not self.identity_provider.login_available:
+            raise web.HTTPError(403)
+        return super().get_login_url()
+
     @web.authenticated
     @authorized
     async def get(self) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PART: Final = "packages"
 _US: Final = "cortex-jupyter"
 #: Extras for users; the others are for development.
-_EXTRAS: Final = ("pandas", "polars", "archive", "sql", "dask", "valkey", "mask", "hub", "otel", "lab")
+_EXTRAS: Final = ("pandas", "polars", "archive", "sql", "dask", "valkey", "mask", "hub", "oidc", "otel", "lab")
 
 
 def judge() -> Iterator[Finding]:
