@@ -22,6 +22,7 @@ _TEXTS: Final = {
     "pod_unseen": "lines may be missing: a pod came and went before it could be seen",
     "end_unread": "lines are missing: the end of a container's log could not be read",
     "task_limit": "the oldest lines were trimmed: the recording has reached store_max_task_bytes",
+    "namespace_limit": "the oldest lines were trimmed: the namespace has reached its limit in bytes",
     "store_memory": "the oldest lines were trimmed: the memory of the store's server is nearly full",
     "store_rollback": "the store has lost its last records: what the cluster still has of them is read again",
     "store_emptied": "the store was emptied: what the cluster still has is read again",

@@ -16,7 +16,7 @@ from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.store.compact import compact
 from cortex_jupyter.store.quotas import namespace_bytes
 from cortex_jupyter.store.retention import enforce_retention
-from cortex_jupyter.store.trimming import BOUND, trim
+from cortex_jupyter.store.trimming import trim
 from cortex_jupyter.telemetry import recorder_metrics
 from cortex_jupyter.telemetry.logs import OutageLog
 
@@ -129,12 +129,13 @@ class Upkeep:
         running = dict(self._running)
         leases = {id_: (task.lease, task.info.ref.key) for id_, task in running.items()}
         for id_, result in (await asyncio.to_thread(trim, self._store, leases, ended.is_set)).items():
-            reason = "task_limit" if result.why == BOUND else "store_memory"
-            self._losses.add(running[id_].info.ref.key, reason, result.lines)
+            self._losses.add(running[id_].info.ref.key, result.limit.reason, result.lines)
             if id_ not in self._trimmed:
                 self._trimmed.add(id_)
                 running[id_].recorder.put_status(
-                    f"From now on older lines are missing: {result.why}", notice="retention", hint=result.hint
+                    f"From now on older lines are missing: {result.limit.why}",
+                    notice="retention",
+                    hint=result.limit.hint,
                 )
 
     async def report_over_budget(self, budget: int) -> None:

@@ -1,7 +1,11 @@
 """Remove the oldest lines of a running recording that is too large, and leave a gap notice in their place.
 
-This happens in two cases only: a limit is set (`store_max_task_bytes`), or the memory of a Valkey server is nearly
-full. A full server would refuse every new line, and the cluster does not keep lines for long.
+This happens in three cases only: a limit is set (`store_max_task_bytes`), the running recordings of a namespace are
+larger than its quota, or the memory of a Valkey server is nearly full. A full server would refuse every new line, and
+the cluster does not keep lines for long.
+
+Completed recordings of a namespace do not count here. If they cannot leave because no archive takes them or somebody
+reads them, no running task loses lines for that.
 
 The notice takes the numbers of all removed entries, in one transaction with their removal and the check of the lease.
 So a recording has one such notice, which grows, and a reader at any of those numbers gets it.
@@ -10,7 +14,6 @@ So a recording has one such notice, which grows, and a reader at any of those nu
 from __future__ import annotations
 
 import contextlib
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +21,7 @@ import orjson
 
 from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.model import Entry, notice
+from cortex_jupyter.store.quotas import read_quotas
 from cortex_jupyter.store.trimmed import collect_resume_lines, trim_notice
 
 if TYPE_CHECKING:
@@ -25,17 +29,32 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import IndexEntry
     from cortex_jupyter.store import Lease, Store
+    from cortex_jupyter.store.quotas import Quotas
 
 #: Entries removed in one transaction. The server answers no other request meanwhile.
 _ENTRIES: Final = 64
 #: If memory is short, recordings smaller than this (bytes) are left alone: they are not what fills it.
 _MIN_BYTES: Final = 1 << 20
-BOUND: Final = "the oldest leave a running recording that has reached store_max_task_bytes"
-MEMORY: Final = "the oldest left when the memory of the store's server was nearly full"
-_HINTS: Final = {
-    BOUND: "raise store_max_task_bytes (CORTEX_STORE_MAX_TASK_BYTES), or make the task write less",
-    MEMORY: "raise the server's `maxmemory`, or lower store_max_bytes (CORTEX_STORE_MAX_BYTES) so that completed recordings leave earlier",
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How large a running recording may be.
+
+    Parameters
+    ----------
+    size : float
+        In bytes.
+    reason : str
+        Why, as one of `recorder_metrics.LOSS_REASONS`.
+    why, hint : str
+        The same for readers, and what to do about it.
+    """
+
+    size: float
+    reason: str
+    why: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +63,12 @@ class TrimResult:
 
     Parameters
     ----------
-    why : str
-        `BOUND` or `MEMORY`.
-    hint : str
+    limit : Limit
     lines : int
         Number of lines that were removed.
     """
 
-    why: str
-    hint: str
+    limit: Limit
     lines: int
 
 
@@ -80,22 +96,73 @@ def trim(
     """
     bound = store.budget().max_task_bytes
     excess = store.bytes_to_free()
-    if bound is None and not excess:
+    quotas = read_quotas(store)
+    if bound is None and not excess and not quotas:
         return {}
     sizes = {id_: store.recording_bytes(id_) for id_ in leases}
-    level = math.inf
+    by_recording = _namespace_limits(store, sizes, quotas) if quotas else {}
+    limits = [] if bound is None else [_bound_limit(bound)]
     if excess:  # other recorders save their share
         share = excess * sum(sizes.values()) / max(store.used_bytes(), 1)
-        level = max(_MIN_BYTES, _level(list(sizes.values()), share))
+        limits.append(_memory_limit(max(_MIN_BYTES, _level(list(sizes.values()), share))))
     trimmed: dict[int, TrimResult] = {}
     for id_, size in sizes.items():
-        why = BOUND if bound is not None and bound <= level else MEMORY
-        limit = min(level, math.inf if bound is None else bound)
+        own = [by_recording[id_]] if id_ in by_recording else []
+        limit = min(limits + own, key=lambda limit: limit.size, default=None)
         with contextlib.suppress(LeaseLost):  # we still hold the other leases
-            lines = _trim(store, *leases[id_], limit, why, stop) if size > limit else None
-            if lines is not None:
-                trimmed[id_] = TrimResult(why, _HINTS[why], lines)
+            lines = _trim(store, *leases[id_], limit, stop) if limit and size > limit.size else None
+            if limit and lines is not None:
+                trimmed[id_] = TrimResult(limit, lines)
     return trimmed
+
+
+def _bound_limit(size: int) -> Limit:
+    return Limit(
+        size,
+        "task_limit",
+        "the oldest leave a running recording that has reached store_max_task_bytes",
+        "raise store_max_task_bytes (CORTEX_STORE_MAX_TASK_BYTES), or make the task write less",
+    )
+
+
+def _memory_limit(size: float) -> Limit:
+    return Limit(
+        size,
+        "store_memory",
+        "the oldest left when the memory of the store's server was nearly full",
+        "raise the server's `maxmemory`, or lower store_max_bytes (CORTEX_STORE_MAX_BYTES) so that completed recordings leave earlier",
+    )
+
+
+def _namespace_limits(store: Store, sizes: dict[int, int], quotas: Quotas) -> dict[int, Limit]:
+    """Return the limits of recordings in namespaces with running recordings that are larger than the quota.
+
+    Parameters
+    ----------
+    store : Store
+    sizes : dict
+        Bytes of the recordings that may be trimmed.
+    quotas : Quotas
+    """
+    running: dict[str, dict[int, int]] = {}
+    for row in store.usage():
+        if not row.done:
+            running.setdefault(row.namespace, {})[row.id] = sizes.get(row.id, row.bytes)
+    limits: dict[int, Limit] = {}
+    for namespace, recordings in running.items():
+        total, max_bytes = sum(recordings.values()), quotas.of(namespace).max_bytes
+        ours = {id_: size for id_, size in recordings.items() if id_ in sizes}
+        if max_bytes is None or total <= max_bytes or not ours:
+            continue
+        share = (total - max_bytes) * sum(ours.values()) / total  # other recorders save theirs
+        limit = Limit(
+            _level(list(ours.values()), share),
+            "namespace_limit",
+            f"the oldest leave the running recordings of namespace {namespace}, which has reached its limit of {max_bytes / 1e6:.0f} MB",
+            f"raise the limit (`cortex-jupyter store set --namespace {quotas.label(namespace)} max-bytes=...`), or make its tasks write less",
+        )
+        limits |= dict.fromkeys(ours, limit)
+    return limits
 
 
 def _level(sizes: list[int], share: float) -> float:
@@ -114,29 +181,29 @@ def _level(sizes: list[int], share: float) -> float:
     return 0.0
 
 
-def _trim(store: Store, lease: Lease, task: str, limit: float, why: str, stop: Callable[[], object]) -> int | None:
+def _trim(store: Store, lease: Lease, task: str, limit: Limit, stop: Callable[[], object]) -> int | None:
     """Remove entries until a recording is small enough. Return the number of removed lines; None if nothing was removed."""
     index = store.index(lease.recording)
     remaining = index[1:] if trim_notice(store, lease.recording) else index
     numbers = sum(row.n for row in remaining)
     at, removed_lines = 0, None
-    while not stop() and (size := store.recording_bytes(lease.recording)) > limit:
+    while not stop() and (size := store.recording_bytes(lease.recording)) > limit.size:
         # The index does not hold sizes. Estimate them from the number of records, then measure again.
-        over = (1 - limit / size) * numbers
+        over = (1 - limit.size / size) * numbers
         first = at
         while over > 0 and at - first < _ENTRIES and at < len(remaining) - 1:
             over, numbers, at = over - remaining[at].n, numbers - remaining[at].n, at + 1
         rows = remaining[first:at]
         if not rows:
             break
-        gap = _gap(store, lease.recording, task, rows, why)
+        gap = _gap(store, lease.recording, task, rows, limit)
         if not store.trim(lease, gap, collect_resume_lines(store, lease.recording, rows)):
             break  # they were merged meanwhile: the next pass sees the new entries
         removed_lines = (removed_lines or 0) + sum(row.n for row in rows if row.event == "log")
     return removed_lines
 
 
-def _gap(store: Store, recording: int, task: str, rows: list[IndexEntry], why: str) -> Entry:
+def _gap(store: Store, recording: int, task: str, rows: list[IndexEntry], limit: Limit) -> Entry:
     """Return the notice for these entries and all that were removed before."""
     before = trim_notice(store, recording)
     lines, gaps = sum(row.n for row in rows if row.event == "log"), 0
@@ -150,7 +217,7 @@ def _gap(store: Store, recording: int, task: str, rows: list[IndexEntry], why: s
         first, last = min(first, _ns(doc, "from", first)), max(last, _ns(doc, "to", last))
         lines, gaps = lines + doc.get("lines", 0), gaps + doc.get("gaps", 1)
     upto = rows[-1].last
-    reason = why + (f" (gaps that were there before: {gaps})" if gaps else "")
+    reason = limit.why + (f" (gaps that were there before: {gaps})" if gaps else "")
     entry = notice(
         task,
         1,
@@ -159,7 +226,7 @@ def _gap(store: Store, recording: int, task: str, rows: list[IndexEntry], why: s
         f"Lines are missing ({lines}): {reason}",
         **{"from": str(first), "to": str(last)},
         reason=reason,
-        hint=_HINTS[why],
+        hint=limit.hint,
         lines=lines,
         gaps=gaps,
         upto=upto,

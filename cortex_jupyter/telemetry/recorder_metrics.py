@@ -28,6 +28,7 @@ LOSS_REASONS: Final = (
     "pod_unseen",
     "end_unread",
     "task_limit",
+    "namespace_limit",
     "store_memory",
     "store_rollback",
     "store_emptied",

@@ -14,6 +14,7 @@ from support.hand import Hand
 
 from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.model import TaskRef
+from cortex_jupyter.recorder.task import RunningTask
 from cortex_jupyter.recorder.upkeep import Upkeep
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.quotas import Quota, Quotas, read_quotas
@@ -198,3 +199,39 @@ def test_a_namespaces_age_counts_if_it_is_shorter(store: Store) -> None:
     ]
     command(store, "set", "--namespace", "*", "max-age=900d")
     assert enforce_retention(store, now=time.time() + 31 * 86400).removed == {"age": 1}, "the store's own limit holds"
+
+
+async def test_the_oldest_lines_of_a_namespace_leave_if_its_running_tasks_exceed_its_quota(store: Store) -> None:
+    """The largest one gives way; another namespace has what it had, and a completed recording that stays does not count."""
+    large, small, other = (record(store, *task, done=False) for task in (("ml/l", 300), ("ml/s", 100), ("web/a", 500)))
+    finished, read = record(store, "ml/done"), record(store, "ml/read", 200)
+    store.want(read.id, 60)
+    sizes = {row.id: row.bytes for row in store.usage()}
+    command(store, "set", "--namespace", "ml", f"max-bytes={sizes[large.id]}")
+    said: list[tuple[int, str, dict[str, str]]] = []
+    upkeep = Upkeep(store, {hand.id: _running(store, hand, said) for hand in (large, small, other)})
+    labels = {"reason": "namespace_limit"}
+    before = REGISTRY.get_sample_value("cortex_jupyter_lines_lost_total", labels) or 0
+    await upkeep._make_room(threading.Event())
+    after = {row.id: row.bytes for row in store.usage()}
+    assert finished.id not in after and after[read.id] == sizes[read.id]
+    assert after[small.id] == sizes[small.id] and after[other.id] == sizes[other.id]
+    assert after[large.id] + after[small.id] <= sizes[large.id] * 1.05 and after[large.id] > sizes[large.id] // 2
+    (gap,) = store.complete(large.id).gaps
+    limit = f"the running recordings of namespace ml, which has reached its limit of {sizes[large.id] / 1e6:.0f} MB"
+    assert limit in gap["reason"] and "store set --namespace ml max-bytes=" in gap["hint"]
+    ((id_, message, fields),) = said
+    assert id_ == large.id and limit in message and fields["hint"] == gap["hint"]
+    assert REGISTRY.get_sample_value("cortex_jupyter_lines_lost_total", labels) == before + gap["lines"] > before
+    await upkeep._make_room(threading.Event())
+    assert {row.id: row.bytes for row in store.usage()} == after and len(said) == 1
+
+
+def _running(store: Store, hand: Hand, said: list[tuple[int, str, dict[str, str]]]) -> RunningTask:
+    def put_status(_: object, message: str, **fields: str) -> None:
+        said.append((hand.id, message, fields))
+
+    info, spoken = store.info(hand.id), type("Spoken", (), {"put_status": put_status})
+    assert info is not None
+    recorder: Any = spoken()
+    return RunningTask(hand.lease, info, recorder)
