@@ -33,6 +33,7 @@ async def open_log(
     previous: bool = False,
     since: int | None = None,
     tail: int | None = None,
+    limit_bytes: int | None = None,
     read_timeout: float | None = None,
 ) -> AsyncIterator[aiohttp.StreamReader]:
     """Open the log of a container (`pods/log`) with timestamps.
@@ -52,6 +53,8 @@ async def open_log(
         ns since the Unix epoch, a whole second: the API server cuts it to seconds (kubernetes#92389).
     tail : int, optional
         Read only this many lines, the last ones.
+    limit_bytes : int, optional
+        Read only this many bytes, the first ones.
     read_timeout : float, optional
         Reading raises `TimeoutError` after this many seconds without a byte.
 
@@ -70,6 +73,8 @@ async def open_log(
         query["sinceTime"] = rfc3339(since)
     if tail is not None:
         query["tailLines"] = str(tail)
+    if limit_bytes is not None:
+        query["limitBytes"] = str(limit_bytes)
     path = f"/api/v1/namespaces/{segment(namespace)}/pods/{segment(source.pod)}/log"
     async with cluster.request(path, query, read_timeout=read_timeout) as response:
         match response.status:

@@ -21,6 +21,7 @@ _TEXTS: Final = {
     "run_unseen": "lines are missing: runs of a container came and went before they could be read",
     "pod_unseen": "lines may be missing: a pod came and went before it could be seen",
     "end_unread": "lines are missing: the end of a container's log could not be read",
+    "line_limit": "lines are missing: the node rotated them away before they were read at the namespace's limit of lines per second",
     "task_limit": "the oldest lines were trimmed: the recording has reached store_max_task_bytes",
     "namespace_limit": "the oldest lines were trimmed: the namespace has reached its limit in bytes",
     "store_memory": "the oldest lines were trimmed: the memory of the store's server is nearly full",

@@ -227,7 +227,9 @@ class Recorder:
             if self._tasks.can_start(id_):
                 await self._tasks.start(writer, id_, masked=mask)
                 self._health.looked_for_tasks()  # starting thousands takes a while
+        quotas = self._settings.quotas
         for id_, running in self._tasks.running.items():
+            running.recorder.set_quotas(quotas)
             running.recorder.set_has_readers(has_readers=id_ in with_readers)
         await self._tasks.stop_unwanted(ids)
         return wanted_tasks

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.recorder.watching.watches import Change
     from cortex_jupyter.recorder.writing.writer import Writer
     from cortex_jupyter.store import Lease, RecordingInfo, Store
+    from cortex_jupyter.store.quotas import Quotas
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class TaskRecorder:
         self._watches = watches or Watches(cluster)
         self.masked = masked or info.masked is not None
         masking = Masking(self.masked)
-        self._channel = writer.open(lease, info.ref.key, info.last_seq, masking, info.masked)
+        self._channel = writer.open(lease, info.ref.key, info.last_seq, masking, info.masked, info.ref.namespace)
         self._pods = Pods()
         self._workload: Workload | None = None
         self._refusal = ""
@@ -191,6 +192,10 @@ class TaskRecorder:
     def set_has_readers(self, *, has_readers: bool) -> None:
         """Set whether the task has readers."""
         self._channel.set_has_readers(has_readers=has_readers)
+
+    def set_quotas(self, quotas: Quotas) -> None:
+        """Set the quotas of the store: how fast the task may be read."""
+        self._channel.limit.set(quotas)
 
     def put_status(self, message: str, **fields: object) -> None:
         """Add a notice of the recorder itself to the recording.

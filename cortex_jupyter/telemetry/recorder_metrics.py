@@ -27,6 +27,7 @@ LOSS_REASONS: Final = (
     "run_unseen",
     "pod_unseen",
     "end_unread",
+    "line_limit",
     "task_limit",
     "namespace_limit",
     "store_memory",
@@ -56,6 +57,11 @@ TASKS: Final = Gauge("cortex_jupyter_tasks", "Tasks that this recorder records n
 SOURCES: Final = Gauge("cortex_jupyter_sources", "Runs of containers that this recorder reads now")
 REFUSED_NAMESPACES: Final = Gauge(
     "cortex_jupyter_refused_namespaces", "Namespaces that this collector skips, because it lacks a right there"
+)
+DELAYED: Final = Counter(
+    "cortex_jupyter_line_limit_wait_seconds_total",
+    "How long lines waited because a task writes more of them a second than its namespace's quota allows; * is for namespaces that no quota names",
+    ["namespace"],
 )
 RECONNECTS: Final = Counter(
     "cortex_jupyter_reconnects_total", "Log streams opened again for a run that was read before"

@@ -27,6 +27,7 @@ from cortex_jupyter.reader.pages import newest
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.settings import write_quota
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -491,3 +492,16 @@ async def test_unseen_pods_of_a_custom_resource_are_gaps(
         ghosts[0]: unseen,
         ghosts[1]: unseen,
     }
+
+
+async def test_a_task_over_its_namespaces_lines_per_second_is_read_later(
+    recordings: Session, kube: Kube, unique: Any
+) -> None:
+    write_quota(recordings.store, "default", {"max-lines-per-s": "50"}, "the test")
+    name = unique("limited")
+    kube.create(python_job(name, COUNT.format(n=600, pause=0.002)))
+    seen = await follow(recordings, name)
+    exactly(seen, 600)
+    (late,) = (text for text in seen.of("status") if "lines may come late" in text)
+    assert "no more than 50 lines a second, the limit of namespace default" in late
+    kube.delete("jobs", name)

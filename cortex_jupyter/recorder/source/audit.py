@@ -9,7 +9,9 @@ read with a range request and compared with the recording. Missing lines are rec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -17,9 +19,10 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.recorder.source import notices
 from cortex_jupyter.recorder.source.bridge import NODES_PROXY_HINT
-from cortex_jupyter.recorder.text.lines import LONGEST, PART_BYTES, parse_cri
+from cortex_jupyter.recorder.text.lines import LONGEST, PART_BYTES, Lines, parse_cri
 from cortex_jupyter.recorder.text.resume import first_lines, lines_of
 from cortex_jupyter.store.scan import Scan
+from cortex_jupyter.store.trimmed import trimmed_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,13 +31,14 @@ if TYPE_CHECKING:
     from cortex_jupyter.recorder.source.context import Context
     from cortex_jupyter.recorder.source.source import SourceReader
     from cortex_jupyter.recorder.text.align import Line
-    from cortex_jupyter.recorder.text.lines import Lines
     from cortex_jupyter.recorder.text.masking import Masking
 
 _log = logging.getLogger(__name__)
 
 #: Files are listed this often while the source writes (seconds); the kubelet rotates every 10 s.
 _EVERY_S: Final = 10.0
+#: While reading is behind the log, its first line is noted this often (seconds): kubelets rotate a log no sooner.
+_HEAD_S: Final = 3.0
 #: A source that has written less than this since the last check (bytes) has not been rotated for its size.
 _MIN_GROWTH: Final = 64 << 10
 #: This much of a rotated file's end is checked (bytes).
@@ -71,18 +75,21 @@ class Audit:
         self._checked: set[str] = set()
         self._size = 0.0
         self._part_sid = 0
+        self._heads: list[Line] = []  # the first lines of the files that were open; not yet known to be recorded
 
     async def run(self) -> None:
         """Check from time to time, until cancelled; a check that failed is repeated."""
         while True:
-            await asyncio.sleep(_EVERY_S)
+            is_behind = self._channel.limit.has_delayed(time.time_ns() - int(_EVERY_S * 1e9))
+            await asyncio.sleep(_HEAD_S if is_behind else _EVERY_S)
             size = self._reader.size
-            if size - self._size < _MIN_GROWTH:
+            if size - self._size < _MIN_GROWTH and not is_behind:
                 continue
             try:
-                await self.check_rotated()
-            except NotAllowed:
-                self._size = size  # `check_rest` reports it
+                await self._note_head(is_behind=is_behind)
+                with contextlib.suppress(NotAllowed):  # `check_rest` reports it
+                    await self.check_rotated()
+                await self._check_heads()
             except CortexError as error:
                 _log.debug("its rotated files cannot be checked now: %s", error)
             else:
@@ -98,24 +105,75 @@ class Audit:
         """
         async with self._context.whole_log_lock:
             await self._check_open_file()
-        if self._reader.size < _MIN_GROWTH and not self._is_takeover:
+        if self._reader.size < _MIN_GROWTH and not self._is_takeover and not self._heads:
             return
+        why = await self._check_rest_of_files()
+        await self._check_heads(ended=True)
+        if why and self._reader.size > _LIKELY_ROTATED:
+            self._report("whether lines were skipped when its log was rotated cannot be checked", why)
+
+    async def _check_rest_of_files(self) -> str:
+        """Check all rotated files; return why that is impossible, "" if it is not."""
+        why = ""
         for wait in (0, *_RETRY_WAITS_S):
             await asyncio.sleep(wait)
             try:
                 await self.check_rotated(ended=True)
             except NotAllowed:
-                why = NODES_PROXY_HINT
-                break
+                return NODES_PROXY_HINT
             except ClusterError as error:
                 why = error.message
             except NotFound as error:
-                why = error.message
-                break
+                return error.message
             else:
-                return
-        if self._reader.size > _LIKELY_ROTATED:
-            self._report("whether lines were skipped when its log was rotated cannot be checked", why)
+                return ""
+        return why
+
+    async def _note_head(self, *, is_behind: bool) -> None:
+        """Note the first line of the open file while the follow is behind.
+
+        A follow that is far behind may skip whole files, and the node may remove them before they can be checked. Then
+        their first lines are the proof.
+        """
+        line = await self._reader.first_line() if is_behind else Lines()
+        for head in await asyncio.to_thread(self._masking.rows, line.rows()):
+            if head not in self._heads:
+                self._heads.append(head)
+
+    async def _check_heads(self, *, ended: bool = False) -> None:
+        """Write a gap for the files that the follow has passed and whose first line is not recorded."""
+        if not self._heads:
+            return
+        await self._channel.flush()
+        last = self._channel.anchor(self._sid).last
+        passed = [head for head in self._heads if head[0] <= last - (0 if ended else _SLACK)]
+        self._heads = [head for head in self._heads if head not in passed]
+        missing = [head for head in passed if await asyncio.to_thread(self._is_missing, head)]
+        if missing:
+            until = min((head[0] for head in [*passed, *self._heads] if head[0] > missing[-1][0]), default=last)
+            reason = "rotated away before they could be read, and removed from the node"
+            self._channel.put_notice(
+                notices.gap(
+                    self._source,
+                    self._sid,
+                    missing[0][0],
+                    min(until, last),
+                    reason,
+                    loss="rotated",
+                    limit=self._channel.limit,
+                )
+            )
+            await self._channel.flush()
+
+    def _is_missing(self, head: Line) -> bool:
+        """Return whether a line should be recorded and is not, and no gap says so yet."""
+        at, store, id_ = head[0], self._context.store, self._context.lease.recording
+        trimmed = trimmed_span(store, id_)
+        if self._begins_after(at) or (trimmed and trimmed[0] <= at <= trimmed[1]):
+            return False
+        if any(int(gap.get("from") or 0) <= at <= int(gap.get("to") or 0) for gap in store.complete(id_).gaps):
+            return False
+        return len(_missing_lines(Lines([at], [head[1]]), self._recorded(at, at), self._masking)) > 0
 
     async def check_rotated(self, *, ended: bool = False) -> None:
         """Check the files that were rotated since the last check.
@@ -254,10 +312,10 @@ def _missing_lines(lines: Lines, recorded: list[Line], masking: Masking) -> Line
 def _joined_lines(rows: list[Line]) -> Iterator[tuple[str, int]]:
     """Yield the text of each line, and the number of rows in which it is recorded (`lines.LONGEST`)."""
     parts: list[str] = []
-    for i, (time, text) in enumerate(rows):
+    for i, (at, text) in enumerate(rows):
         parts.append(text)
         # A character has at most four bytes, and a row is cut up to three bytes before its longest length.
         full = len(text) >= LONGEST // 4 - 3 and len(text.encode()) >= LONGEST - 3
-        if not (full and i + 1 < len(rows) and rows[i + 1][0] == time):
+        if not (full and i + 1 < len(rows) and rows[i + 1][0] == at):
             yield "".join(parts), len(parts)
             parts = []

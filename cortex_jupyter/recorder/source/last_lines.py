@@ -11,7 +11,7 @@ import aiohttp
 from cortex_jupyter.cluster.logs import open_log
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recorder.source.ending import EndCheck
-from cortex_jupyter.recorder.text.lines import Splitter, is_removed, parse
+from cortex_jupyter.recorder.text.lines import Lines, Splitter, is_removed, parse
 from cortex_jupyter.recorder.text.resume import complete, ends_with
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Source
     from cortex_jupyter.recorder.source.context import Context
     from cortex_jupyter.recorder.text.align import Line
-    from cortex_jupyter.recorder.text.lines import Lines
 
 #: At least this many of a container's last lines are compared with the recorded ones.
 _PROBE: Final = 8
@@ -29,6 +28,8 @@ _LOOK_S: Final = 1.0
 #: If the node says within this time (seconds) after the end of a stream that the log is gone, nothing was written in
 #: between.
 _SOON_S: Final = 0.5
+#: The first line of a log is looked for in this many bytes.
+_HEAD_BYTES: Final = 64 << 10
 #: A whole log is requested up to this often while the answer is cut short.
 _ATTEMPTS: Final = 3
 
@@ -256,6 +257,23 @@ class LastLines:
             if ends_with(await self._rows(lines.part(-1)), probe):
                 return lines
         return None
+
+    async def first_line(self) -> Lines:
+        """Return the first line of the open file; no line if it cannot be read."""
+        request = open_log(
+            self._context.cluster,
+            self._context.namespace,
+            self._source,
+            follow=False,
+            limit_bytes=_HEAD_BYTES,
+            read_timeout=30,
+        )
+        try:
+            async with request as content:
+                data, newline, _ = (await content.read()).partition(b"\n")
+        except (ClusterError, NotFound, NotAllowed, aiohttp.ClientError, TimeoutError, OSError):
+            return Lines()
+        return parse(data + newline) if newline else Lines()
 
     async def _probe(self, *, previous: bool, tail: int = 0) -> list[Line] | None:
         """Return the container's last lines; None if they cannot be read."""

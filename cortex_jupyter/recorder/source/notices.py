@@ -9,6 +9,7 @@ from cortex_jupyter.recorder.writing.batch import PendingNotice
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.pods import End
     from cortex_jupyter.model import Source
+    from cortex_jupyter.recorder.writing.line_limit import LineLimit
 
 
 def started(source: Source, sid: int, at: int, before: dict[str, Any]) -> PendingNotice:
@@ -47,7 +48,17 @@ def audited(sid: int) -> PendingNotice:
     return PendingNotice(sid=sid, ended=True)
 
 
-def gap(source: Source, sid: int, since: int, until: int, reason: str, hint: str = "", *, loss: str) -> PendingNotice:
+def gap(
+    source: Source,
+    sid: int,
+    since: int,
+    until: int,
+    reason: str,
+    hint: str = "",
+    *,
+    loss: str,
+    limit: LineLimit | None = None,
+) -> PendingNotice:
     """Return the notice that lines are missing between two times (ns).
 
     Parameters
@@ -60,7 +71,12 @@ def gap(source: Source, sid: int, since: int, until: int, reason: str, hint: str
         Why lines are missing, and what would have avoided it.
     loss : str
         The same as `reason` in one of the words that are counted.
+    limit : LineLimit, optional
+        If it has delayed lines since then, the notice says so.
     """
+    if limit is not None and limit.has_delayed(since):
+        reason, loss = f"{reason}: {limit.why}", "line_limit"
+        hint = "; ".join(filter(None, (limit.hint, hint)))
     fields: dict[str, Any] = {"from": str(since), "to": str(until), "reason": reason, "hint": hint or None}
     if not sid:
         fields["source"] = source.public

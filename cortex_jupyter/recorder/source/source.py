@@ -133,6 +133,11 @@ class SourceReader:
         # The node answers for its newest run, so it must still be the same one.
         return lines if await self._ask_state() is state else None
 
+    async def first_line(self) -> Lines:
+        """Return the first line of the open file; no line if it cannot be read."""
+        line = await self._last.first_line()
+        return line if await self._ask_state() is RunState.RUNNING else Lines()
+
     async def run(self) -> None:
         """Read to the end of the run.
 
@@ -403,7 +408,10 @@ class SourceReader:
     async def _end_with_gap(self, reason: str) -> None:
         now = time.time_ns()
         since = self._channel.anchor(self._sid).last or min(await self._earliest_start(), now)
-        self._channel.put_notice(notices.gap(self._source, self._sid, since, now, reason, loss="end_unread"))
+        limit = self._channel.limit
+        self._channel.put_notice(
+            notices.gap(self._source, self._sid, since, now, reason, loss="end_unread", limit=limit)
+        )
         self._end()
 
     def _end(self) -> None:

@@ -309,9 +309,10 @@ class Stream:
                 return
             now = time.monotonic()
             self._stall_threshold.end_silence(now - heard_at, len(chunk))
-            heard_at = now
             yield chunk
-            quiet_s, checked_at = self._stall_threshold.threshold_s if self.caught_up else _QUIET_S, time.monotonic()
+            # Recording the chunk may have taken long, and is no silence of the log.
+            heard_at = checked_at = time.monotonic()
+            quiet_s = self._stall_threshold.threshold_s if self.caught_up else _QUIET_S
             if not self.caught_up and reaches(chunk, begun_ns):
                 self.caught_up = True
                 self._pods.wake()
@@ -343,8 +344,11 @@ class Stream:
             resume.unaligned = []
             if bridged.missing:
                 since, until = bridged.missing
+                reason, hint = bridged.reason, bridged.hint
                 channel.put_notice(
-                    notices.gap(self._source, self._sid, since, until, bridged.reason, bridged.hint, loss="rotated")
+                    notices.gap(
+                        self._source, self._sid, since, until, reason, hint, loss="rotated", limit=channel.limit
+                    )
                 )
             await channel.put_parsed(self._sid, bridged.lines)
             self.has_new_lines |= len(bridged.lines) > 0

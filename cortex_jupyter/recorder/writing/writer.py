@@ -24,6 +24,7 @@ from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.recorder.text.masking import UNMASKED, Masking
 from cortex_jupyter.recorder.writing.batch import Batcher, ParsedLines, PendingNotice, RawLines, SourceProgress
 from cortex_jupyter.recorder.writing.commit_retrier import CommitRetrier, StallNotice
+from cortex_jupyter.recorder.writing.line_limit import LineLimit
 from cortex_jupyter.telemetry import recorder_metrics, tracing
 
 if TYPE_CHECKING:
@@ -91,9 +92,19 @@ class Writer:
         last_seq: int,
         masking: Masking = UNMASKED,
         masked: dict[str, int] | None = None,
+        namespace: str = "",
     ) -> Channel:
         """Return the channel of a recording whose lease is held."""
-        return Channel(self, self._store, lease, task=task, last_seq=last_seq, masking=masking, masked=masked)
+        return Channel(
+            self,
+            self._store,
+            lease,
+            task=task,
+            last_seq=last_seq,
+            masking=masking,
+            masked=masked,
+            namespace=namespace,
+        )
 
     @property
     def interval_s(self) -> float:
@@ -155,6 +166,8 @@ class Channel:
     masking : Masking
     masked : dict or None
         As for `Batcher`.
+    namespace : str
+        The task's namespace, whose quota limits how fast lines are taken.
     """
 
     def __init__(
@@ -167,8 +180,10 @@ class Channel:
         last_seq: int,
         masking: Masking,
         masked: dict[str, int] | None,
+        namespace: str,
     ) -> None:
         self._writer, self._lease = writer, lease
+        self.limit = LineLimit(namespace, self._report_limit)
         self.task = task
         self._batcher = Batcher(task, last_seq + 1, masking, masked)
         self.stall_notice = StallNotice(store, lease, self._batcher)
@@ -217,8 +232,12 @@ class Channel:
         if not recent:
             recent.extend(lines[-8:])
 
+    def _report_limit(self) -> None:
+        fields = {"notice": "line_limit", "hint": self.limit.hint}
+        self.put_notice(PendingNotice("status", f"From now on lines may come late: {self.limit.why}", fields=fields))
+
     async def put_lines(self, sid: int, data: bytes) -> None:
-        """Hand over whole lines; wait while too much is unwritten.
+        """Hand over whole lines; wait while too much is unwritten, or more lines came than the namespace may write.
 
         Raises
         ------
@@ -230,6 +249,8 @@ class Channel:
         at = time.time_ns()
         if data[-1:] != b"\n":
             data += b"\n"
+        if self.limit.lines_per_s is not None:
+            await self.limit.pass_lines(data.count(b"\n"))
         await self._until_room()
         self._enqueue(RawLines(sid, data, at))
 
@@ -244,6 +265,7 @@ class Channel:
         for start in range(0, len(lines), _BATCH_LINES):
             await self._until_room()
             part = lines.part(start, start + _BATCH_LINES)
+            self.limit.count_lines(len(part))
             self._enqueue(ParsedLines(sid, part))
 
     def put_notice(self, note: PendingNotice) -> None:
