@@ -183,6 +183,8 @@ def parse_task_search(values: dict[str, Any]) -> tuple[LogQuery, int]:
     if level := typed.get("level"):
         query = LogQuery.parse({"level": values.get("level")})
         values["level"] = common_levels(level, query.level or LEVELS[0])
+        if values["level"] is None:
+            raise BadQuery(f"level>={level} excludes all of level={query.level!r}", "leave one of the two out")
     return parse_search(values), int(lines)
 
 
