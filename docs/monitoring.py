@@ -162,6 +162,20 @@ ALERTS: Final = (
         "Recordings take more than 0.9 of what they may in the store of {{ $labels.job }}; completed ones will leave",
     ),
     Alert(
+        "CortexNamespaceOverQuota",
+        "max by (job, namespace) (cortex_jupyter_namespace_bytes) > 1.2 * max by (job, namespace) (cortex_jupyter_namespace_quota_bytes)",
+        "15m",
+        "warning",
+        "Namespace {{ $labels.namespace }} takes more than its quota, and what is over cannot leave ({{ $labels.job }})",
+    ),
+    Alert(
+        "CortexLinesLate",
+        "sum by (job, namespace) (rate(cortex_jupyter_line_limit_wait_seconds_total[10m])) > 0.5",
+        "10m",
+        "warning",
+        "Tasks of namespace {{ $labels.namespace }} write more lines a second than its quota, and are read late",
+    ),
+    Alert(
         "CortexArchiveFailing",
         "increase(cortex_jupyter_archive_failures_total[15m]) > 0",
         "10m",

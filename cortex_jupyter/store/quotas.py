@@ -167,7 +167,7 @@ def not_held_hint(store: SettingsStore, namespace: str) -> str:
 def namespace_bytes(usage: Mapping[str, int], quotas: Quotas) -> dict[str, tuple[int, int]]:
     """Return bytes in use and allowed by `Quotas.label`, for all namespaces with a limit in bytes.
 
-    Of the namespaces that no administrator has named, only the one that uses most of its quota is returned.
+    Namespaces that no administrator has named share one row: the one that uses most of its quota.
 
     Examples
     --------
