@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from archive.s3 import gate, seaweed
-from support.kube import IMAGE, python_job
+from support.host_pods import on_this_machine
+from support.kube import python_job
 from support.ports import free_port
 from support.valkey import Server
 
-import cortex_jupyter
 from cortex_jupyter.model import Batch
 from cortex_jupyter.recorder.__main__ import main
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from support.kube import Kube
-
-ROOT = Path(cortex_jupyter.__file__).parents[1]
 
 
 def printed(capsys: pytest.CaptureFixture[str], *options: str) -> str:
@@ -86,7 +83,7 @@ def test_what_was_given_is_printed(capsys: pytest.CaptureFixture[str], monkeypat
     )
     env = {variable["name"]: variable.get("value") for variable in container["env"]}
     assert given.items() <= env.items()
-    assert container["ports"] == [{"name": "metrics", "containerPort": 9999}]
+    assert container["ports"] == [{"name": "metrics", "containerPort": 9999, "protocol": "TCP"}]
     assert one(text, "NetworkPolicy")["spec"]["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 9999}]
     annotations = one(text, "Deployment")["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == "9999"
@@ -185,28 +182,6 @@ def test_the_policy_allows_the_configured_archive_and_uses_its_secret(
     assert container["envFrom"] == [{"secretRef": {"name": "keys-archive", "optional": True}}]
 
 
-def run_this_tree(text: str, port: int) -> str:
-    """Let the pod run this source tree with this machine's Python, and reach the API server and the store on its loopback."""
-    objects = list(yaml.safe_load_all(text.replace("9464", str(port))))
-    (pod,) = (o["spec"]["template"]["spec"] for o in objects if o["kind"] == "Deployment")
-    (container,) = pod["containers"]
-    assert container["command"][:2] == ["cortex-jupyter", "record"]
-    container["command"][:2] = [sys.executable, "-m", "cortex_jupyter.cli", "record"]
-    container |= {"image": IMAGE, "imagePullPolicy": "Never"}
-    env = {"PYTHONPATH": str(ROOT), "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
-    container["env"] += [{"name": k, "value": v} for k, v in env.items()]
-    wanted = {"/usr", "/lib", "/lib64", "/etc/ssl", sys.base_prefix, sys.prefix, str(ROOT)}
-    if any(Path(path).stat().st_mode & 0o005 != 0o005 for path in wanted):
-        # Only its owner can run a Python in a private folder. Root without capabilities cannot read other users' files.
-        pod["securityContext"] |= {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0}
-    pod["hostNetwork"] = True
-    paths = sorted(p for p in wanted if not any(p.startswith(f"{other}/") for other in wanted))
-    for i, path in enumerate(paths):
-        pod["volumes"].append({"name": f"host{i}", "hostPath": {"path": path}})
-        container["volumeMounts"].append({"name": f"host{i}", "mountPath": path, "readOnly": True})
-    return yaml.safe_dump_all(objects)
-
-
 @pytest.mark.cluster
 def test_a_real_cluster_runs_it(
     kube: Kube,
@@ -215,7 +190,7 @@ def test_a_real_cluster_runs_it(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    space, port = unique("collector"), free_port()
+    space, port = unique("collector"), {9464: free_port()}
 
     def kubectl(*arguments: str, text: str = "") -> str:
         command = ["kubectl", "--kubeconfig", str(kube.kubeconfig), *arguments]
@@ -248,7 +223,7 @@ def test_a_real_cluster_runs_it(
             for name, values in (("cortex-jupyter", settings), ("cortex-jupyter-archive", bucket.env)):
                 literals = [f"--from-literal={k}={v}" for k, v in values.items()]
                 kubectl("-n", space, "create", "secret", "generic", name, *literals)
-            kubectl("apply", "-f", "-", text=run_this_tree(printed(capsys, *options), port))
+            kubectl("apply", "-f", "-", text=on_this_machine(printed(capsys, *options), port))
             job = unique("seen")
             kube.create(python_job(job, "for i in range(100): print(f'line {i:03}')", namespace=space))
             query = ("get", "deploy", "cortex-jupyter", "-o", "jsonpath={.status.readyReplicas}")
@@ -271,7 +246,7 @@ def test_a_real_cluster_runs_it(
             log = f"{space}_{pod['metadata']['name']}_{uid}/main/0.log"
             assert not may_read_node(log)
             with_right = one(printed(capsys, *options, "--nodes-proxy"), "ClusterRole")["metadata"]["name"]
-            kubectl("apply", "-f", "-", text=run_this_tree(printed(capsys, *options, "--nodes-proxy"), port))
+            kubectl("apply", "-f", "-", text=on_this_machine(printed(capsys, *options, "--nodes-proxy"), port))
             assert may_read_node(log)
             kubectl("delete", "clusterrole,clusterrolebinding", with_right)
             kubectl("-n", space, "scale", "deploy", "cortex-jupyter", "--replicas", "0")

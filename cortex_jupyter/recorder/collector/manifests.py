@@ -1,6 +1,7 @@
 """The collector as Kubernetes objects: the output of `cortex-jupyter record --manifests`.
 
-The addresses of its store and archive are in a Secret, so that the output holds no password. The pod follows the
+`COLLECTOR` is the template of these objects. `deploy/generate.py` makes the kustomize base and the Helm chart from it, and
+uses the parts below for the Hub service and the store's server. The addresses of its store and archive are in a Secret, so that the output holds no password. The pod follows the
 *restricted* Pod Security Standard (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
 """
 
@@ -15,10 +16,30 @@ import yaml
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.cluster import kinds
+from cortex_jupyter.recorder.collector.templates import (
+    ITEM,
+    KEY,
+    NAMESPACE,
+    NUMBER,
+    Context,
+    Each,
+    Expression,
+    If,
+    Node,
+    Setting,
+    defaults,
+    evaluate,
+    join,
+    negate,
+    switch,
+    value,
+)
 
 NAME: Final = "cortex-jupyter"
 PORT: Final = 9464
 STORE_PORT: Final = 6379
+#: What every pod may connect to: DNS, the API server, and what speaks HTTPS.
+_PORTS: Final = (53, 443, 6443)
 #: A user that owns nothing in any image.
 _USER: Final = 65532
 _READ: Final = ["get", "list", "watch"]
@@ -33,18 +54,26 @@ _ARCHIVE_ENDPOINTS: Final = (
     "AZURE_STORAGE_ENDPOINT",
     "AZURE_ENDPOINT",
 )
-#: Settings that the collector has if they are set when this is printed.
-_SETTINGS: Final = (
-    "CORTEX_MASK",
-    "CORTEX_STORE_MAX_BYTES",
-    "CORTEX_STORE_MAX_AGE",
-    "CORTEX_STORE_MAX_TASK_BYTES",
-    "CORTEX_LOG_LEVEL",
-)
+#: The chart's names for what `store` calls by a variable.
+_RETENTION: Final = {
+    "maxBytes": "CORTEX_STORE_MAX_BYTES",
+    "maxAge": "CORTEX_STORE_MAX_AGE",
+    "maxTaskBytes": "CORTEX_STORE_MAX_TASK_BYTES",
+}
+#: Other settings that the collector has if they are set when this is printed.
+_OTHER_SETTINGS: Final = ("CORTEX_LOG_LEVEL",)
 #: The endpoint for traces takes precedence over the general one:
 #: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 _TRACE_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _TRACE_OTHERS: Final = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+#: Types of values, as JSON Schema.
+_TEXT: Final = {"type": "string"}
+_COUNT_OR_NULL: Final = {"type": ["integer", "null"], "minimum": 1}
+_PORT: Final = {"type": "integer", "minimum": 1, "maximum": 65535}
+_OBJECT: Final = {"type": "object"}
+_OBJECTS: Final = {"type": "array", "items": _OBJECT}
+_TEXTS: Final = {"type": "array", "items": _TEXT}
+_TEXT_MAP: Final = {"type": "object", "additionalProperties": _TEXT}
 _HEAD: Final = """\
 # The cortex-jupyter collector. First create a Secret that says where recordings are kept:
 #   kubectl create namespace {namespace}
@@ -128,24 +157,18 @@ def manifests(install: InstallOptions) -> str:
     >>> [o["kind"] for o in yaml.safe_load_all(manifests(InstallOptions("logs")))][1:3]
     ['ClusterRole', 'ClusterRoleBinding']
     """
-    objects = [
-        _object("v1", "ServiceAccount", install.namespace, automountServiceAccountToken=False),
-        *_roles(install),
-        _deployment(install),
-        _network_policy(install),
-        _object(
-            "policy/v1beta1" if install.policy_beta else "policy/v1",
-            "PodDisruptionBudget",
-            install.namespace,
-            spec={"maxUnavailable": 1, "selector": {"matchLabels": _LABELS}},
-        ),
-    ]
+    objects = evaluate(COLLECTOR, Context(_values(install), install.namespace, install.policy_beta))
     head = (_HEAD + _BUCKET).format(namespace=install.namespace, secret=install.secret)
     head += "" if os.environ.get("CORTEX_CLUSTER") else _NO_NAME
     head += "" if install.store_port else _NO_STORE
     head += "" if _archive_ports() else _NO_ENDPOINT
     head += "" if _trace_port() else _NO_TRACES
-    return head + yaml.dump_all(objects, Dumper=_PlainDumper, sort_keys=False, width=120, explicit_start=True)
+    return head + dump(objects)
+
+
+def dump(objects: list[dict[str, Any]]) -> str:
+    """Return objects as YAML documents."""
+    return yaml.dump_all(objects, Dumper=_PlainDumper, sort_keys=False, width=120, explicit_start=True)
 
 
 class _PlainDumper(yaml.SafeDumper):
@@ -155,15 +178,80 @@ class _PlainDumper(yaml.SafeDumper):
         return True
 
 
-_LABELS: Final = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/component": "collector"}
+def _values(install: InstallOptions) -> dict[str, Any]:
+    """Return the values of an installation: its options, and what the environment sets for the collector."""
+    values = defaults(SETTINGS)
+    values["image"]["name"] = install.image
+    values["secret"] = install.secret
+    values["namespaces"] = list(install.namespaces)
+    values["cluster"] = os.environ.get("CORTEX_CLUSTER", "")
+    values["mask"] = os.environ.get("CORTEX_MASK", "")
+    values["retention"] = {name: os.environ.get(variable, "") for name, variable in _RETENTION.items()}
+    env = {name: text for name in _OTHER_SETTINGS if (text := os.environ.get(name))}
+    if rows := kinds.rows_as_json():
+        env[kinds.SETTING] = rows
+    needed = (install.store_port or STORE_PORT, *_archive_ports(), _trace_port())
+    values["collector"] |= {
+        "replicas": install.replicas,
+        "port": install.port,
+        "selector": install.selector,
+        "streams": install.streams,
+        "streamsPerNode": install.streams_per_node,
+        "nodesProxy": install.nodes_proxy,
+        "env": env | _trace_variables(),
+        "egressPorts": [port for port in dict.fromkeys(needed) if port and port not in _PORTS],
+    }
+    return values
 
 
-def _object(api: str, kind: str, namespace: str, name: str = NAME, **rest: object) -> dict[str, Any]:
-    meta: dict[str, Any] = {"name": name} | ({"namespace": namespace} if namespace else {})
-    return {"apiVersion": api, "kind": kind, "metadata": meta | {"labels": _LABELS}} | rest
+# ---------------------------------------------------------------- what the parts of an installation share
 
 
-def _rules() -> list[dict[str, Any]]:
+def labels(component: str) -> dict[str, str]:
+    """Return the labels of a component's objects, which also select its pods."""
+    return {"app.kubernetes.io/name": NAME, "app.kubernetes.io/component": component}
+
+
+def resource(
+    api: Node, kind: str, component: str, *, name: Node = NAME, namespace: Node = NAMESPACE, **rest: Node
+) -> dict[str, Any]:
+    """Return an object; without a namespace if it belongs to the whole cluster.
+
+    Parameters
+    ----------
+    api, kind : str
+    component : str
+        `collector`, `hub` or `valkey`.
+    name, namespace : str or Expression or None, optional
+    **rest
+        The object's other entries. `annotations` become part of its metadata.
+    """
+    meta = {"name": name} | ({"namespace": namespace} if namespace else {}) | {"labels": labels(component)}
+    if annotations := rest.pop("annotations", None):
+        meta["annotations"] = annotations
+    return {"apiVersion": api, "kind": kind, "metadata": meta} | rest
+
+
+def role_with_binding(
+    kind: str,
+    component: str,
+    rules: list[Node],
+    *,
+    account: str = NAME,
+    name: Node = NAME,
+    namespace: Node = None,
+) -> list[dict[str, Any]]:
+    """Return a Role or ClusterRole, and what binds it to a component's ServiceAccount."""
+    api, group = "rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io"
+    subjects = [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}]
+    role = {"apiGroup": group, "kind": kind, "name": name}
+    return [
+        resource(api, kind, component, name=name, namespace=namespace, rules=rules),
+        resource(api, f"{kind}Binding", component, name=name, namespace=namespace, roleRef=role, subjects=subjects),
+    ]
+
+
+def rules() -> list[Node]:
     """Return the rules for all requests of a recorder to the API server. It only reads."""
     rows = kinds.table().values()
     return [
@@ -187,83 +275,59 @@ def _rules() -> list[dict[str, Any]]:
     ]
 
 
-def _roles(install: InstallOptions) -> list[dict[str, Any]]:
-    api, group = "rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io"
-    subjects = [{"kind": "ServiceAccount", "name": NAME, "namespace": install.namespace}]
-
-    def role_with_binding(kind: str, namespace: str, name: str, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        role = {"apiGroup": group, "kind": kind, "name": name}
-        return [
-            _object(api, kind, namespace, name, rules=rules),
-            _object(api, f"{kind}Binding", namespace, name, roleRef=role, subjects=subjects),
-        ]
-
-    # The name of a cluster-wide object holds the namespace, so that two installations do not collide.
-    cluster_name = f"{NAME}-{install.namespace}"
-    nodes = _NODES if install.nodes_proxy else []
-    if not install.namespaces:
-        return role_with_binding("ClusterRole", "", cluster_name, _rules() + nodes)
-    rights = [o for namespace in install.namespaces for o in role_with_binding("Role", namespace, NAME, _rules())]
-    return rights + (role_with_binding("ClusterRole", "", cluster_name, nodes) if nodes else [])
+def variable(name: Node, text: Node) -> dict[str, Node]:
+    """Return a variable of a container's environment."""
+    return {"name": name, "value": text}
 
 
-def _deployment(install: InstallOptions) -> dict[str, Any]:
-    # Probes and Prometheus come from outside the pod.
-    command = [NAME, "record", "--all", "--host", "*", "--port", str(install.port)]
-    command += [x for namespace in install.namespaces for x in ("--namespace", namespace)]
-    command += ["--selector", install.selector] if install.selector else []
-    command += ["--streams", str(install.streams)] if install.streams else []
-    command += ["--streams-per-node", str(install.streams_per_node)] if install.streams_per_node else []
+def secret_variable(name: str, secret: Expression, key: str, *, optional: bool = True) -> dict[str, Node]:
+    """Return a variable whose value is a key of a Secret."""
+    ref = {"name": secret, "key": key} | ({"optional": True} if optional else {})
+    return {"name": name, "valueFrom": {"secretKeyRef": ref}}
 
-    def secret(variable: str, key: str, *, optional: bool = True) -> dict[str, Any]:
-        ref = {"name": install.secret, "key": key} | ({"optional": True} if optional else {})
-        return {"name": variable, "valueFrom": {"secretKeyRef": ref}}
 
-    env = [
-        secret("CORTEX_STORE", "store", optional=False),
-        secret("CORTEX_STORE_PASSWORD", "password"),
-        secret("CORTEX_ARCHIVE", "archive"),
-        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod
-        {"name": "CORTEX_LOG_FORMAT", "value": "json"},
+def environment(secret: Expression) -> list[Node]:
+    """Return the variables of a process that uses the store. A Secret has the store's address and password."""
+    archive = value("archive")
+    return [
+        secret_variable("CORTEX_STORE", secret, "store", optional=False),
+        secret_variable("CORTEX_STORE_PASSWORD", secret, "password"),
+        If(archive, variable("CORTEX_ARCHIVE", archive), secret_variable("CORTEX_ARCHIVE", secret, "archive")),
+        variable("HOME", "/tmp"),  # noqa: S108 - a volume of the pod
+        variable("CORTEX_LOG_FORMAT", "json"),
+        If(value("cluster"), variable("CORTEX_CLUSTER", value("cluster"))),
     ]
-    if cluster := os.environ.get("CORTEX_CLUSTER"):
-        env.append({"name": "CORTEX_CLUSTER", "value": cluster})
-    env += [{"name": name, "value": value} for name in _SETTINGS if (value := os.environ.get(name))]
-    if rows := kinds.rows_as_json():
-        env.append({"name": kinds.SETTING, "value": rows})
-    env += [{"name": name, "value": value} for name, value in _trace_variables().items()]
-    container = {
-        "name": "collector",
-        "image": install.image,
-        "command": command,
-        "env": env,
-        "envFrom": [{"secretRef": {"name": f"{install.secret}-archive", "optional": True}}],
-        "ports": [{"name": "metrics", "containerPort": install.port}],
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "metrics"}, "periodSeconds": 5},
-        # Fails if the process itself hangs; readiness shows that the store is away.
-        "livenessProbe": {
-            "httpGet": {"path": "/healthz", "port": "metrics"},
-            "periodSeconds": 20,
-            "timeoutSeconds": 5,
-            "failureThreshold": 3,
-        },
-        "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - in the pod
+
+
+def bucket_variables(secret: Expression) -> list[Node]:
+    """Return the source of the variables for the archive's bucket: the Secret with `-archive` after a Secret's name."""
+    return [{"secretRef": {"name": join(secret, "-archive"), "optional": True}}]
+
+
+def container(component: str, image: Node, **rest: Node) -> dict[str, Any]:
+    """Return a container that has no privileges and cannot write outside of its volumes."""
+    policy = value("image.pullPolicy")
+    context = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
     }
-    spread = {
-        "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": _LABELS},
+    return {
+        "name": component,
+        "image": image,
+        "imagePullPolicy": If(policy, policy),
+        **rest,
+        "resources": value(f"{component}.resources", "block"),
+        "securityContext": context,
     }
-    pod = {
-        "serviceAccountName": NAME,
-        "automountServiceAccountToken": True,
+
+
+def pod(component: str, containers: list[Node], volumes: list[Node], **rest: Node) -> dict[str, Any]:
+    """Return the description of a pod that runs as a user without rights, on the nodes that its settings choose."""
+    priority = value(f"{component}.priorityClassName")
+    return {
+        **rest,
+        "imagePullSecrets": value("image.pullSecrets", "block"),
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
@@ -271,36 +335,274 @@ def _deployment(install: InstallOptions) -> dict[str, Any]:
             "fsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "topologySpreadConstraints": [spread],
-        "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}],
+        "nodeSelector": value(f"{component}.nodeSelector", "block"),
+        "tolerations": value(f"{component}.tolerations", "block"),
+        "affinity": value(f"{component}.affinity", "block"),
+        "topologySpreadConstraints": value(f"{component}.topologySpreadConstraints", "block"),
+        "priorityClassName": If(priority, priority),
+        "containers": containers,
+        "volumes": volumes,
     }
-    scraped = {"prometheus.io/scrape": "true", "prometheus.io/port": str(install.port)}
-    template = {"metadata": {"labels": _LABELS, "annotations": scraped}, "spec": pod}
-    selector = {"matchLabels": _LABELS}
-    spec = {"replicas": install.replicas, "selector": selector, "template": template}
-    return _object("apps/v1", "Deployment", install.namespace, spec=spec)
 
 
-def _network_policy(install: InstallOptions) -> dict[str, Any]:
-    """Allow requests for metrics, and connections to DNS, API server, store, archive and traces' endpoint.
+def pod_settings(component: str, requests: dict[str, str], memory: str, spread: list[Any]) -> tuple[Setting, ...]:
+    """Return the settings that `container` and `pod` read for a component.
 
-    Only ports are restricted: a policy cannot select an API server's address, and only the Secret holds the store's
-    address.
+    Parameters
+    ----------
+    component : str
+    requests : dict
+    memory : str
+        The limit.
+    spread : list
+        The topology spread constraints.
     """
+    resources = {"requests": requests, "limits": {"memory": memory}}
+    return (
+        Setting(f"{component}.resources", resources, "Requests and limits of the container.", _OBJECT),
+        Setting(f"{component}.nodeSelector", {}, "Labels of the nodes that its pods may run on.", _OBJECT),
+        Setting(f"{component}.tolerations", [], "Taints that its pods tolerate.", _OBJECTS),
+        Setting(f"{component}.affinity", {}, "Affinity of its pods to nodes and other pods.", _OBJECT),
+        Setting(
+            f"{component}.topologySpreadConstraints", spread, "How its pods spread over nodes and zones.", _OBJECTS
+        ),
+        Setting(f"{component}.priorityClassName", "", "The priority class of its pods.", _TEXT),
+    )
 
-    def ports(*numbers: int, protocol: str = "TCP") -> list[dict[str, Any]]:
-        return [{"protocol": protocol, "port": number} for number in numbers]
 
-    needed = (53, 443, 6443, install.store_port or STORE_PORT, *_archive_ports(), _trace_port())
-    out = dict.fromkeys(port for port in needed if port)
+def network_policy(component: str, name: str, ingress: list[Node]) -> If:
+    """Return a policy that allows some ingress, and connections to DNS, API server, store, archive and traces' endpoint.
+
+    Only ports are restricted on the way out: a policy cannot select an API server's address, and only the Secret holds the
+    store's address.
+    """
+    egress = Each(value(f"{component}.egressPorts", "block"), {"protocol": "TCP", "port": NUMBER})
     spec = {
-        "podSelector": {"matchLabels": _LABELS},
+        "podSelector": {"matchLabels": labels(component)},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"ports": ports(install.port)}],
-        "egress": [{"ports": ports(53, protocol="UDP") + ports(*out)}],
+        "ingress": ingress,
+        "egress": [{"ports": [*_tcp(53, protocol="UDP"), *_tcp(*_PORTS), egress]}],
     }
-    return _object("networking.k8s.io/v1", "NetworkPolicy", install.namespace, spec=spec)
+    policy = resource("networking.k8s.io/v1", "NetworkPolicy", component, name=name, spec=spec)
+    return If(value("networkPolicy.enabled", "flag"), [policy])
+
+
+def _tcp(*numbers: int, protocol: str = "TCP") -> list[dict[str, Any]]:
+    return [{"protocol": protocol, "port": number} for number in numbers]
+
+
+# ---------------------------------------------------------------- the collector
+
+_RIGHTS: Final = rules()
+IMAGE: Final = value("image.name")
+#: What all components share.
+SETTINGS_FOR_ALL: Final = (
+    Setting(
+        "image.name",
+        f"{NAME}:{__version__}",
+        "The image of collector and Hub service, as the `Containerfile` makes it.",
+        _TEXT,
+    ),
+    Setting(
+        "image.pullPolicy",
+        "",
+        "When it is pulled; empty for Kubernetes' default.",
+        {"enum": ["", "Always", "IfNotPresent", "Never"]},
+    ),
+    Setting("image.pullSecrets", [], "Secrets for the registry, such as `[{name: registry}]`.", _OBJECTS),
+    Setting(
+        "secret",
+        NAME,
+        "The Secret with the keys `store`, and optionally `password` and `archive`. The Secret with `-archive` after this "
+        "name holds the variables for the archive's bucket.",
+        _TEXT,
+    ),
+    Setting(
+        "cluster", "", "The cluster's name in the store, if its address does not identify it (`CORTEX_CLUSTER`).", _TEXT
+    ),
+    Setting(
+        "namespaces", [], "The namespaces of the tasks, each with a Role; empty for all, with a ClusterRole.", _TEXTS
+    ),
+    Setting(
+        "archive",
+        "",
+        "The archive, such as `s3://BUCKET/PREFIX`; empty for the Secret's key `archive`, if it has one.",
+        _TEXT,
+    ),
+    switch("networkPolicy.enabled", "Whether NetworkPolicies restrict the connections of the pods.", on=True),
+)
+#: What only the collector reads.
+COLLECTOR_SETTINGS: Final = (
+    Setting(
+        "mask",
+        "",
+        "`1` masks secrets before lines are stored, `0` does not; empty for what the store says.",
+        {"enum": ["", "1", "0"]},
+    ),
+    Setting("retention.maxBytes", "", "What all recordings may take, such as `50GB`.", _TEXT),
+    Setting("retention.maxAge", "", "How long a recording stays after its task has ended, such as `30d`.", _TEXT),
+    Setting("retention.maxTaskBytes", "", "What the recording of one running task may take, such as `2GB`.", _TEXT),
+    Setting("collector.replicas", 2, "Its pods; they share the tasks.", {"type": "integer", "minimum": 0}),
+    Setting("collector.selector", "", "Record only tasks whose pods have these labels.", _TEXT),
+    Setting(
+        "collector.streams",
+        None,
+        "The most logs that a pod reads at once; null for the default (2000).",
+        _COUNT_OR_NULL,
+    ),
+    Setting(
+        "collector.streamsPerNode",
+        None,
+        "The most logs of one node that a pod reads at once; null for the default (100).",
+        _COUNT_OR_NULL,
+    ),
+    switch("collector.nodesProxy", "Whether it may read rotated log files on the nodes (`get nodes/proxy`).", on=False),
+    Setting("collector.port", PORT, "The port of metrics and probes.", _PORT),
+    Setting(
+        "collector.egressPorts",
+        [STORE_PORT],
+        "Ports of store, archive and traces' endpoint other than 443 and 6443.",
+        {"type": "array", "items": _PORT},
+    ),
+    Setting("collector.env", {}, "More settings, as environment variables.", _TEXT_MAP),
+    Setting(
+        "collector.serviceAccountAnnotations",
+        {},
+        "Annotations of its ServiceAccount, such as a cloud's role for the bucket.",
+        _TEXT_MAP,
+    ),
+    *pod_settings(
+        "collector",
+        {"cpu": "250m", "memory": "256Mi"},
+        "2Gi",
+        [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": labels("collector")},
+            }
+        ],
+    ),
+    switch(
+        "collector.disruptionBudget",
+        "Whether at most one of its pods may be down for maintenance (PodDisruptionBudget).",
+        on=True,
+    ),
+    switch(
+        "serviceMonitor.enabled", "Whether the Prometheus Operator scrapes the collector (ServiceMonitor).", on=False
+    ),
+)
+SETTINGS: Final = (*SETTINGS_FOR_ALL, *COLLECTOR_SETTINGS)
+
+
+def _roles() -> If:
+    """Return the collector's rights: in the namespaces that it records, or in all."""
+    # The name of a cluster-wide object holds the namespace, so that two installations do not collide.
+    cluster_name = join(f"{NAME}-", NAMESPACE)
+    nodes = If(value("collector.nodesProxy", "flag"), _NODES)
+    in_each = role_with_binding("Role", "collector", _RIGHTS, namespace=ITEM)
+    only_nodes = role_with_binding("ClusterRole", "collector", _NODES, name=cluster_name)
+    return If(
+        value("namespaces", "block"),
+        [Each(value("namespaces", "block"), in_each), If(value("collector.nodesProxy", "flag"), only_nodes)],
+        role_with_binding("ClusterRole", "collector", [*_RIGHTS, nodes], name=cluster_name),
+    )
+
+
+def _deployment() -> dict[str, Any]:
+    port = value("collector.port", "number")
+    selector, streams = value("collector.selector"), value("collector.streams", "number")
+    streams_per_node = value("collector.streamsPerNode", "number")
+    # Probes and Prometheus come from outside the pod.
+    command = [NAME, "record", "--all", "--host", "*", "--port", join(port)]
+    command += [
+        Each(value("namespaces", "block"), ["--namespace", ITEM]),
+        If(selector, ["--selector", selector]),
+        If(streams, ["--streams", join(streams)]),
+        If(streams_per_node, ["--streams-per-node", join(streams_per_node)]),
+    ]
+    retention = [
+        If(value(f"retention.{name}"), variable(name_, value(f"retention.{name}")))
+        for name, name_ in _RETENTION.items()
+    ]
+    collector = container(
+        "collector",
+        IMAGE,
+        command=command,
+        env=[
+            *environment(value("secret")),
+            If(value("mask"), variable("CORTEX_MASK", value("mask"))),
+            *retention,
+            Each(value("collector.env", "block"), variable(KEY, ITEM)),
+        ],
+        envFrom=bucket_variables(value("secret")),
+        # Server-side apply before Kubernetes 1.21 knows no default for the protocol.
+        ports=[{"name": "metrics", "containerPort": port, "protocol": "TCP"}],
+        readinessProbe={"httpGet": {"path": "/readyz", "port": "metrics"}, "periodSeconds": 5},
+        # Fails if the process itself hangs; readiness shows that the store is away.
+        livenessProbe={
+            "httpGet": {"path": "/healthz", "port": "metrics"},
+            "periodSeconds": 20,
+            "timeoutSeconds": 5,
+            "failureThreshold": 3,
+        },
+        volumeMounts=[{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - in the pod
+    )
+    # With a ServiceMonitor the annotations would have it scraped twice.
+    annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": join(port)}
+    spec = pod(
+        "collector",
+        [collector],
+        [{"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}],
+        serviceAccountName=NAME,
+        automountServiceAccountToken=True,
+    )
+    meta = {
+        "labels": labels("collector"),
+        "annotations": If(negate(value("serviceMonitor.enabled", "flag")), annotations),
+    }
+    return resource(
+        "apps/v1",
+        "Deployment",
+        "collector",
+        spec={
+            "replicas": value("collector.replicas", "number"),
+            "selector": {"matchLabels": labels("collector")},
+            "template": {"metadata": meta, "spec": spec},
+        },
+    )
+
+
+POLICY_API: Final = If(
+    Expression('$.Capabilities.APIVersions.Has "policy/v1"', lambda context: not context.policy_beta, "flag"),
+    "policy/v1",
+    "policy/v1beta1",
+)
+#: The collector's objects.
+COLLECTOR: Final[list[Node]] = [
+    resource(
+        "v1",
+        "ServiceAccount",
+        "collector",
+        annotations=value("collector.serviceAccountAnnotations", "block"),
+        automountServiceAccountToken=False,
+    ),
+    _roles(),
+    _deployment(),
+    network_policy("collector", NAME, [{"ports": [{"protocol": "TCP", "port": value("collector.port", "number")}]}]),
+    If(
+        value("collector.disruptionBudget", "flag"),
+        [
+            resource(
+                POLICY_API,
+                "PodDisruptionBudget",
+                "collector",
+                spec={"maxUnavailable": 1, "selector": {"matchLabels": labels("collector")}},
+            )
+        ],
+    ),
+]
 
 
 def _archive_ports() -> list[int]:
