@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 # Without bytecode each of the hundreds of processes of a test run compiles what it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: setup demo test test-lowest test-neighbours test-image test-redis test-clouds test-cluster bench simulate torture session lint audit docs dist clean
+.PHONY: setup demo test test-lowest test-neighbours test-image test-redis test-clouds test-cluster bench simulate torture session lint audit docs deploy dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,6 +39,14 @@ $(VENV)/collaboration: constraints.txt $(VENV)/.stamp
 		jupyter-docprovider jupyter-server-fileid jupyter-server-ydoc jupyter-ydoc pycrdt pycrdt-store pycrdt-websocket sqlite-anyio
 	touch $@
 
+# Helm's own engine, and the schemas of Kubernetes: 190 MB for the tests of deploy/ alone.
+$(VENV)/deploy: constraints.txt $(VENV)/.stamp
+	rm -rf $@
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt --target $@ \
+		"helm-python-sdk; platform_machine == 'x86_64'" kubernetes-validate importlib-resources
+	rm -f $@/helm_python/lib/libhelm_c.so.0* # the same file under two more names
+	touch $@
+
 js/node_modules/.stamp: js/package.json js/package-lock.json
 	@$(call need,npm,nodejs npm)
 	cd js && npm ci --silent --no-audit --no-fund
@@ -66,7 +74,7 @@ audit: setup js/node_modules/.stamp
 	@PYTHONPATH=$(VENV)/audit $(BIN)/python tests/audit/main.py
 
 # Most tests wait for processes of theirs, so four run at once; a browser wants a core for itself.
-test: lint $(VENV)/collaboration
+test: lint $(VENV)/collaboration $(VENV)/deploy
 	@$(call need,chromium,chromium)
 	@$(call need,kubectl,kubectl)
 	@$(call need,valkey-server,valkey-server)
@@ -110,10 +118,10 @@ test-image: setup
 	$(BIN)/python tests/environments/hub_image.py --python $(OLDEST_PYTHON)
 
 # The same assumptions and the main job, on the cluster that KUBECONFIG names.
-test-cluster: setup
+test-cluster: setup $(VENV)/deploy
 	@[ -n "$${KUBECONFIG:-}" ] || { echo "KUBECONFIG names no cluster" >&2; exit 1; }
 	@$(call need,chromium,chromium)
-	CORTEX_TEST_CLUSTER=real $(PYTEST) tests/conformance tests/e2e tests/recorder/test_manifests.py $(TESTARGS)
+	CORTEX_TEST_CLUSTER=real $(PYTEST) tests/conformance tests/e2e tests/recorder/test_manifests.py tests/deploy $(TESTARGS)
 
 # All that is promised of Valkey, on Redis; `make test` tries there what a store promises and what only a server can do.
 test-redis: setup
@@ -154,6 +162,10 @@ session: setup
 # The API reference, from the docstrings, into docs/reference/api.
 docs: setup
 	$(BIN)/python docs/reference.py
+
+# The kustomize base and components, and the Helm chart, from the templates of `record --manifests`.
+deploy: setup
+	$(BIN)/python deploy/generate.py
 
 # Sdist and wheel, of a viewer that is as new as its sources: `python -m build` alone takes the one that lies there.
 dist: setup

@@ -1,0 +1,214 @@
+"""The kustomize files and the Helm chart on a real cluster: applied, changed, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import yaml
+from support.host_pods import ROOT, on_this_machine
+from support.kube import IMAGE, python_job
+from support.ports import free_port
+
+from cortex_jupyter.model import Batch
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.settings import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.kube import Kube
+
+MADE = runpy.run_path(str(ROOT / "deploy" / "generate.py"))
+KUSTOMIZE = ROOT / "deploy" / "kustomize"
+FOLDER = Path(sys.prefix) / "deploy"
+CLAIM = "persistentvolumeclaim/data-cortex-jupyter-valkey-0"
+KINDS = (
+    "serviceaccounts,roles,rolebindings,deployments,statefulsets,services,networkpolicies,poddisruptionbudgets,pods,"
+    "persistentvolumeclaims,clusterroles,clusterrolebindings"
+)
+
+pytestmark = pytest.mark.cluster
+
+
+class Space:
+    """A namespace on the cluster, and `kubectl`."""
+
+    def __init__(self, kube: Kube, name: str) -> None:
+        self.kube, self.name = kube, name
+
+    def kubectl(self, *arguments: str, text: str = "") -> str:
+        command = ["kubectl", "--kubeconfig", str(self.kube.kubeconfig), "-n", self.name, *arguments]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def objects(self) -> set[str]:
+        """Return the names of our objects, also of those that belong to the whole cluster."""
+        listed = self.kubectl("get", KINDS, "-l", "app.kubernetes.io/name=cortex-jupyter", "-o", "name").split()
+        names = {name.replace(".apps", "").replace(".rbac.authorization.k8s.io", "") for name in listed}
+        return {n for n in names if "clusterrole" not in n or n.endswith((f"-{self.name}", f".{self.name}"))}
+
+    def secrets(self, store: str) -> None:
+        for name, user, more in (
+            ("cortex-jupyter", "recorder", {"password": "hush", "reader-password": "read", "admin-password": "all"}),
+            ("cortex-jupyter-hub", "reader", {"password": "read", "token": "a-token-for-tests"}),
+        ):
+            literals = {"store": store.replace("USER", user)} | more
+            options = [f"--from-literal={k}={v}" for k, v in literals.items()]
+            self.kubectl("create", "secret", "generic", name, *options)
+
+
+@pytest.fixture
+def space(kube: Kube, unique: Callable[[str], str]) -> Iterator[Space]:
+    found = Space(kube, unique("deploy"))
+    found.kubectl("create", "namespace", found.name)
+    yield found
+    found.kubectl("delete", "clusterroles,clusterrolebindings", f"cortex-jupyter-{found.name}", "--ignore-not-found")
+    found.kubectl(
+        "delete", "clusterroles,clusterrolebindings", f"cortex-jupyter-hub.{found.name}", "--ignore-not-found"
+    )
+    found.kubectl("delete", "namespace", found.name, "--wait=false")
+
+
+@pytest.fixture
+def volume(space: Space, tmp_path: Path) -> Iterator[None]:
+    """Give the claim of the Valkey server a volume: the cluster has no storage class."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o777)
+    for parent in tmp_path.parents:
+        if parent != Path("/tmp") and parent.is_relative_to("/tmp"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    spec = {
+        "capacity": {"storage": "20Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "hostPath": {"path": str(tmp_path / "data")},
+        "claimRef": {"namespace": space.name, "name": CLAIM.partition("/")[2]},
+    }
+    created = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": space.name}, "spec": spec}
+    space.kubectl("apply", "-f", "-", text=yaml.safe_dump(created))
+    yield
+    space.kubectl("delete", "pv", space.name, "--wait=false")
+
+
+def overlay(folder: Path, space: Space, environment: dict[str, str]) -> str:
+    """Return the objects of an overlay with all of our pods, and more settings for the collector."""
+    (folder / "overlay").mkdir(exist_ok=True)
+
+    def named(name: str) -> str:
+        return os.path.relpath(KUSTOMIZE / name, folder / "overlay")
+
+    env = [{"name": "CORTEX_LOG_LEVEL", "value": "info"}]
+    env += [{"name": name, "value": value} for name, value in environment.items()]
+    patch = {"spec": {"template": {"spec": {"containers": [{"name": "collector", "env": env}]}}}}
+    collector = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "cortex-jupyter"}} | patch
+    text = {
+        "namespace": space.name,
+        "resources": [named("base")],
+        "components": [named(f"components/{name}") for name in ("valkey", "hub", "kubernetes-1.20")],
+        "replicas": [{"name": "cortex-jupyter", "count": 1}],
+        "patches": [{"target": {"kind": "Deployment", "name": "cortex-jupyter$"}, "patch": yaml.safe_dump(collector)}],
+    }
+    (folder / "overlay" / "kustomization.yaml").write_text(yaml.safe_dump(text))
+    made = space.kubectl("kustomize", str(folder / "overlay"))
+    # The name of what belongs to the whole cluster holds the namespace, which is another one in each test.
+    return made.replace("-cortex-jupyter\n", f"-{space.name}\n").replace(".cortex-jupyter\n", f".{space.name}\n")
+
+
+def test_kustomize_applied_changed_and_removed(
+    space: Space, volume: None, tmp_path: Path, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kube = space.kube
+    ports = {port: free_port() for port in (9464, 10101, 6379)}
+    hub, store_port = ports[10101], ports[6379]
+    space.secrets(f"valkey://USER@127.0.0.1:{store_port}")
+    space.kubectl("apply", "--dry-run=server", "-f", "-", text=overlay(tmp_path, space, {}))
+
+    def apply(**environment: str) -> str:
+        text = on_this_machine(overlay(tmp_path, space, environment), ports)
+        text = text.replace("valkey-server --dir", f"valkey-server --port {store_port} --dir")
+        text = text.replace("valkey-cli --user", f"valkey-cli -p {store_port} --user")
+        space.kubectl("apply", "-f", "-", text=text)
+        for name in ("statefulset/cortex-jupyter-valkey", "deployment/cortex-jupyter", "deployment/cortex-jupyter-hub"):
+            space.kubectl("rollout", "status", name, "--timeout=110s")
+        return text
+
+    def recorded(job: str) -> list[str]:
+        """Run a Job and return its lines from the store."""
+        kube.create(python_job(job, "for i in range(100): print(f'line {i:03}')", namespace=space.name))
+        with contextlib.closing(open_store(os.environ["CORTEX_STORE"])) as store:
+            done = lambda: [i for i in store.recordings(space.name) if i.ref.name == job and i.done]  # noqa: E731
+            (info,) = kube.wait_for(done, "the task without readers to be recorded")
+            entries = [e for e in store.entries(info.id, 0, 1 << 30) if e.event == "log"]
+            return [text for entry in entries for text in Batch.decode(entry.data).texts]
+
+    def max_age() -> str:
+        with contextlib.closing(open_store(os.environ["CORTEX_STORE"])) as store:
+            return read_settings(store)["max-age"]
+
+    monkeypatch.setenv("CORTEX_STORE", f"valkey://reader@127.0.0.1:{store_port}")
+    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "read")
+    apply()
+    lines = [f"line {i:03}" for i in range(100)]
+    assert recorded(unique("first")) == lines
+    assert not max_age()
+    answer = httpx.get(f"http://127.0.0.1:{hub}/services/logs/cortex/tasks?namespace={space.name}")
+    assert answer.status_code in (302, 403), "the Hub service answers without asking the Hub"
+
+    text = apply(CORTEX_STORE_MAX_AGE="7d")
+    kube.wait_for(lambda: max_age() == "7d", "the new setting")
+    assert recorded(unique("second")) == lines, "the changed collector does not record"
+
+    space.kubectl("delete", "-f", "-", text=text)
+    kube.wait_for(lambda: space.objects() == {CLAIM}, "all but the recordings to be gone")
+
+
+def test_helm_installs_upgrades_and_removes_the_chart(space: Space) -> None:
+    """Helm's own engine, with the chart as it is: the pods have no image here, their objects are what counts."""
+    if not (FOLDER / "helm_python").is_dir():
+        pytest.skip("Helm's engine is missing: make .venv/deploy")
+    sys.path.append(str(FOLDER))
+    import helm_python  # noqa: PLC0415 - in a folder of its own
+
+    chart, on = str(ROOT / MADE["CHART"]), {"enabled": True}
+    values: dict[str, Any] = {"image": {"name": IMAGE, "pullPolicy": "Never"}, "hub": on, "valkey": on}
+
+    def deployment() -> Any:
+        return yaml.safe_load(space.kubectl("get", "deployment", "cortex-jupyter", "-o", "yaml"))
+
+    space.secrets("valkey://USER@cortex-jupyter-valkey")
+    with helm_python.Config(kubeconfig_path=str(space.kube.kubeconfig), namespace=space.name) as config:
+        assert config.install(chart, "logs", values)["status"] == "deployed"
+        present = {name for name in space.objects() if not name.startswith("pod/")}
+        assert present >= {
+            "deployment/cortex-jupyter",
+            "deployment/cortex-jupyter-hub",
+            "statefulset/cortex-jupyter-valkey",
+            "poddisruptionbudget.policy/cortex-jupyter",
+            f"clusterrole/cortex-jupyter-{space.name}",
+            f"clusterrolebinding/cortex-jupyter-hub.{space.name}",
+        }
+        before = deployment()
+        changed = values | {"collector": {"replicas": 3}, "retention": {"maxAge": "7d"}, "namespaces": [space.name]}
+        assert config.upgrade(chart, "logs", changed)["revision"] == 2
+        after = deployment()
+        env = after["spec"]["template"]["spec"]["containers"][0]["env"]
+        assert (before["spec"]["replicas"], after["spec"]["replicas"]) == (2, 3)
+        assert {"name": "CORTEX_STORE_MAX_AGE", "value": "7d"} in env
+        assert before["metadata"]["uid"] == after["metadata"]["uid"], "the upgrade replaced the Deployment"
+        # With namespaces, Roles there take the place of the rights for all.
+        assert "role/cortex-jupyter" in space.objects()
+        assert f"clusterrole/cortex-jupyter-{space.name}" not in space.objects()
+        config.rollback("logs")
+        assert deployment()["spec"]["replicas"] == 2 and "role/cortex-jupyter" not in space.objects()
+        config.uninstall("logs")
+    space.kube.wait_for(lambda: space.objects() <= {CLAIM}, "all but the recordings to be gone")
+    assert space.objects() == {CLAIM}
+    assert "cortex-jupyter-hub" in space.kubectl("get", "secrets", "-o", "name")
