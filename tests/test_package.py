@@ -158,6 +158,6 @@ def test_the_container_file_installs_the_wheel_and_runs_it_without_root(wheel: P
 
     done = run(*json.loads(instructions["CMD"]), "--help")
     assert done.returncode == 0 and "--selector" in done.stdout and not done.stderr
-    assert "JupyterHub has not started this process" in run("python", "-m", "cortex_jupyter.server.hub").stderr
+    assert "this process is no service of a JupyterHub" in run("python", "-m", "cortex_jupyter.server.hub").stderr
     where = run("python", "-c", "import cortex_jupyter; print(cortex_jupyter.__file__)").stdout
     assert where.startswith(str(tmp_path)), "the package was imported from this tree and not from the wheel"

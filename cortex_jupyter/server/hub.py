@@ -1,11 +1,12 @@
 """`python -m cortex_jupyter.server.hub`: the logs as a service of a JupyterHub, one process for all its users.
 
 The Hub identifies the user (OAuth) and checks that the user's scopes include this service. The Hub starts the service and
-sets its environment: https://jupyterhub.readthedocs.io/en/stable/reference/services.html
+sets its environment, or whoever else starts it does so: https://jupyterhub.readthedocs.io/en/stable/reference/services.html
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import sys
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 
 #: How long the Hub's answer about a user is cached (seconds). Each open stream asks with every heartbeat, so not much less.
 USER_CACHE_S: Final = 30
+#: What a Hub tells a service that it starts. A service that it does not start gets the same from its administrator.
+VARIABLES: Final = (
+    "JUPYTERHUB_API_TOKEN",
+    "JUPYTERHUB_API_URL",
+    "JUPYTERHUB_CLIENT_ID",
+    "JUPYTERHUB_SERVICE_NAME",
+    "JUPYTERHUB_SERVICE_PREFIX",
+    "JUPYTERHUB_SERVICE_URL",
+)
 
 
 class HubServer(LogsServer):
@@ -35,18 +45,22 @@ def settings() -> Config:
     MissingExtra
         jupyterhub is not installed.
     CortexError
-        The process was not started as a service of a Hub.
+        A variable is missing that a service of a Hub needs.
     """
+    missing = [name for name in VARIABLES if not os.environ.get(name)]
+    if missing:
+        hint = "the Hub sets them for a service with `command`; for one without, set them: docs/how-to/jupyterhub.md"
+        verb = "is" if len(missing) == 1 else "are"
+        raise CortexError(f"this process is no service of a JupyterHub: {', '.join(missing)} {verb} not set", hint)
     try:
         from jupyterhub.singleuser.extension import JupyterHubIdentityProvider  # an extra
     except ImportError as error:
         raise MissingExtra("jupyterhub is not installed", "pip install 'cortex-jupyter[hub]'") from error
-    url, prefix = os.environ.get("JUPYTERHUB_SERVICE_URL"), os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
-    if not url or not prefix:
-        hint = "add it to c.JupyterHub.services with `url` and `command`; docs/how-to/jupyterhub.md"
-        raise CortexError("JupyterHub has not started this process: JUPYTERHUB_SERVICE_URL or _PREFIX is not set", hint)
-    address = urlsplit(url)
-    config = configuration(prefix, JupyterHubIdentityProvider)
+    address = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
+    config = configuration(os.environ["JUPYTERHUB_SERVICE_PREFIX"], JupyterHubIdentityProvider)
+    # Users stay signed in when the service starts again. A new token signs them out.
+    token = os.environ["JUPYTERHUB_API_TOKEN"].encode()
+    config.ServerApp.cookie_secret = hmac.digest(token, b"cookies of the service", "sha256")
     config.ServerApp.ip = address.hostname or ""
     config.ServerApp.port = address.port or 80
     # JupyterHub's default is five minutes. A user who has signed out or lost the role must be refused sooner.

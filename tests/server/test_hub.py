@@ -168,6 +168,7 @@ def test_a_service_whose_store_refuses_it_does_not_start(tmp_path: Path) -> None
             "JUPYTERHUB_SERVICE_PREFIX": "/services/logs/",
             "JUPYTERHUB_SERVICE_NAME": "logs",
             "JUPYTERHUB_API_TOKEN": "a-token",
+            "JUPYTERHUB_CLIENT_ID": "service-logs",
             "JUPYTERHUB_API_URL": "http://127.0.0.1:9/hub/api",
             "CORTEX_STORE": valkey.url,
         }

@@ -58,9 +58,23 @@ class Hub:
 
 
 @contextlib.contextmanager
-def run_hub(home: Home, *, proxy: bool = False) -> Iterator[Hub]:
-    """Run a JupyterHub while the block runs; browsers need its usual proxy."""
+def run_hub(
+    home: Home, *, proxy: bool = False, example: tuple[Path, int] | None = None, hub_port: int = 0
+) -> Iterator[Hub]:
+    """Run a JupyterHub while the block runs.
+
+    Parameters
+    ----------
+    home : Home
+    proxy : bool, optional
+        Run its usual proxy, which browsers need.
+    example : (Path, int), optional
+        A configuration of services, roles and users' servers, and the port of its service.
+    hub_port : int, optional
+        The port of the Hub's API.
+    """
     front, hub, service, inner = (free_port() for _ in range(4))
+    hub = hub_port or hub
     env = home.env | {
         "TEST_HUB_PORT": str(hub),
         "TEST_SERVICE_PORT": str(service),
@@ -68,6 +82,10 @@ def run_hub(home: Home, *, proxy: bool = False) -> Iterator[Hub]:
         "CORTEX_STORE": f"sqlite:///{home.path}/store.sqlite",
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
     }
+    if example:
+        service = example[1]
+        del env["CORTEX_STORE"]
+        env["TEST_EXAMPLE"] = str(example[0])
     if proxy:
         env |= {"TEST_PROXY": str(_PROXY), "TEST_PROXY_API": f"http://127.0.0.1:{inner}"}
     log = home.path / "hub.log"

@@ -1,4 +1,4 @@
-"""Configuration of a JupyterHub for tests: alice, bob and the teams may use the service, carol may not; ports and tokens come from the environment."""
+"""Configuration of a JupyterHub for tests, or additions to an example of one. In the former, alice, bob and the teams may use the service, carol may not; ports and tokens come from the environment."""
 
 import os
 import sys
@@ -38,28 +38,27 @@ c.JupyterHub.hub_port = int(os.environ["TEST_HUB_PORT"])
 c.JupyterHub.db_url = "sqlite:///:memory:"
 c.JupyterHub.cookie_secret = bytes(32)
 c.JupyterHub.load_groups = {"vision": {"users": ["alice"]}}
-c.JupyterHub.services = [
-    {
+admin = {"name": "admin", "api_token": os.environ["TEST_ADMIN_TOKEN"]}
+admin_scopes = ["admin:users", "admin:servers", "tokens", "access:services"]
+admin_role = {"name": "tests", "scopes": admin_scopes, "services": ["admin"]}
+if example := os.environ.get("TEST_EXAMPLE"):
+    exec(compile(Path(example).read_text(), example, "exec"))
+    c.JupyterHub.services.append(admin)
+    c.JupyterHub.load_roles.append(admin_role)
+else:
+    # Short caches, so that a change of a user's rights takes effect during a test.
+    command = [sys.executable, "-m", "cortex_jupyter.server.hub", "--allow-root", "--CortexJupyter.heartbeat_s=0.3"]
+    names = ("HOME", "KUBECONFIG", "CORTEX_STORE", "PYTHONPATH")
+    service = {
         "name": "logs",
         "url": f"http://127.0.0.1:{os.environ['TEST_SERVICE_PORT']}",
-        # Short caches, so that a change of a user's rights takes effect during a test.
-        "command": [
-            sys.executable,
-            "-m",
-            "cortex_jupyter.server.hub",
-            "--allow-root",
-            "--CortexJupyter.heartbeat_s=0.3",
-            "--HubOAuth.cache_max_age=1",
-        ],
-        "environment": {
-            k: os.environ[k] for k in ("HOME", "KUBECONFIG", "CORTEX_STORE", "PYTHONPATH") if k in os.environ
-        },
-    },
-    {"name": "admin", "api_token": os.environ["TEST_ADMIN_TOKEN"]},
-]
-others = ["one-team", "three-teams", "no-team"]
-c.JupyterHub.load_roles = [
-    {"name": "tests", "scopes": ["admin:users", "admin:servers", "tokens", "access:services"], "services": ["admin"]},
-    {"name": "readers", "scopes": ["access:services!service=logs"], "users": ["alice", "bob", *others]},
-    {"name": "others", "scopes": ["access:services!service=admin"], "users": ["carol"]},
-]
+        "command": [*command, "--HubOAuth.cache_max_age=1"],
+        "environment": {name: os.environ[name] for name in names if name in os.environ},
+    }
+    teams = ["one-team", "three-teams", "no-team"]
+    c.JupyterHub.services = [service, admin]
+    c.JupyterHub.load_roles = [
+        admin_role,
+        {"name": "readers", "scopes": ["access:services!service=logs"], "users": ["alice", "bob", *teams]},
+        {"name": "others", "scopes": ["access:services!service=admin"], "users": ["carol"]},
+    ]
