@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -27,17 +28,83 @@ def test_dashboard_and_alerts_in_the_repository_are_up_to_date(name: str, make: 
     )
 
 
+def panels() -> list[dict[str, Any]]:
+    """Return the dashboard's panels, without the rows."""
+    return [panel for panel in json.loads(MADE["dashboard"]())["panels"] if panel["type"] != "row"]
+
+
 def test_every_metric_has_a_panel_and_every_query_a_metric() -> None:
-    panels = json.loads(MADE["dashboard"]())["panels"]
-    names = {metric.name for metric in MADE["metrics"]()}
-    assert {panel["title"] for panel in panels} == names and len(names) > 10
-    queries = [t["expr"] for panel in panels for t in panel["targets"]] + [alert[1] for alert in MADE["ALERTS"]]
+    shown = [target["expr"] for panel in panels() for target in panel["targets"]]
+    for metric in MADE["metrics"]():
+        name = metric.name + "_bucket" * (metric.kind == "histogram")
+        assert any(re.search(rf"\b{name}\b", query) for query in shown), name
     collected = [metric for metric in REGISTRY.collect() if metric.name.startswith("cortex_jupyter_")]
     served = {sample.name for metric in collected for sample in metric.samples}
     served |= {f"{metric.name}_total" for metric in collected if metric.type == "counter"}
     served |= {metric.name for metric in collected if metric.type == "gauge"}  # one with a label may have no value yet
-    for query in queries:
+    for query in [*shown, *(alert.query for alert in MADE["ALERTS"])]:
         assert set(re.findall(r"cortex_\w+", query)) <= served, query
+
+
+def test_the_dashboard_can_be_read_by_a_person() -> None:
+    document = json.loads(MADE["dashboard"]())
+    rows = [panel["title"] for panel in document["panels"] if panel["type"] == "row"]
+    assert len(rows) > 4 and all(title.endswith("?") or title == "More" for title in rows)
+    titles = [panel["title"] for panel in panels()]
+    assert len({*titles}) == len(titles) and not [title for title in titles if "_" in title or len(title) > 60]
+    for panel in panels():
+        assert len(panel["description"]) > 20 and panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in document["panels"]]
+    assert len({*places}) == len(places) and len({panel["id"] for panel in document["panels"]}) == len(places)
+
+
+def test_the_dashboard_shows_one_job_or_instance_on_demand() -> None:
+    variables = {one["name"]: one for one in json.loads(MADE["dashboard"]())["templating"]["list"]}
+    assert variables.keys() == {"source", "job", "instance"}
+    assert variables["job"]["multi"] and variables["instance"]["includeAll"]
+    for panel in panels():
+        for target in panel["targets"]:
+            assert 'job=~"$job", instance=~"$instance"' in target["expr"], panel["title"]
+
+
+def test_each_limit_that_an_alert_watches_is_drawn() -> None:
+    drawn = {panel["title"] for panel in panels() if len(panel["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1}
+    assert {"Delay from written to recorded", "CPU of a recorder", "Gaps in the last hour"} <= drawn
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing: apt-get install prometheus")
+def test_prometheus_can_parse_every_query_of_the_dashboard(tmp_path: Path) -> None:
+    variables = {"$job": ".*", "$instance": ".*", "$__rate_interval": "5m"}
+    rules = []
+    for i, query in enumerate(target["expr"] for panel in panels() for target in panel["targets"]):
+        for name, value in variables.items():
+            query = query.replace(name, value)  # noqa: PLW2901 - the same query, filled in
+        rules.append({"record": f"panel:{i}", "expr": query})
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    check = ["promtool", "check", "rules", str(tmp_path / "rules.yaml")]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and f"{len(rules)} rules found" in done.stdout, done.stdout + done.stderr
+
+
+def test_each_alert_has_its_runbook() -> None:
+    page = (DOCS / "how-to" / "runbooks.md").read_text()
+    sections = dict(re.findall(r"^## (Cortex\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    assert [*sections] == [alert.name for alert in MADE["ALERTS"]], "in the order of the rules"
+    for alert in MADE["ALERTS"]:
+        text = sections[alert.name]
+        parts = re.findall(r"^- \*\*([\w ]+)\.\*\*", text, re.MULTILINE)
+        assert parts == ["Means", "Hurts", "Look", "Mend", "Ends"], alert.name
+        assert alert.rule["annotations"]["runbook_url"] == f"docs/how-to/runbooks.md#{alert.name.lower()}"
+        assert len(alert.summary) < 140, alert.name
+
+
+def test_every_metric_in_the_documents_exists() -> None:
+    names = {metric.name for metric in MADE["metrics"]()}
+    for path in DOCS.rglob("*.md"):
+        for name in re.findall(
+            r"cortex_jupyter_[a-z_]+(?:_total|_bytes|_seconds|_info|_waiting|_streams)\b", path.read_text()
+        ):
+            assert name.removesuffix("_bucket") in names, (path.name, name)
 
 
 def test_counters_of_alerts_are_served_from_zero_on() -> None:
@@ -47,7 +114,7 @@ def test_counters_of_alerts_are_served_from_zero_on() -> None:
         subprocess.run([sys.executable, "-c", program.format(room)], check=True, capture_output=True, text=True).stdout
         for room in ("recorder", "server")
     )
-    counted = {one for alert in MADE["ALERTS"] for one in re.findall(r"increase\((\w+(?:{[^}]*})?)", alert[1])}
+    counted = {one for alert in MADE["ALERTS"] for one in re.findall(r"increase\((\w+(?:{[^}]*})?)", alert.query)}
     assert len(counted) > 3
     for one in counted:
         name, several, codes = one.partition('{code=~"')
@@ -88,9 +155,16 @@ HEALTHY = {
     "cortex_jupyter_uncommitted_seconds{job='c',instance='r'}": "0x90",
     "cortex_jupyter_queue_bytes{job='c',instance='r'}": "1000x90",
     "cortex_jupyter_refused_namespaces{job='c',instance='r'}": "0x90",
+    "cortex_jupyter_waiting_streams{job='c',instance='r'}": "0x10 50x5 0x80",
+    "cortex_jupyter_tasks{job='c',instance='r'}": "9x90",
+    "process_cpu_seconds_total{job='c',instance='r'}": "0+20x90",
+    "process_cpu_seconds_total{job='others',instance='x'}": "0+60x90",
     "cortex_jupyter_streams{job='c',instance='s'}": "3x90",
     "cortex_jupyter_store_bytes{job='c',instance='r'}": "100x90",
     "cortex_jupyter_store_budget_bytes{job='c',instance='r'}": "1000x90",
+    "cortex_jupyter_namespace_bytes{job='c',instance='r',namespace='ml'}": "100x90",
+    "cortex_jupyter_namespace_quota_bytes{job='c',instance='r',namespace='ml'}": "100x90",
+    "cortex_jupyter_line_limit_wait_seconds_total{job='c',instance='r',namespace='ml'}": "0+6x90",
     "cortex_jupyter_recording_lag_seconds_bucket{job='c',instance='r',le='1'}": "0+60x90",
     "cortex_jupyter_recording_lag_seconds_bucket{job='c',instance='r',le='30'}": "0+60x90",
     "cortex_jupyter_recording_lag_seconds_bucket{job='c',instance='r',le='+Inf'}": "0+60x90",
@@ -106,6 +180,7 @@ HEALTHY = {
     "cortex_jupyter_refused_total{job='c',instance='s',code='SearchFailed'}": "0x90",
     "cortex_jupyter_refused_total{job='c',instance='s',code='MetricsFailed'}": "0x90",
     "cortex_jupyter_refused_total{job='c',instance='s',code='StoreUnreachable'}": "0x90",
+    "cortex_jupyter_refused_total{job='c',instance='s',code='LimitReached'}": "0x90",
     "cortex_jupyter_refused_total{job='c',instance='s',code='NotFound'}": "0+5x90",
 }
 #: For each alert, the metrics that differ from the healthy ones. `None` means that the series is missing.
@@ -121,7 +196,11 @@ FAILING: dict[str, dict[str, str | None]] = {
     "CortexQueueLarge": {"cortex_jupyter_queue_bytes": "1000x80 900000000x10"},
     "CortexRecordingBehind": {"cortex_jupyter_recording_lag_seconds_bucket{job='c',instance='r',le='1'}": "0x90"},
     "CortexCommitSlow": {"cortex_jupyter_commit_seconds_bucket{job='c',instance='r',le='0.5'}": "0x90"},
+    "CortexLogsWaiting": {"cortex_jupyter_waiting_streams": "0x60 50x30"},
+    "CortexRecorderBusy": {"process_cpu_seconds_total{job='c'": "0+55x90"},
     "CortexStoreNearlyFull": {"cortex_jupyter_store_bytes": "950x90"},
+    "CortexNamespaceOverQuota": {"cortex_jupyter_namespace_bytes": "130x90"},
+    "CortexLinesLate": {"cortex_jupyter_line_limit_wait_seconds_total": "0+50x90"},
     "CortexArchiveFailing": {"cortex_jupyter_archive_failures_total": "0x70 0+1x20"},
     "CortexArchiveBehind": {"cortex_jupyter_archive_oldest_waiting_seconds": "0+60x90"},
     "CortexLeasesLost": {"cortex_jupyter_leases_total": "0x80 0+1x10"},
@@ -129,13 +208,14 @@ FAILING: dict[str, dict[str, str | None]] = {
     "CortexServerStoreErrors": {
         "cortex_jupyter_refused_total{job='c',instance='s',code='StoreUnreachable'}": "0x88 1x2"
     },
+    "CortexServerAtLimit": {"cortex_jupyter_refused_total{job='c',instance='s',code='LimitReached'}": "0x88 1x2"},
     "CortexServerErrors": {"cortex_jupyter_refused_total{job='c',instance='s',code='InternalError'}": "0x88 1x2"},
 }
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing: apt-get install promtool")
 def test_each_alert_fires_for_its_own_problem_only(tmp_path: Path) -> None:
-    assert FAILING.keys() == {alert[0] for alert in MADE["ALERTS"]}
+    assert FAILING.keys() == {alert.name for alert in MADE["ALERTS"]}
     tests = []
     search = {"cortex_jupyter_refused_total{job='c',instance='s',code='SearchFailed'}": "0x88 1x2"}
     for name, off in [("", {}), *FAILING.items(), ("CortexServerErrors", search)]:

@@ -56,6 +56,7 @@ def read_shapes(shapes: Shapes, path: str | None) -> Values:
     end = np.cumsum(value_counts)
     begin, total = end - value_counts, int(end[-1]) if len(end) else 0
     codes, values, tokens = np.zeros(total, np.int32), np.full(total, np.nan), np.full(total, -1)
+    joined_rows = []  # numbers with separators, such as `1,234.5`, take several tokens
     # These are the same for all values of a line.
     step, epoch, rank, tag, per_epoch = (np.full(len(value_counts), -1) for _ in range(5))
     first_epoch = np.zeros(len(value_counts))
@@ -78,9 +79,14 @@ def read_shapes(shapes: Shapes, path: str | None) -> Values:
             codes[row] = code_of_name.setdefault(name, len(code_of_name))
             if isinstance(where, float):
                 values[row] = where
+            elif where in reading.joined:
+                values[row] = _joined(shapes, first + where, reading.joined[where])
+                joined_rows.append(row)
             else:
                 tokens[row] = first + where
     stated = tokens < 0
+    for row in joined_rows:
+        stated[row] = ~np.isnan(values[row])
     numbers, valid = _numbers(shapes, tokens)
     values = np.where(stated, values, numbers)
     keep = np.flatnonzero(valid | stated)
@@ -110,6 +116,15 @@ def _numbers(shapes: Shapes, tokens: Ints) -> tuple[Floats, Flags]:
         numbers[odd.to_numpy(zero_copy_only=False)] = distinct_numbers[coded.indices.to_numpy()]
     values[have] = numbers[index]
     return values, ~np.isnan(values)
+
+
+def _joined(shapes: Shapes, tokens: Ints, more: int) -> Floats:
+    """Return the numbers that begin with some tokens and go on with `more` tokens after each; NaN for no number."""
+    np = import_optional("numpy")
+    coded = shapes.tokens(tokens, tokens + more).dictionary_encode()
+    distinct_numbers = np.array([rules.number(text) for text in coded.dictionary.to_pylist()], np.float64)
+    numbers: Floats = distinct_numbers[coded.indices.to_numpy()]
+    return numbers
 
 
 def _distinct_tokens(shapes: Shapes, tokens: Ints) -> tuple[Flags, Ints, Ints | slice]:

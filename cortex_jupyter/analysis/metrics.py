@@ -24,7 +24,7 @@ __all__ = ["Carried", "metrics"]
 
 #: Finds lines that may report a number or begin a training epoch, in RE2's syntax.
 _LIKELY: Final = (
-    r"(?:[^0-9 \t][ \t]*[=:]|[A-Za-z_][0-9]{1,2}[ \t]*(?:=|:[ \t]))[\[( \t]*[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)"
+    r"(?:[^0-9 \t][ \t]*[=:]|[A-Za-z_][0-9]{1,2}[ \t]*(?:=|:[ \t]))[\[( \t]*(?:tensor\()?[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)"
     r"|(?i:epoch)|\|[ \t]*[A-Za-z].* [0-9]|\t[A-Za-z].*[0-9]"
 )
 #: Finds lines with a usual measure and its value without a sign between them.

@@ -7,26 +7,21 @@ with rows of `log.metrics()`, downsampled so that a chart of them looks the same
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
-
-import orjson
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.analysis.downsample import downsample
 from cortex_jupyter.analysis.metrics import Carried, metrics
+from cortex_jupyter.analysis.worker import run
 from cortex_jupyter.archive.optional import import_optional
-from cortex_jupyter.archive.store import open_readable
-from cortex_jupyter.errors import CortexError, TooMany
+from cortex_jupyter.errors import TooMany
 from cortex_jupyter.query.bounds import Bound
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.process import event
 from cortex_jupyter.tables.read import stored_pieces
-from cortex_jupyter.telemetry import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cortex_jupyter.store import Readable
 
@@ -94,21 +89,10 @@ def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
     yield event("done", looked=lines_read, lines=total, left_out=list(names.values()).count(False))
 
 
-def main() -> None:
-    """Read a request from standard input, and write the metrics to standard output."""
-    logs.begin()  # an error goes to the server's log, without the log line that caused it
-    os.nice(10)  # kernels, the server and searches come first
-    request: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())
-    try:
-        with open_readable(request["store"]) as store:
-            for piece in measure(store, request["recording"], request["query_s"]):
-                sys.stdout.buffer.write(piece)
-                sys.stdout.buffer.flush()
-    except CortexError as error:
-        sys.stdout.buffer.write(event("error", **error.as_dict()))
-    except BrokenPipeError:  # the reader has left
-        os._exit(0)
+def _measure(store: Readable, recording: int, query_s: float, emit: Callable[[bytes], object]) -> None:
+    for piece in measure(store, recording, query_s):
+        emit(piece)
 
 
 if __name__ == "__main__":
-    main()
+    run(_measure)

@@ -17,7 +17,7 @@ from cortex_jupyter.parsing.blocks import Blocks
 from cortex_jupyter.parsing.fields import plain
 from cortex_jupyter.parsing.grammars import begin
 from cortex_jupyter.parsing.headers import header_sizes, without_tokens
-from cortex_jupyter.parsing.line_patterns import find_line_patterns
+from cortex_jupyter.parsing.line_patterns import find_line_patterns, ticked
 from cortex_jupyter.parsing.metrics import MARK
 from cortex_jupyter.parsing.progress import progress
 from cortex_jupyter.tables.schema import coded
@@ -67,7 +67,9 @@ class PatternsByLine:
     is_traceback: Flags
 
 
-def find_patterns(message: Texts, text: Texts, source: Callable[[], Ints]) -> PatternsByLine:
+def find_patterns(
+    message: Texts, text: Texts, source: Callable[[], Ints], tick: Callable[[], object] = int
+) -> PatternsByLine:
     """Find the pattern of each line.
 
     Parameters
@@ -76,6 +78,8 @@ def find_patterns(message: Texts, text: Texts, source: Callable[[], Ints]) -> Pa
     source : callable
         Returns for each line a number that identifies its run of a container and its stream. It is called only if a
         line may be that of a traceback or a table.
+    tick : callable, optional
+        Called often, to report progress: millions of distinct lines take minutes.
     """
     np, pa, pc = import_optional("numpy"), import_optional("pyarrow"), import_optional("pyarrow.compute")
     if any_matches(message, "\r"):  # keep the last state of a progress bar
@@ -85,9 +89,9 @@ def find_patterns(message: Texts, text: Texts, source: Callable[[], Ints]) -> Pa
     if len(shape) == 0:
         return PatternsByLine(shape, [], shape, shape, shape > 0)
     examples = _rows(message, line_shapes.first)
-    lines = [plain(line) for line in _rows(text, line_shapes.first)]
+    lines = [plain(line) for line in ticked(_rows(text, line_shapes.first), tick)]
     # Lines of tracebacks and tables count as their title, whatever they say.
-    title_of_row, title_counts, tables = _titles(lines, shape, text, source)
+    title_of_row, title_counts, tables = _titles(lines, shape, text, source, tick)
     titles = list(title_counts)
     item = shape
     if len(title_of_row):
@@ -98,17 +102,19 @@ def find_patterns(message: Texts, text: Texts, source: Callable[[], Ints]) -> Pa
         len(example) < len(line) and line.endswith(example) for example, line in zip(examples, lines, strict=True)
     ]
     used = np.flatnonzero(count[: len(lines)]).tolist()
-    sizes = header_sizes([examples[i] for i in used], count[used].tolist(), [is_cut[i] for i in used])
-    texts = [without_tokens(line_shapes.texts[i], size) for i, size in zip(used, sizes, strict=True)]
+    sizes = header_sizes([examples[i] for i in used], count[used].tolist(), [is_cut[i] for i in used], tick)
+    texts = [without_tokens(line_shapes.texts[i], size) for i, size in ticked(zip(used, sizes, strict=True), tick)]
     bar_of_label: dict[str, int] = {}
-    for position in np.argsort(-count[used], kind="stable").tolist():  # its most frequent state stands for a bar
+    for position in ticked(
+        np.argsort(-count[used], kind="stable").tolist(), tick
+    ):  # the most frequent state stands for a bar
         if (bar := progress(examples[used[position]])) is not None:
             label = re.sub(r"\d+", MARK, bar.label)
             texts[position] = texts[bar_of_label.setdefault(label, position)]
     title_shapes = shapes(pa.array(titles, pa.large_string()), stems=True)
     texts += [title_shapes.texts[i] for i in title_shapes.shape.tolist()]
     used += range(len(lines), len(lines) + len(titles))
-    codes, names = find_line_patterns(texts, count[used].tolist())
+    codes, names = find_line_patterns(texts, count[used].tolist(), tick)
     pattern_of_item = np.zeros(len(count), np.int64)
     pattern_of_item[used] = codes
     line_count = np.bincount(pattern_of_item[item], minlength=len(names))
@@ -120,7 +126,7 @@ def find_patterns(message: Texts, text: Texts, source: Callable[[], Ints]) -> Pa
 
 
 def _titles(
-    lines: list[str], shape: Ints, text: Texts, source: Callable[[], Ints]
+    lines: list[str], shape: Ints, text: Texts, source: Callable[[], Ints], tick: Callable[[], object]
 ) -> tuple[dict[int, int], dict[str, int], set[str]]:
     """Find tracebacks and tables by their titles.
 
@@ -132,11 +138,11 @@ def _titles(
         The first line of each shape.
     shape : numpy.ndarray
         For each row, its shape.
-    text, source
+    text, source, tick
         As for `find_patterns`.
     """
     np = import_optional("numpy")
-    begins = np.array([begin(line) is not None for line in lines])
+    begins = np.array([begin(line) is not None for line in ticked(lines, tick)])
     calls = np.array([_CALL.match(line) is not None for line in lines])
     cells = np.array([_ROW if _is_row(line) else _LINE if _RULE.match(line) else 0 for line in lines], np.int8)
     title_of_row: dict[int, int] = {}
@@ -154,7 +160,7 @@ def _titles(
     above = np.flatnonzero(calls[shape])
     above = above[~np.isin(above, changes) & (above > 0)] - 1
     end = 0
-    for start in np.union1d(starts, above[~calls[shape[above]]]).tolist():
+    for start in ticked(np.union1d(starts, above[~calls[shape[above]]]).tolist(), tick):
         if start < end:
             continue
         limit = int(ends[np.searchsorted(ends, start, "right")])
@@ -216,13 +222,15 @@ def _runs(cells: Ints, changes: set[int]) -> Iterator[list[int]]:
         yield rows
 
 
-def patterns(table: pa.Table) -> pa.Table:
+def patterns(table: pa.Table, tick: Callable[[], object] = int) -> pa.Table:
     """Count the patterns of a log.
 
     Parameters
     ----------
     table : pyarrow.Table
         Records, as `to_arrow` returns them.
+    tick : callable, optional
+        As for `find_patterns`.
 
     Returns
     -------
@@ -233,7 +241,8 @@ def patterns(table: pa.Table) -> pa.Table:
         table counts once); the most frequent first.
     """
     np, pa = import_optional("numpy"), import_optional("pyarrow")
-    line_patterns, n = find_patterns(table["message"], table["text"], lambda: line_sources(table)), table.num_rows
+    line_patterns = find_patterns(table["message"], table["text"], lambda: line_sources(table), tick)
+    n = table.num_rows
     pattern_count, code = len(line_patterns.texts), line_patterns.code
     time = table["time"].cast(pa.int64()).to_numpy()
     count = np.bincount(code, minlength=pattern_count)

@@ -7,10 +7,7 @@ counts over time, and the commonest values of the lines' fields; at the end `don
 from __future__ import annotations
 
 import math
-import os
 import re
-import sys
-import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,16 +16,12 @@ import orjson
 from cortex_jupyter.analysis.pattern_table import grep
 from cortex_jupyter.analysis.patterns import patterns
 from cortex_jupyter.analysis.shapes import shapes
+from cortex_jupyter.analysis.worker import read_newest, run
 from cortex_jupyter.archive.optional import import_optional
-from cortex_jupyter.archive.store import open_readable
-from cortex_jupyter.errors import BadQuery, CortexError, TooMany
+from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing.fields import MESSAGE
-from cortex_jupyter.query.bounds import Bound
-from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.query.pattern import LONGEST, finder
 from cortex_jupyter.reader.process import event
-from cortex_jupyter.tables.read import read
-from cortex_jupyter.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,8 +30,6 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.store import Readable
 
-#: Maximum number of lines, the newest ones. Grouping them takes 3 s and some hundred MB.
-_LINES: Final = 1_000_000
 #: Maximum number of lines, the newest ones, whose fields are counted. Each is parsed by itself.
 _FIELD_LINES: Final = 200_000
 #: Maximum number of patterns that are sent. Patterns of errors and warnings come in addition, up to the same number.
@@ -57,10 +48,6 @@ _FIELD: Final = re.compile(r"[A-Za-z_@][\w.@/-]*\Z", re.ASCII)
 _SHAPES: Final = 5_000
 #: Text before and after a pattern in a line, the narrowest first.
 _EDGES: Final = ((r"^\s*", r"\s*$"), (r"\s", r"\s*$"), ('"', '"'), ("", r"\s*$"), (r"^\s*", ""), ("", ""))
-_PROGRESS_S: Final = 0.2
-_HINT: Final = (
-    "call patterns() of the log in a kernel to read all lines, or raise CortexJupyter.max_query_s on this server"
-)
 
 
 def summarize(store: Readable, recording: int, query_s: float, emit: Callable[[bytes], object]) -> None:
@@ -82,45 +69,34 @@ def summarize(store: Readable, recording: int, query_s: float, emit: Callable[[b
     TooMany
         The time was over before the lines were read.
     """
-    rows = [row for row in store.index(recording) if row.event == "log"]
-    total, start, wanted = sum(row.n for row in rows), 0, 0
-    for row in reversed(rows):
-        if wanted + row.n > _LINES and wanted:
-            break
-        start, wanted = row.seq, wanted + row.n
-    bound, looked, last = Bound(end=time.monotonic() + query_s), 0, time.monotonic()
-
-    def progress(n: int) -> None:
-        nonlocal looked, last
-        looked += n
-        if (now := time.monotonic()) > last + _PROGRESS_S:
-            last = now
-            emit(event("progress", looked=looked, lines=wanted))
-        if looked < wanted and bound.over:
-            raise TooMany(f"only {looked} of {wanted} lines could be read within {query_s:g} s", _HINT)
-
-    everything = LogQuery.parse({"since": "all"})
-    table = read(store, recording, everything, progress, start=start if wanted < total else 0)
-    emit(event("progress", looked=len(table), lines=len(table)))
-    listed, left_out = _listed(table)
+    table, progress, total = read_newest(store, recording, query_s, emit, "patterns")
+    listed, left_out = _listed(table, progress.tick)
     newest = table["fields"].slice(max(0, len(table) - _FIELD_LINES))
     times = table["time"].cast(import_optional("pyarrow").int64())
     span = {"from": times[0].as_py(), "to": times[-1].as_py()} if len(times) else {"from": 0, "to": 0}
-    emit(event("patterns", patterns=listed, left_out=left_out, fields=count_fields(newest.to_pylist()), **span))
+    emit(
+        event(
+            "patterns",
+            patterns=listed,
+            left_out=left_out,
+            fields=count_fields(newest.to_pylist(), progress.tick),
+            **span,
+        )
+    )
     emit(event("done", looked=len(table), lines=total))
 
 
-def _listed(table: pa.Table) -> tuple[list[dict[str, Any]], int]:
+def _listed(table: pa.Table, tick: Callable[[], object]) -> tuple[list[dict[str, Any]], int]:
     """Return the patterns that are sent, and how many are not."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
-    found = patterns(table)
+    found = patterns(table, tick)
     for name in ("first", "last"):
         found = found.set_column(found.schema.get_field_index(name), name, found[name].cast(pa.int64()))
     bad = pc.fill_null(pc.is_in(found["level"], pa.array(_BAD, pa.string())), fill_value=False)
     wanted = pc.or_(pc.less(pa.array(range(len(found)), pa.int64()), _PATTERNS), bad)
     sent = found.filter(wanted).slice(0, 2 * _PATTERNS)
     filters = _filters(
-        table["text"], sent["example"].to_pylist(), sent["pattern"].to_pylist(), sent["count"].to_pylist()
+        table["text"], sent["example"].to_pylist(), sent["pattern"].to_pylist(), sent["count"].to_pylist(), tick
     )
     rows = sent.select(("pattern", "count", "level", "first", "last", "pods", "counts", "times")).to_pylist()
     listed = [
@@ -142,7 +118,9 @@ def line_regex(pattern: str) -> str:
     return regex if len(regex) <= longest else regex[:longest].rpartition(r"\s+")[0]
 
 
-def _filters(text: Any, examples: list[str], pattern_texts: list[str], counts: list[int]) -> list[str | None]:
+def _filters(
+    text: Any, examples: list[str], pattern_texts: list[str], counts: list[int], tick: Callable[[], object]
+) -> list[str | None]:
     """Return for each pattern the filter that shows its lines, and as few others as possible; None if there is none."""
     by_shape = shapes(text)
     lines = text.take(import_optional("pyarrow").array(by_shape.first[:_SHAPES])).to_pylist()
@@ -150,6 +128,7 @@ def _filters(text: Any, examples: list[str], pattern_texts: list[str], counts: l
     is_whole = len(by_shape.texts) <= _SHAPES
     filters: list[str | None] = []
     for example, pattern, count in zip(examples, pattern_texts, counts, strict=True):
+        tick()
         regex = line_regex(pattern)
         candidates = [i for i, line in enumerate(lines) if re.search(regex, line)] if regex else []
         # The pattern of a traceback is that of its exception's line.
@@ -177,13 +156,15 @@ def _is_allowed(grep: str) -> bool:
     return True
 
 
-def count_fields(documents: Iterable[str | None]) -> list[dict[str, Any]]:
+def count_fields(documents: Iterable[str | None], tick: Callable[[], object] = int) -> list[dict[str, Any]]:
     """Count the values of the fields of lines, the most frequent fields first.
 
     Parameters
     ----------
     documents : iterable of str or None
         For each line its fields as JSON; None for a line without fields.
+    tick : callable, optional
+        Called for each line, to report progress.
 
     Returns
     -------
@@ -198,6 +179,7 @@ def count_fields(documents: Iterable[str | None]) -> list[dict[str, Any]]:
     """
     fields: dict[str, _Field] = {}
     for document in documents:
+        tick()
         if document is not None:
             _add(fields, orjson.loads(document), "", 1)
     listed = [field.summary(name) for name, field in fields.items()]
@@ -269,24 +251,5 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def main() -> None:
-    """Read a request from standard input, and write the patterns to standard output."""
-    logs.begin()  # an error goes to the server's log, without the log line that caused it
-    os.nice(10)  # kernels, the server and searches come first
-    request: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())
-
-    def emit(piece: bytes) -> None:
-        sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
-
-    try:
-        with open_readable(request["store"]) as store:
-            summarize(store, request["recording"], request["query_s"], emit)
-    except CortexError as error:
-        emit(event("error", **error.as_dict()))
-    except BrokenPipeError:  # the reader has left
-        os._exit(0)
-
-
 if __name__ == "__main__":
-    main()
+    run(summarize)

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.analysis.diagnosis import Container, clocks
+from cortex_jupyter.analysis.diagnosis import Container, clocks, diagnose
+from cortex_jupyter.analysis.hangs import hangs
+from cortex_jupyter.analysis.steps import read_progress
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.parsing.rhythm import limit_s, seconds_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     import pyarrow as pa
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.analysis.errors import Error
     from cortex_jupyter.analysis.steps import Progress, Rank
     from cortex_jupyter.archive.optional import Floats, Ints
+    from cortex_jupyter.store import Readable
 
 #: A rank with fewer steps has no pace yet.
 _MIN_STEPS: Final = 5
@@ -86,6 +89,58 @@ class Comparison:
     strips: list[Strip]
     start: int
     end: int
+
+
+def compare_ranks_of(
+    store: Readable,
+    recording: int,
+    table: pa.Table,
+    end: int,
+    *,
+    succeeded: bool,
+    is_over: bool,
+    steps_only: bool,
+    tick: Callable[[], object] = int,
+) -> tuple[Comparison, dict[str, Any] | None]:
+    """Compare the ranks of a recording by its lines.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+    table : pyarrow.Table
+        Records with `steps.COLUMNS`, `stream` and `message`.
+    end : int
+        Now, or when the task ended (ns).
+    succeeded, is_over : bool
+        Whether the task has succeeded, and whether it has ended.
+    steps_only : bool
+        As for `hangs`.
+    tick : callable, optional
+        Called after each part of the work, to report progress.
+
+    Returns
+    -------
+    Comparison, dict or None
+        The comparison, and the hang that no step ended.
+    """
+    progress = read_progress(table)
+    tick()
+    hang = hangs(table, progress, end, is_over=is_over, steps_only=steps_only).last
+    tick()
+    diagnosis = diagnose(store, recording, table, succeeded=succeeded)
+    tick()
+    comparison = compare_ranks(
+        table,
+        progress,
+        {(c.pod, c.container, c.run): c for c in diagnosis.containers},
+        diagnosis.errors,
+        end,
+        culprit=None if succeeded else diagnosis.culprit,
+        behind=hang["behind"] if hang else (),
+        is_over=is_over,
+    )
+    return comparison, hang
 
 
 def compare_ranks(

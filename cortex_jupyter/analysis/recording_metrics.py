@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.reader.session import Recording
 
-#: Longest silence (seconds): a piece of 65 536 lines takes a fraction of a second, grouping a million lines three seconds, and
-#: both longer on a busy machine.
+#: Longest silence (seconds). A process reports after each piece of 65 536 lines and while it groups lines, so its silences take
+#: a few seconds, on a busy machine too.
 _SILENCE_S: Final = 60.0
 
 

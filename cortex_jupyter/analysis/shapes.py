@@ -56,13 +56,15 @@ class Shapes:
     end: Ints
     data: pa.Buffer
 
-    def tokens(self, indexes: Ints) -> pa.LargeStringArray:
+    def tokens(self, indexes: Ints, lasts: Ints | None = None) -> pa.LargeStringArray:
         """Return the texts of tokens, without a copy of the lines.
 
         Parameters
         ----------
         indexes : numpy.ndarray
             Indexes in `start` and `end`, ascending.
+        lasts : numpy.ndarray, optional
+            Indexes of other tokens in the same lines: each text ends with this token.
 
         Returns
         -------
@@ -71,7 +73,7 @@ class Shapes:
         pa, np = import_optional("pyarrow"), import_optional("numpy")
         # An array of tokens and the gaps between them; every second element is a token.
         bounds = np.empty(2 * len(indexes), np.int64)
-        bounds[0::2], bounds[1::2] = self.start[indexes], self.end[indexes]
+        bounds[0::2], bounds[1::2] = self.start[indexes], self.end[indexes if lasts is None else lasts]
         kind = pa.large_binary()
         both = pa.Array.from_buffers(kind, max(0, len(bounds) - 1), [None, pa.py_buffer(bounds), self.data])
         return both.take(pa.array(np.arange(0, len(bounds), 2))).cast(pa.large_string(), safe=False)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 import orjson
 
 from cortex_jupyter.archive.optional import import_optional
+from cortex_jupyter.cluster.kinds import ends_by_itself
 from cortex_jupyter.errors import (
     BadQuery,
     ContainerNotFound,
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from cortex_jupyter.analysis.pattern_table import Patterns
     from cortex_jupyter.analysis.progress_table import ProgressFrame
     from cortex_jupyter.analysis.ranks_frame import Ranks
-    from cortex_jupyter.analysis.steps import Progress
     from cortex_jupyter.analysis.why import Why
     from cortex_jupyter.notebook.masked import Masked
     from cortex_jupyter.notebook.metrics import Metrics
@@ -789,21 +789,21 @@ class TaskLog:
         >>> cortex.open(path).ranks().to_pandas()[["rank", "step", "lag"]].values.tolist()
         [['0', 8.0, 0.0], ['1', 8.0, 0.0]]
         """
-        from cortex_jupyter.analysis.diagnosis import diagnose, read_containers
-        from cortex_jupyter.analysis.ranks import compare_ranks
+        from cortex_jupyter.analysis.ranks import compare_ranks_of
         from cortex_jupyter.analysis.ranks_frame import Ranks
-        from cortex_jupyter.analysis.steps import read_progress
 
-        table, status = self.to_arrow(), self.status
-        recording = self._reader.recording
-        containers, _ = read_containers(recording.store, recording.id)
-        diagnosis = diagnose(recording.store, recording.id, table, succeeded=status.ended_well)
-        culprit = None if status.ended_well else diagnosis.culprit
+        table, recording = self.to_arrow(), self._reader.recording
         end, is_over = self._end(table)
-        progress = read_progress(table)
-        return Ranks(
-            compare_ranks(table, progress, containers, diagnosis.errors, end, culprit=culprit, is_over=is_over)
+        comparison, _ = compare_ranks_of(
+            recording.store,
+            recording.id,
+            table,
+            end,
+            succeeded=self.status.ended_well,
+            is_over=is_over,
+            steps_only=self._steps_only,
         )
+        return Ranks(comparison)
 
     def hangs(self) -> Hangs:
         r"""Find when the task stood still: no rank made a step for much longer than is usual for this task.
@@ -836,14 +836,17 @@ class TaskLog:
 
         return self._hangs(self._reader.table(COLUMNS))
 
-    def _hangs(self, table: pa.Table, progress: Progress | None = None) -> Hangs:
+    def _hangs(self, table: pa.Table) -> Hangs:
         from cortex_jupyter.analysis.hangs import hangs
         from cortex_jupyter.analysis.steps import read_progress
-        from cortex_jupyter.cluster.kinds import ends_by_itself
 
         end, is_over = self._end(table)
-        steps_only = bool(self.opened) or not ends_by_itself(self._reader.recording.ref.kind)
-        return hangs(table, progress or read_progress(table), end, is_over=is_over, steps_only=steps_only)
+        return hangs(table, read_progress(table), end, is_over=is_over, steps_only=self._steps_only)
+
+    @property
+    def _steps_only(self) -> bool:
+        """Whether the log has no rhythm without steps: that of a file, or of a service."""
+        return bool(self.opened) or not ends_by_itself(self._reader.recording.ref.kind)
 
     def _newest_hang(self, lines: int) -> dict[str, Any] | None:
         """Return the hang that lasts, by the newest lines; None if there is none. It waits for nothing."""

@@ -99,7 +99,9 @@ class _Head:
         return self.line[self.ends[at] : self.starts[at + 1]] if at + 1 < len(self.starts) else ""
 
 
-def header_sizes(lines: Sequence[str], counts: Sequence[int], cut: Sequence[bool]) -> list[int]:
+def header_sizes(
+    lines: Sequence[str], counts: Sequence[int], cut: Sequence[bool], tick: Callable[[], object] = int
+) -> list[int]:
     """Return how many tokens of each line are its header; `without_tokens` removes them.
 
     Parameters
@@ -110,6 +112,8 @@ def header_sizes(lines: Sequence[str], counts: Sequence[int], cut: Sequence[bool
         For each, the number of lines of that shape.
     cut : sequence of bool
         For each, whether a time or a level before it was removed already.
+    tick : callable, optional
+        Called for each line, to report progress.
 
     Examples
     --------
@@ -117,7 +121,10 @@ def header_sizes(lines: Sequence[str], counts: Sequence[int], cut: Sequence[bool
     >>> [without_tokens(line, size) for line, size in zip(lines, header_sizes(lines, [9, 9], [False, False]))]
     ['bye', 'session closed']
     """
-    heads = [_Head(line, count) for line, count in zip(lines, counts, strict=True)]
+    heads = []
+    for line, count in zip(lines, counts, strict=True):
+        tick()
+        heads.append(_Head(line, count))
     sizes = [0] * len(heads)
     left = {index for index, is_cut in enumerate(cut) if not is_cut}
     forms = [(-1, [index for index, is_cut in enumerate(cut) if is_cut])]

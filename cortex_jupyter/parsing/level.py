@@ -113,16 +113,16 @@ def _written(names: set[str | None]) -> str:
     return ",".join(wanted) if len(wanted) > 1 else f"={wanted[0]}"
 
 
-def common_levels(one: str, other: str) -> str:
-    """Return the levels that both filters want, in the form of `parse_levels`. Filters without a common level give the first.
+def common_levels(first: str, second: str) -> str | None:
+    """Return the levels that both filters want, in the form of `parse_levels`; None if they have no level in common.
 
     Examples
     --------
-    >>> common_levels("warning", "=info"), common_levels("info", "debug,info,error")
-    ('warning', 'info,error')
+    >>> common_levels("warning", "info"), common_levels("info", "debug,info,error"), common_levels("error", "=info")
+    ('warning', 'info,error', None)
     """
-    names = {name for name in levels_of(one) if name in levels_of(other)} - {""}
-    return _written({*names}) if names else one
+    names = {name for name in levels_of(first) if name in levels_of(second)} - {""}
+    return _written({*names}) if names else None
 
 
 def levels_of(wanted: str) -> tuple[str, ...]:

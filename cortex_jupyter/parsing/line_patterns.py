@@ -15,13 +15,14 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cortex_jupyter.parsing.metrics import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+T = TypeVar("T")
 #: The placeholder in a pattern for what varies.
 ANY: Final = "<*>"
 #: Follows a placeholder that stands for one or more words.
@@ -133,7 +134,9 @@ class _Line:
         self.key, self.words, self.raw, self.count = key, words, raw, count
 
 
-def find_line_patterns(shapes: Sequence[str], counts: Sequence[int]) -> tuple[list[int], list[str]]:
+def find_line_patterns(
+    shapes: Sequence[str], counts: Sequence[int], tick: Callable[[], object] = int
+) -> tuple[list[int], list[str]]:
     r"""Find the patterns of a log's shapes.
 
     Parameters
@@ -142,6 +145,8 @@ def find_line_patterns(shapes: Sequence[str], counts: Sequence[int]) -> tuple[li
         Lines with `MARK` for each number or id.
     counts : sequence of int
         For each shape, the number of its lines.
+    tick : callable, optional
+        Called often, to report progress.
 
     Returns
     -------
@@ -155,7 +160,7 @@ def find_line_patterns(shapes: Sequence[str], counts: Sequence[int]) -> tuple[li
     """
     lines: dict[tuple[str, ...], _Line] = {}
     line_of_shape = []
-    for shape, count in zip(shapes, counts, strict=True):
+    for shape, count in ticked(zip(shapes, counts, strict=True), tick):
         key, words, raw = _split_words(shape)
         line = lines.setdefault((key, *words, *raw), _Line(key, words, raw, 0))
         line.count += count
@@ -166,16 +171,23 @@ def find_line_patterns(shapes: Sequence[str], counts: Sequence[int]) -> tuple[li
     groups = [
         group
         for bucket in buckets.values()
-        for cluster in _cluster(sorted(bucket, key=lambda line: -line.count))
-        for group in _split_cluster(cluster)
+        for cluster in _cluster(sorted(bucket, key=lambda line: -line.count), tick)
+        for group in _split_cluster(cluster, tick)
     ]
-    texts = [_text(group) for group in groups]
-    merged = _absorb(texts, [sum(line.count for line in group) for group in groups])
+    texts = [_text(group) for group in ticked(groups, tick)]
+    merged = _absorb(texts, [sum(line.count for line in group) for group in groups], tick)
     # Patterns are numbered in the order of their first shapes.
     group_of_line = {id(line): merged[index] for index, group in enumerate(groups) for line in group}
     numbers: dict[str, int] = {}
     codes = [numbers.setdefault(group_of_line[id(line)], len(numbers)) for line in line_of_shape]
     return codes, list(numbers)
+
+
+def ticked(items: Iterable[T], tick: Callable[[], object]) -> Iterator[T]:
+    """Yield the items, and call `tick` before each."""
+    for item in items:
+        tick()
+        yield item
 
 
 def _split_words(shape: str) -> tuple[str, list[str], list[str]]:
@@ -228,13 +240,13 @@ def _tokens(shape: str) -> tuple[str, list[str]]:
     return kinds, texts
 
 
-def _cluster(lines: list[_Line]) -> list[list[_Line]]:
+def _cluster(lines: list[_Line], tick: Callable[[], object]) -> list[list[_Line]]:
     """Group lines of equal punctuation whose words are mostly the same (Drain); the most frequent line comes first."""
     clusters: list[list[_Line]] = []
     patterns: list[list[str]] = []
     #: The clusters whose first line has a word at a position.
     postings: dict[tuple[int, str], list[int]] = defaultdict(list)
-    for line in lines:
+    for line in ticked(lines, tick):
         words = line.words
         best, number = _SAME, -1
         for candidate in _candidates(words, postings, len(clusters)):
@@ -275,12 +287,12 @@ def _similarity(pattern: list[str], words: list[str]) -> float:
     return same / total if total else 1.0
 
 
-def _split_cluster(lines: list[_Line]) -> Iterator[list[_Line]]:
+def _split_cluster(lines: list[_Line], tick: Callable[[], object]) -> Iterator[list[_Line]]:
     """Split a cluster where a position holds few different words, each in many lines: they are different messages."""
     if len(lines) == 1:
         yield lines
         return
-    places = [(number, at) for at in range(len(lines[0].words)) if (number := _constants(lines, at))]
+    places = [(number, at) for at in ticked(range(len(lines[0].words)), tick) if (number := _constants(lines, at))]
     if not places:
         yield lines
         return
@@ -289,7 +301,7 @@ def _split_cluster(lines: list[_Line]) -> Iterator[list[_Line]]:
     for line in lines:
         parts[line.words[at]].append(line)
     for part in parts.values():
-        yield from _split_cluster(part)
+        yield from _split_cluster(part, tick)
 
 
 def _constants(lines: list[_Line], at: int) -> int:
@@ -325,12 +337,12 @@ def _text(lines: list[_Line]) -> str:
     return _SIGNED.sub(ANY, _RUN.sub(ANY, "".join(next(parts) if char == _WORD else char for char in lines[0].key)))
 
 
-def _absorb(texts: list[str], counts: list[int]) -> list[str]:
+def _absorb(texts: list[str], counts: list[int], tick: Callable[[], object]) -> list[str]:
     """Return for each pattern its own text, or that of a more frequent one that covers it."""
     result = list(texts)
     #: Frequent patterns with a placeholder. The key is the number of words, a position, and the word at that position.
     wide: dict[tuple[int, int, str], list[tuple[int, list[str]]]] = defaultdict(list)
-    for index in sorted(range(len(texts)), key=lambda index: -counts[index]):
+    for index in ticked(sorted(range(len(texts)), key=lambda index: -counts[index]), tick):
         words = [word.removesuffix(MORE) for word in texts[index].split()]
         constants = [(len(words), *place) for place in enumerate(words) if ANY not in place[1]]
         constants = [place for place in constants if _ALPHANUMERIC.search(place[2])]

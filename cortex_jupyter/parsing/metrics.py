@@ -36,6 +36,8 @@ class Reading:
         Name to the index of its number among the line's marks; a float if the shape itself says NaN or infinity.
     step, epoch, bar, rank, tag : int or None
         Indices of the step, the epoch, the `10` in a bar's `10/100`, the rank, and a number in brackets that may be a rank.
+    joined : dict
+        For the index of a number with separators, such as `1,234.5`, how many more marks it takes.
     per_epoch, first_epoch : int
         For a step that starts over in each epoch, as in `Epoch: [2][10/500]`: the index of the number of steps per epoch
         (the one after the step's index), and the number of the first epoch. For other steps -1 and 0.
@@ -49,9 +51,11 @@ class Reading:
     tag: int | None = None
     per_epoch: int = -1
     first_epoch: int = 0
+    joined: dict[int, int] = field(default_factory=dict, repr=False)
 
 
-_VALUE: Final = r"(?P<value>\0|[-+]?(?i:nan|inf(?:inity)?)\b)(?!%\|)%?(?![\w\0]|[-:/.,]\0|-\w)"
+#: The value of a name. Marks with commas between them may be one number with separators, such as `1,234.5`; see `number`.
+_VALUE: Final = r"(?P<value>\0(?:(?<=[=\s]\0)(?:,\0)+)?|[-+]?(?i:nan|inf(?:inity)?)\b)(?!%\|)%?(?![\w\0]|[-:/.,]\0|-\w)"
 _PAIR: Final = re.compile(rf"(?P<sep>\s*=\s*|\s*:\s+|:)[\[(]?{_VALUE}")
 _LAST: Final = re.compile(r"(?<![\w.?&])([A-Za-z_][\w.@/%+'-]*(?:\[\w+\])?)['\"]?\Z")
 #: A unit between a name and its separator: `iter time (s): 0.2`.
@@ -84,9 +88,11 @@ _EPOCH: Final = re.compile(
     r"(?i)(?<![\w./])epochs?(?:[\"']?\s*[:=#]?\s*[\[(\"']?\s*\0(?![\w\0%]|[-:.]\0)|\(\w+\)\s*\[\s*\0(?=\]\[))"
     r"|(?<!\S)(?:train|test|val|valid):\s+\0(?=\s+\[\s*\0/)"
 )
-#: The step within an epoch: of mmengine and mmcv, whose first epoch is 1; of PyTorch's examples and timm, whose first is 0.
+#: The step within an epoch. The first epoch of mmengine, mmcv and PyTorch's word_language_model is 1; that of PyTorch's other
+#: examples and timm is 0.
 _WITHIN: Final = re.compile(
-    r"(?i)(?<![\w./])(?:epoch(?P<one>\(train\)|\s)\s*\[\s*\0\]|epoch:\s*\[\s*\0\]|train:\s+\0\s+)\[\s*\0/\0(?=\]|\s*\()"
+    r"(?i)(?<![\w./])(?:(?:epoch(?P<one>\(train\)|\s)\s*\[\s*\0\]|epoch:\s*\[\s*\0\]|train:\s+\0\s+)\[\s*\0/\0(?=\]|\s*\()"
+    r"|epoch\s+\0(?P<pipe>\s*\|)\s*\0/\s*\0(?=\sbatches))"
 )
 _BAR: Final = re.compile(
     r"(?:^|[|\s\[])\s*\0/\0(?:\s+\[|\s+[━=>-]|\]|\s+-\s)|(?:^|[|\[]|(?<![:=])\s)\s*\0/\0\s*\("  # not `Accuracy: 98/100 (98%)`
@@ -227,7 +233,10 @@ def read(shape: str) -> Reading | None:
     if (bar := _BAR.search(shape)) is not None and not _EVALUATION.search(shape, 0, bar.end()):
         reading.bar = _token_index(shape, shape.index(MARK, bar.start()) + 1)
     if reading.step is None and (within := _WITHIN.search(shape)) is not None:
-        reading.per_epoch, reading.first_epoch = _token_index(shape, within.end()), 1 if within["one"] else 0
+        reading.per_epoch, reading.first_epoch = (
+            _token_index(shape, within.end()),
+            int(bool(within["one"] or within["pipe"])),
+        )
     reading.values = {
         name: at
         for name, at in reading.values.items()
@@ -265,12 +274,23 @@ def _token_index(shape: str, end: int) -> int:
 
 def _text(shape: str, reading: Reading) -> None:
     """Find the numbers of a text in every form except JSON objects and Python dicts."""
-    shape = shape[:_LONGEST]
+    shape = _TENSOR.sub(lambda match: match[1] + _marks_in_parentheses(match[2]), shape[:_LONGEST])
     _pairs(shape, reading)
     _columns(shape, reading)
     _bare(shape, reading)
     if _ROW.match(shape):  # CatBoost's `total` and `remaining` change their unit from line to line
         reading.values.pop("total", None)
+
+
+#: A number in a tensor, as PyTorch prints it: `tensor(0.3, device='cuda:0')`. A tensor of several numbers has brackets.
+_TENSOR: Final = re.compile(r"\btensor\((\0|[-+]?(?:nan|inf))((?:, \w+=[^()\[\]]*)?)\)")
+#: The same in a Python dict, after `_object` has replaced the marks.
+_MARKED_TENSOR: Final = re.compile(r"(?<=: )tensor\((90071\d{11}|[-+]?(?:nan|inf))(?:, \w+=[^()\[\]]*)?\)(?=[,}])")
+
+
+def _marks_in_parentheses(text: str) -> str:
+    """Return only the marks of a text, so that the marks after it keep their indices. Numbers in parentheses are no values."""
+    return f" ({MARK * text.count(MARK)})" if MARK in text else ""
 
 
 def _pairs(shape: str, reading: Reading) -> None:
@@ -286,7 +306,7 @@ def _pairs(shape: str, reading: Reading) -> None:
             name = None
         before = match.end()
         if name and (shape[at - 1] != "(" or shape[before : before + 1] != ","):  # no shape: `(3, 4)`
-            reading.values.setdefault(name, _value(shape, match["value"], at))
+            reading.values.setdefault(name, _value(shape, match["value"], at, reading))
 
 
 def _name(text: str, *, spaced: bool, first: bool, follows: bool) -> str | None:
@@ -339,7 +359,7 @@ def _bare(shape: str, reading: Reading) -> None:
         indent = len(part) - len(part.lstrip())
         pairs, end = [], indent
         while match := _NAMED.match(part, end):
-            pairs.append((match[1], _value(shape, match["value"], at + match.start("value"))))
+            pairs.append((match[1], _value(shape, match["value"], at + match.start("value"), reading)))
             end = match.end() + len(part[match.end() :]) - len(part[match.end() :].lstrip())
         if part[end:].strip() in ("", ".") and not any(_PROSE.search(name) for name, _ in pairs):
             found += pairs
@@ -362,12 +382,17 @@ def _columns(shape: str, reading: Reading) -> None:
             if match := rule.match(part):
                 name = match[1].strip()
                 if "\0" not in name:
-                    reading.values.setdefault(name, _value(shape, match["value"], at + match.start("value")))
+                    reading.values.setdefault(name, _value(shape, match["value"], at + match.start("value"), reading))
             at += len(part) + 1
 
 
-def _value(shape: str, text: str, at: int) -> int | float:
-    return shape.count(MARK, 0, at) if text == MARK else float(text)
+def _value(shape: str, text: str, at: int, reading: Reading) -> int | float:
+    if text[0] != MARK:
+        return float(text)
+    index = shape.count(MARK, 0, at)
+    if text != MARK:
+        reading.joined[index] = text.count(",")
+    return index
 
 
 #: This plus its index replaces each mark before JSON is parsed: larger than numbers in logs, and exact as a float.
@@ -389,7 +414,7 @@ def _object(shape: str, reading: Reading) -> None:
         texts = isinstance(doc, dict) and not _COUNTERS.isdisjoint(doc)
     except (ValueError, RecursionError):
         try:
-            doc = ast.literal_eval(_NAN.sub("1e999", marked))
+            doc = ast.literal_eval(_NAN.sub("1e999", _MARKED_TENSOR.sub(r"\1", marked)))
             texts, not_finite = True, math.nan
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return
@@ -431,10 +456,11 @@ def _part(text: str, first: int, reading: Reading) -> None:
     _text(text, part)
     for name, at in part.values.items():
         reading.values.setdefault(name, at + first if isinstance(at, int) else at)
+    reading.joined.update({at + first: more for at, more in part.joined.items()})
 
 
 _NUMBER: Final = re.compile(
-    r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+    r"([-+]?(?:[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
     r"(?:(?P<many>[kMGT])|(?:it|[nmuµ]?s|sec|m|min|h|[KMGT]i?B|[KMG]i|B|b|x|pt|W|C))?\Z"
 )
 _MANY: Final = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, None: 1.0}
@@ -445,8 +471,8 @@ def number(token: str) -> float | None:
 
     Examples
     --------
-    >>> number("0.31"), number("3.6it"), number("12.5k"), number("7f3a"), number("10.0.0.1")
-    (0.31, 3.6, 12500.0, None, None)
+    >>> number("0.31"), number("3.6it"), number("12.5k"), number("1,234.5"), number("7f3a"), number("10.0.0.1"), number("3,4")
+    (0.31, 3.6, 12500.0, 1234.5, None, None, None)
     """
     match = _NUMBER.match(token)
-    return float(match[1]) * _MANY[match["many"]] if match else None
+    return float(match[1].replace(",", "")) * _MANY[match["many"]] if match else None

@@ -26,7 +26,7 @@ _MAX_MATCHES: Final = 10_000
 #: Parameters that bound where to search, and are no filter.
 _PLACES: Final = frozenset({"since", "until", "before"})
 #: A process that is silent for this time (seconds) hangs; patterns that run away are stopped before.
-SILENCE_S: Final = 60.0
+_SILENCE_S: Final = 60.0
 
 
 async def matches(recording: Recording, query: LogQuery, max_matches: int = _MAX_MATCHES) -> AsyncGenerator[bytes]:
@@ -51,8 +51,15 @@ async def matches(recording: Recording, query: LogQuery, max_matches: int = _MAX
         "max_matches": max_matches,
         "bounds": asdict(query.bounds),
     }
+    async with aclosing(run_searcher(request)) as pieces:
+        async for piece in pieces:
+            yield piece
+
+
+async def run_searcher(request: dict[str, Any]) -> AsyncGenerator[bytes]:
+    """Yield the events of a searcher process (`reader.searcher`), and an `error` event if it ends early."""
     try:
-        async with aclosing(output("cortex_jupyter.reader.searcher", request, SILENCE_S)) as pieces:
+        async with aclosing(output("cortex_jupyter.reader.searcher", request, _SILENCE_S)) as pieces:
             async for piece in pieces:
                 yield piece
     except (EndedEarlyError, TimeoutError):

@@ -33,7 +33,7 @@ from cortex_jupyter.reader.connection import Connection, start_time
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.retry_deadline import RetryDeadline
 from cortex_jupyter.recorder.process.launch import ensure_recorder
-from cortex_jupyter.store.budget import NOT_HELD_HINT
+from cortex_jupyter.store.quotas import not_held_hint
 from cortex_jupyter.telemetry.logs import OutageLog
 
 if TYPE_CHECKING:
@@ -341,7 +341,8 @@ class Recording:
         """Return the recording's present state; it blocks."""
         info = self.store.info(self.id)
         if info is None:
-            raise CursorNotHeld(f"the recording of {self.ref.key} is no longer held", NOT_HELD_HINT)
+            hint = not_held_hint(self._session.store, self.ref.namespace)
+            raise CursorNotHeld(f"the recording of {self.ref.key} is no longer held", hint)
         return info
 
     async def want(self) -> None:

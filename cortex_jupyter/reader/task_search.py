@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
-from cortex_jupyter.errors import BadQuery, CortexError, SearchFailed
+from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.parsing.level import LEVELS, common_levels
 from cortex_jupyter.query.language import SEVERAL, LogQuery
 from cortex_jupyter.query.typed import typed_query
-from cortex_jupyter.reader.process import EndedEarlyError, event, output
-from cortex_jupyter.reader.search import SILENCE_S, parse_search, raw_query
+from cortex_jupyter.reader.process import event
+from cortex_jupyter.reader.search import parse_search, raw_query, run_searcher
 from cortex_jupyter.reader.task_list import list_with_recordings
 from cortex_jupyter.reader.window import wait_caught_up
 
@@ -183,6 +183,8 @@ def parse_task_search(values: dict[str, Any]) -> tuple[LogQuery, int]:
     if level := typed.get("level"):
         query = LogQuery.parse({"level": values.get("level")})
         values["level"] = common_levels(level, query.level or LEVELS[0])
+        if values["level"] is None:
+            raise BadQuery(f"level>={level} excludes all of level={query.level!r}", "leave one of the two out")
     return parse_search(values), int(lines)
 
 
@@ -219,12 +221,9 @@ async def task_matches(tasks: SearchedTasks, query: LogQuery, max_lines: int) ->
         "max_lines": max_lines,
         "bounds": asdict(query.bounds),
     }
-    try:
-        async with aclosing(output("cortex_jupyter.reader.searcher", request, SILENCE_S)) as pieces:
-            async for piece in pieces:
-                yield piece
-    except (EndedEarlyError, TimeoutError):
-        yield event("error", **SearchFailed("the search ended early").as_dict())
+    async with aclosing(run_searcher(request)) as pieces:
+        async for piece in pieces:
+            yield piece
 
 
 def split_events(pieces: bytes) -> tuple[list[tuple[str, dict[str, Any]]], bytes]:

@@ -28,7 +28,7 @@ from cortex_jupyter.store.configuration import check_settings
 from cortex_jupyter.store.masking import configure_masking, requested_masking
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.settings import adopt_settings, read_lock
-from cortex_jupyter.telemetry import logs, tracing
+from cortex_jupyter.telemetry import logs, recorder_metrics, tracing
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -234,6 +234,7 @@ async def _record(options: argparse.Namespace) -> None:
                 else None
             )
             limiter = StreamLimiter(options.streams, options.streams_per_node)
+            recorder_metrics.WAITING.set_function(limiter.waiting)
             credentials = credentials_id(options.kubeconfig, cluster.context)
             recorder = Recorder(
                 store,

@@ -26,8 +26,9 @@ from cortex_jupyter.reader.session import Session
 from cortex_jupyter.reader.shared_lists import SharedLists
 from cortex_jupyter.server.id_token import OpenIDConnect
 from cortex_jupyter.server.readers import Readers, WorkLimiter
-from cortex_jupyter.store.budget import NOT_HELD_HINT, Budget
+from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.quotas import not_held_hint
 from cortex_jupyter.telemetry import tracing
 from cortex_jupyter.telemetry.audit import open_audit_log
 
@@ -194,7 +195,8 @@ class Service:
                 cursor and cursor.recording and await asyncio.to_thread(recordings.store.info, cursor.recording) is None
             )
             if has_left_store:
-                raise CursorNotHeld(f"the recording of {ref.key} is no longer held", NOT_HELD_HINT) from None
+                hint = await asyncio.to_thread(not_held_hint, recordings.store, ref.namespace)
+                raise CursorNotHeld(f"the recording of {ref.key} is no longer held", hint) from None
             raise
         return recording
 

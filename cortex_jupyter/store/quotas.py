@@ -9,7 +9,8 @@ import orjson
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model.task import check_namespace
-from cortex_jupyter.store.budget import Budget
+from cortex_jupyter.store.budget import NOT_HELD_HINT, Budget
+from cortex_jupyter.telemetry.logs import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,10 +144,30 @@ def read_quotas(store: SettingsStore) -> Quotas:
     return Quotas.decode(store.setting(SETTING))
 
 
+def not_held_hint(store: SettingsStore, namespace: str) -> str:
+    """Return what to do when a recording has left a store: the hint names the limits of its namespace, if it has some.
+
+    Raises
+    ------
+    StoreError
+    """
+    quotas = read_quotas(store)
+    quota = quotas.of(namespace)
+    limits = [f"{quota.max_bytes / 1e6:.0f} MB"] if quota.max_bytes is not None else []
+    limits += [f"{duration_text(quota.max_age_s)} after a task's end"] if quota.max_age_s is not None else []
+    if not limits:
+        return NOT_HELD_HINT
+    setting = f"cortex-jupyter store set --namespace {namespace}"
+    return (
+        f"start again without a cursor; recordings of namespace {namespace} are kept up to {' and '.join(limits)}, "
+        f"within the limits of the store (an administrator sets them: `{setting}`)"
+    )
+
+
 def namespace_bytes(usage: Mapping[str, int], quotas: Quotas) -> dict[str, tuple[int, int]]:
     """Return bytes in use and allowed by `Quotas.label`, for all namespaces with a limit in bytes.
 
-    Of the namespaces that no administrator has named, only the one that uses most of its quota is returned.
+    Namespaces that no administrator has named share one row: the one that uses most of its quota.
 
     Examples
     --------

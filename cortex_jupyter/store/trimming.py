@@ -159,7 +159,7 @@ def _namespace_limits(store: Store, sizes: dict[int, int], quotas: Quotas) -> di
             _level(list(ours.values()), share),
             "namespace_limit",
             f"the oldest leave the running recordings of namespace {namespace}, which has reached its limit of {max_bytes / 1e6:.0f} MB",
-            f"raise the limit (`cortex-jupyter store set --namespace {quotas.label(namespace)} max-bytes=...`), or make its tasks write less",
+            f"raise the limit (`cortex-jupyter store set --namespace {namespace} max-bytes=...`), or make its tasks write less",
         )
         limits |= dict.fromkeys(ours, limit)
     return limits

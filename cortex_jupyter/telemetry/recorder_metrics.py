@@ -55,6 +55,10 @@ UNCOMMITTED: Final = Gauge(
 )
 TASKS: Final = Gauge("cortex_jupyter_tasks", "Tasks that this recorder records now")
 SOURCES: Final = Gauge("cortex_jupyter_sources", "Runs of containers that this recorder reads now")
+WAITING: Final = Gauge(
+    "cortex_jupyter_waiting_streams",
+    "Logs that wait for their turn, because this recorder reads as many as it may (--streams, --streams-per-node)",
+)
 REFUSED_NAMESPACES: Final = Gauge(
     "cortex_jupyter_refused_namespaces", "Namespaces that this collector skips, because it lacks a right there"
 )

@@ -23,7 +23,9 @@ REFUSED: Final = Counter(
 CRASHES: Final = ("InternalError", "MetricsFailed", "SearchFailed")
 #: Codes of errors of the store: it refuses us, or is away or full.
 STORE_ERRORS: Final = ("StoreBusy", "StoreError", "StoreFull", "StoreTooNew", "StoreUnreachable")
-for _watched in (*CRASHES, *STORE_ERRORS):
+#: Code of the error that a reader gets if a limit of the server is reached (`server.limits`).
+AT_LIMIT: Final = "LimitReached"
+for _watched in (*CRASHES, *STORE_ERRORS, AT_LIMIT):
     REFUSED.labels(_watched)  # with 0 from the start, because a rate ignores a series that begins with 1
 keep_old_names(STREAMS, SENT, LAG, REFUSED)
 

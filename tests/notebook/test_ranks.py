@@ -61,6 +61,19 @@ def test_the_ranks_of_a_recording(filled: Filled, engine: Runtime) -> None:
     assert "worker-3 failed first" in repr(ranks.plot()) and "worker-4 silent" in repr(ranks.plot())
 
 
+def test_the_rank_that_the_others_wait_for_is_behind(filled: Filled, engine: Runtime) -> None:
+    sids = [
+        filled.add(Source(f"bert-{rank}", f"u{rank}", "main", f"c{rank}", "main", 0, "n", 0, "worker", str(rank)))
+        for rank in range(4)
+    ]
+    for step in range(200):
+        at_work = [(rank, sid) for rank, sid in enumerate(sids) if rank != 2 or step < 199]
+        filled.lines([(sid, (2 * step + rank) * SECOND, f"step {step} loss=0.5") for rank, sid in at_work])
+    filled.lines([(sids[0], 1100 * SECOND, "ERROR gave up")])
+    filled.end(1, "failed", "PyTorchJob failed exit 1")
+    assert {row["rank"]: row["note"] for row in cortex.logs("ml:train-1").ranks()}["2"] == "behind"
+
+
 def test_a_task_that_runs_shows_its_hang(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1, second * SECOND, f"INFO step {second}") for second in range(100)]).update(
         state="running", message="Running"

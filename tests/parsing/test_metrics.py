@@ -21,8 +21,8 @@ def test_a_line_reports(line: str, values: dict[str, Any], step: float | None) -
     reading = read(found.texts[0])
     tokens = found.tokens(range(len(found.start))).to_pylist()
     got: dict[str, float] = {}
-    for name, at in (reading.values if reading else {}).items():
-        value = at if isinstance(at, float) else number(tokens[at])
+    for name, at in reading.values.items() if reading else ():
+        value = at if isinstance(at, float) else number(",".join(tokens[at : at + reading.joined.get(at, 0) + 1]))
         if value is not None:
             got[name] = value
     assert got.keys() == values.keys()

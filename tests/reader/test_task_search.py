@@ -140,6 +140,7 @@ def test_what_is_typed_adds_to_the_other_parameters() -> None:
         ({"since": "1h"}, "no filter"),
         ({"search": " "}, "empty"),
         ({"search": "/(/"}, "no regular expression"),
+        ({"search": "level>=error", "level": "=info"}, "level>=error excludes all of level='=info'"),
         ({"search": "x", "lines": "0"}, "no number from 1"),
         ({"search": "x", "lines": "many"}, "no number from 1"),
         ({"search": "x", "before": "0"}, "no cursor"),

@@ -74,6 +74,7 @@ def test_a_recorder_counts_what_it_records(
         store.want(store.open("our cluster", TaskRef("default", "job", name), job["metadata"]["uid"]), 60)
         running = kube.wait_for(lambda: _reads(address), "the first line to be recorded")
         assert (running["cortex_jupyter_tasks"], running["cortex_jupyter_sources"]) == (1, 1)
+        assert running["cortex_jupyter_waiting_streams"] == 0 < running["process_cpu_seconds_total"]
         assert abs(time.time() - running["cortex_jupyter_heartbeat_timestamp_seconds"]) < 60
         flag.touch()
         found = kube.wait_for(lambda: _finished(address), "the task to be recorded")

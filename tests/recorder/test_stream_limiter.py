@@ -110,12 +110,14 @@ async def test_no_slot_ends_while_there_is_room() -> None:
 
 @pytest.mark.parametrize("yields", [True, False])
 async def test_a_cancelled_wait_is_forgotten(yields: bool) -> None:
-    readers = Readers(StreamLimiter(1, 1, 60))
+    limiter = StreamLimiter(1, 1, 60)
+    readers = Readers(limiter)
     readers.start("a", "first", yields=yields)
     readers.start("b", "second")
-    await readers.until(lambda: readers.slots_got["first"] == 1)
+    await readers.until(lambda: readers.slots_got["first"] == 1 == limiter.waiting())
     readers.tasks[1].cancel()
     await asyncio.wait([readers.tasks.pop()])
+    assert not limiter.waiting()
     readers.start("c", "third")
     readers.tasks.pop(0).cancel()
     await readers.until(lambda: readers.slots_got["third"] == 1)

@@ -16,6 +16,7 @@ from server.running import TOKEN, logs, run_server
 from support.valkey import Server as Valkey
 
 import cortex_jupyter
+from cortex_jupyter.store.settings import write_quota
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,6 +117,11 @@ def test_a_cursor_of_a_recording_that_has_left_the_store(
         status, error = server.error(logs(fake_recorder.ref.name), **query)  # type: ignore[arg-type]
         assert (status, error["code"]) == (410, "CursorNotHeld")
         assert "store_max_bytes" in error["hint"]
+    namespace = fake_recorder.ref.namespace
+    write_quota(store, namespace, {"max-bytes": "20GB", "max-age": "7d"}, "the test")
+    hint = server.error(logs(fake_recorder.ref.name), after=f"{fake_recorder.id}-1")[1]["hint"]
+    write_quota(store, namespace, {"max-bytes": "", "max-age": ""}, "the test")
+    assert f"recordings of namespace {namespace} are kept up to 20000 MB and 7 days after a task's end" in hint
     assert server.error(logs(fake_recorder.ref.name))[0] in (404, 502)
 
 

@@ -16,6 +16,7 @@ from server.running import TOKEN, logs, records, run_server
 from support.jupyter import Home
 from support.kube import python_job
 
+from cortex_jupyter.server import redaction
 from cortex_jupyter.server.app import CortexJupyter
 
 if TYPE_CHECKING:
@@ -102,20 +103,7 @@ FAILING = (
     "cortex/tasks/%FF{0}/job/x?",
     _TASK + "?x=%FF{0}&",
     "cortex/tasks/%FF{0}/job/x/logs?",
-    *(
-        f"{_TASK}/{end}?bins=%FF{{0}}&"
-        for end in (
-            "logs",
-            "outline",
-            "search",
-            "metrics",
-            "patterns",
-            "ranks",
-            "logs.ndjson",
-            "logs.txt",
-            "logs.parquet",
-        )
-    ),
+    *(f"{_TASK}/{end}?bins=%FF{{0}}&" for end in redaction._OF_TASK),
     "cortex/stream?task=%FF{0}&",
     "cortex/namespaces?x=%FF{0}&",
     "cortex/search?search=%FF{0}&",

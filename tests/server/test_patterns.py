@@ -10,7 +10,7 @@ import pytest
 from server.fake_recorder import T0
 from server.running import logs
 
-from cortex_jupyter.analysis import patterns_worker
+from cortex_jupyter.analysis import patterns_worker, worker
 
 if TYPE_CHECKING:
     from server.fake_recorder import FakeRecorder
@@ -99,7 +99,7 @@ async def test_many_patterns_are_cut_but_rare_errors_stay(server: Server, fake_r
 def test_only_the_newest_lines_of_a_long_recording_are_grouped(
     fake_recorder: FakeRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patterns_worker, "_LINES", 10)
+    monkeypatch.setattr(worker, "_LINES", 10)
     source = fake_recorder.source()
     for first in range(0, 40, 4):
         fake_recorder.write([(T0 + i * S, source, f"step {i}") for i in range(first, first + 4)])
@@ -118,3 +118,17 @@ def test_a_pattern_that_is_too_long_is_cut_and_matches() -> None:
     text = " ".join(f"word{i}" for i in range(400))
     regex = patterns_worker.line_regex(text)
     assert len(regex) <= 1000 and re.search(regex, text)
+
+
+def test_grouping_many_different_lines_reports_that_it_works(
+    fake_recorder: FakeRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_PROGRESS_S", 0)
+    letters = "abcdefghij"
+    words = [f"{a}{b}{c}" for a in letters for b in letters for c in letters]
+    write(fake_recorder, [" ".join(words[i : i + 7]) for i in range(0, 700, 7)])
+    events: list[bytes] = []
+    patterns_worker.summarize(fake_recorder.store, fake_recorder.id, 60, events.append)
+    # Every distinct line is a step of each of the passes over them.
+    reports = events.count(b'event: progress\ndata: {"looked":100,"lines":100}\n\n')
+    assert reports > 5 * 100

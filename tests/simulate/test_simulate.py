@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -19,6 +20,7 @@ from simulate.sizing import PLANNED, FleetLoads, batches, mean_age
 
 COSTS = Parameters.load()
 SMALL = Fleet(tasks=100, containers=300, viewers=20, lines_per_second=900, task_minutes=600, collectors=3, nodes=20)
+ROOT = Path(__file__).parents[2]
 MAIN = Path(__file__).with_name("main.py")
 
 
@@ -61,6 +63,25 @@ def test_twice_the_lines_are_twice_the_memory() -> None:
     assert kept[0] == pytest.approx(20_000 * mean_age(3600) * COSTS.line_bytes), (
         "the memory is not the lines per second times the mean time that a line is kept"
     )
+
+
+def test_the_documented_sizes_are_those_of_the_model() -> None:
+    """The table of docs/how-to/capacity.md, by which an administrator plans."""
+    rows = re.findall(r"^\| ([\d ]+ \|.*)\|$", (ROOT / "docs" / "how-to" / "capacity.md").read_text(), re.MULTILINE)
+    assert len(rows) == 5
+    for row in rows:
+        cells = [cell.strip() for cell in row.split("|")]
+        tasks, containers, lines, viewers, collectors = (int(cell.replace(" ", "")) for cell in cells[1:6])
+        loads = FleetLoads(Fleet(tasks, containers, viewers, lines_per_second=lines, collectors=collectors), COSTS)
+        needed = {part.name: part.needed for part in loads.parts()}
+        memory_mb, running_gb, archive_gb = (float(cells[i].split()[0]) for i in (6, 7, 11))
+        servers, maxmemory_gb = re.fullmatch(r"(?:(\d) servers of )?(\d+) GB", cells[8]).groups("1")  # type: ignore[union-attr]
+        assert loads.running_bytes() / 1e9 == pytest.approx(running_gb, abs=0.06), row
+        assert loads.running_bytes() < 0.45e9 * int(servers) * int(maxmemory_gb), row
+        assert lines * 86_400 * COSTS.archive_bytes / 1e9 == pytest.approx(archive_gb, rel=0.1), row
+        assert needed["collectors: memory"] * 2048 == pytest.approx(memory_mb, abs=1), row
+        assert needed["collectors: CPU"] < (collectors - 1) * PLANNED and containers <= (collectors - 1) * 2000, row
+        assert needed["Valkey: its one thread"] < PLANNED * int(servers), row
 
 
 @pytest.mark.parametrize(

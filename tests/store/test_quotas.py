@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from support.hand import Hand
 
 from cortex_jupyter.cli.command_line import run
+from cortex_jupyter.cli.doctor import store as doctor_store
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recorder.task import RunningTask
 from cortex_jupyter.recorder.upkeep import Upkeep
@@ -143,9 +144,9 @@ def test_a_flood_of_one_namespace_evicts_only_its_own_recordings(store: Store) -
     (sentence,) = result.in_words()
     assert sentence.startswith("1 recording of namespace flood has left: the namespace was over its limit of")
     # There is less room than the quotas promise: it is the one that uses more of its quota that gives way.
-    store.set_budget(Budget(max_bytes=store.used_bytes() - size * 3 // 2))
-    assert enforce_retention(store).removed == {"size": 2}
-    assert tasks(store) == calm | {"flood/10", "flood/11"}
+    store.set_budget(Budget(max_bytes=store.used_bytes() - size // 2))
+    assert enforce_retention(store).removed == {"size": 1}
+    assert tasks(store) == calm | {"flood/9", "flood/10", "flood/11"}
 
 
 def test_a_store_over_its_budget_takes_from_the_namespace_that_uses_most_of_its_quota(store: Store) -> None:
@@ -186,6 +187,24 @@ async def test_metrics_show_the_use_of_quotas(store: Store) -> None:
     command(store, "set", "--namespace", "ml", "max-bytes=")
     command(store, "set", "--namespace", "*", "max-bytes=", "max-age=1d")
     assert await shown() == {}
+
+
+def test_the_doctor_shows_how_much_of_its_quota_each_namespace_uses(store: Store) -> None:
+    assert not [*doctor_store.quota_findings(store)]
+    for name in ("ml/a", "web/a", "large/a", "large/b", "other/a"):
+        record(store, name)
+    size = used(store)["ml"]
+    command(store, "set", "--namespace", "ml", "max-bytes=50GB", "max-lines-per-s=5000")
+    command(store, "set", "--namespace", "web", f"max-bytes={size * 11 // 10}")
+    command(store, "set", "--namespace", "*", f"max-bytes={size * 3 // 2}", "max-age=7d")
+    found = [(f.judged, f.text, f.todo) for f in doctor_store.quota_findings(store)]
+    texts = {judged: " | ".join(text for j, text, _ in found if j == judged) for judged in ("warn", "told")}
+    assert texts["told"].startswith("namespace ml: recordings take 0 MB; its limits: max-bytes=50000000000 max-age=7d")
+    assert "the limits of each other namespace: max-bytes=" in texts["told"] and "were changed by" in texts["told"]
+    (web, large) = (todo for judged, _, todo in found if judged == "warn")
+    assert "namespace web: " in texts["warn"] and "--namespace web max-bytes=" in web and "ended first leave" in web
+    assert "namespace large: " in texts["warn"] and "--namespace large max-bytes=" in large and "cannot leave" in large
+    assert "other" not in texts["warn"] + texts["told"].replace("each other", "")
 
 
 def test_a_namespaces_age_counts_if_it_is_shorter(store: Store) -> None:

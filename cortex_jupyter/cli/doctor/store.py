@@ -20,7 +20,8 @@ from cortex_jupyter.store.liveness import HOST
 from cortex_jupyter.store.local import local_place, shared_filesystem
 from cortex_jupyter.store.masking import configure_masking
 from cortex_jupyter.store.open import open_store
-from cortex_jupyter.store.settings import NAMES, read_lock, read_origins, read_settings
+from cortex_jupyter.store.quotas import ANY, read_quotas
+from cortex_jupyter.store.settings import NAMES, read_lock, read_origins, read_quotas_origin, read_settings
 from cortex_jupyter.telemetry.logs import duration_text
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ RECORDER: Final = "recorder"
 _LOG_LINES: Final = 5
 #: Share of the budget above which the store is nearly full.
 _NEARLY_FULL: Final = 0.9
+#: Share of its quota above which a namespace is reported.
+_QUOTA_NEARLY_FULL: Final = 0.8
+#: Share of its quota that a namespace reaches between two passes of a recorder at most, unless recordings cannot leave.
+_QUOTA_EXCEEDED: Final = 1.2
 #: With fewer free bytes on the disk than this, we warn.
 _LOW: Final = 1 << 30
 #: With fewer free bytes on the disk than this, recording would soon stop: it is an error.
@@ -94,6 +99,7 @@ def _contents(store: Store, configured: Budget) -> Iterator[Finding]:
         text = f"recordings take {used / 1e6:.0f} MB of at most {max_bytes / 1e6:.0f} MB"
         todo = "raise CORTEX_STORE_MAX_BYTES or set CORTEX_ARCHIVE: the recordings that ended first will leave soon"
         yield Finding(PART, WARN, text, todo)
+    yield from quota_findings(store)
     yield from settings_findings(store)
     if configure_masking(store):
         yield Finding(PART, OK, "secrets are masked before lines are stored")
@@ -104,6 +110,37 @@ def _contents(store: Store, configured: Budget) -> Iterator[Finding]:
         if info.message == STOPPED:
             hint = SERVER_FULL_HINT if is_shared(store.url) else StoreFull.default_hint
             yield Finding(PART, BAD, f"{info.ref.key}: {info.message}", hint)
+
+
+def quota_findings(store: Store) -> Iterator[Finding]:
+    """Report how much of its quota each namespace uses.
+
+    Namespaces that no quota names are reported if they use most of what they may.
+    """
+    quotas = read_quotas(store)
+    if not quotas:
+        return
+    used = Counter[str]()
+    for row in store.usage():
+        used[row.namespace] += row.bytes
+    others = sorted(namespace for namespace in used if namespace not in quotas.named)
+    for namespace in [*sorted(name for name in quotas.named if name != ANY), *others]:
+        limit = quotas.of(namespace).max_bytes
+        text = f"namespace {namespace}: recordings take {used[namespace] / 1e6:.0f} MB"
+        todo = f"raise it (`cortex-jupyter store set --namespace {namespace} max-bytes=...`), or make its tasks write less: "
+        if limit is None or used[namespace] <= _QUOTA_NEARLY_FULL * limit:
+            if namespace in quotas.named:
+                yield Finding(PART, TOLD, f"{text}; its limits: {quotas.of(namespace)}")
+        elif used[namespace] <= _QUOTA_EXCEEDED * limit:
+            todo += "the recordings that ended first leave, then the oldest lines of running tasks"
+            yield Finding(PART, WARN, f"{text} of at most {limit / 1e6:.0f} MB", todo)
+        else:
+            todo += "what is over cannot leave, because it is being read or not archived yet"
+            yield Finding(PART, WARN, f"{text} of at most {limit / 1e6:.0f} MB", todo)
+    if ANY in quotas.named:
+        yield Finding(PART, TOLD, f"the limits of each other namespace: {quotas.of(ANY)}")
+    if origin := read_quotas_origin(store):
+        yield Finding(PART, TOLD, f"the quotas of namespaces were changed {origin}")
 
 
 def settings_findings(store: Store) -> Iterator[Finding]:

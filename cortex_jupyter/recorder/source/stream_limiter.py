@@ -78,6 +78,10 @@ class StreamLimiter:
         self._waiting: dict[str, deque[tuple[StreamSlot, asyncio.Future[None]]]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
+    def waiting(self) -> int:
+        """Return how many logs wait for a slot."""
+        return sum(len(queue) for queue in list(self._waiting.values()))
+
     @asynccontextmanager
     async def slot(self, task: str, node: str, *, yields: bool) -> AsyncIterator[StreamSlot]:
         """Wait for a slot, and hold it while the block runs.

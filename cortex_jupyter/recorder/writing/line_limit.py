@@ -98,5 +98,5 @@ class LineLimit:
     @property
     def hint(self) -> str:
         """What to do about it."""
-        setting = f"`cortex-jupyter store set --namespace {self._label} max-lines-per-s=...`"
+        setting = f"`cortex-jupyter store set --namespace {self._namespace} max-lines-per-s=...`"
         return f"make the task write less, or raise the limit ({setting})"

@@ -38,19 +38,22 @@ function isPartOfName(token: string, next: string): boolean {
   return PART_OF_NAME.test(next) || (PART_OF_SHORT_NAME.test(next) && token.replace(/[^0-9]/g, "").length <= MAX_DIGITS_OF_SHORT_NAME);
 }
 
-const NUMBER = /^([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:([kMGT])|(?:it|[nmuµ]?s|sec|m|min|h|[KMGT]i?B|[KMG]i|B|b|x|pt|W|C))?$/;
+const NUMBER = /^([-+]?(?:[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:([kMGT])|(?:it|[nmuµ]?s|sec|m|min|h|[KMGT]i?B|[KMG]i|B|b|x|pt|W|C))?$/;
 const UNIT_FACTORS: Record<string, number> = { k: 1e3, M: 1e6, G: 1e9, T: 1e12 };
 
 /** Return the number in a token, without its unit; undefined if the token is not a number. */
 export function parseNumber(token: string): number | undefined {
   const match = NUMBER.exec(token);
-  return match === null ? undefined : Number(match[1]) * (match[2] ? UNIT_FACTORS[match[2]] : 1);
+  return match === null ? undefined : Number(match[1].replaceAll(",", "")) * (match[2] ? UNIT_FACTORS[match[2]] : 1);
 }
 
 /** Names of fields that hold a time. */
 const TIMES = new Set(["time", "t", "created", "msecs", "relativecreated", "asctime"]);
 const PIECE = /\s*(?:([{}[\](),:])|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(-?)(\0|[A-Za-z]+))/y;
 const MAX_DEPTH = 100;
+/** A number in a tensor, as PyTorch prints it: `tensor(0.3, device='cuda:0')`. A tensor of several numbers has brackets. */
+const TENSOR = /\btensor\((\0|[-+]?(?:nan|inf))((?:, \w+=[^()[\]]*)?)\)/g;
+const TENSOR_REST = /\((\0|[-+]?(?:nan|inf))(?:, \w+=[^()[\]]*)?\)/y;
 
 type Value = Dict | number | { mark: number } | { text: string; mark: number } | null;
 type Dict = Map<string, Value>;
@@ -89,8 +92,17 @@ function readPart(text: string, first: number, result: Map<string, number>): voi
   for (const [name, value] of part) if (!result.has(name)) result.set(name, Number.isFinite(value) ? value - first : value);
 }
 
+/** A number with separators, such as `1,234.5`, takes several tokens. A reference holds this times the number of further tokens. */
+const JOINED = 2 ** 20;
+
 /** Return a reference to a token: -1 minus its index. Only values that are not finite are stored directly, so the two differ. */
 const tokenRef = (place: number): number => -1 - place;
+
+/** Return the number that a reference stands for; undefined if its tokens are no number. */
+function referredNumber(tokens: string[], reference: number): number | undefined {
+  const [first, more] = [(-1 - reference) % JOINED, Math.floor((-1 - reference) / JOINED)];
+  return parseNumber(more > 0 ? tokens.slice(first, first + more + 1).join(",") : tokens[first]);
+}
 
 function collectNumbers(doc: Dict, prefix: string, python: boolean, texts: boolean, result: Map<string, number>): void {
   for (const [key, value] of doc) {
@@ -144,6 +156,7 @@ class LiteralReader {
     }
     if (sign === "{") return this.#dict(depth);
     if (sign === "[" || sign === "(") return this.#list(depth, sign === "[" ? "]" : ")");
+    if (word === "tensor") return this.#tensor();
     if (word === PLACEHOLDER) {
       const mark = this.#mark++;
       return minus ? null : { mark };
@@ -153,6 +166,18 @@ class LiteralReader {
     if (/^(?:inf|Infinity)$/.test(word)) return minus ? -Infinity : Infinity;
     if (/^(?:true|false|null|True|False|None)$/.test(word)) return null;
     throw new Unreadable();
+  }
+
+  /** Return the number in a tensor: `(0.3, device='cuda:0')`. */
+  #tensor(): Value {
+    TENSOR_REST.lastIndex = this.#at;
+    const [whole, word] = TENSOR_REST.exec(this.#text) ?? [];
+    if (whole === undefined) throw new Unreadable();
+    const mark = this.#mark;
+    this.python = true;
+    this.#at = TENSOR_REST.lastIndex;
+    this.#mark += whole.split(PLACEHOLDER).length - 1;
+    return word === PLACEHOLDER ? { mark } : Number.NaN;
   }
 
   #dict(depth: number): Dict {
@@ -214,7 +239,7 @@ interface ShapeReading {
 
 /** Python's \w includes letters of all scripts. */
 const W = String.raw`\p{L}\p{N}_`;
-const VALUE = String.raw`(\0|[-+]?(?:[nN][aA][nN]|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)(?![${W}]))(?!%\|)%?(?![${W}\0]|[-:/.,]\0|-[${W}])`;
+const VALUE = String.raw`(\0(?:(?<=[=\s]\0)(?:,\0)+)?|[-+]?(?:[nN][aA][nN]|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)(?![${W}]))(?!%\|)%?(?![${W}\0]|[-:/.,]\0|-[${W}])`;
 const NAME = `[A-Za-z_][${W}.@/%+'-]*`;
 const re = (source: string, flags = ""): RegExp => new RegExp(source, `u${flags}`);
 
@@ -236,7 +261,7 @@ const STEPS = [
 ].map((words) => re(String.raw`(?:(?<=\0\/)|(?<![${W}.\/]))(?:${words})["']?\s*[:=#]?\s*[\[\("']?\s*\0(?![${W}\0]|[-:.,]\0)`, "i"));
 const EPOCH = re(String.raw`(?<![${W}.\/])epochs?(?:["']?\s*[:=#]?\s*[\[\("']?\s*\0(?![${W}\0%]|[-:.]\0)|\([${W}]+\)\s*\[\s*\0(?=\]\[))|(?<!\S)(?:train|test|val|valid):\s+\0(?=\s+\[\s*\0/)`, "i");
 const BAR = /(?:^|[|\s[])\s*\0\/\0(?:\s+\[|\s+[━=>-]|\]|\s+-\s)|(?:^|[|[]|(?<![:=])\s)\s*\0\/\0\s*\(/;
-const WITHIN = re(String.raw`(?<![${W}./])(?:epoch(\(train\)|\s)\s*\[\s*\0\]|epoch:\s*\[\s*\0\]|train:\s+\0\s+)\[\s*\0/\0(?=\]|\s*\()`, "i");
+const WITHIN = re(String.raw`(?<![${W}./])(?:(?:epoch(\(train\)|\s)\s*\[\s*\0\]|epoch:\s*\[\s*\0\]|train:\s+\0\s+)\[\s*\0/\0(?=\]|\s*\()|epoch\s+\0(\s*\|)\s*\0/\s*\0(?=\sbatches))`, "i");
 const EVALUATION = /\((?:val|test)\)\s*\[\s*\0\//;
 const ROUND = re(String.raw`(?:^\s*|[\]:\|>\)\-]\s*|\0\s+)\[\0\](?=(?: collection=[${W}]+)?\s+[A-Za-z_][^\0\[\]\{\}\|=:]{0,60}[=:]\s*[\[\(]?(?:\0|[-+]?(?:nan|inf)))`, "i");
 const ROW = re(String.raw`^\s*\0:\t(?=[${W}]+: \0)`);
@@ -255,7 +280,7 @@ const NOT_METRICS = new Set(
     "v_num eta remaining id uid gid version http").split(" "),
 );
 const MAY_HAVE_METRICS = new RegExp(
-  String.raw`(?:[^0-9 \t][ \t]*[=:]|[A-Za-z_][0-9]{1,2}[ \t]*(?:=|:[ \t]))[\[( \t]*[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)|[eE][pP][oO][cC][hH]|\|[ \t]*[A-Za-z].* [0-9]|\t[A-Za-z].*[0-9]`,
+  String.raw`(?:[^0-9 \t][ \t]*[=:]|[A-Za-z_][0-9]{1,2}[ \t]*(?:=|:[ \t]))[\[( \t]*(?:tensor\()?[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)|[eE][pP][oO][cC][hH]|\|[ \t]*[A-Za-z].* [0-9]|\t[A-Za-z].*[0-9]`,
 );
 const BARE = new RegExp(String.raw`(?:${MEASURES})[ \t]+[-+.]?(?:[0-9]|nan|inf)`, "i");
 /** Rules that allow blanks in several places would try each way to share a wide gap among them. */
@@ -293,7 +318,7 @@ export function parseMetrics(text: string, tables?: { read(line: string): Metric
     const number = (place: number): number => (place < 0 ? Number.NaN : (parseNumber(tokens[place]) ?? Number.NaN));
     const values: MetricValues["values"] = [];
     for (const [name, value] of reading.values) {
-      const said = Number.isFinite(value) ? parseNumber(tokens[-1 - value]) : value;
+      const said = Number.isFinite(value) ? referredNumber(tokens, value) : value;
       if (said !== undefined) values.push([name, said]);
     }
     const epoch = number(reading.epoch);
@@ -325,7 +350,7 @@ function readShape(shape: string): ShapeReading | null {
     return !NOT_METRICS.has(name.toLowerCase()) && !ID_NAMES.has(end) && !EXCEPTION.test(name) && (name === "epoch" || !EPOCHS.has(end));
   });
   if (values.length === 0) return null;
-  return { values, step: stepAt >= 0 ? stepAt : epochAt >= 0 ? epochAt : barAt, epoch: epochAt, perEpoch, firstEpoch: within?.[1] ? 1 : 0 };
+  return { values, step: stepAt >= 0 ? stepAt : epochAt >= 0 ? epochAt : barAt, epoch: epochAt, perEpoch, firstEpoch: (within?.[1] ?? within?.[2]) ? 1 : 0 };
 }
 
 /** Return the number of tokens before an index. */
@@ -341,12 +366,14 @@ function lastToken(shape: string, { index, 0: { length } }: RegExpExecArray): nu
 }
 
 function valueAt(shape: string, text: string, at: number): number {
-  if (text === PLACEHOLDER) return tokenRef(tokensBefore(shape, at));
+  if (text.startsWith(PLACEHOLDER)) return tokenRef(tokensBefore(shape, at) + JOINED * (text.split(",").length - 1));
   return /nan/i.test(text) ? Number.NaN : text.startsWith("-") ? -Infinity : Infinity;
 }
 
 /** Read the numbers of a text in every form except JSON objects and Python dicts. */
-function readText(shape: string, result: Map<string, number>): void {
+function readText(text: string, result: Map<string, number>): void {
+  // Keep all placeholders, so that the next ones keep their indexes. Numbers in parentheses are no values.
+  const shape = text.replace(TENSOR, (_, value: string, more: string) => value + (more.includes(PLACEHOLDER) ? ` (${more.replaceAll(/[^\0]/g, "")})` : ""));
   readPairs(shape, result);
   readColumns(shape, result);
   readBare(shape, result);

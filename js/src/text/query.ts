@@ -299,6 +299,7 @@ export function compileFilter(filter: Partial<Filter>, isWatched = true): Matche
       markers.push(conditionRegex(condition));
     }
   }
+  if (!(levelMask(terms.level) & levelMask(filter.level ?? ""))) error ||= `level>=${terms.level} excludes the chosen level ${filter.level!.replace("=", "")}`;
   return {
     regex: [...terms.include, ...terms.exclude].find(isRegex) ?? "",
     levels: levelMask(terms.level),

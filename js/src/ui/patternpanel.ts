@@ -168,7 +168,7 @@ export class PatternPanel {
     const isFirst = this.#reading !== undefined && this.#found === undefined;
     const part = looked < lines ? `newest ${shortCount(looked)} of ${shortCount(lines)} lines` : "";
     const more = this.#tab === "patterns" && leftOut > 0 ? `${groupDigits(leftOut)} rarer left out` : "";
-    setText(this.#coverage, isFirst ? `reading ${Math.floor(100 * this.#share)} %…` : part || more);
+    setText(this.#coverage, isFirst ? (this.#share < 1 ? `reading ${Math.floor(100 * this.#share)} %…` : "grouping…") : part || more);
     setAttr(this.#coverage, "title", isFirst ? "The whole log is read" : [part && "Only the newest lines are grouped", more].filter(Boolean).join("; ") || "Of the whole log");
     const empty = this.#tab === "patterns" ? "No lines yet." : "No line has fields. Lines of JSON, and of key=value pairs and nothing else, have.";
     const isEmpty = this.#found !== undefined && (this.#tab === "patterns" ? this.#found.patterns : this.#found.fields).length === 0;

@@ -99,6 +99,11 @@ describe("typed terms", () => {
     expect(["/a\\.b|c/", "/a\\|b/", "/a|b+/"].map(describeTerm)).toEqual(["“a.b” or “c”", "“a|b”", "/a|b+/"]);
   });
 
+  it("names a typed level that the chosen levels exclude", () => {
+    expect(compileFilter({ grep: "level>=error", level: "=info" }).error).toBe("level>=error excludes the chosen level info");
+    expect(["error", "=critical", "", "debug,error"].map((level) => compileFilter({ grep: "level>=error", level }).error)).toEqual(["", "", "", ""]);
+  });
+
   it("the error names the invalid part", () => {
     expect(compileFilter({ include: ["/(/"], exclude: ["/x/"] }).error).toMatch(/^\/\(\/: /);
   });

@@ -149,6 +149,8 @@ describe("the panel of patterns", () => {
     expect(find(".cl-pats .cl-of").textContent).not.toContain("25");
     await settle(1100);
     expect(find(".cl-pats .cl-of").textContent).toBe("reading 25 %…");
+    model.emit("msg:custom", { client, id, type: "found" }, [new DataView(bytesOf(sse("progress", { looked: 12, lines: 12 })).buffer)]);
+    expect(find(".cl-pats .cl-of").textContent).toBe("grouping…");
     model.emit("msg:custom", { client, id, type: "found", done: true, error: { code: "MissingExtra", message: "pyarrow is not installed", hint: "pip install it" } });
     await settle();
     expect(find(".cl-pats [role=alert]").textContent).toContain("The patterns could not be read: pyarrow is not installedpip install it");
