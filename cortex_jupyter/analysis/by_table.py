@@ -56,7 +56,7 @@ def read_tables(text: Texts, rows: Ints, pods: Any, tasks: Any, tables: Tables) 
         return _values([]), False
     at = pa.array(rows[likely])
     sources = zip(*(column.take(at).cast(pa.string()).to_pylist() for column in (tasks, pods)), strict=True)
-    found: list[tuple[int, float, Row]] = []
+    rows_with_values: list[tuple[int, float, Row]] = []
     for line, (task, pod), line_text in zip(likely.tolist(), sources, lines.to_pylist(), strict=True):
         prefix = _PREFIX.match(line_text)
         end = prefix.end() if prefix else 0
@@ -64,17 +64,17 @@ def read_tables(text: Texts, rows: Ints, pods: Any, tasks: Any, tables: Tables) 
             tables.clear()
         key = (task, pod, line_text[:end])
         if (row := tables.setdefault(key, MetricTables()).read(line_text[end:])) is not None:
-            found.append((line, float(prefix[1]) if prefix and prefix[1] else float("nan"), row))
+            rows_with_values.append((line, float(prefix[1]) if prefix and prefix[1] else float("nan"), row))
     late = [table.take() for table in tables.values()]
-    return _values(found), any(late)
+    return _values(rows_with_values), any(late)
 
 
-def _values(found: list[tuple[int, float, Row]]) -> Values:
+def _values(rows_with_values: list[tuple[int, float, Row]]) -> Values:
     np = import_optional("numpy")
     codes: dict[str, int] = {}
     cells = [
         (line, codes.setdefault(name, len(codes)), value, row.step, row.epoch, rank)
-        for line, rank, row in found
+        for line, rank, row in rows_with_values
         for name, value in row.values
     ]
     line, code, value, step, epoch, rank = zip(*cells, strict=True) if cells else ((),) * 6

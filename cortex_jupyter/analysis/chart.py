@@ -189,15 +189,15 @@ def _stops(panel: Panel, x: Scale, width: float, height: float) -> str:
     """Draw the crosshair positions: invisible strips whose line and values CSS shows under the pointer."""
     visible = [panel.band, *panel.apart] if panel.band else list(panel.curves)[:_LABELLED]
     curves = [(curve, *_points(curve)) for curve in visible]
-    places = sorted({place for _, xs, _ in curves for place in xs})
-    if not places:
+    positions = sorted({position for _, xs, _ in curves for position in xs})
+    if not positions:
         return ""
-    first, span = places[0], places[-1] - places[0]
-    at = places
-    if len(places) > _STOPS:
+    first, span = positions[0], positions[-1] - positions[0]
+    at = positions
+    if len(positions) > _STOPS:
         # Positions at even distances, each at a point.
-        wanted = (first + span * i / (_STOPS - 1) for i in range(_STOPS))
-        at = sorted({places[_nearest(places, value)] for value in wanted})
+        targets = (first + span * i / (_STOPS - 1) for i in range(_STOPS))
+        at = sorted({positions[_nearest(positions, value)] for value in targets})
     edges = [_LEFT - 1.0, *((x(a) + x(b)) / 2 for a, b in itertools.pairwise(at)), width - _RIGHT + 1]
     parts = []
     for begin, end, value in zip(edges, edges[1:], at, strict=False):
@@ -212,7 +212,7 @@ def _stops(panel: Panel, x: Scale, width: float, height: float) -> str:
     return "".join(parts)
 
 
-def _nearest(places: list[float], value: float) -> int:
+def _nearest(positions: list[float], value: float) -> int:
     """Return the index of the place that is nearest to a value.
 
     Examples
@@ -220,8 +220,8 @@ def _nearest(places: list[float], value: float) -> int:
     >>> [_nearest([0.0, 10.0, 20.0], value) for value in (-3, 4, 6, 99)]
     [0, 0, 1, 2]
     """
-    i = bisect_left(places, value)
-    return min(range(max(0, i - 1), min(len(places), i + 1)), key=lambda j: abs(places[j] - value))
+    i = bisect_left(positions, value)
+    return min(range(max(0, i - 1), min(len(positions), i + 1)), key=lambda j: abs(positions[j] - value))
 
 
 def _points(curve: Curve) -> tuple[list[float], list[float]]:
@@ -231,12 +231,12 @@ def _points(curve: Curve) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [value for _, value in points]
 
 
-def _reaches(places: list[float], at: float, margin: float) -> bool:
+def _reaches(positions: list[float], at: float, margin: float) -> bool:
     """Return whether a curve reaches a place: to its usual distance between points beyond its ends, at least `margin`."""
-    if not places:
+    if not positions:
         return False
-    reach = max(margin, (places[-1] - places[0]) / max(1, len(places) - 1))
-    return places[0] - reach <= at <= places[-1] + reach
+    reach = max(margin, (positions[-1] - positions[0]) / max(1, len(positions) - 1))
+    return positions[0] - reach <= at <= positions[-1] + reach
 
 
 def _stop(

@@ -54,14 +54,14 @@ def source_colour(pod: str, task: str, role: str = "", rank: str = "", position:
     """
     name = task.rpartition("/")[2]
     if role and rank:
-        place = _place(rank) + (0 if role in _WORKERS else 16 + _hash(role) % 16)
+        number = _rank_number(rank) + (0 if role in _WORKERS else 16 + _hash(role) % 16)
     elif pod.startswith(f"{name}-") and (index := _INDEX.fullmatch(pod, len(name) + 1)):
-        place = int(index[1])
+        number = int(index[1])
     elif ordinal := _ORDINAL.fullmatch(pod):
-        place = int(ordinal[2]) + _hash(ordinal[1]) % COLOURS
+        number = int(ordinal[2]) + _hash(ordinal[1]) % COLOURS
     else:
-        place = _hash(pod) % COLOURS
-    return (place + 5 * position) % COLOURS
+        number = _hash(pod) % COLOURS
+    return (number + 5 * position) % COLOURS
 
 
 def palette_colour(colour: int) -> PaletteColour:
@@ -112,9 +112,9 @@ def _hash(text: str) -> int:
     return value
 
 
-def _place(rank: str) -> int:
+def _rank_number(rank: str) -> int:
     """Return the place of a rank such as `3`, or `2-3` in group 2."""
-    place = 0
+    number = 0
     for part in rank.split("-"):
-        place = 4 * place + (int(part) if part.isdecimal() and part.isascii() else _hash(part))
-    return place
+        number = 4 * number + (int(part) if part.isdecimal() and part.isascii() else _hash(part))
+    return number

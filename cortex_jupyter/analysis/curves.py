@@ -242,11 +242,11 @@ def _live_values(times: Floats, values: Floats, of: Ints) -> list[float]:
     np = import_optional("numpy")
     result, newest = [], times.max()
     for number in np.unique(of).tolist():
-        own = np.flatnonzero(of == number)
-        own = own[np.argsort(times[own], kind="stable")]
-        first, last = times[own[0]], times[own[-1]]
-        if newest - last <= _LIVE_GAPS * (last - first) / max(1, len(own) - 1):
-            result.append(float(values[own[-1]]))
+        positions = np.flatnonzero(of == number)
+        positions = positions[np.argsort(times[positions], kind="stable")]
+        first, last = times[positions[0]], times[positions[-1]]
+        if newest - last <= _LIVE_GAPS * (last - first) / max(1, len(positions) - 1):
+            result.append(float(values[positions[-1]]))
     return result
 
 

@@ -211,9 +211,11 @@ def diagnose(store: Readable, recording: int, table: pa.Table, *, succeeded: boo
     chosen = set(map(id, failed))
     failures = [failure for failure in _failures(table, containers, result) if id(failure.container) in chosen]
     first, stood_still = _first(failures, containers, table)
-    others = [failure for failure in sorted(failures, key=lambda f: f.at) if failure.container is not first.container]
+    later_failures = [
+        failure for failure in sorted(failures, key=lambda f: f.at) if failure.container is not first.container
+    ]
     if all(f.effect == failure_texts.STOPPED and f.error is None for f in failures):
-        others = []  # something else stopped them all
+        later_failures = []  # something else stopped them all
     error = first.error or (None if stood_still else _error(result, first.container, table, succeeded=False))
     return Diagnosis(
         list(containers.values()),
@@ -221,8 +223,8 @@ def diagnose(store: Readable, recording: int, table: pa.Table, *, succeeded: boo
         result,
         first.container,
         error,
-        _evidence(first, others) if others else [],
-        _waited(others) if stood_still else _effects(first, others),
+        _evidence(first, later_failures) if later_failures else [],
+        _waited(later_failures) if stood_still else _effects(first, later_failures),
         stood_still,
         _process(error),
     )
@@ -253,12 +255,12 @@ def clocks(containers: Containers) -> dict[str, int]:
 
     A node without a known clock counts as having the usual difference.
     """
-    known: dict[str, float] = {}
+    known_clocks: dict[str, float] = {}
     for container in containers.values():
         if container.clock_s is not None:
-            known[container.node] = max(known.get(container.node, container.clock_s), container.clock_s)
-    usual = median(known.values()) if known else 0.0
-    return {c.node: int(known.get(c.node, usual) * 1e9) for c in containers.values()}
+            known_clocks[container.node] = max(known_clocks.get(container.node, container.clock_s), container.clock_s)
+    usual = median(known_clocks.values()) if known_clocks else 0.0
+    return {c.node: int(known_clocks.get(c.node, usual) * 1e9) for c in containers.values()}
 
 
 def _notices(store: Readable, recording: int, containers: Containers) -> list[dict[str, Any]]:
@@ -339,7 +341,7 @@ class _Sign(NamedTuple):
 def _failures(table: pa.Table, containers: Containers, result: list[Error]) -> list[_Failure]:
     """Return how each container that failed did so."""
     np, pa = import_optional("numpy"), import_optional("pyarrow")
-    ahead = clocks(containers)
+    clock_offsets = clocks(containers)
     time, seqs, runs = table["time"].cast(pa.int64()).to_numpy(), table["seq"].to_numpy(), table["run"].to_numpy()
     (pods, pod_names), (names, container_names) = coded(table["pod"]), coded(table["container"])
     error_at = {row: error for error in result for row in error.rows}
@@ -353,7 +355,7 @@ def _failures(table: pa.Table, containers: Containers, result: list[Error]) -> l
         else:
             pod, name = pod_names.index(container.pod), container_names.index(container.container)
             lines = np.flatnonzero((pods == pod) & (names == name) & (runs == container.run))
-        clock = ahead[container.node]
+        clock = clock_offsets[container.node]
         last = (int(time[lines[-1]]) - clock, int(seqs[lines[-1]])) if len(lines) else None
         signs = []
         for row in np.intersect1d(rows, lines, assume_unique=True).tolist():
@@ -380,8 +382,12 @@ def _failure(
     if chosen is not None and chosen.effect:
         # A launcher reports after its process, and a process that fails loses its connections.
         is_launcher = chosen.effect == failure_texts.LAUNCHER
-        own = [sign for sign in traced if not sign.effect and (is_launcher or chosen.at - sign.at <= _TEARDOWN)]
-        chosen = own[-1] if own else next((s for s in traced if s.effect not in ("", failure_texts.LAUNCHER)), chosen)
+        own_signs = [sign for sign in traced if not sign.effect and (is_launcher or chosen.at - sign.at <= _TEARDOWN)]
+        chosen = (
+            own_signs[-1]
+            if own_signs
+            else next((s for s in traced if s.effect not in ("", failure_texts.LAUNCHER)), chosen)
+        )
     waits = next((w for sign in signs if (w := failure_texts.collective(table["text"][sign.row].as_py()))), None)
     if chosen is None:
         effect = failure_texts.STOPPED if container.is_stopped else ""
@@ -425,7 +431,7 @@ def _is_killed(failure: _Failure) -> bool:
 def _absent(failures: list[_Failure], containers: Containers, table: pa.Table) -> _Failure | None:
     """Return the container that kept the others waiting: it did not wait itself, or waited in an earlier operation."""
     waiting = {id(f.container): f for f in failures if f.effect == failure_texts.TIMEOUT}
-    ahead, roles = clocks(containers), {f.container.role for f in waiting.values()}
+    clock_offsets, roles = clocks(containers), {f.container.role for f in waiting.values()}
     newest: dict[tuple[str, str], Container] = {}
     for container in containers.values():
         if container.kind == "main" and container.role in roles:
@@ -436,8 +442,10 @@ def _absent(failures: list[_Failure], containers: Containers, table: pa.Table) -
         absent = [f.container for f in waiting.values() if f.waits and f.waits.number == numbers[0]]
     if not absent or 2 * len(absent) > len(newest):
         return None
-    found = [_failure(c, [], ahead[c.node], _last_line(c, ahead[c.node], table), table) for c in absent]
-    return min(found, key=lambda f: f.last or (0, 0))
+    candidates = [
+        _failure(c, [], clock_offsets[c.node], _last_line(c, clock_offsets[c.node], table), table) for c in absent
+    ]
+    return min(candidates, key=lambda f: f.last or (0, 0))
 
 
 def _last_line(container: Container, clock: int, table: pa.Table) -> tuple[int, int] | None:
@@ -450,32 +458,34 @@ def _last_line(container: Container, clock: int, table: pa.Table) -> tuple[int, 
     return (rows["time"].cast(pa.int64())[-1].as_py() - clock, rows["seq"][-1].as_py()) if len(rows) else None
 
 
-def _evidence(first: _Failure, others: list[_Failure]) -> list[Evidence]:
-    shown = [Evidence(first.seq, _moment(first.at), first.container.name, "cause", first.text)]
+def _evidence(first: _Failure, later_failures: list[_Failure]) -> list[Evidence]:
+    evidence = [Evidence(first.seq, _moment(first.at), first.container.name, "cause", first.text)]
     if first.seq is None and first.last is not None:
-        shown = [Evidence(first.last[1], _moment(first.last[0]), first.container.name, "its last line", "")]
-    shown += [Evidence(f.seq, _moment(f.at), f.container.name, f.effect or "failed too", f.text) for f in others]
-    return shown[: _EVIDENCE + 1]
+        evidence = [Evidence(first.last[1], _moment(first.last[0]), first.container.name, "its last line", "")]
+    evidence += [
+        Evidence(f.seq, _moment(f.at), f.container.name, f.effect or "failed too", f.text) for f in later_failures
+    ]
+    return evidence[: _EVIDENCE + 1]
 
 
 def _moment(at: int) -> datetime:
     return datetime.fromtimestamp(at // 1000 / 1e6, UTC)
 
 
-def _effects(first: _Failure, others: list[_Failure]) -> str:
+def _effects(first: _Failure, later_failures: list[_Failure]) -> str:
     """Return in words what the others did after the first failure: `then, within 2.1 s, 12 others lost a peer`."""
-    if not others:
+    if not later_failures:
         return ""
-    counts = Counter(f.effect or "failed too" for f in others).most_common()
+    counts = Counter(f.effect or "failed too" for f in later_failures).most_common()
     parts = [f"{n} {text.replace('was ', 'were ', 1) if n > 1 else text}" for text, n in counts]
     parts[0] = parts[0].replace(" ", " others " if counts[0][1] > 1 else " other ", 1)
-    within_s = max(0.0, (others[-1].at - first.at) / 1e9)
+    within_s = max(0.0, (later_failures[-1].at - first.at) / 1e9)
     return f"then, within {within_s:.1f} s, {' and '.join(filter(None, [', '.join(parts[:-1]), parts[-1]]))}"
 
 
-def _waited(others: list[_Failure]) -> str:
+def _waited(later_failures: list[_Failure]) -> str:
     """Return in words that the others waited: `15 others waited 600 s for it in ALLREDUCE, and gave up`."""
-    waiting = [f for f in others if f.effect == failure_texts.TIMEOUT]
+    waiting = [f for f in later_failures if f.effect == failure_texts.TIMEOUT]
     waits = next((f.waits for f in waiting if f.waits), None)
     how_long = f" {waits.waited_s:.0f} s" if waits and waits.waited_s else ""
     where = f" in {waits.name}" if waits else ""

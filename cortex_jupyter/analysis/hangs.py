@@ -90,13 +90,13 @@ def hangs(table: pa.Table, progress: Progress, end: int, *, is_over: bool, steps
     time = table["time"].cast(pa.int64()).to_numpy()
     counts = progress.counts
     steps = counts.advances
-    signs, what = (
+    signs, noun = (
         _Signs.of(table, progress, time, counts.rows[steps], counts.rank[steps], counts.is_last[steps]),
         "step",
     )
     if signs.pauses < MIN_PAUSES and not steps_only:
         lines = _recurring(progress)
-        signs, what = (
+        signs, noun = (
             _Signs.of(table, progress, time, lines, progress.of[lines], np.zeros(len(lines), np.bool_)),
             "line",
         )
@@ -104,9 +104,9 @@ def hangs(table: pa.Table, progress: Progress, end: int, *, is_over: bool, steps
     is_last = False
     rhythm = "this log has too few steps for a rhythm"
     if signs.pauses >= MIN_PAUSES:
-        rows = _examine(table, progress, signs, end, is_over=is_over, what=what)
+        rows = _examine(table, progress, signs, end, is_over=is_over, noun=noun)
         is_last = bool(rows) and rows[-1]["seq"] == table["seq"][int(signs.rows[-1])].as_py()
-        rhythm = f"a {what} every {_rhythm(signs.length)}, and no pause that stands out"
+        rhythm = f"a {noun} every {_rhythm(signs.length)}, and no pause that stands out"
     moment, number = pa.timestamp("us", "UTC"), pa.float64()
     kinds = [
         *((name, moment) for name in ("since", "until")),
@@ -218,38 +218,38 @@ def _kinds(table: pa.Table, progress: Progress, time: Ints, rows: Ints, usual_s:
 
 
 def _examine(
-    table: pa.Table, progress: Progress, signs: _Signs, end: int, *, is_over: bool, what: str
+    table: pa.Table, progress: Progress, signs: _Signs, end: int, *, is_over: bool, noun: str
 ) -> list[dict[str, Any]]:
     """Judge the longest times without a step of any rank, the earliest first."""
     np = import_optional("numpy")
     lengths = np.diff(signs.time, append=max(end, int(signs.time[-1]))) / 1e9
     longest = np.argsort(-lengths, kind="stable")[:_EXAMINED]
-    rows, seen, usual = [], dict[int, list[float]](), -1
+    rows, pauses_by_kind, usual = [], dict[int, list[float]](), -1
     for index in np.sort(longest[lengths[longest] > 2 * float(np.median(signs.pause))]).tolist():
         start, length = int(signs.time[index]), float(lengths[index])
-        known = int(np.searchsorted(signs.pause_end, start, "right"))
-        steps = known / max(1, len(signs.pause_end)) * signs.pauses
+        n_known = int(np.searchsorted(signs.pause_end, start, "right"))
+        steps = n_known / max(1, len(signs.pause_end)) * signs.pauses
         if steps < MIN_PAUSES:
             continue
-        part = slice(max(0, known - _NEWEST), known)
+        part = slice(max(0, n_known - _NEWEST), n_known)
         p50, p90, p95, p99 = np.quantile(signs.pause[part], [0.5, 0.9, 0.95, 0.99]).tolist()
         began, times = np.unique(signs.began[part], return_counts=True)
         kinds = _latest_kinds(signs, index, start - int(2e9 * p99))
         new = np.setdiff1d(kinds, began[times >= USUAL_SHARE * (part.stop - part.start)]).tolist()
-        alike = [pause for kind in new or [usual] for pause in seen.get(kind, ())]
+        alike = [pause for kind in new or [usual] for pause in pauses_by_kind.get(kind, ())]
         lasted = (start - int(signs.time[0])) / 1e9
-        is_irregular = what == "line" and p95 > REGULAR * p50
-        if (what == "line" and lasted < LINES_S) or is_irregular or _is_at_end(signs, index, start - int(2e9 * p99)):
+        is_irregular = noun == "line" and p95 > REGULAR * p50
+        if (noun == "line" and lasted < LINES_S) or is_irregular or _is_at_end(signs, index, start - int(2e9 * p99)):
             continue
         limit = limit_s(p90, p99, steps, alike, lasted, is_new=bool(new))
         for kind in new or [usual]:
-            seen.setdefault(kind, []).append(length)
+            pauses_by_kind.setdefault(kind, []).append(length)
         if length > limit:
             lasts = index == len(signs.rows) - 1 and not is_over
             row = int(signs.rows[index])
             fine = int(np.searchsorted(signs.end, start, "right"))
             before = signs.length[max(0, fine - _NEWEST) : fine]
-            rows.append(_row(table, progress, row, start, length, before, limit, what, lasts=lasts))
+            rows.append(_row(table, progress, row, start, length, before, limit, noun, lasts=lasts))
     return rows
 
 
@@ -280,15 +280,15 @@ def _row(
     seconds: float,
     before: Floats,
     limit: float,
-    what: str,
+    noun: str,
     *,
     lasts: bool,
 ) -> dict[str, Any]:
     np = import_optional("numpy")
-    last, behind = _behind(progress, row)
+    last, late_ranks = _late_ranks(progress, row)
     moment, end = (datetime.fromtimestamp(at, UTC).astimezone() for at in (start / 1e9, start / 1e9 + seconds))
     since = f"{moment:%H:%M:%S}" if moment.date() == end.date() else f"{moment:%Y-%m-%d %H:%M:%S}"
-    who = f"; {_names(behind)} had not reached step {last:g}" if behind and last is not None else ""
+    who = f"; {_names(late_ranks)} had not reached step {last:g}" if late_ranks and last is not None else ""
     return {
         "since": moment,
         "until": None if lasts else end,
@@ -297,39 +297,39 @@ def _row(
         "usual_s": float(np.median(before)),
         "p99_s": float(np.quantile(before, 0.99)),
         "limit_s": limit,
-        "what": what,
+        "what": noun,
         "last": last,
-        "behind": behind,
-        "message": f"no {what} since {since}, usually every {_rhythm(before)}{who}",
+        "behind": late_ranks,
+        "message": f"no {noun} since {since}, usually every {_rhythm(before)}{who}",
         "seq": table["seq"][row].as_py(),
     }
 
 
-def _behind(progress: Progress, row: int) -> tuple[float | None, list[str]]:
+def _late_ranks(progress: Progress, row: int) -> tuple[float | None, list[str]]:
     """Return the step that most ranks had reached at a row, and the ranks that had not."""
     np, counts = import_optional("numpy"), progress.counts
     rows = np.flatnonzero((counts.counter == counts.main) & (counts.rows <= row))
     if not len(rows):
         return None, []
     reached = np.full(len(progress.ranks), np.nan)
-    shown = np.full(len(progress.ranks), np.nan)
-    reached[counts.rank[rows]], shown[counts.rank[rows]] = counts.total[rows], counts.value[rows]
+    step = np.full(len(progress.ranks), np.nan)
+    reached[counts.rank[rows]], step[counts.rank[rows]] = counts.total[rows], counts.value[rows]
     with_steps = np.flatnonzero(~np.isnan(reached))
     middle = float(np.median(reached[with_steps]))
-    ahead = with_steps[reached[with_steps] >= middle]
-    first = int(ahead[np.argmin(reached[ahead])])
+    leaders = with_steps[reached[with_steps] >= middle]
+    first = int(leaders[np.argmin(reached[leaders])])
     # Of ranks that do not wait for each other many are a little behind, which says nothing.
     unit = float(np.median(np.diff(np.unique(counts.total[rows])))) if len(np.unique(counts.total[rows])) > 1 else 1.0
     for far in (0.0, _APART * unit):
-        behind = with_steps[reached[with_steps] < reached[first] - far]
-        if len(behind) <= max(1, len(with_steps) // 4):
-            return float(shown[first]), [progress.ranks[i].name for i in behind.tolist()]
-    return float(shown[first]), []
+        late = with_steps[reached[with_steps] < reached[first] - far]
+        if len(late) <= max(1, len(with_steps) // 4):
+            return float(step[first]), [progress.ranks[i].name for i in late.tolist()]
+    return float(step[first]), []
 
 
 def _names(names: list[str]) -> str:
-    few = 3
-    return ", ".join(names[:few]) + (f" and {len(names) - few} others" if len(names) > few else "")
+    max_names = 3
+    return ", ".join(names[:max_names]) + (f" and {len(names) - max_names} others" if len(names) > max_names else "")
 
 
 def _rhythm(pauses: Floats) -> str:

@@ -101,14 +101,14 @@ def differing_settings(
     """
     pa = import_optional("pyarrow")
     a, b = (_settings(*log) for log in zip(tables, sources, shapes, strict=True))
-    found: dict[tuple[str, str, str], tuple[_Setting, _Setting]] = {}
+    settings: dict[tuple[str, str, str], tuple[_Setting, _Setting]] = {}
     for key in sorted(a.keys() & b.keys(), key=lambda key: (a[key].first, key)):
         pair = (a[key], b[key])
         values = [setting.values for setting in pair]
         if all(s.is_given and len(s.values) == 1 for s in pair) and values[0].keys() != values[1].keys():
             [value_a], [value_b] = (v.values() for v in values)
-            found.setdefault((key[0], value_a, value_b), pair)
-    ordered = sorted(found.items(), key=lambda item: item[1][0].first)
+            settings.setdefault((key[0], value_a, value_b), pair)
+    ordered = sorted(settings.items(), key=lambda item: item[1][0].first)
     columns: dict[str, Any] = {
         "name": [name for (name, _, _), _ in ordered],
         "a": [value for (_, value, _), _ in ordered],
@@ -137,9 +137,9 @@ def _settings(table: pa.Table, source: Ints, shape: Ints) -> dict[tuple[str, str
             if pairs
             else ""
         )
-        for place, (name, value) in enumerate(pairs):
+        for position, (name, value) in enumerate(pairs):
             for key in ((name, ""), (name, line)):
-                setting = settings.setdefault(key, _Setting((row, place)))
+                setting = settings.setdefault(key, _Setting((row, position)))
                 setting.values.setdefault(_comparable(value), value)
                 setting.is_given |= row < start or int(source[row]) in setting.sources
                 setting.sources.add(int(source[row]))
@@ -160,14 +160,14 @@ def _first_step(texts: Any, shape: Ints, groups: list[Ints]) -> int:
     np = import_optional("numpy")
     # `epoch 1/1 step 5` has two counters, and only one of them counts.
     firsts = _lines(texts, np.array([rows[0] for rows in groups], np.int64))
-    counts = {int(shape[row]): found for row, text in firsts if (found := _COUNTER.findall(text))}
+    counts = {int(shape[row]): values for row, text in firsts if (values := _COUNTER.findall(text))}
     for row, text in _lines(texts, np.flatnonzero(np.isin(shape, list(counts)))):
         if (count := counts.get(int(shape[row]))) is None:
             continue
-        found = _COUNTER.findall(text)
-        if not found:
+        values = _COUNTER.findall(text)
+        if not values:
             del counts[int(shape[row])]
-        elif found != count:
+        elif values != count:
             return row
     return len(shape)
 

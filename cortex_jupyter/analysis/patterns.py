@@ -276,17 +276,17 @@ def patterns(table: pa.Table, tick: Callable[[], object] = int) -> pa.Table:
     )
 
 
-def _most_frequent_level(level: Coded, found: PatternsByLine, order: Ints) -> pa.StringArray:
+def _most_frequent_level(level: Coded, line_patterns: PatternsByLine, order: Ints) -> pa.StringArray:
     np, pa = import_optional("numpy"), import_optional("pyarrow")
-    (levels, names), pattern_count = coded(level), len(found.texts)
-    counts = np.bincount(found.code * len(names) + levels, minlength=pattern_count * len(names)).reshape(
+    (levels, names), pattern_count = coded(level), len(line_patterns.texts)
+    counts = np.bincount(line_patterns.code * len(names) + levels, minlength=pattern_count * len(names)).reshape(
         pattern_count, len(names)
     )
-    most = [names[i] for i in counts.argmax(axis=1).tolist()]
+    most_frequent = [names[i] for i in counts.argmax(axis=1).tolist()]
     # As in the viewer, a traceback is an error, although its lines name no level.
     bad = [
         "error" if is_bad and name != "critical" else name
-        for name, is_bad in zip(most, found.is_traceback, strict=True)
+        for name, is_bad in zip(most_frequent, line_patterns.is_traceback, strict=True)
     ]
     return pa.array([bad[i] for i in order.tolist()], pa.string())
 

@@ -89,12 +89,14 @@ def summarize(store: Readable, recording: int, query_s: float, emit: Callable[[b
 def _listed(table: pa.Table, tick: Callable[[], object]) -> tuple[list[dict[str, Any]], int]:
     """Return the patterns that are sent, and how many are not."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
-    found = patterns(table, tick)
+    all_patterns = patterns(table, tick)
     for name in ("first", "last"):
-        found = found.set_column(found.schema.get_field_index(name), name, found[name].cast(pa.int64()))
-    bad = pc.fill_null(pc.is_in(found["level"], pa.array(_BAD, pa.string())), fill_value=False)
-    wanted = pc.or_(pc.less(pa.array(range(len(found)), pa.int64()), _PATTERNS), bad)
-    sent = found.filter(wanted).slice(0, 2 * _PATTERNS)
+        all_patterns = all_patterns.set_column(
+            all_patterns.schema.get_field_index(name), name, all_patterns[name].cast(pa.int64())
+        )
+    bad = pc.fill_null(pc.is_in(all_patterns["level"], pa.array(_BAD, pa.string())), fill_value=False)
+    is_sent = pc.or_(pc.less(pa.array(range(len(all_patterns)), pa.int64()), _PATTERNS), bad)
+    sent = all_patterns.filter(is_sent).slice(0, 2 * _PATTERNS)
     filters = _filters(
         table["text"], sent["example"].to_pylist(), sent["pattern"].to_pylist(), sent["count"].to_pylist(), tick
     )
@@ -102,7 +104,7 @@ def _listed(table: pa.Table, tick: Callable[[], object]) -> tuple[list[dict[str,
     listed = [
         {**row, "pattern": row["pattern"][:_TEXT], "grep": regex} for row, regex in zip(rows, filters, strict=True)
     ]
-    return listed, len(found) - len(listed)
+    return listed, len(all_patterns) - len(listed)
 
 
 def line_regex(pattern: str) -> str:
@@ -208,14 +210,14 @@ class _Field:
 
     def summary(self, name: str) -> dict[str, Any]:
         values = [[text, count] for text, count in self.counts.most_common(_VALUES) if len(text) <= _VALUE]
-        least, most = (self.least, self.most) if self.is_number else (None, None)
+        least, greatest = (self.least, self.most) if self.is_number else (None, None)
         return {
             "name": name,
             "lines": self.lines,
             "distinct": len(self.counts),
             "values": values,
             "least": least,
-            "most": most,
+            "most": greatest,
         }
 
 

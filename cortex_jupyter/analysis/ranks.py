@@ -137,7 +137,7 @@ def compare_ranks_of(
         diagnosis.errors,
         end,
         culprit=None if succeeded else diagnosis.culprit,
-        behind=hang["behind"] if hang else (),
+        late_ranks=hang["behind"] if hang else (),
         is_over=is_over,
     )
     return comparison, hang
@@ -151,7 +151,7 @@ def compare_ranks(
     end: int,
     *,
     culprit: Container | None = None,
-    behind: Collection[str] = (),
+    late_ranks: Collection[str] = (),
     is_over: bool = False,
 ) -> Comparison:
     """Compare the ranks of a task.
@@ -169,7 +169,7 @@ def compare_ranks(
         Now, or when the task ended (ns).
     culprit : Container, optional
         The one that failed first.
-    behind : collection of str, optional
+    late_ranks : collection of str, optional
         The names of the ranks that keep the others waiting, as far as a hang shows it.
     is_over : bool, optional
         Whether the task has ended.
@@ -180,8 +180,8 @@ def compare_ranks(
         Its table has a row for each rank, in their order: see `ranks_frame.Ranks`.
     """
     np, pa = import_optional("numpy"), import_optional("pyarrow")
-    ahead = clocks(containers)
-    offsets = np.array([ahead.get(rank.node, 0) for rank in progress.ranks] + [0], np.int64)
+    clock_offsets = clocks(containers)
+    offsets = np.array([clock_offsets.get(rank.node, 0) for rank in progress.ranks] + [0], np.int64)
     time = table["time"].cast(pa.int64()).to_numpy() - offsets[progress.of]
     seqs = table["seq"].to_numpy()
     pace = _Pace.of(progress, time)
@@ -192,7 +192,7 @@ def compare_ranks(
         container = containers.get(
             (rank.pod, rank.container, rank.run), Container(rank.pod, rank.container, "main", rank.run)
         )
-        ended = parse_rfc3339(container.ended) - ahead.get(rank.node, 0) if container.ended else None
+        ended = parse_rfc3339(container.ended) - clock_offsets.get(rank.node, 0) if container.ended else None
         row, until = int(last[index]), end if ended is None else max(ended, int(time[last[index]]))
         ends.append(until)
         error = error_of.get(index)
@@ -219,7 +219,7 @@ def compare_ranks(
                 "seq": int(seqs[row]),
             }
         )
-    notes = _notes(rows, pace, progress, culprit, behind)
+    notes = _notes(rows, pace, progress, culprit, late_ranks)
     for row_of_rank, note in zip(rows, notes, strict=True):
         row_of_rank["note"] = note
     start = int(time[first].min()) if len(first) else end
@@ -287,8 +287,8 @@ class _Pace:
         for index in np.unique(rank).tolist():
             mine = np.flatnonzero(rank == index)
             mine = mine[np.argsort(at[mine], kind="stable")]
-            shown = np.flatnonzero((counts.counter == counts.main) & (counts.rank == index))
-            pace.step[index] = float(counts.value[shown[-1]])
+            counted = np.flatnonzero((counts.counter == counts.main) & (counts.rank == index))
+            pace.step[index] = float(counts.value[counted[-1]])
             reached[index], pace.last[index] = total[mine[-1]], int(at[mine[-1]])
             pauses, steps = np.diff(at[mine]) / 1e9, np.diff(total[mine])
             pace.pauses[index] = pauses
@@ -297,8 +297,8 @@ class _Pace:
                 each = pauses[is_ahead] / steps[is_ahead]
                 pace.median[index], pace.p95[index] = (float(q) for q in np.quantile(each, [0.5, 0.95]))
         if not np.isnan(reached).all():
-            behind = np.nanmedian(reached) - reached
-            pace.lag = [None if np.isnan(x) else float(x) for x in behind]
+            steps_behind = np.nanmedian(reached) - reached
+            pace.lag = [None if np.isnan(x) else float(x) for x in steps_behind]
             pace.late = _late(rank, total, at, size)
         return pace
 
@@ -350,7 +350,7 @@ def _moment(at: int) -> datetime:
 
 
 def _notes(
-    rows: list[dict[str, Any]], pace: _Pace, progress: Progress, culprit: Container | None, behind: Collection[str]
+    rows: list[dict[str, Any]], pace: _Pace, progress: Progress, culprit: Container | None, late_ranks: Collection[str]
 ) -> list[str]:
     """Return what is special about each rank: `failed first`, `failed`, `behind`, `silent`, `stuck`, `slow`."""
     np = import_optional("numpy")
@@ -364,7 +364,7 @@ def _notes(
             culprit.run,
         ):
             note = "failed first"
-        elif rank.name in behind:
+        elif rank.name in late_ranks:
             note = "behind"
         elif row["state"] != "succeeded" and _is_stuck(index, pace):
             note = "silent" if _is_older(row["last"], rows, pace.pauses[index]) else "stuck"
@@ -410,10 +410,10 @@ def _is_slow(index: int, pace: _Pace) -> bool:
     if mine > _SLOW * usual and mine - usual > _FAR * spread:
         return True
     late = [x for x in pace.late if x is not None]
-    own = pace.late[index]
-    if own is None or not late:
+    lateness = pace.late[index]
+    if lateness is None or not late:
         return False
-    return own > max(_SHARE * usual, _LATE_S) and own > _FAR * float(np.median(np.abs(late)))
+    return lateness > max(_SHARE * usual, _LATE_S) and lateness > _FAR * float(np.median(np.abs(late)))
 
 
 def _strips(
@@ -456,8 +456,10 @@ def _strips(
         begin, until = (int(time[first[index]]) - start) / span, (ends[index] - start) / span
         inside = (edges > start + begin * span) & (edges - span / bins < ends[index])
         rate = np.where(np.isnan(usual) | ~inside, np.nan, np.nan_to_num(moving[index]) / usual)
-        behind = centre - reached[index]
-        lag = np.where(behind > np.maximum(_APART * unit, _BEHIND * centre), behind / np.maximum(centre, 1), 0.0)
+        steps_behind = centre - reached[index]
+        lag = np.where(
+            steps_behind > np.maximum(_APART * unit, _BEHIND * centre), steps_behind / np.maximum(centre, 1), 0.0
+        )
         lag = np.clip(4 * lag, 0, 1)
         error = error_of.get(index)
         strips.append(

@@ -111,10 +111,12 @@ def _legend(strips: list[Strip]) -> str:
         (_BEHIND, "is behind the median rank", any(lag > 0 for strip in strips for lag in strip.lag)),
         (_BAD, "makes no step, or failed", any(strip.note in _NOTES or strip.ended == "failed" for strip in strips)),
     ]
-    seen = [(colour, text) for colour, text, is_seen in keys if is_seen]
-    if len(seen) == 1:
+    used_keys = [(colour, text) for colour, text, is_seen in keys if is_seen]
+    if len(used_keys) == 1:
         return ""
-    parts = (f'<span class="key"><i style="background:{colour};height:8px"></i>{text}</span>' for colour, text in seen)
+    parts = (
+        f'<span class="key"><i style="background:{colour};height:8px"></i>{text}</span>' for colour, text in used_keys
+    )
     return f"<div>{''.join(parts)}</div>"
 
 
@@ -162,18 +164,18 @@ def _strip(strip: Strip, top: float, row: float) -> str:
     for shade, run in groupby(map(_shade, strip.pace, strip.lag)):
         length = len(list(run))
         if shade is not None:
-            left = max(begin, _x(position / size))
+            left_x = max(begin, _x(position / size))
             right = min(until, _x((position + length) / size))
-            if right > left:
-                piece = f"M{left:.1f} {y:.1f}h{right - left:.1f}v{height:.1f}H{left:.1f}z"
+            if right > left_x:
+                piece = f"M{left_x:.1f} {y:.1f}h{right - left_x:.1f}v{height:.1f}H{left_x:.1f}z"
                 paths[shade] = paths.get(shade, "") + piece
         position += length
     for (colour, level), path in paths.items():
         parts.append(f'<path d="{path}" fill="{colour}" fill-opacity="{0.25 + 0.6 * level / _LEVELS:.2f}"/>')
     if strip.note in ("silent", "stuck", "behind") and strip.last_step is not None:
-        left = _x(strip.last_step)
+        left_x = _x(strip.last_step)
         parts.append(
-            f'<rect x="{left:.1f}" y="{y:.1f}" width="{max(2.0, until - left):.1f}" height="{height:.1f}" '
+            f'<rect x="{left_x:.1f}" y="{y:.1f}" width="{max(2.0, until - left_x):.1f}" height="{height:.1f}" '
             f'fill="{_BAD}" fill-opacity=".3" stroke="{_BAD}" stroke-opacity=".8"/>'
         )
     if strip.error is not None:

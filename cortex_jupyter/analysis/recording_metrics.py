@@ -38,17 +38,17 @@ def ranked(recording: Recording, query_s: float = QUERY_S) -> AsyncGenerator[byt
     return _events(recording, "ranks", query_s)
 
 
-async def _events(recording: Recording, what: str, query_s: float) -> AsyncGenerator[bytes]:
+async def _events(recording: Recording, kind: str, query_s: float) -> AsyncGenerator[bytes]:
     request = {"store": recording.store.url, "recording": recording.id, "query_s": query_s}
     try:
         upto = (await recording.info()).last_seq
         async with aclosing(
-            Answers.of_running_loop().read(f"cortex_jupyter.analysis.{what}_worker", request, _SILENCE_S, upto)
+            Answers.of_running_loop().read(f"cortex_jupyter.analysis.{kind}_worker", request, _SILENCE_S, upto)
         ) as pieces:
             async for piece in pieces:
                 yield piece
     except CortexError as error:
         yield event("error", **error.as_dict())
     except (EndedEarlyError, OSError):  # includes TimeoutError
-        message = f"the {what} could not be read to the end"
-        yield event("error", code=f"{what.title()}Failed", message=message, hint="the server's log says why")
+        message = f"the {kind} could not be read to the end"
+        yield event("error", code=f"{kind.title()}Failed", message=message, hint="the server's log says why")

@@ -157,10 +157,10 @@ def _block(data_bytes: Bytes, bounds: Ints, *, stems: bool) -> tuple[Hashes, Int
     np.cumsum(digit[2:-3], dtype=np.int32, out=digits[1:])
     has_digit = digits[ends] > digits[starts]
     starts, ends = starts[has_digit], ends[has_digit]
-    few = digits[ends] - digits[starts] <= _FEW
+    is_short = digits[ends] - digits[starts] <= _FEW
     first = np.zeros(size + 1, np.bool_)  # where a line begins
     first[rows] = True
-    named = _names(text, digit, starts, ends, few) & ~first[ends]
+    named = _names(text, digit, starts, ends, is_short) & ~first[ends]
     starts, ends = starts[~named], ends[~named]
     if stems:
         starts = starts + _stem_lengths(np, text, digits, starts, ends)
@@ -211,11 +211,11 @@ def _runs(np: Any, inside: Flags, rows: Ints) -> tuple[Ints, Ints]:
     return np.flatnonzero(begins), np.flatnonzero(ends) + 1
 
 
-def _names(text: Bytes, digit: Flags, starts: Ints, ends: Ints, few: Flags) -> Flags:
-    """Return which words with a digit are names, like `f1` in `f1=0.9`: they belong to the shape. `few`: of `_FEW` digits."""
+def _names(text: Bytes, digit: Flags, starts: Ints, ends: Ints, is_short: Flags) -> Flags:
+    """Return which words with a digit are names, like `f1` in `f1=0.9`: they belong to the shape. `is_short`: of `_FEW` digits."""
     after, second = text[ends + 2], text[ends + 3]
     follows = (after == 61) | (after == 58)  # = and :
-    spaced = few & (after == 32) & ((second == 61) | (second == 58))  # f1 = 0.9
+    spaced = is_short & (after == 32) & ((second == 61) | (second == 58))  # f1 = 0.9
     quoted = ((after == 34) | (after == 39)) & ((second == 58) | (second == 115))  # "f1": and valid_1's
     # validation_0-rmse
     joined = ((after == 45) | (after == 47) | (after == 64)) & ((second | 32) >= 97) & ((second | 32) <= 122)

@@ -162,13 +162,13 @@ def _ranks(table: pa.Table, text: Texts) -> tuple[list[Rank], Ints]:
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     members: list[_Member] = []
     for row in first.tolist():
-        one = {name: (texts[codes[row]] or "") for name, (codes, texts) in columns.items()}
-        kind, tag = one.pop("kind"), tag_texts[tags[row]]
+        labels = {name: (texts[codes[row]] or "") for name, (codes, texts) in columns.items()}
+        kind, tag = labels.pop("kind"), tag_texts[tags[row]]
         if tag:
-            is_local = bool(one["rank"]) and not tag.startswith("rank")
+            is_local = bool(labels["rank"]) and not tag.startswith("rank")
             number = tag.removeprefix("rank")
-            one["rank"] = f"{one['rank']}.{number}" if is_local else number
-        members.append(_Member(Rank(run=int(runs[row]), **one), kind, bool(tag), row))
+            labels["rank"] = f"{labels['rank']}.{number}" if is_local else number
+        members.append(_Member(Rank(run=int(runs[row]), **labels), kind, bool(tag), row))
     return _newest(members, inverse)
 
 
@@ -186,9 +186,9 @@ def _newest(members: list[_Member], inverse: Ints) -> tuple[list[Rank], Ints]:
     newest: dict[tuple[str, str, str], int] = {}
     for index, (rank, kind, has_tag, row) in enumerate(members):
         if kind in ("", "main") and has_tag == ((rank.pod, rank.container) in split):
-            place = (rank.role, rank.rank or rank.pod, rank.container)
-            if place not in newest or row > members[newest[place]].row:
-                newest[place] = index
+            key = (rank.role, rank.rank or rank.pod, rank.container)
+            if key not in newest or row > members[newest[key]].row:
+                newest[key] = index
     chosen = sorted(newest.values(), key=lambda index: _order(members[index].rank))
     lookup = np.full(len(members), -1)
     lookup[chosen] = np.arange(len(chosen))
@@ -221,7 +221,7 @@ def _tags(text: Texts) -> tuple[Ints, list[str]]:
     return tags, texts
 
 
-class _Place(NamedTuple):
+class _Position(NamedTuple):
     counter: str
     token: int
     groups: int  # how many groups of three digits follow, as in `1,000`
@@ -232,7 +232,7 @@ _GROUPS: Final = re.compile(r"(?:,\0){0,3}")
 _OF: Final = re.compile(r"\s*(?:/|of)\s*\0(?P<groups>(?:,\0){0,3})")
 
 
-def _place(shape: str) -> _Place | None:
+def _position(shape: str) -> _Position | None:
     """Return which counter lines of a shape show, and the index of its number among the numbers of the line."""
     token, shape = None, metrics.narrow(shape)
     if match := _STEP.search(shape):
@@ -246,7 +246,7 @@ def _place(shape: str) -> _Place | None:
     follows = groups[0] if groups else ""
     end = _OF.match(shape, len(before) + 1 + len(follows))
     end_groups = end["groups"].count(",") if end else -1
-    return _Place(before.partition("%|")[0], token, follows.count(","), end_groups)  # a bar differs in every line
+    return _Position(before.partition("%|")[0], token, follows.count(","), end_groups)  # a bar differs in every line
 
 
 def _counts(kinds: Shapes, of: Ints) -> Counts:
@@ -255,9 +255,9 @@ def _counts(kinds: Shapes, of: Ints) -> Counts:
     token, counter = np.full(len(kinds.texts), -1), np.full(len(kinds.texts), -1)
     groups, end_groups = np.zeros(len(kinds.texts), np.int64), np.full(len(kinds.texts), -1)
     for index, shape in enumerate(kinds.texts[:_SHAPES]):
-        if (place := _place(shape)) is not None:
-            token[index], groups[index], end_groups[index] = place.token, place.groups, place.end_groups
-            counter[index] = names.setdefault(place.counter, len(names))
+        if (position := _position(shape)) is not None:
+            token[index], groups[index], end_groups[index] = position.token, position.groups, position.end_groups
+            counter[index] = names.setdefault(position.counter, len(names))
     shape = kinds.shape
     rows = np.flatnonzero((token[shape] >= 0) & (of >= 0)) if len(shape) else np.zeros(0, np.int64)
     at = kinds.at[rows] + token[shape[rows]]
@@ -268,11 +268,11 @@ def _counts(kinds: Shapes, of: Ints) -> Counts:
     end[bounded] = _grouped(kinds, (at + groups + 1)[bounded], end_groups[bounded])
     is_number = ~np.isnan(value)
     rows, value, end = rows[is_number], value[is_number], end[is_number]
-    rank, which = of[rows], counter[shape[rows]] if len(rows) else np.zeros(0, np.int64)
-    order = np.lexsort((np.arange(len(rows)), which, rank))
+    rank, counters = of[rows], counter[shape[rows]] if len(rows) else np.zeros(0, np.int64)
+    order = np.lexsort((np.arange(len(rows)), counters, rank))
     step = value[order]
     begins = np.ones(len(order), np.bool_)
-    begins[1:] = (rank[order][1:] != rank[order][:-1]) | (which[order][1:] != which[order][:-1])
+    begins[1:] = (rank[order][1:] != rank[order][:-1]) | (counters[order][1:] != counters[order][:-1])
     change = np.diff(step, prepend=0.0)
     is_back = (change < 0) & ~begins
     change = np.where(begins | is_back, step, change)
@@ -281,7 +281,7 @@ def _counts(kinds: Shapes, of: Ints) -> Counts:
     sums -= (sums - step)[base] if len(order) else 0
     total, advances, back = np.empty_like(value), np.empty(len(value), np.bool_), np.empty(len(value), np.bool_)
     total[order], advances[order], back[order] = sums, (change > 0) | begins, is_back
-    return Counts(rows, rank, which, value, total, advances, value >= end, _main(rank, which, back))
+    return Counts(rows, rank, counters, value, total, advances, value >= end, _main(rank, counters, back))
 
 
 def _grouped(kinds: Shapes, tokens: Ints, groups: Ints) -> Floats:
@@ -309,9 +309,9 @@ def _numbers(kinds: Shapes, tokens: Ints, pattern: str = r"^[0-9]{1,15}(?:\.[0-9
 def _main(rank: Ints, counter: Ints, back: Flags) -> int:
     np = import_optional("numpy")
     best, main = (0, False, 0), -1
-    for which in np.unique(counter).tolist():
-        rows = counter == which
+    for number in np.unique(counter).tolist():
+        rows = counter == number
         score = (len(np.unique(rank[rows])), back[rows].mean() < 0.001, int(rows.sum()))
         if rows.sum() > 1 and score > best:
-            best, main = score, which
+            best, main = score, number
     return main

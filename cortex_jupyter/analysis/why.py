@@ -134,8 +134,8 @@ class Why:
         if self.evidence:
             lines = self._evidence_shown()
             widths = [max(len(line[column]) for line in lines) for column in range(3)]
-            shown = ["  ".join(map(str.ljust, line[:3], widths)) + f"  {line[3]}" for line in lines]
-            parts.append(f"\n{_ORDER}\n{_indented(shown)}")
+            rows = ["  ".join(map(str.ljust, line[:3], widths)) + f"  {line[3]}" for line in lines]
+            parts.append(f"\n{_ORDER}\n{_indented(rows)}")
         if self.events:
             parts.append(
                 "\nwhat the cluster said\n"

@@ -112,17 +112,17 @@ def read_newest(
         The time was over before the lines were read.
     """
     rows = [row for row in store.index(recording) if row.event == "log"]
-    total, start, wanted = sum(row.n for row in rows), 0, 0
+    total, start, n_lines = sum(row.n for row in rows), 0, 0
     for row in reversed(rows):
-        if wanted + row.n > _LINES and wanted:
+        if n_lines + row.n > _LINES and n_lines:
             break
-        start, wanted = row.seq, wanted + row.n
+        start, n_lines = row.seq, n_lines + row.n
     hint = (
         f"call {method}() of the log in a kernel to read all lines, or raise CortexJupyter.max_query_s on this server"
     )
-    progress = ProgressReporter(emit, wanted, query_s, hint)
+    progress = ProgressReporter(emit, n_lines, query_s, hint)
     everything = LogQuery.parse({"since": "all"})
-    table = read(store, recording, everything, progress.read, columns, start if wanted < total else 0)
+    table = read(store, recording, everything, progress.read, columns, start if n_lines < total else 0)
     progress.done(len(table))
     return table, progress, total
 

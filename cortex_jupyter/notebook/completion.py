@@ -65,9 +65,9 @@ class Completer:
     def matches(self, context: Any) -> dict[str, Any]:
         """Return the completions at the cursor, as a matcher of IPython's completer."""
         line = _LINE.match(context.text_until_cursor)
-        fragment, found = self._complete(line[1]) if line else ("", [])
+        fragment, completions = self._complete(line[1]) if line else ("", [])
         return {
-            "completions": [SimpleCompletion(text=text, type=kind) for text, kind in dict(found).items()],
+            "completions": [SimpleCompletion(text=text, type=kind) for text, kind in dict(completions).items()],
             "matched_fragment": fragment,
             "ordered": True,
             "suppress": True,  # also Jedi, which would add Python's keywords
@@ -103,17 +103,17 @@ class Completer:
     def _values(self, option: str, words: list[str]) -> list[str]:
         if option == "--namespace":
             self._read_tasks("")
-            return list(dict.fromkeys(key.partition(":")[0] for key in self._known()))
+            return list(dict.fromkeys(key.partition(":")[0] for key in self._known_tasks()))
         if option not in _OF_SOURCES:
             return _VALUES.get(option, [])
         task, namespace = self._task_of(words), self._namespace_of(words)
         if not task:
             return []
-        known = f"{namespace} {task}"
-        self._read(("sources", known), lambda: self._read_sources(known, task, namespace))
-        return self._sources.get(known, {}).get(option[2:], [])
+        source_key = f"{namespace} {task}"
+        self._read(("sources", source_key), lambda: self._read_sources(source_key, task, namespace))
+        return self._sources.get(source_key, {}).get(option[2:], [])
 
-    def _known(self) -> Iterator[str]:
+    def _known_tasks(self) -> Iterator[str]:
         for keys in (*self._tasks.values(), self._used):
             yield from list(keys)  # a thread that lists tasks may add some meanwhile
 
@@ -121,7 +121,7 @@ class Completer:
         """Yield the keys of the tasks whose key, name or kind and name begins with a word."""
         typed, colon, _ = word.partition(":")
         self._read_tasks(namespace or (typed if colon else ""))
-        for key in self._known():
+        for key in self._known_tasks():
             space, _, named = key.partition(":")
             name = named.partition("/")[2]
             if not namespace or space == namespace:
@@ -132,12 +132,12 @@ class Completer:
     def _read_tasks(self, namespace: str) -> None:
         self._read(("tasks", namespace), lambda: self._list_tasks(namespace))
 
-    def _read(self, what: tuple[str, str], read: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _read(self, key: tuple[str, str], read: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Read something in the background if it is old. Wait a moment if it was never read."""
-        last = self._read_at.get(what)
+        last = self._read_at.get(key)
         if last is not None and time.monotonic() - last < _FRESH_S:
             return
-        self._read_at[what] = time.monotonic()
+        self._read_at[key] = time.monotonic()
         future = runtime().submit(read())
         if last is None:
             with contextlib.suppress(concurrent.futures.TimeoutError, CortexError):
@@ -151,9 +151,9 @@ class Completer:
         rows, _ = await list_tasks(session, namespace or session.namespace)
         self._tasks[namespace] = [row["task"] for row in rows]
 
-    async def _read_sources(self, known: str, task: str, namespace: str) -> None:
+    async def _read_sources(self, key: str, task: str, namespace: str) -> None:
         session = await runtime().recordings()
-        self._sources[known] = await _values_of_sources(session, TaskRef.parse(task, namespace or session.namespace))
+        self._sources[key] = await _values_of_sources(session, TaskRef.parse(task, namespace or session.namespace))
 
 
 async def _values_of_sources(session: Session, ref: TaskRef) -> dict[str, list[str]]:

@@ -199,5 +199,5 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
     magics = TaskLogsMagics(ipython)
     ipython.register_magics(magics)
     matchers = ipython.Completer.custom_matchers
-    others = [m for m in matchers if getattr(m, "matcher_identifier", "") != IDENTIFIER]
-    matchers[:] = [*others, magics.completer.matches]
+    other_matchers = [m for m in matchers if getattr(m, "matcher_identifier", "") != IDENTIFIER]
+    matchers[:] = [*other_matchers, magics.completer.matches]

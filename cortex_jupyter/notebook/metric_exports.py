@@ -153,7 +153,7 @@ class Growing(Protocol):
     def to_arrow(self) -> pa.Table:
         """Return the metrics as they were read."""
 
-    def again(self) -> Growing:
+    def reread(self) -> Growing:
         """Return the metrics as they are now."""
 
 
@@ -171,7 +171,7 @@ def export(metrics: Growing, sink: Sink, *, follow: bool) -> int:
             marks = [source.mark() for source in metrics.sources]
             began = time.perf_counter()
             if follow:
-                metrics = metrics.again()
+                metrics = metrics.reread()
             added += points.write(metrics.to_arrow())
             if not follow or all(done for _, done in marks):
                 return added
@@ -205,10 +205,10 @@ class TensorBoard:
         return point.curve, point.name, _microseconds(point.time / 1e9)
 
     def existing(self, point: Point) -> Counter[tuple[str, str, int]]:
-        found = self._existing.get(point.curve)
-        if found is None:
-            found = self._existing[point.curve] = Counter(self._load(point.curve))
-        return found
+        points = self._existing.get(point.curve)
+        if points is None:
+            points = self._existing[point.curve] = Counter(self._load(point.curve))
+        return points
 
     def _load(self, curve: str) -> Iterator[tuple[str, str, int]]:
         loader = import_optional("tensorboard.backend.event_processing.event_file_loader").LegacyEventFileLoader
@@ -278,11 +278,11 @@ class Mlflow:
         if run_id is None:
             self._ours = True
             text = label.replace("'", "")
-            found = mlflow.search_runs(
+            runs = mlflow.search_runs(
                 filter_string=f"tags.`{self._TAG}` = '{text}'", output_format="list", max_results=1
             )
-            if found:
-                run_id = found[0].info.run_id
+            if runs:
+                run_id = runs[0].info.run_id
             else:
                 with mlflow.start_run(run_name=name, tags={self._TAG: text}) as run:
                     run_id = run.info.run_id
@@ -301,11 +301,11 @@ class Mlflow:
 
     def existing(self, point: Point) -> Counter[tuple[str, str, int]]:
         name = self._name(point)
-        found = self._existing.get(name)
-        if found is None:
+        points = self._existing.get(name)
+        if points is None:
             history = self._client.get_metric_history(self.run_id, name)
-            found = self._existing[name] = Counter(("", name, metric.timestamp) for metric in history)
-        return found
+            points = self._existing[name] = Counter(("", name, metric.timestamp) for metric in history)
+        return points
 
     def write(self, points: Iterator[Point]) -> int:
         added, batch = 0, []

@@ -173,7 +173,7 @@ class Metrics(ResultFrame):
         export(self, run, follow=follow)
         return run.run_id
 
-    def again(self) -> Self:
+    def reread(self) -> Self:
         """Return the metrics as they are now."""
         pa = import_optional("pyarrow")
         if not self.sources:
@@ -274,7 +274,7 @@ class Chart:
                 is_over = all(done for _, done in marks)
                 if marks != drawn or is_over:
                     drawn, began = marks, time.perf_counter()
-                    self.metrics = self.metrics.again()
+                    self.metrics = self.metrics.reread()
                     widget.value = self.html("" if is_over else "live")
                     pause = max(_EVERY_S, (time.perf_counter() - began) / _SHARE)
                 if is_over:

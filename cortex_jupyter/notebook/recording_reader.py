@@ -208,31 +208,31 @@ class RecordingReader:
             return count(store, self.recording.id, self.parsed_query())
         return sum(1 for _ in ordered(self.recording.store, self.recording.id, self.parsed_query()))
 
-    def numbers_at(self, place: slice) -> array[int]:
+    def numbers_at(self, positions: slice) -> array[int]:
         """Return the numbers of the records at a slice of positions in the order of `table`, ascending.
 
         Positions near the beginning or the end are found without reading the rest.
         """
         self.settle()
-        start, stop, near = place.start or 0, place.stop, range(-_NEAR, _NEAR)
+        start, stop, near = positions.start or 0, positions.stop, range(-_NEAR, _NEAR)
         # From one end to a place that counts from the other end, such as log[:-1], lies nearly everything.
         is_across = stop is not None and (start < 0) != (stop < 0)
         if is_across or (start >= 0 and (stop is None or stop not in near)) or (start < 0 and start not in near):
             with contextlib.suppress(MissingExtra):
-                return self._numbers_by_column(place)
+                return self._numbers_by_column(positions)
         if is_across:
-            start, stop, _ = place.indices(self.count())
+            start, stop, _ = positions.indices(self.count())
         query = self.parsed_query()
         if start < 0:
             tail = -start if query.tail is None else min(-start, query.tail)
             last = ordered(self.recording.store, self.recording.id, replace(query, tail=tail))
-            return array("q", sorted([record.seq for record in last][place]))
+            return array("q", sorted([record.seq for record in last][positions]))
         with closing(ordered(self.recording.store, self.recording.id, query)) as records:
-            return array("q", sorted(record.seq for record in islice(records, start, stop, place.step)))
+            return array("q", sorted(record.seq for record in islice(records, start, stop, positions.step)))
 
-    def _numbers_by_column(self, place: slice) -> array[int]:
+    def _numbers_by_column(self, positions: slice) -> array[int]:
         pc: Any = import_optional("pyarrow.compute")
-        seqs = self.table(("seq",))["seq"].combine_chunks()[place]
+        seqs = self.table(("seq",))["seq"].combine_chunks()[positions]
         seqs = seqs.take(pc.sort_indices(seqs)).cast("int64")
         numbers = array("q")
         numbers.frombytes(memoryview(seqs.buffers()[1])[: 8 * len(seqs)])

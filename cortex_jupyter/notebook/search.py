@@ -237,12 +237,12 @@ class SearchResult(Sequence[Match]):
         )
 
     @overload
-    def __getitem__(self, place: int) -> Match: ...
+    def __getitem__(self, index: int) -> Match: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Match]: ...
-    def __getitem__(self, place: int | slice) -> Match | list[Match]:
+    def __getitem__(self, index: slice) -> list[Match]: ...
+    def __getitem__(self, index: int | slice) -> Match | list[Match]:
         """Return a line, or the lines of a slice."""
-        return self._order[place]
+        return self._order[index]
 
     def __len__(self) -> int:
         return len(self._order)

@@ -298,12 +298,12 @@ class TaskLog:
         return True
 
     @overload
-    def __getitem__(self, place: int) -> Record: ...
+    def __getitem__(self, position: int) -> Record: ...
 
     @overload
-    def __getitem__(self, place: slice) -> TaskLog: ...
+    def __getitem__(self, position: slice) -> TaskLog: ...
 
-    def __getitem__(self, place: int | slice) -> Record | TaskLog:
+    def __getitem__(self, position: int | slice) -> Record | TaskLog:
         r"""Return the record at a position, or the log of the records at a slice of positions.
 
         Positions count the records of this log, with its filter, from 0 in the order of `to_pandas`: by time. Negative
@@ -332,10 +332,10 @@ class TaskLog:
         >>> log[1:3].to_pandas().text.tolist()
         ['saved', 'step=2 loss=0.25']
         """
-        if isinstance(place, slice):
-            place, code = _checked(place)
-            return self._fixed(self._reader.numbers_at(place), f"{self!r}[{code}]")
-        index = operator.index(place)
+        if isinstance(position, slice):
+            positions, code = _checked(position)
+            return self._fixed(self._reader.numbers_at(positions), f"{self!r}[{code}]")
+        index = operator.index(position)
         for record in self._fixed(self._reader.numbers_at(slice(index, index + 1 or None)), "").records():
             return record
         raise RecordNotFound(
@@ -353,9 +353,9 @@ class TaskLog:
         """
         return BySeq(self._numbered, repr(self))
 
-    def _numbered(self, place: slice, code: str) -> TaskLog:
+    def _numbered(self, positions: slice, code: str) -> TaskLog:
         """Return the log of the records with numbers in a slice, which has no negative parts; `code` makes it."""
-        numbers = range(self._reader.settle().last_seq + 1)[place]
+        numbers = range(self._reader.settle().last_seq + 1)[positions]
         query = parse_query(self._reader.query)
         if self._reader.numbers is not None or query.tail is not None:
             return self._fixed(array("q", sorted(r.seq for r in self.records() if r.seq in numbers)), code)
@@ -367,8 +367,8 @@ class TaskLog:
 
     def _fixed(self, numbers: array[int], code: str) -> TaskLog:
         # A window that moves, a tail and the newest run would mean other records later. So only the display is left.
-        shown = {name: value for name, value in self._reader.query.items() if name in ("timestamps", "pretty")}
-        return self._part(shown, numbers, code)
+        display_query = {name: value for name, value in self._reader.query.items() if name in ("timestamps", "pretty")}
+        return self._part(display_query, numbers, code)
 
     def _part(self, query: dict[str, Any], numbers: Sequence[int], code: str) -> TaskLog:
         log = TaskLog(self._reader.with_numbers(query, numbers))
@@ -1027,9 +1027,9 @@ class TaskLog:
             return bundle
         records = self._reader.last_records(MAX_READ)
         if self._code:  # it is fixed, and mostly short: its lines are what a user wants to see
-            shown, count = list(map(repr, records[-LINES:])), len(self)
-            shown = ["…", *shown] if count > len(shown) else shown
-            bundle["text/plain"] = "\n".join([f"{self!r}: {format_count(count, 'line')}", *shown])
+            rows, count = list(map(repr, records[-LINES:])), len(self)
+            rows = ["…", *rows] if count > len(rows) else rows
+            bundle["text/plain"] = "\n".join([f"{self!r}: {format_count(count, 'line')}", *rows])
         query_shown = {k: str(v) for k, v in self._reader.query.items()}
         statement = "" if self._code else str(self._reader.statement())
         if shows_html():
@@ -1044,12 +1044,12 @@ class BySeq:
         self._numbered, self._code = numbered, code
 
     @overload
-    def __getitem__(self, place: int) -> Record: ...
+    def __getitem__(self, number: int) -> Record: ...
 
     @overload
-    def __getitem__(self, place: slice) -> TaskLog: ...
+    def __getitem__(self, number: slice) -> TaskLog: ...
 
-    def __getitem__(self, place: int | slice) -> Record | TaskLog:
+    def __getitem__(self, number: int | slice) -> Record | TaskLog:
         """Return the record with a number, or the log of the records with numbers in a range.
 
         Raises
@@ -1059,12 +1059,12 @@ class BySeq:
         BadQuery
             A number or a step is negative. A range may begin below 0 if its end is given.
         """
-        part, code = _checked(place if isinstance(place, slice) else slice(operator.index(place), None))
+        part, code = _checked(number if isinstance(number, slice) else slice(operator.index(number), None))
         if part.start is not None and part.start < 0 and part.stop is not None:
             part = slice(0, part.stop, part.step)  # such as the lines before an early one: log.seq[seq - 6 : seq]
         if (part.start or 0) < 0 or (part.stop or 0) < 0:
             raise BadQuery("numbers of lines are not negative", "log[-1] is the last line, log[-20:] are the last 20")
-        if isinstance(place, slice):
+        if isinstance(number, slice):
             return self._numbered(part, f"{self._code}.seq[{code}]")
         for record in self._numbered(slice(part.start, part.start + 1), "").records():
             return record
@@ -1074,7 +1074,7 @@ class BySeq:
         )
 
 
-def _checked(place: slice) -> tuple[slice, str]:
+def _checked(positions: slice) -> tuple[slice, str]:
     """Return a slice of integers, and the code for it.
 
     Raises
@@ -1082,7 +1082,9 @@ def _checked(place: slice) -> tuple[slice, str]:
     BadQuery
         The step is not positive.
     """
-    parts = [None if part is None else operator.index(part) for part in (place.start, place.stop, place.step)]
+    parts = [
+        None if part is None else operator.index(part) for part in (positions.start, positions.stop, positions.step)
+    ]
     start, stop, step = parts
     if step is not None and step < 1:
         raise BadQuery(

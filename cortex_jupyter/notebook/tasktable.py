@@ -183,5 +183,5 @@ def page_of(task: str, origin: str = "", line: tuple[str, int] | None = None) ->
     if not file.is_file() or not any(path.is_file() for path in enabled):
         return None
     base: str = json.loads(file.read_text())["base_url"]
-    place = "" if line is None else f"&since=all&at={quote(line[0], safe='')}&line={line[1]}"
-    return f"{base}cortex/view?task={quote(task, safe='')}" + (f"&origin={origin}" if origin else "") + place
+    parameters = "" if line is None else f"&since=all&at={quote(line[0], safe='')}&line={line[1]}"
+    return f"{base}cortex/view?task={quote(task, safe='')}" + (f"&origin={origin}" if origin else "") + parameters

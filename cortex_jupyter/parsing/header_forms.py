@@ -228,7 +228,7 @@ def parse_header(line: str) -> tuple[int, int, bool]:
         between = _TO_LEVEL.match(line, at)
         if between and (line[at] not in "abcdefghijklmnopqrstuvwxyz" or "\t" not in between[0] or _ZAP.match(line, at)):
             at = between.end()
-            return (behind.end() if (behind := _COMPONENT.match(line, at)) else at), start, True
+            return (match.end() if (match := _COMPONENT.match(line, at)) else at), start, True
     level = _LEVEL.match(line, at)
     if level and (level["word"] or level["box"].lower() in _BOXED):
         at = level.end()

@@ -126,11 +126,11 @@ def header_sizes(
         tick()
         heads.append(_Head(line, count))
     sizes = [0] * len(heads)
-    left = {index for index, is_cut in enumerate(cut) if not is_cut}
+    unassigned = {index for index, is_cut in enumerate(cut) if not is_cut}
     forms = [(-1, [index for index, is_cut in enumerate(cut) if is_cut])]
-    total = sum(heads[index].count for index in left)
-    while left:  # the most frequent form first
-        members = [heads[index] for index in left]
+    total = sum(heads[index].count for index in unassigned)
+    while unassigned:  # the most frequent form first
+        members = [heads[index] for index in unassigned]
         anchor, count = _most_frequent(members, _positions)
         if (
             count < _MOST * total
@@ -139,9 +139,9 @@ def header_sizes(
             anchor, count = _most_frequent(members, _anchors)
         if count < _ENOUGH:
             break
-        form = sorted(index for index in left if _has(heads[index], anchor))
+        form = sorted(index for index in unassigned if _has(heads[index], anchor))
         forms.append((anchor, form))
-        left.difference_update(form)
+        unassigned.difference_update(form)
     for anchor, form in forms:
         members = [heads[index] for index in form]
         if sum(head.count for head in members) >= _ENOUGH:

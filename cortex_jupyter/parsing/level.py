@@ -107,10 +107,10 @@ def parse_levels(text: str) -> str | None:
 
 
 def _written(names: set[str | None]) -> str:
-    wanted = [name for name in LEVELS if name in names]
-    if wanted == [*LEVELS[-len(wanted) :]]:
-        return wanted[0]
-    return ",".join(wanted) if len(wanted) > 1 else f"={wanted[0]}"
+    chosen = [name for name in LEVELS if name in names]
+    if chosen == [*LEVELS[-len(chosen) :]]:
+        return chosen[0]
+    return ",".join(chosen) if len(chosen) > 1 else f"={chosen[0]}"
 
 
 def common_levels(first: str, second: str) -> str | None:
@@ -125,7 +125,7 @@ def common_levels(first: str, second: str) -> str | None:
     return _written({*names}) if names else None
 
 
-def levels_of(wanted: str) -> tuple[str, ...]:
+def levels_of(level_filter: str) -> tuple[str, ...]:
     """Return the names of the levels that a filter wants; "" stands for lines without a level, which count as `info`.
 
     Examples
@@ -133,8 +133,8 @@ def levels_of(wanted: str) -> tuple[str, ...]:
     >>> levels_of("error"), levels_of("info"), levels_of("debug,error")
     (('error', 'critical'), ('info', 'warning', 'error', 'critical', ''), ('debug', 'error'))
     """
-    is_exact = "," in wanted or wanted.startswith("=")
-    names = tuple(wanted.removeprefix("=").split(",")) if is_exact else LEVELS[LEVELS.index(wanted) :]
+    is_exact = "," in level_filter or level_filter.startswith("=")
+    names = tuple(level_filter.removeprefix("=").split(",")) if is_exact else LEVELS[LEVELS.index(level_filter) :]
     return (*names, "") if "info" in names else names
 
 

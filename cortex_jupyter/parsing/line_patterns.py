@@ -258,9 +258,9 @@ def _cluster(lines: list[_Line], tick: Callable[[], object]) -> list[list[_Line]
             clusters.append([])
             patterns.append(words)
             for at, word in enumerate(words):
-                places = postings[at, word]
-                if len(places) < _POSTINGS:
-                    places.append(number)
+                numbers = postings[at, word]
+                if len(numbers) < _POSTINGS:
+                    numbers.append(number)
         clusters[number].append(line)
         patterns[number] = [a if a == b else MARK for a, b in zip(patterns[number], words, strict=True)]
     return clusters
@@ -270,7 +270,7 @@ def _candidates(words: list[str], postings: dict[tuple[int, str], list[int]], co
     """Return the clusters that may be similar: all if they are few, else the ones that share the most words with the line."""
     if count <= _CANDIDATES:
         return range(count)
-    shared = Counter(number for place in enumerate(words) for number in postings.get(place, ()))
+    shared = Counter(number for position in enumerate(words) for number in postings.get(position, ()))
     return sorted(shared, key=lambda number: (-shared[number], number))[:_CANDIDATES]
 
 
@@ -292,11 +292,11 @@ def _split_cluster(lines: list[_Line], tick: Callable[[], object]) -> Iterator[l
     if len(lines) == 1:
         yield lines
         return
-    places = [(number, at) for at in ticked(range(len(lines[0].words)), tick) if (number := _constants(lines, at))]
-    if not places:
+    splits = [(number, at) for at in ticked(range(len(lines[0].words)), tick) if (number := _constants(lines, at))]
+    if not splits:
         yield lines
         return
-    _, at = min(places)
+    _, at = min(splits)
     parts: dict[str, list[_Line]] = defaultdict(list)
     for line in lines:
         parts[line.words[at]].append(line)
@@ -344,33 +344,33 @@ def _absorb(texts: list[str], counts: list[int], tick: Callable[[], object]) -> 
     wide: dict[tuple[int, int, str], list[tuple[int, list[str]]]] = defaultdict(list)
     for index in ticked(sorted(range(len(texts)), key=lambda index: -counts[index]), tick):
         words = [word.removesuffix(MORE) for word in texts[index].split()]
-        constants = [(len(words), *place) for place in enumerate(words) if ANY not in place[1]]
-        constants = [place for place in constants if _ALPHANUMERIC.search(place[2])]
+        constants = [(len(words), *word_at) for word_at in enumerate(words) if ANY not in word_at[1]]
+        constants = [word_at for word_at in constants if _ALPHANUMERIC.search(word_at[2])]
         if not constants:
             continue
-        rarest = min((wide[place] for place in constants), key=len)
-        for other, pattern in rarest:
+        rarest = min((wide[word_at] for word_at in constants), key=len)
+        for covering, pattern in rarest:
             if all(a == b or _covers(a, b) for a, b in zip(pattern, words, strict=True)):
-                result[index] = result[other]
+                result[index] = result[covering]
                 break
         else:
             if ANY in texts[index]:
-                for place in constants:
-                    if len(wide[place]) < _POSTINGS:
-                        wide[place].append((index, words))
+                for word_at in constants:
+                    if len(wide[word_at]) < _POSTINGS:
+                        wide[word_at].append((index, words))
     return result
 
 
 @lru_cache(4096)
-def _covers(word: str, other: str) -> bool:
+def _covers(word: str, covered: str) -> bool:
     """Return whether a word of a pattern has a placeholder for another word, which is no plain one."""
-    if ANY not in word or _PLAIN.match(other):
+    if ANY not in word or _PLAIN.match(covered):
         return False
     first, *middle, last = word.split(ANY)
     at = len(first) + 1  # a value has at least one character
     for part in middle:
-        found = other.find(part, at)
-        if found < 0:
+        part_at = covered.find(part, at)
+        if part_at < 0:
             return False
-        at = found + len(part) + 1
-    return other.startswith(first) and other.endswith(last) and at + len(last) <= len(other)
+        at = part_at + len(part) + 1
+    return covered.startswith(first) and covered.endswith(last) and at + len(last) <= len(covered)

@@ -158,10 +158,10 @@ class MetricTables:
         if low[0] in _KEYS:
             values = [(_number(cell), name) for cell, name in zip(cells[1:], self.header[1:], strict=True)]
             several = len([value for value, _ in values if value is not None]) > 1
-            found = [
+            candidates = [
                 (f"{cells[0]}/{name}" if several else cells[0], value) for value, name in values if value is not None
             ]
-            return Row(found) if found and _NAME.match(cells[0]) else None
+            return Row(candidates) if candidates and _NAME.match(cells[0]) else None
         row = Row([])
         for name, kind, cell in zip(self.header, low, cells, strict=True):
             is_epoch, is_step = kind in _EPOCHS, kind in _STEPS | _ROUNDS

@@ -351,7 +351,7 @@ def _bare(shape: str, reading: Reading) -> None:
         return
     ends = [label.end() for rule in (*_STEPS, _EPOCH) if (label := rule.search(shape)) is not None]
     begin = max(ends, default=0)
-    found: list[tuple[str, int | float]] = []
+    named_values: list[tuple[str, int | float]] = []
     at = begin
     for cut in (*_SEPARATED.finditer(shape, begin), None):
         part_end = cut.start() if cut else len(shape)
@@ -362,11 +362,11 @@ def _bare(shape: str, reading: Reading) -> None:
             pairs.append((match[1], _value(shape, match["value"], at + match.start("value"), reading)))
             end = match.end() + len(part[match.end() :]) - len(part[match.end() :].lstrip())
         if part[end:].strip() in ("", ".") and not any(_PROSE.search(name) for name, _ in pairs):
-            found += pairs
+            named_values += pairs
         at = cut.end() if cut else at
-    is_named = ends or len(found) > 1 or (found and " " in found[0][0])
-    if is_named and any(_MEASURE.match(name) for name, _ in found):
-        for name, where in found:
+    is_named = ends or len(named_values) > 1 or (named_values and " " in named_values[0][0])
+    if is_named and any(_MEASURE.match(name) for name, _ in named_values):
+        for name, where in named_values:
             reading.values.setdefault(name, where)
 
 

@@ -67,8 +67,8 @@ def limit_s(
         usual *= 30.0
     longest = max(alike_s, default=0.0)
     several = 3
-    known = longest * (2 if sum(pause > longest / 2 for pause in alike_s) >= several else 3)
-    return max(known, 2 * p99_s, 3 * p90_s, min(usual, max(FIRST_S, 2 * lasted_s)))
+    longest_known = longest * (2 if sum(pause > longest / 2 for pause in alike_s) >= several else 3)
+    return max(longest_known, 2 * p99_s, 3 * p90_s, min(usual, max(FIRST_S, 2 * lasted_s)))
 
 
 class Rhythm:
@@ -101,9 +101,9 @@ class Rhythm:
             self._first = self._first or first
             newest, kind = self._newest
             if newest and (gap_s := (first - newest) / 1e9) > 2 * self._quantile(0.5):
-                place = "" if self._is_usual(kind) else kind
-                if len(self._seen) < _KINDS or place in self._seen:
-                    self._seen.setdefault(place, []).append(gap_s)
+                state = "" if self._is_usual(kind) else kind
+                if len(self._seen) < _KINDS or state in self._seen:
+                    self._seen.setdefault(state, []).append(gap_s)
             before = self._last.get(source)
             if before is not None and first // 10**9 > before[0] // 10**9:
                 self._add(max(RESOLUTION_S, (first - before[0]) / 1e9), before[1])

@@ -27,7 +27,7 @@ def found(training: Training, containers: Containers | None = None, *, is_over: 
     progress = read_progress(table)
     hang = hangs(table, progress, training.end, is_over=is_over).last
     behind = hang["behind"] if hang else ()
-    return Ranks(compare_ranks(table, progress, containers or {}, errors(table), training.end, behind=behind))
+    return Ranks(compare_ranks(table, progress, containers or {}, errors(table), training.end, late_ranks=behind))
 
 
 def notes(ranks: Ranks) -> dict[str, str]:

@@ -80,7 +80,7 @@ def test_tasks_may_be_learnt_while_they_are_offered() -> None:
     """A thread reads them in the background."""
     completer = Completer([], [])
     completer.learn(["ml:job/a", "ml:job/b"])
-    known = completer._known()
+    known = completer._known_tasks()
     assert next(known) == "ml:job/a"
     completer.learn(["ml:job/c"])
     completer._tasks["lab"] = ["lab:job/d"]

@@ -117,7 +117,7 @@ def test_growing_metrics_equal_those_of_the_whole_log(
     columns = ("time", "step", "name", "value", "task", "pod", "rank", "seq")
     for _ in range(2):
         whole = log.metrics().to_arrow().select(columns).to_pylist()
-        assert grown.again().to_arrow().select(columns).to_pylist() == whole
+        assert grown.reread().to_arrow().select(columns).to_pylist() == whole
     assert len(asked) == reads + 1
     assert (asked[0] == 0) == ("tail" in query), "not only new lines are read"
     filled.end()
