@@ -121,6 +121,11 @@ def test_installed_into_an_empty_environment_the_extension_is_enabled(wheel: Pat
     assert (
         int(subprocess.run([str(python), "-c", code], capture_output=True, text=True, env=env, check=True).stdout) > 0
     )
+    remove = [python.with_name("pip"), "uninstall", "-q", "-y", "--disable-pip-version-check", "cortex-jupyter"]
+    subprocess.run(remove, capture_output=True, text=True, check=True)
+    assert not [path for path in tmp_path.rglob("*cortex*") if path.name != "cortex"], (
+        "something is left in the environment"
+    )
 
 
 def test_the_container_file_installs_the_wheel_and_runs_it_without_root(wheel: Path, tmp_path: Path) -> None:

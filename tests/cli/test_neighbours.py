@@ -134,3 +134,21 @@ def test_recordings_and_archives_of_the_previous_release_are_read(before: Path, 
         alone("logs", "ml:train-1", "--level", "error").stdout,
     ]
     assert found[0] == found[1] and len(found[0].splitlines()) == 12
+
+
+def test_the_previous_release_goes_on_with_its_own_backup(before: Path, cli: Cli, tmp_path: Path) -> None:
+    """The way back of docs/how-to/update.md, after an update that changed the form of the store."""
+    old, path, backup = of(before, cli), tmp_path / "recordings.sqlite", tmp_path / "backup"
+    subprocess.run([sys.executable, "-c", FILL, cli.env["CORTEX_STORE"]], env=old.env, check=True)
+    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    ask = ("logs", "ml:train-1", "--since", "all")
+    then = old(*ask)
+    assert cli(*ask).stdout == then.stdout and tables(path) > TABLES
+    refused = old(*ask)
+    assert refused.returncode == 1 and "another version" in refused.stderr
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    backup.replace(path)
+    again = old(*ask)
+    assert (again.returncode, again.stdout, tables(path)) == (then.returncode, then.stdout, TABLES)
