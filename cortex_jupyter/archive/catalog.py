@@ -58,7 +58,7 @@ class Catalog:
         self._tags: dict[str, str] = {}
 
     def all(self, namespace: str = "") -> list[ArchivedRecording]:
-        """Return all recordings, or those of one namespace, newest first.
+        """Return all recordings, or only one namespace's, newest first.
 
         Manifests that are damaged, foreign or of a newer version are left out; our log names them each time.
 
@@ -195,7 +195,7 @@ class Catalog:
         return usable, unusable
 
     def _fetched(self, names: list[str]) -> dict[str, bytes]:
-        """Fetch manifests, leaving out those that were removed since they were listed."""
+        """Fetch manifests, except for the ones that were removed since they were listed."""
 
         def fetch(name: str) -> bytes | None:
             try:

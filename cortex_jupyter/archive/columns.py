@@ -94,7 +94,7 @@ def read_tables(
 ) -> Iterator[tuple[pa.Table, int]]:
     """Yield the lines of the batches that may hold lines of a window, about `ROWS_PER_PIECE` rows each, by number.
 
-    Only lines with `start <= seq < stop`; those of a batch at the window's edge may lie outside of the window.
+    Only lines with `start <= seq < stop`. A batch at the window's edge may have lines outside of the window.
 
     Yields
     ------

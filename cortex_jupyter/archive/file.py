@@ -288,7 +288,7 @@ class ParquetFile:
 
 
 class _PartialFile(io.RawIOBase):
-    """A read-only file of which only some parts are in memory."""
+    """A read-only file, with only some of its parts in memory."""
 
     def __init__(self, parts: list[tuple[int, bytes]]) -> None:
         self._parts, self._at = parts, 0

@@ -28,7 +28,7 @@ _DOUBTFUL: Final = (
 )
 #: An object with more bytes may be nested deeper than orjson reads.
 _LONG_OBJECT: Final = 1024
-#: Bytes of the first lines, in which keys are looked for.
+#: Number of bytes at the beginning of the file that are searched for keys.
 _SAMPLE_BYTES: Final = 1 << 16
 
 

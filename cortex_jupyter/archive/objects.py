@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https", "file")
-#: Seconds for which a failed request is retried: a user may be waiting for a page.
+#: Time limit of retries of a failed request (seconds): a user may be waiting for a page.
 _PATIENCE_S: Final = 20
 _TIMEOUT_S: Final = 60
 #: Number of attempts for failures that obstore does not retry.

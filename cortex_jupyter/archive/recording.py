@@ -98,7 +98,7 @@ class ArchivedRecording:
 
     @cached_property
     def info(self) -> RecordingInfo:
-        """What is known about the recording as a whole."""
+        """The description of the recording as a whole."""
         doc = self.about
         ref = TaskRef.from_dict(doc["ref"])
         names = ("uid", "cluster", "state", "message", "reason", "exit_code", "started", "finished")
@@ -210,7 +210,7 @@ class ArchivedRecording:
         return groups
 
     def batches_without(self, words: Sequence[Sequence[str]]) -> set[int]:
-        """Return the first `seq` of each batch in `index` in which no line can contain a word of each set."""
+        """Return the first `seq` of each batch in `index` without a line that can contain a word of each set."""
         may = set(self.groups(None, None, words))
         return {b.seq for b in self._blocks if may.isdisjoint(range(b.first, b.last + 1))}
 

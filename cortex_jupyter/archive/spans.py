@@ -50,7 +50,7 @@ _BRACED: Final = rf"^{_BLANK}*\{{"
 _BLANKS: Final = frozenset({*range(9, 14), *range(28, 33), *range(128, 256)})
 #: First bytes of a line that may begin a name.
 _LETTERS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
-#: A level given as a number: the only case in which the digits of a line decide its level.
+#: A level given as a number. Only here do the digits of a line decide its level.
 _NUMBERED: Final = r"(?i)(?:level|lvl|severity|loglevel|levelname)[\"']?\s*[=:]\s*[\"']?0"
 
 

@@ -89,7 +89,7 @@ class ArchiveStore(Readable):
 
     @property
     def tasks(self) -> RecordingLookup:
-        """Where recordings are looked up.
+        """The lookup of recordings by task.
 
         Raises
         ------

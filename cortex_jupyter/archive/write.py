@@ -105,12 +105,12 @@ class FileMetadata:
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """What is known about a file after it was written.
+    """The sizes and counts of a file that was just written.
 
     Parameters
     ----------
     rows, size, footer : int
-        `size` and `footer` are bytes: of the whole file, and from the start of the footer to the end of the file.
+        `size` is the number of bytes of the whole file, and `footer` the number from the footer's start to the end.
     levels : dict
         Number of lines by level; "" for none.
     """

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 #: A recorder without work ends after this long (seconds).
 IDLE_S: Final = 120.0
-#: A recorder for readers ends after this long without its store (seconds). Nobody can ask it for anything, and a reader
+#: A recorder for readers ends after this long without its store (seconds). No reader can reach it then, and a reader
 #: who reaches the store again starts another one. A collector waits: nothing else starts it again.
 STORELESS_S = 300.0
 #: Who records what is checked at most this often (seconds).
@@ -58,7 +58,7 @@ class Recorder:
     store : Store
     cluster : Cluster
     idle : float, optional
-        Seconds without work after which it ends.
+        Time without work before it ends (seconds).
     selection : Selection, optional
         The tasks that it records without being asked. With a selection it has no idle end, and shares its tasks with
         recorders of the same selection.
@@ -181,7 +181,7 @@ class Recorder:
                 continue
             self._health.store_log.worked("tasks")
             self._health.looked_for_tasks()
-            if inode_of(self._store.url) == self._inode:  # else it writes into a file that nobody can open any more
+            if inode_of(self._store.url) == self._inode:  # else it writes into a file that no reader can open any more
                 stored_at = time.monotonic()
             if self._tasks.running or wanted_tasks:
                 busy_at = time.monotonic()
@@ -196,7 +196,7 @@ class Recorder:
                 continue
 
     async def _update_tasks(self, writer: Writer) -> list[RecordingInfo]:
-        """Start the tasks that are wanted, stop those that are not any more; return the wanted ones."""
+        """Start the wanted tasks, stop the others, and return the wanted ones."""
         requests = await asyncio.to_thread(self._store.requests, self._cluster.id)
         await asyncio.gather(*(self._open_requested(ref, uid) for ref, uid in requests))
         all_wanted = await asyncio.to_thread(self._store.wanted, self._cluster.id)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: A refused task is tried again after this long (seconds); each further refusal doubles it. A right that is granted
 #: later is noticed by then, or sooner if the cluster answers who may do what.
 _FIRST_S, _LONGEST_S = 5.0, 60.0
-#: After this many seconds without another recorder, the readers of a task are told why it is not recorded. A recorder
+#: Time without another recorder before the readers of a task see why it is not recorded (seconds). A recorder
 #: with the rights of a reader may have to start first.
 OTHERS_S: Final = 5.0
 

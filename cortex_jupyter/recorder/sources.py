@@ -1,4 +1,4 @@
-"""All sources of one task: the known ones, those being read, those that were missed."""
+"""All sources of one task: the known ones, the ones being read, and the missed ones."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Sources:
 
     @property
     def failure_message(self) -> str:
-        """What readers are told of a source that cannot be read at present; empty if all can."""
+        """The message for readers about a source that cannot be read at present; empty if all can."""
         return next((message for r in self._readers.values() if r and (message := r.failure_message)), "")
 
     @property

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 #: How often the cluster is asked whether a missing right has been granted (seconds).
 _RIGHTS_S: Final = 2.0
-#: A task is given up if its cluster has not answered for this long (seconds). When a reader comes back, it resumes from
+#: Time without an answer of its cluster before a task is given up (seconds). When a reader comes back, it resumes from
 #: its anchor.
 _AWAY_S: Final = 600.0
 
@@ -97,11 +97,11 @@ class LeasedTasks:
         self._not_before: dict[int, float] = {}  # after a failure: earliest next start (monotonic)
 
     def note_holders(self, holders: Mapping[int, str]) -> None:
-        """Note which recorder has each recording now, "" for none, so that our log can say from whom a task was taken."""
+        """Note which recorder has each recording now, "" for none, so that our log can name a task's previous recorder."""
         self._holders = {id_: owner or self._holders.get(id_, "") for id_, owner in holders.items()}
 
     def _previous_holder(self, lease: Lease) -> str:
-        """Return from whom a task was taken, in words."""
+        """Describe the recorder that had a task before."""
         if lease.previous:
             return f" from recorder {lease.previous[:8]}, which has died"
         seen = self._holders.get(lease.recording, "")

@@ -87,7 +87,7 @@ class Upkeep:
                         task.merged = await asyncio.to_thread(compact, self._store, task.lease, task.merged)
 
     async def archive(self) -> None:
-        """Archive each recording when it is complete, and those that an earlier recorder left unarchived."""
+        """Archive each recording when it is complete. Recordings that an earlier recorder left unarchived count too."""
         while True:
             self.completed.clear()
             with self._logging_failures("archiving", "completed recordings cannot be archived"):

@@ -12,7 +12,7 @@ class Config:
     Attributes
     ----------
     log_max_size : int
-        Size in bytes at which a log is rotated (the kubelet's `containerLogMaxSize`, 10Mi).
+        Maximum size of a log before it is rotated (bytes; the kubelet's `containerLogMaxSize`, 10Mi).
     log_max_files : int
         Log files kept per container (`containerLogMaxFiles`, 5).
     log_check : float
@@ -24,7 +24,7 @@ class Config:
     bookmark : float
         Seconds between two bookmarks of a watch; the API server sends one a minute.
     idle : float
-        Seconds after which a connection without a request is closed (`IdleTimeout` in
+        Time before a connection without a request is closed (seconds; `IdleTimeout` in
         `staging/src/k8s.io/apiserver/pkg/server/secure_serving.go`, 90).
     """
 

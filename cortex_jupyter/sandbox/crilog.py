@@ -41,7 +41,7 @@ class CriLog:
     Attributes
     ----------
     generation : int
-        Number of rotations so far; a reader compares it to notice a rotation.
+        Number of past rotations; a reader compares it to notice a rotation.
     ended : bool
         Whether the container has ended and all of its output is in the file.
     """

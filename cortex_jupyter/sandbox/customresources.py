@@ -34,7 +34,7 @@ _NAMES = {
     "listKind": "ListKindConflict",
 }
 _KINDS = ("kind", "listKind")
-#: Groups in which a definition needs the consent of the Kubernetes project (`IsProtectedCommunityGroup`).
+#: A definition in these groups needs the consent of the Kubernetes project (`IsProtectedCommunityGroup`).
 _PROTECTED = ("k8s.io", "kubernetes.io")
 _APPROVAL = "api-approved.kubernetes.io"
 

@@ -213,6 +213,6 @@ def _select_pods(spec: KubeObject, meta: KubeObject) -> None:
     template_labels = template_meta.get("labels") or {}
     spec["template"]["metadata"] = template_meta | {"labels": template_labels | labels}
     spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": meta["uid"]}}
-    # A Job without labels of its own gets those of its template, including the new ones (`SetDefaults_Job`).
+    # A Job without labels gets its template's labels, including the new ones (`SetDefaults_Job`).
     if (meta.get("labels") or {}) == template_labels:
         meta["labels"] = template_labels | labels

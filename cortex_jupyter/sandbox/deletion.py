@@ -24,7 +24,7 @@ def delete(store: Store, obj: KubeObject, grace: float | None = None, *, orphan:
     A pod that runs on the node is only marked; the kubelet stops it and then removes it. Another pod is removed at once,
     whatever its finalizers. Any other object with finalizers is only marked, and removed with the last of them. So is a
     definition: it gets the finalizer `CLEANUP`, which goes with the last custom object, or at once if there is none.
-    What has no finalizers is removed at once. The objects that it owns are removed with it
+    An object without finalizers is removed at once. The objects that it owns are removed with it
     (`propagationPolicy: Background`).
 
     Parameters
@@ -111,7 +111,7 @@ def finalize(store: Store, obj: KubeObject) -> None:
 
 
 def remove(store: Store, obj: KubeObject) -> None:
-    """Remove an object now, with what it owns and, for a namespace, what it contains.
+    """Remove an object now, together with the objects that it owns. A namespace is removed with its contents.
 
     The garbage collector keeps an object that has another owner, and removes only the reference to the one that is gone
     (`attemptToDeleteItem` in `pkg/controller/garbagecollector/garbagecollector.go`).

@@ -162,8 +162,8 @@ def _wants_aggregated(accept: str) -> bool:
 def _aggregated(request: web.Request, resources: Iterable[Resource], *, core: bool) -> web.Response:
     """Answer with all resources of the core group, or of all others.
 
-    The headers are those of `ServeHTTPWithETag` in
-    `staging/src/k8s.io/apiserver/pkg/endpoints/discovery/aggregated/etag.go`.
+    The headers are the same as in `ServeHTTPWithETag`
+    (`staging/src/k8s.io/apiserver/pkg/endpoints/discovery/aggregated/etag.go`).
     """
     items = [
         {
@@ -198,7 +198,7 @@ def _aggregated_resources(group: str, version: str, resources: Iterable[Resource
     """Return the resources of one version (`staging/src/k8s.io/api/apidiscovery/v2/types.go`)."""
     entries = []
     for r in resources:
-        # Only custom resources repeat group and version; for built-in ones an empty field means those of the list.
+        # Only custom resources repeat group and version. For built-in ones, an empty field means the list's value.
         kind = {"group": group, "version": version} if r.is_custom else {"group": "", "version": ""}
         entry: KubeObject = {
             "resource": r.plural,

@@ -21,7 +21,7 @@ def environment(pod: KubeObject, container: KubeObject, home: Path, port: int) -
     Parameters
     ----------
     pod, container : dict
-        The pod and the container's spec. Its `env` may have a `value`, in which `$(NAME)` is expanded, or a `fieldRef`.
+        The pod and the container's spec. Its `env` may have a `value`, whose `$(NAME)` is expanded, or a `fieldRef`.
     home : Path
         The pod's folder.
     port : int

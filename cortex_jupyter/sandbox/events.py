@@ -109,7 +109,7 @@ def _reporter(component: str, reason: str, at: str) -> KubeObject:
 
 
 def _is_combined(store: Store, group: tuple[str, ...], message: str) -> bool:
-    """Whether a group of similar events has so many different messages that the events become one."""
+    """Return whether a group of similar events has too many different messages, so that the events become one."""
     messages, last = store.similar_events.get(group, (set[str](), 0.0))
     if time.monotonic() - last > _SIMILAR_S:
         messages.clear()

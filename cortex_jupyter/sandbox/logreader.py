@@ -25,7 +25,7 @@ _READ = 65536
 
 
 def _tail_start(file: BinaryIO, records: int) -> int:
-    """Return the offset at which the last `records` records start (`findTailLineStartIndex`)."""
+    """Return the offset of the first of the last `records` records (`findTailLineStartIndex`)."""
     end = file.seek(0, 2)
     if records == 0:
         return end

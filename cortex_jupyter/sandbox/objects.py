@@ -73,7 +73,7 @@ class Change:
 
 
 class Store:
-    """All objects of the cluster; those of one kind are found by its `group_resource`, such as `jobs.batch`.
+    """All objects of the cluster, by the `group_resource` of their kind, such as `jobs.batch`.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """The life of one pod on the node, from pulling its images to its last exit code.
 
-The rules are those of `pkg/kubelet/kuberuntime/kuberuntime_manager.go` (`computePodActions`): Init containers run one
+The rules come from `pkg/kubelet/kuberuntime/kuberuntime_manager.go` (`computePodActions`): Init containers run one
 after the other. A sidecar (an init container with `restartPolicy: Always`) keeps running beside the containers after
 it. Then all regular containers start together. The first restart is immediate; later ones wait for a growing back-off.
 Pulling images follows `pkg/kubelet/images/image_manager.go`.

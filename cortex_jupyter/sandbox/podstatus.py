@@ -1,6 +1,6 @@
 """Builds a pod's `status` from the states of its containers.
 
-The rules are those of `pkg/kubelet/kubelet_pods.go` (`getPhase`, `convertToAPIContainerStatuses`) and
+The rules come from `pkg/kubelet/kubelet_pods.go` (`getPhase`, `convertToAPIContainerStatuses`) and
 `pkg/kubelet/status/generate.go` (conditions) in kubernetes/kubernetes.
 """
 
@@ -122,13 +122,13 @@ def build(pod: KubeObject, containers: list[Container], phase: str, **extra: str
     Parameters
     ----------
     pod : dict
-        The pod; its current status holds the time at which each condition last changed.
+        The pod; its current status holds the time of each condition's last change.
     containers : list of Container
         The containers in the order of the spec.
     phase : str
         The pod's phase.
     **extra : str
-        `reason` and `message` of the pod itself, such as those of DeadlineExceeded.
+        `reason` and `message` of the pod itself, for example of DeadlineExceeded.
     """
     old = pod.get("status") or {}
     finished = phase in ("Succeeded", "Failed")

@@ -1,6 +1,6 @@
-"""The forms in which answers show objects: as they are, as the Table of `kubectl get`, or only their metadata.
+"""The representations of objects in answers: as they are, as the Table of `kubectl get`, or only their metadata.
 
-The columns of built-in kinds are those of `pkg/printers/internalversion/printers.go`, without the wide ones.
+The columns of built-in kinds come from `pkg/printers/internalversion/printers.go`, without the wide ones.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def accepted_forms(accept: str) -> Iterator[dict[str, str]]:
 class Representation:
     """Show objects of one resource in the form that the client requests: as they are, as a Table, or only their metadata.
 
-    The rules are those of `staging/src/k8s.io/apiserver/pkg/endpoints/handlers/response.go`.
+    The rules come from `staging/src/k8s.io/apiserver/pkg/endpoints/handlers/response.go`.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ BUILT_IN = {r.group_resource: r for r in _BUILT_IN}
 
 
 class Resources:
-    """The kinds that the API serves: the built-in ones, and those of established CustomResourceDefinitions."""
+    """The kinds that the API serves: the built-in ones, and the ones that established CustomResourceDefinitions define."""
 
     def __init__(self) -> None:
         self._custom: dict[str, tuple[Resource, ...]] = {}
@@ -136,7 +136,7 @@ class Resources:
         return self._by_kind.get(_group_kind(reference))
 
     def serve(self, definition: str, versions: Iterable[Resource]) -> None:
-        """Serve the resources that a CustomResourceDefinition defines, instead of those that it defined before."""
+        """Serve the resources that a CustomResourceDefinition defines. They replace its earlier ones."""
         if (resources := tuple(versions)) != self._custom.get(definition):
             self._custom[definition] = resources
             self._index()

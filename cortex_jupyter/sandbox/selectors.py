@@ -1,7 +1,7 @@
 """Label and field selectors of lists and watches.
 
-The grammar is that of `staging/src/k8s.io/apimachinery/pkg/labels/selector.go`. The field labels are those that
-`pkg/apis/core/v1/conversion.go` allows for pods and events.
+The grammar is that of `staging/src/k8s.io/apimachinery/pkg/labels/selector.go`. Pods and events have the field labels that
+`pkg/apis/core/v1/conversion.go` allows.
 """
 
 from __future__ import annotations

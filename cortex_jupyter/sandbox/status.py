@@ -1,6 +1,6 @@
 """Error answers: `Status` objects worded exactly as by the API server.
 
-The texts are those of `staging/src/k8s.io/apimachinery/pkg/api/errors/errors.go` in kubernetes/kubernetes;
+The texts come from `staging/src/k8s.io/apimachinery/pkg/api/errors/errors.go` in kubernetes/kubernetes;
 `tests/conformance` compares them with a running 1.20.2.
 """
 

@@ -1,6 +1,6 @@
 """Watches: every change after a resource version, once, in order.
 
-The rules are those of the watch cache (`staging/src/k8s.io/apiserver/pkg/storage/cacher`):
+The rules come from the watch cache (`staging/src/k8s.io/apiserver/pkg/storage/cacher`):
 
 - Without a version, or with 0, the existing objects come first, as ADDED.
 - If a change makes an object stop matching the selector, the event is DELETED.

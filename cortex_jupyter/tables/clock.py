@@ -85,7 +85,7 @@ def times(column: Any) -> list[Any]:
 
 
 def _number(value: float) -> int:
-    """Convert seconds, milliseconds, microseconds or nanoseconds since the Unix epoch to ns; 0 for any other number.
+    """Convert a time since the Unix epoch to ns, whether it is in s, ms, µs or ns. Return 0 for any other number.
 
     Examples
     --------

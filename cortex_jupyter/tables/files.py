@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Parameters of a query for a file.
 ALLOWED: Final = frozenset(NAMES) - {"follow", "limit", "before", "after"}
-#: A download waits at most this long (seconds) until everything written so far is recorded, as a page does.
+#: Time limit of a download's wait until all lines that the task has written are recorded (seconds). A page waits as long.
 SETTLE_S: Final = 30.0
 #: Bytes that are read from a temporary file at once.
 _PIECE: Final = 1 << 18
@@ -37,7 +37,7 @@ _PIECE: Final = 1 << 18
 _LINES: Final = 1000
 #: Lines of at most this many characters wait for older ones, so that a text is in the order of time.
 _MAX_WAITING: Final = 16 << 20
-#: Query parameters that are a window, and those that change only how lines are written.
+#: Query parameters that are a window, and parameters that change only how lines are written.
 _WINDOW: Final = frozenset({"since", "until", "tail"})
 _FORM: Final = frozenset({"timestamps", "pretty"})
 

@@ -53,7 +53,7 @@ class Foreign:
     Attributes
     ----------
     sources : dict
-        The sources found so far.
+        The sources of the lines that were read.
     """
 
     def __init__(self, path: Path, name: str) -> None:

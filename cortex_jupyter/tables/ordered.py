@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Readable
 
 
-#: The last matches of an archive are sought record by record in so many of its last records.
+#: Number of an archive's last records that are searched one by one for the last matches.
 _LAST_BY_ROW: Final = 100_000
 
 
@@ -102,8 +102,8 @@ def _archived_records(archived: ArchivedRecording, query: LogQuery) -> Iterator[
 def _last(store: Readable, recording: int, query: LogQuery, start: int, stop: int | None) -> Iterable[Record] | None:
     """Return the last records, `query.tail` of them, without reading more of the recording than necessary.
 
-    Batch after batch is added at the front until enough records have a time beyond those of all batches before. Nothing
-    that comes before can be among them then, and nothing of it can change their order. The index alone shows while they
+    Batch after batch is added at the front until enough records have a later time than all batches before. No earlier
+    record can be among them then, and none can change their order. The index alone shows while they
     cannot be enough, so one early line of a clock that is ahead costs one pass. Return None if an archive's columns are
     the quicker way: if matches are rare, or if the batches overlap.
     """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Columns of a frame that a file does not have. They are cut out of `text`.
 _CUT: Final = frozenset({"message", "fields"})
-#: Columns of a file by which rows are ordered.
+#: Columns of a file that determine the order of rows.
 _ORDER: Final = frozenset({"time", "seq", "source"})
 
 
@@ -85,7 +85,7 @@ def read(
 
 
 def frame(rows: pa.Table, columns: Sequence[str] = COLUMNS, *, shared: bool = False) -> pa.Table:
-    """Return the columns of a frame from those of an archive's file."""
+    """Convert the columns of an archive's file to the columns of a frame."""
     pa = import_optional("pyarrow")
     if not _CUT & set(columns) <= set(rows.column_names):
         rows = _cut_columns(columns, rows, shared=shared)

@@ -81,7 +81,7 @@ def _rows(text: pa.LargeStringArray, words: Sequence[str]) -> Ints | None:
 
 
 def _test(text: pa.LargeStringArray, rule: Bytewise | None, find: Callable[[str], object]) -> Mask:
-    """Test with RE2 if there is a rule, and with Python the lines for which the rule does not hold."""
+    """Test with RE2 if there is a rule, and test with Python the lines that the rule does not cover."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     if rule is not None:
         try:
@@ -105,7 +105,7 @@ def _test_in_python(find: Callable[[str], object], texts: list[str]) -> list[boo
 
 
 def _odd(text: pa.LargeStringArray, rule: Bytewise) -> Mask | None:
-    """Return for which lines a rule may not hold; None if for none."""
+    """Return a mask of the lines that a rule may not cover; None if it covers all."""
     pa, pc, np = import_optional("pyarrow"), import_optional("pyarrow.compute"), import_optional("numpy")
     masks = []
     if (np.diff(buffers(text)[0]) > REACH).any():

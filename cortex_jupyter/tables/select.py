@@ -1,6 +1,6 @@
 """Select the rows of a table that a query wants; the result equals `query.filter.Filter`, computed by columns.
 
-Source, stream and level are columns with few values. Only patterns read texts, and only those that are left.
+Source, stream and level are columns with few values. Only patterns read texts, and only of the rows that are left.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _in_numbers(numbers: Sequence[int], table: pa.Table) -> Mask:
     seq = table["seq"]
     if isinstance(numbers, range) and numbers.step == 1:
         return pc.and_(pc.greater_equal(seq, numbers.start), pc.less(seq, numbers.stop))
-    if len(seq):  # of all numbers only those that a piece may hold
+    if len(seq):  # compare only with the numbers that a piece may hold
         ends = pc.min_max(seq)
         numbers = numbers[bisect_left(numbers, ends["min"].as_py()) : bisect_right(numbers, ends["max"].as_py())]
     return pc.is_in(seq, value_set=pa.array(numbers, seq.type))
@@ -140,7 +140,7 @@ def _by_value(column: str, is_wanted: Callable[[str | None], bool], table: pa.Ta
 
 
 def _by_text(pattern: str, find: Callable[[str], object], table: pa.Table, *, matching: bool) -> Mask:
-    """Return in which rows the text is found, or is not found."""
+    """Return a mask of the rows that contain the text, or of the rows that do not."""
     pa, pc = import_optional("pyarrow"), import_optional("pyarrow.compute")
     masks = [match_mask(chunk, pattern, find) for chunk in table["text"].chunks]
     return pa.chunked_array(masks if matching else [pc.invert(mask) for mask in masks], pa.bool_())

@@ -65,7 +65,7 @@ class _Stderr:
 
 
 class _File:
-    """A file that only this user may read. Another program may rotate it: a file that was moved away is opened anew."""
+    """A file that only this user may read. Another program may rotate it: after it was moved away, the path is opened again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -279,7 +279,7 @@ def rotate(file: Path, max_bytes: int) -> None:
     if stderr.st_size <= max_bytes:
         return
     try:
-        # It is missing while another recorder moves it, or if somebody has deleted it.
+        # It is missing while another recorder moves it, or if a user has deleted it.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(stderr, file.stat()):
                 file.replace(file.with_name(f"{file.name}.1"))

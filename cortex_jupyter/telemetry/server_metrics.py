@@ -1,4 +1,4 @@
-"""A server's Prometheus metrics, in Jupyter Server's own `/metrics`; `recorder_metrics` has those of recorders."""
+"""A server's Prometheus metrics, in Jupyter Server's own `/metrics`. For recorders, see `recorder_metrics`."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ comparison. https://opentelemetry.io/docs/specs/otel/configuration/sdk-environme
 
 OpenTelemetry's own no-op tracer would cost four times as much per span, and 18 ms of each import.
 
-Attributes of spans are names (those of https://opentelemetry.io/docs/specs/semconv/ if it has one, else `cortex.`), counts and
-codes. They contain no line, no query and no address with a password, and of an error only its code.
+Attributes of spans are names, counts and codes. Their keys come from https://opentelemetry.io/docs/specs/semconv/, or begin with
+`cortex.` if it has none. They contain no line, no query and no address with a password, and of an error only its code.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Span:
         self._span = span
 
     def set(self, attributes: Attributes) -> None:
-        """Set attributes of the span; those that are None are left out."""
+        """Set attributes of the span, except for the ones that are None."""
         if self._span is not None:
             self._span.set_attributes({name: value for name, value in attributes.items() if value is not None})
 

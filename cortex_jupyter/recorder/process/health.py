@@ -155,7 +155,7 @@ class Health:
         )
 
     def warnings(self) -> list[str]:
-        """Return what does not keep the process from recording, and needs somebody all the same."""
+        """Return problems that do not stop recording, but need an administrator."""
         if not self._archive_is_failing or not self._archive_waiting:
             return []
         recordings = "1 recording waits" if self._archive_waiting == 1 else f"{self._archive_waiting} recordings wait"

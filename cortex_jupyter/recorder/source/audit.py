@@ -310,7 +310,7 @@ def _missing_lines(lines: Lines, recorded: list[Line], masking: Masking) -> Line
 
 
 def _joined_lines(rows: list[Line]) -> Iterator[tuple[str, int]]:
-    """Yield the text of each line, and the number of rows in which it is recorded (`lines.LONGEST`)."""
+    """Yield the text of each line, and the number of rows that hold it (see `lines.LONGEST`)."""
     parts: list[str] = []
     for i, (at, text) in enumerate(rows):
         parts.append(text)

@@ -1,7 +1,7 @@
 """Backfill: record the older lines of a container that has run for a while, from its rotated files.
 
 They are a part of their own in the recording, since they come after newer lines of the same run. Within a part the
-order is that of the file; what people see is ordered by time.
+order is that of the file. Readers order all lines by time.
 """
 
 from __future__ import annotations

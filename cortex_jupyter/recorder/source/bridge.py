@@ -26,7 +26,7 @@ NODES_PROXY_HINT = "allow the verb `get` on `nodes/proxy`: rotated files can the
 
 @dataclass(slots=True)
 class BridgeResult:
-    """The lines between the recorded ones and those that a new stream began with.
+    """The lines between the recorded ones and the first ones of a new stream.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class Context:
     lease : Lease
     channel : Channel
     masking : Masking, optional
-        The same as the channel's: lines are compared in the form in which they are stored.
+        The same as the channel's: lines are compared in their stored form.
     limiter : StreamLimiter, optional
         Limits the streams of all tasks of the recorder.
     whole_log_lock : asyncio.Lock, optional

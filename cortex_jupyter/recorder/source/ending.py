@@ -89,7 +89,7 @@ class NodeClock:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of the last streams of a run. All times are in ns since the Unix epoch.
+    """Observations about the last streams of a run. All times are in ns since the Unix epoch.
 
     Each `after_...` returns what is known once something more was seen.
 

@@ -28,7 +28,7 @@ _LOOK_S: Final = 1.0
 #: If the node says within this time (seconds) after the end of a stream that the log is gone, nothing was written in
 #: between.
 _SOON_S: Final = 0.5
-#: The first line of a log is looked for in this many bytes.
+#: Number of bytes that are read to find the first line of a log.
 _HEAD_BYTES: Final = 64 << 10
 #: A whole log is requested up to this often while the answer is cut short.
 _ATTEMPTS: Final = 3

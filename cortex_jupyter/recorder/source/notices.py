@@ -65,7 +65,7 @@ def gap(
     ----------
     source : Source
     sid : int
-        The source's id. 0 for a run of which nothing was recorded; the notice then has the time `until`.
+        The source's id. 0 for a run without recorded lines; the notice then has the time `until`.
     since, until : int
     reason, hint : str
         Why lines are missing, and what would have avoided it.

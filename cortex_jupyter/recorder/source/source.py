@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: A container that has ended is read this often without anything new before its last lines are given up. With the waits
-#: between, that takes about 6 s.
+#: Number of reads of an ended container without a new line before its last lines are given up. With the waits between,
+#: that takes about 6 s.
 _LAST_READS: Final = 6
-#: A container that has ended is given up if its node does not answer for this long (seconds).
+#: Time without an answer of its node before an ended container is given up (seconds).
 _NODE_LOST_S: Final = 600.0
 #: The API server shows a container's end at most about this long after the end of its stream (seconds).
 _STATE_LAG_S: Final = 1.0
 #: Waits between attempts (seconds).
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 30.0
-#: Readers are told of an interrupted log after this many seconds. The next attempt mends a shorter break, and they
-#: would only be alarmed.
+#: Length of a break before readers see that the log is interrupted (seconds). The next attempt ends a shorter break, and
+#: would only alarm them.
 _INTERRUPTED_S: Final = 10.0
 _NS: Final = 1_000_000_000
 _POD_DELETED: Final = "its pod was deleted before the end of its log could be read"
@@ -99,7 +99,7 @@ class SourceReader:
 
     @property
     def size(self) -> float:
-        """Bytes of new lines so far; infinite if they are not known."""
+        """Bytes of new lines; infinite if the number is unknown."""
         return math.inf if self._unknown_size else self._stream.size
 
     @property

@@ -105,7 +105,7 @@ class StallThreshold:
 
     @property
     def threshold_s(self) -> float:
-        """Seconds of silence after which the stream is checked."""
+        """The length of a silence before the stream is checked (seconds)."""
         usual = 0.0 if self._grown_bytes >= _GROWN else 2 * self._longest_recent_s
         return min(max(_SILENT_S, usual), _LONGEST_SILENT_S)
 
@@ -128,7 +128,7 @@ class Stream:
     caught_up : bool
         Whether everything that was written before the first stream began has been read.
     size : int
-        Bytes of new lines so far.
+        Number of bytes of new lines.
     may_have_skipped : bool
         Whether a stream that began at a time has brought new lines. The node left out all lines whose time is older,
         and some of them may be new.

@@ -22,7 +22,7 @@ MAX_STREAMS: Final = 2000
 MAX_STREAMS_PER_NODE: Final = 100
 #: A slot lasts this long (seconds) while others wait: far longer than a reopened stream needs to repeat its lines.
 SLOT_S: Final = 10.0
-#: How often in that time expired slots are looked for.
+#: Number of searches for expired slots in that time.
 _CHECKS: Final = 20
 
 

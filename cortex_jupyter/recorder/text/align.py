@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Line = tuple[int, str]
 
 
-#: For each recorded line this many hidden lines may arrive before the search for the last recorded line is given up.
+#: Maximum number of hidden lines per recorded line. If more arrive, the search for the last recorded line ends.
 _HIDDEN: Final = 100
 #: If more recorded lines than this have the same time, the place of the first arrived line among them is not searched.
 _ALIKE: Final = 100
@@ -142,7 +142,7 @@ class Aligner:
     def settle(self) -> int:
         """Return how many lines to skip, since no more lines will arrive.
 
-        All arrived lines agree with the recorded ones so far, so all of them are recorded.
+        All arrived lines agree with the recorded ones, so all of them are recorded.
         """
         if self._last_to_come:
             return self._decide_no_overlap()

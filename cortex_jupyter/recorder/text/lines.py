@@ -178,7 +178,7 @@ def parse_cri(data: bytes) -> Lines:
     """
     lines: list[bytes] = []
     streams: list[int] = []
-    parts: list[bytes] = []  # of the line that has not ended
+    parts: list[bytes] = []  # the beginning of a line without its end
     stream = 0
     for record in data.split(b"\n"):
         stamp, _, rest = record.partition(b" ")

@@ -38,7 +38,7 @@ class Masking:
     is_on: bool = False
 
     def rows(self, rows: list[Line]) -> list[Line]:
-        """Return lines in the form in which they are compared.
+        """Return lines in the form for comparison.
 
         Use it for read lines and for recorded ones: some of these may be from before masking was turned on.
         """
@@ -50,7 +50,7 @@ class Masking:
         return masked
 
     def texts(self, texts: list[str], counts: Counter[str]) -> list[str]:
-        """Return texts in the form in which they are stored, and add the number of masked secrets to `counts`."""
+        """Return texts in their stored form, and add the number of masked secrets to `counts`."""
         if not self.is_on:
             return texts
         masked = list(texts)

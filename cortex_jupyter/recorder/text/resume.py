@@ -102,7 +102,7 @@ def recorded_lines(store: Store, recording: int, sid: int, anchor: Anchor) -> li
 
 
 def first_lines(store: Store, recording: int, sid: int) -> list[Line]:
-    """Return a source's first recorded lines: those of the first batch that holds any."""
+    """Return a source's first recorded lines: its lines in the first batch that holds any."""
     batches = Scan(store, recording).batches()
     return next((lines for batch in batches if (lines := lines_of(batch, {sid}))), [])
 

@@ -46,8 +46,8 @@ _SEARCH_S: Final = 10.0
 _POLL_S: Final = 5.0
 #: Interval (seconds) between attempts to read an object that we may not read.
 _RIGHT_S: Final = 10.0
-#: This many tasks are looked up at a time. Each request has its own connection, for which `asyncio.sslproto` allocates
-#: a buffer of 256 KiB: a thousand at once took 50 MB.
+#: Maximum number of simultaneous lookups of tasks. Each request has its own connection, with a buffer of 256 KiB
+#: (`asyncio.sslproto`): a thousand at once took 50 MB.
 _LOOKUPS: Final = 8
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _SECOND: Final = 1_000_000_000
 #: An anchor lies this far before the last line (ns), so that lines whose times are out of order lie after it.
 _ANCHOR_DISTANCE: Final = 2 * _SECOND
-#: Two lines that were written this far apart (ns), and of which one came this much later than the other at most (ns), were
-#: read as they came. Of lines that waited on the node to be read, the older one is late by what they are apart.
+#: Two lines were read as they came if they were written this far apart (ns), and one came at most this much later than the
+#: other (ns). If lines waited on the node to be read, the older one is late by the time between them.
 _APART: Final = _SECOND // 2
 _AGREE: Final = _SECOND // 5
 #: At most this many different texts of the kubelet become notices of one source.
@@ -114,8 +114,8 @@ class SourceProgress:
 
     Notes
     -----
-    `_marks` holds, for each second that was the latest so far, the number of the line that reached it: the first line
-    with a time not before that second. Marks before the anchor are dropped. After a clock was set back, the anchor's
+    `_marks` holds, for each second that was the latest when it came, the number of the line that reached it: the first
+    line with a time not before that second. Marks before the anchor are dropped. After a clock was set back, the anchor's
     second lies before the dropped marks; then only the source's first line is a safe place.
     """
 
@@ -184,7 +184,7 @@ class Batcher:
         The number of the next record.
     masking : Masking, optional
     masked : dict, optional
-        How many secrets were masked so far, by kind; None if none of the recording's lines were to be masked.
+        Number of masked secrets by kind; None if none of the recording's lines were to be masked.
     """
 
     def __init__(

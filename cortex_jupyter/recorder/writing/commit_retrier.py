@@ -90,7 +90,7 @@ class CommitRetrier:
     ----------
     store : Store
     stopping : threading.Event
-        Set when the writer ends; commits that still wait are given up then.
+        Set when the writer ends. It gives up waiting commits then.
     stall_notices : callable
         Returns the stall notices of all recordings that have something to write.
     health : Health

@@ -196,7 +196,7 @@ class Channel:
         self.size = 0
         self.due_at = 0.0
         self.written_at = float("-inf")
-        self.accepted = self.taken = 0  # how many items so far
+        self.accepted = self.taken = 0  # numbers of items
         self.barriers: list[tuple[int, Callable[[], object]]] = []  # with the number of items before each
         self._has_readers = True
         self.error: Exception | None = None
@@ -330,7 +330,7 @@ class Channel:
         self.size -= size
         self.taken += n
         self.written_at = time.monotonic()
-        # Full or not, the channel queues behind those that are due already: a backlog of one task does not delay the
+        # Full or not, the channel queues behind the ones that are due already: a backlog of one task does not delay the
         # others.
         self.due_at = self.written_at if self.size >= FULL or self.barriers else self.written_at + self._interval
         return items
