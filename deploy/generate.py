@@ -154,7 +154,7 @@ def hub() -> list[Node]:
         "hub",
         name=_HUB,
         spec={
-            "replicas": 1,  # each pod would sign the cookies of its users with a key of its own
+            "replicas": 1,  # signing in takes two requests, and its state is in the memory of the pod
             "selector": {"matchLabels": labels("hub")},
             "template": {"metadata": {"labels": pod_labels}, "spec": spec},
         },

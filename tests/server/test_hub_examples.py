@@ -252,6 +252,33 @@ def test_a_service_that_the_hub_does_not_start(installation: Installation, tmp_p
         service.end()
 
 
+def test_the_examples_fit_the_deployment() -> None:
+    """Names, ports and variables on the page are those of `deploy/`."""
+    text = (_GUIDES.parents[1] / "deploy" / "kustomize" / "components" / "hub" / "hub.yaml").read_text()
+    objects = {one["kind"]: one for one in yaml.safe_load_all(text)}
+    service, pod = objects["Service"], objects["Deployment"]["spec"]["template"]
+    hub = yaml.safe_load(blocks("values.yaml")[0])["hub"]
+    [port] = service["spec"]["ports"]
+    meta = service["metadata"]
+    assert hub["services"]["logs"]["url"] == f"http://{meta['name']}.{meta['namespace']}:{port['port']}"
+    assert hub["networkPolicy"]["egress"][0]["ports"] == [{"port": port["port"]}]
+    assert pod["metadata"]["labels"]["hub.jupyter.org/network-access-hub"] == "true"
+    [container] = pod["spec"]["containers"]
+    env = {one["name"]: one.get("value") for one in container["env"]}
+    assert set(VARIABLES) < env.keys()
+    [block] = blocks("The environment of a service that the Hub does not start")
+    shown = dict(re.findall(r"^(JUPYTERHUB_\w+)=(\S+)", block, re.MULTILINE))
+    differs = {"JUPYTERHUB_API_TOKEN", "JUPYTERHUB_API_URL"}  # a Secret; the Hub is in a namespace of its own
+    assert {n: v for n, v in env.items() if n.startswith("JUPYTERHUB_")}.items() - shown.items() == {
+        (name, env[name]) for name in differs
+    }
+    monitor = yaml.safe_load(blocks("servicemonitor.yaml")[0])
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= meta["labels"].items()
+    [endpoint] = monitor["spec"]["endpoints"]
+    [scraped] = yaml.safe_load(blocks("prometheus.yml")[0])["scrape_configs"]
+    assert (endpoint["port"], endpoint["path"]) == (port["name"], scraped["metrics_path"])
+
+
 def check_scraping(target: str, tokens: Mapping[str, str], folder: Path) -> None:
     """Check that Prometheus' token opens the metrics of the service, and no other token does."""
     file = folder / "hub-token"
