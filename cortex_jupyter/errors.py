@@ -12,6 +12,10 @@
     │   ├── ContainerNotFound
     │   ├── RecordNotFound         a log has no line at this position or with this number
     │   └── CursorNotHeld  410   the lines at a cursor are no longer held
+    │       └── RecordingDeleted 404   an administrator deleted the recording
+    ├── DeletionRefused    409   a recording cannot be deleted
+    │   ├── LegalHold      409   it is under a legal hold
+    │   └── StillRecorded  409   a recorder is writing it
     ├── LimitReached       429   a limit of the server is reached; waiting helps
     │   └── TooMany        429   one request asks for too much; waiting does not help
     ├── ClusterError       502   the cluster answers with an error
@@ -191,6 +195,26 @@ class CursorNotHeld(NotFound):
 
     status = 410
     default_hint = "start again without a cursor"
+
+
+class RecordingDeleted(CursorNotHeld):
+    """An administrator deleted the recording."""
+
+    status = 404  # a viewer answers 410 by loading its window again, which would fail in the same way
+
+
+class DeletionRefused(CortexError):
+    """A recording cannot be deleted now."""
+
+    status = 409
+
+
+class LegalHold(DeletionRefused):
+    """The recording is under a legal hold."""
+
+
+class StillRecorded(DeletionRefused):
+    """A recorder is writing the recording."""
 
 
 class LimitReached(CortexError):

@@ -69,6 +69,11 @@ def archive_recording(
     }
     with tracing.span("cortex.archive.task", attributes, carrier=tracing.carrier()) as span:
         archived = catalog.put(store, info.id, progress, overwrite=overwrite)
+        deletion = store.deletion(info.id)
+        if deletion and (deletion.archive or not overwrite):  # meanwhile; it did not see these objects
+            for name in archived.objects:
+                catalog.remove(name)
+            raise deletion.error("this recording")
         span.set({"cortex.archive.bytes": archived.file.size})
         is_first = store.mark_archived(info.id, url)
     return archived, is_first

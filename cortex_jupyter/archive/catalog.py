@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import orjson
 
@@ -23,18 +24,20 @@ from cortex_jupyter.archive.order import sort_pieces
 from cortex_jupyter.archive.recording import ArchivedRecording, too_new
 from cortex_jupyter.archive.write import FileMetadata, ParquetEncoder, WrittenFile
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound, ArchiveTooNew
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.store.scan import require_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.archive.objects import ObjectStore
-    from cortex_jupyter.model import TaskRef
     from cortex_jupyter.store import Readable, RecordingInfo
 
 _log = logging.getLogger(__name__)
 
 _MANIFEST: Final = ".json"
+#: The name of a recording's object: its namespace, kind, name and id.
+_OBJECT: Final = re.compile(r"([^/]+)/([^/]+)/([^/]+)/(\d+)\.(?:json|parquet)")
 #: Maximum number of manifests that are requested at the same time.
 _CONCURRENT: Final = 32
 #: With at most this many new manifests, reading the cache is not worth a request.
@@ -157,8 +160,56 @@ class Catalog:
                 self.refresh_manifest_cache(info.ref.namespace)
         return self._load(name + _MANIFEST)
 
+    def stored(self, namespace: str = "") -> dict[int, tuple[TaskRef, dict[str, int]]]:
+        """Return all recordings of which the archive has any object, also those whose manifest is missing or unusable.
+
+        Returns
+        -------
+        dict
+            By recording: its task, and its objects with their sizes in bytes, the manifest first.
+
+        Raises
+        ------
+        ArchiveError
+        """
+        prefix = f"{quote(namespace, safe='')}/" if namespace else ""
+        recordings: dict[int, tuple[TaskRef, dict[str, int]]] = {}
+        for name, size in sorted(self.objects.sizes(prefix).items()):
+            match = _OBJECT.fullmatch(name)
+            if match:
+                ref = TaskRef(*map(unquote, match.group(1, 2, 3)))
+                recordings.setdefault(int(match[4]), (ref, {}))[1][name] = size
+        return recordings
+
+    def remove(self, name: str) -> None:
+        """Delete an object of a recording, and forget what is known of it.
+
+        Raises
+        ------
+        ArchiveError
+        """
+        self.objects.delete(name)
+        self._known.pop(name, None)
+
+    def forget(self, recording: int) -> None:
+        """Forget a recording whose objects have been removed by another process."""
+        self._known = {name: known for name, known in self._known.items() if known.info.id != recording}
+
+    def has_manifest_cache(self, namespace: str) -> bool:
+        """Return whether one object holds copies of the manifests of a namespace.
+
+        Raises
+        ------
+        ArchiveError
+        """
+        try:
+            self.objects.size(f"{quote(namespace, safe='')}/{manifest_cache.NAME}")
+        except ArchiveNotFound:
+            return False
+        return True
+
     def refresh_manifest_cache(self, namespace: str) -> None:
-        """Write the manifests of a namespace into one object, which makes listing fast.
+        """Write the manifests of a namespace into one object, which makes listing fast. Without any, delete the object.
 
         Raises
         ------
@@ -170,6 +221,9 @@ class Catalog:
         manifests = {name: old[name] for name, tag in listed.items() if name in old and old[name][0] == tag}
         new = [name for name in listed if name not in manifests]
         manifests |= {name: (listed[name], data) for name, data in self._fetched(new).items()}
+        if not manifests:
+            self.objects.delete(f"{folder_}/{manifest_cache.NAME}")
+            return
         manifest_cache.save(self.objects, folder_, manifests)
 
     def _below(self, prefix: str) -> tuple[list[ArchivedRecording], dict[str, ArchiveTooNew | ArchiveDamaged]]:

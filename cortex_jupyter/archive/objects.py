@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, unquote, urlsplit
@@ -146,16 +147,28 @@ class ObjectStore:
         ------
         ArchiveError
         """
+        listed = self._list(prefix)
+        return [(entry["path"], entry["e_tag"] or f"{entry['last_modified']} {entry['size']}") for entry in listed]
 
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Return the sizes in bytes of all objects below a prefix, by name.
+
+        Raises
+        ------
+        ArchiveError
+        """
+        return {entry["path"]: int(entry["size"]) for entry in self._list(prefix)}
+
+    def _list(self, prefix: str) -> list[Any]:
         def entries() -> list[Any]:
             return [entry for chunk in self._api.list(self._store, prefix or None, chunk_size=1000) for entry in chunk]
 
         with self._errors(prefix, "listed"):
-            listed = self._retry("kind: Interrupted", entries)  # the answer ended early
-        return [(entry["path"], entry["e_tag"] or f"{entry['last_modified']} {entry['size']}") for entry in listed]
+            listed: list[Any] = self._retry("kind: Interrupted", entries)  # the answer ended early
+        return listed
 
     def delete(self, name: str) -> None:
-        """Delete an object if it exists.
+        """Delete an object if it exists; in a folder also what interrupted writers of it left, and folders that are then empty.
 
         Raises
         ------
@@ -163,6 +176,15 @@ class ObjectStore:
         """
         with contextlib.suppress(ArchiveNotFound), self._errors(name, "deleted"):
             self._api.delete(self._store, name)
+        if self.folder is None:
+            return
+        path = self.folder / name
+        with self._errors(name, "deleted"):
+            for unfinished in path.parent.glob(f"{escape(path.name)}#*"):
+                unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another object is in it
+            for parent in path.relative_to(self.folder).parents[:-1]:
+                (self.folder / parent).rmdir()
 
     def _retry(self, message_part: str, operation: Callable[[], Any]) -> Any:
         """Retry an operation whose error message contains `message_part`, which obstore itself does not retry."""

@@ -84,6 +84,11 @@ class ArchivedRecording:
         statement = orjson.loads(self.metadata[layout.STATEMENT])
         return doc | {"complete": statement}
 
+    @property
+    def objects(self) -> tuple[str, str]:
+        """The names of its objects in the archive: the manifest and the file."""
+        return f"{self.file.name.removesuffix('.parquet')}.json", self.file.name
+
     def may_hold(self, since: int | None, until: int | None, level: str | None) -> bool:
         """Return whether the manifest allows lines within a window of time (ns) and of some levels."""
         first, last = self.about["first"], self.about["last"]

@@ -7,9 +7,9 @@ import logging
 import os
 from bisect import bisect_right
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
 
-from cortex_jupyter.errors import ArchiveError, CursorNotHeld, MissingExtra, StoreError
+from cortex_jupyter.errors import ArchiveError, ArchiveNotFound, CursorNotHeld, MissingExtra, StoreError
 from cortex_jupyter.store import Anchor, Readable, absolute_archive, is_shared, is_store
 from cortex_jupyter.store.budget import NOT_HELD_HINT
 from cortex_jupyter.store.open import open_store
@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     from cortex_jupyter.archive.recording import ArchivedRecording
     from cortex_jupyter.model import Entry, IndexEntry, Source, TaskRef
     from cortex_jupyter.store import Completeness, RecordingInfo, SettingsStore
+    from cortex_jupyter.store.deletion import Deletion
 
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+_REMOVED_HINT: Final = (
+    "whoever removed it has the receipt of `cortex-jupyter delete`; a bucket may also expire objects by itself"
+)
 
 
 class RecordingLookup(Protocol):
@@ -37,6 +43,9 @@ class RecordingLookup(Protocol):
 
     def by_id(self, recording: int) -> ArchivedRecording | None:
         """Return one recording."""
+
+    def forget(self, recording: int) -> None:
+        """Forget a recording whose objects have been removed by another process."""
 
 
 class SingleFile:
@@ -70,6 +79,9 @@ class SingleFile:
     def by_id(self, recording: int) -> ArchivedRecording | None:
         """Return the recording if it has that id."""
         return self._archived if recording == self._archived.info.id else None
+
+    def forget(self, recording: int) -> None:
+        """Do nothing: there is no other recording."""
 
 
 class ArchiveStore(Readable):
@@ -130,17 +142,31 @@ class ArchiveStore(Readable):
         pass
 
     def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:
-        return {sid: (source, Anchor(ended=True)) for sid, source in self.archived(recording).sources.items()}
+        sources = self._read(recording, lambda archived: archived.sources)
+        return {sid: (source, Anchor(ended=True)) for sid, source in sources.items()}
 
     def entries(self, recording: int, after: int, max_bytes: int) -> list[Entry]:
-        return list(self.archived(recording).entries(after, max_bytes))
+        return self._read(recording, lambda archived: list(archived.entries(after, max_bytes)))
 
     def index(self, recording: int, after: int = 0) -> list[IndexEntry]:
-        index = self.archived(recording).index
+        index = self._read(recording, lambda archived: archived.index)
         return index[bisect_right(index, after, key=attrgetter("seq")) :] if after else list(index)
 
     def entry(self, recording: int, seq: int) -> Entry | None:
-        return self.archived(recording).entry(seq)
+        return self._read(recording, lambda archived: archived.entry(seq))
+
+    def _read(self, recording: int, read: Callable[[ArchivedRecording], T]) -> T:
+        """Read from a recording whose manifest may be known since before its objects were deleted."""
+        try:
+            return read(self.archived(recording))
+        except ArchiveNotFound as error:
+            self.tasks.forget(recording)
+            raise CursorNotHeld(
+                "this recording was removed from the archive while it was read", _REMOVED_HINT
+            ) from error
+
+    def deletion(self, recording: int) -> Deletion | None:  # noqa: ARG002 - the store knows
+        return None
 
     def complete(self, recording: int) -> Completeness:
         return self.archived(recording).complete

@@ -21,7 +21,6 @@ from cortex_jupyter.errors import (
     ArchiveError,
     ClusterError,
     CortexError,
-    CursorNotHeld,
     NotAllowed,
     NotFound,
     StoreBusy,
@@ -33,6 +32,7 @@ from cortex_jupyter.reader.connection import Connection, start_time
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.retry_deadline import RetryDeadline
 from cortex_jupyter.recorder.process.launch import ensure_recorder
+from cortex_jupyter.store.deletion import not_held
 from cortex_jupyter.store.quotas import not_held_hint
 from cortex_jupyter.telemetry.logs import OutageLog
 
@@ -342,7 +342,7 @@ class Recording:
         info = self.store.info(self.id)
         if info is None:
             hint = not_held_hint(self._session.store, self.ref.namespace)
-            raise CursorNotHeld(f"the recording of {self.ref.key} is no longer held", hint)
+            raise not_held(self._session.store, self.id, f"the recording of {self.ref.key}", hint)
         return info
 
     async def want(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.cluster.tasks import resolve
-from cortex_jupyter.errors import CortexError, NotFound, StoreBusy, StoreFull
+from cortex_jupyter.errors import CortexError, NotFound, RecordingDeleted, StoreBusy, StoreFull
 from cortex_jupyter.recorder.collector.sharing import Plan, TaskSharing
 from cortex_jupyter.recorder.heartbeat import BEAT_S, Heartbeat
 from cortex_jupyter.recorder.process.health import Health
@@ -254,7 +254,8 @@ class Recorder:
         else:
             is_real = workload.ref == ref and workload.is_of(uid)
         if is_real:
-            await asyncio.to_thread(self._store.open, self._cluster.id, ref, uid)
+            with contextlib.suppress(RecordingDeleted):  # just now; the reader asks again, and is told
+                await asyncio.to_thread(self._store.open, self._cluster.id, ref, uid)
         await asyncio.to_thread(self._store.drop_request, self._cluster.id, ref, uid)
 
     async def _plan_sharing(self, selection: Selection, with_readers: set[int]) -> Plan:

@@ -15,7 +15,6 @@ from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import (
     ClusterUnreachable,
     CortexError,
-    CursorNotHeld,
     NoCluster,
     NotAllowed,
     SignInUnavailable,
@@ -27,6 +26,7 @@ from cortex_jupyter.reader.shared_lists import SharedLists
 from cortex_jupyter.server.id_token import OpenIDConnect
 from cortex_jupyter.server.readers import Readers, WorkLimiter
 from cortex_jupyter.store.budget import Budget
+from cortex_jupyter.store.deletion import not_held
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.quotas import not_held_hint
 from cortex_jupyter.telemetry import tracing
@@ -191,12 +191,10 @@ class Service:
                 recording = await recordings.find(ref, self.person(request.current_user))
             request.begin_reads(recording.ref)
         except (TaskNotFound, NoCluster, ClusterUnreachable):
-            has_left_store = (
-                cursor and cursor.recording and await asyncio.to_thread(recordings.store.info, cursor.recording) is None
-            )
-            if has_left_store:
-                hint = await asyncio.to_thread(not_held_hint, recordings.store, ref.namespace)
-                raise CursorNotHeld(f"the recording of {ref.key} is no longer held", hint) from None
+            store, recorded = recordings.store, cursor.recording if cursor else 0
+            if recorded and await asyncio.to_thread(store.info, recorded) is None:
+                hint = await asyncio.to_thread(not_held_hint, store, ref.namespace)
+                raise await asyncio.to_thread(not_held, store, recorded, f"the recording of {ref.key}", hint) from None
             raise
         return recording
 

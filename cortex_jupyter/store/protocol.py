@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from cortex_jupyter.store.deletion import DeletionLookup, DeletionStore
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
@@ -31,7 +33,7 @@ READER_HINT: Final = (
 )
 
 
-class Readable(Protocol):
+class Readable(DeletionLookup, Protocol):
     """What readers need: a store of recordings or an archive."""
 
     url: str
@@ -225,7 +227,7 @@ class RetentionStore(Protocol):
         """Return the reserved space to the disk."""
 
 
-class Store(Readable, LeaseStore, RetentionStore, SettingsStore, Protocol):
+class Store(Readable, LeaseStore, RetentionStore, SettingsStore, DeletionStore, Protocol):
     """Where recordings are kept."""
 
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
@@ -233,6 +235,11 @@ class Store(Readable, LeaseStore, RetentionStore, SettingsStore, Protocol):
 
         `forget_empty` then leaves an empty one alone for a while. A user who may only read asks the recorders to create it,
         and waits.
+
+        Raises
+        ------
+        RecordingDeleted
+            An administrator deleted it, and the task is not to be recorded again.
         """
 
     def requests(self, cluster: str) -> list[tuple[TaskRef, str]]:  # noqa: ARG002 - of a store without such users

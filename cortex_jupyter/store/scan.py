@@ -15,9 +15,8 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import AFTER_ALL, UNBOUNDED, Batch, Entry
-from cortex_jupyter.store.budget import NOT_HELD_HINT
+from cortex_jupyter.store.deletion import not_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -194,7 +193,7 @@ def require_info(store: Readable, recording: int) -> RecordingInfo:
     """
     info = store.info(recording)
     if info is None:
-        raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
+        raise not_held(store, recording)
     return info
 
 

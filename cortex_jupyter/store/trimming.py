@@ -99,7 +99,8 @@ def trim(
     quotas = read_quotas(store)
     if bound is None and not excess and not quotas:
         return {}
-    sizes = {id_: store.recording_bytes(id_) for id_ in leases}
+    held = store.holds()
+    sizes = {id_: store.recording_bytes(id_) for id_ in leases if id_ not in held}
     by_recording = _namespace_limits(store, sizes, quotas) if quotas else {}
     limits = [] if bound is None else [_bound_limit(bound)]
     if excess:  # other recorders save their share

@@ -18,7 +18,7 @@ from support.valkey import Server
 from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.cli.doctor.store import judge
 from cortex_jupyter.cluster.session import Cluster
-from cortex_jupyter.errors import RecorderError, StoreError
+from cortex_jupyter.errors import RecorderError, RecordingDeleted, StoreError
 from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.recorder.__main__ import main as record
@@ -27,6 +27,7 @@ from cortex_jupyter.recorder.process.launch import ensure_recorder
 from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.store import Commit
 from cortex_jupyter.store.compact import compact
+from cortex_jupyter.store.deletion import Deletion, Hold
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.settings import Settings, write_settings
 from cortex_jupyter.store.valkey import store as valkey_store
@@ -135,6 +136,30 @@ def test_a_reader_reads_and_wishes(server: Server, open_as: Callable[[str], Stor
     reader.want(hand.id, 30)
     assert [info.id for info in open_as("recorder").wanted(CLUSTER)] == [hand.id]
     assert reader.open(CLUSTER, REF, "u1") == hand.id, "what is recorded needs no recorder"
+
+
+def test_a_reader_sees_holds_and_deletions_and_makes_none(server: Server, open_as: Callable[[str], Store]) -> None:
+    recorder_store, reader = open_as("recorder"), open_as("reader")
+    held, deleted = Hand(recorder_store), Hand(recorder_store, uid="u2")
+    for hand in (held, deleted):
+        hand.end()
+    hold = Hold(REF.key, CLUSTER, "ann", 1.0, "case 12")
+    deletion = Deletion(deleted.id, CLUSTER, REF.namespace, REF.kind, REF.name, "u2", "ann", 1.0)
+    for attempt in (
+        lambda: reader.set_hold(held.id, hold),
+        lambda: reader.delete(deletion),
+        lambda: reader.allow_again(deletion),
+    ):
+        with pytest.raises(StoreError, match="refuses a command"):
+            attempt()
+    assert recorder_store.set_hold(held.id, hold)
+    recorder_store.delete(deletion)
+    assert reader.holds() == {held.id: hold} and reader.deletions() == [reader.deletion(deleted.id)] == [deletion]
+    assert reader.oldest_removable() is None
+    with pytest.raises(RecordingDeleted, match="by ann"):
+        reader.open(CLUSTER, REF, "u2")
+    with pytest.raises(StoreError, match="refuses a command"):
+        reader.set_hold(held.id, None)
 
 
 def test_a_reader_writes_nothing_else(server: Server, open_as: Callable[[str], Store]) -> None:

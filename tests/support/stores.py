@@ -29,7 +29,7 @@ settings.load_profile("recording")
 
 
 #: Test modules of a store's guarantees, which also run on Redis; no others do, because each costs seconds.
-GUARANTEE_TESTS: Final = ("test_store", "test_compact", "test_retention", "test_trimming")
+GUARANTEE_TESTS: Final = ("test_store", "test_compact", "test_deletion", "test_retention", "test_trimming")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

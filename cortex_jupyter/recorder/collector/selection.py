@@ -19,7 +19,16 @@ from cortex_jupyter.cluster.pods import decisive_end
 from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.watch import watch
 from cortex_jupyter.cluster.workloads import Workload, collection, further_uid, uid_of_task
-from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound, StoreBusy, StoreError, StoreFull
+from cortex_jupyter.errors import (
+    ClusterError,
+    CortexError,
+    NotAllowed,
+    NotFound,
+    RecordingDeleted,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+)
 from cortex_jupyter.model import TaskRef, parse_rfc3339
 from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
@@ -381,6 +390,10 @@ class Selection:
                 except (StoreFull, StoreBusy) as error:
                     self._health.store_refused(error, "open")
                     await asyncio.sleep(RETRY_S)
+                except RecordingDeleted as error:
+                    task.id = 0
+                    _log.info("%s: %s", ref.key, error.message)
+                    return
                 else:
                     self._health.store_log.worked("open")
                     self.ids.add(task.id)

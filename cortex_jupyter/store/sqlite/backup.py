@@ -95,6 +95,11 @@ def restore_backup(store: SqliteStore, source: Path, *, replace: bool = False) -
         _check_contents(copy, source, _OTHER_FILE)
         with store.reading() as db:
             _check_unused(db, store.path)
+            if holds := store.holds():
+                raise StoreError(
+                    f"{len(holds)} recordings of {store.path} are under a legal hold, which a restore would end",
+                    "restore into another store with --store, or release them: cortex-jupyter store release TASK",
+                )
             if not replace and db.execute("SELECT 1 FROM recording").fetchone():
                 raise StoreError(
                     f"{store.path} holds recordings, which a restore would remove",

@@ -67,6 +67,7 @@ class Connections:
                     db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only possible before the file has a page
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = NORMAL")
+                db.execute("PRAGMA secure_delete = FAST")  # zeros what is deleted within a page, without more writing
             except BaseException:
                 db.close()
                 raise

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import Entry, IndexEntry, Source
 from cortex_jupyter.store import Anchor, Commit, Completeness, Lease, as_epochs
-from cortex_jupyter.store.budget import NOT_HELD_HINT
+from cortex_jupyter.store.deletion import DeletionLookup, not_held
 from cortex_jupyter.store.packing import pack, unpack
 from cortex_jupyter.store.sqlite.error_mapping import DAMAGED_HINT
 from cortex_jupyter.store.sqlite.leases import fence
@@ -42,7 +41,7 @@ def _epochs(text: str | None) -> Epochs:
     return as_epochs(orjson.loads(text)) if text else ()
 
 
-class Entries:
+class Entries(DeletionLookup):
     """The part of `SqliteStore` for entries and sources; `Store` documents each method."""
 
     _file: Connections
@@ -109,7 +108,7 @@ class Entries:
                 if size >= max_bytes:
                     break
         if entries and entries[0].seq > after + 1:  # numbers have no holes, so the recording is being deleted
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
+            raise not_held(self, recording)
         return entries
 
     def index(self, recording: int, after: int = 0) -> list[IndexEntry]:

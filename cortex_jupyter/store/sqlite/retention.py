@@ -23,19 +23,22 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Lease
     from cortex_jupyter.store.sqlite.connections import Connections
 
+#: Prefix of the setting with the legal hold of a recording.
+HOLD: Final = "hold:"
 #: Number of entries that are deleted in one transaction.
 _ENTRIES: Final = 50
 #: Number of pages that are returned to the disk in one transaction.
 _PAGES: Final = 256
 #: A recording's size changes no more when its task has ended for this long (seconds): its last batches have been merged.
 _SETTLED_S: Final = 300.0
-#: A recording may leave if it is complete, unread and, if an archive is set, in that archive.
+#: A recording may leave if it is complete, unread, under no legal hold and, if an archive is set, in that archive.
 _ARCHIVE: Final = "(SELECT value FROM setting WHERE key='archive')"
 _ARCHIVED: Final = "EXISTS (SELECT 1 FROM setting WHERE key='archived:' || recording.id AND value="
-_REMOVABLE: Final = f"done=1 AND wanted < ? AND (ifnull({_ARCHIVE}, '') = '' OR {_ARCHIVED}{_ARCHIVE}))"
+_NOT_HELD: Final = f"NOT EXISTS (SELECT 1 FROM setting WHERE key='{HOLD}' || recording.id)"
+_REMOVABLE: Final = f"done=1 AND wanted < ? AND {_NOT_HELD} AND (ifnull({_ARCHIVE}, '') = '' OR {_ARCHIVED}{_ARCHIVE}))"
 #: An empty recording that was not opened or wanted since a time; `id < ?` means that it was created before it.
 _EMPTY: Final = (
-    "done=0 AND wanted < ? AND id < ? AND (last_seq=0 OR kind NOT IN ('job', 'pod'))"
+    f"{_NOT_HELD} AND done=0 AND wanted < ? AND id < ? AND (last_seq=0 OR kind NOT IN ('job', 'pod'))"
     " AND NOT EXISTS (SELECT 1 FROM source WHERE source.recording=recording.id)"
 )
 
@@ -112,7 +115,7 @@ class Retention(RetentionStore, SettingsStore):
         return 0  # recorders wait while the disk is full: usually something else fills it
 
     def trim(self, lease: Lease, gap: Entry, resume_lines: bytes) -> bool:
-        ends = "SELECT 1 FROM entry, recording WHERE id=entry.recording AND entry.recording=? AND seq+n-1=? AND done=0"
+        ends = f"SELECT 1 FROM entry, recording WHERE id=entry.recording AND entry.recording=? AND seq+n-1=? AND done=0 AND {_NOT_HELD}"
         rows = [
             (0, 0, "remains", 0, 0, resume_lines),
             (gap.seq, gap.n, gap.event, gap.t_min, gap.t_max, pack(gap.data)),
@@ -155,7 +158,7 @@ class Retention(RetentionStore, SettingsStore):
             query = f"DELETE FROM recording WHERE id=? AND {_REMOVABLE}"
             if not db.execute(query, (recording, time.time())).rowcount:
                 return False
-            _mark_deleted(db, recording)
+            mark_deleted(db, recording)
         return True
 
     def forget_empty(self, seconds: float) -> int:
@@ -171,7 +174,7 @@ class Retention(RetentionStore, SettingsStore):
                 # Checked again, since it may have been opened or leased meanwhile.
                 query = f"DELETE FROM recording WHERE id=? AND owner IS ? AND {_EMPTY}"
                 if db.execute(query, (id_, owner, *since)).rowcount:
-                    _mark_deleted(db, id_)
+                    mark_deleted(db, id_)
                     removed += 1
         return removed
 
@@ -199,7 +202,7 @@ class Retention(RetentionStore, SettingsStore):
         return True
 
 
-def _mark_deleted(db: sqlite3.Connection, recording: int) -> None:
+def mark_deleted(db: sqlite3.Connection, recording: int) -> None:
     """Mark the lines of a removed recording for deletion by `sweep`."""
     db.execute("INSERT INTO leaving VALUES (?)", (recording,))
     db.execute("DELETE FROM source WHERE recording=?", (recording,))

@@ -13,9 +13,11 @@ import orjson
 from cortex_jupyter.errors import StoreError
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.store import HealthWarning, RecordingInfo, Store, as_epochs, url_of
+from cortex_jupyter.store.deletion import task_name
 from cortex_jupyter.store.ids import new_id
 from cortex_jupyter.store.sqlite.changes import Changes
 from cortex_jupyter.store.sqlite.connections import Connections
+from cortex_jupyter.store.sqlite.deletion import Deletions, deletion_of_task
 from cortex_jupyter.store.sqlite.entries import Entries
 from cortex_jupyter.store.sqlite.leases import Leases
 from cortex_jupyter.store.sqlite.retention import Retention
@@ -75,7 +77,7 @@ class Reserve:
             self._path.unlink(missing_ok=True)
 
 
-class SqliteStore(Entries, Leases, Retention, Store):
+class SqliteStore(Entries, Leases, Deletions, Retention, Store):
     """A store in one file; `Store` documents each method."""
 
     def __init__(self, path: Path) -> None:
@@ -113,6 +115,8 @@ class SqliteStore(Entries, Leases, Retention, Store):
         if row:
             return int(row[0])
         with self._file.writing() as db:
+            if deletion := deletion_of_task(db, task_name(cluster, ref, uid)):
+                raise deletion.error(f"the recording of {ref.key}")
             newest = db.execute("SELECT ifnull(max(id), 0) FROM recording").fetchone()[0]
             columns = "id, cluster, namespace, kind, name, uid, wanted"
             insert = f"INSERT OR IGNORE INTO recording ({columns}) VALUES (?,?,?,?,?,?,?)"

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import Entry, IndexEntry, Source
 from cortex_jupyter.store import Anchor, Commit, Completeness, Lease, as_epochs
-from cortex_jupyter.store.budget import NOT_HELD_HINT
+from cortex_jupyter.store.deletion import DeletionLookup, not_held
 from cortex_jupyter.store.packing import pack, unpack
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ _DAMAGED: Final = (
 )
 
 
-class Entries:
+class Entries(DeletionLookup):
     """The part of `ValkeyStore` for entries and sources; `Store` documents each method."""
 
     _link: Link
@@ -81,7 +80,7 @@ class Entries:
                 if size >= max_bytes:
                     break
         if entries and entries[0].seq > after + 1:  # numbers have no holes
-            raise CursorNotHeld("this recording is no longer held", NOT_HELD_HINT)
+            raise not_held(self, recording)
         return entries
 
     def index(self, recording: int, after: int = 0) -> list[IndexEntry]:

@@ -50,6 +50,7 @@ _FLAGS: Final = dict.fromkeys(
         "release",
         "merge",
         "trim",
+        "delete",
     ),
     "allow-oom",
 )

@@ -10,9 +10,11 @@ import orjson
 from cortex_jupyter.errors import BadQuery, StoreError
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.store import READER_HINT, HealthWarning, RecordingInfo, Store, as_epochs
+from cortex_jupyter.store.deletion import task_name
 from cortex_jupyter.store.ids import new_id
 from cortex_jupyter.store.valkey import checks
 from cortex_jupyter.store.valkey.changes import Changes
+from cortex_jupyter.store.valkey.deletion import Deletions
 from cortex_jupyter.store.valkey.entries import Entries
 from cortex_jupyter.store.valkey.leases import Leases
 from cortex_jupyter.store.valkey.link import VERSION, Link
@@ -49,7 +51,7 @@ _COLUMNS: Final = ("namespace", "kind", "name", "uid", "cluster", *_INITIAL)
 _PER_REQUEST: Final = 500
 
 
-class ValkeyStore(Entries, Leases, Retention, Store):
+class ValkeyStore(Entries, Leases, Deletions, Retention, Store):
     """A store on a server; `Store` documents each method, `Link` the errors of the constructor."""
 
     def __init__(self, address: Address) -> None:
@@ -62,7 +64,7 @@ class ValkeyStore(Entries, Leases, Retention, Store):
         self._link.close()
 
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
-        name = f"{cluster} {ref.namespace}/{ref.kind}/{ref.name} {uid}"
+        name = task_name(cluster, ref, uid)
         id_ = self._link.ask("HGET", "cortex:uids", name)
         if id_ is not None and (self._link.ask("EXISTS", f"cortex:{int(id_)}:sources") or self.is_reader()):
             return int(id_)
@@ -71,14 +73,23 @@ class ValkeyStore(Entries, Leases, Retention, Store):
         row = {"namespace": ref.namespace, "kind": ref.kind, "name": ref.name, "uid": uid, "cluster": cluster}
         columns = [x for k, v in (row | _INITIAL).items() for x in (k, orjson.dumps(v))]
         try:  # also if it exists: keeps an empty recording from `forget_empty` until it is wanted
-            return int(self._link.secured("open", name, _names(ref), new_id(), *columns))
+            opened = int(self._link.secured("open", name, _names(ref), new_id(), *columns))
         except StoreError:
             if id_ is None:
                 raise
             return int(id_)  # a read-only store can still be read
+        if opened < 0:
+            self._check_not_deleted(name, ref)
+            return self.open(cluster, ref, uid)  # it was allowed again just now
+        return opened
+
+    def _check_not_deleted(self, name: str, ref: TaskRef) -> None:
+        if deletion := self.deletion_of_task(name):
+            raise deletion.error(f"the recording of {ref.key}")
 
     def _request(self, cluster: str, ref: TaskRef, uid: str, name: str) -> int:
         """Have a recorder begin a recording, which this user may not do, and return its id."""
+        self._check_not_deleted(name, ref)
         if self.recorder(cluster) is None:
             raise StoreError(f"{ref.key} has no recording, and no recorder is alive to begin one", READER_HINT)
         self._link.call("request", _request(cluster, ref, uid), int(_REQUEST_S * 1000))

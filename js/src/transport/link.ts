@@ -106,7 +106,7 @@ export class SilenceTimer {
 }
 
 /** Codes of problems that another attempt would meet again. */
-const FATAL = /NotFound|NotAllowed|Forbidden|Unauthor|Ambiguous|Invalid|BadQuery|BadRequest|Unknown/;
+const FATAL = /NotFound|Deleted|NotAllowed|Forbidden|Unauthor|Ambiguous|Invalid|BadQuery|BadRequest|Unknown/;
 
 export function isFatal(problem: Problem): boolean {
   return FATAL.test(problem.code);

@@ -99,6 +99,21 @@ describe("while disconnected", () => {
     expect(texts()).toEqual(["one"]);
   });
 
+  it("stops when the recording is deleted, keeps its lines and says who deleted it", async () => {
+    open();
+    await settle();
+    await server.send(sse("log", line(0, "one"), "a1"));
+    await server.send(sse("error", { task: TASK, code: "RecordingDeleted", message: "deleted by root", hint: "" }));
+    server.answer = failure(404, "RecordingDeleted", "deleted by root");
+    await server.drop();
+    await vi.advanceTimersByTimeAsync(MINUTE);
+    const count = streams().length;
+    expect(last()).toMatchObject({ problem: { message: "deleted by root" } });
+    await vi.advanceTimersByTimeAsync(10 * MINUTE);
+    expect(streams()).toHaveLength(count);
+    expect(texts()).toEqual(["one"]);
+  });
+
   it("says so without a network", async () => {
     open();
     await settle();

@@ -115,6 +115,8 @@ it("stops where retrying cannot help, and starts over where the cursor has expir
   link.setTasks([TASK]);
   link.receive({ type: "error", error: { code: "TaskNotFound", message: "no such task" } });
   expect(states.at(-1)).toBe("stopped: no such task");
+  link.receive({ type: "error", error: { code: "RecordingDeleted", message: "it was deleted" } });
+  expect(states.at(-1)).toBe("stopped: it was deleted");
   cursor = "a9";
   link.receive({ type: "error", error: { code: "CursorNotHeld", message: "gone" } });
   expect(lost).toEqual([[TASK]]);

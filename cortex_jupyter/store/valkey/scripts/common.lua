@@ -65,8 +65,16 @@ local function forget(id)
   changed(id)
 end
 
--- Returns whether a recording may leave: it is complete, unread and, if an archive is set, in that archive.
+local function on_hold(id)
+  return call('HGET', 'cortex:holds', id) -- not HEXISTS, which the user `reader` may not
+end
+
+-- Returns whether a recording may leave: it is complete, unread, under no legal hold and, if an archive is set, in that
+-- archive.
 local function may_leave(id, now)
+  if on_hold(id) then
+    return false
+  end
   local archive = call('HGET', 'cortex:settings', 'archive')
   if archive and archive ~= '' and call('HGET', 'cortex:settings', 'archived:' .. id) ~= archive then
     return false

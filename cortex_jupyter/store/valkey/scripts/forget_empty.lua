@@ -8,7 +8,7 @@ for i = 2, #ARGV do
   local ends = row[2] == '"job"' or row[2] == '"pod"'
   local empty = row[1] and (row[3] == '0' or not ends) and call('EXISTS', key(id, 'sources')) == 0
   local wished = math.max(tonumber(row[5] or 0), tonumber(call('ZSCORE', 'cortex:wanted', id) or 0))
-  if empty and wished < now - ARGV[1] and not lives(row[4]) and not call('ZSCORE', 'cortex:done', id) then
+  if empty and not on_hold(id) and wished < now - ARGV[1] and not lives(row[4]) and not call('ZSCORE', 'cortex:done', id) then
     if row[4] then
       call('SREM', 'cortex:leases:' .. row[4], id)
     end

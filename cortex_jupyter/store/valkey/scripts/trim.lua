@@ -8,8 +8,8 @@ if lost then
 end
 local seq = holder(id, ARGV[4])
 local n = seq and string.match(call('ZRANGE', index, seq, seq, 'BYSCORE')[1], '^%d+ (%d+)')
-if not seq or seq + n - 1 ~= last or call('ZSCORE', 'cortex:done', id) then
-  return 0 -- the entries were merged meanwhile, or the recording is complete
+if not seq or seq + n - 1 ~= last or call('ZSCORE', 'cortex:done', id) or on_hold(id) then
+  return 0 -- the entries were merged meanwhile, or the recording is complete or held
 end
 local bytes, after = #ARGV[6] + #ARGV[7] + OVERHEAD, integer(last + 1) .. '-0'
 for _, part in ipairs({'trimmed', 'kept', 'live'}) do
