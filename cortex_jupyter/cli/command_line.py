@@ -26,6 +26,14 @@ _EPILOG: Final = """\
 TASK is [NAMESPACE:][KIND/]NAME, such as train-1, ml:job/train-1, deployment/api.
 Data goes to standard output, everything else to standard error.
 """
+_DELETE_EPILOG: Final = """\
+examples:
+  cortex-jupyter delete ml:job/train-1 --archive --dry-run
+  cortex-jupyter delete -n ml --archive --receipt ml-2026-12-01.json
+  cortex-jupyter delete -n ml --before 90d --yes
+
+The receipt names each recording with its task, lines, bytes, times and objects, and what was refused and why.
+"""
 _SEARCH_EPILOG: Final = """\
 examples:
   cortex-jupyter search "CUDA out of memory" -n ml
@@ -103,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     archive.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
     archive.add_argument("--again", action="store_true", help="archive again what is archived already")
 
+    _add_delete(commands)
     _add_store(commands)
     commands.add_parser("record", help="run the recorder in the foreground", add_help=False)
 
@@ -126,8 +135,45 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
+def _add_delete(commands: argparse._SubParsersAction[_Parser]) -> None:
+    delete = commands.add_parser(
+        "delete",
+        help="delete recordings from the store and the archive, as an administrator; print a receipt",
+        epilog=_DELETE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    delete.add_argument("tasks", nargs="*", metavar="TASK", help="tasks (default: all of --namespace and --before)")
+    delete.add_argument(
+        "-n",
+        "--namespace",
+        metavar="NS",
+        help="all tasks of this namespace; with TASK, the namespace of tasks that name none",
+    )
+    delete.add_argument(
+        "--before",
+        metavar="TIME",
+        help="only tasks that ended before this: 30d, 2026-01-31, RFC 3339 (without a zone: UTC)",
+    )
+    delete.add_argument("--archive", action="store_true", help="delete from the archive too")
+    delete.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    delete.add_argument("--yes", action="store_true", help="do not ask before more than one recording is deleted")
+    delete.add_argument(
+        "--receipt", metavar="FILE", help="write the receipt to this new file (default: standard output)"
+    )
+    delete.add_argument(
+        "--record-again",
+        action="store_true",
+        help="let the tasks be recorded again, as far as the cluster still has their logs (default: a deleted task is not)",
+    )
+    delete.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
+    delete.add_argument("--kubeconfig", metavar="PATH")
+    delete.add_argument("--context", metavar="NAME", help="context of the kubeconfig")
+
+
 def _add_store(commands: argparse._SubParsersAction[_Parser]) -> None:
-    store = commands.add_parser("store", help="show or change the settings of a store, back it up or restore it")
+    store = commands.add_parser(
+        "store", help="show or change the settings of a store, hold recordings, back it up or restore it"
+    )
     actions = store.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
     show = actions.add_parser("show", help="show the settings")
     show.add_argument("-o", "--output", choices=("text", "json"), default="text")
@@ -146,12 +192,18 @@ def _add_store(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     lock = actions.add_parser("lock", help="let nobody change the settings, not even a collector's environment")
     lock.add_argument("--off", action="store_true", help="let them be changed again")
+    hold = actions.add_parser("hold", help="set a legal hold: all recordings of a task stay, whatever is set or asked")
+    hold.add_argument("--reason", metavar="TEXT", required=True, help="why; `store show` and the doctor show it")
+    release = actions.add_parser("release", help="release a legal hold")
+    for action in (hold, release):
+        action.add_argument("tasks", metavar="TASK", nargs="+")
+        _where(action)
     backup = actions.add_parser("backup", help="copy a SQLite store to a file, while it is in use")
     backup.add_argument("file", metavar="FILE", help="a new file")
     restore = actions.add_parser("restore", help="replace a SQLite store by a backup, while no recorder runs")
     restore.add_argument("file", metavar="FILE", help="a file that `store backup` has written")
     restore.add_argument("--replace", action="store_true", help="remove the recordings that the store holds now")
-    for action in (show, change, lock, backup, restore):
+    for action in (show, change, lock, hold, release, backup, restore):
         action.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
 
 

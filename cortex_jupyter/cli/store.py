@@ -1,19 +1,26 @@
-"""`cortex-jupyter store`: the settings of a store, for all its users; its backup."""
+"""`cortex-jupyter store`: the settings of a store, for all its users; its legal holds; its backup."""
 
 from __future__ import annotations
 
 import contextlib
-import getpass
-import os
-import socket
+import sys
+import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
+from cortex_jupyter.archive.catalog import Catalog
+from cortex_jupyter.archive.deletion import RecordingFilter, find_recordings, is_meant
+from cortex_jupyter.archive.objects import ObjectStore
+from cortex_jupyter.archive.store import select_archive
+from cortex_jupyter.cli.administration import AuditTrail, ClusterScope, user_name
 from cortex_jupyter.cli.terminal import print_status
-from cortex_jupyter.errors import BadQuery, StoreError
+from cortex_jupyter.errors import BadQuery, StoreError, TaskNotFound
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.store import path_of
+from cortex_jupyter.store.deletion import Hold
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.quotas import read_quotas
 from cortex_jupyter.store.settings import (
@@ -33,13 +40,20 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show or change the settings of a store, back it up, or restore it.
+    """Show or change the settings of a store, hold recordings, or back the store up or restore it.
+
+    Returns
+    -------
+    int
+        1 if a recording was not held or released.
 
     Raises
     ------
-    BadQuery, StoreError
+    BadQuery, TaskNotFound, AuditError, StoreError, ArchiveError, ClusterError
     """
     with contextlib.closing(open_store(options.store)) as store:
+        if options.action in ("hold", "release"):
+            return _hold(store, options)
         if options.action in ("backup", "restore"):
             _copy(store, options)
             return 0
@@ -50,14 +64,16 @@ def run(options: argparse.Namespace) -> int:
                     raise BadQuery(f"cannot set {name!r}: there is no value", "write NAME=VALUE, such as max-age=30d")
             _set(store, {name: value for name, _, value in pairs}, options.namespace)
         elif options.action == "lock":
-            lock_settings(store, f"{_user()} with `cortex-jupyter store lock`", locked=not options.off)
+            lock_settings(store, f"{user_name()} with `cortex-jupyter store lock`", locked=not options.off)
         settings, origins, lock = read_settings(store), read_origins(store), read_lock(store)
         quotas, quotas_origin = read_quotas(store).named, read_quotas_origin(store)
+        holds = store.holds()
     if options.action == "show" and options.output == "json":
         namespaces = {
             name: dict(part.split("=", 1) for part in str(quota).split()) for name, quota in sorted(quotas.items())
         }
-        print(orjson.dumps(settings | {"namespaces": namespaces}).decode())
+        documents = [{"recording": id_} | asdict(hold) for id_, hold in holds.items()]
+        print(orjson.dumps(settings | {"namespaces": namespaces, "holds": documents}).decode())
         return 0
     for name, value in settings.items():
         print(f"{name:<15} {value or 'not set'}")
@@ -68,28 +84,71 @@ def run(options: argparse.Namespace) -> int:
     if quotas_origin:
         print(f"the quotas of namespaces were changed {quotas_origin}")
     print(f"locked {lock}" if lock else "not locked")
+    for hold in holds.values():
+        print(f"under a legal hold: {hold}")
     return 0
+
+
+def _hold(store: Store, options: argparse.Namespace) -> int:
+    """Set a legal hold on all recordings of some tasks, in the store and the archive, or release them."""
+    scope = ClusterScope.of(options)
+    refs, archive = scope.refs(options), select_archive(store)
+    audit, now = AuditTrail(f"cortex-jupyter store {options.action}"), time.time()
+    if options.action == "hold":
+        catalog = Catalog(ObjectStore(archive.url)) if archive else None
+        which = RecordingFilter(refs, cluster=scope.id)
+        found = find_recordings(store, catalog, which, audit.user, now)
+        holds = {
+            each.id: Hold(each.ref.key, each.cluster, audit.user, now, options.reason)
+            for each in found
+            if which.matches(each)
+        }
+    else:
+        holds = {
+            id_: hold
+            for id_, hold in store.holds().items()
+            if any(is_meant(ref, TaskRef.parse(hold.task)) for ref in refs)
+            and (scope.id is None or hold.cluster in ("", scope.id))
+        }
+    tasks = {id_: TaskRef.parse(hold.task) for id_, hold in holds.items()}
+    for ref in refs:
+        if not any(is_meant(ref, task) for task in tasks.values()):
+            what = "nothing is recorded of" if options.action == "hold" else "there is no legal hold on"
+            raise TaskNotFound(f"{what} {ref.key}")
+    missing_rights = scope.missing_rights(
+        {task.namespace for task in tasks.values()}, [store.url, archive.url if archive else ""]
+    )
+    code = 0
+    for id_, hold in holds.items():
+        error = missing_rights.get(tasks[id_].namespace)
+        if error is None:
+            # If it cannot be recorded, nothing is changed.
+            audit.write(options.action, hold.task, id_, reason=hold.reason)
+            is_set = store.set_hold(id_, hold if options.action == "hold" else None)
+            print(
+                f"{hold.task} (recording {id_}): {'held' if options.action == 'hold' else 'released'}"
+                if is_set
+                else f"{hold.task} (recording {id_}): deleted meanwhile"
+            )
+            code = code if is_set else 1
+        else:
+            audit.write("refused", hold.task, id_, outcome=error.code)
+            print(f"{hold.task}: {error.message}\n  hint: {error.hint}", file=sys.stderr)
+            code = 1
+    return code
 
 
 def _set(store: Store, changes: dict[str, str], namespace: str) -> None:
     if namespace:
-        write_quota(store, namespace, changes, f"{_user()} with `cortex-jupyter store set --namespace {namespace}`")
+        write_quota(store, namespace, changes, f"{user_name()} with `cortex-jupyter store set --namespace {namespace}`")
         return
     before = read_origins(store)
-    write_settings(store, changes, f"{_user()} with `cortex-jupyter store set`")
+    write_settings(store, changes, f"{user_name()} with `cortex-jupyter store set`")
     for name in changes:
         if name in before and before[name].by.startswith("a collector"):
             print_status(
                 f"{name} was set {before[name]}; it sets it again when it starts: change it there too, or lock the settings"
             )
-
-
-def _user() -> str:
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a container may have a UID without a name
-        name = str(os.getuid())
-    return f"{name}@{socket.gethostname()}"
 
 
 def _copy(store: Store, options: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from cortex_jupyter.errors import AmbiguousTask, NotAllowed, NotFound
 from cortex_jupyter.model import parse_rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.model import TaskRef
@@ -36,6 +36,7 @@ _REVIEWS_AT_ONCE: Final = 8
 _MAX_REVIEWED: Final = 1000
 _PATH: Final = "/apis/authorization.k8s.io/v1"
 _READ_LOGS: Final = {"verb": "get", "resource": "pods", "subresource": "log"}
+_DELETE_NAMESPACE: Final = {"verb": "delete", "resource": "namespaces"}
 #: The rights that recording a known task needs, by their names in messages.
 _RECORD: Final = {
     "get pods/log": _READ_LOGS,
@@ -259,6 +260,28 @@ class Access:
             return False
         refused = asking.done() and asking.result() is False
         return now < asked_at + (self._refusal_holds_s if refused else HOLDS_S)
+
+
+async def missing_deletion_rights(cluster: Cluster, namespaces: Iterable[str]) -> dict[str, NotAllowed]:
+    """Return the namespaces of which we may not delete the recordings, each with the error.
+
+    Whoever may delete a namespace may delete all that is in it, the logs of its pods among them. An administrator has
+    this right, but nobody who only works in the namespace: the ClusterRoles `edit` and `admin` do not grant it.
+
+    Raises
+    ------
+    NotFound, NotAllowed
+        The cluster has no access reviews, or lets us ask for none.
+    ClusterError, ClusterUnreachable
+    """
+    missing = {}
+    for name in sorted(set(namespaces)):
+        if not await is_allowed(cluster, _DELETE_NAMESPACE | {"namespace": name, "name": name}):
+            missing[name] = NotAllowed(
+                f"you may not delete or hold recordings of namespace {name!r}: the right `delete namespaces` is missing",
+                "ask an administrator of the cluster, or one of the store to run this without a kubeconfig",
+            )
+    return missing
 
 
 async def list_namespaces(cluster: Cluster) -> list[str] | None:

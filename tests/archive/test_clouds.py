@@ -19,6 +19,7 @@ from cortex_jupyter.archive import layout, manifest_cache, objects
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import ObjectStore
 from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.cli.doctor import archive as doctor
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
 from cortex_jupyter.query.language import LogQuery
@@ -109,6 +110,35 @@ def test_two_processes_archive_the_same_recording(cloud: Cloud, url: str, filled
             writer.result()
     assert [name.rpartition(".")[2] for name, _ in ObjectStore(url).list_objects("ml/job/")] == ["json", "parquet"]
     assert read(ArchiveStore(url), filled.id, LogQuery.parse({})).equals(whole)
+
+
+@compact
+def test_a_deletion_leaves_no_object_of_a_task_in_a_bucket(
+    cloud: Cloud,
+    url: str,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(manifest_cache, "should_update", lambda _: True)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    for name, namespace in (("train-1", "ml"), ("train-2", "ml"), ("web-1", "web")):
+        archived(Filled(store, name, namespace).lines([(1, 1, "x")]).end(), url)
+    store.set_setting("archive", url)
+
+    def names(prefix: str = "") -> list[str]:
+        return [name for name, _ in ObjectStore(url).list_objects(prefix)]
+
+    others = names("web/")
+    assert len(names("ml/")) == 5 and len(others) == 3
+    assert run(["delete", "ml:train-1", "--archive", "--store", store.url]) == 0
+    objects = [row["name"].split("/")[2] for row in orjson.loads(capfd.readouterr().out)["recordings"][0]["objects"]]
+    assert objects == ["train-1", "train-1"] and not names("ml/job/train-1/")
+    assert [name.split("/")[2] for name in manifest_cache.load(ObjectStore(url), "ml")] == ["train-2"]
+    assert run(["delete", "-n", "ml", "--archive", "--yes", "--store", store.url]) == 0
+    assert names("ml/") == [] and names("web/") == others
+    assert ArchiveStore(url).recordings("ml") == [] and len(ArchiveStore(url).recordings()) == 1
 
 
 def test_a_window_reads_only_its_share_of_the_file(

@@ -90,6 +90,7 @@ def test_an_administrator_sets_and_lists_settings(
         "mask": "on",
         "collectors": "",
         "namespaces": {},
+        "holds": [],
     }
     assert command(shared, "set", "archive=", "max-age=", "mask=off") == 0
     assert shared.budget().max_age_s == 30 * 86400 and select_archive(shared) is None and shared.setting("mask") == "0"

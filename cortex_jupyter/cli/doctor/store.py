@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 PART: Final = "store"
 RECORDER: Final = "recorder"
 _LOG_LINES: Final = 5
+#: A deletion that takes longer than this (seconds) was interrupted.
+_DELETION_S: Final = 3600.0
+#: Number of legal holds that are named.
+_SHOWN_HOLDS: Final = 10
 #: Share of the budget above which the store is nearly full.
 _NEARLY_FULL: Final = 0.9
 #: Share of its quota above which a namespace is reported.
@@ -101,6 +105,17 @@ def _contents(store: Store, configured: Budget) -> Iterator[Finding]:
         yield Finding(PART, WARN, text, todo)
     yield from quota_findings(store)
     yield from settings_findings(store)
+    holds = list(store.holds().values())
+    if holds:
+        details = (
+            *map(str, holds[:_SHOWN_HOLDS]),
+            *[f"and {len(holds) - _SHOWN_HOLDS} more"] * (len(holds) > _SHOWN_HOLDS),
+        )
+        yield Finding(PART, TOLD, f"recordings under a legal hold: {len(holds)}", details=details)
+    begun = [each for each in store.deletions() if each.is_open and time.time() - each.at > _DELETION_S]
+    if begun:
+        text = f"the deletion of {len(begun)} recordings, of {begun[0].ref.key} for one, was begun by {begun[0].by} and is not complete"
+        yield Finding(PART, WARN, text, "run the same `cortex-jupyter delete` again, which completes it")
     if configure_masking(store):
         yield Finding(PART, OK, "secrets are masked before lines are stored")
     else:

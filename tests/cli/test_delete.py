@@ -1,0 +1,503 @@
+"""An administrator deletes recordings: from store and archive, with a receipt and an audit trail, and never by halves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from cli.conftest import job
+from support.filled import Filled
+from support.hand import on_sqlite, recorder, until
+from support.stores import new_store, pytest_generate_tests, server_of, store, valkey_server
+
+from cortex_jupyter.archive import archiver, manifest_cache
+from cortex_jupyter.archive.catalog import Catalog
+from cortex_jupyter.archive.objects import ObjectStore
+from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.cli.command_line import run
+from cortex_jupyter.cli.doctor import store as doctor
+from cortex_jupyter.errors import ArchiveError, CursorNotHeld, RecordingDeleted
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.retention import enforce_retention
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cli.conftest import Cli
+    from conftest import SandboxProcess
+    from support.kube import Kube
+    from support.valkey import Server
+
+__all__ = ["new_store", "pytest_generate_tests", "server_of", "store", "valkey_server"]
+
+SECRET = "a line that must be nowhere"
+
+
+class Office:
+    """An administrator with a store and an archive, and no cluster."""
+
+    def __init__(self, store: Any, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        self.store, self.folder, self.archive = store, folder, folder / "archive"
+        self._capfd = capfd
+        store.set_setting("archive", str(self.archive))
+        self.err = ""
+
+    def task(self, name: str, namespace: str = "ml", *, archived: bool = True, finished: str = "") -> Filled:
+        self.store.beat(recorder("tests"))
+        filled = Filled(self.store, name, namespace).lines([(1, 10, SECRET), (2, 20, "x" * 500)]).end()
+        if finished:
+            filled.update(finished=finished)
+        if archived:
+            catalog = Catalog(ObjectStore(str(self.archive)))
+            archiver.archive_recording(self.store, catalog, self.store.info(filled.id), str(self.archive))
+        return filled
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        """Run a command; return its standard output."""
+        self._capfd.readouterr()
+        words = [*arguments, "--store", self.store.url]
+        assert run(words) == code, self._capfd.readouterr().err
+        out, self.err = self._capfd.readouterr()
+        return out
+
+    def delete(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        """Delete, and return the receipt."""
+        out = self("delete", *arguments, code=code)
+        assert SECRET not in out + self.err
+        receipt: dict[str, Any] = orjson.loads(out)
+        return receipt
+
+    @property
+    def tasks(self) -> set[str]:
+        return {f"{info.ref.namespace}:{info.ref.name}" for info in self.store.recordings()}
+
+    @property
+    def files(self) -> set[str]:
+        return {str(path.relative_to(self.archive)) for path in self.archive.rglob("*")}
+
+
+@pytest.fixture
+def office(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Office:
+    for name in ("CORTEX_ARCHIVE", "CORTEX_AUDIT_LOG", "CORTEX_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    return Office(store, tmp_path, capfd)
+
+
+def test_a_namespace_is_deleted_with_a_receipt(office: Office) -> None:
+    tasks = {name: office.task(name) for name in ("train-1", "train-2", "train-3")}
+    office.task("web-1", "web")
+    file = office.folder / "receipt.json"
+    out = office("delete", "-n", "ml", "--archive", "--yes", "--receipt", str(file))
+    assert out == "" and office.err.count("deleted\n") == 3
+    assert file.stat().st_mode & 0o777 == 0o600 and SECRET.encode() not in file.read_bytes()
+    receipt = orjson.loads(file.read_bytes())
+    assert office.tasks == {"web:web-1"} and not (office.archive / "ml").exists()
+    web = [path for path in office.files if path.startswith("web/job/web-1/")]
+    assert len(web) == 2 and ArchiveStore(str(office.archive)).find(TaskRef("web", "job", "web-1")) is not None
+    rows = {row["task"]: row for row in receipt.pop("recordings")}
+    assert set(rows) == {f"ml:job/{name}" for name in tasks}
+    row = rows["ml:job/train-1"]
+    id_ = tasks["train-1"].id
+    assert [each["name"] for each in row.pop("objects")] == [
+        f"ml/job/train-1/{id_}.json",
+        f"ml/job/train-1/{id_}.parquet",
+    ]
+    assert row.pop("bytes") > 0 and row.pop("by") == receipt["by"] and row.pop("at")
+    assert row == {
+        "task": "ml:job/train-1",
+        "recording": id_,
+        "uid": "uid-train-1",
+        "cluster": "test",
+        "records": 2,
+        "from": "2026-01-01T00:00:00.000000010Z",
+        "to": "2026-01-01T00:00:00.000000020Z",
+        "outcome": "deleted",
+        "archive": str(office.archive),
+        "left_in": None,
+        "may_be_recorded_again": False,
+    }
+    assert (receipt["complete"], receipt["refused"], receipt["dry_run"]) == (True, [], False)
+    assert receipt["selection"] == {"tasks": [], "namespace": "ml", "before": None}
+    assert "@" not in receipt["store"] and receipt["store"].partition("://")[0] in ("sqlite", "valkey")
+    assert not any(each.is_open for each in office.store.deletions())
+
+
+def test_a_dry_run_prints_the_same_and_deletes_nothing(office: Office) -> None:
+    office.task("train-1")
+    held = office.task("train-2")
+    office("store", "hold", "train-2", "-n", "ml", "--reason", "case 12")
+    before = (office.tasks, office.files)
+    dry = office.delete("-n", "ml", "--archive", "--dry-run", code=1)
+    assert (office.tasks, office.files) == before and office.store.deletions() == []
+    real = office.delete("-n", "ml", "--archive", "--yes", code=1)
+    assert dry.pop("dry_run") and not real.pop("dry_run")
+    assert [row["recording"] for row in real["refused"]] == [held.id]
+
+    def comparable(receipt: dict[str, Any]) -> list[Any]:
+        rows = [{k: v for k, v in row.items() if k not in ("outcome", "at")} for row in receipt["recordings"]]
+        return [rows, receipt["refused"], receipt["archive"], receipt["selection"]]
+
+    assert comparable(dry) == comparable(real)
+    file = office.folder / "receipt.json"
+    file.write_text("of another deletion")
+    assert office("delete", "-n", "ml", "--yes", "--receipt", str(file), code=2) == ""
+    assert file.read_text() == "of another deletion" and "cannot write the receipt" in office.err
+
+
+def test_more_than_one_recording_is_only_deleted_after_a_question(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    office.task("train-1")
+    office.task("train-2")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert office("delete", "-n", "ml", code=2) == "" and "nobody can be asked" in office.err
+    for answer in ("n\n", "\n", ""):
+        monkeypatch.setattr(sys, "stdin", Terminal(answer))
+        assert office("delete", "-n", "ml", code=1) == "" and "nothing was deleted" in office.err
+        assert "delete 2 recordings of ml (4 lines)? [y/N]" in office.err
+    assert len(office.tasks) == 2 and office.store.deletions() == []
+    assert len(office.delete("ml:train-1")["recordings"]) == 1, "a single recording needs no question"
+    office.task("train-3")
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    assert len(office.delete("-n", "ml")["recordings"]) == 2 and office.tasks == set()
+
+
+def test_a_held_recording_is_refused_until_it_is_released(office: Office) -> None:
+    held = office.task("train-1")
+    office.task("train-2")
+    assert "ml:job/train-1" in office("store", "hold", "ml:train-1", "--reason", "case 12")
+    assert "under a legal hold: ml:job/train-1 since" in office("store", "show")
+    shown = orjson.loads(office("store", "show", "-o", "json"))["holds"]
+    assert [(row["recording"], row["task"], row["reason"]) for row in shown] == [(held.id, "ml:job/train-1", "case 12")]
+    findings = [f for f in doctor.judge(office.store.url, None) if "legal hold" in f.text]
+    assert len(findings) == 1 and "case 12" in findings[0].details[0]
+    receipt = office.delete("-n", "ml", "--archive", "--yes", code=1)
+    assert [row["task"] for row in receipt["recordings"]] == ["ml:job/train-2"]
+    refused = receipt["refused"][0]
+    assert (refused["task"], refused["code"]) == ("ml:job/train-1", "LegalHold") and "case 12" in refused["message"]
+    assert office.tasks == {"ml:train-1"} and len([path for path in office.files if path.endswith("parquet")]) == 1
+    # It leaves the store for the archive only, by age; the hold remains.
+    office.store.set_hold(held.id, None)
+    enforce_retention(office.store, now=4e9)
+    assert office.tasks == set()
+    office("store", "hold", "ml:train-1", "--reason", "case 13")
+    assert office.delete("ml:train-1", "--archive", code=1)["refused"][0]["code"] == "LegalHold"
+    assert "released" in office("store", "release", "ml:train-1")
+    assert office("store", "release", "ml:train-1", code=1) == "" and "no legal hold on ml:train-1" in office.err
+    assert (
+        office.delete("ml:train-1", "--archive")["recordings"][0]["records"] == 2
+        and not (office.archive / "ml").exists()
+    )
+    assert (
+        office("store", "hold", "ml:train-1", "--reason", "late", code=1) == "" and "nothing is recorded" in office.err
+    )
+
+
+#: Deletes, and is killed when it is about to remove the second object of the archive.
+KILLED = """
+import os, sys
+from cortex_jupyter.archive.objects import ObjectStore
+from cortex_jupyter.cli.command_line import run
+removed, delete = [], ObjectStore.delete
+def kill(self, name):
+    if len(removed) == 1:
+        os._exit(137)
+    removed.append(name)
+    delete(self, name)
+ObjectStore.delete = kill
+run(sys.argv[1:])
+"""
+
+
+def test_a_killed_deletion_is_completed_by_the_next(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = office.task("train-1"), office.task("train-2")
+    words = ["delete", "-n", "ml", "--archive", "--yes", "--store", office.store.url]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words], capture_output=True, text=True, check=False)
+    assert killed.returncode == 137 and killed.stdout == "", killed.stderr
+    assert office.tasks == {"ml:train-2"}, "the store has no half of the first one"
+    assert [info.id for info in ArchiveStore(str(office.archive)).recordings()] == [second.id]
+    assert f"ml/job/train-1/{first.id}.parquet" in office.files
+    monkeypatch.setattr(doctor, "_DELETION_S", -1)
+    findings = [f for f in doctor.judge(office.store.url, None) if "is not complete" in f.text]
+    assert len(findings) == 1 and "ml:job/train-1" in findings[0].text and "run the same" in findings[0].todo
+    receipt = office.delete("-n", "ml", "--archive", "--yes")
+    assert office.tasks == set() and not (office.archive / "ml").exists()
+    rows = {row["recording"]: row for row in receipt["recordings"]}
+    assert set(rows) == {first.id, second.id} and all(row["records"] == 2 for row in rows.values())
+    assert all(len(row["objects"]) == 2 and row["from"] for row in rows.values())
+    assert office("delete", "-n", "ml", "--archive", "--yes") == "", "a receipt names each deletion once"
+
+
+def test_what_a_killed_run_had_deleted_is_in_the_next_receipt_too(office: Office) -> None:
+    """The receipt is written at the end, so a run that is killed just before it leaves none."""
+    first = office.task("train-1")
+    script = KILLED.replace("== 1", "== 2")
+    words = ["delete", "train-1", "-n", "ml", "--archive", "--store", office.store.url]
+    office.task("train-2")
+    subprocess.run([sys.executable, "-c", script, *words, "ml:train-2", "--yes"], check=False, capture_output=True)
+    assert not list((office.archive / "ml/job/train-1").glob("*")) and office.store.info(first.id) is None
+    receipt = office.delete("ml:train-1", "ml:train-2", "--archive", "--yes")
+    assert {row["task"] for row in receipt["recordings"]} == {"ml:job/train-1", "ml:job/train-2"}
+
+
+def test_a_failure_of_the_archive_is_in_the_receipt_and_the_next_run_completes_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = office.task("train-1"), office.task("train-2")
+    with monkeypatch.context() as patch:
+        delete = ObjectStore.delete
+
+        def fail(self: ObjectStore, name: str) -> None:
+            if "train-1" in name:
+                raise ArchiveError(f"{name} cannot be deleted: access denied")
+            delete(self, name)
+
+        patch.setattr(ObjectStore, "delete", fail)
+        receipt = office.delete("-n", "ml", "--archive", "--yes", code=1)
+    assert [row["recording"] for row in receipt["recordings"]] == [two.id]
+    assert [(row["recording"], row["code"]) for row in receipt["refused"]] == [(one.id, "ArchiveError")]
+    receipt = office.delete("-n", "ml", "--archive", "--yes")
+    assert [row["recording"] for row in receipt["recordings"]] == [one.id] and not (office.archive / "ml").exists()
+
+
+def test_the_audit_log_has_who_what_and_how_it_ended(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = office.folder / "audit.log"
+    monkeypatch.setenv("CORTEX_AUDIT_LOG", str(log))
+    one, held = office.task("train-1"), office.task("train-2")
+    office("store", "hold", "ml:train-2", "--reason", "case 12")
+    office.delete("-n", "ml", "--archive", "--yes", code=1)
+    office("store", "release", "ml:train-2")
+    records = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    assert [(r["event"], r["recording"], r.get("outcome")) for r in records] == [
+        ("hold", held.id, None),
+        ("started", one.id, None),
+        ("ended", one.id, "complete"),
+        ("refused", held.id, "LegalHold"),
+        ("release", held.id, None),
+    ]
+    ended = records[2]
+    assert (ended["task"], ended["lines"], ended["objects"], ended["way"]) == (
+        "ml:job/train-1",
+        2,
+        2,
+        "cortex-jupyter delete",
+    )
+    assert ended["user"] and ended["bytes"] > 0 and records[0]["reason"] == "case 12"
+    assert SECRET.encode() not in log.read_bytes()
+    # Nothing is deleted or held without it.
+    monkeypatch.setenv("CORTEX_AUDIT_LOG", str(office.folder / "missing" / "audit.log"))
+    before = (office.tasks, office.files)
+    assert office("delete", "ml:train-2", "--archive", code=1) == "" and "audit log" in office.err
+    assert office("store", "hold", "ml:train-2", "--reason", "x", code=1) == ""
+    assert (office.tasks, office.files, office.store.holds()) == (*before, {})
+
+
+def test_what_is_not_there_is_said(office: Office) -> None:
+    office.task("train-1")
+    assert office("delete", code=2) == "" and "nothing is selected" in office.err
+    assert office("delete", "-n", "empty") == "" and "there are no such recordings" in office.err
+    assert office("delete", "ml:train-1", "ml:typo", code=1) == "" and "nothing is recorded of ml:typo" in office.err
+    assert office.tasks == {"ml:train-1"}, "a task was deleted although another one does not exist"
+    assert office("delete", "-n", "ml", "--before", "soon", code=2) == "" and "before='soon'" in office.err
+    office.delete("ml:train-1", "--archive")
+    assert office("delete", "ml:train-1", "--archive") == "" and "ml:train-1 was deleted" in office.err
+
+
+def test_the_age_of_a_task_decides(office: Office) -> None:
+    office.task("old", finished="2026-01-01T00:00:00Z")
+    office.task("young", finished="2026-03-01T00:00:00Z")
+    office.task("other", "web", finished="2026-01-02T00:00:00Z")
+    assert [r["task"] for r in office.delete("-n", "ml", "--before", "2026-02-01")["recordings"]] == ["ml:job/old"]
+    assert [r["task"] for r in office.delete("--before", "2026-02-01")["recordings"]] == ["web:job/other"]
+    assert office.tasks == {"ml:young"}
+    assert office("delete", "--before", "2026-01-01T00:00:00Z", "ml:young") == ""
+
+
+def test_without_archive_the_archived_recording_stays(office: Office) -> None:
+    filled = office.task("train-1")
+    before = office.files
+    receipt = office.delete("ml:train-1")
+    assert receipt["recordings"][0]["left_in"] == str(office.archive) and receipt["archive"] is None
+    assert "still has it, which --archive deletes too" in office.err
+    assert office.tasks == set() and office.files == before
+    assert ArchiveStore(str(office.archive)).info(filled.id) is not None
+    assert office.delete("ml:train-1", "--archive")["recordings"][0]["records"] == 2
+    assert not (office.archive / "ml").exists()
+    office.store.set_setting("archive", "")
+    assert office("delete", "ml:train-1", "--archive", code=2) == "" and "no archive is set" in office.err
+
+
+def test_remains_of_interrupted_archiving_are_deleted(office: Office) -> None:
+    filled = office.task("train-1")
+    folder = office.archive / "ml/job/train-1"
+    (folder / f"{filled.id}.json").unlink()
+    (folder / f"{filled.id}.parquet#77").write_text("of a writer that was killed")
+    (office.archive / "ml/job/train-9").mkdir()
+    (office.archive / "ml/job/train-9/123456789.json").write_text("damaged")
+    office.store.set_setting(f"archived:{filled.id}", str(office.archive))
+    enforce_retention(office.store, now=4e9)
+    (office.archive / "ml/notes.txt").write_text("of somebody")
+    receipt = office.delete("-n", "ml", "--archive", "--yes")
+    assert {row["task"] for row in receipt["recordings"]} == {"ml:job/train-1", "ml:job/train-9"}
+    assert {path for path in office.files if path.startswith("ml")} == {"ml", "ml/notes.txt"}
+
+
+def test_the_archive_lists_keep_no_copy_of_a_manifest(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    office.task("train-1")
+    office.task("train-2")
+    catalog = Catalog(ObjectStore(str(office.archive)))
+    catalog.refresh_manifest_cache("ml")
+    office.delete("ml:train-1", "--archive")
+    cached = manifest_cache.load(catalog.objects, "ml")
+    assert [name.split("/")[2] for name in cached] == ["train-2"]
+    office.delete("ml:train-2", "--archive")
+    assert not (office.archive / "ml").exists()
+
+
+def test_archiving_that_goes_on_during_a_deletion_leaves_nothing(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled = office.task("train-1", archived=False)
+    catalog = Catalog(ObjectStore(str(office.archive)))
+    put = Catalog.put
+
+    def slow(self: Catalog, *arguments: Any, **options: Any) -> Any:
+        recording = put(self, *arguments, **options)
+        (deletion,) = [office.delete("ml:train-1")]
+        assert deletion["recordings"][0]["objects"] == []
+        return recording
+
+    monkeypatch.setattr(Catalog, "put", slow)
+    with pytest.raises(RecordingDeleted):
+        archiver.archive_recording(office.store, catalog, office.store.info(filled.id), str(office.archive))
+    assert not (office.archive / "ml").exists() and office.store.setting(f"archived:{filled.id}") == ""
+
+
+def test_a_reader_of_the_archive_that_knows_the_manifest_gets_an_error(office: Office) -> None:
+    filled = office.task("train-1")
+    reader = ArchiveStore(str(office.archive))
+    assert reader.info(filled.id) is not None
+    office.delete("ml:train-1", "--archive")
+    with pytest.raises(CursorNotHeld, match="removed from the archive while it was read"):
+        reader.entries(filled.id, 0, 1 << 20)
+    assert reader.info(filled.id) is None
+
+
+@on_sqlite
+def test_a_recording_that_is_being_written_is_refused(office: Office) -> None:
+    office.store.beat(recorder("tests"))
+    Filled(office.store, "running").lines([(1, 1, SECRET)])
+    refused = office.delete("ml:running", code=1)["refused"][0]
+    assert refused["code"] == "StillRecorded" and "wait until the task has ended" in refused["hint"]
+    office.store.leave("tests")
+    assert len(office.delete("ml:running")["recordings"]) == 1
+
+
+@on_sqlite
+def test_a_restore_does_not_end_a_hold(office: Office) -> None:
+    office.task("train-1")
+    backup = str(office.folder / "backup")
+    office("store", "backup", backup)
+    office("store", "hold", "ml:train-1", "--reason", "case 12")
+    office.store.leave("tests")
+    assert office("store", "restore", backup, "--replace", code=1) == "" and "legal hold" in office.err
+    assert office.tasks == {"ml:train-1"} and len(office.store.holds()) == 1
+
+
+def test_the_right_to_delete_the_namespace_is_needed_on_a_shared_store(
+    valkey_server: Server,
+    sandbox: SandboxProcess,
+    unique: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    valkey_server.ask("FLUSHALL")
+    refused, allowed = unique("ours"), unique("mine")
+    with contextlib.closing(open_store(valkey_server.url)) as shared:
+        office = Office(shared, tmp_path, capfd)
+        monkeypatch.setenv("KUBECONFIG", str(sandbox.kubeconfig))
+        monkeypatch.setenv("CORTEX_CLUSTER", "test")  # the cluster of `Filled`
+        for namespace in (refused, allowed):
+            office.task("train-1", namespace, archived=False)
+        Filled(shared, "train-1", refused, cluster="another").lines([(1, 1, "x")]).end()
+        sandbox.fault("deny", verb="delete", resource="namespaces", namespace=refused)
+        assert office("store", "hold", f"{refused}:train-1", "--reason", "x", code=1) == "" and shared.holds() == {}
+        receipt = office.delete("--before", "0s", "--yes", code=1)
+        assert "1 recording of other clusters left out" in office.err
+        assert [row["task"] for row in receipt["recordings"]] == [f"{allowed}:job/train-1"]
+        row = receipt["refused"][0]
+        assert (row["task"], row["code"]) == (f"{refused}:job/train-1", "NotAllowed")
+        assert "`delete namespaces`" in row["message"] and len(shared.recordings()) == 2
+        sandbox.clear()
+        assert len(office.delete("-n", refused)["recordings"]) == 1 and len(shared.recordings()) == 1
+
+
+def test_a_deleted_task_of_the_cluster_is_not_recorded_again(
+    live: Cli, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    name = unique("deleted")
+    job(kube, name, "echo one; echo two")
+    assert live("logs", "-f", name).stdout == "one\ntwo\n"
+    receipt = orjson.loads(live("delete", name).stdout)
+    assert receipt["recordings"][0]["records"] == 2 and live("tasks").stdout.count(name) == 1
+    for arguments in (("logs", name), ("logs", "-f", name)):
+        again = live(*arguments)
+        assert (again.returncode, again.stdout) == (1, "") and f"{name} was deleted 20" in again.stderr, again.stderr
+        assert "--record-again" in again.stderr
+    with contextlib.closing(open_store(live.env["CORTEX_STORE"])) as opened:
+        assert opened.recordings() == []
+    assert "may be recorded again" in live("delete", name, "--record-again").stderr
+    assert live("logs", name, "--since", "all").stdout == "one\ntwo\n"
+    assert live("delete", name, "--record-again").returncode == 0
+    assert live("logs", name, "--since", "all").stdout == "one\ntwo\n"
+
+
+def test_a_collector_does_not_record_a_deleted_task_again(
+    live: Cli, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    name, later = unique("deleted"), unique("later")
+    url = live.env["CORTEX_STORE"]
+    log = tmp_path / "collector.log"
+    command = live.command("record", "--all", "-n", "default")
+    with contextlib.closing(open_store(url)) as opened, log.open("wb") as file:
+
+        def done(task: str) -> bool:
+            info = opened.find(TaskRef("default", "job", task))
+            return info is not None and info.done
+
+        job(kube, name, "echo one")
+        collector = subprocess.Popen(command, env=live.env, stdout=file, stderr=file)
+        try:
+            _wait(lambda: done(name))
+            assert live("delete", name).returncode == 0
+            job(kube, later, "echo two")
+            _wait(lambda: done(later))
+            assert opened.find(TaskRef("default", "job", name)) is None
+        finally:
+            collector.terminate()
+            collector.wait()
+        collector = subprocess.Popen(command, env=live.env, stdout=file, stderr=file)  # which knows nothing of it
+        try:
+            _wait(lambda: f"{name} was deleted" in log.read_text())
+            assert opened.find(TaskRef("default", "job", name)) is None
+        finally:
+            collector.terminate()
+            collector.wait()
+
+
+def _wait(condition: Callable[[], object]) -> None:
+    asyncio.run(until(condition))
