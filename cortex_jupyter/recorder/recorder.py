@@ -207,6 +207,7 @@ class Recorder:
             self._tasks.losses.add("", "store_emptied")
             if self._selection is not None:
                 self._selection.store_lost.set()
+        self._tasks.set_quotas(self._settings.quotas)
         mask = self._settings.masked
         for running in self._tasks.running.values():
             # Masking was turned on: the task resumes from its anchor, and everything from then on is masked.
@@ -227,9 +228,7 @@ class Recorder:
             if self._tasks.can_start(id_):
                 await self._tasks.start(writer, id_, masked=mask)
                 self._health.looked_for_tasks()  # starting thousands takes a while
-        quotas = self._settings.quotas
         for id_, running in self._tasks.running.items():
-            running.recorder.set_quotas(quotas)
             running.recorder.set_has_readers(has_readers=id_ in with_readers)
         await self._tasks.stop_unwanted(ids)
         return wanted_tasks

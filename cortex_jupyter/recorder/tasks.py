@@ -20,6 +20,7 @@ from cortex_jupyter.recorder.task import RunningTask, TaskRecorder
 from cortex_jupyter.recorder.upkeep import Upkeep
 from cortex_jupyter.store import Commit
 from cortex_jupyter.store.compact import compact
+from cortex_jupyter.store.quotas import Quotas
 from cortex_jupyter.telemetry import logs, recorder_metrics, tracing
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class LeasedTasks:
         self.refusals = Refusals()
         self.upkeep = Upkeep(store, self.running, heartbeat.health)
         self.losses = Losses()
+        self._quotas = Quotas()
         self.damaged: StoreError | None = None
         self.skipped_namespaces: tuple[str, ...] = ()
         self._access = Access(refusal_holds_s=OWN_REFUSAL_HOLDS_S)
@@ -114,6 +116,13 @@ class LeasedTasks:
             and not self.refusals.is_left_to_others(recording)
             and self._not_before.get(recording, 0) < time.monotonic()
         )
+
+    def set_quotas(self, quotas: Quotas) -> None:
+        """Set the quotas of namespaces, for the running tasks and all later ones."""
+        if quotas != self._quotas:
+            self._quotas = quotas
+            for running in self.running.values():
+                running.recorder.set_quotas(quotas)
 
     async def start(self, writer: Writer, id_: int, *, masked: bool) -> None:
         """Lease a recording, unless another recorder has it, and begin to record it.
@@ -150,6 +159,8 @@ class LeasedTasks:
         recorder = TaskRecorder(
             self._cluster, self._store, writer, lease, info, watches=self._watches, limiter=self._limiter, masked=masked
         )
+        if self._quotas:
+            recorder.set_quotas(self._quotas)
         running = self.running[id_] = RunningTask(lease, info, recorder)
         ref = info.ref
         attributes: Attributes = {

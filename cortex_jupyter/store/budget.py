@@ -26,8 +26,8 @@ _SHARE: Final = 0.1
 #: Default of the maximum age of a completed recording in seconds.
 MAX_AGE_S: Final = 30 * 86400.0
 NOT_HELD_HINT: Final = (
-    "start again without a cursor; store_max_bytes and store_max_age set how much is kept, and for how long "
-    "(CORTEX_STORE_MAX_BYTES, CORTEX_STORE_MAX_AGE)"
+    "start again without a cursor; store_max_bytes and store_max_age (CORTEX_STORE_MAX_BYTES, CORTEX_STORE_MAX_AGE) "
+    "and the quota of the task's namespace set how much is kept, and for how long"
 )
 #: What to do about a Valkey server whose memory is full.
 SERVER_FULL_HINT: Final = (

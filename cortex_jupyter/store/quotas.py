@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cortex_jupyter.store.protocol import SettingsStore
+
+_log = logging.getLogger(__name__)
 
 #: The setting of a store that keeps all quotas.
 SETTING: Final = "quotas"
@@ -130,9 +133,16 @@ class Quotas:
 
     @classmethod
     def decode(cls, text: str) -> Quotas:
-        """Return the quotas that a store keeps as text. Parts that only a newer version knows are left out."""
-        documents: dict[str, dict[str, Any]] = orjson.loads(text) if text else {}
-        return cls({name: Quota(**{p: doc.get(p) for p in _PARTS}) for name, doc in documents.items()})
+        """Return the quotas that a store keeps as text. Parts that only a newer version knows are left out.
+
+        A text of another form has no quotas: a recorder goes on without them.
+        """
+        try:
+            documents: dict[str, dict[str, Any]] = orjson.loads(text) if text else {}
+            return cls({name: Quota(**{p: doc.get(p) for p in _PARTS}) for name, doc in documents.items()})
+        except (ValueError, AttributeError):
+            _log.warning("the quotas of the store cannot be read: %s", text[:200])
+            return cls()
 
     def encode(self) -> str:
         """Return the form that a store keeps."""
