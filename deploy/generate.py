@@ -227,9 +227,9 @@ def _valkey_script() -> str:
     So no password is in an object or a command line. The rights are those of `docs/how-to/valkey-users.acl`.
     """
     users = (ROOT / "docs" / "how-to" / "valkey-users.acl").read_text()
-    calls = _USER.sub(r"""  user \1 "$\2" '\3'""", users.replace("user default off", "  echo 'user default off'"))
+    calls = _USER.sub(r"""  user \1 "${\2-}" '\3'""", users.replace("user default off", "  echo 'user default off'"))
     return f"""\
-user() {{ # NAME PASSWORD RIGHTS: without a password there is no such user
+user() {{ # NAME PASSWORD RIGHTS: without a key in the Secret there is no such user
   [ -z "$2" ] || echo "user $1 on #$(printf %s "$2" | sha256sum | cut -d' ' -f1) $3"
 }}
 umask 077
@@ -291,6 +291,8 @@ def valkey() -> list[Node]:
             spec={
                 "serviceName": _VALKEY,
                 "replicas": 1,
+                # By default a pod that cannot start, as with a wrong setting, would not be replaced when that is corrected.
+                "podManagementPolicy": "Parallel",
                 "selector": {"matchLabels": labels("valkey")},
                 "template": {"metadata": {"labels": labels("valkey")}, "spec": spec},
                 "volumeClaimTemplates": [{"metadata": {"name": "data", "labels": labels("valkey")}, "spec": volume}],

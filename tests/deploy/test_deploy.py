@@ -298,7 +298,7 @@ def test_the_valkey_server_lets_in_only_the_users_of_the_secret_and_keeps_what_i
         return command
 
     settings = {v["name"]: v["value"] for v in container["env"] if "value" in v}
-    env = os.environ | settings | {"RECORDER_PASSWORD": "hush", "ADMIN_PASSWORD": "hush hush", "READER_PASSWORD": ""}
+    env = os.environ | settings | {"RECORDER_PASSWORD": "hush", "ADMIN_PASSWORD": "hush hush"}
     monkeypatch.setenv("CORTEX_STORE_PASSWORD", "hush")
     monkeypatch.setenv("CORTEX_STORE", f"valkey://recorder@127.0.0.1:{port}")
     ready = here(container["readinessProbe"]["exec"]["command"])

@@ -58,7 +58,7 @@ class Space:
 
     def secrets(self, store: str) -> None:
         for name, user, more in (
-            ("cortex-jupyter", "recorder", {"password": "hush", "reader-password": "read", "admin-password": "all"}),
+            ("cortex-jupyter", "recorder", {"password": "hush", "reader-password": "read"}),
             ("cortex-jupyter-hub", "reader", {"password": "read", "token": "a-token-for-tests"}),
         ):
             literals = {"store": store.replace("USER", user)} | more
@@ -133,8 +133,6 @@ def test_kustomize_applied_changed_and_removed(
 
     def apply(**environment: str) -> str:
         text = on_this_machine(overlay(tmp_path, space, environment), ports)
-        text = text.replace("valkey-server --dir", f"valkey-server --port {store_port} --dir")
-        text = text.replace("valkey-cli --user", f"valkey-cli -p {store_port} --user")
         space.kubectl("apply", "-f", "-", text=text)
         for name in ("statefulset/cortex-jupyter-valkey", "deployment/cortex-jupyter", "deployment/cortex-jupyter-hub"):
             space.kubectl("rollout", "status", name, "--timeout=110s")

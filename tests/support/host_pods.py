@@ -19,6 +19,15 @@ ROOT = Path(cortex_jupyter.__file__).parents[1]
 _PROGRAMS = {"cortex-jupyter": [sys.executable, "-m", "cortex_jupyter.cli"], "python": [sys.executable]}
 
 
+def _with_port(arguments: list[str], ports: Mapping[int, int]) -> list[str]:
+    """Name the port of the Valkey server: it is the default one, so no command has it."""
+    port = ports.get(6379)
+    texts = {"valkey-server ": f"valkey-server --port {port} ", "valkey-cli ": f"valkey-cli -p {port} "}
+    for old, new in texts.items():
+        arguments = [argument.replace(old, new) for argument in arguments]
+    return arguments
+
+
 def on_this_machine(text: str, ports: Mapping[int, int]) -> str:
     """Let pods run this source tree and this machine's programs, and reach the API server on its loopback.
 
@@ -40,7 +49,10 @@ def on_this_machine(text: str, ports: Mapping[int, int]) -> str:
         pod = found["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         program, *arguments = container["command"]
-        container["command"] = [*_PROGRAMS.get(program, [program]), *arguments]
+        container["command"] = [*_PROGRAMS.get(program, [program]), *_with_port(arguments, ports)]
+        for probe in ("readinessProbe", "livenessProbe"):
+            if command := container[probe].get("exec"):
+                command["command"] = _with_port(command["command"], ports)
         container |= {"image": IMAGE, "imagePullPolicy": "Never"}
         env = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
         env |= {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
