@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(cortex_jupyter.__file__).parents[1]
 MADE = runpy.run_path(str(ROOT / "deploy" / "generate.py"))
+FILES = MADE["files"]()
 CHART = ROOT / MADE["CHART"]
 KUSTOMIZE = ROOT / "deploy" / "kustomize"
 FOLDER = Path(sys.prefix) / "deploy"
 EVERYTHING = {name: {"enabled": True} for name in ("hub", "valkey", "serviceMonitor", "prometheusRule")}
 Objects = list[dict[str, Any]]
-Render = "Callable[[dict[str, Any]], Objects]"
 
 #: Values that differ from the defaults in all that a template can do with them.
 CHANGED: dict[str, Any] = {
@@ -155,13 +155,13 @@ def validate() -> Iterator[Callable[[Objects], None]]:
     sys.path.remove(str(FOLDER))
 
 
-@pytest.mark.parametrize("path", sorted(MADE["files"]()))
+@pytest.mark.parametrize("path", sorted(FILES))
 def test_the_generated_files_are_up_to_date(path: str) -> None:
-    assert (ROOT / path).read_text() == MADE["files"]()[path], "the file is out of date: run `make deploy`"
+    assert (ROOT / path).read_text() == FILES[path], "the file is out of date: run `make deploy`"
 
 
 def test_the_chart_has_no_template_of_which_nothing_is_known() -> None:
-    made = {Path(path).name for path in MADE["files"]() if "/templates/" in path}
+    made = {Path(path).name for path in FILES if "/templates/" in path}
     assert {file.name for file in (CHART / "templates").iterdir()} == made | {"NOTES.txt"}
 
 

@@ -338,14 +338,13 @@ def pod(component: str, containers: list[Node], volumes: list[Node], **rest: Nod
         "nodeSelector": value(f"{component}.nodeSelector", "block"),
         "tolerations": value(f"{component}.tolerations", "block"),
         "affinity": value(f"{component}.affinity", "block"),
-        "topologySpreadConstraints": value(f"{component}.topologySpreadConstraints", "block"),
         "priorityClassName": If(priority, priority),
         "containers": containers,
         "volumes": volumes,
     }
 
 
-def pod_settings(component: str, requests: dict[str, str], memory: str, spread: list[Any]) -> tuple[Setting, ...]:
+def pod_settings(component: str, requests: dict[str, str], memory: str) -> tuple[Setting, ...]:
     """Return the settings that `container` and `pod` read for a component.
 
     Parameters
@@ -354,8 +353,6 @@ def pod_settings(component: str, requests: dict[str, str], memory: str, spread: 
     requests : dict
     memory : str
         The limit.
-    spread : list
-        The topology spread constraints.
     """
     resources = {"requests": requests, "limits": {"memory": memory}}
     return (
@@ -363,9 +360,6 @@ def pod_settings(component: str, requests: dict[str, str], memory: str, spread: 
         Setting(f"{component}.nodeSelector", {}, "Labels of the nodes that its pods may run on.", _OBJECT),
         Setting(f"{component}.tolerations", [], "Taints that its pods tolerate.", _OBJECTS),
         Setting(f"{component}.affinity", {}, "Affinity of its pods to nodes and other pods.", _OBJECT),
-        Setting(
-            f"{component}.topologySpreadConstraints", spread, "How its pods spread over nodes and zones.", _OBJECTS
-        ),
         Setting(f"{component}.priorityClassName", "", "The priority class of its pods.", _TEXT),
     )
 
@@ -471,10 +465,9 @@ COLLECTOR_SETTINGS: Final = (
         "Annotations of its ServiceAccount, such as a cloud's role for the bucket.",
         _TEXT_MAP,
     ),
-    *pod_settings(
-        "collector",
-        {"cpu": "250m", "memory": "256Mi"},
-        "2Gi",
+    *pod_settings("collector", {"cpu": "250m", "memory": "256Mi"}, "2Gi"),
+    Setting(
+        "collector.topologySpreadConstraints",
         [
             {
                 "maxSkew": 1,
@@ -483,6 +476,8 @@ COLLECTOR_SETTINGS: Final = (
                 "labelSelector": {"matchLabels": labels("collector")},
             }
         ],
+        "How its pods spread over nodes and zones.",
+        _OBJECTS,
     ),
     switch(
         "collector.disruptionBudget",
@@ -557,6 +552,7 @@ def _deployment() -> dict[str, Any]:
         [{"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}],
         serviceAccountName=NAME,
         automountServiceAccountToken=True,
+        topologySpreadConstraints=value("collector.topologySpreadConstraints", "block"),
     )
     meta = {
         "labels": labels("collector"),

@@ -1,7 +1,7 @@
 """Kubernetes objects with open values, so that one description serves `record --manifests`, kustomize and Helm.
 
-A template is an object of dicts and lists in which expressions, conditions and loops stand for what an installation
-chooses. `evaluate` fills them in. `deploy/generate.py` writes the same template in Helm's language.
+A template is made of dicts and lists. Expressions, conditions and loops stand in it where installations differ. `evaluate` fills
+them in. `deploy/generate.py` writes the same template in Helm's language.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Each:
 
 @dataclass(frozen=True, slots=True)
 class Extended:
-    """An object with fixed entries, and those of a value."""
+    """An object with fixed entries; an installation adds more."""
 
     entries: dict[str, Node]
     more: Expression
@@ -94,10 +94,10 @@ def value(path: str, form: Literal["text", "number", "flag", "block"] = "text") 
     """Return the expression for a value, such as `collector.replicas`."""
 
     def read(context: Context) -> Any:
-        found: Any = context.values
+        entry: Any = context.values
         for name in path.split("."):
-            found = found[name]
-        return found
+            entry = entry[name]
+        return entry
 
     go = f"$.Values.{path}"
     # Helm reads all numbers as floats, and writes large ones with an exponent.
@@ -144,8 +144,8 @@ def evaluate(node: Node, context: Context) -> Any:
     """
     match node:
         case Expression():
-            found = node.read(context)
-            return OMIT if node.form == "block" and not found else copy.deepcopy(found)
+            filled = node.read(context)
+            return OMIT if node.form == "block" and not filled else copy.deepcopy(filled)
         case If():
             return evaluate(node.then if node.test.read(context) else node.otherwise, context)
         case Extended():
@@ -161,13 +161,13 @@ def evaluate(node: Node, context: Context) -> Any:
 def _entries(part: Node, context: Context) -> Iterable[Any]:
     """Return the list items that one part of a template makes."""
     if isinstance(part, Each):
-        found = part.items.read(context) or {}
+        items = part.items.read(context) or {}
         # Helm goes through an object in the order of its keys.
-        pairs = sorted(found.items()) if isinstance(found, Mapping) else enumerate(found)
+        pairs = sorted(items.items()) if isinstance(items, Mapping) else enumerate(items)
         contexts = [replace(context, item=item, key=key) for key, item in pairs]
         return [entry for inner in contexts for entry in _entries(part.body, inner)]
-    made = evaluate(part, context)
-    return [] if made is OMIT else made if isinstance(made, list) else [made]
+    entry = evaluate(part, context)
+    return [] if entry is OMIT else entry if isinstance(entry, list) else [entry]
 
 
 @dataclass(frozen=True, slots=True)
