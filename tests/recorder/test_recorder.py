@@ -27,6 +27,7 @@ from cortex_jupyter.reader.pages import newest
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.quotas import read_quotas
 from cortex_jupyter.store.settings import write_quota
 
 if TYPE_CHECKING:
@@ -497,11 +498,19 @@ async def test_unseen_pods_of_a_custom_resource_are_gaps(
 async def test_a_task_over_its_namespaces_lines_per_second_is_read_later(
     recordings: Session, kube: Kube, unique: Any
 ) -> None:
-    write_quota(recordings.store, "default", {"max-lines-per-s": "50"}, "the test")
+    """It goes on at once when its administrator takes the limit away; at one line a second it would take minutes."""
+    write_quota(recordings.store, "default", {"max-lines-per-s": "1"}, "the test")
     name = unique("limited")
-    kube.create(python_job(name, COUNT.format(n=600, pause=0.002)))
-    seen = await follow(recordings, name)
-    exactly(seen, 600)
+    # Far more than one read returns, so that most of it has to wait.
+    kube.create(python_job(name, "for i in range(400):\n    print(f'line {i:08}', 'x' * 4000)"))
+
+    def take_limit_away(seen: Seen) -> None:
+        if any("lines may come late" in text for text in seen.of("status")) and read_quotas(recordings.store):
+            write_quota(recordings.store, "default", {"max-lines-per-s": ""}, "the test")
+
+    seen = await follow(recordings, name, take_limit_away)
+    (texts,) = seen.lines.values()
+    assert [text.rstrip("x ") for text in texts] == counted(400) and not seen.of("gap")
     (late,) = (text for text in seen.of("status") if "lines may come late" in text)
-    assert "no more than 50 lines a second, the limit of namespace default" in late
+    assert "no more than 1 lines a second, the limit of namespace default" in late
     kube.delete("jobs", name)
