@@ -37,6 +37,8 @@ _POLICY: Final = (
 )
 #: Age (seconds) of a list that the page may show at first; its script asks for a newer one.
 _LIST_AGE_S: Final = 2
+#: How long (seconds) a page that refuses a namespace may wait for those that the user may read.
+_CHOICES_S: Final = 5.0
 _LIST_SHEETS: Final = ("page.css", "tasks.css")
 _COLUMNS: Final = ("state", "status", "restarts", "started", "finished", "exit_code", "pods")
 
@@ -46,9 +48,9 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
 
     auth_resource = "cortex-jupyter"
     namespace = ""  # the server's own, once it is known
-    #: The namespaces that the user may read, once the one in question is refused; None if they cannot be known.
+    #: The namespace that is refused, and those that the user may read instead: None if they cannot be known.
+    refused = ""
     choices: list[str] | None = None
-    is_refused = False
 
     def set_default_headers(self) -> None:
         """Forbid everything that the page does not need."""
@@ -85,7 +87,7 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
         except (NotAllowed, NotFound) as error:
             if isinstance(error, TaskNotFound):
                 raise
-            await self._find_choices(recordings)
+            await self._find_choices(recordings, named or self.namespace)
             if named or not is_list or not self.choices:
                 raise
             # The namespace that the server shows first is not for this user. Show the only one that is, or let them choose.
@@ -135,15 +137,19 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
         script = self._script("tasks.js", {"cortexNamespace": "", "cortexNamespaces": namespaces})
         self._page("Choose a namespace", body, script, _LIST_SHEETS)
 
-    async def _find_choices(self, session: Session) -> None:
+    async def _find_choices(self, session: Session, refused: str) -> None:
         """Find out which namespaces the user may read, for a page that refuses one."""
         service: Service = self.extensionapp.service
-        self.is_refused = True
         try:
-            person = service.person(self.current_user)
-            self.choices = await session.namespaces(person, service.app.namespaces or None)
+            async with asyncio.timeout(_CHOICES_S):
+                person = service.person(self.current_user)
+                readable = await session.namespaces(person, service.app.namespaces or None)
+        except TimeoutError:
+            return  # the page's script asks again
         except CortexError:
-            self.choices = None  # the page has the error that led to it
+            readable = None  # the page has the error that led to it
+        self.refused = refused
+        self.choices = None if readable is None else [name for name in readable if name != refused]
 
     def _script(self, name: str, config: dict[str, Any]) -> str:
         """Return a script of ours and its configuration as HTML."""
@@ -175,16 +181,16 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
         message, hint = refusal["message"], refusal["hint"]
         # Not `get_query_arguments`, which fails again where an argument is no text, and writes it into the log.
         arguments = self.request.query_arguments
-        choices = _choices(self.choices) if self.is_refused else ""
+        choices = _choices(self.choices) if self.refused else ""
         # Without a namespace to choose, and on the list that is shown first, the link would lead to the same page.
-        leads_on = self.choices != [] if self.is_refused else True
+        leads_on = not self.refused or self.choices != []
         link = '<p><a href="view">All tasks</a></p>' if leads_on and arguments.keys() & {"task", "namespace"} else ""
         body = f'<main class="plain list"><h1>{escape(message)}</h1><p>{escape(hint)}</p>{choices}{link}</main>'
         # A namespace that cannot be read has its page too: there the user chooses another one.
         is_list = "task" not in arguments or "search" in arguments
         is_known = isinstance(error, CortexError) and bool(self.namespace)
         config: dict[str, Any] = {"cortexNamespace": self.namespace}
-        if self.is_refused:
+        if self.refused:
             config["cortexNamespaces"] = self.choices
         script = self._script("tasks.js", config) if is_list and is_known else ""
         self._page(f"{self.get_status()} · {message}", body, script, _LIST_SHEETS)
@@ -198,7 +204,7 @@ def _choices(namespaces: list[str] | None) -> str:
     >>> _choices(["ml"])
     '<p>You may read logs in:</p><ul class="choices"><li><a href="view?namespace=ml">ml</a></li></ul>'
     >>> _choices([])
-    '<p>You may read logs in no namespace of this cluster.</p>'
+    '<p>You may read logs in no other namespace of this cluster.</p>'
     """
     if namespaces is None:
         return (
@@ -206,7 +212,7 @@ def _choices(namespaces: list[str] | None) -> str:
             '<button class="btn">Show</button></form>'
         )
     if not namespaces:
-        return "<p>You may read logs in no namespace of this cluster.</p>"
+        return "<p>You may read logs in no other namespace of this cluster.</p>"
     items = "".join(f'<li><a href="view?namespace={quote(name)}">{escape(name)}</a></li>' for name in namespaces)
     return f'<p>You may read logs in:</p><ul class="choices">{items}</ul>'
 

@@ -100,7 +100,7 @@ def test_no_page_of_the_service_is_a_dead_end(hub: Hub, sandbox: SandboxProcess,
         assert "may not read logs in namespace" in refused.text
     # Whoever may read none gets no link that leads to the same page.
     none = hub.get("cortex/view", "no-team")
-    assert (none.status_code, _links(none)) == (403, []) and "in no namespace of this cluster" in none.text
+    assert (none.status_code, _links(none)) == (403, []) and "in no other namespace of this cluster" in none.text
     # A user who may read the usual namespace sees it.
     assert "Tasks in default" in hub.get("cortex/view", "alice").text
     # Where the namespaces cannot be listed, one is typed.
@@ -108,6 +108,13 @@ def test_no_page_of_the_service_is_a_dead_end(hub: Hub, sandbox: SandboxProcess,
     unknown = hub.get("cortex/view", "three-teams")
     assert unknown.status_code == 403 and '<form action="view">' in unknown.text
     assert hub.get(f"cortex/view?namespace={teams[2]}", "three-teams").status_code == 200
+
+
+def test_a_namespace_that_cannot_be_listed_is_no_choice(hub: Hub, sandbox: SandboxProcess, teams: list[str]) -> None:
+    """The user may read its logs, but the service lacks a right there: a link would lead to the same page."""
+    sandbox.fault("deny", verb="list", resource="pods", namespace=teams[0])
+    refused = hub.get(f"cortex/view?namespace={teams[0]}", "one-team")
+    assert (refused.status_code, _links(refused)) == (403, []), refused.text
 
 
 def test_users_without_the_scope_and_anonymous_users_are_refused(hub: Hub) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+
+from cortex_jupyter.server import view
 
 if TYPE_CHECKING:
     from server.fake_recorder import FakeRecorder
@@ -87,3 +91,15 @@ def test_without_a_task_the_page_links_to_all_tasks(server: Server, completed: F
     page = server.get("cortex/view", namespace=completed.ref.namespace)
     assert f'href="view?task={completed.ref.key.replace(":", "%3A")}"' in page.text
     assert server.get("cortex/static/loader.js").json()["error"]["code"] == "NotFound"
+
+
+async def test_a_refusal_does_not_wait_long_for_the_namespaces_that_may_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The page's script asks for them then."""
+    monkeypatch.setattr(view, "_CHOICES_S", 0.01)
+    service = SimpleNamespace(person=lambda _: None, app=SimpleNamespace(namespaces=[]))
+    page: Any = SimpleNamespace(extensionapp=SimpleNamespace(service=service), current_user=None, refused="")
+    never: Any = SimpleNamespace(namespaces=lambda *_: asyncio.Event().wait())
+    await view.ViewHandler._find_choices(page, never, "ml")
+    assert page.refused == ""

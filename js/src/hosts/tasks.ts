@@ -151,7 +151,7 @@ class TasksPage {
     const others = (known ?? []).filter((name) => name !== namespace);
     const label = known === null
       ? "This server cannot know which namespaces you may read. Type the name of yours above."
-      : others.length > 0 ? "You may read logs in:" : `You may read logs in no ${known.length > 0 ? "other " : ""}namespace of this cluster.`;
+      : others.length > 0 ? "You may read logs in:" : "You may read logs in no other namespace of this cluster.";
     const items = others.map((name) => h("li", {}, h("a", { href: `view?${new URLSearchParams({ namespace: name })}` }, name)));
     this.#choices.replaceChildren(h("p", {}, label), ...(items.length > 0 ? [h("ul", { class: "choices" }, ...items)] : []));
   }

@@ -148,7 +148,7 @@ test("who may read no namespace, or cannot know which, is told so", async () => 
   expect(text("main > div p")).toEqual(["This server cannot know which namespaces you may read. Type the name of yours above."]);
   server.namespaces = [];
   await open("");
-  expect(text("main > div p")).toEqual(["You may read logs in no namespace of this cluster."]);
+  expect(text("main > div p")).toEqual(["You may read logs in no other namespace of this cluster."]);
   // The right is granted meanwhile.
   server.lists = { default: { tasks: [row("a")] } };
   await vi.advanceTimersByTimeAsync(31_000);
