@@ -23,6 +23,7 @@ from cortex_jupyter.errors import (
     CortexError,
     NotAllowed,
     NotFound,
+    RecorderError,
     StoreBusy,
     StoreError,
     StoreTooNew,
@@ -280,8 +281,8 @@ class Recording:
     is_gone : bool
         The cluster has no such task. A recorder then ends an unfinished recording.
     problem : CortexError or None
-        Why this process cannot record: a right is missing, or the cluster does not answer. Checked again while the
-        recording is read.
+        Why this process cannot record: a right is missing, the cluster does not answer, or this user of the store may only
+        read and no recorder is alive. Checked again while the recording is read.
     hidden : dict
         What the reader may not see beside the lines (`events`, `pods`), with the reason.
     """
@@ -359,7 +360,8 @@ class Recording:
         """
         if time.monotonic() - self._wished_at > WANTED_S / 3:
             await asyncio.to_thread(self._wish)
-        if self.problem is not None and time.monotonic() - self._checked_at > _PROBLEM_CHECK_S:
+        is_unrecorded = isinstance(self.problem, RecorderError)  # that is checked below
+        if self.problem is not None and not is_unrecorded and time.monotonic() - self._checked_at > _PROBLEM_CHECK_S:
             await self._check_problem()
         cluster = self.cluster
         if self._done or cluster is None or (self.workload is None and not self.is_gone):
@@ -370,12 +372,16 @@ class Recording:
             return
         recorder_seen_at[namespace] = time.monotonic()
         try:
-            await asyncio.to_thread(
+            unrecorded = await asyncio.to_thread(
                 ensure_recorder, self._session.store, cluster.id, cluster.kubeconfig, cluster.context, namespace
             )
         except BaseException:
             recorder_seen_at.pop(namespace, None)  # so that each reader gets the error
             raise
+        if unrecorded is not None:
+            recorder_seen_at.pop(namespace, None)
+        if self.problem is None or isinstance(self.problem, RecorderError):
+            self.problem = unrecorded
 
     async def _check_problem(self) -> None:
         """Check whether the cluster answers by now, or has granted the missing right."""
@@ -459,7 +465,7 @@ class Recording:
                     if info.done or info.caught_up or (self.workload is None and not self.is_gone):
                         return info
                     await self.want()
-                    if isinstance(obstacle := await self.obstacle(), NotAllowed):
+                    if isinstance(obstacle := await self.obstacle(), NotAllowed | RecorderError):
                         raise obstacle
                     retry_deadline.clear()
                 except StoreBusy as error:

@@ -18,7 +18,7 @@ from support.valkey import Server
 from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.cli.doctor.store import judge
 from cortex_jupyter.cluster.session import Cluster
-from cortex_jupyter.errors import RecorderError, RecordingDeleted, StoreError
+from cortex_jupyter.errors import RecorderError, RecordingDeleted, StoreBusy, StoreError
 from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.recorder.__main__ import main as record
@@ -216,10 +216,9 @@ def test_the_doctor_and_a_recorder_say_what_a_reader_may_not(
 
 def test_a_reader_starts_no_recorder_and_restores_no_setting(server: Server, open_as: Callable[[str], Store]) -> None:
     reader = open_as("reader")
-    with pytest.raises(RecorderError, match="namespace 'ml'") as caught:
-        ensure_recorder(reader, CLUSTER, namespace="ml")
-    assert "start a collector" in caught.value.hint
-    with pytest.raises(StoreError, match="no recorder is alive to begin one"):
+    missing = ensure_recorder(reader, CLUSTER, namespace="ml")
+    assert missing is not None and "namespace 'ml'" in missing.message and "start a collector" in missing.hint
+    with pytest.raises(StoreBusy, match="no recorder is alive to begin one"):
         reader.open(CLUSTER, TaskRef("ml", "job", "new"), "u")
     settings = Settings(reader)
     write_settings(open_as("recorder"), {"mask": "on"}, "a test")
@@ -229,26 +228,44 @@ def test_a_reader_starts_no_recorder_and_restores_no_setting(server: Server, ope
     assert not reader.setting("mask") and not server.ask("KEYS", "*")
 
 
+class Collector:
+    """A collector in this process, as the user `recorder`."""
+
+    def __init__(self, cluster: Cluster, store: Store) -> None:
+        self._cluster, self._store = cluster, store
+        self.start()
+
+    def start(self) -> None:
+        selection = Selection(self._cluster, self._store, namespaces=("default",))
+        self._running = asyncio.create_task(Recorder(self._store, self._cluster, selection=selection).run())
+
+    async def end(self) -> None:
+        self._running.cancel()
+        await asyncio.wait([self._running])
+
+
+@pytest.fixture
+async def collector(sandbox: SandboxProcess, open_as: Callable[[str], Store]) -> AsyncIterator[Collector]:
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        collector = Collector(cluster, open_as("recorder"))
+        yield collector
+        await collector.end()
+
+
 @pytest.fixture
 async def session(
-    server: Server, sandbox: SandboxProcess, open_as: Callable[[str], Store], monkeypatch: pytest.MonkeyPatch
+    server: Server, sandbox: SandboxProcess, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Session]:
     """Yield a session as the reader, beside a collector."""
-    store = open_as("recorder")
     monkeypatch.setenv("KUBECONFIG", str(sandbox.kubeconfig))
     monkeypatch.setenv("CORTEX_STORE", url(server, "reader"))
-    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
-        selection = Selection(cluster, store, namespaces=("default",))
-        collector = asyncio.create_task(Recorder(store, cluster, selection=selection).run())
-        reading = await Session.connect(url(server, "reader"), str(sandbox.kubeconfig))
-        yield reading
-        await reading.close()
-        collector.cancel()
-        await asyncio.wait([collector])
+    reading = await Session.connect(url(server, "reader"), str(sandbox.kubeconfig))
+    yield reading
+    await reading.close()
 
 
 async def test_a_session_of_a_reader(
-    session: Session, kube: Kube, unique: Callable[[str], str], capfd: pytest.CaptureFixture[str]
+    server: Server, session: Session, kube: Kube, unique: Callable[[str], str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A user's server or terminal has this user. Tasks, lines, searches and streams are there, also of new tasks."""
     name, api = unique("train"), unique("api")
@@ -276,6 +293,29 @@ async def test_a_session_of_a_reader(
     recording = await session.find(TaskRef("default", "deployment", api))
     async with recording.keep_wanted():
         await until(lambda: "served" in texts(session.store, recording.id))
+    assert not server.ask("ACL", "LOG"), "nothing of all this is refused"
+
+
+async def test_a_reader_reads_on_while_no_collector_is_there(
+    session: Session, collector: Collector, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    name, gate = unique("outage"), tmp_path / "gate"
+    program = f"import os, time\nprint('before', flush=True)\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.02)\nprint('after')"
+    kube.create(python_job(name, program))
+    ref = TaskRef("default", "job", name)
+    await until(lambda: (info := session.store.find(ref)) and info.last_seq and texts(session.store, info.id))
+    await collector.end()
+    recording = await session.find(ref)
+    assert texts(session.store, recording.id) == ["before"]
+    obstacle = await recording.obstacle()
+    assert isinstance(obstacle, RecorderError) and "no recorder" in obstacle.message
+    with pytest.raises(RecorderError):
+        await recording.caught_up()
+    async with recording.keep_wanted():
+        collector.start()
+        gate.touch()
+        await until(lambda: texts(session.store, recording.id) == ["before", "after"])
+    assert (await recording.caught_up()).done and await recording.obstacle() is None
 
 
 async def test_a_request_for_a_task_that_does_not_exist_begins_nothing(
@@ -298,7 +338,7 @@ async def test_a_request_for_a_task_that_does_not_exist_begins_nothing(
         for text in ("", "[]", "7", '["x", "no task!", 3]', f'["{cluster.id}", "../..:job/x", "u"]', "\xff"):
             one.zadd("cortex:requests", {text: (time.time() + 600) * 1000})
     for ref in (TaskRef("default", "job", name), TaskRef("default", "job", "no-such"), TaskRef("other", "job", "no")):
-        with pytest.raises(StoreError, match="no recorder has begun"):
+        with pytest.raises(StoreBusy, match="no recorder has begun"):
             await asyncio.to_thread(session.store.open, cluster.id, ref, "another-uid")
     assert len(session.store.recordings()) == number
     await until(lambda: not server.ask("ZRANGEBYSCORE", "cortex:requests", time.time() * 1000 + 60000, "+inf"))

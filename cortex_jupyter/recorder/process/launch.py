@@ -61,7 +61,7 @@ def credentials_id(kubeconfig: str | None, context: str | None) -> str:
 
 def ensure_recorder(
     store: LeaseStore, cluster: str, kubeconfig: str | None = None, context: str | None = None, namespace: str = ""
-) -> None:
+) -> RecorderError | None:
     """Start a recorder, unless a living one may record the namespace. Blocks only to read the store.
 
     Parameters
@@ -74,6 +74,11 @@ def ensure_recorder(
     namespace : str, optional
         The namespace to record. A recorder for other namespaces, or with fewer rights in this one than ours, does not
         count.
+
+    Returns
+    -------
+    RecorderError or None
+        Why none was started: this user of the store may only read. A collector may come back at any moment.
 
     Raises
     ------
@@ -90,13 +95,13 @@ def ensure_recorder(
             _started[key] = (_started[key][0], float("-inf"), _started[key][2])
         if any(_may_record(recorder, namespace, credentials_id(kubeconfig, context)) for recorder in recorders):
             _failed.pop(key, None)
-            return
+            return None
         if key in _started:
             # Asking for the exit code also reaps the process if it was killed.
             pid, waiting_since, started_at = _started[key]
             code = exit_code(pid)
             if code is None and time.monotonic() - waiting_since < _START_S:
-                return  # still importing
+                return None  # still importing
             if code:
                 del _started[key]
                 _note_failure(key, code, time.monotonic() - started_at)
@@ -105,13 +110,14 @@ def ensure_recorder(
             raise _failed[key][0]
         if store.is_reader():
             text = f"no recorder that may record namespace {namespace or 'default'!r} is alive"
-            raise RecorderError(text, READER_HINT)
+            return RecorderError(text, READER_HINT)
         # -P: a `json.py` in the user's folder must not be imported in place of the library.
         command = [sys.executable, "-P", "-m", "cortex_jupyter.recorder", "--store", store.url]
         command += ["--kubeconfig", kubeconfig] if kubeconfig else []
         command += ["--context", context] if context else []
         now = time.monotonic()
         _started[key] = (spawn(command, log_path(store.url)), now, now)
+        return None
 
 
 def _note_failure(key: _Key, code: int, lived_s: float) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.errors import BadQuery, StoreError
+from cortex_jupyter.errors import BadQuery, StoreBusy, StoreError
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.store import READER_HINT, HealthWarning, RecordingInfo, Store, as_epochs
 from cortex_jupyter.store.deletion import task_name
@@ -88,17 +88,24 @@ class ValkeyStore(Entries, Leases, Deletions, Retention, Store):
             raise deletion.error(f"the recording of {ref.key}")
 
     def _request(self, cluster: str, ref: TaskRef, uid: str, name: str) -> int:
-        """Have a recorder begin a recording, which this user may not do, and return its id."""
+        """Have a recorder begin a recording, which this user may not do, and return its id.
+
+        Raises
+        ------
+        StoreBusy
+            No recorder has begun it.
+        RecordingDeleted
+        """
         self._check_not_deleted(name, ref)
         if self.recorder(cluster) is None:
-            raise StoreError(f"{ref.key} has no recording, and no recorder is alive to begin one", READER_HINT)
+            raise StoreBusy(f"{ref.key} has no recording, and no recorder is alive to begin one", READER_HINT)
         self._link.call("request", _request(cluster, ref, uid), int(_REQUEST_S * 1000))
         end = time.monotonic() + _REQUEST_S
         while time.monotonic() < end:
             if (id_ := self._link.ask("HGET", "cortex:uids", name)) is not None:
                 return int(id_)
             time.sleep(_POLL_S)
-        raise StoreError(
+        raise StoreBusy(
             f"no recorder has begun a recording of {ref.key} within {_REQUEST_S:g} s",
             f"see a collector's log: it may have no right in namespace {ref.namespace!r}, or record others only (-n)",
         )
