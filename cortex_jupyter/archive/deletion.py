@@ -60,7 +60,7 @@ class RecordingFilter:
         return self.namespace in ("", ref.namespace)
 
     def is_of_cluster(self, deletion: Deletion) -> bool:
-        """Return whether a recording is of the cluster, or may be: an unreadable manifest does not say of which it is."""
+        """Return whether a recording is of the cluster. An unreadable manifest may be of any."""
         return self.cluster is None or deletion.cluster in ("", self.cluster)
 
     def is_old(self, deletion: Deletion) -> bool:
@@ -78,17 +78,17 @@ def is_meant(named: TaskRef, ref: TaskRef) -> bool:
 
 
 def find_recordings(
-    store: Store, catalog: Catalog | None, which: RecordingFilter, by: str, at: float
+    store: Store, catalog: Catalog | None, recording_filter: RecordingFilter, by: str, at: float
 ) -> list[Deletion]:
-    """Find recordings, each in the form in which its deletion would be noted; the task that ended first comes first.
+    """Return recordings as deletions to be made. The task that ended first comes first.
 
     Parameters
     ----------
     store : Store
     catalog : Catalog or None
         The archive to look into too.
-    which : RecordingFilter
-        Younger recordings and those of other clusters are found too; `RecordingFilter.matches` leaves them out.
+    recording_filter : RecordingFilter
+        Only its names count here: young recordings and those of other clusters are returned too.
     by : str
         Who asks.
     at : float
@@ -101,27 +101,27 @@ def find_recordings(
     StoreError, ArchiveError
     """
     recordings: dict[int, Deletion] = {}
-    for namespace in which.namespaces:
+    for namespace in recording_filter.namespaces:
         archived = {} if catalog is None else {each.info.id: each for each in catalog.all(namespace)}
         stored = {} if catalog is None else catalog.stored(namespace)
         infos = {info.id: info for info in store.recordings(namespace)}
         url = "" if catalog is None else catalog.objects.url
         for id_, info in infos.items():
-            if which.names(info.ref):
+            if recording_filter.names(info.ref):
                 objects = stored.pop(id_, (None, {}))[1]
                 with contextlib.suppress(CursorNotHeld):  # it has just left
                     recordings[id_] = replace(_in_store(store, info), by=by, at=at, archive=url, objects=objects)
         for id_, (ref, objects) in stored.items():
-            if which.names(ref):
+            if recording_filter.names(ref):
                 deletion = _in_archive(id_, ref, archived.get(id_), sum(objects.values()))
                 recordings[id_] = replace(deletion, by=by, at=at, archive=url, objects=objects)
-    _check_kinds(which, list(recordings.values()))
+    _check_kinds(recording_filter, list(recordings.values()))
     return sorted(recordings.values(), key=lambda deletion: (deletion.ended, deletion.id))
 
 
-def interrupted_deletions(store: Store, which: RecordingFilter) -> dict[int, Deletion]:
+def interrupted_deletions(store: Store, recording_filter: RecordingFilter) -> dict[int, Deletion]:
     """Return the deletions that were begun and are not complete, or that no receipt names, by recording."""
-    return {each.id: each for each in store.deletions() if each.is_open and which.matches(each)}
+    return {each.id: each for each in store.deletions() if each.is_open and recording_filter.matches(each)}
 
 
 def delete_recording(store: Store, catalog: Catalog | None, deletion: Deletion) -> None:
@@ -169,7 +169,7 @@ def _in_archive(id_: int, ref: TaskRef, archived: ArchivedRecording | None, size
     if archived is None:  # the manifest is missing or unusable
         ended = time_of(id_) / _SECOND
         unknown = Deletion(id_, "", ref.namespace, ref.kind, ref.name, "", "", 0.0)
-        return replace(unknown, ended=ended, size=size, blocks=False)  # by what it could be known again is not known
+        return replace(unknown, ended=ended, size=size, blocks=False)  # without a UID no recorder would know it again
     complete = archived.complete
     return replace(
         _of(archived.info, complete.last),
@@ -197,8 +197,10 @@ def _of(info: RecordingInfo, last: int | None) -> Deletion:
     )
 
 
-def _check_kinds(which: RecordingFilter, recordings: list[Deletion]) -> None:
-    for named in which.refs:
-        keys = sorted({each.ref.key for each in recordings if is_meant(named, each.ref) and which.is_of_cluster(each)})
+def _check_kinds(recording_filter: RecordingFilter, recordings: list[Deletion]) -> None:
+    for named in recording_filter.refs:
+        keys = sorted(
+            {each.ref.key for each in recordings if is_meant(named, each.ref) and recording_filter.is_of_cluster(each)}
+        )
         if len(keys) > 1:
             raise AmbiguousTask(f"{named.key} means several tasks: {', '.join(keys)}", f"name the kind: {keys[0]}")

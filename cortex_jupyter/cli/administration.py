@@ -1,4 +1,4 @@
-"""What the commands of an administrator share: who runs them, with which right, and their records in the audit log."""
+"""Users, rights and audit records of the commands for administrators."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.errors import NoCluster, NotAllowed
+from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, NotFound
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.reader.connection import is_shared
+from cortex_jupyter.store.deletion import still_running_error
 from cortex_jupyter.telemetry.audit import AuditLog, open_audit_log
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
+
+    from cortex_jupyter.store.deletion import Deletion
 
 _SERVICE: Final = "cortex-jupyter"
 
@@ -97,6 +100,34 @@ class ClusterScope:
         if self.id is None or not any(map(is_shared, urls)):
             return {}
         return asyncio.run(self._ask(namespaces))
+
+    def running(self, deletions: Iterable[Deletion]) -> dict[int, CortexError]:
+        """Return which recordings without an end are of tasks that still run, or may still run, each with the error.
+
+        Without a cluster none does.
+        """
+        return {} if self.id is None else asyncio.run(self._running(deletions))
+
+    async def _running(self, deletions: Iterable[Deletion]) -> dict[int, CortexError]:
+        from cortex_jupyter.cluster.session import Cluster
+        from cortex_jupyter.cluster.tasks import pods_of, resolve
+        from cortex_jupyter.cluster.workloads import state_of
+
+        errors: dict[int, CortexError] = {}
+        cluster = await Cluster.open(self.kubeconfig, self.context)
+        try:
+            for deletion in deletions:
+                try:
+                    workload = await resolve(cluster, deletion.ref)
+                    if workload.is_of(deletion.uid) and not state_of(workload, await pods_of(cluster, workload)).over:
+                        errors[deletion.id] = still_running_error()
+                except NotFound:
+                    pass  # it is gone
+                except CortexError as error:
+                    errors[deletion.id] = error
+        finally:
+            await cluster.close()
+        return errors
 
     async def _ask(self, namespaces: Iterable[str]) -> dict[str, NotAllowed]:
         from cortex_jupyter.cluster.access import missing_deletion_rights

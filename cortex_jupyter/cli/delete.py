@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     scope = ClusterScope.of(options)
     now = time.time()
     before = instant("before", options.before, int(now * _NS)) if options.before else None
-    which = RecordingFilter(
+    recording_filter = RecordingFilter(
         scope.refs(options),
         "" if options.tasks else options.namespace or "",
         None if before is None else before / _NS,
@@ -66,10 +66,12 @@ def run(options: argparse.Namespace) -> int:
     )
     with contextlib.closing(open_store(options.store)) as store:
         audit = AuditTrail(_WAY)
-        plan = _plan(store, options, which, audit.user, now)
+        plan = _plan(store, options, recording_filter, audit.user, now)
         concerned = [*plan.recordings, *plan.deleted_earlier]
         missing_rights = scope.missing_rights({each.namespace for each in concerned}, plan.urls)
         plan.refuse(store, missing_rights)
+        unfinished = {info.id for info in store.unfinished(scope.id or "")} - plan.refusals.keys()
+        plan.refusals |= scope.running(each for each in plan.recordings if each.id in unfinished and each.blocks)
         if options.record_again and not options.dry_run:
             _allow_again(store, plan, missing_rights)
         if not plan.recordings:
@@ -84,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be deleted.
+    """A plan of a deletion.
 
     Parameters
     ----------
@@ -128,30 +130,32 @@ class Plan:
             elif each.id in holds:
                 self.refusals[each.id] = legal_hold_error(each.ref, holds[each.id])
             elif holders.get(each.id):
-                self.refusals[each.id] = still_recorded_error(each.ref)
+                self.refusals[each.id] = still_recorded_error()
 
 
-def _plan(store: Store, options: argparse.Namespace, which: RecordingFilter, user: str, now: float) -> Plan:
+def _plan(store: Store, options: argparse.Namespace, recording_filter: RecordingFilter, user: str, now: float) -> Plan:
     """Find what is to be deleted. Print a message if it is nothing."""
     configured = select_archive(store)
     if options.archive and configured is None:
         raise BadQuery("no archive is set", "leave out --archive, or set CORTEX_ARCHIVE")
     url = configured.url if options.archive and configured else ""
     plan = Plan([store.url, url], url, [], [], options.dry_run)
-    named = find_recordings(store, plan.catalog(url), which, user, now)
-    ours = [each for each in named if which.is_of_cluster(each)]
-    if foreign := len([each for each in named if which.is_old(each)]) - len([*filter(which.is_old, ours)]):
+    named = find_recordings(store, plan.catalog(url), recording_filter, user, now)
+    ours = [each for each in named if recording_filter.is_of_cluster(each)]
+    if foreign := len([each for each in named if recording_filter.is_old(each)]) - len(
+        [*filter(recording_filter.is_old, ours)]
+    ):
         print_status(
             f"{format_count(foreign, 'recording')} of other clusters left out: choose their cluster with --context, or run this without a kubeconfig"
         )
-    recordings = {each.id: each for each in ours if which.is_old(each)}
-    for id_, interrupted in interrupted_deletions(store, which).items():
+    recordings = {each.id: each for each in ours if recording_filter.is_old(each)}
+    for id_, interrupted in interrupted_deletions(store, recording_filter).items():
         objects = interrupted.objects | (recordings[id_].objects if id_ in recordings else {})
         recordings[id_] = replace(interrupted, objects=objects, archive=interrupted.archive or url)
-    plan.deleted_earlier = [each for each in store.deletions() if not each.is_open and which.matches(each)]
-    for ref in which.refs:
+    plan.deleted_earlier = [each for each in store.deletions() if not each.is_open and recording_filter.matches(each)]
+    for ref in recording_filter.refs:
         _explain_absence(ref, list(recordings.values()), ours, plan.deleted_earlier, options)
-    if not recordings and not which.refs:
+    if not recordings and not recording_filter.refs:
         print_status("there are no such recordings; choose another namespace with -n, or a later time with --before")
     plan.recordings = [replace(each, blocks=each.blocks and not options.record_again) for each in recordings.values()]
     return plan
@@ -164,7 +168,7 @@ def _explain_absence(
     deleted: list[Deletion],
     options: argparse.Namespace,
 ) -> None:
-    """Say why a task that was named is not deleted, if it is not.
+    """Print why a named task stays, if it stays.
 
     Raises
     ------
@@ -200,7 +204,7 @@ def _is_confirmed(plan: Plan, options: argparse.Namespace) -> bool:
     Raises
     ------
     BadQuery
-        Nobody can be asked.
+        Standard input is no terminal.
     """
     recordings = [each for each in plan.recordings if each.id not in plan.refusals]
     if options.yes or len(recordings) < 2:

@@ -36,6 +36,7 @@ from cortex_jupyter.store.settings import (
 if TYPE_CHECKING:
     import argparse
 
+    from cortex_jupyter.archive.store import ArchiveStore
     from cortex_jupyter.store import Store
 
 
@@ -91,51 +92,57 @@ def run(options: argparse.Namespace) -> int:
 
 def _hold(store: Store, options: argparse.Namespace) -> int:
     """Set a legal hold on all recordings of some tasks, in the store and the archive, or release them."""
+    is_hold = options.action == "hold"
     scope = ClusterScope.of(options)
     refs, archive = scope.refs(options), select_archive(store)
-    audit, now = AuditTrail(f"cortex-jupyter store {options.action}"), time.time()
-    if options.action == "hold":
-        catalog = Catalog(ObjectStore(archive.url)) if archive else None
-        which = RecordingFilter(refs, cluster=scope.id)
-        found = find_recordings(store, catalog, which, audit.user, now)
-        holds = {
-            each.id: Hold(each.ref.key, each.cluster, audit.user, now, options.reason)
-            for each in found
-            if which.matches(each)
-        }
-    else:
-        holds = {
-            id_: hold
-            for id_, hold in store.holds().items()
-            if any(is_meant(ref, TaskRef.parse(hold.task)) for ref in refs)
-            and (scope.id is None or hold.cluster in ("", scope.id))
-        }
+    audit = AuditTrail(f"cortex-jupyter store {options.action}")
+    holds = (
+        _new_holds(store, scope, refs, archive, audit.user, options.reason)
+        if is_hold
+        else _present_holds(store, scope, refs)
+    )
     tasks = {id_: TaskRef.parse(hold.task) for id_, hold in holds.items()}
     for ref in refs:
         if not any(is_meant(ref, task) for task in tasks.values()):
-            what = "nothing is recorded of" if options.action == "hold" else "there is no legal hold on"
-            raise TaskNotFound(f"{what} {ref.key}")
-    missing_rights = scope.missing_rights(
-        {task.namespace for task in tasks.values()}, [store.url, archive.url if archive else ""]
-    )
+            raise TaskNotFound(f"{'nothing is recorded of' if is_hold else 'there is no legal hold on'} {ref.key}")
+    urls = [store.url, archive.url if archive else ""]
+    missing_rights = scope.missing_rights({task.namespace for task in tasks.values()}, urls)
     code = 0
     for id_, hold in holds.items():
-        error = missing_rights.get(tasks[id_].namespace)
-        if error is None:
-            # If it cannot be recorded, nothing is changed.
-            audit.write(options.action, hold.task, id_, reason=hold.reason)
-            is_set = store.set_hold(id_, hold if options.action == "hold" else None)
-            print(
-                f"{hold.task} (recording {id_}): {'held' if options.action == 'hold' else 'released'}"
-                if is_set
-                else f"{hold.task} (recording {id_}): deleted meanwhile"
-            )
-            code = code if is_set else 1
-        else:
+        if error := missing_rights.get(tasks[id_].namespace):
             audit.write("refused", hold.task, id_, outcome=error.code)
             print(f"{hold.task}: {error.message}\n  hint: {error.hint}", file=sys.stderr)
             code = 1
+            continue
+        audit.write(options.action, hold.task, id_, reason=hold.reason)  # if it fails, nothing is changed
+        if store.set_hold(id_, hold if is_hold else None):
+            print(f"{hold.task} (recording {id_}): {'held' if is_hold else 'released'}")
+        else:
+            print(f"{hold.task} (recording {id_}): it was deleted meanwhile", file=sys.stderr)
+            code = 1
     return code
+
+
+def _new_holds(
+    store: Store, scope: ClusterScope, refs: list[TaskRef], archive: ArchiveStore | None, user: str, reason: str
+) -> dict[int, Hold]:
+    catalog, now = Catalog(ObjectStore(archive.url)) if archive else None, time.time()
+    recording_filter = RecordingFilter(refs, cluster=scope.id)
+    recordings = find_recordings(store, catalog, recording_filter, user, now)
+    return {
+        each.id: Hold(each.ref.key, each.cluster, user, now, reason)
+        for each in recordings
+        if recording_filter.matches(each)
+    }
+
+
+def _present_holds(store: Store, scope: ClusterScope, refs: list[TaskRef]) -> dict[int, Hold]:
+    return {
+        id_: hold
+        for id_, hold in store.holds().items()
+        if any(is_meant(ref, TaskRef.parse(hold.task)) for ref in refs)
+        and (scope.id is None or hold.cluster in ("", scope.id))
+    }
 
 
 def _set(store: Store, changes: dict[str, str], namespace: str) -> None:

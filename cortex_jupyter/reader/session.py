@@ -107,6 +107,7 @@ class Session(Connection):
             archived = None if info is not None and info.last_seq else await self._archived(ref, person)
             recorded = archived or info
             if recorded is None or (archived is None and not recorded.last_seq):
+                await self._check_not_deleted(ref, person)
                 raise
             if isinstance(error, NotFound) and recorded.ref.is_custom and not ref.kind:
                 # In the cluster a bare name means a Job, but its custom resource may outlive the Job.
@@ -138,6 +139,22 @@ class Session(Connection):
             uid = further_uid(uid)
         id_ = await asyncio.to_thread(self._opened, self.cluster.id, workload.ref, uid)
         return Recording(self, id_, workload.ref, workload)
+
+    async def _check_not_deleted(self, ref: TaskRef, person: Person | None) -> None:
+        """Refuse a task that is neither in the cluster nor recorded, if its recording was deleted and could be read.
+
+        Raises
+        ------
+        RecordingDeleted
+        """
+        deletion = await asyncio.to_thread(self.store.last_deletion, ref.namespace, ref.name)
+        if deletion is None or not ref.allows_kind(deletion.kind):
+            return
+        if self.cluster is not None and self.access is not None:
+            began, is_ours = deletion.first or 0, deletion.cluster == self.cluster.id
+            if not is_ours or not await self.access.may_read_recorded(self.cluster, ref.namespace, began, person):
+                return
+        raise deletion.error(f"the recording of {deletion.ref.key}")
 
     def _opened(self, cluster: str, ref: TaskRef, uid: str) -> int:
         self.settings.look()  # if the store was emptied, it must get its settings again before a recording

@@ -112,8 +112,13 @@ class Deletion:
         return TaskRef(self.namespace, self.kind, self.name)
 
     @property
+    def short_name(self) -> str:
+        """Namespace and name. No `task_name` has this form."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
     def task_name(self) -> str:
-        """The task's unique name, by which a recorder asks for its recording."""
+        """The unique name under which recorders open the task."""
         return task_name(self.cluster, self.ref, self.uid)
 
     @classmethod
@@ -160,14 +165,19 @@ def task_name(cluster: str, ref: TaskRef, uid: str) -> str:
 def legal_hold_error(ref: TaskRef, hold: Hold) -> LegalHold:
     """Return the error for a deletion of a held recording."""
     return LegalHold(
-        f"{ref.key} is under a legal hold since {_utc(hold.at)}, set by {hold.by}: {hold.reason}",
-        "release it first: cortex-jupyter store release TASK",
+        f"the recording is under a legal hold since {_utc(hold.at)}, set by {hold.by}: {hold.reason}",
+        f"release it first: cortex-jupyter store release {ref.key}",
     )
 
 
-def still_recorded_error(ref: TaskRef) -> StillRecorded:
+def still_recorded_error() -> StillRecorded:
     """Return the error for a deletion of a recording that a recorder is writing."""
-    return StillRecorded(f"{ref.key} is still being recorded", _RECORDED)
+    return StillRecorded("the task is still being recorded", _RECORDED)
+
+
+def still_running_error() -> StillRecorded:
+    """Return the error for a deletion of a recording that a recorder would continue."""
+    return StillRecorded("the task still runs, although no recorder writes its lines at the moment", _RECORDED)
 
 
 class DeletionLookup(Protocol):
@@ -197,6 +207,9 @@ def not_held(
 
 class DeletionStore(DeletionLookup, Protocol):
     """Legal holds and deletions."""
+
+    def last_deletion(self, namespace: str, name: str) -> Deletion | None:
+        """Return the last deletion of a recording of a task of this name, None if there is none."""
 
     def holds(self) -> dict[int, Hold]:
         """Return all legal holds by recording. The recording may be in the archive only."""

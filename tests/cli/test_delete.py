@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -63,7 +65,7 @@ class Office:
     def __call__(self, *arguments: str, code: int = 0) -> str:
         """Run a command; return its standard output."""
         self._capfd.readouterr()
-        words = [*arguments, "--store", self.store.url]
+        words = [*arguments, *(["--store", self.store.url] if arguments[0] != "logs" else [])]
         assert run(words) == code, self._capfd.readouterr().err
         out, self.err = self._capfd.readouterr()
         return out
@@ -89,6 +91,7 @@ def office(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: p
     for name in ("CORTEX_ARCHIVE", "CORTEX_AUDIT_LOG", "CORTEX_NAMESPACE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("CORTEX_STORE", store.url)
     return Office(store, tmp_path, capfd)
 
 
@@ -314,6 +317,8 @@ def test_what_is_not_there_is_said(office: Office) -> None:
     assert office("delete", "-n", "ml", "--before", "soon", code=2) == "" and "before='soon'" in office.err
     office.delete("ml:train-1", "--archive")
     assert office("delete", "ml:train-1", "--archive") == "" and "ml:train-1 was deleted" in office.err
+    assert office("logs", "ml:train-1", code=1) == ""
+    assert "the recording of ml:job/train-1 was deleted 20" in office.err and "--record-again" in office.err
 
 
 def test_the_age_of_a_task_decides(office: Office) -> None:
@@ -464,6 +469,33 @@ def test_a_deleted_task_of_the_cluster_is_not_recorded_again(
     assert live("logs", name, "--since", "all").stdout == "one\ntwo\n"
     assert live("delete", name, "--record-again").returncode == 0
     assert live("logs", name, "--since", "all").stdout == "one\ntwo\n"
+
+
+def test_a_task_that_runs_without_a_recorder_is_refused(
+    live: Cli, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    name, flag = unique("running"), tmp_path / "flag"
+    job(kube, name, f"echo one; while [ ! -e {flag} ]; do sleep 0.05; done; echo two")
+    follow = live.start("logs", "-f", name)
+    assert follow.stdout is not None and follow.stdout.readline() == "one\n"
+    with contextlib.closing(open_store(live.env["CORTEX_STORE"])) as opened:
+        info = opened.recordings("default")[0]
+        refused = orjson.loads(live("delete", name).stdout)["refused"][0]
+        assert (refused["code"], refused["message"]) == ("StillRecorded", "the task is still being recorded")
+        follow.kill()
+        follow.communicate()
+        recorder_info = opened.recorders(info.cluster)[0]
+        os.kill(recorder_info.pid, signal.SIGKILL)
+        _wait(lambda: not opened.recorders(info.cluster))
+        refused = orjson.loads(live("delete", name).stdout)["refused"][0]
+        assert refused["code"] == "StillRecorded" and "although no recorder writes" in refused["message"]
+        assert opened.info(info.id) is not None
+        flag.touch()
+        kube.delete("jobs", name, "default")
+        _wait(lambda: live("delete", name).returncode == 0)
+        assert opened.recordings() == []
+    gone = live("logs", name)
+    assert gone.returncode == 1 and f"the recording of default:job/{name} was deleted" in gone.stderr, gone.stderr
 
 
 def test_a_collector_does_not_record_a_deleted_task_again(

@@ -16,6 +16,7 @@ from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.deletion import Deletion, Hold
 from cortex_jupyter.store.retention import enforce_retention
+from cortex_jupyter.store.settings import write_quota
 from cortex_jupyter.store.trimming import trim
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def test_a_deleted_recording_is_gone_and_others_stay(store: Any) -> None:
     assert [info.id for info in store.recordings()] == [other.id]
     assert store.info(one.id) is None and store.find(one.ref) is None and store.sources(one.id) == {}
     assert store.deletion(one.id) == deletion and store.deletions() == [deletion] and store.deletion(other.id) is None
+    assert store.last_deletion("default", "train-1") == deletion and store.last_deletion("default", "other") is None
     store.purge()
     assert store.index(one.id) == [] and store.entries(one.id, 0, 1) == []
     assert store.used_bytes() < used - 50_000 and len(store.index(other.id)) == 4
@@ -112,6 +114,14 @@ def test_a_held_recording_outlives_age_and_size(store: Any) -> None:
     assert store.oldest_removable() is None and not store.forget(held.id)
     store.set_hold(held.id, None)
     assert enforce_retention(store, now=time.time() + 1).removed == {"age": 1} and store.recordings() == []
+
+
+def test_a_held_recording_outlives_the_quota_of_its_namespace(store: Any) -> None:
+    held, other = recorded(store), recorded(store, "other")
+    store.set_hold(held.id, HOLD)
+    write_quota(store, "default", {"max-bytes": "1", "max-age": "1s"}, "a test")
+    assert sum(enforce_retention(store, now=time.time() + 60).removed.values()) == 1
+    assert [info.id for info in store.recordings()] == [held.id] and store.info(other.id) is None
 
 
 def test_no_line_of_a_held_recording_is_trimmed(store: Any) -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 #: Prefix of the setting with the deletion of a recording.
 _DELETION: Final = "deleted:"
-#: Prefix of the setting with the recording of a deleted task, by the task's unique name.
+#: Prefix of the settings with the last deleted recording, by the task's unique name if it is not to be recorded again, and
+#: by its short name.
 _TASK: Final = "deleted-task:"
 _REMAINS: Final = {
     "busy": "the write-ahead log beside the store, until the programs that read or write now have ended",
@@ -50,6 +51,10 @@ class Deletions(DeletionStore):
             value = _setting(db, f"{_DELETION}{recording}")
         return Deletion.decode(value) if value else None
 
+    def last_deletion(self, namespace: str, name: str) -> Deletion | None:
+        with self._file.reading() as db:
+            return deletion_of_task(db, f"{namespace}/{name}")
+
     def deletions(self) -> list[Deletion]:
         with self._file.reading() as db:
             rows = db.execute(f"SELECT value FROM setting WHERE key GLOB '{_DELETION}*'")
@@ -60,13 +65,18 @@ class Deletions(DeletionStore):
             if hold := _setting(db, f"{HOLD}{deletion.id}"):
                 raise legal_hold_error(deletion.ref, Hold.decode(hold))
             if self.holders([deletion.id]).get(deletion.id):
-                raise still_recorded_error(deletion.ref)
+                raise still_recorded_error()
             if db.execute("DELETE FROM recording WHERE id=?", (deletion.id,)).rowcount:
                 mark_deleted(db, deletion.id)
             task = f"{_TASK}{deletion.task_name}"
             db.execute("DELETE FROM setting WHERE key=?", (task,))
-            rows = [(f"{_DELETION}{deletion.id}", deletion.encode()), (task, str(deletion.id))]
-            db.executemany("INSERT OR REPLACE INTO setting VALUES (?,?)", rows if deletion.blocks else rows[:1])
+            rows = [
+                (f"{_DELETION}{deletion.id}", deletion.encode()),
+                (f"{_TASK}{deletion.short_name}", str(deletion.id)),
+            ]
+            if deletion.blocks:
+                rows.append((task, str(deletion.id)))
+            db.executemany("INSERT OR REPLACE INTO setting VALUES (?,?)", rows)
 
     def close_deletions(self, deletions: Iterable[Deletion]) -> None:
         rows = [(deletion.closed().encode(), f"{_DELETION}{deletion.id}") for deletion in deletions]
@@ -89,7 +99,7 @@ class Deletions(DeletionStore):
 
 
 def deletion_of_task(db: sqlite3.Connection, name: str) -> Deletion | None:
-    """Return the deletion of a task that is not to be recorded again, by its unique name."""
+    """Return the deletion of a task that is not to be recorded again, by its unique name; of any task, by its short name."""
     recording = _setting(db, f"{_TASK}{name}")
     value = _setting(db, f"{_DELETION}{recording}") if recording else ""
     return Deletion.decode(value) if value else None

@@ -36,19 +36,23 @@ class Deletions(DeletionStore):
         return Deletion.decode(text) if text else None
 
     def deletion_of_task(self, name: str) -> Deletion | None:
-        """Return the deletion of a task that is not to be recorded again, by its unique name."""
+        """Return the deletion of a task that is not to be recorded again, by its unique name; of any task, by its short name."""
         recording = self._link.ask("HGET", "cortex:deleted-tasks", name)
         return self.deletion(int(recording)) if recording else None
+
+    def last_deletion(self, namespace: str, name: str) -> Deletion | None:
+        return self.deletion_of_task(f"{namespace}/{name}")
 
     def deletions(self) -> list[Deletion]:
         return [Deletion.decode(text) for text in self._link.ask("HGETALL", "cortex:deleted").values()]
 
     def delete(self, deletion: Deletion) -> None:
-        refusal = self._link.secured("delete", deletion.id, deletion.encode(), deletion.task_name, int(deletion.blocks))
+        names = (deletion.short_name, deletion.task_name)
+        refusal = self._link.secured("delete", deletion.id, deletion.encode(), *names, int(deletion.blocks))
         if refusal == b"held":
             raise legal_hold_error(deletion.ref, self.holds()[deletion.id])
         if refusal:
-            raise still_recorded_error(deletion.ref)
+            raise still_recorded_error()
 
     def close_deletions(self, deletions: Iterable[Deletion]) -> None:
         for deletion in deletions:

@@ -1,5 +1,5 @@
--- Removes a recording, and notes its deletion. ARGV: id, the deletion, the task's unique name, whether the task is not to be
--- recorded again (1 or 0). Returns '', or why nothing was done: 'held' or 'recorded'.
+-- Removes a recording, and notes its deletion. ARGV: id, the deletion, the task's short and its unique name, whether the task is
+-- not to be recorded again (1 or 0). Returns '', or why nothing was done: 'held' or 'recorded'.
 local id = ARGV[1]
 if on_hold(id) then
   return 'held'
@@ -15,9 +15,10 @@ if row[1] then
   forget(id)
 end
 call('HSET', 'cortex:deleted', id, ARGV[2])
-if ARGV[4] == '1' then
-  call('HSET', 'cortex:deleted-tasks', ARGV[3], id)
+call('HSET', 'cortex:deleted-tasks', ARGV[3], id)
+if ARGV[5] == '1' then
+  call('HSET', 'cortex:deleted-tasks', ARGV[4], id)
 else
-  call('HDEL', 'cortex:deleted-tasks', ARGV[3])
+  call('HDEL', 'cortex:deleted-tasks', ARGV[4])
 end
 return ''
