@@ -22,6 +22,7 @@ from cortex_jupyter.notebook.record import Record, Status
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.state import present
 from cortex_jupyter.reader.text import TextFormat
+from cortex_jupyter.store.scan import scan_tracebacks
 from cortex_jupyter.tables.ordered import ordered
 from cortex_jupyter.tables.schema import COLUMNS
 from cortex_jupyter.tables.statement import Completeness
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.model import Source
     from cortex_jupyter.notebook.runtime import Runtime
+    from cortex_jupyter.query.tracebacks import KnownTracebacks
     from cortex_jupyter.reader.session import Recording, Session
     from cortex_jupyter.store import Anchor, Readable, RecordingInfo
 
@@ -73,6 +75,7 @@ class RecordingReader:
         numbers: Sequence[int] | None = None,
     ) -> None:
         self.engine, self.session, self.recording, self.numbers = engine, session, recording, numbers
+        self._found_tracebacks: tuple[tuple[int | None, int | None, int], KnownTracebacks] | None = None
         self.query = with_fixed_days({name: value for name, value in query.items() if value is not None})
 
     def with_query(self, query: dict[str, Any]) -> RecordingReader:
@@ -110,6 +113,19 @@ class RecordingReader:
         clock_ahead = self.recording.clock_ahead(info) if info else 0
         query = LogQuery.parse({"since": "all", **self.query}).ahead(clock_ahead)
         return replace(query.among(self.recording.store, self.recording.id), numbers=self.numbers)
+
+    def query_now(self) -> LogQuery:
+        """Parse the query for reading the records as they are now. A filter by level then keeps tracebacks whole."""
+        query = self.parsed_query()
+        return query if query.level is None else replace(query, tracebacks=self._tracebacks(query))
+
+    def _tracebacks(self, query: LogQuery) -> KnownTracebacks:
+        store, id_ = self.recording.store, self.recording.id
+        info = store.info(id_)
+        key = (query.since, query.until, info.last_seq if info else 0)
+        if self._found_tracebacks is None or self._found_tracebacks[0] != key:  # there are new lines
+            self._found_tracebacks = key, scan_tracebacks(store, id_, query, upto=key[2])
+        return self._found_tracebacks[1]
 
     def settle(self) -> RecordingInfo:
         """Wait until all lines that the task has written are recorded.
@@ -178,16 +194,16 @@ class RecordingReader:
         self.settle()
         store, id_ = self.columnar(), self.recording.id
         with progress("loading the log", self.statement().records) as bar:
-            return read(store, id_, self.parsed_query(), bar.update, columns, start, shared=shared)
+            return read(store, id_, self.query_now(), bar.update, columns, start, shared=shared)
 
     def records(self) -> Iterator[Record]:
         """Yield the records as they are now, in the order of `table`. It needs no pyarrow."""
         self.settle()
-        yield from map(Record.of, ordered(self.recording.store, self.recording.id, self.parsed_query()))
+        yield from map(Record.of, ordered(self.recording.store, self.recording.id, self.query_now()))
 
     def last_records(self, count: int) -> list[Record]:
         """Return the last records as they are recorded now, without reading more than necessary."""
-        query = self.parsed_query()
+        query = self.query_now()
         query = replace(query, tail=count if query.tail is None else min(query.tail, count))
         return list(map(Record.of, ordered(self.recording.store, self.recording.id, query)))
 
@@ -205,8 +221,8 @@ class RecordingReader:
         if isinstance(store := self.columnar(), ArchiveStore):
             from cortex_jupyter.tables.read import count  # needs pyarrow, like any archive
 
-            return count(store, self.recording.id, self.parsed_query())
-        return sum(1 for _ in ordered(self.recording.store, self.recording.id, self.parsed_query()))
+            return count(store, self.recording.id, self.query_now())
+        return sum(1 for _ in ordered(self.recording.store, self.recording.id, self.query_now()))
 
     def numbers_at(self, positions: slice) -> array[int]:
         """Return the numbers of the records at a slice of positions in the order of `table`, ascending.
@@ -222,7 +238,7 @@ class RecordingReader:
                 return self._numbers_by_column(positions)
         if is_across:
             start, stop, _ = positions.indices(self.count())
-        query = self.parsed_query()
+        query = self.query_now()
         if start < 0:
             tail = -start if query.tail is None else min(-start, query.tail)
             last = ordered(self.recording.store, self.recording.id, replace(query, tail=tail))

@@ -16,6 +16,7 @@ from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.tasklog import TaskLog, logs
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.session import Recording
+from cortex_jupyter.store.scan import scan_tracebacks
 from cortex_jupyter.tables.schema import COLUMNS, schema
 
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ def _read_part(part: tuple[str, int, dict[str, Any], Sequence[int] | None]) -> D
     url, recording, query, numbers = part
     with open_readable(url) as store:
         parsed = replace(LogQuery.parse({"since": "all", **query}).among(store, recording), numbers=numbers)
+        if parsed.level is not None:
+            parsed = replace(parsed, tracebacks=scan_tracebacks(store, recording, parsed))
         return _to_pandas(read(store, recording, parsed))
 
 

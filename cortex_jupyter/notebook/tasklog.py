@@ -39,7 +39,9 @@ from cortex_jupyter.notebook.static_html import LINES, MAX_READ, static_html
 from cortex_jupyter.notebook.tasktable import tasks
 from cortex_jupyter.query.instants import duration
 from cortex_jupyter.query.pattern import finder
+from cortex_jupyter.query.tracebacks import TracebackTracker
 from cortex_jupyter.reader.name_check import check_names, check_sources
+from cortex_jupyter.store.scan import scan_tracebacks
 from cortex_jupyter.tables.statement import format_count
 
 if TYPE_CHECKING:
@@ -386,6 +388,8 @@ class TaskLog:
     def frames(self) -> TaskEvents:
         """Iterate over the events of the log until the task ends: whole batches, and notices."""
         query = replace(parse_query(self._reader.query), numbers=self._reader.numbers)
+        if query.level is not None:
+            query = replace(query, tracebacks=TracebackTracker())
         return TaskEvents(self._reader.engine, self._reader.recording, query)
 
     @overload
@@ -524,7 +528,7 @@ class TaskLog:
         from cortex_jupyter.tables.lazy import lazy as scan
 
         self._reader.settle()
-        return scan(self._reader.columnar(), self._reader.recording.id, self._reader.parsed_query())
+        return scan(self._reader.columnar(), self._reader.recording.id, self._reader.query_now())
 
     def sql(self, statement: str) -> Any:
         """Query the log with SQL, as the table `log`.
@@ -609,6 +613,8 @@ class TaskLog:
             info = self._reader.settle()
             if info.last_seq >= start:
                 recording = self._reader.recording
+                if query.level is not None:
+                    query = replace(query, tracebacks=scan_tracebacks(recording.store, recording.id, query))
                 table = read(recording.store, recording.id, query, start=start)
                 # Leave lines that came after `settle` to the next frame.
                 pc: Any = import_optional("pyarrow.compute")
@@ -636,9 +642,7 @@ class TaskLog:
 
         self._reader.settle()
         with progress("writing the log", self._reader.statement().records) as bar:
-            to_parquet(
-                self._reader.columnar(), self._reader.recording.id, self._reader.parsed_query(), path, bar.update
-            )
+            to_parquet(self._reader.columnar(), self._reader.recording.id, self._reader.query_now(), path, bar.update)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Let polars, pyarrow, DuckDB and pandas read the log directly."""

@@ -105,6 +105,19 @@ class Blocks:
         """Whether a traceback may go on."""
         return bool(self._open)
 
+    @property
+    def count(self) -> int:
+        """The number of lines that were processed."""
+        return self._count
+
+    def open_rows(self) -> list[tuple[str, list[int]]]:
+        """Return kind and rows of the tracebacks that may go on. A single row may be the first line of one."""
+        return [(open_.state.kind, open_.rows) for open_ in self._open.values()]
+
+    def skip(self) -> None:
+        """Note that lines are left out here. Call it only if no traceback is open."""
+        self._before.clear()
+
     def feed(self, source: Hashable, text: str) -> Block | None:
         """Process the next line.
 

@@ -125,6 +125,17 @@ def common_levels(first: str, second: str) -> str | None:
     return _written({*names}) if names else None
 
 
+def higher_level(first: str | None, second: str | None) -> str | None:
+    """Return the more severe of two levels.
+
+    Examples
+    --------
+    >>> higher_level("info", "error"), higher_level(None, "warning"), higher_level("critical", "error")
+    ('error', 'warning', 'critical')
+    """
+    return max(first, second, key=lambda name: LEVELS.index(name) if name else -1)
+
+
 def levels_of(level_filter: str) -> tuple[str, ...]:
     """Return the names of the levels that a filter wants; "" stands for lines without a level, which count as `info`.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.model import STREAMS
-from cortex_jupyter.parsing.level import level, levels_of
+from cortex_jupyter.parsing.level import higher_level, level, levels_of
 from cortex_jupyter.query.sources import matches_name
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Batch, PublicSource
     from cortex_jupyter.query.pattern import Finder
     from cortex_jupyter.query.sources import Attempts, Ranks, Runs
+    from cortex_jupyter.query.tracebacks import Tracebacks
 
     #: Returns the positions of the records of a batch that match.
     RowFilter = Callable[[Batch], Sequence[int]]
@@ -45,6 +46,8 @@ class Filter:
         Conditions on fields; a text must pass them all.
     numbers : sequence of int, optional
         Ascending numbers (`seq`) of records: only these.
+    tracebacks : Tracebacks, optional
+        Gives the lines of tracebacks the traceback's level. Without it, each line has its own level.
 
     Examples
     --------
@@ -70,6 +73,7 @@ class Filter:
     exclude: Sequence[Finder] = ()
     where: Sequence[Callable[[str], object]] = ()
     numbers: Sequence[int] | None = None
+    tracebacks: Tracebacks | None = None
 
     def __call__(self, batch: Batch) -> Sequence[int]:
         """Return the positions that match. Cheap tests come first (the source, once per batch); the level costs most.
@@ -101,7 +105,8 @@ class Filter:
             rows = [i for i in rows if i not in excluded]
         if self.level:
             levels = frozenset(levels_of(self.level))
-            rows = [i for i in rows if (level(texts[i]) or "") in levels]
+            of_tracebacks = self.tracebacks.levels(batch) if self.tracebacks is not None else {}
+            rows = [i for i in rows if (higher_level(level(texts[i]), of_tracebacks.get(i)) or "") in levels]
         return rows
 
     def includes(self, source: PublicSource) -> bool:

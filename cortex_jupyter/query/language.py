@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import Source
     from cortex_jupyter.query.filter import RowFilter
+    from cortex_jupyter.query.tracebacks import Tracebacks
 
 #: The parameters, in the order in which they are documented.
 NAMES: Final = (
@@ -103,6 +104,8 @@ class LogQuery:
         For text: write each line's time; spread JSON over several lines.
     numbers : sequence of int or None
         Ascending numbers (`seq`): only records with these. It is no parameter; parts of a log in Python have it.
+    tracebacks : Tracebacks or None
+        The lines of tracebacks, which have the traceback's level in `level`. It is no parameter; logs in Python have it.
     bounds : Bounds
         Limits on answering the query.
     raw : dict
@@ -131,6 +134,7 @@ class LogQuery:
     timestamps: bool = False
     pretty: bool = False
     numbers: Sequence[int] | None = field(default=None, hash=False)
+    tracebacks: Tracebacks | None = field(default=None, compare=False)
     bounds: Bounds = field(default=Bounds(), compare=False)
     raw: Mapping[str, str | list[str]] = field(default_factory=dict, compare=False)
 
@@ -265,6 +269,7 @@ class LogQuery:
             exclude=[finder("exclude", pattern, seconds) for pattern in self.exclude],
             where=[holds(condition) for text in self.where for condition in conditions(text)],
             numbers=self.numbers,
+            tracebacks=self.tracebacks,
         )
 
     def window(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from cortex_jupyter.model import AFTER_ALL, UNBOUNDED, Batch, Entry
+from cortex_jupyter.query.tracebacks import find_tracebacks
 from cortex_jupyter.store.deletion import not_held
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import IndexEntry, Place, PublicSource
     from cortex_jupyter.query.filter import RowFilter
+    from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.query.tracebacks import KnownTracebacks
     from cortex_jupyter.store.protocol import Readable
     from cortex_jupyter.store.types import RecordingInfo
 
@@ -168,6 +171,22 @@ class Scan:
         for part in self.parts():
             if (batch := self.batch(part)) is not None:
                 yield batch
+
+
+def scan_tracebacks(store: Readable, recording: int, query: LogQuery, upto: int = UNBOUNDED) -> KnownTracebacks:
+    """Find the tracebacks in the window and the sources of a query. A traceback that another filter cuts is found whole.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+    query : LogQuery
+    upto : int, optional
+        The last number that is read.
+    """
+    of_sources = replace(query, level=None, stream=None, grep=(), exclude=(), where=(), numbers=None).keep()
+    scan = Scan(store, recording, upto=upto, keep=of_sources).within(query.since, query.until)
+    return find_tracebacks(scan.batches())
 
 
 def last_number(index: list[IndexEntry]) -> int:

@@ -109,7 +109,7 @@ def _examined_columns(query: LogQuery) -> list[str]:
     examined |= {"pod", "container", "run"} if query.run else set()
     examined |= {*MEMBERSHIP} if query.attempt else set()
     examined |= {"text"} if query.grep or query.exclude or query.where else set()
-    examined |= {"seq"} if query.numbers is not None else set()
+    examined |= {"seq"} if query.numbers is not None or query.tracebacks is not None else set()
     examined |= {"time"} if query.since is not None or query.until is not None else set()
     return [name for name in layout.schema().names if name in examined]
 

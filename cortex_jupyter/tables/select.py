@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.optional import import_optional
 from cortex_jupyter.model import MEMBERSHIP
-from cortex_jupyter.parsing.level import levels_of
+from cortex_jupyter.parsing.level import higher_level, levels_of
 from cortex_jupyter.query.filter import Filter
 from cortex_jupyter.query.sources import matches_name
+from cortex_jupyter.query.tracebacks import KnownTracebacks
 from cortex_jupyter.tables.schema import coded
 from cortex_jupyter.tables.search import match_mask
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.archive.optional import Mask
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.query.sources import Attempts, Runs
+    from cortex_jupyter.query.tracebacks import Tracebacks
 
 
 def select(table: pa.Table, query: LogQuery, columns: Sequence[str] | None = None) -> pa.Table:
@@ -61,8 +63,7 @@ def _tests(query: LogQuery) -> Iterator[Callable[[pa.Table], Mask]]:
     if keep.stream:
         yield partial(_by_value, "stream", lambda name: name == keep.stream)
     if keep.level:
-        levels: set[str | None] = set(levels_of(keep.level))
-        yield partial(_by_value, "level", lambda name: (name or "") in levels)
+        yield partial(_in_levels, {*levels_of(keep.level)}, query.tracebacks)
     for pattern, find in zip(query.grep, keep.grep, strict=True):
         yield partial(_by_text, pattern, find, matching=True)
     for test in keep.where:
@@ -137,6 +138,22 @@ def _by_value(column: str, is_wanted: Callable[[str | None], bool], table: pa.Ta
         mask = pa.array(good, pa.bool_()).take(chunk.indices)
         masks.append(pc.fill_null(mask, fill_value=is_wanted(None)))
     return pa.chunked_array(masks, pa.bool_())
+
+
+def _in_levels(levels: set[str], tracebacks: Tracebacks | None, table: pa.Table) -> Mask:
+    """Return which rows have one of the levels. A line of a traceback has the traceback's level, if it has no higher one."""
+    pc = import_optional("pyarrow.compute")
+    mask = _by_value("level", partial(_is_in_levels, levels, None), table)
+    if isinstance(tracebacks, KnownTracebacks):
+        for at_least, numbers in (("warning", tracebacks.warnings), ("error", tracebacks.errors)):
+            if len(numbers):
+                raised = _by_value("level", partial(_is_in_levels, levels, at_least), table)
+                mask = pc.if_else(_in_numbers(numbers, table), raised, mask)
+    return mask
+
+
+def _is_in_levels(levels: set[str], at_least: str | None, name: str | None) -> bool:
+    return (higher_level(name, at_least) or "") in levels
 
 
 def _by_text(pattern: str, find: Callable[[str], object], table: pa.Table, *, matching: bool) -> Mask:

@@ -51,6 +51,15 @@ def test_follow_exits_with_the_tasks_exit_code(cli: Cli, task: Filled) -> None:
     ]
 
 
+@pytest.mark.parametrize("options", [(), ("-f",)])
+def test_errors_are_whole_tracebacks(cli: Cli, filled: Filled, options: tuple[str, ...]) -> None:
+    traceback = ["Traceback (most recent call last):", '  File "a.py", line 1, in f', "    g()", "ValueError: no"]
+    for i, text in enumerate(["INFO on", *traceback, "INFO off"]):  # each line is a batch
+        filled.lines([(1, i, text)])
+    filled.end(1, "failed", "Job failed exit 1")
+    assert cli("logs", "ml:train-1", "--level", "error", *options).stdout.splitlines() == traceback
+
+
 def test_json_and_ndjson(cli: Cli, task: Filled) -> None:
     doc = orjson.loads(cli("logs", "ml:train-1", "-o", "json", "--tail", "2").stdout)
     assert doc["task"] == "ml:job/train-1" and doc["complete"]["records"] == 101

@@ -409,3 +409,34 @@ def test_a_forked_child_has_a_runtime_of_its_own(filled: Filled, engine: Runtime
         time.sleep(0.1)
     assert done == pid and os.waitstatus_to_exitcode(status) == 0
     assert len(log) == 150
+
+
+TRACEBACK = [
+    "Traceback (most recent call last):",
+    '  File "train.py", line 3, in <module>',
+    "    step()",
+    "RuntimeError: loss is NaN",
+]
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_filter_by_level_keeps_tracebacks_whole(
+    filled: Filled, engine: Runtime, tmp_path: Path, *, archived: bool
+) -> None:
+    filled.lines([(1, i, f"INFO step {i}") for i in range(5)])
+    for i, text in enumerate(TRACEBACK):  # two pods write at once, each line is a batch
+        filled.lines([(1, 10 + i, text), (2, 10 + i, f"INFO step {i}")])
+    filled.lines([(2, 20, "ERROR lost a peer"), (1, 21, "INFO bye")])
+    filled.end(1, "failed", "Job failed exit 1")
+    log = cortex.logs("ml:train-1")
+    if archived:
+        log.to_parquet(tmp_path / "train.parquet")
+        log = cortex.open(tmp_path / "train.parquet")
+    errors = log.filter(level="error")
+    wanted = [*TRACEBACK, "ERROR lost a peer"]
+    assert texts(errors) == errors.to_pandas().text.tolist() == wanted
+    assert (len(errors), [record.text for record in errors.follow()]) == (5, wanted)
+    assert [errors[i].text for i in (0, 3, -1)] == [wanted[0], wanted[3], wanted[-1]]
+    assert texts(log.filter(level="error", tail=2)) == wanted[-2:]
+    assert texts(log.filter(level="error", grep="NaN")) == wanted[3:4]
+    assert texts(log.filter(level="=info")) == [f"INFO step {i}" for i in (*range(5), *range(4))] + ["INFO bye"]
