@@ -132,8 +132,11 @@ class _Pass:
         self._by_namespace = Counter[tuple[str, str]]()
         self._recordings = {row.id: row for row in store.usage()} if self._quotas else {}
         self._used = Counter[str]()  # by namespace
+        self._first_end: dict[str, float] = {}  # when the first completed recording of a namespace ended
         for row in self._recordings.values():
             self._used[row.namespace] += row.bytes
+            first = self._first_end.get(row.namespace, now)
+            self._first_end[row.namespace] = min(first, now if row.ended is None else row.ended)
 
     def run(self) -> RetentionResult:
         assert self._budget.max_bytes is not None
@@ -149,6 +152,10 @@ class _Pass:
 
     def _enforce_quota(self, namespace: str) -> None:
         quota = self._quotas.of(namespace)
+        # Most namespaces are within their quota. To look for the oldest recording of each would take a search each.
+        is_old = quota.max_age_s is not None and self._first_end[namespace] < self._now - quota.max_age_s
+        if not is_old and (quota.max_bytes is None or self._used[namespace] <= quota.max_bytes):
+            return
         while not self._stop() and (oldest := self._store.oldest_removable([namespace])) is not None:
             recording, ended = oldest
             if quota.max_age_s is not None and ended < self._now - quota.max_age_s:

@@ -147,7 +147,7 @@ def _namespace_limits(store: Store, sizes: dict[int, int], quotas: Quotas) -> di
     """
     running: dict[str, dict[int, int]] = {}
     for row in store.usage():
-        if not row.done:
+        if row.ended is None:
             running.setdefault(row.namespace, {})[row.id] = sizes.get(row.id, row.bytes)
     limits: dict[int, Limit] = {}
     for namespace, recordings in running.items():

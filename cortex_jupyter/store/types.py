@@ -160,14 +160,14 @@ class RecordingUsage(NamedTuple):
     namespace : str
     bytes : int
         Roughly.
-    done : bool
-        As in `RecordingInfo`.
+    ended : float or None
+        When it was complete (epoch seconds); None while its task runs.
     """
 
     id: int
     namespace: str
     bytes: int
-    done: bool
+    ended: float | None
 
 
 class HealthWarning(NamedTuple):

@@ -109,11 +109,12 @@ def test_a_recorder_restores_quotas_that_the_store_has_lost(store: Any) -> None:
 def test_usage_counts_each_recording_for_its_namespace(store: Store) -> None:
     a, b, running = record(store, "ml/a"), record(store, "ml/b"), record(store, "web/a", done=False)
     sizes = {row.id: row for row in store.usage()}
-    assert {id_: (row.namespace, row.done) for id_, row in sizes.items()} == {
+    assert {id_: (row.namespace, row.ended is not None) for id_, row in sizes.items()} == {
         a.id: ("ml", True),
         b.id: ("ml", True),
         running.id: ("web", False),
     }
+    assert sizes[a.id].ended == pytest.approx(store.oldest_removable()[1])  # type: ignore[index]
     assert all(row.bytes == store.recording_bytes(id_) > 40 * KB for id_, row in sizes.items())
     running.lines([(1, 1, os.urandom(50 * KB).hex())])
     assert {row.id: row.bytes for row in store.usage()}[running.id] == store.recording_bytes(running.id)

@@ -134,15 +134,19 @@ class Retention(RetentionStore, SettingsStore):
         return bytes(row[0]) if row else b""
 
     def usage(self) -> list[RecordingUsage]:
-        query = "SELECT id, namespace, done, ended < ? FROM recording"
+        query = "SELECT id, namespace, CASE WHEN done THEN ifnull(ended, 0) END FROM recording"
         sizes = "SELECT recording, sum(length(data)) FROM entry, json_each(?) WHERE recording=value GROUP BY recording"
         with self._file.reading() as db:
-            rows = db.execute(query, (time.time() - _SETTLED_S,)).fetchall()
+            rows = db.execute(query).fetchall()
             known = {row[0]: self._settled_bytes[row[0]] for row in rows if row[0] in self._settled_bytes}
             unknown = orjson.dumps([row[0] for row in rows if row[0] not in known]).decode()
             found = known | dict(db.execute(sizes, (unknown,)).fetchall())
-        self._settled_bytes = {row[0]: found.get(row[0], 0) for row in rows if row[2] and row[3]}
-        return [RecordingUsage(id_, namespace, found.get(id_, 0), bool(done)) for id_, namespace, done, _ in rows]
+        usage = [RecordingUsage(id_, namespace, found.get(id_, 0), ended) for id_, namespace, ended in rows]
+        settled_before = time.time() - _SETTLED_S
+        self._settled_bytes = {
+            row.id: row.bytes for row in usage if row.ended is not None and row.ended < settled_before
+        }
+        return usage
 
     def oldest_removable(self, namespaces: Collection[str] | None = None) -> tuple[int, float] | None:
         where = _REMOVABLE if namespaces is None else f"{_REMOVABLE} AND namespace IN (SELECT value FROM json_each(?))"

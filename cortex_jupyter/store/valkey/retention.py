@@ -117,7 +117,10 @@ class Retention(RetentionStore, SettingsStore):
         ids, usage = self._link.ask("ZRANGE", "cortex:recordings", 0, -1), []
         for at in range(0, len(ids), _PER_REQUEST):
             rows = self._link.call("usage", *ids[at : at + _PER_REQUEST])
-            usage += [RecordingUsage(int(id_), orjson.loads(ns), int(size), bool(done)) for id_, ns, size, done in rows]
+            usage += [
+                RecordingUsage(int(id_), orjson.loads(ns), int(size), float(ended) / 1000 if ended else None)
+                for id_, ns, size, ended in rows
+            ]
         return usage
 
     def oldest_removable(self, namespaces: Collection[str] | None = None) -> tuple[int, float] | None:
