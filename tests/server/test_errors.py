@@ -16,6 +16,8 @@ from server.running import TOKEN, logs, run_server
 from support.valkey import Server as Valkey
 
 import cortex_jupyter
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.store.deletion import Deletion
 from cortex_jupyter.store.settings import write_quota
 
 if TYPE_CHECKING:
@@ -123,6 +125,22 @@ def test_a_cursor_of_a_recording_that_has_left_the_store(
     write_quota(store, namespace, {"max-bytes": "", "max-age": ""}, "the test")
     assert f"recordings of namespace {namespace} are kept up to 20000 MB and 7 days after a task's end" in hint
     assert server.error(logs(fake_recorder.ref.name))[0] in (404, 502)
+
+
+def test_a_deleted_recording(server: Server, store: Store, session_recorder: Callable[[str], FakeRecorder]) -> None:
+    fake_recorder = session_recorder("deleted")
+    fake_recorder.source()
+    fake_recorder.write([(1, 1, "a")])
+    fake_recorder.end()
+    ref, other = fake_recorder.ref, TaskRef("default", "job", "not-this-one")
+    fields = (fake_recorder.cluster, ref.namespace, ref.kind, ref.name, f"uid-{ref.name}", "root@host", 1.8e9)
+    store.delete(Deletion(fake_recorder.id, *fields))
+    for query in ({"headers": SSE}, {}, {"headers": SSE, "cursor": f"{fake_recorder.id}-1"}):
+        status, error = server.error(logs(ref.name), **query)  # type: ignore[arg-type]
+        assert (status, error["code"]) == (404, "RecordingDeleted")
+        assert f"{ref.key} was deleted 2027-01-15 08:00 UTC by root@host" in error["message"]
+    error = server.error(logs(other.name), after=f"{fake_recorder.id}-1")[1]
+    assert ref.name not in error["message"] + error["hint"], "a cursor tells the name of another task"
 
 
 def test_a_cursor_beyond_the_recording(server: Server, completed: FakeRecorder) -> None:
