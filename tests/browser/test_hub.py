@@ -93,7 +93,7 @@ def test_a_user_without_the_right_is_refused_at_every_address(
     page = bob.open(f"cortex/view?task={name}")
     refused = "user 'bob' may not read logs in namespace 'default'"
     expect(page.get_by_role("heading")).to_have_text(f"{refused}: the right `get pods/log` is missing", timeout=WAIT)
-    shot(page, "hub-bob")
+    _shots(page, "hub-bob")
     for way in WAYS:
         answer = bob.context.request.get(f"{hub.url}services/logs/{way.format(name)}")
         assert answer.status == 403 and "may not read logs" in answer.text(), way
@@ -139,6 +139,7 @@ def _shots(page: Page, name: str) -> None:
         page.emulate_media(color_scheme=scheme)
         for width in (600, 1000, 1600):
             page.set_viewport_size({"width": width, "height": 600})
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
             shot(page, f"{name}-{scheme}-{width}")
 
 
