@@ -114,23 +114,26 @@ class Cluster:
     host : str
         The API server's URL.
     id : str
-        The cluster's identity in a store: `CORTEX_CLUSTER`, else `host`. In a pod a fingerprint of the cluster's certificate
+        The cluster's identity in a store: `name`, else `CORTEX_CLUSTER`, else `host`. In a pod a fingerprint of the cluster's certificate
         authority is appended, because many clusters have the same address there. Processes that share a store, but reach
         the API server by different addresses (a pod and a laptop, say), must set the same `CORTEX_CLUSTER`.
     namespace : str
         The default namespace of tasks: `CORTEX_NAMESPACE`, else the kubeconfig's, else the pod's own.
+    name : str or None
+        The name that it was opened with.
     kubeconfig, context : str or None
         Another process can open the same cluster with these.
     changed : asyncio.Event
         Set when the context is found to be for another cluster.
     """
 
-    def __init__(self, configuration: Configuration, kubeconfig: str | None) -> None:
+    def __init__(self, configuration: Configuration, kubeconfig: str | None, name: str | None = None) -> None:
         self.kubeconfig = kubeconfig
+        self.name = name
         self.context = configuration.context
         self.host = configuration.host
         mark = f"#{configuration.authority}" if configuration.authority else ""
-        self.id = os.environ.get("CORTEX_CLUSTER") or self.host + mark
+        self.id = name or os.environ.get("CORTEX_CLUSTER") or self.host + mark
         self.namespace = os.environ.get("CORTEX_NAMESPACE") or configuration.namespace
         self.clock = Clock()
         self.changed = asyncio.Event()
@@ -143,7 +146,12 @@ class Cluster:
 
     @classmethod
     async def open(
-        cls, kubeconfig: str | None = None, context: str | None = None, plugin_timeout_s: float | None = None
+        cls,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        plugin_timeout_s: float | None = None,
+        *,
+        name: str | None = None,
     ) -> Self:
         """Read the configuration and return a session. This sends no request to the cluster.
 
@@ -156,6 +164,8 @@ class Cluster:
             The kubeconfig's context; its current one by default.
         plugin_timeout_s : float, optional
             How long a credential plugin may take (seconds); a minute by default.
+        name : str, optional
+            The cluster's identity in a store, for a process that reads several clusters.
 
         Raises
         ------
@@ -163,7 +173,7 @@ class Cluster:
             There is no kubeconfig and no service account, or it is invalid.
         """
         kubeconfig = kubeconfig_of(kubeconfig)
-        return cls(await configure(kubeconfig, context, plugin_timeout_s), kubeconfig)
+        return cls(await configure(kubeconfig, context, plugin_timeout_s), kubeconfig, name)
 
     def _adopt(self, configuration: Configuration) -> None:
         self._configuration = configuration

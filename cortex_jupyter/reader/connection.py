@@ -80,6 +80,8 @@ class Connection:
         Where completed recordings are after they have left the store.
     access : Access, optional
         Checks the rights of readers. Default: the rights of this process, if the store or the archive is shared.
+    name : str, optional
+        The only cluster whose recordings may be read here, also while there is no `cluster`.
     """
 
     def __init__(
@@ -89,8 +91,10 @@ class Connection:
         task_label: str = "",
         archive: Readable | None = None,
         access: Access | None = None,
+        name: str | None = None,
     ) -> None:
         self.store = store
+        self.name = name
         self.archive = archive
         self.cluster = cluster
         self.task_label = task_label
@@ -99,7 +103,7 @@ class Connection:
         self.access = access
         self._own = Access(refusal_holds_s=OWN_REFUSAL_HOLDS_S)
         self.settings = Settings(store)
-        self._configured: tuple[str | None, str | None] = (None, None)
+        self._configured: dict[str, str | None] = {}  # the arguments of `Cluster.open`
         self._opening: asyncio.Task[Cluster] | None = None
 
     @classmethod
@@ -114,6 +118,7 @@ class Connection:
         access: Access | None = None,
         *,
         mask: bool | None = None,
+        name: str | None = None,
     ) -> Self:
         """Open the store and read the cluster's configuration, without a request to the cluster.
 
@@ -124,6 +129,8 @@ class Connection:
         access : Access, optional
         mask : bool, optional
             As in `store.masking.masking`.
+        name : str, optional
+            As in `Cluster.open`. Recordings of other clusters are then not read.
 
         Raises
         ------
@@ -143,11 +150,11 @@ class Connection:
             await asyncio.to_thread(store.close)
             raise
         try:
-            cluster = await Cluster.open(kubeconfig, context)
+            cluster = await Cluster.open(kubeconfig, context, name=name)
         except NoCluster:
             cluster = None
-        connection = cls(store, cluster, task_label, await asyncio.to_thread(archive, store), access)
-        connection._configured = (kubeconfig, context)
+        connection = cls(store, cluster, task_label, await asyncio.to_thread(archive, store), access, name)
+        connection._configured = {"kubeconfig": kubeconfig, "context": context, "name": name}
         await asyncio.to_thread(connection.settings.look)
         return connection
 
@@ -169,7 +176,7 @@ class Connection:
         if old is None or not old.changed.is_set():
             return
         try:
-            new = await type(old).open(*self._configured)
+            new = await type(old).open(**self._configured)  # type: ignore[arg-type]  # none is a number
         except NoCluster:
             new = None  # as at the start: recordings can still be read
         if self.cluster is not old:  # another request has replaced it meanwhile
@@ -192,6 +199,11 @@ class Connection:
         """The namespace of a task that names none."""
         return self.cluster.namespace if self.cluster else os.environ.get("CORTEX_NAMESPACE") or "default"
 
+    @property
+    def cluster_id(self) -> str | None:
+        """The cluster whose recordings are read; None for those of any."""
+        return self.cluster.id if self.cluster else self.name
+
     async def connected(self) -> Cluster:
         """Return the cluster. If there was none, read the kubeconfig again, which may exist by now.
 
@@ -210,7 +222,7 @@ class Connection:
         from cortex_jupyter.cluster.session import Cluster  # heavy
 
         try:
-            self.cluster = await Cluster.open(*self._configured)
+            self.cluster = await Cluster.open(**self._configured)  # type: ignore[arg-type]  # none is a number
         finally:
             self._opening = None
         return self.cluster
@@ -248,13 +260,13 @@ class Connection:
         ------
         NotAllowed
         NoCluster
-            The rights of a person are needed, and there is no cluster.
+            The rights of a person, or rights in a named cluster, are needed, and there is no cluster.
         ClusterError
             The cluster cannot be asked.
         """
         if self.access is None:
             return
-        if self.cluster is None and person is not None:
+        if self.cluster is None and (person is not None or self.name is not None):
             raise NoCluster("there is no cluster that could say who may read")
         if self.cluster is not None:
             await self.access.check_namespace(self.cluster, namespace, person)
@@ -280,7 +292,8 @@ class Connection:
         ClusterError
             The cluster cannot be asked.
         """
-        recorded = {info.ref.namespace for info in await asyncio.to_thread(self.store.recordings) if info.last_seq}
+        infos = [info for info in await asyncio.to_thread(self.store.recordings) if info.last_seq]
+        recorded = {info.ref.namespace for info in infos if self.name in (None, info.cluster)}
         if self.cluster is None:
             if person is not None:
                 raise NoCluster("there is no cluster that could say who may read")
@@ -334,6 +347,8 @@ class Connection:
 
     async def readable(self, info: RecordingInfo, person: Person | None = None) -> bool:
         """Return whether a recording or an archived recording of a readable namespace may be read itself."""
+        if self.name not in (None, info.cluster):
+            return False
         if self.access is None or self.cluster is None:
             return True
         if info.cluster != self.cluster.id:  # this cluster cannot decide about another one's tasks

@@ -148,7 +148,7 @@ class Session(Connection):
         RecordingDeleted
         """
         deletion = await asyncio.to_thread(self.store.last_deletion, ref.namespace, ref.name)
-        if deletion is None or not ref.allows_kind(deletion.kind):
+        if deletion is None or not ref.allows_kind(deletion.kind) or self.name not in (None, deletion.cluster):
             return
         if self.cluster is not None and self.access is not None:
             began, is_ours = deletion.first or 0, deletion.cluster == self.cluster.id
@@ -198,7 +198,7 @@ class Session(Connection):
         AmbiguousTask
             Several groups have the kind, and tasks of the name are recorded from more than one of them.
         """
-        cluster = self.cluster.id if self.cluster else None
+        cluster = self.cluster_id
         ref, *further_refs = await self.with_groups(ref)
         if further_refs:
             infos = [await self._newest(store, each, person) for each in (ref, *further_refs)]
@@ -390,7 +390,13 @@ class Recording:
         recorder_seen_at[namespace] = time.monotonic()
         try:
             unrecorded = await asyncio.to_thread(
-                ensure_recorder, self._session.store, cluster.id, cluster.kubeconfig, cluster.context, namespace
+                ensure_recorder,
+                self._session.store,
+                cluster.id,
+                cluster.kubeconfig,
+                cluster.context,
+                namespace,
+                cluster.name,
             )
         except BaseException:
             recorder_seen_at.pop(namespace, None)  # so that each reader gets the error

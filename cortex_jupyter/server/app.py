@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from typing import Any
 
 from jupyter_server._tz import utcnow
@@ -14,6 +15,12 @@ from cortex_jupyter.cluster import kinds
 from cortex_jupyter.errors import BadQuery, CortexError, MissingExtra
 from cortex_jupyter.model.task import check_namespace
 from cortex_jupyter.server.base import NotFoundHandler
+from cortex_jupyter.server.clusters import (
+    ClusterNamespacesHandler,
+    ClustersHandler,
+    ClusterTasksHandler,
+    check_clusters,
+)
 from cortex_jupyter.server.download import DownloadHandler
 from cortex_jupyter.server.logs import LogsHandler
 from cortex_jupyter.server.openapi import OpenApiHandler
@@ -50,10 +57,12 @@ class CortexJupyter(Settings, ExtensionApp):
         logs.begin(alone=False)
         tracing.begin("cortex-jupyter-server")
         self.service = Service(self)
+        self.services = {name: Service(self, name, self.service) for name in self.clusters}
         if self.mask is not None:
             os.environ["CORTEX_MASK"] = str(int(self.mask))  # for kernels, which start recorders without this server
         problems = self._setting_problems()
-        self.service.problem = next(iter(problems), None)  # the error of each request
+        for service in (self.service, *self.services.values()):
+            service.problem = next(iter(problems), None)  # the error of each request
         for problem in problems:
             self.log.critical("No task can be read: %s", problem)
         try:
@@ -81,28 +90,47 @@ class CortexJupyter(Settings, ExtensionApp):
                 os.environ[kinds.SETTING] = kinds.as_setting(self.kinds)
             for namespace in self.namespaces:
                 check_namespace(namespace)
+            check_clusters(self)
         except CortexError as error:
             problems.append(error)
         return [*problems, *setting_problems({name: getattr(self, name) for name in TRAITS})]
 
+    def service_of(self, cluster: str) -> Service:
+        """Return the service of a cluster; of the server if it has only one, which has no name."""
+        return self.services[cluster] if cluster else self.service
+
     def initialize_handlers(self) -> None:
         """Add the routes; Jupyter Server puts its base URL before them."""
+        routes: list[tuple[Any, ...]] = [
+            (r"cortex/namespaces", NamespacesHandler),
+            (r"cortex/tasks", TasksHandler),
+            (_TASK, TaskHandler),
+            (rf"{_TASK}/logs", LogsHandler),
+            (rf"{_TASK}/outline", OutlineHandler),
+            (rf"{_TASK}/search", SearchHandler),
+            (rf"{_TASK}/metrics", MetricsHandler),
+            (rf"{_TASK}/patterns", PatternsHandler),
+            (rf"{_TASK}/ranks", RanksHandler),
+            (rf"{_TASK}/logs\.(ndjson|txt|parquet)", DownloadHandler),
+            (r"cortex/search", TasksSearchHandler),
+            (r"cortex/stream", StreamHandler),
+            (r"cortex/view", ViewHandler),
+        ]
+        if self.clusters:
+            routes = [
+                *(
+                    (f"cortex/clusters/{re.escape(name)}/{path[len('cortex/') :]}", handler, {"cluster": name})
+                    for name in self.clusters
+                    for path, handler in routes
+                ),
+                (r"cortex/namespaces", ClusterNamespacesHandler),
+                (r"cortex/tasks", ClusterTasksHandler),
+                (r"cortex/view", ClustersHandler),
+            ]
         self.handlers.extend(
             [
-                (r"cortex/namespaces", NamespacesHandler),
-                (r"cortex/tasks", TasksHandler),
-                (_TASK, TaskHandler),
-                (rf"{_TASK}/logs", LogsHandler),
-                (rf"{_TASK}/outline", OutlineHandler),
-                (rf"{_TASK}/search", SearchHandler),
-                (rf"{_TASK}/metrics", MetricsHandler),
-                (rf"{_TASK}/patterns", PatternsHandler),
-                (rf"{_TASK}/ranks", RanksHandler),
-                (rf"{_TASK}/logs\.(ndjson|txt|parquet)", DownloadHandler),
-                (r"cortex/search", TasksSearchHandler),
-                (r"cortex/stream", StreamHandler),
+                *routes,
                 (r"cortex/openapi\.json", OpenApiHandler),
-                (r"cortex/view", ViewHandler),
                 (r"cortex/static/([^/]+)", StaticHandler),
                 (r"cortex(?:/.*)?", NotFoundHandler),
             ]
@@ -115,4 +143,4 @@ class CortexJupyter(Settings, ExtensionApp):
 
     async def stop_extension(self) -> None:
         """End every stream and close the cluster's connections and the store."""
-        await self.service.close()
+        await asyncio.gather(*(service.close() for service in (*self.services.values(), self.service)))

@@ -58,7 +58,8 @@ class AuditedHandler(RedactingHandler):
     is_audited: ClassVar[bool] = True
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
-        """Begin the request."""
+        """Begin the request. `cluster` is the name in its address, if the server has several clusters."""
+        self._cluster: str = kwargs.pop("cluster", "")
         super().initialize(*args, **kwargs)
         self._reads: dict[str, AuditedRead] = {}
         self._has_audited = False
@@ -71,8 +72,8 @@ class AuditedHandler(RedactingHandler):
 
     @property
     def _shared(self) -> Any:
-        """The `Service` of all handlers, which imports this module."""
-        return self.extensionapp.service  # type: ignore[attr-defined]  # of ExtensionHandlerMixin
+        """The `Service` of the handlers of one cluster, which imports this module."""
+        return self.extensionapp.service_of(self._cluster)  # type: ignore[attr-defined]  # of ExtensionHandlerMixin
 
     @property
     def _is_on(self) -> bool:
@@ -175,7 +176,7 @@ class AuditedHandler(RedactingHandler):
             "event": event,
             "request": self._request_id,
             "user": (service.user(self) or _TOKEN_USER) if user else None,
-            "task": task[:_MAX_TEXT],
+            "task": service.full_name(task)[:_MAX_TEXT],
             "way": f"{self.request.method} {self.route}",
             "from": self.request.remote_ip,
             "agent": self.request.headers.get("User-Agent", "")[:_MAX_TEXT],

@@ -62,8 +62,8 @@ class Handler(ExtensionHandlerMixin, AuditedHandler, APIHandler):
 
     @property
     def service(self) -> Service:
-        """The service that all handlers of one server share."""
-        service: Service = self.extensionapp.service
+        """The service that all handlers of one server share, or those of one of its clusters."""
+        service: Service = self._shared
         return service
 
     def arguments(self, *several: str) -> dict[str, Any]:
@@ -156,6 +156,6 @@ class NotFoundHandler(Handler):
     @authorized
     async def get(self) -> None:
         """Answer with an error that lists the addresses."""
-        raise NotFound(
-            "there is no such address", "use GET cortex/tasks, cortex/tasks/NAMESPACE/KIND/NAME[/logs], cortex/stream"
-        )
+        root = "cortex/clusters/NAME" if self.service.app.clusters else "cortex"
+        addresses = (f"{root}/tasks", f"{root}/tasks/NAMESPACE/KIND/NAME[/logs]", f"{root}/stream")
+        raise NotFound("there is no such address", f"use GET {', '.join(addresses)}")

@@ -121,8 +121,12 @@ def route(path: str) -> str:
     --------
     >>> route("cortex/tasks/ml/job/train-1/logs.parquet"), route("cortex/stream"), route("cortex/x/y")
     ('/cortex/tasks/{namespace}/{kind}/{name}/logs.parquet', '/cortex/stream', '/cortex/{other}')
+    >>> route("cortex/clusters/prod-1/tasks")
+    '/cortex/clusters/{cluster}/tasks'
     """
     first, *rest = path.removeprefix("cortex/").split("/")
+    if first == "clusters" and len(rest) > 1:
+        return "/cortex/clusters/{cluster}" + route("cortex/" + "/".join(rest[1:])).removeprefix("/cortex")
     if first == "tasks" and len(rest) in (3, 4) and (len(rest) == 3 or rest[3] in _OF_TASK):
         return "/".join(["/cortex/tasks/{namespace}/{kind}/{name}", *rest[3:]])
     if first == "static" and len(rest) == 1:

@@ -13,6 +13,7 @@ from tornado.web import HTTPError
 from cortex_jupyter.archive.store import select_archive
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import (
+    BadQuery,
     ClusterUnreachable,
     CortexError,
     NoCluster,
@@ -53,6 +54,10 @@ class Service:
     Parameters
     ----------
     app : Settings
+    cluster : str, optional
+        The name of the only cluster that this service reads, if the server has several. See `clusters`.
+    server : Service, optional
+        The service of the whole server, with which this one shares limits and audit log.
 
     Attributes
     ----------
@@ -60,14 +65,14 @@ class Service:
         What is wrong with the settings: the error of each request.
     """
 
-    def __init__(self, app: Settings) -> None:
-        self.app = app
+    def __init__(self, app: Settings, cluster: str = "", server: Service | None = None) -> None:
+        self.app, self.cluster, self._server = app, cluster, server
         self.problem: CortexError | None = None
         self._recordings: Session | None = None
         self._opening = asyncio.Lock()
-        self.readers = Readers(app)
-        self.searches = WorkLimiter(app.max_searches)
-        self.filters = WorkLimiter(THREADS)
+        self.readers: Readers = server.readers if server else Readers(app)
+        self.searches: WorkLimiter = server.searches if server else WorkLimiter(app.max_searches)
+        self.filters: WorkLimiter = server.filters if server else WorkLimiter(THREADS)
         self.lists = SharedLists()
         self._audit_log: AuditLog | None = None
 
@@ -80,26 +85,39 @@ class Service:
             A setting of the store is wrong, or masking is on and its extra is missing.
         StoreError
             The store cannot be opened. The next request tries again.
+        NoCluster
+            The server has several clusters, and the kubeconfig of this one cannot be used.
         """
         if self.problem is not None:
             raise self.problem
+        app = self.app
+        if app.clusters and not self.cluster:
+            raise BadQuery(
+                "this server has several clusters, and the request names none", "use cortex/clusters/NAME/..."
+            )
         async with self._opening:
             if self._recordings is None:
                 # In a thread: the import takes a second, and meanwhile the event loop must serve kernels.
                 await asyncio.to_thread(import_module, "cortex_jupyter.cluster.session")
-                app = self.app
+                options = app.clusters.get(self.cluster) or {"kubeconfig": app.kubeconfig, "context": app.context}
                 budget = Budget.parse(app.store_max_bytes, app.store_max_age, app.store_max_task_bytes)
                 self._recordings = await Session.connect(
                     app.store_url or None,
-                    app.kubeconfig or None,
-                    app.context or None,
+                    options.get("kubeconfig") or None,
+                    options.get("context") or None,
                     app.task_label,
                     budget,
                     lambda store: select_archive(store, app.archive_url or None),
-                    Access(each=app.access_each) if app.access_for == "user" or app.access_each else None,
+                    Access(each=app.access_each)
+                    if app.access_for == "user" or app.access_each or self.cluster
+                    else None,
                     mask=app.mask,
+                    name=self.cluster or None,
                 )
             await self._recordings.refresh()
+            if self.cluster and self._recordings.cluster is None:
+                # Without a cluster, recordings of all clusters count as readable: nobody could be asked.
+                await self._recordings.connected()
             return self._recordings
 
     def try_store(self) -> CortexError | None:
@@ -126,6 +144,8 @@ class Service:
         AuditError
             It cannot be opened. The next request tries again.
         """
+        if self._server is not None:
+            return self._server.audit_log()
         if self._audit_log is None:
             self._audit_log = open_audit_log(self.app.audit_target, "cortex-jupyter-server")
         return self._audit_log
@@ -197,6 +217,10 @@ class Service:
                 raise await asyncio.to_thread(not_held, store, recorded, f"the recording of {ref.key}", hint) from None
             raise
         return recording
+
+    def full_name(self, task: str) -> str:
+        """Return a task's key, with the name of its cluster if the server has several."""
+        return f"{self.cluster}/{task}" if self.cluster else task
 
     def user(self, handler: JupyterHandler) -> str:
         """Return the user as which a request is counted.

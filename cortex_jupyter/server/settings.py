@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from traitlets import Bool, Enum, Float, List, Unicode, Union
+from traitlets import Bool, Dict, Enum, Float, List, Unicode, Union
 
 from cortex_jupyter.server.limits import Limits
 
@@ -39,6 +39,10 @@ class Settings(Limits):
     ).tag(config=True)
     kubeconfig = _text("Path of a kubeconfig. Default: KUBECONFIG, ~/.kube/config, or the service account of the pod.")
     context = _text("Context of the kubeconfig. Default: its current context.")
+    clusters = Dict(
+        value_trait=Dict(value_trait=Unicode()),
+        help="Several clusters of one server, by name: {'prod-1': {'kubeconfig': PATH, 'context': NAME}, ...}. Each name is the CORTEX_CLUSTER with which the cluster's logs are recorded. Empty: one cluster.",
+    ).tag(config=True)
     namespaces = List(Unicode(), help="Namespaces that this server serves. Empty: all that the cluster allows.").tag(
         config=True
     )

@@ -108,7 +108,7 @@ class StreamingHandler(Handler):
 
     def reading(self, tasks: Iterable[str] = ()) -> AbstractContextManager[None]:
         """Count the answer as one of the user's streams; see `Readers.reading`."""
-        return self.service.readers.reading(self.service.user(self), tasks)
+        return self.service.readers.reading(self.service.user(self), map(self.service.full_name, tasks))
 
     async def stream(self, slots: list[Slot], *, plain: bool = False) -> None:
         """Answer with the events of these tasks.

@@ -68,7 +68,7 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
     @authorized
     async def get(self) -> None:
         """Answer with the viewer of the tasks in the address, or with a list of tasks."""
-        service: Service = self.extensionapp.service
+        service: Service = self._shared
         recordings = await service.recordings()
         self.namespace = recordings.namespace
         tasks = self.get_query_arguments("task")
@@ -99,7 +99,7 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
 
     async def _view(self, recordings: Session, tasks: list[str]) -> None:
         """Answer with the viewer of some tasks."""
-        service: Service = self.extensionapp.service
+        service: Service = self._shared
         origin = self.get_query_argument("origin", "")
         if origin and origin != recordings.origin:
             hint = "show it in a notebook whose kernel reads that cluster, or start Jupyter with its KUBECONFIG and CORTEX_STORE"
@@ -114,7 +114,7 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
             "cortexWindow": window,
             "cortexScripts": {n: url_path_join(base, address_of(f"{n}.js")) for n in ("store", "charts", "panels")},
         }
-        title = ", ".join(ref.name for ref in refs)
+        title = ", ".join(ref.name for ref in refs) + (f" · {self._cluster}" if self._cluster else "")
         self._page(title, '<main class="cl-page"></main>', self._script("page.js", page_config))
 
     async def _list(self, session: Session, namespace: str, first: str) -> None:
@@ -122,7 +122,7 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
 
         `first` is the namespace of an address that names none.
         """
-        service: Service = self.extensionapp.service
+        service: Service = self._shared
         service.allow(check_namespace(namespace))
         person, selector = service.person(self.current_user), self.get_query_argument("selector", "")
         (rows, problem), _ = await service.lists.read(session, namespace, selector, person, _LIST_AGE_S)
@@ -139,7 +139,7 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
 
     async def _find_choices(self, session: Session, refused: str) -> None:
         """Find out which namespaces the user may read, for a page that refuses one."""
-        service: Service = self.extensionapp.service
+        service: Service = self._shared
         try:
             async with asyncio.timeout(_CHOICES_S):
                 person = service.person(self.current_user)
@@ -156,6 +156,8 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
         # Reading it sets the XSRF cookie, whose value JupyterHub wants in each request of the page.
         _ = self.xsrf_token
         page_config = {"baseUrl": self.base_url, "cortexJupyter": __version__, **config}
+        if self._cluster:
+            page_config |= {"cortexCluster": self._cluster, "cortexPath": f"cortex/clusters/{self._cluster}/"}
         data = orjson.dumps(page_config).decode().replace("<", "\\u003c")
         base = url_path_join(self.base_url, "cortex")
         return (

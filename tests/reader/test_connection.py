@@ -102,7 +102,7 @@ async def test_a_failed_opening_fails_for_all_waiting_requests_and_the_next_requ
 
 async def test_closing_while_the_cluster_opens_leaves_no_cluster_open(tmp_path: Path) -> None:
     late = ClusterAppearsLater(tmp_path, Connection(open_store(f"sqlite://{tmp_path}/s.sqlite"), None))
-    late.connection._configured = (str(tmp_path / "config"), None)
+    late.connection._configured = {"kubeconfig": str(tmp_path / "config")}
     late.configure()
     (asked,) = await late.ask(1)
     await late.connection.close()

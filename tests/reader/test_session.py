@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class Api:
     """The parts of a cluster that opening a recording needs."""
 
-    id, namespace, kubeconfig, context = CLUSTER, "default", None, None
+    id, namespace, kubeconfig, context, name = CLUSTER, "default", None, None, None
 
     async def json(self, path: str, *_: Any, **__: Any) -> Any:
         """Allow what is asked for: of a store that others share it is."""

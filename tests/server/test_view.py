@@ -99,7 +99,7 @@ async def test_a_refusal_does_not_wait_long_for_the_namespaces_that_may_be_read(
     """The page's script asks for them then."""
     monkeypatch.setattr(view, "_CHOICES_S", 0.01)
     service = SimpleNamespace(person=lambda _: None, app=SimpleNamespace(namespaces=[]))
-    page: Any = SimpleNamespace(extensionapp=SimpleNamespace(service=service), current_user=None, refused="")
+    page: Any = SimpleNamespace(_shared=service, current_user=None, refused="")
     never: Any = SimpleNamespace(namespaces=lambda *_: asyncio.Event().wait())
     await view.ViewHandler._find_choices(page, never, "ml")
     assert page.refused == ""

@@ -60,7 +60,12 @@ def credentials_id(kubeconfig: str | None, context: str | None) -> str:
 
 
 def ensure_recorder(
-    store: LeaseStore, cluster: str, kubeconfig: str | None = None, context: str | None = None, namespace: str = ""
+    store: LeaseStore,
+    cluster: str,
+    kubeconfig: str | None = None,
+    context: str | None = None,
+    namespace: str = "",
+    name: str | None = None,
 ) -> RecorderError | None:
     """Start a recorder, unless a living one may record the namespace. Blocks only to read the store.
 
@@ -74,6 +79,8 @@ def ensure_recorder(
     namespace : str, optional
         The namespace to record. A recorder for other namespaces, or with fewer rights in this one than ours, does not
         count.
+    name : str, optional
+        `Cluster.name`; the recorder does not find it in its environment.
 
     Returns
     -------
@@ -116,7 +123,8 @@ def ensure_recorder(
         command += ["--kubeconfig", kubeconfig] if kubeconfig else []
         command += ["--context", context] if context else []
         now = time.monotonic()
-        _started[key] = (spawn(command, log_path(store.url)), now, now)
+        env = {"CORTEX_CLUSTER": name} if name else None
+        _started[key] = (spawn(command, log_path(store.url), env), now, now)
         return None
 
 

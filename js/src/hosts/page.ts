@@ -13,6 +13,8 @@ import viewer from "./widget.ts";
 
 interface PageData {
   cortexTasks: string[];
+  /** The name of the tasks' cluster, on a server with several. */
+  cortexCluster?: string;
   /** The window in the address, with words such as `yesterday` converted to times. */
   cortexWindow?: { since?: string; until?: string };
   /** Addresses of the worker's script and of the scripts that are loaded on demand. */
@@ -26,13 +28,13 @@ function followTheme(): void {
   show();
 }
 
-function setTitle(tasks: string[], status: { state?: string }): void {
+function setTitle(tasks: string[], status: { state?: string }, cluster?: string): void {
   const names = tasks.map((task) => taskParts(task).name).join(", ");
-  document.title = [names, status.state].filter(Boolean).join(" · ");
+  document.title = [names, status.state, cluster].filter(Boolean).join(" · ");
 }
 
 /** Return an object with the part of a widget's model that the viewer uses. It saves the settings in the page's address. */
-function pageModel(tasks: string[], window: PageData["cortexWindow"]): Model {
+function pageModel({ cortexTasks: tasks, cortexWindow: window, cortexCluster }: PageData): Model {
   const plain = { ...parseAddress(new URLSearchParams(location.search)), ...window };
   const looks = { time: plain.time, wrap: plain.wrap, trim: plain.trim, columns: plain.columns, newest_first: plain.newest_first, font_size: plain.font_size };
   // If the address names no window, the viewer chooses one, depending on whether the task has ended.
@@ -46,7 +48,7 @@ function pageModel(tasks: string[], window: PageData["cortexWindow"]): Model {
     save_changes() {
       const { view = plain, status = {} } = traits;
       history.replaceState(null, "", `?${formatAddress(tasks, view as Record<string, unknown>)}`);
-      setTitle(tasks, status as { state?: string });
+      setTitle(tasks, status as { state?: string }, cortexCluster);
     },
     send() {},
     on() {},
@@ -62,10 +64,11 @@ async function fetchText(address: string): Promise<string> {
 
 async function start(): Promise<void> {
   followTheme();
-  const { cortexTasks: tasks, cortexWindow, cortexScripts } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as PageData;
-  setTitle(tasks, {});
+  const page = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as PageData;
+  const { cortexTasks, cortexScripts, cortexCluster } = page;
+  setTitle(cortexTasks, {}, cortexCluster);
   const widget = viewer("", await fetchText(cortexScripts.store), (name) => fetchText(cortexScripts[name]));
-  const model = pageModel(tasks, cortexWindow);
+  const model = pageModel(page);
   widget.initialize({ model });
   const main = document.querySelector("main")!;
   widget.render({ model, el: main });

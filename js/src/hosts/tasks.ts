@@ -90,13 +90,13 @@ class TasksPage {
   /** Whether the user may not read the namespace, or it does not exist. */
   #isRefused = false;
 
-  /** `shown` is the namespace that the server would show first; empty if the user may not read that, but several others. */
-  constructor(main: HTMLElement, readonly shown: string, namespaces?: string[] | null) {
+  /** `shown` is the namespace that the server would show first; empty if the user may not read that, but several others. `cluster` is one of several clusters. */
+  constructor(main: HTMLElement, readonly shown: string, namespaces?: string[] | null, cluster = "") {
     this.#namespaces = namespaces;
     this.#box = h("input", { type: "search", name: "search", placeholder: "Search in all tasks: CUDA out of memory", "aria-label": "Search in all tasks", title: "As in the viewer's filter box: words, \"literal text\", /regex/, a OR b, -without, loss<0.1, level>=warning", spellcheck: "false", autocomplete: "off" });
     this.#window = h("select", { "aria-label": "Search lines of", onchange: () => this.#box.value.trim() && this.#submit() }, ...WINDOWS.map(([value, label]) => h("option", { value }, label)));
     this.#form = h("form", { role: "search", onsubmit: (event: Event) => (event.preventDefault(), this.#submit()) }, this.#box, this.#window, h("button", { type: "submit", class: "btn" }, "Search"), this.#scope);
-    main.replaceChildren(h("header", {}, h("h1", {}, "Tasks in ", this.#switch), this.#form), this.#problem, this.#choices, this.#results, this.#table.element);
+    main.replaceChildren(h("header", {}, h("h1", {}, "Tasks in ", this.#switch, ...(cluster === "" ? [] : [" of ", h("a", { href: "../../view", title: "All clusters" }, cluster)])), this.#form), this.#problem, this.#choices, this.#results, this.#table.element);
     this.#table.clear("Loading the tasks…");
     const [task = ""] = this.#address.tasks;
     const named = this.#address.namespace || (task.includes(":") ? task.split(":")[0] : "");
@@ -301,5 +301,5 @@ class TasksPage {
 }
 
 const main = document.querySelector("main");
-const { cortexNamespace, cortexNamespaces } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as { cortexNamespace?: string; cortexNamespaces?: string[] | null };
-if (main !== null && cortexNamespace !== undefined) new TasksPage(main, cortexNamespace, cortexNamespaces).start();
+const { cortexNamespace, cortexNamespaces, cortexCluster } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as { cortexNamespace?: string; cortexNamespaces?: string[] | null; cortexCluster?: string };
+if (main !== null && cortexNamespace !== undefined) new TasksPage(main, cortexNamespace, cortexNamespaces, cortexCluster).start();

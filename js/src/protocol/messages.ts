@@ -5,7 +5,7 @@ import type { Filter, Jump, Viewport } from "./requests.ts";
 import type { SavedRow, TaskSummary, Update } from "./update.ts";
 
 export interface PageConfig {
-  /** `{baseUrl}cortex/` as an absolute URL; "" where the server extension is not available. */
+  /** `{baseUrl}cortex/` as an absolute URL, or the address of one of several clusters; "" where the server extension is not available. */
   base: string;
   headers: Record<string, string>;
 }

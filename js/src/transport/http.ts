@@ -20,7 +20,7 @@ export function readPageConfig(page: Document = document): PageConfig {
   const xsrf = /(?:^|;\s*)_xsrf=([^;]*)/.exec(page.cookie)?.[1];
   if (xsrf) headers["X-XSRFToken"] = decodeURIComponent(xsrf);
   const root = new URL(config.baseUrl.replace(/\/?$/, "/"), page.location.origin);
-  return { base: `${root.href}cortex/`, headers };
+  return { base: root.href + (config.cortexPath ?? "cortex/"), headers };
 }
 
 /**

@@ -77,6 +77,15 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
+test("asks the cluster of its address, names it and leads back to all", async () => {
+  await open("?namespace=ml", { cortexNamespace: "default", cortexCluster: "prod-1", cortexPath: "cortex/clusters/prod-1/" });
+  expect(server.asked.map((address) => address.split("?")[0])).toContain("clusters/prod-1/tasks");
+  expect(server.asked.filter((address) => !address.startsWith("clusters/prod-1/"))).toEqual([]);
+  const heading = document.querySelector("h1")!;
+  expect(heading.textContent).toContain(" of prod-1");
+  expect(heading.querySelector("a[title='All clusters']")?.getAttribute("href")).toBe("../../view");
+});
+
 test("the namespace is chosen from those that may be read, and remembered", async () => {
   server.lists = { default: { tasks: [row("a")] }, ml: { tasks: [row("b")] } };
   await open("");
