@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 #: Frames of these packages are not the user's: they run the cell.
 _SHELLS: Final = frozenset({"IPython", "ipykernel", "runpy"})
-#: The modes of `%xmode` in which a notebook shows the short form. The others ask for the whole traceback.
+#: The modes of `%xmode` with the short form in a notebook. The others ask for the whole traceback.
 _SHORT_MODES: Final = frozenset({"Context", "Minimal"})
 
 
@@ -148,7 +148,7 @@ class TooSlow(BadQuery):
 
     @classmethod
     def of(cls, pattern: str, seconds: float) -> TooSlow:
-        """Return the error for a pattern that was stopped after so many seconds of CPU time."""
+        """Return the error for a pattern that was stopped after this much CPU time (seconds)."""
         return cls(f"{pattern[:80]!r} takes too long on these lines: it was stopped after {seconds:g} s of computing")
 
 
@@ -332,7 +332,7 @@ class AuditError(CortexError):
 
 
 class SignInUnavailable(CortexError):
-    """The provider with which users sign in does not answer, so nobody can be identified."""
+    """The provider that users sign in with does not answer, so that no user can be identified."""
 
     status = 503
     retry_s = 10

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HOLDS_S: Final = 10.0
 #: The answer that we lack a right holds for fewer seconds, so that a log which waits for the right goes on at once.
 OWN_REFUSAL_HOLDS_S: Final = 1.0
-#: Reviews of several namespaces that are asked for at the same time, for all users together.
+#: Maximum number of simultaneous reviews of namespaces, for all users together.
 _REVIEWS_AT_ONCE: Final = 8
 #: Namespaces that are reviewed for one list, at most: with 5 ms each, these take half a second.
 _MAX_REVIEWED: Final = 1000
@@ -131,7 +131,7 @@ class Access:
     async def readable(
         self, cluster: Cluster, namespaces: Sequence[str], person: Person | None = None
     ) -> list[str] | None:
-        """Return those of some namespaces whose logs a user may read, in their order; None if these are too many to ask.
+        """Filter namespaces: return the ones with logs that a user may read, in their order; None if there are too many to ask.
 
         A user with the right in all namespaces costs one request, others cost one for each namespace.
 

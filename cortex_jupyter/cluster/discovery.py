@@ -304,7 +304,7 @@ def is_absent(error: NotFound, name: str) -> bool:
 def _named(word: str, resources: Iterable[Resource], versions: Mapping[str, Collection[str]]) -> list[Resource]:
     """Return the kinds that a word names; an exact group comes before the first part of one, as in kubectl.
 
-    A version before the group may be any of those that the server has for the group, by which `versions` lists them.
+    A version before the group may be any version that the server has for the group, as `versions` lists them.
     """
     name, _, group = word.lower().partition(".")
     named = [resource for resource in resources if resource.answers_to(name)]

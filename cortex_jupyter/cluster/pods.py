@@ -162,7 +162,7 @@ def may_restart(pod: KubeObject, exit_code: int | None = None) -> bool:
 
 
 def containers(pod: KubeObject) -> list[Container]:
-    """Return the containers of a pod in the order in which they start.
+    """Return the containers of a pod in the order of their start.
 
     Parameters
     ----------
@@ -363,7 +363,7 @@ class PodStatus:
 def status_of(pod: KubeObject) -> PodStatus:
     """Return a pod's status as `kubectl get pods` shows it.
 
-    The rules are those of `printPod` in kubernetes/pkg/printers/internalversion/printers.go, as of 1.32: the status of the
+    The rules come from `printPod` in kubernetes/pkg/printers/internalversion/printers.go, as of 1.32: the status of the
     first init container that is not done, else of the first container that waits or has ended, else the pod's own reason
     or phase.
 

@@ -15,7 +15,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     """Return the URL of the proxy for an address; None to connect directly.
 
-    The rules are those of Go's `golang.org/x/net/http/httpproxy` (`http/httpproxy/proxy.go`), which kubectl uses. Python's
+    The rules come from Go's `golang.org/x/net/http/httpproxy` (`http/httpproxy/proxy.go`), which kubectl uses. Python's
     own (`urllib.request.getproxies`) do not support CIDR blocks, so `NO_PROXY=10.0.0.0/8` would have no effect.
 
     Parameters

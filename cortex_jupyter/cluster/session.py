@@ -107,7 +107,7 @@ class Cluster:
     cannot be reached and the kubeconfig has changed. If the address is still the same, it uses the new credentials,
     certificates and proxy from then on. If the address has changed, or the context is gone, this and every later request
     raises `ClusterChanged`, and neither server is sent the credentials of the other. Readers then open the cluster again with
-    their next request (`Connection.refresh`). A recorder exits, because its tasks are those of the old cluster.
+    their next request (`Connection.refresh`). A recorder exits, because its tasks belong to the old cluster.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class Cluster:
         self.changed = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
         self._renewing = asyncio.Lock()
-        self._renewals, self._renewal_error = 0, ClusterError("")  # attempts so far, and why the last one failed
+        self._renewals, self._renewal_error = 0, ClusterError("")  # number of attempts, and why the last one failed
         self._generation = 0
         self._draining: set[asyncio.Task[None]] = set()
         self._adopt(configuration)

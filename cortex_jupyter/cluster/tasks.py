@@ -79,7 +79,7 @@ async def resolve(
         Without a kind: the Job of that name, or the custom resource that it is a part of; else the only other kind of workload
         with the name, else the only Job or set of pods whose `task_label` has the name as its value.
     task_label : str, optional
-        The label in which a site's launcher stores its own task id.
+        The label that holds the own task id of a site's launcher.
     is_visible : callable, optional
         Tasks that the user may not know of are treated as if they did not exist.
 

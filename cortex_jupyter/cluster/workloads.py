@@ -469,7 +469,7 @@ def _all_ended(workload: Workload, pods: list[KubeObject]) -> State:
     if ends_with_pods(workload):  # its recorder finds out whether more pods may come
         return State("running", EVERY_POD_HAS_ENDED, "Ended", end.exit_code if end else None)
     failed, row = _failed_pods(workload, pods), kind_of(workload.ref.kind)
-    # Pods with ranks run together. Of a workflow every pod has ended between two steps.
+    # Pods with ranks run together. Between two steps of a workflow, every pod has ended.
     if failed or (workload.ref.is_custom and row.ends and row.rank):
         no_end = f"Every pod has ended, and the {workload.title} shows no end yet"
         return State("running", f"{no_end}; {failed}" if failed else no_end, "Ended")
@@ -481,7 +481,7 @@ def _all_ended(workload: Workload, pods: list[KubeObject]) -> State:
 def _failed_pods(workload: Workload, pods: list[KubeObject]) -> str:
     """Return how many pods of a custom resource that ends have failed, and which one failed first; empty if none has.
 
-    Pods that newer ones replaced do not count. A Job makes a pod anew after a failure, so its failed pods say little.
+    Pods that newer ones replaced do not count. A Job replaces a failed pod, so its failed pods say little.
     """
     if not workload.ref.is_custom or not kind_of(workload.ref.kind).ends:
         return ""

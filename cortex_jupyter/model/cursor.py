@@ -33,7 +33,7 @@ Epochs = tuple[tuple[int, int], ...]
 
 
 def epoch_at(epochs: Epochs, seq: int) -> int:
-    """Return the epoch in which a number was written; 0 if the store does not know it.
+    """Return the epoch of a number; 0 if the store does not know it.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class Cursor:
     before : tuple of int, optional
         For paging back in time: only records up to `seq` with a smaller (time, seq) than this.
     epoch : int, optional
-        The epoch in which `seq` was written; 0 in cursors of versions without epochs.
+        The epoch of `seq`; 0 in cursors of versions without epochs.
 
     Examples
     --------

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.query.tracebacks import Tracebacks
 
-#: The parameters, in the order in which they are documented.
+#: The parameters, in the order of their documentation.
 NAMES: Final = (
     "follow",
     "since",

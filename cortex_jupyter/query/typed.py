@@ -40,7 +40,7 @@ class Terms:
 
 
 def typed_query(text: str) -> dict[str, Any]:
-    r"""Return the parameters of a query for a typed text; those that it does not use are left out.
+    r"""Return the parameters of a query that a typed text uses.
 
     Raises
     ------

@@ -274,7 +274,7 @@ class Connection:
     async def namespaces(self, person: Person | None = None, among: Sequence[str] | None = None) -> list[str] | None:
         """Return the names of the namespaces whose logs a person may read; None if that cannot be known.
 
-        Those that the cluster has no more are among them if tasks of them are recorded.
+        Namespaces that no longer exist in the cluster are among them if they have recorded tasks.
 
         Parameters
         ----------

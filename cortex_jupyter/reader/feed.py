@@ -53,7 +53,7 @@ class Feed:
         self._burst: Burst | None = None
         self._woken_at = float("-inf")
         self._wake_timer: asyncio.TimerHandle | None = None
-        self._pending_bytes = 0  # committed bytes for which readers have not been woken yet
+        self._pending_bytes = 0  # committed bytes since readers were woken last
         self._readers = 0
         self._filling: asyncio.Task[None] | None = None
         self._dirty = False

@@ -77,7 +77,7 @@ class Walk:
     matches, looked, lines : int
         Numbers of lines that match, that were searched, and that there are.
     older : str or None
-        After the end: the cursor from which another walk continues; None if everything was searched.
+        After the end: the cursor where another walk continues; None if everything was searched.
     """
 
     def __init__(self, store: Readable, recording: int, query: LogQuery) -> None:
@@ -235,7 +235,7 @@ def _place(target: dict[str, Any], open_once: Callable[[str], Readable]) -> Read
 def _newest_matches(
     store: Readable, recording: int, query: LogQuery, max_lines: int
 ) -> Iterator[tuple[list[dict[str, Any]], int, bool]]:
-    """Yield further records, newest first, the number of matches so far, and whether everything was searched."""
+    """Yield further records, newest first, the current number of matches, and whether everything was searched."""
     if isinstance(store, ArchiveStore) and not store.archived(recording).may_hold(
         query.since, query.until, query.level
     ):

@@ -66,7 +66,7 @@ async def list_with_recordings(
     person: Person | None = None,
     failures: list[ArchiveError] | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, RecordingInfo], CortexError | None]:
-    """List tasks as `list_tasks` does, with the recordings of those that have one, by the task's key.
+    """List tasks as `list_tasks` does. Also return the existing recordings, by the task's key.
 
     A task that the cluster has does not have the recording of an earlier task of its name. If the archive cannot be listed,
     its tasks are left out, and the error is added to `failures`.

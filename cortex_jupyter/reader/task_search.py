@@ -99,7 +99,7 @@ class SearchedTasks:
         find: Callable[[TaskRef], Awaitable[Recording]],
         namespace: str = "",
     ) -> Self:
-        """Return tasks by name. Those that are not recorded yet are recorded first.
+        """Return tasks by name. A task without a recording is recorded first.
 
         Parameters
         ----------
@@ -201,11 +201,11 @@ async def task_matches(tasks: SearchedTasks, query: LogQuery, max_lines: int) ->
     Yields
     ------
     bytes
-        First `tasks`: the number of tasks that are searched (`tasks`), and the keys of those that are `unrecorded` or
-        `growing`; `problem` and `archive_problem` if cluster or archive cannot be asked. Then for each task `lines` with some of its newest matches (`records`, as on a page; `marks` are the
+        First `tasks`: the number of tasks that are searched (`tasks`), and the keys of the `unrecorded` and the
+        `growing` ones; `problem` and `archive_problem` if cluster or archive cannot be asked. Then for each task `lines` with some of its newest matches (`records`, as on a page; `marks` are the
         beginnings and ends of the matches in `text`, and `length` is that of a text that was cut), and a `task` event:
         the number of `matches`, and whether the task was searched to its end (`all`), else there may be more; or an
-        `error`. Meanwhile `progress`: the number of tasks that are `searched` and of `matches` so far. At the end `done`.
+        `error`. Meanwhile `progress`: the current numbers of `searched` tasks and of `matches`. At the end `done`.
     """
     named = {"problem": tasks.problem, "archive_problem": tasks.archive_problem}
     problems = {name: problem.as_dict() for name, problem in named.items() if problem is not None}

@@ -70,7 +70,7 @@ def note_attempt(store: SettingsStore, recording: int, url: str) -> None:
 
 
 def _attempts(store: SettingsStore, recording: int, url: str) -> tuple[int, float]:
-    """Return the number of attempts, and the time (epoch seconds) before which no other may begin."""
+    """Return the number of attempts, and the earliest time of the next one (epoch seconds)."""
     count, _, rest = store.setting(attempts_setting(recording)).partition(" ")
     until, _, archive = rest.partition(" ")
     return (int(count), float(until)) if archive == url else (0, 0.0)

@@ -37,7 +37,7 @@ def compact(store: Store, lease: Lease, after: int = 0, *, done: bool = False) -
     Returns
     -------
     int
-        The number up to which no later pass has anything to merge while the recording continues.
+        The last number of the part that is fully merged: later passes skip it while the recording continues.
 
     Raises
     ------

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LABEL: Final = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _FORMATS: Final = ("plain", "json")
-#: Other variables of ours, of any form; and those that Kubernetes sets for a Service of our name.
+#: Other variables of ours, of any form; and the variables that Kubernetes sets for a Service of our name.
 _OTHERS: Final = ("CORTEX_CLUSTER", "CORTEX_STORE_PASSWORD", "CORTEX_DEMO_IMAGE")
 _OF_SERVICES: Final = re.compile(r"CORTEX_\w+_(SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)")
 
@@ -39,7 +39,7 @@ def setting_problems(
     traits : mapping, optional
         Values of `CortexJupyter`, by their names; an empty one is not set.
     environ : mapping, optional
-        The environment variables; by default those of this process.
+        The environment variables; by default this process's.
 
     Examples
     --------

@@ -13,7 +13,7 @@ _EPOCH_MS: Final = 1_735_689_600_000
 def new_id() -> int:
     """Return an id that is unique across stores.
 
-    Several stores may share an archive, in which a recording keeps its id.
+    Several stores may share an archive, and a recording keeps its id there.
 
     It holds milliseconds since 2025 and 12 random bits. JavaScript's numbers represent it exactly until 2059.
     """

@@ -31,7 +31,7 @@ MACHINE = _machine()
 
 
 def process_lives(recorder: RecorderInfo, machine: str) -> bool:
-    """Return whether a recorder's process lives. A process that cannot be seen from here counts as living.
+    """Return whether a recorder's process lives. A process that is not visible from here counts as living.
 
     Parameters
     ----------

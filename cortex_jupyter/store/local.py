@@ -1,6 +1,6 @@
 """Find out which paths are on a disk of this host: SQLite's write-ahead log is safe only there.
 
-On NFS, SMB, Lustre and the like, the usual homes of JupyterHub and HPC systems, a file may be damaged silently.
+On network file systems such as NFS, SMB and Lustre, the usual homes of JupyterHub and HPC systems, a file may be damaged silently.
 docs/explanation/sqlite-store.md explains why, and what we do instead.
 """
 
@@ -29,9 +29,9 @@ _SHARED: Final = frozenset({
 #: The root of a container in a virtual machine (Kata: docs/design/architecture/storage.md) or under gVisor is of these
 #: types. Its files belong to the container only, and all processes that open them share one kernel's memory.
 _CONTAINER_ROOTS: Final = frozenset(("9p", "virtiofs"))
-#: Files with which Docker and Podman mark a container. In a pod, KUBERNETES_SERVICE_HOST is set.
+#: Files that Docker and Podman create in a container. In a pod, KUBERNETES_SERVICE_HOST is set.
 CONTAINER_MARKS: tuple[Path, ...] = (Path("/.dockerenv"), Path("/run/.containerenv"))
-#: FUSE types that are local: block devices, and the root of a rootless container. What is behind others is unknown.
+#: FUSE types that are local: block devices, and the root of a rootless container. The place of other types' data is unknown.
 _LOCAL_FUSE: Final = frozenset(("fuseblk", "fuse.fuse-overlayfs"))
 #: Folders for the store if its usual folder is on a shared file system. `tempfile.gettempdir` would write during the
 #: import, which a pod with a read-only root forbids. $XDG_RUNTIME_DIR does not serve: it is in memory and is deleted at

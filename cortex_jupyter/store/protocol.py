@@ -45,7 +45,7 @@ class Readable(DeletionLookup, Protocol):
         """Return one recording, None if the store no longer holds it."""
 
     def recordings(self, namespace: str = "") -> list[RecordingInfo]:
-        """Return all recordings, or those of one namespace, newest first."""
+        """Return all recordings, or only one namespace's, newest first."""
 
     def want(self, recording: int, seconds: float) -> None:
         """Record a reader's wish: the recording is wanted for this many seconds from now."""
@@ -94,7 +94,7 @@ class SettingsStore(UserStore, Protocol):
         """Return a setting that all users of the store share, "" if it is not set."""
 
     def settings(self, names: Iterable[str]) -> dict[str, str]:
-        """Return those of the settings that are set."""
+        """Return the values of the named settings, except for the ones that are not set."""
 
     def set_setting(self, name: str, value: str) -> None:
         """Set a setting for all users of the store."""
@@ -147,10 +147,10 @@ class RetentionStore(Protocol):
     """How much a store may hold, and what leaves it."""
 
     def budget(self) -> Budget:
-        """Return the budget in force: what is set, else the defaults."""
+        """Return the budget in force: the values that are set, else the defaults."""
 
     def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
-        """Set the given parts of the budget; with `weak`, only those that are not set yet."""
+        """Set the given parts of the budget; with `weak`, only the parts that are not set yet."""
 
     def used_bytes(self) -> int:
         """Return the bytes that recordings take, without free space inside the file."""
@@ -174,7 +174,7 @@ class RetentionStore(Protocol):
         """
 
     def usage(self) -> list[RecordingUsage]:
-        """Return how many bytes each recording takes, and of which namespace it is."""
+        """Return the size (bytes) and the namespace of each recording."""
 
     def oldest_removable(self, namespaces: Collection[str] | None = None) -> tuple[int, float] | None:
         """Return the completed, unread recording that ended first, and when it ended (epoch seconds).

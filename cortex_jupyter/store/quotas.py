@@ -37,7 +37,7 @@ class Quota:
     max_age_s : float or None
         Age of a recording since the end of its task.
     max_lines_per_s : int or None
-        Lines per second at which one task is read.
+        Maximum number of lines per second that are read from one task.
     """
 
     max_bytes: int | None = None

@@ -285,7 +285,7 @@ def with_reading_time(records: Iterable[Record], reached: dict[int, int]) -> Ite
     ----------
     records : iterable of Record
     reached : dict
-        The latest time of each source so far; it is updated.
+        The latest time of each source; it is updated.
     """
     for record in records:
         time = reached[record.sid] = max(record.time, reached.get(record.sid, record.time))

@@ -99,7 +99,7 @@ class Origin:
 
 
 def read_settings(store: SettingsStore) -> dict[str, str]:
-    """Return a store's settings by the names of `NAMES`, "" for those that are not set."""
+    """Return a store's settings by the names of `NAMES`, "" for a setting that is not set."""
     stored = store.settings(NAMES.values())
     values = {name: stored.get(key, "") for name, key in NAMES.items()}
     if age := values["max-age"]:
@@ -120,7 +120,7 @@ def read_lock(store: SettingsStore) -> Origin | None:
 
 
 def lock_settings(store: SettingsStore, by: str, *, locked: bool = True) -> None:
-    """Lock the settings of a store, so that nobody changes them, or unlock them."""
+    """Lock the settings of a store, so that no program changes them, or unlock them."""
     store.set_setting(_LOCK, Origin(by, time.time()).encode() if locked else "")
 
 
@@ -189,7 +189,7 @@ def write_quota(store: SettingsStore, namespace: str, changes: Mapping[str, str]
 
 
 def read_quotas_origin(store: SettingsStore) -> Origin | None:
-    """Return who changed the quotas last, None if nobody has."""
+    """Return who changed the quotas last; None if they were never changed."""
     return Origin.parse(store.setting(_origin_of(QUOTAS)))
 
 
@@ -284,7 +284,7 @@ _KEPT: Final = (*_NAMES, _LOCK, *map(_origin_of, (*NAMES.values(), QUOTAS)))
 
 
 class Settings:
-    """Reads a store's settings, and restores those that the store has lost.
+    """Reads a store's settings, and restores the ones that the store has lost.
 
     Parameters
     ----------
@@ -324,7 +324,7 @@ class Settings:
         return Quotas.decode(self._known.get(QUOTAS, ""))
 
     def look(self) -> bool:
-        """Read the settings, and set again those that the store has lost. This blocks.
+        """Read the settings, and set the ones again that the store has lost. This blocks.
 
         Returns
         -------

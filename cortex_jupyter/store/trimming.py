@@ -59,7 +59,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class TrimResult:
-    """What was trimmed from one recording.
+    """The part that was trimmed from one recording.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def _namespace_limits(store: Store, sizes: dict[int, int], quotas: Quotas) -> di
 
 
 def _level(sizes: list[int], share: float) -> float:
-    """Return the size to which all larger ones must shrink to save `share` in total.
+    """Return the maximum size that saves `share` in total, if all larger ones shrink to it.
 
     Examples
     --------

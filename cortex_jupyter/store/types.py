@@ -208,7 +208,7 @@ class RecorderInfo:
     selection : str
         What it selects without readers' wishes; recorders with the same selection share it. "" if nothing, or unknown.
     refused : tuple of str
-        Namespaces in which the cluster has recently refused it.
+        Namespaces where the cluster has recently refused it.
     rights : str
         Identifies its credentials: equal for all processes that have the same.
     """

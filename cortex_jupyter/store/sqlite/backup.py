@@ -28,7 +28,7 @@ _OTHER_FILE = "restore another backup, or copy it again from where it is kept"
 def write_backup(store: SqliteStore, target: Path) -> int:
     """Write the present state of a store to a new file, which is complete by itself and can be read by its owner only.
 
-    Writers go on meanwhile. What they commit is not in the backup.
+    Writers go on meanwhile. Their commits are not in the backup.
 
     Returns
     -------

@@ -39,7 +39,7 @@ def disk_full(path: Path) -> bool:
 
 @contextmanager
 def errors(path: Path) -> Iterator[None]:
-    """Raise our own errors in place of those of SQLite and the system.
+    """Raise our own errors in place of errors of SQLite and the system.
 
     Raises
     ------

@@ -54,7 +54,7 @@ CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE leaving (recording INTEGER PRIMARY KEY);
 """
 _EPOCHS: Final = "ALTER TABLE recording ADD COLUMN epochs TEXT;\n"
-#: By a file's version, the statements that update it.
+#: The statements that update a file, by its version.
 _STEPS: Final = {0: _SCHEMA, 2: _LEAVING + _MASKED + _EPOCHS, 3: _MASKED + _EPOCHS, 4: _EPOCHS}
 
 

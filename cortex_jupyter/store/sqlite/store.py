@@ -36,8 +36,8 @@ _INFO: Final = (
     "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq, clock_ms, masked, epochs"
 )
 #: Size of the reserve in bytes. As many again must be free before recording continues, since space that was just given
-#: up does not count. It suffices for a checkpoint of the whole write-ahead log (4 MB), after which notices fit into
-#: the log.
+#: up does not count. It suffices for a checkpoint of the whole write-ahead log (4 MB). Then notices fit into the
+#: log.
 _RESERVE_BYTES: Final = 8 << 20
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Epochs
     from cortex_jupyter.store.valkey.link import Link
 
-#: Rough ratio by which zstd compresses a batch's JSON.
+#: Rough compression ratio of a batch's JSON with zstd.
 _PACKED: Final = 4
 _DAMAGED: Final = (
     "set CORTEX_STORE to another database of the server; lines are read again from the cluster where they still are"

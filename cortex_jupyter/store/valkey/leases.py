@@ -72,7 +72,7 @@ class Leases(LeaseStore):
     def _recorder(self, id_: str) -> tuple[RecorderInfo | None, bool]:
         """Return a recorder whose heartbeat holds, and whether its process lives.
 
-        A process that cannot be seen from here counts as living.
+        A process that is not visible from here counts as living.
         """
         doc = self._link.call("recorder", id_)
         if doc is None:

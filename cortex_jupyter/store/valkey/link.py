@@ -32,8 +32,8 @@ _CHECK_S: Final = 2.0
 _WAIT_MS: Final = 3000
 #: Version of the store's form; see `guard.lua`.
 VERSION: Final = 1
-#: Flags of scripts (https://valkey.io/topics/eval-intro/#eval-flags): those that only read, and those that must work
-#: when memory is full. With full memory the server refuses all others before they begin.
+#: Flags of scripts (https://valkey.io/topics/eval-intro/#eval-flags): scripts that only read, and scripts that must
+#: work when memory is full. With full memory the server refuses all others before they begin.
 _FLAGS: Final = dict.fromkeys(
     ("infos", "wanted", "requests", "entries", "entry", "oldest", "usage", "holders", "recorder", "may_record"),
     "no-writes",
@@ -58,7 +58,7 @@ _FLAGS: Final = dict.fromkeys(
 
 @cache
 def _script(name: str) -> tuple[str, str]:
-    """Return a script and its SHA1, by which the server caches it. `commit_notice` is `commit` with another flag."""
+    """Return a script and its SHA1, the key of the server's cache. `commit_notice` is `commit` with another flag."""
     folder = resources.files("cortex_jupyter.store.valkey") / "scripts"
     body = (folder / f"{'commit' if name == 'commit_notice' else name}.lua").read_text()
     flags = _FLAGS.get(name, "")
