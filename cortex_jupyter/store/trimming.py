@@ -4,8 +4,8 @@ This happens in three cases only: a limit is set (`store_max_task_bytes`), the r
 larger than its quota, or the memory of a Valkey server is nearly full. A full server would refuse every new line, and
 the cluster does not keep lines for long.
 
-Completed recordings of a namespace do not count here. If they cannot leave because no archive takes them or somebody
-reads them, no running task loses lines for that.
+Completed recordings of a namespace do not count here, nor those under a legal hold. If they cannot leave, because no
+archive takes them, somebody reads them or they are held, no running task loses lines for that.
 
 The notice takes the numbers of all removed entries, in one transaction with their removal and the check of the lease.
 So a recording has one such notice, which grows, and a reader at any of those numbers gets it.
@@ -25,7 +25,7 @@ from cortex_jupyter.store.quotas import read_quotas
 from cortex_jupyter.store.trimmed import collect_resume_lines, trim_notice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from cortex_jupyter.model import IndexEntry
     from cortex_jupyter.store import Lease, Store
@@ -101,7 +101,7 @@ def trim(
         return {}
     held = store.holds()
     sizes = {id_: store.recording_bytes(id_) for id_ in leases if id_ not in held}
-    by_recording = _namespace_limits(store, sizes, quotas) if quotas else {}
+    by_recording = _namespace_limits(store, sizes, quotas, held) if quotas else {}
     limits = [] if bound is None else [_bound_limit(bound)]
     if excess:  # other recorders save their share
         share = excess * sum(sizes.values()) / max(store.used_bytes(), 1)
@@ -135,7 +135,7 @@ def _memory_limit(size: float) -> Limit:
     )
 
 
-def _namespace_limits(store: Store, sizes: dict[int, int], quotas: Quotas) -> dict[int, Limit]:
+def _namespace_limits(store: Store, sizes: dict[int, int], quotas: Quotas, held: Collection[int]) -> dict[int, Limit]:
     """Return the limits of recordings in namespaces with running recordings that are larger than the quota.
 
     Parameters
@@ -144,10 +144,12 @@ def _namespace_limits(store: Store, sizes: dict[int, int], quotas: Quotas) -> di
     sizes : dict
         Bytes of the recordings that may be trimmed.
     quotas : Quotas
+    held : collection of int
+        The recordings under a legal hold, which do not count.
     """
     running: dict[str, dict[int, int]] = {}
     for row in store.usage():
-        if row.ended is None:
+        if row.ended is None and row.id not in held:
             running.setdefault(row.namespace, {})[row.id] = sizes.get(row.id, row.bytes)
     limits: dict[int, Limit] = {}
     for namespace, recordings in running.items():

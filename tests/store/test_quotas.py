@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from prometheus_client import REGISTRY
-from support.hand import Hand
+from support.hand import CLUSTER, Hand
 
 from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.cli.doctor import store as doctor_store
@@ -18,6 +18,7 @@ from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recorder.task import RunningTask
 from cortex_jupyter.recorder.upkeep import Upkeep
 from cortex_jupyter.store.budget import Budget
+from cortex_jupyter.store.deletion import Hold
 from cortex_jupyter.store.quotas import Quota, Quotas, read_quotas
 from cortex_jupyter.store.retention import enforce_retention
 from cortex_jupyter.store.settings import Settings
@@ -222,19 +223,24 @@ def test_a_namespaces_age_counts_if_it_is_shorter(store: Store) -> None:
 
 
 async def test_the_oldest_lines_of_a_namespace_leave_if_its_running_tasks_exceed_its_quota(store: Store) -> None:
-    """The largest one gives way; another namespace has what it had, and a completed recording that stays does not count."""
+    """The largest one gives way; another namespace has what it had, and what cannot leave does not count."""
     large, small, other = (record(store, *task, done=False) for task in (("ml/l", 300), ("ml/s", 100), ("web/a", 500)))
-    finished, read = record(store, "ml/done"), record(store, "ml/read", 200)
+    finished, read, held = (
+        record(store, "ml/done"),
+        record(store, "ml/read", 200),
+        record(store, "ml/h", 200, done=False),
+    )
     store.want(read.id, 60)
+    assert store.set_hold(held.id, Hold(held.ref.key, CLUSTER, "ann", 1.0, "case 12"))
     sizes = {row.id: row.bytes for row in store.usage()}
     command(store, "set", "--namespace", "ml", f"max-bytes={sizes[large.id]}")
     said: list[tuple[int, str, dict[str, str]]] = []
-    upkeep = Upkeep(store, {hand.id: _running(store, hand, said) for hand in (large, small, other)})
+    upkeep = Upkeep(store, {hand.id: _running(store, hand, said) for hand in (large, small, other, held)})
     labels = {"reason": "namespace_limit"}
     before = REGISTRY.get_sample_value("cortex_jupyter_lines_lost_total", labels) or 0
     await upkeep._make_room(threading.Event())
     after = {row.id: row.bytes for row in store.usage()}
-    assert finished.id not in after and after[read.id] == sizes[read.id]
+    assert finished.id not in after and all(after[hand.id] == sizes[hand.id] for hand in (read, held))
     assert after[small.id] == sizes[small.id] and after[other.id] == sizes[other.id]
     assert after[large.id] + after[small.id] <= sizes[large.id] * 1.05 and after[large.id] > sizes[large.id] // 2
     (gap,) = store.complete(large.id).gaps

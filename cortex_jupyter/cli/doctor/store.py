@@ -150,7 +150,7 @@ def quota_findings(store: Store) -> Iterator[Finding]:
             todo += "the recordings that ended first leave, then the oldest lines of running tasks"
             yield Finding(PART, WARN, f"{text} of at most {limit / 1e6:.0f} MB", todo)
         else:
-            todo += "what is over cannot leave, because it is being read or not archived yet"
+            todo += "what is over cannot leave, because it is being read, not archived yet or under a legal hold"
             yield Finding(PART, WARN, f"{text} of at most {limit / 1e6:.0f} MB", todo)
     if ANY in quotas.named:
         yield Finding(PART, TOLD, f"the limits of each other namespace: {quotas.of(ANY)}")
