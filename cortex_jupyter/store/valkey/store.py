@@ -88,7 +88,7 @@ class ValkeyStore(Entries, Leases, Deletions, Retention, Store):
             raise deletion.error(f"the recording of {ref.key}")
 
     def _request(self, cluster: str, ref: TaskRef, uid: str, name: str) -> int:
-        """Have a recorder begin a recording, which this user may not do, and return its id.
+        """Ask a recorder to begin a recording, since this user may not, and return its id.
 
         Raises
         ------
