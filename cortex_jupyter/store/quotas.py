@@ -111,8 +111,8 @@ class Quotas:
 
     def of(self, namespace: str) -> Quota:
         """Return the quota of a namespace."""
-        own, usual = self.named.get(namespace, Quota()), self.named.get(ANY, Quota())
-        return Quota(*(getattr(usual if getattr(own, name) is None else own, name) for name in _PARTS))
+        quota, default = self.named.get(namespace, Quota()), self.named.get(ANY, Quota())
+        return Quota(*(getattr(default if getattr(quota, part) is None else quota, part) for part in _PARTS))
 
     def label(self, namespace: str) -> str:
         """Return what stands for a namespace in metrics: its name if an administrator has named it, else `ANY`."""
@@ -128,7 +128,7 @@ class Quotas:
         """
         if namespace != ANY:
             check_namespace(namespace)
-        named = {name: other for name, other in self.named.items() if name != namespace}
+        named = {name: each for name, each in self.named.items() if name != namespace}
         return Quotas(named if quota == Quota() else named | {namespace: quota})
 
     @classmethod

@@ -4,8 +4,8 @@ This happens in three cases only: a limit is set (`store_max_task_bytes`), the r
 larger than its quota, or the memory of a Valkey server is nearly full. A full server would refuse every new line, and
 the cluster does not keep lines for long.
 
-Completed recordings of a namespace do not count here, nor those under a legal hold. If they cannot leave, because no
-archive takes them, somebody reads them or they are held, no running task loses lines for that.
+Completed recordings of a namespace do not count here, nor those under a legal hold. Some of them cannot leave: those that
+readers read, or that wait for the archive. No running task loses lines for them.
 
 The notice takes the numbers of all removed entries, in one transaction with their removal and the check of the lease.
 So a recording has one such notice, which grows, and a reader at any of those numbers gets it.
@@ -108,8 +108,8 @@ def trim(
         limits.append(_memory_limit(max(_MIN_BYTES, _level(list(sizes.values()), share))))
     trimmed: dict[int, TrimResult] = {}
     for id_, size in sizes.items():
-        own = [by_recording[id_]] if id_ in by_recording else []
-        limit = min(limits + own, key=lambda limit: limit.size, default=None)
+        namespace_limit = [by_recording[id_]] if id_ in by_recording else []
+        limit = min(limits + namespace_limit, key=lambda limit: limit.size, default=None)
         with contextlib.suppress(LeaseLost):  # we still hold the other leases
             lines = _trim(store, *leases[id_], limit, stop) if limit and size > limit.size else None
             if limit and lines is not None:

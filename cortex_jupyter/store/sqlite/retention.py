@@ -138,10 +138,10 @@ class Retention(RetentionStore, SettingsStore):
         sizes = "SELECT recording, sum(length(data)) FROM entry, json_each(?) WHERE recording=value GROUP BY recording"
         with self._file.reading() as db:
             rows = db.execute(query).fetchall()
-            known = {row[0]: self._settled_bytes[row[0]] for row in rows if row[0] in self._settled_bytes}
-            unknown = orjson.dumps([row[0] for row in rows if row[0] not in known]).decode()
-            found = known | dict(db.execute(sizes, (unknown,)).fetchall())
-        usage = [RecordingUsage(id_, namespace, found.get(id_, 0), ended) for id_, namespace, ended in rows]
+            settled = {row[0]: self._settled_bytes[row[0]] for row in rows if row[0] in self._settled_bytes}
+            others = orjson.dumps([row[0] for row in rows if row[0] not in settled]).decode()
+            bytes_of = settled | dict(db.execute(sizes, (others,)).fetchall())
+        usage = [RecordingUsage(id_, namespace, bytes_of.get(id_, 0), ended) for id_, namespace, ended in rows]
         settled_before = time.time() - _SETTLED_S
         self._settled_bytes = {
             row.id: row.bytes for row in usage if row.ended is not None and row.ended < settled_before
