@@ -170,8 +170,12 @@ def hub() -> list[Node]:
 
 
 def _hub_roles() -> list[Node]:
-    """Return the service's own rights: reading like a recorder, and asking about the rights of users."""
-    rights = [*rules(), {"apiGroups": ["batch"], "resources": ["cronjobs"], "verbs": ["get", "list"]}]
+    """Return the service's own rights: reading like a recorder, and asking about the rights of users.
+
+    It reads no log in the cluster: as the store's user `reader` it leaves that to the collectors.
+    """
+    rights = [rule for rule in rules() if rule["resources"] != ["pods/log"]]
+    rights += [{"apiGroups": ["batch"], "resources": ["cronjobs"], "verbs": ["get", "list"]}]
     spaces = [{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list"]}]
     reviews = [{"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]}]
     # A dot, which no namespace has, keeps this name apart from the collector's in another namespace.

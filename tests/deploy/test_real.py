@@ -11,10 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 import yaml
 from support.host_pods import ROOT, on_this_machine
+from support.hub import run_hub
+from support.jupyter import Home
 from support.kube import IMAGE, python_job
 from support.ports import free_port
 
@@ -124,13 +125,13 @@ def test_kustomize_applied_changed_and_removed(
     space: Space, volume: None, tmp_path: Path, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kube = space.kube
-    ports = {port: free_port() for port in (9464, 10101, 6379)}
-    hub, store_port = ports[10101], ports[6379]
+    ports = {port: free_port() for port in (9464, 10101, 8081, 6379)}
+    hub_port, store_port = ports[10101], ports[6379]
     space.secrets(f"valkey://USER@127.0.0.1:{store_port}")
     space.kubectl("apply", "--dry-run=server", "-f", "-", text=overlay(tmp_path, space, {}))
 
     def apply(**environment: str) -> str:
-        text = on_this_machine(overlay(tmp_path, space, environment), ports)
+        text = on_this_machine(overlay(tmp_path, space, environment).replace("//hub:", "//127.0.0.1:"), ports)
         space.kubectl("apply", "-f", "-", text=text)
         for name in ("statefulset/cortex-jupyter-valkey", "deployment/cortex-jupyter", "deployment/cortex-jupyter-hub"):
             space.kubectl("rollout", "status", name, "--timeout=110s")
@@ -152,11 +153,28 @@ def test_kustomize_applied_changed_and_removed(
     monkeypatch.setenv("CORTEX_STORE", f"valkey://reader@127.0.0.1:{store_port}")
     monkeypatch.setenv("CORTEX_STORE_PASSWORD", "read")
     apply()
-    lines = [f"line {i:03}" for i in range(100)]
-    assert recorded(unique("first")) == lines
+    lines, first = [f"line {i:03}" for i in range(100)], unique("first")
+    assert recorded(first) == lines
     assert not max_age()
-    answer = httpx.get(f"http://127.0.0.1:{hub}/services/logs/cortex/tasks?namespace={space.name}")
-    assert answer.status_code in (302, 403), "the Hub service answers without asking the Hub"
+
+    # The Hub's side of the service, and a right of one of its users.
+    services = [{"name": "logs", "url": f"http://127.0.0.1:{hub_port}", "api_token": "a-token-for-tests"}]
+    roles = [{"name": "user", "scopes": ["self", "access:services!service=logs"]}]
+    config = tmp_path / "jupyterhub_config.py"
+    traits = {"services": services, "load_roles": roles, "load_groups": {"team": {"users": ["alice", "bob"]}}}
+    config.write_text("".join(f"c.JupyterHub.{name} = {value!r}\n" for name, value in traits.items()))
+    space.kubectl("create", "rolebinding", "alice", "--clusterrole=view", "--user=alice")
+    (tmp_path / "home").mkdir()
+    home = Home(tmp_path / "home", kube.kubeconfig)
+    with run_hub(home, example=(config, hub_port), hub_port=ports[8081]) as hub:
+        answer = hub.get(f"cortex/tasks/{space.name}/job/{first}/logs.txt", "alice")
+        assert answer.status_code == 200, answer.text
+        assert [line.rpartition("line ")[2] for line in answer.text.splitlines()] == [line[5:] for line in lines]
+        tasks = hub.get(f"cortex/tasks?namespace={space.name}", "alice").json()["tasks"]
+        assert [task["state"] for task in tasks if task["name"] == first] == ["succeeded"]
+        assert hub.get(f"cortex/tasks/{space.name}/job/{first}/logs.txt", "bob").status_code in (403, 404)
+    log = space.kubectl("logs", "deploy/cortex-jupyter-hub")
+    assert "orbidden" not in log and "pods/log" not in log, log
 
     text = apply(CORTEX_STORE_MAX_AGE="7d")
     kube.wait_for(lambda: max_age() == "7d", "the new setting")
