@@ -121,7 +121,7 @@ test-image: setup
 test-cluster: setup $(VENV)/deploy
 	@[ -n "$${KUBECONFIG:-}" ] || { echo "KUBECONFIG names no cluster" >&2; exit 1; }
 	@$(call need,chromium,chromium)
-	CORTEX_TEST_CLUSTER=real $(PYTEST) tests/conformance tests/e2e tests/recorder/test_manifests.py tests/deploy $(TESTARGS)
+	CORTEX_TEST_CLUSTER=real $(PYTEST) tests/conformance tests/e2e tests/recorder/test_manifests.py tests/deploy/test_real.py $(TESTARGS)
 
 # All that is promised of Valkey, on Redis; `make test` tries there what a store promises and what only a server can do.
 test-redis: setup

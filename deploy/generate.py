@@ -95,6 +95,12 @@ HUB_SETTINGS: Final = (
         "Ports of store, archive, traces' endpoint and the Hub's API other than 443 and 6443.",
         _PORTS,
     ),
+    Setting(
+        "hub.serviceAccountAnnotations",
+        {},
+        "Annotations of its ServiceAccount, such as a cloud's role that reads the bucket.",
+        _TEXT_MAP,
+    ),
     *pod_settings("hub", {"cpu": "100m", "memory": "256Mi"}, "2Gi"),
 )
 
@@ -161,7 +167,14 @@ def hub() -> list[Node]:
     )
     port = {"name": "http", "port": HUB_PORT, "targetPort": "http", "protocol": "TCP"}
     return [
-        resource("v1", "ServiceAccount", "hub", name=_HUB, automountServiceAccountToken=False),
+        resource(
+            "v1",
+            "ServiceAccount",
+            "hub",
+            name=_HUB,
+            annotations=value("hub.serviceAccountAnnotations", "block"),
+            automountServiceAccountToken=False,
+        ),
         *_hub_roles(),
         deployment,
         resource("v1", "Service", "hub", name=_HUB, spec={"selector": labels("hub"), "ports": [port]}),
@@ -508,7 +521,7 @@ def values_schema() -> str:
         target["properties"][name] = {"description": setting.text, **setting.schema}
     # What Helm adds for a chart that is part of another.
     schema["properties"]["global"] = {"type": "object"}
-    return json.dumps({"$schema": "https://json-schema.org/draft-07/schema#", **schema}, indent=2) + "\n"
+    return json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **schema}, indent=2) + "\n"
 
 
 def chart_yaml() -> str:

@@ -72,6 +72,7 @@ CHANGED: dict[str, Any] = {
         "audit": "stderr",
         "args": ["--CortexJupyter.access_prefix=oidc:"],
         "env": {"CORTEX_LOG_LEVEL": "debug"},
+        "serviceAccountAnnotations": {"role": "arn:aws:iam::1:role/reads-logs"},
     },
     "valkey": {
         "enabled": True,
@@ -325,6 +326,7 @@ def test_the_valkey_server_lets_in_only_the_users_of_the_secret_and_keeps_what_i
                 assert admin.config_get("maxmemory*")["maxmemory-policy"] == "noeviction"
                 assert admin.config_get("maxmemory")["maxmemory"] == str(2 << 30)
                 assert admin.config_get("appendonly")["appendonly"] == "yes"
+                admin.bgsave()
                 users = admin.acl_users()
             assert set(users) == {"default", "recorder", "admin"}, "a user without a password was made"
         finally:
