@@ -146,8 +146,8 @@ class Deletion:
         if not self.blocks:
             return RecordingDeleted(text, "open the task again: what the cluster still has of it is recorded anew")
         return RecordingDeleted(
-            f"{text}, and the task is not recorded again",
-            "an administrator allows that: cortex-jupyter delete --record-again TASK",
+            text,
+            "it is not recorded again unless an administrator allows it: cortex-jupyter delete TASK --record-again",
         )
 
 

@@ -101,6 +101,9 @@ def test_the_viewers_own_page_keeps_filter_and_position_in_its_url(lab: Lab, job
     page.goto(f"{lab.server.url}cortex/view?task=job/no-such-thing")
     expect(page.locator("h1")).to_contain_text("no-such-thing")
     shot(page, "page-missing")
+    page.goto(f"{lab.server.url}cortex/view?task=job/{'no-such-thing-' * 10}x")
+    expect(page.locator("h1")).to_contain_text("no-such-thing")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "a long reason is cut off"
     page.close()
 
 
