@@ -75,10 +75,12 @@ def installation(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempP
         (folder / name).mkdir()
     acl = _GUIDES / "valkey-users.acl"
     with (
+        pytest.MonkeyPatch.context() as patch,
         seaweed(folder / "s3") as port,
         gate(port) as s3,
         Server(folder / "valkey", login=("admin", "ADMIN_PASSWORD"), aclfile=acl) as valkey,
     ):
+        patch.setenv("CORTEX_STORE_PASSWORD", "")  # `open_store` sets it for child processes
         url = valkey.url.replace("//", "//recorder:RECORDER_PASSWORD@")
         env = s3.env | {"CORTEX_STORE": url, "CORTEX_ARCHIVE": "s3://logs/runs"}
         home = Home(folder / "home", sandbox_process.kubeconfig)
