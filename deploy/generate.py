@@ -19,12 +19,12 @@ import yaml
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.recorder.collector.manifests import (
-    COLLECTOR,
     IMAGE,
     NAME,
     SETTINGS,
     STORE_PORT,
     bucket_variables,
+    collector,
     container,
     dump,
     environment,
@@ -389,7 +389,7 @@ ALL_SETTINGS: Final = sorted(
 )
 #: The chart's templates: a file's name, and its objects.
 TEMPLATES: Final[dict[str, list[Node]]] = {
-    "collector": COLLECTOR,
+    "collector": collector(),
     "hub": [If(value("hub.enabled", "flag"), hub())],
     "valkey": [If(value("valkey.enabled", "flag"), valkey())],
     "monitoring": [
@@ -566,7 +566,7 @@ def files() -> dict[str, str]:
     """Return every generated file: its path in the repository, and its text."""
     on = {"enabled": True}
     base = "deploy/kustomize"
-    (*_, budget) = COLLECTOR
+    (*_, budget) = collector()
     page = (ROOT / PAGE).read_text()
     before, _, rest = page.partition(_BEGIN)
     return {
@@ -574,7 +574,7 @@ def files() -> dict[str, str]:
         f"{CHART}/values.yaml": values_yaml(),
         f"{CHART}/values.schema.json": values_schema(),
         **{f"{CHART}/templates/{name}.yaml": helm_template(objects) for name, objects in TEMPLATES.items()},
-        f"{base}/base/collector.yaml": kustomize(COLLECTOR),
+        f"{base}/base/collector.yaml": kustomize(collector()),
         f"{base}/components/hub/hub.yaml": kustomize(TEMPLATES["hub"], hub=on),
         f"{base}/components/valkey/valkey.yaml": kustomize(TEMPLATES["valkey"], valkey=on),
         f"{base}/components/monitoring/monitoring.yaml": kustomize(

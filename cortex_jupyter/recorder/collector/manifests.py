@@ -1,8 +1,8 @@
 """The collector as Kubernetes objects: the output of `cortex-jupyter record --manifests`.
 
-`COLLECTOR` is the template of these objects. `deploy/generate.py` makes the kustomize base and the Helm chart from it, and
-uses the parts below for the Hub service and the store's server. The addresses of its store and archive are in a Secret, so that the output holds no password. The pod follows the
-*restricted* Pod Security Standard (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
+`collector` returns the template of these objects. `deploy/generate.py` makes the kustomize base and the Helm chart from it,
+and uses the parts below for the Hub service and the store's server. The addresses of its store and archive are in a Secret,
+so that the output holds no password. The pod follows the *restricted* Pod Security Standard (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def manifests(install: InstallOptions) -> str:
     >>> [o["kind"] for o in yaml.safe_load_all(manifests(InstallOptions("logs")))][1:3]
     ['ClusterRole', 'ClusterRoleBinding']
     """
-    objects = evaluate(COLLECTOR, Context(_values(install), install.namespace, install.policy_beta))
+    objects = evaluate(collector(), Context(_values(install), install.namespace, install.policy_beta))
     head = (_HEAD + _BUCKET).format(namespace=install.namespace, secret=install.secret)
     head += "" if os.environ.get("CORTEX_CLUSTER") else _NO_NAME
     head += "" if install.store_port else _NO_STORE
@@ -387,7 +387,6 @@ def _tcp(*numbers: int, protocol: str = "TCP") -> list[dict[str, Any]]:
 
 # ---------------------------------------------------------------- the collector
 
-_RIGHTS: Final = rules()
 IMAGE: Final = value("image.name")
 #: What all components share.
 SETTINGS_FOR_ALL: Final = (
@@ -496,12 +495,13 @@ def _roles() -> If:
     # The name of a cluster-wide object holds the namespace, so that two installations do not collide.
     cluster_name = join(f"{NAME}-", NAMESPACE)
     nodes = If(value("collector.nodesProxy", "flag"), _NODES)
-    in_each = role_with_binding("Role", "collector", _RIGHTS, namespace=ITEM)
+    rights = rules()
+    in_each = role_with_binding("Role", "collector", rights, namespace=ITEM)
     only_nodes = role_with_binding("ClusterRole", "collector", _NODES, name=cluster_name)
     return If(
         value("namespaces", "block"),
         [Each(value("namespaces", "block"), in_each), If(value("collector.nodesProxy", "flag"), only_nodes)],
-        role_with_binding("ClusterRole", "collector", [*_RIGHTS, nodes], name=cluster_name),
+        role_with_binding("ClusterRole", "collector", [*rights, nodes], name=cluster_name),
     )
 
 
@@ -521,7 +521,7 @@ def _deployment() -> dict[str, Any]:
         If(value(f"retention.{name}"), variable(name_, value(f"retention.{name}")))
         for name, name_ in _RETENTION.items()
     ]
-    collector = container(
+    process = container(
         "collector",
         IMAGE,
         command=command,
@@ -548,7 +548,7 @@ def _deployment() -> dict[str, Any]:
     annotations = {"prometheus.io/scrape": "true", "prometheus.io/port": join(port)}
     spec = pod(
         "collector",
-        [collector],
+        [process],
         [{"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}],
         serviceAccountName=NAME,
         automountServiceAccountToken=True,
@@ -575,30 +575,35 @@ POLICY_API: Final = If(
     "policy/v1",
     "policy/v1beta1",
 )
-#: The collector's objects.
-COLLECTOR: Final[list[Node]] = [
-    resource(
-        "v1",
-        "ServiceAccount",
-        "collector",
-        annotations=value("collector.serviceAccountAnnotations", "block"),
-        automountServiceAccountToken=False,
-    ),
-    _roles(),
-    _deployment(),
-    network_policy("collector", NAME, [{"ports": [{"protocol": "TCP", "port": value("collector.port", "number")}]}]),
-    If(
-        value("collector.disruptionBudget", "flag"),
-        [
-            resource(
-                POLICY_API,
-                "PodDisruptionBudget",
-                "collector",
-                spec={"maxUnavailable": 1, "selector": {"matchLabels": labels("collector")}},
-            )
-        ],
-    ),
-]
+
+
+def collector() -> list[Node]:
+    """Return the collector's objects. Its rights cover the kinds that are known now, those of a user (`CORTEX_KINDS`) too."""
+    return [
+        resource(
+            "v1",
+            "ServiceAccount",
+            "collector",
+            annotations=value("collector.serviceAccountAnnotations", "block"),
+            automountServiceAccountToken=False,
+        ),
+        _roles(),
+        _deployment(),
+        network_policy(
+            "collector", NAME, [{"ports": [{"protocol": "TCP", "port": value("collector.port", "number")}]}]
+        ),
+        If(
+            value("collector.disruptionBudget", "flag"),
+            [
+                resource(
+                    POLICY_API,
+                    "PodDisruptionBudget",
+                    "collector",
+                    spec={"maxUnavailable": 1, "selector": {"matchLabels": labels("collector")}},
+                )
+            ],
+        ),
+    ]
 
 
 def _archive_ports() -> list[int]:
