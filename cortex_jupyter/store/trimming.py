@@ -4,6 +4,9 @@ This happens in three cases only: a limit is set (`store_max_task_bytes`), the r
 larger than its quota, or the memory of a Valkey server is nearly full. A full server would refuse every new line, and
 the cluster does not keep lines for long.
 
+The largest recordings are trimmed, whichever recorder records them: each recorder computes one size for all recordings of
+the namespace or the store, and trims its own that are larger. A small task loses no lines to the flood of another one.
+
 Completed recordings of a namespace do not count here, nor those under a legal hold. Some of them cannot leave: those that
 readers read, or that wait for the archive. No running task loses lines for them.
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from cortex_jupyter.model import IndexEntry
-    from cortex_jupyter.store import Lease, Store
+    from cortex_jupyter.store import Lease, RecordingUsage, Store
     from cortex_jupyter.store.quotas import Quotas
 
 #: Entries removed in one transaction. The server answers no other request meanwhile.
@@ -94,27 +97,37 @@ def trim(
     ------
     StoreError
     """
-    bound = store.budget().max_task_bytes
-    excess = store.bytes_to_free()
-    quotas = read_quotas(store)
+    bound, excess, quotas = store.budget().max_task_bytes, store.bytes_to_free(), read_quotas(store)
     if bound is None and not excess and not quotas:
         return {}
-    held = store.holds()
-    sizes = {id_: store.recording_bytes(id_) for id_ in leases if id_ not in held}
-    by_recording = _namespace_limits(store, sizes, quotas, held) if quotas else {}
+    growing = _growing_recordings(store, leases)
     limits = [] if bound is None else [_bound_limit(bound)]
-    if excess:  # other recorders save their share
-        share = excess * sum(sizes.values()) / max(store.used_bytes(), 1)
-        limits.append(_memory_limit(max(_MIN_BYTES, _level(list(sizes.values()), share))))
+    if excess:
+        limits.append(_memory_limit(max(_MIN_BYTES, _level([row.bytes for row in growing], excess))))
+    by_namespace = _namespace_limits(growing, quotas)
     trimmed: dict[int, TrimResult] = {}
-    for id_, size in sizes.items():
-        namespace_limit = [by_recording[id_]] if id_ in by_recording else []
+    for row in growing:
+        namespace_limit = [by_namespace[row.namespace]] if row.namespace in by_namespace else []
         limit = min(limits + namespace_limit, key=lambda limit: limit.size, default=None)
+        if row.id not in leases or limit is None or row.bytes <= limit.size:
+            continue
         with contextlib.suppress(LeaseLost):  # we still hold the other leases
-            lines = _trim(store, *leases[id_], limit, stop) if limit and size > limit.size else None
-            if limit and lines is not None:
-                trimmed[id_] = TrimResult(limit, lines)
+            lines = _trim(store, *leases[row.id], limit, stop)
+            if lines is not None:
+                trimmed[row.id] = TrimResult(limit, lines)
     return trimmed
+
+
+def _growing_recordings(store: Store, ours: Collection[int]) -> list[RecordingUsage]:
+    """Return all recordings that a living recorder can trim.
+
+    A recording without a recorder is not among them. It would stay as large as it is, and no other would be trimmed.
+    """
+    held = store.holds()
+    running = [row for row in store.usage() if row.ended is None and row.id not in held]
+    holders = store.holders(row.id for row in running)
+    # A late heartbeat hides our own recordings from `holders`.
+    return [row for row in running if row.id in ours or holders.get(row.id)]
 
 
 def _bound_limit(size: int) -> Limit:
@@ -135,41 +148,27 @@ def _memory_limit(size: float) -> Limit:
     )
 
 
-def _namespace_limits(store: Store, sizes: dict[int, int], quotas: Quotas, held: Collection[int]) -> dict[int, Limit]:
-    """Return the limits of recordings in namespaces with running recordings that are larger than the quota.
-
-    Parameters
-    ----------
-    store : Store
-    sizes : dict
-        Bytes of the recordings that may be trimmed.
-    quotas : Quotas
-    held : collection of int
-        The recordings under a legal hold, which do not count.
-    """
-    running: dict[str, dict[int, int]] = {}
-    for row in store.usage():
-        if row.ended is None and row.id not in held:
-            running.setdefault(row.namespace, {})[row.id] = sizes.get(row.id, row.bytes)
-    limits: dict[int, Limit] = {}
-    for namespace, recordings in running.items():
-        total, max_bytes = sum(recordings.values()), quotas.of(namespace).max_bytes
-        ours = {id_: size for id_, size in recordings.items() if id_ in sizes}
-        if max_bytes is None or total <= max_bytes or not ours:
+def _namespace_limits(growing: list[RecordingUsage], quotas: Quotas) -> dict[str, Limit]:
+    """Return the limit of each recording in the namespaces that are over their quota."""
+    sizes: dict[str, list[int]] = {}
+    for row in growing:
+        sizes.setdefault(row.namespace, []).append(row.bytes)
+    limits: dict[str, Limit] = {}
+    for namespace, recordings in sizes.items():
+        max_bytes = quotas.of(namespace).max_bytes
+        if max_bytes is None or sum(recordings) <= max_bytes:
             continue
-        share = (total - max_bytes) * sum(ours.values()) / total  # other recorders save theirs
-        limit = Limit(
-            _level(list(ours.values()), share),
+        limits[namespace] = Limit(
+            _level(recordings, sum(recordings) - max_bytes),
             "namespace_limit",
             f"the oldest leave the running recordings of namespace {namespace}, which has reached its limit of {max_bytes / 1e6:.0f} MB",
             f"raise the limit (`cortex-jupyter store set --namespace {namespace} max-bytes=...`), or make its tasks write less",
         )
-        limits |= dict.fromkeys(ours, limit)
     return limits
 
 
-def _level(sizes: list[int], share: float) -> float:
-    """Return the maximum size that saves `share` in total, if all larger ones shrink to it.
+def _level(sizes: list[int], excess: float) -> float:
+    """Return the maximum size that saves `excess` in total, if all larger ones shrink to it.
 
     Examples
     --------
@@ -178,9 +177,9 @@ def _level(sizes: list[int], share: float) -> float:
     """
     sizes = sorted(sizes, reverse=True)
     for i, (size, following) in enumerate(zip(sizes, [*sizes[1:], 0], strict=True), 1):
-        if share <= (size - following) * i:
-            return size - share / i
-        share -= (size - following) * i
+        if excess <= (size - following) * i:
+            return size - excess / i
+        excess -= (size - following) * i
     return 0.0
 
 

@@ -13,7 +13,7 @@ from support.hand import REF, Hand, recorder, source, until
 from support.node import T0, Node, cri, line, pod
 
 from cortex_jupyter.errors import LeaseLost
-from cortex_jupyter.model import Batch, Cursor, notice
+from cortex_jupyter.model import Batch, Cursor, TaskRef, notice
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.outline import outline
 from cortex_jupyter.reader.pages import around, following, newest
@@ -26,9 +26,10 @@ from cortex_jupyter.recorder.task import RunningTask
 from cortex_jupyter.recorder.text.resume import recorded_lines
 from cortex_jupyter.recorder.watching.pods import Pods
 from cortex_jupyter.recorder.writing.writer import Writer
-from cortex_jupyter.store import Anchor, Commit
+from cortex_jupyter.store import Anchor, Commit, trimming
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.compact import compact
+from cortex_jupyter.store.settings import write_quota
 from cortex_jupyter.store.trimming import trim
 
 if TYPE_CHECKING:
@@ -171,6 +172,77 @@ def test_a_page_whose_lines_are_trimmed_meanwhile_has_the_notice(
         page = make()
         upto = real(hand.id)[0][1]
         assert [n["upto"] for n in page.notices] == [upto] and [r.seq for r in page.records] == [*range(upto + 1, 81)]
+
+
+# ------------------------------------------------------------------ several recorders
+
+
+def set_limit(store: Store, monkeypatch: pytest.MonkeyPatch, kind: str, size: int) -> None:
+    """Limit the bytes of all recordings: they are of one namespace."""
+    if kind == "quota":
+        write_quota(store, "default", {"max-bytes": str(size)}, "the test")
+        return
+    monkeypatch.setattr(trimming, "_MIN_BYTES", 1000)
+    monkeypatch.setattr(store, "bytes_to_free", lambda: max(sum(row.bytes for row in store.usage()) - size, 0))
+
+
+def trim_all(store: Store, *hands: Hand) -> None:
+    """Trim as several recorders do, each its own recording."""
+    for each in hands:
+        trim(store, {each.id: (each.lease, each.ref.key)})
+
+
+@pytest.mark.parametrize("kind", ["quota", "memory"])
+def test_the_largest_recording_is_cut_whichever_recorder_has_it(
+    store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A small task loses nothing to the flood of another one, which another recorder records."""
+    small, flood = (Hand(store, TaskRef("default", "job", name), name, name) for name in ("small", "flood"))
+    fill(small, 10)
+    fill(hand, 20)
+    fill(flood, 80)
+    sizes = [store.recording_bytes(each.id) for each in (small, hand, flood)]
+    limit = sum(sizes) - sizes[2] // 2
+    set_limit(store, monkeypatch, kind, limit)
+    for _ in range(3):  # whichever comes first, and whatever the others have cut already
+        trim_all(store, small, hand, flood)
+        assert [store.recording_bytes(each.id) for each in (small, hand)] == sizes[:2]
+        assert limit * 0.9 < sum(row.bytes for row in store.usage()) <= limit
+    # If the largest one is not enough, the next one is cut to the same size.
+    limit = sizes[0] + sizes[1] * 3 // 2
+    set_limit(store, monkeypatch, kind, limit)
+    trim_all(store, small, hand, flood)
+    after = [store.recording_bytes(each.id) for each in (small, hand, flood)]
+    assert after[0] == sizes[0] and limit * 0.8 < sum(after) <= limit and after[1] == pytest.approx(after[2], rel=0.25)
+
+
+def test_a_recording_without_a_recorder_takes_no_lines_from_its_namespace(store: Store, hand: Hand) -> None:
+    """Nothing can be cut from it."""
+    abandoned = Hand(store, TaskRef("default", "job", "gone"), "u2", "gone")
+    fill(abandoned, 40)
+    fill(hand, 20)
+    store.leave("gone")
+    size = store.recording_bytes(hand.id)
+    write_quota(store, "default", {"max-bytes": str(size + 1000)}, "the test")
+    trim_all(store, hand)
+    assert store.recording_bytes(hand.id) == size
+    write_quota(store, "default", {"max-bytes": str(size // 2)}, "the test")
+    trim_all(store, hand)
+    assert store.recording_bytes(hand.id) <= size // 2
+
+
+def test_memory_is_freed_though_the_largest_recording_has_no_recorder(
+    store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full server would refuse every line."""
+    abandoned = Hand(store, TaskRef("default", "job", "gone"), "u2", "gone")
+    fill(abandoned, 60)
+    fill(hand, 20)
+    store.leave("gone")
+    limit = store.recording_bytes(abandoned.id) + store.recording_bytes(hand.id) // 2
+    set_limit(store, monkeypatch, "memory", limit)
+    trim_all(store, hand)
+    assert not store.bytes_to_free() and not store.complete(abandoned.id).gaps
 
 
 # ------------------------------------------------------------------ the recorder goes on
