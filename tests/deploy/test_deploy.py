@@ -196,6 +196,8 @@ def test_the_chart_has_no_fault_and_refuses_wrong_values(helm: Any, chart: Any) 
         {"mask": "yes"},
         {"collector": {"env": {"CORTEX_LOG_LEVEL": 1}}},
         {"hub": {"audit": "/var/log/audit"}},
+        {"retention": {"maxAge": "30x"}},
+        {"retention": {"maxBytes": "50 gigs"}},
     ):
         with pytest.raises(helm.HelmError):
             chart.render(wrong, name="logs", namespace="logs")

@@ -68,6 +68,9 @@ _TRACE_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_
 _TRACE_OTHERS: Final = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 #: Types of values, as JSON Schema.
 _TEXT: Final = {"type": "string"}
+#: As `Budget.parse` reads them; empty for none.
+_BYTES: Final = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? *[kKmMgGtT]?[iI]?[bB]?)?$"}
+_AGE: Final = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)? *[smhdw])?$"}
 _COUNT_OR_NULL: Final = {"type": ["integer", "null"], "minimum": 1}
 _PORT: Final = {"type": "integer", "minimum": 1, "maximum": 65535}
 _OBJECT: Final = {"type": "object"}
@@ -432,9 +435,9 @@ COLLECTOR_SETTINGS: Final = (
         "`1` masks secrets before lines are stored, `0` does not; empty for what the store says.",
         {"enum": ["", "1", "0"]},
     ),
-    Setting("retention.maxBytes", "", "What all recordings may take, such as `50GB`.", _TEXT),
-    Setting("retention.maxAge", "", "How long a recording stays after its task has ended, such as `30d`.", _TEXT),
-    Setting("retention.maxTaskBytes", "", "What the recording of one running task may take, such as `2GB`.", _TEXT),
+    Setting("retention.maxBytes", "", "What all recordings may take, such as `50GB`.", _BYTES),
+    Setting("retention.maxAge", "", "How long a recording stays after its task has ended, such as `30d`.", _AGE),
+    Setting("retention.maxTaskBytes", "", "What the recording of one running task may take, such as `2GB`.", _BYTES),
     Setting("collector.replicas", 2, "Its pods; they share the tasks.", {"type": "integer", "minimum": 0}),
     Setting("collector.selector", "", "Record only tasks whose pods have these labels.", _TEXT),
     Setting(
