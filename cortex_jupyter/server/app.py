@@ -64,7 +64,7 @@ class CortexJupyter(Settings, ExtensionApp):
         for service in (self.service, *self.services.values()):
             service.problem = next(iter(problems), None)  # the error of each request
         for problem in problems:
-            self.log.critical("No task can be read: %s", problem)
+            self.log.critical("No task can be read: %s", problem, extra={"code": problem.code})
         try:
             requested_masking(wish=self.mask)
         except MissingExtra as error:

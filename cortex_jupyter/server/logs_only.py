@@ -6,7 +6,7 @@ JupyterHub, `oidc` reads the tokens of an OpenID Connect provider. Kubernetes de
 
 from __future__ import annotations
 
-import sys
+import logging
 import tempfile
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,6 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import url_path_join
 from traitlets.config import Config
 
-from cortex_jupyter.errors import StoreBusy
 from cortex_jupyter.server.base import Handler
 
 if TYPE_CHECKING:
@@ -44,6 +43,16 @@ class LogsServer(ServerApp):
         """Load only our extension, whatever is enabled on this machine."""
         self.jpserver_extensions = {"cortex_jupyter": True}
 
+    def start_app(self) -> None:
+        """Start to serve, and log the address alone: Jupyter Server's own lines speak of kernels and of its token."""
+        level = self.log.level
+        self.log.setLevel(max(level, logging.WARNING))
+        try:
+            super().start_app()
+        finally:
+            self.log.setLevel(level)
+        self.log.info("The service listens on http://%s:%s%s", self.ip or "*", self.port, self.base_url)
+
 
 def configuration(base_url: str, identity_provider: type[IdentityProvider]) -> Config:
     """Return the configuration of such a server. The command line and configuration files override it."""
@@ -69,12 +78,13 @@ def configuration(base_url: str, identity_provider: type[IdentityProvider]) -> C
 
 
 def initialize(server: LogsServer, argv: list[str] | None) -> CortexJupyter:
-    """Read the settings of a server and try its store; return our extension. Exit with an error if the store cannot be used."""
+    """Read the settings of a server and return our extension.
+
+    A store that cannot be used, or a wrong setting of ours, is logged by the extension and is the answer to each request.
+    The process stays: a JupyterHub ends when a service that it starts exits.
+    """
     type(server)._instance = server  # noqa: SLF001 - launch_instance does the same, but takes no configuration
     server.initialize(argv)
     app: CortexJupyter
     (app,) = server.extension_manager.extension_apps["cortex_jupyter"]
-    # A store that is away comes back by itself. A wrong password does not, and whoever starts the service must see that.
-    if (problem := app.service.try_store()) and not isinstance(problem, StoreBusy):
-        sys.exit(f"cannot start the service: {problem}")
     return app

@@ -120,21 +120,19 @@ class Service:
                 await self._recordings.connected()
             return self._recordings
 
-    def try_store(self) -> CortexError | None:
-        """Open the store, if its address is configured, and close it again; return and log the error. This blocks.
+    def try_store(self) -> None:
+        """Open the store, if its address is configured, and close it again; log the error. This blocks.
 
         A store at the usual place is created when it is first needed.
         """
         url = self.app.store_url or os.environ.get("CORTEX_STORE")
         if not url or self.problem is not None:
-            return self.problem
+            return
         try:
             open_store(url).close()
         except CortexError as error:
             reason = f"{error.message}; {error.hint}" if error.hint else error.message
             _log.critical("the store cannot be used: %s", reason, extra={"code": error.code})
-            return error
-        return None
 
     def audit_log(self) -> AuditLog:
         """Return the audit log, which is opened when it is first needed.

@@ -58,6 +58,10 @@ class ViewHandler(ExtensionHandlerMixin, AuditedHandler):
         self.set_header("Content-Security-Policy", _POLICY)
         self.set_header("Cache-Control", "no-store")
 
+    def _named_tasks(self) -> list[str]:
+        """Return nothing for the page that is shown first: a user without rights has not asked for anybody's lines."""
+        return super()._named_tasks() if self.request.query_arguments.keys() & {"task", "namespace"} else []
+
     def get_login_url(self) -> str:
         """Return the address of the login page. Without one, a proxy in front has it, and the page says what is wrong."""
         if not self.identity_provider.login_available:

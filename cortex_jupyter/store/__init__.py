@@ -13,6 +13,7 @@ from cortex_jupyter.store.protocol import (
     SettingsStore,
     Store,
     UserStore,
+    other_name,
 )
 from cortex_jupyter.store.types import (
     NEWER_FIELDS,
@@ -61,6 +62,7 @@ __all__ = [
     "default_url",
     "is_shared",
     "is_store",
+    "other_name",
     "path_of",
     "url_of",
     "usual_path",

@@ -32,6 +32,9 @@ READER_HINT: Final = (
     "this user of the store may only read: start a collector with a user that may record (docs/how-to/collector.md)"
 )
 
+#: How many names of other clusters a hint has at most.
+_NAMED_CLUSTERS: Final = 3
+
 
 class Readable(DeletionLookup, Protocol):
     """What readers need: a store of recordings or an archive."""
@@ -118,6 +121,13 @@ class LeaseStore(UserStore, Protocol):
 
     def recorders(self, cluster: str) -> list[RecorderInfo]:
         """Return all living recorders of a cluster."""
+
+    def collectors_elsewhere(self, cluster: str) -> dict[str, int]:  # noqa: ARG002 - for stores on a server
+        """Return the number of living collectors of each other cluster, by the cluster's name.
+
+        A cluster without one of the newest recordings may be missing.
+        """
+        return {}
 
     def holders(self, recordings: Iterable[int]) -> dict[int, str]:
         """Return for each unfinished recording the id of the living recorder that holds its lease, else ""."""
@@ -289,3 +299,29 @@ class Store(Readable, LeaseStore, RetentionStore, SettingsStore, DeletionStore, 
 
     def close(self) -> None:
         """Close all connections and files."""
+
+
+def other_name(store: LeaseStore, cluster: str) -> str:
+    """Say which collectors are alive for other clusters, and what to do if one of them is this cluster under another name.
+
+    Parameters
+    ----------
+    store : LeaseStore
+    cluster : str
+        The name under which this process knows the cluster, and for which no collector is alive.
+
+    Returns
+    -------
+    str
+        "" if none is alive for another cluster.
+    """
+    numbers = store.collectors_elsewhere(cluster)
+    if not numbers:
+        return ""
+    alive = ", ".join(f"{number} for {name!r}" for name, number in sorted(numbers.items())[:_NAMED_CLUSTERS])
+    [first, *_] = sorted(numbers)
+    name = f"{first!r}" if len(numbers) == 1 else "that name"
+    return (
+        f"collectors are alive, but for other cluster names: {alive}; here the cluster is named {cluster!r}. "
+        f"If it is the same cluster, set CORTEX_CLUSTER to {name} here, or to one name for collectors and readers"
+    )

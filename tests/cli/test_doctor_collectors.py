@@ -56,6 +56,16 @@ async def test_what_runs_and_is_not_recorded_on_a_shared_store(
             said = await judged()
             assert f"{space}:job/{name}" in said["bad"] and "no collector is alive" in said["bad"]
 
+            # A collector in a pod knows the same cluster by another address.
+            elsewhere = "https://10.96.0.1:443#0123456789ab"
+            store.open(elsewhere, TaskRef(space, "job", "other"), "u")
+            store.beat(RecorderInfo("2", elsewhere, "node-2", 1, time.time(), selection="* "))
+            said = await judged()
+            for text in (said["warn"], said["bad"]):
+                assert f"1 for '{elsewhere}'; here the cluster is named '{cluster.id}'" in text
+                assert f"set CORTEX_CLUSTER to '{elsewhere}' here" in text
+            store.leave("2")
+
             alive = RecorderInfo("1", cluster.id, "node-1", 1, time.time(), selection=f"{space} ", namespaces=(space,))
             store.beat(replace(alive, namespaces=("other",), selection="other "))
             assert f"-n {space}" in (await judged())["warn"]

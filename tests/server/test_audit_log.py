@@ -156,6 +156,14 @@ def test_refusals_are_recorded(
     assert record["status"] == answer.status_code
 
 
+def test_the_page_that_is_shown_first_is_no_refusal(audited: Audited) -> None:
+    server = audited.server
+    assert httpx.get(f"{server.url}cortex/view?selector=(", headers=server.headers, timeout=60).status_code >= 400
+    answer = httpx.get(f"{server.url}cortex/view?task=other:job/b", headers=server.headers, timeout=60)
+    assert answer.status_code == 403
+    assert [record["task"] for record in audited.records()] == ["other:job/b"]
+
+
 def test_a_stream_of_several_tasks_has_records_of_each(audited: Audited) -> None:
     answer = audited.server.get("cortex/stream?task=job/train-1&task=other:job/x&since=all")
     assert answer.status_code == 200 and SECRET in answer.text

@@ -5,10 +5,7 @@ Browsers: `tests/browser/test_hub.py`.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import httpx
@@ -17,7 +14,6 @@ from server.running import logs
 from support.hub import Hub, run_hub
 from support.jupyter import Home
 from support.kube import python_job
-from support.ports import free_port
 from support.valkey import Server
 
 if TYPE_CHECKING:
@@ -167,21 +163,24 @@ def test_kubernetes_can_revoke_permissions_while_the_hub_is_away(
         home.end()
 
 
-def test_a_service_whose_store_refuses_it_does_not_start(tmp_path: Path) -> None:
-    with Server(tmp_path / "valkey", requirepass="right") as valkey:
-        env = {
-            "HOME": str(tmp_path),
-            "JUPYTERHUB_SERVICE_URL": f"http://127.0.0.1:{free_port()}",
-            "JUPYTERHUB_SERVICE_PREFIX": "/services/logs/",
-            "JUPYTERHUB_SERVICE_NAME": "logs",
-            "JUPYTERHUB_API_TOKEN": "a-token",
-            "JUPYTERHUB_CLIENT_ID": "service-logs",
-            "JUPYTERHUB_API_URL": "http://127.0.0.1:9/hub/api",
-            "CORTEX_STORE": valkey.url,
-        }
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("CORTEX_", "JUPYTER"))}
-        command = [sys.executable, "-m", "cortex_jupyter.server.hub", "--allow-root"]
-        done = subprocess.run(command, env=clean | env, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1
-    assert "refuses the user or the password" in done.stderr and "CORTEX_STORE_PASSWORD" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_store_that_refuses_the_service_does_not_end_the_hub(sandbox_process: SandboxProcess, tmp_path: Path) -> None:
+    """A Hub ends, with all its users, when a service that it starts exits."""
+    home = Home(tmp_path, sandbox_process.kubeconfig)
+    try:
+        with (
+            Server(tmp_path / "valkey", requirepass="right") as valkey,
+            run_hub(home, store=valkey.url) as hub,
+        ):
+            page = hub.get("cortex/view", "alice")
+            assert page.status_code == 500 and "refuses the user or the password" in page.text, page.text
+            assert "CORTEX_STORE_PASSWORD" in page.text
+            assert httpx.get(hub.api).is_success and hub.process.poll() is None
+            text = hub.log.read_text()
+            assert "the store cannot be used: " in text and "Traceback" not in text
+            assert "The service listens on http://127.0.0.1:" in text
+            assert "Control-C" not in text and "?token=" not in text
+            # The next request tries again.
+            valkey.ask("CONFIG", "SET", "requirepass", "")
+            assert hub.get("cortex/view", "alice").status_code == 200
+    finally:
+        home.end()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from cortex_jupyter.recorder.__main__ import main as record
 from cortex_jupyter.recorder.collector.selection import Selection
 from cortex_jupyter.recorder.process.launch import ensure_recorder
 from cortex_jupyter.recorder.recorder import Recorder
-from cortex_jupyter.store import Commit
+from cortex_jupyter.store import Commit, RecorderInfo
 from cortex_jupyter.store.compact import compact
 from cortex_jupyter.store.deletion import Deletion, Hold
 from cortex_jupyter.store.open import open_store
@@ -212,6 +213,25 @@ def test_the_doctor_and_a_recorder_say_what_a_reader_may_not(
         assert record(["--store", url(server, "reader"), *options]) == 1
         error = capsys.readouterr().err
         assert "may only read" in error and "RECORDER" not in error and "_PASSWORD" not in error, error
+
+
+def test_a_reader_hears_of_collectors_for_another_name_of_the_cluster(open_as: Callable[[str], Store]) -> None:
+    reader, recording_store = open_as("reader"), open_as("recorder")
+    recording_store.open("prod-1", REF, "u")
+    in_pod = RecorderInfo("c1", "prod-1", "a-node", 1, time.time(), selection="* ")
+    for collectors in ([in_pod], [in_pod, replace(in_pod, id="c2")]):
+        for each in collectors:
+            recording_store.beat(each)
+        missing = ensure_recorder(reader, CLUSTER, namespace="ml")
+        assert missing is not None
+        with pytest.raises(StoreBusy, match="no recorder is alive") as caught:
+            reader.open(CLUSTER, TaskRef("ml", "job", "new"), "u")
+        for hint in (missing.hint, caught.value.hint):
+            assert f"other cluster names: {len(collectors)} for 'prod-1'; here the cluster is named '{CLUSTER}'" in hint
+            assert "set CORTEX_CLUSTER to 'prod-1' here" in hint
+    recording_store.beat(replace(in_pod, id="c3", cluster=CLUSTER, namespaces=("other",)))
+    missing = ensure_recorder(reader, CLUSTER, namespace="ml")
+    assert missing is not None and "CORTEX_CLUSTER" not in missing.hint, "the name is right, only the namespace is not"
 
 
 def test_a_reader_starts_no_recorder_and_restores_no_setting(server: Server, open_as: Callable[[str], Store]) -> None:

@@ -59,7 +59,12 @@ class Hub:
 
 @contextlib.contextmanager
 def run_hub(
-    home: Home, *, proxy: bool = False, example: tuple[Path, int] | None = None, hub_port: int = 0
+    home: Home,
+    *,
+    proxy: bool = False,
+    example: tuple[Path, int] | None = None,
+    hub_port: int = 0,
+    store: str = "",
 ) -> Iterator[Hub]:
     """Run a JupyterHub while the block runs.
 
@@ -72,6 +77,8 @@ def run_hub(
         A configuration of services, roles and users' servers, and the port of its service.
     hub_port : int, optional
         The port of the Hub's API.
+    store : str, optional
+        Where the service keeps recordings, by default in a file.
     """
     front, hub, service, inner = (free_port() for _ in range(4))
     hub = hub_port or hub
@@ -79,7 +86,7 @@ def run_hub(
         "TEST_HUB_PORT": str(hub),
         "TEST_SERVICE_PORT": str(service),
         "TEST_ADMIN_TOKEN": ADMIN,
-        "CORTEX_STORE": f"sqlite:///{home.path}/store.sqlite",
+        "CORTEX_STORE": store or f"sqlite:///{home.path}/store.sqlite",
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
     }
     if example:

@@ -12,7 +12,7 @@ from cortex_jupyter.cluster.tasks import list_tasks
 from cortex_jupyter.cluster.workloads import uid_of_task
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.store import is_shared
+from cortex_jupyter.store import is_shared, other_name
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ async def judge(cluster: Cluster, url: str, namespace: str) -> list[Finding]:
         if unrecorded:  # perhaps begun just now
             await asyncio.sleep(_TAKEN_S)
             unrecorded, running = await _unrecorded(cluster, store, namespace)
-        return [*findings, *_unleased(unrecorded, running, collectors)]
+        elsewhere = "" if recorders else await asyncio.to_thread(other_name, store, cluster.id)
+        if elsewhere:
+            findings.append(Finding(PART, WARN, "no collector is alive for this cluster", elsewhere))
+        return [*findings, *_unleased(unrecorded, running, collectors, elsewhere)]
     finally:
         await asyncio.to_thread(store.close)
 
@@ -78,8 +81,11 @@ async def _unrecorded(cluster: Cluster, store: Store, namespace: str) -> tuple[l
     return unrecorded, number
 
 
-def _unleased(unrecorded: list[TaskRef], running: int, collectors: list[RecorderInfo]) -> list[Finding]:
-    """Judge the running tasks that nobody leases. A collector with a selection may leave them out on purpose."""
+def _unleased(unrecorded: list[TaskRef], running: int, collectors: list[RecorderInfo], elsewhere: str) -> list[Finding]:
+    """Judge the running tasks that nobody leases. A collector with a selection may leave them out on purpose.
+
+    `elsewhere` says which collectors are alive for another name of a cluster, if none is for this one.
+    """
     findings = []
     for namespace in sorted({ref.namespace for ref in unrecorded}):
         refs = [ref for ref in unrecorded if ref.namespace == namespace]
@@ -87,7 +93,8 @@ def _unleased(unrecorded: list[TaskRef], running: int, collectors: list[Recorder
         text = f"{len(refs)} tasks run in namespace {namespace}, and nobody records them: {names}"
         in_charge = [each for each in collectors if not each.namespaces or namespace in each.namespaces]
         if not collectors:
-            todo = "no collector is alive: look at its pods and their logs, or start one: cortex-jupyter record --all"
+            start = "no collector is alive: look at its pods and their logs, or start one: cortex-jupyter record --all"
+            todo = elsewhere or start
             findings.append(Finding(PART, BAD, text, todo))
         elif not in_charge:
             todo = f"no collector is for this namespace: add `-n {namespace}` to its options, unless that is on purpose"

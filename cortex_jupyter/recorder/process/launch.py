@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import RecorderError
-from cortex_jupyter.store import READER_HINT, data_folder, path_of
+from cortex_jupyter.store import READER_HINT, data_folder, other_name, path_of
 from cortex_jupyter.store.liveness import HOST, MACHINE
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def ensure_recorder(
             raise _failed[key][0]
         if store.is_reader():
             text = f"no recorder that may record namespace {namespace or 'default'!r} is alive"
-            return RecorderError(text, READER_HINT)
+            return RecorderError(text, (not recorders and other_name(store, cluster)) or READER_HINT)
         # -P: a `json.py` in the user's folder must not be imported in place of the library.
         command = [sys.executable, "-P", "-m", "cortex_jupyter.recorder", "--store", store.url]
         command += ["--kubeconfig", kubeconfig] if kubeconfig else []

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Recordings per request: the server answers no other request meanwhile.
 _PER_REQUEST: Final = 2000
+#: How many of the newest recordings name the clusters of a store.
+_NEWEST: Final = 500
 
 
 class Leases(LeaseStore):
@@ -40,6 +42,13 @@ class Leases(LeaseStore):
         living = [recorder for recorder, lives in map(self._recorder, ids) if recorder and lives]
         # Computed from the time to expiry, so by the server's clock.
         return [replace(r, heartbeat=time.time() - HEARTBEAT_S + self._remaining_s(r.id)) for r in living]
+
+    def collectors_elsewhere(self, cluster: str) -> dict[str, int]:
+        newest = self._link.ask("ZRANGE", "cortex:recordings", 0, _NEWEST - 1, "REV")
+        rows = self._link.call("infos", 1, "cluster", *newest) if newest else []
+        names = {str(orjson.loads(row[2])) for row in rows if row[2]} - {cluster}
+        numbers = {name: sum(1 for recorder in self.recorders(name) if recorder.selection) for name in names}
+        return {name: number for name, number in numbers.items() if number}
 
     def _remaining_s(self, id_: str) -> float:
         """Return how many seconds a heartbeat still holds."""

@@ -9,7 +9,7 @@ import orjson
 
 from cortex_jupyter.errors import BadQuery, StoreBusy, StoreError
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.store import READER_HINT, HealthWarning, RecordingInfo, Store, as_epochs
+from cortex_jupyter.store import READER_HINT, HealthWarning, RecordingInfo, Store, as_epochs, other_name
 from cortex_jupyter.store.deletion import task_name
 from cortex_jupyter.store.ids import new_id
 from cortex_jupyter.store.valkey import checks
@@ -98,7 +98,10 @@ class ValkeyStore(Entries, Leases, Deletions, Retention, Store):
         """
         self._check_not_deleted(name, ref)
         if self.recorder(cluster) is None:
-            raise StoreBusy(f"{ref.key} has no recording, and no recorder is alive to begin one", READER_HINT)
+            raise StoreBusy(
+                f"{ref.key} has no recording, and no recorder is alive to begin one",
+                other_name(self, cluster) or READER_HINT,
+            )
         self._link.call("request", _request(cluster, ref, uid), int(_REQUEST_S * 1000))
         end = time.monotonic() + _REQUEST_S
         while time.monotonic() < end:
