@@ -32,6 +32,7 @@ from cortex_jupyter.store.settings import (
     write_quota,
     write_settings,
 )
+from cortex_jupyter.telemetry.logs import size_text
 
 if TYPE_CHECKING:
     import argparse
@@ -171,7 +172,7 @@ def _copy(store: Store, options: argparse.Namespace) -> None:
     file = Path(options.file).expanduser().absolute()
     if options.action == "backup":
         number = write_backup(store, file)
-        print(f"{file}: {number} recordings, {file.stat().st_size / 1e6:.1f} MB")
+        print(f"{file}: {number} recordings, {size_text(file.stat().st_size)}")
     else:
         restore_backup(store, file, replace=options.replace)
         print(f"{store.path}: {len(store.recordings())} recordings, as in {file}")

@@ -18,7 +18,7 @@ from cortex_jupyter.store.quotas import namespace_bytes
 from cortex_jupyter.store.retention import enforce_retention
 from cortex_jupyter.store.trimming import trim
 from cortex_jupyter.telemetry import recorder_metrics
-from cortex_jupyter.telemetry.logs import OutageLog
+from cortex_jupyter.telemetry.logs import OutageLog, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -145,7 +145,7 @@ class Upkeep:
                 continue
             self._over_budget.add(id_)
             task.recorder.put_status(
-                f"This recording is larger than the store's budget of {budget / 1e6:.0f} MB; it goes on",
+                f"This recording is larger than the store's budget of {size_text(budget)}; it goes on",
                 notice="retention",
                 hint="raise store_max_bytes (CORTEX_STORE_MAX_BYTES), let the oldest lines leave (CORTEX_STORE_MAX_TASK_BYTES), or make the task write less",
             )

@@ -124,6 +124,20 @@ def default_budget(path: Path) -> Budget:
     return Budget(min(_MAX_BYTES, share), MAX_AGE_S)
 
 
+def age_setting(age_s: float) -> str:
+    """Return an age as `Budget.parse` takes it, in the largest unit that needs no fraction.
+
+    Examples
+    --------
+    >>> [age_setting(age_s) for age_s in (30 * 86400, 3600, 1.5 * 86400, 90, 0.5)]
+    ['30d', '1h', '36h', '90s', '0.5s']
+    """
+    for unit in "dhm":
+        if age_s % _SECONDS[unit] == 0:
+            return f"{age_s / _SECONDS[unit]:.0f}{unit}"
+    return f"{age_s:.15g}s"
+
+
 def _bytes(text: str, name: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:

@@ -10,8 +10,8 @@ import orjson
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model.task import check_namespace
-from cortex_jupyter.store.budget import NOT_HELD_HINT, Budget
-from cortex_jupyter.telemetry.logs import duration_text
+from cortex_jupyter.store.budget import NOT_HELD_HINT, Budget, age_setting
+from cortex_jupyter.telemetry.logs import duration_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ class Quota:
 
     def __str__(self) -> str:
         """Return the quota as `cortex-jupyter store set` takes it."""
-        texts = {"max_age_s": f"{(self.max_age_s or 0) / 86400:g}d"}
+        texts = {"max_age_s": age_setting(self.max_age_s or 0)}
         parts = {name: key for name, key in NAMES.items() if getattr(self, key) is not None}
         return " ".join(f"{name}={texts.get(key, getattr(self, key))}" for name, key in parts.items())
 
@@ -163,7 +163,7 @@ def not_held_hint(store: SettingsStore, namespace: str) -> str:
     """
     quotas = read_quotas(store)
     quota = quotas.of(namespace)
-    limits = [f"{quota.max_bytes / 1e6:.0f} MB"] if quota.max_bytes is not None else []
+    limits = [size_text(quota.max_bytes)] if quota.max_bytes is not None else []
     limits += [f"{duration_text(quota.max_age_s)} after a task's end"] if quota.max_age_s is not None else []
     if not limits:
         return NOT_HELD_HINT

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.store.quotas import Quotas, read_quotas
-from cortex_jupyter.telemetry.logs import duration_text
+from cortex_jupyter.telemetry.logs import duration_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,12 +74,14 @@ class RetentionResult:
             if reason == "age":
                 sentences.append(_sentence(n, "", _age_text(n, budget.max_age_s)))
             elif reason == "size":
-                sentences.append(_sentence(n, "", f"the store was over its budget of {_mb(budget.max_bytes)}"))
+                sentences.append(
+                    _sentence(n, "", f"the store was over its budget of {size_text(budget.max_bytes or 0)}")
+                )
             elif reason == "memory":
                 sentences.append(_sentence(n, "", "the memory of the store's server was nearly full"))
         for (namespace, reason), n in self.by_namespace.items():
             quota = self.quotas.of(namespace)
-            why = f"the namespace was over its limit of {_mb(quota.max_bytes)}"
+            why = f"the namespace was over its limit of {size_text(quota.max_bytes or 0)}"
             if reason == "namespace_age":
                 why = f"{_age_text(n, quota.max_age_s)}, which is the limit of the namespace"
             sentences.append(_sentence(n, f" of namespace {namespace}", why))
@@ -92,10 +94,6 @@ def _sentence(n: int, whose: str, why: str) -> str:
 
 def _age_text(n: int, age_s: float | None) -> str:
     return f"{'its task' if n == 1 else 'their tasks'} ended more than {duration_text(age_s or 0)} ago"
-
-
-def _mb(size: int | None) -> str:
-    return f"{(size or 0) / 1e6:.0f} MB"
 
 
 def enforce_retention(

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 import orjson
 
 from cortex_jupyter.errors import BadQuery, StoreBusy, StoreFull
-from cortex_jupyter.store.budget import Budget
+from cortex_jupyter.store.budget import Budget, age_setting
 from cortex_jupyter.store.local import shared_filesystem
 from cortex_jupyter.store.quotas import SETTING as QUOTAS
 from cortex_jupyter.store.quotas import Quota, Quotas, read_quotas
@@ -103,7 +103,7 @@ def read_settings(store: SettingsStore) -> dict[str, str]:
     stored = store.settings(NAMES.values())
     values = {name: stored.get(key, "") for name, key in NAMES.items()}
     if age := values["max-age"]:
-        values["max-age"] = f"{float(age) / 86400:g}d"
+        values["max-age"] = age_setting(float(age))
     return values | {"mask": "on" if values["mask"] == "1" else "off"}
 
 

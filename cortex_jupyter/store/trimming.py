@@ -26,6 +26,7 @@ from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.model import Entry, notice
 from cortex_jupyter.store.quotas import read_quotas
 from cortex_jupyter.store.trimmed import collect_resume_lines, trim_notice
+from cortex_jupyter.telemetry.logs import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -161,7 +162,7 @@ def _namespace_limits(growing: list[RecordingUsage], quotas: Quotas) -> dict[str
         limits[namespace] = Limit(
             _level(recordings, sum(recordings) - max_bytes),
             "namespace_limit",
-            f"the oldest leave the running recordings of namespace {namespace}, which has reached its limit of {max_bytes / 1e6:.0f} MB",
+            f"the oldest leave the running recordings of namespace {namespace}, which has reached its limit of {size_text(max_bytes)}",
             f"raise the limit (`cortex-jupyter store set --namespace {namespace} max-bytes=...`), or make its tasks write less",
         )
     return limits

@@ -74,6 +74,20 @@ def duration_text(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
 
 
+def size_text(size: float) -> str:
+    """Return a number of bytes for people: about three digits, in the largest unit that fits (a kB is 1000 bytes).
+
+    Examples
+    --------
+    >>> [size_text(size) for size in (0, 999, 26_350, 999_999, 2_000_000, 20 << 30)]
+    ['0 B', '999 B', '26.4 kB', '1 MB', '2 MB', '21.5 GB']
+    """
+    for unit, divisor in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= 0.9995 * divisor:  # what would be rounded to 1000 of a smaller unit
+            return f"{size / divisor:.3g} {unit}"
+    return f"{size:.0f} B"
+
+
 class OutageLog:
     """Logs that something fails when that begins, and for how long it failed when it has ended; nothing in between.
 

@@ -123,7 +123,7 @@ def test_a_cursor_of_a_recording_that_has_left_the_store(
     write_quota(store, namespace, {"max-bytes": "20GB", "max-age": "7d"}, "the test")
     hint = server.error(logs(fake_recorder.ref.name), after=f"{fake_recorder.id}-1")[1]["hint"]
     write_quota(store, namespace, {"max-bytes": "", "max-age": ""}, "the test")
-    assert f"recordings of namespace {namespace} are kept up to 20000 MB and 7 days after a task's end" in hint
+    assert f"recordings of namespace {namespace} are kept up to 20 GB and 7 days after a task's end" in hint
     assert server.error(logs(fake_recorder.ref.name))[0] in (404, 502)
 
 

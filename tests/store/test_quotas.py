@@ -66,6 +66,9 @@ def test_an_administrator_sets_and_lists_quotas(store: Store, capsys: pytest.Cap
         "*": {"max-bytes": "2000000000"},
         "ml": {"max-bytes": "21474836480", "max-age": "30d", "max-lines-per-s": "5000"},
     }
+    assert command(store, "set", "--namespace", "web", "max-age=1h") == 0
+    assert "namespace web   max-age=1h\n" in capsys.readouterr().out
+    command(store, "set", "--namespace", "web", "max-age=")
     # One part changes, the others stay; a quota without parts is none.
     assert command(store, "set", "--namespace", "ml", "max-bytes=", "max-age=7d") == 0
     assert command(store, "set", "--namespace", "*", "max-bytes=") == 0
@@ -201,7 +204,11 @@ def test_the_doctor_shows_how_much_of_its_quota_each_namespace_uses(store: Store
     command(store, "set", "--namespace", "*", f"max-bytes={size * 3 // 2}", "max-age=7d")
     found = [(f.judged, f.text, f.todo) for f in doctor_store.quota_findings(store)]
     texts = {judged: " | ".join(text for j, text, _ in found if j == judged) for judged in ("warn", "told")}
-    assert texts["told"].startswith("namespace ml: recordings take 0 MB; its limits: max-bytes=50000000000 max-age=7d")
+    ml = f"namespace ml: recordings take {size / KB:.3g} kB; its limits: max-bytes=50000000000 max-age=7d"
+    assert texts["told"].startswith(ml)
+    assert (
+        f"namespace web: recordings take {size / KB:.3g} kB of at most {size * 11 // 10 / KB:.3g} kB" in texts["warn"]
+    )
     assert "the limits of each other namespace: max-bytes=" in texts["told"] and "were changed by" in texts["told"]
     (web, large) = (todo for judged, _, todo in found if judged == "warn")
     assert "namespace web: " in texts["warn"] and "--namespace web max-bytes=" in web and "ended first leave" in web
@@ -244,7 +251,7 @@ async def test_the_oldest_lines_of_a_namespace_leave_if_its_running_tasks_exceed
     assert after[small.id] == sizes[small.id] and after[other.id] == sizes[other.id]
     assert after[large.id] + after[small.id] <= sizes[large.id] * 1.05 and after[large.id] > sizes[large.id] // 2
     (gap,) = store.complete(large.id).gaps
-    limit = f"the running recordings of namespace ml, which has reached its limit of {sizes[large.id] / 1e6:.0f} MB"
+    limit = f"the running recordings of namespace ml, which has reached its limit of {sizes[large.id] / KB:.3g} kB"
     assert limit in gap["reason"] and "store set --namespace ml max-bytes=" in gap["hint"]
     ((id_, message, fields),) = said
     assert id_ == large.id and limit in message and fields["hint"] == gap["hint"]

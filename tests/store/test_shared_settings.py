@@ -92,6 +92,7 @@ def test_an_administrator_sets_and_lists_settings(
         "namespaces": {},
         "holds": [],
     }
+    assert command(shared, "set", "max-age=1h") == 0 and "max-age         1h\n" in capsys.readouterr().out
     assert command(shared, "set", "archive=", "max-age=", "mask=off") == 0
     assert shared.budget().max_age_s == 30 * 86400 and select_archive(shared) is None and shared.setting("mask") == "0"
     before = shared.settings(NAMES)

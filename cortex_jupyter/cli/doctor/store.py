@@ -22,7 +22,7 @@ from cortex_jupyter.store.masking import configure_masking
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.quotas import ANY, read_quotas
 from cortex_jupyter.store.settings import NAMES, read_lock, read_origins, read_quotas_origin, read_settings
-from cortex_jupyter.telemetry.logs import duration_text
+from cortex_jupyter.telemetry.logs import duration_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ def judge(url: str, cluster: str | None, configured: Budget | None = None) -> It
 
 def _contents(store: Store, configured: Budget) -> Iterator[Finding]:
     recordings = store.recordings()
-    text = f"{store.url}, {len(recordings)} recordings, {store.size() / 1e6:.1f} MB, {store.describe()}"
+    text = f"{store.url}, {len(recordings)} recordings, {size_text(store.size())}, {store.describe()}"
     yield Finding(PART, OK, text)
     if store.is_reader():
         text = (
@@ -93,14 +93,14 @@ def _contents(store: Store, configured: Budget) -> Iterator[Finding]:
     budget = store.budget() if is_shared(store.url) else configured.with_defaults(store.budget())
     oldest, used = store.oldest_removable(), store.used_bytes()
     max_bytes, age = budget.max_bytes or 0, duration_text(budget.max_age_s or 0)
-    limits = f"limits: {max_bytes / 1e6:.0f} MB, and {age} after a task's end"
+    limits = f"limits: {size_text(max_bytes)}, and {age} after a task's end"
     if budget.max_task_bytes is not None:
-        limits += f"; a running task {budget.max_task_bytes / 1e6:.0f} MB"
+        limits += f"; a running task {size_text(budget.max_task_bytes)}"
     if oldest is not None:
         limits += f"; the next recording to leave ended {duration_text(time.time() - oldest[1])} ago"
     yield Finding(PART, TOLD, limits)
     if max_bytes and used > _NEARLY_FULL * max_bytes:
-        text = f"recordings take {used / 1e6:.0f} MB of at most {max_bytes / 1e6:.0f} MB"
+        text = f"recordings take {size_text(used)} of at most {size_text(max_bytes)}"
         todo = "raise CORTEX_STORE_MAX_BYTES or set CORTEX_ARCHIVE: the recordings that ended first will leave soon"
         yield Finding(PART, WARN, text, todo)
     yield from quota_findings(store)
@@ -141,17 +141,17 @@ def quota_findings(store: Store) -> Iterator[Finding]:
     others = sorted(namespace for namespace in used if namespace not in quotas.named)
     for namespace in [*sorted(name for name in quotas.named if name != ANY), *others]:
         limit = quotas.of(namespace).max_bytes
-        text = f"namespace {namespace}: recordings take {used[namespace] / 1e6:.0f} MB"
+        text = f"namespace {namespace}: recordings take {size_text(used[namespace])}"
         todo = f"raise it (`cortex-jupyter store set --namespace {namespace} max-bytes=...`), or make its tasks write less: "
         if limit is None or used[namespace] <= _QUOTA_NEARLY_FULL * limit:
             if namespace in quotas.named:
                 yield Finding(PART, TOLD, f"{text}; its limits: {quotas.of(namespace)}")
         elif used[namespace] <= _QUOTA_EXCEEDED * limit:
             todo += "the recordings that ended first leave, then the oldest lines of running tasks"
-            yield Finding(PART, WARN, f"{text} of at most {limit / 1e6:.0f} MB", todo)
+            yield Finding(PART, WARN, f"{text} of at most {size_text(limit)}", todo)
         else:
             todo += "what is over cannot leave, because it is being read, not archived yet or under a legal hold"
-            yield Finding(PART, WARN, f"{text} of at most {limit / 1e6:.0f} MB", todo)
+            yield Finding(PART, WARN, f"{text} of at most {size_text(limit)}", todo)
     if ANY in quotas.named:
         yield Finding(PART, TOLD, f"the limits of each other namespace: {quotas.of(ANY)}")
     if origin := read_quotas_origin(store):
@@ -207,7 +207,7 @@ def disk(folder: str, free: int) -> Finding:
     >>> [disk("/data", free).judged for free in (1 << 33, 1 << 28, 1 << 20)]
     ['ok', 'warn', 'bad']
     """
-    text = f"its disk has {free / 1e9:.1f} GB free, in {folder}"
+    text = f"its disk has {size_text(free)} free, in {folder}"
     if free > _LOW:
         return Finding(PART, OK, text)
     return Finding(PART, WARN if free > _TOO_LOW else BAD, text, "free some space, or set CORTEX_STORE to another disk")

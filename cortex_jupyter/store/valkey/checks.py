@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import StoreError
 from cortex_jupyter.store import HealthWarning
+from cortex_jupyter.telemetry.logs import size_text
 
 if TYPE_CHECKING:
     from cortex_jupyter.store.valkey.link import Link
@@ -20,7 +21,7 @@ def describe(link: Link, form: int) -> str:
     name = "Valkey" if "valkey_version" in server else "Redis"
     version = server.get("valkey_version") or server.get("redis_version")
     used, limit = int(memory["used_memory"]), int(memory.get("maxmemory") or 0)
-    room = f"{used / 1e6:.0f} of {limit / 1e6:.0f} MB" if limit else f"{used / 1e6:.0f} MB"
+    room = f"{size_text(used)} of {size_text(limit)}" if limit else size_text(used)
     written = f"appendonly {_fsync(link)}".strip() if link.info("persistence").get("aof_enabled") else "no appendonly"
     replicas = int(link.info("replication").get("connected_slaves", 0))
     return f"form {form}, {name} {version}, {written}, {replicas} replicas, {room} of memory"
