@@ -82,7 +82,7 @@ def installation(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempP
     ):
         patch.setenv("CORTEX_STORE_PASSWORD", "")  # `open_store` sets it for child processes
         url = valkey.url.replace("//", "//recorder:RECORDER_PASSWORD@")
-        env = s3.env | {"CORTEX_STORE": url, "CORTEX_ARCHIVE": "s3://logs/runs"}
+        env = s3.env | {"CORTEX_STORE": url, "CORTEX_ARCHIVE": "s3://logs/runs", "CORTEX_CLUSTER": "prod-1"}
         home = Home(folder / "home", sandbox_process.kubeconfig)
         command = [sys.executable, "-m", "cortex_jupyter.recorder", "--all"]
         with (folder / "collector.log").open("wb") as log:
